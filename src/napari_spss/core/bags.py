@@ -1,0 +1,365 @@
+"""What training sees: annotated slices at working scale, their bags, and windows cut from them.
+
+A *bag* is a region with its stated fractions. A *window* is the part of a slice that one training
+sample shows; bags that reach beyond it are completed with the teacher's map (``Memory``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from .annotations import Annotations, Proportion
+from .config import LabelSettings, TrainingSettings
+from .errors import InputError
+from .working import to_working, working_slice
+
+if TYPE_CHECKING:
+    from .masks import Masks
+    from .stack import Stack
+
+__all__ = ["Bag", "LabelScale", "SliceSamples", "Window", "load_slices", "make_windows"]
+
+_UNLABELLED = -1
+_IGNORE = 255
+# a painted slice counts as a mask, not as strokes, from this share of labelled pixels on
+_DENSE_SHARE = 0.5
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Bag:
+    """A region in working pixels with its fractions.
+
+    ``fractions``, ``low`` and ``high`` are float32 (C,), NaN where unknown; unknown fractions
+    with a stated interval hold the interval's middle.
+    """
+
+    box: Box
+    fractions: npt.NDArray[np.float32]
+    low: npt.NDArray[np.float32]
+    high: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LabelScale:
+    """Fixed weights of labels, decided once at the start of a first run and kept ever after.
+
+    Adding a label never changes the weight of another one, in the same batch or elsewhere.
+
+    Parameters
+    ----------
+    normaliser : float
+        Sum of label weights that one labelled slice carried on average at the start.
+    keypoint_weights : tuple of float
+        Weight of one keypoint of each class, in grid nodes.
+    """
+
+    normaliser: float
+    keypoint_weights: tuple[float, ...]
+
+
+@dataclass
+class SliceSamples:
+    """One annotated slice at working scale.
+
+    Parameters
+    ----------
+    slice : int
+        0-based index.
+    image : ndarray
+        (channels, y, x) float32, normalised.
+    target : ndarray
+        (y, x) int64, class index or -1 where unlabelled.
+    weight : ndarray
+        (y, x) float32, weight of the label at each pixel, in grid nodes.
+    bags : tuple of Bag
+        Regions with fractions.
+    is_mask : bool
+        Whether ``target`` is a full mask (weights are then 1).
+    is_calibrated : bool
+        Whether the labels are a fair sample of the slice: a counting grid or a mask.
+    """
+
+    slice: int
+    image: npt.NDArray[np.float32]
+    target: npt.NDArray[np.int64]
+    weight: npt.NDArray[np.float32]
+    bags: tuple[Bag, ...] = ()
+    is_mask: bool = False
+    is_calibrated: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(y, x) in working pixels."""
+        return self.image.shape[1], self.image.shape[2]
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether any pixel is labelled."""
+        return bool((self.target >= 0).any())
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a slice that one sample shows, in working pixels."""
+
+    sample: int
+    y0: int
+    x0: int
+    bags: tuple[Bag, ...] = field(default=(), compare=False)
+
+
+def load_slices(
+    stack: Stack,
+    annotations: Annotations,
+    settings: TrainingSettings,
+    *,
+    reduction: int,
+    masks: Masks | None = None,
+    scale: LabelScale | None = None,
+) -> tuple[list[SliceSamples], LabelScale]:
+    """Read every annotated slice at working scale and paint its labels.
+
+    Parameters
+    ----------
+    stack, annotations, masks
+        What to learn from; mask value 255 is unlabelled.
+    settings : TrainingSettings
+        Radii and weights of labels, normalisation.
+    reduction : int
+        Data pixels a working pixel.
+    scale : LabelScale, optional
+        That of an earlier run, which this one goes on.
+
+    Raises
+    ------
+    InputError
+        If nothing is annotated.
+    """
+    n_classes = len(annotations.classes)
+    bags = _bags_by_slice(stack, annotations, reduction)
+    slices = sorted(set(annotations.slices()) | set(_mask_slices(masks)))
+    if not slices:
+        raise InputError(
+            "nothing is annotated; state a fraction, count a grid, or set keypoints first."
+        )
+    keypoint_weights = (
+        scale.keypoint_weights if scale else _keypoint_weights(annotations, settings.labels)
+    )
+    samples = []
+    for z in slices:
+        image = working_slice(stack, z, reduction, settings.image.normalisation)
+        sample = SliceSamples(
+            slice=z,
+            image=image,
+            target=np.full(image.shape[1:], _UNLABELLED, np.int64),
+            weight=np.zeros(image.shape[1:], np.float32),
+            bags=tuple(bags.get(z, ())),
+        )
+        if masks is not None and z < masks.n_slices:
+            _paint_mask(sample, masks, reduction, n_classes, max(keypoint_weights))
+        _paint_points(sample, annotations, settings.labels, reduction, keypoint_weights)
+        samples.append(sample)
+    if scale is None:
+        scale = LabelScale(_mean_label_weight(samples), keypoint_weights)
+    return samples, scale
+
+
+def _mask_slices(masks: Masks | None) -> list[int]:
+    if masks is None:
+        return []
+    return [z for z in range(masks.n_slices) if (masks.read(z) != _IGNORE).any()]
+
+
+def _bags_by_slice(
+    stack: Stack, annotations: Annotations, reduction: int
+) -> dict[int, list[Bag]]:
+    bags: dict[int, list[Bag]] = {}
+    for proportion in annotations.effective_proportions():
+        region = proportion.region
+        height, width = stack.shape_of(region.slice)
+        box = region.box if region.box is not None else (0, 0, height, width)
+        low_edge = [int(np.floor(edge / reduction + 0.5)) for edge in box[:2]]
+        high_edge = [int(np.ceil(box[2] / reduction)), int(np.ceil(box[3] / reduction))]
+        working = (
+            low_edge[0],
+            low_edge[1],
+            max(high_edge[0], low_edge[0] + 1),
+            max(high_edge[1], low_edge[1] + 1),
+        )
+        bags.setdefault(region.slice, []).append(Bag(working, *_fractions(proportion)))
+    return bags
+
+
+def _fractions(
+    proportion: Proportion,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def as_array(values: Sequence[float | None] | None) -> npt.NDArray[np.float32]:
+        if values is None:
+            return np.full(len(proportion.fractions), np.nan, np.float32)
+        return np.array([np.nan if v is None else v for v in values], np.float32)
+
+    stated = as_array(proportion.fractions)
+    low, high = as_array(proportion.low), as_array(proportion.high)
+    middle = (low + high) / 2
+    fractions = np.where(np.isnan(stated), middle, stated)
+    low = np.where(np.isnan(low), stated, low)
+    high = np.where(np.isnan(high), stated, high)
+    # one unknown class is the remainder
+    unknown = np.isnan(fractions)
+    if unknown.sum() == 1:
+        rest = max(0.0, 1.0 - float(np.nansum(fractions)))
+        fractions = np.where(unknown, np.float32(rest), fractions)
+    return fractions.astype(np.float32), low.astype(np.float32), high.astype(np.float32)
+
+
+def _keypoint_weights(annotations: Annotations, labels: LabelSettings) -> tuple[float, ...]:
+    """Beside grids every keypoint weighs the same; alone, the classes weigh the same."""
+    n_classes = len(annotations.classes)
+    counts = np.bincount([p.class_index for p in annotations.keypoints], minlength=n_classes)
+    if annotations.grids or not counts.any():
+        return (labels.keypoint_weight,) * n_classes
+    present = counts > 0
+    share = counts.sum() / present.sum() / np.maximum(counts, 1)
+    weights = np.where(present, share, 1.0) * labels.keypoint_weight
+    return tuple(float(weight) for weight in weights)
+
+
+def _paint_mask(
+    sample: SliceSamples, masks: Masks, reduction: int, n_classes: int, stroke_weight: float
+) -> None:
+    labels = masks.read(sample.slice)
+    is_known = (labels != _IGNORE).astype(np.float32)
+    known = _block_sum(is_known, reduction)
+    shares = np.stack([_block_sum(labels == c, reduction) for c in range(n_classes)])
+    target = np.where(known > 0, shares.argmax(0), _UNLABELLED)
+    sample.target[...] = target
+    if is_known.mean() >= _DENSE_SHARE:
+        sample.is_mask = sample.is_calibrated = True
+        sample.weight[...] = target >= 0
+        return
+    # a painted stroke counts like one keypoint, however long it is
+    for c in range(n_classes):
+        strokes, n_strokes = ndimage.label(target == c)
+        sizes = np.bincount(strokes.ravel(), minlength=n_strokes + 1)
+        share = stroke_weight / np.maximum(sizes, 1)
+        sample.weight[...] += np.where(strokes > 0, share[strokes], 0)
+
+
+def _block_sum(values: npt.NDArray[np.generic], k: int) -> npt.NDArray[np.float32]:
+    rows = np.add.reduceat(values.astype(np.float32), np.arange(0, values.shape[0], k), axis=0)
+    sums: npt.NDArray[np.float32] = np.add.reduceat(rows, np.arange(0, values.shape[1], k), axis=1)
+    return sums
+
+
+def _paint_points(
+    sample: SliceSamples,
+    annotations: Annotations,
+    labels: LabelSettings,
+    reduction: int,
+    keypoint_weights: Sequence[float],
+) -> None:
+    """Grid nodes first, keypoints over them: a click is a correction."""
+    for grid in annotations.grids:
+        if grid.slice != sample.slice:
+            continue
+        judged = grid.class_index >= 0
+        for y, x, c in zip(
+            grid.y[judged], grid.x[judged], grid.class_index[judged], strict=True
+        ):
+            _paint_disc(sample, y, x, int(c), labels.node_radius_working_px, 1.0, reduction)
+        sample.is_calibrated |= grid.is_done
+    radius = labels.keypoint_radius_px / reduction
+    for point in annotations.keypoints:
+        if point.slice == sample.slice:
+            weight = keypoint_weights[point.class_index]
+            _paint_disc(sample, point.y, point.x, point.class_index, radius, weight, reduction)
+
+
+def _paint_disc(
+    sample: SliceSamples,
+    y: float,
+    x: float,
+    class_index: int,
+    radius: float,
+    weight: float,
+    reduction: int,
+) -> None:
+    """Label the working pixels within ``radius`` of a point; together they carry ``weight``."""
+    height, width = sample.shape
+    yw, xw = to_working((y, x), reduction)
+    # the pixel that holds the point is always labelled
+    cy = min(height - 1, max(0, round(y) // reduction))
+    cx = min(width - 1, max(0, round(x) // reduction))
+    y0, y1 = max(0, int(np.floor(yw - radius))), min(height, int(np.ceil(yw + radius)) + 1)
+    x0, x1 = max(0, int(np.floor(xw - radius))), min(width, int(np.ceil(xw + radius)) + 1)
+    rows, columns = np.mgrid[y0:y1, x0:x1]
+    inside = (rows - yw) ** 2 + (columns - xw) ** 2 <= radius**2 + 1e-9
+    inside |= (rows == cy) & (columns == cx)
+    n = max(1, int(inside.sum()))
+    sample.target[y0:y1, x0:x1][inside] = class_index
+    sample.weight[y0:y1, x0:x1][inside] = weight / n
+    if not inside.any():
+        sample.target[cy, cx] = class_index
+        sample.weight[cy, cx] = weight
+
+
+def _mean_label_weight(samples: Sequence[SliceSamples]) -> float:
+    """Mean sum of label weights a slice: of grids if there are any, else of all labelled."""
+    totals = [float(s.weight.sum()) for s in samples if s.is_calibrated and not s.is_mask]
+    if not totals:
+        totals = [float(s.weight.sum()) for s in samples if s.has_labels and not s.is_mask]
+    return float(np.mean(totals)) if totals else 1.0
+
+
+def make_windows(
+    samples: Sequence[SliceSamples], crop_px: int
+) -> tuple[list[Window], tuple[int, int]]:
+    """Cut slices into fixed crops, as the paper does.
+
+    Regions not larger than a crop become a window of their own; larger ones are tiled, and every
+    tile inherits their fractions: what is stated of the region is all that is known of the tile.
+    Labelled slices without fractions are tiled whole.
+
+    Returns
+    -------
+    windows : list of Window
+        In order of slices; each has at most one bag.
+    shape : (int, int)
+        Common shape of all windows.
+    """
+    windows: list[Window] = []
+    for index, sample in enumerate(samples):
+        height, width = sample.shape
+        whole = Bag((0, 0, height, width), *(np.full(0, np.nan, np.float32),) * 3)
+        for bag in sample.bags or (whole,):
+            y0, x0, y1, x1 = bag.box
+            for ty in range(y0, y1, crop_px):
+                for tx in range(x0, x1, crop_px):
+                    box = (ty, tx, min(y1, ty + crop_px), min(x1, tx + crop_px))
+                    # slivers at the far edge teach nothing about proportions
+                    if (box[2] - ty) * 2 < min(crop_px, y1 - y0) or (box[3] - tx) * 2 < min(
+                        crop_px, x1 - x0
+                    ):
+                        continue
+                    tile = Bag(box, bag.fractions, bag.low, bag.high)
+                    windows.append(Window(index, ty, tx, (tile,) if len(bag.fractions) else ()))
+    shapes = [
+        (
+            min(crop_px, max(s.shape[0] for s in samples)),
+            min(crop_px, max(s.shape[1] for s in samples)),
+        )
+    ]
+    boxes = [bag.box for window in windows for bag in window.bags]
+    if boxes and all(window.bags for window in windows):
+        shapes = [(max(b[2] - b[0] for b in boxes), max(b[3] - b[1] for b in boxes))]
+    return windows, shapes[0]
+
+

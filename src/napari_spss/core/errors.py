@@ -1,0 +1,106 @@
+"""The errors that the core raises: each says what was wrong, the value, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["CellProblem", "Diverged", "InputError", "OutOfMemory", "RunError", "SpssError"]
+
+_MAX_LISTED = 10
+
+
+class SpssError(Exception):
+    """Base of all errors that are meant to be read by the user."""
+
+
+@dataclass(frozen=True)
+class CellProblem:
+    """One wrong cell of a table.
+
+    Parameters
+    ----------
+    file : str
+        Path or name of the table.
+    row : int or None
+        Line number in the file, 1-based, header included; None for the whole file.
+    column : str or None
+        Name of the column; None for the whole row.
+    value : str
+        The text as it stands in the cell.
+    reason : str
+        What is wrong.
+    remedy : str
+        What to write instead.
+    """
+
+    file: str
+    row: int | None
+    column: str | None
+    value: str
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        place = self.file
+        if self.row is not None:
+            place += f", line {self.row}"
+        if self.column is not None:
+            place += f", column {self.column!r}"
+        shown = f" {self.value!r}" if self.value else ""
+        return f"{place}:{shown} {self.reason}; {self.remedy}."
+
+
+class InputError(SpssError):
+    """Something that the user gave cannot be used.
+
+    Parameters
+    ----------
+    message : str
+        What was wrong, with the value and the remedy. May be empty if ``problems`` is given.
+    field : str, optional
+        Name of the setting or form field that is to be marked.
+    problems : sequence of CellProblem
+        The wrong cells, all of them; the message lists the first ten.
+    """
+
+    def __init__(
+        self, message: str = "", *, field: str | None = None, problems: Sequence[CellProblem] = ()
+    ) -> None:
+        self.field = field
+        self.problems = tuple(problems)
+        lines = [message] if message else []
+        lines += [str(problem) for problem in self.problems[:_MAX_LISTED]]
+        if len(self.problems) > _MAX_LISTED:
+            lines.append(f"... and {len(self.problems) - _MAX_LISTED} more.")
+        super().__init__("\n".join(lines))
+
+
+class RunError(SpssError):
+    """A run that had started could not go on."""
+
+
+@dataclass(frozen=True)
+class _Suggestion:
+    setting: str
+    value: object
+
+
+class OutOfMemory(RunError):
+    """The device's memory did not suffice; carries a smaller setting that may fit.
+
+    Parameters
+    ----------
+    message : str
+        What was wrong and what to do.
+    setting, value
+        Dotted name of the setting to change, and the proposed value.
+    """
+
+    def __init__(self, message: str, *, setting: str, value: object) -> None:
+        super().__init__(message)
+        self.suggestion = _Suggestion(setting, value)
+
+
+class Diverged(RunError):
+    """The loss became NaN or infinite."""

@@ -1,0 +1,209 @@
+"""What a run tells: frozen records, a cancel token, and their JSON-lines form.
+
+Every run emits exactly one :class:`RunStarted` and, unless it raises, exactly one
+:class:`RunFinished`, in that order. Everything else comes in between.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "CancelToken",
+    "CheckpointSaved",
+    "Event",
+    "FinishReason",
+    "Mailbox",
+    "Message",
+    "Preview",
+    "Progress",
+    "RunFinished",
+    "RunStarted",
+    "Validated",
+    "event_from_json",
+    "event_to_json",
+]
+
+
+T = TypeVar("T")
+
+
+class FinishReason(str, Enum):
+    """Why a run ended."""
+
+    completed = "completed"  # the step, epoch or time budget is used up
+    converged = "converged"  # early stopping
+    stopped = "stopped"  # the cancel token was set
+
+
+class CancelToken:
+    """A flag that asks a run to stop; setting it is safe from any thread and at any time."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def cancel(self) -> None:
+        """Ask the run to stop within one step or tile."""
+        self._event.set()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the run was asked to stop."""
+        return self._event.is_set()
+
+
+class Mailbox(Generic[T]):
+    """One slot between threads: the newest item wins, an unread older one is dropped."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._item: T | None = None
+
+    def put(self, item: T) -> None:
+        """Leave an item, replacing one that was not taken."""
+        with self._lock:
+            self._item = item
+
+    def take(self) -> T | None:
+        """Return the newest item once, then None."""
+        with self._lock:
+            item, self._item = self._item, None
+        return item
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the last item was taken."""
+        with self._lock:
+            return self._item is None
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """Emitted once, before any work.
+
+    ``kind`` is what runs, ``total`` the number of steps or slices ahead (None if only a time
+    budget bounds it), ``device`` the torch device by name.
+    """
+
+    kind: Literal["training", "prediction"]
+    total: int | None
+    device: str
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Emitted at most ten times a second.
+
+    ``losses`` maps the parts of the loss to their running means; ``proportion_error`` is the mean
+    absolute difference between stated and predicted fractions (0-1); ``eta_s`` seconds left.
+    """
+
+    done: int
+    total: int | None
+    elapsed_s: float
+    eta_s: float | None
+    losses: dict[str, float] = dataclasses.field(default_factory=dict)
+    proportion_error: float | None = None
+
+
+@dataclass(frozen=True)
+class Validated:
+    """Emitted after each validation: the loss on held-out annotations (never on masks)."""
+
+    step: int
+    loss: float
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Probability maps of one slice as the network sees it now.
+
+    ``probs`` is float32 (C, y, x), 0-1, at working scale: ``reduction`` data pixels a pixel;
+    the first pixel's centre lies at ``(reduction - 1) / 2`` data pixels.
+    """
+
+    step: int
+    slice: int
+    reduction: int
+    shape: tuple[int, int]
+    probs: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CheckpointSaved:
+    """Emitted when a resumable checkpoint has been written."""
+
+    step: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Message:
+    """A plain sentence for the user."""
+
+    level: Literal["info", "warning"]
+    text: str
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    """Emitted once, at the end of a run that did not raise.
+
+    ``done`` is the number of completed steps or slices, ``outputs`` the written files.
+    """
+
+    reason: FinishReason
+    done: int
+    elapsed_s: float
+    outputs: tuple[str, ...] = ()
+
+
+Event = RunStarted | Progress | Validated | Preview | CheckpointSaved | Message | RunFinished
+_TYPES: dict[str, type] = {
+    cls.__name__: cls
+    for cls in (RunStarted, Progress, Validated, Preview, CheckpointSaved, Message, RunFinished)
+}
+
+
+def event_to_json(event: Event) -> str:
+    """Write an event as one line of JSON; a preview's map is left out, its shape kept."""
+    record: dict[str, object] = {"event": type(event).__name__}
+    for item in dataclasses.fields(event):
+        value = getattr(event, item.name)
+        if isinstance(value, np.ndarray):
+            continue
+        record[item.name] = value.value if isinstance(value, Enum) else value
+    return json.dumps(record, allow_nan=True)
+
+
+def event_from_json(line: str) -> Event:
+    """Read one line written by :func:`event_to_json`; a preview comes back with an empty map.
+
+    Raises
+    ------
+    ValueError
+        If the line names no known event.
+    """
+    record = json.loads(line)
+    name = record.pop("event", None)
+    if name not in _TYPES:
+        raise ValueError(f"unknown event {name!r}; known: {', '.join(_TYPES)}")
+    if name == "Preview":
+        record["probs"] = np.zeros((0, 0, 0), np.float32)
+    if name == "RunFinished":
+        record["reason"] = FinishReason(record["reason"])
+    for key, value in record.items():
+        if isinstance(value, list):
+            record[key] = tuple(value)
+    event: Event = _TYPES[name](**record)
+    return event

@@ -1,0 +1,108 @@
+"""Proportion-matched self-training: a teacher's surest pixels, as many as the fraction says.
+
+Departs from the paper, which has no such step. The teacher is an exponential moving average (EMA)
+of the network's weights. Of a region of N pixels with stated fraction f, the teacher's
+(f - t m) N most likely pixels become positive labels, those outside the (f + t m) N most likely
+negative ones, with m = min(f, 1 - f) and t the half width of the ignored band between them.
+Labels made by the user override.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from .bags import Bag
+
+__all__ = ["ema_of", "pseudo_labels"]
+
+
+def ema_of(network: torch.nn.Module, decay: float) -> AveragedModel:
+    """Return an EMA copy of a network; update it with ``update_parameters`` after each step.
+
+    The decay is warmed up, ``min(decay, (1 + n) / (10 + n))`` after n updates, so that the random
+    start is forgotten early. Buffers (running statistics) are averaged as well.
+    """
+
+    def average(
+        averaged: torch.Tensor, current: torch.Tensor, n_averaged: torch.Tensor | int
+    ) -> torch.Tensor:
+        if not averaged.is_floating_point():
+            return current
+        n = float(n_averaged)
+        return averaged.lerp(current, 1 - min(decay, (1 + n) / (10 + n)))
+
+    teacher = AveragedModel(network, avg_fn=average, use_buffers=True)
+    teacher.eval()
+    for parameter in teacher.parameters():
+        parameter.requires_grad_(False)
+    return teacher
+
+
+def pseudo_labels(
+    teacher_probs: torch.Tensor, bags: Sequence[Bag], *, band: float
+) -> torch.Tensor:
+    """Label a slice's surest pixels, matched to the stated fractions of its bags.
+
+    Parameters
+    ----------
+    teacher_probs : Tensor
+        (C, y, x), the teacher's map of the whole slice.
+    bags : sequence of Bag
+        Regions with fractions; a later one overrides an earlier one where they overlap.
+        Classes with an unknown fraction are left alone: bags in which more than the background's
+        fraction is unknown give positive labels of the known classes only.
+    band : float
+        Half width t of the ignored band, relative to min(f, 1 - f).
+
+    Returns
+    -------
+    Tensor
+        (y, x) int64: class index, -1 where ignored.
+    """
+    n_classes = teacher_probs.shape[0]
+    labels = torch.full(
+        teacher_probs.shape[1:], -1, dtype=torch.int64, device=teacher_probs.device
+    )
+    for bag in bags:
+        y0, x0, y1, x1 = bag.box
+        probs = teacher_probs[:, y0:y1, x0:x1]
+        known = [c for c in range(1, n_classes) if not math.isnan(bag.fractions[c])]
+        if not known or probs[0].numel() == 0:
+            continue
+        is_negative = torch.full(probs.shape[1:], len(known) == n_classes - 1, device=probs.device)
+        best = torch.zeros(probs.shape[1:], device=probs.device)
+        part = torch.full_like(is_negative, -1, dtype=torch.int64)
+        for c in known:
+            surely, possibly = _thresholds(probs[c], bag, c, band)
+            is_positive = (probs[c] > surely) & (probs[c] > best)
+            part = torch.where(is_positive, c, part)
+            best = torch.where(is_positive, probs[c], best)
+            is_negative &= probs[c] <= possibly
+        part = torch.where(is_negative & (part < 0), 0, part)
+        labels[y0:y1, x0:x1] = part
+    return labels
+
+
+def _thresholds(
+    probs: torch.Tensor, bag: Bag, class_index: int, band: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Map values above which a pixel is surely, and possibly, of the class."""
+    fraction = float(bag.fractions[class_index])
+    margin = band * min(fraction, 1 - fraction)
+    flat = probs.flatten()
+    ranked = torch.sort(flat, descending=True).values
+    n = flat.numel()
+
+    def value_at(share: float) -> torch.Tensor:
+        rank = round(share * n)
+        if rank <= 0:
+            return torch.full((), torch.inf, device=probs.device)
+        if rank >= n:
+            return torch.full((), -torch.inf, device=probs.device)
+        return ranked[rank]
+
+    return value_at(fraction - margin), value_at(fraction + margin)
