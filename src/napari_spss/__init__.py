@@ -1,0 +1,89 @@
+"""Semantic segmentation of electron microscopy from area fractions and a few points.
+
+The names below are the public Python API. They are loaded on first use, so that
+``import napari_spss`` stays instant and brings neither torch nor Qt nor napari.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .core.annotations import (
+        Annotations,
+        CountingGrid,
+        Keypoint,
+        Proportion,
+        Region,
+        read_annotations,
+    )
+    from .core.checkpoint import Model, load_model
+    from .core.config import TrainingSettings, preset
+    from .core.metrics import evaluate
+    from .core.prediction import iter_prediction, predict, predict_slice
+    from .core.stack import open_masks, open_stack, stack_from_array
+    from .core.training import fit, iter_training
+    from .core.unet import register_network
+
+    __version__: str
+
+__all__ = [
+    "Annotations",
+    "CountingGrid",
+    "Keypoint",
+    "Model",
+    "Proportion",
+    "Region",
+    "TrainingSettings",
+    "__version__",
+    "evaluate",
+    "fit",
+    "iter_prediction",
+    "iter_training",
+    "load_model",
+    "open_masks",
+    "open_stack",
+    "predict",
+    "predict_slice",
+    "preset",
+    "read_annotations",
+    "register_network",
+    "stack_from_array",
+]
+
+_HOMES = {
+    "annotations": (
+        "Annotations",
+        "CountingGrid",
+        "Keypoint",
+        "Proportion",
+        "Region",
+        "read_annotations",
+    ),
+    "checkpoint": ("Model", "load_model"),
+    "config": ("TrainingSettings", "preset"),
+    "metrics": ("evaluate",),
+    "prediction": ("iter_prediction", "predict", "predict_slice"),
+    "stack": ("open_masks", "open_stack", "stack_from_array"),
+    "training": ("fit", "iter_training"),
+    "unet": ("register_network",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: object = version("napari-spss")
+    elif name in _HOME_OF:
+        value = getattr(import_module(f".core.{_HOME_OF[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,76 @@
+"""Fixtures that all tests share: benchmark data, threads, and the rule on skipped data tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+REQUIRE_DATA = "NAPARI_SPSS_REQUIRE_DATA"
+DATA_FOLDER = "NAPARI_SPSS_DATA"
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# Before torch or numpy start their pools: the machine may be shared, and sums must repeat.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def is_data_required() -> bool:
+    """Whether a data test that does not run is a failure."""
+    return os.environ.get(REQUIRE_DATA, "") not in ("", "0")
+
+
+def find_data() -> Path | None:
+    """Folder of the benchmark images, or None."""
+    folder = Path(os.environ.get(DATA_FOLDER) or REPOSITORY.parent / "shared" / "data")
+    return folder if folder.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with the real images ``vnc_sstem``, ``axon_sem`` and ``dubai``."""
+    folder = find_data()
+    if folder is None:
+        pytest.skip(f"no benchmark images; name their folder in {DATA_FOLDER}")
+    return folder
+
+
+@pytest.fixture
+def one_torch_thread() -> Generator[None]:
+    """Run torch on one thread, as a test that compares weights bit by bit needs."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that uses ``shared_data`` as a data test."""
+    for item in items:
+        if "shared_data" in getattr(item, "fixturenames", ()):
+            item.add_marker("data")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skipped data test into a failure where the data are required."""
+    report = yield
+    is_expected = hasattr(report, "wasxfail")
+    if report.skipped and not is_expected and is_data_required():
+        if item.get_closest_marker("data") is not None:
+            report.outcome = "failed"
+            report.longrepr = (
+                f"{REQUIRE_DATA} is set, but this data test was skipped: {report.longrepr}"
+            )
+    return report

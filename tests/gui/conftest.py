@@ -1,0 +1,119 @@
+"""Rules that hold for every GUI test: what our code started in a test has ended when it ends."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from weakref import WeakKeyDictionary, WeakSet
+
+import pytest
+
+WAIT_S = 5.0
+_FOREIGN = ("dask", "tqdm", "matplotlib", "torch", "zarr", "vispy")
+
+
+def find_origin() -> str | None:
+    """Line of the package that leads to the caller; None if another library stands between."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "").partition(".")[0]
+        if module in _FOREIGN:
+            return None
+        if module == "napari_spss":
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return None
+
+
+class LeakWatch:
+    """Remembers the threads, thread pools and timers that the package starts.
+
+    Only starts with a frame of ``napari_spss`` in the call stack count, so that what napari,
+    Qt or dask leave behind fails no test of ours.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from qtpy.QtCore import QThread, QThreadPool, QTimer
+
+        self._timers: WeakKeyDictionary[QTimer, str] = WeakKeyDictionary()
+        self._qthreads: WeakKeyDictionary[QThread, str] = WeakKeyDictionary()
+        self._threads: WeakKeyDictionary[threading.Thread, str] = WeakKeyDictionary()
+        self._pools: WeakSet[QThreadPool] = WeakSet()
+        self._record(monkeypatch, QTimer, self._timers.__setitem__)
+        self._record(monkeypatch, QThread, self._qthreads.__setitem__)
+        self._record(monkeypatch, threading.Thread, self._threads.__setitem__)
+        self._record(monkeypatch, QThreadPool, lambda pool, _: self._pools.add(pool))
+
+    @staticmethod
+    def _record(
+        monkeypatch: pytest.MonkeyPatch, kind: type, note: Callable[[object, str], object]
+    ) -> None:
+        start = kind.start
+
+        def recorded_start(self, *args, **kwargs):
+            origin = find_origin()
+            if origin is not None:
+                note(self, origin)
+            return start(self, *args, **kwargs)
+
+        monkeypatch.setattr(kind, "start", recorded_start)
+
+    def leaks(self, wait_s: float = WAIT_S) -> list[str]:
+        """What still runs after at most ``wait_s`` seconds in which events are processed."""
+        deadline = time.monotonic() + wait_s
+        while True:
+            _process_events()
+            found = self._now()
+            if not found or time.monotonic() > deadline:
+                return found
+            for pool in list(self._pools):
+                pool.waitForDone(20)
+
+    def _now(self) -> list[str]:
+        found = [
+            f"{what} started at {origin}"
+            for what, records, is_alive in (
+                ("QTimer", self._timers, lambda timer: timer.isActive()),
+                ("QThread", self._qthreads, lambda thread: thread.isRunning()),
+                ("thread", self._threads, lambda thread: thread.is_alive()),
+            )
+            for item, origin in list(records.items())
+            if _exists(item) and is_alive(item)
+        ]
+        found += [
+            f"{pool.activeThreadCount()} worker(s) in a QThreadPool"
+            for pool in list(self._pools)
+            if _exists(pool) and pool.activeThreadCount()
+        ]
+        return found
+
+
+def _exists(item: object) -> bool:
+    """Whether the C++ half of a Qt object is still there."""
+    from qtpy.compat import isalive
+    from qtpy.QtCore import QObject
+
+    return not isinstance(item, QObject) or isalive(item)
+
+
+def _process_events() -> None:
+    from qtpy.QtCore import QCoreApplication, QEvent
+
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    QCoreApplication.processEvents()
+
+
+@pytest.fixture(autouse=True)
+def leak_watch(
+    qapp: object, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Generator[LeakWatch]:
+    """Fail a GUI test that leaves a thread, a worker or a timer of ours behind."""
+    watch = LeakWatch(monkeypatch)
+    yield watch
+    gc.collect(1)
+    leaks = watch.leaks()
+    if leaks:
+        pytest.fail(f"left running by {request.node.name}: " + "; ".join(leaks))
