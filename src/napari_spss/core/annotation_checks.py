@@ -13,16 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from napari_spss.core.errors import CellProblem, InputError
+from .errors import CellProblem, InputError
 
 if TYPE_CHECKING:
-    from napari_spss.core.annotations import (
-        Annotations,
-        CountingGrid,
-        Keypoint,
-        Proportion,
-        Region,
-    )
+    from .annotations import Annotations, Keypoint
+    from .counting import CountingGrid
+    from .proportions import Proportion, Region
 
 __all__ = [
     "SUM_TOLERANCE",
@@ -76,14 +72,14 @@ def match_class(name: str, classes: Sequence[str]) -> int | None:
 
 
 def nearest_class(name: str, classes: Sequence[str]) -> str | None:
-    """The known class whose name looks most like ``name``; None if none comes near."""
+    """Return the known class whose name looks most like ``name``; None if none comes near."""
     keys = {_key(known): known for known in classes}
     found = difflib.get_close_matches(_key(name), keys, n=1)
     return keys[found[0]] if found else None
 
 
 def order_classes(names: Iterable[str]) -> tuple[str, ...]:
-    """Unique names in order of appearance, the background first, added if it is missing."""
+    """Return unique names in order of appearance, the background first, added if it is missing."""
     unique: dict[str, str] = {}
     for name in names:
         unique.setdefault(_key(name), name.strip())
