@@ -1,0 +1,1 @@
+"""The napari dock: the only part that knows Qt and napari."""

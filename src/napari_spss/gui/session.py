@@ -1,0 +1,467 @@
+"""What runs, what it has said so far, and which model is current; no Qt inside.
+
+The session is the one place that decides whether a run may start, which of its events still
+count, and in which state it ended. Widgets follow its signals; a thread never touches it: the
+:class:`~napari_spss.gui.worker.Runner` brings events to the GUI thread first.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Literal
+
+from psygnal import Signal
+
+from ..core.config import TrainingSettings, preset
+from ..core.errors import InputError, SpssError
+from ..core.events import (
+    CancelToken,
+    Event,
+    FinishReason,
+    Mailbox,
+    Message,
+    Progress,
+    RunFinished,
+    RunStarted,
+    Validated,
+)
+
+if TYPE_CHECKING:
+    from ..core.annotations import Annotations
+    from ..core.checkpoint import Model
+
+__all__ = [
+    "Curves",
+    "EndKind",
+    "RunEnd",
+    "RunForm",
+    "RunState",
+    "RunStatus",
+    "Session",
+    "Suggestion",
+    "Ticket",
+]
+
+logger = logging.getLogger(__name__)
+
+RunKind = Literal["training", "prediction", "export"]
+_MAX_POINTS = 2000
+
+
+class RunState(str, Enum):
+    """What the session is doing."""
+
+    idle = "idle"
+    training = "training"
+    predicting = "predicting"
+    exporting = "exporting"
+    stopping = "stopping"  # asked to stop; the run still finishes its step or tile
+
+
+class EndKind(str, Enum):
+    """How a run ended."""
+
+    finished = "finished"
+    stopped = "stopped"
+    failed = "failed"
+
+
+_STATE_OF_KIND: dict[str, RunState] = {
+    "training": RunState.training,
+    "prediction": RunState.predicting,
+    "export": RunState.exporting,
+}
+_DOING = {
+    RunState.training: "Training",
+    RunState.predicting: "Applying the model",
+    RunState.exporting: "Saving",
+}
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A smaller setting that one click applies: dotted name and value."""
+
+    setting: str
+    value: object
+
+    def __str__(self) -> str:
+        return f"{self.setting.rpartition('.')[2]} = {self.value}"
+
+
+@dataclass(frozen=True)
+class RunForm:
+    """What the user entered before a training run.
+
+    Parameters
+    ----------
+    preset : str
+        ``fast`` or ``paper``.
+    max_minutes : float or None
+        Time budget; None leaves the preset's steps or epochs.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    object_diameter_px : float or None
+        Width of the smallest object of interest, in data pixels.
+    overrides : mapping of str to object
+        Dotted settings that differ from the preset.
+    """
+
+    preset: str = "fast"
+    max_minutes: float | None = None
+    device: str = "auto"
+    object_diameter_px: float | None = None
+    overrides: Mapping[str, object] = field(default_factory=dict)
+
+    def settings(self) -> TrainingSettings:
+        """Return the settings of the run.
+
+        Raises
+        ------
+        InputError
+            If a value is out of bounds; ``field`` names the setting that is to be marked.
+        """
+        changes: dict[str, object] = {"image.object_diameter_px": self.object_diameter_px}
+        if self.max_minutes is not None:
+            changes["optimisation.max_minutes"] = self.max_minutes
+            if self.preset == "fast":  # the clock, not the step count, ends such a run
+                changes["optimisation.max_steps"] = None
+        return preset(self.preset).with_overrides({**changes, **self.overrides})
+
+    def with_suggestion(self, suggestion: Suggestion) -> RunForm:
+        """Return the form with a suggested setting put in."""
+        return replace(self, overrides={**self.overrides, suggestion.setting: suggestion.value})
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """The right to run: given once, void when the run ends or is abandoned."""
+
+    generation: int
+    kind: RunKind
+    token: CancelToken
+    updates: Mailbox[Annotations]
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """Snapshot of the run for the widgets."""
+
+    state: RunState = RunState.idle
+    kind: RunKind | None = None
+    device: str = ""
+    done: int = 0
+    total: int | None = None
+    elapsed_s: float = 0.0
+    eta_s: float | None = None
+    unit: str = "step"
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run is in progress or about to stop."""
+        return self.state is not RunState.idle
+
+    @property
+    def fraction(self) -> float | None:
+        """Part of the run that is done, 0-1, by count or else by time; None if unknown."""
+        if self.total:
+            return min(1.0, self.done / self.total)
+        if self.eta_s is not None and self.elapsed_s + self.eta_s > 0:
+            return min(1.0, self.elapsed_s / (self.elapsed_s + self.eta_s))
+        return None
+
+    def __str__(self) -> str:
+        if self.state is RunState.idle:
+            return "Ready"
+        if self.state is RunState.stopping:
+            return "Stopping after this step …"
+        text = _DOING[self.state]
+        if self.device:
+            text += f" on {self.device}"
+        if self.done:
+            of = f" of {self.total}" if self.total else ""
+            text += f", {self.unit} {self.done}{of}"
+        if self.eta_s is not None:
+            text += f", {duration(self.eta_s)} left"
+        return text
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """How a run ended, in words for the user.
+
+    ``error`` is set exactly for ``failed``; ``suggestion`` when a smaller setting may help.
+    """
+
+    kind: EndKind
+    run: RunKind
+    text: str
+    result: object = None
+    error: Exception | None = None
+    suggestion: Suggestion | None = None
+
+
+class Curves:
+    """Losses and proportion error over the steps of a run and its continuations.
+
+    At most 2000 points are kept; beyond that every second one is dropped.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.losses: dict[str, list[float]] = {}
+        self.proportion_error: list[float] = []
+        self.validation: list[tuple[int, float]] = []
+        self._offset = 0
+        self._stride = 1
+        self._seen = 0
+
+    @property
+    def last_step(self) -> int:
+        """Last step so far, continuations included."""
+        return self.steps[-1] if self.steps else 0
+
+    def continue_from_here(self) -> None:
+        """Count the steps of the next run from the last one on."""
+        self._offset = self.last_step
+
+    def add(self, progress: Progress) -> bool:
+        """Take a progress report; return whether it became a point."""
+        if not progress.losses and progress.proportion_error is None:
+            return False
+        self._seen += 1
+        if self._seen % self._stride:
+            return False
+        nan = float("nan")
+        for name in progress.losses:
+            self.losses.setdefault(name, [nan] * len(self.steps))
+        for name, values in self.losses.items():
+            values.append(progress.losses.get(name, nan))
+        error = progress.proportion_error
+        self.proportion_error.append(nan if error is None else error)
+        self.steps.append(self._offset + progress.done)
+        if len(self.steps) > _MAX_POINTS:
+            self._thin()
+        return True
+
+    def add_validation(self, event: Validated) -> None:
+        """Take the loss on held-out annotations."""
+        self.validation.append((self._offset + event.step, event.loss))
+
+    def _thin(self) -> None:
+        self._stride *= 2
+        self.steps = self.steps[1::2]
+        self.proportion_error = self.proportion_error[1::2]
+        self.losses = {name: values[1::2] for name, values in self.losses.items()}
+
+
+class Session:
+    """State machine of the dock: idle, training, predicting, exporting, stopping.
+
+    Exactly one run at a time; each ends with exactly one ``run_ended``.
+    """
+
+    status_changed = Signal(RunStatus)  # after every change of state or progress
+    event_taken = Signal(object)  # with each event of the current run, none of an older one
+    run_ended = Signal(RunEnd)  # once per run, after the state is idle again
+    model_changed = Signal(object)  # when another model became the current one
+    message_added = Signal(str, str)  # level ("info", "warning", "error"), text
+
+    def __init__(self) -> None:
+        self._generation = 0
+        self._ticket: Ticket | None = None
+        self._status = RunStatus()
+        self._reason: FinishReason | None = None
+        self._classes: tuple[str, ...] = ()
+        self._model: Model | None = None
+        self.curves = Curves()
+        self.messages: list[tuple[str, str]] = []
+
+    @property
+    def status(self) -> RunStatus:
+        """Snapshot of the run."""
+        return self._status
+
+    @property
+    def model(self) -> Model | None:
+        """The model that Continue and Apply use."""
+        return self._model
+
+    def set_model(self, model: Model | None) -> None:
+        """Make another model the current one, such as one that was loaded."""
+        self._model = model
+        self.model_changed.emit(model)
+
+    def begin(
+        self, kind: RunKind, *, classes: tuple[str, ...] = (), continues: bool = False
+    ) -> Ticket:
+        """Claim the session for a run.
+
+        Parameters
+        ----------
+        kind : str
+            What is to run.
+        classes : tuple of str, optional
+            Class names of a training, to which live changes must keep.
+        continues : bool
+            Whether the curves go on instead of starting anew.
+
+        Raises
+        ------
+        InputError
+            If a run is in progress.
+        """
+        if self._ticket is not None:
+            raise InputError(
+                f"A run is in progress ({self._status}); wait for its end or press Stop first."
+            )
+        self._generation += 1
+        self._ticket = Ticket(self._generation, kind, CancelToken(), Mailbox())
+        self._reason = None
+        self._classes = classes
+        if kind == "training":
+            if continues:
+                self.curves.continue_from_here()
+            else:
+                self.curves = Curves()
+        unit = "step" if kind == "training" else "slice"
+        self._set(RunStatus(state=_STATE_OF_KIND[kind], kind=kind, unit=unit))
+        return self._ticket
+
+    def stop(self) -> None:
+        """Ask the run to stop; does nothing when idle."""
+        if self._ticket is None:
+            return
+        self._ticket.token.cancel()
+        self._set(replace(self._status, state=RunState.stopping))
+
+    def abandon(self, *_: object) -> None:
+        """Ask the run to stop and hear no more of it; nothing is emitted, for nobody is left."""
+        if self._ticket is not None:
+            self._ticket.token.cancel()
+        self._ticket = None
+        self._generation += 1
+        self._status = RunStatus()
+
+    def update_annotations(self, annotations: Annotations) -> None:
+        """Hand annotations made meanwhile to a training run; it takes them at its next epoch."""
+        ticket = self._ticket
+        if ticket is None or ticket.kind != "training":
+            return
+        if self._classes and annotations.classes != self._classes:
+            self.say("warning", "The classes changed: that takes effect at the next Train.")
+            return
+        ticket.updates.put(annotations)
+
+    def take(self, ticket: Ticket, event: Event) -> bool:
+        """Take an event of a run; return False, and do nothing, if that run is not current."""
+        if not self._is_current(ticket):
+            return False
+        if isinstance(event, RunStarted):
+            self._set(replace(self._status, device=event.device, total=event.total))
+        elif isinstance(event, Progress):
+            self.curves.add(event)
+            self._set(
+                replace(
+                    self._status,
+                    done=event.done,
+                    total=event.total,
+                    elapsed_s=event.elapsed_s,
+                    eta_s=event.eta_s,
+                )
+            )
+        elif isinstance(event, Validated):
+            self.curves.add_validation(event)
+        elif isinstance(event, Message):
+            self.say(event.level, event.text)
+        elif isinstance(event, RunFinished):
+            self._reason = event.reason
+            self._status = replace(self._status, done=event.done, elapsed_s=event.elapsed_s)
+        self.event_taken.emit(event)
+        return True
+
+    def finish(self, ticket: Ticket, result: object) -> bool:
+        """End a run that did not raise; a training's result becomes the current model."""
+        if not self._is_current(ticket):
+            return False
+        is_stopped = self._reason is FinishReason.stopped
+        kind = EndKind.stopped if is_stopped else EndKind.finished
+        text = _end_text(ticket.kind, kind, self._reason, self._status)
+        if ticket.kind == "training" and result is not None:
+            self._model = result  # type: ignore[assignment]
+        self._end(RunEnd(kind, ticket.kind, text, result=result))
+        if ticket.kind == "training" and result is not None:
+            self.model_changed.emit(result)
+        return True
+
+    def fail(self, ticket: Ticket, error: Exception) -> bool:
+        """End a run that raised; the model and the annotations stay as they were."""
+        if not self._is_current(ticket):
+            return False
+        found = getattr(error, "suggestion", None)
+        suggestion = None if found is None else Suggestion(found.setting, found.value)
+        text = explain(error)
+        self._end(RunEnd(EndKind.failed, ticket.kind, text, error=error, suggestion=suggestion))
+        return True
+
+    def say(self, level: str, text: str) -> None:
+        """Tell the user something; a sentence that was just said is not repeated."""
+        if self.messages and self.messages[-1] == (level, text):
+            return
+        self.messages = [*self.messages, (level, text)][-200:]
+        self.message_added.emit(level, text)
+
+    def _is_current(self, ticket: Ticket) -> bool:
+        return self._ticket is not None and ticket.generation == self._ticket.generation
+
+    def _set(self, status: RunStatus) -> None:
+        if self._status.state is RunState.stopping and status.state is not RunState.idle:
+            status = replace(status, state=RunState.stopping)
+        self._status = status
+        self.status_changed.emit(status)
+
+    def _end(self, end: RunEnd) -> None:
+        self._ticket = None
+        self._set(RunStatus())
+        self.say("error" if end.kind is EndKind.failed else "info", end.text)
+        self.run_ended.emit(end)
+
+
+def duration(seconds: float) -> str:
+    """Write a duration for people: "45 s", "2 min 5 s", "1 h 20 min"."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        minutes, rest = divmod(whole, 60)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, rest = divmod(whole, 3600)
+    return f"{hours} h {rest // 60} min"
+
+
+def explain(error: Exception) -> str:
+    """Say what went wrong; errors that were not foreseen come with their kind."""
+    if isinstance(error, SpssError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "The computer's memory did not suffice; choose a smaller batch or crop."
+    text = str(error).strip() or "no message"
+    return f"The run failed with an unexpected error: {type(error).__name__}: {text}"
+
+
+def _end_text(run: RunKind, kind: EndKind, reason: FinishReason | None, status: RunStatus) -> str:
+    took = duration(status.elapsed_s)
+    if run == "training":
+        steps = f"{status.done} steps in {took}"
+        if kind is EndKind.stopped:
+            return f"Training stopped after {steps}; the model so far is ready to use."
+        if reason is FinishReason.converged:
+            return f"Training converged after {steps}."
+        return f"Training finished: {steps}."
+    what = "Saving" if run == "export" else "Applying the model"
+    if kind is EndKind.stopped:
+        return f"{what} was stopped after {status.done} slices."
+    return f"{what} finished: {status.done} slices in {took}."

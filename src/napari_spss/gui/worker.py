@@ -1,0 +1,188 @@
+"""Core generators in a thread: one Qt signal per event, one end per run.
+
+superqt's own generator worker swallows ``RuntimeError``, which nearly every torch failure is, and
+``WorkerBase.run`` keeps the result to itself once an abort was requested. Hence this subclass:
+exceptions leave :meth:`RunWorker.work` by raising, and :meth:`RunWorker.quit` sets the cancel token
+without asking for an abort, so that a stopped run still hands over its best model.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from napari.qt.threading import create_worker
+from qtpy.QtCore import QObject, Signal
+from superqt.utils._qthreading import WorkerBase, WorkerBaseSignals
+
+if TYPE_CHECKING:
+    from ..core.events import CancelToken, Event
+    from .session import Session, Ticket
+
+__all__ = ["CoreCall", "Runner", "RunWorker"]
+
+logger = logging.getLogger(__name__)
+
+
+class CoreCall:
+    """A generator function with a name that napari can show when it asks about open tasks."""
+
+    def __init__(self, name: str, function: Callable[..., Generator[Event, None, object]]) -> None:
+        self._name = name
+        self._function = function
+
+    def __repr__(self) -> str:
+        return self._name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Generator[Event, None, object]:
+        return self._function(*args, **kwargs)
+
+
+class RunSignals(WorkerBaseSignals):
+    """The worker's signals; never one named ``event``, which would shadow ``QObject.event``."""
+
+    emitted = Signal(object)  # emitted with each event of the core, in order
+
+
+class RunWorker(WorkerBase):
+    """Drains a core generator in a thread.
+
+    Emits ``started``; ``emitted`` for each event; then either ``returned`` with the generator's
+    return value or ``errored`` with the exception; then ``finished``.
+
+    Parameters
+    ----------
+    function : callable
+        Returns a generator of events; its return value is the run's result.
+    *args, **kwargs
+        Go to ``function``.
+    token : CancelToken
+        What :meth:`quit` sets; also passed on to ``function``.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Generator[Event, None, object]],
+        *args: Any,
+        token: CancelToken,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(SignalsClass=RunSignals)
+        self._token = token
+        self._call: Callable[[], Generator[Event, None, object]] | None = lambda: function(
+            *args, token=token, **kwargs
+        )
+
+    def quit(self) -> None:
+        """Ask the run to stop; harmless before the start and after the end."""
+        self._token.cancel()
+
+    def work(self) -> object:
+        """Drain the generator and return its result; every exception leaves by raising."""
+        call, self._call = self._call, None  # napari keeps the worker: let go of image and model
+        if call is None:
+            raise RuntimeError("a worker runs only once")
+        try:
+            return self._drain(call())
+        except Exception as error:
+            logger.error("the run failed", exc_info=error)
+            _release_frames(error)
+            raise
+
+    def _drain(self, generator: Generator[Event, None, object]) -> object:
+        try:
+            while True:
+                self.signals.emitted.emit(next(generator))
+        except StopIteration as end:
+            return _Result(end.value)
+        finally:
+            generator.close()
+
+
+class _Result:
+    """Wraps a result, since ``WorkerBase.run`` treats a returned exception in its own way."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+def _release_frames(error: BaseException) -> None:
+    """Drop the locals of a failed run, so that its device memory is freed while the error lives."""
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__cause__ or seen.__context__
+
+
+class Runner(QObject):
+    """Starts a session's runs in a thread and reports to the session on the GUI thread.
+
+    All its slots run on the thread that made it. When it is destroyed (the dock or the viewer is
+    closed) the run in progress is asked to stop and no longer heard.
+
+    Parameters
+    ----------
+    session : Session
+        Hears of every event, and of exactly one end per run.
+    parent : QObject, optional
+    """
+
+    def __init__(self, session: Session, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._ticket: Ticket | None = None
+        self.destroyed.connect(session.abandon)
+
+    def start(
+        self,
+        ticket: Ticket,
+        function: Callable[..., Generator[Event, None, object]],
+        *args: Any,
+        **kwargs: Any,
+    ) -> RunWorker:
+        """Run ``function(*args, token=ticket.token, **kwargs)`` in a thread.
+
+        Parameters
+        ----------
+        ticket : Ticket
+            From :meth:`Session.begin`, which refuses a second run.
+        function : callable
+            Returns a generator of events.
+        """
+        self._ticket = ticket
+        worker: RunWorker = create_worker(
+            function,
+            *args,
+            token=ticket.token,
+            _worker_class=RunWorker,
+            _start_thread=False,
+            _connect={
+                "emitted": self._on_emitted,
+                "returned": self._on_returned,
+                "errored": self._on_errored,
+                "warned": self._on_warned,
+            },
+            **kwargs,
+        )
+        worker.start()
+        return worker
+
+    def _on_emitted(self, event: Event) -> None:
+        if self._ticket is not None:
+            self._session.take(self._ticket, event)
+
+    def _on_returned(self, result: _Result) -> None:
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            self._session.finish(ticket, result.value)
+
+    def _on_errored(self, error: Exception) -> None:
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            self._session.fail(ticket, error)
+
+    def _on_warned(self, warning: tuple[Any, ...]) -> None:
+        message, category, filename, line = warning[:4]
+        logger.warning("%s:%s: %s: %s", filename, line, category.__name__, message)
