@@ -66,11 +66,10 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a skipped data test into a failure where the data are required."""
     report = yield
-    is_expected = hasattr(report, "wasxfail")
-    if report.skipped and not is_expected and is_data_required():
-        if item.get_closest_marker("data") is not None:
-            report.outcome = "failed"
-            report.longrepr = (
-                f"{REQUIRE_DATA} is set, but this data test was skipped: {report.longrepr}"
-            )
+    is_unwanted = report.skipped and not hasattr(report, "wasxfail")
+    if is_unwanted and is_data_required() and item.get_closest_marker("data") is not None:
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{REQUIRE_DATA} is set, but this data test was skipped: {report.longrepr}"
+        )
     return report

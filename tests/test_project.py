@@ -1,0 +1,95 @@
+"""What the files around the code promise agrees with each other and with the code."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import entry_points
+
+import pytest
+
+RAW = "https://raw.githubusercontent.com/napari-spss/napari-spss/main/"
+TEST_WITH_DATA = """
+import pytest
+
+def test_needs_data(shared_data):
+    pass
+
+@pytest.mark.data
+def test_skips_itself():
+    pytest.skip("some other reason")
+"""
+
+
+@pytest.fixture(scope="module")
+def readme(repository):
+    return (repository / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def pyproject(repository):
+    return tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_ci_runs_the_test_command_of_the_readme(repository, readme):
+    commands = re.findall(r"^python -m pip install .* && .*$", readme, flags=re.MULTILINE)
+    assert len(commands) == 2
+    script = (repository / ".ci" / "run").read_text(encoding="utf-8")
+    assert script.rstrip().endswith("\n" + commands[1])
+
+
+def test_readme_suits_the_hub(repository, readme):
+    images = re.findall(r"!\[[^]]*\]\(([^)\s]+)", readme) + re.findall(
+        r'<img[^>]*src="([^"]+)', readme
+    )
+    assert [url for url in images if not url.startswith("https://")] == []
+    ours = [url.removeprefix(RAW) for url in images if url.startswith(RAW)]
+    assert [path for path in ours if not (repository / path).is_file()] == []
+    assert (
+        len(re.findall(r"^# ", re.sub(r"```.*?```", "", readme, flags=re.DOTALL), re.MULTILINE))
+        == 1
+    )
+
+
+def test_base_dependencies_bring_no_qt_binding_and_no_caps(pyproject):
+    dependencies = pyproject["project"]["dependencies"]
+    assert not [
+        d for d in dependencies if re.match(r"(pyqt[56]|pyside[26]|napari\[)", d, re.IGNORECASE)
+    ]
+    assert not [d for d in dependencies if "<" in d or "==" in d]
+
+
+def test_console_script_and_manifest_are_registered():
+    scripts = entry_points(group="console_scripts", name="napari-spss")
+    assert [script.value for script in scripts] == ["napari_spss.cli:main"]
+    manifests = entry_points(group="napari.manifest", name="napari-spss")
+    assert [manifest.value for manifest in manifests] == ["napari_spss:napari.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("is_required", "outcome"), [("0", {"2 skipped"}), ("1", {"1 failed", "1 error"})]
+)
+def test_skipped_data_test_fails_where_data_are_required(
+    repository, tmp_path, is_required, outcome
+):
+    rules = (repository / "tests" / "conftest.py").read_text(encoding="utf-8")
+    (tmp_path / "conftest.py").write_text(rules, encoding="utf-8")
+    (tmp_path / "test_data.py").write_text(TEST_WITH_DATA, encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = data\n", encoding="utf-8")
+    environment = os.environ | {
+        "NAPARI_SPSS_DATA": str(tmp_path / "absent"),
+        "NAPARI_SPSS_REQUIRE_DATA": is_required,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xvfb", "test_data.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert outcome <= set(re.findall(r"\d+ (?:passed|failed|skipped|error)", done.stdout))
+    assert (done.returncode == 0) == (is_required == "0")
