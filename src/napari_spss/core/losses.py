@@ -122,8 +122,8 @@ def proportion_mse(predicted: torch.Tensor, stated: torch.Tensor) -> torch.Tenso
     Examples
     --------
     >>> import torch
-    >>> proportion_mse(torch.tensor([[0.5, 0.5]]), torch.tensor([[0.9, 0.1]])).item()
-    0.1599...
+    >>> proportion_mse(torch.tensor([[0.5, 0.5]]), torch.tensor([[0.75, 0.25]]))
+    tensor(0.0625)
     """
     is_known = ~stated.isnan()
     squares = torch.where(is_known, predicted - torch.where(is_known, stated, 0.0), 0.0).square()
@@ -361,7 +361,7 @@ def sharpness(probs: torch.Tensor, weights: torch.Tensor | None = None) -> torch
 
 
 def _divergence(wanted: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
-    """wanted * log(wanted / predicted), 0 where nothing is wanted."""
+    """Return wanted * log(wanted / predicted), 0 where nothing is wanted."""
     return torch.xlogy(wanted, wanted) - torch.where(
         wanted > 0, wanted * predicted.clamp_min(_DEAD).log(), 0.0
     )

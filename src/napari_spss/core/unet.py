@@ -185,9 +185,12 @@ class _Adapted(nn.Module):
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner = inner
-        self.stride = int(getattr(inner, "stride", DEFAULT_STRIDE))
-        self.has_exact_radius = hasattr(inner, "receptive_radius") and hasattr(inner, "stride")
-        self.receptive_radius = int(getattr(inner, "receptive_radius", DEFAULT_RADIUS))
+        # Only whole numbers count: a bare layer has a "stride" of its own, which is a tuple.
+        stride = getattr(inner, "stride", None)
+        radius = getattr(inner, "receptive_radius", None)
+        self.stride = stride if isinstance(stride, int) else DEFAULT_STRIDE
+        self.receptive_radius = radius if isinstance(radius, int) else DEFAULT_RADIUS
+        self.has_exact_radius = isinstance(stride, int) and isinstance(radius, int)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         height, width = x.shape[-2:]
