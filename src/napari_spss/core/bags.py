@@ -124,6 +124,7 @@ def load_slices(
     reduction: int,
     masks: Masks | None = None,
     scale: LabelScale | None = None,
+    images: dict[int, npt.NDArray[np.float32]] | None = None,
 ) -> tuple[list[SliceSamples], LabelScale]:
     """Read every annotated slice at working scale and paint its labels.
 
@@ -137,6 +138,8 @@ def load_slices(
         Data pixels a working pixel.
     scale : LabelScale, optional
         That of an earlier run, which this one goes on.
+    images : dict, optional
+        Working-scale slices that were read before; those read now are added.
 
     Raises
     ------
@@ -154,8 +157,11 @@ def load_slices(
         scale.keypoint_weights if scale else _keypoint_weights(annotations, settings.labels)
     )
     samples = []
+    images = {} if images is None else images
     for z in slices:
-        image = working_slice(stack, z, reduction, settings.image.normalisation)
+        if z not in images:
+            images[z] = working_slice(stack, z, reduction, settings.image.normalisation)
+        image = images[z]
         sample = SliceSamples(
             slice=z,
             image=image,
@@ -201,23 +207,17 @@ def _bags_by_slice(
 def _fractions(
     proportion: Proportion,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    def as_array(values: Sequence[float | None] | None) -> npt.NDArray[np.float32]:
-        if values is None:
-            return np.full(len(proportion.fractions), np.nan, np.float32)
-        return np.array([np.nan if v is None else v for v in values], np.float32)
-
-    stated = as_array(proportion.fractions)
-    low, high = as_array(proportion.low), as_array(proportion.high)
-    middle = (low + high) / 2
-    fractions = np.where(np.isnan(stated), middle, stated)
-    low = np.where(np.isnan(low), stated, low)
-    high = np.where(np.isnan(high), stated, high)
-    # one unknown class is the remainder
-    unknown = np.isnan(fractions)
-    if unknown.sum() == 1:
-        rest = max(0.0, 1.0 - float(np.nansum(fractions)))
-        fractions = np.where(unknown, np.float32(rest), fractions)
-    return fractions.astype(np.float32), low.astype(np.float32), high.astype(np.float32)
+    """Fraction, low and high per class, NaN where unknown."""
+    values = [np.nan if f is None else f for f in proportion.effective_fractions()]
+    bounds = [
+        (value, value) if bound is None else bound
+        for value, bound in zip(values, proportion.bounds(), strict=True)
+    ]
+    if proportion.source == "grid":
+        # no hit on a grid is no proof of absence
+        values = [high / 4 if v == 0 else v for v, (_, high) in zip(values, bounds, strict=True)]
+    low, high = np.array(bounds, np.float32).T
+    return np.array(values, np.float32), low, high
 
 
 def _keypoint_weights(annotations: Annotations, labels: LabelSettings) -> tuple[float, ...]:

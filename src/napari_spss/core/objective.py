@@ -1,0 +1,267 @@
+"""The loss of a step: proportions, labels, masks, self-training, sharpness.
+
+Eq. 4 with the project's additions: ``alpha L_proportions + (1 - alpha) L_labels`` and, ramped in,
+self-training and a penalty on undecided pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from .bags import Bag, LabelScale
+from .config import TrainingSettings
+from .losses import (
+    activate,
+    dice_loss,
+    keypoint_loss,
+    label_cross_entropy,
+    proportion_interval,
+    proportion_kl,
+    proportion_mse,
+    sharpness,
+)
+from .sampling import Batch
+from .selftraining import pseudo_labels
+
+__all__ = ["Objective", "StepLoss", "predicted_fractions"]
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """Loss of one step: ``total`` to differentiate, ``parts`` to show.
+
+    ``proportion_error`` is the mean absolute difference of stated and predicted fractions; None if
+    the batch states none.
+    """
+
+    total: torch.Tensor
+    parts: dict[str, float]
+    proportion_error: float | None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What training minimises.
+
+    Parameters
+    ----------
+    settings : TrainingSettings
+        Weights and forms of the parts.
+    n_classes : int
+        C, background included.
+    scale : LabelScale
+        Fixed weights of labels.
+    n_labelled_slots : int
+        Windows of a batch that carry labels as a rule: with ``scale``, the constant by which
+        label losses are divided.
+    """
+
+    settings: TrainingSettings
+    n_classes: int
+    scale: LabelScale
+    n_labelled_slots: int
+
+    def __call__(
+        self,
+        logits: torch.Tensor,
+        batch: Batch,
+        *,
+        teacher_probs: torch.Tensor | None,
+        memories: Sequence[torch.Tensor | None],
+        ramp: float,
+    ) -> StepLoss:
+        """Evaluate a step.
+
+        Parameters
+        ----------
+        logits : Tensor
+            (B, n, H, W) of the student, flipped back into the frame of ``batch``.
+        batch : Batch
+            What was drawn, on the device of ``logits``.
+        teacher_probs : Tensor or None
+            (B, C, H, W) of the teacher; None switches self-training off.
+        memories : sequence of Tensor or None
+            Per window the teacher's map (C, y, x) of the whole slice, where it exceeds the window.
+        ramp : float
+            0-1, the share of self-training and sharpness.
+        """
+        probs = activate(logits, self.n_classes)
+        parts = {}
+        proportions, error = self._proportion_loss(probs, batch, memories)
+        if proportions is not None:
+            parts["proportions"] = self.settings.loss.alpha * proportions
+        if bool((batch.targets >= 0).any()):
+            labels, masks = self._label_losses(logits, probs, batch)
+            if labels is not None:
+                parts["labels"] = (1 - self.settings.loss.alpha) * labels
+            if masks is not None:
+                parts["masks"] = masks
+        if teacher_probs is not None and ramp > 0:
+            pseudo = self._self_training_loss(logits, probs, batch, teacher_probs, memories)
+            if pseudo is not None:
+                parts["self_training"] = self.settings.self_training.weight * ramp * pseudo
+        if self.settings.loss.sharpness > 0 and ramp > 0:
+            parts["sharpness"] = self.settings.loss.sharpness * ramp * sharpness(probs)
+        total = torch.stack(list(parts.values())).sum() if parts else logits.sum() * 0
+        shown = {name: float(part.detach()) for name, part in parts.items()}
+        return StepLoss(total, {"total": float(total.detach()), **shown}, error)
+
+    def _proportion_loss(
+        self, probs: torch.Tensor, batch: Batch, memories: Sequence[torch.Tensor | None]
+    ) -> tuple[torch.Tensor | None, float | None]:
+        predicted, bags, weights = [], [], []
+        for index, window in enumerate(batch.windows):
+            seen = []
+            for bag in window.bags:
+                fractions = predicted_fractions(
+                    probs[index], (window.y0, window.x0), bag, memories[index]
+                )
+                if fractions is not None:
+                    seen.append((bag, *fractions))
+            for bag, fraction, share in seen:
+                predicted.append(fraction)
+                bags.append(bag)
+                # a window that shows a share s of its bag has 1/s of the say over each pixel
+                weights.append(1 / max(share, 1 / 16) / len(seen) / len(batch.windows))
+        if not predicted:
+            return None, None
+        rho = torch.stack(predicted)
+        stated = _bag_tensor(bags, "fractions", rho)
+        weight = torch.tensor(weights, device=rho.device)
+        form = self.settings.loss.proportions
+        if form == "mse":
+            loss = proportion_mse(rho, stated)
+        elif form == "kl":
+            loss = proportion_kl(rho, stated, weight, normaliser=1.0)
+        else:
+            low, high = _bag_tensor(bags, "low", rho), _bag_tensor(bags, "high", rho)
+            loss = proportion_interval(rho, low, high, weight, normaliser=1.0)
+        difference = (rho.detach() - stated)[:, 1:].abs()
+        known = ~torch.isnan(difference)
+        error = float(difference[known].mean()) if bool(known.any()) else None
+        return loss, error
+
+    def _label_losses(
+        self, logits: torch.Tensor, probs: torch.Tensor, batch: Batch
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        is_mask = torch.tensor([sample.is_mask for sample in batch.samples], device=logits.device)
+        masks = None
+        if bool(is_mask.any()):
+            share = is_mask.float().mean()
+            masks = share * _dense_loss(logits[is_mask], probs[is_mask], batch.targets[is_mask])
+        if bool(is_mask.all()):
+            return None, masks
+        targets = batch.targets.masked_fill(is_mask[:, None, None], -1)
+        if self.settings.loss.labels == "eq3":
+            return keypoint_loss(logits, targets), masks
+        window_px = float(logits.shape[-2] * logits.shape[-1])
+        areas = [max(1.0, s.shape[0] * s.shape[1] / window_px) for s in batch.samples]
+        area = torch.tensor(areas, device=logits.device)[:, None, None]
+        normaliser = self.scale.normaliser * self.n_labelled_slots
+        weights = batch.weights * area
+        return label_cross_entropy(logits, targets, weights, normaliser=normaliser), masks
+
+    def _self_training_loss(
+        self,
+        logits: torch.Tensor,
+        probs: torch.Tensor,
+        batch: Batch,
+        teacher_probs: torch.Tensor,
+        memories: Sequence[torch.Tensor | None],
+    ) -> torch.Tensor | None:
+        targets = batch.targets.clone()
+        chosen = []
+        for index, (window, sample) in enumerate(zip(batch.windows, batch.samples, strict=True)):
+            if sample.is_mask or not window.bags:
+                continue
+            whole = complete_map(
+                teacher_probs[index], (window.y0, window.x0), sample.shape, memories[index]
+            )
+            pseudo = pseudo_labels(whole, window.bags, band=self.settings.self_training.band)
+            seen = pseudo[
+                window.y0 : window.y0 + targets.shape[1], window.x0 : window.x0 + targets.shape[2]
+            ]
+            rows, columns = seen.shape
+            human = targets[index, :rows, :columns]
+            targets[index, :rows, :columns] = torch.where(human >= 0, human, seen)
+            chosen.append(index)
+        if not chosen:
+            return None
+        share = len(chosen) / len(batch.windows)
+        return share * _dense_loss(logits[chosen], probs[chosen], targets[chosen])
+
+
+def predicted_fractions(
+    probs: torch.Tensor, origin: tuple[int, int], bag: Bag, memory: torch.Tensor | None
+) -> tuple[torch.Tensor, float] | None:
+    """Mean map (C,) over a bag, and the share of the bag that the window shows.
+
+    Parameters
+    ----------
+    probs : Tensor
+        (C, H, W) of the window.
+    origin : (int, int)
+        First pixel of the window in the slice.
+    bag : Bag
+        In the frame of the slice.
+    memory : Tensor or None
+        (C, y, x) map of the whole slice, for what lies outside the window; without it the mean is
+        taken over what the window shows.
+
+    Returns
+    -------
+    tuple or None
+        None if window and bag do not meet.
+    """
+    y0, x0, y1, x1 = bag.box
+    top, left = max(y0, origin[0]), max(x0, origin[1])
+    bottom = min(y1, origin[0] + probs.shape[1])
+    right = min(x1, origin[1] + probs.shape[2])
+    if bottom <= top or right <= left:
+        return None
+    own = probs[:, top - origin[0] : bottom - origin[0], left - origin[1] : right - origin[1]]
+    n_own, n_all = (bottom - top) * (right - left), (y1 - y0) * (x1 - x0)
+    total = own.sum(dim=(1, 2))
+    if memory is None or n_own == n_all:
+        return total / n_own, 1.0
+    outside = memory[:, y0:y1, x0:x1].sum(dim=(1, 2), dtype=torch.float32) - memory[
+        :, top:bottom, left:right
+    ].sum(dim=(1, 2), dtype=torch.float32)
+    return (total + outside) / n_all, n_own / n_all
+
+
+def complete_map(
+    window_probs: torch.Tensor,
+    origin: tuple[int, int],
+    shape: tuple[int, int],
+    memory: torch.Tensor | None,
+) -> torch.Tensor:
+    """Map (C, y, x) of a whole slice: the window's fresh map, the memory around it."""
+    rows = min(window_probs.shape[1], shape[0] - origin[0])
+    columns = min(window_probs.shape[2], shape[1] - origin[1])
+    if memory is None:
+        whole = window_probs.new_zeros((window_probs.shape[0], *shape))
+    else:
+        whole = memory.to(window_probs.dtype, copy=True)
+    whole[:, origin[0] : origin[0] + rows, origin[1] : origin[1] + columns] = window_probs[
+        :, :rows, :columns
+    ]
+    return whole
+
+
+def _bag_tensor(bags: Sequence[Bag], name: str, like: torch.Tensor) -> torch.Tensor:
+    return torch.stack([torch.from_numpy(getattr(bag, name)) for bag in bags]).to(like)
+
+
+def _dense_loss(
+    logits: torch.Tensor, probs: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    """Mean cross-entropy over labelled pixels plus soft Dice."""
+    is_valid = targets >= 0
+    n = is_valid.sum().clamp(min=1)
+    weight = is_valid.to(logits.dtype)
+    entropy = label_cross_entropy(logits, targets, weight, normaliser=1.0) / n
+    return entropy + dice_loss(probs, targets)

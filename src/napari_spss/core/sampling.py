@@ -1,0 +1,213 @@
+"""Which windows a training step sees, and how they are cut and augmented.
+
+Every draw depends on the seed and the step alone, so a resumed run draws what an uninterrupted
+one would have drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from .bags import Bag, SliceSamples, Window
+
+__all__ = ["Batch", "Flip", "Sampler", "augment_intensity", "cut"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows as tensors on the CPU.
+
+    ``images`` (B, C, H, W) float32; ``targets`` (B, H, W) int64, -1 unlabelled; ``weights``
+    (B, H, W) float32; ``coverage`` (B, H, W) float32, 0 where a window reaches beyond its slice.
+    """
+
+    windows: tuple[Window, ...]
+    samples: tuple[SliceSamples, ...]
+    images: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor
+    coverage: torch.Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch with its tensors on a device."""
+        names = ("images", "targets", "weights", "coverage")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+
+@dataclass(frozen=True)
+class Flip:
+    """One of the eight symmetries of a square: an optional flip in x, then quarter turns."""
+
+    has_flip: bool
+    n_turns: int
+
+    def apply(self, images: torch.Tensor) -> torch.Tensor:
+        """Transform the last two axes."""
+        if self.has_flip:
+            images = images.flip(-1)
+        return torch.rot90(images, self.n_turns, (-2, -1))
+
+    def undo(self, maps: torch.Tensor) -> torch.Tensor:
+        """Transform the last two axes back."""
+        maps = torch.rot90(maps, -self.n_turns, (-2, -1))
+        return maps.flip(-1) if self.has_flip else maps
+
+
+class Sampler:
+    """Draws windows: half of a batch from calibrated slices, half from the others.
+
+    Slices with a counted grid or a mask carry the calibration, and a fair sample of what is hard
+    and what is easy. Correction clicks in other slices must not make them rarer: in a prototype
+    that lowered IoU from .76 to .70. So they keep their share of every batch.
+
+    Parameters
+    ----------
+    samples : sequence of SliceSamples
+        All annotated slices.
+    windows : sequence of Window or None
+        Fixed windows ("tile"); None: random ones.
+    shape : (int, int)
+        Shape of a window.
+    batch_size, seed : int
+        Windows a step; seed of all draws.
+    among : sequence of int, optional
+        Indices of the slices that random windows may show; all by default.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[SliceSamples],
+        windows: Sequence[Window] | None,
+        *,
+        shape: tuple[int, int],
+        batch_size: int,
+        seed: int,
+        among: Sequence[int] | None = None,
+    ) -> None:
+        self.samples = tuple(samples)
+        self.windows = None if windows is None else tuple(windows)
+        self.shape = shape
+        self._batch_size = batch_size
+        self._seed = seed
+        indices = list(range(len(samples))) if among is None else list(among)
+        self._n_slices = len(indices)
+        first = [i for i in indices if samples[i].is_calibrated]
+        if not first:
+            first = [i for i in indices if samples[i].has_labels]
+        rest = [i for i in indices if i not in set(first)]
+        self._groups = [group for group in (first, rest) if group]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps that show every window, or slice, about once."""
+        n = self._n_slices if self.windows is None else len(self.windows)
+        return -(-n // self._batch_size)
+
+    @property
+    def n_labelled_slots(self) -> int:
+        """Windows of a batch that come from the group that carries the labels."""
+        return len(range(0, self._batch_size, len(self._groups)))
+
+    def draw(self, step: int) -> Batch:
+        """Windows of step ``step`` (0-based)."""
+        rng = np.random.default_rng([self._seed, 1, step])
+        if self.windows is not None:
+            epoch, position = divmod(step, self.steps_per_epoch)
+            order = np.random.default_rng([self._seed, 2, epoch]).permutation(len(self.windows))
+            start = position * self._batch_size
+            chosen = [self.windows[i] for i in order[start : start + self._batch_size]]
+        else:
+            chosen = [self._random_window(slot, step, rng) for slot in range(self._batch_size)]
+        return cut(self.samples, chosen, self.shape)
+
+    def flips(self, step: int, n: int) -> list[Flip]:
+        """Random symmetries; quarter turns only if windows are square."""
+        rng = np.random.default_rng([self._seed, 3, step])
+        turns = (0, 1, 2, 3) if self.shape[0] == self.shape[1] else (0, 2)
+        return [Flip(bool(rng.integers(2)), int(rng.choice(turns))) for _ in range(n)]
+
+    def _random_window(self, slot: int, step: int, rng: np.random.Generator) -> Window:
+        n_groups = len(self._groups)
+        group = self._groups[slot % n_groups]
+        # a shuffled round through the group: every slice comes equally often
+        slots = len(range(slot % n_groups, self._batch_size, n_groups))
+        cycle, position = divmod(step * slots + slot // n_groups, len(group))
+        order = np.random.default_rng([self._seed, 4, slot % n_groups, cycle]).permutation(
+            len(group)
+        )
+        index = group[order[position]]
+        sample = self.samples[index]
+        y0, x0 = (
+            _place(size, edge, None, rng)
+            for size, edge in zip(sample.shape, self.shape, strict=True)
+        )
+        fitting = [bag for bag in sample.bags if self._fits(bag)]
+        if fitting and rng.integers(2):
+            y_low, x_low, y_high, x_high = fitting[rng.integers(len(fitting))].box
+            y0 = _place(sample.shape[0], self.shape[0], (y_low, y_high), rng)
+            x0 = _place(sample.shape[1], self.shape[1], (x_low, x_high), rng)
+        return Window(index, y0, x0, sample.bags)
+
+    def _fits(self, bag: Bag) -> bool:
+        y0, x0, y1, x1 = bag.box
+        return y1 - y0 <= self.shape[0] and x1 - x0 <= self.shape[1]
+
+
+def _place(
+    size: int, edge: int, contain: tuple[int, int] | None, rng: np.random.Generator
+) -> int:
+    """Random start of a window of length ``edge`` in ``size`` pixels that holds an interval."""
+    last = max(0, size - edge)
+    if contain is None:
+        return int(rng.integers(last + 1))
+    low, high = max(0, contain[1] - edge), min(contain[0], last)
+    return int(rng.integers(min(low, high), max(low, high) + 1))
+
+
+def cut(
+    samples: Sequence[SliceSamples], windows: Sequence[Window], shape: tuple[int, int]
+) -> Batch:
+    """Cut windows out of slices; beyond the slice the image repeats its edge, uncovered."""
+    images, targets, weights, coverage = [], [], [], []
+    for window in windows:
+        sample = samples[window.sample]
+        rows = slice(window.y0, window.y0 + shape[0])
+        columns = slice(window.x0, window.x0 + shape[1])
+        image = sample.image[:, rows, columns]
+        pad = [(0, n - have) for n, have in zip(shape, image.shape[1:], strict=True)]
+        images.append(np.pad(image, [(0, 0), *pad], mode="edge"))
+        targets.append(np.pad(sample.target[rows, columns], pad, constant_values=-1))
+        weights.append(np.pad(sample.weight[rows, columns], pad))
+        coverage.append(np.pad(np.ones(image.shape[1:], np.float32), pad))
+    return Batch(
+        windows=tuple(windows),
+        samples=tuple(samples[window.sample] for window in windows),
+        images=torch.from_numpy(np.stack(images)),
+        targets=torch.from_numpy(np.stack(targets)),
+        weights=torch.from_numpy(np.stack(weights)),
+        coverage=torch.from_numpy(np.stack(coverage)),
+    )
+
+
+def augment_intensity(images: torch.Tensor, *, seed: int, step: int) -> torch.Tensor:
+    """Random contrast, brightness and noise, for images of unit deviation.
+
+    Parameters
+    ----------
+    images : Tensor
+        (B, C, H, W).
+    seed, step : int
+        Decide the draw.
+    """
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+    n = images.shape[0]
+
+    def uniform(low: float, high: float) -> torch.Tensor:
+        return torch.rand((n, 1, 1, 1), generator=generator) * (high - low) + low
+
+    noise = torch.randn(images.shape, generator=generator) * uniform(0.0, 0.2)
+    return images * uniform(0.7, 1.4) + uniform(-0.4, 0.4) + noise
