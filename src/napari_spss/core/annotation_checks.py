@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .proportions import Proportion, Region
 
 __all__ = [
+    "MOST_CLASSES",
     "SUM_TOLERANCE",
     "Location",
     "SliceShapes",
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 SUM_TOLERANCE = 0.02 + 1e-9  # 0.98 and 1.02 themselves are accepted whatever the rounding
+
+MOST_CLASSES = 255  # labels are uint8, in which 255 means "ignore"
 
 _BACKGROUND = "background"
 _BACKGROUND_NAMES = frozenset({_BACKGROUND, "bg"})
@@ -108,6 +111,10 @@ def check_class_names(classes: Sequence[str]) -> None:
     for name, key in zip(classes, keys, strict=True):
         if keys.count(key) > 1:
             raise InputError(f"class {name!r} is named twice; name each once.", field="classes")
+    if len(keys) > MOST_CLASSES:
+        raise InputError(
+            f"{len(keys)} classes are too many; name at most {MOST_CLASSES}.", field="classes"
+        )
     if not keys or keys[0] != _BACKGROUND:
         raise InputError(
             f"classes {list(classes)} do not start with the background; put 'background' first.",
@@ -171,6 +178,11 @@ class StackExtent:
     def __init__(self, stack: SliceShapes | None) -> None:
         self._stack = stack
         self._shapes: dict[int, tuple[int, int]] = {}
+
+    @property
+    def n_slices(self) -> int | None:
+        """Number of slices; None if there is no stack."""
+        return None if self._stack is None else self._stack.n_slices
 
     def shape_of(self, z: int) -> tuple[int, int] | None:
         """(Y, X) of a slice; None if there is no stack or no such slice."""
