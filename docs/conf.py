@@ -1,0 +1,83 @@
+"""Configuration of the documentation: Sphinx, MyST, numpydoc, pydata theme."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+HERE = Path(__file__).parent
+
+project = "napari-spss"
+author = "napari-spss contributors"
+copyright = "2026, napari-spss contributors"
+release = installed_version("napari-spss")
+version = release.partition("+")[0]
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build", "_generated"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+numpydoc_show_class_members = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings state types, shapes and units
+
+html_theme = "pydata_sphinx_theme"
+html_title = "napari-spss"
+html_show_sourcelink = False
+html_theme_options = {
+    "github_url": "https://github.com/napari-spss/napari-spss",
+    "show_toc_level": 2,
+}
+
+
+def settings_rows() -> Iterator[str]:
+    """Markdown table rows of all training settings, with their values in both presets."""
+    from pydantic import BaseModel
+
+    from napari_spss.core.config import TrainingSettings, preset
+
+    fast, paper = preset("fast"), preset("paper")
+    for group, info in TrainingSettings.model_fields.items():
+        kind = info.annotation
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            yield f"| `{group}` | `{getattr(fast, group)}` | `{getattr(paper, group)}` | |"
+            continue
+        for name, inner in kind.model_fields.items():
+            values = (getattr(getattr(settings, group), name) for settings in (fast, paper))
+            shown = " | ".join(f"`{str(value).lower()}`" for value in values)
+            yield f"| `{group}.{name}` | {shown} | {inner.description or ''} |"
+
+
+def module_rows() -> Iterator[str]:
+    """Markdown table rows of all modules, with the first line of their docstrings."""
+    package = HERE.parent / "src" / "napari_spss"
+    for path in sorted(package.rglob("*.py"), key=lambda path: (path.parent, path.name)):
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        if text:
+            name = path.relative_to(package).as_posix()
+            yield f"| `{name}` | {text.partition(chr(10))[0]} |"
+
+
+def write_tables(app: Sphinx) -> None:
+    """Write the tables that pages include, from the code that they describe."""
+    folder = HERE / "_generated"
+    folder.mkdir(exist_ok=True)
+    settings = ["| setting | fast | paper | what it is |", "|---|---|---|---|", *settings_rows()]
+    modules = ["| module | what it holds |", "|---|---|", *module_rows()]
+    for name, table in (("settings", settings), ("modules", modules)):
+        (folder / f"{name}.md").write_text("\n".join(table) + "\n", encoding="utf-8")
+
+
+def setup(app: Sphinx) -> None:
+    """Register what is made at the start of a build."""
+    app.connect("builder-inited", write_tables)
