@@ -42,8 +42,10 @@ def test_a_run_goes_from_idle_to_training_to_idle_and_ends_once(session):
     assert session.model == "model"
     assert [end.kind for end in ends] == [EndKind.finished]
     assert len(events) == 3
-    assert states[0] is RunState.training and states[-1] is RunState.idle
-    assert not session.finish(ticket, "again") and not session.fail(ticket, ValueError())
+    assert states[0] is RunState.training
+    assert states[-1] is RunState.idle
+    assert not session.finish(ticket, "again")
+    assert not session.fail(ticket, ValueError())
     assert len(ends) == 1
 
 
@@ -62,7 +64,9 @@ def test_events_of_an_older_run_are_dropped(session):
     _, events, _ = record(session)
     assert not session.take(old, Message("info", "late"))
     assert not session.finish(old, "stale model")
-    assert session.model is None and not events and session.messages == []
+    assert session.model is None
+    assert not events
+    assert session.messages == []
     assert session.status.state is RunState.predicting
     assert session.take(new, Message("info", "mine"))
 
@@ -76,7 +80,8 @@ def test_stop_sets_the_token_and_stays_stopping_until_the_end(session):
     assert session.status.state is RunState.stopping
     session.take(ticket, RunFinished(FinishReason.stopped, 5, 1.0))
     session.finish(ticket, "best")
-    assert ends[0].kind is EndKind.stopped and session.model == "best"
+    assert ends[0].kind is EndKind.stopped
+    assert session.model == "best"
     session.stop()
     assert session.status.state is RunState.idle
 
@@ -85,7 +90,8 @@ def test_a_failure_keeps_the_model_and_names_the_cause(session):
     session.set_model("good")
     ends, _, _ = record(session)
     session.fail(session.begin("training"), RuntimeError("cudnn says no"))
-    assert session.model == "good" and not session.status.is_busy
+    assert session.model == "good"
+    assert not session.status.is_busy
     assert "RuntimeError: cudnn says no" in ends[0].text
     session.fail(session.begin("training"), Diverged("The loss became NaN; lower learning_rate."))
     assert ends[1].text == "The loss became NaN; lower learning_rate."
@@ -99,7 +105,8 @@ def test_out_of_memory_carries_a_setting_that_the_form_can_take(session):
     assert suggestion == Suggestion("sampling.crop_px", 128)
     assert str(suggestion) == "crop_px = 128"
     form = RunForm(overrides={"seed": 3}).with_suggestion(suggestion)
-    assert form.settings().sampling.crop_px == 128 and form.settings().seed == 3
+    assert form.settings().sampling.crop_px == 128
+    assert form.settings().seed == 3
 
 
 def test_the_form_marks_the_field_that_is_wrong():
@@ -125,9 +132,11 @@ def test_live_annotations_reach_a_training_with_the_same_classes(session):
     first, second = Stub(("background", "a")), Stub(("background", "a"))
     session.update_annotations(first)
     session.update_annotations(second)
-    assert ticket.updates.take() is second and ticket.updates.take() is None
+    assert ticket.updates.take() is second
+    assert ticket.updates.take() is None
     session.update_annotations(Stub(("background", "b")))
-    assert ticket.updates.take() is None and "next Train" in session.messages[-1][1]
+    assert ticket.updates.take() is None
+    assert "next Train" in session.messages[-1][1]
 
 
 def test_curves_continue_where_the_last_run_stopped():
@@ -137,7 +146,8 @@ def test_curves_continue_where_the_last_run_stopped():
     curves.add(Progress(1, None, 1, None, {"total": 0.5, "labels": 0.1}, None))
     assert curves.steps == [10, 11]
     assert curves.losses["total"] == [1.0, 0.5]
-    assert len(curves.losses["labels"]) == 2 and len(curves.proportion_error) == 2
+    assert len(curves.losses["labels"]) == 2
+    assert len(curves.proportion_error) == 2
 
 
 def test_curves_keep_a_bounded_number_of_points():

@@ -6,12 +6,13 @@ import threading
 
 import numpy as np
 import pytest
-from .fake_core import fake_run
 from napari.qt.threading import create_worker
 
 from napari_spss.core.events import CancelToken, Progress, RunFinished, RunStarted
 from napari_spss.gui.session import EndKind, Session
 from napari_spss.gui.worker import CoreCall, Runner, RunWorker
+
+from .fake_core import fake_run
 
 
 @pytest.fixture
@@ -47,7 +48,8 @@ def test_every_error_of_the_core_ends_the_run_exactly_once(rig, qtbot, error):
     worker.finished.connect(lambda: finished.append(1))
     qtbot.waitUntil(lambda: bool(finished))
     assert [end.kind for end in ends] == [EndKind.failed]
-    assert not session.status.is_busy and not worker.is_running
+    assert not session.status.is_busy
+    assert not worker.is_running
 
 
 def test_an_error_before_the_first_event_ends_the_run(rig, qtbot):
@@ -68,12 +70,13 @@ def test_a_stopped_run_hands_over_its_best_model(rig, qtbot):
     qtbot.waitUntil(lambda: len(events) >= 3)
     session.stop()
     qtbot.waitUntil(lambda: bool(ends))
-    assert ends[0].kind is EndKind.stopped and session.model == "best so far"
+    assert ends[0].kind is EndKind.stopped
+    assert session.model == "best so far"
 
 
 @pytest.mark.parametrize("at", [0, 1, 2, 3, 4])
 def test_stop_at_every_event_ends_once(rig, qtbot, at):
-    session, runner, ends, events, _ = rig
+    session, runner, ends, _events, _ = rig
     seen = []
 
     def stop_at(event):
@@ -85,7 +88,8 @@ def test_stop_at_every_event_ends_once(rig, qtbot, at):
     runner.start(session.begin("training"), fake_run, steps=3)
     qtbot.waitUntil(lambda: bool(ends))
     qtbot.wait(20)
-    assert len(ends) == 1 and not session.status.is_busy
+    assert len(ends) == 1
+    assert not session.status.is_busy
 
 
 def test_quit_stops_the_run_as_napari_does_at_close(rig, qtbot):
@@ -108,7 +112,8 @@ def test_a_runner_that_is_destroyed_stops_its_run_and_is_not_heard(qtbot):
     qtbot.waitUntil(lambda: len(events) >= 2)
     with qtbot.waitSignal(worker.finished):
         runner.deleteLater()
-    assert ticket.token.is_cancelled and not session.status.is_busy
+    assert ticket.token.is_cancelled
+    assert not session.status.is_busy
     assert not any(isinstance(event, RunFinished) for event in events)
 
 
@@ -150,7 +155,8 @@ def test_a_failed_run_lets_go_of_what_its_frames_held(rig, qtbot):
     runner.start(session.begin("training"), core)
     qtbot.waitUntil(lambda: bool(ends))
     gc.collect()
-    assert ends[0].error is not None and held[0]() is None
+    assert ends[0].error is not None
+    assert held[0]() is None
 
 
 def test_warnings_of_a_run_go_to_the_log(rig, qtbot, caplog):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..core.events import CancelToken, Event
     from .session import Session, Ticket
 
-__all__ = ["CoreCall", "Runner", "RunWorker"]
+__all__ = ["CoreCall", "RunWorker", "Runner"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ class CoreCall:
         return self._name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Generator[Event, None, object]:
+        """Call the generator function."""
         return self._function(*args, **kwargs)
 
 

@@ -1,0 +1,179 @@
+"""The current result: maps of the slices that were predicted, and labels made from them.
+
+No Qt and no napari inside. Maps are kept as float16 (a probability is exact to .0005), in memory
+or, when they are large, in a memory-mapped file, so that a threshold takes effect at once.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core.postprocess import (
+    MapHistogram,
+    fill_holes,
+    labels_from_probs,
+    matched_threshold,
+    remove_small,
+)
+from ..core.proportions import Box, Proportion
+
+__all__ = ["Cleaning", "ResultMaps"]
+
+_IN_MEMORY_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """How maps become labels.
+
+    Parameters
+    ----------
+    threshold : float or None
+        Two classes only; None is 0.5. More classes: the most probable one, whatever is given.
+    has_filled_holes : bool
+        Whether background enclosed within a slice is filled.
+    min_size_px : int
+        Smaller objects of a slice become background.
+    """
+
+    threshold: float | None = None
+    has_filled_holes: bool = False
+    min_size_px: int = 0
+
+    def apply(self, probs: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+        """Turn maps (C, Y, X) into labels (Y, X)."""
+        labels = labels_from_probs(probs, self.threshold if len(probs) == 2 else None)
+        if self.has_filled_holes:
+            labels = fill_holes(labels)
+        if self.min_size_px > 1:
+            labels = remove_small(labels, self.min_size_px)
+        return labels
+
+
+class ResultMaps:
+    """Maps of a stack, filled slice by slice or box by box.
+
+    Parameters
+    ----------
+    classes : tuple of str
+        Background first. The background's map is the remainder and is not kept.
+    shape : tuple of int
+        (Z, Y, X) of the stack.
+    """
+
+    def __init__(self, classes: tuple[str, ...], shape: tuple[int, int, int]) -> None:
+        self.classes = classes
+        self.shape = shape
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.maps = [self._allocate(name) for name in classes[1:]]
+        self._boxes: dict[int, list[Box]] = {}
+
+    def _allocate(self, name: str) -> npt.NDArray[np.float16]:
+        n_bytes = 2 * int(np.prod(self.shape, dtype=np.int64))
+        if n_bytes <= _IN_MEMORY_BYTES:
+            return np.zeros(self.shape, np.float16)
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(
+                prefix="napari-spss-", ignore_cleanup_errors=True
+            )
+        index = len(list(Path(self._folder.name).iterdir()))
+        path = Path(self._folder.name) / f"map-{index}.raw"
+        return np.memmap(path, dtype=np.float16, mode="w+", shape=self.shape)
+
+    @property
+    def slices(self) -> tuple[int, ...]:
+        """Slices of which something was predicted, in order."""
+        return tuple(sorted(self._boxes))
+
+    @property
+    def full_slices(self) -> tuple[int, ...]:
+        """Slices that were predicted as a whole, in order."""
+        whole = (0, 0, *self.shape[1:])
+        return tuple(z for z in self.slices if whole in self._boxes[z])
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every slice was predicted as a whole."""
+        return len(self.full_slices) == self.shape[0]
+
+    def write(self, z: int, probs: npt.NDArray[np.floating], box: Box | None = None) -> None:
+        """Take the maps (C, y, x) of a slice, or of a half-open box in it."""
+        whole: Box = (0, 0, *self.shape[1:])
+        y0, x0, y1, x1 = box or whole
+        for target, values in zip(self.maps, probs[1:], strict=True):
+            target[z, y0:y1, x0:x1] = values
+        boxes = self._boxes.setdefault(z, [])
+        if box is None or box == whole:
+            self._boxes[z] = [whole]
+        elif box not in boxes and whole not in boxes:
+            boxes.append(box)
+
+    def probs(self, z: int) -> npt.NDArray[np.float32]:
+        """Return the maps (C, Y, X) of a slice; background 1 where nothing was predicted."""
+        foreground = np.stack([m[z] for m in self.maps]).astype(np.float32)
+        rest = np.clip(1.0 - foreground.sum(axis=0, keepdims=True), 0.0, 1.0)
+        return np.concatenate([rest, foreground])
+
+    def labels(self, z: int, cleaning: Cleaning) -> npt.NDArray[np.uint8]:
+        """Return the labels (Y, X) of a slice; background where nothing was predicted."""
+        labels = cleaning.apply(self.probs(z))
+        if z not in self.full_slices:
+            labels[~self.is_predicted(z)] = 0
+        return labels
+
+    def is_predicted(self, z: int) -> npt.NDArray[np.bool_]:
+        """Return the mask (Y, X) of the pixels that were predicted."""
+        mask = np.zeros(self.shape[1:], bool)
+        for y0, x0, y1, x1 in self._boxes.get(z, ()):
+            mask[y0:y1, x0:x1] = True
+        return mask
+
+    def fractions(
+        self, z: int, labels: npt.NDArray[np.uint8], box: Box | None = None
+    ) -> tuple[float, ...] | None:
+        """Return each class's fraction of the predicted pixels of a slice or box; None if none."""
+        is_in = self.is_predicted(z)
+        if box is not None:
+            y0, x0, y1, x1 = box
+            is_in, labels = is_in[y0:y1, x0:x1], labels[y0:y1, x0:x1]
+        counts = np.bincount(labels[is_in], minlength=len(self.classes))
+        total = int(counts.sum())
+        return tuple(float(n) / total for n in counts) if total else None
+
+    def matched_threshold(self, stated: tuple[Proportion, ...]) -> float | None:
+        """Find the threshold at which the stated regions together hold the stated share of class 1.
+
+        One threshold for all of them: a slice's own fraction is too rough to be forced on it.
+        None with more than two classes, or if no stated region was predicted yet.
+        """
+        if len(self.classes) != 2:
+            return None
+        histogram, n_stated, n_pixels = MapHistogram(), 0.0, 0
+        for proportion in stated:
+            fraction = stated_fraction(proportion)
+            z, box = proportion.region.slice, proportion.region.box or (0, 0, *self.shape[1:])
+            if fraction is None or z >= self.shape[0]:
+                continue
+            y0, x0, y1, x1 = box
+            if not self.is_predicted(z)[y0:y1, x0:x1].all():
+                continue
+            values = self.maps[0][z, y0:y1, x0:x1]
+            histogram.add(values.astype(np.float32))
+            n_stated += fraction * values.size
+            n_pixels += values.size
+        if n_pixels == 0:
+            return None
+        return matched_threshold(histogram, min(1.0, n_stated / n_pixels))
+
+
+def stated_fraction(proportion: Proportion) -> float | None:
+    """Fraction of class 1 of two that a proportion states, by either of its numbers."""
+    background, foreground = proportion.fractions[:2]
+    if foreground is not None:
+        return foreground
+    return None if background is None else 1.0 - background
