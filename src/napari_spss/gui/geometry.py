@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from napari.layers import Image, Layer
+from napari.layers import Layer
 from napari.utils.transforms import Affine, CompositeAffine
 
 from ..core.errors import InputError
@@ -48,8 +48,19 @@ class Geometry:
     axis_labels: tuple[str, ...]
 
     @classmethod
-    def of(cls, layer: Image) -> Geometry:
-        """Copy that of an image layer.
+    def of(
+        cls, layer: Layer, axes: str | None = None, shape: tuple[int, ...] | None = None
+    ) -> Geometry:
+        """Copy that of an image or labels layer.
+
+        Parameters
+        ----------
+        layer : Layer
+            Where the transforms come from.
+        axes : str, optional
+            Its axes, if known better than `find_axes` can tell.
+        shape : tuple of int, optional
+            Its shape at full resolution, without an RGB axis.
 
         Raises
         ------
@@ -57,8 +68,8 @@ class Geometry:
             If its axes are not those of a stack.
         """
         return cls(
-            axes=find_axes(layer),
-            shape=tuple(full_resolution(layer).shape[: layer.ndim]),
+            axes=axes or find_axes(layer),
+            shape=shape or tuple(full_resolution(layer).shape[: layer.ndim]),
             scale=np.array(layer.scale, float),
             translate=np.array(layer.translate, float),
             rotate=np.array(layer.rotate, float),
@@ -156,8 +167,8 @@ def plane_index(axes: str, z: int) -> tuple[int | slice, ...]:
     return tuple(z if axis == "Z" else 0 if axis == "C" else slice(None) for axis in axes)
 
 
-def find_axes(layer: Image) -> str:
-    """Name the axes of an image layer, without the RGB axis.
+def find_axes(layer: Layer) -> str:
+    """Name the axes of an image or labels layer, without the RGB axis.
 
     Raises
     ------
@@ -165,12 +176,13 @@ def find_axes(layer: Image) -> str:
         If it has more axes than a stack, or there is no telling which is the channel.
     """
     shape = full_resolution(layer).shape[: layer.ndim]
+    is_rgb = getattr(layer, "rgb", False)
     is_channel = [str(label).lower() in _CHANNEL_LABELS for label in layer.axis_labels]
     if layer.ndim == 2:
         return "YX"
     if layer.ndim == 3:
-        return "CYX" if is_channel[0] and not layer.rgb else "ZYX"
-    if layer.ndim == 4 and not layer.rgb:
+        return "CYX" if is_channel[0] and not is_rgb else "ZYX"
+    if layer.ndim == 4 and not is_rgb:
         if any(is_channel[:2]):
             return "CZYX" if is_channel[0] else "ZCYX"
         if min(shape[:2]) <= _MAX_CHANNELS and shape[0] != shape[1]:

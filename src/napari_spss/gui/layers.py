@@ -19,7 +19,7 @@ import numpy.typing as npt
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import Colormap, DirectLabelColormap
 
-from .geometry import Geometry, full_resolution, plane_index, voxel_size_um
+from .geometry import Geometry, find_axes, full_resolution, plane_index, voxel_size_um
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .classes import ClassStyle
     from .maps import Cleaning, ResultMaps
 
-__all__ = ["MARK", "ResultLayers", "Source", "snapshot"]
+__all__ = ["MARK", "Geometry", "ResultLayers", "Source", "find_axes", "snapshot"]
 
 MARK = "napari_spss"
 _PREVIEW = "preview"
