@@ -10,19 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .core.annotations import (
-        Annotations,
-        CountingGrid,
-        Keypoint,
-        Proportion,
-        Region,
-        read_annotations,
-    )
+    from .core.annotations import Annotations, CountingGrid, Keypoint, Proportion, Region
     from .core.checkpoint import Model, load_model
     from .core.config import TrainingSettings, preset
+    from .core.masks import open_masks
     from .core.metrics import evaluate
     from .core.prediction import iter_prediction, predict, predict_slice
-    from .core.stack import open_masks, open_stack, stack_from_array
+    from .core.stack import open_stack, stack_from_array
+    from .core.tables import read_annotations
     from .core.training import fit, iter_training
     from .core.unet import register_network
 
@@ -53,19 +48,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "annotations": (
-        "Annotations",
-        "CountingGrid",
-        "Keypoint",
-        "Proportion",
-        "Region",
-        "read_annotations",
-    ),
+    "annotations": ("Annotations", "CountingGrid", "Keypoint", "Proportion", "Region"),
     "checkpoint": ("Model", "load_model"),
     "config": ("TrainingSettings", "preset"),
+    "masks": ("open_masks",),
     "metrics": ("evaluate",),
     "prediction": ("iter_prediction", "predict", "predict_slice"),
-    "stack": ("open_masks", "open_stack", "stack_from_array"),
+    "stack": ("open_stack", "stack_from_array"),
+    "tables": ("read_annotations",),
     "training": ("fit", "iter_training"),
     "unet": ("register_network",),
 }

@@ -1,0 +1,76 @@
+"""The documentation shows files that can be read and options that exist."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import napari_spss
+from napari_spss.core.class_spec import parse_classes
+
+PAGES = ("README.md", "docs/quickstart.md", "docs/file_formats.md")
+
+
+def find_tables(repository):
+    """CSV tables in the pages, by page and place, with the reader that their header asks for."""
+    tables = {}
+    for page in PAGES:
+        text = (repository / page).read_text(encoding="utf-8")
+        blocks = re.findall(r"^```\n(slice,.*?)```$", text, flags=re.DOTALL | re.MULTILINE)
+        for number, block in enumerate(blocks):
+            header = block.partition("\n")[0]
+            kind = "grid" if "spacing_px" in header else "proportions"
+            kind = "keypoints" if header == "slice,y,x,class" else kind
+            tables[page, number] = (kind, block)
+    return tables
+
+
+def test_example_tables_are_readable(repository, tmp_path):
+    tables = find_tables(repository)
+    assert {kind for kind, _ in tables.values()} == {"proportions", "keypoints", "grid"}
+    for kind, block in tables.values():
+        path = tmp_path / f"{kind}.csv"
+        path.write_text(block, encoding="utf-8")
+        annotations = napari_spss.read_annotations(**{kind: path})
+        assert annotations.classes[0] == "background"
+        assert "mitochondria" in annotations.classes
+        assert not annotations.is_empty
+
+
+def test_example_classes_are_understood(repository):
+    text = (repository / "docs" / "file_formats.md").read_text(encoding="utf-8")
+    specs = re.findall(r"`--classes \"?([^\"`]+)\"?`", text)
+    assert [parse_classes(spec).names for spec in specs] == [
+        ("background", "myelin", "axon"),
+        ("background", "land"),
+    ]
+
+
+def options_of_the_contract(repository):
+    """Long options of each command in the synopsis of the command line page."""
+    text = (repository / "docs" / "command_line.md").read_text(encoding="utf-8")
+    synopsis = text.split("```")[1]
+    commands = re.split(r"^napari-spss ", synopsis, flags=re.MULTILINE)[1:]
+    return {c.split()[0]: set(re.findall(r"--[a-z-]+", c)) for c in commands}, text
+
+
+def test_command_line_page_matches_the_commands(repository):
+    from typer.main import get_command
+
+    from napari_spss.cli import app
+
+    contract, text = options_of_the_contract(repository)
+    commands = get_command(app).commands
+    assert set(contract) == set(commands)
+    for name, command in commands.items():
+        options = {o for p in command.params for o in p.opts if o.startswith("--")} - {"--help"}
+        assert contract[name] - options == set(), f"{name}: in the page only"
+        unknown = {option for option in options if option not in text}
+        assert unknown == set(), f"{name}: not in the page"
+
+
+@pytest.mark.parametrize("name", sorted(set(napari_spss.__all__) - {"__version__"}))
+def test_public_name_is_documented(repository, name):
+    text = (repository / "docs" / "python_api.md").read_text(encoding="utf-8")
+    assert re.search(rf"^\.\. auto(?:function|class):: {name}$", text, flags=re.MULTILINE)
