@@ -1,0 +1,117 @@
+"""One way to read class indices: lazy masks and plain arrays behind the same few methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import InputError
+
+__all__ = ["IGNORE", "LabelSource", "LabelsLike", "as_label_source", "class_names", "default_names"]
+
+IGNORE = 255
+"""Value of a pixel without a known class."""
+
+Box: TypeAlias = tuple[int, int, int, int]
+
+
+@runtime_checkable
+class LabelSource(Protocol):
+    """Slices of class indices; :class:`~napari_spss.core.masks.Masks` is one."""
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices."""
+
+    def shape_of(self, z: int) -> tuple[int, int]:
+        """Height and width of slice ``z``, in pixels."""
+
+    def read(self, z: int, box: Box | None = None) -> npt.NDArray[np.uint8]:
+        """Class indices (Y, X) of slice ``z`` or of a half-open box; 255 = ignore."""
+
+
+LabelsLike: TypeAlias = LabelSource | npt.ArrayLike | Sequence[npt.ArrayLike]
+
+
+class _ArrayLabels:
+    """Class indices that are held, or opened lazily, as arrays."""
+
+    def __init__(self, slices: Sequence[Any] | Any) -> None:
+        self._slices = slices
+
+    @property
+    def n_slices(self) -> int:
+        return len(self._slices)
+
+    def shape_of(self, z: int) -> tuple[int, int]:
+        height, width = self._slices[z].shape
+        return int(height), int(width)
+
+    def read(self, z: int, box: Box | None = None) -> npt.NDArray[np.uint8]:
+        plane = self._slices[z]
+        if box is not None:
+            y0, x0, y1, x1 = box
+            plane = plane[y0:y1, x0:x1]
+        plane = np.asarray(plane)
+        if plane.size and (plane.min() < 0 or plane.max() > IGNORE):
+            raise InputError(
+                f"slice {z} holds class index {plane.min() if plane.min() < 0 else plane.max()}; "
+                f"give indices 0-254, and 255 for pixels without a class."
+            )
+        return plane.astype(np.uint8, copy=False)
+
+
+def as_label_source(labels: LabelsLike) -> LabelSource:
+    """Give labels of any accepted kind the methods of :class:`LabelSource`.
+
+    Parameters
+    ----------
+    labels : LabelSource, array or sequence of arrays
+        Masks; class indices (Y, X) or (Z, Y, X), integer or bool (NumPy, dask, zarr,
+        memory-mapped: read slice by slice); or (Y, X) arrays, sizes may differ. 255 = ignore.
+
+    Raises
+    ------
+    InputError
+        If an array is no integer array or has another number of axes; on reading, if a value is
+        no class index.
+    """
+    if isinstance(labels, LabelSource):
+        return labels
+    if isinstance(labels, (list, tuple)):
+        planes = [_checked(np.asarray(plane), {2}) for plane in labels]
+        return _ArrayLabels(planes)
+    array = _checked(labels if hasattr(labels, "dtype") else np.asarray(labels), {2, 3})
+    return _ArrayLabels(array[None] if array.ndim == 2 else array)
+
+
+def _checked(array: Any, allowed: set[int]) -> Any:
+    if len(array.shape) not in allowed:
+        raise InputError(
+            f"labels of shape {tuple(array.shape)} cannot be read; give axes (Y, X) or (Z, Y, X)."
+        )
+    if np.dtype(array.dtype).kind not in "bui":
+        raise InputError(
+            f"labels of type {array.dtype} cannot be read; give whole-number class indices."
+        )
+    return array
+
+
+def class_names(source: LabelSource) -> tuple[str, ...] | None:
+    """Class names that come with the labels; None for a plain array."""
+    spec = getattr(source, "classes", None)
+    return None if spec is None else tuple(spec.names)
+
+
+def default_names(n_classes: int) -> tuple[str, ...]:
+    """Names for classes that were given none.
+
+    Examples
+    --------
+    >>> default_names(3)
+    ('background', 'class 1', 'class 2')
+    """
+    return ("background", *(f"class {index}" for index in range(1, n_classes)))
