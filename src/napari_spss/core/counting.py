@@ -163,6 +163,12 @@ def wilson_interval(hits: int, n: int, *, z: float = 1.96) -> tuple[float, float
     References
     ----------
     E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209-212.
+
+    Examples
+    --------
+    >>> low, high = wilson_interval(16, 256)
+    >>> f"{low:.3f} {high:.3f}"
+    '0.039 0.099'
     """
     if not 0 <= hits <= n:
         raise InputError(f"{hits} hits among {n} nodes; hits lie between 0 and the nodes.")

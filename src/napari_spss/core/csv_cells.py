@@ -44,14 +44,19 @@ def _number(text: str) -> float:
         raise CellFault("is not a finite number", "give digits such as 12.5")
     if len(text) > _LONGEST_NUMBER:
         raise CellFault("is not a number", "give digits such as 12.5")
-    if _DECIMAL_COMMA.fullmatch(text):
-        raise CellFault("has a decimal comma", f"write {text.replace(',', '.')}")
+    _refuse_comma(text)
     if not _NUMBER.fullmatch(text):
         raise CellFault("is not a number", "give digits such as 12.5")
     value = float(text)
     if not math.isfinite(value):
         raise CellFault("is too large", "give a finite number")
     return value
+
+
+def _refuse_comma(text: str) -> None:
+    """Fail with the remedy in the user's own number, per cent sign included."""
+    if _DECIMAL_COMMA.fullmatch(text):
+        raise CellFault("has a decimal comma", f"write {text.replace(',', '.')}")
 
 
 def _integer(text: str) -> int:
@@ -66,6 +71,7 @@ def _integer(text: str) -> int:
 def _fraction(text: str) -> float:
     if text.casefold() in _NOT_FINITE:
         raise CellFault("is not a finite number", "leave the cell blank if it is unknown")
+    _refuse_comma(text)
     is_percent = text.endswith("%")
     value = _number(text[:-1].rstrip() if is_percent else text)
     if value < -_ROUNDING:

@@ -140,6 +140,11 @@ class Proportion:
         without interval is the remainder if all other fractions are known. A sum further from 1
         than the tolerance is an error that `Annotations.validate_against` reports; such fractions
         come back as they are.
+
+        Examples
+        --------
+        >>> Proportion(Region(0), (None, 0.25, 0.5)).normalised().fractions
+        (0.25, 0.25, 0.5)
         """
         known = [value for value in self.fractions if value is not None]
         total = math.fsum(known)

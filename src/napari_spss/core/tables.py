@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal, TypedDict
 
 from .annotation_checks import (
     SliceShapes,
@@ -27,6 +28,7 @@ from .proportions import Fractions
 from .table_rows import ClassBook, Reading, proportions_of
 
 __all__ = [
+    "AnnotationPaths",
     "annotation_files",
     "read_annotations",
     "read_grid",
@@ -40,9 +42,19 @@ __all__ = [
 
 AnyPath = str | os.PathLike[str]
 
-_FILES = {"proportions": "proportions.csv", "keypoints": "keypoints.csv", "grid": "grid.csv"}
+_Kind = Literal["proportions", "keypoints", "grid"]
+
+_FILES: dict[_Kind, str] = {
+    "proportions": "proportions.csv",
+    "keypoints": "keypoints.csv",
+    "grid": "grid.csv",
+}
 # A header with none of these is not split at commas.
-_EXPECTED = {"proportions": ("slice",), "keypoints": ("slice", "axis-0"), "grid": ("slice",)}
+_EXPECTED: dict[_Kind, tuple[str, ...]] = {
+    "proportions": ("slice",),
+    "keypoints": ("slice", "axis-0"),
+    "grid": ("slice",),
+}
 
 
 def read_annotations(
@@ -97,7 +109,8 @@ def read_annotations(
     clicked = keypoints_of(points, reading) if points else []
     counted = grids_of(nodes, reading) if nodes else []
     if reading.problems:
-        raise InputError(problems=_in_file_order(reading.problems))
+        files = [str(Path(path)) for path in (proportions, keypoints, grid) if path is not None]
+        raise InputError(problems=_in_file_order(reading.problems, files))
     return Annotations(
         tuple(reading.book.names),
         tuple(stated),
@@ -128,10 +141,22 @@ def read_grid(
     return read_annotations(grid=path, classes=classes, stack=stack)
 
 
-def annotation_files(folder: AnyPath) -> dict[str, Path]:
-    """Find the annotation files of a folder, as keyword arguments of `read_annotations`."""
-    found = {kind: Path(folder) / name for kind, name in _FILES.items()}
-    return {kind: path for kind, path in found.items() if path.exists()}
+class AnnotationPaths(TypedDict, total=False):
+    """Paths by kind, as keyword arguments of `read_annotations`."""
+
+    proportions: Path
+    keypoints: Path
+    grid: Path
+
+
+def annotation_files(folder: AnyPath) -> AnnotationPaths:
+    """Find those annotation files that a folder holds."""
+    found: AnnotationPaths = {}
+    for kind, name in _FILES.items():
+        path = Path(folder) / name
+        if path.exists():
+            found[kind] = path
+    return found
 
 
 def write_annotations(folder: AnyPath, annotations: Annotations) -> None:
@@ -231,9 +256,8 @@ def _bound(values: Fractions | None, index: int) -> str:
     return "" if values is None else _decimal(values[index])
 
 
-def _in_file_order(problems: Sequence[CellProblem]) -> list[CellProblem]:
-    """Sort by file, in the order of their first problems, and then by line."""
-    files = list(dict.fromkeys(problem.file for problem in problems))
+def _in_file_order(problems: Sequence[CellProblem], files: Sequence[str]) -> list[CellProblem]:
+    """Sort by file and then by line; what concerns a whole file comes first."""
     return sorted(problems, key=lambda problem: (files.index(problem.file), problem.row or 0))
 
 
@@ -249,7 +273,7 @@ def _given_classes(names: Sequence[str]) -> tuple[str, ...]:
     return ordered
 
 
-def _open(path: AnyPath | None, kind: str, reading: Reading) -> Sheet | None:
+def _open(path: AnyPath | None, kind: _Kind, reading: Reading) -> Sheet | None:
     """Read the cells of a table; None if it was not asked for, or after noting a problem."""
     if path is None:
         return None
@@ -257,4 +281,4 @@ def _open(path: AnyPath | None, kind: str, reading: Reading) -> Sheet | None:
     if data is None:
         return None
     expects = _EXPECTED[kind]
-    return parse_sheet(data, os.fspath(path), reading.problems, expects=expects)
+    return parse_sheet(data, str(Path(path)), reading.problems, expects=expects)
