@@ -84,7 +84,7 @@ def test_skipped_data_test_fails_where_data_are_required(
         "NAPARI_SPSS_REQUIRE_DATA": is_required,
     }
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xvfb", "test_data.py"],
+        [sys.executable, "-m", "pytest", "-p", "no:pytest-qt", "-p", "no:xvfb", "test_data.py"],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
