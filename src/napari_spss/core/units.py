@@ -1,0 +1,107 @@
+"""Lengths in micrometres from the many ways in which image files state them."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from .errors import InputError
+
+__all__ = [
+    "UNKNOWN_VOXEL",
+    "VoxelSize",
+    "length_um",
+    "merge_voxel_size",
+    "printed_pixel_um",
+    "unit_in_um",
+]
+
+VoxelSize: TypeAlias = tuple[float | None, float | None, float | None]
+"""(z, y, x) in micrometres; None = unknown."""
+
+UNKNOWN_VOXEL: VoxelSize = (None, None, None)
+
+_SCALES_UM = {
+    1e-6: ("pm", "picometer"),
+    1e-4: ("å", "a", "ang", "angstrom", "ångström", "ångstrom", "angström"),
+    1e-3: ("nm", "nanometer"),
+    1.0: ("um", "µm", "micron", "micrometer", "\\u00b5m", "&#181;m", "&micro;m"),
+    1e3: ("mm", "millimeter"),
+    1e4: ("cm", "centimeter"),
+    25400.0: ("in", "inch", "inche"),  # "inches" less its plural s
+    1e6: ("m", "meter"),
+}
+_UM_OF_UNIT = {name: scale for scale, names in _SCALES_UM.items() for name in names}
+
+# Images carry resolutions meant for print, such as 72 dpi (353 um): no microscope's pixel.
+_MAX_PRINTED_PIXEL_UM = 10.0
+
+
+def unit_in_um(unit: str | None) -> float | None:
+    """Length of one unit in micrometres; None if the unit is no length ("pixel") or not known.
+
+    Examples
+    --------
+    >>> unit_in_um("microns"), unit_in_um("nm"), unit_in_um("pixel")
+    (1.0, 0.001, None)
+    """
+    if unit is None:
+        return None
+    # two code points look like a micro sign, and two like an angstrom
+    name = unicodedata.normalize("NFC", unit.strip(" \t\r\n\x00").casefold())
+    name = name.replace("\u03bc", "\u00b5").replace("metre", "meter")
+    scale = _UM_OF_UNIT.get(name)
+    return _UM_OF_UNIT.get(name.removesuffix("s")) if scale is None else scale
+
+
+def length_um(value: object, unit: str | None) -> float | None:
+    """Return a positive finite length in micrometres, else None."""
+    scale = unit_in_um(unit)
+    if scale is None or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        length = float(value) * scale
+    except ValueError:
+        return None
+    return length if math.isfinite(length) and length > 0 else None
+
+
+def printed_pixel_um(length: float | None) -> float | None:
+    """Return a pixel size from a print resolution; None if it can only be meant for print."""
+    return length if length is not None and length < _MAX_PRINTED_PIXEL_UM else None
+
+
+def merge_voxel_size(stated: Sequence[float | None] | None, found: VoxelSize) -> VoxelSize:
+    """Take what the user stated, and the file's metadata for the rest.
+
+    Parameters
+    ----------
+    stated : sequence of 3 floats or None, optional
+        (z, y, x) in micrometres.
+    found : tuple
+        (z, y, x) in micrometres, from the metadata.
+
+    Raises
+    ------
+    InputError
+        If there are not three values, or one is not a positive number.
+    """
+    if stated is None:
+        return found
+    if len(stated) != 3:
+        raise InputError(
+            f"voxel_size_um {tuple(stated)} has {len(stated)} values; give three: z, y, x.",
+            field="voxel_size_um",
+        )
+    for value in stated:
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise InputError(
+                f"voxel_size_um {tuple(stated)} holds {value}; give micrometres above 0.",
+                field="voxel_size_um",
+            )
+    z, y, x = (
+        known if given is None else float(given) for given, known in zip(stated, found, strict=True)
+    )
+    return z, y, x
