@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from napari_spss.core.errors import InputError, RunError
 from napari_spss.core.fraction_estimate import estimate_fraction
+from napari_spss.core.masks import open_masks, parse_classes
 from napari_spss.core.measure import measure, write_measurement
 
 
@@ -39,11 +40,11 @@ def test_fractions_and_areas_per_slice(stack: np.ndarray) -> None:
     slices = measure(stack, voxel_size_um=(0.05, 0.01, 0.02)).slices
     assert list(slices.columns) == ["slice", "class", "pixels", "fraction", "area_um2"]
     assert len(slices) == 9
-    first = _row(slices, slice=0, **{"class": "class 1"})
+    first = _row(slices, slice=0, **{"class": "class_1"})
     assert first["pixels"] == 1
     assert first["fraction"] == pytest.approx(1 / 15)
     assert first["area_um2"] == pytest.approx(2e-4)
-    second = _row(slices, slice=1, **{"class": "class 1"})
+    second = _row(slices, slice=1, **{"class": "class_1"})
     assert second["fraction"] == pytest.approx(5 / 20)
     assert slices.groupby("slice")["fraction"].sum().to_numpy() == pytest.approx(1.0)
 
@@ -74,7 +75,7 @@ def test_objects_of_a_stack(stack: np.ndarray) -> None:
     assert box["touches_border"]  # it ends with the last slice
     column = _row(table, voxels=3)
     assert column["slices"] == 3
-    assert _row(table, **{"class": "class 2"})["voxels"] == 2
+    assert _row(table, **{"class": "class_2"})["voxels"] == 2
 
 
 def test_only_an_object_inside_touches_no_border() -> None:
@@ -124,8 +125,8 @@ def test_streamed_components_equal_those_of_the_whole_array(labels: np.ndarray) 
 def test_small_objects_are_left_out_of_the_list_but_not_of_the_fractions(stack: np.ndarray) -> None:
     measured = measure(stack, min_object_px=4)
     assert measured.objects["voxels"].tolist() == [8]
-    assert _row(measured.stack, **{"class": "class 1"})["voxels"] == 11
-    assert _row(measured.stack, **{"class": "class 1"})["objects"] == 1
+    assert _row(measured.stack, **{"class": "class_1"})["voxels"] == 11
+    assert _row(measured.stack, **{"class": "class_1"})["objects"] == 1
 
 
 def test_image_sets_count_objects_per_image_in_2d() -> None:
@@ -133,7 +134,7 @@ def test_image_sets_count_objects_per_image_in_2d() -> None:
     small[1, 1] = small[3, 3] = 1
     large[1:3, 1:3] = 1
     measured = measure([small, large], pixel_sizes_um=[0.2, 0.1], names=("a.png", "b.png"))
-    table = measured.slices[measured.slices["class"] == "class 1"]
+    table = measured.slices[measured.slices["class"] == "class_1"]
     assert table["objects"].tolist() == [2, 1]
     assert table["name"].tolist() == ["a.png", "b.png"]
     assert table["area_um2"].tolist() == pytest.approx([0.08, 0.04])
@@ -143,7 +144,7 @@ def test_image_sets_count_objects_per_image_in_2d() -> None:
         math.sqrt(4 * 0.04 / math.pi)
     )
     # By true areas: (2 * .04 + 4 * .01) / (16 * .04 + 100 * .01).
-    assert _row(measured.stack, **{"class": "class 1"})["fraction"] == pytest.approx(0.12 / 1.64)
+    assert _row(measured.stack, **{"class": "class_1"})["fraction"] == pytest.approx(0.12 / 1.64)
 
 
 def test_slices_of_a_set_are_not_joined() -> None:
@@ -154,7 +155,7 @@ def test_slices_of_a_set_are_not_joined() -> None:
 
 def test_single_image_has_no_interval_and_says_so() -> None:
     measured = measure(np.array([[0, 1], [1, 1]]))
-    row = _row(measured.stack, **{"class": "class 1"})
+    row = _row(measured.stack, **{"class": "class_1"})
     assert row["fraction"] == 0.75
     assert math.isnan(row["low"])
     assert math.isnan(row["high"])
@@ -248,3 +249,16 @@ def test_interval_covers_the_tissue_it_was_drawn_from(likeness: float, n: int) -
     assert n_covered / 300 > 0.86
     if likeness > 0:
         assert n_covered_naively / 300 < 0.75
+
+
+def test_fractions_of_real_masks_are_the_published_ones(shared_data: Path) -> None:
+    folder = shared_data / "vnc_sstem" / "mitochondria"
+    masks = open_masks(folder, classes=parse_classes("background,mitochondria"))
+    measured = measure(masks, voxel_size_um=(0.05, 0.0046, 0.0046))
+    found = measured.slices[measured.slices["class"] == "mitochondria"]["fraction"]
+    assert found.mean() == pytest.approx(0.0539, abs=5e-5)
+    assert (found.min(), found.max()) == pytest.approx((0.0396, 0.0739), abs=5e-5)
+    row = measured.stack.iloc[1]
+    assert row["low"] < row["fraction"] < row["high"]
+    assert row["effective_slices"] < 10
+    assert any("so alike" in note for note in measured.notes)

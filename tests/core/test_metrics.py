@@ -17,6 +17,7 @@ from napari_spss.core.metrics import (
     evaluate,
     scores_from_confusion,
 )
+from napari_spss.core.stack import stack_from_array
 
 # Of class 0 there are 4 true pixels, 5 found, 3 hits; of class 1 4, 3, 2; of class 2 2, 2, 1.
 TRUTH = np.array([[0, 0, 0, 0, 1], [1, 1, 1, 2, 2]])
@@ -60,7 +61,7 @@ def test_two_readings_of_mean_iou_for_two_classes() -> None:
     scores = evaluate(np.array([[0, 1, 1, 1]]), np.array([[0, 0, 1, 1]]))
     assert scores.mean_iou_foreground == scores.iou[1] == pytest.approx(2 / 3)
     assert scores.mean_iou == pytest.approx((1 / 2 + 2 / 3) / 2)
-    assert "IoU of class 1" in scores.to_text()
+    assert "IoU of class_1" in scores.to_text()
 
 
 def test_pixels_without_known_truth_are_left_out() -> None:
@@ -123,6 +124,7 @@ def test_image_sets_of_different_sizes() -> None:
         (np.zeros((4, 4)), np.zeros((4, 4), int), "float64"),
         (np.zeros(4, int), np.zeros((4, 4), int), r"shape \(4,\)"),
         (np.full((4, 4), -1), np.zeros((4, 4), int), "class index -1"),
+        (stack_from_array(np.zeros((2, 4, 4), int)), np.zeros((2, 4, 4), int), "open_masks"),
         (np.full((4, 4), 300), np.zeros((4, 4), int), "class index 300"),
     ],
 )
@@ -139,7 +141,7 @@ def test_index_beyond_the_named_classes_is_refused() -> None:
 def test_names_come_from_the_side_that_knows_more_classes() -> None:
     plane = np.array([[0, 1, 2]])
     three = _NamedLabels([plane], ("background", "myelin", "axon"))
-    two = _NamedLabels([np.array([[0, 1, 1]])], ("background", "class 1"))
+    two = _NamedLabels([np.array([[0, 1, 1]])], ("background", "class_1"))
     assert evaluate(two, three).classes == ("background", "myelin", "axon")
     assert evaluate(three, two).classes == ("background", "myelin", "axon")
     assert evaluate(plane, two, classes=("a", "b", "c")).classes == ("a", "b", "c")
@@ -165,7 +167,7 @@ def test_wrong_confusion_matrices_are_refused() -> None:
 def test_json_has_no_nan() -> None:
     scores = evaluate(np.array([[0, 2]]), np.array([[0, 0]]))
     read = json.loads(json.dumps(scores.to_json(), allow_nan=False))
-    assert read["iou"] == {"background": 0.5, "class 1": None, "class 2": 0.0}
+    assert read["iou"] == {"background": 0.5, "class_1": None, "class_2": 0.0}
     assert read["accuracy"] == 0.5
 
 

@@ -36,9 +36,10 @@ def estimate_fraction(
     Neighbouring slices of a stack are alike, so ``n`` of them tell less than ``n`` independent
     ones. From 8 slices on, they count as ``m = n (1 - r) / (1 + r)``, where ``r`` is the
     correlation of neighbouring residuals if positive: ``n (n - 1)`` becomes ``m (n - n / m)``, and
-    the degrees of freedom ``m - 1``, at least 2. On simulated stacks (see the tests) the interval
-    then holds the true value 86-97 % of the time instead of 40-75 %; with few slices that are
-    nearly the same it remains too narrow, since they cannot tell how different others would be.
+    the degrees of freedom ``m - 1``, at least 2. Simulated stacks of 20 slices with a
+    correlation of 0.5 / 0.7 / 0.9 hold the true value in 92 / 92 / 88 % of the intervals, instead
+    of 75 / 58 / 31 % without this. With 8 slices at 0.9 it is 78 %: slices that are nearly the
+    same cannot tell how different others would be.
 
     The interval speaks about the tissue of which the slices are a sample. It does not contain the
     errors of the labels, nor what differs between animals or regions.

@@ -76,9 +76,11 @@ def as_label_source(labels: LabelsLike) -> LabelSource:
     Raises
     ------
     InputError
-        If an array is no integer array or has another number of axes; on reading, if a value is
-        no class index.
+        If an array is no integer array or has another number of axes, or an image stack is given;
+        on reading, if a value is no class index.
     """
+    if hasattr(labels, "n_channels"):
+        raise InputError("an image stack holds no class indices; open it with open_masks.")
     if isinstance(labels, LabelSource):
         return labels
     if isinstance(labels, (list, tuple)):
@@ -112,6 +114,6 @@ def default_names(n_classes: int) -> tuple[str, ...]:
     Examples
     --------
     >>> default_names(3)
-    ('background', 'class 1', 'class 2')
+    ('background', 'class_1', 'class_2')
     """
-    return ("background", *(f"class {index}" for index in range(1, n_classes)))
+    return ("background", *(f"class_{index}" for index in range(1, n_classes)))

@@ -109,11 +109,12 @@ def measure(
         )
     counts = counts[:, : len(class_list)]
     objects = _object_table(task, components, class_list, min_object_px)
+    stack = _stack_table(task, counts, class_list, objects)
     return Measurement(
         slices=_slice_table(task, counts, class_list, objects),
-        stack=_stack_table(task, counts, class_list, objects),
+        stack=stack,
         objects=objects,
-        notes=_notes(task, counts, class_list),
+        notes=(*_notes(task, counts, class_list), *_likeness_notes(stack)),
     )
 
 
@@ -357,3 +358,14 @@ def _notes(task: _Task, counts: npt.NDArray[np.int64], classes: Sequence[str]) -
     if len(counts) == 1:
         notes.append("A single slice tells nothing about the spread between slices: no interval.")
     return tuple(notes)
+
+
+def _likeness_notes(stack: pd.DataFrame) -> tuple[str, ...]:
+    """Say why an interval is wide where neighbouring slices tell much the same."""
+    fewest, n_slices = float(stack["effective_slices"].min()), int(stack["slices"].iloc[0])
+    if fewest > n_slices / 2:
+        return ()
+    return (
+        f"Neighbouring slices are so alike that {n_slices} of them tell as much as {fewest:.0f} "
+        "independent ones would: the intervals are wide for that reason.",
+    )

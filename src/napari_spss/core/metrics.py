@@ -227,7 +227,7 @@ def evaluate(
     labels, truth : Masks or array of int, (Y, X) or (Z, Y, X)
         Class indices, 0 = background, 255 = ignore. Pixels without known truth are left out.
     classes : sequence of str, optional
-        Class names; default: those of the truth, else of the labels, else "class 1", ...
+        Class names; default: those of the truth, else of the labels, else "class_1", ...
 
     Returns
     -------
