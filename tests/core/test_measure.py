@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from napari_spss.core.errors import InputError, RunError
 from napari_spss.core.fraction_estimate import estimate_fraction
+from napari_spss.core.label_source import as_label_source
 from napari_spss.core.masks import open_masks, parse_classes
 from napari_spss.core.measure import measure, write_measurement
 
@@ -178,6 +179,19 @@ def test_empty_and_unlabelled_slices() -> None:
     )
 
 
+def test_labels_without_any_labelled_pixel_have_no_fraction() -> None:
+    measured = measure(np.full((3, 4, 4), 255))
+    assert measured.stack["fraction"].isna().all()
+    assert not any("alike" in note for note in measured.notes)
+
+
+def test_boxes_of_arrays_are_read_alone() -> None:
+    labels = np.arange(24).reshape(2, 3, 4)
+    read = as_label_source(labels).read(1, (1, 0, 3, 2))
+    assert read.tolist() == [[16, 17], [20, 21]]
+    assert read.dtype == np.uint8
+
+
 def test_unusable_input_is_refused() -> None:
     labels = np.array([[[0, 2]]])
     with pytest.raises(InputError, match="class 2, but only 2 classes"):
@@ -220,6 +234,11 @@ def test_intervals_of_nothing_and_of_one_slice() -> None:
     one = estimate_fraction([1, 0], [4, 0])
     assert one.fraction == 0.25
     assert math.isnan(one.low)
+
+
+def test_slices_without_spread_give_an_interval_without_width() -> None:
+    estimate = estimate_fraction(np.full(10, 5), np.full(10, 100))
+    assert (estimate.low, estimate.high, estimate.n_effective) == (0.05, 0.05, 10)
 
 
 def test_a_trend_through_the_stack_leaves_few_effective_slices() -> None:

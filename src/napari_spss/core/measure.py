@@ -363,7 +363,7 @@ def _notes(task: _Task, counts: npt.NDArray[np.int64], classes: Sequence[str]) -
 def _likeness_notes(stack: pd.DataFrame) -> tuple[str, ...]:
     """Say why an interval is wide where neighbouring slices tell much the same."""
     fewest, n_slices = float(stack["effective_slices"].min()), int(stack["slices"].iloc[0])
-    if fewest > n_slices / 2:
+    if n_slices < 2 or fewest > n_slices / 2:
         return ()
     return (
         f"Neighbouring slices are so alike that {n_slices} of them tell as much as {fewest:.0f} "
