@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.proportions import Proportion, Region
+from .class_changes import follow_classes
 from .fraction_text import (
     BLANK,
     Reading,
@@ -111,13 +112,9 @@ class FractionSheet:
     def set_classes(self, names: Sequence[str], excluded: Iterable[str] = ()) -> None:
         """Take over the classes; a class that was renamed in its place keeps its texts."""
         new = tuple(names)
-        if len(new) == len(self.classes):
-            renamed = {
-                old: name
-                for old, name in zip(self.classes, new, strict=True)
-                if old != name and old not in new and name not in self.classes
-            }
-            self._rename(renamed)
+        places = zip(self.classes, follow_classes(self.classes, new), strict=True)
+        followed = {old: new[place] for old, place in places if place is not None}
+        self._rename({old: name for old, name in followed.items() if old != name})
         self.classes = new
         self.excluded = frozenset(excluded)
 
