@@ -161,6 +161,9 @@ def test_results_have_the_full_shape_and_place_of_the_source(rig, viewer):
     assert float(probability.data[2, 0, 0]) == pytest.approx(0.8, abs=1e-3)
     assert tuple(probability.contrast_limits) == (0, 1)
     assert results.show_labels(source, STYLES) is labels
+    assert labels.data.any()
+    assert results.show_labels(source, STYLES, is_fresh=True) is labels
+    assert not labels.data.any()
 
 
 def test_an_edited_result_is_kept_and_the_next_is_written_beside_it(rig, viewer):
@@ -175,6 +178,16 @@ def test_an_edited_result_is_kept_and_the_next_is_written_beside_it(rig, viewer)
     assert fresh.data.sum() == 0
     assert labels.data[1].any()
     assert labels in viewer.layers
+
+
+def test_labels_changed_in_code_are_not_written_over(rig):
+    _, source, results = rig
+    labels = results.show_labels(source, STYLES)
+    assert results.write_labels(labels, source, 2, np.zeros((16, 24), np.uint8))
+    labels.data[2, 5, 5] = 1
+    assert not results.write_labels(labels, source, 2, np.zeros((16, 24), np.uint8))
+    assert labels.data.sum() == 1
+    assert results.show_labels(source, STYLES) is not labels
 
 
 def test_results_of_a_2d_image_and_of_channels(viewer):

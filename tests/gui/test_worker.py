@@ -6,13 +6,12 @@ import threading
 
 import numpy as np
 import pytest
+from fake_core import fake_run
 from napari.qt.threading import create_worker
 
 from napari_spss.core.events import CancelToken, Progress, RunFinished, RunStarted
 from napari_spss.gui.session import EndKind, Session
 from napari_spss.gui.worker import CoreCall, Runner, RunWorker
-
-from .fake_core import fake_run
 
 
 @pytest.fixture
@@ -44,12 +43,9 @@ def test_events_arrive_in_order_on_the_gui_thread(rig, qtbot):
 def test_every_error_of_the_core_ends_the_run_exactly_once(rig, qtbot, error):
     session, runner, ends, _, _ = rig
     worker = runner.start(session.begin("training"), fake_run, error=error)
-    finished = []
-    worker.finished.connect(lambda: finished.append(1))
-    qtbot.waitUntil(lambda: bool(finished))
+    qtbot.waitUntil(lambda: bool(ends) and not worker.is_running)
     assert [end.kind for end in ends] == [EndKind.failed]
     assert not session.status.is_busy
-    assert not worker.is_running
 
 
 def test_an_error_before_the_first_event_ends_the_run(rig, qtbot):
@@ -110,8 +106,8 @@ def test_a_runner_that_is_destroyed_stops_its_run_and_is_not_heard(qtbot):
     ticket = session.begin("training")
     worker = runner.start(ticket, fake_run, gate=threading.Event())
     qtbot.waitUntil(lambda: len(events) >= 2)
-    with qtbot.waitSignal(worker.finished):
-        runner.deleteLater()
+    runner.deleteLater()
+    qtbot.waitUntil(lambda: not worker.is_running)
     assert ticket.token.is_cancelled
     assert not session.status.is_busy
     assert not any(isinstance(event, RunFinished) for event in events)

@@ -143,24 +143,39 @@ class ResultLayers:
             for style, values in zip(styles[1:], maps.maps, strict=False)
         ]
 
-    def show_labels(self, source: Source, styles: Sequence[ClassStyle]) -> Labels:
-        """Return the labels layer of a result, new if there is none or if the user edited it."""
+    def show_labels(
+        self, source: Source, styles: Sequence[ClassStyle], *, is_fresh: bool = False
+    ) -> Labels:
+        """Return the labels layer of a result, new if there is none or if the user edited it.
+
+        With ``is_fresh`` labels that are not edited start from nothing.
+        """
         place = source.geometry.layer_arguments()
         layer = self._find(source, "labels")
         shape = source.geometry.expand(np.empty(source.geometry.stack_shape, np.bool_)).shape
-        if isinstance(layer, Labels) and self.is_edited(layer):
+        if isinstance(layer, Labels) and _mark(layer).get("is_edited"):
             self._release(layer)
             layer = None
-        is_usable = isinstance(layer, Labels) and layer.data.shape == shape
+        is_usable = not is_fresh and isinstance(layer, Labels) and layer.data.shape == shape
         data = layer.data if is_usable and layer is not None else np.zeros(shape, np.uint8)
+        if is_fresh and layer is not None:
+            self._checksums.pop(layer, None)
         return self._show_labels(source, "labels", data, place, styles)
 
     def write_labels(
         self, layer: Labels, source: Source, z: int, values: npt.NDArray[np.uint8]
-    ) -> None:
-        """Write one slice's labels in place; the caller refreshes when it has written all."""
+    ) -> bool:
+        """Write one slice's labels in place; the caller refreshes when it has written all.
+
+        Returns False, and writes nothing, if the user edited the layer: `show_labels` then gives
+        another one.
+        """
+        if self.is_edited(layer, z):
+            layer.metadata[MARK]["is_edited"] = True
+            return False
         source.geometry.plane(layer.data, z)[...] = values
         self._checksums.setdefault(layer, {})[z] = _checksum(values)
+        return True
 
     def is_edited(self, layer: Labels, z: int | None = None) -> bool:
         """Whether labels were changed since they were written here.

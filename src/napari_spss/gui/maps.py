@@ -93,25 +93,50 @@ class ResultMaps:
     @property
     def full_slices(self) -> tuple[int, ...]:
         """Slices that were predicted as a whole, in order."""
-        whole = (0, 0, *self.shape[1:])
-        return tuple(z for z in self.slices if whole in self._boxes[z])
+        return tuple(z for z in self.slices if self._whole in self._boxes[z])
 
     @property
     def is_complete(self) -> bool:
         """Whether every slice was predicted as a whole."""
         return len(self.full_slices) == self.shape[0]
 
-    def write(self, z: int, probs: npt.NDArray[np.floating], box: Box | None = None) -> None:
-        """Take the maps (C, y, x) of a slice, or of a half-open box in it."""
-        whole: Box = (0, 0, *self.shape[1:])
-        y0, x0, y1, x1 = box or whole
+    def store(self, z: int, probs: npt.NDArray[np.floating], box: Box | None = None) -> None:
+        """Put the maps (C, y, x) of a slice, or of a half-open box in it, into memory.
+
+        May be called in another thread; they count only once `mark` says so.
+        """
+        y0, x0, y1, x1 = box or self._whole
         for target, values in zip(self.maps, probs[1:], strict=True):
             target[z, y0:y1, x0:x1] = values
+
+    def store_rows(
+        self,
+        z: int,
+        rows: tuple[int, int],
+        probs: npt.NDArray[np.floating],
+        box: Box | None = None,
+    ) -> None:
+        """Put some rows of a slice's or box's maps (C, rows, x) into memory, as `store` does."""
+        _, x0, _, x1 = box or self._whole
+        for target, values in zip(self.maps, probs[1:], strict=True):
+            target[z, rows[0] : rows[1], x0:x1] = values
+
+    def mark(self, z: int, box: Box | None = None) -> None:
+        """Count what was stored of a slice as predicted."""
         boxes = self._boxes.setdefault(z, [])
-        if box is None or box == whole:
-            self._boxes[z] = [whole]
-        elif box not in boxes and whole not in boxes:
+        if box is None or box == self._whole:
+            self._boxes[z] = [self._whole]
+        elif box not in boxes and self._whole not in boxes:
             boxes.append(box)
+
+    def write(self, z: int, probs: npt.NDArray[np.floating], box: Box | None = None) -> None:
+        """Store and mark at once."""
+        self.store(z, probs, box)
+        self.mark(z, box)
+
+    @property
+    def _whole(self) -> Box:
+        return (0, 0, self.shape[1], self.shape[2])
 
     def probs(self, z: int) -> npt.NDArray[np.float32]:
         """Return the maps (C, Y, X) of a slice; background 1 where nothing was predicted."""
@@ -156,7 +181,7 @@ class ResultMaps:
         histogram, n_stated, n_pixels = MapHistogram(), 0.0, 0
         for proportion in stated:
             fraction = stated_fraction(proportion)
-            z, box = proportion.region.slice, proportion.region.box or (0, 0, *self.shape[1:])
+            z, box = proportion.region.slice, proportion.region.box or self._whole
             if fraction is None or z >= self.shape[0]:
                 continue
             y0, x0, y1, x1 = box

@@ -1,0 +1,203 @@
+"""The current result in the viewer: its maps, its labels, and what they say about fractions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from qtpy.QtCore import QObject, Signal
+
+from ..core.proportions import Proportion, Region
+from .maps import Cleaning, ResultMaps
+from .relabel import Relabeller
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels
+
+    from ..core.class_style import ClassStyle
+    from .layers import ResultLayers, Source
+    from .runs import Predicted
+
+__all__ = ["Outcome"]
+
+
+class Outcome(QObject):
+    """Keeps maps, layers and labels of one model on one image together.
+
+    Labels follow the cleaning. Those that the user edited are left as they are: whatever changes
+    afterwards is written beside them.
+
+    Parameters
+    ----------
+    results : ResultLayers
+    current_slice : callable
+        Returns the slice that the viewer shows.
+    """
+
+    changed = Signal()  # fractions or labels became others
+    stated_changed = Signal()  # the maps of regions with stated fractions became others
+
+    def __init__(
+        self,
+        results: ResultLayers,
+        current_slice: Callable[[], int],
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._results = results
+        self._styles: tuple[ClassStyle, ...] = ()
+        self._cleaning = Cleaning()
+        self._map_layers: list[Image] = []
+        self._layer: Labels | None = None
+        self._stated: tuple[Proportion, ...] = ()
+        self._by_region: dict[Region, tuple[float, ...]] = {}
+        self.source: Source | None = None
+        self.maps: ResultMaps | None = None
+        self._relabeller = Relabeller(current_slice, self)
+        self._relabeller.slice_done.connect(self._on_slice_done)
+        self._relabeller.finished.connect(self.changed)
+        self._relabeller.refused.connect(self._on_refused)
+
+    @property
+    def has_result(self) -> bool:
+        """Whether something was predicted."""
+        return self.maps is not None and bool(self.maps.slices)
+
+    def begin(
+        self,
+        source: Source,
+        classes: tuple[str, ...],
+        styles: Sequence[ClassStyle],
+        *,
+        is_same_model: bool,
+    ) -> ResultMaps:
+        """Return the maps to predict into: those at hand if model and image are the same."""
+        self._styles = tuple(styles)
+        is_same = (
+            is_same_model
+            and self.source is not None
+            and self.source.key == source.key
+            and self.maps is not None
+            and self.maps.shape == source.geometry.stack_shape
+            and self.maps.classes == classes
+        )
+        self.source = source
+        if not is_same or self.maps is None:
+            self.maps = ResultMaps(classes, source.geometry.stack_shape)
+            self._by_region = {}
+            self._relabeller.clear()
+            self._layer = None
+        self._map_layers = self._results.show_maps(source, self.maps, self._styles)
+        self._prepare_labels()
+        return self.maps
+
+    def take(self, predicted: Predicted) -> None:
+        """Show what was predicted."""
+        if self.maps is None:
+            return
+        self.maps.mark(predicted.slice, predicted.box)
+        for layer in self._map_layers:
+            layer.refresh(thumbnail=False, extent=False)
+        self._relabel((predicted.slice,))
+        self.stated_changed.emit()
+
+    def set_styles(self, styles: Sequence[ClassStyle]) -> None:
+        """Use other colours from now on."""
+        self._styles = tuple(styles)
+
+    def set_cleaning(self, cleaning: Cleaning) -> None:
+        """Make the labels anew with other settings."""
+        if cleaning == self._cleaning:
+            return
+        self._cleaning = cleaning
+        if self.maps is not None:
+            self._relabel(self.maps.slices)
+
+    def set_stated(self, stated: Sequence[Proportion]) -> None:
+        """Tell which regions have stated fractions, to be compared with the predicted ones."""
+        self._stated = tuple(stated)
+        if self.maps is None:
+            return
+        for z in self.maps.slices:
+            self._measure(z, self._labels_of(z))
+        self.changed.emit()
+        self.stated_changed.emit()
+
+    def matched_threshold(self) -> float | None:
+        """Threshold at which the stated regions have their fractions in sum; None if unknown."""
+        return None if self.maps is None else self.maps.matched_threshold(self._stated)
+
+    def labels(self) -> npt.NDArray[np.uint8] | None:
+        """Labels (Z, Y, X) as they stand in the layer, all of them up to date."""
+        self._relabeller.flush()
+        if self._layer is None or self.source is None:
+            return None
+        planes = [self._labels_of(z) for z in range(self.source.geometry.stack_shape[0])]
+        return np.stack(planes)
+
+    def predicted_fractions(self) -> dict[Region, tuple[float, ...]]:
+        """Fractions of each predicted slice, and of each stated region in one."""
+        return dict(self._by_region)
+
+    def overall(self) -> tuple[float, ...] | None:
+        """Fractions of all wholly predicted slices together."""
+        if self.maps is None:
+            return None
+        whole = [self._by_region.get(Region(z)) for z in self.maps.full_slices]
+        known = [fractions for fractions in whole if fractions is not None]
+        if not known:
+            return None
+        return tuple(float(value) for value in np.mean(known, axis=0))
+
+    def clear(self) -> None:
+        """Forget the result; its layers stay with the user."""
+        self._relabeller.clear()
+        self.maps, self.source, self._layer = None, None, None
+        self._map_layers, self._by_region = [], {}
+
+    def stop_timers(self) -> None:
+        """Write no more labels; the dock is about to close."""
+        self._relabeller.clear()
+
+    def _prepare_labels(self) -> bool:
+        """Have a labels layer that may be written; return whether it is another one."""
+        assert self.source is not None
+        assert self.maps is not None
+        layer = self._results.show_labels(self.source, self._styles, is_fresh=self._layer is None)
+        if layer is self._layer:
+            return False
+        self._layer = layer
+        self._relabeller.set_target(self._results, layer, self.source, self.maps)
+        self._relabeller.set_cleaning(self._cleaning)
+        return True
+
+    def _relabel(self, slices: tuple[int, ...]) -> None:
+        if self.maps is None:
+            return
+        if self._prepare_labels():
+            slices = self.maps.slices
+        self._relabeller.set_cleaning(self._cleaning)
+        self._relabeller.request(slices)
+
+    def _labels_of(self, z: int) -> npt.NDArray[np.uint8]:
+        assert self._layer is not None
+        assert self.source is not None
+        plane: npt.NDArray[np.uint8] = np.asarray(self.source.geometry.plane(self._layer.data, z))
+        return plane
+
+    def _on_refused(self) -> None:
+        if self.maps is not None:
+            self._relabel(self.maps.slices)
+
+    def _on_slice_done(self, z: int, labels: npt.NDArray[np.uint8]) -> None:
+        self._measure(z, labels)
+
+    def _measure(self, z: int, labels: npt.NDArray[np.uint8]) -> None:
+        assert self.maps is not None
+        regions = [p.region for p in self._stated if p.region.slice == z]
+        for region in dict.fromkeys([Region(z), *regions]):
+            fractions = self.maps.fractions(z, labels, region.box)
+            if fractions is not None:
+                self._by_region[region] = fractions
