@@ -374,6 +374,22 @@ def test_memory_error_of_the_maps_is_a_clear_error(
     assert _names(tmp_path) == []
 
 
+def test_smaller_tiles_are_reported_and_change_nothing(tmp_path: Path) -> None:
+    class _Greedy(_Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.shape[-1] > 64:
+                raise MemoryError
+            return super().forward(x)
+
+    image = _image(1, 100, 128)
+    events = _run(_model(_Greedy([[8.0]], [-4.0])), stack_from_array(image), tmp_path)
+    messages = [event for event in events if isinstance(event, Message)]
+    assert [message.level for message in messages] == ["warning"] * 4  # 512, 256, 128, 64 px
+    assert "going on with tiles of 64 px" in messages[-1].text
+    labels = tifffile.imread(tmp_path / "labels.ome.tif")
+    np.testing.assert_array_equal(labels, _sigmoid(image[0]) >= 0.5)
+
+
 def test_other_errors_pass_and_leave_nothing(tmp_path: Path) -> None:
     class _Broken(_Linear):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from napari_spss.core import unet
+from napari_spss.core import tiling, unet
 from napari_spss.core.errors import OutOfMemory
 from napari_spss.core.events import CancelToken, Message
 from napari_spss.core.tiling import Band, Stopped, TiledNetwork, TileDone, default_tile_px
@@ -165,6 +165,22 @@ def test_derived_layers_are_not_merged() -> None:
     maps = _joined(_tiled(network).bands(image, tile_px=64))
     with torch.inference_mode():
         torch.testing.assert_close(maps[1], network(image[None])[0, 0].sigmoid())
+
+
+def test_normalisation_without_running_statistics_is_not_merged() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1, track_running_stats=False))
+    image = torch.randn(1, 64, 64)
+    maps = _joined(_tiled(network).bands(image, tile_px=64))
+    assert maps[1].logit().mean().item() == pytest.approx(0, abs=1e-3)
+    assert maps[1].logit().std().item() == pytest.approx(1, abs=1e-3)
+
+
+def test_gpus_compute_in_full_precision_and_keep_their_setting() -> None:
+    before = torch.backends.cudnn.allow_tf32
+    with tiling._full_precision(torch.device("cuda")):
+        assert not torch.backends.cudnn.allow_tf32
+        assert torch.backends.cudnn.enabled
+    assert torch.backends.cudnn.allow_tf32 == before
 
 
 def test_flips_average_four_mirror_images() -> None:
