@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -165,6 +166,7 @@ def test_rgb_is_told_from_channels(
         (np.array([["a", "b"]]), "YX", "not numbers"),
         (np.zeros((4, 4)), "YY", "each letter once"),
         (np.zeros((4, 4)), "ZC", "must name Y and X"),
+        (np.zeros((4, 4, 4)), "Y-X", "other signs"),
     ],
 )
 def test_unusable_arrays_say_why(array: np.ndarray, axes: str, message: str) -> None:
@@ -206,6 +208,27 @@ def test_image_set_of_disagreeing_arrays_is_refused() -> None:
         stack_from_images([np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.float32)])
     with pytest.raises(InputError, match="no images"):
         stack_from_images([])
+    with pytest.raises(InputError, match="1 names for 2 images"):
+        stack_from_images([np.zeros((4, 4))] * 2, names=["a"])
+    with pytest.raises(InputError, match="1 values for 2 images"):
+        stack_from_images([np.zeros((4, 4))] * 2, pixel_sizes_um=[0.1])
+
+
+def test_errors_of_the_callers_own_array_are_not_disguised() -> None:
+    class Broken:
+        shape, dtype = (1, 4, 4), np.dtype(np.uint8)
+
+        def __getitem__(self, index: Any) -> np.ndarray:
+            raise ValueError("a fault of the caller")
+
+    with pytest.raises(ValueError, match="a fault of the caller"):
+        stack_from_array(Broken()).read(0)
+
+
+@pytest.mark.parametrize("dtype", ["U1", "O", "M8[s]", "V4"])
+def test_elements_that_are_no_numbers_are_refused(dtype: str) -> None:
+    with pytest.raises(InputError, match="not numbers"):
+        stack_from_array(np.zeros((1, 4, 4), dtype))
 
 
 # ---- TIFF
@@ -381,6 +404,23 @@ def test_ome_voxel_size_and_units(tmp_path: Path) -> None:
         np.testing.assert_array_equal(stack.read(2), data[2])
     with open_stack(path, voxel_size_um=(0.1, None, None)) as stack:
         assert stack.voxel_size_um == pytest.approx((0.1, 0.005, 0.004))
+
+
+def test_broken_ome_xml_leaves_the_voxel_size_unknown(tmp_path: Path) -> None:
+    path = tmp_path / "image.ome.tif"
+    tifffile.imwrite(path, ramp(8, 9), ome=True, metadata={"axes": "YX", "PhysicalSizeX": 1.0})
+    path.write_bytes(path.read_bytes().replace(b"PhysicalSizeX=", b"PhysicalSizeX?"))
+    with open_stack(path) as stack:
+        assert stack.voxel_size_um == (None, None, None)
+
+
+@pytest.mark.parametrize("value", [0.0, -4.0, float("inf"), float("nan")])
+def test_impossible_sizes_in_metadata_are_unknown(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "image.ome.tif"
+    metadata = {"axes": "YX", "PhysicalSizeX": value, "PhysicalSizeY": value}
+    tifffile.imwrite(path, ramp(8, 9), ome=True, metadata=metadata)
+    with open_stack(path) as stack:
+        assert stack.pixel_size_um(0) is None
 
 
 def test_scanning_microscopes_state_their_pixel(tmp_path: Path) -> None:
@@ -805,6 +845,49 @@ def test_zarr_folder_without_data_is_refused(tmp_path: Path) -> None:
         open_stack(tmp_path / "no.zarr")
 
 
+# ---- any bytes
+
+
+def make_files(folder: Path) -> dict[str, bytes]:
+    data = np.random.default_rng(0).integers(0, 255, (3, 32, 40), np.uint8)
+    grey = {"photometric": "minisblack"}
+    tifffile.imwrite(folder / "plain.tif", data, **grey)
+    tifffile.imwrite(folder / "tiled.tif", data, tile=(16, 16), compression="zlib", **grey)
+    tifffile.imwrite(folder / "ome.tif", data, ome=True, metadata={"axes": "ZYX"})
+    tifffile.imwrite(folder / "imagej.tif", data, imagej=True, metadata={"axes": "ZYX"})
+    write_png(folder / "a.png", data[0])
+    write_png(folder / "a.jpg", data[0])
+    np.save(folder / "a.npy", data)
+    with mrcfile.new(folder / "a.mrc") as mrc:
+        mrc.set_data(data.astype(np.int16))
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def right_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return make_files(tmp_path_factory.mktemp("files"))
+
+
+@pytest.mark.filterwarnings("ignore")  # the libraries' own, on the way to an error
+@settings(
+    deadline=None, max_examples=150, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+@given(data=st.data())
+def test_wrong_bytes_are_read_or_refused(
+    tmp_path: Path, right_files: dict[str, bytes], data: st.DataObject
+) -> None:
+    name = data.draw(st.sampled_from(sorted(right_files)))
+    content = bytearray(right_files[name])
+    for _ in range(data.draw(st.integers(0, 4))):
+        place = data.draw(st.integers(0, min(len(content), 1200) - 1))
+        content[place] = data.draw(st.sampled_from([0, 1, 128, 255]))
+    content = content[: data.draw(st.integers(1, len(content)))]
+    path = tmp_path / f"wrong{Path(name).suffix}"
+    path.write_bytes(content)
+    with suppress(InputError), open_stack(path) as stack:
+        assert stack.read(0, (0, 0, 1, 1)).shape == (stack.n_channels, 1, 1)
+
+
 # ---- identity and units
 
 
@@ -872,3 +955,4 @@ def test_dubai_tile_is_a_set_of_rgb_images(shared_data: Path) -> None:
     assert image_set.channel_axis_is_rgb
     assert (image_set.n_slices, image_set.n_channels) == (9, 3)
     assert image_set.read(8, (0, 0, 5, 6)).shape == (3, 5, 6)
+    image_set.close()

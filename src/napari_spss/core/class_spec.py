@@ -17,7 +17,6 @@ Value: TypeAlias = int | Colour
 
 EXAMPLE = "background=0,myelin=127,axon=255"
 COLOUR_EXAMPLE = "background=(155;155;155),building=#3C1098"
-_MAX_CLASSES = 254
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class ClassSpec:
     ------
     InputError
         If names or values repeat, names and values differ in number, grey values and colours are
-        mixed, there are less than 2 or more than 254 classes, or the background is not first.
+        mixed, there is one class or more than 255, or the background is not first.
     """
 
     names: tuple[str, ...]
@@ -44,10 +43,10 @@ class ClassSpec:
 
     def __post_init__(self) -> None:
         check_class_names(self.names)
-        if not 2 <= len(self.names) <= _MAX_CLASSES:
+        if len(self.names) < 2:
             raise _classes_error(
-                f"{len(self.names)} class(es) listed ({', '.join(self.names[:3])}); "
-                f"list 2 to {_MAX_CLASSES}, background included, such as background,mitochondria."
+                f"only {self.names[0]!r} is listed; list the structures too, such as "
+                "background,mitochondria."
             )
         if self.values is None:
             return

@@ -6,6 +6,7 @@ import hashlib
 import operator
 import struct
 import threading
+import tokenize
 import zlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
@@ -35,6 +36,22 @@ Box: TypeAlias = tuple[int, int, int, int]
 
 Pixels: TypeAlias = npt.NDArray[Any]
 
+# What the libraries were seen to raise on files with wrong bytes.
+_FAULTS_OF_FILES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,  # codecs
+    SyntaxError,  # Pillow on PNGs
+    TypeError,
+    ValueError,
+    struct.error,
+    tokenize.TokenError,  # NumPy headers
+    zlib.error,
+)
 _CACHE_BYTES = 2**28
 _SAMPLED_SLICES = 16
 _SAMPLE_PX = 32
@@ -61,16 +78,7 @@ def reading(source: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        RuntimeError,  # codecs
-        LookupError,
-        SyntaxError,  # Pillow on broken PNGs
-        struct.error,
-        zlib.error,
-    ) as error:
+    except _FAULTS_OF_FILES as error:
         raise InputError(
             f"{source} cannot be read ({error or type(error).__name__}); the file may be damaged "
             "or incomplete: open it in another program, such as Fiji, and save it again."

@@ -59,8 +59,8 @@ def open_tiff(
     with reading(str(path)):
         tif = tifffile.TiffFile(path)
         try:
-            stack = _open_series(tif, path, axes, voxel_size_um)
             colours = _colour_table(tif) if palette == "rgb" else None
+            stack = _open_series(tif, path, axes, voxel_size_um)
         except BaseException:
             tif.close()
             raise

@@ -203,10 +203,11 @@ class StackWriter:
         if self._file is not None:
             with suppress(OSError):  # a full disk fails again when the last bytes are flushed
                 self._file.close()
-        if self._partial.is_dir():
+        if self._is_set:
             shutil.rmtree(self._partial, ignore_errors=True)
         else:
-            self._partial.unlink(missing_ok=True)
+            with suppress(OSError):  # the first error is the one to report
+                self._partial.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -309,13 +310,12 @@ def _ome_xml(
     channels: tuple[str, ...] | None,
     voxel_size_um: VoxelSize,
 ) -> bytes:
-    """OME-XML of the pages, with physical sizes in micrometres, OME's own default unit."""
+    """OME-XML of the pages, with physical sizes in micrometres."""
     n_slices, height, width = shape
-    metadata: dict[str, Any] = {
-        f"PhysicalSize{axis}": size
-        for axis, size in zip("ZYX", voxel_size_um, strict=True)
-        if size is not None
-    }
+    metadata: dict[str, Any] = {}
+    for axis, size in zip("ZYX", voxel_size_um, strict=True):
+        if size is not None:
+            metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
     n_channels = 1 if channels is None else len(channels)
     if channels is not None:
         metadata["Channel"] = {"Name": list(channels)}
