@@ -20,7 +20,7 @@ from .errors import InputError
 from .working import to_working, working_slice
 
 if TYPE_CHECKING:
-    from .masks import Masks
+    from .label_source import LabelSource
     from .stack import Stack
 
 __all__ = ["Bag", "LabelScale", "SliceSamples", "Window", "load_slices", "make_windows"]
@@ -122,7 +122,7 @@ def load_slices(
     settings: TrainingSettings,
     *,
     reduction: int,
-    masks: Masks | None = None,
+    masks: LabelSource | None = None,
     scale: LabelScale | None = None,
     images: dict[int, npt.NDArray[np.float32]] | None = None,
 ) -> tuple[list[SliceSamples], LabelScale]:
@@ -178,15 +178,13 @@ def load_slices(
     return samples, scale
 
 
-def _mask_slices(masks: Masks | None) -> list[int]:
+def _mask_slices(masks: LabelSource | None) -> list[int]:
     if masks is None:
         return []
     return [z for z in range(masks.n_slices) if (masks.read(z) != _IGNORE).any()]
 
 
-def _bags_by_slice(
-    stack: Stack, annotations: Annotations, reduction: int
-) -> dict[int, list[Bag]]:
+def _bags_by_slice(stack: Stack, annotations: Annotations, reduction: int) -> dict[int, list[Bag]]:
     bags: dict[int, list[Bag]] = {}
     for proportion in annotations.effective_proportions():
         region = proportion.region
@@ -233,7 +231,7 @@ def _keypoint_weights(annotations: Annotations, labels: LabelSettings) -> tuple[
 
 
 def _paint_mask(
-    sample: SliceSamples, masks: Masks, reduction: int, n_classes: int, stroke_weight: float
+    sample: SliceSamples, masks: LabelSource, reduction: int, n_classes: int, stroke_weight: float
 ) -> None:
     labels = masks.read(sample.slice)
     is_known = (labels != _IGNORE).astype(np.float32)
@@ -271,9 +269,7 @@ def _paint_points(
         if grid.slice != sample.slice:
             continue
         judged = grid.class_index >= 0
-        for y, x, c in zip(
-            grid.y[judged], grid.x[judged], grid.class_index[judged], strict=True
-        ):
+        for y, x, c in zip(grid.y[judged], grid.x[judged], grid.class_index[judged], strict=True):
             _paint_disc(sample, y, x, int(c), labels.node_radius_working_px, 1.0, reduction)
         sample.is_calibrated |= grid.is_done
     radius = labels.keypoint_radius_px / reduction
@@ -361,5 +357,3 @@ def make_windows(
     if boxes and all(window.bags for window in windows):
         shapes = [(max(b[2] - b[0] for b in boxes), max(b[3] - b[1] for b in boxes))]
     return windows, shapes[0]
-
-

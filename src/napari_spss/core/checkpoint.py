@@ -91,9 +91,7 @@ class TrainingState:
     label_scale: LabelScale
 
 
-def new_network(
-    settings: TrainingSettings, *, n_channels: int, n_classes: int
-) -> torch.nn.Module:
+def new_network(settings: TrainingSettings, *, n_channels: int, n_classes: int) -> torch.nn.Module:
     """Build the settings' network: one output for two classes, else one a class."""
     return build_network(
         settings.network.name,

@@ -42,24 +42,24 @@ class _Frozen(BaseModel):
 class NetworkSettings(_Frozen):
     """The backbone: a registered name and its width."""
 
-    name: str = Field("fast-unet", description="registered network")
-    filters: int = Field(12, ge=1, le=1024, description="filters of the first block")
+    name: str = Field(default="fast-unet", description="registered network")
+    filters: int = Field(default=16, ge=1, le=1024, description="filters of the first block")
 
 
 class ImageSettings(_Frozen):
     """How the network sees the image."""
 
     object_diameter_px: float | None = Field(
-        None, gt=0, description="width of the smallest object of interest, in data pixels"
+        default=None, gt=0, description="width of the smallest object of interest, in data pixels"
     )
     object_diameter_um: float | None = Field(
-        None, gt=0, description="the same in micrometres; needs the image's pixel size"
+        default=None, gt=0, description="the same in micrometres; needs the image's pixel size"
     )
     target_diameter_px: float = Field(
-        20.0, gt=0, description="width of the object at working scale, in working pixels"
+        default=20.0, gt=0, description="width of the object at working scale, in working pixels"
     )
     normalisation: Literal["slice", "range"] = Field(
-        "slice",
+        default="slice",
         description="'slice': zero mean, unit deviation of each whole slice; 'range': dtype to 0-1",
     )
 
@@ -67,70 +67,86 @@ class ImageSettings(_Frozen):
 class SamplingSettings(_Frozen):
     """What a training step sees."""
 
-    crop_px: int = Field(256, ge=16, description="edge of a crop, in working pixels")
+    crop_px: int = Field(default=256, ge=16, description="edge of a crop, in working pixels")
     crop_mode: Literal["random", "tile"] = Field(
-        "random",
+        default="random",
         description="'random': crops anywhere, fractions hold for their whole region; "
         "'tile': fixed crops, each inherits the fractions of the region it was cut from",
     )
-    batch_size: int = Field(4, ge=1)
-    has_flips: bool = Field(True, description="the 8 flips and rotations")
-    has_intensity: bool = Field(True, description="random brightness, contrast, gamma and noise")
+    batch_size: int = Field(default=4, ge=1)
+    has_flips: bool = Field(default=True, description="the 8 flips and rotations")
+    has_intensity: bool = Field(
+        default=True, description="random brightness, contrast, gamma and noise"
+    )
 
 
 class LabelSettings(_Frozen):
     """How points and nodes become pixel labels."""
 
     keypoint_radius_px: float = Field(
-        8.0, ge=0, description="dilation of a keypoint, in data pixels of the full resolution"
+        default=8.0,
+        ge=0,
+        description="dilation of a keypoint, in data pixels of the full resolution",
     )
     node_radius_working_px: float = Field(
-        1.0, ge=0, description="dilation of a grid node, in working pixels"
+        default=1.0, ge=0, description="dilation of a grid node, in working pixels"
     )
     keypoint_weight: float = Field(
-        7.0, gt=0, description="weight of one keypoint, in grid nodes"
+        default=7.0, gt=0, description="weight of one keypoint, in grid nodes"
     )
 
 
 class LossSettings(_Frozen):
     """alpha L_proportions + (1 - alpha) L_labels (Eq. 4), and a sharpness penalty."""
 
-    alpha: float = Field(0.5, ge=0, le=1, description="Eq. 4")
+    alpha: float = Field(default=0.5, ge=0, le=1, description="Eq. 4")
     proportions: Literal["mse", "kl", "interval"] = Field(
-        "kl", description="'mse' is Eq. 1; 'interval' is zero inside the stated interval"
+        default="kl", description="'mse' is Eq. 1; 'interval' is zero inside the stated interval"
     )
     labels: Literal["eq3", "fixed"] = Field(
-        "fixed", description="'eq3' as printed; 'fixed': the same weight for every label"
+        default="fixed", description="'eq3' as printed; 'fixed': the same weight for every label"
     )
-    sharpness: float = Field(0.0, ge=0, description="weight of mean p(1-p), ramped in")
+    sharpness: float = Field(default=0.0, ge=0, description="weight of mean p(1-p), ramped in")
 
 
 class SelfTrainingSettings(_Frozen):
     """Proportion-matched self-training."""
 
     is_on: bool = True
-    weight: float = Field(1.0, ge=0)
-    start: float = Field(0.3, ge=0, le=1, description="part of the budget after which it sets in")
-    ramp: float = Field(0.1, ge=0, le=1, description="part of the budget over which it ramps in")
+    weight: float = Field(default=1.0, ge=0)
+    start: float = Field(
+        default=0.3, ge=0, le=1, description="part of the budget after which it sets in"
+    )
+    ramp: float = Field(
+        default=0.1, ge=0, le=1, description="part of the budget over which it ramps in"
+    )
     band: float = Field(
-        0.25, ge=0, lt=1, description="half width of the ignored band, relative to the fraction"
+        default=0.25,
+        ge=0,
+        lt=1,
+        description="half width of the ignored band, relative to the fraction",
     )
 
 
 class OptimisationSettings(_Frozen):
     """Budget, optimiser and numerics. At least one budget must be set."""
 
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: float = Field(default=1e-2, gt=0)
     schedule: Literal["constant", "one-cycle"] = "one-cycle"
-    weight_decay: float = Field(1e-4, ge=0)
-    max_steps: int | None = Field(400, ge=1)
-    max_epochs: int | None = Field(None, ge=1)
-    max_minutes: float | None = Field(None, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    max_steps: int | None = Field(default=400, ge=1)
+    max_epochs: int | None = Field(default=None, ge=1)
+    max_minutes: float | None = Field(default=None, gt=0)
     validation_fraction: float = Field(
-        0.0, ge=0, lt=1, description="part of the annotated crops held out for early stopping"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="part of the annotated crops held out for early stopping",
     )
-    patience: int | None = Field(None, ge=1, description="epochs without a better validation loss")
-    ema_decay: float | None = Field(0.99, gt=0, lt=1, description="None: plain weights")
+    patience: int | None = Field(
+        default=None, ge=1, description="epochs without a better validation loss"
+    )
+    ema_decay: float | None = Field(default=0.99, gt=0, lt=1, description="None: plain weights")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
@@ -148,7 +164,7 @@ class TrainingSettings(_Frozen):
     """
 
     preset: PresetName = "fast"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     network: NetworkSettings = NetworkSettings()
     image: ImageSettings = ImageSettings()
     sampling: SamplingSettings = SamplingSettings()
@@ -198,7 +214,7 @@ def setting_names() -> tuple[str, ...]:
 
 
 def preset(name: str) -> TrainingSettings:
-    """Settings of a preset.
+    """Return the settings of a preset.
 
     ``fast`` is the project's default. ``paper`` is the protocol of Aysel, Cai and Prügel-Bennett;
     what the paper does not state (alpha, dilation radius, filters) is listed in the docs.
@@ -212,7 +228,9 @@ def preset(name: str) -> TrainingSettings:
         return TrainingSettings()
     if name == "paper":
         return _PAPER
-    raise InputError(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}.", field="preset")
+    raise InputError(
+        f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}.", field="preset"
+    )
 
 
 _PAPER = TrainingSettings(
@@ -273,7 +291,7 @@ def load_settings(path: str | Path) -> TrainingSettings:
 
 
 def _mark_none(data: dict[str, Any]) -> dict[str, Any]:
-    marked = {}
+    marked: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, dict):
             marked[key] = _mark_none(value)
@@ -284,6 +302,8 @@ def _mark_none(data: dict[str, Any]) -> dict[str, Any]:
 
 def _unmark_none(data: dict[str, Any]) -> dict[str, Any]:
     return {
-        key: _unmark_none(value) if isinstance(value, dict) else (None if value == "none" else value)
+        key: _unmark_none(value)
+        if isinstance(value, dict)
+        else (None if value == "none" else value)
         for key, value in data.items()
     }

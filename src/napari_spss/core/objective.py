@@ -256,9 +256,7 @@ def _bag_tensor(bags: Sequence[Bag], name: str, like: torch.Tensor) -> torch.Ten
     return torch.stack([torch.from_numpy(getattr(bag, name)) for bag in bags]).to(like)
 
 
-def _dense_loss(
-    logits: torch.Tensor, probs: torch.Tensor, targets: torch.Tensor
-) -> torch.Tensor:
+def _dense_loss(logits: torch.Tensor, probs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy over labelled pixels plus soft Dice."""
     is_valid = targets >= 0
     n = is_valid.sum().clamp(min=1)

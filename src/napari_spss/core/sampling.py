@@ -33,7 +33,7 @@ class Batch:
     coverage: torch.Tensor
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch with its tensors on a device."""
+        """Return the batch with its tensors on a device."""
         names = ("images", "targets", "weights", "coverage")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
@@ -157,9 +157,7 @@ class Sampler:
         return y1 - y0 <= self.shape[0] and x1 - x0 <= self.shape[1]
 
 
-def _place(
-    size: int, edge: int, contain: tuple[int, int] | None, rng: np.random.Generator
-) -> int:
+def _place(size: int, edge: int, contain: tuple[int, int] | None, rng: np.random.Generator) -> int:
     """Random start of a window of length ``edge`` in ``size`` pixels that holds an interval."""
     last = max(0, size - edge)
     if contain is None:

@@ -42,9 +42,7 @@ def ema_of(network: torch.nn.Module, decay: float) -> AveragedModel:
     return teacher
 
 
-def pseudo_labels(
-    teacher_probs: torch.Tensor, bags: Sequence[Bag], *, band: float
-) -> torch.Tensor:
+def pseudo_labels(teacher_probs: torch.Tensor, bags: Sequence[Bag], *, band: float) -> torch.Tensor:
     """Label a slice's surest pixels, matched to the stated fractions of its bags.
 
     Parameters
@@ -64,9 +62,7 @@ def pseudo_labels(
         (y, x) int64: class index, -1 where ignored.
     """
     n_classes = teacher_probs.shape[0]
-    labels = torch.full(
-        teacher_probs.shape[1:], -1, dtype=torch.int64, device=teacher_probs.device
-    )
+    labels = torch.full(teacher_probs.shape[1:], -1, dtype=torch.int64, device=teacher_probs.device)
     for bag in bags:
         y0, x0, y1, x1 = bag.box
         probs = teacher_probs[:, y0:y1, x0:x1]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from .annotations import Annotations
-from .bags import LabelScale, SliceSamples, Window, load_slices, make_windows
+from .bags import LabelScale, Window, load_slices, make_windows
 from .checkpoint import (
     MODEL_RECORD,
     MODEL_WEIGHTS,
@@ -24,6 +25,7 @@ from .checkpoint import (
     save_state,
 )
 from .config import TrainingSettings
+from .device import has_fast_bfloat16
 from .errors import Diverged, InputError
 from .events import (
     CancelToken,
@@ -38,15 +40,16 @@ from .events import (
 )
 from .losses import activate
 from .objective import Objective, StepLoss
-from .prediction import predict_working
+from .runfolder import write_update
 from .sampling import Batch, Flip, Sampler, augment_intensity, cut
 from .schedule import Budget, learning_rate_factor
 from .selftraining import ema_of
+from .tiling import Band, Stopped, TiledNetwork, default_tile_px
 from .unet import initialise_output_bias
 from .working import choose_reduction, working_slice
 
 if TYPE_CHECKING:
-    from .masks import Masks
+    from .label_source import LabelSource
     from .stack import Stack
 
 __all__ = ["Trainer"]
@@ -79,7 +82,7 @@ class Trainer:
         annotations: Annotations,
         settings: TrainingSettings,
         *,
-        masks: Masks | None,
+        masks: LabelSource | None,
         run_dir: Path | None,
         device: torch.device,
         token: CancelToken,
@@ -210,7 +213,11 @@ class Trainer:
             self._self_training_start = 0.0
         elif fractions is not None:
             initialise_output_bias(network, fractions)
-        return network.to(self.device, memory_format=torch.channels_last)
+        # torch's stubs lack the keyword; convolutions run faster on CPUs and tensor cores so
+        placed: torch.nn.Module = network.to(  # type: ignore[call-overload]
+            self.device, memory_format=torch.channels_last
+        )
+        return placed
 
     def _check_start(self, model: Model) -> None:
         for name, old, new in (
@@ -252,9 +259,7 @@ class Trainer:
                 totals[known] += area * bag.fractions[known]
                 areas[known] += area
             if sample.is_mask:
-                counts = np.bincount(
-                    sample.target[sample.target >= 0], minlength=self.n_classes
-                )
+                counts = np.bincount(sample.target[sample.target >= 0], minlength=self.n_classes)
                 totals += counts
                 areas += counts.sum()
         if not (areas > 0).all():
@@ -301,13 +306,13 @@ class Trainer:
         )
         if not bool(torch.isfinite(loss.total)):
             raise Diverged(
-                f"the loss became {float(loss.total)} at step {self.n_steps + 1}; lower "
+                f"the loss became {float(loss.total.detach())} at step {self.n_steps + 1}; lower "
                 "optimisation.learning_rate (now "
                 f"{self.settings.optimisation.learning_rate}) and start again from the last "
                 "checkpoint."
             )
         self._optimiser.zero_grad(set_to_none=True)
-        loss.total.backward()
+        loss.total.backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
         if self._teacher is not None:
             self._teacher.update_parameters(self.network)
@@ -345,7 +350,7 @@ class Trainer:
     def _uses_bfloat16(self) -> bool:
         precision = self.settings.optimisation.precision
         if precision == "auto":
-            return self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+            return has_fast_bfloat16(self.device)
         return precision == "bfloat16"
 
     def _teacher_probs(self, batch: Batch) -> torch.Tensor:
@@ -354,7 +359,7 @@ class Trainer:
             return activate(self._forward(self._teacher, batch.images), self.n_classes)
 
     def _remembered(self, batch: Batch) -> list[torch.Tensor | None]:
-        """The teacher's maps of whole slices, refreshed when they have become old."""
+        """Return the teacher's maps of whole slices, refreshed when they have become old."""
         shape = self._sampler.shape
         memories: list[torch.Tensor | None] = []
         for window, sample in zip(batch.windows, batch.samples, strict=True):
@@ -366,15 +371,25 @@ class Trainer:
             last = self._memories.get(sample.slice)
             if last is None or self.n_steps - last.step >= _MEMORY_STEPS * max(1, n_windows / 8):
                 probs = self._predict(sample.image)
-                last = self._memories[sample.slice] = _Memory(probs, self.n_steps)
+                last = self._memories[sample.slice] = _Memory(probs.to(self.device), self.n_steps)
             memories.append(last.probs)
         return memories
 
     def _predict(self, image: npt.NDArray[np.float32]) -> torch.Tensor:
-        """Map (C, y, x) of a working-scale slice by the network that would be kept now."""
-        return predict_working(
-            self._kept_network(), image, n_classes=self.n_classes, device=self.device
+        """Map (C, y, x) of a working-scale slice by the network that would be kept now.
+
+        Raises
+        ------
+        Stopped
+            If the run was asked to stop.
+        """
+        tiled = TiledNetwork(self._kept_network(), n_classes=self.n_classes, device=self.device)
+        bands = tiled.bands(
+            torch.from_numpy(image),
+            tile_px=default_tile_px(self.network, self.device),
+            token=self._token,
         )
+        return torch.cat([band.probs for band in bands if isinstance(band, Band)], dim=1)
 
     def _kept_network(self) -> torch.nn.Module:
         network: torch.nn.Module = self.network if self._teacher is None else self._teacher.module
@@ -424,16 +439,15 @@ class Trainer:
             proportion_error=loss.proportion_error if loss else None,
         )
 
-    def preview(self, z: int) -> Preview:
-        """The map of slice ``z`` at working scale."""
+    def preview(self, z: int) -> Iterator[Preview]:
+        """Compute the map of slice ``z`` at working scale; nothing if stopped meanwhile."""
         if z not in self._images:
-            image = working_slice(
-                self._stack, z, self.reduction, self.settings.image.normalisation
-            )
+            image = working_slice(self._stack, z, self.reduction, self.settings.image.normalisation)
         else:
             image = self._images[z]
-        probs = self._predict(image).float().cpu().numpy()
-        return Preview(self.n_steps, z, self.reduction, self._stack.shape_of(z), probs)
+        with contextlib.suppress(Stopped):
+            probs = self._predict(image).numpy()
+            yield Preview(self.n_steps, z, self.reduction, self._stack.shape_of(z), probs)
 
     def take_annotations(self, annotations: Annotations) -> Iterator[Event]:
         """Let changed annotations join the run; labels keep their weights."""
@@ -445,6 +459,8 @@ class Trainer:
             return
         self._annotations = annotations
         self._load_data(self.label_scale)
+        if self.run_dir is not None:
+            write_update(self.run_dir, self.n_steps, annotations)
         yield Message("info", f"Step {self.n_steps}: now {annotations.summary()}.")
 
     def save(self) -> CheckpointSaved:
@@ -487,7 +503,7 @@ class Trainer:
         self._best_loss, self._stale_epochs = state.best_loss, state.stale_epochs
 
     def model(self) -> Model:
-        """The model as it would be kept now, on the CPU."""
+        """Return the model as it would be kept now, on the CPU."""
         weights = self._best or _copy(self._kept_network())
         network = new_network(
             self.settings, n_channels=self._stack.n_channels, n_classes=self.n_classes

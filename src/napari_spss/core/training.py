@@ -8,18 +8,17 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from .annotations import Annotations
 from .checkpoint import Model, save_model
 from .config import TrainingSettings
-from .device import resolve_device
+from .device import is_out_of_memory, resolve_device
 from .errors import OutOfMemory
 from .events import CancelToken, Event, FinishReason, Mailbox, RunFinished
+from .tiling import Stopped
 from .trainer import Trainer
 
 if TYPE_CHECKING:
-    from .masks import Masks
+    from .label_source import LabelSource
     from .stack import Stack
 
 __all__ = ["fit", "iter_training"]
@@ -36,7 +35,7 @@ def fit(
     annotations: Annotations,
     settings: TrainingSettings | None = None,
     *,
-    masks: Masks | None = None,
+    masks: LabelSource | None = None,
     run_dir: str | Path | None = None,
     device: str = "auto",
 ) -> Model:
@@ -47,7 +46,11 @@ def fit(
     >>> model = fit(stack, annotations, preset("fast"))  # doctest: +SKIP
     """
     run = iter_training(
-        stack, annotations, settings or TrainingSettings(), masks=masks, run_dir=run_dir,
+        stack,
+        annotations,
+        settings or TrainingSettings(),
+        masks=masks,
+        run_dir=run_dir,
         device=device,
     )
     while True:
@@ -63,7 +66,7 @@ def iter_training(
     annotations: Annotations,
     settings: TrainingSettings,
     *,
-    masks: Masks | None = None,
+    masks: LabelSource | None = None,
     run_dir: str | Path | None = None,
     resume: bool = False,
     start_from: Model | None = None,
@@ -84,7 +87,7 @@ def iter_training(
         Fractions, keypoints and counting grids, or nothing if ``masks`` says all.
     settings : TrainingSettings
         See :mod:`napari_spss.core.config`.
-    masks : Masks, optional
+    masks : LabelSource, optional
         Pixel labels, 255 where unlabelled. A slice that is mostly labelled trains as a full mask;
         strokes in others count like keypoints.
     run_dir : path, optional
@@ -146,7 +149,10 @@ def iter_training(
             reason = run.finish_reason()
             if reason is not None:
                 break
-            loss = run.step()
+            try:
+                loss = run.step()
+            except Stopped:
+                continue
             now = clock()
             if run.ends_epoch and (validated := run.validate()) is not None:
                 yield validated
@@ -154,14 +160,14 @@ def iter_training(
                 progress_at = now
                 yield run.progress(loss)
             if (z := preview.due(now)) is not None:
-                yield run.preview(z)
+                yield from run.preview(z)
                 preview.restart(clock())
             if run.run_dir is not None and now - checkpoint_at >= _CHECKPOINT_INTERVAL_S:
                 checkpoint_at = now
                 yield run.save()
         yield run.progress(None)
         if (z := preview.wanted()) is not None:
-            yield run.preview(z)
+            yield from run.preview(z)
         model = run.model()
         if run.run_dir is not None:
             yield run.save()
@@ -196,11 +202,7 @@ def _memory_errors(settings: TrainingSettings) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        text = str(error).lower()
-        is_memory = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-            words in text for words in ("out of memory", "can't allocate memory")
-        )
-        if not is_memory:
+        if not is_out_of_memory(error):
             raise
         sampling = settings.sampling
         if sampling.batch_size > 1:

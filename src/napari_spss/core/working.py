@@ -20,7 +20,14 @@ from .errors import InputError
 if TYPE_CHECKING:
     from .stack import Stack
 
-__all__ = ["choose_reduction", "enlarge", "normalise", "reduce_slice", "to_working", "working_slice"]
+__all__ = [
+    "choose_reduction",
+    "enlarge",
+    "normalise",
+    "reduce_slice",
+    "to_working",
+    "working_slice",
+]
 
 _STRIP_PX = 2**22
 
@@ -88,8 +95,8 @@ def _reduce(image: npt.NDArray[np.generic], k: int) -> npt.NDArray[np.float32]:
     sums = np.add.reduceat(np.add.reduceat(values, starts_y, axis=1), starts_x, axis=2)
     counts_y = np.diff(np.append(starts_y, values.shape[1]))
     counts_x = np.diff(np.append(starts_x, values.shape[2]))
-    means: npt.NDArray[np.float32] = sums / np.outer(counts_y, counts_x).astype(np.float32)
-    return means
+    means = sums / np.outer(counts_y, counts_x)
+    return means.astype(np.float32, copy=False)
 
 
 def normalise(
@@ -122,10 +129,10 @@ def normalise(
         )
         return scaled
     if dtype.kind in "ui":
-        info = np.iinfo(dtype)
+        info = np.iinfo(dtype.name)
         return (image - np.float32(info.min)) / np.float32(float(info.max) - float(info.min))
     low, high = float(image.min()), float(image.max())
-    if 0 <= low and high <= 1:
+    if low >= 0 and high <= 1:
         return image
     return (image - np.float32(low)) / np.float32(max(high - low, 1e-12))
 
