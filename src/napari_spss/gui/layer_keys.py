@@ -1,0 +1,73 @@
+"""Keys that hold while one of our layers is active; napari's own keys stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.key_bindings import coerce_keybinding
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+__all__ = ["LayerKeys", "is_taken"]
+
+
+def is_taken(key: str, *owners: Any) -> bool:
+    """Whether a key is bound on a layer, a viewer or their classes; or is no key at all."""
+    binding = coerce_keybinding(key)
+    if not str(binding):
+        return True
+    for owner in owners:
+        if binding in owner.keymap:
+            return True
+        for cls in type(owner).__mro__:
+            if binding in getattr(cls, "class_keymap", {}):
+                return True
+    return False
+
+
+class LayerKeys:
+    """The keys that we bound on a layer."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = viewer
+        self._layer: Layer | None = None
+        self._bound: list[str] = []
+
+    def bind(self, layer: Layer, callbacks: Mapping[str, Callable[[], None]]) -> tuple[str, ...]:
+        """Replace the bound keys; an empty key is skipped.
+
+        Parameters
+        ----------
+        layer : Layer
+            The keys work while this layer is the active one.
+        callbacks : mapping of str to callable
+            Keys as in ``"Q"`` or ``"Control-Z"``, and what they do.
+
+        Returns
+        -------
+        tuple of str
+            Keys that were left alone because they are taken, or because they are no keys.
+        """
+        self.unbind()
+        self._layer = layer
+        refused = []
+        for key, callback in callbacks.items():
+            if not key:
+                continue
+            if is_taken(key, layer, self._viewer):
+                refused.append(key)
+                continue
+            layer.bind_key(key, lambda _layer, act=callback: act())
+            self._bound.append(key)
+        return tuple(refused)
+
+    def unbind(self) -> None:
+        """Remove our keys from the layer."""
+        if self._layer is not None:
+            for key in self._bound:
+                self._layer.bind_key(key, None)
+        self._bound.clear()
+        self._layer = None

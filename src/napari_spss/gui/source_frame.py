@@ -1,0 +1,164 @@
+"""The annotated image as its annotations see it: slices, pixels, and layers that lie on top."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .geometry import Geometry
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Layer
+
+__all__ = ["SourceFrame"]
+
+
+@dataclass(frozen=True, eq=False)
+class SourceFrame:
+    """The pixels of an image layer, wherever the layer lies at the moment.
+
+    Positions are (slice, y, x) in full-resolution pixels; integers are pixel centres.
+
+    Parameters
+    ----------
+    layer : Image
+        The image. It stays usable as a frame after its removal from the viewer.
+    slice_shapes : sequence of (Y, X), optional
+        True sizes of the slices, for a set of images that were padded to one size.
+
+    Raises
+    ------
+    InputError
+        By all methods, if the axes of the layer are not those of a stack.
+    """
+
+    layer: Image
+    slice_shapes: Sequence[tuple[int, int]] | None = None
+
+    @property
+    def geometry(self) -> Geometry:
+        """Axes and transform as they are now."""
+        return Geometry.of(self.layer)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes of the layer."""
+        return int(self.layer.ndim)
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices; 1 for a single image."""
+        return self.geometry.stack_shape[0]
+
+    def shape_of(self, slice_index: int) -> tuple[int, int]:
+        """(Y, X) of a slice in pixels."""
+        if self.slice_shapes is not None:
+            return self.slice_shapes[slice_index]
+        return self.geometry.stack_shape[1:]
+
+    def holds(self, positions: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether each (slice, y, x) of an (N, 3) array lies on a pixel of the image."""
+        n_slices, *shape = self.geometry.stack_shape
+        inside = np.isfinite(positions).all(axis=1)
+        slices = np.where(inside, np.floor(positions[:, 0] + 0.5), -1).astype(int)
+        inside &= (slices >= 0) & (slices < n_slices)
+        sizes = np.tile(shape, (len(positions), 1))
+        if self.slice_shapes is not None:
+            sizes[inside] = np.asarray(self.slice_shapes)[slices[inside]]
+        pixels = positions[:, 1:]
+        result: NDArray[np.bool_] = inside & np.all(
+            (pixels >= -0.5) & (pixels < sizes - 0.5), axis=1
+        )
+        return result
+
+    # ---- layers on top of the image ---------------------------------------------------------
+
+    def is_aligned(self, layer: Layer) -> bool:
+        """Whether a layer lies where the image's annotation layers are put."""
+        if layer.ndim != self.ndim:
+            return False
+        place = self.geometry.layer_arguments()
+        return all(_is_same(getattr(layer, name), value) for name, value in place.items())
+
+    def align(self, layer: Layer) -> None:
+        """Put a layer of the same number of axes on the image, to be seen with all channels."""
+        for name, value in self.geometry.layer_arguments().items():
+            if not _is_same(getattr(layer, name), value):
+                setattr(layer, name, value)
+
+    def place(self, positions: NDArray[np.float64], layer: Layer) -> NDArray[np.float64]:
+        """Turn (N, 3) positions in the image into data coordinates (N, ndim) of a layer."""
+        geometry = self.geometry
+        points = np.tile((np.asarray(geometry.shape, float) - 1) / 2, (len(positions), 1))
+        for letter, values in zip("ZYX", np.asarray(positions, float).T, strict=True):
+            if letter in geometry.axes:
+                points[:, geometry.axes.index(letter)] = values
+        to_layer = np.linalg.inv(_data_to_world(layer)) @ _data_to_world(self.layer)
+        return _transformed(points, to_layer)
+
+    def positions(self, points: NDArray[np.float64], layer: Layer) -> NDArray[np.float64]:
+        """Turn data coordinates (N, ndim) of a layer into (N, 3) positions in the image.
+
+        They are rounded to 1e-6 px, so that the way there and back changes nothing.
+        """
+        if not len(points):
+            return np.zeros((0, 3))
+        world = _transformed(np.asarray(points, float), _data_to_world(layer))
+        return np.round(self.geometry.to_pixels(world), 6)
+
+    def position_at(self, world: Sequence[float]) -> tuple[float, float, float]:
+        """(slice, y, x) of a point in the viewer's world."""
+        z, y, x = self.geometry.to_pixels([_last(world, self.ndim)])[0]
+        return float(z), float(y), float(x)
+
+    # ---- what the viewer shows --------------------------------------------------------------
+
+    def current_slice(self, viewer: ViewerModel) -> int:
+        """Index of the slice that the viewer shows."""
+        return self.geometry.slice_at(_last(viewer.dims.point, self.ndim))
+
+    def go_to(self, viewer: ViewerModel, slice_index: int) -> None:
+        """Move the viewer's slider to a slice."""
+        target = self.geometry.world_of_slice(slice_index)
+        if target is not None:
+            axis, world = target
+            viewer.dims.set_point(viewer.dims.ndim + axis, world)
+
+    def is_shown_in_plane(self, viewer: ViewerModel) -> bool:
+        """Whether the viewer shows single slices, in 2D and not cut across."""
+        n = viewer.dims.ndim
+        return set(viewer.dims.displayed) == {n - 2, n - 1}
+
+
+def _last(world: Sequence[float], ndim: int) -> tuple[float, ...]:
+    """Last coordinates of a world point, with zeros before them where the viewer has fewer."""
+    point = [float(value) for value in world][-ndim:]
+    return (*[0.0] * (ndim - len(point)), *point)
+
+
+def _data_to_world(layer: Layer) -> NDArray[np.float64]:
+    """Homogeneous matrix (ndim + 1, ndim + 1) of a layer's transform."""
+    origin = np.asarray(layer.data_to_world(np.zeros(layer.ndim)))
+    matrix = np.eye(layer.ndim + 1)
+    matrix[:-1, -1] = origin
+    for axis, unit in enumerate(np.eye(layer.ndim)):
+        matrix[:-1, axis] = np.asarray(layer.data_to_world(unit)) - origin
+    return matrix
+
+
+def _transformed(points: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = points @ matrix[:-1, :-1].T + matrix[:-1, -1]
+    return result
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Whether two values of a layer's transform agree; an Affine may stand for its matrix."""
+    a, b = (getattr(value, "affine_matrix", value) for value in (a, b))
+    if isinstance(a, np.ndarray):
+        return a.shape == np.shape(b) and bool(np.allclose(a, b))
+    return bool(a == b)
