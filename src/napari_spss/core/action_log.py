@@ -1,0 +1,182 @@
+"""How long annotating took: a log of actions with the seconds that each took."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["Action", "ActionLog", "read_actions"]
+
+PAUSE_LIMIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Action:
+    """One action of the annotator.
+
+    Parameters
+    ----------
+    kind : str
+        What was done, such as ``"fraction"``, ``"keypoint"``, ``"node"`` or ``"paint"``.
+    time_s : float
+        When it was finished, in seconds since 1970.
+    seconds : float
+        How long it took.
+    n_items : int
+        How many fractions, points or nodes it set.
+    slice : int or None
+        Where.
+    """
+
+    kind: str
+    time_s: float
+    seconds: float
+    n_items: int = 1
+    slice: int | None = None
+
+
+@dataclass
+class ActionLog:
+    """Measures actions and keeps them until they are written.
+
+    An action is taken to have begun when the last one ended. A longer gap than
+    ``pause_limit_s`` is a pause and counts as that much, so that the sum is an upper bound of the
+    time spent at work rather than the time that went by.
+
+    Parameters
+    ----------
+    past : tuple of Action
+        Actions of earlier sessions.
+    pause_limit_s : float
+        Longest time that a single action may count, unless it is stated.
+    clock : callable
+        Seconds since 1970.
+    """
+
+    past: tuple[Action, ...] = ()
+    pause_limit_s: float = PAUSE_LIMIT_S
+    clock: Callable[[], float] = time.time
+    _new: list[Action] = field(default_factory=list)
+    _n_written: int = 0
+    _last_s: float | None = None
+
+    def start(self) -> None:
+        """Let the clock run from now on: the user has begun to annotate."""
+        self._last_s = self.clock()
+
+    def note(
+        self, kind: str, *, n_items: int = 1, slice: int | None = None, seconds: float | None = None
+    ) -> Action:
+        """Record an action that has just been finished.
+
+        Parameters
+        ----------
+        kind : str
+            What was done.
+        n_items : int
+            How many fractions, points or nodes it set.
+        slice : int, optional
+            Where.
+        seconds : float, optional
+            How long it took, if that is known better than from the last action.
+        """
+        now_s = self.clock()
+        if seconds is None:
+            since_s = 0.0 if self._last_s is None else now_s - self._last_s
+            seconds = min(max(since_s, 0.0), self.pause_limit_s)
+        self._last_s = now_s
+        action = Action(kind, now_s, round(seconds, 3), n_items, slice)
+        self._new.append(action)
+        return action
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """All actions, those of earlier sessions first."""
+        return (*self.past, *self._new)
+
+    def seconds(self, kinds: Iterable[str] | None = None) -> float:
+        """Sum up the seconds spent, on some kinds of actions or on all."""
+        chosen = None if kinds is None else set(kinds)
+        return sum(one.seconds for one in self.actions if chosen is None or one.kind in chosen)
+
+    def count(self, kind: str) -> int:
+        """Sum up how many items actions of a kind have set."""
+        return sum(one.n_items for one in self.actions if one.kind == kind)
+
+    def write(self, path: Path) -> None:
+        """Append the actions that are not yet in the file.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; the actions are kept for the next time.
+        """
+        waiting = self._new[self._n_written :]
+        if not waiting:
+            return
+        lines = "".join(f"{json.dumps(_record(action))}\n" for action in waiting)
+        with path.open("ab+") as stream:
+            if _is_torn(stream):
+                stream.write(b"\n")
+            stream.write(lines.encode())
+        self._n_written = len(self._new)
+
+    def write_anew(self, path: Path) -> None:
+        """Write all actions to a file in another folder.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        lines = "".join(f"{json.dumps(_record(action))}\n" for action in self.actions)
+        path.write_text(lines, encoding="utf-8")
+        self._n_written = len(self._new)
+
+
+def read_actions(path: Path) -> tuple[Action, ...]:
+    """Read a log; lines that are torn or foreign are passed over, a missing file is an empty log.
+
+    Raises
+    ------
+    OSError
+        If the file exists and cannot be read.
+    """
+    if not path.exists():
+        return ()
+    actions = (_action(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return tuple(action for action in actions if action is not None)
+
+
+def _is_torn(stream: BinaryIO) -> bool:
+    """Whether the last line was cut short by a crash."""
+    if stream.seek(0, os.SEEK_END) == 0:
+        return False
+    stream.seek(-1, os.SEEK_END)
+    return stream.read(1) != b"\n"
+
+
+def _record(action: Action) -> dict[str, object]:
+    record: dict[str, object] = {
+        "kind": action.kind,
+        "time_s": action.time_s,
+        "seconds": action.seconds,
+        "n_items": action.n_items,
+    }
+    if action.slice is not None:
+        record["slice"] = action.slice
+    return record
+
+
+def _action(line: str) -> Action | None:
+    try:
+        action = Action(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
+    numbers = (action.time_s, action.seconds, action.n_items)
+    return action if all(isinstance(number, int | float) for number in numbers) else None

@@ -1,0 +1,104 @@
+"""Painted labels of a project: a TIFF per painted slice, so that only what changed is written."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from .project_record import write_bytes
+
+__all__ = ["PAINTED_FOLDER", "PaintedSlices"]
+
+PAINTED_FOLDER = "painted"
+
+_DAMAGE = (OSError, ValueError, LookupError, struct.error, zlib.error)  # as tifffile raises them
+_NAME = re.compile(r"slice_(\d+)\.tif")
+
+
+class PaintedSlices:
+    """Labels on disk, by slice.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when the first slice is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._digests: dict[int, str] = {}
+
+    def write(self, slices: Mapping[int, NDArray[np.integer] | None]) -> tuple[str, ...]:
+        """Write slices that changed; nothing but 0, or None, removes the file.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be written or removed.
+        """
+        changed = []
+        for z, labels in sorted(slices.items()):
+            array = None if labels is None or not np.any(labels) else np.ascontiguousarray(labels)
+            digest = "" if array is None else _digest(array)
+            path = self._path(z)
+            if self._digests.get(z) == digest or (array is None and not path.exists()):
+                continue
+            if array is None:
+                path.unlink(missing_ok=True)
+            else:
+                self._folder.mkdir(exist_ok=True)
+                write_bytes(path, _encoded(array))
+            self._digests[z] = digest
+            changed.append(f"{self._folder.name}/{path.name}")
+        return tuple(changed)
+
+    def read(self) -> tuple[dict[int, NDArray[np.integer]], list[str]]:
+        """Read all slices, and say which ones cannot be read."""
+        labels: dict[int, NDArray[np.integer]] = {}
+        problems = []
+        paths = sorted(self._folder.glob("slice_*.tif")) if self._folder.is_dir() else []
+        for path in paths:
+            found = _NAME.fullmatch(path.name)
+            if found is None:
+                continue
+            z = int(found.group(1))
+            try:
+                array = _read(path)
+            except _DAMAGE as error:
+                problems.append(f"{path} cannot be read ({error}); its labels are missing.")
+                continue
+            labels[z] = array
+            self._digests[z] = _digest(array)
+        return labels, problems
+
+    def _path(self, z: int) -> Path:
+        return self._folder / f"slice_{z:05d}.tif"
+
+
+def _read(path: Path) -> NDArray[np.integer]:
+    """Read the labels of a file; whatever is wrong with it is one of `_DAMAGE`."""
+    with tifffile.TiffFile(path) as file:
+        array = np.asarray(file.pages[0].asarray())
+    if array.ndim != 2 or array.dtype.kind not in "iu":
+        raise ValueError(f"shape {array.shape}, {array.dtype}; not labels of a slice")
+    return array
+
+
+def _digest(array: NDArray[np.integer]) -> str:
+    start = f"{array.dtype.str} {array.shape} ".encode()
+    return hashlib.blake2b(start + array.tobytes(), digest_size=16).hexdigest()
+
+
+def _encoded(array: NDArray[np.integer]) -> bytes:
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, array, compression="zlib", photometric="minisblack")
+    return stream.getvalue()
