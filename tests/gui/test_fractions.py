@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from qtpy.QtCore import QEvent, QItemSelection, QItemSelectionModel, Qt
-from qtpy.QtGui import QKeyEvent
+from qtpy.QtGui import QFocusEvent, QKeyEvent
 from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QLineEdit
 
 from napari_spss.core.annotations import CountingGrid, Proportion, Region
@@ -158,11 +158,32 @@ def test_typed_keys_do_not_reach_the_shortcuts_of_the_window(table):
     assert event.isAccepted()
 
 
+def test_key_that_opens_the_editor_does_not_reach_the_window(table):
+    go_to(table, 0)
+    event = QKeyEvent(QEvent.Type.KeyPress, Qt.Key.Key_2, Qt.KeyboardModifier.NoModifier, "2")
+    QApplication.sendEvent(table.view, event)
+    assert event.isAccepted()
+    assert open_editor(table).text() == "2"
+
+
 def test_moving_the_slider_selects_the_row_and_does_not_answer_back(qtbot, table):
     go_to(table, 0)
     with qtbot.assertNotEmitted(table.slice_activated):
         table.select_slice(7)
     assert table.view.currentIndex().row() == 7
+
+
+def test_focus_does_not_move_the_viewer(qtbot):
+    widget = FractionsTable()
+    qtbot.addWidget(widget)
+    widget.set_classes(CLASSES)
+    widget.select_slice(7)
+    widget.set_slices(10)
+    assert widget.view.currentIndex().row() == 7
+    with qtbot.assertNotEmitted(widget.slice_activated):
+        widget.view.focusInEvent(QFocusEvent(QEvent.Type.FocusIn))
+        widget.set_slices(3)
+    assert widget.view.currentIndex().row() == 0
 
 
 def test_slider_moved_while_typing_commits_to_the_row_typed_in(qtbot, table):

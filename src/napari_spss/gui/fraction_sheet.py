@@ -109,6 +109,10 @@ class FractionSheet:
         """Row of a region; None if it has none."""
         return self._row_of.get(region)
 
+    def has_row(self, region: Region) -> bool:
+        """Whether a region has a row."""
+        return region in self._row_of
+
     def set_classes(self, names: Sequence[str], excluded: Iterable[str] = ()) -> None:
         """Take over the classes; a class that was renamed in its place keeps its texts."""
         new = tuple(names)

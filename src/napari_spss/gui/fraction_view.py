@@ -199,11 +199,10 @@ class FractionView(QTableView):
 
     def event(self, event: QEvent) -> bool:
         """Keep keys that mean something here from the shortcuts of the window."""
-        if event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent):
-            is_typing = event.text().isprintable() and event.text() and not _has_control(event)
-            if is_typing or any(event.matches(key) for key in _OWN_KEYS):
-                event.accept()
-                return True
+        is_asked = event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent)
+        if is_asked and (_is_typing(event) or any(event.matches(key) for key in _OWN_KEYS)):
+            event.accept()
+            return True
         return super().event(event)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -220,6 +219,9 @@ class FractionView(QTableView):
             self.step(-1 if is_up else 1)
         else:
             super().keyPressEvent(event)
+            # Qt ignores the key that opens an editor, and napari's window would act on it as well.
+            if _is_typing(event):
+                event.accept()
 
     def moveCursor(self, action: Any, modifiers: Qt.KeyboardModifier) -> QModelIndex:
         """Let Tab go from one cell to type in to the next."""
@@ -342,7 +344,12 @@ class FractionView(QTableView):
 
 
 def _is_ticked(index: QModelIndex) -> bool:
-    return index.data(Qt.ItemDataRole.CheckStateRole) == Qt.CheckState.Checked
+    state = index.data(Qt.ItemDataRole.CheckStateRole)  # a number with some bindings
+    return Qt.CheckState(state) == Qt.CheckState.Checked
+
+
+def _is_typing(event: QKeyEvent) -> bool:
+    return bool(event.text()) and event.text().isprintable() and not _has_control(event)
 
 
 def _has_control(event: QKeyEvent) -> bool:

@@ -199,11 +199,17 @@ class FractionsTable(QWidget):
         self.value_changed.emit()
 
     def _after_reset(self, region: Region | None, name: str | None) -> None:
-        """Return to the cell that was current, without telling the viewer to go anywhere."""
+        """Return to the cell that was current, without telling the viewer to go anywhere.
+
+        There always is a current cell: Qt would go to the first one as soon as the table is
+        focused, and the viewer with it.
+        """
         self.view.fit_columns()
-        if region is not None:
-            self._slice = region.slice
-            self.view.setCurrentIndex(self._model.index_of(region, name))
+        shown = Region(max(self._slice, 0))
+        known = [one for one in (region, shown, Region(0)) if one and self._sheet.has_row(one)]
+        if known:
+            self._slice = known[0].slice
+            self.view.setCurrentIndex(self._model.index_of(known[0], name))
         self._refresh()
 
     # Reactions ----------------------------------------------------------------------------------
