@@ -190,4 +190,5 @@ def _length(micrometres: float) -> str:
 
 
 def _is_usable(layer: Layer) -> bool:
-    return isinstance(layer, Image) and MARK not in layer.metadata
+    mark = layer.metadata.get(MARK)
+    return isinstance(layer, Image) and not (isinstance(mark, dict) and "role" in mark)

@@ -112,7 +112,9 @@ class ResultLayers:
             for style, values in zip(styles[1:], preview.probs[1:], strict=False)
         ]
         labels = expand(cleaning.apply(preview.probs)[None])
-        shown.append(self._show_labels(source, f"{_PREVIEW} labels", labels, place, styles))
+        shown.append(
+            self._show_labels(source, f"{_PREVIEW} labels", labels, place, styles, contour=1)
+        )
         self._checksums[shown[-1]] = {0: _checksum(source.geometry.plane(labels, 0))}
         return shown
 
@@ -245,6 +247,8 @@ class ResultLayers:
         values: npt.NDArray[np.uint8],
         place: dict[str, Any],
         styles: Sequence[ClassStyle],
+        *,
+        contour: int = 0,
     ) -> Labels:
         colours = DirectLabelColormap(
             color_dict={None: "transparent", 0: "transparent"}
@@ -259,10 +263,11 @@ class ResultLayers:
             values,
             name=f"{source.name} {role}",
             colormap=colours,
-            opacity=0.5,
+            opacity=0.9 if contour else 0.5,
             metadata=self._new_mark(source, role),
             **place,
         )
+        layer.contour = contour
         layer.events.paint.connect(self._on_edited)
         layer.events.data.connect(self._on_edited)
         self._insert(source, layer)

@@ -13,13 +13,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..core.postprocess import (
-    MapHistogram,
-    fill_holes,
-    labels_from_probs,
-    matched_threshold,
-    remove_small,
-)
 from ..core.proportions import Box, Proportion
 
 __all__ = ["Cleaning", "ResultMaps"]
@@ -47,6 +40,9 @@ class Cleaning:
 
     def apply(self, probs: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
         """Turn maps (C, Y, X) into labels (Y, X)."""
+        # late: scipy.ndimage takes a third of a second, which the dock's opening does not need
+        from ..core.postprocess import fill_holes, labels_from_probs, remove_small
+
         labels = labels_from_probs(probs, self.threshold if len(probs) == 2 else None)
         if self.has_filled_holes:
             labels = fill_holes(labels)
@@ -178,6 +174,8 @@ class ResultMaps:
         """
         if len(self.classes) != 2:
             return None
+        from ..core.postprocess import MapHistogram, matched_threshold
+
         histogram, n_stated, n_pixels = MapHistogram(), 0.0, 0
         for proportion in stated:
             fraction = stated_fraction(proportion)

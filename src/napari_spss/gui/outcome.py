@@ -61,6 +61,11 @@ class Outcome(QObject):
         self._relabeller.refused.connect(self._on_refused)
 
     @property
+    def cleaning(self) -> Cleaning:
+        """How maps become labels at the moment."""
+        return self._cleaning
+
+    @property
     def has_result(self) -> bool:
         """Whether something was predicted."""
         return self.maps is not None and bool(self.maps.slices)
@@ -150,6 +155,19 @@ class Outcome(QObject):
         if not known:
             return None
         return tuple(float(value) for value in np.mean(known, axis=0))
+
+    def stated_mean(self) -> dict[str, float]:
+        """Mean stated fraction of each class, of the predicted slices that have one."""
+        if self.maps is None:
+            return {}
+        found: dict[str, list[float]] = {}
+        for proportion in self._stated:
+            if proportion.region.box is not None or proportion.region not in self._by_region:
+                continue
+            for name, fraction in zip(self.maps.classes, proportion.fractions, strict=False):
+                if fraction is not None:
+                    found.setdefault(name, []).append(fraction)
+        return {name: float(np.mean(values)) for name, values in found.items()}
 
     def clear(self) -> None:
         """Forget the result; its layers stay with the user."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyqtgraph as pg
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
     from .session import Curves
@@ -30,15 +30,19 @@ class CurvesPlot(QWidget):
         self._error.setLabel("left", "error, %")
         self._error.setLabel("bottom", "step")
         self._error.setXLink(self._loss)
-        self._legend = self._loss.addLegend(offset=(-4, 4), labelTextSize="8pt", verSpacing=-4)
+        self._legend = QLabel()
+        self._legend.setWordWrap(True)
         for plot in (self._loss, self._error):
             plot.setMenuEnabled(False)
             plot.hideButtons()
             plot.setMouseEnabled(x=False, y=False)
             plot.getAxis("left").setWidth(46)
+            plot.getAxis("left").enableAutoSIPrefix(False)
+            plot.getAxis("bottom").enableAutoSIPrefix(False)
             plot.showGrid(x=False, y=True, alpha=0.15)
         self._loss.getAxis("bottom").setStyle(showValues=False)
         self._lines: dict[str, pg.PlotDataItem] = {}
+        self._colours: dict[str, str] = {}
         self._error_line = self._error.plot(pen=pg.mkPen(_COLOURS[1], width=2))
         self._foreground = "#d0d0d0"
         self._graphics.setToolTip(
@@ -47,6 +51,8 @@ class CurvesPlot(QWidget):
         )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self._legend)
         layout.addWidget(self._graphics)
 
     def set_theme(self, *, background: str, foreground: str) -> None:
@@ -58,7 +64,6 @@ class CurvesPlot(QWidget):
                 axis = plot.getAxis(side)
                 axis.setPen(foreground)
                 axis.setTextPen(foreground)
-        self._legend.setLabelTextColor(foreground)
 
     def set_curves(self, curves: Curves) -> None:
         """Draw a run's curves."""
@@ -66,6 +71,7 @@ class CurvesPlot(QWidget):
         wanted = dict(curves.losses)
         for name in [name for name in self._lines if name not in wanted]:
             self._loss.removeItem(self._lines.pop(name))
+            self._colours.pop(name)
         for name, values in wanted.items():
             self._line(name).setData(steps, np.asarray(values, float))
         if curves.validation:
@@ -79,7 +85,15 @@ class CurvesPlot(QWidget):
 
     def _line(self, name: str) -> pg.PlotDataItem:
         if name not in self._lines:
-            colour = _COLOURS[len(self._lines) % len(_COLOURS)]
+            free = [c for c in _COLOURS if c not in self._colours.values()]
+            colour = free[0] if free else _COLOURS[-1]
             width = 2 if name == "total" else 1
-            self._lines[name] = self._loss.plot(pen=pg.mkPen(colour, width=width), name=name)
+            self._lines[name] = self._loss.plot(pen=pg.mkPen(colour, width=width))
+            self._colours[name] = colour
+            self._legend.setText(
+                " ".join(
+                    f'<span style="color:{c}">▬</span>&nbsp;{n.replace(" ", "&nbsp;")}'
+                    for n, c in self._colours.items()
+                )
+            )
         return self._lines[name]

@@ -26,18 +26,17 @@ from ..core.events import (
     RunFinished,
     RunStarted,
 )
-from ..core.label_source import IGNORE
+from ..core.label_source import IGNORE, LabelSource
 from ..core.proportions import Box, Region
 
 if TYPE_CHECKING:
     from ..core.annotations import Annotations
     from ..core.checkpoint import Model
     from ..core.config import TrainingSettings
-    from ..core.masks import Masks
     from ..core.stack import Stack
     from .maps import ResultMaps
 
-__all__ = ["Predicted", "TrainingJob", "apply_model", "save_results", "train"]
+__all__ = ["Predicted", "TrainingJob", "apply_model", "load_run", "save_results", "train"]
 
 _PROGRESS_INTERVAL_S = 0.1
 _Plane: TypeAlias = Callable[[int], npt.NDArray[Any]]
@@ -62,13 +61,13 @@ class TrainingJob:
         As `core.training.iter_training` takes them.
     run_dir : Path
         Folder of the run; must not hold one yet.
-    masks_of : callable or None
-        Makes masks of painted labels; called in the thread.
+    masks : LabelSource or None
+        Painted labels, read in the thread as they are then.
     start_from : Model or None
         Model whose training goes on.
     device : str
         Torch device or "auto".
-    updates : Mailbox
+    updates : Mailbox or None
         Annotations made meanwhile.
     preview_slice : callable
         Returns the slice that the viewer shows, or None while the last preview was not taken.
@@ -80,10 +79,10 @@ class TrainingJob:
     annotations: Annotations
     settings: TrainingSettings
     run_dir: Path
-    masks_of: Callable[[], Masks] | None
+    masks: LabelSource | None
     start_from: Model | None
     device: str
-    updates: Mailbox[Annotations]
+    updates: Mailbox[Annotations] | None
     preview_slice: Callable[[], int | None]
     preview_interval_s: float
 
@@ -104,7 +103,7 @@ def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Mod
             job.stack,
             job.annotations,
             job.settings,
-            masks=None if job.masks_of is None else job.masks_of(),
+            masks=job.masks,
             run_dir=job.run_dir,
             start_from=job.start_from,
             updates=job.updates,
@@ -285,6 +284,17 @@ def _copy_run(run_dir: Path, target: Path) -> Path:
         run_dir, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoint", "*.part")
     )
     return target
+
+
+def load_run(run_dir: Path, *, token: CancelToken) -> Generator[Event, None, Model]:
+    """Load the model of a run folder."""
+    from ..core.checkpoint import load_model
+
+    began = time.monotonic()
+    yield RunStarted("prediction", 1, "", ())
+    model = load_model(run_dir)
+    yield RunFinished(FinishReason.completed, 1, time.monotonic() - began)
+    return model
 
 
 @contextlib.contextmanager

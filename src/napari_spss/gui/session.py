@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from psygnal import Signal
 
@@ -47,7 +47,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-RunKind = Literal["training", "prediction", "export"]
+RunKind = Literal["training", "prediction", "export", "loading"]
 _MAX_POINTS = 2000
 
 
@@ -58,6 +58,7 @@ class RunState(str, Enum):
     training = "training"
     predicting = "predicting"
     exporting = "exporting"
+    loading = "loading"
     stopping = "stopping"  # asked to stop; the run still finishes its step or tile
 
 
@@ -73,11 +74,13 @@ _STATE_OF_KIND: dict[str, RunState] = {
     "training": RunState.training,
     "prediction": RunState.predicting,
     "export": RunState.exporting,
+    "loading": RunState.loading,
 }
 _DOING = {
     RunState.training: "Training",
     RunState.predicting: "Applying the model",
     RunState.exporting: "Saving",
+    RunState.loading: "Loading the model",
 }
 
 
@@ -259,7 +262,7 @@ class Curves:
 
 
 class Session:
-    """State machine of the dock: idle, training, predicting, exporting, stopping.
+    """State machine of the dock: idle, training, predicting, exporting, loading, stopping.
 
     Exactly one run at a time; each ends with exactly one ``run_ended``.
     """
@@ -390,10 +393,11 @@ class Session:
         is_stopped = self._reason is FinishReason.stopped
         kind = EndKind.stopped if is_stopped else EndKind.finished
         text = _end_text(ticket.kind, kind, self._reason, self._status)
-        if ticket.kind == "training" and result is not None:
-            self._model = result  # type: ignore[assignment]
+        is_model = ticket.kind in ("training", "loading") and result is not None
+        if is_model:
+            self._model = cast("Model", result)
         self._end(RunEnd(kind, ticket.kind, text, result=result))
-        if ticket.kind == "training" and result is not None:
+        if is_model:
             self.model_changed.emit(result)
         return True
 
@@ -461,6 +465,8 @@ def _end_text(run: RunKind, kind: EndKind, reason: FinishReason | None, status: 
         if reason is FinishReason.converged:
             return f"Training converged after {steps}."
         return f"Training finished: {steps}."
+    if run == "loading":
+        return "The model is loaded."
     what = "Saving" if run == "export" else "Applying the model"
     if kind is EndKind.stopped:
         return f"{what} was stopped after {status.done} slices."

@@ -18,8 +18,8 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
+from .section import Section
 from .session import RunForm
 from .settings_form import SettingsForm
 from .theme import error_colour
@@ -138,7 +138,7 @@ class TrainSection(QWidget):
         """Mark the field that is wrong and say why; an empty text clears both."""
         is_here = self._form.mark(field if text else None)
         if is_here:
-            self._advanced.expand(animate=False)
+            self._advanced.open()
         for name, widget in (("device", self._device), ("optimisation.max_minutes", self._minutes)):
             is_wrong = bool(text) and name == field
             widget.setStyleSheet(f"border: 1px solid {error_colour().name()};" if is_wrong else "")
@@ -208,10 +208,8 @@ class TrainSection(QWidget):
         buttons = QHBoxLayout()
         buttons.addWidget(self._train, 2)
         buttons.addWidget(self._continue, 1)
-        self._advanced = QCollapsible("Advanced")
-        self._advanced.setContent(self._form)
-        self._log = QCollapsible("Messages")
-        self._log.setContent(self._messages)
+        self._advanced = Section("Advanced", self._form, is_open=False)
+        self._log = Section("Messages", self._messages, is_open=False)
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.addLayout(form)

@@ -29,14 +29,14 @@ logger = logging.getLogger(__name__)
 class CoreCall:
     """A generator function with a name that napari can show when it asks about open tasks."""
 
-    def __init__(self, name: str, function: Callable[..., Generator[Event, None, object]]) -> None:
+    def __init__(self, name: str, function: Callable[..., Generator[Any, None, object]]) -> None:
         self._name = name
         self._function = function
 
     def __repr__(self) -> str:
         return self._name
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Generator[Event, None, object]:
+    def __call__(self, *args: Any, **kwargs: Any) -> Generator[Any, None, object]:
         """Call the generator function."""
         return self._function(*args, **kwargs)
 
@@ -65,14 +65,14 @@ class RunWorker(WorkerBase):
 
     def __init__(
         self,
-        function: Callable[..., Generator[Event, None, object]],
+        function: Callable[..., Generator[Any, None, object]],
         *args: Any,
         token: CancelToken,
         **kwargs: Any,
     ) -> None:
         super().__init__(SignalsClass=RunSignals)
         self._token = token
-        self._call: Callable[[], Generator[Event, None, object]] | None = lambda: function(
+        self._call: Callable[[], Generator[Any, None, object]] | None = lambda: function(
             *args, token=token, **kwargs
         )
 
@@ -92,7 +92,7 @@ class RunWorker(WorkerBase):
             _release_frames(error)
             raise
 
-    def _drain(self, generator: Generator[Event, None, object]) -> object:
+    def _drain(self, generator: Generator[Any, None, object]) -> object:
         try:
             while True:
                 self.signals.emitted.emit(next(generator))
@@ -139,7 +139,7 @@ class Runner(QObject):
     def start(
         self,
         ticket: Ticket,
-        function: Callable[..., Generator[Event, None, object]],
+        function: Callable[..., Generator[Any, None, object]],
         *args: Any,
         **kwargs: Any,
     ) -> RunWorker:

@@ -1,0 +1,314 @@
+"""The desk: what the dock's buttons do, and what becomes of a run's events."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+from ..core.annotations import Annotations
+from ..core.class_style import ClassStyle
+from ..core.errors import InputError, SpssError
+from ..core.events import Event, Preview
+from ..core.proportions import Region
+from .layers import ResultLayers, Source
+from .outcome import Outcome
+from .runs import Predicted, TrainingJob, apply_model, load_run, save_results, train
+from .session import EndKind, RunEnd, RunForm, Session
+from .worker import CoreCall, Runner
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from ..core.label_source import LabelSource
+
+__all__ = ["Desk", "PreviewGate", "Work"]
+
+logger = logging.getLogger(__name__)
+# Okabe and Ito's colours, for classes of a loaded model that the user has not named
+_SPARE_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+
+
+class PreviewGate:
+    """Tells a run which slice to preview: none while the last preview was not shown.
+
+    Read in the worker's thread; single reads and writes of attributes need no lock.
+    """
+
+    def __init__(self) -> None:
+        self.slice = 0
+        self._is_waiting = False
+
+    def __call__(self) -> int | None:
+        """Return the slice that the viewer shows, once until `open` is called."""
+        if self._is_waiting:
+            return None
+        self._is_waiting = True
+        return self.slice
+
+    def open(self) -> None:
+        """Let the next preview come."""
+        self._is_waiting = False
+
+
+class Work:
+    """What the user has in hand when a run begins; the dock fills it, the desk reads it.
+
+    Attributes
+    ----------
+    source : Source or None
+        The image.
+    styles : tuple of ClassStyle
+        The classes, background first.
+    annotations : callable
+        Returns the annotations as they are now.
+    masks : callable
+        Returns painted labels, or None.
+    form : callable
+        Returns the training form.
+    runs_folder : callable
+        Returns the folder for runs, or None if there is no project.
+    rectangles : callable
+        Returns the rectangles of a slice, the selected one first.
+    """
+
+    def __init__(self) -> None:
+        self.source: Source | None = None
+        self.styles: tuple[ClassStyle, ...] = ()
+        self.annotations: Callable[[], Annotations]
+        self.masks: Callable[[], LabelSource | None] = lambda: None
+        self.form: Callable[[], RunForm]
+        self.runs_folder: Callable[[], Path | None] = lambda: None
+        self.rectangles: Callable[[int], tuple[Region, ...]] = lambda _: ()
+
+
+class Desk(QObject):
+    """Starts runs for a session and shows what comes of them.
+
+    Problems of the user's making are told by ``refused``; nothing here raises for them.
+    """
+
+    refused = Signal(object, str)  # field that is wrong or None, why
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        session: Session,
+        work: Work,
+        *,
+        preview_interval_s: float = 3.0,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._work = work
+        self._preview_interval_s = preview_interval_s
+        self._runner = Runner(session, self)
+        self._result_model: object = None
+        self._scratch: list[tempfile.TemporaryDirectory[str]] = []
+        self._begun: tuple[Source, tuple[ClassStyle, ...]] | None = None
+        self._run_dir: Path | None = None
+        self._model_dir: Path | None = None
+        self.gate = PreviewGate()
+        self.layers = ResultLayers(viewer)
+        self.outcome = Outcome(self.layers, self.current_slice, self)
+        session.event_taken.connect(self._on_event)
+        session.run_ended.connect(self._on_end)
+
+    @property
+    def model_dir(self) -> Path | None:
+        """Folder of the run that the current model came from."""
+        return self._model_dir
+
+    def current_slice(self) -> int:
+        """Slice that the viewer shows."""
+        return self.gate.slice
+
+    # -- buttons ---------------------------------------------------------------------------------
+
+    def train(self, *, continues: bool = False) -> bool:
+        """Start a training; return whether it began."""
+        try:
+            job, classes = self._job(continues=continues)
+            ticket = self._session.begin("training", classes=classes, continues=continues)
+        except SpssError as error:
+            self._refuse(error)
+            return False
+        self.refused.emit(None, "")
+        self.gate.open()
+        job = replace(job, updates=ticket.updates)
+        self._run_dir = job.run_dir
+        self._runner.start(ticket, CoreCall("training of the segmentation", train), job)
+        return True
+
+    def apply(self, scope: str) -> bool:
+        """Apply the current model to "slice", "rectangle" or "stack"; return whether it began."""
+        model, source = self._session.model, self._work.source
+        try:
+            if model is None:
+                raise InputError("There is no model yet; train one, or load one.")
+            if source is None:
+                raise InputError("There is no image; open one.", field="image")
+            regions = self._regions(scope, source)
+            ticket = self._session.begin("prediction")
+        except SpssError as error:
+            self._refuse(error)
+            return False
+        self.layers.remove_preview()
+        maps = self.outcome.begin(
+            source,
+            model.classes,
+            self.styles_of(model.classes),
+            is_same_model=self._result_model is model,
+        )
+        self._result_model = model
+        call = CoreCall("applying the model", apply_model)
+        device = self._work.form().device
+        self._runner.start(ticket, call, model, source.stack, maps, regions, device=device)
+        return True
+
+    def save(self, folder: str | Path, *, has_run: bool) -> bool:
+        """Save labels, maps and tables, and the run's own files too; return whether it began."""
+        outcome = self.outcome
+        labels = outcome.labels()
+        if labels is None or outcome.maps is None or outcome.source is None:
+            self._refuse(InputError("There is no result yet; apply the model first."))
+            return False
+        try:
+            ticket = self._session.begin("export")
+        except SpssError as error:
+            self._refuse(error)
+            return False
+        self._runner.start(
+            ticket,
+            CoreCall("saving of results", save_results),
+            Path(folder),
+            outcome.maps,
+            labels,
+            outcome.source.stack.voxel_size_um,
+            has_maps=True,
+            run_dir=self._model_dir if has_run else None,
+        )
+        return True
+
+    def load(self, folder: str | Path) -> bool:
+        """Load the model of a run; return whether loading began."""
+        try:
+            ticket = self._session.begin("loading")
+        except SpssError as error:
+            self._refuse(error)
+            return False
+        self._run_dir = Path(folder)
+        self._runner.start(ticket, CoreCall("loading of a model", load_run), Path(folder))
+        return True
+
+    def styles_of(self, classes: tuple[str, ...]) -> tuple[ClassStyle, ...]:
+        """Styles of a model's classes: the user's where the names agree."""
+        known = {style.name.lower(): style for style in self._work.styles}
+        return tuple(
+            known.get(name.lower())
+            or ClassStyle(name, _SPARE_COLOURS[(index - 1) % len(_SPARE_COLOURS)])
+            for index, name in enumerate(classes)
+        )
+
+    def forget_result(self) -> None:
+        """Begin a new result with the next Apply, as for another image."""
+        self.outcome.clear()
+        self._result_model = None
+
+    def shut_down(self) -> None:
+        """Stop the run and all timers; the dock is about to close."""
+        self._session.abandon()
+        self.outcome.stop_timers()
+        for folder in self._scratch:
+            folder.cleanup()
+        self._scratch.clear()
+
+    # -- a run's way -----------------------------------------------------------------------------
+
+    def _job(self, *, continues: bool) -> tuple[TrainingJob, tuple[str, ...]]:
+        """Collect and check all that a training needs, on the GUI thread."""
+        work = self._work
+        if self._session.status.is_busy:  # before anything is made for a run that is refused
+            raise InputError("A run is in progress; wait for its end or press Stop first.")
+        if work.source is None:
+            raise InputError("There is no image to train on; open one.", field="image")
+        form = work.form()
+        settings = form.settings()
+        annotations = work.annotations()
+        masks = work.masks()
+        if annotations.is_empty and masks is None:
+            raise InputError(
+                "Nothing is annotated yet; state fractions, count a grid or add points."
+            )
+        annotations.validate_against(work.source.stack)
+        self._begun = (work.source, work.styles)
+        job = TrainingJob(
+            stack=work.source.stack,
+            annotations=annotations,
+            settings=settings,
+            run_dir=self._new_run_dir(),
+            masks=masks,
+            start_from=self._session.model if continues else None,
+            device=form.device,
+            updates=None,
+            preview_slice=self.gate,
+            preview_interval_s=self._preview_interval_s,
+        )
+        return job, annotations.classes
+
+    def _new_run_dir(self) -> Path:
+        """Name a folder for the next run: in the project, else a temporary one."""
+        runs = self._work.runs_folder()
+        name = time.strftime("%Y-%m-%d_%H-%M-%S")
+        if runs is not None:
+            folder, number = runs / name, 2
+            while folder.exists():
+                folder, number = runs / f"{name}_{number}", number + 1
+            return folder
+        scratch = tempfile.TemporaryDirectory(prefix="napari-spss-", ignore_cleanup_errors=True)
+        self._scratch.append(scratch)
+        return Path(scratch.name) / name
+
+    def _regions(self, scope: str, source: Source) -> tuple[Region, ...]:
+        z = self.current_slice()
+        if scope == "slice":
+            return (Region(z),)
+        if scope == "stack":
+            others = [Region(i) for i in range(source.stack.n_slices) if i != z]
+            return (Region(z), *others)  # the one that is looked at comes first
+        rectangles = self._work.rectangles(z)
+        if not rectangles:
+            raise InputError(
+                f"There is no rectangle on slice {z}; draw one under Annotate, Fractions."
+            )
+        return rectangles[:1]
+
+    def _refuse(self, error: SpssError) -> None:
+        self.refused.emit(getattr(error, "field", None), str(error))
+        self._session.say("error", str(error))
+
+    def _on_event(self, event: Event | Predicted) -> None:
+        if isinstance(event, Preview):
+            self._show_preview(event)
+        elif isinstance(event, Predicted):
+            self.outcome.take(event)
+
+    def _show_preview(self, preview: Preview) -> None:
+        if self._begun is not None:
+            source, styles = self._begun
+            self.layers.show_preview(source, preview, styles, self.outcome.cleaning)
+        self.gate.open()
+
+    def _on_end(self, end: RunEnd) -> None:
+        self.gate.open()
+        if end.kind is EndKind.failed:
+            logger.info("a run failed: %s", end.text)
+        elif end.run in ("training", "loading"):
+            self._model_dir = self._run_dir

@@ -1,0 +1,395 @@
+"""The one dock: Image & classes, Annotate, Train, Results, and the run's bar below them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+
+from ..core.errors import InputError, SpssError
+from .annotate import AnnotateSection
+from .classes import ClassesEditor
+from .connections import Connections
+from .desk import Desk, Work
+from .devices import DeviceProbe
+from .image import ImageSection
+from .layers import Source, snapshot
+from .preferences import read_preferences
+from .project_bar import ProjectBar
+from .project_contents import ProjectContents
+from .results import ResultsSection
+from .run_bar import RunBar
+from .section import Section
+from .session import EndKind, RunEnd, RunForm, RunStatus, Session, Suggestion
+from .train import TrainSection
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from ..core.annotations import Annotations
+    from ..core.project import Project
+    from .devices import Device
+
+__all__ = ["SpssDock"]
+
+_WIDTH_PX = 380
+
+
+class SpssDock(QWidget):
+    """Segment from proportions: what napari shows under Plugins and Layers.
+
+    Parameters
+    ----------
+    napari_viewer : Viewer
+        The viewer, or napari's proxy of it.
+    is_probing : bool
+        Whether the devices are looked for in the background.
+    """
+
+    def __init__(self, napari_viewer: Viewer, *, is_probing: bool = True) -> None:
+        super().__init__()
+        # napari hands plugins a proxy, and each of its layers too: those are identical to nothing
+        self._viewer: Viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self._had_parent = False
+        self._is_open = True
+        self._is_restoring = False
+        preferences = read_preferences()
+        self.session = Session()
+        self.image = ImageSection(self._viewer)
+        self.classes = ClassesEditor()
+        self.annotate = AnnotateSection(self._viewer)
+        self.train = TrainSection(default_minutes=preferences.minutes)
+        self.train.set_device(preferences.device)
+        self.results = ResultsSection()
+        self._contents = ProjectContents(
+            self._viewer, self.image, self.classes, self.annotate, self.train
+        )
+        self.project = ProjectBar(
+            self._contents.state,
+            lambda: self._contents.painted(self.desk.current_slice()),
+            folder=preferences.project_folder,
+        )
+        self.bar = RunBar()
+        self._work = self._make_work()
+        self.desk = Desk(
+            self._viewer,
+            self.session,
+            self._work,
+            preview_interval_s=preferences.preview_interval_s,
+            parent=self,
+        )
+        self._lay_out()
+        self._connect_sections()
+        self._connect_session()
+        self._connections = Connections()
+        self._connections.connect(self._viewer.dims.events.point, self._on_slider)
+        self._connections.connect(self._viewer.events.theme, self._on_theme)
+        self.destroyed.connect(self._connections.disconnect_all)
+        self._probe = DeviceProbe(self)
+        self._probe.found.connect(self._on_devices)
+        self._on_theme()
+        self._on_classes_changed()
+        self._on_image_changed(self.image.value().layer)
+        if is_probing:
+            self._probe.start()
+
+    # -- for the outside -------------------------------------------------------------------------
+
+    @property
+    def source(self) -> Source | None:
+        """The image as it is annotated now."""
+        return self._work.source
+
+    def annotations(self) -> Annotations:
+        """Return all annotations but the painted ones."""
+        return self.annotate.value()
+
+    def start_training(self, *, continues: bool = False) -> bool:
+        """Do what Train and Continue do; return whether a run began."""
+        return self.desk.train(continues=continues)
+
+    def shut_down(self) -> None:
+        """Stop the run, the timers and the child process; harmless when repeated."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._connections.disconnect_all()
+        self._probe.stop()
+        self.train.stop_timers()
+        self.project.close_project()
+        self.desk.shut_down()
+
+    # -- building --------------------------------------------------------------------------------
+
+    def _make_work(self) -> Work:
+        work = Work()
+        work.annotations = self.annotate.value
+        work.masks = self.annotate.masks
+        work.form = self._form
+        work.runs_folder = self._runs_folder
+        work.rectangles = self.annotate.regions.on_slice
+        return work
+
+    def _form(self) -> RunForm:
+        form = self.train.value()
+        return RunForm(
+            preset=form.preset,
+            max_minutes=form.max_minutes,
+            device=form.device,
+            object_diameter_px=self.image.value().object_diameter_px,
+            overrides=form.overrides,
+        )
+
+    def _lay_out(self) -> None:
+        image = QWidget()
+        inner = QVBoxLayout(image)
+        inner.setContentsMargins(0, 0, 0, 0)
+        inner.addWidget(self.image)
+        inner.addWidget(self.classes)
+        inner.addWidget(self.project)
+        self.sections: dict[str, Section] = {}
+        body = QWidget()
+        column = QVBoxLayout(body)
+        column.setContentsMargins(4, 2, 4, 2)
+        column.setSpacing(2)
+        for number, (name, content) in enumerate(
+            (
+                ("Image && classes", image),
+                ("Annotate", self.annotate),
+                ("Train", self.train),
+                ("Results", self.results),
+            ),
+            start=1,
+        ):
+            section = Section(f"{number}  {name}", content, is_main=True)
+            self.sections[name] = section
+            column.addWidget(section)
+        column.addStretch()
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setWidget(body)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(scroll, 1)
+        layout.addWidget(self.bar)
+        self.setMinimumWidth(_WIDTH_PX)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+
+    def _connect_sections(self) -> None:
+        self.image.image_changed.connect(self._on_image_changed)
+        self.image.value_changed.connect(self._on_form_changed)
+        self.classes.value_changed.connect(self._on_classes_changed)
+        self.annotate.value_changed.connect(self._on_annotations_changed)
+        self.annotate.slice_wanted.connect(self._go_to_slice)
+        self.train.train_requested.connect(lambda: self.start_training())
+        self.train.continue_requested.connect(lambda: self.start_training(continues=True))
+        self.train.value_changed.connect(self._on_form_changed)
+        self.project.restored.connect(self._on_restored)
+        self.results.apply_requested.connect(self.desk.apply)
+        self.results.load_requested.connect(self.desk.load)
+        self.results.save_requested.connect(
+            lambda folder, has_run: self.desk.save(folder, has_run=has_run)
+        )
+        self.results.cleaning_changed.connect(self._on_cleaning_changed)
+        self.bar.stop_requested.connect(self.session.stop)
+        self.bar.suggestion_accepted.connect(self._on_suggestion)
+        self.desk.refused.connect(self.train.mark_error)
+        self.desk.outcome.changed.connect(self._on_outcome)
+        self.desk.outcome.stated_changed.connect(self._on_outcome_stated)
+
+    def _connect_session(self) -> None:
+        self.session.status_changed.connect(self._on_status)
+        self.session.event_taken.connect(self._on_event)
+        self.session.message_added.connect(self._on_message)
+        self.session.run_ended.connect(self._on_end)
+        self.session.model_changed.connect(self._on_model)
+
+    # -- image, classes, annotations -------------------------------------------------------------
+
+    def _on_image_changed(self, layer: Image | None) -> None:
+        """Take another image, or the same with other pixels; a run goes on with what it has."""
+        before = self._work.source
+        source = None
+        if layer is not None:
+            try:
+                source = snapshot(layer)
+            except SpssError as error:
+                self.session.say("error", str(error))
+                layer = None
+        self._work.source = source
+        if source is not None and before is not None and source.key != before.key:
+            self.desk.forget_result()
+        self._open_project(layer, source)
+        self._on_slider()
+        self._refresh_ready()
+
+    def _open_project(self, layer: Image | None, source: Source | None) -> None:
+        """Bring the annotations of an image, and none of another."""
+        is_other = source is not None and self.project.is_other(source)
+        if is_other:
+            self.project.close_project()  # saves what waits, before the widgets change
+        self._is_restoring = True
+        try:
+            self.annotate.set_source(layer, source)
+            if is_other and source is not None:
+                self.annotate.clear()
+                self.project.open(source)
+                if self.project.project is None or not self.project.project.state.classes:
+                    self._contents.take_sample(layer)
+        finally:
+            self._is_restoring = False
+
+    def _on_restored(self, project: Project) -> None:
+        self.session.say("info", f"Restored {self._contents.restore(project)}.")
+
+    def _runs_folder(self) -> Path | None:
+        project = self.project.project
+        if project is None or not project.is_writable or not self.project.save():
+            return None
+        return project.folder / "runs"
+
+    def _on_classes_changed(self) -> None:
+        self._work.styles = self.classes.value()
+        self.annotate.set_styles(self._work.styles)
+        model = self.session.model
+        if model is not None:
+            self.desk.outcome.set_styles(self.desk.styles_of(model.classes))
+        self._on_annotations_changed()
+
+    def _on_annotations_changed(self) -> None:
+        annotations = self._annotations_or_none()
+        self._refresh_ready()
+        if not self._is_restoring:
+            self.project.save_soon()
+        if annotations is None:
+            return
+        self.session.update_annotations(annotations)
+        self.desk.outcome.set_stated(annotations.effective_proportions())
+
+    def _annotations_or_none(self) -> Annotations | None:
+        """Annotations, unless a table and the classes are out of step for a moment."""
+        try:
+            return self.annotate.value()
+        except InputError:
+            return None
+
+    def _on_form_changed(self) -> None:
+        diameter = self.image.value().object_diameter_px
+        radius = self._form_setting("labels.keypoint_radius_px", diameter)
+        self.annotate.keypoints.set_radius_px(radius)
+        if not self._is_restoring:
+            self.project.save_soon()
+
+    def _form_setting(self, name: str, diameter: float | None) -> float:
+        value: Any = self._form().settings()
+        for part in name.split("."):
+            value = getattr(value, part)
+        return float(value)
+
+    def _refresh_ready(self) -> None:
+        annotations = self._annotations_or_none()
+        reason = ""
+        if self._work.source is None:
+            reason = "Open an image, or one of File > Open Sample > Semantic Proportions."
+        elif len(self._work.styles) < 2:
+            reason = "Add a class to be segmented under Image & classes."
+        elif annotations is None or (annotations.is_empty and self.annotate.masks() is None):
+            reason = "State fractions, count a grid or add points under Annotate."
+        self.train.set_ready(reason)
+
+    # -- viewer ----------------------------------------------------------------------------------
+
+    def _on_slider(self, event: Any = None) -> None:
+        source = self._work.source
+        if source is None:
+            return
+        z = source.geometry.slice_at(self._viewer.dims.point)
+        self.desk.gate.slice = z
+        self.annotate.select_slice(z)
+
+    def _go_to_slice(self, z: int) -> None:
+        source = self._work.source
+        target = None if source is None else source.geometry.world_of_slice(z)
+        if target is not None:
+            axis, world = target
+            self._viewer.dims.set_point(self._viewer.dims.ndim + axis, world)
+
+    def _on_theme(self, event: Any = None) -> None:
+        theme = get_theme(self._viewer.theme)
+        self.train.set_theme(theme.background.as_hex("long"), theme.text.as_hex("long"))
+
+    def _on_devices(self, devices: tuple[Device, ...], advice: str) -> None:
+        self.train.set_devices(devices, advice)
+
+    # -- the run ---------------------------------------------------------------------------------
+
+    def _on_status(self, status: RunStatus) -> None:
+        self.bar.set_status(status)
+        self.train.set_status(status)
+        self.results.set_busy(status.is_busy)
+
+    def _on_event(self, event: object) -> None:
+        if self.session.status.kind == "training":
+            self.train.set_curves(self.session.curves)
+
+    def _on_message(self, level: str, text: str) -> None:
+        self.bar.say(level, text)
+        self.train.say(level, text)
+
+    def _on_end(self, end: RunEnd) -> None:
+        field = getattr(end.error, "field", None)
+        if end.kind is EndKind.failed and field is not None:
+            self.train.mark_error(field, end.text)
+        self.bar.propose(end)
+        self.results.set_result(self.desk.outcome.has_result)
+        if end.run == "training" and end.kind is not EndKind.failed:
+            self.sections["Results"].open()
+
+    def _on_suggestion(self, suggestion: Suggestion) -> None:
+        self.train.set_value(self.train.value().with_suggestion(suggestion))
+        self.start_training()
+
+    def _on_model(self, model: Any) -> None:
+        origin = "" if self.desk.model_dir is None else self.desk.model_dir.name
+        self.train.set_model(model is not None)
+        self.results.set_model(model, origin)
+
+    # -- the result ------------------------------------------------------------------------------
+
+    def _on_cleaning_changed(self) -> None:
+        self.desk.outcome.set_cleaning(self.results.cleaning())
+
+    def _on_outcome(self) -> None:
+        outcome = self.desk.outcome
+        self.results.set_result(outcome.has_result)
+        predicted = outcome.predicted_fractions()
+        self.annotate.set_predicted(predicted)
+        if outcome.maps is not None:
+            names = outcome.maps.classes
+            slices = len(outcome.maps.full_slices)
+            self.results.set_fractions(names, outcome.overall(), outcome.stated_mean(), slices)
+
+    def _on_outcome_stated(self) -> None:
+        self.results.set_matched(self.desk.outcome.matched_threshold())
+        self._on_cleaning_changed()
+
+    # -- closing ---------------------------------------------------------------------------------
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Shut down when napari takes the widget out of its dock, which is how it closes one."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parent() is not None:
+                self._had_parent = True
+            elif self._had_parent:
+                self.shut_down()
+
+    def closeEvent(self, event: Any) -> None:
+        """Shut down when the widget is closed by itself."""
+        self.shut_down()
+        super().closeEvent(event)

@@ -1,0 +1,50 @@
+"""The plugin's settings in napari's preferences; defaults where napari has no such page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Preferences", "read_preferences"]
+
+PLUGIN = "napari-spss"
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """What the manifest's ``configurations`` offer.
+
+    Parameters
+    ----------
+    device : str
+        Torch device for new runs.
+    minutes : float
+        Time budget that is proposed for a training.
+    preview_interval_s : float
+        Least time between two previews.
+    project_folder : str
+        Where projects are kept; empty: beside the image.
+    """
+
+    device: str = "auto"
+    minutes: float = 2.0
+    preview_interval_s: float = 3.0
+    project_folder: str = ""
+
+
+def read_preferences() -> Preferences:
+    """Read the settings; napari before 0.9 has none for plugins, and gets the defaults."""
+    try:
+        from napari.settings import get_plugin_settings
+    except ImportError:
+        return Preferences()
+    try:
+        settings: Any = get_plugin_settings(PLUGIN)
+    except (KeyError, ValueError):  # the plugin is disabled, or runs from a source tree
+        return Preferences()
+    return Preferences(
+        device=str(settings.training.device),
+        minutes=float(settings.training.minutes),
+        preview_interval_s=float(settings.training.preview_interval_s),
+        project_folder=str(settings.projects.folder),
+    )

@@ -1,0 +1,228 @@
+"""Saving as it is made: the image's project follows the annotations, and says where it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ..core.errors import SpssError
+from ..core.project import FolderUnusable, Project, ProjectLocked, ProjectState, choose_folder
+from .theme import warning_colour
+
+if TYPE_CHECKING:
+    from .layers import Source
+
+__all__ = ["ProjectBar"]
+
+logger = logging.getLogger(__name__)
+_DELAY_MS = 400
+
+
+class ProjectBar(QWidget):
+    """Opens the project of an image, saves into it soon after each change, and shows its place.
+
+    What cannot be saved stays in the widgets; the bar then says so and offers another folder.
+
+    Parameters
+    ----------
+    state : callable
+        Returns what is to be saved.
+    painted : callable
+        Returns painted labels by slice that are to be saved.
+    folder : str
+        Where projects are kept; empty: beside the image.
+    """
+
+    restored = Signal(object)  # Project that was opened and holds something
+
+    def __init__(
+        self,
+        state: Callable[[], ProjectState],
+        painted: Callable[[], Mapping[int, Any]],
+        *,
+        folder: str = "",
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._painted = painted
+        self._folder = folder
+        self._source: Source | None = None
+        self._identity = ""
+        self._project: Project | None = None
+        self._action: Callable[[], None] | None = None
+        self._label = QLabel()
+        self._label.setWordWrap(True)
+        self._label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self._choose = QPushButton("Folder…")
+        self._choose.setToolTip("Keep the annotations of this image in another folder.")
+        self._choose.clicked.connect(self._on_choose)
+        self._act = QPushButton()
+        self._act.clicked.connect(self._on_act)
+        self._act.hide()
+        row = QHBoxLayout()
+        row.addWidget(self._label, 1)
+        row.addWidget(self._choose)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(row)
+        layout.addWidget(self._act)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_DELAY_MS)
+        self._timer.timeout.connect(self.save)
+        self._say("")
+
+    @property
+    def project(self) -> Project | None:
+        """The open project."""
+        return self._project
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it is, or will be once something is saved."""
+        return None if self._project is None else self._project.folder
+
+    def is_other(self, source: Source) -> bool:
+        """Whether an image has other pixels than the one whose project was opened last."""
+        return source.stack.identity() != self._identity
+
+    def open(self, source: Source) -> None:
+        """Open the project of an image in place of the last one."""
+        self.close_project()
+        self._source, self._identity = source, source.stack.identity()
+        self._open_at(self._place(source, self._identity))
+
+    def save_soon(self) -> None:
+        """Save after a moment without further changes."""
+        if self._project is not None and not self._timer.isActive():
+            self._timer.start()
+
+    def save(self) -> bool:
+        """Save now; return whether it worked."""
+        self._timer.stop()
+        if self._project is None:
+            return False
+        try:
+            self._project.save(self._state())
+            self._project.save_painted(self._painted())
+        except ProjectLocked as error:
+            self._say(str(error), is_warning=True)
+        except FolderUnusable as error:
+            self._offer_fallback(error)
+        else:
+            self._say(self._where())
+            return True
+        return False
+
+    def close_project(self) -> None:
+        """Save what waits, and give the project back."""
+        if self._timer.isActive():
+            self.save()
+        self._timer.stop()
+        if self._project is not None:
+            self._project.close()
+        self._project, self._identity = None, ""
+
+    def _place(self, source: Source, identity: str) -> Path:
+        if not self._folder:
+            return choose_folder(_origin(source), identity)
+        name = Path(source.path or source.name).name or "image"
+        return Path(self._folder).expanduser() / f"{name}-{identity[:8]}.spss"
+
+    def _open_at(self, folder: Path, *, take_over: bool = False) -> None:
+        source = "" if self._source is None else _origin(self._source)
+        try:
+            project = Project.open(
+                folder, identity=self._identity, source=source, take_over=take_over
+            )
+        except ProjectLocked as error:
+            self._say(f"{error} Nothing is saved until then.", is_warning=True)
+            self._offer("Open it here anyway", lambda: self._open_at(folder, take_over=True))
+            return
+        except SpssError as error:
+            self._say(f"{error} Nothing is saved until then.", is_warning=True)
+            return
+        self._project = project
+        for warning in project.warnings:
+            logger.warning("%s", warning)
+        text = " ".join(project.warnings)
+        self._say(text or self._where(), is_warning=bool(text))
+        if project.state.classes:
+            self.restored.emit(project)
+
+    def _where(self) -> str:
+        if self._project is None:
+            return ""
+        folder = self._project.folder
+        self._label.setToolTip(str(folder))
+        if not folder.exists():
+            return "Annotations will be saved as you make them."
+        return f"Saved in {_short(folder)}"
+
+    def _offer_fallback(self, error: FolderUnusable) -> None:
+        self._say(str(error), is_warning=True)
+        self._offer(f"Save in {_short(error.fallback)}", lambda: self._move_to(error.fallback))
+
+    def _offer(self, text: str, action: Callable[[], None]) -> None:
+        self._action = action
+        self._act.setText(text)
+        self._act.show()
+
+    def _on_act(self) -> None:
+        action, self._action = self._action, None
+        self._act.hide()
+        if action is not None:
+            action()
+
+    def _on_choose(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Keep the annotations in this folder")
+        if folder and self._source is not None:
+            self._move_to(Path(folder))
+
+    def _move_to(self, folder: Path) -> None:
+        """Go on in another folder: move the project, or open what is there."""
+        if self._project is None:
+            self._open_at(folder)
+            return
+        try:
+            self._project.move_to(folder)
+        except SpssError as error:
+            self._say(str(error), is_warning=True)
+        else:
+            self.save()
+
+    def _say(self, text: str, *, is_warning: bool = False) -> None:
+        self._act.hide()
+        self._action = None
+        colour = f"color: {warning_colour().name()};" if is_warning else ""
+        self._label.setStyleSheet(colour)
+        self._label.setText(text)
+        self._choose.setVisible(self._source is not None)
+
+    def text(self) -> str:
+        """Return what is shown."""
+        return self._label.text()
+
+
+def _origin(source: Source) -> str:
+    return source.path or source.name
+
+
+def _short(folder: Path) -> str:
+    """Last two parts of a path, which tell more than its beginning."""
+    parts = folder.parts[-2:]
+    return "…/" + "/".join(parts) if len(folder.parts) > 3 else str(folder)

@@ -1,0 +1,156 @@
+"""What of the dock goes into a project, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Labels
+
+from ..core.annotations import Annotations
+from ..core.label_source import IGNORE
+from ..core.project import ProjectState
+from .classes import CLASS_KEYS, PALETTE, ClassStyle
+from .layers import MARK
+from .painted import LAYER_NAME
+from .session import RunForm
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from ..core.project import Project
+    from .annotate import AnnotateSection
+    from .classes import ClassesEditor
+    from .geometry import Geometry
+    from .image import ImageSection
+    from .painted_labels import PaintedLabels
+    from .train import TrainSection
+
+__all__ = ["ProjectContents"]
+
+
+class ProjectContents:
+    """Reads the dock's sections into a project's state and fills them from one.
+
+    Painted labels are stored with the class's index plus one, 0 where nothing is painted.
+    """
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        image: ImageSection,
+        classes: ClassesEditor,
+        annotate: AnnotateSection,
+        train: TrainSection,
+    ) -> None:
+        self._viewer = viewer
+        self._image = image
+        self._classes = classes
+        self._annotate = annotate
+        self._train = train
+        self._stored_layer: Labels | None = None
+        self._is_painted_dirty = False
+        annotate.painted.value_changed.connect(self._on_painted)
+
+    def state(self) -> ProjectState:
+        """Return what is to be saved, painted labels excepted."""
+        form = self._train.value()
+        return ProjectState(
+            classes=self._classes.value(),
+            annotations=self._annotate.value(),
+            settings={
+                "object_diameter_px": self._image.value().object_diameter_px,
+                "preset": form.preset,
+                "max_minutes": form.max_minutes,
+                "device": form.device,
+                "overrides": dict(form.overrides),
+            },
+            table_texts=self._annotate.fractions.text_state(),
+        )
+
+    def painted(self, current_slice: int) -> dict[int, npt.NDArray[np.uint8]]:
+        """Return painted labels that may have changed since the last call.
+
+        While one layer is painted in, that is the slice that is shown; of another layer, all.
+        """
+        if not self._is_painted_dirty:
+            return {}
+        self._is_painted_dirty = False
+        layer, labels = self._annotate.painted.layer, self._annotate.painted.value()
+        is_other = layer is not self._stored_layer
+        self._stored_layer = layer
+        if labels is None:
+            return {}
+        edited_in_3d = layer is not None and layer.n_edit_dimensions > 2
+        slices = range(labels.n_slices) if is_other or edited_in_3d else (current_slice,)
+        return {z: _stored(labels, z) for z in slices}
+
+    def restore(self, project: Project) -> str:
+        """Fill the sections from a project; return what was restored, in words."""
+        state = project.state
+        self._classes.set_value(state.classes)
+        annotations = state.annotations or Annotations(state.names)
+        self._annotate.set_value(annotations, state.table_texts)
+        self._restore_form(state.settings)
+        slices = project.read_painted()
+        layer = self._image.value().layer
+        if slices and layer is not None:
+            self._restore_painted(slices, layer, len(state.classes))
+        return annotations.summary() + (f", {len(slices)} painted slices" if slices else "")
+
+    def take_sample(self, layer: Image | None) -> None:
+        """Fill the sections with what came with a sample image, if there is any."""
+        mark = {} if layer is None else layer.metadata.get(MARK, {})
+        annotations = mark.get("annotations")
+        if not isinstance(annotations, Annotations):
+            return
+        known = {style.name: style for style in self._classes.value()}
+        self._classes.set_value(
+            [
+                known.get(name)
+                or ClassStyle(name, PALETTE[(index - 1) % len(PALETTE)], CLASS_KEYS[index])
+                for index, name in enumerate(annotations.classes)
+            ]
+        )
+        self._annotate.set_value(annotations)
+        self._image.set_diameter(mark.get("object_diameter_px"))
+
+    def _restore_form(self, settings: Mapping[str, Any]) -> None:
+        self._image.set_diameter(settings.get("object_diameter_px"))
+        names = ("preset", "max_minutes", "device")
+        known = {name: settings[name] for name in names if name in settings}
+        self._train.set_value(RunForm(**known, overrides=settings.get("overrides") or {}))
+
+    def _restore_painted(
+        self, slices: Mapping[int, npt.NDArray[np.integer]], image: Image, n_classes: int
+    ) -> None:
+        """Show painted labels in a layer of their own."""
+        from .geometry import Geometry
+
+        geometry: Geometry = Geometry.of(image)
+        data = np.zeros(geometry.stack_shape, np.uint8)
+        for z, labels in slices.items():
+            if z < len(data) and labels.shape == data.shape[1:]:
+                data[z] = labels
+        layer = Labels(
+            geometry.expand(data),
+            name=LAYER_NAME,
+            metadata={MARK: {"role": LAYER_NAME}},
+            **geometry.layer_arguments(),
+        )
+        active = self._viewer.layers.selection.active
+        self._viewer.layers.append(layer)
+        self._viewer.layers.selection.active = active
+        self._annotate.painted.set_value(layer, range(1, n_classes + 1))
+        self._stored_layer, self._is_painted_dirty = layer, False
+
+    def _on_painted(self) -> None:
+        self._is_painted_dirty = True
+
+
+def _stored(labels: PaintedLabels, z: int) -> npt.NDArray[np.uint8]:
+    values = labels.read(z)
+    return np.where(values == IGNORE, 0, values + 1).astype(np.uint8)
