@@ -519,6 +519,16 @@ def test_file_edited_elsewhere_wins_over_the_texts_but_wrong_ones_are_kept(qtbot
     assert cell(table, 2) == "abc"
 
 
+def test_texts_stand_in_for_a_damaged_file(qtbot, table):
+    go_to(table, 0)
+    paste(qtbot, table, "6\nabc\n")
+    state, value = table.text_state(), table.value()
+    table.clear()
+    table.restore((), state)
+    assert table.value() == value
+    assert cell(table, 1) == "abc"
+
+
 def test_text_as_typed_is_kept_where_the_file_says_the_same(qtbot, table):
     go_to(table, 0)
     paste(qtbot, table, "6,0 %\n")

@@ -12,7 +12,8 @@ from ..core.csv_cells import Row, parse_sheet, read_bytes
 from ..core.errors import CellProblem, InputError
 from ..core.proportions import Proportion, Region
 from ..core.tables import read_proportions, write_proportions
-from .fraction_sheet import Cell, FractionSheet
+from .fraction_cells import Cell
+from .fraction_sheet import FractionSheet
 from .fraction_text import cell_text, is_bare_fraction, parse_cell
 
 __all__ = ["Imported", "read_fractions", "write_fractions"]
@@ -59,12 +60,10 @@ def read_fractions(path: Path, sheet: FractionSheet) -> Imported:
     try:
         annotations = read_proportions(path, classes=sheet.classes)
     except InputError as error:
-        imported = _read_texts(path, sheet)
-        if imported is None:
+        cells = _read_texts(path, sheet)
+        if cells is None:
             raise
-        imported = Imported(
-            cells=imported, notes=(f"{path.name} has wrong cells; they are marked.",)
-        )
+        imported = Imported(cells=cells, notes=(f"{path.name} has wrong cells; they are marked.",))
         _check_slices(path, imported, sheet, error)
         return imported
     imported = Imported(proportions=annotations.proportions, notes=annotations.notes)

@@ -10,8 +10,9 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 from qtpy.QtGui import QColor, QFont, QPixmap
 
 from ..core.proportions import Proportion, Region
-from .fraction_sheet import EMPTY, Edit, FractionSheet, Mark, region_label
-from .fraction_text import Reading, format_percent, remainder_text
+from .fraction_cells import EMPTY, Edit, Mark, region_label
+from .fraction_sheet import FractionSheet
+from .fraction_text import format_percent, remainder_text, shown_text
 
 __all__ = ["MARK_ROLE", "MUTED_ROLE", "Column", "FractionModel"]
 
@@ -273,7 +274,7 @@ class FractionModel(QAbstractTableModel):
         if column.kind == "background":
             stated = self.sheet.stated_background(region)
             if stated.is_known:
-                return _shown(stated)
+                return shown_text(stated)
             return remainder_text(self.sheet.row_readings(region))
         if column.kind == "grid":
             return self._counted_text(region)
@@ -283,7 +284,7 @@ class FractionModel(QAbstractTableModel):
         reading = self.sheet.reading(region, name)
         if reading.kind == "question":
             return f"{self.sheet.cell(region, name).text} ?"
-        return _shown(reading) if reading.is_known else self.sheet.cell(region, name).text
+        return shown_text(reading) if reading.is_known else self.sheet.cell(region, name).text
 
     def _counted_text(self, region: Region) -> str:
         one = self._counted.get(region)
@@ -372,7 +373,7 @@ class FractionModel(QAbstractTableModel):
             line = f"{name}: {format_percent(value)} %"
             typed = self.sheet.reading(region, name) if name in self.sheet.typed_classes else None
             if typed is not None and typed.is_known:
-                line += f" (stated {_shown(typed)})"
+                line += f" (stated {shown_text(typed)})"
             lines.append(line)
         return "\n".join(lines)
 
@@ -385,17 +386,6 @@ class FractionModel(QAbstractTableModel):
             "instead of what is typed for the slice.",
             "predicted": "What the model predicts.",
         }[column.kind]
-
-
-def _shown(reading: Reading) -> str:
-    """Write a known reading for display, with the unit."""
-    low, high = format_percent(reading.least, digits=4), format_percent(reading.most, digits=4)
-    if reading.value is not None:
-        value = format_percent(reading.value, digits=4)
-        return f"{value} %" if reading.low is None else f"{value} ({low}\u2013{high}) %"
-    if reading.least == 0:
-        return f"< {high} %"
-    return f"> {low} %" if reading.most == 1 else f"{low}\u2013{high} %"
 
 
 def _counted_class(one: Proportion, place: int) -> str:

@@ -8,11 +8,11 @@ come back when it does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..core.proportions import Proportion, Region
 from .class_changes import follow_classes
+from .fraction_cells import EMPTY, NOTHING, TICK, Cell, Edit, Mark
 from .fraction_text import (
     BLANK,
     Reading,
@@ -22,56 +22,11 @@ from .fraction_text import (
     row_problem,
 )
 
-__all__ = ["EMPTY", "Cell", "Edit", "FractionSheet", "Mark", "region_label"]
+__all__ = ["FractionSheet"]
 
-EMPTY = ""
-"""Name of the column of ticks; no class can be called so."""
-
-_TICKED = "1"
 _ZERO = Reading("value", value=0.0)
 _STATE_VERSION = 1
 _MAX_UNDO = 1000
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What was typed into a cell, and whether the text is under suspicion of being a fraction."""
-
-    text: str = ""
-    is_doubted: bool = False
-
-    @property
-    def reading(self) -> Reading:
-        """What the text means."""
-        return parse_cell(self.text, is_doubted=self.is_doubted)
-
-
-_NOTHING = Cell()
-_TICK = Cell(_TICKED)
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One cell before and after."""
-
-    region: Region
-    name: str
-    old: Cell
-    new: Cell
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A cell, or a row if the name is None, that needs the user's attention."""
-
-    region: Region
-    name: str | None
-    reason: str
-    remedy: str = ""
-    is_question: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.reason}; {self.remedy}" if self.remedy else self.reason
 
 
 class FractionSheet:
@@ -176,7 +131,7 @@ class FractionSheet:
 
     def cell(self, region: Region, name: str) -> Cell:
         """Return what was typed."""
-        return self._cells.get(region, {}).get(name, _NOTHING)
+        return self._cells.get(region, {}).get(name, NOTHING)
 
     def is_empty(self, region: Region) -> bool:
         """Whether the region is ticked as containing none of the classes."""
@@ -241,7 +196,7 @@ class FractionSheet:
         edits = []
         for region, name, text in typed:
             cell = Cell(text, is_doubted=is_one_unit and is_bare_fraction(text))
-            edits.extend(self._edits_of_cell(region, name, cell if text else _NOTHING))
+            edits.extend(self._edits_of_cell(region, name, cell if text else NOTHING))
         return tuple(edits)
 
     def _edits_of_cell(self, region: Region, name: str, new: Cell) -> list[Edit]:
@@ -251,12 +206,12 @@ class FractionSheet:
             return []
         edits = [Edit(region, name, old, new)]
         if new.text and self.is_empty(region):
-            edits.append(Edit(region, EMPTY, _TICK, _NOTHING))
+            edits.append(Edit(region, EMPTY, TICK, NOTHING))
         return edits
 
     def tick_edits(self, regions: Iterable[Region], is_empty: bool) -> tuple[Edit, ...]:
         """Prepare the edit that ticks or unticks "empty"."""
-        new = _TICK if is_empty else _NOTHING
+        new = TICK if is_empty else NOTHING
         return tuple(
             Edit(region, EMPTY, self.cell(region, EMPTY), new)
             for region in regions
@@ -363,7 +318,7 @@ class FractionSheet:
         edits = []
         for region, cells in rows.items():
             for name in (EMPTY, *self.classes):
-                old, new = self.cell(region, name), cells.get(name, _NOTHING)
+                old, new = self.cell(region, name), cells.get(name, NOTHING)
                 if old != new:
                     edits.append(Edit(region, name, old, new))
         return tuple(edits)
@@ -379,7 +334,7 @@ class FractionSheet:
         }
         typed = [texts.get(name, "") for name in self.typed_classes]
         if typed and all(text == "0" for text in typed):
-            return {EMPTY: _TICK}
+            return {EMPTY: TICK}
         if all(typed):
             texts.pop(self.background, None)
         return {name: Cell(text) for name, text in texts.items() if text}
@@ -429,8 +384,11 @@ class FractionSheet:
 
         Where a row of the file differs from its texts, the file was edited elsewhere and wins;
         texts that could not be in the file, because they are wrong, are kept beside it.
+        Without any proportion, as when the file was damaged, the texts are all there is.
         """
         self.set_text_state(state)
+        if not proportions:
+            return
         by_region = {one.region: one for one in proportions}
         boxes = [one.region for one in proportions if one.region.box is not None]
         for region in {*self._cells, *by_region}:
@@ -463,13 +421,3 @@ def _region(slices: Sequence[int], box: Sequence[int] | None) -> Region:
         return Region(int(slices[0]))
     y0, x0, y1, x1 = (int(edge) for edge in box)
     return Region(int(slices[0]), (y0, x0, y1, x1))
-
-
-def region_label(region: Region, names: Sequence[str] = (), number: int | None = None) -> str:
-    """Name a row: the slice's index or file name, and the rectangle's number within it.
-
-    >>> region_label(Region(3)), region_label(Region(3, (0, 0, 8, 8)), number=2)
-    ('3', '3 ▭2')
-    """
-    slice_name = names[region.slice] if region.slice < len(names) else str(region.slice)
-    return slice_name if region.box is None else f"{slice_name} \u25ad{number or ''}"

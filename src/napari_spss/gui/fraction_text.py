@@ -26,6 +26,7 @@ __all__ = [
     "parse_cell",
     "remainder_text",
     "row_problem",
+    "shown_text",
     "split_clipboard",
 ]
 
@@ -270,6 +271,17 @@ def cell_text(value: float | None, low: float | None = None, high: float | None 
 def _signed(text: str) -> str:
     """Add the per cent sign where a bare number would ask."""
     return f"{text}%" if parse_cell(text).kind == "question" else text
+
+
+def shown_text(reading: Reading) -> str:
+    """Write a known reading for display, with the unit."""
+    low, high = format_percent(reading.least, digits=4), format_percent(reading.most, digits=4)
+    if reading.value is not None:
+        value = format_percent(reading.value, digits=4)
+        return f"{value} %" if reading.low is None else f"{value} ({low}\u2013{high}) %"
+    if reading.least == 0:
+        return f"< {high} %"
+    return f"> {low} %" if reading.most == 1 else f"{low}\u2013{high} %"
 
 
 def row_problem(readings: Sequence[Reading]) -> str:

@@ -26,8 +26,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ..core.proportions import Region
+from .fraction_cells import Edit
 from .fraction_model import MARK_ROLE, MUTED_ROLE, FractionModel
-from .fraction_sheet import Edit
 from .fraction_text import split_clipboard
 from .theme import error_colour, muted_text_colour, warning_colour
 
@@ -299,7 +300,9 @@ class FractionView(QTableView):
 
     def _edits_of(self, block: list[list[str]], top: int, columns: list[int]) -> tuple[Edit, ...]:
         sheet = self._model.sheet
-        texts, ticked, unticked = [], [], []
+        texts: list[tuple[Region, str, str]] = []
+        ticked: list[Region] = []
+        unticked: list[Region] = []
         for row, line in enumerate(block, start=top):
             region = self._model.region_at(row)
             if region is None:
