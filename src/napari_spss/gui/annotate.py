@@ -110,13 +110,10 @@ class AnnotateSection(QWidget):
 
     def set_source(self, layer: Image | None, source: Source | None) -> None:
         """Point out the annotated image, or that there is none at the moment."""
-        for tool in (
-            self.grid,
-            self.keypoints,
-            self.regions,
-            *([self.painted] if self.painted else []),
-        ):
-            tool.set_source(layer)
+        self.grid.set_source(layer)
+        self.keypoints.set_source(layer)
+        self.painted.set_source(layer)
+        self.regions.set_source(layer)
         if source is not None:
             self.fractions.set_slices(source.stack.n_slices, source.stack.names)
 

@@ -1,0 +1,133 @@
+"""The manifest: valid, and every entry opens what it promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari._app_model import get_app_model
+from npe2 import PluginManager, PluginManifest
+
+import napari_spss
+from napari_spss.gui.dock import SpssDock
+from napari_spss.gui.preferences import Preferences, read_preferences
+
+DOCK = "napari-spss.open_dock"
+
+
+@pytest.fixture
+def manifest():
+    from importlib.resources import files
+
+    return PluginManifest.from_file(str(files(napari_spss) / "napari.yaml"))
+
+
+def test_manifest_is_valid_and_its_commands_import(manifest):
+    manifest.validate_imports()
+    assert manifest.display_name == "Semantic Proportions"
+    titles = [command.title for command in manifest.contributions.commands]
+    assert len(set(titles)) == len(titles)
+    assert any("SPSS" in title for title in titles)
+
+
+def test_every_menu_offers_the_dock(manifest):
+    assert set(manifest.contributions.menus) == {"napari/layers/segment", "napari/layers/annotate"}
+    for items in manifest.contributions.menus.values():
+        assert [item.command for item in items] == [DOCK]
+
+
+def test_icon_is_shipped(manifest):
+    from importlib.resources import files
+
+    package, _, resource = manifest.icon.partition(":")
+    assert (files(package) / resource).read_text().startswith("<svg")
+
+
+@pytest.fixture
+def viewer(make_napari_viewer, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    viewer = make_napari_viewer()
+    if "napari-spss" not in PluginManager.instance():
+        pytest.skip("the package is not installed")
+    return viewer
+
+
+def docks(viewer):
+    return [w for w in viewer.window._wrapped_dock_widgets.values() if _inner(w) is not None]
+
+
+def _inner(dock_widget):
+    found = dock_widget.findChildren(SpssDock)
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize(
+    "menu", ["napari/plugins", "napari/layers/segment", "napari/layers/annotate"]
+)
+def test_each_menu_action_opens_the_dock(viewer, menu, qtbot):
+    app = get_app_model()
+    items = [item for item in app.menus.get_menu(menu) if hasattr(item, "command")]
+    assert DOCK in [item.command.id for item in items]
+    app.commands.execute_command(DOCK).result()
+    opened = docks(viewer)
+    assert len(opened) == 1
+    _inner(opened[0]).shut_down()
+
+
+@pytest.mark.parametrize(("key", "n_classes"), [("synthetic", 2), ("axons", 3)])
+def test_each_sample_opens_with_its_annotations(viewer, key, n_classes):
+    dock = SpssDock(viewer, is_probing=False)
+    viewer.window.add_dock_widget(dock)
+    viewer.open_sample("napari-spss", key)
+    assert viewer.layers[0].ndim == 3
+    assert len(dock.classes.value()) == n_classes
+    annotations = dock.annotations()
+    assert not annotations.is_empty
+    assert annotations.proportions
+    assert annotations.keypoints
+    assert dock.image.value().object_diameter_px
+    assert [layer.name for layer in viewer.layers].count("keypoints") == 1
+    dock.shut_down()
+
+
+def test_preferences_come_from_naparis_settings(plugin_settings, npe2pm, manifest):
+    npe2pm.register(manifest)
+    from napari.settings import get_plugin_settings
+
+    assert read_preferences() == Preferences()
+    get_plugin_settings("napari-spss").training.minutes = 7.5
+    assert read_preferences().minutes == 7.5
+
+
+def test_preferences_are_defaults_where_napari_has_none(monkeypatch):
+    import napari.settings
+
+    monkeypatch.delattr(napari.settings, "get_plugin_settings")
+    assert read_preferences() == Preferences()
+
+
+def test_opening_the_dock_does_not_import_torch():
+    import subprocess
+    import sys
+
+    code = "import napari_spss.gui.dock, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_reader_opens_mrc_lazily(tmp_path):
+    mrcfile = pytest.importorskip("mrcfile")
+    from napari_spss.gui.reader import get_reader
+
+    path = tmp_path / "tomogram.rec"
+    data = np.arange(3 * 20 * 30, dtype=np.int16).reshape(3, 20, 30)
+    with mrcfile.new(path, overwrite=True) as file:
+        file.set_data(data)
+        file.voxel_size = (40.0, 40.0, 80.0)  # angstroms, (x, y, z)
+    reader = get_reader(str(path))
+    ((layer, arguments, kind),) = reader(str(path))
+    assert kind == "image"
+    np.testing.assert_array_equal(np.asarray(layer), data)
+    assert arguments["scale"] == pytest.approx((0.008, 0.004, 0.004))
+    assert arguments["units"] == ("um",) * 3
+    assert get_reader([str(path), "stack.tif"]) is None
+    assert get_reader("stack.tif") is None
