@@ -96,3 +96,27 @@ def test_memory_errors_are_told_from_others() -> None:
     assert device.is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated"))
     assert not device.is_out_of_memory(RuntimeError("size mismatch"))
     assert not device.is_out_of_memory(ValueError("out of memory"))
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"), [({"amx_bf16": True}, True), ({"avx2": True}, False), ({}, False)]
+)
+def test_bfloat16_pays_on_cpus_with_tile_instructions(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], expected: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert device.has_fast_bfloat16(torch.device("cpu")) is expected
+    assert device.has_fast_bfloat16(torch.device("mps")) is False
+
+
+def test_bfloat16_is_not_used_where_torch_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert device.has_fast_bfloat16(torch.device("cpu")) is False
+
+
+@pytest.mark.parametrize("is_supported", [True, False])
+def test_bfloat16_on_gpus_that_support_it(
+    monkeypatch: pytest.MonkeyPatch, is_supported: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: is_supported)
+    assert device.has_fast_bfloat16(torch.device("cuda:0")) is is_supported

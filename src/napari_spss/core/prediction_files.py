@@ -196,4 +196,6 @@ def _quantised(
     probs: npt.NDArray[np.float32], dtype: type[np.uint8 | np.uint16]
 ) -> npt.NDArray[np.uint8 | np.uint16]:
     """Probabilities as whole numbers over the range of an integer type."""
-    return np.rint(probs * np.float32(_LARGEST[dtype])).astype(dtype)
+    numbers: npt.NDArray[np.uint8 | np.uint16]
+    numbers = np.rint(probs * np.float32(_LARGEST[dtype])).astype(dtype)
+    return numbers

@@ -91,7 +91,10 @@ class TiledNetwork:
         self._blend = 0 if getattr(network, "has_exact_radius", True) else _BLEND_PX
         self._flips: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3)) if has_flips else ((),)
         fused = _with_merged_normalisation(copy.deepcopy(network).eval())
-        self._network = fused.to(device=device, memory_format=torch.channels_last)
+        # torch's stubs do not know this overload
+        self._network: nn.Module = fused.to(  # type: ignore[call-overload]
+            device=device, memory_format=torch.channels_last
+        )
 
     def bands(
         self,
