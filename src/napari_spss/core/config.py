@@ -14,6 +14,7 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .atomic import write_atomically
 from .errors import InputError
 
 __all__ = [
@@ -27,8 +28,10 @@ __all__ = [
     "SelfTrainingSettings",
     "TrainingSettings",
     "load_settings",
+    "parse_settings",
     "preset",
     "save_settings",
+    "setting_names",
 ]
 
 PresetName = Literal["fast", "paper"]
@@ -36,7 +39,9 @@ PRESETS: tuple[PresetName, ...] = ("fast", "paper")
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
 
 class NetworkSettings(_Frozen):
@@ -53,7 +58,9 @@ class ImageSettings(_Frozen):
         default=None, gt=0, description="width of the smallest object of interest, in data pixels"
     )
     object_diameter_um: float | None = Field(
-        default=None, gt=0, description="the same in micrometres; needs the image's pixel size"
+        default=None,
+        gt=0,
+        description="the same in micrometres, if not in pixels; needs the image's pixel size",
     )
     target_diameter_px: float = Field(
         default=20.0, gt=0, description="width of the object at working scale, in working pixels"
@@ -76,7 +83,7 @@ class SamplingSettings(_Frozen):
     batch_size: int = Field(default=4, ge=1)
     has_flips: bool = Field(default=True, description="the 8 flips and rotations")
     has_intensity: bool = Field(
-        default=True, description="random brightness, contrast, gamma and noise"
+        default=True, description="random brightness, contrast and noise"
     )
 
 
@@ -115,7 +122,7 @@ class SelfTrainingSettings(_Frozen):
     is_on: bool = True
     weight: float = Field(default=1.0, ge=0)
     start: float = Field(
-        default=0.3, ge=0, le=1, description="part of the budget after which it sets in"
+        default=0.5, ge=0, le=1, description="part of the budget after which it sets in"
     )
     ramp: float = Field(
         default=0.1, ge=0, le=1, description="part of the budget over which it ramps in"
@@ -131,7 +138,7 @@ class SelfTrainingSettings(_Frozen):
 class OptimisationSettings(_Frozen):
     """Budget, optimiser and numerics. At least one budget must be set."""
 
-    learning_rate: float = Field(default=1e-2, gt=0)
+    learning_rate: float = Field(default=2e-2, gt=0)
     schedule: Literal["constant", "one-cycle"] = "one-cycle"
     weight_decay: float = Field(default=1e-4, ge=0)
     max_steps: int | None = Field(default=400, ge=1)
@@ -164,7 +171,7 @@ class TrainingSettings(_Frozen):
     """
 
     preset: PresetName = "fast"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     network: NetworkSettings = NetworkSettings()
     image: ImageSettings = ImageSettings()
     sampling: SamplingSettings = SamplingSettings()
@@ -185,20 +192,23 @@ class TrainingSettings(_Frozen):
         Raises
         ------
         InputError
-            If a name is unknown or a value is out of bounds; names the setting and the remedy.
+            If a name is unknown, a value is out of bounds, or ``preset`` would change, which is
+            more than a name.
         """
         data = self.model_dump()
         for key, value in overrides.items():
-            group, _, name = key.rpartition(".")
-            target = data.get(group) if group else data
-            if not isinstance(target, dict) or name not in target:
+            if key not in setting_names():
+                raise _unknown_setting(key)
+            if key == "preset" and value != self.preset:
                 raise InputError(
-                    f"unknown setting {key!r}; choose one of {', '.join(setting_names())}.",
-                    field=key,
+                    f"preset {self.preset!r} cannot become {value!r} by an override, since a "
+                    "preset sets many values; start from that preset.",
+                    field="preset",
                 )
+            group, _, name = key.rpartition(".")
             is_none = isinstance(value, str) and value.strip().lower() == "none"
-            target[name] = None if is_none else value
-        return _validate(data)
+            (data[group] if group else data)[name] = None if is_none else value
+        return parse_settings(data)
 
 
 def setting_names() -> tuple[str, ...]:
@@ -257,20 +267,42 @@ _PAPER = TrainingSettings(
 )
 
 
-def _validate(data: Mapping[str, Any]) -> TrainingSettings:
+def parse_settings(data: object) -> TrainingSettings:
+    """Make settings of nested plain values; what is not stated has its default.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown or a value is out of bounds.
+    """
     try:
         return TrainingSettings.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise _unknown_setting(name) from None
+        reason = first["msg"][:1].lower() + first["msg"][1:]
         raise InputError(
-            f"setting {name} cannot be {first['input']!r}: {first['msg'].lower()}.", field=name
+            f"setting {name} cannot be {first['input']!r}: {reason}.", field=name
         ) from None
 
 
+def _unknown_setting(name: str) -> InputError:
+    return InputError(
+        f"unknown setting {name!r}; choose one of {', '.join(setting_names())}.", field=name
+    )
+
+
 def save_settings(settings: TrainingSettings, path: str | Path) -> None:
-    """Write settings as TOML; None values are written as the text "none"."""
-    Path(path).write_text(tomli_w.dumps(_mark_none(settings.model_dump())), encoding="utf-8")
+    """Write settings as TOML, atomically; None values are written as the text "none".
+
+    Raises
+    ------
+    RunError
+        If the file cannot be written.
+    """
+    write_atomically(Path(path), tomli_w.dumps(_mark_none(settings.model_dump())))
 
 
 def load_settings(path: str | Path) -> TrainingSettings:
@@ -285,9 +317,11 @@ def load_settings(path: str | Path) -> TrainingSettings:
         data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; name a run folder with a config.toml.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error}); make it readable.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no valid TOML: {error}.") from None
-    return _validate(_unmark_none(data))
+        raise InputError(f"{path} is no valid TOML ({error}); correct that line.") from None
+    return parse_settings(_unmark_none(data))
 
 
 def _mark_none(data: dict[str, Any]) -> dict[str, Any]:
