@@ -82,6 +82,7 @@ def test_skipped_data_test_fails_where_data_are_required(
     environment = os.environ | {
         "NAPARI_SPSS_DATA": str(tmp_path / "absent"),
         "NAPARI_SPSS_REQUIRE_DATA": is_required,
+        "PYTEST_ADDOPTS": "",
     }
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:pytest-qt", "-p", "no:xvfb", "test_data.py"],
