@@ -25,9 +25,12 @@ class ClassPicker(QWidget):
     -------
     value_changed(int)
         The user or `set_value` chose another class.
+    chosen(int)
+        The user pressed a button, perhaps the one that was pressed.
     """
 
     value_changed = Signal(int)
+    chosen = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -72,7 +75,7 @@ class ClassPicker(QWidget):
         for index, button in self._buttons.items():
             # Not by the group's ids: it takes -1, a value of ours, as "give it any id".
             self._group.addButton(button)
-            button.clicked.connect(lambda _checked, value=index: self.set_value(value))
+            button.clicked.connect(lambda _checked, value=index: self._on_clicked(value))
             self._layout.addWidget(button)
         previous, self._value = self._value, None
         choice = previous
@@ -83,6 +86,10 @@ class ClassPicker(QWidget):
             self._value = choice
             if choice != previous:
                 self.value_changed.emit(choice)
+
+    def _on_clicked(self, index: int) -> None:
+        self.set_value(index)
+        self.chosen.emit(index)
 
     def _button(self, style: ClassStyle, tooltip: str) -> QPushButton:
         button = QPushButton(self)

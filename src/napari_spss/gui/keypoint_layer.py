@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from napari.layers import Points
+from napari.utils.colormaps.standardize_color import transform_color
 
 from ..core.annotation_checks import match_class
 from ..core.annotations import Keypoint
@@ -400,15 +401,20 @@ class KeypointLayer:
             self._is_writing = was_writing
 
     def _write_colours(self) -> None:
-        layer = self._layer
-        assert layer is not None
-        layer.face_color_cycle = {
-            "colormap": {style.name: style.colour for style in self._styles},
-            "fallback_color": [_UNKNOWN_COLOUR],
-        }
-        layer.face_color = CLASS_FEATURE
-        if layer.face_color_mode != "cycle":
-            layer.face_color_mode = "cycle"
+        """Colour the points, and the next one, by class.
+
+        Not by napari's cycle over the feature: it fails for a column with missing values.
+        """
+        layer, names = self._layer, self._names()
+        if layer is None:
+            return
+        colours = {name: style.colour for name, style in zip(names, self._styles, strict=True)}
+        if self._rows:
+            wanted = transform_color([colours.get(row.name, _UNKNOWN_COLOUR) for row in self._rows])
+            if not np.allclose(layer.face_color, wanted):
+                layer.face_color = wanted
+        with layer.block_update_properties():  # or selected points would get it as well
+            layer.current_face_color = colours[names[self._active]]
 
     def _write_size(self) -> None:
         layer, frame = self._layer, self._frame
@@ -463,8 +469,8 @@ class KeypointLayer:
         index = match_class(str(column.iloc[0]), self._names())
         if index is not None:
             self._active = index
-        if not isinstance(column.dtype, pd.CategoricalDtype):
-            self._write_classes()  # or the next point would turn the column into plain text
+        # napari makes the default plain text, and the next point would make the column so
+        self._write_classes()
         self._changed()
 
     def _on_layer_removed(self, event: Any) -> None:

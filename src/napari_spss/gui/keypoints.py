@@ -74,7 +74,7 @@ class KeypointsTool(QWidget):
 
     def _build(self) -> None:
         self._picker = ClassPicker(self)
-        self._picker.value_changed.connect(self._on_class_chosen)
+        self._picker.chosen.connect(self._on_class_chosen)
         self._add = QPushButton("Add points", self)
         self._add.setToolTip(_HELP)
         self._add.setCheckable(True)

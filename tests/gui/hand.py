@@ -1,0 +1,82 @@
+"""A hand on napari's canvas: real Qt mouse and key events at places in the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from napari import Viewer
+from napari.layers import Layer
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+
+NONE = Qt.KeyboardModifier.NoModifier
+LEFT = Qt.MouseButton.LeftButton
+
+
+class Hand:
+    """Clicks, drags and types on the canvas of a viewer that is shown.
+
+    Places are data coordinates of a layer, such as (slice, y, x) of the image.
+    """
+
+    def __init__(self, viewer: Viewer, layer: Layer, qtbot: QtBot) -> None:
+        self._canvas = viewer.window._qt_viewer.canvas
+        self._widget = self._canvas.native
+        self._layer = layer
+        self._qtbot = qtbot
+
+    def at(self, place: Sequence[float]) -> QPoint:
+        """Position on the canvas, in its pixels."""
+        world = self._layer.data_to_world(place)
+        view = self._canvas.view
+        point = (view.transform * view.scene.transform).map([world[-1], world[-2], 0, 1])
+        return QPoint(round(point[0] / point[3]), round(point[1] / point[3]))
+
+    def click(self, place: Sequence[float], modifier: Qt.KeyboardModifier = NONE) -> None:
+        """Press and release the left button."""
+        self.drag([place], modifier=modifier)
+
+    def drag(
+        self, places: Sequence[Sequence[float]], *, modifier: Qt.KeyboardModifier = NONE
+    ) -> None:
+        """Press at the first place, move over the others, release at the last."""
+        points = [self.at(place) for place in places]
+        self._send(QEvent.Type.MouseMove, points[0], Qt.MouseButton.NoButton, modifier)
+        self._settle()
+        self._send(QEvent.Type.MouseButtonPress, points[0], LEFT, modifier)
+        for point in points[1:]:
+            self._send(QEvent.Type.MouseMove, point, LEFT, modifier)
+            self._settle()
+        self._send(QEvent.Type.MouseButtonRelease, points[-1], LEFT, modifier)
+        self._settle()
+
+    def press(self, key: Qt.Key, modifier: Qt.KeyboardModifier = NONE) -> None:
+        """Type a key on the canvas."""
+        QTest.keyClick(self._widget, key, modifier)
+        self._settle()
+
+    def _send(
+        self,
+        kind: QEvent.Type,
+        point: QPoint,
+        button: Qt.MouseButton,
+        modifier: Qt.KeyboardModifier,
+    ) -> None:
+        is_move = kind == QEvent.Type.MouseMove
+        is_release = kind == QEvent.Type.MouseButtonRelease
+        event = QMouseEvent(
+            kind,
+            QPointF(point),
+            QPointF(self._widget.mapToGlobal(point)),
+            Qt.MouseButton.NoButton if is_move else button,
+            Qt.MouseButton.NoButton if is_release else button,
+            modifier,
+        )
+        QApplication.sendEvent(self._widget, event)
+
+    def _settle(self) -> None:
+        """Let napari's throttle (5 ms) hand on the move."""
+        self._qtbot.wait(12)
