@@ -7,6 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REQUIRE_DATA = "NAPARI_SPSS_REQUIRE_DATA"
 DATA_FOLDER = "NAPARI_SPSS_DATA"
@@ -14,6 +15,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 # Before torch or numpy start their pools: the machine may be shared, and sums must repeat.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine is no reason to fail; a failure shows how to repeat it.
+settings.register_profile("napari-spss", deadline=None, print_blob=True)
+settings.load_profile("napari-spss")
 
 
 def is_data_required() -> bool:
