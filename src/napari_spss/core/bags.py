@@ -1,13 +1,14 @@
 """What training sees: annotated slices at working scale, their bags, and windows cut from them.
 
 A *bag* is a region with its stated fractions. A *window* is the part of a slice that one training
-sample shows; bags that reach beyond it are completed with the teacher's map (``Memory``).
+sample shows; bags that reach beyond it are completed with the teacher's map (`core.memory`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,16 +18,24 @@ from scipy import ndimage
 from .annotations import Annotations, Proportion
 from .config import LabelSettings, TrainingSettings
 from .errors import InputError
+from .label_source import IGNORE
 from .working import to_working, working_slice
 
 if TYPE_CHECKING:
     from .label_source import LabelSource
     from .stack import Stack
 
-__all__ = ["Bag", "LabelScale", "SliceSamples", "Window", "load_slices", "make_windows"]
+__all__ = [
+    "Bag",
+    "LabelScale",
+    "SliceSamples",
+    "Window",
+    "load_slices",
+    "make_windows",
+    "window_shape",
+]
 
 _UNLABELLED = -1
-_IGNORE = 255
 # a painted slice counts as a mask, not as strokes, from this share of labelled pixels on
 _DENSE_SHARE = 0.5
 
@@ -46,17 +55,24 @@ class Bag:
     low: npt.NDArray[np.float32]
     high: npt.NDArray[np.float32]
 
+    @property
+    def area(self) -> int:
+        """Number of working pixels."""
+        y0, x0, y1, x1 = self.box
+        return (y1 - y0) * (x1 - x0)
+
 
 @dataclass(frozen=True)
 class LabelScale:
-    """Fixed weights of labels, decided once at the start of a first run and kept ever after.
+    """Fixed weights of labels, decided when the first ones are read and kept ever after.
 
     Adding a label never changes the weight of another one, in the same batch or elsewhere.
 
     Parameters
     ----------
     normaliser : float
-        Sum of label weights that one labelled slice carried on average at the start.
+        Sum of label weights that one labelled slice carried on average when it was decided; 0 as
+        long as there were no labels but full masks.
     keypoint_weights : tuple of float
         Weight of one keypoint of each class, in grid nodes.
     """
@@ -80,11 +96,11 @@ class SliceSamples:
     weight : ndarray
         (y, x) float32, weight of the label at each pixel, in grid nodes.
     bags : tuple of Bag
-        Regions with fractions.
+        Regions with fractions, the largest first.
     is_mask : bool
         Whether ``target`` is a full mask (weights are then 1).
     is_calibrated : bool
-        Whether the labels are a fair sample of the slice: a counting grid or a mask.
+        Whether the labels are a fair sample of the slice: a finished count or a mask.
     """
 
     slice: int
@@ -126,7 +142,7 @@ def load_slices(
     scale: LabelScale | None = None,
     images: dict[int, npt.NDArray[np.float32]] | None = None,
 ) -> tuple[list[SliceSamples], LabelScale]:
-    """Read every annotated slice at working scale and paint its labels.
+    """Read every slice about which something is said at working scale, and paint its labels.
 
     Parameters
     ----------
@@ -144,21 +160,23 @@ def load_slices(
     Raises
     ------
     InputError
-        If nothing is annotated.
+        If nothing is annotated, or what is cannot be true of the stack.
     """
     n_classes = len(annotations.classes)
-    bags = _bags_by_slice(stack, annotations, reduction)
-    slices = sorted(set(annotations.slices()) | set(_mask_slices(masks)))
-    if not slices:
+    masked = _mask_slices(masks)
+    if annotations.is_empty and not masked:
         raise InputError(
             "nothing is annotated; state a fraction, count a grid, or set keypoints first."
         )
-    keypoint_weights = (
-        scale.keypoint_weights if scale else _keypoint_weights(annotations, settings.labels)
-    )
+    annotations.validate_against(stack)
+    bags = _bags_by_slice(stack, annotations, reduction)
+    if scale is not None and scale.normaliser > 0:
+        keypoint_weights = scale.keypoint_weights
+    else:
+        scale, keypoint_weights = None, _keypoint_weights(annotations, settings.labels)
     samples = []
     images = {} if images is None else images
-    for z in slices:
+    for z in sorted({*annotations.slices(), *masked}):
         if z not in images:
             images[z] = working_slice(stack, z, reduction, settings.image.normalisation)
         image = images[z]
@@ -169,19 +187,39 @@ def load_slices(
             weight=np.zeros(image.shape[1:], np.float32),
             bags=tuple(bags.get(z, ())),
         )
-        if masks is not None and z < masks.n_slices:
-            _paint_mask(sample, masks, reduction, n_classes, max(keypoint_weights))
+        if masks is not None and z in masked:
+            labels = _read_mask(masks, z, stack.shape_of(z), n_classes)
+            _paint_mask(sample, labels, reduction, n_classes, max(keypoint_weights))
         _paint_points(sample, annotations, settings.labels, reduction, keypoint_weights)
-        samples.append(sample)
+        if sample.bags or sample.has_labels:
+            samples.append(sample)
     if scale is None:
         scale = LabelScale(_mean_label_weight(samples), keypoint_weights)
     return samples, scale
 
 
-def _mask_slices(masks: LabelSource | None) -> list[int]:
+def _mask_slices(masks: LabelSource | None) -> set[int]:
     if masks is None:
-        return []
-    return [z for z in range(masks.n_slices) if (masks.read(z) != _IGNORE).any()]
+        return set()
+    return {z for z in range(masks.n_slices) if (masks.read(z) != IGNORE).any()}
+
+
+def _read_mask(
+    masks: LabelSource, z: int, shape: tuple[int, int], n_classes: int
+) -> npt.NDArray[np.uint8]:
+    labels = masks.read(z)
+    if labels.shape != shape:
+        raise InputError(
+            f"mask {z} is {labels.shape[0]} x {labels.shape[1]} pixels (y, x), its slice "
+            f"{shape[0]} x {shape[1]}; give masks of the same size as the image."
+        )
+    beyond = labels[(labels >= n_classes) & (labels != IGNORE)]
+    if beyond.size:
+        raise InputError(
+            f"mask {z} holds class index {beyond.max()}, but there are {n_classes} classes "
+            f"(0 to {n_classes - 1}); name all classes, or use {IGNORE} for what is unlabelled."
+        )
+    return labels
 
 
 def _bags_by_slice(stack: Stack, annotations: Annotations, reduction: int) -> dict[int, list[Bag]]:
@@ -189,17 +227,21 @@ def _bags_by_slice(stack: Stack, annotations: Annotations, reduction: int) -> di
     for proportion in annotations.effective_proportions():
         region = proportion.region
         height, width = stack.shape_of(region.slice)
-        box = region.box if region.box is not None else (0, 0, height, width)
-        low_edge = [int(np.floor(edge / reduction + 0.5)) for edge in box[:2]]
-        high_edge = [int(np.ceil(box[2] / reduction)), int(np.ceil(box[3] / reduction))]
-        working = (
-            low_edge[0],
-            low_edge[1],
-            max(high_edge[0], low_edge[0] + 1),
-            max(high_edge[1], low_edge[1] + 1),
-        )
-        bags.setdefault(region.slice, []).append(Bag(working, *_fractions(proportion)))
-    return bags
+        y0, x0, y1, x1 = region.box if region.box is not None else (0, 0, height, width)
+        top, bottom = _working_span(y0, y1, height, reduction)
+        left, right = _working_span(x0, x1, width, reduction)
+        bag = Bag((top, left, bottom, right), *_fractions(proportion))
+        bags.setdefault(region.slice, []).append(bag)
+    # what is said of a part counts for more than what is said of the whole
+    return {z: sorted(found, key=lambda bag: -bag.area) for z, found in bags.items()}
+
+
+def _working_span(start: int, stop: int, size: int, reduction: int) -> tuple[int, int]:
+    """Edges rounded to whole working pixels, alike, so that neighbours share them; never empty."""
+    n_working = -(-size // reduction)
+    first = min(math.floor(start / reduction + 0.5), n_working - 1)
+    last = n_working if stop >= size else math.floor(stop / reduction + 0.5)
+    return first, max(first + 1, min(last, n_working))
 
 
 def _fractions(
@@ -214,6 +256,8 @@ def _fractions(
     if proportion.source == "grid":
         # no hit on a grid is no proof of absence
         values = [high / 4 if v == 0 else v for v, (_, high) in zip(values, bounds, strict=True)]
+        total = math.fsum(values)
+        values = [value / total for value in values]
     low, high = np.array(bounds, np.float32).T
     return np.array(values, np.float32), low, high
 
@@ -222,7 +266,7 @@ def _keypoint_weights(annotations: Annotations, labels: LabelSettings) -> tuple[
     """Beside grids every keypoint weighs the same; alone, the classes weigh the same."""
     n_classes = len(annotations.classes)
     counts = np.bincount([p.class_index for p in annotations.keypoints], minlength=n_classes)
-    if annotations.grids or not counts.any():
+    if any(grid.n_judged for grid in annotations.grids) or not counts.any():
         return (labels.keypoint_weight,) * n_classes
     present = counts > 0
     share = counts.sum() / present.sum() / np.maximum(counts, 1)
@@ -231,10 +275,13 @@ def _keypoint_weights(annotations: Annotations, labels: LabelSettings) -> tuple[
 
 
 def _paint_mask(
-    sample: SliceSamples, masks: LabelSource, reduction: int, n_classes: int, stroke_weight: float
+    sample: SliceSamples,
+    labels: npt.NDArray[np.uint8],
+    reduction: int,
+    n_classes: int,
+    stroke_weight: float,
 ) -> None:
-    labels = masks.read(sample.slice)
-    is_known = (labels != _IGNORE).astype(np.float32)
+    is_known = (labels != IGNORE).astype(np.float32)
     known = _block_sum(is_known, reduction)
     shares = np.stack([_block_sum(labels == c, reduction) for c in range(n_classes)])
     target = np.where(known > 0, shares.argmax(0), _UNLABELLED)
@@ -245,7 +292,7 @@ def _paint_mask(
         return
     # a painted stroke counts like one keypoint, however long it is
     for c in range(n_classes):
-        strokes, n_strokes = ndimage.label(target == c)
+        strokes, n_strokes = ndimage.label(target == c, structure=np.ones((3, 3)))
         sizes = np.bincount(strokes.ravel(), minlength=n_strokes + 1)
         share = stroke_weight / np.maximum(sizes, 1)
         sample.weight[...] += np.where(strokes > 0, share[strokes], 0)
@@ -271,7 +318,7 @@ def _paint_points(
         judged = grid.class_index >= 0
         for y, x, c in zip(grid.y[judged], grid.x[judged], grid.class_index[judged], strict=True):
             _paint_disc(sample, y, x, int(c), labels.node_radius_working_px, 1.0, reduction)
-        sample.is_calibrated |= grid.is_done
+        sample.is_calibrated |= grid.is_done and bool(judged.any())
     radius = labels.keypoint_radius_px / reduction
     for point in annotations.keypoints:
         if point.slice == sample.slice:
@@ -292,27 +339,22 @@ def _paint_disc(
     height, width = sample.shape
     yw, xw = to_working((y, x), reduction)
     # the pixel that holds the point is always labelled
-    cy = min(height - 1, max(0, round(y) // reduction))
-    cx = min(width - 1, max(0, round(x) // reduction))
+    cy, cx = math.floor(y + 0.5) // reduction, math.floor(x + 0.5) // reduction
     y0, y1 = max(0, int(np.floor(yw - radius))), min(height, int(np.ceil(yw + radius)) + 1)
     x0, x1 = max(0, int(np.floor(xw - radius))), min(width, int(np.ceil(xw + radius)) + 1)
     rows, columns = np.mgrid[y0:y1, x0:x1]
     inside = (rows - yw) ** 2 + (columns - xw) ** 2 <= radius**2 + 1e-9
     inside |= (rows == cy) & (columns == cx)
-    n = max(1, int(inside.sum()))
     sample.target[y0:y1, x0:x1][inside] = class_index
-    sample.weight[y0:y1, x0:x1][inside] = weight / n
-    if not inside.any():
-        sample.target[cy, cx] = class_index
-        sample.weight[cy, cx] = weight
+    sample.weight[y0:y1, x0:x1][inside] = weight / int(inside.sum())
 
 
 def _mean_label_weight(samples: Sequence[SliceSamples]) -> float:
-    """Mean sum of label weights a slice: of grids if there are any, else of all labelled."""
+    """Mean sum of label weights a slice: of grids if there are any, else of all labelled; or 0."""
     totals = [float(s.weight.sum()) for s in samples if s.is_calibrated and not s.is_mask]
     if not totals:
         totals = [float(s.weight.sum()) for s in samples if s.has_labels and not s.is_mask]
-    return float(np.mean(totals)) if totals else 1.0
+    return float(np.mean(totals)) if totals else 0.0
 
 
 def make_windows(
@@ -322,7 +364,7 @@ def make_windows(
 
     Regions not larger than a crop become a window of their own; larger ones are tiled, and every
     tile inherits their fractions: what is stated of the region is all that is known of the tile.
-    Labelled slices without fractions are tiled whole.
+    Labels outside these windows get windows without a bag.
 
     Returns
     -------
@@ -333,27 +375,35 @@ def make_windows(
     """
     windows: list[Window] = []
     for index, sample in enumerate(samples):
-        height, width = sample.shape
-        whole = Bag((0, 0, height, width), *(np.full(0, np.nan, np.float32),) * 3)
-        for bag in sample.bags or (whole,):
-            y0, x0, y1, x1 = bag.box
-            for ty in range(y0, y1, crop_px):
-                for tx in range(x0, x1, crop_px):
-                    box = (ty, tx, min(y1, ty + crop_px), min(x1, tx + crop_px))
-                    # slivers at the far edge teach nothing about proportions
-                    if (box[2] - ty) * 2 < min(crop_px, y1 - y0) or (box[3] - tx) * 2 < min(
-                        crop_px, x1 - x0
-                    ):
-                        continue
-                    tile = Bag(box, bag.fractions, bag.low, bag.high)
-                    windows.append(Window(index, ty, tx, (tile,) if len(bag.fractions) else ()))
-    shapes = [
-        (
-            min(crop_px, max(s.shape[0] for s in samples)),
-            min(crop_px, max(s.shape[1] for s in samples)),
-        )
-    ]
+        is_left = sample.target >= 0
+        for bag in sample.bags:
+            for y0, x0, y1, x1 in _tiles(bag.box, crop_px):
+                # slivers at the far edge teach nothing about proportions
+                is_sliver = (y1 - y0) * 2 < min(crop_px, bag.box[2] - bag.box[0]) or (
+                    x1 - x0
+                ) * 2 < min(crop_px, bag.box[3] - bag.box[1])
+                if not is_sliver:
+                    windows.append(Window(index, y0, x0, (replace(bag, box=(y0, x0, y1, x1)),)))
+                    is_left[y0:y1, x0:x1] = False
+        for y0, x0, y1, x1 in _tiles((0, 0, *sample.shape), crop_px):
+            if is_left[y0:y1, x0:x1].any():
+                windows.append(Window(index, y0, x0))
     boxes = [bag.box for window in windows for bag in window.bags]
-    if boxes and all(window.bags for window in windows):
-        shapes = [(max(b[2] - b[0] for b in boxes), max(b[3] - b[1] for b in boxes))]
-    return windows, shapes[0]
+    if len(boxes) == len(windows):
+        return windows, (max(b[2] - b[0] for b in boxes), max(b[3] - b[1] for b in boxes))
+    return windows, window_shape(samples, crop_px)
+
+
+def window_shape(samples: Sequence[SliceSamples], crop_px: int) -> tuple[int, int]:
+    """Shape of a window: a square crop, or less where no slice is as large."""
+    height = max(sample.shape[0] for sample in samples)
+    width = max(sample.shape[1] for sample in samples)
+    return min(crop_px, height), min(crop_px, width)
+
+
+def _tiles(box: Box, crop_px: int) -> Iterator[Box]:
+    """Cut a box into crops from its first corner; the last ones may be smaller."""
+    y0, x0, y1, x1 = box
+    for top in range(y0, y1, crop_px):
+        for left in range(x0, x1, crop_px):
+            yield top, left, min(y1, top + crop_px), min(x1, left + crop_px)

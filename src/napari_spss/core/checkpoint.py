@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +13,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from .atomic import replacing, write_atomically
 from .bags import LabelScale
-from .config import TrainingSettings
-from .errors import InputError, RunError
+from .config import TrainingSettings, parse_settings
+from .errors import InputError
 from .unet import build_network
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "new_network",
     "save_model",
     "save_state",
-    "write_atomically",
 ]
 
 FORMAT_VERSION = 1
@@ -79,11 +78,32 @@ class Model:
 class TrainingState:
     """All that a stopped run needs to go on as if it had not been stopped.
 
-    ``tensors`` holds the weights ("student.", "teacher.", "best.") and the optimiser's moments.
+    Parameters
+    ----------
+    tensors : dict
+        Weights and the optimiser's moments, see :mod:`napari_spss.core.packing`.
+    classes : tuple of str
+        Background first.
+    step : int
+        Optimiser steps of this run.
+    steps_before : int or None
+        Steps of the model that it began with; None if it began anew.
+    elapsed_s : float
+        Training time so far.
+    best_loss : float or None
+        Lowest validation loss.
+    stale_epochs : int
+        Epochs since then.
+    reduction : int
+        Data pixels a working pixel.
+    label_scale : LabelScale
+        Weights of labels.
     """
 
     tensors: dict[str, torch.Tensor]
+    classes: tuple[str, ...]
     step: int
+    steps_before: int | None
     elapsed_s: float
     best_loss: float | None
     stale_epochs: int
@@ -120,8 +140,7 @@ def save_model(model: Model, run_dir: str | Path) -> None:
         "n_steps": model.n_steps,
         "settings": model.settings.model_dump(),
     }
-    tensors = {k: v.detach().cpu().contiguous() for k, v in model.network.state_dict().items()}
-    _save_tensors(tensors, folder / MODEL_WEIGHTS, {})
+    _save_tensors(model.network.state_dict(), folder / MODEL_WEIGHTS, {})
     write_atomically(folder / MODEL_RECORD, json.dumps(record, indent=2))
 
 
@@ -138,31 +157,37 @@ def load_model(run_dir: str | Path) -> Model:
     if not record_path.is_file():
         raise InputError(f"{folder} holds no model ({MODEL_RECORD}); name the folder of a run.")
     try:
-        record: dict[str, Any] = json.loads(record_path.read_text(encoding="utf-8"))
-        version = record["format_version"]
-        if version > FORMAT_VERSION:
-            raise InputError(
-                f"{record_path} has format version {version}, newer than {FORMAT_VERSION}; "
-                "update napari-spss."
-            )
-        settings = TrainingSettings.model_validate(record["settings"])
-        classes = tuple(record["classes"])
-        network = new_network(settings, n_channels=record["n_channels"], n_classes=len(classes))
-        tensors, _ = _load_tensors(folder / MODEL_WEIGHTS)
-        network.load_state_dict(tensors)
+        record = json.loads(record_path.read_text(encoding="utf-8"))
+        _check_version(record, record_path)
+        settings = parse_settings(record["settings"])
+        classes = tuple(str(name) for name in record["classes"])
+        n_channels = _positive(record["n_channels"])
+        network = new_network(settings, n_channels=n_channels, n_classes=len(classes))
         fractions = record["stated_fractions"]
-        return Model(
-            network=network.eval(),
+        model = Model(
+            network=network,
             classes=classes,
-            reduction=record["reduction"],
-            n_channels=record["n_channels"],
+            reduction=_positive(record["reduction"]),
+            n_channels=n_channels,
             settings=settings,
-            stated_fractions=None if fractions is None else tuple(fractions),
+            stated_fractions=None if fractions is None else tuple(map(float, fractions)),
             label_scale=_label_scale(record["label_scale"]),
-            n_steps=record["n_steps"],
+            n_steps=int(record["n_steps"]),
         )
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{record_path} is damaged ({error}); train again.") from error
+    except (OSError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise _damaged(record_path, error) from error
+    weights_path = folder / MODEL_WEIGHTS
+    tensors, _ = _load_tensors(weights_path)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(
+            f"the weights in {weights_path} do not fit {describe_network(settings)} as "
+            f"{record_path} says ({n_channels} image channels, {len(classes)} classes); "
+            "restore both files from the same run, or train again."
+        ) from error
+    network.eval()
+    return model
 
 
 def save_state(state: TrainingState, run_dir: str | Path) -> Path:
@@ -175,7 +200,9 @@ def save_state(state: TrainingState, run_dir: str | Path) -> Path:
     """
     record = {
         "format_version": FORMAT_VERSION,
+        "classes": list(state.classes),
         "step": state.step,
+        "steps_before": state.steps_before,
         "elapsed_s": state.elapsed_s,
         "best_loss": state.best_loss,
         "stale_epochs": state.stale_epochs,
@@ -193,40 +220,74 @@ def load_state(run_dir: str | Path) -> TrainingState:
     Raises
     ------
     InputError
-        If there is none, or it is damaged.
+        If there is none, or one that this version cannot read.
     """
     path = Path(run_dir) / STATE_FILE
     if not path.is_file():
-        raise InputError(f"{run_dir} holds no checkpoint to resume; train without --resume.")
+        raise InputError(f"{run_dir} holds no checkpoint to resume; start a new run.")
     tensors, metadata = _load_tensors(path)
     try:
         record = json.loads(metadata["record"])
+        _check_version(record, path)
+        before, best_loss = record["steps_before"], record["best_loss"]
         return TrainingState(
             tensors=tensors,
-            step=record["step"],
-            elapsed_s=record["elapsed_s"],
-            best_loss=record["best_loss"],
-            stale_epochs=record["stale_epochs"],
-            reduction=record["reduction"],
+            classes=tuple(str(name) for name in record["classes"]),
+            step=int(record["step"]),
+            steps_before=None if before is None else int(before),
+            elapsed_s=float(record["elapsed_s"]),
+            best_loss=None if best_loss is None else float(best_loss),
+            stale_epochs=int(record["stale_epochs"]),
+            reduction=_positive(record["reduction"]),
             label_scale=_label_scale(record["label_scale"]),
         )
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}); train again.") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def describe_network(settings: TrainingSettings) -> str:
+    """Name a network as messages do: "network 'fast-unet' with 16 filters"."""
+    return f"network {settings.network.name!r} with {settings.network.filters} filters"
+
+
+def _check_version(record: Mapping[str, Any], path: Path) -> None:
+    version = record["format_version"]
+    if version > FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format version {version}, newer than {FORMAT_VERSION}; update napari-spss."
+        )
+
+
+def _positive(value: object) -> int:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{value!r} is no positive whole number")
+    return value
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    return InputError(f"{path} is damaged ({reason}); restore it, or train again.")
 
 
 def _label_scale(record: Mapping[str, Any]) -> LabelScale:
-    return LabelScale(record["normaliser"], tuple(record["keypoint_weights"]))
+    return LabelScale(float(record["normaliser"]), tuple(map(float, record["keypoint_weights"])))
 
 
-def _save_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
-    temporary = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, metadata=metadata)
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        _discard(temporary)
-        raise _write_error(path, error) from error
+def _save_tensors(
+    tensors: Mapping[str, torch.Tensor], path: Path, metadata: dict[str, str]
+) -> None:
+    # copies, since tensors that share memory are refused
+    owned = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+    with replacing(path) as temporary:
+        try:
+            save_file(owned, temporary, metadata=metadata)
+        except SafetensorError as error:
+            # the system's error is in the text only, as "... (os error 28)"
+            code = int((re.findall(r"os error (\d+)", str(error)) or [0])[-1])
+            raise OSError(code, str(error), str(path), code) from error
 
 
 def _load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -235,37 +296,4 @@ def _load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, file.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} cannot be read ({error}); train again.") from error
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old or the new one, never a part.
-
-    Raises
-    ------
-    RunError
-        If the disk is full or the folder cannot be written.
-    """
-    temporary = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        _discard(temporary)
-        raise _write_error(path, error) from error
-
-
-def _discard(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return
-
-
-def _write_error(path: Path, error: Exception) -> RunError:
-    # safetensors reports a full disk as text, without the error number
-    is_full = getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error).lower()
-    if is_full:
-        return RunError(f"the disk is full: {path} could not be written; free some space.")
-    return RunError(f"{path} could not be written ({error}); choose a writable folder.")
+        raise _damaged(path, error) from error

@@ -82,9 +82,7 @@ class SamplingSettings(_Frozen):
     )
     batch_size: int = Field(default=4, ge=1)
     has_flips: bool = Field(default=True, description="the 8 flips and rotations")
-    has_intensity: bool = Field(
-        default=True, description="random brightness, contrast and noise"
-    )
+    has_intensity: bool = Field(default=True, description="random brightness, contrast and noise")
 
 
 class LabelSettings(_Frozen):

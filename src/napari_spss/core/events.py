@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import threading
 from dataclasses import dataclass
 from enum import Enum
@@ -176,14 +177,26 @@ _TYPES: dict[str, type] = {
 
 
 def event_to_json(event: Event) -> str:
-    """Write an event as one line of JSON; a preview's map is left out, its shape kept."""
+    """Write an event as one line of strict JSON.
+
+    A preview's map is left out, its shape kept; a number that is not finite becomes null.
+    """
     record: dict[str, object] = {"event": type(event).__name__}
     for item in dataclasses.fields(event):
         value = getattr(event, item.name)
-        if isinstance(value, np.ndarray):
-            continue
-        record[item.name] = value.value if isinstance(value, Enum) else value
-    return json.dumps(record, allow_nan=True)
+        if not isinstance(value, np.ndarray):
+            record[item.name] = _plain(value)
+    return json.dumps(record, allow_nan=False)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def event_from_json(line: str) -> Event:
@@ -192,18 +205,23 @@ def event_from_json(line: str) -> Event:
     Raises
     ------
     ValueError
-        If the line names no known event.
+        If the line is no JSON object, or none with the fields of a known event.
     """
     record = json.loads(line)
+    if not isinstance(record, dict):
+        raise ValueError(f"{line!r} is no event; an event is a JSON object")
     name = record.pop("event", None)
     if name not in _TYPES:
         raise ValueError(f"unknown event {name!r}; known: {', '.join(_TYPES)}")
     if name == "Preview":
         record["probs"] = np.zeros((0, 0, 0), np.float32)
     if name == "RunFinished":
-        record["reason"] = FinishReason(record["reason"])
+        record["reason"] = FinishReason(record.get("reason"))
     for key, value in record.items():
         if isinstance(value, list):
             record[key] = tuple(value)
-    event: Event = _TYPES[name](**record)
+    try:
+        event: Event = _TYPES[name](**record)
+    except TypeError as error:
+        raise ValueError(f"the fields of {name} are wrong: {error}") from None
     return event

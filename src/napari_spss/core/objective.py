@@ -26,7 +26,7 @@ from .losses import (
 from .sampling import Batch
 from .selftraining import pseudo_labels
 
-__all__ = ["Objective", "StepLoss", "predicted_fractions"]
+__all__ = ["Objective", "StepLoss", "complete_map", "predicted_fractions"]
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class Objective:
     scale : LabelScale
         Fixed weights of labels.
     n_labelled_slots : int
-        Windows of a batch that carry labels as a rule: with ``scale``, the constant by which
+        Windows of a batch that carry labels on average: with ``scale``, the constant by which
         label losses are divided.
     """
 
     settings: TrainingSettings
     n_classes: int
     scale: LabelScale
-    n_labelled_slots: int
+    n_labelled_slots: float
 
     def __call__(
         self,
@@ -104,7 +104,8 @@ class Objective:
             if pseudo is not None:
                 parts["self_training"] = self.settings.self_training.weight * ramp * pseudo
         if self.settings.loss.sharpness > 0 and ramp > 0:
-            parts["sharpness"] = self.settings.loss.sharpness * ramp * sharpness(probs)
+            undecided = sharpness(probs, batch.coverage)
+            parts["sharpness"] = self.settings.loss.sharpness * ramp * undecided
         total = torch.stack(list(parts.values())).sum() if parts else logits.sum() * 0
         shown = {name: float(part.detach()) for name, part in parts.items()}
         return StepLoss(total, {"total": float(total.detach()), **shown}, error)
@@ -160,7 +161,8 @@ class Objective:
         window_px = float(logits.shape[-2] * logits.shape[-1])
         areas = [max(1.0, s.shape[0] * s.shape[1] / window_px) for s in batch.samples]
         area = torch.tensor(areas, device=logits.device)[:, None, None]
-        normaliser = self.scale.normaliser * self.n_labelled_slots
+        # undecided only as long as all labels are masks, and then there is nothing to divide
+        normaliser = (self.scale.normaliser or 1.0) * self.n_labelled_slots
         weights = batch.weights * area
         return label_cross_entropy(logits, targets, weights, normaliser=normaliser), masks
 

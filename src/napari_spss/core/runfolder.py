@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Generator
 from dataclasses import asdict, dataclass, fields
@@ -18,9 +19,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .annotations import Annotations
-from .checkpoint import MODEL_RECORD, STATE_FILE, Model, write_atomically
+from .atomic import write_atomically, write_errors
+from .checkpoint import MODEL_RECORD, STATE_FILE, Model
 from .config import TrainingSettings, load_settings, save_settings
-from .errors import InputError, RunError
+from .errors import InputError
 from .events import Event, event_to_json
 from .tables import annotation_files, read_annotations, write_annotations
 
@@ -29,6 +31,8 @@ __all__ = ["RunFolder", "RunInputs", "record_events", "write_update"]
 CONFIG = "config.toml"
 INPUTS = "inputs.json"
 EVENTS = "events.jsonl"
+UPDATES = "updates"
+_STEP = "step_"
 
 
 @dataclass(frozen=True)
@@ -79,16 +83,11 @@ class RunFolder:
             raise InputError(
                 f"{self.path} already holds a run; choose another folder, or resume it."
             )
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            save_settings(settings, self.path / CONFIG)
-        except OSError as error:
-            raise RunError(
-                f"{self.path} could not be written ({error}); choose a writable folder."
-            ) from error
-        write_annotations(self.path, annotations)
         record = asdict(inputs) | {"versions": _versions()}
         write_atomically(self.path / INPUTS, json.dumps(record, indent=2))
+        write_annotations(self.path, annotations)
+        # the settings come last, since they make it a run
+        save_settings(settings, self.path / CONFIG)
 
     def settings(self) -> TrainingSettings:
         """Read the settings of the run."""
@@ -106,19 +105,27 @@ class RunFolder:
         self._check()
         try:
             record = json.loads((self.path / INPUTS).read_text(encoding="utf-8"))
+            if not isinstance(record, dict):
+                raise ValueError("it holds no object")
             known = {item.name for item in fields(RunInputs)}
             values = {name: value for name, value in record.items() if name in known}
             if values.get("voxel_size_um") is not None:
                 values["voxel_size_um"] = tuple(values["voxel_size_um"])
             return RunInputs(**values)
         except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{self.path / INPUTS} is damaged ({error}); train again.") from error
+            raise InputError(
+                f"{self.path / INPUTS} is damaged ({error}); restore it, or train again."
+            ) from error
 
     def annotations(self) -> Annotations:
         """Read the newest annotations of the run: as it began, or as they last joined it."""
         self._check()
-        updates = sorted((self.path / "updates").glob("step_*"))
-        files = annotation_files(updates[-1] if updates else self.path)
+        updates = {
+            int(number): folder
+            for folder in (self.path / UPDATES).glob(f"{_STEP}*")
+            if (number := folder.name.removeprefix(_STEP)).isdecimal()
+        }
+        files = annotation_files(updates[max(updates)] if updates else self.path)
         return read_annotations(
             proportions=files.get("proportions"),
             keypoints=files.get("keypoints"),
@@ -140,33 +147,33 @@ def record_events(
     RunError
         If the file cannot be written.
     """
-    try:
-        file = (run_dir / EVENTS).open("a", encoding="utf-8")
-    except OSError as error:
-        raise RunError(
-            f"{run_dir / EVENTS} could not be written ({error}); choose a writable folder."
-        ) from error
-    with file:
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as end:
-                model: Model = end.value
-                return model
-            file.write(event_to_json(event) + "\n")
-            file.flush()
-            yield event
+    path = run_dir / EVENTS
+    with contextlib.closing(events):
+        with write_errors(path):
+            file = path.open("ab", buffering=0)
+        with file:
+            while True:
+                try:
+                    event = next(events)
+                except StopIteration as end:
+                    model: Model = end.value
+                    return model
+                with write_errors(path):
+                    file.write(f"{event_to_json(event)}\n".encode())
+                yield event
 
 
 def write_update(run_dir: Path, step: int, annotations: Annotations) -> None:
-    """Store annotations that joined a run at a step."""
-    folder = run_dir / "updates" / f"step_{step:06d}"
-    try:
+    """Store annotations that joined a run at a step.
+
+    Raises
+    ------
+    RunError
+        If they cannot be written.
+    """
+    folder = run_dir / UPDATES / f"{_STEP}{step:06d}"
+    with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"{folder} could not be written ({error}); choose a writable folder."
-        ) from error
     write_annotations(folder, annotations)
 
 

@@ -58,7 +58,7 @@ class Flip:
 
 
 class Sampler:
-    """Draws windows: half of a batch from calibrated slices, half from the others.
+    """Draws windows: every other one from calibrated slices, the rest from the others.
 
     Slices with a counted grid or a mask carry the calibration, and a fair sample of what is hard
     and what is easy. Correction clicks in other slices must not make them rarer: in a prototype
@@ -108,9 +108,9 @@ class Sampler:
         return -(-n // self._batch_size)
 
     @property
-    def n_labelled_slots(self) -> int:
-        """Windows of a batch that come from the group that carries the labels."""
-        return len(range(0, self._batch_size, len(self._groups)))
+    def n_labelled_slots(self) -> float:
+        """Windows a batch, on average, that come from the group that carries the labels."""
+        return self._batch_size / len(self._groups)
 
     def draw(self, step: int) -> Batch:
         """Windows of step ``step`` (0-based)."""
@@ -131,20 +131,14 @@ class Sampler:
         return [Flip(bool(rng.integers(2)), int(rng.choice(turns))) for _ in range(n)]
 
     def _random_window(self, slot: int, step: int, rng: np.random.Generator) -> Window:
-        n_groups = len(self._groups)
-        group = self._groups[slot % n_groups]
-        # a shuffled round through the group: every slice comes equally often
-        slots = len(range(slot % n_groups, self._batch_size, n_groups))
-        cycle, position = divmod(step * slots + slot // n_groups, len(group))
-        order = np.random.default_rng([self._seed, 4, slot % n_groups, cycle]).permutation(
-            len(group)
-        )
+        # a shuffled round through each group: every slice of it comes equally often
+        turn, which = divmod(step * self._batch_size + slot, len(self._groups))
+        group = self._groups[which]
+        cycle, position = divmod(turn, len(group))
+        order = np.random.default_rng([self._seed, 4, which, cycle]).permutation(len(group))
         index = group[order[position]]
         sample = self.samples[index]
-        y0, x0 = (
-            _place(size, edge, None, rng)
-            for size, edge in zip(sample.shape, self.shape, strict=True)
-        )
+        y0, x0 = (_place(*edges, None, rng) for edges in zip(sample.shape, self.shape, strict=True))
         fitting = [bag for bag in sample.bags if self._fits(bag)]
         if fitting and rng.integers(2):
             y_low, x_low, y_high, x_high = fitting[rng.integers(len(fitting))].box
@@ -162,8 +156,7 @@ def _place(size: int, edge: int, contain: tuple[int, int] | None, rng: np.random
     last = max(0, size - edge)
     if contain is None:
         return int(rng.integers(last + 1))
-    low, high = max(0, contain[1] - edge), min(contain[0], last)
-    return int(rng.integers(min(low, high), max(low, high) + 1))
+    return int(rng.integers(max(0, contain[1] - edge), min(contain[0], last) + 1))
 
 
 def cut(

@@ -3,8 +3,9 @@
 Departs from the paper, which has no such step. The teacher is an exponential moving average (EMA)
 of the network's weights. Of a region of N pixels with stated fraction f, the teacher's
 (f - t m) N most likely pixels become positive labels, those outside the (f + t m) N most likely
-negative ones, with m = min(f, 1 - f) and t the half width of the ignored band between them.
-Labels made by the user override.
+negative ones, with m = min(f, 1 - f) and t the half width of the ignored band between them. Pixels
+that share the value at a threshold (saturated or constant maps) are ignored as well. Labels made by
+the user override.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def pseudo_labels(teacher_probs: torch.Tensor, bags: Sequence[Bag], *, band: flo
             is_positive = (probs[c] > surely) & (probs[c] > best)
             part = torch.where(is_positive, c, part)
             best = torch.where(is_positive, probs[c], best)
-            is_negative &= probs[c] <= possibly
+            is_negative &= probs[c] < possibly
         part = torch.where(is_negative & (part < 0), 0, part)
         labels[y0:y1, x0:x1] = part
     return labels
@@ -86,19 +87,12 @@ def pseudo_labels(teacher_probs: torch.Tensor, bags: Sequence[Bag], *, band: flo
 def _thresholds(
     probs: torch.Tensor, bag: Bag, class_index: int, band: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Map values above which a pixel is surely, and possibly, of the class."""
+    """Map values above which a pixel is surely, and below which it is surely not, of the class."""
     fraction = float(bag.fractions[class_index])
     margin = band * min(fraction, 1 - fraction)
-    flat = probs.flatten()
-    ranked = torch.sort(flat, descending=True).values
-    n = flat.numel()
-
-    def value_at(share: float) -> torch.Tensor:
-        rank = round(share * n)
-        if rank <= 0:
-            return torch.full((), torch.inf, device=probs.device)
-        if rank >= n:
-            return torch.full((), -torch.inf, device=probs.device)
-        return ranked[rank]
-
-    return value_at(fraction - margin), value_at(fraction + margin)
+    n = probs.numel()
+    infinity = torch.full((1,), torch.inf, device=probs.device, dtype=probs.dtype)
+    ranked = torch.cat([infinity, torch.sort(probs.flatten(), descending=True).values, -infinity])
+    # ranked[r] is the last of the r most likely pixels, ranked[r + 1] the first of the others
+    n_surely, n_possibly = round((fraction - margin) * n), round((fraction + margin) * n)
+    return ranked[n_surely + 1], ranked[n_possibly]

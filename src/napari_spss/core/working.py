@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _STRIP_PX = 2**22
+_ROUNDING = 1e-7  # of float32, relative
 
 
 def choose_reduction(settings: ImageSettings, pixel_size_um: float | None) -> int | None:
@@ -95,12 +96,16 @@ def _reduce(image: npt.NDArray[np.generic], k: int) -> npt.NDArray[np.float32]:
     sums = np.add.reduceat(np.add.reduceat(values, starts_y, axis=1), starts_x, axis=2)
     counts_y = np.diff(np.append(starts_y, values.shape[1]))
     counts_x = np.diff(np.append(starts_x, values.shape[2]))
-    means = sums / np.outer(counts_y, counts_x)
-    return means.astype(np.float32, copy=False)
+    means: npt.NDArray[np.float32] = (sums / np.outer(counts_y, counts_x)).astype(np.float32)
+    return means
 
 
 def normalise(
-    image: npt.NDArray[np.float32], mode: str, dtype: np.dtype[np.generic]
+    image: npt.NDArray[np.float32],
+    mode: str,
+    dtype: np.dtype[np.generic],
+    *,
+    name: str = "the image",
 ) -> npt.NDArray[np.float32]:
     """Bring grey values to the network's range.
 
@@ -109,10 +114,13 @@ def normalise(
     image : ndarray
         (C, y, x) float32, a **whole** slice, so that no map depends on a tile's statistics.
     mode : {"slice", "range"}
-        Zero mean and unit deviation per channel, or the dtype's range to 0-1. Float images in
-        mode "range" are taken as they are if they lie in 0-1, else scaled by minimum and maximum.
+        Zero mean and unit deviation per channel (all 0 if it does not vary), or the dtype's range
+        to 0-1. Float images in mode "range" are taken as they are if they lie in 0-1, else scaled
+        by minimum and maximum.
     dtype : dtype
         The stack's own dtype.
+    name : str
+        What an error calls the image.
 
     Raises
     ------
@@ -120,13 +128,14 @@ def normalise(
         If the slice holds NaN or infinite values.
     """
     if not np.isfinite(image).all():
-        raise InputError("the image holds NaN or infinite values; replace them first.")
+        n_bad = int(np.count_nonzero(~np.isfinite(image)))
+        raise InputError(f"{name} holds {n_bad} NaN or infinite values; replace them first.")
     if mode == "slice":
         mean = image.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
         deviation = image.std(axis=(1, 2), keepdims=True, dtype=np.float64)
-        scaled: npt.NDArray[np.float32] = ((image - mean) / np.maximum(deviation, 1e-6)).astype(
-            np.float32
-        )
+        # relative, since images in physical units may vary by less than any fixed number
+        deviation[deviation <= _ROUNDING * np.abs(mean)] = np.inf
+        scaled: npt.NDArray[np.float32] = ((image - mean) / deviation).astype(np.float32)
         return scaled
     if dtype.kind in "ui":
         info = np.iinfo(dtype.name)
@@ -134,14 +143,20 @@ def normalise(
     low, high = float(image.min()), float(image.max())
     if low >= 0 and high <= 1:
         return image
-    return (image - np.float32(low)) / np.float32(max(high - low, 1e-12))
+    span = np.float32(high - low) if high > low else np.float32(1)
+    return (image - np.float32(low)) / span
 
 
 def working_slice(
     stack: Stack, z: int, reduction: int, normalisation: str
 ) -> npt.NDArray[np.float32]:
     """Slice ``z`` as the network sees it: (C, ceil(Y / k), ceil(X / k)) float32."""
-    return normalise(reduce_slice(stack, z, reduction), normalisation, np.dtype(stack.dtype))
+    return normalise(
+        reduce_slice(stack, z, reduction),
+        normalisation,
+        np.dtype(stack.dtype),
+        name=f"slice {z} of {stack.source}",
+    )
 
 
 def to_working(coordinate: npt.ArrayLike, reduction: int) -> npt.NDArray[np.float64]:

@@ -1,0 +1,130 @@
+"""What is checked, decided and said before the first step of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .annotations import Annotations
+from .checkpoint import Model, TrainingState, load_state
+from .config import TrainingSettings
+from .errors import InputError
+from .events import Message
+from .working import choose_reduction
+
+if TYPE_CHECKING:
+    from .stack import Stack
+
+__all__ = ["check_model", "check_settings", "remarks", "stopped_run", "working_scale"]
+
+
+def check_settings(settings: TrainingSettings) -> None:
+    """Refuse settings that contradict each other.
+
+    Raises
+    ------
+    InputError
+        If self-training is on without the averaged weights that it needs.
+    """
+    if settings.self_training.is_on and settings.optimisation.ema_decay is None:
+        raise InputError(
+            "self-training needs averaged weights, but optimisation.ema_decay is none; set it, or "
+            "set self_training.is_on to false.",
+            field="optimisation.ema_decay",
+        )
+
+
+def stopped_run(run_dir: Path | None, classes: tuple[str, ...]) -> TrainingState:
+    """Read the checkpoint that a run is to go on from.
+
+    Raises
+    ------
+    InputError
+        If there is none, it cannot be read, or it has other classes.
+    """
+    if run_dir is None:
+        raise InputError("resuming needs the folder of the run; give run_dir.")
+    state = load_state(run_dir)
+    if state.classes != classes:
+        raise InputError(
+            f"the run in {run_dir} was begun with classes {', '.join(state.classes)}, not "
+            f"{', '.join(classes)}; use the same, or start a new run."
+        )
+    return state
+
+
+def check_model(
+    model: Model, settings: TrainingSettings, classes: tuple[str, ...], n_channels: int
+) -> None:
+    """Refuse a model whose training cannot go on with these data and settings.
+
+    Raises
+    ------
+    InputError
+        If classes, channels, network or normalisation differ.
+    """
+    for name, old, new in (
+        ("classes", model.classes, classes),
+        ("image channels", model.n_channels, n_channels),
+        ("network", model.settings.network, settings.network),
+        ("normalisation", model.normalisation, settings.image.normalisation),
+    ):
+        if old != new:
+            raise InputError(
+                f"the model was trained with {name} {old}, not {new}; use the same, or start a new "
+                "run."
+            )
+
+
+def working_scale(settings: TrainingSettings, stack: Stack) -> int:
+    """Reduction that brings the stated object to its target width; 1 if none is stated.
+
+    Raises
+    ------
+    InputError
+        If the object is wider than every slice, or its width cannot be told in pixels.
+    """
+    reduction = choose_reduction(settings.image, stack.pixel_size_um(0)) or 1
+    width_px = reduction * settings.image.target_diameter_px
+    longest_px = max(max(stack.shape_of(z)) for z in range(stack.n_slices))
+    if reduction > 1 and width_px > longest_px:
+        raise InputError(
+            f"an object about {width_px:g} px wide does not fit into the image, whose longer side "
+            f"is {longest_px} px; state the width of one object.",
+            field="image.object_diameter_px",
+        )
+    return reduction
+
+
+def remarks(
+    settings: TrainingSettings,
+    stack: Stack,
+    annotations: Annotations,
+    *,
+    reduction: int,
+    has_held_out: bool,
+) -> Iterator[Message]:
+    """Tell what the user may not expect."""
+    image = settings.image
+    is_stated = image.object_diameter_px is not None or image.object_diameter_um is not None
+    if not is_stated and settings.preset != "paper" and reduction == 1:
+        yield Message(
+            "info",
+            "No object diameter was stated, so the network sees the image at full resolution; "
+            "stating it makes training on large objects faster and better.",
+        )
+    is_in_um = image.object_diameter_px is None and image.object_diameter_um is not None
+    if is_in_um and len({stack.pixel_size_um(z) for z in range(stack.n_slices)}) > 1:
+        yield Message(
+            "warning",
+            "The images differ in pixel size, but one working scale serves all: that of the first "
+            "image.",
+        )
+    for note in annotations.notes:
+        yield Message("info", note)
+    if settings.optimisation.validation_fraction > 0 and not has_held_out:
+        yield Message(
+            "warning",
+            "There are too few annotated crops to hold some out, so nothing stops this run early.",
+        )

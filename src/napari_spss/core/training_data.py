@@ -1,0 +1,132 @@
+"""What a run learns from: annotated slices, what is held out of them, and how windows are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from .annotations import Annotations
+from .bags import LabelScale, SliceSamples, Window, load_slices, make_windows, window_shape
+from .config import TrainingSettings
+from .sampling import Batch, Sampler, cut
+
+if TYPE_CHECKING:
+    from .label_source import LabelSource
+    from .stack import Stack
+
+__all__ = ["TrainingData", "load_training_data"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Annotations of a run as its steps see them.
+
+    Parameters
+    ----------
+    samples : tuple of SliceSamples
+        Annotated slices.
+    label_scale : LabelScale
+        Fixed weights of labels.
+    sampler : Sampler
+        Draws what is not held out.
+    held_out : tuple of Window
+        Windows that decide when to stop; none of them is drawn.
+    """
+
+    samples: tuple[SliceSamples, ...]
+    label_scale: LabelScale
+    sampler: Sampler
+    held_out: tuple[Window, ...]
+
+    def held_out_batches(self, size: int) -> Iterator[Batch]:
+        """Cut what is held out into batches of up to ``size`` windows."""
+        for start in range(0, len(self.held_out), size):
+            yield cut(self.samples, self.held_out[start : start + size], self.sampler.shape)
+
+    def stated_fractions(self, n_classes: int) -> tuple[float, ...] | None:
+        """Mean stated fraction of every class, weighted by area; None if some class has none."""
+        totals = np.zeros(n_classes)
+        areas = np.zeros(n_classes)
+        for sample in self.samples:
+            for bag in sample.bags:
+                known = ~np.isnan(bag.fractions)
+                totals[known] += bag.area * bag.fractions[known]
+                areas[known] += bag.area
+            if sample.is_mask:
+                counts = np.bincount(sample.target[sample.target >= 0], minlength=n_classes)
+                totals += counts
+                areas += counts.sum()
+        if not (areas > 0).all():
+            return None
+        means = totals / areas
+        return tuple(float(mean) for mean in means / means.sum())
+
+
+def load_training_data(
+    stack: Stack,
+    annotations: Annotations,
+    settings: TrainingSettings,
+    *,
+    masks: LabelSource | None,
+    reduction: int,
+    scale: LabelScale | None,
+    images: dict[int, npt.NDArray[np.float32]],
+) -> TrainingData:
+    """Read the annotated slices, and hold a part out if the settings ask for it.
+
+    Parameters are those of :func:`napari_spss.core.bags.load_slices`.
+
+    Raises
+    ------
+    InputError
+        If nothing is annotated, or what is cannot be used.
+    """
+    samples, scale = load_slices(
+        stack,
+        annotations,
+        settings,
+        reduction=reduction,
+        masks=masks,
+        scale=scale,
+        images=images,
+    )
+    sampling = settings.sampling
+    fraction = settings.optimisation.validation_fraction
+    rng = np.random.default_rng([settings.seed, 5])
+    windows, shape = make_windows(samples, sampling.crop_px)
+    drawn: list[Window] | None
+    among: list[int] | None
+    if sampling.crop_mode == "tile":
+        drawn, held_out = _split(windows, fraction, rng)
+        among = None
+    else:
+        among, aside = _split(range(len(samples)), fraction, rng)
+        drawn, held_out = None, [window for window in windows if window.sample in aside]
+        shape = window_shape(samples, sampling.crop_px)
+    sampler = Sampler(
+        samples,
+        drawn,
+        among=among,
+        shape=shape,
+        batch_size=sampling.batch_size,
+        seed=settings.seed,
+    )
+    return TrainingData(tuple(samples), scale, sampler, tuple(held_out))
+
+
+def _split(
+    items: Sequence[T], fraction: float, rng: np.random.Generator
+) -> tuple[list[T], list[T]]:
+    """Hold out a random part, never all."""
+    n_held_out = min(round(len(items) * fraction), len(items) - 1)
+    held_out = set(rng.permutation(len(items))[:n_held_out].tolist())
+    return (
+        [item for i, item in enumerate(items) if i not in held_out],
+        [item for i, item in enumerate(items) if i in held_out],
+    )
