@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
@@ -69,6 +69,8 @@ class PaintedTool(QWidget):
         self._values: tuple[int, ...] = ()
         self._boxes: list[QSpinBox] = []
         self._counts: dict[int, tuple[int, ...]] = {}
+        self._is_count_due = False
+        self._changed: set[int] | None = set()  # None for all
         self._message = ""
         self._build()
         self._layer_connections = Connections()
@@ -179,8 +181,14 @@ class PaintedTool(QWidget):
             self._take(layer)
             if values is not None:
                 self._set_values(values)
+            self._colour_layer()
         self._refresh()
         self.value_changed.emit()
+
+    def take_changed_slices(self) -> frozenset[int] | None:
+        """Slices in which labels changed since the last call; None if all may have."""
+        changed, self._changed = self._changed, set()
+        return None if changed is None else frozenset(changed)
 
     @property
     def layer(self) -> Labels | None:
@@ -193,19 +201,7 @@ class PaintedTool(QWidget):
         """Make a layer if there is none; make it active, with the brush in hand."""
         if self._frame is None:
             return
-        if self._layer is None:
-            geometry = self._frame.geometry
-            data = np.zeros(geometry.stack_shape, dtype=np.uint8)
-            layer = Labels(
-                geometry.expand(data),
-                name=LAYER_NAME,
-                metadata={MARK: {"role": LAYER_NAME}},
-                **geometry.layer_arguments(),
-            )
-            self._viewer.layers.append(layer)
-            self._take(layer, is_new=True)
-        else:
-            layer = self._layer
+        layer = self._layer or self._new_layer()
         layer.visible = True
         self._viewer.layers.selection.active = layer
         layer.selected_label = next((v for v in self._values[1:] if v), 1)
@@ -213,6 +209,25 @@ class PaintedTool(QWidget):
         self._message = "Choose a class below to paint with it; 0 erases."
         self._refresh()
         self.value_changed.emit()
+
+    def _new_layer(self) -> Labels:
+        """Make an empty layer on the image and use it; the active layer stays active."""
+        if self._frame is None:
+            raise InputError("there is no image to label; choose one first.")
+        geometry = self._frame.geometry
+        data = np.zeros(geometry.stack_shape, dtype=np.uint8)
+        layer = Labels(
+            geometry.expand(data),
+            name=LAYER_NAME,
+            metadata={MARK: {"role": LAYER_NAME}},
+            **geometry.layer_arguments(),
+        )
+        before = self._viewer.layers.selection.active
+        self._viewer.layers.append(layer)
+        if before is not None:
+            self._viewer.layers.selection.active = before
+        self._take(layer, is_new=True)
+        return layer
 
     def _on_layer_chosen(self, layer: Labels | None) -> None:
         if layer is self._layer:
@@ -227,6 +242,7 @@ class PaintedTool(QWidget):
     def _on_value_edited(self) -> None:
         self._values = tuple(box.value() for box in self._boxes)
         self._counts.clear()
+        self._changed = None
         self._colour_layer()
         self._refresh()
         self.value_changed.emit()
@@ -269,10 +285,12 @@ class PaintedTool(QWidget):
         self._let_go()
         self._layer = layer
         self._is_blank = is_new
+        self._changed = set() if is_new else None
         connect = self._layer_connections.connect
         connect(layer.events.paint, self._on_painted)
         connect(layer.events.set_data, self._on_redrawn)
-        connect(layer.events.data, self._on_painted)
+        connect(layer.events.labels_update, self._on_partly_redrawn)
+        connect(layer.events.data, self._on_replaced)
         connect(layer.events.name, self._refresh)
         if is_new:
             self._colour_layer()
@@ -295,20 +313,52 @@ class PaintedTool(QWidget):
             self._refresh()
             self.value_changed.emit()
 
-    def _on_painted(self, *_: object) -> None:
+    def _on_painted(self, event: Event) -> None:
+        """Note which slices a stroke touched."""
+        if self._frame is None:
+            return
+        axes = self._frame.geometry.axes
+        if "Z" in axes:
+            axis, n_slices = axes.index("Z"), self._frame.n_slices
+            touched = {z for atom in event.value for z in _indices(atom[0][axis], n_slices)}
+        else:
+            touched = {0}
+        self._note_change(touched)
+        self._is_count_due = True  # napari may tell before it writes
+
+    def _on_replaced(self) -> None:
+        self._note_change(None)
+
+    def _note_change(self, slices: set[int] | None) -> None:
         self._is_blank = False
         self._counts.clear()
+        self._recount()
+        keep_all = slices is None or self._changed is None
+        self._changed = None if keep_all else (self._changed or set()) | (slices or set())
         self._show_counts()
         self.value_changed.emit()
 
+    def _on_partly_redrawn(self) -> None:
+        if self._is_count_due:
+            self._is_count_due = False
+            self._on_redrawn()
+
     def _on_redrawn(self) -> None:
         """Notice undo and redo, which only redraw; so does a change of slice."""
-        if self._frame is None or not isinstance(getattr(self._layer, "data", None), np.ndarray):
+        layer, frame = self._layer, self._frame
+        if layer is None or frame is None or not isinstance(layer.data, np.ndarray):
             return
-        z = self._frame.current_slice(self._viewer)
+        z = frame.current_slice(self._viewer)
         before = self._counts.get(z)
         if before is not None and before != self._count(z):
-            self._on_painted()
+            self._note_change({z} if layer.n_edit_dimensions <= 2 else None)
+
+    def _recount(self) -> int:
+        """Count the labels of the current slice, unless they are known; return the slice."""
+        z = 0 if self._frame is None else self._frame.current_slice(self._viewer)
+        if z not in self._counts:
+            self._counts[z] = self._count(z)
+        return z
 
     def _colour_layer(self) -> None:
         """Give our own layer the colours of the classes; an adopted one keeps its own."""
@@ -379,9 +429,7 @@ class PaintedTool(QWidget):
             self._info.say(self._message)
             self._problems.say("")
             return
-        z = self._frame.current_slice(self._viewer)
-        if z not in self._counts:
-            self._counts[z] = self._count(z)
+        z = self._recount()
         parts = [
             f"{style.name} {n:,} px".replace(",", "\u202f")
             for style, n in zip(self._styles, self._counts[z], strict=False)
@@ -400,6 +448,11 @@ class PaintedTool(QWidget):
             return ""
         shown = ", ".join(map(str, unknown[:5])) + (" ..." if len(unknown) > 5 else "")
         return f"Label values on slice {z} that stand for no class and are not used: {shown}."
+
+
+def _indices(index: Any, length: int) -> list[int]:
+    """Positions that an index along one axis selects: an integer, a slice or an array."""
+    return [int(i) for i in np.unique(np.arange(length)[index])]
 
 
 def _is_adoptable(layer: Layer) -> bool:
