@@ -1,0 +1,76 @@
+"""Samples for napari's File > Open Sample: each opens an image and its filled annotations.
+
+The functions that the manifest names; they return plain layer data and need no napari.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .core.samples import Sample
+
+__all__ = ["LayerData", "open_axons", "open_synthetic"]
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+_MARK = "napari_spss"
+# Of the colour-blind-safe palette of Okabe and Ito, in the order that the dock gives them out.
+_COLOURS = ("#999999", "#E69F00", "#56B4E9", "#009E73")
+_POINT_SIZE_PX = 17.0
+
+
+def open_synthetic() -> list[LayerData]:
+    """Draw the synthetic stack of mitochondria, with fractions, keypoints and counting grids."""
+    from .core.samples import synthetic_sample
+
+    return _layers(synthetic_sample())
+
+
+def open_axons() -> list[LayerData]:
+    """Open the bundled SEM images of axons, with fractions, keypoints and a counting grid."""
+    from .core.samples import axon_sample
+
+    return _layers(axon_sample())
+
+
+def _layers(sample: Sample) -> list[LayerData]:
+    """Image and keypoints as layer data.
+
+    The image's metadata holds all annotations: the dock fills its table and its grids from them
+    when it first sees the image.
+    """
+    stack, annotations = sample.stack, sample.annotations
+    image = np.stack([stack.read(z)[0] for z in range(stack.n_slices)])
+    place: dict[str, Any] = {
+        "scale": tuple(size or 1.0 for size in stack.voxel_size_um),
+        "units": tuple("um" if size else "pixel" for size in stack.voxel_size_um),
+        "axis_labels": ("z", "y", "x"),
+    }
+    image_arguments = {
+        "name": sample.name,
+        "colormap": "gray",
+        "metadata": {
+            _MARK: {
+                "annotations": annotations,
+                "object_diameter_px": sample.object_diameter_px,
+                "notice": sample.notice,
+            }
+        },
+        **place,
+    }
+    points = annotations.keypoints
+    names = annotations.classes
+    point_arguments = {
+        "name": "keypoints",
+        "features": {"class": [names[point.class_index] for point in points]},
+        "face_color": [_COLOURS[point.class_index] for point in points],
+        "border_color": "white",
+        "size": _POINT_SIZE_PX,
+        "metadata": {_MARK: {"role": "keypoints"}},
+        **place,
+    }
+    positions = np.array([(point.slice, point.y, point.x) for point in points], dtype=float)
+    return [(image, image_arguments, "image"), (positions, point_arguments, "points")]

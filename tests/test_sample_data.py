@@ -1,0 +1,94 @@
+"""napari's sample data: an image with its annotations, as layer data that napari accepts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from napari_spss.core.samples import axon_sample
+from napari_spss.sample_data import open_axons, open_synthetic
+
+
+@pytest.fixture(scope="module")
+def axons():
+    return open_axons()
+
+
+@pytest.fixture(scope="module")
+def synthetic():
+    return open_synthetic()
+
+
+@pytest.fixture(params=["axons", "synthetic"])
+def layers(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_an_image_and_its_keypoints(layers):
+    assert [kind for _, _, kind in layers] == ["image", "points"]
+    image, points = (data for data, _, _ in layers)
+    assert image.ndim == 3
+    assert points.shape[1] == 3
+    assert (points >= 0).all()
+    assert (points <= np.array(image.shape) - 1).all()
+
+
+def test_keypoints_are_those_of_the_annotations(layers):
+    (_, image_arguments, _), (points, arguments, _) = layers
+    annotations = image_arguments["metadata"]["napari_spss"]["annotations"]
+    expected = [
+        (point.slice, point.y, point.x, annotations.classes[point.class_index])
+        for point in annotations.keypoints
+    ]
+    shown = [(*point, name) for point, name in zip(points, arguments["features"]["class"],
+                                                    strict=True)]  # fmt: skip
+    assert shown == expected
+
+
+def test_metadata_tell_the_dock_all(layers):
+    mark = layers[0][1]["metadata"]["napari_spss"]
+    assert mark["annotations"].proportions
+    assert mark["annotations"].grids
+    assert mark["object_diameter_px"] > 0
+    assert mark["notice"]
+    assert "role" not in mark  # a role marks layers that the dock made itself
+
+
+def test_scale_and_units_are_those_of_the_sample(axons, synthetic):
+    for layers, scale, units in (
+        (axons, (1.0, 0.13, 0.13), ("pixel", "um", "um")),
+        (synthetic, (0.04, 0.008, 0.008), ("um", "um", "um")),
+    ):
+        for _, arguments, _ in layers:
+            assert arguments["scale"] == pytest.approx(scale)
+            assert arguments["units"] == units
+            assert arguments["axis_labels"] == ("z", "y", "x")
+
+
+def test_pixels_are_those_of_the_sample(axons):
+    image, stack = axons[0][0], axon_sample().stack
+    assert image.dtype == stack.dtype
+    for z in range(3):
+        np.testing.assert_array_equal(image[z], stack.read(z)[0])
+
+
+def test_napari_accepts_the_layers(layers):
+    layer_module = pytest.importorskip("napari.layers")
+    made = [layer_module.Layer.create(*layer) for layer in layers]
+    assert [layer.ndim for layer in made] == [3, 3]
+    np.testing.assert_allclose(made[0].scale, made[1].scale)
+    assert made[0].units == made[1].units
+
+
+def test_functions_import_neither_napari_nor_torch():
+    code = (
+        "import sys; from napari_spss import sample_data; sample_data.open_axons(); "
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert not set(done.stdout.split()) & {"napari", "qtpy", "torch", "PyQt6", "PySide6"}
