@@ -1,0 +1,114 @@
+"""The command ``napari-spss``: a thin layer over the core, without Qt and napari.
+
+Nothing heavy is imported before a command runs, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from . import (
+    demo_command,
+    evaluate_command,
+    measure_command,
+    predict_command,
+    simulate_command,
+    train_command,
+)
+from .problems import ABORTED, exit_code_of, plain_warnings
+
+__all__ = ["app", "main"]
+
+_HELP = """Segment mitochondria, or any other structure, in electron microscopy images.
+
+Say how much of a slice is what (fractions, counting grids) and where a few objects are (points);
+train a network from that; apply it; measure.
+
+\b
+The usual order:
+  napari-spss train stack.tif --proportions fractions.csv --grid grid.csv \\
+      --object-diameter 80 --out run
+  napari-spss predict run stack.tif --out result
+  napari-spss measure result/labels.ome.tif --out table.csv
+"""
+
+_EPILOG = "napari-spss COMMAND --help explains a command, with examples."
+
+app = typer.Typer(
+    add_completion=False,
+    # Plain text: wraps in any terminal, and keeps the examples as they are.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for _module, _command, _short in (
+    (demo_command, demo_command.demo, "Try everything on the bundled sample."),
+    (train_command, train_command.train, "Train a network from fractions, points or masks."),
+    (predict_command, predict_command.predict, "Apply a trained model to an image."),
+    (evaluate_command, evaluate_command.evaluate, "Compare labels with the truth."),
+    (measure_command, measure_command.measure, "Measure fractions and objects of labels."),
+    (simulate_command, simulate_command.simulate, "Make annotations from masks, for comparisons."),
+):
+    _register = app.command(help=_module.HELP, short_help=_short, epilog=_module.EXAMPLES)
+    _register(_command)
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from .. import __version__
+
+        typer.echo(f"napari-spss {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True, help=_HELP, epilog=_EPILOG)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_show_version, help="Show the version and exit."
+        ),
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Show the traceback of an error; may stand after a command."),
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments after the program's name; by default those of the process.
+
+    Returns
+    -------
+    int
+        0: done or stopped; 1: a run failed; 2: bad input or usage; 130: aborted by a second Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    has_debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a console may lack a sign of a file's name
+    with plain_warnings(is_on=not has_debug):
+        try:
+            code = typer.main.get_command(app).main(
+                arguments, prog_name="napari-spss", standalone_mode=False
+            )
+        except Exception as error:  # noqa: BLE001  the border to the user
+            return exit_code_of(error, has_debug=has_debug)
+    if code == ABORTED:
+        typer.echo("aborted", err=True)
+    return int(code or 0)

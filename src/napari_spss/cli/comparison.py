@@ -1,0 +1,95 @@
+"""Stated fractions beside those that a model finds in the same regions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..core.postprocess import labels_from_probs
+from ..core.prediction import predict_slice
+
+if TYPE_CHECKING:
+    from ..core.annotations import Annotations, Proportion
+    from ..core.checkpoint import Model
+    from ..core.events import CancelToken
+    from ..core.stack import Stack
+
+__all__ = ["comparison_lines"]
+
+_MAX_REGIONS = 8
+
+
+def comparison_lines(
+    model: Model, stack: Stack, annotations: Annotations, *, device: str, token: CancelToken
+) -> list[str]:
+    """Predict some of the regions whose fractions were stated, and tabulate both.
+
+    Parameters
+    ----------
+    model : Model
+        Trained on these annotations.
+    stack, annotations
+        The image, and what was said about it.
+    device : str
+        What predicts.
+    token : CancelToken
+        Stops within one tile.
+
+    Returns
+    -------
+    list of str
+        A line for every class but the background of at most eight regions, spread evenly; nothing
+        if no fraction was stated.
+
+    Raises
+    ------
+    Stopped
+        If the token was set.
+    """
+    stated = sorted(annotations.effective_proportions(), key=_place)
+    if not stated:
+        return []
+    chosen = np.linspace(0, len(stated) - 1, min(len(stated), _MAX_REGIONS)).round().astype(int)
+    rows = [["region", "class", "stated", "map", "labels"]]
+    for index in chosen.tolist():
+        rows += _rows(stated[index], model, stack, device=device, token=token)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    shown = "" if len(stated) == len(chosen) else f", {len(chosen)} of {len(stated)} regions"
+    title = f"fractions as stated, as the mean of the map, and of the labels{shown}:"
+    return [title, *(_aligned(row, widths) for row in rows), ""]
+
+
+def _rows(
+    proportion: Proportion, model: Model, stack: Stack, *, device: str, token: CancelToken
+) -> list[list[str]]:
+    region = proportion.region
+    probs = predict_slice(model, stack, region.slice, box=region.box, device=device, token=token)
+    labels = labels_from_probs(probs, 0.5 if len(model.classes) == 2 else None)
+    name = f"slice {region.slice}"
+    if region.box is not None:
+        name += f" [{region.box[0]}:{region.box[2]}, {region.box[1]}:{region.box[3]}]"
+    rows = []
+    for index, fraction in enumerate(proportion.effective_fractions()):
+        if index > 0 and fraction is not None:
+            found = (float(probs[index].mean()), float((labels == index).mean()))
+            stated = _percent(fraction) + (" counted" if proportion.source == "grid" else "")
+            rows.append([name, model.classes[index], stated, *map(_percent, found)])
+    return rows
+
+
+def _place(proportion: Proportion) -> tuple[int, tuple[int, ...]]:
+    return proportion.region.slice, proportion.region.box or ()
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
+
+
+def _aligned(row: list[str], widths: list[int]) -> str:
+    """Names to the left, numbers to the right."""
+    cells = [
+        cell.ljust(width) if column < 2 else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  " + "  ".join(cells)

@@ -1,0 +1,210 @@
+"""The events of a run for the eye (bar on a terminal, lines elsewhere) and for programs (JSON)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from ..core.errors import InputError
+from ..core.events import (
+    Event,
+    FinishReason,
+    Message,
+    Progress,
+    RunFinished,
+    RunStarted,
+    Validated,
+    event_to_json,
+)
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+__all__ = ["Show", "busy", "check_events_option", "duration", "event_display", "say"]
+
+Show = Callable[[Event], None]
+
+_LINE_INTERVAL_S = 10.0
+_UNITS = {"training": "step", "prediction": "slice"}
+
+
+def say(text: str) -> None:
+    """Write a line for the user to standard error."""
+    typer.echo(text, err=True)
+
+
+def duration(seconds: float) -> str:
+    """Give a time for reading: "12 s", "3 min 05 s" or "2 h 10 min".
+
+    Examples
+    --------
+    >>> duration(185.4)
+    '3 min 05 s'
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def check_events_option(value: str | None) -> bool:
+    """Tell whether JSON lines are wanted.
+
+    Raises
+    ------
+    InputError
+        If another form than "jsonl" is asked for.
+    """
+    if value not in (None, "jsonl"):
+        raise InputError(f"--events {value!r} is unknown; write --events jsonl, or leave it out.")
+    return value is not None
+
+
+@contextmanager
+def busy(text: str) -> Iterator[None]:
+    """Show on a terminal that something goes on that has no measure; leaves no trace."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
+
+
+@contextmanager
+def event_display(*, is_jsonl: bool) -> Iterator[Show]:
+    """Give a function that shows an event; it never raises for an event of a known kind.
+
+    Parameters
+    ----------
+    is_jsonl : bool
+        Write every event as a line of JSON to standard output, and messages to standard error.
+    """
+    if is_jsonl:
+        yield _show_json
+    elif sys.stderr.isatty():
+        with _bar_display() as show:
+            yield show
+    else:
+        yield _LineDisplay().show
+
+
+def _show_json(event: Event) -> None:
+    typer.echo(event_to_json(event))
+    if isinstance(event, Message):
+        say(_text_of(event))
+
+
+def _text_of(event: Message | RunStarted | RunFinished, kind: str = "training") -> str:
+    """One line on what a run says, or on its start or end."""
+    if isinstance(event, Message):
+        return f"{'warning' if event.level == 'warning' else 'note'}: {event.text}"
+    if isinstance(event, RunStarted):
+        amount = f"{event.total} {_UNITS[event.kind]}s, " if event.total is not None else ""
+        return f"{event.kind} on {event.device}: {amount}classes {', '.join(event.classes)}"
+    done = f"{event.done} {_UNITS[kind]}{'s' * (event.done != 1)}"
+    time = duration(event.elapsed_s)
+    if event.reason is FinishReason.stopped:
+        return f"stopped after {done}, {time}"
+    if event.reason is FinishReason.converged:
+        return f"converged after {done}, {time}: the validation loss got no better"
+    return f"completed: {done} in {time}"
+
+
+def _detail(event: Progress) -> str:
+    """Loss and error of fractions, as far as an event states them."""
+    parts = []
+    if "total" in event.losses:
+        parts.append(f"loss {event.losses['total']:.3f}")
+    if event.proportion_error is not None:
+        parts.append(f"fractions off by {100 * event.proportion_error:.1f} %")
+    return ", ".join(parts)
+
+
+class _LineDisplay:
+    """Plain lines, for a log file or a cluster's queue: progress every ten seconds."""
+
+    def __init__(self) -> None:
+        self._kind = "training"
+        self._last_s: float | None = None
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self._kind, self._last_s = event.kind, None
+        if isinstance(event, RunStarted | Message | RunFinished):
+            say(_text_of(event, self._kind))
+        elif isinstance(event, Validated):
+            best = ", the best so far" if event.is_best else ""
+            say(f"step {event.step}: validation loss {event.loss:.4f}{best}")
+        elif isinstance(event, Progress) and self._is_due(event):
+            self._last_s = event.elapsed_s
+            total = "" if event.total is None else f" of {event.total}"
+            left = "" if event.eta_s is None else f"about {duration(event.eta_s)} left"
+            parts = (f"{_UNITS[self._kind]} {event.done}{total}", left, _detail(event))
+            say(", ".join(part for part in parts if part))
+
+    def _is_due(self, event: Progress) -> bool:
+        if event.eta_s is not None and event.eta_s <= 0:
+            return False  # the end is reported anyway
+        return self._last_s is None or event.elapsed_s - self._last_s >= _LINE_INTERVAL_S
+
+
+@contextmanager
+def _bar_display() -> Iterator[Show]:
+    """A progress bar with the time left, and messages above it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    bar = Bar(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[amount]}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[detail]}"),
+        console=console,
+        transient=True,
+    )
+    kind = "training"
+    task: TaskID | None = None
+
+    def write(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def show(event: Event) -> None:
+        nonlocal kind, task
+        if isinstance(event, RunStarted):
+            kind = event.kind
+            write(_text_of(event))
+            if task is not None:
+                bar.remove_task(task)
+            task = bar.add_task(kind, total=1.0, amount="", detail="")
+        elif isinstance(event, Message | RunFinished):
+            write(_text_of(event, kind))
+        elif isinstance(event, Progress) and task is not None:
+            total = "" if event.total is None else f"/{event.total}"
+            left = "" if event.eta_s is None else f"{duration(event.eta_s)} left"
+            bar.update(
+                task,
+                completed=_share(event),
+                amount=f"{_UNITS[kind]} {event.done}{total}",
+                detail=", ".join(part for part in (left, _detail(event)) if part),
+            )
+
+    with bar:
+        yield show
+
+
+def _share(event: Progress) -> float:
+    """How much of the run is done, 0-1, by time left if that is known."""
+    if event.eta_s is not None and event.elapsed_s + event.eta_s > 0:
+        return event.elapsed_s / (event.elapsed_s + event.eta_s)
+    return event.done / event.total if event.total else 0.0

@@ -1,0 +1,116 @@
+"""``napari-spss measure``: fractions and objects of labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import ClassesOption, VoxelSizeOption, parse_class_list, parse_voxel_size
+
+if TYPE_CHECKING:
+    from ..core.masks import Masks
+    from ..core.measure import Measurement
+    from ..core.units import VoxelSize
+
+__all__ = ["EXAMPLES", "HELP", "measure", "measure_masks", "summary_lines"]
+
+HELP = """Measure labels: area fraction of each slice, volume fraction of the stack, objects.
+
+Volume fractions come with a 95 % interval for the spread between slices; it does not contain the
+errors of the labels. Sizes are in micrometres where the size of a voxel is known.
+"""
+
+EXAMPLES = """Examples:
+
+\b
+  napari-spss measure result/labels.ome.tif
+  napari-spss measure result/labels.ome.tif --out table.csv --classes background,mitochondria
+"""
+
+_MAX_LISTED = 60
+
+
+def measure(
+    labels: Annotated[
+        Path, typer.Argument(metavar="LABELS", help="Labels or masks: a file or a folder.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE.csv",
+            help="Write the table of slices here; beside it TABLE_stack.csv and TABLE_objects.csv.",
+        ),
+    ] = None,
+    classes: ClassesOption = None,
+    voxel_size: VoxelSizeOption = None,
+) -> None:
+    """Measure, print a summary, and write the tables if a name is given."""
+    spec = parse_class_list(classes)
+    stated = parse_voxel_size(voxel_size)
+    from ..core.masks import open_masks
+    from ..core.measure import write_measurement
+    from .display import say
+
+    found = measure_masks(open_masks(labels, classes=spec), voxel_size_um=stated)
+    n_slices = found.slices["slice"].nunique()
+    lines = slice_lines(found) if n_slices <= _MAX_LISTED else [f"{n_slices} slices"]
+    for line in (*lines, *summary_lines(found)):
+        typer.echo(line)
+    for note in found.notes:
+        say(f"note: {note}")
+    if out is None:
+        say("note: --out TABLE.csv writes this and a row for every object.")
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    typer.echo(f"written: {', '.join(map(str, write_measurement(found, out)))}")
+
+
+def measure_masks(masks: Masks, *, voxel_size_um: VoxelSize | None = None) -> Measurement:
+    """Measure masks with the sizes and names that they carry; a stated size goes first."""
+    from ..core.measure import measure as measure_labels
+    from ..core.units import merge_voxel_size
+
+    stack = masks.stack
+    pixel_sizes = None
+    if stack.is_set and voxel_size_um is None:
+        pixel_sizes = [stack.pixel_size_um(z) for z in range(stack.n_slices)]
+    return measure_labels(
+        masks,
+        voxel_size_um=merge_voxel_size(voxel_size_um, stack.voxel_size_um),
+        pixel_sizes_um=pixel_sizes,
+        is_set=stack.is_set,
+        names=stack.names if stack.is_set else None,
+    )
+
+
+def slice_lines(found: Measurement) -> list[str]:
+    """Table of the fractions of every slice, a column for each class but the background."""
+    table = found.slices
+    background = table["class"].iloc[0]
+    names = [name for name in dict.fromkeys(table["class"]) if name != background]
+    by_slice = table.pivot(index="slice", columns="class", values="fraction")
+    widths = [max(len(name), 9) + 2 for name in names]
+    header = "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
+    lines = [f"slice{header}"]
+    for z, row in by_slice.iterrows():
+        cells = zip((row[name] for name in names), widths, strict=True)
+        lines.append(f"{z!s:>5}" + "".join(f"{_percent(value):>{width}}" for value, width in cells))
+    return [*lines, ""]
+
+
+def summary_lines(found: Measurement) -> list[str]:
+    """A line for each class but the background: fraction, interval, objects."""
+    lines = []
+    for row in found.stack.iloc[1:].to_dict("records"):
+        text = f"{row['class']}: {_percent(row['fraction'])}"
+        if row["low"] == row["low"]:  # nan: a single slice tells nothing about the spread
+            text += f" (95 % interval {_percent(row['low'])} to {_percent(row['high'])})"
+        n_objects = int(row["objects"])
+        lines.append(f"{text}, {n_objects} object{'s' * (n_objects != 1)}")
+    return lines
+
+
+def _percent(fraction: float) -> str:
+    return "-" if fraction != fraction else f"{100 * fraction:.2f} %"

@@ -1,0 +1,235 @@
+"""Options that several commands share, and what the text of an option means."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from ..core.errors import InputError
+
+if TYPE_CHECKING:
+    from ..core.class_spec import ClassSpec
+    from ..core.units import VoxelSize
+
+__all__ = [
+    "AxesOption",
+    "ClassesOption",
+    "DeviceOption",
+    "VoxelSizeOption",
+    "check_out_dir",
+    "diameter_settings",
+    "parse_assignments",
+    "parse_class_list",
+    "parse_threshold",
+    "parse_voxel_size",
+    "shown_path",
+]
+
+AxesOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LETTERS",
+        help="What the axes of the image are, if the file does not say so or is wrong: a letter "
+        "for each, such as ZYX, ZCYX or ZYXC (Z slices, C channels).",
+    ),
+]
+ClassesOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="Names of the classes, such as background,mitochondria; with the grey values or "
+        'colours that mark them in masks: "background=0,myelin=127,axon=255".',
+    ),
+]
+DeviceOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda|cuda:N|mps",
+        help="What computes: auto takes a CUDA GPU if there is one, else Apple's, else the CPU.",
+    ),
+]
+VoxelSizeOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="Z,Y,X",
+        help="Size of a voxel, if the file does not say so or is wrong: 0.05um,4.6nm,4.6nm; in "
+        "micrometres where no unit is given. One length alone is the edge of a pixel.",
+    ),
+]
+
+_DIAMETER = re.compile(r"\s*([-+.\d]+(?:e[-+]?\d+)?)\s*(px|pixels?)?\s*", re.IGNORECASE)
+
+
+def diameter_settings(text: str) -> dict[str, object]:
+    """Turn the text of ``--object-diameter`` into settings.
+
+    Parameters
+    ----------
+    text : str
+        "80" or "80px": data pixels; "0.3um", "0.3µm" or "300nm": a length.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+
+    Examples
+    --------
+    >>> diameter_settings("300nm")["image.object_diameter_um"]
+    0.3
+    """
+    pixels = _DIAMETER.fullmatch(text)
+    if pixels is None:
+        length = _length_um(text)
+        if length is not None:
+            return {"image.object_diameter_um": length, "image.object_diameter_px": None}
+    else:
+        try:
+            value = float(pixels[1])
+        except ValueError:
+            pass
+        else:
+            if value > 0:
+                return {"image.object_diameter_px": value, "image.object_diameter_um": None}
+    raise InputError(
+        f"--object-diameter {text!r} is no width; write pixels, such as 80, or a length with its "
+        "unit, such as 0.3um.",
+        field="object_diameter",
+    )
+
+
+def parse_voxel_size(text: str | None) -> VoxelSize | None:
+    """Turn the text of ``--voxel-size`` into (z, y, x) micrometres.
+
+    Raises
+    ------
+    InputError
+        Unless it is three lengths or one.
+
+    Examples
+    --------
+    >>> parse_voxel_size("50nm,4nm,4nm")
+    (0.05, 0.004, 0.004)
+    >>> parse_voxel_size("0.004")
+    (None, 0.004, 0.004)
+    """
+    if text is None:
+        return None
+    lengths = [_length_um(part, default="um") for part in text.split(",")]
+    known = [length for length in lengths if length is not None]
+    if len(known) == len(lengths) == 3:
+        return known[0], known[1], known[2]
+    if len(known) == len(lengths) == 1:
+        return None, known[0], known[0]
+    raise InputError(
+        f"--voxel-size {text!r} is no size of a voxel; write three lengths z,y,x above 0, such as "
+        "50nm,4.6nm,4.6nm, or one for the edge of a pixel, such as 4.6nm.",
+        field="voxel_size_um",
+    )
+
+
+def _length_um(text: str, *, default: str | None = None) -> float | None:
+    """Give a positive length in micrometres; None if the text is none."""
+    from ..core.units import length_um
+
+    parts = re.fullmatch(r"\s*([-+.\d]+(?:e[-+]?\d+)?)\s*(\D*)\s*", text)
+    if parts is None:
+        return None
+    return length_um(parts[1], parts[2].strip() or default)
+
+
+def parse_assignments(texts: Sequence[str]) -> dict[str, object]:
+    """Turn the texts of ``--set`` into settings; of two for one setting the last counts.
+
+    Raises
+    ------
+    InputError
+        If one has no "=", or a setting is not known.
+
+    Examples
+    --------
+    >>> parse_assignments(["loss.alpha=0.3"])
+    {'loss.alpha': '0.3'}
+    """
+    values: dict[str, object] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not name or not value:
+            raise InputError(
+                f"--set {text!r} is no KEY=VALUE; write for example "
+                "--set optimisation.max_steps=800."
+            )
+        _check_setting(name)
+        values[name] = value
+    return values
+
+
+def _check_setting(name: str) -> None:
+    """Refuse a name that is none, with those that were probably meant."""
+    from ..core.config import setting_names
+
+    known = setting_names()
+    if name in known:
+        return
+    last = name.rpartition(".")[2]
+    meant = [full for full in known if full.rpartition(".")[2] == last]
+    meant = meant or difflib.get_close_matches(name, known, n=3)
+    choice = (
+        f"did you mean {' or '.join(meant)}?" if meant else f"choose one of {', '.join(known)}."
+    )
+    raise InputError(f"--set: there is no setting {name!r}; {choice}", field=name)
+
+
+def parse_threshold(text: str | None) -> float | str | None:
+    """Turn the text of ``--threshold`` into a number, "auto" or None.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    if text is None or text.strip().lower() == "auto":
+        return None if text is None else "auto"
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 1:
+        raise InputError(
+            f"--threshold {text!r} is neither auto nor a probability from 0 to 1, such as 0.5.",
+            field="threshold",
+        )
+    return value
+
+
+def parse_class_list(text: str | None) -> ClassSpec | None:
+    """Turn the text of ``--classes`` into names, and values if there are any."""
+    from ..core.class_spec import parse_classes
+
+    return None if text is None else parse_classes(text)
+
+
+def check_out_dir(path: Path) -> None:
+    """Refuse a folder that cannot be one, before any work is done.
+
+    Raises
+    ------
+    InputError
+        If the path, or what lies above it, is a file.
+    """
+    for folder in (path, *path.parents):
+        if folder.is_dir():
+            return
+        if folder.exists():
+            raise InputError(f"--out {path}: {folder} is a file; choose another folder.")
+
+
+def shown_path(path: Path | str) -> str:
+    """Give a path as it is typed in a shell."""
+    text = str(path)
+    return f'"{text}"' if re.search(r"\s", text) else text

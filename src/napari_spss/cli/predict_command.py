@@ -1,0 +1,128 @@
+"""``napari-spss predict``: maps, labels and fractions of an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..core.errors import InputError
+from .measure_command import measure_masks, summary_lines
+from .options import (
+    AxesOption,
+    DeviceOption,
+    VoxelSizeOption,
+    check_out_dir,
+    parse_threshold,
+    parse_voxel_size,
+    shown_path,
+)
+
+if TYPE_CHECKING:
+    from ..core.stack import Stack
+    from ..core.units import VoxelSize
+
+__all__ = ["EXAMPLES", "HELP", "predict"]
+
+HELP = """Apply a trained model to an image: maps, labels and a table of fractions.
+
+Writes maps.ome.tif (probability of each class), labels.ome.tif (class of each pixel) and
+fractions.csv into --out, or folders of TIFF files for images of different sizes. Works piece by
+piece, so a stack may be larger than the memory. RUN is the folder that train wrote.
+"""
+
+EXAMPLES = """Examples:
+
+\b
+  napari-spss predict run stack.tif --out result
+  napari-spss predict run another.tif --out result2 --threshold auto
+"""
+
+_FORMATS = ("tif",)
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, as train wrote it.")],
+    image: Annotated[
+        Path, typer.Argument(metavar="IMAGE", help="Image stack, or folder of images.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="OUT_DIR", help="Folder for the results.")],
+    format_name: Annotated[
+        str, typer.Option("--format", metavar="tif", help="File format of maps and labels.")
+    ] = "tif",
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|X",
+            help="Two classes: from which probability on a pixel is an object. auto: the one "
+            "threshold for all slices with which the fraction is the one stated for training.  "
+            "[default: 0.5]",
+        ),
+    ] = None,
+    device: DeviceOption = "auto",
+    axes: AxesOption = None,
+    voxel_size: VoxelSizeOption = None,
+) -> None:
+    """Predict, measure the labels, and say where everything is."""
+    if format_name not in _FORMATS:
+        raise InputError(
+            f"--format {format_name!r} cannot be written; choose {', '.join(_FORMATS)}."
+        )
+    limit = parse_threshold(threshold)
+    stated = parse_voxel_size(voxel_size)
+    check_out_dir(out)
+    from ..core.checkpoint import load_model
+    from ..core.events import CancelToken, FinishReason, RunFinished
+    from ..core.masks import ClassSpec, open_masks
+    from ..core.measure import write_measurement
+    from ..core.prediction import iter_prediction
+    from .display import event_display, say
+    from .stopping import stop_on_signals
+
+    model = load_model(run)
+    stack = _open_image(run, image, axes, stated)
+    if stack.n_channels != model.n_channels:
+        raise InputError(
+            f"{image} has {stack.n_channels} channels, but the model was trained on "
+            f"{model.n_channels}; choose an image like those it was trained on."
+        )
+    token = CancelToken()
+    with stop_on_signals(token), event_display(is_jsonl=False) as show:
+        for event in iter_prediction(
+            model,
+            stack,
+            out_dir=out,
+            threshold=limit,  # type: ignore[arg-type]  # the only text is "auto"
+            device=device,
+            token=token,
+        ):
+            show(event)
+    assert isinstance(event, RunFinished)
+    if event.reason is FinishReason.stopped:
+        return
+    spec = ClassSpec(model.classes, tuple(range(len(model.classes))))
+    labels = open_masks(event.outputs[1], classes=spec)
+    found = measure_masks(labels, voxel_size_um=stated)
+    tables = write_measurement(found, out / "fractions.csv")
+    for line in summary_lines(found):
+        typer.echo(line)
+    for note in found.notes:
+        say(f"note: {note}")
+    typer.echo("written:")
+    for path in (*event.outputs, *tables):
+        typer.echo(f"  {path}")
+    typer.echo(f"look at it: napari {shown_path(image)} {shown_path(event.outputs[1])}")
+
+
+def _open_image(run: Path, image: Path, axes: str | None, stated: VoxelSize | None) -> Stack:
+    """Open the image; what was said about the very image of the run need not be said again."""
+    from ..core.runfolder import INPUTS, RunFolder
+    from ..core.stack import open_stack
+
+    if (run / INPUTS).is_file():
+        inputs = RunFolder(run).inputs()
+        if Path(inputs.image) == image.resolve():
+            axes = axes or inputs.axes
+            stated = stated or inputs.voxel_size_um
+    return open_stack(image, axes=axes, voxel_size_um=stated)

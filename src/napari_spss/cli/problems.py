@@ -1,0 +1,86 @@
+"""How errors and warnings reach the user: plain lines on standard error, and an exit code."""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import typer
+
+from ..core.errors import InputError, OutOfMemory, SpssError
+
+__all__ = ["ABORTED", "exit_code_of", "plain_warnings"]
+
+ABORTED = 130  # what shells report for a process that Ctrl-C ended; typer returns it as well
+
+_FAILED, _BAD_INPUT = 1, 2
+# Click's own class, or that of the copy of click which newer releases of typer carry.
+_UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
+
+
+def exit_code_of(error: Exception, *, has_debug: bool) -> int:
+    """Report an error on standard error and return the exit code that belongs to it."""
+    if has_debug:
+        typer.echo("".join(traceback.format_exception(error)), err=True)
+    if isinstance(error, _UsageError):
+        typer.echo(f"error: {_usage_text(error)}", err=True)
+        return _BAD_INPUT
+    if isinstance(error, InputError):
+        typer.echo(f"error: {_input_text(error)}", err=True)
+        return _BAD_INPUT
+    if isinstance(error, SpssError):
+        typer.echo(f"error: {_one_line(str(error))}{_suggestion(error)}", err=True)
+        return _FAILED
+    if isinstance(error, OSError):
+        typer.echo(f"error: {_one_line(str(error))}", err=True)
+        return _FAILED
+    kind = type(error).__name__
+    hint = "" if has_debug else " Please report it, with what the same command and --debug show."
+    typer.echo(f"error: this should not happen ({kind}: {_one_line(str(error))}).{hint}", err=True)
+    return _FAILED
+
+
+@contextmanager
+def plain_warnings(*, is_on: bool) -> Iterator[None]:
+    """Show Python's warnings as one plain line each, without the line of code."""
+    if not is_on:
+        yield
+        return
+    before = warnings.showwarning
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        typer.echo(f"warning: {_one_line(str(message))}", err=True)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+
+
+def _usage_text(error: typer.BadParameter) -> str:
+    """What typer says, as one line, with the way to the help."""
+    text = _one_line(error.format_message()).rstrip(".")
+    command = error.ctx.command_path if error.ctx else "napari-spss"
+    return f"{text}{' See' if text.endswith('?') else '; see'} {command} --help."
+
+
+def _input_text(error: InputError) -> str:
+    """One line; with several wrong cells a line that counts them, and one for each."""
+    n_problems = len(error.problems)
+    if n_problems > 1:
+        return f"{n_problems} problems in the tables:\n{error}"
+    return _one_line(str(error))
+
+
+def _suggestion(error: SpssError) -> str:
+    if isinstance(error, OutOfMemory) and "." in error.suggestion.setting:
+        return f" Try --set {error.suggestion.setting}={error.suggestion.value}"
+    return ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

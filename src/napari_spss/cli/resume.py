@@ -1,0 +1,198 @@
+"""``train --resume``: a stopped run goes on, and a finished one learns from what was added."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from ..core.annotations import Annotations
+from ..core.checkpoint import MODEL_RECORD, STATE_FILE, load_model
+from ..core.config import TrainingSettings, save_settings
+from ..core.errors import InputError
+from ..core.events import FinishReason, RunFinished, event_from_json
+from ..core.masks import Masks
+from ..core.runfolder import CONFIG, EVENTS, RunFolder, RunInputs, write_update
+from ..core.stack import Stack, open_stack
+from .display import say
+from .options import parse_class_list
+from .train_job import (
+    TrainJob,
+    TrainRequest,
+    open_training_masks,
+    read_tables,
+)
+
+__all__ = ["resumed_job"]
+
+_BUDGET = ("max_steps", "max_epochs", "max_minutes", "patience")
+
+
+def resumed_job(request: TrainRequest) -> TrainJob:
+    """Prepare a run to go on: with its own settings, image and masks, and the newest annotations.
+
+    A run whose budget is used up goes on only with a larger one, or if annotations have changed:
+    then from its model, with as large a budget again.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no run, an option contradicts the run, or there is nothing left to do.
+    """
+    folder = RunFolder(request.out)
+    if not folder.holds_run:
+        raise InputError(f"--out {request.out} holds no run to go on with; leave out --resume.")
+    before = folder.settings()
+    settings = _settings(request, before)
+    inputs = folder.inputs()
+    known = folder.annotations()
+    _check_classes(request, known)
+    stack = _stack(request, inputs)
+    annotations = _newest(request, known, stack)
+    masks = _masks(request, inputs, known, stack)
+    is_changed = annotations != known
+    start_from = None
+    if _is_finished(request.out) and settings == before:
+        if not is_changed:
+            raise InputError(
+                f"the run in {request.out} is complete, and nothing has changed; give tables to "
+                f"which you added something, or {_larger_budget(settings)}."
+            )
+        start_from = load_model(request.out)
+        say("the run was complete: with the changed annotations it goes on from its model")
+    return TrainJob(
+        request.out,
+        stack,
+        annotations,
+        settings,
+        masks,
+        functools.partial(_record, request.out, settings, annotations if is_changed else None),
+        has_checkpoint=start_from is None and (request.out / STATE_FILE).is_file(),
+        start_from=start_from,
+    )
+
+
+def _settings(request: TrainRequest, before: TrainingSettings) -> TrainingSettings:
+    """Settings of the run, with another budget if one is stated.
+
+    Raises
+    ------
+    InputError
+        If another setting would change.
+    """
+    if request.preset not in (None, before.preset):
+        raise _contradiction(request.out, "preset", before.preset, request.preset)
+    overrides = request.overrides()
+    wanted = before.with_overrides(overrides)
+    changes = {name: getattr(wanted.optimisation, name) for name in _BUDGET}
+    optimisation = before.optimisation.model_copy(update=changes)
+    settings = before.model_copy(update={"optimisation": optimisation})
+    for name in overrides:
+        ours, theirs = _value(settings, name), _value(wanted, name)
+        if ours != theirs:
+            raise _contradiction(request.out, name, ours, theirs)
+    return settings
+
+
+def _contradiction(out: Path, name: str, ours: object, theirs: object) -> InputError:
+    return InputError(
+        f"--resume keeps the settings of {out}, where {name} is {ours}, not {theirs}; leave it "
+        "out, or start a new run in another folder.",
+        field=name,
+    )
+
+
+def _value(settings: TrainingSettings, name: str) -> object:
+    value: object = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _check_classes(request: TrainRequest, known: Annotations) -> None:
+    spec = parse_class_list(request.classes)
+    if spec is not None and spec.names != known.classes:
+        ours, theirs = ", ".join(known.classes), ", ".join(spec.names)
+        raise _contradiction(request.out, "the list of classes", ours, theirs)
+
+
+def _stack(request: TrainRequest, inputs: RunInputs) -> Stack:
+    """Open the image of the run, where it was or where the user says it is now."""
+    path = request.image or Path(inputs.image)
+    if request.image is None and not path.exists():
+        raise InputError(
+            f"the image of the run, {path}, is not there any more; say where it is: "
+            f"napari-spss train IMAGE --out {request.out} --resume."
+        )
+    stack = open_stack(
+        path,
+        axes=request.axes or inputs.axes,
+        voxel_size_um=request.voxel_size_um or inputs.voxel_size_um,
+    )
+    if stack.identity() != inputs.image_identity:
+        raise InputError(
+            f"{path} is not the image that the run in {request.out} was trained on, or has "
+            "changed since; give that image, or start a new run in another folder."
+        )
+    return stack
+
+
+def _newest(request: TrainRequest, known: Annotations, stack: Stack) -> Annotations:
+    """What the run knows, with those kinds replaced whose tables are given."""
+    given = read_tables(request, known.classes, stack)
+    if given is None:
+        return known
+    return Annotations(
+        known.classes,
+        known.proportions if request.proportions is None else given.proportions,
+        known.keypoints if request.keypoints is None else given.keypoints,
+        known.grids if request.grid is None else given.grids,
+        given.notes,
+    )
+
+
+def _masks(
+    request: TrainRequest, inputs: RunInputs, known: Annotations, stack: Stack
+) -> Masks | None:
+    if inputs.masks is None:
+        if request.masks is not None:
+            raise InputError(
+                "the run was begun without masks, so --resume cannot add them; leave --masks out, "
+                "or start a new run in another folder."
+            )
+        return None
+    spec = parse_class_list(request.classes or inputs.classes)
+    return open_training_masks(request.masks or Path(inputs.masks), spec, stack)
+
+
+def _is_finished(out: Path) -> bool:
+    """Whether the last thing that was told is an end other than a stop."""
+    path = out / EVENTS
+    if not path.is_file() or not (out / MODEL_RECORD).is_file():
+        return False
+    with path.open(encoding="utf-8") as file:
+        ends = [line for line in file if line.startswith('{"event": "Run')]
+    try:
+        last = event_from_json(ends[-1]) if ends else None
+    except (ValueError, TypeError):
+        return False  # a line cut short by a crash
+    return isinstance(last, RunFinished) and last.reason is not FinishReason.stopped
+
+
+def _larger_budget(settings: TrainingSettings) -> str:
+    budget = settings.optimisation
+    if budget.max_steps is not None:
+        return f"more steps, such as --set optimisation.max_steps={2 * budget.max_steps}"
+    if budget.max_epochs is not None:
+        return f"more epochs, such as --set optimisation.max_epochs={2 * budget.max_epochs}"
+    return "more time with --max-minutes"
+
+
+def _record(out: Path, settings: TrainingSettings, annotations: Annotations | None) -> None:
+    """Store the settings, and annotations if they have changed."""
+    save_settings(settings, out / CONFIG)
+    if annotations is None:
+        return
+    numbers = [int(path.name.removeprefix("step_")) for path in (out / "updates").glob("step_*")]
+    # Later ones must sort after earlier ones, though steps count anew where a run was complete.
+    n_steps = load_model(out).n_steps if (out / MODEL_RECORD).is_file() else 0
+    write_update(out, max([n_steps, *(number + 1 for number in numbers)]), annotations)

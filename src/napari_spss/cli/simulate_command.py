@@ -1,0 +1,155 @@
+"""``napari-spss simulate``: annotations as a person might have made them, from masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..core.errors import InputError
+from .options import ClassesOption, check_out_dir, parse_class_list, shown_path
+
+__all__ = ["EXAMPLES", "HELP", "simulate"]
+
+HELP = """Make annotations from masks as a person might, to compare ways of annotating.
+
+Writes the CSV files that train reads, and summary.json with the seconds that a person would have
+spent. --protocol is one of:
+
+\b
+  guess    the fraction of each slice, guessed
+  regions  the fractions of tiles of a slice, guessed
+  clicks   keypoints on objects and on the background
+  grid     counting grids, every node judged
+  paper    exact fractions and keypoints of the paper's crops
+"""
+
+EXAMPLES = """Examples:
+
+\b
+  napari-spss simulate masks.tif --protocol guess --noise 0.2 --out guessed
+  napari-spss simulate masks --protocol grid --slices 4 --grid-size 16 --out counted
+  napari-spss simulate masks --protocol paper --degrade eq5:0.1 --out degraded
+"""
+
+_GUESSING = ("guess", "regions")
+_FRACTIONS = ("guess", "regions", "paper")
+_CLICKING = ("clicks", "paper")
+_COUNTING = ("grid",)
+
+
+def simulate(
+    masks: Annotated[Path, typer.Argument(metavar="MASKS", help="True masks: a file or a folder.")],
+    protocol: Annotated[
+        str, typer.Option(metavar="guess|regions|clicks|grid|paper", help="How to annotate.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files.")],
+    slices: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Annotate N slices, spread evenly.  [default: all]"),
+    ] = None,
+    grid_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="grid: square spacing such that about N x N nodes fall on a slice.  [default: 16]",
+        ),
+    ] = None,
+    clicks_per_slice: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="clicks: keypoints on each slice  [default: 12]; paper: on each crop  "
+            "[default: 6].",
+        ),
+    ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SIGMA",
+            help="guess, regions: how far guesses scatter; 0.2 is about 20 %.  [default: 0]",
+        ),
+    ] = None,
+    bias: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FACTOR",
+            help="guess, regions: factor by which all guesses are too large.  [default: 1]",
+        ),
+    ] = None,
+    node_errors: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P", help="grid: probability that a node is judged wrongly.  [default: 0]"
+        ),
+    ] = None,
+    degrade: Annotated[
+        str | None,
+        typer.Option(
+            metavar="eq5:S|eq5-renorm:S|kmeans:K",
+            help="guess, regions, paper: degrade the fractions as the paper does: noise of Eq. 5 "
+            "(with softmax as written, or divided by the sum), or K-means clusters.",
+        ),
+    ] = None,
+    classes: ClassesOption = None,
+    seed: Annotated[
+        int, typer.Option(metavar="S", help="Same seed, same annotator.", show_default=True)
+    ] = 0,
+) -> None:
+    """Simulate, write the files, and say how long a person would have taken."""
+    _check_protocol(protocol)
+    for name, value, protocols in (
+        ("--grid-size", grid_size, _COUNTING),
+        ("--clicks-per-slice", clicks_per_slice, _CLICKING),
+        ("--noise", noise, _GUESSING),
+        ("--bias", bias, _GUESSING),
+        ("--node-errors", node_errors, _COUNTING),
+        ("--degrade", degrade, _FRACTIONS),
+    ):
+        if value is not None and protocol not in protocols:
+            raise InputError(
+                f"{name} has no meaning for --protocol {protocol}; leave it out, or choose "
+                f"--protocol {' or '.join(protocols)}."
+            )
+    if seed < 0:
+        raise InputError(f"--seed {seed} is negative; give 0 or more.", field="seed")
+    check_out_dir(out)
+    spec = parse_class_list(classes)
+    from ..core.masks import open_masks
+    from ..core.simulate import simulate as simulate_annotator
+    from ..core.simulate import write_simulation
+    from .display import duration, say
+
+    result = simulate_annotator(
+        open_masks(masks, classes=spec),
+        protocol,
+        seed=seed,
+        n_slices=slices,
+        grid_size=16 if grid_size is None else grid_size,
+        clicks_per_slice=clicks_per_slice,
+        noise=0.0 if noise is None else noise,
+        bias=1.0 if bias is None else bias,
+        node_errors=0.0 if node_errors is None else node_errors,
+        degradation=degrade,
+    )
+    files = write_simulation(result, out, seed=seed)
+    for note in result.annotations.notes:
+        say(f"note: {note}")
+    typer.echo(f"classes: {', '.join(result.annotations.classes)}")
+    typer.echo(f"simulated: {result.annotations.summary()}")
+    typer.echo(f"a person would have spent {duration(result.seconds)} ({result.seconds:.0f} s)")
+    typer.echo(f"written: {', '.join(map(str, files))}")
+    tables = [path for path in files if path.suffix == ".csv"]
+    options = " ".join(f"--{path.stem} {shown_path(path)}" for path in tables)
+    typer.echo(f"next: napari-spss train IMAGE {options} --out RUN")
+
+
+def _check_protocol(name: str) -> None:
+    from ..core.annotator_work import PROTOCOLS
+
+    if name not in PROTOCOLS:
+        raise InputError(
+            f"--protocol {name!r} is unknown; choose one of {', '.join(PROTOCOLS)}.",
+            field="protocol",
+        )

@@ -1,0 +1,45 @@
+"""Ctrl-C and SIGTERM as a wish to stop: the first is granted softly, the second at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from ..core.events import CancelToken
+
+__all__ = ["stop_on_signals"]
+
+_NOTICE = b"\nstopping; press Ctrl-C again to abort at once\n"
+_STDERR = 2
+
+
+@contextmanager
+def stop_on_signals(token: CancelToken) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM set the token.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Upon the second signal.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may have signal handlers
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if token.is_cancelled:
+            raise KeyboardInterrupt
+        token.cancel()
+        # The handler may have interrupted a write to sys.stderr, which must not be entered twice.
+        os.write(_STDERR, _NOTICE)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,282 @@
+"""What ``train`` is asked for, and the run that comes of it: a new one, or one that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.annotations import Annotations
+from ..core.class_spec import ClassSpec, show_values
+from ..core.config import TrainingSettings
+from ..core.config import preset as preset_settings
+from ..core.errors import InputError
+from ..core.masks import Masks, open_masks
+from ..core.runfolder import RunFolder, RunInputs, record_events
+from ..core.stack import Stack, open_stack
+from ..core.tables import read_annotations
+from ..core.training import iter_training
+from ..core.working import choose_reduction
+from .display import say
+from .options import diameter_settings, parse_assignments, parse_class_list
+
+if TYPE_CHECKING:
+    from ..core.checkpoint import Model
+    from ..core.events import CancelToken, Event
+    from ..core.units import VoxelSize
+
+__all__ = [
+    "TrainJob",
+    "TrainRequest",
+    "fresh_job",
+    "open_training_masks",
+    "read_tables",
+]
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """The options of the command; None is what was not given."""
+
+    image: Path | None
+    out: Path
+    proportions: Path | None
+    keypoints: Path | None
+    grid: Path | None
+    masks: Path | None
+    classes: str | None
+    preset: str | None
+    object_diameter: str | None
+    max_minutes: float | None
+    seed: int | None
+    assignments: tuple[str, ...]
+    axes: str | None
+    voxel_size_um: VoxelSize | None
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether any table of annotations is given."""
+        return any(path is not None for path in (self.proportions, self.keypoints, self.grid))
+
+    def overrides(self) -> dict[str, object]:
+        """Settings that options state; what ``--set`` says goes first.
+
+        Raises
+        ------
+        InputError
+            If an option cannot be understood.
+        """
+        values: dict[str, object] = {}
+        if self.object_diameter is not None:
+            values |= diameter_settings(self.object_diameter)
+        if self.max_minutes is not None:
+            values["optimisation.max_minutes"] = self.max_minutes
+        if self.seed is not None:
+            values["seed"] = self.seed
+        return values | parse_assignments(self.assignments)
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """A run that can start.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the run.
+    stack, annotations, settings, masks
+        What to learn from, and how.
+    on_start : callable
+        Records what goes in; called once the data have proved usable.
+    has_checkpoint : bool
+        Whether to go on from the checkpoint in ``out``.
+    start_from : Model or None
+        Whose weights to begin with, with a budget of its own.
+    """
+
+    out: Path
+    stack: Stack
+    annotations: Annotations
+    settings: TrainingSettings
+    masks: Masks | None
+    on_start: Callable[[], None]
+    has_checkpoint: bool = False
+    start_from: Model | None = None
+
+    def start(self, *, device: str, token: CancelToken) -> Generator[Event, None, Model]:
+        """Read the data, and if they can be used, record what goes in and return the run.
+
+        Raises
+        ------
+        SpssError
+            As `iter_training`, and if the folder cannot be written.
+        """
+        run = iter_training(
+            self.stack,
+            self.annotations,
+            self.settings,
+            masks=self.masks,
+            run_dir=self.out,
+            resume=self.has_checkpoint,
+            start_from=self.start_from,
+            token=token,
+            device=device,
+        )
+        first = next(run)
+        self.on_start()
+        _introduce(self.stack, self.annotations, self.masks, self.settings)
+        return record_events(_led_by(first, run), self.out)
+
+
+def _led_by(first: Event, run: Generator[Event, None, Model]) -> Generator[Event, None, Model]:
+    yield first
+    return (yield from run)
+
+
+def fresh_job(request: TrainRequest) -> TrainJob:
+    """Prepare a new run.
+
+    Raises
+    ------
+    InputError
+        If the folder holds a run, or anything that is given cannot be used.
+    """
+    if RunFolder(request.out).holds_run:
+        raise InputError(
+            f"--out {request.out} already holds a run; choose another folder, or add --resume to "
+            "go on with it."
+        )
+    if request.image is None:
+        raise InputError("no image is given; write: napari-spss train IMAGE ... --out RUN.")
+    if not request.has_tables and request.masks is None:
+        raise InputError(
+            "nothing to learn from; give --proportions, --keypoints, --grid or --masks."
+        )
+    settings = preset_settings(request.preset or "fast").with_overrides(request.overrides())
+    spec = parse_class_list(request.classes)
+    stack = open_stack(request.image, axes=request.axes, voxel_size_um=request.voxel_size_um)
+    tables = read_tables(request, spec.names if spec else None, stack)
+    annotations, masks = _with_masks(tables, request.masks, spec, stack)
+    _check_diameter(settings, stack)
+    inputs = RunInputs(
+        image=str(request.image.resolve()),
+        image_identity=stack.identity(),
+        masks=None if request.masks is None else str(request.masks.resolve()),
+        classes=_class_text(masks.classes) if masks else request.classes,
+        axes=request.axes,
+        voxel_size_um=request.voxel_size_um,
+    )
+
+    def begin() -> None:
+        RunFolder(request.out).begin(settings, annotations, inputs)
+
+    return TrainJob(request.out, stack, annotations, settings, masks, begin)
+
+
+def read_tables(
+    request: TrainRequest, classes: tuple[str, ...] | None, stack: Stack
+) -> Annotations | None:
+    """Read the tables that are given; None if there are none.
+
+    Raises
+    ------
+    InputError
+        If a cell cannot be used, or the tables say nothing.
+    """
+    if not request.has_tables:
+        return None
+    annotations = read_annotations(
+        proportions=request.proportions,
+        keypoints=request.keypoints,
+        grid=request.grid,
+        classes=classes,
+        stack=stack,
+    )
+    if annotations.is_empty and request.masks is None:
+        given = (request.proportions, request.keypoints, request.grid)
+        names = ", ".join(str(path) for path in given if path is not None)
+        raise InputError(f"{names}: no fraction, point or judged node; state at least one.")
+    return annotations
+
+
+def _with_masks(
+    tables: Annotations | None, path: Path | None, spec: ClassSpec | None, stack: Stack
+) -> tuple[Annotations, Masks | None]:
+    """Open the masks, and bring tables and masks to one order of classes."""
+    if path is None:
+        assert tables is not None
+        return tables, None
+    if spec is None and tables is not None:
+        spec = ClassSpec(tables.classes)
+    masks = open_training_masks(path, spec, stack)
+    names = masks.classes.names
+    return (tables.with_classes(names) if tables else Annotations(names)), masks
+
+
+def open_training_masks(path: Path, spec: ClassSpec | None, stack: Stack) -> Masks:
+    """Open masks that belong to an image.
+
+    Raises
+    ------
+    InputError
+        If they cannot be opened, or differ in number or size from the slices.
+    """
+    masks = open_masks(path, classes=spec)
+    if masks.n_slices != stack.n_slices:
+        raise InputError(
+            f"{path} holds {masks.n_slices} masks for the {stack.n_slices} slices of "
+            f"{stack.source}; give one for each (filled with 255 where nothing is known)."
+        )
+    for z in range(masks.n_slices):
+        if masks.shape_of(z) != stack.shape_of(z):
+            sizes = [" x ".join(map(str, one.shape_of(z))) for one in (masks, stack)]
+            raise InputError(
+                f"mask {z} of {path} is {sizes[0]} pixels (height x width), the slice {sizes[1]}; "
+                "give masks of the same size as the image."
+            )
+    return masks
+
+
+def _introduce(
+    stack: Stack, annotations: Annotations, masks: Masks | None, settings: TrainingSettings
+) -> None:
+    """Tell what was understood, so that a mistake shows before minutes are spent."""
+    shapes = {stack.shape_of(z) for z in range(stack.n_slices)}
+    size = "of several sizes" if len(shapes) > 1 else "of {} x {} pixels".format(*shapes.pop())
+    kind = "image" if stack.is_set else "slice"
+    channels = f", {stack.n_channels} channels" if stack.n_channels > 1 else ""
+    pixel = stack.pixel_size_um(0)
+    edge = "size of a pixel not known" if pixel is None else f"pixel {1000 * pixel:.4g} nm wide"
+    plural = "s" * (stack.n_slices != 1)
+    say(f"image: {stack.n_slices} {kind}{plural} {size}, {stack.dtype}{channels}, {edge}")
+    said = [] if annotations.is_empty else [annotations.summary()]
+    if masks is not None:
+        said.append(f"{masks.n_slices} masks")
+    say(f"annotations: {', '.join(said)}")
+    reduction = choose_reduction(settings.image, pixel)
+    if reduction is not None:
+        say(f"working scale: the network sees the image reduced by {reduction}")
+
+
+def _check_diameter(settings: TrainingSettings, stack: Stack) -> None:
+    """Refuse an object that the image cannot hold: most likely a wrong unit."""
+    reduction = choose_reduction(settings.image, stack.pixel_size_um(0))
+    if reduction is None:
+        return
+    diameter_px = reduction * settings.image.target_diameter_px
+    edge = min(stack.shape_of(0))
+    if reduction > 1 and diameter_px > edge:
+        raise InputError(
+            f"--object-diameter means about {diameter_px:.0f} pixels, but the image is only {edge} "
+            "wide; check number and unit.",
+            field="object_diameter",
+        )
+
+
+def _class_text(spec: ClassSpec) -> str:
+    """Text from which `parse_classes` makes the same classes."""
+    if spec.values is None:
+        return ",".join(spec.names)
+    pairs = zip(spec.names, spec.values, strict=True)
+    return ",".join(f"{name}={show_values([value])}" for name, value in pairs)

@@ -1,0 +1,54 @@
+"""The command as a process: real signals, real streams."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from napari_spss.core.checkpoint import load_model
+from napari_spss.core.events import (
+    FinishReason,
+    Progress,
+    RunFinished,
+    RunStarted,
+    event_from_json,
+)
+
+SPSS = (sys.executable, "-c", "import sys; from napari_spss.cli import main; sys.exit(main())")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+def test_interrupt_ends_with_0_and_the_run_can_go_on(truth, tiny):
+    command = (*SPSS, "train", "--out", "run", "--events", "jsonl")
+    first = ("image.tif", "--proportions", "proportions.csv", *tiny)
+    endless = (*first, "--set", "optimisation.max_steps=1000000")
+    with subprocess.Popen(
+        (*command, *endless), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if isinstance(event_from_json(line), Progress):
+                break
+        process.send_signal(signal.SIGINT)
+        rest, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    events = [event_from_json(line) for line in [*lines, *rest.splitlines()]]
+    assert isinstance(events[0], RunStarted)
+    assert isinstance(events[-1], RunFinished)
+    assert events[-1].reason is FinishReason.stopped
+    assert "to go on: napari-spss train --out run --resume" in err
+    n_steps = events[-1].done
+    assert load_model("run").n_steps == n_steps
+
+    budget = ("--set", f"optimisation.max_steps={n_steps + 2}")
+    done = subprocess.run(
+        (*command, "--resume", *budget), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    last = event_from_json(done.stdout.splitlines()[-1])
+    assert isinstance(last, RunFinished)
+    assert (last.reason, last.done) == (FinishReason.completed, n_steps + 2)

@@ -1,0 +1,295 @@
+"""``predict``, ``evaluate``, ``measure``, ``simulate``, ``demo``: files in, files and tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from napari_spss.core.events import CancelToken, FinishReason, Message, RunFinished, RunStarted
+from napari_spss.core.tables import read_annotations
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+
+# -- predict -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def predict(spss, trained, tmp_path):
+    """Predict the example with the trained run into ``result``."""
+
+    def call(*options, image=trained / "image.tif", run=trained / "run"):
+        return spss("predict", run, image, "--out", tmp_path / "result", *options)
+
+    return call
+
+
+def test_predict_writes_maps_labels_and_fractions(predict, tmp_path):
+    done = predict("--device", "cpu", "--threshold", "0.1")
+    assert done.code == 0, done.err
+    result = tmp_path / "result"
+    maps = tifffile.imread(result / "maps.ome.tif")
+    labels = tifffile.imread(result / "labels.ome.tif")
+    assert maps.shape == (3, 2, 64, 64)
+    assert labels.shape == (3, 64, 64)
+    table = pd.read_csv(result / "fractions.csv")
+    discs = table[table["class"] == "disc"]
+    assert discs["fraction"].to_numpy() == pytest.approx((labels == 1).mean(axis=(1, 2)))
+    assert {path.name for path in result.iterdir()} == {
+        "maps.ome.tif",
+        "labels.ome.tif",
+        "fractions.csv",
+        "fractions_stack.csv",
+        "fractions_objects.csv",
+    }
+    for path in result.iterdir():
+        assert str(path) in done.out
+    assert f"disc: {100 * labels.mean():.2f} %" in done.out
+
+
+def test_automatic_threshold_gives_the_stated_fraction(predict, trained, tmp_path):
+    done = predict("--threshold", "auto")
+    assert done.code == 0, done.err
+    stated = read_annotations(
+        proportions=trained / "proportions.csv", grid=trained / "grid.csv"
+    ).effective_proportions()
+    mean = np.mean([one.effective_fractions()[1] for one in stated])
+    labels = tifffile.imread(tmp_path / "result" / "labels.ome.tif")
+    assert labels.mean() == pytest.approx(mean, abs=0.02)
+    assert "threshold" in done.err
+
+
+def test_image_of_the_run_needs_no_second_word_on_its_voxels(spss, tiny, truth, tmp_path):
+    trained = spss("train", "image.tif", "--proportions", "proportions.csv", "--out", "run", *tiny,
+                   "--voxel-size", "50nm,4nm,4nm")  # fmt: skip
+    assert trained.code == 0, trained.err
+    assert spss("predict", "run", "image.tif", "--out", "result").code == 0
+    volumes = pd.read_csv("result/fractions_stack.csv")
+    assert volumes["volume_um3"].sum() == pytest.approx(truth.size * 0.05 * 0.004**2)
+    Path("image.tif").rename("other.tif")
+    assert "not known" in spss("predict", "run", "other.tif", "--out", "result").err
+
+
+def test_images_of_different_sizes_become_folders(predict, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for name, shape in (("a.tif", (40, 50)), ("b.tif", (64, 32))):
+        tifffile.imwrite(images / name, np.zeros(shape, np.uint8))
+    done = predict(image=images)
+    assert done.code == 0, done.err
+    labels = [tifffile.imread(path) for path in sorted((tmp_path / "result/labels").iterdir())]
+    assert [one.shape for one in labels] == [(40, 50), (64, 32)]
+    assert set(pd.read_csv(tmp_path / "result/fractions.csv")["name"]) == {"a.tif", "b.tif"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--threshold", "half"), "neither auto nor"),
+        (("--format", "zarr"), "choose tif"),
+        (("--device", "gpu"), "auto, cpu"),
+        (("--voxel-size", "1,2"), "three lengths"),
+        (("--axes", "ZY"), "'ZY'"),
+    ],
+)
+def test_bad_option_of_predict_is_refused(predict, tmp_path, options, said):
+    done = predict(*options)
+    assert done.code == 2
+    assert said in done.error
+    assert not (tmp_path / "result").exists()
+
+
+def test_bad_inputs_of_predict_are_named(predict, tmp_path):
+    assert "no model" in predict(run=tmp_path).error
+    assert "does not exist" in predict(image=tmp_path / "nowhere.tif").error
+    np.save(tmp_path / "rgb.npy", np.zeros((2, 32, 32, 3), np.uint8))
+    assert "channel" in predict(image=tmp_path / "rgb.npy").error
+
+
+def test_stopped_prediction_ends_well_and_leaves_nothing(predict, tmp_path, monkeypatch):
+    token = CancelToken()
+    token.cancel()
+    monkeypatch.setattr("napari_spss.core.events.CancelToken", lambda: token)
+    done = predict()
+    assert done.code == 0
+    assert "stopped after 0 slices" in done.err
+    assert list((tmp_path / "result").glob("*")) == []
+
+
+# -- evaluate ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def masks(tmp_path, monkeypatch):
+    """Write arrays as TIFF files: ``masks(name=array)``."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(**arrays):
+        for name, array in arrays.items():
+            pixels = np.asarray(array, np.uint8)
+            tifffile.imwrite(f"{name}.tif", pixels, photometric="minisblack")
+
+    return write
+
+
+def plane(*values, size=32):
+    """One slice whose rows are divided evenly among some values."""
+    return np.repeat(np.array(values), size // len(values))[None, :, None] * np.ones((1, 1, size))
+
+
+def test_scores_of_two_classes(spss, masks):
+    masks(labels=plane(0, 1, 1, 1), truth=plane(0, 0, 255, 255))
+    done = spss("evaluate", "labels.tif", "truth.tif", "--classes", "background,disc", "--json")
+    scores = json.loads(done.out)
+    assert scores["iou"] == {"background": 0.5, "disc": pytest.approx(2 / 3)}
+    assert scores["f1"]["disc"] == pytest.approx(0.8)
+    assert scores["mean_iou"] == pytest.approx(7 / 12)
+    assert scores["accuracy"] == 0.75
+    text = spss("evaluate", "labels.tif", "truth.tif", "--classes", "background,disc").out
+    assert "disc" in text
+    assert "0.667" in text
+
+
+@pytest.mark.parametrize("classes", [None, "background=0,myelin=127,axon=255"])
+@pytest.mark.parametrize("labels", [(0, 0, 2, 2), (0, 0, 255, 255)])
+def test_labels_are_indices_or_marked_as_the_truth(spss, masks, classes, labels):
+    masks(labels=plane(*labels), truth=plane(0, 127, 255, 255))
+    options = () if classes is None else ("--classes", classes)
+    done = spss("evaluate", "labels.tif", "truth.tif", "--json", *options)
+    assert done.code == 0, done.err
+    assert list(json.loads(done.out)["iou"].values()) == [0.5, 0.0, 1.0]
+
+
+def test_labels_of_another_size_are_refused(spss, masks):
+    masks(labels=np.zeros((2, 32, 32)), truth=np.ones((3, 32, 32)), wide=np.ones((2, 32, 40)))
+    assert "2 slices" in spss("evaluate", "labels.tif", "truth.tif").error
+    assert "32 x 40" in spss("evaluate", "labels.tif", "wide.tif").error
+
+
+# -- measure -------------------------------------------------------------------------------------
+
+
+def test_measure_prints_and_writes_fractions_and_objects(spss, masks):
+    masks(labels=np.concatenate([plane(0, 0, 0, 1), plane(0, 0, 1, 1)]))
+    done = spss(
+        "measure", "labels.tif", "--out", "tables/t.csv", "--classes", "background,disc",
+        "--voxel-size", "50nm,4nm,4nm",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0].split() == ["slice", "disc"]
+    assert lines[1].split() == ["0", "25.00", "%"]
+    assert lines[2].split() == ["1", "50.00", "%"]
+    assert "disc: 37.50 % (95 % interval 0.00 % to 100.00 %), 1 object" in lines
+    objects = pd.read_csv("tables/t_objects.csv")
+    assert objects["voxels"].tolist() == [24 * 32]
+    assert objects["volume_um3"].tolist() == pytest.approx([24 * 32 * 0.05 * 0.004**2])
+    assert pd.read_csv("tables/t.csv")["fraction"].tolist() == [0.75, 0.25, 0.5, 0.5]
+    assert pd.read_csv("tables/t_stack.csv")["fraction"].tolist() == [0.625, 0.375]
+
+
+def test_measure_of_one_slice_has_no_interval(spss, masks):
+    masks(labels=plane(0, 1, 0, 1))
+    done = spss("measure", "labels.tif")
+    assert "class_1: 50.00 %, 2 objects" in done.out
+    assert "--out" in done.err
+
+
+def test_long_stacks_are_not_listed(spss, masks):
+    masks(labels=np.ones((61, 8, 8)))
+    assert spss("measure", "labels.tif").out.splitlines()[0] == "61 slices"
+
+
+# -- simulate ------------------------------------------------------------------------------------
+
+
+def test_simulated_grid_can_be_trained_on(spss, tiny, truth):
+    named = ("--classes", "background,disc")
+    done = spss("simulate", "truth.tif", "--protocol", "grid", "--slices", "2", "--grid-size", "8",
+                "--out", "sim", *named)  # fmt: skip
+    assert done.code == 0, done.err
+    annotations = read_annotations(grid="sim/grid.csv")
+    assert [grid.n_nodes for grid in annotations.grids] == [64, 64]
+    seconds = json.loads(Path("sim/summary.json").read_text())["seconds"]
+    assert seconds == pytest.approx(128 * 60 / 256)
+    assert "30 s" in done.out
+    command = done.out.splitlines()[-1].split("napari-spss ")[1].replace("IMAGE", "image.tif")
+    assert spss(*command.replace("RUN", "run").split(), *tiny).code == 0
+
+
+def test_exact_guesses_are_the_fractions(spss, truth):
+    assert spss("simulate", "truth.tif", "--protocol", "guess", "--out", "sim").code == 0
+    annotations = read_annotations(proportions="sim/proportions.csv")
+    found = [one.fractions[1] for one in annotations.proportions]
+    assert found == pytest.approx(truth.mean(axis=(1, 2)))
+
+
+def test_degraded_guesses_are_the_softmax_of_eq_5(spss, truth):
+    done = spss(
+        "simulate", "truth.tif", "--protocol", "guess", "--degrade", "eq5:0", "--out", "sim"
+    )
+    assert done.code == 0, done.err
+    found = [one.fractions[1] for one in read_annotations(proportions="sim/proportions.csv").
+             proportions]  # fmt: skip
+    p = truth.mean(axis=(1, 2))
+    assert found == pytest.approx(np.exp(p) / (np.exp(p) + np.exp(1 - p)))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--protocol", "magic"), "guess, regions, clicks, grid, paper"),
+        (("--protocol", "guess", "--grid-size", "8"), "--protocol grid"),
+        (("--protocol", "grid", "--noise", "0.2"), "--protocol guess or regions"),
+        (("--protocol", "guess", "--clicks-per-slice", "3"), "--protocol clicks or paper"),
+        (("--protocol", "clicks", "--degrade", "eq5:0.1"), "has no meaning"),
+        (("--protocol", "guess", "--degrade", "eq6:0.1"), "eq5:SIGMA"),
+        (("--protocol", "guess", "--slices", "9"), "1 to 3"),
+        (("--protocol", "guess", "--noise", "-1"), "noise"),
+        (("--protocol", "grid", "--node-errors", "2"), "node"),
+        (("--protocol", "guess", "--seed", "-1"), "--seed -1"),
+    ],
+)
+def test_bad_option_of_simulate_is_refused(spss, truth, tmp_path, options, said):
+    done = spss("simulate", "truth.tif", "--out", "sim", *options)
+    assert done.code == 2
+    assert said in done.error
+    assert not (tmp_path / "sim").exists()
+
+
+def test_simulation_replaces_nothing(spss, truth):
+    command = ("simulate", "truth.tif", "--protocol", "guess", "--out", "sim")
+    assert spss(*command).code == 0
+    assert "already holds" in spss(*command).error
+
+
+# -- demo ----------------------------------------------------------------------------------------
+
+
+def test_demo_shows_events_lines_and_files(spss, tmp_path, monkeypatch):
+    @dataclass(frozen=True)
+    class Result:
+        lines: tuple[str, ...]
+        files: tuple[Path, ...]
+
+    def iter_demo(out_dir, *, device="auto", token=None, seed=0):
+        yield RunStarted("training", 2, device, ("background", "disc"))
+        yield Message("info", "hello")
+        yield RunFinished(FinishReason.completed, 2, 1.0)
+        return Result(("IoU 0.9",), (out_dir / "overlay.png",))
+
+    fake = types.ModuleType("napari_spss.core.demo")
+    fake.iter_demo = iter_demo
+    monkeypatch.setitem(sys.modules, "napari_spss.core.demo", fake)
+    done = spss("demo", "--out", tmp_path / "demo", "--device", "cpu")
+    assert done.code == 0, done.err
+    assert done.out == f"IoU 0.9\nwritten:\n  {tmp_path / 'demo' / 'overlay.png'}\n"
+    assert "note: hello" in done.err

@@ -1,0 +1,309 @@
+"""``train``: from tables and masks to a run folder, stopped and resumed."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_spss.cli.stopping import stop_on_signals
+from napari_spss.core.annotations import Proportion, Region
+from napari_spss.core.checkpoint import load_model, load_state
+from napari_spss.core.events import CancelToken, RunFinished, RunStarted, event_from_json
+from napari_spss.core.runfolder import RunFolder
+from napari_spss.core.tables import read_annotations, write_annotations
+
+pytestmark = pytest.mark.usefixtures("truth", "one_torch_thread")
+
+TABLES = ("--proportions", "proportions.csv", "--grid", "grid.csv")
+
+
+@pytest.fixture
+def train(spss, tiny):
+    """Train on the example into ``run``; further options may be given."""
+
+    def call(*options, image="image.tif", tables=TABLES):
+        return spss("train", image, *tables, "--out", "run", *tiny, *options)
+
+    return call
+
+
+def test_run_folder_holds_model_and_inputs(train, tmp_path, truth):
+    done = train("--seed", "3", "--object-diameter", "40px", "--voxel-size", "50nm,4nm,4nm")
+    assert done.code == 0, done.err
+    model = load_model("run")
+    assert model.classes == ("background", "disc")
+    assert (model.n_steps, model.reduction) == (5, 2)
+    run = RunFolder(tmp_path / "run")
+    assert run.settings().seed == 3
+    assert run.settings().image.object_diameter_px == 40
+    inputs = run.inputs()
+    assert inputs.image == str(tmp_path / "image.tif")
+    assert inputs.voxel_size_um == pytest.approx((0.05, 0.004, 0.004))
+    assert run.annotations() == read_annotations(proportions="proportions.csv", grid="grid.csv")
+
+
+def test_report_compares_fractions_and_says_what_is_next(train, truth):
+    done = train()
+    lines = done.out.splitlines()
+    stated = [f"{100 * mask.mean():.1f} %" for mask in truth]
+    rows = [line.split("  ") for line in lines if line.startswith("  slice")]
+    assert [row[1] for row in rows] == ["slice 0", "slice 1", "slice 2"]
+    for row, fraction in zip(rows[1:], stated[1:], strict=True):
+        assert fraction in [cell.strip() for cell in row]
+    assert "counted" in " ".join(rows[0])  # the first slice has a grid
+    assert "model: run/model.safetensors (5 steps)" in lines
+    assert lines[-1] == "next: napari-spss predict run image.tif --out run/result"
+    assert "image: 3 slices of 64 x 64 pixels, uint8, size of a pixel not known" in done.err
+    assert "annotations: 1 grid" in done.err
+
+
+def test_comparison_knows_regions_and_is_short(train, truth):
+    boxes = [(y, x, y + 16, x + 16) for y in range(0, 64, 16) for x in range(0, 64, 16)]
+    proportions = []
+    for box in boxes:
+        fraction = float(truth[1, box[0] : box[2], box[1] : box[3]].mean())
+        proportions.append(Proportion(Region(1, box), (1 - fraction, fraction)))
+    known = read_annotations(proportions="proportions.csv")
+    write_annotations(".", known.replace(proportions=tuple(proportions)))
+    done = train(tables=("--proportions", "proportions.csv"))
+    rows = [line for line in done.out.splitlines() if line.startswith("  slice 1 [")]
+    assert len(rows) == 8
+    assert rows[0].split()[:5] == ["slice", "1", "[0:16,", "0:16]", "disc"]
+    assert "8 of 16 regions" in done.out
+
+
+def test_masks_alone(train):
+    tables = ("--masks", "truth.tif", "--classes", "background,disc")
+    assert train(tables=tables).code == 0
+    model = load_model("run")
+    assert model.classes == ("background", "disc")
+    assert model.stated_fractions[1] == pytest.approx(tifffile.imread("truth.tif").mean(), abs=0.01)
+
+
+def test_tables_and_masks_share_the_classes_of_the_tables(train, tmp_path):
+    done = train(tables=(*TABLES, "--masks", "truth.tif"))
+    assert done.code == 0, done.err
+    assert load_model("run").classes == ("background", "disc")
+    assert RunFolder(tmp_path / "run").inputs().classes == "background,disc"
+
+
+def test_three_classes_with_values_survive_a_resume(spss, train, truth):
+    three = np.where(truth > 0, 255, 0).astype(np.uint8)
+    three[:, :8] = 127
+    tifffile.imwrite("three.tif", three, photometric="minisblack")
+    listed = "background=0,rim=127,disc=255"
+    assert train(tables=("--masks", "three.tif", "--classes", listed)).code == 0
+    assert load_model("run").classes == ("background", "rim", "disc")
+    done = spss("train", "--out", "run", "--resume", "--set", "optimisation.max_steps=6")
+    assert done.code == 0, done.err
+    assert load_model("run").n_steps == 6
+
+
+def test_order_of_classes_is_that_of_the_option(train):
+    assert train("--classes", "disc,other").code == 0
+    assert load_model("run").classes == ("background", "disc", "other")
+
+
+def test_folder_with_a_run_is_refused(train):
+    assert train().code == 0
+    before = load_model("run").network.state_dict()
+    done = train("--seed", "1")
+    assert done.code == 2
+    assert "--resume" in done.error
+    after = load_model("run").network.state_dict()
+    assert all((before[name] == after[name]).all() for name in before)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--preset", "quick"), "fast, paper"),
+        (("--device", "gpu"), "auto, cpu"),
+        (("--set", "optimisation.max_steps=0"), "optimisation.max_steps cannot be '0'"),
+        (("--set", "network.name=mine"), "fast-unet"),
+        (("--object-diameter", "0.3um"), "pixel size"),
+        (("--object-diameter", "3000"), "only 64 wide"),
+        (("--axes", "ZY"), "'ZY'"),
+        (("--events", "json"), "jsonl"),
+        (("--voxel-size", "1,2"), "three lengths"),
+        (("--masks", "small.npy"), "65 x 64"),
+        (("--masks", "few.npy"), "2 masks for the 3 slices"),
+    ],
+)
+def test_bad_option_is_refused_before_anything_is_written(train, tmp_path, options, said):
+    np.save("small.npy", np.zeros((3, 65, 64), np.uint8))
+    np.save("few.npy", np.zeros((2, 64, 64), np.uint8))
+    done = train(*options)
+    assert done.code == 2
+    assert said in done.error
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_inputs_are_named(spss, train):
+    assert "--proportions" in train(tables=()).error
+    assert "IMAGE" in spss("train", "--out", "run", *TABLES).error
+    assert train(image="nowhere.tif").error == "nowhere.tif does not exist; check the path."
+    with open("blank.csv", "w") as file:
+        file.write("slice,disc\n0,\n")
+    assert "state at least one" in train(tables=("--proportions", "blank.csv")).error
+
+
+def test_unusable_image_leaves_no_folder(train, tmp_path):
+    np.save("nan.npy", np.full((3, 64, 64), np.nan, np.float32))
+    assert "NaN" in train(image="nan.npy").error
+    assert not (tmp_path / "run").exists()
+
+
+def test_class_that_is_not_listed_is_refused(train):
+    tables = ("--proportions", "proportions.csv", "--classes", "background,mito")
+    assert "'disc': is not a known class" in train(tables=tables).error
+
+
+def test_every_wrong_cell_is_reported(train):
+    with open("wrong.csv", "w") as file:
+        file.write("slice,disc\n0,30\n9,0.1\n")
+    done = train(tables=("--proportions", "wrong.csv"))
+    assert done.code == 2
+    assert done.err.splitlines()[0] == "error: 2 problems in the tables:"
+    assert "line 2, column 'disc': '30'" in done.err
+    assert "line 3, column 'slice': '9'" in done.err
+
+
+def test_json_lines_are_all_that_is_on_stdout(train):
+    done = train("--events", "jsonl")
+    events = [event_from_json(line) for line in done.out.splitlines()]
+    assert isinstance(events[0], RunStarted)
+    assert isinstance(events[-1], RunFinished)
+    assert (events[-1].reason, events[-1].done) == ("completed", 5)
+    assert "model: run/model.safetensors" in done.err
+
+
+# -- resuming ------------------------------------------------------------------------------------
+
+
+def test_complete_run_is_not_repeated(spss, train):
+    train()
+    done = spss("train", "--out", "run", "--resume")
+    assert done.code == 2
+    assert "--set optimisation.max_steps=10" in done.error
+
+
+def test_complete_run_goes_on_with_more_steps(spss, train, tmp_path):
+    train()
+    done = spss("train", "--out", "run", "--resume", "--set", "optimisation.max_steps=8")
+    assert done.code == 0, done.err
+    assert load_model("run").n_steps == 8
+    assert load_state("run").step == 8
+    assert RunFolder(tmp_path / "run").settings().optimisation.max_steps == 8
+
+
+def test_complete_run_learns_from_changed_annotations(spss, train, tmp_path):
+    train()
+    shutil.copy("keypoints.csv", "points.csv")
+    with open("points.csv", "a") as file:
+        file.write("2,10,12,disc\n")
+    same_command = ("train", "image.tif", *TABLES, "--keypoints", "points.csv", "--out", "run")
+    done = spss(*same_command, "--resume")
+    assert done.code == 0, done.err
+    assert "goes on from its model" in done.err
+    assert load_model("run").n_steps == 10
+    newest = RunFolder(tmp_path / "run").annotations()
+    assert [(point.slice, point.y, point.x) for point in newest.keypoints] == [(2, 10, 12)]
+    assert len(newest.proportions) == 3
+    assert len(newest.grids) == 1
+    with open("points.csv", "a") as file:
+        file.write("1,10,12,background\n")
+    done = spss("train", "--keypoints", "points.csv", "--out", "run", "--resume")
+    assert done.code == 0, done.err
+    assert len(RunFolder(tmp_path / "run").annotations().keypoints) == 2
+
+
+def test_run_without_a_checkpoint_starts_again(spss, train):
+    train()
+    shutil.rmtree("run/checkpoint")
+    for name in ("model.json", "model.safetensors", "events.jsonl"):
+        Path("run", name).unlink()
+    done = spss("train", "--out", "run", "--resume")
+    assert done.code == 0, done.err
+    assert load_model("run").n_steps == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--preset", "paper"), "preset is fast, not paper"),
+        (("--object-diameter", "50"), "image.object_diameter_px is None, not 50"),
+        (("--seed", "4"), "seed is 0, not 4"),
+        (("--set", "loss.alpha=0.1"), "loss.alpha is 0.5, not 0.1"),
+        (("--classes", "background,mito"), "background, disc"),
+        (("--masks", "truth.tif"), "begun without masks"),
+    ],
+)
+def test_contradiction_to_the_run_is_refused(spss, train, options, said):
+    train()
+    done = spss("train", "--out", "run", "--resume", *options)
+    assert done.code == 2
+    assert said in done.error
+
+
+def test_resume_needs_a_run_and_its_image(spss, train, tmp_path):
+    assert "holds no run" in spss("train", "--out", "run", "--resume").error
+    train()
+    more = ("--out", "run", "--resume", "--set", "optimisation.max_steps=6")
+    np.save("other.npy", np.zeros((3, 64, 64), np.uint8))
+    assert "not the image" in spss("train", "other.npy", *more).error
+    (tmp_path / "image.tif").rename("moved.tif")
+    assert "say where it is" in spss("train", *more).error
+    done = spss("train", "moved.tif", *more)
+    assert done.code == 0, done.err
+
+
+# -- stopping ------------------------------------------------------------------------------------
+
+
+def send_at_first_progress(monkeypatch, times):
+    """Let Ctrl-C be pressed some times when the first progress is shown."""
+
+    def show(self, event):
+        if type(event).__name__ == "Progress" and not sent:
+            sent.append(event)
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+
+    sent = []
+    monkeypatch.setattr("napari_spss.cli.display._LineDisplay.show", show)
+
+
+def test_ctrl_c_stops_keeps_the_model_and_can_be_resumed(spss, train, monkeypatch):
+    with monkeypatch.context() as patches:
+        send_at_first_progress(patches, 1)
+        done = train("--set", "optimisation.max_steps=1000000")
+    assert done.code == 0
+    assert "to go on: napari-spss train --out run --resume" in done.out
+    assert "fractions" not in done.out
+    assert load_model("run").n_steps < 1000000
+
+
+def test_second_ctrl_c_aborts(train, monkeypatch):
+    send_at_first_progress(monkeypatch, 2)
+    done = train()
+    assert done.code == 130
+    assert done.err.endswith("aborted\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_first_signal_sets_the_token_and_handlers_come_back(number, capfd):
+    before = signal.getsignal(number)
+    token = CancelToken()
+    with stop_on_signals(token):
+        signal.raise_signal(number)
+        assert token.is_cancelled
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert signal.getsignal(number) is before
+    assert "stopping; press Ctrl-C again" in capfd.readouterr().err
