@@ -26,6 +26,7 @@ import torch
 from napari_spss import Annotations, TrainingSettings, evaluate, fit, predict, preset
 from napari_spss import __version__ as VERSION
 from napari_spss.core.class_spec import parse_classes
+from napari_spss.core.label_source import as_label_source
 from napari_spss.core.masks import open_masks
 from napari_spss.core.simulate import (
     Simulation,
@@ -96,7 +97,7 @@ def run_row(
         stack,
         simulation.annotations if simulation else Annotations(tuple(names)),
         settings,
-        masks=None if simulation else open_masks(truth, classes=parse_classes(",".join(names))),
+        masks=None if simulation else as_label_source(truth),
         device="cpu",
     )
     trained_s = time.perf_counter() - start

@@ -285,7 +285,7 @@ def test_twenty_correct_labels_never_harm_a_half_trained_run():
 def test_continuing_from_a_model_starts_from_its_weights_and_scale():
     stack, truth = blobs()
     first = fit(stack, annotated(truth), quick(optimisation__max_steps=60), device="cpu")
-    events, second = drain(
+    _, second = drain(
         iter_training(
             stack,
             annotated(truth, keypoints=correct_clicks(truth, [1, 2], 6)),
@@ -297,9 +297,10 @@ def test_continuing_from_a_model_starts_from_its_weights_and_scale():
     assert second.n_steps == 80
     assert second.label_scale == first.label_scale
     assert mean_iou(second, stack, truth) >= mean_iou(first, stack, truth) - 0.02
+    rgb = stack_from_array(np.zeros((1, 64, 64, 3), np.uint8), axes="ZYXC")
+    run = iter_training(rgb, annotated(truth[:1]), quick(), start_from=first, device="cpu")
     with pytest.raises(InputError, match="image channels"):
-        rgb = stack_from_array(np.zeros((1, 64, 64, 3), np.uint8), axes="ZYXC")
-        list(iter_training(rgb, annotated(truth[:1]), quick(), start_from=first, device="cpu"))
+        list(run)
 
 
 def test_previews_follow_the_wish_and_are_skipped_when_not_wanted():
@@ -344,9 +345,7 @@ def test_nan_is_an_error_and_the_checkpoint_survives(tmp_path, monkeypatch):
     before = (tmp_path / "checkpoint" / "state.safetensors").read_bytes()
     from napari_spss.core import objective
 
-    monkeypatch.setattr(
-        objective, "proportion_kl", lambda rho, *a, **k: rho.sum() * np.nan
-    )
+    monkeypatch.setattr(objective, "proportion_kl", lambda rho, *a, **k: rho.sum() * np.nan)
     longer = settings.with_overrides({"optimisation.max_steps": 30})
     with pytest.raises(Diverged, match=r"nan at step 21; lower optimisation\.learning_rate"):
         list(
@@ -455,9 +454,7 @@ def test_classes_cannot_change_during_a_run():
     wrong = annotations.with_classes(("background", "disc", "ring"))
     mailbox = Mailbox()
     mailbox.put(wrong)
-    events, _ = drain(
-        iter_training(stack, annotations, quick(), updates=mailbox, device="cpu")
-    )
+    events, _ = drain(iter_training(stack, annotations, quick(), updates=mailbox, device="cpu"))
     assert any("Classes cannot change" in m.text for m in of_type(events, Message))
 
 

@@ -118,7 +118,7 @@ def _only_series(tif: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
 def _check_pages(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path) -> None:
     """Refuse a file whose chain of pages breaks off: tifffile leaves such pages out."""
     len(tif.pages)  # follows the chain to its end
-    tif.filehandle.seek(tif.pages.next_page_offset)
+    tif.filehandle.seek(tif.pages.next_page_offset or 0)
     end = tif.filehandle.read(tif.tiff.offsetsize)
     n_missing = sum(page is None for page in series.pages)
     if end.strip(b"\x00") or len(end) < tif.tiff.offsetsize or n_missing:
