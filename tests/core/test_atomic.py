@@ -1,0 +1,62 @@
+"""Files are replaced as a whole, and failures say what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from napari_spss.core.atomic import replacing, write_atomically, write_errors
+from napari_spss.core.errors import RunError
+
+
+def test_a_file_is_replaced_and_its_folder_made(tmp_path):
+    path = tmp_path / "new" / "folder" / "note.txt"
+    write_atomically(path, "first")
+    write_atomically(path, "µm\n")
+    assert path.read_text(encoding="utf-8") == "µm\n"
+    assert os.listdir(path.parent) == ["note.txt"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch, number):
+    path = tmp_path / "note.txt"
+    write_atomically(path, "old")
+
+    def fail(*_):
+        raise OSError(number, "full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(RunError, match=r"the disk is full: .*note\.txt .*; free some space\."):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["note.txt"]
+
+
+def test_an_unwritable_place_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"file.note\.txt could not be written .*writable folder"):
+        write_atomically(tmp_path / "file" / "note.txt", "text")
+
+
+def test_other_errors_pass_and_leave_nothing_behind(tmp_path):
+    path = tmp_path / "note.txt"
+    write_atomically(path, "old")
+
+    def write_half():
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise KeyError("bug")
+
+    with pytest.raises(KeyError, match="bug"):
+        write_half()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["note.txt"]
+
+
+def test_an_error_of_writing_keeps_its_cause(tmp_path):
+    cause = PermissionError(errno.EACCES, "denied")
+    with pytest.raises(RunError, match="denied") as e, write_errors(tmp_path / "x"):
+        raise cause
+    assert e.value.__cause__ is cause
