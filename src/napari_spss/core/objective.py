@@ -26,7 +26,7 @@ from .losses import (
 from .sampling import Batch
 from .selftraining import pseudo_labels
 
-__all__ = ["Objective", "StepLoss", "complete_map", "predicted_fractions"]
+__all__ = ["Objective", "StepLoss", "predicted_fractions"]
 
 
 @dataclass(frozen=True)
@@ -179,16 +179,15 @@ class Objective:
         for index, (window, sample) in enumerate(zip(batch.windows, batch.samples, strict=True)):
             if sample.is_mask or not window.bags:
                 continue
-            whole = complete_map(
-                teacher_probs[index], (window.y0, window.x0), sample.shape, memories[index]
+            pseudo = pseudo_labels(
+                teacher_probs[index],
+                window.bags,
+                band=self.settings.self_training.band,
+                origin=(window.y0, window.x0),
+                memory=memories[index],
             )
-            pseudo = pseudo_labels(whole, window.bags, band=self.settings.self_training.band)
-            seen = pseudo[
-                window.y0 : window.y0 + targets.shape[1], window.x0 : window.x0 + targets.shape[2]
-            ]
-            rows, columns = seen.shape
-            human = targets[index, :rows, :columns]
-            targets[index, :rows, :columns] = torch.where(human >= 0, human, seen)
+            human = targets[index]
+            targets[index] = torch.where(human >= 0, human, pseudo)
             chosen.append(index)
         if not chosen:
             return None
@@ -233,25 +232,6 @@ def predicted_fractions(
         :, top:bottom, left:right
     ].sum(dim=(1, 2), dtype=torch.float32)
     return (total + outside) / n_all, n_own / n_all
-
-
-def complete_map(
-    window_probs: torch.Tensor,
-    origin: tuple[int, int],
-    shape: tuple[int, int],
-    memory: torch.Tensor | None,
-) -> torch.Tensor:
-    """Map (C, y, x) of a whole slice: the window's fresh map, the memory around it."""
-    rows = min(window_probs.shape[1], shape[0] - origin[0])
-    columns = min(window_probs.shape[2], shape[1] - origin[1])
-    if memory is None:
-        whole = window_probs.new_zeros((window_probs.shape[0], *shape))
-    else:
-        whole = memory.to(window_probs.dtype, copy=True)
-    whole[:, origin[0] : origin[0] + rows, origin[1] : origin[1] + columns] = window_probs[
-        :, :rows, :columns
-    ]
-    return whole
 
 
 def _bag_tensor(bags: Sequence[Bag], name: str, like: torch.Tensor) -> torch.Tensor:

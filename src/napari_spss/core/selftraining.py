@@ -20,6 +20,8 @@ from .bags import Bag
 
 __all__ = ["ema_of", "pseudo_labels"]
 
+_MAX_RANKED = 2**16
+
 
 def ema_of(network: torch.nn.Module, decay: float) -> AveragedModel:
     """Return an EMA copy of a network; update it with ``update_parameters`` after each step.
@@ -43,56 +45,77 @@ def ema_of(network: torch.nn.Module, decay: float) -> AveragedModel:
     return teacher
 
 
-def pseudo_labels(teacher_probs: torch.Tensor, bags: Sequence[Bag], *, band: float) -> torch.Tensor:
-    """Label a slice's surest pixels, matched to the stated fractions of its bags.
+def pseudo_labels(
+    teacher_probs: torch.Tensor,
+    bags: Sequence[Bag],
+    *,
+    band: float,
+    origin: tuple[int, int] = (0, 0),
+    memory: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Label a window's surest pixels, matched to the stated fractions of its bags.
 
     Parameters
     ----------
     teacher_probs : Tensor
-        (C, y, x), the teacher's map of the whole slice.
+        (C, H, W), the teacher's map of the window.
     bags : sequence of Bag
         Regions with fractions; a later one overrides an earlier one where they overlap.
         Classes with an unknown fraction are left alone: bags in which more than the background's
         fraction is unknown give positive labels of the known classes only.
     band : float
         Half width t of the ignored band, relative to min(f, 1 - f).
+    origin : (int, int)
+        First pixel of the window in the slice.
+    memory : Tensor, optional
+        (C, y, x), an earlier map of the whole slice. Bags that reach beyond the window are ranked
+        in it; without it, in what the window shows.
 
     Returns
     -------
     Tensor
-        (y, x) int64: class index, -1 where ignored.
+        (H, W) int64: class index, -1 where ignored.
     """
-    n_classes = teacher_probs.shape[0]
-    labels = torch.full(teacher_probs.shape[1:], -1, dtype=torch.int64, device=teacher_probs.device)
+    n_classes, height, width = teacher_probs.shape
+    labels = torch.full((height, width), -1, dtype=torch.int64, device=teacher_probs.device)
     for bag in bags:
         y0, x0, y1, x1 = bag.box
-        probs = teacher_probs[:, y0:y1, x0:x1]
+        top, left = max(0, y0 - origin[0]), max(0, x0 - origin[1])
+        bottom, right = min(height, y1 - origin[0]), min(width, x1 - origin[1])
         known = [c for c in range(1, n_classes) if not math.isnan(bag.fractions[c])]
-        if not known or probs[0].numel() == 0:
+        if not known or bottom <= top or right <= left:
             continue
+        probs = teacher_probs[:, top:bottom, left:right]
+        is_whole = (bottom - top, right - left) == (y1 - y0, x1 - x0)
+        ranked = probs if is_whole or memory is None else memory[:, y0:y1, x0:x1]
         is_negative = torch.full(probs.shape[1:], len(known) == n_classes - 1, device=probs.device)
         best = torch.zeros(probs.shape[1:], device=probs.device)
         part = torch.full_like(is_negative, -1, dtype=torch.int64)
         for c in known:
-            surely, possibly = _thresholds(probs[c], bag, c, band)
+            surely, possibly = _thresholds(ranked[c], bag, c, band)
             is_positive = (probs[c] > surely) & (probs[c] > best)
             part = torch.where(is_positive, c, part)
             best = torch.where(is_positive, probs[c], best)
             is_negative &= probs[c] < possibly
-        part = torch.where(is_negative & (part < 0), 0, part)
-        labels[y0:y1, x0:x1] = part
+        labels[top:bottom, left:right] = torch.where(is_negative & (part < 0), 0, part)
     return labels
 
 
 def _thresholds(
     probs: torch.Tensor, bag: Bag, class_index: int, band: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Map values above which a pixel is surely, and below which it is surely not, of the class."""
+    """Map values above which a pixel is surely, and below which it is surely not, of the class.
+
+    Of a large region every n-th pixel is ranked: sorting all of a 2000 x 2000 px image takes
+    longer than a training step.
+    """
     fraction = float(bag.fractions[class_index])
     margin = band * min(fraction, 1 - fraction)
-    n = probs.numel()
+    flat = probs.flatten()
+    flat = flat[:: -(-flat.numel() // _MAX_RANKED)]
+    n = flat.numel()
     infinity = torch.full((1,), torch.inf, device=probs.device, dtype=probs.dtype)
-    ranked = torch.cat([infinity, torch.sort(probs.flatten(), descending=True).values, -infinity])
+    ranked = torch.cat([infinity, torch.sort(flat, descending=True).values, -infinity])
     # ranked[r] is the last of the r most likely pixels, ranked[r + 1] the first of the others
     n_surely, n_possibly = round((fraction - margin) * n), round((fraction + margin) * n)
     return ranked[n_surely + 1], ranked[n_possibly]
