@@ -61,8 +61,14 @@ def simulated(row: str, truth: Arrays, names: Sequence[str], seed: int) -> Simul
 
 
 def settings_of(row: str, seed: int, diameter_px: float | None) -> TrainingSettings:
-    """Preset fast; for the row "paper" its losses and architecture, with the budget of fast."""
+    """Preset fast, or what the row changes.
+
+    "paper": the paper's losses, network and sampling, with filters and budget of fast.
+    "losses": only the paper's losses, in all else fast, without self-training.
+    """
     values: dict[str, object] = {"seed": seed, "image.object_diameter_px": diameter_px}
+    if row == "losses":
+        values |= {"loss.proportions": "mse", "loss.labels": "eq3", "self_training.is_on": False}
     if row != "paper":
         return preset("fast").with_overrides(values)
     fast = preset("fast")
@@ -221,13 +227,15 @@ def main() -> None:
     parser.add_argument("what", choices=("vnc", "axon", "show"))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--rows", nargs="+", choices=("masks", "paper", "grids"), default=None)
+    parser.add_argument(
+        "--rows", nargs="+", choices=("masks", "paper", "losses", "grids"), default=None
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=None)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.what == "vnc":
-        rows = arguments.rows or ("masks", "paper", "grids")
+        rows = arguments.rows or ("masks", "paper", "losses", "grids")
         vnc(arguments.data, arguments.out, rows, arguments.seeds or (0, 1, 2))
     elif arguments.what == "axon":
         axon(arguments.data, arguments.out, arguments.rows or ("masks", "grids"), (0,))
