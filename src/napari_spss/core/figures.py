@@ -15,6 +15,7 @@ from .errors import RunError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
 __all__ = ["SliceView", "StatedFractions", "stated_fractions", "write_overlay"]
 
@@ -138,13 +139,16 @@ def write_overlay(
 
     figure = Figure(figsize=(12, 7.6), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(2, 1, height_ratios=(1.85, 1))
-    upper, lower = (figure.add_subfigure(part) for part in (grid[0], grid[1]))
-    axes = upper.subplots(1, 3, sharex=True, sharey=True)
-    _show_image(axes[0], view)
-    _show_map(upper, axes[1], view, class_name)
-    _show_outlines(axes[2], view)
-    _plot_fractions(lower.subplots(), view.slice, class_name, stated, predicted, true)
+    parts: dict[str, Axes] = figure.subplot_mosaic(
+        [["image", "map", "outlines"], ["fractions"] * 3], height_ratios=(1.75, 1)
+    )
+    _show_image(parts["image"], view)
+    shown = _show_map(parts["map"], view, class_name)
+    _show_outlines(parts["outlines"], view)
+    pictures = [parts[name] for name in ("image", "map", "outlines")]
+    bar = figure.colorbar(shown, ax=pictures, location="bottom", shrink=0.3, pad=0.02, aspect=40)
+    bar.ax.tick_params(labelsize=8)
+    _plot_fractions(parts["fractions"], view.slice, class_name, stated, predicted, true)
     if title:
         figure.suptitle(title, fontsize=13)
     target = Path(path)
@@ -166,12 +170,11 @@ def _show_image(axes: Axes, view: SliceView) -> None:
     axes.set_axis_off()
 
 
-def _show_map(figure: Any, axes: Axes, view: SliceView, class_name: str) -> None:
-    shown = axes.imshow(view.probs, cmap="inferno", vmin=0, vmax=1)
+def _show_map(axes: Axes, view: SliceView, class_name: str) -> AxesImage:
+    shown: AxesImage = axes.imshow(view.probs, cmap="inferno", vmin=0, vmax=1)
     axes.set_title(f"Map: probability of {class_name}", fontsize=11)
     axes.set_axis_off()
-    bar = figure.colorbar(shown, ax=axes, location="bottom", shrink=0.7, pad=0.02, aspect=30)
-    bar.ax.tick_params(labelsize=8)
+    return shown
 
 
 def _show_outlines(axes: Axes, view: SliceView) -> None:
@@ -186,14 +189,15 @@ def _show_outlines(axes: Axes, view: SliceView) -> None:
         handles.append(Line2D([], [], color=colour, label=name))
         if mask.any() and not mask.all():  # else there is no outline to draw
             axes.contour(mask.astype(np.float32), levels=[0.5], colors=[colour], linewidths=1.4)
-    axes.legend(
+    legend = axes.legend(
         handles=handles,
         loc="upper center",
-        bbox_to_anchor=(0.5, -0.01),
+        bbox_to_anchor=(0.5, -0.02),
         ncols=2,
         frameon=False,
-        fontsize=9,
+        fontsize=10,
     )
+    legend.set_in_layout(False)  # it lies beside the colour bar, where there is room
 
 
 def _plot_fractions(

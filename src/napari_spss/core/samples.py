@@ -32,7 +32,7 @@ _AXON_NOTICE = (
     "(doi:10.5281/zenodo.5498378), MIT License, Copyright (c) 2020 ivadomed."
 )
 _SYNTHETIC_CLASSES = ("background", "mitochondria")
-_SYNTHETIC_DIAMETER_PX = 50.0
+_SYNTHETIC_DIAMETER_PX = 60.0
 _SYNTHETIC_NOTICE = "Drawn by this program; it shows the way of working, not accuracy on tissue."
 
 
