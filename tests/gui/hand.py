@@ -39,6 +39,14 @@ class Hand:
         """Press and release the left button."""
         self.drag([place], modifier=modifier)
 
+    def double_click(self, place: Sequence[float]) -> None:
+        """Click twice on the spot, as Qt tells it: the second press is a double click."""
+        self.click(place)
+        point = self.at(place)
+        self._send(QEvent.Type.MouseButtonDblClick, point, LEFT, NONE)
+        self._send(QEvent.Type.MouseButtonRelease, point, LEFT, NONE)
+        self._settle()
+
     def drag(
         self, places: Sequence[Sequence[float]], *, modifier: Qt.KeyboardModifier = NONE
     ) -> None:

@@ -614,6 +614,21 @@ def test_click_between_nodes_does_nothing_and_a_drag_there_pans(shown):
     assert tool.layer.mouse_pan
 
 
+def test_quick_second_click_takes_the_mark_back_and_does_not_zoom(shown):
+    viewer, tool, hand = shown
+    tool.lay_grid()
+    before = tool.value()
+    view = camera_of(viewer).center, camera_of(viewer).zoom
+    hand.double_click(node_at(tool, 12))
+    assert tool.value() == before
+    assert tool._book.can_undo
+    assert (camera_of(viewer).center, camera_of(viewer).zoom) == view
+    grid = before[0]
+    z, y, x = node_at(tool, 12)
+    hand.double_click((z, y + grid.spacing_px / 2, x + grid.spacing_px / 2))
+    assert camera_of(viewer).zoom == pytest.approx(2 * view[1])
+
+
 def test_built_in_keys_do_no_harm(shown):
     _, tool, hand = shown
     tool.lay_grid()

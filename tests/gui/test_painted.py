@@ -157,11 +157,11 @@ def test_adopted_layer(qtbot):
     assert [np.count_nonzero(tool.value().read(2) == c) for c in range(3)] == [90, 0, 150]
     assert tool.take_changed_slices() is None
     with qtbot.waitSignal(tool.value_changed):
-        tool._boxes[2].setValue(9)
+        tool._table.boxes[2].setValue(9)
     assert tool.value().values == (1, 2, 9)
     viewer.dims.set_current_step(0, 2)
     assert "stand for no class and are not used: 3" in tool._problems.text()
-    tool._boxes[2].setValue(1)
+    tool._table.boxes[2].setValue(1)
     assert "the same label value" in tool._problems.text()
 
 
@@ -171,7 +171,7 @@ def test_adopted_mask_of_one_value_is_the_one_class(qtbot):
     data[0, 0] = 255
     tool.set_value(viewer.add_labels(data))
     assert tool.value().values == (0, 255)
-    assert tool._boxes[0].text() == "not painted"
+    assert tool._table.boxes[0].text() == "not painted"
 
 
 def test_layer_that_does_not_fit_is_refused(qtbot):
@@ -248,7 +248,7 @@ def test_slice_summary_and_brush(qtbot):
     assert "Slice 1: nothing painted." in tool._info.text()
     put(tool.layer, (np.ones(12, int), np.arange(12), np.arange(12)), 2)
     assert "Slice 1: mito 12 px." in tool._info.text()
-    tool._table.itemAtPosition(2, 0).widget().click()
+    tool._table.buttons[2].click()
     assert tool.layer.selected_label == 3
 
 

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QSizePolicy,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -154,6 +155,7 @@ class GridTool(QWidget):
         first.addWidget(self._n_side)
         history = QHBoxLayout()
         for button in (self._undo, self._redo, self._remove):
+            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             history.addWidget(button, 1)
         last = QHBoxLayout()
         last.addWidget(self._done, 1)
@@ -166,6 +168,7 @@ class GridTool(QWidget):
         layout.addLayout(history)
         layout.addLayout(last)
         layout.addWidget(self._list)
+        layout.addStretch(1)
 
     def _button(self, text: str, act: Callable[[], None], tooltip: str) -> QPushButton:
         button = QPushButton(text, self)

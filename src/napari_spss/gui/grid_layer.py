@@ -36,6 +36,8 @@ _HIT_FACE_ALPHA = 0.35
 _DRAWING_EVENTS = ("border_width", "symbol", "border_color", "face_color", "set_data", "highlight")
 _TRANSFORM_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units")
 
+_View = tuple[tuple[float, ...], float]  # centre and zoom of the camera
+
 
 class GridLayer:
     """Shows one sheet at a time, and tells which nodes the mouse touches.
@@ -72,6 +74,7 @@ class GridLayer:
         self._layer: Points | None = None
         self._nodes = np.zeros((0, 2))
         self.was_removed = False
+        self._view_at_press: _View | None = None
         self._is_writing = False
         self._pixel_ratio = 1.0
         self._keys = LayerKeys(viewer)
@@ -157,6 +160,7 @@ class GridLayer:
         )
         layer.cursor = "crosshair"
         layer.mouse_drag_callbacks.append(self._on_drag)
+        layer.mouse_double_click_callbacks.append(self._on_double_click)
         self._layer, self._sheet, self._nodes = layer, None, layer.data.copy()
         connect = self._layer_connections.connect
         connect(layer.events.data, self._on_touched)
@@ -168,8 +172,9 @@ class GridLayer:
     def _release(self) -> None:
         self._keys.unbind()
         self._layer_connections.disconnect_all()
-        if self._layer is not None and self._on_drag in self._layer.mouse_drag_callbacks:
+        if self._layer is not None:
             self._layer.mouse_drag_callbacks.remove(self._on_drag)
+            self._layer.mouse_double_click_callbacks.remove(self._on_double_click)
         self._layer = None
         self._sheet = None
 
@@ -236,22 +241,17 @@ class GridLayer:
 
     def _on_drag(self, layer: Points, event: Event) -> Generator[None, None, None]:
         """Mark the pressed node and those dragged over; elsewhere the drag moves the camera."""
-        if event.button != 1 or event.modifiers or self._sheet is None or self._frame is None:
+        node = self._node_at(event)
+        if node is None or not self._may_mark():
             return
-        _, y, x = self._frame.position_at(event.position)
-        node = self._sheet.nearest(y, x, self._reach_px(event, PRESS_RADIUS_SCREEN_PX, 1 / 2))
-        if node is None:
-            return
-        if self._sheet.is_done or not self._frame.is_shown_in_plane(self._viewer):
-            self._on_idle_click()
-            return
+        self._view_at_press = self._view()
+        last = self._place(event)
         event.handled = True
         # Mouse moves reach us throttled, after the camera: only this keeps it from panning.
         layer.mouse_pan = False
         try:
             self._on_stroke(np.array([node]), True)
             yield
-            last = (y, x)
             while event.type == "mouse_move":
                 last = self._drag_to(last, event)
                 event.handled = True
@@ -260,16 +260,55 @@ class GridLayer:
         finally:
             layer.mouse_pan = True
 
+    def _on_double_click(self, layer: Points, event: Event) -> None:
+        """Take the second press on a node as another press, and back what napari made of it.
+
+        Qt sends a double click in place of the second press, and napari has zoomed in on it.
+        """
+        node = self._node_at(event)
+        if node is None or self._view_at_press is None or not self._may_mark():
+            return
+        camera = _camera(self._viewer)
+        camera.center, camera.zoom = self._view_at_press
+        self._on_stroke(np.array([node]), True)
+
+    def _node_at(self, event: Event) -> int | None:
+        """Node that a plain left click reaches."""
+        if event.button != 1 or event.modifiers or self._sheet is None or self._frame is None:
+            return None
+        reach_px = self._reach_px(event, PRESS_RADIUS_SCREEN_PX, 1 / 2)
+        return self._sheet.nearest(*self._place(event), reach_px)
+
+    def _may_mark(self) -> bool:
+        """Whether nodes can be marked now; tells if not."""
+        if self._sheet is None or self._frame is None:
+            return False
+        if self._sheet.is_done or not self._frame.is_shown_in_plane(self._viewer):
+            self._on_idle_click()
+            return False
+        return True
+
+    def _place(self, event: Event) -> tuple[float, float]:
+        """(y, x) of an event in pixels of the image."""
+        if self._frame is None:
+            return 0.0, 0.0
+        _, y, x = self._frame.position_at(event.position)
+        return y, x
+
+    def _view(self) -> _View:
+        camera = _camera(self._viewer)
+        return tuple(camera.center), float(camera.zoom)
+
     def _drag_to(self, last: tuple[float, float], event: Event) -> tuple[float, float]:
         if self._sheet is None or self._frame is None:
             return last
-        _, y, x = self._frame.position_at(event.position)
-        if (y, x) != last:
-            radius = self._reach_px(event, DRAG_RADIUS_SCREEN_PX, 1 / 3)
-            nodes = self._sheet.along(last, (y, x), radius)
+        place = self._place(event)
+        if place != last:
+            reach_px = self._reach_px(event, DRAG_RADIUS_SCREEN_PX, 1 / 3)
+            nodes = self._sheet.along(last, place, reach_px)
             if nodes.size:
                 self._on_stroke(nodes, False)
-        return y, x
+        return place
 
     def _reach_px(self, event: Event, on_screen_px: float, of_spacing: float) -> float:
         """Reach of the mouse in pixels of the image, which never extends to the next node."""
@@ -286,6 +325,11 @@ def _is_same_place(a: GridSheet, b: GridSheet) -> bool:
         and np.array_equal(a.grid.y, b.grid.y)
         and np.array_equal(a.grid.x, b.grid.x)
     )
+
+
+def _camera(viewer: ViewerModel) -> Any:
+    """Return the camera, which moved to the scene in napari 0.9."""
+    return getattr(viewer, "scene", viewer).camera
 
 
 class _Looks:
@@ -312,7 +356,8 @@ class _Looks:
         self.border[nodes] = colour
         self.border_width[nodes] = 0.3
         if style.is_outside:
-            self.border[nodes] = (0, 0, 0, 0.6)
+            is_dark = colour[:3] @ (0.3, 0.6, 0.1) < 0.4
+            self.border[nodes] = (1, 1, 1, 0.8) if is_dark else (0, 0, 0, 0.6)
             self.border_width[nodes] = 0.12
         else:
             self.face[nodes, 3] = _HIT_FACE_ALPHA

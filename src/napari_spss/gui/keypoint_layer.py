@@ -7,7 +7,6 @@ follow; when the layer goes, they stay.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from ..core.annotations import Keypoint
 from ..core.errors import InputError
 from .class_changes import follow_classes
 from .connections import Connections
+from .keypoint_rows import CLASS_FEATURE, Row, Strays, as_class, class_column, make_rows
 from .layer_keys import LayerKeys
 from .source_frame import SourceFrame
 
@@ -30,48 +30,13 @@ if TYPE_CHECKING:
 
     from ..core.class_style import ClassStyle
 
-__all__ = ["CLASS_FEATURE", "KeypointLayer", "Row", "Strays"]
+__all__ = ["LAYER_NAME", "MARK", "KeypointLayer"]
 
-CLASS_FEATURE = "class"
 LAYER_NAME = "keypoints"
 MARK = "napari_spss"
 _SMALLEST_ON_SCREEN_PX = 7.0
 _UNKNOWN_COLOUR = "#ffffff"
 _TRANSFORM_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units")
-
-
-@dataclass(frozen=True)
-class Row:
-    """A point as it stands in the layer, right or wrong.
-
-    Parameters
-    ----------
-    z, y, x : float
-        Position in pixels of the image.
-    name : str
-        Class as the layer has it.
-    """
-
-    z: float
-    y: float
-    x: float
-    name: str
-
-
-@dataclass(frozen=True)
-class Strays:
-    """Points that are kept but not used.
-
-    Parameters
-    ----------
-    n_outside : int
-        Points that lie on no pixel of the image.
-    unknown : tuple of str
-        Class names that are none of the classes, one per point.
-    """
-
-    n_outside: int = 0
-    unknown: tuple[str, ...] = ()
 
 
 class KeypointLayer:
@@ -318,12 +283,12 @@ class KeypointLayer:
         orphans = self._rows if self._layer is None else ()
         self._release()
         names = self._names()
-        given = _class_column(layer)
+        given = class_column(layer)
         active = names[self._active] if names else ""
         n_blank = given.count("")
-        found = [_as_class(name, names) or active for name in given]
+        found = [as_class(name, names) or active for name in given]
         positions = self._frame.positions(layer.data, layer)
-        self._rows = (*_rows(positions, found), *orphans)
+        self._rows = (*make_rows(positions, found), *orphans)
         self._was_removed = False
         self._take(layer, follows_image=self._frame.is_aligned(layer))
         self._changed()
@@ -435,12 +400,12 @@ class KeypointLayer:
         if layer is None or frame is None or self._is_writing:
             return
         names = self._names()
-        given = _class_column(layer)
+        given = class_column(layer)
         if CLASS_FEATURE not in layer.features and len(given) == len(self._rows):
             given = [row.name for row in self._rows]  # the user deleted the column, not the points
-        found = [_as_class(name, names) for name in given]
+        found = [as_class(name, names) for name in given]
         positions = frame.positions(layer.data, layer)
-        rows = _rows(positions, found)
+        rows = make_rows(positions, found)
         if rows == self._rows and CLASS_FEATURE in layer.features:
             return
         self._rows = rows
@@ -493,27 +458,3 @@ class KeypointLayer:
 
     def _changed(self, *_: object) -> None:
         self._on_change()
-
-
-def _rows(positions: np.ndarray, names: Iterable[str]) -> tuple[Row, ...]:
-    return tuple(
-        Row(z, y, x, name) for (z, y, x), name in zip(positions.tolist(), names, strict=True)
-    )
-
-
-def _class_column(layer: Points) -> list[str]:
-    """Class of each point as text; empty where there is none."""
-    if CLASS_FEATURE not in layer.features:
-        return [""] * len(layer.data)
-    column = layer.features[CLASS_FEATURE]
-    return ["" if pd.isna(value) else str(value).strip() for value in column]
-
-
-def _as_class(text: str, names: Sequence[str]) -> str:
-    """Return the class that a text means, by name or by index; an unknown text as it is."""
-    index = match_class(text, names)
-    if index is None:
-        number = text.removesuffix(".0")
-        if number.isdecimal() and int(number) < len(names):
-            index = int(number)
-    return text if index is None else names[index]

@@ -21,7 +21,8 @@ from ..core.errors import InputError
 from .adopt_combo import AdoptCombo
 from .class_picker import ClassPicker
 from .connections import Connections
-from .keypoint_layer import LAYER_NAME, MARK, KeypointLayer, Strays
+from .keypoint_layer import LAYER_NAME, MARK, KeypointLayer
+from .keypoint_rows import Strays
 from .notice import Notice
 from .source_frame import SourceFrame
 
@@ -105,8 +106,8 @@ class KeypointsTool(QWidget):
         self._problems = Notice(self._viewer, self, is_warning=True)
 
         buttons = QHBoxLayout()
-        buttons.addWidget(self._add)
-        buttons.addWidget(self._select)
+        buttons.addWidget(self._add, 1)
+        buttons.addWidget(self._select, 1)
         layer = QHBoxLayout()
         layer.addWidget(QLabel("Layer", self))
         layer.addWidget(self._layers, 1)
@@ -117,6 +118,7 @@ class KeypointsTool(QWidget):
         layout.addLayout(layer)
         for label in (self._counts, self._news, self._problems):
             layout.addWidget(label)
+        layout.addStretch(1)
 
     # ---- the widget's value -----------------------------------------------------------------
 

@@ -17,7 +17,10 @@ __all__ = ["Notice"]
 
 
 class Notice(QLabel):
-    """Wrapped text, in the theme's warning colour if it is a warning; hidden while empty."""
+    """Wrapped text, hidden while empty; a warning has a bar in the theme's warning colour.
+
+    Not the text itself: that colour can hardly be read on a light theme.
+    """
 
     def __init__(
         self, viewer: ViewerModel, parent: QWidget | None = None, *, is_warning: bool = False
@@ -41,4 +44,5 @@ class Notice(QLabel):
         self.setVisible(bool(text))
 
     def _follow_theme(self) -> None:
-        self.setStyleSheet(f"color: {warning_colour().name()};")
+        bar = f"border-left: 4px solid {warning_colour().name()}; padding-left: 6px;"
+        self.setStyleSheet(f"QLabel {{ {bar} }}")

@@ -11,11 +11,9 @@ from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
-    QGridLayout,
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
@@ -23,11 +21,11 @@ from qtpy.QtWidgets import (
 from ..core.errors import InputError
 from .adopt_combo import AdoptCombo
 from .class_changes import follow_classes
-from .class_picker import colour_icon
 from .connections import Connections
 from .geometry import full_resolution
 from .notice import Notice
 from .painted_labels import PaintedLabels, guess_values, sampled_values
+from .painted_table import PaintedTable
 from .source_frame import SourceFrame
 
 if TYPE_CHECKING:
@@ -41,7 +39,6 @@ __all__ = ["PaintedLabels", "PaintedTool"]
 
 LAYER_NAME = "painted labels"
 MARK = "napari_spss"
-_LARGEST_VALUE = 2**31 - 1
 _UNKNOWN_COLOUR = "#ffffff80"
 
 
@@ -67,7 +64,6 @@ class PaintedTool(QWidget):
         self._layer: Labels | None = None
         self._is_blank = False
         self._values: tuple[int, ...] = ()
-        self._boxes: list[QSpinBox] = []
         self._counts: dict[int, tuple[int, ...]] = {}
         self._is_count_due = False
         self._changed: set[int] | None = set()  # None for all
@@ -91,8 +87,9 @@ class PaintedTool(QWidget):
         self._new = QPushButton("New", self)
         self._new.setToolTip("Make a Labels layer and start painting.")
         self._new.clicked.connect(self.start_painting)
-        self._table = QGridLayout()
-        self._table.setColumnStretch(1, 1)
+        self._table = PaintedTable(self)
+        self._table.value_changed.connect(self._on_value_edited)
+        self._table.class_chosen.connect(self._on_class_chosen)
         self._info = Notice(self._viewer, self)
         self._problems = Notice(self._viewer, self, is_warning=True)
 
@@ -103,9 +100,10 @@ class PaintedTool(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(first)
-        layout.addLayout(self._table)
+        layout.addWidget(self._table)
         layout.addWidget(self._info)
         layout.addWidget(self._problems)
+        layout.addStretch(1)
 
     # ---- the widget's value -----------------------------------------------------------------
 
@@ -148,7 +146,7 @@ class PaintedTool(QWidget):
             if index not in known:
                 values[index] = next(v for v in range(1, len(styles) + 2) if v not in values)
         self._values = tuple(values)
-        self._build_table()
+        self._table.set_rows(self._styles, self._values)
         self._colour_layer()
         self._refresh()
         if self._layer is not None and old != self._values:
@@ -206,7 +204,7 @@ class PaintedTool(QWidget):
         self._viewer.layers.selection.active = layer
         layer.selected_label = next((v for v in self._values[1:] if v), 1)
         layer.mode = "paint"
-        self._message = "Choose a class below to paint with it; 0 erases."
+        self._message = "Choose a class to paint with it. Painting the label 0 erases."
         self._refresh()
         self.value_changed.emit()
 
@@ -240,14 +238,14 @@ class PaintedTool(QWidget):
             self._refresh()
 
     def _on_value_edited(self) -> None:
-        self._values = tuple(box.value() for box in self._boxes)
+        self._values = self._table.values()
         self._counts.clear()
         self._changed = None
         self._colour_layer()
         self._refresh()
         self.value_changed.emit()
 
-    def _on_class_clicked(self, index: int) -> None:
+    def _on_class_chosen(self, index: int) -> None:
         if self._layer is None or not self._values[index]:
             return
         self._layer.selected_label = self._values[index]
@@ -378,30 +376,7 @@ class PaintedTool(QWidget):
 
     def _set_values(self, values: Sequence[int]) -> None:
         self._values = tuple(values)
-        self._build_table()
-
-    def _build_table(self) -> None:
-        while self._table.count():
-            widget = self._table.takeAt(0).widget()
-            widget.hide()
-            widget.deleteLater()
-        self._boxes = []
-        for row, (style, value) in enumerate(zip(self._styles, self._values, strict=True)):
-            button = QPushButton(style.name, self)
-            button.setIcon(colour_icon(style.colour))
-            button.setToolTip(f"Paint '{style.name}'.")
-            button.clicked.connect(lambda _checked, index=row: self._on_class_clicked(index))
-            box = QSpinBox(self)
-            box.setRange(0, _LARGEST_VALUE)
-            box.setSpecialValueText("not painted")
-            box.setValue(value)
-            box.setToolTip(f"Label value that stands for '{style.name}'.")
-            box.setKeyboardTracking(False)
-            box.valueChanged.connect(self._on_value_edited)
-            self._table.addWidget(button, row, 0)
-            self._table.addWidget(QLabel("is label value", self), row, 1)
-            self._table.addWidget(box, row, 2)
-            self._boxes.append(box)
+        self._table.set_rows(self._styles, self._values)
 
     def showEvent(self, event: QShowEvent) -> None:
         """Tell what is painted, which is not followed while nobody looks."""
@@ -412,8 +387,7 @@ class PaintedTool(QWidget):
         self._layers.set_layer(self._layer)
         self._new.setEnabled(self._frame is not None and bool(self._styles))
         self._new.setText("New" if self._layer is None else "Paint")
-        for box in self._boxes:
-            box.setEnabled(self._layer is not None)
+        self._table.setEnabled(self._layer is not None)
         self._show_counts()
 
     def _count(self, z: int) -> tuple[int, ...]:
