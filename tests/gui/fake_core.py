@@ -47,3 +47,77 @@ def fake_run(
             yield Preview(done, 0, 1, preview, probs)
     yield RunFinished(FinishReason.completed, done, 0.1 * done)
     return "model"
+
+
+def fake_train(job, *, token: CancelToken) -> Generator[Event, None, object]:
+    """Stand in for `runs.train`: a preview of the slice that the viewer shows, then the end."""
+    shape = job.stack.shape_of(0)
+    classes = job.annotations.classes
+    yield RunStarted("training", 2, "cpu", classes)
+    for step in (1, 2):
+        z = job.preview_slice()
+        if z is not None:
+            probs = np.zeros((len(classes), *shape), np.float32)
+            probs[1, : shape[0] // 2] = 0.9
+            probs[0] = 1 - probs[1:].sum(0)
+            yield Preview(step, z, 1, shape, probs)
+        yield Progress(step, 2, float(step), 2.0 - step, {"total": 1 / step}, 0.1)
+    yield RunFinished(FinishReason.completed, 2, 2.0)
+    return FakeModel(classes)
+
+
+def gated_train(gate: threading.Event):
+    """Make a training that waits for a gate, or for Stop, after its first preview."""
+
+    def train(job, *, token: CancelToken) -> Generator[Event, None, object]:
+        run = fake_train(job, token=token)
+        for event in run:
+            if isinstance(event, RunFinished):
+                while not gate.wait(0.005) and not token.is_cancelled:
+                    pass
+                if token.is_cancelled:
+                    yield RunFinished(FinishReason.stopped, 2, 2.0)
+                    return FakeModel(job.annotations.classes)
+            yield event
+        return FakeModel(job.annotations.classes)
+
+    return train
+
+
+def failing_train(error: Exception):
+    """Make a training that raises after its first event."""
+
+    def train(job, *, token: CancelToken) -> Generator[Event, None, object]:
+        yield RunStarted("training", 2, "cpu", job.annotations.classes)
+        raise error
+
+    return train
+
+
+def fake_apply(model, stack, maps, regions, *, device: str, token: CancelToken):
+    """Stand in for `runs.apply_model`: .9 above, .3 below the middle of each slice."""
+    from napari_spss.gui.runs import Predicted
+
+    yield RunStarted("prediction", len(regions), "cpu", model.classes)
+    done = 0
+    for region in regions:
+        if token.is_cancelled:
+            yield RunFinished(FinishReason.stopped, done, 0.1)
+            return
+        height, width = stack.shape_of(region.slice)
+        y0, x0, y1, x1 = region.box or (0, 0, height, width)
+        probs = np.full((len(model.classes), y1 - y0, x1 - x0), 0.3, np.float32)
+        probs[1, : max(0, height // 2 - y0)] = 0.9
+        probs[0] = 1 - probs[1:].sum(0)
+        maps.store(region.slice, probs, region.box)
+        done += 1
+        yield Predicted(region.slice, region.box)
+    yield RunFinished(FinishReason.completed, done, 0.1)
+
+
+class FakeModel:
+    """What the dock reads of a model."""
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        self.classes = classes
+        self.n_steps = 2

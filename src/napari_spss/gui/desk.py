@@ -151,6 +151,7 @@ class Desk(QObject):
         """Apply the current model to "slice", "rectangle" or "stack"; return whether it began."""
         model, source = self._session.model, self._work.source
         try:
+            self._session.check_idle()
             if model is None:
                 raise InputError("There is no model yet; train one, or load one.")
             if source is None:
@@ -176,11 +177,11 @@ class Desk(QObject):
     def save(self, folder: str | Path, *, has_run: bool) -> bool:
         """Save labels, maps and tables, and the run's own files too; return whether it began."""
         outcome = self.outcome
-        labels = outcome.labels()
-        if labels is None or outcome.maps is None or outcome.source is None:
-            self._refuse(InputError("There is no result yet; apply the model first."))
-            return False
         try:
+            self._session.check_idle()
+            labels = outcome.labels()
+            if labels is None or outcome.maps is None or outcome.source is None:
+                raise InputError("There is no result yet; apply the model first.")
             ticket = self._session.begin("export")
         except SpssError as error:
             self._refuse(error)
@@ -235,8 +236,7 @@ class Desk(QObject):
     def _job(self, *, continues: bool) -> tuple[TrainingJob, tuple[str, ...]]:
         """Collect and check all that a training needs, on the GUI thread."""
         work = self._work
-        if self._session.status.is_busy:  # before anything is made for a run that is refused
-            raise InputError("A run is in progress; wait for its end or press Stop first.")
+        self._session.check_idle()  # before anything is made for a run that is refused
         if work.source is None:
             raise InputError("There is no image to train on; open one.", field="image")
         form = work.form()

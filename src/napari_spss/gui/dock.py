@@ -213,6 +213,8 @@ class SpssDock(QWidget):
 
     def _on_image_changed(self, layer: Image | None) -> None:
         """Take another image, or the same with other pixels; a run goes on with what it has."""
+        if not self._is_open:
+            return
         before = self._work.source
         source = None
         if layer is not None:
@@ -279,17 +281,15 @@ class SpssDock(QWidget):
             return None
 
     def _on_form_changed(self) -> None:
-        diameter = self.image.value().object_diameter_px
-        radius = self._form_setting("labels.keypoint_radius_px", diameter)
-        self.annotate.keypoints.set_radius_px(radius)
+        try:
+            settings = self._form().settings()
+        except InputError as error:
+            self.train.mark_error(error.field, str(error))
+            return
+        self.train.mark_error(None, "")
+        self.annotate.keypoints.set_radius_px(settings.labels.keypoint_radius_px)
         if not self._is_restoring:
             self.project.save_soon()
-
-    def _form_setting(self, name: str, diameter: float | None) -> float:
-        value: Any = self._form().settings()
-        for part in name.split("."):
-            value = getattr(value, part)
-        return float(value)
 
     def _refresh_ready(self) -> None:
         annotations = self._annotations_or_none()
@@ -306,8 +306,8 @@ class SpssDock(QWidget):
 
     def _on_slider(self, event: Any = None) -> None:
         source = self._work.source
-        if source is None:
-            return
+        if source is None or self._viewer.dims.ndim < len(source.geometry.axes):
+            return  # no image, or napari is about to take it away
         z = source.geometry.slice_at(self._viewer.dims.point)
         self.desk.gate.slice = z
         self.annotate.select_slice(z)

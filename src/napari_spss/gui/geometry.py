@@ -89,7 +89,7 @@ class Geometry:
         """Index of the slice that shows a world point, clipped to the stack."""
         if "Z" not in self.axes:
             return 0
-        data = self._to_world().inverse(np.asarray(world, float)[-len(self.axes) :])
+        data = self._to_world().inverse(self._fitted(world))
         z = int(np.floor(data[self.axes.index("Z")] + 0.5))
         return min(max(z, 0), self.stack_shape[0] - 1)
 
@@ -101,6 +101,11 @@ class Geometry:
         centre = (np.asarray(self.shape, float) - 1) / 2
         centre[axis] = z
         return axis - len(self.axes), float(self._to_world()(centre)[axis])
+
+    def _fitted(self, world: Sequence[float]) -> npt.NDArray[np.float64]:
+        """Last coordinates of a world point; zeros where a viewer of fewer axes gives none."""
+        point = np.asarray(world, float)[-len(self.axes) :]
+        return np.concatenate([np.zeros(len(self.axes) - len(point)), point])
 
     def to_pixels(self, world: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Turn world points (N, ndim) into (N, 3) data positions (z, y, x)."""

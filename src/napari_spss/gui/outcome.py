@@ -70,6 +70,11 @@ class Outcome(QObject):
         """Whether something was predicted."""
         return self.maps is not None and bool(self.maps.slices)
 
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether all labels were made from the maps and the cleaning as they are."""
+        return self._relabeller.is_done
+
     def begin(
         self,
         source: Source,

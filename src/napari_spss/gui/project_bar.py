@@ -219,7 +219,8 @@ class ProjectBar(QWidget):
 
 
 def _origin(source: Source) -> str:
-    return source.path or source.name
+    """Path of an image; nothing for an array, which its pixels alone identify."""
+    return source.path or ""
 
 
 def _short(folder: Path) -> str:

@@ -317,10 +317,7 @@ class Session:
         InputError
             If a run is in progress.
         """
-        if self._ticket is not None:
-            raise InputError(
-                f"A run is in progress ({self._status}); wait for its end or press Stop first."
-            )
+        self.check_idle()
         self._generation += 1
         self._ticket = Ticket(self._generation, kind, CancelToken(), Mailbox())
         self._reason = None
@@ -333,6 +330,13 @@ class Session:
         unit = "step" if kind == "training" else "slice"
         self._set(RunStatus(state=_STATE_OF_KIND[kind], kind=kind, unit=unit))
         return self._ticket
+
+    def check_idle(self) -> None:
+        """Raise an InputError if a run is in progress."""
+        if self._ticket is not None:
+            raise InputError(
+                f"A run is in progress ({self._status}); wait for its end or press Stop first."
+            )
 
     def stop(self) -> None:
         """Ask the run to stop; does nothing when idle."""

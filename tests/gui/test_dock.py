@@ -1,0 +1,363 @@
+"""The dock on a viewer, with a stand-in for the core's runs."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from fake_core import failing_train, fake_apply, fake_train, gated_train
+from napari.layers import Labels
+from qtpy.QtWidgets import QScrollArea
+
+from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
+from napari_spss.core.errors import OutOfMemory
+from napari_spss.gui import desk as desk_module
+from napari_spss.gui.dock import SpssDock
+from napari_spss.gui.session import RunState
+
+CLASSES = ("background", "mitochondria")
+SHAPE = (4, 32, 48)
+SAID = Annotations(
+    CLASSES,
+    proportions=(Proportion(Region(0), (None, 0.1)), Proportion(Region(2), (None, 0.6))),
+    keypoints=(Keypoint(1, 5.0, 7.0, 1),),
+)
+
+
+@pytest.fixture(autouse=True)
+def fakes(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(desk_module, "train", fake_train)
+    monkeypatch.setattr(desk_module, "apply_model", fake_apply)
+
+
+def pixels(seed=0):
+    return np.random.default_rng(seed).integers(0, 255, SHAPE, np.uint8)
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def dock(viewer):
+    viewer.add_image(pixels(), name="em", scale=(40, 4, 4), units=("nm",) * 3)
+    dock = SpssDock(viewer, is_probing=False)
+    viewer.window.add_dock_widget(dock, name="spss")
+    yield dock
+    dock.shut_down()
+
+
+def is_idle(dock):
+    return not dock.session.status.is_busy
+
+
+def say(dock):
+    dock.annotate.set_value(SAID)
+
+
+def run(dock, qtbot):
+    say(dock)
+    assert dock.start_training()
+    qtbot.waitUntil(lambda: is_idle(dock))
+
+
+def names(viewer):
+    return [layer.name for layer in viewer.layers]
+
+
+def test_train_is_offered_once_something_is_said(dock, qtbot):
+    assert not dock.train._train.isEnabled()
+    assert "State fractions" in dock.train._missing.text()
+    say(dock)
+    assert dock.train._train.isEnabled()
+    assert not dock.train._continue.isEnabled()
+    run(dock, qtbot)
+    assert dock.train._continue.isEnabled()
+
+
+def test_a_training_previews_the_shown_slice_and_leaves_a_model(dock, viewer, qtbot):
+    viewer.dims.set_point(0, 2 * 40)
+    run(dock, qtbot)
+    preview = viewer.layers["em preview mitochondria"]
+    np.testing.assert_allclose(preview.translate, (80, 0, 0))
+    assert viewer.layers["em preview labels"].data.sum() == 16 * 48
+    assert dock.session.model.classes == CLASSES
+    assert dock.session.curves.steps == [1, 2]
+    assert "Training finished" in dock.bar.text()
+
+
+def test_the_curves_are_drawn_once_the_run_goes_on(dock, qtbot):
+    run(dock, qtbot)
+    qtbot.waitUntil(lambda: dock.train._plot is not None)
+    assert dock.train._plot.names() == ("total",)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error: no kernel"), ValueError("nan")])
+def test_a_failing_core_is_told_and_nothing_is_lost(dock, qtbot, monkeypatch, error):
+    monkeypatch.setattr(desk_module, "train", failing_train(error))
+    run(dock, qtbot)
+    assert str(error) in dock.bar.text()
+    assert dock.session.model is None
+    assert dock.annotations() == SAID
+    assert dock.train._train.isEnabled()
+
+
+def test_one_click_applies_the_smaller_setting(dock, qtbot, monkeypatch):
+    seen = []
+    error = OutOfMemory("Memory ran out.", setting="sampling.crop_px", value=128)
+    monkeypatch.setattr(desk_module, "train", failing_train(error))
+    run(dock, qtbot)
+    assert dock.bar._accept.isVisibleTo(dock.bar)
+    assert "crop_px = 128" in dock.bar._accept.text()
+
+    def train(job, *, token):
+        seen.append(job.settings.sampling.crop_px)
+        yield from fake_train(job, token=token)
+
+    monkeypatch.setattr(desk_module, "train", train)
+    dock.bar._accept.click()
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert seen == [128]
+
+
+def test_a_second_run_is_refused_and_stop_hands_over_the_model(dock, qtbot, monkeypatch):
+    monkeypatch.setattr(desk_module, "train", gated_train(threading.Event()))
+    say(dock)
+    assert dock.start_training()
+    assert not dock.start_training()
+    assert not dock.desk.apply("slice")
+    assert "in progress" in dock.bar.text()
+    qtbot.waitUntil(lambda: dock.session.status.done == 2)
+    dock.bar._stop.click()
+    assert dock.session.status.state is RunState.stopping
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert dock.session.model is not None
+
+
+@pytest.mark.parametrize("what", ["delete", "rename", "replace", "other pixels"])
+def test_a_run_survives_what_happens_to_its_image(dock, viewer, qtbot, monkeypatch, what):
+    gate = threading.Event()
+    monkeypatch.setattr(desk_module, "train", gated_train(gate))
+    say(dock)
+    dock.start_training()
+    qtbot.waitUntil(lambda: "em preview labels" in names(viewer))
+    layer = viewer.layers["em"]
+    if what == "delete":
+        viewer.layers.remove(layer)
+    elif what == "rename":
+        layer.name = "renamed"
+    elif what == "replace":
+        viewer.layers.remove(layer)
+        viewer.add_image(pixels(1), name="em")
+    else:
+        layer.data = pixels(2)[:2]
+    gate.set()
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert dock.session.model is not None
+    assert [end for end in dock.session.messages if end[0] == "error"] == []
+
+
+def test_annotations_of_a_deleted_image_come_back_with_it(dock, viewer, qtbot):
+    say(dock)
+    viewer.layers.remove("em")
+    viewer.add_image(pixels(1), name="other")
+    assert dock.annotations().is_empty
+    viewer.layers.remove("other")
+    viewer.add_image(pixels(), name="em again")
+    assert dock.annotations() == SAID
+
+
+def test_closing_the_viewer_ends_the_run(viewer, qtbot, monkeypatch):
+    monkeypatch.setattr(desk_module, "train", gated_train(threading.Event()))
+    viewer.add_image(pixels(), name="em")
+    dock = SpssDock(viewer, is_probing=False)
+    viewer.window.add_dock_widget(dock)
+    say(dock)
+    dock.start_training()
+    ticket = dock.session._ticket
+    qtbot.waitUntil(lambda: dock.session.status.done == 2)
+    viewer.close()
+    qtbot.waitUntil(lambda: ticket.token.is_cancelled)
+
+
+def test_closing_the_dock_ends_the_run(dock, viewer, qtbot, monkeypatch):
+    monkeypatch.setattr(desk_module, "train", gated_train(threading.Event()))
+    say(dock)
+    dock.start_training()
+    ticket = dock.session._ticket
+    viewer.window.remove_dock_widget(dock)
+    assert ticket.token.is_cancelled
+    assert dock.project.project is None
+
+
+def test_apply_to_the_stack_fills_labels_maps_and_fractions(dock, viewer, qtbot):
+    run(dock, qtbot)
+    dock.results.set_scope("stack")
+    dock.results._apply.click()
+    qtbot.waitUntil(lambda: is_idle(dock) and dock.desk.outcome.is_up_to_date)
+    assert names(viewer) == ["em", "em mitochondria probability", "em labels", "keypoints"]
+    assert viewer.layers["em labels"].data.sum() == 4 * 16 * 48
+    assert "50.00 % of 4 slices (stated 35.0 %)" in dock.results._fractions.text()
+    predicted = dock.desk.outcome.predicted_fractions()
+    assert predicted[Region(3)] == pytest.approx((0.5, 0.5))
+    assert dock.results._save.isEnabled()
+
+
+def test_apply_to_this_slice_and_to_a_rectangle(dock, viewer, qtbot):
+    run(dock, qtbot)
+    viewer.dims.set_point(0, 40)
+    assert dock.desk.apply("slice")
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert not dock.desk.apply("rectangle")
+    assert "no rectangle on slice 1" in dock.bar.text()
+    viewer.dims.set_point(0, 3 * 40)
+    dock.annotate.regions.set_value([Region(3, (8, 10, 24, 30))])
+    assert dock.desk.apply("rectangle")
+    qtbot.waitUntil(lambda: is_idle(dock) and dock.desk.outcome.is_up_to_date)
+    labels = viewer.layers["em labels"].data
+    assert [int(plane.sum()) for plane in labels] == [0, 16 * 48, 0, 8 * 20]
+
+
+def test_the_threshold_takes_effect_at_once_and_keeps_edited_labels(dock, viewer, qtbot):
+    run(dock, qtbot)
+    dock.desk.apply("stack")
+    qtbot.waitUntil(lambda: is_idle(dock) and dock.desk.outcome.is_up_to_date)
+    labels = viewer.layers["em labels"]
+    dock.results._slider.setValue(0.2)
+    shown = dock.desk.current_slice()
+    assert labels.data[shown].all()  # without waiting for the event loop
+    qtbot.waitUntil(lambda: bool(labels.data.all()))
+    assert dock.results._mode.currentData() == "free"
+    labels.fill((0, 3, 3), 0)
+    edited = labels.data.copy()
+    dock.results._slider.setValue(0.95)
+    qtbot.waitUntil(lambda: dock.desk.outcome.is_up_to_date)
+    np.testing.assert_array_equal(labels.data, edited)
+    fresh = [x for x in viewer.layers if isinstance(x, Labels) and x is not labels]
+    assert [int(layer.data.sum()) for layer in fresh] == [0]
+
+
+def test_the_matched_threshold_follows_what_is_stated(dock, qtbot):
+    run(dock, qtbot)
+    dock.desk.apply("stack")
+    qtbot.waitUntil(lambda: is_idle(dock) and dock.desk.outcome.is_up_to_date)
+    dock.annotate.set_value(
+        Annotations(CLASSES, (Proportion(Region(0), (0.0, 1.0)), Proportion(Region(1), (0.0, 1.0))))
+    )
+    dock.results._mode.setCurrentIndex(dock.results._mode.findData("matched"))
+    assert dock.results.threshold() <= 0.301
+
+
+def test_results_are_saved_and_everything_means_the_run_too(dock, qtbot, tmp_path):
+    run(dock, qtbot)
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    (run_dir / "config.toml").write_text("preset = 'fast'\n")
+    dock.desk._model_dir = run_dir
+    dock.desk.apply("slice")
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert dock.desk.save(tmp_path / "out", has_run=True)
+    qtbot.waitUntil(lambda: is_idle(dock))
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"labels.ome.tif", "maps.ome.tif", "fractions.csv", "config.toml"} <= written
+
+
+def test_viewer_and_table_go_to_the_same_slice(dock, viewer):
+    table = dock.annotate.fractions
+    viewer.dims.set_point(0, 3 * 40)
+    assert table.view.currentIndex().row() == 3
+    table.view.setCurrentIndex(table.view.model().index(1, 0))
+    assert dock.desk.current_slice() == 1
+    assert viewer.dims.point[0] == 40
+
+
+def test_rectangles_get_rows_of_their_own(dock, viewer):
+    dock.annotate.regions.start_drawing()
+    layer = viewer.layers["regions"]
+    layer.add_rectangles(np.array([[2, 3.6, 4.4], [2, 3.6, 20.4], [2, 9.7, 20.4], [2, 9.7, 4.4]]))
+    assert dock.annotate.regions.value() == (Region(2, (4, 5, 10, 21)),)
+    assert dock.annotate.fractions.regions() == (Region(2, (4, 5, 10, 21)),)
+    layer.data = [layer.data[0] + np.array([0, 2, 0])]
+    assert dock.annotate.fractions.regions() == (Region(2, (6, 5, 12, 21)),)
+
+
+def test_annotations_and_form_are_restored(dock, viewer, qtbot):
+    say(dock)
+    dock.annotate.regions.set_value([Region(1, (2, 2, 8, 9))])
+    dock.image.set_diameter(17)
+    dock.train._minutes.setValue(9)
+    dock.annotate.painted.start_painting()
+    viewer.dims.set_point(0, 3 * 40)
+    viewer.layers["painted labels"].brush_size = 4
+    viewer.layers["painted labels"].paint((3, 5, 5), 2)
+    said = dock.annotations()
+    dock.shut_down()
+    viewer.layers.clear()
+    viewer.add_image(pixels(), name="the same")
+    again = SpssDock(viewer, is_probing=False)
+    assert again.annotations() == said
+    assert again.annotate.regions.value() == (Region(1, (2, 2, 8, 9)),)
+    assert again.image.value().object_diameter_px == 17
+    assert again.train.value().max_minutes == 9
+    assert again.annotate.masks().read(3)[5, 5] == 1
+    again.shut_down()
+
+
+def test_a_project_that_is_open_elsewhere_is_not_written(dock, viewer, qtbot):
+    say(dock)
+    assert dock.project.save()
+    other = SpssDock(viewer, is_probing=False)
+    assert "open" in other.project.text()
+    assert other.project._act.isVisibleTo(other.project)
+    assert other.annotations().is_empty
+    other.shut_down()
+    assert dock.project.save()
+
+
+def test_an_image_that_is_no_stack_is_told(dock, viewer):
+    viewer.add_image(np.zeros((2, 2, 2, 16, 24), np.uint8), name="5d")
+    dock.image.set_layer(viewer.layers["5d"])
+    assert "at most one channel axis" in dock.image._facts.text()
+    assert dock.source is None
+    dock.image.set_layer(viewer.layers["em"])
+    assert dock.source.name == "em"
+
+
+def test_live_annotations_reach_the_run(dock, qtbot, monkeypatch):
+    gate, taken = threading.Event(), []
+
+    def train(job, *, token):
+        yield from gated_train(gate)(job, token=token)
+        taken.append(job.updates.take())
+        return None
+
+    monkeypatch.setattr(desk_module, "train", train)
+    say(dock)
+    dock.start_training()
+    qtbot.waitUntil(lambda: dock.session.status.done == 2)
+    more = SAID.replace(keypoints=(*SAID.keypoints, Keypoint(3, 1.0, 1.0, 0)))
+    dock.annotate.keypoints.set_value(more.keypoints)
+    gate.set()
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert taken == [more]
+
+
+def test_all_sections_fit_into_380_px(dock, qtbot):
+    body = dock.findChildren(QScrollArea)[0]
+    bar = body.verticalScrollBar().sizeHint().width()
+    for tab in range(4):
+        dock.annotate.show_tab(tab)
+        assert body.widget().minimumSizeHint().width() + bar <= 380
+    assert dock.minimumWidth() <= 380
+
+
+def test_a_wrong_setting_marks_its_field(dock, qtbot):
+    say(dock)
+    dock.train._form._others["optimisation.patience"] = 0
+    assert not dock.start_training()
+    assert "patience" in dock.train._error.text()
+    dock.desk.refused.emit("sampling.crop_px", "sampling.crop_px is wrong")
+    assert "border" in dock.train._form._fields["sampling.crop_px"].styleSheet()
