@@ -1,0 +1,66 @@
+"""Maps of whole slices are kept where a region reaches beyond its window."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from samples_in_memory import bag, sample, whole
+
+from napari_spss.core.bags import Window
+from napari_spss.core.memory import SliceMemory
+from napari_spss.core.sampling import cut
+
+
+@pytest.fixture
+def predicted():
+    return []
+
+
+@pytest.fixture
+def memory(predicted):
+    def predict(image):
+        predicted.append(image.shape[1:])
+        return torch.full((2, *image.shape[1:]), float(len(predicted)))
+
+    return SliceMemory(predict, torch.device("cpu"))
+
+
+def batch(one, *places, shape=(16, 16)):
+    windows = [Window(0, y, x, one.bags) for y, x in places]
+    return cut([one], windows, shape)
+
+
+def test_a_slice_larger_than_its_window_is_predicted_whole_and_kept(memory, predicted):
+    large = sample((32, 40), bags=[whole((32, 40), (0.9, 0.1))])
+    first, second = memory.recall(batch(large, (0, 0), (16, 8)), 0)
+    assert first is second
+    assert first.shape == (2, 32, 40)
+    assert memory.recall(batch(large, (3, 3)), 49)[0] is first
+    assert predicted == [(32, 40)]
+    (renewed,) = memory.recall(batch(large, (3, 3)), 50)
+    assert renewed.unique() == 2
+    assert memory.recall(batch(large, (3, 3)), 99)[0] is renewed
+
+
+def test_very_large_slices_are_kept_longer(memory, predicted):
+    huge = sample((64, 64), bags=[whole((64, 64), (0.9, 0.1))])
+    for step in (0, 50, 99, 100):
+        memory.recall(batch(huge, (0, 0)), step)
+    assert len(predicted) == 2  # 16 windows: twice as long
+
+
+def test_nothing_is_remembered_where_the_window_shows_every_region(memory, predicted):
+    fits = sample((16, 12), bags=[whole((16, 12), (0.9, 0.1))])
+    assert memory.recall(batch(fits, (0, 0)), 0) == [None]
+    parts = sample((32, 32), bags=[bag((4, 4, 12, 20), (0.9, 0.1))])
+    assert memory.recall(batch(parts, (4, 4)), 0) == [None]
+    unstated = sample((32, 32), labels={(1, 1): 1})
+    assert memory.recall(batch(unstated, (4, 4)), 0) == [None]
+    assert predicted == []
+
+
+def test_a_region_that_is_shown_in_part_is_completed(memory):
+    parts = sample((32, 32), bags=[bag((4, 4, 12, 12), (0.9, 0.1))])
+    seen, cut_off = memory.recall(batch(parts, (0, 0), (5, 0)), 0)
+    assert seen is None
+    assert cut_off.shape == (2, 32, 32)
