@@ -196,6 +196,12 @@ def test_measure_prints_and_writes_fractions_and_objects(spss, masks):
     assert pd.read_csv("tables/t_stack.csv")["fraction"].tolist() == [0.625, 0.375]
 
 
+def test_table_must_be_a_file(spss, masks, tmp_path):
+    masks(labels=plane(0, 1, 0, 1))
+    assert "table.csv" in spss("measure", "labels.tif", "--out", tmp_path).error
+    assert "is a file" in spss("measure", "labels.tif", "--out", "labels.tif/t.csv").error
+
+
 def test_measure_of_one_slice_has_no_interval(spss, masks):
     masks(labels=plane(0, 1, 0, 1))
     done = spss("measure", "labels.tif")

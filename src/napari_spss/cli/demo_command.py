@@ -35,7 +35,7 @@ def demo(
     check_out_dir(out)
     from ..core.demo import iter_demo
     from ..core.events import CancelToken
-    from .display import event_display, say
+    from .display import event_display
     from .stopping import stop_on_signals
 
     token = CancelToken()
@@ -49,8 +49,6 @@ def demo(
                 break
     for line in result.lines:
         typer.echo(line)
-    if token.is_cancelled:
-        say("stopped; start the demo again to see it whole.")
     typer.echo("written:" if result.files else "nothing was written")
     for path in result.files:
         typer.echo(f"  {path}")

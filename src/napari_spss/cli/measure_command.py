@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import ClassesOption, VoxelSizeOption, parse_class_list, parse_voxel_size
+from ..core.errors import InputError
+from .options import (
+    ClassesOption,
+    VoxelSizeOption,
+    check_out_dir,
+    parse_class_list,
+    parse_voxel_size,
+)
 
 if TYPE_CHECKING:
     from ..core.masks import Masks
@@ -49,6 +56,10 @@ def measure(
     """Measure, print a summary, and write the tables if a name is given."""
     spec = parse_class_list(classes)
     stated = parse_voxel_size(voxel_size)
+    if out is not None:
+        check_out_dir(out.parent)
+        if out.is_dir():
+            raise InputError(f"--out {out} is a folder; name a file, such as {out / 'table.csv'}.")
     from ..core.masks import open_masks
     from ..core.measure import write_measurement
     from .display import say

@@ -132,7 +132,7 @@ def train(
     from .display import busy, check_events_option, event_display
     from .resume import resumed_job
     from .stopping import stop_on_signals
-    from .train_job import TrainRequest, fresh_job
+    from .train_job import TrainRequest, fresh_job, introduce
 
     is_jsonl = check_events_option(events)
     check_out_dir(out)
@@ -156,6 +156,7 @@ def train(
     with busy("reading image and annotations"):
         job = resumed_job(request) if is_resume else fresh_job(request)
         run = job.start(device=device, token=token)
+    introduce(job)
     with stop_on_signals(token):
         with event_display(is_jsonl=is_jsonl) as show:
             while True:

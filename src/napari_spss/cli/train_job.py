@@ -30,6 +30,7 @@ __all__ = [
     "TrainJob",
     "TrainRequest",
     "fresh_job",
+    "introduce",
     "open_training_masks",
     "read_tables",
 ]
@@ -125,7 +126,6 @@ class TrainJob:
         )
         first = next(run)
         self.on_start()
-        _introduce(self.stack, self.annotations, self.masks, self.settings)
         return record_events(_led_by(first, run), self.out)
 
 
@@ -238,10 +238,9 @@ def open_training_masks(path: Path, spec: ClassSpec | None, stack: Stack) -> Mas
     return masks
 
 
-def _introduce(
-    stack: Stack, annotations: Annotations, masks: Masks | None, settings: TrainingSettings
-) -> None:
+def introduce(job: TrainJob) -> None:
     """Tell what was understood, so that a mistake shows before minutes are spent."""
+    stack, annotations, masks = job.stack, job.annotations, job.masks
     shapes = {stack.shape_of(z) for z in range(stack.n_slices)}
     size = "of several sizes" if len(shapes) > 1 else "of {} x {} pixels".format(*shapes.pop())
     kind = "image" if stack.is_set else "slice"
@@ -254,7 +253,7 @@ def _introduce(
     if masks is not None:
         said.append(f"{masks.n_slices} masks")
     say(f"annotations: {', '.join(said)}")
-    reduction = choose_reduction(settings.image, pixel)
+    reduction = choose_reduction(job.settings.image, pixel)
     if reduction is not None:
         say(f"working scale: the network sees the image reduced by {reduction}")
 
