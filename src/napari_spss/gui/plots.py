@@ -68,16 +68,22 @@ class CurvesPlot(QWidget):
     def set_curves(self, curves: Curves) -> None:
         """Draw a run's curves."""
         steps = np.asarray(curves.steps, float)
-        wanted = dict(curves.losses)
+        wanted = {name: (steps, np.asarray(v, float)) for name, v in curves.losses.items()}
+        if curves.validation:
+            at, loss = np.array(curves.validation, float).T
+            wanted["held out"] = (at, loss)
         for name in [name for name in self._lines if name not in wanted]:
             self._loss.removeItem(self._lines.pop(name))
             self._colours.pop(name)
-        for name, values in wanted.items():
-            self._line(name).setData(steps, np.asarray(values, float))
-        if curves.validation:
-            x, y = np.array(curves.validation, float).T
-            self._line("held out").setData(x, y)
+        for name, (x, y) in wanted.items():
+            self._line(name).setData(x, y)
         self._error_line.setData(steps, 100 * np.asarray(curves.proportion_error, float))
+        self._legend.setText(
+            " ".join(
+                f'<span style="color:{colour}">▬</span>&nbsp;{name.replace(" ", "&nbsp;")}'
+                for name, colour in self._colours.items()
+            )
+        )
 
     def names(self) -> tuple[str, ...]:
         """Names of the curves in the upper plot."""
@@ -90,10 +96,4 @@ class CurvesPlot(QWidget):
             width = 2 if name == "total" else 1
             self._lines[name] = self._loss.plot(pen=pg.mkPen(colour, width=width))
             self._colours[name] = colour
-            self._legend.setText(
-                " ".join(
-                    f'<span style="color:{c}">▬</span>&nbsp;{n.replace(" ", "&nbsp;")}'
-                    for n, c in self._colours.items()
-                )
-            )
         return self._lines[name]

@@ -1,0 +1,269 @@
+"""The dock's sections by themselves, as far as they need no window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtCore import Qt
+
+from napari_spss.core.errors import OutOfMemory
+from napari_spss.core.events import Progress, Validated
+from napari_spss.gui.devices import Device, DeviceProbe, parse_devices
+from napari_spss.gui.image import ImageSection
+from napari_spss.gui.layers import MARK
+from napari_spss.gui.plots import CurvesPlot
+from napari_spss.gui.results import ResultsSection
+from napari_spss.gui.run_bar import RunBar
+from napari_spss.gui.section import Section
+from napari_spss.gui.session import Curves, EndKind, RunEnd, RunForm, Session, Suggestion
+from napari_spss.gui.train import TrainSection
+
+CPU, GPU = Device("cpu", "CPU"), Device("cuda:0", "NVIDIA H100")
+
+
+@pytest.fixture
+def viewer():
+    return ViewerModel()
+
+
+@pytest.fixture
+def image(viewer, qtbot):
+    widget = ImageSection(viewer)
+    qtbot.addWidget(widget)
+    return widget
+
+
+def add(viewer, shape=(3, 64, 96), **kwargs):
+    return viewer.add_image(np.zeros(shape, np.uint8), **kwargs)
+
+
+# -- image ---------------------------------------------------------------------------------------
+
+
+def test_the_chooser_follows_the_layer_list(viewer, image):
+    heard = []
+    image.image_changed.connect(heard.append)
+    assert image.value().layer is None
+    first = add(viewer, name="first")
+    second = add(viewer, name="second")
+    assert image.value().layer is first  # what is chosen stays chosen
+    viewer.add_points(ndim=3)
+    add(viewer, name="result", metadata={MARK: {"role": "labels"}})
+    assert [image._combo.itemText(i) for i in range(image._combo.count())] == ["first", "second"]
+    second.name = "renamed"
+    assert image._combo.itemText(1) == "renamed"
+    viewer.layers.remove(first)
+    assert image.value().layer is second
+    viewer.layers.remove(second)
+    assert image.value().layer is None
+    assert heard == [first, second, None]
+
+
+def test_the_active_image_is_chosen_at_first(viewer, qtbot):
+    first = add(viewer, name="first")
+    add(viewer, name="second")
+    viewer.layers.selection.active = first
+    widget = ImageSection(viewer)
+    qtbot.addWidget(widget)
+    assert widget.value().layer is first
+
+
+def test_facts_and_the_working_scale_are_told(viewer, image):
+    add(viewer, scale=(50, 8, 8), units=("nm",) * 3)
+    assert image._facts.text() == "3 slices, 96 x 64 px, uint8, 8 nm per px"
+    assert image.value().object_diameter_px is None
+    image.set_diameter(60)
+    assert image.value().object_diameter_px == 60
+    assert image._scale_note.text() == "= 0.48 µm; the network works on 3 x 3 px blocks"
+    image.set_diameter(25)
+    assert "full resolution" in image._scale_note.text()
+
+
+def test_other_pixels_in_the_layer_are_another_image(viewer, image):
+    layer = add(viewer)
+    heard = []
+    image.image_changed.connect(heard.append)
+    layer.data = np.zeros((5, 30, 40), np.uint8)
+    assert heard[-1] is layer
+    assert "5 slices, 40 x 30 px" in image._facts.text()
+
+
+def test_a_drawn_line_is_the_diameter_in_pixels(viewer, image, qtbot):
+    layer = add(viewer, scale=(50, 2, 2), translate=(0, 10, 10))
+    points = viewer.add_points(ndim=3)
+    image._measure_button.click()
+    lines = viewer.layers[-1]
+    assert lines.mode == "add_line"
+    assert viewer.layers.selection.active is lines
+    start, end = lines.world_to_data((50, 16, 20)), lines.world_to_data((50, 22, 28))
+    lines.add_lines(np.array([start, end]))  # 6 and 8 world units: 3 and 4 px
+    assert image.value().object_diameter_px == pytest.approx(5)
+    qtbot.waitUntil(lambda: lines not in viewer.layers)
+    assert viewer.layers.selection.active is points
+    assert not image._measure_button.isChecked()
+    assert layer in viewer.layers
+
+
+@pytest.mark.parametrize("how", ["button", "layer", "image"])
+def test_measuring_can_be_given_up(viewer, image, how):
+    layer = add(viewer)
+    image._measure_button.click()
+    lines = viewer.layers[-1]
+    if how == "button":
+        image._measure_button.click()
+    elif how == "layer":
+        viewer.layers.remove(lines)
+    else:
+        viewer.layers.remove(layer)
+    assert lines not in viewer.layers
+    assert image._measure_button.text() == "Measure"
+
+
+# -- train ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def train(qtbot):
+    widget = TrainSection(default_minutes=3.0)
+    qtbot.addWidget(widget)
+    yield widget
+    widget.stop_timers()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        RunForm(max_minutes=1.5, overrides={"sampling.crop_px": 128, "seed": 4}),
+        RunForm(preset="paper", overrides={"optimisation.max_epochs": 3}),
+        RunForm(device="cuda:1", overrides={"self_training.is_on": False}),
+    ],
+)
+def test_the_form_shows_what_it_was_given(train, form):
+    train.set_value(form)
+    assert train.value() == form
+
+
+def test_a_preset_brings_its_values_and_its_own_time(train):
+    assert train.value() == RunForm(max_minutes=3.0)
+    train._preset.setCurrentIndex(1)
+    assert train.value() == RunForm(preset="paper", max_minutes=None)
+    assert train._form._fields["sampling.batch_size"].value() == 16
+
+
+def test_devices_are_listed_by_name_and_the_choice_stays(train):
+    train.set_device("cuda:0")
+    train.set_devices((GPU, CPU), "")
+    items = [train._device.itemText(i) for i in range(train._device.count())]
+    assert items == ["auto (NVIDIA H100)", "NVIDIA H100 (cuda:0)", "CPU"]
+    assert train.value().device == "cuda:0"
+    assert not train._advice.isVisibleTo(train)
+    train.set_devices((CPU,), "There is a GPU that torch cannot use.")
+    assert train.value().device == "auto"
+    assert train._advice.text() == "There is a GPU that torch cannot use."
+
+
+def test_the_wrong_field_is_marked_and_shown(train):
+    train.mark_error("sampling.crop_px", "sampling.crop_px 8 is too small")
+    assert train._advanced.is_open
+    assert "border" in train._form._fields["sampling.crop_px"].styleSheet()
+    assert train._error.text() == "sampling.crop_px 8 is too small"
+    train.mark_error(None, "")
+    assert train._form._fields["sampling.crop_px"].styleSheet() == ""
+    assert not train._error.isVisibleTo(train)
+
+
+def test_every_field_of_the_form_explains_itself(train):
+    for field in train._form._fields.values():
+        assert field.toolTip()
+
+
+# -- the rest ------------------------------------------------------------------------------------
+
+
+def test_plots_draw_every_part_and_drop_old_ones(qtbot):
+    plot = CurvesPlot()
+    qtbot.addWidget(plot)
+    plot.set_theme(background="#111111", foreground="#eeeeee")
+    curves = Curves()
+    for step in (1, 2):
+        curves.add(Progress(step, None, 1, None, {"total": 1.0, "labels": 0.5}, 0.25))
+    curves.add_validation(Validated(2, 0.7, True))
+    plot.set_curves(curves)
+    assert plot.names() == ("total", "labels", "held out")
+    x, y = plot._error_line.getData()
+    assert (x.tolist(), y.tolist()) == ([1, 2], [25, 25])
+    fresh = Curves()
+    fresh.add(Progress(1, None, 1, None, {"total": 1.0}, None))
+    plot.set_curves(fresh)
+    assert plot.names() == ("total",)
+    assert "labels" not in plot._legend.text()
+
+
+def test_the_bar_follows_the_run(qtbot):
+    bar, session = RunBar(), Session()
+    qtbot.addWidget(bar)
+    session.status_changed.connect(bar.set_status)
+    assert not bar._stop.isVisibleTo(bar)
+    ticket = session.begin("training")
+    session.take(ticket, Progress(1, 4, 1.0, 3.0))
+    assert bar._stop.isVisibleTo(bar)
+    assert bar._progress.value() == 250
+    assert "3 s left" in bar._status.text()
+    session.stop()
+    assert not bar._stop.isEnabled()
+    session.fail(ticket, ValueError("x"))
+    assert not bar._stop.isVisibleTo(bar)
+
+
+def test_a_proposal_can_be_taken_once_and_goes_with_the_next_message(qtbot):
+    bar, taken = RunBar(), []
+    qtbot.addWidget(bar)
+    bar.suggestion_accepted.connect(taken.append)
+    suggestion = Suggestion("sampling.crop_px", 64)
+    error = OutOfMemory("m", setting="sampling.crop_px", value=64)
+    bar.propose(RunEnd(EndKind.failed, "training", "m", error=error, suggestion=suggestion))
+    qtbot.mouseClick(bar._accept, Qt.MouseButton.LeftButton)
+    bar._on_accepted()
+    assert taken == [suggestion]
+    bar.propose(RunEnd(EndKind.failed, "training", "m", error=error, suggestion=suggestion))
+    bar.say("info", "something else")
+    assert not bar._accept.isVisibleTo(bar)
+
+
+def test_threshold_modes(qtbot):
+    results = ResultsSection()
+    qtbot.addWidget(results)
+    assert results.threshold() == 0.5
+    results._mode.setCurrentIndex(results._mode.findData("matched"))
+    assert results.threshold() == 0.5  # nothing is stated yet
+    results.set_matched(0.37)
+    assert results.threshold() == 0.37
+    assert "0.37" in results._mode.currentText()
+    results._slider.setValue(0.8)
+    assert results._mode.currentData() == "free"
+    assert results.cleaning().threshold == pytest.approx(0.8)
+
+
+def test_a_folded_section_takes_its_content_away(qtbot):
+    inner = RunBar()
+    section = Section("Title", inner, is_open=False)
+    qtbot.addWidget(section)
+    assert not inner.isVisibleTo(section)
+    section.header.click()
+    assert inner.isVisibleTo(section)
+    section.close_up()
+    assert not section.is_open
+
+
+@pytest.mark.parametrize("output", [b"", b"Traceback", b"[]", b'{"devices": 3}', b"\xff\xfe"])
+def test_a_probe_that_fails_finds_nothing(output):
+    assert parse_devices(output) == ((), "")
+
+
+def test_devices_are_found_in_a_child_process(qtbot):
+    probe, found = DeviceProbe(), []
+    probe.found.connect(lambda devices, advice: found.append(devices))
+    probe.start()
+    qtbot.waitUntil(lambda: bool(found), timeout=120_000)
+    assert CPU in found[0]
