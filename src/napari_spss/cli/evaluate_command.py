@@ -46,9 +46,11 @@ def evaluate(
     spec = parse_class_list(classes)
     from ..core.masks import open_masks
     from ..core.metrics import evaluate as score
+    from .found_classes import note_found_classes
 
     true = open_masks(truth, classes=spec)
     scores = score(_open_labels(labels, true.classes), true)
+    note_found_classes(true.classes)
     typer.echo(json.dumps(scores.to_json(), indent=2) if is_json else scores.to_text())
 
 

@@ -63,8 +63,11 @@ def measure(
     from ..core.masks import open_masks
     from ..core.measure import write_measurement
     from .display import say
+    from .found_classes import note_found_classes
 
-    found = measure_masks(open_masks(labels, classes=spec), voxel_size_um=stated)
+    masks = open_masks(labels, classes=spec)
+    found = measure_masks(masks, voxel_size_um=stated)
+    note_found_classes(masks.classes)
     n_slices = found.slices["slice"].nunique()
     lines = slice_lines(found) if n_slices <= _MAX_LISTED else [f"{n_slices} slices"]
     for line in (*lines, *summary_lines(found)):

@@ -120,9 +120,11 @@ def simulate(
     from ..core.simulate import simulate as simulate_annotator
     from ..core.simulate import write_simulation
     from .display import duration, say
+    from .found_classes import note_found_classes
 
+    truth = open_masks(masks, classes=spec)
     result = simulate_annotator(
-        open_masks(masks, classes=spec),
+        truth,
         protocol,
         seed=seed,
         n_slices=slices,
@@ -134,6 +136,7 @@ def simulate(
         degradation=degrade,
     )
     files = write_simulation(result, out, seed=seed)
+    note_found_classes(truth.classes)
     for note in result.annotations.notes:
         say(f"note: {note}")
     typer.echo(f"classes: {', '.join(result.annotations.classes)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.annotations import Annotations
-from ..core.class_spec import ClassSpec, show_values
+from ..core.class_spec import ClassSpec
 from ..core.config import TrainingSettings
 from ..core.config import preset as preset_settings
 from ..core.errors import InputError
@@ -19,6 +19,7 @@ from ..core.tables import read_annotations
 from ..core.training import iter_training
 from ..core.working import choose_reduction
 from .display import say
+from .found_classes import class_text, note_found_classes
 from .options import diameter_settings, parse_assignments, parse_class_list
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def fresh_job(request: TrainRequest) -> TrainJob:
         image=str(request.image.resolve()),
         image_identity=stack.identity(),
         masks=None if request.masks is None else str(request.masks.resolve()),
-        classes=_class_text(masks.classes) if masks else request.classes,
+        classes=class_text(masks.classes) if masks else request.classes,
         axes=request.axes,
         voxel_size_um=request.voxel_size_um,
     )
@@ -245,17 +246,25 @@ def introduce(job: TrainJob) -> None:
     size = "of several sizes" if len(shapes) > 1 else "of {} x {} pixels".format(*shapes.pop())
     kind = "image" if stack.is_set else "slice"
     channels = f", {stack.n_channels} channels" if stack.n_channels > 1 else ""
-    pixel = stack.pixel_size_um(0)
-    edge = "size of a pixel not known" if pixel is None else f"pixel {1000 * pixel:.4g} nm wide"
     plural = "s" * (stack.n_slices != 1)
-    say(f"image: {stack.n_slices} {kind}{plural} {size}, {stack.dtype}{channels}, {edge}")
+    say(f"image: {stack.n_slices} {kind}{plural} {size}, {stack.dtype}{channels}, {_pixels(stack)}")
     said = [] if annotations.is_empty else [annotations.summary()]
     if masks is not None:
         said.append(f"{masks.n_slices} masks")
+        note_found_classes(masks.classes)
     say(f"annotations: {', '.join(said)}")
-    reduction = choose_reduction(job.settings.image, pixel)
+    reduction = choose_reduction(job.settings.image, stack.pixel_size_um(0))
     if reduction is not None:
         say(f"working scale: the network sees the image reduced by {reduction}")
+
+
+def _pixels(stack: Stack) -> str:
+    """Give the width of a pixel, or of the finest and coarsest of a set."""
+    widths = [stack.pixel_size_um(z) for z in range(stack.n_slices if stack.is_set else 1)]
+    known = [f"{1000 * width:.4g}" for width in sorted(width for width in widths if width)]
+    if len(known) < len(widths):
+        return "size of a pixel not known"
+    return f"pixel {' to '.join(dict.fromkeys((known[0], known[-1])))} nm wide"
 
 
 def _check_diameter(settings: TrainingSettings, stack: Stack) -> None:
@@ -271,11 +280,3 @@ def _check_diameter(settings: TrainingSettings, stack: Stack) -> None:
             "wide; check number and unit.",
             field="object_diameter",
         )
-
-
-def _class_text(spec: ClassSpec) -> str:
-    """Text from which `parse_classes` makes the same classes."""
-    if spec.values is None:
-        return ",".join(spec.names)
-    pairs = zip(spec.names, spec.values, strict=True)
-    return ",".join(f"{name}={show_values([value])}" for name, value in pairs)
