@@ -101,6 +101,39 @@ def test_a_later_region_overrides_an_earlier_one():
     assert labels.tolist() == [1] * 10 + [0] * 10
 
 
+def test_a_window_is_labelled_where_it_meets_a_region_of_its_slice():
+    region = bag((2, 3, 6, 9), (0.0, 1.0))
+    labels = pseudo_labels(two_classes(torch.rand(4, 4)), [region], band=0.0, origin=(4, 7))
+    expected = torch.full((4, 4), -1)
+    expected[:2, :2] = 1
+    assert torch.equal(labels, expected)
+    away = pseudo_labels(two_classes(torch.rand(4, 4)), [region], band=0.0, origin=(6, 3))
+    assert (away == -1).all()
+
+
+def test_a_window_gets_the_labels_that_the_whole_slice_would_give_it():
+    slice_map = two_classes(torch.randperm(300).reshape(15, 20) / 300)
+    regions = [bag((0, 0, 15, 20), (0.7, 0.3)), bag((2, 3, 12, 11), (0.2, 0.8))]
+    expected = pseudo_labels(slice_map, regions, band=0.25)
+    window = slice_map[:, 4:12, 6:18]
+    found = pseudo_labels(window, regions, band=0.25, origin=(4, 6), memory=slice_map)
+    assert torch.equal(found, expected[4:12, 6:18])
+
+
+@pytest.mark.parametrize("period", [2, 4, 7, 64])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_of_large_regions_a_sample_is_ranked_that_no_pattern_deceives(period, axis):
+    n = 1024
+    p = torch.rand(n, n, generator=torch.Generator().manual_seed(0)) / 2
+    p[:, : n // 4] += 0.5  # the likely quarter
+    stripes = torch.arange(n) % period == 0
+    p *= torch.where(stripes, 1.0, 0.6)[:, None] if axis == 0 else torch.where(stripes, 1.0, 0.6)
+    region = bag((0, 0, n, n), (0.7, 0.3))
+    labels = pseudo_labels(two_classes(p), [region], band=0.0)
+    assert (labels == 1).float().mean() == pytest.approx(0.3, abs=0.01)
+    assert (labels == 0).float().mean() == pytest.approx(0.7, abs=0.01)
+
+
 def three_classes(rows):
     """Maps (3, 1, x) of (background, a, b) per pixel."""
     return torch.tensor(rows, dtype=torch.float32).T[:, None]

@@ -106,16 +106,26 @@ def _thresholds(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Map values above which a pixel is surely, and below which it is surely not, of the class.
 
-    Of a large region every n-th pixel is ranked: sorting all of a 2000 x 2000 px image takes
+    Of a large region only some pixels are ranked: sorting all of a 2000 x 2000 px image takes
     longer than a training step.
     """
     fraction = float(bag.fractions[class_index])
     margin = band * min(fraction, 1 - fraction)
-    flat = probs.flatten()
-    flat = flat[:: -(-flat.numel() // _MAX_RANKED)]
+    flat = _scattered(probs.flatten(), _MAX_RANKED)
     n = flat.numel()
     infinity = torch.full((1,), torch.inf, device=probs.device, dtype=probs.dtype)
     ranked = torch.cat([infinity, torch.sort(flat, descending=True).values, -infinity])
     # ranked[r] is the last of the r most likely pixels, ranked[r + 1] the first of the others
     n_surely, n_possibly = round((fraction - margin) * n), round((fraction + margin) * n)
     return ranked[n_surely + 1], ranked[n_possibly]
+
+
+def _scattered(values: torch.Tensor, n_most: int) -> torch.Tensor:
+    """Pick up to ``n_most`` values all over, in steps that no pattern of the image repeats."""
+    n = values.numel()
+    if n <= n_most:
+        return values
+    stride = round(n * 0.618)  # near the golden section, where multiples spread most evenly
+    while math.gcd(stride, n) > 1:
+        stride += 1
+    return values[torch.arange(n_most, device=values.device) * stride % n]
