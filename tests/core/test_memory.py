@@ -43,10 +43,10 @@ def test_a_slice_larger_than_its_window_is_predicted_whole_and_kept(memory, pred
 
 
 def test_very_large_slices_are_kept_longer(memory, predicted):
-    huge = sample((64, 64), bags=[whole((64, 64), (0.9, 0.1))])
+    huge = sample((128, 128), bags=[whole((128, 128), (0.9, 0.1))])
     for step in (0, 50, 99, 100):
         memory.recall(batch(huge, (0, 0)), step)
-    assert len(predicted) == 2  # 16 windows: twice as long
+    assert len(predicted) == 2  # 64 windows: twice as long
 
 
 def test_nothing_is_remembered_where_the_window_shows_every_region(memory, predicted):

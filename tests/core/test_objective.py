@@ -272,10 +272,8 @@ def test_completed_by_its_memory_a_region_has_the_fractions_of_the_whole_slice(
     assert (found is None) == (rows * columns == 0)
     if found is None:
         return
-    fractions, share = found
-    torch.testing.assert_close(fractions, probs[:, y0:y1, x0:x1].mean((1, 2)), atol=1e-5, rtol=0)
-    assert share == pytest.approx(rows * columns / region.area)
-    own, _ = predicted_fractions(window, (oy, ox), region, None)
+    torch.testing.assert_close(found, probs[:, y0:y1, x0:x1].mean((1, 2)), atol=1e-5, rtol=0)
+    own = predicted_fractions(window, (oy, ox), region, None)
     top, left = max(y0, oy), max(x0, ox)
     expected = probs[:, top : top + rows, left : left + columns].mean((1, 2))
     torch.testing.assert_close(own, expected, atol=1e-5, rtol=0)
@@ -398,3 +396,15 @@ def test_the_total_is_the_sum_of_its_parts():
     total = parts.pop("total")
     assert total == pytest.approx(sum(parts.values()), rel=1e-5)
     assert float(result.total.detach()) == pytest.approx(total)
+
+
+def test_a_change_in_the_window_is_taken_to_hold_for_the_whole_region():
+    """What the window shows fell from .5 to .2, the earlier mean of the whole was .4."""
+    memory = torch.full((2, 8, 16), 0.3)
+    memory[:, :, :8] = 0.5
+    now = torch.full((2, 8, 8), 0.2)
+    found = predicted_fractions(now, (0, 0), bag((0, 0, 8, 16), (None, None)), memory)
+    torch.testing.assert_close(found, torch.tensor([0.1, 0.1]))
+    fallen = torch.full((2, 8, 8), 0.05)  # .05 + .4 - .5 would be negative
+    found = predicted_fractions(fallen, (0, 0), bag((0, 0, 8, 16), (None, None)), memory)
+    torch.testing.assert_close(found, torch.tensor([0.005, 0.005]))

@@ -13,9 +13,9 @@ from .sampling import Batch
 
 __all__ = ["SliceMemory"]
 
-# a slice of up to 8 windows is shown whole to the teacher after this many steps
+# a slice of up to 32 windows is shown whole to the teacher after this many steps
 _STEPS = 50
-_WINDOWS = 8
+_WINDOWS = 32
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,9 @@ from .selftraining import pseudo_labels
 
 __all__ = ["Objective", "StepLoss", "predicted_fractions"]
 
+# an estimate is no less than this part of what the window shows: a fraction is never negative
+_LEAST_SHARE = 0.1
+
 
 @dataclass(frozen=True)
 class StepLoss:
@@ -115,18 +118,17 @@ class Objective:
     ) -> tuple[torch.Tensor | None, float | None]:
         predicted, bags, weights = [], [], []
         for index, window in enumerate(batch.windows):
-            seen = []
-            for bag in window.bags:
-                fractions = predicted_fractions(
-                    probs[index], (window.y0, window.x0), bag, memories[index]
-                )
-                if fractions is not None:
-                    seen.append((bag, *fractions))
-            for bag, fraction, share in seen:
-                predicted.append(fraction)
+            origin = (window.y0, window.x0)
+            seen = [
+                (bag, fractions)
+                for bag in window.bags
+                if (fractions := predicted_fractions(probs[index], origin, bag, memories[index]))
+                is not None
+            ]
+            for bag, fractions in seen:
+                predicted.append(fractions)
                 bags.append(bag)
-                # a window that shows a share s of its bag has 1/s of the say over each pixel
-                weights.append(1 / max(share, 1 / 16) / len(seen) / len(batch.windows))
+                weights.append(1 / len(seen) / len(batch.windows))
         if not predicted:
             return None, None
         rho = torch.stack(predicted)
@@ -197,8 +199,13 @@ class Objective:
 
 def predicted_fractions(
     probs: torch.Tensor, origin: tuple[int, int], bag: Bag, memory: torch.Tensor | None
-) -> tuple[torch.Tensor, float] | None:
-    """Mean map (C,) over a bag, and the share of the bag that the window shows.
+) -> torch.Tensor | None:
+    """Mean map (C,) over a bag, as far as a window and an earlier map of the slice tell it.
+
+    What the window shows is corrected by the difference that the earlier map has between the
+    whole bag and this part of it: a control variate. The estimate follows the network without
+    delay; taking the part that is not shown from the earlier map as it is made the fractions of
+    large slices swing, since every step corrected the same old error again.
 
     Parameters
     ----------
@@ -209,12 +216,12 @@ def predicted_fractions(
     bag : Bag
         In the frame of the slice.
     memory : Tensor or None
-        (C, y, x) map of the whole slice, for what lies outside the window; without it the mean is
-        taken over what the window shows.
+        (C, y, x), the earlier map of the whole slice; without it, or if the window shows the
+        whole bag, the mean is taken over what the window shows.
 
     Returns
     -------
-    tuple or None
+    Tensor or None
         None if window and bag do not meet.
     """
     y0, x0, y1, x1 = bag.box
@@ -224,14 +231,14 @@ def predicted_fractions(
     if bottom <= top or right <= left:
         return None
     own = probs[:, top - origin[0] : bottom - origin[0], left - origin[1] : right - origin[1]]
-    n_own, n_all = (bottom - top) * (right - left), (y1 - y0) * (x1 - x0)
-    total = own.sum(dim=(1, 2))
-    if memory is None or n_own == n_all:
-        return total / n_own, 1.0
-    outside = memory[:, y0:y1, x0:x1].sum(dim=(1, 2), dtype=torch.float32) - memory[
-        :, top:bottom, left:right
-    ].sum(dim=(1, 2), dtype=torch.float32)
-    return (total + outside) / n_all, n_own / n_all
+    mean = own.mean(dim=(1, 2))
+    if memory is None or own[0].numel() == bag.area:
+        return mean
+    whole = memory[:, y0:y1, x0:x1].mean(dim=(1, 2), dtype=torch.float32)
+    part = memory[:, top:bottom, left:right].mean(dim=(1, 2), dtype=torch.float32)
+    shifted = (mean.detach() + whole - part).maximum(_LEAST_SHARE * mean.detach())
+    # the value is shifted, the gradient is that of the part that is shown
+    return mean + (shifted - mean.detach())
 
 
 def _bag_tensor(bags: Sequence[Bag], name: str, like: torch.Tensor) -> torch.Tensor:

@@ -69,7 +69,7 @@ def pseudo_labels(
         First pixel of the window in the slice.
     memory : Tensor, optional
         (C, y, x), an earlier map of the whole slice. Bags that reach beyond the window are ranked
-        in it; without it, in what the window shows.
+        and labelled by it; without it, by what the window shows.
 
     Returns
     -------
@@ -85,9 +85,12 @@ def pseudo_labels(
         known = [c for c in range(1, n_classes) if not math.isnan(bag.fractions[c])]
         if not known or bottom <= top or right <= left:
             continue
-        probs = teacher_probs[:, top:bottom, left:right]
-        is_whole = (bottom - top, right - left) == (y1 - y0, x1 - x0)
-        ranked = probs if is_whole or memory is None else memory[:, y0:y1, x0:x1]
+        probs = ranked = teacher_probs[:, top:bottom, left:right]
+        if memory is not None and probs[0].numel() < bag.area:
+            # one map for both, or the labels would drift off the fraction with the teacher
+            ranked = memory[:, y0:y1, x0:x1]
+            rows = slice(top + origin[0], bottom + origin[0])
+            probs = memory[:, rows, left + origin[1] : right + origin[1]]
         is_negative = torch.full(probs.shape[1:], len(known) == n_classes - 1, device=probs.device)
         best = torch.zeros(probs.shape[1:], device=probs.device)
         part = torch.full_like(is_negative, -1, dtype=torch.int64)
