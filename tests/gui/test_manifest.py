@@ -74,7 +74,7 @@ def test_each_menu_action_opens_the_dock(viewer, menu, qtbot):
 
 
 @pytest.mark.parametrize(("key", "n_classes"), [("synthetic", 2), ("axons", 3)])
-def test_each_sample_opens_with_its_annotations(viewer, key, n_classes):
+def test_each_sample_opens_with_its_annotations(viewer, key, n_classes, qtbot):
     dock = SpssDock(viewer, is_probing=False)
     viewer.window.add_dock_widget(dock)
     viewer.open_sample("napari-spss", key)
@@ -85,7 +85,8 @@ def test_each_sample_opens_with_its_annotations(viewer, key, n_classes):
     assert annotations.proportions
     assert annotations.keypoints
     assert dock.image.value().object_diameter_px
-    assert [layer.name for layer in viewer.layers].count("keypoints") == 1
+    qtbot.waitUntil(lambda: [layer.name for layer in viewer.layers][1:] == ["keypoints"])
+    assert dock.annotate.keypoints.layer is viewer.layers["keypoints"]
     dock.shut_down()
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from ..core.errors import InputError, SpssError
@@ -158,14 +159,14 @@ class SpssDock(QWidget):
         column.setSpacing(2)
         for number, (name, content) in enumerate(
             (
-                ("Image && classes", image),
+                ("Image & classes", image),
                 ("Annotate", self.annotate),
                 ("Train", self.train),
                 ("Results", self.results),
             ),
             start=1,
         ):
-            section = Section(f"{number}  {name}", content, is_main=True)
+            section = Section(f"{number}  {name}".replace("&", "&&"), content, is_main=True)
             self.sections[name] = section
             column.addWidget(section)
         column.addStretch()
@@ -243,8 +244,14 @@ class SpssDock(QWidget):
                 self.project.open(source)
                 if self.project.project is None or not self.project.project.state.classes:
                     self._contents.take_sample(layer)
+                # later, since napari adds a sample's layers one by one
+                QTimer.singleShot(0, partial(self._tidy_sample, layer))
         finally:
             self._is_restoring = False
+
+    def _tidy_sample(self, layer: Image | None) -> None:
+        if self._is_open:
+            self._contents.remove_sample_points(layer)
 
     def _on_restored(self, project: Project) -> None:
         self.session.say("info", f"Restored {self._contents.restore(project)}.")

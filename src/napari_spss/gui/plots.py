@@ -80,7 +80,7 @@ class CurvesPlot(QWidget):
         self._error_line.setData(steps, 100 * np.asarray(curves.proportion_error, float))
         self._legend.setText(
             " ".join(
-                f'<span style="color:{colour}">▬</span>&nbsp;{name.replace(" ", "&nbsp;")}'
+                f'<span style="color:{colour}">▬</span>&nbsp;{_unbroken(name)}'
                 for name, colour in self._colours.items()
             )
         )
@@ -97,3 +97,7 @@ class CurvesPlot(QWidget):
             self._lines[name] = self._loss.plot(pen=pg.mkPen(colour, width=width))
             self._colours[name] = colour
         return self._lines[name]
+
+
+def _unbroken(name: str) -> str:
+    return name.replace("_", "-").replace(" ", "&nbsp;")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from napari.layers import Labels
+from napari.layers import Labels, Points
 
 from ..core.annotations import Annotations
 from ..core.label_source import IGNORE
@@ -103,9 +103,8 @@ class ProjectContents:
 
     def take_sample(self, layer: Image | None) -> None:
         """Fill the sections with what came with a sample image, if there is any."""
-        mark = {} if layer is None else layer.metadata.get(MARK, {})
-        annotations = mark.get("annotations")
-        if not isinstance(annotations, Annotations):
+        annotations = sample_annotations(layer)
+        if annotations is None or layer is None:
             return
         known = {style.name: style for style in self._classes.value()}
         self._classes.set_value(
@@ -116,7 +115,26 @@ class ProjectContents:
             ]
         )
         self._annotate.set_value(annotations)
-        self._image.set_diameter(mark.get("object_diameter_px"))
+        self._image.set_diameter(layer.metadata[MARK].get("object_diameter_px"))
+
+    def remove_sample_points(self, layer: Image | None) -> None:
+        """Take away the points layer that came with a sample: the dock shows the same in its own.
+
+        One that was changed, and so says something of its own, stays.
+        """
+        annotations = sample_annotations(layer)
+        if annotations is None or self._annotate.keypoints.layer is None:
+            return
+        wanted = np.array([(p.slice, p.y, p.x) for p in annotations.keypoints]).reshape(-1, 3)
+        for other in list(self._viewer.layers):
+            if (
+                isinstance(other, Points)
+                and other is not self._annotate.keypoints.layer
+                and other.metadata.get(MARK, {}).get("role") == "keypoints"
+                and np.shape(other.data) == wanted.shape
+                and np.allclose(other.data, wanted)
+            ):
+                self._viewer.layers.remove(other)
 
     def _restore_form(self, settings: Mapping[str, Any]) -> None:
         self._image.set_diameter(settings.get("object_diameter_px"))
@@ -149,6 +167,13 @@ class ProjectContents:
 
     def _on_painted(self) -> None:
         self._is_painted_dirty = True
+
+
+def sample_annotations(layer: Image | None) -> Annotations | None:
+    """Annotations that came with a sample image; None for any other."""
+    mark = {} if layer is None else layer.metadata.get(MARK, {})
+    annotations = mark.get("annotations") if isinstance(mark, dict) else None
+    return annotations if isinstance(annotations, Annotations) else None
 
 
 def _stored(labels: PaintedLabels, z: int) -> npt.NDArray[np.uint8]:
