@@ -1,0 +1,81 @@
+"""The dock and the command line are two ways to the same run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+from blobs import CLASSES, annotated, blobs, correct_clicks
+
+from napari_spss.cli import main
+from napari_spss.core import project_folder
+from napari_spss.core.class_style import ClassStyle
+from napari_spss.core.runfolder import RunFolder
+from napari_spss.gui.dock import SpssDock
+from napari_spss.gui.session import RunForm
+
+PATIENCE_MS = 120_000
+SETTINGS = {
+    "seed": 4,
+    "network.filters": 4,
+    "sampling.crop_px": 48,
+    "sampling.batch_size": 2,
+    "optimisation.max_steps": 12,
+}
+
+
+def spss(*arguments):
+    """Call the command line."""
+    assert main([str(argument) for argument in arguments]) == 0
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+def test_dock_and_command_line_give_the_same_maps(make_napari_viewer, qtbot, monkeypatch, tmp_path):
+    monkeypatch.setattr(project_folder, "user_data_path", lambda *_, **__: tmp_path / "home")
+    stack, truth = blobs()
+    pixels = np.stack([stack.read(z)[0] for z in range(stack.n_slices)])
+    tifffile.imwrite(tmp_path / "image.tif", pixels, photometric="minisblack")
+
+    viewer = make_napari_viewer()
+    viewer.open(tmp_path / "image.tif", plugin="napari")
+    dock = SpssDock(viewer, is_probing=False)
+    viewer.window.add_dock_widget(dock)
+    styles = [ClassStyle("background", "#999999", "Q"), ClassStyle(CLASSES[1], "#E69F00", "W")]
+    dock.classes.set_value(styles)
+    dock.annotate.set_value(annotated(truth, keypoints=correct_clicks(truth, [1], 4)))
+    dock.train.set_value(RunForm(device="cpu", overrides=SETTINGS))
+
+    def wait():
+        done = dock.desk.outcome
+        qtbot.waitUntil(
+            lambda: not dock.session.status.is_busy and done.is_up_to_date, timeout=PATIENCE_MS
+        )
+
+    assert dock.start_training()
+    wait()
+    assert dock.desk.apply("stack")
+    wait()
+    by_dock = tmp_path / "by dock"
+    assert dock.desk.save(by_dock, has_run=True)
+    wait()
+    assert (by_dock / "model.safetensors").exists(), dock.bar.text()
+
+    tables = ("proportions", "keypoints", "grid")
+    spss(
+        "train",
+        tmp_path / "image.tif",
+        *(f"--{name}={by_dock / name}.csv" for name in tables),
+        f"--out={tmp_path / 'run'}",
+        "--device=cpu",
+        *(f"--set={name}={value}" for name, value in SETTINGS.items()),
+    )
+    assert RunFolder(tmp_path / "run").settings() == RunFolder(by_dock).settings()
+    spss("predict", tmp_path / "run", tmp_path / "image.tif", f"--out={tmp_path}/by shell")
+    shown, written = (
+        tifffile.imread(tmp_path / name / "maps.ome.tif") for name in ("by dock", "by shell")
+    )
+    assert shown.shape == written.shape == (3, 2, 64, 64)
+    assert np.ptp(shown[:, 1]) > 20  # the maps say something
+    assert np.abs(shown.astype(int) - written).max() <= 1  # of 255
+    labels = [tifffile.imread(tmp_path / f / "labels.ome.tif") for f in ("by dock", "by shell")]
+    assert (labels[0] != labels[1]).mean() < 1e-3
