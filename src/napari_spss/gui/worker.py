@@ -2,8 +2,10 @@
 
 superqt's own generator worker swallows ``RuntimeError``, which nearly every torch failure is, and
 ``WorkerBase.run`` keeps the result to itself once an abort was requested. Hence this subclass:
-exceptions leave :meth:`RunWorker.work` by raising, and :meth:`RunWorker.quit` sets the cancel token
-without asking for an abort, so that a stopped run still hands over its best model.
+:meth:`RunWorker.work` always hands over an end, with a result or with an error, and
+:meth:`RunWorker.quit` sets the cancel token without asking for an abort, so that a stopped run
+still hands over its best model. Errors do not travel by ``errored``: napari 0.9 connects a slot to
+it that takes no argument, which PySide6 calls with one.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
@@ -41,6 +44,14 @@ class CoreCall:
         return self._function(*args, **kwargs)
 
 
+@dataclass(frozen=True)
+class WorkEnd:
+    """The end of a run: the generator's return value, or the error that it raised."""
+
+    value: object = None
+    error: Exception | None = None
+
+
 class RunSignals(WorkerBaseSignals):
     """The worker's signals; never one named ``event``, which would shadow ``QObject.event``."""
 
@@ -50,8 +61,8 @@ class RunSignals(WorkerBaseSignals):
 class RunWorker(WorkerBase):
     """Drains a core generator in a thread.
 
-    Emits ``started``; ``emitted`` for each event; then either ``returned`` with the generator's
-    return value or ``errored`` with the exception; then ``finished``.
+    Emits ``started``; ``emitted`` for each event; then ``returned`` with the :class:`WorkEnd`; then
+    ``finished``.
 
     Parameters
     ----------
@@ -80,33 +91,26 @@ class RunWorker(WorkerBase):
         """Ask the run to stop; harmless before the start and after the end."""
         self._token.cancel()
 
-    def work(self) -> object:
-        """Drain the generator and return its result; every exception leaves by raising."""
+    def work(self) -> WorkEnd:
+        """Drain the generator to its end, whichever it is."""
         call, self._call = self._call, None  # napari keeps the worker: let go of image and model
         if call is None:
             raise RuntimeError("a worker runs only once")
         try:
-            return self._drain(call())
-        except Exception as error:
+            return WorkEnd(value=self._drain(call()))
+        except Exception as error:  # a border: the user is told, whatever it is
             logger.error("the run failed", exc_info=error)
             _release_frames(error)
-            raise
+            return WorkEnd(error=error)
 
-    def _drain(self, generator: Generator[Any, None, object]) -> object:
+    def _drain(self, generator: Generator[Event, None, object]) -> object:
         try:
             while True:
                 self.signals.emitted.emit(next(generator))
         except StopIteration as end:
-            return _Result(end.value)
+            return end.value
         finally:
             generator.close()
-
-
-class _Result:
-    """Wraps a result, since ``WorkerBase.run`` treats a returned exception in its own way."""
-
-    def __init__(self, value: object) -> None:
-        self.value = value
 
 
 def _release_frames(error: BaseException) -> None:
@@ -159,10 +163,10 @@ class Runner(QObject):
             token=ticket.token,
             _worker_class=RunWorker,
             _start_thread=False,
+            _ignore_errors=True,
             _connect={
                 "emitted": self._on_emitted,
                 "returned": self._on_returned,
-                "errored": self._on_errored,
                 "warned": self._on_warned,
             },
             **kwargs,
@@ -174,15 +178,14 @@ class Runner(QObject):
         if self._ticket is not None:
             self._session.take(self._ticket, event)
 
-    def _on_returned(self, result: _Result) -> None:
+    def _on_returned(self, end: WorkEnd) -> None:
         ticket, self._ticket = self._ticket, None
-        if ticket is not None:
-            self._session.finish(ticket, result.value)
-
-    def _on_errored(self, error: Exception) -> None:
-        ticket, self._ticket = self._ticket, None
-        if ticket is not None:
-            self._session.fail(ticket, error)
+        if ticket is None:
+            return
+        if end.error is None:
+            self._session.finish(ticket, end.value)
+        else:
+            self._session.fail(ticket, end.error)
 
     def _on_warned(self, warning: tuple[Any, ...]) -> None:
         message, category, filename, line = warning[:4]
