@@ -217,6 +217,8 @@ def test_intensities_are_disturbed_repeatably_and_each_image_by_itself():
     assert torch.equal(first, augment_intensity(images, seed=0, step=5))
     assert not torch.equal(first, augment_intensity(images, seed=0, step=6))
     assert not torch.equal(first, augment_intensity(images, seed=1, step=5))
+    grey = augment_intensity(0.1 * images + 0.5, seed=0, step=5, mean=0.5, deviation=0.1)
+    torch.testing.assert_close(grey, 0.1 * first + 0.5)
     shifts = (first - images).mean((1, 2, 3))
     assert len({round(float(shift), 4) for shift in shifts}) == 3
     for before, after in zip(images, first, strict=True):

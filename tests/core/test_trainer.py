@@ -13,8 +13,15 @@ from napari_spss.core import trainer as trainer_module
 from napari_spss.core.annotations import Annotations, Keypoint
 from napari_spss.core.checkpoint import load_model
 from napari_spss.core.config import preset
-from napari_spss.core.errors import Diverged
-from napari_spss.core.events import Mailbox, Message, Preview, Progress, RunFinished
+from napari_spss.core.errors import Diverged, OutOfMemory
+from napari_spss.core.events import (
+    Mailbox,
+    Message,
+    Preview,
+    Progress,
+    RunFinished,
+    Validated,
+)
 from napari_spss.core.objective import Objective, StepLoss
 from napari_spss.core.stack import stack_from_array
 from napari_spss.core.training import iter_training
@@ -113,6 +120,43 @@ def test_a_validation_loss_that_is_no_number_is_an_error_not_the_best(monkeypatc
         run(annotated(TRUTH, n_grids=0), settings)
 
 
+def test_after_new_annotations_validation_begins_anew():
+    settings = preset("paper").with_overrides(
+        {
+            "network.filters": 2,
+            "sampling.crop_px": 16,
+            "optimisation.max_epochs": 6,
+            "optimisation.patience": 4,
+            "optimisation.learning_rate": 1e-12,
+        }
+    )
+    annotations, mailbox, found = annotated(TRUTH, n_grids=0), Mailbox(), []
+    for event in iter_training(STACK, annotations, settings, updates=mailbox, device="cpu"):
+        if isinstance(event, Validated):
+            found.append(event.is_best)
+            if len(found) == 3:
+                mailbox.put(annotated(TRUTH, n_grids=1))
+    # nothing is learned, so that only the first of each is the best
+    assert found == [True, False, False, True, False, False]
+
+
+def test_range_normalised_images_are_disturbed_in_their_own_measure(monkeypatch):
+    seen = []
+
+    class Spy(trainer_module.Learner):
+        def student_logits(self, images):
+            seen.append(images)
+            return super().student_logits(images)
+
+    monkeypatch.setattr(trainer_module, "Learner", Spy)
+    settings = tiny(image__normalisation="range", sampling__has_intensity=True)
+    run(annotated(TRUTH), settings)
+    plain = np.stack([STACK.read(z) for z in range(3)]) / 255
+    for images in seen:
+        assert float(images.mean()) == pytest.approx(plain.mean(), abs=0.6 * plain.std())
+        assert float(images.std()) == pytest.approx(plain.std(), rel=0.5)
+
+
 @pytest.mark.parametrize("is_on", [True, False])
 def test_sharpness_ramps_in_with_or_without_self_training(is_on):
     settings = tiny(
@@ -162,3 +206,14 @@ def test_a_batch_of_one_learns_from_every_slice():
     # one grid, two slices with a fraction alone
     assert ["labels" in parts for parts in losses] == [True, False] * 3
     assert all("proportions" in parts for parts in losses)
+
+
+def test_where_batch_and_crop_are_least_fewer_filters_are_proposed(monkeypatch):
+    def fail(*_, **__):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(trainer_module.Learner, "student_logits", fail)
+    settings = tiny(sampling__batch_size=1, sampling__crop_px=16, network__filters=6)
+    with pytest.raises(OutOfMemory, match=r"network\.filters to 3") as e:
+        run(annotated(TRUTH), settings)
+    assert (e.value.suggestion.setting, e.value.suggestion.value) == ("network.filters", 3)

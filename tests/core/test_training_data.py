@@ -104,6 +104,18 @@ def test_unknown_fractions_do_not_count_and_one_class_without_any_is_enough_for_
     assert stated([sample((8, 8), labels={(1, 1): 1})]) is None
 
 
+def test_grey_values_are_averaged_over_slices_and_channels():
+    samples = [sample((8, 8), channels=2), sample((4, 4), index=1)]
+    samples[0].image[0] = 3 * samples[0].image[0] + 10
+    data = TrainingData(tuple(samples), LabelScale(1.0, (1.0, 1.0)), None, ())
+    deviations = [
+        np.mean([samples[0].image[0].std(), samples[0].image[1].std()]),
+        samples[1].image.std(),
+    ]
+    means = [s.image.mean() for s in samples]
+    assert data.grey_values() == pytest.approx((np.mean(means), np.mean(deviations)), rel=1e-5)
+
+
 def test_masks_state_the_fractions_of_their_labelled_pixels():
     stack, _ = blobs(n_slices=1, size=32)
     masks = np.zeros((1, 32, 32), np.uint8)

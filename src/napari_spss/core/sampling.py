@@ -184,8 +184,15 @@ def cut(
     )
 
 
-def augment_intensity(images: torch.Tensor, *, seed: int, step: int) -> torch.Tensor:
-    """Random contrast, brightness and noise, for images of unit deviation.
+def augment_intensity(
+    images: torch.Tensor,
+    *,
+    seed: int,
+    step: int,
+    mean: float = 0.0,
+    deviation: float = 1.0,
+) -> torch.Tensor:
+    """Random contrast, brightness and noise.
 
     Parameters
     ----------
@@ -193,6 +200,9 @@ def augment_intensity(images: torch.Tensor, *, seed: int, step: int) -> torch.Te
         (B, C, H, W).
     seed, step : int
         Decide the draw.
+    mean, deviation : float
+        Of the images' grey values in general: contrast changes around the one, and brightness and
+        noise are parts of the other.
     """
     generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
     n = images.shape[0]
@@ -201,4 +211,5 @@ def augment_intensity(images: torch.Tensor, *, seed: int, step: int) -> torch.Te
         return torch.rand((n, 1, 1, 1), generator=generator) * (high - low) + low
 
     noise = torch.randn(images.shape, generator=generator) * uniform(0.0, 0.2)
-    return images * uniform(0.7, 1.4) + uniform(-0.4, 0.4) + noise
+    disturbed = (images - mean) * uniform(0.7, 1.4) + mean
+    return disturbed + deviation * uniform(-0.4, 0.4) + deviation * noise

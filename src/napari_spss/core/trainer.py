@@ -150,6 +150,8 @@ class Trainer:
             self._data.label_scale,
             self._data.sampler.n_labelled_slots,
         )
+        is_normal = self.settings.image.normalisation == "slice"
+        self._grey_values = (0.0, 1.0) if is_normal else self._data.grey_values()
 
     def _restore(self, state: TrainingState) -> None:
         try:
@@ -242,7 +244,14 @@ class Trainer:
         if self.settings.sampling.has_flips:
             flips = self._data.sampler.flips(self.n_steps, n)
         if self.settings.sampling.has_intensity:
-            images = augment_intensity(images, seed=self.settings.seed, step=self.n_steps)
+            mean, deviation = self._grey_values
+            images = augment_intensity(
+                images,
+                seed=self.settings.seed,
+                step=self.n_steps,
+                mean=mean,
+                deviation=deviation,
+            )
         images = torch.stack([flip.apply(im) for flip, im in zip(flips, images, strict=True)])
         logits = self._learner.student_logits(images)
         return torch.stack([flip.undo(map_) for flip, map_ in zip(flips, logits, strict=True)])
@@ -326,6 +335,8 @@ class Trainer:
                 "warning", f"The run goes on with the old annotations; the new ones fail: {error}"
             )
             return
+        # losses on other annotations cannot be compared
+        self._best_loss, self._stale_epochs = None, 0
         if self.run_dir is not None:
             write_update(self.run_dir, self.n_steps, annotations)
         yield Message("info", f"Step {self.n_steps}: now {annotations.summary()}.")

@@ -97,7 +97,8 @@ def iter_training(
     start_from : Model, optional
         Begin with the weights of a trained model, with a budget of its own.
     updates : Mailbox of Annotations, optional
-        Annotations made meanwhile; they join at the next step.
+        Annotations made meanwhile; they join at the next step, unless they cannot be used: then
+        a Message says why.
     preview_slice : callable, optional
         Returns the slice to preview, or None to skip (the last preview was not taken).
     preview_interval_s : float
@@ -207,8 +208,10 @@ def _memory_errors(settings: TrainingSettings) -> Iterator[None]:
         sampling = settings.sampling
         if sampling.batch_size > 1:
             name, value = "sampling.batch_size", sampling.batch_size // 2
-        else:
+        elif sampling.crop_px > 16:
             name, value = "sampling.crop_px", max(16, sampling.crop_px // 2)
+        else:
+            name, value = "network.filters", max(1, settings.network.filters // 2)
         raise OutOfMemory(
             f"the memory did not suffice for batches of {sampling.batch_size} crops of "
             f"{sampling.crop_px} px; set {name} to {value}.",

@@ -44,6 +44,14 @@ class TrainingData:
     sampler: Sampler
     held_out: tuple[Window, ...]
 
+    def grey_values(self) -> tuple[float, float]:
+        """Mean and deviation of the images, averaged over slices and channels."""
+        images = [sample.image for sample in self.samples]
+        return (
+            float(np.mean([image.mean(dtype=np.float64) for image in images])),
+            float(np.mean([image.std(axis=(1, 2), dtype=np.float64).mean() for image in images])),
+        )
+
     def held_out_batches(self, size: int) -> Iterator[Batch]:
         """Cut what is held out into batches of up to ``size`` windows."""
         for start in range(0, len(self.held_out), size):
