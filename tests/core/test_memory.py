@@ -6,9 +6,9 @@ import pytest
 import torch
 from samples_in_memory import bag, sample, whole
 
-from napari_spss.core.bags import Window
 from napari_spss.core.memory import SliceMemory
 from napari_spss.core.sampling import cut
+from napari_spss.core.windows import Window
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples_in_memory import bag, sample, whole
 
-from napari_spss.core.bags import LabelScale, Window
+from napari_spss.core.bags import LabelScale
 from napari_spss.core.config import preset
 from napari_spss.core.losses import keypoint_loss
 from napari_spss.core.objective import Objective, predicted_fractions
 from napari_spss.core.sampling import cut
+from napari_spss.core.windows import Window
 
 LN2 = math.log(2)
 

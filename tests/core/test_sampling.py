@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples_in_memory import bag, sample, whole
 
-from napari_spss.core.bags import Window
 from napari_spss.core.sampling import Flip, Sampler, augment_intensity, cut
+from napari_spss.core.windows import Window
 
 LABEL = {(3, 3): 1}
 EIGHT = [Flip(has_flip, n) for has_flip in (False, True) for n in range(4)]

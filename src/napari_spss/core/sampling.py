@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from .bags import Bag, SliceSamples, Window
+from .bags import Bag, SliceSamples
+from .windows import Window
 
 __all__ = ["Batch", "Flip", "Sampler", "augment_intensity", "cut"]
 

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .annotations import Annotations
-from .bags import LabelScale, SliceSamples, Window, load_slices, make_windows, window_shape
+from .bags import LabelScale, SliceSamples, load_slices
 from .config import TrainingSettings
 from .sampling import Batch, Sampler, cut
+from .windows import Window, make_windows, window_shape
 
 if TYPE_CHECKING:
     from .label_source import LabelSource
