@@ -310,5 +310,5 @@ class Desk(QObject):
         self.gate.open()
         if end.kind is EndKind.failed:
             logger.info("a run failed: %s", end.text)
-        elif end.run in ("training", "loading"):
+        elif end.run in ("training", "loading") and end.result is not None:
             self._model_dir = self._run_dir

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from qtpy.QtWidgets import (
 
 from ..core.errors import SpssError
 from ..core.project import FolderUnusable, Project, ProjectLocked, ProjectState, choose_folder
+from ..core.project_folder import RECORD_FILE
 from .theme import warning_colour
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ class ProjectBar(QWidget):
         self._identity = ""
         self._project: Project | None = None
         self._action: Callable[[], None] | None = None
+        self._fallback: Path | None = None  # set while the last save did not work
         self._label = QLabel()
         self._label.setWordWrap(True)
         self._label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
@@ -116,12 +119,17 @@ class ProjectBar(QWidget):
         self._timer.stop()
         if self._project is None:
             return False
+        self._fallback = None
+        if self._folder:  # its absence would be told by the save below
+            with contextlib.suppress(OSError):
+                Path(self._folder).expanduser().mkdir(parents=True, exist_ok=True)
         try:
             self._project.save(self._state())
             self._project.save_painted(self._painted())
         except ProjectLocked as error:
             self._say(str(error), is_warning=True)
         except FolderUnusable as error:
+            self._fallback = error.fallback
             self._offer_fallback(error)
         else:
             self._say(self._where())
@@ -129,19 +137,33 @@ class ProjectBar(QWidget):
         return False
 
     def close_project(self) -> None:
-        """Save what waits, and give the project back."""
+        """Save what waits, elsewhere if it cannot be saved in its place; give the project back."""
         if self._timer.isActive():
             self.save()
         self._timer.stop()
         if self._project is not None:
+            if self._fallback is not None:
+                self._rescue(self._project, self._fallback)
             self._project.close()
-        self._project, self._identity = None, ""
+        self._project, self._identity, self._fallback = None, "", None
+
+    def _rescue(self, project: Project, folder: Path) -> None:
+        """Save what nobody moved elsewhere, rather than lose it with the image."""
+        try:
+            project.move_to(folder)
+            project.save_painted(self._painted())
+        except SpssError as error:
+            logger.warning("Unsaved annotations of %s are lost: %s", project.source, error)
+        else:
+            logger.warning("Annotations were saved in %s instead.", folder)
 
     def _place(self, source: Source, identity: str) -> Path:
+        found = choose_folder(_origin(source), identity)
         if not self._folder:
-            return choose_folder(_origin(source), identity)
+            return found
         name = Path(source.path or source.name).name or "image"
-        return Path(self._folder).expanduser() / f"{name}-{identity[:8]}.spss"
+        wanted = Path(self._folder).expanduser() / f"{name}-{identity[:8]}.spss"
+        return max((wanted, found), key=_last_saved)  # the first of them if neither was ever saved
 
     def _open_at(self, folder: Path, *, take_over: bool = False) -> None:
         source = "" if self._source is None else _origin(self._source)
@@ -221,6 +243,11 @@ class ProjectBar(QWidget):
 def _origin(source: Source) -> str:
     """Path of an image; nothing for an array, which its pixels alone identify."""
     return source.path or ""
+
+
+def _last_saved(folder: Path) -> float:
+    record = folder / RECORD_FILE
+    return record.stat().st_mtime if record.exists() else 0.0
 
 
 def _short(folder: Path) -> str:

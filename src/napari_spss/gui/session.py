@@ -391,12 +391,17 @@ class Session:
         return True
 
     def finish(self, ticket: Ticket, result: object) -> bool:
-        """End a run that did not raise; a training's result becomes the current model."""
+        """End a run that did not raise; a training's result becomes the current model.
+
+        One that was stopped before its first step has learned nothing: the last model stays.
+        """
         if not self._is_current(ticket):
             return False
         is_stopped = self._reason is FinishReason.stopped
         kind = EndKind.stopped if is_stopped else EndKind.finished
         text = _end_text(ticket.kind, kind, self._reason, self._status)
+        if ticket.kind == "training" and is_stopped and self._status.done == 0:
+            result = None
         is_model = ticket.kind in ("training", "loading") and result is not None
         if is_model:
             self._model = cast("Model", result)
@@ -463,6 +468,8 @@ def explain(error: Exception) -> str:
 def _end_text(run: RunKind, kind: EndKind, reason: FinishReason | None, status: RunStatus) -> str:
     took = duration(status.elapsed_s)
     if run == "training":
+        if kind is EndKind.stopped and status.done == 0:
+            return "Training was stopped before its first step; nothing has changed."
         steps = f"{status.done} steps in {took}"
         if kind is EndKind.stopped:
             return f"Training stopped after {steps}; the model so far is ready to use."

@@ -1,0 +1,437 @@
+"""What can go wrong around a run: it is told, nothing is lost, and nothing is left running.
+
+The true core runs here on a tiny stack, unless it has to wait. The rule that no thread and no
+timer is left behind is checked after every test (see conftest.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+from blobs import CLASSES, annotated, blobs, correct_clicks
+from fake_core import FakeModel, fake_apply
+
+from napari_spss.core import project_folder
+from napari_spss.core.class_style import ClassStyle
+from napari_spss.core.events import CheckpointSaved, Preview, Progress, RunFinished, RunStarted
+from napari_spss.core.project import Project
+from napari_spss.gui import desk as desk_module
+from napari_spss.gui import dock as dock_module
+from napari_spss.gui.dock import SpssDock
+from napari_spss.gui.preferences import Preferences
+from napari_spss.gui.runs import Predicted
+from napari_spss.gui.session import EndKind, RunForm, RunState
+
+STACK, TRUTH = blobs()
+PIXELS = np.stack([STACK.read(z)[0] for z in range(3)])
+_TRULY = annotated(TRUTH, keypoints=correct_clicks(TRUTH, [1], 3))
+SAID = _TRULY.replace(  # as the table reads what is typed: the background is what is left
+    proportions=tuple(
+        dataclasses.replace(one, fractions=(None, one.fractions[1])) for one in _TRULY.proportions
+    )
+)
+STYLES = (ClassStyle("background", "#999999", "Q"), ClassStyle(CLASSES[1], "#E69F00", "W"))
+TINY = {
+    "network.filters": 4,
+    "sampling.crop_px": 64,
+    "sampling.batch_size": 2,
+    "optimisation.max_steps": 12,
+    "self_training.is_on": False,
+}
+PATIENCE_MS = 120_000
+
+
+@pytest.fixture(autouse=True)
+def homes(monkeypatch, tmp_path):
+    """Let projects and their fallbacks lie in the test's own folder; preview at every step."""
+    monkeypatch.setattr(project_folder, "user_data_path", lambda *_, **__: tmp_path / "home")
+    (tmp_path / "projects").mkdir()
+    preferences = Preferences(
+        device="cpu", preview_interval_s=0.0, project_folder=str(tmp_path / "projects")
+    )
+    monkeypatch.setattr(dock_module, "read_preferences", lambda: preferences)
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+def open_dock(viewer):
+    dock = SpssDock(viewer, is_probing=False)
+    viewer.window.add_dock_widget(dock, name="spss")
+    return dock
+
+
+@pytest.fixture
+def dock(viewer):
+    """A dock on an annotated image, ready for a tiny run on the processor."""
+    viewer.add_image(PIXELS, name="em")
+    dock = open_dock(viewer)
+    dock.classes.set_value(STYLES)
+    dock.annotate.set_value(SAID)
+    dock.train.set_value(RunForm(device="cpu", overrides=TINY))
+    yield dock
+    dock.shut_down()
+
+
+def is_idle(dock):
+    return not dock.session.status.is_busy
+
+
+@pytest.fixture
+def wait(qtbot):
+    """Wait until something is so."""
+    return partial(qtbot.waitUntil, timeout=PATIENCE_MS)
+
+
+@pytest.fixture
+def ends(dock):
+    """Every end of a run, in order."""
+    found = []
+    dock.session.run_ended.connect(lambda end: found.append(end))
+    return found
+
+
+def train(dock, wait):
+    assert dock.start_training()
+    wait(lambda: is_idle(dock))
+
+
+def apply(dock, wait, scope="stack"):
+    assert dock.desk.apply(scope)
+    wait(lambda: is_idle(dock) and dock.desk.outcome.is_up_to_date)
+
+
+def assert_ready(dock):
+    """Nothing of what was said is lost, and the next run may start."""
+    assert dock.annotations() == SAID
+    assert dock.train._train.isEnabled()
+    assert not dock.bar._stop.isVisibleTo(dock.bar)
+
+
+# ---- the core fails -------------------------------------------------------------------------
+
+
+def test_memory_that_runs_out_within_torch_is_mended_by_one_click(dock, wait, ends, monkeypatch):
+    import torch
+
+    from napari_spss.core.unet import FastUNet
+
+    forward = FastUNet.forward
+
+    def greedy(self, x):
+        if len(x) > 1:
+            torch.empty(2**60)  # torch's own allocator refuses
+        return forward(self, x)
+
+    monkeypatch.setattr(FastUNet, "forward", greedy)
+    train(dock, wait)
+    assert ends[-1].kind is EndKind.failed
+    assert "batch_size" in dock.bar.text()
+    assert_ready(dock)
+    dock.bar._accept.click()
+    wait(lambda: is_idle(dock))
+    assert ends[-1].kind is EndKind.finished, ends[-1].text
+    assert dock.train.value().overrides["sampling.batch_size"] == 1
+
+
+@pytest.mark.parametrize("what", ["nan", "error"])
+def test_a_training_that_fails_leaves_the_last_model(dock, wait, ends, monkeypatch, what):
+    from napari_spss.core.unet import FastUNet
+
+    train(dock, wait)
+    model = dock.session.model
+    forward = FastUNet.forward
+
+    def broken(self, x):
+        if what == "error":
+            raise RuntimeError("CUDA error: device-side assert triggered")
+        return forward(self, x) * float("nan")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FastUNet, "forward", broken)
+        assert dock.start_training(continues=True)
+        wait(lambda: is_idle(dock))
+    assert ends[-1].kind is EndKind.failed
+    expected = {"nan": "optimisation.learning_rate", "error": "device-side assert"}
+    assert expected[what] in dock.bar.text()
+    assert dock.session.model is model
+    assert_ready(dock)
+    apply(dock, wait)
+    assert ends[-1].kind is EndKind.finished
+
+
+def test_applying_that_fails_keeps_what_was_predicted(dock, wait, ends, monkeypatch):
+    train(dock, wait)
+    apply(dock, wait, "slice")
+    shown = dock.desk.current_slice()
+    before = dock.desk.outcome.labels()
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        yield
+
+    monkeypatch.setattr(desk_module, "apply_model", broken)
+    assert dock.desk.apply("stack")
+    wait(lambda: is_idle(dock))
+    assert ends[-1].kind is EndKind.failed
+    assert "illegal memory access" in dock.bar.text()
+    assert dock.desk.outcome.maps.slices == (shown,)
+    np.testing.assert_array_equal(dock.desk.outcome.labels(), before)
+    assert_ready(dock)
+
+
+# ---- Stop -----------------------------------------------------------------------------------
+
+
+def stop_at_the_first(dock, kind):
+    """Press Stop when the first event of a kind arrives."""
+
+    def watch(event):
+        if isinstance(event, kind) and dock.session.status.state is not RunState.stopping:
+            dock.bar._stop.click()
+
+    dock.session.event_taken.connect(watch)
+    return watch
+
+
+@pytest.mark.parametrize("kind", [RunStarted, Progress, Preview, CheckpointSaved, RunFinished])
+def test_stop_at_every_stage_of_training_leaves_a_model(dock, viewer, wait, ends, kind):
+    watch = stop_at_the_first(dock, kind)
+    train(dock, wait)
+    dock.session.event_taken.disconnect(watch)
+    assert len(ends) == 1
+    assert ends[0].kind is not EndKind.failed, ends[0].text
+    assert_ready(dock)
+    if kind is RunStarted:
+        assert ends[0].kind is EndKind.stopped
+    if kind is not RunStarted or dock.session.model is not None:
+        apply(dock, wait)
+        assert ends[-1].kind is EndKind.finished
+
+
+def test_stop_before_the_first_step_keeps_the_last_model(dock, wait, ends):
+    train(dock, wait)
+    model, folder = dock.session.model, dock.desk.model_dir
+    assert dock.start_training()
+    dock.session.stop()
+    wait(lambda: is_idle(dock))
+    assert ends[-1].kind is EndKind.stopped
+    assert dock.session.model is model
+    assert dock.desk.model_dir == folder
+    assert_ready(dock)
+
+
+def test_stop_while_applying_keeps_the_slices_that_are_done(dock, wait, ends):
+    train(dock, wait)
+    watch = stop_at_the_first(dock, Predicted)
+    apply(dock, wait)
+    dock.session.event_taken.disconnect(watch)
+    done = dock.desk.outcome.maps.slices
+    assert ends[-1].run == "prediction"
+    assert dock.desk.current_slice() in done
+    assert (ends[-1].kind is EndKind.stopped) == (len(done) < 3)
+    apply(dock, wait)
+    assert dock.desk.outcome.maps.slices == (0, 1, 2)
+    assert_ready(dock)
+
+
+def test_stop_while_saving_leaves_no_half_file(dock, wait, ends, tmp_path):
+    train(dock, wait)
+    apply(dock, wait)
+    assert dock.desk.save(tmp_path / "out", has_run=False)
+    dock.session.stop()  # the thread's first look at the token comes after this
+    wait(lambda: is_idle(dock))
+    assert ends[-1].run == "export"
+    assert ends[-1].kind is EndKind.stopped
+    left = {path.name for path in (tmp_path / "out").glob("*")}
+    assert left <= {"labels.ome.tif", "maps.ome.tif"}
+    assert_ready(dock)
+
+
+# ---- the image and the viewer ---------------------------------------------------------------
+
+
+def gated_apply(gate):
+    """Make an application of a model that waits for a gate, or for Stop, after the first slice."""
+
+    def run(model, stack, maps, regions, *, device, token):
+        for event in fake_apply(model, stack, maps, regions, device=device, token=token):
+            yield event
+            if isinstance(event, Predicted):
+                while not gate.wait(0.005) and not token.is_cancelled:
+                    pass
+
+    return run
+
+
+@pytest.mark.parametrize("what", ["delete", "rename", "replace", "delete the labels"])
+def test_applying_survives_what_happens_to_layers(dock, viewer, wait, ends, monkeypatch, what):
+    gate = threading.Event()
+    monkeypatch.setattr(desk_module, "apply_model", gated_apply(gate))
+    dock.session.set_model(FakeModel(CLASSES))
+    assert dock.desk.apply("stack")
+    wait(lambda: dock.desk.outcome.has_result)
+    if what == "rename":
+        viewer.layers["em"].name = "renamed"
+    elif what == "delete the labels":
+        viewer.layers.remove("em labels")
+    else:
+        viewer.layers.remove("em")
+    if what == "replace":
+        viewer.add_image(PIXELS[::-1].copy(), name="em")
+    gate.set()
+    wait(lambda: is_idle(dock))
+    assert [end.kind for end in ends] == [EndKind.finished]
+    assert [text for level, text in dock.session.messages if level == "error"] == []
+    if what in ("delete", "replace"):  # the annotations belong to the image, and come with it
+        viewer.layers.clear()
+        viewer.add_image(PIXELS, name="em")
+    assert_ready(dock)
+
+
+def test_a_viewer_that_is_closed_ends_the_application(viewer, wait, monkeypatch):
+    monkeypatch.setattr(desk_module, "apply_model", gated_apply(threading.Event()))
+    viewer.add_image(PIXELS, name="em")
+    dock = open_dock(viewer)
+    dock.classes.set_value(STYLES)
+    dock.annotate.set_value(SAID)
+    dock.session.set_model(FakeModel(CLASSES))
+    assert dock.desk.apply("stack")
+    ticket = dock.session._ticket
+    wait(lambda: dock.desk.outcome.has_result)
+    folder = dock.project.folder
+    viewer.close()
+    wait(lambda: ticket.token.is_cancelled)
+    assert (folder / "keypoints.csv").exists()
+
+
+def test_a_viewer_that_is_closed_while_the_core_trains(viewer, wait, leak_watch):
+    viewer.add_image(PIXELS, name="em")
+    dock = open_dock(viewer)
+    dock.classes.set_value(STYLES)
+    dock.annotate.set_value(SAID)
+    endless = {**TINY, "optimisation.max_steps": 100_000}
+    dock.train.set_value(RunForm(device="cpu", overrides=endless))
+    assert dock.start_training()
+    wait(lambda: dock.session.status.done > 0)
+    viewer.close()
+    assert leak_watch.leaks(wait_s=60.0) == []
+
+
+# ---- the project ----------------------------------------------------------------------------
+
+
+def test_a_project_folder_that_vanished_is_told_and_another_is_offered(dock, wait, ends):
+    assert dock.project.save()
+    gone = dock.project.folder
+    shutil.rmtree(gone)
+    dock.annotate.keypoints.set_value(SAID.keypoints[:2])
+    assert not dock.project.save()
+    assert "gone" in dock.project.text()
+    train(dock, wait)  # a run needs no project
+    assert ends[-1].kind is EndKind.finished, ends[-1].text
+    assert dock.project._act.isVisibleTo(dock.project)
+    dock.project._act.click()
+    assert dock.project.folder != gone
+    assert (dock.project.folder / "keypoints.csv").exists()
+    assert dock.annotations() == SAID.replace(keypoints=SAID.keypoints[:2])
+
+
+def test_a_project_folder_that_vanishes_during_a_run(dock, wait, ends):
+    assert dock.project.save()
+    removed = []
+
+    def remove(event):
+        if isinstance(event, Progress) and not removed:
+            removed.append(dock.project.folder)
+            shutil.rmtree(dock.project.folder)
+
+    dock.session.event_taken.connect(remove)
+    train(dock, wait)
+    assert removed
+    assert len(ends) == 1
+    if ends[0].kind is EndKind.failed:
+        assert str(removed[0]) in ends[0].text
+    assert_ready(dock)
+
+
+def deny_writing(monkeypatch, blocked):
+    """Act as a folder that may not be written, which nothing is to the user root."""
+    ensure = Project._ensure_folder
+
+    def refuse(self, **options):
+        if self.folder == blocked:
+            raise PermissionError(13, "Permission denied")
+        return ensure(self, **options)
+
+    monkeypatch.setattr(Project, "_ensure_folder", refuse)
+
+
+def test_a_read_only_project_folder_is_told_and_another_is_offered(dock, wait, ends, monkeypatch):
+    deny_writing(monkeypatch, dock.project.folder)
+    assert not dock.project.save()
+    assert "Permission denied" in dock.project.text()
+    train(dock, wait)
+    assert ends[-1].kind is EndKind.finished, ends[-1].text
+    dock.project._act.click()
+    assert (dock.project.folder / "proportions.csv").exists()
+    assert_ready(dock)
+
+
+def test_what_could_not_be_saved_is_not_lost_with_the_next_image(dock, viewer, monkeypatch):
+    said = SAID.replace(keypoints=SAID.keypoints[:1])
+    with monkeypatch.context() as patch:
+        deny_writing(patch, dock.project.folder)
+        dock.annotate.set_value(said)
+        viewer.layers.remove("em")
+        viewer.add_image(PIXELS[::-1].copy(), name="other")
+        assert dock.annotations().is_empty
+    viewer.add_image(PIXELS, name="em")
+    dock.image.set_layer(viewer.layers["em"])
+    assert dock.annotations() == said
+
+
+def test_a_folder_for_projects_is_made(dock, tmp_path):
+    shutil.rmtree(tmp_path / "projects")
+    dock.project.open(dock.source)
+    assert dock.project.save()
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("proportions.csv", b"slice,background,disc\n0,much,little\n"),
+        ("keypoints.csv", b"\xff\xfe\x00nonsense"),
+        ("grid.csv", b""),
+        ("project.json", b"{"),
+    ],
+)
+def test_a_damaged_project_file_is_told_and_kept(viewer, name, damage):
+    viewer.add_image(PIXELS, name="em")
+    dock = open_dock(viewer)
+    dock.classes.set_value(STYLES)
+    dock.annotate.set_value(SAID)
+    assert dock.project.save()
+    folder = dock.project.folder
+    dock.shut_down()
+    (folder / name).write_bytes(damage)
+    for layer in list(viewer.layers):
+        if layer.name != "em":
+            viewer.layers.remove(layer)
+    again = open_dock(viewer)
+    assert again.project.text(), "nothing is said"
+    restored = again.annotations()
+    if name != "project.json":
+        assert again.classes.names() == CLASSES
+        lost = {"proportions.csv": "proportions", "keypoints.csv": "keypoints", "grid.csv": "grids"}
+        kinds = set(lost.values()) - {lost[name]}
+        assert {kind for kind in kinds if getattr(restored, kind) == getattr(SAID, kind)} == kinds
+    again.shut_down()
+    assert damage in [path.read_bytes() for path in folder.iterdir() if path.is_file()]
