@@ -201,6 +201,7 @@ def test_apply_to_the_stack_fills_labels_maps_and_fractions(dock, viewer, qtbot)
     assert names(viewer) == ["em", "em mitochondria probability", "em labels", "keypoints"]
     assert viewer.layers["em labels"].data.sum() == 4 * 16 * 48
     assert "50.00 % of 4 slices (stated 35.0 %)" in dock.results._fractions.text()
+    assert dock.desk.outcome.doubtful_slices() == (0, 2)  # .5 predicted; .1 and .6 stated
     predicted = dock.desk.outcome.predicted_fractions()
     assert predicted[Region(3)] == pytest.approx((0.5, 0.5))
     assert dock.results._save.isEnabled()
@@ -303,6 +304,20 @@ def test_annotations_and_form_are_restored(dock, viewer, qtbot):
     assert again.image.value().object_diameter_px == 17
     assert again.train.value().max_minutes == 9
     assert again.annotate.masks().read(3)[5, 5] == 1
+    again.shut_down()
+
+
+def test_what_was_annotated_is_logged_and_what_was_restored_is_not(dock, viewer):
+    say(dock)
+    assert dock.project.save()
+    log = dock.project.project.log
+    assert (log.count("fraction"), log.count("keypoint"), log.count("node")) == (2, 1, 0)
+    dock.annotate.keypoints.set_value((*SAID.keypoints, Keypoint(3, 1.0, 1.0, 0)))
+    assert log.count("keypoint") == 2
+    dock.shut_down()
+    viewer.window.remove_dock_widget(dock)
+    again = SpssDock(viewer, is_probing=False)
+    assert again.project.project.log.count("keypoint") == 2
     again.shut_down()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,14 +137,8 @@ class SpssDock(QWidget):
         return work
 
     def _form(self) -> RunForm:
-        form = self.train.value()
-        return RunForm(
-            preset=form.preset,
-            max_minutes=form.max_minutes,
-            device=form.device,
-            object_diameter_px=self.image.value().object_diameter_px,
-            overrides=form.overrides,
-        )
+        diameter = self.image.value().object_diameter_px
+        return replace(self.train.value(), object_diameter_px=diameter)
 
     def _lay_out(self) -> None:
         image = QWidget()
@@ -248,6 +243,7 @@ class SpssDock(QWidget):
                 QTimer.singleShot(0, partial(self._tidy_sample, layer))
         finally:
             self._is_restoring = False
+            self._contents.forget_actions()
 
     def _tidy_sample(self, layer: Image | None) -> None:
         if self._is_open:
@@ -274,6 +270,7 @@ class SpssDock(QWidget):
         annotations = self._annotations_or_none()
         self._refresh_ready()
         if not self._is_restoring:
+            self._contents.note_actions(self.project.project, self.desk.current_slice())
             self.project.save_soon()
         if annotations is None:
             return
@@ -376,6 +373,7 @@ class SpssDock(QWidget):
         self.results.set_result(outcome.has_result)
         predicted = outcome.predicted_fractions()
         self.annotate.set_predicted(predicted)
+        self.annotate.grid.set_suggested_slices(outcome.doubtful_slices())
         if outcome.maps is not None:
             names = outcome.maps.classes
             slices = len(outcome.maps.full_slices)

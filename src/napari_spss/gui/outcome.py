@@ -174,6 +174,18 @@ class Outcome(QObject):
                     found.setdefault(name, []).append(fraction)
         return {name: float(np.mean(values)) for name, values in found.items()}
 
+    def doubtful_slices(self) -> tuple[int, ...]:
+        """Slices whose stated and predicted fractions differ, those that differ most first."""
+        gaps: dict[int, float] = {}
+        for proportion in self._stated:
+            predicted = self._by_region.get(proportion.region)
+            if predicted is None or proportion.region.box is not None:
+                continue
+            pairs = zip(proportion.fractions, predicted, strict=False)
+            known = [abs(stated - found) for stated, found in pairs if stated is not None]
+            gaps[proportion.region.slice] = max(known, default=0.0)
+        return tuple(sorted((z for z in gaps if gaps[z] > 0), key=lambda z: -gaps[z]))
+
     def clear(self) -> None:
         """Forget the result; its layers stay with the user."""
         self._relabeller.clear()

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 from ..core.errors import SpssError
 from ..core.project import FolderUnusable, Project, ProjectLocked, ProjectState, choose_folder
 from ..core.project_folder import RECORD_FILE
+from .session import duration
 from .theme import warning_colour
 
 if TYPE_CHECKING:
@@ -193,7 +194,9 @@ class ProjectBar(QWidget):
         self._label.setToolTip(str(folder))
         if not folder.exists():
             return "Annotations will be saved as you make them."
-        return f"Saved in {_short(folder)}"
+        seconds = self._project.log.seconds()
+        spent = f"; {duration(60 * round(seconds / 60))} of annotating" if seconds >= 60 else ""
+        return f"Saved in {_short(folder)}{spent}"
 
     def _offer_fallback(self, error: FolderUnusable) -> None:
         self._say(str(error), is_warning=True)

@@ -53,6 +53,7 @@ class ProjectContents:
         self._train = train
         self._stored_layer: Labels | None = None
         self._is_painted_dirty = False
+        self._counts: dict[str, int] = {}
         annotate.painted.value_changed.connect(self._on_painted)
 
     def state(self) -> ProjectState:
@@ -70,6 +71,32 @@ class ProjectContents:
             },
             table_texts=self._annotate.fractions.text_state(),
         )
+
+    def note_actions(self, project: Project | None, current_slice: int) -> None:
+        """Record what was annotated since the last call, with its time, in the project's log."""
+        before, self._counts = self._counts, self._count()
+        if project is None:
+            return
+        for kind, number in self._counts.items():
+            if number != before.get(kind, 0):
+                n_items = abs(number - before.get(kind, 0))
+                project.note_action(kind, n_items=n_items, slice=current_slice)
+        if self._is_painted_dirty:
+            project.note_action("paint", slice=current_slice)
+
+    def forget_actions(self) -> None:
+        """Take what is there as it is: it was restored, not annotated."""
+        self._counts = self._count()
+
+    def _count(self) -> dict[str, int]:
+        annotate = self._annotate
+        return {
+            "fraction": sum(one.is_informative for one in annotate.fractions.value()),
+            "keypoint": len(annotate.keypoints.value()),
+            # nodes that were left alone become background with Done; only hits were clicked
+            "node": sum(int((grid.class_index > 0).sum()) for grid in annotate.grid.value()),
+            "grid": sum(grid.is_done for grid in annotate.grid.value()),
+        }
 
     def painted(self, current_slice: int) -> dict[int, npt.NDArray[np.uint8]]:
         """Return painted labels that may have changed since the last call.
