@@ -19,6 +19,7 @@ from .trainer import Trainer
 
 if TYPE_CHECKING:
     from .label_source import LabelSource
+    from .objective import StepLoss
     from .stack import Stack
 
 __all__ = ["fit", "iter_training"]
@@ -144,6 +145,7 @@ def iter_training(
         preview = _PreviewTimer(preview_slice, preview_interval_s, clock)
         progress_at = checkpoint_at = clock()
         reason: FinishReason | None = None
+        untold: StepLoss | None = None
         while reason is None:
             if updates is not None and (changed := updates.take()) is not None:
                 yield from run.take_annotations(changed)
@@ -151,7 +153,7 @@ def iter_training(
             if reason is not None:
                 break
             try:
-                loss = run.step()
+                untold = run.step()
             except Stopped:
                 continue
             now = clock()
@@ -159,14 +161,15 @@ def iter_training(
                 yield validated
             if now - progress_at >= _PROGRESS_INTERVAL_S:
                 progress_at = now
-                yield run.progress(loss)
+                yield run.progress(untold)
+                untold = None
             if (z := preview.due(now)) is not None:
                 yield from run.preview(z)
                 preview.restart(clock())
             if run.run_dir is not None and now - checkpoint_at >= _CHECKPOINT_INTERVAL_S:
                 checkpoint_at = now
                 yield run.save()
-        yield run.progress(None)
+        yield run.progress(untold)
         if (z := preview.wanted()) is not None:
             yield from run.preview(z)
         model = run.model()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -435,8 +436,14 @@ class GridTool(QWidget):
         if is_taken(LAY_KEY, self._viewer):
             return
         self._viewer.bind_key(LAY_KEY, lambda _viewer: self.lay_grid())
-        viewer = self._viewer
-        self.destroyed.connect(lambda: viewer.bind_key(LAY_KEY, None))
+        self.destroyed.connect(partial(_unbind, weakref.ref(self._viewer)))
+
+
+def _unbind(viewer_of: weakref.ref[ViewerModel], *_: object) -> None:
+    """Give the key back; a viewer that is being collected itself has no keys any more."""
+    viewer = viewer_of()
+    if viewer is not None:
+        viewer.bind_key(LAY_KEY, None)
 
 
 def _normal(key: str) -> str:
