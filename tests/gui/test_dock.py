@@ -179,8 +179,11 @@ def test_closing_the_viewer_ends_the_run(viewer, qtbot, monkeypatch):
     dock.start_training()
     ticket = dock.session._ticket
     qtbot.waitUntil(lambda: dock.session.status.done == 2)
+    folder = dock.project.folder
     viewer.close()
     qtbot.waitUntil(lambda: ticket.token.is_cancelled)
+    assert (folder / "keypoints.csv").exists()
+    qtbot.waitUntil(lambda: not (folder / ".lock").exists())
 
 
 def test_closing_the_dock_ends_the_run(dock, viewer, qtbot, monkeypatch):
@@ -248,6 +251,7 @@ def test_the_matched_threshold_follows_what_is_stated(dock, qtbot):
     dock.annotate.set_value(
         Annotations(CLASSES, (Proportion(Region(0), (0.0, 1.0)), Proportion(Region(1), (0.0, 1.0))))
     )
+    qtbot.waitUntil(lambda: dock.desk.outcome.is_up_to_date)
     dock.results._mode.setCurrentIndex(dock.results._mode.findData("matched"))
     assert dock.results.threshold() <= 0.301
 

@@ -100,3 +100,13 @@ def test_voxel_sizes_come_in_micrometres():
     assert voxel_size_um(Geometry.of(image((5, 20, 30)))) == (None, None, None)
     flat = image((20, 30), scale=(2, 2), units=("um", "um"))
     assert voxel_size_um(Geometry.of(flat)) == (None, 2.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels"),
+    [((20, 30), None), ((5, 20, 30), None), ((5, 2, 20, 30), ("z", "c", "y", "x"))],
+)
+def test_expanding_and_collapsing_undo_each_other(shape, labels):
+    geometry = Geometry.of(image(shape, axis_labels=labels))
+    stack = np.arange(np.prod(geometry.stack_shape)).reshape(geometry.stack_shape)
+    np.testing.assert_array_equal(geometry.collapse(geometry.expand(stack)), stack)

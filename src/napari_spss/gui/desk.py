@@ -130,6 +130,17 @@ class Desk(QObject):
         """Slice that the viewer shows."""
         return self.gate.slice
 
+    def missing(self, annotations: Annotations | None) -> str:
+        """Say what has to be done before a training; nothing if it may start."""
+        work = self._work
+        if work.source is None:
+            return "Open an image, or one of File > Open Sample > Semantic Proportions."
+        if len(work.styles) < 2:
+            return "Add a class to be segmented under Image & classes."
+        if annotations is None or (annotations.is_empty and work.masks() is None):
+            return "State fractions, count a grid or add points under Annotate."
+        return ""
+
     # -- buttons ---------------------------------------------------------------------------------
 
     def train(self, *, continues: bool = False) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from ..core.errors import InputError, SpssError
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from ..core.annotations import Annotations
     from ..core.project import Project
-    from .devices import Device
 
 __all__ = ["SpssDock"]
 
@@ -92,7 +91,7 @@ class SpssDock(QWidget):
         self._connections.connect(self._viewer.events.theme, self._on_theme)
         self.destroyed.connect(self._connections.disconnect_all)
         self._probe = DeviceProbe(self)
-        self._probe.found.connect(self._on_devices)
+        self._probe.found.connect(self.train.set_devices)
         self._on_theme()
         self._on_classes_changed()
         self._on_image_changed(self.image.value().layer)
@@ -196,7 +195,6 @@ class SpssDock(QWidget):
         self.bar.suggestion_accepted.connect(self._on_suggestion)
         self.desk.refused.connect(self.train.mark_error)
         self.desk.outcome.changed.connect(self._on_outcome)
-        self.desk.outcome.stated_changed.connect(self._on_outcome_stated)
 
     def _connect_session(self) -> None:
         self.session.status_changed.connect(self._on_status)
@@ -296,15 +294,7 @@ class SpssDock(QWidget):
             self.project.save_soon()
 
     def _refresh_ready(self) -> None:
-        annotations = self._annotations_or_none()
-        reason = ""
-        if self._work.source is None:
-            reason = "Open an image, or one of File > Open Sample > Semantic Proportions."
-        elif len(self._work.styles) < 2:
-            reason = "Add a class to be segmented under Image & classes."
-        elif annotations is None or (annotations.is_empty and self.annotate.masks() is None):
-            reason = "State fractions, count a grid or add points under Annotate."
-        self.train.set_ready(reason)
+        self.train.set_ready(self.desk.missing(self._annotations_or_none()))
 
     # -- viewer ----------------------------------------------------------------------------------
 
@@ -326,9 +316,6 @@ class SpssDock(QWidget):
     def _on_theme(self, event: Any = None) -> None:
         theme = get_theme(self._viewer.theme)
         self.train.set_theme(theme.background.as_hex("long"), theme.text.as_hex("long"))
-
-    def _on_devices(self, devices: tuple[Device, ...], advice: str) -> None:
-        self.train.set_devices(devices, advice)
 
     # -- the run ---------------------------------------------------------------------------------
 
@@ -378,9 +365,7 @@ class SpssDock(QWidget):
             names = outcome.maps.classes
             slices = len(outcome.maps.full_slices)
             self.results.set_fractions(names, outcome.overall(), outcome.stated_mean(), slices)
-
-    def _on_outcome_stated(self) -> None:
-        self.results.set_matched(self.desk.outcome.matched_threshold())
+        self.results.set_matched(outcome.matched_threshold())
         self._on_cleaning_changed()
 
     # -- closing ---------------------------------------------------------------------------------
@@ -391,8 +376,21 @@ class SpssDock(QWidget):
         if event.type() == QEvent.Type.ParentChange:
             if self.parent() is not None:
                 self._had_parent = True
+                QTimer.singleShot(0, self._watch_window)  # napari places the dock after this
             elif self._had_parent:
                 self.shut_down()
+
+    def _watch_window(self) -> None:
+        window: QWidget = self
+        while window.parentWidget() is not None:
+            window = window.parentWidget()
+        window.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Save what waits when the window is about to close, which it may yet decide not to."""
+        if event.type() == QEvent.Type.Close and self._is_open:
+            self.project.save_if_waiting()
+        return super().eventFilter(watched, event)
 
     def closeEvent(self, event: Any) -> None:
         """Shut down when the widget is closed by itself."""

@@ -122,6 +122,12 @@ class Geometry:
             stack = np.expand_dims(stack, self.axes.index("C"))
         return stack
 
+    def collapse(self, data: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """View an array as `expand` gives it with the axes (Z, Y, X)."""
+        if "C" in self.axes:
+            data = np.take(data, 0, axis=self.axes.index("C"))
+        return data if "Z" in self.axes else data[None]
+
     def plane(self, data: Any, z: int) -> Any:
         """View the slice (Y, X) of an array that has the layer's axes, as `expand` gives it."""
         return data[plane_index(self.axes, z)]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..core.proportions import Box, Proportion
+from ..core.proportions import Box, Proportion, Region
 
 __all__ = ["Cleaning", "ResultMaps"]
 
@@ -68,6 +68,7 @@ class ResultMaps:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.maps = [self._allocate(name) for name in classes[1:]]
         self._boxes: dict[int, list[Box]] = {}
+        self._histograms: dict[Region, npt.NDArray[np.int64]] = {}
 
     def _allocate(self, name: str) -> npt.NDArray[np.float16]:
         n_bytes = 2 * int(np.prod(self.shape, dtype=np.int64))
@@ -119,6 +120,8 @@ class ResultMaps:
 
     def mark(self, z: int, box: Box | None = None) -> None:
         """Count what was stored of a slice as predicted."""
+        for region in [region for region in self._histograms if region.slice == z]:
+            del self._histograms[region]
         boxes = self._boxes.setdefault(z, [])
         if box is None or box == self._whole:
             self._boxes[z] = [self._whole]
@@ -174,24 +177,34 @@ class ResultMaps:
         """
         if len(self.classes) != 2:
             return None
-        from ..core.postprocess import MapHistogram, matched_threshold
+        from ..core.postprocess import matched_threshold
 
-        histogram, n_stated, n_pixels = MapHistogram(), 0.0, 0
+        counts, n_stated, n_pixels = None, 0.0, 0
         for proportion in stated:
             fraction = stated_fraction(proportion)
-            z, box = proportion.region.slice, proportion.region.box or self._whole
-            if fraction is None or z >= self.shape[0]:
+            histogram = None if fraction is None else self._histogram(proportion.region)
+            if fraction is None or histogram is None:
                 continue
-            y0, x0, y1, x1 = box
-            if not self.is_predicted(z)[y0:y1, x0:x1].all():
-                continue
-            values = self.maps[0][z, y0:y1, x0:x1]
-            histogram.add(values.astype(np.float32))
-            n_stated += fraction * values.size
-            n_pixels += values.size
-        if n_pixels == 0:
+            counts = histogram if counts is None else counts + histogram
+            n_stated += fraction * int(histogram.sum())
+            n_pixels += int(histogram.sum())
+        if counts is None or n_pixels == 0:
             return None
-        return matched_threshold(histogram, min(1.0, n_stated / n_pixels))
+        return matched_threshold(counts, min(1.0, n_stated / n_pixels))
+
+    def _histogram(self, region: Region) -> npt.NDArray[np.int64] | None:
+        """Histogram of class 1 in a region; None if it was not predicted as a whole."""
+        if region in self._histograms:
+            return self._histograms[region]
+        from ..core.postprocess import MapHistogram
+
+        z, (y0, x0, y1, x1) = region.slice, region.box or self._whole
+        if z >= self.shape[0] or not self.is_predicted(z)[y0:y1, x0:x1].all():
+            return None
+        histogram = MapHistogram()
+        histogram.add(self.maps[0][z, y0:y1, x0:x1].astype(np.float32))
+        self._histograms[region] = histogram.counts
+        return histogram.counts
 
 
 def stated_fraction(proportion: Proportion) -> float | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from ..core.proportions import Proportion, Region
 from .maps import Cleaning, ResultMaps
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .runs import Predicted
 
 __all__ = ["Outcome"]
+
+_NEWS_MS = 150
 
 
 class Outcome(QObject):
@@ -36,8 +38,7 @@ class Outcome(QObject):
         Returns the slice that the viewer shows.
     """
 
-    changed = Signal()  # fractions or labels became others
-    stated_changed = Signal()  # the maps of regions with stated fractions became others
+    changed = Signal()  # soon after fractions, labels or stated fractions became others
 
     def __init__(
         self,
@@ -57,7 +58,11 @@ class Outcome(QObject):
         self.maps: ResultMaps | None = None
         self._relabeller = Relabeller(current_slice, self)
         self._relabeller.slice_done.connect(self._on_slice_done)
-        self._relabeller.finished.connect(self.changed)
+        self._news = QTimer(self)
+        self._news.setSingleShot(True)
+        self._news.setInterval(_NEWS_MS)
+        self._news.timeout.connect(self.changed)
+        self._relabeller.finished.connect(self._news.start)
         self._relabeller.refused.connect(self._on_refused)
 
     @property
@@ -73,7 +78,7 @@ class Outcome(QObject):
     @property
     def is_up_to_date(self) -> bool:
         """Whether all labels were made from the maps and the cleaning as they are."""
-        return self._relabeller.is_done
+        return self._relabeller.is_done and not self._news.isActive()
 
     def begin(
         self,
@@ -111,7 +116,6 @@ class Outcome(QObject):
         for layer in self._map_layers:
             layer.refresh(thumbnail=False, extent=False)
         self._relabel((predicted.slice,))
-        self.stated_changed.emit()
 
     def set_styles(self, styles: Sequence[ClassStyle]) -> None:
         """Use other colours from now on."""
@@ -127,25 +131,27 @@ class Outcome(QObject):
 
     def set_stated(self, stated: Sequence[Proportion]) -> None:
         """Tell which regions have stated fractions, to be compared with the predicted ones."""
-        self._stated = tuple(stated)
+        stated = tuple(stated)
+        if stated == self._stated:
+            return
+        self._stated = stated
         if self.maps is None:
             return
-        for z in self.maps.slices:
+        new = {p.region for p in stated} - set(self._by_region)
+        for z in {region.slice for region in new} & set(self.maps.slices):
             self._measure(z, self._labels_of(z))
-        self.changed.emit()
-        self.stated_changed.emit()
+        self._news.start()
 
     def matched_threshold(self) -> float | None:
         """Threshold at which the stated regions have their fractions in sum; None if unknown."""
         return None if self.maps is None else self.maps.matched_threshold(self._stated)
 
     def labels(self) -> npt.NDArray[np.uint8] | None:
-        """Labels (Z, Y, X) as they stand in the layer, all of them up to date."""
+        """View the layer's labels as (Z, Y, X), after bringing all of them up to date."""
         self._relabeller.flush()
         if self._layer is None or self.source is None:
             return None
-        planes = [self._labels_of(z) for z in range(self.source.geometry.stack_shape[0])]
-        return np.stack(planes)
+        return self.source.geometry.collapse(np.asarray(self._layer.data))
 
     def predicted_fractions(self) -> dict[Region, tuple[float, ...]]:
         """Fractions of each predicted slice, and of each stated region in one."""
@@ -188,13 +194,14 @@ class Outcome(QObject):
 
     def clear(self) -> None:
         """Forget the result; its layers stay with the user."""
-        self._relabeller.clear()
+        self.stop_timers()
         self.maps, self.source, self._layer = None, None, None
         self._map_layers, self._by_region = [], {}
 
     def stop_timers(self) -> None:
-        """Write no more labels; the dock is about to close."""
+        """Write no more labels, tell no more news."""
         self._relabeller.clear()
+        self._news.stop()
 
     def _prepare_labels(self) -> bool:
         """Have a labels layer that may be written; return whether it is another one."""

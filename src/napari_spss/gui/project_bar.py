@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
@@ -66,6 +66,8 @@ class ProjectBar(QWidget):
         self._source: Source | None = None
         self._identity = ""
         self._project: Project | None = None
+        self._held = _Held()
+        self.destroyed.connect(self._held.give_back)
         self._action: Callable[[], None] | None = None
         self._fallback: Path | None = None  # set while the last save did not work
         self._label = QLabel()
@@ -137,16 +139,20 @@ class ProjectBar(QWidget):
             return True
         return False
 
-    def close_project(self) -> None:
-        """Save what waits, elsewhere if it cannot be saved in its place; give the project back."""
+    def save_if_waiting(self) -> None:
+        """Save what was to be saved soon."""
         if self._timer.isActive():
             self.save()
-        self._timer.stop()
+
+    def close_project(self) -> None:
+        """Save what waits, elsewhere if it cannot be saved in its place; give the project back."""
+        self.save_if_waiting()
         if self._project is not None:
             if self._fallback is not None:
                 self._rescue(self._project, self._fallback)
             self._project.close()
         self._project, self._identity, self._fallback = None, "", None
+        self._held.let_go()
 
     def _rescue(self, project: Project, folder: Path) -> None:
         """Save what nobody moved elsewhere, rather than lose it with the image."""
@@ -180,6 +186,7 @@ class ProjectBar(QWidget):
             self._say(f"{error} Nothing is saved until then.", is_warning=True)
             return
         self._project = project
+        self._held.hold(project)
         for warning in project.warnings:
             logger.warning("%s", warning)
         text = " ".join(project.warnings)
@@ -241,6 +248,33 @@ class ProjectBar(QWidget):
     def text(self) -> str:
         """Return what is shown."""
         return self._label.text()
+
+
+class _Held:
+    """Gives a project's lock back when a viewer goes without closing its docks.
+
+    Kept alive by the module while it holds a project: the slot of a widget's ``destroyed`` must
+    not be part of the garbage that the widget is collected with.
+    """
+
+    _alive: ClassVar[set[_Held]] = set()
+
+    def __init__(self) -> None:
+        self._project: Project | None = None
+
+    def hold(self, project: Project) -> None:
+        self._project = project
+        self._alive.add(self)
+
+    def let_go(self) -> None:
+        self._project = None
+        self._alive.discard(self)
+
+    def give_back(self, *_: object) -> None:
+        project = self._project
+        self.let_go()
+        if project is not None:
+            project.close()
 
 
 def _origin(source: Source) -> str:
