@@ -40,6 +40,16 @@ def test_fractions_count_predicted_pixels_only():
     assert maps.fractions(1, maps.labels(1, Cleaning())) is None
 
 
+def test_what_lies_outside_counts_in_no_fraction():
+    maps = ResultMaps(("background", "mito", "outside"), (1, 1, 4))
+    probs = np.zeros((3, 1, 4), np.float32)
+    probs[:, 0] = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]).T
+    maps.write(0, probs)
+    labels = maps.labels(0, Cleaning())
+    assert maps.fractions(0, labels) == (0.25, 0.25, 0.5)
+    assert maps.fractions(0, labels, excluded=(2,)) == (0.5, 0.5, 0.0)
+
+
 def test_a_low_threshold_labels_nothing_where_nothing_was_predicted():
     maps = ResultMaps(CLASSES, (1, 4, 4))
     maps.write(0, two_class(np.zeros((2, 2))), (0, 0, 2, 2))

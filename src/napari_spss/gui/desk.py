@@ -205,6 +205,7 @@ class Desk(QObject):
             labels,
             outcome.source.stack.voxel_size_um,
             has_maps=True,
+            excluded=outcome.excluded,
             run_dir=self._model_dir if has_run else None,
         )
         return True

@@ -7,6 +7,7 @@ or, when they are large, in a memory-mapped file, so that a threshold takes effe
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,14 +159,23 @@ class ResultMaps:
         return mask
 
     def fractions(
-        self, z: int, labels: npt.NDArray[np.uint8], box: Box | None = None
+        self,
+        z: int,
+        labels: npt.NDArray[np.uint8],
+        box: Box | None = None,
+        *,
+        excluded: Sequence[int] = (),
     ) -> tuple[float, ...] | None:
-        """Return each class's fraction of the predicted pixels of a slice or box; None if none."""
+        """Return each class's fraction of the predicted pixels of a slice or box; None if none.
+
+        Pixels of ``excluded`` classes, such as what lies outside of the specimen, do not count.
+        """
         is_in = self.is_predicted(z)
         if box is not None:
             y0, x0, y1, x1 = box
             is_in, labels = is_in[y0:y1, x0:x1], labels[y0:y1, x0:x1]
         counts = np.bincount(labels[is_in], minlength=len(self.classes))
+        counts[list(excluded)] = 0
         total = int(counts.sum())
         return tuple(float(n) / total for n in counts) if total else None
 

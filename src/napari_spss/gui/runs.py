@@ -180,6 +180,7 @@ def save_results(
     voxel_size_um: tuple[float | None, float | None, float | None],
     *,
     has_maps: bool,
+    excluded: Sequence[int] = (),
     run_dir: Path | None = None,
     token: CancelToken,
 ) -> Generator[Event, None, tuple[Path, ...]]:
@@ -199,6 +200,8 @@ def save_results(
         (z, y, x).
     has_maps : bool
         Whether the maps are written too.
+    excluded : sequence of int
+        Classes that lie outside of the specimen and count in no fraction.
     run_dir : Path, optional
         Run whose files are copied as well.
 
@@ -240,7 +243,8 @@ def save_results(
         yield from write("labels.ome.tif", np.uint8, None, lambda z: marked.read(z))
         if has_maps:
             yield from write("maps.ome.tif", np.uint8, maps.classes, lambda z: _bytes(maps, z))
-        table = measure(marked, voxel_size_um=voxel_size_um, classes=maps.classes)
+        measured = _MarkedLabels(maps, labels, excluded)
+        table = measure(measured, voxel_size_um=voxel_size_um, classes=maps.classes)
         written += write_measurement(table, target / "fractions.csv")
     except _Cancelled:
         yield RunFinished(FinishReason.stopped, clock.done, clock.elapsed_s)
@@ -253,8 +257,11 @@ def save_results(
 class _MarkedLabels:
     """Labels of a result, 255 where nothing was predicted and nothing was painted."""
 
-    def __init__(self, maps: ResultMaps, labels: npt.NDArray[np.uint8]) -> None:
+    def __init__(
+        self, maps: ResultMaps, labels: npt.NDArray[np.uint8], excluded: Sequence[int] = ()
+    ) -> None:
         self._maps = maps
+        self._excluded = list(excluded)
         self._labels = labels
         self.n_slices = maps.shape[0]
 
@@ -265,6 +272,7 @@ class _MarkedLabels:
         y0, x0, y1, x1 = box or (0, 0, *self._maps.shape[1:])
         values = np.array(self._labels[z])
         values[~self._maps.is_predicted(z) & (values == 0)] = IGNORE
+        values[np.isin(values, self._excluded)] = IGNORE
         return values[y0:y1, x0:x1]
 
 

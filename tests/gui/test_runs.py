@@ -1,0 +1,147 @@
+"""What runs in the thread, called directly: applying a true network, and saving."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from napari_spss.core.events import CancelToken, FinishReason, RunFinished, RunStarted
+from napari_spss.core.proportions import Region
+from napari_spss.gui.maps import Cleaning, ResultMaps
+from napari_spss.gui.runs import Predicted, apply_model, load_run, save_results
+
+CLASSES = ("background", "mito", "outside")
+UM = (0.05, 0.01, 0.01)
+
+
+def drain(run):
+    events = []
+    while True:
+        try:
+            events.append(next(run))
+        except StopIteration as end:
+            return events, end.value
+
+
+@pytest.fixture(scope="module")
+def model():
+    from napari_spss.core.annotations import Annotations, Keypoint, Proportion
+    from napari_spss.core.config import preset
+    from napari_spss.core.stack import stack_from_array
+    from napari_spss.core.training import iter_training
+
+    rng = np.random.default_rng(0)
+    stack = stack_from_array(rng.integers(0, 255, (2, 48, 40), np.uint8))
+    annotations = Annotations(
+        ("background", "mito"),
+        (Proportion(Region(0), (0.8, 0.2)),),
+        (Keypoint(0, 9.0, 9.0, 1), Keypoint(1, 30.0, 30.0, 0)),
+    )
+    tiny = {"optimisation.max_steps": 2, "network.filters": 2, "sampling.crop_px": 32}
+    run = iter_training(stack, annotations, preset("fast").with_overrides(tiny), device="cpu")
+    _, model = drain(run)
+    return model, stack
+
+
+def test_applying_fills_what_was_asked_for_and_equals_the_core(model):
+    from napari_spss.core.prediction import predict_slice
+
+    model, stack = model
+    maps = ResultMaps(model.classes, (2, 48, 40))
+    regions = (Region(1), Region(0, (5, 6, 30, 33)))
+    events, _ = drain(apply_model(model, stack, maps, regions, device="cpu", token=CancelToken()))
+    assert isinstance(events[0], RunStarted)
+    predicted = [event for event in events if isinstance(event, Predicted)]
+    assert predicted == [Predicted(1, None), Predicted(0, (5, 6, 30, 33))]
+    assert events[-1].reason is FinishReason.completed
+    for event in predicted:
+        maps.mark(event.slice, event.box)
+    np.testing.assert_allclose(
+        maps.probs(1), predict_slice(model, stack, 1, device="cpu"), atol=1e-3
+    )
+    box = predict_slice(model, stack, 0, box=(5, 6, 30, 33), device="cpu")
+    np.testing.assert_allclose(maps.probs(0)[:, 5:30, 6:33], box, atol=1e-3)
+
+
+def test_applying_stops_where_the_token_was_set(model):
+    model, stack = model
+    maps, token = ResultMaps(model.classes, (2, 48, 40)), CancelToken()
+    events = []
+    for event in apply_model(model, stack, maps, (Region(0), Region(1)), device="cpu", token=token):
+        events.append(event)
+        if isinstance(event, Predicted):
+            token.cancel()
+    assert [event.slice for event in events if isinstance(event, Predicted)] == [0]
+    assert isinstance(events[-1], RunFinished)
+    assert (events[-1].reason, events[-1].done) == (FinishReason.stopped, 1)
+
+
+@pytest.fixture
+def result():
+    maps = ResultMaps(CLASSES, (3, 4, 6))
+    probs = np.zeros((3, 4, 6), np.float32)
+    probs[1, :2], probs[2, 3], probs[0, 2] = 1, 1, 1  # 12 mito, 6 outside, 6 background
+    maps.write(0, probs)
+    maps.write(2, probs[:, :, :3], (0, 0, 4, 3))
+    labels = np.stack([maps.labels(z, Cleaning()) for z in range(3)])
+    labels[2, 0, 5] = 1  # painted beyond what was predicted
+    return maps, labels
+
+
+def save(result, folder, **kwargs):
+    maps, labels = result
+    return drain(
+        save_results(folder, maps, labels, UM, has_maps=True, token=CancelToken(), **kwargs)
+    )
+
+
+def test_saved_labels_keep_their_indices_and_say_where_nothing_was_predicted(result, tmp_path):
+    maps, labels = result
+    save(result, tmp_path / "out")
+    written = tifffile.imread(tmp_path / "out" / "labels.ome.tif")
+    np.testing.assert_array_equal(written[0], labels[0])
+    assert (written[1] == 255).all()
+    assert (written[2, 1:, 3:] == 255).all()
+    assert written[2, 0, 5] == 1
+    stored = tifffile.imread(tmp_path / "out" / "maps.ome.tif")
+    assert stored.shape == (3, 3, 4, 6)
+    np.testing.assert_array_equal(stored[0], np.rint(maps.probs(0) * 255))
+
+
+def test_saved_fractions_leave_out_what_lies_outside(result, tmp_path):
+    save(result, tmp_path, excluded=(2,))
+    table = pd.read_csv(tmp_path / "fractions.csv")
+    first = table[table["slice"] == 0].set_index("class")["fraction"]
+    assert first["mito"] == pytest.approx(12 / 18)
+    assert table[table["slice"] == 1]["fraction"].isna().all()
+
+
+def test_everything_includes_the_run_but_not_its_checkpoint(result, tmp_path):
+    run_dir = tmp_path / "run"
+    (run_dir / "checkpoint").mkdir(parents=True)
+    (run_dir / "checkpoint" / "state.safetensors").write_text("large")
+    (run_dir / "config.toml").write_text("x = 1")
+    save(result, tmp_path / "out", run_dir=run_dir)
+    assert (tmp_path / "out" / "config.toml").read_text() == "x = 1"
+    assert not (tmp_path / "out" / "checkpoint").exists()
+
+
+def test_saving_that_is_stopped_leaves_no_half_file(result, tmp_path):
+    maps, labels = result
+    token = CancelToken()
+    token.cancel()
+    events, _ = drain(save_results(tmp_path, maps, labels, UM, has_maps=True, token=token))
+    assert events[-1].reason is FinishReason.stopped
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_is_loaded_from_its_folder(model, tmp_path):
+    from napari_spss.core.checkpoint import save_model
+
+    trained, _ = model
+    save_model(trained, tmp_path)
+    events, loaded = drain(load_run(tmp_path, token=CancelToken()))
+    assert loaded.classes == trained.classes
+    assert isinstance(events[-1], RunFinished)
