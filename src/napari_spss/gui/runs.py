@@ -243,6 +243,8 @@ def save_results(
         yield from write("labels.ome.tif", np.uint8, None, lambda z: marked.read(z))
         if has_maps:
             yield from write("maps.ome.tif", np.uint8, maps.classes, lambda z: _bytes(maps, z))
+        if token.is_cancelled:
+            raise _Cancelled
         measured = _MarkedLabels(maps, labels, excluded)
         table = measure(measured, voxel_size_um=voxel_size_um, classes=maps.classes)
         written += write_measurement(table, target / "fractions.csv")
