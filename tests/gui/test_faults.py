@@ -24,7 +24,7 @@ from napari_spss.gui import desk as desk_module
 from napari_spss.gui import dock as dock_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.preferences import Preferences
-from napari_spss.gui.runs import Predicted
+from napari_spss.gui.runs import Predicted, save_results
 from napari_spss.gui.session import EndKind, RunForm, RunState
 
 STACK, TRUTH = blobs()
@@ -242,11 +242,21 @@ def test_stop_while_applying_keeps_the_slices_that_are_done(dock, wait, ends):
     assert_ready(dock)
 
 
-def test_stop_while_saving_leaves_no_half_file(dock, wait, ends, tmp_path):
+def test_stop_while_saving_leaves_no_half_file(dock, wait, ends, tmp_path, monkeypatch):
+    is_stopped = threading.Event()
+
+    def save_once_stopped(*args, **kwargs):
+        events = save_results(*args, **kwargs)
+        yield next(events)
+        is_stopped.wait()
+        return (yield from events)
+
+    monkeypatch.setattr(desk_module, "save_results", save_once_stopped)
     train(dock, wait)
     apply(dock, wait)
     assert dock.desk.save(tmp_path / "out", has_run=False)
-    dock.session.stop()  # the thread's first look at the token comes after this
+    dock.session.stop()
+    is_stopped.set()
     wait(lambda: is_idle(dock))
     assert ends[-1].run == "export"
     assert ends[-1].kind is EndKind.stopped
