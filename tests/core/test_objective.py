@@ -149,6 +149,14 @@ def test_a_full_mask_costs_mean_cross_entropy_plus_dice():
     assert result.parts == pytest.approx({"masks": LN2 + dice, "total": LN2 + dice})
 
 
+def test_a_full_mask_can_cost_cross_entropy_alone():
+    one = masked()
+    one.target[0] = -1
+    loss = objective(masks="entropy")
+    parts = evaluate(loss, zeros(1, (8, 8)), batch_of([one], (8, 8))).parts
+    assert parts == pytest.approx({"masks": LN2, "total": LN2})
+
+
 def test_labels_beside_masks_keep_their_gradient():
     clicked = sample((8, 8), labels={(1, 1): 1})
     logits = random_logits(2, (8, 8))

@@ -10,12 +10,13 @@ from samples_in_memory import bag, sample
 from napari_spss.core.annotations import Annotations, Proportion, Region
 from napari_spss.core.bags import LabelScale
 from napari_spss.core.config import preset
+from napari_spss.core.errors import InputError
 from napari_spss.core.label_source import as_label_source
 from napari_spss.core.sampling import Sampler
 from napari_spss.core.training_data import TrainingData, load_training_data
 
 
-def load(stack, annotations, *, masks=None, **overrides):
+def load(stack, annotations, *, masks=None, held_out_slices=None, **overrides):
     settings = preset("fast").with_overrides(
         {"sampling.crop_px": 32}
         | {name.replace("__", "."): value for name, value in overrides.items()}
@@ -28,6 +29,7 @@ def load(stack, annotations, *, masks=None, **overrides):
         reduction=1,
         scale=None,
         images={},
+        held_out_slices=held_out_slices,
     )
 
 
@@ -55,6 +57,28 @@ def test_random_crops_hold_whole_slices_out():
     assert len(data.held_out) == 2 * 4
     drawn = {w.sample for step in range(30) for w in data.sampler.draw(step).windows}
     assert drawn == set(range(5)) - held_out
+
+
+@pytest.mark.parametrize("mode", ["tile", "random"])
+def test_chosen_slices_are_held_out_instead_of_a_random_part(mode):
+    stack, truth = blobs(n_slices=5)
+    data = load(
+        stack,
+        annotated(truth, n_grids=0),
+        held_out_slices=(1, 4),
+        sampling__crop_mode=mode,
+        optimisation__validation_fraction=0.4,
+    )
+    assert {window.sample for window in data.held_out} == {1, 4}
+    assert len(data.held_out) == 2 * 4
+    drawn = {w.sample for step in range(30) for w in data.sampler.draw(step).windows}
+    assert drawn == {0, 2, 3}
+
+
+def test_not_all_slices_can_be_held_out():
+    stack, truth = blobs(n_slices=2)
+    with pytest.raises(InputError, match="hold out fewer"):
+        load(stack, annotated(truth, n_grids=0), held_out_slices=range(2))
 
 
 @pytest.mark.parametrize("mode", ["tile", "random"])

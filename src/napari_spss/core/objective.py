@@ -154,7 +154,8 @@ class Objective:
         masks = None
         if bool(is_mask.any()):
             share = is_mask.float().mean()
-            masks = share * _dense_loss(logits[is_mask], probs[is_mask], batch.targets[is_mask])
+            dense = _cross_entropy if self.settings.loss.masks == "entropy" else _dense_loss
+            masks = share * dense(logits[is_mask], probs[is_mask], batch.targets[is_mask])
         if bool(is_mask.all()):
             return None, masks
         targets = batch.targets.masked_fill(is_mask[:, None, None], -1)
@@ -247,8 +248,14 @@ def _bag_tensor(bags: Sequence[Bag], name: str, like: torch.Tensor) -> torch.Ten
 
 def _dense_loss(logits: torch.Tensor, probs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy over labelled pixels plus soft Dice."""
+    return _cross_entropy(logits, probs, targets) + dice_loss(probs, targets)
+
+
+def _cross_entropy(
+    logits: torch.Tensor, probs: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    """Mean cross-entropy over labelled pixels."""
     is_valid = targets >= 0
     n = is_valid.sum().clamp(min=1)
     weight = is_valid.to(logits.dtype)
-    entropy = label_cross_entropy(logits, targets, weight, normaliser=1.0) / n
-    return entropy + dice_loss(probs, targets)
+    return label_cross_entropy(logits, targets, weight, normaliser=1.0) / n

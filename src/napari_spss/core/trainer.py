@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +73,7 @@ class Trainer:
         device: torch.device,
         token: CancelToken,
         clock: Callable[[], float] = time.monotonic,
+        held_out_slices: Collection[int] | None = None,
     ) -> None:
         self.settings = settings
         self.run_dir = run_dir
@@ -82,6 +83,7 @@ class Trainer:
         self._masks = masks
         self._token = token
         self._clock = clock
+        self._held_out_slices = held_out_slices
         self._images: dict[int, npt.NDArray[np.float32]] = {}
         self._memory = SliceMemory(self._predict, device)
         self._without_preview: set[int] = set()
@@ -143,6 +145,7 @@ class Trainer:
             reduction=self.reduction,
             scale=scale,
             images=self._images,
+            held_out_slices=self._held_out_slices,
         )
         self._objective = Objective(
             self.settings,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,7 @@ def fit(
     *,
     masks: LabelSource | None = None,
     run_dir: str | Path | None = None,
+    held_out_slices: Collection[int] | None = None,
     device: str = "auto",
 ) -> Model:
     """Train to the end and return the model; :func:`iter_training` without the events.
@@ -52,6 +53,7 @@ def fit(
         settings or TrainingSettings(),
         masks=masks,
         run_dir=run_dir,
+        held_out_slices=held_out_slices,
         device=device,
     )
     while True:
@@ -74,6 +76,7 @@ def iter_training(
     updates: Mailbox[Annotations] | None = None,
     preview_slice: Callable[[], int | None] | None = None,
     preview_interval_s: float = _PREVIEW_INTERVAL_S,
+    held_out_slices: Collection[int] | None = None,
     token: CancelToken | None = None,
     device: str = "auto",
     clock: Clock = time.monotonic,
@@ -104,6 +107,9 @@ def iter_training(
         Returns the slice to preview, or None to skip (the last preview was not taken).
     preview_interval_s : float
         Least time between previews.
+    held_out_slices : collection of int, optional
+        Slices whose annotations decide when to stop and are not trained on, instead of the random
+        part that the settings hold out.
     token : CancelToken, optional
         Stops the run within one step; it then ends with reason ``stopped`` and a usable model.
     device : str
@@ -139,6 +145,7 @@ def iter_training(
         device=resolve_device(device),
         clock=clock,
         token=token or CancelToken(),
+        held_out_slices=held_out_slices,
     )
     with _memory_errors(settings):
         yield from run.prepare(resume=resume, start_from=start_from)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from .annotations import Annotations
 from .bags import LabelScale, SliceSamples, load_slices
 from .config import TrainingSettings
+from .errors import InputError
 from .sampling import Batch, Sampler, cut
 from .windows import Window, make_windows, window_shape
 
@@ -86,15 +87,17 @@ def load_training_data(
     reduction: int,
     scale: LabelScale | None,
     images: dict[int, npt.NDArray[np.float32]],
+    held_out_slices: Collection[int] | None = None,
 ) -> TrainingData:
     """Read the annotated slices, and hold a part out if the settings ask for it.
 
-    Parameters are those of :func:`napari_spss.core.bags.load_slices`.
+    Parameters are those of :func:`napari_spss.core.bags.load_slices`, and ``held_out_slices``,
+    which are held out instead of a random part.
 
     Raises
     ------
     InputError
-        If nothing is annotated, or what is cannot be used.
+        If nothing is annotated, what is cannot be used, or all of it is held out.
     """
     samples, scale = load_slices(
         stack,
@@ -109,18 +112,21 @@ def load_training_data(
     fraction = settings.optimisation.validation_fraction
     rng = np.random.default_rng([settings.seed, 5])
     windows, shape = make_windows(samples, sampling.crop_px)
-    drawn: list[Window] | None
-    among: list[int] | None
-    if sampling.crop_mode == "tile":
+    if sampling.crop_mode == "tile" and held_out_slices is None:
+        among: list[int] | None = None
         drawn, held_out = _split(windows, fraction, rng)
-        among = None
     else:
-        among, aside = _split(range(len(samples)), fraction, rng)
-        drawn, held_out = None, [window for window in windows if window.sample in aside]
+        if held_out_slices is None:
+            among, aside = _split(range(len(samples)), fraction, rng)
+        else:
+            among, aside = _split_slices(samples, held_out_slices)
+        drawn = [window for window in windows if window.sample in among]
+        held_out = [window for window in windows if window.sample in aside]
+    if sampling.crop_mode == "random":
         shape = window_shape(samples, sampling.crop_px)
     sampler = Sampler(
         samples,
-        drawn,
+        drawn if sampling.crop_mode == "tile" else None,
         among=among,
         shape=shape,
         batch_size=sampling.batch_size,
@@ -139,3 +145,17 @@ def _split(
         [item for i, item in enumerate(items) if i not in held_out],
         [item for i, item in enumerate(items) if i in held_out],
     )
+
+
+def _split_slices(
+    samples: Sequence[SliceSamples], held_out: Collection[int]
+) -> tuple[list[int], list[int]]:
+    """Indices of the samples to draw from, and of those on slices that are held out."""
+    aside = [i for i, sample in enumerate(samples) if sample.slice in held_out]
+    among = [i for i, sample in enumerate(samples) if sample.slice not in held_out]
+    if not among:
+        raise InputError(
+            "all annotated slices are held out, so there is nothing to train on; hold out fewer.",
+            field="held_out_slices",
+        )
+    return among, aside
