@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
-from .project_record import write_bytes
+from .atomic import write_atomically
 
 __all__ = ["PAINTED_FOLDER", "PaintedSlices"]
 
@@ -42,8 +41,10 @@ class PaintedSlices:
 
         Raises
         ------
+        RunError
+            If a file cannot be written.
         OSError
-            If a file cannot be written or removed.
+            If the folder cannot be made, or a file cannot be removed.
         """
         changed = []
         for z, labels in sorted(slices.items()):
@@ -56,7 +57,7 @@ class PaintedSlices:
                 path.unlink(missing_ok=True)
             else:
                 self._folder.mkdir(exist_ok=True)
-                write_bytes(path, _encoded(array))
+                write_atomically(path, _encoded(array), makes_folder=False)
             self._digests[z] = digest
             changed.append(f"{self._folder.name}/{path.name}")
         return tuple(changed)
@@ -86,6 +87,8 @@ class PaintedSlices:
 
 def _read(path: Path) -> NDArray[np.integer]:
     """Read the labels of a file; whatever is wrong with it is one of `_DAMAGE`."""
+    import tifffile  # late: a project is opened much more often than it has painted labels
+
     with tifffile.TiffFile(path) as file:
         array = np.asarray(file.pages[0].asarray())
     if array.ndim != 2 or array.dtype.kind not in "iu":
@@ -99,6 +102,8 @@ def _digest(array: NDArray[np.integer]) -> str:
 
 
 def _encoded(array: NDArray[np.integer]) -> bytes:
+    import tifffile
+
     stream = io.BytesIO()
     tifffile.imwrite(stream, array, compression="zlib", photometric="minisblack")
     return stream.getvalue()

@@ -11,7 +11,6 @@ import numpy as np
 
 from .axes import resolve_axes
 from .errors import InputError
-from .image_files import open_image_files
 from .image_series import ImageSeries
 from .stack_base import ArrayStack, Box, Stack
 from .units import UNKNOWN_VOXEL, merge_voxel_size
@@ -132,4 +131,7 @@ def open_stack(
         If there is nothing to read, or it cannot be read as such a stack: the message says why
         and what to do.
     """
+    # late: the readers of files take a fifth of a second, which an image in memory does not need
+    from .image_files import open_image_files
+
     return open_image_files(Path(path), axes=axes, voxel_size_um=voxel_size_um)

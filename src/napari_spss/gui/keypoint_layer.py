@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from napari.layers import Points
 from napari.utils.colormaps.standardize_color import transform_color
 
@@ -347,6 +346,8 @@ class KeypointLayer:
         layer = self._layer
         if layer is None or not self._styles:
             return
+        import pandas as pd  # late, since the dock's opening makes no layer
+
         names = self._names()
         categories = list(dict.fromkeys([*names, *(row.name for row in self._rows)]))
         dtype = pd.CategoricalDtype(categories)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ..core.annotation_checks import match_class
@@ -66,6 +65,8 @@ def class_column(layer: Points) -> list[str]:
     """Read the class of each point as text; empty where there is none."""
     if CLASS_FEATURE not in layer.features:
         return [""] * len(layer.data)
+    import pandas as pd  # late: a third of a second, of which the dock's opening needs nothing
+
     column = layer.features[CLASS_FEATURE]
     return ["" if pd.isna(value) else str(value).strip() for value in column]
 
