@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from napari_spss.core.atomic import replacing, write_atomically, write_errors
+from napari_spss.core.atomic import LEFT_OVER, replacing, write_atomically, write_errors
 from napari_spss.core.errors import RunError
 
 
@@ -38,6 +38,28 @@ def test_an_unwritable_place_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"file.note\.txt could not be written .*writable folder"):
         write_atomically(tmp_path / "file" / "note.txt", "text")
+
+
+def test_a_folder_that_must_be_there_is_not_made(tmp_path):
+    with pytest.raises(RunError, match=r"note\.txt could not be written: there is no such folder"):
+        write_atomically(tmp_path / "none" / "note.txt", "text", makes_folder=False)
+    assert not (tmp_path / "none").exists()
+
+
+def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path):
+    path = tmp_path / "note.txt"
+    with replacing(path) as first:
+        first.write_text("first")
+        with replacing(path) as second:
+            second.write_text("second")
+        assert path.read_text() == "second"
+        assert list(tmp_path.glob(LEFT_OVER)) == [first]
+    assert path.read_text() == "first"
+
+
+def test_bytes_are_written_as_they_are(tmp_path):
+    write_atomically(tmp_path / "data", b"\xff\r\n")
+    assert (tmp_path / "data").read_bytes() == b"\xff\r\n"
 
 
 def test_other_errors_pass_and_leave_nothing_behind(tmp_path):

@@ -214,7 +214,7 @@ def test_tables_are_written_with_blanks_for_the_unknown(tmp_path: Path, stack: n
     assert rows[1]["volume_um3"] == ""
     assert float(rows[1]["fraction"]) == pytest.approx(11 / 60)
     assert len(pd.read_csv(paths[2])) == 3
-    with pytest.raises(RunError, match="cannot be written"):
+    with pytest.raises(RunError, match="could not be written"):
         write_measurement(measure(stack), tmp_path / "missing" / "table.csv")
 
 

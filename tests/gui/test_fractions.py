@@ -589,7 +589,7 @@ def test_csv_buttons_show_errors_below_the_table(qtbot, table, tmp_path, monkeyp
     qtbot.mouseClick(table._open_button, Qt.MouseButton.LeftButton)
     assert "does not exist" in table._message.text()
     qtbot.mouseClick(table._save_button, Qt.MouseButton.LeftButton)
-    assert "cannot be written" in table._message.text()
+    assert "could not be written" in table._message.text()
 
 
 def test_rectangles_of_a_csv_are_announced(qtbot, table, tmp_path):

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import RunError
 
-__all__ = ["replacing", "write_atomically", "write_errors"]
+__all__ = ["LEFT_OVER", "replacing", "write_atomically", "write_errors"]
+
+LEFT_OVER = ".*.tmp"
+"""Pattern of the names that half-written files have after a crash."""
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -29,27 +33,37 @@ def write_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             text = f"the disk is full: {path} could not be written; free some space."
+        elif isinstance(error, FileNotFoundError):
+            text = f"{path} could not be written: there is no such folder; choose one that exists."
         else:
             text = f"{path} could not be written ({error}); choose a writable folder."
         raise RunError(text) from error
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, makes_folder: bool = True) -> Iterator[Path]:
     """Give a temporary path; what is written there takes the place of ``path`` at the end.
 
-    The folder is made if need be. If anything fails, ``path`` stays as it was and the temporary
-    file goes.
+    If anything fails, ``path`` stays as it was and the temporary file goes.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    makes_folder : bool
+        Whether its folder is made if need be; otherwise it must be there.
 
     Raises
     ------
     RunError
-        If the disk is full or the folder cannot be written.
+        If the disk is full or the folder cannot be written; ``__cause__`` is the system's error.
     """
-    temporary = path.with_name(path.name + ".part")
+    # Not tempfile: its files are private, and these are shared between colleagues.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with write_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if makes_folder:
+                path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
@@ -59,13 +73,14 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, as a whole or not at all.
+def write_atomically(path: Path, content: str | bytes, *, makes_folder: bool = True) -> None:
+    """Write a file, text in UTF-8, as a whole or not at all; see `replacing`.
 
     Raises
     ------
     RunError
         If the disk is full or the folder cannot be written.
     """
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    data = content.encode() if isinstance(content, str) else content
+    with replacing(path, makes_folder=makes_folder) as temporary:
+        temporary.write_bytes(data)

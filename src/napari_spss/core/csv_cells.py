@@ -5,15 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 import re
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from .errors import CellProblem, RunError
+from .atomic import replacing
+from .errors import CellProblem
 
 __all__ = ["CellFault", "Row", "Sheet", "parse_sheet", "read_bytes", "write_rows"]
 
@@ -282,21 +281,10 @@ def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
     Raises
     ------
     RunError
-        If it cannot be written.
+        If it cannot be written, as in a folder that does not exist.
     """
-    # Not tempfile: its files are private, and these are shared between colleagues.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        try:
-            with temporary.open("x", encoding="utf-8", newline="") as stream:
-                csv.writer(stream, lineterminator="\n").writerows(rows)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"{path} cannot be written ({error.strerror or error}); choose a folder that exists, "
-            "is writable and has space left."
-        ) from error
+    with (
+        replacing(path, makes_folder=False) as temporary,
+        temporary.open("x", encoding="utf-8", newline="") as stream,
+    ):
+        csv.writer(stream, lineterminator="\n").writerows(rows)

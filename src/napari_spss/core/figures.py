@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .annotations import Annotations
-from .errors import RunError
+from .atomic import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -154,12 +154,7 @@ def write_overlay(
     target = Path(path)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=_DPI)
-    try:
-        target.write_bytes(picture.getvalue())
-    except OSError as error:
-        raise RunError(
-            f"{target} could not be written ({error}); choose a writable folder."
-        ) from error
+    write_atomically(target, picture.getvalue(), makes_folder=False)
     return target
 
 

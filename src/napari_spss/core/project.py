@@ -16,6 +16,7 @@ from typing import Any
 
 from .action_log import Action, ActionLog, read_actions
 from .annotations import Annotations
+from .atomic import LEFT_OVER
 from .errors import InputError, RunError
 from .painted import PAINTED_FOLDER, PaintedSlices
 from .project_folder import (
@@ -177,7 +178,7 @@ class Project:
     def _clean_up(self) -> None:
         """Remove what a crash left half written."""
         for folder in (self.folder, self.folder / PAINTED_FOLDER):
-            for path in folder.glob(".*.tmp"):
+            for path in folder.glob(LEFT_OVER):
                 path.unlink(missing_ok=True)
 
     def _load(self) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .atomic import write_atomically
 from .class_style import ClassStyle
 from .errors import InputError
 
-__all__ = ["FORMAT_VERSION", "ProjectRecord", "read_record", "write_bytes", "write_record"]
+__all__ = ["FORMAT_VERSION", "ProjectRecord", "read_record", "write_record"]
 
 FORMAT_VERSION = 1
 
@@ -105,26 +104,7 @@ def write_record(path: Path, record: ProjectRecord) -> None:
 
     Raises
     ------
-    OSError
+    RunError
         If it cannot be written.
     """
-    write_bytes(path, f"{record.model_dump_json(indent=1)}\n".encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that, whatever happens, it is the old or the whole new one.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; the old one is intact.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, f"{record.model_dump_json(indent=1)}\n", makes_folder=False)

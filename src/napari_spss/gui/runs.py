@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..core.atomic import LEFT_OVER
 from ..core.events import (
     CancelToken,
     Event,
@@ -291,7 +292,7 @@ def _copy_run(run_dir: Path, target: Path) -> Path:
     if run_dir.resolve() == target.resolve():
         return target
     shutil.copytree(
-        run_dir, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoint", "*.part")
+        run_dir, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoint", LEFT_OVER)
     )
     return target
 
