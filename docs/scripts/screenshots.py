@@ -1,126 +1,173 @@
-"""Take pictures of the dock at each step, on the synthetic sample.
+"""Take pictures of the dock at each step of the work, in the real viewer.
 
-    python docs/scripts/screenshots.py [--out docs/images] [--minutes 1]
+    python docs/scripts/screenshots.py pictures [--minutes 1] [--sample axons]
 
-Needs a display; without one, run it under Xvfb:
+Every step is taken as the whole window and as the dock alone at its least width, in the dark and in
+the light theme. With ``--docs`` the pictures of the documentation are written as well, with few
+colours so that they stay small. Needs a display; without one, run it under Xvfb:
 
-    xvfb-run -s "-screen 0 1600x1100x24" python docs/scripts/screenshots.py
+    xvfb-run -a -s "-screen 0 1600x1100x24" python docs/scripts/screenshots.py pictures
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+from stage import SAMPLES, Counter, Stage, untouched_settings
+
 SIZE = (1440, 960)
+THEMES = ("dark", "light")
+N_COLOURS = 96
+# step -> whether the documentation shows the whole window or the dock alone
+DOCUMENTED = {
+    "image": "dock",
+    "fractions": "dock",
+    "grid": "window",
+    "points": "dock",
+    "training": "window",
+    "results": "dock",
+    "correction": "window",
+}
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    parser.add_argument("out", type=Path, help="folder for all pictures")
+    parser.add_argument("--docs", type=Path, help="folder for those of the documentation")
     parser.add_argument("--minutes", type=float, default=1.0, help="time of the training")
-    parser.add_argument("--theme", default="dark", choices=["dark", "light"])
-    parser.add_argument("--sample", default="synthetic", choices=["synthetic", "axons"])
+    parser.add_argument("--sample", default="synthetic", choices=SAMPLES)
     return parser.parse_args()
 
 
-class Stage:
-    """A viewer with the dock, and a camera."""
+class Album:
+    """Photographs the stage in all themes, and files the pictures."""
 
-    def __init__(self, out: Path, theme: str, sample: str) -> None:
-        import napari
-        from napari.settings import get_settings
-        from qtpy.QtWidgets import QApplication
-
-        from napari_spss import sample_data
-        from napari_spss.gui.dock import SpssDock
-
-        get_settings().appearance.theme = theme
+    def __init__(self, stage: Stage, out: Path, docs: Path | None) -> None:
+        self._stage = stage
         self._out = out
-        self._process_events = QApplication.processEvents
-        self.viewer = napari.Viewer(show=True)
-        self.viewer.window.resize(*SIZE)
-        self.dock = SpssDock(self.viewer)
-        self.viewer.window.add_dock_widget(self.dock, area="right", name="Semantic Proportions")
-        self.shoot("0_empty")
-        opener = sample_data.open_synthetic if sample == "synthetic" else sample_data.open_axons
-        for data, arguments, kind in opener():
-            getattr(self.viewer, f"add_{kind}")(data, **arguments)
-        self.viewer.reset_view()
-        self.wait(2.0)
-
-    def wait(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self._process_events()
-            time.sleep(0.01)
-
-    def wait_until(self, is_true: Callable[[], bool], limit_s: float = 900.0) -> None:
-        end = time.monotonic() + limit_s
-        while not is_true() and time.monotonic() < end:
-            self.wait(0.05)
-
-    def show_only(self, *names: str) -> None:
-        for name, section in self.dock.sections.items():
-            (section.open if name in names else section.close_up)()
+        self._docs = docs
+        self._n_steps = 0
 
     def shoot(self, name: str) -> None:
-        self.wait(0.5)
-        self._out.mkdir(parents=True, exist_ok=True)
-        self.viewer.window._qt_window.grab().save(str(self._out / f"{name}.png"))
+        """Take the pictures of a step."""
+        stage = self._stage
+        for theme in reversed(THEMES):
+            stage.set_theme(theme)
+            stage.wait(0.6)
+            pictures = {"window": stage.picture(), "dock": stage.picture(stage.dock)}
+            for view, picture in pictures.items():
+                folder = self._out / f"{theme}_{view}"
+                folder.mkdir(parents=True, exist_ok=True)
+                picture.save(folder / f"{self._n_steps:02}_{name}.png")
+        if self._docs is not None and name in DOCUMENTED:
+            self._docs.mkdir(parents=True, exist_ok=True)
+            small = pictures[DOCUMENTED[name]].quantize(N_COLOURS, dither=0)
+            small.save(self._docs / f"dock_{name}.png", optimize=True)
+        self._n_steps += 1
 
-    @property
-    def is_idle(self) -> bool:
-        outcome = self.dock.desk.outcome
-        return not self.dock.session.status.is_busy and outcome.is_up_to_date
 
+def annotate(stage: Stage, album: Album, sample: str) -> None:
+    """Open an image, state fractions, count a grid, add points."""
+    dock = stage.dock
+    album.shoot("empty")
+    said = stage.open_sample(sample)
+    counted = said.grids[0]
+    stage.show_layers()
+    stage.show_only("Image & classes")
+    album.shoot("image")
 
-def take_pictures(stage: Stage, minutes: float) -> None:
-    viewer, dock = stage.viewer, stage.dock
-    stage.show_only("Image & classes", "Annotate")
-    stage.shoot("1_fractions")
-    counted = dock.annotate.grid.value()[0].slice
-    dock.annotate.slice_wanted.emit(counted)
+    stage.show_only("Annotate")
+    stage.go_to(said.proportions[-1].region.slice)
+    album.shoot("fractions")
+    model = dock.annotate.fractions.view.model()
+    last = model.rowCount() - 1
+    before = [model.index(row, 0).data() for row in (last - 1, last)]
+    model.setData(model.index(last - 1, 0), "0.06")
+    model.setData(model.index(last, 0), "sixty")
+    album.shoot("fractions_asked")
+    for row, text in zip((last - 1, last), before, strict=True):
+        model.setData(model.index(row, 0), text or "")
+
+    counter = Counter(stage, counted)
+    stage.show_layers("counting grid")
+    stage.go_to(counted.slice)
     dock.annotate.show_tab(1)
-    dock.annotate.grid.lay_grid()
-    stage.shoot("2_counting_grid")
-    pointed = dock.annotate.keypoints.value()[0].slice
-    dock.annotate.slice_wanted.emit(pointed)
+    dock.annotate.grid._layer.activate()
+    counter.click(12)
+    album.shoot("grid")
+    counter.click()
+    dock.annotate.grid._goes_on.setChecked(False)
+    dock.annotate.grid.finish()
+    album.shoot("grid_done")
+
+    stage.go_to(said.keypoints[0].slice)
+    stage.show_layers("keypoints")
     dock.annotate.show_tab(2)
     dock.annotate.keypoints.start_adding()
-    stage.shoot("3_points")
-    for layer in viewer.layers[1:]:
-        layer.visible = False
+    album.shoot("points")
+    dock.annotate.show_tab(3)
+    album.shoot("painted")
+    dock.annotate.show_tab(0)
+
+
+def train_and_correct(stage: Stage, album: Album, minutes: float) -> None:
+    """Train, look, correct while it runs, apply, save."""
+    dock, viewer = stage.dock, stage.viewer
+    session = dock.session
+    stage.show_layers()
     stage.show_only("Train")
+    album.shoot("before_training")
     dock.train._minutes.setValue(minutes)
     dock.start_training()
-    stage.wait_until(lambda: stage.is_idle or (dock.session.status.fraction or 0) > 0.7)
-    stage.shoot("4_training")
-    stage.wait_until(lambda: stage.is_idle)
+    stage.wait_until(lambda: (session.status.fraction or 0) > 0.75 or not session.status.is_busy)
+    album.shoot("training")
+    stage.wait_for_the_end()
+    album.shoot("trained")
+
+    stage.show_only("Annotate", "Train")
+    dock.annotate.show_tab(2)
+    dock.annotate.keypoints.start_adding()
+    stage.show_layers("keypoints", "labels")
+    dock.train._minutes.setValue(minutes)
+    dock.start_training(continues=True)
+    stage.wait_until(lambda: (session.status.fraction or 0) > 0.3 or not session.status.is_busy)
+    layer = dock.annotate.keypoints.layer
+    wrong = layer.world_to_data(viewer.layers[0].data_to_world(np.array([6, 330.0, 330.0])))
+    dock.annotate.keypoints._points.set_active_class(0)
+    layer.add(wrong)
+    album.shoot("correction")
+    stage.wait_for_the_end()
+
     stage.show_only("Results")
+    stage.show_layers("labels")
+    dock.results.set_scope("stack")
     dock.desk.apply("stack")
-    stage.wait_until(lambda: stage.is_idle)
-    stage.shoot("5_results")
-    viewer.layers.selection.active = viewer.layers[0]
+    stage.wait_for_the_end()
+    album.shoot("results")
     stage.show_only("Annotate", "Results")
     dock.annotate.show_tab(0)
-    stage.shoot("6_fractions_and_results")
+    album.shoot("results_and_fractions")
+
+
+def save(stage: Stage, album: Album, folder: Path) -> None:
+    """Save everything."""
+    stage.show_only("Results")
+    stage.dock.desk.save(folder / "mitochondria", has_run=True)
+    stage.wait_for_the_end()
+    album.shoot("saved")
 
 
 def main() -> None:
     arguments = parse()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        # neither the user's settings nor the user's projects are touched
-        os.environ["NAPARI_CONFIG"] = str(Path(folder) / "settings.yaml")
-        os.environ["XDG_DATA_HOME"] = folder
-        stage = Stage(arguments.out, arguments.theme, arguments.sample)
-        take_pictures(stage, arguments.minutes)
-        stage.dock.shut_down()
-        stage.viewer.close()
+    with untouched_settings() as folder:
+        stage = Stage(SIZE)
+        album = Album(stage, arguments.out, arguments.docs)
+        annotate(stage, album, arguments.sample)
+        train_and_correct(stage, album, arguments.minutes)
+        save(stage, album, folder)
+        stage.close()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,160 @@
+"""A viewer with the dock that acts by script, and a camera for it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from napari_spss.core.annotations import Annotations, CountingGrid
+
+SAMPLES = ("synthetic", "axons")
+PATIENCE_S = 900.0
+
+
+@contextmanager
+def untouched_settings() -> Iterator[Path]:
+    """Keep the user's settings and projects out of it; yield a folder that goes away."""
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.environ["NAPARI_CONFIG"] = str(Path(folder) / "settings.yaml")
+        os.environ["XDG_DATA_HOME"] = folder
+        yield Path(folder)
+
+
+class Stage:
+    """A viewer with the dock, that waits, acts and is photographed."""
+
+    def __init__(self, size: tuple[int, int], theme: str = "dark") -> None:
+        import napari
+        from qtpy.QtWidgets import QApplication
+
+        from napari_spss.gui.dock import SpssDock
+
+        self._process_events = QApplication.processEvents
+        self.set_theme(theme)
+        self.viewer = napari.Viewer(show=True)
+        self.window = self.viewer.window._qt_window
+        self.dock = SpssDock(self.viewer)
+        frame = self.viewer.window.add_dock_widget(
+            self.dock, area="right", name="Semantic Proportions"
+        )
+        self.window.resize(*size)
+        self.wait(0.5)
+        self.window.resizeDocks([frame], [self.dock.minimumWidth()], _horizontal())
+        self.wait(0.5)
+
+    def set_theme(self, theme: str) -> None:
+        """Wear another of napari's themes."""
+        from napari.settings import get_settings
+
+        get_settings().appearance.theme = theme
+
+    def open_sample(self, sample: str) -> Annotations:
+        """Open a sample; return the annotations that it comes with."""
+        from napari_spss import sample_data
+
+        opener = sample_data.open_synthetic if sample == "synthetic" else sample_data.open_axons
+        for data, arguments, kind in opener():
+            getattr(self.viewer, f"add_{kind}")(data, **arguments)
+        self.wait(1.0)
+        self.viewer.reset_view()
+        return self.dock.annotations()
+
+    def wait(self, seconds: float) -> None:
+        """Let the viewer live for a while."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._process_events()
+            time.sleep(0.01)
+
+    def wait_until(self, is_true: Callable[[], bool]) -> None:
+        """Let the viewer live until something is so.
+
+        Raises
+        ------
+        TimeoutError
+            If it never is.
+        """
+        end = time.monotonic() + PATIENCE_S
+        while not is_true():
+            if time.monotonic() > end:
+                raise TimeoutError("the viewer did not get where the script waits for it")
+            self.wait(0.05)
+
+    def wait_for_the_end(self) -> None:
+        """Let the viewer live until the run has ended and all labels are drawn."""
+        session, outcome = self.dock.session, self.dock.desk.outcome
+        self.wait_until(lambda: not session.status.is_busy and outcome.is_up_to_date)
+
+    def show_only(self, *names: str) -> None:
+        """Open these sections and fold the others."""
+        for name, section in self.dock.sections.items():
+            (section.open if name in names else section.close_up)()
+
+    def go_to(self, z: int) -> None:
+        """Move the slider to a slice."""
+        self.dock.annotate.slice_wanted.emit(z)
+
+    def show_layers(self, *words: str) -> None:
+        """Show the image and those layers that have one of these words in their names."""
+        for layer in self.viewer.layers[1:]:
+            layer.visible = any(word in layer.name for word in words)
+
+    def picture(self, widget: Any = None) -> Image:
+        """Photograph the window, or a widget."""
+        from PIL import Image
+
+        self.wait(0.1)
+        shot = (widget or self.window).grab().toImage()
+        shot = shot.convertToFormat(shot.Format.Format_RGB888)
+        buffer = shot.constBits()
+        if hasattr(buffer, "setsize"):
+            buffer.setsize(shot.sizeInBytes())
+        rows = np.frombuffer(buffer, np.uint8).reshape(shot.height(), shot.bytesPerLine())
+        pixels = rows[:, : 3 * shot.width()].reshape(shot.height(), shot.width(), 3)
+        return Image.fromarray(pixels.copy())
+
+    def close(self) -> None:
+        """End everything."""
+        self.dock.shut_down()
+        self.viewer.close()
+
+
+class Counter:
+    """Counts a grid again, node by node, as it was counted before."""
+
+    def __init__(self, stage: Stage, counted: CountingGrid) -> None:
+        self._tool = stage.dock.annotate.grid
+        self.slice = counted.slice
+        hits = np.flatnonzero(counted.class_index > 0)
+        self._hits = [(int(node), int(counted.class_index[node])) for node in hits]
+        fresh = replace(
+            counted, class_index=np.full_like(counted.class_index, -1), is_done=False
+        )
+        others = [grid for grid in self._tool.value() if grid.slice != counted.slice]
+        self._tool.set_value((*others, fresh))
+
+    def click(self, n_nodes: int | None = None) -> int:
+        """Click the next nodes, all of them if no number is given; return how many are left."""
+        n_nodes = len(self._hits) if n_nodes is None else n_nodes
+        for node, class_index in self._hits[:n_nodes]:
+            self._tool._picker.set_value(class_index)
+            self._tool._on_stroke(np.array([node]), True)
+        self._hits = self._hits[n_nodes:]
+        return len(self._hits)
+
+
+def _horizontal() -> Any:
+    from qtpy.QtCore import Qt
+
+    return Qt.Orientation.Horizontal
