@@ -17,9 +17,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Labels, Layer
-from napari.utils.colormaps import Colormap, DirectLabelColormap
+from napari.utils.colormaps import Colormap
+from napari.utils.colormaps.standardize_color import transform_color
 
 from .geometry import Geometry, find_axes, full_resolution, plane_index, voxel_size_um
+from .label_colours import label_colours
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -224,7 +226,7 @@ class ResultLayers:
         layer = self._find(source, role)
         if isinstance(layer, Image):
             self._update(layer, values, place)
-            layer.colormap = _map_colours(style)
+            _set_colours(layer, _map_colours(style))
             return layer
         layer = Image(
             values,
@@ -250,14 +252,11 @@ class ResultLayers:
         *,
         contour: int = 0,
     ) -> Labels:
-        colours = DirectLabelColormap(
-            color_dict={None: "transparent", 0: "transparent"}
-            | {index: style.colour for index, style in enumerate(styles) if index}
-        )
+        colours = label_colours({index: style.colour for index, style in enumerate(styles)})
         layer = self._find(source, role)
         if isinstance(layer, Labels):
             self._update(layer, values, place)
-            layer.colormap = colours
+            _set_colours(layer, colours)
             return layer
         layer = Labels(
             values,
@@ -315,8 +314,14 @@ def _mark(layer: Layer) -> dict[str, Any]:
 
 def _map_colours(style: ClassStyle) -> Colormap:
     """From transparent to the class's colour."""
-    full = np.asarray(DirectLabelColormap(color_dict={None: style.colour}).color_dict[None])
+    full = transform_color(style.colour)[0]
     return Colormap(np.stack([[*full[:3], 0.0], [*full[:3], 1.0]]), name=f"{MARK} {style.colour}")
+
+
+def _set_colours(layer: Image | Labels, colours: Colormap) -> None:
+    """Give a layer colours, unless it has them: napari then redraws it and its thumbnail."""
+    if not np.array_equal(layer.colormap.colors, colours.colors):
+        layer.colormap = colours
 
 
 def _checksum(values: npt.ArrayLike) -> int:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
-from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
@@ -23,6 +22,7 @@ from .adopt_combo import AdoptCombo
 from .class_changes import follow_classes
 from .connections import Connections
 from .geometry import full_resolution
+from .label_colours import label_colours
 from .notice import Notice
 from .painted_labels import PaintedLabels, guess_values, sampled_values
 from .painted_table import PaintedTable
@@ -39,7 +39,6 @@ __all__ = ["PaintedLabels", "PaintedTool"]
 
 LAYER_NAME = "painted labels"
 MARK = "napari_spss"
-_UNKNOWN_COLOUR = "#ffffff80"
 
 
 class PaintedTool(QWidget):
@@ -362,9 +361,9 @@ class PaintedTool(QWidget):
         """Give our own layer the colours of the classes; an adopted one keeps its own."""
         if self._layer is None or MARK not in self._layer.metadata:
             return
-        colours: dict[int | None, str] = {0: "#00000000", None: _UNKNOWN_COLOUR}
-        colours |= {v: s.colour for v, s in zip(self._values, self._styles, strict=True) if v}
-        self._layer.colormap = DirectLabelColormap(color_dict=colours)
+        self._layer.colormap = label_colours(
+            {v: s.colour for v, s in zip(self._values, self._styles, strict=True)}
+        )
 
     def _labels(self) -> PaintedLabels | None:
         if self._layer is None or self._frame is None:
