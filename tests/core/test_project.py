@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -383,6 +384,111 @@ def test_file_that_cannot_be_replaced_is_told_and_written_later(folder):
     assert reopen(folder).state == STATE
 
 
+def fail_once(monkeypatch, name):
+    """Let the disk be full when a file is to be replaced for the first time."""
+    replace, failures = os.replace, []
+
+    def full(source, target):
+        if Path(target).name == name and not failures:
+            failures.append(target)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    return failures
+
+
+@pytest.mark.parametrize("name", ALL_FILES)
+@pytest.mark.parametrize("before", [None, ProjectState(CLASSES[:2])])
+def test_file_whose_save_failed_is_written_by_the_next(folder, monkeypatch, name, before):
+    with Project.open(folder, identity=IDENTITY) as project:
+        if before is not None:
+            project.save(before)
+        failures = fail_once(monkeypatch, name)
+        with pytest.raises(FolderUnusable, match="No space left on device"):
+            project.save(STATE)
+        assert failures
+        assert not project.is_saved
+        assert name in project.save(STATE)
+        assert project.is_saved
+    assert reopen(folder).state == STATE
+
+
+@pytest.mark.parametrize("name", ALL_FILES)
+def test_failed_save_is_not_forgotten_when_the_change_is_taken_back(folder, monkeypatch, name):
+    with Project.open(folder, identity=IDENTITY) as project:
+        project.save(STATE)
+        fail_once(monkeypatch, name)
+        other = ANNOTATIONS.replace(proportions=(), keypoints=(), grids=())
+        with pytest.raises(FolderUnusable):
+            project.save(ProjectState(CLASSES, other, {"preset": "paper"}))
+        project.save(STATE)
+    assert reopen(folder).state == STATE
+
+
+def test_painted_slice_whose_save_failed_is_written_by_the_next(folder, monkeypatch):
+    painted = {z: np.full((4, 6), z + 1, np.uint8) for z in range(3)}
+    with Project.open(folder, identity=IDENTITY) as project:
+        project.save(STATE)
+        project.save_painted({0: painted[0]})
+        fail_once(monkeypatch, "slice_00001.tif")
+        with pytest.raises(FolderUnusable, match="No space left on device"):
+            project.save_painted({0: None, 1: painted[1], 2: painted[2]})
+        assert not project.is_saved
+        assert project.save_painted({}) == ("painted/slice_00001.tif", "painted/slice_00002.tif")
+        assert project.is_saved
+    with Project.open(folder, identity=IDENTITY) as project:
+        assert {z: a.max() for z, a in project.read_painted().items()} == {1: 2, 2: 3}
+
+
+def test_painted_slices_that_could_not_be_saved_move_along(folder, tmp_path):
+    painted = {z: np.full((4, 6), z + 1, np.uint8) for z in range(2)}
+    with Project.open(folder, identity=IDENTITY) as project:
+        project.save(STATE)
+        project.save_painted({0: painted[0]})
+        (folder / ".lock").unlink()  # another program had it open, and has closed it
+        with pytest.raises(FolderUnusable):
+            project.save_painted({1: painted[1]})
+        project.move_to(tmp_path / "elsewhere")
+        assert project.is_saved
+        assert sorted(project.read_painted()) == [0, 1]
+
+
+def test_folder_that_was_emptied_is_filled_again(folder):
+    with Project.open(folder, identity=IDENTITY) as project:
+        project.save(STATE)
+        for name in ALL_FILES:
+            (folder / name).unlink()
+        project.save(ProjectState(CLASSES, ANNOTATIONS, {"preset": "paper"}))
+        (folder / "keypoints.csv").unlink()
+        assert project.save(project.state) == ("keypoints.csv",)
+    assert reopen(folder).state.annotations == ANNOTATIONS
+
+
+@pytest.mark.parametrize("after", [*ALL_FILES[:-1], "project.json"])
+def test_crash_between_two_files_leaves_a_project_that_opens(folder, monkeypatch, after):
+    replace = os.replace
+
+    class Crash(Exception):
+        """Stands for a process that is killed: nothing of ours handles it."""
+
+    def stop(source, target):
+        replace(source, target)
+        if Path(target).name == after:
+            raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", stop)
+        with Project.open(folder, identity=IDENTITY) as project, pytest.raises(Crash):
+            project.save(STATE)
+    project = reopen(folder)
+    assert project.warnings == ()
+    assert project.state.classes == CLASSES
+    with Project.open(folder, identity=IDENTITY) as project:
+        project.save(STATE)
+    assert reopen(folder).state == STATE
+
+
 def deny_lock(monkeypatch):
     """Act as a folder that may not be written, which nothing is to the user root."""
 
@@ -500,6 +606,10 @@ def test_damaged_painted_slice_becomes_a_warning(folder, damage):
         (folder / "painted" / "slice_00001.tif").write_bytes(damage)
         assert list(project.read_painted()) == [0]
         assert "slice_00001.tif cannot be read" in project.warnings[0]
+        project.save_painted({1: np.ones((2, 2), np.uint8)})
+        kept = folder / "painted" / "slice_00001.unreadable-1.tif"
+        assert kept.read_bytes() == damage
+        assert list(project.read_painted()) == [0, 1]
 
 
 # The log -----------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .atomic import write_atomically
+from .project_state import set_aside
 
 __all__ = ["PAINTED_FOLDER", "PaintedSlices"]
 
@@ -24,7 +25,7 @@ _NAME = re.compile(r"slice_(\d+)\.tif")
 
 
 class PaintedSlices:
-    """Labels on disk, by slice.
+    """Labels on disk, by slice, and those that could not be written yet.
 
     Parameters
     ----------
@@ -35,9 +36,21 @@ class PaintedSlices:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._digests: dict[int, str] = {}
+        self._waiting: dict[int, NDArray[np.integer] | None] = {}
 
-    def write(self, slices: Mapping[int, NDArray[np.integer] | None]) -> tuple[str, ...]:
-        """Write slices that changed; nothing but 0, or None, removes the file.
+    @property
+    def waiting(self) -> dict[int, NDArray[np.integer] | None]:
+        """Slices that were noted, and are not on disk yet."""
+        return dict(self._waiting)
+
+    def note(self, slices: Mapping[int, NDArray[np.integer] | None]) -> None:
+        """Take slices that the next `write` is to bring to disk; the arrays must not change."""
+        self._waiting.update(slices)
+
+    def write(self) -> tuple[str, ...]:
+        """Write what waits, as far as it changed; nothing but 0, or None, removes the file.
+
+        What cannot be written keeps waiting for the next time.
 
         Raises
         ------
@@ -47,23 +60,29 @@ class PaintedSlices:
             If the folder cannot be made, or a file cannot be removed.
         """
         changed = []
-        for z, labels in sorted(slices.items()):
-            array = None if labels is None or not np.any(labels) else np.ascontiguousarray(labels)
-            digest = "" if array is None else _digest(array)
-            path = self._path(z)
-            if self._digests.get(z) == digest or (array is None and not path.exists()):
-                continue
-            if array is None:
-                path.unlink(missing_ok=True)
-            else:
-                self._folder.mkdir(exist_ok=True)
-                write_atomically(path, _encoded(array), makes_folder=False)
-            self._digests[z] = digest
-            changed.append(f"{self._folder.name}/{path.name}")
+        for z, labels in sorted(self._waiting.items()):
+            if self._write_slice(z, labels):
+                changed.append(f"{self._folder.name}/{self._path(z).name}")
+            del self._waiting[z]
         return tuple(changed)
 
+    def _write_slice(self, z: int, labels: NDArray[np.integer] | None) -> bool:
+        """Bring a slice to disk; return whether its file changed."""
+        array = None if labels is None or not np.any(labels) else np.ascontiguousarray(labels)
+        digest = "" if array is None else _digest(array)
+        path = self._path(z)
+        if self._digests.get(z, "") == digest and path.exists() == (array is not None):
+            return False
+        if array is None:
+            path.unlink(missing_ok=True)
+        else:
+            self._folder.mkdir(exist_ok=True)
+            write_atomically(path, _encoded(array), makes_folder=False)
+        self._digests[z] = digest
+        return True
+
     def read(self) -> tuple[dict[int, NDArray[np.integer]], list[str]]:
-        """Read all slices, and say which ones cannot be read."""
+        """Read all slices, and say which ones cannot be read; their files are kept aside."""
         labels: dict[int, NDArray[np.integer]] = {}
         problems = []
         paths = sorted(self._folder.glob("slice_*.tif")) if self._folder.is_dir() else []
@@ -75,7 +94,11 @@ class PaintedSlices:
             try:
                 array = _read(path)
             except _DAMAGE as error:
-                problems.append(f"{path} cannot be read ({error}); its labels are missing.")
+                self._digests.pop(z, None)
+                problems.append(
+                    f"{path} cannot be read ({error}) and is kept as {set_aside(path).name}; its "
+                    "labels are missing."
+                )
                 continue
             labels[z] = array
             self._digests[z] = _digest(array)

@@ -52,7 +52,7 @@ class _Place:
         self.folder = folder
         self.lock = ProjectLock(folder, clock=clock)
         self.painted = PaintedSlices(folder / PAINTED_FOLDER)
-        self.saved: ProjectState | None = None
+        self.contents: dict[str, object] = {}  # by file, what it is known to say
         self.was_on_disk = False
 
 
@@ -186,7 +186,8 @@ class Project:
         restored = read_state(self.folder, identity=self.identity)
         if restored is None:
             return
-        self.state = self._place.saved = restored.state
+        self.state = restored.state
+        self._place.contents = self._contents(restored.state)
         self.warnings = (*self.warnings, *restored.warnings)
         self.unreadable = restored.unreadable
         self._place.was_on_disk = True
@@ -222,7 +223,8 @@ class Project:
         ----------
         slices : mapping of int to ndarray, (Y, X) integer, or None
             Labels by slice, 0 = not painted. None, or nothing but 0, removes a slice's file;
-            slices that are not named stay as they are.
+            slices that are not named stay as they are. The arrays must not change afterwards.
+            Those that cannot be written are kept in memory, and written by the next call.
 
         Returns
         -------
@@ -234,7 +236,8 @@ class Project:
         FolderUnusable, ProjectLocked
             As :meth:`save`.
         """
-        return self._writing("painted labels", lambda: self._place.painted.write(slices))
+        self._place.painted.note(slices)
+        return self._writing("painted labels", self._place.painted.write)
 
     def read_painted(self) -> dict[int, Any]:
         """Read all painted labels, (Y, X) per slice; unreadable ones become a warning."""
@@ -260,8 +263,7 @@ class Project:
     def move_to(self, folder: str | Path) -> None:
         """Go on in another, empty or new, folder: write everything there and leave the old one.
 
-        Painted labels are copied if the old folder can still be read; those that could not be
-        saved have to be given to :meth:`save_painted` once more.
+        Painted labels that were saved are copied, if the old folder can still be read.
 
         Raises
         ------
@@ -276,10 +278,11 @@ class Project:
                 f"{new.folder} already holds a project; choose an empty folder.", field="project"
             )
         labels, _ = old.painted.read()
+        new.painted.note({**labels, **old.painted.waiting})
         self._place = new
         try:
             self._writing("state", self._write_state, make_parents=True)
-            new.painted.write(labels)
+            self._writing("painted labels", new.painted.write)
             self.log.write_anew(new.folder / LOG_FILE)
         except (OSError, InputError) as error:
             unusable = self._unusable(_reason(error)) if isinstance(error, OSError) else error
@@ -325,27 +328,45 @@ class Project:
         return self.folder == fallback_folder(self.source, self.identity)
 
     def _write_state(self) -> tuple[str, ...]:
-        """Write the parts that differ from what is on disk."""
-        state, place = self.state, self._place
-        written = []
-        for part, (_, name, write) in TABLES.items():
-            if self._has_changed(part, name):
-                write(place.folder / name, state.annotations or Annotations(state.names))
-                written.append(name)
-        record = self._record(state)
-        if place.saved is None or self._record(place.saved) != record:
-            write_record(place.folder / RECORD_FILE, record)
-            written.append(RECORD_FILE)
-        place.saved = state
+        """Write the files that do not say what the state says, as far as is known."""
+        place = self._place
+        if not (place.folder / RECORD_FILE).exists():
+            place.contents.clear()  # nothing yet, or somebody emptied the folder
+        contents = self._contents(self.state)
+        names = [name for name, content in contents.items() if self._has_changed(name, content)]
+        for name in sorted(names, key=self._is_record_last):
+            place.contents.pop(name, None)
+            self._write_file(name)
+            place.contents[name] = contents[name]
         place.was_on_disk = True
-        return tuple(written)
+        return tuple(names)
 
-    def _has_changed(self, part: str, name: str) -> bool:
-        """Whether a table on disk does not say what the state says."""
-        state, saved = self.state, self._place.saved
-        if not state.names or not (state.part(part) or (self.folder / name).exists()):
-            return False
-        return saved is None or saved.names != state.names or saved.part(part) != state.part(part)
+    def _contents(self, state: ProjectState) -> dict[str, object]:
+        """Return what the files of a state say; tables without classes are not written."""
+        tables = TABLES.items() if state.names else ()
+        contents: dict[str, object] = {
+            name: (state.names, state.part(part)) for part, (_, name, _) in tables
+        }
+        return {**contents, RECORD_FILE: self._record(state)}
+
+    def _has_changed(self, name: str, content: object) -> bool:
+        """Whether a file does not say this yet; a table without rows need not exist."""
+        if not (self.folder / name).exists():
+            return name == RECORD_FILE or bool(self.state.part(_part(name)))
+        return self._place.contents.get(name) != content
+
+    def _is_record_last(self, name: str) -> int:
+        """Order files such that a crash between two leaves no table of unknown classes."""
+        known = self._place.contents.get(RECORD_FILE)
+        old = {one.name for one in known.classes} if isinstance(known, ProjectRecord) else set()
+        return (1 if old - set(self.state.names) else -1) if name == RECORD_FILE else 0
+
+    def _write_file(self, name: str) -> None:
+        if name == RECORD_FILE:
+            write_record(self.folder / name, self._record(self.state))
+            return
+        write = TABLES[_part(name)][2]
+        write(self.folder / name, self.state.annotations or Annotations(self.state.names))
 
     def _record(self, state: ProjectState) -> ProjectRecord:
         return state.record(identity=self.identity, source=self.source)
@@ -370,3 +391,8 @@ def _reason(error: OSError | RunError) -> str:
     if isinstance(cause, OSError):
         return cause.strerror or str(cause)
     return str(error)
+
+
+def _part(table: str) -> str:
+    """Kind of annotations that a table holds."""
+    return next(part for part, (_, name, _) in TABLES.items() if name == table)

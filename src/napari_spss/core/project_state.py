@@ -16,7 +16,7 @@ from .project_folder import RECORD_FILE
 from .project_record import ProjectRecord, read_record
 from .tables import read_annotations, write_grid, write_keypoints, write_proportions
 
-__all__ = ["TABLES", "ProjectState", "Restored", "read_state"]
+__all__ = ["TABLES", "ProjectState", "Restored", "read_state", "set_aside"]
 
 TABLES: dict[str, tuple[str, str, Callable[[Path, Annotations], None]]] = {
     "proportions": ("proportions", "proportions.csv", write_proportions),
@@ -175,12 +175,12 @@ def _read_table(
             classes=names,
         )
     except InputError as error:
-        kept = _set_aside(path)
+        kept = set_aside(path)
         warnings.append(f"{name} could not be restored and is kept as {kept.name}: {error}")
         return None
 
 
-def _set_aside(path: Path) -> Path:
+def set_aside(path: Path) -> Path:
     """Copy a file that will be overwritten to a free name, unless that was done before."""
     number = 1
     try:
