@@ -17,6 +17,7 @@ from napari_spss.core.annotations import (
     lay_grid,
     wilson_interval,
 )
+from napari_spss.core.counting import NOT_JUDGED, UNSURE
 from napari_spss.core.errors import InputError
 
 CLASSES = ("background", "mito", "axon")
@@ -81,7 +82,7 @@ def test_a_grid_covers_the_image_evenly_and_stays_inside(shape, size, seed):
     assert not grid.is_done
     assert 0 <= grid.offset_y < spacing
     assert 0 <= grid.offset_x < spacing
-    assert set(grid.class_index.tolist()) == {-1}
+    assert set(grid.class_index.tolist()) == {NOT_JUDGED}
     for positions, length in ((np.unique(grid.y), shape[0]), (np.unique(grid.x), shape[1])):
         assert np.allclose(np.diff(positions), spacing)
         # gaps at both edges are smaller than the spacing: no node is missing
@@ -152,6 +153,15 @@ def test_a_grid_without_judged_nodes_says_nothing():
     assert not a_grid([-1, -1]).proportion(2).is_informative
 
 
+def test_nodes_that_were_not_judged_are_unsure_once_the_grid_is_done():
+    grid = a_grid([1, UNSURE, NOT_JUDGED], is_done=False)
+    assert grid.class_index.tolist() == [1, UNSURE, NOT_JUDGED]
+    assert grid.n_judged == 1
+    done = grid.replace(is_done=True)
+    assert done.class_index.tolist() == [1, UNSURE, UNSURE]
+    assert done.judged_counts(2).tolist() == [0, 1]
+
+
 def test_nodes_of_a_grid_change_by_copy():
     grid = a_grid([-1, -1, -1])
     changed = grid.with_class([0, 2], 1)
@@ -175,7 +185,7 @@ def test_nodes_of_a_grid_change_by_copy():
         ({"offset_x": math.nan}, "finite"),
         ({"y": [math.nan, 0]}, "finite"),
         ({"y": [0.0]}, "shapes"),
-        ({"class_index": [0, -2]}, "-1 means unsure"),
+        ({"class_index": [0, -3]}, "-1 means unsure"),
     ],
 )
 def test_impossible_grids_are_refused(changes, message):
@@ -311,13 +321,13 @@ def test_classes_can_be_reordered_and_added_but_not_lost():
         CLASSES,
         (Proportion(Region(0), (0.7, 0.1, 0.2), low=(None, 0.05, None)),),
         (Keypoint(0, 1, 2, 2),),
-        (a_grid([0, 1, 2, -1]),),
+        (a_grid([0, 1, 2, UNSURE, NOT_JUDGED], is_done=False),),
     )
     moved = annotations.with_classes(("background", "axon", "vesicle", "MITO"))
     assert moved.proportions[0].fractions == (0.7, 0.2, None, 0.1)
     assert moved.proportions[0].low == (None, None, None, 0.05)
     assert moved.keypoints[0].class_index == 1
-    assert moved.grids[0].class_index.tolist() == [0, 3, 1, -1]
+    assert moved.grids[0].class_index.tolist() == [0, 3, 1, UNSURE, NOT_JUDGED]
     assert annotations.with_classes(CLASSES) == annotations
     with pytest.raises(InputError, match="'axon' is annotated, but not among"):
         annotations.with_classes(("background", "mito"))

@@ -15,6 +15,7 @@ from napari_spss.core.annotations import (
     Region,
     lay_grid,
 )
+from napari_spss.core.counting import NOT_JUDGED, UNSURE
 from napari_spss.core.errors import InputError, RunError
 from napari_spss.core.tables import (
     annotation_files,
@@ -448,10 +449,23 @@ def test_rows_of_a_slice_make_its_grid(save):
     annotations = read_grid(save(text), stack=Stack())
     assert annotations.classes == ("bg", "mito")
     first, second = annotations.grids
-    assert first == CountingGrid(0, 4, 1, 2, [1, 1, 5], [2, 6, 2], [1, -1, 0], is_done=False)
+    assert first == CountingGrid(0, 4, 1, 2, [1, 1, 5], [2, 6, 2], [1, -2, 0], is_done=False)
     assert (second.slice, second.is_done) == (1, True)
     (note,) = annotations.notes
     assert "slice 1 has no judged node" in note
+
+
+def test_unsure_nodes_are_told_from_those_that_nobody_has_judged(save):
+    text = "".join(f"{z},4,1,2,1,2,mito,{s}\n{z},4,1,2,1,6,?,{s}\n{z},4,1,2,1,10,,{s}\n"
+                   for z, s in enumerate(("open", "done")))  # fmt: skip
+    still_open, done = read_grid(save(GRID_HEADER + text)).grids
+    assert still_open.class_index.tolist() == [1, UNSURE, NOT_JUDGED]
+    assert done.class_index.tolist() == [1, UNSURE, UNSURE]  # as files before "?" meant it
+
+
+def test_a_class_cannot_be_called_what_says_unsure(save):
+    with pytest.raises(InputError, match=r"'\?' is what grid\.csv says of a node that is unsure"):
+        Annotations(("background", "?"))
 
 
 def test_a_grid_without_status_is_done(save):
@@ -550,7 +564,7 @@ def annotations():
             Proportion(Region(1, (0, 1, 5, 6)), (None, 1 / 3, None), (None, 0.1, None)),
         ),
         (Keypoint(0, 0.1 + 0.2, 7, 2),),
-        (grid.with_class([1, 3], 2),),
+        (grid.with_class([1, 3], 2).with_class([2], UNSURE),),
     )
 
 
@@ -570,7 +584,7 @@ def test_written_files_have_the_stated_columns(tmp_path, annotations):
     assert ",".join(rows[0]) + "\n" == GRID_HEADER
     assert len(rows) == annotations.grids[0].n_nodes
     assert {row["status"] for row in rows} == {"open"}
-    assert [row["class"] for row in rows[:3]] == ["", 'a "b", c', ""]
+    assert [row["class"] for row in rows[:3]] == ["", 'a "b", c', "?"]
 
 
 def test_a_folder_of_annotations_reads_back_equal(tmp_path, annotations):

@@ -150,7 +150,7 @@ def proportions(draw, n_classes):
 @st.composite
 def grids(draw, n_classes):
     positions = draw(st.lists(st.tuples(coordinates, coordinates), min_size=1, unique=True))
-    classes = st.integers(-1, n_classes - 1)
+    classes = st.integers(-2, n_classes - 1)  # -1 = unsure, -2 = not judged
     n = len(positions)
     y, x = np.array(positions).T
     return CountingGrid(

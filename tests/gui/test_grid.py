@@ -14,9 +14,10 @@ from napari.components import ViewerModel
 from napari.layers import Points
 from qtpy.QtCore import Qt
 
-from napari_spss.core.annotations import CountingGrid, wilson_interval
+from napari_spss.core.annotations import Annotations, CountingGrid, wilson_interval
 from napari_spss.core.class_style import ClassStyle
 from napari_spss.core.errors import InputError
+from napari_spss.core.tables import read_grid, write_grid
 from napari_spss.gui.grid import GridTool
 from napari_spss.gui.grid_count import UNSURE, UNTOUCHED, GridBook, GridSheet, next_slice
 
@@ -31,7 +32,7 @@ SHAPE = (6, 80, 120)
 
 def square_grid(z=0, n=4, spacing=10.0, classes=None, is_done=False):
     y, x = (a.ravel() for a in np.mgrid[0:n, 0:n] * spacing + 5)
-    marks = np.full(n * n, -1) if classes is None else np.array(classes)
+    marks = np.full(n * n, UNTOUCHED) if classes is None else np.array(classes)
     return CountingGrid(z, spacing, 5.0, 5.0, y, x, marks, is_done)
 
 
@@ -39,27 +40,26 @@ def square_grid(z=0, n=4, spacing=10.0, classes=None, is_done=False):
 
 
 def test_done_makes_untouched_nodes_background_and_keeps_unsure_ones():
-    sheet = GridSheet.of(square_grid()).marked([0, 1, 2], 1).marked([3], UNSURE).done()
+    sheet = GridSheet(square_grid()).marked([0, 1, 2], 1).marked([3], UNSURE).done()
     assert sheet.grid.is_done
     assert sheet.grid.class_index.tolist() == [1, 1, 1, -1] + [0] * 12
     assert sheet.grid.judged_counts(2).tolist() == [12, 3]
 
 
-def test_open_grid_stores_untouched_and_unsure_nodes_as_not_judged():
-    sheet = GridSheet.of(square_grid()).marked([0], 1).marked([3], UNSURE)
+def test_open_grid_tells_unsure_nodes_from_those_that_nobody_has_judged():
+    sheet = GridSheet(square_grid()).marked([0], 1).marked([3], UNSURE)
     assert not sheet.grid.is_done
-    assert sheet.grid.class_index.tolist() == [1] + [-1] * 15
-    assert sheet.marks[3] == UNSURE
-    assert sheet.marks[4] == UNTOUCHED
+    assert sheet.grid.class_index.tolist() == [1, -2, -2, -1] + [-2] * 12
+    assert sheet.done().grid.class_index.tolist() == [1, 0, 0, -1] + [0] * 12
 
 
 def test_stored_done_grid_keeps_its_unsure_nodes_when_reopened():
-    sheet = GridSheet.of(square_grid(classes=[1, -1] + [0] * 14, is_done=True)).reopened().done()
+    sheet = GridSheet(square_grid(classes=[1, -1] + [0] * 14, is_done=True)).reopened().done()
     assert sheet.grid.class_index.tolist() == [1, -1] + [0] * 14
 
 
 def test_tally_counts_untouched_nodes_as_misses_and_leaves_unsure_and_outside_out():
-    sheet = GridSheet.of(square_grid()).marked([0, 1], 1).marked([2], UNSURE).marked([3, 4], 3)
+    sheet = GridSheet(square_grid()).marked([0, 1], 1).marked([2], UNSURE).marked([3, 4], 3)
     _, mito, er, resin = sheet.tally(4, {3})
     assert (mito.hits, mito.n) == (2, 13)
     assert mito.fraction == pytest.approx(2 / 13)
@@ -69,7 +69,7 @@ def test_tally_counts_untouched_nodes_as_misses_and_leaves_unsure_and_outside_ou
 
 
 def test_nearest_node_and_none_beyond_the_radius():
-    sheet = GridSheet.of(square_grid())
+    sheet = GridSheet(square_grid())
     assert sheet.nearest(14.0, 26.0, 5.0) == 6
     assert sheet.nearest(10.0, 10.0, 5.0) is None
 
@@ -81,7 +81,7 @@ def test_nearest_node_and_none_beyond_the_radius():
     st.floats(0.5, 6),
 )
 def test_nodes_along_a_line_are_those_near_one_of_its_points(start, end, radius):
-    sheet = GridSheet.of(square_grid())
+    sheet = GridSheet(square_grid())
     along = set(sheet.along(start, end, radius).tolist())
     parts = np.linspace(0, 1, 400)[:, None]
     line = np.array(start) * (1 - parts) + np.array(end) * parts
@@ -251,10 +251,10 @@ def test_toggling_and_classes(qtbot):
     paint(tool, 1)
     tool._picker.set_value(1)
     paint(tool, 0)  # has the class already: taken back
-    assert tool.value()[0].class_index[:4].tolist() == [-1, 2, 1, -1]
+    assert tool.value()[0].class_index[:4].tolist() == [UNTOUCHED, 2, 1, UNTOUCHED]
     tool._picker.set_value(0)
     paint(tool, 2)
-    assert tool.value()[0].class_index[:4].tolist() == [-1, 2, -1, -1]
+    assert tool.value()[0].class_index[:4].tolist() == [UNTOUCHED, 2, UNTOUCHED, UNTOUCHED]
 
 
 def test_looks_tell_hits_from_misses(qtbot):
@@ -346,6 +346,45 @@ def test_remove_and_undo(qtbot):
     assert len(tool.layer.data) == 0
     tool._undo.click()
     assert tool.value() == before
+
+
+def test_unsure_node_changes_the_value_and_its_undo_too(qtbot):
+    _, _, tool = make_tool(qtbot)
+    tool.lay_grid()
+    tool._picker.set_value(UNSURE)
+    with qtbot.waitSignal(tool.value_changed):  # or it would not be saved
+        paint(tool, 2)
+    assert tool.value()[0].class_index[2] == UNSURE
+    with qtbot.waitSignal(tool.value_changed):
+        tool.undo()
+    assert tool.value()[0].class_index[2] == UNTOUCHED
+    with qtbot.waitSignal(tool.value_changed):
+        tool.redo()
+    assert tool.value()[0].class_index[2] == UNSURE
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+def test_stored_unsure_nodes_are_unsure_again(qtbot, tmp_path, is_done):
+    names = tuple(style.name for style in STYLES)
+    marks = [1, UNSURE, 0, 2, *([0] * 12 if is_done else [UNTOUCHED] * 12)]
+    grids = (square_grid(2, classes=marks, is_done=is_done),)
+    write_grid(tmp_path / "grid.csv", Annotations(names, grids=grids))
+    viewer, _, tool = make_tool(qtbot)
+    tool.set_value(read_grid(tmp_path / "grid.csv", classes=names).grids)
+    viewer.dims.set_current_step(0, 2)
+    assert tool.value() == grids
+    assert [str(s) for s in tool.layer.symbol[:3]] == ["disc", "diamond", "cross"]
+    if is_done:
+        tool.finish()  # reopens it
+        assert tool._book.sheet(2).marks.tolist() == marks
+        tool._goes_on.setChecked(False)
+        paint(tool, 1)
+        assert tool._book.sheet(2).marks[1] == 1
+        tool.undo()
+    tool._goes_on.setChecked(False)
+    tool.finish()
+    assert tool.value()[0].class_index.tolist() == [1, UNSURE, 0, 2] + [0] * 12
+    assert tool.value()[0].judged_counts(3).sum() == 15
 
 
 def test_laying_twice_keeps_the_grid(qtbot):
@@ -641,7 +680,7 @@ def test_built_in_keys_do_no_harm(shown):
     assert len(tool.layer.data) == len(nodes)
     assert tool.layer.mode == "pan_zoom"
     assert before[0].class_index[3] == 1
-    assert tool.value()[0].class_index[3] == -1
+    assert tool.value()[0].class_index[3] == UNTOUCHED
     tool.set_classes((STYLES[0], ClassStyle("mito", "#E69F00", "2")))
     assert "Not bound, as napari uses them or they are no keys: 2." in tool._problems.text()
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MOST_CLASSES",
     "SUM_TOLERANCE",
+    "UNSURE_TEXT",
     "Location",
     "SliceShapes",
     "StackExtent",
@@ -40,6 +41,9 @@ __all__ = [
 ]
 
 SUM_TOLERANCE = 0.02 + 1e-9  # 0.98 and 1.02 themselves are accepted whatever the rounding
+
+UNSURE_TEXT = "?"
+"""What ``grid.csv`` says of a node that is left open on purpose."""
 
 MOST_CLASSES = 255  # labels are uint8, in which 255 means "ignore"
 
@@ -96,6 +100,8 @@ def class_name_fault(name: str) -> str | None:
         return "is an empty class name"
     if name != name.strip() or not name.isprintable():
         return "is a class name with blanks at its ends or characters that cannot be shown"
+    if name == UNSURE_TEXT:
+        return "is what grid.csv says of a node that is unsure"
     if name.casefold() in _RESERVED or name.casefold().endswith(("_low", "_high")):
         return "is a class name that the columns of proportions.csv need for themselves"
     return None

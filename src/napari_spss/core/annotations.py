@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .annotation_checks import SliceShapes, annotation_problems, check_class_names, match_class
-from .counting import CountingGrid, lay_grid, wilson_interval
+from .counting import NOT_JUDGED, UNSURE, CountingGrid, lay_grid, wilson_interval
 from .errors import InputError
 from .proportions import Fractions, Proportion, Region
 
@@ -173,11 +173,13 @@ class Annotations:
         missing = [name for name, new in zip(self.classes, index, strict=True) if new is None]
         if missing:
             raise InputError(f"class {missing[0]!r} is annotated, but not among {list(classes)}.")
-        new_index = np.array([*(-1 if new is None else new for new in index), -1], dtype=np.int16)
+        # the last two serve the indices that stand for no class
+        places = [*(-1 if new is None else new for new in index), NOT_JUDGED, UNSURE]
+        new_index = np.array(places, dtype=np.int16)
 
         def moved(values: Fractions) -> Fractions:
             result: list[float | None] = [None] * len(classes)
-            for new, value in zip(new_index[:-1], values, strict=True):
+            for new, value in zip(new_index[:-2], values, strict=True):
                 result[int(new)] = value
             return tuple(result)
 

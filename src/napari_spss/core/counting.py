@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from .errors import InputError
 from .proportions import Proportion, Region
 
-__all__ = ["CountingGrid", "lay_grid", "wilson_interval"]
+__all__ = ["NOT_JUDGED", "UNSURE", "CountingGrid", "lay_grid", "wilson_interval"]
+
+UNSURE = -1
+"""Class of a node that was looked at and left open on purpose."""
+
+NOT_JUDGED = -2
+"""Class of a node that nobody has looked at yet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +37,8 @@ class CountingGrid:
     y, x : ndarray, (N,) float64
         Positions in full-resolution pixels. Copied, read-only.
     class_index : ndarray, (N,) int16
-        Class under each node; -1 = unsure or not judged. Copied, read-only.
+        Class under each node; -1 = unsure, -2 = not judged yet. Copied, read-only. In a grid that
+        is done, nodes that were not judged are unsure.
     is_done : bool
         Whether the count is finished; only then it counts as a proportion.
 
@@ -57,6 +64,8 @@ class CountingGrid:
             raise InputError(f"spacing_px {self.spacing_px} is not above 0; give it in pixels.")
         for name, dtype in (("y", np.float64), ("x", np.float64), ("class_index", np.int16)):
             array = np.array(getattr(self, name), dtype=dtype)
+            if name == "class_index" and self.is_done:
+                array[array == NOT_JUDGED] = UNSURE
             array.flags.writeable = False
             object.__setattr__(self, name, array)
         shapes = {self.y.shape, self.x.shape, self.class_index.shape}
@@ -65,8 +74,10 @@ class CountingGrid:
         offsets = (self.offset_y, self.offset_x)
         if not (np.isfinite(offsets).all() and np.isfinite([self.y, self.x]).all()):
             raise InputError("a grid's offsets and node positions must be finite; give pixels.")
-        if self.class_index.size and self.class_index.min() < -1:
-            raise InputError("class_index of a node is below -1; -1 means unsure or not judged.")
+        if self.class_index.size and self.class_index.min() < NOT_JUDGED:
+            raise InputError(
+                "class_index of a node is below -2; -1 means unsure, and -2 not judged yet."
+            )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, CountingGrid):
@@ -233,7 +244,13 @@ def lay_grid(
     columns = _node_positions(offset_x, spacing_px, width)
     y, x = (axis.ravel() for axis in np.meshgrid(rows, columns, indexing="ij"))
     return CountingGrid(
-        slice, float(spacing_px), offset_y, offset_x, y, x, np.full(y.size, -1, dtype=np.int16)
+        slice,
+        float(spacing_px),
+        offset_y,
+        offset_x,
+        y,
+        x,
+        np.full(y.size, NOT_JUDGED, dtype=np.int16),
     )
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .annotation_checks import Location, grid_problems, keypoint_problems
+from .annotation_checks import UNSURE_TEXT, Location, grid_problems, keypoint_problems
 from .annotations import Keypoint
-from .counting import CountingGrid
+from .counting import NOT_JUDGED, UNSURE, CountingGrid
 from .csv_cells import Row, Sheet
 from .table_rows import Reading
 
@@ -176,6 +176,14 @@ def _check_known(sheet: Sheet, reading: Reading) -> None:
             reading.problems.append(problem)
 
 
+def _class_of_node(row: Row, reading: Reading) -> int | None:
+    """Class of a node, unsure or not judged; None after noting a problem."""
+    text = row.text("class")
+    if text == UNSURE_TEXT:
+        return UNSURE
+    return reading.class_of(row, "class") if text else NOT_JUDGED
+
+
 def _read_node(row: Row, reading: Reading, found: dict[int, _Nodes]) -> None:
     """Add a row to the grid of its slice, or note what is wrong with it."""
     z = row.integer("slice")
@@ -186,7 +194,7 @@ def _read_node(row: Row, reading: Reading, found: dict[int, _Nodes]) -> None:
     is_done = _STATUS.get(row.text("status").casefold())
     if is_done is None:
         row.fail("status", "is not a status", "write done or open")
-    class_index = reading.class_of(row, "class") if row.text("class") else -1
+    class_index = _class_of_node(row, reading)
     if spacing is None or offset_y is None or offset_x is None or y is None or x is None:
         return
     if row.problems or z is None or is_done is None or class_index is None:

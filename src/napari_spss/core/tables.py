@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from .annotation_checks import (
+    UNSURE_TEXT,
     SliceShapes,
     StackExtent,
     check_class_names,
@@ -20,7 +21,7 @@ from .annotation_checks import (
     order_classes,
 )
 from .annotations import Annotations
-from .counting import CountingGrid
+from .counting import NOT_JUDGED, UNSURE, CountingGrid
 from .csv_cells import Sheet, parse_sheet, read_bytes, write_rows
 from .errors import CellProblem, InputError
 from .point_rows import grids_of, keypoints_of
@@ -80,8 +81,9 @@ def read_annotations(
         ``index,axis-0,axis-1,axis-2[,class]``. Without a class column, all points are of the only
         class besides the background. Other columns are ignored with a note.
     grid : path, optional
-        Columns ``slice,spacing_px,offset_y,offset_x,y,x,class[,status]``, a row per node. A blank
-        class = unsure or not judged; ``status`` is ``done`` (also if blank) or ``open``.
+        Columns ``slice,spacing_px,offset_y,offset_x,y,x,class[,status]``, a row per node. A ``?``
+        as class = unsure, a blank one = not judged yet, or unsure too in a grid that is done;
+        ``status`` is ``done`` (also if blank) or ``open``.
     classes : sequence of str, optional
         All class names, in order; the background comes first and is added if it is missing. By
         default the header of ``proportions``, else the order of appearance. Names are matched
@@ -242,9 +244,9 @@ def write_grid(path: AnyPath, annotations: Annotations) -> None:
 def _node_rows(grid: CountingGrid, classes: Sequence[str]) -> Iterator[list[str]]:
     start = [str(grid.slice), *map(_decimal, (grid.spacing_px, grid.offset_y, grid.offset_x))]
     status = "done" if grid.is_done else "open"
+    names = {**dict(enumerate(classes)), UNSURE: UNSURE_TEXT, NOT_JUDGED: ""}
     for y, x, class_index in zip(grid.y, grid.x, grid.class_index.tolist(), strict=True):
-        name = classes[class_index] if class_index >= 0 else ""
-        yield [*start, _decimal(y), _decimal(x), name, status]
+        yield [*start, _decimal(y), _decimal(x), names[class_index], status]
 
 
 def _decimal(value: float | None) -> str:

@@ -9,39 +9,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.annotations import CountingGrid, lay_grid, wilson_interval
+from ..core.counting import NOT_JUDGED, UNSURE
 from ..core.errors import InputError
 
 __all__ = ["UNSURE", "UNTOUCHED", "GridBook", "GridSheet", "Tally", "next_slice"]
 
-UNSURE = -1
-UNTOUCHED = -2  # not judged yet; becomes background once the grid is done
+UNTOUCHED = NOT_JUDGED  # becomes background once the grid is done
 BACKGROUND = 0
 
 
 @dataclass(frozen=True, eq=False)
 class GridSheet:
-    """A grid and which of its nodes were judged.
-
-    `CountingGrid` writes "unsure" and "not judged yet" alike as -1; here they are told apart.
+    """A grid that is being counted.
 
     Parameters
     ----------
     grid : CountingGrid
-        Geometry, slice and status; its classes are those of ``marks``.
-    marks : ndarray, (N,) int16
-        Class index, `UNSURE` or `UNTOUCHED` per node.
+        What is stored.
     """
 
     grid: CountingGrid
-    marks: NDArray[np.int16]
 
-    @classmethod
-    def of(cls, grid: CountingGrid) -> GridSheet:
-        """Sheet of a stored grid: -1 is unsure if it is done, and otherwise not judged yet."""
-        marks = grid.class_index.copy()
-        if not grid.is_done:
-            marks[marks == UNSURE] = UNTOUCHED
-        return cls(grid, marks)
+    @property
+    def marks(self) -> NDArray[np.int16]:
+        """Class index, `UNSURE` or `UNTOUCHED` per node, shape (N,); read-only."""
+        return self.grid.class_index
 
     @property
     def is_done(self) -> bool:
@@ -114,8 +106,7 @@ class GridSheet:
         return tuple(Tally(c, int(hits[c]), None if c in outside else n) for c in range(n_classes))
 
     def _with(self, marks: NDArray[np.int16], *, is_done: bool) -> GridSheet:
-        class_index = np.where(marks == UNTOUCHED, UNSURE, marks)
-        return GridSheet(self.grid.replace(class_index=class_index, is_done=is_done), marks)
+        return GridSheet(self.grid.replace(class_index=marks, is_done=is_done))
 
 
 @dataclass(frozen=True)
@@ -165,7 +156,7 @@ class GridBook:
 
     def set_value(self, grids: Iterable[CountingGrid]) -> None:
         """Replace all grids and forget the history."""
-        self._sheets = {grid.slice: GridSheet.of(grid) for grid in grids}
+        self._sheets = {grid.slice: GridSheet(grid) for grid in grids}
         self._forget()
 
     def slices(self) -> tuple[int, ...]:
@@ -220,7 +211,7 @@ class GridBook:
         """
         if slice_index in self._sheets:
             raise InputError(f"slice {slice_index} has a grid; remove it to lay another one.")
-        sheet = GridSheet.of(lay_grid(slice_index, shape, n_side=n_side, rng=rng))
+        sheet = GridSheet(lay_grid(slice_index, shape, n_side=n_side, rng=rng))
         self._do(slice_index, sheet, with_last=with_last)
         return sheet
 
