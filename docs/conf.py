@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
 import statistics
+import sys
 from collections.abc import Iterator
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 from sphinx.application import Sphinx
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "benchmarks" / "paper"))
 
 project = "napari-spss"
 author = "napari-spss contributors"
@@ -95,6 +98,23 @@ def result_row(name: str, records: list[dict[str, Any]]) -> str:
     )
 
 
+def paper_tables(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Tables of the reproduced paper, each with its pictures, which are put into ``folder``."""
+    from figures import draw
+    from rendering import COMMANDS, render
+
+    results = HERE.parent / "benchmarks" / "results" / "paper"
+    for command in COMMANDS:
+        # The maps behind the panels of figure 5 are not under git, so these are drawn before.
+        stored = sorted((results / "figures").glob(f"{command}_dubai_*.png"))
+        drawn = [path for path in stored if command == "figure5"]
+        pictures = [Path(shutil.copy(path, folder)) for path in drawn]
+        if command in ("table3", "table4", "figure7"):
+            pictures = draw(command, results, folder)
+        shown = [f"![{command}, {path.stem}](_generated/{path.name})" for path in pictures]
+        yield f"paper_{command}", "\n\n".join([render(command, results), *shown]).split("\n")
+
+
 def write_tables(app: Sphinx) -> None:
     """Write the tables that pages include, from the code that they describe."""
     folder = HERE / "_generated"
@@ -105,6 +125,7 @@ def write_tables(app: Sphinx) -> None:
     for data in ("vnc", "axon"):
         head = "| run | IoU per class | mean | annotation | annotator, s | training, s |"
         tables[f"results_{data}"] = [head, "|---|---|---|---|---|---|", *result_rows(data)]
+    tables.update(paper_tables(folder))
     for name, table in tables.items():
         (folder / f"{name}.md").write_text("\n".join(table) + "\n", encoding="utf-8")
 

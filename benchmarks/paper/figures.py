@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -128,15 +128,12 @@ class Panel:
 def read_panel(run: Run) -> Panel | None:
     """Read the maps stored beside a run; None if there are none (they are not under git)."""
     folder = run.path.parent.parent / "panels"
-    for path in (folder / run.path.parent.name / f"{run.path.stem}.npz",
-                 folder / f"{run.path.parent.name}_{run.path.stem}.npz"):  # fmt: skip
-        if path.is_file():
-            with np.load(path) as stored:
-                images, truth, probs = stored["image"], stored["truth"], stored["probs"]
-            if truth.ndim == 2:
-                images, truth, probs = images[None], truth[None], probs[None]
-            return Panel(images, truth, probs.astype(np.float32) / 255)
-    return None
+    path = folder / run.path.parent.name / f"{run.path.stem}.npz"
+    if not path.is_file():
+        return None
+    with np.load(path) as stored:
+        probs = stored["probs"].astype(np.float32) / 255
+        return Panel(stored["image"], stored["truth"], probs)
 
 
 def _draw_panels(runs: Sequence[Run], setting: Setting) -> Figure | None:
@@ -153,24 +150,24 @@ def _draw_panels(runs: Sequence[Run], setting: Setting) -> Figure | None:
         return None
     # Of two classes one map says all.
     shown = range(1, 2) if len(classes) == 2 else range(len(classes))
-    first = next(iter(panels.values()))
-    n_crops, n_rows = len(first.truth), len(panels)
-    figure = _new_figure((2 + len(shown)) * _CELL + 0.5, n_crops * n_rows * _CELL + 0.5)
-    grid = figure.subplots(n_crops * n_rows, 2 + len(shown), squeeze=False)
+    heads = ["image", "truth", "labels", *(classes[one] for one in shown)]
+    n_crops, n_rows = len(next(iter(panels.values())).truth), len(panels)
+    figure = _new_figure(len(heads) * _CELL + 0.5, n_crops * n_rows * _CELL + 0.5)
+    grid = figure.subplots(n_crops * n_rows, len(heads), squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
+    for axes, head in zip(grid[0], heads, strict=True):
+        axes.set_title(head, fontsize=9)
     for crop in range(n_crops):
-        top = grid[crop * n_rows]
-        top[0].imshow(first.images[crop], cmap="gray")
-        _show_classes(top[1], first.truth[crop], classes)
         for row, (method, panel) in enumerate(panels.items()):
             line = grid[crop * n_rows + row]
+            if row == 0:
+                line[0].imshow(panel.images[crop], cmap="gray")
+                _show_classes(line[1], panel.truth[crop], classes)
             _label_row(line[2], METHOD_NAMES[method].partition(" (")[0].partition(",")[0])
-            for axes, index in zip(line[2:], shown, strict=True):
+            _show_classes(line[2], panel.probs[crop].argmax(axis=0), classes)
+            for axes, index in zip(line[3:], shown, strict=True):
                 axes.imshow(panel.probs[crop, index], cmap="gray", vmin=0, vmax=1)
-    for axes, name in zip(grid[0], ["image", "truth", *(classes[one] for one in shown)],
-                          strict=True):  # fmt: skip
-        axes.set_title(name, fontsize=9)
     return figure
 
 
@@ -179,7 +176,7 @@ def _label_row(axes: Axes, name: str) -> None:
               transform=axes.transAxes)  # fmt: skip
 
 
-def _show_classes(axes: Axes, truth: Bytes, classes: Sequence[str]) -> None:
+def _show_classes(axes: Axes, truth: npt.NDArray[Any], classes: Sequence[str]) -> None:
     from matplotlib.colors import to_rgb
 
     colours = [to_rgb(_DUBAI.get(name.lower(), "#ffffff")) for name in classes]

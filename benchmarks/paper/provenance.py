@@ -24,47 +24,83 @@ _ARROW = " → "
 
 
 def runs_table(results: Path) -> str:
-    """What was run: seeds, epochs, steps, seconds, threads, commit and data."""
+    """What was run on what: seeds, steps, seconds, commit; crops and hash of the data."""
     runs = load_runs(results)
+    if not runs:
+        return "Not run."
     groups: dict[tuple[Setting, str, str], list[Run]] = {}
     for setting in settings_of(runs):
         for run in runs:
             if run.setting == setting:
                 key = (setting, run.method, (run.degrade or "").partition(":")[0])
                 groups.setdefault(key, []).append(run)
-    rows = [_run_row(*key, found) for key, found in groups.items()]
-    head = ["data, split, preset", "method", "runs", "seeds", "epochs", "steps", "training, min",
-            "prediction, s", "crops: train / test", "groups: train / test", "annotation", "threads",
-            "commit", "hash of the data"]  # fmt: skip
-    return table(head, rows) if rows else "Not run."
+    made = table(
+        ["data, split, preset", "method", "runs", "seeds", "epochs", "steps", "best step",
+         "training, min", "prediction, s", "device, threads", "commit"],
+        (_run_row(*key, found) for key, found in groups.items()),
+    )  # fmt: skip
+    data = table(
+        ["data, split", "crops to train on", "of", "crops to score on", "of", "hash of all crops"],
+        _data_rows(runs),
+    )
+    return "\n\n".join(filter(None, [made, data, _choices(runs)]))
 
 
 def _run_row(setting: Setting, method: str, kind: str, runs: Sequence[Run]) -> list[str]:
-    def over(key: str) -> str:
-        return _range([run.record[key] for run in runs if run.record.get(key) is not None])
-
-    def each(key: str) -> str:
-        found = {_plain(run.record.get(key)) for run in runs}
-        return "; ".join(sorted(one for one in found if one))
-
-    annotations = sorted({str(run.record.get("annotation") or "") for run in runs})
     minutes = [run.record["trained_s"] / 60 for run in runs]
     return [
         f"{setting.data}, {setting.split}, {setting.preset}",
         METHOD_NAMES[method] + (f", {kind}" if kind else ""),
         str(len(runs)),
         shown_seeds(runs),
-        over("n_epochs"),
-        over("n_steps"),
+        _over(runs, "n_epochs"),
+        _over(runs, "n_steps"),
+        _over(runs, "best_step"),
         f"{sum(minutes) / len(minutes):.1f} ({_range(minutes, 1)})",
-        over("predicted_s"),
-        f"{over('n_train')} / {over('n_test')}",
-        f"{each('groups_train')} / {each('groups_test')}",
-        annotations[0] + (" (and others)" if len(annotations) > 1 else ""),
-        over("threads"),
-        each("commit"),
-        each("data_hash"),
+        _over(runs, "predicted_s"),
+        f"{_each(runs, 'device')} {_over(runs, 'threads')}".strip(),
+        _each(runs, "commit"),
     ]
+
+
+def _data_rows(runs: Sequence[Run]) -> list[list[str]]:
+    """One row for every split of a data set."""
+    keys = {(run.setting.data, run.setting.split): None for run in runs}
+    rows = []
+    for data, split in sorted(keys):
+        here = [run for run in runs if (run.setting.data, run.setting.split) == (data, split)]
+        cells = ("n_train", "groups_train", "n_test", "groups_test", "data_hash")
+        rows.append([f"{data}, {split}", *(_each(here, key) for key in cells)])
+    return rows
+
+
+def _choices(runs: Sequence[Run]) -> str:
+    """List what the methods were told, when they stopped, and what the paper leaves open."""
+    told: dict[str, dict[str, None]] = {}
+    for run in runs:
+        record = run.record
+        parts = [record.get("annotation"), *_listed(record.get("details") or {})]
+        if record.get("stopping"):
+            parts.append(f"stopped {record['stopping']}")
+        text = "; ".join(str(part) for part in parts if part)
+        name = f"{run.setting.data}, {run.setting.split}, {METHOD_NAMES[run.method]}"
+        told.setdefault(text, {})[name] = None
+    return "\n".join(f"- {' / '.join(names)}: {text}." for text, names in told.items() if text)
+
+
+def _listed(details: dict[str, object]) -> list[str]:
+    return [f"{name}: {_plain(value)}" for name, value in details.items()]
+
+
+def _over(runs: Sequence[Run], key: str) -> str:
+    """Smallest to largest value of the runs."""
+    return _range([run.record[key] for run in runs if run.record.get(key) is not None])
+
+
+def _each(runs: Sequence[Run], key: str) -> str:
+    """All different values of the runs."""
+    found = {_plain(run.record.get(key)) for run in runs}
+    return "; ".join(sorted(one for one in found if one))
 
 
 def _range(values: Sequence[float], digits: int = 0) -> str:

@@ -202,16 +202,16 @@ def test_figure5_gives_binarisation_per_class(results):
     assert rows["total"][1:] == rows["road"][1:] == ["70.0 / 0.200", "95.0 / 0.025"]
 
 
-def test_runs_are_told_with_seconds_seeds_and_commit(results):
-    write_run(results, "spss", seed=0)
+def test_runs_are_told_with_seconds_seeds_commit_and_choices(results):
+    write_run(results, "spss", seed=0, details={"alpha": 0.5}, stopping="early")
     write_run(results, "spss", seed=1, trained_s=240.0, n_epochs=30)
-    (row,) = (
-        line
-        for line in rendering.render("runs", results).splitlines()
-        if line.startswith("| dubai")
-    )
-    for cell in ("| 0 1 |", "| 12-30 |", "| 3.0 (2.0-4.0) |", "| 80 / 20 |", "| abc |", "| 123 |"):
-        assert cell in row
+    text = rendering.render("runs", results)
+    rows = rows_of(text)
+    made = rows["dubai, honest, cpu"]
+    assert made[1:8] == ["SPSS", "2", "0 1", "12-30", "60", "-", "3.0 (2.0-4.0)"]
+    assert made[-1] == "abc"
+    assert rows["dubai, honest"][1:] == ["80", "1, 2", "20", "7", "123"]
+    assert "- dubai, honest, SPSS: exact fractions; alpha: 0.5; stopped early." in text
 
 
 def test_undefined_scores_are_left_out(results):
