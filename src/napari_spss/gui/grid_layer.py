@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -129,6 +129,8 @@ class GridLayer:
         self._ensure_layer()
         old, same_styles = self._sheet, tuple(styles) == self._styles
         self._sheet, self._styles = sheet, tuple(styles)
+        if old is None and sheet is None:
+            return  # as with most slices that are scrolled through
         if old is None or sheet is None or not _is_same_place(old, sheet):
             self._write_nodes()
         elif not same_styles or not np.array_equal(old.marks, sheet.marks):
@@ -213,22 +215,24 @@ class GridLayer:
             positions = np.stack([np.full(grid.y.size, grid.slice), grid.y, grid.x], axis=1)
         self._is_writing = True
         try:
-            self._nodes = frame.place(positions, layer)
-            layer.data = self._nodes.copy()
+            with _undrawn(layer):
+                self._nodes = frame.place(positions, layer)
+                layer.data = self._nodes.copy()
         finally:
             self._is_writing = False
         self._write_looks()
 
     def _write_looks(self) -> None:
         layer = self._layer
-        if layer is None or self._sheet is None or not self._sheet.marks.size:
+        if layer is None:
+            return
+        if self._sheet is None or not self._sheet.marks.size:
+            layer.refresh()
             return
         looks = _Looks(self._sheet.marks, self._styles)
         self._is_writing = True
         try:
-            with ExitStack() as stack:  # or each would be drawn for itself
-                for name in _DRAWING_EVENTS:
-                    stack.enter_context(getattr(layer.events, name).blocker())
+            with _undrawn(layer):
                 layer.border_width = looks.border_width
                 layer.symbol = looks.symbol
                 layer.border_color = looks.border
@@ -317,6 +321,15 @@ class GridLayer:
         screen_px_per_pixel = event.camera_zoom * abs(self._frame.layer.scale[-1])
         spacing_px = self._sheet.grid.spacing_px
         return float(min(on_screen_px / screen_px_per_pixel, of_spacing * spacing_px))
+
+
+@contextmanager
+def _undrawn(layer: Points) -> Iterator[None]:
+    """Make several changes that are drawn with the next one, not each for itself."""
+    with ExitStack() as stack:
+        for name in _DRAWING_EVENTS:
+            stack.enter_context(getattr(layer.events, name).blocker())
+        yield
 
 
 def _is_same_place(a: GridSheet, b: GridSheet) -> bool:
