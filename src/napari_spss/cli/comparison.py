@@ -69,10 +69,17 @@ def _rows(
     name = f"slice {region.slice}"
     if region.box is not None:
         name += f" [{region.box[0]}:{region.box[2]}, {region.box[1]}:{region.box[3]}]"
+    outside = None if model.outside is None else model.classes.index(model.outside)
+    counting = [index for index in range(len(model.classes)) if index != outside]
+    of_map = float(probs[counting].sum(axis=0).mean()) if outside is not None else 1.0
+    of_labels = float((labels != outside).mean()) if outside is not None else 1.0
     rows = []
     for index, fraction in enumerate(proportion.effective_fractions()):
-        if index > 0 and fraction is not None:
-            found = (float(probs[index].mean()), float((labels == index).mean()))
+        if index in counting[1:] and fraction is not None:
+            found = (
+                float(probs[index].mean()) / (of_map or 1.0),
+                float((labels == index).mean()) / (of_labels or 1.0),
+            )
             stated = _percent(fraction) + (" counted" if proportion.source == "grid" else "")
             rows.append([name, model.classes[index], stated, *map(_percent, found)])
     return rows

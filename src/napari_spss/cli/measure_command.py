@@ -10,6 +10,7 @@ import typer
 from ..core.errors import InputError
 from .options import (
     ClassesOption,
+    OutsideOption,
     VoxelSizeOption,
     check_out_dir,
     parse_class_list,
@@ -51,6 +52,7 @@ def measure(
         ),
     ] = None,
     classes: ClassesOption = None,
+    outside: OutsideOption = None,
     voxel_size: VoxelSizeOption = None,
 ) -> None:
     """Measure, print a summary, and write the tables if a name is given."""
@@ -66,7 +68,7 @@ def measure(
     from .found_classes import note_found_classes
 
     masks = open_masks(labels, classes=spec)
-    found = measure_masks(masks, voxel_size_um=stated)
+    found = measure_masks(masks, voxel_size_um=stated, outside=outside)
     note_found_classes(masks.classes)
     n_slices = found.slices["slice"].nunique()
     lines = slice_lines(found) if n_slices <= _MAX_LISTED else [f"{n_slices} slices"]
@@ -81,7 +83,9 @@ def measure(
     typer.echo(f"written: {', '.join(map(str, write_measurement(found, out)))}")
 
 
-def measure_masks(masks: Masks, *, voxel_size_um: VoxelSize | None = None) -> Measurement:
+def measure_masks(
+    masks: Masks, *, voxel_size_um: VoxelSize | None = None, outside: str | None = None
+) -> Measurement:
     """Measure masks with the sizes and names that they carry; a stated size goes first."""
     from ..core.measure import measure as measure_labels
     from ..core.units import merge_voxel_size
@@ -96,14 +100,15 @@ def measure_masks(masks: Masks, *, voxel_size_um: VoxelSize | None = None) -> Me
         pixel_sizes_um=pixel_sizes,
         is_set=stack.is_set,
         names=stack.names if stack.is_set else None,
+        outside=outside,
     )
 
 
 def slice_lines(found: Measurement) -> list[str]:
-    """Table of the fractions of every slice, a column for each class but the background."""
+    """Table of the fractions of every slice, a column for each class with objects."""
     table = found.slices
-    background = table["class"].iloc[0]
-    names = [name for name in dict.fromkeys(table["class"]) if name != background]
+    unlisted = (table["class"].iloc[0], found.outside)
+    names = [name for name in dict.fromkeys(table["class"]) if name not in unlisted]
     by_slice = table.pivot(index="slice", columns="class", values="fraction")
     widths = [max(len(name), 9) + 2 for name in names]
     header = "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
@@ -115,9 +120,11 @@ def slice_lines(found: Measurement) -> list[str]:
 
 
 def summary_lines(found: Measurement) -> list[str]:
-    """A line for each class but the background: fraction, interval, objects."""
+    """A line for each class with objects: fraction, interval, number of objects."""
     lines = []
     for row in found.stack.iloc[1:].to_dict("records"):
+        if row["class"] == found.outside:
+            continue
         text = f"{row['class']}: {_percent(row['fraction'])}"
         if row["low"] == row["low"]:  # nan: a single slice tells nothing about the spread
             text += f" (95 % interval {_percent(row['low'])} to {_percent(row['high'])})"

@@ -20,6 +20,7 @@ __all__ = [
     "AxesOption",
     "ClassesOption",
     "DeviceOption",
+    "OutsideOption",
     "VoxelSizeOption",
     "check_out_dir",
     "diameter_settings",
@@ -51,6 +52,14 @@ DeviceOption: TypeAlias = Annotated[
     typer.Option(
         metavar="auto|cpu|cuda|cuda:N|mps",
         help="What computes: auto takes a CUDA GPU if there is one, else Apple's, else the CPU.",
+    ),
+]
+OutsideOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Class of what lies outside of the specimen, such as resin: fractions are those of "
+        "the rest.",
     ),
 ]
 VoxelSizeOption: TypeAlias = Annotated[

@@ -103,7 +103,7 @@ def predict(
         return
     spec = ClassSpec(model.classes, tuple(range(len(model.classes))))
     labels = open_masks(event.outputs[1], classes=spec)
-    found = measure_masks(labels, voxel_size_um=stated)
+    found = measure_masks(labels, voxel_size_um=stated, outside=model.outside)
     tables = write_measurement(found, out / "fractions.csv")
     for line in summary_lines(found):
         typer.echo(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+from ..core.annotation_checks import match_class
 from ..core.annotations import Annotations
 from ..core.checkpoint import MODEL_RECORD, STATE_FILE, load_model
 from ..core.config import TrainingSettings, save_settings
@@ -113,6 +114,10 @@ def _check_classes(request: TrainRequest, known: Annotations) -> None:
     if spec is not None and spec.names != known.classes:
         ours, theirs = ", ".join(known.classes), ", ".join(spec.names)
         raise _contradiction(request.out, "the list of classes", ours, theirs)
+    if request.outside is None:
+        return
+    if match_class(request.outside, known.classes) != (known.outside_index or -1):
+        raise _contradiction(request.out, "the class outside", known.outside, request.outside)
 
 
 def _stack(request: TrainRequest, inputs: RunInputs) -> Stack:
@@ -138,7 +143,7 @@ def _stack(request: TrainRequest, inputs: RunInputs) -> Stack:
 
 def _newest(request: TrainRequest, known: Annotations, stack: Stack) -> Annotations:
     """What the run knows, with those kinds replaced whose tables are given."""
-    given = read_tables(request, known.classes, stack)
+    given = read_tables(request, known.classes, stack, outside=known.outside)
     if given is None:
         return known
     return Annotations(
@@ -147,6 +152,7 @@ def _newest(request: TrainRequest, known: Annotations, stack: Stack) -> Annotati
         known.keypoints if request.keypoints is None else given.keypoints,
         known.grids if request.grid is None else given.grids,
         given.notes,
+        known.outside,
     )
 
 

@@ -8,7 +8,13 @@ from typing import Annotated
 import typer
 
 from ..core.errors import InputError
-from .options import ClassesOption, check_out_dir, parse_class_list, shown_path
+from .options import (
+    ClassesOption,
+    OutsideOption,
+    check_out_dir,
+    parse_class_list,
+    shown_path,
+)
 
 __all__ = ["EXAMPLES", "HELP", "simulate"]
 
@@ -93,6 +99,7 @@ def simulate(
         ),
     ] = None,
     classes: ClassesOption = None,
+    outside: OutsideOption = None,
     seed: Annotated[
         int, typer.Option(metavar="S", help="Same seed, same annotator.", show_default=True)
     ] = 0,
@@ -134,6 +141,7 @@ def simulate(
         bias=1.0 if bias is None else bias,
         node_errors=0.0 if node_errors is None else node_errors,
         degradation=degrade,
+        outside=outside,
     )
     files = write_simulation(result, out, seed=seed)
     note_found_classes(truth.classes)
@@ -145,6 +153,8 @@ def simulate(
     typer.echo(f"written: {', '.join(map(str, files))}")
     tables = [path for path in files if path.suffix == ".csv"]
     options = " ".join(f"--{path.stem} {shown_path(path)}" for path in tables)
+    if result.annotations.outside is not None:
+        options += f" --outside {shown_path(result.annotations.outside)}"
     typer.echo(f"next: napari-spss train IMAGE {options} --out RUN")
 
 

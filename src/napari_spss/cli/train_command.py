@@ -11,6 +11,7 @@ from .options import (
     AxesOption,
     ClassesOption,
     DeviceOption,
+    OutsideOption,
     VoxelSizeOption,
     check_out_dir,
     parse_voxel_size,
@@ -77,6 +78,7 @@ def train(
         typer.Option(metavar="MASKS", help="Masks, a file or a folder like IMAGE; 255 = unknown."),
     ] = None,
     classes: ClassesOption = None,
+    outside: OutsideOption = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -151,6 +153,7 @@ def train(
         assignments=tuple(assignments or ()),
         axes=axes,
         voxel_size_um=parse_voxel_size(voxel_size),
+        outside=outside,
     )
     token = CancelToken()
     with busy("reading image and annotations"):

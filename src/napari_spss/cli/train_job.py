@@ -55,6 +55,7 @@ class TrainRequest:
     assignments: tuple[str, ...]
     axes: str | None
     voxel_size_um: VoxelSize | None
+    outside: str | None = None
 
     @property
     def has_tables(self) -> bool:
@@ -157,8 +158,8 @@ def fresh_job(request: TrainRequest) -> TrainJob:
     settings = preset_settings(request.preset or "fast").with_overrides(request.overrides())
     spec = parse_class_list(request.classes)
     stack = open_stack(request.image, axes=request.axes, voxel_size_um=request.voxel_size_um)
-    tables = read_tables(request, spec.names if spec else None, stack)
-    annotations, masks = _with_masks(tables, request.masks, spec, stack)
+    tables = read_tables(request, spec.names if spec else None, stack, outside=request.outside)
+    annotations, masks = _with_masks(tables, request, spec, stack)
     _check_diameter(settings, stack)
     inputs = RunInputs(
         image=str(request.image.resolve()),
@@ -176,7 +177,11 @@ def fresh_job(request: TrainRequest) -> TrainJob:
 
 
 def read_tables(
-    request: TrainRequest, classes: tuple[str, ...] | None, stack: Stack
+    request: TrainRequest,
+    classes: tuple[str, ...] | None,
+    stack: Stack,
+    *,
+    outside: str | None,
 ) -> Annotations | None:
     """Read the tables that are given; None if there are none.
 
@@ -193,6 +198,7 @@ def read_tables(
         grid=request.grid,
         classes=classes,
         stack=stack,
+        outside=outside,
     )
     if annotations.is_empty and request.masks is None:
         given = (request.proportions, request.keypoints, request.grid)
@@ -202,17 +208,19 @@ def read_tables(
 
 
 def _with_masks(
-    tables: Annotations | None, path: Path | None, spec: ClassSpec | None, stack: Stack
+    tables: Annotations | None, request: TrainRequest, spec: ClassSpec | None, stack: Stack
 ) -> tuple[Annotations, Masks | None]:
     """Open the masks, and bring tables and masks to one order of classes."""
-    if path is None:
+    if request.masks is None:
         assert tables is not None
         return tables, None
     if spec is None and tables is not None:
         spec = ClassSpec(tables.classes)
-    masks = open_training_masks(path, spec, stack)
+    masks = open_training_masks(request.masks, spec, stack)
     names = masks.classes.names
-    return (tables.with_classes(names) if tables else Annotations(names)), masks
+    if tables is not None:
+        return tables.with_classes(names), masks
+    return Annotations(names, outside=request.outside), masks
 
 
 def open_training_masks(path: Path, spec: ClassSpec | None, stack: Stack) -> Masks:

@@ -36,6 +36,7 @@ __all__ = [
     "match_class",
     "nearest_class",
     "order_classes",
+    "outside_class",
     "proportion_problems",
     "sum_fault",
 ]
@@ -92,6 +93,30 @@ def order_classes(names: Iterable[str]) -> tuple[str, ...]:
         unique.setdefault(_key(name), name.strip())
     background = unique.pop(_BACKGROUND, _BACKGROUND)
     return (background, *unique.values())
+
+
+def outside_class(name: str, classes: Sequence[str]) -> int:
+    """Index of the class that is excluded from all fractions.
+
+    Raises
+    ------
+    InputError
+        If there is no class of that name, or it is the background.
+    """
+    index = match_class(name, classes)
+    if index is None:
+        raise InputError(
+            f"outside {name!r} is not among the classes {', '.join(classes)}; name one of them, or "
+            "add it to the classes.",
+            field="outside",
+        )
+    if index == 0:
+        raise InputError(
+            f"outside {name!r} is the background, which counts in the fractions; name a class of "
+            "its own.",
+            field="outside",
+        )
+    return index
 
 
 def class_name_fault(name: str) -> str | None:
@@ -153,6 +178,7 @@ def annotation_problems(annotations: Annotations, stack: SliceShapes | None) -> 
             annotations.proportions,
             Location("proportions", range(2, 2 + len(annotations.proportions))),
             stack=extent,
+            outside=annotations.outside_index,
         ),
         *keypoint_problems(
             annotations.keypoints,
@@ -239,7 +265,11 @@ class StackExtent:
 
 
 def proportion_problems(
-    proportions: Sequence[Proportion], where: Location, *, stack: StackExtent
+    proportions: Sequence[Proportion],
+    where: Location,
+    *,
+    stack: StackExtent,
+    outside: int | None = None,
 ) -> Iterator[CellProblem]:
     """Regions outside the stack or named twice, and fractions with an impossible sum."""
     first_line: dict[Region, int] = {}
@@ -251,7 +281,7 @@ def proportion_problems(
         fault = stack.box_fault(region)
         if fault is not None:
             yield where.problem(item, "y1,x1", value=region.box, reason=fault[0], remedy=fault[1])
-        fault = sum_fault(proportion)
+        fault = sum_fault(proportion if outside is None else proportion.without(outside))
         if fault is not None:
             yield where.problem(item, None, reason=fault[0], remedy=fault[1])
         if region.box is not None and region.box == (0, 0, *(stack.shape_of(region.slice) or ())):

@@ -14,7 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from .annotation_checks import SliceShapes, annotation_problems, check_class_names, match_class
+from .annotation_checks import (
+    SliceShapes,
+    annotation_problems,
+    check_class_names,
+    match_class,
+    outside_class,
+)
 from .counting import NOT_JUDGED, UNSURE, CountingGrid, lay_grid, wilson_interval
 from .errors import InputError
 from .proportions import Fractions, Proportion, Region
@@ -82,11 +88,16 @@ class Annotations:
     grids : tuple of CountingGrid
     notes : tuple of str
         What was changed or noticed while reading, for the user; not compared.
+    outside : str, optional
+        Class of what lies outside of the specimen, such as resin. It is learned like the others,
+        but excluded from all fractions: they are fractions of what is not outside. Typed
+        fractions of it are unknown (None).
 
     Raises
     ------
     InputError
-        If a class name cannot be used, or something refers to a class that does not exist.
+        If a class name cannot be used, something refers to a class that does not exist, or a
+        fraction of what is outside is stated.
     """
 
     classes: tuple[str, ...]
@@ -94,6 +105,7 @@ class Annotations:
     keypoints: tuple[Keypoint, ...] = ()
     grids: tuple[CountingGrid, ...] = ()
     notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+    outside: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("classes", "proportions", "keypoints", "grids", "notes"):
@@ -111,6 +123,16 @@ class Annotations:
                 raise InputError(f"{point} refers to a class beyond the {n_classes} classes.")
         for grid in self.grids:
             grid.judged_counts(n_classes)
+        if self.outside is not None:
+            index = outside_class(self.outside, self.classes)
+            object.__setattr__(self, "outside", self.classes[index])
+            stated = tuple(_blanked(one, index, self.classes[index]) for one in self.proportions)
+            object.__setattr__(self, "proportions", stated)
+
+    @property
+    def outside_index(self) -> int | None:
+        """Index of the class that counts in no fraction; None if there is none."""
+        return None if self.outside is None else self.classes.index(self.outside)
 
     @property
     def is_empty(self) -> bool:
@@ -128,15 +150,15 @@ class Annotations:
         """Proportions to learn from: informative, normalised, and counted ones before typed ones.
 
         The count of a done grid with at least one judged node replaces the typed proportion of its
-        whole slice; typed proportions of rectangles stay.
+        whole slice; typed proportions of rectangles stay. The class outside has the fraction 0,
+        and does not count as judged.
         """
-        counted = {
-            grid.slice: grid.proportion(len(self.classes))
-            for grid in self.grids
-            if grid.is_done and grid.n_judged
-        }
+        outside = self.outside_index
+        done = [grid for grid in self.grids if grid.is_done and grid.n_judged]
+        found = [grid.proportion(len(self.classes), outside=outside) for grid in done]
+        counted = {one.region.slice: one for one in found if one.is_informative}
         typed = tuple(
-            proportion.normalised()
+            (proportion if outside is None else proportion.without(outside)).normalised()
             for proportion in self.proportions
             if proportion.is_informative
             and not (proportion.region.box is None and proportion.region.slice in counted)
@@ -200,6 +222,7 @@ class Annotations:
             ),
             tuple(grid.replace(class_index=new_index[grid.class_index]) for grid in self.grids),
             self.notes,
+            self.outside,
         )
 
     def replace(self, **changes: Any) -> Annotations:
@@ -222,6 +245,20 @@ class Annotations:
         if self.keypoints:
             parts.append(_counted(len(self.keypoints), "keypoint"))
         return ", ".join(parts) or "no annotations"
+
+
+def _blanked(proportion: Proportion, outside: int, name: str) -> Proportion:
+    """Leave the fraction of what is outside unknown; refuse one that is not 0."""
+    parts = (proportion.fractions, proportion.low, proportion.high)
+    if any(part is not None and part[outside] for part in parts):
+        raise InputError(
+            f"a fraction of {name!r} is stated for {proportion.region}, but it lies outside and "
+            "counts in no fraction; leave it out, and state the others as fractions of the rest.",
+            field="outside",
+        )
+    blank = proportion.without(outside)
+    fractions = (*blank.fractions[:outside], None, *blank.fractions[outside + 1 :])
+    return dataclasses.replace(blank, fractions=fractions)
 
 
 def _counted(number: int, noun: str) -> str:

@@ -112,8 +112,8 @@ def combine(*simulations: Simulation) -> Simulation:
     Raises
     ------
     InputError
-        If none is given, their classes or costs differ, or two state fractions of one region or
-        count one slice.
+        If none is given, their classes, the class outside or costs differ, or two state fractions
+        of one region or count one slice.
     """
     if not simulations:
         raise InputError("there is nothing to combine; give at least one simulation.")
@@ -121,6 +121,8 @@ def combine(*simulations: Simulation) -> Simulation:
     parts = [simulation.annotations for simulation in simulations]
     if any(part.classes != first.annotations.classes for part in parts):
         raise InputError("simulations of different classes cannot be combined.")
+    if any(part.outside != first.annotations.outside for part in parts):
+        raise InputError("simulations with different classes outside cannot be combined.")
     if any(simulation.costs != first.costs for simulation in simulations):
         raise InputError("simulations with different costs cannot be combined.")
     proportions = tuple(item for part in parts for item in part.proportions)
@@ -137,6 +139,7 @@ def combine(*simulations: Simulation) -> Simulation:
             keypoints=tuple(dict.fromkeys(item for part in parts for item in part.keypoints)),
             grids=grids,
             notes=tuple(note for part in parts for note in part.notes),
+            outside=first.annotations.outside,
         ),
         acts=sum((simulation.acts for simulation in simulations), Acts()),
         steps=tuple(step for simulation in simulations for step in simulation.steps),

@@ -10,11 +10,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from .annotation_checks import outside_class
 from .annotations import Annotations, CountingGrid, Keypoint, Proportion, Region, lay_grid
 from .annotator_work import Acts, Costs, Protocol, Simulation, Step
 from .clicking import place_clicks
@@ -50,6 +51,7 @@ def simulate_guesses(
     noise: float = 0.0,
     bias: float = 1.0,
     classes: Sequence[str] | None = None,
+    outside: str | None = None,
     costs: Costs | None = None,
 ) -> Simulation:
     """Guess the fractions of whole slices.
@@ -72,16 +74,16 @@ def simulate_guesses(
         Factor by which all guesses are too large.
     classes : sequence of str, optional
         Class names; default: those of the masks.
+    outside : str, optional
+        Class that counts in no fraction; it is clicked and counted like the others.
     costs : Costs, optional
         Seconds per act.
     """
-    task = _Task.of(masks, slices, classes)
+    task = _Task.of(masks, slices, classes, outside)
     boxes: list[tuple[int, Box | None]] = [(z, None) for z in task.slices]
     proportions, acts = _state_fractions(task, boxes, noise=noise, bias=bias, rng=rng)
     step = task.step("guess", noise == 0 and bias == 1, noise=noise, bias=bias)
-    return Simulation(
-        Annotations(task.classes, proportions=proportions), acts, (step,), costs or Costs()
-    )
+    return Simulation(task.annotations(proportions=proportions), acts, (step,), costs or Costs())
 
 
 def simulate_regions(
@@ -93,21 +95,20 @@ def simulate_regions(
     noise: float = 0.0,
     bias: float = 1.0,
     classes: Sequence[str] | None = None,
+    outside: str | None = None,
     costs: Costs | None = None,
 ) -> Simulation:
     """Guess the fractions of rectangular tiles that cover the slices.
 
     As :func:`simulate_guesses`, with tiles of nearly equal size, about ``tile_px`` wide.
     """
-    task = _Task.of(masks, slices, classes)
+    task = _Task.of(masks, slices, classes, outside)
     boxes: list[tuple[int, Box | None]] = [
         (z, box) for z in task.slices for box in tiles(task.source.shape_of(z), tile_px)
     ]
     proportions, acts = _state_fractions(task, boxes, noise=noise, bias=bias, rng=rng)
     step = task.step("regions", noise == 0 and bias == 1, tile_px=tile_px, noise=noise, bias=bias)
-    return Simulation(
-        Annotations(task.classes, proportions=proportions), acts, (step,), costs or Costs()
-    )
+    return Simulation(task.annotations(proportions=proportions), acts, (step,), costs or Costs())
 
 
 def simulate_clicks(
@@ -119,13 +120,14 @@ def simulate_clicks(
     n_object: int | None = None,
     off_centre: float = 0.0,
     classes: Sequence[str] | None = None,
+    outside: str | None = None,
     costs: Costs | None = None,
 ) -> Simulation:
     """Click keypoints in objects and on the background.
 
     Parameters
     ----------
-    masks, rng, slices, classes, costs
+    masks, rng, slices, classes, outside, costs
         As in :func:`simulate_guesses`.
     n_per_slice : int
         Clicks per slice.
@@ -135,7 +137,7 @@ def simulate_clicks(
     off_centre : float
         0: in the middle of an object; 1: anywhere inside. Background clicks fall anywhere.
     """
-    task = _Task.of(masks, slices, classes)
+    task = _Task.of(masks, slices, classes, outside)
     keypoints: list[Keypoint] = []
     for z in task.slices:
         mask = task.source.read(z)
@@ -143,7 +145,7 @@ def simulate_clicks(
         keypoints += place_clicks(z, mask, shares, off_centre=off_centre, rng=rng)
     step = task.step("clicks", off_centre == 0, n_per_slice=n_per_slice, off_centre=off_centre)
     return Simulation(
-        Annotations(task.classes, keypoints=tuple(keypoints)),
+        task.annotations(keypoints=tuple(keypoints)),
         Acts(n_clicks=len(keypoints)),
         (step,),
         costs or Costs(),
@@ -158,13 +160,14 @@ def simulate_grids(
     n_side: int = 16,
     node_errors: float = 0.0,
     classes: Sequence[str] | None = None,
+    outside: str | None = None,
     costs: Costs | None = None,
 ) -> Simulation:
     """Count a grid on every slice: all nodes judged, marked as done.
 
     Parameters
     ----------
-    masks, rng, slices, classes, costs
+    masks, rng, slices, classes, outside, costs
         As in :func:`simulate_guesses`. Nodes on ignored pixels stay unsure.
     n_side : int
         Nodes along the side of a square of the slice's area, about ``n_side``² in all.
@@ -172,7 +175,7 @@ def simulate_grids(
         Probability that a node is given another class, any of them equally likely.
     """
     _check_range("node_errors", node_errors, 0.0, 1.0)
-    task = _Task.of(masks, slices, classes)
+    task = _Task.of(masks, slices, classes, outside)
     grids: list[CountingGrid] = []
     acts = Acts()
     for z in task.slices:
@@ -190,9 +193,7 @@ def simulate_grids(
             n_wrong_nodes=int(is_wrong.sum()),
         )
     step = task.step("grid", node_errors == 0, n_side=n_side, node_errors=node_errors)
-    return Simulation(
-        Annotations(task.classes, grids=tuple(grids)), acts, (step,), costs or Costs()
-    )
+    return Simulation(task.annotations(grids=tuple(grids)), acts, (step,), costs or Costs())
 
 
 def simulate_paper(
@@ -204,6 +205,7 @@ def simulate_paper(
     n_per_crop: int = 6,
     off_centre: float = 0.0,
     classes: Sequence[str] | None = None,
+    outside: str | None = None,
     costs: Costs | None = None,
 ) -> Simulation:
     """State the exact fractions of every crop, and keypoints in every crop, as the paper has it.
@@ -213,7 +215,7 @@ def simulate_paper(
 
     Parameters
     ----------
-    masks, rng, slices, off_centre, classes, costs
+    masks, rng, slices, off_centre, classes, outside, costs
         As in :func:`simulate_clicks`.
     crop_px : int
         Side of a crop in pixels; what is left over at the lower and right edge is not used, and a
@@ -221,7 +223,7 @@ def simulate_paper(
     n_per_crop : int
         Keypoints per crop; 0 for proportions alone.
     """
-    task = _Task.of(masks, slices, classes)
+    task = _Task.of(masks, slices, classes, outside)
     boxes: list[tuple[int, Box | None]] = [
         (z, box) for z in task.slices for box in crops(task.source.shape_of(z), crop_px)
     ]
@@ -233,7 +235,7 @@ def simulate_paper(
         keypoints += [dataclasses.replace(one, y=one.y + top, x=one.x + left) for one in inside]
     step = task.step("paper", True, crop_px=crop_px, n_per_crop=n_per_crop, off_centre=off_centre)
     return Simulation(
-        Annotations(task.classes, proportions=proportions, keypoints=tuple(keypoints)),
+        task.annotations(proportions=proportions, keypoints=tuple(keypoints)),
         acts + Acts(n_clicks=len(keypoints)),
         (step,),
         costs or Costs(),
@@ -278,10 +280,15 @@ class _Task:
     source: LabelSource
     slices: tuple[int, ...]
     classes: tuple[str, ...]
+    outside: int | None
 
     @classmethod
     def of(
-        cls, masks: LabelsLike, slices: Sequence[int] | None, classes: Sequence[str] | None
+        cls,
+        masks: LabelsLike,
+        slices: Sequence[int] | None,
+        classes: Sequence[str] | None,
+        outside: str | None,
     ) -> _Task:
         source = as_label_source(masks)
         chosen = tuple(range(source.n_slices)) if slices is None else tuple(slices)
@@ -291,11 +298,18 @@ class _Task:
                     f"slice {z} lies outside the masks; choose 0 to {source.n_slices - 1}."
                 )
         names = tuple(classes) if classes is not None else class_names(source)
-        return cls(source, chosen, names or default_names(_count_classes(source)))
+        names = names or default_names(_count_classes(source))
+        excluded = None if outside is None else outside_class(outside, names)
+        return cls(source, chosen, names, excluded)
 
     @property
     def n_classes(self) -> int:
         return len(self.classes)
+
+    def annotations(self, **parts: Any) -> Annotations:
+        """Annotations of these classes."""
+        outside = None if self.outside is None else self.classes[self.outside]
+        return Annotations(self.classes, outside=outside, **parts)
 
     def step(self, protocol: Protocol, is_exact: bool, **parameters: float) -> Step:
         return Step(protocol, self.slices, is_exact, tuple(parameters.items()))
@@ -340,13 +354,16 @@ def _state_fractions(
                 f"slice {z} of the masks holds a class beyond the {task.n_classes} named ones "
                 f"({', '.join(task.classes)}); name all classes."
             )
+        if task.outside is not None:
+            counts[task.outside] = 0
         if counts.sum() == 0:
             continue
         exact = counts[: task.n_classes] / counts.sum()
         stated = _guess(exact, noise, bias, rng)
         proportions.append(Proportion(Region(z, box), tuple(float(value) for value in stated)))
         n_present = int((stated[1:] > 0).sum())
-        n_empty = task.n_classes - 1 - n_present if n_present else 1
+        n_structures = task.n_classes - (1 if task.outside is None else 2)
+        n_empty = n_structures - n_present if n_present else 1
         acts += Acts(n_guesses=n_present, n_empty_ticks=n_empty)
     return tuple(proportions), acts
 

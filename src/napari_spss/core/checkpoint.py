@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from .annotation_checks import outside_class
 from .atomic import replacing, write_atomically
 from .bags import LabelScale
 from .config import TrainingSettings, parse_settings
@@ -57,6 +58,8 @@ class Model:
         Weights of labels, so that training can go on with the same ones.
     n_steps : int
         Optimiser steps so far.
+    outside : str, optional
+        Class that is excluded from all fractions.
     """
 
     network: torch.nn.Module
@@ -67,6 +70,7 @@ class Model:
     stated_fractions: tuple[float, ...] | None
     label_scale: LabelScale
     n_steps: int
+    outside: str | None = None
 
     @property
     def normalisation(self) -> str:
@@ -138,6 +142,7 @@ def save_model(model: Model, run_dir: str | Path) -> None:
         "stated_fractions": model.stated_fractions,
         "label_scale": asdict(model.label_scale),
         "n_steps": model.n_steps,
+        "outside": model.outside,
         "settings": model.settings.model_dump(),
     }
     _save_tensors(model.network.state_dict(), folder / MODEL_WEIGHTS, {})
@@ -163,7 +168,7 @@ def load_model(run_dir: str | Path) -> Model:
         classes = tuple(str(name) for name in record["classes"])
         n_channels = _positive(record["n_channels"])
         network = new_network(settings, n_channels=n_channels, n_classes=len(classes))
-        fractions = record["stated_fractions"]
+        fractions, outside = record["stated_fractions"], record.get("outside")
         model = Model(
             network=network,
             classes=classes,
@@ -173,6 +178,7 @@ def load_model(run_dir: str | Path) -> Model:
             stated_fractions=None if fractions is None else tuple(map(float, fractions)),
             label_scale=_label_scale(record["label_scale"]),
             n_steps=int(record["n_steps"]),
+            outside=None if outside is None else classes[outside_class(outside, classes)],
         )
     except (OSError, KeyError, TypeError, ValueError, IndexError) as error:
         raise _damaged(record_path, error) from error

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .annotation_checks import class_name_fault
 from .errors import InputError
 
-__all__ = ["ClassStyle"]
+__all__ = ["ClassStyle", "outside_name"]
 
 _HEX = re.compile(r"#[0-9a-fA-F]{6}")
 
@@ -49,3 +50,8 @@ class ClassStyle:
                 "write it as in #E69F00.",
                 field="classes",
             )
+
+
+def outside_name(styles: Iterable[ClassStyle]) -> str | None:
+    """Name of the class that is excluded from all fractions; None if there is none."""
+    return next((style.name for style in styles if style.is_outside), None)

@@ -119,26 +119,30 @@ class CountingGrid:
             )
         return np.bincount(judged, minlength=n_classes)
 
-    def proportion(self, n_classes: int) -> Proportion:
+    def proportion(self, n_classes: int, *, outside: int | None = None) -> Proportion:
         """Fractions of the slice: hits over judged nodes, with Wilson 95 % intervals.
 
         The interval treats nodes as independent draws. Nodes of a systematic grid are spread
         evenly and err less than that, so the interval is conservative (too wide).
-        All fractions are None if no node is judged.
+        Nodes on the class ``outside`` do not count; its own fraction is 0, without an interval.
+        All fractions are None if no node counts.
         """
         counts = self.judged_counts(n_classes)
+        if outside is not None:
+            counts[outside] = 0
         n = int(counts.sum())
         region = Region(self.slice)
         if n == 0:
             return Proportion(region, (None,) * n_classes, source="grid")
         intervals = [wilson_interval(int(hits), n) for hits in counts]
-        return Proportion(
+        proportion = Proportion(
             region,
             tuple(int(hits) / n for hits in counts),
             low=tuple(low for low, _ in intervals),
             high=tuple(high for _, high in intervals),
             source="grid",
         )
+        return proportion if outside is None else proportion.without(outside)
 
     def with_class(self, nodes: Any, class_index: int) -> CountingGrid:
         """Copy in which the given nodes (indices or mask) have another class; -1 = unsure."""

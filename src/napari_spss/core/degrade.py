@@ -84,12 +84,15 @@ def degrade(
     InputError
         If ``how`` is malformed or asks for more clusters than there are proportions.
     """
+    outside = annotations.outside_index
     wanted = parse_degradation(how) if isinstance(how, str) else how
     complete: list[int] = []
     rows: list[list[float]] = []
     for index, proportion in enumerate(annotations.proportions):
-        known = [value for value in proportion.normalised().fractions if value is not None]
-        if len(known) == len(annotations.classes):
+        one = proportion if outside is None else proportion.without(outside)
+        counting = [f for c, f in enumerate(one.normalised().fractions) if c != outside]
+        known = [value for value in counting if value is not None]
+        if len(known) == len(counting):
             complete.append(index)
             rows.append(known)
     if not rows:
@@ -98,7 +101,10 @@ def degrade(
     changed: list[Proportion] = list(annotations.proportions)
     for index, fractions in zip(complete, degraded, strict=True):
         region = changed[index].region
-        changed[index] = Proportion(region, tuple(float(value) for value in fractions))
+        values: list[float | None] = [float(value) for value in fractions]
+        if outside is not None:
+            values.insert(outside, None)
+        changed[index] = Proportion(region, tuple(values))
     notes = list(annotations.notes)
     n_left = len(changed) - len(complete)
     if n_left:

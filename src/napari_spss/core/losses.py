@@ -23,6 +23,7 @@ __all__ = [
     "bce_map_with_logits",
     "dice_loss",
     "gap",
+    "inside_maps",
     "keypoint_loss",
     "label_cross_entropy",
     "log_activate",
@@ -101,6 +102,31 @@ def gap(probs: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tenso
         return probs.mean(dim=(2, 3))
     total = weights.sum(dim=(1, 2)).clamp_min(_TINY)
     return (probs * weights[:, None]).sum(dim=(2, 3)) / total[:, None]
+
+
+def inside_maps(probs: torch.Tensor, outside: int) -> torch.Tensor:
+    """Maps of what counts: 0 for the class outside, the others as they are.
+
+    The gradient cannot move pixels to the outside or back. It is that of ``s q``, where
+    ``s = 1 - p_outside`` is held constant and ``q = p / s`` says what a pixel is if it is not
+    outside: a softmax without the logit of the class outside.
+
+    Parameters
+    ----------
+    probs : Tensor
+        (..., C, H, W), summing to 1 over C.
+    outside : int
+        Index of the class that counts in no fraction.
+
+    Returns
+    -------
+    Tensor
+        Of the same shape. Where everything is outside, 0 with a finite gradient.
+    """
+    is_inside = torch.arange(probs.shape[-3], device=probs.device) != outside
+    counting = probs * is_inside[:, None, None]
+    share = counting.sum(dim=-3, keepdim=True)
+    return counting * (share.detach() / share.clamp_min(_DEAD))
 
 
 def proportion_mse(predicted: torch.Tensor, stated: torch.Tensor) -> torch.Tensor:

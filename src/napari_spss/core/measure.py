@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from .annotation_checks import outside_class
 from .component_table import ComponentCollector, Components
 from .csv_cells import write_rows
 from .errors import InputError
@@ -27,6 +28,8 @@ from .label_source import (
 
 __all__ = ["FractionEstimate", "Measurement", "estimate_fraction", "measure", "write_measurement"]
 
+_NOTHING = FractionEstimate(math.nan, math.nan, math.nan, math.nan)
+
 VoxelSize: TypeAlias = tuple[float | None, float | None, float | None]
 
 
@@ -38,8 +41,8 @@ class Measurement:
     ----------
     slices : DataFrame
         A row per slice and class: ``slice``, ``name`` (image sets), ``class``, ``pixels``,
-        ``fraction`` (of the slice's labelled pixels, 0-1), ``area_um2``; for sets and single
-        images also ``objects``.
+        ``fraction`` (of the slice's labelled pixels that are not outside, 0-1), ``area_um2``; for
+        sets and single images also ``objects``.
     stack : DataFrame
         A row per class: ``class``, ``fraction``, ``low``, ``high`` (95 % interval, see
         :func:`estimate_fraction`), ``slices``, ``effective_slices``, ``objects``, ``voxels``,
@@ -52,12 +55,15 @@ class Measurement:
         ``touches_border`` (of a slice, or of the stack).
     notes : tuple of str
         What the reader of the tables should know.
+    outside : str or None
+        Class that counts in no fraction: pixels and area alone are known of it.
     """
 
     slices: pd.DataFrame
     stack: pd.DataFrame
     objects: pd.DataFrame
     notes: tuple[str, ...]
+    outside: str | None = None
 
 
 def measure(
@@ -69,6 +75,7 @@ def measure(
     classes: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
     min_object_px: int = 1,
+    outside: str | None = None,
 ) -> Measurement:
     """Measure labels slice by slice, so that they need not fit into memory.
 
@@ -89,6 +96,9 @@ def measure(
         Names of the images of a set.
     min_object_px : int
         Objects with fewer pixels or voxels are not listed; they stay in the fractions.
+    outside : str, optional
+        Class of what lies outside of the specimen: fractions are those of the rest, and it has
+        none, nor objects.
 
     Returns
     -------
@@ -97,7 +107,8 @@ def measure(
     Raises
     ------
     InputError
-        If there is no slice, a size is not positive, or a list has another length than the labels.
+        If there is no slice, a size is not positive, a list has another length than the labels, or
+        there is no class ``outside``.
     """
     task = _Task.of(labels, voxel_size_um, pixel_sizes_um, is_set, classes, names)
     counts, components = _read(task)
@@ -108,13 +119,17 @@ def measure(
             f"named ({', '.join(class_list)}); name all classes."
         )
     counts = counts[:, : len(class_list)]
+    outside_index = None if outside is None else outside_class(outside, class_list)
+    if outside_index is not None:
+        components.pop(outside_index, None)
     objects = _object_table(task, components, class_list, min_object_px)
-    stack = _stack_table(task, counts, class_list, objects)
+    stack = _stack_table(task, counts, class_list, objects, outside_index)
     return Measurement(
-        slices=_slice_table(task, counts, class_list, objects),
+        slices=_slice_table(task, counts, class_list, objects, outside_index),
         stack=stack,
         objects=objects,
-        notes=(*_notes(task, counts, class_list), *_likeness_notes(stack)),
+        notes=(*_notes(task, counts, class_list, outside_index), *_likeness_notes(stack)),
+        outside=None if outside_index is None else class_list[outside_index],
     )
 
 
@@ -282,12 +297,24 @@ def _class_objects(task: _Task, found: Components, name: str, min_px: int) -> pd
     return pd.DataFrame(columns)
 
 
+def _counting(counts: npt.NDArray[np.int64], outside: int | None) -> npt.NDArray[np.int64]:
+    """Pixels per slice that count in the fractions (n,)."""
+    labelled: npt.NDArray[np.int64] = counts.sum(axis=1)
+    return labelled if outside is None else labelled - counts[:, outside]
+
+
 def _slice_table(
-    task: _Task, counts: npt.NDArray[np.int64], classes: Sequence[str], objects: pd.DataFrame
+    task: _Task,
+    counts: npt.NDArray[np.int64],
+    classes: Sequence[str],
+    objects: pd.DataFrame,
+    outside: int | None,
 ) -> pd.DataFrame:
     n_slices, n_classes = counts.shape
-    labelled = counts.sum(axis=1, keepdims=True)
+    labelled = _counting(counts, outside)[:, None]
     fractions = np.divide(counts, labelled, out=np.full(counts.shape, math.nan), where=labelled > 0)
+    if outside is not None:
+        fractions[:, outside] = math.nan
     columns: dict[str, object] = {"slice": np.repeat(np.arange(n_slices), n_classes)}
     if task.names is not None:
         columns["name"] = np.repeat(np.array(task.names, dtype=object), n_classes)
@@ -300,11 +327,10 @@ def _slice_table(
     if not task.is_volume:
         found = [
             [
-                None,
-                *(
-                    int(((objects["z0"] == z) & (objects["class"] == name)).sum())
-                    for name in classes[1:]
-                ),
+                None
+                if index in (0, outside)
+                else int(((objects["z0"] == z) & (objects["class"] == name)).sum())
+                for index, name in enumerate(classes)
             ]
             for z in range(n_slices)
         ]
@@ -313,18 +339,26 @@ def _slice_table(
 
 
 def _stack_table(
-    task: _Task, counts: npt.NDArray[np.int64], classes: Sequence[str], objects: pd.DataFrame
+    task: _Task,
+    counts: npt.NDArray[np.int64],
+    classes: Sequence[str],
+    objects: pd.DataFrame,
+    outside: int | None,
 ) -> pd.DataFrame:
     size_name, physical_name = _size_columns(task)
     # Images of different pixel size weigh by their true area, where all of them are known.
     areas = task.pixel_areas_um2
     weights = areas if np.isfinite(areas).all() else np.ones(len(areas))
-    totals = counts.sum(axis=1) * weights
+    totals = _counting(counts, outside) * weights
     physical = counts.sum(axis=0) * task.voxel_um3 if task.is_volume else areas @ counts
     rows = []
     for index, name in enumerate(classes):
-        estimate = estimate_fraction(counts[:, index] * weights, totals, is_ordered=task.is_volume)
-        n_objects = None if index == 0 else int((objects["class"] == name).sum())
+        estimate = _NOTHING
+        if index != outside:
+            areas_of_class = counts[:, index] * weights
+            estimate = estimate_fraction(areas_of_class, totals, is_ordered=task.is_volume)
+        is_structure = index not in (0, outside)
+        n_objects = int((objects["class"] == name).sum()) if is_structure else None
         rows.append(
             {
                 "class": name,
@@ -345,12 +379,14 @@ def _size_columns(task: _Task) -> tuple[str, str]:
     return ("voxels", "volume_um3") if task.is_volume else ("pixels", "area_um2")
 
 
-def _notes(task: _Task, counts: npt.NDArray[np.int64], classes: Sequence[str]) -> tuple[str, ...]:
+def _notes(
+    task: _Task, counts: npt.NDArray[np.int64], classes: Sequence[str], outside: int | None
+) -> tuple[str, ...]:
     notes = []
     absent = [name for name, n in zip(classes, counts.sum(axis=0), strict=True) if n == 0]
     if absent:
         notes.append(f"Nowhere in the labels: {', '.join(absent)}.")
-    n_empty = int((counts.sum(axis=1) == 0).sum())
+    n_empty = int((_counting(counts, outside) == 0).sum())
     if n_empty:
         notes.append(f"{n_empty} slices have no labelled pixel and count in no fraction.")
     if not np.isfinite(task.voxel_um3 if task.is_volume else task.pixel_areas_um2).all():

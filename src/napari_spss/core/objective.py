@@ -16,6 +16,7 @@ from .config import TrainingSettings
 from .losses import (
     activate,
     dice_loss,
+    inside_maps,
     keypoint_loss,
     label_cross_entropy,
     proportion_interval,
@@ -30,6 +31,8 @@ __all__ = ["Objective", "StepLoss", "predicted_fractions"]
 
 # an estimate is no less than this part of what the window shows: a fraction is never negative
 _LEAST_SHARE = 0.1
+# a region that is outside but for this part of it tells nothing about fractions
+_LEAST_INSIDE = 0.01
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,16 @@ class Objective:
     n_labelled_slots : int
         Windows of a batch that carry labels on average: with ``scale``, the constant by which
         label losses are divided.
+    outside : int, optional
+        Class that counts in no fraction. Labels alone teach where it is: fractions and
+        self-training choose among the other classes only.
     """
 
     settings: TrainingSettings
     n_classes: int
     scale: LabelScale
     n_labelled_slots: float
+    outside: int | None = None
 
     def __call__(
         self,
@@ -122,7 +129,11 @@ class Objective:
             seen = [
                 (bag, fractions)
                 for bag in window.bags
-                if (fractions := predicted_fractions(probs[index], origin, bag, memories[index]))
+                if (
+                    fractions := predicted_fractions(
+                        probs[index], origin, bag, memories[index], outside=self.outside
+                    )
+                )
                 is not None
             ]
             for bag, fractions in seen:
@@ -131,8 +142,8 @@ class Objective:
                 weights.append(1 / len(seen) / len(batch.windows))
         if not predicted:
             return None, None
-        rho = torch.stack(predicted)
-        stated = _bag_tensor(bags, "fractions", rho)
+        rho = self._counting(torch.stack(predicted))
+        stated = self._counting(_bag_tensor(bags, "fractions", rho))
         weight = torch.tensor(weights, device=rho.device)
         form = self.settings.loss.proportions
         if form == "mse":
@@ -140,12 +151,18 @@ class Objective:
         elif form == "kl":
             loss = proportion_kl(rho, stated, weight, normaliser=1.0)
         else:
-            low, high = _bag_tensor(bags, "low", rho), _bag_tensor(bags, "high", rho)
+            low, high = (self._counting(_bag_tensor(bags, name, rho)) for name in ("low", "high"))
             loss = proportion_interval(rho, low, high, weight, normaliser=1.0)
         difference = (rho.detach() - stated)[:, 1:].abs()
         known = ~torch.isnan(difference)
         error = float(difference[known].mean()) if bool(known.any()) else None
         return loss, error
+
+    def _counting(self, values: torch.Tensor) -> torch.Tensor:
+        """Leave the class outside out of (B, C, ...)."""
+        if self.outside is None:
+            return values
+        return torch.cat([values[:, : self.outside], values[:, self.outside + 1 :]], dim=1)
 
     def _label_losses(
         self, logits: torch.Tensor, probs: torch.Tensor, batch: Batch
@@ -188,6 +205,7 @@ class Objective:
                 band=self.settings.self_training.band,
                 origin=(window.y0, window.x0),
                 memory=memories[index],
+                outside=self.outside,
             )
             human = targets[index]
             targets[index] = torch.where(human >= 0, human, pseudo)
@@ -195,11 +213,22 @@ class Objective:
         if not chosen:
             return None
         share = len(chosen) / len(batch.windows)
-        return share * _dense_loss(logits[chosen], probs[chosen], targets[chosen])
+        logits, probs, targets = logits[chosen], probs[chosen], targets[chosen]
+        if self.outside is not None:
+            logits = self._counting(logits)
+            probs = logits.softmax(dim=1)
+            targets = torch.where(targets == self.outside, -1, targets)
+            targets = targets - (targets > self.outside).long()
+        return share * _dense_loss(logits, probs, targets)
 
 
 def predicted_fractions(
-    probs: torch.Tensor, origin: tuple[int, int], bag: Bag, memory: torch.Tensor | None
+    probs: torch.Tensor,
+    origin: tuple[int, int],
+    bag: Bag,
+    memory: torch.Tensor | None,
+    *,
+    outside: int | None = None,
 ) -> torch.Tensor | None:
     """Mean map (C,) over a bag, as far as a window and an earlier map of the slice tell it.
 
@@ -219,11 +248,14 @@ def predicted_fractions(
     memory : Tensor or None
         (C, y, x), the earlier map of the whole slice; without it, or if the window shows the
         whole bag, the mean is taken over what the window shows.
+    outside : int, optional
+        Class that counts in no fraction: the others' means are divided by their sum, the share
+        of the bag that is not outside, which is estimated like them and held constant.
 
     Returns
     -------
     Tensor or None
-        None if window and bag do not meet.
+        None if window and bag do not meet, or all but a hundredth is outside.
     """
     y0, x0, y1, x1 = bag.box
     top, left = max(y0, origin[0]), max(x0, origin[1])
@@ -231,15 +263,26 @@ def predicted_fractions(
     right = min(x1, origin[1] + probs.shape[2])
     if bottom <= top or right <= left:
         return None
+    if outside is not None:
+        probs = inside_maps(probs, outside)
     own = probs[:, top - origin[0] : bottom - origin[0], left - origin[1] : right - origin[1]]
     mean = own.mean(dim=(1, 2))
     if memory is None or own[0].numel() == bag.area:
-        return mean
+        return mean if outside is None else _shares(mean)
     whole = memory[:, y0:y1, x0:x1].mean(dim=(1, 2), dtype=torch.float32)
     part = memory[:, top:bottom, left:right].mean(dim=(1, 2), dtype=torch.float32)
+    if outside is not None:
+        whole[outside] = part[outside] = 0.0
     shifted = (mean.detach() + whole - part).maximum(_LEAST_SHARE * mean.detach())
     # the value is shifted, the gradient is that of the part that is shown
-    return mean + (shifted - mean.detach())
+    estimate = mean + (shifted - mean.detach())
+    return estimate if outside is None else _shares(estimate)
+
+
+def _shares(means: torch.Tensor) -> torch.Tensor | None:
+    """Divide by the sum, which is held constant; None if next to nothing is left to divide."""
+    total = means.detach().sum()
+    return means / total if total >= _LEAST_INSIDE else None
 
 
 def _bag_tensor(bags: Sequence[Bag], name: str, like: torch.Tensor) -> torch.Tensor:

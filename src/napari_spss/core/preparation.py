@@ -16,7 +16,30 @@ from .working import choose_reduction
 if TYPE_CHECKING:
     from .stack import Stack
 
-__all__ = ["check_model", "check_settings", "remarks", "stopped_run", "working_scale"]
+__all__ = [
+    "check_classes",
+    "check_model",
+    "check_settings",
+    "remarks",
+    "stopped_run",
+    "working_scale",
+]
+
+
+def check_classes(annotations: Annotations) -> None:
+    """Refuse a class outside that leaves nothing but background to tell apart.
+
+    Raises
+    ------
+    InputError
+        If it is the only class besides the background.
+    """
+    if annotations.outside is not None and len(annotations.classes) < 3:
+        raise InputError(
+            f"class {annotations.outside!r} lies outside, and there is no other class besides the "
+            "background; add the class that is to be found.",
+            field="classes",
+        )
 
 
 def check_settings(settings: TrainingSettings) -> None:
@@ -104,6 +127,7 @@ def remarks(
     *,
     reduction: int,
     has_held_out: bool,
+    is_outside_shown: bool = True,
 ) -> Iterator[Message]:
     """Tell what the user may not expect."""
     image = settings.image
@@ -120,6 +144,12 @@ def remarks(
             "warning",
             "The images differ in pixel size, but one working scale serves all: that of the first "
             "image.",
+        )
+    if annotations.outside is not None and not is_outside_shown:
+        yield Message(
+            "warning",
+            f"Nothing is labelled as {annotations.outside}: nothing shows the network what lies "
+            "outside. Set a few points there, or judge nodes of a grid.",
         )
     for note in annotations.notes:
         yield Message("info", note)

@@ -132,6 +132,23 @@ class Proportion:
                 values[index] = (low + high) / 2
         return _with_remainder(values)
 
+    def without(self, outside: int) -> Proportion:
+        """Copy in which class ``outside`` has the fraction 0, without an interval.
+
+        Fractions are those of what is not outside, and of that nothing is outside; so the others
+        sum to 1.
+        """
+
+        def placed(values: Fractions, value: float | None) -> Fractions:
+            return (*values[:outside], value, *values[outside + 1 :])
+
+        return dataclasses.replace(
+            self,
+            fractions=placed(self.fractions, 0.0),
+            low=None if self.low is None else placed(self.low, None),
+            high=None if self.high is None else placed(self.high, None),
+        )
+
     def normalised(self) -> Proportion:
         """Fractions that sum to 1 as far as they are known: rescaled, with background filled in.
 

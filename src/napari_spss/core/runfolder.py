@@ -3,7 +3,7 @@
 ::
 
     config.toml         settings             model.safetensors, model.json
-    inputs.json         image, masks, versions
+    inputs.json         image, masks, class outside, versions
     proportions.csv  keypoints.csv  grid.csv     annotations as used
     updates/step_000120/*.csv                    annotations that joined at step 120
     events.jsonl        every event          checkpoint/   to go on after a stop
@@ -17,6 +17,7 @@ from collections.abc import Generator
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from .annotations import Annotations
 from .atomic import write_atomically, write_errors
@@ -83,7 +84,7 @@ class RunFolder:
             raise InputError(
                 f"{self.path} already holds a run; choose another folder, or resume it."
             )
-        record = asdict(inputs) | {"versions": _versions()}
+        record = asdict(inputs) | {"outside": annotations.outside, "versions": _versions()}
         write_atomically(self.path / INPUTS, json.dumps(record, indent=2))
         write_annotations(self.path, annotations)
         # the settings come last, since they make it a run
@@ -102,20 +103,14 @@ class RunFolder:
         InputError
             If the record is missing or damaged.
         """
-        self._check()
+        known = {item.name for item in fields(RunInputs)}
         try:
-            record = json.loads((self.path / INPUTS).read_text(encoding="utf-8"))
-            if not isinstance(record, dict):
-                raise ValueError("it holds no object")
-            known = {item.name for item in fields(RunInputs)}
-            values = {name: value for name, value in record.items() if name in known}
+            values = {name: value for name, value in self._record().items() if name in known}
             if values.get("voxel_size_um") is not None:
                 values["voxel_size_um"] = tuple(values["voxel_size_um"])
             return RunInputs(**values)
         except (OSError, ValueError, TypeError) as error:
-            raise InputError(
-                f"{self.path / INPUTS} is damaged ({error}); restore it, or train again."
-            ) from error
+            raise self._damaged(error) from error
 
     def annotations(self) -> Annotations:
         """Read the newest annotations of the run: as it began, or as they last joined it."""
@@ -130,7 +125,26 @@ class RunFolder:
             proportions=files.get("proportions"),
             keypoints=files.get("keypoints"),
             grid=files.get("grid"),
+            outside=self._outside(),
         )
+
+    def _outside(self) -> str | None:
+        """Class of the run that is excluded from all fractions."""
+        try:
+            outside = self._record().get("outside")
+        except (OSError, ValueError) as error:
+            raise self._damaged(error) from error
+        return None if outside is None else str(outside)
+
+    def _record(self) -> dict[str, Any]:
+        self._check()
+        record = json.loads((self.path / INPUTS).read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError("it holds no object")
+        return record
+
+    def _damaged(self, error: Exception) -> InputError:
+        return InputError(f"{self.path / INPUTS} is damaged ({error}); restore it, or train again.")
 
     def _check(self) -> None:
         if not (self.path / CONFIG).is_file():

@@ -5,7 +5,8 @@ of the network's weights. Of a region of N pixels with stated fraction f, the te
 (f - t m) N most likely pixels become positive labels, those outside the (f + t m) N most likely
 negative ones, with m = min(f, 1 - f) and t the half width of the ignored band between them. Pixels
 that share the value at a threshold (saturated or constant maps) are ignored as well. Labels made by
-the user override.
+the user override. Where a class counts in no fraction, since it lies outside of the specimen, N are
+the pixels that the teacher does not give to it, and only those are labelled.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .bags import Bag
 __all__ = ["ema_of", "pseudo_labels"]
 
 _MAX_RANKED = 2**16
+_MOSTLY = 0.5  # from this probability on, a pixel is taken to lie outside
 
 
 def ema_of(network: torch.nn.Module, decay: float) -> AveragedModel:
@@ -52,6 +54,7 @@ def pseudo_labels(
     band: float,
     origin: tuple[int, int] = (0, 0),
     memory: torch.Tensor | None = None,
+    outside: int | None = None,
 ) -> torch.Tensor:
     """Label a window's surest pixels, matched to the stated fractions of its bags.
 
@@ -70,6 +73,9 @@ def pseudo_labels(
     memory : Tensor, optional
         (C, y, x), an earlier map of the whole slice. Bags that reach beyond the window are ranked
         and labelled by it; without it, by what the window shows.
+    outside : int, optional
+        Class that counts in no fraction. Pixels that more probably than not are of this class are
+        neither counted nor labelled; the others are ranked by what they are if they are not.
 
     Returns
     -------
@@ -82,7 +88,8 @@ def pseudo_labels(
         y0, x0, y1, x1 = bag.box
         top, left = max(0, y0 - origin[0]), max(0, x0 - origin[1])
         bottom, right = min(height, y1 - origin[0]), min(width, x1 - origin[1])
-        known = [c for c in range(1, n_classes) if not math.isnan(bag.fractions[c])]
+        counting = [c for c in range(1, n_classes) if c != outside]
+        known = [c for c in counting if not math.isnan(bag.fractions[c])]
         if not known or bottom <= top or right <= left:
             continue
         probs = ranked = teacher_probs[:, top:bottom, left:right]
@@ -91,7 +98,13 @@ def pseudo_labels(
             ranked = memory[:, y0:y1, x0:x1]
             rows = slice(top + origin[0], bottom + origin[0])
             probs = memory[:, rows, left + origin[1] : right + origin[1]]
-        is_negative = torch.full(probs.shape[1:], len(known) == n_classes - 1, device=probs.device)
+        is_inside = None
+        if outside is not None:
+            is_inside = probs[outside] < _MOSTLY
+            ranked, probs = _inside_values(ranked, outside), probs / (1 - probs[outside])
+            if ranked.numel() == 0:
+                continue
+        is_negative = torch.full(probs.shape[1:], len(known) == len(counting), device=probs.device)
         best = torch.zeros(probs.shape[1:], device=probs.device)
         part = torch.full_like(is_negative, -1, dtype=torch.int64)
         for c in known:
@@ -100,8 +113,17 @@ def pseudo_labels(
             part = torch.where(is_positive, c, part)
             best = torch.where(is_positive, probs[c], best)
             is_negative &= probs[c] < possibly
-        labels[top:bottom, left:right] = torch.where(is_negative & (part < 0), 0, part)
+        part = torch.where(is_negative & (part < 0), 0, part)
+        if is_inside is not None:
+            part = torch.where(is_inside, part, -1)
+        labels[top:bottom, left:right] = part
     return labels
+
+
+def _inside_values(probs: torch.Tensor, outside: int) -> torch.Tensor:
+    """Map values (C, n) of the pixels that are not outside, given that they are not."""
+    inside = probs[:, probs[outside] < _MOSTLY]
+    return inside / (1 - inside[outside])
 
 
 def _thresholds(

@@ -86,6 +86,7 @@ def simulate(
     tile_px: int = 256,
     degradation: str | None = None,
     classes: Sequence[str] | None = None,
+    outside: str | None = None,
 ) -> Simulation:
     """Follow one protocol, as the command line does.
 
@@ -118,6 +119,8 @@ def simulate(
         "eq5:SIGMA", "eq5-renorm:SIGMA" or "kmeans:K", applied to the stated fractions.
     classes : sequence of str, optional
         Class names; default: those of the masks.
+    outside : str, optional
+        Class that counts in no fraction; it is clicked and counted like the others.
 
     Raises
     ------
@@ -129,7 +132,7 @@ def simulate(
     slices = None if n_slices is None else evenly_spread(source.n_slices, n_slices)
     if protocol == "guess":
         result = simulate_guesses(
-            source, rng=rng, slices=slices, noise=noise, bias=bias, classes=classes
+            source, rng=rng, slices=slices, noise=noise, bias=bias, classes=classes, outside=outside
         )
     elif protocol == "regions":
         result = simulate_regions(
@@ -140,6 +143,7 @@ def simulate(
             noise=noise,
             bias=bias,
             classes=classes,
+            outside=outside,
         )
     elif protocol == "clicks":
         result = simulate_clicks(
@@ -149,6 +153,7 @@ def simulate(
             n_per_slice=12 if clicks_per_slice is None else clicks_per_slice,
             off_centre=off_centre,
             classes=classes,
+            outside=outside,
         )
     elif protocol == "grid":
         result = simulate_grids(
@@ -158,6 +163,7 @@ def simulate(
             n_side=grid_size,
             node_errors=node_errors,
             classes=classes,
+            outside=outside,
         )
     elif protocol == "paper":
         result = simulate_paper(
@@ -168,6 +174,7 @@ def simulate(
             n_per_crop=6 if clicks_per_slice is None else clicks_per_slice,
             off_centre=off_centre,
             classes=classes,
+            outside=outside,
         )
     else:
         raise InputError(
@@ -229,6 +236,7 @@ def write_simulation(
         "seconds": simulation.seconds,
         "seed": seed,
         "classes": list(annotations.classes),
+        "outside": annotations.outside,
         "acts": dataclasses.asdict(simulation.acts),
         "costs": dataclasses.asdict(simulation.costs),
         "steps": [

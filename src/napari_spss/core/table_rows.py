@@ -83,12 +83,20 @@ class Reading:
         Whatever is wrong is added here.
     notes : list of str
         What was changed, for the user.
+    outside : str or None
+        Class that is excluded from all fractions.
     """
 
     book: ClassBook
     extent: StackExtent
     problems: list[CellProblem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    outside: str | None = None
+
+    @property
+    def outside_index(self) -> int | None:
+        """Index of the class outside, as far as it is known yet."""
+        return None if self.outside is None else self.book.find(self.outside)
 
     def note(self, sheet: Sheet, text: str, lines: Sequence[int] = ()) -> None:
         """Add a note about a table, with the lines that it is about."""
@@ -158,8 +166,10 @@ def proportions_of(sheet: Sheet, reading: Reading) -> list[Proportion]:
             stated.append(proportion)
             lines.append(row.line)
     where = Location(sheet.file, lines)
-    reading.problems += proportion_problems(stated, where, stack=reading.extent)
-    normalised = [proportion.normalised() for proportion in stated]
+    outside = reading.outside_index
+    reading.problems += proportion_problems(stated, where, stack=reading.extent, outside=outside)
+    counting = stated if outside is None else [one.without(outside) for one in stated]
+    normalised = [proportion.normalised() for proportion in counting]
     changed = [
         line
         for line, before, after in zip(lines, stated, normalised, strict=True)
@@ -191,7 +201,9 @@ def _layout(sheet: Sheet, reading: Reading) -> _Layout | None:
         problem = sheet.problem(None, "names no class", "add a column per class to the header")
         reading.problems.append(problem)
     if roles and not reading.book.is_settled:
-        reading.book.settle(name for name, _ in roles.values())
+        # a class that counts in no fraction needs no column
+        extra = [] if reading.outside is None else [reading.outside]
+        reading.book.settle([*(name for name, _ in roles.values()), *extra])
     layout = _Layout(has_boxes)
     for key, (name, role) in roles.items():
         fault = _place(layout, key, name, role, reading.book)
@@ -241,6 +253,14 @@ def _proportion(row: Row, layout: _Layout, reading: Reading) -> Proportion | Non
         known = [value for value in ordered if value is not None]
         if known != sorted(known):
             row.fail(key, "does not bound the fraction", "make low <= fraction <= high")
+    outside = reading.outside_index
+    for part, columns in ((values, layout.value), (low, layout.low), (high, layout.high)):
+        if outside is not None and part[outside]:
+            row.fail(
+                columns[outside],
+                "states a fraction of the class outside, which counts in none",
+                "leave it blank, and state the others as fractions of the rest",
+            )
     if row.problems or z is None:
         return None
     if box == (0, 0, *(reading.extent.shape_of(z) or ())):

@@ -65,6 +65,7 @@ def read_annotations(
     grid: AnyPath | None = None,
     classes: Sequence[str] | None = None,
     stack: SliceShapes | None = None,
+    outside: str | None = None,
 ) -> Annotations:
     """Read what is annotated in up to three CSV files.
 
@@ -90,6 +91,9 @@ def read_annotations(
         without regard to case, and "bg" means "background".
     stack : Stack, optional
         What is annotated; slices and positions outside it are errors.
+    outside : str, optional
+        Class that is excluded from all fractions; it needs no column in ``proportions``, and its
+        cells there are blank.
 
     Returns
     -------
@@ -102,7 +106,7 @@ def read_annotations(
         With ``problems``, one for each wrong cell of all files; or if ``classes`` is unusable.
     """
     names = None if classes is None else _given_classes(classes)
-    reading = Reading(ClassBook(names), StackExtent(stack))
+    reading = Reading(ClassBook(names), StackExtent(stack), outside=outside)
     # Proportions come first: their header settles the classes for the other two.
     fractions = _open(proportions, "proportions", reading)
     points = _open(keypoints, "keypoints", reading)
@@ -119,6 +123,7 @@ def read_annotations(
         tuple(clicked),
         tuple(counted),
         tuple(reading.notes),
+        outside,
     )
 
 

@@ -38,12 +38,19 @@ from .events import (
 from .learner import Learner
 from .memory import SliceMemory
 from .objective import Objective, StepLoss
-from .preparation import check_model, check_settings, remarks, stopped_run, working_scale
+from .preparation import (
+    check_classes,
+    check_model,
+    check_settings,
+    remarks,
+    stopped_run,
+    working_scale,
+)
 from .runfolder import write_update
 from .sampling import Batch, Flip, augment_intensity
 from .schedule import Budget, learning_rate_factor
 from .tiling import Stopped
-from .training_data import TrainingData, load_training_data
+from .training_data import TrainingData, expected_shares, load_training_data
 from .working import working_slice
 
 if TYPE_CHECKING:
@@ -99,6 +106,7 @@ class Trainer:
     def prepare(self, *, resume: bool, start_from: Model | None) -> Iterator[Event]:
         """Read the data and build, load or resume the network."""
         check_settings(self.settings)
+        check_classes(self._annotations)
         state = stopped_run(self.run_dir, self._annotations.classes) if resume else None
         if state is not None:
             self.reduction, self._steps_before = state.reduction, state.steps_before
@@ -118,7 +126,7 @@ class Trainer:
             device=self.device,
         )
         self._learner.begin(
-            fractions=self._data.stated_fractions(self.n_classes),
+            fractions=expected_shares(self._stated_fractions(), outside=self._outside),
             weights=start_from.network.state_dict() if start_from and not resume else None,
         )
         if state is not None:
@@ -134,6 +142,7 @@ class Trainer:
             self._annotations,
             reduction=self.reduction,
             has_held_out=bool(self._data.held_out),
+            is_outside_shown=self._outside is None or self._data.has_labels_of(self._outside),
         )
 
     def _load_data(self, scale: LabelScale | None) -> None:
@@ -152,6 +161,7 @@ class Trainer:
             self.n_classes,
             self._data.label_scale,
             self._data.sampler.n_labelled_slots,
+            self._outside,
         )
         is_normal = self.settings.image.normalisation == "slice"
         self._grey_values = (0.0, 1.0) if is_normal else self._data.grey_values()
@@ -323,7 +333,8 @@ class Trainer:
 
     def take_annotations(self, annotations: Annotations) -> Iterator[Event]:
         """Let changed annotations join the run; labels keep their weights."""
-        if annotations.classes != self._annotations.classes:
+        known = self._annotations
+        if (annotations.classes, annotations.outside) != (known.classes, known.outside):
             yield Message("warning", "Classes cannot change during a run; start a new one.")
             return
         if annotations.is_empty and self._masks is None:
@@ -368,10 +379,18 @@ class Trainer:
             reduction=self.reduction,
             n_channels=self._stack.n_channels,
             settings=self.settings,
-            stated_fractions=self._data.stated_fractions(self.n_classes),
+            stated_fractions=self._stated_fractions(),
             label_scale=self._data.label_scale,
             n_steps=(self._steps_before or 0) + self.n_steps,
+            outside=self._annotations.outside,
         )
+
+    @property
+    def _outside(self) -> int | None:
+        return self._annotations.outside_index
+
+    def _stated_fractions(self) -> tuple[float, ...] | None:
+        return self._data.stated_fractions(self.n_classes, outside=self._outside)
 
     def outputs(self) -> tuple[str, ...]:
         """Files of the finished run."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .label_source import LabelSource
     from .stack import Stack
 
-__all__ = ["TrainingData", "load_training_data"]
+__all__ = ["TrainingData", "expected_shares", "load_training_data"]
 
 T = TypeVar("T")
 
@@ -54,13 +54,22 @@ class TrainingData:
             float(np.mean([image.std(axis=(1, 2), dtype=np.float64).mean() for image in images])),
         )
 
+    def has_labels_of(self, class_index: int) -> bool:
+        """Whether any pixel is labelled with this class."""
+        return any(bool((sample.target == class_index).any()) for sample in self.samples)
+
     def held_out_batches(self, size: int) -> Iterator[Batch]:
         """Cut what is held out into batches of up to ``size`` windows."""
         for start in range(0, len(self.held_out), size):
             yield cut(self.samples, self.held_out[start : start + size], self.sampler.shape)
 
-    def stated_fractions(self, n_classes: int) -> tuple[float, ...] | None:
-        """Mean stated fraction of every class, weighted by area; None if some class has none."""
+    def stated_fractions(
+        self, n_classes: int, *, outside: int | None = None
+    ) -> tuple[float, ...] | None:
+        """Mean stated fraction of every class, weighted by area; None if some class has none.
+
+        That of the class ``outside`` is 0, and its pixels in masks do not count.
+        """
         totals = np.zeros(n_classes)
         areas = np.zeros(n_classes)
         for sample in self.samples:
@@ -70,12 +79,36 @@ class TrainingData:
                 areas[known] += bag.area
             if sample.is_mask:
                 counts = np.bincount(sample.target[sample.target >= 0], minlength=n_classes)
+                if outside is not None:
+                    counts[outside] = 0
                 totals += counts
                 areas += counts.sum()
         if not (areas > 0).all():
             return None
         means = totals / areas
         return tuple(float(mean) for mean in means / means.sum())
+
+
+def expected_shares(
+    fractions: tuple[float, ...] | None, *, outside: int | None = None
+) -> tuple[float, ...] | None:
+    """Share of every class in the image before anything is learned, for the first output.
+
+    Nothing is stated about how much is outside: it is expected to take up its equal share, and
+    the others the rest in their stated fractions.
+
+    Examples
+    --------
+    >>> expected_shares((0.75, 0.25, 0.0, 0.0), outside=3)
+    (0.5625, 0.1875, 0.0, 0.25)
+    """
+    if fractions is None or outside is None:
+        return fractions
+    equal = 1 / len(fractions)
+    return tuple(
+        equal if index == outside else fraction * (1 - equal)
+        for index, fraction in enumerate(fractions)
+    )
 
 
 def load_training_data(
