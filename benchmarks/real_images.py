@@ -12,19 +12,16 @@ annotation and the training. No mask decides when to stop or which weights or th
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import records
 import torch
 
 from napari_spss import Annotations, TrainingSettings, evaluate, fit, predict, preset
-from napari_spss import __version__ as VERSION
 from napari_spss.core.class_spec import parse_classes
 from napari_spss.core.label_source import as_label_source
 from napari_spss.core.masks import open_masks
@@ -143,32 +140,14 @@ def read_axon(data: Path) -> tuple[Arrays, Arrays, tuple[str, ...]]:
     return [stack.read(z)[0] for z in slices], [masks.read(z) for z in slices], stack.names
 
 
-def stored(path: Path, compute: Callable[[], dict[str, Any]], images: Arrays) -> dict[str, Any]:
-    """Read a result, or compute and store it."""
-    if path.is_file():
-        record: dict[str, Any] = json.loads(path.read_text())
-        return record
-    digest = hashlib.sha256(b"".join(np.ascontiguousarray(image) for image in images))
-    record = compute() | {"version": VERSION, "commit": commit(), "data": digest.hexdigest()[:16]}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1))
-    return record
-
-
-def commit() -> str:
-    """Commit of the code, or "unknown"."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
-
-
 def vnc(data: Path, out: Path, rows: Sequence[str], seeds: Sequence[int]) -> None:
     """Train on slices 0-15, score on 16-19."""
     images, truth = read_vnc(data)
+    digest = records.data_hash(images)
     part = slice(0, VNC_TEST.start)
     for seed in seeds:
         for row in rows:
-            stored(
+            records.stored(
                 out / "vnc" / f"{row}_{seed}.json",
                 lambda row=row, seed=seed: run_row(
                     row,
@@ -178,7 +157,7 @@ def vnc(data: Path, out: Path, rows: Sequence[str], seeds: Sequence[int]) -> Non
                     names=("background", "mitochondria"),
                     diameter_px=80,
                 ),
-                images,
+                data=digest,
             )
             show(out)
 
@@ -186,12 +165,13 @@ def vnc(data: Path, out: Path, rows: Sequence[str], seeds: Sequence[int]) -> Non
 def axon(data: Path, out: Path, rows: Sequence[str], seeds: Sequence[int]) -> None:
     """Leave one rat out."""
     images, truth, names = read_axon(data)
+    digest = records.data_hash(images)
     for rat in AXON_FOLDS:
         test = [z for z, name in enumerate(names) if rat in name]
         train = [z for z, name in enumerate(names) if rat not in name]
         for seed in seeds:
             for row in rows:
-                stored(
+                records.stored(
                     out / "axon" / f"{row}_{rat}_{seed}.json",
                     lambda row=row, seed=seed, train=train, test=test: run_row(
                         row,
@@ -201,7 +181,7 @@ def axon(data: Path, out: Path, rows: Sequence[str], seeds: Sequence[int]) -> No
                         names=("background", "myelin", "axon"),
                         diameter_px=None,
                     ),
-                    images,
+                    data=digest,
                 )
                 show(out)
 
@@ -210,7 +190,7 @@ def show(out: Path) -> None:
     """Print all stored results."""
     print(f"{'run':28} {'IoU per class':24} {'mean':>6} {'train s':>8}  annotation")
     for path in sorted(out.glob("*/*.json")):
-        record = json.loads(path.read_text())
+        record = records.read(path)
         ious = " ".join(f"{value:.3f}" for value in record["iou"])
         print(
             f"{path.parent.name + '/' + path.stem:28} {ious:24} {np.mean(record['iou']):6.3f} "
