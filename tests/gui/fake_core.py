@@ -121,3 +121,4 @@ class FakeModel:
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.classes = classes
         self.n_steps = 2
+        self.outside: str | None = None

@@ -142,7 +142,7 @@ def read_state(folder: Path, *, identity: str) -> Restored | None:
             warnings += read.notes
         elif (folder / TABLES[part][1]).exists():
             unreadable.add(part)
-    annotations = Annotations(names, **parts) if names else None
+    annotations = Annotations(names).replace(**parts) if names else None
     state = ProjectState(classes, annotations, record.settings, record.table_texts)
     return Restored(state, tuple(warnings), frozenset(unreadable))
 

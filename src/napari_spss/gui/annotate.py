@@ -9,6 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QTabBar, QVBoxLayout, QWidget
 
 from ..core.annotations import Annotations
+from ..core.class_style import outside_name
 from ..core.proportions import Region
 from .fractions import FractionsTable
 from .grid import GridTool
@@ -59,6 +60,7 @@ class AnnotateSection(QWidget):
             proportions=self.fractions.value(),
             keypoints=self.keypoints.value(),
             grids=self.grid.value(),
+            outside=outside_name(self._styles),
         )
 
     def set_value(
@@ -169,9 +171,11 @@ class AnnotateSection(QWidget):
         self._on_changed()
 
     def _show_counted(self) -> None:
-        n_classes = len(self._styles)
-        done = [grid for grid in self.grid.value() if grid.is_done and grid.n_judged]
-        self.fractions.set_grid_proportions([grid.proportion(n_classes) for grid in done])
+        said = self.value()
+        n_classes, outside = len(said.classes), said.outside_index
+        done = [grid for grid in said.grids if grid.is_done and grid.n_judged]
+        counted = [grid.proportion(n_classes, outside=outside) for grid in done]
+        self.fractions.set_grid_proportions(counted)
 
     def _on_changed(self) -> None:
         if not self._is_loading:

@@ -135,7 +135,7 @@ class Desk(QObject):
         work = self._work
         if work.source is None:
             return "Open an image, or one of File > Open Sample > Semantic Proportions."
-        if len(work.styles) < 2:
+        if sum(not style.is_outside for style in work.styles) < 2:
             return "Add a class to be segmented under Image & classes."
         if annotations is None or (annotations.is_empty and work.masks() is None):
             return "State fractions, count a grid or add points under Annotate."
@@ -176,7 +176,7 @@ class Desk(QObject):
         maps = self.outcome.begin(
             source,
             model.classes,
-            self.styles_of(model.classes),
+            self.styles_of(model.classes, model.outside),
             is_same_model=self._result_model is model,
         )
         self._result_model = model
@@ -221,13 +221,22 @@ class Desk(QObject):
         self._runner.start(ticket, CoreCall("loading of a model", load_run), Path(folder))
         return True
 
-    def styles_of(self, classes: tuple[str, ...]) -> tuple[ClassStyle, ...]:
-        """Styles of a model's classes: the user's where the names agree."""
+    def styles_of(
+        self, classes: tuple[str, ...], outside: str | None = None
+    ) -> tuple[ClassStyle, ...]:
+        """Styles of a model's classes: the user's where the names agree.
+
+        Which of them lies outside of the specimen, the model says.
+        """
         known = {style.name.lower(): style for style in self._work.styles}
-        return tuple(
+        styles = (
             known.get(name.lower())
             or ClassStyle(name, _SPARE_COLOURS[(index - 1) % len(_SPARE_COLOURS)])
             for index, name in enumerate(classes)
+        )
+        return tuple(
+            replace(style, is_outside=name == outside)
+            for name, style in zip(classes, styles, strict=True)
         )
 
     def forget_result(self) -> None:

@@ -261,7 +261,8 @@ class SpssDock(QWidget):
         self.annotate.set_styles(self._work.styles)
         model = self.session.model
         if model is not None:
-            self.desk.outcome.set_styles(self.desk.styles_of(model.classes))
+            styles = self.desk.styles_of(model.classes, model.outside)
+            self.desk.outcome.set_styles(styles)
         self._on_annotations_changed()
 
     def _on_annotations_changed(self) -> None:
@@ -364,7 +365,8 @@ class SpssDock(QWidget):
         if outcome.maps is not None:
             names = outcome.maps.classes
             slices = len(outcome.maps.full_slices)
-            self.results.set_fractions(names, outcome.overall(), outcome.stated_mean(), slices)
+            overall, stated = outcome.overall(), outcome.stated_mean()
+            self.results.set_fractions(names, overall, stated, slices, outcome.excluded)
         self.results.set_matched(outcome.matched_threshold())
         self._on_cleaning_changed()
 

@@ -170,14 +170,26 @@ class ResultMaps:
 
         Pixels of ``excluded`` classes, such as what lies outside of the specimen, do not count.
         """
+        counts = self.counts(z, labels, box, excluded=excluded)
+        total = int(counts.sum())
+        return tuple(float(n) / total for n in counts) if total else None
+
+    def counts(
+        self,
+        z: int,
+        labels: npt.NDArray[np.uint8],
+        box: Box | None = None,
+        *,
+        excluded: Sequence[int] = (),
+    ) -> npt.NDArray[np.int64]:
+        """Return how many predicted pixels of a slice or box each class has; excluded ones, 0."""
         is_in = self.is_predicted(z)
         if box is not None:
             y0, x0, y1, x1 = box
             is_in, labels = is_in[y0:y1, x0:x1], labels[y0:y1, x0:x1]
         counts = np.bincount(labels[is_in], minlength=len(self.classes))
         counts[list(excluded)] = 0
-        total = int(counts.sum())
-        return tuple(float(n) / total for n in counts) if total else None
+        return counts
 
     def matched_threshold(self, stated: tuple[Proportion, ...]) -> float | None:
         """Find the threshold at which the stated regions together hold the stated share of class 1.

@@ -54,6 +54,7 @@ class Outcome(QObject):
         self._layer: Labels | None = None
         self._stated: tuple[Proportion, ...] = ()
         self._by_region: dict[Region, tuple[float, ...]] = {}
+        self._n_counting: dict[Region, int] = {}
         self.source: Source | None = None
         self.maps: ResultMaps | None = None
         self._relabeller = Relabeller(current_slice, self)
@@ -166,11 +167,14 @@ class Outcome(QObject):
         """Fractions of all wholly predicted slices together."""
         if self.maps is None:
             return None
-        whole = [self._by_region.get(Region(z)) for z in self.maps.full_slices]
-        known = [fractions for fractions in whole if fractions is not None]
+        regions = [Region(z) for z in self.maps.full_slices]
+        known = [region for region in regions if region in self._by_region]
         if not known:
             return None
-        return tuple(float(value) for value in np.mean(known, axis=0))
+        # slices are alike in size, but not in how much of them counts
+        weights = [self._n_counting[region] for region in known] if self.excluded else None
+        fractions = [self._by_region[region] for region in known]
+        return tuple(float(value) for value in np.average(fractions, axis=0, weights=weights))
 
     def stated_mean(self) -> dict[str, float]:
         """Mean stated fraction of each class, of the predicted slices that have one."""
@@ -245,6 +249,10 @@ class Outcome(QObject):
         assert self.maps is not None
         regions = [p.region for p in self._stated if p.region.slice == z]
         for region in dict.fromkeys([Region(z), *regions]):
-            fractions = self.maps.fractions(z, labels, region.box, excluded=self.excluded)
-            if fractions is not None:
-                self._by_region[region] = fractions
+            counts = self.maps.counts(z, labels, region.box, excluded=self.excluded)
+            total = int(counts.sum())
+            if total:
+                self._by_region[region] = tuple(float(n) / total for n in counts)
+                self._n_counting[region] = total
+            else:
+                self._by_region.pop(region, None)

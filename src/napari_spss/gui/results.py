@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
@@ -122,15 +122,21 @@ class ResultsSection(QWidget):
         predicted: Sequence[float] | None,
         stated: Mapping[str, float],
         n_slices: int,
+        excluded: Collection[int] = (),
     ) -> None:
-        """Show the fractions of the predicted slices, beside those that were stated for them."""
+        """Show the fractions of the predicted slices, beside those that were stated for them.
+
+        Classes whose index is among ``excluded`` have none.
+        """
         if predicted is None:
             self._fractions.setText("")
             self._fractions.hide()
             return
         where = "1 slice" if n_slices == 1 else f"{n_slices} slices"
         lines = []
-        for name, fraction in zip(names[1:], predicted[1:], strict=False):
+        for index, (name, fraction) in enumerate(zip(names, predicted, strict=False)):
+            if index == 0 or index in excluded:
+                continue
             said = f" (stated {100 * stated[name]:.1f} %)" if name in stated else ""
             lines.append(f"{name}: {100 * fraction:.2f} % of {where}{said}")
         self._fractions.setText("\n".join(lines))

@@ -202,7 +202,7 @@ def save_results(
     has_maps : bool
         Whether the maps are written too.
     excluded : sequence of int
-        Classes that lie outside of the specimen and count in no fraction.
+        The class that lies outside of the specimen and counts in no fraction, if there is one.
     run_dir : Path, optional
         Run whose files are copied as well.
 
@@ -246,8 +246,8 @@ def save_results(
             yield from write("maps.ome.tif", np.uint8, maps.classes, lambda z: _bytes(maps, z))
         if token.is_cancelled:
             raise _Cancelled
-        measured = _MarkedLabels(maps, labels, excluded)
-        table = measure(measured, voxel_size_um=voxel_size_um, classes=maps.classes)
+        outside = maps.classes[excluded[0]] if excluded else None
+        table = measure(marked, voxel_size_um=voxel_size_um, classes=maps.classes, outside=outside)
         written += write_measurement(table, target / "fractions.csv")
     except _Cancelled:
         yield RunFinished(FinishReason.stopped, clock.done, clock.elapsed_s)
@@ -260,11 +260,8 @@ def save_results(
 class _MarkedLabels:
     """Labels of a result, 255 where nothing was predicted and nothing was painted."""
 
-    def __init__(
-        self, maps: ResultMaps, labels: npt.NDArray[np.uint8], excluded: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, maps: ResultMaps, labels: npt.NDArray[np.uint8]) -> None:
         self._maps = maps
-        self._excluded = list(excluded)
         self._labels = labels
         self.n_slices = maps.shape[0]
 
@@ -275,7 +272,6 @@ class _MarkedLabels:
         y0, x0, y1, x1 = box or (0, 0, *self._maps.shape[1:])
         values = np.array(self._labels[z])
         values[~self._maps.is_predicted(z) & (values == 0)] = IGNORE
-        values[np.isin(values, self._excluded)] = IGNORE
         return values[y0:y1, x0:x1]
 
 
