@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from napari_spss import __version__ as VERSION
 from napari_spss.core.atomic import write_atomically
@@ -120,7 +120,7 @@ def _is_stale(claim: Path) -> bool:
     if host != socket.gethostname():
         return age_s > _LONGEST_S
     try:
-        return abs(psutil.Process(pid).create_time() - started_s) > _SAME_START_S
+        return bool(abs(psutil.Process(pid).create_time() - started_s) > _SAME_START_S)
     except psutil.NoSuchProcess:
         return True
 
@@ -147,5 +147,5 @@ def data_hash(images: Iterable[np.ndarray]) -> str:
     """Short hash of the pixels of images, in their order."""
     digest = hashlib.sha256()
     for image in images:
-        digest.update(np.ascontiguousarray(image))
+        digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()[:16]

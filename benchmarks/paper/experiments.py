@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -92,16 +92,16 @@ def planned(
     ``spss`` is told, so that run stands for it. Figure 7 needs no training.
     """
     first = seeds[:1]
-    told = {"split": split, "preset": preset}
+    run = partial(Experiment, split=split, preset=preset)
     if command == "table1":
         return [
-            Experiment("dubai", method, seed, has_panels=seed == seeds[0], **told)
+            run("dubai", method, seed, has_panels=seed == seeds[0])
             for seed in seeds
             for method in ("benchmark", "spss", "fast")
         ]
     if command == "table2":
         return [
-            Experiment(em, method, seed, has_panels=seed == seeds[0], **told)
+            run(em, method, seed, has_panels=seed == seeds[0])
             for seed in seeds
             for method in ("benchmark", "spss+", "fast")
         ]
@@ -109,13 +109,13 @@ def planned(
         levels = [f"{kind}:{sigma:g}" for sigma in noise for kind in ("eq5", "eq5-renorm")]
         given = [None if level == "eq5-renorm:0" else level for level in levels]
         return [
-            Experiment("dubai", "spss", seed, degrade=g, **told) for seed in first for g in given
+            run("dubai", "spss", seed, degrade=how, has_panels=how is None)
+            for seed in first
+            for how in given
         ]
     if command == "table4":
         return [
-            Experiment("dubai", "spss", seed, degrade=f"kmeans:{k}", **told)
-            for seed in first
-            for k in CLUSTERS
+            run("dubai", "spss", seed, degrade=f"kmeans:{k}") for seed in first for k in CLUSTERS
         ]
     if command in ("figure5", "figure6"):
         return planned(
