@@ -36,7 +36,7 @@ def test_a_run_goes_from_idle_to_training_to_idle_and_ends_once(session):
     ticket = session.begin("training")
     session.take(ticket, RunStarted("training", 10, "cpu", ("background", "a")))
     session.take(ticket, Progress(4, 10, 2.0, 3.0, {"total": 0.5}, 0.1))
-    assert str(session.status) == "Training on cpu, step 4 of 10, 3 s left"
+    assert str(session.status) == "Training on CPU, step 4 of 10, 3 s left"
     session.take(ticket, RunFinished(FinishReason.completed, 10, 5.0))
     session.finish(ticket, "model")
     assert session.model == "model"

@@ -18,6 +18,7 @@ from ..core.errors import InputError, SpssError
 from ..core.events import Event, Preview
 from ..core.proportions import Region
 from .layers import ResultLayers, Source
+from .next_step import Progress, has_places
 from .outcome import Outcome
 from .runs import Predicted, TrainingJob, apply_model, load_run, save_results, train
 from .session import EndKind, RunEnd, RunForm, Session
@@ -115,9 +116,11 @@ class Desk(QObject):
         self._begun: tuple[Source, tuple[ClassStyle, ...]] | None = None
         self._run_dir: Path | None = None
         self._model_dir: Path | None = None
+        self._is_saved = False
         self.gate = PreviewGate()
         self.layers = ResultLayers(viewer)
         self.outcome = Outcome(self.layers, self.current_slice, self)
+        self.outcome.changed.connect(self._on_changed)
         session.event_taken.connect(self._on_event)
         session.run_ended.connect(self._on_end)
 
@@ -140,6 +143,18 @@ class Desk(QObject):
         if annotations is None or (annotations.is_empty and work.masks() is None):
             return "State fractions, count a grid or add points under Annotate."
         return ""
+
+    def progress(self, annotations: Annotations | None) -> Progress:
+        """Say how far the work has come."""
+        source, maps = self._work.source, self.outcome.maps
+        return Progress(
+            missing=self.missing(annotations),
+            has_places=has_places(annotations) or self._work.masks() is not None,
+            has_model=self._session.model is not None,
+            n_slices=1 if source is None else source.stack.n_slices,
+            n_predicted=0 if maps is None else len(maps.full_slices),
+            is_saved=self._is_saved,
+        )
 
     # -- buttons ---------------------------------------------------------------------------------
 
@@ -333,3 +348,9 @@ class Desk(QObject):
             logger.info("a run failed: %s", end.text)
         elif end.run in ("training", "loading") and end.result is not None:
             self._model_dir = self._run_dir
+            self._is_saved = False
+        elif end.run == "export":
+            self._is_saved = end.kind is EndKind.finished
+
+    def _on_changed(self) -> None:
+        self._is_saved = False

@@ -19,6 +19,7 @@ from .desk import Desk, Work
 from .devices import DeviceProbe
 from .image import ImageSection
 from .layers import Source, snapshot
+from .next_step import next_step
 from .preferences import read_preferences
 from .project_bar import ProjectBar
 from .project_contents import ProjectContents
@@ -71,7 +72,7 @@ class SpssDock(QWidget):
         )
         self.project = ProjectBar(
             self._contents.state,
-            lambda: self._contents.painted(self.desk.current_slice()),
+            self._contents.painted,
             folder=preferences.project_folder,
         )
         self.bar = RunBar()
@@ -163,7 +164,7 @@ class SpssDock(QWidget):
             section = Section(f"{number}  {name}".replace("&", "&&"), content, is_main=True)
             self.sections[name] = section
             column.addWidget(section)
-        column.addStretch()
+        column.addStretch(1)  # a factor, so that no section takes part of what is left
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -295,7 +296,9 @@ class SpssDock(QWidget):
             self.project.save_soon()
 
     def _refresh_ready(self) -> None:
-        self.train.set_ready(self.desk.missing(self._annotations_or_none()))
+        progress = self.desk.progress(self._annotations_or_none())
+        self.train.set_ready(progress.missing)
+        self.bar.set_hint(next_step(progress))
 
     # -- viewer ----------------------------------------------------------------------------------
 
@@ -339,6 +342,7 @@ class SpssDock(QWidget):
             self.train.mark_error(field, end.text)
         self.bar.propose(end)
         self.results.set_result(self.desk.outcome.has_result)
+        self._refresh_ready()
         if end.run == "training" and end.kind is not EndKind.failed:
             self.sections["Results"].open()
 
@@ -350,6 +354,7 @@ class SpssDock(QWidget):
         origin = "" if self.desk.model_dir is None else self.desk.model_dir.name
         self.train.set_model(model is not None)
         self.results.set_model(model, origin)
+        self._refresh_ready()
 
     # -- the result ------------------------------------------------------------------------------
 
@@ -368,6 +373,7 @@ class SpssDock(QWidget):
             overall, stated = outcome.overall(), outcome.stated_mean()
             self.results.set_fractions(names, overall, stated, slices, outcome.excluded)
         self.results.set_matched(outcome.matched_threshold())
+        self._refresh_ready()
         self._on_cleaning_changed()
 
     # -- closing ---------------------------------------------------------------------------------

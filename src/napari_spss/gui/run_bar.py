@@ -36,9 +36,12 @@ class RunBar(QFrame):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._suggestion: Suggestion | None = None
-        self._status = QLabel("Ready")
+        self._hint = "Ready"
+        self._status = QLabel(self._hint)
+        self._status.setWordWrap(True)
         self._status.setTextFormat(Qt.TextFormat.PlainText)
-        self._status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self._is_busy = False
         self._progress = QProgressBar()
         self._progress.setTextVisible(False)
         self._progress.setFixedHeight(12)
@@ -70,13 +73,20 @@ class RunBar(QFrame):
         """Show what runs and how far it is."""
         if status.is_busy and not self._stop.isVisibleTo(self):
             self.say("info", "")
-        self._status.setText(str(status))
+        self._is_busy = status.is_busy
+        self._status.setText(str(status) if status.is_busy else self._hint)
         self._show_busy(status.is_busy)
         self._stop.setEnabled(status.state is not RunState.stopping)
         fraction = status.fraction
         self._progress.setRange(0, 1000 if fraction is not None else 0)
         if fraction is not None:
             self._progress.setValue(round(1000 * fraction))
+
+    def set_hint(self, text: str) -> None:
+        """Say what comes next, whenever nothing runs."""
+        self._hint = text
+        if not self._is_busy:
+            self._status.setText(text)
 
     def say(self, level: str, text: str) -> None:
         """Show a sentence; a proposal that was made before is taken back."""

@@ -30,6 +30,8 @@ from ..core.events import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..core.annotations import Annotations
     from ..core.checkpoint import Model
 
@@ -183,7 +185,7 @@ class RunStatus:
             return "Stopping after this step …"
         text = _DOING[self.state]
         if self.device:
-            text += f" on {self.device}"
+            text += f" on {'CPU' if self.device == 'cpu' else self.device}"
         if self.done:
             of = f" of {self.total}" if self.total else ""
             text += f", {self.unit} {self.done}{of}"
@@ -400,6 +402,8 @@ class Session:
         is_stopped = self._reason is FinishReason.stopped
         kind = EndKind.stopped if is_stopped else EndKind.finished
         text = _end_text(ticket.kind, kind, self._reason, self._status)
+        if ticket.kind == "export" and not is_stopped and isinstance(result, tuple) and result:
+            text = _saved_text(result)
         if ticket.kind == "training" and is_stopped and self._status.done == 0:
             result = None
         is_model = ticket.kind in ("training", "loading") and result is not None
@@ -463,6 +467,13 @@ def explain(error: Exception) -> str:
         return "The computer's memory did not suffice; choose a smaller batch or crop."
     text = str(error).strip() or "no message"
     return f"The run failed with an unexpected error: {type(error).__name__}: {text}"
+
+
+def _saved_text(written: tuple[Path, ...]) -> str:
+    """Say what was saved where; a run's own files may come first, as their folder."""
+    folder = written[-1].parent
+    names = ", ".join(path.name for path in written if path.parent == folder)
+    return f"Saved in {folder.parent.name}/{folder.name}: {names}."
 
 
 def _end_text(run: RunKind, kind: EndKind, reason: FinishReason | None, status: RunStatus) -> str:
