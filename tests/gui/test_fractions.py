@@ -51,6 +51,10 @@ def type_text(qtbot, table, text, *, end=Qt.Key.Key_Return):
         qtbot.keyClick(editor, end)
 
 
+def column_of(table, kind):
+    return [column.kind for column in table.view.model().columns].index(kind)
+
+
 def cell(table, row, column=0, role=Qt.ItemDataRole.DisplayRole):
     return table.view.model().index(row, column).data(role)
 
@@ -88,8 +92,25 @@ def test_typed_number_is_per_cent_and_background_is_what_is_left(qtbot, table):
         type_text(qtbot, table, "6")
     assert table.value() == (Proportion(Region(3), (None, 0.06)),)
     assert cell(table, 3) == "6 %"
-    assert cell(table, 3, 2) == "94 %"
-    assert cell(table, 4, 2) == ""
+    background = column_of(table, "background")
+    assert cell(table, 3, background) == "94 %"
+    assert cell(table, 4, background) == ""
+
+
+def test_no_column_is_hidden_because_another_one_was_in_its_place(table):
+    for classes in (CLASSES, THREE, ("background", "a", "b", "c"), CLASSES):
+        table.set_classes(classes)
+        model = table.view.model()
+        hidden = [one.kind for i, one in enumerate(model.columns) if table.view.isColumnHidden(i)]
+        assert hidden == ["grid", "predicted"]
+
+
+def test_table_is_as_high_as_its_rows_but_not_endless(table):
+    heights = []
+    for n_slices in (1, 8, 12, 500):
+        table.set_slices(n_slices)
+        heights.append(table.view.height())
+    assert heights[0] < heights[1] < heights[2] == heights[3]
 
 
 def test_enter_goes_to_the_next_slice_and_the_viewer_follows(qtbot, table):
@@ -198,7 +219,7 @@ def test_slider_moved_while_typing_commits_to_the_row_typed_in(qtbot, table):
 
 def test_empty_tick_is_an_exact_zero_of_all_classes(qtbot, table):
     table.set_classes(THREE)
-    index = table.view.model().index(5, 2)
+    index = table.view.model().index(5, column_of(table, "empty"))
     qtbot.mouseClick(
         table.view.viewport(), Qt.MouseButton.LeftButton, pos=table.view.visualRect(index).center()
     )
@@ -431,26 +452,29 @@ def counted(z, hits, n):
 def test_counted_value_is_shown_with_its_interval_and_not_mixed_into_what_was_typed(qtbot, table):
     go_to(table, 3)
     type_text(qtbot, table, "9")
-    assert table.view.isColumnHidden(3)
+    grid = column_of(table, "grid")
+    assert table.view.isColumnHidden(grid)
     table.set_grid_proportions([counted(3, 25, 100)])
-    assert not table.view.isColumnHidden(3)
-    assert cell(table, 3, 3) == "25 (18\u201334)"
-    assert cell(table, 4, 3) == ""
+    assert not table.view.isColumnHidden(grid)
+    assert cell(table, 3, grid) == "25 (18\u201334)"
+    assert cell(table, 4, grid) == ""
     assert table.value() == (Proportion(Region(3), (None, 0.09)),)
     assert cell(table, 3, 0, Qt.ItemDataRole.FontRole).strikeOut()
     assert "counted grid" in cell(table, 3, 0, Qt.ItemDataRole.ToolTipRole)
+    assert "Struck out" in table._message.text()
     assert cell(table, 4, 0, Qt.ItemDataRole.FontRole) is None
 
 
 def test_predicted_value_is_shown_beside_what_was_typed(qtbot, table):
     go_to(table, 3)
     type_text(qtbot, table, "9")
+    predicted = column_of(table, "predicted")
     table.set_predicted({Region(3): (0.92, 0.08)})
-    assert cell(table, 3, 4) == "8 %"
-    assert "mito: 8 % (stated 9 %)" in cell(table, 3, 4, Qt.ItemDataRole.ToolTipRole)
-    assert not table.view.isColumnHidden(4)
+    assert cell(table, 3, predicted) == "8 %"
+    assert "mito: 8 % (stated 9 %)" in cell(table, 3, predicted, Qt.ItemDataRole.ToolTipRole)
+    assert not table.view.isColumnHidden(predicted)
     table.set_predicted({})
-    assert table.view.isColumnHidden(4)
+    assert table.view.isColumnHidden(predicted)
 
 
 # Values, texts, files ----------------------------------------------------------------------------

@@ -76,9 +76,9 @@ class FractionModel(QAbstractTableModel):
         self.columns = (
             *(Column("class", name) for name in self.sheet.typed_classes),
             Column("empty", EMPTY),
-            Column("background", self.sheet.background),
             Column("grid"),
             Column("predicted"),
+            Column("background", self.sheet.background),
         )
 
     def set_slices(self, n_slices: int, names: Sequence[str]) -> None:
@@ -125,6 +125,17 @@ class FractionModel(QAbstractTableModel):
     def has_counted(self) -> bool:
         """Whether a grid says anything."""
         return bool(self._counted)
+
+    @property
+    def has_overruled(self) -> bool:
+        """Whether a grid is used instead of something that was typed."""
+        names = self.sheet.typed_classes
+        return any(
+            self.sheet.cell(region, name).text
+            for region in self._counted
+            if self.sheet.has_row(region)
+            for name in names
+        )
 
     @property
     def has_predicted(self) -> bool:

@@ -44,7 +44,8 @@ _OWN_KEYS = (
     QKeySequence.StandardKey.Redo,
 )
 _CLASS_PX = 74
-_WIDEST_CLASS_PX = 110
+_WIDEST_CLASS_PX = 130
+_MIN_ROWS_SHOWN, _MAX_ROWS_SHOWN = 3, 12
 _SWATCH_PX = 18
 _MIN_PX = 52
 _MARGIN_PX = 14
@@ -164,6 +165,7 @@ class FractionView(QTableView):
         rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         rows.setMaximumWidth(_MAX_HEADER_PX)
         self.horizontalHeader().setTextElideMode(Qt.TextElideMode.ElideRight)
+        self.horizontalHeader().setHighlightSections(False)  # bold titles would be cut off
         self.horizontalHeader().setMinimumSectionSize(_MIN_PX - _MARGIN_PX)
         self.fit_rows()
 
@@ -173,6 +175,7 @@ class FractionView(QTableView):
         """Give all rows the height of the font."""
         height = QFontMetrics(self.font()).height() + 10
         self.verticalHeader().setDefaultSectionSize(height)
+        self.fit_height()
 
     def fit_columns(self) -> None:
         """Hide the columns that have nothing to say, and size the others."""
@@ -184,9 +187,18 @@ class FractionView(QTableView):
             if column.kind in ("class", "background"):
                 width = min(max(width + _SWATCH_PX, _CLASS_PX), _WIDEST_CLASS_PX)
             elif column.kind in longest:
-                self.setColumnHidden(place, not longest[column.kind])
                 width = max(width, metrics.horizontalAdvance(longest[column.kind]) + _MARGIN_PX)
+            # for each column, since another one may have had its place and been hidden
+            self.setColumnHidden(place, not longest.get(column.kind, column.kind))
             self.setColumnWidth(place, max(width, _MIN_PX))
+
+    def fit_height(self) -> None:
+        """Be as high as a few rows, and never without room for some."""
+        n_rows = min(max(self._model.rowCount(), _MIN_ROWS_SHOWN), _MAX_ROWS_SHOWN)
+        rows = n_rows * self.verticalHeader().defaultSectionSize()
+        header = self.horizontalHeader().sizeHint().height()
+        bar = self.horizontalScrollBar().sizeHint().height()
+        self.setFixedHeight(header + rows + bar + 2 * self.frameWidth())
 
     def changeEvent(self, event: QEvent) -> None:
         """Follow the theme and the font."""

@@ -27,8 +27,8 @@ from .fraction_view import FractionView
 __all__ = ["FractionsTable"]
 
 _HINT = "Per cent of the area: 6, 0.5, <1, 5-10. Blank means unknown."
+_OVERRULED = "Struck out: the slice's counted grid takes its place."
 _CSV = "CSV files (*.csv)"
-_TABLE_PX = 190
 
 
 class FractionsTable(QWidget):
@@ -50,7 +50,6 @@ class FractionsTable(QWidget):
         self._slice = -1
         self._notice = ""
         self.view = FractionView(self._model, self)
-        self.view.setMinimumHeight(_TABLE_PX)
         self.view.setToolTip("How much of each slice or rectangle belongs to each class.")
         self._question = QuestionBar(self)
         self._message = MessageBar(self)
@@ -165,6 +164,7 @@ class FractionsTable(QWidget):
         """Show what finished counting grids say, beside what is typed."""
         self._model.set_counted(proportions)
         self.view.fit_columns()
+        self._show_message()
 
     def set_predicted(self, predicted: Mapping[Region, Sequence[float]]) -> None:
         """Show predicted fractions (0-1 per class, background first) beside what is typed."""
@@ -203,6 +203,7 @@ class FractionsTable(QWidget):
         focused, and the viewer with it.
         """
         self.view.fit_columns()
+        self.view.fit_height()
         shown = Region(max(self._slice, 0))
         known = [one for one in (region, shown, Region(0)) if one and self._sheet.has_row(one)]
         if known:
@@ -263,7 +264,10 @@ class FractionsTable(QWidget):
         if fault is not None:
             self._message.show_text(f"{self._place(fault)}: {fault}.", n_marks, is_wrong=True)
         else:
-            self._message.show_text(self._notice or _HINT, n_marks)
+            self._message.show_text(self._notice or self._hint(), n_marks)
+
+    def _hint(self) -> str:
+        return f"{_HINT} {_OVERRULED}" if self._model.has_overruled else _HINT
 
     def _place(self, mark: Mark | None) -> str:
         """Name the cell that a mark is about."""
