@@ -408,12 +408,18 @@ class GridTool(QWidget):
         )
 
     def _show_notices(self) -> None:
-        self._news.say(self._message)
+        self._news.say(self._message or self._hint())
         problem = ""
         if self._refused_keys:
             keys = ", ".join(self._refused_keys)
             problem = f"Not bound, as napari uses them or they are no keys: {keys}."
         self._problems.say(problem)
+
+    def _hint(self) -> str:
+        """Tell what to do on a slice without a grid."""
+        if not self._is_ready() or self._sheet() is not None:
+            return ""
+        return f"Lay a grid on this slice ({LAY_KEY}), then click its nodes that lie on a class."
 
     # ---- keys -------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ __all__ = ["LAYER_NAME", "MARK", "KeypointLayer"]
 LAYER_NAME = "keypoints"
 MARK = "napari_spss"
 _SMALLEST_ON_SCREEN_PX = 7.0
+_LARGEST_ON_SCREEN_PX = 10_000.0
 _UNKNOWN_COLOUR = "#ffffff"
 _TRANSFORM_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units")
 
@@ -126,6 +127,14 @@ class KeypointLayer:
         """Draw points as discs of this radius in pixels of the image."""
         self._radius_px = radius_px
         self._write_size()
+
+    def set_slice_has_points(self, has_points: bool) -> None:
+        """Keep points visible in large images; napari would draw one where there is none."""
+        layer = self._layer
+        if layer is not None and MARK in layer.metadata:
+            smallest = _SMALLEST_ON_SCREEN_PX if has_points else 0.0
+            if layer.canvas_size_limits != (smallest, _LARGEST_ON_SCREEN_PX):
+                layer.canvas_size_limits = (smallest, _LARGEST_ON_SCREEN_PX)
 
     @property
     def active_class(self) -> int:
@@ -236,7 +245,7 @@ class KeypointLayer:
             border_color="white",
             border_width=0.1,
             opacity=0.9,
-            canvas_size_limits=(_SMALLEST_ON_SCREEN_PX, 10000),
+            canvas_size_limits=(0, _LARGEST_ON_SCREEN_PX),
             **self._frame.geometry.layer_arguments(),
         )
         self._was_removed = False

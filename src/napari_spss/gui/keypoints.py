@@ -144,10 +144,11 @@ class KeypointsTool(QWidget):
         """Set the classes, background first; a renamed class keeps its points."""
         self._styles = tuple(styles)
         self._points.set_styles(self._styles)
+        indexed = tuple(enumerate(self._styles))
         self._picker.set_classes(
             [
                 (index, style, f"Give the next points the class '{style.name}'.{_key_hint(style)}")
-                for index, style in enumerate(self._styles)
+                for index, style in (*indexed[1:], *indexed[:1])  # the background comes last
             ]
         )
         self._refresh()
@@ -245,14 +246,16 @@ class KeypointsTool(QWidget):
 
     def _show_counts(self, *_: object) -> None:
         if not self._value:
-            self._counts.setText("No points yet.")
+            self._counts.setText(f"No points yet. {_HELP}")
+            self._points.set_slice_has_points(False)
             return
         counts = Counter(point.class_index for point in self._value)
         parts = [f"{style.name} {counts[i]}" for i, style in enumerate(self._styles) if counts[i]]
         text = ", ".join(parts)
+        here = 0 if self._frame is None else self._frame.current_slice(self._viewer)
+        n_here = sum(point.slice == here for point in self._value)
+        self._points.set_slice_has_points(n_here > 0)
         if self._frame is not None and self._frame.n_slices > 1:
-            here = self._frame.current_slice(self._viewer)
-            n_here = sum(point.slice == here for point in self._value)
             text += f" ({n_here} of {len(self._value)} on slice {here})"
         self._counts.setText(text)
 
