@@ -75,7 +75,7 @@ def test_facts_and_the_working_scale_are_told(viewer, image):
     assert image.value().object_diameter_px is None
     image.set_diameter(60)
     assert image.value().object_diameter_px == 60
-    assert image._scale_note.text() == "= 0.48 µm; the network works on 3 x 3 px blocks"
+    assert image._scale_note.text() == "= 0.48 µm; the network sees the image at 1/3 size"
     image.set_diameter(25)
     assert "full resolution" in image._scale_note.text()
 

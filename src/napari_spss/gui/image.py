@@ -182,7 +182,7 @@ def _scale_text(diameter_px: float, pixel_um: float | None) -> str:
     length = "" if pixel_um is None else f"= {_length(diameter_px * pixel_um)}; "
     if reduction == 1:
         return f"{length}the network works at full resolution"
-    return f"{length}the network works on {reduction} x {reduction} px blocks"
+    return f"{length}the network sees the image at 1/{reduction} size"
 
 
 def _length(micrometres: float) -> str:
