@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from stage import SAMPLES, Counter, Stage, untouched_settings
+from stage import SAMPLES, Counter, Expert, Stage, untouched_settings
 
 SIZE = (1440, 960)
 THEMES = ("dark", "light")
@@ -68,7 +68,7 @@ class Album:
         self._n_steps += 1
 
 
-def annotate(stage: Stage, album: Album, sample: str) -> None:
+def annotate(stage: Stage, album: Album, sample: str, expert: Expert) -> None:
     """Open an image, state fractions, count a grid, add points."""
     dock = stage.dock
     album.shoot("empty")
@@ -90,7 +90,7 @@ def annotate(stage: Stage, album: Album, sample: str) -> None:
     for row, text in zip((last - 1, last), before, strict=True):
         model.setData(model.index(row, 0), text or "")
 
-    counter = Counter(stage, counted)
+    counter = Counter(stage, counted, expert.classes_of(counted))
     stage.show_layers("counting grid")
     stage.go_to(counted.slice)
     dock.annotate.show_tab(1)
@@ -112,7 +112,7 @@ def annotate(stage: Stage, album: Album, sample: str) -> None:
     dock.annotate.show_tab(0)
 
 
-def train_and_correct(stage: Stage, album: Album, minutes: float) -> None:
+def train_and_correct(stage: Stage, album: Album, minutes: float, expert: Expert) -> None:
     """Train, look, correct while it runs, apply, save."""
     dock, viewer = stage.dock, stage.viewer
     session = dock.session
@@ -133,10 +133,12 @@ def train_and_correct(stage: Stage, album: Album, minutes: float) -> None:
     dock.train._minutes.setValue(minutes)
     dock.start_training(continues=True)
     stage.wait_until(lambda: (session.status.fraction or 0) > 0.3 or not session.status.is_busy)
-    layer = dock.annotate.keypoints.layer
-    wrong = layer.world_to_data(viewer.layers[0].data_to_world(np.array([6, 330.0, 330.0])))
-    dock.annotate.keypoints._points.set_active_class(0)
-    layer.add(wrong)
+    image, points = viewer.layers[0], dock.annotate.keypoints
+    z = dock.desk.current_slice()
+    shown = viewer.layers[f"{image.name} preview labels"].data[0]
+    true_class, y, x = expert.worst(z, shown)
+    points._points.set_active_class(true_class)
+    points.layer.add(points.layer.world_to_data(image.data_to_world(np.array([z, y, x]))))
     album.shoot("correction")
     stage.wait_for_the_end()
 
@@ -164,8 +166,9 @@ def main() -> None:
     with untouched_settings() as folder:
         stage = Stage(SIZE)
         album = Album(stage, arguments.out, arguments.docs)
-        annotate(stage, album, arguments.sample)
-        train_and_correct(stage, album, arguments.minutes)
+        expert = Expert(arguments.sample)
+        annotate(stage, album, arguments.sample, expert)
+        train_and_correct(stage, album, arguments.minutes, expert)
         save(stage, album, folder)
         stage.close()
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
     from napari_spss.core.annotations import Annotations, CountingGrid
@@ -130,17 +131,52 @@ class Stage:
         self.viewer.close()
 
 
-class Counter:
-    """Counts a grid again, node by node, as it was counted before."""
+class Expert:
+    """Knows the truth of the synthetic sample; of another, what its annotations say."""
 
-    def __init__(self, stage: Stage, counted: CountingGrid) -> None:
+    def __init__(self, sample: str) -> None:
+        from napari_spss.core.samples import synthetic_sample
+
+        self._truth = synthetic_sample().truth if sample == "synthetic" else None
+
+    def classes_of(self, grid: CountingGrid) -> NDArray[np.int16]:
+        """Class of each node of a grid."""
+        if self._truth is None:
+            return np.asarray(grid.class_index)
+        labels = self._truth.read(grid.slice)
+        rows, columns = (
+            np.minimum(np.rint(axis).astype(int), size - 1)
+            for axis, size in zip((grid.y, grid.x), labels.shape, strict=True)
+        )
+        return labels[rows, columns].astype(np.int16)
+
+    def worst(self, z: int, shown: NDArray[np.integer]) -> tuple[int, float, float]:
+        """Find the middle of the largest error in labels of a slice: true class, y, x."""
+        from scipy.ndimage import distance_transform_edt
+
+        if self._truth is None:
+            return 0, shown.shape[0] / 2, shown.shape[1] / 2
+        truth = self._truth.read(z)
+        rows, columns = (
+            (np.arange(n) * m / n).astype(int)
+            for n, m in zip(truth.shape, shown.shape, strict=True)
+        )
+        depth = distance_transform_edt(shown[np.ix_(rows, columns)] != truth)
+        y, x = np.unravel_index(np.argmax(depth), depth.shape)
+        return int(truth[y, x]), float(y), float(x)
+
+
+class Counter:
+    """Counts a grid again, node by node."""
+
+    def __init__(self, stage: Stage, counted: CountingGrid, classes: NDArray[np.int16]) -> None:
+        from napari_spss.gui.grid_count import UNTOUCHED
+
         self._tool = stage.dock.annotate.grid
         self.slice = counted.slice
-        hits = np.flatnonzero(counted.class_index > 0)
-        self._hits = [(int(node), int(counted.class_index[node])) for node in hits]
-        fresh = replace(
-            counted, class_index=np.full_like(counted.class_index, -1), is_done=False
-        )
+        self._hits = [(int(node), int(classes[node])) for node in np.flatnonzero(classes > 0)]
+        untouched = np.full_like(counted.class_index, UNTOUCHED)
+        fresh = replace(counted, class_index=untouched, is_done=False)
         others = [grid for grid in self._tool.value() if grid.slice != counted.slice]
         self._tool.set_value((*others, fresh))
 

@@ -1,0 +1,150 @@
+"""Make the short animation of the project's page: count a grid, train, look at the result.
+
+    python docs/scripts/animation.py docs/images/dock.gif [--minutes 1]
+
+Needs a display; without one, run it under Xvfb:
+
+    xvfb-run -a -s "-screen 0 1600x1100x24" python docs/scripts/animation.py docs/images/dock.gif
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stage import Counter, Expert, Stage, untouched_settings
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SIZE = (980, 650)
+N_COLOURS = 96
+PREVIEW_INTERVAL_S = 1.5
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("out", type=Path, help="the GIF")
+    parser.add_argument("--minutes", type=float, default=1.0, help="time of the training")
+    return parser.parse_args()
+
+
+class Film:
+    """Pictures of the window, each with the time for which it is shown."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._frames: list[Image] = []
+        self._times_ms: list[int] = []
+
+    def take(self, time_ms: int) -> None:
+        """Take a picture, to be shown for a time."""
+        self._stage.wait(0.2)
+        self._frames.append(self._stage.picture())
+        self._times_ms.append(time_ms)
+
+    def save(self, path: Path) -> None:
+        """Write a GIF in which pixels that stay the same cost nothing."""
+        from PIL import Image
+
+        # one palette for all, made from frames of all scenes, so that still pixels stay as they are
+        scenes = self._frames[:: max(1, len(self._frames) // 6)]
+        width, height = scenes[0].size
+        strip = Image.new("RGB", (width, height * len(scenes)))
+        for place, scene in enumerate(scenes):
+            strip.paste(scene, (0, place * height))
+        found = strip.quantize(N_COLOURS, method=Image.Quantize.MEDIANCUT)
+        palette = Image.new("P", (1, 1))
+        palette.putpalette((found.getpalette() or [])[: 3 * N_COLOURS] + _curve_colours())
+        frames = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in self._frames]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frames[0].save(
+            path,
+            save_all=True,
+            append_images=frames[1:],
+            duration=self._times_ms,
+            loop=0,
+            optimize=True,  # pixels that stay become transparent
+            disposal=1,
+        )
+
+
+def _curve_colours() -> list[int]:
+    """Colours of thin lines, which are too few pixels to be found."""
+    from PIL import ImageColor
+
+    from napari_spss.gui.plots import _COLOURS
+
+    return [value for colour in _COLOURS for value in ImageColor.getrgb(colour)]
+
+
+def play(stage: Stage, film: Film, minutes: float) -> None:
+    """Act the scenes."""
+    dock, viewer = stage.dock, stage.viewer
+    said = stage.open_sample("synthetic")
+    expert = Expert("synthetic")
+    grids = {grid.slice: grid for grid in said.grids}
+    counted = grids[said.keypoints[0].slice]
+    stage.show_only("Annotate")
+    stage.go_to(counted.slice)
+    stage.show_layers()
+    viewer.reset_view()
+    film.take(1500)
+
+    counter = Counter(stage, counted, expert.classes_of(counted))
+    stage.show_layers("counting grid")
+    dock.annotate.show_tab(1)
+    dock.annotate.grid._layer.activate()
+    film.take(1200)
+    while counter.click(1):
+        film.take(220)
+    film.take(1000)
+    dock.annotate.grid._goes_on.setChecked(False)
+    dock.annotate.grid.finish()
+    film.take(1500)
+
+    stage.show_layers()
+    stage.show_only("Train")
+    dock.train._minutes.setValue(minutes)
+    film.take(1000)
+    dock.desk._preview_interval_s = PREVIEW_INTERVAL_S
+    previews = []
+    dock.session.event_taken.connect(
+        lambda event: previews.append(event) if type(event).__name__ == "Preview" else None
+    )
+    dock.start_training()
+    n_taken = 0
+    while dock.session.status.is_busy:
+        stage.wait(0.1)
+        if len(previews) > n_taken:
+            n_taken = len(previews)
+            film.take(300)
+    stage.wait_for_the_end()
+    film.take(1200)
+
+    stage.show_only("Results")
+    dock.results.set_scope("stack")
+    dock.desk.apply("stack")
+    stage.wait_for_the_end()
+    stage.show_layers("labels")
+    film.take(2500)
+    for z in (counted.slice + 2, counted.slice + 4):
+        stage.go_to(z)
+        film.take(1500)
+
+
+def main() -> None:
+    arguments = parse()
+    with untouched_settings():
+        stage = Stage(SIZE)
+        for name in ("dockLayerControls", "dockLayerList"):
+            getattr(stage.viewer.window._qt_viewer, name).hide()
+        film = Film(stage)
+        play(stage, film, arguments.minutes)
+        film.save(arguments.out)
+        stage.close()
+
+
+if __name__ == "__main__":
+    main()
