@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -145,3 +148,32 @@ def test_a_model_is_loaded_from_its_folder(model, tmp_path):
     events, loaded = drain(load_run(tmp_path, token=CancelToken()))
     assert loaded.classes == trained.classes
     assert isinstance(events[-1], RunFinished)
+
+
+def test_a_run_leaves_one_of_the_usable_cores_to_the_window(monkeypatch):
+    import torch
+
+    from napari_spss.gui import runs
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        for usable, wanted in ((1, 1), (2, 1), (4, 3), (16, 4)):
+            monkeypatch.setattr(runs, "_usable_cores", lambda usable=usable: usable)
+            with runs.spare_core():
+                assert torch.get_num_threads() == wanted
+            assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_what_the_display_needs_is_loaded_on_demand():
+    code = (
+        "import sys\n"
+        "from napari_spss.gui.preloading import preload\n"
+        "assert 'pyqtgraph' not in sys.modules\n"
+        "preload()\n"
+        "print('pyqtgraph' in sys.modules, 'skimage.color' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["True", "True"], done.stderr

@@ -29,6 +29,7 @@ from ..core.events import (
 )
 from ..core.label_source import IGNORE, LabelSource
 from ..core.proportions import Box, Region
+from .preloading import preload
 
 if TYPE_CHECKING:
     from ..core.annotations import Annotations
@@ -90,6 +91,7 @@ class TrainingJob:
 
 def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Model]:
     """Train in a run folder, as the command line does."""
+    preload()
     from ..core.runfolder import RunFolder, RunInputs, record_events
     from ..core.training import iter_training
 
@@ -311,10 +313,17 @@ def spare_core() -> Iterator[None]:
 
     # OpenMP's number of threads belongs to the thread that asks, hence not on the GUI thread
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(before, (os.cpu_count() or 2) - 1)))
+    torch.set_num_threads(max(1, min(before, _usable_cores() - 1)))
     try:
         yield
     finally:
         torch.set_num_threads(before)
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
+
+
+def _usable_cores() -> int:
+    """Cores that this process may use, which a scheduler or a container may have limited."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 2
