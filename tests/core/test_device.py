@@ -70,6 +70,7 @@ def test_cpu_build_beside_a_gpu_gets_advice(machine: Machine) -> None:
     advice = device.missing_gpu_advice()
     assert advice is not None
     assert "built without CUDA" in advice
+    assert "python -m pip install torch --index-url https://download.pytorch.org/whl/cu" in advice
     with pytest.raises(InputError, match="built without CUDA"):
         device.resolve_device("cuda")
 

@@ -20,6 +20,11 @@ __all__ = [
 
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 _INSTALL_PAGE = "https://pytorch.org/get-started/locally/"
+# taken away first: pip takes the build without CUDA of the same version for the newer one
+_INSTALL_CUDA_BUILD = (
+    "python -m pip uninstall --yes torch\n"
+    "python -m pip install torch --index-url https://download.pytorch.org/whl/cu128"
+)
 
 
 def device_names() -> tuple[str, ...]:
@@ -74,7 +79,8 @@ def missing_gpu_advice() -> str | None:
     if torch.version.cuda is None:
         return (
             f"This computer has an NVIDIA GPU, but the installed torch {torch.__version__} is "
-            f"built without CUDA; install a CUDA build, see {_INSTALL_PAGE}."
+            f"built without CUDA. Close napari, and in its environment run\n{_INSTALL_CUDA_BUILD}\n"
+            f"Builds for other versions of CUDA: {_INSTALL_PAGE}."
         )
     return (
         f"This computer has an NVIDIA GPU, but torch {torch.__version__} with CUDA "

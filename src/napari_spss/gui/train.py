@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import (
     QComboBox,
@@ -176,6 +176,8 @@ class TrainSection(QWidget):
         self._device.setToolTip("Where to compute; a GPU is ten to a hundred times as fast.")
         self._advice = QLabel()
         self._advice.setWordWrap(True)
+        self._advice.setTextFormat(Qt.TextFormat.PlainText)
+        self._advice.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._advice.hide()
         self._form = SettingsForm()
         for signal in (self._minutes.valueChanged, self._device.currentIndexChanged):
