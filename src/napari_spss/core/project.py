@@ -173,6 +173,10 @@ class Project:
         """Whether saving can be expected to work: the lock is ours, or nothing is there yet."""
         return self._place.lock.is_held or not self._place.was_on_disk
 
+    def fallback(self) -> Path:
+        """Name a folder without a project in which this one could be saved instead."""
+        return fallback_folder(self.source, self.identity, is_free=True)
+
     # Loading ------------------------------------------------------------------------------------
 
     def _clean_up(self) -> None:
@@ -379,8 +383,7 @@ class Project:
             logger.debug("The log of %s was not written: %s", self.folder, error)
 
     def _unusable(self, reason: str) -> FolderUnusable:
-        fallback = fallback_folder(self.source, self.identity, is_free=True)
-        return FolderUnusable(self.folder, reason, fallback=fallback)
+        return FolderUnusable(self.folder, reason, fallback=self.fallback())
 
     def _warn(self, text: str) -> None:
         self.warnings = (*self.warnings, text)

@@ -66,6 +66,7 @@ class PaintedTool(QWidget):
         self._counts: dict[int, tuple[int, ...]] = {}
         self._is_count_due = False
         self._changed: set[int] | None = set()  # None for all
+        self._n_edits = 0
         self._message = ""
         self._build()
         self._layer_connections = Connections()
@@ -145,6 +146,8 @@ class PaintedTool(QWidget):
             if index not in known:
                 values[index] = next(v for v in range(1, len(styles) + 2) if v not in values)
         self._values = tuple(values)
+        if old != self._values:
+            self._changed = None
         self._table.set_rows(self._styles, self._values)
         self._colour_layer()
         self._refresh()
@@ -186,6 +189,11 @@ class PaintedTool(QWidget):
         """Slices in which labels changed since the last call; None if all may have."""
         changed, self._changed = self._changed, set()
         return None if changed is None else frozenset(changed)
+
+    @property
+    def n_edits(self) -> int:
+        """How often somebody painted, or took that back."""
+        return self._n_edits
 
     @property
     def layer(self) -> Labels | None:
@@ -328,6 +336,7 @@ class PaintedTool(QWidget):
 
     def _note_change(self, slices: set[int] | None) -> None:
         self._is_blank = False
+        self._n_edits += 1
         self._counts.clear()
         self._recount()
         keep_all = slices is None or self._changed is None

@@ -32,12 +32,14 @@ __all__ = ["ProjectBar"]
 
 logger = logging.getLogger(__name__)
 _DELAY_MS = 400
+_RETRY_MS = 5000
 
 
 class ProjectBar(QWidget):
     """Opens the project of an image, saves into it soon after each change, and shows its place.
 
-    What cannot be saved stays in the widgets; the bar then says so and offers another folder.
+    What cannot be saved stays in the widgets; the bar then says so, offers another folder, and
+    tries again every few seconds, and with the next change.
 
     Parameters
     ----------
@@ -90,6 +92,10 @@ class ProjectBar(QWidget):
         self._timer.setSingleShot(True)
         self._timer.setInterval(_DELAY_MS)
         self._timer.timeout.connect(self.save)
+        self._retry = QTimer(self)
+        self._retry.setSingleShot(True)
+        self._retry.setInterval(_RETRY_MS)
+        self._retry.timeout.connect(self.save)
         self._say("")
 
     @property
@@ -120,6 +126,7 @@ class ProjectBar(QWidget):
     def save(self) -> bool:
         """Save now; return whether it worked."""
         self._timer.stop()
+        self._retry.stop()
         if self._project is None:
             return False
         self._fallback = None
@@ -130,18 +137,18 @@ class ProjectBar(QWidget):
             self._project.save(self._state())
             self._project.save_painted(self._painted())
         except ProjectLocked as error:
-            self._say(str(error), is_warning=True)
+            self._offer_fallback(str(error), self._project.fallback())
         except FolderUnusable as error:
-            self._fallback = error.fallback
-            self._offer_fallback(error)
+            self._offer_fallback(str(error), error.fallback)
         else:
             self._say(self._where())
             return True
+        self._retry.start()
         return False
 
     def save_if_waiting(self) -> None:
-        """Save what was to be saved soon."""
-        if self._timer.isActive():
+        """Save what was to be saved soon, or could not be saved."""
+        if self._timer.isActive() or self._fallback is not None:
             self.save()
 
     def close_project(self) -> None:
@@ -151,6 +158,7 @@ class ProjectBar(QWidget):
             if self._fallback is not None:
                 self._rescue(self._project, self._fallback)
             self._project.close()
+        self._retry.stop()
         self._project, self._identity, self._fallback = None, "", None
         self._held.let_go()
 
@@ -169,8 +177,11 @@ class ProjectBar(QWidget):
         if not self._folder:
             return found
         name = Path(source.path or source.name).name or "image"
-        wanted = Path(self._folder).expanduser() / f"{name}-{identity[:8]}.spss"
-        return max((wanted, found), key=_last_saved)  # the first of them if neither was ever saved
+        kept = Path(self._folder).expanduser()
+        wanted = kept / f"{name}-{identity[:8]}.spss"
+        renamed = sorted(kept.glob(f"*-{identity[:8]}.spss"))  # a layer's name is no identity
+        # the first of them if none was ever saved
+        return max((wanted, *renamed, found), key=_last_saved)
 
     def _open_at(self, folder: Path, *, take_over: bool = False) -> None:
         source = "" if self._source is None else _origin(self._source)
@@ -205,9 +216,10 @@ class ProjectBar(QWidget):
         spent = f"; {duration(60 * round(seconds / 60))} of annotating" if seconds >= 60 else ""
         return f"Saved in {_short(folder)}{spent}"
 
-    def _offer_fallback(self, error: FolderUnusable) -> None:
-        self._say(str(error), is_warning=True)
-        self._offer(f"Save in {_short(error.fallback)}", lambda: self._move_to(error.fallback))
+    def _offer_fallback(self, text: str, folder: Path) -> None:
+        self._fallback = folder
+        self._say(text, is_warning=True)
+        self._offer(f"Save in {_short(folder)}", lambda: self._move_to(folder))
 
     def _offer(self, text: str, action: Callable[[], None]) -> None:
         self._action = action
@@ -229,12 +241,18 @@ class ProjectBar(QWidget):
         """Go on in another folder: move the project, or open what is there."""
         if self._project is None:
             self._open_at(folder)
+            self._save_into_new()
             return
         try:
             self._project.move_to(folder)
         except SpssError as error:
             self._say(str(error), is_warning=True)
         else:
+            self.save()
+
+    def _save_into_new(self) -> None:
+        """Save what was made while nothing could be saved; a project that was there stays."""
+        if self._project is not None and not self._project.state.classes:
             self.save()
 
     def _say(self, text: str, *, is_warning: bool = False) -> None:

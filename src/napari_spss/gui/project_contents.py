@@ -14,6 +14,7 @@ from ..core.label_source import IGNORE
 from ..core.project import ProjectState
 from .classes import CLASS_KEYS, PALETTE, ClassStyle
 from .layers import MARK
+from .left_over import remove_left_over
 from .painted import LAYER_NAME
 from .session import RunForm
 
@@ -52,9 +53,8 @@ class ProjectContents:
         self._annotate = annotate
         self._train = train
         self._stored_layer: Labels | None = None
-        self._is_painted_dirty = False
+        self._stored_slices: set[int] = set()
         self._counts: dict[str, int] = {}
-        annotate.painted.value_changed.connect(self._on_painted)
 
     def state(self) -> ProjectState:
         """Return what is to be saved, painted labels excepted."""
@@ -81,8 +81,6 @@ class ProjectContents:
             if number != before.get(kind, 0):
                 n_items = abs(number - before.get(kind, 0))
                 project.note_action(kind, n_items=n_items, slice=current_slice)
-        if self._is_painted_dirty:
-            project.note_action("paint", slice=current_slice)
 
     def forget_actions(self) -> None:
         """Take what is there as it is: it was restored, not annotated."""
@@ -96,24 +94,27 @@ class ProjectContents:
             # nodes that were left alone become background with Done; only hits were clicked
             "node": sum(int((grid.class_index > 0).sum()) for grid in annotate.grid.value()),
             "grid": sum(grid.is_done for grid in annotate.grid.value()),
+            "paint": annotate.painted.n_edits,
         }
 
-    def painted(self, current_slice: int) -> dict[int, npt.NDArray[np.uint8]]:
-        """Return painted labels that may have changed since the last call.
+    def painted(self) -> dict[int, npt.NDArray[np.uint8] | None]:
+        """Return painted labels that may have changed since the last call; None for none.
 
-        While one layer is painted in, that is the slice that is shown; of another layer, all.
+        Labels of a layer that was deleted stay in the project until there are others.
         """
-        if not self._is_painted_dirty:
-            return {}
-        self._is_painted_dirty = False
-        layer, labels = self._annotate.painted.layer, self._annotate.painted.value()
-        is_other = layer is not self._stored_layer
-        self._stored_layer = layer
+        tool = self._annotate.painted
+        labels = tool.value()
         if labels is None:
             return {}
-        edited_in_3d = layer is not None and layer.n_edit_dimensions > 2
-        slices = range(labels.n_slices) if is_other or edited_in_3d else (current_slice,)
-        return {z: _stored(labels, z) for z in slices}
+        changed = tool.take_changed_slices()
+        slices = set(range(labels.n_slices)) if changed is None else set(changed)
+        if tool.layer is not self._stored_layer:
+            slices |= self._stored_slices
+        self._stored_layer = tool.layer
+        found = {z: _stored(labels, z) for z in sorted(slices) if z < labels.n_slices}
+        for z, array in found.items():
+            (self._stored_slices.discard if array is None else self._stored_slices.add)(z)
+        return found
 
     def restore(self, project: Project) -> str:
         """Fill the sections from a project; return what was restored, in words."""
@@ -123,9 +124,11 @@ class ProjectContents:
         self._annotate.set_value(annotations, state.table_texts)
         self._restore_form(state.settings)
         slices = project.read_painted()
+        self._stored_slices = set(slices)
         layer = self._image.value().layer
         if slices and layer is not None:
             self._restore_painted(slices, layer, len(state.classes))
+        remove_left_over(self._viewer, self._annotate)
         return annotations.summary() + (f", {len(slices)} painted slices" if slices else "")
 
     def take_sample(self, layer: Image | None) -> None:
@@ -190,10 +193,8 @@ class ProjectContents:
         self._viewer.layers.append(layer)
         self._viewer.layers.selection.active = active
         self._annotate.painted.set_value(layer, range(1, n_classes + 1))
-        self._stored_layer, self._is_painted_dirty = layer, False
-
-    def _on_painted(self) -> None:
-        self._is_painted_dirty = True
+        self._stored_layer = layer
+        self._annotate.painted.take_changed_slices()
 
 
 def sample_annotations(layer: Image | None) -> Annotations | None:
@@ -203,6 +204,8 @@ def sample_annotations(layer: Image | None) -> Annotations | None:
     return annotations if isinstance(annotations, Annotations) else None
 
 
-def _stored(labels: PaintedLabels, z: int) -> npt.NDArray[np.uint8]:
+def _stored(labels: PaintedLabels, z: int) -> npt.NDArray[np.uint8] | None:
     values = labels.read(z)
+    if (values == IGNORE).all():
+        return None
     return np.where(values == IGNORE, 0, values + 1).astype(np.uint8)

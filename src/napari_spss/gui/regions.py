@@ -64,6 +64,11 @@ class RegionsTool(QWidget):
         """Return the rectangles, in the layer's order, without repetition."""
         return self._value
 
+    @property
+    def layer(self) -> Shapes | None:
+        """The layer that shows the rectangles, if there is one."""
+        return self._layer
+
     def set_value(self, regions: Sequence[Region]) -> None:
         """Show other rectangles."""
         wanted = tuple(region for region in regions if region.box is not None)

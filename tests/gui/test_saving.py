@@ -1,0 +1,415 @@
+"""Whatever is annotated is saved as it is made, and is there again after whatever happened."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Points, Shapes
+
+from napari_spss.core import project_folder
+from napari_spss.core.annotations import Annotations, CountingGrid, Keypoint, Proportion, Region
+from napari_spss.core.class_style import ClassStyle
+from napari_spss.core.counting import NOT_JUDGED, UNSURE
+from napari_spss.core.label_source import IGNORE
+from napari_spss.core.project_state import read_state
+from napari_spss.gui import dock as dock_module
+from napari_spss.gui.dock import SpssDock
+from napari_spss.gui.preferences import Preferences
+
+PIXELS = np.random.default_rng(0).integers(0, 255, (4, 40, 60), np.uint8)
+STYLES = (
+    ClassStyle("background", "#999999", "Q"),
+    ClassStyle("mito", "#E69F00", "W"),
+    ClassStyle("er", "#56B4E9", "H"),
+)
+NAMES = ("background", "mito", "er")
+MARKS = [1, UNSURE, NOT_JUDGED, 2]
+GRIDS = (
+    CountingGrid(0, 20.0, 5.0, 5.0, [5, 5, 25, 25], [5, 25, 5, 25], MARKS),
+    CountingGrid(3, 20.0, 5.0, 5.0, [5, 5, 25, 25], [5, 25, 5, 25], [0, UNSURE, 1, 2], True),
+)
+SAID = Annotations(
+    NAMES,
+    (
+        Proportion(Region(0), (None, 0.1, 0.2)),
+        Proportion(Region(2, (0, 0, 20, 30)), (None,) * 3, (None, 0.0, None), (None, 0.01, None)),
+    ),
+    (Keypoint(1, 5.0, 7.0, 1), Keypoint(2, 30.0, 50.5, 0)),
+    GRIDS,
+)
+FILES = {
+    "proportions": "proportions.csv",
+    "keypoints": "keypoints.csv",
+    "grid": "grid.csv",
+    "classes": "project.json",
+    "painted": "slice_00002.tif",
+}
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch, tmp_path):
+    """Let projects lie in the test's own folder."""
+    monkeypatch.setattr(project_folder, "user_data_path", lambda *_, **__: tmp_path / "home")
+    monkeypatch.setattr(dock_module, "read_preferences", lambda: Preferences(device="cpu"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def viewer(qtbot):
+    """A viewer without a window, which is quick."""
+    viewer = ViewerModel()
+    viewer.add_image(PIXELS, name="em")
+    return viewer
+
+
+@pytest.fixture
+def open_dock(viewer, qtbot):
+    """Make a dock; all are shut down at the end."""
+    docks = []
+
+    def make():
+        docks.append(SpssDock(viewer, is_probing=False))
+        qtbot.addWidget(docks[-1])
+        return docks[-1]
+
+    yield make
+    for dock in docks:
+        dock.shut_down()
+
+
+@pytest.fixture
+def dock(open_dock):
+    dock = open_dock()
+    dock.classes.set_value(STYLES)
+    return dock
+
+
+@pytest.fixture
+def reopen(open_dock):
+    """Close a dock and open it on nothing but the image, as in a new session."""
+
+    def again(dock):
+        close(dock)
+        return open_dock()
+
+    return again
+
+
+def annotate(dock):
+    """Say something in every way, and paint on two slices."""
+    dock.annotate.set_value(SAID)
+    dock.annotate.painted.start_painting()
+    paint(dock, 1, 2)
+    paint(dock, 2, 3)
+
+
+def paint(dock, z, label):
+    pixels = np.array([[z, 4, 7], [z, 5, 8], [z, 6, 9]])
+    dock.annotate.painted.layer.data_setitem(tuple(pixels.T), label)
+
+
+def painted(dock):
+    """Class of the painted pixels by slice, and how many there are."""
+    labels = dock.annotate.painted.value()
+    if labels is None:
+        return {}
+    found = {z: labels.read(z) for z in labels.slices()}
+    return {z: np.unique(a[a != IGNORE], return_counts=True) for z, a in found.items()}
+
+
+def assert_painted(dock, expected):
+    found = {z: (c.tolist(), n.tolist()) for z, (c, n) in painted(dock).items()}
+    assert found == {z: ([c], [3]) for z, c in expected.items()}
+
+
+def close(dock):
+    """Close a dock and leave only the image, as in a new session."""
+    viewer, folder = dock._viewer, dock.project.folder
+    dock.shut_down()
+    for layer in list(viewer.layers):
+        if not isinstance(layer, Image):
+            viewer.layers.remove(layer)
+    return folder
+
+
+def fail_once(monkeypatch, name):
+    """Let the disk be full when a file is to be replaced for the first time."""
+    replace, failures = os.replace, []
+
+    def full(source, target):
+        if Path(target).name == name and not failures:
+            failures.append(target)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    return failures
+
+
+def test_everything_is_restored(dock, reopen):
+    annotate(dock)
+    again = reopen(dock)
+    assert again.annotations() == SAID
+    assert again.classes.value() == STYLES
+    assert_painted(again, {1: 1, 2: 2})
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_save_that_failed_is_tried_again_by_itself(dock, qtbot, monkeypatch, kind, reopen):
+    dock.project._retry.setInterval(20)
+    failures = fail_once(monkeypatch, FILES[kind])
+    annotate(dock)
+    assert not dock.project.save()
+    assert failures
+    assert "No space left on device" in dock.project.text()
+    qtbot.waitUntil(lambda: dock.project.text().startswith("Saved in"))
+    assert dock.project.project.is_saved
+    again = reopen(dock)
+    assert again.annotations() == SAID
+    assert_painted(again, {1: 1, 2: 2})
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_save_that_failed_is_tried_again_at_closing(dock, monkeypatch, kind, home, open_dock):
+    annotate(dock)
+    failures = fail_once(monkeypatch, FILES[kind])
+    assert not dock.project.save()
+    assert failures
+    folder = close(dock)
+    assert len(list((home / "projects").iterdir())) == 1, "nothing had to be saved elsewhere"
+    again = open_dock()
+    assert again.project.folder == folder
+    assert again.annotations() == SAID
+    assert_painted(again, {1: 1, 2: 2})
+
+
+def test_disk_that_stays_full_moves_everything_elsewhere(dock, monkeypatch, home, reopen):
+    annotate(dock)
+    assert dock.project.save()
+    full, replace = dock.project.folder, os.replace
+
+    def refuse(source, target):
+        if full in Path(target).parents:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    paint(dock, 3, 2)
+    dock.annotate.keypoints.set_value(SAID.keypoints[:1])
+    again = reopen(dock)
+    assert again.project.folder != full
+    assert again.annotations() == SAID.replace(keypoints=SAID.keypoints[:1])
+    assert_painted(again, {1: 1, 2: 2, 3: 1})
+
+
+def test_slice_that_was_painted_is_saved_although_another_is_shown_by_then(dock, reopen):
+    annotate(dock)
+    dock._viewer.dims.set_current_step(0, 0)
+    assert dock.project.save()
+    assert_painted(reopen(dock), {1: 1, 2: 2})
+
+
+def test_new_painted_layer_takes_the_place_of_a_deleted_one(dock, reopen):
+    annotate(dock)
+    assert dock.project.save()
+    dock._viewer.layers.remove(dock.annotate.painted.layer)
+    assert dock.project.save()
+    dock.annotate.painted.start_painting()
+    paint(dock, 3, 2)
+    again = reopen(dock)
+    assert_painted(again, {3: 1})
+
+
+RENAMED = (STYLES[0], ClassStyle("mitochondrion", "#E69F00", "W"), STYLES[2])
+ADDED = (*STYLES, ClassStyle("golgi", "#009E73", "G"))
+REMOVED = (STYLES[0], STYLES[2])
+MOVED = (STYLES[0], STYLES[2], STYLES[1])
+RECOLOURED = (STYLES[0], ClassStyle("mito", "#CC79A7", "M"), STYLES[2])
+
+
+@pytest.mark.parametrize(
+    ("styles", "places"),
+    [
+        (RENAMED, (0, 1, 2)),
+        (ADDED, (0, 1, 2)),
+        (REMOVED, (0, None, 1)),
+        (MOVED, (0, 2, 1)),
+        (RECOLOURED, (0, 1, 2)),
+    ],
+    ids=["renamed", "added", "removed", "moved", "recoloured"],
+)
+def test_changed_classes_are_restored_with_all_that_is_theirs(dock, styles, places, reopen):
+    annotate(dock)
+    assert dock.project.save()
+    dock.classes.set_value(styles)
+    said = dock.annotations()
+    assert dock.project.save()
+    again = reopen(dock)
+    assert again.classes.value() == styles
+    assert again.annotations() == said
+    wanted = {z: places[c] for z, c in {1: 1, 2: 2}.items() if places[c] is not None}
+    assert_painted(again, wanted)
+    for point in SAID.keypoints:
+        if places[point.class_index] is not None:
+            moved = Keypoint(point.slice, point.y, point.x, places[point.class_index])
+            assert moved in said.keypoints
+
+
+def test_every_kind_of_work_is_in_the_log(dock, open_dock):
+    dock._viewer.dims.set_current_step(0, 2)
+    annotate(dock)
+    kinds = {action.kind for action in dock.project.project.log.actions}
+    assert kinds == {"fraction", "keypoint", "node", "grid", "paint"}
+
+
+# ---- crashes, locks, and other images -------------------------------------------------------
+
+_CRASH = """
+import os, signal, sys, time
+sys.path[:0] = {path!r}
+from napari import Viewer
+from napari_spss.core import project_folder
+from pathlib import Path
+import test_saving as t
+project_folder.user_data_path = lambda *_, **__: Path({home!r})
+t.dock_module.read_preferences = lambda: t.Preferences(device="cpu")
+viewer = Viewer(show=False)
+viewer.add_image(t.PIXELS, name="em")
+dock = t.SpssDock(viewer, is_probing=False)
+viewer.window.add_dock_widget(dock, name="spss")
+dock.classes.set_value(t.STYLES)
+t.annotate(dock)
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
+QTimer.singleShot(1000, lambda: os.kill(os.getpid(), signal.SIGKILL))
+QApplication.instance().exec()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="such a kill is one of Unix")
+def test_nothing_but_the_last_second_is_lost_by_a_kill(viewer, home, open_dock):
+    path = [str(Path(__file__).parent)]
+    code = _CRASH.format(path=path, home=str(home))
+    done = subprocess.run([sys.executable, "-c", code], timeout=120, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    dock = open_dock()
+    assert (dock.project.folder / ".lock").exists()
+    assert dock.annotations() == SAID
+    assert dock.classes.value() == STYLES
+    assert_painted(dock, {1: 1, 2: 2})
+    dock.shut_down()
+
+
+def test_second_dock_on_an_image_is_told_and_may_take_over(dock, viewer, open_dock):
+    annotate(dock)
+    assert dock.project.save()
+    other = open_dock()
+    assert "already open in this napari" in other.project.text()
+    assert other.annotations().is_empty
+    assert dock.project.save()
+    dock.shut_down()
+    other.project._act.click()
+    assert other.annotations() == SAID
+    other.shut_down()
+
+
+def test_two_docks_that_begin_at_the_same_time_lose_nothing(dock, viewer, home, open_dock):
+    other = open_dock()
+    other.classes.set_value(STYLES)
+    assert other.project.project is not None, "there is no project yet"
+    dock.annotate.keypoints.set_value(SAID.keypoints[:1])
+    assert dock.project.save()
+    other.annotate.keypoints.set_value(SAID.keypoints[1:])
+    assert not other.project.save()
+    assert "already open in this napari" in other.project.text()
+    assert other.project._act.isVisibleTo(other.project)
+    other.shut_down()
+    dock.shut_down()
+    identity = dock.source.stack.identity()
+    saved = [read_state(f, identity=identity) for f in sorted((home / "projects").iterdir())]
+    points = {restored.state.annotations.keypoints for restored in saved}
+    assert points == {SAID.keypoints[:1], SAID.keypoints[1:]}
+
+
+def test_pixels_of_the_same_shape_get_annotations_of_their_own(dock, viewer):
+    annotate(dock)
+    viewer.layers["em"].data = PIXELS[::-1].copy()
+    assert dock.annotations().is_empty
+    assert painted(dock) == {}
+    viewer.layers["em"].data = PIXELS
+    assert dock.annotations() == SAID
+    assert_painted(dock, {1: 1, 2: 2})
+
+
+def test_renamed_layer_is_the_same_image(viewer, tmp_path, monkeypatch, open_dock, reopen):
+    kept = Preferences(device="cpu", project_folder=str(tmp_path / "kept"))
+    monkeypatch.setattr(dock_module, "read_preferences", lambda: kept)
+    dock = open_dock()
+    dock.classes.set_value(STYLES)
+    annotate(dock)
+    viewer.layers["em"].name = "renamed"
+    paint(dock, 3, 2)
+    assert dock.annotations() == SAID
+    viewer.layers["renamed"].name = "em"
+    again = reopen(dock)
+    viewer.layers["em"].name = "renamed"
+    third = reopen(again)
+    assert [third.project.folder] == list((tmp_path / "kept").iterdir())
+    assert third.annotations() == SAID
+    assert_painted(third, {1: 1, 2: 2, 3: 1})
+
+
+def test_folder_chosen_while_nothing_could_be_saved_is_filled_at_once(
+    dock, viewer, tmp_path, open_dock
+):
+    assert dock.project.save()
+    other = open_dock()
+    other.classes.set_value(STYLES)
+    other.annotate.set_value(SAID)
+    other.project._move_to(tmp_path / "chosen")
+    assert (tmp_path / "chosen" / "keypoints.csv").exists()
+    other.shut_down()
+
+
+def test_folder_that_comes_back_is_saved_into(dock, qtbot, tmp_path, reopen):
+    dock.project._retry.setInterval(20)
+    annotate(dock)
+    assert dock.project.save()
+    shutil.move(dock.project.folder, tmp_path / "away")
+    dock.annotate.keypoints.set_value(SAID.keypoints[:1])
+    assert not dock.project.save()
+    shutil.move(tmp_path / "away", dock.project.folder)
+    qtbot.waitUntil(lambda: dock.project.text().startswith("Saved in"))
+    again = reopen(dock)
+    assert again.annotations() == SAID.replace(keypoints=SAID.keypoints[:1])
+
+
+def test_dock_that_is_closed_and_opened_again_leaves_no_second_layers(dock, viewer, open_dock):
+    annotate(dock)
+    viewer.dims.set_current_step(0, 3)
+    dock.shut_down()
+    again = open_dock()
+    assert again.annotations() == SAID
+    for kind in (Labels, Shapes):
+        assert len([one for one in viewer.layers if isinstance(one, kind)]) == 1
+    assert len([one for one in viewer.layers if isinstance(one, Points)]) == 2  # and the grid
+    assert [one.name for one in viewer.layers if "[" in one.name] == []
+
+
+def test_layer_that_was_edited_after_the_dock_was_closed_stays(dock, viewer, open_dock):
+    annotate(dock)
+    left = dock.annotate.keypoints.layer
+    dock.shut_down()
+    left.add([3, 3, 3])
+    again = open_dock()
+    assert left in viewer.layers
+    assert again.annotations() == SAID
