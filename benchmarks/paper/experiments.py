@@ -22,7 +22,7 @@ from images import (
     read_epfl,
     read_vnc,
 )
-from methods import annotate, reduced, scale_of, settings_of, steps_per_epoch
+from methods import ALPHA, KEYPOINT_CROPS, annotate, reduced, scale_of, settings_of, steps_per_epoch
 
 from napari_spss import iter_training, predict
 from napari_spss.core.checkpoint import Model
@@ -46,13 +46,19 @@ PAPER_SPLIT_SEED = 0
 
 NOISE = (0.0, 0.1, 0.2, 0.3, 0.5)
 CLUSTERS = (100, 50, 30, 20, 10, 5)
-COMMANDS = ("table1", "table2", "table3", "table4", "figure5", "figure6", "figure7")
+ALPHAS = (0.1, 0.5, 0.9)
+KEYPOINT_SHARES = (0.1, 1.0)
+COMMANDS = ("table1", "table2", "table3", "table4", "figure5", "figure6", "figure7", "choices")
 N_PANELS = 3
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run: a method on the crops of a data set."""
+    """One run: a method on the crops of a data set.
+
+    ``alpha`` and ``keypoint_crops``, the share of the crops that have keypoints, stand for what
+    the paper leaves open; None for the choice made in all tables.
+    """
 
     data: str
     method: str
@@ -61,16 +67,28 @@ class Experiment:
     preset: str
     degrade: str | None = None
     has_panels: bool = False
+    alpha: float | None = None
+    keypoint_crops: float | None = None
 
     @property
     def stem(self) -> str:
         """Name of the run's files."""
-        degraded = "" if self.degrade is None else "_" + self.degrade.replace(":", "-")
-        return f"{self.method}{degraded}_{self.split}_{self.preset}_{self.seed}"
+        told = "" if self.degrade is None else "_" + self.degrade.replace(":", "-")
+        if self.alpha is not None:
+            told += f"_alpha-{self.alpha:g}"
+        if self.keypoint_crops is not None:
+            told += f"_crops-{self.keypoint_crops:g}"
+        return f"{self.method}{told}_{self.split}_{self.preset}_{self.seed}"
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether the run asks what another choice would have given."""
+        return self.alpha is not None or self.keypoint_crops is not None
 
     def record_path(self, results: Path) -> Path:
         """Where the record is stored."""
-        return results / FOLDERS[self.data] / f"{self.stem}.json"
+        folder = results / "choices" if self.is_choice else results
+        return folder / FOLDERS[self.data] / f"{self.stem}.json"
 
     def panels_path(self, results: Path) -> Path:
         """Where maps of a few test crops are stored."""
@@ -89,7 +107,8 @@ def planned(
     """List the runs behind a table or figure, the most telling ones first.
 
     Tables 3 and 4 and the figures take the first seed alone. Without noise, "eq5-renorm" is what
-    ``spss`` is told, so that run stands for it. Figure 7 needs no training.
+    ``spss`` is told, so that run stands for it. Figure 7 needs no training. "choices" is SPSS+ with
+    other values of what the paper leaves open, and SPSS, on the electron microscopy.
     """
     first = seeds[:1]
     run = partial(Experiment, split=split, preset=preset)
@@ -116,6 +135,14 @@ def planned(
     if command == "table4":
         return [
             run("dubai", "spss", seed, degrade=f"kmeans:{k}") for seed in first for k in CLUSTERS
+        ]
+    if command == "choices":
+        plain = [run(em, method, first[0], has_panels=True) for method in ("spss+", "spss")]
+        return plain + [
+            run(em, "spss+", first[0], alpha=alpha, keypoint_crops=share)
+            for share in reversed(KEYPOINT_SHARES)
+            for alpha in ALPHAS
+            if (alpha, share) != (ALPHA, KEYPOINT_CROPS)
         ]
     if command in ("figure5", "figure6"):
         return planned(
@@ -212,6 +239,7 @@ def carry_out(
         scale=scale,
         crop_px=data.crop_px,
         n_crops=n_drawn,
+        alpha=experiment.alpha,
     )
     annotated = annotate(
         seen,
@@ -221,6 +249,7 @@ def carry_out(
         degradation=experiment.degrade,
         seed=experiment.seed,
         exact=held_out or (),
+        keypoint_crops=experiment.keypoint_crops or KEYPOINT_CROPS,
     )
     start = time.perf_counter()
     run = iter_training(

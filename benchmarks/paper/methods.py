@@ -19,6 +19,8 @@ from napari_spss.core.label_source import LabelSource, as_label_source
 from napari_spss.core.simulate import combine, degrade, simulate_clicks, simulate_guesses
 
 __all__ = [
+    "ALPHA",
+    "KEYPOINT_CROPS",
     "METHODS",
     "Annotated",
     "Scale",
@@ -32,6 +34,7 @@ __all__ = [
 METHODS = ("benchmark", "spss", "spss+", "fast")
 
 # What the paper does not state of SPSS+: "very few" crops, "two or three" keypoints, dilated.
+ALPHA = preset("paper").loss.alpha
 KEYPOINT_CROPS = 0.1
 KEYPOINTS_PER_CLASS = 3
 
@@ -82,7 +85,13 @@ def steps_per_epoch(n_crops: int) -> int:
 
 
 def settings_of(
-    method: str, *, seed: int, scale: Scale, crop_px: int, n_crops: int
+    method: str,
+    *,
+    seed: int,
+    scale: Scale,
+    crop_px: int,
+    n_crops: int,
+    alpha: float | None = None,
 ) -> TrainingSettings:
     """Settings of a run.
 
@@ -99,6 +108,8 @@ def settings_of(
     n_crops : int
         Crops that the paper's methods train on: ``fast`` takes as many steps as they take in all
         their epochs, in batches of the same size.
+    alpha : float, optional
+        Weight of the proportions in Eq. 4, instead of the preset's.
     """
     published = preset("paper")
     values: dict[str, object] = {
@@ -114,6 +125,8 @@ def settings_of(
         return preset("fast").with_overrides(values)
     values["network.filters"] = scale.filters
     values["optimisation.max_epochs"] = scale.max_epochs
+    if alpha is not None:
+        values["loss.alpha"] = alpha
     return published.with_overrides(values)
 
 
@@ -148,6 +161,7 @@ def annotate(
     degradation: str | None,
     seed: int,
     exact: Collection[int] = (),
+    keypoint_crops: float = KEYPOINT_CROPS,
 ) -> Annotated:
     """Annotate every crop.
 
@@ -160,14 +174,15 @@ def annotate(
     has_masks : bool
         Full masks instead of anything else.
     has_keypoints : bool
-        Keypoints of every class that occurs, in a tenth of the crops, drawn among those with
-        more than the first class.
+        Keypoints of every class that occurs, in some of the crops with more than the first class.
     degradation : str or None
         As in ``simulate --degrade``.
     seed : int
         Of keypoints and degradation.
     exact : collection of int
         Crops that decide when to stop in the paper's split: never degraded, no keypoints.
+    keypoint_crops : float
+        Share of the crops that have keypoints, if so many have more than the first class.
     """
     names = ("background", *classes[1:])
     truth = [crop.truth for crop in crops]
@@ -179,7 +194,7 @@ def annotate(
     details: dict[str, Any] = {}
     if has_keypoints:
         fitting = [i for i in told if ((truth[i] > 0) & (truth[i] < len(names))).any()]
-        n_chosen = min(len(fitting), max(1, round(KEYPOINT_CROPS * len(told))))
+        n_chosen = min(len(fitting), max(1, round(keypoint_crops * len(told))))
         chosen = sorted(rng.choice(fitting, size=n_chosen, replace=False).tolist())
         n_object = KEYPOINTS_PER_CLASS * (len(names) - 1)
         clicks = simulate_clicks(

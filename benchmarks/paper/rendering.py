@@ -6,8 +6,10 @@ deviation over seeds. What was not run is said to be missing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from findings import findings
 from layout import METHOD_NAMES, not_run, table
@@ -15,7 +17,9 @@ from proportions import load_degradations
 from provenance import SEEDS, missing, reduced, runs_table
 from published import NAMED_CLASSES, TABLE1, TABLE2
 from runs import (
+    FOLDERS,
     Run,
+    Setting,
     binarisation_of,
     class_score,
     constant_map,
@@ -155,6 +159,55 @@ def _constant_row(run: Run, width: int) -> list[str]:
     ]
 
 
+def choices(results: Path) -> str:
+    """EM: SPSS+ with other values of what the paper leaves open."""
+    blocks = []
+    for folder, data in FOLDERS.items():
+        paths = sorted((results / "choices" / folder).glob("*.json"))
+        others = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        groups = sorted({(one["split"], one["preset"], one["seed"]) for one in others})
+        for split, preset, seed in groups:
+            setting = Setting(data, split, preset)
+            plain = [run.record for run in select(load_runs(results, (data,)), setting, "spss+")]
+            records = [
+                one
+                for one in (*others, *plain)
+                if (one["split"], one["preset"], one["seed"]) == (split, preset, seed)
+            ]
+            records.sort(
+                key=lambda one: (one["details"]["crops_with_keypoints"], one["details"]["alpha"])
+            )
+            rows = [_choice_row(one) for one in records]
+            blocks += [f"**{setting.title}, seed {seed}**", table(_CHOICE_HEAD, rows)]
+    return "\n\n".join(blocks) if blocks else not_run("choices")
+
+
+_CHOICE_HEAD = (
+    "crops with keypoints",
+    "alpha",
+    "keypoints",
+    "mean IoU, both classes",
+    "IoU mitochondria",
+    "F1 mitochondria",
+    "pixel accuracy",
+    "epochs",
+)
+
+
+def _choice_row(record: dict[str, Any]) -> list[str]:
+    details = record["details"]
+    return [
+        f"{details['crops_with_keypoints']} of {record['n_train']}",
+        f"{details['alpha']:g}",
+        record["annotation"].partition(", ")[2],
+        f"{100 * record['mean_iou_all']:.1f}",
+        f"{100 * record['mean_iou_named']:.1f}",
+        f"{100 * record['f1'][1]:.1f}",
+        f"{100 * record['accuracy']:.1f}",
+        f"{record['n_epochs']:g}",
+    ]
+
+
 def figure5(results: Path) -> str:
     """Dubai: how binary the maps of each method are."""
     return _binarisation("figure5", results, ("dubai",), ("benchmark", "spss", "fast"))
@@ -244,6 +297,7 @@ COMMANDS: dict[str, Callable[[Path], str]] = {
     "figure5": figure5,
     "figure6": figure6,
     "figure7": figure7,
+    "choices": choices,
     "findings": findings,
     "runs": runs_table,
 }

@@ -108,6 +108,18 @@ def test_table2_and_figure6_on_the_stand_in(run_main):
     assert "| SPSS+ |" in shown
 
 
+def test_choices_change_what_the_paper_leaves_open(run_main):
+    shown = run_main("choices", "--seeds", "0")
+    found = [records.read(p) for p in (run_main.out / "choices" / "em-vnc").glob("*.json")]
+    assert len(found) == 5
+    given = {(r["settings"]["loss"]["alpha"], r["details"]["crops_with_keypoints"]) for r in found}
+    few, all_crops = sorted({n for _, n in given})
+    assert given == {(0.1, few), (0.9, few), *((alpha, all_crops) for alpha in (0.1, 0.5, 0.9))}
+    assert few < all_crops
+    assert (run_main.out / "em-vnc" / "spss_honest_cpu_0.json").is_file()
+    assert len([line for line in shown.splitlines() if " of 2 | " in line]) == 6
+
+
 def test_epfl_goes_before_the_stand_in(run_main, tiny_epfl):
     run_main("table2", "--seeds", "0", "--split", "random", data=tiny_epfl)
     found = list((run_main.out / "em-epfl").glob("*_random_cpu_0.json"))
