@@ -39,6 +39,10 @@ __all__ = ["PaintedLabels", "PaintedTool"]
 
 LAYER_NAME = "painted labels"
 MARK = "napari_spss"
+_HELP = (
+    "Press New and paint a few places of each class, or choose a Labels layer that you have. "
+    "Pixels with the value 0 say nothing."
+)
 
 
 class PaintedTool(QWidget):
@@ -408,7 +412,7 @@ class PaintedTool(QWidget):
         """Tell what is painted on the current slice, and what is wrong."""
         labels = self._labels()
         if labels is None or self._frame is None or not self.isVisible():
-            self._info.say(self._message)
+            self._info.say(self._message or ("" if self._layer else _HELP))
             self._problems.say("")
             return
         z = self._recount()
