@@ -1,6 +1,6 @@
 """Make the short animation of the project's page: count a grid, train, look at the result.
 
-    python docs/scripts/animation.py docs/images/dock.gif [--minutes 1]
+    python docs/scripts/animation.py docs/images/dock.gif [--steps 170]
 
 Needs a display; without one, run it under Xvfb:
 
@@ -26,7 +26,7 @@ PREVIEW_INTERVAL_S = 1.5
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("out", type=Path, help="the GIF")
-    parser.add_argument("--minutes", type=float, default=1.0, help="time of the training")
+    parser.add_argument("--steps", type=int, default=170, help="steps of the training")
     return parser.parse_args()
 
 
@@ -79,7 +79,7 @@ def _curve_colours() -> list[int]:
     return [value for colour in _COLOURS for value in ImageColor.getrgb(colour)]
 
 
-def play(stage: Stage, film: Film, minutes: float) -> None:
+def play(stage: Stage, film: Film, steps: int) -> None:
     """Act the scenes."""
     dock, viewer = stage.dock, stage.viewer
     said = stage.open_sample("synthetic")
@@ -106,14 +106,13 @@ def play(stage: Stage, film: Film, minutes: float) -> None:
 
     stage.show_layers()
     stage.show_only("Train")
-    dock.train._minutes.setValue(minutes)
     film.take(1000)
     dock.desk._preview_interval_s = PREVIEW_INTERVAL_S
     previews = []
     dock.session.event_taken.connect(
         lambda event: previews.append(event) if type(event).__name__ == "Preview" else None
     )
-    dock.start_training()
+    stage.train(steps)
     n_taken = 0
     while dock.session.status.is_busy:
         stage.wait(0.1)
@@ -141,7 +140,7 @@ def main() -> None:
         for name in ("dockLayerControls", "dockLayerList"):
             getattr(stage.viewer.window._qt_viewer, name).hide()
         film = Film(stage)
-        play(stage, film, arguments.minutes)
+        play(stage, film, arguments.steps)
         film.save(arguments.out)
         stage.close()
 

@@ -1,6 +1,6 @@
 """Take pictures of the dock at each step of the work, in the real viewer.
 
-    python docs/scripts/screenshots.py pictures [--minutes 1] [--sample axons]
+    python docs/scripts/screenshots.py pictures [--steps 150] [--sample axons]
 
 Every step is taken as the whole window and as the dock alone at its least width, in the dark and in
 the light theme. With ``--docs`` the pictures of the documentation are written as well, with few
@@ -19,7 +19,7 @@ from stage import SAMPLES, Counter, Expert, Stage, untouched_settings
 
 SIZE = (1440, 960)
 THEMES = ("dark", "light")
-N_COLOURS = 96
+N_COLOURS = 64
 # step -> whether the documentation shows the whole window or the dock alone
 DOCUMENTED = {
     "image": "dock",
@@ -36,7 +36,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("out", type=Path, help="folder for all pictures")
     parser.add_argument("--docs", type=Path, help="folder for those of the documentation")
-    parser.add_argument("--minutes", type=float, default=1.0, help="time of the training")
+    parser.add_argument("--steps", type=int, default=150, help="steps of the training")
     parser.add_argument("--sample", default="synthetic", choices=SAMPLES)
     return parser.parse_args()
 
@@ -63,7 +63,10 @@ class Album:
                 picture.save(folder / f"{self._n_steps:02}_{name}.png")
         if self._docs is not None and name in DOCUMENTED:
             self._docs.mkdir(parents=True, exist_ok=True)
-            small = pictures[DOCUMENTED[name]].quantize(N_COLOURS, dither=0)
+            view = DOCUMENTED[name]
+            whole = pictures[view]
+            height = stage.dock_height() if view == "dock" else whole.height
+            small = whole.crop((0, 0, whole.width, height)).quantize(N_COLOURS, dither=0)
             small.save(self._docs / f"dock_{name}.png", optimize=True)
         self._n_steps += 1
 
@@ -112,15 +115,14 @@ def annotate(stage: Stage, album: Album, sample: str, expert: Expert) -> None:
     dock.annotate.show_tab(0)
 
 
-def train_and_correct(stage: Stage, album: Album, minutes: float, expert: Expert) -> None:
+def train_and_correct(stage: Stage, album: Album, steps: int, expert: Expert) -> None:
     """Train, look, correct while it runs, apply, save."""
     dock, viewer = stage.dock, stage.viewer
     session = dock.session
     stage.show_layers()
     stage.show_only("Train")
     album.shoot("before_training")
-    dock.train._minutes.setValue(minutes)
-    dock.start_training()
+    stage.train(steps)
     stage.wait_until(lambda: (session.status.fraction or 0) > 0.75 or not session.status.is_busy)
     album.shoot("training")
     stage.wait_for_the_end()
@@ -130,8 +132,7 @@ def train_and_correct(stage: Stage, album: Album, minutes: float, expert: Expert
     dock.annotate.show_tab(2)
     dock.annotate.keypoints.start_adding()
     stage.show_layers("keypoints", "labels")
-    dock.train._minutes.setValue(minutes)
-    dock.start_training(continues=True)
+    stage.train(steps // 3, continues=True)
     stage.wait_until(lambda: (session.status.fraction or 0) > 0.3 or not session.status.is_busy)
     image, points = viewer.layers[0], dock.annotate.keypoints
     z = dock.desk.current_slice()
@@ -168,7 +169,7 @@ def main() -> None:
         album = Album(stage, arguments.out, arguments.docs)
         expert = Expert(arguments.sample)
         annotate(stage, album, arguments.sample, expert)
-        train_and_correct(stage, album, arguments.minutes, expert)
+        train_and_correct(stage, album, arguments.steps, expert)
         save(stage, album, folder)
         stage.close()
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from napari_spss.core.annotations import Annotations, CountingGrid
 
 SAMPLES = ("synthetic", "axons")
-PATIENCE_S = 900.0
+PATIENCE_S = 3600.0
+MINUTES = 20.0  # what the dock shows; the steps end a training before
 
 
 @contextmanager
@@ -96,6 +97,19 @@ class Stage:
         """Let the viewer live until the run has ended and all labels are drawn."""
         session, outcome = self.dock.session, self.dock.desk.outcome
         self.wait_until(lambda: not session.status.is_busy and outcome.is_up_to_date)
+
+    def train(self, steps: int, *, continues: bool = False) -> None:
+        """Start a training of so many steps, however fast this computer is."""
+        from napari_spss.gui.session import RunForm
+
+        overrides = {"optimisation.max_steps": steps}
+        self.dock.train.set_value(RunForm(max_minutes=MINUTES, overrides=overrides))
+        self.dock.start_training(continues=continues)
+
+    def dock_height(self) -> int:
+        """How far down the dock's sections reach, in pixels."""
+        last = list(self.dock.sections.values())[-1]
+        return min(self.dock.height(), last.mapTo(self.dock, last.rect().bottomLeft()).y() + 8)
 
     def show_only(self, *names: str) -> None:
         """Open these sections and fold the others."""
