@@ -123,6 +123,80 @@ def test_one_click_applies_the_smaller_setting(dock, qtbot, monkeypatch):
     assert seen == [128]
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "continues"),
+    [("sampling.batch_size", 2, True), ("network.filters", 4, False)],
+)
+def test_one_click_goes_on_with_the_model_that_was_to_be_continued(
+    dock, qtbot, monkeypatch, setting, value, continues
+):
+    run(dock, qtbot)
+    model = dock.session.model
+    started_from = []
+    error = OutOfMemory("Memory ran out.", setting=setting, value=value)
+    monkeypatch.setattr(desk_module, "train", failing_train(error))
+    assert dock.start_training(continues=True)
+    qtbot.waitUntil(lambda: is_idle(dock))
+
+    def train(job, *, token):
+        started_from.append(job.start_from)
+        yield from fake_train(job, token=token)
+
+    monkeypatch.setattr(desk_module, "train", train)
+    dock.bar._accept.click()
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert started_from == [model if continues else None]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "text"),
+    [("device", "cpu", "Set device = cpu and apply again"), ("tile_px", 64, "")],
+)
+def test_one_click_applies_again_on_another_device(dock, qtbot, monkeypatch, setting, value, text):
+    run(dock, qtbot)
+    seen = []
+
+    def apply(*arguments, device, token):
+        seen.append(device)
+        if len(seen) == 1:
+            raise OutOfMemory("Memory ran out.", setting=setting, value=value)
+        yield from fake_apply(*arguments, device=device, token=token)
+
+    monkeypatch.setattr(desk_module, "apply_model", apply)
+    dock.results.set_scope("slice")
+    dock.results._apply.click()
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert dock.bar._accept.isVisibleTo(dock.bar) == bool(text)
+    if text:
+        assert dock.bar._accept.text() == text
+        dock.bar._accept.click()
+        qtbot.waitUntil(lambda: is_idle(dock))
+        assert seen == ["auto", "cpu"]
+        assert dock.desk.outcome.maps.full_slices == (dock.desk.current_slice(),)
+
+
+def test_a_slice_without_a_preview_does_not_end_the_previews(dock, viewer, qtbot, monkeypatch):
+    def train(job, *, token):
+        for _ in range(3):
+            assert job.preview_slice() is not None  # asked for, and found to be unreadable
+        yield from fake_train(job, token=token)
+
+    monkeypatch.setattr(desk_module, "train", train)
+    run(dock, qtbot)
+    assert "em preview labels" in [layer.name for layer in viewer.layers]
+
+
+def test_no_preview_is_asked_for_while_one_is_on_its_way():
+    gate = desk_module.PreviewGate()
+    gate.slice = 3
+    assert (gate(), gate()) == (3, 3)
+    gate.close()
+    gate.slice = 4
+    assert gate() is None
+    gate.open()
+    assert gate() == 4
+
+
 def test_a_second_run_is_refused_and_stop_hands_over_the_model(dock, qtbot, monkeypatch):
     monkeypatch.setattr(desk_module, "train", gated_train(threading.Event()))
     say(dock)

@@ -47,11 +47,12 @@ class PreviewGate:
         self._is_waiting = False
 
     def __call__(self) -> int | None:
-        """Return the slice that the viewer shows, once until `open` is called."""
-        if self._is_waiting:
-            return None
+        """Return the slice that the viewer shows; None from `close` until `open` is called."""
+        return None if self._is_waiting else self.slice
+
+    def close(self) -> None:
+        """Wait for a preview that is on its way to be shown."""
         self._is_waiting = True
-        return self.slice
 
     def open(self) -> None:
         """Let the next preview come."""
@@ -295,6 +296,7 @@ class Desk(QObject):
             device=form.device,
             updates=None,
             preview_slice=self.gate,
+            preview_sent=self.gate.close,
             preview_interval_s=self._preview_interval_s,
         )
         return job, annotations.classes

@@ -59,6 +59,8 @@ class SpssDock(QWidget):
         self._had_parent = False
         self._is_open = True
         self._is_restoring = False
+        self._continued = False  # whether the last training was to continue
+        self._failed = ""  # kind of the last run, if it failed
         preferences = read_preferences()
         self.session = Session()
         self.image = ImageSection(self._viewer)
@@ -112,6 +114,7 @@ class SpssDock(QWidget):
 
     def start_training(self, *, continues: bool = False) -> bool:
         """Do what Train and Continue do; return whether a run began."""
+        self._continued = continues
         return self.desk.train(continues=continues)
 
     def shut_down(self) -> None:
@@ -340,6 +343,7 @@ class SpssDock(QWidget):
         field = getattr(end.error, "field", None)
         if end.kind is EndKind.failed and field is not None:
             self.train.mark_error(field, end.text)
+        self._failed = end.run if end.kind is EndKind.failed else ""
         self.bar.propose(end)
         self.results.set_result(self.desk.outcome.has_result)
         self._refresh_ready()
@@ -348,7 +352,12 @@ class SpssDock(QWidget):
 
     def _on_suggestion(self, suggestion: Suggestion) -> None:
         self.train.set_value(self.train.value().with_suggestion(suggestion))
-        self.start_training()
+        if self._failed == "prediction":
+            self.desk.apply(self.results.scope())
+            return
+        # weights of the model at hand do not fit a smaller network
+        is_same_network = not suggestion.setting.startswith("network.")
+        self.start_training(continues=self._continued and is_same_network)
 
     def _on_model(self, model: Any) -> None:
         origin = "" if self.desk.model_dir is None else self.desk.model_dir.name

@@ -106,7 +106,8 @@ class RunBar(QFrame):
         self._suggestion = end.suggestion
         self._accept.setVisible(end.suggestion is not None)
         if end.suggestion is not None:
-            self._accept.setText(f"Set {end.suggestion} and train again")
+            again = "train" if end.run == "training" else "apply"
+            self._accept.setText(f"Set {end.suggestion} and {again} again")
 
     def _show_busy(self, is_busy: bool) -> None:
         self._stop.setVisible(is_busy)

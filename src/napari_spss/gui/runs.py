@@ -23,6 +23,7 @@ from ..core.events import (
     Event,
     FinishReason,
     Mailbox,
+    Preview,
     Progress,
     RunFinished,
     RunStarted,
@@ -75,6 +76,9 @@ class TrainingJob:
         Returns the slice that the viewer shows, or None while the last preview was not taken.
     preview_interval_s : float
         Least time between previews.
+    preview_sent : callable
+        Called in the thread before each preview that is handed over. Not every question leads to
+        one: a slice may be unreadable.
     """
 
     stack: Stack
@@ -87,6 +91,7 @@ class TrainingJob:
     updates: Mailbox[Annotations] | None
     preview_slice: Callable[[], int | None]
     preview_interval_s: float
+    preview_sent: Callable[[], None] = lambda: None
 
 
 def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Model]:
@@ -115,7 +120,24 @@ def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Mod
             token=token,
             device=job.device,
         )
-        return (yield from record_events(events, job.run_dir))
+        watched = _watch_previews(events, job.preview_sent)
+        return (yield from record_events(watched, job.run_dir))
+
+
+def _watch_previews(
+    events: Generator[Event, None, Model], sent: Callable[[], None]
+) -> Generator[Event, None, Model]:
+    """Hand events on, and tell of each preview before."""
+    with contextlib.closing(events):
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as end:
+                model: Model = end.value
+                return model
+            if isinstance(event, Preview):
+                sent()
+            yield event
 
 
 def apply_model(

@@ -96,6 +96,10 @@ class Suggestion:
     def __str__(self) -> str:
         return f"{self.setting.rpartition('.')[2]} = {self.value}"
 
+    def fits(self, run: RunKind) -> bool:
+        """Whether the form has the setting and a run of this kind follows it."""
+        return self.setting == "device" or (run == "training" and "." in self.setting)
+
 
 @dataclass(frozen=True)
 class RunForm:
@@ -138,6 +142,8 @@ class RunForm:
 
     def with_suggestion(self, suggestion: Suggestion) -> RunForm:
         """Return the form with a suggested setting put in."""
+        if suggestion.setting == "device":
+            return replace(self, device=str(suggestion.value))
         return replace(self, overrides={**self.overrides, suggestion.setting: suggestion.value})
 
 
@@ -420,6 +426,8 @@ class Session:
             return False
         found = getattr(error, "suggestion", None)
         suggestion = None if found is None else Suggestion(found.setting, found.value)
+        if suggestion is not None and not suggestion.fits(ticket.kind):
+            suggestion = None
         text = explain(error)
         self._end(RunEnd(EndKind.failed, ticket.kind, text, error=error, suggestion=suggestion))
         return True
