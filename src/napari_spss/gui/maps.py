@@ -146,7 +146,12 @@ class ResultMaps:
 
     def labels(self, z: int, cleaning: Cleaning) -> npt.NDArray[np.uint8]:
         """Return the labels (Y, X) of a slice; background where nothing was predicted."""
-        labels = cleaning.apply(self.probs(z))
+        if len(self.maps) == 1:  # the background's map takes longest, and decides nothing here
+            foreground = self.maps[0][z].astype(np.float32)
+            probs = np.broadcast_to(foreground, (2, *foreground.shape))
+        else:
+            probs = self.probs(z)
+        labels = cleaning.apply(probs)
         if z not in self.full_slices:
             labels[~self.is_predicted(z)] = 0
         return labels
@@ -183,11 +188,11 @@ class ResultMaps:
         excluded: Sequence[int] = (),
     ) -> npt.NDArray[np.int64]:
         """Return how many predicted pixels of a slice or box each class has; excluded ones, 0."""
-        is_in = self.is_predicted(z)
-        if box is not None:
-            y0, x0, y1, x1 = box
-            is_in, labels = is_in[y0:y1, x0:x1], labels[y0:y1, x0:x1]
-        counts = np.bincount(labels[is_in], minlength=len(self.classes))
+        y0, x0, y1, x1 = box or self._whole
+        labels = labels[y0:y1, x0:x1]
+        if z not in self.full_slices:
+            labels = labels[self.is_predicted(z)[y0:y1, x0:x1]]
+        counts = np.array([np.count_nonzero(labels == k) for k in range(len(self.classes))])
         counts[list(excluded)] = 0
         return counts
 
