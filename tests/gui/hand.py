@@ -16,6 +16,21 @@ NONE = Qt.KeyboardModifier.NoModifier
 LEFT = Qt.MouseButton.LeftButton
 
 
+def show_settled(viewer: Viewer, qtbot: QtBot) -> None:
+    """Wait until the window is on the screen and the canvas knows its size; show all of it."""
+    canvas = viewer.window._qt_viewer.canvas
+    widget = canvas.native
+    with qtbot.waitExposed(viewer.window._qt_window):
+        QApplication.sendPostedEvents()  # the layout after the last dock
+
+    def knows_its_size() -> bool:
+        return tuple(canvas.size) == (widget.height(), widget.width())
+
+    qtbot.waitUntil(knows_its_size)
+    viewer.reset_view()
+    QApplication.processEvents()
+
+
 class Hand:
     """Clicks, drags and types on the canvas of a viewer that is shown.
 
@@ -26,7 +41,10 @@ class Hand:
         self._canvas = viewer.window._qt_viewer.canvas
         self._widget = self._canvas.native
         self._layer = layer
-        self._qtbot = qtbot
+        moves = self._canvas._scene_canvas.events.mouse_move.callbacks
+        self._throttles = [one for one in moves if hasattr(one, "flush")]
+        assert self._throttles, "napari hands on moves in another way"
+        show_settled(viewer, qtbot)
 
     def at(self, place: Sequence[float]) -> QPoint:
         """Position on the canvas, in its pixels."""
@@ -86,5 +104,7 @@ class Hand:
         QApplication.sendEvent(self._widget, event)
 
     def _settle(self) -> None:
-        """Let napari's throttle (5 ms) hand on the move."""
-        self._qtbot.wait(12)
+        """Let napari's throttle hand on the move, and Qt what is due."""
+        for throttle in self._throttles:
+            throttle.flush(restart_timer=False)
+        QApplication.processEvents()

@@ -585,8 +585,6 @@ def shown(make_napari_viewer, qtbot):
     tool.set_source(image)
     viewer.window.add_dock_widget(tool)
     tool._n_side.setValue(8)
-    qtbot.wait(100)
-    viewer.reset_view()
     return viewer, tool, Hand(viewer, image, qtbot)
 
 

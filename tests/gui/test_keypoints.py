@@ -486,8 +486,6 @@ def test_clicking_points_with_mouse_and_keys(make_napari_viewer, qtbot):
     tool.set_classes((*STYLES, ClassStyle("golgi", "#009E73", "2")))
     tool.set_source(image)
     viewer.window.add_dock_widget(tool)
-    qtbot.wait(100)
-    viewer.reset_view()
     hand = Hand(viewer, image, qtbot)
 
     qtbot.mouseClick(tool._add, Qt.MouseButton.LeftButton)

@@ -279,8 +279,6 @@ def test_painting_with_the_mouse(make_napari_viewer, qtbot):
     tool.set_classes(STYLES)
     tool.set_source(image)
     viewer.window.add_dock_widget(tool)
-    qtbot.wait(100)
-    viewer.reset_view()
     hand = Hand(viewer, image, qtbot)
     qtbot.mouseClick(tool._new, Qt.MouseButton.LeftButton)
     tool.layer.brush_size = 5

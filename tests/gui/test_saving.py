@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLineEdit
 
 from napari_spss.core import project_folder
 from napari_spss.core.annotations import Annotations, CountingGrid, Keypoint, Proportion, Region
@@ -413,3 +415,53 @@ def test_layer_that_was_edited_after_the_dock_was_closed_stays(dock, viewer, ope
     again = open_dock()
     assert left in viewer.layers
     assert again.annotations() == SAID
+
+
+# ---- the table of fractions in the dock -----------------------------------------------------
+
+
+def type_into(dock, qtbot, row, text):
+    view = dock.annotate.fractions.view
+    view.setCurrentIndex(view.model().index(row, 0))
+    qtbot.keyClick(view, text[0])
+    editor = view.viewport().findChildren(QLineEdit)[-1]
+    qtbot.keyClicks(editor, text[1:])
+    qtbot.keyClick(editor, Qt.Key.Key_Return)
+
+
+def test_cells_are_restored_as_typed_wrong_and_doubted_ones_too(dock, qtbot, reopen):
+    typed = ["6,5", "a lot", "0.06", "<1"]
+    for row, text in enumerate(typed):
+        type_into(dock, qtbot, row, text)
+    marks = dock.annotate.fractions.marks()
+    assert [(one.region.slice, one.is_question) for one in marks] == [(1, False), (2, True)]
+    again = reopen(dock)
+    model = again.annotate.fractions.view.model()
+    assert [model.index(row, 0).data(Qt.ItemDataRole.EditRole) for row in range(4)] == typed
+    assert again.annotate.fractions.marks() == marks
+    assert [one.region.slice for one in again.annotations().proportions] == [0, 3]
+
+
+def test_viewer_and_table_go_to_slices_together(dock, viewer, qtbot):
+    viewer.layers["em"].scale = (40, 4, 4)
+    viewer.dims.set_current_step(0, 1)
+    view = dock.annotate.fractions.view
+    assert view.currentIndex().row() == 1
+    type_into(dock, qtbot, 1, "6")
+    assert viewer.dims.current_step[0] == 2
+    assert view.currentIndex().row() == 2
+
+
+def test_counted_fraction_stands_beside_what_was_typed(dock, qtbot, reopen):
+    dock.annotate.set_value(SAID)
+    type_into(dock, qtbot, 4, "50")  # slice 3, below the rectangle of slice 2
+    for one in (dock, reopen(dock)):
+        typed = [p for p in one.annotations().proportions if p.region == Region(3)]
+        assert typed == [Proportion(Region(3), (None, 0.5, None))]
+        model = one.annotate.fractions.view.model()
+        row = next(r for r in range(model.rowCount()) if model.region_at(r) == Region(3))
+        place = [column.kind for column in model.columns].index("grid")
+        assert model.index(row, place).data().startswith("33 (")
+        assert model.index(row, 0).data(Qt.ItemDataRole.FontRole).strikeOut()
+        counted = [p for p in one.annotations().effective_proportions() if p.region == Region(3)]
+        assert [p.source for p in counted] == ["grid"]

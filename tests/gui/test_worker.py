@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fake_core import fake_run
 from napari.qt.threading import create_worker
+from qtpy.QtWidgets import QApplication
 
 from napari_spss.core.events import CancelToken, Progress, RunFinished, RunStarted
 from napari_spss.gui.session import EndKind, Session
@@ -81,9 +82,9 @@ def test_stop_at_every_event_ends_once(rig, qtbot, at):
             session.stop()
 
     session.event_taken.connect(stop_at)
-    runner.start(session.begin("training"), fake_run, steps=3)
-    qtbot.waitUntil(lambda: bool(ends))
-    qtbot.wait(20)
+    worker = runner.start(session.begin("training"), fake_run, steps=3)
+    qtbot.waitUntil(lambda: bool(ends) and not worker.is_running)
+    QApplication.processEvents()  # whatever the thread still had to say
     assert len(ends) == 1
     assert not session.status.is_busy
 

@@ -163,8 +163,6 @@ def newcomer(make_napari_viewer, qtbot, monkeypatch, tmp_path):
     get_app_model().commands.execute_command("napari-spss.open_dock").result()
     (dock,) = viewer.window._qt_window.findChildren(SpssDock)
     dock.annotate.grid._rng = np.random.default_rng(3)  # the same offsets every time
-    qtbot.wait(50)
-    viewer.reset_view()
     truth = np.stack([sample.truth.read(z) for z in range(N_SLICES)])
     return Newcomer(viewer, dock, truth, qtbot)
 
