@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stage import Counter, Expert, Stage, untouched_settings
+from stage import Counter, Expert, Stage, palette_of, untouched_settings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,13 +50,7 @@ class Film:
 
         # one palette for all, made from frames of all scenes, so that still pixels stay as they are
         scenes = self._frames[:: max(1, len(self._frames) // 6)]
-        width, height = scenes[0].size
-        strip = Image.new("RGB", (width, height * len(scenes)))
-        for place, scene in enumerate(scenes):
-            strip.paste(scene, (0, place * height))
-        found = strip.quantize(N_COLOURS, method=Image.Quantize.MEDIANCUT)
-        palette = Image.new("P", (1, 1))
-        palette.putpalette((found.getpalette() or [])[: 3 * N_COLOURS] + _curve_colours())
+        palette = palette_of(scenes, N_COLOURS)
         frames = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in self._frames]
         path.parent.mkdir(parents=True, exist_ok=True)
         frames[0].save(
@@ -68,15 +62,6 @@ class Film:
             optimize=True,  # pixels that stay become transparent
             disposal=1,
         )
-
-
-def _curve_colours() -> list[int]:
-    """Colours of thin lines, which are too few pixels to be found."""
-    from PIL import ImageColor
-
-    from napari_spss.gui.plots import _COLOURS
-
-    return [value for colour in _COLOURS for value in ImageColor.getrgb(colour)]
 
 
 def play(stage: Stage, film: Film, steps: int) -> None:

@@ -15,7 +15,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from stage import SAMPLES, Counter, Expert, Stage, untouched_settings
+from PIL import Image
+from stage import SAMPLES, Counter, Expert, Stage, palette_of, untouched_settings
 
 SIZE = (1440, 960)
 THEMES = ("dark", "light")
@@ -66,7 +67,9 @@ class Album:
             view = DOCUMENTED[name]
             whole = pictures[view]
             height = stage.dock_height() if view == "dock" else whole.height
-            small = whole.crop((0, 0, whole.width, height)).quantize(N_COLOURS, dither=0)
+            shown = whole.crop((0, 0, whole.width, height))
+            palette = palette_of([shown], N_COLOURS)
+            small = shown.quantize(palette=palette, dither=Image.Dither.NONE)
             small.save(self._docs / f"dock_{name}.png", optimize=True)
         self._n_steps += 1
 

@@ -145,6 +145,23 @@ class Stage:
         self.viewer.close()
 
 
+def palette_of(pictures: list[Image], n_colours: int) -> Image:
+    """Choose colours that pictures have, and those of classes and curves, which are few pixels."""
+    from PIL import Image, ImageColor
+
+    from napari_spss.gui.plots import _COLOURS
+
+    width, height = pictures[0].size
+    strip = Image.new("RGB", (width, height * len(pictures)))
+    for place, picture in enumerate(pictures):
+        strip.paste(picture, (0, place * height))
+    found = strip.quantize(n_colours, method=Image.Quantize.MEDIANCUT).getpalette() or []
+    thin = [value for colour in _COLOURS for value in ImageColor.getrgb(colour)]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(found[: 3 * n_colours] + thin)
+    return palette
+
+
 class Expert:
     """Knows the truth of the synthetic sample; of another, what its annotations say."""
 
