@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt
 
 from napari_spss.core.errors import OutOfMemory
 from napari_spss.core.events import Progress, Validated
+from napari_spss.gui.curves import Curves
 from napari_spss.gui.devices import Device, DeviceProbe, parse_devices
 from napari_spss.gui.image import ImageSection
 from napari_spss.gui.layers import MARK
@@ -16,7 +17,7 @@ from napari_spss.gui.plots import CurvesPlot
 from napari_spss.gui.results import ResultsSection
 from napari_spss.gui.run_bar import RunBar
 from napari_spss.gui.section import Section
-from napari_spss.gui.session import Curves, EndKind, RunEnd, RunForm, Session, Suggestion
+from napari_spss.gui.session import EndKind, RunEnd, RunForm, Session, Suggestion
 from napari_spss.gui.train import TrainSection
 
 CPU, GPU = Device("cpu", "CPU"), Device("cuda:0", "NVIDIA H100")

@@ -6,8 +6,8 @@ import pytest
 
 from napari_spss.core.errors import Diverged, InputError, OutOfMemory
 from napari_spss.core.events import FinishReason, Message, Progress, RunFinished, RunStarted
+from napari_spss.gui.curves import Curves
 from napari_spss.gui.session import (
-    Curves,
     EndKind,
     RunForm,
     RunState,

@@ -9,7 +9,7 @@ import pyqtgraph as pg
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
-    from .session import Curves
+    from .curves import Curves
 
 __all__ = ["CurvesPlot"]
 

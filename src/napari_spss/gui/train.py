@@ -25,8 +25,9 @@ from .settings_form import SettingsForm
 from .theme import error_colour
 
 if TYPE_CHECKING:
+    from .curves import Curves
     from .devices import Device
-    from .session import Curves, RunStatus
+    from .session import RunStatus
 
 __all__ = ["TrainSection"]
 
