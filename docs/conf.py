@@ -98,6 +98,31 @@ def result_row(name: str, records: list[dict[str, Any]]) -> str:
     )
 
 
+def stall_table() -> list[str]:
+    """Markdown of the stored delays of the window's event loop, if there are any."""
+    path = HERE.parent / "benchmarks" / "results" / "gui" / "stalls.json"
+    if not path.exists():
+        return ["Not measured yet."]
+    record = json.loads(path.read_text(encoding="utf-8"))
+    rows = [
+        f"| {row['name']} | {row['median_ms']:.1f} | {row['p99_ms']:.0f} | {row['worst_ms']:.0f} "
+        f"| {row['over_100ms_percent']:.1f} |"
+        for row in record["rows"]
+    ]
+    packages = ", ".join(f"{name} {number}" for name, number in record["packages"].items())
+    training, opening = record["training"], record["opening"]
+    return [
+        "| | median, ms | 99 %, ms | worst, ms | later than 100 ms, % |",
+        "|---|---|---|---|---|",
+        *rows,
+        "",
+        f"{record['cores']} cores, load average {record['load_average']} at the start, OpenGL by "
+        f"{record['opengl']}; {packages}; {record['slices']} slices of {record['size_px']} px. The "
+        f"training made {training['steps']} steps in {training['seconds']:.0f} s. Opening the dock "
+        f"took {opening['wall_s']} s, {opening['cpu_s']} s of them computing.",
+    ]
+
+
 def paper_tables(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Tables of the reproduced paper, each with its pictures, which are put into ``folder``."""
     from figures import draw
@@ -125,6 +150,7 @@ def write_tables(app: Sphinx) -> None:
     for data in ("vnc", "axon"):
         head = "| run | IoU per class | mean | annotation | annotator, s | training, s |"
         tables[f"results_{data}"] = [head, "|---|---|---|---|---|---|", *result_rows(data)]
+    tables["gui_stalls"] = stall_table()
     tables.update(paper_tables(folder))
     for name, table in tables.items():
         (folder / f"{name}.md").write_text("\n".join(table) + "\n", encoding="utf-8")
