@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 SIZE = (980, 650)
 N_COLOURS = 96
-PREVIEW_INTERVAL_S = 1.5
+PREVIEW_INTERVAL_S = 0.5
+N_PREVIEWS = 24
 
 
 def parse() -> argparse.Namespace:
@@ -98,11 +99,12 @@ def play(stage: Stage, film: Film, steps: int) -> None:
         lambda event: previews.append(event) if type(event).__name__ == "Preview" else None
     )
     stage.train(steps)
-    n_taken = 0
+    n_taken, taken_at = 0, 0
     while dock.session.status.is_busy:
         stage.wait(0.1)
-        if len(previews) > n_taken:
-            n_taken = len(previews)
+        done = dock.session.status.done
+        if len(previews) > n_taken and done >= taken_at + steps / N_PREVIEWS:
+            n_taken, taken_at = len(previews), done
             film.take(300)
     stage.wait_for_the_end()
     film.take(1200)

@@ -82,3 +82,4 @@ def test_pictures_of_the_page_are_there_and_small(page, repository):
     assert len(pictures) > 5
     for picture in pictures:
         assert (repository / "docs" / picture).stat().st_size < 300_000, picture
+    assert (repository / "docs" / "images" / "dock.gif").stat().st_size < 3_000_000
