@@ -15,7 +15,7 @@ from typing import Any
 from sphinx.application import Sphinx
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "benchmarks" / "paper"))
+sys.path[:0] = [str(HERE.parent / "benchmarks" / "paper"), str(HERE.parent / "benchmarks")]
 
 project = "napari-spss"
 author = "napari-spss contributors"
@@ -140,6 +140,18 @@ def paper_tables(folder: Path) -> Iterator[tuple[str, list[str]]]:
         yield f"paper_{command}", "\n\n".join([render(command, results), *shown]).split("\n")
 
 
+def annotation_tables(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Tables of the annotation study, with its curves, which are drawn into ``folder``."""
+    from annotation.figures import draw
+    from annotation.rendering import TABLES, render
+
+    results = HERE.parent / "benchmarks" / "results" / "annotation"
+    for name in TABLES:
+        pictures = draw(results, folder) if name == "curves" else []
+        shown = [f"![curves, {path.stem}](_generated/{path.name})" for path in pictures]
+        yield f"annotation_{name}", "\n\n".join([render(name, results), *shown]).split("\n")
+
+
 def write_tables(app: Sphinx) -> None:
     """Write the tables that pages include, from the code that they describe."""
     folder = HERE / "_generated"
@@ -152,6 +164,7 @@ def write_tables(app: Sphinx) -> None:
         tables[f"results_{data}"] = [head, "|---|---|---|---|---|---|", *result_rows(data)]
     tables["gui_stalls"] = stall_table()
     tables.update(paper_tables(folder))
+    tables.update(annotation_tables(folder))
     for name, table in tables.items():
         (folder / f"{name}.md").write_text("\n".join(table) + "\n", encoding="utf-8")
 

@@ -1,0 +1,393 @@
+"""One run of a row: annotate, learn, correct, score, and the record of all that."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import records
+import torch
+
+from napari_spss import TrainingSettings, iter_training, predict, preset
+from napari_spss.core.checkpoint import Model
+from napari_spss.core.events import Message, Preview
+from napari_spss.core.label_source import as_label_source
+from napari_spss.core.metrics import Scores, evaluate
+from napari_spss.core.stack import Stack, stack_from_images
+
+from .annotators import OBJECT_S, Told, annotate, correct
+from .forest import best_labels, grow, plain_labels
+from .hardships import made_hard
+from .images import Mask, Part, Pictures
+from .rows import ROUND_SHARE, Row, row_of
+
+__all__ = ["N_CLICKS", "Experiment", "carry_out", "is_current", "settings_of"]
+
+N_CLICKS = 20  # of a round of correction
+CONSTANT = 0.999  # of all pixels in one class: a constant map, if the truth has more of the others
+_TRUE_SHARE = 0.99
+_FOLLOW_S = 3.0
+
+_PAPER_FILTERS = 16  # instead of 64, for two cores
+_PAPER_RADIUS_PX = 10.0
+_PAPER_BATCH = 16
+_QUICK: dict[str, object] = {
+    "optimisation.max_steps": 3,
+    "network.filters": 2,
+    "sampling.crop_px": 32,
+    "sampling.batch_size": 2,
+}
+_QUICK_TREES = 3
+
+Scored = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run.
+
+    Parameters
+    ----------
+    command : {"study", "ablations", "robustness"}
+    data, part : str
+        See :class:`annotation.images.Part`.
+    name : str
+        Of the row or change.
+    budget_s : float
+        Seconds of the annotator, where the row keeps to them.
+    seed : int
+        Draws the annotation and the training.
+    is_quick : bool
+        A few steps of a tiny network, to see that all works.
+    """
+
+    command: str
+    data: str
+    part: str
+    name: str
+    budget_s: float
+    seed: int
+    is_quick: bool = False
+
+    @property
+    def row(self) -> Row:
+        """What is done."""
+        return row_of(self.command, self.name)
+
+    @property
+    def label(self) -> str:
+        """Name for people."""
+        return f"{self.command}/{self.data}-{self.part}/{self.stem}"
+
+    @property
+    def stem(self) -> str:
+        """Name of the file."""
+        budget = f"_{self.budget_s:g}s" if self.row.has_budget else ""
+        return f"{self.name}{budget}_{self.seed}"
+
+    def record_path(self, results: Path) -> Path:
+        """Where the record is stored."""
+        return results / self.command / f"{self.data}-{self.part}" / f"{self.stem}.json"
+
+
+def carry_out(experiment: Experiment, part: Part, *, scored: Scored) -> records.Record:
+    """Run an experiment.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        What to run.
+    part : Part
+        Its images.
+    scored : callable
+        Told, with the name of the labels, whenever they are compared with the part's masks that
+        are scored on.
+    """
+    row = experiment.row
+    part = made_hard(part, row.hardship)
+    told = annotate(
+        row.plan, part.train, part.classes, budget_s=experiment.budget_s, seed=experiment.seed
+    )
+    settings = settings_of(experiment, part)
+    run = _Run(experiment, part, settings, told, scored)
+    outcome = run.forest() if row.base == "forest" else run.network()
+    return {
+        "command": experiment.command,
+        "data": experiment.data,
+        "part": experiment.part,
+        "row": row.name,
+        "title": row.title,
+        "seed": experiment.seed,
+        "budget_s": experiment.budget_s if row.has_budget else None,
+        "is_oracle": row.is_oracle,
+        "is_quick": experiment.is_quick,
+        "classes": list(part.classes),
+        "annotation": told.text,
+        "annotator_s": round(told.seconds, 1),
+        "annotator": told.acts,
+        "plan": dataclasses.asdict(row.plan),
+        "object_s": OBJECT_S if "n_objects" in told.acts else None,
+        "hardship": row.hardship,
+        **outcome,
+        "train": list(part.train.names),
+        "test": list(part.test.names),
+        "threads": torch.get_num_threads(),
+        "settings": settings.model_dump(),
+    }
+
+
+def is_current(record: records.Record, experiment: Experiment, part: Part) -> bool:
+    """Whether a stored run was made of these data, as it would be made now."""
+    row = experiment.row
+    settings = settings_of(experiment, made_hard(part, row.hardship))
+    return bool(
+        record["settings"] == settings.model_dump()
+        and record["plan"] == dataclasses.asdict(row.plan)
+        and record["data_hash"] == part.hash
+    )
+
+
+def settings_of(experiment: Experiment, part: Part) -> TrainingSettings:
+    """Settings of a run: those of the row's preset with its overrides.
+
+    The paper's are reduced to what two cores can do: filters, and a budget of as many pixels as
+    ``fast`` sees, in batches of whole slices or, as in the paper, of 16 crops.
+    """
+    row, fast = experiment.row, preset("fast")
+    steps = fast.optimisation.max_steps or 1
+    values: dict[str, object] = {
+        "seed": experiment.seed,
+        "image.object_diameter_px": part.diameter_px,
+        "optimisation.max_steps": round(steps * row.step_factor),
+    }
+    settings = fast
+    if row.base in ("paper", "paper-crops"):
+        settings = preset("paper")
+        values |= {
+            "network.filters": _PAPER_FILTERS,
+            "sampling.batch_size": fast.sampling.batch_size,
+            "optimisation.max_epochs": None,
+            "optimisation.validation_fraction": 0.0,
+            "optimisation.patience": None,
+            "labels.keypoint_radius_px": _PAPER_RADIUS_PX,
+        }
+    if row.base == "paper-crops":
+        values |= _in_crops(row, part, fast)
+    return settings.with_overrides(
+        {**values, **row.overrides, **(_QUICK if experiment.is_quick else {})}
+    )
+
+
+def _in_crops(row: Row, part: Part, fast: TrainingSettings) -> dict[str, object]:
+    """Windows of the crops' size, and as many steps as show the pixels that `fast` sees."""
+    reduction = 1
+    if part.diameter_px is not None:
+        reduction = max(1, round(part.diameter_px / fast.image.target_diameter_px))
+    longest_px = max(max(mask.shape) for mask in part.train.truth)
+    crop_px = max(16, (row.plan.tile_px or longest_px // 4) // reduction)
+    pixels = fast.sampling.batch_size * fast.sampling.crop_px**2
+    batch_size = max(1, min(_PAPER_BATCH, pixels // crop_px**2))
+    steps = (fast.optimisation.max_steps or 1) * pixels / (batch_size * crop_px**2)
+    return {
+        "sampling.crop_px": crop_px,
+        "sampling.batch_size": batch_size,
+        "optimisation.max_steps": math.ceil(steps * row.step_factor),
+    }
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A model and what happened on the way to it; ``course``: wall s, CPU s, step, IoU."""
+
+    model: Model
+    seconds: float
+    cpu_s: float
+    messages: list[list[str]]
+    course: list[list[float]] | None
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run under way."""
+
+    experiment: Experiment
+    part: Part
+    settings: TrainingSettings
+    told: Told
+    scored: Scored
+    test: Stack = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "test", stack_from_images(list(self.part.test.images)))
+
+    def network(self) -> dict[str, Any]:
+        """Train, score, and correct as often as the row says."""
+        row = self.experiment.row
+        trained = self._train(self.told, self.settings)
+        first = self._scored(trained.model, "")
+        rounds = []
+        model, told = trained.model, self.told
+        total_s, total_cpu_s = trained.seconds, trained.cpu_s
+        steps = max(1, round(trained.model.n_steps * ROUND_SHARE))
+        for number in range(1, row.n_rounds + 1):
+            seen = predict(model, _stack(told.pictures), device="cpu", has_flips=row.has_flips)
+            clicks_seed = 1000 * number + self.experiment.seed
+            told = correct(
+                told, list(seen.labels), N_CLICKS, off_centre=row.plan.off_centre, seed=clicks_seed
+            )
+            again = self.settings.with_overrides(
+                {"optimisation.max_steps": steps, "seed": clicks_seed}
+            )
+            going_on = self._train(told, again, start_from=model)
+            model = going_on.model
+            total_s, total_cpu_s = total_s + going_on.seconds, total_cpu_s + going_on.cpu_s
+            rounds.append(
+                self._scored(model, f" after round {number}")
+                | {
+                    "annotation": told.text,
+                    "annotator_s": round(told.seconds, 1),
+                    "trained_s": round(total_s, 1),
+                    "trained_cpu_s": round(total_cpu_s, 1),
+                    "n_steps": trained.model.n_steps + number * steps,
+                    "messages": going_on.messages,
+                }
+            )
+        return {
+            **first,
+            "rounds": rounds,
+            "n_steps": trained.model.n_steps,
+            "trained_s": round(trained.seconds, 1),
+            "trained_cpu_s": round(trained.cpu_s, 1),
+            "reduction": trained.model.reduction,
+            "messages": trained.messages,
+            "course": trained.course,
+        }
+
+    def forest(self) -> dict[str, Any]:
+        """Grow, and score at the threshold that suits the truth best, and at the plain one."""
+        n_trees = _QUICK_TREES if self.experiment.is_quick else 100
+        grown = grow(
+            _stack(self.told.pictures),
+            self.told.annotations,
+            self.settings,
+            n_trees=n_trees,
+            n_jobs=torch.get_num_threads(),
+        )
+        start = time.perf_counter()
+        maps = [grown.forest.maps(self.test, z) for z in range(self.test.n_slices)]
+        seconds = time.perf_counter() - start
+        plain = self._scores([plain_labels(one) for one in maps], "")
+        labels, weights = best_labels(maps, list(self.part.test.truth))
+        best = self._scores(labels, " at the best threshold")
+        return {
+            **best,
+            "plain": plain,
+            "class_weights": [round(weight, 4) for weight in weights],
+            "n_trees": n_trees,
+            "n_labels": grown.n_labels,
+            "reduction": grown.forest.reduction,
+            "rounds": [],
+            "n_steps": None,
+            "trained_s": round(grown.seconds, 1),
+            "trained_cpu_s": round(grown.cpu_s, 1),
+            "predicted_s": round(seconds, 1),
+            "messages": [],
+            "course": None,
+        }
+
+    def _train(
+        self, told: Told, settings: TrainingSettings, start_from: Model | None = None
+    ) -> _Trained:
+        """Train to the end; of a row that is followed, score the map of one slice on the way."""
+        followed = self._followed(told) if start_from is None else None
+        messages: list[list[str]] = []
+        course: list[list[float]] = []
+        start, start_cpu = time.perf_counter(), time.process_time()
+        run = iter_training(
+            _stack(told.pictures),
+            told.annotations,
+            settings,
+            masks=None if told.masks is None else as_label_source(list(told.masks)),
+            start_from=start_from,
+            preview_slice=None if followed is None else lambda: followed,
+            preview_interval_s=0.0 if self.experiment.is_quick else _FOLLOW_S,
+            device="cpu",
+        )
+        while True:
+            try:
+                event = next(run)
+            except StopIteration as end:
+                model: Model = end.value
+                break
+            if isinstance(event, Message):
+                messages.append([event.level, event.text])
+            elif isinstance(event, Preview):
+                iou = _preview_iou(event, told.pictures.truth[event.slice])
+                passed = [time.perf_counter() - start, time.process_time() - start_cpu]
+                course.append([*(round(one, 1) for one in passed), event.step, round(iou, 4)])
+        seconds, cpu_s = time.perf_counter() - start, time.process_time() - start_cpu
+        return _Trained(model, seconds, cpu_s, messages, course if followed is not None else None)
+
+    def _followed(self, told: Told) -> int | None:
+        """A slice near the middle without a grid."""
+        if not self.experiment.row.is_followed:
+            return None
+        counted = {grid.slice for grid in told.annotations.grids}
+        middle = len(told.pictures) // 2
+        others = [z for z in range(len(told.pictures)) if z not in counted]
+        return min(others, key=lambda z: abs(z - middle), default=middle)
+
+    def _scored(self, model: Model, when: str) -> dict[str, Any]:
+        start = time.perf_counter()
+        has_flips = self.experiment.row.has_flips
+        labels = predict(model, self.test, device="cpu", has_flips=has_flips).labels
+        seconds = time.perf_counter() - start
+        return self._scores(list(labels), when) | {"predicted_s": round(seconds, 1)}
+
+    def _scores(self, labels: list[Mask], when: str) -> dict[str, Any]:
+        self.scored(f"{self.experiment.label}{when}")
+        scores = evaluate(labels, list(self.part.test.truth), classes=self.part.classes)
+        return _described(scores)
+
+
+def _stack(pictures: Pictures) -> Stack:
+    return stack_from_images(list(pictures.images))
+
+
+def _described(scores: Scores) -> dict[str, Any]:
+    """Scores as JSON, and whether the labels are one class nearly everywhere."""
+    counts = scores.confusion.astype(float)
+    total = max(1.0, counts.sum())
+    n_classes = len(scores.classes)
+    found, true = counts.sum(axis=0)[:n_classes] / total, counts.sum(axis=1) / total
+    largest = int(found.argmax())
+    return {
+        "iou": [_known(value) for value in scores.iou],
+        "f1": [_known(value) for value in scores.f1],
+        "mean_iou": _known(scores.mean_iou),
+        "mean_iou_foreground": _known(scores.mean_iou_foreground),
+        "accuracy": _known(scores.accuracy),
+        "found": [round(float(value), 5) for value in found],
+        "true": [round(float(value), 5) for value in true],
+        "is_constant": bool(found[largest] > CONSTANT and true[largest] < _TRUE_SHARE),
+    }
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else round(float(value), 6)
+
+
+def _preview_iou(preview: Preview, truth: Mask) -> float:
+    """Mean IoU of the classes but the background, of a map at working scale."""
+    k, (height, width) = preview.reduction, preview.shape
+    labels = preview.probs.argmax(axis=0).astype(np.uint8)
+    full = labels.repeat(k, axis=0).repeat(k, axis=1)[:height, :width]
+    iou = evaluate(full, truth, classes=[f"{i}" for i in range(len(preview.probs))])
+    value = iou.mean_iou_foreground
+    return 0.0 if math.isnan(value) else value

@@ -1,0 +1,220 @@
+"""Run and show the annotation study: accuracy against seconds of an annotator.
+
+    python benchmarks/annotation study|ablations|robustness --data DATA --out RESULTS
+        [--part tune|report] [--sets vnc axon] [--rows ..] [--seeds ..] [--budgets ..]
+    python benchmarks/annotation show --out RESULTS
+
+Runs what is not stored yet, one JSON file a run, and prints the tables. The same command started
+twice shares the work. Choices are made on the part "tune"; "report" is scored with what was
+chosen, and every scoring is noted in RESULTS/scorings. ``--verify ROW`` repeats stored runs and
+compares. ``--quick`` takes tiny drawn images and a few steps, and stores under RESULTS/quick.
+
+DATA holds ``vnc_sstem`` (mitochondria; tune: slices 0-11 and 13-15, report: 0-15 and 16-19) and
+``axon_sem`` (axon and myelin; tune: rat 2, report: rats 4 and 6, each left out in turn). Names of
+ablations can be joined: ``ablations --rows steps-800+filters-24``, ``study --rows fast+steps-800``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import records
+import torch
+
+from .annotators import HEADLINE_S
+from .carrying import Experiment, carry_out, is_current
+from .figures import draw
+from .images import DATA_SETS, PARTS, Part, folds_of, load_part, tiny_part
+from .rows import is_known, names_of
+from .scorings import note_scoring
+
+__all__ = ["main", "planned"]
+
+COMMANDS = ("study", "ablations", "robustness")
+TOLERANCE = 0.02
+"""IoU by which a repeated run may differ: the spread of seeds. One thread of one machine repeats
+itself exactly."""
+
+_SEEDS = {"vnc": (0, 1, 2), "axon": (0,)}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run from the shell."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    unknown = [name for name in [*(options.rows or ()), *filter(None, [options.verify])]
+               if not is_known(options.command, name)]  # fmt: skip
+    if unknown:
+        parser.error(f"{options.command} has no rows {', '.join(unknown)}; see --help.")
+    torch.set_num_threads(options.threads)
+    records.commit()  # that of the code that runs, whatever is committed meanwhile
+    results = options.out / "quick" if options.quick else options.out
+    if options.command == "show":
+        _print_tables(results)
+        for path in draw(results, options.figures or results / "figures"):
+            print(path)
+        return
+    load = _loader(options)
+    experiments = planned(
+        options.command,
+        part=options.part,
+        data_sets=options.sets,
+        rows=[options.verify] if options.verify else options.rows,
+        seeds=options.seeds,
+        budgets=options.budgets,
+        has_base=not options.verify,
+        is_quick=options.quick,
+    )
+    if options.verify:
+        sys.exit(_verify(experiments, results, load))
+    for experiment in experiments:
+        _run(experiment, results, load)
+    _print_tables(results)
+
+
+def planned(
+    command: str,
+    *,
+    part: str = "tune",
+    data_sets: Sequence[str] | None = None,
+    rows: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    budgets: Sequence[float] = (HEADLINE_S,),
+    has_base: bool = True,
+    is_quick: bool = False,
+) -> list[Experiment]:
+    """List the runs, the most telling ones first: all rows with one seed, then the next seed.
+
+    Ablations and robustness take VNC and one seed unless told otherwise; the study takes three
+    seeds of VNC and one of axon, which has two folds.
+    """
+    names = tuple(rows or names_of(command))
+    if command != "study" and has_base and "base" not in names:
+        names = ("base", *names)  # what all others are compared with, of the same seed
+    data_sets = data_sets or (DATA_SETS if command == "study" else ("vnc",))
+    folds = folds_of(data_sets, part)
+    usual = {fold: _SEEDS[fold.partition("-")[0]] for fold in folds}
+    if command != "study":
+        usual = dict.fromkeys(folds, (0,))
+    found: dict[tuple[str, str], Experiment] = {}
+    for seed in seeds or sorted({seed for of_fold in usual.values() for seed in of_fold}):
+        for fold in folds:
+            if seeds is None and seed not in usual[fold]:
+                continue
+            for budget_s in budgets:
+                for name in names:
+                    one = Experiment(command, fold, part, name, budget_s, seed, is_quick)
+                    found.setdefault((fold, one.stem), one)
+    return list(found.values())
+
+
+def _loader(options: argparse.Namespace) -> Callable[[str], Part]:
+    """Read every fold once, when it is needed."""
+    loaded: dict[str, Part] = {}
+
+    def load(fold: str) -> Part:
+        if fold not in loaded:
+            is_quick = options.quick
+            read = tiny_part if is_quick else partial(load_part, options.data)
+            loaded[fold] = read(fold, options.part)
+        return loaded[fold]
+
+    return load
+
+
+def _run(experiment: Experiment, results: Path, load: Callable[[str], Part]) -> None:
+    path, part = experiment.record_path(results), load(experiment.data)
+    if path.is_file():
+        if not is_current(records.read(path), experiment, part):
+            print(f"{experiment.label}: stored with other settings or data; remove it to repeat it")
+        return
+    record = records.stored(path, lambda: _carried(experiment, part, results), data=part.hash)
+    if record is None:
+        print(f"{experiment.label}: left to another process", flush=True)
+        return
+    print(f"{experiment.label}: {_shown(record)}", flush=True)
+
+
+def _carried(experiment: Experiment, part: Part, results: Path, why: str = "") -> records.Record:
+    def scored(what: str) -> None:
+        note_scoring(results, part.name, what + why, commit=records.commit())
+
+    return carry_out(experiment, part, scored=scored)
+
+
+def _shown(record: records.Record) -> str:
+    ious = " ".join("-" if value is None else f"{value:.3f}" for value in record["iou"])
+    rounds = "".join(
+        f", round {number}: " + " ".join("-" if v is None else f"{v:.3f}" for v in one["iou"])
+        for number, one in enumerate(record["rounds"], start=1)
+    )
+    return (
+        f"IoU {ious}{rounds}; annotator {record['annotator_s']:.0f} s, "
+        f"training {record['trained_s']:.0f} s"
+    )
+
+
+def _verify(experiments: Sequence[Experiment], results: Path, load: Callable[[str], Part]) -> int:
+    """Repeat the stored ones of some runs; 1 if one differs or none is stored."""
+    n_compared, is_different = 0, False
+    for experiment in experiments:
+        path = experiment.record_path(results)
+        if not path.is_file():
+            print(f"{experiment.label}: not stored", flush=True)
+            continue
+        part, before = load(experiment.data), records.read(path)
+        if before["data_hash"] != part.hash:
+            print(f"{experiment.label}: the data have changed", flush=True)
+            is_different = True
+            continue
+        after = _carried(experiment, part, results, " to verify")
+        difference = _difference(before, after)
+        is_different |= difference > TOLERANCE
+        n_compared += 1
+        print(
+            f"{experiment.label}: IoU differs by up to {difference:.4f} "
+            f"({'more than' if difference > TOLERANCE else 'at most'} {TOLERANCE})",
+            flush=True,
+        )
+    return int(is_different or not n_compared)
+
+
+def _difference(before: records.Record, after: records.Record) -> float:
+    pairs = [(before["iou"], after["iou"])]
+    pairs += [(a["iou"], b["iou"]) for a, b in zip(before["rounds"], after["rounds"], strict=True)]
+    values = [(a or 0.0, b or 0.0) for one, other in pairs for a, b in zip(one, other, strict=True)]
+    largest: float = max(abs(a - b) for a, b in values)
+    return largest
+
+
+def _print_tables(results: Path) -> None:
+    from .rendering import TABLES, render
+
+    for name in TABLES:
+        print(f"## {name}\n\n{render(name, results)}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="benchmarks/annotation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(f"rows of {one}: {' '.join(names_of(one))}" for one in COMMANDS),
+    )
+    parser.add_argument("command", choices=(*COMMANDS, "show"))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/annotation"))
+    parser.add_argument("--figures", type=Path, default=None, help="default: OUT/figures")
+    parser.add_argument("--part", choices=PARTS, default="tune")
+    parser.add_argument("--sets", nargs="+", choices=DATA_SETS, default=None)
+    parser.add_argument("--rows", nargs="+", default=None, help="default: all")
+    parser.add_argument("--seeds", nargs="+", type=int, default=None)
+    parser.add_argument("--budgets", nargs="+", type=float, default=[HEADLINE_S], help="seconds")
+    parser.add_argument("--verify", metavar="ROW", help="repeat its stored runs and compare")
+    parser.add_argument("--quick", action="store_true", help="tiny images, a few steps")
+    parser.add_argument("--threads", type=int, default=1)
+    return parser

@@ -1,0 +1,142 @@
+"""Simulated persons of the study: what they do in a number of seconds; parts and hardships."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from annotation.annotators import OBJECT_S, Plan, annotate, correct
+from annotation.hardships import HARDSHIPS, made_hard
+from annotation.images import Pictures, folds_of, load_part, tiny_part
+
+CLASSES = ("background", "disc")
+
+
+@pytest.fixture
+def pictures():
+    return tiny_part("vnc", "report").train
+
+
+def told(plan, pictures, *, budget_s=300.0, seed=0, classes=CLASSES):
+    return annotate(plan, pictures, classes, budget_s=budget_s, seed=seed)
+
+
+@pytest.mark.parametrize("kind", ["clicks", "paper-slices", "guesses", "regions", "empty"])
+@pytest.mark.parametrize("budget_s", [60, 300, 600])
+def test_seconds_are_kept_and_used(kind, budget_s, pictures):
+    seconds = told(Plan(kind), pictures, budget_s=budget_s).seconds
+    assert 0.75 * budget_s <= seconds <= budget_s
+
+
+def test_five_minutes_are_four_grids_and_twelve_guesses(pictures):
+    found = told(Plan("guesses"), pictures)
+    assert found.seconds == 300
+    assert found.acts["n_grids"] == 4
+    assert found.acts["n_guesses"] == 12
+    counted = {grid.slice for grid in found.annotations.grids}
+    guessed = {one.region.slice for one in found.annotations.proportions}
+    assert counted == {2, 6, 10, 14}
+    assert counted | guessed == set(range(16))
+
+
+def test_seeds_redraw_the_annotation(pictures):
+    first, again, other = (told(Plan("guesses"), pictures, seed=seed) for seed in (0, 0, 1))
+    assert first.annotations == again.annotations
+    assert first.annotations != other.annotations
+
+
+def test_more_slices_share_as_many_nodes(pictures):
+    nodes = [told(Plan("guesses", n_grids=n, n_nodes=1024), pictures).acts["n_nodes"]
+             for n in (2, 4, 8, 16)]  # fmt: skip
+    assert all(900 <= n <= 1100 for n in nodes)
+
+
+def test_a_person_without_errors_states_the_truth(pictures):
+    exact = told(Plan("guesses", noise=0, bias=1, node_errors=0), pictures)
+    for one in exact.annotations.proportions:
+        mask = pictures.truth[one.region.slice]
+        assert one.fractions[1] == pytest.approx((mask == 1).mean())
+
+
+def test_ticks_are_on_tiles_without_objects(pictures):
+    found = told(Plan("empty"), pictures)
+    assert found.annotations.proportions
+    for one in found.annotations.proportions:
+        y0, x0, y1, x1 = one.region.box
+        assert not pictures.truth[one.region.slice][y0:y1, x0:x1].any()
+
+
+def test_all_masks_cost_their_objects():
+    masks = np.zeros((2, 64, 64), np.uint8)
+    masks[0, 5:10, 5:10] = masks[0, 20:30, 20:30] = 1
+    masks[1, 40:50, 40:50] = 2
+    images = tuple(np.zeros((64, 64), np.uint8) for _ in masks)
+    pictures = Pictures(("a", "b"), images, tuple(masks))
+    found = told(Plan("masks"), pictures, classes=("background", "a", "b"))
+    assert found.seconds == 3 * OBJECT_S
+    assert found.annotations.is_empty
+
+
+@pytest.mark.parametrize("budget_s", [100, 300, 1000])
+def test_bought_masks_cost_no_more_than_the_seconds(budget_s, pictures):
+    found = told(Plan("bought"), pictures, budget_s=budget_s, seed=3)
+    assert budget_s - 2 * OBJECT_S < found.seconds <= budget_s
+    assert len(found.masks) == len(found.pictures.images)
+    assert sum(mask.any() for mask in found.masks) >= 1
+    for image, mask in zip(found.pictures.images, found.masks, strict=True):
+        assert image.shape == mask.shape
+
+
+def test_too_few_seconds_for_a_mask_are_refused(pictures):
+    with pytest.raises(ValueError, match="allow"):
+        told(Plan("bought"), pictures, budget_s=30)
+
+
+def test_a_correction_clicks_errors_and_costs_two_seconds_each(pictures):
+    before = told(Plan("guesses"), pictures)
+    nothing = [np.zeros_like(mask) for mask in pictures.truth]
+    after = correct(before, nothing, 20, off_centre=0.5, seed=1)
+    assert after.seconds == before.seconds + 40
+    assert after.acts["n_clicks"] == 20
+    for point in after.annotations.keypoints:
+        y, x = point.pixel
+        assert pictures.truth[point.slice][y, x] == point.class_index == 1
+
+
+def test_parts_do_not_overlap():
+    assert folds_of(["vnc", "axon"], "tune") == ["vnc", "axon-rat2"]
+    for part in ("tune", "report"):
+        for fold in folds_of(["vnc", "axon"], part):
+            found = tiny_part(fold, part)
+            assert not set(found.train.names) & set(found.test.names)
+    tuned = tiny_part("axon-rat2", "tune")
+    assert not any(rat in name for rat in ("rat4", "rat6")
+                   for name in (*tuned.train.names, *tuned.test.names))  # fmt: skip
+    slices = {int(name) for one in (tiny_part("vnc", "tune"),)
+              for name in (*one.train.names, *one.test.names)}  # fmt: skip
+    assert max(slices) < 16
+
+
+def test_hardships_change_what_they_say():
+    part = tiny_part("vnc", "tune")
+    inverted = made_hard(part, "inverted")
+    assert (inverted.test.images[0] == 255 - part.test.images[0]).all()
+    drift = made_hard(part, "drift")
+    means = [image.mean() for image in (*drift.train.images, *drift.test.images)]
+    assert (np.diff(means) > 0).all()
+    assert made_hard(part, "diameter-half").diameter_px == part.diameter_px / 2
+    empty = made_hard(part, "empty-stack")
+    assert not any(mask.any() for mask in (*empty.train.truth, *empty.test.truth))
+    single = made_hard(part, "one-slice")
+    assert sum(mask.any() for mask in single.train.truth) == 1
+    assert all(mask.any() for mask in single.test.truth)
+    assert made_hard(part, None) is part
+    assert set(HARDSHIPS) >= {"inverted", "drift", "empty-stack", "one-slice"}
+
+
+def test_real_parts(shared_data):
+    vnc = load_part(shared_data, "vnc", "report")
+    assert [one.partition(".")[0] for one in vnc.test.names] == ["16", "17", "18", "19"]
+    assert len(vnc.train) == 16
+    axon = load_part(shared_data, "axon-rat2", "tune")
+    assert (len(axon.train), len(axon.test)) == (5, 1)
+    assert {int(value) for mask in axon.train.truth for value in np.unique(mask)} == {0, 1, 2}
