@@ -32,7 +32,7 @@ __all__ = ["N_CLICKS", "Experiment", "carry_out", "is_current", "settings_of"]
 N_CLICKS = 20  # of a round of correction
 CONSTANT = 0.999  # of all pixels in one class: a constant map, if the truth has more of the others
 _TRUE_SHARE = 0.99
-_FOLLOW_S = 3.0
+_FOLLOW_S = (3.0, 15.0)  # between looks at a map: at a reduced scale, and at full resolution
 
 _PAPER_FILTERS = 16  # instead of 64, for two cores
 _PAPER_RADIUS_PX = 10.0
@@ -316,7 +316,7 @@ class _Run:
             masks=None if told.masks is None else as_label_source(list(told.masks)),
             start_from=start_from,
             preview_slice=None if followed is None else lambda: followed,
-            preview_interval_s=0.0 if self.experiment.is_quick else _FOLLOW_S,
+            preview_interval_s=self._follow_s(),
             device="cpu",
         )
         while True:
@@ -333,6 +333,12 @@ class _Run:
                 course.append([*(round(one, 1) for one in passed), event.step, round(iou, 4)])
         seconds, cpu_s = time.perf_counter() - start, time.process_time() - start_cpu
         return _Trained(model, seconds, cpu_s, messages, course if followed is not None else None)
+
+    def _follow_s(self) -> float:
+        """Seconds between looks, so that they take a small part of the time."""
+        if self.experiment.is_quick:
+            return 0.0
+        return _FOLLOW_S[self.part.diameter_px is None]
 
     def _followed(self, told: Told) -> int | None:
         """A slice near the middle without a grid."""

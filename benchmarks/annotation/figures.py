@@ -31,6 +31,8 @@ _COLOURS = {
 }
 _HOLLOW = ("paper-crops", "fast-exact", "masks-long")
 _MARKERS = {"fast/1": "^", "fast/2": "s"}
+_TICKS = {60: "1 min", 150: "2.5", 300: "5", 600: "10", 1200: "20", 3600: "1 h", 4 * 3600: "4 h",
+          24 * 3600: "1 d", 10 * 24 * 3600: "10 d"}  # fmt: skip
 _DPI = 110
 
 
@@ -85,7 +87,11 @@ def _draw_curves(axes: Axes, runs: Sequence[Run], score: str) -> None:
             if value is not None:
                 axes.plot(one.record["annotator_s"], value, ".", color=colour, ms=3, alpha=0.6)
     axes.set_xscale("log")
-    axes.set_xlabel("annotator, s")
+    low, high = axes.get_xlim()
+    shown = {seconds: text for seconds, text in _TICKS.items() if low <= seconds <= high}
+    axes.set_xticks(list(shown), list(shown.values()))
+    axes.minorticks_off()
+    axes.set_xlabel("annotator's time")
     classes = runs[0].record["classes"]
     axes.set_ylabel(f"{score} {classes[1]}" if len(classes) == 2 else f"mean {score}")
     axes.set_ylim(0, 1)
