@@ -31,8 +31,17 @@ _COLOURS = {
 }
 _HOLLOW = ("paper-crops", "fast-exact", "masks-long")
 _MARKERS = {"fast/1": "^", "fast/2": "s"}
-_TICKS = {60: "1 min", 150: "2.5 min", 300: "5 min", 600: "10 min", 1200: "20 min", 3600: "1 h", 4 * 3600: "4 h",
-          24 * 3600: "1 d", 10 * 24 * 3600: "10 d"}  # fmt: skip
+_TICKS = {
+    60: "1 min",
+    150: "2.5 min",
+    300: "5 min",
+    600: "10 min",
+    1200: "20 min",
+    3600: "1 h",
+    4 * 3600: "4 h",
+    24 * 3600: "1 d",
+    10 * 24 * 3600: "10 d",
+}
 _DPI = 110
 
 
