@@ -150,6 +150,7 @@ ABLATIONS: dict[str, Change] = {
     "fractions-mse": _settings("fractions", "squared error (Eq. 1)", loss__proportions="mse"),
     "fractions-interval": _settings("fractions", "stated interval", loss__proportions="interval"),
     "fractions-off": _settings("fractions", "in self-training only", loss__alpha=0.0),
+    "reconcile-off": _settings("fractions", "guesses as stated", loss__reconcile=False),
     "sharpness-0.05": _settings("sharpness", "penalty of .05", loss__sharpness=0.05),
     "sharpness-0.2": _settings("sharpness", "penalty of .2", loss__sharpness=0.2),
     "scale-10": _settings("working scale", "object 10 px wide", image__target_diameter_px=10.0),

@@ -18,6 +18,7 @@ from .annotations import Annotations, Proportion
 from .config import LabelSettings, TrainingSettings
 from .errors import InputError
 from .label_source import IGNORE
+from .reconciliation import reconcile
 from .working import to_working, working_slice
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def load_slices(
             "nothing is annotated; state a fraction, count a grid, or set keypoints first."
         )
     annotations.validate_against(stack)
-    bags = _bags_by_slice(stack, annotations, reduction)
+    bags = _bags_by_slice(stack, annotations, reduction, is_reconciled=settings.loss.reconcile)
     if scale is not None and scale.normaliser > 0:
         keypoint_weights = scale.keypoint_weights
     else:
@@ -208,15 +209,21 @@ def _read_mask(
     return labels
 
 
-def _bags_by_slice(stack: Stack, annotations: Annotations, reduction: int) -> dict[int, list[Bag]]:
+def _bags_by_slice(
+    stack: Stack, annotations: Annotations, reduction: int, *, is_reconciled: bool
+) -> dict[int, list[Bag]]:
     bags: dict[int, list[Bag]] = {}
+    better = reconcile(annotations).fractions if is_reconciled else {}
     for proportion in annotations.effective_proportions():
         region = proportion.region
         height, width = stack.shape_of(region.slice)
         y0, x0, y1, x1 = region.box if region.box is not None else (0, 0, height, width)
         top, bottom = _working_span(y0, y1, height, reduction)
         left, right = _working_span(x0, x1, width, reduction)
-        bag = Bag((top, left, bottom, right), *_fractions(proportion))
+        fractions, low, high = _fractions(proportion)
+        if region in better:
+            fractions = better[region].astype(np.float32)
+        bag = Bag((top, left, bottom, right), fractions, low, high)
         bags.setdefault(region.slice, []).append(bag)
     # what is said of a part counts for more than what is said of the whole
     return {z: sorted(found, key=lambda bag: -bag.area) for z, found in bags.items()}

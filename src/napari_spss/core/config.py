@@ -116,6 +116,9 @@ class LossSettings(_Frozen):
         description="of full masks: per-pixel cross-entropy, with or without soft Dice",
     )
     sharpness: float = Field(default=0.0, ge=0, description="weight of mean p(1-p), ramped in")
+    reconcile: bool = Field(
+        default=True, description="correct typed fractions by what the grids count"
+    )
 
 
 class SelfTrainingSettings(_Frozen):
@@ -253,7 +256,7 @@ _PAPER = TrainingSettings(
         crop_px=256, crop_mode="tile", batch_size=16, has_flips=False, has_intensity=False
     ),
     labels=LabelSettings(keypoint_radius_px=5.0),
-    loss=LossSettings(alpha=0.5, proportions="mse", labels="eq3", masks="entropy"),
+    loss=LossSettings(reconcile=False, alpha=0.5, proportions="mse", labels="eq3", masks="entropy"),
     self_training=SelfTrainingSettings(is_on=False),
     optimisation=OptimisationSettings(
         learning_rate=1e-3,

@@ -11,6 +11,7 @@ from .checkpoint import Model, TrainingState, load_state
 from .config import TrainingSettings
 from .errors import InputError
 from .events import Message
+from .reconciliation import bias_messages, reconcile
 from .working import choose_reduction
 
 if TYPE_CHECKING:
@@ -151,6 +152,9 @@ def remarks(
             f"Nothing is labelled as {annotations.outside}: nothing shows the network what lies "
             "outside. Set a few points there, or judge nodes of a grid.",
         )
+    if settings.loss.reconcile:
+        for text in bias_messages(reconcile(annotations), annotations.classes):
+            yield Message("info", text)
     for note in annotations.notes:
         yield Message("info", note)
     if settings.optimisation.validation_fraction > 0 and not has_held_out:
