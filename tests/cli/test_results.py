@@ -251,6 +251,18 @@ def test_degraded_guesses_are_the_softmax_of_eq_5(spss, truth):
     assert found == pytest.approx(np.exp(p) / (np.exp(p) + np.exp(1 - p)))
 
 
+@pytest.mark.parametrize("protocol", ["paper", "regions"])
+def test_crops_have_the_edge_that_is_asked_for(spss, truth, protocol):
+    edge = truth.shape[1] // 2
+    done = spss("simulate", "truth.tif", "--protocol", protocol, "--crop-size", str(edge),
+                "--out", "sim")  # fmt: skip
+    assert done.code == 0, done.err
+    boxes = [one.region.box for one in read_annotations(proportions="sim/proportions.csv").
+             proportions]  # fmt: skip
+    assert len(boxes) == 4 * len(truth)
+    assert {(y1 - y0, x1 - x0) for y0, x0, y1, x1 in boxes} == {(edge, edge)}
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -259,6 +271,8 @@ def test_degraded_guesses_are_the_softmax_of_eq_5(spss, truth):
         (("--protocol", "grid", "--noise", "0.2"), "--protocol guess or regions"),
         (("--protocol", "guess", "--clicks-per-slice", "3"), "--protocol clicks or paper"),
         (("--protocol", "clicks", "--degrade", "eq5:0.1"), "has no meaning"),
+        (("--protocol", "guess", "--crop-size", "8"), "--protocol regions or paper"),
+        (("--protocol", "paper", "--crop-size", "0"), "crop_px"),
         (("--protocol", "guess", "--degrade", "eq6:0.1"), "eq5:SIGMA"),
         (("--protocol", "guess", "--slices", "9"), "1 to 3"),
         (("--protocol", "guess", "--noise", "-1"), "noise"),

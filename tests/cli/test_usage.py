@@ -18,8 +18,8 @@ CONTRACT = {
     "predict": "--out --format --threshold --device",
     "evaluate": "--classes --json",
     "measure": "--out",
-    "simulate": "--protocol --out --slices --grid-size --clicks-per-slice --noise --bias "
-    "--node-errors --seed --degrade",
+    "simulate": "--protocol --out --slices --grid-size --clicks-per-slice --crop-size --noise "
+    "--bias --node-errors --seed --degrade",
 }
 
 

@@ -36,10 +36,11 @@ EXAMPLES = """Examples:
 \b
   napari-spss simulate masks.tif --protocol guess --noise 0.2 --out guessed
   napari-spss simulate masks --protocol grid --slices 4 --grid-size 16 --out counted
-  napari-spss simulate masks --protocol paper --degrade eq5:0.1 --out degraded
+  napari-spss simulate masks --protocol paper --crop-size 224 --degrade eq5:0.1 --out degraded
 """
 
 _GUESSING = ("guess", "regions")
+_CUTTING = ("regions", "paper")
 _FRACTIONS = ("guess", "regions", "paper")
 _CLICKING = ("clicks", "paper")
 _COUNTING = ("grid",)
@@ -68,6 +69,12 @@ def simulate(
             metavar="N",
             help="clicks: keypoints on each slice  [default: 12]; paper: on each crop  "
             "[default: 6].",
+        ),
+    ] = None,
+    crop_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PX", help="paper: edge of a crop; regions: of a tile, about.  [default: 256]"
         ),
     ] = None,
     noise: Annotated[
@@ -109,6 +116,7 @@ def simulate(
     for name, value, protocols in (
         ("--grid-size", grid_size, _COUNTING),
         ("--clicks-per-slice", clicks_per_slice, _CLICKING),
+        ("--crop-size", crop_size, _CUTTING),
         ("--noise", noise, _GUESSING),
         ("--bias", bias, _GUESSING),
         ("--node-errors", node_errors, _COUNTING),
@@ -137,6 +145,7 @@ def simulate(
         n_slices=slices,
         grid_size=16 if grid_size is None else grid_size,
         clicks_per_slice=clicks_per_slice,
+        tile_px=256 if crop_size is None else crop_size,
         noise=0.0 if noise is None else noise,
         bias=1.0 if bias is None else bias,
         node_errors=0.0 if node_errors is None else node_errors,
