@@ -325,6 +325,24 @@ def test_self_training_does_not_teach_where_the_outside_is():
     assert logits.grad[:, 1].abs().max() > 1e-3
 
 
+def test_sharpness_asks_for_decided_maps_of_the_specimen_alone():
+    logits, inner = half_resin()
+    one = sample((4, 8))
+    found = evaluate(
+        objective(3, RESIN, **{"loss.sharpness": 2.0}), logits.requires_grad_(), one, ramp=0.5
+    )
+    inside = inner.sigmoid()
+    assert found.parts["sharpness"] == pytest.approx(float((inside * (1 - inside)).mean()))
+    found.total.backward()
+    assert logits.grad[..., 4:].abs().max() > 1e-4
+    undecided = logits_of(shape=(4, 8)).requires_grad_()
+    evaluate(
+        objective(3, RESIN, **{"loss.sharpness": 2.0}), undecided, one, ramp=0.5
+    ).total.backward()
+    assert undecided.grad[:, 1].abs().max() > 1e-4
+    assert not undecided.grad[:, RESIN].any()
+
+
 # Other numbers ------------------------------------------------------------------------------------
 
 
@@ -367,6 +385,9 @@ def test_measured_fractions_are_those_of_the_rest():
     assert found.outside == "resin"
     with pytest.raises(InputError, match="not among"):
         measure(truth, classes=CLASSES, outside="tube")
+    truth[1] = RESIN
+    notes = measure(truth, classes=CLASSES, outside="resin").notes
+    assert "1 slices have no labelled pixel that is not resin and count in no fraction." in notes
 
 
 def test_simulated_fractions_are_those_of_the_rest(tmp_path):
@@ -448,3 +469,24 @@ def test_an_outside_that_nothing_shows_is_told():
         told = [text for text in texts if "labelled as resin" in text]
         run.close()
         assert len(told) == n_told
+
+
+def test_a_run_goes_on_with_the_same_class_outside_only(tmp_path):
+    stack, _ = blobs(1)
+    half = Proportion(Region(0), (0.5, 0.5, None))
+    settings = quick(optimisation__max_steps=2)
+    resin = said(half)
+    model = fit(stack, resin, settings, run_dir=tmp_path, device="cpu")
+    for other in (Annotations(CLASSES, (half,)), Annotations(CLASSES, outside="mito")):
+        for how in ({"run_dir": tmp_path, "resume": True}, {"start_from": model}):
+            run = iter_training(
+                stack,
+                other.replace(keypoints=(Keypoint(0, 1, 1, 1),)),
+                settings,
+                device="cpu",
+                **how,
+            )
+            with pytest.raises(InputError, match="with class outside resin, not"):
+                next(run)
+    run = iter_training(stack, resin, settings, run_dir=tmp_path, resume=True, device="cpu")
+    assert [type(event).__name__ for event in run][-1] == "RunFinished"

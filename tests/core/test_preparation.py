@@ -77,26 +77,30 @@ def model():
     [
         ("classes", {"classes": ("background", "ring")}),
         ("image channels", {"n_channels": 3}),
+        ("class outside", {"outside": "disc"}),
         ("network", {"settings": FAST.with_overrides({"network.filters": 3})}),
         ("normalisation", {"settings": FAST.with_overrides({"image.normalisation": "range"})}),
     ],
 )
 def test_a_model_of_something_else_is_refused(name, changes):
-    check_model(model(), FAST, CLASSES, 1)
-    check_model(model(), FAST.with_overrides({"loss.alpha": 0.1}), CLASSES, 1)
+    same = Annotations(CLASSES)
+    check_model(model(), FAST, same, 1)
+    check_model(model(), FAST.with_overrides({"loss.alpha": 0.1}), same, 1)
     with pytest.raises(InputError, match=rf"trained with {name} .*start a new run"):
-        check_model(replace(model(), **changes), FAST, CLASSES, 1)
+        check_model(replace(model(), **changes), FAST, same, 1)
 
 
 def test_only_a_checkpoint_with_the_same_classes_is_resumed(tmp_path):
     with pytest.raises(InputError, match="give run_dir"):
-        stopped_run(None, CLASSES)
+        stopped_run(None, Annotations(CLASSES))
     with pytest.raises(InputError, match="holds no checkpoint"):
-        stopped_run(tmp_path, CLASSES)
+        stopped_run(tmp_path, Annotations(CLASSES))
     save_state(TrainingState({}, CLASSES, 3, None, 1.0, None, 0, 1, LabelScale(1.0, ())), tmp_path)
-    assert stopped_run(tmp_path, CLASSES).step == 3
+    assert stopped_run(tmp_path, Annotations(CLASSES)).step == 3
     with pytest.raises(InputError, match="begun with classes background, disc, not background, a"):
-        stopped_run(tmp_path, ("background", "a"))
+        stopped_run(tmp_path, Annotations(("background", "a")))
+    with pytest.raises(InputError, match="begun with class outside None, not disc"):
+        stopped_run(tmp_path, Annotations(CLASSES, outside="disc"))
 
 
 def said(settings=FAST, stack=None, annotations=None, *, reduction=1, has_held_out=False):

@@ -191,18 +191,19 @@ class Annotations:
         InputError
             If a class of these annotations is missing from ``classes``.
         """
-        index = [match_class(name, classes) for name in self.classes]
-        missing = [name for name, new in zip(self.classes, index, strict=True) if new is None]
-        if missing:
-            raise InputError(f"class {missing[0]!r} is annotated, but not among {list(classes)}.")
+        places = []
+        for name in self.classes:
+            new = match_class(name, classes)
+            if new is None:
+                raise InputError(f"class {name!r} is annotated, but not among {list(classes)}.")
+            places.append(new)
         # the last two serve the indices that stand for no class
-        places = [*(-1 if new is None else new for new in index), NOT_JUDGED, UNSURE]
-        new_index = np.array(places, dtype=np.int16)
+        new_index = np.array([*places, NOT_JUDGED, UNSURE], dtype=np.int16)
 
         def moved(values: Fractions) -> Fractions:
             result: list[float | None] = [None] * len(classes)
-            for new, value in zip(new_index[:-2], values, strict=True):
-                result[int(new)] = value
+            for new, value in zip(places, values, strict=True):
+                result[new] = value
             return tuple(result)
 
         return Annotations(

@@ -102,6 +102,8 @@ class TrainingState:
         Data pixels a working pixel.
     label_scale : LabelScale
         Weights of labels.
+    outside : str, optional
+        Class that is excluded from all fractions.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -113,6 +115,7 @@ class TrainingState:
     stale_epochs: int
     reduction: int
     label_scale: LabelScale
+    outside: str | None = None
 
 
 def new_network(settings: TrainingSettings, *, n_channels: int, n_classes: int) -> torch.nn.Module:
@@ -214,6 +217,7 @@ def save_state(state: TrainingState, run_dir: str | Path) -> Path:
         "stale_epochs": state.stale_epochs,
         "reduction": state.reduction,
         "label_scale": asdict(state.label_scale),
+        "outside": state.outside,
     }
     path = Path(run_dir) / STATE_FILE
     _save_tensors(state.tensors, path, {"record": json.dumps(record)})
@@ -246,6 +250,7 @@ def load_state(run_dir: str | Path) -> TrainingState:
             stale_epochs=int(record["stale_epochs"]),
             reduction=_positive(record["reduction"]),
             label_scale=_label_scale(record["label_scale"]),
+            outside=record.get("outside"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error

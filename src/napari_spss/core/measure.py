@@ -388,7 +388,8 @@ def _notes(
         notes.append(f"Nowhere in the labels: {', '.join(absent)}.")
     n_empty = int((_counting(counts, outside) == 0).sum())
     if n_empty:
-        notes.append(f"{n_empty} slices have no labelled pixel and count in no fraction.")
+        which = "" if outside is None else f" that is not {classes[outside]}"
+        notes.append(f"{n_empty} slices have no labelled pixel{which} and count in no fraction.")
     if not np.isfinite(task.voxel_um3 if task.is_volume else task.pixel_areas_um2).all():
         notes.append("The pixel or voxel size is not known, so sizes are in pixels only.")
     if len(counts) == 1:

@@ -60,12 +60,12 @@ class Objective:
         C, background included.
     scale : LabelScale
         Fixed weights of labels.
-    n_labelled_slots : int
+    n_labelled_slots : float
         Windows of a batch that carry labels on average: with ``scale``, the constant by which
         label losses are divided.
     outside : int, optional
-        Class that counts in no fraction. Labels alone teach where it is: fractions and
-        self-training choose among the other classes only.
+        Class that counts in no fraction. Labels alone teach where it is: fractions,
+        self-training and sharpness choose among the other classes only.
     """
 
     settings: TrainingSettings
@@ -114,7 +114,10 @@ class Objective:
             if pseudo is not None:
                 parts["self_training"] = self.settings.self_training.weight * ramp * pseudo
         if self.settings.loss.sharpness > 0 and ramp > 0:
-            undecided = sharpness(probs, batch.coverage)
+            coverage = batch.coverage
+            if self.outside is not None:
+                coverage = coverage * (1 - probs[:, self.outside].detach())
+            undecided = sharpness(self._counting_probs(logits, probs), coverage)
             parts["sharpness"] = self.settings.loss.sharpness * ramp * undecided
         total = torch.stack(list(parts.values())).sum() if parts else logits.sum() * 0
         shown = {name: float(part.detach()) for name, part in parts.items()}
@@ -163,6 +166,10 @@ class Objective:
         if self.outside is None:
             return values
         return torch.cat([values[:, : self.outside], values[:, self.outside + 1 :]], dim=1)
+
+    def _counting_probs(self, logits: torch.Tensor, probs: torch.Tensor) -> torch.Tensor:
+        """Maps of what pixels are if they are not outside; all of ``probs`` if nothing is."""
+        return probs if self.outside is None else self._counting(logits).softmax(dim=1)
 
     def _label_losses(
         self, logits: torch.Tensor, probs: torch.Tensor, batch: Batch
@@ -214,9 +221,8 @@ class Objective:
             return None
         share = len(chosen) / len(batch.windows)
         logits, probs, targets = logits[chosen], probs[chosen], targets[chosen]
+        probs, logits = self._counting_probs(logits, probs), self._counting(logits)
         if self.outside is not None:
-            logits = self._counting(logits)
-            probs = logits.softmax(dim=1)
             targets = torch.where(targets == self.outside, -1, targets)
             targets = targets - (targets > self.outside).long()
         return share * _dense_loss(logits, probs, targets)

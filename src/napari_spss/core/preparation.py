@@ -59,37 +59,42 @@ def check_settings(settings: TrainingSettings) -> None:
         )
 
 
-def stopped_run(run_dir: Path | None, classes: tuple[str, ...]) -> TrainingState:
+def stopped_run(run_dir: Path | None, annotations: Annotations) -> TrainingState:
     """Read the checkpoint that a run is to go on from.
 
     Raises
     ------
     InputError
-        If there is none, it cannot be read, or it has other classes.
+        If there is none, it cannot be read, or it has other classes or another one outside.
     """
     if run_dir is None:
         raise InputError("resuming needs the folder of the run; give run_dir.")
     state = load_state(run_dir)
-    if state.classes != classes:
-        raise InputError(
-            f"the run in {run_dir} was begun with classes {', '.join(state.classes)}, not "
-            f"{', '.join(classes)}; use the same, or start a new run."
-        )
+    for name, old, new in (
+        ("classes", ", ".join(state.classes), ", ".join(annotations.classes)),
+        ("class outside", state.outside, annotations.outside),
+    ):
+        if old != new:
+            raise InputError(
+                f"the run in {run_dir} was begun with {name} {old}, not {new}; use the same, or "
+                "start a new run."
+            )
     return state
 
 
 def check_model(
-    model: Model, settings: TrainingSettings, classes: tuple[str, ...], n_channels: int
+    model: Model, settings: TrainingSettings, annotations: Annotations, n_channels: int
 ) -> None:
     """Refuse a model whose training cannot go on with these data and settings.
 
     Raises
     ------
     InputError
-        If classes, channels, network or normalisation differ.
+        If classes, the class outside, channels, network or normalisation differ.
     """
     for name, old, new in (
-        ("classes", model.classes, classes),
+        ("classes", model.classes, annotations.classes),
+        ("class outside", model.outside, annotations.outside),
         ("image channels", model.n_channels, n_channels),
         ("network", model.settings.network, settings.network),
         ("normalisation", model.normalisation, settings.image.normalisation),

@@ -107,13 +107,12 @@ class Trainer:
         """Read the data and build, load or resume the network."""
         check_settings(self.settings)
         check_classes(self._annotations)
-        state = stopped_run(self.run_dir, self._annotations.classes) if resume else None
+        state = stopped_run(self.run_dir, self._annotations) if resume else None
         if state is not None:
             self.reduction, self._steps_before = state.reduction, state.steps_before
             self._load_data(state.label_scale)
         elif start_from is not None:
-            channels = self._stack.n_channels
-            check_model(start_from, self.settings, self._annotations.classes, channels)
+            check_model(start_from, self.settings, self._annotations, self._stack.n_channels)
             self.reduction, self._steps_before = start_from.reduction, start_from.n_steps
             self._load_data(start_from.label_scale)
         else:
@@ -368,6 +367,7 @@ class Trainer:
             stale_epochs=self._stale_epochs,
             reduction=self.reduction,
             label_scale=self._data.label_scale,
+            outside=self._annotations.outside,
         )
         return CheckpointSaved(self.n_steps, str(save_state(state, self.run_dir)))
 
