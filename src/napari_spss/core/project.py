@@ -338,7 +338,7 @@ class Project:
             place.contents.clear()  # nothing yet, or somebody emptied the folder
         contents = self._contents(self.state)
         names = [name for name, content in contents.items() if self._has_changed(name, content)]
-        for name in sorted(names, key=self._is_record_last):
+        for name in sorted(names, key=self._place_in_order):
             place.contents.pop(name, None)
             self._write_file(name)
             place.contents[name] = contents[name]
@@ -359,7 +359,7 @@ class Project:
             return name == RECORD_FILE or bool(self.state.part(_part(name)))
         return self._place.contents.get(name) != content
 
-    def _is_record_last(self, name: str) -> int:
+    def _place_in_order(self, name: str) -> int:
         """Order files such that a crash between two leaves no table of unknown classes."""
         known = self._place.contents.get(RECORD_FILE)
         old = {one.name for one in known.classes} if isinstance(known, ProjectRecord) else set()
