@@ -23,8 +23,10 @@ from images import (
     read_vnc,
 )
 from methods import ALPHA, KEYPOINT_CROPS, annotate, reduced, scale_of, settings_of, steps_per_epoch
+from runs import FOLDERS
 
 from napari_spss import iter_training, predict
+from napari_spss.core.atomic import replacing
 from napari_spss.core.checkpoint import Model
 from napari_spss.core.events import RunFinished, Validated
 from napari_spss.core.label_source import IGNORE
@@ -34,7 +36,6 @@ from napari_spss.core.stack import Stack, stack_from_images
 
 __all__ = ["COMMANDS", "CROP_PX", "Data", "Experiment", "carry_out", "planned"]
 
-FOLDERS = {"dubai": "dubai", "vnc": "em-vnc", "epfl": "em-epfl"}
 CLASSES = {"dubai": DUBAI_CLASSES, "vnc": EM_CLASSES, "epfl": EM_CLASSES}
 CROP_PX = {"dubai": 224, "vnc": 256, "epfl": 256}
 # Of all pairs of the six tiles, the classes of these two are mixed most like those of the other
@@ -367,9 +368,7 @@ def _store_panels(
 ) -> None:
     """Store image, truth and maps of the test crops with most classes, of different pictures."""
     chosen = _telling(test, len(classes))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as stream:
+    with replacing(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(
             stream,
             image=np.stack([test[i].image for i in chosen]),
@@ -378,7 +377,6 @@ def _store_panels(
             names=np.array([test[i].name for i in chosen]),
             classes=np.array(classes),
         )
-    part.replace(path)
 
 
 def _telling(test: Sequence[Picture], n_classes: int) -> list[int]:

@@ -126,7 +126,6 @@ def store_degradations(
         "given": given,
     }
     path = results / "figure7" / f"{data}_{split}_{seed}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(record) + "\n")
     return path
 

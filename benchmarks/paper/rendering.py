@@ -42,7 +42,8 @@ def render(command: str, results: Path) -> str:
     Parameters
     ----------
     command : str
-        "table1" to "table4", "figure5" to "figure7", "runs", "findings", or "show" for all.
+        "table1" to "table4", "figure5" to "figure7", "choices", "findings", "runs", or "show" for
+        all.
     results : Path
         Folder of the records.
 
@@ -162,7 +163,7 @@ def _constant_row(run: Run, width: int) -> list[str]:
 def choices(results: Path) -> str:
     """EM: SPSS+ with other values of what the paper leaves open."""
     blocks = []
-    for folder, data in FOLDERS.items():
+    for data, folder in FOLDERS.items():
         paths = sorted((results / "choices" / folder).glob("*.json"))
         others = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
         groups = sorted({(one["split"], one["preset"], one["seed"]) for one in others})

@@ -29,7 +29,7 @@ __all__ = [
     "shown_seeds",
 ]
 
-FOLDERS = {"dubai": "dubai", "em-vnc": "vnc", "em-epfl": "epfl"}  # folder: data
+FOLDERS = {"dubai": "dubai", "vnc": "em-vnc", "epfl": "em-epfl"}  # data: folder
 _ORDER = ("honest", "random", "cpu", "paper")  # of splits and of presets
 NOTHING = "-"
 
@@ -60,10 +60,10 @@ class Run:
     record: dict[str, Any]
 
 
-def load_runs(results: Path, data: Sequence[str] = tuple(FOLDERS.values())) -> list[Run]:
+def load_runs(results: Path, data: Sequence[str] = tuple(FOLDERS)) -> list[Run]:
     """Read all stored runs on some data sets, by file name; other JSON files are left out."""
     runs = []
-    for folder, name in FOLDERS.items():
+    for name, folder in FOLDERS.items():
         for path in sorted((results / folder).glob("*.json")) if name in data else ():
             record = json.loads(path.read_text(encoding="utf-8"))
             if "confusion" not in record:
