@@ -151,6 +151,23 @@ def test_windows_often_hold_a_region_that_fits_and_are_spread_over_the_slice():
     assert all(w.bags == samples[0].bags for w in windows)
 
 
+@pytest.mark.parametrize("inside", [{(3, 590): 1}, {}])
+def test_windows_do_not_all_show_what_lies_outside(inside):
+    resin = {(3, x): 2 for x in range(0, 500, 20)}
+    samples = [sample((16, 600), labels=resin | inside, bags=[whole((16, 600), (0.9, 0.1, 0.0))])]
+
+    def share_with_specimen(**kwargs):
+        windows = [w for n in range(100) for w in sampler(samples, **kwargs).draw(n).windows]
+        return np.mean([w.x0 + 16 > 590 for w in windows])
+
+    assert share_with_specimen() < 0.05
+    share = share_with_specimen(outside=2)
+    if inside:
+        assert 0.05 < share < 0.3  # half of the windows get eight more chances of 11 in 585
+    else:
+        assert share < 0.05
+
+
 def test_slices_of_different_sizes_give_windows_of_one_shape():
     samples = [sample((10, 30)), sample((25, 8), index=1)]
     windows = [Window(0, 0, 3), Window(1, 2, 0)]

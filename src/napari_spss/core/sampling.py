@@ -17,6 +17,8 @@ from .windows import Window
 
 __all__ = ["Batch", "Flip", "Sampler", "augment_intensity", "cut"]
 
+_TRIES = 8  # to find a window with the specimen in it
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -77,6 +79,10 @@ class Sampler:
         Windows a step; seed of all draws.
     among : sequence of int, optional
         Indices of the slices that random windows may show; all by default.
+    outside : int, optional
+        Class of what lies outside of the specimen. Where labels say what does not, a part of the
+        random windows shows some of it: batches of nothing but resin teach little, and their
+        statistics, by which a network normalises, are unlike those of the specimen.
     """
 
     def __init__(
@@ -88,12 +94,14 @@ class Sampler:
         batch_size: int,
         seed: int,
         among: Sequence[int] | None = None,
+        outside: int | None = None,
     ) -> None:
         self.samples = tuple(samples)
         self.windows = None if windows is None else tuple(windows)
         self.shape = shape
         self._batch_size = batch_size
         self._seed = seed
+        self._outside = outside
         indices = list(range(len(samples))) if among is None else list(among)
         self._n_slices = len(indices)
         first = [i for i in indices if samples[i].is_calibrated]
@@ -139,13 +147,23 @@ class Sampler:
         order = np.random.default_rng([self._seed, 4, which, cycle]).permutation(len(group))
         index = group[order[position]]
         sample = self.samples[index]
-        y0, x0 = (_place(*edges, None, rng) for edges in zip(sample.shape, self.shape, strict=True))
+        y0, x0 = self._anywhere(sample, rng)
         fitting = [bag for bag in sample.bags if self._fits(bag)]
         if fitting and rng.integers(2):
             y_low, x_low, y_high, x_high = fitting[rng.integers(len(fitting))].box
             y0 = _place(sample.shape[0], self.shape[0], (y_low, y_high), rng)
             x0 = _place(sample.shape[1], self.shape[1], (x_low, x_high), rng)
+        elif self._outside is not None and rng.integers(2):
+            for _ in range(_TRIES):
+                labels = sample.target[y0 : y0 + self.shape[0], x0 : x0 + self.shape[1]]
+                if ((labels >= 0) & (labels != self._outside)).any():
+                    break
+                y0, x0 = self._anywhere(sample, rng)
         return Window(index, y0, x0, sample.bags)
+
+    def _anywhere(self, sample: SliceSamples, rng: np.random.Generator) -> tuple[int, int]:
+        y0, x0 = (_place(*edges, None, rng) for edges in zip(sample.shape, self.shape, strict=True))
+        return y0, x0
 
     def _fits(self, bag: Bag) -> bool:
         y0, x0, y1, x1 = bag.box
