@@ -132,16 +132,22 @@ class Learner:
             )
 
     def predict(
-        self, image: npt.NDArray[np.float32], *, token: CancelToken | None = None
+        self,
+        image: npt.NDArray[np.float32],
+        *,
+        network: torch.nn.Module | None = None,
+        token: CancelToken | None = None,
     ) -> torch.Tensor:
         """Map (C, y, x), on the CPU, of a working-scale slice by what would be kept now.
+
+        ``network`` takes its place if given.
 
         Raises
         ------
         Stopped
             If the token is set.
         """
-        kept = self._kept()
+        kept = network or self._kept()
         tiled = TiledNetwork(kept, n_classes=self._n_classes, device=self.device)
         bands = tiled.bands(
             torch.from_numpy(image), tile_px=default_tile_px(kept, self.device), token=token

@@ -22,6 +22,7 @@ from .checkpoint import (
     describe_network,
     save_state,
 )
+from .collapse import MapWatch
 from .config import TrainingSettings
 from .errors import InputError
 from .events import (
@@ -100,6 +101,8 @@ class Trainer:
         self._elapsed_before_s = 0.0
         self._started_at = clock()
         self._steps_before: int | None = None
+        self._spent = 0.0
+        self._watch = MapWatch(annotations.classes, outside=annotations.outside_index)
 
     # -- preparation -----------------------------------------------------------------------------
 
@@ -221,7 +224,7 @@ class Trainer:
         Diverged
             If loss or gradient are not finite; the weights are those of the step before.
         """
-        spent = min(1.0, self._budget.spent(self.n_steps, self.elapsed_s))
+        self._spent = spent = min(1.0, self._budget.spent(self.n_steps, self.elapsed_s))
         batch = self._data.sampler.draw(self.n_steps)
         placed = batch.to(self.device)
         ramp = self._ramp(spent)
@@ -324,6 +327,22 @@ class Trainer:
         with contextlib.suppress(Stopped):
             probs = self._predict(image).numpy()
             yield Preview(self.n_steps, int(z), self.reduction, self._stack.shape_of(z), probs)
+
+    def watch(self, model: Model | None = None) -> Iterator[Event]:
+        """Tell if maps have collapsed: now and then by what would be kept, or now by ``model``."""
+        if model is None and not self._watch.is_due(self._spent):
+            return
+        if model is None and self._best is not None:
+            model = self.model()
+        network = None if model is None else model.network
+
+        def predict(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+            return self._learner.predict(image, network=network, token=self._token).numpy()
+
+        with contextlib.suppress(Stopped):
+            yield from self._watch.look(
+                self._data.samples, predict, n_steps=self.n_steps, settings=self.settings
+            )
 
     def _working_image(self, z: int) -> npt.NDArray[np.float32]:
         if z in self._images:

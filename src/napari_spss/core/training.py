@@ -173,6 +173,7 @@ def iter_training(
             if (z := preview.due(now)) is not None:
                 yield from run.preview(z)
                 preview.restart(clock())
+            yield from run.watch()
             if run.run_dir is not None and now - checkpoint_at >= _CHECKPOINT_INTERVAL_S:
                 checkpoint_at = now
                 yield run.save()
@@ -183,6 +184,7 @@ def iter_training(
         if run.run_dir is not None:
             yield run.save()
             save_model(model, run.run_dir)
+        yield from run.watch(model)
     yield RunFinished(reason, run.n_steps, run.elapsed_s, run.outputs())
     return model
 
