@@ -95,4 +95,5 @@ def _level_row(name: str, paper: str, cells: Sequence[Sequence[Run]]) -> list[st
         for runs in cells
         for score in ("mean_iou_all", "mean_iou_named")
     ]
-    return [name, paper, *scores, shown_seeds([run for runs in cells for run in runs])]
+    seeds = list(dict.fromkeys(shown_seeds(runs) or "-" for runs in cells))
+    return [name, paper, *scores, " / ".join(seeds)]

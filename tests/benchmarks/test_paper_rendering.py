@@ -168,9 +168,19 @@ def test_table3_sets_both_forms_beside_the_papers(results):
     assert rows["exact"][2:6] == ["40.0", "48.0", "40.0", "48.0"]
     assert rows["10 %"][1:] == ["41", "30.0", "36.0", "35.0", "42.0", "0"]
     # Without noise dividing by the sum changes nothing, softmax does.
-    assert rows["0 %"][1:] == ["45", "-", "-", "40.0", "48.0", "0"]
+    assert rows["0 %"][1:] == ["45", "-", "-", "40.0", "48.0", "- / 0"]
     assert "`eq5:0`" in text.partition("Not run")[2]
     assert "`eq5-renorm:0`" not in text
+
+
+def test_table3_says_which_seeds_each_form_has(results):
+    for seed in (0, 1):
+        write_run(results, "spss", seed=seed)
+    for level in ("eq5:0", "eq5:0.1", "eq5-renorm:0.1"):
+        write_run(results, "spss", degrade=level)
+    rows = rows_of(rendering.render("table3", results))
+    seeds = {name: rows[name][-1] for name in ("exact", "0 %", "5 %", "10 %")}
+    assert seeds == {"exact": "0 1", "0 %": "0 / 0 1", "5 %": "-", "10 %": "0"}
 
 
 def test_table4_runs_from_many_clusters_to_few(results):
