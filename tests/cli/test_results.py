@@ -55,6 +55,12 @@ def test_predict_writes_maps_labels_and_fractions(predict, tmp_path):
     assert f"disc: {100 * labels.mean():.2f} %" in done.out
 
 
+def test_measure_knows_the_classes_of_what_predict_wrote(predict, spss, tmp_path):
+    assert predict("--device", "cpu", "--threshold", "0.1").code == 0
+    done = spss("measure", tmp_path / "result" / "labels.ome.tif")
+    assert done.out.splitlines()[0].split() == ["slice", "disc"]
+
+
 def test_automatic_threshold_gives_the_stated_fraction(predict, trained, tmp_path):
     done = predict("--threshold", "auto")
     assert done.code == 0, done.err

@@ -27,14 +27,15 @@ __all__ = ["EXAMPLES", "HELP", "measure", "measure_masks", "summary_lines"]
 HELP = """Measure labels: area fraction of each slice, volume fraction of the stack, objects.
 
 Volume fractions come with a 95 % interval for the spread between slices; it does not contain the
-errors of the labels. Sizes are in micrometres where the size of a voxel is known.
+errors of the labels. Sizes are in micrometres where the size of a voxel is known. Labels that
+`predict` or the dock wrote bring the names of their classes along.
 """
 
 EXAMPLES = """Examples:
 
 \b
-  napari-spss measure result/labels.ome.tif
-  napari-spss measure result/labels.ome.tif --out table.csv --classes background,mitochondria
+  napari-spss measure result/labels.ome.tif --out table.csv
+  napari-spss measure masks.tif --out table.csv --classes background,mitochondria
 """
 
 _MAX_LISTED = 60
@@ -62,12 +63,12 @@ def measure(
         check_out_dir(out.parent)
         if out.is_dir():
             raise InputError(f"--out {out} is a folder; name a file, such as {out / 'table.csv'}.")
-    from ..core.masks import open_masks
     from ..core.measure import write_measurement
+    from ..core.written_labels import open_labels
     from .display import say
     from .found_classes import note_found_classes
 
-    masks = open_masks(labels, classes=spec)
+    masks = open_labels(labels, classes=spec)
     found = measure_masks(masks, voxel_size_um=stated, outside=outside)
     note_found_classes(masks.classes)
     n_slices = found.slices["slice"].nunique()

@@ -7,7 +7,7 @@ resampled or saved with loss.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,7 +23,7 @@ from .label_source import IGNORE
 from .stack_base import Box, Pixels, Stack
 from .tiff import Palette
 
-__all__ = ["ClassSpec", "Colour", "Masks", "open_masks", "parse_classes"]
+__all__ = ["ClassSpec", "Colour", "Masks", "open_indices", "open_masks", "parse_classes"]
 
 Labels: TypeAlias = npt.NDArray[np.uint8]
 
@@ -123,6 +123,25 @@ def open_masks(path_or_array: Any, *, classes: ClassSpec | None = None) -> Masks
     if len(classes.names) == 2:
         return Masks(classes, stack, _encode_binary)
     return _with_named_values(stack, classes)
+
+
+def open_indices(path_or_array: Any, names: Sequence[str]) -> Masks:
+    """Open labels lazily that hold the index of each class, and 255 where nothing is said.
+
+    Parameters
+    ----------
+    path_or_array : path-like, array or Stack
+        As for `open_masks`.
+    names : sequence of str
+        Class names, background first.
+
+    Raises
+    ------
+    InputError
+        If the labels cannot be opened.
+    """
+    spec = ClassSpec(tuple(names), tuple(range(len(names))))
+    return Masks(spec, _open(path_or_array, "index"), _index_encoder(len(names)))
 
 
 def _open(path_or_array: Any, palette: Palette) -> Stack:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .checkpoint import Model
+from .doubt import entropy, mean_entropy
 from .events import CancelToken, Event, Message, Progress
 from .postprocess import MapHistogram, labels_from_probs, matched_threshold
 from .slice_maps import Piece, SlicePredictor
@@ -47,6 +48,8 @@ class FileRun:
         Folder of ``maps.ome.tif`` and ``labels.ome.tif``, or of ``maps`` and ``labels``.
     map_dtype : {"uint8", "float16", "float32"}
         Of the maps: 0-255 or 0-1.
+    has_uncertainty : bool
+        Write the uncertainty of every pixel as well, 0-255.
     token : CancelToken or None
         Raises ``Stopped`` within one tile.
     clock : callable
@@ -60,11 +63,15 @@ class FileRun:
         slices: Sequence[int],
         out_dir: Path,
         map_dtype: MapDtype,
+        has_uncertainty: bool,
         token: CancelToken | None,
         clock: Callable[[], float],
     ) -> None:
         self.n_done = 0
         self.outputs: tuple[str, ...] = ()
+        self.uncertainty: list[float] = []  # mean of each slice that is done
+        self._has_uncertainty = has_uncertainty
+        self._uncertainty_file: StackWriter | None = None
         self._model = model
         self._stack = stack
         self._slices = slices
@@ -84,6 +91,7 @@ class FileRun:
         with contextlib.ExitStack() as files:
             maps_file = files.enter_context(self._maps_writer())
             labels_file = files.enter_context(self._labels_writer())
+            self._open_uncertainty(files)
             for index, z in enumerate(self._slices):
                 labels = np.empty(self._stack.shape_of(z), np.uint8)
 
@@ -106,6 +114,7 @@ class FileRun:
             waiting = files.enter_context(tempfile.TemporaryFile(dir=self._out_dir))
             maps_file = files.enter_context(self._maps_writer())
             labels_file = files.enter_context(self._labels_writer())
+            self._open_uncertainty(files)
 
             def keep(piece: Piece) -> None:
                 kept = _quantised(piece.probs[1], self._waiting_dtype)
@@ -133,16 +142,24 @@ class FileRun:
         """Predict a slice; hand every piece to ``use``, and return the maps as they are stored."""
         shape = (len(self._model.classes), *self._stack.shape_of(z))
         maps: npt.NDArray[Any] = np.empty(shape, self._map_dtype)
+        uncertainty = np.empty(shape[1:] if self._uncertainty_file else (0, 0), np.uint8)
+        total = 0.0
         for item in predictor.pieces(self._stack, z, token=self._token):
             if isinstance(item, Piece):
                 is_float = self._map_dtype != "uint8"
                 rows = slice(*item.rows)
                 maps[:, rows] = item.probs if is_float else _quantised(item.probs, np.uint8)
                 use(item)
+                total += mean_entropy(item.probs) * (item.rows[1] - item.rows[0])
+                if self._uncertainty_file is not None:
+                    uncertainty[rows] = _quantised(entropy(item.probs), np.uint8)
             elif isinstance(item, Message):
                 yield item
             elif self._clock() - self._progress_at >= _PROGRESS_INTERVAL_S:
                 yield self._progress(item.fraction)
+        if self._uncertainty_file is not None:
+            self._uncertainty_file.write(self.n_done, uncertainty)
+        self.uncertainty.append(total / shape[1])
         self.n_done += 1
         return maps
 
@@ -168,12 +185,24 @@ class FileRun:
         return Progress(self.n_done, len(self._slices), self.elapsed_s, eta_s)
 
     def _maps_writer(self) -> StackWriter:
-        return self._writer("maps.ome.tif", self._map_dtype, self._model.classes)
+        return self._writer("maps.ome.tif", self._map_dtype, channels=self._model.classes)
 
     def _labels_writer(self) -> StackWriter:
-        return self._writer("labels.ome.tif", "uint8", None)
+        return self._writer("labels.ome.tif", "uint8", classes=self._model.classes)
 
-    def _writer(self, name: str, dtype: str, channels: tuple[str, ...] | None) -> StackWriter:
+    def _open_uncertainty(self, files: contextlib.ExitStack) -> None:
+        if self._has_uncertainty:
+            writer = self._writer("uncertainty.ome.tif", "uint8")
+            self._uncertainty_file = files.enter_context(writer)
+
+    def _writer(
+        self,
+        name: str,
+        dtype: str,
+        *,
+        channels: tuple[str, ...] | None = None,
+        classes: tuple[str, ...] = (),
+    ) -> StackWriter:
         stack = self._stack
         writer = StackWriter(
             self._out_dir / name,
@@ -181,6 +210,7 @@ class FileRun:
             shapes=[stack.shape_of(z) for z in self._slices],
             dtype=dtype,
             channels=channels,
+            classes=classes,
             voxel_size_um=stack.voxel_size_um,
             is_set=stack.is_set,
             names=[stack.names[z] for z in self._slices],

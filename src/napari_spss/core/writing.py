@@ -26,7 +26,10 @@ from .errors import InputError, RunError
 from .image_files import natural_order
 from .units import UNKNOWN_VOXEL, VoxelSize
 
-__all__ = ["StackWriter"]
+__all__ = ["CLASS_KEY", "StackWriter"]
+
+CLASS_KEY = "class {}"
+"""Under which key the OME-XML of labels names the class of an index."""
 
 _STORED_AS: dict[np.dtype[Any], np.dtype[Any]] = {
     np.dtype(np.uint8): np.dtype(np.uint8),
@@ -62,6 +65,8 @@ class StackWriter:
         uint8, uint16, uint32, int32, float16 (see above) or float32.
     channels : sequence of str, optional
         Names of the channels, stored in the metadata; None for slices without a channel axis.
+    classes : sequence of str, optional
+        Labels: names of the classes by index, stored in the metadata.
     voxel_size_um : tuple of 3 floats or None
         (z, y, x) in micrometres.
     is_set : bool
@@ -101,6 +106,7 @@ class StackWriter:
         shapes: Sequence[tuple[int, int]],
         dtype: npt.DTypeLike,
         channels: Sequence[str] | None = None,
+        classes: Sequence[str] = (),
         voxel_size_um: VoxelSize = UNKNOWN_VOXEL,
         is_set: bool = False,
         names: Sequence[str] | None = None,
@@ -110,6 +116,7 @@ class StackWriter:
         self.path = _result_folder(Path(path)) if is_set else Path(path)
         self._shapes = [(int(y), int(x)) for y, x in shapes]
         self._channels = None if channels is None else tuple(channels)
+        self._classes = tuple(classes)
         self._is_set = is_set
         self._n_written = 0
         self._is_open = True
@@ -230,6 +237,7 @@ class StackWriter:
             shape=(len(slices), *self._shapes[slices[0]]),
             dtype=_STORED_AS[self.dtype],
             channels=self._channels,
+            classes=self._classes,
             voxel_size_um=self._voxels[slices[0]],
         )
 
@@ -269,12 +277,15 @@ class _OmeTiff:
         shape: tuple[int, int, int],
         dtype: np.dtype[Any],
         channels: tuple[str, ...] | None,
+        classes: tuple[str, ...],
         voxel_size_um: VoxelSize,
     ) -> None:
         n_slices, height, width = shape
         n_pages = n_slices * (1 if channels is None else len(channels))
         self._dtype = dtype
-        self._description: bytes | None = _ome_xml(title, shape, dtype, channels, voxel_size_um)
+        self._description: bytes | None = _ome_xml(
+            title, shape, dtype, channels, classes, voxel_size_um
+        )
         self._resolution = _resolution(voxel_size_um)
         self._rows_per_strip = max(1, min(height, _STRIP_BYTES // (width * dtype.itemsize)))
         n_bytes = n_pages * height * width * dtype.itemsize
@@ -308,9 +319,10 @@ def _ome_xml(
     shape: tuple[int, int, int],
     dtype: np.dtype[Any],
     channels: tuple[str, ...] | None,
+    classes: tuple[str, ...],
     voxel_size_um: VoxelSize,
 ) -> bytes:
-    """OME-XML of the pages, with physical sizes in micrometres."""
+    """OME-XML of the pages, with physical sizes in micrometres and the names of classes."""
     n_slices, height, width = shape
     metadata: dict[str, Any] = {}
     for axis, size in zip("ZYX", voxel_size_um, strict=True):
@@ -319,6 +331,9 @@ def _ome_xml(
     n_channels = 1 if channels is None else len(channels)
     if channels is not None:
         metadata["Channel"] = {"Name": list(channels)}
+    if classes:
+        names = {CLASS_KEY.format(index): name for index, name in enumerate(classes)}
+        metadata["MapAnnotation"] = names
     xml = tifffile.OmeXml(Creator=_CREATOR)
     xml.addimage(
         dtype,
