@@ -96,7 +96,7 @@ def test_changed_annotations_join_and_are_recorded(tmp_path):
     mailbox = Mailbox()
     mailbox.put(annotated(TRUTH))
     events = run(annotations, tiny(), updates=mailbox, run_dir=tmp_path)
-    assert any(text.startswith("Step 0: now 1 grid (") for text in messages(events))
+    assert any("from step 0 on. In all: 1 grid (" in text for text in messages(events))
     assert (tmp_path / "updates" / "step_000000" / "grid.csv").is_file()
     progress = [event for event in events if isinstance(event, Progress)]
     assert "labels" in progress[0].losses

@@ -371,7 +371,11 @@ class Trainer:
         self._best_loss, self._stale_epochs = None, 0
         if self.run_dir is not None:
             write_update(self.run_dir, self.n_steps, annotations)
-        yield Message("info", f"Step {self.n_steps}: now {annotations.summary()}.")
+        step = (self._steps_before or 0) + self.n_steps
+        yield Message(
+            "info",
+            f"Your new annotations count from step {step} on. In all: {annotations.summary()}.",
+        )
 
     def save(self) -> CheckpointSaved:
         """Write a resumable checkpoint."""

@@ -129,7 +129,10 @@ def normalise(
     """
     if not np.isfinite(image).all():
         n_bad = int(np.count_nonzero(~np.isfinite(image)))
-        raise InputError(f"{name} holds {n_bad} NaN or infinite values; replace them first.")
+        raise InputError(
+            f"{name} holds {n_bad} NaN or infinite values; replace them first, such as by "
+            "numpy.nan_to_num."
+        )
     if mode == "slice":
         mean = image.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
         deviation = image.std(axis=(1, 2), keepdims=True, dtype=np.float64)
