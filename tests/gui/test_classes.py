@@ -157,7 +157,7 @@ def test_key_of_another_class_is_swapped(qtbot, editor):
     assert [style.key for style in editor.value()] == ["Q", "", "W"]
     choose_key(editor, 2, "Q")
     assert [style.key for style in editor.value()] == ["W", "", "Q"]
-    assert editor._rows[0].key_box.currentText() == "W"
+    assert editor._rows[0].key_box.currentText() == "key W"
     choose_key(editor, 2, "")
     assert [style.key for style in editor.value()] == ["W", "", ""]
 
@@ -166,7 +166,7 @@ def test_key_of_a_project_that_is_not_on_the_list_is_kept(editor):
     classes = (*THREE[:2], ClassStyle("er", "#56B4E9", "Shift-R"))
     editor.set_value(classes)
     assert editor.value() == classes
-    assert editor._rows[2].key_box.currentText() == "Shift-R"
+    assert editor._rows[2].key_box.currentText() == "key Shift+R"
 
 
 def test_two_classes_with_one_key_keep_one(editor):

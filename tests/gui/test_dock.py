@@ -70,12 +70,22 @@ def names(viewer):
 
 def test_train_is_offered_once_something_is_said(dock, qtbot):
     assert not dock.train._train.isEnabled()
-    assert "State fractions" in dock.train._missing.text()
+    assert "State fractions" in dock.bar._status.text()
+    assert "State fractions" in dock.train._train.toolTip()
+    assert dock.train._missing.isHidden()  # one place is enough
     say(dock)
     assert dock.train._train.isEnabled()
     assert not dock.train._continue.isEnabled()
     run(dock, qtbot)
     assert dock.train._continue.isEnabled()
+
+
+def test_a_refusal_is_taken_back_once_something_else_is_said(dock, qtbot):
+    assert not dock.start_training()
+    assert "Nothing is annotated yet" in dock.bar.text()
+    say(dock)
+    assert dock.bar.text() == ""
+    assert "press Train" in dock.bar._status.text()
 
 
 def test_a_training_previews_the_shown_slice_and_leaves_a_model(dock, viewer, qtbot):
@@ -277,7 +287,7 @@ def test_apply_to_the_stack_fills_labels_maps_and_fractions(dock, viewer, qtbot)
     qtbot.waitUntil(lambda: is_idle(dock) and dock.desk.outcome.is_up_to_date)
     assert names(viewer) == ["em", "em mitochondria probability", "em labels", "keypoints"]
     assert viewer.layers["em labels"].data.sum() == 4 * 16 * 48
-    assert "50.00 % of 4 slices (stated 35.0 %)" in dock.results._fractions.text()
+    assert "of 4 slices, stated 35.0 %" in dock.results._fractions.text()
     assert dock.desk.outcome.doubtful_slices() == (0, 2)  # .5 predicted; .1 and .6 stated
     predicted = dock.desk.outcome.predicted_fractions()
     assert predicted[Region(3)] == pytest.approx((0.5, 0.5))

@@ -463,6 +463,7 @@ def test_counted_value_is_shown_with_its_interval_and_not_mixed_into_what_was_ty
     assert "counted grid" in cell(table, 3, 0, Qt.ItemDataRole.ToolTipRole)
     assert "Struck out" in table._message.text()
     assert cell(table, 4, 0, Qt.ItemDataRole.FontRole) is None
+    assert cell(table, 3, column_of(table, "background")) == "75 %"  # of the grid, not 91 %
 
 
 def test_predicted_value_is_shown_beside_what_was_typed(qtbot, table):

@@ -301,6 +301,18 @@ def test_done_follows_suggestions_and_stays_if_told(qtbot):
     assert len(tool.value()) == 2
 
 
+def test_done_without_a_hit_says_that_the_slice_counts_as_empty(qtbot):
+    viewer, _, tool = make_tool(qtbot)
+    viewer.dims.set_current_step(0, 2)
+    tool.lay_grid()
+    tool.finish()
+    assert "No node of slice 2 is marked" in tool._news.text()
+    assert "This is slice 4" in tool._news.text()
+    paint(tool, 0)
+    tool.finish()
+    assert "is marked" not in tool._news.text()
+
+
 def test_last_slice_says_so(qtbot):
     _, _, tool = make_tool(qtbot, shape=(80, 120))
     tool.lay_grid()
@@ -437,7 +449,7 @@ def test_live_tally(qtbot):
     assert f"3 / {n}" in text
     assert f"{300 / n:.1f} %" in text
     assert f"({100 * low:.1f}\u2013{100 * high:.1f} %)" in text
-    assert "conservative" in text
+    assert "rather too wide" in text
 
 
 def test_deleted_layer_keeps_the_counts_and_comes_back_on_demand(qtbot):

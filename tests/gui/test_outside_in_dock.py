@@ -98,7 +98,8 @@ def test_results_are_fractions_of_the_rest(dock, qtbot):
     predicted = dock.desk.outcome.predicted_fractions()
     assert predicted[Region(0)] == pytest.approx((0.5, 0.5, 0.0))
     # slice 0 has half as much specimen as slice 1
-    assert dock.desk.outcome.overall() == pytest.approx((5 / 6, 1 / 6, 0.0))
+    fractions = [one.fraction for one in dock.desk.outcome.overall()]
+    assert fractions == pytest.approx((5 / 6, 1 / 6, 0.0))
     text = dock.results._fractions.text()
-    assert "mitochondria: 16.67 % of 2 slices" in text
+    assert text.startswith("mitochondria: 16.7 % (")
     assert "resin" not in text

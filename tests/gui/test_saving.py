@@ -173,7 +173,7 @@ def test_save_that_failed_is_tried_again_by_itself(dock, qtbot, monkeypatch, kin
     assert not dock.project.save()
     assert failures
     assert "No space left on device" in dock.project.text()
-    qtbot.waitUntil(lambda: dock.project.text().startswith("Saved in"))
+    qtbot.waitUntil(lambda: dock.project.text().startswith("Annotations saved in"))
     assert dock.project.project.is_saved
     again = reopen(dock)
     assert again.annotations() == SAID
@@ -390,7 +390,7 @@ def test_folder_that_comes_back_is_saved_into(dock, qtbot, tmp_path, reopen):
     dock.annotate.keypoints.set_value(SAID.keypoints[:1])
     assert not dock.project.save()
     shutil.move(tmp_path / "away", dock.project.folder)
-    qtbot.waitUntil(lambda: dock.project.text().startswith("Saved in"))
+    qtbot.waitUntil(lambda: dock.project.text().startswith("Annotations saved in"))
     again = reopen(dock)
     assert again.annotations() == SAID.replace(keypoints=SAID.keypoints[:1])
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from math import nan
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.settings import get_settings
+from napari.utils.theme import get_theme
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
 
 from napari_spss.core.errors import OutOfMemory
 from napari_spss.core.events import Progress, Validated
+from napari_spss.core.fraction_estimate import FractionEstimate
 from napari_spss.gui.curves import Curves
 from napari_spss.gui.devices import Device, DeviceProbe, parse_devices
 from napari_spss.gui.image import ImageSection
@@ -18,6 +25,7 @@ from napari_spss.gui.results import ResultsSection
 from napari_spss.gui.run_bar import RunBar
 from napari_spss.gui.section import Section
 from napari_spss.gui.session import EndKind, RunEnd, RunForm, Session, Suggestion
+from napari_spss.gui.theme import contrast, error_colour, warning_colour
 from napari_spss.gui.train import TrainSection
 
 CPU, GPU = Device("cpu", "CPU"), Device("cuda:0", "NVIDIA H100")
@@ -198,7 +206,39 @@ def test_plots_draw_every_part_and_drop_old_ones(qtbot):
     fresh.add(Progress(1, None, 1, None, {"total": 1.0}, None))
     plot.set_curves(fresh)
     assert plot.names() == ("total",)
-    assert "labels" not in plot._legend.text()
+    assert "places" not in plot._legend.text()
+
+
+def test_plots_say_where_self_training_sets_in_and_where_a_run_was_continued(qtbot):
+    plot = CurvesPlot()
+    qtbot.addWidget(plot)
+    curves = Curves()
+    curves.add(Progress(1, None, 1, None, {"total": 1.0}, 0.2))
+    plot.set_curves(curves)
+    assert plot.marks() == ()
+    curves.add(Progress(2, None, 1, None, {"total": 2.0, "self_training": 1.0}, 0.2))
+    curves.continue_from(3)
+    plot.set_curves(curves)
+    assert set(plot.marks()) == {(2, "self-training starts"), (3, "continued")}
+    plot.set_curves(Curves())
+    assert plot.marks() == ()
+
+
+def test_a_curve_keeps_its_colour_and_stands_out_in_both_themes(qtbot):
+    plot = CurvesPlot()
+    qtbot.addWidget(plot)
+    alone, among = Curves(), Curves()
+    alone.add(Progress(1, None, 1, None, {"self_training": 1.0}, None))
+    among.add(Progress(1, None, 1, None, {"total": 1.0, "labels": 1.0, "self_training": 1.0}, None))
+    for background, foreground in (("#262930", "#f0f1f2"), ("#efebe9", "#3b3a39")):
+        plot.set_theme(background=background, foreground=foreground)
+        plot.set_curves(alone)
+        before = plot._lines["self_training"].opts["pen"].color()
+        plot.set_curves(among)
+        pens = {name: line.opts["pen"].color() for name, line in plot._lines.items()}
+        assert pens["self_training"] == before
+        assert len({colour.name() for colour in pens.values()}) == 3
+        assert min(contrast(colour, QColor(background)) for colour in pens.values()) >= 3
 
 
 def test_the_bar_follows_the_run(qtbot):
@@ -268,3 +308,61 @@ def test_devices_are_found_in_a_child_process(qtbot):
     probe.start()
     qtbot.waitUntil(lambda: bool(found), timeout=120_000)
     assert CPU in found[0]
+
+
+@pytest.mark.parametrize(
+    ("found", "n_slices", "text"),
+    [
+        (
+            FractionEstimate(0.0687, 0.058, 0.0795, 4.0),
+            4,
+            "mito: 6.9 % (5.8\u20138.0 %) of 4 slices",
+        ),
+        (FractionEstimate(0.00746, 0.0, 0.0123, 4.0), 4, "mito: 0.75 % (0\u20131.2 %) of 4 slices"),
+        (FractionEstimate(0.5, nan, nan, 1.0), 1, "mito: 50.0 % of 1 slice"),
+    ],
+)
+def test_fractions_are_written_as_exactly_as_those_stated(qtbot, found, n_slices, text):
+    results = ResultsSection()
+    qtbot.addWidget(results)
+    background = FractionEstimate(1 - found.fraction, nan, nan, 1.0)
+    results.set_fractions(("background", "mito"), (background, found), {"mito": 0.076}, n_slices)
+    assert results._fractions.text() == f"{text}, stated 7.6 %"
+
+
+def test_a_model_is_applied_to_an_image_only(qtbot):
+    results = ResultsSection()
+    qtbot.addWidget(results)
+    results.set_model(SimpleNamespace(classes=("background", "mito"), n_steps=3), "monday")
+    assert results._model.text() == "Model of the run monday: mito, 3 steps."
+    assert results._apply.isEnabled()
+    results.set_image(False)
+    assert not results._apply.isEnabled()
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_what_is_wrong_stands_out_in_both_themes(theme, qapp):
+    appearance = get_settings().appearance
+    before, appearance.theme = appearance.theme, theme
+    background = QColor(get_theme(theme).background.as_hex("long"))
+    try:
+        assert contrast(error_colour(), background) >= 3
+        assert contrast(warning_colour(), background) >= 3
+    finally:
+        appearance.theme = before
+
+
+def test_an_error_without_a_field_is_left_to_the_bar(qtbot):
+    train = TrainSection()
+    qtbot.addWidget(train)
+    train.mark_error(None, "A run is in progress.")
+    assert train._error.isHidden()
+    train.mark_error("device", "There is no such device.")
+    assert not train._error.isHidden()
+
+
+def test_pixels_that_are_not_square_are_described_so(viewer, image):
+    add(viewer, name="em", scale=(50, 8, 4), units="nm")
+    assert "pixels 4 nm wide and 8 nm high" in image._facts.text()
+    image.set_diameter(40)
+    assert "nm" not in image._scale_note.text()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from napari_spss.core.errors import Diverged, InputError, OutOfMemory
@@ -142,12 +144,46 @@ def test_live_annotations_reach_a_training_with_the_same_classes(session):
 def test_curves_continue_where_the_last_run_stopped():
     curves = Curves()
     curves.add(Progress(10, None, 1, None, {"total": 1.0}, 0.2))
-    curves.continue_from_here()
+    curves.continue_from(10)
     curves.add(Progress(1, None, 1, None, {"total": 0.5, "labels": 0.1}, None))
     assert curves.steps == [10, 11]
     assert curves.losses["total"] == [1.0, 0.5]
     assert len(curves.losses["labels"]) == 2
     assert len(curves.proportion_error) == 2
+
+
+def test_curves_of_a_continuation_that_failed_go_with_the_next_one():
+    curves = Curves()
+    curves.add(Progress(10, None, 1, None, {"total": 1.0}, 0.2))
+    for _ in range(2):
+        curves.continue_from(10)
+        curves.add(Progress(3, None, 1, None, {"total": 0.5}, 0.1))
+    assert curves.steps == [10, 13]
+    assert curves.continued == [10]
+
+
+def test_a_continued_run_counts_the_steps_before_it(session):
+    session.set_model(SimpleNamespace(n_steps=20))
+    ends, _, _ = record(session)
+    ticket = session.begin("training", continues=True)
+    session.take(ticket, Progress(3, 6, 2.0, 3.0, {"total": 0.5}, 0.1))
+    assert "step 23 of 26" in str(session.status)
+    assert session.status.fraction == 0.5
+    assert session.curves.steps == [23]
+    session.take(ticket, RunFinished(FinishReason.completed, 6, 2.0))
+    session.finish(ticket, SimpleNamespace(n_steps=26))
+    assert ends[0].text == "Training finished: 6 more steps in 2 s, 26 in all."
+
+
+def test_curves_of_one_model_do_not_go_on_with_a_loaded_one(session):
+    train = session.begin("training")
+    session.take(train, Progress(50, None, 2.0, 3.0, {"total": 0.5}, 0.1))
+    session.finish(train, SimpleNamespace(n_steps=50))
+    session.finish(session.begin("loading"), SimpleNamespace(n_steps=20))
+    session.take(
+        session.begin("training", continues=True), Progress(1, None, 1.0, None, {"total": 0.1}, 0.1)
+    )
+    assert session.curves.steps == [21]
 
 
 def test_curves_keep_a_bounded_number_of_points():

@@ -10,6 +10,8 @@ from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import QButtonGroup, QPushButton, QSizePolicy, QWidget
 from superqt.utils import QFlowLayout
 
+from .layer_keys import shown_key
+
 if TYPE_CHECKING:
     from ..core.class_style import ClassStyle
 
@@ -97,7 +99,7 @@ class ClassPicker(QWidget):
         button.setIcon(colour_icon(style.colour))
         button.setIconSize(QSize(_ICON_PX, _ICON_PX))
         text = button.fontMetrics().elidedText(style.name, Qt.TextElideMode.ElideRight, 180)
-        button.setText(f"{text} ({style.key})" if style.key else text)
+        button.setText(f"{text} ({shown_key(style.key)})" if style.key else text)
         button.setToolTip(tooltip)
         return button
 

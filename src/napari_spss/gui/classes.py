@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from ..core.annotation_checks import class_name_fault, match_class
 from ..core.class_style import ClassStyle
+from .layer_keys import shown_key
 from .theme import error_colour
 
 __all__ = ["CLASS_KEYS", "DEFAULT_CLASSES", "PALETTE", "ClassStyle", "ClassesEditor"]
@@ -288,7 +289,7 @@ class _ClassRow(QWidget):
         self.key_box = QComboBox()
         self.key_box.addItem("no key", "")
         for key in dict.fromkeys((*CLASS_KEYS, *([style.key] if style.key else ()))):
-            self.key_box.addItem(key, key)
+            self.key_box.addItem(f"key {shown_key(key)}", key)
         self.key_box.setToolTip(
             "Key that chooses this class while the layer of points or of the grid is active."
         )

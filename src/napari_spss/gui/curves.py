@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isnan
+
 from ..core.events import Progress, Validated
 
 __all__ = ["Curves"]
@@ -20,6 +22,7 @@ class Curves:
         self.losses: dict[str, list[float]] = {}
         self.proportion_error: list[float] = []
         self.validation: list[tuple[int, float]] = []
+        self.continued: list[int] = []  # steps after which a run was continued
         self._offset = 0
         self._stride = 1
         self._seen = 0
@@ -29,9 +32,21 @@ class Curves:
         """Last step so far, continuations included."""
         return self.steps[-1] if self.steps else 0
 
-    def continue_from_here(self) -> None:
-        """Count the steps of the next run from the last one on."""
-        self._offset = self.last_step
+    @property
+    def self_training_from(self) -> int | None:
+        """Step at which self-training set in first; None as long as it has not."""
+        pairs = zip(self.steps, self.losses.get("self_training", ()), strict=False)
+        return next((step for step, value in pairs if not isnan(value)), None)
+
+    def continue_from(self, step: int) -> None:
+        """Count the steps of the next run from one on; points beyond it were of a failed run."""
+        n_kept = sum(one <= step for one in self.steps)
+        self.steps = self.steps[:n_kept]
+        self.proportion_error = self.proportion_error[:n_kept]
+        self.losses = {name: values[:n_kept] for name, values in self.losses.items()}
+        self.validation = [point for point in self.validation if point[0] <= step]
+        self.continued = [*(one for one in self.continued if one < step), step]
+        self._offset = step
 
     def add(self, progress: Progress) -> bool:
         """Take a progress report; return whether it became a point."""

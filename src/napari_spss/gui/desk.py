@@ -18,7 +18,7 @@ from ..core.errors import InputError, SpssError
 from ..core.events import Event, Preview
 from ..core.proportions import Region
 from .layers import ResultLayers, Source
-from .next_step import Progress, has_places
+from .next_step import Progress, has_places, open_grid
 from .outcome import Outcome
 from .runs import Predicted, TrainingJob, apply_model, load_run, save_results, train
 from .session import EndKind, RunEnd, RunForm, Session
@@ -149,7 +149,9 @@ class Desk(QObject):
         """Say how far the work has come."""
         source, maps = self._work.source, self.outcome.maps
         return Progress(
+            has_image=source is not None,
             missing=self.missing(annotations),
+            open_grid=open_grid(annotations),
             has_places=has_places(annotations) or self._work.masks() is not None,
             has_model=self._session.model is not None,
             n_slices=1 if source is None else source.stack.n_slices,

@@ -61,6 +61,7 @@ class SpssDock(QWidget):
         self._is_restoring = False
         self._continued = False  # whether the last training was to continue
         self._failed = ""  # kind of the last run, if it failed
+        self._refusal = ""  # why the last run did not begin
         preferences = read_preferences()
         self.session = Session()
         self.image = ImageSection(self._viewer)
@@ -197,7 +198,7 @@ class SpssDock(QWidget):
         self.results.cleaning_changed.connect(self._on_cleaning_changed)
         self.bar.stop_requested.connect(self.session.stop)
         self.bar.suggestion_accepted.connect(self._on_suggestion)
-        self.desk.refused.connect(self.train.mark_error)
+        self.desk.refused.connect(self._on_refused)
         self.desk.outcome.changed.connect(self._on_outcome)
 
     def _connect_session(self) -> None:
@@ -222,6 +223,7 @@ class SpssDock(QWidget):
                 self.session.say("error", str(error))
                 layer = None
         self._work.source = source
+        self._forget_refusal()
         if source is not None and before is not None and source.key != before.key:
             self.desk.forget_result()
         self._open_project(layer, source)
@@ -272,6 +274,7 @@ class SpssDock(QWidget):
     def _on_annotations_changed(self) -> None:
         annotations = self._annotations_or_none()
         self._refresh_ready()
+        self._forget_refusal()
         if not self._is_restoring:
             self._contents.note_actions(self.project.project, self.desk.current_slice())
             self.project.save_soon()
@@ -279,6 +282,18 @@ class SpssDock(QWidget):
             return
         self.session.update_annotations(annotations)
         self.desk.outcome.set_stated(annotations.effective_proportions())
+
+    def _forget_refusal(self) -> None:
+        """Take back why a run did not begin: what it was refused for may have changed."""
+        if self._refusal and self.bar.text().endswith(self._refusal):
+            self.bar.say("info", "")
+        if self._refusal:
+            self.train.mark_error(None, "")
+        self._refusal = ""
+
+    def _on_refused(self, field: str | None, text: str) -> None:
+        self._refusal = text
+        self.train.mark_error(field, text)
 
     def _annotations_or_none(self) -> Annotations | None:
         """Annotations, unless a table and the classes are out of step for a moment."""
@@ -300,8 +315,11 @@ class SpssDock(QWidget):
 
     def _refresh_ready(self) -> None:
         progress = self.desk.progress(self._annotations_or_none())
-        self.train.set_ready(progress.missing)
-        self.bar.set_hint(next_step(progress))
+        progress = replace(progress, n_marked=len(self.annotate.fractions.marks()))
+        hint = next_step(progress)
+        self.train.set_ready(progress.missing, is_said=hint == progress.missing)
+        self.results.set_image(progress.has_image)
+        self.bar.set_hint(hint)
 
     # -- viewer ----------------------------------------------------------------------------------
 

@@ -284,6 +284,9 @@ class FractionModel(QAbstractTableModel):
             return self._class_text(region, column.name)
         if column.kind == "background":
             stated = self.sheet.stated_background(region)
+            if region in self._counted:
+                left = self._counted[region].fractions[0]
+                return "" if left is None else f"{format_percent(left)} %"
             if stated.is_known:
                 return shown_text(stated)
             return remainder_text(self.sheet.row_readings(region))
@@ -311,7 +314,7 @@ class FractionModel(QAbstractTableModel):
         if values is None:
             return ""
         places = [place for place in self._typed_places() if place < len(values)]
-        return " · ".join(format_percent(values[place]) for place in places) + " %"
+        return " · ".join(format_percent(values[place], digits=2) for place in places) + " %"
 
     def _typed_places(self) -> list[int]:
         """Class indices of the columns to type in."""

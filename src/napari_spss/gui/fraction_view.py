@@ -50,7 +50,7 @@ _SWATCH_PX = 18
 _MIN_PX = 52
 _MARGIN_PX = 14
 _MAX_HEADER_PX = 120
-_FILL_ALPHA = 70
+_FILL_ALPHA = 45
 
 
 class _Delegate(QStyledItemDelegate):

@@ -30,7 +30,7 @@ from .connections import Connections
 from .grid_count import BACKGROUND, UNSURE, UNTOUCHED, GridBook, GridSheet, next_slice
 from .grid_layer import GridLayer
 from .grid_list import GridList, tally_html
-from .layer_keys import is_taken
+from .layer_keys import is_taken, shown_key
 from .notice import Notice
 from .source_frame import SourceFrame
 
@@ -120,7 +120,9 @@ class GridTool(QWidget):
 
     def _build(self) -> None:
         self._lay = self._button(
-            "Lay grid", self.lay_grid, f"Lay a grid on this slice, at a random offset ({LAY_KEY})."
+            "Lay grid",
+            self.lay_grid,
+            f"Lay a grid on this slice, at a random offset ({shown_key(LAY_KEY)}).",
         )
         self._n_side = QSpinBox(self)
         self._n_side.setRange(4, 64)
@@ -135,8 +137,10 @@ class GridTool(QWidget):
         self._tally.setToolTip(_TOOLTIP_INTERVAL)
         self._news = Notice(self._viewer, self)
         self._problems = Notice(self._viewer, self, is_warning=True)
-        self._undo = self._button("Undo", self.undo, f"Take the last step back ({UNDO_KEY}).")
-        self._redo = self._button("Redo", self.redo, f"Repeat it ({REDO_KEY}).")
+        self._undo = self._button(
+            "Undo", self.undo, f"Take the last step back ({shown_key(UNDO_KEY)})."
+        )
+        self._redo = self._button("Redo", self.redo, f"Repeat it ({shown_key(REDO_KEY)}).")
         self._done = self._button("Done", self.finish, "")
         self._remove = self._button(
             "Remove", self.remove, "Remove the grid of this slice. Undo brings it back."
@@ -275,9 +279,13 @@ class GridTool(QWidget):
             self._refresh()
             self._layer.activate()
             return
+        has_hits = bool((sheet.marks > BACKGROUND).any())
         self._book.finish(z)
         if self._goes_on.isChecked():
             self._move_on(z)
+        if not has_hits:
+            nothing = f"No node of slice {z} is marked: it counts as empty. If not, Reopen it."
+            self._message = f"{nothing} {self._message}".strip()
         self._refresh()
         self._layer.activate()
         self.grid_done.emit(z)
@@ -419,7 +427,8 @@ class GridTool(QWidget):
         """Tell what to do on a slice without a grid."""
         if not self._is_ready() or self._sheet() is not None:
             return ""
-        return f"Lay a grid on this slice ({LAY_KEY}), then click its nodes that lie on a class."
+        key = shown_key(LAY_KEY)
+        return f"Lay a grid on this slice ({key}), then click its nodes that lie on a class."
 
     # ---- keys -------------------------------------------------------------------------------
 
@@ -458,5 +467,6 @@ def _normal(key: str) -> str:
 
 
 def _class_tooltip(style: ClassStyle) -> str:
-    key = f"\nKey {style.key} while the grid's layer is the active one." if style.key else ""
+    key = shown_key(style.key)
+    key = f"\nKey {key} while the grid's layer is the active one." if key else ""
     return f"Mark nodes that lie on '{style.name}'.{key}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isclose
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
@@ -152,7 +153,9 @@ class ImageSection(QWidget):
                 facts = str(error)
             else:
                 facts = describe(layer, geometry)
-                note = _scale_text(self._diameter.value(), voxel_size_um(geometry)[2])
+                _, height_um, width_um = voxel_size_um(geometry)
+                pixel_um = width_um if _is_square(height_um, width_um) else None
+                note = _scale_text(self._diameter.value(), pixel_um)
         self._facts.setText(facts)
         self._facts.setVisible(bool(facts))
         self._scale_note.setText(note)
@@ -168,9 +171,11 @@ def describe(layer: Image, geometry: Geometry) -> str:
     elif "C" in geometry.axes:
         parts.append(f"{geometry.shape[geometry.axes.index('C')]} channels")
     parts.append(str(layer.dtype))
-    pixel = voxel_size_um(geometry)[2]
-    if pixel is not None:
-        parts.append(f"{_length(pixel)} per px")
+    _, height_um, width_um = voxel_size_um(geometry)
+    if height_um is not None and width_um is not None and not _is_square(height_um, width_um):
+        parts.append(f"pixels {_length(width_um)} wide and {_length(height_um)} high")
+    elif width_um is not None:
+        parts.append(f"{_length(width_um)} per px")
     return ", ".join(parts)
 
 
@@ -183,6 +188,12 @@ def _scale_text(diameter_px: float, pixel_um: float | None) -> str:
     if reduction == 1:
         return f"{length}the network works at full resolution"
     return f"{length}the network sees the image at 1/{reduction} size"
+
+
+def _is_square(height_um: float | None, width_um: float | None) -> bool:
+    if height_um is None or width_um is None:
+        return height_um == width_um
+    return isclose(height_um, width_um, rel_tol=1e-3)
 
 
 def _length(micrometres: float) -> str:

@@ -23,6 +23,7 @@ from .class_picker import ClassPicker
 from .connections import Connections
 from .keypoint_layer import LAYER_NAME, MARK, KeypointLayer
 from .keypoint_rows import Strays
+from .layer_keys import shown_key
 from .notice import Notice
 from .source_frame import SourceFrame
 
@@ -279,7 +280,8 @@ def _is_adoptable(layer: Layer) -> bool:
 
 
 def _key_hint(style: ClassStyle) -> str:
-    return f"\nKey {style.key} while the points' layer is the active one." if style.key else ""
+    key = shown_key(style.key)
+    return f"\nKey {key} while the points' layer is the active one." if key else ""
 
 
 def _stray_lines(strays: Strays) -> Iterable[str]:

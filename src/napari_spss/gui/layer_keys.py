@@ -11,7 +11,16 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-__all__ = ["LayerKeys", "is_taken"]
+__all__ = ["LayerKeys", "is_taken", "shown_key"]
+
+
+def shown_key(key: str) -> str:
+    """Write a key as people do.
+
+    >>> shown_key("Control-Shift-Z")
+    'Ctrl+Shift+Z'
+    """
+    return key.replace("Control-", "Ctrl+").replace("-", "+")
 
 
 def is_taken(key: str, *owners: Any) -> bool:

@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from .connections import Connections
-from .theme import warning_colour
+from .theme import marked_text, warning_colour
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -44,5 +44,4 @@ class Notice(QLabel):
         self.setVisible(bool(text))
 
     def _follow_theme(self) -> None:
-        bar = f"border-left: 4px solid {warning_colour().name()}; padding-left: 6px;"
-        self.setStyleSheet(f"QLabel {{ {bar} }}")
+        self.setStyleSheet(marked_text(warning_colour()))

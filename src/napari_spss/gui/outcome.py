@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from ..core.class_style import ClassStyle
+    from ..core.fraction_estimate import FractionEstimate
     from .layers import ResultLayers, Source
     from .runs import Predicted
 
@@ -163,18 +164,22 @@ class Outcome(QObject):
         """Fractions of each predicted slice, and of each stated region in one."""
         return dict(self._by_region)
 
-    def overall(self) -> tuple[float, ...] | None:
-        """Fractions of all wholly predicted slices together."""
-        if self.maps is None:
+    def overall(self) -> tuple[FractionEstimate, ...] | None:
+        """Fractions of all wholly predicted slices together, with intervals of their spread."""
+        from ..core.fraction_estimate import estimate_fraction  # scipy, which a run has loaded
+
+        if self.maps is None or self.source is None:
             return None
         regions = [Region(z) for z in self.maps.full_slices]
         known = [region for region in regions if region in self._by_region]
         if not known:
             return None
-        # slices are alike in size, but not in how much of them counts
-        weights = [self._n_counting[region] for region in known] if self.excluded else None
-        fractions = [self._by_region[region] for region in known]
-        return tuple(float(value) for value in np.average(fractions, axis=0, weights=weights))
+        totals = np.array([self._n_counting[region] for region in known], dtype=float)
+        fractions = np.array([self._by_region[region] for region in known])
+        is_ordered = not self.source.stack.is_set
+        return tuple(
+            estimate_fraction(one * totals, totals, is_ordered=is_ordered) for one in fractions.T
+        )
 
     def stated_mean(self) -> dict[str, float]:
         """Mean stated fraction of each class, of the predicted slices that have one."""

@@ -6,8 +6,8 @@ import importlib
 
 __all__ = ["preload"]
 
-# the curves; what napari's Labels constructor asks for
-_MODULES = ("pyqtgraph", "skimage.color.colorconv", "scipy.ndimage")
+# the curves; what napari's Labels constructor asks for; intervals of fractions
+_MODULES = ("pyqtgraph", "skimage.color.colorconv", "scipy.ndimage", "scipy.stats")
 
 
 def preload() -> None:

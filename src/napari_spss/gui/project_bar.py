@@ -23,7 +23,7 @@ from ..core.errors import SpssError
 from ..core.project import FolderUnusable, Project, ProjectLocked, ProjectState, choose_folder
 from ..core.project_folder import RECORD_FILE
 from .session import duration
-from .theme import warning_colour
+from .theme import marked_text, warning_colour
 
 if TYPE_CHECKING:
     from .layers import Source
@@ -214,7 +214,7 @@ class ProjectBar(QWidget):
             return "Annotations will be saved as you make them."
         seconds = self._project.log.seconds()
         spent = f"; {duration(60 * round(seconds / 60))} of annotating" if seconds >= 60 else ""
-        return f"Saved in {_short(folder)}{spent}"
+        return f"Annotations saved in {_short(folder)}{spent}"
 
     def _offer_fallback(self, text: str, folder: Path) -> None:
         self._fallback = folder
@@ -258,8 +258,7 @@ class ProjectBar(QWidget):
     def _say(self, text: str, *, is_warning: bool = False) -> None:
         self._act.hide()
         self._action = None
-        colour = f"color: {warning_colour().name()};" if is_warning else ""
-        self._label.setStyleSheet(colour)
+        self._label.setStyleSheet(marked_text(warning_colour() if is_warning else None))
         self._label.setText(text)
         self._choose.setVisible(self._source is not None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from math import isnan
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
@@ -21,10 +22,12 @@ from qtpy.QtWidgets import (
 )
 from superqt import QLabeledDoubleSlider
 
+from .fraction_text import format_percent
 from .maps import Cleaning
 
 if TYPE_CHECKING:
     from ..core.checkpoint import Model
+    from ..core.fraction_estimate import FractionEstimate
 
 __all__ = ["SCOPES", "ResultsSection"]
 
@@ -48,6 +51,7 @@ class ResultsSection(QWidget):
         super().__init__(parent)
         self._is_busy = False
         self._has_model = False
+        self._has_image = True
         self._has_result = False
         self._n_classes = 2
         self._matched: float | None = None
@@ -100,7 +104,13 @@ class ResultsSection(QWidget):
         else:
             self._n_classes = len(model.classes)
             names = ", ".join(model.classes[1:])
-            self._model.setText(f"Model {origin} for {names}, {model.n_steps} steps.")
+            of = f" of the run {origin}" if origin else ""
+            self._model.setText(f"Model{of}: {names}, {model.n_steps} steps.")
+        self._refresh()
+
+    def set_image(self, has_image: bool) -> None:
+        """Offer to apply a model, or not."""
+        self._has_image = has_image
         self._refresh()
 
     def set_result(self, has_result: bool) -> None:
@@ -119,14 +129,15 @@ class ResultsSection(QWidget):
     def set_fractions(
         self,
         names: Sequence[str],
-        predicted: Sequence[float] | None,
+        predicted: Sequence[FractionEstimate] | None,
         stated: Mapping[str, float],
         n_slices: int,
         excluded: Collection[int] = (),
     ) -> None:
         """Show the fractions of the predicted slices, beside those that were stated for them.
 
-        Classes whose index is among ``excluded`` have none.
+        Classes whose index is among ``excluded`` have none. The interval in brackets is that of
+        the spread between slices.
         """
         if predicted is None:
             self._fractions.setText("")
@@ -134,11 +145,13 @@ class ResultsSection(QWidget):
             return
         where = "1 slice" if n_slices == 1 else f"{n_slices} slices"
         lines = []
-        for index, (name, fraction) in enumerate(zip(names, predicted, strict=False)):
+        for index, (name, found) in enumerate(zip(names, predicted, strict=False)):
             if index == 0 or index in excluded:
                 continue
-            said = f" (stated {100 * stated[name]:.1f} %)" if name in stated else ""
-            lines.append(f"{name}: {100 * fraction:.2f} % of {where}{said}")
+            said = f", stated {_percent(stated[name])} %" if name in stated else ""
+            is_known = not isnan(found.low)
+            spread = f" ({_percent(found.low)}\u2013{_percent(found.high)} %)" if is_known else ""
+            lines.append(f"{name}: {_percent(found.fraction)} %{spread} of {where}{said}")
         self._fractions.setText("\n".join(lines))
         self._fractions.show()
 
@@ -196,6 +209,11 @@ class ResultsSection(QWidget):
         self._fractions.setWordWrap(True)
         self._fractions.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._fractions.hide()
+        self._fractions.setToolTip(
+            "Area of the labels in all slices that the model was applied to. In brackets: the "
+            "95 % interval\nthat follows from how the slices differ; errors of the labels are "
+            "not in it.\nStated: the mean of what you said about these slices."
+        )
         self._save = QPushButton("Save results…")
         self._save.setToolTip(
             "Write labels and maps as OME-TIFF, and the fractions and objects as CSV, to a folder."
@@ -238,7 +256,7 @@ class ResultsSection(QWidget):
 
     def _refresh(self) -> None:
         is_free = not self._is_busy
-        self._apply.setEnabled(is_free and self._has_model)
+        self._apply.setEnabled(is_free and self._has_model and self._has_image)
         self._load.setEnabled(is_free)
         self._save.setEnabled(is_free and self._has_result)
         self._save_all.setEnabled(is_free and self._has_result)
@@ -275,3 +293,8 @@ class ResultsSection(QWidget):
         folder = QFileDialog.getExistingDirectory(self, "Save to a folder")
         if folder:
             self.save_requested.emit(folder, is_everything)
+
+
+def _percent(fraction: float) -> str:
+    """Write a fraction as per cent, to a decimal or, below 1 %, to two digits."""
+    return f"{100 * fraction:.1f}" if fraction >= 0.01 else format_percent(fraction, digits=2)

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from .session import RunState
-from .theme import error_colour, warning_colour
+from .theme import error_colour, marked_text, warning_colour
 
 if TYPE_CHECKING:
     from .session import RunEnd, RunStatus, Suggestion
@@ -93,7 +93,7 @@ class RunBar(QFrame):
         self._suggestion = None
         self._accept.hide()
         colour = {"warning": warning_colour, "error": error_colour}.get(level)
-        self._message.setStyleSheet(f"color: {colour().name()};" if colour else "")
+        self._message.setStyleSheet(marked_text(colour() if colour else None))
         self._message.setText(_MARKS.get(level, "") + text if text else "")
         self._message.setVisible(bool(text))
 

@@ -150,6 +150,7 @@ def apply_model(
     token: CancelToken,
 ) -> Generator[Event | Predicted, None, None]:
     """Predict regions one by one into ``maps``, announcing each when it is complete."""
+    preload()
     from ..core.slice_maps import Piece, SlicePredictor
     from ..core.tiling import Stopped, TileDone
 
@@ -252,6 +253,7 @@ def save_results(
             shapes=[maps.shape[1:]] * n_slices,
             dtype=dtype,
             channels=channels,
+            classes=() if channels else maps.classes,
             voxel_size_um=voxel_size_um,
         ) as writer:
             for z in range(n_slices):

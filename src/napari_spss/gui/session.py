@@ -168,6 +168,7 @@ class RunStatus:
     elapsed_s: float = 0.0
     eta_s: float | None = None
     unit: str = "step"
+    before: int = 0  # steps of the training that this run continues
 
     @property
     def is_busy(self) -> bool:
@@ -192,8 +193,8 @@ class RunStatus:
         if self.device:
             text += f" on {'CPU' if self.device == 'cpu' else self.device}"
         if self.done:
-            of = f" of {self.total}" if self.total else ""
-            text += f", {self.unit} {self.done}{of}"
+            of = f" of {self.before + self.total}" if self.total else ""
+            text += f", {self.unit} {self.before + self.done}{of}"
         if self.eta_s is not None:
             text += f", {duration(self.eta_s)} left"
         return text
@@ -275,13 +276,15 @@ class Session:
         self._ticket = Ticket(self._generation, kind, CancelToken(), Mailbox())
         self._reason = None
         self._classes = classes
+        before = 0
         if kind == "training":
-            if continues:
-                self.curves.continue_from_here()
+            if continues and self._model is not None:
+                before = self._model.n_steps
+                self.curves.continue_from(before)
             else:
                 self.curves = Curves()
         unit = "step" if kind == "training" else "slice"
-        self._set(RunStatus(state=_STATE_OF_KIND[kind], kind=kind, unit=unit))
+        self._set(RunStatus(state=_STATE_OF_KIND[kind], kind=kind, unit=unit, before=before))
         return self._ticket
 
     def check_idle(self) -> None:
@@ -360,6 +363,8 @@ class Session:
         is_model = ticket.kind in ("training", "loading") and result is not None
         if is_model:
             self._model = cast("Model", result)
+            if ticket.kind == "loading":
+                self.curves = Curves()  # those so far are of another model
         self._end(RunEnd(kind, ticket.kind, text, result=result))
         if is_model:
             self.model_changed.emit(result)
@@ -434,7 +439,10 @@ def _end_text(run: RunKind, kind: EndKind, reason: FinishReason | None, status: 
     if run == "training":
         if kind is EndKind.stopped and status.done == 0:
             return "Training was stopped before its first step; nothing has changed."
-        steps = f"{status.done} steps in {took}"
+        steps = f"{_counted(status.done, 'step')} in {took}"
+        if status.before:
+            more = _counted(status.done, "more step")
+            steps = f"{more} in {took}, {status.before + status.done} in all"
         if kind is EndKind.stopped:
             return f"Training stopped after {steps}; the model so far is ready to use."
         if reason is FinishReason.converged:
@@ -444,5 +452,9 @@ def _end_text(run: RunKind, kind: EndKind, reason: FinishReason | None, status: 
         return "The model is loaded."
     what = "Saving" if run == "export" else "Applying the model"
     if kind is EndKind.stopped:
-        return f"{what} was stopped after {status.done} slices."
-    return f"{what} finished: {status.done} slices in {took}."
+        return f"{what} was stopped after {_counted(status.done, 'slice')}."
+    return f"{what} finished: {_counted(status.done, 'slice')} in {took}."
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 from .section import Section
 from .session import RunForm
 from .settings_form import SettingsForm
-from .theme import error_colour
+from .theme import error_colour, marked_text
 
 if TYPE_CHECKING:
     from .curves import Curves
@@ -35,6 +35,7 @@ _PRESETS = (
     ("fast", "Fast (recommended)", "A small network for rough fractions, grids and points."),
     ("paper", "As in the paper", "The published protocol: exact fractions, 100 epochs, slow."),
 )
+_TRAIN = "Train a new network on the annotations made so far."
 _REDRAW_MS = 400
 
 
@@ -50,7 +51,7 @@ class TrainSection(QWidget):
         self._default_minutes = default_minutes
         self._is_busy = False
         self._has_model = False
-        self._reason = ""
+        self._reason, self._is_said = "", False
         self._curves: Curves | None = None
         self._make_fields()
         self._make_buttons()
@@ -113,9 +114,12 @@ class TrainSection(QWidget):
         self._has_model = has_model
         self._refresh_buttons()
 
-    def set_ready(self, reason: str) -> None:
-        """Say what is still missing before a training; nothing if it may start."""
-        self._reason = reason
+    def set_ready(self, reason: str, *, is_said: bool = False) -> None:
+        """Say what is still missing before a training; nothing if it may start.
+
+        With ``is_said`` the dock's bar says it already, and the button's tooltip does here.
+        """
+        self._reason, self._is_said = reason, is_said
         self._refresh_buttons()
 
     def set_curves(self, curves: Curves) -> None:
@@ -143,9 +147,10 @@ class TrainSection(QWidget):
         for name, widget in (("device", self._device), ("optimisation.max_minutes", self._minutes)):
             is_wrong = bool(text) and name == field
             widget.setStyleSheet(f"border: 1px solid {error_colour().name()};" if is_wrong else "")
+        is_of_a_field = bool(text) and field is not None  # the rest stands in the dock's bar
         self._error.setText(text)
-        self._error.setStyleSheet(f"color: {error_colour().name()};")
-        self._error.setVisible(bool(text))
+        self._error.setStyleSheet(marked_text(error_colour()))
+        self._error.setVisible(is_of_a_field)
 
     def stop_timers(self) -> None:
         """Draw no more; the dock is about to close."""
@@ -187,7 +192,6 @@ class TrainSection(QWidget):
 
     def _make_buttons(self) -> None:
         self._train = QPushButton("Train")
-        self._train.setToolTip("Train a new network on the annotations made so far.")
         self._train.clicked.connect(self.train_requested)
         self._continue = QPushButton("Continue")
         self._continue.setToolTip("Train on from the current model, with all annotations.")
@@ -228,8 +232,10 @@ class TrainSection(QWidget):
         may_start = not self._is_busy and not self._reason
         self._train.setEnabled(may_start)
         self._continue.setEnabled(may_start and self._has_model)
+        self._train.setToolTip(f"{self._reason}\n{_TRAIN}" if self._reason else _TRAIN)
         self._missing.setText(self._reason)
-        self._missing.setVisible(bool(self._reason) and not self._is_busy)
+        is_news = bool(self._reason) and not self._is_said
+        self._missing.setVisible(is_news and not self._is_busy)
 
     def _on_preset_changed(self) -> None:
         name = self._preset.currentData()

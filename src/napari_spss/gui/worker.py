@@ -20,6 +20,8 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal
 from superqt.utils._qthreading import WorkerBase, WorkerBaseSignals
 
+from ..core.errors import SpssError
+
 if TYPE_CHECKING:
     from ..core.events import CancelToken, Event
     from .session import Session, Ticket
@@ -99,7 +101,8 @@ class RunWorker(WorkerBase):
         try:
             return WorkEnd(value=self._drain(call()))
         except Exception as error:  # a border: the user is told, whatever it is
-            logger.error("the run failed", exc_info=error)
+            is_foreseen = isinstance(error, SpssError)  # its text says all
+            logger.error("the run failed: %s", error, exc_info=None if is_foreseen else error)
             _release_frames(error)
             return WorkEnd(error=error)
 
