@@ -360,7 +360,10 @@ class Project:
         return self._place.contents.get(name) != content
 
     def _place_in_order(self, name: str) -> int:
-        """Order files such that a crash between two leaves no table of unknown classes."""
+        """Order files such that a crash between two leaves no table of unknown classes.
+
+        Unless some were added and others removed; such a table is then set aside.
+        """
         known = self._place.contents.get(RECORD_FILE)
         old = {one.name for one in known.classes} if isinstance(known, ProjectRecord) else set()
         return (1 if old - set(self.state.names) else -1) if name == RECORD_FILE else 0
