@@ -47,7 +47,7 @@ PAPER_SPLIT_SEED = 0
 
 NOISE = (0.0, 0.1, 0.2, 0.3, 0.5)
 CLUSTERS = (100, 50, 30, 20, 10, 5)
-ALPHAS = (0.1, 0.5, 0.9)
+ALPHAS = (0.1, 0.5, 0.9, 0.99, 0.999)
 KEYPOINT_SHARES = (0.1, 1.0)
 COMMANDS = ("table1", "table2", "table3", "table4", "figure5", "figure6", "figure7", "choices")
 N_PANELS = 3

@@ -38,6 +38,7 @@ def tiny_runs(monkeypatch):
     tiny = methods.Scale(filters=2, reduction=4, max_epochs=1)
     monkeypatch.setitem(methods._SCALES, "cpu", tiny)
     monkeypatch.setattr(experiments, "CLUSTERS", (3, 2))
+    monkeypatch.setattr(experiments, "ALPHAS", (0.1, 0.5, 0.9))
 
 
 @pytest.fixture
