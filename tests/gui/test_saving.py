@@ -342,6 +342,85 @@ def test_two_docks_that_begin_at_the_same_time_lose_nothing(dock, viewer, home, 
     assert points == {SAID.keypoints[:1], SAID.keypoints[1:]}
 
 
+def test_what_is_annotated_beside_a_locked_project_is_saved_apart_from_it(dock, home, open_dock):
+    annotate(dock)
+    assert dock.project.save()
+    other = open_dock()
+    assert "saved apart from it" in other.project.text()
+    assert len(list((home / "projects").iterdir())) == 1, "nothing is written before it is made"
+    other.classes.set_value(STYLES)
+    other.annotate.keypoints.set_value(SAID.keypoints[:1])
+    assert other.project.save()
+    assert "already open in this napari" in other.project.text()
+    assert other.project._act.isVisibleTo(other.project), "the offer stays"
+    apart = close(other)  # the warning was ignored
+    assert apart != dock.project.folder
+    saved = read_state(apart, identity=dock.source.stack.identity())
+    assert saved.state.annotations.keypoints == SAID.keypoints[:1]
+    assert dock.project.save()
+    assert dock.annotations().grids == SAID.grids
+
+
+def test_taking_over_a_locked_project_keeps_what_was_made_beside_it(dock, home, open_dock):
+    annotate(dock)
+    assert dock.project.save()
+    taken = dock.project.folder
+    other = open_dock()
+    other.classes.set_value(STYLES)
+    other.annotate.keypoints.set_value(SAID.keypoints[:1])
+    other.annotate.painted.start_painting()
+    paint(other, 0, 2)
+    other.project._act.click()
+    assert other.project.folder == taken
+    assert other.annotations() == SAID
+    assert_painted(other, {1: 1, 2: 2})
+    (apart,) = set((home / "projects").iterdir()) - {taken}
+    assert apart.name in other.project.text()
+    assert not other.project._act.isVisibleTo(other.project)
+    saved = read_state(apart, identity=dock.source.stack.identity())
+    assert saved.state.annotations.keypoints == SAID.keypoints[:1]
+    assert (apart / "painted" / "slice_00000.tif").exists()
+    assert other.project.save()
+    assert_painted(other, {1: 1, 2: 2})
+
+
+def test_project_of_several_is_named_and_another_can_be_opened(dock, home, open_dock):
+    annotate(dock)
+    assert dock.project.save()
+    first = dock.project.folder
+    other = open_dock()
+    other.classes.set_value(STYLES)
+    other.annotate.keypoints.set_value(SAID.keypoints[:1])
+    second = close(other)
+    os.utime(second / "project.json", (2e9, 2e9))
+    n_actions = len(dock.project.project.log.actions)
+    close(dock)
+    again = open_dock()
+    assert again.project.folder == second
+    assert "2 projects; the one saved last is open" in again.project.text()
+    assert first.name in again.project.text()
+    again.project._go_on_in(first)
+    assert again.project.folder == first
+    assert again.annotations() == SAID
+    assert_painted(again, {1: 1, 2: 2})
+    assert len(again.project.project.log.actions) == n_actions, "restoring is not annotating"
+
+
+def test_folder_with_the_project_of_another_image_is_refused(dock, viewer):
+    viewer.layers["em"].data = PIXELS[::-1].copy()
+    dock.annotate.keypoints.set_value(SAID.keypoints[:1])
+    assert dock.project.save()
+    foreign = dock.project.folder
+    viewer.layers["em"].data = PIXELS
+    annotate(dock)
+    own = dock.project.folder
+    dock.project._go_on_in(foreign)
+    assert "another image" in dock.project.text()
+    assert dock.project.folder == own
+    assert dock.annotations() == SAID
+    assert dock.project.save()
+
+
 def test_pixels_of_the_same_shape_get_annotations_of_their_own(dock, viewer):
     annotate(dock)
     viewer.layers["em"].data = PIXELS[::-1].copy()

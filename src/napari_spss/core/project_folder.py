@@ -10,7 +10,14 @@ from platformdirs import user_data_path
 
 from .errors import InputError
 
-__all__ = ["RECORD_FILE", "FolderUnusable", "choose_folder", "fallback_folder", "folder_beside"]
+__all__ = [
+    "RECORD_FILE",
+    "FolderUnusable",
+    "choose_folder",
+    "fallback_folder",
+    "folder_beside",
+    "saved_projects",
+]
 
 RECORD_FILE = "project.json"
 
@@ -83,16 +90,31 @@ def choose_folder(source: str, identity: str) -> Path:
     identity : str
         Of the image.
     """
+    saved = saved_projects(source, identity)
+    if saved:
+        return saved[0]
+    beside = folder_beside(source)
+    if beside is not None and os.access(beside.parent, os.W_OK):
+        return beside
+    return fallback_folder(source, identity)
+
+
+def saved_projects(source: str, identity: str) -> tuple[Path, ...]:
+    """Find the projects of an image beside it and in the user's data folder, last saved first.
+
+    Parameters
+    ----------
+    source : str
+        Path of the image, or anything else if it has none.
+    identity : str
+        Of the image.
+    """
     beside, fallback = folder_beside(source), fallback_folder(source, identity)
     places = [_numbered(fallback, number) for number in range(_n_projects(fallback))]
     if beside is not None:
         places.insert(0, beside)
     saved = [place for place in places if (place / RECORD_FILE).exists()]
-    if saved:
-        return max(saved, key=lambda place: (place / RECORD_FILE).stat().st_mtime)
-    if beside is not None and os.access(beside.parent, os.W_OK):
-        return beside
-    return fallback
+    return tuple(sorted(saved, key=lambda place: -(place / RECORD_FILE).stat().st_mtime))
 
 
 def _numbered(folder: Path, number: int) -> Path:

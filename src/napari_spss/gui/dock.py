@@ -254,7 +254,15 @@ class SpssDock(QWidget):
             self._contents.remove_sample_points(layer)
 
     def _on_restored(self, project: Project) -> None:
-        self.session.say("info", f"Restored {self._contents.restore(project)}.")
+        """Show what a project holds, and nothing of the one that was open before."""
+        was_restoring, self._is_restoring = self._is_restoring, True
+        try:
+            self.annotate.clear()
+            restored = self._contents.restore(project)
+        finally:
+            self._is_restoring = was_restoring
+            self._contents.forget_actions()
+        self.session.say("info", f"Restored {restored}.")
 
     def _runs_folder(self) -> Path | None:
         project = self.project.project

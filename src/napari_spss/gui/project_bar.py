@@ -20,8 +20,15 @@ from qtpy.QtWidgets import (
 )
 
 from ..core.errors import SpssError
-from ..core.project import FolderUnusable, Project, ProjectLocked, ProjectState, choose_folder
-from ..core.project_folder import RECORD_FILE
+from ..core.project import (
+    FolderUnusable,
+    Project,
+    ProjectLocked,
+    ProjectState,
+    choose_folder,
+    fallback_folder,
+)
+from ..core.project_folder import RECORD_FILE, saved_projects
 from .session import duration
 from .theme import marked_text, warning_colour
 
@@ -39,7 +46,8 @@ class ProjectBar(QWidget):
     """Opens the project of an image, saves into it soon after each change, and shows its place.
 
     What cannot be saved stays in the widgets; the bar then says so, offers another folder, and
-    tries again every few seconds, and with the next change.
+    tries again every few seconds, and with the next change. What is annotated while the project is
+    open elsewhere, or damaged, is saved in a project of its own.
 
     Parameters
     ----------
@@ -71,6 +79,9 @@ class ProjectBar(QWidget):
         self._held = _Held()
         self.destroyed.connect(self._held.give_back)
         self._action: Callable[[], None] | None = None
+        self._note = ""  # what stays to be said of the open project
+        self._is_note_warning = False
+        self._locked: Path | None = None  # project that is open elsewhere, and wanted here
         self._fallback: Path | None = None  # set while the last save did not work
         self._label = QLabel()
         self._label.setWordWrap(True)
@@ -116,7 +127,16 @@ class ProjectBar(QWidget):
         """Open the project of an image in place of the last one."""
         self.close_project()
         self._source, self._identity = source, source.stack.identity()
-        self._open_at(self._place(source, self._identity))
+        places = self._places(source, self._identity)
+        folder = places[0] if places else self._new_place(source, self._identity)
+        others = ", ".join(_short(place) for place in places[1:])
+        self._open_at(
+            folder,
+            note=f"This image has {len(places)} projects; the one saved last is open. "
+            f"Folder… opens another: {others}."
+            if others
+            else "",
+        )
 
     def save_soon(self) -> None:
         """Save after a moment without further changes."""
@@ -141,7 +161,7 @@ class ProjectBar(QWidget):
         except FolderUnusable as error:
             self._offer_fallback(str(error), error.fallback)
         else:
-            self._say(self._where())
+            self._show_place()
             return True
         self._retry.start()
         return False
@@ -153,13 +173,18 @@ class ProjectBar(QWidget):
 
     def close_project(self) -> None:
         """Save what waits, elsewhere if it cannot be saved in its place; give the project back."""
+        self._leave()
+        self._identity = ""
+
+    def _leave(self) -> None:
         self.save_if_waiting()
         if self._project is not None:
             if self._fallback is not None:
                 self._rescue(self._project, self._fallback)
             self._project.close()
         self._retry.stop()
-        self._project, self._identity, self._fallback = None, "", None
+        self._project, self._fallback = None, None
+        self._note, self._locked = "", None
         self._held.let_go()
 
     def _rescue(self, project: Project, folder: Path) -> None:
@@ -172,38 +197,91 @@ class ProjectBar(QWidget):
         else:
             logger.warning("Annotations were saved in %s instead.", folder)
 
-    def _place(self, source: Source, identity: str) -> Path:
-        found = choose_folder(_origin(source), identity)
-        if not self._folder:
-            return found
-        name = Path(source.path or source.name).name or "image"
-        kept = Path(self._folder).expanduser()
-        wanted = kept / f"{name}-{identity[:8]}.spss"
-        renamed = sorted(kept.glob(f"*-{identity[:8]}.spss"))  # a layer's name is no identity
-        # the first of them if none was ever saved
-        return max((wanted, *renamed, found), key=_last_saved)
+    def _places(self, source: Source, identity: str) -> list[Path]:
+        """Find the projects of an image, last saved first."""
+        found = set(saved_projects(_origin(source), identity))
+        if self._folder:  # by its end: a layer's name is no identity
+            kept = Path(self._folder).expanduser().glob(f"*-{identity[:8]}.spss/{RECORD_FILE}")
+            found |= {record.parent for record in kept}
+        return sorted(found, key=lambda folder: -_last_saved(folder))
 
-    def _open_at(self, folder: Path, *, take_over: bool = False) -> None:
+    def _new_place(self, source: Source, identity: str) -> Path:
+        """Name the folder of an image that has no project yet."""
+        if not self._folder:
+            return choose_folder(_origin(source), identity)
+        name = Path(source.path or source.name).name or "image"
+        return Path(self._folder).expanduser() / f"{name}-{identity[:8]}.spss"
+
+    def _load(self, folder: Path, *, take_over: bool = False) -> Project:
         source = "" if self._source is None else _origin(self._source)
+        return Project.open(folder, identity=self._identity, source=source, take_over=take_over)
+
+    def _open_at(self, folder: Path, *, note: str = "") -> None:
         try:
-            project = Project.open(
-                folder, identity=self._identity, source=source, take_over=take_over
-            )
+            project = self._load(folder)
         except ProjectLocked as error:
-            self._say(f"{error} Nothing is saved until then.", is_warning=True)
-            self._offer("Open it here anyway", lambda: self._open_at(folder, take_over=True))
-            return
+            self._locked = folder
+            self._open_instead(str(error))
         except SpssError as error:
-            self._say(f"{error} Nothing is saved until then.", is_warning=True)
+            self._open_instead(str(error))
+        else:
+            self._adopt(project, note)
+
+    def _open_instead(self, reason: str) -> None:
+        """Begin a project elsewhere, so that nothing that is annotated meanwhile is lost."""
+        source = "" if self._source is None else _origin(self._source)
+        spare = fallback_folder(source, self._identity, is_free=True)
+        try:
+            project = self._load(spare)
+        except SpssError as error:
+            logger.warning("%s", error)
+            self._say(f"{reason} Nothing is saved until then.", is_warning=True)
+            self._offer_locked()
+        else:
+            note = f"{reason} What you annotate here is saved apart from it."
+            self._adopt(project, note, is_warning=True)
+
+    def _switch_to(self, folder: Path, *, take_over: bool = False) -> None:
+        """Open another project of the image; what was annotated stays in the one that was open."""
+        if folder == self.folder:
             return
+        try:
+            project = self._load(folder, take_over=take_over)
+        except SpssError as error:
+            self._say(str(error), is_warning=True)
+            self._offer_locked()
+            return
+        self.save_if_waiting()
+        left = self.folder
+        self._leave()
+        note = ""
+        if left is not None and left.exists():
+            note = f"What was annotated before is in {_short(left)}."
+        self._adopt(project, note)
+
+    def _adopt(self, project: Project, note: str = "", *, is_warning: bool = False) -> None:
         self._project = project
+        self._note, self._is_note_warning = note, is_warning
         self._held.hold(project)
         for warning in project.warnings:
             logger.warning("%s", warning)
-        text = " ".join(project.warnings)
-        self._say(text or self._where(), is_warning=bool(text))
+        if project.warnings:
+            self._say(" ".join(project.warnings), is_warning=True)
+        else:
+            self._show_place()
         if project.state.classes:
             self.restored.emit(project)
+
+    def _show_place(self) -> None:
+        """Say where annotations are saved, and what else is to be known of that."""
+        text = f"{self._note} {self._where()}".strip()
+        self._say(text, is_warning=bool(self._note) and self._is_note_warning)
+        self._offer_locked()
+
+    def _offer_locked(self) -> None:
+        folder = self._locked
+        if folder is not None:
+            self._offer("Open it here anyway", lambda: self._switch_to(folder, take_over=True))
 
     def _where(self) -> str:
         if self._project is None:
@@ -235,7 +313,14 @@ class ProjectBar(QWidget):
     def _on_choose(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Keep the annotations in this folder")
         if folder and self._source is not None:
-            self._move_to(Path(folder))
+            self._go_on_in(Path(folder))
+
+    def _go_on_in(self, folder: Path) -> None:
+        """Open the project that is in a folder, or move this one there."""
+        if (folder / RECORD_FILE).exists() and self._project is not None:
+            self._switch_to(folder)
+        else:
+            self._move_to(folder)
 
     def _move_to(self, folder: Path) -> None:
         """Go on in another folder: move the project, or open what is there."""
