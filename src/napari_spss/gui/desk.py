@@ -18,6 +18,7 @@ from ..core.errors import InputError, SpssError
 from ..core.events import Event, Preview
 from ..core.proportions import Region
 from .layers import ResultLayers, Source
+from .maps import Cleaning
 from .next_step import Progress, has_places, open_grid
 from .outcome import Outcome
 from .runs import Predicted, TrainingJob, apply_model, load_run, save_results, train
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Desk", "PreviewGate", "Work"]
 
 logger = logging.getLogger(__name__)
+_LARGE_PREVIEW_PX = 1 << 21  # holes and small objects of larger previews stay
 # Okabe and Ito's colours, for classes of a loaded model that the user has not named
 _SPARE_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 
@@ -204,10 +206,16 @@ class Desk(QObject):
         return True
 
     def save(self, folder: str | Path, *, has_run: bool) -> bool:
-        """Save labels, maps and tables, and the run's own files too; return whether it began."""
+        """Save labels, maps and tables, and the run's own files too; return whether it began.
+
+        It begins a little later where the labels of large slices are still being made.
+        """
         outcome = self.outcome
         try:
             self._session.check_idle()
+            if outcome.after_labels(lambda: self.save(folder, has_run=has_run)):
+                self._session.say("info", "Saving begins once the labels follow the threshold.")
+                return True
             labels = outcome.labels()
             if labels is None or outcome.maps is None or outcome.source is None:
                 raise InputError("There is no result yet; apply the model first.")
@@ -343,7 +351,10 @@ class Desk(QObject):
     def _show_preview(self, preview: Preview) -> None:
         if self._begun is not None:
             source, styles = self._begun
-            self.layers.show_preview(source, preview, styles, self.outcome.cleaning)
+            cleaning = self.outcome.cleaning
+            if preview.probs[0].size > _LARGE_PREVIEW_PX:  # the window would halt for each
+                cleaning = Cleaning(cleaning.threshold)
+            self.layers.show_preview(source, preview, styles, cleaning)
         self.gate.open()
 
     def _on_end(self, end: RunEnd) -> None:

@@ -325,4 +325,4 @@ def _set_colours(layer: Image | Labels, colours: Colormap) -> None:
 
 
 def _checksum(values: npt.ArrayLike) -> int:
-    return zlib.crc32(np.ascontiguousarray(values).tobytes())
+    return zlib.crc32(np.ascontiguousarray(values).data)

@@ -65,7 +65,9 @@ class Outcome(QObject):
         self._news.setInterval(_NEWS_MS)
         self._news.timeout.connect(self.changed)
         self._relabeller.finished.connect(self._news.start)
+        self._relabeller.finished.connect(self._on_relabelled)
         self._relabeller.refused.connect(self._on_refused)
+        self._then: Callable[[], object] | None = None
 
     @property
     def cleaning(self) -> Cleaning:
@@ -160,6 +162,16 @@ class Outcome(QObject):
             return None
         return self.source.geometry.collapse(np.asarray(self._layer.data))
 
+    def after_labels(self, act: Callable[[], object]) -> bool:
+        """Call something once the labels of large slices follow; False, and no call, if they do.
+
+        What was to be called before is forgotten.
+        """
+        if self._relabeller.is_done or not self._relabeller.is_large:
+            return False
+        self._then = act
+        return True
+
     def predicted_fractions(self) -> dict[Region, tuple[float, ...]]:
         """Fractions of each predicted slice, and of each stated region in one."""
         return dict(self._by_region)
@@ -214,7 +226,8 @@ class Outcome(QObject):
 
     def stop_timers(self) -> None:
         """Write no more labels, tell no more news."""
-        self._relabeller.clear()
+        self._then = None
+        self._relabeller.shut_down()
         self._news.stop()
 
     def _prepare_labels(self) -> bool:
@@ -242,6 +255,11 @@ class Outcome(QObject):
         assert self.source is not None
         plane: npt.NDArray[np.uint8] = np.asarray(self.source.geometry.plane(self._layer.data, z))
         return plane
+
+    def _on_relabelled(self) -> None:
+        act, self._then = self._then, None
+        if act is not None:
+            act()
 
     def _on_refused(self) -> None:
         if self.maps is not None:
