@@ -452,6 +452,15 @@ def test_live_tally(qtbot):
     assert "rather too wide" in text
 
 
+def test_no_thread_of_naparis_looks_for_nodes_while_they_are_sliced(qtbot):
+    _, _, tool = make_tool(qtbot)
+    tool.lay_grid()
+    layer = tool.layer
+    grid = tool.value()[0]
+    layer._slicing_state._view_size = np.empty(0)  # as between two steps of napari's slicing
+    assert layer.get_value((grid.slice, grid.y[0], grid.x[0]), world=False) is None
+
+
 def test_deleted_layer_keeps_the_counts_and_comes_back_on_demand(qtbot):
     viewer, _, tool = make_tool(qtbot)
     tool.lay_grid()

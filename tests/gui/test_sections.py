@@ -286,6 +286,20 @@ def test_threshold_modes(qtbot):
     assert results.cleaning().threshold == pytest.approx(0.8)
 
 
+@pytest.mark.parametrize(
+    ("classes", "is_offered"), [(("bg", "mito"), True), (("bg", "mito", "outside"), False)]
+)
+def test_a_threshold_is_offered_where_it_has_an_effect(qtbot, classes, is_offered):
+    results = ResultsSection()
+    qtbot.addWidget(results)
+    results._slider.setValue(0.8)
+    results.set_model(SimpleNamespace(classes=classes, n_steps=1))
+    assert results._slider.isVisibleTo(results) is is_offered
+    assert results._mode.isEnabled() is is_offered
+    assert results._no_threshold.isVisibleTo(results) is not is_offered
+    assert (results.cleaning().threshold is not None) is is_offered
+
+
 def test_a_folded_section_takes_its_content_away(qtbot):
     inner = RunBar()
     section = Section("Title", inner, is_open=False)

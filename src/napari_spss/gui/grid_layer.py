@@ -161,6 +161,9 @@ class GridLayer:
             **self._frame.geometry.layer_arguments(),
         )
         layer.cursor = "crosshair"
+        # napari's status thread looks for the point below the cursor while this thread may be
+        # slicing the layer, which fails on positions and sizes of two slices; nodes are found here
+        layer._get_value = _find_nothing  # type: ignore[method-assign]
         layer.mouse_drag_callbacks.append(self._on_drag)
         layer.mouse_double_click_callbacks.append(self._on_double_click)
         self._layer, self._sheet, self._nodes = layer, None, layer.data.copy()
@@ -330,6 +333,10 @@ def _undrawn(layer: Points) -> Iterator[None]:
         for name in _DRAWING_EVENTS:
             stack.enter_context(getattr(layer.events, name).blocker())
         yield
+
+
+def _find_nothing(position: object) -> None:
+    """Tell napari that there is no point below the cursor."""
 
 
 def _is_same_place(a: GridSheet, b: GridSheet) -> bool:

@@ -192,6 +192,11 @@ class ResultsSection(QWidget):
         self._slider.setValue(0.5)
         self._slider.setToolTip("Moving it chooses a free threshold; the labels follow at once.")
         self._slider.valueChanged.connect(self._on_slider_moved)
+        self._no_threshold = QLabel(
+            "With more than two classes, outside included, each pixel gets its most probable one."
+        )
+        self._no_threshold.setWordWrap(True)
+        self._no_threshold.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self._fill = QCheckBox("fill holes")
         self._fill.setToolTip("Give background that a class encloses within a slice to that class.")
         self._fill.toggled.connect(self.cleaning_changed)
@@ -243,6 +248,7 @@ class ResultsSection(QWidget):
         form.addRow("Apply to", apply)
         form.addRow("Threshold", self._mode)
         form.addRow("", self._slider)
+        form.addRow("", self._no_threshold)
         form.addRow("Keep objects", sizes)
         saving = QHBoxLayout()
         saving.addWidget(self._save)
@@ -261,10 +267,9 @@ class ResultsSection(QWidget):
         self._save.setEnabled(is_free and self._has_result)
         self._save_all.setEnabled(is_free and self._has_result)
         is_binary = self._n_classes == 2
-        for widget in (self._mode, self._slider):
-            widget.setEnabled(is_binary)
-        reason = "" if is_binary else "With several classes, the most probable one is taken."
-        self._mode.setStatusTip(reason)
+        self._mode.setEnabled(is_binary)
+        self._slider.setVisible(is_binary)
+        self._no_threshold.setVisible(not is_binary)
 
     def _on_mode_changed(self) -> None:
         self._show_threshold()
