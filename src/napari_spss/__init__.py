@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .core.stack import open_stack, stack_from_array
     from .core.tables import read_annotations
     from .core.training import fit, iter_training
+    from .core.uncertainty import rank_slices, uncertainty_slice
     from .core.unet import register_network
 
     __version__: str
@@ -42,9 +43,11 @@ __all__ = [
     "predict",
     "predict_slice",
     "preset",
+    "rank_slices",
     "read_annotations",
     "register_network",
     "stack_from_array",
+    "uncertainty_slice",
 ]
 
 _HOMES = {
@@ -57,6 +60,7 @@ _HOMES = {
     "stack": ("open_stack", "stack_from_array"),
     "tables": ("read_annotations",),
     "training": ("fit", "iter_training"),
+    "uncertainty": ("rank_slices", "uncertainty_slice"),
     "unet": ("register_network",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

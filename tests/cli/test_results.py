@@ -49,6 +49,7 @@ def test_predict_writes_maps_labels_and_fractions(predict, tmp_path):
         "fractions.csv",
         "fractions_stack.csv",
         "fractions_objects.csv",
+        "next_slices.csv",
     }
     for path in result.iterdir():
         assert str(path) in done.out

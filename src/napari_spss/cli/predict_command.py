@@ -20,16 +20,19 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..core.stack import Stack
-    from ..core.units import VoxelSize
+    from collections.abc import Callable, Generator
+
+    from ..core.events import Event
+    from ..core.runfolder import RunInputs
 
 __all__ = ["EXAMPLES", "HELP", "predict"]
 
 HELP = """Apply a trained model to an image: maps, labels and a table of fractions.
 
 Writes maps.ome.tif (probability of each class), labels.ome.tif (class of each pixel) and
-fractions.csv into --out, or folders of TIFF files for images of different sizes. Works piece by
-piece, so a stack may be larger than the memory. RUN is the folder that train wrote.
+fractions.csv into --out, or folders of TIFF files for images of different sizes, and
+next_slices.csv: the slices that are worth counting next. Works piece by piece, so a stack may be
+larger than the memory. RUN is the folder that train wrote.
 """
 
 EXAMPLES = """Examples:
@@ -60,6 +63,14 @@ def predict(
             "[default: 0.5]",
         ),
     ] = None,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Write uncertainty.ome.tif as well: 0 (certain) to 255 (all classes as likely). "
+            "Takes four times as long, since all maps become means over four mirror images.",
+        ),
+    ] = False,
     device: DeviceOption = "auto",
     axes: AxesOption = None,
     voxel_size: VoxelSizeOption = None,
@@ -73,15 +84,22 @@ def predict(
     stated = parse_voxel_size(voxel_size)
     check_out_dir(out)
     from ..core.checkpoint import load_model
-    from ..core.events import CancelToken, FinishReason, RunFinished
+    from ..core.events import CancelToken
     from ..core.masks import ClassSpec, open_masks
     from ..core.measure import write_measurement
     from ..core.prediction import iter_prediction
+    from ..core.runfolder import RunFolder
+    from ..core.stack import open_stack
     from .display import event_display, say
+    from .next_slices import write_next_slices
     from .stopping import stop_on_signals
 
     model = load_model(run)
-    stack = _open_image(run, image, axes, stated)
+    inputs = _inputs_of(run, image)
+    said = () if inputs is None else RunFolder(run).annotations().effective_proportions()
+    if inputs is not None:
+        axes, stated = axes or inputs.axes, stated or inputs.voxel_size_um
+    stack = open_stack(image, axes=axes, voxel_size_um=stated)
     if stack.n_channels != model.n_channels:
         raise InputError(
             f"{image} has {stack.n_channels} channels, but the model was trained on "
@@ -89,40 +107,59 @@ def predict(
         )
     token = CancelToken()
     with stop_on_signals(token), event_display(is_jsonl=False) as show:
-        for event in iter_prediction(
+        events = iter_prediction(
             model,
             stack,
             out_dir=out,
             threshold=limit,  # type: ignore[arg-type]  # the only text is "auto"
+            has_uncertainty=uncertainty,
             device=device,
             token=token,
-        ):
-            show(event)
-    assert isinstance(event, RunFinished)
-    if event.reason is FinishReason.stopped:
+        )
+        outputs, doubtful = _drain(events, show)
+    if not outputs:
         return
     spec = ClassSpec(model.classes, tuple(range(len(model.classes))))
-    labels = open_masks(event.outputs[1], classes=spec)
+    labels = open_masks(outputs[1], classes=spec)
     found = measure_masks(labels, voxel_size_um=stated, outside=model.outside)
     tables = write_measurement(found, out / "fractions.csv")
     for line in summary_lines(found):
         typer.echo(line)
     for note in found.notes:
         say(f"note: {note}")
+    advice, table = write_next_slices(
+        out, model, stack, uncertainty=doubtful, found=found, stated=said
+    )
+    if table is not None:
+        typer.echo(advice)
     typer.echo("written:")
-    for path in (*event.outputs, *tables):
+    for path in (*outputs, *tables, *([] if table is None else [table])):
         typer.echo(f"  {path}")
-    typer.echo(f"look at it: napari {shown_path(image)} {shown_path(event.outputs[1])}")
+    typer.echo(f"look at it: napari {shown_path(image)} {shown_path(outputs[1])}")
 
 
-def _open_image(run: Path, image: Path, axes: str | None, stated: VoxelSize | None) -> Stack:
-    """Open the image; what was said about the very image of the run need not be said again."""
+def _drain(
+    events: Generator[Event, None, tuple[float, ...]], show: Callable[[Event], None]
+) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Show events; return the written files, none if stopped, and each slice's uncertainty."""
+    from ..core.events import RunFinished
+
+    outputs: tuple[str, ...] = ()
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            return outputs, end.value
+        show(event)
+        if isinstance(event, RunFinished):
+            outputs = event.outputs
+
+
+def _inputs_of(run: Path, image: Path) -> RunInputs | None:
+    """What was said about the image, if it is that of the run."""
     from ..core.runfolder import INPUTS, RunFolder
-    from ..core.stack import open_stack
 
-    if (run / INPUTS).is_file():
-        inputs = RunFolder(run).inputs()
-        if Path(inputs.image) == image.resolve():
-            axes = axes or inputs.axes
-            stated = stated or inputs.voxel_size_um
-    return open_stack(image, axes=axes, voxel_size_um=stated)
+    if not (run / INPUTS).is_file():
+        return None
+    inputs = RunFolder(run).inputs()
+    return inputs if Path(inputs.image) == image.resolve() else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -171,13 +171,14 @@ def iter_prediction(
     out_dir: str | Path,
     threshold: Threshold = None,
     map_dtype: MapDtype = "uint8",
+    has_uncertainty: bool = False,
     slices: Sequence[int] | None = None,
     device: str | torch.device = "auto",
     tile_px: int | None = None,
     has_flips: bool = False,
     token: CancelToken | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[Event]:
+) -> Generator[Event, None, tuple[float, ...]]:
     """Predict a stack of any size, from lazy input to files.
 
     Memory holds one slice of the image at working scale, a band of tiles, and one slice of maps in
@@ -199,6 +200,10 @@ def iter_prediction(
         training. More classes: None, every pixel gets its most probable class.
     map_dtype : {"uint8", "float16", "float32"}
         Of the maps: 0-255 or 0-1.
+    has_uncertainty : bool
+        Write ``uncertainty`` as well: the normalised entropy of each pixel, see
+        :func:`napari_spss.uncertainty_slice`, as 0-255 for 0-1. All maps are then averaged over
+        the four mirror images.
     slices : sequence of int, optional
         Which slices, in this order; all by default.
     device, tile_px, has_flips
@@ -213,6 +218,11 @@ def iter_prediction(
     Event
         RunStarted (total: slices), Progress, Message, and RunFinished, unless an error is raised.
 
+    Returns
+    -------
+    tuple of float
+        Mean uncertainty of every slice that was predicted, 0-1.
+
     Raises
     ------
     InputError
@@ -226,8 +236,9 @@ def iter_prediction(
     chosen = _check(model, stack, threshold, slices)
     if map_dtype not in MAP_DTYPES:
         raise InputError(f"map_dtype {map_dtype!r} is unknown; choose {', '.join(MAP_DTYPES)}.")
+    has_flips |= has_uncertainty
     predictor = SlicePredictor(model, device, tile_px=tile_px, has_flips=has_flips)
-    run = FileRun(model, stack, chosen, Path(out_dir), map_dtype, token, clock)
+    run = FileRun(model, stack, chosen, Path(out_dir), map_dtype, has_uncertainty, token, clock)
     yield RunStarted("prediction", len(chosen), str(predictor.device), model.classes)
     try:
         if threshold == "auto":
@@ -254,6 +265,7 @@ def iter_prediction(
         ) from error
     else:
         yield RunFinished(FinishReason.completed, run.n_done, run.elapsed_s, run.outputs)
+    return tuple(run.uncertainty)
 
 
 def _check(

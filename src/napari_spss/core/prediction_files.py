@@ -192,7 +192,7 @@ class FileRun:
 
     def _open_uncertainty(self, files: contextlib.ExitStack) -> None:
         if self._has_uncertainty:
-            writer = self._writer("uncertainty.ome.tif", "uint8")
+            writer = self._writer("uncertainty.ome.tif", "uint8", channels=None)
             self._uncertainty_file = files.enter_context(writer)
 
     def _writer(

@@ -68,6 +68,31 @@ class SlicePredictor:
             has_flips=has_flips,
         )
 
+    def working_maps(
+        self, stack: Stack, z: int, *, token: CancelToken | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Predict the maps (C, y, x) of slice ``z`` at working scale.
+
+        Raises
+        ------
+        InputError, OutOfMemory, Stopped
+            As in `pieces`.
+        """
+        image = self._image(stack, z, token)
+        items = self._network.bands(image, tile_px=self._tile_px, token=token)
+        return torch.cat([item.probs for item in items if isinstance(item, Band)], dim=1).numpy()
+
+    def _image(self, stack: Stack, z: int, token: CancelToken | None) -> torch.Tensor:
+        if stack.n_channels != self._model.n_channels:
+            raise InputError(
+                f"{stack.source} has {stack.n_channels} channels, but the model was trained on "
+                f"{self._model.n_channels}; choose an image like those it was trained on."
+            )
+        if token is not None and token.is_cancelled:
+            raise Stopped
+        working = working_slice(stack, z, self._model.reduction, self._model.normalisation)
+        return torch.from_numpy(working)
+
     def pieces(
         self, stack: Stack, z: int, *, box: Box | None = None, token: CancelToken | None = None
     ) -> Iterator[Piece | TileDone | Message]:
@@ -87,15 +112,8 @@ class SlicePredictor:
         Stopped
             If the token is set: looked at before the slice is read, and before every tile.
         """
-        if stack.n_channels != self._model.n_channels:
-            raise InputError(
-                f"{stack.source} has {stack.n_channels} channels, but the model was trained on "
-                f"{self._model.n_channels}; choose an image like those it was trained on."
-            )
-        if token is not None and token.is_cancelled:
-            raise Stopped
         k = self._model.reduction
-        image = torch.from_numpy(working_slice(stack, z, k, self._model.normalisation))
+        image = self._image(stack, z, token)
         y0, x0, y1, x1 = box or (0, 0, *stack.shape_of(z))
         working_box = _working_box((y0, x0, y1, x1), k, (image.shape[1], image.shape[2]))
         top, left, bottom, _ = working_box

@@ -1,0 +1,71 @@
+"""Which slices to count next, as ``predict`` tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ..core.checkpoint import Model
+    from ..core.measure import Measurement
+    from ..core.proportions import Proportion
+    from ..core.stack import Stack
+
+__all__ = ["TABLE", "write_next_slices"]
+
+TABLE = "next_slices.csv"
+_N_NAMED = 3
+
+
+def write_next_slices(
+    folder: Path,
+    model: Model,
+    stack: Stack,
+    *,
+    uncertainty: Sequence[float],
+    found: Measurement,
+    stated: Sequence[Proportion],
+) -> tuple[str, Path | None]:
+    """Write the slices that were not counted yet, the most worthwhile first.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the table; one of an earlier prediction is replaced, or removed.
+    uncertainty : sequence of float
+        Mean of every slice.
+    found : Measurement
+        Of the labels of all slices.
+    stated : sequence of Proportion
+        What is said about these slices.
+
+    Returns
+    -------
+    (str, Path or None)
+        A line for the summary, and the table; empty and None if there is nothing to choose from.
+    """
+    from ..core.csv_cells import write_rows
+    from ..core.doubt import doubts
+
+    path = folder / TABLE
+    path.unlink(missing_ok=True)
+    fractions = found.slices["fraction"].to_numpy(np.float64).reshape(-1, len(model.classes))
+    ranked = doubts(
+        dict(enumerate(uncertainty)),
+        dict(enumerate(fractions.tolist())),
+        stated,
+        n_slices=stack.n_slices,
+        is_set=stack.is_set,
+    )
+    if stack.n_slices < 2 or not ranked:
+        return "", None
+    rows = [
+        (one.slice, stack.names[one.slice], f"{one.uncertainty:.4f}", f"{one.difference:.4f}")
+        for one in ranked
+    ]
+    write_rows(path, [("slice", "name", "uncertainty", "difference"), *rows])
+    named = ", ".join(str(one.slice) for one in ranked[:_N_NAMED])
+    return f"count next, the map being most in doubt there: slice {named}", path
