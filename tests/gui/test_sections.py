@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from math import nan
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.settings import get_settings
 from napari.utils.theme import get_theme
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QCoreApplication, QEvent, Qt
 from qtpy.QtGui import QColor
 
 from napari_spss.core.errors import OutOfMemory
@@ -322,6 +323,16 @@ def test_devices_are_found_in_a_child_process(qtbot):
     probe.start()
     qtbot.waitUntil(lambda: bool(found), timeout=120_000)
     assert CPU in found[0]
+
+
+def test_a_probe_that_is_deleted_while_it_asks_is_silent(qtbot):
+    probe = DeviceProbe()
+    probe._process.start(sys.executable, ["-c", "input()"])
+    assert probe._process.waitForStarted()
+    with qtbot.captureExceptions() as errors:
+        probe.deleteLater()
+        QCoreApplication.sendPostedEvents(probe, QEvent.Type.DeferredDelete)
+    assert not errors
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,8 @@ class DeviceProbe(QObject):
         super().__init__(parent)
         self._process = QProcess(self)
         self._process.finished.connect(self._on_finished)
-        self._process.errorOccurred.connect(lambda _: self.found.emit((), ""))
+        # a slot of ours, not a function: it is no longer called once this object is being deleted
+        self._process.errorOccurred.connect(self._on_failed)
 
     def start(self) -> None:
         """Ask; the answer comes by ``found``, an empty one if the question failed."""
@@ -46,6 +47,9 @@ class DeviceProbe(QObject):
         self._process.blockSignals(True)
         self._process.kill()
         self._process.waitForFinished(1000)
+
+    def _on_failed(self, *_: object) -> None:
+        self.found.emit((), "")
 
     def _on_finished(self, *_: object) -> None:
         self.found.emit(*parse_devices(bytes(self._process.readAllStandardOutput().data())))
