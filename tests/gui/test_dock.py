@@ -14,6 +14,7 @@ from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Regi
 from napari_spss.core.errors import OutOfMemory
 from napari_spss.gui import desk as desk_module
 from napari_spss.gui.dock import SpssDock
+from napari_spss.gui.runs import Predicted
 from napari_spss.gui.session import RunState
 
 CLASSES = ("background", "mitochondria")
@@ -288,7 +289,10 @@ def test_apply_to_the_stack_fills_labels_maps_and_fractions(dock, viewer, qtbot)
     assert names(viewer) == ["em", "em mitochondria probability", "em labels", "keypoints"]
     assert viewer.layers["em labels"].data.sum() == 4 * 16 * 48
     assert "of 4 slices, stated 35.0 %" in dock.results._fractions.text()
-    assert dock.desk.outcome.doubtful_slices() == (0, 2)  # .5 predicted; .1 and .6 stated
+    # .5 predicted; .1 and .6 stated; the fake core is as sure of one slice as of another
+    assert dock.desk.outcome.doubtful_slices() == (0, 2, 1, 3)
+    dock.desk.outcome.take(Predicted(3, None, uncertainty=0.9))
+    assert dock.desk.outcome.doubtful_slices() == (3, 0, 2, 1)
     predicted = dock.desk.outcome.predicted_fractions()
     assert predicted[Region(3)] == pytest.approx((0.5, 0.5))
     assert dock.results._save.isEnabled()

@@ -49,6 +49,7 @@ def model():
 
 
 def test_applying_fills_what_was_asked_for_and_equals_the_core(model):
+    from napari_spss.core.doubt import entropy
     from napari_spss.core.prediction import predict_slice
 
     model, stack = model
@@ -57,7 +58,9 @@ def test_applying_fills_what_was_asked_for_and_equals_the_core(model):
     events, _ = drain(apply_model(model, stack, maps, regions, device="cpu", token=CancelToken()))
     assert isinstance(events[0], RunStarted)
     predicted = [event for event in events if isinstance(event, Predicted)]
-    assert predicted == [Predicted(1, None), Predicted(0, (5, 6, 30, 33))]
+    assert [(one.slice, one.box) for one in predicted] == [(1, None), (0, (5, 6, 30, 33))]
+    whole = entropy(predict_slice(model, stack, 1, device="cpu"))
+    assert predicted[0].uncertainty == pytest.approx(whole.mean(), abs=0.02)
     assert events[-1].reason is FinishReason.completed
     for event in predicted:
         maps.mark(event.slice, event.box)

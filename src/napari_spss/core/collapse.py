@@ -21,7 +21,9 @@ from .events import Message
 
 __all__ = ["MapWatch"]
 
-_LOOK_AT = (0.5, 0.75)  # shares of the budget after which maps are looked at, besides the end
+# shares of the budget after which maps are looked at, besides the end: self-training, which sets in
+# at half of it, finds rare classes
+_LOOK_AT = (0.65, 0.85)
 _SLICES = 2  # that are looked at for a class, those that have most of it
 _LEAST_FOUND = 0.1  # of what is claimed
 _LEAST_CLAIM_PX = 10  # of a share: less may be one speck
@@ -276,4 +278,9 @@ def _advice(
     if image.object_diameter_px is None and image.object_diameter_um is None:
         advice.append("state the object's width")
     advice.append("train longer" if settings.preset != "paper" else "use the preset fast")
+    if lost:
+        advice.append(
+            f"if there is no {' and no '.join(classes[c] for c in lost)}, state 0 and "
+            "take back what is marked as such"
+        )
     return "; ".join(advice)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from ..core.doubt import doubts
 from ..core.proportions import Proportion, Region
 from .maps import Cleaning, ResultMaps
 from .relabel import Relabeller
@@ -56,6 +57,7 @@ class Outcome(QObject):
         self._stated: tuple[Proportion, ...] = ()
         self._by_region: dict[Region, tuple[float, ...]] = {}
         self._n_counting: dict[Region, int] = {}
+        self._uncertainty: dict[int, float] = {}
         self.source: Source | None = None
         self.maps: ResultMaps | None = None
         self._relabeller = Relabeller(current_slice, self)
@@ -110,7 +112,7 @@ class Outcome(QObject):
         self.source = source
         if not is_same or self.maps is None:
             self.maps = ResultMaps(classes, source.geometry.stack_shape)
-            self._by_region = {}
+            self._by_region, self._uncertainty = {}, {}
             self._relabeller.clear()
             self._layer = None
         self._map_layers = self._results.show_maps(source, self.maps, self._styles)
@@ -122,6 +124,8 @@ class Outcome(QObject):
         if self.maps is None:
             return
         self.maps.mark(predicted.slice, predicted.box)
+        if predicted.box is None:
+            self._uncertainty[predicted.slice] = predicted.uncertainty
         for layer in self._map_layers:
             layer.refresh(thumbnail=False, extent=False)
         self._relabel((predicted.slice,))
@@ -207,22 +211,29 @@ class Outcome(QObject):
         return {name: float(np.mean(values)) for name, values in found.items()}
 
     def doubtful_slices(self) -> tuple[int, ...]:
-        """Slices whose stated and predicted fractions differ, those that differ most first."""
-        gaps: dict[int, float] = {}
-        for proportion in self._stated:
-            predicted = self._by_region.get(proportion.region)
-            if predicted is None or proportion.region.box is not None:
-                continue
-            pairs = zip(proportion.fractions, predicted, strict=False)
-            known = [abs(stated - found) for stated, found in pairs if stated is not None]
-            gaps[proportion.region.slice] = max(known, default=0.0)
-        return tuple(sorted((z for z in gaps if gaps[z] > 0), key=lambda z: -gaps[z]))
+        """Slices that are worth counting next, the most worthwhile first.
+
+        Once all have a map, these are all that were not counted: those whose map is most in doubt
+        come first. Before, they are those whose stated and predicted fractions differ.
+        """
+        if self.maps is None or self.source is None:
+            return ()
+        is_whole = self.maps.is_complete
+        predicted = {one.slice: f for one, f in self._by_region.items() if one.box is None}
+        found = doubts(
+            {z: self._uncertainty.get(z, 0.0) if is_whole else 0.0 for z in predicted},
+            predicted,
+            self._stated,
+            n_slices=self.maps.shape[0],
+            is_set=not is_whole or self.source.stack.is_set,
+        )
+        return tuple(one.slice for one in found if is_whole or one.difference > 0)
 
     def clear(self) -> None:
         """Forget the result; its layers stay with the user."""
         self.stop_timers()
         self.maps, self.source, self._layer = None, None, None
-        self._map_layers, self._by_region = [], {}
+        self._map_layers, self._by_region, self._uncertainty = [], {}, {}
 
     def stop_timers(self) -> None:
         """Write no more labels, tell no more news."""

@@ -48,10 +48,14 @@ _Steps: TypeAlias = Iterator[Event]
 
 @dataclass(frozen=True)
 class Predicted:
-    """Emitted when the maps of a slice, or of a box in it, stand in the result."""
+    """Emitted when the maps of a slice, or of a box in it, stand in the result.
+
+    ``uncertainty`` is the mean of its pixels, 0-1.
+    """
 
     slice: int
     box: Box | None
+    uncertainty: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,7 @@ def apply_model(
 ) -> Generator[Event | Predicted, None, None]:
     """Predict regions one by one into ``maps``, announcing each when it is complete."""
     preload()
+    from ..core.doubt import mean_entropy
     from ..core.slice_maps import Piece, SlicePredictor
     from ..core.tiling import Stopped, TileDone
 
@@ -160,15 +165,18 @@ def apply_model(
         yield RunStarted("prediction", len(regions), str(predictor.device), model.classes)
         try:
             for region in regions:
+                total, n_rows = 0.0, 0
                 for item in predictor.pieces(stack, region.slice, box=region.box, token=token):
                     if isinstance(item, Piece):
                         maps.store_rows(region.slice, item.rows, item.probs, region.box)
+                        rows = item.rows[1] - item.rows[0]
+                        total, n_rows = total + rows * mean_entropy(item.probs), n_rows + rows
                     elif isinstance(item, TileDone):
                         yield from clock.progress(item.fraction)
                     else:
                         yield item
                 clock.done += 1
-                yield Predicted(region.slice, region.box)
+                yield Predicted(region.slice, region.box, total / n_rows)
                 yield from clock.progress(0.0)
             reason = FinishReason.completed
         except Stopped:
