@@ -288,7 +288,7 @@ def test_apply_to_the_stack_fills_labels_maps_and_fractions(dock, viewer, qtbot)
     qtbot.waitUntil(lambda: is_idle(dock) and dock.desk.outcome.is_up_to_date)
     assert names(viewer) == ["em", "em mitochondria probability", "em labels", "keypoints"]
     assert viewer.layers["em labels"].data.sum() == 4 * 16 * 48
-    assert "of 4 slices, stated 35.0 %" in dock.results._fractions.text()
+    assert "of 4 slices, stated 35.0\u00a0%" in dock.results._fractions.text()
     # .5 predicted; .1 and .6 stated; the fake core is as sure of one slice as of another
     assert dock.desk.outcome.doubtful_slices() == (0, 2, 1, 3)
     dock.desk.outcome.take(Predicted(3, None, uncertainty=0.9))

@@ -20,7 +20,7 @@ TRAINED = replace(READY, has_model=True)
         (Progress(n_slices=4), "count a grid or add points"),
         (READY, "press Train"),
         (replace(READY, n_marked=1), "mend the marked cell in"),
-        (Progress(missing="State fractions.", n_marked=2), "mend the marked 2 cells"),
+        (Progress(missing="State fractions.", n_marked=2), "mend the 2 marked cells"),
         (replace(READY, open_grid=3), "grid on slice 3"),
         (replace(TRAINED, has_image=False, missing="Open an image."), "Open an image."),
         (TRAINED, "press Continue"),

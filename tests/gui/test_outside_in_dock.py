@@ -101,5 +101,5 @@ def test_results_are_fractions_of_the_rest(dock, qtbot):
     fractions = [one.fraction for one in dock.desk.outcome.overall()]
     assert fractions == pytest.approx((5 / 6, 1 / 6, 0.0))
     text = dock.results._fractions.text()
-    assert text.startswith("mitochondria: 16.7 % (")
+    assert text.startswith("mitochondria: 16.7\u00a0% (")
     assert "resin" not in text

@@ -62,8 +62,8 @@ def next_step(progress: Progress) -> str:
             f"where it is right, apply it{where} under Results."
         )
     if progress.n_marked:
-        cells = "cell" if progress.n_marked == 1 else f"{progress.n_marked} cells"
-        return f"Next: mend the marked {cells} in the table of fractions."
+        cells = "marked cell" if progress.n_marked == 1 else f"{progress.n_marked} marked cells"
+        return f"Next: mend the {cells} in the table of fractions."
     if progress.open_grid is not None:
         return (
             f"Next: finish counting the grid on slice {progress.open_grid} and press Done; "

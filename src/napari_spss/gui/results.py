@@ -152,7 +152,7 @@ class ResultsSection(QWidget):
             is_known = not isnan(found.low)
             spread = f" ({_percent(found.low)}\u2013{_percent(found.high)} %)" if is_known else ""
             lines.append(f"{name}: {_percent(found.fraction)} %{spread} of {where}{said}")
-        self._fractions.setText("\n".join(lines))
+        self._fractions.setText("\n".join(lines).replace(" %", "\u00a0%"))
         self._fractions.show()
 
     # -- inside ----------------------------------------------------------------------------------
