@@ -6,7 +6,9 @@ import subprocess
 import sys
 import warnings
 
+import numpy as np
 import pytest
+import tifffile
 
 from napari_spss.cli.problems import exit_code_of, plain_warnings
 from napari_spss.core.errors import CellProblem, Diverged, InputError, OutOfMemory, RunError
@@ -89,12 +91,14 @@ def test_traceback_is_shown_with_debug_only(spss):
         assert debugged.err.endswith("error: nowhere.tif does not exist; check the path.\n")
 
 
-def test_unexpected_error_asks_for_a_report(spss, monkeypatch):
+def test_unexpected_error_asks_for_a_report(spss, monkeypatch, tmp_path):
     def fail(*_, **__):
         raise ZeroDivisionError("by\nzero")
 
-    monkeypatch.setattr("napari_spss.core.masks.open_masks", fail)
-    done = spss("measure", "labels.tif")
+    monkeypatch.setattr("napari_spss.core.written_labels.open_masks", fail)
+    labels = tmp_path / "labels.tif"
+    tifffile.imwrite(labels, np.zeros((2, 8, 8), np.uint8))
+    done = spss("measure", str(labels))
     assert done.code == 1
     assert "ZeroDivisionError: by zero" in done.error
     assert "report" in done.error
