@@ -281,7 +281,7 @@ def proportion_problems(
         fault = stack.box_fault(region)
         if fault is not None:
             yield where.problem(item, "y1,x1", value=region.box, reason=fault[0], remedy=fault[1])
-        fault = sum_fault(proportion if outside is None else proportion.without(outside))
+        fault = sum_fault(proportion.without(outside))
         if fault is not None:
             yield where.problem(item, None, reason=fault[0], remedy=fault[1])
         if region.box is not None and region.box == (0, 0, *(stack.shape_of(region.slice) or ())):

@@ -146,19 +146,27 @@ class Annotations:
         used |= {point.slice for point in self.keypoints} | {grid.slice for grid in self.grids}
         return tuple(sorted(used))
 
+    def counted_proportions(self) -> tuple[Proportion, ...]:
+        """Proportions that done grids with at least one judged node give, a slice each.
+
+        The class outside has the fraction 0, and does not count as judged.
+        """
+        return tuple(
+            grid.proportion(len(self.classes), outside=self.outside_index)
+            for grid in self.grids
+            if grid.is_done and grid.n_judged
+        )
+
     def effective_proportions(self) -> tuple[Proportion, ...]:
         """Proportions to learn from: informative, normalised, and counted ones before typed ones.
 
-        The count of a done grid with at least one judged node replaces the typed proportion of its
-        whole slice; typed proportions of rectangles stay. The class outside has the fraction 0,
-        and does not count as judged.
+        The count of a done grid replaces the typed proportion of its whole slice; typed proportions
+        of rectangles stay. The class outside has the fraction 0.
         """
-        outside = self.outside_index
-        done = [grid for grid in self.grids if grid.is_done and grid.n_judged]
-        found = [grid.proportion(len(self.classes), outside=outside) for grid in done]
+        found = self.counted_proportions()
         counted = {one.region.slice: one for one in found if one.is_informative}
         typed = tuple(
-            (proportion if outside is None else proportion.without(outside)).normalised()
+            proportion.without(self.outside_index).normalised()
             for proportion in self.proportions
             if proportion.is_informative
             and not (proportion.region.box is None and proportion.region.slice in counted)

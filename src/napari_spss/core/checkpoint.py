@@ -73,6 +73,11 @@ class Model:
     outside: str | None = None
 
     @property
+    def outside_index(self) -> int | None:
+        """Index of the class that counts in no fraction; None if there is none."""
+        return None if self.outside is None else self.classes.index(self.outside)
+
+    @property
     def normalisation(self) -> str:
         """How grey values are normalised: "slice" or "range"."""
         return self.settings.image.normalisation

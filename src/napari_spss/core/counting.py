@@ -135,14 +135,13 @@ class CountingGrid:
         if n == 0:
             return Proportion(region, (None,) * n_classes, source="grid")
         intervals = [wilson_interval(int(hits), n) for hits in counts]
-        proportion = Proportion(
+        return Proportion(
             region,
             tuple(int(hits) / n for hits in counts),
             low=tuple(low for low, _ in intervals),
             high=tuple(high for _, high in intervals),
             source="grid",
-        )
-        return proportion if outside is None else proportion.without(outside)
+        ).without(outside)
 
     def with_class(self, nodes: Any, class_index: int) -> CountingGrid:
         """Copy in which the given nodes (indices or mask) have another class; -1 = unsure."""

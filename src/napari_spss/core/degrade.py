@@ -89,8 +89,8 @@ def degrade(
     complete: list[int] = []
     rows: list[list[float]] = []
     for index, proportion in enumerate(annotations.proportions):
-        one = proportion if outside is None else proportion.without(outside)
-        counting = [f for c, f in enumerate(one.normalised().fractions) if c != outside]
+        fractions = proportion.without(outside).normalised().fractions
+        counting = [value for index, value in enumerate(fractions) if index != outside]
         known = [value for value in counting if value is not None]
         if len(known) == len(counting):
             complete.append(index)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from .proportions import Proportion
 
-__all__ = ["Doubt", "doubts", "entropy", "mean_entropy", "order_slices"]
+__all__ = ["Doubt", "counted_slices", "doubts", "entropy", "mean_entropy", "order_slices"]
 
 _TINY = 1e-12
 _STEP_PX = 4  # every so many columns tell the mean of a map well enough
@@ -95,7 +95,7 @@ def doubts(
     tuple of Doubt
         See :func:`order_slices`.
     """
-    counted = {one.region.slice for one in stated if one.source == "grid"}
+    counted = counted_slices(stated)
     differences: dict[int, float] = {}
     for one in stated:
         z = one.region.slice
@@ -107,6 +107,11 @@ def doubts(
     gains = {z: doubt.total for z, doubt in found.items() if z not in counted}
     apart = 1 if is_set else -(-n_slices // (2 * (len(counted) + 1)))
     return tuple(found[z] for z in order_slices(gains, counted=counted, apart=apart))
+
+
+def counted_slices(stated: Sequence[Proportion]) -> set[int]:
+    """Slices whose fractions come from a grid."""
+    return {one.region.slice for one in stated if one.source == "grid"}
 
 
 def order_slices(

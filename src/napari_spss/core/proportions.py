@@ -132,12 +132,14 @@ class Proportion:
                 values[index] = (low + high) / 2
         return _with_remainder(values)
 
-    def without(self, outside: int) -> Proportion:
+    def without(self, outside: int | None) -> Proportion:
         """Copy in which class ``outside`` has the fraction 0, without an interval.
 
         Fractions are those of what is not outside, and of that nothing is outside; so the others
-        sum to 1.
+        sum to 1. With None, no class is outside, and the proportion is returned as it is.
         """
+        if outside is None:
+            return self
 
         def placed(values: Fractions, value: float | None) -> Fractions:
             return (*values[:outside], value, *values[outside + 1 :])

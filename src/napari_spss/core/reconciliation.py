@@ -93,7 +93,7 @@ def reconcile(annotations: Annotations) -> Reconciliation:
         return Reconciliation({}, (None,) * n_classes)
     typed = {
         one.region: np.array(one.fractions, np.float64)
-        for one in (_inside(stated, outside).normalised() for stated in annotations.proportions)
+        for one in (stated.without(outside).normalised() for stated in annotations.proportions)
         if _is_comparable(one)
     }
     whole = {region.slice: known for region, known in typed.items() if region.box is None}
@@ -133,10 +133,6 @@ def _counts(annotations: Annotations) -> dict[int, Array]:
         if grid.is_done and counts.any():
             found[grid.slice] = counts
     return found
-
-
-def _inside(proportion: Proportion, outside: int | None) -> Proportion:
-    return proportion if outside is None else proportion.without(outside)
 
 
 def _is_comparable(proportion: Proportion) -> bool:

@@ -168,8 +168,7 @@ def proportions_of(sheet: Sheet, reading: Reading) -> list[Proportion]:
     where = Location(sheet.file, lines)
     outside = reading.outside_index
     reading.problems += proportion_problems(stated, where, stack=reading.extent, outside=outside)
-    counting = stated if outside is None else [one.without(outside) for one in stated]
-    normalised = [proportion.normalised() for proportion in counting]
+    normalised = [proportion.without(outside).normalised() for proportion in stated]
     changed = [
         line
         for line, before, after in zip(lines, stated, normalised, strict=True)

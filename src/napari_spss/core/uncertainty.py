@@ -24,7 +24,7 @@ import torch
 
 from .annotations import Annotations
 from .checkpoint import Model
-from .doubt import doubts, entropy
+from .doubt import counted_slices, doubts, entropy
 from .prediction import predict_slice
 from .slice_maps import SlicePredictor
 from .tiling import Box
@@ -111,7 +111,7 @@ def rank_slices(
     (11, 4, 17)
     """
     stated = annotations.effective_proportions()
-    counted = {one.region.slice for one in stated if one.source == "grid"}
+    counted = counted_slices(stated)
     predictor = SlicePredictor(model, device, tile_px=None, has_flips=True)
     uncertainty, predicted = {}, {}
     for z in range(stack.n_slices) if slices is None else slices:
@@ -120,8 +120,8 @@ def rank_slices(
         probs = predictor.working_maps(stack, z, token=token)
         uncertainty[z] = float(entropy(probs).mean())
         counts = np.bincount(probs.argmax(axis=0).ravel(), minlength=len(model.classes))
-        if model.outside is not None:
-            counts[model.classes.index(model.outside)] = 0
+        if model.outside_index is not None:
+            counts[model.outside_index] = 0
         predicted[z] = tuple(counts / counts.sum() if counts.any() else np.nan * counts)
     ranked = doubts(uncertainty, predicted, stated, n_slices=stack.n_slices, is_set=stack.is_set)
     return tuple(doubt.slice for doubt in ranked)

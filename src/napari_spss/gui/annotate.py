@@ -171,11 +171,7 @@ class AnnotateSection(QWidget):
         self._on_changed()
 
     def _show_counted(self) -> None:
-        said = self.value()
-        n_classes, outside = len(said.classes), said.outside_index
-        done = [grid for grid in said.grids if grid.is_done and grid.n_judged]
-        counted = [grid.proportion(n_classes, outside=outside) for grid in done]
-        self.fractions.set_grid_proportions(counted)
+        self.fractions.set_grid_proportions(self.value().counted_proportions())
 
     def _on_changed(self) -> None:
         if not self._is_loading:
