@@ -20,11 +20,10 @@ from typing import Any
 import numpy as np
 import records
 import torch
+from annotation.images import AXON_CLASSES, VNC_CLASSES, read_axon, read_vnc
 
 from napari_spss import Annotations, TrainingSettings, evaluate, fit, predict, preset
-from napari_spss.core.class_spec import parse_classes
 from napari_spss.core.label_source import as_label_source
-from napari_spss.core.masks import open_masks
 from napari_spss.core.simulate import (
     Simulation,
     combine,
@@ -33,7 +32,7 @@ from napari_spss.core.simulate import (
     simulate_grids,
     simulate_guesses,
 )
-from napari_spss.core.stack import open_stack, stack_from_images
+from napari_spss.core.stack import stack_from_images
 
 Arrays = list[np.ndarray]
 VNC_TEST = range(16, 20)
@@ -121,28 +120,10 @@ def run_row(
     }
 
 
-def read_vnc(data: Path) -> tuple[Arrays, Arrays]:
-    """Images and masks (0/1) of all slices."""
-    stack = open_stack(data / "vnc_sstem" / "raw")
-    masks = open_masks(
-        data / "vnc_sstem" / "mitochondria", classes=parse_classes("background,mitochondria")
-    )
-    slices = range(stack.n_slices)
-    return [stack.read(z)[0] for z in slices], [masks.read(z) for z in slices]
-
-
-def read_axon(data: Path) -> tuple[Arrays, Arrays, tuple[str, ...]]:
-    """Images, masks (0/1/2) and file names of the set."""
-    stack = open_stack(data / "axon_sem" / "images")
-    spec = parse_classes("background=0,myelin=127,axon=255")
-    masks = open_masks(data / "axon_sem" / "labels", classes=spec)
-    slices = range(stack.n_slices)
-    return [stack.read(z)[0] for z in slices], [masks.read(z) for z in slices], stack.names
-
-
 def vnc(data: Path, out: Path, rows: Sequence[str], seeds: Sequence[int]) -> None:
     """Train on slices 0-15, score on 16-19."""
-    images, truth = read_vnc(data)
+    pictures = read_vnc(data)
+    images, truth = list(pictures.images), list(pictures.truth)
     digest = records.data_hash(images)
     part = slice(0, VNC_TEST.start)
     for seed in seeds:
@@ -154,7 +135,7 @@ def vnc(data: Path, out: Path, rows: Sequence[str], seeds: Sequence[int]) -> Non
                     seed=seed,
                     train=(images[part], truth[part]),
                     test=([images[z] for z in VNC_TEST], [truth[z] for z in VNC_TEST]),
-                    names=("background", "mitochondria"),
+                    names=VNC_CLASSES,
                     diameter_px=80,
                 ),
                 data=digest,
@@ -164,7 +145,8 @@ def vnc(data: Path, out: Path, rows: Sequence[str], seeds: Sequence[int]) -> Non
 
 def axon(data: Path, out: Path, rows: Sequence[str], seeds: Sequence[int]) -> None:
     """Leave one rat out."""
-    images, truth, names = read_axon(data)
+    pictures = read_axon(data)
+    images, truth, names = pictures.images, pictures.truth, pictures.names
     digest = records.data_hash(images)
     for rat in AXON_FOLDS:
         test = [z for z, name in enumerate(names) if rat in name]
@@ -178,7 +160,7 @@ def axon(data: Path, out: Path, rows: Sequence[str], seeds: Sequence[int]) -> No
                         seed=seed,
                         train=([images[z] for z in train], [truth[z] for z in train]),
                         test=([images[z] for z in test], [truth[z] for z in test]),
-                        names=("background", "myelin", "axon"),
+                        names=AXON_CLASSES,
                         diameter_px=None,
                     ),
                     data=digest,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import socket
 import subprocess
@@ -24,7 +25,7 @@ import psutil  # type: ignore[import-untyped]
 from napari_spss import __version__ as VERSION
 from napari_spss.core.atomic import write_atomically
 
-__all__ = ["Record", "claimed", "commit", "data_hash", "read", "stored", "write"]
+__all__ = ["Record", "claimed", "commit", "data_hash", "number", "read", "stored", "write"]
 
 Record = dict[str, Any]
 
@@ -81,6 +82,11 @@ def write(path: Path, record: Record) -> None:
     """Write a record, atomically; its lists of numbers stay on one line each."""
     lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in record.items()]
     write_atomically(path, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def number(value: float) -> float | None:
+    """Round a score for a record; JSON has no nan, which becomes None."""
+    return None if math.isnan(value) else round(float(value), 6)
 
 
 @contextmanager

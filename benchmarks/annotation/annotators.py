@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -242,23 +243,16 @@ def _grids_and_guesses(task: _Task) -> Iterator[Simulation]:
     yield from _fitting(task.guesses, _others(task, grids), task.budget_s - grids.seconds)
 
 
-def _grids_and_regions(task: _Task) -> Iterator[Simulation]:
+def _grids_and_regions(task: _Task, *, are_empty: bool = False) -> Iterator[Simulation]:
+    """Grids, and guesses of tiles, or ticks on those that are empty."""
     grids = task.grids(_GRID_SHARE)
     yield grids
     others = _others(task, grids)
     if others:
-        stated = task.regions(others, is_exact=False)
-        yield _some(task, stated, stated.annotations.proportions, task.budget_s - grids.seconds)
-
-
-def _grids_and_empty(task: _Task) -> Iterator[Simulation]:
-    grids = task.grids(_GRID_SHARE)
-    yield grids
-    others = _others(task, grids)
-    if others:
-        stated = task.regions(others, is_exact=True)
-        empty = [one for one in stated.annotations.proportions if one.fractions[0] == 1.0]
-        yield _some(task, stated, empty, task.budget_s - grids.seconds)
+        stated = task.regions(others, is_exact=are_empty)
+        of_tiles = stated.annotations.proportions
+        chosen = [one for one in of_tiles if one.fractions[0] == 1.0] if are_empty else of_tiles
+        yield _some(task, stated, chosen, task.budget_s - grids.seconds)
 
 
 def _clicks_alone(task: _Task) -> Iterator[Simulation]:
@@ -288,7 +282,7 @@ _ROUTINES: dict[str, Callable[[_Task], Iterator[Simulation]]] = {
     "grids": _grids_alone,
     "guesses": _grids_and_guesses,
     "regions": _grids_and_regions,
-    "empty": _grids_and_empty,
+    "empty": partial(_grids_and_regions, are_empty=True),
 }
 
 

@@ -374,19 +374,15 @@ def _described(scores: Scores) -> dict[str, Any]:
     found, true = counts.sum(axis=0)[:n_classes] / total, counts.sum(axis=1) / total
     largest = int(found.argmax())
     return {
-        "iou": [_known(value) for value in scores.iou],
-        "f1": [_known(value) for value in scores.f1],
-        "mean_iou": _known(scores.mean_iou),
-        "mean_iou_foreground": _known(scores.mean_iou_foreground),
-        "accuracy": _known(scores.accuracy),
+        "iou": [records.number(value) for value in scores.iou],
+        "f1": [records.number(value) for value in scores.f1],
+        "mean_iou": records.number(scores.mean_iou),
+        "mean_iou_foreground": records.number(scores.mean_iou_foreground),
+        "accuracy": records.number(scores.accuracy),
         "found": [round(float(value), 5) for value in found],
         "true": [round(float(value), 5) for value in true],
         "is_constant": bool(found[largest] > CONSTANT and true[largest] < _TRUE_SHARE),
     }
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else round(float(value), 6)
 
 
 def _preview_iou(preview: Preview, truth: Mask) -> float:

@@ -16,7 +16,17 @@ from napari_spss.core.class_spec import parse_classes
 from napari_spss.core.masks import open_masks
 from napari_spss.core.stack import open_stack
 
-__all__ = ["DATA_SETS", "PARTS", "Part", "Pictures", "folds_of", "load_part", "tiny_part"]
+__all__ = [
+    "DATA_SETS",
+    "PARTS",
+    "Part",
+    "Pictures",
+    "folds_of",
+    "load_part",
+    "read_axon",
+    "read_vnc",
+    "tiny_part",
+]
 
 Image: TypeAlias = npt.NDArray[Any]
 Mask: TypeAlias = npt.NDArray[np.uint8]
@@ -134,7 +144,7 @@ def load_part(root: Path, data: str, part: str) -> Part:
     part : {"tune", "report"}
         "tune" of axon leaves out the rats on which "report" scores.
     """
-    pictures = _read_vnc(root) if data == "vnc" else _read_axon(root)
+    pictures = read_vnc(root) if data == "vnc" else read_axon(root)
     return _divided(pictures, data, part, VNC_DIAMETER_PX if data == "vnc" else None)
 
 
@@ -176,7 +186,8 @@ def _divided(pictures: Pictures, data: str, part: str, diameter_px: float | None
     return Part(data, part, classes, diameter_px, pictures.chosen(train), pictures.chosen(test))
 
 
-def _read_vnc(root: Path) -> Pictures:
+def read_vnc(root: Path) -> Pictures:
+    """Read all slices of the nerve cord, in ``root / "vnc_sstem"``."""
     stack = open_stack(root / "vnc_sstem" / "raw")
     masks = open_masks(
         root / "vnc_sstem" / "mitochondria", classes=parse_classes(",".join(VNC_CLASSES))
@@ -184,7 +195,8 @@ def _read_vnc(root: Path) -> Pictures:
     return _pictures(stack, masks)
 
 
-def _read_axon(root: Path) -> Pictures:
+def read_axon(root: Path) -> Pictures:
+    """Read all images of the spinal cord, in ``root / "axon_sem"``."""
     stack = open_stack(root / "axon_sem" / "images")
     spec = parse_classes("background=0,myelin=127,axon=255")
     return _pictures(stack, open_masks(root / "axon_sem" / "labels", classes=spec))

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from cells import NOTHING, shown, table
+
 from .annotators import HEADLINE_S
 from .rows import ABLATIONS, CASES, ROWS, Change, Row, row_of
 from .scorings import count_scorings
-from .stored import NOTHING, Run, key_iou, load_runs, mean, paired, parts_of, select, shown, table
+from .stored import Run, key_iou, load_runs, mean, paired, parts_of, select
 
 __all__ = ["TABLES", "render", "time_to_share"]
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Run", "key_iou", "load_runs", "mean", "paired", "parts_of", "select", "shown", "table"]
+from cells import mean_and_spread
 
-NOTHING = "-"
+__all__ = ["Run", "key_iou", "load_runs", "mean", "paired", "parts_of", "select"]
 
 
 @dataclass(frozen=True)
@@ -101,26 +99,5 @@ def paired(over: Sequence[Run], under: Sequence[Run]) -> list[tuple[float, float
 
 def mean(values: Iterable[float | None]) -> float | None:
     """Mean of what is known; None if nothing is."""
-    known = [value for value in values if value is not None and not math.isnan(value)]
-    return statistics.mean(known) if known else None
-
-
-def shown(values: Iterable[float | None], digits: int = 3) -> str:
-    """Write mean and sample standard deviation as a cell.
-
-    Examples
-    --------
-    >>> shown([0.4, 0.5]), shown([0.4]), shown([])
-    ('0.450 ± 0.071', '0.400', '-')
-    """
-    known = [value for value in values if value is not None and not math.isnan(value)]
-    if not known:
-        return NOTHING
-    middle = f"{statistics.mean(known):.{digits}f}"
-    return middle if len(known) == 1 else f"{middle} ± {statistics.stdev(known):.{digits}f}"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Write a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    middle, _, n_known = mean_and_spread(values)
+    return middle if n_known else None

@@ -342,12 +342,12 @@ def _scores(found: Prediction, test: Sequence[Picture], classes: Sequence[str]) 
     scores = evaluate(list(found.labels), [crop.truth for crop in test], classes=classes)
     return {
         "confusion": scores.confusion[:, : len(classes)].tolist(),
-        "iou": [_known(value) for value in scores.iou],
-        "f1": [_known(value) for value in scores.f1],
+        "iou": [records.number(value) for value in scores.iou],
+        "f1": [records.number(value) for value in scores.f1],
         "accuracy": scores.accuracy,
-        "mean_iou_all": _known(scores.mean_iou),
-        "mean_iou_named": _known(scores.mean_iou_foreground),
-        "mean_class_accuracy": _known(scores.balanced_accuracy),
+        "mean_iou_all": records.number(scores.mean_iou),
+        "mean_iou_named": records.number(scores.mean_iou_foreground),
+        "mean_class_accuracy": records.number(scores.balanced_accuracy),
         "binarisation": {name: _binary(found, [index]) for index, name in enumerate(classes)}
         | {"total": _binary(found, range(len(classes)))},
     }
@@ -356,11 +356,7 @@ def _scores(found: Prediction, test: Sequence[Picture], classes: Sequence[str]) 
 def _binary(found: Prediction, indices: Sequence[int]) -> dict[str, float | None]:
     measured = binarisation(maps[index] for maps in found.probs for index in indices)
     names = ("near_binary", "mass_near_one", "softness")
-    return {name: _known(getattr(measured, name)) for name in names}
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 6)
+    return {name: records.number(getattr(measured, name)) for name in names}
 
 
 def _store_panels(

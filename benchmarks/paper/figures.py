@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from cells import mean_and_spread
 from layout import METHOD_NAMES
 from proportions import Degradations, load_degradations
 from published import CLUSTERED, EXACT_PERCENT, NOISY
@@ -17,7 +18,6 @@ from runs import (
     Setting,
     constant_map,
     load_runs,
-    mean_and_spread,
     parts_of,
     select,
     select_degraded,

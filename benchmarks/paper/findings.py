@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from layout import table
+from cells import mean_and_spread, table
 from published import CLUSTERED, EXACT_PERCENT, NAMED_CLASSES, NOISY, TABLE1, TABLE2
 from runs import (
     Run,
@@ -15,7 +15,6 @@ from runs import (
     binarisation_of,
     class_score,
     load_runs,
-    mean_and_spread,
     parts_of,
     select,
     settings_of,

@@ -1,10 +1,8 @@
-"""Markdown tables, and the names of the methods in them."""
+"""What tables say in words: the names of the methods, and what was not run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
-__all__ = ["METHOD_NAMES", "not_run", "table"]
+__all__ = ["METHOD_NAMES", "not_run"]
 
 METHOD_NAMES = {
     "benchmark": "benchmark (all masks)",
@@ -12,20 +10,6 @@ METHOD_NAMES = {
     "spss+": "SPSS+",
     "fast": "`fast`, same annotation",
 }
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Write a Markdown table.
-
-    Examples
-    --------
-    >>> print(table(["a", "b"], [["1", "2"]]))
-    | a | b |
-    | --- | --- |
-    | 1 | 2 |
-    """
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def not_run(command: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from layout import METHOD_NAMES, table
+from cells import table
+from layout import METHOD_NAMES
 from runs import (
     Run,
     Setting,

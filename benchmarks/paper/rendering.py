@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cells import table
 from findings import findings
-from layout import METHOD_NAMES, not_run, table
+from layout import METHOD_NAMES, not_run
 from proportions import load_degradations
 from provenance import SEEDS, missing, reduced, runs_table
 from published import NAMED_CLASSES, TABLE1, TABLE2

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import cells
 
 __all__ = [
     "FOLDERS",
@@ -18,7 +19,6 @@ __all__ = [
     "class_score",
     "constant_map",
     "load_runs",
-    "mean_and_spread",
     "parts_of",
     "seeds_of",
     "select",
@@ -31,7 +31,6 @@ __all__ = [
 
 FOLDERS = {"dubai": "dubai", "vnc": "em-vnc", "epfl": "em-epfl"}  # data: folder
 _ORDER = ("honest", "random", "cpu", "paper")  # of splits and of presets
-NOTHING = "-"
 
 
 @dataclass(frozen=True)
@@ -154,15 +153,6 @@ def constant_map(run: Run) -> ConstantMap:
     )
 
 
-def mean_and_spread(values: Iterable[float | None]) -> tuple[float, float, int]:
-    """Give mean, sample standard deviation (nan for one value) and number of known values."""
-    known = [value for value in map(_known, values) if value is not None]
-    if not known:
-        return math.nan, math.nan, 0
-    spread = statistics.stdev(known) if len(known) > 1 else math.nan
-    return statistics.mean(known), spread, len(known)
-
-
 def shown(values: Iterable[float | None], *, factor: float = 100, digits: int = 1) -> str:
     """Write mean and standard deviation as a cell, in per cent by default.
 
@@ -171,11 +161,7 @@ def shown(values: Iterable[float | None], *, factor: float = 100, digits: int = 
     >>> shown([0.4, 0.5]), shown([0.4]), shown([])
     ('45.0 ± 7.1', '40.0', '-')
     """
-    mean, spread, n_known = mean_and_spread(values)
-    if n_known == 0:
-        return NOTHING
-    single = f"{factor * mean:.{digits}f}"
-    return single if n_known == 1 else f"{single} ± {factor * spread:.{digits}f}"
+    return cells.shown(values, digits, factor=factor)
 
 
 def shown_ratio(

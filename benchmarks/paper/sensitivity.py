@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from layout import METHOD_NAMES, not_run, table
+from cells import table
+from layout import METHOD_NAMES, not_run
 from provenance import missing, reduced
 from published import CLUSTERED, NOISY
 from runs import (
