@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from draining import drain
 from PIL import Image
 
 from napari_spss.core.config import preset
@@ -23,16 +24,6 @@ from napari_spss.core.stack import open_stack
 SHORT = preset("fast").with_overrides(
     {"optimisation.max_steps": 2, "network.filters": 2, "sampling.crop_px": 32}
 )
-
-
-def drain(run):
-    """Return all events of a run, and its result."""
-    events = []
-    while True:
-        try:
-            events.append(next(run))
-        except StopIteration as end:
-            return events, end.value
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from full_disk import fail_once
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -382,20 +382,6 @@ def test_file_that_cannot_be_replaced_is_told_and_written_later(folder):
         assert "keypoints.csv" in project.save(STATE)
         assert project.is_saved
     assert reopen(folder).state == STATE
-
-
-def fail_once(monkeypatch, name):
-    """Let the disk be full when a file is to be replaced for the first time."""
-    replace, failures = os.replace, []
-
-    def full(source, target):
-        if Path(target).name == name and not failures:
-            failures.append(target)
-            raise OSError(errno.ENOSPC, "No space left on device")
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", full)
-    return failures
 
 
 @pytest.mark.parametrize("name", ALL_FILES)

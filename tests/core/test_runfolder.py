@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from blobs import CLASSES, blobs, counted, fractions
+from draining import drain
 
 from napari_spss.core.annotations import Annotations, Keypoint
 from napari_spss.core.checkpoint import MODEL_RECORD, STATE_FILE
@@ -196,15 +197,6 @@ def tell(events=TOLD, result="model"):
 
 def read_events(path):
     return [event_from_json(line) for line in (path / EVENTS).read_text("utf-8").splitlines()]
-
-
-def drain(run):
-    events = []
-    while True:
-        try:
-            events.append(next(run))
-        except StopIteration as end:
-            return events, end.value
 
 
 def test_events_are_passed_on_and_recorded(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from blobs import CLASSES, annotated, blobs, correct_clicks, fractions, iou, quick
+from draining import drain
 
 from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
 from napari_spss.core.checkpoint import load_model, load_state
@@ -32,16 +33,6 @@ from napari_spss.core.stack import stack_from_array
 from napari_spss.core.training import fit, iter_training
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
-
-
-def drain(run):
-    """Return all events and the model."""
-    events = []
-    while True:
-        try:
-            events.append(next(run))
-        except StopIteration as end:
-            return events, end.value
 
 
 def of_type(events, kind):

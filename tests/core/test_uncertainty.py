@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from draining import drain
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -170,7 +171,7 @@ def test_every_slice_is_ordered_once(gains, counted, apart):
 def test_uncertainty_is_written_beside_the_maps(tmp_path):
     model, stack = model_of(Grey()), hesitant(40, 0)
     events = iter_prediction(model, stack, out_dir=tmp_path, has_uncertainty=True, device="cpu")
-    finished, means = drain(events)
+    (*_, finished), means = drain(events)
     assert [path.rpartition("/")[2] for path in finished.outputs] == [
         "maps.ome.tif",
         "labels.ome.tif",
@@ -199,12 +200,3 @@ def test_without_it_the_means_are_known_and_nothing_is_written(tmp_path):
     )
     assert means == pytest.approx((0.4,), abs=1e-4)
     assert not (tmp_path / "uncertainty.ome.tif").exists()
-
-
-def drain(events):
-    """Return the last event and what the generator returns."""
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as end:
-            return event, end.value

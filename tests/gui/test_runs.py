@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from draining import drain
 
 from napari_spss.core.events import CancelToken, FinishReason, RunFinished, RunStarted
 from napari_spss.core.proportions import Region
@@ -17,15 +18,6 @@ from napari_spss.gui.runs import Predicted, apply_model, load_run, save_results
 
 CLASSES = ("background", "mito", "outside")
 UM = (0.05, 0.01, 0.01)
-
-
-def drain(run):
-    events = []
-    while True:
-        try:
-            events.append(next(run))
-        except StopIteration as end:
-            return events, end.value
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from full_disk import fail_once
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 from qtpy.QtCore import Qt
@@ -141,20 +142,6 @@ def close(dock):
         if not isinstance(layer, Image):
             viewer.layers.remove(layer)
     return folder
-
-
-def fail_once(monkeypatch, name):
-    """Let the disk be full when a file is to be replaced for the first time."""
-    replace, failures = os.replace, []
-
-    def full(source, target):
-        if Path(target).name == name and not failures:
-            failures.append(target)
-            raise OSError(errno.ENOSPC, "No space left on device")
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", full)
-    return failures
 
 
 def test_everything_is_restored(dock, reopen):
@@ -299,7 +286,8 @@ QApplication.instance().exec()
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="such a kill is one of Unix")
 def test_nothing_but_the_last_second_is_lost_by_a_kill(viewer, home, open_dock):
-    path = [str(Path(__file__).parent)]
+    here = Path(__file__).parent
+    path = [str(here), str(here.parent / "core")]  # the tests, and helpers beside them
     code = _CRASH.format(path=path, home=str(home))
     done = subprocess.run([sys.executable, "-c", code], timeout=120, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
