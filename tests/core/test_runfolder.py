@@ -8,6 +8,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from blobs import CLASSES, blobs, counted, fractions
 from draining import drain
@@ -24,6 +25,8 @@ from napari_spss.core.events import (
     RunStarted,
     event_from_json,
 )
+from napari_spss.core.label_source import IGNORE, LiveLabels, as_label_source
+from napari_spss.core.painted import PaintedSlices
 from napari_spss.core.runfolder import (
     CONFIG,
     EVENTS,
@@ -31,6 +34,7 @@ from napari_spss.core.runfolder import (
     RunFolder,
     RunInputs,
     record_events,
+    write_painted,
     write_update,
 )
 
@@ -265,3 +269,35 @@ def test_versions_of_what_is_not_installed_are_told(tmp_path, annotations, monke
     RunFolder(tmp_path).begin(SETTINGS, annotations, INPUT)
     record = json.loads((tmp_path / INPUTS).read_text())
     assert record["versions"]["torch"] == "not installed"
+
+
+PAINTED = np.full((3, 4, 5), IGNORE, np.uint8)
+PAINTED[1, 2, 3], PAINTED[1, 0, 0] = 0, 254
+
+
+def test_painted_labels_are_stored_one_up_and_only_where_there_are_any(tmp_path):
+    write_painted(tmp_path, as_label_source(PAINTED))
+    labels, problems = PaintedSlices(tmp_path / "painted").read()
+    assert not problems
+    assert list(labels) == [1]
+    assert (labels[1][2, 3], labels[1][0, 0], np.count_nonzero(labels[1])) == (1, 255, 2)
+
+
+def test_an_update_holds_what_is_painted_then(tmp_path):
+    write_update(tmp_path, 7, Annotations(CLASSES), painted=as_label_source(PAINTED))
+    labels, _ = PaintedSlices(tmp_path / "updates" / "step_000007" / "painted").read()
+    assert list(labels) == [1]
+
+
+def test_live_labels_read_what_they_follow():
+    live = LiveLabels()
+    assert live.n_slices == 0
+    with pytest.raises(InputError, match="nothing is labelled"):
+        live.read(0)
+    live.follow(as_label_source(PAINTED))
+    assert (live.n_slices, live.shape_of(1)) == (3, (4, 5))
+    assert live.read(1)[2, 3] == 0
+    assert live.read(1, (2, 3, 3, 5)).tolist() == [[0, IGNORE]]
+    live.follow(None)
+    assert live.n_slices == 0
+    assert (live.read(1) == IGNORE).all(), "a read that was under way still has its size"

@@ -814,10 +814,10 @@ def test_zarr_folder_and_group(tmp_path: Path) -> None:
     data = ramp(4, 20, 30)
     zarr.create_array(tmp_path / "array.zarr", data=data, chunks=(1, 10, 10))
     group = zarr.create_group(tmp_path / "group")
-    group.create_array("only", data=data, chunks=(1, 10, 10))
+    group.create_array("only", shape=data.shape, dtype=data.dtype, chunks=(1, 10, 10))[:] = data
     for name in ("array.zarr", "group"):
         np.testing.assert_array_equal(open_stack(tmp_path / name).read(3)[0], data[3])
-    group.create_array("second", data=data)
+    group.create_array("second", shape=data.shape, dtype=data.dtype)[:] = data
     with pytest.raises(InputError, match=r"2 arrays \(only, second\)"):
         open_stack(tmp_path / "group")
 
@@ -825,7 +825,7 @@ def test_zarr_folder_and_group(tmp_path: Path) -> None:
 def test_ome_zarr_axes_and_scale(tmp_path: Path) -> None:
     data = ramp(1, 2, 3, 20, 30)
     group = zarr.create_group(tmp_path / "image.ome.zarr")
-    group.create_array("0", data=data)
+    group.create_array("0", shape=data.shape, dtype=data.dtype)[:] = data
     units = {"z": "nanometer", "y": "micrometer", "x": "micrometer"}
     group.attrs["ome"] = {"multiscales": [{
         "axes": [{"name": n, "unit": units[n]} if n in units else {"name": n} for n in "tczyx"],

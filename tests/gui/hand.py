@@ -92,6 +92,7 @@ class Hand:
         modifier: Qt.KeyboardModifier,
     ) -> None:
         is_move = kind == QEvent.Type.MouseMove
+        self._widget._last_time = 0.0  # vispy drops moves that follow within 10 ms
         is_release = kind == QEvent.Type.MouseButtonRelease
         event = QMouseEvent(
             kind,

@@ -452,6 +452,69 @@ def test_live_annotations_reach_the_run(dock, qtbot, monkeypatch):
     assert taken == [more]
 
 
+def test_a_run_is_not_told_what_it_knows(dock, qtbot, monkeypatch):
+    gate, taken = threading.Event(), []
+
+    def train(job, *, token):
+        yield from gated_train(gate)(job, token=token)
+        taken.append(job.updates.take())
+        return None
+
+    monkeypatch.setattr(desk_module, "train", train)
+    say(dock)
+    dock.start_training()
+    qtbot.waitUntil(lambda: dock.session.status.done == 2)
+    dock.annotate.painted.start_painting()  # nothing is painted yet
+    gate.set()
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert taken == [None]
+
+
+def test_annotations_of_another_image_do_not_reach_the_run(dock, viewer, qtbot, monkeypatch):
+    gate, taken = threading.Event(), []
+
+    def train(job, *, token):
+        yield from gated_train(gate)(job, token=token)
+        taken.append(job.updates.take())
+        return None
+
+    monkeypatch.setattr(desk_module, "train", train)
+    say(dock)
+    dock.start_training()
+    qtbot.waitUntil(lambda: dock.session.status.done == 2)
+    viewer.add_image(pixels(seed=1), name="other")
+    dock.image.set_layer(viewer.layers["other"])
+    assert dock.annotations().is_empty
+    dock.annotate.set_value(SAID.replace(keypoints=(Keypoint(0, 9.0, 9.0, 1),)))
+    gate.set()
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert taken == [None]
+
+
+def test_annotations_join_again_when_the_image_of_the_run_is_chosen_again(
+    dock, viewer, qtbot, monkeypatch
+):
+    gate, taken = threading.Event(), []
+
+    def train(job, *, token):
+        yield from gated_train(gate)(job, token=token)
+        taken.append(job.updates.take())
+        return None
+
+    monkeypatch.setattr(desk_module, "train", train)
+    say(dock)
+    dock.start_training()
+    qtbot.waitUntil(lambda: dock.session.status.done == 2)
+    viewer.add_image(pixels(seed=1), name="other")
+    dock.image.set_layer(viewer.layers["other"])
+    dock.image.set_layer(viewer.layers["em"])
+    more = SAID.replace(keypoints=(*SAID.keypoints, Keypoint(3, 1.0, 1.0, 0)))
+    dock.annotate.keypoints.set_value(more.keypoints)
+    gate.set()
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert taken == [more]
+
+
 def test_all_sections_fit_into_380_px(dock, qtbot):
     body = dock.findChildren(QScrollArea)[0]
     bar = body.verticalScrollBar().sizeHint().width()

@@ -19,7 +19,9 @@ from fake_core import FakeModel, fake_apply
 from napari_spss.core import project_folder
 from napari_spss.core.class_style import ClassStyle
 from napari_spss.core.events import CheckpointSaved, Preview, Progress, RunFinished, RunStarted
+from napari_spss.core.painted import PaintedSlices
 from napari_spss.core.project import Project
+from napari_spss.core.trainer import Trainer
 from napari_spss.gui import desk as desk_module
 from napari_spss.gui import dock as dock_module
 from napari_spss.gui.dock import SpssDock
@@ -113,6 +115,48 @@ def assert_ready(dock):
     assert dock.annotations() == SAID
     assert dock.train._train.isEnabled()
     assert not dock.bar._stop.isVisibleTo(dock.bar)
+
+
+# ---- painting meanwhile ---------------------------------------------------------------------
+
+
+def test_what_is_painted_during_a_run_joins_it_and_is_stored_with_its_step(
+    dock, wait, ends, monkeypatch
+):
+    known: list[int] = []
+    has_painted = threading.Event()
+    step = Trainer.step
+
+    def watched(self):
+        if self.n_steps == 3:
+            assert has_painted.wait(60)
+        known.append(sum(int((one.target >= 0).sum()) for one in self._data.samples))
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "step", watched)
+    assert dock.start_training()
+    wait(lambda: dock.session.status.done > 0)
+    dock.annotate.painted.start_painting()
+    pixels = np.array([[2, y, x] for y in range(8) for x in range(8)])
+    dock.annotate.painted.layer.data_setitem(tuple(pixels.T), 2)
+    has_painted.set()
+    wait(lambda: is_idle(dock))
+    assert ends[-1].kind is EndKind.finished, ends[-1].text
+    assert known[-1] == known[0] + 64
+    (update,) = (dock.desk.model_dir / "updates").iterdir()
+    labels, _ = PaintedSlices(update / "painted").read()
+    assert [(z, int((a == 2).sum()), int((a > 0).sum())) for z, a in labels.items()] == [
+        (2, 64, 64)
+    ]
+
+
+def test_what_is_painted_before_a_run_is_stored_with_it(dock, wait):
+    dock.annotate.painted.start_painting()
+    dock.annotate.painted.layer.data_setitem((np.array([1]), np.array([4]), np.array([5])), 1)
+    train(dock, wait)
+    labels, _ = PaintedSlices(dock.desk.model_dir / "painted").read()
+    assert list(labels) == [1]
+    assert labels[1][4, 5] == 1
 
 
 # ---- the core fails -------------------------------------------------------------------------

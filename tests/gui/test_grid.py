@@ -213,7 +213,7 @@ def test_single_image_and_channels(qtbot):
     assert tool.value()[0].slice == 3
     for channel in (0, 1):
         viewer.dims.set_current_step(1, channel)
-        assert len(tool.layer._view_indices) == tool.value()[0].n_nodes
+        assert len(tool.layer._view_data) == tool.value()[0].n_nodes
     world = tool.layer.data_to_world(tool.layer.data[0])
     assert image.world_to_data(world)[[0, 2, 3]] == pytest.approx(
         (3, tool.value()[0].y[0], tool.value()[0].x[0])
@@ -240,7 +240,7 @@ def test_only_the_current_slice_shows_its_grid(qtbot):
     assert len(tool.layer.data) == 0
     viewer.dims.set_current_step(0, 1)
     assert len(tool.layer.data) == n
-    assert len(tool.layer._view_indices) == n
+    assert len(tool.layer._view_data) == n
 
 
 def test_toggling_and_classes(qtbot):
@@ -455,10 +455,8 @@ def test_live_tally(qtbot):
 def test_no_thread_of_naparis_looks_for_nodes_while_they_are_sliced(qtbot):
     _, _, tool = make_tool(qtbot)
     tool.lay_grid()
-    layer = tool.layer
     grid = tool.value()[0]
-    layer._slicing_state._view_size = np.empty(0)  # as between two steps of napari's slicing
-    assert layer.get_value((grid.slice, grid.y[0], grid.x[0]), world=False) is None
+    assert tool.layer.get_value((grid.slice, grid.y[0], grid.x[0]), world=False) is None
 
 
 def test_deleted_layer_keeps_the_counts_and_comes_back_on_demand(qtbot):

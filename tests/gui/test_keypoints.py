@@ -129,7 +129,7 @@ def test_points_show_with_every_channel(qtbot):
     viewer.dims.set_current_step(0, 4)
     for channel in range(3):
         viewer.dims.set_current_step(1, channel)
-        assert len(tool.layer._view_indices) == 1
+        assert len(tool.layer._view_data) == 1
 
 
 def test_multiscale_points_are_in_full_resolution_pixels(qtbot):

@@ -10,7 +10,15 @@ import numpy.typing as npt
 
 from .errors import InputError
 
-__all__ = ["IGNORE", "LabelSource", "LabelsLike", "as_label_source", "class_names", "default_names"]
+__all__ = [
+    "IGNORE",
+    "LabelSource",
+    "LabelsLike",
+    "LiveLabels",
+    "as_label_source",
+    "class_names",
+    "default_names",
+]
 
 IGNORE = 255
 """Value of a pixel without a known class."""
@@ -31,6 +39,44 @@ class LabelSource(Protocol):
 
     def read(self, z: int, box: Box | None = None) -> npt.NDArray[np.uint8]:
         """Class indices (Y, X) of slice ``z`` or of a half-open box; 255 = ignore."""
+
+
+class LiveLabels:
+    """Labels that may change while a run reads them: another source each time, at times none.
+
+    Parameters
+    ----------
+    source : LabelSource, optional
+        What is read until `follow` names another.
+    """
+
+    def __init__(self, source: LabelSource | None = None) -> None:
+        self._source = source
+        self._is_read = source is not None
+
+    def follow(self, source: LabelSource | None) -> None:
+        """Read another source from now on; with None, no pixel is labelled."""
+        self._is_read = source is not None
+        self._source = source or self._source  # a thread may be reading: sizes stay known
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices; 0 while nothing is labelled."""
+        return self._source.n_slices if self._source is not None and self._is_read else 0
+
+    def shape_of(self, z: int) -> tuple[int, int]:
+        """Height and width of slice ``z``, in pixels."""
+        return self._known().shape_of(z)
+
+    def read(self, z: int, box: Box | None = None) -> npt.NDArray[np.uint8]:
+        """Class indices (Y, X) of slice ``z`` or of a half-open box; 255 = ignore."""
+        labels = self._known().read(z, box)
+        return labels if self._is_read else np.full_like(labels, IGNORE)
+
+    def _known(self) -> LabelSource:
+        if self._source is None:
+            raise InputError("nothing is labelled; label a slice before it is read.")
+        return self._source
 
 
 LabelsLike: TypeAlias = LabelSource | npt.ArrayLike | Sequence[npt.ArrayLike]

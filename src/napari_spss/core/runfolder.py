@@ -5,7 +5,8 @@
     config.toml         settings             model.safetensors, model.json
     inputs.json         image, masks, class outside, versions
     proportions.csv  keypoints.csv  grid.csv     annotations as used
-    updates/step_000120/*.csv                    annotations that joined at step 120
+    painted/slice_00012.tif                      painted labels, class index + 1, 0 = unlabelled
+    updates/step_000120/                         the same that joined at step 120
     events.jsonl        every event          checkpoint/   to go on after a stop
 """
 
@@ -19,15 +20,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .annotations import Annotations
 from .atomic import write_atomically, write_errors
 from .checkpoint import MODEL_RECORD, STATE_FILE, Model
 from .config import TrainingSettings, load_settings, save_settings
 from .errors import InputError
 from .events import Event, event_to_json
+from .label_source import IGNORE, LabelSource
+from .painted import PAINTED_FOLDER, PaintedSlices
 from .tables import annotation_files, read_annotations, write_annotations
 
-__all__ = ["RunFolder", "RunInputs", "record_events", "write_update"]
+__all__ = ["RunFolder", "RunInputs", "record_events", "write_painted", "write_update"]
 
 CONFIG = "config.toml"
 INPUTS = "inputs.json"
@@ -177,8 +182,27 @@ def record_events(
                 yield event
 
 
-def write_update(run_dir: Path, step: int, annotations: Annotations) -> None:
-    """Store annotations that joined a run at a step.
+def write_painted(folder: Path, labels: LabelSource) -> None:
+    """Store painted labels in a run's folder, a file per slice that has any.
+
+    Raises
+    ------
+    RunError
+        If they cannot be written.
+    """
+    painted = PaintedSlices(folder / PAINTED_FOLDER)
+    with write_errors(folder):
+        for z in range(labels.n_slices):
+            values = labels.read(z)
+            shifted = np.where(values == IGNORE, 0, values.astype(np.uint16) + 1)
+            painted.note({z: shifted.astype(np.uint8)})
+            painted.write()
+
+
+def write_update(
+    run_dir: Path, step: int, annotations: Annotations, *, painted: LabelSource | None = None
+) -> None:
+    """Store annotations, and painted labels, that joined a run at a step.
 
     Raises
     ------
@@ -189,6 +213,8 @@ def write_update(run_dir: Path, step: int, annotations: Annotations) -> None:
     with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_annotations(folder, annotations)
+    if painted is not None:
+        write_painted(folder, painted)
 
 
 def _versions() -> dict[str, str]:

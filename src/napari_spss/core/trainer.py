@@ -36,6 +36,7 @@ from .events import (
     RunStarted,
     Validated,
 )
+from .label_source import LiveLabels
 from .learner import Learner
 from .memory import SliceMemory
 from .objective import Objective, StepLoss
@@ -355,7 +356,7 @@ class Trainer:
         if (annotations.classes, annotations.outside) != (known.classes, known.outside):
             yield Message("warning", "Classes cannot change during a run; start a new one.")
             return
-        if annotations.is_empty and self._masks is None:
+        if annotations.is_empty and not (self._masks and self._masks.n_slices):
             yield Message("warning", "All annotations are gone; the run goes on with the old ones.")
             return
         before, self._annotations = self._annotations, annotations
@@ -370,7 +371,8 @@ class Trainer:
         # losses on other annotations cannot be compared
         self._best_loss, self._stale_epochs = None, 0
         if self.run_dir is not None:
-            write_update(self.run_dir, self.n_steps, annotations)
+            painted = self._masks if isinstance(self._masks, LiveLabels) else None
+            write_update(self.run_dir, self.n_steps, annotations, painted=painted)
         step = (self._steps_before or 0) + self.n_steps
         yield Message(
             "info",

@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
+from weakref import WeakMethod
 
 __all__ = ["Connections"]
+
+_ANY_NUMBER = inspect.Parameter.VAR_POSITIONAL
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class Connections:
     """Remembers which callbacks were connected, to disconnect them all at once.
 
     Not a QObject: its method may be connected to a widget's ``destroyed``, when the widget
-    itself can no longer be asked.
+    itself can no longer be asked. Nor does napari get to know the widget: to find a method among
+    its callbacks, it compares their objects, which fails for widgets that are deleted.
     """
 
     def __init__(self) -> None:
         self._pairs: list[tuple[Any, Callable[..., Any]]] = []
 
     def connect(self, signal: Any, callback: Callable[..., Any]) -> None:
-        """Connect a callback to an event or signal."""
-        signal.connect(callback)
-        self._pairs.append((signal, callback))
+        """Connect a callback to an event or signal; a method does not keep its object alive."""
+        forward = _forwarding(callback)
+        signal.connect(forward)
+        self._pairs.append((signal, forward))
 
     def disconnect_all(self, *_: object) -> None:
         """End all subscriptions."""
         for signal, callback in self._pairs:
             signal.disconnect(callback)
         self._pairs.clear()
+
+
+def _forwarding(callback: Callable[..., Any]) -> Callable[..., None]:
+    """Make a function that calls a method as long as its object lives, or another callable."""
+    kinds = [parameter.kind for parameter in inspect.signature(callback).parameters.values()]
+    n_taken = None if _ANY_NUMBER in kinds else sum(kind in _POSITIONAL for kind in kinds)
+    find = WeakMethod(callback) if isinstance(callback, MethodType) else lambda: callback
+
+    def forward(*args: object) -> None:
+        found = find()
+        if found is not None:
+            found(*args[:n_taken])
+
+    return forward

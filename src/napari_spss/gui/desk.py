@@ -16,6 +16,7 @@ from ..core.annotations import Annotations
 from ..core.class_style import ClassStyle
 from ..core.errors import InputError, SpssError
 from ..core.events import Event, Preview
+from ..core.label_source import LiveLabels
 from ..core.proportions import Region
 from .layers import ResultLayers, Source
 from .maps import Cleaning
@@ -116,6 +117,9 @@ class Desk(QObject):
         self._runner = Runner(session, self)
         self._result_model: object = None
         self._scratch: list[tempfile.TemporaryDirectory[str]] = []
+        self._labels = LiveLabels()
+        self._told: Annotations | None = None  # what the run knows
+        self._compared: tuple[Source, bool] | None = None
         self._begun: tuple[Source, tuple[ClassStyle, ...]] | None = None
         self._run_dir: Path | None = None
         self._model_dir: Path | None = None
@@ -177,6 +181,27 @@ class Desk(QObject):
         self._run_dir = job.run_dir
         self._runner.start(ticket, CoreCall("training of the segmentation", train), job)
         return True
+
+    def update_annotations(self, annotations: Annotations) -> None:
+        """Hand what was annotated and painted meanwhile to a training of the same image."""
+        if self._session.status.kind != "training" or not self._is_image_of_run():
+            return
+        labels = self._work.masks()
+        if labels is None and self._labels.n_slices == 0 and annotations == self._told:
+            return
+        self._told = annotations
+        self._labels.follow(labels)
+        self._session.update_annotations(annotations)
+
+    def _is_image_of_run(self) -> bool:
+        """Whether the chosen image has the pixels that the run began with."""
+        source, begun = self._work.source, self._begun
+        if source is None or begun is None or source is begun[0]:
+            return source is not None and begun is not None
+        if self._compared is None or self._compared[0] is not source:  # it reads pixels
+            is_same = source.stack.identity() == begun[0].stack.identity()
+            self._compared = (source, is_same)
+        return self._compared[1]
 
     def apply(self, scope: str) -> bool:
         """Apply the current model to "slice", "rectangle" or "stack"; return whether it began."""
@@ -295,13 +320,14 @@ class Desk(QObject):
                 "Nothing is annotated yet; state fractions, count a grid or add points."
             )
         annotations.validate_against(work.source.stack)
-        self._begun = (work.source, work.styles)
+        self._begun, self._compared = (work.source, work.styles), None
+        self._labels, self._told = LiveLabels(masks), annotations
         job = TrainingJob(
             stack=work.source.stack,
             annotations=annotations,
             settings=settings,
             run_dir=self._new_run_dir(),
-            masks=masks,
+            masks=self._labels,
             start_from=self._session.model if continues else None,
             device=form.device,
             updates=None,

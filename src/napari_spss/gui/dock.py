@@ -248,6 +248,13 @@ class SpssDock(QWidget):
         finally:
             self._is_restoring = False
             self._contents.forget_actions()
+        self._tell_run()
+
+    def _tell_run(self) -> None:
+        """Let what was restored join a run that goes on with this image."""
+        annotations = self._annotations_or_none()
+        if annotations is not None:
+            self.desk.update_annotations(annotations)
 
     def _tidy_sample(self, layer: Image | None) -> None:
         if self._is_open:
@@ -262,6 +269,8 @@ class SpssDock(QWidget):
         finally:
             self._is_restoring = was_restoring
             self._contents.forget_actions()
+        if not was_restoring:
+            self._tell_run()
         self.session.say("info", f"Restored {restored}.")
 
     def _runs_folder(self) -> Path | None:
@@ -288,7 +297,8 @@ class SpssDock(QWidget):
             self.project.save_soon()
         if annotations is None:
             return
-        self.session.update_annotations(annotations)
+        if not self._is_restoring:
+            self.desk.update_annotations(annotations)
         self.desk.outcome.set_stated(annotations.effective_proportions())
 
     def _forget_refusal(self) -> None:

@@ -101,7 +101,7 @@ class TrainingJob:
 def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Model]:
     """Train in a run folder, as the command line does."""
     preload()
-    from ..core.runfolder import RunFolder, RunInputs, record_events
+    from ..core.runfolder import RunFolder, RunInputs, record_events, write_painted
     from ..core.training import iter_training
 
     inputs = RunInputs(
@@ -110,6 +110,8 @@ def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Mod
         classes=",".join(job.annotations.classes),
     )
     RunFolder(job.run_dir).begin(job.settings, job.annotations, inputs)
+    if job.masks is not None:
+        write_painted(job.run_dir, job.masks)
     with spare_core():
         events = iter_training(
             job.stack,
