@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+import napari_spss
 from napari_spss.core.checkpoint import load_model
 from napari_spss.core.events import (
     FinishReason,
@@ -17,7 +18,17 @@ from napari_spss.core.events import (
     event_from_json,
 )
 
-SPSS = (sys.executable, "-c", "import sys; from napari_spss.cli import main; sys.exit(main())")
+SPSS = (sys.executable, "-m", "napari_spss")
+
+
+def test_the_package_runs_like_the_command():
+    said = subprocess.run((*SPSS, "--version"), capture_output=True, text=True, timeout=60)
+    assert (said.returncode, said.stdout) == (0, f"napari-spss {napari_spss.__version__}\n")
+    wrong = subprocess.run(
+        (*SPSS, "train", "--nonsense"), capture_output=True, text=True, timeout=60
+    )
+    assert wrong.returncode == 2
+    assert "napari-spss train" in wrong.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
