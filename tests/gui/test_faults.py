@@ -124,18 +124,19 @@ def test_what_is_painted_during_a_run_joins_it_and_is_stored_with_its_step(
     dock, wait, ends, monkeypatch
 ):
     known: list[int] = []
-    has_painted = threading.Event()
+    is_between_steps, has_painted = threading.Event(), threading.Event()
     step = Trainer.step
 
     def watched(self):
-        if self.n_steps == 3:
+        if self.n_steps == 3:  # napari tells of a stroke in parts; all of them join at once
+            is_between_steps.set()
             assert has_painted.wait(60)
         known.append(sum(int((one.target >= 0).sum()) for one in self._data.samples))
         return step(self)
 
     monkeypatch.setattr(Trainer, "step", watched)
     assert dock.start_training()
-    wait(lambda: dock.session.status.done > 0)
+    wait(is_between_steps.is_set)
     dock.annotate.painted.start_painting()
     pixels = np.array([[2, y, x] for y in range(8) for x in range(8)])
     dock.annotate.painted.layer.data_setitem(tuple(pixels.T), 2)
