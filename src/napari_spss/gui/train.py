@@ -129,9 +129,11 @@ class TrainSection(QWidget):
             self._redraw.start()
 
     def say(self, level: str, text: str) -> None:
-        """Add a message to the list."""
+        """Add a message to the list, and open it for a warning, which the bar soon writes over."""
         mark = {"warning": "⚠ ", "error": "✖ "}.get(level, "")
         self._messages.appendPlainText(mark + text)
+        if level == "warning":
+            self._log.open()
 
     def set_theme(self, background: str, foreground: str) -> None:
         """Take the window's colours."""
