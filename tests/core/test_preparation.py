@@ -29,6 +29,13 @@ def flat(*shape, **kwargs):
     return stack_from_array(np.zeros(shape, np.uint8), **kwargs)
 
 
+def varied(*shape):
+    """A stack whose last pixel alone differs."""
+    data = np.zeros(shape, np.uint8)
+    data[..., -1, -1] = 9
+    return stack_from_array(data)
+
+
 def test_self_training_without_averaged_weights_is_refused():
     plain = FAST.with_overrides({"optimisation.ema_decay": None})
     with pytest.raises(InputError, match=r"ema_decay is none; set it, or set self_training") as e:
@@ -105,7 +112,7 @@ def test_only_a_checkpoint_with_the_same_classes_is_resumed(tmp_path):
 
 def said(settings=FAST, stack=None, annotations=None, *, reduction=1, has_held_out=False):
     annotations = annotations or Annotations(CLASSES, keypoints=(Keypoint(0, 1.0, 1.0, 1),))
-    stack = stack or flat(1, 40, 100)
+    stack = stack or varied(1, 40, 100)
     return [
         message.text
         for message in remarks(
@@ -122,6 +129,35 @@ def test_full_resolution_by_default_is_told():
     assert said(preset("paper"), has_held_out=True) == []
 
 
+@pytest.mark.parametrize("shape", [(1, 40, 100), (3, 600, 8)])
+def test_an_image_without_contrast_is_told_with_a_remedy(shape):
+    settings = FAST.with_overrides({"image.object_diameter_px": 20})
+    (text,) = said(settings, flat(*shape))
+    assert "no contrast" in text
+    assert "Check that this is the right image" in text
+    assert said(settings, varied(*shape)) == []
+
+
+def test_channels_of_different_grey_are_no_contrast():
+    data = np.stack([np.zeros((40, 60), np.uint8), np.full((40, 60), 7, np.uint8)])
+    settings = FAST.with_overrides({"image.object_diameter_px": 20})
+    (text,) = said(settings, stack_from_array(data, axes="CYX"))
+    assert text.startswith("The image has no contrast")
+    data[1, 39, 59] = 8
+    assert said(settings, stack_from_array(data, axes="CYX")) == []
+
+
+def test_only_the_annotated_slices_need_contrast():
+    data = np.zeros((3, 40, 60), np.uint8)
+    data[2, 5, 5] = 1
+    stack = stack_from_array(data)
+    settings = FAST.with_overrides({"image.object_diameter_px": 20})
+    points = tuple(Keypoint(z, 1.0, 1.0, 1) for z in (0, 2))
+    (text,) = said(settings, stack, Annotations(CLASSES, keypoints=points[:1]))
+    assert text.startswith("The annotated slices have no contrast")
+    assert said(settings, stack, Annotations(CLASSES, keypoints=points)) == []
+
+
 def test_what_was_changed_in_reading_is_told():
     stack, truth = blobs()
     notes = ("p.csv: renormalised.", "k.csv: column ignored.")
@@ -134,7 +170,7 @@ def test_nothing_held_out_is_told_where_it_was_asked_for():
 
 
 def test_one_working_scale_for_images_of_several_pixel_sizes_is_told():
-    images = [np.zeros((40, 40), np.uint8)] * 2
+    images = [np.eye(40, dtype=np.uint8)] * 2
     settings = FAST.with_overrides({"image.object_diameter_um": 0.1})
     same, mixed = (
         stack_from_images(images, pixel_sizes_um=sizes) for sizes in ([0.005] * 2, [0.005, 0.01])

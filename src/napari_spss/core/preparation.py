@@ -26,6 +26,8 @@ __all__ = [
     "working_scale",
 ]
 
+_STRIP_PX = 256  # rows that are read at once
+
 
 def check_classes(annotations: Annotations) -> None:
     """Refuse a class outside that leaves nothing but background to tell apart.
@@ -136,6 +138,7 @@ def remarks(
     is_outside_shown: bool = True,
 ) -> Iterator[Message]:
     """Tell what the user may not expect."""
+    yield from _contrast_remarks(stack, annotations)
     image = settings.image
     is_stated = image.object_diameter_px is not None or image.object_diameter_um is not None
     if not is_stated and settings.preset != "paper" and reduction == 1:
@@ -167,3 +170,31 @@ def remarks(
             "warning",
             "There are too few annotated crops to hold some out, so nothing stops this run early.",
         )
+
+
+def _contrast_remarks(stack: Stack, annotations: Annotations) -> Iterator[Message]:
+    """Tell that no annotated slice shows anything; the first that does ends the reading."""
+    slices = annotations.slices() or range(stack.n_slices)
+    if all(_is_flat(stack, z) for z in slices):
+        of = "The image has" if len(slices) == stack.n_slices else "The annotated slices have"
+        yield Message(
+            "warning",
+            f"{of} no contrast: all pixels of a slice have the same value, so nothing can be "
+            "learned. Check that this is the right image, and that it was saved with its grey "
+            "values.",
+        )
+
+
+def _is_flat(stack: Stack, z: int) -> bool:
+    """Whether each channel of a slice has one value throughout."""
+    height, width = stack.shape_of(z)
+    strips = (
+        stack.read(z, (y, 0, min(y + _STRIP_PX, height), width))
+        for y in range(0, height, _STRIP_PX)
+    )
+    corner = None
+    for strip in strips:
+        corner = strip[:, :1, :1] if corner is None else corner
+        if (strip != corner).any():
+            return False
+    return True
