@@ -29,6 +29,7 @@ from napari_spss.core.project import (
     choose_folder,
     fallback_folder,
 )
+from napari_spss.core.project_folder import last_saved_first
 from napari_spss.core.project_lock import ProjectLock
 
 IDENTITY = "0123456789abcdef"
@@ -556,6 +557,16 @@ def test_project_that_had_to_move_is_found_again(tmp_path):
     save(second)
     os.utime(first / "project.json", (1e9, 1e9))
     assert choose_folder(str(image), IDENTITY) == second
+
+
+def test_projects_are_sorted_by_their_last_saving(tmp_path):
+    folders = [tmp_path / name for name in ("old", "none", "new")]
+    for folder, when in zip(folders, (1e9, None, 2e9), strict=True):
+        folder.mkdir()
+        if when is not None:
+            (folder / "project.json").touch()
+            os.utime(folder / "project.json", (when, when))
+    assert [folder.name for folder in last_saved_first(folders)] == ["new", "old", "none"]
 
 
 # Painted labels ----------------------------------------------------------------------------------

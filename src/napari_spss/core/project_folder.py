@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from platformdirs import user_data_path
@@ -16,6 +17,7 @@ __all__ = [
     "choose_folder",
     "fallback_folder",
     "folder_beside",
+    "last_saved_first",
     "saved_projects",
 ]
 
@@ -113,8 +115,22 @@ def saved_projects(source: str, identity: str) -> tuple[Path, ...]:
     places = [_numbered(fallback, number) for number in range(_n_projects(fallback))]
     if beside is not None:
         places.insert(0, beside)
-    saved = [place for place in places if (place / RECORD_FILE).exists()]
-    return tuple(sorted(saved, key=lambda place: -(place / RECORD_FILE).stat().st_mtime))
+    return last_saved_first(place for place in places if (place / RECORD_FILE).exists())
+
+
+def last_saved_first(projects: Iterable[Path]) -> tuple[Path, ...]:
+    """Sort folders of projects by the time of their last saving; one without a project comes last.
+
+    Parameters
+    ----------
+    projects : iterable of Path
+    """
+    return tuple(sorted(projects, key=_saved_at, reverse=True))
+
+
+def _saved_at(folder: Path) -> float:
+    record = folder / RECORD_FILE
+    return record.stat().st_mtime if record.exists() else 0.0
 
 
 def _numbered(folder: Path, number: int) -> Path:

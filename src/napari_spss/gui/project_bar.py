@@ -28,7 +28,7 @@ from ..core.project import (
     choose_folder,
     fallback_folder,
 )
-from ..core.project_folder import RECORD_FILE, saved_projects
+from ..core.project_folder import RECORD_FILE, last_saved_first, saved_projects
 from .session import duration
 from .theme import marked_text, warning_colour
 
@@ -197,13 +197,13 @@ class ProjectBar(QWidget):
         else:
             logger.warning("Annotations were saved in %s instead.", folder)
 
-    def _places(self, source: Source, identity: str) -> list[Path]:
+    def _places(self, source: Source, identity: str) -> tuple[Path, ...]:
         """Find the projects of an image, last saved first."""
         found = set(saved_projects(_origin(source), identity))
         if self._folder:  # by its end: a layer's name is no identity
             kept = Path(self._folder).expanduser().glob(f"*-{identity[:8]}.spss/{RECORD_FILE}")
             found |= {record.parent for record in kept}
-        return sorted(found, key=lambda folder: -_last_saved(folder))
+        return last_saved_first(found)
 
     def _new_place(self, source: Source, identity: str) -> Path:
         """Name the folder of an image that has no project yet."""
@@ -382,11 +382,6 @@ class _Held:
 def _origin(source: Source) -> str:
     """Path of an image; nothing for an array, which its pixels alone identify."""
     return source.path or ""
-
-
-def _last_saved(folder: Path) -> float:
-    record = folder / RECORD_FILE
-    return record.stat().st_mtime if record.exists() else 0.0
 
 
 def _short(folder: Path) -> str:
