@@ -68,6 +68,11 @@ def test_cleaning_fills_holes_and_drops_small_objects():
     assert Cleaning(threshold=0.95).apply(probs).sum() == 0
 
 
+def test_reduced_maps_are_cleaned_of_objects_of_the_same_true_size():
+    assert Cleaning(0.4, True, 100).at_scale(4) == Cleaning(0.4, True, 7)  # 7 * 16 >= 100 > 6 * 16
+    assert [Cleaning(min_size_px=n).at_scale(3).min_size_px for n in (0, 1, 9, 10)] == [0, 1, 1, 2]
+
+
 def test_more_classes_take_the_most_probable_whatever_the_threshold():
     probs = np.zeros((3, 1, 3), np.float32)
     probs[:, 0] = np.array([[0.6, 0.2, 0.3], [0.3, 0.5, 0.3], [0.1, 0.3, 0.4]])

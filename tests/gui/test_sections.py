@@ -173,6 +173,16 @@ def test_devices_are_listed_by_name_and_the_choice_stays(train):
     assert train._advice.text() == "There is a GPU that torch cannot use."
 
 
+def test_messages_open_by_themselves_for_a_warning(train):
+    train.say("info", "Your new annotations count from step 3 on.")
+    assert not train._log.is_open
+    train.say("warning", "Fractions alone do not tell where things are.")
+    assert train._log.is_open
+    assert train._messages.toPlainText().splitlines()[1] == (
+        "⚠ Fractions alone do not tell where things are."
+    )
+
+
 def test_the_wrong_field_is_marked_and_shown(train):
     train.mark_error("sampling.crop_px", "sampling.crop_px 8 is too small")
     assert train._advanced.is_open
@@ -285,6 +295,13 @@ def test_threshold_modes(qtbot):
     results._slider.setValue(0.8)
     assert results._mode.currentData() == "free"
     assert results.cleaning().threshold == pytest.approx(0.8)
+
+
+def test_what_large_previews_leave_out_is_told_beside_it(qtbot):
+    results = ResultsSection()
+    qtbot.addWidget(results)
+    for widget in (results._fill, results._min_size):
+        assert "Previews of more than 2 megapixels" in widget.toolTip()
 
 
 @pytest.mark.parametrize(

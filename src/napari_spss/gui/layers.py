@@ -101,7 +101,10 @@ class ResultLayers:
     def show_preview(
         self, source: Source, preview: Preview, styles: Sequence[ClassStyle], cleaning: Cleaning
     ) -> list[Layer]:
-        """Show maps and labels of one slice at working scale, in place of the last preview."""
+        """Show maps and labels of one slice at working scale, in place of the last preview.
+
+        The cleaning is stated in pixels of the image.
+        """
         place = source.geometry.layer_arguments(
             reduction=preview.reduction, first_slice=preview.slice
         )
@@ -113,7 +116,7 @@ class ResultLayers:
             self._show_map(source, f"{_PREVIEW} {style.name}", expand(values[None]), place, style)
             for style, values in zip(styles[1:], preview.probs[1:], strict=False)
         ]
-        labels = expand(cleaning.apply(preview.probs)[None])
+        labels = expand(cleaning.at_scale(preview.reduction).apply(preview.probs)[None])
         shown.append(
             self._show_labels(source, f"{_PREVIEW} labels", labels, place, styles, contour=1)
         )

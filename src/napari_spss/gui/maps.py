@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,10 @@ class Cleaning:
         if self.min_size_px > 1:
             labels = remove_small(labels, self.min_size_px)
         return labels
+
+    def at_scale(self, reduction: int) -> Cleaning:
+        """Return the same for maps that are reduced by an integer factor in both directions."""
+        return replace(self, min_size_px=-(-self.min_size_px // reduction**2))
 
 
 class ResultMaps:

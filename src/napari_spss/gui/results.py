@@ -36,6 +36,7 @@ SCOPES = (
     ("rectangle", "the rectangle on this slice"),
     ("stack", "the whole stack"),
 )
+_IN_PREVIEWS = "Previews of more than 2 megapixels during a training are shown without this."
 _HALF, _MATCHED, _FREE = "half", "matched", "free"
 
 
@@ -198,7 +199,9 @@ class ResultsSection(QWidget):
         self._no_threshold.setWordWrap(True)
         self._no_threshold.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self._fill = QCheckBox("fill holes")
-        self._fill.setToolTip("Give background that a class encloses within a slice to that class.")
+        self._fill.setToolTip(
+            f"Give background that a class encloses within a slice to that class.\n{_IN_PREVIEWS}"
+        )
         self._fill.toggled.connect(self.cleaning_changed)
         self._min_size = QSpinBox()
         self._min_size.setRange(0, 10_000_000)
@@ -206,7 +209,9 @@ class ResultsSection(QWidget):
         self._min_size.setPrefix("of at least ")
         self._min_size.setSpecialValueText("of any size")
         self._min_size.setKeyboardTracking(False)
-        self._min_size.setToolTip("Smaller pieces within a slice become background.")
+        self._min_size.setToolTip(
+            f"Smaller pieces within a slice become background.\n{_IN_PREVIEWS}"
+        )
         self._min_size.valueChanged.connect(self.cleaning_changed)
 
     def _make_saving(self) -> None:
