@@ -83,7 +83,7 @@ def test_the_remedy_follows_what_is_there():
     assert "another slice" in with_grid.text
     background = (Keypoint(0, 30.0, 30.0, 0),)
     (one_kind,) = look(fractions_.replace(keypoints=background), TRUTH, NOTHING)
-    assert "points on disc" in one_kind.text
+    assert "keypoints on disc" in one_kind.text
     paper = preset("paper").with_overrides({"image.object_diameter_px": 12})
     (told,) = look(fractions_, TRUTH, NOTHING, settings=paper)
     assert "tell where things are; use the preset fast; if there is no disc, state 0" in told.text

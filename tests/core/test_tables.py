@@ -407,7 +407,7 @@ def test_points_without_classes_are_of_the_only_class(save):
     path = save("index,axis-0,axis-1,axis-2\n0,0,2,3\n")
     annotations = read_keypoints(path, classes=["mito"])
     assert annotations.keypoints == (Keypoint(0, 2, 3, 1),)
-    assert "all points are taken as 'mito'" in annotations.notes[0]
+    assert "all keypoints are taken as 'mito'" in annotations.notes[0]
     for classes in (None, ["mito", "axon"]):
         (problem,) = problems_of(read_keypoints, path, classes=classes)
         assert problem.reason == "has no column class"

@@ -213,8 +213,8 @@ def test_features_edited_by_the_user(qtbot):
     tool.layer.features = table
     assert tool.value() == (Keypoint(2, 10.25, 20.5, 2),)
     text = tool._problems.text()
-    assert "1 point has the unknown class 'nonsense'" in text
-    assert "1 point has no class" in text
+    assert "1 keypoint has the unknown class 'nonsense'" in text
+    assert "1 keypoint has no class" in text
     assert list(tool.layer.features["note"]) == ["a", "b", "c"]
     tool._select.click()
     tool.layer.selected_data = {1, 2}
@@ -239,17 +239,17 @@ def test_points_outside_are_kept_and_told(qtbot):
     add(tool, 2, 10, 119.6)
     assert tool.value() == (Keypoint(2, 10, 10, 1),)
     assert len(tool.layer.data) == 3
-    assert "2 points lie outside the image" in tool._problems.text()
+    assert "2 keypoints lie outside the image" in tool._problems.text()
     move(tool.layer, 1, (2, -0.4, 10.0))
     assert len(tool.value()) == 2
-    assert "1 point lies outside" in tool._problems.text()
+    assert "1 keypoint lies outside" in tool._problems.text()
 
 
 def test_restored_points_outside_are_told(qtbot):
     _, _, tool = make_tool(qtbot)
     tool.set_value((*POINTS, Keypoint(6, 1, 1, 1), Keypoint(0, 500, 1, 1)))
     assert tool.value() == POINTS
-    assert "2 points lie outside" in tool._problems.text()
+    assert "2 keypoints lie outside" in tool._problems.text()
 
 
 def test_padded_slices_of_an_image_set(qtbot):
@@ -258,7 +258,7 @@ def test_padded_slices_of_an_image_set(qtbot):
     add(tool, 2, 60, 60)
     add(tool, 4, 60, 60)
     assert tool.value() == (Keypoint(2, 60, 60, 1),)
-    assert "1 point lies outside" in tool._problems.text()
+    assert "1 keypoint lies outside" in tool._problems.text()
 
 
 def test_size_is_the_dilation_radius(qtbot):
@@ -278,7 +278,7 @@ def test_deleted_layer_keeps_the_points_and_comes_back_on_demand(qtbot):
     viewer.layers.remove(tool.layer)
     assert tool.value() == POINTS
     assert tool.layer is None
-    assert "3 points are kept" in tool._problems.text()
+    assert "3 keypoints are kept" in tool._problems.text()
     tool._add.click()
     assert tool.layer in viewer.layers
     assert len(tool.layer.data) == 3
@@ -309,7 +309,7 @@ def test_image_of_other_dimensions(qtbot):
     tool.set_source(viewer.add_image(np.zeros((80, 120))))
     assert tool.layer.ndim == 2
     assert tool.value() == ()
-    assert "3 points lie outside" in tool._problems.text()
+    assert "3 keypoints lie outside" in tool._problems.text()
 
 
 def test_image_that_is_no_stack_changes_nothing(qtbot):
@@ -384,12 +384,19 @@ def test_adopted_layer_with_classes(qtbot):
     assert theirs.size[0] == 4 * 7  # radius 3 px of 4 nm, in a layer of scale 1
 
 
-def test_adopted_points_without_class_get_the_chosen_one(qtbot):
+@pytest.mark.parametrize(
+    ("places", "news"),
+    [
+        ([(1, 2, 3)], "1 keypoint had no class; it is 'mito' now."),
+        ([(1, 2, 3), (4, 5, 6)], "2 keypoints had no class; they are 'mito' now."),
+    ],
+)
+def test_adopted_points_without_class_get_the_chosen_one(qtbot, places, news):
     viewer, _, tool = make_tool(qtbot)
-    theirs = viewer.add_points([[1, 2, 3], [4, 5, 6]])
+    theirs = viewer.add_points(places)
     tool._layers.adopted.emit(theirs)
-    assert tool.value() == (Keypoint(1, 2, 3, 1), Keypoint(4, 5, 6, 1))
-    assert "2 points had no class; they are 'mito' now." in tool._news.text()
+    assert tool.value() == tuple(Keypoint(*place, 1) for place in places)
+    assert news in tool._news.text()
 
 
 def test_adopting_keeps_the_former_layer_and_orphaned_points(qtbot):
@@ -444,7 +451,7 @@ def test_restoring_leaves_the_active_layer(qtbot):
 
 def test_counts(qtbot):
     viewer, _, tool = make_tool(qtbot)
-    assert tool._counts.text().startswith("No points yet.")
+    assert tool._counts.text().startswith("No keypoints yet.")
     viewer.dims.set_current_step(0, 2)
     tool.set_value(POINTS)
     assert tool._counts.text() == "background 1, mito 1, er 1 (2 of 3 on slice 2)"

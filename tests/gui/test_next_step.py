@@ -17,7 +17,7 @@ TRAINED = replace(READY, has_model=True)
     ("progress", "word"),
     [
         (Progress(missing="Open an image."), "Open an image."),
-        (Progress(n_slices=4), "count a grid or add points"),
+        (Progress(n_slices=4), "count a grid or add keypoints"),
         (READY, "press Train"),
         (replace(READY, n_marked=1), "mend the marked cell in"),
         (Progress(missing="State fractions.", n_marked=2), "mend the 2 marked cells"),

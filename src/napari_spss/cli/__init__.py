@@ -25,7 +25,7 @@ __all__ = ["app", "main"]
 
 _HELP = """Segment mitochondria, or any other structure, in electron microscopy images.
 
-Say how much of a slice is what (fractions, counting grids) and where a few objects are (points);
+Say how much of a slice is what (fractions, counting grids) and where a few objects are (keypoints);
 train a network from that; apply it; measure.
 
 \b
@@ -47,7 +47,7 @@ app = typer.Typer(
 )
 for _module, _command, _short in (
     (demo_command, demo_command.demo, "Try everything on the bundled sample."),
-    (train_command, train_command.train, "Train a network from fractions, points or masks."),
+    (train_command, train_command.train, "Train a network from fractions, keypoints or masks."),
     (predict_command, predict_command.predict, "Apply a trained model to an image."),
     (evaluate_command, evaluate_command.evaluate, "Compare labels with the truth."),
     (measure_command, measure_command.measure, "Measure fractions and objects of labels."),

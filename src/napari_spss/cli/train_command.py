@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "HELP", "train"]
 
-HELP = """Train a network from fractions, points, counting grids or masks.
+HELP = """Train a network from fractions, keypoints, counting grids or masks.
 
 IMAGE is a TIFF stack, a folder of PNG, TIFF or JPEG slices, .mrc, .rec, .npy or .zarr. Give at
 least one table or masks; slices count from 0. The model goes into the folder --out, with all that
@@ -67,7 +67,7 @@ def train(
     ] = None,
     keypoints: Annotated[
         Path | None,
-        typer.Option(metavar="K.csv", help="Table of points: where something is."),
+        typer.Option(metavar="K.csv", help="Table of keypoints: where something is."),
     ] = None,
     grid: Annotated[
         Path | None,

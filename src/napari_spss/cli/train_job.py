@@ -203,7 +203,7 @@ def read_tables(
     if annotations.is_empty and request.masks is None:
         given = (request.proportions, request.keypoints, request.grid)
         names = ", ".join(str(path) for path in given if path is not None)
-        raise InputError(f"{names}: no fraction, point or judged node; state at least one.")
+        raise InputError(f"{names}: no fraction, keypoint or judged node; state at least one.")
     return annotations
 
 

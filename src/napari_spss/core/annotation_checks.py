@@ -357,7 +357,7 @@ def keypoint_problems(
                 "class",
                 value=classes[point.class_index],
                 reason=f"lies on the same pixel as the {classes[class_index]!r} of line {line}",
-                remedy="keep one of the two points",
+                remedy="keep one of the two keypoints",
             )
 
 

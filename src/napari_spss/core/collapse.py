@@ -267,13 +267,13 @@ def _advice(
     ]
     if not any(sample.has_labels for sample in samples):
         advice = [
-            "count a grid on a few slices, or set some points of every class, since fractions "
+            "count a grid on a few slices, or set some keypoints of every class, since fractions "
             "alone do not tell where things are"
         ]
     elif unlabelled:
-        advice = [f"set a few points on {' and '.join(unlabelled)}, or count a grid there"]
+        advice = [f"set a few keypoints on {' and '.join(unlabelled)}, or count a grid there"]
     else:
-        advice = ["count a grid on another slice, or set a few points of every class"]
+        advice = ["count a grid on another slice, or set a few keypoints of every class"]
     image = settings.image
     if image.object_diameter_px is None and image.object_diameter_um is None:
         advice.append("state the object's width")

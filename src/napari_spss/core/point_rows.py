@@ -36,7 +36,8 @@ def keypoints_of(sheet: Sheet, reading: Reading) -> list[Keypoint]:
             reading.check_columns(sheet, ("class",), "slice,y,x,class")
             return []
         only_class = 1
-        reading.note(sheet, f"no column class; all points are taken as {reading.book.names[1]!r}")
+        name = reading.book.names[only_class]
+        reading.note(sheet, f"no column class; all keypoints are taken as {name!r}")
     points: list[Keypoint] = []
     lines: list[int] = []
     between: list[int] = []
@@ -53,7 +54,7 @@ def keypoints_of(sheet: Sheet, reading: Reading) -> list[Keypoint]:
         points.append(Keypoint(nearest, y, x, class_index))
         lines.append(row.line)
     if between:
-        reading.note(sheet, "points between slices were moved to the nearest slice", between)
+        reading.note(sheet, "keypoints between slices were moved to the nearest slice", between)
     where = Location(sheet.file, lines)
     reading.problems += keypoint_problems(
         points, where, classes=reading.book.names, stack=reading.extent
@@ -84,7 +85,7 @@ def _point_columns(sheet: Sheet, reading: Reading) -> tuple[str, str, str] | Non
     else:
         problem = sheet.problem(
             None,
-            f"has {len(axes)} axes, so that the slices of the points are not known",
+            f"has {len(axes)} axes, so that the slices of the keypoints are not known",
             "save points of a layer with the axes (slice, y, x), or write slice,y,x,class",
         )
         reading.problems.append(problem)
@@ -118,7 +119,7 @@ def _without_repeats(
         if first.setdefault((point.slice, *point.pixel), point) is not point:
             dropped.append(line)
     if dropped:
-        text = "points that repeat one of the same class on the same pixel were dropped"
+        text = "keypoints that repeat one of the same class on the same pixel were dropped"
         reading.note(sheet, text, dropped)
     return list(first.values())
 

@@ -158,7 +158,7 @@ def remarks(
         yield Message(
             "warning",
             f"Nothing is labelled as {annotations.outside}: nothing shows the network what lies "
-            "outside. Set a few points there, or judge nodes of a grid.",
+            "outside. Set a few keypoints there, or judge nodes of a grid.",
         )
     if settings.loss.reconcile:
         for text in bias_messages(reconcile(annotations), annotations.classes):

@@ -1,4 +1,4 @@
-"""The Annotate section: fractions, counting grids, points and painted labels, as one value."""
+"""The Annotate section: fractions, counting grids, keypoints and painted labels, as one value."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class AnnotateSection(QWidget):
         self.fractions.set_predicted(predicted)
 
     def show_tab(self, index: int) -> None:
-        """Bring a tab to the front: fractions, grid, points, painted."""
+        """Bring a tab to the front: fractions, grid, keypoints, painted."""
         self._tabs.setCurrentIndex(index)
 
     def _lay_out(self) -> None:
@@ -148,7 +148,7 @@ class AnnotateSection(QWidget):
         for widget, name, tooltip in (
             (fractions, "Fractions", "State how much of each slice belongs to each class."),
             (self.grid, "Grid", "Count the nodes of a grid: a fraction, and labels everywhere."),
-            (self.keypoints, "Points", "Show where a few structures are, and where none are."),
+            (self.keypoints, "Keypoints", "Show where a few structures are, and where none are."),
             (self.painted, "Painted", "Use labels that are painted, such as corrections."),
         ):
             index = self._tabs.addTab(name)

@@ -291,7 +291,7 @@ class _ClassRow(QWidget):
         for key in dict.fromkeys((*CLASS_KEYS, *([style.key] if style.key else ()))):
             self.key_box.addItem(f"key {shown_key(key)}", key)
         self.key_box.setToolTip(
-            "Key that chooses this class while the layer of points or of the grid is active."
+            "Key that chooses this class while the layer of keypoints or of the grid is active."
         )
         self.key_box.activated.connect(self._on_key)
         self.remove_button = QToolButton()

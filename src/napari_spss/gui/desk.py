@@ -148,7 +148,7 @@ class Desk(QObject):
         if sum(not style.is_outside for style in work.styles) < 2:
             return "Add a class to be segmented under Image & classes."
         if annotations is None or (annotations.is_empty and work.masks() is None):
-            return "State fractions, count a grid or add points under Annotate."
+            return "State fractions, count a grid or add keypoints under Annotate."
         return ""
 
     def progress(self, annotations: Annotations | None) -> Progress:
@@ -317,7 +317,7 @@ class Desk(QObject):
         masks = work.masks()
         if annotations.is_empty and masks is None:
             raise InputError(
-                "Nothing is annotated yet; state fractions, count a grid or add points."
+                "Nothing is annotated yet; state fractions, count a grid or add keypoints."
             )
         annotations.validate_against(work.source.stack)
         self._begun, self._compared = (work.source, work.styles), None

@@ -236,7 +236,7 @@ class KeypointLayer:
         if self._layer is not None:
             return self._layer
         if self._frame is None:
-            raise InputError("there is no image to put points on; choose one first.")
+            raise InputError("there is no image to put keypoints on; choose one first.")
         layer = Points(
             np.zeros((0, self._frame.ndim)),
             ndim=self._frame.ndim,
@@ -282,11 +282,11 @@ class KeypointLayer:
             If there is no image, or the layer has another number of axes.
         """
         if self._frame is None:
-            raise InputError("there is no image to put points on; choose one first.")
+            raise InputError("there is no image to put keypoints on; choose one first.")
         if layer.ndim != self._frame.ndim:
             raise InputError(
                 f"layer '{layer.name}' has {layer.ndim} axes, the image has {self._frame.ndim}; "
-                "choose points of the same number of axes."
+                "choose a layer of as many axes."
             )
         orphans = self._rows if self._layer is None else ()
         self._release()
@@ -300,7 +300,9 @@ class KeypointLayer:
         self._was_removed = False
         self._take(layer, follows_image=self._frame.is_aligned(layer))
         self._changed()
-        return f"{n_blank} points had no class; they are '{active}' now." if n_blank else ""
+        if n_blank == 1:
+            return f"1 keypoint had no class; it is '{active}' now."
+        return f"{n_blank} keypoints had no class; they are '{active}' now." if n_blank else ""
 
     def _take(self, layer: Points, *, follows_image: bool) -> None:
         self._layer = layer

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["KeypointsTool"]
 
 _HELP = (
-    "Choose a class, press Add points and click on the image. A few points per class, "
+    "Choose a class, press Add keypoints and click on the image. A few per class, "
     "background included, tell the network where each class is."
 )
 
@@ -44,9 +44,9 @@ _HELP = (
 class KeypointsTool(QWidget):
     """Labelled positions in the image.
 
-    The points live in a Points layer named "keypoints", or in one that the user chose. Their class
+    The keypoints live in a Points layer of that name, or in one that the user chose. Their class
     is its feature ``class``. They are kept when that layer is deleted, and shown again on demand.
-    Changing the source keeps the points, in pixels: whoever opens another image sets its value.
+    Changing the source keeps the keypoints, in pixels: whoever opens another image sets its value.
 
     Signals
     -------
@@ -77,13 +77,13 @@ class KeypointsTool(QWidget):
     def _build(self) -> None:
         self._picker = ClassPicker(self)
         self._picker.chosen.connect(self._on_class_chosen)
-        self._add = QPushButton("Add points", self)
+        self._add = QPushButton("Add keypoints", self)
         self._add.setToolTip(_HELP)
         self._add.setCheckable(True)
         self._add.clicked.connect(self._on_add)
         self._select = QPushButton("Select / move", self)
         self._select.setToolTip(
-            "Select points to drag them, to delete them (Delete key), or to give them another "
+            "Select keypoints to drag them, to delete them (Delete key), or to give them another "
             "class by its button or key."
         )
         self._select.setCheckable(True)
@@ -96,13 +96,13 @@ class KeypointsTool(QWidget):
         )
         self._layers.setToolTip(
             "The Points layer that holds the keypoints. Choose one of your own to adopt it: its "
-            "feature 'class' names the classes, and points without one get the chosen class."
+            "feature 'class' names the classes, and keypoints without one get the chosen class."
         )
         self._layers.adopted.connect(self._on_layer_chosen)
         self._counts = QLabel(self)
         self._counts.setWordWrap(True)
         self._counts.setTextFormat(Qt.TextFormat.PlainText)
-        self._counts.setToolTip("Points that are used in training, per class.")
+        self._counts.setToolTip("Keypoints that are used in training, per class.")
         self._news = Notice(self._viewer, self)
         self._problems = Notice(self._viewer, self, is_warning=True)
 
@@ -142,34 +142,34 @@ class KeypointsTool(QWidget):
         self._refresh()
 
     def set_classes(self, styles: Sequence[ClassStyle]) -> None:
-        """Set the classes, background first; a renamed class keeps its points."""
+        """Set the classes, background first; a renamed class keeps its keypoints."""
         self._styles = tuple(styles)
         self._points.set_styles(self._styles)
         indexed = tuple(enumerate(self._styles))
         self._picker.set_classes(
             [
-                (index, style, f"Give the next points the class '{style.name}'.{_key_hint(style)}")
+                (index, style, f"Make the next keypoints '{style.name}'.{_key_hint(style)}")
                 for index, style in (*indexed[1:], *indexed[:1])  # the background comes last
             ]
         )
         self._refresh()
 
     def set_radius_px(self, radius_px: float) -> None:
-        """Draw the points as discs of this radius in pixels of the image."""
+        """Draw the keypoints as discs of this radius in pixels of the image."""
         self._points.set_radius_px(radius_px)
 
     def value(self) -> tuple[Keypoint, ...]:
-        """Points that lie in the image and have a known class, in the layer's order."""
+        """Keypoints that lie in the image and have a known class, in the layer's order."""
         return self._value
 
     def set_value(self, points: Iterable[Keypoint]) -> None:
-        """Replace all points; a layer for them is made if there is an image."""
+        """Replace all keypoints; a layer for them is made if there is an image."""
         self._message = ""
         self._points.set_points(points)
 
     @property
     def layer(self) -> Points | None:
-        """Layer that shows the points, if there is one."""
+        """Layer that shows the keypoints, if there is one."""
         return self._points.layer
 
     # ---- what the user does -----------------------------------------------------------------
@@ -247,7 +247,7 @@ class KeypointsTool(QWidget):
 
     def _show_counts(self, *_: object) -> None:
         if not self._value:
-            self._counts.setText(f"No points yet. {_HELP}")
+            self._counts.setText(f"No keypoints yet. {_HELP}")
             self._points.set_slice_has_points(False)
             return
         counts = Counter(point.class_index for point in self._value)
@@ -265,8 +265,8 @@ class KeypointsTool(QWidget):
         lines = list(_stray_lines(self._points.strays()))
         if self._points.was_removed:
             lines.append(
-                f"The layer was deleted; its {len(self._value)} points are kept and used. "
-                "Press Add points to see them again."
+                f"The layer was deleted; its {len(self._value)} keypoints are kept and used. "
+                "Press Add keypoints to see them again."
             )
         if self._points.refused_keys:
             keys = ", ".join(self._points.refused_keys)
@@ -281,15 +281,15 @@ def _is_adoptable(layer: Layer) -> bool:
 
 def _key_hint(style: ClassStyle) -> str:
     key = shown_key(style.key)
-    return f"\nKey {key} while the points' layer is the active one." if key else ""
+    return f"\nKey {key} while the layer of keypoints is the active one." if key else ""
 
 
 def _stray_lines(strays: Strays) -> Iterable[str]:
     if strays.n_outside:
-        what = "point lies" if strays.n_outside == 1 else "points lie"
+        what = "keypoint lies" if strays.n_outside == 1 else "keypoints lie"
         yield f"{strays.n_outside} {what} outside the image and will not be used."
     for name, n in Counter(strays.unknown).items():
-        what = "point has" if n == 1 else "points have"
+        what = "keypoint has" if n == 1 else "keypoints have"
         fault = f"the unknown class '{name}'" if name else "no class"
         yield (
             f"{n} {what} {fault} and will not be used; select them and press a class, "

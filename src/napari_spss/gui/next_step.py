@@ -58,7 +58,7 @@ def next_step(progress: Progress) -> str:
     if progress.has_model:
         where = " to the whole stack" if progress.n_slices > 1 else ""
         return (
-            "Next: look at the map. Where it is wrong, add points and press Continue; "
+            "Next: look at the map. Where it is wrong, add keypoints and press Continue; "
             f"where it is right, apply it{where} under Results."
         )
     if progress.n_marked:
@@ -72,7 +72,7 @@ def next_step(progress: Progress) -> str:
     if progress.missing:
         return progress.missing
     if not progress.has_places:
-        return "Next: count a grid or add points. Fractions alone do not tell where things are."
+        return "Next: count a grid or add keypoints. Fractions alone do not tell where things are."
     return "Next: press Train."
 
 

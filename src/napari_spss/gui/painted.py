@@ -1,4 +1,4 @@
-"""The painted labels' part of the dock: a Labels layer whose painted pixels count like points."""
+"""The painted labels' part of the dock: a Labels layer whose pixels count like keypoints."""
 
 from __future__ import annotations
 

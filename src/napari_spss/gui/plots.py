@@ -31,7 +31,7 @@ _SHOWN = {
 }
 _TOOLTIP = """Above: how badly the map fits what you said, in parts, and their sum; lower is better.
 fractions: those of slices and rectangles
-places: nodes of counted grids, points, painted pixels
+places: nodes of counted grids, keypoints, painted pixels
 self-training: the map's own surest parts; it sets in later, and the sum rises by it,
 which is no step back
 Below: by how much the map's fractions differ from the stated ones, on average,

@@ -148,7 +148,7 @@ class ProjectContents:
         self._image.set_diameter(layer.metadata[MARK].get("object_diameter_px"))
 
     def remove_sample_points(self, layer: Image | None) -> None:
-        """Take away the points layer that came with a sample: the dock shows the same in its own.
+        """Take away a sample's layer of keypoints: the dock shows the same in its own.
 
         One that was changed, and so says something of its own, stays.
         """

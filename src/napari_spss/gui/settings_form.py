@@ -20,7 +20,7 @@ _ROWS: tuple[tuple[str, str, type, tuple[float, float], int], ...] = (
     ("network.filters", "Filters, first block", int, (1, 256), 0),
     ("optimisation.learning_rate", "Learning rate", float, (1e-6, 1.0), 5),
     ("loss.alpha", "Weight of proportions", float, (0.0, 1.0), 2),
-    ("labels.keypoint_radius_px", "Point radius, px", float, (0.0, 999.0), 1),
+    ("labels.keypoint_radius_px", "Keypoint radius, px", float, (0.0, 999.0), 1),
     ("self_training.is_on", "Self-training", bool, (0, 1), 0),
     ("seed", "Seed", int, (0, 2**31 - 1), 0),
 )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainSection"]
 
 _PRESETS = (
-    ("fast", "Fast (recommended)", "A small network for rough fractions, grids and points."),
+    ("fast", "Fast (recommended)", "A small network for rough fractions, grids and keypoints."),
     ("paper", "As in the paper", "The published protocol: exact fractions, 100 epochs, slow."),
 )
 _TRAIN = "Train a new network on the annotations made so far."
