@@ -92,8 +92,6 @@ class SliceSamples:
         (y, x) int64, class index or -1 where unlabelled.
     weight : ndarray
         (y, x) float32, weight of the label at each pixel, in grid nodes.
-    error : ndarray
-        (y, x) float32, probability that the label at each pixel is wrong.
     bags : tuple of Bag
         Regions with fractions, the largest first.
     is_mask : bool
@@ -106,7 +104,6 @@ class SliceSamples:
     image: npt.NDArray[np.float32]
     target: npt.NDArray[np.int64]
     weight: npt.NDArray[np.float32]
-    error: npt.NDArray[np.float32]
     bags: tuple[Bag, ...] = ()
     is_mask: bool = False
     is_calibrated: bool = False
@@ -175,7 +172,6 @@ def load_slices(
             image=image,
             target=np.full(image.shape[1:], _UNLABELLED, np.int64),
             weight=np.zeros(image.shape[1:], np.float32),
-            error=np.zeros(image.shape[1:], np.float32),
             bags=tuple(bags.get(z, ())),
         )
         if masks is not None and z in masked:
@@ -314,39 +310,36 @@ def _paint_points(
             continue
         judged = grid.class_index >= 0
         for y, x, c in zip(grid.y[judged], grid.x[judged], grid.class_index[judged], strict=True):
-            disc = _disc(sample.shape, y, x, labels.node_radius_working_px, reduction)
-            _paint(sample, disc, int(c), 1.0, labels.node_error)
+            _paint_disc(sample, y, x, int(c), labels.node_radius_working_px, 1.0, reduction)
         sample.is_calibrated |= grid.is_done and bool(judged.any())
     radius = labels.keypoint_radius_px / reduction
     for point in annotations.keypoints:
         if point.slice == sample.slice:
-            disc = _disc(sample.shape, point.y, point.x, radius, reduction)
-            _paint(sample, disc, point.class_index, keypoint_weights[point.class_index], 0.0)
+            weight = keypoint_weights[point.class_index]
+            _paint_disc(sample, point.y, point.x, point.class_index, radius, weight, reduction)
 
 
-Disc = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
-
-
-def _disc(shape: tuple[int, int], y: float, x: float, radius: float, reduction: int) -> Disc:
-    """Rows and columns of the working pixels within ``radius`` of a point, and of its own one."""
-    height, width = shape
+def _paint_disc(
+    sample: SliceSamples,
+    y: float,
+    x: float,
+    class_index: int,
+    radius: float,
+    weight: float,
+    reduction: int,
+) -> None:
+    """Label the working pixels within ``radius`` of a point; together they carry ``weight``."""
+    height, width = sample.shape
     yw, xw = to_working((y, x), reduction)
+    # the pixel that holds the point is always labelled
     cy, cx = math.floor(y + 0.5) // reduction, math.floor(x + 0.5) // reduction
     y0, y1 = max(0, int(np.floor(yw - radius))), min(height, int(np.ceil(yw + radius)) + 1)
     x0, x1 = max(0, int(np.floor(xw - radius))), min(width, int(np.ceil(xw + radius)) + 1)
     rows, columns = np.mgrid[y0:y1, x0:x1]
     inside = (rows - yw) ** 2 + (columns - xw) ** 2 <= radius**2 + 1e-9
     inside |= (rows == cy) & (columns == cx)
-    return rows[inside], columns[inside]
-
-
-def _paint(
-    sample: SliceSamples, pixels: Disc, class_index: int, weight: float, error: float
-) -> None:
-    """Label pixels, which together carry ``weight``."""
-    sample.target[pixels] = class_index
-    sample.weight[pixels] = weight / pixels[0].size
-    sample.error[pixels] = error
+    sample.target[y0:y1, x0:x1][inside] = class_index
+    sample.weight[y0:y1, x0:x1][inside] = weight / int(inside.sum())
 
 
 def _mean_label_weight(samples: Sequence[SliceSamples]) -> float:

@@ -226,11 +226,10 @@ class Trainer:
             If loss or gradient are not finite; the weights are those of the step before.
         """
         self._spent = spent = min(1.0, self._budget.spent(self.n_steps, self.elapsed_s))
-        ramp = self._ramp(spent)
-        is_on = self.settings.self_training.is_on
-        has_pseudo_labels = is_on and ramp > 0
-        batch = self._data.sampler.draw(self.n_steps, has_labels_first=is_on and ramp == 0)
+        batch = self._data.sampler.draw(self.n_steps)
         placed = batch.to(self.device)
+        ramp = self._ramp(spent)
+        has_pseudo_labels = self.settings.self_training.is_on and ramp > 0
         loss = self._objective(
             self._student_logits(batch),
             placed,
