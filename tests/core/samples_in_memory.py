@@ -25,6 +25,7 @@ def sample(shape, *, index=0, labels=None, bags=(), channels=1, weight=1.0, **fl
         image=rng.normal(size=(channels, *shape)).astype(np.float32),
         target=target,
         weight=(weight * (target >= 0)).astype(np.float32),
+        error=np.zeros(shape, np.float32),
         bags=tuple(bags),
         **flags,
     )

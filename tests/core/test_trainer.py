@@ -200,7 +200,7 @@ def test_a_model_that_goes_on_learning_is_disturbed_less_and_trusted_at_once(mon
 
 
 def test_a_batch_of_one_learns_from_every_slice():
-    settings = tiny(sampling__batch_size=1, optimisation__max_steps=6)
+    settings = tiny(sampling__batch_size=1, optimisation__max_steps=6, self_training__is_on=False)
     events = run(annotated(TRUTH), settings)
     losses = [event.losses for event in events if isinstance(event, Progress)][:-1]
     # one grid, two slices with a fraction alone

@@ -6,7 +6,7 @@ A *bag* is a region with its stated fractions.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -92,6 +92,8 @@ class SliceSamples:
         (y, x) int64, class index or -1 where unlabelled.
     weight : ndarray
         (y, x) float32, weight of the label at each pixel, in grid nodes.
+    error : ndarray
+        (y, x) float32, probability that the label at each pixel is wrong.
     bags : tuple of Bag
         Regions with fractions, the largest first.
     is_mask : bool
@@ -104,6 +106,7 @@ class SliceSamples:
     image: npt.NDArray[np.float32]
     target: npt.NDArray[np.int64]
     weight: npt.NDArray[np.float32]
+    error: npt.NDArray[np.float32]
     bags: tuple[Bag, ...] = ()
     is_mask: bool = False
     is_calibrated: bool = False
@@ -128,6 +131,7 @@ def load_slices(
     masks: LabelSource | None = None,
     scale: LabelScale | None = None,
     images: dict[int, npt.NDArray[np.float32]] | None = None,
+    recounted: Mapping[int, npt.NDArray[np.float64]] | None = None,
 ) -> tuple[list[SliceSamples], LabelScale]:
     """Read every slice about which something is said at working scale, and paint its labels.
 
@@ -143,6 +147,9 @@ def load_slices(
         That of an earlier run, which this one goes on.
     images : dict, optional
         Working-scale slices that were read before; those read now are added.
+    recounted : mapping of int to ndarray, (C,), optional
+        Nodes per class of counted slices, instead of those that were judged, see
+        :mod:`napari_spss.core.recounting`.
 
     Raises
     ------
@@ -156,7 +163,13 @@ def load_slices(
             "nothing is annotated; state a fraction, count a grid, or set keypoints first."
         )
     annotations.validate_against(stack)
-    bags = _bags_by_slice(stack, annotations, reduction, is_reconciled=settings.loss.reconcile)
+    bags = _bags_by_slice(
+        stack,
+        annotations,
+        reduction,
+        is_reconciled=settings.loss.reconcile,
+        recounted=recounted or {},
+    )
     if scale is not None and scale.normaliser > 0:
         keypoint_weights = scale.keypoint_weights
     else:
@@ -172,6 +185,7 @@ def load_slices(
             image=image,
             target=np.full(image.shape[1:], _UNLABELLED, np.int64),
             weight=np.zeros(image.shape[1:], np.float32),
+            error=np.zeros(image.shape[1:], np.float32),
             bags=tuple(bags.get(z, ())),
         )
         if masks is not None and z in masked:
@@ -210,17 +224,23 @@ def _read_mask(
 
 
 def _bags_by_slice(
-    stack: Stack, annotations: Annotations, reduction: int, *, is_reconciled: bool
+    stack: Stack,
+    annotations: Annotations,
+    reduction: int,
+    *,
+    is_reconciled: bool,
+    recounted: Mapping[int, npt.NDArray[np.float64]],
 ) -> dict[int, list[Bag]]:
     bags: dict[int, list[Bag]] = {}
-    better = reconcile(annotations).fractions if is_reconciled else {}
+    better = reconcile(annotations, recounted).fractions if is_reconciled else {}
     for proportion in annotations.effective_proportions():
         region = proportion.region
         height, width = stack.shape_of(region.slice)
         y0, x0, y1, x1 = region.box if region.box is not None else (0, 0, height, width)
         top, bottom = _working_span(y0, y1, height, reduction)
         left, right = _working_span(x0, x1, width, reduction)
-        fractions, low, high = _fractions(proportion)
+        counts = recounted.get(region.slice) if proportion.source == "grid" else None
+        fractions, low, high = _fractions(proportion, counts, annotations.outside_index)
         if region in better:
             fractions = better[region].astype(np.float32)
         bag = Bag((top, left, bottom, right), fractions, low, high)
@@ -238,7 +258,7 @@ def _working_span(start: int, stop: int, size: int, reduction: int) -> tuple[int
 
 
 def _fractions(
-    proportion: Proportion,
+    proportion: Proportion, counts: npt.NDArray[np.float64] | None, outside: int | None
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Fraction, low and high per class, NaN where unknown."""
     values = [np.nan if f is None else f for f in proportion.effective_fractions()]
@@ -246,6 +266,9 @@ def _fractions(
         (value, value) if bound is None else bound
         for value, bound in zip(values, proportion.bounds(), strict=True)
     ]
+    if counts is not None:
+        counting = np.where(np.arange(len(counts)) == outside, 0.0, counts)
+        values = list(counting / counting.sum()) if counting.any() else values
     if proportion.source == "grid":
         # no hit on a grid is no proof of absence
         values = [high / 4 if v == 0 else v for v, (_, high) in zip(values, bounds, strict=True)]
@@ -310,36 +333,39 @@ def _paint_points(
             continue
         judged = grid.class_index >= 0
         for y, x, c in zip(grid.y[judged], grid.x[judged], grid.class_index[judged], strict=True):
-            _paint_disc(sample, y, x, int(c), labels.node_radius_working_px, 1.0, reduction)
+            disc = _disc(sample.shape, y, x, labels.node_radius_working_px, reduction)
+            _paint(sample, disc, int(c), 1.0, labels.node_error)
         sample.is_calibrated |= grid.is_done and bool(judged.any())
     radius = labels.keypoint_radius_px / reduction
     for point in annotations.keypoints:
         if point.slice == sample.slice:
-            weight = keypoint_weights[point.class_index]
-            _paint_disc(sample, point.y, point.x, point.class_index, radius, weight, reduction)
+            disc = _disc(sample.shape, point.y, point.x, radius, reduction)
+            _paint(sample, disc, point.class_index, keypoint_weights[point.class_index], 0.0)
 
 
-def _paint_disc(
-    sample: SliceSamples,
-    y: float,
-    x: float,
-    class_index: int,
-    radius: float,
-    weight: float,
-    reduction: int,
-) -> None:
-    """Label the working pixels within ``radius`` of a point; together they carry ``weight``."""
-    height, width = sample.shape
+Disc = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
+
+
+def _disc(shape: tuple[int, int], y: float, x: float, radius: float, reduction: int) -> Disc:
+    """Rows and columns of the working pixels within ``radius`` of a point, and of its own one."""
+    height, width = shape
     yw, xw = to_working((y, x), reduction)
-    # the pixel that holds the point is always labelled
     cy, cx = math.floor(y + 0.5) // reduction, math.floor(x + 0.5) // reduction
     y0, y1 = max(0, int(np.floor(yw - radius))), min(height, int(np.ceil(yw + radius)) + 1)
     x0, x1 = max(0, int(np.floor(xw - radius))), min(width, int(np.ceil(xw + radius)) + 1)
     rows, columns = np.mgrid[y0:y1, x0:x1]
     inside = (rows - yw) ** 2 + (columns - xw) ** 2 <= radius**2 + 1e-9
     inside |= (rows == cy) & (columns == cx)
-    sample.target[y0:y1, x0:x1][inside] = class_index
-    sample.weight[y0:y1, x0:x1][inside] = weight / int(inside.sum())
+    return rows[inside], columns[inside]
+
+
+def _paint(
+    sample: SliceSamples, pixels: Disc, class_index: int, weight: float, error: float
+) -> None:
+    """Label pixels, which together carry ``weight``."""
+    sample.target[pixels] = class_index
+    sample.weight[pixels] = weight / pixels[0].size
+    sample.error[pixels] = error
 
 
 def _mean_label_weight(samples: Sequence[SliceSamples]) -> float:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -18,6 +19,7 @@ from .atomic import replacing, write_atomically
 from .bags import LabelScale
 from .config import TrainingSettings, parse_settings
 from .errors import InputError
+from .recounting import Recounts
 from .unet import build_network
 
 __all__ = [
@@ -109,6 +111,10 @@ class TrainingState:
         Weights of labels.
     outside : str, optional
         Class that is excluded from all fractions.
+    recounts : Recounts
+        Nodes of grids, as they were last counted by a map.
+    recounted_at : float or None
+        Share of the budget that was spent then.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -121,6 +127,8 @@ class TrainingState:
     reduction: int
     label_scale: LabelScale
     outside: str | None = None
+    recounts: Recounts = field(default_factory=Recounts)
+    recounted_at: float | None = None
 
 
 def new_network(settings: TrainingSettings, *, n_channels: int, n_classes: int) -> torch.nn.Module:
@@ -223,6 +231,8 @@ def save_state(state: TrainingState, run_dir: str | Path) -> Path:
         "reduction": state.reduction,
         "label_scale": asdict(state.label_scale),
         "outside": state.outside,
+        "recounts": _recounts_record(state.recounts),
+        "recounted_at": state.recounted_at,
     }
     path = Path(run_dir) / STATE_FILE
     _save_tensors(state.tensors, path, {"record": json.dumps(record)})
@@ -245,6 +255,7 @@ def load_state(run_dir: str | Path) -> TrainingState:
         record = json.loads(metadata["record"])
         _check_version(record, path)
         before, best_loss = record["steps_before"], record["best_loss"]
+        recounted_at = record.get("recounted_at")
         return TrainingState(
             tensors=tensors,
             classes=tuple(str(name) for name in record["classes"]),
@@ -256,6 +267,8 @@ def load_state(run_dir: str | Path) -> TrainingState:
             reduction=_positive(record["reduction"]),
             label_scale=_label_scale(record["label_scale"]),
             outside=record.get("outside"),
+            recounts=_read_recounts(record.get("recounts", {})),
+            recounted_at=None if recounted_at is None else float(recounted_at),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error
@@ -287,6 +300,21 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 def _label_scale(record: Mapping[str, Any]) -> LabelScale:
     return LabelScale(float(record["normaliser"]), tuple(map(float, record["keypoint_weights"])))
+
+
+def _recounts_record(recounts: Recounts) -> dict[str, dict[str, list[float]]]:
+    return {
+        name: {str(z): list(map(float, counts)) for z, counts in by_slice.items()}
+        for name, by_slice in asdict(recounts).items()
+    }
+
+
+def _read_recounts(record: Mapping[str, Mapping[str, list[float]]]) -> Recounts:
+    stated, believed = (
+        {int(z): np.array(counts, np.float64) for z, counts in record.get(name, {}).items()}
+        for name in ("stated", "believed")
+    )
+    return Recounts(stated, believed)
 
 
 def _save_tensors(

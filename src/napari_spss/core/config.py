@@ -96,6 +96,12 @@ class LabelSettings(_Frozen):
     node_radius_working_px: float = Field(
         default=1.0, ge=0, description="dilation of a grid node, in working pixels"
     )
+    node_error: float = Field(
+        default=0.02,
+        ge=0,
+        lt=0.5,
+        description="part of the grid nodes that may be judged wrongly (with loss.labels=fixed)",
+    )
     keypoint_weight: float = Field(
         default=7.0, gt=0, description="weight of one keypoint, in grid nodes"
     )
@@ -255,7 +261,7 @@ _PAPER = TrainingSettings(
     sampling=SamplingSettings(
         crop_px=256, crop_mode="tile", batch_size=16, has_flips=False, has_intensity=False
     ),
-    labels=LabelSettings(keypoint_radius_px=5.0),
+    labels=LabelSettings(keypoint_radius_px=5.0, node_error=0.0),
     loss=LossSettings(reconcile=False, alpha=0.5, proportions="mse", labels="eq3", masks="entropy"),
     self_training=SelfTrainingSettings(is_on=False),
     optimisation=OptimisationSettings(

@@ -311,7 +311,12 @@ def proportion_interval(
 
 
 def label_cross_entropy(
-    logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, *, normaliser: float
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor,
+    *,
+    normaliser: float,
+    errors: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Weighted sum of the labels' cross-entropies, divided by a fixed number.
 
@@ -328,17 +333,30 @@ def label_cross_entropy(
         (B, H, W), weight of each label; of no effect where there is none.
     normaliser : float
         A constant of the run.
+    errors : Tensor, optional
+        (B, H, W), probability e that a label is wrong, which is below 1/2; 0 by default. Instead
+        of the map of the label, p, the label's probability enters: (1 - e) p + e (1 - p) / (C - 1),
+        since it may stand for any other class (forward correction).
 
     Returns
     -------
     Tensor
         Scalar.
+
+    References
+    ----------
+    .. [1] Patrini et al., Making Deep Neural Networks Robust to Label Noise, CVPR 2017.
     """
     is_labelled = target >= 0
     if logits.shape[1] == 1:
         cost = bce_map_with_logits(logits[:, 0], (target == 1).to(logits.dtype))
     else:
         cost = F.cross_entropy(logits, target.clamp_min(0), reduction="none")
+    if errors is not None:
+        right = torch.exp(-cost)
+        others = errors / max(1, logits.shape[1] - 1)
+        doubted = -torch.log((1 - errors) * right + others * (1 - right) + _DEAD)
+        cost = torch.where(errors > 0, doubted, cost)
     return torch.where(is_labelled, cost * weight, 0.0).sum() / normaliser
 
 

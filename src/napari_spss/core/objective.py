@@ -191,7 +191,10 @@ class Objective:
         # undecided only as long as all labels are masks, and then there is nothing to divide
         normaliser = (self.scale.normaliser or 1.0) * self.n_labelled_slots
         weights = batch.weights * area
-        return label_cross_entropy(logits, targets, weights, normaliser=normaliser), masks
+        labels = label_cross_entropy(
+            logits, targets, weights, normaliser=normaliser, errors=batch.errors
+        )
+        return labels, masks
 
     def _self_training_loss(
         self,

@@ -64,7 +64,9 @@ class _Estimate:
     bias: float | None
 
 
-def reconcile(annotations: Annotations) -> Reconciliation:
+def reconcile(
+    annotations: Annotations, recounted: Mapping[int, Array] | None = None
+) -> Reconciliation:
     """Estimate the fractions of all slices from what was typed and what was counted.
 
     Whole slices whose typed fractions are all known, without an interval and with some background,
@@ -75,6 +77,8 @@ def reconcile(annotations: Annotations) -> Reconciliation:
     ----------
     annotations : Annotations
         Typed proportions and grids; the class outside takes no part.
+    recounted : mapping of int to ndarray, (C,), optional
+        Nodes per class of slices, instead of those of their grids.
 
     Returns
     -------
@@ -88,7 +92,7 @@ def reconcile(annotations: Annotations) -> Reconciliation:
     """
     outside = annotations.outside_index
     n_classes = len(annotations.classes)
-    counts = _counts(annotations)
+    counts = _counts(annotations, recounted or {})
     if len(counts) < MIN_GRIDS:
         return Reconciliation({}, (None,) * n_classes)
     typed = {
@@ -123,11 +127,12 @@ def reconcile(annotations: Annotations) -> Reconciliation:
     return Reconciliation(fractions, tuple(factors.get(index) for index in range(n_classes)))
 
 
-def _counts(annotations: Annotations) -> dict[int, Array]:
+def _counts(annotations: Annotations, recounted: Mapping[int, Array]) -> dict[int, Array]:
     """Judged nodes per class of every finished grid, those outside left out."""
     found = {}
     for grid in annotations.grids:
-        counts = grid.judged_counts(len(annotations.classes)).astype(np.float64)
+        judged = recounted.get(grid.slice, grid.judged_counts(len(annotations.classes)))
+        counts = judged.astype(np.float64)
         if annotations.outside_index is not None:
             counts[annotations.outside_index] = 0
         if grid.is_done and counts.any():

@@ -6,6 +6,7 @@ one would have drawn.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from .windows import Window
 __all__ = ["Batch", "Flip", "Sampler", "augment_intensity", "cut"]
 
 _TRIES = 8  # to find a window with the specimen in it
+_FIRST_VISITS = 20  # of every labelled place, before others are drawn
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Batch:
     """Windows as tensors on the CPU.
 
     ``images`` (B, C, H, W) float32; ``targets`` (B, H, W) int64, -1 unlabelled; ``weights``
-    (B, H, W) float32; ``coverage`` (B, H, W) float32, 0 where a window reaches beyond its slice.
+    (B, H, W) float32; ``errors`` (B, H, W) float32, probability that a label is wrong;
+    ``coverage`` (B, H, W) float32, 0 where a window reaches beyond its slice.
     """
 
     windows: tuple[Window, ...]
@@ -33,11 +36,12 @@ class Batch:
     images: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor
+    errors: torch.Tensor
     coverage: torch.Tensor
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its tensors on a device."""
-        names = ("images", "targets", "weights", "coverage")
+        names = ("images", "targets", "weights", "errors", "coverage")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
@@ -66,6 +70,10 @@ class Sampler:
     Slices with a counted grid or a mask carry the calibration, and a fair sample of what is hard
     and what is easy. Correction clicks in other slices must not make them rarer: in a prototype
     that lowered IoU from .76 to .70. So they keep their share of every batch.
+
+    At first only slices with labels are drawn, if asked for: where they are large, a network would
+    otherwise see each label a few times only in all its training, while the others, which state
+    nothing but a fraction, take up half of its time.
 
     Parameters
     ----------
@@ -109,6 +117,11 @@ class Sampler:
             first = [i for i in indices if samples[i].has_labels]
         rest = [i for i in indices if i not in set(first)]
         self._groups = [group for group in (first, rest) if group]
+        labelled = [i for i in rest if samples[i].has_labels]
+        self._labelled_groups = [group for group in (first, labelled) if group]
+        areas = (samples[i].shape[0] * samples[i].shape[1] for i in first)
+        n_windows = sum(max(1.0, area / (shape[0] * shape[1])) for area in areas)
+        self._n_first = math.ceil(_FIRST_VISITS * n_windows / batch_size)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -121,8 +134,12 @@ class Sampler:
         """Windows a batch, on average, that come from the group that carries the labels."""
         return self._batch_size / len(self._groups)
 
-    def draw(self, step: int) -> Batch:
-        """Windows of step ``step`` (0-based)."""
+    def draw(self, step: int, *, has_labels_first: bool = False) -> Batch:
+        """Windows of step ``step`` (0-based).
+
+        With ``has_labels_first``, random windows show slices with labels only until each place of
+        those that carry the calibration was shown 20 times on average.
+        """
         rng = np.random.default_rng([self._seed, 1, step])
         if self.windows is not None:
             epoch, position = divmod(step, self.steps_per_epoch)
@@ -130,7 +147,14 @@ class Sampler:
             start = position * self._batch_size
             chosen = [self.windows[i] for i in order[start : start + self._batch_size]]
         else:
-            chosen = [self._random_window(slot, step, rng) for slot in range(self._batch_size)]
+            groups = self._groups
+            if has_labels_first and step < self._n_first:
+                groups = self._labelled_groups or groups
+            first_turn = step * self._batch_size
+            chosen = [
+                self._random_window(groups, first_turn + slot, rng)
+                for slot in range(self._batch_size)
+            ]
         return cut(self.samples, chosen, self.shape)
 
     def flips(self, step: int, n: int) -> list[Flip]:
@@ -139,10 +163,12 @@ class Sampler:
         turns = (0, 1, 2, 3) if self.shape[0] == self.shape[1] else (0, 2)
         return [Flip(bool(rng.integers(2)), int(rng.choice(turns))) for _ in range(n)]
 
-    def _random_window(self, slot: int, step: int, rng: np.random.Generator) -> Window:
+    def _random_window(
+        self, groups: Sequence[Sequence[int]], turn: int, rng: np.random.Generator
+    ) -> Window:
         # a shuffled round through each group: every slice of it comes equally often
-        turn, which = divmod(step * self._batch_size + slot, len(self._groups))
-        group = self._groups[which]
+        turn, which = divmod(turn, len(groups))
+        group = groups[which]
         cycle, position = divmod(turn, len(group))
         order = np.random.default_rng([self._seed, 4, which, cycle]).permutation(len(group))
         index = group[order[position]]
@@ -182,7 +208,7 @@ def cut(
     samples: Sequence[SliceSamples], windows: Sequence[Window], shape: tuple[int, int]
 ) -> Batch:
     """Cut windows out of slices; beyond the slice the image repeats its edge, uncovered."""
-    images, targets, weights, coverage = [], [], [], []
+    images, targets, weights, errors, coverage = [], [], [], [], []
     for window in windows:
         sample = samples[window.sample]
         rows = slice(window.y0, window.y0 + shape[0])
@@ -192,6 +218,7 @@ def cut(
         images.append(np.pad(image, [(0, 0), *pad], mode="edge"))
         targets.append(np.pad(sample.target[rows, columns], pad, constant_values=-1))
         weights.append(np.pad(sample.weight[rows, columns], pad))
+        errors.append(np.pad(sample.error[rows, columns], pad))
         coverage.append(np.pad(np.ones(image.shape[1:], np.float32), pad))
     return Batch(
         windows=tuple(windows),
@@ -199,6 +226,7 @@ def cut(
         images=torch.from_numpy(np.stack(images)),
         targets=torch.from_numpy(np.stack(targets)),
         weights=torch.from_numpy(np.stack(weights)),
+        errors=torch.from_numpy(np.stack(errors)),
         coverage=torch.from_numpy(np.stack(coverage)),
     )
 

@@ -48,6 +48,7 @@ from .preparation import (
     stopped_run,
     working_scale,
 )
+from .recounting import Recounts, recount
 from .runfolder import write_update
 from .sampling import Batch, Flip, augment_intensity
 from .schedule import Budget, learning_rate_factor
@@ -63,6 +64,7 @@ __all__ = ["Trainer"]
 
 # weights that have already learned are disturbed less
 _WARM_LEARNING_RATE = 0.3
+_RECOUNT_EVERY = 0.1  # of the budget
 
 
 class Trainer:
@@ -103,6 +105,8 @@ class Trainer:
         self._started_at = clock()
         self._steps_before: int | None = None
         self._spent = 0.0
+        self._recounts = Recounts()
+        self._recounted_at: float | None = None
         self._watch = MapWatch(annotations.classes, outside=annotations.outside_index)
 
     # -- preparation -----------------------------------------------------------------------------
@@ -114,6 +118,7 @@ class Trainer:
         state = stopped_run(self.run_dir, self._annotations) if resume else None
         if state is not None:
             self.reduction, self._steps_before = state.reduction, state.steps_before
+            self._recounts, self._recounted_at = state.recounts, state.recounted_at
             self._load_data(state.label_scale)
         elif start_from is not None:
             check_model(start_from, self.settings, self._annotations, self._stack.n_channels)
@@ -158,6 +163,7 @@ class Trainer:
             scale=scale,
             images=self._images,
             held_out_slices=self._held_out_slices,
+            recounted=self._recounts.believed,
         )
         self._objective = Objective(
             self.settings,
@@ -226,10 +232,13 @@ class Trainer:
             If loss or gradient are not finite; the weights are those of the step before.
         """
         self._spent = spent = min(1.0, self._budget.spent(self.n_steps, self.elapsed_s))
-        batch = self._data.sampler.draw(self.n_steps)
-        placed = batch.to(self.device)
         ramp = self._ramp(spent)
-        has_pseudo_labels = self.settings.self_training.is_on and ramp > 0
+        if ramp > 0 and self._is_recount_due(spent):
+            self._recount(spent)
+        is_on = self.settings.self_training.is_on
+        has_pseudo_labels = is_on and ramp > 0
+        batch = self._data.sampler.draw(self.n_steps, has_labels_first=is_on and ramp == 0)
+        placed = batch.to(self.device)
         loss = self._objective(
             self._student_logits(batch),
             placed,
@@ -239,6 +248,20 @@ class Trainer:
         )
         self._learner.learn(loss.total, learning_rate=self._learning_rate(spent))
         return loss
+
+    def _is_recount_due(self, spent: float) -> bool:
+        return self._recounted_at is None or spent - self._recounted_at >= _RECOUNT_EVERY
+
+    def _recount(self, spent: float) -> None:
+        """Count the nodes of grids again, by what the network has learned by now."""
+        if not self.settings.self_training.is_on or self.settings.labels.node_error == 0:
+            return
+        self._recounts = recount(
+            self._data.samples, lambda image: self._predict(image).cpu().numpy()
+        )
+        self._recounted_at = spent
+        if self._recounts.believed:
+            self._load_data(self._data.label_scale)
 
     def _learning_rate(self, spent: float) -> float:
         optimisation = self.settings.optimisation
@@ -345,6 +368,11 @@ class Trainer:
                 self._data.samples, predict, n_steps=self.n_steps, settings=self.settings
             )
 
+    def tell_recounts(self) -> Iterator[Event]:
+        """Tell where the map counts the nodes of grids otherwise than the user."""
+        for text in self._recounts.messages(self._annotations.classes):
+            yield Message("info", text)
+
     def _working_image(self, z: int) -> npt.NDArray[np.float32]:
         if z in self._images:
             return self._images[z]
@@ -360,6 +388,7 @@ class Trainer:
             yield Message("warning", "All annotations are gone; the run goes on with the old ones.")
             return
         before, self._annotations = self._annotations, annotations
+        self._recounts, self._recounted_at = Recounts(), None
         try:
             self._load_data(self._data.label_scale)
         except InputError as error:
@@ -393,6 +422,8 @@ class Trainer:
             reduction=self.reduction,
             label_scale=self._data.label_scale,
             outside=self._annotations.outside,
+            recounts=self._recounts,
+            recounted_at=self._recounted_at,
         )
         return CheckpointSaved(self.n_steps, str(save_state(state, self.run_dir)))
 

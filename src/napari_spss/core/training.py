@@ -185,6 +185,7 @@ def iter_training(
             yield run.save()
             save_model(model, run.run_dir)
         yield from run.watch(model)
+        yield from run.tell_recounts()
     yield RunFinished(reason, run.n_steps, run.elapsed_s, run.outputs())
     return model
 

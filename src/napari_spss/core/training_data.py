@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -121,6 +121,7 @@ def load_training_data(
     scale: LabelScale | None,
     images: dict[int, npt.NDArray[np.float32]],
     held_out_slices: Collection[int] | None = None,
+    recounted: Mapping[int, npt.NDArray[np.float64]] | None = None,
 ) -> TrainingData:
     """Read the annotated slices, and hold a part out if the settings ask for it.
 
@@ -140,6 +141,7 @@ def load_training_data(
         masks=masks,
         scale=scale,
         images=images,
+        recounted=recounted,
     )
     sampling = settings.sampling
     fraction = settings.optimisation.validation_fraction
