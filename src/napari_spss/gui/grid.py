@@ -129,7 +129,7 @@ class GridTool(QWidget):
         self._n_side.setValue(16)
         self._n_side.setToolTip(
             "About this many nodes along a side of the next grid. 16 x 16 nodes tell a fraction of "
-            "6 % to about 1.5 points."
+            "6 % to about 1.5 percentage points."
         )
         self._picker = ClassPicker(self)
         self._tally = QLabel(self)
