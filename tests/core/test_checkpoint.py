@@ -9,6 +9,7 @@ import os
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from blobs import CLASSES, annotated, blobs, quick
@@ -34,6 +35,7 @@ from napari_spss.core.checkpoint import (
 from napari_spss.core.config import preset
 from napari_spss.core.errors import InputError, RunError
 from napari_spss.core.events import CancelToken, Progress
+from napari_spss.core.recounting import Recounts
 from napari_spss.core.stack import stack_from_array
 from napari_spss.core.training import fit, iter_training
 from napari_spss.core.unet import register_network
@@ -440,3 +442,14 @@ def test_weights_on_disk_are_those_of_the_model(stopped):
     }
     for name, tensor in weights.items():
         assert torch.equal(tensor, teacher[name])
+
+
+def test_recounted_nodes_are_kept_with_a_checkpoint(tmp_path):
+    counts = Recounts({3: np.array([250.0, 6.0])}, {3: np.array([252.25, 3.75])})
+    save_state(replace(STATE, recounts=counts, recounted_at=0.6), tmp_path)
+    found = load_state(tmp_path)
+    assert found.recounted_at == 0.6
+    for name in ("stated", "believed"):
+        (before,), (after,) = (getattr(one, name).items() for one in (counts, found.recounts))
+        assert before[0] == after[0]
+        assert before[1].tolist() == after[1].tolist()

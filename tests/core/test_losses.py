@@ -319,6 +319,32 @@ def test_label_cross_entropy_by_hand() -> None:
     assert multi.item() == pytest.approx(-(2 * math.log(0.3) + math.log(0.1)) / 4, rel=1e-5)
 
 
+def test_doubted_labels_by_hand() -> None:
+    target, weight = torch.tensor([[[1, 0, 1]]]), torch.ones(1, 1, 3)
+    errors = torch.tensor([[[0.1, 0.0, 0.0]]])
+    logits = _binary([0.2, 0.3, 0.5])
+    found = losses.label_cross_entropy(logits, target, weight, normaliser=1.0, errors=errors)
+    expected = -math.log(0.9 * 0.2 + 0.1 * 0.8) - math.log(0.7) - math.log(0.5)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+    logits, target = _multi((0.5, 0.3, 0.2)), torch.tensor([[[1]]])
+    errors, weight = torch.tensor([[[0.2]]]), torch.ones(1, 1, 1)
+    found = losses.label_cross_entropy(logits, target, weight, normaliser=1.0, errors=errors)
+    assert found.item() == pytest.approx(-math.log(0.8 * 0.3 + 0.1 * 0.7), rel=1e-5)
+
+
+def test_a_label_that_is_surely_doubted_pulls_little() -> None:
+    """A lone wrong node where the map is sure of the background."""
+    logits = torch.full((1, 1, 1, 1), -8.0, requires_grad=True)
+    target, weight = torch.tensor([[[1]]]), torch.ones(1, 1, 1)
+    pulls = []
+    for errors in (None, torch.full((1, 1, 1), 0.02)):
+        loss = losses.label_cross_entropy(logits, target, weight, normaliser=1.0, errors=errors)
+        (gradient,) = torch.autograd.grad(loss, logits)
+        pulls.append(-gradient.item())
+    assert pulls[0] == pytest.approx(1, abs=0.01)
+    assert 0 < pulls[1] < 0.05
+
+
 # Dice and sharpness
 
 

@@ -178,3 +178,13 @@ def test_training_learns_from_them_and_preset_paper_from_what_was_stated(name):
     assert bag.fractions[1] == pytest.approx(expected, rel=1e-6)
     if name == "fast":
         assert bag.fractions[1] < 0.12
+
+
+def test_recounted_nodes_take_the_place_of_judged_ones():
+    grids = (counted(0, 240, 16), counted(1, 240, 16))
+    annotations = Annotations(CLASSES, grids=grids)
+    fewer = reconcile(annotations, {0: np.array([248.0, 8.0]), 1: np.array([248.0, 8.0])})
+    same = reconcile(Annotations(CLASSES, grids=(counted(0, 248, 8), counted(1, 248, 8))))
+    assert fewer.fractions.keys() == same.fractions.keys()
+    for region, fractions in same.fractions.items():
+        assert fewer.fractions[region] == pytest.approx(fractions)

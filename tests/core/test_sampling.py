@@ -74,6 +74,31 @@ def test_added_slices_do_not_change_when_the_counted_ones_come():
         assert old == new
 
 
+def test_labelled_slices_come_first_until_each_place_was_shown_20_times():
+    # two counted slices of four windows each, and clicks on another one
+    source = sampler(slices(2, 3), shape=(10, 10), batch_size=4)
+    n_first = 20 * 2 * 4 // 4
+    for step in range(n_first):
+        batch = [w.sample for w in source.draw(step, has_labels_first=True).windows]
+        assert sorted(set(batch)) in ([0, 1, 2], [0, 1, 4], [0, 2, 4], [1, 2, 4], [0, 1, 2, 4])
+        assert sum(index < 2 for index in batch) == 2, "clicks do not make counted slices rarer"
+    for step in range(n_first, n_first + 5):
+        assert source.draw(step, has_labels_first=True).windows == source.draw(step).windows
+
+
+def test_labels_fill_the_first_batches_where_no_other_slice_has_any():
+    others = [sample((20, 20), index=i, bags=[whole((20, 20), (0.5, 0.5))]) for i in (1, 2)]
+    source = sampler([sample((20, 20), labels=LABEL, is_calibrated=True), *others])
+    assert {w.sample for w in source.draw(0, has_labels_first=True).windows} == {0}
+    assert {w.sample for w in source.draw(0).windows} > {0}
+
+
+def test_without_labels_there_is_nothing_to_come_first():
+    samples = [sample((20, 20), index=i, bags=[whole((20, 20), (0.5, 0.5))]) for i in range(3)]
+    source = sampler(samples)
+    assert source.draw(0, has_labels_first=True).windows == source.draw(0).windows
+
+
 def test_without_counted_slices_the_labelled_ones_take_their_place():
     samples = [
         sample((20, 20), bags=[whole((20, 20), (0.5, 0.5))]),
