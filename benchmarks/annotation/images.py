@@ -37,6 +37,7 @@ DATA_SETS = ("vnc", "axon")
 VNC_CLASSES: tuple[str, ...] = ("background", "mitochondria")
 AXON_CLASSES: tuple[str, ...] = ("background", "myelin", "axon")
 VNC_DIAMETER_PX = 80.0
+AXON_DIAMETER_PX = 40.0
 
 _VNC_SLICES = {"tune": (range(12), range(13, 16)), "report": (range(16), range(16, 20))}
 _AXON_FOLDS = {"tune": ("rat2",), "report": ("rat4", "rat6")}
@@ -145,7 +146,7 @@ def load_part(root: Path, data: str, part: str) -> Part:
         "tune" of axon leaves out the rats on which "report" scores.
     """
     pictures = read_vnc(root) if data == "vnc" else read_axon(root)
-    return _divided(pictures, data, part, VNC_DIAMETER_PX if data == "vnc" else None)
+    return _divided(pictures, data, part, VNC_DIAMETER_PX if data == "vnc" else AXON_DIAMETER_PX)
 
 
 def tiny_part(data: str, part: str) -> Part:

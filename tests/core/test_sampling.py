@@ -76,7 +76,7 @@ def test_added_slices_do_not_change_when_the_counted_ones_come():
 
 def test_labelled_slices_come_first_until_each_place_was_shown_20_times():
     # two counted slices of four windows each, and clicks on another one
-    source = sampler(slices(2, 3), shape=(10, 10), batch_size=4)
+    source = sampler(slices(2, 3), shape=(10, 10), batch_size=4, label_visits=20)
     n_first = 20 * 2 * 4 // 4
     for step in range(n_first):
         batch = [w.sample for w in source.draw(step, has_labels_first=True).windows]
@@ -88,14 +88,14 @@ def test_labelled_slices_come_first_until_each_place_was_shown_20_times():
 
 def test_labels_fill_the_first_batches_where_no_other_slice_has_any():
     others = [sample((20, 20), index=i, bags=[whole((20, 20), (0.5, 0.5))]) for i in (1, 2)]
-    source = sampler([sample((20, 20), labels=LABEL, is_calibrated=True), *others])
+    source = sampler([sample((20, 20), labels=LABEL, is_calibrated=True), *others], label_visits=1)
     assert {w.sample for w in source.draw(0, has_labels_first=True).windows} == {0}
     assert {w.sample for w in source.draw(0).windows} > {0}
 
 
 def test_without_labels_there_is_nothing_to_come_first():
     samples = [sample((20, 20), index=i, bags=[whole((20, 20), (0.5, 0.5))]) for i in range(3)]
-    source = sampler(samples)
+    source = sampler(samples, label_visits=5)
     assert source.draw(0, has_labels_first=True).windows == source.draw(0).windows
 
 

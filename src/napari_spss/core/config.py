@@ -81,6 +81,12 @@ class SamplingSettings(_Frozen):
         "'tile': fixed crops, each inherits the fractions of the region it was cut from",
     )
     batch_size: int = Field(default=4, ge=1)
+    label_visits: int = Field(
+        default=20,
+        ge=0,
+        description="how often labelled places are shown before slices without labels are, while "
+        "self-training has not set in",
+    )
     has_flips: bool = Field(default=True, description="the 8 flips and rotations")
     has_intensity: bool = Field(default=True, description="random brightness, contrast and noise")
 
@@ -259,7 +265,12 @@ _PAPER = TrainingSettings(
     network=NetworkSettings(name="paper-unet", filters=64),
     image=ImageSettings(normalisation="range"),
     sampling=SamplingSettings(
-        crop_px=256, crop_mode="tile", batch_size=16, has_flips=False, has_intensity=False
+        crop_px=256,
+        crop_mode="tile",
+        batch_size=16,
+        label_visits=0,
+        has_flips=False,
+        has_intensity=False,
     ),
     labels=LabelSettings(keypoint_radius_px=5.0, node_error=0.0),
     loss=LossSettings(reconcile=False, alpha=0.5, proportions="mse", labels="eq3", masks="entropy"),

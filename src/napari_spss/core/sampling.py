@@ -19,7 +19,6 @@ from .windows import Window
 __all__ = ["Batch", "Flip", "Sampler", "augment_intensity", "cut"]
 
 _TRIES = 8  # to find a window with the specimen in it
-_FIRST_VISITS = 20  # of every labelled place, before others are drawn
 
 
 @dataclass(frozen=True)
@@ -85,6 +84,8 @@ class Sampler:
         Shape of a window.
     batch_size, seed : int
         Windows a step; seed of all draws.
+    label_visits : int
+        How often labelled places are shown on average, before slices without labels are.
     among : sequence of int, optional
         Indices of the slices that random windows may show; all by default.
     outside : int, optional
@@ -101,6 +102,7 @@ class Sampler:
         shape: tuple[int, int],
         batch_size: int,
         seed: int,
+        label_visits: int = 0,
         among: Sequence[int] | None = None,
         outside: int | None = None,
     ) -> None:
@@ -121,7 +123,7 @@ class Sampler:
         self._labelled_groups = [group for group in (first, labelled) if group]
         areas = (samples[i].shape[0] * samples[i].shape[1] for i in first)
         n_windows = sum(max(1.0, area / (shape[0] * shape[1])) for area in areas)
-        self._n_first = math.ceil(_FIRST_VISITS * n_windows / batch_size)
+        self._n_first = math.ceil(label_visits * n_windows / batch_size)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -137,8 +139,8 @@ class Sampler:
     def draw(self, step: int, *, has_labels_first: bool = False) -> Batch:
         """Windows of step ``step`` (0-based).
 
-        With ``has_labels_first``, random windows show slices with labels only until each place of
-        those that carry the calibration was shown 20 times on average.
+        With ``has_labels_first``, random windows show slices with labels only until those that
+        carry the calibration were shown as often as the sampler was told.
         """
         rng = np.random.default_rng([self._seed, 1, step])
         if self.windows is not None:

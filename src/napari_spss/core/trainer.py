@@ -64,7 +64,8 @@ __all__ = ["Trainer"]
 
 # weights that have already learned are disturbed less
 _WARM_LEARNING_RATE = 0.3
-_RECOUNT_EVERY = 0.1  # of the budget
+# parts of the budget
+_RECOUNT_FROM, _RECOUNT_EVERY = 0.2, 0.1
 
 
 class Trainer:
@@ -233,7 +234,7 @@ class Trainer:
         """
         self._spent = spent = min(1.0, self._budget.spent(self.n_steps, self.elapsed_s))
         ramp = self._ramp(spent)
-        if ramp > 0 and self._is_recount_due(spent):
+        if self._is_recount_due(spent):
             self._recount(spent)
         is_on = self.settings.self_training.is_on
         has_pseudo_labels = is_on and ramp > 0
@@ -250,12 +251,14 @@ class Trainer:
         return loss
 
     def _is_recount_due(self, spent: float) -> bool:
-        return self._recounted_at is None or spent - self._recounted_at >= _RECOUNT_EVERY
+        if not self.settings.self_training.is_on or self.settings.labels.node_error == 0:
+            return False
+        if self._recounted_at is None:
+            return spent >= _RECOUNT_FROM or self._steps_before is not None
+        return spent - self._recounted_at >= _RECOUNT_EVERY
 
     def _recount(self, spent: float) -> None:
         """Count the nodes of grids again, by what the network has learned by now."""
-        if not self.settings.self_training.is_on or self.settings.labels.node_error == 0:
-            return
         self._recounts = recount(
             self._data.samples, lambda image: self._predict(image).cpu().numpy()
         )

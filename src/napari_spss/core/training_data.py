@@ -166,6 +166,7 @@ def load_training_data(
         shape=shape,
         batch_size=sampling.batch_size,
         seed=settings.seed,
+        label_visits=sampling.label_visits,
         outside=annotations.outside_index,
     )
     return TrainingData(tuple(samples), scale, sampler, tuple(held_out))
