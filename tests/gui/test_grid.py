@@ -487,6 +487,24 @@ def test_all_layers_deleted_at_once(qtbot):
     assert not tool._lay.isEnabled()
 
 
+def test_slider_that_moves_while_the_image_is_deleted_makes_no_layer(qtbot):
+    viewer, _, tool = make_tool(qtbot)
+    viewer.dims.set_current_step(0, 0)
+    tool.lay_grid()
+    grids = tool.value()
+    viewer, image, tool = make_tool(qtbot)  # shows a slice in the middle
+    tool.set_value(grids)
+    viewer.add_points([[0, 1, 1], [5, 1, 1]])  # keeps the slider
+    viewer.layers.remove(image)
+    viewer.dims.set_point(0, 0)  # the tool has not heard of it yet
+    assert tool.layer is None
+    assert len(viewer.layers) == 1
+    viewer.layers.append(image)
+    tool.set_source(image)
+    assert tool.layer in viewer.layers
+    assert tool.value() == grids
+
+
 def test_renamed_layer_is_still_ours(qtbot):
     _, _, tool = make_tool(qtbot)
     tool.lay_grid()

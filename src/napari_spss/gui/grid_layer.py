@@ -124,7 +124,7 @@ class GridLayer:
 
         Only what differs from the sheet before is sent to the layer, so that painting is quick.
         """
-        if self._layer is None and (sheet is None or self.was_removed):
+        if self._layer is None and (sheet is None or self.was_removed or not self._has_image()):
             return
         self._ensure_layer()
         old, same_styles = self._sheet, tuple(styles) == self._styles
@@ -147,6 +147,10 @@ class GridLayer:
             self._viewer.layers.selection.active = self._layer
 
     # ---- the layer --------------------------------------------------------------------------
+
+    def _has_image(self) -> bool:
+        """Whether the image is in the viewer; its deletion moves the slider before it is told."""
+        return self._frame is not None and self._frame.layer in self._viewer.layers
 
     def _ensure_layer(self) -> Points:
         if self._layer is not None:
