@@ -174,7 +174,7 @@ ABLATIONS: dict[str, Change] = {
     "node-error-0.05": _settings("wrong nodes", "5 % expected", labels__node_error=0.05),
     "visits-0": _settings("labels first", "counted slices half of every batch from the start",
                           sampling__label_visits=0),
-    "visits-100": _settings("labels first", "100 visits", sampling__label_visits=100),
+    "visits-20": _settings("labels first", "20 visits", sampling__label_visits=20),
     "alpha-0.2": _settings("label weight", "labels .8 (alpha .2)", loss__alpha=0.2),
     "alpha-0.8": _settings("label weight", "labels .2 (alpha .8)", loss__alpha=0.8),
     "eq3": _settings("label weight", "divided by the points in the slice (Eq. 3)",

@@ -82,7 +82,7 @@ class SamplingSettings(_Frozen):
     )
     batch_size: int = Field(default=4, ge=1)
     label_visits: int = Field(
-        default=20,
+        default=50,
         ge=0,
         description="how often labelled places are shown before slices without labels are, while "
         "self-training has not set in",

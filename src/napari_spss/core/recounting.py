@@ -70,8 +70,8 @@ def recount(samples: Iterable[SliceSamples], predict: Predict) -> Recounts:
     Returns
     -------
     Recounts
-        Of all slices with such labels. In all, no more nodes change than were expected to be
-        wrong, and two standard deviations.
+        Of all slices with such labels. In all, classes lose no more nodes to others, on balance,
+        than were expected to be wrong, and two standard deviations.
     """
     judged = {
         sample.slice: _Judged.of(sample, predict(sample.image))
@@ -79,9 +79,10 @@ def recount(samples: Iterable[SliceSamples], predict: Predict) -> Recounts:
         if sample.is_calibrated and (sample.error > 0).any()
     }
     n_expected = math.fsum(one.n_expected for one in judged.values())
-    n_wrong = math.fsum(one.n_wrong for one in judged.values())
+    moved = sum((one.believed - one.stated for one in judged.values()), start=np.zeros(1))
+    n_moved = float(np.abs(moved).sum()) / 2
     n_most = n_expected + _MOST_DEVIATIONS * math.sqrt(n_expected)
-    share = min(1.0, n_most / n_wrong) if n_wrong > 0 else 1.0
+    share = min(1.0, n_most / n_moved) if n_moved > 0 else 1.0
     return Recounts(
         {z: one.stated for z, one in judged.items()},
         {z: share * one.believed + (1 - share) * one.stated for z, one in judged.items()},
@@ -90,11 +91,10 @@ def recount(samples: Iterable[SliceSamples], predict: Predict) -> Recounts:
 
 @dataclass(frozen=True)
 class _Judged:
-    """Nodes of one slice: per class (C,), and how many are likely and were expected wrong."""
+    """Nodes of one slice: per class (C,), and how many were expected to be wrong."""
 
     stated: Array
     believed: Array
-    n_wrong: float
     n_expected: float
 
     @classmethod
@@ -109,5 +109,4 @@ class _Judged:
         posterior = probs[:, is_node] * likelihood + np.finfo(np.float32).tiny
         posterior /= posterior.sum(axis=0)
         stated = np.bincount(labels, weights, minlength=n_classes).astype(np.float64)
-        n_wrong = float((weights * (1 - posterior[labels, places])).sum())
-        return cls(stated, posterior @ weights, n_wrong, float((weights * errors).sum()))
+        return cls(stated, posterior @ weights, float((weights * errors).sum()))
