@@ -171,7 +171,7 @@ ABLATIONS: dict[str, Change] = {
     "node-1.5": _settings("node dilation", "3 x 3 pixels", labels__node_radius_working_px=1.5),
     "node-2": _settings("node dilation", "radius of 2 px", labels__node_radius_working_px=2.0),
     "node-error-0": _settings("wrong nodes", "every node believed", labels__node_error=0.0),
-    "node-error-0.05": _settings("wrong nodes", "5 % expected", labels__node_error=0.05),
+    "node-error-0.02": _settings("wrong nodes", "2 % expected", labels__node_error=0.02),
     "visits-0": _settings("labels first", "counted slices half of every batch from the start",
                           sampling__label_visits=0),
     "visits-20": _settings("labels first", "20 visits", sampling__label_visits=20),

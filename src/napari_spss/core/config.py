@@ -103,7 +103,7 @@ class LabelSettings(_Frozen):
         default=1.0, ge=0, description="dilation of a grid node, in working pixels"
     )
     node_error: float = Field(
-        default=0.02,
+        default=0.05,
         ge=0,
         lt=0.5,
         description="part of the grid nodes that may be judged wrongly (with loss.labels=fixed)",
