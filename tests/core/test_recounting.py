@@ -6,9 +6,17 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
+from blobs import CLASSES, blobs, quick
+from blobs import counted as counted_truth
 from samples_in_memory import sample
 
-from napari_spss.core.recounting import recount
+from napari_spss.core import trainer
+from napari_spss.core.annotations import Annotations
+from napari_spss.core.events import CancelToken
+from napari_spss.core.recounting import Recounts, recount
+from napari_spss.core.trainer import Trainer
+from napari_spss.core.training import fit
 
 SHAPE = (20, 20)
 
@@ -90,3 +98,69 @@ def test_a_keypoint_over_a_node_is_certain():
     made.error[3, 3] = 0
     found = recount([made], maps(1.0, 0.0))
     assert found.stated[0].tolist() == [1, 0]
+
+
+# -- in a run --------------------------------------------------------------------------------------
+
+STACK, TRUTH = blobs(n_slices=3, size=32)
+
+
+def tiny(**overrides):
+    values = {"network__filters": 2, "optimisation__max_steps": 10, "sampling__crop_px": 32}
+    return quick(**(values | overrides))
+
+
+def recounted_by(counts, monkeypatch):
+    """Let every recount give these counts; returns the slices of each recount."""
+    asked = []
+
+    def fake(samples, predict):
+        shown = [one for one in samples if (one.error > 0).any()]
+        assert all(predict(one.image).shape == (2, 32, 32) for one in shown)
+        asked.append([one.slice for one in shown])
+        return Recounts({}, {one.slice: np.array(counts) for one in shown})
+
+    monkeypatch.setattr(trainer, "recount", fake)
+    return asked
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+def test_a_run_learns_from_what_was_recounted(monkeypatch):
+    asked = recounted_by([60.0, 4.0], monkeypatch)
+    annotations = Annotations(CLASSES, grids=counted_truth(TRUTH, [1]))
+    model = fit(STACK, annotations, tiny(), device="cpu")
+    assert asked == [[1]] * 8, "from a fifth of the budget on, every tenth"
+    assert model.stated_fractions == pytest.approx((60 / 64, 4 / 64))
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+@pytest.mark.parametrize("change", [{"labels__node_error": 0.0}, {"self_training__is_on": False}])
+def test_nothing_is_recounted_where_all_nodes_are_believed(change, monkeypatch):
+    asked = recounted_by([60.0, 4.0], monkeypatch)
+    annotations = Annotations(CLASSES, grids=counted_truth(TRUTH, [1]))
+    model = fit(STACK, annotations, tiny(**change), device="cpu")
+    assert not asked
+    n_hits = annotations.grids[0].judged_counts(2)[1]
+    assert model.stated_fractions[1] == pytest.approx(n_hits / 64)
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+def test_new_annotations_forget_the_recount_of_changed_grids_only(monkeypatch):
+    recounted_by([60.0, 4.0], monkeypatch)
+    grids = counted_truth(TRUTH, [0, 1])
+    run = Trainer(
+        STACK,
+        Annotations(CLASSES, grids=grids),
+        tiny(),
+        masks=None,
+        run_dir=None,
+        device=torch.device("cpu"),
+        token=CancelToken(),
+    )
+    list(run.prepare(resume=False, start_from=None))
+    for _ in range(4):
+        run.step()
+    changed = grids[1].with_class([0], 1 - int(grids[1].class_index[0]))
+    list(run.take_annotations(Annotations(CLASSES, grids=(grids[0], changed))))
+    assert set(run.model().stated_fractions) != {60 / 64, 4 / 64}
+    assert list(run._recounts.believed) == [0]

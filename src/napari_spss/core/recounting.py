@@ -12,7 +12,7 @@ class cannot argue all of its hits away.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,6 +42,14 @@ class Recounts:
 
     stated: Mapping[int, Array] = field(default_factory=dict)
     believed: Mapping[int, Array] = field(default_factory=dict)
+
+    def of_slices(self, slices: Container[int]) -> Recounts:
+        """Those of some slices only."""
+        stated, believed = (
+            {z: counts for z, counts in one.items() if z in slices}
+            for one in (self.stated, self.believed)
+        )
+        return Recounts(stated, believed)
 
     def messages(self, classes: tuple[str, ...]) -> Iterator[str]:
         """Say in plain words where a class is counted otherwise by more than a tenth."""

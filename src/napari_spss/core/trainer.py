@@ -255,7 +255,7 @@ class Trainer:
             return False
         if self._recounted_at is None:
             return spent >= _RECOUNT_FROM or self._steps_before is not None
-        return spent - self._recounted_at >= _RECOUNT_EVERY
+        return spent - self._recounted_at > _RECOUNT_EVERY - 1e-9
 
     def _recount(self, spent: float) -> None:
         """Count the nodes of grids again, by what the network has learned by now."""
@@ -390,12 +390,13 @@ class Trainer:
         if annotations.is_empty and not (self._masks and self._masks.n_slices):
             yield Message("warning", "All annotations are gone; the run goes on with the old ones.")
             return
-        before, self._annotations = self._annotations, annotations
-        self._recounts, self._recounted_at = Recounts(), None
+        recounts, self._annotations = self._recounts, annotations
+        unchanged = {grid.slice for grid in annotations.grids if grid in known.grids}
+        self._recounts = recounts.of_slices(unchanged)
         try:
             self._load_data(self._data.label_scale)
         except InputError as error:
-            self._annotations = before
+            self._annotations, self._recounts = known, recounts
             yield Message(
                 "warning", f"The run goes on with the old annotations; the new ones fail: {error}"
             )
