@@ -141,8 +141,9 @@ def paper_tables(folder: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def annotation_tables(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Tables of the annotation study, with its curves, which are drawn into ``folder``."""
+    """Tables and pictures of the annotation study; its curves are drawn into ``folder``."""
     from annotation.figures import draw
+    from annotation.picture import CAPTION
     from annotation.rendering import TABLES, render
 
     results = HERE.parent / "benchmarks" / "results" / "annotation"
@@ -150,6 +151,11 @@ def annotation_tables(folder: Path) -> Iterator[tuple[str, list[str]]]:
         pictures = draw(results, folder) if name == "curves" else []
         shown = [f"![curves, {path.stem}](_generated/{path.name})" for path in pictures]
         yield f"annotation_{name}", "\n\n".join([render(name, results), *shown]).split("\n")
+    stored = sorted((results / "pictures").glob("*.png"))
+    pictures = [Path(shutil.copy(path, folder)) for path in stored]
+    shown = [f"![{path.stem}](_generated/{path.name})" for path in pictures]
+    # An empty file where nothing was drawn.
+    yield "annotation_pictures", "\n\n".join([*shown, CAPTION] if shown else []).split("\n")
 
 
 def write_tables(app: Sphinx) -> None:

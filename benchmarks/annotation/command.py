@@ -2,12 +2,17 @@
 
     python benchmarks/annotation study|ablations|robustness --data DATA --out RESULTS
         [--part tune|report] [--sets vnc axon] [--rows ..] [--seeds ..] [--budgets ..]
+    python benchmarks/annotation advice --data DATA --out RESULTS
+        [--part tune|report] [--sets vnc axon] [--seeds ..]
+    python benchmarks/annotation picture --data DATA --out RESULTS
     python benchmarks/annotation show --out RESULTS
 
 Runs what is not stored yet, one JSON file a run, and prints the tables. The same command started
 twice shares the work. Choices are made on the part "tune"; "report" is scored with what was
 chosen, and every scoring is noted in RESULTS/scorings. ``--verify ROW`` repeats stored runs and
-compares. ``--quick`` takes tiny drawn images and a few steps, and stores under RESULTS/quick.
+compares. ``advice`` compares counting the slices that a network advises with even spacing, of VNC
+unless told otherwise; ``picture`` trains once on axon and draws what the network was told and what
+it finds. ``--quick`` takes tiny drawn images and a few steps, and stores under RESULTS/quick.
 
 DATA holds ``vnc_sstem`` (mitochondria; tune: slices 0-11 and 13-15, report: 0-15 and 16-19) and
 ``axon_sem`` (axon and myelin; tune: rat 2, report: rats 4 and 6, each left out in turn). Names of
@@ -25,6 +30,7 @@ from pathlib import Path
 import records
 import torch
 
+from . import advice, picture
 from .annotators import HEADLINE_S
 from .carrying import Experiment, carry_out, is_current
 from .figures import draw
@@ -40,6 +46,7 @@ TOLERANCE = 0.02
 itself exactly."""
 
 _SEEDS = {"vnc": (0, 1, 2), "axon": (0,)}
+_ADVICE_SEEDS = (0, 1, 2)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,7 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for path in draw(results, options.figures or results / "figures"):
             print(path)
         return
+    if options.command == "picture":
+        _draw_example(options, parser, results)
+        return
     load = _loader(options)
+    if options.command == "advice":
+        _advise(options, results, load)
+        return
     experiments = planned(
         options.command,
         part=options.part,
@@ -139,6 +152,45 @@ def _run(experiment: Experiment, results: Path, load: Callable[[str], Part]) -> 
     print(f"{experiment.label}: {_shown(record)}", flush=True)
 
 
+def _advise(options: argparse.Namespace, results: Path, load: Callable[[str], Part]) -> None:
+    """Try out the advice with every seed that is not stored yet, and show the table."""
+    from .rendering import render
+
+    for seed in options.seeds or _ADVICE_SEEDS:
+        for fold in folds_of(options.sets or ("vnc",), options.part):
+            _try_out(advice.Trial(fold, options.part, seed, options.quick), results, load(fold))
+    print(render("advice", results))
+
+
+def _try_out(trial: advice.Trial, results: Path, part: Part) -> None:
+    path = trial.record_path(results)
+    if path.is_file():
+        if not advice.is_current(records.read(path), trial, part):
+            print(f"{trial.label}: stored with other settings or data; remove it to repeat it")
+        return
+    scored = partial(note_scoring, results, part.name, commit=records.commit())
+    record = records.stored(
+        path, lambda: advice.try_out(trial, part, scored=scored), data=part.hash
+    )
+    if record is None:
+        print(f"{trial.label}: left to another process", flush=True)
+        return
+    for way, found in record["ways"].items():
+        print(f"{trial.label} {way}: mean IoU {found['mean_iou_foreground']}", flush=True)
+
+
+def _draw_example(
+    options: argparse.Namespace, parser: argparse.ArgumentParser, results: Path
+) -> None:
+    """Train once on a part whose images may be shown, and draw."""
+    if options.sets not in (None, ["axon"]):
+        parser.error("picture shows axon alone: the pixels of vnc may not be given on.")
+    read = tiny_part if options.quick else partial(load_part, options.data)
+    part = read(picture.FOLD, picture.PART)
+    note_scoring(results, part.name, "picture", commit=records.commit())
+    print(picture.draw_example(part, results / "pictures", is_quick=options.quick))
+
+
 def _carried(experiment: Experiment, part: Part, results: Path, why: str = "") -> records.Record:
     def scored(what: str) -> None:
         note_scoring(results, part.name, what + why, commit=records.commit())
@@ -205,7 +257,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="\n".join(f"rows of {one}: {' '.join(names_of(one))}" for one in COMMANDS),
     )
-    parser.add_argument("command", choices=(*COMMANDS, "show"))
+    parser.add_argument("command", choices=(*COMMANDS, "advice", "picture", "show"))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/annotation"))
     parser.add_argument("--figures", type=Path, default=None, help="default: OUT/figures")

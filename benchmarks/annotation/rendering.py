@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cells import NOTHING, shown, table
 
+from .advice import HEAD, family_rows, load_trials
 from .annotators import HEADLINE_S
 from .rows import ABLATIONS, CASES, ROWS, Change, Row, row_of
 from .scorings import count_scorings
@@ -343,6 +344,14 @@ def _percent(shares: Sequence[float]) -> str:
     return " / ".join(f"{100 * share:.1f} %" for share in shares[1:])
 
 
+def advice(results: Path) -> str:
+    """Whether counting the slices that a network advises beats even spacing."""
+    blocks = []
+    for family, rows, gained in family_rows(load_trials(results)):
+        blocks += [f"**{_NAMES[family]}**", table(HEAD, rows), gained]
+    return "\n\n".join(blocks) if blocks else _not_run("advice")
+
+
 def provenance(results: Path) -> str:
     """How often masks were scored on, and what every row was told, with commit and data."""
     scored = count_scorings(results)
@@ -388,5 +397,6 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "curves": curves,
     "ablations": ablations,
     "robustness": robustness,
+    "advice": advice,
     "provenance": provenance,
 }

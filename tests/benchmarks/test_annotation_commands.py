@@ -8,6 +8,7 @@ from annotation import rows
 from annotation.carrying import Experiment, carry_out, is_current, settings_of
 from annotation.command import main, planned
 from annotation.images import tiny_part
+from annotation.picture import draw_example
 
 from napari_spss import preset
 
@@ -116,6 +117,44 @@ def test_show_prints_tables_and_draws_curves(run):
     drawn = list((run.out / "figures").iterdir())
     assert [path.name for path in drawn] == ["curves_vnc-tune.png"]
     assert drawn[0].read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_advice_is_compared_with_even_spacing(run, monkeypatch):
+    shown = run("advice", "--seeds", "0")
+    record = stored(run.out / "advice" / "vnc-tune")["0"]
+    assert record.keys() >= {"settings", "plan", "ranked", "train", "test", "commit", "data_hash"}
+    ways = record["ways"]
+    assert ways["start"]["slices"] == [3, 9]
+    assert ways["advice"]["slices"] == [3, 9, *record["ranked"][:2]]
+    assert ways["even"]["slices"] == [1, 4, 7, 10]
+    assert not {3, 9} & set(record["ranked"])
+    assert ways["advice"]["annotator_s"] == ways["even"]["annotator_s"]
+    assert ways["start"]["annotator_s"] < ways["even"]["annotator_s"]
+    assert "Advice minus even spacing" in shown
+    lines = (run.out / "scorings" / "vnc-tune.csv").read_text().splitlines()
+    assert [line.rpartition(" ")[2] for line in lines] == ["start", "advice", "even"]
+    assert "other settings" not in run("advice", "--seeds", "0")
+    changed = preset("fast").with_overrides({"optimisation.learning_rate": 0.001})
+    monkeypatch.setattr("annotation.carrying.preset", lambda name: changed)
+    assert "stored with other settings" in run("advice", "--seeds", "0")
+
+
+def test_the_picture_is_drawn_of_images_that_may_be_shown(run, tmp_path, capsys):
+    from PIL import Image
+
+    shown = run("picture")
+    path = run.out / "pictures" / "axon_example.png"
+    assert str(path) in shown
+    with Image.open(path) as drawn:
+        assert 1000 <= drawn.width <= 1400
+    assert path.stat().st_size < 400_000
+    with pytest.raises(SystemExit) as ended:
+        run("picture", "--sets", "vnc")
+    assert ended.value.code == 2
+    assert "may not be given on" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="vnc may not be shown"):
+        draw_example(tiny_part("vnc", "report"), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_verify_repeats_a_row_and_tells_what_differs(run, capsys):

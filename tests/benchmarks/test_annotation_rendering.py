@@ -145,6 +145,36 @@ def test_a_constant_map_without_a_word_is_told(tmp_path):
     assert "constant map; said: The map is constant; do this." in single
 
 
+def write_trial(results, *, seed, data="vnc", part="tune", **ious):
+    n_classes = 1 + len(FOREGROUND[data])
+    ways = {
+        way: {**scores(iou, n_classes), "slices": [3, 9], "annotator_s": 240.0, "trained_s": 120.0}
+        for way, iou in ious.items()
+    }
+    path = results / "advice" / f"{data}-{part}" / f"{seed}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    classes = ["background", *FOREGROUND[data]]
+    path.write_text(json.dumps({"seed": seed, "classes": classes, "ways": ways}))
+
+
+def test_advice_is_compared_seed_by_seed(tmp_path):
+    write_trial(tmp_path, seed=0, start=0.3, advice=0.5, even=0.4)
+    write_trial(tmp_path, seed=1, start=0.4, advice=0.4, even=0.6)
+    text = render("advice", tmp_path)
+    rows = rows_of(text)
+    assert rows["2 grids, evenly spread"][2] == "0.350 ± 0.071"
+    assert rows["4 grids, evenly spread"][1:3] == ["240", "0.500 ± 0.141"]
+    assert "same seed: -0.050 ± 0.212 (each: +0.100, -0.200)" in text
+
+
+def test_the_advice_of_three_classes_is_judged_with_the_background(tmp_path):
+    ious = {"start": 0.3, "advice": 0.6, "even": 0.45}
+    write_trial(tmp_path, seed=0, data="axon-rat4", part="report", **ious)
+    text = render("advice", tmp_path)
+    assert rows_of(text)["4 grids, evenly spread"][2] == "0.600"
+    assert "same seed: +0.100 (each: +0.100)" in text
+
+
 @pytest.mark.parametrize("name", list(TABLES))
 def test_every_table_has_rows_of_one_width(name, tmp_path):
     for seed in (0, 1):
@@ -153,6 +183,7 @@ def test_every_table_has_rows_of_one_width(name, tmp_path):
                 write_run(tmp_path, row, iou=0.5, seed=seed, data=data, command=command)
                 write_run(tmp_path, row, iou=0.4, seed=seed, data=data, command=command,
                           budget_s=60.0)  # fmt: skip
+    write_trial(tmp_path, seed=0, start=0.3, advice=0.5, even=0.4)
     note_scoring(tmp_path, "vnc-report", "study/x", commit="abc")
     for block in render(name, tmp_path).split("\n\n"):
         widths = {line.count("|") for line in block.splitlines() if line.startswith("|")}
