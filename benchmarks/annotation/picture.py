@@ -5,10 +5,12 @@ It shows pixels, so it is drawn of images alone that may be given on.
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import PIL.Image
 
 from napari_spss import predict
 from napari_spss.core.counting import CountingGrid
@@ -40,6 +42,7 @@ _CROP_PX = 480
 # Okabe and Ito: blue and vermilion for what is found, yellow for what is not
 _COLOURS = ("#F0E442", "#56B4E9", "#D55E00")
 _DPI = 120
+_N_COLOURS, _NO_DITHER = 256, PIL.Image.Dither.NONE
 
 
 def draw_example(part: Part, out: Path, *, is_quick: bool = False) -> Path:
@@ -92,8 +95,11 @@ def _draw(part: Part, grids: tuple[CountingGrid, ...], labels: Mask, path: Path)
     handles, names = left.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Without the version of matplotlib the same run gives the same file.
-    figure.savefig(path, dpi=_DPI, metadata={"Software": None})
+    drawn = BytesIO()
+    figure.savefig(drawn, dpi=_DPI)
+    # Noise of a microscope in 24 bits makes a large file; a palette looks the same.
+    palette = PIL.Image.open(drawn).convert("RGB").quantize(_N_COLOURS, dither=_NO_DITHER)
+    palette.save(path, optimize=True)
     return path
 
 
