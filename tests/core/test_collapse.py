@@ -216,7 +216,7 @@ def test_eq1_alone_collapses_and_a_grid_does_not():
     )
     (told,) = warnings_of(stack, Annotations(CLASSES, proportions=fractions(truth)), paper)
     assert "nearly constant after" in told
-    assert warnings_of(stack, annotated(truth), quick(optimisation__max_steps=30)) == []
+    assert warnings_of(stack, annotated(truth), quick(optimisation__max_steps=80)) == []
 
 
 def test_a_stopped_run_is_not_kept_waiting_for_a_look():

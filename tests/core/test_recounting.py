@@ -83,6 +83,11 @@ def test_a_map_without_the_class_cannot_argue_all_hits_away():
     assert found.believed[0].sum() == pytest.approx(100)
 
 
+def test_a_class_keeps_half_of_its_nodes():
+    found = recount([counted(grid(4), error=0.1)], maps(1.0, 0.0))
+    assert found.believed[0] == pytest.approx([98, 2], rel=1e-5)
+
+
 def test_only_counted_slices_with_doubtful_labels_take_part():
     keypoints = sample(SHAPE, index=1, labels={(3, 3): 1}, is_calibrated=True)
     unfinished = dataclasses.replace(counted({(3, 3): 1}, index=2), is_calibrated=False)

@@ -6,7 +6,7 @@ background, a lone hit is more likely an error than an object, and by Bayes' rul
 prior, the count becomes a sum of probabilities. A person who does not err is hardly corrected,
 since the network learns the hits as objects. The correction depends on how often nodes are
 expected to be wrong (``labels.node_error``), and is bounded by it: a map that knows nothing of a
-class cannot argue all of its hits away.
+class cannot argue its hits away.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ __all__ = ["Recounts", "recount"]
 
 # of the number of wrong nodes about the expected one, in standard deviations
 _MOST_DEVIATIONS = 2.0
+# of the nodes of a class
+_MOST_LOST = 0.5
 _LEAST_TOLD = 0.1
 
 Array = npt.NDArray[np.float64]
@@ -79,7 +81,8 @@ def recount(samples: Iterable[SliceSamples], predict: Predict) -> Recounts:
     -------
     Recounts
         Of all slices with such labels. In all, classes lose no more nodes to others, on balance,
-        than were expected to be wrong, and two standard deviations.
+        than were expected to be wrong, and two standard deviations; and no class loses more than
+        half of its own.
     """
     judged = {
         sample.slice: _Judged.of(sample, predict(sample.image))
@@ -91,6 +94,10 @@ def recount(samples: Iterable[SliceSamples], predict: Predict) -> Recounts:
     n_moved = float(np.abs(moved).sum()) / 2
     n_most = n_expected + _MOST_DEVIATIONS * math.sqrt(n_expected)
     share = min(1.0, n_most / n_moved) if n_moved > 0 else 1.0
+    stated = sum((one.stated for one in judged.values()), start=np.zeros(1))
+    is_lost = -moved > _MOST_LOST * stated
+    if is_lost.any():
+        share = min(share, float((_MOST_LOST * stated[is_lost] / -moved[is_lost]).min()))
     return Recounts(
         {z: one.stated for z, one in judged.items()},
         {z: share * one.believed + (1 - share) * one.stated for z, one in judged.items()},
