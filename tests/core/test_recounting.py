@@ -48,8 +48,8 @@ def test_one_node_by_bayes_rule():
 
 
 def test_a_wrong_label_may_mean_any_other_class():
-    found = recount([counted({(3, 3): 2}, error=0.2)], maps(0.6, 0.3, 0.1))
-    parts = np.array([0.6 * 0.1, 0.3 * 0.1, 0.1 * 0.8])
+    found = recount([counted({(3, 3): 2}, error=0.1)], maps(0.5, 0.3, 0.2))
+    parts = np.array([0.5 * 0.05, 0.3 * 0.05, 0.2 * 0.9])
     assert found.believed[0] == pytest.approx(parts / parts.sum())
 
 

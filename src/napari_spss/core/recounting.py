@@ -12,7 +12,7 @@ class cannot argue its hits away.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,9 +55,9 @@ class Recounts:
 
     def messages(self, classes: tuple[str, ...]) -> Iterator[str]:
         """Say in plain words where a class is counted otherwise by more than a tenth."""
-        before, after = (sum(one.values()) for one in (self.stated, self.believed))
-        if isinstance(before, int) or isinstance(after, int):
+        if not self.stated:
             return
+        before, after = (np.sum(list(one.values()), axis=0) for one in (self.stated, self.believed))
         for name, old, new in list(zip(classes, before, after, strict=True))[1:]:
             if abs(new - old) > _LEAST_TOLD * old and abs(new - old) >= 1:
                 yield (
@@ -89,15 +89,7 @@ def recount(samples: Iterable[SliceSamples], predict: Predict) -> Recounts:
         for sample in samples
         if sample.is_calibrated and (sample.error > 0).any()
     }
-    n_expected = math.fsum(one.n_expected for one in judged.values())
-    moved = sum((one.believed - one.stated for one in judged.values()), start=np.zeros(1))
-    n_moved = float(np.abs(moved).sum()) / 2
-    n_most = n_expected + _MOST_DEVIATIONS * math.sqrt(n_expected)
-    share = min(1.0, n_most / n_moved) if n_moved > 0 else 1.0
-    stated = sum((one.stated for one in judged.values()), start=np.zeros(1))
-    is_lost = -moved > _MOST_LOST * stated
-    if is_lost.any():
-        share = min(share, float((_MOST_LOST * stated[is_lost] / -moved[is_lost]).min()))
+    share = _share_that_counts(list(judged.values()))
     return Recounts(
         {z: one.stated for z, one in judged.items()},
         {z: share * one.believed + (1 - share) * one.stated for z, one in judged.items()},
@@ -125,3 +117,18 @@ class _Judged:
         posterior /= posterior.sum(axis=0)
         stated = np.bincount(labels, weights, minlength=n_classes).astype(np.float64)
         return cls(stated, posterior @ weights, float((weights * errors).sum()))
+
+
+def _share_that_counts(judged: Sequence[_Judged]) -> float:
+    """Part of the correction that the bounds allow."""
+    if not judged:
+        return 1.0
+    stated = np.sum([one.stated for one in judged], axis=0)
+    lost = stated - np.sum([one.believed for one in judged], axis=0)
+    is_losing = lost > 0
+    if not is_losing.any():
+        return 1.0
+    n_expected = math.fsum(one.n_expected for one in judged)
+    n_most = n_expected + _MOST_DEVIATIONS * math.sqrt(n_expected)
+    of_classes = _MOST_LOST * stated[is_losing] / lost[is_losing]
+    return float(min(1.0, n_most / lost[is_losing].sum(), *of_classes))
