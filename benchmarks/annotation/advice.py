@@ -28,7 +28,7 @@ from napari_spss.core.training import fit
 from napari_spss.core.uncertainty import rank_slices
 
 from .annotators import HEADLINE_S, Plan
-from .carrying import Experiment, settings_of
+from .carrying import Experiment, described, settings_of
 from .images import Part, Pictures
 from .stored import Run, key_iou, paired, parts_of, select
 
@@ -173,11 +173,7 @@ class _Run:
             "annotator_s": round(work.seconds, 1),
             "trained_s": round(seconds, 1),
             "trained_cpu_s": round(cpu_s, 1),
-            "iou": [records.number(value) for value in scores.iou],
-            "f1": [records.number(value) for value in scores.f1],
-            "mean_iou": records.number(scores.mean_iou),
-            "mean_iou_foreground": records.number(scores.mean_iou_foreground),
-            "accuracy": records.number(scores.accuracy),
+            **described(scores),
         }
         return work, model
 

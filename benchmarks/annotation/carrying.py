@@ -27,7 +27,7 @@ from .hardships import made_hard
 from .images import Mask, Part, Pictures
 from .rows import ROUND_SHARE, Row, row_of
 
-__all__ = ["N_CLICKS", "Experiment", "carry_out", "is_current", "settings_of"]
+__all__ = ["N_CLICKS", "Experiment", "carry_out", "described", "is_current", "settings_of"]
 
 N_CLICKS = 20  # of a round of correction
 CONSTANT = 0.999  # of all pixels in one class: a constant map, if the truth has more of the others
@@ -359,14 +359,14 @@ class _Run:
     def _scores(self, labels: list[Mask], when: str) -> dict[str, Any]:
         self.scored(f"{self.experiment.label}{when}")
         scores = evaluate(labels, list(self.part.test.truth), classes=self.part.classes)
-        return _described(scores)
+        return described(scores)
 
 
 def _stack(pictures: Pictures) -> Stack:
     return stack_from_images(list(pictures.images))
 
 
-def _described(scores: Scores) -> dict[str, Any]:
+def described(scores: Scores) -> dict[str, Any]:
     """Scores as JSON, and whether the labels are one class nearly everywhere."""
     counts = scores.confusion.astype(float)
     total = max(1.0, counts.sum())

@@ -26,6 +26,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import records
 import torch
@@ -47,6 +48,8 @@ itself exactly."""
 
 _SEEDS = {"vnc": (0, 1, 2), "axon": (0,)}
 _ADVICE_SEEDS = (0, 1, 2)
+
+One = TypeVar("One", Experiment, advice.Trial)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -140,16 +143,29 @@ def _loader(options: argparse.Namespace) -> Callable[[str], Part]:
 
 
 def _run(experiment: Experiment, results: Path, load: Callable[[str], Part]) -> None:
-    path, part = experiment.record_path(results), load(experiment.data)
+    part = load(experiment.data)
+    record = _new_record(experiment, results, part, is_current, partial(_carried, experiment))
+    if record is not None:
+        print(f"{experiment.label}: {_shown(record)}", flush=True)
+
+
+def _new_record(
+    one: One,
+    results: Path,
+    part: Part,
+    is_current: Callable[[records.Record, One, Part], bool],
+    carried: Callable[[Part, Path], records.Record],
+) -> records.Record | None:
+    """Carry out and store what is neither stored nor in the hands of another process."""
+    path = one.record_path(results)
     if path.is_file():
-        if not is_current(records.read(path), experiment, part):
-            print(f"{experiment.label}: stored with other settings or data; remove it to repeat it")
-        return
-    record = records.stored(path, lambda: _carried(experiment, part, results), data=part.hash)
+        if not is_current(records.read(path), one, part):
+            print(f"{one.label}: stored with other settings or data; remove it to repeat it")
+        return None
+    record = records.stored(path, lambda: carried(part, results), data=part.hash)
     if record is None:
-        print(f"{experiment.label}: left to another process", flush=True)
-        return
-    print(f"{experiment.label}: {_shown(record)}", flush=True)
+        print(f"{one.label}: left to another process", flush=True)
+    return record
 
 
 def _advise(options: argparse.Namespace, results: Path, load: Callable[[str], Part]) -> None:
@@ -163,19 +179,12 @@ def _advise(options: argparse.Namespace, results: Path, load: Callable[[str], Pa
 
 
 def _try_out(trial: advice.Trial, results: Path, part: Part) -> None:
-    path = trial.record_path(results)
-    if path.is_file():
-        if not advice.is_current(records.read(path), trial, part):
-            print(f"{trial.label}: stored with other settings or data; remove it to repeat it")
-        return
-    scored = partial(note_scoring, results, part.name, commit=records.commit())
-    record = records.stored(
-        path, lambda: advice.try_out(trial, part, scored=scored), data=part.hash
-    )
-    if record is None:
-        print(f"{trial.label}: left to another process", flush=True)
-        return
-    for way, found in record["ways"].items():
+    def carried(part: Part, results: Path) -> records.Record:
+        scored = partial(note_scoring, results, part.name, commit=records.commit())
+        return advice.try_out(trial, part, scored=scored)
+
+    record = _new_record(trial, results, part, advice.is_current, carried)
+    for way, found in record["ways"].items() if record is not None else ():
         print(f"{trial.label} {way}: mean IoU {found['mean_iou_foreground']}", flush=True)
 
 

@@ -229,7 +229,7 @@ def test_the_plan_of_the_issue():
 def test_no_mask_that_is_scored_on_decides_anything(monkeypatch):
     """With other masks to score on, labels are the same."""
     found = []
-    monkeypatch.setattr("annotation.carrying._described", lambda scores: found.append(scores) or {})
+    monkeypatch.setattr("annotation.carrying.described", lambda scores: found.append(scores) or {})
     for change in (0, 1):
         part = tiny_part("vnc", "tune")
         for mask in part.test.truth:

@@ -433,7 +433,8 @@ def test_an_image_that_is_no_stack_is_told(dock, viewer):
     assert dock.source.name == "em"
 
 
-def test_live_annotations_reach_the_run(dock, qtbot, monkeypatch):
+def gated_updates(monkeypatch):
+    """Let trainings wait for a gate, and then take what joined them meanwhile."""
     gate, taken = threading.Event(), []
 
     def train(job, *, token):
@@ -442,6 +443,11 @@ def test_live_annotations_reach_the_run(dock, qtbot, monkeypatch):
         return None
 
     monkeypatch.setattr(desk_module, "train", train)
+    return gate, taken
+
+
+def test_live_annotations_reach_the_run(dock, qtbot, monkeypatch):
+    gate, taken = gated_updates(monkeypatch)
     say(dock)
     dock.start_training()
     qtbot.waitUntil(lambda: dock.session.status.done == 2)
@@ -453,14 +459,7 @@ def test_live_annotations_reach_the_run(dock, qtbot, monkeypatch):
 
 
 def test_a_run_is_not_told_what_it_knows(dock, qtbot, monkeypatch):
-    gate, taken = threading.Event(), []
-
-    def train(job, *, token):
-        yield from gated_train(gate)(job, token=token)
-        taken.append(job.updates.take())
-        return None
-
-    monkeypatch.setattr(desk_module, "train", train)
+    gate, taken = gated_updates(monkeypatch)
     say(dock)
     dock.start_training()
     qtbot.waitUntil(lambda: dock.session.status.done == 2)
@@ -471,14 +470,7 @@ def test_a_run_is_not_told_what_it_knows(dock, qtbot, monkeypatch):
 
 
 def test_annotations_of_another_image_do_not_reach_the_run(dock, viewer, qtbot, monkeypatch):
-    gate, taken = threading.Event(), []
-
-    def train(job, *, token):
-        yield from gated_train(gate)(job, token=token)
-        taken.append(job.updates.take())
-        return None
-
-    monkeypatch.setattr(desk_module, "train", train)
+    gate, taken = gated_updates(monkeypatch)
     say(dock)
     dock.start_training()
     qtbot.waitUntil(lambda: dock.session.status.done == 2)
@@ -494,14 +486,7 @@ def test_annotations_of_another_image_do_not_reach_the_run(dock, viewer, qtbot, 
 def test_annotations_join_again_when_the_image_of_the_run_is_chosen_again(
     dock, viewer, qtbot, monkeypatch
 ):
-    gate, taken = threading.Event(), []
-
-    def train(job, *, token):
-        yield from gated_train(gate)(job, token=token)
-        taken.append(job.updates.take())
-        return None
-
-    monkeypatch.setattr(desk_module, "train", train)
+    gate, taken = gated_updates(monkeypatch)
     say(dock)
     dock.start_training()
     qtbot.waitUntil(lambda: dock.session.status.done == 2)
