@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from napari_spss.core.checkpoint import Model
 from napari_spss.core.events import Message, Preview
 from napari_spss.core.label_source import as_label_source
 from napari_spss.core.metrics import Scores, evaluate
+from napari_spss.core.simulate import Costs
 from napari_spss.core.stack import Stack, stack_from_images
 
 from .annotators import OBJECT_S, Told, annotate, correct
@@ -111,12 +113,14 @@ def carry_out(experiment: Experiment, part: Part, *, scored: Scored) -> records.
     """
     row = experiment.row
     part = made_hard(part, row.hardship)
-    told = annotate(
-        row.plan, part.train, part.classes, budget_s=experiment.budget_s, seed=experiment.seed
-    )
+    budget_s = experiment.budget_s
+    if row.has_rounds_within:
+        budget_s -= row.n_rounds * N_CLICKS * Costs().click_s
+    told = annotate(row.plan, part.train, part.classes, budget_s=budget_s, seed=experiment.seed)
     settings = settings_of(experiment, part)
     run = _Run(experiment, part, settings, told, scored)
-    outcome = run.forest() if row.base == "forest" else run.network()
+    with _threads(row.n_threads) as n_threads:
+        outcome = run.forest() if row.base == "forest" else run.network()
     return {
         "command": experiment.command,
         "data": experiment.data,
@@ -137,9 +141,20 @@ def carry_out(experiment: Experiment, part: Part, *, scored: Scored) -> records.
         **outcome,
         "train": list(part.train.names),
         "test": list(part.test.names),
-        "threads": torch.get_num_threads(),
+        "threads": n_threads,
         "settings": settings.model_dump(),
     }
+
+
+@contextlib.contextmanager
+def _threads(wanted: int | None) -> Iterator[int]:
+    """Compute with so many threads, those of the command if None; gives their number."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(wanted or usual)
+    try:
+        yield wanted or usual
+    finally:
+        torch.set_num_threads(usual)
 
 
 def is_current(record: records.Record, experiment: Experiment, part: Part) -> bool:
@@ -342,7 +357,7 @@ class _Run:
 
     def _followed(self, told: Told) -> int | None:
         """A slice near the middle without a grid."""
-        if not self.experiment.row.is_followed:
+        if self.experiment.row.n_threads is None:
             return None
         counted = {grid.slice for grid in told.annotations.grids}
         middle = len(told.pictures) // 2

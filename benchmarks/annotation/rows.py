@@ -41,14 +41,17 @@ class Row:
         Of the preset's steps.
     n_rounds : int
         Rounds of correction, after each of which training goes on.
+    has_rounds_within : bool
+        Whether the seconds of the rounds are part of the budget; else they are added to it.
     has_flips : bool
         Average the maps of the four mirror images.
     hardship : str, optional
         What is done to the images, see `annotation.hardships`.
     is_oracle : bool
         Whether the person knows what no person knows.
-    is_followed : bool
-        Whether the map of a slice is looked at during training.
+    n_threads : int, optional
+        Threads of the training, whatever the command says. The map of a slice is looked at on the
+        way then: the row tells how fast the map becomes what it will be.
     """
 
     name: str
@@ -58,10 +61,11 @@ class Row:
     overrides: Mapping[str, object] = field(default_factory=dict)
     step_factor: float = 1.0
     n_rounds: int = 0
+    has_rounds_within: bool = False
     has_flips: bool = False
     hardship: str | None = None
     is_oracle: bool = False
-    is_followed: bool = False
+    n_threads: int | None = None
 
     @property
     def has_budget(self) -> bool:
@@ -106,7 +110,9 @@ ROWS: dict[str, Row] = {
     row.name: row
     for row in (
         Row("masks", "all masks", Plan("masks")),
-        dataclasses.replace(BASE, n_rounds=_ROUNDS, is_followed=True),
+        dataclasses.replace(BASE, n_rounds=_ROUNDS),
+        Row("corrected", "three grids and guesses, and two rounds in the same seconds",
+            Plan("guesses", n_grids=3, n_nodes=768), n_rounds=_ROUNDS, has_rounds_within=True),
         Row("masks-bought", "the masks that the same seconds buy", Plan("bought")),
         Row("forest", "random forest at its best threshold, the labels of `fast`",
             Plan("guesses"), base="forest"),
@@ -124,6 +130,8 @@ ROWS: dict[str, Row] = {
             step_factor=1 + _ROUNDS * ROUND_SHARE),
         Row("fast-exact", "`fast`, person without errors", _EXACT,
             is_oracle=True),
+        dataclasses.replace(BASE, name="timed", title="`fast`, followed on two cores",
+                            n_threads=2),
     )
 }  # fmt: skip
 

@@ -38,7 +38,10 @@ def stored(folder):
 
 
 def test_the_study_from_images_to_a_table(run):
-    names = ["masks", "fast", "masks-bought", "paper-slices", "clicks", "grids", "paper-crops"]
+    names = [
+        "masks", "fast", "corrected", "masks-bought", "paper-slices", "clicks", "grids",
+        "paper-crops", "timed",
+    ]  # fmt: skip
     shown = run("study", "--sets", "vnc", "--seeds", "0", "--rows", *names)
     found = stored(run.out / "study" / "vnc-tune")
     budgeted = {name if name in ("masks", "paper-crops") else f"{name}_300s" for name in names}
@@ -55,7 +58,13 @@ def test_the_study_from_images_to_a_table(run):
         fast["annotator_s"] + 80,
     ]
     assert [one["n_steps"] for one in fast["rounds"]] == [5, 7]
-    assert fast["course"][-1][2] == fast["n_steps"] == 3
+    corrected = found["corrected_300s_0"]
+    spent = [one["annotator_s"] for one in (corrected, *corrected["rounds"])]
+    assert spent == [220, 260, 300], "the rounds take their seconds from the grids"
+    assert corrected["annotator"]["n_grids"] == 3
+    timed = found["timed_300s_0"]
+    assert timed["course"][-1][2] == timed["n_steps"] == 3
+    assert (timed["threads"], fast["threads"], fast["course"]) == (2, 1, None)
     assert "2 rounds of correction" in shown
     assert "Not run: `forest`" in shown
     times = {p: p.stat().st_mtime_ns for p in run.out.rglob("*.json")}
@@ -217,7 +226,7 @@ def test_every_row_has_valid_settings(command):
 def test_the_plan_of_the_issue():
     runs = planned("study", part="report")
     stems = [(one.data, one.stem) for one in runs]
-    assert stems[:3] == [("vnc", "masks_0"), ("vnc", "fast_300s_0"), ("vnc", "masks-bought_300s_0")]
+    assert stems[:3] == [("vnc", "masks_0"), ("vnc", "fast_300s_0"), ("vnc", "corrected_300s_0")]
     assert len(set(stems)) == len(stems) == len(rows.ROWS) * (3 + 2)
     assert {one.data for one in planned("ablations")} == {"vnc"}
     repeated = planned("ablations", rows=["band-0"], seeds=[1, 2])

@@ -75,6 +75,16 @@ def test_ratios_are_taken_seed_by_seed_on_the_same_images(tmp_path):
     assert goals[change][2] == "0.025 (-0.050)"
 
 
+def test_the_way_to_95_percent_is_that_of_the_run_on_two_cores(tmp_path):
+    write_run(tmp_path, "fast", iou=0.6)
+    course = [[10.0, 20.0, 50, 0.3], [40.0, 80.0, 200, 0.58], [75.0, 150.0, 400, 0.6]]
+    write_run(tmp_path, "timed", iou=0.6, course=course)
+    write_run(tmp_path, "timed", iou=0.6, course=[[50.0, 99.0, 400, 0.6]], seed=1)
+    found = rows_of(render("goals", tmp_path))
+    what = "s of training on two cores to 95 % of its own IoU, mean (slowest)"
+    assert found[f"Mitochondria (VNC): {what}"][1:] == ["below 60", "45 (50)"]
+
+
 def test_three_classes_are_judged_by_the_mean_with_the_background(tmp_path):
     write_run(tmp_path, "masks", iou=0.6, data="axon-rat4", budget_s=None)
     write_run(tmp_path, "fast", iou=0.45, data="axon-rat4")
