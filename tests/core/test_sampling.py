@@ -41,13 +41,24 @@ def drawn(source, steps):
     return [[window.sample for window in source.draw(step).windows] for step in steps]
 
 
-@pytest.mark.parametrize("n_others", [1, 5, 40])
+@pytest.mark.parametrize("n_others", [3, 5, 40])
 @pytest.mark.parametrize("batch_size", [2, 4, 6])
 def test_calibrated_slices_keep_half_of_every_batch_whatever_is_added(n_others, batch_size):
     source = sampler(slices(3, n_others), batch_size=batch_size)
     for batch in drawn(source, range(20)):
         assert sum(index < 3 for index in batch) == batch_size // 2
     assert source.n_labelled_slots == batch_size / 2
+
+
+@pytest.mark.parametrize(("n_calibrated", "n_others"), [(4, 1), (3, 2), (12, 3)])
+def test_where_most_slices_are_counted_no_slice_comes_more_often_than_another(
+    n_calibrated, n_others
+):
+    n_slices = n_calibrated + n_others
+    source = sampler(slices(n_calibrated, n_others), batch_size=4)
+    seen = Counter(index for batch in drawn(source, range(n_slices * 5)) for index in batch)
+    assert [seen[i] for i in range(n_slices)] == [20] * n_slices
+    assert source.n_labelled_slots == 4 * n_calibrated / n_slices
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5])
@@ -68,7 +79,7 @@ def test_slices_of_a_group_come_equally_often():
 
 
 def test_added_slices_do_not_change_when_the_counted_ones_come():
-    before, after = sampler(slices(3, 2)), sampler(slices(3, 30))
+    before, after = sampler(slices(3, 3)), sampler(slices(3, 30))
     for step in range(12):
         old, new = ([i for i in drawn(s, [step])[0] if i < 3] for s in (before, after))
         assert old == new
