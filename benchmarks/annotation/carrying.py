@@ -20,7 +20,7 @@ from napari_spss.core.checkpoint import Model
 from napari_spss.core.events import Message, Preview
 from napari_spss.core.label_source import as_label_source
 from napari_spss.core.metrics import Scores, evaluate
-from napari_spss.core.simulate import Costs
+from napari_spss.core.simulate import Acts
 from napari_spss.core.stack import Stack, stack_from_images
 
 from .annotators import OBJECT_S, Told, annotate, correct
@@ -115,7 +115,7 @@ def carry_out(experiment: Experiment, part: Part, *, scored: Scored) -> records.
     part = made_hard(part, row.hardship)
     budget_s = experiment.budget_s
     if row.has_rounds_within:
-        budget_s -= row.n_rounds * N_CLICKS * Costs().click_s
+        budget_s -= Acts(n_clicks=row.n_rounds * N_CLICKS).seconds()
     told = annotate(row.plan, part.train, part.classes, budget_s=budget_s, seed=experiment.seed)
     settings = settings_of(experiment, part)
     run = _Run(experiment, part, settings, told, scored)

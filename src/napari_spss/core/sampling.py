@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -136,8 +137,7 @@ class Sampler:
     @property
     def n_labelled_slots(self) -> float:
         """Windows a batch, on average, that come from the group that carries the labels."""
-        n_first, n_all = _share_of_first(self._groups)
-        return self._batch_size * n_first / n_all
+        return float(self._batch_size * _share_of_first(self._groups))
 
     def draw(self, step: int, *, has_labels_first: bool = False) -> Batch:
         """Windows of step ``step`` (0-based).
@@ -171,10 +171,10 @@ class Sampler:
     def _random_window(
         self, groups: Sequence[Sequence[int]], turn: int, rng: np.random.Generator
     ) -> Window:
-        n_first, n_all = _share_of_first(groups)
-        turn_of_first = -(-turn * n_first // n_all)
-        which = int(-(-(turn + 1) * n_first // n_all) == turn_of_first)
-        turn = turn - turn_of_first if which else turn_of_first
+        share = _share_of_first(groups)
+        n_before = math.ceil(turn * share)  # windows of the first group
+        is_first = math.ceil((turn + 1) * share) > n_before
+        which, turn = (0, n_before) if is_first else (1, turn - n_before)
         # a shuffled round through each group: every slice of it comes equally often
         group = groups[which]
         cycle, position = divmod(turn, len(group))
@@ -204,12 +204,10 @@ class Sampler:
         return y1 - y0 <= self.shape[0] and x1 - x0 <= self.shape[1]
 
 
-def _share_of_first(groups: Sequence[Sequence[int]]) -> tuple[int, int]:
-    """Windows of the first group, of how many."""
-    if len(groups) == 1:
-        return 1, 1
-    n_first, n_all = len(groups[0]), sum(map(len, groups))
-    return max((1, 2), (n_first, n_all), key=lambda share: share[0] / share[1])
+def _share_of_first(groups: Sequence[Sequence[int]]) -> Fraction:
+    """Share of windows that show the first of one or two groups, exact."""
+    n_slices = sum(map(len, groups))
+    return max(Fraction(1, 2), Fraction(len(groups[0]), n_slices))
 
 
 def _place(size: int, edge: int, contain: tuple[int, int] | None, rng: np.random.Generator) -> int:
