@@ -28,7 +28,7 @@ from napari_spss.core.training import fit
 from napari_spss.core.uncertainty import rank_slices
 
 from .annotators import HEADLINE_S, Plan
-from .carrying import Experiment, described, settings_of
+from .carrying import Experiment, as_seen, described, settings_of
 from .images import Part, Pictures
 from .stored import Run, key_iou, paired, parts_of, select
 
@@ -127,7 +127,7 @@ def try_out(trial: Trial, part: Part, *, scored: Callable[[str], None]) -> recor
 def is_current(record: records.Record, trial: Trial, part: Part) -> bool:
     """Whether a stored trial was made of these data, as it would be made now."""
     return bool(
-        record["settings"] == trial.settings(part).model_dump()
+        as_seen(record["settings"]) == as_seen(trial.settings(part).model_dump())
         and record["plan"] == dataclasses.asdict(PLAN)
         and record["data_hash"] == part.hash
     )

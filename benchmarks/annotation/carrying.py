@@ -17,11 +17,13 @@ import torch
 
 from napari_spss import TrainingSettings, iter_training, predict, preset
 from napari_spss.core.checkpoint import Model
+from napari_spss.core.config import ImageSettings
 from napari_spss.core.events import Message, Preview
 from napari_spss.core.label_source import as_label_source
 from napari_spss.core.metrics import Scores, evaluate
 from napari_spss.core.simulate import Acts
 from napari_spss.core.stack import Stack, stack_from_images
+from napari_spss.core.working import choose_reduction
 
 from .annotators import OBJECT_S, Told, annotate, correct
 from .forest import best_labels, grow, plain_labels
@@ -29,7 +31,15 @@ from .hardships import made_hard
 from .images import Mask, Part, Pictures
 from .rows import ROUND_SHARE, Row, row_of
 
-__all__ = ["N_CLICKS", "Experiment", "carry_out", "described", "is_current", "settings_of"]
+__all__ = [
+    "N_CLICKS",
+    "Experiment",
+    "as_seen",
+    "carry_out",
+    "described",
+    "is_current",
+    "settings_of",
+]
 
 N_CLICKS = 20  # of a round of correction
 CONSTANT = 0.999  # of all pixels in one class: a constant map, if the truth has more of the others
@@ -162,10 +172,18 @@ def is_current(record: records.Record, experiment: Experiment, part: Part) -> bo
     row = experiment.row
     settings = settings_of(experiment, made_hard(part, row.hardship))
     return bool(
-        record["settings"] == settings.model_dump()
+        as_seen(record["settings"]) == as_seen(settings.model_dump())
         and record["plan"] == dataclasses.asdict(row.plan)
         and record["data_hash"] == part.hash
     )
+
+
+def as_seen(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the reduction in place of widths: the network sees nothing else of them."""
+    image = dict(settings["image"])
+    reduction = choose_reduction(ImageSettings(**image), None)
+    del image["object_diameter_px"], image["target_diameter_px"]
+    return settings | {"image": image | {"reduction": reduction}}
 
 
 def settings_of(experiment: Experiment, part: Part) -> TrainingSettings:

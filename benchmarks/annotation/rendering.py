@@ -325,12 +325,14 @@ def _signed(differences: Sequence[float]) -> str:
 
 
 def _ablation_cells(_: Sequence[Run], differences: list[float]) -> str:
+    """Whether a change is one: larger than `CLEAR`, and in every drawing to the same side."""
     if not differences:
         return ""
     middle = sum(differences) / len(differences)
-    if abs(middle) <= CLEAR:
+    if abs(middle) <= CLEAR or min(differences) < 0 < max(differences):
         return "no clear difference"
-    return "better" if middle > 0 else "worse"
+    reading = "better" if middle > 0 else "worse"
+    return reading if len(differences) > 1 else f"{reading}, one drawing"
 
 
 def _case_cells(found: Sequence[Run], _: list[float]) -> str:

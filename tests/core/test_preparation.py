@@ -46,7 +46,7 @@ def test_self_training_without_averaged_weights_is_refused():
     check_settings(preset("paper"))
 
 
-@pytest.mark.parametrize(("diameter", "expected"), [(None, 1), (20, 1), (40, 2), (90, 4), (100, 5)])
+@pytest.mark.parametrize(("diameter", "expected"), [(None, 1), (20, 1), (40, 2), (90, 4), (100, 4)])
 def test_the_working_scale_follows_the_stated_object(diameter, expected):
     settings = FAST.with_overrides({"image.object_diameter_px": diameter})
     assert working_scale(settings, flat(1, 40, 100)) == expected
@@ -55,7 +55,7 @@ def test_the_working_scale_follows_the_stated_object(diameter, expected):
 def test_micrometres_are_turned_into_pixels():
     settings = FAST.with_overrides({"image.object_diameter_um": 0.4})
     stack = flat(1, 200, 200, voxel_size_um=(0.05, 0.005, 0.005))
-    assert working_scale(settings, stack) == 4
+    assert working_scale(settings, stack) == 3
 
 
 def test_an_object_wider_than_the_image_is_refused():
@@ -64,6 +64,11 @@ def test_an_object_wider_than_the_image_is_refused():
     with pytest.raises(InputError, match=message) as e:
         working_scale(settings, flat(2, 40, 100))
     assert e.value.field == "image.object_diameter_px"
+
+
+def test_an_object_as_wide_as_the_image_is_not_refused():
+    settings = FAST.with_overrides({"image.object_diameter_px": 40})
+    assert working_scale(settings, flat(2, 40, 40)) == 2
 
 
 def model():

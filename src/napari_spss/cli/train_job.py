@@ -17,7 +17,7 @@ from ..core.runfolder import RunFolder, RunInputs, record_events
 from ..core.stack import Stack, open_stack
 from ..core.tables import read_annotations
 from ..core.training import iter_training
-from ..core.working import choose_reduction
+from ..core.working import choose_reduction, object_width_px
 from .display import say
 from .found_classes import class_text, note_found_classes
 from .options import diameter_settings, parse_assignments, parse_class_list
@@ -277,12 +277,9 @@ def _pixels(stack: Stack) -> str:
 
 def _check_diameter(settings: TrainingSettings, stack: Stack) -> None:
     """Refuse an object that the image cannot hold: most likely a wrong unit."""
-    reduction = choose_reduction(settings.image, stack.pixel_size_um(0))
-    if reduction is None:
-        return
-    diameter_px = reduction * settings.image.target_diameter_px
+    diameter_px = object_width_px(settings.image, stack.pixel_size_um(0))
     edge = min(stack.shape_of(0))
-    if reduction > 1 and diameter_px > edge:
+    if diameter_px is not None and diameter_px > edge:
         raise InputError(
             f"--object-diameter means about {diameter_px:.0f} pixels, but the image is only {edge} "
             "wide; check number and unit.",

@@ -63,7 +63,7 @@ class ImageSettings(_Frozen):
         description="the same in micrometres, if not in pixels; needs the image's pixel size",
     )
     target_diameter_px: float = Field(
-        default=20.0, gt=0, description="width of the object at working scale, in working pixels"
+        default=24.0, gt=0, description="width of the object at working scale, in working pixels"
     )
     normalisation: Literal["slice", "range"] = Field(
         default="slice",

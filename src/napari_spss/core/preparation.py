@@ -12,7 +12,7 @@ from .config import TrainingSettings
 from .errors import InputError
 from .events import Message
 from .reconciliation import bias_messages, reconcile
-from .working import choose_reduction
+from .working import choose_reduction, object_width_px
 
 if TYPE_CHECKING:
     from .stack import Stack
@@ -116,8 +116,9 @@ def working_scale(settings: TrainingSettings, stack: Stack) -> int:
     InputError
         If the object is wider than every slice, or its width cannot be told in pixels.
     """
-    reduction = choose_reduction(settings.image, stack.pixel_size_um(0)) or 1
-    width_px = reduction * settings.image.target_diameter_px
+    pixel_size_um = stack.pixel_size_um(0)
+    reduction = choose_reduction(settings.image, pixel_size_um) or 1
+    width_px = object_width_px(settings.image, pixel_size_um) or 0.0
     longest_px = max(max(stack.shape_of(z)) for z in range(stack.n_slices))
     if reduction > 1 and width_px > longest_px:
         raise InputError(

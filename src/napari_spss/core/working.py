@@ -24,6 +24,7 @@ __all__ = [
     "choose_reduction",
     "enlarge",
     "normalise",
+    "object_width_px",
     "reduce_slice",
     "to_working",
     "working_slice",
@@ -33,8 +34,8 @@ _STRIP_PX = 2**22
 _ROUNDING = 1e-7  # of float32, relative
 
 
-def choose_reduction(settings: ImageSettings, pixel_size_um: float | None) -> int | None:
-    """Working-scale factor that brings the stated object to about the target width.
+def object_width_px(settings: ImageSettings, pixel_size_um: float | None) -> float | None:
+    """Width of the stated object in data pixels; None if none is stated.
 
     Parameters
     ----------
@@ -42,6 +43,30 @@ def choose_reduction(settings: ImageSettings, pixel_size_um: float | None) -> in
         With the object's diameter in pixels or micrometres, or neither.
     pixel_size_um : float or None
         Edge of a data pixel.
+
+    Raises
+    ------
+    InputError
+        If the diameter is stated in micrometres and the pixel size is unknown.
+    """
+    if settings.object_diameter_px is not None or settings.object_diameter_um is None:
+        return settings.object_diameter_px
+    if pixel_size_um is None:
+        raise InputError(
+            f"object diameter {settings.object_diameter_um} um needs the image's pixel size, "
+            "which the file does not state; give the voxel size or the diameter in pixels.",
+            field="image.object_diameter_um",
+        )
+    return settings.object_diameter_um / pixel_size_um
+
+
+def choose_reduction(settings: ImageSettings, pixel_size_um: float | None) -> int | None:
+    """Working-scale factor that brings the stated object to about the target width.
+
+    Parameters
+    ----------
+    settings, pixel_size_um
+        As in :func:`object_width_px`.
 
     Returns
     -------
@@ -51,20 +76,10 @@ def choose_reduction(settings: ImageSettings, pixel_size_um: float | None) -> in
     Raises
     ------
     InputError
-        If the diameter is stated in micrometres and the pixel size is unknown.
+        As :func:`object_width_px`.
     """
-    diameter_px = settings.object_diameter_px
-    if diameter_px is None and settings.object_diameter_um is not None:
-        if pixel_size_um is None:
-            raise InputError(
-                f"object diameter {settings.object_diameter_um} um needs the image's pixel size, "
-                "which the file does not state; give the voxel size or the diameter in pixels.",
-                field="image.object_diameter_um",
-            )
-        diameter_px = settings.object_diameter_um / pixel_size_um
-    if diameter_px is None:
-        return None
-    return max(1, round(diameter_px / settings.target_diameter_px))
+    width_px = object_width_px(settings, pixel_size_um)
+    return None if width_px is None else max(1, round(width_px / settings.target_diameter_px))
 
 
 def reduce_slice(stack: Stack, z: int, reduction: int) -> npt.NDArray[np.float32]:
