@@ -23,7 +23,6 @@ from napari_spss.core.label_source import as_label_source
 from napari_spss.core.metrics import Scores, evaluate
 from napari_spss.core.simulate import Acts
 from napari_spss.core.stack import Stack, stack_from_images
-from napari_spss.core.working import choose_reduction
 
 from .annotators import OBJECT_S, Told, annotate, correct
 from .forest import best_labels, grow, plain_labels
@@ -181,7 +180,7 @@ def is_current(record: records.Record, experiment: Experiment, part: Part) -> bo
 def as_seen(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings with the reduction in place of widths: the network sees nothing else of them."""
     image = dict(settings["image"])
-    reduction = choose_reduction(ImageSettings(**image), None)
+    reduction = ImageSettings(**image).reduction(None)
     del image["object_diameter_px"], image["target_diameter_px"]
     return settings | {"image": image | {"reduction": reduction}}
 

@@ -13,7 +13,6 @@ from napari_spss.core.config import ImageSettings
 from napari_spss.core.errors import InputError
 from napari_spss.core.stack import stack_from_array
 from napari_spss.core.working import (
-    choose_reduction,
     enlarge,
     normalise,
     reduce_slice,
@@ -51,12 +50,12 @@ def block_means(image, k):
     ],
 )
 def test_the_object_is_brought_to_its_target_width(image, diameter, expected):
-    assert choose_reduction(ImageSettings(**image), diameter) == expected
+    assert ImageSettings(**image).reduction(diameter) == expected
 
 
 def test_micrometres_need_a_pixel_size():
     with pytest.raises(InputError, match=r"0\.4 um needs the image's pixel size") as e:
-        choose_reduction(ImageSettings(object_diameter_um=0.4), None)
+        ImageSettings(object_diameter_um=0.4).reduction(None)
     assert e.value.field == "image.object_diameter_um"
 
 

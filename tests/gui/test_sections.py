@@ -83,9 +83,9 @@ def test_facts_and_the_working_scale_are_told(viewer, image):
     add(viewer, scale=(50, 8, 8), units=("nm",) * 3)
     assert image._facts.text() == "3 slices, 96 x 64 px, uint8, 8 nm per px"
     assert image.value().object_diameter_px is None
-    image.set_diameter(60)
-    assert image.value().object_diameter_px == 60
-    assert image._scale_note.text() == "= 0.48 µm; the network sees the image at 1/3 size"
+    image.set_diameter(75)
+    assert image.value().object_diameter_px == 75
+    assert image._scale_note.text() == "= 0.6 µm; the network sees the image at 1/3 size"
     image.set_diameter(25)
     assert "full resolution" in image._scale_note.text()
 

@@ -17,7 +17,6 @@ from ..core.runfolder import RunFolder, RunInputs, record_events
 from ..core.stack import Stack, open_stack
 from ..core.tables import read_annotations
 from ..core.training import iter_training
-from ..core.working import choose_reduction, object_width_px
 from .display import say
 from .found_classes import class_text, note_found_classes
 from .options import diameter_settings, parse_assignments, parse_class_list
@@ -261,7 +260,7 @@ def introduce(job: TrainJob) -> None:
         said.append(f"{masks.n_slices} masks")
         note_found_classes(masks.classes)
     say(f"annotations: {', '.join(said)}")
-    reduction = choose_reduction(job.settings.image, stack.pixel_size_um(0))
+    reduction = job.settings.image.reduction(stack.pixel_size_um(0))
     if reduction is not None:
         say(f"working scale: the network sees the image reduced by {reduction}")
 
@@ -277,7 +276,7 @@ def _pixels(stack: Stack) -> str:
 
 def _check_diameter(settings: TrainingSettings, stack: Stack) -> None:
     """Refuse an object that the image cannot hold: most likely a wrong unit."""
-    diameter_px = object_width_px(settings.image, stack.pixel_size_um(0))
+    diameter_px = settings.image.object_width_px(stack.pixel_size_um(0))
     edge = min(stack.shape_of(0))
     if diameter_px is not None and diameter_px > edge:
         raise InputError(

@@ -70,6 +70,50 @@ class ImageSettings(_Frozen):
         description="'slice': zero mean, unit deviation of each whole slice; 'range': dtype to 0-1",
     )
 
+    def object_width_px(self, pixel_size_um: float | None) -> float | None:
+        """Width of the stated object in data pixels; None if none is stated.
+
+        Parameters
+        ----------
+        pixel_size_um : float or None
+            Edge of a data pixel.
+
+        Raises
+        ------
+        InputError
+            If the diameter is stated in micrometres and the pixel size is unknown.
+        """
+        if self.object_diameter_px is not None or self.object_diameter_um is None:
+            return self.object_diameter_px
+        if pixel_size_um is None:
+            raise InputError(
+                f"object diameter {self.object_diameter_um} um needs the image's pixel size, "
+                "which the file does not state; give the voxel size or the diameter in pixels.",
+                field="image.object_diameter_um",
+            )
+        return self.object_diameter_um / pixel_size_um
+
+    def reduction(self, pixel_size_um: float | None) -> int | None:
+        """Working-scale factor that brings the stated object to about the target width.
+
+        Parameters
+        ----------
+        pixel_size_um : float or None
+            Edge of a data pixel.
+
+        Returns
+        -------
+        int or None
+            At least 1; None if no diameter is stated.
+
+        Raises
+        ------
+        InputError
+            If the diameter is stated in micrometres and the pixel size is unknown.
+        """
+        width_px = self.object_width_px(pixel_size_um)
+        return None if width_px is None else max(1, round(width_px / self.target_diameter_px))
+
 
 class SamplingSettings(_Frozen):
     """What a training step sees."""

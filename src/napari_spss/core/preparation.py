@@ -12,7 +12,6 @@ from .config import TrainingSettings
 from .errors import InputError
 from .events import Message
 from .reconciliation import bias_messages, reconcile
-from .working import choose_reduction, object_width_px
 
 if TYPE_CHECKING:
     from .stack import Stack
@@ -117,8 +116,8 @@ def working_scale(settings: TrainingSettings, stack: Stack) -> int:
         If the object is wider than every slice, or its width cannot be told in pixels.
     """
     pixel_size_um = stack.pixel_size_um(0)
-    reduction = choose_reduction(settings.image, pixel_size_um) or 1
-    width_px = object_width_px(settings.image, pixel_size_um) or 0.0
+    reduction = settings.image.reduction(pixel_size_um) or 1
+    width_px = settings.image.object_width_px(pixel_size_um) or 0.0
     longest_px = max(max(stack.shape_of(z)) for z in range(stack.n_slices))
     if reduction > 1 and width_px > longest_px:
         raise InputError(

@@ -14,17 +14,14 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from .config import ImageSettings
 from .errors import InputError
 
 if TYPE_CHECKING:
     from .stack import Stack
 
 __all__ = [
-    "choose_reduction",
     "enlarge",
     "normalise",
-    "object_width_px",
     "reduce_slice",
     "to_working",
     "working_slice",
@@ -32,54 +29,6 @@ __all__ = [
 
 _STRIP_PX = 2**22
 _ROUNDING = 1e-7  # of float32, relative
-
-
-def object_width_px(settings: ImageSettings, pixel_size_um: float | None) -> float | None:
-    """Width of the stated object in data pixels; None if none is stated.
-
-    Parameters
-    ----------
-    settings : ImageSettings
-        With the object's diameter in pixels or micrometres, or neither.
-    pixel_size_um : float or None
-        Edge of a data pixel.
-
-    Raises
-    ------
-    InputError
-        If the diameter is stated in micrometres and the pixel size is unknown.
-    """
-    if settings.object_diameter_px is not None or settings.object_diameter_um is None:
-        return settings.object_diameter_px
-    if pixel_size_um is None:
-        raise InputError(
-            f"object diameter {settings.object_diameter_um} um needs the image's pixel size, "
-            "which the file does not state; give the voxel size or the diameter in pixels.",
-            field="image.object_diameter_um",
-        )
-    return settings.object_diameter_um / pixel_size_um
-
-
-def choose_reduction(settings: ImageSettings, pixel_size_um: float | None) -> int | None:
-    """Working-scale factor that brings the stated object to about the target width.
-
-    Parameters
-    ----------
-    settings, pixel_size_um
-        As in :func:`object_width_px`.
-
-    Returns
-    -------
-    int or None
-        At least 1; None if no diameter is stated.
-
-    Raises
-    ------
-    InputError
-        As :func:`object_width_px`.
-    """
-    width_px = object_width_px(settings, pixel_size_um)
-    return None if width_px is None else max(1, round(width_px / settings.target_diameter_px))
 
 
 def reduce_slice(stack: Stack, z: int, reduction: int) -> npt.NDArray[np.float32]:

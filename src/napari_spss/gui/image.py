@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ..core.config import ImageSettings
 from ..core.errors import InputError
 from .connections import Connections
 from .geometry import Geometry, voxel_size_um
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageChoice", "ImageSection"]
 
-_TARGET_PX = 20.0
+_TARGET_PX = ImageSettings().target_diameter_px
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def _scale_text(diameter_px: float, pixel_um: float | None) -> str:
     """Say what a diameter means in length and for the working scale."""
     if not diameter_px:
         return ""
-    reduction = max(1, round(diameter_px / _TARGET_PX))
+    reduction = ImageSettings(object_diameter_px=diameter_px).reduction(None)
     length = "" if pixel_um is None else f"= {_length(diameter_px * pixel_um)}; "
     if reduction == 1:
         return f"{length}the network works at full resolution"
