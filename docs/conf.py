@@ -5,12 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import shutil
-import statistics
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any
 
 from sphinx.application import Sphinx
 
@@ -72,30 +70,6 @@ def module_rows() -> Iterator[str]:
         if text:
             name = path.relative_to(package).as_posix()
             yield f"| `{name}` | {text.partition(chr(10))[0]} |"
-
-
-def result_rows(data: str) -> Iterator[str]:
-    """Markdown table rows of the stored runs on one data set, and of their means over seeds."""
-    runs: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted((HERE.parent / "benchmarks" / "results" / data).glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        runs.setdefault(path.stem.rpartition("_")[0], []).append(record)
-        yield result_row(path.stem, [record])
-    for name, records in runs.items():
-        if len(records) > 1:
-            yield result_row(f"**{name}, mean of {len(records)}**", records)
-
-
-def result_row(name: str, records: list[dict[str, Any]]) -> str:
-    """One row: IoU of every class, their mean, seconds of annotator and training."""
-    ious = [statistics.mean(values) for values in zip(*(r["iou"] for r in records), strict=True)]
-    annotator = records[0]["annotator_s"]
-    return (
-        f"| {name} | {' / '.join(f'{iou:.3f}' for iou in ious)} | {statistics.mean(ious):.3f} "
-        f"| {records[0]['annotations'] if len(records) == 1 else ''} "
-        f"| {'' if annotator is None else round(annotator)} "
-        f"| {round(statistics.mean(r['trained_s'] for r in records))} |"
-    )
 
 
 def stall_table() -> list[str]:
@@ -165,9 +139,6 @@ def write_tables(app: Sphinx) -> None:
     settings = ["| setting | fast | paper | what it is |", "|---|---|---|---|", *settings_rows()]
     modules = ["| module | what it holds |", "|---|---|", *module_rows()]
     tables = {"settings": settings, "modules": modules}
-    for data in ("vnc", "axon"):
-        head = "| run | IoU per class | mean | annotation | annotator, s | training, s |"
-        tables[f"results_{data}"] = [head, "|---|---|---|---|---|---|", *result_rows(data)]
     tables["gui_stalls"] = stall_table()
     tables.update(paper_tables(folder))
     tables.update(annotation_tables(folder))
