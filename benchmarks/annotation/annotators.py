@@ -42,7 +42,6 @@ OBJECT_S = 66.5
 """Outlining one object: the middle of the 54-79 s that full masks took elsewhere."""
 
 _GRID_SHARE = 0.8  # of the seconds, beside guesses
-_GRID_NODES = 256
 _CLICKS_A_SLICE = 6  # at least, before another slice is opened
 _LEAST_TILE = 16  # of a tile's side: the smallest that is outlined
 _GOLDEN = 0.6180339887498949  # steps of this spread over a list without a pattern
@@ -64,11 +63,9 @@ class Plan:
         used. "clicks": points alone. "paper-slices": guesses of slices, and points. "paper-crops":
         exact fractions and points of every crop, whatever they cost. "grids": grids alone.
         "guesses", "regions", "empty": grids, and in the rest of the time guesses of other slices,
-        guesses of tiles of other slices, or ticks on tiles without any object. Grids alone, if
-        there is time for one on every slice.
+        guesses of tiles of other slices, or ticks on tiles without any object.
     n_grids : int, optional
-        Grids; by default as many of 16 x 16 nodes as 80 % of the seconds allow beside the rest,
-        or all of them without.
+        Grids; by default as many of 16 x 16 nodes as 80 % of the seconds allow.
     n_nodes : int, optional
         Of all grids; by default 256 a grid.
     tile_px : int, optional
@@ -182,10 +179,9 @@ class _Task:
     def rng(self, kind: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, kind])
 
-    def grids(self, *, is_all: bool = False) -> Simulation:
-        """Lay grids for all of the seconds, or for a part if that leaves slices without one."""
-        counts_all = len(self.pictures) * _GRID_NODES * Costs().node_s <= self.budget_s
-        n_grids, n_side = self._grid_size(1.0 if is_all or counts_all else _GRID_SHARE)
+    def grids(self, share: float) -> Simulation:
+        """Lay grids for a part of the seconds."""
+        n_grids, n_side = self._grid_size(share)
         return simulate_grids(
             self.truth,
             rng=self.rng(1),
@@ -197,9 +193,9 @@ class _Task:
 
     def _grid_size(self, share: float) -> tuple[int, int]:
         allowed = share * self.budget_s / Costs().node_s
-        wanted = self.plan.n_grids or max(1, int(allowed / _GRID_NODES))
+        wanted = self.plan.n_grids or max(1, int(allowed / 256))
         n_grids = min(wanted, len(self.pictures))
-        n_nodes = self.plan.n_nodes or min(_GRID_NODES * wanted, allowed)
+        n_nodes = self.plan.n_nodes or min(256 * wanted, allowed)
         # more than twice as many nodes in a slice as usual tell little more of it
         return n_grids, max(2, min(24, round((n_nodes / n_grids) ** 0.5)))
 
@@ -238,18 +234,18 @@ class _Task:
 
 
 def _grids_alone(task: _Task) -> Iterator[Simulation]:
-    yield task.grids(is_all=True)
+    yield task.grids(1.0)
 
 
 def _grids_and_guesses(task: _Task) -> Iterator[Simulation]:
-    grids = task.grids()
+    grids = task.grids(_GRID_SHARE)
     yield grids
     yield from _fitting(task.guesses, _others(task, grids), task.budget_s - grids.seconds)
 
 
 def _grids_and_regions(task: _Task, *, are_empty: bool = False) -> Iterator[Simulation]:
     """Grids, and guesses of tiles, or ticks on those that are empty."""
-    grids = task.grids()
+    grids = task.grids(_GRID_SHARE)
     yield grids
     others = _others(task, grids)
     if others:

@@ -38,15 +38,6 @@ def test_five_minutes_are_four_grids_and_twelve_guesses(pictures):
     assert counted | guessed == set(range(16))
 
 
-def test_where_there_is_time_all_images_are_counted_and_none_guessed(pictures):
-    few = Pictures(*(part[:5] for part in (pictures.names, pictures.images, pictures.truth)))
-    found = told(Plan("guesses"), few)
-    assert found.acts["n_grids"] == 5
-    assert not found.annotations.proportions
-    assert 290 <= found.seconds <= 300
-    assert told(Plan("guesses"), few, budget_s=299).acts["n_grids"] == 3
-
-
 def test_seeds_redraw_the_annotation(pictures):
     first, again, other = (told(Plan("guesses"), pictures, seed=seed) for seed in (0, 0, 1))
     assert first.annotations == again.annotations
