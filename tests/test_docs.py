@@ -74,3 +74,25 @@ def test_command_line_page_matches_the_commands(repository):
 def test_public_name_is_documented(repository, name):
     text = (repository / "docs" / "python_api.md").read_text(encoding="utf-8")
     assert re.search(rf"^\.\. auto(?:function|class):: {name}$", text, flags=re.MULTILINE)
+
+
+def test_reasons_are_given_for_the_defaults_that_are(repository):
+    """Every row of the table of reasons states the preset's values."""
+    text = (repository / "docs" / "how_it_works.md").read_text(encoding="utf-8")
+    table = text.partition("### Why each default is what it is")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`[^|]*) \| (`[^|]*) \|", table, flags=re.MULTILINE)
+    fast = napari_spss.preset("fast").model_dump()
+    n_stated = 0
+    for names, values in rows:
+        group = names.partition(".")[0].strip("`")
+        settings = [name.rpartition(".")[2] for name in re.findall(r"`([^`]+)`", names)]
+        stated = re.findall(r"`([^`]+)`", values)
+        assert len(settings) == len(stated)
+        for setting, value in zip(settings, stated, strict=True):
+            actual = fast[group][setting]
+            same = str(actual).lower() == value or (
+                not isinstance(actual, (bool, str)) and float(actual) == float(value)
+            )
+            assert same, f"{group}.{setting} is {actual}, not {value}"
+            n_stated += 1
+    assert n_stated > 25
