@@ -294,6 +294,17 @@ def test_continuing_from_a_model_starts_from_its_weights_and_scale():
         list(run)
 
 
+def test_going_on_with_another_weight_of_keypoints_changes_theirs_alone():
+    stack, truth = blobs()
+    first = fit(stack, annotated(truth), quick(optimisation__max_steps=2), device="cpu")
+    heavier = quick(optimisation__max_steps=1, labels__keypoint_weight=21.0)
+    again = annotated(truth, keypoints=correct_clicks(truth, [1], 2))
+    _, second = drain(iter_training(stack, again, heavier, start_from=first, device="cpu"))
+    assert first.label_scale.keypoint_weights == (7.0, 7.0)
+    assert second.label_scale.keypoint_weights == (21.0, 21.0)
+    assert second.label_scale.normaliser == first.label_scale.normaliser
+
+
 def test_previews_follow_the_wish_and_are_skipped_when_not_wanted():
     stack, truth = blobs()
     wishes = iter([2, None, 1, 1, 1, 1, 1, 1])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,6 +76,11 @@ class LabelScale:
 
     normaliser: float
     keypoint_weights: tuple[float, ...]
+
+    def with_keypoints(self, factor: float) -> LabelScale:
+        """Keypoints that weigh ``factor`` times as much; the scale itself stays what it was."""
+        weights = tuple(weight * factor for weight in self.keypoint_weights)
+        return replace(self, keypoint_weights=weights)
 
 
 @dataclass

@@ -124,7 +124,9 @@ class Trainer:
         elif start_from is not None:
             check_model(start_from, self.settings, self._annotations, self._stack.n_channels)
             self.reduction, self._steps_before = start_from.reduction, start_from.n_steps
-            self._load_data(start_from.label_scale)
+            before = start_from.settings.labels.keypoint_weight
+            weighs = self.settings.labels.keypoint_weight / before
+            self._load_data(start_from.label_scale.with_keypoints(weighs))
         else:
             self.reduction = working_scale(self.settings, self._stack)
             self._load_data(None)
