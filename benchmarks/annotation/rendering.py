@@ -321,7 +321,7 @@ def _parts_of_title(command: str, name: str, changes: Mapping[str, Change]) -> t
 def _signed(differences: Sequence[float]) -> str:
     if not differences:
         return NOTHING
-    return shown(differences) if differences[0] < 0 else "+" + shown(differences)
+    return shown(differences) if mean(differences) < 0 else "+" + shown(differences)
 
 
 def _ablation_cells(_: Sequence[Run], differences: list[float]) -> str:

@@ -130,6 +130,8 @@ def test_ablations_are_read_against_the_base_of_their_seed(tmp_path):
     write_run(tmp_path, "steps-800", iou=0.75, seed=1, **told)
     write_run(tmp_path, "band-0.5", iou=0.58, seed=0, **told)
     write_run(tmp_path, "band-0.5", iou=0.9, seed=1, **told)
+    write_run(tmp_path, "band-0.1", iou=0.61, seed=0, **told)
+    write_run(tmp_path, "band-0.1", iou=0.65, seed=1, **told)
     write_run(tmp_path, "rounds", iou=0.6, rounds=(0.7, 0.61), **told)
     text = render("ablations", tmp_path)
     lines = {line.split("`")[1]: line for line in text.splitlines() if line.count("|") == 9
@@ -138,6 +140,7 @@ def test_ablations_are_read_against_the_base_of_their_seed(tmp_path):
     assert lines["band-0"].endswith("| worse, one drawing |")
     assert "| +0.075 ± 0.035 |" in lines["steps-800"]
     assert lines["steps-800"].endswith("| better |")
+    assert "| -0.020 ± 0.042 |" in lines["band-0.1"], "the sign is that of the mean"
     assert lines["band-0.5"].endswith("| no clear difference |"), "seeds disagree"
     assert lines["rounds"].endswith("| no clear difference |")
     assert "more than 0.02 with one seed so far: `band-0`." in text
