@@ -92,7 +92,7 @@ def test_preset_cpu_reduces_filters_scale_and_epochs_alone():
     changed = {
         "network.filters": 8,
         "sampling.crop_px": 112,
-        "image.object_diameter_px": 40.0,
+        "image.object_diameter_px": 2 * preset("paper").image.target_diameter_px,
         "optimisation.max_epochs": 40,
     }
     assert found == preset("paper").with_overrides(changed)
