@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 
-__all__ = ["NOTHING", "known", "mean_and_spread", "shown", "table"]
+__all__ = ["NOTHING", "known", "mean_and_spread", "shown", "signed", "table"]
 
 NOTHING = "-"
 
@@ -52,3 +52,15 @@ def shown(values: Iterable[float | None], digits: int = 3, *, factor: float = 1)
         return NOTHING
     single = f"{factor * mean:.{digits}f}"
     return single if n_known == 1 else f"{single} ± {factor * spread:.{digits}f}"
+
+
+def signed(differences: Sequence[float], digits: int = 3) -> str:
+    """Write mean and sample standard deviation of differences, a gain with its sign.
+
+    Examples
+    --------
+    >>> signed([0.03, -0.01]), signed([-0.2]), signed([])
+    ('+0.010 ± 0.028', '-0.200', '-')
+    """
+    is_gain = bool(differences) and sum(differences) >= 0
+    return ("+" if is_gain else "") + shown(differences, digits)

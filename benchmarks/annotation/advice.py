@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import records
 import torch
-from cells import NOTHING, shown
+from cells import shown, signed
 
 from napari_spss import Annotations, TrainingSettings, predict
 from napari_spss.core.checkpoint import Model
@@ -28,7 +28,7 @@ from napari_spss.core.training import fit
 from napari_spss.core.uncertainty import rank_slices
 
 from .annotators import HEADLINE_S, Plan
-from .carrying import Experiment, as_seen, described, settings_of
+from .carrying import Experiment, described, is_made_so, settings_of
 from .images import Part, Pictures
 from .stored import Run, key_iou, paired, parts_of, select
 
@@ -126,11 +126,7 @@ def try_out(trial: Trial, part: Part, *, scored: Callable[[str], None]) -> recor
 
 def is_current(record: records.Record, trial: Trial, part: Part) -> bool:
     """Whether a stored trial was made of these data, as it would be made now."""
-    return bool(
-        as_seen(record["settings"]) == as_seen(trial.settings(part).model_dump())
-        and record["plan"] == dataclasses.asdict(PLAN)
-        and record["data_hash"] == part.hash
-    )
+    return is_made_so(record, trial.settings(part), PLAN, part)
 
 
 @dataclass(frozen=True)
@@ -219,9 +215,8 @@ def family_rows(runs: Sequence[Run]) -> Iterator[tuple[str, list[list[str]], str
         by_way = {way: select(runs, family, way) for way in WAYS}
         rows = [_cells(title, by_way[way]) for way, title in WAYS.items() if by_way[way]]
         gains = [a - b for a, b in paired(by_way["advice"], by_way["even"])]
-        sign = "+" if gains and sum(gains) >= 0 else ""
         single = ", ".join(f"{gain:+.3f}" for gain in gains)
-        gained = f"{sign}{shown(gains)}" if gains else NOTHING
+        gained = signed(gains)
         yield family, rows, f"Advice minus even spacing, same seed: {gained} (each: {single})."
 
 

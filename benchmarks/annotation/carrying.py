@@ -24,7 +24,7 @@ from napari_spss.core.metrics import Scores, evaluate
 from napari_spss.core.simulate import Acts
 from napari_spss.core.stack import Stack, stack_from_images
 
-from .annotators import OBJECT_S, Told, annotate, correct
+from .annotators import OBJECT_S, Plan, Told, annotate, correct
 from .forest import best_labels, grow, plain_labels
 from .hardships import made_hard
 from .images import Mask, Part, Pictures
@@ -33,10 +33,10 @@ from .rows import ROUND_SHARE, Row, row_of
 __all__ = [
     "N_CLICKS",
     "Experiment",
-    "as_seen",
     "carry_out",
     "described",
     "is_current",
+    "is_made_so",
     "settings_of",
 ]
 
@@ -170,14 +170,19 @@ def is_current(record: records.Record, experiment: Experiment, part: Part) -> bo
     """Whether a stored run was made of these data, as it would be made now."""
     row = experiment.row
     settings = settings_of(experiment, made_hard(part, row.hardship))
+    return is_made_so(record, settings, row.plan, part)
+
+
+def is_made_so(record: records.Record, settings: TrainingSettings, plan: Plan, part: Part) -> bool:
+    """Whether a record is of these settings, this plan and these data."""
     return bool(
-        as_seen(record["settings"]) == as_seen(settings.model_dump())
-        and record["plan"] == dataclasses.asdict(row.plan)
+        _as_seen(record["settings"]) == _as_seen(settings.model_dump())
+        and record["plan"] == dataclasses.asdict(plan)
         and record["data_hash"] == part.hash
     )
 
 
-def as_seen(settings: dict[str, Any]) -> dict[str, Any]:
+def _as_seen(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings with the reduction in place of widths: the network sees nothing else of them."""
     image = dict(settings["image"])
     reduction = ImageSettings(**image).reduction(None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from cells import NOTHING, shown, table
+from cells import NOTHING, shown, signed, table
 
 from .advice import HEAD, family_rows, load_trials
 from .annotators import HEADLINE_S
@@ -281,7 +281,7 @@ def _changes(
                     group,
                     title,
                     shown(map(key_iou, found)),
-                    NOTHING if name == "base" else _signed(differences),
+                    NOTHING if name == "base" else signed(differences),
                     shown((run.record["trained_s"] for run in found), 0).partition(" ")[0],
                     shown((run.record["trained_cpu_s"] for run in found), 0).partition(" ")[0],
                     str(len(found)),
@@ -316,12 +316,6 @@ def _parts_of_title(command: str, name: str, changes: Mapping[str, Change]) -> t
     if name in changes:
         return changes[name].group, f"{changes[name].title} (`{name}`)"
     return "several", f"{row_of(command, name).title} (`{name}`)"
-
-
-def _signed(differences: Sequence[float]) -> str:
-    if not differences:
-        return NOTHING
-    return shown(differences) if mean(differences) < 0 else "+" + shown(differences)
 
 
 def _ablation_cells(_: Sequence[Run], differences: list[float]) -> str:
