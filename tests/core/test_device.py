@@ -100,9 +100,15 @@ def test_memory_errors_are_told_from_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "expected"), [({"amx_bf16": True}, True), ({"avx2": True}, False), ({}, False)]
+    ("capabilities", "expected"),
+    [
+        ({"amx_bf16": True}, True),
+        ({"amx_bf16": False, "avx512_bf16": True}, True),
+        ({"avx2": True}, False),
+        ({}, False),
+    ],
 )
-def test_bfloat16_pays_on_cpus_with_tile_instructions(
+def test_bfloat16_pays_on_cpus_that_multiply_it(
     monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], expected: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
