@@ -107,7 +107,9 @@ class Experiment:
         return results / self.command / f"{self.data}-{self.part}" / f"{self.stem}.json"
 
 
-def carry_out(experiment: Experiment, part: Part, *, scored: Scored) -> records.Record:
+def carry_out(
+    experiment: Experiment, part: Part, *, scored: Scored, device: str = "cpu"
+) -> records.Record:
     """Run an experiment.
 
     Parameters
@@ -119,6 +121,8 @@ def carry_out(experiment: Experiment, part: Part, *, scored: Scored) -> records.
     scored : callable
         Told, with the name of the labels, whenever they are compared with the part's masks that
         are scored on.
+    device : str
+        Where networks are trained and applied.
     """
     row = experiment.row
     part = made_hard(part, row.hardship)
@@ -127,7 +131,7 @@ def carry_out(experiment: Experiment, part: Part, *, scored: Scored) -> records.
         budget_s -= Acts(n_clicks=row.n_rounds * N_CLICKS).seconds()
     told = annotate(row.plan, part.train, part.classes, budget_s=budget_s, seed=experiment.seed)
     settings = settings_of(experiment, part)
-    run = _Run(experiment, part, settings, told, scored)
+    run = _Run(experiment, part, settings, told, scored, device)
     with _threads(row.n_threads) as n_threads:
         outcome = run.forest() if row.base == "forest" else run.network()
     return {
@@ -151,6 +155,7 @@ def carry_out(experiment: Experiment, part: Part, *, scored: Scored) -> records.
         "train": list(part.train.names),
         "test": list(part.test.names),
         "threads": n_threads,
+        "device": device,
         "settings": settings.model_dump(),
     }
 
@@ -258,6 +263,7 @@ class _Run:
     settings: TrainingSettings
     told: Told
     scored: Scored
+    device: str
     test: Stack = field(init=False)
 
     def __post_init__(self) -> None:
@@ -273,7 +279,9 @@ class _Run:
         total_s, total_cpu_s = trained.seconds, trained.cpu_s
         steps = max(1, round(trained.model.n_steps * ROUND_SHARE))
         for number in range(1, row.n_rounds + 1):
-            seen = predict(model, _stack(told.pictures), device="cpu", has_flips=row.has_flips)
+            seen = predict(
+                model, _stack(told.pictures), device=self.device, has_flips=row.has_flips
+            )
             clicks_seed = 1000 * number + self.experiment.seed
             told = correct(
                 told, list(seen.labels), N_CLICKS, off_centre=row.plan.off_centre, seed=clicks_seed
@@ -354,7 +362,7 @@ class _Run:
             start_from=start_from,
             preview_slice=None if followed is None else lambda: followed,
             preview_interval_s=self._follow_s(),
-            device="cpu",
+            device=self.device,
         )
         while True:
             try:
@@ -389,7 +397,7 @@ class _Run:
     def _scored(self, model: Model, when: str) -> dict[str, Any]:
         start = time.perf_counter()
         has_flips = self.experiment.row.has_flips
-        labels = predict(model, self.test, device="cpu", has_flips=has_flips).labels
+        labels = predict(model, self.test, device=self.device, has_flips=has_flips).labels
         seconds = time.perf_counter() - start
         return self._scores(list(labels), when) | {"predicted_s": round(seconds, 1)}
 

@@ -86,9 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         is_quick=options.quick,
     )
     if options.verify:
-        sys.exit(_verify(experiments, results, load))
+        sys.exit(_verify(experiments, results, load, options.device))
     for experiment in experiments:
-        _run(experiment, results, load)
+        _run(experiment, results, load, options.device)
     _print_tables(results)
 
 
@@ -142,9 +142,10 @@ def _loader(options: argparse.Namespace) -> Callable[[str], Part]:
     return load
 
 
-def _run(experiment: Experiment, results: Path, load: Callable[[str], Part]) -> None:
+def _run(experiment: Experiment, results: Path, load: Callable[[str], Part], device: str) -> None:
     part = load(experiment.data)
-    record = _new_record(experiment, results, part, is_current, partial(_carried, experiment))
+    carried = partial(_carried, experiment, device=device)
+    record = _new_record(experiment, results, part, is_current, carried)
     if record is not None:
         print(f"{experiment.label}: {_shown(record)}", flush=True)
 
@@ -200,11 +201,13 @@ def _draw_example(
     print(picture.draw_example(part, results / "pictures", is_quick=options.quick))
 
 
-def _carried(experiment: Experiment, part: Part, results: Path, why: str = "") -> records.Record:
+def _carried(
+    experiment: Experiment, part: Part, results: Path, why: str = "", *, device: str
+) -> records.Record:
     def scored(what: str) -> None:
         note_scoring(results, part.name, what + why, commit=records.commit())
 
-    return carry_out(experiment, part, scored=scored)
+    return carry_out(experiment, part, scored=scored, device=device)
 
 
 def _shown(record: records.Record) -> str:
@@ -219,7 +222,9 @@ def _shown(record: records.Record) -> str:
     )
 
 
-def _verify(experiments: Sequence[Experiment], results: Path, load: Callable[[str], Part]) -> int:
+def _verify(
+    experiments: Sequence[Experiment], results: Path, load: Callable[[str], Part], device: str
+) -> int:
     """Repeat the stored ones of some runs; 1 if one differs or none is stored."""
     n_compared, is_different = 0, False
     for experiment in experiments:
@@ -232,7 +237,7 @@ def _verify(experiments: Sequence[Experiment], results: Path, load: Callable[[st
             print(f"{experiment.label}: the data have changed", flush=True)
             is_different = True
             continue
-        after = _carried(experiment, part, results, " to verify")
+        after = _carried(experiment, part, results, " to verify", device=device)
         difference = _difference(before, after)
         is_different |= difference > TOLERANCE
         n_compared += 1
@@ -278,4 +283,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--verify", metavar="ROW", help="repeat its stored runs and compare")
     parser.add_argument("--quick", action="store_true", help="tiny images, a few steps")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="of networks; advice and picture: cpu")
     return parser

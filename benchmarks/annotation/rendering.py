@@ -5,6 +5,7 @@ IoU and F1 lie in 0-1; "±" is the sample standard deviation over seeds and fold
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -366,18 +367,29 @@ def provenance(results: Path) -> str:
             minutes = sum(_total_s(run) for run in here) / 60
             rows.append(
                 [command, part, str(len(here)), f"{minutes:.0f}", ", ".join(commits),
-                 ", ".join(hashes), "; ".join(sorted({f"{run.record['threads']}" for run in here}))]
+                 ", ".join(hashes), _machines(here)]
             )  # fmt: skip
     if not rows:
         return "Not run."
     made = table(
-        ["command", "part", "runs", "training, min", "commits", "hash of the data", "threads"], rows
-    )
+        ["command", "part", "runs", "training, min", "commits", "hash of the data",
+         "threads (runs)"],
+        rows,
+    )  # fmt: skip
     counted = table(
         ["part", "scorings", "of different labels"],
         ([part, str(times), str(labels)] for part, (times, labels) in scored.items()),
     )
     return "\n\n".join([made, counted])
+
+
+def _machines(runs: Sequence[Run]) -> str:
+    """Say how many runs were computed with how many threads, or on a GPU."""
+    used = Counter(
+        f"{run.record['threads']}" if run.record.get("device", "cpu") == "cpu" else "GPU"
+        for run in runs
+    )
+    return ", ".join(f"{name} ({n})" for name, n in sorted(used.items()))
 
 
 def _total_s(run: Run) -> float:

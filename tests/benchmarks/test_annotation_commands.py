@@ -19,7 +19,7 @@ KEYS = {
     "classes", "annotation", "annotator_s", "annotator", "plan", "iou", "f1", "mean_iou",
     "mean_iou_foreground", "accuracy", "found", "true", "is_constant", "rounds", "messages",
     "course", "n_steps", "reduction", "trained_s", "trained_cpu_s", "predicted_s", "train", "test",
-    "threads", "settings", "version", "commit", "data_hash",
+    "threads", "device", "settings", "version", "commit", "data_hash",
 }  # fmt: skip
 
 
