@@ -78,6 +78,7 @@ def quick(**overrides) -> TrainingSettings:
         "optimisation.precision": "float32",
         "optimisation.learning_rate": 0.01,
         "sampling.has_intensity": False,
+        "sampling.has_warp": False,
     }
     return preset("fast").with_overrides(
         values | {name.replace("__", "."): value for name, value in overrides.items()}

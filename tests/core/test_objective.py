@@ -288,6 +288,33 @@ def test_completed_by_its_memory_a_region_has_the_fractions_of_the_whole_slice(
     torch.testing.assert_close(own, expected, atol=1e-5, rtol=0)
 
 
+def test_fractions_are_those_of_what_is_covered_completed_by_memory():
+    probs = random_logits(1, (12, 16), outputs=3).detach().softmax(1)[0]
+    coverage = torch.zeros(12, 10)
+    coverage[2:7, 3:9] = 1
+    window = torch.where(coverage > 0, probs[:, :, :10], 1e6)
+    region = bag((1, 0, 12, 16), (None,) * 3)
+    own = predicted_fractions(window, (0, 0), region, None, coverage=coverage)
+    torch.testing.assert_close(own, probs[:, 2:7, 3:9].mean((1, 2)))
+    found = predicted_fractions(window, (0, 0), region, probs, coverage=coverage)
+    torch.testing.assert_close(found, probs[:, 1:].mean((1, 2)))
+    hidden = bag((8, 0, 12, 16), (None,) * 3)
+    assert predicted_fractions(window, (0, 0), hidden, probs, coverage=coverage) is None
+
+
+def test_nothing_is_taught_where_the_network_did_not_see():
+    one = replace(sample((8, 8), labels={(1, 1): 1, (6, 6): 0}), bags=(whole((8, 8), (0.5, 0.5)),))
+    is_seen = torch.zeros(1, 8, 8, dtype=torch.bool)
+    is_seen[:, 4:] = True
+    batch = batch_of([one], (8, 8)).seen(is_seen)
+    teacher = random_logits(1, (8, 8), outputs=2, seed=4).detach().softmax(1)
+    slopes = gradient(
+        objective(sharpness=0.1), random_logits(1, (8, 8)), batch, teacher=teacher, ramp=1.0
+    )
+    assert not slopes[0, 0, :4].any()
+    assert slopes[0, 0, 4:].all()
+
+
 def test_a_window_speaks_for_the_part_of_the_region_that_is_not_shown():
     """Its pixels get the gradient that they would have if all of the region were shown."""
     one = of_slice(0.9, 0.1, shape=(8, 16))

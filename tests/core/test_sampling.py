@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples_in_memory import bag, sample, whole
 
-from napari_spss.core.sampling import Flip, Sampler, augment_intensity, cut
+from napari_spss.core.sampling import Sampler, cut
 from napari_spss.core.windows import Window
 
 LABEL = {(3, 3): 1}
-EIGHT = [Flip(has_flip, n) for has_flip in (False, True) for n in range(4)]
 
 
 def slices(n_calibrated, n_others, *, shape=(20, 20), first=0):
@@ -137,7 +136,6 @@ def test_a_draw_depends_on_seed_and_step_alone(step, seed):
     a, b = first.draw(step), second.draw(step)
     assert a.windows == b.windows
     assert torch.equal(a.images, b.images)
-    assert first.flips(step, 4) == second.flips(step, 4)
 
 
 def test_other_seeds_and_steps_draw_otherwise():
@@ -233,6 +231,17 @@ def test_a_window_shows_the_labels_beneath_it():
     assert moved.windows == batch.windows
 
 
+def test_what_is_not_seen_has_no_label_and_is_not_covered():
+    one = sample((8, 8), labels={(1, 1): 1, (6, 6): 0}, weight=3.0)
+    batch = cut([one], [Window(0, 0, 0)], (8, 8))
+    is_seen = torch.zeros((1, 8, 8), dtype=torch.bool)
+    is_seen[:, 4:] = True
+    seen = batch.seen(is_seen)
+    assert torch.argwhere(seen.targets >= 0).tolist() == [[0, 6, 6]]
+    assert torch.equal(seen.coverage, is_seen.float())
+    assert torch.argwhere(batch.targets >= 0).tolist() == [[0, 1, 1], [0, 6, 6]]
+
+
 def test_an_epoch_shows_every_fixed_window_once():
     samples = slices(2, 2)
     windows = [Window(i, y, x) for i in range(4) for y in (0, 4) for x in (0, 4)][:10]
@@ -244,38 +253,3 @@ def test_an_epoch_shows_every_fixed_window_once():
         assert set(shown) == set(windows)
     assert epochs[0] != epochs[1]
     assert len(source.draw(2).windows) == 2
-
-
-def test_eight_symmetries_differ_and_can_be_undone():
-    image = torch.arange(2 * 5 * 5).reshape(2, 5, 5)
-    turned = [flip.apply(image) for flip in EIGHT]
-    assert len({tuple(one.flatten().tolist()) for one in turned}) == 8
-    for flip, one in zip(EIGHT, turned, strict=True):
-        assert torch.equal(flip.undo(one), image)
-
-
-@pytest.mark.parametrize(("shape", "turns"), [((16, 16), {0, 1, 2, 3}), ((16, 12), {0, 2})])
-def test_only_square_windows_are_turned_by_a_quarter(shape, turns):
-    source = sampler(slices(1, 1), shape=shape)
-    flips = source.flips(0, 200)
-    assert {flip.n_turns for flip in flips} == turns
-    assert {flip.has_flip for flip in flips} == {False, True}
-    image = torch.zeros(1, *shape)
-    assert all(flip.apply(image).shape == image.shape for flip in flips)
-
-
-def test_intensities_are_disturbed_repeatably_and_each_image_by_itself():
-    images = torch.randn(3, 2, 32, 32, generator=torch.Generator().manual_seed(1))
-    first = augment_intensity(images, seed=0, step=5)
-    assert torch.equal(first, augment_intensity(images, seed=0, step=5))
-    assert not torch.equal(first, augment_intensity(images, seed=0, step=6))
-    assert not torch.equal(first, augment_intensity(images, seed=1, step=5))
-    grey = augment_intensity(0.1 * images + 0.5, seed=0, step=5, mean=0.5, deviation=0.1)
-    torch.testing.assert_close(grey, 0.1 * first + 0.5)
-    shifts = (first - images).mean((1, 2, 3))
-    assert len({round(float(shift), 4) for shift in shifts}) == 3
-    for before, after in zip(images, first, strict=True):
-        similarity = torch.corrcoef(torch.stack([before.flatten(), after.flatten()]))[0, 1]
-        assert similarity > 0.9
-        assert 0.6 < after.std() / before.std() < 1.6
-        assert abs(after.mean() - before.mean()) < 0.5

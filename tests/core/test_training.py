@@ -58,6 +58,13 @@ def test_learns_the_discs_from_one_grid_and_fractions():
     assert mean_iou(model, stack, truth) > 0.8
 
 
+def test_learns_the_discs_from_warped_views():
+    stack, truth = blobs()
+    settings = quick(optimisation__max_steps=160, sampling__has_warp=True)
+    model = fit(stack, annotated(truth), settings, device="cpu")
+    assert mean_iou(model, stack, truth) > 0.8
+
+
 def test_learns_three_classes_from_clicks_and_fractions():
     stack, truth = blobs(size=64)
     image = np.stack([stack.read(z)[0] for z in range(stack.n_slices)])

@@ -131,7 +131,10 @@ class SamplingSettings(_Frozen):
         description="how often labelled places are shown before slices without labels are, while "
         "self-training has not set in",
     )
-    has_flips: bool = Field(default=True, description="the 8 flips and rotations")
+    has_flips: bool = Field(default=True, description="the 8 flips and quarter turns")
+    has_warp: bool = Field(
+        default=True, description="random turns of up to 45 degrees, scales of 1/1.35-1.35, shears"
+    )
     has_intensity: bool = Field(default=True, description="random brightness, contrast and noise")
 
 
@@ -314,6 +317,7 @@ _PAPER = TrainingSettings(
         batch_size=16,
         label_visits=0,
         has_flips=False,
+        has_warp=False,
         has_intensity=False,
     ),
     labels=LabelSettings(keypoint_radius_px=5.0, node_error=0.0),

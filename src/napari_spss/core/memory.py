@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .bags import Bag
 from .sampling import Batch
+from .windows import Window
 
 __all__ = ["SliceMemory"]
 
@@ -42,20 +44,34 @@ class SliceMemory:
         self._device = device
         self._maps: dict[int, _Remembered] = {}
 
-    def recall(self, batch: Batch, step: int) -> list[torch.Tensor | None]:
+    def recall(
+        self, batch: Batch, step: int, now: Callable[[], torch.Tensor]
+    ) -> list[torch.Tensor | None]:
         """Return the map (C, y, x) of each window's slice, made anew when it has become old.
 
-        None where the window shows all of its regions, or has none.
+        Parameters
+        ----------
+        batch : Batch
+            On the CPU.
+        step : int
+            0-based.
+        now : callable
+            The teacher's maps (B, C, H, W) of the windows. Those of slices that fit a window are
+            taken from it, so that such a run can be resumed exactly.
+
+        Returns
+        -------
+        list of Tensor or None
+            None where the window shows all of its regions, or has none.
         """
         height, width = batch.images.shape[-2:]
         maps: list[torch.Tensor | None] = []
-        for window, sample in zip(batch.windows, batch.samples, strict=True):
-            bottom, right = window.y0 + height, window.x0 + width
-            if all(
-                window.y0 <= y0 and window.x0 <= x0 and y1 <= bottom and x1 <= right
-                for y0, x0, y1, x1 in (bag.box for bag in window.bags)
-            ):
+        for index, (window, sample) in enumerate(zip(batch.windows, batch.samples, strict=True)):
+            if all(_is_shown(bag, window, batch.coverage[index]) for bag in window.bags):
                 maps.append(None)
+                continue
+            if sample.shape[0] <= height and sample.shape[1] <= width:
+                maps.append(now()[index])
                 continue
             n_windows = sample.shape[0] * sample.shape[1] / (height * width)
             last = self._maps.get(sample.slice)
@@ -64,3 +80,13 @@ class SliceMemory:
                 last = self._maps[sample.slice] = _Remembered(probs, step)
             maps.append(last.probs)
         return maps
+
+
+def _is_shown(bag: Bag, window: Window, coverage: torch.Tensor) -> bool:
+    """Whether a window shows all of a region."""
+    y0, x0, y1, x1 = bag.box
+    top, left = y0 - window.y0, x0 - window.x0
+    if top < 0 or left < 0:
+        return False
+    part = coverage[top : y1 - window.y0, left : x1 - window.x0]
+    return part.numel() == bag.area and bool(part.all())

@@ -16,6 +16,7 @@ from .config import TrainingSettings
 from .losses import (
     activate,
     dice_loss,
+    gap,
     inside_maps,
     keypoint_loss,
     label_cross_entropy,
@@ -134,7 +135,12 @@ class Objective:
                 for bag in window.bags
                 if (
                     fractions := predicted_fractions(
-                        probs[index], origin, bag, memories[index], outside=self.outside
+                        probs[index],
+                        origin,
+                        bag,
+                        memories[index],
+                        coverage=batch.coverage[index],
+                        outside=self.outside,
                     )
                 )
                 is not None
@@ -218,6 +224,7 @@ class Objective:
                 outside=self.outside,
             )
             human = targets[index]
+            pseudo = torch.where(batch.coverage[index] > 0, pseudo, -1)
             targets[index] = torch.where(human >= 0, human, pseudo)
             chosen.append(index)
         if not chosen:
@@ -237,6 +244,7 @@ def predicted_fractions(
     bag: Bag,
     memory: torch.Tensor | None,
     *,
+    coverage: torch.Tensor | None = None,
     outside: int | None = None,
 ) -> torch.Tensor | None:
     """Mean map (C,) over a bag, as far as a window and an earlier map of the slice tell it.
@@ -255,8 +263,10 @@ def predicted_fractions(
     bag : Bag
         In the frame of the slice.
     memory : Tensor or None
-        (C, y, x), the earlier map of the whole slice; without it, or if the window shows the
-        whole bag, the mean is taken over what the window shows.
+        (C, y, x), the earlier map of the whole slice; without it, the mean is taken over what the
+        window shows.
+    coverage : Tensor, optional
+        (H, W), weight of each pixel of the window in the mean; 1 by default.
     outside : int, optional
         Class that counts in no fraction: the others' means are divided by their sum, the share
         of the bag that is not outside, which is estimated like them and held constant.
@@ -264,7 +274,7 @@ def predicted_fractions(
     Returns
     -------
     Tensor or None
-        None if window and bag do not meet, or all but a hundredth is outside.
+        None if window and bag do not meet, nothing is covered, or all but a hundredth is outside.
     """
     y0, x0, y1, x1 = bag.box
     top, left = max(y0, origin[0]), max(x0, origin[1])
@@ -274,12 +284,17 @@ def predicted_fractions(
         return None
     if outside is not None:
         probs = inside_maps(probs, outside)
-    own = probs[:, top - origin[0] : bottom - origin[0], left - origin[1] : right - origin[1]]
-    mean = own.mean(dim=(1, 2))
-    if memory is None or own[0].numel() == bag.area:
+    rows = slice(top - origin[0], bottom - origin[0])
+    columns = slice(left - origin[1], right - origin[1])
+    own = probs[:, rows, columns]
+    shown = torch.ones_like(own[0]) if coverage is None else coverage[rows, columns]
+    if not bool(shown.any()):
+        return None
+    mean = gap(own[None], shown[None])[0]
+    if memory is None:
         return mean if outside is None else _shares(mean)
     whole = memory[:, y0:y1, x0:x1].mean(dim=(1, 2), dtype=torch.float32)
-    part = memory[:, top:bottom, left:right].mean(dim=(1, 2), dtype=torch.float32)
+    part = gap(memory[None, :, top:bottom, left:right].float(), shown[None])[0]
     if outside is not None:
         whole[outside] = part[outside] = 0.0
     shifted = (mean.detach() + whole - part).maximum(_LEAST_SHARE * mean.detach())

@@ -1,4 +1,4 @@
-"""Which windows a training step sees, and how they are cut and augmented.
+"""Which windows a training step sees, and how they are cut.
 
 Every draw depends on the seed and the step alone, so a resumed run draws what an uninterrupted
 one would have drawn.
@@ -17,7 +17,7 @@ import torch
 from .bags import Bag, SliceSamples
 from .windows import Window
 
-__all__ = ["Batch", "Flip", "Sampler", "augment_intensity", "cut"]
+__all__ = ["Batch", "Sampler", "cut"]
 
 _TRIES = 8  # to find a window with the specimen in it
 
@@ -28,7 +28,7 @@ class Batch:
 
     ``images`` (B, C, H, W) float32; ``targets`` (B, H, W) int64, -1 unlabelled; ``weights``
     (B, H, W) float32; ``errors`` (B, H, W) float32, probability that a label is wrong;
-    ``coverage`` (B, H, W) float32, 0 where a window reaches beyond its slice.
+    ``coverage`` (B, H, W) float32, 0 where a window reaches beyond its slice, or is not seen.
     """
 
     windows: tuple[Window, ...]
@@ -44,24 +44,13 @@ class Batch:
         names = ("images", "targets", "weights", "errors", "coverage")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
-
-@dataclass(frozen=True)
-class Flip:
-    """One of the eight symmetries of a square: an optional flip in x, then quarter turns."""
-
-    has_flip: bool
-    n_turns: int
-
-    def apply(self, images: torch.Tensor) -> torch.Tensor:
-        """Transform the last two axes."""
-        if self.has_flip:
-            images = images.flip(-1)
-        return torch.rot90(images, self.n_turns, (-2, -1))
-
-    def undo(self, maps: torch.Tensor) -> torch.Tensor:
-        """Transform the last two axes back."""
-        maps = torch.rot90(maps, -self.n_turns, (-2, -1))
-        return maps.flip(-1) if self.has_flip else maps
+    def seen(self, is_seen: torch.Tensor) -> Batch:
+        """Return the batch without what is said of the pixels that ``is_seen`` (B, H, W) denies."""
+        return replace(
+            self,
+            targets=torch.where(is_seen, self.targets, -1),
+            coverage=self.coverage * is_seen,
+        )
 
 
 class Sampler:
@@ -162,12 +151,6 @@ class Sampler:
             ]
         return cut(self.samples, chosen, self.shape)
 
-    def flips(self, step: int, n: int) -> list[Flip]:
-        """Random symmetries; quarter turns only if windows are square."""
-        rng = np.random.default_rng([self._seed, 3, step])
-        turns = (0, 1, 2, 3) if self.shape[0] == self.shape[1] else (0, 2)
-        return [Flip(bool(rng.integers(2)), int(rng.choice(turns))) for _ in range(n)]
-
     def _random_window(
         self, groups: Sequence[Sequence[int]], turn: int, rng: np.random.Generator
     ) -> Window:
@@ -243,34 +226,3 @@ def cut(
         errors=torch.from_numpy(np.stack(errors)),
         coverage=torch.from_numpy(np.stack(coverage)),
     )
-
-
-def augment_intensity(
-    images: torch.Tensor,
-    *,
-    seed: int,
-    step: int,
-    mean: float = 0.0,
-    deviation: float = 1.0,
-) -> torch.Tensor:
-    """Random contrast, brightness and noise.
-
-    Parameters
-    ----------
-    images : Tensor
-        (B, C, H, W).
-    seed, step : int
-        Decide the draw.
-    mean, deviation : float
-        Of the images' grey values in general: contrast changes around the one, and brightness and
-        noise are parts of the other.
-    """
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
-    n = images.shape[0]
-
-    def uniform(low: float, high: float) -> torch.Tensor:
-        return torch.rand((n, 1, 1, 1), generator=generator) * (high - low) + low
-
-    noise = torch.randn(images.shape, generator=generator) * uniform(0.0, 0.2)
-    disturbed = (images - mean) * uniform(0.7, 1.4) + mean
-    return disturbed + deviation * uniform(-0.4, 0.4) + deviation * noise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from .annotations import Annotations
+from .augmentation import View, augment_intensity, draw_view
 from .bags import LabelScale
 from .checkpoint import (
     MODEL_RECORD,
@@ -50,7 +52,7 @@ from .preparation import (
 )
 from .recounting import Recounts, recount
 from .runfolder import write_update
-from .sampling import Batch, Flip, augment_intensity
+from .sampling import Batch
 from .schedule import Budget, learning_rate_factor
 from .tiling import Stopped
 from .training_data import TrainingData, expected_shares, load_training_data
@@ -241,12 +243,15 @@ class Trainer:
         is_on = self.settings.self_training.is_on
         has_pseudo_labels = is_on and ramp > 0
         batch = self._data.sampler.draw(self.n_steps, has_labels_first=is_on and ramp == 0)
-        placed = batch.to(self.device)
+        view = self._view(batch)
+        seen = batch.seen(view.shows(*batch.images.shape[-2:]))
+        placed = seen.to(self.device)
+        teacher = cache(lambda: self._learner.kept_probs(placed.images))
         loss = self._objective(
-            self._student_logits(batch),
+            self._student_logits(batch, view),
             placed,
-            teacher_probs=self._learner.kept_probs(placed.images) if has_pseudo_labels else None,
-            memories=self._memory.recall(batch, self.n_steps),
+            teacher_probs=teacher() if has_pseudo_labels else None,
+            memories=self._memory.recall(seen, self.n_steps, teacher),
             ramp=ramp,
         )
         self._learner.learn(loss.total, learning_rate=self._learning_rate(spent))
@@ -280,13 +285,21 @@ class Trainer:
             return 0.0
         return min(1.0, since / settings.ramp) if settings.ramp > 0 else 1.0
 
-    def _student_logits(self, batch: Batch) -> torch.Tensor:
-        """Logits in the batch's own frame; the network saw them flipped and disturbed."""
+    def _view(self, batch: Batch) -> View:
+        sampling = self.settings.sampling
+        n, _, height, width = batch.images.shape
+        return draw_view(
+            n,
+            (height, width),
+            seed=self.settings.seed,
+            step=self.n_steps,
+            has_flips=sampling.has_flips,
+            has_warp=sampling.has_warp,
+        )
+
+    def _student_logits(self, batch: Batch, view: View) -> torch.Tensor:
+        """Logits in the batch's own frame; the network saw them by the view, and disturbed."""
         images = batch.images
-        n = images.shape[0]
-        flips = [Flip(False, 0)] * n
-        if self.settings.sampling.has_flips:
-            flips = self._data.sampler.flips(self.n_steps, n)
         if self.settings.sampling.has_intensity:
             mean, deviation = self._grey_values
             images = augment_intensity(
@@ -296,9 +309,7 @@ class Trainer:
                 mean=mean,
                 deviation=deviation,
             )
-        images = torch.stack([flip.apply(im) for flip, im in zip(flips, images, strict=True)])
-        logits = self._learner.student_logits(images)
-        return torch.stack([flip.undo(map_) for flip, map_ in zip(flips, logits, strict=True)])
+        return view.undo(self._learner.student_logits(view.apply(images)))
 
     def _predict(self, image: npt.NDArray[np.float32]) -> torch.Tensor:
         return self._learner.predict(image, token=self._token)

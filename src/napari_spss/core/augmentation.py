@@ -1,0 +1,174 @@
+"""How the student sees a batch: turned, scaled and sheared, with other grey values.
+
+Maps are brought back into the batch's own frame, in which its labels, its fractions and the
+teacher's maps are. Every draw depends on the seed and the step alone, so a resumed run draws what
+an uninterrupted one would have drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+__all__ = ["Flip", "View", "augment_intensity", "draw_view"]
+
+# of a warp: chance that there is one; largest turn; logarithm of the largest scale; largest shear
+_WARP_SHARE = 0.7
+_MOST_TURN = math.pi / 4
+_MOST_LOG_SCALE = 0.3
+_MOST_SHEAR = 0.15
+
+
+@dataclass(frozen=True)
+class Flip:
+    """One of the eight symmetries of a square: an optional flip in x, then quarter turns."""
+
+    has_flip: bool
+    n_turns: int
+
+    def apply(self, images: torch.Tensor) -> torch.Tensor:
+        """Transform the last two axes."""
+        if self.has_flip:
+            images = images.flip(-1)
+        return torch.rot90(images, self.n_turns, (-2, -1))
+
+    def undo(self, maps: torch.Tensor) -> torch.Tensor:
+        """Transform the last two axes back."""
+        maps = torch.rot90(maps, -self.n_turns, (-2, -1))
+        return maps.flip(-1) if self.has_flip else maps
+
+
+@dataclass(frozen=True)
+class View:
+    """A flip for each window of a batch and, after it, a linear map about the window's middle.
+
+    Parameters
+    ----------
+    flips : tuple of Flip
+        One a window.
+    matrices : Tensor, optional
+        (B, 2, 2) float32: the offset (x, y) from the middle, in pixels, at which the image is
+        read, of the offset at which it is written. None: nothing but flips.
+    """
+
+    flips: tuple[Flip, ...]
+    matrices: torch.Tensor | None = None
+
+    def apply(self, images: torch.Tensor) -> torch.Tensor:
+        """Transform images (B, channels, H, W); beyond its edges an image is mirrored."""
+        turned = torch.stack([flip.apply(im) for flip, im in zip(self.flips, images, strict=True)])
+        if self.matrices is None:
+            return turned
+        places = _places(self.matrices, turned.shape).to(turned.device)
+        return F.grid_sample(turned, places, padding_mode="reflection", align_corners=False)
+
+    def undo(self, maps: torch.Tensor) -> torch.Tensor:
+        """Bring maps (B, n, H, W) back; where `shows` is False, they repeat their edge."""
+        if self.matrices is not None:
+            places = self._places_back(maps.shape).to(maps.device)
+            maps = F.grid_sample(maps, places, padding_mode="border", align_corners=False)
+        return torch.stack([flip.undo(map_) for flip, map_ in zip(self.flips, maps, strict=True)])
+
+    def shows(self, height: int, width: int) -> torch.Tensor:
+        """Which pixels of windows of this size are still seen after `apply`: (B, H, W) bool."""
+        n = len(self.flips)
+        if self.matrices is None:
+            return torch.ones((n, height, width), dtype=torch.bool)
+        # not beyond the middles of the outermost pixels
+        inside = self._places_back(torch.Size((n, 1, height, width))).abs()
+        most = 1 - 1 / torch.tensor([width, height])
+        is_seen = (inside <= most + 1e-6).all(dim=-1)
+        return torch.stack([flip.undo(one) for flip, one in zip(self.flips, is_seen, strict=True)])
+
+    def _places_back(self, shape: torch.Size) -> torch.Tensor:
+        assert self.matrices is not None
+        return _places(torch.linalg.inv(self.matrices), shape)
+
+
+def _places(matrices: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Where to read each pixel of (B, n, H, W), in the units of ``grid_sample``: (B, H, W, 2)."""
+    height, width = shape[-2:]
+    half = torch.tensor([width / 2, height / 2])
+    scaled = matrices * half[None, None, :] / half[None, :, None]
+    return F.affine_grid(F.pad(scaled, (0, 1)), list(shape), align_corners=False)
+
+
+def draw_view(
+    n: int, shape: tuple[int, int], *, seed: int, step: int, has_flips: bool, has_warp: bool
+) -> View:
+    """Draw how the student sees the windows of a step.
+
+    Parameters
+    ----------
+    n : int
+        Windows.
+    shape : (int, int)
+        Of a window; quarter turns only if it is square.
+    seed, step : int
+        Decide the draw.
+    has_flips : bool
+        The eight flips and quarter turns, all as likely.
+    has_warp : bool
+        Seven windows of ten are turned by up to 45 degrees, scaled by 1/1.35 to 1.35 and sheared
+        by up to .15.
+    """
+    flips = [Flip(False, 0)] * n
+    if has_flips:
+        rng = np.random.default_rng([seed, 3, step])
+        turns = (0, 1, 2, 3) if shape[0] == shape[1] else (0, 2)
+        flips = [Flip(bool(rng.integers(2)), int(rng.choice(turns))) for _ in range(n)]
+    if not has_warp:
+        return View(tuple(flips))
+    rng = np.random.default_rng([seed, 6, step])
+    matrices = np.stack([_draw_matrix(rng) for _ in range(n)])
+    return View(tuple(flips), torch.from_numpy(matrices.astype(np.float32)))
+
+
+def _draw_matrix(rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """A turn, a scale and a shear, or none of them."""
+    is_warped = rng.random() < _WARP_SHARE
+    angle = rng.uniform(-_MOST_TURN, _MOST_TURN)
+    scale = math.exp(rng.uniform(-_MOST_LOG_SCALE, _MOST_LOG_SCALE))
+    shear = rng.uniform(-_MOST_SHEAR, _MOST_SHEAR)
+    if not is_warped:
+        return np.eye(2)
+    sine, cosine = math.sin(angle), math.cos(angle)
+    turn = np.array([[cosine, -sine], [sine, cosine]])
+    matrix: npt.NDArray[np.float64] = scale * turn @ np.array([[1.0, shear], [0.0, 1.0]])
+    return matrix
+
+
+def augment_intensity(
+    images: torch.Tensor,
+    *,
+    seed: int,
+    step: int,
+    mean: float = 0.0,
+    deviation: float = 1.0,
+) -> torch.Tensor:
+    """Random contrast, brightness and noise.
+
+    Parameters
+    ----------
+    images : Tensor
+        (B, C, H, W).
+    seed, step : int
+        Decide the draw.
+    mean, deviation : float
+        Of the images' grey values in general: contrast changes around the one, and brightness and
+        noise are parts of the other.
+    """
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+    n = images.shape[0]
+
+    def uniform(low: float, high: float) -> torch.Tensor:
+        return torch.rand((n, 1, 1, 1), generator=generator) * (high - low) + low
+
+    noise = torch.randn(images.shape, generator=generator) * uniform(0.0, 0.2)
+    disturbed = (images - mean) * uniform(0.7, 1.4) + mean
+    return disturbed + deviation * uniform(-0.4, 0.4) + deviation * noise
