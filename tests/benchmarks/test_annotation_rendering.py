@@ -94,6 +94,16 @@ def test_three_classes_are_judged_by_the_mean_with_the_background(tmp_path):
     assert goals["Axon and myelin: `fast` / all masks"][1:] == ["at least .93", "0.86 (0.86)"]
 
 
+def test_seconds_on_a_gpu_are_not_mixed_with_those_of_processors(tmp_path):
+    for seed, device in enumerate(("cpu", "cuda", "cuda")):
+        write_run(tmp_path, "fast", iou=0.6, seed=seed, trained_s=100.0 / (seed + 1), device=device)
+    write_run(tmp_path, "grids", iou=0.6, device="cuda")
+    rows = rows_of(render("study", tmp_path))
+    assert rows["row fast"][-4:] == ["100", "60", "42", "3"]
+    assert rows["row grids"][-4:] == ["-", "-", "120", "1"]
+    assert "1 (1), GPU (3)" in render("provenance", tmp_path)
+
+
 def test_parts_are_never_mixed(tmp_path):
     write_run(tmp_path, "fast", iou=0.6)
     write_run(tmp_path, "fast", iou=0.3, part="tune")
@@ -134,7 +144,7 @@ def test_ablations_are_read_against_the_base_of_their_seed(tmp_path):
     write_run(tmp_path, "band-0.1", iou=0.65, seed=1, **told)
     write_run(tmp_path, "rounds", iou=0.6, rounds=(0.7, 0.61), **told)
     text = render("ablations", tmp_path)
-    lines = {line.split("`")[1]: line for line in text.splitlines() if line.count("|") == 9
+    lines = {line.split("`")[1]: line for line in text.splitlines() if line.count("|") == 10
              and "`" in line}  # fmt: skip
     assert "| -0.100 |" in lines["band-0"]
     assert lines["band-0"].endswith("| worse, one drawing |")
