@@ -18,6 +18,7 @@ import torch
 from napari_spss import TrainingSettings, iter_training, predict, preset
 from napari_spss.core.checkpoint import Model
 from napari_spss.core.config import ImageSettings
+from napari_spss.core.device import resolve_device
 from napari_spss.core.events import Message, Preview
 from napari_spss.core.label_source import as_label_source
 from napari_spss.core.metrics import Scores, evaluate
@@ -155,7 +156,7 @@ def carry_out(
         "train": list(part.train.names),
         "test": list(part.test.names),
         "threads": n_threads,
-        "device": device,
+        "device": "cpu" if row.base == "forest" else str(resolve_device(device)),
         "settings": settings.model_dump(),
     }
 

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.verify:
         sys.exit(_verify(experiments, results, load, options.device))
     for experiment in experiments:
-        _run(experiment, results, load, options.device)
+        _run(experiment, results, load, options.device or "cpu")
     _print_tables(results)
 
 
@@ -223,9 +223,15 @@ def _shown(record: records.Record) -> str:
 
 
 def _verify(
-    experiments: Sequence[Experiment], results: Path, load: Callable[[str], Part], device: str
+    experiments: Sequence[Experiment],
+    results: Path,
+    load: Callable[[str], Part],
+    device: str | None,
 ) -> int:
-    """Repeat the stored ones of some runs; 1 if one differs or none is stored."""
+    """Repeat the stored ones of some runs, on their device unless one is named.
+
+    1 if one differs or none is stored.
+    """
     n_compared, is_different = 0, False
     for experiment in experiments:
         path = experiment.record_path(results)
@@ -237,7 +243,8 @@ def _verify(
             print(f"{experiment.label}: the data have changed", flush=True)
             is_different = True
             continue
-        after = _carried(experiment, part, results, " to verify", device=device)
+        where = device or before.get("device", "cpu")
+        after = _carried(experiment, part, results, " to verify", device=where)
         difference = _difference(before, after)
         is_different |= difference > TOLERANCE
         n_compared += 1
@@ -283,5 +290,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--verify", metavar="ROW", help="repeat its stored runs and compare")
     parser.add_argument("--quick", action="store_true", help="tiny images, a few steps")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu", help="of networks; advice and picture: cpu")
+    parser.add_argument(
+        "--device",
+        default=None,
+        help="of networks; default: cpu, and to verify that of the stored run; "
+        "advice and picture: always cpu",
+    )
     return parser

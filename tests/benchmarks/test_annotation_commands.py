@@ -39,7 +39,7 @@ def stored(folder):
 
 def test_the_study_from_images_to_a_table(run):
     names = [
-        "masks", "fast", "corrected", "masks-bought", "paper-slices", "clicks", "grids",
+        "masks", "fast", "corrected", "spread", "masks-bought", "paper-slices", "clicks", "grids",
         "paper-crops", "timed",
     ]  # fmt: skip
     shown = run("study", "--sets", "vnc", "--seeds", "0", "--rows", *names)

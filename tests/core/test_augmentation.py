@@ -100,11 +100,9 @@ def test_maps_come_back_to_where_they_were(step, shape):
     assert 0.3 < is_seen.float().mean() <= 1
 
 
-def test_nothing_is_seen_that_was_outside():
-    """Pixels that are seen come from the image alone, whatever lies beyond its edges."""
+def test_what_is_seen_lies_in_the_view():
     height, width = 30, 24
     view = draw(50, (height, width), step=3, has_flips=False)
-    reached = view.undo(torch.ones(50, 1, height, width))
     y, x = np.mgrid[:height, :width]
     is_seen = view.shows(height, width)
     for matrix, seen in zip(view.matrices.double(), is_seen, strict=True):
@@ -112,7 +110,6 @@ def test_nothing_is_seen_that_was_outside():
         places = offsets @ np.linalg.inv(matrix.numpy()).T
         limits = np.array([width, height]) / 2 - 0.5
         assert np.array_equal(seen.numpy(), (np.abs(places) <= limits + 1e-4).all(-1))
-    assert torch.allclose(reached, torch.ones(()))
 
 
 def test_gradients_flow_back_through_a_view():

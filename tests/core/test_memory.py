@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from samples_in_memory import bag, sample, whole
@@ -90,3 +92,8 @@ def test_a_slice_that_fits_a_window_is_completed_by_the_map_of_now(memory, predi
     assert seen is None
     assert torch.equal(hidden, now[1])
     assert predicted == []
+    # a fixed window may begin elsewhere: the map of now is not in the frame of its slice then
+    corner = replace(small, bags=(bag((8, 4, 16, 12), (0.9, 0.1)),))
+    (elsewhere,) = memory.recall(batch(corner, (8, 4)).seen(is_seen[1:]), 0, lambda: now)
+    assert elsewhere.shape == (2, 16, 12)
+    assert predicted == [(16, 12)]

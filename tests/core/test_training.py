@@ -141,10 +141,10 @@ def test_same_seed_same_weights_other_seed_others():
     assert not same_weights(first, other)
 
 
-@pytest.mark.parametrize("name", ["fast", "paper"])
+@pytest.mark.parametrize("name", ["fast", "warped", "paper"])
 def test_stopped_and_resumed_equals_uninterrupted(tmp_path, name):
     stack, truth = blobs()
-    settings = quick(optimisation__max_steps=16)
+    settings = quick(optimisation__max_steps=16, sampling__has_warp=name == "warped")
     if name == "paper":
         settings = preset("paper").with_overrides(
             {

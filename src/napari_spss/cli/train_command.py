@@ -92,7 +92,7 @@ def train(
         typer.Option(
             metavar="PX|UMum",
             help="Width of the smallest object of interest: 80 (pixels) or 0.3um. The network then "
-            "sees the image reduced so that it is about 20 pixels wide: faster, and better.",
+            "sees the image reduced so that it is about 24 pixels wide: faster, and better.",
         ),
     ] = None,
     device: DeviceOption = "auto",

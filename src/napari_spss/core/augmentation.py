@@ -70,8 +70,13 @@ class View:
     def undo(self, maps: torch.Tensor) -> torch.Tensor:
         """Bring maps (B, n, H, W) back; where `shows` is False, they repeat their edge."""
         if self.matrices is not None:
-            places = self._places_back(maps.shape).to(maps.device)
-            maps = F.grid_sample(maps, places, padding_mode="border", align_corners=False)
+            # Apple's GPUs lack its gradient, and this padding, in older releases of torch
+            # (https://github.com/pytorch/pytorch/issues/125098)
+            device = torch.device("cpu") if maps.device.type == "mps" else maps.device
+            places = self._places_back(maps.shape).to(device)
+            maps = F.grid_sample(
+                maps.to(device), places, padding_mode="border", align_corners=False
+            ).to(maps.device)
         return torch.stack([flip.undo(map_) for flip, map_ in zip(self.flips, maps, strict=True)])
 
     def shows(self, height: int, width: int) -> torch.Tensor:

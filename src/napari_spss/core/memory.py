@@ -1,4 +1,4 @@
-"""The teacher's maps of slices that are larger than a window, kept for some steps."""
+"""The teacher's maps of slices of which a window shows a part, kept for some steps."""
 
 from __future__ import annotations
 
@@ -56,13 +56,14 @@ class SliceMemory:
         step : int
             0-based.
         now : callable
-            The teacher's maps (B, C, H, W) of the windows. Those of slices that fit a window are
-            taken from it, so that such a run can be resumed exactly.
+            The teacher's maps (B, C, H, W) of the windows. Where a window begins with its slice and
+            holds all of it, its map is taken, so that such a run can be resumed exactly.
 
         Returns
         -------
         list of Tensor or None
-            None where the window shows all of its regions, or has none.
+            In the frame of the slice, beyond which it may reach. None where the window shows all
+            of its regions, or has none.
         """
         height, width = batch.images.shape[-2:]
         maps: list[torch.Tensor | None] = []
@@ -70,7 +71,8 @@ class SliceMemory:
             if all(_is_shown(bag, window, batch.coverage[index]) for bag in window.bags):
                 maps.append(None)
                 continue
-            if sample.shape[0] <= height and sample.shape[1] <= width:
+            holds_slice = sample.shape[0] <= height and sample.shape[1] <= width
+            if holds_slice and window.y0 == window.x0 == 0:
                 maps.append(now()[index])
                 continue
             n_windows = sample.shape[0] * sample.shape[1] / (height * width)

@@ -89,13 +89,13 @@ class Objective:
         Parameters
         ----------
         logits : Tensor
-            (B, n, H, W) of the student, flipped back into the frame of ``batch``.
+            (B, n, H, W) of the student, brought back into the frame of ``batch``.
         batch : Batch
             What was drawn, on the device of ``logits``.
         teacher_probs : Tensor or None
             (B, C, H, W) of the teacher; None switches self-training off.
         memories : sequence of Tensor or None
-            Per window the teacher's map (C, y, x) of the whole slice, where it exceeds the window.
+            Per window the teacher's map (C, y, x) of the slice, where a region is shown in part.
         ramp : float
             0-1, the share of self-training and sharpness.
         """

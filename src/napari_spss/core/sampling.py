@@ -125,7 +125,11 @@ class Sampler:
 
     @property
     def n_labelled_slots(self) -> float:
-        """Windows a batch, on average, that come from the group that carries the labels."""
+        """Windows a batch, on average, that come from the group that carries the labels.
+
+        What a warp moves out of a window, about a tenth, most of it near the window's edges, is
+        not made up for.
+        """
         return float(self._batch_size * _share_of_first(self._groups))
 
     def draw(self, step: int, *, has_labels_first: bool = False) -> Batch:
