@@ -68,7 +68,7 @@ _STUDY_NOTE = (
     "row of all masks with the same seed, on the same images. The forest's threshold is the best "
     "one for the masks it is scored on, which nobody knows: an oracle in its favour. Training is "
     "timed by the wall clock, on a machine with other work, and in seconds of the processor; of "
-    "runs on a GPU, three of which shared it, by the wall clock."
+    "runs on a GPU by the wall clock."
 )
 
 
