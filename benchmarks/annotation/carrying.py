@@ -181,19 +181,29 @@ def is_current(record: records.Record, experiment: Experiment, part: Part) -> bo
 
 def is_made_so(record: records.Record, settings: TrainingSettings, plan: Plan, part: Part) -> bool:
     """Whether a record is of these settings, this plan and these data."""
+    has_rounds = bool(record.get("rounds"))
+    before, now = (
+        _as_seen(one, has_rounds=has_rounds) for one in (record["settings"], settings.model_dump())
+    )
     return bool(
-        _as_seen(record["settings"]) == _as_seen(settings.model_dump())
+        before == now
         and record["plan"] == dataclasses.asdict(plan)
         and record["data_hash"] == part.hash
     )
 
 
-def _as_seen(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings with the reduction in place of widths: the network sees nothing else of them."""
-    image = dict(settings["image"])
+def _as_seen(settings: dict[str, Any], *, has_rounds: bool) -> dict[str, Any]:
+    """Settings as far as the network sees them.
+
+    Of widths it sees the reduction alone; of the weight of a click nothing but beside grids, where
+    rounds of correction bring clicks.
+    """
+    labels, image = dict(settings["labels"]), dict(settings["image"])
+    if not has_rounds:
+        del labels["keypoint_weight"]
     reduction = ImageSettings(**image).reduction(None)
     del image["object_diameter_px"], image["target_diameter_px"]
-    return settings | {"image": image | {"reduction": reduction}}
+    return settings | {"labels": labels, "image": image | {"reduction": reduction}}
 
 
 def settings_of(experiment: Experiment, part: Part) -> TrainingSettings:

@@ -307,7 +307,7 @@ def test_going_on_with_another_weight_of_keypoints_changes_theirs_alone():
     heavier = quick(optimisation__max_steps=1, labels__keypoint_weight=21.0)
     again = annotated(truth, keypoints=correct_clicks(truth, [1], 2))
     _, second = drain(iter_training(stack, again, heavier, start_from=first, device="cpu"))
-    assert first.label_scale.keypoint_weights == (7.0, 7.0)
+    assert first.label_scale.keypoint_weights == (1.0, 1.0)
     assert second.label_scale.keypoint_weights == (21.0, 21.0)
     assert second.label_scale.normaliser == first.label_scale.normaliser
 

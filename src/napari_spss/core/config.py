@@ -156,7 +156,7 @@ class LabelSettings(_Frozen):
         description="part of the grid nodes that may be judged wrongly (with loss.labels=fixed)",
     )
     keypoint_weight: float = Field(
-        default=7.0, gt=0, description="weight of one keypoint, in grid nodes"
+        default=1.0, gt=0, description="weight of one keypoint, in grid nodes"
     )
 
 
