@@ -258,3 +258,14 @@ def test_a_record_is_current_only_for_its_data():
     record = carry_out(experiment, part, scored=lambda _: None) | {"data_hash": part.hash}
     assert is_current(record, experiment, part)
     assert not is_current(record, experiment, other)
+
+
+@pytest.mark.parametrize(("name", "is_still"), [("base", True), ("rounds", False)])
+def test_the_weight_of_a_click_makes_a_record_old_only_where_clicks_correct(name, is_still):
+    part = tiny_part("vnc", "tune")
+    experiment = Experiment("ablations", "vnc", "tune", name, 300, 0, True)
+    settings = settings_of(experiment, part).model_dump()
+    settings["labels"] |= {"keypoint_weight": 7.0}
+    record = carry_out(experiment, part, scored=lambda _: None) | {"data_hash": part.hash}
+    assert is_current(record, experiment, part)
+    assert is_current(record | {"settings": settings}, experiment, part) is is_still
