@@ -32,7 +32,7 @@ import records
 import torch
 
 from . import advice, picture
-from .annotators import HEADLINE_S
+from .annotators import HEADLINE_S, OBJECT_S
 from .carrying import Experiment, carry_out, is_current
 from .figures import draw
 from .images import DATA_SETS, PARTS, Part, folds_of, load_part, tiny_part
@@ -124,6 +124,8 @@ def planned(
             for budget_s in budgets:
                 for name in names:
                     one = Experiment(command, fold, part, name, budget_s, seed, is_quick)
+                    if one.row.plan.kind == "bought" and budget_s < OBJECT_S:
+                        continue  # not one object can be outlined
                     found.setdefault((fold, one.stem), one)
     return list(found.values())
 

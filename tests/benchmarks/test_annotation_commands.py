@@ -235,6 +235,14 @@ def test_the_plan_of_the_issue():
     ]  # fmt: skip
 
 
+def test_masks_are_not_bought_with_seconds_in_which_no_object_can_be_outlined():
+    runs = planned(
+        "study", rows=["fast", "masks-bought"], data_sets=["vnc"], seeds=[0], budgets=[60, 150]
+    )
+    found = [(one.name, one.budget_s) for one in runs]
+    assert found == [("fast", 60), ("fast", 150), ("masks-bought", 150)]
+
+
 def test_no_mask_that_is_scored_on_decides_anything(monkeypatch):
     """With other masks to score on, labels are the same."""
     found = []
