@@ -209,9 +209,14 @@ def _goals_of(family: str, runs: Sequence[Run]) -> Iterator[list[str]]:
     what = "three grids and two rounds in the same seconds / all masks, as many steps"
     yield [f"{name}: {what}", f"at least {wanted}", ratio("corrected/2", "masks-long")]
     yield [f"{name}: two rounds / all masks, as many steps", "1.0", ratio("fast/2", "masks-long")]
+    if of("spread"):
+        what, least = f"{name}: seven smaller grids", f"at least {wanted}"
+        yield [f"{what} / all masks", least, ratio("spread", "masks")]
+        more = "and two rounds / all masks, as many steps"
+        yield [f"{what} {more}", least, ratio("spread/2", "masks-long")]
     change = [
         after - before
-        for row in ("fast", "corrected")
+        for row in ("fast", "corrected", "spread")
         for over, under in ((f"{row}/1", row), (f"{row}/2", f"{row}/1"))
         for after, before in paired(of(over), of(under))
     ]
