@@ -22,6 +22,7 @@ _COLOURS = {
     "grids": "#E69F00",
     "clicks": "#56B4E9",
     "forest": "#009E73",
+    "spread": "#8C510A",
     "masks-bought": "#0072B2",
     "paper-slices": "#CC79A7",
     "paper-crops": "#CC79A7",
@@ -33,10 +34,7 @@ _HOLLOW = ("paper-crops", "fast-exact", "masks-long")
 _MARKERS = {"fast/1": "^", "fast/2": "s"}
 _TICKS = {
     60: "1 min",
-    150: "2.5 min",
     300: "5 min",
-    600: "10 min",
-    1200: "20 min",
     3600: "1 h",
     4 * 3600: "4 h",
     24 * 3600: "1 d",
