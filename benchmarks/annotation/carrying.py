@@ -176,17 +176,25 @@ def is_current(record: records.Record, experiment: Experiment, part: Part) -> bo
     """Whether a stored run was made of these data, as it would be made now."""
     row = experiment.row
     settings = settings_of(experiment, made_hard(part, row.hardship))
-    return is_made_so(record, settings, row.plan, part)
+    return is_made_so(record, settings, row.plan, part, n_rounds=row.n_rounds)
 
 
-def is_made_so(record: records.Record, settings: TrainingSettings, plan: Plan, part: Part) -> bool:
-    """Whether a record is of these settings, this plan and these data."""
-    has_rounds = bool(record.get("rounds"))
+def is_made_so(
+    record: records.Record,
+    settings: TrainingSettings,
+    plan: Plan,
+    part: Part,
+    *,
+    n_rounds: int = 0,
+) -> bool:
+    """Whether a record is of these settings, this plan, these data and so many rounds."""
     before, now = (
-        _as_seen(one, has_rounds=has_rounds) for one in (record["settings"], settings.model_dump())
+        _as_seen(one, has_rounds=n_rounds > 0)
+        for one in (record["settings"], settings.model_dump())
     )
     return bool(
         before == now
+        and len(record.get("rounds", ())) == n_rounds
         and record["plan"] == dataclasses.asdict(plan)
         and record["data_hash"] == part.hash
     )
@@ -195,8 +203,8 @@ def is_made_so(record: records.Record, settings: TrainingSettings, plan: Plan, p
 def _as_seen(settings: dict[str, Any], *, has_rounds: bool) -> dict[str, Any]:
     """Settings as far as the network sees them.
 
-    Of widths it sees the reduction alone; of the weight of a click nothing but beside grids, where
-    rounds of correction bring clicks.
+    Of widths it sees the reduction alone. The weight of a click matters beside grids only, which is
+    in rounds of correction; where all labels are clicks it cancels out.
     """
     labels, image = dict(settings["labels"]), dict(settings["image"])
     if not has_rounds:

@@ -277,3 +277,4 @@ def test_the_weight_of_a_click_makes_a_record_old_only_where_clicks_correct(name
     record = carry_out(experiment, part, scored=lambda _: None) | {"data_hash": part.hash}
     assert is_current(record, experiment, part)
     assert is_current(record | {"settings": settings}, experiment, part) is is_still
+    assert is_current(record | {"rounds": []}, experiment, part) is is_still
