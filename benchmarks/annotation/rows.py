@@ -148,6 +148,16 @@ def _grids(n_grids: int) -> Change:
     return Change(f"1024 on up to {n_grids} slices", "spread of nodes", plan=plan)
 
 
+def _clicks(n_nodes: int) -> Change:
+    """Two rounds of correction, in which a click weighs as much as so many nodes."""
+    return Change(
+        f"two rounds, a click as {n_nodes} nodes",
+        "clicks that correct",
+        {"labels.keypoint_weight": float(n_nodes)},
+        row={"n_rounds": _ROUNDS},
+    )
+
+
 def _told(group: str, title: str, **plan: object) -> Change:
     return Change(title, group, plan=plan)
 
@@ -190,12 +200,9 @@ ABLATIONS: dict[str, Change] = {
                      loss__labels="eq3"),
     "rounds": Change("two rounds, a click as one node", "clicks that correct",
                      row={"n_rounds": _ROUNDS}),
-    "click-2": Change("two rounds, a click as 2 nodes", "clicks that correct",
-                      {"labels.keypoint_weight": 2.0}, row={"n_rounds": _ROUNDS}),
-    "click-7": Change("two rounds, a click as 7 nodes", "clicks that correct",
-                      {"labels.keypoint_weight": 7.0}, row={"n_rounds": _ROUNDS}),
-    "click-20": Change("two rounds, a click as 20 nodes", "clicks that correct",
-                       {"labels.keypoint_weight": 20.0}, row={"n_rounds": _ROUNDS}),
+    "click-2": _clicks(2),
+    "click-7": _clicks(7),
+    "click-20": _clicks(20),
     "same-view": _settings("strong/weak views", "the network sees what its teacher sees",
                            sampling__has_intensity=False, sampling__has_flips=False,
                            sampling__has_warp=False),
