@@ -87,6 +87,11 @@ class Plan:
     node_errors: float = 0.02
     off_centre: float = 0.5
 
+    @property
+    def has_fractions(self) -> bool:
+        """Whether anything is told of how much there is."""
+        return self.kind not in ("masks", "bought", "clicks")
+
 
 @dataclass(frozen=True)
 class Told:

@@ -176,7 +176,9 @@ def is_current(record: records.Record, experiment: Experiment, part: Part) -> bo
     """Whether a stored run was made of these data, as it would be made now."""
     row = experiment.row
     settings = settings_of(experiment, made_hard(part, row.hardship))
-    return is_made_so(record, settings, row.plan, part, n_rounds=row.n_rounds)
+    return is_made_so(
+        record, settings, row.plan, part, n_rounds=row.n_rounds, is_forest=row.base == "forest"
+    )
 
 
 def is_made_so(
@@ -186,10 +188,11 @@ def is_made_so(
     part: Part,
     *,
     n_rounds: int = 0,
+    is_forest: bool = False,
 ) -> bool:
     """Whether a record is of these settings, this plan, these data and so many rounds."""
     before, now = (
-        _as_seen(one, has_rounds=n_rounds > 0)
+        _as_seen(one, has_rounds=n_rounds > 0, has_fractions=plan.has_fractions and not is_forest)
         for one in (record["settings"], settings.model_dump())
     )
     return bool(
@@ -200,18 +203,25 @@ def is_made_so(
     )
 
 
-def _as_seen(settings: dict[str, Any], *, has_rounds: bool) -> dict[str, Any]:
-    """Settings as far as the network sees them.
+def _as_seen(
+    settings: dict[str, Any], *, has_rounds: bool, has_fractions: bool
+) -> dict[str, Any]:
+    """Settings as far as what is learnt depends on them.
 
-    Of widths it sees the reduction alone. The weight of a click matters beside grids only, which is
-    in rounds of correction; where all labels are clicks it cancels out.
+    Of widths that is the reduction alone. The weight of a click matters beside grids only, which is
+    in rounds of correction; where all labels are clicks it cancels out. The form of the loss of
+    fractions matters where fractions are told, and learnt from.
     """
-    labels, image = dict(settings["labels"]), dict(settings["image"])
+    labels, image, loss = (dict(settings[name]) for name in ("labels", "image", "loss"))
     if not has_rounds:
         del labels["keypoint_weight"]
+    if not has_fractions or loss["alpha"] == 0:
+        del loss["proportions"]
     reduction = ImageSettings(**image).reduction(None)
     del image["object_diameter_px"], image["target_diameter_px"]
-    return settings | {"labels": labels, "image": image | {"reduction": reduction}}
+    return settings | {
+        "labels": labels, "image": image | {"reduction": reduction}, "loss": loss,
+    }  # fmt: skip
 
 
 def settings_of(experiment: Experiment, part: Part) -> TrainingSettings:

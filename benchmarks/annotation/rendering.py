@@ -13,7 +13,7 @@ from cells import NOTHING, shown, signed, table
 
 from .advice import HEAD, family_rows, load_trials
 from .annotators import HEADLINE_S
-from .rows import ABLATIONS, CASES, ROWS, Change, Row, row_of
+from .rows import ABLATIONS, CASES, ROWS, Change, Row
 from .scorings import count_scorings
 from .stored import Run, key_iou, load_runs, mean, paired, parts_of, select
 
@@ -287,16 +287,16 @@ def _changes(
     blocks = []
     for family in parts_of(runs):
         here = [run for run in runs if run.family == family]
-        base = select(here, family, "base", HEADLINE_S)
         head = ["what", "change", "IoU", "difference", *_TRAINING_HEADS, "runs", last_head]
-        joined = sorted({run.row for run in here if "+" in run.row and "/" not in run.row})
+        joined = {run.row for run in here if "+" in run.row and "/" not in run.row}
+        order = list(changes)
         rows = []
-        for name in (*changes, *joined):
+        for name in (*changes, *sorted(joined, key=lambda one: [*map(order.index, one.split("+"))])):
             found = _last_round(here, family, name)
             if not found:
                 continue
-            differences = [a - b for a, b in paired(found, base)]
-            group, title = _parts_of_title(command, name, changes)
+            differences = _differences(found, here, name)
+            group, title = _parts_of_title(name, changes)
             rows.append(
                 [
                     group,
@@ -310,16 +310,25 @@ def _changes(
             )
         lacking = [one for one in changes if not select(here, family, one, HEADLINE_S)]
         left = f"Not run: {', '.join(f'`{one}`' for one in lacking)}." if lacking else ""
-        blocks += [f"**{_NAMES[family]}**", table(head, rows), left, _to_repeat(here, base)]
+        blocks += [f"**{_NAMES[family]}**", table(head, rows), left, _to_repeat(here)]
     return "\n\n".join(filter(None, blocks)) if blocks else _not_run(command)
 
 
-def _to_repeat(runs: Sequence[Run], base: Sequence[Run]) -> str:
+def _differences(found: Sequence[Run], runs: Sequence[Run], name: str) -> list[float]:
+    """Seed by seed, to the base; of "a+b" to "a" if that is stored: what b changes where a holds."""
+    family = runs[0].family
+    before = name.rpartition("+")[0]
+    reference = before and _last_round(runs, family, before)
+    reference = reference or select(runs, family, "base", HEADLINE_S)
+    return [a - b for a, b in paired(found, reference)]
+
+
+def _to_repeat(runs: Sequence[Run]) -> str:
     """Name the changes that one seed shows to matter."""
     names = []
     for name in dict.fromkeys(run.row for run in runs if "/" not in run.row):
         found = _last_round(runs, runs[0].family, name)
-        if len(found) == 1 and any(abs(a - b) > CLEAR for a, b in paired(found, base)):
+        if len(found) == 1 and any(abs(one) > CLEAR for one in _differences(found, runs, name)):
             names.append(f"`{name}`")
     return f"Differ by more than {CLEAR} with one seed so far: {', '.join(names)}." if names else ""
 
@@ -332,10 +341,9 @@ def _last_round(runs: Sequence[Run], family: str, name: str) -> list[Run]:
     return select(runs, family, name, HEADLINE_S)
 
 
-def _parts_of_title(command: str, name: str, changes: Mapping[str, Change]) -> tuple[str, str]:
-    if name in changes:
-        return changes[name].group, f"{changes[name].title} (`{name}`)"
-    return "several", f"{row_of(command, name).title} (`{name}`)"
+def _parts_of_title(name: str, changes: Mapping[str, Change]) -> tuple[str, str]:
+    change = changes[name.rpartition("+")[2]]
+    return change.group, f"{change.title} (`{name}`)"
 
 
 def _ablation_cells(_: Sequence[Run], differences: list[float]) -> str:

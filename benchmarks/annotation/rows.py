@@ -167,7 +167,8 @@ ABLATIONS: dict[str, Change] = {
     "normalisation-range": _settings(
         "normalisation", "grey values of the dtype to 0-1", image__normalisation="range"
     ),
-    "fractions-mse": _settings("fractions", "squared error (Eq. 1)", loss__proportions="mse"),
+    "fractions-kl": _settings("fractions", "divergence (Kullback-Leibler)",
+                              loss__proportions="kl"),
     "fractions-interval": _settings("fractions", "stated interval", loss__proportions="interval"),
     "fractions-off": _settings("fractions", "in self-training only", loss__alpha=0.0),
     "reconcile-off": _settings("fractions", "guesses as stated", loss__reconcile=False),

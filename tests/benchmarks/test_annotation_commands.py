@@ -278,3 +278,18 @@ def test_the_weight_of_a_click_makes_a_record_old_only_where_clicks_correct(name
     assert is_current(record, experiment, part)
     assert is_current(record | {"settings": settings}, experiment, part) is is_still
     assert is_current(record | {"rounds": []}, experiment, part) is is_still
+
+
+@pytest.mark.parametrize(
+    ("name", "is_still"),
+    [("fast", False), ("paper-slices", False), ("masks", True), ("clicks", True), ("grids", True),
+     ("forest", True)],
+)  # fmt: skip
+def test_the_form_of_the_loss_of_fractions_matters_where_they_are_learnt(name, is_still):
+    part = tiny_part("vnc", "tune")
+    experiment = Experiment("study", "vnc", "tune", name, 300, 0, True)
+    record = carry_out(experiment, part, scored=lambda _: None) | {"data_hash": part.hash}
+    settings = settings_of(experiment, part).model_dump()
+    settings["loss"] |= {"proportions": "kl"}
+    assert is_current(record, experiment, part)
+    assert is_current(record | {"settings": settings}, experiment, part) is is_still

@@ -157,6 +157,18 @@ def test_ablations_are_read_against_the_base_of_their_seed(tmp_path):
     assert "`steps-1600`" in text.partition("Not run:")[2]
 
 
+def test_joined_changes_are_read_against_the_first_of_them(tmp_path):
+    told = {"command": "ablations", "part": "tune"}
+    for name, iou in (("base", 0.6), ("steps-800", 0.7), ("steps-800+filters-24", 0.65),
+                      ("band-0+filters-24", 0.65)):  # fmt: skip
+        write_run(tmp_path, name, iou=iou, **told)
+    lines = {line.split("`")[1]: line for line in render("ablations", tmp_path).splitlines()
+             if line.startswith("|") and "`" in line}  # fmt: skip
+    assert "| -0.050 |" in lines["steps-800+filters-24"]
+    assert "| +0.050 |" in lines["band-0+filters-24"], "the first is not stored"
+    assert "24 filters" in lines["steps-800+filters-24"]
+
+
 def test_a_constant_map_without_a_word_is_told(tmp_path):
     told = {"command": "robustness", "part": "tune"}
     write_run(tmp_path, "base", iou=0.6, **told)
