@@ -203,9 +203,7 @@ def is_made_so(
     )
 
 
-def _as_seen(
-    settings: dict[str, Any], *, has_rounds: bool, has_fractions: bool
-) -> dict[str, Any]:
+def _as_seen(settings: dict[str, Any], *, has_rounds: bool, has_fractions: bool) -> dict[str, Any]:
     """Settings as far as what is learnt depends on them.
 
     Of widths that is the reduction alone. The weight of a click matters beside grids only, which is

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from cells import NOTHING, shown, signed, table
@@ -289,9 +290,8 @@ def _changes(
         here = [run for run in runs if run.family == family]
         head = ["what", "change", "IoU", "difference", *_TRAINING_HEADS, "runs", last_head]
         joined = {run.row for run in here if "+" in run.row and "/" not in run.row}
-        order = list(changes)
         rows = []
-        for name in (*changes, *sorted(joined, key=lambda one: [*map(order.index, one.split("+"))])):
+        for name in (*changes, *sorted(joined, key=partial(_places, changes))):
             found = _last_round(here, family, name)
             if not found:
                 continue
@@ -314,8 +314,13 @@ def _changes(
     return "\n\n".join(filter(None, blocks)) if blocks else _not_run(command)
 
 
+def _places(changes: Mapping[str, Change], joined: str) -> list[int]:
+    order = list(changes)
+    return [order.index(name) for name in joined.split("+")]
+
+
 def _differences(found: Sequence[Run], runs: Sequence[Run], name: str) -> list[float]:
-    """Seed by seed, to the base; of "a+b" to "a" if that is stored: what b changes where a holds."""
+    """Seed by seed, to the base; of "a+b" to "a" if that is stored: what b changes beside a."""
     family = runs[0].family
     before = name.rpartition("+")[0]
     reference = before and _last_round(runs, family, before)

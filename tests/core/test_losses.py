@@ -165,10 +165,16 @@ def test_eq4_weighs_both_parts() -> None:
 # Kullback-Leibler and intervals
 
 
+def binary_kl(wanted: float, predicted: float) -> float:
+    """Divergence of two fractions, and of what is left of 1."""
+    pairs = (wanted, predicted), (1 - wanted, 1 - predicted)
+    return sum(f * math.log(f / p) for f, p in pairs)
+
+
 def test_kl_binary_by_hand() -> None:
     predicted, stated = torch.tensor([[0.8, 0.2]]), torch.tensor([[0.95, 0.05]])
-    expected = 0.05 * math.log(0.05 / 0.2) + 0.95 * math.log(0.95 / 0.8)
-    assert losses.proportion_kl(predicted, stated).item() == pytest.approx(expected, rel=1e-5)
+    loss = losses.proportion_kl(predicted, stated)
+    assert loss.item() == pytest.approx(binary_kl(0.05, 0.2), rel=1e-5)
 
 
 def test_kl_multi_class_by_hand() -> None:
@@ -223,11 +229,10 @@ def test_kl_is_zero_and_flat_at_the_stated_fractions() -> None:
     assert logits.grad.abs().max() < 1e-7
 
 
-@pytest.mark.parametrize("form", ["kl", "squared"])
-def test_inside_the_interval_there_is_neither_cost_nor_gradient(form: str) -> None:
+def test_inside_the_interval_there_is_neither_cost_nor_gradient() -> None:
     predicted = torch.tensor([[0.8, 0.2], [0.95, 0.05]], requires_grad=True)
     low, high = torch.tensor([[NAN, 0.1], [0.95, NAN]]), torch.tensor([[NAN, 0.3], [NAN, NAN]])
-    loss = losses.proportion_interval(predicted, low, high, form=form)  # type: ignore[arg-type]
+    loss = losses.proportion_interval(predicted, low, high)
     loss.backward()
     assert loss.item() == 0
     assert predicted.grad is not None
@@ -240,18 +245,16 @@ def test_inside_the_interval_there_is_neither_cost_nor_gradient(form: str) -> No
 )
 def test_interval_outside_by_hand(low: list[float], high: list[float]) -> None:
     """0.5 lies .3 above .2, stated for class 1 or, as 0.8, for the background."""
-    arguments = torch.tensor([[0.5, 0.5]]), torch.tensor([low]), torch.tensor([high])
-    squared = losses.proportion_interval(*arguments, form="squared")
-    assert squared.item() == pytest.approx(0.09, rel=1e-5)
-    expected = 0.2 * math.log(0.2 / 0.5) + 0.8 * math.log(0.8 / 0.5)
-    assert losses.proportion_interval(*arguments).item() == pytest.approx(expected, rel=1e-5)
+    predicted = torch.tensor([[0.5, 0.5]])
+    loss = losses.proportion_interval(predicted, torch.tensor([low]), torch.tensor([high]))
+    assert loss.item() == pytest.approx(binary_kl(0.2, 0.5), rel=1e-5)
 
 
 def test_interval_sums_over_several_classes() -> None:
     predicted = torch.tensor([[0.5, 0.3, 0.2]])
     low, high = torch.tensor([[NAN, 0.4, NAN]]), torch.tensor([[0.4, NAN, 0.3]])
-    squared = losses.proportion_interval(predicted, low, high, form="squared")
-    assert squared.item() == pytest.approx(0.02, rel=1e-5)
+    loss = losses.proportion_interval(predicted, low, high)
+    assert loss.item() == pytest.approx(binary_kl(0.4, 0.5) + binary_kl(0.4, 0.3), rel=1e-5)
 
 
 def test_interval_of_no_width_is_the_kl() -> None:
@@ -266,9 +269,9 @@ def test_interval_weighs_regions() -> None:
     predicted = torch.tensor([[0.5, 0.5]] * 2)
     low, high = torch.tensor([[NAN, NAN]] * 2), torch.tensor([[NAN, 0.2]] * 2)
     loss = losses.proportion_interval(
-        predicted, low, high, torch.tensor([1.0, 3.0]), form="squared", normaliser=2.0
+        predicted, low, high, torch.tensor([1.0, 3.0]), normaliser=2.0
     )
-    assert loss.item() == pytest.approx(0.18, rel=1e-5)
+    assert loss.item() == pytest.approx(2 * binary_kl(0.2, 0.5), rel=1e-5)
 
 
 # Labels with a fixed weight

@@ -166,7 +166,7 @@ class LossSettings(_Frozen):
     alpha: float = Field(default=0.5, ge=0, le=1, description="Eq. 4")
     proportions: Literal["mse", "kl", "interval"] = Field(
         default="mse",
-        description="'mse' is Eq. 1; 'kl' a divergence; 'interval' is zero inside the stated interval",
+        description="'mse' is Eq. 1, 'kl' a divergence, 'interval' zero inside the stated interval",
     )
     labels: Literal["eq3", "fixed"] = Field(
         default="fixed", description="'eq3' as printed; 'fixed': the same weight for every label"

@@ -12,8 +12,6 @@ References
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 
@@ -268,10 +266,12 @@ def proportion_interval(
     high: torch.Tensor,
     weights: torch.Tensor | None = None,
     *,
-    form: Literal["kl", "squared"] = "kl",
     normaliser: float | None = None,
 ) -> torch.Tensor:
     """Cost of proportions outside their stated intervals; zero, with zero gradient, inside.
+
+    Per class, the binary Kullback-Leibler divergence from the nearest allowed fraction, which is
+    :func:`proportion_kl` for two classes and an interval of no width.
 
     Parameters
     ----------
@@ -281,10 +281,6 @@ def proportion_interval(
         (B, C), NaN where a side is open.
     weights : Tensor, optional
         (B,), weight of each region; 1 by default.
-    form : {"kl", "squared"}
-        Per class, the binary Kullback-Leibler divergence from the nearest allowed fraction, or the
-        squared distance to it. The former has a useful gradient at small fractions and equals
-        :func:`proportion_kl` for two classes and an interval of no width.
     normaliser : float, optional
         What the weighted sum is divided by; the number of regions by default.
 
@@ -302,11 +298,8 @@ def proportion_interval(
         high_1 = torch.minimum(high[:, 1:], 1 - low[:, :1])
         low, high, predicted, others = low_1, high_1, predicted[:, 1:], others[:, 1:]
     nearest = torch.minimum(torch.maximum(predicted.detach(), low), high)
-    if form == "squared":
-        terms = (predicted - nearest).square()
-    else:
-        outside = _divergence(nearest, predicted) + _divergence(1 - nearest, others)
-        terms = torch.where(nearest == predicted, 0.0, outside)
+    outside = _divergence(nearest, predicted) + _divergence(1 - nearest, others)
+    terms = torch.where(nearest == predicted, 0.0, outside)
     return _weighted(terms.sum(dim=1), weights, normaliser)
 
 
