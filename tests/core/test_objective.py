@@ -233,22 +233,31 @@ def test_a_slice_of_which_nothing_is_known_costs_nothing():
     result.total.backward()
 
 
-def test_proportions_weigh_the_same_whatever_else_is_in_the_batch():
+FORMS = {"mse": 0.15**2, "kl": binary_kl(0.1, 0.25), "interval": binary_kl(0.1, 0.25)}
+"""Cost of .25 where .1 is stated."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_proportions_weigh_the_same_whatever_else_is_in_the_batch(form):
     stated, other = of_slice(0.9, 0.1), of_slice(0.2, 0.8)
     logits = random_logits(2, (8, 8))
     grads = [
-        gradient(objective(), logits, batch_of([stated, mate], (8, 8)))[0]
+        gradient(objective(proportions=form), logits, batch_of([stated, mate], (8, 8)))[0]
         for mate in (other, sample((8, 8)))
     ]
     torch.testing.assert_close(*grads, rtol=0, atol=0)
 
 
-def test_several_regions_of_a_window_share_its_weight():
+@pytest.mark.parametrize(("form", "cost"), FORMS.items())
+def test_several_regions_of_a_window_share_its_weight(form, cost):
     left, right = bag((0, 0, 8, 4), (0.9, 0.1)), bag((0, 4, 8, 8), (0.9, 0.1))
-    both = evaluate(
-        objective(alpha=1), constant(0.25), batch_of([sample((8, 8), bags=[left, right])], (8, 8))
+    right_there = sample((8, 8), bags=[bag((0, 0, 8, 8), (0.75, 0.25))])
+    result = evaluate(
+        objective(alpha=1, proportions=form),
+        constant(0.25, n=2),
+        batch_of([sample((8, 8), bags=[left, right]), right_there], (8, 8)),
     )
-    assert both.parts["proportions"] == pytest.approx(binary_kl(0.1, 0.25), rel=1e-4)
+    assert result.parts["proportions"] == pytest.approx(cost / 2, rel=1e-4)
 
 
 # -- regions beyond their window -------------------------------------------------------------------

@@ -127,7 +127,13 @@ def inside_maps(probs: torch.Tensor, outside: int) -> torch.Tensor:
     return counting * (share.detach() / share.clamp_min(_DEAD))
 
 
-def proportion_mse(predicted: torch.Tensor, stated: torch.Tensor) -> torch.Tensor:
+def proportion_mse(
+    predicted: torch.Tensor,
+    stated: torch.Tensor,
+    weights: torch.Tensor | None = None,
+    *,
+    normaliser: float | None = None,
+) -> torch.Tensor:
     """Eq. 1: the mean over images of the squared distance of stated and predicted proportions.
 
     With two classes the paper's network has one output, so that only one of the two (equal)
@@ -136,7 +142,11 @@ def proportion_mse(predicted: torch.Tensor, stated: torch.Tensor) -> torch.Tenso
     Parameters
     ----------
     predicted, stated : Tensor
-        (B, C).
+        (B, C), a row a region; in the paper a region is an image.
+    weights : Tensor, optional
+        (B,), weight of each region; 1 by default.
+    normaliser : float, optional
+        What the weighted sum is divided by; the number of regions by default, as in Eq. 1.
 
     Returns
     -------
@@ -153,7 +163,7 @@ def proportion_mse(predicted: torch.Tensor, stated: torch.Tensor) -> torch.Tenso
     squares = torch.where(is_known, predicted - torch.where(is_known, stated, 0.0), 0.0).square()
     # The squares of both classes are equal where both are known: count the larger, not the sum.
     distance = squares.amax(dim=1) if stated.shape[1] == 2 else squares.sum(dim=1)
-    return distance.mean()
+    return _weighted(distance, weights, normaliser)
 
 
 def bce_map(probs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

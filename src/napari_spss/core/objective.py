@@ -156,7 +156,7 @@ class Objective:
         weight = torch.tensor(weights, device=rho.device)
         form = self.settings.loss.proportions
         if form == "mse":
-            loss = proportion_mse(rho, stated)
+            loss = proportion_mse(rho, stated, weight, normaliser=1.0)
         elif form == "kl":
             loss = proportion_kl(rho, stated, weight, normaliser=1.0)
         else:
