@@ -296,7 +296,7 @@ def _changes(
             if not found:
                 continue
             differences = _differences(found, here, name)
-            group, title = _parts_of_title(name, changes)
+            group, title = _parts_of_title(name, _reference(here, name), changes)
             rows.append(
                 [
                     group,
@@ -319,12 +319,16 @@ def _places(changes: Mapping[str, Change], joined: str) -> list[int]:
     return [order.index(name) for name in joined.split("+")]
 
 
-def _differences(found: Sequence[Run], runs: Sequence[Run], name: str) -> list[float]:
-    """Seed by seed, to the base; of "a+b" to "a" if that is stored: what b changes beside a."""
-    family = runs[0].family
+def _reference(runs: Sequence[Run], name: str) -> str:
+    """What a change is compared with: the longest part of "a+b+c" that is stored, else the base."""
     before = name.rpartition("+")[0]
-    reference = before and _last_round(runs, family, before)
-    reference = reference or select(runs, family, "base", HEADLINE_S)
+    while before and not _last_round(runs, runs[0].family, before):
+        before = before.rpartition("+")[0]
+    return before or "base"
+
+
+def _differences(found: Sequence[Run], runs: Sequence[Run], name: str) -> list[float]:
+    reference = _last_round(runs, runs[0].family, _reference(runs, name))
     return [a - b for a, b in paired(found, reference)]
 
 
@@ -346,9 +350,11 @@ def _last_round(runs: Sequence[Run], family: str, name: str) -> list[Run]:
     return select(runs, family, name, HEADLINE_S)
 
 
-def _parts_of_title(name: str, changes: Mapping[str, Change]) -> tuple[str, str]:
-    change = changes[name.rpartition("+")[2]]
-    return change.group, f"{change.title} (`{name}`)"
+def _parts_of_title(name: str, reference: str, changes: Mapping[str, Change]) -> tuple[str, str]:
+    """What is compared, and what is different from the reference."""
+    new = [changes[one] for one in name.removeprefix(f"{reference}+").split("+")]
+    groups = dict.fromkeys(change.group for change in new)
+    return "; ".join(groups), f"{'; '.join(change.title for change in new)} (`{name}`)"
 
 
 def _ablation_cells(_: Sequence[Run], differences: list[float]) -> str:

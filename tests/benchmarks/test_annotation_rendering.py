@@ -160,13 +160,15 @@ def test_ablations_are_read_against_the_base_of_their_seed(tmp_path):
 def test_joined_changes_are_read_against_the_first_of_them(tmp_path):
     told = {"command": "ablations", "part": "tune"}
     for name, iou in (("base", 0.6), ("steps-800", 0.7), ("steps-800+filters-24", 0.65),
-                      ("band-0+filters-24", 0.65)):  # fmt: skip
+                      ("band-0+filters-24", 0.65), ("steps-800+band-0+eq3", 0.5)):  # fmt: skip
         write_run(tmp_path, name, iou=iou, **told)
     lines = {line.split("`")[1]: line for line in render("ablations", tmp_path).splitlines()
              if line.startswith("|") and "`" in line}  # fmt: skip
     assert "| -0.050 |" in lines["steps-800+filters-24"]
     assert "| +0.050 |" in lines["band-0+filters-24"], "the first is not stored"
-    assert "24 filters" in lines["steps-800+filters-24"]
+    assert "| -0.200 |" in lines["steps-800+band-0+eq3"], "of three the last two are new"
+    assert "| network | 24 filters (`" in lines["steps-800+filters-24"]
+    assert "| band; network | none ignored; 24 filters (`" in lines["band-0+filters-24"]
 
 
 def test_a_constant_map_without_a_word_is_told(tmp_path):

@@ -242,7 +242,7 @@ def proportion_kl(
 
     The unknown classes of a region count as one class, whose fraction is the remainder: nothing is
     asked of how they share it. If one class is known, that is the binary divergence; if all or all
-    but one are, the full one. Its gradient at small fractions is that of the logarithm, about 19
+    but one are, the full one. Its gradient at small fractions is that of the logarithm, about ten
     times that of Eq. 1 at 5 %. A stated 0 is exact: what is predicted there costs -log(1 - p).
 
     Parameters
