@@ -308,7 +308,8 @@ def _changes(
                     last(found, [] if name == "base" else differences),
                 ]
             )
-        lacking = [one for one in changes if not select(here, family, one, HEADLINE_S)]
+        tried = {run.row.partition("/")[0].rpartition("+")[2] for run in here}
+        lacking = [one for one in changes if one not in tried]
         left = f"Not run: {', '.join(f'`{one}`' for one in lacking)}." if lacking else ""
         blocks += [f"**{_NAMES[family]}**", table(head, rows), left, _to_repeat(here)]
     return "\n\n".join(filter(None, blocks)) if blocks else _not_run(command)

@@ -162,7 +162,9 @@ def test_joined_changes_are_read_against_the_first_of_them(tmp_path):
     for name, iou in (("base", 0.6), ("steps-800", 0.7), ("steps-800+filters-24", 0.65),
                       ("band-0+filters-24", 0.65), ("steps-800+band-0+eq3", 0.5)):  # fmt: skip
         write_run(tmp_path, name, iou=iou, **told)
-    lines = {line.split("`")[1]: line for line in render("ablations", tmp_path).splitlines()
+    text = render("ablations", tmp_path)
+    assert "`filters-24`" not in text.partition("Not run:")[2]
+    lines = {line.split("`")[1]: line for line in text.splitlines()
              if line.startswith("|") and "`" in line}  # fmt: skip
     assert "| -0.050 |" in lines["steps-800+filters-24"]
     assert "| +0.050 |" in lines["band-0+filters-24"], "the first is not stored"
