@@ -215,9 +215,14 @@ def _goals_of(family: str, runs: Sequence[Run]) -> Iterator[list[str]]:
         yield [f"{what} / all masks", least, ratio("spread", "masks")]
         more = "and two rounds / all masks, as many steps"
         yield [f"{what} {more}", least, ratio("spread/2", "masks-long")]
+    if of("spread-corrected"):
+        what = (
+            "seven grids of 11 x 11 and two rounds in the same seconds / all masks, as many steps"
+        )
+        yield [f"{name}: {what}", least, ratio("spread-corrected/2", "masks-long")]
     change = [
         after - before
-        for row in ("fast", "corrected", "spread")
+        for row in ("fast", "corrected", "spread", "spread-corrected")
         for over, under in ((f"{row}/1", row), (f"{row}/2", f"{row}/1"))
         for after, before in paired(of(over), of(under))
     ]
