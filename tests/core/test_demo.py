@@ -91,6 +91,15 @@ def test_lines_state_fractions_side_by_side_and_warn(done, sample):
     assert f"IoU of {true / (2 - true):.2f}" in text
 
 
+def test_a_training_that_ran_out_of_time_says_so(done, tmp_path, sample):
+    hurried = SHORT.with_overrides(
+        {"optimisation.max_steps": 100_000, "optimisation.max_minutes": 0.02}
+    )
+    _, result = drain(iter_demo(tmp_path, device="cpu", settings=hurried, sample=sample))
+    assert any("Time was up before all 100000 steps" in line for line in result.lines)
+    assert not any("Time was up" in line for line in done[2].lines)
+
+
 def test_a_folder_with_a_run_is_refused_and_left_alone(done, sample):
     out, _, _ = done
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}

@@ -129,7 +129,7 @@ def iter_demo(
     maps, labels = (Path(name) for name in predicted.outputs)
     outcome = _Outcome.of(sample, open_masks(labels, classes=sample.truth.classes))
     overlay = _write_figure(folder.path / _OVERLAY, sample, outcome, maps, labels)
-    lines = (*_describe(sample, trained, predicted), "", *outcome.lines())
+    lines = (*_describe(sample, settings, trained, predicted), "", *outcome.lines())
     return DemoResult(lines, (overlay, maps, labels, *written), outcome.iou)
 
 
@@ -259,7 +259,9 @@ class _Outcome:
         )
 
 
-def _describe(sample: Sample, trained: RunFinished, predicted: RunFinished) -> Iterator[str]:
+def _describe(
+    sample: Sample, settings: TrainingSettings, trained: RunFinished, predicted: RunFinished
+) -> Iterator[str]:
     height, width = sample.stack.shape_of(0)
     yield f"{sample.name}, {sample.stack.n_slices} slices of {height} x {width} pixels."
     yield sample.notice
@@ -271,6 +273,12 @@ def _describe(sample: Sample, trained: RunFinished, predicted: RunFinished) -> I
         f"Trained for {trained.elapsed_s:.0f} s ({trained.done} steps), predicted in "
         f"{predicted.elapsed_s:.0f} s. The truth was used for scoring only."
     )
+    planned = settings.optimisation.max_steps
+    if planned is not None and trained.done < planned:
+        yield (
+            f"Time was up before all {planned} steps: this computer is slow, or busy with "
+            "something else. The map is worse than it would be after all of them."
+        )
 
 
 def _write_figure(path: Path, sample: Sample, outcome: _Outcome, maps: Path, labels: Path) -> Path:
