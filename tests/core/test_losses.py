@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from divergence import binary_kl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -163,12 +164,6 @@ def test_eq4_weighs_both_parts() -> None:
 
 
 # Kullback-Leibler and intervals
-
-
-def binary_kl(wanted: float, predicted: float) -> float:
-    """Divergence of two fractions, and of what is left of 1."""
-    pairs = (wanted, predicted), (1 - wanted, 1 - predicted)
-    return sum(f * math.log(f / p) for f, p in pairs)
 
 
 def test_kl_binary_by_hand() -> None:

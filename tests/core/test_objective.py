@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from divergence import binary_kl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples_in_memory import bag, sample, whole
@@ -188,10 +189,6 @@ def constant(p, shape=(8, 8), n=1):
 
 def of_slice(*fractions, shape=(8, 8), **bounds):
     return sample(shape, bags=[bag((0, 0, *shape), fractions, **bounds)])
-
-
-def binary_kl(f, p):
-    return f * math.log(f / p) + (1 - f) * math.log((1 - f) / (1 - p))
 
 
 @pytest.mark.parametrize(
