@@ -49,6 +49,7 @@ _FOLLOW_S = (3.0, 15.0)  # between looks at a map: at a reduced scale, and at fu
 _PAPER_FILTERS = 16  # instead of 64, for two cores
 _PAPER_RADIUS_PX = 10.0
 _PAPER_BATCH = 16
+_PAPER_STEPS = 400  # of as many pixels as `fast` has in a batch; they take longer than its own do
 _QUICK: dict[str, object] = {
     "optimisation.max_steps": 3,
     "network.filters": 2,
@@ -225,15 +226,13 @@ def _as_seen(settings: dict[str, Any], *, has_rounds: bool, has_fractions: bool)
 def settings_of(experiment: Experiment, part: Part) -> TrainingSettings:
     """Settings of a run: those of the row's preset with its overrides.
 
-    The paper's are reduced to what two cores can do: filters, and a budget of as many pixels as
-    ``fast`` sees, in batches of whole slices or, as in the paper, of 16 crops.
+    The paper's are reduced to what two cores can do: filters, and a budget of the pixels of 400
+    batches of ``fast``, as whole slices or, as in the paper, as 16 crops a batch.
     """
     row, fast = experiment.row, preset("fast")
-    steps = fast.optimisation.max_steps or 1
     values: dict[str, object] = {
         "seed": experiment.seed,
         "image.object_diameter_px": part.diameter_px,
-        "optimisation.max_steps": round(steps * row.step_factor),
     }
     settings = fast
     if row.base in ("paper", "paper-crops"):
@@ -241,6 +240,7 @@ def settings_of(experiment: Experiment, part: Part) -> TrainingSettings:
         values |= {
             "network.filters": _PAPER_FILTERS,
             "sampling.batch_size": fast.sampling.batch_size,
+            "optimisation.max_steps": _PAPER_STEPS,
             "optimisation.max_epochs": None,
             "optimisation.validation_fraction": 0.0,
             "optimisation.patience": None,
@@ -248,13 +248,15 @@ def settings_of(experiment: Experiment, part: Part) -> TrainingSettings:
         }
     if row.base == "paper-crops":
         values |= _in_crops(row, part, fast)
+    settings = settings.with_overrides({**values, **row.overrides})
+    steps = round((settings.optimisation.max_steps or 1) * row.step_factor)
     return settings.with_overrides(
-        {**values, **row.overrides, **(_QUICK if experiment.is_quick else {})}
+        {"optimisation.max_steps": steps, **(_QUICK if experiment.is_quick else {})}
     )
 
 
 def _in_crops(row: Row, part: Part, fast: TrainingSettings) -> dict[str, object]:
-    """Windows of the crops' size, and as many steps as show the pixels that `fast` sees."""
+    """Windows of the crops' size, and as many steps as show the pixels of the budget."""
     reduction = 1
     if part.diameter_px is not None:
         reduction = max(1, round(part.diameter_px / fast.image.target_diameter_px))
@@ -262,11 +264,11 @@ def _in_crops(row: Row, part: Part, fast: TrainingSettings) -> dict[str, object]
     crop_px = max(16, (row.plan.tile_px or longest_px // 4) // reduction)
     pixels = fast.sampling.batch_size * fast.sampling.crop_px**2
     batch_size = max(1, min(_PAPER_BATCH, pixels // crop_px**2))
-    steps = (fast.optimisation.max_steps or 1) * pixels / (batch_size * crop_px**2)
+    steps = _PAPER_STEPS * pixels / (batch_size * crop_px**2)
     return {
         "sampling.crop_px": crop_px,
         "sampling.batch_size": batch_size,
-        "optimisation.max_steps": math.ceil(steps * row.step_factor),
+        "optimisation.max_steps": math.ceil(steps),
     }
 
 

@@ -98,14 +98,14 @@ def test_the_forest_learns_from_the_same_labels(run):
 
 
 def test_ablations_take_the_base_and_can_be_joined(run):
-    names = ["rounds", "flips-at-test", "regions", "empty", "grids-16+steps-800"]
+    names = ["rounds", "flips-at-test", "regions", "empty", "grids-16+steps-twice"]
     shown = run("ablations", "--rows", *names)
     found = stored(run.out / "ablations" / "vnc-tune")
     assert set(found) == {f"{name}_300s_0" for name in ["base", *names]}
-    joined = found["grids-16+steps-800_300s_0"]
+    joined = found["grids-16+steps-twice_300s_0"]
     assert joined["annotator"]["n_grids"] == 12
     assert joined["title"] == "spread of nodes: 1024 on up to 16 slices; steps: twice as many"
-    assert "`grids-16+steps-800`" in shown
+    assert "`grids-16+steps-twice`" in shown
     assert "n_empty_ticks" in found["empty_300s_0"]["annotator"]
 
 
@@ -189,9 +189,9 @@ def test_verify_repeats_a_row_and_tells_what_differs(run, capsys):
 
 def test_a_row_that_does_not_exist_is_refused(run, capsys):
     with pytest.raises(SystemExit) as ended:
-        run("study", "--rows", "steps-800")
+        run("study", "--rows", "steps-twice")
     assert ended.value.code == 2
-    assert "steps-800" in capsys.readouterr().err
+    assert "steps-twice" in capsys.readouterr().err
 
 
 def test_what_another_process_has_claimed_is_left_to_it(run):

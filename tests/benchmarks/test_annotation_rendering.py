@@ -136,8 +136,8 @@ def test_ablations_are_read_against_the_base_of_their_seed(tmp_path):
     for seed, iou in ((0, 0.6), (1, 0.7)):
         write_run(tmp_path, "base", iou=iou, seed=seed, **told)
     write_run(tmp_path, "band-0", iou=0.5, seed=0, **told)
-    write_run(tmp_path, "steps-800", iou=0.70, seed=0, **told)
-    write_run(tmp_path, "steps-800", iou=0.75, seed=1, **told)
+    write_run(tmp_path, "steps-twice", iou=0.70, seed=0, **told)
+    write_run(tmp_path, "steps-twice", iou=0.75, seed=1, **told)
     write_run(tmp_path, "band-0.5", iou=0.58, seed=0, **told)
     write_run(tmp_path, "band-0.5", iou=0.9, seed=1, **told)
     write_run(tmp_path, "band-0.1", iou=0.61, seed=0, **told)
@@ -148,28 +148,28 @@ def test_ablations_are_read_against_the_base_of_their_seed(tmp_path):
              and "`" in line}  # fmt: skip
     assert "| -0.100 |" in lines["band-0"]
     assert lines["band-0"].endswith("| worse, one drawing |")
-    assert "| +0.075 ± 0.035 |" in lines["steps-800"]
-    assert lines["steps-800"].endswith("| better |")
+    assert "| +0.075 ± 0.035 |" in lines["steps-twice"]
+    assert lines["steps-twice"].endswith("| better |")
     assert "| -0.020 ± 0.042 |" in lines["band-0.1"], "the sign is that of the mean"
     assert lines["band-0.5"].endswith("| no clear difference |"), "seeds disagree"
     assert lines["rounds"].endswith("| no clear difference |")
     assert "more than 0.02 with one seed so far: `band-0`." in text
-    assert "`steps-1600`" in text.partition("Not run:")[2]
+    assert "`steps-fourfold`" in text.partition("Not run:")[2]
 
 
 def test_joined_changes_are_read_against_the_first_of_them(tmp_path):
     told = {"command": "ablations", "part": "tune"}
-    for name, iou in (("base", 0.6), ("steps-800", 0.7), ("steps-800+filters-24", 0.65),
-                      ("band-0+filters-24", 0.65), ("steps-800+band-0+eq3", 0.5)):  # fmt: skip
+    for name, iou in (("base", 0.6), ("steps-twice", 0.7), ("steps-twice+filters-24", 0.65),
+                      ("band-0+filters-24", 0.65), ("steps-twice+band-0+eq3", 0.5)):  # fmt: skip
         write_run(tmp_path, name, iou=iou, **told)
     text = render("ablations", tmp_path)
     assert "`filters-24`" not in text.partition("Not run:")[2]
     lines = {line.split("`")[1]: line for line in text.splitlines()
              if line.startswith("|") and "`" in line}  # fmt: skip
-    assert "| -0.050 |" in lines["steps-800+filters-24"]
+    assert "| -0.050 |" in lines["steps-twice+filters-24"]
     assert "| +0.050 |" in lines["band-0+filters-24"], "the first is not stored"
-    assert "| -0.200 |" in lines["steps-800+band-0+eq3"], "of three the last two are new"
-    assert "| network | 24 filters (`" in lines["steps-800+filters-24"]
+    assert "| -0.200 |" in lines["steps-twice+band-0+eq3"], "of three the last two are new"
+    assert "| network | 24 filters (`" in lines["steps-twice+filters-24"]
     assert "| band; network | none ignored; 24 filters (`" in lines["band-0+filters-24"]
 
 

@@ -192,7 +192,10 @@ def test_a_warning_stands_until_it_is_taken_back():
     back = look(annotations, TRUTH, TRUTH, watch=watch, n_steps=20)
     after = look(annotations, TRUTH, TRUTH, watch=watch, n_steps=30)
     assert ([one.level for one in first], again, after) == (["warning"], [], [])
-    assert back == [Message("info", "The map shows disc after all, after 20 steps.")]
+    # how much that is decides whether to believe it: wrong nodes can be learnt too
+    (told,) = back
+    assert told.level == "info"
+    assert told.text.startswith("The map shows disc after all, after 20 steps: disc takes up 7.6 %")
 
 
 def test_looks_are_due_twice_on_the_way():

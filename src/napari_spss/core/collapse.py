@@ -93,7 +93,8 @@ class _Tally:
 
     def describe(self, name: str) -> str:
         if not self.is_share:
-            return f"{name} was labelled, but the map shows next to nothing of it"
+            shown = "but the map shows next to nothing of it" if self.has_failed else "and is shown"
+            return f"{name} was labelled, {shown}"
         found, claimed = (100 * pixels / self.among for pixels in (self.found, self.claimed))
         return f"{name} takes up {found:.1f} % of slices where about {claimed:.1f} % was stated"
 
@@ -162,9 +163,11 @@ class MapWatch:
             advice = _advice(samples, lost, self._classes, settings)
             yield Message("warning", f"The map {head} {when}: {reason}. What may help: {advice}.")
         elif known - self._told:
-            back = sorted(known - self._told - {_CONSTANT})
-            news = f"shows {' and '.join(back)}" if back else "is not constant"
-            yield Message("info", f"The map {news} after all, {when}.")
+            back = [c for c, name in enumerate(self._classes) if name in known - self._told]
+            shows = f"shows {' and '.join(self._classes[c] for c in back)}"
+            news = f"The map {shows if back else 'is not constant'} after all, {when}"
+            found = [tallies[c,].describe(self._classes[c]) for c in back if (c,) in tallies]
+            yield Message("info", f"{': '.join(filter(None, [news, '; '.join(found)]))}.")
 
     def _constant(self, tallies: Mapping[Classes, _Tally], is_one_class: bool) -> str:
         """Say in which way the map is constant; empty if it is not."""

@@ -48,7 +48,7 @@ class NetworkSettings(_Frozen):
     """The backbone: a registered name and its width."""
 
     name: str = Field(default="fast-unet", description="registered network")
-    filters: int = Field(default=16, ge=1, le=1024, description="filters of the first block")
+    filters: int = Field(default=8, ge=1, le=1024, description="filters of the first block")
 
 
 class ImageSettings(_Frozen):
@@ -206,7 +206,7 @@ class OptimisationSettings(_Frozen):
     learning_rate: float = Field(default=2e-2, gt=0)
     schedule: Literal["constant", "one-cycle"] = "one-cycle"
     weight_decay: float = Field(default=1e-4, ge=0)
-    max_steps: int | None = Field(default=400, ge=1)
+    max_steps: int | None = Field(default=600, ge=1)
     max_epochs: int | None = Field(default=None, ge=1)
     max_minutes: float | None = Field(default=None, gt=0)
     validation_fraction: float = Field(
