@@ -16,7 +16,7 @@ it finds. ``--quick`` takes tiny drawn images and a few steps, and stores under 
 
 DATA holds ``vnc_sstem`` (mitochondria; tune: slices 0-11 and 13-15, report: 0-15 and 16-19) and
 ``axon_sem`` (axon and myelin; tune: rat 2, report: rats 4 and 6, each left out in turn). Names of
-ablations can be joined: ``study --rows fast+steps-twice``, ``ablations --rows steps-twice+filters-24``,
+ablations can be joined: ``study --rows fast+steps-twice``, ``ablations --rows steps-twice+band-0``,
 which is compared with ``steps-twice`` if that is stored, else with the base.
 """
 
