@@ -113,7 +113,7 @@ ROWS: dict[str, Row] = {
         dataclasses.replace(BASE, n_rounds=_ROUNDS),
         Row("corrected", "three grids and guesses, and two rounds in the same seconds",
             Plan("guesses", n_grids=3, n_nodes=768), n_rounds=_ROUNDS, has_rounds_within=True),
-        Row("spread", "seven grids of 13 x 13 nodes, and guesses",
+        Row("spread", "seven grids of 13 x 13 nodes",
             Plan("guesses", n_grids=7, n_nodes=1183), n_rounds=_ROUNDS),
         Row("spread-corrected", "seven grids of 11 x 11 nodes, and two rounds in the same seconds",
             Plan("guesses", n_grids=7, n_nodes=847), n_rounds=_ROUNDS, has_rounds_within=True),
