@@ -90,7 +90,7 @@ def model():
         ("classes", {"classes": ("background", "ring")}),
         ("image channels", {"n_channels": 3}),
         ("class outside", {"outside": "disc"}),
-        ("network", {"settings": FAST.with_overrides({"network.filters": 3})}),
+        ("network 'fast-unet' with 3", {"settings": FAST.with_overrides({"network.filters": 3})}),
         ("normalisation", {"settings": FAST.with_overrides({"image.normalisation": "range"})}),
     ],
 )
@@ -98,7 +98,7 @@ def test_a_model_of_something_else_is_refused(name, changes):
     same = Annotations(CLASSES)
     check_model(model(), FAST, same, 1)
     check_model(model(), FAST.with_overrides({"loss.alpha": 0.1}), same, 1)
-    with pytest.raises(InputError, match=rf"trained with {name} .*start a new run"):
+    with pytest.raises(InputError, match=rf"trained with {name} .*, not .*start a new run"):
         check_model(replace(model(), **changes), FAST, same, 1)
 
 

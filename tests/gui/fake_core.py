@@ -7,6 +7,7 @@ from collections.abc import Generator
 
 import numpy as np
 
+from napari_spss.core.config import preset
 from napari_spss.core.events import (
     CancelToken,
     Event,
@@ -123,3 +124,5 @@ class FakeModel:
         self.classes = classes
         self.n_steps = 2
         self.outside: str | None = None
+        self.settings = preset("fast")
+        self.normalisation = self.settings.image.normalisation

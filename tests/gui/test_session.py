@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from napari_spss.core.config import preset
 from napari_spss.core.errors import Diverged, InputError, OutOfMemory
 from napari_spss.core.events import FinishReason, Message, Progress, RunFinished, RunStarted
 from napari_spss.gui.curves import Curves
@@ -122,6 +123,18 @@ def test_minutes_replace_the_steps_of_the_fast_preset_only():
     assert (fast.max_minutes, fast.max_steps) == (2, None)
     paper = RunForm(preset="paper", max_minutes=2).settings().optimisation
     assert (paper.max_minutes, paper.max_epochs) == (2, 100)
+
+
+def test_a_model_keeps_its_network_when_defaults_have_changed():
+    changes = {"network.filters": 5, "image.normalisation": "range", "loss.alpha": 0.1}
+    model = SimpleNamespace(settings=preset("fast").with_overrides(changes), normalisation="range")
+    kept = RunForm().settings(continued=model)
+    assert (kept.network.filters, kept.image.normalisation) == (5, "range")
+    assert kept.loss == preset("fast").loss
+    wanted = RunForm(overrides={"network.filters": 4}).settings(continued=model)
+    assert wanted.network.filters == 4, "what the user asks for is refused later, not ignored"
+    paper = RunForm(preset="paper").settings(continued=model)
+    assert paper == preset("paper"), "another preset is another training"
 
 
 def test_live_annotations_reach_a_training_with_the_same_classes(session):

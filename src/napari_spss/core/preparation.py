@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .annotations import Annotations
-from .checkpoint import Model, TrainingState, load_state
+from .checkpoint import Model, TrainingState, describe_network, load_state
 from .config import TrainingSettings
 from .errors import InputError
 from .events import Message
@@ -93,11 +93,12 @@ def check_model(
     InputError
         If classes, the class outside, channels, network or normalisation differ.
     """
+    networks = (describe_network(one).partition(" ")[2] for one in (model.settings, settings))
     for name, old, new in (
         ("classes", model.classes, annotations.classes),
         ("class outside", model.outside, annotations.outside),
         ("image channels", model.n_channels, n_channels),
-        ("network", model.settings.network, settings.network),
+        ("network", *networks),
         ("normalisation", model.normalisation, settings.image.normalisation),
     ):
         if old != new:

@@ -311,8 +311,8 @@ class Desk(QObject):
         self._session.check_idle()  # before anything is made for a run that is refused
         if work.source is None:
             raise InputError("There is no image to train on; open one.", field="image")
-        form = work.form()
-        settings = form.settings()
+        form, model = work.form(), self._session.model if continues else None
+        settings = form.settings(continued=model)
         annotations = work.annotations()
         masks = work.masks()
         if annotations.is_empty and masks is None:
@@ -328,7 +328,7 @@ class Desk(QObject):
             settings=settings,
             run_dir=self._new_run_dir(),
             masks=self._labels,
-            start_from=self._session.model if continues else None,
+            start_from=model,
             device=form.device,
             updates=None,
             preview_slice=self.gate,

@@ -124,8 +124,11 @@ class RunForm:
     object_diameter_px: float | None = None
     overrides: Mapping[str, object] = field(default_factory=dict)
 
-    def settings(self) -> TrainingSettings:
+    def settings(self, *, continued: Model | None = None) -> TrainingSettings:
         """Return the settings of the run.
+
+        A model that is to be continued keeps its network and its normalisation, whatever the
+        defaults of its preset have become since; what the user entered comes first.
 
         Raises
         ------
@@ -137,6 +140,13 @@ class RunForm:
             changes["optimisation.max_minutes"] = self.max_minutes
             if self.preset == "fast":  # the clock, not the step count, ends such a run
                 changes["optimisation.max_steps"] = None
+        if continued is not None and continued.settings.preset == self.preset:
+            network = continued.settings.network
+            changes |= {
+                "network.name": network.name,
+                "network.filters": network.filters,
+                "image.normalisation": continued.normalisation,
+            }
         return preset(self.preset).with_overrides({**changes, **self.overrides})
 
     def with_suggestion(self, suggestion: Suggestion) -> RunForm:
