@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
@@ -138,11 +139,19 @@ def _thresholds(
     margin = band * min(fraction, 1 - fraction)
     flat = _scattered(probs.flatten(), _MAX_RANKED)
     n = flat.numel()
-    infinity = torch.full((1,), torch.inf, device=probs.device, dtype=probs.dtype)
-    ranked = torch.cat([infinity, torch.sort(flat, descending=True).values, -infinity])
-    # ranked[r] is the last of the r most likely pixels, ranked[r + 1] the first of the others
     n_surely, n_possibly = round((fraction - margin) * n), round((fraction + margin) * n)
-    return ranked[n_surely + 1], ranked[n_possibly]
+    # the first that is not among the surest, and the last that is possible
+    return _ranked(flat, n_surely), _ranked(flat, n_possibly - 1)
+
+
+def _ranked(values: torch.Tensor, rank: int) -> torch.Tensor:
+    """Value of which ``rank`` others are larger; infinite beyond either end."""
+    n = values.numel()
+    if not 0 <= rank < n:
+        return values.new_tensor(math.inf if rank < 0 else -math.inf)
+    if values.device.type == "cpu":  # a tenth of the time of a sort
+        return torch.from_numpy(np.partition(values.numpy(), n - 1 - rank))[n - 1 - rank]
+    return torch.sort(values, descending=True).values[rank]
 
 
 def _scattered(values: torch.Tensor, n_most: int) -> torch.Tensor:
