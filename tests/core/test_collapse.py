@@ -198,6 +198,17 @@ def test_a_warning_stands_until_it_is_taken_back():
     assert told.text.startswith("The map shows disc after all, after 20 steps: disc takes up 7.6 %")
 
 
+def test_a_little_more_does_not_take_a_warning_back():
+    annotations = stated(9, 6.25, 4, 2.25)
+    little = squares(4, 4, 4, 4)  # 13 % of what is stated
+    assert look(annotations, TRUTH, little) == [], "enough not to warn"
+    watch = MapWatch(CLASSES, outside=None)
+    look(annotations, TRUTH, NOTHING, watch=watch)
+    assert look(annotations, TRUTH, little, watch=watch) == []
+    (told,) = look(annotations, TRUTH, squares(6, 6, 6, 6), watch=watch)
+    assert "shows disc after all" in told.text
+
+
 def test_looks_are_due_twice_on_the_way():
     watch = MapWatch(CLASSES, outside=None)
     spent = np.arange(0, 1, 0.05)

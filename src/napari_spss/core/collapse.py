@@ -3,8 +3,9 @@
 Maps of some annotated slices are held against what is said about these. A *claim* says that some
 classes together take up a share of a region, which is more than 0, or that they were labelled on
 a slice. It fails if the map's labels, the most probable class of every pixel, hold less than a
-tenth of that: guesses are rough, but not by a factor of ten. Where a class was stated as 0, or by
-an interval that begins at 0, or where no node of a grid fell on it, nothing is claimed of it.
+tenth of that: guesses are rough, but not by a factor of ten. A warning is taken back once they hold
+a quarter. Where a class was stated as 0, or by an interval that begins at 0, or where no node of a
+grid fell on it, nothing is claimed of it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ __all__ = ["MapWatch"]
 _LOOK_AT = (0.65, 0.85)
 _SLICES = 2  # that are looked at for a class, those that have most of it
 _LEAST_FOUND = 0.1  # of what is claimed
+_LEAST_FOUND_AGAIN = 0.25  # before a warning is taken back
 _LEAST_CLAIM_PX = 10  # of a share: less may be one speck
 _LEAST_VARIANCE = 0.02  # of that of a map with the same mean that is 0 or 1 everywhere
 _LEAST_INSIDE = 0.1  # of a region, also if the map places nearly all of it outside
@@ -81,19 +83,19 @@ class _Tally:
         self.total += float(values.sum())
         self.squares += float((values**2).sum())
 
-    @property
-    def has_failed(self) -> bool:
+    def has_failed(self, *, was_lost: bool = False) -> bool:
         is_much = not self.is_share or self.claimed >= _LEAST_CLAIM_PX
-        return is_much and self.found < _LEAST_FOUND * self.claimed
+        least = _LEAST_FOUND_AGAIN if was_lost else _LEAST_FOUND
+        return is_much and self.found < least * self.claimed
 
     @property
     def is_flat(self) -> bool:
         mean = self.total / self.n
         return self.squares / self.n - mean**2 < _LEAST_VARIANCE * mean * (1 - mean)
 
-    def describe(self, name: str) -> str:
+    def describe(self, name: str, *, is_lost: bool) -> str:
         if not self.is_share:
-            shown = "but the map shows next to nothing of it" if self.has_failed else "and is shown"
+            shown = "but the map shows next to nothing of it" if is_lost else "and is shown"
             return f"{name} was labelled, {shown}"
         found, claimed = (100 * pixels / self.among for pixels in (self.found, self.claimed))
         return f"{name} takes up {found:.1f} % of slices where about {claimed:.1f} % was stated"
@@ -151,13 +153,20 @@ class MapWatch:
             A warning at the most, or else the news that what was missed is there.
         """
         tallies, largest = self._tallies(samples, predict)
-        lost = [c for c in range(len(self._classes)) if (c,) in tallies and tallies[c,].has_failed]
+        lost = [
+            c
+            for c, name in enumerate(self._classes)
+            if (c,) in tallies and tallies[c,].has_failed(was_lost=name in self._told)
+        ]
         constant = self._constant(tallies, bool(lost) and largest > _CONSTANT_SHARE)
         names = [self._classes[c] for c in lost]
-        known, self._told = self._told, frozenset([*names, *([_CONSTANT] if constant else [])])
+        known = self._told
+        # not taken back as long as what is lost is the same
+        stands = bool(constant) or (bool(lost) and _CONSTANT in known)
+        self._told = frozenset([*names, *([_CONSTANT] if stands else [])])
         when = f"after {n_steps} step{'s' * (n_steps != 1)}"
         if self._told - known:
-            found = [tallies[c,].describe(self._classes[c]) for c in lost]
+            found = [tallies[c,].describe(self._classes[c], is_lost=True) for c in lost]
             head = "is nearly constant" if constant else f"lacks {' and '.join(names)}"
             reason = "; ".join(found) or constant
             advice = _advice(samples, lost, self._classes, settings)
@@ -166,14 +175,18 @@ class MapWatch:
             back = [c for c, name in enumerate(self._classes) if name in known - self._told]
             shows = f"shows {' and '.join(self._classes[c] for c in back)}"
             news = f"The map {shows if back else 'is not constant'} after all, {when}"
-            found = [tallies[c,].describe(self._classes[c]) for c in back if (c,) in tallies]
+            found = [
+                tallies[c,].describe(self._classes[c], is_lost=False)
+                for c in back
+                if (c,) in tallies
+            ]
             yield Message("info", f"{': '.join(filter(None, [news, '; '.join(found)]))}.")
 
     def _constant(self, tallies: Mapping[Classes, _Tally], is_one_class: bool) -> str:
         """Say in which way the map is constant; empty if it is not."""
         for c in self._inside:
             rest = tallies.get(self._others(c))
-            if rest is not None and rest.has_failed:
+            if rest is not None and rest.has_failed():
                 return f"nearly all of it is {self._classes[c]}"
         present = [tallies[c,] for c in range(len(self._classes)) if (c,) in tallies]
         if len(present) > 1 and all(tally.is_flat for tally in present):
