@@ -166,21 +166,26 @@ class MapWatch:
         self._told = frozenset([*names, *([_CONSTANT] if stands else [])])
         when = f"after {n_steps} step{'s' * (n_steps != 1)}"
         if self._told - known:
-            found = [tallies[c,].describe(self._classes[c], is_lost=True) for c in lost]
             head = "is nearly constant" if constant else f"lacks {' and '.join(names)}"
-            reason = "; ".join(found) or constant
+            reason = self._described(tallies, lost, is_lost=True) or constant
             advice = _advice(samples, lost, self._classes, settings)
             yield Message("warning", f"The map {head} {when}: {reason}. What may help: {advice}.")
         elif known - self._told:
             back = [c for c, name in enumerate(self._classes) if name in known - self._told]
             shows = f"shows {' and '.join(self._classes[c] for c in back)}"
             news = f"The map {shows if back else 'is not constant'} after all, {when}"
-            found = [
-                tallies[c,].describe(self._classes[c], is_lost=False)
-                for c in back
-                if (c,) in tallies
-            ]
-            yield Message("info", f"{': '.join(filter(None, [news, '; '.join(found)]))}.")
+            found = self._described(tallies, back, is_lost=False)
+            yield Message("info", f"{news}: {found}." if found else f"{news}.")
+
+    def _described(
+        self, tallies: Mapping[Classes, _Tally], classes: Sequence[int], *, is_lost: bool
+    ) -> str:
+        """Say how much of classes is found, and how much was claimed."""
+        return "; ".join(
+            tallies[c,].describe(self._classes[c], is_lost=is_lost)
+            for c in classes
+            if (c,) in tallies
+        )
 
     def _constant(self, tallies: Mapping[Classes, _Tally], is_one_class: bool) -> str:
         """Say in which way the map is constant; empty if it is not."""
