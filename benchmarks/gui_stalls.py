@@ -87,7 +87,7 @@ def open_viewer(n_slices: int, size: int):
     """Open a viewer with the synthetic sample; return it with the sample."""
     import napari
 
-    from napari_spss.core.samples import synthetic_sample
+    from napari_spss.core.simulation import synthetic_sample
 
     sample = synthetic_sample(n_slices, (size, size))
     image = np.stack([sample.stack.read(z)[0] for z in range(n_slices)])
@@ -241,7 +241,7 @@ def surroundings() -> Row:
 
 def measure(bench: Bench, viewer, sample) -> Row:
     """Measure all rows, then say how fast the training was."""
-    from napari_spss.gui.session import RunForm
+    from napari_spss.gui.models import RunForm
 
     bench.row("napari, idle")
     with busy_user(viewer):

@@ -23,7 +23,7 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]
 
 from napari_spss import __version__ as VERSION
-from napari_spss.core.atomic import write_atomically
+from napari_spss.core.base import write_atomically
 
 __all__ = ["Record", "claimed", "commit", "data_hash", "number", "read", "stored", "write"]
 

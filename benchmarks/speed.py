@@ -18,12 +18,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from napari_spss import Annotations, CountingGrid, Proportion, Region, fit, iter_training, preset
-from napari_spss.core.counting import lay_grid
-from napari_spss.core.device import has_fast_bfloat16
+from napari_spss.core.annotations import Annotations, CountingGrid, Proportion, Region, lay_grid
+from napari_spss.core.base import preset
+from napari_spss.core.images import stack_from_array
+from napari_spss.core.networks import build_network, has_fast_bfloat16
 from napari_spss.core.prediction import predict_slice
-from napari_spss.core.stack import stack_from_array
-from napari_spss.core.unet import build_network
+from napari_spss.core.training import fit, iter_training
 
 CPU = torch.device("cpu")
 ROUNDS = 5
@@ -43,7 +43,7 @@ def start_up() -> None:
         "python, nothing imported": "pass",
         "import napari_spss": "import napari_spss",
         "import torch": "import torch",
-        "import napari_spss.core.training": "import napari_spss.core.training",
+        "import napari_spss.core.training.loop": "import napari_spss.core.training.loop",
     }
     times: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(ROUNDS):

@@ -48,7 +48,7 @@ def settings_rows() -> Iterator[str]:
     """Markdown table rows of all training settings, with their values in both presets."""
     from pydantic import BaseModel
 
-    from napari_spss.core.config import TrainingSettings, preset
+    from napari_spss.core.base import TrainingSettings, preset
 
     fast, paper = preset("fast"), preset("paper")
     for group, info in TrainingSettings.model_fields.items():

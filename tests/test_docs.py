@@ -7,7 +7,7 @@ import re
 import pytest
 
 import napari_spss
-from napari_spss.core.class_spec import parse_classes
+from napari_spss.core.annotations import parse_classes
 
 PAGES = ("README.md", "docs/quickstart.md", "docs/file_formats.md")
 

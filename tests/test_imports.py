@@ -31,7 +31,7 @@ def run_python(code: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("module", ["napari_spss", "napari_spss.core.config"])
+@pytest.mark.parametrize("module", ["napari_spss", "napari_spss.core.base.settings"])
 def test_import_loads_no_heavy_package(module):
     code = f"import {module}, sys; print(*sorted({{m.partition('.')[0] for m in sys.modules}}))"
     loaded = set(run_python(code).split())
@@ -51,7 +51,7 @@ for name in names:
 print(*names)
 """
     )
-    assert {"napari_spss.core.config", "napari_spss.core.training"} <= set(listing.split())
+    assert {"napari_spss.core.base.settings", "napari_spss.core.training"} <= set(listing.split())
 
 
 def test_core_trains_and_predicts_without_napari_and_qt():

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from napari_spss.core.samples import axon_sample
+from napari_spss.core.simulation import axon_sample
 from napari_spss.sample_data import open_axons, open_synthetic
 
 

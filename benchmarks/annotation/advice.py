@@ -19,13 +19,16 @@ import records
 import torch
 from cells import shown, signed
 
-from napari_spss import Annotations, TrainingSettings, predict
-from napari_spss.core.checkpoint import Model
-from napari_spss.core.metrics import evaluate
-from napari_spss.core.simulate import Simulation, combine, evenly_spread, simulate_grids
-from napari_spss.core.stack import Stack, stack_from_array, stack_from_images
-from napari_spss.core.training import fit
-from napari_spss.core.uncertainty import rank_slices
+from napari_spss.core.analysis import evaluate
+from napari_spss.core.annotations import Annotations
+from napari_spss.core.base import TrainingSettings
+from napari_spss.core.images import Stack, stack_from_array
+from napari_spss.core.images.stack import stack_from_images
+from napari_spss.core.prediction import predict, rank_slices
+from napari_spss.core.simulation.annotators import simulate_grids
+from napari_spss.core.simulation.cost import Simulation, combine
+from napari_spss.core.simulation.protocols import evenly_spread
+from napari_spss.core.training import Model, fit
 
 from .annotators import HEADLINE_S, Plan
 from .carrying import Experiment, described, is_made_so, settings_of

@@ -15,23 +15,19 @@ from typing import Any, Literal
 import numpy as np
 from scipy import ndimage
 
-from napari_spss import Annotations
-from napari_spss.core.annotators import tiles
-from napari_spss.core.label_source import IGNORE
-from napari_spss.core.proportions import Proportion
-from napari_spss.core.simulate import (
-    Acts,
-    Costs,
-    Simulation,
-    combine,
-    correction_clicks,
-    evenly_spread,
+from napari_spss.core.annotations import Annotations, Proportion
+from napari_spss.core.images import IGNORE
+from napari_spss.core.simulation.annotators import (
     simulate_clicks,
     simulate_grids,
     simulate_guesses,
     simulate_paper,
     simulate_regions,
+    tiles,
 )
+from napari_spss.core.simulation.clicks import correction_clicks
+from napari_spss.core.simulation.cost import Acts, Costs, Simulation, combine
+from napari_spss.core.simulation.protocols import evenly_spread
 
 from .images import Mask, Pictures
 

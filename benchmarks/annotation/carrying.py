@@ -15,15 +15,15 @@ import numpy as np
 import records
 import torch
 
-from napari_spss import TrainingSettings, iter_training, predict, preset
-from napari_spss.core.checkpoint import Model
-from napari_spss.core.config import ImageSettings
-from napari_spss.core.device import resolve_device
-from napari_spss.core.events import Message, Preview
-from napari_spss.core.label_source import as_label_source
-from napari_spss.core.metrics import Scores, evaluate
-from napari_spss.core.simulate import Acts
-from napari_spss.core.stack import Stack, stack_from_images
+from napari_spss.core.analysis import evaluate
+from napari_spss.core.analysis.scores import Scores
+from napari_spss.core.base import ImageSettings, Message, Preview, TrainingSettings, preset
+from napari_spss.core.images import Stack, as_label_source
+from napari_spss.core.images.stack import stack_from_images
+from napari_spss.core.networks import resolve_device
+from napari_spss.core.prediction import predict
+from napari_spss.core.simulation.cost import Acts
+from napari_spss.core.training import Model, iter_training
 
 from .annotators import OBJECT_S, Plan, Told, annotate, correct
 from .forest import best_labels, grow, plain_labels

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from napari_spss import Annotations, TrainingSettings
-from napari_spss.core.bags import load_slices
-from napari_spss.core.preparation import working_scale
-from napari_spss.core.stack import Stack
-from napari_spss.core.working import enlarge, working_slice
+from napari_spss.core.annotations import Annotations
+from napari_spss.core.base import TrainingSettings
+from napari_spss.core.images import Stack, enlarge, working_slice
+from napari_spss.core.training.bags import load_slices
+from napari_spss.core.training.preparation import working_scale
 
 __all__ = ["Forest", "ForestRun", "best_labels", "grow", "plain_labels"]
 

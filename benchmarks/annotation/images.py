@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import records
 
-from napari_spss.core.class_spec import parse_classes
-from napari_spss.core.masks import open_masks
-from napari_spss.core.stack import open_stack
+from napari_spss.core.annotations import parse_classes
+from napari_spss.core.images import open_masks, open_stack
 
 __all__ = [
     "DATA_SETS",

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import PIL.Image
 
-from napari_spss import predict
-from napari_spss.core.counting import CountingGrid
-from napari_spss.core.stack import stack_from_images
+from napari_spss.core.annotations import CountingGrid
+from napari_spss.core.images.stack import stack_from_images
+from napari_spss.core.prediction import predict
 from napari_spss.core.training import fit
 
 from .annotators import HEADLINE_S, annotate

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from images import Picture
 
-from napari_spss.core.annotators import crops as whole_crops
+from napari_spss.core.simulation.annotators import crops as whole_crops
 
 __all__ = ["Split", "cut", "n_crops", "split_honest", "split_random", "thinned"]
 

@@ -25,14 +25,14 @@ from images import (
 from methods import ALPHA, KEYPOINT_CROPS, annotate, reduced, scale_of, settings_of, steps_per_epoch
 from runs import FOLDERS
 
-from napari_spss import iter_training, predict
-from napari_spss.core.atomic import replacing
-from napari_spss.core.checkpoint import Model
-from napari_spss.core.events import RunFinished, Validated
-from napari_spss.core.label_source import IGNORE
-from napari_spss.core.metrics import binarisation, evaluate
-from napari_spss.core.prediction import Prediction
-from napari_spss.core.stack import Stack, stack_from_images
+from napari_spss.core.analysis import evaluate
+from napari_spss.core.analysis.scores import binarisation
+from napari_spss.core.base import RunFinished, Validated, replacing
+from napari_spss.core.images import IGNORE, Stack
+from napari_spss.core.images.stack import stack_from_images
+from napari_spss.core.prediction import predict
+from napari_spss.core.prediction.engine import Prediction
+from napari_spss.core.training import Model, iter_training
 
 __all__ = ["COMMANDS", "CROP_PX", "Data", "Experiment", "carry_out", "planned"]
 
@@ -303,7 +303,7 @@ def carry_out(
 
 
 def _n_held_out(n_train: int) -> int:
-    from napari_spss import preset
+    from napari_spss.core.base import preset
 
     return round(preset("paper").optimisation.validation_fraction * n_train)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from napari_spss.core.masks import ClassSpec, open_masks, parse_classes
-from napari_spss.core.stack import open_stack
+from napari_spss.core.annotations import ClassSpec, parse_classes
+from napari_spss.core.images import open_masks, open_stack
 
 __all__ = [
     "DUBAI_CLASSES",

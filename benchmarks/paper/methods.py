@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 from images import Picture
 
-from napari_spss import Annotations, TrainingSettings, preset
-from napari_spss.core.label_source import LabelSource, as_label_source
-from napari_spss.core.simulate import combine, degrade, simulate_clicks, simulate_guesses
+from napari_spss.core.annotations import Annotations
+from napari_spss.core.base import TrainingSettings, preset
+from napari_spss.core.images import LabelSource, as_label_source
+from napari_spss.core.simulation.annotators import simulate_clicks, simulate_guesses
+from napari_spss.core.simulation.cost import combine
+from napari_spss.core.simulation.degrade import degrade
 
 __all__ = [
     "ALPHA",

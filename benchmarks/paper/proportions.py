@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_spss.core.atomic import write_atomically
-from napari_spss.core.degrade import degrade_eq5, degrade_kmeans, parse_degradation
+from napari_spss.core.base import write_atomically
+from napari_spss.core.simulation.degrade import degrade_eq5, degrade_kmeans, parse_degradation
 
 __all__ = ["DEGRADATIONS", "Change", "Degradations", "load_degradations", "store_degradations"]
 

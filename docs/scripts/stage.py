@@ -101,7 +101,7 @@ class Stage:
 
     def train(self, steps: int, *, continues: bool = False) -> None:
         """Start a training of so many steps, however fast this computer is."""
-        from napari_spss.gui.session import RunForm
+        from napari_spss.gui.models import RunForm
 
         overrides = {"optimisation.max_steps": steps}
         self.dock.train.set_value(RunForm(max_minutes=MINUTES, overrides=overrides))
@@ -151,7 +151,7 @@ def palette_of(pictures: list[Image], n_colours: int) -> Image:
     """Choose colours that pictures have, and those of classes and curves, which are few pixels."""
     from PIL import Image, ImageColor
 
-    from napari_spss.gui.plots import _COLOURS
+    from napari_spss.gui.widgets.plots import _COLOURS
 
     width, height = pictures[0].size
     strip = Image.new("RGB", (width, height * len(pictures)))
@@ -168,7 +168,7 @@ class Expert:
     """Knows the truth of the synthetic sample; of another, what its annotations say."""
 
     def __init__(self, sample: str) -> None:
-        from napari_spss.core.samples import synthetic_sample
+        from napari_spss.core.simulation import synthetic_sample
 
         self._truth = synthetic_sample().truth if sample == "synthetic" else None
 
@@ -203,7 +203,7 @@ class Counter:
     """Counts a grid again, node by node."""
 
     def __init__(self, stage: Stage, counted: CountingGrid, classes: NDArray[np.int16]) -> None:
-        from napari_spss.gui.grid_count import UNTOUCHED
+        from napari_spss.gui.models import UNTOUCHED
 
         self._tool = stage.dock.annotate.grid
         self.slice = counted.slice

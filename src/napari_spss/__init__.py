@@ -10,17 +10,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .core.annotations import Annotations, CountingGrid, Keypoint, Proportion, Region
-    from .core.checkpoint import Model, load_model
-    from .core.config import TrainingSettings, preset
-    from .core.masks import open_masks
-    from .core.metrics import evaluate
-    from .core.prediction import iter_prediction, predict, predict_slice
-    from .core.stack import open_stack, stack_from_array
-    from .core.tables import read_annotations
-    from .core.training import fit, iter_training
-    from .core.uncertainty import rank_slices, uncertainty_slice
-    from .core.unet import register_network
+    from .core.analysis import evaluate
+    from .core.annotations import (
+        Annotations,
+        CountingGrid,
+        Keypoint,
+        Proportion,
+        Region,
+        read_annotations,
+    )
+    from .core.base import TrainingSettings, preset
+    from .core.images import open_masks, open_stack, stack_from_array
+    from .core.networks import register_network
+    from .core.prediction import (
+        iter_prediction,
+        predict,
+        predict_slice,
+        rank_slices,
+        uncertainty_slice,
+    )
+    from .core.training import Model, fit, iter_training, load_model
 
     __version__: str
 
@@ -51,17 +60,26 @@ __all__ = [
 ]
 
 _HOMES = {
-    "annotations": ("Annotations", "CountingGrid", "Keypoint", "Proportion", "Region"),
-    "checkpoint": ("Model", "load_model"),
-    "config": ("TrainingSettings", "preset"),
-    "masks": ("open_masks",),
-    "metrics": ("evaluate",),
-    "prediction": ("iter_prediction", "predict", "predict_slice"),
-    "stack": ("open_stack", "stack_from_array"),
-    "tables": ("read_annotations",),
-    "training": ("fit", "iter_training"),
-    "uncertainty": ("rank_slices", "uncertainty_slice"),
-    "unet": ("register_network",),
+    "analysis": ("evaluate",),
+    "annotations": (
+        "Annotations",
+        "CountingGrid",
+        "Keypoint",
+        "Proportion",
+        "Region",
+        "read_annotations",
+    ),
+    "base": ("TrainingSettings", "preset"),
+    "images": ("open_masks", "open_stack", "stack_from_array"),
+    "networks": ("register_network",),
+    "prediction": (
+        "iter_prediction",
+        "predict",
+        "predict_slice",
+        "rank_slices",
+        "uncertainty_slice",
+    ),
+    "training": ("Model", "fit", "iter_training", "load_model"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from .core.samples import Sample
+    from .core.simulation import Sample
 
 __all__ = ["LayerData", "open_axons", "open_synthetic"]
 
@@ -24,14 +24,14 @@ _POINT_SIZE_PX = 17.0
 
 def open_synthetic() -> list[LayerData]:
     """Draw the synthetic stack of mitochondria, with fractions, keypoints and counting grids."""
-    from .core.samples import synthetic_sample
+    from .core.simulation import synthetic_sample
 
     return _layers(synthetic_sample())
 
 
 def open_axons() -> list[LayerData]:
     """Open the bundled SEM images of axons, with fractions, keypoints and a counting grid."""
-    from .core.samples import axon_sample
+    from .core.simulation import axon_sample
 
     return _layers(axon_sample())
 

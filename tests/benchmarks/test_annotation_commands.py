@@ -10,7 +10,7 @@ from annotation.command import main, planned
 from annotation.images import tiny_part
 from annotation.picture import draw_example
 
-from napari_spss import preset
+from napari_spss.core.base import preset
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_spss import read_annotations
 from napari_spss.cli import main
-from napari_spss.core.simulate import degrade_kmeans
+from napari_spss.core.annotations import read_annotations
+from napari_spss.core.simulation.degrade import degrade_kmeans
 
 DUBAI = (
     "background=(155;155;155),building=(60;16;152),land=(132;41;246),road=(110;193;228),"

@@ -7,7 +7,7 @@ import pytest
 from images import DUBAI_CLASSES, EM_CLASSES, Picture
 from methods import METHODS, annotate, reduced, scale_of, settings_of, steps_per_epoch
 
-from napari_spss import preset
+from napari_spss.core.base import preset
 
 
 def crops_of(truths):

@@ -12,7 +12,7 @@ import tifffile
 from blobs import annotated, blobs
 
 from napari_spss.cli import main
-from napari_spss.core.tables import write_annotations
+from napari_spss.core.annotations import write_annotations
 
 N_SLICES = 3
 TINY = (

@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from napari_spss.cli.display import check_events_option, event_display
-from napari_spss.core.errors import InputError
-from napari_spss.core.events import (
+from napari_spss.core.base import (
     CheckpointSaved,
     FinishReason,
+    InputError,
     Message,
     Progress,
     RunFinished,

@@ -18,8 +18,7 @@ from napari_spss.cli.options import (
     parse_voxel_size,
     shown_path,
 )
-from napari_spss.core.config import preset
-from napari_spss.core.errors import InputError
+from napari_spss.core.base import InputError, preset
 
 
 @pytest.mark.parametrize(

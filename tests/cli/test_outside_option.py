@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 import tifffile
 
-from napari_spss.core.checkpoint import load_model
-from napari_spss.core.runfolder import RunFolder
-from napari_spss.core.tables import read_annotations
+from napari_spss.core.annotations import read_annotations
+from napari_spss.core.training import RunFolder, load_model
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 

@@ -9,14 +9,8 @@ import sys
 import pytest
 
 import napari_spss
-from napari_spss.core.checkpoint import load_model
-from napari_spss.core.events import (
-    FinishReason,
-    Progress,
-    RunFinished,
-    RunStarted,
-    event_from_json,
-)
+from napari_spss.core.base import FinishReason, Progress, RunFinished, RunStarted, event_from_json
+from napari_spss.core.training import load_model
 
 SPSS = (sys.executable, "-m", "napari_spss")
 

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 import tifffile
 
-from napari_spss.core.events import CancelToken, FinishReason, Message, RunFinished, RunStarted
-from napari_spss.core.tables import read_annotations
+from napari_spss.core.annotations import read_annotations
+from napari_spss.core.base import CancelToken, FinishReason, Message, RunFinished, RunStarted
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -124,7 +124,7 @@ def test_bad_inputs_of_predict_are_named(predict, tmp_path):
 def test_stopped_prediction_ends_well_and_leaves_nothing(predict, tmp_path, monkeypatch):
     token = CancelToken()
     token.cancel()
-    monkeypatch.setattr("napari_spss.core.events.CancelToken", lambda: token)
+    monkeypatch.setattr("napari_spss.core.base.events.CancelToken", lambda: token)
     done = predict()
     assert done.code == 0
     assert "stopped after 0 slices" in done.err
@@ -315,9 +315,9 @@ def test_demo_shows_events_lines_and_files(spss, tmp_path, monkeypatch):
         yield RunFinished(FinishReason.completed, 2, 1.0)
         return Result(("IoU 0.9",), (out_dir / "overlay.png",))
 
-    fake = types.ModuleType("napari_spss.core.demo")
+    fake = types.ModuleType("napari_spss.cli.demo")
     fake.iter_demo = iter_demo
-    monkeypatch.setitem(sys.modules, "napari_spss.core.demo", fake)
+    monkeypatch.setitem(sys.modules, "napari_spss.cli.demo", fake)
     done = spss("demo", "--out", tmp_path / "demo", "--device", "cpu")
     assert done.code == 0, done.err
     assert done.out == f"IoU 0.9\nwritten:\n  {tmp_path / 'demo' / 'overlay.png'}\n"

@@ -11,11 +11,10 @@ import pytest
 import tifffile
 
 from napari_spss.cli.stopping import stop_on_signals
-from napari_spss.core.annotations import Proportion, Region
-from napari_spss.core.checkpoint import load_model, load_state
-from napari_spss.core.events import CancelToken, RunFinished, RunStarted, event_from_json
-from napari_spss.core.runfolder import RunFolder
-from napari_spss.core.tables import read_annotations, write_annotations
+from napari_spss.core.annotations import Proportion, Region, read_annotations, write_annotations
+from napari_spss.core.base import CancelToken, RunFinished, RunStarted, event_from_json
+from napari_spss.core.training import RunFolder, load_model
+from napari_spss.core.training.checkpoint import load_state
 
 pytestmark = pytest.mark.usefixtures("truth", "one_torch_thread")
 

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from napari_spss.cli.problems import exit_code_of, plain_warnings
-from napari_spss.core.errors import CellProblem, Diverged, InputError, OutOfMemory, RunError
+from napari_spss.core.base import CellProblem, Diverged, InputError, OutOfMemory, RunError
 
 CONTRACT = {
     "demo": "--out",
@@ -95,7 +95,7 @@ def test_unexpected_error_asks_for_a_report(spss, monkeypatch, tmp_path):
     def fail(*_, **__):
         raise ZeroDivisionError("by\nzero")
 
-    monkeypatch.setattr("napari_spss.core.written_labels.open_masks", fail)
+    monkeypatch.setattr("napari_spss.core.images.written_labels.open_masks", fail)
     labels = tmp_path / "labels.tif"
     tifffile.imwrite(labels, np.zeros((2, 8, 8), np.uint8))
     done = spss("measure", str(labels))

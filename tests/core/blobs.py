@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region, lay_grid
-from napari_spss.core.config import TrainingSettings, preset
-from napari_spss.core.stack import stack_from_array
+from napari_spss.core.base import TrainingSettings, preset
+from napari_spss.core.images import stack_from_array
 
 CLASSES = ("background", "disc")
 

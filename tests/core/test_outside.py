@@ -12,33 +12,31 @@ import torch
 from blobs import blobs, counted, iou, quick
 from samples_in_memory import bag, sample, whole
 
+from napari_spss.core.analysis import measure
 from napari_spss.core.annotations import (
     Annotations,
     CountingGrid,
     Keypoint,
     Proportion,
     Region,
+    read_annotations,
     wilson_interval,
+    write_annotations,
 )
-from napari_spss.core.bags import LabelScale
-from napari_spss.core.checkpoint import load_model
-from napari_spss.core.config import preset
-from napari_spss.core.degrade import degrade
-from napari_spss.core.errors import InputError
-from napari_spss.core.events import Message, Progress
-from napari_spss.core.losses import inside_maps
-from napari_spss.core.measure import measure
-from napari_spss.core.objective import Objective, predicted_fractions
+from napari_spss.core.base import InputError, Message, Progress, preset
+from napari_spss.core.images import stack_from_array
+from napari_spss.core.networks import inside_maps
 from napari_spss.core.prediction import predict
-from napari_spss.core.runfolder import RunFolder, RunInputs
-from napari_spss.core.sampling import cut
-from napari_spss.core.selftraining import pseudo_labels
-from napari_spss.core.simulate import combine, simulate, write_simulation
-from napari_spss.core.stack import stack_from_array
-from napari_spss.core.tables import read_annotations, write_annotations
-from napari_spss.core.training import fit, iter_training
-from napari_spss.core.training_data import TrainingData
-from napari_spss.core.windows import Window
+from napari_spss.core.simulation import simulate, write_simulation
+from napari_spss.core.simulation.cost import combine
+from napari_spss.core.simulation.degrade import degrade
+from napari_spss.core.training import RunFolder, RunInputs, fit, iter_training, load_model
+from napari_spss.core.training.bags import LabelScale
+from napari_spss.core.training.data import TrainingData
+from napari_spss.core.training.objective import Objective, predicted_fractions
+from napari_spss.core.training.sampling import cut
+from napari_spss.core.training.selftraining import pseudo_labels
+from napari_spss.core.training.windows import Window
 
 CLASSES = ("background", "mito", "resin")
 RESIN = 2

@@ -7,8 +7,7 @@ from collections.abc import Generator
 
 import numpy as np
 
-from napari_spss.core.config import preset
-from napari_spss.core.events import (
+from napari_spss.core.base import (
     CancelToken,
     Event,
     FinishReason,
@@ -16,6 +15,7 @@ from napari_spss.core.events import (
     Progress,
     RunFinished,
     RunStarted,
+    preset,
 )
 
 
@@ -98,7 +98,7 @@ def failing_train(error: Exception):
 
 def fake_apply(model, stack, maps, regions, *, device: str, token: CancelToken):
     """Stand in for `runs.apply_model`: .9 above, .3 below the middle of each slice."""
-    from napari_spss.gui.runs import Predicted
+    from napari_spss.gui.jobs import Predicted
 
     yield RunStarted("prediction", len(regions), "cpu", model.classes)
     done = 0

@@ -11,11 +11,11 @@ from napari.layers import Labels
 from qtpy.QtWidgets import QScrollArea
 
 from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
-from napari_spss.core.errors import OutOfMemory
-from napari_spss.gui import desk as desk_module
+from napari_spss.core.base import OutOfMemory
+from napari_spss.gui import controller as desk_module
 from napari_spss.gui.dock import SpssDock
-from napari_spss.gui.runs import Predicted
-from napari_spss.gui.session import RunState
+from napari_spss.gui.jobs import Predicted
+from napari_spss.gui.models import RunState
 
 CLASSES = ("background", "mitochondria")
 SHAPE = (4, 32, 48)

@@ -13,9 +13,9 @@ from qtpy.QtWidgets import (
     QTabBar,
 )
 
-from napari_spss.gui import grid as grid_module
-from napari_spss.gui.classes import CLASS_KEYS
 from napari_spss.gui.dock import SpssDock
+from napari_spss.gui.widgets import CLASS_KEYS
+from napari_spss.gui.widgets.annotate import grid as grid_module
 
 # names that stand only in some state of the dock
 LATER = {"Reopen", "Open it here anyway"}

@@ -16,18 +16,18 @@ import pytest
 from blobs import CLASSES, annotated, blobs, correct_clicks
 from fake_core import FakeModel, fake_apply
 
-from napari_spss.core import project_folder
-from napari_spss.core.class_style import ClassStyle
-from napari_spss.core.events import CheckpointSaved, Preview, Progress, RunFinished, RunStarted
-from napari_spss.core.painted import PaintedSlices
-from napari_spss.core.project import Project
-from napari_spss.core.trainer import Trainer
-from napari_spss.gui import desk as desk_module
+from napari_spss.core.annotations import ClassStyle
+from napari_spss.core.base import CheckpointSaved, Preview, Progress, RunFinished, RunStarted
+from napari_spss.core.images import PaintedSlices
+from napari_spss.core.projects import Project
+from napari_spss.core.projects import folder as project_folder
+from napari_spss.core.training.trainer import Trainer
+from napari_spss.gui import controller as desk_module
 from napari_spss.gui import dock as dock_module
 from napari_spss.gui.dock import SpssDock
-from napari_spss.gui.preferences import Preferences
-from napari_spss.gui.runs import Predicted, save_results
-from napari_spss.gui.session import EndKind, RunForm, RunState
+from napari_spss.gui.jobs import Predicted, save_results
+from napari_spss.gui.models import EndKind, RunForm, RunState
+from napari_spss.gui.models.preferences import Preferences
 
 STACK, TRUTH = blobs()
 PIXELS = np.stack([STACK.read(z)[0] for z in range(3)])
@@ -166,7 +166,7 @@ def test_what_is_painted_before_a_run_is_stored_with_it(dock, wait):
 def test_memory_that_runs_out_within_torch_is_mended_by_one_click(dock, wait, ends, monkeypatch):
     import torch
 
-    from napari_spss.core.unet import FastUNet
+    from napari_spss.core.networks.unet import FastUNet
 
     forward = FastUNet.forward
 
@@ -188,7 +188,7 @@ def test_memory_that_runs_out_within_torch_is_mended_by_one_click(dock, wait, en
 
 @pytest.mark.parametrize("what", ["nan", "error"])
 def test_a_training_that_fails_leaves_the_last_model(dock, wait, ends, monkeypatch, what):
-    from napari_spss.core.unet import FastUNet
+    from napari_spss.core.networks.unet import FastUNet
 
     train(dock, wait)
     model = dock.session.model

@@ -9,7 +9,8 @@ from npe2 import PluginManager, PluginManifest
 
 import napari_spss
 from napari_spss.gui.dock import SpssDock
-from napari_spss.gui.preferences import Preferences, read_preferences
+from napari_spss.gui.models import read_preferences
+from napari_spss.gui.models.preferences import Preferences
 
 DOCK = "napari-spss.open_dock"
 

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from fake_core import FakeModel, fake_train
 
-from napari_spss.core.annotations import Annotations, CountingGrid, Proportion, Region
-from napari_spss.core.class_style import ClassStyle
-from napari_spss.core.events import FinishReason, RunFinished, RunStarted
-from napari_spss.gui import desk as desk_module
+from napari_spss.core.annotations import Annotations, ClassStyle, CountingGrid, Proportion, Region
+from napari_spss.core.base import FinishReason, RunFinished, RunStarted
+from napari_spss.gui import controller as desk_module
 from napari_spss.gui.dock import SpssDock
-from napari_spss.gui.runs import Predicted
+from napari_spss.gui.jobs import Predicted
 
 CLASSES = ("background", "mitochondria", "resin")
 STYLES = (

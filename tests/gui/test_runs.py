@@ -11,10 +11,10 @@ import pytest
 import tifffile
 from draining import drain
 
-from napari_spss.core.events import CancelToken, FinishReason, RunFinished, RunStarted
-from napari_spss.core.proportions import Region
-from napari_spss.gui.maps import Cleaning, ResultMaps
-from napari_spss.gui.runs import Predicted, apply_model, load_run, save_results
+from napari_spss.core.annotations import Region
+from napari_spss.core.base import CancelToken, FinishReason, RunFinished, RunStarted
+from napari_spss.gui.jobs import Predicted, apply_model, load_run, save_results
+from napari_spss.gui.models import Cleaning, ResultMaps
 
 CLASSES = ("background", "mito", "outside")
 UM = (0.05, 0.01, 0.01)
@@ -23,8 +23,8 @@ UM = (0.05, 0.01, 0.01)
 @pytest.fixture(scope="module")
 def model():
     from napari_spss.core.annotations import Annotations, Keypoint, Proportion
-    from napari_spss.core.config import preset
-    from napari_spss.core.stack import stack_from_array
+    from napari_spss.core.base import preset
+    from napari_spss.core.images import stack_from_array
     from napari_spss.core.training import iter_training
 
     rng = np.random.default_rng(0)
@@ -41,7 +41,7 @@ def model():
 
 
 def test_applying_fills_what_was_asked_for_and_equals_the_core(model):
-    from napari_spss.core.doubt import entropy
+    from napari_spss.core.analysis import entropy
     from napari_spss.core.prediction import predict_slice
 
     model, stack = model
@@ -136,7 +136,7 @@ def test_saving_that_is_stopped_leaves_no_half_file(result, tmp_path):
 
 
 def test_a_model_is_loaded_from_its_folder(model, tmp_path):
-    from napari_spss.core.checkpoint import save_model
+    from napari_spss.core.training.checkpoint import save_model
 
     trained, _ = model
     save_model(trained, tmp_path)
@@ -148,7 +148,7 @@ def test_a_model_is_loaded_from_its_folder(model, tmp_path):
 def test_a_run_leaves_one_of_the_usable_cores_to_the_window(monkeypatch):
     import torch
 
-    from napari_spss.gui import runs
+    from napari_spss.gui import jobs as runs
 
     before = torch.get_num_threads()
     try:

@@ -8,11 +8,11 @@ import tifffile
 from blobs import CLASSES, annotated, blobs, correct_clicks
 
 from napari_spss.cli import main
-from napari_spss.core import project_folder
-from napari_spss.core.class_style import ClassStyle
-from napari_spss.core.runfolder import RunFolder
+from napari_spss.core.annotations import ClassStyle
+from napari_spss.core.projects import folder as project_folder
+from napari_spss.core.training import RunFolder
 from napari_spss.gui.dock import SpssDock
-from napari_spss.gui.session import RunForm
+from napari_spss.gui.models import RunForm
 
 PATIENCE_MS = 120_000
 SETTINGS = {

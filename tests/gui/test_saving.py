@@ -18,15 +18,22 @@ from napari.layers import Image, Labels, Points, Shapes
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLineEdit
 
-from napari_spss.core import project_folder
-from napari_spss.core.annotations import Annotations, CountingGrid, Keypoint, Proportion, Region
-from napari_spss.core.class_style import ClassStyle
-from napari_spss.core.counting import NOT_JUDGED, UNSURE
-from napari_spss.core.label_source import IGNORE
-from napari_spss.core.project_state import read_state
+from napari_spss.core.annotations import (
+    NOT_JUDGED,
+    UNSURE,
+    Annotations,
+    ClassStyle,
+    CountingGrid,
+    Keypoint,
+    Proportion,
+    Region,
+)
+from napari_spss.core.images import IGNORE
+from napari_spss.core.projects import folder as project_folder
+from napari_spss.core.projects.state import read_state
 from napari_spss.gui import dock as dock_module
 from napari_spss.gui.dock import SpssDock
-from napari_spss.gui.preferences import Preferences
+from napari_spss.gui.models.preferences import Preferences
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (4, 40, 60), np.uint8)
 STYLES = (

@@ -10,8 +10,8 @@ from fake_core import fake_run
 from napari.qt.threading import create_worker
 from qtpy.QtWidgets import QApplication
 
-from napari_spss.core.events import CancelToken, Progress, RunFinished, RunStarted
-from napari_spss.gui.session import EndKind, Session
+from napari_spss.core.base import CancelToken, Progress, RunFinished, RunStarted
+from napari_spss.gui.models import EndKind, Session
 from napari_spss.gui.worker import CoreCall, Runner, RunWorker
 
 

@@ -22,12 +22,12 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QFileDialog, QLineEdit, QTabBar
 from scipy import ndimage
 
-from napari_spss.core import samples
-from napari_spss.core.events import Preview
+from napari_spss.core.base import Preview
+from napari_spss.core.simulation import samples
 from napari_spss.gui import dock as dock_module
 from napari_spss.gui.dock import SpssDock
-from napari_spss.gui.preferences import Preferences
-from napari_spss.gui.session import EndKind, RunForm
+from napari_spss.gui.models import EndKind, RunForm
+from napari_spss.gui.models.preferences import Preferences
 
 N_SLICES, SHAPE = 6, (256, 256)
 STEPS, MORE_STEPS = 120, 60

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.postprocess import labels_from_probs
+from ..core.analysis import labels_from_probs
 from ..core.prediction import predict_slice
 
 if TYPE_CHECKING:
     from ..core.annotations import Annotations, Proportion
-    from ..core.checkpoint import Model
-    from ..core.events import CancelToken
-    from ..core.stack import Stack
+    from ..core.base import CancelToken
+    from ..core.images import Stack
+    from ..core.training import Model
 
 __all__ = ["comparison_lines"]
 

@@ -33,8 +33,8 @@ def demo(
 ) -> None:
     """Drain the demo's events and print what it found."""
     check_out_dir(out)
-    from ..core.demo import iter_demo
-    from ..core.events import CancelToken
+    from ..core.base import CancelToken
+    from .demo import iter_demo
     from .display import event_display
     from .stopping import stop_on_signals
 

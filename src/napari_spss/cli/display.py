@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ..core.errors import InputError
-from ..core.events import (
+from ..core.base import (
     Event,
     FinishReason,
+    InputError,
     Message,
     Progress,
     RunFinished,

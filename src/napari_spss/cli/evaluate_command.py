@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..core.errors import InputError
+from ..core.base import InputError
 from .options import ClassesOption, parse_class_list
 
 if TYPE_CHECKING:
-    from ..core.class_spec import ClassSpec
-    from ..core.masks import Masks
+    from ..core.annotations import ClassSpec
+    from ..core.images import Masks
 
 __all__ = ["EXAMPLES", "HELP", "evaluate"]
 
@@ -44,8 +44,8 @@ def evaluate(
 ) -> None:
     """Score labels and print a table, or JSON."""
     spec = parse_class_list(classes)
-    from ..core.masks import open_masks
-    from ..core.metrics import evaluate as score
+    from ..core.analysis import evaluate as score
+    from ..core.images import open_masks
     from .found_classes import note_found_classes
 
     true = open_masks(truth, classes=spec)
@@ -56,7 +56,8 @@ def evaluate(
 
 def _open_labels(path: Path, spec: ClassSpec) -> Masks:
     """Open labels as class indices, or else marked as the truth is."""
-    from ..core.masks import ClassSpec, open_masks
+    from ..core.annotations import ClassSpec
+    from ..core.images import open_masks
 
     try:
         return open_masks(path, classes=ClassSpec(spec.names))

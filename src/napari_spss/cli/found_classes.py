@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..core.class_spec import ClassSpec, show_values
-from ..core.label_source import default_names
+from ..core.annotations import ClassSpec, show_values
+from ..core.images import default_names
 from .display import say
 
 __all__ = ["class_text", "note_found_classes"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..core.errors import InputError
+from ..core.base import InputError
 from .options import (
     ClassesOption,
     OutsideOption,
@@ -18,9 +18,9 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..core.masks import Masks
-    from ..core.measure import Measurement
-    from ..core.units import VoxelSize
+    from ..core.analysis import Measurement
+    from ..core.base import VoxelSize
+    from ..core.images import Masks
 
 __all__ = ["EXAMPLES", "HELP", "measure", "measure_masks", "summary_lines"]
 
@@ -63,8 +63,8 @@ def measure(
         check_out_dir(out.parent)
         if out.is_dir():
             raise InputError(f"--out {out} is a folder; name a file, such as {out / 'table.csv'}.")
-    from ..core.measure import write_measurement
-    from ..core.written_labels import open_labels
+    from ..core.analysis import write_measurement
+    from ..core.images import open_labels
     from .display import say
     from .found_classes import note_found_classes
 
@@ -88,8 +88,8 @@ def measure_masks(
     masks: Masks, *, voxel_size_um: VoxelSize | None = None, outside: str | None = None
 ) -> Measurement:
     """Measure masks with the sizes and names that they carry; a stated size goes first."""
-    from ..core.measure import measure as measure_labels
-    from ..core.units import merge_voxel_size
+    from ..core.analysis import measure as measure_labels
+    from ..core.base import merge_voxel_size
 
     stack = masks.stack
     pixel_sizes = None

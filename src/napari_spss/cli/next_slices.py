@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from ..core.checkpoint import Model
-    from ..core.measure import Measurement
-    from ..core.proportions import Proportion
-    from ..core.stack import Stack
+    from ..core.analysis import Measurement
+    from ..core.annotations import Proportion
+    from ..core.images import Stack
+    from ..core.training import Model
 
 __all__ = ["TABLE", "write_next_slices"]
 
@@ -47,8 +47,8 @@ def write_next_slices(
     (str, Path or None)
         A line for the summary, and the table; empty and None if there is nothing to choose from.
     """
-    from ..core.csv_cells import write_rows
-    from ..core.doubt import doubts
+    from ..core.analysis import doubts
+    from ..core.annotations import write_rows
 
     path = folder / TABLE
     path.unlink(missing_ok=True)

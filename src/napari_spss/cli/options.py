@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from ..core.errors import InputError
+from ..core.base import InputError
 
 if TYPE_CHECKING:
-    from ..core.class_spec import ClassSpec
-    from ..core.units import VoxelSize
+    from ..core.annotations import ClassSpec
+    from ..core.base import VoxelSize
 
 __all__ = [
     "AxesOption",
@@ -144,7 +144,7 @@ def parse_voxel_size(text: str | None) -> VoxelSize | None:
 
 def _length_um(text: str, *, default: str | None = None) -> float | None:
     """Give a positive length in micrometres; None if the text is none."""
-    from ..core.units import length_um
+    from ..core.base import length_um
 
     parts = re.fullmatch(r"\s*([-+.\d]+(?:e[-+]?\d+)?)\s*(\D*)\s*", text)
     if parts is None:
@@ -180,7 +180,7 @@ def parse_assignments(texts: Sequence[str]) -> dict[str, object]:
 
 def _check_setting(name: str) -> None:
     """Refuse a name that is none, with those that were probably meant."""
-    from ..core.config import setting_names
+    from ..core.base import setting_names
 
     known = setting_names()
     if name in known:
@@ -218,7 +218,7 @@ def parse_threshold(text: str | None) -> float | str | None:
 
 def parse_class_list(text: str | None) -> ClassSpec | None:
     """Turn the text of ``--classes`` into names, and values if there are any."""
-    from ..core.class_spec import parse_classes
+    from ..core.annotations import parse_classes
 
     return None if text is None else parse_classes(text)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..core.errors import InputError
+from ..core.base import InputError
 from .measure_command import measure_masks, summary_lines
 from .options import (
     AxesOption,
@@ -22,8 +22,8 @@ from .options import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from ..core.events import Event
-    from ..core.runfolder import RunInputs
+    from ..core.base import Event
+    from ..core.training import RunInputs
 
 __all__ = ["EXAMPLES", "HELP", "predict"]
 
@@ -83,13 +83,12 @@ def predict(
     limit = parse_threshold(threshold)
     stated = parse_voxel_size(voxel_size)
     check_out_dir(out)
-    from ..core.checkpoint import load_model
-    from ..core.events import CancelToken
-    from ..core.masks import ClassSpec, open_masks
-    from ..core.measure import write_measurement
+    from ..core.analysis import write_measurement
+    from ..core.annotations import ClassSpec
+    from ..core.base import CancelToken
+    from ..core.images import open_masks, open_stack
     from ..core.prediction import iter_prediction
-    from ..core.runfolder import RunFolder
-    from ..core.stack import open_stack
+    from ..core.training import RunFolder, load_model
     from .display import event_display, say
     from .next_slices import write_next_slices
     from .stopping import stop_on_signals
@@ -142,7 +141,7 @@ def _drain(
     events: Generator[Event, None, tuple[float, ...]], show: Callable[[Event], None]
 ) -> tuple[tuple[str, ...], tuple[float, ...]]:
     """Show events; return the written files, none if stopped, and each slice's uncertainty."""
-    from ..core.events import RunFinished
+    from ..core.base import RunFinished
 
     outputs: tuple[str, ...] = ()
     while True:
@@ -157,7 +156,7 @@ def _drain(
 
 def _inputs_of(run: Path, image: Path) -> RunInputs | None:
     """What was said about the image, if it is that of the run."""
-    from ..core.runfolder import INPUTS, RunFolder
+    from ..core.training import INPUTS, RunFolder
 
     if not (run / INPUTS).is_file():
         return None

@@ -10,7 +10,7 @@ from typing import cast
 
 import typer
 
-from ..core.errors import InputError, OutOfMemory, SpssError
+from ..core.base import InputError, OutOfMemory, SpssError
 
 __all__ = ["ABORTED", "exit_code_of", "plain_warnings"]
 

@@ -5,23 +5,29 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from ..core.annotation_checks import match_class
-from ..core.annotations import Annotations
-from ..core.checkpoint import MODEL_RECORD, STATE_FILE, load_model
-from ..core.config import TrainingSettings, save_settings
-from ..core.errors import InputError
-from ..core.events import FinishReason, RunFinished, event_from_json
-from ..core.masks import Masks
-from ..core.runfolder import CONFIG, EVENTS, RunFolder, RunInputs, write_update
-from ..core.stack import Stack, open_stack
+from ..core.annotations import Annotations, match_class
+from ..core.base import (
+    FinishReason,
+    InputError,
+    RunFinished,
+    TrainingSettings,
+    event_from_json,
+    save_settings,
+)
+from ..core.images import Masks, Stack, open_stack
+from ..core.training import (
+    CONFIG,
+    EVENTS,
+    MODEL_RECORD,
+    STATE_FILE,
+    RunFolder,
+    RunInputs,
+    load_model,
+    write_update,
+)
 from .display import say
 from .options import parse_class_list
-from .train_job import (
-    TrainJob,
-    TrainRequest,
-    open_training_masks,
-    read_tables,
-)
+from .train_job import TrainJob, TrainRequest, open_training_masks, read_tables
 
 __all__ = ["resumed_job"]
 

@@ -7,14 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ..core.errors import InputError
-from .options import (
-    ClassesOption,
-    OutsideOption,
-    check_out_dir,
-    parse_class_list,
-    shown_path,
-)
+from ..core.base import InputError
+from .options import ClassesOption, OutsideOption, check_out_dir, parse_class_list, shown_path
 
 __all__ = ["EXAMPLES", "HELP", "simulate"]
 
@@ -131,9 +125,9 @@ def simulate(
         raise InputError(f"--seed {seed} is negative; give 0 or more.", field="seed")
     check_out_dir(out)
     spec = parse_class_list(classes)
-    from ..core.masks import open_masks
-    from ..core.simulate import simulate as simulate_annotator
-    from ..core.simulate import write_simulation
+    from ..core.images import open_masks
+    from ..core.simulation import simulate as simulate_annotator
+    from ..core.simulation import write_simulation
     from .display import duration, say
     from .found_classes import note_found_classes
 
@@ -168,7 +162,7 @@ def simulate(
 
 
 def _check_protocol(name: str) -> None:
-    from ..core.annotator_work import PROTOCOLS
+    from ..core.simulation import PROTOCOLS
 
     if name not in PROTOCOLS:
         raise InputError(

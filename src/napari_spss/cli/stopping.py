@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from ..core.events import CancelToken
+from ..core.base import CancelToken
 
 __all__ = ["stop_on_signals"]
 

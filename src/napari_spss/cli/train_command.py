@@ -19,8 +19,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..core.checkpoint import Model
-    from ..core.events import CancelToken
+    from ..core.base import CancelToken
+    from ..core.training import Model
     from .train_job import TrainJob
 
 __all__ = ["EXAMPLES", "HELP", "train"]
@@ -130,7 +130,7 @@ def train(
     voxel_size: VoxelSizeOption = None,
 ) -> None:
     """Prepare the run, drain its events, and say what came of it."""
-    from ..core.events import CancelToken
+    from ..core.base import CancelToken
     from .display import busy, check_events_option, event_display
     from .resume import resumed_job
     from .stopping import stop_on_signals
@@ -175,7 +175,7 @@ def _report(
     job: TrainJob, model: Model, *, device: str, token: CancelToken, is_jsonl: bool
 ) -> None:
     """Print fractions beside each other, where the model is, and what to do next."""
-    from ..core.tiling import Stopped
+    from ..core.networks import Stopped
     from .comparison import comparison_lines
     from .display import say
 

@@ -7,24 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.annotations import Annotations
-from ..core.class_spec import ClassSpec
-from ..core.config import TrainingSettings
-from ..core.config import preset as preset_settings
-from ..core.errors import InputError
-from ..core.masks import Masks, open_masks
-from ..core.runfolder import RunFolder, RunInputs, record_events
-from ..core.stack import Stack, open_stack
-from ..core.tables import read_annotations
-from ..core.training import iter_training
+from ..core.annotations import Annotations, ClassSpec, read_annotations
+from ..core.base import InputError, TrainingSettings
+from ..core.base import preset as preset_settings
+from ..core.images import Masks, Stack, open_masks, open_stack
+from ..core.training import RunFolder, RunInputs, iter_training, record_events
 from .display import say
 from .found_classes import class_text, note_found_classes
 from .options import diameter_settings, parse_assignments, parse_class_list
 
 if TYPE_CHECKING:
-    from ..core.checkpoint import Model
-    from ..core.events import CancelToken, Event
-    from ..core.units import VoxelSize
+    from ..core.base import CancelToken, Event, VoxelSize
+    from ..core.training import Model
 
 __all__ = [
     "TrainJob",

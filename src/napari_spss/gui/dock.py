@@ -11,30 +11,38 @@ from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
-from ..core.errors import InputError, SpssError
-from .annotate import AnnotateSection
-from .classes import ClassesEditor
-from .connections import Connections
-from .desk import Desk, Work
-from .devices import DeviceProbe
-from .image import ImageSection
-from .layers import Source, snapshot
-from .next_step import next_step
-from .preferences import read_preferences
-from .project_bar import ProjectBar
+from ..core.base import InputError, SpssError
+from .controller import Desk, Work
+from .layers import Connections, Source, snapshot
+from .models import (
+    DeviceProbe,
+    EndKind,
+    RunEnd,
+    RunForm,
+    RunStatus,
+    Session,
+    Suggestion,
+    next_step,
+    read_preferences,
+)
 from .project_contents import ProjectContents
-from .results import ResultsSection
-from .run_bar import RunBar
-from .section import Section
-from .session import EndKind, RunEnd, RunForm, RunStatus, Session, Suggestion
-from .train import TrainSection
+from .widgets import (
+    AnnotateSection,
+    ClassesEditor,
+    ImageSection,
+    ProjectBar,
+    ResultsSection,
+    RunBar,
+    Section,
+    TrainSection,
+)
 
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
     from ..core.annotations import Annotations
-    from ..core.project import Project
+    from ..core.projects import Project
 
 __all__ = ["SpssDock"]
 

@@ -9,18 +9,18 @@ import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from ..core.doubt import doubts
-from ..core.proportions import Proportion, Region
-from .maps import Cleaning, ResultMaps
-from .relabel import Relabeller
+from ..core.analysis import doubts
+from ..core.annotations import Proportion, Region
+from .layers import Relabeller
+from .models import Cleaning, ResultMaps
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
-    from ..core.class_style import ClassStyle
-    from ..core.fraction_estimate import FractionEstimate
+    from ..core.analysis import FractionEstimate
+    from ..core.annotations import ClassStyle
+    from .jobs import Predicted
     from .layers import ResultLayers, Source
-    from .runs import Predicted
 
 __all__ = ["Outcome"]
 
@@ -182,7 +182,7 @@ class Outcome(QObject):
 
     def overall(self) -> tuple[FractionEstimate, ...] | None:
         """Fractions of all wholly predicted slices together, with intervals of their spread."""
-        from ..core.fraction_estimate import estimate_fraction  # scipy, which a run has loaded
+        from ..core.analysis import estimate_fraction
 
         if self.maps is None or self.source is None:
             return None

@@ -9,26 +9,22 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Labels, Points
 
-from ..core.annotations import Annotations
-from ..core.label_source import IGNORE
-from ..core.project import ProjectState
-from .classes import CLASS_KEYS, PALETTE, ClassStyle
+from ..core.annotations import Annotations, ClassStyle
+from ..core.images import IGNORE
+from ..core.projects import ProjectState
 from .layers import MARK
-from .left_over import remove_left_over
-from .painted import LAYER_NAME
-from .session import RunForm
+from .models import RunForm
+from .stale_layers import remove_left_over
+from .widgets import CLASS_KEYS, PAINTED_LAYER, PALETTE
 
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from ..core.project import Project
-    from .annotate import AnnotateSection
-    from .classes import ClassesEditor
-    from .geometry import Geometry
-    from .image import ImageSection
-    from .painted_labels import PaintedLabels
-    from .train import TrainSection
+    from ..core.projects import Project
+    from .layers import Geometry
+    from .models import PaintedLabels
+    from .widgets import AnnotateSection, ClassesEditor, ImageSection, TrainSection
 
 __all__ = ["ProjectContents"]
 
@@ -176,7 +172,7 @@ class ProjectContents:
         self, slices: Mapping[int, npt.NDArray[np.integer]], image: Image, n_classes: int
     ) -> None:
         """Show painted labels in a layer of their own."""
-        from .geometry import Geometry
+        from .layers import Geometry
 
         geometry: Geometry = Geometry.of(image)
         data = np.zeros(geometry.stack_shape, np.uint8)
@@ -185,8 +181,8 @@ class ProjectContents:
                 data[z] = labels
         layer = Labels(
             geometry.expand(data),
-            name=LAYER_NAME,
-            metadata={MARK: {"role": LAYER_NAME}},
+            name=PAINTED_LAYER,
+            metadata={MARK: {"role": PAINTED_LAYER}},
             **geometry.layer_arguments(),
         )
         active = self._viewer.layers.selection.active

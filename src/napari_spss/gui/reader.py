@@ -39,7 +39,7 @@ def read_stacks(path: str | Sequence[str]) -> list[LayerData]:
 def _read(path: Path) -> LayerData:
     import dask.array as da
 
-    from ..core.stack import open_stack
+    from ..core.images import open_stack
 
     stack = open_stack(path)
     height, width = stack.shape_of(0)

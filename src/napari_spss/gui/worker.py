@@ -20,11 +20,11 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal
 from superqt.utils._qthreading import WorkerBase, WorkerBaseSignals
 
-from ..core.errors import SpssError
+from ..core.base import SpssError
 
 if TYPE_CHECKING:
-    from ..core.events import CancelToken, Event
-    from .session import Session, Ticket
+    from ..core.base import CancelToken, Event
+    from .models import Session, Ticket
 
 __all__ = ["CoreCall", "RunWorker", "Runner"]
 

@@ -1,0 +1,321 @@
+"""The whole way once, on the synthetic sample: annotate, train, predict, score, and show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core.analysis import (
+    SliceView,
+    StatedFractions,
+    confusion_matrix,
+    scores_from_confusion,
+    stated_fractions,
+    write_overlay,
+)
+from ..core.base import (
+    CancelToken,
+    Event,
+    FinishReason,
+    InputError,
+    RunFinished,
+    TrainingSettings,
+    preset,
+)
+from ..core.images import Masks, Stack, StackWriter, open_masks, open_stack
+from ..core.prediction import iter_prediction
+from ..core.simulation import Sample, synthetic_sample
+from ..core.training import RunFolder, RunInputs, iter_training, record_events
+
+if TYPE_CHECKING:
+    from ..core.training import Model
+
+__all__ = ["DemoResult", "iter_demo"]
+
+_TRAINING_MINUTES = 1.5
+_IMAGE, _TRUTH, _OVERLAY = "image.ome.tif", "truth.ome.tif", "overlay.png"
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo found.
+
+    Parameters
+    ----------
+    lines : tuple of str
+        To be printed: fractions stated, predicted and true, and the agreement with the truth.
+    files : tuple of Path
+        What was written, the figure first.
+    iou : float
+        Of the mitochondria, over the whole stack; nan if the demo was stopped.
+    """
+
+    lines: tuple[str, ...]
+    files: tuple[Path, ...]
+    iou: float
+
+
+def iter_demo(
+    out_dir: str | Path,
+    *,
+    device: str = "auto",
+    token: CancelToken | None = None,
+    seed: int = 0,
+    settings: TrainingSettings | None = None,
+    sample: Sample | None = None,
+) -> Generator[Event, None, DemoResult]:
+    """Train on the synthetic sample, predict it, score the labels, and write all into a folder.
+
+    Parameters
+    ----------
+    out_dir : path
+        Run folder; gets the image, the truth, maps, labels and a figure as well.
+    device : str
+        "auto", "cpu", "cuda", "cuda:N" or "mps".
+    token : CancelToken, optional
+        Stops within one step or tile. If training is stopped, its model stays, and nothing is
+        predicted.
+    seed : int
+        Of the sample, its annotations, and the training.
+    settings : TrainingSettings, optional
+        By default the preset ``fast``, for at most 1.5 minutes.
+    sample : Sample, optional
+        One with a single class besides the background; by default the synthetic one.
+
+    Yields
+    ------
+    Event
+        Those of a training, then those of a prediction.
+
+    Returns
+    -------
+    DemoResult
+
+    Raises
+    ------
+    InputError
+        If ``out_dir`` already holds a run, or the device is unknown.
+    RunError
+        If the folder cannot be written.
+    """
+    folder = RunFolder(Path(out_dir))
+    if folder.holds_run:
+        raise InputError(f"{folder.path} already holds a run; choose another folder for the demo.")
+    sample = sample or synthetic_sample(seed=seed)
+    settings = (settings or _demo_settings()).with_overrides(
+        {"seed": seed, "image.object_diameter_px": sample.object_diameter_px}
+    )
+    token = token or CancelToken()
+    run = iter_training(
+        sample.stack,
+        sample.annotations,
+        settings,
+        run_dir=folder.path,
+        token=token,
+        device=device,
+    )
+    first = next(run)  # raises if something cannot be used, before anything is written
+    inputs = RunInputs(str((folder.path / _IMAGE).resolve()), sample.stack.identity())
+    folder.begin(settings, sample.annotations, inputs)
+    written = _write_sample(sample, folder.path)
+    model, trained = yield from _watch(record_events(_led_by(first, run), folder.path))
+    if trained.reason is FinishReason.stopped:
+        line = f"Stopped after {trained.done} training steps; the model so far was kept."
+        return DemoResult((line,), (*written, *map(Path, trained.outputs)), math.nan)
+    prediction = iter_prediction(
+        model, sample.stack, out_dir=folder.path, device=device, token=token
+    )
+    _, predicted = yield from _watch(prediction)
+    if predicted.reason is FinishReason.stopped:
+        line = "Stopped during prediction; the trained model was kept."
+        return DemoResult((line,), (*written, *map(Path, trained.outputs)), math.nan)
+    maps, labels = (Path(name) for name in predicted.outputs)
+    outcome = _Outcome.of(sample, open_masks(labels, classes=sample.truth.classes))
+    overlay = _write_figure(folder.path / _OVERLAY, sample, outcome, maps, labels)
+    lines = (*_describe(sample, settings, trained, predicted), "", *outcome.lines())
+    return DemoResult(lines, (overlay, maps, labels, *written), outcome.iou)
+
+
+def _demo_settings() -> TrainingSettings:
+    return preset("fast").with_overrides({"optimisation.max_minutes": _TRAINING_MINUTES})
+
+
+def _led_by(first: Event, run: Generator[Event, None, Model]) -> Generator[Event, None, Model]:
+    yield first
+    return (yield from run)
+
+
+def _watch(run: Iterator[Event]) -> Generator[Event, None, tuple[Model, RunFinished]]:
+    """Pass a run's events on; give its result and its last event."""
+    finished: RunFinished | None = None
+    while True:
+        try:
+            event = next(run)
+        except StopIteration as end:
+            assert finished is not None
+            return end.value, finished
+        if isinstance(event, RunFinished):
+            finished = event
+        yield event
+
+
+def _write_sample(sample: Sample, folder: Path) -> tuple[Path, Path]:
+    """Write image and truth, so that the run can be repeated and scored from its folder."""
+    stack = sample.stack
+    shapes = [stack.shape_of(z) for z in range(stack.n_slices)]
+    planes: dict[str, tuple[npt.DTypeLike, Iterable[npt.NDArray[np.generic]]]] = {
+        _IMAGE: (stack.dtype, (stack.read(z)[0] for z in range(stack.n_slices))),
+        _TRUTH: (np.uint8, (sample.truth.read(z) for z in range(stack.n_slices))),
+    }
+    for name, (dtype, slices) in planes.items():
+        with StackWriter(
+            folder / name,
+            n_slices=stack.n_slices,
+            shapes=shapes,
+            dtype=dtype,
+            voxel_size_um=stack.voxel_size_um,
+        ) as file:
+            for z, plane in enumerate(slices):
+                file.write(z, plane)
+    return folder / _IMAGE, folder / _TRUTH
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """Labels beside what was stated and what is true, per slice.
+
+    ``confusion`` is (Z, 2, 3), ``predicted`` and ``true`` are fractions (Z,) of class 1.
+    """
+
+    stated: StatedFractions
+    class_name: str
+    predicted: npt.NDArray[np.float64]
+    true: npt.NDArray[np.float64]
+    confusion: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, sample: Sample, labels: Masks) -> _Outcome:
+        slices = range(sample.stack.n_slices)
+        found, true = ([source.read(z) for z in slices] for source in (labels, sample.truth))
+        pairs = zip(found, true, strict=True)
+        return cls(
+            stated_fractions(sample.annotations, 1, len(slices)),
+            sample.annotations.classes[1],
+            np.array([plane.mean() for plane in found]),
+            np.array([plane.mean() for plane in true]),
+            np.array([confusion_matrix(one, other, n_classes=2) for one, other in pairs]),
+        )
+
+    def iou_of(self, is_chosen: npt.NDArray[np.bool_]) -> float:
+        """IoU over some of the slices, taken together."""
+        return scores_from_confusion(self.confusion[is_chosen].sum(axis=0)).iou[1]
+
+    @property
+    def iou(self) -> float:
+        """IoU over all slices."""
+        return self.iou_of(np.ones(len(self.true), dtype=bool))
+
+    @property
+    def is_counted(self) -> npt.NDArray[np.bool_]:
+        """Whether a slice has a counting grid."""
+        return ~np.isnan(self.stated.counted)
+
+    def slice_ious(self) -> npt.NDArray[np.float64]:
+        """IoU of every slice alone."""
+        return np.array([scores_from_confusion(one).iou[1] for one in self.confusion])
+
+    def typical_slice(self) -> int:
+        """Slice of median IoU, among those that were not counted if there are any."""
+        ious = self.slice_ious()
+        candidates = np.flatnonzero(~self.is_counted & ~np.isnan(ious))
+        if candidates.size == 0:
+            return len(ious) // 2
+        order = candidates[np.argsort(ious[candidates], kind="stable")]
+        return int(order[len(order) // 2])
+
+    def lines(self) -> Iterator[str]:
+        """Table per slice, fractions of the stack, and scores, for reading."""
+        yield f"{self.class_name}, % of the slice"
+        yield f"{'slice':>5}  {'stated':>15}  {'predicted':>9}  {'true':>5}  {'IoU':>5}"
+        rows = zip(self.stated.used, self.predicted, self.true, self.slice_ious(), strict=True)
+        for z, (stated, predicted, true, iou) in enumerate(rows):
+            source = "counted" if self.is_counted[z] else "guessed"
+            said = "" if math.isnan(stated) else f"{100 * stated:.1f} {source}"
+            score = "-" if math.isnan(iou) else f"{iou:.2f}"
+            yield (f"{z:>5}  {said:>15}  {100 * predicted:>9.1f}  {100 * true:>5.1f}  {score:>5}")
+        stated, predicted, true = (
+            float(np.nanmean(values)) for values in (self.stated.used, self.predicted, self.true)
+        )
+        yield ""
+        yield (
+            f"Whole stack: stated {100 * stated:.1f} %, predicted {100 * predicted:.1f} %, "
+            f"true {100 * true:.1f} %."
+        )
+        others = ~self.is_counted
+        part = (
+            f", {self.iou_of(others):.2f} in slices that were not counted" if others.any() else ""
+        )
+        yield f"IoU of {self.class_name} with the truth: {self.iou:.2f}{part}."
+        yield (
+            "A right fraction is no proof of a right mask: as many pixels scattered at random have "
+            f"an IoU of {true / (2 - true):.2f}. Look at the figure."
+        )
+
+
+def _describe(
+    sample: Sample, settings: TrainingSettings, trained: RunFinished, predicted: RunFinished
+) -> Iterator[str]:
+    height, width = sample.stack.shape_of(0)
+    yield f"{sample.name}, {sample.stack.n_slices} slices of {height} x {width} pixels."
+    yield sample.notice
+    yield (
+        f"Annotated: {sample.annotations.summary()}; simulated with a person's errors, about "
+        f"{sample.annotator_seconds / 60:.0f} minutes of work."
+    )
+    yield (
+        f"Trained for {trained.elapsed_s:.0f} s ({trained.done} steps), predicted in "
+        f"{predicted.elapsed_s:.0f} s. The truth was used for scoring only."
+    )
+    planned = settings.optimisation.max_steps
+    if planned is not None and trained.done < planned:
+        yield (
+            f"Time was up before all {planned} steps: this computer is slow, or busy with "
+            "something else. The map is worse than it would be after all of them."
+        )
+
+
+def _write_figure(path: Path, sample: Sample, outcome: _Outcome, maps: Path, labels: Path) -> Path:
+    z = outcome.typical_slice()
+    iou = outcome.slice_ious()[z]
+    view = SliceView(
+        slice=z,
+        image=sample.stack.read(z)[0],
+        probs=_map_of(open_stack(maps), z),
+        labels=open_masks(labels, classes=sample.truth.classes).read(z) == 1,
+        truth=sample.truth.read(z) == 1,
+        caption=f"Labels and truth (IoU {iou:.2f}, a typical slice)",
+    )
+    return write_overlay(
+        path,
+        view,
+        class_name=outcome.class_name,
+        stated=outcome.stated,
+        predicted=outcome.predicted,
+        true=outcome.true,
+        title=(
+            f"{sample.name}: trained on {sample.annotations.summary()}; "
+            f"IoU {outcome.iou:.2f} over {sample.stack.n_slices} slices"
+        ),
+    )
+
+
+def _map_of(maps: Stack, z: int) -> npt.NDArray[np.float32]:
+    """Probabilities of class 1 in a slice, 0-1, from a file of 0-255."""
+    probs: npt.NDArray[np.float32] = maps.read(z)[1].astype(np.float32) / np.float32(255)
+    return probs

@@ -1,0 +1,262 @@
+"""From maps to labels and objects: thresholds, cleaning, connected components."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from ..base import InputError
+from ..images import IGNORE
+
+__all__ = [
+    "MapHistogram",
+    "fill_holes",
+    "labels_from_probs",
+    "matched_threshold",
+    "objects",
+    "remove_small",
+]
+
+Labels = npt.NDArray[np.uint8]
+
+_NOTHING = 1.0 + 2.0**-9  # above 1 in half precision too
+
+
+def labels_from_probs(probs: npt.NDArray[np.floating], threshold: float | None = None) -> Labels:
+    """Turn maps into labels.
+
+    Parameters
+    ----------
+    probs : array of float, (C, Y, X) or (C, Z, Y, X)
+        Probabilities 0-1, background first.
+    threshold : float, optional
+        Two classes only: a pixel is class 1 where its probability is at least this; default 0.5.
+        With more classes every pixel gets its most probable class.
+
+    Returns
+    -------
+    ndarray of uint8
+        Class indices.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two maps, or a threshold is given for more than two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> labels_from_probs(np.array([[[0.9, 0.5, 0.2]], [[0.1, 0.5, 0.8]]]))
+    array([[0, 1, 1]], dtype=uint8)
+    """
+    n_classes = probs.shape[0]
+    if n_classes < 2:
+        raise InputError(
+            f"{n_classes} map was given; labels need one map per class, background too."
+        )
+    if n_classes == 2:
+        labels: Labels = (probs[1] >= (0.5 if threshold is None else threshold)).astype(np.uint8)
+        return labels
+    if threshold is not None:
+        raise InputError(
+            f"threshold {threshold} cannot be used with {n_classes} classes; leave it out: every "
+            "pixel gets its most probable class."
+        )
+    most_probable: Labels = probs.argmax(axis=0).astype(np.uint8)
+    return most_probable
+
+
+class MapHistogram:
+    """Collects, slice by slice, how often each probability occurs in the map of one class.
+
+    Parameters
+    ----------
+    n_bins : int
+        Equal bins over 0-1; the precision of a threshold that is read from them.
+    """
+
+    def __init__(self, n_bins: int = 4096) -> None:
+        self.counts: npt.NDArray[np.int64] = np.zeros(n_bins, dtype=np.int64)
+
+    def add(self, probs: npt.NDArray[np.floating]) -> None:
+        """Add a map of any shape, probabilities 0-1."""
+        n_bins = self.counts.size
+        bins = np.clip((probs.reshape(-1) * n_bins).astype(np.int64), 0, n_bins - 1)
+        self.counts += np.bincount(bins, minlength=n_bins)
+
+
+def matched_threshold(histogram: MapHistogram | npt.ArrayLike, fraction: float) -> float:
+    """Find the threshold at which the labelled share of the pixels is the stated fraction.
+
+    Where several thresholds do equally well, as on a map that is nearly binary, the one closest to
+    0.5 is taken. A right fraction does not make a right mask.
+
+    Parameters
+    ----------
+    histogram : MapHistogram or array of int
+        Counts of class-1 probabilities in equal bins over 0-1, of the pixels that the fraction
+        speaks about: of the slices that have a stated fraction, and no others.
+    fraction : float
+        Stated fraction of class 1 in these pixels, 0-1.
+
+    Returns
+    -------
+    float
+        Threshold; pixels at or above it are class 1. Just above 1 if nothing is to be labelled.
+
+    Raises
+    ------
+    InputError
+        If the fraction lies outside 0-1 or the histogram is empty.
+
+    Examples
+    --------
+    >>> matched_threshold([6, 0, 2, 2], 0.2)
+    0.75
+    """
+    counts = histogram.counts if isinstance(histogram, MapHistogram) else np.asarray(histogram)
+    if not 0.0 <= fraction <= 1.0:
+        raise InputError(f"fraction {fraction} lies outside 0-1; divide per cent by 100.")
+    n_pixels = int(counts.sum())
+    if n_pixels == 0:
+        raise InputError("the histogram is empty; add the maps of the slices with a fraction.")
+    n_bins = counts.size
+    share_above = np.append(np.cumsum(counts[::-1])[::-1], 0) / n_pixels
+    miss = np.abs(share_above - fraction)
+    best = np.flatnonzero(np.isclose(miss, miss.min(), rtol=0.0, atol=1e-12))
+    edge = int(best[np.argmin(np.abs(best - n_bins / 2))])
+    return edge / n_bins if edge < n_bins else _NOTHING
+
+
+def fill_holes(labels: Labels, *, max_size_px: int | None = None) -> Labels:
+    """Give background that one class encloses within a slice to that class.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, (Y, X) or (Z, Y, X)
+        Class indices, 255 = ignore. Slices are filled one by one.
+    max_size_px : int, optional
+        Leave larger holes open.
+
+    Returns
+    -------
+    ndarray of uint8
+        A new array. Only background changes; classes are filled in ascending order.
+    """
+    filled = labels.copy()
+    for plane in filled if filled.ndim == 3 else filled[None]:
+        for index in np.unique(plane):
+            if index in (0, IGNORE):
+                continue
+            is_hole = ndimage.binary_fill_holes(plane == index) & (plane == 0)
+            if max_size_px is not None:
+                is_hole &= ~_large(is_hole, max_size_px + 1)
+            plane[is_hole] = index
+    return filled
+
+
+def remove_small(labels: Labels, min_size_px: int) -> Labels:
+    """Turn connected components with fewer than ``min_size_px`` pixels into background.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, (Y, X) or (Z, Y, X)
+        Class indices, 255 = ignore. Components join across faces, in 3D through the slices too.
+    min_size_px : int
+        Smallest size that stays, in pixels or voxels.
+
+    Returns
+    -------
+    ndarray of uint8
+        A new array.
+
+    Raises
+    ------
+    InputError
+        If ``min_size_px`` is negative.
+    """
+    if min_size_px < 0:
+        raise InputError(f"min_size_px {min_size_px} is negative; give 0 or more.")
+    cleaned = labels.copy()
+    for index in np.unique(labels):
+        if index in (0, IGNORE):
+            continue
+        is_class = labels == index
+        cleaned[is_class & ~_large(is_class, min_size_px)] = 0
+    return cleaned
+
+
+def objects(
+    labels: Labels,
+    *,
+    min_size_px: int = 0,
+    is_split: bool = False,
+    min_distance_px: int = 5,
+    spacing: tuple[float, ...] | None = None,
+) -> npt.NDArray[np.int32]:
+    """Give every connected component of every class but the background its own number.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, (Y, X) or (Z, Y, X)
+        Class indices, 255 = ignore. Components join across faces.
+    min_size_px : int
+        Smaller components are left out.
+    is_split : bool
+        Split touching objects by a watershed on the distance to their boundary.
+    min_distance_px : int
+        With ``is_split``: least distance between the centres of two objects.
+    spacing : tuple of float, optional
+        With ``is_split``: size of a voxel along each axis, in any one unit; default 1.
+
+    Returns
+    -------
+    ndarray of int32
+        0 = none; numbers 1..n, ascending by class, then in reading order.
+    """
+    instances = np.zeros(labels.shape, dtype=np.int32)
+    n_found = 0
+    for index in np.unique(labels):
+        if index in (0, IGNORE):
+            continue
+        is_class = labels == index
+        if min_size_px > 1:
+            is_class &= _large(is_class, min_size_px)
+        numbers, n_numbers = (
+            _split(is_class, min_distance_px, spacing) if is_split else ndimage.label(is_class)
+        )
+        instances[is_class] = numbers[is_class] + n_found
+        n_found += n_numbers
+    return instances
+
+
+def _split(
+    is_class: npt.NDArray[np.bool_], min_distance_px: int, spacing: tuple[float, ...] | None
+) -> tuple[npt.NDArray[np.int32], int]:
+    """Watershed on the distance to the boundary; every component keeps at least one object."""
+    from skimage.feature import peak_local_max
+    from skimage.segmentation import watershed
+
+    if is_class.all():  # no boundary to measure a distance from
+        return np.ones(is_class.shape, dtype=np.int32), 1
+    components, _ = ndimage.label(is_class)
+    distance = ndimage.distance_transform_edt(is_class, sampling=spacing)
+    peaks = peak_local_max(  # type: ignore[no-untyped-call, unused-ignore]
+        distance, min_distance=min_distance_px, labels=components, exclude_border=False
+    )
+    markers = np.zeros(is_class.shape, dtype=np.int32)
+    markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+    numbers: npt.NDArray[np.int32] = watershed(  # type: ignore[no-untyped-call, unused-ignore]
+        -distance, markers, mask=is_class
+    )
+    return numbers, len(peaks)
+
+
+def _large(is_class: npt.NDArray[np.bool_], min_size_px: int) -> npt.NDArray[np.bool_]:
+    """Pixels of the components with at least ``min_size_px`` pixels."""
+    numbers, _ = ndimage.label(is_class)
+    is_kept = np.bincount(numbers.reshape(-1)) >= min_size_px
+    is_kept[0] = False
+    kept: npt.NDArray[np.bool_] = is_kept[numbers]
+    return kept

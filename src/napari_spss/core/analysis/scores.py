@@ -1,0 +1,439 @@
+"""Scores of labels against truth, and of maps: IoU, F1, accuracy, calibration, binarisation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from ..base import InputError
+from ..images import IGNORE, LabelsLike, LabelSource, as_label_source, class_names, default_names
+
+__all__ = [
+    "Binarisation",
+    "Calibration",
+    "Scores",
+    "binarisation",
+    "confusion_matrix",
+    "evaluate",
+    "scores_from_confusion",
+]
+
+_PIECE_PX = 1 << 22  # pixels compared at once: bounds the memory of the int64 codes to 32 MB
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well labels agree with the truth; nan where a class occurs in neither.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Class names, background first.
+    iou, f1, precision, recall : tuple of float
+        Per class, 0-1. ``f1`` equals the Dice coefficient.
+    mean_iou : float
+        Mean IoU over all classes that occur, background included.
+    mean_iou_foreground : float
+        The same without the background; for two classes this is the IoU of class 1.
+    accuracy : float
+        Share of the judged pixels whose class is right.
+    balanced_accuracy : float
+        Mean recall over the classes that occur in the truth.
+    n_pixels : int
+        Judged pixels: those whose truth is known.
+    notes : tuple of str
+        What was left out of a mean, and why.
+    confusion : ndarray of int64, shape (C, C + 1)
+        Pixels by true class (row) and labelled class (column); last column: no label.
+    """
+
+    classes: tuple[str, ...]
+    iou: tuple[float, ...]
+    f1: tuple[float, ...]
+    precision: tuple[float, ...]
+    recall: tuple[float, ...]
+    mean_iou: float
+    mean_iou_foreground: float
+    accuracy: float
+    balanced_accuracy: float
+    n_pixels: int
+    notes: tuple[str, ...]
+    confusion: npt.NDArray[np.int64] = field(compare=False, repr=False)
+
+    def to_json(self) -> dict[str, object]:
+        """Give the scores as plain JSON values; a score that is not defined becomes None."""
+        return {
+            "classes": list(self.classes),
+            "iou": dict(zip(self.classes, map(_or_none, self.iou), strict=True)),
+            "f1": dict(zip(self.classes, map(_or_none, self.f1), strict=True)),
+            "precision": dict(zip(self.classes, map(_or_none, self.precision), strict=True)),
+            "recall": dict(zip(self.classes, map(_or_none, self.recall), strict=True)),
+            "mean_iou": _or_none(self.mean_iou),
+            "mean_iou_foreground": _or_none(self.mean_iou_foreground),
+            "accuracy": _or_none(self.accuracy),
+            "balanced_accuracy": _or_none(self.balanced_accuracy),
+            "n_pixels": self.n_pixels,
+            "notes": list(self.notes),
+            "confusion": self.confusion.tolist(),
+        }
+
+    def to_text(self) -> str:
+        """Give the scores as a table for a terminal."""
+        width = max(len("mean accuracy (recall)"), *(len(name) for name in self.classes)) + 2
+        lines = [f"{'class':<{width}}{'IoU':>8}{'F1':>8}{'precision':>11}{'recall':>8}"]
+        for index, name in enumerate(self.classes):
+            lines.append(
+                f"{name:<{width}}{_shown(self.iou[index]):>8}{_shown(self.f1[index]):>8}"
+                f"{_shown(self.precision[index]):>11}{_shown(self.recall[index]):>8}"
+            )
+        foreground = (
+            f"IoU of {self.classes[1]}" if len(self.classes) == 2 else "mean IoU, foreground"
+        )
+        lines += [
+            "",
+            f"{'mean IoU, all classes':<{width}}{_shown(self.mean_iou):>8}",
+            f"{foreground:<{width}}{_shown(self.mean_iou_foreground):>8}",
+            f"{'pixel accuracy':<{width}}{_shown(self.accuracy):>8}",
+            f"{'mean accuracy (recall)':<{width}}{_shown(self.balanced_accuracy):>8}",
+        ]
+        return "\n".join([*lines, *self.notes])
+
+
+def confusion_matrix(
+    labels: npt.ArrayLike, truth: npt.ArrayLike, *, n_classes: int
+) -> npt.NDArray[np.int64]:
+    """Count pixels by true and labelled class.
+
+    Parameters
+    ----------
+    labels, truth : array of int, same shape
+        Class indices. Pixels whose truth is 255 are left out; a pixel without label (255) where
+        the truth is known is counted in the last column, as missed.
+    n_classes : int
+        Number of classes C.
+
+    Returns
+    -------
+    ndarray of int64, shape (C, C + 1)
+        Rows: truth. Columns: labels; the last: no label.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ or an index is not below ``n_classes``.
+
+    Examples
+    --------
+    >>> confusion_matrix([0, 0, 1, 1], [0, 1, 1, 255], n_classes=2)
+    array([[1, 0, 0],
+           [1, 1, 0]])
+    """
+    labels, truth = np.asarray(labels), np.asarray(truth)
+    if labels.shape != truth.shape:
+        raise InputError(
+            f"labels of shape {labels.shape} cannot be compared with a truth of shape "
+            f"{truth.shape}; give two of one size."
+        )
+    width = n_classes + 1
+    total = np.zeros(n_classes * width, dtype=np.int64)
+    flat_labels, flat_truth = labels.reshape(-1), truth.reshape(-1)
+    for start in range(0, flat_labels.size, _PIECE_PX):
+        true = flat_truth[start : start + _PIECE_PX].astype(np.int64)
+        found = flat_labels[start : start + _PIECE_PX].astype(np.int64)
+        is_known = true != IGNORE
+        true, found = true[is_known], found[is_known]
+        is_labelled = found != IGNORE
+        highest = max(int(true.max(initial=0)), int(found[is_labelled].max(initial=0)))
+        if highest >= n_classes or min(true.min(initial=0), found.min(initial=0)) < 0:
+            raise InputError(
+                f"a class index lies outside 0-{n_classes - 1} (highest found: {highest}); "
+                "name all classes."
+            )
+        found[~is_labelled] = n_classes
+        total += np.bincount(true * width + found, minlength=total.size)
+    return total.reshape(n_classes, width)
+
+
+def scores_from_confusion(
+    confusion: npt.NDArray[np.int64], classes: Sequence[str] | None = None
+) -> Scores:
+    """Compute all scores from a confusion matrix of shape (C, C + 1) or (C, C).
+
+    Raises
+    ------
+    InputError
+        If the matrix has another shape, or the number of names differs from its classes.
+    """
+    counts = np.asarray(confusion, dtype=np.int64)
+    n_classes = counts.shape[0]
+    if counts.ndim != 2 or counts.shape[1] not in (n_classes, n_classes + 1):
+        raise InputError(f"a confusion matrix of shape {counts.shape} is not (C, C) or (C, C + 1).")
+    if counts.shape[1] == n_classes:
+        counts = np.hstack([counts, np.zeros((n_classes, 1), dtype=np.int64)])
+    names = tuple(classes) if classes is not None else default_names(n_classes)
+    if len(names) != n_classes:
+        raise InputError(f"{len(names)} class names were given for {n_classes} classes.")
+    hits = np.diagonal(counts[:, :n_classes]).astype(float)
+    in_truth = counts.sum(axis=1).astype(float)
+    in_labels = counts[:, :n_classes].sum(axis=0).astype(float)
+    n_pixels = int(counts.sum())
+    iou = _ratio(hits, in_truth + in_labels - hits)
+    recall = _ratio(hits, in_truth)
+    absent = [name for name, value in zip(names, iou, strict=True) if math.isnan(value)]
+    notes = []
+    if absent:
+        notes.append(
+            f"In neither labels nor truth, and left out of the means: {', '.join(absent)}."
+        )
+    if n_pixels == 0:
+        notes.append("No pixel has a known truth, so nothing could be scored.")
+    n_unlabelled = int(counts[:, n_classes].sum())
+    if n_unlabelled:
+        notes.append(f"{n_unlabelled} pixels have no label and count as missed.")
+    return Scores(
+        classes=names,
+        iou=tuple(iou),
+        f1=tuple(_ratio(2 * hits, in_truth + in_labels)),
+        precision=tuple(_ratio(hits, in_labels)),
+        recall=tuple(recall),
+        mean_iou=_mean(iou),
+        mean_iou_foreground=_mean(iou[1:]),
+        accuracy=float(hits.sum() / n_pixels) if n_pixels else math.nan,
+        balanced_accuracy=_mean(recall),
+        n_pixels=n_pixels,
+        notes=tuple(notes),
+        confusion=counts,
+    )
+
+
+def evaluate(
+    labels: LabelsLike, truth: LabelsLike, *, classes: Sequence[str] | None = None
+) -> Scores:
+    """Score labels against the truth, slice by slice, so that neither need fit into memory.
+
+    Parameters
+    ----------
+    labels, truth : Masks or array of int, (Y, X) or (Z, Y, X)
+        Class indices, 0 = background, 255 = ignore. Pixels without known truth are left out.
+    classes : sequence of str, optional
+        Class names; default: those of the truth, else of the labels, else "class_1", ...
+
+    Returns
+    -------
+    Scores
+
+    Raises
+    ------
+    InputError
+        If the numbers of slices or the sizes of a slice differ, or the two hold the same classes
+        in different order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> evaluate(np.array([[0, 1, 1, 1]]), np.array([[0, 0, 1, 1]])).mean_iou_foreground
+    0.6666666666666666
+    """
+    found, true = as_label_source(labels), as_label_source(truth)
+    _check_same_slices(found, true)
+    names = tuple(classes) if classes is not None else _shared_names(found, true)
+    # Without names the number of classes is only known once every slice was read.
+    n_classes = len(names) if names is not None else IGNORE
+    total = np.zeros((n_classes, n_classes + 1), dtype=np.int64)
+    for z in range(true.n_slices):
+        total += confusion_matrix(found.read(z), true.read(z), n_classes=n_classes)
+    if names is None:
+        is_used = (total.sum(axis=1) > 0) | (total[:, :-1].sum(axis=0) > 0)
+        n_used = max(int(np.flatnonzero(is_used).max(initial=0)) + 1, 2)
+        total = np.hstack([total[:n_used, :n_used], total[:n_used, -1:]])
+    return scores_from_confusion(total, names)
+
+
+def _check_same_slices(found: LabelSource, true: LabelSource) -> None:
+    if found.n_slices != true.n_slices:
+        raise InputError(
+            f"the labels have {found.n_slices} slices and the truth has {true.n_slices}; "
+            "give the same slices of both."
+        )
+    if true.n_slices == 0:
+        raise InputError("labels and truth hold no slices; give at least one image of each.")
+    for z in range(true.n_slices):
+        if found.shape_of(z) != true.shape_of(z):
+            raise InputError(
+                f"slice {z} of the labels is {_size(found.shape_of(z))} pixels (height x width), "
+                f"that of the truth {_size(true.shape_of(z))}; give labels at full resolution."
+            )
+
+
+def _shared_names(found: LabelSource, true: LabelSource) -> tuple[str, ...] | None:
+    """Names of the side that knows more classes; None if neither knows any."""
+    in_labels, in_truth = class_names(found), class_names(true)
+    if in_labels is None or in_truth is None:
+        return in_truth or in_labels
+    if in_labels != in_truth and sorted(in_labels) == sorted(in_truth):
+        raise InputError(
+            f"the classes of the labels ({', '.join(in_labels)}) are in another order than those "
+            f"of the truth ({', '.join(in_truth)}); open both with the same --classes."
+        )
+    return in_truth if len(in_truth) >= len(in_labels) else in_labels
+
+
+class Calibration:
+    """Collects, slice by slice, how often the class that a map gives with probability p is right.
+
+    Parameters
+    ----------
+    n_bins : int
+        Number of equal bins over 0-1.
+    class_index : int, optional
+        Judge the map of this class alone. Default: the most probable class of every pixel.
+
+    References
+    ----------
+    Guo et al., On calibration of modern neural networks, ICML 2017.
+    """
+
+    def __init__(self, n_bins: int = 15, *, class_index: int | None = None) -> None:
+        self._class_index = class_index
+        self.count: npt.NDArray[np.int64] = np.zeros(n_bins, dtype=np.int64)
+        self._sum_p = np.zeros(n_bins)
+        self._sum_right = np.zeros(n_bins)
+
+    def add(self, probs: npt.ArrayLike, truth: npt.ArrayLike) -> None:
+        """Add one slice: maps (C, Y, X), 0-1, and class indices (Y, X), 255 = ignore.
+
+        Raises
+        ------
+        InputError
+            If the sizes differ.
+        """
+        maps, true = np.asarray(probs, dtype=np.float32), np.asarray(truth)
+        if maps.ndim != 3 or maps.shape[1:] != true.shape:
+            raise InputError(
+                f"maps of shape {maps.shape} do not fit a truth of shape {true.shape}; "
+                "give (C, Y, X) and (Y, X)."
+            )
+        is_known = true != IGNORE
+        if self._class_index is None:
+            confidence = maps.max(axis=0)[is_known]
+            is_right = maps.argmax(axis=0)[is_known] == true[is_known]
+        else:
+            confidence = maps[self._class_index][is_known]
+            is_right = true[is_known] == self._class_index
+        n_bins = self.count.size
+        bins = np.clip((confidence * n_bins).astype(np.int64), 0, n_bins - 1)
+        self.count += np.bincount(bins, minlength=n_bins)
+        self._sum_p += np.bincount(bins, weights=confidence, minlength=n_bins)
+        self._sum_right += np.bincount(bins, weights=is_right, minlength=n_bins)
+
+    @property
+    def confidence(self) -> npt.NDArray[np.float64]:
+        """Mean stated probability per bin; nan for an empty bin."""
+        return np.array(_ratio(self._sum_p, self.count.astype(float)))
+
+    @property
+    def frequency(self) -> npt.NDArray[np.float64]:
+        """Share of the bin's pixels in which the class is right; nan for an empty bin."""
+        return np.array(_ratio(self._sum_right, self.count.astype(float)))
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error: mean |frequency - confidence|, weighted by pixels."""
+        n_pixels = int(self.count.sum())
+        if n_pixels == 0:
+            return math.nan
+        return float(np.abs(self._sum_right - self._sum_p).sum() / n_pixels)
+
+
+@dataclass(frozen=True)
+class Binarisation:
+    """How binary the map of one class is.
+
+    Attributes
+    ----------
+    near_binary : float
+        Share of the pixels within ``margin`` of 0 or of 1. Where a class is rare this is high for
+        any map, since nearly all pixels are near 0; hence the other two.
+    mass_near_one : float
+        Share of the map's mass (its sum) that lies in pixels within ``margin`` of 1: 1 for a
+        binary map, 0 for a constant one; nan for a map of zeros.
+    softness : float
+        Mean of 4 p (1 - p): 0 for a binary map, 1 for p = 0.5 everywhere.
+    margin : float
+        Distance from 0 or 1 that counts as near.
+    """
+
+    near_binary: float
+    mass_near_one: float
+    softness: float
+    margin: float
+
+
+def binarisation(
+    maps: npt.ArrayLike | Iterable[npt.ArrayLike], *, margin: float = 0.1
+) -> Binarisation:
+    """Measure how binary the map of one class is.
+
+    Parameters
+    ----------
+    maps : array or iterable of arrays
+        Probabilities 0-1 of one class, any shape; an iterable is read once, array by array.
+    margin : float
+        Distance from 0 or 1 that counts as near.
+
+    Raises
+    ------
+    InputError
+        If there are no pixels.
+
+    Examples
+    --------
+    >>> binarisation([[0.0, 1.0], [0.5, 0.5]])
+    Binarisation(near_binary=0.5, mass_near_one=0.5, softness=0.5, margin=0.1)
+    """
+    pieces = [maps] if isinstance(maps, np.ndarray) else maps
+    n_pixels, n_near, mass, mass_near_one, softness = 0, 0, 0.0, 0.0, 0.0
+    for piece in pieces:  # type: ignore[union-attr]  # scalars are no maps
+        p = np.asarray(piece, dtype=np.float64)
+        is_near_one = p >= 1.0 - margin
+        n_pixels += p.size
+        n_near += int(np.count_nonzero(is_near_one | (p <= margin)))
+        mass += float(p.sum())
+        mass_near_one += float(p[is_near_one].sum())
+        softness += float((4.0 * p * (1.0 - p)).sum())
+    if n_pixels == 0:
+        raise InputError("the map holds no pixels; give at least one.")
+    return Binarisation(
+        near_binary=n_near / n_pixels,
+        mass_near_one=mass_near_one / mass if mass > 0 else math.nan,
+        softness=softness / n_pixels,
+        margin=margin,
+    )
+
+
+def _ratio(numerator: npt.NDArray[np.float64], denominator: npt.NDArray[np.float64]) -> list[float]:
+    """Quotients; nan where the denominator is zero."""
+    filled = np.full(len(numerator), math.nan)
+    quotients = np.divide(numerator, denominator, out=filled, where=denominator > 0)
+    return [float(value) for value in quotients]
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _shown(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def _size(shape: tuple[int, int]) -> str:
+    return f"{shape[0]} x {shape[1]}"

@@ -1,0 +1,265 @@
+"""Counting grids: systematic points over a slice, and the fraction that their hits estimate."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base import InputError
+from .proportions import Proportion, Region
+
+__all__ = ["NOT_JUDGED", "UNSURE", "CountingGrid", "lay_grid", "wilson_interval"]
+
+UNSURE = -1
+"""Class of a node that was looked at and left open on purpose."""
+
+NOT_JUDGED = -2
+"""Class of a node that nobody has looked at yet."""
+
+
+@dataclass(frozen=True, eq=False)
+class CountingGrid:
+    """Nodes of a systematic grid over a slice, and what lies under each.
+
+    Parameters
+    ----------
+    slice : int
+        0-based slice index.
+    spacing_px : float
+        Distance of neighbouring nodes in y and in x.
+    offset_y, offset_x : float
+        Phase of the grid: nodes lie at ``offset + k * spacing_px``, ``k`` an integer.
+    y, x : ndarray, (N,) float64
+        Positions in full-resolution pixels. Copied, read-only.
+    class_index : ndarray, (N,) int16
+        Class under each node; -1 = unsure, -2 = not judged yet. Copied, read-only. In a grid that
+        is done, nodes that were not judged are unsure.
+    is_done : bool
+        Whether the count is finished; only then it counts as a proportion.
+
+    Raises
+    ------
+    InputError
+        If the arrays differ in length, or a number is out of its range or not finite.
+    """
+
+    slice: int
+    spacing_px: float
+    offset_y: float
+    offset_x: float
+    y: NDArray[np.float64]
+    x: NDArray[np.float64]
+    class_index: NDArray[np.int16]
+    is_done: bool = False
+
+    def __post_init__(self) -> None:
+        if self.slice < 0:
+            raise InputError(f"slice {self.slice} is negative; slices count from 0.")
+        if not (math.isfinite(self.spacing_px) and self.spacing_px > 0):
+            raise InputError(f"spacing_px {self.spacing_px} is not above 0; give it in pixels.")
+        for name, dtype in (("y", np.float64), ("x", np.float64), ("class_index", np.int16)):
+            array = np.array(getattr(self, name), dtype=dtype)
+            if name == "class_index" and self.is_done:
+                array[array == NOT_JUDGED] = UNSURE
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+        shapes = {self.y.shape, self.x.shape, self.class_index.shape}
+        if len(shapes) != 1 or self.y.ndim != 1:
+            raise InputError(f"y, x and class_index of a grid have shapes {sorted(shapes)}.")
+        offsets = (self.offset_y, self.offset_x)
+        if not (np.isfinite(offsets).all() and np.isfinite([self.y, self.x]).all()):
+            raise InputError("a grid's offsets and node positions must be finite; give pixels.")
+        if self.class_index.size and self.class_index.min() < NOT_JUDGED:
+            raise InputError(
+                "class_index of a node is below -2; -1 means unsure, and -2 not judged yet."
+            )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, CountingGrid):
+            return NotImplemented
+        return self._numbers() == other._numbers() and all(
+            np.array_equal(getattr(self, name), getattr(other, name))
+            for name in ("y", "x", "class_index")
+        )
+
+    def __hash__(self) -> int:
+        return hash((*self._numbers(), self.y.size))
+
+    def _numbers(self) -> tuple[int, float, float, float, bool]:
+        return self.slice, self.spacing_px, self.offset_y, self.offset_x, self.is_done
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of nodes."""
+        return int(self.y.size)
+
+    @property
+    def n_judged(self) -> int:
+        """Number of nodes whose class is stated."""
+        return int(np.count_nonzero(self.class_index >= 0))
+
+    def judged_counts(self, n_classes: int) -> NDArray[np.int64]:
+        """Count the judged nodes per class, shape (C,).
+
+        Raises
+        ------
+        InputError
+            If a node's class is not below ``n_classes``.
+        """
+        judged = self.class_index[self.class_index >= 0].astype(np.int64)
+        if judged.size and judged.max() >= n_classes:
+            raise InputError(
+                f"a node of the grid on slice {self.slice} has class {judged.max()}, "
+                f"but there are {n_classes} classes."
+            )
+        return np.bincount(judged, minlength=n_classes)
+
+    def proportion(self, n_classes: int, *, outside: int | None = None) -> Proportion:
+        """Fractions of the slice: hits over judged nodes, with Wilson 95 % intervals.
+
+        The interval treats nodes as independent draws. Nodes of a systematic grid are spread
+        evenly and err less than that, so the interval is conservative (too wide).
+        Nodes on the class ``outside`` do not count; its own fraction is 0, without an interval.
+        All fractions are None if no node counts.
+        """
+        counts = self.judged_counts(n_classes)
+        if outside is not None:
+            counts[outside] = 0
+        n = int(counts.sum())
+        region = Region(self.slice)
+        if n == 0:
+            return Proportion(region, (None,) * n_classes, source="grid")
+        intervals = [wilson_interval(int(hits), n) for hits in counts]
+        return Proportion(
+            region,
+            tuple(int(hits) / n for hits in counts),
+            low=tuple(low for low, _ in intervals),
+            high=tuple(high for _, high in intervals),
+            source="grid",
+        ).without(outside)
+
+    def with_class(self, nodes: Any, class_index: int) -> CountingGrid:
+        """Copy in which the given nodes (indices or mask) have another class; -1 = unsure."""
+        changed = self.class_index.copy()
+        changed[nodes] = class_index
+        return self.replace(class_index=changed)
+
+    def replace(self, **changes: Any) -> CountingGrid:
+        """Copy with other values of the named fields."""
+        return dataclasses.replace(self, **changes)
+
+
+def wilson_interval(hits: int, n: int, *, z: float = 1.96) -> tuple[float, float]:
+    """Wilson score interval of a fraction.
+
+    Parameters
+    ----------
+    hits, n : int
+        Successes among independent draws. ``n`` = 0 tells nothing: (0, 1).
+    z : float
+        Normal quantile; 1.96 for 95 %.
+
+    Returns
+    -------
+    low, high : float
+        0 <= low <= hits / n <= high <= 1.
+
+    Raises
+    ------
+    InputError
+        Unless 0 <= hits <= n.
+
+    References
+    ----------
+    E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209-212.
+
+    Examples
+    --------
+    >>> low, high = wilson_interval(16, 256)
+    >>> f"{low:.3f} {high:.3f}"
+    '0.039 0.099'
+    """
+    if not 0 <= hits <= n:
+        raise InputError(f"{hits} hits among {n} nodes; hits lie between 0 and the nodes.")
+    if n == 0:
+        return 0.0, 1.0
+    fraction = hits / n
+    scale = 1 + z * z / n
+    centre = (fraction + z * z / (2 * n)) / scale
+    half = z / scale * math.sqrt(fraction * (1 - fraction) / n + z * z / (4 * n * n))
+    # At 0 and n hits the bound is exactly 0 and 1; rounding must not move it past the fraction.
+    low = 0.0 if hits == 0 else min(max(centre - half, 0.0), fraction)
+    high = 1.0 if hits == n else max(min(centre + half, 1.0), fraction)
+    return low, high
+
+
+def lay_grid(
+    slice: int,
+    shape: tuple[int, int],
+    *,
+    spacing_px: float | None = None,
+    n_side: int = 16,
+    rng: np.random.Generator,
+) -> CountingGrid:
+    """Lay a square grid with a random offset over a slice; no node is judged yet.
+
+    Parameters
+    ----------
+    slice : int
+        0-based slice index.
+    shape : tuple of int
+        (Y, X) of the slice in pixels.
+    spacing_px : float, optional
+        Distance of neighbouring nodes; by default one that gives about ``n_side**2`` nodes.
+    n_side : int
+        Nodes along the side of a square of the slice's area; ignored if ``spacing_px`` is given.
+    rng : numpy.random.Generator
+        Draws the offset, uniform in [0, spacing), so that every position is equally likely.
+
+    Returns
+    -------
+    CountingGrid
+        Nodes in row-major order, each inside the image.
+
+    Raises
+    ------
+    InputError
+        If the spacing is below 1 px or exceeds a side of the image, or ``n_side`` is below 1.
+    """
+    height, width = shape
+    if n_side < 1:
+        raise InputError(f"n_side {n_side} is below 1; choose at least 1.")
+    largest = float(min(height, width))
+    if spacing_px is None:
+        spacing_px = min(max(math.sqrt(height * width) / n_side, 1.0), largest)
+    if not 1.0 <= spacing_px <= largest:
+        raise InputError(
+            f"spacing_px {spacing_px} does not suit an image of {height} x {width} px; "
+            f"choose 1 to {largest:g}."
+        )
+    offset_y, offset_x = (float(offset) for offset in rng.uniform(0.0, spacing_px, size=2))
+    rows = _node_positions(offset_y, spacing_px, height)
+    columns = _node_positions(offset_x, spacing_px, width)
+    y, x = (axis.ravel() for axis in np.meshgrid(rows, columns, indexing="ij"))
+    return CountingGrid(
+        slice,
+        float(spacing_px),
+        offset_y,
+        offset_x,
+        y,
+        x,
+        np.full(y.size, NOT_JUDGED, dtype=np.int16),
+    )
+
+
+def _node_positions(offset: float, spacing_px: float, length: int) -> NDArray[np.float64]:
+    """All offset + k * spacing in the half-open extent [-0.5, length - 0.5) of the pixels."""
+    steps = np.arange(-1, math.ceil(length / spacing_px) + 1, dtype=np.float64)
+    positions: NDArray[np.float64] = offset + steps * spacing_px
+    inside: NDArray[np.bool_] = (positions >= -0.5) & (positions < length - 0.5)
+    return positions[inside]

@@ -1,0 +1,195 @@
+"""Fractions of a region's pixels: what is stated, and the arithmetic of partly known fractions."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ..base import InputError
+from .checks import SUM_TOLERANCE
+
+__all__ = ["Box", "Fractions", "Proportion", "Region"]
+
+Box = tuple[int, int, int, int]
+Fractions = tuple[float | None, ...]
+
+_EXACT = 1e-9  # a sum this close to 1 is rounding, not a deviation: it is left untouched
+
+
+@dataclass(frozen=True)
+class Region:
+    """A slice, or a rectangle in it.
+
+    Parameters
+    ----------
+    slice : int
+        0-based slice index.
+    box : tuple of int, optional
+        Half-open rectangle ``(y0, x0, y1, x1)`` in pixels; None for the whole slice.
+
+    Raises
+    ------
+    InputError
+        If the slice is negative, or the box is empty or starts outside the image.
+    """
+
+    slice: int
+    box: Box | None = None
+
+    def __post_init__(self) -> None:
+        if self.slice < 0:
+            raise InputError(f"slice {self.slice} is negative; slices count from 0.")
+        if self.box is None:
+            return
+        y0, x0, y1, x1 = self.box
+        if y0 < 0 or x0 < 0:
+            raise InputError(f"box {self.box} starts outside the image; y0 and x0 are at least 0.")
+        if y1 <= y0 or x1 <= x0:
+            raise InputError(f"box {self.box} is empty; y1 must exceed y0, and x1 must exceed x0.")
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """The fractions of a region's pixels that belong to each class, as far as they are known.
+
+    Parameters
+    ----------
+    region : Region
+        What they describe.
+    fractions : tuple of float or None, length C
+        0-1 per class, background first; None = unknown. A typed 0 is exact ("empty here").
+    low, high : tuple of float or None, length C, optional
+        Interval per class; None where no bound is stated, and for the whole if there is none.
+        An interval may stand without a fraction, which then stays None.
+    source : {"typed", "grid"}
+        Who says so: a person's estimate, or the count of a grid. A 0 from a grid is *not* exact.
+
+    Raises
+    ------
+    InputError
+        If a number is not finite or not in 0-1, lengths differ, or low <= fraction <= high fails.
+    """
+
+    region: Region
+    fractions: Fractions
+    low: Fractions | None = None
+    high: Fractions | None = None
+    source: Literal["typed", "grid"] = "typed"
+
+    def __post_init__(self) -> None:
+        n_classes = len(self.fractions)
+        for name in ("low", "high"):
+            bounds = getattr(self, name)
+            if bounds is not None and all(value is None for value in bounds):
+                object.__setattr__(self, name, None)
+            elif bounds is not None and len(bounds) != n_classes:
+                raise InputError(f"{name} has {len(bounds)} values for {n_classes} fractions.")
+        for value in (*self.fractions, *(self.low or ()), *(self.high or ())):
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise InputError(f"fraction {value} is not between 0 and 1; write 30 % as 0.30.")
+        for index in range(n_classes):
+            stated = (self._bound("low", index), self.fractions[index], self._bound("high", index))
+            known = [value for value in stated if value is not None]
+            if known != sorted(known):
+                raise InputError(f"low <= fraction <= high fails for {stated} (class {index}).")
+
+    def _bound(self, name: Literal["low", "high"], index: int) -> float | None:
+        values = self.low if name == "low" else self.high
+        return None if values is None else values[index]
+
+    @property
+    def is_informative(self) -> bool:
+        """Whether any fraction or bound is stated."""
+        known = any(value is not None for value in self.fractions)
+        return known or self.low is not None or self.high is not None
+
+    def bounds(self) -> tuple[tuple[float, float] | None, ...]:
+        """Interval (low, high) per class; None where neither bound is stated.
+
+        Where only one bound is stated, the other one is 0 or 1.
+        """
+        result: list[tuple[float, float] | None] = []
+        for index in range(len(self.fractions)):
+            low, high = self._bound("low", index), self._bound("high", index)
+            stated = low is not None or high is not None
+            result.append(
+                (0.0 if low is None else low, 1.0 if high is None else high) if stated else None
+            )
+        return tuple(result)
+
+    def effective_fractions(self) -> Fractions:
+        """One number per class where there is one: the fraction, else the interval's midpoint.
+
+        A midpoint needs both bounds. An unstated background is the remainder if every other class
+        has a number and they do not exceed 1.
+        """
+        values = list(self.fractions)
+        for index, value in enumerate(values):
+            low, high = self._bound("low", index), self._bound("high", index)
+            if value is None and low is not None and high is not None:
+                values[index] = (low + high) / 2
+        return _with_remainder(values)
+
+    def without(self, outside: int | None) -> Proportion:
+        """Copy in which class ``outside`` has the fraction 0, without an interval.
+
+        Fractions are those of what is not outside, and of that nothing is outside; so the others
+        sum to 1. With None, no class is outside, and the proportion is returned as it is.
+        """
+        if outside is None:
+            return self
+
+        def placed(values: Fractions, value: float | None) -> Fractions:
+            return (*values[:outside], value, *values[outside + 1 :])
+
+        return dataclasses.replace(
+            self,
+            fractions=placed(self.fractions, 0.0),
+            low=None if self.low is None else placed(self.low, None),
+            high=None if self.high is None else placed(self.high, None),
+        )
+
+    def normalised(self) -> Proportion:
+        """Fractions that sum to 1 as far as they are known: rescaled, with background filled in.
+
+        Known fractions (and their bounds) are divided by their sum if it exceeds 1, or if all
+        classes are known; a sum within 1e-9 of 1 is left untouched. Then an unknown background
+        without interval is the remainder if all other fractions are known. A sum further from 1
+        than the tolerance is an error that `Annotations.validate_against` reports; such fractions
+        come back as they are.
+
+        Examples
+        --------
+        >>> Proportion(Region(0), (None, 0.25, 0.5)).normalised().fractions
+        (0.25, 0.25, 0.5)
+        """
+        known = [value for value in self.fractions if value is not None]
+        total = math.fsum(known)
+        deviates = total > 1 + _EXACT or (len(known) == len(self.fractions) and total < 1 - _EXACT)
+        scaled = self
+        if deviates and abs(total - 1) <= SUM_TOLERANCE:
+            scaled = dataclasses.replace(
+                self,
+                fractions=_divided(self.fractions, total),
+                low=None if self.low is None else _divided(self.low, total),
+                high=None if self.high is None else _divided(self.high, total),
+            )
+        if scaled.bounds()[:1] != (None,):
+            return scaled
+        return dataclasses.replace(scaled, fractions=_with_remainder(list(scaled.fractions)))
+
+
+def _divided(values: Fractions, total: float) -> Fractions:
+    return tuple(None if value is None else min(value / total, 1.0) for value in values)
+
+
+def _with_remainder(values: list[float | None]) -> Fractions:
+    """Fill in an unknown background if all other classes are known and leave room for it."""
+    others = [value for value in values[1:] if value is not None]
+    if values and values[0] is None and others and len(others) == len(values) - 1:
+        total = math.fsum(others)
+        if total <= 1 + _EXACT:
+            values[0] = max(0.0, 1.0 - total)
+    return tuple(values)

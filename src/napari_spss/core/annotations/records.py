@@ -1,0 +1,268 @@
+"""What a person says about a stack: proportions of regions, keypoints and counting grids.
+
+Coordinates are full-resolution data pixels in the order (slice, y, x); an integer coordinate is a
+pixel's centre, so that pixel ``i`` covers ``[i - 0.5, i + 0.5)``. Class 0 is the background.
+The files they are kept in are read and written by `napari_spss.core.annotations.tables`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..base import InputError
+from .checks import SliceShapes, annotation_problems, check_class_names, match_class, outside_class
+from .grids import NOT_JUDGED, UNSURE, CountingGrid, lay_grid, wilson_interval
+from .proportions import Fractions, Proportion, Region
+
+__all__ = [
+    "Annotations",
+    "CountingGrid",
+    "Keypoint",
+    "Proportion",
+    "Region",
+    "lay_grid",
+    "wilson_interval",
+]
+
+
+@dataclass(frozen=True)
+class Keypoint:
+    """A labelled position.
+
+    Parameters
+    ----------
+    slice : int
+        0-based slice index.
+    y, x : float
+        Position in full-resolution pixels; integers are pixel centres.
+    class_index : int
+        0 is the background.
+
+    Raises
+    ------
+    InputError
+        If the slice or class is negative, or a coordinate is not finite.
+    """
+
+    slice: int
+    y: float
+    x: float
+    class_index: int
+
+    def __post_init__(self) -> None:
+        if self.slice < 0:
+            raise InputError(f"slice {self.slice} is negative; slices count from 0.")
+        if self.class_index < 0:
+            raise InputError(f"class_index {self.class_index} is negative; classes count from 0.")
+        if not (math.isfinite(self.y) and math.isfinite(self.x)):
+            raise InputError(f"position ({self.y}, {self.x}) is not finite; give pixels.")
+
+    @property
+    def pixel(self) -> tuple[int, int]:
+        """(row, column) of the pixel that holds the point."""
+        return math.floor(self.y + 0.5), math.floor(self.x + 0.5)
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """All that is said about a stack.
+
+    Parameters
+    ----------
+    classes : tuple of str
+        Names, background first; unique without regard to case.
+    proportions : tuple of Proportion
+        Typed ones, each with as many fractions as there are classes. Counts stay in ``grids``.
+    keypoints : tuple of Keypoint
+    grids : tuple of CountingGrid
+    notes : tuple of str
+        What was changed or noticed while reading, for the user; not compared.
+    outside : str, optional
+        Class of what lies outside of the specimen, such as resin. It is learned like the others,
+        but excluded from all fractions: they are fractions of what is not outside. Typed
+        fractions of it are unknown (None).
+
+    Raises
+    ------
+    InputError
+        If a class name cannot be used, something refers to a class that does not exist, or a
+        fraction of what is outside is stated.
+    """
+
+    classes: tuple[str, ...]
+    proportions: tuple[Proportion, ...] = ()
+    keypoints: tuple[Keypoint, ...] = ()
+    grids: tuple[CountingGrid, ...] = ()
+    notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+    outside: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("classes", "proportions", "keypoints", "grids", "notes"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        check_class_names(self.classes)
+        n_classes = len(self.classes)
+        for proportion in self.proportions:
+            if len(proportion.fractions) != n_classes:
+                raise InputError(
+                    f"a proportion of {proportion.region} has "
+                    f"{len(proportion.fractions)} fractions for {n_classes} classes."
+                )
+        for point in self.keypoints:
+            if point.class_index >= n_classes:
+                raise InputError(f"{point} refers to a class beyond the {n_classes} classes.")
+        for grid in self.grids:
+            grid.judged_counts(n_classes)
+        if self.outside is not None:
+            index = outside_class(self.outside, self.classes)
+            object.__setattr__(self, "outside", self.classes[index])
+            stated = tuple(_blanked(one, index, self.classes[index]) for one in self.proportions)
+            object.__setattr__(self, "proportions", stated)
+
+    @property
+    def outside_index(self) -> int | None:
+        """Index of the class that counts in no fraction; None if there is none."""
+        return None if self.outside is None else self.classes.index(self.outside)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to learn from: no fraction, no keypoint, no judged node."""
+        fractions = any(proportion.is_informative for proportion in self.proportions)
+        return not (fractions or self.keypoints or any(grid.n_judged for grid in self.grids))
+
+    def slices(self) -> tuple[int, ...]:
+        """Return the indices of the slices that are annotated in any way, ascending."""
+        used = {proportion.region.slice for proportion in self.proportions}
+        used |= {point.slice for point in self.keypoints} | {grid.slice for grid in self.grids}
+        return tuple(sorted(used))
+
+    def counted_proportions(self) -> tuple[Proportion, ...]:
+        """Proportions that done grids with at least one judged node give, a slice each.
+
+        The class outside has the fraction 0, and does not count as judged.
+        """
+        return tuple(
+            grid.proportion(len(self.classes), outside=self.outside_index)
+            for grid in self.grids
+            if grid.is_done and grid.n_judged
+        )
+
+    def effective_proportions(self) -> tuple[Proportion, ...]:
+        """Proportions to learn from: informative, normalised, and counted ones before typed ones.
+
+        The count of a done grid replaces the typed proportion of its whole slice; typed proportions
+        of rectangles stay. The class outside has the fraction 0.
+        """
+        found = self.counted_proportions()
+        counted = {one.region.slice: one for one in found if one.is_informative}
+        typed = tuple(
+            proportion.without(self.outside_index).normalised()
+            for proportion in self.proportions
+            if proportion.is_informative
+            and not (proportion.region.box is None and proportion.region.slice in counted)
+        )
+        return (*counted.values(), *typed)
+
+    def validate_against(self, stack: SliceShapes | None) -> None:
+        """Raise one InputError that lists all that cannot be true of the stack.
+
+        Parameters
+        ----------
+        stack : Stack or None
+            Anything with ``n_slices`` and ``shape_of(z)``; None checks only what needs no image:
+            duplicates and sums of fractions.
+
+        Raises
+        ------
+        InputError
+            With ``problems``; their rows are the lines these annotations would have as files.
+        """
+        problems = annotation_problems(self, stack)
+        if problems:
+            raise InputError(problems=problems)
+
+    def with_classes(self, classes: tuple[str, ...]) -> Annotations:
+        """Return the annotations with the classes in another order, or with more of them.
+
+        Raises
+        ------
+        InputError
+            If a class of these annotations is missing from ``classes``.
+        """
+        places = []
+        for name in self.classes:
+            new = match_class(name, classes)
+            if new is None:
+                raise InputError(f"class {name!r} is annotated, but not among {list(classes)}.")
+            places.append(new)
+        # the last two serve the indices that stand for no class
+        new_index = np.array([*places, NOT_JUDGED, UNSURE], dtype=np.int16)
+
+        def moved(values: Fractions) -> Fractions:
+            result: list[float | None] = [None] * len(classes)
+            for new, value in zip(places, values, strict=True):
+                result[new] = value
+            return tuple(result)
+
+        return Annotations(
+            classes,
+            tuple(
+                dataclasses.replace(
+                    one,
+                    fractions=moved(one.fractions),
+                    low=None if one.low is None else moved(one.low),
+                    high=None if one.high is None else moved(one.high),
+                )
+                for one in self.proportions
+            ),
+            tuple(
+                dataclasses.replace(point, class_index=int(new_index[point.class_index]))
+                for point in self.keypoints
+            ),
+            tuple(grid.replace(class_index=new_index[grid.class_index]) for grid in self.grids),
+            self.notes,
+            self.outside,
+        )
+
+    def replace(self, **changes: Any) -> Annotations:
+        """Copy with other values of the named fields."""
+        return dataclasses.replace(self, **changes)
+
+    def summary(self) -> str:
+        """Short text such as "4 grids (1020 nodes, 61 hits), 16 fractions, 12 keypoints"."""
+        parts = []
+        if self.grids:
+            nodes = sum(grid.n_nodes for grid in self.grids)
+            hits = sum(int(np.count_nonzero(grid.class_index > 0)) for grid in self.grids)
+            parts.append(
+                f"{_counted(len(self.grids), 'grid')} "
+                f"({_counted(nodes, 'node')}, {_counted(hits, 'hit')})"
+            )
+        fractions = sum(proportion.is_informative for proportion in self.proportions)
+        if fractions:
+            parts.append(_counted(fractions, "fraction"))
+        if self.keypoints:
+            parts.append(_counted(len(self.keypoints), "keypoint"))
+        return ", ".join(parts) or "no annotations"
+
+
+def _blanked(proportion: Proportion, outside: int, name: str) -> Proportion:
+    """Leave the fraction of what is outside unknown; refuse one that is not 0."""
+    parts = (proportion.fractions, proportion.low, proportion.high)
+    if any(part is not None and part[outside] for part in parts):
+        raise InputError(
+            f"a fraction of {name!r} is stated for {proportion.region}, but it lies outside and "
+            "counts in no fraction; leave it out, and state the others as fractions of the rest.",
+            field="outside",
+        )
+    blank = proportion.without(outside)
+    fractions = (*blank.fractions[:outside], None, *blank.fractions[outside + 1 :])
+    return dataclasses.replace(blank, fractions=fractions)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

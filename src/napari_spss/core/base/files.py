@@ -1,0 +1,102 @@
+"""Writing files: as a whole or not at all, and with errors that say what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import filecmp
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import RunError
+
+__all__ = ["LEFT_OVER", "replacing", "set_aside", "write_atomically", "write_errors"]
+
+LEFT_OVER = ".*.tmp"
+"""Pattern of the names that half-written files have after a crash."""
+
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+@contextlib.contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors in writing ``path`` into one that the user can act on.
+
+    Raises
+    ------
+    RunError
+        If the disk is full or the folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            text = f"the disk is full: {path} could not be written; free some space."
+        elif isinstance(error, FileNotFoundError):
+            text = f"{path} could not be written: there is no such folder; choose one that exists."
+        else:
+            text = f"{path} could not be written ({error}); choose a writable folder."
+        raise RunError(text) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, makes_folder: bool = True) -> Iterator[Path]:
+    """Give a temporary path; what is written there takes the place of ``path`` at the end.
+
+    If anything fails, ``path`` stays as it was and the temporary file goes.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    makes_folder : bool
+        Whether its folder is made if need be; otherwise it must be there.
+
+    Raises
+    ------
+    RunError
+        If the disk is full or the folder cannot be written; ``__cause__`` is the system's error.
+    """
+    # Not tempfile: its files are private, and these are shared between colleagues.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with write_errors(path):
+            if makes_folder:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: str | bytes, *, makes_folder: bool = True) -> None:
+    """Write a file, text in UTF-8, as a whole or not at all; see `replacing`.
+
+    Raises
+    ------
+    RunError
+        If the disk is full or the folder cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with replacing(path, makes_folder=makes_folder) as temporary:
+        temporary.write_bytes(data)
+
+
+def set_aside(path: Path) -> Path:
+    """Copy a file that will be overwritten to a free name, unless that was done before."""
+    number = 1
+    try:
+        while (kept := path.with_name(f"{path.stem}.unreadable-{number}{path.suffix}")).exists():
+            if filecmp.cmp(path, kept, shallow=False):
+                return kept
+            number += 1
+        shutil.copyfile(path, kept)
+    except OSError:
+        return path
+    return kept

@@ -1,0 +1,165 @@
+"""One way to read class indices: lazy masks and plain arrays behind the same few methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from ..base import InputError
+
+__all__ = [
+    "IGNORE",
+    "LabelSource",
+    "LabelsLike",
+    "LiveLabels",
+    "as_label_source",
+    "class_names",
+    "default_names",
+]
+
+IGNORE = 255
+"""Value of a pixel without a known class."""
+
+Box: TypeAlias = tuple[int, int, int, int]
+
+
+@runtime_checkable
+class LabelSource(Protocol):
+    """Slices of class indices; :class:`~napari_spss.core.images.Masks` is one."""
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices."""
+
+    def shape_of(self, z: int) -> tuple[int, int]:
+        """Height and width of slice ``z``, in pixels."""
+
+    def read(self, z: int, box: Box | None = None) -> npt.NDArray[np.uint8]:
+        """Class indices (Y, X) of slice ``z`` or of a half-open box; 255 = ignore."""
+
+
+class LiveLabels:
+    """Labels that may change while a run reads them: another source each time, at times none.
+
+    Parameters
+    ----------
+    source : LabelSource, optional
+        What is read until `follow` names another.
+    """
+
+    def __init__(self, source: LabelSource | None = None) -> None:
+        self._source = source
+        self._is_read = source is not None
+
+    def follow(self, source: LabelSource | None) -> None:
+        """Read another source from now on; with None, no pixel is labelled."""
+        self._is_read = source is not None
+        self._source = source or self._source  # a thread may be reading: sizes stay known
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices; 0 while nothing is labelled."""
+        return self._source.n_slices if self._source is not None and self._is_read else 0
+
+    def shape_of(self, z: int) -> tuple[int, int]:
+        """Height and width of slice ``z``, in pixels."""
+        return self._known().shape_of(z)
+
+    def read(self, z: int, box: Box | None = None) -> npt.NDArray[np.uint8]:
+        """Class indices (Y, X) of slice ``z`` or of a half-open box; 255 = ignore."""
+        labels = self._known().read(z, box)
+        return labels if self._is_read else np.full_like(labels, IGNORE)
+
+    def _known(self) -> LabelSource:
+        if self._source is None:
+            raise InputError("nothing is labelled; label a slice before it is read.")
+        return self._source
+
+
+LabelsLike: TypeAlias = LabelSource | npt.ArrayLike | Sequence[npt.ArrayLike]
+
+
+class _ArrayLabels:
+    """Class indices that are held, or opened lazily, as arrays."""
+
+    def __init__(self, slices: Sequence[Any] | Any) -> None:
+        self._slices = slices
+
+    @property
+    def n_slices(self) -> int:
+        return len(self._slices)
+
+    def shape_of(self, z: int) -> tuple[int, int]:
+        height, width = self._slices[z].shape
+        return int(height), int(width)
+
+    def read(self, z: int, box: Box | None = None) -> npt.NDArray[np.uint8]:
+        plane = self._slices[z]
+        if box is not None:
+            y0, x0, y1, x1 = box
+            plane = plane[y0:y1, x0:x1]
+        plane = np.asarray(plane)
+        if plane.size and (plane.min() < 0 or plane.max() > IGNORE):
+            raise InputError(
+                f"slice {z} holds class index {plane.min() if plane.min() < 0 else plane.max()}; "
+                f"give indices 0-254, and 255 for pixels without a class."
+            )
+        return plane.astype(np.uint8, copy=False)
+
+
+def as_label_source(labels: LabelsLike) -> LabelSource:
+    """Give labels of any accepted kind the methods of :class:`LabelSource`.
+
+    Parameters
+    ----------
+    labels : LabelSource, array or sequence of arrays
+        Masks; class indices (Y, X) or (Z, Y, X), integer or bool (NumPy, dask, zarr,
+        memory-mapped: read slice by slice); or (Y, X) arrays, sizes may differ. 255 = ignore.
+
+    Raises
+    ------
+    InputError
+        If an array is no integer array or has another number of axes, or an image stack is given;
+        on reading, if a value is no class index.
+    """
+    if hasattr(labels, "n_channels"):
+        raise InputError("an image stack holds no class indices; open it with open_masks.")
+    if isinstance(labels, LabelSource):
+        return labels
+    if isinstance(labels, (list, tuple)):
+        planes = [_checked(np.asarray(plane), {2}) for plane in labels]
+        return _ArrayLabels(planes)
+    array = _checked(labels if hasattr(labels, "dtype") else np.asarray(labels), {2, 3})
+    return _ArrayLabels(array[None] if array.ndim == 2 else array)
+
+
+def _checked(array: Any, allowed: set[int]) -> Any:
+    if len(array.shape) not in allowed:
+        raise InputError(
+            f"labels of shape {tuple(array.shape)} cannot be read; give axes (Y, X) or (Z, Y, X)."
+        )
+    if np.dtype(array.dtype).kind not in "bui":
+        raise InputError(
+            f"labels of type {array.dtype} cannot be read; give whole-number class indices."
+        )
+    return array
+
+
+def class_names(source: LabelSource) -> tuple[str, ...] | None:
+    """Class names that come with the labels; None for a plain array."""
+    spec = getattr(source, "classes", None)
+    return None if spec is None else tuple(spec.names)
+
+
+def default_names(n_classes: int) -> tuple[str, ...]:
+    """Names for classes that were given none.
+
+    Examples
+    --------
+    >>> default_names(3)
+    ('background', 'class_1', 'class_2')
+    """
+    return ("background", *(f"class_{index}" for index in range(1, n_classes)))

@@ -1,0 +1,131 @@
+"""Painted labels of a project: a TIFF per painted slice, so that only what changed is written."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base import set_aside, write_atomically
+
+__all__ = ["PAINTED_FOLDER", "PaintedSlices"]
+
+PAINTED_FOLDER = "painted"
+
+_DAMAGE = (OSError, ValueError, LookupError, struct.error, zlib.error)  # as tifffile raises them
+_NAME = re.compile(r"slice_(\d+)\.tif")
+
+
+class PaintedSlices:
+    """Labels on disk, by slice, and those that could not be written yet.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when the first slice is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._digests: dict[int, str] = {}
+        self._waiting: dict[int, NDArray[np.integer] | None] = {}
+
+    @property
+    def waiting(self) -> dict[int, NDArray[np.integer] | None]:
+        """Slices that were noted, and are not on disk yet."""
+        return dict(self._waiting)
+
+    def note(self, slices: Mapping[int, NDArray[np.integer] | None]) -> None:
+        """Take slices that the next `write` is to bring to disk; the arrays must not change."""
+        self._waiting.update(slices)
+
+    def write(self) -> tuple[str, ...]:
+        """Write what waits, as far as it changed; nothing but 0, or None, removes the file.
+
+        What cannot be written keeps waiting for the next time.
+
+        Raises
+        ------
+        RunError
+            If a file cannot be written.
+        OSError
+            If the folder cannot be made, or a file cannot be removed.
+        """
+        changed = []
+        for z, labels in sorted(self._waiting.items()):
+            if self._write_slice(z, labels):
+                changed.append(f"{self._folder.name}/{self._path(z).name}")
+            del self._waiting[z]
+        return tuple(changed)
+
+    def _write_slice(self, z: int, labels: NDArray[np.integer] | None) -> bool:
+        """Bring a slice to disk; return whether its file changed."""
+        array = None if labels is None or not np.any(labels) else np.ascontiguousarray(labels)
+        digest = "" if array is None else _digest(array)
+        path = self._path(z)
+        if self._digests.get(z, "") == digest and path.exists() == (array is not None):
+            return False
+        if array is None:
+            path.unlink(missing_ok=True)
+        else:
+            self._folder.mkdir(exist_ok=True)
+            write_atomically(path, _encoded(array), makes_folder=False)
+        self._digests[z] = digest
+        return True
+
+    def read(self) -> tuple[dict[int, NDArray[np.integer]], list[str]]:
+        """Read all slices, and say which ones cannot be read; their files are kept aside."""
+        labels: dict[int, NDArray[np.integer]] = {}
+        problems = []
+        paths = sorted(self._folder.glob("slice_*.tif")) if self._folder.is_dir() else []
+        for path in paths:
+            found = _NAME.fullmatch(path.name)
+            if found is None:
+                continue
+            z = int(found.group(1))
+            try:
+                array = _read(path)
+            except _DAMAGE as error:
+                self._digests.pop(z, None)
+                problems.append(
+                    f"{path} cannot be read ({error}) and is kept as {set_aside(path).name}; its "
+                    "labels are missing."
+                )
+                continue
+            labels[z] = array
+            self._digests[z] = _digest(array)
+        return labels, problems
+
+    def _path(self, z: int) -> Path:
+        return self._folder / f"slice_{z:05d}.tif"
+
+
+def _read(path: Path) -> NDArray[np.integer]:
+    """Read the labels of a file; whatever is wrong with it is one of `_DAMAGE`."""
+    import tifffile  # late: a project is opened much more often than it has painted labels
+
+    with tifffile.TiffFile(path) as file:
+        array = np.asarray(file.pages[0].asarray())
+    if array.ndim != 2 or array.dtype.kind not in "iu":
+        raise ValueError(f"shape {array.shape}, {array.dtype}; not labels of a slice")
+    return array
+
+
+def _digest(array: NDArray[np.integer]) -> str:
+    start = f"{array.dtype.str} {array.shape} ".encode()
+    return hashlib.blake2b(start + array.tobytes(), digest_size=16).hexdigest()
+
+
+def _encoded(array: NDArray[np.integer]) -> bytes:
+    import tifffile
+
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, array, compression="zlib", photometric="minisblack")
+    return stream.getvalue()

@@ -1,0 +1,310 @@
+"""From a trained model and an image of any size to maps and labels, piece by piece."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..analysis import MapHistogram, labels_from_probs, matched_threshold
+from ..base import (
+    CancelToken,
+    Event,
+    FinishReason,
+    InputError,
+    Message,
+    OutOfMemory,
+    RunError,
+    RunFinished,
+    RunStarted,
+)
+from ..networks import Box, Stopped, is_out_of_memory
+from ..training import Model
+from .files import MAP_DTYPES, FileRun, MapDtype
+from .maps import Piece, SlicePredictor
+
+if TYPE_CHECKING:
+    from ..images import Stack
+
+__all__ = ["MAP_DTYPES", "MapDtype", "Prediction", "iter_prediction", "predict", "predict_slice"]
+
+Probs = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.uint8]
+Threshold = float | Literal["auto"] | None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Maps and labels in memory.
+
+    Parameters
+    ----------
+    probs : ndarray of float32, or list
+        (Z, C, Y, X), 0-1, background first. For an image set a list of (C, Y, X).
+    labels : ndarray of uint8, or list
+        (Z, Y, X) class indices. For an image set a list of (Y, X).
+    threshold : float or None
+        From which probability on a pixel is class 1; None for more than two classes.
+    """
+
+    probs: Probs | list[Probs]
+    labels: Labels | list[Labels]
+    threshold: float | None
+
+
+def predict_slice(
+    model: Model,
+    stack: Stack,
+    z: int,
+    *,
+    box: Box | None = None,
+    device: str | torch.device = "auto",
+    tile_px: int | None = None,
+    has_flips: bool = False,
+    token: CancelToken | None = None,
+) -> Probs:
+    """Predict the maps of one slice, or of a box of it, at full resolution.
+
+    Parameters
+    ----------
+    model : Model
+        Trained on images with as many channels.
+    stack : Stack
+        The image; the slice is read whole, since its grey values are normalised as a whole.
+    z : int
+        Slice index, 0-based.
+    box : (int, int, int, int), optional
+        Half-open (y0, x0, y1, x1) in data pixels.
+    device : str or torch.device
+        See :func:`napari_spss.core.networks.resolve_device`.
+    tile_px : int, optional
+        Edge of a tile in working pixels, without halo; by default what suits the device.
+    has_flips : bool
+        Average the maps of the four mirror images: four times the work.
+    token : CancelToken, optional
+        Stops within one tile.
+
+    Returns
+    -------
+    ndarray of float32
+        (C, Y, X), 0-1, background first, summing to 1 over C.
+
+    Raises
+    ------
+    InputError
+        If the channels do not fit the model, or the box does not lie in the slice.
+    OutOfMemory
+        If not even a small tile fits into memory.
+    Stopped
+        If the token was set.
+    """
+    height, width = stack.shape_of(z)
+    y0, x0, y1, x1 = box or (0, 0, height, width)
+    if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+        raise InputError(
+            f"box {box} is empty or outside slice {z} of {height} x {width} pixels; give half-open "
+            "y0, x0, y1, x1 inside it."
+        )
+    predictor = SlicePredictor(model, device, tile_px=tile_px, has_flips=has_flips)
+    probs = np.empty((len(model.classes), y1 - y0, x1 - x0), np.float32)
+    for item in predictor.pieces(stack, z, box=(y0, x0, y1, x1), token=token):
+        if isinstance(item, Piece):
+            probs[:, item.rows[0] - y0 : item.rows[1] - y0] = item.probs
+    return probs
+
+
+def predict(
+    model: Model,
+    stack: Stack,
+    *,
+    threshold: Threshold = None,
+    slices: Sequence[int] | None = None,
+    device: str | torch.device = "auto",
+    tile_px: int | None = None,
+    has_flips: bool = False,
+    token: CancelToken | None = None,
+) -> Prediction:
+    """Predict maps and labels in memory; :func:`iter_prediction` writes them to files instead.
+
+    Parameters
+    ----------
+    model, stack, device, tile_px, has_flips, token
+        As in :func:`predict_slice`.
+    threshold : float, "auto" or None
+        As in :func:`iter_prediction`.
+    slices : sequence of int, optional
+        Which slices, in this order; all by default.
+
+    Raises
+    ------
+    InputError, OutOfMemory, Stopped
+        As in :func:`predict_slice` and :func:`iter_prediction`.
+
+    Examples
+    --------
+    >>> prediction = predict(model, open_stack("stack.tif"))  # doctest: +SKIP
+    >>> (prediction.labels == 1).mean()  # volume fraction of class 1  # doctest: +SKIP
+    """
+    chosen = _check(model, stack, threshold, slices)
+    probs = [
+        predict_slice(
+            model, stack, z, device=device, tile_px=tile_px, has_flips=has_flips, token=token
+        )
+        for z in chosen
+    ]
+    value: float | None = None
+    if threshold == "auto":
+        histogram = MapHistogram()
+        for maps in probs:
+            histogram.add(maps[1])
+        value = matched_threshold(histogram, _stated_fraction(model))
+    elif len(model.classes) == 2:
+        value = 0.5 if threshold is None else threshold
+    labels = [labels_from_probs(maps, value) for maps in probs]
+    if stack.is_set:
+        return Prediction(probs, labels, value)
+    return Prediction(np.stack(probs), np.stack(labels), value)
+
+
+def iter_prediction(
+    model: Model,
+    stack: Stack,
+    *,
+    out_dir: str | Path,
+    threshold: Threshold = None,
+    map_dtype: MapDtype = "uint8",
+    has_uncertainty: bool = False,
+    slices: Sequence[int] | None = None,
+    device: str | torch.device = "auto",
+    tile_px: int | None = None,
+    has_flips: bool = False,
+    token: CancelToken | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Generator[Event, None, tuple[float, ...]]:
+    """Predict a stack of any size, from lazy input to files.
+
+    Memory holds one slice of the image at working scale, a band of tiles, and one slice of maps in
+    ``map_dtype``. Files appear under their names when they are complete; of a run that is stopped,
+    or fails, nothing stays.
+
+    Parameters
+    ----------
+    model : Model
+        Trained on images with as many channels.
+    stack : Stack
+        The image.
+    out_dir : path
+        Folder for ``maps`` and ``labels``: OME-TIFF files for a stack, folders of TIFF files for an
+        image set. Made if it does not exist; older maps and labels are replaced.
+    threshold : float, "auto" or None
+        Two classes: a pixel is class 1 from this probability on, None means 0.5. "auto" is the one
+        threshold at which the predicted slices together have the mean fraction that was stated for
+        training. More classes: None, every pixel gets its most probable class.
+    map_dtype : {"uint8", "float16", "float32"}
+        Of the maps: 0-255 or 0-1.
+    has_uncertainty : bool
+        Write ``uncertainty`` as well: the normalised entropy of each pixel, see
+        :func:`napari_spss.uncertainty_slice`, as 0-255 for 0-1. All maps are then averaged over
+        the four mirror images.
+    slices : sequence of int, optional
+        Which slices, in this order; all by default.
+    device, tile_px, has_flips
+        As in :func:`predict_slice`.
+    token : CancelToken, optional
+        Stops the run within one tile; it then ends with reason ``stopped``.
+    clock : callable
+        Seconds; for tests.
+
+    Yields
+    ------
+    Event
+        RunStarted (total: slices), Progress, Message, and RunFinished, unless an error is raised.
+
+    Returns
+    -------
+    tuple of float
+        Mean uncertainty of every slice that was predicted, 0-1.
+
+    Raises
+    ------
+    InputError
+        If the channels do not fit the model, a slice does not exist, or the threshold does not fit
+        the classes.
+    OutOfMemory
+        If not even a small tile fits into memory.
+    RunError
+        If the files cannot be written.
+    """
+    chosen = _check(model, stack, threshold, slices)
+    if map_dtype not in MAP_DTYPES:
+        raise InputError(f"map_dtype {map_dtype!r} is unknown; choose {', '.join(MAP_DTYPES)}.")
+    has_flips |= has_uncertainty
+    predictor = SlicePredictor(model, device, tile_px=tile_px, has_flips=has_flips)
+    run = FileRun(model, stack, chosen, Path(out_dir), map_dtype, has_uncertainty, token, clock)
+    yield RunStarted("prediction", len(chosen), str(predictor.device), model.classes)
+    try:
+        if threshold == "auto":
+            yield from run.with_matched_threshold(predictor, _stated_fraction(model))
+        else:
+            yield from run.with_threshold(predictor, threshold)
+    except Stopped:
+        text = f"stopped after {run.n_done} of {len(chosen)} slices; no maps or labels were kept."
+        yield Message("info", text)
+        yield RunFinished(FinishReason.stopped, run.n_done, run.elapsed_s)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            "the memory did not suffice for one slice of maps; choose map_dtype uint8, or close "
+            "other programs.",
+            setting="map_dtype",
+            value="uint8",
+        ) from error
+    except OSError as error:
+        raise RunError(
+            f"maps and labels could not be written to {out_dir} ({error}); free some space, or "
+            "choose a writable folder."
+        ) from error
+    else:
+        yield RunFinished(FinishReason.completed, run.n_done, run.elapsed_s, run.outputs)
+    return tuple(run.uncertainty)
+
+
+def _check(
+    model: Model, stack: Stack, threshold: Threshold, slices: Sequence[int] | None
+) -> tuple[int, ...]:
+    """Return the chosen slices, if slices and threshold can be used."""
+    if threshold is not None and len(model.classes) != 2:
+        raise InputError(
+            f"threshold {threshold!r} cannot be used with {len(model.classes)} classes; leave it "
+            "out: every pixel gets its most probable class.",
+            field="threshold",
+        )
+    if threshold == "auto":
+        _stated_fraction(model)
+    elif threshold is not None and not 0 <= threshold <= 1:
+        raise InputError(
+            f"threshold {threshold} lies outside 0-1; choose 0.5, or 'auto'.", field="threshold"
+        )
+    chosen = tuple(range(stack.n_slices)) if slices is None else tuple(slices)
+    outside = [z for z in chosen if not 0 <= z < stack.n_slices]
+    if outside or not chosen:
+        problem = f"slice {outside[0]} is outside {stack.source}" if outside else "no slice chosen"
+        raise InputError(f"{problem}; choose among 0 to {stack.n_slices - 1}.", field="slices")
+    return chosen
+
+
+def _stated_fraction(model: Model) -> float:
+    if model.stated_fractions is None:
+        raise InputError(
+            "threshold 'auto' needs stated fractions, but the model was trained without any; "
+            "choose a number such as 0.5.",
+            field="threshold",
+        )
+    return model.stated_fractions[1]

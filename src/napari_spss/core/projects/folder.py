@@ -1,0 +1,145 @@
+"""Where a project's folder may be: beside the image, or in the user's data folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from platformdirs import user_data_path
+
+from ..base import InputError
+
+__all__ = [
+    "RECORD_FILE",
+    "FolderUnusable",
+    "choose_folder",
+    "fallback_folder",
+    "folder_beside",
+    "last_saved_first",
+    "saved_projects",
+]
+
+RECORD_FILE = "project.json"
+
+_SUFFIX = ".spss"
+
+
+class FolderUnusable(InputError):
+    """A project's folder cannot be written, so annotations are only in memory.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    reason : str
+        Why it cannot be used.
+    fallback : Path
+        A folder that can be offered instead.
+    """
+
+    def __init__(self, folder: Path, reason: str, *, fallback: Path) -> None:
+        self.folder = folder
+        self.fallback = fallback
+        super().__init__(
+            f"The project folder {folder} cannot be written ({reason}). Nothing is lost: the "
+            f"annotations are in memory. Save them elsewhere, for example in {fallback}.",
+            field="project",
+        )
+
+
+def folder_beside(source: str) -> Path | None:
+    """Name the folder beside an image; None if the image is no file or folder.
+
+    >>> folder_beside("array") is None
+    True
+    """
+    path = Path(source)
+    if not source or not path.exists() or not path.name:
+        return None
+    return path.absolute().with_name(path.name + _SUFFIX)
+
+
+def fallback_folder(source: str, identity: str, *, is_free: bool = False) -> Path:
+    """Name the folder of an image's project within the user's data folder.
+
+    Parameters
+    ----------
+    source : str
+        Path of the image, or anything else if it has none.
+    identity : str
+        Of the image.
+    is_free : bool
+        Whether a folder without a project is wanted.
+    """
+    name = re.sub(r"[^\w.-]+", "_", Path(source).name) or "image"
+    folder = user_data_path("napari-spss", appauthor=False) / "projects"
+    wanted = folder / f"{name[:60]}-{identity[:8]}"
+    return _numbered(wanted, _n_projects(wanted)) if is_free else wanted
+
+
+def choose_folder(source: str, identity: str) -> Path:
+    """Choose the folder for an image: where its project is, else beside it if possible.
+
+    If there are several, as after a project moved because its folder became read-only, the one
+    saved last is chosen.
+
+    Parameters
+    ----------
+    source : str
+        Path of the image, or anything else if it has none.
+    identity : str
+        Of the image.
+    """
+    saved = saved_projects(source, identity)
+    if saved:
+        return saved[0]
+    beside = folder_beside(source)
+    if beside is not None and os.access(beside.parent, os.W_OK):
+        return beside
+    return fallback_folder(source, identity)
+
+
+def saved_projects(source: str, identity: str) -> tuple[Path, ...]:
+    """Find the projects of an image beside it and in the user's data folder, last saved first.
+
+    Parameters
+    ----------
+    source : str
+        Path of the image, or anything else if it has none.
+    identity : str
+        Of the image.
+    """
+    beside, fallback = folder_beside(source), fallback_folder(source, identity)
+    places = [_numbered(fallback, number) for number in range(_n_projects(fallback))]
+    if beside is not None:
+        places.insert(0, beside)
+    return last_saved_first(place for place in places if (place / RECORD_FILE).exists())
+
+
+def last_saved_first(projects: Iterable[Path]) -> tuple[Path, ...]:
+    """Sort folders of projects by the time of their last saving; one without a project comes last.
+
+    Parameters
+    ----------
+    projects : iterable of Path
+    """
+    return tuple(sorted(projects, key=_saved_at, reverse=True))
+
+
+def _saved_at(folder: Path) -> float:
+    record = folder / RECORD_FILE
+    return record.stat().st_mtime if record.exists() else 0.0
+
+
+def _numbered(folder: Path, number: int) -> Path:
+    return folder if number == 0 else folder.with_name(f"{folder.name}-{number + 1}")
+
+
+def _n_projects(folder: Path) -> int:
+    """Count the numbered folders from this one on that hold a project."""
+    number = 0
+    while (_numbered(folder, number) / RECORD_FILE).exists():
+        number += 1
+    return number

@@ -1,0 +1,183 @@
+"""What a project holds, and how it is restored from its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..annotations import (
+    Annotations,
+    ClassStyle,
+    read_annotations,
+    write_grid,
+    write_keypoints,
+    write_proportions,
+)
+from ..base import InputError, set_aside
+from .folder import RECORD_FILE
+from .record import ProjectRecord, read_record
+
+__all__ = ["TABLES", "ProjectState", "Restored", "read_state"]
+
+TABLES: dict[str, tuple[str, str, Callable[[Path, Annotations], None]]] = {
+    "proportions": ("proportions", "proportions.csv", write_proportions),
+    "keypoints": ("keypoints", "keypoints.csv", write_keypoints),
+    "grids": ("grid", "grid.csv", write_grid),
+}
+"""Keyword of the reader, file name and writer of each kind of annotations."""
+
+
+@dataclass(frozen=True)
+class ProjectState:
+    """What a project holds, painted labels excepted.
+
+    Parameters
+    ----------
+    classes : tuple of ClassStyle
+        Background first.
+    annotations : Annotations or None
+        Of these classes; None stands for nothing annotated.
+    settings : mapping
+        Values of the form's fields; anything that JSON can hold.
+    table_texts : mapping
+        What was typed into the table of fractions, wrong cells included.
+
+    Raises
+    ------
+    ValueError
+        If the annotations are of other classes.
+    """
+
+    classes: tuple[ClassStyle, ...] = ()
+    annotations: Annotations | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    table_texts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.annotations is not None and self.annotations.classes != self.names:
+            raise ValueError(f"annotations of {self.annotations.classes}, classes {self.names}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(style.name for style in self.classes)
+
+    def part(self, name: str) -> tuple[Any, ...]:
+        """Return one kind of annotations: "proportions", "keypoints" or "grids"."""
+        return () if self.annotations is None else tuple(getattr(self.annotations, name))
+
+    def record(self, *, identity: str, source: str) -> ProjectRecord:
+        """Return what ``project.json`` says of it."""
+        return ProjectRecord.model_validate(
+            {
+                "identity": identity,
+                "source": source,
+                "classes": [vars(style) for style in self.classes],
+                "settings": dict(self.settings),
+                "table_texts": dict(self.table_texts),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a folder held.
+
+    Parameters
+    ----------
+    state : ProjectState
+        All that could be restored.
+    warnings : tuple of str
+        What could not be restored, or was changed while reading.
+    unreadable : frozenset of str
+        Those of "proportions", "keypoints" and "grids" that could not be restored.
+    """
+
+    state: ProjectState
+    warnings: tuple[str, ...]
+    unreadable: frozenset[str]
+
+
+def read_state(folder: Path, *, identity: str) -> Restored | None:
+    """Restore what a folder holds.
+
+    Parameters
+    ----------
+    folder : Path
+        An existing folder.
+    identity : str
+        Of the image that the project must belong to.
+
+    Returns
+    -------
+    Restored or None
+        None if there is no project.
+
+    Raises
+    ------
+    InputError
+        If the project belongs to another image or does not say to which, is damaged, or was made
+        by a newer version.
+    """
+    path = folder / RECORD_FILE
+    if not path.exists():
+        _refuse_foreign_tables(folder)
+        return None
+    record = read_record(path)
+    if record.identity != identity:
+        was = f" ({record.source})" if record.source else ""
+        raise InputError(
+            f"The project {folder} belongs to another image{was}; open that image, or choose "
+            "another project folder for this one.",
+            field="project",
+        )
+    classes = record.styles()
+    names = tuple(style.name for style in classes)
+    warnings: list[str] = []
+    unreadable: set[str] = set()
+    parts: dict[str, tuple[Any, ...]] = {}
+    for part in TABLES if names else ():
+        read = _read_table(folder, part, names, warnings)
+        if read is not None:
+            parts[part] = getattr(read, part)
+            warnings += read.notes
+        elif (folder / TABLES[part][1]).exists():
+            unreadable.add(part)
+    annotations = Annotations(names).replace(**parts) if names else None
+    state = ProjectState(classes, annotations, record.settings, record.table_texts)
+    return Restored(state, tuple(warnings), frozenset(unreadable))
+
+
+def _refuse_foreign_tables(folder: Path) -> None:
+    """Do not take annotations for this image's that do not say whose they are."""
+    found = [name for _, name, _ in TABLES.values() if (folder / name).exists()]
+    if found:
+        raise InputError(
+            f"{folder} has {', '.join(found)} but no {RECORD_FILE} that says to which image they "
+            "belong; choose an empty folder, and open the CSV files there.",
+            field="project",
+        )
+
+
+def _read_table(
+    folder: Path, part: str, names: Sequence[str], warnings: list[str]
+) -> Annotations | None:
+    """Read one table; one that cannot be used is set aside under another name."""
+    kind, name, _ = TABLES[part]
+    path = folder / name
+    if not path.exists():
+        return None
+    paths: dict[str, Path] = {kind: path}
+    try:
+        return read_annotations(
+            proportions=paths.get("proportions"),
+            keypoints=paths.get("keypoints"),
+            grid=paths.get("grid"),
+            classes=names,
+        )
+    except InputError as error:
+        kept = set_aside(path)
+        warnings.append(f"{name} could not be restored and is kept as {kept.name}: {error}")
+        return None

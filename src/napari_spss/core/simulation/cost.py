@@ -1,0 +1,147 @@
+"""What an annotator did, what it yielded, and the seconds that it took."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from ..annotations import Annotations
+from ..base import InputError
+
+__all__ = ["PROTOCOLS", "Acts", "Costs", "Protocol", "Simulation", "Step", "combine"]
+
+Protocol: TypeAlias = Literal["guess", "regions", "clicks", "grid", "paper"]
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds that an annotator spends on one act.
+
+    Attributes
+    ----------
+    guess_s : float
+        Typing one guessed fraction.
+    empty_s : float
+        Ticking "empty here": for one absent class, or for a region without any object.
+    click_s : float
+        Finding a place for a keypoint and clicking it.
+    node_s : float
+        Judging one node of a counting grid; a 16x16 grid takes a minute, clicks on hits included.
+    hit_s : float
+        Added for every node that is given a foreground class, for a stricter reckoning.
+    """
+
+    guess_s: float = 5.0
+    empty_s: float = 2.0
+    click_s: float = 2.0
+    node_s: float = 60.0 / 256.0
+    hit_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Acts:
+    """How often the annotator did what."""
+
+    n_guesses: int = 0
+    n_empty_ticks: int = 0
+    n_clicks: int = 0
+    n_grids: int = 0
+    n_nodes: int = 0
+    n_hits: int = 0
+    n_wrong_nodes: int = 0
+
+    def __add__(self, other: Acts) -> Acts:
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return Acts(*(mine + theirs for mine, theirs in pairs))
+
+    def seconds(self, costs: Costs | None = None) -> float:
+        """Seconds spent on all of them."""
+        costs = costs or Costs()
+        return (
+            self.n_guesses * costs.guess_s
+            + self.n_empty_ticks * costs.empty_s
+            + self.n_clicks * costs.click_s
+            + self.n_nodes * costs.node_s
+            + self.n_hits * costs.hit_s
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One protocol as it was followed; ``is_exact`` marks an oracle that never errs."""
+
+    protocol: Protocol
+    slices: tuple[int, ...]
+    is_exact: bool
+    parameters: tuple[tuple[str, float], ...]
+    degradation: str | None = None
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Simulated annotations, and the work that they took.
+
+    Attributes
+    ----------
+    annotations : Annotations
+        What the annotator stated.
+    acts : Acts
+        What the annotator did for it.
+    steps : tuple of Step
+        The protocols that were followed, in order.
+    costs : Costs
+        Seconds per act.
+    """
+
+    annotations: Annotations
+    acts: Acts
+    steps: tuple[Step, ...]
+    costs: Costs = Costs()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the annotator spent."""
+        return self.acts.seconds(self.costs)
+
+
+def combine(*simulations: Simulation) -> Simulation:
+    """Join several simulations of one stack into the work of one annotator.
+
+    Raises
+    ------
+    InputError
+        If none is given, their classes, the class outside or costs differ, or two state fractions
+        of one region or count one slice.
+    """
+    if not simulations:
+        raise InputError("there is nothing to combine; give at least one simulation.")
+    first = simulations[0]
+    parts = [simulation.annotations for simulation in simulations]
+    if any(part.classes != first.annotations.classes for part in parts):
+        raise InputError("simulations of different classes cannot be combined.")
+    if any(part.outside != first.annotations.outside for part in parts):
+        raise InputError("simulations with different classes outside cannot be combined.")
+    if any(simulation.costs != first.costs for simulation in simulations):
+        raise InputError("simulations with different costs cannot be combined.")
+    proportions = tuple(item for part in parts for item in part.proportions)
+    grids = tuple(item for part in parts for item in part.grids)
+    regions = [item.region for item in proportions]
+    if len(set(regions)) < len(regions):
+        raise InputError("two simulations state fractions of one region; use different slices.")
+    if len({grid.slice for grid in grids}) < len(grids):
+        raise InputError("two simulations count the same slice; use different slices.")
+    return Simulation(
+        Annotations(
+            first.annotations.classes,
+            proportions=proportions,
+            keypoints=tuple(dict.fromkeys(item for part in parts for item in part.keypoints)),
+            grids=grids,
+            notes=tuple(note for part in parts for note in part.notes),
+            outside=first.annotations.outside,
+        ),
+        acts=sum((simulation.acts for simulation in simulations), Acts()),
+        steps=tuple(step for simulation in simulations for step in simulation.steps),
+        costs=first.costs,
+    )

@@ -1,0 +1,249 @@
+"""Annotations simulated from masks, with the seconds spent: one protocol, several, or corrections.
+
+Every protocol is a function that takes masks and a random generator and returns a
+:class:`Simulation`; :func:`combine` joins several into the work of one annotator, and
+:func:`simulate` and :func:`write_simulation` are the command line's way in and out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..annotations import write_grid, write_keypoints, write_proportions
+from ..base import InputError
+from ..images import LabelsLike, as_label_source
+from .annotators import (
+    simulate_clicks,
+    simulate_grids,
+    simulate_guesses,
+    simulate_paper,
+    simulate_regions,
+)
+from .clicks import correction_clicks
+from .cost import PROTOCOLS, Acts, Costs, Simulation, Step, combine
+from .degrade import degrade, degrade_eq5, degrade_kmeans
+
+__all__ = [
+    "PROTOCOLS",
+    "Acts",
+    "Costs",
+    "Simulation",
+    "Step",
+    "combine",
+    "correction_clicks",
+    "degrade",
+    "degrade_eq5",
+    "degrade_kmeans",
+    "evenly_spread",
+    "simulate",
+    "simulate_clicks",
+    "simulate_grids",
+    "simulate_guesses",
+    "simulate_paper",
+    "simulate_regions",
+    "write_simulation",
+]
+
+
+def evenly_spread(n_slices: int, count: int) -> tuple[int, ...]:
+    """Choose slices at even distances, as far from both ends as from each other's middle.
+
+    Raises
+    ------
+    InputError
+        If ``count`` is below 1 or exceeds ``n_slices``.
+
+    Examples
+    --------
+    >>> evenly_spread(16, 4)
+    (2, 6, 10, 14)
+    """
+    if not 1 <= count <= n_slices:
+        raise InputError(
+            f"slices {count} cannot be chosen from {n_slices}; choose 1 to {n_slices}.",
+            field="slices",
+        )
+    return tuple(int((index + 0.5) * n_slices / count) for index in range(count))
+
+
+def simulate(
+    masks: LabelsLike,
+    protocol: str,
+    *,
+    seed: int = 0,
+    n_slices: int | None = None,
+    grid_size: int = 16,
+    clicks_per_slice: int | None = None,
+    noise: float = 0.0,
+    bias: float = 1.0,
+    node_errors: float = 0.0,
+    off_centre: float = 0.0,
+    tile_px: int = 256,
+    degradation: str | None = None,
+    classes: Sequence[str] | None = None,
+    outside: str | None = None,
+) -> Simulation:
+    """Follow one protocol, as the command line does.
+
+    Parameters
+    ----------
+    masks : Masks or array of int, (Y, X) or (Z, Y, X)
+        True class indices, 0 = background, 255 = ignore.
+    protocol : {"guess", "regions", "clicks", "grid", "paper"}
+        Fractions of slices; fractions of tiles; keypoints; counting grids; exact fractions and
+        keypoints of every crop.
+    seed : int
+        Same seed, same annotator.
+    n_slices : int, optional
+        Annotate this many evenly spread slices; default: all.
+    grid_size : int
+        N: nodes of a grid along the side of a square of the slice's area, about N² in all.
+    clicks_per_slice : int, optional
+        Keypoints per slice, default 12; with "paper" per crop, default 6.
+    noise : float
+        Standard deviation of the log-normal error of guessed fractions.
+    bias : float
+        Factor by which all guesses are too large.
+    node_errors : float
+        Probability that a node of a grid is given a wrong class.
+    off_centre : float
+        0: clicks at the centre of objects; 1: anywhere inside.
+    tile_px : int
+        Side of a tile ("regions") or crop ("paper"), in pixels.
+    degradation : str, optional
+        "eq5:SIGMA", "eq5-renorm:SIGMA" or "kmeans:K", applied to the stated fractions.
+    classes : sequence of str, optional
+        Class names; default: those of the masks.
+    outside : str, optional
+        Class that counts in no fraction; it is clicked and counted like the others.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range or the protocol is unknown.
+    """
+    source = as_label_source(masks)
+    rng = np.random.default_rng(seed)
+    slices = None if n_slices is None else evenly_spread(source.n_slices, n_slices)
+    if protocol == "guess":
+        result = simulate_guesses(
+            source, rng=rng, slices=slices, noise=noise, bias=bias, classes=classes, outside=outside
+        )
+    elif protocol == "regions":
+        result = simulate_regions(
+            source,
+            rng=rng,
+            slices=slices,
+            tile_px=tile_px,
+            noise=noise,
+            bias=bias,
+            classes=classes,
+            outside=outside,
+        )
+    elif protocol == "clicks":
+        result = simulate_clicks(
+            source,
+            rng=rng,
+            slices=slices,
+            n_per_slice=12 if clicks_per_slice is None else clicks_per_slice,
+            off_centre=off_centre,
+            classes=classes,
+            outside=outside,
+        )
+    elif protocol == "grid":
+        result = simulate_grids(
+            source,
+            rng=rng,
+            slices=slices,
+            n_side=grid_size,
+            node_errors=node_errors,
+            classes=classes,
+            outside=outside,
+        )
+    elif protocol == "paper":
+        result = simulate_paper(
+            source,
+            rng=rng,
+            slices=slices,
+            crop_px=tile_px,
+            n_per_crop=6 if clicks_per_slice is None else clicks_per_slice,
+            off_centre=off_centre,
+            classes=classes,
+            outside=outside,
+        )
+    else:
+        raise InputError(
+            f"protocol {protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}.",
+            field="protocol",
+        )
+    if degradation is None:
+        return result
+    (step,) = result.steps
+    return dataclasses.replace(
+        result,
+        annotations=degrade(result.annotations, degradation, rng),
+        steps=(dataclasses.replace(step, is_exact=False, degradation=degradation),),
+    )
+
+
+def write_simulation(
+    simulation: Simulation, out_dir: str | Path, *, seed: int | None = None
+) -> tuple[Path, ...]:
+    """Write the annotation files and ``summary.json`` with the annotator's seconds.
+
+    Parameters
+    ----------
+    simulation : Simulation
+        What to write; a file is only written if there is something to put into it.
+    out_dir : path
+        Folder, made if it is missing.
+    seed : int, optional
+        Noted in the summary.
+
+    Returns
+    -------
+    tuple of Path
+        The files written.
+
+    Raises
+    ------
+    InputError
+        If the folder holds annotation files already.
+    """
+    folder = Path(out_dir)
+    names = ("proportions.csv", "keypoints.csv", "grid.csv", "summary.json")
+    present = [name for name in names if (folder / name).exists()]
+    if present:
+        raise InputError(f"{folder} already holds {', '.join(present)}; choose another folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    annotations = simulation.annotations
+    written = []
+    if annotations.proportions:
+        write_proportions(folder / names[0], annotations)
+        written.append(folder / names[0])
+    if annotations.keypoints:
+        write_keypoints(folder / names[1], annotations)
+        written.append(folder / names[1])
+    if annotations.grids:
+        write_grid(folder / names[2], annotations)
+        written.append(folder / names[2])
+    summary = {
+        "seconds": simulation.seconds,
+        "seed": seed,
+        "classes": list(annotations.classes),
+        "outside": annotations.outside,
+        "acts": dataclasses.asdict(simulation.acts),
+        "costs": dataclasses.asdict(simulation.costs),
+        "steps": [
+            {**dataclasses.asdict(step), "parameters": dict(step.parameters)}
+            for step in simulation.steps
+        ],
+        "notes": list(annotations.notes),
+    }
+    (folder / names[3]).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    return (*written, folder / names[3])

@@ -1,0 +1,378 @@
+"""What training learns from: annotated slices at working scale and their bags.
+
+A *bag* is a region with its stated fractions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from ..annotations import Annotations, Proportion
+from ..base import InputError, LabelSettings, TrainingSettings
+from ..images import IGNORE, to_working, working_slice
+from .bias_correction import reconcile
+
+if TYPE_CHECKING:
+    from ..images import LabelSource, Stack
+
+__all__ = [
+    "Bag",
+    "LabelScale",
+    "SliceSamples",
+    "load_slices",
+]
+
+_UNLABELLED = -1
+# a painted slice counts as a mask, not as strokes, from this share of labelled pixels on
+_DENSE_SHARE = 0.5
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Bag:
+    """A region in working pixels with its fractions.
+
+    ``fractions``, ``low`` and ``high`` are float32 (C,), NaN where unknown; unknown fractions
+    with a stated interval hold the interval's middle.
+    """
+
+    box: Box
+    fractions: npt.NDArray[np.float32]
+    low: npt.NDArray[np.float32]
+    high: npt.NDArray[np.float32]
+
+    @property
+    def area(self) -> int:
+        """Number of working pixels."""
+        y0, x0, y1, x1 = self.box
+        return (y1 - y0) * (x1 - x0)
+
+
+@dataclass(frozen=True)
+class LabelScale:
+    """Fixed weights of labels, decided when the first ones are read and kept ever after.
+
+    Adding a label never changes the weight of another one, in the same batch or elsewhere.
+
+    Parameters
+    ----------
+    normaliser : float
+        Sum of label weights that one labelled slice carried on average when it was decided; 0 as
+        long as there were no labels but full masks.
+    keypoint_weights : tuple of float
+        Weight of one keypoint of each class, in grid nodes.
+    """
+
+    normaliser: float
+    keypoint_weights: tuple[float, ...]
+
+    def with_keypoints(self, factor: float) -> LabelScale:
+        """Keypoints that weigh ``factor`` times as much; the scale itself stays what it was."""
+        weights = tuple(weight * factor for weight in self.keypoint_weights)
+        return replace(self, keypoint_weights=weights)
+
+
+@dataclass
+class SliceSamples:
+    """One annotated slice at working scale.
+
+    Parameters
+    ----------
+    slice : int
+        0-based index.
+    image : ndarray
+        (channels, y, x) float32, normalised.
+    target : ndarray
+        (y, x) int64, class index or -1 where unlabelled.
+    weight : ndarray
+        (y, x) float32, weight of the label at each pixel, in grid nodes.
+    error : ndarray
+        (y, x) float32, probability that the label at each pixel is wrong.
+    bags : tuple of Bag
+        Regions with fractions, the largest first.
+    is_mask : bool
+        Whether ``target`` is a full mask (weights are then 1).
+    is_calibrated : bool
+        Whether the labels are a fair sample of the slice: a finished count or a mask.
+    """
+
+    slice: int
+    image: npt.NDArray[np.float32]
+    target: npt.NDArray[np.int64]
+    weight: npt.NDArray[np.float32]
+    error: npt.NDArray[np.float32]
+    bags: tuple[Bag, ...] = ()
+    is_mask: bool = False
+    is_calibrated: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(y, x) in working pixels."""
+        return self.image.shape[1], self.image.shape[2]
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether any pixel is labelled."""
+        return bool((self.target >= 0).any())
+
+
+def load_slices(
+    stack: Stack,
+    annotations: Annotations,
+    settings: TrainingSettings,
+    *,
+    reduction: int,
+    masks: LabelSource | None = None,
+    scale: LabelScale | None = None,
+    images: dict[int, npt.NDArray[np.float32]] | None = None,
+    recounted: Mapping[int, npt.NDArray[np.float64]] | None = None,
+) -> tuple[list[SliceSamples], LabelScale]:
+    """Read every slice about which something is said at working scale, and paint its labels.
+
+    Parameters
+    ----------
+    stack, annotations, masks
+        What to learn from; mask value 255 is unlabelled.
+    settings : TrainingSettings
+        Radii and weights of labels, normalisation.
+    reduction : int
+        Data pixels a working pixel.
+    scale : LabelScale, optional
+        That of an earlier run, which this one goes on.
+    images : dict, optional
+        Working-scale slices that were read before; those read now are added.
+    recounted : mapping of int to ndarray, (C,), optional
+        Nodes per class of counted slices, instead of those that were judged, see
+        :mod:`napari_spss.core.training.label_posterior`.
+
+    Raises
+    ------
+    InputError
+        If nothing is annotated, or what is cannot be true of the stack.
+    """
+    n_classes = len(annotations.classes)
+    masked = _mask_slices(masks)
+    if annotations.is_empty and not masked:
+        raise InputError(
+            "nothing is annotated; state a fraction, count a grid, or set keypoints first."
+        )
+    annotations.validate_against(stack)
+    bags = _bags_by_slice(
+        stack,
+        annotations,
+        reduction,
+        is_reconciled=settings.loss.reconcile,
+        recounted=recounted or {},
+    )
+    if scale is not None and scale.normaliser > 0:
+        keypoint_weights = scale.keypoint_weights
+    else:
+        scale, keypoint_weights = None, _keypoint_weights(annotations, settings.labels)
+    samples = []
+    images = {} if images is None else images
+    for z in sorted({*annotations.slices(), *masked}):
+        if z not in images:
+            images[z] = working_slice(stack, z, reduction, settings.image.normalisation)
+        image = images[z]
+        sample = SliceSamples(
+            slice=z,
+            image=image,
+            target=np.full(image.shape[1:], _UNLABELLED, np.int64),
+            weight=np.zeros(image.shape[1:], np.float32),
+            error=np.zeros(image.shape[1:], np.float32),
+            bags=tuple(bags.get(z, ())),
+        )
+        if masks is not None and z in masked:
+            labels = _read_mask(masks, z, stack.shape_of(z), n_classes)
+            _paint_mask(sample, labels, reduction, n_classes, max(keypoint_weights))
+        _paint_points(sample, annotations, settings.labels, reduction, keypoint_weights)
+        if sample.bags or sample.has_labels:
+            samples.append(sample)
+    if scale is None:
+        scale = LabelScale(_mean_label_weight(samples), keypoint_weights)
+    return samples, scale
+
+
+def _mask_slices(masks: LabelSource | None) -> set[int]:
+    if masks is None:
+        return set()
+    return {z for z in range(masks.n_slices) if (masks.read(z) != IGNORE).any()}
+
+
+def _read_mask(
+    masks: LabelSource, z: int, shape: tuple[int, int], n_classes: int
+) -> npt.NDArray[np.uint8]:
+    labels = masks.read(z)
+    if labels.shape != shape:
+        raise InputError(
+            f"mask {z} is {labels.shape[0]} x {labels.shape[1]} pixels (y, x), its slice "
+            f"{shape[0]} x {shape[1]}; give masks of the same size as the image."
+        )
+    beyond = labels[(labels >= n_classes) & (labels != IGNORE)]
+    if beyond.size:
+        raise InputError(
+            f"mask {z} holds class index {beyond.max()}, but there are {n_classes} classes "
+            f"(0 to {n_classes - 1}); name all classes, or use {IGNORE} for what is unlabelled."
+        )
+    return labels
+
+
+def _bags_by_slice(
+    stack: Stack,
+    annotations: Annotations,
+    reduction: int,
+    *,
+    is_reconciled: bool,
+    recounted: Mapping[int, npt.NDArray[np.float64]],
+) -> dict[int, list[Bag]]:
+    bags: dict[int, list[Bag]] = {}
+    better = reconcile(annotations, recounted).fractions if is_reconciled else {}
+    for proportion in annotations.effective_proportions():
+        region = proportion.region
+        height, width = stack.shape_of(region.slice)
+        y0, x0, y1, x1 = region.box if region.box is not None else (0, 0, height, width)
+        top, bottom = _working_span(y0, y1, height, reduction)
+        left, right = _working_span(x0, x1, width, reduction)
+        counts = recounted.get(region.slice) if proportion.source == "grid" else None
+        fractions, low, high = _fractions(proportion, counts, annotations.outside_index)
+        if region in better:
+            fractions = better[region].astype(np.float32)
+        bag = Bag((top, left, bottom, right), fractions, low, high)
+        bags.setdefault(region.slice, []).append(bag)
+    # what is said of a part counts for more than what is said of the whole
+    return {z: sorted(found, key=lambda bag: -bag.area) for z, found in bags.items()}
+
+
+def _working_span(start: int, stop: int, size: int, reduction: int) -> tuple[int, int]:
+    """Edges rounded to whole working pixels, alike, so that neighbours share them; never empty."""
+    n_working = -(-size // reduction)
+    first = min(math.floor(start / reduction + 0.5), n_working - 1)
+    last = n_working if stop >= size else math.floor(stop / reduction + 0.5)
+    return first, max(first + 1, min(last, n_working))
+
+
+def _fractions(
+    proportion: Proportion, counts: npt.NDArray[np.float64] | None, outside: int | None
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Fraction, low and high per class, NaN where unknown."""
+    values = [np.nan if f is None else f for f in proportion.effective_fractions()]
+    bounds = [
+        (value, value) if bound is None else bound
+        for value, bound in zip(values, proportion.bounds(), strict=True)
+    ]
+    if counts is not None:
+        counting = np.where(np.arange(len(counts)) == outside, 0.0, counts)
+        values = list(counting / counting.sum()) if counting.any() else values
+    if proportion.source == "grid":
+        # no hit on a grid is no proof of absence
+        values = [high / 4 if v == 0 else v for v, (_, high) in zip(values, bounds, strict=True)]
+        total = math.fsum(values)
+        values = [value / total for value in values]
+    low, high = np.array(bounds, np.float32).T
+    return np.array(values, np.float32), low, high
+
+
+def _keypoint_weights(annotations: Annotations, labels: LabelSettings) -> tuple[float, ...]:
+    """Beside grids every keypoint weighs the same; alone, the classes weigh the same."""
+    n_classes = len(annotations.classes)
+    counts = np.bincount([p.class_index for p in annotations.keypoints], minlength=n_classes)
+    if any(grid.n_judged for grid in annotations.grids) or not counts.any():
+        return (labels.keypoint_weight,) * n_classes
+    present = counts > 0
+    share = counts.sum() / present.sum() / np.maximum(counts, 1)
+    weights = np.where(present, share, 1.0) * labels.keypoint_weight
+    return tuple(float(weight) for weight in weights)
+
+
+def _paint_mask(
+    sample: SliceSamples,
+    labels: npt.NDArray[np.uint8],
+    reduction: int,
+    n_classes: int,
+    stroke_weight: float,
+) -> None:
+    is_known = (labels != IGNORE).astype(np.float32)
+    known = _block_sum(is_known, reduction)
+    shares = np.stack([_block_sum(labels == c, reduction) for c in range(n_classes)])
+    target = np.where(known > 0, shares.argmax(0), _UNLABELLED)
+    sample.target[...] = target
+    if is_known.mean() >= _DENSE_SHARE:
+        sample.is_mask = sample.is_calibrated = True
+        sample.weight[...] = target >= 0
+        return
+    # a painted stroke counts like one keypoint, however long it is
+    for c in range(n_classes):
+        strokes, n_strokes = ndimage.label(target == c, structure=np.ones((3, 3)))
+        sizes = np.bincount(strokes.ravel(), minlength=n_strokes + 1)
+        share = stroke_weight / np.maximum(sizes, 1)
+        sample.weight[...] += np.where(strokes > 0, share[strokes], 0)
+
+
+def _block_sum(values: npt.NDArray[np.generic], k: int) -> npt.NDArray[np.float32]:
+    rows = np.add.reduceat(values.astype(np.float32), np.arange(0, values.shape[0], k), axis=0)
+    sums: npt.NDArray[np.float32] = np.add.reduceat(rows, np.arange(0, values.shape[1], k), axis=1)
+    return sums
+
+
+def _paint_points(
+    sample: SliceSamples,
+    annotations: Annotations,
+    labels: LabelSettings,
+    reduction: int,
+    keypoint_weights: Sequence[float],
+) -> None:
+    """Grid nodes first, keypoints over them: a click is a correction."""
+    for grid in annotations.grids:
+        if grid.slice != sample.slice:
+            continue
+        judged = grid.class_index >= 0
+        for y, x, c in zip(grid.y[judged], grid.x[judged], grid.class_index[judged], strict=True):
+            disc = _disc(sample.shape, y, x, labels.node_radius_working_px, reduction)
+            _paint(sample, disc, int(c), 1.0, labels.node_error)
+        sample.is_calibrated |= grid.is_done and bool(judged.any())
+    radius = labels.keypoint_radius_px / reduction
+    for point in annotations.keypoints:
+        if point.slice == sample.slice:
+            disc = _disc(sample.shape, point.y, point.x, radius, reduction)
+            _paint(sample, disc, point.class_index, keypoint_weights[point.class_index], 0.0)
+
+
+Disc = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
+
+
+def _disc(shape: tuple[int, int], y: float, x: float, radius: float, reduction: int) -> Disc:
+    """Rows and columns of the working pixels within ``radius`` of a point, and of its own one."""
+    height, width = shape
+    yw, xw = to_working((y, x), reduction)
+    cy, cx = math.floor(y + 0.5) // reduction, math.floor(x + 0.5) // reduction
+    y0, y1 = max(0, int(np.floor(yw - radius))), min(height, int(np.ceil(yw + radius)) + 1)
+    x0, x1 = max(0, int(np.floor(xw - radius))), min(width, int(np.ceil(xw + radius)) + 1)
+    rows, columns = np.mgrid[y0:y1, x0:x1]
+    inside = (rows - yw) ** 2 + (columns - xw) ** 2 <= radius**2 + 1e-9
+    inside |= (rows == cy) & (columns == cx)
+    return rows[inside], columns[inside]
+
+
+def _paint(
+    sample: SliceSamples, pixels: Disc, class_index: int, weight: float, error: float
+) -> None:
+    """Label pixels, which together carry ``weight``."""
+    sample.target[pixels] = class_index
+    sample.weight[pixels] = weight / pixels[0].size
+    sample.error[pixels] = error
+
+
+def _mean_label_weight(samples: Sequence[SliceSamples]) -> float:
+    """Mean sum of label weights a slice: of grids if there are any, else of all labelled; or 0."""
+    totals = [float(s.weight.sum()) for s in samples if s.is_calibrated and not s.is_mask]
+    if not totals:
+        totals = [float(s.weight.sum()) for s in samples if s.has_labels and not s.is_mask]
+    return float(np.mean(totals)) if totals else 0.0

@@ -1,0 +1,306 @@
+"""Noticing that maps have collapsed: that they are nearly constant, or lack a class.
+
+Maps of some annotated slices are held against what is said about these. A *claim* says that some
+classes together take up a share of a region, which is more than 0, or that they were labelled on
+a slice. It fails if the map's labels, the most probable class of every pixel, hold less than a
+tenth of that: guesses are rough, but not by a factor of ten. A warning is taken back once they hold
+a quarter. Where a class was stated as 0, or by an interval that begins at 0, or where no node of a
+grid fell on it, nothing is claimed of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..base import Message, TrainingSettings
+from .bags import Bag, SliceSamples
+
+__all__ = ["MapWatch"]
+
+# shares of the budget after which maps are looked at, besides the end: self-training, which sets in
+# at half of it, finds rare classes
+_LOOK_AT = (0.65, 0.85)
+_SLICES = 2  # that are looked at for a class, those that have most of it
+_LEAST_FOUND = 0.1  # of what is claimed
+_LEAST_FOUND_AGAIN = 0.25  # before a warning is taken back
+_LEAST_CLAIM_PX = 10  # of a share: less may be one speck
+_LEAST_VARIANCE = 0.02  # of that of a map with the same mean that is 0 or 1 everywhere
+_LEAST_INSIDE = 0.1  # of a region, also if the map places nearly all of it outside
+_PRESENT = 1e-5
+_CONSTANT_SHARE = 0.99
+_CONSTANT = ""  # stands for all classes in what was told
+
+Predict = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+Classes = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """That classes take up ``share`` of ``region`` (y, x), or at least ``n_labelled`` pixels."""
+
+    region: npt.NDArray[np.bool_]
+    share: float | None
+    n_labelled: int = 0
+
+    @property
+    def pixels(self) -> float:
+        return self.n_labelled if self.share is None else self.share * int(self.region.sum())
+
+
+@dataclass
+class _Tally:
+    """Pixels of all claims about some classes: how many are claimed and found, among how many."""
+
+    is_share: bool = True
+    claimed: float = 0.0
+    found: float = 0.0
+    among: float = 0.0
+    n: int = 0
+    total: float = 0.0  # sum of the probabilities, and of their squares
+    squares: float = 0.0
+
+    def add(
+        self,
+        claim: _Claim,
+        is_found: npt.NDArray[np.bool_],
+        probs: npt.NDArray[np.float32],
+        is_outside: npt.NDArray[np.bool_],
+    ) -> None:
+        region = claim.region
+        n = int(region.sum())
+        among = max(n - int(is_outside[region].sum()), _LEAST_INSIDE * n)
+        self.is_share = claim.share is not None
+        self.claimed += claim.n_labelled if claim.share is None else claim.share * among
+        self.found += int(is_found[region].sum())
+        self.among += among
+        values = probs[region].astype(np.float64)
+        self.n += n
+        self.total += float(values.sum())
+        self.squares += float((values**2).sum())
+
+    def has_failed(self, *, was_lost: bool = False) -> bool:
+        is_much = not self.is_share or self.claimed >= _LEAST_CLAIM_PX
+        least = _LEAST_FOUND_AGAIN if was_lost else _LEAST_FOUND
+        return is_much and self.found < least * self.claimed
+
+    @property
+    def is_flat(self) -> bool:
+        mean = self.total / self.n
+        return self.squares / self.n - mean**2 < _LEAST_VARIANCE * mean * (1 - mean)
+
+    def describe(self, name: str, *, is_lost: bool) -> str:
+        if not self.is_share:
+            shown = "but the map shows next to nothing of it" if is_lost else "and is shown"
+            return f"{name} was labelled, {shown}"
+        found, claimed = (100 * pixels / self.among for pixels in (self.found, self.claimed))
+        return f"{name} takes up {found:.1f} % of slices where about {claimed:.1f} % was stated"
+
+
+class MapWatch:
+    """Looks at maps of annotated slices now and then; tells when they collapse, or recover.
+
+    Parameters
+    ----------
+    classes : tuple of str
+        Background first.
+    outside : int, optional
+        Class that counts in no fraction.
+    """
+
+    def __init__(self, classes: tuple[str, ...], *, outside: int | None) -> None:
+        self._classes = classes
+        self._outside = outside
+        self._inside = tuple(c for c in range(len(classes)) if c != outside)
+        self._told: frozenset[str] = frozenset()
+        self._n_looks = 0
+
+    def is_due(self, spent: float) -> bool:
+        """Whether to look now that a share of the budget is spent; True once for every look."""
+        n_due = sum(spent >= share for share in _LOOK_AT)
+        is_due = n_due > self._n_looks
+        self._n_looks = n_due
+        return is_due
+
+    def look(
+        self,
+        samples: Sequence[SliceSamples],
+        predict: Predict,
+        *,
+        n_steps: int,
+        settings: TrainingSettings,
+    ) -> Iterator[Message]:
+        """Hold maps against annotations; tell only what has changed since the last look.
+
+        Parameters
+        ----------
+        samples : sequence of SliceSamples
+            All annotated slices.
+        predict : callable
+            Maps (C, y, x) of an image (channels, y, x).
+        n_steps : int
+            Steps of the run so far.
+        settings : TrainingSettings
+            Of the run; the advice depends on it.
+
+        Yields
+        ------
+        Message
+            A warning at the most, or else the news that what was missed is there.
+        """
+        tallies, largest = self._tallies(samples, predict)
+        lost = [
+            c
+            for c, name in enumerate(self._classes)
+            if (c,) in tallies and tallies[c,].has_failed(was_lost=name in self._told)
+        ]
+        constant = self._constant(tallies, bool(lost) and largest > _CONSTANT_SHARE)
+        names = [self._classes[c] for c in lost]
+        known = self._told
+        # not taken back as long as what is lost is the same
+        stands = bool(constant) or (bool(lost) and _CONSTANT in known)
+        self._told = frozenset([*names, *([_CONSTANT] if stands else [])])
+        when = f"after {n_steps} step{'s' * (n_steps != 1)}"
+        if self._told - known:
+            head = "is nearly constant" if constant else f"lacks {' and '.join(names)}"
+            reason = self._described(tallies, lost, is_lost=True) or constant
+            advice = _advice(samples, lost, self._classes, settings)
+            yield Message("warning", f"The map {head} {when}: {reason}. What may help: {advice}.")
+        elif known - self._told:
+            back = [c for c, name in enumerate(self._classes) if name in known - self._told]
+            shows = f"shows {' and '.join(self._classes[c] for c in back)}"
+            news = f"The map {shows if back else 'is not constant'} after all, {when}"
+            found = self._described(tallies, back, is_lost=False)
+            yield Message("info", f"{news}: {found}." if found else f"{news}.")
+
+    def _described(
+        self, tallies: Mapping[Classes, _Tally], classes: Sequence[int], *, is_lost: bool
+    ) -> str:
+        """Say how much of classes is found, and how much was claimed."""
+        return "; ".join(
+            tallies[c,].describe(self._classes[c], is_lost=is_lost)
+            for c in classes
+            if (c,) in tallies
+        )
+
+    def _constant(self, tallies: Mapping[Classes, _Tally], is_one_class: bool) -> str:
+        """Say in which way the map is constant; empty if it is not."""
+        for c in self._inside:
+            rest = tallies.get(self._others(c))
+            if rest is not None and rest.has_failed():
+                return f"nearly all of it is {self._classes[c]}"
+        present = [tallies[c,] for c in range(len(self._classes)) if (c,) in tallies]
+        if len(present) > 1 and all(tally.is_flat for tally in present):
+            return "no place is much more likely to be of a class than any other place"
+        return "one class is nearly everywhere" if is_one_class else ""
+
+    def _others(self, class_index: int) -> Classes:
+        return tuple(c for c in self._inside if c != class_index)
+
+    def _tallies(
+        self, samples: Sequence[SliceSamples], predict: Predict
+    ) -> tuple[dict[Classes, _Tally], float]:
+        """Tally the claims about each class, and about all others, on the fullest slices.
+
+        The number is the share of the largest class in all labels of these slices.
+        """
+        single = [(c,) for c in range(len(self._classes))]
+        together = dict.fromkeys([*single, *(self._others(c) for c in self._inside)])
+        claims = {classes: self._claims(samples, classes) for classes in together}
+        # the background needs no slices of its own, unless nothing else is claimed
+        chosen = {i for classes in together if 0 not in classes for i in _fullest(claims[classes])}
+        chosen = chosen or set(_fullest(claims[0,]))
+        tallies: dict[Classes, _Tally] = {}
+        counts = np.zeros(len(self._classes), np.int64)
+        for index in sorted(chosen):
+            probs = predict(samples[index].image)
+            labels = probs.argmax(axis=0)
+            counts += np.bincount(labels.ravel(), minlength=len(counts))
+            for classes, found in claims.items():
+                for claim in found[index]:
+                    tallies.setdefault(classes, _Tally()).add(
+                        claim,
+                        np.isin(labels, classes),
+                        probs[list(classes)].sum(axis=0),
+                        labels == self._outside,
+                    )
+        return tallies, float(counts.max() / max(1, counts.sum()))
+
+    def _claims(self, samples: Sequence[SliceSamples], classes: Classes) -> list[list[_Claim]]:
+        """Claims about some classes, for each slice; labels make one if no fraction speaks."""
+        found = [self._stated_claims(sample, classes) for sample in samples]
+        if all(claims is None for claims in found) and len(classes) == 1:
+            return [_label_claims(sample, classes[0]) for sample in samples]
+        return [claims or [] for claims in found]
+
+    def _stated_claims(self, sample: SliceSamples, classes: Classes) -> list[_Claim] | None:
+        """Claims by a mask or by fractions; None if nothing is stated about these classes."""
+        if sample.is_mask:
+            inside = np.isin(sample.target, self._inside)
+            share = float(np.isin(sample.target[inside], classes).mean()) if inside.any() else 0.0
+            return [_Claim(inside, share)] if share > 0 else []
+        if self._outside in classes:
+            return None
+        claims, is_stated = [], False
+        for bag in sample.bags:
+            share, least = self._stated(bag, classes)
+            is_stated |= np.isfinite(share)
+            if share > 0 and least > _PRESENT:
+                y0, x0, y1, x1 = bag.box
+                region = np.zeros(sample.shape, bool)
+                region[y0:y1, x0:x1] = True
+                claims.append(_Claim(region, share))
+        return claims if is_stated else None
+
+    def _stated(self, bag: Bag, classes: Classes) -> tuple[float, float]:
+        """Share of some classes together, and its lower bound; NaN if unknown."""
+        own, rest = list(classes), [c for c in self._inside if c not in classes]
+        if np.isfinite(bag.fractions[own]).all():
+            return float(bag.fractions[own].sum()), float(bag.low[own].sum())
+        return 1 - float(bag.fractions[rest].sum()), 1 - float(bag.high[rest].sum())
+
+
+def _label_claims(sample: SliceSamples, class_index: int) -> list[_Claim]:
+    n_labelled = int((sample.target == class_index).sum())
+    return [_Claim(np.ones(sample.shape, bool), None, n_labelled)] if n_labelled else []
+
+
+def _fullest(claims: Sequence[Sequence[_Claim]]) -> list[int]:
+    """Indices of the slices of which most is claimed."""
+    pixels = [sum(claim.pixels for claim in of_slice) for of_slice in claims]
+    ranked = sorted(range(len(pixels)), key=lambda index: -pixels[index])
+    return [index for index in ranked[:_SLICES] if pixels[index] > 0]
+
+
+def _advice(
+    samples: Sequence[SliceSamples],
+    lost: Sequence[int],
+    classes: Sequence[str],
+    settings: TrainingSettings,
+) -> str:
+    """Say what may help, the likeliest first."""
+    unlabelled = [
+        classes[c] for c in lost if not any((sample.target == c).any() for sample in samples)
+    ]
+    if not any(sample.has_labels for sample in samples):
+        advice = [
+            "count a grid on a few slices, or set some keypoints of every class, since fractions "
+            "alone do not tell where things are"
+        ]
+    elif unlabelled:
+        advice = [f"set a few keypoints on {' and '.join(unlabelled)}, or count a grid there"]
+    else:
+        advice = ["count a grid on another slice, or set a few keypoints of every class"]
+    image = settings.image
+    if image.object_diameter_px is None and image.object_diameter_um is None:
+        advice.append("state the object's width")
+    advice.append("train longer" if settings.preset != "paper" else "use the preset fast")
+    if lost:
+        advice.append(
+            f"if there is no {' and no '.join(classes[c] for c in lost)}, state 0 and "
+            "take back what is marked as such"
+        )
+    return "; ".join(advice)

@@ -1,0 +1,237 @@
+"""The training loop: annotations in, events out, a model at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Collection, Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..annotations import Annotations
+from ..base import (
+    CancelToken,
+    Event,
+    FinishReason,
+    Mailbox,
+    OutOfMemory,
+    RunFinished,
+    TrainingSettings,
+)
+from ..networks import Stopped, is_out_of_memory, resolve_device
+from .checkpoint import Model, save_model
+from .trainer import Trainer
+
+if TYPE_CHECKING:
+    from ..images import LabelSource, Stack
+    from .objective import StepLoss
+
+__all__ = ["fit", "iter_training"]
+
+_PROGRESS_INTERVAL_S = 0.1
+_CHECKPOINT_INTERVAL_S = 30.0
+_PREVIEW_INTERVAL_S = 3.0
+
+Clock = Callable[[], float]
+
+
+def fit(
+    stack: Stack,
+    annotations: Annotations,
+    settings: TrainingSettings | None = None,
+    *,
+    masks: LabelSource | None = None,
+    run_dir: str | Path | None = None,
+    held_out_slices: Collection[int] | None = None,
+    device: str = "auto",
+) -> Model:
+    """Train to the end and return the model; :func:`iter_training` without the events.
+
+    Examples
+    --------
+    >>> model = fit(stack, annotations, preset("fast"))  # doctest: +SKIP
+    """
+    run = iter_training(
+        stack,
+        annotations,
+        settings or TrainingSettings(),
+        masks=masks,
+        run_dir=run_dir,
+        held_out_slices=held_out_slices,
+        device=device,
+    )
+    while True:
+        try:
+            next(run)
+        except StopIteration as end:
+            model: Model = end.value
+            return model
+
+
+def iter_training(
+    stack: Stack,
+    annotations: Annotations,
+    settings: TrainingSettings,
+    *,
+    masks: LabelSource | None = None,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    start_from: Model | None = None,
+    updates: Mailbox[Annotations] | None = None,
+    preview_slice: Callable[[], int | None] | None = None,
+    preview_interval_s: float = _PREVIEW_INTERVAL_S,
+    held_out_slices: Collection[int] | None = None,
+    token: CancelToken | None = None,
+    device: str = "auto",
+    clock: Clock = time.monotonic,
+) -> Generator[Event, None, Model]:
+    """Train a network on a stack's annotations, one optimiser step at a time.
+
+    Parameters
+    ----------
+    stack : Stack
+        The image.
+    annotations : Annotations
+        Fractions, keypoints and counting grids, or nothing if ``masks`` says all.
+    settings : TrainingSettings
+        See :mod:`napari_spss.core.base.settings`.
+    masks : LabelSource, optional
+        Pixel labels, 255 where unlabelled. A slice that is mostly labelled trains as a full mask;
+        strokes in others count like keypoints.
+    run_dir : path, optional
+        Folder for checkpoints and the model.
+    resume : bool
+        Go on from the checkpoint in ``run_dir``, as if the run had not been stopped.
+    start_from : Model, optional
+        Begin with the weights of a trained model, with a budget of its own.
+    updates : Mailbox of Annotations, optional
+        Annotations made meanwhile; they join at the next step, unless they cannot be used: then
+        a Message says why.
+    preview_slice : callable, optional
+        Returns the slice to preview, or None to skip (the last preview was not taken).
+    preview_interval_s : float
+        Least time between previews.
+    held_out_slices : collection of int, optional
+        Slices whose annotations decide when to stop and are not trained on, instead of the random
+        part that the settings hold out.
+    token : CancelToken, optional
+        Stops the run within one step; it then ends with reason ``stopped`` and a usable model.
+    device : str
+        "auto", "cpu", "cuda", "cuda:N" or "mps".
+    clock : callable
+        Seconds; for tests.
+
+    Yields
+    ------
+    Event
+        One RunStarted first, one RunFinished last, unless an error is raised.
+
+    Returns
+    -------
+    Model
+        ``fast``: the EMA weights at the last step. With validation: those of the lowest loss.
+
+    Raises
+    ------
+    InputError
+        If nothing is annotated, or settings do not fit the image.
+    Diverged
+        If the loss becomes NaN; checkpoints and the last model stay intact.
+    OutOfMemory
+        If the device's memory does not suffice; carries a smaller setting.
+    """
+    run = Trainer(
+        stack,
+        annotations,
+        settings,
+        masks=masks,
+        run_dir=None if run_dir is None else Path(run_dir),
+        device=resolve_device(device),
+        clock=clock,
+        token=token or CancelToken(),
+        held_out_slices=held_out_slices,
+    )
+    with _memory_errors(settings):
+        yield from run.prepare(resume=resume, start_from=start_from)
+        preview = _PreviewTimer(preview_slice, preview_interval_s, clock)
+        progress_at = checkpoint_at = clock()
+        reason: FinishReason | None = None
+        untold: StepLoss | None = None
+        while reason is None:
+            if updates is not None and (changed := updates.take()) is not None:
+                yield from run.take_annotations(changed)
+            reason = run.finish_reason()
+            if reason is not None:
+                break
+            try:
+                untold = run.step()
+            except Stopped:
+                continue
+            now = clock()
+            if run.ends_epoch and (validated := run.validate()) is not None:
+                yield validated
+            if now - progress_at >= _PROGRESS_INTERVAL_S:
+                progress_at = now
+                yield run.progress(untold)
+                untold = None
+            if (z := preview.due(now)) is not None:
+                yield from run.preview(z)
+                preview.restart(clock())
+            yield from run.watch()
+            if run.run_dir is not None and now - checkpoint_at >= _CHECKPOINT_INTERVAL_S:
+                checkpoint_at = now
+                yield run.save()
+        yield run.progress(untold)
+        if (z := preview.wanted()) is not None:
+            yield from run.preview(z)
+        model = run.model()
+        if run.run_dir is not None:
+            yield run.save()
+            save_model(model, run.run_dir)
+        yield from run.watch(model)
+        yield from run.tell_recounts()
+    yield RunFinished(reason, run.n_steps, run.elapsed_s, run.outputs())
+    return model
+
+
+class _PreviewTimer:
+    """Decides when a preview is due: not too often, and only if somebody wants one."""
+
+    def __init__(
+        self, slice_of: Callable[[], int | None] | None, interval_s: float, clock: Clock
+    ) -> None:
+        self._slice_of = slice_of
+        self._interval_s = interval_s
+        self._last = clock()
+
+    def wanted(self) -> int | None:
+        return None if self._slice_of is None else self._slice_of()
+
+    def due(self, now: float) -> int | None:
+        return self.wanted() if now - self._last >= self._interval_s else None
+
+    def restart(self, now: float) -> None:
+        self._last = now
+
+
+@contextlib.contextmanager
+def _memory_errors(settings: TrainingSettings) -> Iterator[None]:
+    """Turn torch's out-of-memory errors into one that proposes a smaller setting."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        sampling = settings.sampling
+        if sampling.batch_size > 1:
+            name, value = "sampling.batch_size", sampling.batch_size // 2
+        elif sampling.crop_px > 16:
+            name, value = "sampling.crop_px", max(16, sampling.crop_px // 2)
+        else:
+            name, value = "network.filters", max(1, settings.network.filters // 2)
+        raise OutOfMemory(
+            f"the memory did not suffice for batches of {sampling.batch_size} crops of "
+            f"{sampling.crop_px} px; set {name} to {value}.",
+            setting=name,
+            value=value,
+        ) from error

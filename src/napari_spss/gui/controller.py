@@ -1,0 +1,392 @@
+"""The desk: what the dock's buttons do, and what becomes of a run's events."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+from ..core.annotations import Annotations, ClassStyle, Region
+from ..core.base import Event, InputError, Preview, SpssError
+from ..core.images import LiveLabels
+from .jobs import Predicted, TrainingJob, apply_model, load_run, save_results, train
+from .layers import ResultLayers, Source
+from .models import Cleaning, EndKind, Progress, RunEnd, RunForm, Session, has_places, open_grid
+from .outcome import Outcome
+from .worker import CoreCall, Runner
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from ..core.images import LabelSource
+
+__all__ = ["Desk", "PreviewGate", "Work"]
+
+logger = logging.getLogger(__name__)
+_LARGE_PREVIEW_PX = 1 << 21  # holes and small objects of larger previews stay
+# Okabe and Ito's colours, for classes of a loaded model that the user has not named
+_SPARE_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+
+
+class PreviewGate:
+    """Tells a run which slice to preview: none while the last preview was not shown.
+
+    Read in the worker's thread; single reads and writes of attributes need no lock.
+    """
+
+    def __init__(self) -> None:
+        self.slice = 0
+        self._is_waiting = False
+
+    def __call__(self) -> int | None:
+        """Return the slice that the viewer shows; None from `close` until `open` is called."""
+        return None if self._is_waiting else self.slice
+
+    def close(self) -> None:
+        """Wait for a preview that is on its way to be shown."""
+        self._is_waiting = True
+
+    def open(self) -> None:
+        """Let the next preview come."""
+        self._is_waiting = False
+
+
+class Work:
+    """What the user has in hand when a run begins; the dock fills it, the desk reads it.
+
+    Attributes
+    ----------
+    source : Source or None
+        The image.
+    styles : tuple of ClassStyle
+        The classes, background first.
+    annotations : callable
+        Returns the annotations as they are now.
+    masks : callable
+        Returns painted labels, or None.
+    form : callable
+        Returns the training form.
+    runs_folder : callable
+        Returns the folder for runs, or None if there is no project.
+    rectangles : callable
+        Returns the rectangles of a slice, the selected one first.
+    """
+
+    def __init__(self) -> None:
+        self.source: Source | None = None
+        self.styles: tuple[ClassStyle, ...] = ()
+        self.annotations: Callable[[], Annotations]
+        self.masks: Callable[[], LabelSource | None] = lambda: None
+        self.form: Callable[[], RunForm]
+        self.runs_folder: Callable[[], Path | None] = lambda: None
+        self.rectangles: Callable[[int], tuple[Region, ...]] = lambda _: ()
+
+
+class Desk(QObject):
+    """Starts runs for a session and shows what comes of them.
+
+    Problems of the user's making are told by ``refused``; nothing here raises for them.
+    """
+
+    refused = Signal(object, str)  # field that is wrong or None, why
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        session: Session,
+        work: Work,
+        *,
+        preview_interval_s: float = 3.0,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._work = work
+        self._preview_interval_s = preview_interval_s
+        self._runner = Runner(session, self)
+        self._result_model: object = None
+        self._scratch: list[tempfile.TemporaryDirectory[str]] = []
+        self._labels = LiveLabels()
+        self._told: Annotations | None = None  # what the run knows
+        self._compared: tuple[Source, bool] | None = None
+        self._begun: tuple[Source, tuple[ClassStyle, ...]] | None = None
+        self._run_dir: Path | None = None
+        self._model_dir: Path | None = None
+        self._is_saved = False
+        self.gate = PreviewGate()
+        self.layers = ResultLayers(viewer)
+        self.outcome = Outcome(self.layers, self.current_slice, self)
+        self.outcome.changed.connect(self._on_changed)
+        session.event_taken.connect(self._on_event)
+        session.run_ended.connect(self._on_end)
+
+    @property
+    def model_dir(self) -> Path | None:
+        """Folder of the run that the current model came from."""
+        return self._model_dir
+
+    def current_slice(self) -> int:
+        """Slice that the viewer shows."""
+        return self.gate.slice
+
+    def missing(self, annotations: Annotations | None) -> str:
+        """Say what has to be done before a training; nothing if it may start."""
+        work = self._work
+        if work.source is None:
+            return "Open an image, or one of File > Open Sample > Semantic Proportions."
+        if sum(not style.is_outside for style in work.styles) < 2:
+            return "Add a class to be segmented under Image & classes."
+        if annotations is None or (annotations.is_empty and work.masks() is None):
+            return "State fractions, count a grid or add keypoints under Annotate."
+        return ""
+
+    def progress(self, annotations: Annotations | None) -> Progress:
+        """Say how far the work has come."""
+        source, maps = self._work.source, self.outcome.maps
+        return Progress(
+            has_image=source is not None,
+            missing=self.missing(annotations),
+            open_grid=open_grid(annotations),
+            has_places=has_places(annotations) or self._work.masks() is not None,
+            has_model=self._session.model is not None,
+            n_slices=1 if source is None else source.stack.n_slices,
+            n_predicted=0 if maps is None else len(maps.full_slices),
+            is_saved=self._is_saved,
+        )
+
+    # -- buttons ---------------------------------------------------------------------------------
+
+    def train(self, *, continues: bool = False) -> bool:
+        """Start a training; return whether it began."""
+        try:
+            job, classes = self._job(continues=continues)
+            ticket = self._session.begin("training", classes=classes, continues=continues)
+        except SpssError as error:
+            self._refuse(error)
+            return False
+        self.refused.emit(None, "")
+        self.gate.open()
+        job = replace(job, updates=ticket.updates)
+        self._run_dir = job.run_dir
+        self._runner.start(ticket, CoreCall("training of the segmentation", train), job)
+        return True
+
+    def update_annotations(self, annotations: Annotations) -> None:
+        """Hand what was annotated and painted meanwhile to a training of the same image."""
+        if self._session.status.kind != "training" or not self._is_image_of_run():
+            return
+        labels = self._work.masks()
+        if labels is None and self._labels.n_slices == 0 and annotations == self._told:
+            return
+        self._told = annotations
+        self._labels.follow(labels)
+        self._session.update_annotations(annotations)
+
+    def _is_image_of_run(self) -> bool:
+        """Whether the chosen image has the pixels that the run began with."""
+        source, begun = self._work.source, self._begun
+        if source is None or begun is None or source is begun[0]:
+            return source is not None and begun is not None
+        if self._compared is None or self._compared[0] is not source:  # it reads pixels
+            is_same = source.stack.identity() == begun[0].stack.identity()
+            self._compared = (source, is_same)
+        return self._compared[1]
+
+    def apply(self, scope: str) -> bool:
+        """Apply the current model to "slice", "rectangle" or "stack"; return whether it began."""
+        model, source = self._session.model, self._work.source
+        try:
+            self._session.check_idle()
+            if model is None:
+                raise InputError("There is no model yet; train one, or load one.")
+            if source is None:
+                raise InputError("There is no image; open one.", field="image")
+            regions = self._regions(scope, source)
+            ticket = self._session.begin("prediction")
+        except SpssError as error:
+            self._refuse(error)
+            return False
+        self.layers.remove_preview()
+        maps = self.outcome.begin(
+            source,
+            model.classes,
+            self.styles_of(model.classes, model.outside),
+            is_same_model=self._result_model is model,
+        )
+        self._result_model = model
+        call = CoreCall("applying the model", apply_model)
+        device = self._work.form().device
+        self._runner.start(ticket, call, model, source.stack, maps, regions, device=device)
+        return True
+
+    def save(self, folder: str | Path, *, has_run: bool) -> bool:
+        """Save labels, maps and tables, and the run's own files too; return whether it began.
+
+        It begins a little later where the labels of large slices are still being made.
+        """
+        outcome = self.outcome
+        try:
+            self._session.check_idle()
+            if outcome.after_labels(lambda: self.save(folder, has_run=has_run)):
+                self._session.say("info", "Saving begins once the labels follow the threshold.")
+                return True
+            labels = outcome.labels()
+            if labels is None or outcome.maps is None or outcome.source is None:
+                raise InputError("There is no result yet; apply the model first.")
+            ticket = self._session.begin("export")
+        except SpssError as error:
+            self._refuse(error)
+            return False
+        self._runner.start(
+            ticket,
+            CoreCall("saving of results", save_results),
+            Path(folder),
+            outcome.maps,
+            labels,
+            outcome.source.stack.voxel_size_um,
+            has_maps=True,
+            excluded=outcome.excluded,
+            run_dir=self._model_dir if has_run else None,
+        )
+        return True
+
+    def load(self, folder: str | Path) -> bool:
+        """Load the model of a run; return whether loading began."""
+        try:
+            ticket = self._session.begin("loading")
+        except SpssError as error:
+            self._refuse(error)
+            return False
+        self._run_dir = Path(folder)
+        self._runner.start(ticket, CoreCall("loading of a model", load_run), Path(folder))
+        return True
+
+    def styles_of(
+        self, classes: tuple[str, ...], outside: str | None = None
+    ) -> tuple[ClassStyle, ...]:
+        """Styles of a model's classes: the user's where the names agree.
+
+        Which of them lies outside of the specimen, the model says.
+        """
+        known = {style.name.lower(): style for style in self._work.styles}
+        styles = (
+            known.get(name.lower())
+            or ClassStyle(name, _SPARE_COLOURS[(index - 1) % len(_SPARE_COLOURS)])
+            for index, name in enumerate(classes)
+        )
+        return tuple(
+            replace(style, is_outside=name == outside)
+            for name, style in zip(classes, styles, strict=True)
+        )
+
+    def forget_result(self) -> None:
+        """Begin a new result with the next Apply, as for another image."""
+        self.outcome.clear()
+        self._result_model = None
+
+    def shut_down(self) -> None:
+        """Stop the run and all timers; the dock is about to close."""
+        self._session.abandon()
+        self.outcome.stop_timers()
+        for folder in self._scratch:
+            folder.cleanup()
+        self._scratch.clear()
+
+    # -- a run's way -----------------------------------------------------------------------------
+
+    def _job(self, *, continues: bool) -> tuple[TrainingJob, tuple[str, ...]]:
+        """Collect and check all that a training needs, on the GUI thread."""
+        work = self._work
+        self._session.check_idle()  # before anything is made for a run that is refused
+        if work.source is None:
+            raise InputError("There is no image to train on; open one.", field="image")
+        form, model = work.form(), self._session.model if continues else None
+        settings = form.settings(continued=model)
+        annotations = work.annotations()
+        masks = work.masks()
+        if annotations.is_empty and masks is None:
+            raise InputError(
+                "Nothing is annotated yet; state fractions, count a grid or add keypoints."
+            )
+        annotations.validate_against(work.source.stack)
+        self._begun, self._compared = (work.source, work.styles), None
+        self._labels, self._told = LiveLabels(masks), annotations
+        job = TrainingJob(
+            stack=work.source.stack,
+            annotations=annotations,
+            settings=settings,
+            run_dir=self._new_run_dir(),
+            masks=self._labels,
+            start_from=model,
+            device=form.device,
+            updates=None,
+            preview_slice=self.gate,
+            preview_sent=self.gate.close,
+            preview_interval_s=self._preview_interval_s,
+        )
+        return job, annotations.classes
+
+    def _new_run_dir(self) -> Path:
+        """Name a folder for the next run: in the project, else a temporary one."""
+        runs = self._work.runs_folder()
+        name = time.strftime("%Y-%m-%d_%H-%M-%S")
+        if runs is not None:
+            folder, number = runs / name, 2
+            while folder.exists():
+                folder, number = runs / f"{name}_{number}", number + 1
+            return folder
+        scratch = tempfile.TemporaryDirectory(prefix="napari-spss-", ignore_cleanup_errors=True)
+        self._scratch.append(scratch)
+        return Path(scratch.name) / name
+
+    def _regions(self, scope: str, source: Source) -> tuple[Region, ...]:
+        z = self.current_slice()
+        if scope == "slice":
+            return (Region(z),)
+        if scope == "stack":
+            others = [Region(i) for i in range(source.stack.n_slices) if i != z]
+            return (Region(z), *others)  # the one that is looked at comes first
+        rectangles = self._work.rectangles(z)
+        if not rectangles:
+            raise InputError(
+                f"There is no rectangle on slice {z}; draw one under Annotate, Fractions."
+            )
+        return rectangles[:1]
+
+    def _refuse(self, error: SpssError) -> None:
+        self.refused.emit(getattr(error, "field", None), str(error))
+        self._session.say("error", str(error))
+
+    def _on_event(self, event: Event | Predicted) -> None:
+        if isinstance(event, Preview):
+            self._show_preview(event)
+        elif isinstance(event, Predicted):
+            self.outcome.take(event)
+
+    def _show_preview(self, preview: Preview) -> None:
+        if self._begun is not None:
+            source, styles = self._begun
+            cleaning = self.outcome.cleaning
+            if preview.probs[0].size > _LARGE_PREVIEW_PX:  # the window would halt for each
+                cleaning = Cleaning(cleaning.threshold)
+            self.layers.show_preview(source, preview, styles, cleaning)
+        self.gate.open()
+
+    def _on_end(self, end: RunEnd) -> None:
+        self.gate.open()
+        if end.kind is EndKind.failed:
+            logger.info("a run failed: %s", end.text)
+        elif end.run in ("training", "loading") and end.result is not None:
+            self._model_dir = self._run_dir
+            self._is_saved = False
+        elif end.run == "export":
+            self._is_saved = end.kind is EndKind.finished
+
+    def _on_changed(self) -> None:
+        self._is_saved = False

@@ -1,0 +1,388 @@
+"""The Points layer in which a counting grid is seen and clicked; it cannot be edited by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Points
+from napari.utils.colormaps.standardize_color import transform_color
+from numpy.typing import NDArray
+
+from ...core.annotations import UNSURE
+from ..models import BACKGROUND, GridSheet
+from .connections import Connections
+from .keys import LayerKeys
+from .results import MARK
+from .source_frame import SourceFrame
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.utils.events import Event
+
+    from ...core.annotations import ClassStyle
+
+__all__ = ["GridLayer"]
+
+GRID_LAYER = "counting grid"
+NODE_SCREEN_PX = 15.0
+PRESS_RADIUS_SCREEN_PX = 24.0
+DRAG_RADIUS_SCREEN_PX = 14.0
+_UNTOUCHED_COLOUR = (1.0, 1.0, 1.0, 0.9)
+_MISS_COLOUR = (1.0, 1.0, 1.0, 0.5)
+_UNSURE_COLOUR = (1.0, 1.0, 1.0, 1.0)
+_HIT_FACE_ALPHA = 0.35
+_DRAWING_EVENTS = ("border_width", "symbol", "border_color", "face_color", "set_data", "highlight")
+_TRANSFORM_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units")
+
+_View = tuple[tuple[float, ...], float]  # centre and zoom of the camera
+
+
+class GridLayer:
+    """Shows one sheet at a time, and tells which nodes the mouse touches.
+
+    Nodes have one size on the screen: hits are thick rings in the colour of their class, misses
+    small crosses, unsure nodes white diamonds, and classes outside the fractions crossed (x).
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    on_stroke : callable
+        Called with node indices, and whether they are the first of a stroke.
+    on_idle_click : callable
+        Called when a node of a counted grid, or one in an unsuitable view, was clicked.
+    on_removed : callable
+        Called when the user deleted the layer.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        *,
+        on_stroke: Callable[[NDArray[np.intp], bool], None],
+        on_idle_click: Callable[[], None],
+        on_removed: Callable[[], None],
+    ) -> None:
+        self._viewer = viewer
+        self._on_stroke = on_stroke
+        self._on_idle_click = on_idle_click
+        self._on_removed = on_removed
+        self._frame: SourceFrame | None = None
+        self._styles: tuple[ClassStyle, ...] = ()
+        self._sheet: GridSheet | None = None
+        self._layer: Points | None = None
+        self._nodes = np.zeros((0, 2))
+        self.was_removed = False
+        self._view_at_press: _View | None = None
+        self._is_writing = False
+        self._pixel_ratio = 1.0
+        self._keys = LayerKeys(viewer)
+        self._layer_connections = Connections()
+        self._frame_connections = Connections()
+        self._viewer_connections = Connections()
+        self._viewer_connections.connect(viewer.layers.events.removed, self._on_layer_removed)
+
+    @property
+    def layer(self) -> Points | None:
+        """The layer, if there is one."""
+        return self._layer
+
+    def close(self, *_: object) -> None:
+        """Let go of the viewer and of the layer, which stays."""
+        self._release()
+        self._frame_connections.disconnect_all()
+        self._viewer_connections.disconnect_all()
+
+    def set_frame(self, frame: SourceFrame) -> None:
+        """Point out the image that the grids lie on."""
+        self._frame_connections.disconnect_all()
+        self._frame = frame
+        for name in _TRANSFORM_EVENTS:
+            self._frame_connections.connect(getattr(frame.layer.events, name), self._on_image_moved)
+        layer = self._layer
+        if layer is None:
+            return
+        if layer.ndim != frame.ndim:
+            self._release()
+            self._viewer.layers.remove(layer)
+        else:
+            frame.align(layer)
+
+    def set_pixel_ratio(self, ratio: float) -> None:
+        """Draw larger on a screen with several pixels a point."""
+        self._pixel_ratio = ratio
+        if self._layer is not None:
+            self._layer.canvas_size_limits = (0, NODE_SCREEN_PX * ratio)
+
+    def bind_keys(self, callbacks: Mapping[str, Callable[[], None]]) -> tuple[str, ...]:
+        """Bind keys on the layer; return those that are taken."""
+        return () if self._layer is None else self._keys.bind(self._layer, callbacks)
+
+    def show(self, sheet: GridSheet | None, styles: Sequence[ClassStyle]) -> None:
+        """Show a sheet, or no node; makes the layer, unless the user deleted it.
+
+        Only what differs from the sheet before is sent to the layer, so that painting is quick.
+        """
+        if self._layer is None and (sheet is None or self.was_removed or not self._has_image()):
+            return
+        self._ensure_layer()
+        old, same_styles = self._sheet, tuple(styles) == self._styles
+        self._sheet, self._styles = sheet, tuple(styles)
+        if old is None and sheet is None:
+            return  # as with most slices that are scrolled through
+        if old is None or sheet is None or not _is_same_place(old, sheet):
+            self._write_nodes()
+        elif not same_styles or not np.array_equal(old.marks, sheet.marks):
+            self._write_looks()
+
+    def revive(self) -> None:
+        """Let the next `show` make a layer again that the user deleted."""
+        self.was_removed = False
+
+    def activate(self) -> None:
+        """Make the layer visible and active."""
+        if self._layer is not None:
+            self._layer.visible = True
+            self._viewer.layers.selection.active = self._layer
+
+    # ---- the layer --------------------------------------------------------------------------
+
+    def _has_image(self) -> bool:
+        """Whether the image is in the viewer; its deletion moves the slider before it is told."""
+        return self._frame is not None and self._frame.layer in self._viewer.layers
+
+    def _ensure_layer(self) -> Points:
+        if self._layer is not None:
+            return self._layer
+        assert self._frame is not None
+        layer = Points(
+            np.zeros((0, self._frame.ndim)),
+            ndim=self._frame.ndim,
+            name=GRID_LAYER,
+            metadata={MARK: {"role": GRID_LAYER}},
+            canvas_size_limits=(0, NODE_SCREEN_PX * self._pixel_ratio),
+            **self._frame.geometry.layer_arguments(),
+        )
+        layer.cursor = "crosshair"
+        # napari's status thread looks for the point below the cursor while this thread may be
+        # slicing the layer, which fails on positions and sizes of two slices; nodes are found here
+        layer._get_value = _find_nothing  # type: ignore[method-assign]
+        layer.mouse_drag_callbacks.append(self._on_drag)
+        layer.mouse_double_click_callbacks.append(self._on_double_click)
+        self._layer, self._sheet, self._nodes = layer, None, layer.data.copy()
+        connect = self._layer_connections.connect
+        connect(layer.events.data, self._on_touched)
+        connect(layer.events.set_data, self._on_touched)
+        connect(layer.events.mode, self._on_mode)
+        self._viewer.layers.append(layer)
+        return layer
+
+    def _release(self) -> None:
+        self._keys.unbind()
+        self._layer_connections.disconnect_all()
+        if self._layer is not None:
+            self._layer.mouse_drag_callbacks.remove(self._on_drag)
+            self._layer.mouse_double_click_callbacks.remove(self._on_double_click)
+        self._layer = None
+        self._sheet = None
+
+    def _on_layer_removed(self, event: Any) -> None:
+        if event.value is self._layer:
+            self._release()
+            self.was_removed = True
+            self._on_removed()
+
+    def _on_image_moved(self) -> None:
+        if self._layer is not None and self._frame is not None:
+            self._frame.align(self._layer)
+
+    def _on_mode(self) -> None:
+        layer = self._layer
+        if layer is not None and layer.mode != "pan_zoom":
+            layer.mode = "pan_zoom"  # nodes are neither moved, added nor deleted by hand
+            layer.cursor = "crosshair"
+
+    def _on_touched(self) -> None:
+        """Put nodes back that the user moved, pasted or deleted."""
+        layer = self._layer
+        if layer is None or self._is_writing:
+            return
+        if layer.data.shape != self._nodes.shape or not np.array_equal(layer.data, self._nodes):
+            layer.selected_data = set()
+            self._write_nodes()
+
+    def _write_nodes(self) -> None:
+        layer, frame = self._layer, self._frame
+        if layer is None or frame is None:
+            return
+        positions = np.zeros((0, 3))
+        if self._sheet is not None:
+            grid = self._sheet.grid
+            positions = np.stack([np.full(grid.y.size, grid.slice), grid.y, grid.x], axis=1)
+        self._is_writing = True
+        try:
+            with _undrawn(layer):
+                self._nodes = frame.place(positions, layer)
+                layer.data = self._nodes.copy()
+        finally:
+            self._is_writing = False
+        self._write_looks()
+
+    def _write_looks(self) -> None:
+        layer = self._layer
+        if layer is None:
+            return
+        if self._sheet is None or not self._sheet.marks.size:
+            layer.refresh()
+            return
+        looks = _Looks(self._sheet.marks, self._styles)
+        self._is_writing = True
+        try:
+            with _undrawn(layer):
+                layer.border_width = looks.border_width
+                layer.symbol = looks.symbol
+                layer.border_color = looks.border
+                layer.face_color = looks.face
+            layer.size = 0.8 * self._sheet.grid.spacing_px  # no larger, or nodes would overlap
+        finally:
+            self._is_writing = False
+
+    # ---- the mouse --------------------------------------------------------------------------
+
+    def _on_drag(self, layer: Points, event: Event) -> Generator[None, None, None]:
+        """Mark the pressed node and those dragged over; elsewhere the drag moves the camera."""
+        node = self._node_at(event)
+        if node is None or not self._may_mark():
+            return
+        self._view_at_press = self._view()
+        last = self._place(event)
+        event.handled = True
+        # Mouse moves reach us throttled, after the camera: only this keeps it from panning.
+        layer.mouse_pan = False
+        try:
+            self._on_stroke(np.array([node]), True)
+            yield
+            while event.type == "mouse_move":
+                last = self._drag_to(last, event)
+                event.handled = True
+                yield
+            self._drag_to(last, event)
+        finally:
+            layer.mouse_pan = True
+
+    def _on_double_click(self, layer: Points, event: Event) -> None:
+        """Take the second press on a node as another press, and back what napari made of it.
+
+        Qt sends a double click in place of the second press, and napari has zoomed in on it.
+        """
+        node = self._node_at(event)
+        if node is None or self._view_at_press is None or not self._may_mark():
+            return
+        camera = _camera(self._viewer)
+        camera.center, camera.zoom = self._view_at_press
+        self._on_stroke(np.array([node]), True)
+
+    def _node_at(self, event: Event) -> int | None:
+        """Node that a plain left click reaches."""
+        if event.button != 1 or event.modifiers or self._sheet is None or self._frame is None:
+            return None
+        reach_px = self._reach_px(event, PRESS_RADIUS_SCREEN_PX, 1 / 2)
+        return self._sheet.nearest(*self._place(event), reach_px)
+
+    def _may_mark(self) -> bool:
+        """Whether nodes can be marked now; tells if not."""
+        if self._sheet is None or self._frame is None:
+            return False
+        if self._sheet.is_done or not self._frame.is_shown_in_plane(self._viewer):
+            self._on_idle_click()
+            return False
+        return True
+
+    def _place(self, event: Event) -> tuple[float, float]:
+        """(y, x) of an event in pixels of the image."""
+        if self._frame is None:
+            return 0.0, 0.0
+        _, y, x = self._frame.position_at(event.position)
+        return y, x
+
+    def _view(self) -> _View:
+        camera = _camera(self._viewer)
+        return tuple(camera.center), float(camera.zoom)
+
+    def _drag_to(self, last: tuple[float, float], event: Event) -> tuple[float, float]:
+        if self._sheet is None or self._frame is None:
+            return last
+        place = self._place(event)
+        if place != last:
+            reach_px = self._reach_px(event, DRAG_RADIUS_SCREEN_PX, 1 / 3)
+            nodes = self._sheet.along(last, place, reach_px)
+            if nodes.size:
+                self._on_stroke(nodes, False)
+        return place
+
+    def _reach_px(self, event: Event, on_screen_px: float, of_spacing: float) -> float:
+        """Reach of the mouse in pixels of the image, which never extends to the next node."""
+        if self._sheet is None or self._frame is None:
+            return 0.0
+        screen_px_per_pixel = event.camera_zoom * abs(self._frame.layer.scale[-1])
+        spacing_px = self._sheet.grid.spacing_px
+        return float(min(on_screen_px / screen_px_per_pixel, of_spacing * spacing_px))
+
+
+@contextmanager
+def _undrawn(layer: Points) -> Iterator[None]:
+    """Make several changes that are drawn with the next one, not each for itself."""
+    with ExitStack() as stack:
+        for name in _DRAWING_EVENTS:
+            stack.enter_context(getattr(layer.events, name).blocker())
+        yield
+
+
+def _find_nothing(position: object) -> None:
+    """Tell napari that there is no point below the cursor."""
+
+
+def _is_same_place(a: GridSheet, b: GridSheet) -> bool:
+    return (
+        a.grid.slice == b.grid.slice
+        and np.array_equal(a.grid.y, b.grid.y)
+        and np.array_equal(a.grid.x, b.grid.x)
+    )
+
+
+def _camera(viewer: ViewerModel) -> Any:
+    """Return the camera, which moved to the scene in napari 0.9."""
+    return getattr(viewer, "scene", viewer).camera
+
+
+class _Looks:
+    """Symbols and colours of nodes."""
+
+    def __init__(self, marks: NDArray[np.int16], styles: Sequence[ClassStyle]) -> None:
+        self.symbol = np.full(marks.size, "cross", dtype=object)
+        self.face = np.tile(_UNTOUCHED_COLOUR, (marks.size, 1))
+        self.border = np.tile((0.0, 0.0, 0.0, 0.6), (marks.size, 1))
+        self.border_width = np.full(marks.size, 0.12)
+        self.face[marks == BACKGROUND] = _MISS_COLOUR
+        self.border[marks == BACKGROUND, 3] = 0.35
+        unsure = marks == UNSURE
+        self.symbol[unsure] = "diamond"
+        self.face[unsure] = _UNSURE_COLOUR
+        for index, style in enumerate(styles):
+            if index != BACKGROUND:
+                self._hit(marks == index, style)
+
+    def _hit(self, nodes: NDArray[np.bool_], style: ClassStyle) -> None:
+        colour = transform_color(style.colour)[0]
+        self.symbol[nodes] = "x" if style.is_outside else "disc"
+        self.face[nodes] = colour
+        self.border[nodes] = colour
+        self.border_width[nodes] = 0.3
+        if style.is_outside:
+            is_dark = colour[:3] @ (0.3, 0.6, 0.1) < 0.4
+            self.border[nodes] = (1, 1, 1, 0.8) if is_dark else (0, 0, 0, 0.6)
+            self.border_width[nodes] = 0.12
+        else:
+            self.face[nodes, 3] = _HIT_FACE_ALPHA

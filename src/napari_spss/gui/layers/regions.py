@@ -1,0 +1,175 @@
+"""Rectangles in a Shapes layer: regions that have fractions of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Shapes
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
+
+from ...core.annotations import Region
+from ...core.base import InputError
+from .connections import Connections
+from .results import MARK
+from .source_frame import SourceFrame
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+__all__ = ["RegionsTool"]
+
+REGIONS_LAYER = "regions"
+_ROLE = "regions"
+
+
+class RegionsTool(QWidget):
+    """A button that draws rectangles, and the layer that holds them.
+
+    Whatever is drawn counts as its bounding rectangle, rounded to whole pixels and cut at the
+    image's border; what lies outside of it altogether does not count.
+    """
+
+    value_changed = Signal()
+
+    def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._frame: SourceFrame | None = None
+        self._layer: Shapes | None = None
+        self._value: tuple[Region, ...] = ()
+        self._is_writing = False
+        self._layer_connections = Connections()
+        self._viewer_connections = Connections()
+        self._viewer_connections.connect(viewer.layers.events.removed, self._on_removed)
+        self._draw = QPushButton("Draw rectangle")
+        self._draw.setToolTip(
+            "Draw rectangles on the image; each gets a row for fractions of its own.\n"
+            "Fractions of parts of a slice teach more than those of whole slices."
+        )
+        self._draw.clicked.connect(self.start_drawing)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._draw)
+        layout.addStretch()
+        self.destroyed.connect(self._viewer_connections.disconnect_all)
+        self.destroyed.connect(self._layer_connections.disconnect_all)
+        self._draw.setEnabled(False)
+
+    def value(self) -> tuple[Region, ...]:
+        """Return the rectangles, in the layer's order, without repetition."""
+        return self._value
+
+    @property
+    def layer(self) -> Shapes | None:
+        """The layer that shows the rectangles, if there is one."""
+        return self._layer
+
+    def set_value(self, regions: Sequence[Region]) -> None:
+        """Show other rectangles."""
+        wanted = tuple(region for region in regions if region.box is not None)
+        if wanted == self._value:
+            return
+        self._value = wanted
+        if self._frame is not None and (wanted or self._layer is not None):
+            self._write()
+        self.value_changed.emit()
+
+    def set_source(self, layer: Image | None) -> None:
+        """Point out the annotated image; the rectangles stay, in its pixels."""
+        self._frame = None if layer is None else SourceFrame(layer)
+        self._draw.setEnabled(self._frame is not None)
+        if self._frame is not None and self._value:
+            self._write()
+
+    def start_drawing(self) -> None:
+        """Make the layer active, ready to draw."""
+        if self._frame is None:
+            return
+        layer = self._ensure_layer()
+        layer.visible = True
+        self._viewer.layers.selection.active = layer
+        layer.mode = "add_rectangle"
+
+    def on_slice(self, z: int) -> tuple[Region, ...]:
+        """Return the rectangles of a slice; those that are selected in the layer come first."""
+        regions = [region for region in self._value if region.slice == z]
+        if self._layer is None:
+            return tuple(regions)
+        chosen = [self._region(self._layer.data[i]) for i in sorted(self._layer.selected_data)]
+        return tuple(sorted(regions, key=lambda region: region not in chosen))
+
+    def _ensure_layer(self) -> Shapes:
+        assert self._frame is not None
+        if self._layer is not None and self._layer in self._viewer.layers:
+            return self._layer
+        layer = Shapes(
+            ndim=self._frame.ndim,
+            name=REGIONS_LAYER,
+            edge_color="#56b4e9",
+            face_color="transparent",
+            edge_width=max(1.0, self._frame.shape_of(0)[1] / 400),
+            metadata={MARK: {"role": _ROLE}},
+            **self._frame.geometry.layer_arguments(),
+        )
+        active = self._viewer.layers.selection.active
+        self._viewer.layers.append(layer)
+        self._viewer.layers.selection.active = active
+        self._layer = layer
+        self._layer_connections.disconnect_all()
+        self._layer_connections.connect(layer.events.data, self._on_drawn)
+        return layer
+
+    def _write(self) -> None:
+        """Bring the rectangles into the layer."""
+        assert self._frame is not None
+        layer = self._ensure_layer()
+        shapes = []
+        for region in self._value:
+            y0, x0, y1, x1 = np.array(region.box) - 0.5  # a pixel reaches half a pixel around it
+            z = float(region.slice)
+            corners = np.array([[z, y0, x0], [z, y0, x1], [z, y1, x1], [z, y1, x0]])
+            shapes.append(self._frame.place(corners, layer))
+        self._is_writing = True
+        try:
+            layer.data = []
+            if shapes:
+                layer.add_rectangles(shapes)
+        finally:
+            self._is_writing = False
+
+    def _on_drawn(self, event: Any) -> None:
+        if self._is_writing or self._layer is None or self._frame is None:
+            return
+        if str(getattr(event, "action", "")) in ("adding", "changing", "removing"):
+            return
+        found = [self._region(shape) for shape in self._layer.data]
+        value = tuple(dict.fromkeys(region for region in found if region is not None))
+        if value != self._value:
+            self._value = value
+            self.value_changed.emit()
+
+    def _region(self, shape: npt.NDArray[np.float64]) -> Region | None:
+        """Region that a shape covers; None if it has no pixel."""
+        assert self._frame is not None
+        assert self._layer is not None
+        corners = self._frame.positions(np.asarray(shape, float), self._layer)
+        z = int(np.floor(corners[:, 0].mean() + 0.5))
+        if not 0 <= z < self._frame.n_slices:
+            return None
+        limit = np.array(self._frame.shape_of(z))
+        low = np.clip(np.floor(corners[:, 1:].min(0) + 1.0), 0, limit).astype(int)
+        high = np.clip(np.floor(corners[:, 1:].max(0) + 1.0), 0, limit).astype(int)
+        try:
+            return Region(z, (int(low[0]), int(low[1]), int(high[0]), int(high[1])))
+        except InputError:  # narrower than a pixel, or outside
+            return None
+
+    def _on_removed(self, event: Any) -> None:
+        if event.value is self._layer:
+            self._layer = None
+            self._layer_connections.disconnect_all()

@@ -1,0 +1,331 @@
+"""The only file that touches napari's image and result layers: snapshot in, results out.
+
+A snapshot is taken on the GUI thread before a run; from then on the run needs no layer, so that
+the user may delete, rename or replace the image meanwhile. Results go into layers that are found
+again by a mark in their metadata and are updated in place, at the place of the source.
+"""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Image, Labels, Layer
+from napari.utils.colormaps import Colormap
+from napari.utils.colormaps.standardize_color import transform_color
+
+from .colours import label_colours
+from .geometry import Geometry, find_axes, full_resolution, plane_index, voxel_size_um
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from ...core.annotations import ClassStyle
+    from ...core.base import Preview
+    from ...core.images import Stack
+    from ..models import Cleaning, ResultMaps
+
+__all__ = ["MARK", "Geometry", "ResultLayers", "Source", "find_axes", "snapshot"]
+
+MARK = "napari_spss"
+_PREVIEW = "preview"
+_keys: WeakKeyDictionary[Layer, int] = WeakKeyDictionary()
+_next_key = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image as it was when it was looked at; no layer inside.
+
+    Parameters
+    ----------
+    key : int
+        The same for every snapshot of one layer, whatever its name.
+    name : str
+        Of the layer, from which the results take theirs.
+    path : str or None
+        File it was read from.
+    stack : Stack
+        The image as the core reads it: lazily, at full resolution.
+    geometry : Geometry
+        Where it lies.
+    """
+
+    key: int
+    name: str
+    path: str | None
+    stack: Stack
+    geometry: Geometry
+
+
+def snapshot(layer: Image) -> Source:
+    """Describe an image layer for the core; no pixels are read.
+
+    Raises
+    ------
+    InputError
+        If the layer's axes or data type cannot be used.
+    """
+    from ...core.images import stack_from_array
+
+    geometry = Geometry.of(layer)
+    path = layer.source.path
+    stack = stack_from_array(
+        full_resolution(layer),
+        axes=geometry.axes + ("S" if layer.rgb else ""),
+        voxel_size_um=voxel_size_um(geometry),
+        source=str(path or layer.name),
+    )
+    key = _keys.setdefault(layer, next(_next_key))
+    return Source(key, layer.name, None if path is None else str(path), stack, geometry)
+
+
+class ResultLayers:
+    """Layers of previews and results in a viewer.
+
+    Each is marked in its metadata with its role and its source. One that the user deleted is made
+    anew with the next result; labels that the user edited are left alone from then on.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self._checksums: WeakKeyDictionary[Layer, dict[int, int]] = WeakKeyDictionary()
+        self._is_writing = False
+
+    def show_preview(
+        self, source: Source, preview: Preview, styles: Sequence[ClassStyle], cleaning: Cleaning
+    ) -> list[Layer]:
+        """Show maps and labels of one slice at working scale, in place of the last preview.
+
+        The cleaning is stated in pixels of the image.
+        """
+        place = source.geometry.layer_arguments(
+            reduction=preview.reduction, first_slice=preview.slice
+        )
+        layer = self._find(source, f"{_PREVIEW} labels")
+        if isinstance(layer, Labels) and self.is_edited(layer):
+            self._release(layer)
+        expand = source.geometry.expand
+        shown: list[Layer] = [
+            self._show_map(source, f"{_PREVIEW} {style.name}", expand(values[None]), place, style)
+            for style, values in zip(styles[1:], preview.probs[1:], strict=False)
+        ]
+        labels = expand(cleaning.at_scale(preview.reduction).apply(preview.probs)[None])
+        shown.append(
+            self._show_labels(source, f"{_PREVIEW} labels", labels, place, styles, contour=1)
+        )
+        self._checksums[shown[-1]] = {0: _checksum(source.geometry.plane(labels, 0))}
+        return shown
+
+    def remove_preview(self) -> None:
+        """Take the preview away, but not labels that the user edited."""
+        for layer in list(self._viewer.layers):
+            if not str(_mark(layer).get("role", "")).startswith(_PREVIEW):
+                continue
+            if isinstance(layer, Labels) and self.is_edited(layer):
+                self._release(layer)
+            else:
+                self._viewer.layers.remove(layer)
+
+    def show_maps(
+        self, source: Source, maps: ResultMaps, styles: Sequence[ClassStyle]
+    ) -> list[Image]:
+        """Show a probability layer per class but the background; they share the maps' memory."""
+        place = source.geometry.layer_arguments()
+        return [
+            self._show_map(
+                source,
+                f"{style.name} probability",
+                source.geometry.expand(values),
+                place,
+                style,
+                is_visible=False,
+            )
+            for style, values in zip(styles[1:], maps.maps, strict=False)
+        ]
+
+    def show_labels(
+        self, source: Source, styles: Sequence[ClassStyle], *, is_fresh: bool = False
+    ) -> Labels:
+        """Return the labels layer of a result, new if there is none or if the user edited it.
+
+        With ``is_fresh`` labels that are not edited start from nothing.
+        """
+        place = source.geometry.layer_arguments()
+        layer = self._find(source, "labels")
+        shape = source.geometry.expand(np.empty(source.geometry.stack_shape, np.bool_)).shape
+        if isinstance(layer, Labels) and _mark(layer).get("is_edited"):
+            self._release(layer)
+            layer = None
+        is_usable = not is_fresh and isinstance(layer, Labels) and layer.data.shape == shape
+        data = layer.data if is_usable and layer is not None else np.zeros(shape, np.uint8)
+        if is_fresh and layer is not None:
+            self._checksums.pop(layer, None)
+        return self._show_labels(source, "labels", data, place, styles)
+
+    def write_labels(
+        self, layer: Labels, source: Source, z: int, values: npt.NDArray[np.uint8]
+    ) -> bool:
+        """Write one slice's labels in place; the caller refreshes when it has written all.
+
+        Returns False, and writes nothing, if the user edited the layer: `show_labels` then gives
+        another one.
+        """
+        if self.is_edited(layer, z):
+            layer.metadata[MARK]["is_edited"] = True
+            return False
+        source.geometry.plane(layer.data, z)[...] = values
+        self._checksums.setdefault(layer, {})[z] = _checksum(values)
+        return True
+
+    def is_edited(self, layer: Labels, z: int | None = None) -> bool:
+        """Whether labels were changed since they were written here.
+
+        Looks at napari's edit events and, for changes made in code, at the content: of one slice
+        or, without ``z``, of all slices that were written.
+        """
+        mark = _mark(layer)
+        if mark.get("is_edited"):
+            return True
+        checksums = self._checksums.get(layer, {})
+        wanted = checksums.items() if z is None else [(z, checksums[z])] if z in checksums else []
+        axes: str = mark.get("axes", "ZYX")
+        return any(
+            _checksum(layer.data[plane_index(axes, index)]) != value for index, value in wanted
+        )
+
+    def forget(self, layer: Labels) -> None:
+        """Leave a layer to the user: the next result is written beside it."""
+        self._release(layer)
+
+    def _find(self, source: Source, role: str) -> Layer | None:
+        for layer in self._viewer.layers:
+            mark = _mark(layer)
+            if mark.get("role") == role and mark.get("source") == source.key:
+                found: Layer = layer
+                return found
+        return None
+
+    def _release(self, layer: Labels) -> None:
+        layer.metadata[MARK] = {**_mark(layer), "role": "kept", "is_edited": True}
+        self._checksums.pop(layer, None)
+
+    def _show_map(
+        self,
+        source: Source,
+        role: str,
+        values: npt.NDArray[np.floating],
+        place: dict[str, Any],
+        style: ClassStyle,
+        *,
+        is_visible: bool = True,
+    ) -> Image:
+        layer = self._find(source, role)
+        if isinstance(layer, Image):
+            self._update(layer, values, place)
+            _set_colours(layer, _map_colours(style))
+            return layer
+        layer = Image(
+            values,
+            name=f"{source.name} {role}",
+            colormap=_map_colours(style),
+            contrast_limits=(0.0, 1.0),
+            blending="translucent",
+            opacity=0.6,
+            visible=is_visible,
+            metadata=self._new_mark(source, role),
+            **place,
+        )
+        self._insert(source, layer)
+        return layer
+
+    def _show_labels(
+        self,
+        source: Source,
+        role: str,
+        values: npt.NDArray[np.uint8],
+        place: dict[str, Any],
+        styles: Sequence[ClassStyle],
+        *,
+        contour: int = 0,
+    ) -> Labels:
+        colours = label_colours({index: style.colour for index, style in enumerate(styles)})
+        layer = self._find(source, role)
+        if isinstance(layer, Labels):
+            self._update(layer, values, place)
+            _set_colours(layer, colours)
+            return layer
+        layer = Labels(
+            values,
+            name=f"{source.name} {role}",
+            colormap=colours,
+            opacity=0.9 if contour else 0.5,
+            metadata=self._new_mark(source, role),
+            **place,
+        )
+        layer.contour = contour
+        layer.events.paint.connect(self._on_edited)
+        layer.events.data.connect(self._on_edited)
+        self._insert(source, layer)
+        return layer
+
+    def _new_mark(self, source: Source, role: str) -> dict[str, Any]:
+        return {MARK: {"role": role, "source": source.key, "axes": source.geometry.axes}}
+
+    def _update(self, layer: Layer, values: npt.NDArray[Any], place: dict[str, Any]) -> None:
+        self._is_writing = True
+        try:
+            if layer.data is not values:
+                layer.data = values
+            for name, value in place.items():
+                if name != "affine" and not np.array_equal(getattr(layer, name), value):
+                    setattr(layer, name, value)
+            if not np.array_equal(layer.affine.affine_matrix, place["affine"]):
+                layer.affine = place["affine"]
+        finally:
+            self._is_writing = False
+
+    def _insert(self, source: Source, layer: Layer) -> None:
+        """Add a layer just above its source and its other results, and select nothing anew."""
+        layers = self._viewer.layers
+        selected, active = set(layers.selection), layers.selection.active
+        above = [
+            index
+            for index, other in enumerate(layers)
+            if _keys.get(other) == source.key or _mark(other).get("source") == source.key
+        ]
+        layers.insert(above[-1] + 1 if above else len(layers), layer)
+        layers.selection = selected
+        layers.selection.active = active
+
+    def _on_edited(self, event: Any) -> None:
+        layer = event.source
+        if not self._is_writing and MARK in layer.metadata:
+            layer.metadata[MARK]["is_edited"] = True
+
+
+def _mark(layer: Layer) -> dict[str, Any]:
+    mark = layer.metadata.get(MARK)
+    return mark if isinstance(mark, dict) else {}
+
+
+def _map_colours(style: ClassStyle) -> Colormap:
+    """From transparent to the class's colour."""
+    full = transform_color(style.colour)[0]
+    return Colormap(np.stack([[*full[:3], 0.0], [*full[:3], 1.0]]), name=f"{MARK} {style.colour}")
+
+
+def _set_colours(layer: Image | Labels, colours: Colormap) -> None:
+    """Give a layer colours, unless it has them: napari then redraws it and its thumbnail."""
+    if not np.array_equal(layer.colormap.colors, colours.colors):
+        layer.colormap = colours
+
+
+def _checksum(values: npt.ArrayLike) -> int:
+    return zlib.crc32(np.ascontiguousarray(values).data)

@@ -1,0 +1,90 @@
+"""What the user may want to do next, in a sentence; no Qt inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ...core.annotations import Annotations
+
+__all__ = ["Progress", "has_places", "next_step", "open_grid"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the work has come.
+
+    Parameters
+    ----------
+    has_image : bool
+        Whether there is an image to work on.
+    missing : str
+        What has to be done before a training, empty if nothing.
+    n_marked : int
+        Cells of the table of fractions that cannot be read.
+    open_grid : int or None
+        Slice of a grid that was begun and is not done.
+    has_places : bool
+        Whether anything says where a class is: a done grid, a keypoint, a painted label.
+    has_model : bool
+        Whether there is a model to apply.
+    n_slices, n_predicted : int
+        Slices of the image, and how many of them the model was wholly applied to.
+    is_saved : bool
+        Whether the result as it is was saved.
+    """
+
+    has_image: bool = True
+    missing: str = ""
+    n_marked: int = 0
+    open_grid: int | None = None
+    has_places: bool = False
+    has_model: bool = False
+    n_slices: int = 1
+    n_predicted: int = 0
+    is_saved: bool = False
+
+
+def next_step(progress: Progress) -> str:
+    """Say what comes next."""
+    if not progress.has_image:
+        return progress.missing
+    if progress.has_model and progress.is_saved:
+        return "Saved. To improve the map: correct it under Annotate, then press Continue."
+    if progress.has_model and progress.n_predicted >= progress.n_slices:
+        where = "the labels on other slices" if progress.n_slices > 1 else "the labels"
+        return f"Next: check {where}, then save them under Results."
+    if progress.has_model:
+        where = " to the whole stack" if progress.n_slices > 1 else ""
+        return (
+            "Next: look at the map. Where it is wrong, add keypoints and press Continue; "
+            f"where it is right, apply it{where} under Results."
+        )
+    if progress.n_marked:
+        cells = "marked cell" if progress.n_marked == 1 else f"{progress.n_marked} marked cells"
+        return f"Next: mend the {cells} in the table of fractions."
+    if progress.open_grid is not None:
+        return (
+            f"Next: finish counting the grid on slice {progress.open_grid} and press Done; "
+            "an open grid does not count."
+        )
+    if progress.missing:
+        return progress.missing
+    if not progress.has_places:
+        return "Next: count a grid or add keypoints. Fractions alone do not tell where things are."
+    return "Next: press Train."
+
+
+def has_places(annotations: Annotations | None) -> bool:
+    """Whether annotations say where anything is."""
+    if annotations is None:
+        return False
+    return bool(annotations.keypoints) or any(grid.is_done for grid in annotations.grids)
+
+
+def open_grid(annotations: Annotations | None) -> int | None:
+    """Return the slice of a grid that was begun and is not done; None if there is none."""
+    grids = () if annotations is None else annotations.grids
+    begun = (grid.slice for grid in grids if not grid.is_done and (grid.class_index >= 0).any())
+    return next(begun, None)

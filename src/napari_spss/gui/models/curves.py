@@ -1,0 +1,78 @@
+"""What a run's curves show: losses and errors over its steps."""
+
+from __future__ import annotations
+
+from math import isnan
+
+from ...core.base import Progress, Validated
+
+__all__ = ["Curves"]
+
+_MAX_POINTS = 2000
+
+
+class Curves:
+    """Losses and proportion error over the steps of a run and its continuations.
+
+    At most 2000 points are kept; beyond that every second one is dropped.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.losses: dict[str, list[float]] = {}
+        self.proportion_error: list[float] = []
+        self.validation: list[tuple[int, float]] = []
+        self.continued: list[int] = []  # steps after which a run was continued
+        self._offset = 0
+        self._stride = 1
+        self._seen = 0
+
+    @property
+    def last_step(self) -> int:
+        """Last step so far, continuations included."""
+        return self.steps[-1] if self.steps else 0
+
+    @property
+    def self_training_from(self) -> int | None:
+        """Step at which self-training set in first; None as long as it has not."""
+        pairs = zip(self.steps, self.losses.get("self_training", ()), strict=False)
+        return next((step for step, value in pairs if not isnan(value)), None)
+
+    def continue_from(self, step: int) -> None:
+        """Count the steps of the next run from one on; points beyond it were of a failed run."""
+        n_kept = sum(one <= step for one in self.steps)
+        self.steps = self.steps[:n_kept]
+        self.proportion_error = self.proportion_error[:n_kept]
+        self.losses = {name: values[:n_kept] for name, values in self.losses.items()}
+        self.validation = [point for point in self.validation if point[0] <= step]
+        self.continued = [*(one for one in self.continued if one < step), step]
+        self._offset = step
+
+    def add(self, progress: Progress) -> bool:
+        """Take a progress report; return whether it became a point."""
+        if not progress.losses and progress.proportion_error is None:
+            return False
+        self._seen += 1
+        if self._seen % self._stride:
+            return False
+        nan = float("nan")
+        for name in progress.losses:
+            self.losses.setdefault(name, [nan] * len(self.steps))
+        for name, values in self.losses.items():
+            values.append(progress.losses.get(name, nan))
+        error = progress.proportion_error
+        self.proportion_error.append(nan if error is None else error)
+        self.steps.append(self._offset + progress.done)
+        if len(self.steps) > _MAX_POINTS:
+            self._thin()
+        return True
+
+    def add_validation(self, event: Validated) -> None:
+        """Take the loss on held-out annotations."""
+        self.validation.append((self._offset + event.step, event.loss))
+
+    def _thin(self) -> None:
+        self._stride *= 2
+        self.steps = self.steps[1::2]
+        self.proportion_error = self.proportion_error[1::2]
+        self.losses = {name: values[1::2] for name, values in self.losses.items()}

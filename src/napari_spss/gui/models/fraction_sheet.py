@@ -1,0 +1,416 @@
+"""The table of fractions without its widget: rows, typed texts, readings, undo; no Qt inside.
+
+A cell keeps the text as it was typed, wrong or not; what it means is read from the text whenever
+it is asked for. Texts are keyed by region and class name, so those of a deleted rectangle or class
+come back when it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ...core.annotations import Proportion, Region
+from .class_changes import follow_classes
+from .fraction_cells import EMPTY, NOTHING, TICK, Cell, Edit, Mark
+from .fraction_text import BLANK, Reading, cell_text, is_bare_fraction, parse_cell, row_problem
+
+__all__ = ["FractionSheet"]
+
+_ZERO = Reading("value", value=0.0)
+_STATE_VERSION = 1
+_MAX_UNDO = 1000
+
+
+class FractionSheet:
+    """Typed fractions of slices and rectangles, with undo."""
+
+    def __init__(self) -> None:
+        self.classes: tuple[str, ...] = ("background",)
+        self.excluded: frozenset[str] = frozenset()
+        self.n_slices = 0
+        self.rows: tuple[Region, ...] = ()
+        self._row_of: dict[Region, int] = {}
+        self._boxes: tuple[Region, ...] = ()
+        self._cells: dict[Region, dict[str, Cell]] = {}
+        self._done: list[tuple[Edit, ...]] = []
+        self._undone: list[tuple[Edit, ...]] = []
+
+    # Rows and columns ---------------------------------------------------------------------------
+
+    @property
+    def background(self) -> str:
+        """Name of class 0."""
+        return self.classes[0]
+
+    @property
+    def typed_classes(self) -> tuple[str, ...]:
+        """Names of the classes that have a column to type in."""
+        return tuple(name for name in self.classes[1:] if name not in self.excluded)
+
+    @property
+    def boxes(self) -> tuple[Region, ...]:
+        """The rectangles, in the order in which they were given."""
+        return self._boxes
+
+    def row_of(self, region: Region) -> int | None:
+        """Row of a region; None if it has none."""
+        return self._row_of.get(region)
+
+    def has_row(self, region: Region) -> bool:
+        """Whether a region has a row."""
+        return region in self._row_of
+
+    def set_classes(self, names: Sequence[str], excluded: Iterable[str] = ()) -> None:
+        """Take over the classes; a class that was renamed in its place keeps its texts."""
+        new = tuple(names)
+        places = zip(self.classes, follow_classes(self.classes, new), strict=True)
+        followed = {old: new[place] for old, place in places if place is not None}
+        self._rename({old: name for old, name in followed.items() if old != name})
+        self.classes = new
+        self.excluded = frozenset(excluded)
+
+    def set_slices(self, n_slices: int) -> None:
+        """Have a row for each of so many slices."""
+        self.n_slices = n_slices
+        self._arrange()
+
+    def set_boxes(self, regions: Iterable[Region]) -> None:
+        """Have a row for each rectangle; one that was moved or resized keeps its texts."""
+        new = tuple(dict.fromkeys(region for region in regions if region.box is not None))
+        gone = [region for region in self._boxes if region not in new]
+        come = [region for region in new if region not in self._boxes]
+        if len(gone) == len(come):
+            self._move(dict(zip(gone, come, strict=True)))
+        self._boxes = new
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Order the rows: each slice, then its rectangles."""
+        by_slice: dict[int, list[Region]] = {}
+        for region in self._boxes:
+            by_slice.setdefault(region.slice, []).append(region)
+        rows: list[Region] = []
+        for z in range(self.n_slices):
+            rows.append(Region(z))
+            rows.extend(by_slice.get(z, ()))
+        self.rows = tuple(rows)
+        self._row_of = {region: row for row, region in enumerate(rows)}
+
+    def _rename(self, names: Mapping[str, str]) -> None:
+        if not names:
+            return
+        for cells in self._cells.values():
+            for old, new in names.items():
+                if old in cells:
+                    cells[new] = cells.pop(old)
+        self._rekey(lambda edit: (edit.region, names.get(edit.name, edit.name)))
+
+    def _move(self, regions: Mapping[Region, Region]) -> None:
+        if not regions:
+            return
+        moved = {new: self._cells.pop(old, {}) for old, new in regions.items()}
+        self._cells.update({region: cells for region, cells in moved.items() if cells})
+        self._rekey(lambda edit: (regions.get(edit.region, edit.region), edit.name))
+
+    def _rekey(self, key: Callable[[Edit], tuple[Region, str]]) -> None:
+        """Let the history speak of the new names."""
+        for history in (self._done, self._undone):
+            history[:] = [
+                tuple(Edit(*key(edit), edit.old, edit.new) for edit in edits) for edits in history
+            ]
+
+    # Cells --------------------------------------------------------------------------------------
+
+    def cell(self, region: Region, name: str) -> Cell:
+        """Return what was typed."""
+        return self._cells.get(region, {}).get(name, NOTHING)
+
+    def is_empty(self, region: Region) -> bool:
+        """Whether the region is ticked as containing none of the classes."""
+        return EMPTY in self._cells.get(region, {})
+
+    def reading(self, region: Region, name: str) -> Reading:
+        """Read a class's cell; an exact 0 in a row ticked as empty."""
+        return _ZERO if self.is_empty(region) else self.cell(region, name).reading
+
+    def row_readings(self, region: Region) -> list[Reading]:
+        """Read the typed classes of a row."""
+        if region not in self._cells:
+            return [BLANK] * len(self.typed_classes)
+        return [self.reading(region, name) for name in self.typed_classes]
+
+    def stated_background(self, region: Region) -> Reading:
+        """Read the background that a file stated; blank where it is what the classes leave."""
+        if all(reading.is_known for reading in self.row_readings(region)):
+            return BLANK
+        return self.cell(region, self.background).reading
+
+    def row_problem(self, region: Region) -> str:
+        """Say what is wrong with a row as a whole; empty if nothing is."""
+        if region not in self._cells:
+            return ""
+        return row_problem([*self.row_readings(region), self.stated_background(region)])
+
+    def marks(self) -> list[Mark]:
+        """All wrong cells, unanswered questions and impossible rows, from top to bottom."""
+        found: list[Mark] = []
+        for region in self._filled_rows():
+            problem = self.row_problem(region)
+            if problem:
+                found.append(Mark(region, None, problem))
+            for name in self.typed_classes:
+                reading = self.reading(region, name)
+                if reading.reason:
+                    is_question = reading.kind == "question"
+                    found.append(Mark(region, name, reading.reason, reading.remedy, is_question))
+        return found
+
+    def _filled_rows(self) -> list[Region]:
+        """Shown regions with a text, in the order of the rows."""
+        shown = [(self._row_of[region], region) for region in self._cells if region in self._row_of]
+        return [region for _, region in sorted(shown, key=lambda pair: pair[0])]
+
+    # Editing ------------------------------------------------------------------------------------
+
+    def edits_for(self, texts: Iterable[tuple[Region, str, str]]) -> tuple[Edit, ...]:
+        """Prepare the edit that types texts into cells (region, class name, text).
+
+        If several come at once, as in a paste, and one of them asks whether it is a fraction, all
+        numbers among them that may be one ask too: a column 0.06, 0.12 is of one unit.
+        """
+        typed = [(region, name, text.strip()) for region, name, text in texts]
+        numbers = [text for _, _, text in typed if parse_cell(text).kind != "blank"]
+        known = [text for text in numbers if parse_cell(text).kind != "wrong"]
+        asks = len(known) > 1 and any(parse_cell(text).kind == "question" for text in known)
+        is_one_unit = asks and all(
+            is_bare_fraction(text) or parse_cell(text).most == 0 for text in known
+        )
+        edits = []
+        for region, name, text in typed:
+            cell = Cell(text, is_doubted=is_one_unit and is_bare_fraction(text))
+            edits.extend(self._edits_of_cell(region, name, cell if text else NOTHING))
+        return tuple(edits)
+
+    def _edits_of_cell(self, region: Region, name: str, new: Cell) -> list[Edit]:
+        """Type into a cell; that unticks "empty"."""
+        old = self.cell(region, name)
+        if old == new and not (self.is_empty(region) and new.text):
+            return []
+        edits = [Edit(region, name, old, new)]
+        if new.text and self.is_empty(region):
+            edits.append(Edit(region, EMPTY, TICK, NOTHING))
+        return edits
+
+    def tick_edits(self, regions: Iterable[Region], is_empty: bool) -> tuple[Edit, ...]:
+        """Prepare the edit that ticks or unticks "empty"."""
+        new = TICK if is_empty else NOTHING
+        return tuple(
+            Edit(region, EMPTY, self.cell(region, EMPTY), new)
+            for region in regions
+            if self.is_empty(region) != is_empty
+        )
+
+    def answer_edits(self, marks: Iterable[Mark], choice: int) -> tuple[Edit, ...]:
+        """Prepare the edit that answers questions: 0 = a fraction was meant, 1 = per cent."""
+        edits = []
+        for mark in marks:
+            if mark.name is None or not mark.is_question:
+                continue
+            old = self.cell(mark.region, mark.name)
+            choices = old.reading.choices
+            if choices is not None:
+                edits.append(Edit(mark.region, mark.name, old, Cell(choices[choice])))
+        return tuple(edits)
+
+    def apply(self, edits: Sequence[Edit]) -> None:
+        """Carry out edits as one step that can be undone."""
+        if not edits:
+            return
+        self._done.append(tuple(edits))
+        del self._done[:-_MAX_UNDO]
+        self._undone.clear()
+        for edit in edits:
+            self._put(edit.region, edit.name, edit.new)
+
+    def undo(self) -> tuple[Edit, ...]:
+        """Take the last step back; return what it was, empty if there is none."""
+        if not self._done:
+            return ()
+        edits = self._done.pop()
+        self._undone.append(edits)
+        for edit in reversed(edits):
+            self._put(edit.region, edit.name, edit.old)
+        return edits
+
+    def redo(self) -> tuple[Edit, ...]:
+        """Repeat the step that was taken back last; return what it was, empty if there is none."""
+        if not self._undone:
+            return ()
+        edits = self._undone.pop()
+        self._done.append(edits)
+        for edit in edits:
+            self._put(edit.region, edit.name, edit.new)
+        return edits
+
+    def _put(self, region: Region, name: str, cell: Cell) -> None:
+        cells = self._cells.setdefault(region, {})
+        if cell.text:
+            cells[name] = cell
+        else:
+            cells.pop(name, None)
+        if not cells:
+            del self._cells[region]
+
+    # Values -------------------------------------------------------------------------------------
+
+    def value(self) -> tuple[Proportion, ...]:
+        """Return what is stated, row by row; wrong cells, open questions and blanks are unknown.
+
+        A row whose classes exceed 100 % states nothing until it is mended. The background is left
+        to the core (the remainder), unless it was stated by a file and a class is unknown.
+        """
+        stated = (self._proportion(region) for region in self._filled_rows())
+        return tuple(one for one in stated if one is not None)
+
+    def _proportion(self, region: Region) -> Proportion | None:
+        if self.row_problem(region):
+            return None
+        readings = [BLANK] * len(self.classes)
+        for index, name in enumerate(self.classes):
+            if name in self.typed_classes:
+                readings[index] = self.reading(region, name)
+        readings[0] = self.stated_background(region)
+        if not any(reading.is_known for reading in readings):
+            return None
+        return Proportion(
+            region,
+            tuple(reading.value for reading in readings),
+            low=tuple(reading.low for reading in readings),
+            high=tuple(reading.high for reading in readings),
+        )
+
+    def set_value(self, proportions: Iterable[Proportion]) -> None:
+        """Show proportions instead of what is typed; their rectangles get rows. Clears undo."""
+        given = tuple(proportions)
+        self.clear()
+        self._boxes = tuple(
+            dict.fromkeys(one.region for one in given if one.region.box is not None)
+        )
+        self._arrange()
+        for one in given:
+            for name, cell in self._cells_of(one).items():
+                self._put(one.region, name, cell)
+
+    def edits_to(self, proportions: Iterable[Proportion]) -> tuple[Edit, ...]:
+        """Prepare the edit that replaces the rows of these proportions; other rows stay."""
+        return self.edits_to_cells({one.region: self._cells_of(one) for one in proportions})
+
+    def edits_to_cells(self, rows: Mapping[Region, Mapping[str, Cell]]) -> tuple[Edit, ...]:
+        """Prepare the edit that replaces whole rows; cells that are not named become blank."""
+        edits = []
+        for region, cells in rows.items():
+            for name in (EMPTY, *self.classes):
+                old, new = self.cell(region, name), cells.get(name, NOTHING)
+                if old != new:
+                    edits.append(Edit(region, name, old, new))
+        return tuple(edits)
+
+    def _cells_of(self, proportion: Proportion) -> dict[str, Cell]:
+        """Write a proportion into cells."""
+        one = proportion.normalised()
+        low = one.low or (None,) * len(one.fractions)
+        high = one.high or (None,) * len(one.fractions)
+        texts = {
+            name: cell_text(*numbers)
+            for name, *numbers in zip(self.classes, one.fractions, low, high, strict=False)
+        }
+        typed = [texts.get(name, "") for name in self.typed_classes]
+        if typed and all(text == "0" for text in typed):
+            return {EMPTY: TICK}
+        if all(typed):
+            texts.pop(self.background, None)
+        return {name: Cell(text) for name, text in texts.items() if text}
+
+    def clear(self) -> None:
+        """Forget all texts, rectangles and steps."""
+        self._cells.clear()
+        self._done.clear()
+        self._undone.clear()
+        self._boxes = ()
+        self._arrange()
+
+    # Texts, for the project file ----------------------------------------------------------------
+
+    def text_state(self) -> dict[str, Any]:
+        """All texts as typed, wrong ones included, as plain values for JSON."""
+        return {
+            "version": _STATE_VERSION,
+            "rectangles": [[region.slice, *(region.box or ())] for region in self._boxes],
+            "cells": [
+                {
+                    "slice": region.slice,
+                    "box": None if region.box is None else list(region.box),
+                    "class": name,
+                    "text": cell.text,
+                    "is_doubted": cell.is_doubted,
+                }
+                for region, cells in self._cells.items()
+                for name, cell in cells.items()
+            ],
+        }
+
+    def set_text_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`text_state` gave; anything else in it is ignored. Clears undo."""
+        self.clear()
+        if state.get("version") != _STATE_VERSION:
+            return
+        boxes = (_region(row[:1], row[1:]) for row in state.get("rectangles", ()))
+        self._boxes = tuple(dict.fromkeys(boxes))
+        self._arrange()
+        for item in state.get("cells", ()):
+            region = _region([item["slice"]], item["box"])
+            self._put(region, item["class"], Cell(item["text"], bool(item["is_doubted"])))
+
+    def restore(self, proportions: Sequence[Proportion], state: Mapping[str, Any]) -> None:
+        """Show proportions, as they were typed where the texts of a project still say the same.
+
+        Where a row of the file differs from its texts, the file was edited elsewhere and wins;
+        texts that could not be in the file, because they are wrong, are kept beside it.
+        Without any proportion, as when the file was damaged, the texts are all there is.
+        """
+        self.set_text_state(state)
+        if not proportions:
+            return
+        by_region = {one.region: one for one in proportions}
+        boxes = [one.region for one in proportions if one.region.box is not None]
+        for region in {*self._cells, *by_region}:
+            one = by_region.get(region)
+            shown = self._proportion(region)
+            if _same(shown, one):
+                continue
+            kept = {
+                name: cell
+                for name, cell in self._cells.pop(region, {}).items()
+                if not cell.reading.is_known
+            }
+            cells = {**kept, **(self._cells_of(one) if one is not None else {})}
+            for name, cell in cells.items():
+                self._put(region, name, cell)
+        self._boxes = tuple(dict.fromkeys((*self._boxes, *boxes)))
+        self._arrange()
+
+
+def _same(shown: Proportion | None, one: Proportion | None) -> bool:
+    """Whether two proportions state the same, whether or not the background is filled in."""
+    if shown is None or one is None:
+        return shown is one
+    ours, theirs = shown.normalised(), one.normalised()
+    return ours.fractions == theirs.fractions and ours.bounds() == theirs.bounds()
+
+
+def _region(slices: Sequence[int], box: Sequence[int] | None) -> Region:
+    if box is None:
+        return Region(int(slices[0]))
+    y0, x0, y1, x1 = (int(edge) for edge in box)
+    return Region(int(slices[0]), (y0, x0, y1, x1))

@@ -1,0 +1,246 @@
+"""The current result: maps of the slices that were predicted, and labels made from them.
+
+No Qt and no napari inside. Maps are kept as float16 (a probability is exact to .0005), in memory
+or, when they are large, in a memory-mapped file, so that a threshold takes effect at once.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ...core.annotations import Box, Proportion, Region
+
+__all__ = ["Cleaning", "ResultMaps"]
+
+_IN_MEMORY_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """How maps become labels.
+
+    Parameters
+    ----------
+    threshold : float or None
+        Two classes only; None is 0.5. More classes: the most probable one, whatever is given.
+    has_filled_holes : bool
+        Whether background enclosed within a slice is filled.
+    min_size_px : int
+        Smaller objects of a slice become background.
+    """
+
+    threshold: float | None = None
+    has_filled_holes: bool = False
+    min_size_px: int = 0
+
+    def apply(self, probs: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+        """Turn maps (C, Y, X) into labels (Y, X)."""
+        # late: scipy.ndimage takes a third of a second, which the dock's opening does not need
+        from ...core.analysis import fill_holes, labels_from_probs, remove_small
+
+        labels = labels_from_probs(probs, self.threshold if len(probs) == 2 else None)
+        if self.has_filled_holes:
+            labels = fill_holes(labels)
+        if self.min_size_px > 1:
+            labels = remove_small(labels, self.min_size_px)
+        return labels
+
+    def at_scale(self, reduction: int) -> Cleaning:
+        """Return the same for maps that are reduced by an integer factor in both directions."""
+        return replace(self, min_size_px=-(-self.min_size_px // reduction**2))
+
+
+class ResultMaps:
+    """Maps of a stack, filled slice by slice or box by box.
+
+    Parameters
+    ----------
+    classes : tuple of str
+        Background first. The background's map is the remainder and is not kept.
+    shape : tuple of int
+        (Z, Y, X) of the stack.
+    """
+
+    def __init__(self, classes: tuple[str, ...], shape: tuple[int, int, int]) -> None:
+        self.classes = classes
+        self.shape = shape
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.maps = [self._allocate(name) for name in classes[1:]]
+        self._boxes: dict[int, list[Box]] = {}
+        self._histograms: dict[Region, npt.NDArray[np.int64]] = {}
+
+    def _allocate(self, name: str) -> npt.NDArray[np.float16]:
+        n_bytes = 2 * int(np.prod(self.shape, dtype=np.int64))
+        if n_bytes <= _IN_MEMORY_BYTES:
+            return np.zeros(self.shape, np.float16)
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(
+                prefix="napari-spss-", ignore_cleanup_errors=True
+            )
+        index = len(list(Path(self._folder.name).iterdir()))
+        path = Path(self._folder.name) / f"map-{index}.raw"
+        return np.memmap(path, dtype=np.float16, mode="w+", shape=self.shape)
+
+    @property
+    def slices(self) -> tuple[int, ...]:
+        """Slices of which something was predicted, in order."""
+        return tuple(sorted(self._boxes))
+
+    @property
+    def full_slices(self) -> tuple[int, ...]:
+        """Slices that were predicted as a whole, in order."""
+        return tuple(z for z in self.slices if self._whole in self._boxes[z])
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every slice was predicted as a whole."""
+        return len(self.full_slices) == self.shape[0]
+
+    def store(self, z: int, probs: npt.NDArray[np.floating], box: Box | None = None) -> None:
+        """Put the maps (C, y, x) of a slice, or of a half-open box in it, into memory.
+
+        May be called in another thread; they count only once `mark` says so.
+        """
+        y0, x0, y1, x1 = box or self._whole
+        for target, values in zip(self.maps, probs[1:], strict=True):
+            target[z, y0:y1, x0:x1] = values
+
+    def store_rows(
+        self,
+        z: int,
+        rows: tuple[int, int],
+        probs: npt.NDArray[np.floating],
+        box: Box | None = None,
+    ) -> None:
+        """Put some rows of a slice's or box's maps (C, rows, x) into memory, as `store` does."""
+        _, x0, _, x1 = box or self._whole
+        for target, values in zip(self.maps, probs[1:], strict=True):
+            target[z, rows[0] : rows[1], x0:x1] = values
+
+    def mark(self, z: int, box: Box | None = None) -> None:
+        """Count what was stored of a slice as predicted."""
+        for region in [region for region in self._histograms if region.slice == z]:
+            del self._histograms[region]
+        boxes = self._boxes.setdefault(z, [])
+        if box is None or box == self._whole:
+            self._boxes[z] = [self._whole]
+        elif box not in boxes and self._whole not in boxes:
+            boxes.append(box)
+
+    def write(self, z: int, probs: npt.NDArray[np.floating], box: Box | None = None) -> None:
+        """Store and mark at once."""
+        self.store(z, probs, box)
+        self.mark(z, box)
+
+    @property
+    def _whole(self) -> Box:
+        return (0, 0, self.shape[1], self.shape[2])
+
+    def probs(self, z: int) -> npt.NDArray[np.float32]:
+        """Return the maps (C, Y, X) of a slice; background 1 where nothing was predicted."""
+        foreground = np.stack([m[z] for m in self.maps]).astype(np.float32)
+        rest = np.clip(1.0 - foreground.sum(axis=0, keepdims=True), 0.0, 1.0)
+        return np.concatenate([rest, foreground])
+
+    def labels(self, z: int, cleaning: Cleaning) -> npt.NDArray[np.uint8]:
+        """Return the labels (Y, X) of a slice; background where nothing was predicted."""
+        if len(self.maps) == 1:  # the background's map takes longest, and decides nothing here
+            foreground = self.maps[0][z].astype(np.float32)
+            probs = np.broadcast_to(foreground, (2, *foreground.shape))
+        else:
+            probs = self.probs(z)
+        labels = cleaning.apply(probs)
+        if z not in self.full_slices:
+            labels[~self.is_predicted(z)] = 0
+        return labels
+
+    def is_predicted(self, z: int) -> npt.NDArray[np.bool_]:
+        """Return the mask (Y, X) of the pixels that were predicted."""
+        mask = np.zeros(self.shape[1:], bool)
+        for y0, x0, y1, x1 in self._boxes.get(z, ()):
+            mask[y0:y1, x0:x1] = True
+        return mask
+
+    def fractions(
+        self,
+        z: int,
+        labels: npt.NDArray[np.uint8],
+        box: Box | None = None,
+        *,
+        excluded: Sequence[int] = (),
+    ) -> tuple[float, ...] | None:
+        """Return each class's fraction of the predicted pixels of a slice or box; None if none.
+
+        Pixels of ``excluded`` classes, such as what lies outside of the specimen, do not count.
+        """
+        counts = self.counts(z, labels, box, excluded=excluded)
+        total = int(counts.sum())
+        return tuple(float(n) / total for n in counts) if total else None
+
+    def counts(
+        self,
+        z: int,
+        labels: npt.NDArray[np.uint8],
+        box: Box | None = None,
+        *,
+        excluded: Sequence[int] = (),
+    ) -> npt.NDArray[np.int64]:
+        """Return how many predicted pixels of a slice or box each class has; excluded ones, 0."""
+        y0, x0, y1, x1 = box or self._whole
+        labels = labels[y0:y1, x0:x1]
+        if z not in self.full_slices:
+            labels = labels[self.is_predicted(z)[y0:y1, x0:x1]]
+        counts = np.array([np.count_nonzero(labels == k) for k in range(len(self.classes))])
+        counts[list(excluded)] = 0
+        return counts
+
+    def matched_threshold(self, stated: tuple[Proportion, ...]) -> float | None:
+        """Find the threshold at which the stated regions together hold the stated share of class 1.
+
+        One threshold for all of them: a slice's own fraction is too rough to be forced on it.
+        None with more than two classes, or if no stated region was predicted yet.
+        """
+        if len(self.classes) != 2:
+            return None
+        from ...core.analysis import matched_threshold
+
+        counts, n_stated, n_pixels = None, 0.0, 0
+        for proportion in stated:
+            fraction = stated_fraction(proportion)
+            histogram = None if fraction is None else self._histogram(proportion.region)
+            if fraction is None or histogram is None:
+                continue
+            counts = histogram if counts is None else counts + histogram
+            n_stated += fraction * int(histogram.sum())
+            n_pixels += int(histogram.sum())
+        if counts is None or n_pixels == 0:
+            return None
+        return matched_threshold(counts, min(1.0, n_stated / n_pixels))
+
+    def _histogram(self, region: Region) -> npt.NDArray[np.int64] | None:
+        """Histogram of class 1 in a region; None if it was not predicted as a whole."""
+        if region in self._histograms:
+            return self._histograms[region]
+        from ...core.analysis import MapHistogram
+
+        z, (y0, x0, y1, x1) = region.slice, region.box or self._whole
+        if z >= self.shape[0] or not self.is_predicted(z)[y0:y1, x0:x1].all():
+            return None
+        histogram = MapHistogram()
+        histogram.add(self.maps[0][z, y0:y1, x0:x1].astype(np.float32))
+        self._histograms[region] = histogram.counts
+        return histogram.counts
+
+
+def stated_fraction(proportion: Proportion) -> float | None:
+    """Fraction of class 1 of two that a proportion states, by either of its numbers."""
+    background, foreground = proportion.fractions[:2]
+    if foreground is not None:
+        return foreground
+    return None if background is None else 1.0 - background

@@ -1,0 +1,110 @@
+"""Painted labels as the core reads them: class indices per slice, most pixels unlabelled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.images import IGNORE
+
+__all__ = ["PaintedLabels", "guess_values", "sampled_values"]
+
+_N_SAMPLED = 8
+
+
+@dataclass(frozen=True, eq=False)
+class PaintedLabels:
+    """Labels that someone painted; a `LabelSource`.
+
+    Slices are read when asked for, from the array that the layer shows: what is painted later is
+    seen by later reads. Knows no layer, so that it may be read in a thread.
+
+    Parameters
+    ----------
+    layer_name : str
+        Name of the layer.
+    data : array
+        Label values at full resolution; NumPy, dask or zarr.
+    axes : str
+        Its axes, of "Z", "C", "Y", "X". A pixel that is painted in any channel is labelled.
+    values : tuple of int
+        Label value of each class, background first; 0 for a class that is not painted.
+    """
+
+    layer_name: str
+    data: Any
+    axes: str
+    values: tuple[int, ...]
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices."""
+        return int(self.data.shape[self.axes.index("Z")]) if "Z" in self.axes else 1
+
+    def shape_of(self, z: int) -> tuple[int, int]:
+        """(Y, X) of a slice in pixels."""
+        shape = self.data.shape
+        return int(shape[self.axes.index("Y")]), int(shape[self.axes.index("X")])
+
+    def read(self, z: int, box: tuple[int, int, int, int] | None = None) -> NDArray[np.uint8]:
+        """Read class indices (Y, X) of a slice or of a half-open box; 255 where nothing is said."""
+        plane = self.plane(z, box)
+        result = np.full(plane.shape, IGNORE, dtype=np.uint8)
+        for index, value in enumerate(self.values):
+            if value:
+                result[plane == value] = index
+        return result
+
+    def slices(self) -> tuple[int, ...]:
+        """Slices with labelled pixels; looks through all of them."""
+        return tuple(z for z in range(self.n_slices) if (self.read(z) != IGNORE).any())
+
+    def sparse(self) -> Iterator[tuple[int, NDArray[np.int16]]]:
+        """Slices with labelled pixels and their class indices (Y, X), -1 where nothing is said."""
+        for z in range(self.n_slices):
+            labels = self.read(z)
+            if (labels != IGNORE).any():
+                yield z, np.where(labels == IGNORE, -1, labels.astype(np.int16)).astype(np.int16)
+
+    def unknown(self, z: int) -> tuple[int, ...]:
+        """Label values on a slice that stand for no class."""
+        found = set(np.unique(self.plane(z)).tolist()) - {0, *self.values}
+        return tuple(sorted(int(value) for value in found))
+
+    def plane(
+        self, z: int, box: tuple[int, int, int, int] | None = None
+    ) -> NDArray[np.integer[Any]]:
+        """Read label values (Y, X) of a slice or box."""
+        y0, x0, y1, x1 = box or (0, 0, *self.shape_of(z))
+        where = {"Z": z, "C": slice(None), "Y": slice(y0, y1), "X": slice(x0, x1)}
+        plane = np.asarray(self.data[tuple(where[axis] for axis in self.axes)])
+        return plane.max(axis=0) if "C" in self.axes else plane
+
+
+def sampled_values(labels: PaintedLabels, current: int) -> tuple[int, ...]:
+    """Label values on the current slice and on a few others."""
+    slices = {current, *np.linspace(0, labels.n_slices - 1, _N_SAMPLED).astype(int).tolist()}
+    found = {int(value) for z in slices for value in np.unique(labels.plane(z))}
+    return tuple(sorted(found - {0}))
+
+
+def guess_values(found: Sequence[int], n_classes: int) -> tuple[int, ...]:
+    """Guess which label value stands for which class, background first; 0 = not painted.
+
+    As a rule, value 1 is the background, 2 the first class, and so on, since 0 is unlabelled. If
+    one value alone is there, and one class besides the background, it is that class: a mask.
+
+    Examples
+    --------
+    >>> guess_values([1, 2], 2)
+    (1, 2)
+    >>> guess_values([255], 2)
+    (0, 255)
+    """
+    if len(found) == 1 and n_classes == 2:
+        return 0, found[0]
+    return tuple(range(1, n_classes + 1))

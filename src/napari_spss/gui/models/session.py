@@ -1,0 +1,472 @@
+"""What runs, what it has said so far, and which model is current; no Qt inside.
+
+The session is the one place that decides whether a run may start, which of its events still
+count, and in which state it ended. Widgets follow its signals; a thread never touches it: the
+:class:`~napari_spss.gui.worker.Runner` brings events to the GUI thread first.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Literal, cast
+
+from psygnal import Signal
+
+from ...core.base import (
+    CancelToken,
+    Event,
+    FinishReason,
+    InputError,
+    Mailbox,
+    Message,
+    Progress,
+    RunFinished,
+    RunStarted,
+    SpssError,
+    TrainingSettings,
+    Validated,
+    preset,
+)
+from .curves import Curves
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ...core.annotations import Annotations
+    from ...core.training import Model
+
+__all__ = [
+    "EndKind",
+    "RunEnd",
+    "RunForm",
+    "RunState",
+    "RunStatus",
+    "Session",
+    "Suggestion",
+    "Ticket",
+]
+
+logger = logging.getLogger(__name__)
+
+RunKind = Literal["training", "prediction", "export", "loading"]
+
+
+class RunState(str, Enum):
+    """What the session is doing."""
+
+    idle = "idle"
+    training = "training"
+    predicting = "predicting"
+    exporting = "exporting"
+    loading = "loading"
+    stopping = "stopping"  # asked to stop; the run still finishes its step or tile
+
+
+class EndKind(str, Enum):
+    """How a run ended."""
+
+    finished = "finished"
+    stopped = "stopped"
+    failed = "failed"
+
+
+_STATE_OF_KIND: dict[str, RunState] = {
+    "training": RunState.training,
+    "prediction": RunState.predicting,
+    "export": RunState.exporting,
+    "loading": RunState.loading,
+}
+_DOING = {
+    RunState.training: "Training",
+    RunState.predicting: "Applying the model",
+    RunState.exporting: "Saving",
+    RunState.loading: "Loading the model",
+}
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A smaller setting that one click applies: dotted name and value."""
+
+    setting: str
+    value: object
+
+    def __str__(self) -> str:
+        return f"{self.setting.rpartition('.')[2]} = {self.value}"
+
+    def fits(self, run: RunKind) -> bool:
+        """Whether the form has the setting and a run of this kind follows it."""
+        return self.setting == "device" or (run == "training" and "." in self.setting)
+
+
+@dataclass(frozen=True)
+class RunForm:
+    """What the user entered before a training run.
+
+    Parameters
+    ----------
+    preset : str
+        ``fast`` or ``paper``.
+    max_minutes : float or None
+        Time budget; None leaves the preset's steps or epochs.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    object_diameter_px : float or None
+        Width of the smallest object of interest, in data pixels.
+    overrides : mapping of str to object
+        Dotted settings that differ from the preset.
+    """
+
+    preset: str = "fast"
+    max_minutes: float | None = None
+    device: str = "auto"
+    object_diameter_px: float | None = None
+    overrides: Mapping[str, object] = field(default_factory=dict)
+
+    def settings(self, *, continued: Model | None = None) -> TrainingSettings:
+        """Return the settings of the run.
+
+        A model that is to be continued keeps its network and its normalisation, whatever the
+        defaults of its preset have become since; what the user entered comes first.
+
+        Raises
+        ------
+        InputError
+            If a value is out of bounds; ``field`` names the setting that is to be marked.
+        """
+        changes: dict[str, object] = {"image.object_diameter_px": self.object_diameter_px}
+        if self.max_minutes is not None:
+            changes["optimisation.max_minutes"] = self.max_minutes
+            if self.preset == "fast":  # the clock, not the step count, ends such a run
+                changes["optimisation.max_steps"] = None
+        if continued is not None and continued.settings.preset == self.preset:
+            network = continued.settings.network
+            changes |= {
+                "network.name": network.name,
+                "network.filters": network.filters,
+                "image.normalisation": continued.normalisation,
+            }
+        return preset(self.preset).with_overrides({**changes, **self.overrides})
+
+    def with_suggestion(self, suggestion: Suggestion) -> RunForm:
+        """Return the form with a suggested setting put in."""
+        if suggestion.setting == "device":
+            return replace(self, device=str(suggestion.value))
+        return replace(self, overrides={**self.overrides, suggestion.setting: suggestion.value})
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """The right to run: given once, void when the run ends or is abandoned."""
+
+    generation: int
+    kind: RunKind
+    token: CancelToken
+    updates: Mailbox[Annotations]
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """Snapshot of the run for the widgets."""
+
+    state: RunState = RunState.idle
+    kind: RunKind | None = None
+    device: str = ""
+    done: int = 0
+    total: int | None = None
+    elapsed_s: float = 0.0
+    eta_s: float | None = None
+    unit: str = "step"
+    before: int = 0  # steps of the training that this run continues
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run is in progress or about to stop."""
+        return self.state is not RunState.idle
+
+    @property
+    def fraction(self) -> float | None:
+        """Part of the run that is done, 0-1, by count or else by time; None if unknown."""
+        if self.total:
+            return min(1.0, self.done / self.total)
+        if self.eta_s is not None and self.elapsed_s + self.eta_s > 0:
+            return min(1.0, self.elapsed_s / (self.elapsed_s + self.eta_s))
+        return None
+
+    def __str__(self) -> str:
+        if self.state is RunState.idle:
+            return "Ready"
+        if self.state is RunState.stopping:
+            return "Stopping after this step …"
+        text = _DOING[self.state]
+        if self.device:
+            text += f" on {'CPU' if self.device == 'cpu' else self.device}"
+        if self.done:
+            of = f" of {self.before + self.total}" if self.total else ""
+            text += f", {self.unit} {self.before + self.done}{of}"
+        if self.eta_s is not None:
+            text += f", {duration(self.eta_s)} left"
+        return text
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """How a run ended, in words for the user.
+
+    ``error`` is set exactly for ``failed``; ``suggestion`` when a smaller setting may help.
+    """
+
+    kind: EndKind
+    run: RunKind
+    text: str
+    result: object = None
+    error: Exception | None = None
+    suggestion: Suggestion | None = None
+
+
+class Session:
+    """State machine of the dock: idle, training, predicting, exporting, loading, stopping.
+
+    Exactly one run at a time; each ends with exactly one ``run_ended``.
+    """
+
+    status_changed = Signal(RunStatus)  # after every change of state or progress
+    event_taken = Signal(object)  # with each event of the current run, none of an older one
+    run_ended = Signal(RunEnd)  # once per run, after the state is idle again
+    model_changed = Signal(object)  # when another model became the current one
+    message_added = Signal(str, str)  # level ("info", "warning", "error"), text
+
+    def __init__(self) -> None:
+        self._generation = 0
+        self._ticket: Ticket | None = None
+        self._status = RunStatus()
+        self._reason: FinishReason | None = None
+        self._classes: tuple[str, ...] = ()
+        self._model: Model | None = None
+        self.curves = Curves()
+        self.messages: list[tuple[str, str]] = []
+
+    @property
+    def status(self) -> RunStatus:
+        """Snapshot of the run."""
+        return self._status
+
+    @property
+    def model(self) -> Model | None:
+        """The model that Continue and Apply use."""
+        return self._model
+
+    def set_model(self, model: Model | None) -> None:
+        """Make another model the current one, such as one that was loaded."""
+        self._model = model
+        self.model_changed.emit(model)
+
+    def begin(
+        self, kind: RunKind, *, classes: tuple[str, ...] = (), continues: bool = False
+    ) -> Ticket:
+        """Claim the session for a run.
+
+        Parameters
+        ----------
+        kind : str
+            What is to run.
+        classes : tuple of str, optional
+            Class names of a training, to which live changes must keep.
+        continues : bool
+            Whether the curves go on instead of starting anew.
+
+        Raises
+        ------
+        InputError
+            If a run is in progress.
+        """
+        self.check_idle()
+        self._generation += 1
+        self._ticket = Ticket(self._generation, kind, CancelToken(), Mailbox())
+        self._reason = None
+        self._classes = classes
+        before = 0
+        if kind == "training":
+            if continues and self._model is not None:
+                before = self._model.n_steps
+                self.curves.continue_from(before)
+            else:
+                self.curves = Curves()
+        unit = "step" if kind == "training" else "slice"
+        self._set(RunStatus(state=_STATE_OF_KIND[kind], kind=kind, unit=unit, before=before))
+        return self._ticket
+
+    def check_idle(self) -> None:
+        """Raise an InputError if a run is in progress."""
+        if self._ticket is not None:
+            raise InputError(
+                f"A run is in progress ({self._status}); wait for its end or press Stop first."
+            )
+
+    def stop(self) -> None:
+        """Ask the run to stop; does nothing when idle."""
+        if self._ticket is None:
+            return
+        self._ticket.token.cancel()
+        self._set(replace(self._status, state=RunState.stopping))
+
+    def abandon(self, *_: object) -> None:
+        """Ask the run to stop and hear no more of it; nothing is emitted, for nobody is left."""
+        if self._ticket is not None:
+            self._ticket.token.cancel()
+        self._ticket = None
+        self._generation += 1
+        self._status = RunStatus()
+
+    def update_annotations(self, annotations: Annotations) -> None:
+        """Hand annotations made meanwhile to a training run; it takes them at its next epoch."""
+        ticket = self._ticket
+        if ticket is None or ticket.kind != "training":
+            return
+        if self._classes and annotations.classes != self._classes:
+            self.say("warning", "The classes changed: that takes effect at the next Train.")
+            return
+        ticket.updates.put(annotations)
+
+    def take(self, ticket: Ticket, event: Event) -> bool:
+        """Take an event of a run; return False, and do nothing, if that run is not current."""
+        if not self._is_current(ticket):
+            return False
+        if isinstance(event, RunStarted):
+            self._set(replace(self._status, device=event.device, total=event.total))
+        elif isinstance(event, Progress):
+            self.curves.add(event)
+            self._set(
+                replace(
+                    self._status,
+                    done=event.done,
+                    total=event.total,
+                    elapsed_s=event.elapsed_s,
+                    eta_s=event.eta_s,
+                )
+            )
+        elif isinstance(event, Validated):
+            self.curves.add_validation(event)
+        elif isinstance(event, Message):
+            self.say(event.level, event.text)
+        elif isinstance(event, RunFinished):
+            self._reason = event.reason
+            self._status = replace(self._status, done=event.done, elapsed_s=event.elapsed_s)
+        self.event_taken.emit(event)
+        return True
+
+    def finish(self, ticket: Ticket, result: object) -> bool:
+        """End a run that did not raise; a training's result becomes the current model.
+
+        One that was stopped before its first step has learned nothing: the last model stays.
+        """
+        if not self._is_current(ticket):
+            return False
+        is_stopped = self._reason is FinishReason.stopped
+        kind = EndKind.stopped if is_stopped else EndKind.finished
+        text = _end_text(ticket.kind, kind, self._reason, self._status)
+        if ticket.kind == "export" and not is_stopped and isinstance(result, tuple) and result:
+            text = _saved_text(result)
+        if ticket.kind == "training" and is_stopped and self._status.done == 0:
+            result = None
+        is_model = ticket.kind in ("training", "loading") and result is not None
+        if is_model:
+            self._model = cast("Model", result)
+            if ticket.kind == "loading":
+                self.curves = Curves()  # those so far are of another model
+        self._end(RunEnd(kind, ticket.kind, text, result=result))
+        if is_model:
+            self.model_changed.emit(result)
+        return True
+
+    def fail(self, ticket: Ticket, error: Exception) -> bool:
+        """End a run that raised; the model and the annotations stay as they were."""
+        if not self._is_current(ticket):
+            return False
+        found = getattr(error, "suggestion", None)
+        suggestion = None if found is None else Suggestion(found.setting, found.value)
+        if suggestion is not None and not suggestion.fits(ticket.kind):
+            suggestion = None
+        text = explain(error)
+        self._end(RunEnd(EndKind.failed, ticket.kind, text, error=error, suggestion=suggestion))
+        return True
+
+    def say(self, level: str, text: str) -> None:
+        """Tell the user something; a sentence that was just said is not repeated."""
+        if self.messages and self.messages[-1] == (level, text):
+            return
+        self.messages = [*self.messages, (level, text)][-200:]
+        self.message_added.emit(level, text)
+
+    def _is_current(self, ticket: Ticket) -> bool:
+        return self._ticket is not None and ticket.generation == self._ticket.generation
+
+    def _set(self, status: RunStatus) -> None:
+        if self._status.state is RunState.stopping and status.state is not RunState.idle:
+            status = replace(status, state=RunState.stopping)
+        self._status = status
+        self.status_changed.emit(status)
+
+    def _end(self, end: RunEnd) -> None:
+        self._ticket = None
+        self._set(RunStatus())
+        self.say("error" if end.kind is EndKind.failed else "info", end.text)
+        self.run_ended.emit(end)
+
+
+def duration(seconds: float) -> str:
+    """Write a duration for people: "45 s", "2 min 5 s", "1 h 20 min"."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        minutes, rest = divmod(whole, 60)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, rest = divmod(whole, 3600)
+    return f"{hours} h {rest // 60} min"
+
+
+def explain(error: Exception) -> str:
+    """Say what went wrong; errors that were not foreseen come with their kind."""
+    if isinstance(error, SpssError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "The computer's memory did not suffice; choose a smaller batch or crop."
+    text = str(error).strip() or "no message"
+    return f"The run failed with an unexpected error: {type(error).__name__}: {text}"
+
+
+def _saved_text(written: tuple[Path, ...]) -> str:
+    """Say what was saved where; a run's own files may come first, as their folder."""
+    folder = written[-1].parent
+    names = ", ".join(path.name for path in written if path.parent == folder)
+    return f"Saved in {folder.parent.name}/{folder.name}: {names}."
+
+
+def _end_text(run: RunKind, kind: EndKind, reason: FinishReason | None, status: RunStatus) -> str:
+    took = duration(status.elapsed_s)
+    if run == "training":
+        if kind is EndKind.stopped and status.done == 0:
+            return "Training was stopped before its first step; nothing has changed."
+        steps = f"{_counted(status.done, 'step')} in {took}"
+        if status.before:
+            more = _counted(status.done, "more step")
+            steps = f"{more} in {took}, {status.before + status.done} in all"
+        if kind is EndKind.stopped:
+            return f"Training stopped after {steps}; the model so far is ready to use."
+        if reason is FinishReason.converged:
+            return f"Training converged after {steps}."
+        return f"Training finished: {steps}."
+    if run == "loading":
+        return "The model is loaded."
+    what = "Saving" if run == "export" else "Applying the model"
+    if kind is EndKind.stopped:
+        return f"{what} was stopped after {_counted(status.done, 'slice')}."
+    return f"{what} finished: {_counted(status.done, 'slice')} in {took}."
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"

@@ -1,0 +1,80 @@
+"""A chooser by which a tool takes over one of the viewer's layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+
+from ..layers import Connections
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+__all__ = ["AdoptCombo"]
+
+
+class AdoptCombo(QComboBox):
+    """Shows the layer that a tool uses, and offers others; never chooses one by itself.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    accepts : callable
+        Whether a layer is offered.
+    none_text : str
+        The entry that stands for no layer.
+
+    Signals
+    -------
+    adopted(object)
+        The user chose a layer, or None.
+    """
+
+    adopted = Signal(object)
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        accepts: Callable[[Layer], bool],
+        none_text: str,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._accepts = accepts
+        self._none_text = none_text
+        self._layer: Layer | None = None
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.activated.connect(lambda row: self.adopted.emit(self.itemData(row)))
+        self._connections = Connections()
+        for event in ("inserted", "removed"):
+            self._connections.connect(getattr(viewer.layers.events, event), self._refresh)
+        self.destroyed.connect(self._connections.disconnect_all)
+        self._refresh()
+
+    def set_layer(self, layer: Layer | None) -> None:
+        """Show which layer the tool uses, under its present name."""
+        text = self._none_text if layer is None else layer.name
+        if layer is not self._layer or text != self.currentText():
+            self._layer = layer
+            self._refresh()
+
+    def showPopup(self) -> None:
+        """Offer the layers under their present names."""
+        self._refresh()
+        super().showPopup()
+
+    def _refresh(self, *_: object) -> None:
+        self.blockSignals(True)
+        self.clear()
+        self.addItem(self._none_text, None)
+        for layer in self._viewer.layers:
+            if layer is self._layer or self._accepts(layer):
+                self.addItem(layer.name, layer)
+                if layer is self._layer:
+                    self.setCurrentIndex(self.count() - 1)
+        self.blockSignals(False)

@@ -1,0 +1,426 @@
+"""Qt's view of the table of fractions: what each cell shows, and typing into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
+from qtpy.QtGui import QColor, QFont, QPixmap
+
+from ....core.annotations import Proportion, Region
+from ...models import (
+    EMPTY,
+    Edit,
+    FractionSheet,
+    Mark,
+    format_percent,
+    region_label,
+    remainder_text,
+    shown_text,
+)
+
+__all__ = ["MARK_ROLE", "MUTED_ROLE", "Column", "FractionModel"]
+
+MARK_ROLE = int(Qt.ItemDataRole.UserRole) + 1
+"""Role under which a cell tells ``"wrong"``, ``"question"`` or ``""``."""
+
+MUTED_ROLE = MARK_ROLE + 1
+"""Role under which a cell tells whether it was not typed."""
+
+ColumnKind = Literal["class", "empty", "background", "grid", "predicted"]
+_SWATCH_PX = 10
+_HOW_TO_TYPE = (
+    "Per cent of the area. 6, 6% and 0.5 are 6, 6 and 0.5 %; <1 and 5-10 are intervals; "
+    "blank is unknown."
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table."""
+
+    kind: ColumnKind
+    name: str = ""
+
+
+class FractionModel(QAbstractTableModel):
+    """Rows are slices and rectangles; columns are classes, ticks, and what others say.
+
+    Parameters
+    ----------
+    sheet : FractionSheet
+        What is typed. Changed through this model only.
+    """
+
+    edited = Signal(object)  # tuple[Edit, ...], after each change of what is typed
+
+    def __init__(self, sheet: FractionSheet, parent: Any = None) -> None:
+        super().__init__(parent)
+        self.sheet = sheet
+        self.columns: tuple[Column, ...] = ()
+        self.slice_names: tuple[str, ...] = ()
+        self._numbers: dict[Region, int] = {}
+        self._colours: dict[str, str] = {}
+        self._counted: dict[Region, Proportion] = {}
+        self._predicted: dict[Region, tuple[float, ...]] = {}
+        self._set_columns()
+
+    # Structure ----------------------------------------------------------------------------------
+
+    def set_classes(
+        self, names: Sequence[str], excluded: Iterable[str], colours: Sequence[str]
+    ) -> None:
+        """Have a column for each class but the background and the excluded ones."""
+        self.beginResetModel()
+        self.sheet.set_classes(names, excluded)
+        self._colours = dict(zip(names, colours, strict=False))
+        self._set_columns()
+        self.endResetModel()
+
+    def _set_columns(self) -> None:
+        self.columns = (
+            *(Column("class", name) for name in self.sheet.typed_classes),
+            Column("empty", EMPTY),
+            Column("grid"),
+            Column("predicted"),
+            Column("background", self.sheet.background),
+        )
+
+    def set_slices(self, n_slices: int, names: Sequence[str]) -> None:
+        """Have a row for each slice."""
+        self.beginResetModel()
+        self.slice_names = tuple(names)
+        self.sheet.set_slices(n_slices)
+        self._number_boxes()
+        self.endResetModel()
+
+    def set_boxes(self, regions: Iterable[Region]) -> None:
+        """Have a row for each rectangle."""
+        self.beginResetModel()
+        self.sheet.set_boxes(regions)
+        self._number_boxes()
+        self.endResetModel()
+
+    def reset_with(self, change: Any, *args: Any) -> None:
+        """Call a method of the sheet that may change everything."""
+        self.beginResetModel()
+        change(*args)
+        self._number_boxes()
+        self.endResetModel()
+
+    def _number_boxes(self) -> None:
+        """Count the rectangles of each slice from 1."""
+        seen: dict[int, int] = {}
+        self._numbers = {}
+        for region in self.sheet.boxes:
+            seen[region.slice] = seen.get(region.slice, 0) + 1
+            self._numbers[region] = seen[region.slice]
+
+    def set_counted(self, proportions: Iterable[Proportion]) -> None:
+        """Show what grids say."""
+        self._counted = {one.region: one for one in proportions}
+        self._changed_all()
+
+    def set_predicted(self, predicted: Mapping[Region, Sequence[float]]) -> None:
+        """Show what the model says."""
+        self._predicted = {region: tuple(values) for region, values in predicted.items()}
+        self._changed_all()
+
+    @property
+    def has_counted(self) -> bool:
+        """Whether a grid says anything."""
+        return bool(self._counted)
+
+    @property
+    def has_overruled(self) -> bool:
+        """Whether a grid is used instead of something that was typed."""
+        names = self.sheet.typed_classes
+        return any(
+            self.sheet.cell(region, name).text
+            for region in self._counted
+            if self.sheet.has_row(region)
+            for name in names
+        )
+
+    @property
+    def has_predicted(self) -> bool:
+        """Whether the model says anything."""
+        return bool(self._predicted)
+
+    def longest_texts(self) -> dict[str, str]:
+        """Return the longest texts of the two columns that others fill in."""
+        counted = (self._counted_text(region) for region in self._counted)
+        predicted = (self._predicted_text(region) for region in self._predicted)
+        return {
+            "grid": max(counted, key=len, default=""),
+            "predicted": max(predicted, key=len, default=""),
+        }
+
+    def region_at(self, row: int) -> Region | None:
+        """Return the region of a row; None if there is no such row."""
+        return self.sheet.rows[row] if 0 <= row < len(self.sheet.rows) else None
+
+    def label(self, region: Region) -> str:
+        """Name a row."""
+        return region_label(region, self.slice_names, self._numbers.get(region))
+
+    def index_of(self, region: Region, name: str | None = None) -> QModelIndex:
+        """Return the index of a cell; the first column if no class is named."""
+        row = self.sheet.row_of(region)
+        if row is None:
+            return QModelIndex()
+        kinds = {column.name: place for place, column in enumerate(self.columns) if column.name}
+        return self.index(row, kinds.get(name or "", 0))
+
+    def rowCount(self, parent: QModelIndex | None = None) -> int:
+        """Return the number of regions."""
+        return 0 if parent is not None and parent.isValid() else len(self.sheet.rows)
+
+    def columnCount(self, parent: QModelIndex | None = None) -> int:
+        """Return the number of columns, hidden ones included."""
+        return 0 if parent is not None and parent.isValid() else len(self.columns)
+
+    def flags(self, index: QModelIndex) -> Qt.ItemFlag:
+        """Allow typing into classes and ticking."""
+        flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
+        kind = self.columns[index.column()].kind if index.isValid() else ""
+        if kind == "class":
+            return flags | Qt.ItemFlag.ItemIsEditable
+        if kind == "empty":
+            return flags | Qt.ItemFlag.ItemIsUserCheckable
+        return flags
+
+    # Typing -------------------------------------------------------------------------------------
+
+    def setData(self, index: QModelIndex, value: Any, role: int = 2) -> bool:
+        """Type a text into a class's cell, or tick a row as empty."""
+        region = self.region_at(index.row())
+        if region is None:
+            return False
+        column = self.columns[index.column()]
+        if column.kind == "empty" and role == Qt.ItemDataRole.CheckStateRole:
+            is_ticked = Qt.CheckState(value) == Qt.CheckState.Checked
+            return self.apply(self.sheet.tick_edits([region], is_ticked))
+        if column.kind == "class" and role == Qt.ItemDataRole.EditRole:
+            return self.apply(self.sheet.edits_for([(region, column.name, str(value))]))
+        return False
+
+    def apply(self, edits: tuple[Edit, ...]) -> bool:
+        """Carry out edits as one step; False if there are none."""
+        self.sheet.apply(edits)
+        return self._announce(edits)
+
+    def undo(self) -> tuple[Edit, ...]:
+        """Take the last step back and return it."""
+        edits = self.sheet.undo()
+        self._announce(edits)
+        return edits
+
+    def redo(self) -> tuple[Edit, ...]:
+        """Repeat the step that was taken back last and return it."""
+        edits = self.sheet.redo()
+        self._announce(edits)
+        return edits
+
+    def _announce(self, edits: tuple[Edit, ...]) -> bool:
+        rows = [
+            row for row in (self.sheet.row_of(edit.region) for edit in edits) if row is not None
+        ]
+        if rows:
+            last = len(self.columns) - 1
+            self.dataChanged.emit(self.index(min(rows), 0), self.index(max(rows), last))
+        if edits:
+            self.edited.emit(edits)
+        return bool(edits)
+
+    def _changed_all(self) -> None:
+        if self.rowCount():
+            bottom_right = self.index(self.rowCount() - 1, len(self.columns) - 1)
+            self.dataChanged.emit(self.index(0, 0), bottom_right)
+
+    # Showing ------------------------------------------------------------------------------------
+
+    def data(self, index: QModelIndex, role: int = 0) -> Any:
+        """Return what a cell shows."""
+        region = self.region_at(index.row()) if index.isValid() else None
+        if region is None:
+            return None
+        column = self.columns[index.column()]
+        if role == Qt.ItemDataRole.DisplayRole:
+            return self._text(region, column)
+        if role == Qt.ItemDataRole.EditRole:
+            is_class = column.kind == "class"
+            return self.sheet.cell(region, column.name).text if is_class else None
+        if role == Qt.ItemDataRole.CheckStateRole and column.kind == "empty":
+            is_empty = self.sheet.is_empty(region)
+            return Qt.CheckState.Checked if is_empty else Qt.CheckState.Unchecked
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return Qt.AlignmentFlag.AlignCenter
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return self._tooltip(region, column)
+        if role == Qt.ItemDataRole.FontRole:
+            return self._font(region, column)
+        if role == MUTED_ROLE:
+            return column.kind != "class"
+        return self._mark(region, column) if role == MARK_ROLE else None
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:
+        """Return the title of a column or row, its tooltip, or a class's colour."""
+        if orientation == Qt.Orientation.Vertical:
+            region = self.region_at(section)
+            if region is None:
+                return None
+            if role == Qt.ItemDataRole.DisplayRole:
+                return self.label(region)
+            return _row_tooltip(region) if role == Qt.ItemDataRole.ToolTipRole else None
+        column = self.columns[section]
+        if role == Qt.ItemDataRole.DisplayRole:
+            return column.name or column.kind
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return self._column_tooltip(column)
+        if role == Qt.ItemDataRole.DecorationRole and column.name in self._colours:
+            swatch = QPixmap(_SWATCH_PX, _SWATCH_PX)
+            swatch.fill(QColor(self._colours[column.name]))
+            return swatch
+        return None
+
+    def _text(self, region: Region, column: Column) -> str:
+        if column.kind == "class":
+            return self._class_text(region, column.name)
+        if column.kind == "background":
+            stated = self.sheet.stated_background(region)
+            if region in self._counted:
+                left = self._counted[region].fractions[0]
+                return "" if left is None else f"{format_percent(left)} %"
+            if stated.is_known:
+                return shown_text(stated)
+            return remainder_text(self.sheet.row_readings(region))
+        if column.kind == "grid":
+            return self._counted_text(region)
+        return self._predicted_text(region) if column.kind == "predicted" else ""
+
+    def _class_text(self, region: Region, name: str) -> str:
+        reading = self.sheet.reading(region, name)
+        if reading.kind == "question":
+            return f"{self.sheet.cell(region, name).text} ?"
+        return shown_text(reading) if reading.is_known else self.sheet.cell(region, name).text
+
+    def _counted_text(self, region: Region) -> str:
+        one = self._counted.get(region)
+        if one is None:
+            return ""
+        places = self._typed_places()
+        return " · ".join(
+            _counted_class(one, place) for place in places if place < len(one.fractions)
+        )
+
+    def _predicted_text(self, region: Region) -> str:
+        values = self._predicted.get(region)
+        if values is None:
+            return ""
+        places = [place for place in self._typed_places() if place < len(values)]
+        return " · ".join(format_percent(values[place], digits=2) for place in places) + " %"
+
+    def _typed_places(self) -> list[int]:
+        """Class indices of the columns to type in."""
+        return [self.sheet.classes.index(name) for name in self.sheet.typed_classes]
+
+    def _mark(self, region: Region, column: Column) -> str:
+        if column.kind != "class":
+            return ""
+        reading = self.sheet.reading(region, column.name)
+        if reading.kind in ("wrong", "question"):
+            return reading.kind
+        return "wrong" if reading.is_known and self.sheet.row_problem(region) else ""
+
+    def mark_at(self, index: QModelIndex) -> Mark | None:
+        """Return what is the matter with a cell or its row."""
+        region = self.region_at(index.row()) if index.isValid() else None
+        if region is None:
+            return None
+        column = self.columns[index.column()]
+        if column.kind == "class":
+            reading = self.sheet.reading(region, column.name)
+            if reading.reason:
+                is_question = reading.kind == "question"
+                return Mark(region, column.name, reading.reason, reading.remedy, is_question)
+        problem = self.sheet.row_problem(region)
+        return Mark(region, None, problem) if problem else None
+
+    def _is_overruled(self, region: Region, column: Column) -> bool:
+        """Whether a counted grid is used instead of what was typed."""
+        return column.kind == "class" and region in self._counted
+
+    def _font(self, region: Region, column: Column) -> QFont | None:
+        is_overruled = self._is_overruled(region, column)
+        if not is_overruled and column.kind not in ("background", "grid", "predicted"):
+            return None
+        font = QFont()
+        font.setItalic(True)
+        font.setStrikeOut(is_overruled)
+        return font
+
+    def _tooltip(self, region: Region, column: Column) -> str:
+        if column.kind == "class":
+            mark = self._mark(region, column)
+            reading = self.sheet.reading(region, column.name)
+            if mark:
+                problem = self.sheet.row_problem(region)
+                return f"{reading.reason}; {reading.remedy}" if reading.reason else problem
+            if self._is_overruled(region, column):
+                return "The counted grid of this slice is used instead of what is typed here."
+            if self.sheet.is_empty(region):
+                return "0 exactly: the row is ticked as empty. Typing a value unticks it."
+            return _HOW_TO_TYPE
+        if column.kind == "grid" and region in self._counted:
+            return self._counted_tooltip(region)
+        if column.kind == "predicted" and region in self._predicted:
+            return self._predicted_tooltip(region)
+        return self._column_tooltip(column)
+
+    def _counted_tooltip(self, region: Region) -> str:
+        one = self._counted[region]
+        lines = [
+            f"{name}: {_counted_class(one, place)} %"
+            for place, name in enumerate(self.sheet.classes[: len(one.fractions)])
+        ]
+        return "\n".join(["Counted, with a 95 % interval:", *lines])
+
+    def _predicted_tooltip(self, region: Region) -> str:
+        lines = ["Predicted by the model:"]
+        for name, value in zip(self.sheet.classes, self._predicted[region], strict=False):
+            line = f"{name}: {format_percent(value)} %"
+            typed = self.sheet.reading(region, name) if name in self.sheet.typed_classes else None
+            if typed is not None and typed.is_known:
+                line += f" (stated {shown_text(typed)})"
+            lines.append(line)
+        return "\n".join(lines)
+
+    def _column_tooltip(self, column: Column) -> str:
+        return {
+            "class": f"How much of the slice or rectangle is {column.name}. " + _HOW_TO_TYPE,
+            "empty": "Tick if there is none of the classes here: an exact 0.",
+            "background": "What the classes leave. Not typed.",
+            "grid": "What a finished counting grid says, with its 95 % interval. It is used "
+            "instead of what is typed for the slice.",
+            "predicted": "What the model predicts.",
+        }[column.kind]
+
+
+def _counted_class(one: Proportion, place: int) -> str:
+    """Write a class's count with its interval, in per cent without the sign."""
+    value, bounds = one.fractions[place], one.bounds()[place]
+    text = "?" if value is None else format_percent(value, digits=2)
+    if bounds is None:
+        return text
+    low, high = (format_percent(bound, digits=2) for bound in bounds)
+    return f"{text} ({low}\u2013{high})"
+
+
+def _row_tooltip(region: Region) -> str:
+    if region.box is None:
+        return f"Slice {region.slice}, all of it"
+    y0, x0, y1, x1 = region.box
+    return f"Rectangle in slice {region.slice}: rows {y0}\u2013{y1 - 1}, columns {x0}\u2013{x1 - 1}"

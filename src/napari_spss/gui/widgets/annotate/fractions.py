@@ -1,0 +1,332 @@
+"""The table of fractions: how much of each slice or rectangle belongs to each class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import QModelIndex, Signal
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ....core.annotations import Proportion, Region
+from ....core.base import SpssError
+from ...models import Edit, FractionSheet, Mark
+from .fraction_bars import MessageBar, QuestionBar
+from .fraction_csv import read_fractions, write_fractions
+from .fraction_model import FractionModel
+from .fraction_view import FractionView
+
+__all__ = ["FractionsTable"]
+
+_HINT = "Per cent of the area: 6, 0.5, <1, 5-10. Blank means unknown."
+_OVERRULED = "Struck out: the slice's counted grid takes its place."
+_CSV = "CSV files (*.csv)"
+
+
+class FractionsTable(QWidget):
+    """A spreadsheet of fractions, a row per slice and rectangle, a column per class.
+
+    The background is not typed: it is what the classes leave. Cells keep what was typed into them;
+    those that cannot be read are marked and say why, and count as unknown until they are mended.
+    """
+
+    value_changed = Signal()  # after each edit, also if only a wrong text changed
+    slice_activated = Signal(int)  # the user went to a row of another slice
+    regions_added = Signal(object)  # tuple[Region, ...]: rectangles that came with a CSV file
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._sheet = FractionSheet()
+        self._model = FractionModel(self._sheet, self)
+        self._marks: list[Mark] = []
+        self._slice = -1
+        self._notice = ""
+        self.view = FractionView(self._model, self)
+        self.view.setToolTip("How much of each slice or rectangle belongs to each class.")
+        self._question = QuestionBar(self)
+        self._message = MessageBar(self)
+        self._build()
+        self._model.edited.connect(self._on_edited)
+        self.view.notice.connect(self._on_notice)
+        self.view.selectionModel().currentChanged.connect(self._on_current_changed)
+        self._question.answered.connect(self._on_answered)
+        self._message.show_requested.connect(self._show_next_mark)
+        self._refresh()
+
+    def _build(self) -> None:
+        self._open_button = QPushButton("Open CSV…")
+        self._open_button.setToolTip("Read fractions from a CSV file into the table.")
+        self._open_button.clicked.connect(self._ask_and_import)
+        self._save_button = QPushButton("Save CSV…")
+        self._save_button.setToolTip("Write the stated fractions, 0-1, to a CSV file.")
+        self._save_button.clicked.connect(self._ask_and_export)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self._open_button)
+        buttons.addWidget(self._save_button)
+        buttons.addStretch()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.view, 1)
+        layout.addWidget(self._question)
+        layout.addWidget(self._message)
+        layout.addLayout(buttons)
+
+    # Value --------------------------------------------------------------------------------------
+
+    def value(self) -> tuple[Proportion, ...]:
+        """Return what is typed, row by row; wrong cells and open questions are unknown."""
+        return self._sheet.value()
+
+    def set_value(self, proportions: Iterable[Proportion]) -> None:
+        """Show proportions instead of what is typed; rectangles among them get rows."""
+        self._reset(self._sheet.set_value, tuple(proportions))
+
+    def text_state(self) -> dict[str, Any]:
+        """Return all texts as typed, wrong ones included, as plain values for a project file."""
+        return self._sheet.text_state()
+
+    def set_text_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`text_state` gave, after the classes and slices were set."""
+        self._reset(self._sheet.set_text_state, state)
+
+    def restore(self, proportions: Iterable[Proportion], state: Mapping[str, Any]) -> None:
+        """Show proportions as they were typed, after the classes and slices were set.
+
+        Rows of which the texts say something else than the proportions, because the file was
+        edited elsewhere, show the proportions; wrong texts are kept.
+        """
+        self._reset(self._sheet.restore, tuple(proportions), state)
+
+    def clear(self) -> None:
+        """Forget all texts and rectangles, as for another image."""
+        self._reset(self._sheet.clear)
+
+    def has_marks(self) -> bool:
+        """Return whether a cell is wrong or waits for an answer."""
+        return bool(self._marks)
+
+    def marks(self) -> tuple[Mark, ...]:
+        """Return what is wrong or waits for an answer, from top to bottom."""
+        return tuple(self._marks)
+
+    # What the table is about --------------------------------------------------------------------
+
+    def set_classes(
+        self,
+        names: Sequence[str],
+        *,
+        excluded: Iterable[str] = (),
+        colours: Sequence[str] = (),
+    ) -> None:
+        """Have a column for each class.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Background first. A name that changed in its place is a renamed class.
+        excluded : iterable of str
+            Classes without fractions, such as the one outside of the tissue.
+        colours : sequence of str
+            Hex colours for the header, as many as names.
+        """
+        region, name = self._current()
+        self._model.set_classes(names, excluded, colours)
+        self._after_reset(region, name)
+
+    def set_slices(self, n_slices: int, names: Sequence[str] | None = None) -> None:
+        """Have a row for each slice, named by its index or by the name of its file."""
+        region, name = self._current()
+        self._model.set_slices(n_slices, names or ())
+        self._after_reset(region, name)
+
+    def set_regions(self, regions: Sequence[Region]) -> None:
+        """Have a row for each rectangle, below its slice; texts follow a moved rectangle."""
+        region, name = self._current()
+        row = self.view.currentIndex().row()
+        self._model.set_boxes(regions)
+        if region is not None and self._sheet.row_of(region) is None:
+            region = self._model.region_at(row)
+        self._after_reset(region, name)
+
+    def regions(self) -> tuple[Region, ...]:
+        """Return the rectangles that have rows, to be drawn after a project was restored."""
+        return self._sheet.boxes
+
+    def set_grid_proportions(self, proportions: Iterable[Proportion]) -> None:
+        """Show what finished counting grids say, beside what is typed."""
+        self._model.set_counted(proportions)
+        self.view.fit_columns()
+        self._show_message()
+
+    def set_predicted(self, predicted: Mapping[Region, Sequence[float]]) -> None:
+        """Show predicted fractions (0-1 per class, background first) beside what is typed."""
+        self._model.set_predicted(predicted)
+        self.view.fit_columns()
+
+    def select_slice(self, z: int) -> None:
+        """Go to the row of a slice, in the same column, because the viewer went there."""
+        region, name = self._current()
+        self._slice = z
+        if region is not None and region.slice == z:
+            return
+        index = self._model.index_of(Region(z), name)
+        if index.isValid():
+            self.view.setCurrentIndex(index)
+            self.view.scrollTo(index)
+
+    def _current(self) -> tuple[Region | None, str | None]:
+        """Region and class of the current cell."""
+        index = self.view.currentIndex()
+        if not index.isValid():
+            return None, None
+        column = self._model.columns[index.column()]
+        return self._model.region_at(index.row()), column.name or None
+
+    def _reset(self, change: Any, *args: Any) -> None:
+        region, name = self._current()
+        self._model.reset_with(change, *args)
+        self._after_reset(region, name)
+        self.value_changed.emit()
+
+    def _after_reset(self, region: Region | None, name: str | None) -> None:
+        """Return to the cell that was current, without telling the viewer to go anywhere.
+
+        There always is a current cell: Qt would go to the first one as soon as the table is
+        focused, and the viewer with it.
+        """
+        self.view.fit_columns()
+        self.view.fit_height()
+        shown = Region(max(self._slice, 0))
+        known = [one for one in (region, shown, Region(0)) if one and self._sheet.has_row(one)]
+        if known:
+            self._slice = known[0].slice
+            self.view.setCurrentIndex(self._model.index_of(known[0], name))
+        self._refresh()
+
+    # Reactions ----------------------------------------------------------------------------------
+
+    def _on_edited(self, edits: tuple[Edit, ...]) -> None:
+        self._notice = ""
+        self._refresh()
+        self.value_changed.emit()
+
+    def _on_notice(self, text: str) -> None:
+        self._notice = text
+        self._show_message()
+
+    def _on_current_changed(self, current: QModelIndex, previous: QModelIndex) -> None:
+        self._show_message()
+        region = self._model.region_at(current.row()) if current.isValid() else None
+        if region is not None and region.slice != self._slice:
+            self._slice = region.slice
+            self.slice_activated.emit(region.slice)
+
+    def _on_answered(self, choice: int, is_for_all: bool) -> None:
+        asked = self._question.mark
+        marks = (
+            [m for m in self._marks if m.is_question] if is_for_all or asked is None else [asked]
+        )
+        self._model.apply(self._sheet.answer_edits(marks, choice))
+        self.view.setFocus()
+
+    def _show_next_mark(self) -> None:
+        """Go to the next marked cell below the current one, or to the first."""
+        if not self._marks:
+            return
+        row = self.view.currentIndex().row()
+        below = [m for m in self._marks if (self._sheet.row_of(m.region) or 0) > row]
+        mark = (below or self._marks)[0]
+        self.view.setCurrentIndex(self._model.index_of(mark.region, mark.name))
+        self.view.setFocus()
+
+    def _refresh(self) -> None:
+        """Look again for what is wrong."""
+        self._marks = self._sheet.marks()
+        self._show_message()
+
+    def _show_message(self) -> None:
+        """Show the question and the fault of the current cell, else the first ones of the table."""
+        here = self._model.mark_at(self.view.currentIndex())
+        marks = [mark for mark in (here, *self._marks) if mark is not None]
+        question = next((mark for mark in marks if mark.is_question), None)
+        fault = next((mark for mark in marks if not mark.is_question), None)
+        n_questions = sum(mark.is_question for mark in self._marks)
+        self._question.ask(question, self._place(question), self._choices(question), n_questions)
+        n_marks = len(self._marks)
+        if fault is not None:
+            self._message.show_text(f"{self._place(fault)}: {fault}.", n_marks, is_wrong=True)
+        else:
+            self._message.show_text(self._notice or self._hint(), n_marks)
+
+    def _hint(self) -> str:
+        return f"{_HINT} {_OVERRULED}" if self._model.has_overruled else _HINT
+
+    def _place(self, mark: Mark | None) -> str:
+        """Name the cell that a mark is about."""
+        if mark is None:
+            return ""
+        place = f"Slice {self._model.label(mark.region)}"
+        return place if mark.name is None else f"{place}, {mark.name}"
+
+    def _choices(self, mark: Mark | None) -> tuple[str, str]:
+        """Return the two readings of a cell that asks."""
+        if mark is None or mark.name is None:
+            return "", ""
+        return self._sheet.reading(mark.region, mark.name).choices or ("", "")
+
+    # Files --------------------------------------------------------------------------------------
+
+    def import_csv(self, path: str | Path) -> None:
+        """Read a CSV file into the table as one step; other rows stay as they are.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read or does not belong to this image and these classes.
+        """
+        imported = read_fractions(Path(path), self._sheet)
+        new = [r for r in imported.regions if r.box is not None and r not in self._sheet.boxes]
+        if new:
+            self.set_regions((*self._sheet.boxes, *new))
+        edits = self._sheet.edits_to(imported.proportions)
+        texts = self._sheet.edits_to_cells(imported.cells)
+        self._model.apply((*edits, *texts))
+        self._on_notice(" ".join(imported.notes))
+        if new:
+            self.regions_added.emit(tuple(new))
+
+    def export_csv(self, path: str | Path) -> None:
+        """Write what is stated to a CSV file; wrong cells are not in it.
+
+        Raises
+        ------
+        RunError
+            If the file cannot be written.
+        """
+        write_fractions(Path(path), self._sheet)
+        left_out = f" {len(self._marks)} marked cells are not in it." if self._marks else ""
+        self._on_notice(f"Saved {Path(path).name}.{left_out}")
+
+    def _ask_and_import(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Open fractions", "", _CSV)
+        if path:
+            self._try(self.import_csv, path)
+
+    def _ask_and_export(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Save fractions", "proportions.csv", _CSV)
+        if path:
+            self._try(self.export_csv, path)
+
+    def _try(self, action: Any, path: str) -> None:
+        """Show what a file's error says below the table."""
+        try:
+            action(path)
+        except SpssError as error:
+            self._message.show_text(str(error), len(self._marks), is_wrong=True)

@@ -1,0 +1,294 @@
+"""The keypoints' part of the dock: choose a class, click; an ordinary Points layer keeps them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from napari.layers import Points
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ....core.annotations import Keypoint
+from ....core.base import InputError
+from ...layers import KEYPOINTS_LAYER, MARK, Connections, KeypointLayer, SourceFrame, shown_key
+from ...models import Strays
+from ..adopt_combo import AdoptCombo
+from ..class_picker import ClassPicker
+from ..notice import Notice
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Layer
+
+    from ....core.annotations import ClassStyle
+
+__all__ = ["KeypointsTool"]
+
+_HELP = (
+    "Choose a class, press Add keypoints and click on the image. A few per class, "
+    "background included, tell the network where each class is."
+)
+
+
+class KeypointsTool(QWidget):
+    """Labelled positions in the image.
+
+    The keypoints live in a Points layer of that name, or in one that the user chose. Their class
+    is its feature ``class``. They are kept when that layer is deleted, and shown again on demand.
+    Changing the source keeps the keypoints, in pixels: whoever opens another image sets its value.
+
+    Signals
+    -------
+    value_changed()
+        `value` is another one now, by whatever hand.
+    """
+
+    value_changed = Signal()
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._frame: SourceFrame | None = None
+        self._has_source = False
+        self._styles: tuple[ClassStyle, ...] = ()
+        self._value: tuple[Keypoint, ...] = ()
+        self._message = ""
+        self._build()
+        self._points = KeypointLayer(viewer, self._refresh)
+        self._connections = Connections()
+        connect = self._connections.connect
+        connect(viewer.layers.selection.events.active, self._refresh)
+        connect(viewer.dims.events.point, self._show_counts)
+        self.destroyed.connect(self._connections.disconnect_all)
+        self.destroyed.connect(self._points.close)
+        self._refresh()
+
+    def _build(self) -> None:
+        self._picker = ClassPicker(self)
+        self._picker.chosen.connect(self._on_class_chosen)
+        self._add = QPushButton("Add keypoints", self)
+        self._add.setToolTip(_HELP)
+        self._add.setCheckable(True)
+        self._add.clicked.connect(self._on_add)
+        self._select = QPushButton("Select / move", self)
+        self._select.setToolTip(
+            "Select keypoints to drag them, to delete them (Delete key), or to give them another "
+            "class by its button or key."
+        )
+        self._select.setCheckable(True)
+        self._select.clicked.connect(self._on_select)
+        self._layers = AdoptCombo(
+            self._viewer,
+            _is_adoptable,
+            "new layer",
+            self,
+        )
+        self._layers.setToolTip(
+            "The Points layer that holds the keypoints. Choose one of your own to adopt it: its "
+            "feature 'class' names the classes, and keypoints without one get the chosen class."
+        )
+        self._layers.adopted.connect(self._on_layer_chosen)
+        self._counts = QLabel(self)
+        self._counts.setWordWrap(True)
+        self._counts.setTextFormat(Qt.TextFormat.PlainText)
+        self._counts.setToolTip("Keypoints that are used in training, per class.")
+        self._news = Notice(self._viewer, self)
+        self._problems = Notice(self._viewer, self, is_warning=True)
+
+        buttons = QHBoxLayout()
+        buttons.addWidget(self._add, 1)
+        buttons.addWidget(self._select, 1)
+        layer = QHBoxLayout()
+        layer.addWidget(QLabel("Layer", self))
+        layer.addWidget(self._layers, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._picker)
+        layout.addLayout(buttons)
+        layout.addLayout(layer)
+        for label in (self._counts, self._news, self._problems):
+            layout.addWidget(label)
+        layout.addStretch(1)
+
+    # ---- the widget's value -----------------------------------------------------------------
+
+    def set_source(
+        self, layer: Image | None, *, slice_shapes: Sequence[tuple[int, int]] | None = None
+    ) -> None:
+        """Point out the annotated image layer, or that there is none at the moment.
+
+        Raises
+        ------
+        InputError
+            If the layer's axes are not those of a stack.
+        """
+        self._has_source = layer is not None
+        if layer is not None:
+            frame = SourceFrame(layer, slice_shapes)
+            self._has_source = bool(frame.geometry.axes)  # raises before anything is changed
+            self._frame = frame
+            self._points.set_frame(frame)
+        self._refresh()
+
+    def set_classes(self, styles: Sequence[ClassStyle]) -> None:
+        """Set the classes, background first; a renamed class keeps its keypoints."""
+        self._styles = tuple(styles)
+        self._points.set_styles(self._styles)
+        indexed = tuple(enumerate(self._styles))
+        self._picker.set_classes(
+            [
+                (index, style, f"Make the next keypoints '{style.name}'.{_key_hint(style)}")
+                for index, style in (*indexed[1:], *indexed[:1])  # the background comes last
+            ]
+        )
+        self._refresh()
+
+    def set_radius_px(self, radius_px: float) -> None:
+        """Draw the keypoints as discs of this radius in pixels of the image."""
+        self._points.set_radius_px(radius_px)
+
+    def value(self) -> tuple[Keypoint, ...]:
+        """Keypoints that lie in the image and have a known class, in the layer's order."""
+        return self._value
+
+    def set_value(self, points: Iterable[Keypoint]) -> None:
+        """Replace all keypoints; a layer for them is made if there is an image."""
+        self._message = ""
+        self._points.set_points(points)
+
+    @property
+    def layer(self) -> Points | None:
+        """Layer that shows the keypoints, if there is one."""
+        return self._points.layer
+
+    # ---- what the user does -----------------------------------------------------------------
+
+    def start_adding(self) -> None:
+        """Make the layer active, in add mode; made anew if it was deleted."""
+        self._activate("add")
+
+    def _on_add(self) -> None:
+        self._toggle("add")
+
+    def _on_select(self) -> None:
+        self._toggle("select")
+
+    def _toggle(self, mode: str) -> None:
+        layer = self._points.layer
+        if layer is not None and self._is_active() and layer.mode == mode:
+            layer.mode = "pan_zoom"
+        else:
+            self._activate(mode)
+        self._refresh()
+
+    def _activate(self, mode: str) -> None:
+        self._message = ""
+        try:
+            layer = self._points.show()
+        except InputError as error:
+            self._message = str(error)
+            self._refresh()
+            return
+        layer.visible = True
+        self._viewer.layers.selection.active = layer
+        layer.mode = mode
+
+    def _on_class_chosen(self, index: int) -> None:
+        self._points.set_active_class(index)
+
+    def _on_layer_chosen(self, layer: Points | None) -> None:
+        self._message = ""
+        try:
+            if layer is None:
+                self._points.start_anew()
+            elif layer is not self._points.layer:
+                self._message = self._points.adopt(layer)
+        except InputError as error:
+            self._message = str(error)
+        self._refresh()
+
+    # ---- what is shown ----------------------------------------------------------------------
+
+    def _is_active(self) -> bool:
+        layer = self._points.layer
+        return layer is not None and self._viewer.layers.selection.active is layer
+
+    def _refresh(self, *_: object) -> None:
+        """Follow the layer, and tell if the value has changed."""
+        points = self._points
+        self._picker.blockSignals(True)
+        self._picker.set_value(points.active_class)
+        self._picker.blockSignals(False)
+        mode = points.layer.mode if points.layer is not None and self._is_active() else ""
+        self._add.setChecked(mode == "add")
+        self._select.setChecked(mode == "select")
+        can_edit = self._has_source and bool(self._styles)
+        self._add.setEnabled(can_edit)
+        self._select.setEnabled(can_edit)
+        self._layers.setEnabled(can_edit)
+        self._layers.set_layer(points.layer)
+        value = points.points()
+        is_other, self._value = value != self._value, value
+        self._show_counts()
+        self._show_notices()
+        if is_other:
+            self.value_changed.emit()
+
+    def _show_counts(self, *_: object) -> None:
+        if not self._value:
+            self._counts.setText(f"No keypoints yet. {_HELP}")
+            self._points.set_slice_has_points(False)
+            return
+        counts = Counter(point.class_index for point in self._value)
+        parts = [f"{style.name} {counts[i]}" for i, style in enumerate(self._styles) if counts[i]]
+        text = ", ".join(parts)
+        here = 0 if self._frame is None else self._frame.current_slice(self._viewer)
+        n_here = sum(point.slice == here for point in self._value)
+        self._points.set_slice_has_points(n_here > 0)
+        if self._frame is not None and self._frame.n_slices > 1:
+            text += f" ({n_here} of {len(self._value)} on slice {here})"
+        self._counts.setText(text)
+
+    def _show_notices(self) -> None:
+        self._news.say(self._message)
+        lines = list(_stray_lines(self._points.strays()))
+        if self._points.was_removed:
+            lines.append(
+                f"The layer was deleted; its {len(self._value)} keypoints are kept and used. "
+                "Press Add keypoints to see them again."
+            )
+        if self._points.refused_keys:
+            keys = ", ".join(self._points.refused_keys)
+            lines.append(f"Not bound, as napari uses them or they are no keys: {keys}.")
+        self._problems.say("\n".join(lines))
+
+
+def _is_adoptable(layer: Layer) -> bool:
+    mark = layer.metadata.get(MARK, {"role": KEYPOINTS_LAYER})
+    return isinstance(layer, Points) and mark.get("role") == KEYPOINTS_LAYER
+
+
+def _key_hint(style: ClassStyle) -> str:
+    key = shown_key(style.key)
+    return f"\nKey {key} while the layer of keypoints is the active one." if key else ""
+
+
+def _stray_lines(strays: Strays) -> Iterable[str]:
+    if strays.n_outside:
+        what = "keypoint lies" if strays.n_outside == 1 else "keypoints lie"
+        yield f"{strays.n_outside} {what} outside the image and will not be used."
+    for name, n in Counter(strays.unknown).items():
+        what = "keypoint has" if n == 1 else "keypoints have"
+        fault = f"the unknown class '{name}'" if name else "no class"
+        yield (
+            f"{n} {what} {fault} and will not be used; select them and press a class, "
+            "or add the class."
+        )

@@ -1,0 +1,442 @@
+"""The painted labels' part of the dock: a Labels layer whose pixels count like keypoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+from qtpy.QtCore import Signal
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ....core.base import InputError
+from ...layers import MARK, Connections, SourceFrame, full_resolution, label_colours
+from ...models import PaintedLabels, follow_classes, guess_values, sampled_values
+from ..adopt_combo import AdoptCombo
+from ..notice import Notice
+from .painted_table import PaintedTable
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Layer
+    from napari.utils.events import Event
+
+    from ....core.annotations import ClassStyle
+
+__all__ = ["PaintedLabels", "PaintedTool"]
+
+PAINTED_LAYER = "painted labels"
+_HELP = (
+    "Press New and paint a few places of each class, or choose a Labels layer that you have. "
+    "Pixels with the value 0 say nothing."
+)
+
+
+class PaintedTool(QWidget):
+    """A Labels layer, new or adopted, whose pixels are labels; value 0 is unlabelled.
+
+    A table says which label value stands for which class. In a new layer it is 1 for the
+    background, 2 for the first class, and so on; a class with value 0 is not painted.
+
+    Signals
+    -------
+    value_changed()
+        Something was painted, or another layer or value was chosen.
+    """
+
+    value_changed = Signal()
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._frame: SourceFrame | None = None
+        self._styles: tuple[ClassStyle, ...] = ()
+        self._layer: Labels | None = None
+        self._is_blank = False
+        self._values: tuple[int, ...] = ()
+        self._counts: dict[int, tuple[int, ...]] = {}
+        self._is_count_due = False
+        self._changed: set[int] | None = set()  # None for all
+        self._n_edits = 0
+        self._message = ""
+        self._build()
+        self._layer_connections = Connections()
+        self._connections = Connections()
+        self._connections.connect(viewer.layers.events.removed, self._on_layer_removed)
+        self._connections.connect(viewer.dims.events.point, self._show_counts)
+        self.destroyed.connect(self._connections.disconnect_all)
+        self.destroyed.connect(self._layer_connections.disconnect_all)
+        self._refresh()
+
+    def _build(self) -> None:
+        self._layers = AdoptCombo(self._viewer, _is_adoptable, "none", self)
+        self._layers.setToolTip(
+            "A Labels layer of the image's size, whose pixels count as labels. It may be partial: "
+            "pixels with the value 0 say nothing."
+        )
+        self._layers.adopted.connect(self._on_layer_chosen)
+        self._new = QPushButton("New", self)
+        self._new.setToolTip("Make a Labels layer and start painting.")
+        self._new.clicked.connect(self.start_painting)
+        self._table = PaintedTable(self)
+        self._table.value_changed.connect(self._on_value_edited)
+        self._table.class_chosen.connect(self._on_class_chosen)
+        self._info = Notice(self._viewer, self)
+        self._problems = Notice(self._viewer, self, is_warning=True)
+
+        first = QHBoxLayout()
+        first.addWidget(QLabel("Labels", self))
+        first.addWidget(self._layers, 1)
+        first.addWidget(self._new)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(first)
+        layout.addWidget(self._table)
+        layout.addWidget(self._info)
+        layout.addWidget(self._problems)
+        layout.addStretch(1)
+
+    # ---- the widget's value -----------------------------------------------------------------
+
+    def set_source(
+        self, layer: Image | None, *, slice_shapes: Sequence[tuple[int, int]] | None = None
+    ) -> None:
+        """Point out the annotated image layer, or that there is none at the moment.
+
+        Labels that do not fit another image are let go; their layer stays.
+
+        Raises
+        ------
+        InputError
+            If the layer's axes are not those of a stack.
+        """
+        if layer is None:
+            self._new.setEnabled(False)
+            return
+        frame = SourceFrame(layer, slice_shapes)
+        if not frame.geometry.axes:  # raises before anything is changed
+            return
+        is_other = self._frame is None or layer is not self._frame.layer
+        self._frame = frame
+        if self._layer is not None and is_other and self._misfit(self._layer):
+            self._let_go()
+            self.value_changed.emit()
+        self._refresh()
+
+    def set_classes(self, styles: Sequence[ClassStyle]) -> None:
+        """Set the classes, background first; a renamed or moved class keeps its label value."""
+        old = self._values
+        mapping = follow_classes([s.name for s in self._styles], [s.name for s in styles])
+        self._styles = tuple(styles)
+        values = [0] * len(styles)
+        for value, index in zip(old, mapping, strict=True):
+            if index is not None:
+                values[index] = value
+        known = {index for index in mapping if index is not None}
+        for index in range(len(styles)):
+            if index not in known:
+                values[index] = next(v for v in range(1, len(styles) + 2) if v not in values)
+        self._values = tuple(values)
+        if old != self._values:
+            self._changed = None
+        self._table.set_rows(self._styles, self._values)
+        self._colour_layer()
+        self._refresh()
+        if self._layer is not None and old != self._values:
+            self.value_changed.emit()
+
+    def value(self) -> PaintedLabels | None:
+        """Painted labels; None without a layer, or as long as nothing is painted in a new one."""
+        return None if self._is_blank else self._labels()
+
+    def set_value(self, layer: Labels | None, values: Sequence[int] | None = None) -> None:
+        """Adopt a Labels layer, or none.
+
+        Parameters
+        ----------
+        layer : Labels or None
+        values : sequence of int, optional
+            Label value of each class; guessed from the layer by default.
+
+        Raises
+        ------
+        InputError
+            If the layer does not lie on the image pixel by pixel.
+        """
+        if layer is None:
+            self._let_go()
+        else:
+            fault = self._misfit(layer)
+            if fault:
+                raise InputError(fault)
+            self._take(layer)
+            if values is not None:
+                self._set_values(values)
+            self._colour_layer()
+        self._refresh()
+        self.value_changed.emit()
+
+    def take_changed_slices(self) -> frozenset[int] | None:
+        """Slices in which labels changed since the last call; None if all may have."""
+        changed, self._changed = self._changed, set()
+        return None if changed is None else frozenset(changed)
+
+    @property
+    def n_edits(self) -> int:
+        """How often somebody painted, or took that back."""
+        return self._n_edits
+
+    @property
+    def layer(self) -> Labels | None:
+        """The layer in use."""
+        return self._layer
+
+    # ---- what the user does -----------------------------------------------------------------
+
+    def start_painting(self) -> None:
+        """Make a layer if there is none; make it active, with the brush in hand."""
+        if self._frame is None:
+            return
+        layer = self._layer or self._new_layer()
+        layer.visible = True
+        self._viewer.layers.selection.active = layer
+        layer.selected_label = next((v for v in self._values[1:] if v), 1)
+        layer.mode = "paint"
+        self._message = "Choose a class to paint with it. Painting the label 0 erases."
+        self._refresh()
+        self.value_changed.emit()
+
+    def _new_layer(self) -> Labels:
+        """Make an empty layer on the image and use it; the active layer stays active."""
+        if self._frame is None:
+            raise InputError("there is no image to label; choose one first.")
+        geometry = self._frame.geometry
+        data = np.zeros(geometry.stack_shape, dtype=np.uint8)
+        layer = Labels(
+            geometry.expand(data),
+            name=PAINTED_LAYER,
+            metadata={MARK: {"role": PAINTED_LAYER}},
+            **geometry.layer_arguments(),
+        )
+        before = self._viewer.layers.selection.active
+        self._viewer.layers.append(layer)
+        if before is not None:
+            self._viewer.layers.selection.active = before
+        self._take(layer, is_new=True)
+        return layer
+
+    def _on_layer_chosen(self, layer: Labels | None) -> None:
+        if layer is self._layer:
+            return
+        self._message = ""
+        try:
+            self.set_value(layer)
+        except InputError as error:
+            self._message = str(error)
+            self._refresh()
+
+    def _on_value_edited(self) -> None:
+        self._values = self._table.values()
+        self._counts.clear()
+        self._changed = None
+        self._colour_layer()
+        self._refresh()
+        self.value_changed.emit()
+
+    def _on_class_chosen(self, index: int) -> None:
+        if self._layer is None or not self._values[index]:
+            return
+        self._layer.selected_label = self._values[index]
+        self._viewer.layers.selection.active = self._layer
+        if self._layer.mode not in ("paint", "fill", "polygon"):
+            self._layer.mode = "paint"
+
+    # ---- the layer --------------------------------------------------------------------------
+
+    def _misfit(self, layer: Labels) -> str:
+        """Why a layer's pixels are not those of the image; empty if they are."""
+        if self._frame is None:
+            return "there is no image to label; choose one first."
+        geometry = self._frame.geometry
+        shape = full_resolution(layer).shape
+        spatial = [a for a, letter in enumerate(geometry.axes) if letter != "C"]
+        wanted = tuple(geometry.shape)
+        fits = len(shape) == len(wanted) and all(shape[a] == wanted[a] for a in spatial)
+        if not fits:
+            return (
+                f"layer '{layer.name}' has the shape {tuple(shape)}, the image {wanted}; "
+                "choose labels of the image's size."
+            )
+        corners = np.array([[0, 0, 0], np.subtract(geometry.stack_shape, 1)], dtype=float)
+        there = self._frame.place(corners, layer)[:, spatial]
+        here = corners[:, [("ZYX").index(geometry.axes[a]) for a in spatial]]
+        if np.abs(there - here).max() > 0.5:
+            return (
+                f"layer '{layer.name}' does not lie on the image; give it the same scale and "
+                "position (Layers > Metadata)."
+            )
+        return ""
+
+    def _take(self, layer: Labels, *, is_new: bool = False) -> None:
+        self._let_go()
+        self._layer = layer
+        self._is_blank = is_new
+        self._changed = set() if is_new else None
+        connect = self._layer_connections.connect
+        connect(layer.events.paint, self._on_painted)
+        connect(layer.events.set_data, self._on_redrawn)
+        connect(layer.events.labels_update, self._on_partly_redrawn)
+        connect(layer.events.data, self._on_replaced)
+        connect(layer.events.name, self._refresh)
+        if is_new:
+            self._colour_layer()
+        elif self._frame is not None and self._styles:
+            labels = self._labels()
+            if labels is not None:
+                found = sampled_values(labels, self._frame.current_slice(self._viewer))
+                self._set_values(guess_values(found, len(self._styles)))
+
+    def _let_go(self) -> None:
+        self._layer_connections.disconnect_all()
+        self._layer = None
+        self._is_blank = False
+        self._counts.clear()
+
+    def _on_layer_removed(self, event: Event) -> None:
+        if event.value is self._layer:
+            self._let_go()
+            self._message = "The labels layer was deleted; its labels are not used any more."
+            self._refresh()
+            self.value_changed.emit()
+
+    def _on_painted(self, event: Event) -> None:
+        """Note which slices a stroke touched."""
+        if self._frame is None:
+            return
+        axes = self._frame.geometry.axes
+        if "Z" in axes:
+            axis, n_slices = axes.index("Z"), self._frame.n_slices
+            touched = {z for atom in event.value for z in _indices(atom[0][axis], n_slices)}
+        else:
+            touched = {0}
+        self._note_change(touched)
+        self._is_count_due = True  # napari may tell before it writes
+
+    def _on_replaced(self) -> None:
+        self._note_change(None)
+
+    def _note_change(self, slices: set[int] | None) -> None:
+        self._is_blank = False
+        self._n_edits += 1
+        self._counts.clear()
+        self._recount()
+        keep_all = slices is None or self._changed is None
+        self._changed = None if keep_all else (self._changed or set()) | (slices or set())
+        self._show_counts()
+        self.value_changed.emit()
+
+    def _on_partly_redrawn(self) -> None:
+        if self._is_count_due:
+            self._is_count_due = False
+            self._on_redrawn()
+
+    def _on_redrawn(self) -> None:
+        """Notice undo and redo, which only redraw; so does a change of slice."""
+        layer, frame = self._layer, self._frame
+        if layer is None or frame is None or not isinstance(layer.data, np.ndarray):
+            return
+        z = frame.current_slice(self._viewer)
+        before = self._counts.get(z)
+        if before is not None and before != self._count(z):
+            self._note_change({z} if layer.n_edit_dimensions <= 2 else None)
+
+    def _recount(self) -> int:
+        """Count the labels of the current slice, unless they are known; return the slice."""
+        z = 0 if self._frame is None else self._frame.current_slice(self._viewer)
+        if z not in self._counts:
+            self._counts[z] = self._count(z)
+        return z
+
+    def _colour_layer(self) -> None:
+        """Give our own layer the colours of the classes; an adopted one keeps its own."""
+        if self._layer is None or MARK not in self._layer.metadata:
+            return
+        self._layer.colormap = label_colours(
+            {v: s.colour for v, s in zip(self._values, self._styles, strict=True)}
+        )
+
+    def _labels(self) -> PaintedLabels | None:
+        if self._layer is None or self._frame is None:
+            return None
+        axes = self._frame.geometry.axes
+        return PaintedLabels(self._layer.name, full_resolution(self._layer), axes, self._values)
+
+    # ---- what is shown ----------------------------------------------------------------------
+
+    def _set_values(self, values: Sequence[int]) -> None:
+        self._values = tuple(values)
+        self._table.set_rows(self._styles, self._values)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Tell what is painted, which is not followed while nobody looks."""
+        super().showEvent(event)
+        self._show_counts()
+
+    def _refresh(self, *_: object) -> None:
+        self._layers.set_layer(self._layer)
+        self._new.setEnabled(self._frame is not None and bool(self._styles))
+        self._new.setText("New" if self._layer is None else "Paint")
+        self._table.setEnabled(self._layer is not None)
+        self._show_counts()
+
+    def _count(self, z: int) -> tuple[int, ...]:
+        labels = self._labels()
+        if labels is None:
+            return ()
+        return tuple(np.bincount(labels.read(z).ravel(), minlength=256).tolist())
+
+    def _show_counts(self, *_: object) -> None:
+        """Tell what is painted on the current slice, and what is wrong."""
+        labels = self._labels()
+        if labels is None or self._frame is None or not self.isVisible():
+            self._info.say(self._message or ("" if self._layer else _HELP))
+            self._problems.say("")
+            return
+        z = self._recount()
+        parts = [
+            f"{style.name} {n:,} px".replace(",", "\u202f")
+            for style, n in zip(self._styles, self._counts[z], strict=False)
+            if n
+        ]
+        here = f"Slice {z}: {', '.join(parts) or 'nothing painted'}."
+        self._info.say(f"{self._message}\n{here}".strip())
+        self._problems.say(self._fault(labels, z))
+
+    def _fault(self, labels: PaintedLabels, z: int) -> str:
+        used = [value for value in self._values if value]
+        if len(set(used)) < len(used):
+            return "Two classes have the same label value; give each its own."
+        unknown = labels.unknown(z)
+        if not unknown:
+            return ""
+        shown = ", ".join(map(str, unknown[:5])) + (" ..." if len(unknown) > 5 else "")
+        return f"Label values on slice {z} that stand for no class and are not used: {shown}."
+
+
+def _indices(index: Any, length: int) -> list[int]:
+    """Positions that an index along one axis selects: an integer, a slice or an array."""
+    return [int(i) for i in np.unique(np.arange(length)[index])]
+
+
+def _is_adoptable(layer: Layer) -> bool:
+    """Whether labels are the user's own or painted with this tool, but no result of ours."""
+    mark = layer.metadata.get(MARK, {"role": PAINTED_LAYER})
+    return isinstance(layer, Labels) and mark.get("role") == PAINTED_LAYER

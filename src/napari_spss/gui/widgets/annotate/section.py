@@ -1,0 +1,176 @@
+"""The Annotate section: fractions, counting grids, keypoints and painted labels, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QTabBar, QVBoxLayout, QWidget
+
+from ....core.annotations import Annotations, Region, outside_name
+from ...layers import RegionsTool
+from .fractions import FractionsTable
+from .grid import GridTool
+from .keypoints import KeypointsTool
+from .painted import PaintedTool
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from ....core.annotations import ClassStyle
+    from ...layers import Source
+    from ...models import PaintedLabels
+
+__all__ = ["AnnotateSection"]
+
+
+class AnnotateSection(QWidget):
+    """Tabs, one per way to annotate, that share classes, image and slice."""
+
+    value_changed = Signal()
+    slice_wanted = Signal(int)  # the user went to another row of the table
+
+    def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._styles: tuple[ClassStyle, ...] = ()
+        self._is_loading = False
+        self.fractions = FractionsTable()
+        self.regions = RegionsTool(viewer)
+        self.grid = GridTool(viewer)
+        self.keypoints = KeypointsTool(viewer)
+        self.painted = PaintedTool(viewer)
+        self._lay_out()
+        self.fractions.slice_activated.connect(self.slice_wanted)
+        self.fractions.regions_added.connect(
+            lambda _: self.regions.set_value(self.fractions.regions())
+        )
+        self.regions.value_changed.connect(self._on_regions_changed)
+        self.grid.value_changed.connect(self._on_grid_changed)
+        for tool in (self.fractions, self.keypoints, self.painted):
+            tool.value_changed.connect(self._on_changed)
+
+    def value(self) -> Annotations:
+        """Return all annotations but the painted ones."""
+        return Annotations(
+            classes=tuple(style.name for style in self._styles),
+            proportions=self.fractions.value(),
+            keypoints=self.keypoints.value(),
+            grids=self.grid.value(),
+            outside=outside_name(self._styles),
+        )
+
+    def set_value(
+        self, annotations: Annotations, table_texts: Mapping[str, Any] | None = None
+    ) -> None:
+        """Show annotations with the present classes, instead of all that is there.
+
+        Parameters
+        ----------
+        annotations : Annotations
+        table_texts : mapping, optional
+            What was typed into the table of fractions, see `FractionsTable.text_state`.
+        """
+        self._is_loading = True
+        try:
+            if table_texts:
+                self.fractions.restore(annotations.proportions, table_texts)
+            else:
+                self.fractions.set_value(annotations.proportions)
+            self.regions.set_value(self.fractions.regions())
+            self.keypoints.set_value(annotations.keypoints)
+            self.grid.set_value(annotations.grids)
+            self._show_counted()
+        finally:
+            self._is_loading = False
+        self.value_changed.emit()
+
+    def masks(self) -> PaintedLabels | None:
+        """Return the painted labels; None if nothing is painted."""
+        return self.painted.value()
+
+    def clear(self) -> None:
+        """Forget everything, as for another image."""
+        self.painted.set_value(None)
+        self.fractions.clear()
+        self.set_value(Annotations(tuple(style.name for style in self._styles)))
+
+    def set_styles(self, styles: Sequence[ClassStyle]) -> None:
+        """Tell names, colours and keys of the classes, background first."""
+        self._styles = tuple(styles)
+        self.fractions.set_classes(
+            [style.name for style in styles],
+            excluded=[style.name for style in styles if style.is_outside],
+            colours=[style.colour for style in styles],
+        )
+        for tool in (self.keypoints, self.grid, self.painted):
+            tool.set_classes(self._styles)
+        self._show_counted()
+
+    def set_source(self, layer: Image | None, source: Source | None) -> None:
+        """Point out the annotated image, or that there is none at the moment."""
+        self.grid.set_source(layer)
+        self.keypoints.set_source(layer)
+        self.painted.set_source(layer)
+        self.regions.set_source(layer)
+        if source is not None:
+            self.fractions.set_slices(source.stack.n_slices, source.stack.names)
+
+    def select_slice(self, z: int) -> None:
+        """Follow the viewer to a slice."""
+        self.fractions.select_slice(z)
+
+    def set_predicted(self, predicted: dict[Region, tuple[float, ...]]) -> None:
+        """Show predicted fractions beside the stated ones."""
+        self.fractions.set_predicted(predicted)
+
+    def show_tab(self, index: int) -> None:
+        """Bring a tab to the front: fractions, grid, keypoints, painted."""
+        self._tabs.setCurrentIndex(index)
+
+    def _lay_out(self) -> None:
+        fractions = QWidget()
+        inner = QVBoxLayout(fractions)
+        inner.setContentsMargins(0, 0, 0, 0)
+        inner.addWidget(self.fractions, 1)
+        inner.addWidget(self.regions)
+        # not a QTabWidget, which is as high as its highest page
+        self._tabs = QTabBar()
+        self._tabs.setDrawBase(False)
+        self._tabs.setExpanding(False)
+        self._pages: list[QWidget] = []
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._tabs)
+        for widget, name, tooltip in (
+            (fractions, "Fractions", "State how much of each slice belongs to each class."),
+            (self.grid, "Grid", "Count the nodes of a grid: a fraction, and labels everywhere."),
+            (self.keypoints, "Keypoints", "Show where a few structures are, and where none are."),
+            (self.painted, "Painted", "Use labels that are painted, such as corrections."),
+        ):
+            index = self._tabs.addTab(name)
+            self._tabs.setTabToolTip(index, tooltip)
+            self._pages.append(widget)
+            layout.addWidget(widget)
+        self._tabs.currentChanged.connect(self._show_page)
+        self._show_page(0)
+
+    def _show_page(self, index: int) -> None:
+        for number, page in enumerate(self._pages):
+            page.setVisible(number == index)
+
+    def _on_regions_changed(self) -> None:
+        self.fractions.set_regions(self.regions.value())
+        self._on_changed()
+
+    def _on_grid_changed(self) -> None:
+        self._show_counted()
+        self._on_changed()
+
+    def _show_counted(self) -> None:
+        self.fractions.set_grid_proportions(self.value().counted_proportions())
+
+    def _on_changed(self) -> None:
+        if not self._is_loading:
+            self.value_changed.emit()

@@ -1,0 +1,363 @@
+"""The list of classes: name, colour and key of each; the background comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtGui import QColor, QFont, QIcon, QPixmap
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QColorDialog,
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ...core.annotations import ClassStyle, class_name_fault, match_class
+from ..layers import shown_key
+from .theme import error_colour
+
+__all__ = ["CLASS_KEYS", "DEFAULT_CLASSES", "PALETTE", "ClassStyle", "ClassesEditor"]
+
+# Letters that no layer of napari binds; G, N and U are left to the counting grid.
+CLASS_KEYS = (
+    *("Q", "W", "H", "J", "K", "8", "9", "0"),
+    *("Shift-Q", "Shift-W", "Shift-H", "Shift-J", "Shift-K"),
+)
+"""Keys to choose from."""
+
+BACKGROUND_COLOUR = "#999999"
+OUTSIDE_COLOUR = "#000000"
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+"""Okabe and Ito's colours, which can be told apart with any colour vision."""
+
+DEFAULT_CLASSES = (
+    ClassStyle("background", BACKGROUND_COLOUR, CLASS_KEYS[0]),
+    ClassStyle("mitochondria", PALETTE[0], CLASS_KEYS[1]),
+)
+
+_OUTSIDE = "outside"
+_SWATCH_PX = 16
+
+
+class ClassesEditor(QWidget):
+    """Rows of classes, to be named, coloured, given keys, added and removed.
+
+    A name that cannot be used is marked and says why; until it is mended, :meth:`value` has the
+    last one that could.
+    """
+
+    value_changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._rows: list[_ClassRow] = []
+        self._usage: dict[str, str] = {}
+        self._asked: _ClassRow | None = None
+        self._build()
+        self._fill(DEFAULT_CLASSES)
+
+    def _build(self) -> None:
+        self._list = QVBoxLayout()
+        self._list.setSpacing(2)
+        self._add_button = QPushButton("Add class")
+        self._add_button.setToolTip("Add a class to be segmented.")
+        self._add_button.clicked.connect(self.add_class)
+        self._outside_box = QCheckBox("Area outside")
+        self._outside_box.setToolTip(
+            "Tick if the images show something that is not part of the specimen, such as empty "
+            "resin or a frame.\nIt becomes a class that is excluded from all fractions."
+        )
+        self._outside_box.toggled.connect(self._set_outside)
+        self._message = QLabel()
+        self._message.setWordWrap(True)
+        self._message.setTextFormat(Qt.TextFormat.PlainText)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self._add_button)
+        buttons.addWidget(self._outside_box)
+        buttons.addStretch()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(self._list)
+        layout.addWidget(self._message)
+        layout.addLayout(buttons)
+
+    # Value --------------------------------------------------------------------------------------
+
+    def value(self) -> tuple[ClassStyle, ...]:
+        """Return the classes, background first, with unique and usable names."""
+        return tuple(row.style_ for row in self._rows)
+
+    def set_value(self, classes: Sequence[ClassStyle]) -> None:
+        """Show other classes; the first one is the background.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or two have the same name.
+        """
+        names = [style.name for style in classes]
+        is_unique = all(match_class(name, names) == place for place, name in enumerate(names))
+        if not names or not is_unique:
+            raise ValueError(f"classes {names} are not a background and unique names")
+        if tuple(classes) != self.value():
+            self._fill(classes)
+            self.value_changed.emit()
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the classes, background first."""
+        return tuple(style.name for style in self.value())
+
+    def problem(self) -> str:
+        """Return what is wrong with the names as they stand; empty if nothing is."""
+        faults = (self._fault(row) for row in self._rows)
+        return next((fault for fault in faults if fault), "")
+
+    def set_usage(self, usage: Mapping[str, str]) -> None:
+        """Tell what is annotated per class, such as "12 keypoints": removing it asks first."""
+        self._usage = dict(usage)
+
+    def _fill(self, classes: Sequence[ClassStyle]) -> None:
+        while self._rows:
+            self._take_row(self._rows[-1])
+        seen: set[str] = set()
+        for style in classes:
+            key = "" if style.key in seen else style.key
+            seen.add(key)
+            self._append(replace(style, key=key))
+        self._show_state()
+
+    # Rows ---------------------------------------------------------------------------------------
+
+    def _append(self, style: ClassStyle) -> _ClassRow:
+        row = _ClassRow(style, is_background=not self._rows, parent=self)
+        row.edited.connect(self._on_name)
+        row.committed.connect(self._on_committed)
+        row.key_chosen.connect(self._on_key)
+        row.colour_chosen.connect(self._on_colour)
+        row.removed.connect(self._on_removed)
+        self._rows.append(row)
+        self._list.addWidget(row)
+        return row
+
+    def _take_row(self, row: _ClassRow) -> None:
+        self._rows.remove(row)
+        self._list.removeWidget(row)
+        row.hide()
+        row.deleteLater()
+
+    def add_class(self) -> None:
+        """Append a class with a free name, colour and key, ready to be named."""
+        taken = [row.style_.name for row in self._rows] + [row.text() for row in self._rows]
+        number = len(self._rows)
+        while match_class(f"class {number}", taken) is not None:
+            number += 1
+        row = self._append(ClassStyle(f"class {number}", self._free_colour(), self._free_key()))
+        self._show_state()
+        self.value_changed.emit()
+        row.start_naming()
+
+    def _free_colour(self) -> str:
+        """Return a colour of the palette that is used least."""
+        used = [row.style_.colour.upper() for row in self._rows]
+        return min(PALETTE, key=used.count)
+
+    def _free_key(self) -> str:
+        """Return the first key that no class has; empty if there is none left."""
+        used = {row.style_.key for row in self._rows}
+        return next((key for key in CLASS_KEYS if key not in used), "")
+
+    def _set_outside(self, is_wanted: bool) -> None:
+        """Add or remove the class that is excluded from all fractions."""
+        present = next((row for row in self._rows if row.style_.is_outside), None)
+        if is_wanted and present is None:
+            taken = [row.style_.name for row in self._rows]
+            name = _OUTSIDE if match_class(_OUTSIDE, taken) is None else f"{_OUTSIDE} 2"
+            self._append(ClassStyle(name, OUTSIDE_COLOUR, self._free_key(), is_outside=True))
+        elif not is_wanted and present is not None:
+            if self._must_ask(present):
+                self._show_state()
+                return
+            self._take_row(present)
+        else:
+            return
+        self._show_state()
+        self.value_changed.emit()
+
+    def _on_removed(self, row: _ClassRow) -> None:
+        if not self._must_ask(row):
+            self._take_row(row)
+            self._show_state()
+            self.value_changed.emit()
+        else:
+            self._show_state()
+
+    def _must_ask(self, row: _ClassRow) -> bool:
+        """Whether a class in use is to be removed for the first time; the second time does it."""
+        if row.style_.name not in self._usage or self._asked is row:
+            self._asked = None
+            return False
+        self._asked = row
+        return True
+
+    # Editing ------------------------------------------------------------------------------------
+
+    def _fault(self, row: _ClassRow) -> str:
+        """Say what is wrong with the name that stands in a row; empty if nothing is."""
+        name = row.text()
+        if row.is_background:
+            return ""
+        fault = class_name_fault(name)
+        if fault is not None:
+            return f"{name!r} {fault}; choose another name."
+        others = [other for other in self._rows if other is not row]
+        names = [other.text() for other in others] + [other.style_.name for other in others]
+        if match_class(name, names) is not None:
+            return f"{name!r} is named twice; choose another name."
+        return ""
+
+    def _on_name(self, row: _ClassRow) -> None:
+        self._asked = None
+        self._show_state()
+
+    def _on_committed(self, row: _ClassRow) -> None:
+        """Take over the names that can be used; a mended one may set another one free."""
+        before = self.value()
+        for one in self._rows:
+            if not self._fault(one):
+                one.accept_text()
+        self._show_state()
+        if self.value() != before:
+            self.value_changed.emit()
+
+    def _on_key(self, row: _ClassRow, key: str) -> None:
+        """Give a key to a class; the class that had it gets the other one's."""
+        for other in self._rows:
+            if other is not row and key and other.style_.key == key:
+                other.set_style(replace(other.style_, key=row.style_.key))
+        row.set_style(replace(row.style_, key=key))
+        self.value_changed.emit()
+
+    def _on_colour(self, row: _ClassRow, colour: str) -> None:
+        row.set_style(replace(row.style_, colour=colour))
+        self.value_changed.emit()
+
+    def _show_state(self) -> None:
+        """Mark what is wrong, and say what removing a class would lose."""
+        for row in self._rows:
+            row.show_fault(self._fault(row))
+        has_outside = any(row.style_.is_outside for row in self._rows)
+        blocked = self._outside_box.blockSignals(True)
+        self._outside_box.setChecked(has_outside)
+        self._outside_box.blockSignals(blocked)
+        text = self.problem()
+        if not text and self._asked is not None:
+            name = self._asked.style_.name
+            text = f"{name} has {self._usage[name]}. Remove it once more to go on."
+        self._message.setText(f"\u26a0 {text}" if text else "")
+        self._message.setVisible(bool(text))
+
+
+class _ClassRow(QWidget):
+    """One class."""
+
+    edited = Signal(object)  # the row, while its name is typed
+    committed = Signal(object)  # the row, when the name is finished
+    key_chosen = Signal(object, str)
+    colour_chosen = Signal(object, str)
+    removed = Signal(object)
+
+    def __init__(self, style: ClassStyle, *, is_background: bool, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.style_ = style
+        self.is_background = is_background
+        self.colour_button = QToolButton()
+        self.colour_button.setIconSize(QSize(_SWATCH_PX, _SWATCH_PX))
+        self.colour_button.clicked.connect(self._ask_colour)
+        self.name_edit = QLineEdit(style.name)
+        self.name_edit.setReadOnly(is_background)
+        self.name_edit.textEdited.connect(lambda _: self.edited.emit(self))
+        self.name_edit.editingFinished.connect(lambda: self.committed.emit(self))
+        self.key_box = QComboBox()
+        self.key_box.addItem("no key", "")
+        for key in dict.fromkeys((*CLASS_KEYS, *([style.key] if style.key else ()))):
+            self.key_box.addItem(f"key {shown_key(key)}", key)
+        self.key_box.setToolTip(
+            "Key that chooses this class while the layer of keypoints or of the grid is active."
+        )
+        self.key_box.activated.connect(self._on_key)
+        self.remove_button = QToolButton()
+        self.remove_button.setText("\u2715")
+        self.remove_button.setToolTip("Remove this class.")
+        self.remove_button.clicked.connect(lambda: self.removed.emit(self))
+        policy = self.remove_button.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self.remove_button.setSizePolicy(policy)
+        self.remove_button.setVisible(not is_background)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.colour_button)
+        layout.addWidget(self.name_edit, 1)
+        layout.addWidget(self.key_box)
+        layout.addWidget(self.remove_button)
+        font = QFont(self.name_edit.font())
+        font.setItalic(style.is_outside or is_background)
+        self.name_edit.setFont(font)
+        self.set_style(style)
+        self.show_fault("")
+
+    def text(self) -> str:
+        """Return the name as it stands, without blanks around it."""
+        return self.name_edit.text().strip()
+
+    def start_naming(self) -> None:
+        """Let the user type a name at once."""
+        self.name_edit.setFocus()
+        self.name_edit.selectAll()
+
+    def accept_text(self) -> None:
+        """Take over the name as it stands."""
+        self.style_ = replace(self.style_, name=self.text())
+        self.name_edit.setText(self.style_.name)
+
+    def set_style(self, style: ClassStyle) -> None:
+        """Show another colour and key."""
+        self.style_ = style
+        swatch = QPixmap(_SWATCH_PX, _SWATCH_PX)
+        swatch.fill(QColor(style.colour))
+        self.colour_button.setIcon(QIcon(swatch))
+        self.colour_button.setToolTip(f"Colour of {style.name}: {style.colour}.")
+        self.key_box.setCurrentIndex(max(self.key_box.findData(style.key), 0))
+
+    def show_fault(self, fault: str) -> None:
+        """Mark the name if there is a fault, and say what it is."""
+        colour = error_colour().name()
+        self.name_edit.setStyleSheet(
+            f"QLineEdit {{ border: 2px solid {colour}; }}" if fault else ""
+        )
+        self.name_edit.setToolTip(fault or self._purpose())
+
+    def _purpose(self) -> str:
+        if self.is_background:
+            return "Everything that is none of the other classes. It is always there."
+        if self.style_.is_outside:
+            return "What is not part of the specimen; excluded from all fractions."
+        return "Name of the class, as it appears in files and layers."
+
+    def _on_key(self, place: int) -> None:
+        key = self.key_box.itemData(place)
+        if key != self.style_.key:
+            self.key_chosen.emit(self, key)
+
+    def _ask_colour(self) -> None:
+        title = f"Colour of {self.style_.name}"
+        colour = QColorDialog.getColor(QColor(self.style_.colour), self, title)
+        if colour.isValid() and colour.name().upper() != self.style_.colour.upper():
+            self.colour_chosen.emit(self, colour.name().upper())

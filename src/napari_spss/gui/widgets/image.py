@@ -1,0 +1,202 @@
+"""The image that is worked on, and the size of the objects in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isclose
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QDoubleSpinBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QWidget,
+)
+
+from ...core.base import ImageSettings, InputError
+from ..layers import MARK, Connections, Geometry, LineMeasure, voxel_size_um
+from .layer_combo import LayerCombo
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+    from napari.viewer import Viewer
+
+__all__ = ["ImageChoice", "ImageSection"]
+
+_TARGET_PX = ImageSettings().target_diameter_px
+
+
+@dataclass(frozen=True)
+class ImageChoice:
+    """What the section states.
+
+    ``layer`` is None while there is no usable image; ``object_diameter_px`` is None while it is
+    not stated.
+    """
+
+    layer: Image | None
+    object_diameter_px: float | None
+
+
+class ImageSection(QWidget):
+    """Chooses the image layer and states the diameter of the smallest object of interest."""
+
+    image_changed = Signal(object)  # another layer or None, or the same with other data
+    value_changed = Signal()
+
+    def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._layer_connections = Connections()
+        self._measure = LineMeasure(viewer, self)
+        self._combo = LayerCombo(viewer, _is_usable, "Open an image first", self)
+        self._facts = QLabel()
+        self._facts.setWordWrap(True)
+        self._diameter = QDoubleSpinBox()
+        self._diameter.setRange(0.0, 9999.0)
+        self._diameter.setDecimals(1)
+        self._diameter.setSuffix(" px")
+        self._diameter.setSpecialValueText("not stated")
+        self._diameter.setKeyboardTracking(False)
+        self._diameter.setToolTip(
+            "Width of the smallest object of interest, in pixels of the image.\n"
+            "The network then sees the image reduced so that such an object is about "
+            f"{_TARGET_PX:.0f} pixels wide:\nfaster, and usually better. 0 = not stated."
+        )
+        self._measure_button = QPushButton("Measure")
+        self._measure_button.setCheckable(True)
+        self._measure_button.setToolTip("Draw one line across an object in the viewer.")
+        self._scale_note = QLabel()
+        self._scale_note.setWordWrap(True)
+        self._lay_out()
+        self._combo.setToolTip("The image to annotate and to segment.")
+        self._combo.layer_changed.connect(self._on_layer_changed)
+        self._diameter.valueChanged.connect(self._on_diameter_changed)
+        self._measure_button.toggled.connect(self._on_measure_toggled)
+        self._measure.measured.connect(self._diameter.setValue)
+        self._measure.ended.connect(lambda: self._measure_button.setChecked(False))
+        self.destroyed.connect(self._layer_connections.disconnect_all)
+        self._on_layer_changed(self._combo.layer())
+
+    def value(self) -> ImageChoice:
+        """Return the image and the stated diameter."""
+        layer = self._combo.layer()
+        return ImageChoice(
+            layer if isinstance(layer, Image) else None, self._diameter.value() or None
+        )
+
+    def set_layer(self, layer: Layer) -> None:
+        """Choose an image layer."""
+        self._combo.set_layer(layer)
+
+    def set_diameter(self, diameter_px: float | None) -> None:
+        """State the diameter; None takes the statement back."""
+        self._diameter.setValue(diameter_px or 0.0)
+
+    def _lay_out(self) -> None:
+        diameter = QHBoxLayout()
+        diameter.addWidget(self._diameter, 1)
+        diameter.addWidget(self._measure_button)
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("Image", self._combo)
+        form.addRow(self._facts)
+        form.addRow("Object diameter", diameter)
+        form.addRow(self._scale_note)
+
+    def _on_layer_changed(self, layer: Layer | None) -> None:
+        self._measure.stop()
+        self._layer_connections.disconnect_all()
+        if layer is not None:
+            for name in ("data", "scale", "units", "axis_labels"):
+                self._layer_connections.connect(
+                    getattr(layer.events, name), self._on_layer_data_changed
+                )
+        self._show_facts()
+        self.image_changed.emit(layer)
+        self.value_changed.emit()
+
+    def _on_layer_data_changed(self, event: Any = None) -> None:
+        self._show_facts()
+        self.image_changed.emit(self._combo.layer())
+
+    def _on_diameter_changed(self) -> None:
+        self._show_facts()
+        self.value_changed.emit()
+
+    def _on_measure_toggled(self, is_on: bool) -> None:
+        layer = self.value().layer
+        if not is_on:
+            self._measure.stop()
+        elif layer is None:
+            self._measure_button.setChecked(False)
+        else:
+            self._measure.start(layer)
+        self._measure_button.setText("Draw a line …" if self._measure.is_drawing else "Measure")
+
+    def _show_facts(self) -> None:
+        layer = self.value().layer
+        self._diameter.setEnabled(layer is not None)
+        self._measure_button.setEnabled(layer is not None)
+        facts, note = "", ""
+        if layer is not None:
+            try:
+                geometry = Geometry.of(layer)
+            except InputError as error:
+                facts = str(error)
+            else:
+                facts = describe(layer, geometry)
+                _, height_um, width_um = voxel_size_um(geometry)
+                pixel_um = width_um if _is_square(height_um, width_um) else None
+                note = _scale_text(self._diameter.value(), pixel_um)
+        self._facts.setText(facts)
+        self._facts.setVisible(bool(facts))
+        self._scale_note.setText(note)
+        self._scale_note.setVisible(bool(note))
+
+
+def describe(layer: Image, geometry: Geometry) -> str:
+    """Say what an image is, in a line."""
+    n_slices, height, width = geometry.stack_shape
+    parts = [f"{n_slices} slices" if n_slices > 1 else "1 slice", f"{width} x {height} px"]
+    if layer.rgb:
+        parts.append("RGB")
+    elif "C" in geometry.axes:
+        parts.append(f"{geometry.shape[geometry.axes.index('C')]} channels")
+    parts.append(str(layer.dtype))
+    _, height_um, width_um = voxel_size_um(geometry)
+    if height_um is not None and width_um is not None and not _is_square(height_um, width_um):
+        parts.append(f"pixels {_length(width_um)} wide and {_length(height_um)} high")
+    elif width_um is not None:
+        parts.append(f"{_length(width_um)} per px")
+    return ", ".join(parts)
+
+
+def _scale_text(diameter_px: float, pixel_um: float | None) -> str:
+    """Say what a diameter means in length and for the working scale."""
+    if not diameter_px:
+        return ""
+    reduction = ImageSettings(object_diameter_px=diameter_px).reduction(None)
+    length = "" if pixel_um is None else f"= {_length(diameter_px * pixel_um)}; "
+    if reduction == 1:
+        return f"{length}the network works at full resolution"
+    return f"{length}the network sees the image at 1/{reduction} size"
+
+
+def _is_square(height_um: float | None, width_um: float | None) -> bool:
+    if height_um is None or width_um is None:
+        return height_um == width_um
+    return isclose(height_um, width_um, rel_tol=1e-3)
+
+
+def _length(micrometres: float) -> str:
+    return f"{micrometres:.3g} µm" if micrometres >= 0.1 else f"{micrometres * 1000:.3g} nm"
+
+
+def _is_usable(layer: Layer) -> bool:
+    mark = layer.metadata.get(MARK)
+    return isinstance(layer, Image) and not (isinstance(mark, dict) and "role" in mark)

@@ -1,0 +1,103 @@
+"""A chooser that follows the viewer's layer list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+
+from ..layers import Connections
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+    from napari.viewer import Viewer
+
+__all__ = ["LayerCombo"]
+
+
+class LayerCombo(QComboBox):
+    """Chooses one of the viewer's layers of a kind.
+
+    Parameters
+    ----------
+    viewer : Viewer
+    accepts : callable
+        Whether a layer is offered.
+    placeholder : str
+        What stands there while no layer is offered.
+    """
+
+    layer_changed = Signal(object)  # the chosen layer or None, when it became another one
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        accepts: Callable[[Layer], bool],
+        placeholder: str = "",
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._accepts = accepts
+        self._layer: Layer | None = None
+        self._named: dict[Layer, Connections] = {}
+        self.setPlaceholderText(placeholder)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.setMinimumContentsLength(8)
+        self.currentIndexChanged.connect(self._on_index_changed)
+        self._connections = Connections()
+        for event in ("inserted", "removed", "reordered"):
+            self._connections.connect(getattr(viewer.layers.events, event), self._refresh)
+        self.destroyed.connect(self._connections.disconnect_all)
+        self._refresh()
+        active = viewer.layers.selection.active
+        if active is not None and accepts(active):
+            self.set_layer(active)
+
+    def layer(self) -> Layer | None:
+        """Return the chosen layer."""
+        return self._layer
+
+    def set_layer(self, layer: Layer | None) -> None:
+        """Choose a layer; one that is not offered leaves the choice as it is."""
+        index = self.findData(layer) if layer is not None else -1
+        for row in range(self.count()):
+            if self.itemData(row) is layer:
+                index = row
+        if index >= 0:
+            self.setCurrentIndex(index)
+
+    def _refresh(self, event: Any = None) -> None:
+        offered = [layer for layer in self._viewer.layers if self._accepts(layer)]
+        chosen = self._layer if self._layer in offered else (offered[-1] if offered else None)
+        self.blockSignals(True)
+        self.clear()
+        for layer in offered:
+            self.addItem(layer.name, layer)
+        self.setCurrentIndex(offered.index(chosen) if chosen is not None else -1)
+        self.blockSignals(False)
+        self._follow_names(offered)
+        self._choose(chosen)
+
+    def _follow_names(self, offered: list[Layer]) -> None:
+        for layer in [known for known in self._named if known not in offered]:
+            self._named.pop(layer).disconnect_all()
+        for layer in offered:
+            if layer not in self._named:
+                self._named[layer] = Connections()
+                self._named[layer].connect(layer.events.name, self._on_renamed)
+
+    def _on_renamed(self, event: Any = None) -> None:
+        for row in range(self.count()):
+            self.setItemText(row, self.itemData(row).name)
+
+    def _on_index_changed(self, index: int) -> None:
+        self._choose(self.itemData(index) if index >= 0 else None)
+
+    def _choose(self, layer: Layer | None) -> None:
+        if layer is not self._layer:
+            self._layer = layer
+            self.setToolTip("" if layer is None else layer.name)
+            self.layer_changed.emit(layer)

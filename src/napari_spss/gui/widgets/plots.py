@@ -1,0 +1,159 @@
+"""Curves of a run, in the colours of napari's theme."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyqtgraph as pg
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+
+from .theme import distinct
+
+if TYPE_CHECKING:
+    from ..models import Curves
+
+__all__ = ["CurvesPlot"]
+
+# Okabe and Ito's palette: told apart with every kind of colour vision
+_COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#f0e442")
+_HELD_OUT = "held out"
+_SHOWN = {
+    "total": ("sum", _COLOURS[0]),
+    "proportions": ("fractions", _COLOURS[1]),
+    "labels": ("places", _COLOURS[2]),
+    "self_training": ("self-training", _COLOURS[3]),
+    "masks": ("painted", _COLOURS[4]),
+    "sharpness": ("sharpness", _COLOURS[4]),
+    _HELD_OUT: ("kept aside", _COLOURS[5]),
+}
+_TOOLTIP = """Above: how badly the map fits what you said, in parts, and their sum; lower is better.
+fractions: those of slices and rectangles
+places: nodes of counted grids, keypoints, painted pixels
+self-training: the map's own surest parts; it sets in later, and the sum rises by it,
+which is no step back
+Below: by how much the map's fractions differ from the stated ones, on average,
+in per cent of the area."""
+
+
+class CurvesPlot(QWidget):
+    """Two plots over the steps: the parts of the loss, and how far off the fractions are."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._graphics = pg.GraphicsLayoutWidget()
+        self._graphics.setFixedHeight(210)
+        self._loss = self._graphics.addPlot(row=0, col=0)
+        self._error = self._graphics.addPlot(row=1, col=0)
+        self._loss.setLabel("left", "misfit")
+        self._error.setLabel("left", "off by, %")
+        self._error.setLabel("bottom", "step")
+        self._error.setXLink(self._loss)
+        self._legend = QLabel()
+        self._legend.setWordWrap(True)
+        for plot in (self._loss, self._error):
+            plot.setMenuEnabled(False)
+            plot.hideButtons()
+            plot.setMouseEnabled(x=False, y=False)
+            plot.getAxis("left").setWidth(46)
+            plot.getAxis("left").enableAutoSIPrefix(False)
+            plot.getAxis("bottom").enableAutoSIPrefix(False)
+            plot.showGrid(x=False, y=True, alpha=0.15)
+        self._loss.getAxis("bottom").setStyle(showValues=False)
+        self._lines: dict[str, pg.PlotDataItem] = {}
+        self._error_line = self._error.plot()
+        self._marks: tuple[tuple[int, str], ...] = ()
+        self._mark_lines: list[tuple[pg.PlotItem, pg.InfiniteLine]] = []
+        self._foreground, self._background = "#d0d0d0", "#262930"
+        self._graphics.setToolTip(_TOOLTIP)
+        self._legend.setToolTip(_TOOLTIP)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self._legend)
+        layout.addWidget(self._graphics)
+
+    def set_theme(self, *, background: str, foreground: str) -> None:
+        """Take the colours of the surrounding window."""
+        self._foreground, self._background = foreground, background
+        self._graphics.setBackground(background)
+        for plot in (self._loss, self._error):
+            for side in ("left", "bottom"):
+                axis = plot.getAxis(side)
+                axis.setPen(foreground)
+                axis.setTextPen(foreground)
+        for name, line in self._lines.items():
+            line.setPen(self._pen(name))
+        self._error_line.setPen(self._pen("proportions", width=2))
+        self._draw_marks(self._marks)
+        self._write_legend()
+
+    def set_curves(self, curves: Curves) -> None:
+        """Draw a run's curves."""
+        steps = np.asarray(curves.steps, float)
+        wanted = {name: (steps, np.asarray(v, float)) for name, v in curves.losses.items()}
+        if curves.validation:
+            at, loss = np.array(curves.validation, float).T
+            wanted[_HELD_OUT] = (at, loss)
+        for name in [name for name in self._lines if name not in wanted]:
+            self._loss.removeItem(self._lines.pop(name))
+        for name, (x, y) in wanted.items():
+            self._line(name).setData(x, y)
+        self._error_line.setData(steps, 100 * np.asarray(curves.proportion_error, float))
+        marks = [(step, "continued") for step in curves.continued]
+        if curves.self_training_from is not None:
+            marks.append((curves.self_training_from, "self-training starts"))
+        if tuple(marks) != self._marks:
+            self._draw_marks(tuple(marks))
+        self._write_legend()
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the curves in the upper plot."""
+        return tuple(self._lines)
+
+    def marks(self) -> tuple[tuple[int, str], ...]:
+        """Steps that are marked by a line, and what is written beside it."""
+        return self._marks
+
+    def _line(self, name: str) -> pg.PlotDataItem:
+        if name not in self._lines:
+            self._lines[name] = self._loss.plot(pen=self._pen(name))
+        return self._lines[name]
+
+    def _colour(self, name: str) -> str:
+        """Colour of a curve, which stands out from either theme's background."""
+        colour = QColor(_SHOWN.get(name, (name, _COLOURS[4]))[1])
+        text, background = QColor(self._foreground), QColor(self._background)
+        return str(distinct(colour, text=text, background=background).name())
+
+    def _pen(self, name: str, *, width: int = 1) -> Any:
+        return pg.mkPen(self._colour(name), width=2 if name == "total" else width)
+
+    def _write_legend(self) -> None:
+        self._legend.setText(
+            " ".join(
+                f'<span style="color:{self._colour(name)}">▬</span>&nbsp;{_unbroken(name)}'
+                for name in self._lines
+            )
+        )
+
+    def _draw_marks(self, marks: tuple[tuple[int, str], ...]) -> None:
+        """Draw a dotted line at each of these steps, and say in the upper plot what it is."""
+        for plot, line in self._mark_lines:
+            plot.removeItem(line)
+        self._marks, self._mark_lines = marks, []
+        pen = pg.mkPen(self._foreground, width=1, style=Qt.PenStyle.DotLine)
+        for number, (step, text) in enumerate(marks):
+            for plot in (self._loss, self._error):
+                label = text if plot is self._loss else None
+                place = {"color": self._foreground, "position": 0.9 - 0.25 * (number % 3)}
+                line = pg.InfiniteLine(step, angle=90, pen=pen, label=label, labelOpts=place)
+                plot.addItem(line, ignoreBounds=True)
+                self._mark_lines.append((plot, line))
+
+
+def _unbroken(name: str) -> str:
+    shown = _SHOWN.get(name, (name, ""))[0]
+    return shown.replace("_", "-").replace(" ", "&nbsp;")

@@ -1,0 +1,392 @@
+"""Saving as it is made: the image's project follows the annotations, and says where it is."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ...core.base import SpssError
+from ...core.projects import (
+    RECORD_FILE,
+    FolderUnusable,
+    Project,
+    ProjectLocked,
+    ProjectState,
+    choose_folder,
+    fallback_folder,
+    last_saved_first,
+    saved_projects,
+)
+from ..models import duration
+from .theme import marked_text, warning_colour
+
+if TYPE_CHECKING:
+    from ..layers import Source
+
+__all__ = ["ProjectBar"]
+
+logger = logging.getLogger(__name__)
+_DELAY_MS = 400
+_RETRY_MS = 5000
+
+
+class ProjectBar(QWidget):
+    """Opens the project of an image, saves into it soon after each change, and shows its place.
+
+    What cannot be saved stays in the widgets; the bar then says so, offers another folder, and
+    tries again every few seconds, and with the next change. What is annotated while the project is
+    open elsewhere, or damaged, is saved in a project of its own.
+
+    Parameters
+    ----------
+    state : callable
+        Returns what is to be saved.
+    painted : callable
+        Returns painted labels by slice that are to be saved.
+    folder : str
+        Where projects are kept; empty: beside the image.
+    """
+
+    restored = Signal(object)  # Project that was opened and holds something
+
+    def __init__(
+        self,
+        state: Callable[[], ProjectState],
+        painted: Callable[[], Mapping[int, Any]],
+        *,
+        folder: str = "",
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._painted = painted
+        self._folder = folder
+        self._source: Source | None = None
+        self._identity = ""
+        self._project: Project | None = None
+        self._held = _Held()
+        self.destroyed.connect(self._held.give_back)
+        self._action: Callable[[], None] | None = None
+        self._note = ""  # what stays to be said of the open project
+        self._is_note_warning = False
+        self._locked: Path | None = None  # project that is open elsewhere, and wanted here
+        self._fallback: Path | None = None  # set while the last save did not work
+        self._label = QLabel()
+        self._label.setWordWrap(True)
+        self._label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self._choose = QPushButton("Folder…")
+        self._choose.setToolTip("Keep the annotations of this image in another folder.")
+        self._choose.clicked.connect(self._on_choose)
+        self._act = QPushButton()
+        self._act.clicked.connect(self._on_act)
+        self._act.hide()
+        row = QHBoxLayout()
+        row.addWidget(self._label, 1)
+        row.addWidget(self._choose)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(row)
+        layout.addWidget(self._act)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_DELAY_MS)
+        self._timer.timeout.connect(self.save)
+        self._retry = QTimer(self)
+        self._retry.setSingleShot(True)
+        self._retry.setInterval(_RETRY_MS)
+        self._retry.timeout.connect(self.save)
+        self._say("")
+
+    @property
+    def project(self) -> Project | None:
+        """The open project."""
+        return self._project
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it is, or will be once something is saved."""
+        return None if self._project is None else self._project.folder
+
+    def is_other(self, source: Source) -> bool:
+        """Whether an image has other pixels than the one whose project was opened last."""
+        return source.stack.identity() != self._identity
+
+    def open(self, source: Source) -> None:
+        """Open the project of an image in place of the last one."""
+        self.close_project()
+        self._source, self._identity = source, source.stack.identity()
+        places = self._places(source, self._identity)
+        folder = places[0] if places else self._new_place(source, self._identity)
+        others = ", ".join(_short(place) for place in places[1:])
+        self._open_at(
+            folder,
+            note=f"This image has {len(places)} projects; the one saved last is open. "
+            f"Folder… opens another: {others}."
+            if others
+            else "",
+        )
+
+    def save_soon(self) -> None:
+        """Save after a moment without further changes."""
+        if self._project is not None and not self._timer.isActive():
+            self._timer.start()
+
+    def save(self) -> bool:
+        """Save now; return whether it worked."""
+        self._timer.stop()
+        self._retry.stop()
+        if self._project is None:
+            return False
+        self._fallback = None
+        if self._folder:  # its absence would be told by the save below
+            with contextlib.suppress(OSError):
+                Path(self._folder).expanduser().mkdir(parents=True, exist_ok=True)
+        try:
+            self._project.save(self._state())
+            self._project.save_painted(self._painted())
+        except ProjectLocked as error:
+            self._offer_fallback(str(error), self._project.fallback())
+        except FolderUnusable as error:
+            self._offer_fallback(str(error), error.fallback)
+        else:
+            self._show_place()
+            return True
+        self._retry.start()
+        return False
+
+    def save_if_waiting(self) -> None:
+        """Save what was to be saved soon, or could not be saved."""
+        if self._timer.isActive() or self._fallback is not None:
+            self.save()
+
+    def close_project(self) -> None:
+        """Save what waits, elsewhere if it cannot be saved in its place; give the project back."""
+        self._leave()
+        self._identity = ""
+
+    def _leave(self) -> None:
+        self.save_if_waiting()
+        if self._project is not None:
+            if self._fallback is not None:
+                self._rescue(self._project, self._fallback)
+            self._project.close()
+        self._retry.stop()
+        self._project, self._fallback = None, None
+        self._note, self._locked = "", None
+        self._held.let_go()
+
+    def _rescue(self, project: Project, folder: Path) -> None:
+        """Save what nobody moved elsewhere, rather than lose it with the image."""
+        try:
+            project.move_to(folder)
+            project.save_painted(self._painted())
+        except SpssError as error:
+            logger.warning("Unsaved annotations of %s are lost: %s", project.source, error)
+        else:
+            logger.warning("Annotations were saved in %s instead.", folder)
+
+    def _places(self, source: Source, identity: str) -> tuple[Path, ...]:
+        """Find the projects of an image, last saved first."""
+        found = set(saved_projects(_origin(source), identity))
+        if self._folder:  # by its end: a layer's name is no identity
+            kept = Path(self._folder).expanduser().glob(f"*-{identity[:8]}.spss/{RECORD_FILE}")
+            found |= {record.parent for record in kept}
+        return last_saved_first(found)
+
+    def _new_place(self, source: Source, identity: str) -> Path:
+        """Name the folder of an image that has no project yet."""
+        if not self._folder:
+            return choose_folder(_origin(source), identity)
+        name = Path(source.path or source.name).name or "image"
+        return Path(self._folder).expanduser() / f"{name}-{identity[:8]}.spss"
+
+    def _load(self, folder: Path, *, take_over: bool = False) -> Project:
+        source = "" if self._source is None else _origin(self._source)
+        return Project.open(folder, identity=self._identity, source=source, take_over=take_over)
+
+    def _open_at(self, folder: Path, *, note: str = "") -> None:
+        try:
+            project = self._load(folder)
+        except ProjectLocked as error:
+            self._locked = folder
+            self._open_instead(str(error))
+        except SpssError as error:
+            self._open_instead(str(error))
+        else:
+            self._adopt(project, note)
+
+    def _open_instead(self, reason: str) -> None:
+        """Begin a project elsewhere, so that nothing that is annotated meanwhile is lost."""
+        source = "" if self._source is None else _origin(self._source)
+        spare = fallback_folder(source, self._identity, is_free=True)
+        try:
+            project = self._load(spare)
+        except SpssError as error:
+            logger.warning("%s", error)
+            self._say(f"{reason} Nothing is saved until then.", is_warning=True)
+            self._offer_locked()
+        else:
+            note = f"{reason} What you annotate here is saved apart from it."
+            self._adopt(project, note, is_warning=True)
+
+    def _switch_to(self, folder: Path, *, take_over: bool = False) -> None:
+        """Open another project of the image; what was annotated stays in the one that was open."""
+        if folder == self.folder:
+            return
+        try:
+            project = self._load(folder, take_over=take_over)
+        except SpssError as error:
+            self._say(str(error), is_warning=True)
+            self._offer_locked()
+            return
+        self.save_if_waiting()
+        left = self.folder
+        self._leave()
+        note = ""
+        if left is not None and left.exists():
+            note = f"What was annotated before is in {_short(left)}."
+        self._adopt(project, note)
+
+    def _adopt(self, project: Project, note: str = "", *, is_warning: bool = False) -> None:
+        self._project = project
+        self._note, self._is_note_warning = note, is_warning
+        self._held.hold(project)
+        for warning in project.warnings:
+            logger.warning("%s", warning)
+        if project.warnings:
+            self._say(" ".join(project.warnings), is_warning=True)
+        else:
+            self._show_place()
+        if project.state.classes:
+            self.restored.emit(project)
+
+    def _show_place(self) -> None:
+        """Say where annotations are saved, and what else is to be known of that."""
+        text = f"{self._note} {self._where()}".strip()
+        self._say(text, is_warning=bool(self._note) and self._is_note_warning)
+        self._offer_locked()
+
+    def _offer_locked(self) -> None:
+        folder = self._locked
+        if folder is not None:
+            self._offer("Open it here anyway", lambda: self._switch_to(folder, take_over=True))
+
+    def _where(self) -> str:
+        if self._project is None:
+            return ""
+        folder = self._project.folder
+        self._label.setToolTip(str(folder))
+        if not folder.exists():
+            return "Annotations will be saved as you make them."
+        seconds = self._project.log.seconds()
+        spent = f"; {duration(60 * round(seconds / 60))} of annotating" if seconds >= 60 else ""
+        return f"Annotations saved in {_short(folder)}{spent}"
+
+    def _offer_fallback(self, text: str, folder: Path) -> None:
+        self._fallback = folder
+        self._say(text, is_warning=True)
+        self._offer(f"Save in {_short(folder)}", lambda: self._move_to(folder))
+
+    def _offer(self, text: str, action: Callable[[], None]) -> None:
+        self._action = action
+        self._act.setText(text)
+        self._act.show()
+
+    def _on_act(self) -> None:
+        action, self._action = self._action, None
+        self._act.hide()
+        if action is not None:
+            action()
+
+    def _on_choose(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Keep the annotations in this folder")
+        if folder and self._source is not None:
+            self._go_on_in(Path(folder))
+
+    def _go_on_in(self, folder: Path) -> None:
+        """Open the project that is in a folder, or move this one there."""
+        if (folder / RECORD_FILE).exists() and self._project is not None:
+            self._switch_to(folder)
+        else:
+            self._move_to(folder)
+
+    def _move_to(self, folder: Path) -> None:
+        """Go on in another folder: move the project, or open what is there."""
+        if self._project is None:
+            self._open_at(folder)
+            self._save_into_new()
+            return
+        try:
+            self._project.move_to(folder)
+        except SpssError as error:
+            self._say(str(error), is_warning=True)
+        else:
+            self.save()
+
+    def _save_into_new(self) -> None:
+        """Save what was made while nothing could be saved; a project that was there stays."""
+        if self._project is not None and not self._project.state.classes:
+            self.save()
+
+    def _say(self, text: str, *, is_warning: bool = False) -> None:
+        self._act.hide()
+        self._action = None
+        self._label.setStyleSheet(marked_text(warning_colour() if is_warning else None))
+        self._label.setText(text)
+        self._choose.setVisible(self._source is not None)
+
+    def text(self) -> str:
+        """Return what is shown."""
+        return self._label.text()
+
+
+class _Held:
+    """Gives a project's lock back when a viewer goes without closing its docks.
+
+    Kept alive by the module while it holds a project: the slot of a widget's ``destroyed`` must
+    not be part of the garbage that the widget is collected with.
+    """
+
+    _alive: ClassVar[set[_Held]] = set()
+
+    def __init__(self) -> None:
+        self._project: Project | None = None
+
+    def hold(self, project: Project) -> None:
+        self._project = project
+        self._alive.add(self)
+
+    def let_go(self) -> None:
+        self._project = None
+        self._alive.discard(self)
+
+    def give_back(self, *_: object) -> None:
+        project = self._project
+        self.let_go()
+        if project is not None:
+            project.close()
+
+
+def _origin(source: Source) -> str:
+    """Path of an image; nothing for an array, which its pixels alone identify."""
+    return source.path or ""
+
+
+def _short(folder: Path) -> str:
+    """Last two parts of a path, which tell more than its beginning."""
+    parts = folder.parts[-2:]
+    return "…/" + "/".join(parts) if len(folder.parts) > 3 else str(folder)

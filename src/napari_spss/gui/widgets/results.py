@@ -1,0 +1,309 @@
+"""The Results section: which model, where to apply it, from which probability on, and saving."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from math import isnan
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QLabeledDoubleSlider
+
+from ..models import Cleaning, format_percent
+
+if TYPE_CHECKING:
+    from ...core.analysis import FractionEstimate
+    from ...core.training import Model
+
+__all__ = ["SCOPES", "ResultsSection"]
+
+SCOPES = (
+    ("slice", "this slice"),
+    ("rectangle", "the rectangle on this slice"),
+    ("stack", "the whole stack"),
+)
+_IN_PREVIEWS = "Previews of more than 2 megapixels during a training are shown without this."
+_HALF, _MATCHED, _FREE = "half", "matched", "free"
+
+
+class ResultsSection(QWidget):
+    """States what is to be done with a model and its maps; does nothing itself."""
+
+    apply_requested = Signal(str)  # one of SCOPES
+    cleaning_changed = Signal()
+    load_requested = Signal(str)  # folder of a run
+    save_requested = Signal(str, bool)  # folder; whether the run's own files go there as well
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._is_busy = False
+        self._has_model = False
+        self._has_image = True
+        self._has_result = False
+        self._n_classes = 2
+        self._matched: float | None = None
+        self._make_model_row()
+        self._make_cleaning()
+        self._make_saving()
+        self._lay_out()
+        self._refresh()
+
+    # -- value -----------------------------------------------------------------------------------
+
+    def cleaning(self) -> Cleaning:
+        """Return how maps are to become labels."""
+        return Cleaning(
+            threshold=self.threshold(),
+            has_filled_holes=self._fill.isChecked(),
+            min_size_px=self._min_size.value(),
+        )
+
+    def threshold(self) -> float | None:
+        """Return the threshold; None with more than two classes."""
+        if self._n_classes != 2:
+            return None
+        mode = self._mode.currentData()
+        if mode == _MATCHED and self._matched is not None:
+            return self._matched
+        return self._slider.value() if mode == _FREE else 0.5
+
+    def scope(self) -> str:
+        """Return where the model is to be applied."""
+        scope: str = self._scope.currentData()
+        return scope
+
+    def set_scope(self, scope: str) -> None:
+        """Choose where the model is to be applied."""
+        self._scope.setCurrentIndex(self._scope.findData(scope))
+
+    # -- what goes on ----------------------------------------------------------------------------
+
+    def set_busy(self, is_busy: bool) -> None:
+        """Offer no second run while one is in progress."""
+        self._is_busy = is_busy
+        self._refresh()
+
+    def set_model(self, model: Model | None, origin: str = "") -> None:
+        """Describe the model that Apply uses."""
+        self._has_model = model is not None
+        if model is None:
+            self._model.setText("No model yet: train one, or load one.")
+        else:
+            self._n_classes = len(model.classes)
+            names = ", ".join(model.classes[1:])
+            of = f" of the run {origin}" if origin else ""
+            self._model.setText(f"Model{of}: {names}, {model.n_steps} steps.")
+        self._refresh()
+
+    def set_image(self, has_image: bool) -> None:
+        """Offer to apply a model, or not."""
+        self._has_image = has_image
+        self._refresh()
+
+    def set_result(self, has_result: bool) -> None:
+        """Offer to save, or not."""
+        self._has_result = has_result
+        self._refresh()
+
+    def set_matched(self, threshold: float | None) -> None:
+        """Tell the threshold at which the labels have the stated fractions; None if unknown."""
+        self._matched = threshold
+        known = "matched to the stated fractions"
+        text = known if threshold is None else f"{known}: {min(threshold, 1.0):.2f}"
+        self._mode.setItemText(self._mode.findData(_MATCHED), text)
+        self._show_threshold()
+
+    def set_fractions(
+        self,
+        names: Sequence[str],
+        predicted: Sequence[FractionEstimate] | None,
+        stated: Mapping[str, float],
+        n_slices: int,
+        excluded: Collection[int] = (),
+    ) -> None:
+        """Show the fractions of the predicted slices, beside those that were stated for them.
+
+        Classes whose index is among ``excluded`` have none. The interval in brackets is that of
+        the spread between slices.
+        """
+        if predicted is None:
+            self._fractions.setText("")
+            self._fractions.hide()
+            return
+        where = "1 slice" if n_slices == 1 else f"{n_slices} slices"
+        lines = []
+        for index, (name, found) in enumerate(zip(names, predicted, strict=False)):
+            if index == 0 or index in excluded:
+                continue
+            said = f", stated {_percent(stated[name])} %" if name in stated else ""
+            is_known = not isnan(found.low)
+            spread = f" ({_percent(found.low)}\u2013{_percent(found.high)} %)" if is_known else ""
+            lines.append(f"{name}: {_percent(found.fraction)} %{spread} of {where}{said}")
+        self._fractions.setText("\n".join(lines).replace(" %", "\u00a0%"))
+        self._fractions.show()
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _make_model_row(self) -> None:
+        self._model = QLabel("No model yet: train one, or load one.")
+        self._model.setWordWrap(True)
+        self._load = QPushButton("Load…")
+        self._load.setToolTip("Load the model of a saved run, to apply it or to train it on.")
+        self._load.clicked.connect(self._on_load)
+        self._scope = QComboBox()
+        for name, label in SCOPES:
+            self._scope.addItem(label, name)
+        self._scope.setToolTip(
+            "Where to apply the model.\nRectangles are drawn under Annotate, Fractions."
+        )
+        self._apply = QPushButton("Apply")
+        self._apply.setToolTip(
+            "Compute the maps and labels there, in the background; Stop keeps what is done."
+        )
+        self._apply.clicked.connect(lambda: self.apply_requested.emit(self.scope()))
+
+    def _make_cleaning(self) -> None:
+        self._mode = QComboBox()
+        self._mode.addItem("0.5", _HALF)
+        self._mode.addItem("matched to the stated fractions", _MATCHED)
+        self._mode.addItem("free", _FREE)
+        self._mode.setToolTip(
+            "From which probability on a pixel belongs to the class.\nMatched: one threshold for "
+            "all slices, at which the slices with stated fractions have them in sum.\nA right "
+            "fraction does not make a right mask."
+        )
+        self._mode.currentIndexChanged.connect(self._on_mode_changed)
+        self._slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self._slider.setRange(0.0, 1.0)
+        self._slider.setDecimals(2)
+        self._slider.setValue(0.5)
+        self._slider.setToolTip("Moving it chooses a free threshold; the labels follow at once.")
+        self._slider.valueChanged.connect(self._on_slider_moved)
+        self._no_threshold = QLabel(
+            "With more than two classes, outside included, each pixel gets its most probable one."
+        )
+        self._no_threshold.setWordWrap(True)
+        self._no_threshold.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self._fill = QCheckBox("fill holes")
+        self._fill.setToolTip(
+            f"Give background that a class encloses within a slice to that class.\n{_IN_PREVIEWS}"
+        )
+        self._fill.toggled.connect(self.cleaning_changed)
+        self._min_size = QSpinBox()
+        self._min_size.setRange(0, 10_000_000)
+        self._min_size.setSuffix(" px")
+        self._min_size.setPrefix("of at least ")
+        self._min_size.setSpecialValueText("of any size")
+        self._min_size.setKeyboardTracking(False)
+        self._min_size.setToolTip(
+            f"Smaller pieces within a slice become background.\n{_IN_PREVIEWS}"
+        )
+        self._min_size.valueChanged.connect(self.cleaning_changed)
+
+    def _make_saving(self) -> None:
+        self._fractions = QLabel()
+        self._fractions.setWordWrap(True)
+        self._fractions.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._fractions.hide()
+        self._fractions.setToolTip(
+            "Area of the labels in all slices that the model was applied to. In brackets: the "
+            "95 % interval\nthat follows from how the slices differ; errors of the labels are "
+            "not in it.\nStated: the mean of what you said about these slices."
+        )
+        self._save = QPushButton("Save results…")
+        self._save.setToolTip(
+            "Write labels and maps as OME-TIFF, and the fractions and objects as CSV, to a folder."
+        )
+        self._save.clicked.connect(lambda: self._on_save(is_everything=False))
+        self._save_all = QPushButton("Save everything…")
+        self._save_all.setToolTip(
+            "The same, with the run: model, settings, annotations and log.\n"
+            "The command line repeats a run from such a folder, and Load… opens it."
+        )
+        self._save_all.clicked.connect(lambda: self._on_save(is_everything=True))
+
+    def _lay_out(self) -> None:
+        model = QHBoxLayout()
+        model.addWidget(self._model, 1)
+        model.addWidget(self._load)
+        apply = QHBoxLayout()
+        apply.addWidget(self._scope, 1)
+        apply.addWidget(self._apply)
+        sizes = QHBoxLayout()
+        sizes.addWidget(self._min_size, 1)
+        sizes.addWidget(self._fill)
+        self._mode.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self._scope.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("Apply to", apply)
+        form.addRow("Threshold", self._mode)
+        form.addRow("", self._slider)
+        form.addRow("", self._no_threshold)
+        form.addRow("Keep objects", sizes)
+        saving = QHBoxLayout()
+        saving.addWidget(self._save)
+        saving.addWidget(self._save_all)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(model)
+        layout.addLayout(form)
+        layout.addWidget(self._fractions)
+        layout.addLayout(saving)
+
+    def _refresh(self) -> None:
+        is_free = not self._is_busy
+        self._apply.setEnabled(is_free and self._has_model and self._has_image)
+        self._load.setEnabled(is_free)
+        self._save.setEnabled(is_free and self._has_result)
+        self._save_all.setEnabled(is_free and self._has_result)
+        is_binary = self._n_classes == 2
+        self._mode.setEnabled(is_binary)
+        self._slider.setVisible(is_binary)
+        self._no_threshold.setVisible(not is_binary)
+
+    def _on_mode_changed(self) -> None:
+        self._show_threshold()
+        self.cleaning_changed.emit()
+
+    def _on_slider_moved(self) -> None:
+        if self._mode.currentData() != _FREE:
+            self._mode.blockSignals(True)
+            self._mode.setCurrentIndex(self._mode.findData(_FREE))
+            self._mode.blockSignals(False)
+        self.cleaning_changed.emit()
+
+    def _show_threshold(self) -> None:
+        threshold = self.threshold()
+        if threshold is not None:
+            self._slider.blockSignals(True)
+            self._slider.setValue(min(threshold, 1.0))
+            self._slider.blockSignals(False)
+
+    def _on_load(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Load the model of a run")
+        if folder:
+            self.load_requested.emit(folder)
+
+    def _on_save(self, *, is_everything: bool) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Save to a folder")
+        if folder:
+            self.save_requested.emit(folder, is_everything)
+
+
+def _percent(fraction: float) -> str:
+    """Write a fraction as per cent, to a decimal or, below 1 %, to two digits."""
+    return f"{100 * fraction:.1f}" if fraction >= 0.01 else format_percent(fraction, digits=2)

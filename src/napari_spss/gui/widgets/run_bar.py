@@ -1,0 +1,120 @@
+"""The bar below the dock's sections: what runs, how far it is, Stop, and what was said last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ..models import RunState
+from .theme import error_colour, marked_text, warning_colour
+
+if TYPE_CHECKING:
+    from ..models import RunEnd, RunStatus, Suggestion
+
+__all__ = ["RunBar"]
+
+_MARKS = {"info": "", "warning": "⚠ ", "error": "✖ "}
+
+
+class RunBar(QFrame):
+    """Follows a session; always in sight, whatever section is scrolled to."""
+
+    stop_requested = Signal()
+    suggestion_accepted = Signal(object)  # the Suggestion that the user took
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._suggestion: Suggestion | None = None
+        self._hint = "Ready"
+        self._status = QLabel(self._hint)
+        self._status.setWordWrap(True)
+        self._status.setTextFormat(Qt.TextFormat.PlainText)
+        self._status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self._is_busy = False
+        self._progress = QProgressBar()
+        self._progress.setTextVisible(False)
+        self._progress.setFixedHeight(12)
+        self._stop = QPushButton("Stop")
+        self._stop.setToolTip("Stop the run; a training hands over its best model so far.")
+        self._stop.clicked.connect(self.stop_requested)
+        self._message = QLabel()
+        self._message.setWordWrap(True)
+        self._message.setTextFormat(Qt.TextFormat.PlainText)
+        self._message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self._accept = QPushButton()
+        self._accept.clicked.connect(self._on_accepted)
+        row = QHBoxLayout()
+        row.addWidget(self._status, 1)
+        row.addWidget(self._stop)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 4, 6, 4)
+        layout.setSpacing(4)
+        layout.addLayout(row)
+        layout.addWidget(self._progress)
+        layout.addWidget(self._message)
+        layout.addWidget(self._accept)
+        self._accept.hide()
+        self._message.hide()
+        self._show_busy(False)
+
+    def set_status(self, status: RunStatus) -> None:
+        """Show what runs and how far it is."""
+        if status.is_busy and not self._stop.isVisibleTo(self):
+            self.say("info", "")
+        self._is_busy = status.is_busy
+        self._status.setText(str(status) if status.is_busy else self._hint)
+        self._show_busy(status.is_busy)
+        self._stop.setEnabled(status.state is not RunState.stopping)
+        fraction = status.fraction
+        self._progress.setRange(0, 1000 if fraction is not None else 0)
+        if fraction is not None:
+            self._progress.setValue(round(1000 * fraction))
+
+    def set_hint(self, text: str) -> None:
+        """Say what comes next, whenever nothing runs."""
+        self._hint = text
+        if not self._is_busy:
+            self._status.setText(text)
+
+    def say(self, level: str, text: str) -> None:
+        """Show a sentence; a proposal that was made before is taken back."""
+        self._suggestion = None
+        self._accept.hide()
+        colour = {"warning": warning_colour, "error": error_colour}.get(level)
+        self._message.setStyleSheet(marked_text(colour() if colour else None))
+        self._message.setText(_MARKS.get(level, "") + text if text else "")
+        self._message.setVisible(bool(text))
+
+    def text(self) -> str:
+        """Return what was said last."""
+        return self._message.text()
+
+    def propose(self, end: RunEnd) -> None:
+        """Offer the smaller setting that came with an error."""
+        self._suggestion = end.suggestion
+        self._accept.setVisible(end.suggestion is not None)
+        if end.suggestion is not None:
+            again = "train" if end.run == "training" else "apply"
+            self._accept.setText(f"Set {end.suggestion} and {again} again")
+
+    def _show_busy(self, is_busy: bool) -> None:
+        self._stop.setVisible(is_busy)
+        self._progress.setVisible(is_busy)
+
+    def _on_accepted(self) -> None:
+        if self._suggestion is not None:
+            suggestion, self._suggestion = self._suggestion, None
+            self._accept.hide()
+            self.suggestion_accepted.emit(suggestion)

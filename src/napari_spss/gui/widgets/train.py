@@ -1,0 +1,255 @@
+"""The Train section: preset, time, device, the buttons, curves and messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtGui import QStandardItemModel
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QPlainTextEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ..models import RunForm
+from .section import Section
+from .settings_form import SettingsForm
+from .theme import error_colour, marked_text
+
+if TYPE_CHECKING:
+    from ..models import Curves, Device, RunStatus
+
+__all__ = ["TrainSection"]
+
+_PRESETS = (
+    ("fast", "Fast (recommended)", "A small network for rough fractions, grids and keypoints."),
+    ("paper", "As in the paper", "The published protocol: exact fractions, 100 epochs, slow."),
+)
+_TRAIN = "Train a new network on the annotations made so far."
+_REDRAW_MS = 400
+
+
+class TrainSection(QWidget):
+    """States a training run and shows how it goes."""
+
+    train_requested = Signal()
+    continue_requested = Signal()
+    value_changed = Signal()
+
+    def __init__(self, *, default_minutes: float = 2.0, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._default_minutes = default_minutes
+        self._is_busy = False
+        self._has_model = False
+        self._reason, self._is_said = "", False
+        self._curves: Curves | None = None
+        self._make_fields()
+        self._make_buttons()
+        self._plot: QWidget | None = None
+        self._theme = ("#262930", "#d0d0d0")
+        self._redraw = QTimer(self)
+        self._redraw.setSingleShot(True)
+        self._redraw.setInterval(_REDRAW_MS)
+        self._redraw.timeout.connect(self._draw)
+        self._lay_out()
+        self._refresh_buttons()
+
+    # -- value -----------------------------------------------------------------------------------
+
+    def value(self) -> RunForm:
+        """Return what is entered; the object diameter belongs to the image."""
+        return RunForm(
+            preset=self._preset.currentData(),
+            max_minutes=self._minutes.value() or None,
+            device=self._device.currentData() or "auto",
+            overrides=self._form.value(),
+        )
+
+    def set_value(self, form: RunForm) -> None:
+        """Show a form."""
+        self._preset.setCurrentIndex(max(0, self._preset.findData(form.preset)))
+        self._form.set_preset(form.preset)
+        self._form.set_value(form.overrides)
+        self._minutes.setValue(form.max_minutes or 0.0)
+        self.set_device(form.device)
+
+    def set_device(self, name: str) -> None:
+        """Choose a device; one that is not listed yet is added as it is."""
+        if self._device.findData(name) < 0:
+            self._device.addItem(name, name)
+        self._device.setCurrentIndex(self._device.findData(name))
+
+    def set_devices(self, devices: Sequence[Device], advice: str) -> None:
+        """List the devices that were found, "auto" first."""
+        chosen = self._device.currentData()
+        self._device.clear()
+        best = f"auto ({devices[0].label})" if devices else "auto"
+        self._device.addItem(best, "auto")
+        for device in devices:
+            text = device.label if device.name == "cpu" else f"{device.label} ({device.name})"
+            self._device.addItem(text, device.name)
+        self._device.setCurrentIndex(max(0, self._device.findData(chosen)))
+        self._advice.setText(advice)
+        self._advice.setVisible(bool(advice))
+
+    # -- what goes on ----------------------------------------------------------------------------
+
+    def set_status(self, status: RunStatus) -> None:
+        """Follow the session."""
+        self._is_busy = status.is_busy
+        self._refresh_buttons()
+
+    def set_model(self, has_model: bool) -> None:
+        """Offer Continue or not."""
+        self._has_model = has_model
+        self._refresh_buttons()
+
+    def set_ready(self, reason: str, *, is_said: bool = False) -> None:
+        """Say what is still missing before a training; nothing if it may start.
+
+        With ``is_said`` the dock's bar says it already, and the button's tooltip does here.
+        """
+        self._reason, self._is_said = reason, is_said
+        self._refresh_buttons()
+
+    def set_curves(self, curves: Curves) -> None:
+        """Draw curves soon; calls in quick succession are drawn once."""
+        self._curves = curves
+        if not self._redraw.isActive():
+            self._redraw.start()
+
+    def say(self, level: str, text: str) -> None:
+        """Add a message to the list, and open it for a warning, which the bar soon writes over."""
+        mark = {"warning": "⚠ ", "error": "✖ "}.get(level, "")
+        self._messages.appendPlainText(mark + text)
+        if level == "warning":
+            self._log.open()
+
+    def set_theme(self, background: str, foreground: str) -> None:
+        """Take the window's colours."""
+        self._theme = (background, foreground)
+        if self._plot is not None:
+            self._plot.set_theme(background=background, foreground=foreground)
+
+    def mark_error(self, field: str | None, text: str) -> None:
+        """Mark the field that is wrong and say why; an empty text clears both."""
+        is_here = self._form.mark(field if text else None)
+        if is_here:
+            self._advanced.open()
+        for name, widget in (("device", self._device), ("optimisation.max_minutes", self._minutes)):
+            is_wrong = bool(text) and name == field
+            widget.setStyleSheet(f"border: 1px solid {error_colour().name()};" if is_wrong else "")
+        is_of_a_field = bool(text) and field is not None  # the rest stands in the dock's bar
+        self._error.setText(text)
+        self._error.setStyleSheet(marked_text(error_colour()))
+        self._error.setVisible(is_of_a_field)
+
+    def stop_timers(self) -> None:
+        """Draw no more; the dock is about to close."""
+        self._redraw.stop()
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _make_fields(self) -> None:
+        self._preset = QComboBox()
+        for name, label, tooltip in _PRESETS:
+            self._preset.addItem(label, name)
+            model = self._preset.model()
+            if isinstance(model, QStandardItemModel):
+                model.item(self._preset.count() - 1).setToolTip(tooltip)
+        self._preset.setToolTip("\n".join(f"{label}: {text}" for _, label, text in _PRESETS))
+        self._preset.currentIndexChanged.connect(self._on_preset_changed)
+        self._minutes = QDoubleSpinBox()
+        self._minutes.setRange(0.0, 24 * 60.0)
+        self._minutes.setDecimals(1)
+        self._minutes.setSuffix(" min")
+        self._minutes.setSpecialValueText("as long as the preset says")
+        self._minutes.setValue(self._default_minutes)
+        self._minutes.setToolTip(
+            "Training ends after this time; the longer, the better the map, up to a point.\n"
+            "You may stop at any time and continue later. 0 = the preset's own budget."
+        )
+        self._device = QComboBox()
+        self._device.addItem("auto", "auto")
+        self._device.setToolTip("Where to compute; a GPU is ten to a hundred times as fast.")
+        self._advice = QLabel()
+        self._advice.setWordWrap(True)
+        self._advice.setTextFormat(Qt.TextFormat.PlainText)
+        self._advice.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._advice.hide()
+        self._form = SettingsForm()
+        for signal in (self._minutes.valueChanged, self._device.currentIndexChanged):
+            signal.connect(lambda *_: self.value_changed.emit())
+        self._form.value_changed.connect(self.value_changed)
+
+    def _make_buttons(self) -> None:
+        self._train = QPushButton("Train")
+        self._train.clicked.connect(self.train_requested)
+        self._continue = QPushButton("Continue")
+        self._continue.setToolTip("Train on from the current model, with all annotations.")
+        self._continue.clicked.connect(self.continue_requested)
+        self._missing = QLabel()
+        self._missing.setWordWrap(True)
+        self._error = QLabel()
+        self._error.setWordWrap(True)
+        self._error.hide()
+        self._messages = QPlainTextEdit()
+        self._messages.setReadOnly(True)
+        self._messages.setMaximumBlockCount(200)
+        self._messages.setFixedHeight(110)
+
+    def _lay_out(self) -> None:
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("Preset", self._preset)
+        form.addRow("Time", self._minutes)
+        form.addRow("Device", self._device)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self._train, 2)
+        buttons.addWidget(self._continue, 1)
+        self._advanced = Section("Advanced", self._form, is_open=False)
+        self._log = Section("Messages", self._messages, is_open=False)
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.addLayout(form)
+        self._layout.addWidget(self._advice)
+        self._layout.addWidget(self._advanced)
+        self._layout.addWidget(self._error)
+        self._layout.addLayout(buttons)
+        self._layout.addWidget(self._missing)
+        self._plot_at = self._layout.count()
+        self._layout.addWidget(self._log)
+
+    def _refresh_buttons(self) -> None:
+        may_start = not self._is_busy and not self._reason
+        self._train.setEnabled(may_start)
+        self._continue.setEnabled(may_start and self._has_model)
+        self._train.setToolTip(f"{self._reason}\n{_TRAIN}" if self._reason else _TRAIN)
+        self._missing.setText(self._reason)
+        is_news = bool(self._reason) and not self._is_said
+        self._missing.setVisible(is_news and not self._is_busy)
+
+    def _on_preset_changed(self) -> None:
+        name = self._preset.currentData()
+        self._form.set_preset(name)
+        self._minutes.setValue(self._default_minutes if name == "fast" else 0.0)
+        self.value_changed.emit()
+
+    def _draw(self) -> None:
+        if self._curves is None:
+            return
+        if self._plot is None:  # pyqtgraph is loaded with the first curve, not with the dock
+            from .plots import CurvesPlot
+
+            self._plot = CurvesPlot()
+            self._plot.set_theme(background=self._theme[0], foreground=self._theme[1])
+            self._layout.insertWidget(self._plot_at, self._plot)
+        self._plot.set_curves(self._curves)

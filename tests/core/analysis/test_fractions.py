@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+
+from napari_spss.core.analysis import estimate_fraction, measure, write_measurement
+from napari_spss.core.annotations import parse_classes
+from napari_spss.core.base import InputError, RunError
+from napari_spss.core.images import as_label_source, open_masks
+
+
+def _row(table: pd.DataFrame, **where: object) -> pd.Series:
+    for column, value in where.items():
+        table = table[table[column] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+@pytest.fixture
+def stack() -> np.ndarray:
+    """Three slices of 4 x 5: a box of 2 x 2 x 2 inside, a column at the corner, one of class 2."""
+    labels = np.zeros((3, 4, 5), dtype=np.uint8)
+    labels[1:3, 1:3, 1:3] = 1
+    labels[:, 0, 4] = 1
+    labels[0, 3, 0:2] = 2
+    return labels
+
+
+def test_fractions_and_areas_per_slice(stack: np.ndarray) -> None:
+    stack[0, 2, :] = 255
+    slices = measure(stack, voxel_size_um=(0.05, 0.01, 0.02)).slices
+    assert list(slices.columns) == ["slice", "class", "pixels", "fraction", "area_um2"]
+    assert len(slices) == 9
+    first = _row(slices, slice=0, **{"class": "class_1"})
+    assert first["pixels"] == 1
+    assert first["fraction"] == pytest.approx(1 / 15)
+    assert first["area_um2"] == pytest.approx(2e-4)
+    second = _row(slices, slice=1, **{"class": "class_1"})
+    assert second["fraction"] == pytest.approx(5 / 20)
+    assert slices.groupby("slice")["fraction"].sum().to_numpy() == pytest.approx(1.0)
+
+
+def test_stack_has_volume_fraction_interval_and_volume(stack: np.ndarray) -> None:
+    table = measure(stack, voxel_size_um=(0.05, 0.01, 0.02), classes=("bg", "mito", "er")).stack
+    mito = _row(table, **{"class": "mito"})
+    assert mito["fraction"] == pytest.approx(11 / 60)
+    assert mito["voxels"] == 11
+    assert mito["volume_um3"] == pytest.approx(11 * 0.05 * 0.01 * 0.02)
+    assert mito["objects"] == 2
+    # Fractions .05, .25, .25: standard error of the mean .2/3, Student's t for 2 is 4.3027.
+    assert mito["high"] - mito["fraction"] == pytest.approx(4.30265 * 0.2 / 3, rel=1e-4)
+    assert mito["low"] == 0.0
+    assert table["objects"].tolist() == [pd.NA, 2, 1]
+
+
+def test_objects_of_a_stack(stack: np.ndarray) -> None:
+    table = measure(stack, voxel_size_um=(0.1, 0.1, 0.1)).objects
+    assert table["object"].tolist() == [1, 2, 3]
+    box = _row(table, voxels=8)
+    assert box[["z0", "y0", "x0", "z1", "y1", "x1"]].tolist() == [1, 1, 1, 3, 3, 3]
+    assert box[["z", "y", "x"]].tolist() == pytest.approx([1.5, 1.5, 1.5])
+    assert box["slices"] == 2
+    assert box["volume_um3"] == pytest.approx(0.008)
+    assert box["equivalent_diameter_um"] == pytest.approx((6 * 0.008 / math.pi) ** (1 / 3))
+    assert box["equivalent_diameter_px"] == pytest.approx((48 / math.pi) ** (1 / 3))
+    assert box["touches_border"]  # it ends with the last slice
+    column = _row(table, voxels=3)
+    assert column["slices"] == 3
+    assert _row(table, **{"class": "class_2"})["voxels"] == 2
+
+
+def test_only_an_object_inside_touches_no_border() -> None:
+    labels = np.zeros((3, 5, 5), dtype=np.uint8)
+    labels[1, 2, 2] = 1
+    assert not measure(labels).objects["touches_border"].any()
+    labels[1, 2, 3:] = 1
+    assert measure(labels).objects["touches_border"].all()
+
+
+def test_parts_that_meet_in_a_later_slice_are_one_object() -> None:
+    labels = np.zeros((3, 3, 5), dtype=np.uint8)
+    labels[0, 1, 0] = labels[0, 1, 4] = 1
+    labels[1, 1, :] = 1
+    labels[2, 1, 2] = 1
+    table = measure(labels).objects
+    assert table["voxels"].tolist() == [8]
+    assert table["z"].tolist() == pytest.approx([(5 * 1 + 1 * 2) / 8])
+
+
+def test_a_slice_without_the_class_separates_objects() -> None:
+    labels = np.zeros((3, 3, 3), dtype=np.uint8)
+    labels[0, 1, 1] = labels[2, 1, 1] = 1
+    assert len(measure(labels).objects) == 2
+
+
+@given(hnp.arrays(np.uint8, (4, 5, 6), elements=st.integers(0, 2)))
+def test_streamed_components_equal_those_of_the_whole_array(labels: np.ndarray) -> None:
+    table = measure(labels, classes=("bg", "a", "b")).objects
+    for index, name in ((1, "a"), (2, "b")):
+        numbers, n_found = ndimage.label(labels == index)
+        rows = table[table["class"] == name]
+        assert len(rows) == n_found
+        expected = set()
+        for number in range(1, n_found + 1):
+            where = np.argwhere(numbers == number)
+            centre = tuple(float(value) for value in where.mean(axis=0).round(6))
+            expected.add((len(where), *where.min(axis=0), *(where.max(axis=0) + 1), *centre))
+        columns = ["voxels", "z0", "y0", "x0", "z1", "y1", "x1"]
+        found = {
+            (*row[:7], *(round(value, 6) for value in row[7:]))
+            for row in rows[[*columns, "z", "y", "x"]].itertuples(index=False, name=None)
+        }
+        assert found == expected
+
+
+def test_small_objects_are_left_out_of_the_list_but_not_of_the_fractions(stack: np.ndarray) -> None:
+    measured = measure(stack, min_object_px=4)
+    assert measured.objects["voxels"].tolist() == [8]
+    assert _row(measured.stack, **{"class": "class_1"})["voxels"] == 11
+    assert _row(measured.stack, **{"class": "class_1"})["objects"] == 1
+
+
+def test_image_sets_count_objects_per_image_in_2d() -> None:
+    small, large = np.zeros((4, 4), int), np.zeros((10, 10), int)
+    small[1, 1] = small[3, 3] = 1
+    large[1:3, 1:3] = 1
+    measured = measure([small, large], pixel_sizes_um=[0.2, 0.1], names=("a.png", "b.png"))
+    table = measured.slices[measured.slices["class"] == "class_1"]
+    assert table["objects"].tolist() == [2, 1]
+    assert table["name"].tolist() == ["a.png", "b.png"]
+    assert table["area_um2"].tolist() == pytest.approx([0.08, 0.04])
+    objects = measured.objects
+    assert objects["area_um2"].tolist() == pytest.approx([0.04, 0.04, 0.04])
+    assert objects["equivalent_diameter_um"].to_numpy() == pytest.approx(
+        math.sqrt(4 * 0.04 / math.pi)
+    )
+    # By true areas: (2 * .04 + 4 * .01) / (16 * .04 + 100 * .01).
+    assert _row(measured.stack, **{"class": "class_1"})["fraction"] == pytest.approx(0.12 / 1.64)
+
+
+def test_slices_of_a_set_are_not_joined() -> None:
+    labels = np.ones((2, 3, 3), dtype=np.uint8)
+    assert len(measure(labels).objects) == 1
+    assert len(measure(labels, is_set=True).objects) == 2
+
+
+def test_single_image_has_no_interval_and_says_so() -> None:
+    measured = measure(np.array([[0, 1], [1, 1]]))
+    row = _row(measured.stack, **{"class": "class_1"})
+    assert row["fraction"] == 0.75
+    assert math.isnan(row["low"])
+    assert math.isnan(row["high"])
+    assert any("no interval" in note for note in measured.notes)
+    assert any("in pixels only" in note for note in measured.notes)
+
+
+def test_empty_and_unlabelled_slices() -> None:
+    labels = np.zeros((3, 4, 4), dtype=np.uint8)
+    labels[2] = 255
+    measured = measure(labels, classes=("background", "mito"))
+    assert len(measured.objects) == 0
+    assert list(measured.objects.columns) == list(measure(np.ones((3, 4, 4), int)).objects.columns)
+    assert _row(measured.stack, **{"class": "mito"})["fraction"] == 0.0
+    assert _row(measured.stack, **{"class": "mito"})["slices"] == 2
+    assert math.isnan(_row(measured.slices, slice=2, **{"class": "mito"})["fraction"])
+    assert measured.notes[:2] == (
+        "Nowhere in the labels: mito.",
+        "1 slices have no labelled pixel and count in no fraction.",
+    )
+
+
+def test_labels_without_any_labelled_pixel_have_no_fraction() -> None:
+    measured = measure(np.full((3, 4, 4), 255))
+    assert measured.stack["fraction"].isna().all()
+    assert not any("alike" in note for note in measured.notes)
+
+
+def test_boxes_of_arrays_are_read_alone() -> None:
+    labels = np.arange(24).reshape(2, 3, 4)
+    read = as_label_source(labels).read(1, (1, 0, 3, 2))
+    assert read.tolist() == [[16, 17], [20, 21]]
+    assert read.dtype == np.uint8
+
+
+def test_unusable_input_is_refused() -> None:
+    labels = np.array([[[0, 2]]])
+    with pytest.raises(InputError, match="class 2, but only 2 classes"):
+        measure(labels, classes=("background", "mito"))
+    with pytest.raises(InputError, match="2 names were given for 1 slices"):
+        measure(labels, names=("a", "b"))
+    with pytest.raises(InputError, match="voxel_size_um 0"):
+        measure(labels, voxel_size_um=(0, 1.0, 1.0))
+    with pytest.raises(InputError, match="no slices"):
+        measure(np.zeros((0, 3, 3), int))
+
+
+def test_tables_are_written_with_blanks_for_the_unknown(tmp_path: Path, stack: np.ndarray) -> None:
+    paths = write_measurement(measure(stack), tmp_path / "table.csv")
+    assert [path.name for path in paths] == ["table.csv", "table_stack.csv", "table_objects.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)
+    with paths[1].open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["objects"] for row in rows] == ["", "2", "1"]
+    assert rows[1]["volume_um3"] == ""
+    assert float(rows[1]["fraction"]) == pytest.approx(11 / 60)
+    assert len(pd.read_csv(paths[2])) == 3
+    with pytest.raises(RunError, match="could not be written"):
+        write_measurement(measure(stack), tmp_path / "missing" / "table.csv")
+
+
+# The interval
+
+
+def test_ratio_estimator_weighs_slices_by_their_size() -> None:
+    estimate = estimate_fraction([10, 0], [100, 300])
+    assert estimate.fraction == pytest.approx(10 / 400)
+    # Residuals 7.5 and -7.5; variance 112.5 / 2 / 200²; Student's t for 1 is 12.7062.
+    assert estimate.high == pytest.approx(0.025 + 12.7062 * math.sqrt(56.25) / 200, rel=1e-4)
+
+
+def test_intervals_of_nothing_and_of_one_slice() -> None:
+    assert math.isnan(estimate_fraction([], []).fraction)
+    assert math.isnan(estimate_fraction([0], [0]).fraction)
+    one = estimate_fraction([1, 0], [4, 0])
+    assert one.fraction == 0.25
+    assert math.isnan(one.low)
+
+
+def test_slices_without_spread_give_an_interval_without_width() -> None:
+    estimate = estimate_fraction(np.full(10, 5), np.full(10, 100))
+    assert (estimate.low, estimate.high, estimate.n_effective) == (0.05, 0.05, 10)
+
+
+def test_a_trend_through_the_stack_leaves_few_effective_slices() -> None:
+    areas = np.linspace(5, 15, 20)
+    ordered = estimate_fraction(areas, np.full(20, 100))
+    independent = estimate_fraction(areas, np.full(20, 100), is_ordered=False)
+    assert ordered.n_effective == pytest.approx(2.0)
+    assert independent.n_effective == 20
+    assert ordered.high - ordered.low > 3 * (independent.high - independent.low)
+
+
+@pytest.mark.parametrize(("likeness", "n"), [(0.0, 20), (0.7, 20), (0.7, 100), (0.9, 100)])
+def test_interval_covers_the_tissue_it_was_drawn_from(likeness: float, n: int) -> None:
+    rng = np.random.default_rng(7)
+    n_covered = n_covered_naively = 0
+    for _ in range(300):
+        noise = rng.standard_normal(n)
+        values = np.empty(n)
+        values[0] = noise[0]
+        for z in range(1, n):
+            values[z] = likeness * values[z - 1] + math.sqrt(1 - likeness**2) * noise[z]
+        areas = 1000 + 100 * values
+        found = estimate_fraction(areas, np.full(n, 10_000.0))
+        naive = estimate_fraction(areas, np.full(n, 10_000.0), is_ordered=False)
+        n_covered += found.low <= 0.1 <= found.high
+        n_covered_naively += naive.low <= 0.1 <= naive.high
+    assert n_covered / 300 > 0.86
+    if likeness > 0:
+        assert n_covered_naively / 300 < 0.75
+
+
+def test_fractions_of_real_masks_are_the_published_ones(shared_data: Path) -> None:
+    folder = shared_data / "vnc_sstem" / "mitochondria"
+    masks = open_masks(folder, classes=parse_classes("background,mitochondria"))
+    measured = measure(masks, voxel_size_um=(0.05, 0.0046, 0.0046))
+    found = measured.slices[measured.slices["class"] == "mitochondria"]["fraction"]
+    assert found.mean() == pytest.approx(0.0539, abs=5e-5)
+    assert (found.min(), found.max()) == pytest.approx((0.0396, 0.0739), abs=5e-5)
+    row = measured.stack.iloc[1]
+    assert row["low"] < row["fraction"] < row["high"]
+    assert row["effective_slices"] < 10
+    assert any("so alike" in note for note in measured.notes)

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from napari_spss.core.analysis import (
+    MapHistogram,
+    fill_holes,
+    labels_from_probs,
+    matched_threshold,
+    remove_small,
+)
+from napari_spss.core.analysis.postprocess import objects
+from napari_spss.core.base import InputError
+
+
+def _binary(p1: np.ndarray) -> np.ndarray:
+    return np.stack([1 - p1, p1])
+
+
+def test_two_classes_are_thresholded_at_or_above() -> None:
+    p1 = np.array([[0.2, 0.5, 0.7]], dtype=np.float32)
+    assert labels_from_probs(_binary(p1)).tolist() == [[0, 1, 1]]
+    assert labels_from_probs(_binary(p1), 0.2).tolist() == [[1, 1, 1]]
+    assert labels_from_probs(_binary(p1), 0.71).tolist() == [[0, 0, 0]]
+    assert labels_from_probs(_binary(p1)).dtype == np.uint8
+
+
+def test_several_classes_take_the_most_probable() -> None:
+    probs = np.array([[[0.4, 0.2]], [[0.3, 0.2]], [[0.3, 0.6]]])
+    assert labels_from_probs(probs).tolist() == [[0, 2]]
+    with pytest.raises(InputError, match="3 classes"):
+        labels_from_probs(probs, 0.4)
+
+
+def test_a_single_map_is_refused() -> None:
+    with pytest.raises(InputError, match="background too"):
+        labels_from_probs(np.zeros((1, 2, 2)))
+
+
+@pytest.mark.parametrize(("fraction", "n_labelled"), [(0.0, 0), (0.3, 30), (0.05, 5), (1.0, 100)])
+def test_matched_threshold_labels_the_stated_fraction(fraction: float, n_labelled: int) -> None:
+    maps = np.random.default_rng(0).permutation(np.arange(100) / 99.0).reshape(10, 10)
+    histogram = MapHistogram()
+    histogram.add(maps[:4])
+    histogram.add(maps[4:].astype(np.float32))
+    threshold = matched_threshold(histogram, fraction)
+    assert labels_from_probs(_binary(maps), threshold).sum() == n_labelled
+
+
+def test_threshold_between_well_separated_classes_is_one_half() -> None:
+    histogram = MapHistogram()
+    histogram.add(np.repeat([0.01, 0.99], [90, 10]))
+    assert matched_threshold(histogram, 0.1) == 0.5
+
+
+def test_certain_pixels_are_not_labelled_if_nothing_is_to_be() -> None:
+    histogram = MapHistogram()
+    histogram.add(np.ones((4, 4)))
+    assert labels_from_probs(_binary(np.ones((4, 4))), matched_threshold(histogram, 0.1)).sum() == 0
+    assert matched_threshold(histogram, 0.9) <= 1.0
+
+
+@given(
+    hnp.arrays(np.float32, 50, elements=st.floats(0, 1, width=32)),
+    st.floats(0, 1),
+)
+def test_no_threshold_comes_closer_than_the_matched_one(p: np.ndarray, fraction: float) -> None:
+    histogram = MapHistogram(n_bins=64)
+    histogram.add(p)
+    miss = abs((p >= matched_threshold(histogram, fraction)).mean() - fraction)
+    others = np.append(np.arange(64) / 64, 1.5)
+    assert miss <= min(abs((p >= other).mean() - fraction) for other in others) + 1e-9
+
+
+def test_impossible_fractions_and_empty_histograms_are_refused() -> None:
+    with pytest.raises(InputError, match=r"fraction 30.* divide per cent"):
+        matched_threshold([1, 1], 30)
+    with pytest.raises(InputError, match="empty"):
+        matched_threshold(MapHistogram(), 0.5)
+
+
+RING = np.array(
+    [
+        [1, 1, 1, 0, 0],
+        [1, 0, 1, 0, 2],
+        [1, 1, 1, 0, 2],
+    ],
+    dtype=np.uint8,
+)
+
+
+def test_holes_within_a_class_are_filled_slice_by_slice() -> None:
+    filled = fill_holes(np.stack([RING, np.zeros_like(RING)]))
+    assert filled[0].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 0, 2], [1, 1, 1, 0, 2]]
+    assert not filled[1].any()
+    assert RING[1, 1] == 0
+
+
+def test_an_enclosed_class_and_ignored_pixels_are_no_holes() -> None:
+    for inside in (2, 255):
+        ring = RING.copy()
+        ring[1, 1] = inside
+        assert (fill_holes(ring) == ring).all()
+
+
+def test_large_holes_stay_open() -> None:
+    labels = np.ones((5, 9), dtype=np.uint8)
+    labels[2, 1] = 0
+    labels[1:4, 4:7] = 0
+    filled = fill_holes(labels, max_size_px=8)
+    assert filled[2, 1] == 1
+    assert (filled == 0).sum() == 9
+    assert fill_holes(labels, max_size_px=9).all()
+
+
+def test_small_components_become_background() -> None:
+    labels = np.array([[1, 1, 0, 1], [0, 0, 0, 255], [2, 2, 2, 0]], dtype=np.uint8)
+    assert remove_small(labels, 2).tolist() == [[1, 1, 0, 0], [0, 0, 0, 255], [2, 2, 2, 0]]
+    assert remove_small(labels, 3).tolist() == [[0, 0, 0, 0], [0, 0, 0, 255], [2, 2, 2, 0]]
+    assert (remove_small(labels, 0) == labels).all()
+    with pytest.raises(InputError, match="-1 is negative"):
+        remove_small(labels, -1)
+
+
+def test_sizes_in_a_stack_are_voxels_of_3d_components() -> None:
+    labels = np.zeros((3, 4, 4), dtype=np.uint8)
+    labels[:, 1, 1] = 1
+    labels[0, 3, 3] = 1
+    assert remove_small(labels, 3).sum() == 3
+
+
+def test_objects_are_numbered_through_the_classes() -> None:
+    labels = np.array([[1, 0, 1], [2, 0, 1], [2, 255, 0]], dtype=np.uint8)
+    assert objects(labels).tolist() == [[1, 0, 2], [3, 0, 2], [3, 0, 0]]
+    assert objects(labels, min_size_px=2).tolist() == [[0, 0, 1], [2, 0, 1], [2, 0, 0]]
+    assert objects(labels).dtype == np.int32
+
+
+def test_objects_join_through_slices() -> None:
+    labels = np.zeros((2, 3, 3), dtype=np.uint8)
+    labels[0, 0, 0] = labels[1, 0, 0] = labels[1, 2, 2] = 1
+    assert objects(labels).max() == 2
+    assert objects(labels)[0, 0, 0] == objects(labels)[1, 0, 0]
+
+
+@pytest.mark.parametrize("n_slices", [1, 3])
+def test_touching_discs_are_split(n_slices: int) -> None:
+    y, x = np.mgrid[:30, :50]
+    discs = ((y - 15) ** 2 + (x - 15) ** 2 <= 100) | ((y - 15) ** 2 + (x - 33) ** 2 <= 100)
+    labels = np.repeat(discs[None], n_slices, axis=0).astype(np.uint8).squeeze()
+    assert objects(labels).max() == 1
+    split = objects(labels, is_split=True, min_distance_px=8)
+    assert split.max() == 2
+    assert ((split > 0) == (labels > 0)).all()
+    assert split[..., 15, 15].max() != split[..., 15, 33].max()
+
+
+def test_splitting_an_array_full_of_one_class_gives_one_object() -> None:
+    assert (objects(np.ones((6, 6), dtype=np.uint8), is_split=True) == 1).all()

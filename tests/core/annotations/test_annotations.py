@@ -1,0 +1,477 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_spss.core.annotations import (
+    NOT_JUDGED,
+    UNSURE,
+    Annotations,
+    CountingGrid,
+    Keypoint,
+    Proportion,
+    Region,
+    lay_grid,
+    match_class,
+    wilson_interval,
+)
+from napari_spss.core.annotations.checks import is_background, order_classes
+from napari_spss.core.base import InputError
+
+CLASSES = ("background", "mito", "axon")
+
+
+class TwoSlices:
+    """Slices of 10 x 20 and 30 x 40 px."""
+
+    n_slices = 2
+
+    def shape_of(self, z):
+        return ((10, 20), (30, 40))[z]
+
+
+def a_grid(class_index, *, z=0, is_done=True):
+    n = len(class_index)
+    return CountingGrid(z, 2.0, 0.5, 0.5, np.arange(n), np.zeros(n), class_index, is_done)
+
+
+# --- intervals -----------------------------------------------------------------------------------
+
+
+def test_wilson_interval_of_published_and_closed_form_values():
+    z2 = 1.96**2
+    assert wilson_interval(0, 10) == pytest.approx((0, z2 / (10 + z2)))
+    assert wilson_interval(10, 10) == pytest.approx((10 / (10 + z2), 1))
+    assert wilson_interval(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+@given(st.integers(0, 3000), st.integers(0, 3000))
+def test_wilson_interval_holds_the_fraction_and_is_symmetric(hits, misses):
+    n = hits + misses
+    low, high = wilson_interval(hits, n)
+    assert 0 <= low <= high <= 1
+    if n:
+        assert low <= hits / n <= high
+    mirrored = wilson_interval(misses, n)
+    assert (1 - high, 1 - low) == pytest.approx(mirrored, abs=1e-12)
+
+
+def test_wilson_interval_narrows_with_more_nodes_and_refuses_impossible_counts():
+    widths = [np.diff(wilson_interval(n // 4, n))[0] for n in (16, 64, 256)]
+    assert widths == sorted(widths, reverse=True)
+    with pytest.raises(InputError, match="5 hits among 3"):
+        wilson_interval(5, 3)
+
+
+# --- grids ---------------------------------------------------------------------------------------
+
+
+@settings(max_examples=200)
+@given(
+    st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    st.floats(0, 1),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_grid_covers_the_image_evenly_and_stays_inside(shape, size, seed):
+    spacing = 1 + size * (min(shape) - 1)
+    grid = lay_grid(3, shape, spacing_px=spacing, rng=np.random.default_rng(seed))
+    assert grid.slice == 3
+    assert not grid.is_done
+    assert 0 <= grid.offset_y < spacing
+    assert 0 <= grid.offset_x < spacing
+    assert set(grid.class_index.tolist()) == {NOT_JUDGED}
+    for positions, length in ((np.unique(grid.y), shape[0]), (np.unique(grid.x), shape[1])):
+        assert np.allclose(np.diff(positions), spacing)
+        # gaps at both edges are smaller than the spacing: no node is missing
+        assert -0.5 <= positions[0] < -0.5 + spacing + 1e-9
+        assert length - 0.5 - spacing - 1e-9 <= positions[-1] < length - 0.5
+    assert grid.n_nodes == np.unique(grid.y).size * np.unique(grid.x).size
+
+
+def test_the_default_grid_has_about_n_side_squared_nodes_whatever_the_aspect():
+    for shape in ((1024, 1024), (512, 2048), (700, 900)):
+        grid = lay_grid(0, shape, rng=np.random.default_rng(1))
+        assert grid.n_nodes == pytest.approx(256, rel=0.13)
+    assert lay_grid(0, (64, 64), n_side=8, rng=np.random.default_rng(0)).n_nodes == 64
+
+
+def test_same_generator_state_gives_the_same_grid_and_another_one_another():
+    first, same, other = (
+        lay_grid(0, (100, 100), rng=np.random.default_rng(seed)) for seed in (4, 4, 5)
+    )
+    assert first == same
+    assert hash(first) == hash(same)
+    assert first != other
+    assert first != "a grid"
+
+
+def test_every_pixel_is_as_likely_to_hold_a_node():
+    # Spacing 4 on 6 px: nodes at offset -4, 0, +4. Offsets are uniform, so counts are even.
+    rng = np.random.default_rng(0)
+    rows = np.concatenate(
+        [np.unique(lay_grid(0, (6, 6), spacing_px=4, rng=rng).y) for _ in range(4000)]
+    )
+    counts = np.bincount(np.floor(rows + 0.5).astype(int), minlength=6)
+    assert counts == pytest.approx(np.full(6, 1000), rel=0.12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"spacing_px": 0.5}, "spacing_px 0.5 .* choose 1 to 50"),
+        ({"spacing_px": 51}, "spacing_px 51 .* choose 1 to 50"),
+        ({"spacing_px": math.nan}, "choose 1 to 50"),
+        ({"n_side": 0}, "n_side 0 is below 1"),
+    ],
+)
+def test_a_grid_that_does_not_suit_the_image_is_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        lay_grid(0, (50, 80), rng=np.random.default_rng(0), **options)
+
+
+def test_a_grid_counts_judged_nodes_only():
+    grid = a_grid([0, 0, 0, 1, -1, 1, 2, -1])
+    assert (grid.n_nodes, grid.n_judged) == (8, 6)
+    assert grid.judged_counts(4).tolist() == [3, 2, 1, 0]
+    proportion = grid.proportion(3)
+    assert proportion.source == "grid"
+    assert proportion.region == Region(0)
+    assert proportion.fractions == pytest.approx((3 / 6, 2 / 6, 1 / 6))
+    assert proportion.bounds()[1] == wilson_interval(2, 6)
+
+
+def test_a_count_without_hits_is_not_an_exact_zero():
+    proportion = a_grid([0] * 100).proportion(2)
+    assert proportion.fractions == (1.0, 0.0)
+    assert proportion.bounds()[1] == (0.0, pytest.approx(0.037, abs=1e-3))
+
+
+def test_a_grid_without_judged_nodes_says_nothing():
+    assert not a_grid([-1, -1]).proportion(2).is_informative
+
+
+def test_nodes_that_were_not_judged_are_unsure_once_the_grid_is_done():
+    grid = a_grid([1, UNSURE, NOT_JUDGED], is_done=False)
+    assert grid.class_index.tolist() == [1, UNSURE, NOT_JUDGED]
+    assert grid.n_judged == 1
+    done = grid.replace(is_done=True)
+    assert done.class_index.tolist() == [1, UNSURE, UNSURE]
+    assert done.judged_counts(2).tolist() == [0, 1]
+
+
+def test_nodes_of_a_grid_change_by_copy():
+    grid = a_grid([-1, -1, -1])
+    changed = grid.with_class([0, 2], 1)
+    assert grid.class_index.tolist() == [-1, -1, -1]
+    assert changed.class_index.tolist() == [1, -1, 1]
+    assert changed.with_class(changed.class_index < 0, 0).class_index.tolist() == [1, 0, 1]
+    with pytest.raises(ValueError, match="read-only"):
+        changed.y[0] = 5
+    source = np.array([1.0])
+    kept = CountingGrid(0, 1.0, 0.0, 0.0, source, source, np.array([0]))
+    source[0] = 9
+    assert kept.y.tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"slice": -1}, "slice -1"),
+        ({"spacing_px": 0}, "spacing_px 0"),
+        ({"spacing_px": math.inf}, "spacing_px inf"),
+        ({"offset_x": math.nan}, "finite"),
+        ({"y": [math.nan, 0]}, "finite"),
+        ({"y": [0.0]}, "shapes"),
+        ({"class_index": [0, -3]}, "-1 means unsure"),
+    ],
+)
+def test_impossible_grids_are_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        a_grid([0, 1]).replace(**changes)
+
+
+# --- proportions ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Region(-1), "slice -1 is negative"),
+        (lambda: Region(0, (0, -1, 2, 2)), "starts outside"),
+        (lambda: Region(0, (2, 0, 2, 5)), "is empty"),
+        (lambda: Proportion(Region(0), (0.5, 30.0)), "30.0 is not between 0 and 1"),
+        (lambda: Proportion(Region(0), (0.5, math.nan)), "nan is not between"),
+        (lambda: Proportion(Region(0), (None, 0.3), low=(None, 0.4)), "low <= fraction"),
+        (lambda: Proportion(Region(0), (None, 0.3), high=(None, 0.2)), "low <= fraction"),
+        (lambda: Proportion(Region(0), (None, 0.3), high=(0.2,)), "high has 1 values for 2"),
+        (lambda: Keypoint(-1, 0, 0, 0), "slice -1"),
+        (lambda: Keypoint(0, math.inf, 0, 0), "not finite"),
+        (lambda: Keypoint(0, 0, 0, -1), "class_index -1"),
+    ],
+)
+def test_impossible_values_are_refused(build, message):
+    with pytest.raises(InputError, match=message):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        ((None, 0.1, 0.2), (0.7, 0.1, 0.2)),
+        ((None, 0.0, 0.0), (1.0, 0.0, 0.0)),
+        ((None, 0.1, None), (None, 0.1, None)),
+        ((0.9, None, 0.05), (0.9, None, 0.05)),
+        ((0.7, 0.1, 0.19), (0.7 / 0.99, 0.1 / 0.99, 0.19 / 0.99)),
+        ((None, 0.51, 0.51), (0.0, 0.5, 0.5)),
+        ((0.7, 0.32, None), (0.7 / 1.02, 0.32 / 1.02, None)),
+        ((0.5, 0.1, 0.1), (0.5, 0.1, 0.1)),  # an error elsewhere, never mended silently
+        ((None, None, None), (None, None, None)),
+    ],
+)
+def test_fractions_are_completed_and_renormalised(stated, expected):
+    assert Proportion(Region(0), stated).normalised().fractions == pytest.approx(expected)
+
+
+def test_a_sum_of_one_within_rounding_is_left_untouched():
+    stated = Proportion(Region(0), (0.7, 0.1, 0.2 + 1e-12))
+    assert math.fsum(stated.fractions) != 1
+    assert stated.normalised().fractions == stated.fractions
+
+
+def test_bounds_are_rescaled_with_their_fractions():
+    stated = Proportion(Region(0), (0.6, 0.39), low=(None, 0.39), high=(None, 0.5))
+    scaled = stated.normalised()
+    assert scaled.low == (None, pytest.approx(0.39 / 0.99))
+    assert scaled.high == (None, pytest.approx(0.5 / 0.99))
+    assert scaled.fractions[1] == scaled.low[1]
+
+
+def test_an_interval_stands_without_a_fraction_and_has_a_midpoint():
+    stated = Proportion(Region(0), (None, None), low=(None, 0.05), high=(None, 0.10))
+    assert stated.is_informative
+    assert stated.bounds() == (None, (0.05, 0.10))
+    assert stated.effective_fractions() == pytest.approx((0.925, 0.075))
+    assert stated.normalised().fractions == (None, None)
+
+
+def test_one_bound_alone_leaves_the_other_at_its_natural_limit_and_has_no_midpoint():
+    below = Proportion(Region(0), (None, None), high=(None, 0.01))
+    above = Proportion(Region(0), (None, None), low=(None, 0.5))
+    assert below.bounds()[1] == (0.0, 0.01)
+    assert above.bounds()[1] == (0.5, 1.0)
+    assert below.effective_fractions() == (None, None)
+
+
+def test_all_blank_bounds_are_no_bounds():
+    assert Proportion(Region(0), (None, 0.1), (None, None), (None, None)).low is None
+    assert not Proportion(Region(0), (None, None)).is_informative
+
+
+def test_a_stated_background_interval_is_kept_instead_of_the_remainder():
+    stated = Proportion(Region(0), (None, 0.1), low=(0.8, None))
+    assert stated.normalised().fractions == (None, 0.1)
+
+
+# --- annotations ---------------------------------------------------------------------------------
+
+
+def test_a_done_grid_replaces_the_typed_fraction_of_its_whole_slice_only():
+    typed = Proportion(Region(0), (0.9, 0.1))
+    part = Proportion(Region(0, (0, 0, 5, 5)), (None, 0.3))
+    other = Proportion(Region(1), (0.8, 0.2))
+    blank = Proportion(Region(2), (None, None))
+    done = a_grid([0, 1, 1, 1])
+    annotations = Annotations(CLASSES[:2], (typed, part, other, blank), grids=(done,))
+    assert annotations.effective_proportions() == (done.proportion(2), part.normalised(), other)
+    for silent in (done.replace(is_done=False), a_grid([-1, -1])):
+        effective = annotations.replace(grids=(silent,)).effective_proportions()
+        assert effective == (typed, part.normalised(), other)
+
+
+def test_slices_summary_and_emptiness():
+    annotations = Annotations(
+        CLASSES,
+        (Proportion(Region(4), (None, 0.1, None)), Proportion(Region(5), (None,) * 3)),
+        (Keypoint(1, 2, 3, 1), Keypoint(1, 5, 6, 0)),
+        (a_grid([0, 1, 2, -1], z=7),),
+    )
+    assert annotations.slices() == (1, 4, 5, 7)
+    assert annotations.summary() == "1 grid (4 nodes, 2 hits), 1 fraction, 2 keypoints"
+    assert not annotations.is_empty
+    nothing = Annotations(CLASSES, annotations.proportions[1:], grids=(a_grid([-1]),))
+    assert nothing.is_empty
+    assert Annotations(CLASSES).summary() == "no annotations"
+
+
+def test_annotations_are_compared_by_content_and_not_by_notes():
+    first, second = (
+        Annotations(CLASSES, keypoints=[Keypoint(0, 1, 2, 1)], grids=[a_grid([0, 1])], notes=notes)
+        for notes in ((), ("renormalised",))
+    )
+    assert first == second
+    assert hash(first) == hash(second)
+    assert first != first.replace(grids=(a_grid([0, 0]),))
+
+
+def test_classes_can_be_reordered_and_added_but_not_lost():
+    annotations = Annotations(
+        CLASSES,
+        (Proportion(Region(0), (0.7, 0.1, 0.2), low=(None, 0.05, None)),),
+        (Keypoint(0, 1, 2, 2),),
+        (a_grid([0, 1, 2, UNSURE, NOT_JUDGED], is_done=False),),
+    )
+    moved = annotations.with_classes(("background", "axon", "vesicle", "MITO"))
+    assert moved.proportions[0].fractions == (0.7, 0.2, None, 0.1)
+    assert moved.proportions[0].low == (None, None, None, 0.05)
+    assert moved.keypoints[0].class_index == 1
+    assert moved.grids[0].class_index.tolist() == [0, 3, 1, UNSURE, NOT_JUDGED]
+    assert annotations.with_classes(CLASSES) == annotations
+    with pytest.raises(InputError, match="'axon' is annotated, but not among"):
+        annotations.with_classes(("background", "mito"))
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (("mito", "background"), "put 'background' first"),
+        (("mito",), "put 'background' first"),
+        ((), "put 'background' first"),
+        (("bg", "background"), "named twice"),
+        (("background", "Mito", "mito"), "named twice"),
+        (("background", " mito"), "blanks at its ends"),
+        (("background", "mi\nto"), "cannot be shown"),
+        (("background", ""), "empty class name"),
+        (("background", "mito_low"), "proportions.csv need"),
+        (("background", "Slice"), "proportions.csv need"),
+        (("background", *(f"c{i}" for i in range(255))), "256 classes are too many"),
+    ],
+)
+def test_unusable_class_names_are_refused(classes, message):
+    with pytest.raises(InputError, match=message) as caught:
+        Annotations(classes)
+    assert caught.value.field == "classes"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"proportions": (Proportion(Region(0), (0.5, 0.5)),)},
+        {"keypoints": (Keypoint(0, 0, 0, 3),)},
+        {"grids": (a_grid([0, 3]),)},
+    ],
+)
+def test_contents_must_fit_the_classes(content):
+    with pytest.raises(InputError, match="3 classes"):
+        Annotations(CLASSES, **content)
+
+
+def test_class_names_match_without_case_and_background_has_two_names():
+    assert is_background(" BG ")
+    assert not is_background("mito")
+    assert order_classes(["mito", "Axon", "BG", "MITO"]) == ("BG", "mito", "Axon")
+    assert order_classes(["mito"]) == ("background", "mito")
+    assert match_class(" AXON ", CLASSES) == 2
+    assert match_class("bg", CLASSES) == 0
+    assert match_class("nucleus", CLASSES) is None
+
+
+def test_a_keypoint_belongs_to_the_pixel_around_it():
+    assert Keypoint(0, -0.5, 0.49, 0).pixel == (0, 0)
+    assert Keypoint(0, 0.5, 1.5, 0).pixel == (1, 2)
+
+
+def problems_of(stack=None, **content):
+    with pytest.raises(InputError) as caught:
+        Annotations(CLASSES, **content).validate_against(stack)
+    return [(p.file, p.row, p.column, p.reason) for p in caught.value.problems]
+
+
+def test_valid_annotations_pass():
+    annotations = Annotations(
+        CLASSES,
+        (
+            Proportion(Region(0), (0.7, 0.1, 0.2)),
+            Proportion(Region(1, (0, 0, 30, 40)), (None, 0.5, 0.52)),
+            Proportion(Region(0, (0, 0, 5, 5)), (None, None, 1.0)),
+        ),
+        (Keypoint(0, -0.5, 19.49, 1), Keypoint(1, 29.49, 39, 0), Keypoint(1, 29.3, 39, 0)),
+        (a_grid([0, 1]), a_grid([0, 2], z=1)),
+    )
+    annotations.validate_against(TwoSlices())
+    annotations.validate_against(None)
+
+
+def test_everything_outside_the_stack_is_listed_at_once():
+    problems = problems_of(
+        TwoSlices(),
+        proportions=(
+            Proportion(Region(2), (None, 0.1, None)),
+            Proportion(Region(0, (0, 0, 11, 5)), (None, 0.1, None)),
+        ),
+        keypoints=(Keypoint(0, 5, 5, 1), Keypoint(0, 9.5, -0.51, 1), Keypoint(7, 0, 0, 1)),
+        grids=(a_grid([0] * 11), a_grid([0], z=2)),
+    )
+    assert [problem[:3] for problem in problems] == [
+        ("proportions", 2, "slice"),
+        ("proportions", 3, "y1,x1"),
+        ("keypoints", 3, "y"),
+        ("keypoints", 3, "x"),
+        ("keypoints", 4, "slice"),
+        ("grid", 12, "y"),
+        ("grid", 13, "slice"),
+    ]
+
+
+def test_contradictions_need_no_stack():
+    again = Proportion(Region(1, (0, 0, 5, 5)), (None, 0.1, None))
+    problems = problems_of(
+        proportions=(again, Proportion(Region(0), (None, 0.1, None)), again),
+        keypoints=(Keypoint(0, 1, 1, 1), Keypoint(0, 1.4, 0.6, 2)),
+        grids=(a_grid([0]), a_grid([0])),
+    )
+    assert problems == [
+        ("proportions", 4, "slice", "names the same box as line 2"),
+        ("keypoints", 3, "class", "lies on the same pixel as the 'mito' of line 2"),
+        ("grid", 3, "slice", "has two counting grids"),
+    ]
+
+
+def test_a_box_around_the_whole_slice_repeats_the_slice():
+    whole = Proportion(Region(0), (None, 0.1, None))
+    boxed = Proportion(Region(0, (0, 0, 10, 20)), (None, 0.1, None))
+    problems = problems_of(TwoSlices(), proportions=(whole, boxed))
+    assert [problem[1:3] for problem in problems] == [(3, "slice")]
+
+
+def test_a_node_laid_twice_is_named():
+    twice = CountingGrid(0, 1.0, 0.0, 0.0, np.zeros(2), np.zeros(2), np.zeros(2, int))
+    assert problems_of(grids=(twice,))[0][3] == "is the same node as that of line 2"
+
+
+@pytest.mark.parametrize(
+    ("fractions", "low", "high", "reason"),
+    [
+        ((0.5, 0.3, 0.1), None, None, "fractions of all classes that sum to 0.9"),
+        ((0.5, 0.5, 0.1), None, None, "fractions of all classes that sum to 1.1"),
+        ((None, 0.7, 0.4), None, None, "fractions that sum to 1.1"),
+        ((None, 0.7, None), (None, None, 0.4), None, "lower bounds that sum to 1.1"),
+        ((0.2, 0.3, None), None, (None, None, 0.4), "upper bounds that sum to 0.9"),
+    ],
+)
+def test_impossible_sums_are_named(fractions, low, high, reason):
+    problems = problems_of(proportions=(Proportion(Region(0), fractions, low, high),))
+    assert [problem[:3] for problem in problems] == [("proportions", 2, None)]
+    assert reason in problems[0][3]
+
+
+@pytest.mark.parametrize("total", [0.98, 1.02])
+def test_the_tolerance_itself_is_accepted(total):
+    stated = Proportion(Region(0), (total - 0.3, 0.1, 0.2))
+    annotations = Annotations(CLASSES, (stated,))
+    annotations.validate_against(None)
+    assert math.fsum(annotations.effective_proportions()[0].fractions) == pytest.approx(1)

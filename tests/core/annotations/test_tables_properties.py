@@ -1,0 +1,203 @@
+"""Whatever a file holds, reading it gives annotations or an `InputError`; writing loses nothing."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_spss.core.annotations import (
+    Annotations,
+    CountingGrid,
+    Keypoint,
+    Proportion,
+    Region,
+    annotation_files,
+    class_name_fault,
+    read_annotations,
+    read_proportions,
+    write_annotations,
+)
+from napari_spss.core.annotations.tables import read_grid, read_keypoints
+from napari_spss.core.base import InputError
+
+READERS = (read_proportions, read_keypoints, read_grid)
+
+HEADERS = {
+    read_proportions: "slice,y0,x0,y1,x1,background,mito,mito_low,mito_high",
+    read_keypoints: "slice,y,x,class",
+    read_grid: "slice,spacing_px,offset_y,offset_x,y,x,class,status",
+}
+NUMBERS = ["0", "1", "2", "0.5", "30", "30%", "-1", "1.5", "nan", "1e999", "9" * 30, "0,5", '"0,5"']
+WORDS = ["", "mito", "bg", "done", "open", "mito_low", '"', "٣", "\0", "=1+1", " 1 "]
+CELLS = st.one_of(
+    st.sampled_from(NUMBERS + WORDS),
+    st.text(max_size=4),
+    st.floats().map(repr),
+    st.integers().map(str),
+)
+
+
+class Stack:
+    """Stands for 3 slices of 10 x 20 px."""
+
+    n_slices = 3
+
+    def shape_of(self, z):
+        assert 0 <= z < 3
+        return 10, 20
+
+
+def attempt(read, path, **options):
+    """Annotations, or the only error that is allowed."""
+    try:
+        return read(path, **options)
+    except InputError as error:
+        return error
+
+
+def check_reads_or_explains(read, data, stack, classes=None):
+    """Check that the outcome is complete: valid annotations, or places with reasons."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.csv"
+        path.write_bytes(data)
+        outcome = attempt(read, path, stack=stack, classes=classes)
+        if isinstance(outcome, Annotations):
+            outcome.validate_against(stack)
+            write_annotations(folder, outcome)
+            assert read_annotations(**annotation_files(folder), stack=stack) == outcome
+            return
+    assert str(outcome)
+    for problem in outcome.problems:
+        assert problem.reason
+        assert problem.remedy
+        assert problem.row is None or 1 <= problem.row <= 1 + len(data)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(READERS), st.binary(max_size=200), st.sampled_from([None, Stack()]))
+def test_any_bytes_are_read_or_explained(read, data, stack):
+    check_reads_or_explains(read, data, stack)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(READERS), st.text(max_size=200), st.booleans())
+def test_any_text_is_read_or_explained(read, text, has_header):
+    start = HEADERS[read] + "\n" if has_header else ""
+    check_reads_or_explains(read, (start + text).encode("utf-8", "replace"), Stack())
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(READERS).flatmap(
+        lambda read: st.tuples(
+            st.just(read),
+            st.lists(st.lists(CELLS, min_size=1, max_size=len(HEADERS[read].split(",")) + 1)),
+        )
+    ),
+    st.sampled_from([None, Stack()]),
+    st.sampled_from([None, ["mito"], ["background", "axon", "mito"]]),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+)
+def test_tables_of_odd_cells_are_read_or_explained(table, stack, classes, line_end):
+    read, rows = table
+    width = len(HEADERS[read].split(","))
+    padded = [",".join([*row, *[""] * (width - len(row))]) for row in rows]
+    text = line_end.join([HEADERS[read], *padded])
+    check_reads_or_explains(read, text.encode("utf-8", "replace"), stack, classes)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(CELLS, min_size=1, max_size=8), st.sampled_from(READERS))
+def test_odd_headers_are_read_or_explained(names, read):
+    row = ",".join("1" for _ in names)
+    text = ",".join(["slice", *names]) + f"\n0,{row}\n"
+    check_reads_or_explains(read, text.encode("utf-8", "replace"), None)
+
+
+# --- round trip ----------------------------------------------------------------------------------
+
+names = st.text(min_size=1, max_size=8).filter(lambda name: class_name_fault(name) is None)
+coordinates = st.floats(-0.5, 1e6).map(lambda value: value + 0.0)
+class_lists = st.lists(
+    names.filter(lambda name: name.casefold() not in ("background", "bg")),
+    min_size=1,
+    max_size=3,
+    unique_by=str.casefold,
+).map(lambda others: ("background", *others))
+boxes = st.none() | st.tuples(*[st.integers(0, 1000)] * 2, *[st.integers(1001, 2000)] * 2)
+
+
+@st.composite
+def proportions(draw, n_classes):
+    weights = draw(st.lists(st.floats(1e-6, 1), min_size=n_classes, max_size=n_classes))
+    fractions = [weight / sum(weights) for weight in weights]
+    known = draw(st.lists(st.booleans(), min_size=n_classes, max_size=n_classes))
+    width = draw(st.none() | st.floats(0, 1))
+    fractions = [
+        value if is_known else None for value, is_known in zip(fractions, known, strict=True)
+    ]
+    low = high = None
+    if width is not None:
+        low = tuple(None if value is None else value * width for value in fractions)
+        high = tuple(None if value is None else value + (1 - value) * width for value in fractions)
+        high = tuple(None if value is None else min(value, 1.0) for value in high)
+    region = Region(draw(st.integers(0, 10**6)), draw(boxes))
+    return Proportion(region, tuple(fractions), low, high).normalised()
+
+
+@st.composite
+def grids(draw, n_classes):
+    positions = draw(st.lists(st.tuples(coordinates, coordinates), min_size=1, unique=True))
+    classes = st.integers(-2, n_classes - 1)  # -1 = unsure, -2 = not judged
+    n = len(positions)
+    y, x = np.array(positions).T
+    return CountingGrid(
+        draw(st.integers(0, 10**6)),
+        draw(st.floats(1e-3, 1e6)),
+        draw(coordinates),
+        draw(coordinates),
+        y,
+        x,
+        np.array(draw(st.lists(classes, min_size=n, max_size=n))),
+        draw(st.booleans()),
+    )
+
+
+@st.composite
+def all_annotations(draw):
+    classes = draw(class_lists)
+    n_classes = len(classes)
+    indices = st.integers(0, n_classes - 1)
+    points = st.builds(Keypoint, st.integers(0, 99), coordinates, coordinates, indices)
+    return Annotations(
+        classes,
+        draw(st.lists(proportions(n_classes), max_size=4, unique_by=lambda one: one.region)),
+        draw(st.lists(points, max_size=4, unique_by=lambda point: (point.slice, *point.pixel))),
+        draw(st.lists(grids(n_classes), max_size=2, unique_by=lambda grid: grid.slice)),
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(all_annotations())
+def test_annotations_survive_writing_and_reading_exactly(annotations):
+    with tempfile.TemporaryDirectory() as folder:
+        write_annotations(folder, annotations)
+        back = read_annotations(**annotation_files(folder))
+    assert back == annotations
+    assert back.notes == () or all("no judged node" in note for note in back.notes)
+    assert back.effective_proportions() == annotations.effective_proportions()
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 5e-324, 1.0, 0.0, 1 - 2**-53])
+def test_fractions_are_exact_to_the_last_bit(value):
+    annotations = Annotations(
+        ("background", "a", "b"), (Proportion(Region(0), (None, value, None)),)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        write_annotations(folder, annotations)
+        assert read_annotations(**annotation_files(folder)) == annotations

@@ -1,0 +1,327 @@
+"""Masks as class indices: binary, grey values, colours, indices, and values that fit no class."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from napari_spss.core.annotations import ClassSpec, parse_classes
+from napari_spss.core.base import InputError
+from napari_spss.core.images import IGNORE, LabelSource, open_masks, open_stack, stack_from_array
+from napari_spss.core.images.stack import stack_from_images
+
+AXON = parse_classes("background=0,myelin=127,axon=255")
+DUBAI = parse_classes(
+    "background=(155;155;155),building=#3C1098,land=(132;41;246),road=(110;193;228),"
+    "vegetation=(254;221;58),water=(226;169;41)"
+)
+
+
+def labels_of(array: Any, text: str | None = None) -> list[Any]:
+    classes = None if text is None else parse_classes(text)
+    return open_masks(np.asarray(array), classes=classes).read(0).tolist()
+
+
+# ---- classes
+
+
+def test_classes_with_grey_values() -> None:
+    assert ClassSpec(("background", "myelin", "axon"), (0, 127, 255)) == AXON
+    assert parse_classes(" bg = 1 , a b=-2") == ClassSpec(("bg", "a b"), (1, -2))
+
+
+def test_classes_with_colours() -> None:
+    assert DUBAI.names[:2] == ("background", "building")
+    assert DUBAI.values is not None
+    assert DUBAI.values[:2] == ((155, 155, 155), (60, 16, 152))
+    assert parse_classes("bg=(0,0,0),a=#ffFF00").values == ((0, 0, 0), (255, 255, 0))
+
+
+def test_the_background_comes_first() -> None:
+    assert parse_classes("axon=255,Background=0") == ClassSpec(("Background", "axon"), (0, 255))
+    assert parse_classes("a,bg,b").names == ("bg", "a", "b")
+
+
+def test_a_missing_background_is_added() -> None:
+    assert parse_classes("mitochondria") == ClassSpec(("background", "mitochondria"))
+    assert parse_classes("myelin=127,axon=255").values == (0, 127, 255)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty name"),
+        ("a,,b", "empty name"),
+        ("background", "only 'background'"),
+        ("background=0,a", "values to some"),
+        ("background=0,a=x", "'x'"),
+        ("background=0,a=1.5", r"'1\.5'"),
+        ("background=0,a=#12", "'#12'"),
+        ("background=(0;0;0),a=(1;2)", r"'\(1;2\)'"),
+        ("background=(0;0;0),a=(1;2;256)", "0-255"),
+        ("background=(0;0;0),a=7", "mix grey values and colours"),
+        ("background=0,a=0", "two classes"),
+        ("background,a,A", "named twice"),
+        ("background,bg,a", "background twice"),
+        ("cytosol=0,nucleus=1", "'cytosol'"),
+        ("land=(1;2;3),sea=(4;5;6)", "no class is named background"),
+        (",".join(f"c{i}" for i in range(300)), "too many"),
+    ],
+)
+def test_unusable_classes_say_why(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        parse_classes(text)
+    assert caught.value.field == "classes"
+
+
+def test_names_and_values_must_be_as_many() -> None:
+    with pytest.raises(InputError, match="3 values for 2 classes"):
+        ClassSpec(("background", "a"), (0, 1, 2))
+    with pytest.raises(InputError, match=r"'\(1;2;x\)'"):
+        parse_classes("background=(0;0;0),a=(1;2;x)")
+
+
+@given(text=st.text(st.sampled_from("ab=,;()#0F1-. "), max_size=20) | st.text(max_size=20))
+def test_any_text_is_a_list_of_classes_or_refused(text: str) -> None:
+    with suppress(InputError):
+        spec = parse_classes(text)
+        assert len(spec.names) >= 2
+        assert spec.values is None or len(spec.values) == len(spec.names)
+
+
+# ---- values
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, np.float32])
+def test_binary_masks_are_zero_and_anything_else(dtype: Any) -> None:
+    mask = np.array([[0, 1], [1, 0]]).astype(dtype)
+    assert labels_of(mask) == [[0, 1], [1, 0]]
+    assert labels_of(mask * dtype(1), "background,mito") == [[0, 1], [1, 0]]
+
+
+def test_two_names_stay_binary_however_many_values() -> None:
+    assert labels_of([[0, 1, 40, 255]], "background,mito") == [[0, 1, 1, 1]]
+
+
+def test_two_stated_values_are_matched_to_the_nearest() -> None:
+    assert labels_of([[0, 100, 128, 255]], "background=0,mito=255") == [[0, 0, 1, 1]]
+    assert labels_of([[0, 100, 128, 255]], "background=255,mito=0") == [[1, 1, 0, 0]]
+
+
+def test_the_nearest_grey_value_wins() -> None:
+    masks = open_masks(np.array([[0, 63, 64, 127, 190, 192, 233, 255]], np.uint8), classes=AXON)
+    assert masks.read(0).tolist() == [[0, 0, 1, 1, 1, 2, 2, 2]]
+    assert masks.read(0).dtype == np.uint8
+
+
+@given(
+    values=st.lists(st.integers(-300, 300), min_size=2, max_size=9, unique=True),
+    pixels=st.lists(st.integers(-400, 400), min_size=1, max_size=30),
+)
+def test_no_listed_value_is_nearer(values: list[int], pixels: list[int]) -> None:
+    names = ("background", *(f"c{i}" for i in range(1, len(values))))
+    masks = open_masks(np.array([pixels], np.int16), classes=ClassSpec(names, tuple(values)))
+    for pixel, index in zip(pixels, masks.read(0)[0].tolist(), strict=True):
+        assert abs(pixel - values[index]) == min(abs(pixel - value) for value in values)
+
+
+def test_only_the_first_channel_counts_for_grey_values() -> None:
+    rgb = np.zeros((6, 6, 3), np.uint8)
+    rgb[..., 0], rgb[..., 1] = 127, 255
+    assert np.unique(open_masks(rgb, classes=AXON).read(0)).tolist() == [1]
+
+
+def test_colours_match_exactly_else_nearest_and_black_is_ignored() -> None:
+    row = [(155, 155, 155), (60, 16, 152), (62, 18, 150), (0, 0, 0), (226, 169, 41), (1, 0, 0)]
+    rgb = np.array([row] * 6, np.uint8)
+    masks = open_masks(rgb, classes=DUBAI)
+    assert masks.read(0)[3].tolist() == [0, 1, 1, IGNORE, 5, 1]
+    assert masks.read(0, (2, 1, 3, 4)).tolist() == [[1, 1, IGNORE]]
+
+
+def test_black_that_is_listed_is_a_class() -> None:
+    rgb = np.zeros((6, 6, 3), np.uint8)
+    spec = parse_classes("background=(0;0;0),a=(255;0;0)")
+    assert not open_masks(rgb, classes=spec).read(0).any()
+
+
+def test_grey_images_match_grey_colours() -> None:
+    grey = np.array([[155, 0, 150]], np.uint8)
+    assert open_masks(grey, classes=DUBAI).read(0).tolist() == [[0, IGNORE, 0]]
+
+
+def test_colours_need_8_bits() -> None:
+    with pytest.raises(InputError, match="uint16"):
+        open_masks(np.zeros((4, 4), np.uint16), classes=DUBAI)
+
+
+def test_unlisted_values_become_classes_in_order() -> None:
+    masks = open_masks(np.array([[[0, 255]], [[127, 0]]], np.uint8))
+    assert masks.classes == ClassSpec(("background", "class_1", "class_2"), (0, 127, 255))
+    assert [masks.read(z).tolist() for z in range(2)] == [[[0, 2]], [[1, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        ([[0, 0]], [[0, 0]]),
+        ([[7, 7]], [[1, 1]]),
+        ([[0, 7]], [[0, 1]]),
+        ([[1, 2]], [[0, 1]]),  # two values without 0: two classes
+        ([[0, 0.5, np.nan]], [[0, 1, IGNORE]]),
+    ],
+)
+def test_few_unlisted_values(pixels: list[list[float]], expected: list[list[int]]) -> None:
+    assert labels_of(pixels) == expected
+
+
+def test_unlisted_colours_become_classes_in_order() -> None:
+    rgb = np.zeros((6, 6, 3), np.uint8)
+    rgb[0], rgb[1] = (255, 0, 0), (0, 255, 0)
+    masks = open_masks(rgb)
+    assert masks.classes.values == ((0, 0, 0), (0, 255, 0), (255, 0, 0))
+    assert masks.read(0)[:3, 0].tolist() == [2, 1, 0]
+    rgb[1] = 0
+    assert open_masks(rgb).classes == ClassSpec(("background", "class_1"))
+    assert open_masks(rgb).read(0)[:3, 0].tolist() == [1, 0, 0]
+
+
+def test_too_many_unlisted_values_name_the_remedy() -> None:
+    assert len(open_masks(np.arange(16).reshape(1, 16)).classes.names) == 16
+    with pytest.raises(InputError, match="--classes background,mitochondria"):
+        open_masks(np.arange(17).reshape(1, 17))
+    with pytest.raises(InputError, match="only NaN"):
+        open_masks(np.full((2, 2), np.nan))
+
+
+def test_values_are_looked_up_a_part_at_a_time() -> None:
+    sizes: list[int] = []
+
+    class Counting:
+        shape, dtype = (3, 5000, 2000), np.dtype(np.uint8)
+
+        def __getitem__(self, index: Any) -> np.ndarray:
+            part = np.zeros(self.shape[1:], np.uint8)[index[1:]]
+            sizes.append(part.size)
+            return part
+
+    open_masks(Counting())
+    assert sum(sizes) == 3 * 5000 * 2000
+    assert max(sizes) <= 2**22
+
+
+# ---- names only
+
+
+def test_indices_are_read_as_they_are() -> None:
+    pixels = [[0, 1, 2, 255]]
+    assert labels_of(pixels, "background,a,b") == [[0, 1, 2, IGNORE]]
+    # a class that does not occur keeps its place
+    assert labels_of([[0, 2]], "background,a,b") == [[0, 2]]
+
+
+def test_as_many_values_as_names_are_matched_in_order() -> None:
+    masks = open_masks(np.array([[255, 0, 127]], np.uint8), classes=parse_classes("bg,a,b"))
+    assert masks.classes == ClassSpec(("bg", "a", "b"), (0, 127, 255))
+    assert masks.read(0).tolist() == [[2, 0, 1]]
+
+
+@pytest.mark.parametrize("pixels", [[[0, 1, 7, 9]], [[0, 7]], [[0, 255]]])
+def test_unclear_values_are_refused(pixels: list[list[int]]) -> None:
+    with pytest.raises(InputError, match="give each of the classes its value"):
+        labels_of(pixels, "background,a,b")
+
+
+def test_an_index_that_appears_later_is_refused() -> None:
+    array = np.array([[0, 1, 2]])
+    masks = open_masks(array, classes=parse_classes("background,a,b"))
+    array[0, 0] = 9
+    with pytest.raises(InputError, match="value 9"):
+        masks.read(0)
+
+
+# ---- files
+
+
+def test_folder_of_1_bit_grey_and_alpha_masks(tmp_path: Path) -> None:
+    Image.new("1", (7, 6), 1).save(tmp_path / "0.png")
+    Image.new("L", (7, 6), 40).save(tmp_path / "1.png")
+    Image.new("LA", (7, 6), (0, 255)).save(tmp_path / "2.png")
+    tifffile.imwrite(tmp_path / "3.tif", np.ones((6, 7), bool))
+    masks = open_masks(tmp_path, classes=parse_classes("mitochondria"))
+    assert isinstance(masks, LabelSource)
+    assert masks.names == ("0.png", "1.png", "2.png", "3.tif")
+    assert [int(masks.read(z).max()) for z in range(4)] == [1, 1, 0, 1]
+    assert masks.shape_of(3) == (6, 7)
+
+
+def test_palette_masks_as_colours_or_as_indices(tmp_path: Path) -> None:
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([155, 155, 155, 60, 16, 152])
+    image.save(tmp_path / "a.png")
+    Image.new("RGB", (4, 4), (155, 155, 155)).save(tmp_path / "b.png")
+    masks = open_masks(tmp_path, classes=DUBAI)
+    assert [masks.read(z)[0, 0] for z in range(2)] == [1, 0]
+    by_index = parse_classes("background=0,building=1")
+    assert open_masks(tmp_path / "a.png", classes=by_index).read(0)[0, 0] == 1
+
+
+def test_palette_tiff_as_colours(tmp_path: Path) -> None:
+    colours = np.zeros((3, 256), np.uint16)
+    colours[:, 5] = np.array([60, 16, 152]) * 257
+    tifffile.imwrite(
+        tmp_path / "p.tif", np.full((4, 4), 5, np.uint8), photometric="palette", colormap=colours
+    )
+    assert open_masks(tmp_path / "p.tif", classes=DUBAI).read(0, (0, 0, 1, 2)).tolist() == [[1, 1]]
+    with open_stack(tmp_path / "p.tif") as stack:  # an image keeps its grey values
+        assert stack.read(0).max() == 5
+
+
+def test_a_stack_is_taken_as_masks() -> None:
+    image_set = stack_from_images([np.ones((3, 4), np.uint8), np.zeros((5, 2), np.uint8)])
+    masks = open_masks(image_set)
+    assert (masks.n_slices, masks.shape_of(1)) == (2, (5, 2))
+    assert masks.read(0).all()
+    assert masks.source == "array"
+    assert open_masks(stack_from_array(np.ones((1, 2, 2)))).read(0).all()
+
+
+# ---- real masks
+
+
+def test_vnc_masks_are_binary(shared_data: Path) -> None:
+    folder = shared_data / "vnc_sstem" / "mitochondria"
+    masks = open_masks(folder, classes=parse_classes("background,mitochondria"))
+    fractions = [float(masks.read(z).mean()) for z in range(masks.n_slices)]
+    assert np.mean(fractions) == pytest.approx(0.0539, abs=5e-5)
+    assert min(fractions) == pytest.approx(0.0396, abs=5e-5)
+    assert max(fractions) == pytest.approx(0.0739, abs=5e-5)
+    with pytest.raises(InputError, match="list two names"):
+        open_masks(folder)
+
+
+def test_axon_masks_have_three_classes(shared_data: Path) -> None:
+    masks = open_masks(shared_data / "axon_sem" / "labels", classes=AXON)
+    images = open_stack(shared_data / "axon_sem" / "images")
+    assert masks.n_slices == images.n_slices == 8
+    for z in range(8):
+        assert masks.shape_of(z) == images.shape_of(z)
+        assert set(np.unique(masks.read(z)).tolist()) == {0, 1, 2}
+
+
+def test_dubai_masks_have_six_colours(shared_data: Path) -> None:
+    found: set[int] = set()
+    for tile in (1, 2, 3):  # tile 2 has palettes, tile 3 black pixels
+        masks = open_masks(shared_data / "dubai" / f"tile_{tile}" / "masks", classes=DUBAI)
+        assert masks.n_slices == 9
+        for z in range(9):
+            found |= set(np.unique(masks.read(z)).tolist())
+    assert found == {0, 1, 2, 3, 4, 5, IGNORE}

@@ -1,0 +1,191 @@
+"""The working scale: block means, normalisation, and the way back, strip by strip."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_spss.core.base import ImageSettings, InputError
+from napari_spss.core.images import enlarge, stack_from_array, to_working, working_slice
+from napari_spss.core.images import resampling as working
+from napari_spss.core.images.resampling import normalise, reduce_slice
+
+sizes = st.integers(1, 40)
+reductions = st.integers(1, 9)
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).normal(100, 20, shape).astype(np.float32)
+
+
+def block_means(image, k):
+    """Means of k x k blocks, one by one; the last ones may be smaller."""
+    rows, columns = (range(0, n, k) for n in image.shape[1:])
+    return np.array(
+        [[[c[y : y + k, x : x + k].mean() for x in columns] for y in rows] for c in image]
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "diameter", "expected"),
+    [
+        ({}, None, None),
+        ({"object_diameter_px": 20}, None, 1),
+        ({"object_diameter_px": 3}, None, 1),
+        ({"object_diameter_px": 85}, None, 4),
+        ({"object_diameter_px": 80}, None, 3),
+        ({"object_diameter_um": 0.4}, 0.005, 3),
+        ({"object_diameter_px": 40, "object_diameter_um": 0.4}, 0.005, 2),
+        ({"object_diameter_px": 40, "target_diameter_px": 10}, None, 4),
+    ],
+)
+def test_the_object_is_brought_to_its_target_width(image, diameter, expected):
+    assert ImageSettings(**image).reduction(diameter) == expected
+
+
+def test_micrometres_need_a_pixel_size():
+    with pytest.raises(InputError, match=r"0\.4 um needs the image's pixel size") as e:
+        ImageSettings(object_diameter_um=0.4).reduction(None)
+    assert e.value.field == "image.object_diameter_um"
+
+
+@given(channels=st.integers(1, 3), height=sizes, width=sizes, k=reductions)
+def test_a_working_pixel_is_the_mean_of_its_block(channels, height, width, k):
+    image = noise(1, channels, height, width)
+    reduced = reduce_slice(stack_from_array(image, axes="ZCYX"), 0, k)
+    assert reduced.dtype == np.float32
+    assert reduced.shape == (channels, -(-height // k), -(-width // k))
+    np.testing.assert_allclose(reduced, block_means(image[0], k), rtol=1e-5)
+
+
+@settings(max_examples=40)
+@given(height=sizes, width=sizes, k=reductions, strip_px=st.integers(1, 200))
+def test_strips_reduce_to_what_the_whole_slice_does(height, width, k, strip_px):
+    stack = stack_from_array(noise(1, height, width))
+    whole = reduce_slice(stack, 0, k)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(working, "_STRIP_PX", strip_px)
+        strips = reduce_slice(stack, 0, k)
+    np.testing.assert_array_equal(strips, whole)
+
+
+def test_a_large_slice_is_never_read_whole(monkeypatch):
+    stack = stack_from_array(noise(1, 64, 8))
+    read, heights = stack.read, []
+
+    def spy(z, box):
+        heights.append(box[2] - box[0])
+        return read(z, box)
+
+    monkeypatch.setattr(stack, "read", spy)
+    monkeypatch.setattr(working, "_STRIP_PX", 80)
+    reduce_slice(stack, 0, 4)
+    assert heights == [8] * 8
+
+
+def test_slice_normalisation_gives_every_channel_zero_mean_and_unit_deviation():
+    image = np.stack([noise(30, 40), 1e4 * noise(30, 40, seed=1)])
+    scaled = normalise(image, "slice", np.dtype(np.float32))
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(scaled.mean((1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(scaled.std((1, 2)), 1, atol=1e-5)
+
+
+@given(exponent=st.integers(-30, 30), offset=st.integers(-3, 3))
+def test_slice_normalisation_does_not_depend_on_the_unit(exponent, offset):
+    image = noise(1, 12, 15)
+    other = (image + 10 * offset) * np.float32(10.0) ** exponent
+    expected, found = (normalise(i, "slice", np.dtype(np.float32)) for i in (image, other))
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [0, 0.1, -7, 3.3e9, 1e-20])
+def test_a_slice_that_does_not_vary_is_zero(value):
+    image = np.full((2, 9, 11), value, np.float32)
+    np.testing.assert_array_equal(normalise(image, "slice", np.dtype(np.float32)), 0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "expected"),
+    [
+        ("uint8", [0, 51, 255], [0, 0.2, 1]),
+        ("uint16", [0, 65535], [0, 1]),
+        ("int16", [-32768, 32767], [0, 1]),
+        ("int32", [-(2**31), 2**31 - 1], [0, 1]),
+        ("bool", [0, 1], [0, 1]),
+        ("float32", [0.25, 0.5], [0.25, 0.5]),
+        ("float32", [-1, 0, 3], [0, 0.25, 1]),
+        ("float64", [5, 5], [0, 0]),
+    ],
+)
+def test_range_normalisation_maps_the_dtype_to_0_to_1(dtype, values, expected):
+    image = np.array([[values]], np.float32)
+    scaled = normalise(image, "range", np.dtype(dtype))
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(scaled[0, 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("mode", ["slice", "range"])
+def test_values_that_are_no_numbers_are_refused_with_their_slice(value, mode):
+    image = noise(3, 8, 8)
+    image[1, 2, 5] = value
+    stack = stack_from_array(image, source="em.tif")
+    working_slice(stack, 0, 2, mode)
+    with pytest.raises(InputError, match=r"slice 1 of em\.tif holds 1 NaN or infinite values"):
+        working_slice(stack, 1, 2, mode)
+
+
+def test_a_working_slice_is_reduced_first_and_normalised_then():
+    stack = stack_from_array(np.arange(64, dtype=np.uint8).reshape(1, 8, 8))
+    expected = block_means(stack.read(0).astype(float), 2) / 255
+    np.testing.assert_allclose(working_slice(stack, 0, 2, "range"), expected, atol=1e-6)
+
+
+@given(i=st.integers(0, 1000), k=reductions)
+def test_working_pixels_are_centred_on_their_blocks(i, k):
+    block = np.arange(i * k, (i + 1) * k)
+    assert to_working(block.mean(), k) == pytest.approx(i)
+    np.testing.assert_allclose(np.round(to_working(block, k)), i)
+
+
+@given(k=reductions, slope=st.floats(-5, 5), rows=st.integers(2, 6), columns=st.integers(2, 6))
+def test_enlarging_what_was_reduced_shifts_nothing(k, slope, rows, columns):
+    y, x = np.mgrid[: rows * k, : columns * k]
+    image = (y + slope * x).astype(np.float32)
+    stack = stack_from_array(image[None])
+    reduced = torch.from_numpy(reduce_slice(stack, 0, k))
+    back = enlarge(reduced, image.shape, k)[0].numpy()
+    # exact but for the border of half a working pixel, where there is nothing to go on
+    inner = np.s_[k // 2 : rows * k - k // 2, k // 2 : columns * k - k // 2]
+    np.testing.assert_allclose(back[inner], image[inner], atol=1e-3)
+
+
+@given(height=sizes, width=sizes, k=reductions, value=st.floats(0, 1, width=32))
+def test_enlarged_maps_have_the_size_of_the_slice(height, width, k, value):
+    maps = torch.full((2, -(-height // k), -(-width // k)), value)
+    back = enlarge(maps, (height, width), k)
+    assert back.shape == (2, height, width)
+    torch.testing.assert_close(back, torch.full_like(back, value))
+
+
+@settings(max_examples=60)
+@given(height=st.integers(1, 60), k=reductions, data=st.data())
+def test_enlarged_strips_are_rows_of_the_enlarged_whole(height, k, data):
+    maps = torch.from_numpy(noise(2, -(-height // k), 3) / 200)
+    start = data.draw(st.integers(0, height - 1))
+    stop = data.draw(st.integers(start + 1, height))
+    whole = enlarge(maps, (height, 3 * k), k)
+    strip = enlarge(maps, (height, 3 * k), k, (start, stop))
+    torch.testing.assert_close(strip, whole[:, start:stop], atol=1e-5, rtol=0)
+
+
+@given(rows=st.integers(1, 7), columns=st.integers(1, 7), k=reductions)
+def test_enlarging_commutes_with_mirroring(rows, columns, k):
+    maps = torch.from_numpy(noise(1, rows, columns) / 200)
+    shape = (rows * k, columns * k)
+    mirrored = enlarge(maps.flip(1, 2), shape, k).flip(1, 2)
+    torch.testing.assert_close(enlarge(maps, shape, k), mirrored, atol=1e-5, rtol=0)

@@ -1,0 +1,84 @@
+"""Labels that bring the names of their classes along."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_spss.core.annotations import ClassSpec
+from napari_spss.core.base import InputError
+from napari_spss.core.images import StackWriter, open_labels, written_labels
+from napari_spss.core.images.written_labels import stored_classes
+from napari_spss.core.training import checkpoint
+
+NAMES = ("background", "<mito> & more", "zweite Klasse é")
+VALUES = np.array([[[0, 1, 2, 255]], [[2, 2, 0, 0]]], np.uint8)
+
+
+def write(path, *, values=VALUES, **kwargs):
+    shapes = [values.shape[-2:]] * len(values)
+    with StackWriter(path, n_slices=len(values), shapes=shapes, dtype=np.uint8, **kwargs) as writer:
+        for z, plane in enumerate(values):
+            writer.write(z, plane)
+    return writer.path
+
+
+@pytest.mark.parametrize("is_set", [False, True])
+def test_names_come_back_with_the_labels(tmp_path, is_set):
+    path = write(tmp_path / "result.ome.tif", classes=NAMES, is_set=is_set)
+    assert stored_classes(path) == NAMES
+    masks = open_labels(path)
+    assert masks.classes.names == NAMES
+    np.testing.assert_array_equal(np.stack([masks.read(z) for z in range(2)]), VALUES)
+
+
+def test_what_is_not_said_is_no_class(tmp_path):
+    values = np.array([[[0, 1, 255, 255]]], np.uint8)
+    path = write(tmp_path / "labels.ome.tif", values=values, classes=NAMES[:2])
+    np.testing.assert_array_equal(open_labels(path).read(0), values[0])
+
+
+def test_stated_classes_win(tmp_path):
+    path = write(tmp_path / "labels.ome.tif", classes=NAMES)
+    spec = ClassSpec(("background", "b", "c"), (0, 1, 2))
+    assert open_labels(path, classes=spec).classes.names == ("background", "b", "c")
+
+
+def test_older_labels_take_the_names_of_maps_or_model_beside_them(tmp_path):
+    path = write(tmp_path / "labels.ome.tif")
+    other = write(tmp_path / "mine.ome.tif")
+    assert stored_classes(path) is None
+    maps = np.zeros((2, 3, 1, 4), np.uint8)
+    write(tmp_path / "maps.ome.tif", values=maps, channels=NAMES)
+    assert stored_classes(path) == NAMES
+    (tmp_path / "model.json").write_text(json.dumps({"classes": ["background", "x", "y"]}))
+    assert stored_classes(path) == ("background", "x", "y")
+    assert stored_classes(other) is None  # a mask that happens to lie there
+
+
+@pytest.mark.parametrize("record", ["", "[]", "{}", '{"classes": 3}'])
+def test_a_damaged_record_names_nothing(tmp_path, record):
+    path = write(tmp_path / "labels.ome.tif")
+    (tmp_path / "model.json").write_text(record)
+    assert stored_classes(path) is None
+
+
+def test_a_value_beyond_the_names_is_told(tmp_path):
+    path = write(tmp_path / "labels.ome.tif", classes=NAMES[:2])
+    with pytest.raises(InputError, match="holds the value 2"):
+        open_labels(path).read(0)
+
+
+def test_masks_of_others_are_opened_as_before(tmp_path):
+    tifffile.imwrite(tmp_path / "labels.tif", np.array([[0, 255]], np.uint8))
+    (tmp_path / "broken.tif").write_bytes(b"no image")
+    assert open_labels(tmp_path / "labels.tif").classes.names == ("background", "class_1")
+    assert stored_classes(tmp_path / "broken.tif") is None
+    assert stored_classes(tmp_path / "missing.tif") is None
+
+
+def test_the_record_is_that_of_a_model():
+    assert written_labels._MODEL_RECORD == checkpoint.MODEL_RECORD

@@ -1,0 +1,494 @@
+"""Prediction against closed forms, in memory and to files; thresholds, stops and failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from napari_spss.core.base import (
+    CancelToken,
+    Event,
+    FinishReason,
+    InputError,
+    Message,
+    OutOfMemory,
+    Progress,
+    RunError,
+    RunFinished,
+    RunStarted,
+    TrainingSettings,
+)
+from napari_spss.core.images import Stack, enlarge, stack_from_array, working_slice
+from napari_spss.core.images.stack import stack_from_images
+from napari_spss.core.networks import Stopped, unet
+from napari_spss.core.prediction import files as prediction_files
+from napari_spss.core.prediction import iter_prediction, predict, predict_slice
+from napari_spss.core.prediction import maps as slice_maps
+from napari_spss.core.training import Model
+from napari_spss.core.training.bags import LabelScale
+
+
+class _Linear(nn.Module):
+    """Logits that are linear in the grey values, pixel by pixel."""
+
+    stride = 1
+    receptive_radius = 0
+    has_exact_radius = True
+
+    def __init__(self, weights: list[list[float]], bias: list[float]) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(len(weights[0]), len(weights), 1)
+        with torch.no_grad():
+            self.layer.weight.copy_(torch.tensor(weights)[:, :, None, None])
+            self.layer.bias.copy_(torch.tensor(bias))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)
+
+
+def _model(
+    network: nn.Module | None = None,
+    *,
+    classes: tuple[str, ...] = ("background", "mito"),
+    reduction: int = 1,
+    n_channels: int = 1,
+    normalisation: str = "range",
+    stated: tuple[float, ...] | None = None,
+) -> Model:
+    return Model(
+        network=(network or _Linear([[8.0]], [-4.0])).eval(),
+        classes=classes,
+        reduction=reduction,
+        n_channels=n_channels,
+        settings=TrainingSettings().with_overrides({"image.normalisation": normalisation}),
+        stated_fractions=stated,
+        label_scale=LabelScale(1.0, (1.0,) * len(classes)),
+        n_steps=0,
+    )
+
+
+def _image(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def _sigmoid(image: np.ndarray) -> np.ndarray:
+    """What the default model predicts for class 1."""
+    positive: np.ndarray = 1 / (1 + np.exp(-(8.0 * image / 255 - 4.0)))
+    return positive
+
+
+def _run(model: Model, stack: Stack, out_dir: Path, **options: Any) -> list[Event]:
+    return list(iter_prediction(model, stack, out_dir=out_dir, device="cpu", **options))
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+# One slice
+
+
+def test_maps_of_a_pixelwise_network() -> None:
+    image = _image(2, 50, 40)
+    probs = predict_slice(_model(), stack_from_array(image), 1, device="cpu")
+    assert probs.dtype == np.float32
+    assert probs.shape == (2, 50, 40)
+    np.testing.assert_allclose(probs[1], _sigmoid(image[1]), atol=1e-6)
+    np.testing.assert_allclose(probs.sum(axis=0), 1, atol=1e-6)
+
+
+def test_several_classes_and_channels() -> None:
+    image = _image(3, 20, 30)
+    network = _Linear([[1.0, 0, 0], [0, 2.0, 0], [0, 0, 3.0]], [0.0, 0.0, 0.0])
+    model = _model(network, classes=("background", "a", "b"), n_channels=3)
+    probs = predict_slice(model, stack_from_array(image, axes="CYX"), 0, device="cpu")
+    logits = image / 255 * np.array([1, 2, 3])[:, None, None]
+    expected = np.exp(logits) / np.exp(logits).sum(axis=0)
+    np.testing.assert_allclose(probs, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("reduction", [2, 3, 4])
+@pytest.mark.parametrize("n_values", [1, 2**22])
+def test_maps_come_back_at_full_resolution(
+    monkeypatch: pytest.MonkeyPatch, reduction: int, n_values: int
+) -> None:
+    """Piece by piece gives what enlarging the whole map gives."""
+    monkeypatch.setattr(slice_maps, "_PIECE_VALUES", n_values)
+    stack = stack_from_array(_image(1, 401, 301))
+    model = _model(reduction=reduction)
+    small = torch.from_numpy(working_slice(stack, 0, reduction, "range"))
+    expected = enlarge(torch.sigmoid(8 * small - 4), (401, 301), reduction).numpy()
+    probs = predict_slice(model, stack, 0, device="cpu", tile_px=64)
+    assert probs.shape == (2, 401, 301)
+    np.testing.assert_allclose(probs[1:], expected, atol=1e-5)
+
+
+@given(data=st.data(), reduction=st.integers(1, 5), tile_px=st.integers(64, 200))
+@settings(max_examples=25, deadline=None)
+def test_a_box_is_cut_from_the_whole_slice(
+    data: st.DataObject, reduction: int, tile_px: int
+) -> None:
+    height, width = 150, 110
+    y0, x0 = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    y1 = data.draw(st.integers(y0 + 1, height))
+    x1 = data.draw(st.integers(x0 + 1, width))
+    stack = stack_from_array(_image(1, height, width))
+    model = _model(reduction=reduction)
+    whole = predict_slice(model, stack, 0, device="cpu")
+    part = predict_slice(model, stack, 0, box=(y0, x0, y1, x1), device="cpu", tile_px=tile_px)
+    np.testing.assert_allclose(part, whole[:, y0:y1, x0:x1], atol=1e-5)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 0, 5), (5, 0, 2, 5), (0, 0, 51, 5), (0, -1, 5, 5)])
+def test_boxes_outside_the_slice_are_refused(box: tuple[int, int, int, int]) -> None:
+    with pytest.raises(InputError, match="outside slice 0 of 50 x 40 pixels"):
+        predict_slice(_model(), stack_from_array(_image(1, 50, 40)), 0, box=box, device="cpu")
+
+
+def test_normalisation_is_that_of_the_whole_slice_not_of_the_tile() -> None:
+    image = _image(1, 200, 200)
+    image[:, :100] //= 4
+    values = (image[0] - image.mean()) / image.std()
+    model = _model(normalisation="slice")
+    probs = predict_slice(model, stack_from_array(image), 0, device="cpu", tile_px=64)
+    np.testing.assert_allclose(probs[1], 1 / (1 + np.exp(4 - 8 * values)), atol=1e-5)
+
+
+def test_flips_are_averaged_at_full_resolution() -> None:
+    class _Shift(_Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x).roll(1, 3)
+
+    image = _image(1, 64, 64)
+    model = _model(_Shift([[8.0]], [-4.0]))
+    probs = predict_slice(model, stack_from_array(image), 0, device="cpu", has_flips=True)
+    p = _sigmoid(image[0])
+    np.testing.assert_allclose(probs[1], (np.roll(p, 1, 1) + np.roll(p, -1, 1)) / 2, atol=1e-6)
+
+
+def test_wrong_number_of_channels_is_refused() -> None:
+    with pytest.raises(InputError, match="has 3 channels, but the model was trained on 1"):
+        predict_slice(_model(), stack_from_array(_image(3, 8, 8), axes="CYX"), 0, device="cpu")
+
+
+def test_tile_size_must_be_positive() -> None:
+    with pytest.raises(InputError, match="tile_px 0 is too small"):
+        predict_slice(_model(), stack_from_array(_image(1, 8, 8)), 0, tile_px=0, device="cpu")
+
+
+def test_a_stopped_slice_raises() -> None:
+    token = CancelToken()
+    token.cancel()
+    with pytest.raises(Stopped):
+        predict_slice(_model(), stack_from_array(_image(1, 8, 8)), 0, token=token, device="cpu")
+
+
+# In memory
+
+
+def test_prediction_of_a_stack() -> None:
+    image = _image(3, 20, 30)
+    prediction = predict(_model(), stack_from_array(image), slices=[2, 0], device="cpu")
+    assert isinstance(prediction.probs, np.ndarray)
+    assert prediction.probs.shape == (2, 2, 20, 30)
+    np.testing.assert_array_equal(prediction.labels, _sigmoid(image[[2, 0]]) >= 0.5)
+    assert prediction.threshold == 0.5
+
+
+def test_prediction_of_a_set_with_a_threshold() -> None:
+    images = [_image(20, 30), _image(10, 15)]
+    prediction = predict(_model(), stack_from_images(images), threshold=0.8, device="cpu")
+    assert isinstance(prediction.labels, list)
+    for labels, image in zip(prediction.labels, images, strict=True):
+        np.testing.assert_array_equal(labels, _sigmoid(image) >= 0.8)
+
+
+def test_prediction_with_matched_threshold() -> None:
+    image = _image(2, 100, 100)
+    model = _model(stated=(0.9, 0.1))
+    prediction = predict(model, stack_from_array(image), threshold="auto", device="cpu")
+    assert np.mean(prediction.labels) == pytest.approx(0.1, abs=0.005)
+    assert prediction.threshold == pytest.approx(_sigmoid(np.array(0.9 * 255)), abs=0.02)
+
+
+# To files
+
+
+def test_files_hold_maps_and_labels(tmp_path: Path) -> None:
+    image = _image(3, 40, 30)
+    stack = stack_from_array(image, voxel_size_um=(0.05, 0.005, 0.005))
+    events = _run(_model(), stack, tmp_path / "out")
+    started, *between, finished = events
+    assert started == RunStarted("prediction", 3, "cpu", ("background", "mito"))
+    assert isinstance(finished, RunFinished)
+    assert (finished.reason, finished.done) == (FinishReason.completed, 3)
+    assert [Path(path).name for path in finished.outputs] == ["maps.ome.tif", "labels.ome.tif"]
+    assert all(isinstance(event, Progress) for event in between)
+    assert between[-1].done == 3
+    assert between[-1].eta_s == 0
+    assert _names(tmp_path / "out") == ["labels.ome.tif", "maps.ome.tif"]
+    maps = tifffile.imread(finished.outputs[0])
+    assert maps.dtype == np.uint8
+    positive = np.rint(_sigmoid(image) * 255)
+    np.testing.assert_allclose(maps[:, 1], positive, atol=1)
+    np.testing.assert_allclose(maps.sum(axis=1, dtype=int), 255, atol=1)
+    labels = tifffile.imread(finished.outputs[1])
+    assert labels.dtype == np.uint8
+    np.testing.assert_array_equal(labels, _sigmoid(image) >= 0.5)
+    with tifffile.TiffFile(finished.outputs[1]) as file:
+        assert file.ome_metadata is not None
+        assert 'PhysicalSizeX="0.005"' in file.ome_metadata
+
+
+@pytest.mark.parametrize(("dtype", "error"), [("float16", 5e-4), ("float32", 1e-6)])
+def test_maps_as_floats(tmp_path: Path, dtype: Any, error: float) -> None:
+    image = _image(1, 40, 30)
+    _run(_model(), stack_from_array(image), tmp_path, map_dtype=dtype)
+    maps = tifffile.imread(tmp_path / "maps.ome.tif")
+    np.testing.assert_allclose(maps[1], _sigmoid(image[0]), atol=error)
+
+
+def test_files_agree_with_the_prediction_in_memory(tmp_path: Path) -> None:
+    network = _Linear([[1.0], [2.0], [-2.0]], [0.0, -1.0, 1.0])
+    model = _model(network, classes=("background", "a", "b"), reduction=3)
+    stack = stack_from_array(_image(2, 100, 130))
+    _run(model, stack, tmp_path, map_dtype="float32", slices=[1], tile_px=64)
+    prediction = predict(model, stack, slices=[1], device="cpu")
+    maps = tifffile.imread(tmp_path / "maps.ome.tif")
+    np.testing.assert_allclose(maps, prediction.probs[0], atol=1e-6)
+    labels = tifffile.imread(tmp_path / "labels.ome.tif")
+    np.testing.assert_array_equal(labels, prediction.labels[0])
+    assert set(np.unique(labels)) <= {0, 1, 2}
+
+
+def test_image_set_becomes_folders(tmp_path: Path) -> None:
+    images = [_image(20, 30), _image(10, 15)]
+    stack = stack_from_images(images, names=["a.png", "b.png"])
+    events = _run(_model(), stack, tmp_path)
+    assert _names(tmp_path) == ["labels", "maps"]
+    assert isinstance(events[-1], RunFinished)
+    assert [Path(path).name for path in events[-1].outputs] == ["maps", "labels"]
+    labels = tifffile.imread(tmp_path / "labels" / "b.tif")
+    np.testing.assert_array_equal(labels, _sigmoid(images[1]) >= 0.5)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_matched_threshold_gives_the_stated_fraction(tmp_path: Path, dtype: Any) -> None:
+    image = np.concatenate([_image(2, 100, 90) // 2, _image(1, 100, 90)])
+    model = _model(stated=(0.8, 0.2))
+    stack = stack_from_array(image)
+    events = _run(model, stack, tmp_path, threshold="auto", map_dtype=dtype)
+    labels = tifffile.imread(tmp_path / "labels.ome.tif")
+    assert labels.mean() == pytest.approx(0.2, abs=0.01)
+    assert labels.max() == 1
+    # one threshold for all slices, not one fraction for each
+    assert labels[2].mean() > labels[0].mean() + 0.2
+    messages = [event.text for event in events if isinstance(event, Message)]
+    assert len(messages) == 1
+    assert "mito takes up 20.00 % as stated" in messages[0]
+    assert _names(tmp_path) == ["labels.ome.tif", "maps.ome.tif"]
+    assert isinstance(events[-1], RunFinished)
+    assert (events[-1].reason, events[-1].done) == (FinishReason.completed, 3)
+
+
+def test_progress_has_an_estimate_and_a_rate_limit(tmp_path: Path) -> None:
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 0.02
+        return now
+
+    stack = stack_from_array(_image(4, 128, 128))
+    events = _run(_model(), stack, tmp_path, tile_px=64, clock=clock)
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert 2 <= len(progress) < 16
+    assert [p.done for p in progress] == sorted(p.done for p in progress)
+    times = [p.elapsed_s for p in progress[:-1]]
+    assert all(later - earlier >= 0.1 for earlier, later in pairwise(times))
+    halfway = next(p for p in progress if p.done == 2)
+    assert halfway.eta_s is not None
+    assert 0 < halfway.eta_s < 1.2 * halfway.elapsed_s
+
+
+# What cannot be
+
+
+@pytest.mark.parametrize("threshold", [0.5, "auto"])
+def test_threshold_needs_two_classes(tmp_path: Path, threshold: Any) -> None:
+    model = _model(
+        _Linear([[1.0]] * 3, [0.0] * 3), classes=("background", "a", "b"), stated=(0.5, 0.3, 0.2)
+    )
+    with pytest.raises(InputError, match="cannot be used with 3 classes") as caught:
+        _run(model, stack_from_array(_image(1, 8, 8)), tmp_path, threshold=threshold)
+    assert caught.value.field == "threshold"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": "auto"}, "needs stated fractions"),
+        ({"threshold": 50}, "threshold 50 lies outside 0-1"),
+        ({"slices": [0, 3]}, "slice 3 is outside array; choose among 0 to 1"),
+        ({"slices": []}, "no slice chosen"),
+        ({"map_dtype": "int8"}, "map_dtype 'int8' is unknown; choose uint8, float16, float32"),
+    ],
+)
+def test_unusable_options_are_refused(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        _run(_model(), stack_from_array(_image(2, 8, 8)), tmp_path, **options)
+    assert _names(tmp_path) == []
+
+
+def test_output_folder_that_is_a_file(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    for threshold in (None, "auto"):
+        with pytest.raises((InputError, RunError), match=r"written"):
+            _run(
+                _model(stated=(0.5, 0.5)),
+                stack_from_array(_image(1, 8, 8)),
+                blocked,
+                threshold=threshold,
+            )
+
+
+def test_memory_error_of_the_maps_is_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(prediction_files, "labels_from_probs", no_memory)
+    with pytest.raises(OutOfMemory, match="choose map_dtype uint8"):
+        _run(_model(), stack_from_array(_image(1, 8, 8)), tmp_path)
+    assert _names(tmp_path) == []
+
+
+def test_smaller_tiles_are_reported_and_change_nothing(tmp_path: Path) -> None:
+    class _Greedy(_Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.shape[-1] > 64:
+                raise MemoryError
+            return super().forward(x)
+
+    image = _image(1, 100, 128)
+    events = _run(_model(_Greedy([[8.0]], [-4.0])), stack_from_array(image), tmp_path)
+    messages = [event for event in events if isinstance(event, Message)]
+    assert [message.level for message in messages] == ["warning"] * 4  # 512, 256, 128, 64 px
+    assert "going on with tiles of 64 px" in messages[-1].text
+    labels = tifffile.imread(tmp_path / "labels.ome.tif")
+    np.testing.assert_array_equal(labels, _sigmoid(image[0]) >= 0.5)
+
+
+def test_other_errors_pass_and_leave_nothing(tmp_path: Path) -> None:
+    class _Broken(_Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("broken layer")
+
+    with pytest.raises(RuntimeError, match="broken layer"):
+        _run(_model(_Broken([[1.0]], [0.0])), stack_from_array(_image(1, 8, 8)), tmp_path)
+    assert _names(tmp_path) == []
+
+
+# Stopping
+
+
+@pytest.mark.parametrize("threshold", [None, "auto"])
+@pytest.mark.parametrize("stop_at", range(6))
+def test_stop_at_every_event(tmp_path: Path, stop_at: int, threshold: Any) -> None:
+    """A stop ends the run once, and keeps either everything or nothing."""
+    (tmp_path / "labels.ome.tif").write_bytes(b"older")
+    token = CancelToken()
+    ticks = iter(range(10_000))
+    events: list[Event] = []
+    run = iter_prediction(
+        _model(stated=(0.5, 0.5)),
+        stack_from_array(_image(2, 8, 64)),
+        out_dir=tmp_path,
+        threshold=threshold,
+        device="cpu",
+        token=token,
+        clock=lambda: float(next(ticks)),
+    )
+    for event in run:
+        if len(events) == stop_at:
+            token.cancel()
+        events.append(event)
+    finished = [event for event in events if isinstance(event, RunFinished)]
+    assert finished == [events[-1]]
+    if finished[0].reason is FinishReason.stopped:
+        assert _names(tmp_path) == ["labels.ome.tif"]
+        assert (tmp_path / "labels.ome.tif").read_bytes() == b"older"
+        assert finished[0].outputs == ()
+        assert any(
+            isinstance(event, Message) and "no maps or labels were kept" in event.text
+            for event in events
+        )
+    else:
+        assert stop_at >= 2
+        assert finished[0].done == 2
+        assert _names(tmp_path) == ["labels.ome.tif", "maps.ome.tif"]
+        assert (tmp_path / "labels.ome.tif").read_bytes() != b"older"
+
+
+def test_a_stop_in_the_first_slice_is_a_stop(tmp_path: Path) -> None:
+    token = CancelToken()
+    token.cancel()
+    events = _run(_model(), stack_from_array(_image(2, 8, 8)), tmp_path, token=token)
+    assert isinstance(events[-1], RunFinished)
+    assert (events[-1].reason, events[-1].done) == (FinishReason.stopped, 0)
+
+
+def test_an_abandoned_run_leaves_nothing(tmp_path: Path) -> None:
+    ticks = iter(range(10_000))
+    run: Iterator[Event] = iter_prediction(
+        _model(),
+        stack_from_array(_image(2, 8, 8)),
+        out_dir=tmp_path,
+        device="cpu",
+        clock=lambda: float(next(ticks)),
+    )
+    next(run)
+    assert isinstance(next(run), Progress)
+    run.close()  # type: ignore[attr-defined]
+    assert _names(tmp_path) == []
+
+
+# A real image
+
+
+@pytest.mark.parametrize("name", ["fast-unet", "paper-unet"])
+def test_tiles_equal_the_whole_on_a_real_image(shared_data: Path, name: str) -> None:
+    """With a network trained for some steps, so that its maps are not flat."""
+    image = tifffile.imread(shared_data / "vnc_sstem" / "raw" / "00.tif")[:700, :700]
+    stack = stack_from_array(image, axes="YX")
+    torch.manual_seed(0)
+    network = unet.build_network(name, in_channels=1, out_channels=1, filters=4)
+    x = torch.from_numpy(working_slice(stack, 0, 1, "slice"))[None]
+    optimiser = torch.optim.Adam(network.parameters(), 1e-2)
+    for step in range(12):
+        y = 100 * (step % 4)
+        part = x[..., y : y + 128, y : y + 128]
+        logits = network(part)
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, (part < -1).float())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    model = _model(network, normalisation="slice")
+    whole = predict_slice(model, stack, 0, device="cpu", tile_px=4096)
+    tiled = predict_slice(model, stack, 0, device="cpu", tile_px=128)
+    assert whole[1].std() > 0.05
+    np.testing.assert_allclose(tiled, whole, atol=1e-4)

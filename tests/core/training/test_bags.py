@@ -1,0 +1,421 @@
+"""Annotated slices at working scale: painted points, regions, masks, fixed weights."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from blobs import CLASSES
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_spss.core.annotations import (
+    Annotations,
+    CountingGrid,
+    Keypoint,
+    Proportion,
+    Region,
+    lay_grid,
+    wilson_interval,
+)
+from napari_spss.core.base import InputError, preset
+from napari_spss.core.images import as_label_source, stack_from_array
+from napari_spss.core.images.stack import stack_from_images
+from napari_spss.core.training.bags import LabelScale, load_slices
+
+THREE = ("background", "mito", "nucleus")
+
+
+def flat(*shape):
+    """A stack of nothing."""
+    return stack_from_array(np.zeros(shape, np.uint8))
+
+
+def load(annotations, *, shape=(1, 40, 40), stack=None, k=1, masks=None, scale=None, **changes):
+    """Samples and scale of annotations, with settings changed by name (radius_px, ...)."""
+    names = {
+        "radius_px": "labels.keypoint_radius_px",
+        "node_radius": "labels.node_radius_working_px",
+        "weight": "labels.keypoint_weight",
+    }
+    overrides = {names[name]: value for name, value in changes.items()}
+    return load_slices(
+        stack or flat(*shape),
+        annotations,
+        preset("fast").with_overrides(overrides),
+        reduction=k,
+        masks=None if masks is None else as_label_source(masks),
+        scale=scale,
+    )
+
+
+def points(*places, class_index=1, slice=0):
+    return tuple(Keypoint(slice, float(y), float(x), class_index) for y, x in places)
+
+
+def clicked(*places, classes=CLASSES, **kwargs):
+    return Annotations(classes, keypoints=points(*places, **kwargs))
+
+
+def grid(nodes, *, slice=0, is_done=True):
+    """A grid of (y, x, class) nodes."""
+    y, x, c = np.array(nodes, float).reshape(-1, 3).T
+    return CountingGrid(slice, 8.0, 0.0, 0.0, y, x, c.astype(np.int16), is_done)
+
+
+def stated(*fractions, slice=0, box=None, **bounds):
+    return Proportion(Region(slice, box), fractions, **bounds)
+
+
+# -- points ------------------------------------------------------------------------------------
+
+
+coordinate = st.floats(-0.5, 36.375, width=32)
+
+
+@settings(max_examples=150)
+@given(y=coordinate, x=coordinate, k=st.integers(1, 6), radius=st.floats(0, 20))
+def test_a_point_labels_the_pixels_within_its_radius_and_the_one_that_holds_it(y, x, k, radius):
+    (painted,), _ = load(clicked((y, x)), shape=(1, 37, 37), k=k, radius_px=radius)
+    n = -(-37 // k)
+    centres = np.arange(n) * k + (k - 1) / 2
+    distance = np.hypot(centres[:, None] - y, centres - x)
+    holds = (int(np.floor(y + 0.5)) // k, int(np.floor(x + 0.5)) // k)
+    labelled = painted.target == 1
+    assert labelled[holds]
+    slack = 1e-3  # coordinates on the circle may fall on either side
+    expected_inside, expected_outside = distance < radius - slack, distance > radius + slack
+    expected_outside[holds] = False
+    assert labelled[expected_inside].all()
+    assert not labelled[expected_outside].any()
+    assert (painted.target[~labelled] == -1).all()
+
+
+@settings(max_examples=60)
+@given(y=coordinate, x=coordinate, k=st.integers(1, 6), radius=st.floats(0, 60))
+def test_a_point_carries_its_whole_weight_even_at_the_border(y, x, k, radius):
+    (painted,), _ = load(clicked((y, x)), shape=(1, 37, 37), k=k, radius_px=radius, weight=3)
+    assert painted.weight.sum() == pytest.approx(3, rel=1e-5)
+    assert (painted.weight > 0).tolist() == (painted.target >= 0).tolist()
+
+
+@pytest.mark.parametrize(
+    ("k", "radius", "n_pixels"),
+    [(1, 0, 1), (1, 0.9, 1), (1, 1, 5), (1, 2, 13), (2, 2, 5), (4, 8, 13), (4, 2, 1)],
+)
+def test_the_radius_is_in_pixels_of_the_full_resolution(k, radius, n_pixels):
+    centre = 20 + (k - 1) / 2
+    (painted,), _ = load(clicked((centre, centre)), k=k, radius_px=radius)
+    assert (painted.target == 1).sum() == n_pixels
+
+
+def test_a_point_between_two_pixels_belongs_to_the_lower_right_one():
+    (painted,), _ = load(clicked((2.5, 3.5), (6.5, 0.5)), radius_px=0)
+    assert np.argwhere(painted.target == 1).tolist() == [[3, 4], [7, 1]]
+
+
+def test_keypoints_are_painted_over_nodes():
+    annotations = Annotations(
+        CLASSES, grids=(grid([(8, 8, 1), (8, 16, 0)]),), keypoints=points((8, 16), (30, 30))
+    )
+    (painted,), _ = load(annotations, radius_px=0, node_radius=0, weight=7)
+    assert painted.target[8, 8] == 1
+    assert painted.target[8, 16] == 1
+    assert painted.weight[8, 8] == 1
+    assert painted.weight[8, 16] == 7
+    assert painted.weight[30, 30] == 7
+
+
+def test_nodes_are_dilated_at_working_scale():
+    annotations = Annotations(CLASSES, grids=(grid([(9.5, 9.5, 1)]),))
+    (painted,), _ = load(annotations, k=4, node_radius=1)
+    assert np.argwhere(painted.target == 1).tolist() == [[1, 2], [2, 1], [2, 2], [2, 3], [3, 2]]
+    np.testing.assert_allclose(painted.weight[painted.target == 1], 0.2)
+
+
+def test_unsure_nodes_label_nothing():
+    annotations = Annotations(CLASSES, grids=(grid([(8, 8, -1), (16, 16, 0)]),))
+    (painted,), _ = load(annotations, node_radius=0)
+    assert np.argwhere(painted.target >= 0).tolist() == [[16, 16]]
+
+
+def test_an_open_grid_gives_labels_but_neither_calibration_nor_fraction():
+    nodes = [(8, 8, 1), (16, 16, 0)]
+    (done,), _ = load(Annotations(CLASSES, grids=(grid(nodes),)))
+    (unfinished,), _ = load(Annotations(CLASSES, grids=(grid(nodes, is_done=False),)))
+    np.testing.assert_array_equal(done.target, unfinished.target)
+    assert (done.is_calibrated, unfinished.is_calibrated) == (True, False)
+    assert (len(done.bags), len(unfinished.bags)) == (1, 0)
+
+
+def test_a_grid_without_a_judged_node_changes_nothing():
+    clicks = points((10, 10), (20, 20)) + points((30, 30), class_index=0)
+    empty = lay_grid(2, (40, 40), n_side=3, rng=np.random.default_rng(0)).replace(is_done=True)
+    alone = Annotations(CLASSES, keypoints=clicks)
+    samples, scale = load(alone, shape=(3, 40, 40))
+    others, other_scale = load(alone.replace(grids=(empty,)), shape=(3, 40, 40))
+    assert [s.slice for s in others] == [s.slice for s in samples] == [0]
+    assert not others[0].is_calibrated
+    assert other_scale == scale
+
+
+# -- weights -----------------------------------------------------------------------------------
+
+
+def test_alone_the_classes_of_keypoints_weigh_the_same():
+    clicks = points((5, 5), (5, 15), (5, 25), class_index=0) + points((20, 20))
+    _, scale = load(Annotations(THREE, keypoints=clicks), weight=6)
+    background, mito, nucleus = scale.keypoint_weights
+    assert 3 * background == pytest.approx(mito)
+    assert (3 * background + mito) / 4 == pytest.approx(6)
+    assert nucleus == 6
+
+
+def test_beside_a_grid_every_keypoint_weighs_the_same():
+    clicks = points((5, 5), (5, 15), (5, 25), class_index=0) + points((20, 20))
+    annotations = Annotations(CLASSES, keypoints=clicks, grids=(grid([(30, 30, 0)]),))
+    _, scale = load(annotations, weight=6)
+    assert scale.keypoint_weights == (6, 6)
+
+
+def test_the_normaliser_is_the_mean_weight_of_counted_slices():
+    annotations = Annotations(
+        CLASSES,
+        keypoints=points((20, 20), slice=2),
+        grids=(
+            grid([(8, 8, 0), (8, 30, 0), (30, 8, 1)]),
+            grid([(8, 8, 0)], slice=1),
+        ),
+    )
+    _, scale = load(annotations, shape=(3, 40, 40))
+    assert scale.normaliser == pytest.approx((3 + 1) / 2)
+
+
+def test_without_grids_it_is_the_mean_weight_of_labelled_slices():
+    clicks = points((20, 20), (4, 4)) + points((20, 20), slice=1)
+    annotations = Annotations(CLASSES, keypoints=clicks, proportions=(stated(0.9, 0.1, slice=2),))
+    _, scale = load(annotations, shape=(3, 40, 40), weight=4, radius_px=1)
+    assert scale.normaliser == pytest.approx((8 + 4) / 2)
+
+
+def test_added_labels_leave_the_weights_of_others_alone():
+    before = Annotations(CLASSES, grids=(grid([(8, 8, 0), (30, 8, 1)]),))
+    after = before.replace(
+        keypoints=points((20, 20), (22, 4)) + points((9, 9), slice=1, class_index=0)
+    )
+    (old,), scale = load(before, shape=(2, 40, 40))
+    (new, _), other_scale = load(after, shape=(2, 40, 40), scale=scale)
+    assert other_scale == scale
+    untouched = old.target >= 0
+    np.testing.assert_array_equal(new.target[untouched], old.target[untouched])
+    np.testing.assert_array_equal(new.weight[untouched], old.weight[untouched])
+
+
+def test_weights_are_decided_when_there_are_labels():
+    typed = Annotations(CLASSES, proportions=(stated(0.9, 0.1),))
+    counted = typed.replace(grids=(grid([(8, 8, 0), (30, 8, 1), (30, 30, 0)]),))
+    _, undecided = load(typed)
+    assert undecided.normaliser == 0
+    _, scale = load(counted, scale=undecided)
+    assert scale.normaliser == pytest.approx(3)
+    fixed = LabelScale(5.0, (2.0, 2.0))
+    assert load(counted, scale=fixed)[1] == fixed
+
+
+# -- regions -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("box", "k", "expected"),
+    [
+        (None, 1, (0, 0, 41, 30)),
+        (None, 4, (0, 0, 11, 8)),
+        ((0, 0, 41, 30), 4, (0, 0, 11, 8)),
+        ((8, 4, 16, 12), 4, (2, 1, 4, 3)),
+        ((9, 5, 17, 13), 4, (2, 1, 4, 3)),
+        ((10, 6, 18, 14), 4, (3, 2, 5, 4)),
+        ((40, 29, 41, 30), 4, (10, 7, 11, 8)),
+        ((20, 20, 21, 21), 8, (3, 3, 4, 4)),
+        ((0, 0, 1, 1), 8, (0, 0, 1, 1)),
+    ],
+)
+def test_regions_have_whole_working_pixels(box, k, expected):
+    annotations = Annotations(CLASSES, proportions=(stated(0.75, 0.25, box=box),))
+    (found,), _ = load(annotations, shape=(1, 41, 30), k=k)
+    (region,) = found.bags
+    assert region.box == expected
+    assert region.area == (expected[2] - expected[0]) * (expected[3] - expected[1])
+
+
+@settings(max_examples=100)
+@given(k=st.integers(1, 9), height=st.integers(1, 60), data=st.data())
+def test_neighbouring_regions_share_their_edge_and_none_is_lost(k, height, data):
+    n_cuts = data.draw(st.integers(0, 4))
+    cuts = sorted(data.draw(st.integers(0, height)) for _ in range(n_cuts))
+    edges = [0, *cuts, height]
+    spans = [(a, b) for a, b in itertools.pairwise(edges) if b > a]
+    proportions = tuple(stated(0.5, 0.5, box=(a, 0, b, 7)) for a, b in spans)
+    (found,), _ = load(Annotations(CLASSES, proportions=proportions), shape=(1, height, 7), k=k)
+    n_working = -(-height // k)
+    rows = sorted((one.box[0], one.box[2]) for one in found.bags)
+    assert all(0 <= top < bottom <= n_working for top, bottom in rows)
+    if all(b - a >= 2 * k for a, b in spans):
+        assert rows[0][0] == 0
+        assert rows[-1][1] == n_working
+        assert [bottom for _, bottom in rows[:-1]] == [top for top, _ in rows[1:]]
+
+
+def test_the_region_within_comes_after_the_region_around_it():
+    inner = stated(0.2, 0.8, box=(4, 4, 12, 12))
+    outer = stated(0.9, 0.1)
+    annotations = Annotations(CLASSES, proportions=(inner, outer))
+    (found,), _ = load(annotations)
+    assert [one.area for one in found.bags] == [1600, 64]
+
+
+def test_fractions_are_nan_where_unknown_and_exact_where_typed():
+    annotations = Annotations(THREE, proportions=(stated(None, 0.0, None),))
+    ((found,),) = (s.bags for s in load(annotations)[0])
+    for values in (found.fractions, found.low, found.high):
+        np.testing.assert_array_equal(values, [np.nan, 0, np.nan])
+        assert values.dtype == np.float32
+
+
+def test_a_missing_background_is_the_remainder():
+    annotations = Annotations(THREE, proportions=(stated(None, 0.25, 0.5),))
+    ((found,),) = (s.bags for s in load(annotations)[0])
+    np.testing.assert_allclose(found.fractions, [0.25, 0.25, 0.5])
+
+
+def test_an_interval_alone_is_learned_by_its_middle():
+    proportion = stated(None, None, low=(None, 0.1), high=(None, 0.3))
+    ((found,),) = (s.bags for s in load(Annotations(CLASSES, proportions=(proportion,)))[0])
+    np.testing.assert_allclose(found.fractions, [0.8, 0.2], rtol=1e-6)
+    np.testing.assert_allclose([found.low[1], found.high[1]], [0.1, 0.3], rtol=1e-6)
+
+
+def test_a_grid_without_hits_is_no_proof_of_absence():
+    nodes = [(4 + 4 * i, 4 + 4 * j, 0) for i in range(8) for j in range(8)]
+    ((found,),) = (s.bags for s in load(Annotations(CLASSES, grids=(grid(nodes),)))[0])
+    _, high = wilson_interval(0, 64)
+    odds = high / 4
+    np.testing.assert_allclose(found.fractions, [1 / (1 + odds), odds / (1 + odds)], rtol=1e-5)
+    np.testing.assert_allclose([found.low[1], found.high[1]], [0, high], rtol=1e-5)
+
+
+def test_a_finished_count_wins_over_the_typed_fraction_of_its_slice():
+    annotations = Annotations(
+        CLASSES,
+        proportions=(stated(0.9, 0.1),),
+        grids=(grid([(8, 8, 1), (8, 30, 0), (30, 8, 0), (30, 30, 1)]),),
+    )
+    ((found,),) = (s.bags for s in load(annotations)[0])
+    np.testing.assert_allclose(found.fractions, 0.5)
+    low, high = wilson_interval(2, 4)
+    np.testing.assert_allclose([found.low[1], found.high[1]], [low, high], rtol=1e-6)
+
+
+# -- masks -------------------------------------------------------------------------------------
+
+
+def masks(n=1, size=8, value=0):
+    return np.full((n, size, size), value, np.uint8)
+
+
+def test_a_block_of_a_mask_has_the_class_of_most_of_its_pixels():
+    labels = masks()
+    labels[0, 0:4, 0:3] = 1
+    labels[0, 4:8, 4:5] = 1
+    labels[0, 4:6, 0:4] = 255
+    labels[0, 6:8, 0:4] = 2
+    (found,), scale = load(Annotations(THREE), shape=(1, 8, 8), k=4, masks=labels)
+    assert found.target.tolist() == [[1, 0], [2, 0]]
+    assert found.is_mask
+    assert found.is_calibrated
+    assert (found.weight == 1).all()
+    assert scale.normaliser == 0
+
+
+def test_unlabelled_blocks_and_slices_are_left_out():
+    labels = masks(3, value=255)
+    labels[1] = 0
+    labels[1, :4, :4] = 255
+    (found,), _ = load(Annotations(CLASSES), shape=(3, 8, 8), k=4, masks=labels)
+    assert found.slice == 1
+    assert found.target.tolist() == [[-1, 0], [0, 0]]
+    assert found.weight.tolist() == [[0, 1], [1, 1]]
+
+
+@pytest.mark.parametrize("direction", ["row", "diagonal"])
+def test_a_stroke_weighs_as_much_as_a_keypoint_however_long(direction):
+    labels = masks(size=40, value=255)
+    if direction == "row":
+        labels[0, 5, 3:33] = 1
+    else:
+        labels[0, np.arange(30), np.arange(30)] = 1
+    labels[0, 35, 2] = 0
+    (found,), _ = load(Annotations(CLASSES), masks=labels, weight=5)
+    assert not found.is_mask
+    assert not found.is_calibrated
+    assert found.weight[found.target == 1].sum() == pytest.approx(5)
+    assert found.weight[35, 2] == 5
+
+
+def test_a_mask_that_does_not_fit_the_image_is_refused():
+    with pytest.raises(InputError, match=r"mask 0 is 8 x 8 pixels .* its slice 40 x 40"):
+        load(Annotations(CLASSES), masks=masks())
+    with pytest.raises(InputError, match=r"slice 1 is outside array"):
+        load(Annotations(CLASSES), shape=(1, 8, 8), masks=masks(2))
+
+
+def test_a_class_beyond_the_known_ones_is_refused_not_taken_as_background():
+    labels = masks(value=255)
+    labels[0, 3, 3] = 2
+    with pytest.raises(InputError, match=r"mask 0 holds class index 2, but there are 2 classes"):
+        load(Annotations(CLASSES), shape=(1, 8, 8), masks=labels)
+
+
+# -- slices ------------------------------------------------------------------------------------
+
+
+def test_nothing_to_learn_from_is_refused():
+    uninformative = stated(None, None)
+    unjudged = grid([(8, 8, -1)])
+    for one in (
+        Annotations(CLASSES),
+        Annotations(CLASSES, proportions=(uninformative,), grids=(unjudged,)),
+    ):
+        with pytest.raises(InputError, match="nothing is annotated"):
+            load(one, masks=masks(size=40, value=255))
+
+
+def test_annotations_outside_the_stack_are_refused():
+    with pytest.raises(InputError, match="outside the stack of 2 slices"):
+        load(clicked((3, 3), slice=2), shape=(2, 40, 40))
+    with pytest.raises(InputError, match=r"outside the image, which is 40 x 40"):
+        load(clicked((3, 40)))
+
+
+def test_images_are_read_once():
+    stack, images = flat(2, 16, 16), {}
+    arguments = (preset("fast"),)
+    load_slices(stack, clicked((3, 3)), *arguments, reduction=2, images=images)
+    kept = images[0]
+    (first, _), _ = load_slices(
+        stack,
+        Annotations(CLASSES, keypoints=points((3, 3)) + points((3, 3), slice=1)),
+        *arguments,
+        reduction=2,
+        images=images,
+    )
+    assert first.image is kept
+    assert sorted(images) == [0, 1]
+
+
+def test_images_of_a_set_keep_their_own_size():
+    stack = stack_from_images([np.zeros((30, 20), np.uint8), np.zeros((8, 50), np.uint8)])
+    annotations = Annotations(CLASSES, proportions=(stated(0.5, 0.5), stated(0.5, 0.5, slice=1)))
+    samples, _ = load(annotations, stack=stack, k=4)
+    assert [s.shape for s in samples] == [(8, 5), (2, 13)]
+    assert [s.bags[0].box for s in samples] == [(0, 0, 8, 5), (0, 0, 2, 13)]

@@ -1,0 +1,456 @@
+"""Models and checkpoints on disk: round trips, damage, other versions, full disks, no code."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from blobs import CLASSES, annotated, blobs, quick
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from napari_spss.core.annotations import Annotations
+from napari_spss.core.base import CancelToken, InputError, Progress, RunError, preset
+from napari_spss.core.images import stack_from_array
+from napari_spss.core.networks import register_network
+from napari_spss.core.training import (
+    MODEL_RECORD,
+    STATE_FILE,
+    Model,
+    checkpoint,
+    fit,
+    iter_training,
+    load_model,
+)
+from napari_spss.core.training.bags import LabelScale
+from napari_spss.core.training.checkpoint import (
+    MODEL_WEIGHTS,
+    TrainingState,
+    load_state,
+    new_network,
+    save_model,
+    save_state,
+)
+from napari_spss.core.training.label_posterior import Recounts
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+SCALE = LabelScale(12.5, (7.0, 3.5))
+
+
+def small(**overrides):
+    names = {"network": "network.name", "filters": "network.filters"}
+    changes = {"network.filters": 2}
+    return preset("fast").with_overrides(
+        changes | {names[name]: value for name, value in overrides.items()}
+    )
+
+
+def model_of(settings=None, *, classes=CLASSES, n_channels=1):
+    settings = settings or small()
+    torch.manual_seed(0)
+    network = new_network(settings, n_channels=n_channels, n_classes=len(classes))
+    return Model(
+        network=network.eval(),
+        classes=classes,
+        reduction=3,
+        n_channels=n_channels,
+        settings=settings,
+        stated_fractions=(0.875, 0.125),
+        label_scale=SCALE,
+        n_steps=40,
+    )
+
+
+STATE = TrainingState(
+    tensors={
+        "student.weight": torch.arange(6.0).reshape(2, 3),
+        "optimiser.0.step": torch.tensor(9.0),
+    },
+    classes=CLASSES,
+    step=9,
+    steps_before=None,
+    elapsed_s=12.5,
+    best_loss=0.25,
+    stale_epochs=2,
+    reduction=3,
+    label_scale=SCALE,
+)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Folder with a model."""
+    save_model(model_of(), tmp_path)
+    return tmp_path
+
+
+def edit(folder, **changes):
+    """Change the record of a model; None removes an entry."""
+    path = folder / MODEL_RECORD
+    record = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({k: v for k, v in record.items() if v is not None}))
+
+
+# -- round trips -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [CLASSES, ("background", "a", "b")])
+@pytest.mark.parametrize("network", ["fast-unet", "paper-unet"])
+def test_a_model_comes_back_as_it_was(tmp_path, classes, network):
+    model = replace(model_of(small(network=network), classes=classes, n_channels=2))
+    save_model(model, tmp_path / "new" / "folder")
+    back = load_model(tmp_path / "new" / "folder")
+    assert replace(back, network=model.network) == model
+    assert back.normalisation == "slice"
+    assert not back.network.training
+    image = torch.randn(1, 2, 37, 20)
+    with torch.inference_mode():
+        assert torch.equal(back.network(image), model.network(image))
+
+
+def test_a_model_without_stated_fractions_comes_back(tmp_path):
+    save_model(replace(model_of(), stated_fractions=None), tmp_path)
+    assert load_model(tmp_path).stated_fractions is None
+
+
+@pytest.mark.parametrize("changes", [{}, {"best_loss": None, "steps_before": 400}])
+def test_a_checkpoint_comes_back_as_it_was(tmp_path, changes):
+    state = replace(STATE, **changes)
+    assert save_state(state, tmp_path) == tmp_path / STATE_FILE
+    back = load_state(tmp_path)
+    assert replace(back, tensors=state.tensors) == state
+    assert back.tensors.keys() == state.tensors.keys()
+    for name, tensor in state.tensors.items():
+        assert torch.equal(back.tensors[name], tensor)
+
+
+def test_layers_that_share_weights_can_be_saved(tmp_path):
+    class Tied(nn.Module):
+        def __init__(self, *, in_channels, out_channels, filters):
+            super().__init__()
+            self.first = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+            self.second = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+            self.second.weight = self.first.weight
+
+        def forward(self, x):
+            return self.first(x) + self.second(x)
+
+    register_network("tied", Tied)
+    model = model_of(small(network="tied"))
+    save_model(model, tmp_path)
+    image = torch.randn(1, 1, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(load_model(tmp_path).network(image), model.network(image))
+
+
+# -- what cannot be read ---------------------------------------------------------------------------
+
+
+def test_a_folder_without_model_or_checkpoint_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"holds no model \(model\.json\); name the folder"):
+        load_model(tmp_path)
+    with pytest.raises(InputError, match="holds no checkpoint to resume; start a new run"):
+        load_state(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"settings": None}, "'settings' is missing"),
+        ({"classes": 3}, "not iterable"),
+        ({"reduction": 0}, "0 is no positive whole number"),
+        ({"n_channels": "1"}, "'1' is no positive whole number"),
+        ({"format_version": "new"}, "not supported between"),
+        ({"label_scale": {"normaliser": 1.0}}, "'keypoint_weights' is missing"),
+        ({"label_scale": [1]}, "indices must be"),
+        ({"n_steps": "many"}, "invalid literal"),
+    ],
+)
+def test_a_damaged_record_is_refused_with_the_reason(saved, changes, reason):
+    edit(saved, **changes)
+    with pytest.raises(InputError, match=rf"model\.json is damaged \(.*{reason}.*train again"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xff", b"", b"null"])
+def test_a_record_that_is_no_json_object_is_refused(saved, content):
+    (saved / MODEL_RECORD).write_bytes(content)
+    with pytest.raises(InputError, match="is damaged"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_truncated_weights_are_refused(saved, keep):
+    path = saved / MODEL_WEIGHTS
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(InputError, match=r"model\.safetensors is damaged .*train again"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 200, b"PK\x03\x04pickle", b"\xff" * 64])
+def test_files_that_are_no_checkpoint_are_refused(tmp_path, content):
+    path = tmp_path / STATE_FILE
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"state\.safetensors is damaged"):
+        load_state(tmp_path)
+
+
+def test_missing_weights_are_named(saved):
+    (saved / MODEL_WEIGHTS).unlink()
+    with pytest.raises(InputError, match=r"model\.safetensors"):
+        load_model(saved)
+
+
+def test_a_newer_format_is_refused(saved, tmp_path):
+    edit(saved, format_version=99)
+    with pytest.raises(InputError, match="format version 99, newer than 1; update napari-spss"):
+        load_model(saved)
+    record = {"record": json.dumps({"format_version": 99})}
+    (tmp_path / "checkpoint").mkdir()
+    save_file(STATE.tensors, tmp_path / STATE_FILE, metadata=record)
+    with pytest.raises(InputError, match=r"state\.safetensors has format version 99"):
+        load_state(tmp_path)
+
+
+@pytest.mark.parametrize("metadata", [None, {"record": "{"}, {"record": "[]"}, {"record": "{}"}])
+def test_a_checkpoint_without_a_usable_record_is_refused(tmp_path, metadata):
+    (tmp_path / "checkpoint").mkdir()
+    save_file(STATE.tensors, tmp_path / STATE_FILE, metadata=metadata)
+    with pytest.raises(InputError, match=r"state\.safetensors is damaged"):
+        load_state(tmp_path)
+
+
+def test_settings_of_a_newer_version_are_refused_by_name(saved):
+    settings = json.loads((saved / MODEL_RECORD).read_text())["settings"]
+    edit(saved, settings=settings | {"warp": 9})
+    with pytest.raises(InputError, match="unknown setting 'warp'"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize("changes", [{"filters": 4}, {"network": "paper-unet"}])
+def test_weights_of_another_network_do_not_fit(saved, tmp_path, changes):
+    other = tmp_path / "other"
+    save_model(model_of(small(**changes)), other)
+    shutil.copy(other / MODEL_WEIGHTS, saved / MODEL_WEIGHTS)
+    with pytest.raises(InputError) as e:
+        load_model(saved)
+    assert "do not fit network 'fast-unet' with 2 filters" in str(e.value)
+    assert "1 image channels, 2 classes" in str(e.value)
+    assert "damaged" not in str(e.value)
+
+
+def test_weights_of_other_classes_do_not_fit(saved):
+    edit(saved, classes=["background", "a", "b"])
+    with pytest.raises(InputError, match=r"do not fit .* 3 classes"):
+        load_model(saved)
+
+
+# -- loading executes nothing ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["os.system", "evil:Network", "/tmp/evil.py", "../evil", "torch.nn.Linear", ""]
+)
+def test_a_network_is_looked_up_by_name_and_never_imported(saved, monkeypatch, name):
+    (saved / "evil.py").write_text("raise SystemExit('executed')")
+    monkeypatch.syspath_prepend(saved)
+    settings = json.loads((saved / MODEL_RECORD).read_text())["settings"]
+    settings["network"]["name"] = name
+    edit(saved, settings=settings)
+    with pytest.raises(InputError, match=r"no network is called .*choose one of fast-unet"):
+        load_model(saved)
+
+
+def test_a_pickle_in_place_of_weights_is_not_opened(saved):
+    class Bomb:
+        def __reduce__(self):
+            return (os.mkdir, (str(saved / "exploded"),))
+
+    torch.save(Bomb(), saved / MODEL_WEIGHTS)
+    with pytest.raises(InputError, match="is damaged"):
+        load_model(saved)
+    assert not (saved / "exploded").exists()
+
+
+# -- full disks ------------------------------------------------------------------------------------
+
+
+def fail_with(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+FULL = [
+    pytest.param("save_file", OSError(errno.ENOSPC, "No space left on device"), id="os"),
+    pytest.param(
+        "save_file",
+        SafetensorError("Error while serializing: I/O error: No space left (os error 28)"),
+        id="safetensors",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "error"), FULL)
+def test_a_full_disk_keeps_the_old_model_and_checkpoint(saved, monkeypatch, name, error):
+    save_state(STATE, saved)
+    before = {p: p.read_bytes() for p in saved.rglob("*") if p.is_file()}
+    monkeypatch.setattr(checkpoint, name, fail_with(error))
+    with pytest.raises(RunError, match=r"the disk is full: .*model\.safetensors"):
+        save_model(replace(model_of(), n_steps=41), saved)
+    with pytest.raises(RunError, match=r"the disk is full: .*state\.safetensors"):
+        save_state(replace(STATE, step=10), saved)
+    assert {p: p.read_bytes() for p in saved.rglob("*") if p.is_file()} == before
+    assert load_model(saved).n_steps == 40
+    assert load_state(saved).step == 9
+
+
+def test_a_disk_that_fills_up_at_the_last_moment_keeps_the_old_checkpoint(tmp_path, monkeypatch):
+    save_state(STATE, tmp_path)
+    monkeypatch.setattr(os, "replace", fail_with(OSError(errno.ENOSPC, "No space left")))
+    with pytest.raises(RunError, match="the disk is full"):
+        save_state(replace(STATE, step=10), tmp_path)
+    assert load_state(tmp_path).step == 9
+    assert os.listdir(tmp_path / "checkpoint") == ["state.safetensors"]
+
+
+def test_other_faults_of_writing_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "save_file", fail_with(SafetensorError("something else")))
+    with pytest.raises(RunError, match=r"could not be written .*something else"):
+        save_state(STATE, tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"could not be written .*writable folder"):
+        save_model(model_of(), tmp_path / "file")
+
+
+# -- resuming --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """Folder of a run of one step on tiny slices, with its stack and annotations."""
+    folder = tmp_path_factory.mktemp("run")
+    stack, truth = blobs(n_slices=2, size=32)
+    annotations = annotated(truth)
+    fit(stack, annotations, tiny(), run_dir=folder, device="cpu")
+    return folder, stack, annotations
+
+
+def tiny(**overrides):
+    return quick(network__filters=2, optimisation__max_steps=1, sampling__crop_px=32, **overrides)
+
+
+def resume(folder, stack, annotations, settings):
+    return list(
+        iter_training(stack, annotations, settings, run_dir=folder, resume=True, device="cpu")
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network__filters": 4},
+        {"network__name": "paper-unet"},
+        {"optimisation__ema_decay": "none", "self_training__is_on": False},
+    ],
+)
+def test_a_run_is_not_resumed_with_another_network(stopped, changes):
+    folder, stack, annotations = stopped
+    settings = quick(
+        **({"network__filters": 2, "optimisation__max_steps": 1, "sampling__crop_px": 32} | changes)
+    )
+    with pytest.raises(InputError, match=r"does not fit network .*with the settings and the image"):
+        resume(folder, stack, annotations, settings)
+
+
+def test_a_run_is_not_resumed_with_other_channels(stopped):
+    folder, stack, annotations = stopped
+    rgb = stack_from_array(
+        torch.zeros(stack.n_slices, 32, 32, 3, dtype=torch.uint8).numpy(), axes="ZYXC"
+    )
+    with pytest.raises(InputError, match=r"does not fit .*3 image channels"):
+        resume(folder, rgb, annotations, tiny())
+
+
+def test_a_run_is_not_resumed_with_other_classes(stopped):
+    folder, stack, annotations = stopped
+    renamed = Annotations(
+        ("background", "nucleus"), proportions=annotations.proportions, grids=annotations.grids
+    )
+    with pytest.raises(
+        InputError, match="begun with classes background, disc, not background, nuc"
+    ):
+        resume(folder, stack, renamed, tiny())
+
+
+def test_a_continued_run_that_was_stopped_goes_on_as_if_it_had_not(stopped, tmp_path):
+    folder, stack, annotations = stopped
+    model = load_model(folder)
+    settings = tiny().with_overrides({"optimisation.max_steps": 6})
+    whole = fit_from(model, stack, annotations, settings)
+    fit_from(model, stack, annotations, settings, run_dir=tmp_path, stop_at=3)
+    assert load_state(tmp_path).step == 3
+    assert load_state(tmp_path).steps_before == model.n_steps == 1
+    resume(tmp_path, stack, annotations, settings)
+    resumed = load_model(tmp_path)
+    assert resumed.n_steps == whole.n_steps == 7
+    expected = whole.network.state_dict()
+    for name, tensor in resumed.network.state_dict().items():
+        assert torch.equal(tensor, expected[name])
+
+
+def fit_from(model, stack, annotations, settings, *, run_dir=None, stop_at=None):
+    token = CancelToken()
+    run = iter_training(
+        stack,
+        annotations,
+        settings,
+        run_dir=run_dir,
+        start_from=model,
+        device="cpu",
+        token=token,
+        clock=itertools.count().__next__,
+    )
+    while True:
+        try:
+            event = next(run)
+        except StopIteration as end:
+            return end.value
+        if isinstance(event, Progress) and event.done == stop_at:
+            token.cancel()
+
+
+def test_weights_on_disk_are_those_of_the_model(stopped):
+    folder, *_ = stopped
+    weights = load_file(folder / MODEL_WEIGHTS)
+    network = load_model(folder).network
+    assert weights.keys() == network.state_dict().keys()
+    teacher = {
+        name.removeprefix("teacher.module."): tensor
+        for name, tensor in load_state(folder).tensors.items()
+        if name.startswith("teacher.module.")
+    }
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, teacher[name])
+
+
+def test_recounted_nodes_are_kept_with_a_checkpoint(tmp_path):
+    counts = Recounts({3: np.array([250.0, 6.0])}, {3: np.array([252.25, 3.75])})
+    save_state(replace(STATE, recounts=counts, recounted_at=0.6), tmp_path)
+    found = load_state(tmp_path)
+    assert found.recounted_at == 0.6
+    for name in ("stated", "believed"):
+        (before,), (after,) = (getattr(one, name).items() for one in (counts, found.recounts))
+        assert before[0] == after[0]
+        assert before[1].tolist() == after[1].tolist()

@@ -1,0 +1,243 @@
+"""A map that collapses does not do so silently; one that is right, or rightly empty, is let be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from blobs import CLASSES, annotated, blobs, counted, fractions, quick
+
+from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
+from napari_spss.core.base import Message, preset
+from napari_spss.core.images import as_label_source, stack_from_array
+from napari_spss.core.training import iter_training
+from napari_spss.core.training.bags import load_slices
+from napari_spss.core.training.collapse import MapWatch
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+FAST = preset("fast")
+N, SIZE = 4, 40
+
+
+def plane(values):
+    """Stack whose grey values are 10 times some class indices, so that maps can be read off."""
+    return stack_from_array((10 * np.asarray(values)).astype(np.uint8))
+
+
+def look(annotations, truth, maps, *, masks=None, watch=None, settings=FAST, n_steps=9):
+    """Messages of one look at maps, given as labels (Z, Y, X) or as probabilities per slice."""
+    samples, _ = load_slices(
+        plane(truth), annotations, settings, reduction=1,
+        masks=None if masks is None else as_label_source(masks),
+    )  # fmt: skip
+    by_image = {sample.image.tobytes(): sample.slice for sample in samples}
+    n_classes = len(annotations.classes)
+
+    def predict(image):
+        found = maps[by_image[image.tobytes()]]
+        if found.ndim == 3:
+            return found.astype(np.float32)
+        return np.stack([found == c for c in range(n_classes)]).astype(np.float32)
+
+    watch = watch or MapWatch(annotations.classes, outside=annotations.outside_index)
+    return list(watch.look(samples, predict, n_steps=n_steps, settings=settings))
+
+
+def squares(*sides, value=1):
+    """A slice for each side: a square of that side, in its own corner so that all differ."""
+    truth = np.zeros((len(sides), SIZE, SIZE), np.uint8)
+    for z, side in enumerate(sides):
+        truth[z, z : z + side, z : z + side] = value
+    return truth
+
+
+def stated(*percent, classes=CLASSES, outside=None):
+    """Fractions of the second class, in per cent, one a slice."""
+    return Annotations(
+        classes,
+        proportions=tuple(
+            Proportion(Region(z), (1 - p / 100, p / 100)) for z, p in enumerate(percent)
+        ),
+        outside=outside,
+    )
+
+
+TRUTH = squares(12, 10, 8, 6)  # 9, 6.25, 4 and 2.25 %
+NOTHING = np.zeros_like(TRUTH)
+
+
+def test_a_class_that_is_nowhere_is_told_with_numbers_and_a_remedy():
+    (told,) = look(stated(9, 6.25, 4, 2.25), TRUTH, NOTHING)
+    assert told.level == "warning"
+    assert told.text.startswith("The map is nearly constant after 9 steps: disc takes up 0.0 % of ")
+    assert "about 7.6 % was stated" in told.text  # of the two fullest slices
+    assert "count a grid" in told.text
+    assert "width" in told.text
+
+
+def test_the_remedy_follows_what_is_there():
+    fractions_, grids = stated(9, 6.25, 4, 2.25), counted(TRUTH, [0], n_side=16)
+    (with_grid,) = look(fractions_.replace(grids=grids), TRUTH, NOTHING)
+    assert "another slice" in with_grid.text
+    background = (Keypoint(0, 30.0, 30.0, 0),)
+    (one_kind,) = look(fractions_.replace(keypoints=background), TRUTH, NOTHING)
+    assert "keypoints on disc" in one_kind.text
+    paper = preset("paper").with_overrides({"image.object_diameter_px": 12})
+    (told,) = look(fractions_, TRUTH, NOTHING, settings=paper)
+    assert "tell where things are; use the preset fast; if there is no disc, state 0" in told.text
+
+
+@pytest.mark.parametrize("factor", [0.5, 1, 2])
+def test_rough_guesses_raise_no_alarm(factor):
+    assert look(stated(*(factor * p for p in (9, 6.25, 4, 2.25))), TRUTH, TRUTH) == []
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        stated(0, 0, 0, 0),
+        Annotations(CLASSES, grids=counted(NOTHING, range(N))),
+        stated(0, 0, 0, 0).replace(keypoints=(Keypoint(1, 5.0, 5.0, 0),)),
+        Annotations(
+            CLASSES,
+            proportions=(Proportion(Region(0), (None, None), low=(None, 0.0), high=(None, 0.2)),),
+        ),
+    ],
+    ids=["stated-0", "grids-without-hits", "background-points", "interval-from-0"],
+)
+def test_what_is_truly_absent_is_not_missed(annotations):
+    assert look(annotations, squares(1, 2, 3, 4), NOTHING) == []
+
+
+def test_a_class_that_fills_everything_may_do_so():
+    assert look(stated(100, 100, 100, 100), TRUTH, np.ones_like(TRUTH)) == []
+
+
+def test_a_class_in_one_slice_only():
+    truth = squares(0, 0, 12, 0)
+    truth[[0, 1, 3], 0, [0, 1, 3]] = 1  # specks, so that the images differ
+    annotations = stated(0, 0, 9, 0)
+    assert look(annotations, truth, squares(0, 0, 12, 0)) == []
+    (told,) = look(annotations, truth, NOTHING)
+    assert "about 9.0 % was stated" in told.text
+
+
+def test_one_of_three_classes_is_lost():
+    truth = squares(12, 10, 8, 6)
+    truth[:, 25:] = 2
+    classes = ("background", "disc", "band")
+    shares = [tuple(float((t == c).mean()) for c in range(3)) for t in truth]
+    annotations = Annotations(
+        classes, proportions=tuple(Proportion(Region(z), s) for z, s in enumerate(shares))
+    )
+    assert look(annotations, truth, truth) == []
+    (told,) = look(annotations, truth, np.where(truth == 1, 0, truth))
+    assert told.text.startswith("The map lacks disc after 9 steps: disc takes up 0.0 %")
+    (told,) = look(annotations, truth, np.zeros_like(truth))
+    assert "constant" in told.text
+    assert "disc takes" in told.text
+    assert "band takes" in told.text
+
+
+def test_a_map_of_even_chances_is_constant():
+    truth = np.zeros((2, SIZE, SIZE), np.uint8)
+    truth[0, :20] = truth[1, :, :20] = 1
+    hesitant = np.random.default_rng(0).uniform(0.46, 0.54, truth.shape)
+    maps = np.stack([1 - hesitant, hesitant], axis=1)
+    (told,) = look(stated(50, 50), truth, maps)
+    assert "no place is much more likely" in told.text
+    assert look(stated(50, 50), truth, truth) == []
+
+
+def test_only_the_background_is_stated():
+    proportions = tuple(Proportion(Region(z), (0.9, None, None)) for z in range(N))
+    annotations = Annotations(("background", "disc", "band"), proportions=proportions)
+    (told,) = look(annotations, TRUTH, NOTHING)
+    assert "nearly all of it is background" in told.text
+    assert look(annotations, TRUTH, TRUTH) == []
+
+
+def test_points_and_masks_claim_what_they_label():
+    points = Annotations(CLASSES, keypoints=(Keypoint(0, 5.0, 5.0, 1), Keypoint(0, 30.0, 5.0, 0)))
+    (told,) = look(points, TRUTH, NOTHING)
+    assert "disc was labelled" in told.text
+    assert look(points, TRUTH, TRUTH) == []
+    (told,) = look(Annotations(CLASSES), TRUTH, NOTHING, masks=TRUTH)
+    assert "constant" in told.text
+    assert look(Annotations(CLASSES), TRUTH, TRUTH, masks=TRUTH) == []
+
+
+def test_fractions_count_what_is_not_outside():
+    truth = squares(6, 6)
+    truth[:, 20:] = 2  # half of it: of the rest, the square takes up 4.5 %
+    classes = ("background", "disc", "resin")
+    proportions = tuple(Proportion(Region(z), (0.955, 0.045, None)) for z in range(2))
+    points = tuple(Keypoint(z, 35.0, 20.0, 2) for z in range(2))
+    annotations = Annotations(classes, proportions=proportions, keypoints=points, outside="resin")
+    assert look(annotations, truth, truth) == []
+    (told,) = look(annotations, truth, np.where(truth == 1, 0, truth))
+    assert "disc takes up 0.0 % of slices where about 4.5 % was stated" in told.text
+    (told,) = look(annotations, truth, np.where(truth == 2, 0, truth))
+    assert "resin was labelled" in told.text
+    assert "stated" not in told.text
+
+
+def test_a_warning_stands_until_it_is_taken_back():
+    annotations = stated(9, 6.25, 4, 2.25)
+    watch = MapWatch(CLASSES, outside=None)
+    first = look(annotations, TRUTH, NOTHING, watch=watch)
+    again = look(annotations, TRUTH, NOTHING, watch=watch, n_steps=12)
+    back = look(annotations, TRUTH, TRUTH, watch=watch, n_steps=20)
+    after = look(annotations, TRUTH, TRUTH, watch=watch, n_steps=30)
+    assert ([one.level for one in first], again, after) == (["warning"], [], [])
+    # how much that is decides whether to believe it: wrong nodes can be learnt too
+    (told,) = back
+    assert told.level == "info"
+    assert told.text.startswith("The map shows disc after all, after 20 steps: disc takes up 7.6 %")
+
+
+def test_a_little_more_does_not_take_a_warning_back():
+    annotations = stated(9, 6.25, 4, 2.25)
+    little = squares(4, 4, 4, 4)  # 13 % of what is stated
+    assert look(annotations, TRUTH, little) == [], "enough not to warn"
+    watch = MapWatch(CLASSES, outside=None)
+    look(annotations, TRUTH, NOTHING, watch=watch)
+    assert look(annotations, TRUTH, little, watch=watch) == []
+    (told,) = look(annotations, TRUTH, squares(6, 6, 6, 6), watch=watch)
+    assert "shows disc after all" in told.text
+
+
+def test_looks_are_due_twice_on_the_way():
+    watch = MapWatch(CLASSES, outside=None)
+    spent = np.arange(0, 1, 0.05)
+    assert spent[[watch.is_due(share) for share in spent]] == pytest.approx([0.65, 0.85])
+    assert MapWatch(CLASSES, outside=None).is_due(0.9)  # a run that goes on
+
+
+def warnings_of(stack, annotations, settings):
+    """Warnings about the map of a whole run."""
+    events = iter_training(stack, annotations, settings, device="cpu")
+    told = [event for event in events if isinstance(event, Message)]
+    return [one.text for one in told if one.level == "warning" and "map" in one.text]
+
+
+def test_eq1_alone_collapses_and_a_grid_does_not():
+    stack, truth = blobs()
+    paper = preset("paper").with_overrides(
+        {"network.filters": 2, "sampling.crop_px": 32, "optimisation.max_epochs": 4}
+    )
+    (told,) = warnings_of(stack, Annotations(CLASSES, proportions=fractions(truth)), paper)
+    assert "nearly constant after" in told
+    assert warnings_of(stack, annotated(truth), quick(optimisation__max_steps=80)) == []
+
+
+def test_a_stopped_run_is_not_kept_waiting_for_a_look():
+    from napari_spss.core.base import CancelToken, RunFinished
+
+    stack, truth = blobs(n_slices=1, size=32)
+    token = CancelToken()
+    token.cancel()
+    annotations = Annotations(CLASSES, proportions=fractions(truth))
+    events = list(iter_training(stack, annotations, quick(), token=token, device="cpu"))
+    assert isinstance(events[-1], RunFinished)
+    assert not any(isinstance(event, Message) and "constant" in event.text for event in events)

@@ -1,0 +1,170 @@
+"""Counting nodes again by a map: what it believes, and what it may not argue away."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from blobs import CLASSES, blobs, quick
+from blobs import counted as counted_truth
+from samples_in_memory import sample
+
+from napari_spss.core.annotations import Annotations
+from napari_spss.core.base import CancelToken
+from napari_spss.core.training import fit, trainer
+from napari_spss.core.training.label_posterior import Recounts, recount
+from napari_spss.core.training.trainer import Trainer
+
+SHAPE = (20, 20)
+
+
+def counted(labels, *, error=0.02, index=0, **flags):
+    """A slice with a finished grid, each node one pixel."""
+    made = sample(SHAPE, index=index, labels=labels, is_calibrated=True, **flags)
+    errors = np.where(made.target >= 0, error, 0).astype(np.float32)
+    return dataclasses.replace(made, error=errors)
+
+
+def maps(*classes):
+    """Predict the same maps everywhere: one value, or an array, a class."""
+    planes = np.stack([np.broadcast_to(np.float32(one), SHAPE) for one in classes])
+    return lambda image: planes
+
+
+def grid(n_hits):
+    """100 nodes, the first ones hits."""
+    places = [(2 * y, 2 * x) for y in range(10) for x in range(10)]
+    return {place: int(i < n_hits) for i, place in enumerate(places)}
+
+
+def test_one_node_by_bayes_rule():
+    found = recount([counted({(3, 3): 1}, error=0.1)], maps(0.9, 0.1))
+    assert found.stated[0].tolist() == [0, 1]
+    right = 0.1 * 0.9 / (0.1 * 0.9 + 0.9 * 0.1)
+    assert found.believed[0] == pytest.approx([1 - right, right])
+
+
+def test_a_wrong_label_may_mean_any_other_class():
+    found = recount([counted({(3, 3): 2}, error=0.1)], maps(0.5, 0.3, 0.2))
+    parts = np.array([0.5 * 0.05, 0.3 * 0.05, 0.2 * 0.9])
+    assert found.believed[0] == pytest.approx(parts / parts.sum())
+
+
+def test_what_the_map_shows_too_is_not_touched():
+    labels = grid(5)
+    plane = np.full(SHAPE, 0.001)
+    for (y, x), c in labels.items():
+        plane[y, x] = 0.999 if c else 0.001
+    found = recount([counted(labels)], maps(1 - plane, plane))
+    assert found.believed[0] == pytest.approx([95, 5], abs=0.01)
+    assert not list(found.messages(("background", "mito")))
+
+
+def test_lone_hits_on_sure_background_are_doubted_and_told():
+    labels = grid(6)
+    plane = np.full(SHAPE, 0.0005)
+    for (y, x), c in list(labels.items())[:4]:
+        plane[y, x] = 0.99 if c else 0.0005
+    found = recount([counted(labels)], maps(1 - plane, plane))
+    assert found.believed[0][1] == pytest.approx(4.05, abs=0.1)
+    (text,) = found.messages(("background", "mito"))
+    assert "6 were judged so" in text
+    assert "4 are more likely" in text
+
+
+def test_a_map_without_the_class_cannot_argue_all_hits_away():
+    n_hits = 20
+    found = recount([counted(grid(n_hits))], maps(1.0, 0.0))
+    most = 100 * 0.02 + 2 * np.sqrt(100 * 0.02)
+    assert found.believed[0][1] == pytest.approx(n_hits - most, rel=1e-5)
+    assert found.believed[0].sum() == pytest.approx(100)
+
+
+def test_a_class_keeps_half_of_its_nodes():
+    found = recount([counted(grid(4), error=0.1)], maps(1.0, 0.0))
+    assert found.believed[0] == pytest.approx([98, 2], rel=1e-5)
+
+
+def test_only_counted_slices_with_doubtful_labels_take_part():
+    keypoints = sample(SHAPE, index=1, labels={(3, 3): 1}, is_calibrated=True)
+    unfinished = dataclasses.replace(counted({(3, 3): 1}, index=2), is_calibrated=False)
+    found = recount([keypoints, unfinished], maps(0.5, 0.5))
+    assert found.stated == {}
+    assert found.believed == {}
+    assert not list(found.messages(("background", "mito")))
+
+
+def test_a_keypoint_over_a_node_is_certain():
+    labels = {(3, 3): 1, (6, 6): 0}
+    made = counted(labels)
+    made.error[3, 3] = 0
+    found = recount([made], maps(1.0, 0.0))
+    assert found.stated[0].tolist() == [1, 0]
+
+
+# -- in a run --------------------------------------------------------------------------------------
+
+STACK, TRUTH = blobs(n_slices=3, size=32)
+
+
+def tiny(**overrides):
+    values = {"network__filters": 2, "optimisation__max_steps": 10, "sampling__crop_px": 32}
+    return quick(**(values | overrides))
+
+
+def recounted_by(counts, monkeypatch):
+    """Let every recount give these counts; returns the slices of each recount."""
+    asked = []
+
+    def fake(samples, predict):
+        shown = [one for one in samples if (one.error > 0).any()]
+        assert all(predict(one.image).shape == (2, 32, 32) for one in shown)
+        asked.append([one.slice for one in shown])
+        return Recounts({}, {one.slice: np.array(counts) for one in shown})
+
+    monkeypatch.setattr(trainer, "recount", fake)
+    return asked
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+def test_a_run_learns_from_what_was_recounted(monkeypatch):
+    asked = recounted_by([60.0, 4.0], monkeypatch)
+    annotations = Annotations(CLASSES, grids=counted_truth(TRUTH, [1]))
+    model = fit(STACK, annotations, tiny(), device="cpu")
+    assert asked == [[1]] * 8, "from a fifth of the budget on, every tenth"
+    assert model.stated_fractions == pytest.approx((60 / 64, 4 / 64))
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+@pytest.mark.parametrize("change", [{"labels__node_error": 0.0}, {"self_training__is_on": False}])
+def test_nothing_is_recounted_where_all_nodes_are_believed(change, monkeypatch):
+    asked = recounted_by([60.0, 4.0], monkeypatch)
+    annotations = Annotations(CLASSES, grids=counted_truth(TRUTH, [1]))
+    model = fit(STACK, annotations, tiny(**change), device="cpu")
+    assert not asked
+    n_hits = annotations.grids[0].judged_counts(2)[1]
+    assert model.stated_fractions[1] == pytest.approx(n_hits / 64)
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+def test_new_annotations_forget_the_recount_of_changed_grids_only(monkeypatch):
+    recounted_by([60.0, 4.0], monkeypatch)
+    grids = counted_truth(TRUTH, [0, 1])
+    run = Trainer(
+        STACK,
+        Annotations(CLASSES, grids=grids),
+        tiny(),
+        masks=None,
+        run_dir=None,
+        device=torch.device("cpu"),
+        token=CancelToken(),
+    )
+    list(run.prepare(resume=False, start_from=None))
+    for _ in range(4):
+        run.step()
+    changed = grids[1].with_class([0], 1 - int(grids[1].class_index[0]))
+    list(run.take_annotations(Annotations(CLASSES, grids=(grids[0], changed))))
+    assert set(run.model().stated_fractions) != {60 / 64, 4 / 64}
+    assert list(run._recounts.believed) == [0]

@@ -1,0 +1,477 @@
+"""Training as its callers see it: events in order, repeatable weights, stops, resumes, faults."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from blobs import CLASSES, annotated, blobs, correct_clicks, fractions, iou, quick
+from draining import drain
+
+from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
+from napari_spss.core.base import (
+    CancelToken,
+    CheckpointSaved,
+    Diverged,
+    FinishReason,
+    InputError,
+    Mailbox,
+    Message,
+    OutOfMemory,
+    Preview,
+    Progress,
+    RunFinished,
+    RunStarted,
+    Validated,
+    preset,
+)
+from napari_spss.core.images import as_label_source, open_masks, stack_from_array
+from napari_spss.core.prediction import predict
+from napari_spss.core.training import fit, iter_training, load_model
+from napari_spss.core.training.checkpoint import load_state
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+
+def of_type(events, kind):
+    return [event for event in events if isinstance(event, kind)]
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.network.state_dict().items()}
+
+
+def same_weights(a, b):
+    wa, wb = weights(a), weights(b)
+    return all(torch.equal(wa[name], wb[name]) for name in wa)
+
+
+def mean_iou(model, stack, truth):
+    return iou(np.stack(predict(model, stack).labels).astype(np.uint8), truth)
+
+
+def test_learns_the_discs_from_one_grid_and_fractions():
+    stack, truth = blobs()
+    model = fit(stack, annotated(truth), quick(optimisation__max_steps=80), device="cpu")
+    assert mean_iou(model, stack, truth) > 0.8
+
+
+def test_learns_the_discs_from_warped_views():
+    stack, truth = blobs()
+    settings = quick(optimisation__max_steps=160, sampling__has_warp=True)
+    model = fit(stack, annotated(truth), settings, device="cpu")
+    assert mean_iou(model, stack, truth) > 0.8
+
+
+def test_learns_three_classes_from_clicks_and_fractions():
+    stack, truth = blobs(size=64)
+    image = np.stack([stack.read(z)[0] for z in range(stack.n_slices)])
+    truth = truth.copy()
+    image = image.astype(int)
+    truth[:, :16] = 2
+    image[:, :16] = 20
+    stack = stack_from_array(image.clip(0, 255).astype(np.uint8))
+    classes = ("background", "disc", "band")
+    proportions = tuple(
+        Proportion(Region(z), tuple(float((t == c).mean()) for c in range(3)))
+        for z, t in enumerate(truth)
+    )
+    clicks = correct_clicks(truth, range(3), 40)
+    annotations = Annotations(classes, proportions=proportions, keypoints=tuple(clicks))
+    model = fit(stack, annotations, quick(optimisation__max_steps=80), device="cpu")
+    labels = np.stack(predict(model, stack).labels)
+    assert (labels == truth).mean() > 0.9
+    assert {0, 1, 2} == set(np.unique(labels))
+
+
+def test_learns_from_full_masks():
+    stack, truth = blobs()
+    masks = open_masks(truth, classes=None)
+    model = fit(
+        stack, Annotations(CLASSES), quick(optimisation__max_steps=60), masks=masks, device="cpu"
+    )
+    assert mean_iou(model, stack, truth) > 0.85
+
+
+def test_painted_strokes_alone_train():
+    stack, truth = blobs()
+    painted = np.full_like(truth, 255)
+    painted[0, 20:44, 20:44] = truth[0, 20:44, 20:44]
+    model = fit(
+        stack,
+        Annotations(CLASSES, proportions=fractions(truth)),
+        quick(optimisation__max_steps=60),
+        masks=as_label_source(painted),
+        device="cpu",
+    )
+    assert mean_iou(model, stack, truth) > 0.5
+
+
+def test_one_start_one_end_and_the_budget_in_between():
+    stack, truth = blobs()
+    ticks = iter(range(10_000))
+    events, _ = drain(
+        iter_training(
+            stack,
+            annotated(truth),
+            quick(optimisation__max_steps=5),
+            device="cpu",
+            clock=lambda: float(next(ticks)),
+        )
+    )
+    assert isinstance(events[0], RunStarted)
+    assert events[0].total == 5
+    assert events[0].classes == CLASSES
+    assert isinstance(events[-1], RunFinished)
+    assert events[-1].reason is FinishReason.completed
+    assert events[-1].done == 5
+    assert len(of_type(events, RunStarted)) == len(of_type(events, RunFinished)) == 1
+    assert [event.done for event in of_type(events, Progress)] == [1, 2, 3, 4, 5, 5]
+    assert {"proportions", "labels", "total"} <= set(of_type(events, Progress)[0].losses)
+
+
+def test_same_seed_same_weights_other_seed_others():
+    stack, truth = blobs()
+    settings = quick(optimisation__max_steps=12)
+    first = fit(stack, annotated(truth), settings, device="cpu")
+    assert same_weights(first, fit(stack, annotated(truth), settings, device="cpu"))
+    other = fit(stack, annotated(truth), settings.with_overrides({"seed": 1}), device="cpu")
+    assert not same_weights(first, other)
+
+
+@pytest.mark.parametrize("name", ["fast", "warped", "paper"])
+def test_stopped_and_resumed_equals_uninterrupted(tmp_path, name):
+    stack, truth = blobs()
+    settings = quick(optimisation__max_steps=16, sampling__has_warp=name == "warped")
+    if name == "paper":
+        settings = preset("paper").with_overrides(
+            {
+                "network.filters": 4,
+                "sampling.crop_px": 32,
+                "sampling.batch_size": 4,
+                "optimisation.max_epochs": 6,
+            }
+        )
+    whole = fit(stack, annotated(truth), settings, device="cpu")
+    token = CancelToken()
+    run = iter_training(
+        stack,
+        annotated(truth),
+        settings,
+        run_dir=tmp_path,
+        token=token,
+        device="cpu",
+        clock=iter(range(100_000)).__next__,
+    )
+    events = []
+    for event in run:
+        events.append(event)
+        if isinstance(event, Progress) and event.done >= 7:
+            token.cancel()
+    assert events[-1].reason is FinishReason.stopped
+    assert load_state(tmp_path).step == events[-1].done
+    again, model = drain(
+        iter_training(
+            stack, annotated(truth), settings, run_dir=tmp_path, resume=True, device="cpu"
+        )
+    )
+    assert again[-1].reason is FinishReason.completed
+    assert same_weights(whole, model)
+
+
+def test_a_stop_at_any_event_leaves_a_usable_model(tmp_path):
+    stack, truth = blobs()
+    settings = quick(optimisation__max_steps=4)
+    for stop_at in range(7):
+        folder = tmp_path / str(stop_at)
+        token = CancelToken()
+        run = iter_training(
+            stack,
+            annotated(truth),
+            settings,
+            run_dir=folder,
+            token=token,
+            device="cpu",
+            clock=iter(range(100_000)).__next__,
+            preview_slice=lambda: 0,
+        )
+        events = []
+        for index, event in enumerate(run):
+            events.append(event)
+            if index == stop_at:
+                token.cancel()
+        done_at_stop = [e.done for e in events[: stop_at + 1] if isinstance(e, Progress)]
+        assert events[-1].done <= (done_at_stop[-1] if done_at_stop else 0) + 1
+        assert isinstance(events[-1], RunFinished)
+        assert predict(load_model(folder), stack).labels[0].shape == (64, 64)
+
+
+def test_a_time_budget_ends_the_run():
+    stack, truth = blobs()
+    settings = quick(optimisation__max_steps="none", optimisation__max_minutes=1)
+    ticks = iter(range(0, 100_000, 5))
+    events, _ = drain(
+        iter_training(
+            stack, annotated(truth), settings, device="cpu", clock=lambda: float(next(ticks))
+        )
+    )
+    assert events[-1].reason is FinishReason.completed
+    assert 0 < events[-1].done < 12
+
+
+def test_paper_preset_stops_early_on_annotations_and_keeps_the_best():
+    stack, truth = blobs()
+    settings = preset("paper").with_overrides(
+        {
+            "network.filters": 2,
+            "sampling.crop_px": 32,
+            "optimisation.max_epochs": 60,
+            "optimisation.patience": 2,
+            "optimisation.learning_rate": 0.05,
+        }
+    )
+    events, _ = drain(iter_training(stack, annotated(truth, n_grids=0), settings, device="cpu"))
+    validated = of_type(events, Validated)
+    assert events[-1].reason is FinishReason.converged
+    assert [v.is_best for v in validated[-3:]] == [True, False, False]
+    assert min(v.loss for v in validated) == validated[-3].loss
+
+
+def test_fifth_of_the_crops_is_held_out():
+    stack, truth = blobs(n_slices=5)
+    settings = preset("paper").with_overrides({"sampling.crop_px": 32, "network.filters": 2})
+    run = iter_training(stack, annotated(truth, n_grids=0), settings, device="cpu")
+    started = next(run)
+    run.close()
+    # 5 slices of 4 crops, 16 of them for training: one batch of 16 an epoch
+    assert started.total == 100
+
+
+def test_twenty_correct_labels_never_harm_a_half_trained_run():
+    stack, truth = blobs(n_slices=8, seed=3)
+    settings = quick(optimisation__max_steps=120)
+    annotations = annotated(truth, n_grids=2)
+    before = fit(stack, annotations, settings, device="cpu")
+    mailbox = Mailbox()
+    clicks = correct_clicks(truth, range(3, 8), 20)
+    run = iter_training(
+        stack,
+        annotations,
+        settings,
+        updates=mailbox,
+        device="cpu",
+        clock=iter(range(100_000)).__next__,
+    )
+    events = []
+    while True:
+        try:
+            event = next(run)
+        except StopIteration as end:
+            after = end.value
+            break
+        events.append(event)
+        if isinstance(event, Progress) and event.done == 60:
+            mailbox.put(annotations.replace(keypoints=tuple(clicks)))
+    assert any("20 keypoints" in message.text for message in of_type(events, Message))
+    plain, corrected = (mean_iou(model, stack, truth) for model in (before, after))
+    assert plain > 0.7
+    assert corrected >= plain - 0.01
+
+
+def test_continuing_from_a_model_starts_from_its_weights_and_scale():
+    stack, truth = blobs()
+    first = fit(stack, annotated(truth), quick(optimisation__max_steps=60), device="cpu")
+    _, second = drain(
+        iter_training(
+            stack,
+            annotated(truth, keypoints=correct_clicks(truth, [1, 2], 6)),
+            quick(optimisation__max_steps=20),
+            start_from=first,
+            device="cpu",
+        )
+    )
+    assert second.n_steps == 80
+    assert second.label_scale == first.label_scale
+    assert mean_iou(second, stack, truth) >= mean_iou(first, stack, truth) - 0.02
+    rgb = stack_from_array(np.zeros((1, 64, 64, 3), np.uint8), axes="ZYXC")
+    run = iter_training(rgb, annotated(truth[:1]), quick(), start_from=first, device="cpu")
+    with pytest.raises(InputError, match="image channels"):
+        list(run)
+
+
+def test_going_on_with_another_weight_of_keypoints_changes_theirs_alone():
+    stack, truth = blobs()
+    first = fit(stack, annotated(truth), quick(optimisation__max_steps=2), device="cpu")
+    heavier = quick(optimisation__max_steps=1, labels__keypoint_weight=21.0)
+    again = annotated(truth, keypoints=correct_clicks(truth, [1], 2))
+    _, second = drain(iter_training(stack, again, heavier, start_from=first, device="cpu"))
+    assert first.label_scale.keypoint_weights == (1.0, 1.0)
+    assert second.label_scale.keypoint_weights == (21.0, 21.0)
+    assert second.label_scale.normaliser == first.label_scale.normaliser
+
+
+def test_previews_follow_the_wish_and_are_skipped_when_not_wanted():
+    stack, truth = blobs()
+    wishes = iter([2, None, 1, 1, 1, 1, 1, 1])
+    events, _ = drain(
+        iter_training(
+            stack,
+            annotated(truth),
+            quick(optimisation__max_steps=4),
+            device="cpu",
+            preview_slice=lambda: next(wishes),
+            preview_interval_s=0.5,
+            clock=iter(range(100_000)).__next__,
+        )
+    )
+    previews = of_type(events, Preview)
+    assert [p.slice for p in previews][:2] == [2, 1]
+    assert previews[0].probs.shape == (2, 64, 64)
+    np.testing.assert_allclose(previews[0].probs.sum(0), 1, atol=1e-5)
+
+
+def test_a_working_scale_reduces_what_the_network_sees_but_not_the_maps():
+    stack, truth = blobs(size=96)
+    settings = quick(image__object_diameter_px=40)
+    model = fit(stack, annotated(truth), settings, device="cpu")
+    assert model.reduction == 2
+    assert predict(model, stack).labels[0].shape == (96, 96)
+
+
+def test_slices_larger_than_the_crop_are_completed_by_the_teacher():
+    stack, truth = blobs(n_slices=2, size=128)
+    settings = quick(sampling__crop_px=64, optimisation__max_steps=80)
+    model = fit(stack, annotated(truth), settings, device="cpu")
+    assert mean_iou(model, stack, truth) > 0.6
+
+
+def test_nan_is_an_error_and_the_checkpoint_survives(tmp_path, monkeypatch):
+    stack, truth = blobs()
+    settings = quick()
+    fit(stack, annotated(truth), settings, run_dir=tmp_path, device="cpu")
+    before = (tmp_path / "checkpoint" / "state.safetensors").read_bytes()
+    from napari_spss.core.training import objective
+
+    monkeypatch.setattr(objective, "proportion_mse", lambda rho, *a, **k: rho.sum() * np.nan)
+    longer = settings.with_overrides({"optimisation.max_steps": 30})
+    with pytest.raises(Diverged, match=r"nan at step 21; lower optimisation\.learning_rate"):
+        list(
+            iter_training(
+                stack, annotated(truth), longer, run_dir=tmp_path, resume=True, device="cpu"
+            )
+        )
+    assert (tmp_path / "checkpoint" / "state.safetensors").read_bytes() == before
+    assert predict(load_model(tmp_path), stack).labels[0].shape == (64, 64)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_proposes_half_the_batch(monkeypatch, error):
+    stack, truth = blobs()
+
+    def fail(*args, **kwargs):
+        raise error
+
+    from napari_spss.core.networks.unet import FastUNet
+
+    monkeypatch.setattr(FastUNet, "forward", fail)
+    with pytest.raises(OutOfMemory) as caught:
+        fit(stack, annotated(truth), quick(), device="cpu")
+    assert caught.value.suggestion.setting == "sampling.batch_size"
+    assert caught.value.suggestion.value == 1
+    with pytest.raises(OutOfMemory, match=r"crop_px to 32"):
+        fit(stack, annotated(truth), quick(sampling__batch_size=1), device="cpu")
+
+
+def test_other_runtime_errors_pass_through(monkeypatch):
+    stack, truth = blobs()
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    from napari_spss.core.networks.unet import FastUNet
+
+    monkeypatch.setattr(FastUNet, "forward", fail)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        fit(stack, annotated(truth), quick(), device="cpu")
+
+
+def test_nothing_annotated_is_refused():
+    stack, _ = blobs()
+    with pytest.raises(InputError, match="nothing is annotated"):
+        fit(stack, Annotations(CLASSES), quick(), device="cpu")
+
+
+def test_a_run_without_any_budget_is_refused():
+    stack, truth = blobs()
+    with pytest.raises(InputError, match="would never end"):
+        fit(stack, annotated(truth), quick(optimisation__max_steps="none"), device="cpu")
+
+
+def test_resuming_nothing_is_refused(tmp_path):
+    stack, truth = blobs()
+    for folder in (None, tmp_path):
+        with pytest.raises(InputError, match=r"run_dir|no checkpoint"):
+            list(
+                iter_training(
+                    stack, annotated(truth), quick(), run_dir=folder, resume=True, device="cpu"
+                )
+            )
+
+
+def test_checkpoints_are_announced_and_model_json_is_readable(tmp_path):
+    stack, truth = blobs()
+    events, _ = drain(
+        iter_training(stack, annotated(truth), quick(), run_dir=tmp_path, device="cpu")
+    )
+    assert of_type(events, CheckpointSaved)[-1].step == 20
+    record = json.loads((tmp_path / "model.json").read_text())
+    assert record["classes"] == list(CLASSES)
+    assert record["settings"]["network"]["filters"] == 8
+    assert events[-1].outputs == (
+        str(tmp_path / "model.safetensors"),
+        str(tmp_path / "model.json"),
+    )
+
+
+def test_an_empty_slice_is_learned_as_empty():
+    stack, truth = blobs()
+    empty = np.zeros((1, 64, 64), np.uint8)
+    image = np.concatenate(
+        [
+            np.stack([stack.read(z)[0] for z in range(3)]),
+            np.random.default_rng(9).normal(100, 15, (1, 64, 64)).clip(0, 255).astype(np.uint8),
+        ]
+    )
+    stack = stack_from_array(image)
+    truth = np.concatenate([truth, empty])
+    model = fit(stack, annotated(truth), quick(optimisation__max_steps=80), device="cpu")
+    assert np.stack(predict(model, stack).labels)[3].mean() < 0.01
+
+
+def test_classes_cannot_change_during_a_run():
+    stack, truth = blobs()
+    annotations = annotated(truth)
+    wrong = annotations.with_classes(("background", "disc", "ring"))
+    mailbox = Mailbox()
+    mailbox.put(wrong)
+    events, _ = drain(iter_training(stack, annotations, quick(), updates=mailbox, device="cpu"))
+    assert any("Classes cannot change" in m.text for m in of_type(events, Message))
+
+
+def test_keypoint_only_runs_weigh_the_classes_equally():
+    stack, truth = blobs()
+    clicks = [Keypoint(0, 5.0, float(x), 0) for x in range(0, 60, 6)]
+    rows, columns = np.nonzero(truth[0])
+    clicks += [Keypoint(0, float(rows[i]), float(columns[i]), 1) for i in (0, -1)]
+    model = fit(stack, Annotations(CLASSES, keypoints=tuple(clicks)), quick(), device="cpu")
+    background, disc = model.label_scale.keypoint_weights
+    assert disc * 2 == pytest.approx(background * 10)

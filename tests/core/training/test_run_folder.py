@@ -1,0 +1,304 @@
+"""The folder of a run: what goes in comes out again, and nothing is overwritten."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from blobs import CLASSES, blobs, counted, fractions
+from draining import drain
+
+from napari_spss.core.annotations import Annotations, Keypoint
+from napari_spss.core.base import (
+    FinishReason,
+    InputError,
+    Message,
+    Progress,
+    RunError,
+    RunFinished,
+    RunStarted,
+    event_from_json,
+    preset,
+)
+from napari_spss.core.images import IGNORE, LiveLabels, PaintedSlices, as_label_source
+from napari_spss.core.training import (
+    CONFIG,
+    EVENTS,
+    INPUTS,
+    MODEL_RECORD,
+    STATE_FILE,
+    RunFolder,
+    RunInputs,
+    record_events,
+    write_painted,
+    write_update,
+)
+
+INPUT = RunInputs("/data/em.tif", "abc123")
+SETTINGS = preset("fast").with_overrides({"seed": 3, "optimisation.max_minutes": 2})
+CLICK = Keypoint(1, 3.25, 4.5, 1)
+
+
+@pytest.fixture(scope="module")
+def annotations():
+    _, truth = blobs()
+    return Annotations(
+        CLASSES,
+        proportions=fractions(truth),
+        grids=counted(truth, [0]),
+        keypoints=(CLICK,),
+    )
+
+
+@pytest.fixture
+def folder(tmp_path, annotations):
+    run = RunFolder(tmp_path / "run")
+    run.begin(SETTINGS, annotations, INPUT)
+    return run
+
+
+def test_what_goes_in_comes_out(folder, annotations):
+    assert folder.holds_run
+    assert folder.settings() == SETTINGS
+    assert folder.annotations() == annotations
+    assert folder.inputs() == INPUT
+    record = json.loads((folder.path / INPUTS).read_text())
+    assert set(record["versions"]) == {"napari-spss", "torch", "numpy"}
+    assert {path.name for path in folder.path.iterdir()} == {
+        CONFIG,
+        INPUTS,
+        "proportions.csv",
+        "keypoints.csv",
+        "grid.csv",
+    }
+
+
+def test_all_that_is_known_of_the_inputs_comes_back(tmp_path, annotations):
+    inputs = RunInputs("a.tif", "ff", "m.tif", "background=0,mito=255", "ZYX", (None, 0.004, 0.004))
+    run = RunFolder(tmp_path)
+    run.begin(SETTINGS, annotations, inputs)
+    assert run.inputs() == inputs
+
+
+def test_classes_come_back_where_none_is_stated(tmp_path):
+    three = Annotations(("background", "a", "b"), keypoints=(replace(CLICK, class_index=2),))
+    run = RunFolder(tmp_path)
+    run.begin(SETTINGS, three, INPUT)
+    assert run.annotations() == three
+
+
+@pytest.mark.parametrize("name", [CONFIG, MODEL_RECORD, STATE_FILE])
+def test_a_folder_with_any_part_of_a_run_is_refused(tmp_path, annotations, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("old")
+    run = RunFolder(tmp_path)
+    assert run.holds_run
+    with pytest.raises(InputError, match="already holds a run; choose another folder, or resume"):
+        run.begin(SETTINGS, annotations, INPUT)
+    assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_empty_or_missing_folder_holds_no_run(tmp_path):
+    for path in (tmp_path, tmp_path / "missing"):
+        run = RunFolder(path)
+        assert not run.holds_run
+        for read in (run.settings, run.inputs, run.annotations):
+            with pytest.raises(InputError, match=r"holds no run \(config\.toml\); name the folder"):
+                read()
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_holds_no_run(tmp_path, annotations):
+    (tmp_path / "file").write_text("")
+    run = RunFolder(tmp_path / "file")
+    with pytest.raises(RunError, match=r"could not be written .*writable folder"):
+        run.begin(SETTINGS, annotations, INPUT)
+    assert not run.holds_run
+
+
+def test_a_run_that_could_not_begin_can_be_begun_again(tmp_path, annotations, monkeypatch):
+    from napari_spss.core.training import run_folder as runfolder
+
+    def fail(*_):
+        raise RunError("the disk is full")
+
+    run = RunFolder(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(runfolder, "write_annotations", fail)
+        with pytest.raises(RunError, match="disk is full"):
+            run.begin(SETTINGS, annotations, INPUT)
+    run.begin(SETTINGS, annotations, INPUT)
+    assert run.annotations() == annotations
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"image": "a.tif"}', None])
+def test_damaged_inputs_are_named(folder, content):
+    path = folder.path / INPUTS
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=r"inputs\.json is damaged .*restore it, or train again"):
+        folder.inputs()
+
+
+def test_inputs_of_a_newer_version_are_read_as_far_as_known(folder):
+    path = folder.path / INPUTS
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"weather": "fair"}))
+    assert folder.inputs() == INPUT
+
+
+# -- annotations that joined later -----------------------------------------------------------------
+
+
+def with_click(annotations, x):
+    return annotations.replace(keypoints=(CLICK, Keypoint(0, 1.0, float(x), 0)))
+
+
+def test_the_newest_update_wins(folder, annotations):
+    for step in (20, 5, 999_999, 1_000_000):
+        write_update(folder.path, step, with_click(annotations, step % 64))
+    assert folder.annotations() == with_click(annotations, 1_000_000 % 64)
+    assert (folder.path / "updates" / "step_000020" / "grid.csv").is_file()
+
+
+def test_a_second_update_at_a_step_replaces_the_first(folder, annotations):
+    write_update(folder.path, 7, with_click(annotations, 3))
+    write_update(folder.path, 7, annotations.replace(keypoints=()))
+    assert folder.annotations() == annotations.replace(keypoints=())
+
+
+def test_other_folders_are_no_updates(folder, annotations):
+    write_update(folder.path, 7, with_click(annotations, 3))
+    (folder.path / "updates" / "step_9 copy").mkdir()
+    assert folder.annotations() == with_click(annotations, 3)
+
+
+def test_an_update_that_cannot_be_written_is_named(folder, annotations):
+    (folder.path / "updates").write_text("")
+    with pytest.raises(RunError, match=r"step_000007 could not be written"):
+        write_update(folder.path, 7, annotations)
+
+
+# -- events ----------------------------------------------------------------------------------------
+
+TOLD = [
+    RunStarted("training", 2, "cpu", CLASSES),
+    Progress(1, 2, 0.5, 0.5, {"total": 1.25}),
+    Message("info", "µm\nand more"),
+    RunFinished(FinishReason.completed, 2, 1.0),
+]
+
+
+def tell(events=TOLD, result="model"):
+    yield from events
+    return result
+
+
+def read_events(path):
+    return [event_from_json(line) for line in (path / EVENTS).read_text("utf-8").splitlines()]
+
+
+def test_events_are_passed_on_and_recorded(tmp_path):
+    assert drain(record_events(tell(), tmp_path)) == (TOLD, "model")
+    assert read_events(tmp_path) == TOLD
+    drain(record_events(tell(TOLD[:1]), tmp_path))
+    assert read_events(tmp_path) == [*TOLD, TOLD[0]]
+
+
+def test_an_event_is_on_disk_before_it_is_passed_on(tmp_path):
+    run = record_events(tell(), tmp_path)
+    for n, _ in enumerate(run, start=1):
+        assert read_events(tmp_path) == TOLD[:n]
+
+
+def test_an_error_of_the_run_passes_as_it_is(tmp_path):
+    def fail():
+        yield TOLD[0]
+        raise PermissionError("of the run, not of the record")
+
+    with pytest.raises(PermissionError, match="of the run"):
+        drain(record_events(fail(), tmp_path))
+    assert read_events(tmp_path) == TOLD[:1]
+
+
+def test_who_stops_listening_ends_the_run(tmp_path):
+    ended = []
+
+    def run():
+        try:
+            yield from TOLD
+        finally:
+            ended.append(True)
+
+    recorded = record_events(run(), tmp_path)
+    next(recorded)
+    recorded.close()
+    assert ended == [True]
+    assert read_events(tmp_path) == TOLD[:1]
+
+
+def test_a_record_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(RunError, match=r"events\.jsonl could not be written"):
+        drain(record_events(tell(), tmp_path / "missing"))
+
+
+def test_a_full_disk_ends_the_record_with_a_clear_error(tmp_path, monkeypatch):
+    class FullDisk(io.RawIOBase):
+        def write(self, _):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", lambda *_, **__: FullDisk())
+    with pytest.raises(RunError, match=r"the disk is full: .*events\.jsonl"):
+        drain(record_events(tell(), tmp_path))
+
+
+def test_versions_of_what_is_not_installed_are_told(tmp_path, annotations, monkeypatch):
+    from importlib.metadata import PackageNotFoundError
+
+    from napari_spss.core.training import run_folder as runfolder
+
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(runfolder, "version", missing)
+    RunFolder(tmp_path).begin(SETTINGS, annotations, INPUT)
+    record = json.loads((tmp_path / INPUTS).read_text())
+    assert record["versions"]["torch"] == "not installed"
+
+
+PAINTED = np.full((3, 4, 5), IGNORE, np.uint8)
+PAINTED[1, 2, 3], PAINTED[1, 0, 0] = 0, 254
+
+
+def test_painted_labels_are_stored_one_up_and_only_where_there_are_any(tmp_path):
+    write_painted(tmp_path, as_label_source(PAINTED))
+    labels, problems = PaintedSlices(tmp_path / "painted").read()
+    assert not problems
+    assert list(labels) == [1]
+    assert (labels[1][2, 3], labels[1][0, 0], np.count_nonzero(labels[1])) == (1, 255, 2)
+
+
+def test_an_update_holds_what_is_painted_then(tmp_path):
+    write_update(tmp_path, 7, Annotations(CLASSES), painted=as_label_source(PAINTED))
+    labels, _ = PaintedSlices(tmp_path / "updates" / "step_000007" / "painted").read()
+    assert list(labels) == [1]
+
+
+def test_live_labels_read_what_they_follow():
+    live = LiveLabels()
+    assert live.n_slices == 0
+    with pytest.raises(InputError, match="nothing is labelled"):
+        live.read(0)
+    live.follow(as_label_source(PAINTED))
+    assert (live.n_slices, live.shape_of(1)) == (3, (4, 5))
+    assert live.read(1)[2, 3] == 0
+    assert live.read(1, (2, 3, 3, 5)).tolist() == [[0, IGNORE]]
+    live.follow(None)
+    assert live.n_slices == 0
+    assert (live.read(1) == IGNORE).all(), "a read that was under way still has its size"

@@ -1,0 +1,70 @@
+"""Budgets of steps, epochs and minutes, and the learning rate over them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_spss.core.base import InputError, OptimisationSettings
+from napari_spss.core.training.schedule import Budget, learning_rate_factor
+
+
+def budget(steps_per_epoch=10, **limits):
+    none = {"max_steps": None, "max_epochs": None, "max_minutes": None}
+    return Budget.of(OptimisationSettings(**(none | limits)), steps_per_epoch)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"max_steps": 50}, Budget(50, None)),
+        ({"max_epochs": 3}, Budget(30, None)),
+        ({"max_steps": 50, "max_epochs": 3}, Budget(30, None)),
+        ({"max_steps": 20, "max_epochs": 3}, Budget(20, None)),
+        ({"max_minutes": 1.5}, Budget(None, 90.0)),
+        ({"max_steps": 20, "max_minutes": 2}, Budget(20, 120.0)),
+    ],
+)
+def test_the_smaller_of_steps_and_epochs_counts(limits, expected):
+    assert budget(**limits) == expected
+
+
+def test_no_limit_at_all_is_refused():
+    with pytest.raises(InputError, match="would never end") as e:
+        budget()
+    assert e.value.field == "optimisation.max_steps"
+
+
+def test_what_is_used_up_first_ends_the_run():
+    both = Budget(100, 60.0)
+    assert both.spent(0, 0.0) == 0.0
+    assert both.spent(25, 6.0) == 0.25
+    assert both.spent(25, 45.0) == 0.75
+    assert both.spent(10, 60.0) == 1.0
+    assert Budget(None, 60.0).spent(10**9, 30.0) == 0.5
+    assert Budget(4, None).spent(5, 10**9) == 1.25
+
+
+def test_one_cycle_rises_over_a_tenth_and_falls_to_a_hundredth():
+    assert learning_rate_factor("one-cycle", 0.0) == pytest.approx(0.1)
+    assert learning_rate_factor("one-cycle", 0.05) == pytest.approx(0.55)
+    assert learning_rate_factor("one-cycle", 0.1) == pytest.approx(1.0)
+    assert learning_rate_factor("one-cycle", 0.55) == pytest.approx((1 + 0.01) / 2)
+    assert learning_rate_factor("one-cycle", 1.0) == pytest.approx(0.01)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_one_cycle_has_one_peak(a, b):
+    early, late = sorted((a, b))
+    first, second = (learning_rate_factor("one-cycle", spent) for spent in (early, late))
+    assert 0.01 - 1e-12 <= second <= 1
+    if late <= 0.1:
+        assert first <= second
+    if early >= 0.1:
+        assert first >= second
+
+
+@given(st.floats(0, 1))
+def test_a_constant_rate_is_constant(spent):
+    assert learning_rate_factor("constant", spent) == 1.0

@@ -1,0 +1,214 @@
+"""Pseudo-labels in closed form, and the averaged teacher."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from samples_in_memory import bag
+from torch import nn
+
+from napari_spss.core.training.selftraining import ema_of, pseudo_labels
+
+
+def two_classes(values):
+    """Maps (2, y, x) with these probabilities of class 1."""
+    p = torch.as_tensor(values, dtype=torch.float32)
+    return torch.stack([1 - p, p])
+
+
+def ranked(n=20):
+    """One row whose pixel i is the i-th most likely one."""
+    return two_classes([[1 - (i + 0.5) / n for i in range(n)]])
+
+
+def labels_of(fraction, *, band, n=20):
+    return pseudo_labels(ranked(n), [bag((0, 0, 1, n), (1 - fraction, fraction))], band=band)[0]
+
+
+@pytest.mark.parametrize(
+    ("fraction", "band", "n_positive", "n_ignored"),
+    [
+        (0.2, 0.25, 3, 2),
+        (0.2, 0.0, 4, 0),
+        (0.4, 0.5, 4, 8),
+        (0.8, 0.25, 15, 2),
+        (0.0, 0.25, 0, 0),
+        (1.0, 0.25, 20, 0),
+    ],
+)
+def test_the_likeliest_pixels_up_to_the_fraction_are_positive(
+    fraction, band, n_positive, n_ignored
+):
+    expected = [1] * n_positive + [-1] * n_ignored + [0] * (20 - n_positive - n_ignored)
+    assert labels_of(fraction, band=band).tolist() == expected
+
+
+@settings(max_examples=60)
+@given(
+    n=st.integers(1, 200),
+    fraction=st.floats(0, 1),
+    band=st.floats(0, 0.99),
+    seed=st.integers(0, 99),
+)
+def test_numbers_of_pixels_follow_the_fraction_wherever_they_lie(n, fraction, band, seed):
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    probs = ranked(n)[:, :, order]
+    labels = pseudo_labels(probs, [bag((0, 0, 1, n), (1 - fraction, fraction))], band=band)[0]
+    margin = band * min(fraction, 1 - fraction)
+    assert (labels == 1).sum() == pytest.approx((fraction - margin) * n, abs=0.51)
+    assert (labels == 0).sum() == pytest.approx((1 - fraction - margin) * n, abs=0.51)
+    p = probs[1, 0]
+    if (labels == 1).any() and (labels != 1).any():
+        assert p[labels == 1].min() > p[labels != 1].max()
+    if (labels == 0).any() and (labels != 0).any():
+        assert p[labels == 0].max() < p[labels != 0].min()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_a_constant_map_says_nothing(value):
+    probs = two_classes(torch.full((6, 6), value))
+    labels = pseudo_labels(probs, [bag((0, 0, 6, 6), (0.7, 0.3))], band=0.25)
+    assert (labels == -1).all()
+
+
+def test_pixels_that_share_the_value_at_a_threshold_are_ignored():
+    # six saturated pixels, of which only three can be positive
+    probs = two_classes([[1.0] * 6 + [0.5, 0.4] + [0.0] * 4])
+    labels = pseudo_labels(probs, [bag((0, 0, 1, 12), (0.75, 0.25))], band=0.0)
+    assert labels[0].tolist() == [-1] * 6 + [0] * 6
+
+
+@pytest.mark.parametrize(("fraction", "expected"), [(0.0, 0), (1.0, 1)])
+def test_exact_fractions_hold_for_constant_maps_too(fraction, expected):
+    probs = two_classes(torch.full((3, 3), 0.4))
+    labels = pseudo_labels(probs, [bag((0, 0, 3, 3), (1 - fraction, fraction))], band=0.25)
+    assert (labels == expected).all()
+
+
+def test_outside_the_regions_nothing_is_labelled():
+    labels = pseudo_labels(ranked(20), [bag((0, 5, 1, 15), (0.5, 0.5))], band=0.0)[0]
+    assert labels.tolist() == [-1] * 5 + [1] * 5 + [0] * 5 + [-1] * 5
+    assert (pseudo_labels(ranked(20), [], band=0.25) == -1).all()
+
+
+def test_a_later_region_overrides_an_earlier_one():
+    regions = [bag((0, 0, 1, 20), (0.5, 0.5)), bag((0, 0, 1, 10), (1.0, 0.0))]
+    labels = pseudo_labels(ranked(20), regions, band=0.0)[0]
+    assert labels.tolist() == [0] * 20
+    labels = pseudo_labels(ranked(20), regions[::-1], band=0.0)[0]
+    assert labels.tolist() == [1] * 10 + [0] * 10
+
+
+def test_a_window_is_labelled_where_it_meets_a_region_of_its_slice():
+    region = bag((2, 3, 6, 9), (0.0, 1.0))
+    labels = pseudo_labels(two_classes(torch.rand(4, 4)), [region], band=0.0, origin=(4, 7))
+    expected = torch.full((4, 4), -1)
+    expected[:2, :2] = 1
+    assert torch.equal(labels, expected)
+    away = pseudo_labels(two_classes(torch.rand(4, 4)), [region], band=0.0, origin=(6, 3))
+    assert (away == -1).all()
+
+
+def test_a_window_gets_the_labels_that_the_whole_slice_would_give_it():
+    slice_map = two_classes(torch.randperm(300).reshape(15, 20) / 300)
+    regions = [bag((0, 0, 15, 20), (0.7, 0.3)), bag((2, 3, 12, 11), (0.2, 0.8))]
+    expected = pseudo_labels(slice_map, regions, band=0.25)
+    window = slice_map[:, 4:12, 6:18]
+    found = pseudo_labels(window, regions, band=0.25, origin=(4, 6), memory=slice_map)
+    assert torch.equal(found, expected[4:12, 6:18])
+
+
+@pytest.mark.parametrize("period", [2, 4, 7, 64])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_of_large_regions_a_sample_is_ranked_that_no_pattern_deceives(period, axis):
+    n = 1024
+    p = torch.rand(n, n, generator=torch.Generator().manual_seed(0)) / 2
+    p[:, : n // 4] += 0.5  # the likely quarter
+    stripes = torch.arange(n) % period == 0
+    p *= torch.where(stripes, 1.0, 0.6)[:, None] if axis == 0 else torch.where(stripes, 1.0, 0.6)
+    region = bag((0, 0, n, n), (0.7, 0.3))
+    labels = pseudo_labels(two_classes(p), [region], band=0.0)
+    assert (labels == 1).float().mean() == pytest.approx(0.3, abs=0.01)
+    assert (labels == 0).float().mean() == pytest.approx(0.7, abs=0.01)
+
+
+def three_classes(rows):
+    """Maps (3, 1, x) of (background, a, b) per pixel."""
+    return torch.tensor(rows, dtype=torch.float32).T[:, None]
+
+
+MAPS = three_classes(
+    [(0.1, 0.8, 0.1), (0.2, 0.6, 0.2), (0.1, 0.2, 0.7), (0.8, 0.1, 0.1), (0.9, 0.05, 0.05)]
+)
+ROW = (0, 0, 1, 5)
+
+
+def test_every_class_gets_its_share():
+    labels = pseudo_labels(MAPS, [bag(ROW, (0.4, 0.4, 0.2))], band=0.0)[0]
+    assert labels.tolist() == [1, 1, 2, 0, 0]
+
+
+def test_a_pixel_that_two_classes_claim_goes_to_the_likelier_one():
+    probs = three_classes([(0.1, 0.4, 0.5), (0.2, 0.5, 0.3), (0.9, 0.05, 0.05)])
+    labels = pseudo_labels(probs, [bag((0, 0, 1, 3), (0.0, 0.67, 0.33))], band=0.0)[0]
+    assert labels.tolist() == [2, 1, 0]
+
+
+def test_with_an_unknown_class_there_is_no_background():
+    labels = pseudo_labels(MAPS, [bag(ROW, (None, 0.4, None))], band=0.0)[0]
+    assert labels.tolist() == [1, 1, -1, -1, -1]
+
+
+def test_with_the_background_alone_nothing_is_labelled():
+    assert (pseudo_labels(MAPS, [bag(ROW, (0.4, None, None))], band=0.0) == -1).all()
+
+
+# -- teacher -------------------------------------------------------------------------------------
+
+
+def number(network):
+    return float(network.state_dict()["weight"])
+
+
+def linear(value):
+    layer = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(layer.weight, value)
+    return layer
+
+
+def test_the_teacher_forgets_its_start_early_and_averages_slowly_then():
+    student = linear(5.0)
+    teacher = ema_of(student, 0.9)
+    expected = 5.0
+    for n in range(200):
+        nn.init.constant_(student.weight, 1.0 + n % 2)
+        teacher.update_parameters(student)
+        # torch copies the weights at the first update
+        kept = min(0.9, (1 + n) / (10 + n)) if n else 0.0
+        expected = kept * expected + (1 - kept) * (1.0 + n % 2)
+    assert number(teacher.module) == pytest.approx(expected, rel=1e-5)
+    assert expected == pytest.approx(1.5, abs=0.1)
+
+
+def test_running_statistics_are_averaged_and_counters_copied():
+    student = nn.BatchNorm2d(1)
+    teacher = ema_of(student, 0.5)
+    for value in (1.0, 3.0):
+        student.running_mean.fill_(value)
+        student.num_batches_tracked += 1
+        teacher.update_parameters(student)
+    kept = 2 / 11
+    assert teacher.module.running_mean.item() == pytest.approx(kept * 1 + (1 - kept) * 3)
+    assert teacher.module.num_batches_tracked == 2
+
+
+def test_the_teacher_is_in_evaluation_mode_and_has_no_gradient():
+    student = nn.Sequential(nn.Linear(1, 1), nn.Dropout(0.5)).train()
+    teacher = ema_of(student, 0.99)
+    assert not teacher.module[1].training
+    assert not any(p.requires_grad for p in teacher.parameters())
+    assert all(p.requires_grad for p in student.parameters())
+    student[0].weight.data += 1
+    assert teacher.module[0].weight != student[0].weight

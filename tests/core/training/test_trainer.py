@@ -1,0 +1,219 @@
+"""What a running training withstands: bad previews, bad updates, numbers that are none."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from blobs import CLASSES, annotated, blobs, fractions, quick
+
+from napari_spss.core.annotations import Annotations, Keypoint
+from napari_spss.core.base import (
+    Diverged,
+    Mailbox,
+    Message,
+    OutOfMemory,
+    Preview,
+    Progress,
+    RunFinished,
+    Validated,
+    preset,
+)
+from napari_spss.core.images import stack_from_array
+from napari_spss.core.training import iter_training, load_model
+from napari_spss.core.training import trainer as trainer_module
+from napari_spss.core.training.objective import Objective, StepLoss
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+STACK, TRUTH = blobs(n_slices=3, size=32)
+
+
+def tiny(**overrides):
+    values = {"network__filters": 2, "optimisation__max_steps": 4, "sampling__crop_px": 32}
+    return quick(**(values | overrides))
+
+
+def run(annotations, settings, *, stack=STACK, **kwargs):
+    """Events of a run whose clock ticks a second at every look."""
+    return list(
+        iter_training(
+            stack,
+            annotations,
+            settings,
+            device="cpu",
+            clock=itertools.count().__next__,
+            **kwargs,
+        )
+    )
+
+
+def messages(events):
+    return [event.text for event in events if isinstance(event, Message)]
+
+
+def test_a_slice_that_cannot_be_shown_does_not_end_the_run():
+    image = np.concatenate([STACK.read(z).astype(np.float32) for z in range(3)])
+    image[2, 5, 5] = np.nan
+    stack = stack_from_array(image, source="em.tif")
+    shown = itertools.chain([2, 2, 1], itertools.repeat(2))
+    events = run(
+        annotated(TRUTH[:2]),
+        tiny(),
+        stack=stack,
+        preview_slice=lambda: next(shown),
+        preview_interval_s=0,
+    )
+    assert isinstance(events[-1], RunFinished)
+    assert [event.slice for event in events if isinstance(event, Preview)] == [1]
+    told = [text for text in messages(events) if "preview" in text]
+    assert len(told) == 1
+    assert "slice 2 of em.tif holds 1 NaN or infinite values" in told[0]
+
+
+def test_annotations_that_cannot_be_used_leave_the_run_as_it_is(tmp_path):
+    annotations = annotated(TRUTH)
+    mailbox = Mailbox()
+    mailbox.put(annotations.replace(keypoints=(Keypoint(7, 1.0, 1.0, 1),)))
+    events = run(annotations, tiny(), updates=mailbox, run_dir=tmp_path)
+    (told,) = [text for text in messages(events) if "old annotations" in text]
+    assert "is outside the stack of 3 slices" in told
+    assert events[-1].done == 4
+    assert not (tmp_path / "updates").exists()
+
+
+def test_annotations_cannot_all_go_during_a_run():
+    mailbox = Mailbox()
+    mailbox.put(Annotations(CLASSES))
+    events = run(annotated(TRUTH), tiny(), updates=mailbox)
+    assert any("goes on with the old ones" in text for text in messages(events))
+
+
+def test_changed_annotations_join_and_are_recorded(tmp_path):
+    annotations = Annotations(CLASSES, proportions=fractions(TRUTH))
+    mailbox = Mailbox()
+    mailbox.put(annotated(TRUTH))
+    events = run(annotations, tiny(), updates=mailbox, run_dir=tmp_path)
+    assert any("from step 0 on. In all: 1 grid (" in text for text in messages(events))
+    assert (tmp_path / "updates" / "step_000000" / "grid.csv").is_file()
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert "labels" in progress[0].losses
+    # the first labels decide what a label weighs, though the run began without any
+    assert load_model(tmp_path).label_scale.normaliser == pytest.approx(64, abs=1)
+
+
+def test_a_validation_loss_that_is_no_number_is_an_error_not_the_best(monkeypatch):
+    settings = preset("paper").with_overrides(
+        {"network.filters": 2, "sampling.crop_px": 16, "optimisation.max_epochs": 2}
+    )
+    evaluate = Objective.__call__
+
+    def broken(self, logits, batch, **kwargs):
+        if logits.requires_grad:
+            return evaluate(self, logits, batch, **kwargs)
+        return StepLoss(torch.tensor(float("nan")), {}, None)
+
+    monkeypatch.setattr(Objective, "__call__", broken)
+    with pytest.raises(Diverged, match="the validation loss became nan"):
+        run(annotated(TRUTH, n_grids=0), settings)
+
+
+def test_after_new_annotations_validation_begins_anew():
+    settings = preset("paper").with_overrides(
+        {
+            "network.filters": 2,
+            "sampling.crop_px": 16,
+            "optimisation.max_epochs": 6,
+            "optimisation.patience": 4,
+            "optimisation.learning_rate": 1e-12,
+        }
+    )
+    annotations, mailbox, found = annotated(TRUTH, n_grids=0), Mailbox(), []
+    for event in iter_training(STACK, annotations, settings, updates=mailbox, device="cpu"):
+        if isinstance(event, Validated):
+            found.append(event.is_best)
+            if len(found) == 3:
+                mailbox.put(annotated(TRUTH, n_grids=1))
+    # nothing is learned, so that only the first of each is the best
+    assert found == [True, False, False, True, False, False]
+
+
+def test_range_normalised_images_are_disturbed_in_their_own_measure(monkeypatch):
+    seen = []
+
+    class Spy(trainer_module.Learner):
+        def student_logits(self, images):
+            seen.append(images)
+            return super().student_logits(images)
+
+    monkeypatch.setattr(trainer_module, "Learner", Spy)
+    settings = tiny(image__normalisation="range", sampling__has_intensity=True)
+    run(annotated(TRUTH), settings)
+    plain = np.stack([STACK.read(z) for z in range(3)]) / 255
+    for images in seen:
+        assert float(images.mean()) == pytest.approx(plain.mean(), abs=0.6 * plain.std())
+        assert float(images.std()) == pytest.approx(plain.std(), rel=0.5)
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_sharpness_ramps_in_with_or_without_self_training(is_on):
+    settings = tiny(
+        loss__sharpness=1,
+        self_training__is_on=is_on,
+        self_training__start=0.4,
+        self_training__ramp=0,
+    )
+    events = run(annotated(TRUTH), settings)
+    losses = [event.losses for event in events if isinstance(event, Progress)][:-1]
+    assert ["sharpness" in parts for parts in losses] == [False, False, True, True]
+    assert ["self_training" in parts for parts in losses] == [False, False, is_on, is_on]
+
+
+def test_a_model_that_goes_on_learning_is_disturbed_less_and_trusted_at_once(monkeypatch):
+    rates = []
+
+    class Spy(trainer_module.Learner):
+        def learn(self, loss, *, learning_rate):
+            rates.append(learning_rate)
+            super().learn(loss, learning_rate=learning_rate)
+
+    monkeypatch.setattr(trainer_module, "Learner", Spy)
+    settings = tiny(
+        optimisation__schedule="constant",
+        self_training__start=0.6,
+        self_training__ramp=0,
+        optimisation__max_steps=2,
+    )
+    generator = iter_training(STACK, annotated(TRUTH), settings, device="cpu")
+    while True:
+        try:
+            next(generator)
+        except StopIteration as end:
+            model = end.value
+            break
+    events = run(annotated(TRUTH), settings, start_from=model)
+    assert rates[2:] == pytest.approx([0.3 * rates[0]] * 2)
+    losses = [event.losses for event in events if isinstance(event, Progress)]
+    assert "self_training" in losses[1]
+
+
+def test_a_batch_of_one_learns_from_every_slice():
+    settings = tiny(sampling__batch_size=1, optimisation__max_steps=6, self_training__is_on=False)
+    events = run(annotated(TRUTH), settings)
+    losses = [event.losses for event in events if isinstance(event, Progress)][:-1]
+    # one grid, two slices with a fraction alone
+    assert ["labels" in parts for parts in losses] == [True, False] * 3
+    assert all("proportions" in parts for parts in losses)
+
+
+def test_where_batch_and_crop_are_least_fewer_filters_are_proposed(monkeypatch):
+    def fail(*_, **__):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(trainer_module.Learner, "student_logits", fail)
+    settings = tiny(sampling__batch_size=1, sampling__crop_px=16, network__filters=6)
+    with pytest.raises(OutOfMemory, match=r"network\.filters to 3") as e:
+        run(annotated(TRUTH), settings)
+    assert (e.value.suggestion.setting, e.value.suggestion.value) == ("network.filters", 3)

@@ -1,0 +1,177 @@
+"""Labels of large slices are made beside the window, and follow the last settings in the end."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtCore import QCoreApplication
+
+from napari_spss.core.annotations import ClassStyle, Region
+from napari_spss.gui.jobs import Predicted
+from napari_spss.gui.layers import ResultLayers, snapshot
+from napari_spss.gui.layers import relabel as relabel_module
+from napari_spss.gui.models import Cleaning, ResultMaps
+from napari_spss.gui.outcome import Outcome
+
+STYLES = (ClassStyle("background", "#999999", "Q"), ClassStyle("mito", "#E69F00", "W"))
+CLASSES = ("background", "mito")
+SHAPE = (3, 8, 10)
+
+
+class Gate:
+    """Lets labels through one by one; tells in which threads they were made, and how."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.threads: list[str] = []
+        self.made: list[tuple[int, float | None]] = []
+        self._passes = threading.Semaphore(0)
+        self.is_open = False
+        labels = ResultMaps.labels
+
+        def gated(maps, z, cleaning):
+            is_beside = threading.current_thread() is not threading.main_thread()
+            self.threads.append(threading.current_thread().name)
+            self.made.append((z, cleaning.threshold))
+            if is_beside and not self.is_open:
+                assert self._passes.acquire(timeout=60)
+            return labels(maps, z, cleaning)
+
+        monkeypatch.setattr(ResultMaps, "labels", gated)
+
+    def pass_one(self) -> None:
+        self._passes.release()
+
+    def open(self) -> None:
+        self.is_open = True
+        self._passes.release(10)
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    monkeypatch.setattr(relabel_module, "_LARGE_PX", 1)
+    return Gate(monkeypatch)
+
+
+@pytest.fixture
+def viewer():
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros(SHAPE, np.uint8), name="em")
+    return viewer
+
+
+@pytest.fixture
+def outcome(gate, viewer, qtbot):
+    """Maps .1 to .9 from left to right on every slice, labels still to be made."""
+    results = Outcome(ResultLayers(viewer), lambda: 1)
+    source = snapshot(viewer.layers["em"])
+    maps = results.begin(source, CLASSES, STYLES, is_same_model=False)
+    ramp = np.broadcast_to(np.linspace(0.1, 0.9, SHAPE[2], dtype=np.float32), SHAPE[1:])
+    for z in range(SHAPE[0]):
+        maps.store(z, np.stack([1 - ramp, ramp]))
+        results.take(Predicted(z, None))
+    yield results
+    gate.open()
+    results.stop_timers()
+
+
+def n_labelled(viewer):
+    return viewer.layers["em labels"].data.sum(axis=(1, 2)).tolist()
+
+
+def test_large_slices_are_made_in_a_thread_and_the_shown_one_first_of_those_that_wait(
+    outcome, gate, viewer, qtbot
+):
+    assert n_labelled(viewer) == [0, 0, 0], "nobody waited for the gate"
+    assert not outcome.is_up_to_date
+    gate.open()
+    qtbot.waitUntil(lambda: outcome.is_up_to_date)
+    assert n_labelled(viewer) == [40, 40, 40]
+    assert [z for z, _ in gate.made] == [0, 1, 2]
+    assert set(gate.threads) == {"napari-spss labels"}
+    assert outcome.predicted_fractions()[Region(2)] == pytest.approx((0.5, 0.5))
+
+
+def test_a_moving_slider_shows_what_it_passed_and_ends_with_the_last_threshold(
+    outcome, gate, viewer, qtbot
+):
+    gate.open()
+    qtbot.waitUntil(lambda: outcome.is_up_to_date)
+    gate.is_open, gate.made = False, []
+    gate._passes = threading.Semaphore(0)
+    for threshold in (0.75, 0.65, 0.35):
+        outcome.set_cleaning(Cleaning(threshold=threshold))
+    assert gate.made in ([], [(1, 0.75)])
+    gate.pass_one()
+    qtbot.waitUntil(lambda: n_labelled(viewer)[1] == 16)  # two of ten columns are above .75
+    gate.open()
+    qtbot.waitUntil(lambda: outcome.is_up_to_date)
+    assert n_labelled(viewer) == [56, 56, 56]
+    assert [made for made in gate.made if made[1] == 0.65] == [], "a passing value is skipped"
+
+
+def test_labels_edited_meanwhile_are_kept_and_the_others_written_beside_them(
+    outcome, gate, viewer, qtbot
+):
+    gate.open()
+    qtbot.waitUntil(lambda: outcome.is_up_to_date)
+    gate.is_open = False
+    gate._passes = threading.Semaphore(0)
+    outcome.set_cleaning(Cleaning(threshold=0.35))
+    edited = viewer.layers["em labels"]
+    edited.data_setitem((np.array([1]), np.array([0]), np.array([0])), 1)
+    before = edited.data.copy()
+    gate.open()
+    qtbot.waitUntil(lambda: outcome.is_up_to_date)
+    np.testing.assert_array_equal(edited.data, before)
+    (new,) = [x for x in viewer.layers if x.name.startswith("em labels") and x is not edited]
+    assert new.data.sum(axis=(1, 2)).tolist() == [56, 56, 56]
+
+
+def test_labels_that_are_asked_for_are_brought_up_to_date(outcome, gate, viewer):
+    done = []
+    outcome._relabeller.finished.connect(partial(done.append, True))
+    assert outcome.labels().sum() == 120
+    assert done
+    gate.open()
+    for _ in range(20):
+        QCoreApplication.processEvents()
+    assert n_labelled(viewer) == [40, 40, 40], "the result of the thread that was overtaken"
+
+
+def test_saving_waits_for_the_labels(outcome, gate, qtbot):
+    saved = []
+    assert outcome.after_labels(lambda: saved.append(outcome.labels().sum()))
+    assert not saved
+    gate.open()
+    qtbot.waitUntil(lambda: bool(saved))
+    assert saved == [120]
+    assert not outcome.after_labels(lambda: saved.append(0))
+
+
+def test_closing_waits_for_the_thread_and_writes_no_more(outcome, gate, viewer):
+    gate.open()
+    outcome.stop_timers()
+    names = [one.name for one in threading.enumerate()]
+    assert "napari-spss labels" not in names
+    QCoreApplication.processEvents()
+    assert n_labelled(viewer) == [0, 0, 0]
+
+
+def test_labels_that_cannot_be_made_leave_the_others(gate, viewer, outcome, qtbot, monkeypatch):
+    gate.open()
+    qtbot.waitUntil(lambda: outcome.is_up_to_date)
+    made = ResultMaps.labels
+
+    def failing(maps, z, cleaning):
+        if z == 1:
+            raise MemoryError
+        return made(maps, z, cleaning)
+
+    monkeypatch.setattr(ResultMaps, "labels", failing)
+    outcome.set_cleaning(Cleaning(threshold=0.35))
+    qtbot.waitUntil(lambda: outcome.is_up_to_date)
+    assert n_labelled(viewer) == [56, 40, 56]

@@ -1,0 +1,216 @@
+"""The session without Qt: what may run, what counts, how it ends."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from napari_spss.core.base import (
+    Diverged,
+    FinishReason,
+    InputError,
+    Message,
+    OutOfMemory,
+    Progress,
+    RunFinished,
+    RunStarted,
+    preset,
+)
+from napari_spss.gui.models import Curves, EndKind, RunForm, RunState, Session, Suggestion, duration
+
+
+@pytest.fixture
+def session():
+    return Session()
+
+
+def record(session):
+    ends, events, states = [], [], []
+    session.run_ended.connect(ends.append)
+    session.event_taken.connect(events.append)
+    session.status_changed.connect(lambda status: states.append(status.state))
+    session._keep = (ends, events, states)
+    return ends, events, states
+
+
+def test_a_run_goes_from_idle_to_training_to_idle_and_ends_once(session):
+    ends, events, states = record(session)
+    ticket = session.begin("training")
+    session.take(ticket, RunStarted("training", 10, "cpu", ("background", "a")))
+    session.take(ticket, Progress(4, 10, 2.0, 3.0, {"total": 0.5}, 0.1))
+    assert str(session.status) == "Training on CPU, step 4 of 10, 3 s left"
+    session.take(ticket, RunFinished(FinishReason.completed, 10, 5.0))
+    session.finish(ticket, "model")
+    assert session.model == "model"
+    assert [end.kind for end in ends] == [EndKind.finished]
+    assert len(events) == 3
+    assert states[0] is RunState.training
+    assert states[-1] is RunState.idle
+    assert not session.finish(ticket, "again")
+    assert not session.fail(ticket, ValueError())
+    assert len(ends) == 1
+
+
+def test_a_second_run_is_refused_and_the_first_goes_on(session):
+    ticket = session.begin("training")
+    with pytest.raises(InputError, match="in progress"):
+        session.begin("prediction")
+    assert session.take(ticket, Progress(1, 2, 0.0, None))
+
+
+def test_events_of_an_older_run_are_dropped(session):
+    old = session.begin("training")
+    session.abandon()
+    assert old.token.is_cancelled
+    new = session.begin("prediction")
+    _, events, _ = record(session)
+    assert not session.take(old, Message("info", "late"))
+    assert not session.finish(old, "stale model")
+    assert session.model is None
+    assert not events
+    assert session.messages == []
+    assert session.status.state is RunState.predicting
+    assert session.take(new, Message("info", "mine"))
+
+
+def test_stop_sets_the_token_and_stays_stopping_until_the_end(session):
+    ends, _, _ = record(session)
+    ticket = session.begin("training")
+    session.stop()
+    assert ticket.token.is_cancelled
+    session.take(ticket, Progress(5, 10, 1.0, 1.0))
+    assert session.status.state is RunState.stopping
+    session.take(ticket, RunFinished(FinishReason.stopped, 5, 1.0))
+    session.finish(ticket, "best")
+    assert ends[0].kind is EndKind.stopped
+    assert session.model == "best"
+    session.stop()
+    assert session.status.state is RunState.idle
+
+
+def test_a_failure_keeps_the_model_and_names_the_cause(session):
+    session.set_model("good")
+    ends, _, _ = record(session)
+    session.fail(session.begin("training"), RuntimeError("cudnn says no"))
+    assert session.model == "good"
+    assert not session.status.is_busy
+    assert "RuntimeError: cudnn says no" in ends[0].text
+    session.fail(session.begin("training"), Diverged("The loss became NaN; lower learning_rate."))
+    assert ends[1].text == "The loss became NaN; lower learning_rate."
+
+
+def test_out_of_memory_carries_a_setting_that_the_form_can_take(session):
+    ends, _, _ = record(session)
+    error = OutOfMemory("too big", setting="sampling.crop_px", value=128)
+    session.fail(session.begin("training"), error)
+    suggestion = ends[0].suggestion
+    assert suggestion == Suggestion("sampling.crop_px", 128)
+    assert str(suggestion) == "crop_px = 128"
+    form = RunForm(overrides={"seed": 3}).with_suggestion(suggestion)
+    assert form.settings().sampling.crop_px == 128
+    assert form.settings().seed == 3
+
+
+def test_the_form_marks_the_field_that_is_wrong():
+    with pytest.raises(InputError) as caught:
+        RunForm(overrides={"sampling.crop_px": 3}).settings()
+    assert caught.value.field == "sampling.crop_px"
+
+
+def test_minutes_replace_the_steps_of_the_fast_preset_only():
+    fast = RunForm(max_minutes=2).settings().optimisation
+    assert (fast.max_minutes, fast.max_steps) == (2, None)
+    paper = RunForm(preset="paper", max_minutes=2).settings().optimisation
+    assert (paper.max_minutes, paper.max_epochs) == (2, 100)
+
+
+def test_a_model_keeps_its_network_when_defaults_have_changed():
+    changes = {"network.filters": 5, "image.normalisation": "range", "loss.alpha": 0.1}
+    model = SimpleNamespace(settings=preset("fast").with_overrides(changes), normalisation="range")
+    kept = RunForm().settings(continued=model)
+    assert (kept.network.filters, kept.image.normalisation) == (5, "range")
+    assert kept.loss == preset("fast").loss
+    wanted = RunForm(overrides={"network.filters": 4}).settings(continued=model)
+    assert wanted.network.filters == 4, "what the user asks for is refused later, not ignored"
+    paper = RunForm(preset="paper").settings(continued=model)
+    assert paper == preset("paper"), "another preset is another training"
+
+
+def test_live_annotations_reach_a_training_with_the_same_classes(session):
+    class Stub:
+        def __init__(self, classes):
+            self.classes = classes
+
+    session.update_annotations(Stub(("background", "a")))  # idle: nothing to do
+    ticket = session.begin("training", classes=("background", "a"))
+    first, second = Stub(("background", "a")), Stub(("background", "a"))
+    session.update_annotations(first)
+    session.update_annotations(second)
+    assert ticket.updates.take() is second
+    assert ticket.updates.take() is None
+    session.update_annotations(Stub(("background", "b")))
+    assert ticket.updates.take() is None
+    assert "next Train" in session.messages[-1][1]
+
+
+def test_curves_continue_where_the_last_run_stopped():
+    curves = Curves()
+    curves.add(Progress(10, None, 1, None, {"total": 1.0}, 0.2))
+    curves.continue_from(10)
+    curves.add(Progress(1, None, 1, None, {"total": 0.5, "labels": 0.1}, None))
+    assert curves.steps == [10, 11]
+    assert curves.losses["total"] == [1.0, 0.5]
+    assert len(curves.losses["labels"]) == 2
+    assert len(curves.proportion_error) == 2
+
+
+def test_curves_of_a_continuation_that_failed_go_with_the_next_one():
+    curves = Curves()
+    curves.add(Progress(10, None, 1, None, {"total": 1.0}, 0.2))
+    for _ in range(2):
+        curves.continue_from(10)
+        curves.add(Progress(3, None, 1, None, {"total": 0.5}, 0.1))
+    assert curves.steps == [10, 13]
+    assert curves.continued == [10]
+
+
+def test_a_continued_run_counts_the_steps_before_it(session):
+    session.set_model(SimpleNamespace(n_steps=20))
+    ends, _, _ = record(session)
+    ticket = session.begin("training", continues=True)
+    session.take(ticket, Progress(3, 6, 2.0, 3.0, {"total": 0.5}, 0.1))
+    assert "step 23 of 26" in str(session.status)
+    assert session.status.fraction == 0.5
+    assert session.curves.steps == [23]
+    session.take(ticket, RunFinished(FinishReason.completed, 6, 2.0))
+    session.finish(ticket, SimpleNamespace(n_steps=26))
+    assert ends[0].text == "Training finished: 6 more steps in 2 s, 26 in all."
+
+
+def test_curves_of_one_model_do_not_go_on_with_a_loaded_one(session):
+    train = session.begin("training")
+    session.take(train, Progress(50, None, 2.0, 3.0, {"total": 0.5}, 0.1))
+    session.finish(train, SimpleNamespace(n_steps=50))
+    session.finish(session.begin("loading"), SimpleNamespace(n_steps=20))
+    session.take(
+        session.begin("training", continues=True), Progress(1, None, 1.0, None, {"total": 0.1}, 0.1)
+    )
+    assert session.curves.steps == [21]
+
+
+def test_curves_keep_a_bounded_number_of_points():
+    curves = Curves()
+    for step in range(1, 9001):
+        curves.add(Progress(step, None, 1, None, {"total": float(step)}, 0.0))
+    assert 1000 <= len(curves.steps) <= 2000
+    assert curves.losses["total"] == [float(step) for step in curves.steps]
+    assert curves.steps[-1] > 8900
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.4, "59 s"), (125, "2 min 5 s"), (120, "2 min"), (4800, "1 h 20 min")],
+)
+def test_durations_are_written_for_people(seconds, text):
+    assert duration(seconds) == text

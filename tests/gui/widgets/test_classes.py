@@ -1,0 +1,252 @@
+"""The list of classes, edited as a user edits it."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QAbstractButton, QColorDialog, QComboBox, QLineEdit
+
+from napari_spss.core.annotations import ClassStyle
+from napari_spss.core.base import InputError
+from napari_spss.gui.widgets import CLASS_KEYS, PALETTE, ClassesEditor
+from napari_spss.gui.widgets.classes import DEFAULT_CLASSES
+
+THREE = (
+    ClassStyle("background", "#999999", "Q"),
+    ClassStyle("mito", "#E69F00", "W"),
+    ClassStyle("er", "#56B4E9", ""),
+)
+
+
+@pytest.fixture
+def editor(qtbot) -> ClassesEditor:
+    widget = ClassesEditor()
+    qtbot.addWidget(widget)
+    widget.set_value(THREE)
+    widget.show()
+    return widget
+
+
+def rename(qtbot, editor, place, name):
+    edit = editor._rows[place].name_edit
+    edit.selectAll()
+    qtbot.keyClicks(edit, name)
+    qtbot.keyClick(edit, Qt.Key.Key_Return)
+
+
+def clear_name(qtbot, editor, place):
+    edit = editor._rows[place].name_edit
+    edit.selectAll()
+    qtbot.keyClick(edit, Qt.Key.Key_Backspace)
+    qtbot.keyClick(edit, Qt.Key.Key_Return)
+
+
+def choose_key(editor, place, key):
+    box = editor._rows[place].key_box
+    box.setCurrentIndex(box.findData(key))
+    box.activated.emit(box.currentIndex())
+
+
+def test_starts_with_background_and_mitochondria(qtbot):
+    widget = ClassesEditor()
+    qtbot.addWidget(widget)
+    assert widget.value() == DEFAULT_CLASSES
+    assert widget.names() == ("background", "mitochondria")
+
+
+def test_value_round_trip(qtbot, editor):
+    with qtbot.waitSignal(editor.value_changed):
+        editor.set_value(THREE[:2])
+    assert editor.value() == THREE[:2]
+    with qtbot.assertNotEmitted(editor.value_changed):
+        editor.set_value(THREE[:2])
+
+
+@pytest.mark.parametrize("classes", [(), (THREE[0], THREE[1], THREE[1])])
+def test_classes_that_are_none_are_refused(editor, classes):
+    with pytest.raises(ValueError, match="background"):
+        editor.set_value(classes)
+    assert editor.value() == THREE
+
+
+def test_rename(qtbot, editor):
+    with qtbot.waitSignal(editor.value_changed):
+        rename(qtbot, editor, 1, "mitochondria")
+    assert editor.names() == ("background", "mitochondria", "er")
+
+
+def test_half_a_name_is_not_announced(qtbot, editor):
+    edit = editor._rows[1].name_edit
+    with qtbot.assertNotEmitted(editor.value_changed):
+        qtbot.keyClicks(edit, "chondria")
+    assert editor.names() == ("background", "mito", "er")
+
+
+def test_background_can_be_neither_renamed_nor_removed(qtbot, editor):
+    rename(qtbot, editor, 0, "cytoplasm")
+    assert editor.names()[0] == "background"
+    assert not editor._rows[0].remove_button.isVisible()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("ER", "named twice"), ("bg", "named twice"), ("slice", "need for themselves")],
+)
+def test_unusable_name_is_marked_and_the_last_good_one_holds(qtbot, editor, name, reason):
+    with qtbot.assertNotEmitted(editor.value_changed):
+        rename(qtbot, editor, 1, name)
+    assert editor.names() == ("background", "mito", "er")
+    assert reason in editor.problem()
+    assert reason in editor._message.text()
+    assert reason in editor._rows[1].name_edit.toolTip()
+    assert editor._rows[1].name_edit.text() == name
+    rename(qtbot, editor, 1, "nucleus")
+    assert editor.problem() == ""
+    assert not editor._message.isVisible()
+    assert editor.names() == ("background", "nucleus", "er")
+
+
+def test_empty_name_is_marked(qtbot, editor):
+    clear_name(qtbot, editor, 1)
+    assert "empty class name" in editor.problem()
+    assert editor.names()[1] == "mito"
+
+
+def test_names_stay_unique_while_one_is_wrong(qtbot, editor):
+    clear_name(qtbot, editor, 1)
+    rename(qtbot, editor, 2, "mito")
+    assert editor.names() == ("background", "mito", "er")
+    rename(qtbot, editor, 1, "nucleus")
+    rename(qtbot, editor, 2, "mito")
+    assert editor.names() == ("background", "nucleus", "mito")
+
+
+def test_added_class_has_a_free_name_colour_and_key(qtbot, editor):
+    for _ in range(3):
+        qtbot.mouseClick(editor._add_button, Qt.MouseButton.LeftButton)
+    names, colours = editor.names(), [style.colour for style in editor.value()]
+    keys = [style.key for style in editor.value() if style.key]
+    assert names[3:] == ("class 3", "class 4", "class 5")
+    assert len(set(colours)) == 6
+    assert len(set(keys)) == len(keys) == 5
+
+
+def test_remove(qtbot, editor):
+    with qtbot.waitSignal(editor.value_changed):
+        qtbot.mouseClick(editor._rows[1].remove_button, Qt.MouseButton.LeftButton)
+    assert editor.names() == ("background", "er")
+
+
+def test_class_in_use_is_removed_at_the_second_click(qtbot, editor):
+    editor.set_usage({"mito": "12 keypoints"})
+    button = editor._rows[1].remove_button
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert "mito has 12 keypoints" in editor._message.text()
+    assert editor.names() == ("background", "mito", "er")
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert editor.names() == ("background", "er")
+    assert not editor._message.isVisible()
+
+
+def test_key_of_another_class_is_swapped(qtbot, editor):
+    with qtbot.waitSignal(editor.value_changed):
+        choose_key(editor, 2, "W")
+    assert [style.key for style in editor.value()] == ["Q", "", "W"]
+    choose_key(editor, 2, "Q")
+    assert [style.key for style in editor.value()] == ["W", "", "Q"]
+    assert editor._rows[0].key_box.currentText() == "key W"
+    choose_key(editor, 2, "")
+    assert [style.key for style in editor.value()] == ["W", "", ""]
+
+
+def test_key_of_a_project_that_is_not_on_the_list_is_kept(editor):
+    classes = (*THREE[:2], ClassStyle("er", "#56B4E9", "Shift-R"))
+    editor.set_value(classes)
+    assert editor.value() == classes
+    assert editor._rows[2].key_box.currentText() == "key Shift+R"
+
+
+def test_two_classes_with_one_key_keep_one(editor):
+    editor.set_value((*THREE[:2], ClassStyle("er", "#56B4E9", "W")))
+    assert [style.key for style in editor.value()] == ["Q", "W", ""]
+
+
+def test_colour_is_chosen_in_a_dialog(qtbot, editor, monkeypatch):
+    monkeypatch.setattr(QColorDialog, "getColor", lambda *_: QColor("#00ff00"))
+    with qtbot.waitSignal(editor.value_changed):
+        qtbot.mouseClick(editor._rows[1].colour_button, Qt.MouseButton.LeftButton)
+    assert editor.value()[1].colour == "#00FF00"
+    monkeypatch.setattr(QColorDialog, "getColor", lambda *_: QColor())
+    with qtbot.assertNotEmitted(editor.value_changed):
+        qtbot.mouseClick(editor._rows[1].colour_button, Qt.MouseButton.LeftButton)
+
+
+def test_outside_is_a_class_that_is_excluded_from_fractions(qtbot, editor):
+    with qtbot.waitSignal(editor.value_changed):
+        editor._outside_box.click()
+    assert editor.value()[-1].name == "outside"
+    assert [style.is_outside for style in editor.value()] == [False, False, False, True]
+    editor.add_class()
+    assert [style.is_outside for style in editor.value()] == [False, False, False, True, False]
+    editor._outside_box.click()
+    assert not any(style.is_outside for style in editor.value())
+
+
+def test_outside_box_follows_the_value(qtbot, editor):
+    editor.set_value((*THREE, ClassStyle("resin", "#000000", is_outside=True)))
+    assert editor._outside_box.isChecked()
+    qtbot.mouseClick(editor._rows[3].remove_button, Qt.MouseButton.LeftButton)
+    assert not editor._outside_box.isChecked()
+
+
+def test_outside_in_use_is_removed_at_the_second_click(editor):
+    editor._outside_box.click()
+    editor.set_usage({"outside": "3 keypoints"})
+    editor._outside_box.click()
+    assert editor._outside_box.isChecked()
+    editor._outside_box.click()
+    assert editor.value() == THREE
+
+
+def test_no_key_is_one_of_naparis():
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels, Points
+
+    from napari_spss.gui.layers import is_taken
+
+    viewer = ViewerModel()
+    image = Image(np.zeros((4, 4)))
+    layers = [Points(np.zeros((1, 2))), Labels(np.zeros((4, 4), dtype=int)), image]
+    taken = [key for key in CLASS_KEYS if any(is_taken(key, layer, viewer) for layer in layers)]
+    assert taken == []
+
+
+def test_colours_can_be_told_apart():
+    assert len(set(PALETTE)) == len(PALETTE)
+    rgb = [np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) for colour in PALETTE]
+    assert min(np.linalg.norm(a - b) for a, b in combinations(rgb, 2)) > 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [(("mito", "orange"), "not a hex colour"), (("slice", "#000000"), "choose another name")],
+)
+def test_style_that_cannot_be_is_refused(arguments, reason):
+    with pytest.raises(InputError, match=reason):
+        ClassStyle(*arguments)
+
+
+def test_every_control_has_a_tooltip_and_the_list_fits_380_px(editor):
+    editor.add_class()
+    controls = [
+        child
+        for kind in (QAbstractButton, QLineEdit, QComboBox)
+        for child in editor.findChildren(kind)
+    ]
+    assert controls
+    assert all(control.toolTip() for control in controls)
+    assert editor.minimumSizeHint().width() <= 380

@@ -1,0 +1,414 @@
+"""The dock's sections by themselves, as far as they need no window."""
+
+from __future__ import annotations
+
+import sys
+from math import nan
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.settings import get_settings
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QCoreApplication, QEvent, Qt
+from qtpy.QtGui import QColor
+
+from napari_spss.core.analysis import FractionEstimate
+from napari_spss.core.base import OutOfMemory, Progress, Validated
+from napari_spss.gui.layers import MARK
+from napari_spss.gui.models import (
+    Curves,
+    Device,
+    DeviceProbe,
+    EndKind,
+    RunEnd,
+    RunForm,
+    Session,
+    Suggestion,
+)
+from napari_spss.gui.models.devices import parse_devices
+from napari_spss.gui.widgets import ImageSection, ResultsSection, RunBar, Section, TrainSection
+from napari_spss.gui.widgets.plots import CurvesPlot
+from napari_spss.gui.widgets.theme import contrast, error_colour, warning_colour
+
+CPU, GPU = Device("cpu", "CPU"), Device("cuda:0", "NVIDIA H100")
+
+
+@pytest.fixture
+def viewer():
+    return ViewerModel()
+
+
+@pytest.fixture
+def image(viewer, qtbot):
+    widget = ImageSection(viewer)
+    qtbot.addWidget(widget)
+    return widget
+
+
+def add(viewer, shape=(3, 64, 96), **kwargs):
+    return viewer.add_image(np.zeros(shape, np.uint8), **kwargs)
+
+
+# -- image ---------------------------------------------------------------------------------------
+
+
+def test_the_chooser_follows_the_layer_list(viewer, image):
+    heard = []
+    image.image_changed.connect(heard.append)
+    assert image.value().layer is None
+    first = add(viewer, name="first")
+    second = add(viewer, name="second")
+    assert image.value().layer is first  # what is chosen stays chosen
+    viewer.add_points(ndim=3)
+    add(viewer, name="result", metadata={MARK: {"role": "labels"}})
+    assert [image._combo.itemText(i) for i in range(image._combo.count())] == ["first", "second"]
+    second.name = "renamed"
+    assert image._combo.itemText(1) == "renamed"
+    viewer.layers.remove(first)
+    assert image.value().layer is second
+    viewer.layers.remove(second)
+    assert image.value().layer is None
+    assert heard == [first, second, None]
+
+
+def test_the_active_image_is_chosen_at_first(viewer, qtbot):
+    first = add(viewer, name="first")
+    add(viewer, name="second")
+    viewer.layers.selection.active = first
+    widget = ImageSection(viewer)
+    qtbot.addWidget(widget)
+    assert widget.value().layer is first
+
+
+def test_facts_and_the_working_scale_are_told(viewer, image):
+    add(viewer, scale=(50, 8, 8), units=("nm",) * 3)
+    assert image._facts.text() == "3 slices, 96 x 64 px, uint8, 8 nm per px"
+    assert image.value().object_diameter_px is None
+    image.set_diameter(75)
+    assert image.value().object_diameter_px == 75
+    assert image._scale_note.text() == "= 0.6 µm; the network sees the image at 1/3 size"
+    image.set_diameter(25)
+    assert "full resolution" in image._scale_note.text()
+
+
+def test_other_pixels_in_the_layer_are_another_image(viewer, image):
+    layer = add(viewer)
+    heard = []
+    image.image_changed.connect(heard.append)
+    layer.data = np.zeros((5, 30, 40), np.uint8)
+    assert heard[-1] is layer
+    assert "5 slices, 40 x 30 px" in image._facts.text()
+
+
+def test_a_drawn_line_is_the_diameter_in_pixels(viewer, image, qtbot):
+    layer = add(viewer, scale=(50, 2, 2), translate=(0, 10, 10))
+    points = viewer.add_points(ndim=3)
+    image._measure_button.click()
+    lines = viewer.layers[-1]
+    assert lines.mode == "add_line"
+    assert viewer.layers.selection.active is lines
+    start, end = lines.world_to_data((50, 16, 20)), lines.world_to_data((50, 22, 28))
+    lines.add_lines(np.array([start, end]))  # 6 and 8 world units: 3 and 4 px
+    assert image.value().object_diameter_px == pytest.approx(5)
+    qtbot.waitUntil(lambda: lines not in viewer.layers)
+    assert viewer.layers.selection.active is points
+    assert not image._measure_button.isChecked()
+    assert layer in viewer.layers
+
+
+@pytest.mark.parametrize("how", ["button", "layer", "image"])
+def test_measuring_can_be_given_up(viewer, image, how):
+    layer = add(viewer)
+    image._measure_button.click()
+    lines = viewer.layers[-1]
+    if how == "button":
+        image._measure_button.click()
+    elif how == "layer":
+        viewer.layers.remove(lines)
+    else:
+        viewer.layers.remove(layer)
+    assert lines not in viewer.layers
+    assert image._measure_button.text() == "Measure"
+
+
+# -- train ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def train(qtbot):
+    widget = TrainSection(default_minutes=3.0)
+    qtbot.addWidget(widget)
+    yield widget
+    widget.stop_timers()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        RunForm(max_minutes=1.5, overrides={"sampling.crop_px": 128, "seed": 4}),
+        RunForm(preset="paper", overrides={"optimisation.max_epochs": 3}),
+        RunForm(device="cuda:1", overrides={"self_training.is_on": False}),
+    ],
+)
+def test_the_form_shows_what_it_was_given(train, form):
+    train.set_value(form)
+    assert train.value() == form
+
+
+def test_a_preset_brings_its_values_and_its_own_time(train):
+    assert train.value() == RunForm(max_minutes=3.0)
+    train._preset.setCurrentIndex(1)
+    assert train.value() == RunForm(preset="paper", max_minutes=None)
+    assert train._form._fields["sampling.batch_size"].value() == 16
+
+
+def test_devices_are_listed_by_name_and_the_choice_stays(train):
+    train.set_device("cuda:0")
+    train.set_devices((GPU, CPU), "")
+    items = [train._device.itemText(i) for i in range(train._device.count())]
+    assert items == ["auto (NVIDIA H100)", "NVIDIA H100 (cuda:0)", "CPU"]
+    assert train.value().device == "cuda:0"
+    assert not train._advice.isVisibleTo(train)
+    train.set_devices((CPU,), "There is a GPU that torch cannot use.")
+    assert train.value().device == "auto"
+    assert train._advice.text() == "There is a GPU that torch cannot use."
+
+
+def test_messages_open_by_themselves_for_a_warning(train):
+    train.say("info", "Your new annotations count from step 3 on.")
+    assert not train._log.is_open
+    train.say("warning", "Fractions alone do not tell where things are.")
+    assert train._log.is_open
+    assert train._messages.toPlainText().splitlines()[1] == (
+        "⚠ Fractions alone do not tell where things are."
+    )
+
+
+def test_the_wrong_field_is_marked_and_shown(train):
+    train.mark_error("sampling.crop_px", "sampling.crop_px 8 is too small")
+    assert train._advanced.is_open
+    assert "border" in train._form._fields["sampling.crop_px"].styleSheet()
+    assert train._error.text() == "sampling.crop_px 8 is too small"
+    train.mark_error(None, "")
+    assert train._form._fields["sampling.crop_px"].styleSheet() == ""
+    assert not train._error.isVisibleTo(train)
+
+
+def test_every_field_of_the_form_explains_itself(train):
+    for field in train._form._fields.values():
+        assert field.toolTip()
+
+
+# -- the rest ------------------------------------------------------------------------------------
+
+
+def test_plots_draw_every_part_and_drop_old_ones(qtbot):
+    plot = CurvesPlot()
+    qtbot.addWidget(plot)
+    plot.set_theme(background="#111111", foreground="#eeeeee")
+    curves = Curves()
+    for step in (1, 2):
+        curves.add(Progress(step, None, 1, None, {"total": 1.0, "labels": 0.5}, 0.25))
+    curves.add_validation(Validated(2, 0.7, True))
+    plot.set_curves(curves)
+    assert plot.names() == ("total", "labels", "held out")
+    x, y = plot._error_line.getData()
+    assert (x.tolist(), y.tolist()) == ([1, 2], [25, 25])
+    fresh = Curves()
+    fresh.add(Progress(1, None, 1, None, {"total": 1.0}, None))
+    plot.set_curves(fresh)
+    assert plot.names() == ("total",)
+    assert "places" not in plot._legend.text()
+
+
+def test_plots_say_where_self_training_sets_in_and_where_a_run_was_continued(qtbot):
+    plot = CurvesPlot()
+    qtbot.addWidget(plot)
+    curves = Curves()
+    curves.add(Progress(1, None, 1, None, {"total": 1.0}, 0.2))
+    plot.set_curves(curves)
+    assert plot.marks() == ()
+    curves.add(Progress(2, None, 1, None, {"total": 2.0, "self_training": 1.0}, 0.2))
+    curves.continue_from(3)
+    plot.set_curves(curves)
+    assert set(plot.marks()) == {(2, "self-training starts"), (3, "continued")}
+    plot.set_curves(Curves())
+    assert plot.marks() == ()
+
+
+def test_a_curve_keeps_its_colour_and_stands_out_in_both_themes(qtbot):
+    plot = CurvesPlot()
+    qtbot.addWidget(plot)
+    alone, among = Curves(), Curves()
+    alone.add(Progress(1, None, 1, None, {"self_training": 1.0}, None))
+    among.add(Progress(1, None, 1, None, {"total": 1.0, "labels": 1.0, "self_training": 1.0}, None))
+    for background, foreground in (("#262930", "#f0f1f2"), ("#efebe9", "#3b3a39")):
+        plot.set_theme(background=background, foreground=foreground)
+        plot.set_curves(alone)
+        before = plot._lines["self_training"].opts["pen"].color()
+        plot.set_curves(among)
+        pens = {name: line.opts["pen"].color() for name, line in plot._lines.items()}
+        assert pens["self_training"] == before
+        assert len({colour.name() for colour in pens.values()}) == 3
+        assert min(contrast(colour, QColor(background)) for colour in pens.values()) >= 3
+
+
+def test_the_bar_follows_the_run(qtbot):
+    bar, session = RunBar(), Session()
+    qtbot.addWidget(bar)
+    session.status_changed.connect(bar.set_status)
+    assert not bar._stop.isVisibleTo(bar)
+    ticket = session.begin("training")
+    session.take(ticket, Progress(1, 4, 1.0, 3.0))
+    assert bar._stop.isVisibleTo(bar)
+    assert bar._progress.value() == 250
+    assert "3 s left" in bar._status.text()
+    session.stop()
+    assert not bar._stop.isEnabled()
+    session.fail(ticket, ValueError("x"))
+    assert not bar._stop.isVisibleTo(bar)
+
+
+def test_a_proposal_can_be_taken_once_and_goes_with_the_next_message(qtbot):
+    bar, taken = RunBar(), []
+    qtbot.addWidget(bar)
+    bar.suggestion_accepted.connect(taken.append)
+    suggestion = Suggestion("sampling.crop_px", 64)
+    error = OutOfMemory("m", setting="sampling.crop_px", value=64)
+    bar.propose(RunEnd(EndKind.failed, "training", "m", error=error, suggestion=suggestion))
+    qtbot.mouseClick(bar._accept, Qt.MouseButton.LeftButton)
+    bar._on_accepted()
+    assert taken == [suggestion]
+    bar.propose(RunEnd(EndKind.failed, "training", "m", error=error, suggestion=suggestion))
+    bar.say("info", "something else")
+    assert not bar._accept.isVisibleTo(bar)
+
+
+def test_threshold_modes(qtbot):
+    results = ResultsSection()
+    qtbot.addWidget(results)
+    assert results.threshold() == 0.5
+    results._mode.setCurrentIndex(results._mode.findData("matched"))
+    assert results.threshold() == 0.5  # nothing is stated yet
+    results.set_matched(0.37)
+    assert results.threshold() == 0.37
+    assert "0.37" in results._mode.currentText()
+    results._slider.setValue(0.8)
+    assert results._mode.currentData() == "free"
+    assert results.cleaning().threshold == pytest.approx(0.8)
+
+
+def test_what_large_previews_leave_out_is_told_beside_it(qtbot):
+    results = ResultsSection()
+    qtbot.addWidget(results)
+    for widget in (results._fill, results._min_size):
+        assert "Previews of more than 2 megapixels" in widget.toolTip()
+
+
+@pytest.mark.parametrize(
+    ("classes", "is_offered"), [(("bg", "mito"), True), (("bg", "mito", "outside"), False)]
+)
+def test_a_threshold_is_offered_where_it_has_an_effect(qtbot, classes, is_offered):
+    results = ResultsSection()
+    qtbot.addWidget(results)
+    results._slider.setValue(0.8)
+    results.set_model(SimpleNamespace(classes=classes, n_steps=1))
+    assert results._slider.isVisibleTo(results) is is_offered
+    assert results._mode.isEnabled() is is_offered
+    assert results._no_threshold.isVisibleTo(results) is not is_offered
+    assert (results.cleaning().threshold is not None) is is_offered
+
+
+def test_a_folded_section_takes_its_content_away(qtbot):
+    inner = RunBar()
+    section = Section("Title", inner, is_open=False)
+    qtbot.addWidget(section)
+    assert not inner.isVisibleTo(section)
+    section.header.click()
+    assert inner.isVisibleTo(section)
+    section.close_up()
+    assert not section.is_open
+
+
+@pytest.mark.parametrize("output", [b"", b"Traceback", b"[]", b'{"devices": 3}', b"\xff\xfe"])
+def test_a_probe_that_fails_finds_nothing(output):
+    assert parse_devices(output) == ((), "")
+
+
+def test_devices_are_found_in_a_child_process(qtbot):
+    probe, found = DeviceProbe(), []
+    probe.found.connect(lambda devices, advice: found.append(devices))
+    probe.start()
+    qtbot.waitUntil(lambda: bool(found), timeout=120_000)
+    assert CPU in found[0]
+
+
+def test_a_probe_that_is_deleted_while_it_asks_is_silent(qtbot):
+    probe = DeviceProbe()
+    probe._process.start(sys.executable, ["-c", "input()"])
+    assert probe._process.waitForStarted()
+    with qtbot.captureExceptions() as errors:
+        probe.deleteLater()
+        QCoreApplication.sendPostedEvents(probe, QEvent.Type.DeferredDelete)
+    assert not errors
+
+
+@pytest.mark.parametrize(
+    ("found", "n_slices", "text"),
+    [
+        (
+            FractionEstimate(0.0687, 0.058, 0.0795, 4.0),
+            4,
+            "mito: 6.9 % (5.8\u20138.0 %) of 4 slices",
+        ),
+        (FractionEstimate(0.00746, 0.0, 0.0123, 4.0), 4, "mito: 0.75 % (0\u20131.2 %) of 4 slices"),
+        (FractionEstimate(0.5, nan, nan, 1.0), 1, "mito: 50.0 % of 1 slice"),
+    ],
+)
+def test_fractions_are_written_as_exactly_as_those_stated(qtbot, found, n_slices, text):
+    results = ResultsSection()
+    qtbot.addWidget(results)
+    background = FractionEstimate(1 - found.fraction, nan, nan, 1.0)
+    results.set_fractions(("background", "mito"), (background, found), {"mito": 0.076}, n_slices)
+    shown = results._fractions.text().replace("\u00a0", " ")  # numbers keep their signs
+    assert shown == f"{text}, stated 7.6 %"
+
+
+def test_a_model_is_applied_to_an_image_only(qtbot):
+    results = ResultsSection()
+    qtbot.addWidget(results)
+    results.set_model(SimpleNamespace(classes=("background", "mito"), n_steps=3), "monday")
+    assert results._model.text() == "Model of the run monday: mito, 3 steps."
+    assert results._apply.isEnabled()
+    results.set_image(False)
+    assert not results._apply.isEnabled()
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_what_is_wrong_stands_out_in_both_themes(theme, qapp):
+    appearance = get_settings().appearance
+    before, appearance.theme = appearance.theme, theme
+    background = QColor(get_theme(theme).background.as_hex("long"))
+    try:
+        assert contrast(error_colour(), background) >= 3
+        assert contrast(warning_colour(), background) >= 3
+    finally:
+        appearance.theme = before
+
+
+def test_an_error_without_a_field_is_left_to_the_bar(qtbot):
+    train = TrainSection()
+    qtbot.addWidget(train)
+    train.mark_error(None, "A run is in progress.")
+    assert train._error.isHidden()
+    train.mark_error("device", "There is no such device.")
+    assert not train._error.isHidden()
+
+
+def test_pixels_that_are_not_square_are_described_so(viewer, image):
+    add(viewer, name="em", scale=(50, 8, 4), units="nm")
+    assert "pixels 4 nm wide and 8 nm high" in image._facts.text()
+    image.set_diameter(40)
+    assert "nm" not in image._scale_note.text()
