@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from fake_core import failing_train, fake_apply, fake_train, gated_train
 from napari.layers import Labels
+from napari.utils.theme import get_theme
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QScrollArea
 
 from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
@@ -16,6 +18,7 @@ from napari_spss.gui import controller as desk_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.jobs import Predicted
 from napari_spss.gui.models import RunState
+from napari_spss.gui.widgets.theme import contrast, mark_of
 
 CLASSES = ("background", "mitochondria")
 SHAPE = (4, 32, 48)
@@ -515,4 +518,30 @@ def test_a_wrong_setting_marks_its_field(dock, qtbot):
     assert not dock.start_training()
     assert "patience" in dock.train._error.text()
     dock.desk.refused.emit("sampling.crop_px", "sampling.crop_px is wrong")
-    assert "border" in dock.train._form._fields["sampling.crop_px"].styleSheet()
+    assert mark_of(dock.train._form._fields["sampling.crop_px"]) == "error"
+
+
+def highest_contrast(widget, rect):
+    """Contrast of what stands out most in a part of a widget with what there is most of."""
+    shown = widget.grab(rect).toImage()
+    pixels = [shown.pixel(x, y) for x in range(shown.width()) for y in range(shown.height())]
+    ground = QColor.fromRgb(max(set(pixels), key=pixels.count))
+    return max(contrast(QColor.fromRgb(pixel), ground) for pixel in set(pixels))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_dock_wears_the_theme_of_the_viewer_whatever_the_settings_say(dock, viewer, theme):
+    say(dock)
+    view = dock.annotate.fractions.view
+    view.setFixedSize(360, 200)
+    viewer.theme = "dark"
+    dock.bar.say("warning", "Look.")
+    view.grab()  # it is drawn, and may remember colours
+    viewer.theme = theme
+    left = [column.kind for column in view.model().columns].index("background")
+    cell = view.visualRect(view.model().index(0, left))  # what is not typed is muted
+    assert highest_contrast(view.viewport(), cell) > 4.5
+    label = dock.bar._message
+    bar = label.rect().adjusted(0, 0, 4 - label.width(), 0)
+    ground = QColor(get_theme(theme).background.as_hex("long"))
+    assert contrast(label.grab(bar).toImage().pixelColor(1, 5), ground) >= 3

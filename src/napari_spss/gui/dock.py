@@ -35,6 +35,7 @@ from .widgets import (
     RunBar,
     Section,
     TrainSection,
+    wear,
 )
 
 if TYPE_CHECKING:
@@ -365,6 +366,7 @@ class SpssDock(QWidget):
             self._viewer.dims.set_point(self._viewer.dims.ndim + axis, world)
 
     def _on_theme(self, event: Any = None) -> None:
+        wear(self, self._viewer.theme)
         theme = get_theme(self._viewer.theme)
         self.train.set_theme(theme.background.as_hex("long"), theme.text.as_hex("long"))
 

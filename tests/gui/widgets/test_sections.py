@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from napari.settings import get_settings
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QCoreApplication, QEvent, Qt
 from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_spss.core.analysis import FractionEstimate
 from napari_spss.core.base import OutOfMemory, Progress, Validated
@@ -30,7 +30,7 @@ from napari_spss.gui.models import (
 from napari_spss.gui.models.devices import parse_devices
 from napari_spss.gui.widgets import ImageSection, ResultsSection, RunBar, Section, TrainSection
 from napari_spss.gui.widgets.plots import CurvesPlot
-from napari_spss.gui.widgets.theme import contrast, error_colour, warning_colour
+from napari_spss.gui.widgets.theme import contrast, error_colour, mark_of, warning_colour, wear
 
 CPU, GPU = Device("cpu", "CPU"), Device("cuda:0", "NVIDIA H100")
 
@@ -189,10 +189,10 @@ def test_messages_open_by_themselves_for_a_warning(train):
 def test_the_wrong_field_is_marked_and_shown(train):
     train.mark_error("sampling.crop_px", "sampling.crop_px 8 is too small")
     assert train._advanced.is_open
-    assert "border" in train._form._fields["sampling.crop_px"].styleSheet()
+    assert mark_of(train._form._fields["sampling.crop_px"]) == "error"
     assert train._error.text() == "sampling.crop_px 8 is too small"
     train.mark_error(None, "")
-    assert train._form._fields["sampling.crop_px"].styleSheet() == ""
+    assert mark_of(train._form._fields["sampling.crop_px"]) == ""
     assert not train._error.isVisibleTo(train)
 
 
@@ -387,15 +387,14 @@ def test_a_model_is_applied_to_an_image_only(qtbot):
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
-def test_what_is_wrong_stands_out_in_both_themes(theme, qapp):
-    appearance = get_settings().appearance
-    before, appearance.theme = appearance.theme, theme
+def test_what_is_wrong_stands_out_in_both_themes(theme, qtbot):
+    window, inner = QWidget(), QLabel()
+    qtbot.addWidget(window)
+    inner.setParent(window)
+    wear(window, theme)
     background = QColor(get_theme(theme).background.as_hex("long"))
-    try:
-        assert contrast(error_colour(), background) >= 3
-        assert contrast(warning_colour(), background) >= 3
-    finally:
-        appearance.theme = before
+    assert contrast(error_colour(inner), background) >= 3
+    assert contrast(warning_colour(inner), background) >= 3
 
 
 def test_an_error_without_a_field_is_left_to_the_bar(qtbot):

@@ -21,6 +21,9 @@ from .run_bar import (
 from .section import (
     Section,
 )
+from .theme import (
+    wear,
+)
 from .train import (
     TrainSection,
 )
@@ -37,4 +40,5 @@ __all__ = [
     "RunBar",
     "Section",
     "TrainSection",
+    "wear",
 ]

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from ...core.annotations import ClassStyle, class_name_fault, match_class
 from ..layers import shown_key
-from .theme import error_colour
+from .theme import set_mark
 
 __all__ = ["CLASS_KEYS", "DEFAULT_CLASSES", "PALETTE", "ClassStyle", "ClassesEditor"]
 
@@ -338,10 +338,7 @@ class _ClassRow(QWidget):
 
     def show_fault(self, fault: str) -> None:
         """Mark the name if there is a fault, and say what it is."""
-        colour = error_colour().name()
-        self.name_edit.setStyleSheet(
-            f"QLineEdit {{ border: 2px solid {colour}; }}" if fault else ""
-        )
+        set_mark(self.name_edit, "error" if fault else "")
         self.name_edit.setToolTip(fault or self._purpose())
 
     def _purpose(self) -> str:

@@ -32,7 +32,7 @@ from ...core.projects import (
     saved_projects,
 )
 from ..models import duration
-from .theme import marked_text, warning_colour
+from .theme import set_mark
 
 if TYPE_CHECKING:
     from ..layers import Source
@@ -345,7 +345,7 @@ class ProjectBar(QWidget):
     def _say(self, text: str, *, is_warning: bool = False) -> None:
         self._act.hide()
         self._action = None
-        self._label.setStyleSheet(marked_text(warning_colour() if is_warning else None))
+        set_mark(self._label, "warning" if is_warning else "")
         self._label.setText(text)
         self._choose.setVisible(self._source is not None)
 

@@ -17,14 +17,14 @@ from qtpy.QtWidgets import (
 )
 
 from ..models import RunState
-from .theme import error_colour, marked_text, warning_colour
+from .theme import Level, set_mark
 
 if TYPE_CHECKING:
     from ..models import RunEnd, RunStatus, Suggestion
 
 __all__ = ["RunBar"]
 
-_MARKS = {"info": "", "warning": "⚠ ", "error": "✖ "}
+_MARKS: dict[str, tuple[Level, str]] = {"warning": ("warning", "⚠ "), "error": ("error", "✖ ")}
 
 
 class RunBar(QFrame):
@@ -92,9 +92,9 @@ class RunBar(QFrame):
         """Show a sentence; a proposal that was made before is taken back."""
         self._suggestion = None
         self._accept.hide()
-        colour = {"warning": warning_colour, "error": error_colour}.get(level)
-        self._message.setStyleSheet(marked_text(colour() if colour else None))
-        self._message.setText(_MARKS.get(level, "") + text if text else "")
+        mark, sign = _MARKS.get(level, ("", ""))
+        set_mark(self._message, mark)
+        self._message.setText(sign + text if text else "")
         self._message.setVisible(bool(text))
 
     def text(self) -> str:

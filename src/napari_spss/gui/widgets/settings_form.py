@@ -9,7 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QSpinBox, QWidget
 
 from ...core.base import preset
-from .theme import error_colour
+from .theme import set_mark
 
 __all__ = ["SettingsForm"]
 
@@ -74,8 +74,7 @@ class SettingsForm(QWidget):
     def mark(self, name: str | None) -> bool:
         """Mark the field that is wrong, or none; return whether it is one of these."""
         for dotted, field in self._fields.items():
-            is_wrong = dotted == name
-            field.setStyleSheet(f"border: 1px solid {error_colour().name()};" if is_wrong else "")
+            set_mark(field, "error" if dotted == name else "")
         return name in self._fields
 
 

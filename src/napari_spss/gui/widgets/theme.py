@@ -1,41 +1,76 @@
-"""Colours of napari's current theme that Qt's palette does not have."""
+"""Colours of the viewer's theme that Qt's palette does not have, and what is marked with them.
+
+A widget and all that is in it :func:`wear` a theme: napari's settings may name another one than the
+viewer shows.
+"""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QWidget
 
 __all__ = [
+    "Level",
     "contrast",
     "distinct",
     "error_colour",
-    "marked_text",
+    "mark_of",
     "muted_text_colour",
+    "set_mark",
     "warning_colour",
+    "wear",
 ]
 
+Level = Literal["", "warning", "error"]
+
+_THEME, _MARK = "spss_theme", "spss_mark"  # Qt properties
+_FIELDS = ("QLineEdit", "QAbstractSpinBox", "QComboBox", "QCheckBox")
 _MUTED = 0.75  # opacity
 _MIN_CONTRAST = 3.0  # WCAG 2.1, 1.4.11: of what is not text
 _N_SHADES = 20
 
 
-def error_colour() -> QColor:
-    """Return the colour of what is wrong, for borders and bars."""
-    return _distinct("error")
+def wear(widget: QWidget, theme: str) -> None:
+    """Give a widget, and all that is in it now or later, the colours of one of napari's themes."""
+    widget.setProperty(_THEME, theme)
+    bars = (
+        f'QLabel[{_MARK}="{mark}"] {{ border-left: 4px solid {colour.name()}; padding-left: 6px; }}'
+        for mark, colour in (("warning", warning_colour(widget)), ("error", error_colour(widget)))
+    )
+    wrong = ", ".join(f'{kind}[{_MARK}="error"]' for kind in _FIELDS)
+    frames = f"{wrong} {{ border: 2px solid {error_colour(widget).name()}; }}"
+    widget.setStyleSheet("\n".join((*bars, frames)))  # the children hear of it
 
 
-def warning_colour() -> QColor:
-    """Return the colour of what waits for an answer, for borders and bars."""
-    return _distinct("warning")
-
-
-def marked_text(colour: QColor | None) -> str:
-    """Return the style of a text with a bar of a colour beside it; none without a colour.
+def set_mark(widget: QWidget, mark: Level) -> None:
+    """Mark a label by a bar beside it, or a field by a frame; an empty mark takes that back.
 
     Not the text itself: red and yellow are hard to read on one of the themes each.
     """
-    if colour is None:
-        return ""
-    return f"QLabel {{ border-left: 4px solid {colour.name()}; padding-left: 6px; }}"
+    if mark_of(widget) == mark:
+        return
+    widget.setProperty(_MARK, mark)
+    widget.style().unpolish(widget)
+    widget.style().polish(widget)
+    widget.updateGeometry()
+
+
+def mark_of(widget: QWidget) -> Level:
+    """Return the mark of a widget."""
+    mark: Level = widget.property(_MARK) or ""
+    return mark
+
+
+def error_colour(widget: QWidget) -> QColor:
+    """Return the colour of what is wrong, for borders and bars."""
+    return _distinct("error", widget)
+
+
+def warning_colour(widget: QWidget) -> QColor:
+    """Return the colour of what waits for an answer, for borders and bars."""
+    return _distinct("warning", widget)
 
 
 def contrast(one: QColor, other: QColor) -> float:
@@ -50,8 +85,9 @@ def _luminance(colour: QColor) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def _distinct(name: str) -> QColor:
-    return distinct(_colour(name), text=_colour("text"), background=_colour("background"))
+def _distinct(name: str, widget: QWidget) -> QColor:
+    text, background = _colour("text", widget), _colour("background", widget)
+    return distinct(_colour(name, widget), text=text, background=background)
 
 
 def distinct(colour: QColor, *, text: QColor, background: QColor) -> QColor:
@@ -69,16 +105,26 @@ def _mixed(one: QColor, other: QColor, share: float) -> QColor:
     return QColor(*(round((1 - share) * a + share * b) for a, b in pairs))
 
 
-def muted_text_colour() -> QColor:
+def muted_text_colour(widget: QWidget) -> QColor:
     """Return the colour of text that is less important; it has enough contrast to be read."""
-    colour = _colour("text")
+    colour = _colour("text", widget)
     colour.setAlphaF(_MUTED)
     return colour
 
 
-def _colour(name: str) -> QColor:
-    from napari.settings import get_settings
+def _colour(name: str, widget: QWidget) -> QColor:
     from napari.utils.theme import get_theme
 
-    theme = get_theme(get_settings().appearance.theme)
-    return QColor(getattr(theme, name).as_hex("long"))
+    return QColor(getattr(get_theme(_theme_of(widget)), name).as_hex("long"))
+
+
+def _theme_of(widget: QWidget | None) -> str:
+    """Name of the theme that a widget wears; that of the settings as long as it wears none."""
+    from napari.settings import get_settings
+
+    while widget is not None:
+        name = widget.property(_THEME)
+        if name:
+            return str(name)
+        widget = widget.parentWidget()
+    return str(get_settings().appearance.theme)

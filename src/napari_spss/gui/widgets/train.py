@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 from ..models import RunForm
 from .section import Section
 from .settings_form import SettingsForm
-from .theme import error_colour, marked_text
+from .theme import set_mark
 
 if TYPE_CHECKING:
     from ..models import Curves, Device, RunStatus
@@ -145,11 +145,9 @@ class TrainSection(QWidget):
         if is_here:
             self._advanced.open()
         for name, widget in (("device", self._device), ("optimisation.max_minutes", self._minutes)):
-            is_wrong = bool(text) and name == field
-            widget.setStyleSheet(f"border: 1px solid {error_colour().name()};" if is_wrong else "")
+            set_mark(widget, "error" if text and name == field else "")
         is_of_a_field = bool(text) and field is not None  # the rest stands in the dock's bar
         self._error.setText(text)
-        self._error.setStyleSheet(marked_text(error_colour()))
         self._error.setVisible(is_of_a_field)
 
     def stop_timers(self) -> None:
@@ -200,6 +198,7 @@ class TrainSection(QWidget):
         self._missing.setWordWrap(True)
         self._error = QLabel()
         self._error.setWordWrap(True)
+        set_mark(self._error, "error")
         self._error.hide()
         self._messages = QPlainTextEdit()
         self._messages.setReadOnly(True)

@@ -59,6 +59,7 @@ class _Delegate(QStyledItemDelegate):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
+        self._view = parent
         self._colours: dict[str, QColor] = {}
 
     def forget_colours(self) -> None:
@@ -94,7 +95,7 @@ class _Delegate(QStyledItemDelegate):
     def _colour(self, name: str) -> QColor:
         """Look up a colour of the theme, once."""
         if name not in self._colours:
-            self._colours[name] = _COLOURS[name]()
+            self._colours[name] = _COLOURS[name](self._view)
         return QColor(self._colours[name])
 
     def editorEvent(self, event: QEvent, model: Any, option: Any, index: QModelIndex) -> bool:

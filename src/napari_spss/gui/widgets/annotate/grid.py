@@ -130,8 +130,8 @@ class GridTool(QWidget):
         self._tally = QLabel(self)
         self._tally.setWordWrap(True)
         self._tally.setToolTip(_TOOLTIP_INTERVAL)
-        self._news = Notice(self._viewer, self)
-        self._problems = Notice(self._viewer, self, is_warning=True)
+        self._news = Notice(self)
+        self._problems = Notice(self, is_warning=True)
         self._undo = self._button(
             "Undo", self.undo, f"Take the last step back ({shown_key(UNDO_KEY)})."
         )

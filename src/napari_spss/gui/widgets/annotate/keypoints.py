@@ -100,8 +100,8 @@ class KeypointsTool(QWidget):
         self._counts.setWordWrap(True)
         self._counts.setTextFormat(Qt.TextFormat.PlainText)
         self._counts.setToolTip("Keypoints that are used in training, per class.")
-        self._news = Notice(self._viewer, self)
-        self._problems = Notice(self._viewer, self, is_warning=True)
+        self._news = Notice(self)
+        self._problems = Notice(self, is_warning=True)
 
         buttons = QHBoxLayout()
         buttons.addWidget(self._add, 1)

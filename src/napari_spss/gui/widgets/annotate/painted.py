@@ -89,8 +89,8 @@ class PaintedTool(QWidget):
         self._table = PaintedTable(self)
         self._table.value_changed.connect(self._on_value_edited)
         self._table.class_chosen.connect(self._on_class_chosen)
-        self._info = Notice(self._viewer, self)
-        self._problems = Notice(self._viewer, self, is_warning=True)
+        self._info = Notice(self)
+        self._problems = Notice(self, is_warning=True)
 
         first = QHBoxLayout()
         first.addWidget(QLabel("Labels", self))
