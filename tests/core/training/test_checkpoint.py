@@ -64,8 +64,8 @@ def model_of(settings=None, *, classes=CLASSES, n_channels=1):
         reduction=3,
         n_channels=n_channels,
         settings=settings,
-        stated_fractions=(0.875, 0.125),
-        label_scale=SCALE,
+        stated_fractions=(0.875, 0.125, 0.0)[: len(classes)],
+        label_scale=LabelScale(12.5, (7.0, 3.5, 1.0)[: len(classes)]),
         n_steps=40,
     )
 
@@ -94,10 +94,16 @@ def saved(tmp_path):
 
 
 def edit(folder, **changes):
-    """Change the record of a model; None removes an entry."""
+    """Change the record of a model as earlier versions wrote it; None removes an entry."""
+    strip(folder)
     path = folder / MODEL_RECORD
     record = json.loads(path.read_text()) | changes
     path.write_text(json.dumps({k: v for k, v in record.items() if v is not None}))
+
+
+def strip(folder):
+    """Leave the record in ``model.json`` only, as earlier versions did."""
+    save_file(load_file(folder / MODEL_WEIGHTS), folder / MODEL_WEIGHTS)
 
 
 # -- round trips -----------------------------------------------------------------------------------
@@ -165,14 +171,21 @@ def test_a_folder_without_model_or_checkpoint_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"settings": None}, "'settings' is missing"),
-        ({"classes": 3}, "not iterable"),
-        ({"reduction": 0}, "0 is no positive whole number"),
-        ({"n_channels": "1"}, "'1' is no positive whole number"),
-        ({"format_version": "new"}, "not supported between"),
-        ({"label_scale": {"normaliser": 1.0}}, "'keypoint_weights' is missing"),
-        ({"label_scale": [1]}, "indices must be"),
-        ({"n_steps": "many"}, "invalid literal"),
+        ({"settings": None}, "settings: Field required"),
+        ({"settings": {"warp": 9}}, "unknown setting 'warp'"),
+        ({"classes": 3}, "classes: Input should be a valid array"),
+        ({"classes": ["background", "a\x1b[31m"]}, "characters that cannot be shown"),
+        ({"classes": ["a", "b"]}, "do not start with the background"),
+        ({"reduction": 0}, "reduction: Input should be greater than 0"),
+        ({"n_channels": "1"}, "n_channels: Input should be a valid integer"),
+        ({"format_version": "new"}, "format_version: Input should be a valid integer"),
+        ({"label_scale": {"normaliser": 1.0}}, "keypoint_weights: Field required"),
+        ({"label_scale": {"normaliser": 1.0, "keypoint_weights": [1]}}, "for each class"),
+        ({"label_scale": [1]}, "label_scale: Input should be"),
+        ({"stated_fractions": [float("nan"), 1.0]}, "should be a finite number"),
+        ({"stated_fractions": [1.0]}, "needs a number for each class"),
+        ({"n_steps": "many"}, "n_steps: Input should be a valid integer"),
+        ({"outside": "resin"}, "outside 'resin' is not among the classes"),
     ],
 )
 def test_a_damaged_record_is_refused_with_the_reason(saved, changes, reason):
@@ -181,11 +194,57 @@ def test_a_damaged_record_is_refused_with_the_reason(saved, changes, reason):
         load_model(saved)
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xff", b"", b"null"])
-def test_a_record_that_is_no_json_object_is_refused(saved, content):
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xff", b"", b"null", b"[" * 9999])
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_record_that_is_no_json_object_is_refused(saved, content, is_old):
+    if is_old:
+        strip(saved)
     (saved / MODEL_RECORD).write_bytes(content)
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(InputError, match=r"model\.json is damaged .*train again"):
         load_model(saved)
+
+
+# -- weights and record belong together ------------------------------------------------------------
+
+
+def test_a_model_of_an_earlier_version_opens(saved):
+    strip(saved)
+    assert load_model(saved).n_steps == 40
+
+
+def test_weights_of_another_run_are_not_taken_for_those_of_the_record(saved, tmp_path):
+    """Both networks have one shape: only the record tells that the classes are others."""
+    other = tmp_path / "other"
+    save_model(model_of(classes=("background", "nucleus")), other)
+    shutil.copy(other / MODEL_WEIGHTS, saved / MODEL_WEIGHTS)
+    with pytest.raises(InputError, match=r"model\.json does not say what was saved .*delete it"):
+        load_model(saved)
+    (saved / MODEL_RECORD).unlink()  # the remedy
+    assert load_model(saved).classes == ("background", "nucleus")
+
+
+def test_a_crash_between_weights_and_record_is_told_and_loses_nothing(saved, monkeypatch):
+    monkeypatch.setattr(checkpoint, "write_atomically", fail_with(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        save_model(replace(model_of(), n_steps=41), saved)
+    with pytest.raises(InputError, match=r"does not say what was saved with the weights"):
+        load_model(saved)
+    (saved / MODEL_RECORD).unlink()  # the remedy
+    assert load_model(saved).n_steps == 41
+
+
+def test_a_record_that_was_laid_out_anew_says_the_same(saved):
+    path = saved / MODEL_RECORD
+    path.write_text(json.dumps(json.loads(path.read_text())))
+    assert load_model(saved).n_steps == 40
+
+
+def test_a_damaged_copy_of_the_record_can_be_deleted(saved):
+    (saved / MODEL_RECORD).write_text("{")
+    with pytest.raises(InputError, match=r"model\.json is damaged .*; delete it, since model"):
+        load_model(saved)
+    (saved / MODEL_RECORD).unlink()
+    assert load_model(saved).n_steps == 40
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, -1])
@@ -213,12 +272,12 @@ def test_missing_weights_are_named(saved):
 
 def test_a_newer_format_is_refused(saved, tmp_path):
     edit(saved, format_version=99)
-    with pytest.raises(InputError, match="format version 99, newer than 1; update napari-spss"):
+    with pytest.raises(InputError, match=r"model\.json is of format 99, newer .* update it"):
         load_model(saved)
     record = {"record": json.dumps({"format_version": 99})}
     (tmp_path / "checkpoint").mkdir()
     save_file(STATE.tensors, tmp_path / STATE_FILE, metadata=record)
-    with pytest.raises(InputError, match=r"state\.safetensors has format version 99"):
+    with pytest.raises(InputError, match=r"state\.safetensors is of format 99"):
         load_state(tmp_path)
 
 
@@ -242,6 +301,7 @@ def test_weights_of_another_network_do_not_fit(saved, tmp_path, changes):
     other = tmp_path / "other"
     save_model(model_of(small(**changes)), other)
     shutil.copy(other / MODEL_WEIGHTS, saved / MODEL_WEIGHTS)
+    strip(saved)
     with pytest.raises(InputError) as e:
         load_model(saved)
     assert "do not fit network 'fast-unet' with 2 filters" in str(e.value)
@@ -250,7 +310,9 @@ def test_weights_of_another_network_do_not_fit(saved, tmp_path, changes):
 
 
 def test_weights_of_other_classes_do_not_fit(saved):
-    edit(saved, classes=["background", "a", "b"])
+    scale = {"normaliser": 1.0, "keypoint_weights": [1, 1, 1]}
+    three = ["background", "a", "b"]
+    edit(saved, classes=three, label_scale=scale, stated_fractions=[0.5, 0.25, 0.25])
     with pytest.raises(InputError, match=r"do not fit .* 3 classes"):
         load_model(saved)
 

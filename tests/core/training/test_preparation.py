@@ -108,7 +108,8 @@ def test_only_a_checkpoint_with_the_same_classes_is_resumed(tmp_path):
         stopped_run(None, Annotations(CLASSES))
     with pytest.raises(InputError, match="holds no checkpoint"):
         stopped_run(tmp_path, Annotations(CLASSES))
-    save_state(TrainingState({}, CLASSES, 3, None, 1.0, None, 0, 1, LabelScale(1.0, ())), tmp_path)
+    scale = LabelScale(1.0, (1.0, 1.0))
+    save_state(TrainingState({}, CLASSES, 3, None, 1.0, None, 0, 1, scale), tmp_path)
     assert stopped_run(tmp_path, Annotations(CLASSES)).step == 3
     with pytest.raises(InputError, match="begun with classes background, disc, not background, a"):
         stopped_run(tmp_path, Annotations(("background", "a")))

@@ -9,6 +9,7 @@ from .checks import (
 from .class_spec import (
     COLOUR_EXAMPLE,
     EXAMPLE,
+    ClassNames,
     ClassSpec,
     Colour,
     parse_classes,
@@ -58,6 +59,7 @@ __all__ = [
     "UNSURE",
     "Annotations",
     "Box",
+    "ClassNames",
     "ClassSpec",
     "ClassStyle",
     "Colour",

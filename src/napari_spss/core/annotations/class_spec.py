@@ -5,18 +5,37 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
+
+from pydantic import AfterValidator
 
 from ..base import InputError
 from .checks import check_class_names, is_background, order_classes
 
-__all__ = ["COLOUR_EXAMPLE", "EXAMPLE", "ClassSpec", "Colour", "parse_classes", "show_values"]
+__all__ = [
+    "COLOUR_EXAMPLE",
+    "EXAMPLE",
+    "ClassNames",
+    "ClassSpec",
+    "Colour",
+    "parse_classes",
+    "show_values",
+]
 
 Colour: TypeAlias = tuple[int, int, int]
 Value: TypeAlias = int | Colour
 
 EXAMPLE = "background=0,myelin=127,axon=255"
 COLOUR_EXAMPLE = "background=(155;155;155),building=#3C1098"
+
+
+def _checked(names: tuple[str, ...]) -> tuple[str, ...]:
+    check_class_names(names)
+    return names
+
+
+ClassNames = Annotated[tuple[str, ...], AfterValidator(_checked)]
+"""Names in a record, background first, by the rule that holds wherever they are typed."""
 
 
 @dataclass(frozen=True)

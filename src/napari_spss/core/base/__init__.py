@@ -30,6 +30,13 @@ from .files import (
     write_atomically,
     write_errors,
 )
+from .records import (
+    RECORD,
+    Record,
+    fault_of,
+    parse_record,
+    read_record,
+)
 from .settings import (
     ImageSettings,
     LabelSettings,
@@ -51,6 +58,7 @@ from .units import (
 
 __all__ = [
     "LEFT_OVER",
+    "RECORD",
     "UNKNOWN_VOXEL",
     "CancelToken",
     "CellProblem",
@@ -67,6 +75,7 @@ __all__ = [
     "OutOfMemory",
     "Preview",
     "Progress",
+    "Record",
     "RunError",
     "RunFinished",
     "RunStarted",
@@ -76,12 +85,15 @@ __all__ = [
     "VoxelSize",
     "event_from_json",
     "event_to_json",
+    "fault_of",
     "length_um",
     "load_settings",
     "merge_voxel_size",
+    "parse_record",
     "parse_settings",
     "preset",
     "printed_pixel_um",
+    "read_record",
     "replacing",
     "save_settings",
     "set_aside",

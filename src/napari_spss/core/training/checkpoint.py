@@ -1,21 +1,43 @@
-"""A trained model and a half-trained run on disk: safetensors and JSON, written atomically."""
+"""A trained model and a half-trained run on disk: safetensors and JSON, written atomically.
+
+Each file of weights carries its whole record, so that the two cannot be of different runs.
+``model.json`` says the same once more, for people and for programs without safetensors.
+"""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Self
 
 import numpy as np
 import torch
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..annotations import outside_class
-from ..base import InputError, TrainingSettings, parse_settings, replacing, write_atomically
+from ..annotations import ClassNames, outside_class
+from ..base import (
+    InputError,
+    Record,
+    TrainingSettings,
+    parse_record,
+    parse_settings,
+    read_record,
+    replacing,
+    write_atomically,
+)
 from ..networks import build_network
 from .bags import LabelScale
 from .label_posterior import Recounts
@@ -34,6 +56,55 @@ FORMAT_VERSION = 1
 MODEL_WEIGHTS = "model.safetensors"
 MODEL_RECORD = "model.json"
 STATE_FILE = Path("checkpoint") / "state.safetensors"
+
+_NEWEST = ("format_version", FORMAT_VERSION)
+_REMEDY = "restore it, or train again"
+
+
+class _ClassesRecord(Record):
+    """What both a model and a half-trained run say of the classes and of the scale."""
+
+    format_version: int = FORMAT_VERSION
+    classes: ClassNames
+    reduction: PositiveInt
+    label_scale: LabelScale
+    outside: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.outside is not None:
+            outside_class(self.outside, self.classes)
+        if len(self.label_scale.keypoint_weights) != len(self.classes):
+            raise ValueError("label_scale.keypoint_weights: needs a number for each class")
+        return self
+
+
+class _ModelRecord(_ClassesRecord):
+    """What is written of a `Model` besides its weights."""
+
+    n_channels: PositiveInt
+    stated_fractions: tuple[float, ...] | None
+    n_steps: NonNegativeInt
+    settings: Annotated[TrainingSettings, BeforeValidator(parse_settings)]
+
+    @field_validator("stated_fractions")
+    @classmethod
+    def _check_number(cls, value: tuple[float, ...] | None, info: ValidationInfo) -> object:
+        if value is not None and len(value) != len(info.data.get("classes", value)):
+            raise ValueError("needs a number for each class")
+        return value
+
+
+class _StateRecord(_ClassesRecord):
+    """What is written of a `TrainingState` besides its tensors."""
+
+    step: NonNegativeInt
+    steps_before: NonNegativeInt | None
+    elapsed_s: NonNegativeFloat
+    best_loss: float | None
+    stale_epochs: NonNegativeInt
+    recounts: dict[str, dict[int, tuple[float, ...]]] = Field(default_factory=dict)
+    recounted_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -148,19 +219,18 @@ def save_model(model: Model, run_dir: str | Path) -> None:
         If the disk is full or the folder cannot be written; an older model stays intact.
     """
     folder = Path(run_dir)
-    record = {
-        "format_version": FORMAT_VERSION,
-        "classes": list(model.classes),
-        "reduction": model.reduction,
-        "n_channels": model.n_channels,
-        "stated_fractions": model.stated_fractions,
-        "label_scale": asdict(model.label_scale),
-        "n_steps": model.n_steps,
-        "outside": model.outside,
-        "settings": model.settings.model_dump(),
-    }
-    _save_tensors(model.network.state_dict(), folder / MODEL_WEIGHTS, {})
-    write_atomically(folder / MODEL_RECORD, json.dumps(record, indent=2))
+    record = _ModelRecord(
+        classes=model.classes,
+        reduction=model.reduction,
+        n_channels=model.n_channels,
+        stated_fractions=model.stated_fractions,
+        label_scale=model.label_scale,
+        n_steps=model.n_steps,
+        outside=model.outside,
+        settings=model.settings,
+    )
+    _save_tensors(model.network.state_dict(), folder / MODEL_WEIGHTS, record)
+    write_atomically(folder / MODEL_RECORD, record.model_dump_json(indent=2))
 
 
 def load_model(run_dir: str | Path) -> Model:
@@ -169,45 +239,55 @@ def load_model(run_dir: str | Path) -> Model:
     Raises
     ------
     InputError
-        If the folder holds no model, or one that this version cannot read.
+        If the folder holds no model, one that this version cannot read, or weights with a
+        ``model.json`` that says something else than the record in them.
     """
     folder = Path(run_dir)
-    record_path = folder / MODEL_RECORD
-    if not record_path.is_file():
+    record_path, weights_path = folder / MODEL_RECORD, folder / MODEL_WEIGHTS
+    if not record_path.exists() and not weights_path.exists():
         raise InputError(f"{folder} holds no model ({MODEL_RECORD}); name the folder of a run.")
+    tensors, inner = _load_tensors(weights_path)
+    record = _record_of_model(record_path, weights_path, inner)
     try:
-        record = json.loads(record_path.read_text(encoding="utf-8"))
-        _check_version(record, record_path)
-        settings = parse_settings(record["settings"])
-        classes = tuple(str(name) for name in record["classes"])
-        n_channels = _positive(record["n_channels"])
-        network = new_network(settings, n_channels=n_channels, n_classes=len(classes))
-        fractions, outside = record["stated_fractions"], record.get("outside")
-        model = Model(
-            network=network,
-            classes=classes,
-            reduction=_positive(record["reduction"]),
-            n_channels=n_channels,
-            settings=settings,
-            stated_fractions=None if fractions is None else tuple(map(float, fractions)),
-            label_scale=_label_scale(record["label_scale"]),
-            n_steps=int(record["n_steps"]),
-            outside=None if outside is None else classes[outside_class(outside, classes)],
+        network = new_network(
+            record.settings, n_channels=record.n_channels, n_classes=len(record.classes)
         )
-    except (OSError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise _damaged(record_path, error) from error
-    weights_path = folder / MODEL_WEIGHTS
-    tensors, _ = _load_tensors(weights_path)
-    try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise InputError(
-            f"the weights in {weights_path} do not fit {describe_network(settings)} as "
-            f"{record_path} says ({n_channels} image channels, {len(classes)} classes); "
-            "restore both files from the same run, or train again."
+            f"the weights in {weights_path} do not fit {describe_network(record.settings)} as "
+            f"{record_path} says ({record.n_channels} image channels, {len(record.classes)} "
+            "classes); restore both files from the same run, or train again."
         ) from error
-    network.eval()
-    return model
+    outside = record.outside
+    return Model(
+        network=network.eval(),
+        classes=record.classes,
+        reduction=record.reduction,
+        n_channels=record.n_channels,
+        settings=record.settings,
+        stated_fractions=record.stated_fractions,
+        label_scale=record.label_scale,
+        n_steps=record.n_steps,
+        outside=None if outside is None else record.classes[outside_class(outside, record.classes)],
+    )
+
+
+def _record_of_model(path: Path, weights_path: Path, inner: str | None) -> _ModelRecord:
+    """Return the record in the weights, once ``model.json`` says the same or is not there.
+
+    Earlier versions wrote ``model.json`` only.
+    """
+    if inner is None:
+        return read_record(_ModelRecord, path, remedy=_REMEDY, newest=_NEWEST)
+    record = parse_record(_ModelRecord, inner, weights_path, remedy=_REMEDY, newest=_NEWEST)
+    remedy = f"delete it, since {weights_path.name} holds a copy, or train again"
+    if path.exists() and record != read_record(_ModelRecord, path, remedy=remedy, newest=_NEWEST):
+        raise InputError(
+            f"{path} does not say what was saved with the weights in {weights_path}: one of the "
+            f"two was changed, or is of another run; {remedy}."
+        )
+    return record
 
 
 def save_state(state: TrainingState, run_dir: str | Path) -> Path:
@@ -218,22 +298,24 @@ def save_state(state: TrainingState, run_dir: str | Path) -> Path:
     RunError
         If the disk is full or the folder cannot be written; the last checkpoint stays intact.
     """
-    record = {
-        "format_version": FORMAT_VERSION,
-        "classes": list(state.classes),
-        "step": state.step,
-        "steps_before": state.steps_before,
-        "elapsed_s": state.elapsed_s,
-        "best_loss": state.best_loss,
-        "stale_epochs": state.stale_epochs,
-        "reduction": state.reduction,
-        "label_scale": asdict(state.label_scale),
-        "outside": state.outside,
-        "recounts": _recounts_record(state.recounts),
-        "recounted_at": state.recounted_at,
-    }
+    record = _StateRecord(
+        classes=state.classes,
+        step=state.step,
+        steps_before=state.steps_before,
+        elapsed_s=state.elapsed_s,
+        best_loss=state.best_loss,
+        stale_epochs=state.stale_epochs,
+        reduction=state.reduction,
+        label_scale=state.label_scale,
+        outside=state.outside,
+        recounts={
+            name: {z: tuple(map(float, counts)) for z, counts in by_slice.items()}
+            for name, by_slice in asdict(state.recounts).items()
+        },
+        recounted_at=state.recounted_at,
+    )
     path = Path(run_dir) / STATE_FILE
-    _save_tensors(state.tensors, path, {"record": json.dumps(record)})
+    _save_tensors(state.tensors, path, record)
     return path
 
 
@@ -248,28 +330,26 @@ def load_state(run_dir: str | Path) -> TrainingState:
     path = Path(run_dir) / STATE_FILE
     if not path.is_file():
         raise InputError(f"{run_dir} holds no checkpoint to resume; start a new run.")
-    tensors, metadata = _load_tensors(path)
-    try:
-        record = json.loads(metadata["record"])
-        _check_version(record, path)
-        before, best_loss = record["steps_before"], record["best_loss"]
-        recounted_at = record.get("recounted_at")
-        return TrainingState(
-            tensors=tensors,
-            classes=tuple(str(name) for name in record["classes"]),
-            step=int(record["step"]),
-            steps_before=None if before is None else int(before),
-            elapsed_s=float(record["elapsed_s"]),
-            best_loss=None if best_loss is None else float(best_loss),
-            stale_epochs=int(record["stale_epochs"]),
-            reduction=_positive(record["reduction"]),
-            label_scale=_label_scale(record["label_scale"]),
-            outside=record.get("outside"),
-            recounts=_read_recounts(record.get("recounts", {})),
-            recounted_at=None if recounted_at is None else float(recounted_at),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
+    tensors, inner = _load_tensors(path)
+    record = parse_record(_StateRecord, inner or "", path, remedy=_REMEDY, newest=_NEWEST)
+    stated, believed = (
+        {z: np.array(counts) for z, counts in record.recounts.get(name, {}).items()}
+        for name in ("stated", "believed")
+    )
+    return TrainingState(
+        tensors=tensors,
+        classes=record.classes,
+        step=record.step,
+        steps_before=record.steps_before,
+        elapsed_s=record.elapsed_s,
+        best_loss=record.best_loss,
+        stale_epochs=record.stale_epochs,
+        reduction=record.reduction,
+        label_scale=record.label_scale,
+        outside=record.outside,
+        recounts=Recounts(stated, believed),
+        recounted_at=record.recounted_at,
+    )
 
 
 def describe_network(settings: TrainingSettings) -> str:
@@ -277,47 +357,7 @@ def describe_network(settings: TrainingSettings) -> str:
     return f"network {settings.network.name!r} with {settings.network.filters} filters"
 
 
-def _check_version(record: Mapping[str, Any], path: Path) -> None:
-    version = record["format_version"]
-    if version > FORMAT_VERSION:
-        raise InputError(
-            f"{path} has format version {version}, newer than {FORMAT_VERSION}; update napari-spss."
-        )
-
-
-def _positive(value: object) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{value!r} is no positive whole number")
-    return value
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-    return InputError(f"{path} is damaged ({reason}); restore it, or train again.")
-
-
-def _label_scale(record: Mapping[str, Any]) -> LabelScale:
-    return LabelScale(float(record["normaliser"]), tuple(map(float, record["keypoint_weights"])))
-
-
-def _recounts_record(recounts: Recounts) -> dict[str, dict[str, list[float]]]:
-    return {
-        name: {str(z): list(map(float, counts)) for z, counts in by_slice.items()}
-        for name, by_slice in asdict(recounts).items()
-    }
-
-
-def _read_recounts(record: Mapping[str, Mapping[str, list[float]]]) -> Recounts:
-    stated, believed = (
-        {int(z): np.array(counts, np.float64) for z, counts in record.get(name, {}).items()}
-        for name in ("stated", "believed")
-    )
-    return Recounts(stated, believed)
-
-
-def _save_tensors(
-    tensors: Mapping[str, torch.Tensor], path: Path, metadata: dict[str, str]
-) -> None:
+def _save_tensors(tensors: Mapping[str, torch.Tensor], path: Path, record: Record) -> None:
     # copies, since tensors that share memory are refused
     owned = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -325,17 +365,18 @@ def _save_tensors(
     }
     with replacing(path) as temporary:
         try:
-            save_file(owned, temporary, metadata=metadata)
+            save_file(owned, temporary, metadata={"record": record.model_dump_json()})
         except SafetensorError as error:
             # the system's error is in the text only, as "... (os error 28)"
             code = int((re.findall(r"os error (\d+)", str(error)) or [0])[-1])
             raise OSError(code, str(error), str(path), code) from error
 
 
-def _load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def _load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], str | None]:
+    """Read tensors, and the record that was written with them if there is one."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, file.metadata() or {}
+            return tensors, (file.metadata() or {}).get("record")
     except (OSError, SafetensorError) as error:
-        raise _damaged(path, error) from error
+        raise InputError(f"{path} is damaged ({error}); {_REMEDY}.") from error

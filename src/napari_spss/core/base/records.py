@@ -1,0 +1,91 @@
+"""Records in JSON: read against a type, with an error that names the file and the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from .errors import InputError
+
+__all__ = ["RECORD", "Record", "fault_of", "parse_record", "read_record"]
+
+T = TypeVar("T")
+
+RECORD = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
+"""Types must be those stated, numbers finite; unknown names are passed over."""
+
+
+class Record(BaseModel):
+    """Base of what is written as JSON."""
+
+    model_config = RECORD
+
+
+_ENTRIES = TypeAdapter(dict[str, Any])
+
+
+def read_record(
+    kind: type[T], path: Path, *, remedy: str, newest: tuple[str, int] | None = None
+) -> T:
+    """Read a file of JSON.
+
+    Parameters
+    ----------
+    kind : type
+        A `Record`, or a dataclass with `RECORD` as its ``__pydantic_config__``.
+    path : Path
+        The file.
+    remedy : str
+        What to do if it is damaged, such as "restore it".
+    newest : (str, int), optional
+        Entry that holds the format's version, and the newest that can be read.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is damaged, or was written by a newer version.
+    """
+    try:
+        # anything but a file, such as a pipe, might never end
+        content = path.read_bytes() if path.is_file() else None
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror or error}); make it readable."
+        ) from error
+    if content is None:
+        raise InputError(f"{path} is damaged (there is no such file); {remedy}.")
+    return parse_record(kind, content, path, remedy=remedy, newest=newest)
+
+
+def parse_record(
+    kind: type[T],
+    content: bytes | str,
+    path: Path,
+    *,
+    remedy: str,
+    newest: tuple[str, int] | None = None,
+) -> T:
+    """Read JSON that came from a file; parameters and errors as those of `read_record`."""
+    try:
+        name, known = newest or ("", 0)
+        version = _ENTRIES.validate_json(content).get(name)
+        is_newer = isinstance(version, int) and version > known
+        record: T | None = None if is_newer else TypeAdapter(kind).validate_json(content)
+    except (ValidationError, InputError) as error:
+        raise InputError(f"{path} is damaged ({fault_of(error)}); {remedy}.") from error
+    if record is None:
+        raise InputError(
+            f"{path} is of format {version}, newer than what this napari-spss reads; update it."
+        )
+    return record
+
+
+def fault_of(error: ValidationError | InputError) -> str:
+    """Say in a few words what was wrong first, and where."""
+    if isinstance(error, InputError):
+        return str(error).removesuffix(".")
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}" if place else first["msg"]
