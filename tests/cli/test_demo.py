@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -105,8 +106,15 @@ def test_a_training_that_ran_out_of_time_says_so(done, tmp_path, sample):
         {"optimisation.max_steps": 100_000, "optimisation.max_minutes": 0.02}
     )
     _, result = drain(iter_demo(tmp_path, device="cpu", settings=hurried, sample=sample))
-    assert any("Time was up before all 100000 steps" in line for line in result.lines)
+    assert any(re.search(r"Time was up after \d+ of 100000 steps", line) for line in result.lines)
     assert not any("Time was up" in line for line in done[2].lines)
+
+
+def test_by_default_all_steps_of_the_preset_are_made(tmp_path, sample):
+    run = iter_demo(tmp_path, device="cpu", sample=sample)
+    assert next(run).total == preset("fast").optimisation.max_steps
+    run.close()
+    assert RunFolder(tmp_path).settings().optimisation.max_minutes is None
 
 
 def test_a_folder_with_a_run_is_refused_and_left_alone(done, sample):

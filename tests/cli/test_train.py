@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -257,6 +258,25 @@ def test_resume_needs_a_run_and_its_image(spss, train, tmp_path):
     assert "say where it is" in spss("train", *more).error
     done = spss("train", "moved.tif", *more)
     assert done.code == 0, done.err
+
+
+def test_time_limit_says_so_and_resume_makes_the_other_steps(spss, train, tmp_path):
+    done = train("--set", "optimisation.max_steps=400", "--max-minutes", "0.001")
+    assert done.code == 0, done.err
+    assert re.search(r"warning: Time was up after \d+ of 400 steps", done.err)
+    assert re.search(r"^time was up after \d+ of 400 steps, ", done.err, re.MULTILINE)
+    assert "completed" not in done.err
+    assert "to go on: napari-spss train --out run --resume" in done.out
+    n = load_model("run").n_steps + 2
+    assert n < 400
+    done = spss("train", "--out", "run", "--resume", "--set", f"optimisation.max_steps={n}")
+    assert done.code == 0, done.err
+    settings = RunFolder(tmp_path / "run").settings().optimisation
+    assert (settings.max_minutes, settings.max_steps) == (None, n)
+    assert f"completed: {n} steps" in done.err
+    done = spss("train", "--out", "run", "--resume", "--max-minutes", "1")
+    assert done.code == 2
+    assert "is complete" in done.error
 
 
 # -- stopping ------------------------------------------------------------------------------------

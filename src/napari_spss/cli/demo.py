@@ -26,7 +26,6 @@ from ..core.base import (
     InputError,
     RunFinished,
     TrainingSettings,
-    preset,
 )
 from ..core.images import Masks, Stack, StackWriter, open_masks, open_stack
 from ..core.prediction import iter_prediction
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoResult", "iter_demo"]
 
-_TRAINING_MINUTES = 1.5
 _IMAGE, _TRUTH, _OVERLAY = "image.ome.tif", "truth.ome.tif", "overlay.png"
 
 
@@ -84,7 +82,7 @@ def iter_demo(
     seed : int
         Of the sample, its annotations, and the training.
     settings : TrainingSettings, optional
-        By default the preset ``fast``, for at most 1.5 minutes.
+        By default the preset ``fast``.
     sample : Sample, optional
         One with a single class besides the background; by default the synthetic one.
 
@@ -108,7 +106,7 @@ def iter_demo(
     if folder.holds_run:
         raise InputError(f"{folder.path} already holds a run; choose another folder for the demo.")
     sample = sample or synthetic_sample(seed=seed)
-    settings = (settings or _demo_settings()).with_overrides(
+    settings = (settings or TrainingSettings()).with_overrides(
         {"seed": seed, "image.object_diameter_px": sample.object_diameter_px}
     )
     token = token or CancelToken()
@@ -138,12 +136,8 @@ def iter_demo(
     maps, labels = (Path(name) for name in predicted.outputs)
     outcome = _Outcome.of(sample, open_masks(labels, classes=sample.truth.classes))
     overlay = _write_figure(folder.path / _OVERLAY, sample, outcome, maps, labels)
-    lines = (*_describe(sample, settings, trained, predicted), "", *outcome.lines())
+    lines = (*_describe(sample, trained, predicted), "", *outcome.lines())
     return DemoResult(lines, (overlay, maps, labels, *written), outcome.iou)
-
-
-def _demo_settings() -> TrainingSettings:
-    return preset("fast").with_overrides({"optimisation.max_minutes": _TRAINING_MINUTES})
 
 
 def _led_by(first: Event, run: Generator[Event, None, Model]) -> Generator[Event, None, Model]:
@@ -268,9 +262,7 @@ class _Outcome:
         )
 
 
-def _describe(
-    sample: Sample, settings: TrainingSettings, trained: RunFinished, predicted: RunFinished
-) -> Iterator[str]:
+def _describe(sample: Sample, trained: RunFinished, predicted: RunFinished) -> Iterator[str]:
     height, width = sample.stack.shape_of(0)
     yield f"{sample.name}, {sample.stack.n_slices} slices of {height} x {width} pixels."
     yield sample.notice
@@ -282,11 +274,10 @@ def _describe(
         f"Trained for {trained.elapsed_s:.0f} s ({trained.done} steps), predicted in "
         f"{predicted.elapsed_s:.0f} s. The truth was used for scoring only."
     )
-    planned = settings.optimisation.max_steps
-    if planned is not None and trained.done < planned:
+    if trained.reason is FinishReason.time_limit:
         yield (
-            f"Time was up before all {planned} steps: this computer is slow, or busy with "
-            "something else. The map is worse than it would be after all of them."
+            f"Time was up after {trained.done} of {trained.total} steps: the map is worse than it "
+            "would be after all of them."
         )
 
 

@@ -13,7 +13,7 @@ __all__ = ["EXAMPLES", "HELP", "demo"]
 
 HELP = """Try it out: train on the bundled sample, predict, and score against the known truth.
 
-Takes less than three minutes on two CPU cores. Prints the stated fractions beside the predicted
+Takes two to three minutes on two CPU cores. Prints the stated fractions beside the predicted
 ones, and writes maps, labels and an overlay figure.
 """
 

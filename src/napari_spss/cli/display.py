@@ -115,6 +115,8 @@ def _text_of(event: Message | RunStarted | RunFinished, kind: str = "training") 
         return f"stopped after {done}, {time}"
     if event.reason is FinishReason.converged:
         return f"converged after {done}, {time}: the validation loss got no better"
+    if event.reason is FinishReason.time_limit:
+        return f"time was up after {event.done} of {event.total} {_UNITS[kind]}s, {time}"
     return f"completed: {done} in {time}"
 
 

@@ -38,7 +38,8 @@ def resumed_job(request: TrainRequest) -> TrainJob:
     """Prepare a run to go on: with its own settings, image and masks, and the newest annotations.
 
     A run whose budget is used up goes on only with a larger one, or if annotations have changed:
-    then from its model, with as large a budget again.
+    then from its model, with as large a budget again. A time limit holds only for the command that
+    states it: what is left of the steps is done.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def resumed_job(request: TrainRequest) -> TrainJob:
     folder = RunFolder(request.out)
     if not folder.holds_run:
         raise InputError(f"--out {request.out} holds no run to go on with; leave out --resume.")
-    before = folder.settings()
+    before = _without_limit(folder.settings())
     settings = _settings(request, before)
     inputs = folder.inputs()
     known = folder.annotations()
@@ -58,7 +59,7 @@ def resumed_job(request: TrainRequest) -> TrainJob:
     masks = _masks(request, inputs, known, stack)
     is_changed = annotations != known
     start_from = None
-    if _is_finished(request.out) and settings == before:
+    if _is_finished(request.out) and _without_limit(settings) == before:
         if not is_changed:
             raise InputError(
                 f"the run in {request.out} is complete, and nothing has changed; give tables to "
@@ -98,6 +99,14 @@ def _settings(request: TrainRequest, before: TrainingSettings) -> TrainingSettin
         if ours != theirs:
             raise _contradiction(request.out, name, ours, theirs)
     return settings
+
+
+def _without_limit(settings: TrainingSettings) -> TrainingSettings:
+    """Leave out minutes that are no budget, but a limit beside steps or epochs."""
+    budget = settings.optimisation
+    if budget.max_steps is None and budget.max_epochs is None:
+        return settings
+    return settings.with_overrides({"optimisation.max_minutes": None})
 
 
 def _contradiction(out: Path, name: str, ours: object, theirs: object) -> InputError:
@@ -177,7 +186,7 @@ def _masks(
 
 
 def _is_finished(out: Path) -> bool:
-    """Whether the last thing that was told is an end other than a stop."""
+    """Whether the last thing that was told is an end with nothing left to do."""
     path = out / EVENTS
     if not path.is_file() or not (out / MODEL_RECORD).is_file():
         return False
@@ -187,7 +196,8 @@ def _is_finished(out: Path) -> bool:
         last = event_from_json(ends[-1]) if ends else None
     except (ValueError, TypeError):
         return False  # a line cut short by a crash
-    return isinstance(last, RunFinished) and last.reason is not FinishReason.stopped
+    left_over = (FinishReason.stopped, FinishReason.time_limit)
+    return isinstance(last, RunFinished) and last.reason not in left_over
 
 
 def _larger_budget(settings: TrainingSettings) -> str:

@@ -98,7 +98,10 @@ def train(
     device: DeviceOption = "auto",
     max_minutes: Annotated[
         float | None,
-        typer.Option(metavar="M", help="Stop after M minutes of training at the latest."),
+        typer.Option(
+            metavar="M",
+            help="Stop after M minutes of training, even if steps are left; --resume does those.",
+        ),
     ] = None,
     seed: Annotated[
         int | None,
@@ -130,7 +133,7 @@ def train(
     voxel_size: VoxelSizeOption = None,
 ) -> None:
     """Prepare the run, drain its events, and say what came of it."""
-    from ..core.base import CancelToken
+    from ..core.base import CancelToken, FinishReason, RunFinished
     from .display import busy, check_events_option, event_display
     from .resume import resumed_job
     from .stopping import stop_on_signals
@@ -160,19 +163,29 @@ def train(
         job = resumed_job(request) if is_resume else fresh_job(request)
         run = job.start(device=device, token=token)
     introduce(job)
+    reason: FinishReason | None = None
     with stop_on_signals(token):
         with event_display(is_jsonl=is_jsonl) as show:
             while True:
                 try:
-                    show(next(run))
+                    event = next(run)
                 except StopIteration as end:
                     model = end.value
                     break
-        _report(job, model, device=device, token=token, is_jsonl=is_jsonl)
+                show(event)
+                reason = event.reason if isinstance(event, RunFinished) else None
+        is_cut_short = reason in (FinishReason.stopped, FinishReason.time_limit)
+        _report(job, model, is_cut_short, device=device, token=token, is_jsonl=is_jsonl)
 
 
 def _report(
-    job: TrainJob, model: Model, *, device: str, token: CancelToken, is_jsonl: bool
+    job: TrainJob,
+    model: Model,
+    is_cut_short: bool,
+    *,
+    device: str,
+    token: CancelToken,
+    is_jsonl: bool,
 ) -> None:
     """Print fractions beside each other, where the model is, and what to do next."""
     from ..core.networks import Stopped
@@ -189,7 +202,7 @@ def _report(
     steps = f"{model.n_steps} step{'s' * (model.n_steps != 1)}"
     lines.append(f"model: {job.out / 'model.safetensors'} ({steps})")
     out = shown_path(job.out)
-    if token.is_cancelled:
+    if is_cut_short:
         lines.append(f"to go on: napari-spss train --out {out} --resume")
     result = shown_path(job.out / "result")
     lines.append(f"next: napari-spss predict {out} {shown_path(job.stack.source)} --out {result}")

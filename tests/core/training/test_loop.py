@@ -218,7 +218,52 @@ def test_a_time_budget_ends_the_run():
         )
     )
     assert events[-1].reason is FinishReason.completed
+    assert events[-1].total is None
     assert 0 < events[-1].done < 12
+
+
+def test_a_time_limit_beside_steps_says_so_and_changes_no_step(tmp_path):
+    stack, truth = blobs()
+    settings = quick(optimisation__max_steps=16, self_training__start=0.3)
+    whole = fit(stack, annotated(truth), settings, device="cpu")
+    limited = settings.with_overrides({"optimisation.max_minutes": 1})
+
+    def go_on(settings, *, resume):
+        return drain(
+            iter_training(
+                stack,
+                annotated(truth),
+                settings,
+                run_dir=tmp_path,
+                resume=resume,
+                device="cpu",
+                clock=iter(range(0, 100_000, 3)).__next__,
+            )
+        )
+
+    first, _ = go_on(limited, resume=False)
+    end = first[-1]
+    assert end.reason is FinishReason.time_limit
+    assert 0 < end.done < 8
+    assert end.total == 16
+    (told,) = [m.text for m in of_type(first, Message) if m.level == "warning"]
+    assert f"Time was up after {end.done} of 16 steps" in told
+    # the limit counts from here, and the time left is not more than that
+    second, _ = go_on(limited, resume=True)
+    assert second[-1].reason is FinishReason.time_limit
+    assert second[-1].done > end.done
+    assert all(event.eta_s <= 60 for event in of_type(second, Progress))
+    third, model = go_on(settings, resume=True)
+    assert third[-1].reason is FinishReason.completed
+    assert same_weights(whole, model)
+
+
+def test_fit_passes_warnings_on():
+    stack, truth = blobs()
+    settings = quick(optimisation__max_steps=500, optimisation__max_minutes=0.001)
+    with pytest.warns(UserWarning, match=r"Time was up after \d+ of 500 steps") as found:
+        fit(stack, annotated(truth), settings, device="cpu")
+    assert found[0].filename == __file__
 
 
 def test_paper_preset_stops_early_on_annotations_and_keeps_the_best():

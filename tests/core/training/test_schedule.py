@@ -36,14 +36,15 @@ def test_no_limit_at_all_is_refused():
     assert e.value.field == "optimisation.max_steps"
 
 
-def test_what_is_used_up_first_ends_the_run():
+def test_seconds_beside_steps_are_a_limit_and_else_the_budget():
     both = Budget(100, 60.0)
-    assert both.spent(0, 0.0) == 0.0
-    assert both.spent(25, 6.0) == 0.25
-    assert both.spent(25, 45.0) == 0.75
-    assert both.spent(10, 60.0) == 1.0
-    assert Budget(None, 60.0).spent(10**9, 30.0) == 0.5
+    assert both.spent(25, 45.0) == both.spent(25, 6.0) == 0.25
+    assert both.limit_s == 60.0
+    alone = Budget(None, 60.0)
+    assert alone.spent(10**9, 30.0) == 0.5
+    assert alone.limit_s is None
     assert Budget(4, None).spent(5, 10**9) == 1.25
+    assert Budget(4, None).limit_s is None
 
 
 def test_one_cycle_rises_over_a_tenth_and_falls_to_a_hundredth():

@@ -40,7 +40,8 @@ T = TypeVar("T")
 class FinishReason(str, Enum):
     """Why a run ended."""
 
-    completed = "completed"  # the step, epoch or time budget is used up
+    completed = "completed"  # the budget is used up
+    time_limit = "time_limit"  # time was up before all steps were done
     converged = "converged"  # early stopping
     stopped = "stopped"  # the cancel token was set
 
@@ -160,13 +161,15 @@ class Message:
 class RunFinished:
     """Emitted once, at the end of a run that did not raise.
 
-    ``done`` is the number of completed steps or slices, ``outputs`` the written files.
+    ``done`` is the number of completed steps or slices, ``outputs`` the written files, ``total``
+    the number that was planned (None if only a time budget bounds the run).
     """
 
     reason: FinishReason
     done: int
     elapsed_s: float
     outputs: tuple[str, ...] = ()
+    total: int | None = None
 
 
 Event = RunStarted | Progress | Validated | Preview | CheckpointSaved | Message | RunFinished

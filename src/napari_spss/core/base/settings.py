@@ -208,7 +208,11 @@ class OptimisationSettings(_Frozen):
     weight_decay: float = Field(default=1e-4, ge=0)
     max_steps: int | None = Field(default=600, ge=1)
     max_epochs: int | None = Field(default=None, ge=1)
-    max_minutes: float | None = Field(default=None, gt=0)
+    max_minutes: float | None = Field(
+        default=None,
+        gt=0,
+        description="limit beside steps or epochs, changing nothing before; else the budget",
+    )
     validation_fraction: float = Field(
         default=0.0,
         ge=0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Callable, Collection, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,8 @@ from ..base import (
     Event,
     FinishReason,
     Mailbox,
+    Message,
     OutOfMemory,
-    RunFinished,
     TrainingSettings,
 )
 from ..networks import Stopped, is_out_of_memory, resolve_device
@@ -47,6 +48,8 @@ def fit(
 ) -> Model:
     """Train to the end and return the model; :func:`iter_training` without the events.
 
+    What it warns of comes as a Python warning.
+
     Examples
     --------
     >>> model = fit(stack, annotations, preset("fast"))  # doctest: +SKIP
@@ -62,10 +65,12 @@ def fit(
     )
     while True:
         try:
-            next(run)
+            event = next(run)
         except StopIteration as end:
             model: Model = end.value
             return model
+        if isinstance(event, Message) and event.level == "warning":
+            warnings.warn(event.text, stacklevel=2)
 
 
 def iter_training(
@@ -190,7 +195,9 @@ def iter_training(
             save_model(model, run.run_dir)
         yield from run.watch(model)
         yield from run.tell_recounts()
-    yield RunFinished(reason, run.n_steps, run.elapsed_s, run.outputs())
+        if reason is FinishReason.time_limit:
+            yield run.tell_time_limit()
+    yield run.finished(reason)
     return model
 
 

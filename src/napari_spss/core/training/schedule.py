@@ -15,7 +15,10 @@ _FIRST, _LAST = 0.1, 0.01
 
 @dataclass(frozen=True)
 class Budget:
-    """Steps and seconds a run may take; None is without limit, but not both."""
+    """Steps and seconds a run may take; None is without limit, but not both.
+
+    Beside steps, seconds are no budget but a limit: they end the run, and change nothing before.
+    """
 
     max_steps: int | None
     max_seconds: float | None
@@ -42,12 +45,15 @@ class Budget:
 
     def spent(self, step: int, elapsed_s: float) -> float:
         """Share of the budget that is used up; 1 and above ends the run."""
-        shares = []
         if self.max_steps is not None:
-            shares.append(step / self.max_steps)
-        if self.max_seconds is not None:
-            shares.append(elapsed_s / self.max_seconds)
-        return max(shares)
+            return step / self.max_steps
+        assert self.max_seconds is not None
+        return elapsed_s / self.max_seconds
+
+    @property
+    def limit_s(self) -> float | None:
+        """Seconds after which a run with steps left is broken off; None if there is no limit."""
+        return None if self.max_steps is None else self.max_seconds
 
 
 def learning_rate_factor(schedule: str, spent: float) -> float:

@@ -23,6 +23,7 @@ from ..base import (
     Message,
     Preview,
     Progress,
+    RunFinished,
     RunStarted,
     TrainingSettings,
     Validated,
@@ -221,7 +222,13 @@ class Trainer:
             return FinishReason.converged
         if self._budget.spent(self.n_steps, self.elapsed_s) >= 1:
             return FinishReason.completed
-        return None
+        left_s = self._limit_left_s()
+        return FinishReason.time_limit if left_s is not None and left_s <= 0 else None
+
+    def _limit_left_s(self) -> float | None:
+        """Seconds until the time limit, which counts from here and not from earlier parts."""
+        limit_s = self._budget.limit_s
+        return None if limit_s is None else limit_s - (self._clock() - self._started_at)
 
     # -- one step --------------------------------------------------------------------------------
 
@@ -342,7 +349,10 @@ class Trainer:
         """Where the run stands."""
         spent = min(1.0, self._budget.spent(self.n_steps, self.elapsed_s))
         elapsed = self.elapsed_s
-        eta = elapsed * (1 - spent) / spent if spent > 0 else None
+        left = [elapsed * (1 - spent) / spent] if spent > 0 else []
+        if (limit_left := self._limit_left_s()) is not None:
+            left.append(max(0.0, limit_left))
+        eta = min(left, default=None)
         return Progress(
             done=self.n_steps,
             total=self._budget.max_steps,
@@ -462,8 +472,17 @@ class Trainer:
     def _stated_fractions(self) -> tuple[float, ...] | None:
         return self._data.stated_fractions(self.n_classes, outside=self._outside)
 
-    def outputs(self) -> tuple[str, ...]:
-        """Files of the finished run."""
-        if self.run_dir is None:
-            return ()
-        return tuple(str(self.run_dir / name) for name in (MODEL_WEIGHTS, MODEL_RECORD))
+    def tell_time_limit(self) -> Message:
+        """Say that time ended the run before its steps did."""
+        return Message(
+            "warning",
+            f"Time was up after {self.n_steps} of {self._budget.max_steps} steps, which is too "
+            "few: maps are worse than after all of them. Go on with this run (Continue in the "
+            "dock, train --resume), or train without a time limit.",
+        )
+
+    def finished(self, reason: FinishReason) -> RunFinished:
+        """How the run ended, and its files."""
+        folder, names = self.run_dir, (MODEL_WEIGHTS, MODEL_RECORD)
+        outputs = () if folder is None else tuple(str(folder / name) for name in names)
+        return RunFinished(reason, self.n_steps, self.elapsed_s, outputs, self._budget.max_steps)

@@ -459,6 +459,8 @@ def _end_text(run: RunKind, kind: EndKind, reason: FinishReason | None, status: 
             return f"Training stopped after {steps}; the model so far is ready to use."
         if reason is FinishReason.converged:
             return f"Training converged after {steps}."
+        if reason is FinishReason.time_limit:
+            return f"Time was up after {steps}, of {status.before + (status.total or 0)} planned."
         return f"Training finished: {steps}."
     if run == "loading":
         return "The model is loaded."
