@@ -122,6 +122,41 @@ def test_streamed_components_equal_those_of_the_whole_array(labels: np.ndarray) 
         assert found == expected
 
 
+def test_objects_that_reach_over_strips_are_one() -> None:
+    largest = 0
+
+    class Wide:
+        """One slice of which no two rows are read at once: a frame, and a bar inside."""
+
+        n_slices = 1
+
+        def shape_of(self, z: int) -> tuple[int, int]:
+            return 6, 2_200_000
+
+        def read(self, z: int, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
+            nonlocal largest
+            labels = np.zeros(self.shape_of(z), np.uint8)
+            labels[[0, -1]] = labels[:, [0, -1]] = 1
+            labels[2:4, 500:600] = 1
+            y0, x0, y1, x1 = box or (0, 0, *labels.shape)
+            largest = max(largest, (y1 - y0) * (x1 - x0))
+            return labels[y0:y1, x0:x1]
+
+    table = measure(Wide()).objects
+    assert table["pixels"].tolist() == [2 * 2_200_000 + 2 * 4, 200]
+    assert table[["y0", "x0", "y1", "x1"]].iloc[1].tolist() == [2, 500, 4, 600]
+    assert table[["y", "x"]].iloc[1].tolist() == [2.5, 549.5]
+    assert table["touches_border"].tolist() == [True, False]
+    assert largest <= 2**22
+
+
+def test_objects_come_in_the_order_of_their_first_pixel() -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random((3, 20, 30)) < 0.3).astype(np.uint8)
+    first = measure(labels, is_set=True).objects[["z0", "y0"]].apply(tuple, axis=1).tolist()
+    assert first == sorted(first)
+
+
 def test_small_objects_are_left_out_of_the_list_but_not_of_the_fractions(stack: np.ndarray) -> None:
     measured = measure(stack, min_object_px=4)
     assert measured.objects["voxels"].tolist() == [8]

@@ -105,6 +105,23 @@ def test_streaming_over_slices_equals_one_piece(monkeypatch: pytest.MonkeyPatch)
     assert (confusion_matrix(found, truth, n_classes=3) == whole).all()
 
 
+def test_no_large_slice_is_read_at_once() -> None:
+    largest = 0
+
+    class Wide(_NamedLabels):
+        def read(self, z: int, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
+            nonlocal largest
+            piece = super().read(z, box)
+            largest = max(largest, piece.size)
+            return piece
+
+    plane = np.zeros((5, 2_200_000), np.uint8)
+    plane[1:4, 7:9] = 1
+    scores = evaluate(Wide([plane], ("background", "a")), plane[None])
+    assert scores.confusion.tolist() == [[plane.size - 6, 0, 0], [0, 6, 0]]
+    assert largest <= 2**22
+
+
 def test_image_sets_of_different_sizes() -> None:
     truth = [np.zeros((2, 3), int), np.ones((4, 1), int)]
     assert evaluate([np.zeros((2, 3), int), np.zeros((4, 1), int)], truth).accuracy == 0.6

@@ -14,7 +14,15 @@ import pandas as pd
 
 from ..annotations import outside_class, write_rows
 from ..base import InputError
-from ..images import IGNORE, LabelsLike, LabelSource, as_label_source, class_names, default_names
+from ..images import (
+    IGNORE,
+    LabelsLike,
+    LabelSource,
+    as_label_source,
+    class_names,
+    default_names,
+    strips,
+)
 from .components import ComponentCollector, Components
 from .estimates import FractionEstimate, estimate_fraction
 
@@ -69,7 +77,7 @@ def measure(
     min_object_px: int = 1,
     outside: str | None = None,
 ) -> Measurement:
-    """Measure labels slice by slice, so that they need not fit into memory.
+    """Measure labels strip by strip, so that not even a slice need fit into memory.
 
     Parameters
     ----------
@@ -234,12 +242,15 @@ def _read(task: _Task) -> tuple[npt.NDArray[np.int64], dict[int, Components]]:
     counts = np.zeros((task.source.n_slices, IGNORE), dtype=np.int64)
     collectors: dict[int, ComponentCollector] = {}
     for z in range(task.source.n_slices):
-        plane = task.source.read(z)
-        counts[z] = np.bincount(plane.reshape(-1), minlength=IGNORE + 1)[:IGNORE]
-        for index in np.flatnonzero(counts[z]):
-            if index > 0:
+        shape = task.source.shape_of(z)
+        for box in strips(shape):
+            strip = task.source.read(z, box)
+            found = np.bincount(strip.reshape(-1), minlength=IGNORE + 1)[:IGNORE]
+            counts[z] += found
+            for index in np.flatnonzero(found[1:]) + 1:
                 fresh = ComponentCollector(is_volume=task.is_volume)
-                collectors.setdefault(int(index), fresh).add(z, plane == index)
+                one = collectors.setdefault(int(index), fresh)
+                one.add(z, strip == index, first_row=box[0], height=shape[0])
     n_slices = task.source.n_slices
     return counts, {index: one.finish(n_slices) for index, one in sorted(collectors.items())}
 

@@ -10,7 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ..base import InputError
-from ..images import IGNORE, LabelsLike, LabelSource, as_label_source, class_names, default_names
+from ..images import (
+    IGNORE,
+    LabelsLike,
+    LabelSource,
+    as_label_source,
+    class_names,
+    default_names,
+    strips,
+)
 
 __all__ = [
     "Binarisation",
@@ -213,7 +221,7 @@ def scores_from_confusion(
 def evaluate(
     labels: LabelsLike, truth: LabelsLike, *, classes: Sequence[str] | None = None
 ) -> Scores:
-    """Score labels against the truth, slice by slice, so that neither need fit into memory.
+    """Score labels against the truth, strip by strip, so that neither need fit into memory.
 
     Parameters
     ----------
@@ -245,7 +253,8 @@ def evaluate(
     n_classes = len(names) if names is not None else IGNORE
     total = np.zeros((n_classes, n_classes + 1), dtype=np.int64)
     for z in range(true.n_slices):
-        total += confusion_matrix(found.read(z), true.read(z), n_classes=n_classes)
+        for box in strips(true.shape_of(z)):
+            total += confusion_matrix(found.read(z, box), true.read(z, box), n_classes=n_classes)
     if names is None:
         is_used = (total.sum(axis=1) > 0) | (total[:, :-1].sum(axis=0) > 0)
         n_used = max(int(np.flatnonzero(is_used).max(initial=0)) + 1, 2)

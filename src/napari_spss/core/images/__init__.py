@@ -8,6 +8,7 @@ from .labels import (
     as_label_source,
     class_names,
     default_names,
+    strips,
 )
 from .masks import (
     Masks,
@@ -54,6 +55,7 @@ __all__ = [
     "open_masks",
     "open_stack",
     "stack_from_array",
+    "strips",
     "to_working",
     "working_slice",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -18,10 +18,13 @@ __all__ = [
     "as_label_source",
     "class_names",
     "default_names",
+    "strips",
 ]
 
 IGNORE = 255
 """Value of a pixel without a known class."""
+
+_STRIP_PX = 2**22
 
 Box: TypeAlias = tuple[int, int, int, int]
 
@@ -77,6 +80,20 @@ class LiveLabels:
         if self._source is None:
             raise InputError("nothing is labelled; label a slice before it is read.")
         return self._source
+
+
+def strips(shape: tuple[int, int]) -> Iterator[Box]:
+    """Boxes of whole rows that a slice of (Y, X) pixels may be read by, from top to bottom.
+
+    Examples
+    --------
+    >>> list(strips((4096, 2048)))
+    [(0, 0, 2048, 2048), (2048, 0, 4096, 2048)]
+    """
+    height, width = shape
+    n_rows = max(1, _STRIP_PX // width)
+    for y0 in range(0, height, n_rows):
+        yield y0, 0, min(height, y0 + n_rows), width
 
 
 LabelsLike: TypeAlias = LabelSource | npt.ArrayLike | Sequence[npt.ArrayLike]

@@ -19,7 +19,7 @@ from ..annotations import COLOUR_EXAMPLE, EXAMPLE, ClassSpec, Colour, parse_clas
 from ..base import InputError
 from .axes import guess_axes
 from .files import open_image_files
-from .labels import IGNORE
+from .labels import IGNORE, strips
 from .stack_base import Box, Pixels, Stack
 from .tiff import Palette
 
@@ -28,7 +28,6 @@ __all__ = ["ClassSpec", "Colour", "Masks", "open_indices", "open_masks", "parse_
 Labels: TypeAlias = npt.NDArray[np.uint8]
 
 _MAX_UNLISTED = 16
-_SCANNED_PX = 2**22
 
 
 @dataclass(frozen=True)
@@ -202,10 +201,8 @@ def _find_values(stack: Stack, limit: int) -> list[Any]:
     """Sorted grey values or colours, read strip by strip; not more than ``limit`` and a few."""
     colours: set[tuple[int, ...]] = set()
     for z in range(stack.n_slices):
-        height, width = stack.shape_of(z)
-        rows = max(1, _SCANNED_PX // width)
-        for y0 in range(0, height, rows):
-            pixels = stack.read(z, (y0, 0, min(height, y0 + rows), width))
+        for box in strips(stack.shape_of(z)):
+            pixels = stack.read(z, box)
             is_colour = stack.channel_axis_is_rgb or pixels.shape[0] == 3
             flat = pixels[: 3 if is_colour else 1].reshape(3 if is_colour else 1, -1)
             colours.update(_unique_columns(flat))
