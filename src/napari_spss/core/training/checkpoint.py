@@ -6,7 +6,6 @@ Each file of weights carries its whole record, so that the two cannot be of diff
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ..annotations import ClassNames, outside_class
 from ..base import (
@@ -35,7 +34,6 @@ from ..base import (
     parse_record,
     parse_settings,
     read_record,
-    replacing,
     write_atomically,
 )
 from ..networks import build_network
@@ -363,13 +361,8 @@ def _save_tensors(tensors: Mapping[str, torch.Tensor], path: Path, record: Recor
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    with replacing(path) as temporary:
-        try:
-            save_file(owned, temporary, metadata={"record": record.model_dump_json()})
-        except SafetensorError as error:
-            # the system's error is in the text only, as "... (os error 28)"
-            code = int((re.findall(r"os error (\d+)", str(error)) or [0])[-1])
-            raise OSError(code, str(error), str(path), code) from error
+    # not save_file: its files are private, and these are shared between colleagues
+    write_atomically(path, save(owned, {"record": record.model_dump_json()}))
 
 
 def _load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], str | None]:
