@@ -226,6 +226,28 @@ def test_boxes_of_arrays_are_read_alone() -> None:
     assert read.dtype == np.uint8
 
 
+def test_work_grows_with_the_number_of_images_not_with_its_square(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compare, n_compared = pd.Series.__eq__, 0
+
+    def counted(self: pd.Series, other: object) -> pd.Series:
+        nonlocal n_compared
+        n_compared += len(self)
+        return compare(self, other)
+
+    monkeypatch.setattr(pd.Series, "__eq__", counted)
+    labels = np.zeros((16, 8, 8), np.uint8)
+    labels[:, ::2, ::2] = 1
+    work = {}
+    for n in (8, 16):
+        n_compared = 0
+        found = measure(labels[:n], is_set=True)
+        assert found.slices["objects"].dropna().tolist() == [16] * n
+        work[n] = n_compared
+    assert work[16] <= 2 * work[8]
+
+
 def test_unusable_input_is_refused() -> None:
     labels = np.array([[[0, 2]]])
     with pytest.raises(InputError, match="class 2, but only 2 classes"):

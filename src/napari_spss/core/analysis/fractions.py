@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -328,16 +329,15 @@ def _slice_table(
         "area_um2": (counts * task.pixel_areas_um2[:, None]).reshape(-1),
     }
     if not task.is_volume:
-        found = [
+        found = Counter(zip(objects["z0"], objects["class"], strict=True))
+        columns["objects"] = pd.array(
             [
-                None
-                if index in (0, outside)
-                else int(((objects["z0"] == z) & (objects["class"] == name)).sum())
+                None if index in (0, outside) else found[z, name]
+                for z in range(n_slices)
                 for index, name in enumerate(classes)
-            ]
-            for z in range(n_slices)
-        ]
-        columns["objects"] = pd.array([one for row in found for one in row], dtype="Int64")
+            ],
+            dtype="Int64",
+        )
     return pd.DataFrame(columns)
 
 
