@@ -26,7 +26,6 @@ from napari_spss.core.training import (
     MODEL_RECORD,
     STATE_FILE,
     Model,
-    checkpoint,
     fit,
     iter_training,
     load_model,
