@@ -125,15 +125,15 @@ def iter_demo(
     model, trained = yield from _watch(record_events(_led_by(first, run), folder.path))
     if trained.reason is FinishReason.stopped:
         line = f"Stopped after {trained.done} training steps; the model so far was kept."
-        return DemoResult((line,), (*written, *map(Path, trained.outputs)), math.nan)
+        return DemoResult((line,), (*written, *map(Path, trained.outputs.values())), math.nan)
     prediction = iter_prediction(
         model, sample.stack, out_dir=folder.path, device=device, token=token
     )
     _, predicted = yield from _watch(prediction)
     if predicted.reason is FinishReason.stopped:
         line = "Stopped during prediction; the trained model was kept."
-        return DemoResult((line,), (*written, *map(Path, trained.outputs)), math.nan)
-    maps, labels = (Path(name) for name in predicted.outputs)
+        return DemoResult((line,), (*written, *map(Path, trained.outputs.values())), math.nan)
+    maps, labels = (Path(predicted.outputs[name]) for name in ("maps", "labels"))
     outcome = _Outcome.of(sample, open_masks(labels, classes=sample.truth.classes))
     overlay = _write_figure(folder.path / _OVERLAY, sample, outcome, maps, labels)
     lines = (*_describe(sample, trained, predicted), "", *outcome.lines())

@@ -119,7 +119,7 @@ def predict(
     if not outputs:
         return
     spec = ClassSpec(model.classes, tuple(range(len(model.classes))))
-    labels = open_masks(outputs[1], classes=spec)
+    labels = open_masks(outputs["labels"], classes=spec)
     found = measure_masks(labels, voxel_size_um=stated, outside=model.outside)
     tables = write_measurement(found, out / "fractions.csv")
     for line in summary_lines(found):
@@ -132,18 +132,18 @@ def predict(
     if table is not None:
         typer.echo(advice)
     typer.echo("written:")
-    for path in (*outputs, *tables, *([] if table is None else [table])):
+    for path in (*outputs.values(), *tables, *([] if table is None else [table])):
         typer.echo(f"  {path}")
-    typer.echo(f"look at it: napari {shown_path(image)} {shown_path(outputs[1])}")
+    typer.echo(f"look at it: napari {shown_path(image)} {shown_path(outputs['labels'])}")
 
 
 def _drain(
     events: Generator[Event, None, tuple[float, ...]], show: Callable[[Event], None]
-) -> tuple[tuple[str, ...], tuple[float, ...]]:
+) -> tuple[dict[str, str], tuple[float, ...]]:
     """Show events; return the written files, none if stopped, and each slice's uncertainty."""
     from ..core.base import RunFinished
 
-    outputs: tuple[str, ...] = ()
+    outputs: dict[str, str] = {}
     while True:
         try:
             event = next(events)

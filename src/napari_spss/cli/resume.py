@@ -9,15 +9,12 @@ from ..core.annotations import Annotations, match_class
 from ..core.base import (
     FinishReason,
     InputError,
-    RunFinished,
     TrainingSettings,
-    event_from_json,
     save_settings,
 )
 from ..core.images import Masks, Stack, open_stack
 from ..core.training import (
     CONFIG,
-    EVENTS,
     MODEL_RECORD,
     STATE_FILE,
     RunFolder,
@@ -59,7 +56,7 @@ def resumed_job(request: TrainRequest) -> TrainJob:
     masks = _masks(request, inputs, known, stack)
     is_changed = annotations != known
     start_from = None
-    if _is_finished(request.out) and _without_limit(settings) == before:
+    if _is_finished(folder) and _without_limit(settings) == before:
         if not is_changed:
             raise InputError(
                 f"the run in {request.out} is complete, and nothing has changed; give tables to "
@@ -185,19 +182,11 @@ def _masks(
     return open_training_masks(request.masks or Path(inputs.masks), spec, stack)
 
 
-def _is_finished(out: Path) -> bool:
-    """Whether the last thing that was told is an end with nothing left to do."""
-    path = out / EVENTS
-    if not path.is_file() or not (out / MODEL_RECORD).is_file():
-        return False
-    with path.open(encoding="utf-8") as file:
-        ends = [line for line in file if line.startswith('{"event": "Run')]
-    try:
-        last = event_from_json(ends[-1]) if ends else None
-    except (ValueError, TypeError):
-        return False  # a line cut short by a crash
+def _is_finished(folder: RunFolder) -> bool:
+    """Whether the run has a model, and ended with nothing left to do."""
+    end = folder.end() if (folder.path / MODEL_RECORD).is_file() else None
     left_over = (FinishReason.stopped, FinishReason.time_limit)
-    return isinstance(last, RunFinished) and last.reason not in left_over
+    return end is not None and end.reason not in left_over
 
 
 def _larger_budget(settings: TrainingSettings) -> str:

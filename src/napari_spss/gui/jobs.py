@@ -287,7 +287,7 @@ def save_results(
     except _Cancelled:
         yield RunFinished(FinishReason.stopped, clock.done, clock.elapsed_s)
         return tuple(written)
-    outputs = tuple(str(path) for path in written)
+    outputs = {path.name: str(path) for path in written}
     yield RunFinished(FinishReason.completed, n_slices, clock.elapsed_s, outputs)
     return tuple(written)
 

@@ -33,7 +33,7 @@ EVENTS = [
     Validated(80, 0.75, is_best=True),
     CheckpointSaved(100, "run/checkpoint/state.safetensors"),
     Message("warning", 'a "quoted" line\nand µm'),
-    RunFinished(FinishReason.stopped, 7, 2.5, ("model.json", "model.safetensors")),
+    RunFinished(FinishReason.stopped, 7, 2.5, {"record": "model.json"}),
     RunFinished(FinishReason.completed, 7, 2.5),
 ]
 
@@ -51,6 +51,15 @@ def test_events_come_back_from_their_line(event):
     assert "\n" not in line
     assert strict(line)["event"] == type(event).__name__
     assert event_from_json(line) == event
+
+
+def test_outputs_of_earlier_versions_come_back_by_their_file_names():
+    line = (
+        '{"event": "RunFinished", "reason": "completed", "done": 7, "elapsed_s": 2.5, '
+        '"outputs": ["run/model.safetensors", "run/model.json"]}'
+    )
+    outputs = {name: f"run/{name}" for name in ("model.safetensors", "model.json")}
+    assert event_from_json(line) == RunFinished(FinishReason.completed, 7, 2.5, outputs)
 
 
 def test_a_preview_comes_back_without_its_map():
@@ -81,6 +90,7 @@ def test_numbers_that_are_not_finite_become_null():
     [
         ('{"event": "Progres"}', "unknown event 'Progres'; known: RunStarted"),
         ("{}", "unknown event None"),
+        ('{"event": []}', "unknown event"),
         ("[1]", "an event is a JSON object"),
         ('{"event": "Validated", "st', "Unterminated"),
         ('{"event": "Validated", "step": 1}', "fields of Validated are wrong"),

@@ -232,20 +232,22 @@ def test_files_hold_maps_and_labels(tmp_path: Path) -> None:
     assert started == RunStarted("prediction", 3, "cpu", ("background", "mito"))
     assert isinstance(finished, RunFinished)
     assert (finished.reason, finished.done) == (FinishReason.completed, 3)
-    assert [Path(path).name for path in finished.outputs] == ["maps.ome.tif", "labels.ome.tif"]
+    assert finished.outputs == {
+        name: str(tmp_path / "out" / f"{name}.ome.tif") for name in ("maps", "labels")
+    }
     assert all(isinstance(event, Progress) for event in between)
     assert between[-1].done == 3
     assert between[-1].eta_s == 0
     assert _names(tmp_path / "out") == ["labels.ome.tif", "maps.ome.tif"]
-    maps = tifffile.imread(finished.outputs[0])
+    maps = tifffile.imread(finished.outputs["maps"])
     assert maps.dtype == np.uint8
     positive = np.rint(_sigmoid(image) * 255)
     np.testing.assert_allclose(maps[:, 1], positive, atol=1)
     np.testing.assert_allclose(maps.sum(axis=1, dtype=int), 255, atol=1)
-    labels = tifffile.imread(finished.outputs[1])
+    labels = tifffile.imread(finished.outputs["labels"])
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels, _sigmoid(image) >= 0.5)
-    with tifffile.TiffFile(finished.outputs[1]) as file:
+    with tifffile.TiffFile(finished.outputs["labels"]) as file:
         assert file.ome_metadata is not None
         assert 'PhysicalSizeX="0.005"' in file.ome_metadata
 
@@ -277,7 +279,7 @@ def test_image_set_becomes_folders(tmp_path: Path) -> None:
     events = _run(_model(), stack, tmp_path)
     assert _names(tmp_path) == ["labels", "maps"]
     assert isinstance(events[-1], RunFinished)
-    assert [Path(path).name for path in events[-1].outputs] == ["maps", "labels"]
+    assert events[-1].outputs == {name: str(tmp_path / name) for name in ("maps", "labels")}
     labels = tifffile.imread(tmp_path / "labels" / "b.tif")
     np.testing.assert_array_equal(labels, _sigmoid(images[1]) >= 0.5)
 
@@ -432,7 +434,7 @@ def test_stop_at_every_event(tmp_path: Path, stop_at: int, threshold: Any) -> No
     if finished[0].reason is FinishReason.stopped:
         assert _names(tmp_path) == ["labels.ome.tif"]
         assert (tmp_path / "labels.ome.tif").read_bytes() == b"older"
-        assert finished[0].outputs == ()
+        assert finished[0].outputs == {}
         assert any(
             isinstance(event, Message) and "no maps or labels were kept" in event.text
             for event in events

@@ -176,11 +176,9 @@ def test_uncertainty_is_written_beside_the_maps(tmp_path):
     model, stack = model_of(Grey()), hesitant(40, 0)
     events = iter_prediction(model, stack, out_dir=tmp_path, has_uncertainty=True, device="cpu")
     (*_, finished), means = drain(events)
-    assert [path.rpartition("/")[2] for path in finished.outputs] == [
-        "maps.ome.tif",
-        "labels.ome.tif",
-        "uncertainty.ome.tif",
-    ]
+    assert finished.outputs == {
+        name: str(tmp_path / f"{name}.ome.tif") for name in ("maps", "labels", "uncertainty")
+    }
     written = tifffile.imread(tmp_path / "uncertainty.ome.tif")
     assert (written.dtype, written.shape) == (np.uint8, (2, 20, 20))
     grey = np.stack([stack.read(z)[0] == 0.5 for z in range(2)])

@@ -481,10 +481,10 @@ def test_checkpoints_are_announced_and_model_json_is_readable(tmp_path):
     record = json.loads((tmp_path / "model.json").read_text())
     assert record["classes"] == list(CLASSES)
     assert record["settings"]["network"]["filters"] == 8
-    assert events[-1].outputs == (
-        str(tmp_path / "model.safetensors"),
-        str(tmp_path / "model.json"),
-    )
+    assert events[-1].outputs == {
+        "model": str(tmp_path / "model.safetensors"),
+        "record": str(tmp_path / "model.json"),
+    }
 
 
 def test_an_empty_slice_is_learned_as_empty():

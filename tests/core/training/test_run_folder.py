@@ -23,6 +23,7 @@ from napari_spss.core.base import (
     RunFinished,
     RunStarted,
     event_from_json,
+    event_to_json,
     preset,
 )
 from napari_spss.core.images import IGNORE, LiveLabels, PaintedSlices, as_label_source
@@ -209,6 +210,33 @@ def test_events_are_passed_on_and_recorded(tmp_path):
     assert read_events(tmp_path) == TOLD
     drain(record_events(tell(TOLD[:1]), tmp_path))
     assert read_events(tmp_path) == [*TOLD, TOLD[0]]
+
+
+FINISHED = TOLD[-1]
+
+
+@pytest.mark.parametrize(
+    ("lines", "end"),
+    [
+        ([], None),
+        (TOLD, FINISHED),
+        (TOLD[:2], None),
+        ([*TOLD, TOLD[0]], None),
+        ([*TOLD, TOLD[0], '{"event": "RunFin'], None),
+        ([*TOLD, '{"event": "RunFin'], FINISHED),
+        ([*TOLD, "\udcff"], FINISHED),
+        (
+            [TOLD[0], '{"done":2,"elapsed_s":1.0,"reason":"completed","event":"RunFinished"}'],
+            FINISHED,
+        ),
+        ([TOLD[0], Message("info", '{"event": "RunFinished"}')], None),
+    ],
+)
+def test_how_a_run_ended_is_what_its_last_part_told(tmp_path, lines, end):
+    texts = [line if isinstance(line, str) else event_to_json(line) for line in lines]
+    text = "".join(f"{line}\n" for line in texts)
+    (tmp_path / EVENTS).write_bytes(text.encode(errors="surrogateescape"))
+    assert RunFolder(tmp_path).end() == end
 
 
 def test_an_event_is_on_disk_before_it_is_passed_on(tmp_path):

@@ -12,6 +12,7 @@ import math
 import threading
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import PurePath
 from typing import Generic, Literal, TypeVar
 
 import numpy as np
@@ -161,14 +162,16 @@ class Message:
 class RunFinished:
     """Emitted once, at the end of a run that did not raise.
 
-    ``done`` is the number of completed steps or slices, ``outputs`` the written files, ``total``
-    the number that was planned (None if only a time budget bounds the run).
+    ``done`` is the number of completed steps or slices, ``total`` the number that was planned
+    (None if only a time budget bounds the run). ``outputs`` are the paths of what was written, by
+    what it is: ``model`` and ``record`` of a training, ``maps``, ``labels`` and ``uncertainty`` of
+    a prediction.
     """
 
     reason: FinishReason
     done: int
     elapsed_s: float
-    outputs: tuple[str, ...] = ()
+    outputs: dict[str, str] = dataclasses.field(default_factory=dict)
     total: int | None = None
 
 
@@ -214,12 +217,14 @@ def event_from_json(line: str) -> Event:
     if not isinstance(record, dict):
         raise ValueError(f"{line!r} is no event; an event is a JSON object")
     name = record.pop("event", None)
-    if name not in _TYPES:
+    if not isinstance(name, str) or name not in _TYPES:
         raise ValueError(f"unknown event {name!r}; known: {', '.join(_TYPES)}")
     if name == "Preview":
         record["probs"] = np.zeros((0, 0, 0), np.float32)
     if name == "RunFinished":
         record["reason"] = FinishReason(record.get("reason"))
+        if isinstance(paths := record.get("outputs"), list):  # as they were once written
+            record["outputs"] = {PurePath(str(path)).name: str(path) for path in paths}
     for key, value in record.items():
         if isinstance(value, list):
             record[key] = tuple(value)

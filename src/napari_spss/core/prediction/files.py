@@ -67,7 +67,7 @@ class FileRun:
         clock: Callable[[], float],
     ) -> None:
         self.n_done = 0
-        self.outputs: tuple[str, ...] = ()
+        self.outputs: dict[str, str] = {}
         self.uncertainty: list[float] = []  # mean of each slice that is done
         self._has_uncertainty = has_uncertainty
         self._uncertainty_file: StackWriter | None = None
@@ -184,14 +184,14 @@ class FileRun:
         return Progress(self.n_done, len(self._slices), self.elapsed_s, eta_s)
 
     def _maps_writer(self) -> StackWriter:
-        return self._writer("maps.ome.tif", self._map_dtype, channels=self._model.classes)
+        return self._writer("maps", self._map_dtype, channels=self._model.classes)
 
     def _labels_writer(self) -> StackWriter:
-        return self._writer("labels.ome.tif", "uint8", classes=self._model.classes)
+        return self._writer("labels", "uint8", classes=self._model.classes)
 
     def _open_uncertainty(self, files: contextlib.ExitStack) -> None:
         if self._has_uncertainty:
-            writer = self._writer("uncertainty.ome.tif", "uint8", channels=None)
+            writer = self._writer("uncertainty", "uint8", channels=None)
             self._uncertainty_file = files.enter_context(writer)
 
     def _writer(
@@ -204,7 +204,7 @@ class FileRun:
     ) -> StackWriter:
         stack = self._stack
         writer = StackWriter(
-            self._out_dir / name,
+            self._out_dir / f"{name}.ome.tif",
             n_slices=len(self._slices),
             shapes=[stack.shape_of(z) for z in self._slices],
             dtype=dtype,
@@ -217,7 +217,7 @@ class FileRun:
                 [stack.pixel_size_um(z) for z in self._slices] if stack.is_set else None
             ),
         )
-        self.outputs = (*self.outputs, str(writer.path))
+        self.outputs[name] = str(writer.path)
         return writer
 
 

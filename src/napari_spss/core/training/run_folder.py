@@ -26,7 +26,10 @@ from ..annotations import Annotations, annotation_files, read_annotations, write
 from ..base import (
     Event,
     InputError,
+    RunFinished,
+    RunStarted,
     TrainingSettings,
+    event_from_json,
     event_to_json,
     load_settings,
     save_settings,
@@ -136,6 +139,19 @@ class RunFolder:
             grid=files.get("grid"),
             outside=self._outside(),
         )
+
+    def end(self) -> RunFinished | None:
+        """How the run ended when it was last at work; None if that is not known, or it did not."""
+        path = self.path / EVENTS
+        lines = path.read_bytes().splitlines() if path.is_file() else []
+        for line in reversed(lines):
+            try:
+                event = event_from_json(line.decode())
+            except ValueError:
+                continue  # cut short by a crash, or of a later version
+            if isinstance(event, RunStarted | RunFinished):
+                return event if isinstance(event, RunFinished) else None
+        return None
 
     def _outside(self) -> str | None:
         """Class of the run that is excluded from all fractions."""

@@ -483,6 +483,6 @@ class Trainer:
 
     def finished(self, reason: FinishReason) -> RunFinished:
         """How the run ended, and its files."""
-        folder, names = self.run_dir, (MODEL_WEIGHTS, MODEL_RECORD)
-        outputs = () if folder is None else tuple(str(folder / name) for name in names)
+        folder, files = self.run_dir, {"model": MODEL_WEIGHTS, "record": MODEL_RECORD}
+        outputs = {} if folder is None else {what: str(folder / files[what]) for what in files}
         return RunFinished(reason, self.n_steps, self.elapsed_s, outputs, self._budget.max_steps)
