@@ -124,7 +124,7 @@ def test_bad_inputs_of_predict_are_named(predict, tmp_path):
 def test_stopped_prediction_ends_well_and_leaves_nothing(predict, tmp_path, monkeypatch):
     token = CancelToken()
     token.cancel()
-    monkeypatch.setattr("napari_spss.core.base.events.CancelToken", lambda: token)
+    monkeypatch.setattr("napari_spss.core.base.CancelToken", lambda: token)
     done = predict()
     assert done.code == 0
     assert "stopped after 0 slices" in done.err

@@ -224,7 +224,14 @@ def test_weights_of_another_run_are_not_taken_for_those_of_the_record(saved, tmp
 
 
 def test_a_crash_between_weights_and_record_is_told_and_loses_nothing(saved, monkeypatch):
-    monkeypatch.setattr(checkpoint, "write_atomically", fail_with(KeyboardInterrupt()))
+    replace_file = os.replace
+
+    def crash(source, target):
+        if target.name == MODEL_RECORD:
+            raise KeyboardInterrupt
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(KeyboardInterrupt):
         save_model(replace(model_of(), n_steps=41), saved)
     with pytest.raises(InputError, match=r"does not say what was saved with the weights"):
