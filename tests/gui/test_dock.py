@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from fake_core import failing_train, fake_apply, fake_train, gated_train
+from fake_core import FakeModel, failing_train, fake_apply, fake_train, gated_train
 from napari.layers import Labels
 from napari.utils.theme import get_theme
 from qtpy.QtGui import QColor
@@ -17,7 +17,7 @@ from napari_spss.core.base import OutOfMemory
 from napari_spss.gui import controller as desk_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.jobs import Predicted
-from napari_spss.gui.models import RunState
+from napari_spss.gui.models import RunForm, RunState
 from napari_spss.gui.widgets.theme import contrast, mark_of
 
 CLASSES = ("background", "mitochondria")
@@ -359,6 +359,186 @@ def test_results_are_saved_and_everything_means_the_run_too(dock, qtbot, tmp_pat
     qtbot.waitUntil(lambda: is_idle(dock))
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"labels.ome.tif", "maps.ome.tif", "fractions.csv", "config.toml"} <= written
+
+
+def apply_to_all(dock, qtbot):
+    assert dock.desk.apply("stack")
+    qtbot.waitUntil(lambda: is_idle(dock) and dock.desk.outcome.is_up_to_date)
+
+
+def predicted_column(dock):
+    model = dock.annotate.fractions.view.model()
+    place = [column.kind for column in model.columns].index("predicted")
+    return [model.index(z, place).data() for z in range(model.rowCount())]
+
+
+def shown_of_the_result(dock):
+    """What the dock tells of a result, a training and a run, as far as one looks at it."""
+    return (
+        dock.results._save.isEnabled() or dock.results._save_all.isEnabled(),
+        bool(dock.results._fractions.text()),
+        any(predicted_column(dock)),
+        dock.train._plot is not None and not dock.train._plot.isHidden(),
+        bool(dock.train._messages.toPlainText()),
+        bool(dock.bar.text()),
+    )
+
+
+def settle(dock, qtbot):
+    qtbot.waitUntil(lambda: not dock.train._redraw.isActive() and dock.desk.outcome.is_up_to_date)
+
+
+@pytest.mark.parametrize("how", ["all layers deleted", "beside it"])
+def test_nothing_of_one_image_stands_beside_another(dock, viewer, qtbot, how):
+    run(dock, qtbot)
+    apply_to_all(dock, qtbot)
+    settle(dock, qtbot)
+    assert all(shown_of_the_result(dock))
+    if how == "all layers deleted":
+        viewer.layers.clear()
+        settle(dock, qtbot)
+        assert not any(shown_of_the_result(dock))
+    viewer.add_image(pixels(1), name="other")
+    dock.image.set_layer(viewer.layers["other"])
+    settle(dock, qtbot)
+    assert not any(shown_of_the_result(dock))
+    assert dock.results._apply.isEnabled()  # the model is no image's
+
+
+def test_a_result_comes_back_with_its_image(dock, viewer, qtbot):
+    run(dock, qtbot)
+    apply_to_all(dock, qtbot)
+    settle(dock, qtbot)
+    before = predicted_column(dock), dock.results._fractions.text()
+    viewer.add_image(pixels(1), name="other")
+    dock.image.set_layer(viewer.layers["other"])
+    dock.image.set_layer(viewer.layers["em"])
+    settle(dock, qtbot)
+    assert (predicted_column(dock), dock.results._fractions.text()) == before
+    assert dock.results._save.isEnabled()
+    assert "Training finished" in dock.train._messages.toPlainText()
+
+
+def test_a_result_is_not_that_of_other_pixels_in_the_same_layer(dock, viewer, qtbot):
+    run(dock, qtbot)
+    apply_to_all(dock, qtbot)
+    viewer.layers["em"].data = pixels(1)
+    settle(dock, qtbot)
+    assert not any(predicted_column(dock))
+    assert not dock.results._save.isEnabled()
+
+
+def test_applying_goes_on_into_its_image_while_another_is_shown(dock, viewer, qtbot, monkeypatch):
+    gate = threading.Event()
+
+    def apply(*arguments, device, token):
+        for event in fake_apply(*arguments, device=device, token=token):
+            yield event
+            if isinstance(event, Predicted):
+                gate.wait(5)
+
+    run(dock, qtbot)
+    monkeypatch.setattr(desk_module, "apply_model", apply)
+    assert dock.desk.apply("stack")
+    qtbot.waitUntil(lambda: dock.desk.outcome.has_result)
+    viewer.add_image(pixels(1), name="other")
+    dock.image.set_layer(viewer.layers["other"])
+    assert "(em)" in dock.bar._status.text()
+    gate.set()
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert dock.bar.text().startswith("em: Applying the model finished")
+    assert not dock.desk.outcome.has_result
+    dock.image.set_layer(viewer.layers["em"])
+    qtbot.waitUntil(lambda: dock.desk.outcome.is_up_to_date)
+    assert dock.desk.outcome.maps.is_complete
+    assert viewer.layers["em labels"].data.sum() == 4 * 16 * 48
+
+
+def test_everything_is_saved_only_with_labels_of_the_model_that_is_saved(dock, qtbot, tmp_path):
+    run(dock, qtbot)
+    apply_to_all(dock, qtbot)
+    assert dock.results._save_all.isEnabled()
+    assert dock.results._stale.isHidden()
+    assert dock.start_training(continues=True)
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert not dock.results._save_all.isEnabled()
+    assert "Press Apply" in dock.results._stale.text()
+    assert not dock.results._stale.isHidden()
+    assert not dock.desk.save(tmp_path / "out", has_run=True)
+    assert "Press Apply" in dock.bar.text()
+    assert not (tmp_path / "out").exists()
+    assert dock.results._save.isEnabled()  # labels and maps belong together
+    dock.results._apply.click()
+    qtbot.waitUntil(lambda: is_idle(dock) and dock.desk.outcome.is_up_to_date)
+    assert dock.results._save_all.isEnabled()
+    assert dock.results._stale.isHidden()
+
+
+def test_everything_means_the_run_of_the_labels_after_load_and_continue(
+    dock, qtbot, tmp_path, monkeypatch
+):
+    def train_on(job, *, token):
+        job.run_dir.mkdir(parents=True)
+        (job.run_dir / "config.toml").write_text(job.run_dir.name)
+        yield from fake_train(job, token=token)
+        return FakeModel(job.annotations.classes)
+
+    monkeypatch.setattr(desk_module, "train", train_on)
+    run(dock, qtbot)
+    first = dock.desk.model_dir
+    apply_to_all(dock, qtbot)
+    assert dock.start_training(continues=True)
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert dock.desk.model_dir != first
+    apply_to_all(dock, qtbot)
+    assert dock.desk.save(tmp_path / "out", has_run=True)
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert (tmp_path / "out" / "config.toml").read_text() == dock.desk.model_dir.name
+
+
+def test_a_fresh_image_takes_nothing_of_the_last_one_unasked(dock, viewer, qtbot):
+    dock.classes.add_class()
+    dock.image.set_diameter(17)
+    dock.train.set_value(RunForm(overrides={"seed": 3}))
+    viewer.add_image(pixels(1), name="other")
+    dock.image.set_layer(viewer.layers["other"])
+    assert dock.classes.names() == CLASSES
+    assert dock.image.value().object_diameter_px is None
+    assert dock.train.value().overrides == {}
+    assert not dock._take_over.isHidden()
+    assert "17 px" in dock._take_over.toolTip()
+    dock._take_over.click()
+    assert dock.classes.names() == (*CLASSES, "class 2")
+    assert dock.image.value().object_diameter_px == 17
+    assert dock.train.value().overrides == {"seed": 3}
+    assert dock._take_over.isHidden()
+    dock.image.set_layer(viewer.layers["em"])
+    assert dock.classes.names() == (*CLASSES, "class 2")
+
+
+def test_nothing_is_saved_of_an_image_of_which_nothing_is_said(dock, viewer, qtbot):
+    viewer.add_image(pixels(1), name="other")
+    dock.image.set_layer(viewer.layers["other"])
+    folder = dock.project.folder
+    viewer.layers.remove("other")
+    dock.shut_down()
+    assert not folder.exists()
+
+
+def test_what_is_entered_is_not_replaced_by_that_of_the_image_before(dock, viewer):
+    dock.image.set_diameter(17)
+    viewer.add_image(pixels(1), name="other")
+    dock.image.set_layer(viewer.layers["other"])
+    say(dock)
+    assert dock._take_over.isHidden()
+
+
+def test_classes_that_are_named_before_the_first_image_are_its_own(viewer):
+    dock = SpssDock(viewer, is_probing=False)
+    dock.classes.add_class()
+    viewer.add_image(pixels(), name="em")
+    assert len(dock.classes.value()) == 3
+    dock.shut_down()
 
 
 def test_viewer_and_table_go_to_the_same_slice(dock, viewer):

@@ -17,7 +17,17 @@ from ..core.base import Event, InputError, Preview, SpssError
 from ..core.images import LiveLabels
 from .jobs import Predicted, TrainingJob, apply_model, load_run, save_results, train
 from .layers import ResultLayers, Source
-from .models import Cleaning, EndKind, Progress, RunEnd, RunForm, Session, has_places, open_grid
+from .models import (
+    Cleaning,
+    EndKind,
+    Progress,
+    RunEnd,
+    RunForm,
+    Session,
+    has_places,
+    open_grid,
+    steps_of,
+)
 from .outcome import Outcome
 from .worker import CoreCall, Runner
 
@@ -29,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Desk", "PreviewGate", "Work"]
 
 logger = logging.getLogger(__name__)
+_ImageId = tuple[int, str]  # key of the layer, identity of its pixels
 _LARGE_PREVIEW_PX = 1 << 21  # holes and small objects of larger previews stay
 # Okabe and Ito's colours, for classes of a loaded model that the user has not named
 _SPARE_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
@@ -91,10 +102,12 @@ class Work:
 class Desk(QObject):
     """Starts runs for a session and shows what comes of them.
 
-    Problems of the user's making are told by ``refused``; nothing here raises for them.
+    Each image has a result of its own, as long as it is in the viewer. Problems of the user's
+    making are told by ``refused``; nothing here raises for them.
     """
 
     refused = Signal(object, str)  # field that is wrong or None, why
+    outcome_changed = Signal()  # another result is shown, or the one that is shown changed
 
     def __init__(
         self,
@@ -110,19 +123,17 @@ class Desk(QObject):
         self._work = work
         self._preview_interval_s = preview_interval_s
         self._runner = Runner(session, self)
-        self._result_model: object = None
         self._scratch: list[tempfile.TemporaryDirectory[str]] = []
         self._labels = LiveLabels()
         self._told: Annotations | None = None  # what the run knows
-        self._compared: tuple[Source, bool] | None = None
         self._begun: tuple[Source, tuple[ClassStyle, ...]] | None = None
         self._run_dir: Path | None = None
         self._model_dir: Path | None = None
-        self._is_saved = False
         self.gate = PreviewGate()
         self.layers = ResultLayers(viewer)
-        self.outcome = Outcome(self.layers, self.current_slice, self)
-        self.outcome.changed.connect(self._on_changed)
+        self._image: _ImageId | None = None
+        self._outcomes: dict[_ImageId, Outcome] = {}
+        self.outcome = self._of_run = self._new_outcome()
         session.event_taken.connect(self._on_event)
         session.run_ended.connect(self._on_end)
 
@@ -134,6 +145,33 @@ class Desk(QObject):
     def current_slice(self) -> int:
         """Slice that the viewer shows."""
         return self.gate.slice
+
+    def show_image(self, source: Source | None) -> None:
+        """Turn to an image with its result, curves and messages; None if there is none."""
+        image = None if source is None else (source.key, source.identity)
+        if image == self._image and image is not None:
+            return
+        self._image = image
+        for other in [one for one in self._outcomes if one != image and self._is_gone(one)]:
+            self._outcomes.pop(other).clear()
+        if image is None:
+            self.outcome = self._new_outcome()
+        elif image in self._outcomes:
+            self.outcome = self._outcomes[image]
+        else:
+            self.outcome = self._outcomes[image] = self._new_outcome()
+        self._session.show_image(image, "" if source is None else source.name)
+        self.outcome_changed.emit()
+
+    def _is_gone(self, image: _ImageId) -> bool:
+        """Whether an image left the viewer, or its layer shows another one by now."""
+        is_other = self._image is not None and self._image[0] == image[0]
+        return is_other or not self.layers.is_in_viewer(image[0])
+
+    def _new_outcome(self) -> Outcome:
+        outcome = Outcome(self.layers, self.current_slice)
+        outcome.changed.connect(self.outcome_changed)
+        return outcome
 
     def missing(self, annotations: Annotations | None) -> str:
         """Say what has to be done before a training; nothing if it may start."""
@@ -157,7 +195,7 @@ class Desk(QObject):
             has_model=self._session.model is not None,
             n_slices=1 if source is None else source.stack.n_slices,
             n_predicted=0 if maps is None else len(maps.full_slices),
-            is_saved=self._is_saved,
+            is_saved=self.outcome.is_saved,
         )
 
     # -- buttons ---------------------------------------------------------------------------------
@@ -191,12 +229,7 @@ class Desk(QObject):
     def _is_image_of_run(self) -> bool:
         """Whether the chosen image has the pixels that the run began with."""
         source, begun = self._work.source, self._begun
-        if source is None or begun is None or source is begun[0]:
-            return source is not None and begun is not None
-        if self._compared is None or self._compared[0] is not source:  # it reads pixels
-            is_same = source.stack.identity() == begun[0].stack.identity()
-            self._compared = (source, is_same)
-        return self._compared[1]
+        return source is not None and begun is not None and source.identity == begun[0].identity
 
     def apply(self, scope: str) -> bool:
         """Apply the current model to "slice", "rectangle" or "stack"; return whether it began."""
@@ -213,26 +246,39 @@ class Desk(QObject):
             self._refuse(error)
             return False
         self.layers.remove_preview()
+        self._of_run = self.outcome
         maps = self.outcome.begin(
             source,
-            model.classes,
+            model,
             self.styles_of(model.classes, model.outside),
-            is_same_model=self._result_model is model,
+            run_dir=self._model_dir,
         )
-        self._result_model = model
         call = CoreCall("applying the model", apply_model)
         device = self._work.form().device
         self._runner.start(ticket, call, model, source.stack, maps, regions, device=device)
         return True
 
+    def stale(self) -> str:
+        """Say that the result is of another model than the one at hand; nothing if it is not."""
+        made_by, model = self.outcome.model, self._session.model
+        if not self.outcome.has_result or made_by is None or model is None or made_by is model:
+            return ""
+        return (
+            f"These labels are of the model before ({steps_of(made_by)}). Press Apply to have "
+            f"those of the model at hand ({steps_of(model)}), before you save everything."
+        )
+
     def save(self, folder: str | Path, *, has_run: bool) -> bool:
         """Save labels, maps and tables, and the run's own files too; return whether it began.
 
-        It begins a little later where the labels of large slices are still being made.
+        It begins a little later where the labels of large slices are still being made. The run is
+        that of the labels; it is not saved once there is another model.
         """
         outcome = self.outcome
         try:
             self._session.check_idle()
+            if has_run and (stale := self.stale()):
+                raise InputError(stale)
             if outcome.after_labels(lambda: self.save(folder, has_run=has_run)):
                 self._session.say("info", "Saving begins once the labels follow the threshold.")
                 return True
@@ -240,6 +286,7 @@ class Desk(QObject):
             if labels is None or outcome.maps is None or outcome.source is None:
                 raise InputError("There is no result yet; apply the model first.")
             ticket = self._session.begin("export")
+            self._of_run = outcome
         except SpssError as error:
             self._refuse(error)
             return False
@@ -252,7 +299,7 @@ class Desk(QObject):
             outcome.source.stack.voxel_size_um,
             has_maps=True,
             excluded=outcome.excluded,
-            run_dir=self._model_dir if has_run else None,
+            run_dir=outcome.run_dir if has_run else None,
         )
         return True
 
@@ -285,15 +332,11 @@ class Desk(QObject):
             for name, style in zip(classes, styles, strict=True)
         )
 
-    def forget_result(self) -> None:
-        """Begin a new result with the next Apply, as for another image."""
-        self.outcome.clear()
-        self._result_model = None
-
     def shut_down(self) -> None:
         """Stop the run and all timers; the dock is about to close."""
         self._session.abandon()
-        self.outcome.stop_timers()
+        for outcome in {self.outcome, self._of_run, *self._outcomes.values()}:
+            outcome.stop_timers()
         for folder in self._scratch:
             folder.cleanup()
         self._scratch.clear()
@@ -315,7 +358,7 @@ class Desk(QObject):
                 "Nothing is annotated yet; state fractions, count a grid or add keypoints."
             )
         annotations.validate_against(work.source.stack)
-        self._begun, self._compared = (work.source, work.styles), None
+        self._begun = (work.source, work.styles)
         self._labels, self._told = LiveLabels(masks), annotations
         job = TrainingJob(
             stack=work.source.stack,
@@ -367,7 +410,7 @@ class Desk(QObject):
         if isinstance(event, Preview):
             self._show_preview(event)
         elif isinstance(event, Predicted):
-            self.outcome.take(event)
+            self._of_run.take(event)
 
     def _show_preview(self, preview: Preview) -> None:
         if self._begun is not None:
@@ -384,9 +427,5 @@ class Desk(QObject):
             logger.info("a run failed: %s", end.text)
         elif end.run in ("training", "loading") and end.result is not None:
             self._model_dir = self._run_dir
-            self._is_saved = False
         elif end.run == "export":
-            self._is_saved = end.kind is EndKind.finished
-
-    def _on_changed(self) -> None:
-        self._is_saved = False
+            self._of_run.is_saved = end.kind is EndKind.finished

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QObject, QTimer
-from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QFrame,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ..core.base import InputError, SpssError
 from .controller import Desk, Work
@@ -25,7 +32,7 @@ from .models import (
     next_step,
     read_preferences,
 )
-from .project_contents import ProjectContents
+from .project_contents import Form, ProjectContents
 from .widgets import (
     AnnotateSection,
     ClassesEditor,
@@ -82,6 +89,8 @@ class SpssDock(QWidget):
         self._contents = ProjectContents(
             self._viewer, self.image, self.classes, self.annotate, self.train
         )
+        self._blank = self._contents.form()
+        self._before: Form | None = None  # of the image before
         self.project = ProjectBar(
             self._contents.state,
             self._contents.painted,
@@ -157,7 +166,11 @@ class SpssDock(QWidget):
         image = QWidget()
         inner = QVBoxLayout(image)
         inner.setContentsMargins(0, 0, 0, 0)
+        self._take_over = QPushButton("Use classes and settings of the image before")
+        self._take_over.hide()
+        self._take_over.clicked.connect(self._on_take_over)
         inner.addWidget(self.image)
+        inner.addWidget(self._take_over)
         inner.addWidget(self.classes)
         inner.addWidget(self.project)
         self.sections: dict[str, Section] = {}
@@ -208,7 +221,7 @@ class SpssDock(QWidget):
         self.bar.stop_requested.connect(self.session.stop)
         self.bar.suggestion_accepted.connect(self._on_suggestion)
         self.desk.refused.connect(self._on_refused)
-        self.desk.outcome.changed.connect(self._on_outcome)
+        self.desk.outcome_changed.connect(self._on_outcome)
 
     def _connect_session(self) -> None:
         self.session.status_changed.connect(self._on_status)
@@ -216,6 +229,7 @@ class SpssDock(QWidget):
         self.session.message_added.connect(self._on_message)
         self.session.run_ended.connect(self._on_end)
         self.session.model_changed.connect(self._on_model)
+        self.session.image_shown.connect(self._on_image_shown)
 
     # -- image, classes, annotations -------------------------------------------------------------
 
@@ -223,7 +237,6 @@ class SpssDock(QWidget):
         """Take another image, or the same with other pixels; a run goes on with what it has."""
         if not self._is_open:
             return
-        before = self._work.source
         source = None
         if layer is not None:
             try:
@@ -233,8 +246,7 @@ class SpssDock(QWidget):
                 layer = None
         self._work.source = source
         self._forget_refusal()
-        if source is not None and before is not None and source.key != before.key:
-            self.desk.forget_result()
+        self.desk.show_image(source)
         self._open_project(layer, source)
         self._on_slider()
         self._refresh_ready()
@@ -242,8 +254,10 @@ class SpssDock(QWidget):
     def _open_project(self, layer: Image | None, source: Source | None) -> None:
         """Bring the annotations of an image, and none of another."""
         is_other = source is not None and self.project.is_other(source)
+        had_image = self.project.has_image
         if is_other:
             self.project.close_project()  # saves what waits, before the widgets change
+            self._take_over.hide()
         self._is_restoring = True
         try:
             self.annotate.set_source(layer, source)
@@ -251,13 +265,33 @@ class SpssDock(QWidget):
                 self.annotate.clear()
                 self.project.open(source)
                 if self.project.project is None or not self.project.project.state.classes:
-                    self._contents.take_sample(layer)
+                    self._begin_anew(layer, had_image=had_image)
                 # later, since napari adds a sample's layers one by one
                 QTimer.singleShot(0, partial(self._tidy_sample, layer))
         finally:
             self._is_restoring = False
             self._contents.forget_actions()
         self._tell_run()
+
+    def _begin_anew(self, layer: Image | None, *, had_image: bool) -> None:
+        """Take nothing of the image before unasked; what was entered before any image stays."""
+        before = self._contents.form()
+        if had_image:
+            self._contents.set_form(self._blank)
+        self._contents.take_sample(layer)
+        is_useful = had_image and before != self._contents.form()
+        self._before = before if is_useful else None
+        self._take_over.setVisible(is_useful)
+        names = ", ".join(style.name for style in before.classes[1:])
+        width = before.settings["object_diameter_px"]
+        diameter = "not stated" if width is None else f"{width:g} px"
+        self._take_over.setToolTip(f"Classes: {names}.\nObject diameter: {diameter}.")
+
+    def _on_take_over(self) -> None:
+        """Use classes and settings of the image before, as the user asks for."""
+        self._take_over.hide()
+        if self._before is not None:
+            self._contents.set_form(self._before)
 
     def _tell_run(self) -> None:
         """Let what was restored join a run that goes on with this image."""
@@ -303,7 +337,7 @@ class SpssDock(QWidget):
         self._forget_refusal()
         if not self._is_restoring:
             self._contents.note_actions(self.project.project, self.desk.current_slice())
-            self.project.save_soon()
+            self._save_soon()
         if annotations is None:
             return
         if not self._is_restoring:
@@ -338,7 +372,11 @@ class SpssDock(QWidget):
         self.train.mark_error(None, "")
         self.annotate.keypoints.set_radius_px(settings.labels.keypoint_radius_px)
         if not self._is_restoring:
-            self.project.save_soon()
+            self._save_soon()
+
+    def _save_soon(self) -> None:
+        self._take_over.hide()  # something was entered that it would replace
+        self.project.save_soon()
 
     def _refresh_ready(self) -> None:
         progress = self.desk.progress(self._annotations_or_none())
@@ -385,13 +423,18 @@ class SpssDock(QWidget):
         self.bar.say(level, text)
         self.train.say(level, text)
 
+    def _on_image_shown(self) -> None:
+        self.bar.say("info", "")
+        self.train.set_messages(self.session.messages)
+        self.train.set_curves(self.session.curves)
+
     def _on_end(self, end: RunEnd) -> None:
         field = getattr(end.error, "field", None)
         if end.kind is EndKind.failed and field is not None:
             self.train.mark_error(field, end.text)
         self._failed = end.run if end.kind is EndKind.failed else ""
         self.bar.propose(end)
-        self.results.set_result(self.desk.outcome.has_result)
+        self._show_result()
         self._refresh_ready()
         if end.run == "training" and end.kind is not EndKind.failed:
             self.sections["Results"].open()
@@ -409,6 +452,8 @@ class SpssDock(QWidget):
         origin = "" if self.desk.model_dir is None else self.desk.model_dir.name
         self.train.set_model(model is not None)
         self.results.set_model(model, origin)
+        self.train.set_curves(self.session.curves)
+        self._show_result()
         self._refresh_ready()
 
     # -- the result ------------------------------------------------------------------------------
@@ -416,17 +461,19 @@ class SpssDock(QWidget):
     def _on_cleaning_changed(self) -> None:
         self.desk.outcome.set_cleaning(self.results.cleaning())
 
+    def _show_result(self) -> None:
+        self.results.set_result(self.desk.outcome.has_result, stale=self.desk.stale())
+
     def _on_outcome(self) -> None:
         outcome = self.desk.outcome
-        self.results.set_result(outcome.has_result)
+        self._show_result()
         predicted = outcome.predicted_fractions()
         self.annotate.set_predicted(predicted)
         self.annotate.grid.set_suggested_slices(outcome.doubtful_slices())
-        if outcome.maps is not None:
-            names = outcome.maps.classes
-            slices = len(outcome.maps.full_slices)
-            overall, stated = outcome.overall(), outcome.stated_mean()
-            self.results.set_fractions(names, overall, stated, slices, outcome.excluded)
+        names = () if outcome.maps is None else outcome.maps.classes
+        slices = 0 if outcome.maps is None else len(outcome.maps.full_slices)
+        overall, stated = outcome.overall(), outcome.stated_mean()
+        self.results.set_fractions(names, overall, stated, slices, outcome.excluded)
         self.results.set_matched(outcome.matched_threshold())
         self._refresh_ready()
         self._on_cleaning_changed()

@@ -1,4 +1,4 @@
-"""The current result in the viewer: its maps, its labels, and what they say about fractions."""
+"""The result of one image in the viewer: maps, labels, and what they say about fractions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from .layers import Relabeller
 from .models import Cleaning, ResultMaps
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari.layers import Image, Labels
 
     from ..core.analysis import FractionEstimate
     from ..core.annotations import ClassStyle
+    from ..core.training import Model
     from .jobs import Predicted
     from .layers import ResultLayers, Source
 
@@ -28,7 +31,7 @@ _NEWS_MS = 150
 
 
 class Outcome(QObject):
-    """Keeps maps, layers and labels of one model on one image together.
+    """Keeps maps, layers and labels of one image together; they are those of one model.
 
     Labels follow the cleaning. Those that the user edited are left as they are: whatever changes
     afterwards is written beside them.
@@ -60,12 +63,15 @@ class Outcome(QObject):
         self._uncertainty: dict[int, float] = {}
         self.source: Source | None = None
         self.maps: ResultMaps | None = None
+        self.model: Model | None = None
+        self.run_dir: Path | None = None
+        self.is_saved = False
         self._relabeller = Relabeller(current_slice, self)
         self._relabeller.slice_done.connect(self._on_slice_done)
         self._news = QTimer(self)
         self._news.setSingleShot(True)
         self._news.setInterval(_NEWS_MS)
-        self._news.timeout.connect(self.changed)
+        self._news.timeout.connect(self._tell)
         self._relabeller.finished.connect(self._news.start)
         self._relabeller.finished.connect(self._on_relabelled)
         self._relabeller.refused.connect(self._on_refused)
@@ -94,24 +100,28 @@ class Outcome(QObject):
     def begin(
         self,
         source: Source,
-        classes: tuple[str, ...],
+        model: Model,
         styles: Sequence[ClassStyle],
         *,
-        is_same_model: bool,
+        run_dir: Path | None = None,
     ) -> ResultMaps:
-        """Return the maps to predict into: those at hand if model and image are the same."""
+        """Return the maps to predict into: those at hand if they are of the same model.
+
+        Parameters
+        ----------
+        source : Source
+            The image, always the same one.
+        model : Model
+        styles : sequence of ClassStyle
+            Of the model's classes.
+        run_dir : Path, optional
+            Folder of the run that the model came from.
+        """
         self._styles = tuple(styles)
-        is_same = (
-            is_same_model
-            and self.source is not None
-            and self.source.key == source.key
-            and self.maps is not None
-            and self.maps.shape == source.geometry.stack_shape
-            and self.maps.classes == classes
-        )
-        self.source = source
+        is_same = self.model is model
+        self.source, self.model, self.run_dir = source, model, run_dir
         if not is_same or self.maps is None:
-            self.maps = ResultMaps(classes, source.geometry.stack_shape)
+            self.maps = ResultMaps(model.classes, source.geometry.stack_shape)
             self._by_region, self._uncertainty = {}, {}
             self._relabeller.clear()
             self._layer = None
@@ -232,7 +242,7 @@ class Outcome(QObject):
     def clear(self) -> None:
         """Forget the result; its layers stay with the user."""
         self.stop_timers()
-        self.maps, self.source, self._layer = None, None, None
+        self.maps, self.source, self._layer, self.model = None, None, None, None
         self._map_layers, self._by_region, self._uncertainty = [], {}, {}
 
     def stop_timers(self) -> None:
@@ -240,6 +250,10 @@ class Outcome(QObject):
         self._then = None
         self._relabeller.shut_down()
         self._news.stop()
+
+    def _tell(self) -> None:
+        self.is_saved = False
+        self.changed.emit()
 
     def _prepare_labels(self) -> bool:
         """Have a labels layer that may be written; return whether it is another one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,15 @@ if TYPE_CHECKING:
     from .models import PaintedLabels
     from .widgets import AnnotateSection, ClassesEditor, ImageSection, TrainSection
 
-__all__ = ["ProjectContents"]
+__all__ = ["Form", "ProjectContents"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is entered for an image beside its annotations; the settings as a project keeps them."""
+
+    classes: tuple[ClassStyle, ...]
+    settings: dict[str, Any]
 
 
 class ProjectContents:
@@ -54,19 +63,32 @@ class ProjectContents:
 
     def state(self) -> ProjectState:
         """Return what is to be saved, painted labels excepted."""
-        form = self._train.value()
+        form = self.form()
         return ProjectState(
-            classes=self._classes.value(),
+            classes=form.classes,
             annotations=self._annotate.value(),
-            settings={
+            settings=form.settings,
+            table_texts=self._annotate.fractions.text_state(),
+        )
+
+    def form(self) -> Form:
+        """Return classes and settings as they are entered."""
+        form = self._train.value()
+        return Form(
+            self._classes.value(),
+            {
                 "object_diameter_px": self._image.value().object_diameter_px,
                 "preset": form.preset,
                 "max_minutes": form.max_minutes,
                 "device": form.device,
                 "overrides": dict(form.overrides),
             },
-            table_texts=self._annotate.fractions.text_state(),
         )
+
+    def set_form(self, form: Form) -> None:
+        """Enter classes and settings; the device stays, which is no matter of the image."""
+        self._classes.set_value(form.classes)
+        self._restore_form({**form.settings, "device": self._train.value().device})
 
     def note_actions(self, project: Project | None, current_slice: int) -> None:
         """Record what was annotated since the last call, with its time, in the project's log."""

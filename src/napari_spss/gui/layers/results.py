@@ -11,6 +11,7 @@ import itertools
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -62,6 +63,11 @@ class Source:
     path: str | None
     stack: Stack
     geometry: Geometry
+
+    @cached_property
+    def identity(self) -> str:
+        """What the pixels have of their own; it reads some of them."""
+        return self.stack.identity()
 
 
 def snapshot(layer: Image) -> Source:
@@ -199,6 +205,10 @@ class ResultLayers:
         return any(
             _checksum(layer.data[plane_index(axes, index)]) != value for index, value in wanted
         )
+
+    def is_in_viewer(self, key: int) -> bool:
+        """Whether the layer of a source is in the viewer."""
+        return any(_keys.get(layer) == key for layer in self._viewer.layers)
 
     def forget(self, layer: Labels) -> None:
         """Leave a layer to the user: the next result is written beside it."""

@@ -73,6 +73,7 @@ from .session import (
     Suggestion,
     Ticket,
     duration,
+    steps_of,
 )
 
 __all__ = [
@@ -124,4 +125,5 @@ __all__ = [
     "sampled_values",
     "shown_text",
     "split_clipboard",
+    "steps_of",
 ]

@@ -28,6 +28,11 @@ class Curves:
         self._seen = 0
 
     @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to draw."""
+        return not self.steps and not self.validation
+
+    @property
     def last_step(self) -> int:
         """Last step so far, continuations included."""
         return self.steps[-1] if self.steps else 0

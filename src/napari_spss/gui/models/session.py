@@ -8,7 +8,7 @@ count, and in which state it ended. Widgets follow its signals; a thread never t
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, cast
@@ -47,9 +47,13 @@ __all__ = [
     "Session",
     "Suggestion",
     "Ticket",
+    "duration",
+    "steps_of",
 ]
 
 logger = logging.getLogger(__name__)
+
+_MAX_MESSAGES = 200
 
 RunKind = Literal["training", "prediction", "export", "loading"]
 
@@ -181,6 +185,7 @@ class RunStatus:
     eta_s: float | None = None
     unit: str = "step"
     before: int = 0  # steps of the training that this run continues
+    image: str = ""  # whose run it is, where another one is shown
 
     @property
     def is_busy(self) -> bool:
@@ -202,6 +207,8 @@ class RunStatus:
         if self.state is RunState.stopping:
             return "Stopping after this step …"
         text = _DOING[self.state]
+        if self.image:
+            text += f" ({self.image})"
         if self.device:
             text += f" on {'CPU' if self.device == 'cpu' else self.device}"
         if self.done:
@@ -227,10 +234,29 @@ class RunEnd:
     suggestion: Suggestion | None = None
 
 
+@dataclass
+class _Record:
+    """What was drawn and said of one image."""
+
+    image: Hashable = None
+    name: str = ""
+    curves: Curves = field(default_factory=Curves)
+    messages: list[tuple[str, str]] = field(default_factory=list)
+    model: Model | None = None  # that of the curves, once they have one
+
+    def add(self, level: str, text: str) -> bool:
+        """Note a sentence; return False if it was just said."""
+        if self.messages and self.messages[-1] == (level, text):
+            return False
+        self.messages = [*self.messages, (level, text)][-_MAX_MESSAGES:]
+        return True
+
+
 class Session:
     """State machine of the dock: idle, training, predicting, exporting, loading, stopping.
 
-    Exactly one run at a time; each ends with exactly one ``run_ended``.
+    Exactly one run at a time; each ends with exactly one ``run_ended``. Curves and messages are
+    those of the image that is shown; a run's go to the image that it began with.
     """
 
     status_changed = Signal(RunStatus)  # after every change of state or progress
@@ -238,6 +264,7 @@ class Session:
     run_ended = Signal(RunEnd)  # once per run, after the state is idle again
     model_changed = Signal(object)  # when another model became the current one
     message_added = Signal(str, str)  # level ("info", "warning", "error"), text
+    image_shown = Signal()  # when curves and messages became those of another image
 
     def __init__(self) -> None:
         self._generation = 0
@@ -246,8 +273,9 @@ class Session:
         self._reason: FinishReason | None = None
         self._classes: tuple[str, ...] = ()
         self._model: Model | None = None
-        self.curves = Curves()
-        self.messages: list[tuple[str, str]] = []
+        self._shown = _Record()
+        self._of_run = self._shown
+        self._records: dict[Hashable, _Record] = {}
 
     @property
     def status(self) -> RunStatus:
@@ -258,6 +286,43 @@ class Session:
     def model(self) -> Model | None:
         """The model that Continue and Apply use."""
         return self._model
+
+    @property
+    def curves(self) -> Curves:
+        """Curves of the last training on the image that is shown."""
+        return self._shown.curves
+
+    @property
+    def messages(self) -> list[tuple[str, str]]:
+        """What was said of the image that is shown: level and text."""
+        return self._shown.messages
+
+    @property
+    def is_of_shown_image(self) -> bool:
+        """Whether the run that goes on, or was the last, began with the image that is shown."""
+        return self._of_run is self._shown
+
+    def show_image(self, image: Hashable, name: str = "") -> None:
+        """Turn to an image, with what was drawn and said of it before.
+
+        Parameters
+        ----------
+        image : hashable
+            Stands for the image; None for none.
+        name : str
+            Its name, for what a run says while another image is shown.
+        """
+        if image is not None and image == self._shown.image:
+            self._shown.name = name
+            return
+        if image is None:
+            self._shown = _Record()
+        else:
+            self._shown = self._records.setdefault(image, _Record(image))
+            self._shown.name = name
+        if self._ticket is not None:
+            self._set(self._status)
+        self.image_shown.emit()
 
     def set_model(self, model: Model | None) -> None:
         """Make another model the current one, such as one that was loaded."""
@@ -288,13 +353,14 @@ class Session:
         self._ticket = Ticket(self._generation, kind, CancelToken(), Mailbox())
         self._reason = None
         self._classes = classes
+        self._of_run = record = self._shown
         before = 0
         if kind == "training":
-            if continues and self._model is not None:
-                before = self._model.n_steps
-                self.curves.continue_from(before)
-            else:
-                self.curves = Curves()
+            before = self._model.n_steps if continues and self._model is not None else 0
+            if not before or record.model is not self._model:
+                record.curves, record.model = Curves(), None
+            if before:
+                record.curves.continue_from(before)
         unit = "step" if kind == "training" else "slice"
         self._set(RunStatus(state=_STATE_OF_KIND[kind], kind=kind, unit=unit, before=before))
         return self._ticket
@@ -338,7 +404,7 @@ class Session:
         if isinstance(event, RunStarted):
             self._set(replace(self._status, device=event.device, total=event.total))
         elif isinstance(event, Progress):
-            self.curves.add(event)
+            self._of_run.curves.add(event)
             self._set(
                 replace(
                     self._status,
@@ -349,9 +415,9 @@ class Session:
                 )
             )
         elif isinstance(event, Validated):
-            self.curves.add_validation(event)
+            self._of_run.curves.add_validation(event)
         elif isinstance(event, Message):
-            self.say(event.level, event.text)
+            self._say_of_run(event.level, event.text)
         elif isinstance(event, RunFinished):
             self._reason = event.reason
             self._status = replace(self._status, done=event.done, elapsed_s=event.elapsed_s)
@@ -374,9 +440,9 @@ class Session:
             result = None
         is_model = ticket.kind in ("training", "loading") and result is not None
         if is_model:
-            self._model = cast("Model", result)
+            self._model = self._of_run.model = cast("Model", result)
             if ticket.kind == "loading":
-                self.curves = Curves()  # those so far are of another model
+                self._of_run.curves = Curves()  # those so far are of another model
         self._end(RunEnd(kind, ticket.kind, text, result=result))
         if is_model:
             self.model_changed.emit(result)
@@ -396,10 +462,15 @@ class Session:
 
     def say(self, level: str, text: str) -> None:
         """Tell the user something; a sentence that was just said is not repeated."""
-        if self.messages and self.messages[-1] == (level, text):
-            return
-        self.messages = [*self.messages, (level, text)][-200:]
-        self.message_added.emit(level, text)
+        if self._shown.add(level, text):
+            self.message_added.emit(level, text)
+
+    def _say_of_run(self, level: str, text: str) -> None:
+        """Tell what a run says: by the name of its image while another one is shown."""
+        if not self.is_of_shown_image:
+            self._of_run.add(level, text)
+            text = f"{self._of_run.name}: {text}" if self._of_run.name else text
+        self.say(level, text)
 
     def _is_current(self, ticket: Ticket) -> bool:
         return self._ticket is not None and ticket.generation == self._ticket.generation
@@ -407,13 +478,14 @@ class Session:
     def _set(self, status: RunStatus) -> None:
         if self._status.state is RunState.stopping and status.state is not RunState.idle:
             status = replace(status, state=RunState.stopping)
-        self._status = status
+        image = "" if self.is_of_shown_image or not status.is_busy else self._of_run.name
+        self._status = status = replace(status, image=image)
         self.status_changed.emit(status)
 
     def _end(self, end: RunEnd) -> None:
         self._ticket = None
         self._set(RunStatus())
-        self.say("error" if end.kind is EndKind.failed else "info", end.text)
+        self._say_of_run("error" if end.kind is EndKind.failed else "info", end.text)
         self.run_ended.emit(end)
 
 
@@ -427,6 +499,11 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, rest = divmod(whole, 3600)
     return f"{hours} h {rest // 60} min"
+
+
+def steps_of(model: Model) -> str:
+    """Say how long a model was trained: "1 step", "600 steps"."""
+    return _counted(model.n_steps, "step")
 
 
 def explain(error: Exception) -> str:

@@ -118,7 +118,6 @@ class ImageSection(QWidget):
                 )
         self._show_facts()
         self.image_changed.emit(layer)
-        self.value_changed.emit()
 
     def _on_layer_data_changed(self, event: Any = None) -> None:
         self._show_facts()

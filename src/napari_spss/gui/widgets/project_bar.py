@@ -121,14 +121,19 @@ class ProjectBar(QWidget):
         """Where it is, or will be once something is saved."""
         return None if self._project is None else self._project.folder
 
+    @property
+    def has_image(self) -> bool:
+        """Whether an image's project was opened, however that went."""
+        return bool(self._identity)
+
     def is_other(self, source: Source) -> bool:
         """Whether an image has other pixels than the one whose project was opened last."""
-        return source.stack.identity() != self._identity
+        return source.identity != self._identity
 
     def open(self, source: Source) -> None:
         """Open the project of an image in place of the last one."""
         self.close_project()
-        self._source, self._identity = source, source.stack.identity()
+        self._source, self._identity = source, source.identity
         places = self._places(source, self._identity)
         folder = places[0] if places else self._new_place(source, self._identity)
         others = ", ".join(_short(place) for place in places[1:])

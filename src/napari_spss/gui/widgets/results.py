@@ -22,7 +22,8 @@ from qtpy.QtWidgets import (
 )
 from superqt import QLabeledDoubleSlider
 
-from ..models import Cleaning, format_percent
+from ..models import Cleaning, format_percent, steps_of
+from .notice import Notice
 
 if TYPE_CHECKING:
     from ...core.analysis import FractionEstimate
@@ -105,7 +106,7 @@ class ResultsSection(QWidget):
             self._n_classes = len(model.classes)
             names = ", ".join(model.classes[1:])
             of = f" of the run {origin}" if origin else ""
-            self._model.setText(f"Model{of}: {names}, {model.n_steps} steps.")
+            self._model.setText(f"Model{of}: {names}, {steps_of(model)}.")
         self._refresh()
 
     def set_image(self, has_image: bool) -> None:
@@ -113,9 +114,10 @@ class ResultsSection(QWidget):
         self._has_image = has_image
         self._refresh()
 
-    def set_result(self, has_result: bool) -> None:
-        """Offer to save, or not."""
+    def set_result(self, has_result: bool, *, stale: str = "") -> None:
+        """Offer to save, or not; say if the result is not one of the model at hand."""
         self._has_result = has_result
+        self._stale.say(stale)
         self._refresh()
 
     def set_matched(self, threshold: float | None) -> None:
@@ -223,6 +225,7 @@ class ResultsSection(QWidget):
             "95 % interval\nthat follows from how the slices differ; errors of the labels are "
             "not in it.\nStated: the mean of what you said about these slices."
         )
+        self._stale = Notice(is_warning=True)
         self._save = QPushButton("Save results…")
         self._save.setToolTip(
             "Write labels and maps as OME-TIFF, and the fractions and objects as CSV, to a folder."
@@ -262,6 +265,7 @@ class ResultsSection(QWidget):
         layout.addLayout(model)
         layout.addLayout(form)
         layout.addWidget(self._fractions)
+        layout.addWidget(self._stale)
         layout.addLayout(saving)
 
     def _refresh(self) -> None:
@@ -269,7 +273,7 @@ class ResultsSection(QWidget):
         self._apply.setEnabled(is_free and self._has_model and self._has_image)
         self._load.setEnabled(is_free)
         self._save.setEnabled(is_free and self._has_result)
-        self._save_all.setEnabled(is_free and self._has_result)
+        self._save_all.setEnabled(is_free and self._has_result and not self._stale.text())
         is_binary = self._n_classes == 2
         self._mode.setEnabled(is_binary)
         self._slider.setVisible(is_binary)

@@ -35,6 +35,7 @@ _PRESETS = (
 )
 _TRAIN = "Train a new network on the annotations made so far."
 _REDRAW_MS = 400
+_SIGNS = {"warning": "⚠ ", "error": "✖ "}
 
 
 class TrainSection(QWidget):
@@ -126,10 +127,15 @@ class TrainSection(QWidget):
         if not self._redraw.isActive():
             self._redraw.start()
 
+    def set_messages(self, messages: Sequence[tuple[str, str]]) -> None:
+        """List other messages, as for another image."""
+        self._messages.setPlainText(
+            "\n".join(_SIGNS.get(level, "") + text for level, text in messages)
+        )
+
     def say(self, level: str, text: str) -> None:
         """Add a message to the list, and open it for a warning, which the bar soon writes over."""
-        mark = {"warning": "⚠ ", "error": "✖ "}.get(level, "")
-        self._messages.appendPlainText(mark + text)
+        self._messages.appendPlainText(_SIGNS.get(level, "") + text)
         if level == "warning":
             self._log.open()
 
@@ -243,7 +249,10 @@ class TrainSection(QWidget):
         self.value_changed.emit()
 
     def _draw(self) -> None:
-        if self._curves is None:
+        is_empty = self._curves is None or self._curves.is_empty
+        if self._plot is not None:
+            self._plot.setVisible(not is_empty)
+        if self._curves is None or is_empty:
             return
         if self._plot is None:  # pyqtgraph is loaded with the first curve, not with the dock
             from .plots import CurvesPlot
