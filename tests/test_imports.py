@@ -83,10 +83,6 @@ def test_public_name_resolves(name):
     assert name in dir(napari_spss)
 
 
-def test_every_lazy_name_is_public():
-    assert sorted(napari_spss._HOME_OF) == sorted(set(napari_spss.__all__) - {"__version__"})
-
-
 def test_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = napari_spss.no_such_name

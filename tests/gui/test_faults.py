@@ -19,11 +19,9 @@ from fake_core import FakeModel, fake_apply
 from napari_spss.core.annotations import ClassStyle
 from napari_spss.core.base import CheckpointSaved, Preview, Progress, RunFinished, RunStarted
 from napari_spss.core.images import PaintedSlices
-from napari_spss.core.projects import Project
-from napari_spss.core.projects import folder as project_folder
+from napari_spss.core.projects import Project, folder as project_folder
 from napari_spss.core.training.trainer import Trainer
-from napari_spss.gui import controller as desk_module
-from napari_spss.gui import dock as dock_module
+from napari_spss.gui import controller as desk_module, dock as dock_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.jobs import Predicted, save_results
 from napari_spss.gui.models import EndKind, RunForm, RunState

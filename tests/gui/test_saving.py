@@ -273,7 +273,7 @@ _CRASH = """
 import os, signal, sys, time
 sys.path[:0] = {path!r}
 from napari import Viewer
-from napari_spss.core import project_folder
+from napari_spss.core.projects import folder as project_folder
 from pathlib import Path
 import test_saving as t
 project_folder.user_data_path = lambda *_, **__: Path({home!r})

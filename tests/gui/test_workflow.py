@@ -156,7 +156,7 @@ def newcomer(make_napari_viewer, qtbot, monkeypatch, tmp_path):
     """The viewer with the sample, smaller and not yet annotated, and the dock beside it."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     sample = samples.synthetic_sample(N_SLICES, SHAPE)
-    monkeypatch.setattr(samples, "synthetic_sample", lambda: sample)
+    monkeypatch.setattr("napari_spss.core.simulation.synthetic_sample", lambda: sample)
     swift = partial(Preferences, device="cpu", preview_interval_s=0.5)
     monkeypatch.setattr(dock_module, "read_preferences", swift)
     viewer = make_napari_viewer(show=True)

@@ -162,8 +162,7 @@ class _LineDisplay:
 def _bar_display() -> Iterator[Show]:
     """A progress bar with the time left, and messages above it."""
     from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
+    from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
     bar = Bar(

@@ -126,8 +126,7 @@ def simulate(
     check_out_dir(out)
     spec = parse_class_list(classes)
     from ..core.images import open_masks
-    from ..core.simulation import simulate as simulate_annotator
-    from ..core.simulation import write_simulation
+    from ..core.simulation import simulate as simulate_annotator, write_simulation
     from .display import duration, say
     from .found_classes import note_found_classes
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.annotations import Annotations, ClassSpec, read_annotations
-from ..core.base import InputError, TrainingSettings
-from ..core.base import preset as preset_settings
+from ..core.base import InputError, TrainingSettings, preset as preset_settings
 from ..core.images import Masks, Stack, open_masks, open_stack
 from ..core.training import RunFolder, RunInputs, iter_training, record_events
 from .display import say

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pydantic
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from napari_spss.core.base import (
     InputError,

@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from napari_spss.core.base import ImageSettings, InputError
-from napari_spss.core.images import enlarge, stack_from_array, to_working, working_slice
-from napari_spss.core.images import resampling as working
+from napari_spss.core.images import (
+    enlarge,
+    resampling as working,
+    stack_from_array,
+    to_working,
+    working_slice,
+)
 from napari_spss.core.images.resampling import normalise, reduce_slice
 
 sizes = st.integers(1, 40)

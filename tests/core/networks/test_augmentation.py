@@ -3,8 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from napari_spss.core.networks import View, augment_intensity, draw_view
 from napari_spss.core.networks.augmentation import Flip

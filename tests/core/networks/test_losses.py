@@ -8,8 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from divergence import binary_kl
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from napari_spss.core.networks import losses
 

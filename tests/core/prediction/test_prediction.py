@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import nn
 
 from napari_spss.core.base import (
@@ -31,9 +30,13 @@ from napari_spss.core.base import (
 from napari_spss.core.images import Stack, enlarge, stack_from_array, working_slice
 from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.networks import Stopped, unet
-from napari_spss.core.prediction import files as prediction_files
-from napari_spss.core.prediction import iter_prediction, predict, predict_slice
-from napari_spss.core.prediction import maps as slice_maps
+from napari_spss.core.prediction import (
+    files as prediction_files,
+    iter_prediction,
+    maps as slice_maps,
+    predict,
+    predict_slice,
+)
 from napari_spss.core.training import Model
 from napari_spss.core.training.bags import LabelScale
 

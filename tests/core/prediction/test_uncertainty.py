@@ -9,8 +9,7 @@ import pytest
 import tifffile
 import torch
 from draining import drain
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import nn
 
 from napari_spss.core.analysis import doubts, entropy, mean_entropy

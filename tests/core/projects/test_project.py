@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from full_disk import fail_once
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from napari_spss.core.annotations import (
     Annotations,
@@ -32,9 +31,9 @@ from napari_spss.core.projects import (
     ProjectState,
     choose_folder,
     fallback_folder,
+    folder as project_folder,
     last_saved_first,
 )
-from napari_spss.core.projects import folder as project_folder
 from napari_spss.core.projects.action_log import ActionLog, read_actions
 from napari_spss.core.projects.lock import ProjectLock
 

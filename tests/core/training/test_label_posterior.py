@@ -7,8 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from blobs import CLASSES, blobs, quick
-from blobs import counted as counted_truth
+from blobs import CLASSES, blobs, counted as counted_truth, quick
 from samples_in_memory import sample
 
 from napari_spss.core.annotations import Annotations

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 from divergence import binary_kl
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from samples_in_memory import bag, sample, whole
 
 from napari_spss.core.base import preset

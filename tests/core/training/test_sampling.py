@@ -7,8 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from samples_in_memory import bag, sample, whole
 
 from napari_spss.core.training.sampling import Sampler, cut

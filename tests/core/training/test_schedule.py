@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from napari_spss.core.base import InputError, OptimisationSettings
 from napari_spss.core.training.schedule import Budget, learning_rate_factor

@@ -22,8 +22,7 @@ from napari_spss.core.base import (
     preset,
 )
 from napari_spss.core.images import stack_from_array
-from napari_spss.core.training import iter_training, load_model
-from napari_spss.core.training import trainer as trainer_module
+from napari_spss.core.training import iter_training, load_model, trainer as trainer_module
 from napari_spss.core.training.objective import Objective, StepLoss
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from samples_in_memory import bag, sample
 
 from napari_spss.core.training.windows import make_windows, window_shape

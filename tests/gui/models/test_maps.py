@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from napari_spss.core.annotations import Proportion, Region
-from napari_spss.gui.models import Cleaning, ResultMaps
-from napari_spss.gui.models import maps as maps_module
+from napari_spss.gui.models import Cleaning, ResultMaps, maps as maps_module
 
 CLASSES = ("background", "mito")
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from qtpy.QtCore import QEvent, QItemSelection, QItemSelectionModel, Qt
 from qtpy.QtGui import QFocusEvent, QKeyEvent
 from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QLineEdit

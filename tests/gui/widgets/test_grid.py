@@ -8,8 +8,7 @@ from time import thread_time
 import numpy as np
 import pytest
 from hand import Hand
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from napari.components import ViewerModel
 from napari.layers import Points
 from qtpy.QtCore import Qt

@@ -1,25 +1,5 @@
 """From a model and an image of any size to maps, labels and their uncertainty."""
 
-from .engine import (
-    iter_prediction,
-    predict,
-    predict_slice,
-)
-from .maps import (
-    Piece,
-    SlicePredictor,
-)
-from .ranking import (
-    rank_slices,
-    uncertainty_slice,
-)
+import lazy_loader
 
-__all__ = [
-    "Piece",
-    "SlicePredictor",
-    "iter_prediction",
-    "predict",
-    "predict_slice",
-    "rank_slices",
-    "uncertainty_slice",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,31 +1,5 @@
 """What is kept while a person works: annotations, painted labels and runs."""
 
-from .folder import (
-    RECORD_FILE,
-    FolderUnusable,
-    choose_folder,
-    fallback_folder,
-    last_saved_first,
-    saved_projects,
-)
-from .lock import (
-    ProjectLocked,
-)
-from .project import (
-    Project,
-)
-from .state import (
-    ProjectState,
-)
+import lazy_loader
 
-__all__ = [
-    "RECORD_FILE",
-    "FolderUnusable",
-    "Project",
-    "ProjectLocked",
-    "ProjectState",
-    "choose_folder",
-    "fallback_folder",
-    "last_saved_first",
-    "saved_projects",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

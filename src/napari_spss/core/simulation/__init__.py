@@ -1,23 +1,5 @@
 """Simulated annotators, degraded fractions, and synthetic images with known truth."""
 
-from .cost import (
-    PROTOCOLS,
-)
-from .protocols import (
-    simulate,
-    write_simulation,
-)
-from .samples import (
-    Sample,
-    axon_sample,
-    synthetic_sample,
-)
+import lazy_loader
 
-__all__ = [
-    "PROTOCOLS",
-    "Sample",
-    "axon_sample",
-    "simulate",
-    "synthetic_sample",
-    "write_simulation",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

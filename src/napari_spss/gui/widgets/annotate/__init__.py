@@ -1,13 +1,5 @@
 """The Annotate section: fractions, counting grids, keypoints and painted labels."""
 
-from .painted import (
-    PAINTED_LAYER,
-)
-from .section import (
-    AnnotateSection,
-)
+import lazy_loader
 
-__all__ = [
-    "PAINTED_LAYER",
-    "AnnotateSection",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,38 @@
+from .core.analysis import (
+    evaluate as evaluate,
+)
+from .core.annotations import (
+    Annotations as Annotations,
+    CountingGrid as CountingGrid,
+    Keypoint as Keypoint,
+    Proportion as Proportion,
+    Region as Region,
+    read_annotations as read_annotations,
+)
+from .core.base import (
+    TrainingSettings as TrainingSettings,
+    preset as preset,
+)
+from .core.images import (
+    open_masks as open_masks,
+    open_stack as open_stack,
+    stack_from_array as stack_from_array,
+)
+from .core.networks import (
+    register_network as register_network,
+)
+from .core.prediction import (
+    iter_prediction as iter_prediction,
+    predict as predict,
+    predict_slice as predict_slice,
+    rank_slices as rank_slices,
+    uncertainty_slice as uncertainty_slice,
+)
+from .core.training import (
+    Model as Model,
+    fit as fit,
+    iter_training as iter_training,
+    load_model as load_model,
+)
+
+__version__: str

@@ -1,0 +1,33 @@
+from .estimates import (
+    FractionEstimate as FractionEstimate,
+    estimate_fraction as estimate_fraction,
+)
+from .figures import (
+    SliceView as SliceView,
+    StatedFractions as StatedFractions,
+    stated_fractions as stated_fractions,
+    write_overlay as write_overlay,
+)
+from .fractions import (
+    Measurement as Measurement,
+    measure as measure,
+    write_measurement as write_measurement,
+)
+from .postprocess import (
+    MapHistogram as MapHistogram,
+    fill_holes as fill_holes,
+    labels_from_probs as labels_from_probs,
+    matched_threshold as matched_threshold,
+    remove_small as remove_small,
+)
+from .scores import (
+    confusion_matrix as confusion_matrix,
+    evaluate as evaluate,
+    scores_from_confusion as scores_from_confusion,
+)
+from .uncertainty import (
+    counted_slices as counted_slices,
+    doubts as doubts,
+    entropy as entropy,
+    mean_entropy as mean_entropy,
+)

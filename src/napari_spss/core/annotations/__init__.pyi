@@ -1,0 +1,50 @@
+from .checks import (
+    SUM_TOLERANCE as SUM_TOLERANCE,
+    class_name_fault as class_name_fault,
+    match_class as match_class,
+    outside_class as outside_class,
+)
+from .class_spec import (
+    COLOUR_EXAMPLE as COLOUR_EXAMPLE,
+    EXAMPLE as EXAMPLE,
+    ClassNames as ClassNames,
+    ClassSpec as ClassSpec,
+    Colour as Colour,
+    parse_classes as parse_classes,
+    show_values as show_values,
+)
+from .class_style import (
+    ClassStyle as ClassStyle,
+    outside_name as outside_name,
+)
+from .csv_cells import (
+    Row as Row,
+    parse_sheet as parse_sheet,
+    read_bytes as read_bytes,
+    write_rows as write_rows,
+)
+from .grids import (
+    NOT_JUDGED as NOT_JUDGED,
+    UNSURE as UNSURE,
+    CountingGrid as CountingGrid,
+    lay_grid as lay_grid,
+    wilson_interval as wilson_interval,
+)
+from .proportions import (
+    Box as Box,
+    Proportion as Proportion,
+    Region as Region,
+)
+from .records import (
+    Annotations as Annotations,
+    Keypoint as Keypoint,
+)
+from .tables import (
+    annotation_files as annotation_files,
+    read_annotations as read_annotations,
+    read_proportions as read_proportions,
+    write_annotations as write_annotations,
+    write_grid as write_grid,
+    write_keypoints as write_keypoints,
+    write_proportions as write_proportions,
+)

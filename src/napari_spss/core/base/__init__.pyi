@@ -1,0 +1,55 @@
+from .errors import (
+    CellProblem as CellProblem,
+    Diverged as Diverged,
+    InputError as InputError,
+    OutOfMemory as OutOfMemory,
+    RunError as RunError,
+    SpssError as SpssError,
+)
+from .events import (
+    CancelToken as CancelToken,
+    CheckpointSaved as CheckpointSaved,
+    Event as Event,
+    FinishReason as FinishReason,
+    Mailbox as Mailbox,
+    Message as Message,
+    Preview as Preview,
+    Progress as Progress,
+    RunFinished as RunFinished,
+    RunStarted as RunStarted,
+    Validated as Validated,
+    event_from_json as event_from_json,
+    event_to_json as event_to_json,
+)
+from .files import (
+    LEFT_OVER as LEFT_OVER,
+    replacing as replacing,
+    set_aside as set_aside,
+    write_atomically as write_atomically,
+    write_errors as write_errors,
+)
+from .records import (
+    RECORD as RECORD,
+    Record as Record,
+    fault_of as fault_of,
+    parse_record as parse_record,
+    read_record as read_record,
+)
+from .settings import (
+    ImageSettings as ImageSettings,
+    LabelSettings as LabelSettings,
+    OptimisationSettings as OptimisationSettings,
+    TrainingSettings as TrainingSettings,
+    load_settings as load_settings,
+    parse_settings as parse_settings,
+    preset as preset,
+    save_settings as save_settings,
+    setting_names as setting_names,
+)
+from .units import (
+    UNKNOWN_VOXEL as UNKNOWN_VOXEL,
+    VoxelSize as VoxelSize,
+    length_um as length_um,
+    merge_voxel_size as merge_voxel_size,
+    printed_pixel_um as printed_pixel_um,
+)

@@ -1,0 +1,36 @@
+from .labels import (
+    IGNORE as IGNORE,
+    LabelsLike as LabelsLike,
+    LabelSource as LabelSource,
+    LiveLabels as LiveLabels,
+    as_label_source as as_label_source,
+    class_names as class_names,
+    default_names as default_names,
+    strips as strips,
+)
+from .masks import (
+    Masks as Masks,
+    open_masks as open_masks,
+)
+from .painted import (
+    PAINTED_FOLDER as PAINTED_FOLDER,
+    PaintedSlices as PaintedSlices,
+)
+from .resampling import (
+    enlarge as enlarge,
+    to_working as to_working,
+    working_slice as working_slice,
+)
+from .stack import (
+    open_stack as open_stack,
+    stack_from_array as stack_from_array,
+)
+from .stack_base import (
+    Stack as Stack,
+)
+from .writers import (
+    StackWriter as StackWriter,
+)
+from .written_labels import (
+    open_labels as open_labels,
+)

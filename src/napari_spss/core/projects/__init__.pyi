@@ -1,0 +1,17 @@
+from .folder import (
+    RECORD_FILE as RECORD_FILE,
+    FolderUnusable as FolderUnusable,
+    choose_folder as choose_folder,
+    fallback_folder as fallback_folder,
+    last_saved_first as last_saved_first,
+    saved_projects as saved_projects,
+)
+from .lock import (
+    ProjectLocked as ProjectLocked,
+)
+from .project import (
+    Project as Project,
+)
+from .state import (
+    ProjectState as ProjectState,
+)

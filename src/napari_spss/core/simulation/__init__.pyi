@@ -1,0 +1,12 @@
+from .cost import (
+    PROTOCOLS as PROTOCOLS,
+)
+from .protocols import (
+    simulate as simulate,
+    write_simulation as write_simulation,
+)
+from .samples import (
+    Sample as Sample,
+    axon_sample as axon_sample,
+    synthetic_sample as synthetic_sample,
+)

@@ -1,0 +1,20 @@
+from .checkpoint import (
+    MODEL_RECORD as MODEL_RECORD,
+    STATE_FILE as STATE_FILE,
+    Model as Model,
+    load_model as load_model,
+)
+from .loop import (
+    fit as fit,
+    iter_training as iter_training,
+)
+from .run_folder import (
+    CONFIG as CONFIG,
+    EVENTS as EVENTS,
+    INPUTS as INPUTS,
+    RunFolder as RunFolder,
+    RunInputs as RunInputs,
+    record_events as record_events,
+    write_painted as write_painted,
+    write_update as write_update,
+)

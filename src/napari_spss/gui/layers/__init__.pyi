@@ -1,0 +1,42 @@
+from .colours import (
+    label_colours as label_colours,
+)
+from .connections import (
+    Connections as Connections,
+)
+from .geometry import (
+    Geometry as Geometry,
+    full_resolution as full_resolution,
+    voxel_size_um as voxel_size_um,
+)
+from .grid import (
+    GRID_LAYER as GRID_LAYER,
+    GridLayer as GridLayer,
+)
+from .keypoints import (
+    KEYPOINTS_LAYER as KEYPOINTS_LAYER,
+    KeypointLayer as KeypointLayer,
+)
+from .keys import (
+    is_taken as is_taken,
+    shown_key as shown_key,
+)
+from .measure_line import (
+    LineMeasure as LineMeasure,
+)
+from .regions import (
+    REGIONS_LAYER as REGIONS_LAYER,
+    RegionsTool as RegionsTool,
+)
+from .relabel import (
+    Relabeller as Relabeller,
+)
+from .results import (
+    MARK as MARK,
+    ResultLayers as ResultLayers,
+    Source as Source,
+    snapshot as snapshot,
+)
+from .source_frame import (
+    SourceFrame as SourceFrame,
+)

@@ -1,0 +1,75 @@
+from .advice import (
+    Progress as Progress,
+    has_places as has_places,
+    next_step as next_step,
+    open_grid as open_grid,
+)
+from .class_changes import (
+    follow_classes as follow_classes,
+)
+from .curves import (
+    Curves as Curves,
+)
+from .devices import (
+    Device as Device,
+    DeviceProbe as DeviceProbe,
+)
+from .fraction_cells import (
+    EMPTY as EMPTY,
+    Cell as Cell,
+    Edit as Edit,
+    Mark as Mark,
+    region_label as region_label,
+)
+from .fraction_sheet import (
+    FractionSheet as FractionSheet,
+)
+from .fraction_text import (
+    cell_text as cell_text,
+    format_percent as format_percent,
+    is_bare_fraction as is_bare_fraction,
+    parse_cell as parse_cell,
+    remainder_text as remainder_text,
+    shown_text as shown_text,
+    split_clipboard as split_clipboard,
+)
+from .grid_count import (
+    BACKGROUND as BACKGROUND,
+    UNTOUCHED as UNTOUCHED,
+    GridBook as GridBook,
+    GridSheet as GridSheet,
+    Tally as Tally,
+    next_slice as next_slice,
+)
+from .keypoint_rows import (
+    CLASS_FEATURE as CLASS_FEATURE,
+    Row as Row,
+    Strays as Strays,
+    as_class as as_class,
+    class_column as class_column,
+    make_rows as make_rows,
+)
+from .maps import (
+    Cleaning as Cleaning,
+    ResultMaps as ResultMaps,
+)
+from .painted_labels import (
+    PaintedLabels as PaintedLabels,
+    guess_values as guess_values,
+    sampled_values as sampled_values,
+)
+from .preferences import (
+    read_preferences as read_preferences,
+)
+from .session import (
+    EndKind as EndKind,
+    RunEnd as RunEnd,
+    RunForm as RunForm,
+    RunState as RunState,
+    RunStatus as RunStatus,
+    Session as Session,
+    Suggestion as Suggestion,
+    Ticket as Ticket,
+    duration as duration,
+    steps_of as steps_of,
+)

@@ -1,0 +1,30 @@
+from .annotate import (
+    PAINTED_LAYER as PAINTED_LAYER,
+    AnnotateSection as AnnotateSection,
+)
+from .classes import (
+    CLASS_KEYS as CLASS_KEYS,
+    PALETTE as PALETTE,
+    ClassesEditor as ClassesEditor,
+)
+from .image import (
+    ImageSection as ImageSection,
+)
+from .project_bar import (
+    ProjectBar as ProjectBar,
+)
+from .results import (
+    ResultsSection as ResultsSection,
+)
+from .run_bar import (
+    RunBar as RunBar,
+)
+from .section import (
+    Section as Section,
+)
+from .theme import (
+    wear as wear,
+)
+from .train import (
+    TrainSection as TrainSection,
+)
