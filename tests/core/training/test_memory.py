@@ -55,6 +55,33 @@ def test_very_large_slices_are_kept_longer(memory, predicted):
     assert len(predicted) == 2  # 64 windows: twice as long
 
 
+def test_of_many_slices_only_some_maps_are_kept(memory, predicted, monkeypatch):
+    monkeypatch.setattr("napari_spss.core.training.memory._MOST_BYTES", 10 * 2 * 32 * 40 * 4)
+    for z in range(60):
+        large = sample((32, 40), index=z, bags=[whole((32, 40), (0.9, 0.1))])
+        (map_,) = memory.recall(batch(large, (0, 0)), 0, no_window)
+        assert map_.unique() == z + 1
+    assert sorted(memory.kept(49)) == list(range(10))
+    assert not memory.kept(50)
+
+
+def test_huge_maps_are_kept_as_far_as_a_batch_needs_them(memory, monkeypatch):
+    monkeypatch.setattr("napari_spss.core.training.memory._MOST_BYTES", 1)
+    for z in range(60):
+        large = sample((32, 40), index=z, bags=[whole((32, 40), (0.9, 0.1))])
+        memory.recall(batch(large, (0, 0)), 0, no_window)
+    assert len(memory.kept(1)) == 8
+
+
+def test_what_was_kept_serves_a_run_that_goes_on(memory, predicted):
+    large = sample((32, 40), bags=[whole((32, 40), (0.9, 0.1))])
+    (first,) = memory.recall(batch(large, (0, 0)), 3, no_window)
+    again = SliceMemory(no_window, torch.device("cpu"), memory.kept(20))
+    assert again.recall(batch(large, (16, 8)), 52, no_window)[0] is first
+    assert again.kept(52).keys() == {0}
+    assert not again.kept(53)
+
+
 def test_nothing_is_remembered_where_the_window_shows_every_region(memory, predicted):
     fits = sample((16, 12), bags=[whole((16, 12), (0.9, 0.1))])
     assert memory.recall(batch(fits, (0, 0)), 0, no_window) == [None]

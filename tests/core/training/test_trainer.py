@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 from blobs import CLASSES, annotated, blobs, fractions, quick
+from safetensors.torch import load_file
 
 from napari_spss.core.annotations import Annotations, Keypoint
 from napari_spss.core.base import (
+    CancelToken,
     Diverged,
     Mailbox,
     Message,
@@ -22,7 +24,13 @@ from napari_spss.core.base import (
     preset,
 )
 from napari_spss.core.images import stack_from_array
-from napari_spss.core.training import iter_training, load_model, trainer as trainer_module
+from napari_spss.core.training import (
+    STATE_FILE,
+    iter_training,
+    load_model,
+    trainer as trainer_module,
+)
+from napari_spss.core.training.label_posterior import Recounts
 from napari_spss.core.training.objective import Objective, StepLoss
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -137,6 +145,56 @@ def test_after_new_annotations_validation_begins_anew():
                 mailbox.put(annotated(TRUTH, n_grids=1))
     # nothing is learned, so that only the first of each is the best
     assert found == [True, False, False, True, False, False]
+
+
+@pytest.mark.parametrize("is_joined", [False, True])
+def test_what_was_best_by_old_annotations_is_not_kept(tmp_path, is_joined):
+    settings = preset("paper").with_overrides(
+        {"network.filters": 2, "sampling.crop_px": 16, "sampling.batch_size": 4}
+    )
+    mailbox, token, best = Mailbox(), CancelToken(), None
+    for event in iter_training(
+        STACK,
+        annotated(TRUTH, n_grids=0),
+        settings,
+        run_dir=tmp_path,
+        updates=mailbox,
+        token=token,
+        device="cpu",
+        clock=itertools.count(0, 10).__next__,
+    ):
+        if isinstance(event, Validated):
+            best = event.step
+            if is_joined:
+                mailbox.put(annotated(TRUTH, n_grids=1))
+        elif isinstance(event, Progress) and best is not None and event.done > best:
+            token.cancel()  # before the next epoch ends
+    tensors = load_file(tmp_path / STATE_FILE)
+    is_newest = torch.equal(
+        load_model(tmp_path).network.head.weight, tensors["student.head.weight"]
+    )
+    assert is_newest is is_joined
+
+
+def test_after_a_recount_losses_are_compared_by_the_new_counts(monkeypatch):
+    counts = np.array([2.0, 62.0])
+
+    def recount(samples, predict):
+        return Recounts({}, {one.slice: counts for one in samples if (one.error > 0).any()})
+
+    monkeypatch.setattr(trainer_module, "recount", recount)
+    settings = tiny(
+        optimisation__max_steps=30,
+        optimisation__validation_fraction=0.5,
+        optimisation__learning_rate=1e-3,
+        loss__alpha=1.0,
+    )
+    events = run(annotated(TRUTH, n_grids=3), settings, held_out_slices=[1])
+    found = [event for event in events if isinstance(event, Validated)]
+    before = [event.loss for event in found if event.step <= 6]
+    after = [event for event in found if event.step > 6]
+    assert min(event.loss for event in after) > max(before)
+    assert any(event.is_best for event in after)
 
 
 def test_range_normalised_images_are_disturbed_in_their_own_measure(monkeypatch):

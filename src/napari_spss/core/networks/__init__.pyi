@@ -8,6 +8,7 @@ from .devices import (
     has_fast_bfloat16 as has_fast_bfloat16,
     is_out_of_memory as is_out_of_memory,
     missing_gpu_advice as missing_gpu_advice,
+    own_draws as own_draws,
     resolve_device as resolve_device,
 )
 from .losses import (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -15,6 +17,7 @@ __all__ = [
     "has_fast_bfloat16",
     "is_out_of_memory",
     "missing_gpu_advice",
+    "own_draws",
     "resolve_device",
 ]
 
@@ -116,3 +119,19 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     # not in older releases of torch
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
+
+
+@contextlib.contextmanager
+def own_draws(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Seed torch's generators of the CPU and of a CUDA device; they come back as they were.
+
+    For code that cannot be given a generator: layers that draw their first weights, or dropout.
+    """
+    cuda = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(cuda):
+        # torch.manual_seed would touch the generators of all devices
+        torch.default_generator.manual_seed(seed)
+        for one in cuda:
+            with torch.cuda.device(one):
+                torch.cuda.manual_seed(seed)
+        yield

@@ -36,9 +36,10 @@ from ..base import (
     read_record,
     write_atomically,
 )
-from ..networks import build_network
+from ..networks import build_network, own_draws
 from .bags import LabelScale
 from .label_posterior import Recounts
+from .memory import KeptMap
 
 __all__ = [
     "Model",
@@ -54,6 +55,7 @@ FORMAT_VERSION = 1
 MODEL_WEIGHTS = "model.safetensors"
 MODEL_RECORD = "model.json"
 STATE_FILE = Path("checkpoint") / "state.safetensors"
+_MAP = "map.{}"
 
 _NEWEST = ("format_version", FORMAT_VERSION)
 _REMEDY = "restore it, or train again"
@@ -103,6 +105,10 @@ class _StateRecord(_ClassesRecord):
     stale_epochs: NonNegativeInt
     recounts: dict[str, dict[int, tuple[float, ...]]] = Field(default_factory=dict)
     recounted_at: float | None = None
+    # not in checkpoints of earlier versions
+    steps_per_epoch: PositiveInt | None = None
+    maps_until: dict[int, int] = Field(default_factory=dict)
+    looks: tuple[int, tuple[str, ...]] = (0, ())
 
 
 @dataclass(frozen=True)
@@ -182,6 +188,12 @@ class TrainingState:
         Nodes of grids, as they were last counted by a map.
     recounted_at : float or None
         Share of the budget that was spent then.
+    steps_per_epoch : int or None
+        Of the budget; None in checkpoints of earlier versions.
+    maps : mapping of int to KeptMap
+        Maps of whole slices that still serve, by slice.
+    looks : (int, tuple of str)
+        How often maps were looked at, and what is lost in them, see `collapse`.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -196,16 +208,23 @@ class TrainingState:
     outside: str | None = None
     recounts: Recounts = field(default_factory=Recounts)
     recounted_at: float | None = None
+    steps_per_epoch: int | None = None
+    maps: Mapping[int, KeptMap] = field(default_factory=dict)
+    looks: tuple[int, tuple[str, ...]] = (0, ())
 
 
 def new_network(settings: TrainingSettings, *, n_channels: int, n_classes: int) -> torch.nn.Module:
-    """Build the settings' network: one output for two classes, else one a class."""
-    return build_network(
-        settings.network.name,
-        in_channels=n_channels,
-        out_channels=1 if n_classes == 2 else n_classes,
-        filters=settings.network.filters,
-    )
+    """Build the settings' network: one output for two classes, else one a class.
+
+    Its first weights depend on the settings' seed alone.
+    """
+    with own_draws(settings.seed):
+        return build_network(
+            settings.network.name,
+            in_channels=n_channels,
+            out_channels=1 if n_classes == 2 else n_classes,
+            filters=settings.network.filters,
+        )
 
 
 def save_model(model: Model, run_dir: str | Path) -> None:
@@ -311,9 +330,13 @@ def save_state(state: TrainingState, run_dir: str | Path) -> Path:
             for name, by_slice in asdict(state.recounts).items()
         },
         recounted_at=state.recounted_at,
+        steps_per_epoch=state.steps_per_epoch,
+        maps_until={z: one.until for z, one in state.maps.items()},
+        looks=state.looks,
     )
     path = Path(run_dir) / STATE_FILE
-    _save_tensors(state.tensors, path, record)
+    maps = {_MAP.format(z): one.probs for z, one in state.maps.items()}
+    _save_tensors({**state.tensors, **maps}, path, record)
     return path
 
 
@@ -334,6 +357,12 @@ def load_state(run_dir: str | Path) -> TrainingState:
         {z: np.array(counts) for z, counts in record.recounts.get(name, {}).items()}
         for name in ("stated", "believed")
     )
+    try:
+        maps = {
+            z: KeptMap(tensors.pop(_MAP.format(z)), until) for z, until in record.maps_until.items()
+        }
+    except KeyError as error:
+        raise InputError(f"{path} is damaged ({error} is missing); {_REMEDY}.") from error
     return TrainingState(
         tensors=tensors,
         classes=record.classes,
@@ -347,6 +376,9 @@ def load_state(run_dir: str | Path) -> TrainingState:
         outside=record.outside,
         recounts=Recounts(stated, believed),
         recounted_at=record.recounted_at,
+        steps_per_epoch=record.steps_per_epoch,
+        maps=maps,
+        looks=record.looks,
     )
 
 

@@ -109,14 +109,27 @@ class MapWatch:
         Background first.
     outside : int, optional
         Class that counts in no fraction.
+    looks : (int, tuple of str)
+        As an earlier part of the run left it.
     """
 
-    def __init__(self, classes: tuple[str, ...], *, outside: int | None) -> None:
+    def __init__(
+        self,
+        classes: tuple[str, ...],
+        *,
+        outside: int | None,
+        looks: tuple[int, tuple[str, ...]] = (0, ()),
+    ) -> None:
         self._classes = classes
         self._outside = outside
         self._inside = tuple(c for c in range(len(classes)) if c != outside)
-        self._told: frozenset[str] = frozenset()
-        self._n_looks = 0
+        self._n_looks, told = looks
+        self._told = frozenset(told)
+
+    @property
+    def looks(self) -> tuple[int, tuple[str, ...]]:
+        """How often maps were looked at, and what is lost in them."""
+        return self._n_looks, tuple(sorted(self._told))
 
     def is_due(self, spent: float) -> bool:
         """Whether to look now that a share of the budget is spent; True once for every look."""

@@ -16,6 +16,7 @@ from ..networks import (
     default_tile_px,
     has_fast_bfloat16,
     initialise_output_bias,
+    own_draws,
     pack,
     unpack,
 )
@@ -56,7 +57,6 @@ class Learner:
         self._settings = settings
         self._n_channels = n_channels
         self._n_classes = n_classes
-        torch.manual_seed(settings.seed)
         self._network = self._new_network()
 
     def begin(
@@ -81,13 +81,20 @@ class Learner:
         )
 
     def student_logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (B, n, H, W) of images (B, channels, H, W), to be differentiated."""
-        return self._forward(self._network.train(), images)
+        """Logits (B, n, H, W) of images (B, channels, H, W), to be differentiated.
 
-    def kept_logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (B, n, H, W) of the network that would be kept now."""
+        What layers draw, such as dropout, depends on the seed and the step alone.
+        """
+        draws = np.random.default_rng([self._settings.seed, 7, self.n_steps])
+        with own_draws(int(draws.integers(2**63)), self.device):
+            return self._forward(self._network.train(), images)
+
+    def kept_logits(
+        self, images: torch.Tensor, *, network: torch.nn.Module | None = None
+    ) -> torch.Tensor:
+        """Logits (B, n, H, W) of the network that would be kept now, or of another one."""
         with torch.no_grad():
-            return self._forward(self._kept(), images)
+            return self._forward(network or self._kept(), images)
 
     def kept_probs(self, images: torch.Tensor) -> torch.Tensor:
         """Maps (B, C, H, W) of the network that would be kept now: the teacher, if there is one."""

@@ -31,6 +31,7 @@ __all__ = ["fit", "iter_training"]
 
 _PROGRESS_INTERVAL_S = 0.1
 _CHECKPOINT_INTERVAL_S = 30.0
+_CHECKPOINT_SHARE = 0.05  # of the time, where they take long
 _PREVIEW_INTERVAL_S = 3.0
 
 Clock = Callable[[], float]
@@ -159,7 +160,8 @@ def iter_training(
     with _memory_errors(settings):
         yield from run.prepare(resume=resume, start_from=start_from)
         preview = _PreviewTimer(preview_slice, preview_interval_s, clock)
-        progress_at = checkpoint_at = clock()
+        progress_at = clock()
+        checkpoint_due = progress_at + _CHECKPOINT_INTERVAL_S
         reason: FinishReason | None = None
         untold: StepLoss | None = None
         while reason is None:
@@ -183,9 +185,11 @@ def iter_training(
                 yield from run.preview(z)
                 preview.restart(clock())
             yield from run.watch()
-            if run.run_dir is not None and now - checkpoint_at >= _CHECKPOINT_INTERVAL_S:
-                checkpoint_at = now
+            if run.run_dir is not None and now >= checkpoint_due:
+                before = clock()
                 yield run.save()
+                took_s = clock() - before
+                checkpoint_due = now + max(_CHECKPOINT_INTERVAL_S, took_s / _CHECKPOINT_SHARE)
         yield run.progress(untold)
         if (z := preview.wanted()) is not None:
             yield from run.preview(z)

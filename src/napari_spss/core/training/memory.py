@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,17 +14,22 @@ from .bags import Bag
 from .sampling import Batch
 from .windows import Window
 
-__all__ = ["SliceMemory"]
+__all__ = ["KeptMap", "SliceMemory"]
 
 # a slice of up to 32 windows is shown whole to the teacher after this many steps
 _STEPS = 50
 _WINDOWS = 32
+# where slices are many or huge: no map is kept that would exceed both; it is made anew each time
+_MOST_BYTES = 2**30
+_MOST_HUGE = 8
 
 
 @dataclass(frozen=True)
-class _Remembered:
+class KeptMap:
+    """A map (C, y, x) float32 of a slice that serves until before a step."""
+
     probs: torch.Tensor
-    step: int
+    until: int
 
 
 class SliceMemory:
@@ -35,14 +41,26 @@ class SliceMemory:
         Maps (C, y, x) of an image (channels, y, x) by the teacher.
     device : torch.device
         Where the maps are kept.
+    kept : mapping of int to KeptMap
+        Maps by slice, as an earlier part of the run left them.
     """
 
     def __init__(
-        self, predict: Callable[[npt.NDArray[np.float32]], torch.Tensor], device: torch.device
+        self,
+        predict: Callable[[npt.NDArray[np.float32]], torch.Tensor],
+        device: torch.device,
+        kept: Mapping[int, KeptMap] | None = None,
     ) -> None:
         self._predict = predict
         self._device = device
-        self._maps: dict[int, _Remembered] = {}
+        self._maps = {
+            z: KeptMap(one.probs.to(device), one.until) for z, one in (kept or {}).items()
+        }
+
+    def kept(self, step: int) -> Mapping[int, KeptMap]:
+        """Maps by slice that serve at a step or later."""
+        self._maps = {z: one for z, one in self._maps.items() if step < one.until}
+        return self._maps
 
     def recall(
         self, batch: Batch, step: int, now: Callable[[], torch.Tensor]
@@ -65,6 +83,7 @@ class SliceMemory:
             In the frame of the slice, beyond which it may reach. None where the window shows all
             of its regions, or has none.
         """
+        kept = dict(self.kept(step))
         height, width = batch.images.shape[-2:]
         maps: list[torch.Tensor | None] = []
         for index, (window, sample) in enumerate(zip(batch.windows, batch.samples, strict=True)):
@@ -75,13 +94,20 @@ class SliceMemory:
             if holds_slice and window.y0 == window.x0 == 0:
                 maps.append(now()[index])
                 continue
-            n_windows = sample.shape[0] * sample.shape[1] / (height * width)
-            last = self._maps.get(sample.slice)
-            if last is None or step - last.step >= _STEPS * max(1, n_windows / _WINDOWS):
+            if sample.slice not in kept:
+                n_windows = sample.shape[0] * sample.shape[1] / (height * width)
                 probs = self._predict(sample.image).to(self._device)
-                last = self._maps[sample.slice] = _Remembered(probs, step)
-            maps.append(last.probs)
+                until = step + math.ceil(_STEPS * max(1, n_windows / _WINDOWS))
+                kept[sample.slice] = KeptMap(probs, until)
+                self._keep(sample.slice, kept[sample.slice])
+            maps.append(kept[sample.slice].probs)
         return maps
+
+    def _keep(self, z: int, new: KeptMap) -> None:
+        """Keep a map if there is room. The others stay: they serve until they are old."""
+        n_bytes = sum(one.probs.nbytes for one in (new, *self._maps.values()))
+        if n_bytes <= _MOST_BYTES or len(self._maps) < _MOST_HUGE:
+            self._maps[z] = new
 
 
 def _is_shown(bag: Bag, window: Window, coverage: torch.Tensor) -> bool:

@@ -140,9 +140,10 @@ class Trainer:
             fractions=expected_shares(self._stated_fractions(), outside=self._outside),
             weights=start_from.network.state_dict() if start_from and not resume else None,
         )
+        self._steps_per_epoch = self._data.sampler.steps_per_epoch
         if state is not None:
             self._restore(state)
-        self._budget = Budget.of(self.settings.optimisation, self._data.sampler.steps_per_epoch)
+        self._budget = Budget.of(self.settings.optimisation, self._steps_per_epoch)
         self._started_at = self._clock()
         yield RunStarted(
             "training", self._budget.max_steps, str(self.device), self._annotations.classes
@@ -190,6 +191,9 @@ class Trainer:
         self._learner.n_steps = state.step
         self._elapsed_before_s = state.elapsed_s
         self._best_loss, self._stale_epochs = state.best_loss, state.stale_epochs
+        self._steps_per_epoch = state.steps_per_epoch or self._steps_per_epoch
+        self._memory = SliceMemory(self._predict, self.device, state.maps)
+        self._watch = MapWatch(self._annotations.classes, outside=self._outside, looks=state.looks)
 
     # -- facts -----------------------------------------------------------------------------------
 
@@ -224,6 +228,10 @@ class Trainer:
             return FinishReason.completed
         left_s = self._limit_left_s()
         return FinishReason.time_limit if left_s is not None and left_s <= 0 else None
+
+    def _is_unfinished(self) -> bool:
+        reason = self.finish_reason()
+        return reason in (None, FinishReason.stopped, FinishReason.time_limit)
 
     def _limit_left_s(self) -> float | None:
         """Seconds until the time limit, which counts from here and not from earlier parts."""
@@ -276,6 +284,8 @@ class Trainer:
         self._recounted_at = spent
         if self._recounts.believed:
             self._load_data(self._data.label_scale)
+            if self._best is not None:  # its loss must compare with those to come
+                self._best_loss = self._held_out_loss(self._learner.network_of(self._best))
 
     def _learning_rate(self, spent: float) -> float:
         optimisation = self.settings.optimisation
@@ -324,19 +334,7 @@ class Trainer:
         """Evaluate the loss on the held-out crops and keep the best weights."""
         if not self._data.held_out:
             return None
-        total = torch.zeros(())
-        for batch in self._data.held_out_batches(self.settings.sampling.batch_size):
-            placed = batch.to(self.device)
-            loss = self._objective(
-                self._learner.kept_logits(placed.images),
-                placed,
-                teacher_probs=None,
-                memories=[None] * len(batch.windows),
-                ramp=0.0,
-            )
-            total += loss.total.cpu() * len(batch.windows)
-        self._learner.check_finite("validation loss", total)
-        mean = float(total) / len(self._data.held_out)
+        mean = self._held_out_loss()
         is_best = self._best_loss is None or mean < self._best_loss
         if is_best:
             self._best_loss, self._stale_epochs = mean, 0
@@ -344,6 +342,24 @@ class Trainer:
         else:
             self._stale_epochs += 1
         return Validated(self.n_steps, mean, is_best)
+
+    def _held_out_loss(self, network: torch.nn.Module | None = None) -> float:
+        """Mean loss on the held-out crops of what would be kept now, or of another network."""
+        if network is not None:
+            network = network.to(self.device)
+        total = torch.zeros(())
+        for batch in self._data.held_out_batches(self.settings.sampling.batch_size):
+            placed = batch.to(self.device)
+            loss = self._objective(
+                self._learner.kept_logits(placed.images, network=network),
+                placed,
+                teacher_probs=None,
+                memories=[None] * len(batch.windows),
+                ramp=0.0,
+            )
+            total += loss.total.cpu() * len(batch.windows)
+        self._learner.check_finite("validation loss", total)
+        return float(total) / len(self._data.held_out)
 
     def progress(self, loss: StepLoss | None) -> Progress:
         """Where the run stands."""
@@ -421,8 +437,8 @@ class Trainer:
                 "warning", f"The run goes on with the old annotations; the new ones fail: {error}"
             )
             return
-        # losses on other annotations cannot be compared
-        self._best_loss, self._stale_epochs = None, 0
+        # losses on other annotations cannot be compared, nor what was best by them be kept
+        self._best, self._best_loss, self._stale_epochs = None, None, 0
         if self.run_dir is not None:
             painted = self._masks if isinstance(self._masks, LiveLabels) else None
             write_update(self.run_dir, self.n_steps, annotations, painted=painted)
@@ -431,6 +447,8 @@ class Trainer:
             "info",
             f"Your new annotations count from step {step} on. In all: {annotations.summary()}.",
         )
+        if self.run_dir is not None:
+            yield self.save()  # whoever resumes has the new ones: not from a step before
 
     def save(self) -> CheckpointSaved:
         """Write a resumable checkpoint."""
@@ -448,6 +466,9 @@ class Trainer:
             outside=self._annotations.outside,
             recounts=self._recounts,
             recounted_at=self._recounted_at,
+            steps_per_epoch=self._steps_per_epoch,
+            maps=self._memory.kept(self.n_steps) if self._is_unfinished() else {},
+            looks=self._watch.looks,
         )
         return CheckpointSaved(self.n_steps, str(save_state(state, self.run_dir)))
 
