@@ -246,8 +246,9 @@ def test_a_time_limit_beside_steps_says_so_and_changes_no_step(tmp_path):
     assert end.reason is FinishReason.time_limit
     assert 0 < end.done < 8
     assert end.total == 16
-    (told,) = [m.text for m in of_type(first, Message) if m.level == "warning"]
-    assert f"Time was up after {end.done} of 16 steps" in told
+    (told,) = [m for m in of_type(first, Message) if "Time was up" in m.text]
+    assert f"after {end.done} of 16 steps" in told.text
+    assert told.level == "warning"
     # the limit counts from here, and the time left is not more than that
     second, _ = go_on(limited, resume=True)
     assert second[-1].reason is FinishReason.time_limit
