@@ -13,7 +13,7 @@ from napari.layers import Labels, Points
 from ..core.annotations import Annotations, ClassStyle
 from ..core.images import IGNORE
 from ..core.projects import ProjectState
-from .layers import MARK
+from .layers import MARK, Geometry
 from .models import RunForm
 from .stale_layers import remove_left_over
 from .widgets import CLASS_KEYS, PAINTED_LAYER, PALETTE
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from ..core.projects import Project
-    from .layers import Geometry
     from .models import PaintedLabels
     from .widgets import AnnotateSection, ClassesEditor, ImageSection, TrainSection
 
@@ -141,9 +140,10 @@ class ProjectContents:
         annotations = state.annotations or Annotations(state.names)
         self._annotate.set_value(annotations, state.table_texts)
         self._restore_form(state.settings)
-        slices = project.read_painted()
-        self._stored_slices = set(slices)
         layer = self._image.value().layer
+        shape = None if layer is None else Geometry.of(layer).stack_shape
+        slices = project.read_painted(shape)
+        self._stored_slices = set(slices)
         if slices and layer is not None:
             self._restore_painted(slices, layer, len(state.classes))
         remove_left_over(self._viewer, self._annotate)
@@ -194,13 +194,10 @@ class ProjectContents:
         self, slices: Mapping[int, npt.NDArray[np.integer]], image: Image, n_classes: int
     ) -> None:
         """Show painted labels in a layer of their own."""
-        from .layers import Geometry
-
-        geometry: Geometry = Geometry.of(image)
+        geometry = Geometry.of(image)
         data = np.zeros(geometry.stack_shape, np.uint8)
         for z, labels in slices.items():
-            if z < len(data) and labels.shape == data.shape[1:]:
-                data[z] = labels
+            data[z] = labels
         layer = Labels(
             geometry.expand(data),
             name=PAINTED_LAYER,

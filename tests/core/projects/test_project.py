@@ -614,6 +614,32 @@ def test_damaged_painted_slice_becomes_a_warning(folder, damage):
         assert list(project.read_painted()) == [0, 1]
 
 
+def test_no_flipped_byte_of_a_painted_slice_takes_the_others_from_view(folder):
+    labels = np.zeros((12, 16), np.uint8)
+    labels[2:5, 3:9] = 2
+    with Project.open(folder, identity=IDENTITY) as project:
+        project.save_painted({0: labels, 1: labels})
+        path = folder / "painted" / "slice_00001.tif"
+        whole = path.read_bytes()
+        n_told = 0
+        for place in range(len(whole)):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+            found = project.read_painted((2, 12, 16))
+            np.testing.assert_array_equal(found[0], labels)
+            assert all(one.shape == (12, 16) for one in found.values())
+            n_told += 1 not in found
+            assert len(project.warnings) == n_told
+        assert n_told > len(whole) / 4
+
+
+@pytest.mark.parametrize(("z", "shape"), [(0, (3, 2)), (2, (2, 2))])
+def test_painted_labels_that_do_not_fit_the_image_are_kept_aside(folder, z, shape):
+    with Project.open(folder, identity=IDENTITY) as project:
+        project.save_painted({1: np.ones((2, 2), np.uint8), z: np.ones(shape, np.uint8)})
+        assert list(project.read_painted((2, 2, 2))) == [1]
+        assert f"slice_{z:05d}.unreadable-1.tif" in project.warnings[0]
+
+
 # The log -----------------------------------------------------------------------------------------
 
 

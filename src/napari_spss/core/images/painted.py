@@ -19,7 +19,17 @@ __all__ = ["PAINTED_FOLDER", "PaintedSlices"]
 
 PAINTED_FOLDER = "painted"
 
-_DAMAGE = (OSError, ValueError, LookupError, struct.error, zlib.error)  # as tifffile raises them
+# as tifffile and its codecs raise them; a flipped bit may ask for any type, or for terabytes
+_DAMAGE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
 _NAME = re.compile(r"slice_(\d+)\.tif")
 
 
@@ -80,8 +90,16 @@ class PaintedSlices:
         self._digests[z] = digest
         return True
 
-    def read(self) -> tuple[dict[int, NDArray[np.integer]], list[str]]:
-        """Read all slices, and say which ones cannot be read; their files are kept aside."""
+    def read(
+        self, stack_shape: tuple[int, int, int] | None = None
+    ) -> tuple[dict[int, NDArray[np.integer]], list[str]]:
+        """Read all slices, and say which ones cannot be read; their files are kept aside.
+
+        Parameters
+        ----------
+        stack_shape : tuple of int, optional
+            (Z, Y, X) of the image, which the labels must fit.
+        """
         labels: dict[int, NDArray[np.integer]] = {}
         problems = []
         paths = sorted(self._folder.glob("slice_*.tif")) if self._folder.is_dir() else []
@@ -91,11 +109,14 @@ class PaintedSlices:
                 continue
             z = int(found.group(1))
             try:
-                array = _read(path)
+                if stack_shape is not None and z >= stack_shape[0]:
+                    raise ValueError(f"the image has {stack_shape[0]} slices")
+                array = _read(path, None if stack_shape is None else stack_shape[1:])
             except _DAMAGE as error:
                 self._digests.pop(z, None)
                 problems.append(
-                    f"{path} cannot be read ({error}) and is kept as {set_aside(path).name}; its "
+                    f"{path} cannot be read ({error or type(error).__name__}) and is kept as "
+                    f"{set_aside(path).name}; its "
                     "labels are missing."
                 )
                 continue
@@ -107,15 +128,17 @@ class PaintedSlices:
         return self._folder / f"slice_{z:05d}.tif"
 
 
-def _read(path: Path) -> NDArray[np.integer]:
+def _read(path: Path, shape: tuple[int, int] | None) -> NDArray[np.integer]:
     """Read the labels of a file; whatever is wrong with it is one of `_DAMAGE`."""
     import tifffile  # late: a project is opened much more often than it has painted labels
 
     with tifffile.TiffFile(path) as file:
-        array = np.asarray(file.pages[0].asarray())
-    if array.ndim != 2 or array.dtype.kind not in "iu":
-        raise ValueError(f"shape {array.shape}, {array.dtype}; not labels of a slice")
-    return array
+        page = file.pages[0]
+        if len(page.shape) != 2 or np.dtype(page.dtype).kind not in "iu":
+            raise ValueError(f"shape {page.shape}, {page.dtype}; not labels of a slice")
+        if shape is not None and page.shape != shape:
+            raise ValueError(f"shape {page.shape} instead of {shape}")
+        return np.asarray(page.asarray())
 
 
 def _digest(array: NDArray[np.integer]) -> str:

@@ -236,9 +236,15 @@ class Project:
         self._place.painted.note(slices)
         return self._writing("painted labels", self._place.painted.write)
 
-    def read_painted(self) -> dict[int, Any]:
-        """Read all painted labels, (Y, X) per slice; unreadable ones become a warning."""
-        labels, problems = self._place.painted.read()
+    def read_painted(self, stack_shape: tuple[int, int, int] | None = None) -> dict[int, Any]:
+        """Read all painted labels, (Y, X) per slice; unreadable ones become a warning.
+
+        Parameters
+        ----------
+        stack_shape : tuple of int, optional
+            (Z, Y, X) of the image; labels that do not fit it count as unreadable.
+        """
+        labels, problems = self._place.painted.read(stack_shape)
         for problem in problems:
             self._warn(problem)
         return labels

@@ -270,14 +270,14 @@ class ProjectBar(QWidget):
         self._project = project
         self._note, self._is_note_warning = note, is_warning
         self._held.hold(project)
+        if project.state.classes:
+            self.restored.emit(project)  # reads painted labels, which may be damaged
         for warning in project.warnings:
             logger.warning("%s", warning)
         if project.warnings:
-            self._say(" ".join(project.warnings), is_warning=True)
-        else:
-            self._show_place()
-        if project.state.classes:
-            self.restored.emit(project)
+            self._note = " ".join((note, *project.warnings)).strip()
+            self._is_note_warning = True
+        self._show_place()
 
     def _show_place(self) -> None:
         """Say where annotations are saved, and what else is to be known of that."""
