@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from full_disk import fail_once
+from hand import Hand
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 from qtpy.QtCore import Qt
@@ -205,6 +206,48 @@ def test_disk_that_stays_full_moves_everything_elsewhere(dock, monkeypatch, home
     assert again.project.folder != full
     assert again.annotations() == SAID.replace(keypoints=SAID.keypoints[:1])
     assert_painted(again, {1: 1, 2: 2, 3: 1})
+
+
+def test_pixel_clicked_again_with_another_class_comes_back_as_that_class(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    viewer.window._qt_window.resize(1000, 800)
+    image = viewer.add_image(PIXELS, name="em")
+    dock = SpssDock(viewer, is_probing=False)
+    viewer.window.add_dock_widget(dock)
+    dock.classes.set_value(STYLES)
+    hand = Hand(viewer, image, qtbot)
+    dock.annotate.keypoints.start_adding()
+    hand.press(Qt.Key.Key_W)
+    hand.click((0, 20, 30))
+    hand.click((0, 10, 10))
+    hand.press(Qt.Key.Key_Q)
+    hand.click((0, 20, 30))
+    points = dock.annotations().keypoints
+    assert sorted((*point.pixel, point.class_index) for point in points) == [
+        (10, 10, 1),
+        (20, 30, 0),
+    ]
+    dock.annotations().validate_against(dock.source.stack)
+    assert dock.project.save()
+    folder = close(dock)
+    again = SpssDock(viewer, is_probing=False)
+    qtbot.addWidget(again)
+    assert again.project.text().startswith("Annotations saved in")
+    assert again.annotations().keypoints == points
+    assert not list(folder.glob("*unreadable*"))
+    again.shut_down()
+
+
+def test_damaged_painted_slice_is_told_and_the_other_one_shown(dock, reopen):
+    annotate(dock)
+    assert dock.project.save()
+    path = dock.project.folder / "painted" / "slice_00002.tif"
+    path.write_bytes(path.read_bytes()[:-40])
+    again = reopen(dock)
+    assert_painted(again, {1: 1})
+    again.annotate.keypoints.set_value(())
+    assert again.project.save()
+    assert "kept as slice_00002.unreadable-1.tif" in again.project.text(), "still told"
 
 
 def test_slice_that_was_painted_is_saved_although_another_is_shown_by_then(dock, reopen):

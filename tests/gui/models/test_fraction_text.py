@@ -194,6 +194,7 @@ def test_sum_beyond_tolerance_is_a_problem():
     assert row_problem(readings("60", "")) == ""
     assert row_problem(readings("30-90", "30-90")) == ""
     assert "120 %" in row_problem(readings(">60", "60"))
+    assert "120 %" in row_problem(readings("60 (10-90)", "60 (10-90)")), "as the reader counts"
 
 
 @pytest.mark.parametrize(

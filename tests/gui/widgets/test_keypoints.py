@@ -169,9 +169,11 @@ def test_copy_and_paste(qtbot):
     tool.set_value([Keypoint(0, 10, 20, 2)])
     tool.layer.selected_data = {0}
     tool.layer._copy_data()
-    with qtbot.waitSignal(tool.value_changed):
-        tool.layer._paste_data()
-    assert tool.value() == (Keypoint(0, 10, 20, 2),) * 2
+    tool.layer._paste_data()
+    assert len(tool.layer.data) == 2
+    assert tool.value() == (Keypoint(0, 10, 20, 2),), "a pixel says one thing"
+    move(tool.layer, 1, (30, 40))
+    assert tool.value() == (Keypoint(0, 10, 20, 2), Keypoint(0, 30, 40, 2))
 
 
 def test_selected_points_get_another_class(qtbot):

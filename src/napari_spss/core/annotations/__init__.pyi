@@ -38,6 +38,7 @@ from .proportions import (
 from .records import (
     Annotations as Annotations,
     Keypoint as Keypoint,
+    last_on_pixel as last_on_pixel,
 )
 from .tables import (
     annotation_files as annotation_files,

@@ -252,11 +252,13 @@ class StackExtent:
     def point_faults(self, z: int, y: float, x: float) -> Iterator[tuple[str, str, str]]:
         """Column, reason and remedy for each coordinate that lies outside the image."""
         shape = self.shape_of(z)
+        if shape is None:
+            return
         for column, value, axis in (("y", y, 0), ("x", x, 1)):
             pixel = math.floor(value + 0.5)
             if pixel < 0:
                 yield column, "is outside the image", "pixels start at 0"
-            elif shape is not None and pixel >= shape[axis]:
+            elif pixel >= shape[axis]:
                 yield (
                     column,
                     f"is outside the image, which is {shape[0]} x {shape[1]} px (y, x)",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ __all__ = [
     "Keypoint",
     "Proportion",
     "Region",
+    "last_on_pixel",
     "lay_grid",
     "wilson_interval",
 ]
@@ -66,6 +68,22 @@ class Keypoint:
     def pixel(self) -> tuple[int, int]:
         """(row, column) of the pixel that holds the point."""
         return math.floor(self.y + 0.5), math.floor(self.x + 0.5)
+
+
+def last_on_pixel(points: Iterable[Keypoint]) -> tuple[Keypoint, ...]:
+    """Keep the last one of the keypoints that lie on the same pixel: it is the last word.
+
+    Examples
+    --------
+    >>> last_on_pixel([Keypoint(0, 5, 5, 1), Keypoint(0, 8, 8, 1), Keypoint(0, 5.2, 4.9, 0)])
+    (Keypoint(slice=0, y=8, x=8, class_index=1), Keypoint(slice=0, y=5.2, x=4.9, class_index=0))
+    """
+    last: dict[tuple[int, int, int], Keypoint] = {}
+    for point in points:
+        pixel = (point.slice, *point.pixel)
+        last.pop(pixel, None)
+        last[pixel] = point
+    return tuple(last.values())
 
 
 @dataclass(frozen=True)
@@ -184,6 +202,17 @@ class Annotations:
         problems = annotation_problems(self, stack)
         if problems:
             raise InputError(problems=problems)
+
+    def settled(self) -> Annotations:
+        """Let the last word count where something is said twice.
+
+        That is of a pixel by keypoints, of a region by fractions, of a slice by grids.
+        """
+        return self.replace(
+            proportions=tuple({one.region: one for one in self.proportions}.values()),
+            keypoints=last_on_pixel(self.keypoints),
+            grids=tuple({grid.slice: grid for grid in self.grids}.values()),
+        )
 
     def with_classes(self, classes: tuple[str, ...]) -> Annotations:
         """Return the annotations with the classes in another order, or with more of them.

@@ -38,7 +38,8 @@ class ProjectState:
     classes : tuple of ClassStyle
         Background first.
     annotations : Annotations or None
-        Of these classes; None stands for nothing annotated.
+        Of these classes; None stands for nothing annotated. Where something is said twice, the
+        last word counts and the others go.
     settings : mapping
         Values of the form's fields; anything that JSON can hold.
     table_texts : mapping
@@ -58,6 +59,8 @@ class ProjectState:
     def __post_init__(self) -> None:
         if self.annotations is not None and self.annotations.classes != self.names:
             raise ValueError(f"annotations of {self.annotations.classes}, classes {self.names}")
+        if self.annotations is not None:
+            object.__setattr__(self, "annotations", self.annotations.settled())
 
     @property
     def names(self) -> tuple[str, ...]:

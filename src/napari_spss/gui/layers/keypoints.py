@@ -14,7 +14,7 @@ import numpy as np
 from napari.layers import Points
 from napari.utils.colormaps.standardize_color import transform_color
 
-from ...core.annotations import Keypoint, match_class
+from ...core.annotations import Keypoint, last_on_pixel, match_class
 from ...core.base import InputError
 from ..models import CLASS_FEATURE, Row, Strays, as_class, class_column, follow_classes, make_rows
 from .connections import Connections
@@ -158,8 +158,8 @@ class KeypointLayer:
     # ---- points -----------------------------------------------------------------------------
 
     def points(self) -> tuple[Keypoint, ...]:
-        """Points that lie in the image and have a known class."""
-        return tuple(point for point in self._judged() if point is not None)
+        """Points in the image with a known class; of those on a pixel the last, which is on top."""
+        return last_on_pixel(point for point in self._judged() if point is not None)
 
     def strays(self) -> Strays:
         """Points that are left out."""

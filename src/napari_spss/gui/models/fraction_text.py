@@ -294,8 +294,10 @@ def row_problem(readings: Sequence[Reading]) -> str:
     readings : sequence of Reading
         One per class, background left out.
     """
-    least = sum(
-        (_percent(reading.least) for reading in readings if reading.is_known), start=Decimal(0)
+    known = [reading for reading in readings if reading.is_known]
+    least = max(
+        sum((_percent(reading.least) for reading in known), start=Decimal(0)),
+        sum((_percent(reading.value or 0.0) for reading in known), start=Decimal(0)),
     )
     if least <= _HUNDRED * Decimal(repr(1 + SUM_TOLERANCE)):
         return ""
