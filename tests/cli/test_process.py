@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +60,26 @@ def test_interrupt_ends_with_0_and_the_run_can_go_on(truth, tiny):
     last = event_from_json(done.stdout.splitlines()[-1])
     assert isinstance(last, RunFinished)
     assert (last.reason, last.done) == (FinishReason.completed, n_steps + 2)
+
+
+def test_a_running_run_is_not_resumed_and_a_deleted_one_fails(truth, tiny):
+    command = (*SPSS, "train", "--out", "run", "--events", "jsonl")
+    first = ("image.tif", "--proportions", "proportions.csv", *tiny)
+    endless = (*first, "--set", "optimisation.max_steps=1000000")
+    with subprocess.Popen(
+        (*command, *endless), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout:
+            if isinstance(event_from_json(line), Progress):
+                break
+        other = subprocess.run((*command, "--resume"), capture_output=True, text=True, timeout=120)
+        assert other.returncode == 2
+        assert f"run is in use by process {process.pid} since" in other.stderr
+        shutil.rmtree("run")
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "error: the folder of the run, run, was deleted or moved" in err
+    assert not Path("run").exists()
+    (kept,) = re.findall("model so far was saved in (.*); all else", err)
+    assert load_model(kept).n_steps > 0
+    shutil.rmtree(kept)

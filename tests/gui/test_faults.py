@@ -20,6 +20,7 @@ from napari_spss.core.annotations import ClassStyle
 from napari_spss.core.base import CheckpointSaved, Preview, Progress, RunFinished, RunStarted
 from napari_spss.core.images import PaintedSlices
 from napari_spss.core.projects import Project, folder as project_folder
+from napari_spss.core.training import load_model, loop
 from napari_spss.core.training.trainer import Trainer
 from napari_spss.gui import controller as desk_module, dock as dock_module
 from napari_spss.gui.dock import SpssDock
@@ -49,7 +50,8 @@ PATIENCE_MS = 120_000
 @pytest.fixture(autouse=True)
 def homes(monkeypatch, tmp_path):
     """Let projects and their fallbacks lie in the test's own folder; preview at every step."""
-    monkeypatch.setattr(project_folder, "user_data_path", lambda *_, **__: tmp_path / "home")
+    for module in (project_folder, loop):
+        monkeypatch.setattr(module, "user_data_path", lambda *_, **__: tmp_path / "home")
     (tmp_path / "projects").mkdir()
     preferences = Preferences(
         device="cpu", preview_interval_s=0.0, project_folder=str(tmp_path / "projects")
@@ -397,7 +399,7 @@ def test_a_project_folder_that_vanished_is_told_and_another_is_offered(dock, wai
     assert dock.annotations() == SAID.replace(keypoints=SAID.keypoints[:2])
 
 
-def test_a_project_folder_that_vanishes_during_a_run(dock, wait, ends):
+def test_a_project_folder_that_vanishes_during_a_run(dock, wait, ends, tmp_path):
     assert dock.project.save()
     removed = []
 
@@ -410,8 +412,9 @@ def test_a_project_folder_that_vanishes_during_a_run(dock, wait, ends):
     train(dock, wait)
     assert removed
     assert len(ends) == 1
-    if ends[0].kind is EndKind.failed:
-        assert str(removed[0]) in ends[0].text
+    assert ends[0].kind is EndKind.failed
+    assert str(removed[0]) in ends[0].text
+    assert load_model(next((tmp_path / "home" / "rescued").iterdir())).n_steps > 0
     assert_ready(dock)
 
 

@@ -11,9 +11,23 @@ import pytest
 import tifffile
 from draining import drain
 
-from napari_spss.core.annotations import Region
-from napari_spss.core.base import CancelToken, FinishReason, RunFinished, RunStarted
-from napari_spss.gui.jobs import Predicted, apply_model, load_run, save_results
+from napari_spss.core.annotations import Annotations, Keypoint, Region
+from napari_spss.core.base import (
+    CancelToken,
+    FinishReason,
+    FolderLocked,
+    InputError,
+    RunFinished,
+    RunStarted,
+)
+from napari_spss.gui.jobs import (
+    Predicted,
+    TrainingJob,
+    apply_model,
+    load_run,
+    save_results,
+    train,
+)
 from napari_spss.gui.models import Cleaning, ResultMaps
 
 CLASSES = ("background", "mito", "outside")
@@ -22,7 +36,7 @@ UM = (0.05, 0.01, 0.01)
 
 @pytest.fixture(scope="module")
 def model():
-    from napari_spss.core.annotations import Annotations, Keypoint, Proportion
+    from napari_spss.core.annotations import Proportion
     from napari_spss.core.base import preset
     from napari_spss.core.images import stack_from_array
     from napari_spss.core.training import iter_training
@@ -74,6 +88,33 @@ def test_applying_stops_where_the_token_was_set(model):
     assert [event.slice for event in events if isinstance(event, Predicted)] == [0]
     assert isinstance(events[-1], RunFinished)
     assert (events[-1].reason, events[-1].done) == (FinishReason.stopped, 1)
+
+
+def test_two_runs_in_one_folder_exclude_each_other(model, tmp_path):
+    model, stack = model
+    job = TrainingJob(
+        stack=stack,
+        annotations=Annotations(model.classes, keypoints=(Keypoint(0, 9.0, 9.0, 1),)),
+        settings=model.settings,
+        run_dir=tmp_path / "run",
+        masks=None,
+        start_from=None,
+        device="cpu",
+        updates=None,
+        preview_slice=lambda: None,
+        preview_interval_s=1.0,
+    )
+    first = train(job, token=CancelToken())
+    assert isinstance(next(first), RunStarted)
+    before = (tmp_path / "run" / "inputs.json").stat().st_mtime_ns
+    with pytest.raises(FolderLocked, match="in use by this program"):
+        next(train(job, token=CancelToken()))
+    assert (tmp_path / "run" / "inputs.json").stat().st_mtime_ns == before
+    _, trained = drain(first)
+    assert trained.n_steps == 2
+    with pytest.raises(InputError, match="already holds a run"):
+        next(train(job, token=CancelToken()))
+    assert not (tmp_path / "run" / ".lock").exists()
 
 
 @pytest.fixture

@@ -349,11 +349,11 @@ def test_nothing_but_the_last_second_is_lost_by_a_kill(viewer, home, open_dock):
     dock.shut_down()
 
 
-def test_second_dock_on_an_image_is_told_and_may_take_over(dock, viewer, open_dock):
+def test_second_dock_on_an_image_is_told_and_opens_it_once_it_is_free(dock, viewer, open_dock):
     annotate(dock)
     assert dock.project.save()
     other = open_dock()
-    assert "already open in this napari" in other.project.text()
+    assert "in use by this program" in other.project.text()
     assert other.annotations().is_empty
     assert dock.project.save()
     dock.shut_down()
@@ -370,7 +370,7 @@ def test_two_docks_that_begin_at_the_same_time_lose_nothing(dock, viewer, home, 
     assert dock.project.save()
     other.annotate.keypoints.set_value(SAID.keypoints[1:])
     assert not other.project.save()
-    assert "already open in this napari" in other.project.text()
+    assert "in use by this program" in other.project.text()
     assert other.project._act.isVisibleTo(other.project)
     other.shut_down()
     dock.shut_down()
@@ -389,7 +389,7 @@ def test_what_is_annotated_beside_a_locked_project_is_saved_apart_from_it(dock, 
     other.classes.set_value(STYLES)
     other.annotate.keypoints.set_value(SAID.keypoints[:1])
     assert other.project.save()
-    assert "already open in this napari" in other.project.text()
+    assert "in use by this program" in other.project.text()
     assert other.project._act.isVisibleTo(other.project), "the offer stays"
     apart = close(other)  # the warning was ignored
     assert apart != dock.project.folder
@@ -399,7 +399,7 @@ def test_what_is_annotated_beside_a_locked_project_is_saved_apart_from_it(dock, 
     assert dock.annotations().grids == SAID.grids
 
 
-def test_taking_over_a_locked_project_keeps_what_was_made_beside_it(dock, home, open_dock):
+def test_opening_a_project_that_became_free_keeps_what_was_made_beside_it(dock, home, open_dock):
     annotate(dock)
     assert dock.project.save()
     taken = dock.project.folder
@@ -408,6 +408,9 @@ def test_taking_over_a_locked_project_keeps_what_was_made_beside_it(dock, home, 
     other.annotate.keypoints.set_value(SAID.keypoints[:1])
     other.annotate.painted.start_painting()
     paint(other, 0, 2)
+    other.project._act.click()
+    assert other.project.folder != taken, "it is still open in the first dock"
+    dock.shut_down()
     other.project._act.click()
     assert other.project.folder == taken
     assert other.annotations() == SAID

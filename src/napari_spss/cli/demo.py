@@ -30,7 +30,7 @@ from ..core.base import (
 from ..core.images import Masks, Stack, StackWriter, open_masks, open_stack
 from ..core.prediction import iter_prediction
 from ..core.simulation import Sample, synthetic_sample
-from ..core.training import RunFolder, RunInputs, iter_training, record_events
+from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training
 
 if TYPE_CHECKING:
     from ..core.training import Model
@@ -118,11 +118,14 @@ def iter_demo(
         token=token,
         device=device,
     )
-    first = next(run)  # raises if something cannot be used, before anything is written
     inputs = RunInputs(str((folder.path / _IMAGE).resolve()), sample.stack.identity())
-    folder.begin(settings, sample.annotations, inputs)
-    written = _write_sample(sample, folder.path)
-    model, trained = yield from _watch(record_events(_led_by(first, run), folder.path))
+    written: list[Path] = []
+
+    def begin() -> None:
+        folder.begin(settings, sample.annotations, inputs)
+        written.extend(_write_sample(sample, folder.path))
+
+    model, trained = yield from _watch(begin_recorded(run, folder.path, begin))
     if trained.reason is FinishReason.stopped:
         line = f"Stopped after {trained.done} training steps; the model so far was kept."
         return DemoResult((line,), (*written, *map(Path, trained.outputs.values())), math.nan)
@@ -138,11 +141,6 @@ def iter_demo(
     overlay = _write_figure(folder.path / _OVERLAY, sample, outcome, maps, labels)
     lines = (*_describe(sample, trained, predicted), "", *outcome.lines())
     return DemoResult(lines, (overlay, maps, labels, *written), outcome.iou)
-
-
-def _led_by(first: Event, run: Generator[Event, None, Model]) -> Generator[Event, None, Model]:
-    yield first
-    return (yield from run)
 
 
 def _watch(run: Iterator[Event]) -> Generator[Event, None, tuple[Model, RunFinished]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..core.annotations import Annotations, ClassSpec, read_annotations
 from ..core.base import InputError, TrainingSettings, preset as preset_settings
 from ..core.images import Masks, Stack, open_masks, open_stack
-from ..core.training import RunFolder, RunInputs, iter_training, record_events
+from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training
 from .display import say
 from .found_classes import class_text, note_found_classes
 from .options import diameter_settings, parse_assignments, parse_class_list
@@ -118,14 +118,7 @@ class TrainJob:
             token=token,
             device=device,
         )
-        first = next(run)
-        self.on_start()
-        return record_events(_led_by(first, run), self.out)
-
-
-def _led_by(first: Event, run: Generator[Event, None, Model]) -> Generator[Event, None, Model]:
-    yield first
-    return (yield from run)
+        return begin_recorded(run, self.out, self.on_start)
 
 
 def fresh_job(request: TrainRequest) -> TrainJob:

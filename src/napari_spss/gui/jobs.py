@@ -20,6 +20,7 @@ import numpy.typing as npt
 from ..core.annotations import Box, Region
 from ..core.base import (
     LEFT_OVER,
+    LOCK_FILES,
     CancelToken,
     Event,
     FinishReason,
@@ -101,16 +102,19 @@ class TrainingJob:
 def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Model]:
     """Train in a run folder, as the command line does."""
     preload()
-    from ..core.training import RunFolder, RunInputs, iter_training, record_events, write_painted
+    from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training, write_painted
 
     inputs = RunInputs(
         image=job.stack.source,
         image_identity=job.stack.identity(),
         classes=",".join(job.annotations.classes),
     )
-    RunFolder(job.run_dir).begin(job.settings, job.annotations, inputs)
-    if job.masks is not None:
-        write_painted(job.run_dir, job.masks)
+
+    def begin() -> None:
+        RunFolder(job.run_dir).begin(job.settings, job.annotations, inputs)
+        if job.masks is not None:
+            write_painted(job.run_dir, job.masks)
+
     with spare_core():
         events = iter_training(
             job.stack,
@@ -126,7 +130,7 @@ def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Mod
             device=job.device,
         )
         watched = _watch_previews(events, job.preview_sent)
-        return (yield from record_events(watched, job.run_dir))
+        return (yield from begin_recorded(watched, job.run_dir, begin))
 
 
 def _watch_previews(
@@ -322,9 +326,8 @@ def _copy_run(run_dir: Path, target: Path) -> Path:
     """Copy a run's folder, but not its checkpoint, which only a stopped run would need."""
     if run_dir.resolve() == target.resolve():
         return target
-    shutil.copytree(
-        run_dir, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoint", LEFT_OVER)
-    )
+    unwanted = shutil.ignore_patterns("checkpoint", LEFT_OVER, *LOCK_FILES)
+    shutil.copytree(run_dir, target, dirs_exist_ok=True, ignore=unwanted)
     return target
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -23,11 +22,10 @@ from napari_spss.core.annotations import (
     Proportion,
     Region,
 )
-from napari_spss.core.base import InputError
+from napari_spss.core.base import FolderLock, FolderLocked, InputError
 from napari_spss.core.projects import (
     FolderUnusable,
     Project,
-    ProjectLocked,
     ProjectState,
     choose_folder,
     fallback_folder,
@@ -35,7 +33,6 @@ from napari_spss.core.projects import (
     last_saved_first,
 )
 from napari_spss.core.projects.action_log import ActionLog, read_actions
-from napari_spss.core.projects.lock import ProjectLock
 
 IDENTITY = "0123456789abcdef"
 CLASSES = (
@@ -193,7 +190,6 @@ os._exit(9)
 """
     done = subprocess.run([sys.executable, "-c", code], timeout=60)
     assert done.returncode == 9
-    assert (folder / ".lock").exists()
     assert reopen(folder).state.names == ("background", "er")
 
 
@@ -242,87 +238,30 @@ def test_any_text_and_setting_survives(text):
 def test_project_open_elsewhere_is_locked(folder):
     save(folder)
     with Project.open(folder, identity=IDENTITY) as first:
-        with pytest.raises(ProjectLocked, match="already open in this napari"):
+        with pytest.raises(FolderLocked, match="in use by this program since"):
             Project.open(folder, identity=IDENTITY)
         first.save(STATE)
     assert reopen(folder).state == STATE
 
 
-def test_lock_of_another_living_process_holds(folder):
+def test_lock_of_an_earlier_version_does_not_block(folder):
     save(folder)
-    code = f"""
-import sys
-from napari_spss.core.projects import Project
-project = Project.open({os.fspath(folder)!r}, identity={IDENTITY!r})
-print("open", flush=True)
-sys.stdin.readline()
-project.close()
-"""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True
-    ) as other:
-        assert other.stdout.readline() == "open\n"
-        with pytest.raises(ProjectLocked, match=f"another napari .process {other.pid}") as caught:
-            Project.open(folder, identity=IDENTITY)
-        assert caught.value.owner.pid == other.pid
-        other.communicate("\n")
-    assert reopen(folder).state == STATE
-
-
-def write_lock(folder, **changes):
-    owner = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "process_start_s": 0.0,
-        "since_s": 1.7e9,
-        "token": "of another program",
-    }
-    (folder / ".lock").write_text(json.dumps({**owner, **changes}))
-
-
-def test_lock_of_a_dead_process_is_stale(folder):
-    save(folder)
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    write_lock(folder, pid=ended.pid)
-    assert reopen(folder).state == STATE
-
-
-def test_lock_whose_process_id_is_used_again_is_stale(folder):
-    save(folder)
-    write_lock(folder, pid=os.getppid(), process_start_s=1.0)
-    assert reopen(folder).state == STATE
-
-
-def test_lock_of_another_computer_holds_until_it_is_taken_over(folder):
-    save(folder)
-    write_lock(folder, host="elsewhere")
-    with pytest.raises(ProjectLocked, match=r"computer 'elsewhere'.*delete"):
-        Project.open(folder, identity=IDENTITY)
-    with Project.open(folder, identity=IDENTITY, take_over=True) as project:
-        assert project.state == STATE
+    owner = {"pid": os.getpid(), "host": "elsewhere", "since_s": 1.7e9, "token": "of another"}
+    (folder / ".lock").write_text(json.dumps(owner))
+    with Project.open(folder, identity=IDENTITY) as project:
         project.save(ProjectState(CLASSES))
+    assert reopen(folder).state.classes == CLASSES
 
 
-def test_unreadable_lock_holds_for_a_moment_only(folder):
-    save(folder)
-    lock = folder / ".lock"
-    lock.write_text("")
-    with pytest.raises(ProjectLocked):
-        Project.open(folder, identity=IDENTITY)
-    os.utime(lock, (0, 0))
-    assert reopen(folder).state == STATE
-
-
-def test_project_that_was_taken_over_is_not_overwritten(folder):
+def test_project_whose_lock_was_removed_is_not_overwritten(folder):
     save(folder)
     with Project.open(folder, identity=IDENTITY) as first:
-        with Project.open(folder, identity=IDENTITY, take_over=True) as second:
-            with pytest.raises(ProjectLocked):
+        (folder / ".lock").unlink()
+        with Project.open(folder, identity=IDENTITY) as second:
+            with pytest.raises(FolderUnusable, match="its lock was removed"):
                 first.save(ProjectState(CLASSES))
             second.save(STATE)
-        with pytest.raises(FolderUnusable, match="had it open meanwhile"):
+        with pytest.raises(FolderUnusable, match="its lock was removed"):
             first.save(ProjectState(CLASSES))
         assert first.state == ProjectState(CLASSES)
         assert not first.is_saved
@@ -333,7 +272,7 @@ def test_two_new_projects_of_one_image_do_not_overwrite_each_other(folder):
     first = Project.open(folder, identity=IDENTITY)
     second = Project.open(folder, identity=IDENTITY)
     first.save(STATE)
-    with pytest.raises(ProjectLocked):
+    with pytest.raises(FolderLocked):
         second.save(ProjectState(CLASSES))
     first.close()
     with pytest.raises(FolderUnusable, match="made a project in it meanwhile"):
@@ -487,7 +426,7 @@ def deny_lock(monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(ProjectLock, "acquire", refuse)
+    monkeypatch.setattr(FolderLock, "acquire", refuse)
 
 
 def test_read_only_project_is_shown_and_saved_elsewhere(folder, monkeypatch):

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,12 +21,14 @@ from napari_spss.core.base import (
     CheckpointSaved,
     Diverged,
     FinishReason,
+    FolderLocked,
     InputError,
     Mailbox,
     Message,
     OutOfMemory,
     Preview,
     Progress,
+    RunError,
     RunFinished,
     RunStarted,
     Validated,
@@ -29,8 +36,8 @@ from napari_spss.core.base import (
 )
 from napari_spss.core.images import as_label_source, open_masks, stack_from_array
 from napari_spss.core.prediction import predict
-from napari_spss.core.training import fit, iter_training, load_model
-from napari_spss.core.training.checkpoint import load_state
+from napari_spss.core.training import fit, iter_training, load_model, loop
+from napari_spss.core.training.checkpoint import load_state, save_model
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -206,6 +213,112 @@ def test_a_stop_at_any_event_leaves_a_usable_model(tmp_path):
         assert events[-1].done <= (done_at_stop[-1] if done_at_stop else 0) + 1
         assert isinstance(events[-1], RunFinished)
         assert predict(load_model(folder), stack).labels[0].shape == (64, 64)
+
+
+# -- the folder of a run ---------------------------------------------------------------------------
+
+
+def begin(run_dir):
+    """A run in a folder, and its first event."""
+    stack, truth = blobs()
+    settings = quick(optimisation__max_steps=4)
+    run = iter_training(stack, annotated(truth), settings, run_dir=run_dir, device="cpu")
+    return run, next(run)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_nobody_else_trains_in_the_folder_of_a_run(tmp_path, resume):
+    folder = tmp_path / "run"
+    run, _ = begin(folder)
+    other = iter_training(
+        *(blobs()[0], annotated(blobs()[1]), quick()), run_dir=folder, resume=resume, device="cpu"
+    )
+    with pytest.raises(FolderLocked, match=r"in use by this program .*choose another folder"):
+        next(other)
+    drain(run)
+    assert sorted(os.listdir(folder)) == ["checkpoint", "model.json", "model.safetensors"]
+
+
+def test_a_run_that_is_given_up_or_refused_lets_its_folder_go(tmp_path):
+    run, _ = begin(tmp_path / "run")
+    run.close()
+    with pytest.raises(InputError, match="annotate"):
+        fit(blobs()[0], Annotations(CLASSES), quick(), run_dir=tmp_path / "run", device="cpu")
+    assert not list(tmp_path.iterdir())
+
+
+TRAIN = """
+import sys
+sys.path.insert(0, {tests!r})
+import test_loop
+for line in sys.stdin:
+    try:
+        run, _ = test_loop.begin(line.strip())
+        print("began", flush=True)
+    except test_loop.FolderLocked as error:
+        run = None
+        print(error, flush=True)
+    sys.stdin.readline()
+    if run is not None:
+        run.close()
+    print("ended", flush=True)
+"""
+
+
+def test_exactly_one_of_two_processes_trains_in_a_folder(tmp_path):
+    here = Path(__file__).parent
+    code = f"import sys; sys.path.insert(0, {str(here.parent)!r})" + TRAIN.format(tests=str(here))
+    pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    pair = [subprocess.Popen([sys.executable, "-c", code], **pipe) for _ in range(2)]
+
+    def ask(text):
+        for one in pair:
+            one.stdin.write(f"{text}\n")
+        return [one.stdout.readline().strip() for one in pair]
+
+    for number in range(5):
+        said = ask(tmp_path / str(number))
+        assert said.count("began") == 1, said
+        pid = pair[said.index("began")].pid
+        assert [text for text in said if f"in use by process {pid} since" in text], said
+        assert ask("") == ["ended", "ended"]
+    for one in pair:
+        one.communicate()
+
+
+@pytest.fixture
+def rescued(tmp_path, monkeypatch):
+    """Where models are saved whose folder is gone."""
+    monkeypatch.setattr(loop, "user_data_path", lambda *_, **__: tmp_path / "home")
+    return tmp_path / "home" / "rescued"
+
+
+def test_a_folder_that_is_deleted_meanwhile_ends_the_run_but_not_its_model(tmp_path, rescued):
+    folder = tmp_path / "run"
+    run, _ = begin(folder)
+    (rescued / "run-1").mkdir(parents=True)
+    for event in run:
+        if isinstance(event, Progress):
+            break
+    shutil.rmtree(folder)
+    with pytest.raises(RunError, match=r"run, was deleted or moved .* saved in .*rescued.run-2"):
+        drain(run)
+    assert not folder.exists()
+    assert load_model(rescued / "run-2").n_steps >= 1
+
+
+def test_a_folder_that_is_deleted_at_the_very_end_is_told(tmp_path, rescued, monkeypatch):
+    folder = tmp_path / "run"
+    run, _ = begin(folder)
+
+    def save(model, run_dir):
+        save_model(model, run_dir)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    monkeypatch.setattr(loop, "save_model", save)
+    with pytest.raises(RunError, match=r"ended after 4 steps\. The model so far was saved in"):
+        drain(run)
+    assert load_model(rescued / "run-1").n_steps == 4
 
 
 def test_a_time_budget_ends_the_run():

@@ -35,10 +35,10 @@ from napari_spss.core.training import (
     STATE_FILE,
     RunFolder,
     RunInputs,
-    record_events,
     write_painted,
     write_update,
 )
+from napari_spss.core.training.run_folder import record_events
 
 INPUT = RunInputs("/data/em.tif", "abc123")
 SETTINGS = preset("fast").with_overrides({"seed": 3, "optimisation.max_minutes": 2})

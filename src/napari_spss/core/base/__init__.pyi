@@ -28,6 +28,12 @@ from .files import (
     write_atomically as write_atomically,
     write_errors as write_errors,
 )
+from .locks import (
+    LOCK_FILES as LOCK_FILES,
+    FolderLock as FolderLock,
+    FolderLocked as FolderLocked,
+    hold_folder as hold_folder,
+)
 from .records import (
     RECORD as RECORD,
     Record as Record,

@@ -6,9 +6,6 @@ from .folder import (
     last_saved_first as last_saved_first,
     saved_projects as saved_projects,
 )
-from .lock import (
-    ProjectLocked as ProjectLocked,
-)
 from .project import (
     Project as Project,
 )

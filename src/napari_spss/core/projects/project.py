@@ -15,18 +15,16 @@ from types import TracebackType
 from typing import Any
 
 from ..annotations import Annotations
-from ..base import LEFT_OVER, InputError, RunError
+from ..base import LEFT_OVER, FolderLock, InputError, RunError
 from ..images import PAINTED_FOLDER, PaintedSlices
 from .action_log import Action, ActionLog, read_actions
 from .folder import RECORD_FILE, FolderUnusable, choose_folder, fallback_folder, folder_beside
-from .lock import LOCK_FILE, ProjectLock, ProjectLocked
 from .record import ProjectRecord, write_record
 from .state import TABLES, ProjectState, read_state
 
 __all__ = [
     "FolderUnusable",
     "Project",
-    "ProjectLocked",
     "ProjectState",
     "choose_folder",
     "fallback_folder",
@@ -41,9 +39,9 @@ LOG_FILE = "log.jsonl"
 class _Place:
     """A folder, its lock, and what is known to be in it."""
 
-    def __init__(self, folder: Path, *, clock: Callable[[], float]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.lock = ProjectLock(folder, clock=clock)
+        self.lock = FolderLock(folder)
         self.painted = PaintedSlices(folder / PAINTED_FOLDER)
         self.contents: dict[str, object] = {}  # by file, what it is known to say
         self.was_on_disk = False
@@ -74,8 +72,7 @@ class Project:
         self.warnings: tuple[str, ...] = ()
         self.unreadable: frozenset[str] = frozenset()
         self.log = ActionLog(clock=clock)
-        self._clock = clock
-        self._place = _Place(folder, clock=clock)
+        self._place = _Place(folder)
         self._unsaved: set[str] = set()
 
     @property
@@ -92,7 +89,6 @@ class Project:
         *,
         identity: str,
         source: str = "",
-        take_over: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> Project:
         """Open the project of an image, or prepare a new one.
@@ -105,14 +101,12 @@ class Project:
             Of the image, see `Stack.identity`.
         source : str
             Where the image is; for messages and the name of a fallback folder.
-        take_over : bool
-            Open it even if it is locked, after the user confirmed that.
         clock : callable
             Seconds since 1970.
 
         Raises
         ------
-        ProjectLocked
+        FolderLocked
             If it is open elsewhere.
         InputError
             If it belongs to another image, was made by a newer version, or is damaged.
@@ -125,7 +119,7 @@ class Project:
         if not project.folder.is_dir():
             raise project._unusable("it is not a folder")
         try:
-            project._place.lock.acquire(take_over=take_over)
+            project._place.lock.acquire()
             project._clean_up()
         except OSError as error:
             project._warn(str(project._unusable(error.strerror or str(error))))
@@ -207,8 +201,8 @@ class Project:
         ------
         FolderUnusable
             If the folder cannot be written; the state stays in memory, see :meth:`move_to`.
-        ProjectLocked
-            If somebody else has taken the project over meanwhile.
+        FolderLocked
+            If somebody else has opened a project in the folder meanwhile.
         """
         self.state = state
         return self._writing("state", self._write_state)
@@ -230,7 +224,7 @@ class Project:
 
         Raises
         ------
-        FolderUnusable, ProjectLocked
+        FolderUnusable, FolderLocked
             As :meth:`save`.
         """
         self._place.painted.note(slices)
@@ -270,12 +264,12 @@ class Project:
 
         Raises
         ------
-        FolderUnusable, ProjectLocked
+        FolderUnusable, FolderLocked
             As :meth:`save`; the project then stays where it was.
         InputError
             If there is a project in the folder already.
         """
-        old, new = self._place, _Place(Path(folder), clock=self._clock)
+        old, new = self._place, _Place(Path(folder))
         if (new.folder / RECORD_FILE).exists():
             raise InputError(
                 f"{new.folder} already holds a project; choose an empty folder.", field="project"
@@ -318,8 +312,8 @@ class Project:
             raise FileNotFoundError("it is gone")
         if place.lock.is_held:
             return
-        if place.lock.is_lost and not (place.folder / LOCK_FILE).exists():
-            raise PermissionError("another program has had it open meanwhile")
+        if place.lock.is_lost:
+            raise PermissionError("its lock was removed, and others may have changed it")
         place.folder.mkdir(parents=make_parents, exist_ok=True)
         place.lock.acquire()
         if not place.was_on_disk and (place.folder / RECORD_FILE).exists():

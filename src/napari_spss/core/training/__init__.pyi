@@ -14,7 +14,7 @@ from .run_folder import (
     INPUTS as INPUTS,
     RunFolder as RunFolder,
     RunInputs as RunInputs,
-    record_events as record_events,
+    begin_recorded as begin_recorded,
     write_painted as write_painted,
     write_update as write_update,
 )

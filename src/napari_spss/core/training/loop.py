@@ -9,15 +9,20 @@ from collections.abc import Callable, Collection, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from platformdirs import user_data_path
+
 from ..annotations import Annotations
 from ..base import (
     CancelToken,
     Event,
     FinishReason,
+    FolderLock,
     Mailbox,
     Message,
     OutOfMemory,
+    RunError,
     TrainingSettings,
+    hold_folder,
 )
 from ..networks import Stopped, is_out_of_memory, resolve_device
 from .checkpoint import Model, save_model
@@ -105,7 +110,7 @@ def iter_training(
         Pixel labels, 255 where unlabelled. A slice that is mostly labelled trains as a full mask;
         strokes in others count like keypoints.
     run_dir : path, optional
-        Folder for checkpoints and the model.
+        Folder for checkpoints and the model; nobody else can train in it meanwhile.
     resume : bool
         Go on from the checkpoint in ``run_dir``, as if the run had not been stopped.
     start_from : Model, optional
@@ -141,6 +146,10 @@ def iter_training(
     ------
     InputError
         If nothing is annotated, or settings do not fit the image.
+    FolderLocked
+        If another run goes on in ``run_dir``.
+    RunError
+        If ``run_dir`` cannot be written, or is deleted meanwhile; says where the model is.
     Diverged
         If the loss becomes NaN; checkpoints and the last model stay intact.
     OutOfMemory
@@ -157,7 +166,8 @@ def iter_training(
         token=token or CancelToken(),
         held_out_slices=held_out_slices,
     )
-    with _memory_errors(settings):
+    held = contextlib.nullcontext() if run.run_dir is None else hold_folder(run.run_dir)
+    with held as lock, _memory_errors(settings):
         yield from run.prepare(resume=resume, start_from=start_from)
         preview = _PreviewTimer(preview_slice, preview_interval_s, clock)
         progress_at = clock()
@@ -165,6 +175,7 @@ def iter_training(
         reason: FinishReason | None = None
         untold: StepLoss | None = None
         while reason is None:
+            _check_folder(lock, run)
             if updates is not None and (changed := updates.take()) is not None:
                 yield from run.take_annotations(changed)
             reason = run.finish_reason()
@@ -197,12 +208,39 @@ def iter_training(
         if run.run_dir is not None:
             yield run.save()
             save_model(model, run.run_dir)
+            _check_folder(lock, run)
         yield from run.watch(model)
         yield from run.tell_recounts()
         if reason is FinishReason.time_limit:
             yield run.tell_time_limit()
     yield run.finished(reason)
     return model
+
+
+def _check_folder(lock: FolderLock | None, run: Trainer) -> None:
+    """End a run whose folder is gone, but not its model.
+
+    Raises
+    ------
+    RunError
+        If the folder is no longer held.
+    """
+    if lock is None or not lock.is_lost:
+        return
+    assert run.run_dir is not None
+    # not beside it: whoever deletes may just be at the folder above
+    place, number = user_data_path("napari-spss", appauthor=False) / "rescued", 1
+    while (spare := place / f"{run.run_dir.name}-{number}").exists():
+        number += 1
+    try:
+        save_model(run.model(), spare)
+        kept = f"The model so far was saved in {spare}"
+    except RunError as error:
+        kept = f"The model is lost: {error}"
+    raise RunError(
+        f"the folder of the run, {run.run_dir}, was deleted or moved while the run went on; it "
+        f"ended after {run.n_steps} steps. {kept}; all else was in that folder."
+    )
 
 
 class _PreviewTimer:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,7 +39,14 @@ from ..base import (
 from ..images import IGNORE, PAINTED_FOLDER, LabelSource, PaintedSlices
 from .checkpoint import MODEL_RECORD, STATE_FILE, Model
 
-__all__ = ["RunFolder", "RunInputs", "record_events", "write_painted", "write_update"]
+__all__ = [
+    "RunFolder",
+    "RunInputs",
+    "begin_recorded",
+    "record_events",
+    "write_painted",
+    "write_update",
+]
 
 CONFIG = "config.toml"
 INPUTS = "inputs.json"
@@ -174,6 +181,35 @@ class RunFolder:
     def _check(self) -> None:
         if not (self.path / CONFIG).is_file():
             raise InputError(f"{self.path} holds no run ({CONFIG}); name the folder of a run.")
+
+
+def begin_recorded(
+    run: Generator[Event, None, Model], run_dir: Path, begin: Callable[[], None]
+) -> Generator[Event, None, Model]:
+    """Let a run read its data, and if they can be used, record what goes in and its events.
+
+    Parameters
+    ----------
+    run : generator
+        Of `iter_training` with this folder, which nobody else can enter from the first event on.
+    run_dir : Path
+        Its folder.
+    begin : callable
+        Writes what goes in, as `RunFolder.begin` does.
+    """
+    try:
+        first = next(run)
+        begin()
+    except BaseException:
+        run.close()  # lets the folder go
+        raise
+    return record_events(_led_by(first, run), run_dir)
+
+
+def _led_by(first: Event, run: Generator[Event, None, Model]) -> Generator[Event, None, Model]:
+    with contextlib.closing(run):
+        yield first
+        return (yield from run)
 
 
 def record_events(

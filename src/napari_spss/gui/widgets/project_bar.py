@@ -19,12 +19,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ...core.base import SpssError
+from ...core.base import FolderLocked, SpssError
 from ...core.projects import (
     RECORD_FILE,
     FolderUnusable,
     Project,
-    ProjectLocked,
     ProjectState,
     choose_folder,
     fallback_folder,
@@ -163,7 +162,7 @@ class ProjectBar(QWidget):
         try:
             self._project.save(self._state())
             self._project.save_painted(self._painted())
-        except ProjectLocked as error:
+        except FolderLocked as error:
             self._offer_fallback(str(error), self._project.fallback())
         except FolderUnusable as error:
             self._offer_fallback(str(error), error.fallback)
@@ -219,14 +218,14 @@ class ProjectBar(QWidget):
         name = Path(source.path or source.name).name or "image"
         return Path(self._folder).expanduser() / f"{name}-{identity[:8]}.spss"
 
-    def _load(self, folder: Path, *, take_over: bool = False) -> Project:
+    def _load(self, folder: Path) -> Project:
         source = "" if self._source is None else _origin(self._source)
-        return Project.open(folder, identity=self._identity, source=source, take_over=take_over)
+        return Project.open(folder, identity=self._identity, source=source)
 
     def _open_at(self, folder: Path, *, note: str = "") -> None:
         try:
             project = self._load(folder)
-        except ProjectLocked as error:
+        except FolderLocked as error:
             self._locked = folder
             self._open_instead(str(error))
         except SpssError as error:
@@ -248,12 +247,12 @@ class ProjectBar(QWidget):
             note = f"{reason} What you annotate here is saved apart from it."
             self._adopt(project, note, is_warning=True)
 
-    def _switch_to(self, folder: Path, *, take_over: bool = False) -> None:
+    def _switch_to(self, folder: Path) -> None:
         """Open another project of the image; what was annotated stays in the one that was open."""
         if folder == self.folder:
             return
         try:
-            project = self._load(folder, take_over=take_over)
+            project = self._load(folder)
         except SpssError as error:
             self._say(str(error), is_warning=True)
             self._offer_locked()
@@ -288,7 +287,7 @@ class ProjectBar(QWidget):
     def _offer_locked(self) -> None:
         folder = self._locked
         if folder is not None:
-            self._offer("Open it here anyway", lambda: self._switch_to(folder, take_over=True))
+            self._offer("Open it here", lambda: self._switch_to(folder))
 
     def _where(self) -> str:
         if self._project is None:
