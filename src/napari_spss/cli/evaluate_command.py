@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.base import InputError
-from .options import ClassesOption, parse_class_list
+from .options import ClassesOption, InstancesOption, parse_class_list
 
 if TYPE_CHECKING:
-    from ..core.annotations import ClassSpec
     from ..core.images import Masks
 
 __all__ = ["EXAMPLES", "HELP", "evaluate"]
@@ -38,6 +37,7 @@ def evaluate(
     ],
     truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="True masks: a file or a folder.")],
     classes: ClassesOption = None,
+    instances: InstancesOption = False,
     is_json: Annotated[
         bool, typer.Option("--json", help="Print the scores as JSON, for programs.")
     ] = False,
@@ -46,22 +46,24 @@ def evaluate(
     spec = parse_class_list(classes)
     from ..core.analysis import evaluate as score
     from ..core.images import open_masks
-    from .found_classes import note_found_classes
 
-    true = open_masks(truth, classes=spec)
-    scores = score(_open_labels(labels, true.classes), true)
-    note_found_classes(true.classes)
+    true = open_masks(truth, classes=spec, has_instances=instances)
+    scores = score(_open_labels(labels, true), true)
     typer.echo(json.dumps(scores.to_json(), indent=2) if is_json else scores.to_text())
 
 
-def _open_labels(path: Path, spec: ClassSpec) -> Masks:
-    """Open labels as class indices, or else marked as the truth is."""
+def _open_labels(path: Path, true: Masks) -> Masks:
+    """Open labels that were written here as what they are, others as the truth is."""
     from ..core.annotations import ClassSpec
-    from ..core.images import open_masks
+    from ..core.images import open_labels, open_masks, stored_classes
 
+    is_ours = stored_classes(path) is not None
+    spec = ClassSpec(true.classes.names)
+    if true.has_instances and not is_ours:
+        return open_masks(path, classes=spec, has_instances=True)
     try:
-        return open_masks(path, classes=ClassSpec(spec.names))
+        return open_labels(path, classes=None if is_ours else spec)
     except InputError as error:
-        if error.field != "classes" or spec.values is None:
+        if error.field != "classes" or true.classes.values is None:
             raise
-        return open_masks(path, classes=spec)
+        return open_masks(path, classes=true.classes)

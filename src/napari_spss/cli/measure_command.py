@@ -10,6 +10,7 @@ import typer
 from ..core.base import InputError
 from .options import (
     ClassesOption,
+    InstancesOption,
     OutsideOption,
     VoxelSizeOption,
     check_out_dir,
@@ -36,6 +37,7 @@ EXAMPLES = """Examples:
 \b
   napari-spss measure result/labels.ome.tif --out table.csv
   napari-spss measure masks.tif --out table.csv --classes background,mitochondria
+  napari-spss measure instances.tif --instances --classes background,mitochondria
 """
 
 _MAX_LISTED = 60
@@ -53,6 +55,7 @@ def measure(
         ),
     ] = None,
     classes: ClassesOption = None,
+    instances: InstancesOption = False,
     outside: OutsideOption = None,
     voxel_size: VoxelSizeOption = None,
 ) -> None:
@@ -66,11 +69,9 @@ def measure(
     from ..core.analysis import write_measurement
     from ..core.images import open_labels
     from .display import say
-    from .found_classes import note_found_classes
 
-    masks = open_labels(labels, classes=spec)
+    masks = open_labels(labels, classes=spec, has_instances=instances)
     found = measure_masks(masks, voxel_size_um=stated, outside=outside)
-    note_found_classes(masks.classes)
     n_slices = found.slices["slice"].nunique()
     lines = slice_lines(found) if n_slices <= _MAX_LISTED else [f"{n_slices} slices"]
     for line in (*lines, *summary_lines(found)):

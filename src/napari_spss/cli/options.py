@@ -20,6 +20,7 @@ __all__ = [
     "AxesOption",
     "ClassesOption",
     "DeviceOption",
+    "InstancesOption",
     "OutsideOption",
     "VoxelSizeOption",
     "check_out_dir",
@@ -52,6 +53,14 @@ DeviceOption: TypeAlias = Annotated[
     typer.Option(
         metavar="auto|cpu|cuda|cuda:N|mps",
         help="What computes: auto takes a CUDA GPU if there is one, else Apple's, else the CPU.",
+    ),
+]
+InstancesOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--instances",
+        help="Values of the masks are ids of objects of one class: 0 is background, all others "
+        "are objects.",
     ),
 ]
 OutsideOption: TypeAlias = Annotated[

@@ -179,7 +179,12 @@ def _masks(
             )
         return None
     spec = parse_class_list(request.classes or inputs.classes)
-    return open_training_masks(request.masks or Path(inputs.masks), spec, stack)
+    return open_training_masks(
+        request.masks or Path(inputs.masks),
+        spec,
+        stack,
+        has_instances=request.has_instances or inputs.has_instances,
+    )
 
 
 def _is_finished(folder: RunFolder) -> bool:

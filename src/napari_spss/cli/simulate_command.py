@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from ..core.base import InputError
-from .options import ClassesOption, OutsideOption, check_out_dir, parse_class_list, shown_path
+from .options import (
+    ClassesOption,
+    InstancesOption,
+    OutsideOption,
+    check_out_dir,
+    parse_class_list,
+    shown_path,
+)
 
 __all__ = ["EXAMPLES", "HELP", "simulate"]
 
@@ -100,6 +107,7 @@ def simulate(
         ),
     ] = None,
     classes: ClassesOption = None,
+    instances: InstancesOption = False,
     outside: OutsideOption = None,
     seed: Annotated[
         int, typer.Option(metavar="S", help="Same seed, same annotator.", show_default=True)
@@ -128,9 +136,8 @@ def simulate(
     from ..core.images import open_masks
     from ..core.simulation import simulate as simulate_annotator, write_simulation
     from .display import duration, say
-    from .found_classes import note_found_classes
 
-    truth = open_masks(masks, classes=spec)
+    truth = open_masks(masks, classes=spec, has_instances=instances)
     result = simulate_annotator(
         truth,
         protocol,
@@ -146,8 +153,7 @@ def simulate(
         outside=outside,
     )
     files = write_simulation(result, out, seed=seed)
-    note_found_classes(truth.classes)
-    for note in result.annotations.notes:
+    for note in (*truth.notes, *result.annotations.notes):
         say(f"note: {note}")
     typer.echo(f"classes: {', '.join(result.annotations.classes)}")
     typer.echo(f"simulated: {result.annotations.summary()}")

@@ -11,6 +11,7 @@ from .options import (
     AxesOption,
     ClassesOption,
     DeviceOption,
+    InstancesOption,
     OutsideOption,
     VoxelSizeOption,
     check_out_dir,
@@ -78,6 +79,7 @@ def train(
         typer.Option(metavar="MASKS", help="Masks, a file or a folder like IMAGE; 255 = unknown."),
     ] = None,
     classes: ClassesOption = None,
+    instances: InstancesOption = False,
     outside: OutsideOption = None,
     preset: Annotated[
         str | None,
@@ -149,6 +151,7 @@ def train(
         grid=grid,
         masks=masks,
         classes=classes,
+        has_instances=instances,
         preset=preset,
         object_diameter=object_diameter,
         max_minutes=max_minutes,

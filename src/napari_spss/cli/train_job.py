@@ -12,7 +12,6 @@ from ..core.base import InputError, TrainingSettings, preset as preset_settings
 from ..core.images import Masks, Stack, open_masks, open_stack
 from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training
 from .display import say
-from .found_classes import class_text, note_found_classes
 from .options import diameter_settings, parse_assignments, parse_class_list
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ class TrainRequest:
     grid: Path | None
     masks: Path | None
     classes: str | None
+    has_instances: bool
     preset: str | None
     object_diameter: str | None
     max_minutes: float | None
@@ -150,7 +150,8 @@ def fresh_job(request: TrainRequest) -> TrainJob:
         image=str(request.image.resolve()),
         image_identity=stack.identity(),
         masks=None if request.masks is None else str(request.masks.resolve()),
-        classes=class_text(masks.classes) if masks else request.classes,
+        classes=masks.classes.text if masks else request.classes,
+        has_instances=request.has_instances,
         axes=request.axes,
         voxel_size_um=request.voxel_size_um,
     )
@@ -201,14 +202,16 @@ def _with_masks(
         return tables, None
     if spec is None and tables is not None:
         spec = ClassSpec(tables.classes)
-    masks = open_training_masks(request.masks, spec, stack)
+    masks = open_training_masks(request.masks, spec, stack, has_instances=request.has_instances)
     names = masks.classes.names
     if tables is not None:
         return tables.with_classes(names), masks
     return Annotations(names, outside=request.outside), masks
 
 
-def open_training_masks(path: Path, spec: ClassSpec | None, stack: Stack) -> Masks:
+def open_training_masks(
+    path: Path, spec: ClassSpec | None, stack: Stack, *, has_instances: bool
+) -> Masks:
     """Open masks that belong to an image.
 
     Raises
@@ -216,7 +219,7 @@ def open_training_masks(path: Path, spec: ClassSpec | None, stack: Stack) -> Mas
     InputError
         If they cannot be opened, or differ in number or size from the slices.
     """
-    masks = open_masks(path, classes=spec)
+    masks = open_masks(path, classes=spec, has_instances=has_instances)
     if masks.n_slices != stack.n_slices:
         raise InputError(
             f"{path} holds {masks.n_slices} masks for the {stack.n_slices} slices of "
@@ -244,7 +247,6 @@ def introduce(job: TrainJob) -> None:
     said = [] if annotations.is_empty else [annotations.summary()]
     if masks is not None:
         said.append(f"{masks.n_slices} masks")
-        note_found_classes(masks.classes)
     say(f"annotations: {', '.join(said)}")
     reduction = job.settings.image.reduction(stack.pixel_size_um(0))
     if reduction is not None:

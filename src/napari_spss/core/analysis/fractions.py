@@ -22,6 +22,7 @@ from ..images import (
     as_label_source,
     class_names,
     default_names,
+    reading_notes,
     strips,
 )
 from .components import ComponentCollector, Components
@@ -53,7 +54,7 @@ class Measurement:
         ``area_um2``), ``equivalent_diameter_px`` and ``_um`` (of the sphere of that volume or the
         disc of that area; ``_px`` takes voxels as cubes), half-open bounding box
         ``z0,y0,x0,z1,y1,x1``, centroid ``z,y,x`` in pixels, ``slices`` (spanned),
-        ``touches_border`` (of a slice, or of the stack).
+        ``touches_border`` (of a slice, or of the stack); of instances also ``id``.
     notes : tuple of str
         What the reader of the tables should know.
     outside : str or None
@@ -83,7 +84,8 @@ def measure(
     Parameters
     ----------
     labels : Masks or array of int, (Y, X) or (Z, Y, X)
-        Class indices, 0 = background. Pixels with 255 count in no fraction.
+        Class indices, 0 = background. Pixels with 255 count in no fraction. In masks of
+        instances whatever has one id is one object, connected or not.
     voxel_size_um : tuple of float or None, optional
         (z, y, x) size of a voxel in micrometres; None where it is not known.
     pixel_sizes_um : sequence of float or None, optional
@@ -129,7 +131,12 @@ def measure(
         slices=_slice_table(task, counts, class_list, objects, outside_index),
         stack=stack,
         objects=objects,
-        notes=(*_notes(task, counts, class_list, outside_index), *_likeness_notes(stack)),
+        notes=(
+            *reading_notes(task.source),
+            *_notes(task, counts, class_list, outside_index),
+            *_id_notes(objects),
+            *_likeness_notes(stack),
+        ),
         outside=None if outside_index is None else class_list[outside_index],
     )
 
@@ -242,6 +249,8 @@ def _read(task: _Task) -> tuple[npt.NDArray[np.int64], dict[int, Components]]:
     """Pixels per slice and class (n, 255), and the components of every foreground class."""
     counts = np.zeros((task.source.n_slices, IGNORE), dtype=np.int64)
     collectors: dict[int, ComponentCollector] = {}
+    has_ids = getattr(task.source, "has_instances", False)
+    read_ids = task.source.read_ids if has_ids else None  # type: ignore[attr-defined]
     for z in range(task.source.n_slices):
         shape = task.source.shape_of(z)
         for box in strips(shape):
@@ -249,9 +258,10 @@ def _read(task: _Task) -> tuple[npt.NDArray[np.int64], dict[int, Components]]:
             found = np.bincount(strip.reshape(-1), minlength=IGNORE + 1)[:IGNORE]
             counts[z] += found
             for index in np.flatnonzero(found[1:]) + 1:
-                fresh = ComponentCollector(is_volume=task.is_volume)
+                fresh = ComponentCollector(is_volume=task.is_volume, has_ids=read_ids is not None)
                 one = collectors.setdefault(int(index), fresh)
-                one.add(z, strip == index, first_row=box[0], height=shape[0])
+                objects = strip == index if read_ids is None else read_ids(z, box)
+                one.add(z, objects, first_row=box[0], height=shape[0])
     n_slices = task.source.n_slices
     return counts, {index: one.finish(n_slices) for index, one in sorted(collectors.items())}
 
@@ -298,6 +308,8 @@ def _class_objects(task: _Task, found: Components, name: str, min_px: int) -> pd
         columns[letter] = found.centroid[is_kept, axis]
     columns["slices"] = high[:, 0] - low[:, 0]
     columns["touches_border"] = found.is_cut[is_kept]
+    if found.ids is not None:
+        columns["id"] = found.ids[is_kept]
     return pd.DataFrame(columns)
 
 
@@ -398,6 +410,15 @@ def _notes(
     if len(counts) == 1:
         notes.append("A single slice tells nothing about the spread between slices: no interval.")
     return tuple(notes)
+
+
+def _id_notes(objects: pd.DataFrame) -> tuple[str, ...]:
+    """Say that ids tell no objects apart."""
+    if "id" not in objects or objects["id"].nunique() != 1:
+        return ()
+    return (
+        "All objects have one id and count as one; without instances, connected parts are counted.",
+    )
 
 
 def _likeness_notes(stack: pd.DataFrame) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from ..images import (
     as_label_source,
     class_names,
     default_names,
+    reading_notes,
     strips,
 )
 
@@ -259,7 +261,9 @@ def evaluate(
         is_used = (total.sum(axis=1) > 0) | (total[:, :-1].sum(axis=0) > 0)
         n_used = max(int(np.flatnonzero(is_used).max(initial=0)) + 1, 2)
         total = np.hstack([total[:n_used, :n_used], total[:n_used, -1:]])
-    return scores_from_confusion(total, names)
+    scores = scores_from_confusion(total, names)
+    notes = dict.fromkeys((*reading_notes(found), *reading_notes(true)))
+    return dataclasses.replace(scores, notes=(*notes, *scores.notes))
 
 
 def _check_same_slices(found: LabelSource, true: LabelSource) -> None:

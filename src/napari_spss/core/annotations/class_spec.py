@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 Colour: TypeAlias = tuple[int, int, int]
-Value: TypeAlias = int | Colour
+Value: TypeAlias = float | Colour
 
 EXAMPLE = "background=0,myelin=127,axon=255"
 COLOUR_EXAMPLE = "background=(155;155;155),building=#3C1098"
@@ -47,8 +47,8 @@ class ClassSpec:
     names : tuple of str
         Background first.
     values : tuple, optional
-        Grey value or (red, green, blue) per class. None: two classes are 0 and anything else;
-        more are class indices.
+        Grey value or (red, green, blue) per class. None: see
+        :func:`~napari_spss.core.images.open_masks`.
 
     Raises
     ------
@@ -89,6 +89,20 @@ class ClassSpec:
         """Whether the values are colours."""
         return self.values is not None and isinstance(self.values[0], tuple)
 
+    @property
+    def text(self) -> str:
+        """Names, and values if there are any, as `parse_classes` takes them.
+
+        Examples
+        --------
+        >>> ClassSpec(("background", "axon"), (0, 255)).text
+        'background=0,axon=255'
+        """
+        if self.values is None:
+            return ",".join(self.names)
+        pairs = zip(self.names, self.values, strict=True)
+        return ",".join(f"{name}={show_values([value])}" for name, value in pairs)
+
 
 def _classes_error(message: str) -> InputError:
     return InputError(message, field="classes")
@@ -108,7 +122,7 @@ def parse_classes(text: str) -> ClassSpec:
     Parameters
     ----------
     text : str
-        ``name=value`` per class, separated by commas: a whole number (grey value),
+        ``name=value`` per class, separated by commas: a number (grey value),
         ``(red;green;blue)`` or ``#RRGGBB``; or names only. The background, by whatever place it
         is listed, becomes class 0. If it is missing, names only and grey values get one in front
         (grey value 0).
@@ -149,6 +163,8 @@ def parse_classes(text: str) -> ClassSpec:
 def _parse_value(text: str, name: str) -> Value:
     if re.fullmatch(r"-?\d+", text):
         return int(text)
+    if re.fullmatch(r"-?\d*\.\d+", text):
+        return float(text)
     if re.fullmatch(r"#[0-9A-Fa-f]{6}", text):
         red, green, blue = bytes.fromhex(text[1:])
         return red, green, blue
@@ -162,7 +178,7 @@ def _parse_value(text: str, name: str) -> Value:
             if all(0 <= part <= 255 for part in (red, green, blue)):
                 return red, green, blue
     raise _classes_error(
-        f"class {name!r} has value {text!r}; give a whole number, (red;green;blue) with 0-255 "
+        f"class {name!r} has value {text!r}; give a number, (red;green;blue) with 0-255 "
         f"each, or #RRGGBB, such as {EXAMPLE} or {COLOUR_EXAMPLE}."
     )
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import math
 import unicodedata
 from collections.abc import Sequence
-from functools import cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from .errors import InputError
-
-if TYPE_CHECKING:
-    import pint
 
 __all__ = [
     "UNKNOWN_VOXEL",
@@ -28,8 +23,17 @@ VoxelSize: TypeAlias = tuple[float | None, float | None, float | None]
 
 UNKNOWN_VOXEL: VoxelSize = (None, None, None)
 
-# What files of microscopes mean by these is no unit of pint, or another one ("a" is a year there).
-_SPELLED = {"a": "angstrom", "å": "angstrom", "ang": "angstrom"}
+_SCALES_UM = {
+    1e-6: ("pm", "picometer"),
+    1e-4: ("å", "a", "ang", "angstrom", "ångström", "ångstrom", "angström"),
+    1e-3: ("nm", "nanometer"),
+    1.0: ("um", "µm", "micron", "micrometer", "\\u00b5m", "&#181;m", "&micro;m"),
+    1e3: ("mm", "millimeter"),
+    1e4: ("cm", "centimeter"),
+    25400.0: ("in", "inch", "inche"),  # "inches" less its plural s
+    1e6: ("m", "meter"),
+}
+_UM_OF_UNIT = {name: scale for scale, names in _SCALES_UM.items() for name in names}
 
 # Images carry resolutions meant for print, such as 72 dpi (353 um): no microscope's pixel.
 _MAX_PRINTED_PIXEL_UM = 10.0
@@ -43,37 +47,13 @@ def unit_in_um(unit: str | None) -> float | None:
     >>> unit_in_um("microns"), unit_in_um("nm"), unit_in_um("pixel")
     (1.0, 0.001, None)
     """
-    name = _plain(unit)
-    return None if name is None else _length_of(name)
-
-
-def _plain(unit: str | None) -> str | None:
-    """Return a unit as pint spells it, in small letters but for what is no letter."""
     if unit is None:
         return None
-    text = html.unescape(unit.strip(" \t\r\n\x00")).casefold().replace("\\u00b5", "µ")
-    # two code points look like an angstrom, and two like a micro sign
-    name = unicodedata.normalize("NFC", text).replace("μ", "µ")
-    return _SPELLED.get(name.removesuffix("s"), name)
-
-
-@cache
-def _length_of(name: str) -> float | None:
-    units = _registry()
-    for unit in (name, name.removesuffix("s")):
-        # by name alone: as an expression, the text of a file could be any sum to compute
-        for prefix, base, _ in units.parse_unit_name(unit):
-            quantity = units.Quantity(1.0, prefix + base)
-            if quantity.is_compatible_with("um"):
-                return float(quantity.m_as("um"))
-    return None
-
-
-@cache
-def _registry() -> pint.UnitRegistry[float]:
-    import pint  # late: the settings need no unit
-
-    return pint.UnitRegistry()
+    # two code points look like a micro sign, and two like an angstrom
+    name = unicodedata.normalize("NFC", unit.strip(" \t\r\n\x00").casefold())
+    name = name.replace("\u03bc", "\u00b5").replace("metre", "meter")
+    scale = _UM_OF_UNIT.get(name)
+    return _UM_OF_UNIT.get(name.removesuffix("s")) if scale is None else scale
 
 
 def length_um(value: object, unit: str | None) -> float | None:

@@ -6,6 +6,7 @@ from .labels import (
     as_label_source as as_label_source,
     class_names as class_names,
     default_names as default_names,
+    reading_notes as reading_notes,
     strips as strips,
 )
 from .masks import (
@@ -33,4 +34,5 @@ from .writers import (
 )
 from .written_labels import (
     open_labels as open_labels,
+    stored_classes as stored_classes,
 )

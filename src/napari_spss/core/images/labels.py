@@ -18,6 +18,7 @@ __all__ = [
     "as_label_source",
     "class_names",
     "default_names",
+    "reading_notes",
     "strips",
 ]
 
@@ -169,6 +170,11 @@ def class_names(source: LabelSource) -> tuple[str, ...] | None:
     """Class names that come with the labels; None for a plain array."""
     spec = getattr(source, "classes", None)
     return None if spec is None else tuple(spec.names)
+
+
+def reading_notes(source: LabelSource) -> tuple[str, ...]:
+    """How the values of labels were read, where that is not plain; nothing for a plain array."""
+    return tuple(getattr(source, "notes", ()))
 
 
 def default_names(n_classes: int) -> tuple[str, ...]:

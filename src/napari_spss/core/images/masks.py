@@ -7,6 +7,7 @@ resampled or saved with loss.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,18 @@ from ..annotations import COLOUR_EXAMPLE, EXAMPLE, ClassSpec, Colour, parse_clas
 from ..base import InputError
 from .axes import guess_axes
 from .files import open_image_files
-from .labels import IGNORE, strips
+from .labels import IGNORE, default_names
+from .mask_values import (
+    Levels,
+    are_crowded,
+    find_levels,
+    find_values,
+    look_like_ids,
+    pack,
+    unpack,
+    value_range,
+    without_crowds,
+)
 from .stack_base import Box, Pixels, Stack
 from .tiff import Palette
 
@@ -28,6 +40,10 @@ __all__ = ["ClassSpec", "Colour", "Masks", "open_indices", "open_masks", "parse_
 Labels: TypeAlias = npt.NDArray[np.uint8]
 
 _MAX_UNLISTED = 16
+_MAX_SCANNED = 256
+_BINARY = default_names(2)
+_LOSSY = re.compile(r"\.jpe?g$", re.IGNORECASE)
+_TAKE_IDS = "--instances (has_instances=True) takes them as objects of one class"
 
 
 @dataclass(frozen=True)
@@ -40,11 +56,17 @@ class Masks:
         Names, and the values as they were found or given.
     stack : Stack
         The masks as stored.
+    notes : tuple of str
+        How values were read, where that is not plain.
+    has_instances : bool
+        Whether values are ids of objects; `read_ids` gives them.
     """
 
     classes: ClassSpec
     stack: Stack = field(repr=False)
     _encode: Callable[[Pixels, str], Labels] = field(repr=False)
+    notes: tuple[str, ...] = ()
+    has_instances: bool = False
 
     @property
     def n_slices(self) -> int:
@@ -78,11 +100,39 @@ class Masks:
         InputError
             If the file is damaged or holds values that stand for no class.
         """
-        return self._encode(self.stack.read(z, box), f"slice {z} of {self.source}")
+        return self._encode(self._pixels(z, box), f"slice {z} of {self.source}")
+
+    def read_ids(self, z: int, box: Box | None = None) -> npt.NDArray[np.int64]:
+        """Read the ids of objects (Y, X) of a slice or box; 0 where there is none.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged, or a value is no whole number.
+        """
+        pixels = self._pixels(z, box)
+        if len(pixels) == 3:
+            return pack(pixels).astype(np.int64)
+        ids: Pixels = np.nan_to_num(pixels[0])
+        if ids.dtype.kind == "f" and (ids != np.rint(ids)).any():
+            stray = ids[ids != np.rint(ids)][0]
+            raise InputError(
+                f"slice {z} of {self.source} holds {stray}, but ids of objects are whole numbers; "
+                "save them as integers."
+            )
+        return ids.astype(np.int64, copy=False)
+
+    def _pixels(self, z: int, box: Box | None) -> Pixels:
+        """Pixels of a slice or box; of a file of bools among others as 0 and 255."""
+        pixels = self.stack.read(z, box)
+        is_other = pixels.dtype == np.bool_ and self.stack.dtype != np.bool_
+        return pixels * np.uint8(255) if is_other else pixels
 
 
-def open_masks(path_or_array: Any, *, classes: ClassSpec | None = None) -> Masks:
-    """Open masks lazily.
+def open_masks(
+    path_or_array: Any, *, classes: ClassSpec | None = None, has_instances: bool = False
+) -> Masks:
+    """Open masks lazily; unless classes come with values, those in the masks are looked up.
 
     Parameters
     ----------
@@ -92,11 +142,13 @@ def open_masks(path_or_array: Any, *, classes: ClassSpec | None = None) -> Masks
     classes : ClassSpec, optional
         How the classes are marked. With grey values: the nearest one, from the first channel.
         With colours: the same, else the nearest; pure black that is not listed is ignored. With
-        names only: two classes are 0 and anything else; more are indices 0, 1, ... (255 = ignore)
-        or, if there are as many values as names, the sorted values. None: 0 and anything else if
-        there are two values with 0 among them, otherwise the sorted values, at most 16, become
-        "background", "class_1" and so on. All values are looked up, a part at a time, for None
-        and for names only of more than two classes.
+        names only: indices 0, 1, ... (255 = ignore), or as many values as names, in order; two
+        classes may also be 0 and any other value. None: 0 and any other value, or the sorted
+        values, at most 16, become "background", "class_1" and so on. Where JPEG or smoothing left
+        other grey values beside as many levels, each is rounded to the nearest level, and
+        ``notes`` says so.
+    has_instances : bool
+        Whether values are ids of objects, which all belong to one class; 0 is the background.
 
     Raises
     ------
@@ -104,9 +156,16 @@ def open_masks(path_or_array: Any, *, classes: ClassSpec | None = None) -> Masks
         If the masks cannot be opened, or their values do not fit the classes.
     """
     palette: Palette = "index"
-    if classes is None or classes.is_coloured:
+    if not has_instances and (classes is None or classes.is_coloured):
         palette = "rgb"
     stack = _open(path_or_array, palette)
+    if stack.n_channels not in (1, 3):
+        raise InputError(
+            f"{stack.source} has {stack.n_channels} channels, but masks have one, or red, green "
+            "and blue; give labels instead of maps, or save one channel as a file of its own."
+        )
+    if has_instances:
+        return _with_instances(stack, classes)
     if classes is None:
         return _with_found_values(stack)
     if classes.is_coloured:
@@ -117,11 +176,14 @@ def open_masks(path_or_array: Any, *, classes: ClassSpec | None = None) -> Masks
                 field="classes",
             )
         return Masks(classes, stack, _colour_encoder(classes))
-    if classes.values is not None:
-        return Masks(classes, stack, _nearest_encoder(classes))
-    if len(classes.names) == 2:
-        return Masks(classes, stack, _encode_binary)
-    return _with_named_values(stack, classes)
+    if classes.values is None:
+        return _with_named_values(stack, classes)
+    n_classes = len(classes.names)
+    if classes.values == tuple(range(n_classes)):
+        found = find_values(stack, _MAX_SCANNED)
+        if IGNORE in found and _are_indices(found, n_classes):
+            return Masks(ClassSpec(classes.names), stack, _index_encoder(n_classes))
+    return Masks(classes, stack, _nearest_encoder(classes))
 
 
 def open_indices(path_or_array: Any, names: Sequence[str]) -> Masks:
@@ -155,88 +217,129 @@ def _open(path_or_array: Any, palette: Palette) -> Stack:
     return stack_from_array(array, axes=axes, source="the array of masks")
 
 
-def _with_found_values(stack: Stack) -> Masks:
-    """Masks whose values say which classes there are."""
-    binary = ClassSpec(("background", "class_1"))
-    if stack.dtype == np.bool_:
-        return Masks(binary, stack, _encode_binary)
-    found = _find_values(stack, _MAX_UNLISTED)
-    zero = (0, 0, 0) if isinstance(found[0], tuple) else 0
-    if len(found) == 1 or (len(found) == 2 and zero in found):
-        return Masks(binary, stack, _encode_binary)
-    if len(found) > _MAX_UNLISTED:
+def _with_instances(stack: Stack, classes: ClassSpec | None) -> Masks:
+    """Masks of one class in which every object has a value of its own."""
+    spec = ClassSpec(_BINARY) if classes is None else ClassSpec(classes.names)
+    if len(spec.names) > 2:
         raise InputError(
-            f"{stack.source} holds more than {_MAX_UNLISTED} values ({show_values(found[:5])}, "
-            "...), too many for classes that are not listed. For a mask of one structure, where "
-            "anything but 0 counts, list two names, such as --classes background,mitochondria; "
-            f"else values, such as --classes {EXAMPLE}: the nearest one is taken.",
+            f"ids of objects say nothing about classes, but {', '.join(spec.names)} are listed; "
+            "name one class, or leave out that the values are ids.",
             field="classes",
         )
-    names = ("background", *(f"class_{i}" for i in range(1, len(found))))
-    spec = ClassSpec(names, tuple(found))
-    return Masks(spec, stack, _colour_encoder(spec) if spec.is_coloured else _nearest_encoder(spec))
+    lossy = [name for name in (stack.source, *stack.names) if _LOSSY.search(name)]
+    if lossy:
+        raise InputError(
+            f"{lossy[0]} is a JPEG, which changes values, so that ids of objects are lost; save "
+            "them as PNG or TIFF."
+        )
+    return Masks(spec, stack, _encode_binary, has_instances=True)
+
+
+def _with_found_values(stack: Stack) -> Masks:
+    """Masks whose values say which classes there are."""
+    if stack.dtype == np.bool_:
+        return Masks(ClassSpec(_BINARY), stack, _encode_binary)
+    found = find_values(stack, _MAX_SCANNED)
+    if _are_binary(found):
+        return Masks(ClassSpec(_BINARY), stack, _encode_binary)
+    is_coloured = isinstance(found[0], tuple)
+    if not (1 < len(found) <= _MAX_UNLISTED) or (not is_coloured and are_crowded(found)):
+        levels = None if is_coloured else find_levels(stack)
+        if levels is not None and levels.are_clear and len(levels.values) <= _MAX_UNLISTED:
+            return _rounded(stack, default_names(len(levels.values)), levels)
+        raise _unclear(stack, found, None, levels)
+    spec = ClassSpec(default_names(len(found)), tuple(found))
+    if is_coloured:
+        return Masks(spec, stack, _colour_encoder(spec), (_a_class_each(spec),))
+    notes = [_a_class_each(spec)]
+    if look_like_ids(stack, found):
+        notes.append(
+            f"each of the values {_shown(found[1:])} in {stack.source} marks one area or two, as "
+            f"ids of objects do; if they are ids, {_TAKE_IDS}."
+        )
+    return Masks(spec, stack, _nearest_encoder(spec), tuple(notes))
 
 
 def _with_named_values(stack: Stack, classes: ClassSpec) -> Masks:
-    """Masks of three or more named classes: indices, or the sorted values."""
+    """Masks of named classes: 0 and another value, indices, the sorted values, or levels."""
     n_classes = len(classes.names)
-    found = _find_values(stack, max(n_classes, _MAX_UNLISTED))
-    labels = set(found) - {IGNORE}
-    is_clear = IGNORE not in found or not labels <= {0}
-    if labels <= set(range(n_classes)) and is_clear:
-        spec = ClassSpec(classes.names, tuple(range(n_classes)))
-        return Masks(spec, stack, _index_encoder(n_classes))
-    if len(found) == n_classes and not isinstance(found[0], tuple):
+    if n_classes == 2 and stack.dtype == np.bool_:
+        return Masks(classes, stack, _encode_binary)
+    found = find_values(stack, _MAX_SCANNED)
+    if n_classes == 2 and _are_binary(found):
+        return Masks(classes, stack, _encode_binary)
+    if _are_indices(found, n_classes):
+        notes = (f"255 is taken as unknown in {stack.source}.",) if n_classes == 2 else ()
+        return Masks(classes, stack, _index_encoder(n_classes), notes)
+    is_coloured = isinstance(found[0], tuple)
+    if len(found) == n_classes and not is_coloured:
         spec = ClassSpec(classes.names, tuple(found))
-        return Masks(spec, stack, _nearest_encoder(spec))
-    raise InputError(
-        f"{stack.source} holds the values {show_values(found[:_MAX_UNLISTED])}: which of them "
-        f"stand for {', '.join(classes.names)} is not clear; give each of the classes its value, "
-        f"such as --classes {EXAMPLE} or {COLOUR_EXAMPLE}.",
+        notes = ()
+        if 0 not in found:
+            notes = (f"the values in {stack.source} are taken in order: {spec.text}.",)
+        return Masks(spec, stack, _nearest_encoder(spec), notes)
+    levels = None if is_coloured else find_levels(stack)
+    if levels is None or not levels.are_clear or len(levels.values) != n_classes:
+        raise _unclear(stack, found, classes, levels)
+    return _rounded(stack, classes.names, levels)
+
+
+def _rounded(stack: Stack, names: tuple[str, ...], levels: Levels) -> Masks:
+    """Masks whose grey values are brought to the nearest level, and a note that says so."""
+    spec = ClassSpec(names, levels.values)
+    note = (
+        f"{stack.source} holds {levels.n_values} grey values, as JPEG or smoothing leaves them; "
+        f"each is rounded to the nearest of {spec.text} ({100 * levels.moved:.2f} % of the pixels)."
+    )
+    return Masks(spec, stack, _nearest_encoder(spec), (note,))
+
+
+def _a_class_each(spec: ClassSpec) -> str:
+    """Say which value became which class: a stray one must not pass for a class unseen."""
+    return f"a class for each value: {spec.text}; --classes names them."
+
+
+def _unclear(
+    stack: Stack, found: list[Any], classes: ClassSpec | None, levels: Levels | None
+) -> InputError:
+    """Say that values do not tell the classes, and what to do; colours have no levels."""
+    names = () if classes is None else classes.names
+    remedies = []
+    if levels is None:
+        remedies.append(f"give each class its colour, such as --classes {COLOUR_EXAMPLE}")
+    elif len(found) <= _MAX_UNLISTED or len(levels.values) <= _MAX_UNLISTED:
+        is_exact = len(found) <= _MAX_UNLISTED and not are_crowded(found)
+        meant = levels.values if len(levels.values) > 1 else value_range(stack)
+        values = tuple(found) if is_exact else without_crowds(meant)
+        example = EXAMPLE
+        if len(values) >= max(len(names), 2):
+            example = ClassSpec((*names, *default_names(len(values))[len(names) :]), values).text
+        remedies.append(
+            f"give each class its value, such as --classes {example}: the nearest is taken"
+        )
+    if levels is None or (stack.dtype.kind in "ui" and found[0] == 0):
+        remedies.append(f"if every object has a value of its own, {_TAKE_IDS}")
+    return InputError(
+        f"{stack.source} holds the values {_shown(found)}: which of them stand for "
+        f"{', '.join(names) or 'classes'} is not clear; {'; or, '.join(remedies)}.",
         field="classes",
     )
 
 
-def _find_values(stack: Stack, limit: int) -> list[Any]:
-    """Sorted grey values or colours, read strip by strip; not more than ``limit`` and a few."""
-    colours: set[tuple[int, ...]] = set()
-    for z in range(stack.n_slices):
-        for box in strips(stack.shape_of(z)):
-            pixels = stack.read(z, box)
-            is_colour = stack.channel_axis_is_rgb or pixels.shape[0] == 3
-            flat = pixels[: 3 if is_colour else 1].reshape(3 if is_colour else 1, -1)
-            colours.update(_unique_columns(flat))
-            if len(colours) > limit:
-                break
-    if not colours:
-        raise InputError(f"{stack.source} holds no values, only NaN; choose another file.")
-    if all(len(set(colour)) == 1 for colour in colours):
-        return sorted({colour[0] for colour in colours})
-    return sorted({colour * 3 if len(colour) == 1 else colour for colour in colours})
+def _shown(values: list[Any]) -> str:
+    return show_values(values[:5]) + (", ..." if len(values) > 5 else "")
 
 
-def _unique_columns(pixels: Pixels) -> list[tuple[int, ...]]:
-    """Distinct columns of (C, n) pixels, whole numbers as int; NaN, which is no value, left out."""
-    if len(pixels) == 1:
-        values = np.unique(pixels[0])
-        return [(_whole(value),) for value in values[~np.isnan(values)].tolist()]
-    if pixels.dtype == np.uint8:
-        return [_unpack(code) for code in np.unique(_pack(pixels)).tolist()]
-    return [tuple(map(_whole, column)) for column in np.unique(pixels, axis=1).T.tolist()]
+def _are_binary(found: list[Any]) -> bool:
+    """Whether values are 0 and at most one other, or one above 0 alone."""
+    zero = (0, 0, 0) if isinstance(found[0], tuple) else 0
+    return (len(found) <= 2 and found[0] == zero) or (len(found) == 1 and found[0] > zero)
 
 
-def _whole(value: float) -> Any:
-    return int(value) if float(value).is_integer() else value
-
-
-def _pack(pixels: Pixels) -> npt.NDArray[np.int32]:
-    red, green, blue = (channel.astype(np.int32) for channel in pixels)
-    packed: npt.NDArray[np.int32] = (red << 16) | (green << 8) | blue
-    return packed
-
-
-def _unpack(code: int) -> Colour:
-    return code >> 16, (code >> 8) & 255, code & 255
+def _are_indices(found: Sequence[Any], n_classes: int) -> bool:
+    """Whether values are class indices, and 255 where nothing is known, which alone is no proof."""
+    labels = set(found) - {IGNORE}
+    return labels <= set(range(n_classes)) and (IGNORE not in found or not labels <= {0})
 
 
 def _encode_binary(pixels: Pixels, name: str) -> Labels:
@@ -281,11 +384,11 @@ def _index_encoder(n_classes: int) -> Callable[[Pixels, str], Labels]:
 def _colour_encoder(spec: ClassSpec) -> Callable[[Pixels, str], Labels]:
     """Equal colour, else ignored if black, else the nearest in RGB."""
     colours = np.array(spec.values, np.int32)
-    codes = _pack(colours.T)
+    codes = pack(colours.T)
 
     def encode(pixels: Pixels, name: str) -> Labels:
         rgb = pixels if len(pixels) == 3 else np.repeat(pixels[:1], 3, axis=0)
-        packed = _pack(rgb)
+        packed = pack(rgb)
         labels = np.full(packed.shape, IGNORE, np.uint8)
         is_open = packed != 0
         for index, code in enumerate(codes):
@@ -294,7 +397,7 @@ def _colour_encoder(spec: ClassSpec) -> Callable[[Pixels, str], Labels]:
             is_open &= ~is_same
         others, places = np.unique(packed[is_open], return_inverse=True)
         if others.size:
-            stray = np.array([_unpack(code) for code in others.tolist()])
+            stray = np.array([unpack(code) for code in others.tolist()])
             distances = ((stray[:, np.newaxis] - colours) ** 2).sum(axis=2)
             labels[is_open] = distances.argmin(axis=1).astype(np.uint8)[places]
         return labels

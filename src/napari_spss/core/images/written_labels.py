@@ -20,18 +20,31 @@ _LABELS, _MAPS = "labels", "maps.ome.tif"
 _MODEL_RECORD = "model.json"  # that of core.checkpoint, which would import torch
 
 
-def open_labels(path: str | Path, *, classes: ClassSpec | None = None) -> Masks:
-    """Open labels; without ``classes`` with the names that were written with them.
+def open_labels(
+    path: str | Path, *, classes: ClassSpec | None = None, has_instances: bool = False
+) -> Masks:
+    """Open labels that were written here as what they are, others as `open_masks` opens masks.
 
-    Where none were, as :func:`~napari_spss.core.images.open_masks` opens masks.
+    Parameters
+    ----------
+    path : path-like
+        A file of labels, or a folder of them.
+    classes : ClassSpec, optional
+        Other names for the classes, or how they are marked.
+    has_instances : bool
+        Whether values are ids of objects of one class.
 
     Raises
     ------
     InputError
         If the labels cannot be opened, or hold a value that stands for no class.
     """
-    names = stored_classes(path) if classes is None else None
-    return open_masks(path, classes=classes) if names is None else open_indices(path, names)
+    stored = None if has_instances else stored_classes(path)
+    names = stored if classes is None else classes.names
+    is_marked = classes is not None and classes.values is not None
+    if stored is not None and names is not None and not is_marked and len(names) == len(stored):
+        return open_indices(path, names)
+    return open_masks(path, classes=classes, has_instances=has_instances)
 
 
 def stored_classes(path: str | Path) -> tuple[str, ...] | None:

@@ -59,7 +59,8 @@ _STEP = "step_"
 class RunInputs:
     """Where a run's data came from.
 
-    ``classes`` is None where the class order is that of the annotation files.
+    ``classes`` is None where the class order is that of the annotation files; ``has_instances``
+    says whether the values of the masks are ids of objects.
     """
 
     image: str
@@ -68,6 +69,7 @@ class RunInputs:
     classes: str | None = None
     axes: str | None = None
     voxel_size_um: tuple[float | None, float | None, float | None] | None = None
+    has_instances: bool = False
 
 
 @dataclass(frozen=True)

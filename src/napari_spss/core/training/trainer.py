@@ -28,7 +28,7 @@ from ..base import (
     TrainingSettings,
     Validated,
 )
-from ..images import LiveLabels, working_slice
+from ..images import LiveLabels, reading_notes, working_slice
 from ..networks import Stopped, View, augment_intensity, draw_view
 from .bags import LabelScale
 from .checkpoint import (
@@ -148,6 +148,8 @@ class Trainer:
         yield RunStarted(
             "training", self._budget.max_steps, str(self.device), self._annotations.classes
         )
+        for note in () if self._masks is None else reading_notes(self._masks):
+            yield Message("info", note)
         yield from remarks(
             self.settings,
             self._stack,

@@ -1,0 +1,117 @@
+"""Masks as people have them, in every command that reads some."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from PIL import Image
+
+from napari_spss.core.base import event_from_json
+from napari_spss.core.training import RunFolder, load_model
+
+pytestmark = pytest.mark.usefixtures("truth", "one_torch_thread")
+
+TWO = ("--classes", "background,disc")
+
+
+@pytest.fixture
+def kinds(truth, tmp_path):
+    """Write the truth as JPEG files, with -1 and 1, and as ids of objects."""
+    (tmp_path / "jpeg").mkdir()
+    for z, plane in enumerate(truth):
+        Image.fromarray(plane.astype(np.uint8) * 255).save(tmp_path / "jpeg" / f"{z}.jpg")
+    tifffile.imwrite(
+        tmp_path / "minus.tif", np.where(truth, 1, -1).astype(np.int8), photometric="minisblack"
+    )
+    ids = truth.astype(np.uint8)
+    ids[:, :, 32:] *= 2
+    tifffile.imwrite(tmp_path / "ids.tif", ids, photometric="minisblack")
+    return ids
+
+
+@pytest.mark.parametrize("masks", ["jpeg", "minus.tif"])
+@pytest.mark.parametrize("options", [(), TWO])
+def test_a_perfect_mask_scores_one(spss, kinds, masks, options):
+    for pair in ((masks, "truth.tif"), ("truth.tif", masks)):
+        done = spss("evaluate", *pair, "--json", *options)
+        assert done.code == 0, done.err
+        scores = json.loads(done.out)
+        assert list(scores["iou"].values()) == [1.0, 1.0]
+        assert scores["notes"]
+
+
+@pytest.mark.parametrize("masks", ["jpeg", "minus.tif"])
+def test_fractions_are_those_of_the_mask(spss, kinds, truth, masks):
+    done = spss("measure", masks, *TWO)
+    assert f"disc: {100 * truth.mean():.2f} %" in done.out
+    assert "background=" in done.err  # how values were read
+
+
+@pytest.mark.parametrize("masks", ["jpeg", "minus.tif"])
+def test_training_learns_the_mask_and_says_how_it_was_read(spss, kinds, tiny, truth, masks):
+    run = ("train", "image.tif", "--masks", masks, *TWO, "--out", "run", *tiny)
+    done = spss(*run, "--events", "jsonl")
+    assert done.code == 0, done.err
+    assert load_model("run").stated_fractions[1] == pytest.approx(truth.mean(), abs=0.01)
+    texts = [getattr(event_from_json(line), "text", "") for line in done.out.splitlines()]
+    assert any("background=" in text for text in texts)
+    again = spss("train", "--out", "run", "--resume", "--set=optimisation.max_steps=7")
+    assert again.code == 0, again.err
+    assert load_model("run").stated_fractions[1] == pytest.approx(truth.mean(), abs=0.01)
+
+
+def test_unknown_pixels_stay_unknown_when_a_run_goes_on(spss, tiny, truth):
+    sparse = np.where(np.arange(64) < 32, truth, 255).astype(np.uint8)
+    tifffile.imwrite("sparse.tif", sparse, photometric="minisblack")
+    done = spss("train", "image.tif", "--masks", "sparse.tif", *TWO, "--out", "run", *tiny)
+    assert done.code == 0, done.err
+    fraction = truth[:, :, :32].mean()
+    assert load_model("run").stated_fractions[1] == pytest.approx(fraction, abs=0.02)
+    assert spss("train", "--out", "run", "--resume", "--set=optimisation.max_steps=7").code == 0
+    assert load_model("run").stated_fractions[1] == pytest.approx(fraction, abs=0.02)
+
+
+def test_ids_are_pointed_out_and_measured_as_objects(spss, kinds, truth):
+    assert "ids of objects" in spss("measure", "ids.tif").err
+    assert "--instances" in spss("measure", "ids.tif", *TWO).error
+    done = spss("measure", "ids.tif", "--instances", *TWO, "--out", "t.csv")
+    assert done.code == 0, done.err
+    assert f"disc: {100 * truth.mean():.2f} %" in done.out
+    objects = pd.read_csv("t_objects.csv")
+    assert objects["id"].tolist() == [1, 2]
+    assert objects["voxels"].tolist() == [(kinds == 1).sum(), (kinds == 2).sum()]
+
+
+def test_ids_serve_as_masks_everywhere(spss, kinds, tiny, truth):
+    done = spss("evaluate", "truth.tif", "ids.tif", "--instances", "--json")
+    assert list(json.loads(done.out)["iou"].values()) == [1.0, 1.0]
+    assert (
+        "--instances" in spss("train", "image.tif", "--masks", "ids.tif", *TWO, "--out", "r").error
+    )
+    run = ("train", "image.tif", "--masks", "ids.tif", "--instances", *TWO, "--out", "run", *tiny)
+    assert spss(*run).code == 0
+    assert RunFolder(Path("run")).inputs().has_instances
+    assert spss("train", "--out", "run", "--resume", "--set=optimisation.max_steps=7").code == 0
+    assert load_model("run").stated_fractions[1] == pytest.approx(truth.mean(), abs=0.01)
+    exact = ("--protocol", "guess", *TWO)
+    done = spss("simulate", "ids.tif", "--instances", *exact, "--out", "ids")
+    assert done.code == 0, done.err
+    assert spss("simulate", "truth.tif", *exact, "--out", "whole").code == 0
+    tables = [Path(name, "proportions.csv").read_text() for name in ("ids", "whole")]
+    assert tables[0] == tables[1]
+
+
+def test_labels_with_names_keep_what_is_unknown(spss, truth):
+    labels = np.zeros_like(truth, dtype=np.uint8)
+    labels[0] = 255  # never predicted
+    names = {"class 0": "background", "class 1": "disc"}
+    tifffile.imwrite("labels.ome.tif", labels, metadata={"axes": "ZYX", "MapAnnotation": names})
+    for options in ((), TWO):
+        assert "disc: 0.00 %" in spss("measure", "labels.ome.tif", *options).out
+        scores = json.loads(spss("evaluate", "labels.ome.tif", "truth.tif", "--json", *options).out)
+        assert "no label" in scores["notes"][-1]
