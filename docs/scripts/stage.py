@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 SAMPLES = ("synthetic", "axons")
 PATIENCE_S = 3600.0
-MINUTES = 20.0  # the steps end a training before
 
 
 @contextmanager
@@ -47,7 +46,6 @@ class Stage:
         self.viewer = napari.Viewer(show=True)
         self.window = self.viewer.window._qt_window
         self.dock = SpssDock(self.viewer)
-        self._minutes = self.dock.train.value().max_minutes
         frame = self.viewer.window.add_dock_widget(
             self.dock, area="right", name="Semantic Proportions"
         )
@@ -104,9 +102,9 @@ class Stage:
         from napari_spss.gui.models import RunForm
 
         overrides = {"optimisation.max_steps": steps}
-        self.dock.train.set_value(RunForm(max_minutes=MINUTES, overrides=overrides))
+        self.dock.train.set_value(RunForm(overrides=overrides))
         self.dock.start_training(continues=continues)
-        self.dock.train.set_value(RunForm(max_minutes=self._minutes))  # what a user would see
+        self.dock.train.set_value(RunForm())  # what a user would see
 
     def dock_height(self) -> int:
         """How far down the dock's sections reach, in pixels."""

@@ -49,7 +49,7 @@ def test_plain_lines(capsys):
     assert err == [
         "training on cpu: 400 steps, classes background, disc",
         "note: a note",
-        "step 4 of 400, about 1 min 39 s left, loss 0.500, fractions off by 2.1 %",
+        "step 4 of 400, about 1 min 39 s left, loss 0.500, error of fractions 2.1 %",
         "step 40: validation loss 0.1250, the best so far",
         "step 60 of 400, about 1 min 05 s left",
         "warning: a warning",

@@ -325,7 +325,7 @@ def test_the_threshold_takes_effect_at_once_and_keeps_edited_labels(dock, viewer
     shown = dock.desk.current_slice()
     assert labels.data[shown].all()  # without waiting for the event loop
     qtbot.waitUntil(lambda: bool(labels.data.all()))
-    assert dock.results._mode.currentData() == "free"
+    assert dock.results._mode.currentData() == "slider"
     labels.fill((0, 3, 3), 0)
     edited = labels.data.copy()
     dock.results._slider.setValue(0.95)
@@ -725,3 +725,37 @@ def test_the_dock_wears_the_theme_of_the_viewer_whatever_the_settings_say(dock, 
     bar = label.rect().adjusted(0, 0, 4 - label.width(), 0)
     ground = QColor(get_theme(theme).background.as_hex("long"))
     assert contrast(label.grab(bar).toImage().pixelColor(1, 5), ground) >= 3
+
+
+def next_step_of(dock):
+    return dock.bar._status.text()
+
+
+def test_the_next_step_follows_corrections_a_loaded_model_and_applying(dock, viewer, qtbot):
+    run(dock, qtbot)
+    assert "look at the map" in next_step_of(dock)
+    apply_to_all(dock, qtbot)
+    assert "then save them" in next_step_of(dock)
+    more = (*SAID.keypoints, Keypoint(3, 1.0, 1.0, 0))
+    dock.annotate.keypoints.set_value(more)
+    assert next_step_of(dock).startswith("Next: press Continue")
+    dock.annotate.keypoints.set_value(SAID.keypoints)
+    assert "then save them" in next_step_of(dock)
+    dock.annotate.keypoints.set_value(more)
+    assert dock.start_training(continues=True)
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert "look at the new map" in next_step_of(dock)
+    apply_to_all(dock, qtbot)
+    assert "then save them" in next_step_of(dock)
+    viewer.add_image(pixels(1), name="other")
+    dock.image.set_layer(viewer.layers["other"])
+    say(dock)
+    assert "look at the map" not in next_step_of(dock).removesuffix("and look at the map.")
+
+
+def test_strokes_are_news_to_the_model(dock, qtbot):
+    run(dock, qtbot)
+    dock.annotate.painted.start_painting()
+    assert "press Continue. The model" not in next_step_of(dock)
+    dock.annotate.painted.layer.data_setitem(tuple(np.array([[1], [4], [7]])), 2)
+    assert next_step_of(dock).startswith("Next: press Continue. The model")

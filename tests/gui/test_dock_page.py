@@ -18,7 +18,7 @@ from napari_spss.gui.widgets import CLASS_KEYS
 from napari_spss.gui.widgets.annotate import grid as grid_module
 
 # names that stand only in some state of the dock
-LATER = {"Reopen", "Open it here anyway"}
+LATER = {"Reopen", "Open it here"}
 KEYS_OF_THE_TABLE = {"Enter", "Shift", "Ctrl", "C", "V", "Z", "Delete"}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import tifffile
@@ -10,7 +12,7 @@ from blobs import CLASSES, annotated, blobs, correct_clicks
 from napari_spss.cli import main
 from napari_spss.core.annotations import ClassStyle
 from napari_spss.core.projects import folder as project_folder
-from napari_spss.core.training import RunFolder
+from napari_spss.core.training import RunFolder, iter_training
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.models import RunForm
 
@@ -79,3 +81,41 @@ def test_dock_and_command_line_give_the_same_maps(make_napari_viewer, qtbot, mon
     assert np.abs(shown.astype(int) - written).max() <= 1  # of 255
     labels = [tifffile.imread(tmp_path / f / "labels.ome.tif") for f in ("by dock", "by shell")]
     assert (labels[0] != labels[1]).mean() < 1e-3
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+def test_continue_makes_the_steps_that_a_time_limit_left(make_napari_viewer, qtbot, monkeypatch):
+    stack, truth = blobs()
+    viewer = make_napari_viewer()
+    viewer.add_image(np.stack([stack.read(z)[0] for z in range(stack.n_slices)]), name="blobs")
+    dock = SpssDock(viewer, is_probing=False)
+    viewer.window.add_dock_widget(dock)
+    dock.classes.set_value([ClassStyle(name, "#999999") for name in CLASSES])
+    dock.annotate.set_value(annotated(truth, keypoints=correct_clicks(truth, [1], 4)))
+
+    def run(*, continues=False, **changes):
+        overrides = {**SETTINGS, **{name.replace("__", "."): v for name, v in changes.items()}}
+        dock.train.set_value(RunForm(device="cpu", overrides=overrides))
+        ends.clear()
+        assert dock.start_training(continues=continues)
+        qtbot.waitUntil(lambda: bool(ends), timeout=PATIENCE_MS)
+        return ends[0].kind.value, dock.session.model
+
+    ends = []
+    dock.session.run_ended.connect(ends.append)
+    passed = itertools.count()  # a second with each look at the clock
+    monkeypatch.setitem(iter_training.__kwdefaults__, "clock", lambda: float(next(passed)))
+    limit = {"optimisation__max_minutes": 20 / 60}
+    how, cut = run(**limit)
+    assert how == "cut short"
+    assert 0 < cut.n_steps < SETTINGS["optimisation.max_steps"]
+    assert "press Continue" in dock.bar._status.text()
+    folder = dock.desk.model_dir
+    how, model = run(continues=True, **limit)
+    assert how == "finished"
+    assert dock.desk.model_dir == folder
+    assert model.n_steps == SETTINGS["optimisation.max_steps"]
+    assert dock.session.curves.last_step == model.n_steps
+    how, model = run(continues=True)
+    assert model.n_steps == 2 * SETTINGS["optimisation.max_steps"]
+    dock.shut_down()

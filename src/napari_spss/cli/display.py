@@ -126,7 +126,7 @@ def _detail(event: Progress) -> str:
     if "total" in event.losses:
         parts.append(f"loss {event.losses['total']:.3f}")
     if event.proportion_error is not None:
-        parts.append(f"fractions off by {100 * event.proportion_error:.1f} %")
+        parts.append(f"error of fractions {100 * event.proportion_error:.1f} %")
     return ", ".join(parts)
 
 

@@ -6,22 +6,9 @@ import functools
 from pathlib import Path
 
 from ..core.annotations import Annotations, match_class
-from ..core.base import (
-    FinishReason,
-    InputError,
-    TrainingSettings,
-    save_settings,
-)
+from ..core.base import FinishReason, InputError, TrainingSettings
 from ..core.images import Masks, Stack, open_stack
-from ..core.training import (
-    CONFIG,
-    MODEL_RECORD,
-    STATE_FILE,
-    RunFolder,
-    RunInputs,
-    load_model,
-    write_update,
-)
+from ..core.training import MODEL_RECORD, STATE_FILE, RunFolder, RunInputs, load_model
 from .display import say
 from .options import parse_class_list
 from .train_job import TrainJob, TrainRequest, open_training_masks, read_tables
@@ -46,7 +33,7 @@ def resumed_job(request: TrainRequest) -> TrainJob:
     folder = RunFolder(request.out)
     if not folder.holds_run:
         raise InputError(f"--out {request.out} holds no run to go on with; leave out --resume.")
-    before = _without_limit(folder.settings())
+    before = folder.settings().without_limit()
     settings = _settings(request, before)
     inputs = folder.inputs()
     known = folder.annotations()
@@ -56,7 +43,7 @@ def resumed_job(request: TrainRequest) -> TrainJob:
     masks = _masks(request, inputs, known, stack)
     is_changed = annotations != known
     start_from = None
-    if _is_finished(folder) and _without_limit(settings) == before:
+    if _is_finished(folder) and settings.without_limit() == before:
         if not is_changed:
             raise InputError(
                 f"the run in {request.out} is complete, and nothing has changed; give tables to "
@@ -70,7 +57,7 @@ def resumed_job(request: TrainRequest) -> TrainJob:
         annotations,
         settings,
         masks,
-        functools.partial(_record, request.out, settings, annotations if is_changed else None),
+        functools.partial(folder.go_on, settings, annotations if is_changed else None),
         has_checkpoint=start_from is None and (request.out / STATE_FILE).is_file(),
         start_from=start_from,
     )
@@ -96,14 +83,6 @@ def _settings(request: TrainRequest, before: TrainingSettings) -> TrainingSettin
         if ours != theirs:
             raise _contradiction(request.out, name, ours, theirs)
     return settings
-
-
-def _without_limit(settings: TrainingSettings) -> TrainingSettings:
-    """Leave out minutes that are no budget, but a limit beside steps or epochs."""
-    budget = settings.optimisation
-    if budget.max_steps is None and budget.max_epochs is None:
-        return settings
-    return settings.with_overrides({"optimisation.max_minutes": None})
 
 
 def _contradiction(out: Path, name: str, ours: object, theirs: object) -> InputError:
@@ -201,14 +180,3 @@ def _larger_budget(settings: TrainingSettings) -> str:
     if budget.max_epochs is not None:
         return f"more epochs, such as --set optimisation.max_epochs={2 * budget.max_epochs}"
     return "more time with --max-minutes"
-
-
-def _record(out: Path, settings: TrainingSettings, annotations: Annotations | None) -> None:
-    """Store the settings, and annotations if they have changed."""
-    save_settings(settings, out / CONFIG)
-    if annotations is None:
-        return
-    numbers = [int(path.name.removeprefix("step_")) for path in (out / "updates").glob("step_*")]
-    # Later ones must sort after earlier ones, though steps count anew where a run was complete.
-    n_steps = load_model(out).n_steps if (out / MODEL_RECORD).is_file() else 0
-    write_update(out, max([n_steps, *(number + 1 for number in numbers)]), annotations)

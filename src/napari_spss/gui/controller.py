@@ -6,14 +6,14 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
 from ..core.annotations import Annotations, ClassStyle, Region
-from ..core.base import Event, InputError, Preview, SpssError
+from ..core.base import Event, InputError, Mailbox, Preview, SpssError
 from ..core.images import LiveLabels
 from .jobs import Predicted, TrainingJob, apply_model, load_run, save_results, train
 from .layers import ResultLayers, Source
@@ -34,12 +34,14 @@ from .worker import CoreCall, Runner
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
+    from ..core.base import TrainingSettings
     from ..core.images import LabelSource
 
 __all__ = ["Desk", "PreviewGate", "Work"]
 
 logger = logging.getLogger(__name__)
 _ImageId = tuple[int, str]  # key of the layer, identity of its pixels
+_Said = tuple[Annotations, int]  # and how often somebody painted
 _LARGE_PREVIEW_PX = 1 << 21  # holes and small objects of larger previews stay
 # Okabe and Ito's colours, for classes of a loaded model that the user has not named
 _SPARE_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
@@ -87,6 +89,8 @@ class Work:
         Returns the folder for runs, or None if there is no project.
     rectangles : callable
         Returns the rectangles of a slice, the selected one first.
+    n_strokes : callable
+        Returns how often somebody painted.
     """
 
     def __init__(self) -> None:
@@ -97,6 +101,18 @@ class Work:
         self.form: Callable[[], RunForm]
         self.runs_folder: Callable[[], Path | None] = lambda: None
         self.rectangles: Callable[[int], tuple[Region, ...]] = lambda _: ()
+        self.n_strokes: Callable[[], int] = lambda: 0
+
+
+@dataclass(frozen=True)
+class _Training:
+    """With what a training began."""
+
+    source: Source
+    styles: tuple[ClassStyle, ...]
+    form: RunForm
+    settings: TrainingSettings
+    folder: Path
 
 
 class Desk(QObject):
@@ -126,14 +142,19 @@ class Desk(QObject):
         self._scratch: list[tempfile.TemporaryDirectory[str]] = []
         self._labels = LiveLabels()
         self._told: Annotations | None = None  # what the run knows
-        self._begun: tuple[Source, tuple[ClassStyle, ...]] | None = None
+        self._learned: _Said | None = None  # the same, to be compared with later
+        self._updates: Mailbox[Annotations] = Mailbox()
+        self._training: _Training | None = None  # the last one that began
         self._run_dir: Path | None = None
         self._model_dir: Path | None = None
+        self._cut_short: _Training | None = None  # the last training, if time has ended it
         self.gate = PreviewGate()
         self.layers = ResultLayers(viewer)
         self._image: _ImageId | None = None
+        self._trained: _ImageId | None = None
         self._outcomes: dict[_ImageId, Outcome] = {}
         self.outcome = self._of_run = self._new_outcome()
+        self._known: dict[_ImageId, _Said | None] = {}  # by image, what the model has learned of
         session.event_taken.connect(self._on_event)
         session.run_ended.connect(self._on_end)
 
@@ -162,6 +183,21 @@ class Desk(QObject):
             self.outcome = self._outcomes[image] = self._new_outcome()
         self._session.show_image(image, "" if source is None else source.name)
         self.outcome_changed.emit()
+
+    def note_known(self) -> None:
+        """Take what is annotated on the image for nothing new, unless it was shown before."""
+        if self._image is not None:
+            self._known.setdefault(self._image, self._said(self._work.annotations()))
+
+    def _said(self, annotations: Annotations) -> _Said:
+        """What a training would learn from; a grid that was only laid says nothing."""
+        grids = tuple(one for one in annotations.grids if one.is_done or one.n_judged)
+        return annotations.replace(grids=grids), self._work.n_strokes()
+
+    def _has_news(self, annotations: Annotations | None) -> bool:
+        if annotations is None or self._image is None or self._image not in self._known:
+            return False
+        return self._said(annotations) != self._known[self._image]
 
     def _is_gone(self, image: _ImageId) -> bool:
         """Whether an image left the viewer, or its layer shows another one by now."""
@@ -193,6 +229,11 @@ class Desk(QObject):
             open_grid=open_grid(annotations),
             has_places=has_places(annotations) or self._work.masks() is not None,
             has_model=self._session.model is not None,
+            is_cut_short=self._cut_short is not None and self._is_image_of_run(),
+            has_news=self._has_news(annotations),
+            has_preview=source is not None and self.layers.has_preview(source),
+            has_result=self.outcome.has_result,
+            is_stale=bool(self.stale()),
             n_slices=1 if source is None else source.stack.n_slices,
             n_predicted=0 if maps is None else len(maps.full_slices),
             is_saved=self.outcome.is_saved,
@@ -204,12 +245,15 @@ class Desk(QObject):
         """Start a training; return whether it began."""
         try:
             job, classes = self._job(continues=continues)
-            ticket = self._session.begin("training", classes=classes, continues=continues)
+            ticket = self._session.begin(
+                "training", classes=classes, continues=continues, resumes=job.resumes
+            )
         except SpssError as error:
             self._refuse(error)
             return False
         self.refused.emit(None, "")
         self.gate.open()
+        self._updates = ticket.updates
         job = replace(job, updates=ticket.updates)
         self._run_dir = job.run_dir
         self._runner.start(ticket, CoreCall("training of the segmentation", train), job)
@@ -222,14 +266,14 @@ class Desk(QObject):
         labels = self._work.masks()
         if labels is None and self._labels.n_slices == 0 and annotations == self._told:
             return
-        self._told = annotations
+        self._told, self._learned = annotations, self._said(annotations)
         self._labels.follow(labels)
         self._session.update_annotations(annotations)
 
     def _is_image_of_run(self) -> bool:
         """Whether the chosen image has the pixels that the run began with."""
-        source, begun = self._work.source, self._begun
-        return source is not None and begun is not None and source.identity == begun[0].identity
+        source, run = self._work.source, self._training
+        return source is not None and run is not None and source.identity == run.source.identity
 
     def apply(self, scope: str) -> bool:
         """Apply the current model to "slice", "rectangle" or "stack"; return whether it began."""
@@ -358,13 +402,19 @@ class Desk(QObject):
                 "Nothing is annotated yet; state fractions, count a grid or add keypoints."
             )
         annotations.validate_against(work.source.stack)
-        self._begun = (work.source, work.styles)
+        resumed = self._resumable(form) if continues else None
+        if resumed is not None:
+            run = replace(resumed, settings=resumed.settings.without_limit())
+        else:
+            run = _Training(work.source, work.styles, form, settings, self._new_run_dir())
+        self._training = run
         self._labels, self._told = LiveLabels(masks), annotations
+        self._learned, self._trained = self._said(annotations), self._image
         job = TrainingJob(
             stack=work.source.stack,
             annotations=annotations,
-            settings=settings,
-            run_dir=self._new_run_dir(),
+            settings=run.settings,
+            run_dir=run.folder,
             masks=self._labels,
             start_from=model,
             device=form.device,
@@ -372,8 +422,19 @@ class Desk(QObject):
             preview_slice=self.gate,
             preview_sent=self.gate.close,
             preview_interval_s=self._preview_interval_s,
+            resumes=resumed is not None,
         )
         return job, annotations.classes
+
+    def _resumable(self, form: RunForm) -> _Training | None:
+        """Return the last training if time cut it short, and nothing but annotations changed."""
+        run = self._cut_short
+        if run is None or not self._is_image_of_run():
+            return None
+        from ..core.training import STATE_FILE  # torch, which that run has loaded
+
+        is_same = form.without_limit() == run.form.without_limit()
+        return run if is_same and (run.folder / STATE_FILE).is_file() else None
 
     def _new_run_dir(self) -> Path:
         """Name a folder for the next run: in the project, else a temporary one."""
@@ -413,19 +474,27 @@ class Desk(QObject):
             self._of_run.take(event)
 
     def _show_preview(self, preview: Preview) -> None:
-        if self._begun is not None:
-            source, styles = self._begun
+        run = self._training
+        if run is not None:
             cleaning = self.outcome.cleaning
             if preview.probs[0].size > _LARGE_PREVIEW_PX:  # the window would halt for each
                 cleaning = Cleaning(cleaning.threshold)
-            self.layers.show_preview(source, preview, styles, cleaning)
+            self.layers.show_preview(run.source, preview, run.styles, cleaning)
         self.gate.open()
 
     def _on_end(self, end: RunEnd) -> None:
         self.gate.open()
+        is_of_model = end.run in ("training", "loading")
+        if is_of_model and (end.result is not None or end.error is not None):
+            self._cut_short = self._training if end.kind is EndKind.cut_short else None
         if end.kind is EndKind.failed:
             logger.info("a run failed: %s", end.text)
-        elif end.run in ("training", "loading") and end.result is not None:
+        elif is_of_model and end.result is not None:
             self._model_dir = self._run_dir
+            self._known = {}
+            if end.run == "training" and self._trained is not None:
+                # what was told too late was not taken
+                self._known[self._trained] = self._learned if self._updates.is_empty else None
+            self.note_known()
         elif end.run == "export":
             self._of_run.is_saved = end.kind is EndKind.finished

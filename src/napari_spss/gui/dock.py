@@ -156,6 +156,7 @@ class SpssDock(QWidget):
         work.form = self._form
         work.runs_folder = self._runs_folder
         work.rectangles = self.annotate.regions.on_slice
+        work.n_strokes = lambda: self.annotate.painted.n_edits
         return work
 
     def _form(self) -> RunForm:
@@ -248,6 +249,7 @@ class SpssDock(QWidget):
         self._forget_refusal()
         self.desk.show_image(source)
         self._open_project(layer, source)
+        self.desk.note_known()
         self._on_slider()
         self._refresh_ready()
 

@@ -68,7 +68,7 @@ class TrainingJob:
     stack, annotations, settings
         As `core.training.iter_training` takes them.
     run_dir : Path
-        Folder of the run; must not hold one yet.
+        Folder of the run; must not hold one yet, unless it is resumed.
     masks : LabelSource or None
         Painted labels, read in the thread as they are then.
     start_from : Model or None
@@ -84,6 +84,8 @@ class TrainingJob:
     preview_sent : callable
         Called in the thread before each preview that is handed over. Not every question leads to
         one: a slice may be unreadable.
+    resumes : bool
+        Whether the run in the folder goes on, instead of another one from ``start_from``.
     """
 
     stack: Stack
@@ -97,6 +99,7 @@ class TrainingJob:
     preview_slice: Callable[[], int | None]
     preview_interval_s: float
     preview_sent: Callable[[], None] = lambda: None
+    resumes: bool = False
 
 
 def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Model]:
@@ -104,6 +107,7 @@ def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Mod
     preload()
     from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training, write_painted
 
+    folder = RunFolder(job.run_dir)
     inputs = RunInputs(
         image=job.stack.source,
         image_identity=job.stack.identity(),
@@ -111,7 +115,10 @@ def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Mod
     )
 
     def begin() -> None:
-        RunFolder(job.run_dir).begin(job.settings, job.annotations, inputs)
+        if job.resumes:
+            folder.go_on(job.settings, job.annotations, painted=job.masks)
+            return
+        folder.begin(job.settings, job.annotations, inputs)
         if job.masks is not None:
             write_painted(job.run_dir, job.masks)
 
@@ -122,7 +129,8 @@ def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Mod
             job.settings,
             masks=job.masks,
             run_dir=job.run_dir,
-            start_from=job.start_from,
+            resume=job.resumes,
+            start_from=None if job.resumes else job.start_from,
             updates=job.updates,
             preview_slice=job.preview_slice,
             preview_interval_s=job.preview_interval_s,

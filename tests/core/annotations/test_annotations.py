@@ -300,7 +300,11 @@ def test_slices_summary_and_emptiness():
         (a_grid([0, 1, 2, -1], z=7),),
     )
     assert annotations.slices() == (1, 4, 5, 7)
-    assert annotations.summary() == "1 grid (4 nodes, 2 hits), 1 fraction, 2 keypoints"
+    done = annotations.replace(grids=(a_grid([0, 1, 2, -1], z=7),))
+    assert done.summary() == "1 grid (4 nodes, 2 hits), 1 fraction, 2 keypoints"
+    begun = annotations.grids[0].replace(is_done=False, class_index=[1, -2, -2, -1])
+    both = done.replace(grids=(*done.grids, begun))
+    assert both.summary().startswith("1 grid (4 nodes, 2 hits), 1 grid still open (1 node judged),")
     assert not annotations.is_empty
     nothing = Annotations(CLASSES, annotations.proportions[1:], grids=(a_grid([-1]),))
     assert nothing.is_empty

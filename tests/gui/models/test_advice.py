@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
@@ -10,7 +11,8 @@ from napari_spss.core.annotations import Annotations, CountingGrid, Keypoint
 from napari_spss.gui.models import Progress, has_places, next_step, open_grid
 
 READY = Progress(has_places=True, n_slices=4)
-TRAINED = replace(READY, has_model=True)
+TRAINED = replace(READY, has_model=True, has_preview=True)
+APPLIED = replace(TRAINED, has_preview=False, has_result=True, n_predicted=4)
 
 
 @pytest.mark.parametrize(
@@ -19,21 +21,66 @@ TRAINED = replace(READY, has_model=True)
         (Progress(missing="Open an image."), "Open an image."),
         (Progress(n_slices=4), "count a grid or add keypoints"),
         (READY, "press Train"),
-        (replace(READY, n_marked=1), "mend the marked cell in"),
-        (Progress(missing="State fractions.", n_marked=2), "mend the 2 marked cells"),
+        (replace(READY, n_marked=1), "correct the marked cell in"),
+        (Progress(missing="State fractions.", n_marked=2), "correct the 2 marked cells"),
         (replace(READY, open_grid=3), "grid on slice 3"),
+        (replace(APPLIED, open_grid=3), "grid on slice 3"),
         (replace(TRAINED, has_image=False, missing="Open an image."), "Open an image."),
         (TRAINED, "press Continue"),
         (replace(TRAINED, missing="State fractions."), "press Continue"),
-        (replace(TRAINED, n_predicted=1), "apply it to the whole stack"),
-        (replace(TRAINED, n_predicted=4), "labels on other slices, then save them"),
+        (replace(TRAINED, has_preview=False), "apply the model to this slice"),  # one was loaded
+        (replace(TRAINED, is_cut_short=True), "does the steps for which there was no time"),
+        (replace(TRAINED, has_result=True, n_predicted=1), "apply it to the whole stack"),
         (replace(TRAINED, n_slices=1), "apply it under"),
-        (replace(TRAINED, n_slices=1, n_predicted=1), "check the labels, then"),
-        (replace(TRAINED, n_predicted=4, is_saved=True), "Saved."),
+        (APPLIED, "labels on other slices, then save them"),
+        (replace(APPLIED, has_news=True), "press Continue. The model learns"),
+        (replace(APPLIED, is_saved=True, has_news=True), "press Continue. The model learns"),
+        (replace(APPLIED, is_stale=True, has_preview=True), "look at the new map"),
+        (replace(APPLIED, is_stale=True), "Next: apply the model under Results"),
+        (replace(APPLIED, n_slices=1, n_predicted=1), "check the labels, then"),
+        (replace(APPLIED, is_saved=True), "Saved."),
     ],
 )
 def test_each_state_of_the_work_has_its_next_step(progress, word):
     assert word in next_step(progress)
+
+
+def all_states():
+    flags = (
+        *("has_image", "has_places", "has_model", "is_cut_short", "has_news"),
+        *("has_preview", "has_result", "is_stale", "is_saved"),
+    )
+    others = product(("", "State fractions."), (0, 2), (None, 3), (1, 4), (0, 1, 4))
+    for missing, n_marked, begun, n_slices, n_predicted in others:
+        for values in product((False, True), repeat=len(flags)):
+            yield Progress(
+                missing=missing,
+                n_marked=n_marked,
+                open_grid=begun,
+                n_slices=n_slices,
+                n_predicted=min(n_predicted, n_slices),
+                **dict(zip(flags, values, strict=True)),
+            )
+
+
+def test_no_state_is_told_to_do_what_it_cannot_do():
+    n_states = 0
+    for state in all_states():
+        if not state.has_image and not state.missing:
+            continue
+        step, n_states = next_step(state), n_states + 1
+        has_map = state.has_preview or state.has_result
+        assert step.endswith(".")
+        assert "press Train" not in step or not state.missing
+        assert not step.startswith("Next: press Continue") or not state.missing
+        assert "Continue" not in step or state.has_model
+        assert "look at the" not in step or has_map or "apply the model to this slice" in step
+        is_done = state.has_result and not state.is_stale and state.n_predicted == state.n_slices
+        assert "save them" not in step or is_done
+        assert not step.startswith("Saved") or (is_done and state.is_saved)
+        has_news = state.has_news and not state.missing
+        assert not has_news or "check" not in step
+    assert n_states > 10_000
 
 
 def test_a_grid_that_was_begun_is_told_and_a_blank_one_is_not():

@@ -118,9 +118,10 @@ def test_the_form_marks_the_field_that_is_wrong():
     assert caught.value.field == "sampling.crop_px"
 
 
-def test_minutes_replace_the_steps_of_the_fast_preset_only():
+def test_minutes_are_a_limit_beside_the_steps_of_the_preset():
+    assert RunForm().settings() == preset("fast")
     fast = RunForm(max_minutes=2).settings().optimisation
-    assert (fast.max_minutes, fast.max_steps) == (2, None)
+    assert (fast.max_minutes, fast.max_steps) == (2, preset("fast").optimisation.max_steps)
     paper = RunForm(preset="paper", max_minutes=2).settings().optimisation
     assert (paper.max_minutes, paper.max_epochs) == (2, 100)
 
@@ -186,6 +187,23 @@ def test_a_continued_run_counts_the_steps_before_it(session):
     session.take(ticket, RunFinished(FinishReason.completed, 6, 2.0))
     session.finish(ticket, SimpleNamespace(n_steps=26))
     assert ends[0].text == "Training finished: 6 more steps in 2 s, 26 in all."
+
+
+def test_a_run_that_time_ended_says_so_and_goes_on_with_its_own_steps(session):
+    session.set_model(SimpleNamespace(n_steps=20))
+    ends, _, _ = record(session)
+    ticket = session.begin("training", continues=True)
+    session.take(ticket, Progress(3, 6, 2.0, 3.0, {"total": 0.5}, 0.1))
+    session.take(ticket, RunFinished(FinishReason.time_limit, 3, 2.0, total=6))
+    session.finish(ticket, SimpleNamespace(n_steps=23))
+    assert ends[0].kind is EndKind.cut_short
+    assert ends[0].text.startswith("Time was up after 23 of 26 steps: too few.")
+    assert "Continue" in ends[0].text
+    ticket = session.begin("training", continues=True, resumes=True)
+    session.take(ticket, Progress(4, 6, 2.5, 3.0, {"total": 0.4}, 0.1))
+    assert "step 24 of 26" in str(session.status)
+    assert session.curves.steps == [23, 24]
+    assert session.curves.continued == [20, 23]
 
 
 def test_curves_of_one_model_do_not_go_on_with_a_loaded_one(session):

@@ -454,7 +454,7 @@ def test_live_tally(qtbot):
     assert f"3 / {n}" in text
     assert f"{300 / n:.1f} %" in text
     assert f"({100 * low:.1f}\u2013{100 * high:.1f} %)" in text
-    assert "rather too wide" in text
+    assert "95 % interval" in text
 
 
 def test_no_thread_of_naparis_looks_for_nodes_while_they_are_sliced(qtbot):

@@ -296,7 +296,7 @@ def test_threshold_modes(qtbot):
     assert results.threshold() == 0.37
     assert "0.37" in results._mode.currentText()
     results._slider.setValue(0.8)
-    assert results._mode.currentData() == "free"
+    assert results._mode.currentData() == "slider"
     assert results.cleaning().threshold == pytest.approx(0.8)
 
 

@@ -262,15 +262,22 @@ class Annotations:
         return dataclasses.replace(self, **changes)
 
     def summary(self) -> str:
-        """Short text such as "4 grids (1020 nodes, 61 hits), 16 fractions, 12 keypoints"."""
+        """Short text such as "4 grids (1020 nodes, 61 hits), 16 fractions, 12 keypoints".
+
+        A grid that is not done is told apart, with the nodes that are judged by now.
+        """
         parts = []
-        if self.grids:
-            nodes = sum(grid.n_nodes for grid in self.grids)
-            hits = sum(int(np.count_nonzero(grid.class_index > 0)) for grid in self.grids)
-            parts.append(
-                f"{_counted(len(self.grids), 'grid')} "
-                f"({_counted(nodes, 'node')}, {_counted(hits, 'hit')})"
-            )
+        done = [grid for grid in self.grids if grid.is_done]
+        still_open = [grid for grid in self.grids if not grid.is_done]
+        if done:
+            nodes = sum(grid.n_nodes for grid in done)
+            hits = sum(int(np.count_nonzero(grid.class_index > 0)) for grid in done)
+            counts = f"{_counted(nodes, 'node')}, {_counted(hits, 'hit')}"
+            parts.append(f"{_counted(len(done), 'grid')} ({counts})")
+        if still_open:
+            judged = sum(grid.n_judged for grid in still_open)
+            what = f"{_counted(len(still_open), 'grid')} still open"
+            parts.append(f"{what} ({_counted(judged, 'node')} judged)")
         fractions = sum(proportion.is_informative for proportion in self.proportions)
         if fractions:
             parts.append(_counted(fractions, "fraction"))

@@ -249,6 +249,13 @@ class TrainingSettings(_Frozen):
     self_training: SelfTrainingSettings = SelfTrainingSettings()
     optimisation: OptimisationSettings = OptimisationSettings()
 
+    def without_limit(self) -> TrainingSettings:
+        """Leave out minutes that are no budget, but a limit beside steps or epochs."""
+        budget = self.optimisation
+        if budget.max_steps is None and budget.max_epochs is None:
+            return self
+        return self.with_overrides({"optimisation.max_minutes": None})
+
     def with_overrides(self, overrides: Mapping[str, object]) -> TrainingSettings:
         """Return settings with some values replaced.
 

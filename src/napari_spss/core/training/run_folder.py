@@ -37,7 +37,7 @@ from ..base import (
     write_errors,
 )
 from ..images import IGNORE, PAINTED_FOLDER, LabelSource, PaintedSlices
-from .checkpoint import MODEL_RECORD, STATE_FILE, Model
+from .checkpoint import MODEL_RECORD, STATE_FILE, Model, load_model
 
 __all__ = [
     "RunFolder",
@@ -111,6 +111,40 @@ class RunFolder:
         # the settings come last, since they make it a run
         save_settings(settings, self.path / CONFIG)
 
+    def go_on(
+        self,
+        settings: TrainingSettings,
+        annotations: Annotations | None = None,
+        *,
+        painted: LabelSource | None = None,
+    ) -> None:
+        """Write with which settings the run goes on, and annotations that join it.
+
+        Raises
+        ------
+        InputError
+            If the folder holds no run, or its model cannot be read.
+        RunError
+            If it cannot be written.
+        """
+        self._check()
+        save_settings(settings, self.path / CONFIG)
+        if annotations is None:
+            return
+        numbers = [number + 1 for number in self._updates()]
+        # Later ones must sort after earlier ones, though steps count anew from a complete run on.
+        has_model = (self.path / MODEL_RECORD).is_file()
+        n_steps = load_model(self.path).n_steps if has_model else 0
+        write_update(self.path, max([n_steps, *numbers]), annotations, painted=painted)
+
+    def _updates(self) -> dict[int, Path]:
+        """Folders of annotations that joined the run, by their step."""
+        return {
+            int(number): folder
+            for folder in (self.path / UPDATES).glob(f"{_STEP}*")
+            if (number := folder.name.removeprefix(_STEP)).isdecimal()
+        }
+
     def settings(self) -> TrainingSettings:
         """Read the settings of the run."""
         self._check()
@@ -136,11 +170,7 @@ class RunFolder:
     def annotations(self) -> Annotations:
         """Read the newest annotations of the run: as it began, or as they last joined it."""
         self._check()
-        updates = {
-            int(number): folder
-            for folder in (self.path / UPDATES).glob(f"{_STEP}*")
-            if (number := folder.name.removeprefix(_STEP)).isdecimal()
-        }
+        updates = self._updates()
         files = annotation_files(updates[max(updates)] if updates else self.path)
         return read_annotations(
             proportions=files.get("proportions"),

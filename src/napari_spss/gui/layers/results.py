@@ -206,6 +206,10 @@ class ResultLayers:
             _checksum(layer.data[plane_index(axes, index)]) != value for index, value in wanted
         )
 
+    def has_preview(self, source: Source) -> bool:
+        """Whether a preview of an image is in the viewer."""
+        return self._find(source, f"{_PREVIEW} labels") is not None
+
     def is_in_viewer(self, key: int) -> bool:
         """Whether the layer of a source is in the viewer."""
         return any(_keys.get(layer) == key for layer in self._viewer.layers)

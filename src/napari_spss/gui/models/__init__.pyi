@@ -70,6 +70,7 @@ from .session import (
     Session as Session,
     Suggestion as Suggestion,
     Ticket as Ticket,
+    counted as counted,
     duration as duration,
     steps_of as steps_of,
 )

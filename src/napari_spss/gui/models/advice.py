@@ -29,6 +29,14 @@ class Progress:
         Whether anything says where a class is: a done grid, a keypoint, a painted label.
     has_model : bool
         Whether there is a model to apply.
+    is_cut_short : bool
+        Whether time ended its training before all steps were done.
+    has_news : bool
+        Whether something was annotated that the model has not learned.
+    has_preview : bool
+        Whether the map of a training is shown.
+    has_result, is_stale : bool
+        Whether a model was applied; whether that was another than the one there is now.
     n_slices, n_predicted : int
         Slices of the image, and how many of them the model was wholly applied to.
     is_saved : bool
@@ -41,6 +49,11 @@ class Progress:
     open_grid: int | None = None
     has_places: bool = False
     has_model: bool = False
+    is_cut_short: bool = False
+    has_news: bool = False
+    has_preview: bool = False
+    has_result: bool = False
+    is_stale: bool = False
     n_slices: int = 1
     n_predicted: int = 0
     is_saved: bool = False
@@ -50,30 +63,46 @@ def next_step(progress: Progress) -> str:
     """Say what comes next."""
     if not progress.has_image:
         return progress.missing
-    if progress.has_model and progress.is_saved:
-        return "Saved. To improve the map: correct it under Annotate, then press Continue."
-    if progress.has_model and progress.n_predicted >= progress.n_slices:
-        where = "the labels on other slices" if progress.n_slices > 1 else "the labels"
-        return f"Next: check {where}, then save them under Results."
-    if progress.has_model:
-        where = " to the whole stack" if progress.n_slices > 1 else ""
-        return (
-            "Next: look at the map. Where it is wrong, add keypoints and press Continue; "
-            f"where it is right, apply it{where} under Results."
-        )
     if progress.n_marked:
         cells = "marked cell" if progress.n_marked == 1 else f"{progress.n_marked} marked cells"
-        return f"Next: mend the {cells} in the table of fractions."
+        return f"Next: correct the {cells} in the table of fractions."
     if progress.open_grid is not None:
         return (
             f"Next: finish counting the grid on slice {progress.open_grid} and press Done; "
             "an open grid does not count."
         )
+    return _with_model(progress) if progress.has_model else _without_model(progress)
+
+
+def _without_model(progress: Progress) -> str:
     if progress.missing:
         return progress.missing
     if not progress.has_places:
         return "Next: count a grid or add keypoints. Fractions alone do not tell where things are."
     return "Next: press Train."
+
+
+def _with_model(progress: Progress) -> str:
+    can_train = not progress.missing
+    if progress.is_cut_short and can_train:
+        return "Next: press Continue. It does the steps for which there was no time."
+    if progress.has_news and can_train:
+        return "Next: press Continue. The model learns what you have annotated since."
+    if not (progress.has_preview or progress.has_result):
+        return "Next: apply the model to this slice under Results, and look at the map."
+    if progress.has_result and progress.is_stale:
+        look = "look at the new map. Where it is right, apply" if progress.has_preview else "apply"
+        return f"Next: {look} the model under Results: the labels are still of the one before."
+    if not progress.has_result or progress.n_predicted < progress.n_slices:
+        where = " to the whole stack" if progress.n_slices > 1 else ""
+        return (
+            "Next: look at the map. Where it is wrong, add keypoints and press Continue; "
+            f"where it is right, apply it{where} under Results."
+        )
+    if not progress.is_saved:
+        where = "the labels on other slices" if progress.n_slices > 1 else "the labels"
+        return f"Next: check {where}, then save them under Results."
+    return "Saved. To improve the map: correct it under Annotate, then press Continue."
 
 
 def has_places(annotations: Annotations | None) -> bool:

@@ -43,15 +43,19 @@ class Curves:
         pairs = zip(self.steps, self.losses.get("self_training", ()), strict=False)
         return next((step for step, value in pairs if not isnan(value)), None)
 
-    def continue_from(self, step: int) -> None:
-        """Count the steps of the next run from one on; points beyond it were of a failed run."""
+    def continue_from(self, step: int, *, n_before: int | None = None) -> None:
+        """Let another run go on from a step; points beyond it were of a failed run.
+
+        The run counts its steps from there, or from ``n_before`` where it goes on with an earlier
+        one.
+        """
         n_kept = sum(one <= step for one in self.steps)
         self.steps = self.steps[:n_kept]
         self.proportion_error = self.proportion_error[:n_kept]
         self.losses = {name: values[:n_kept] for name, values in self.losses.items()}
         self.validation = [point for point in self.validation if point[0] <= step]
         self.continued = [*(one for one in self.continued if one < step), step]
-        self._offset = step
+        self._offset = step if n_before is None else n_before
 
     def add(self, progress: Progress) -> bool:
         """Take a progress report; return whether it became a point."""

@@ -267,8 +267,8 @@ class FractionSheet:
     def value(self) -> tuple[Proportion, ...]:
         """Return what is stated, row by row; wrong cells, open questions and blanks are unknown.
 
-        A row whose classes exceed 100 % states nothing until it is mended. The background is left
-        to the core (the remainder), unless it was stated by a file and a class is unknown.
+        A row whose classes exceed 100 % states nothing until it is corrected. The background is
+        left to the core (the remainder), unless it was stated by a file and a class is unknown.
         """
         stated = (self._proportion(region) for region in self._filled_rows())
         return tuple(one for one in stated if one is not None)

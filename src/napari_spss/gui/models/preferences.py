@@ -19,7 +19,7 @@ class Preferences:
     device : str
         Torch device for new runs.
     minutes : float
-        Time budget that is proposed for a training.
+        Time limit that is proposed for a training; 0 is none.
     preview_interval_s : float
         Least time between two previews.
     project_folder : str
@@ -27,7 +27,7 @@ class Preferences:
     """
 
     device: str = "auto"
-    minutes: float = 2.0
+    minutes: float = 0.0
     preview_interval_s: float = 3.0
     project_folder: str = ""
 

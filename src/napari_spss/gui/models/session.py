@@ -47,6 +47,7 @@ __all__ = [
     "Session",
     "Suggestion",
     "Ticket",
+    "counted",
     "duration",
     "steps_of",
 ]
@@ -73,6 +74,7 @@ class EndKind(str, Enum):
     """How a run ended."""
 
     finished = "finished"
+    cut_short = "cut short"  # time was up before all steps were done
     stopped = "stopped"
     failed = "failed"
 
@@ -115,7 +117,7 @@ class RunForm:
     preset : str
         ``fast`` or ``paper``.
     max_minutes : float or None
-        Time budget; None leaves the preset's steps or epochs.
+        Time limit beside the preset's steps or epochs; None for none.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     object_diameter_px : float or None
@@ -144,8 +146,6 @@ class RunForm:
         changes: dict[str, object] = {"image.object_diameter_px": self.object_diameter_px}
         if self.max_minutes is not None:
             changes["optimisation.max_minutes"] = self.max_minutes
-            if self.preset == "fast":  # the clock, not the step count, ends such a run
-                changes["optimisation.max_steps"] = None
         if continued is not None and continued.settings.preset == self.preset:
             network = continued.settings.network
             changes |= {
@@ -154,6 +154,10 @@ class RunForm:
                 "image.normalisation": continued.normalisation,
             }
         return preset(self.preset).with_overrides({**changes, **self.overrides})
+
+    def without_limit(self) -> RunForm:
+        """Return what decides how a training goes, leaving out how long it may take and where."""
+        return replace(self, max_minutes=None, device="auto")
 
     def with_suggestion(self, suggestion: Suggestion) -> RunForm:
         """Return the form with a suggested setting put in."""
@@ -273,6 +277,7 @@ class Session:
         self._reason: FinishReason | None = None
         self._classes: tuple[str, ...] = ()
         self._model: Model | None = None
+        self._before = 0  # steps of the trainings that the last one continued
         self._shown = _Record()
         self._of_run = self._shown
         self._records: dict[Hashable, _Record] = {}
@@ -330,7 +335,12 @@ class Session:
         self.model_changed.emit(model)
 
     def begin(
-        self, kind: RunKind, *, classes: tuple[str, ...] = (), continues: bool = False
+        self,
+        kind: RunKind,
+        *,
+        classes: tuple[str, ...] = (),
+        continues: bool = False,
+        resumes: bool = False,
     ) -> Ticket:
         """Claim the session for a run.
 
@@ -341,7 +351,9 @@ class Session:
         classes : tuple of str, optional
             Class names of a training, to which live changes must keep.
         continues : bool
-            Whether the curves go on instead of starting anew.
+            Whether a training goes on from the model, and the curves with it.
+        resumes : bool
+            Whether it is the last training that goes on, whose own steps count on.
 
         Raises
         ------
@@ -356,11 +368,13 @@ class Session:
         self._of_run = record = self._shown
         before = 0
         if kind == "training":
-            before = self._model.n_steps if continues and self._model is not None else 0
-            if not before or record.model is not self._model:
+            n_steps = self._model.n_steps if continues and self._model is not None else 0
+            before = self._before if resumes else n_steps
+            self._before = before
+            if not n_steps or record.model is not self._model:
                 record.curves, record.model = Curves(), None
-            if before:
-                record.curves.continue_from(before)
+            if n_steps:
+                record.curves.continue_from(n_steps, n_before=before)
         unit = "step" if kind == "training" else "slice"
         self._set(RunStatus(state=_STATE_OF_KIND[kind], kind=kind, unit=unit, before=before))
         return self._ticket
@@ -427,16 +441,19 @@ class Session:
     def finish(self, ticket: Ticket, result: object) -> bool:
         """End a run that did not raise; a training's result becomes the current model.
 
-        One that was stopped before its first step has learned nothing: the last model stays.
+        One that ended before its first step has learned nothing: the last model stays.
         """
         if not self._is_current(ticket):
             return False
         is_stopped = self._reason is FinishReason.stopped
-        kind = EndKind.stopped if is_stopped else EndKind.finished
+        kind = {
+            FinishReason.stopped: EndKind.stopped,
+            FinishReason.time_limit: EndKind.cut_short,
+        }.get(self._reason or FinishReason.completed, EndKind.finished)
         text = _end_text(ticket.kind, kind, self._reason, self._status)
         if ticket.kind == "export" and not is_stopped and isinstance(result, tuple) and result:
             text = _saved_text(result)
-        if ticket.kind == "training" and is_stopped and self._status.done == 0:
+        if ticket.kind == "training" and self._status.done == 0:
             result = None
         is_model = ticket.kind in ("training", "loading") and result is not None
         if is_model:
@@ -503,7 +520,7 @@ def duration(seconds: float) -> str:
 
 def steps_of(model: Model) -> str:
     """Say how long a model was trained: "1 step", "600 steps"."""
-    return _counted(model.n_steps, "step")
+    return counted(model.n_steps, "step")
 
 
 def explain(error: Exception) -> str:
@@ -526,26 +543,32 @@ def _saved_text(written: tuple[Path, ...]) -> str:
 def _end_text(run: RunKind, kind: EndKind, reason: FinishReason | None, status: RunStatus) -> str:
     took = duration(status.elapsed_s)
     if run == "training":
-        if kind is EndKind.stopped and status.done == 0:
-            return "Training was stopped before its first step; nothing has changed."
-        steps = f"{_counted(status.done, 'step')} in {took}"
+        if status.done == 0:
+            why = "was stopped" if kind is EndKind.stopped else "ended"
+            return f"Training {why} before its first step; nothing has changed."
+        if kind is EndKind.cut_short:
+            return (
+                f"Time was up after {status.before + status.done} of "
+                f"{status.before + (status.total or 0)} steps: too few. Continue does the others, "
+                "without a time limit."
+            )
+        steps = f"{counted(status.done, 'step')} in {took}"
         if status.before:
-            more = _counted(status.done, "more step")
+            more = counted(status.done, "more step")
             steps = f"{more} in {took}, {status.before + status.done} in all"
         if kind is EndKind.stopped:
             return f"Training stopped after {steps}; the model so far is ready to use."
         if reason is FinishReason.converged:
             return f"Training converged after {steps}."
-        if reason is FinishReason.time_limit:
-            return f"Time was up after {steps}, of {status.before + (status.total or 0)} planned."
         return f"Training finished: {steps}."
     if run == "loading":
         return "The model is loaded."
     what = "Saving" if run == "export" else "Applying the model"
     if kind is EndKind.stopped:
-        return f"{what} was stopped after {_counted(status.done, 'slice')}."
-    return f"{what} finished: {_counted(status.done, 'slice')} in {took}."
+        return f"{what} was stopped after {counted(status.done, 'slice')}."
+    return f"{what} finished: {counted(status.done, 'slice')} in {took}."
 
 
-def _counted(number: int, thing: str) -> str:
+def counted(number: int, thing: str) -> str:
+    """Write a number of things: "1 step", "2 steps"."""
     return f"{number} {thing}{'s' * (number != 1)}"

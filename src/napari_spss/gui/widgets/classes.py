@@ -50,7 +50,7 @@ _SWATCH_PX = 16
 class ClassesEditor(QWidget):
     """Rows of classes, to be named, coloured, given keys, added and removed.
 
-    A name that cannot be used is marked and says why; until it is mended, :meth:`value` has the
+    A name that cannot be used is marked and says why; until it is corrected, :meth:`value` has the
     last one that could.
     """
 
@@ -228,7 +228,7 @@ class ClassesEditor(QWidget):
         self._show_state()
 
     def _on_committed(self, row: _ClassRow) -> None:
-        """Take over the names that can be used; a mended one may set another one free."""
+        """Take over the names that can be used; a corrected one may set another one free."""
         before = self.value()
         for one in self._rows:
             if not self._fault(one):

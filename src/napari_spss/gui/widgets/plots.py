@@ -29,7 +29,8 @@ _SHOWN = {
     "sharpness": ("sharpness", _COLOURS[4]),
     _HELD_OUT: ("kept aside", _COLOURS[5]),
 }
-_TOOLTIP = """Above: how badly the map fits what you said, in parts, and their sum; lower is better.
+_TOOLTIP = """Above: how badly the map fits what you said (the loss), in parts, and their sum; lower
+is better.
 fractions: those of slices and rectangles
 places: nodes of counted grids, keypoints, painted pixels
 self-training: the map's own surest parts; it sets in later, and the sum rises by it,
@@ -47,8 +48,8 @@ class CurvesPlot(QWidget):
         self._graphics.setFixedHeight(210)
         self._loss = self._graphics.addPlot(row=0, col=0)
         self._error = self._graphics.addPlot(row=1, col=0)
-        self._loss.setLabel("left", "misfit")
-        self._error.setLabel("left", "off by, %")
+        self._loss.setLabel("left", "loss")
+        self._error.setLabel("left", "error, %")
         self._error.setLabel("bottom", "step")
         self._error.setXLink(self._loss)
         self._legend = QLabel()

@@ -37,7 +37,7 @@ SCOPES = (
     ("stack", "the whole stack"),
 )
 _IN_PREVIEWS = "Previews of more than 2 megapixels during a training are shown without this."
-_HALF, _MATCHED, _FREE = "half", "matched", "free"
+_HALF, _MATCHED, _SLIDER = "half", "matched", "slider"
 
 
 class ResultsSection(QWidget):
@@ -79,7 +79,7 @@ class ResultsSection(QWidget):
         mode = self._mode.currentData()
         if mode == _MATCHED and self._matched is not None:
             return self._matched
-        return self._slider.value() if mode == _FREE else 0.5
+        return self._slider.value() if mode == _SLIDER else 0.5
 
     def scope(self) -> str:
         """Return where the model is to be applied."""
@@ -181,7 +181,7 @@ class ResultsSection(QWidget):
         self._mode = QComboBox()
         self._mode.addItem("0.5", _HALF)
         self._mode.addItem("matched to the stated fractions", _MATCHED)
-        self._mode.addItem("free", _FREE)
+        self._mode.addItem("as the slider says", _SLIDER)
         self._mode.setToolTip(
             "From which probability on a pixel belongs to the class.\nMatched: one threshold for "
             "all slices, at which the slices with stated fractions have them in sum.\nA right "
@@ -192,7 +192,9 @@ class ResultsSection(QWidget):
         self._slider.setRange(0.0, 1.0)
         self._slider.setDecimals(2)
         self._slider.setValue(0.5)
-        self._slider.setToolTip("Moving it chooses a free threshold; the labels follow at once.")
+        self._slider.setToolTip(
+            "Move it to choose the threshold yourself; the labels follow at once."
+        )
         self._slider.valueChanged.connect(self._on_slider_moved)
         self._no_threshold = QLabel(
             "With more than two classes, outside included, each pixel gets its most probable one."
@@ -284,9 +286,9 @@ class ResultsSection(QWidget):
         self.cleaning_changed.emit()
 
     def _on_slider_moved(self) -> None:
-        if self._mode.currentData() != _FREE:
+        if self._mode.currentData() != _SLIDER:
             self._mode.blockSignals(True)
-            self._mode.setCurrentIndex(self._mode.findData(_FREE))
+            self._mode.setCurrentIndex(self._mode.findData(_SLIDER))
             self._mode.blockSignals(False)
         self.cleaning_changed.emit()
 

@@ -45,7 +45,7 @@ class TrainSection(QWidget):
     continue_requested = Signal()
     value_changed = Signal()
 
-    def __init__(self, *, default_minutes: float = 2.0, parent: QWidget | None = None) -> None:
+    def __init__(self, *, default_minutes: float = 0.0, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._default_minutes = default_minutes
         self._is_busy = False
@@ -175,11 +175,11 @@ class TrainSection(QWidget):
         self._minutes.setRange(0.0, 24 * 60.0)
         self._minutes.setDecimals(1)
         self._minutes.setSuffix(" min")
-        self._minutes.setSpecialValueText("as long as the preset says")
+        self._minutes.setSpecialValueText("none")
         self._minutes.setValue(self._default_minutes)
         self._minutes.setToolTip(
-            "Training ends after this time; the longer, the better the map, up to a point.\n"
-            "You may stop at any time and continue later. 0 = the preset's own budget."
+            "Training ends after this time, though steps may be left: the map is then worse than "
+            "it would be.\nContinue does the steps that are left. You may stop at any time, too."
         )
         self._device = QComboBox()
         self._device.addItem("auto", "auto")
@@ -215,7 +215,7 @@ class TrainSection(QWidget):
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Preset", self._preset)
-        form.addRow("Time", self._minutes)
+        form.addRow("Time limit", self._minutes)
         form.addRow("Device", self._device)
         buttons = QHBoxLayout()
         buttons.addWidget(self._train, 2)

@@ -54,7 +54,7 @@ def read_fractions(path: Path, sheet: FractionSheet) -> Imported:
     """Read ``proportions.csv`` for a table.
 
     A file whose places and classes are right, but some of whose cells are wrong, is read as text,
-    so that the wrong cells can be seen and mended in the table.
+    so that the wrong cells can be seen and corrected in the table.
 
     Raises
     ------

@@ -27,7 +27,7 @@ from qtpy.QtWidgets import (
 )
 
 from ....core.annotations import Region
-from ...models import Edit, split_clipboard
+from ...models import Edit, counted, split_clipboard
 from ..theme import error_colour, muted_text_colour, warning_colour
 from .fraction_model import MARK_ROLE, MUTED_ROLE, FractionModel
 
@@ -333,9 +333,9 @@ class FractionView(QTableView):
         n_cells = max(max(map(len, block)) - n_columns, 0)
         parts = []
         if n_rows:
-            parts.append(f"{_counted(n_rows, 'line')} beyond the last row")
+            parts.append(f"{counted(n_rows, 'line')} beyond the last row")
         if n_cells:
-            parts.append(f"{_counted(n_cells, 'column')} beyond the last class")
+            parts.append(f"{counted(n_cells, 'column')} beyond the last class")
         return f"Not pasted: {' and '.join(parts)}." if parts else ""
 
     def clear_selected(self) -> None:
@@ -370,7 +370,3 @@ def _is_typing(event: QKeyEvent) -> bool:
 def _has_control(event: QKeyEvent) -> bool:
     held = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier
     return bool(event.modifiers() & (held | Qt.KeyboardModifier.MetaModifier))
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

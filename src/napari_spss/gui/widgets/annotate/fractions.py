@@ -34,7 +34,7 @@ class FractionsTable(QWidget):
     """A spreadsheet of fractions, a row per slice and rectangle, a column per class.
 
     The background is not typed: it is what the classes leave. Cells keep what was typed into them;
-    those that cannot be read are marked and say why, and count as unknown until they are mended.
+    those that cannot be read are marked and say why, and count as unknown until they are corrected.
     """
 
     value_changed = Signal()  # after each edit, also if only a wrong text changed

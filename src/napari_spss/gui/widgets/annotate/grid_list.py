@@ -35,7 +35,7 @@ def tally_html(sheet: GridSheet | None, styles: Sequence[ClassStyle]) -> str:
     notes = [] if sheet.is_done else ["so far; nodes without a mark count as misses"]
     if sheet.n_unsure:
         notes.append(f"{sheet.n_unsure} unsure, left out")
-    notes.append("95 % interval, rather too wide")
+    notes.append("95 % interval; an even grid errs less")
     return f"<table cellspacing='0'>{rows}</table><small>{'; '.join(notes)}</small>"
 
 
