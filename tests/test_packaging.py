@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, packages_distributions
 
 import pytest
 
@@ -60,6 +61,32 @@ def test_base_dependencies_bring_no_qt_binding_and_no_caps(pyproject):
         d for d in dependencies if re.match(r"(pyqt[56]|pyside[26]|napari\[)", d, re.IGNORECASE)
     ]
     assert not [d for d in dependencies if "<" in d or "==" in d]
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported(repository, pyproject):
+    imported = set()
+    for path in (repository / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {name.name.partition(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(node.module.partition(".")[0])
+    of_module = packages_distributions()
+    used = {_plain(of_module[m][0]) for m in imported - sys.stdlib_module_names if m in of_module}
+    project = pyproject["project"]
+    base = {_name(text) for text in project["dependencies"]}
+    extras = {_name(text) for text in project["optional-dependencies"]["mrc"]}
+    assert used - base - extras == set()
+    # npe2 reads the manifest
+    assert base - used == {"npe2"}
+
+
+def _name(requirement: str) -> str:
+    return _plain(re.match(r"[\w.-]+", requirement).group())
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_console_script_and_manifest_are_registered():

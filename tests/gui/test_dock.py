@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 
 import numpy as np
@@ -10,7 +11,7 @@ from fake_core import FakeModel, failing_train, fake_apply, fake_train, gated_tr
 from napari.layers import Labels
 from napari.utils.theme import get_theme
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QScrollArea
+from qtpy.QtWidgets import QScrollArea, QWidget
 
 from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
 from napari_spss.core.base import OutOfMemory
@@ -694,11 +695,12 @@ def test_all_sections_fit_into_380_px(dock, qtbot):
 
 def test_a_wrong_setting_marks_its_field(dock, qtbot):
     say(dock)
-    dock.train._form._others["optimisation.patience"] = 0
+    form = dock.train.value()
+    dock.train.set_value(dataclasses.replace(form, overrides={"optimisation.patience": 0}))
     assert not dock.start_training()
     assert "patience" in dock.train._error.text()
     dock.desk.refused.emit("sampling.crop_px", "sampling.crop_px is wrong")
-    assert mark_of(dock.train._form._fields["sampling.crop_px"]) == "error"
+    assert mark_of(dock.train.findChild(QWidget, "sampling.crop_px")) == "error"
 
 
 def highest_contrast(widget, rect):

@@ -12,10 +12,10 @@ from napari.components import ViewerModel
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QCoreApplication, QEvent, Qt
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QLabel, QWidget
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QWidget
 
 from napari_spss.core.analysis import FractionEstimate
-from napari_spss.core.base import OutOfMemory, Progress, Validated
+from napari_spss.core.base import OutOfMemory, Progress, Validated, preset
 from napari_spss.gui.layers import MARK
 from napari_spss.gui.models import (
     Curves,
@@ -161,7 +161,7 @@ def test_a_preset_brings_its_values_and_its_own_time(train):
     assert train.value() == RunForm(max_minutes=3.0)
     train._preset.setCurrentIndex(1)
     assert train.value() == RunForm(preset="paper", max_minutes=None)
-    assert train._form._fields["sampling.batch_size"].value() == 16
+    assert train.findChild(QWidget, "sampling.batch_size").value() == 16
 
 
 def test_devices_are_listed_by_name_and_the_choice_stays(train):
@@ -189,16 +189,22 @@ def test_messages_open_by_themselves_for_a_warning(train):
 def test_the_wrong_field_is_marked_and_shown(train):
     train.mark_error("sampling.crop_px", "sampling.crop_px 8 is too small")
     assert train._advanced.is_open
-    assert mark_of(train._form._fields["sampling.crop_px"]) == "error"
+    assert mark_of(train.findChild(QWidget, "sampling.crop_px")) == "error"
     assert train._error.text() == "sampling.crop_px 8 is too small"
     train.mark_error(None, "")
-    assert mark_of(train._form._fields["sampling.crop_px"]) == ""
+    assert mark_of(train.findChild(QWidget, "sampling.crop_px")) == ""
     assert not train._error.isVisibleTo(train)
 
 
-def test_every_field_of_the_form_explains_itself(train):
-    for field in train._form._fields.values():
-        assert field.toolTip()
+def test_the_form_has_kind_label_bounds_and_help_of_the_setting(train):
+    alpha = train.findChild(QDoubleSpinBox, "loss.alpha")
+    assert (alpha.minimum(), alpha.maximum(), alpha.value()) == (0, 1, preset("fast").loss.alpha)
+    assert alpha.toolTip() == "Eq. 4\n(loss.alpha)"
+    assert train.findChild(QWidget, "sampling.crop_px").minimum() == 16
+    assert train.findChild(QWidget, "optimisation.learning_rate").minimum() > 0
+    shown = {label.text() for label in train.findChildren(QLabel)}
+    assert {"Proportion weight", "Crop, working px"} <= shown
+    assert train.findChild(QCheckBox, "self_training.is_on").text() == "Self-training"
 
 
 # -- the rest ------------------------------------------------------------------------------------

@@ -48,7 +48,13 @@ class NetworkSettings(_Frozen):
     """The backbone: a registered name and its width."""
 
     name: str = Field(default="fast-unet", description="registered network")
-    filters: int = Field(default=8, ge=1, le=1024, description="filters of the first block")
+    filters: int = Field(
+        default=8,
+        ge=1,
+        le=1024,
+        title="Filters, first block",
+        description="filters of the first block",
+    )
 
 
 class ImageSettings(_Frozen):
@@ -118,13 +124,18 @@ class ImageSettings(_Frozen):
 class SamplingSettings(_Frozen):
     """What a training step sees."""
 
-    crop_px: int = Field(default=256, ge=16, description="edge of a crop, in working pixels")
+    crop_px: int = Field(
+        default=256,
+        ge=16,
+        title="Crop, working px",
+        description="edge of a crop, in working pixels",
+    )
     crop_mode: Literal["random", "tile"] = Field(
         default="random",
         description="'random': crops anywhere, fractions hold for their whole region; "
         "'tile': fixed crops, each inherits the fractions of the region it was cut from",
     )
-    batch_size: int = Field(default=4, ge=1)
+    batch_size: int = Field(default=4, ge=1, title="Crops a step")
     label_visits: int = Field(
         default=50,
         ge=0,
@@ -144,6 +155,8 @@ class LabelSettings(_Frozen):
     keypoint_radius_px: float = Field(
         default=8.0,
         ge=0,
+        title="Keypoint radius, px",
+        json_schema_extra={"step": 0.5},
         description="dilation of a keypoint, in data pixels of the full resolution",
     )
     node_radius_working_px: float = Field(
@@ -163,7 +176,14 @@ class LabelSettings(_Frozen):
 class LossSettings(_Frozen):
     """alpha L_proportions + (1 - alpha) L_labels (Eq. 4), and a sharpness penalty."""
 
-    alpha: float = Field(default=0.5, ge=0, le=1, description="Eq. 4")
+    alpha: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        title="Proportion weight",
+        json_schema_extra={"step": 0.01},
+        description="Eq. 4",
+    )
     proportions: Literal["mse", "kl", "interval"] = Field(
         default="mse",
         description="'mse' is Eq. 1, 'kl' a divergence, 'interval' zero inside the stated interval",
@@ -184,7 +204,7 @@ class LossSettings(_Frozen):
 class SelfTrainingSettings(_Frozen):
     """Proportion-matched self-training."""
 
-    is_on: bool = True
+    is_on: bool = Field(default=True, title="Self-training")
     weight: float = Field(default=1.0, ge=0)
     start: float = Field(
         default=0.5, ge=0, le=1, description="part of the budget after which it sets in"
@@ -203,7 +223,9 @@ class SelfTrainingSettings(_Frozen):
 class OptimisationSettings(_Frozen):
     """Budget, optimiser and numerics. At least one budget must be set."""
 
-    learning_rate: float = Field(default=2e-2, gt=0)
+    learning_rate: float = Field(
+        default=2e-2, gt=0, title="Learning rate", json_schema_extra={"step": 1e-5}
+    )
     schedule: Literal["constant", "one-cycle"] = "one-cycle"
     weight_decay: float = Field(default=1e-4, ge=0)
     max_steps: int | None = Field(default=600, ge=1)
@@ -240,7 +262,7 @@ class TrainingSettings(_Frozen):
     """
 
     preset: PresetName = "fast"
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63, title="Seed")
     network: NetworkSettings = NetworkSettings()
     image: ImageSettings = ImageSettings()
     sampling: SamplingSettings = SamplingSettings()

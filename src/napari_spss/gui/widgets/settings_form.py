@@ -5,29 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from magicgui.widgets import Container, create_widget
+from pydantic.fields import FieldInfo
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QSpinBox, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from ...core.base import preset
 from .theme import set_mark
 
 __all__ = ["SettingsForm"]
 
-# dotted name, label, kind, bounds, decimals
-_ROWS: tuple[tuple[str, str, type, tuple[float, float], int], ...] = (
-    ("sampling.crop_px", "Crop, working px", int, (16, 4096), 0),
-    ("sampling.batch_size", "Crops a step", int, (1, 256), 0),
-    ("network.filters", "Filters, first block", int, (1, 256), 0),
-    ("optimisation.learning_rate", "Learning rate", float, (1e-6, 1.0), 5),
-    ("loss.alpha", "Weight of proportions", float, (0.0, 1.0), 2),
-    ("labels.keypoint_radius_px", "Keypoint radius, px", float, (0.0, 999.0), 1),
-    ("self_training.is_on", "Self-training", bool, (0, 1), 0),
-    ("seed", "Seed", int, (0, 2**31 - 1), 0),
+_SHOWN = (
+    "sampling.crop_px",
+    "sampling.batch_size",
+    "network.filters",
+    "optimisation.learning_rate",
+    "loss.alpha",
+    "labels.keypoint_radius_px",
+    "self_training.is_on",
+    "seed",
 )
+_NO_BOUND = 2**31 - 1
 
 
 class SettingsForm(QWidget):
-    """Spin boxes for the settings that one may want to change; the rest is the preset's."""
+    """Fields for the settings that one may want to change; the rest is the preset's.
+
+    Kind, label, bounds and help of each are those of the setting.
+    """
 
     value_changed = Signal()
 
@@ -35,92 +40,75 @@ class SettingsForm(QWidget):
         super().__init__(parent)
         self._preset = "fast"
         self._others: dict[str, object] = {}
-        self._fields: dict[str, QWidget] = {}
-        form = QFormLayout(self)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        for name, label, kind, bounds, decimals in _ROWS:
-            field = _make_field(kind, bounds, decimals)
-            field.setToolTip(_description(name))
-            _changed(field).connect(self.value_changed)
-            self._fields[name] = field
-            form.addRow(label, field)
+        self._form: Container[Any] = Container()
+        self._form.extend(_field(name) for name in _SHOWN)  # later, so that labels get one width
+        self._form.margins = (0, 0, 0, 0)
+        self._form.native.layout().setSpacing(4)
+        self._form.changed.connect(lambda: self.value_changed.emit())
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._form.native)
         self.set_preset("fast")
 
     def value(self) -> dict[str, object]:
         """Return the settings that differ from the preset, by dotted name."""
         settings = preset(self._preset)
-        shown = {name: _get(field) for name, field in self._fields.items()}
+        shown = self._form.asdict()
         differing = {k: v for k, v in shown.items() if v != _setting(settings, k)}
         return {**self._others, **differing}
 
     def set_value(self, overrides: Mapping[str, object]) -> None:
         """Show the preset with some settings changed; names without a field are kept unseen."""
         self.set_preset(self._preset)
-        for name, value in overrides.items():
-            if name in self._fields:
-                _set(self._fields[name], value)
-            else:
-                self._others[name] = value
+        self._others = {name: v for name, v in overrides.items() if name not in _SHOWN}
+        self._form.update({name: v for name, v in overrides.items() if name in _SHOWN})
 
     def set_preset(self, name: str) -> None:
         """Show the values of a preset."""
         self._preset = name
         self._others = {}
-        settings = preset(name)
-        for dotted, field in self._fields.items():
-            _set(field, _setting(settings, dotted))
+        self._form.update({dotted: _setting(preset(name), dotted) for dotted in _SHOWN})
 
     def mark(self, name: str | None) -> bool:
         """Mark the field that is wrong, or none; return whether it is one of these."""
-        for dotted, field in self._fields.items():
-            set_mark(field, "error" if dotted == name else "")
-        return name in self._fields
+        for field in self._form:
+            set_mark(field.native, "error" if field.name == name else "")
+        return name in _SHOWN
 
 
-def _make_field(kind: type, bounds: tuple[float, float], decimals: int) -> QWidget:
-    if kind is bool:
-        return QCheckBox()
-    field: QSpinBox | QDoubleSpinBox
-    if kind is int:
-        field = QSpinBox()
-        field.setRange(int(bounds[0]), int(bounds[1]))
-    else:
-        field = QDoubleSpinBox()
-        field.setDecimals(decimals)
-        field.setRange(*bounds)
-        field.setSingleStep(10.0**-decimals)
-    field.setKeyboardTracking(False)
+def _field(dotted: str) -> Any:
+    """Return the widget of a setting, which bears its dotted name."""
+    info = _info(dotted)
+    text = info.description or ""
+    options: dict[str, Any] = {"tooltip": f"{text[:1].upper()}{text[1:]}\n({dotted})".lstrip()}
+    if info.annotation in (int, float):
+        extra = info.json_schema_extra
+        step = extra["step"] if isinstance(extra, dict) else 1
+        options |= {"min": 0, "max": _NO_BOUND, "step": step}
+        for bound in info.metadata:
+            options["min"] = getattr(bound, "ge", options["min"])
+            options["max"] = getattr(bound, "le", options["max"])
+            if hasattr(bound, "gt"):
+                options["min"] = bound.gt + step
+            if hasattr(bound, "lt"):
+                options["max"] = bound.lt - step
+    field = create_widget(
+        annotation=info.annotation, name=dotted, label=info.title or dotted, options=options
+    )
+    field.native.setObjectName(dotted)
+    if hasattr(field.native, "setKeyboardTracking"):
+        field.native.setKeyboardTracking(False)
     return field
 
 
-def _get(field: QWidget) -> object:
-    if isinstance(field, QCheckBox):
-        return field.isChecked()
-    value: float = field.value()
-    return value
-
-
-def _set(field: QWidget, value: Any) -> None:
-    if isinstance(field, QCheckBox):
-        field.setChecked(bool(value))
-    else:
-        field.setValue(value)
-
-
-def _changed(field: QWidget) -> Any:
-    return field.toggled if isinstance(field, QCheckBox) else field.valueChanged
+def _info(dotted: str) -> FieldInfo:
+    group, _, name = dotted.rpartition(".")
+    owner = type(_setting(preset("fast"), group) if group else preset("fast"))
+    info: FieldInfo = owner.model_fields[name]
+    return info
 
 
 def _setting(settings: Any, dotted: str) -> Any:
     for part in dotted.split("."):
         settings = getattr(settings, part)
     return settings
-
-
-def _description(dotted: str) -> str:
-    """The setting's own description, with its dotted name."""
-    group, _, name = dotted.rpartition(".")
-    owner = _setting(preset("fast"), group) if group else preset("fast")
-    text = type(owner).model_fields[name].description or ""
-    return f"{text[:1].upper()}{text[1:]}\n({dotted})" if text else f"({dotted})"
