@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 
 from napari_spss.core.base import InputError
-from napari_spss.core.networks import unet
+from napari_spss.core.networks import registry, unet
 
 BUILT_IN = ("fast-unet", "paper-unet")
 
@@ -198,8 +198,8 @@ class _Own(nn.Module):
 
 @pytest.fixture
 def own_name(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(unet, "_factories", {})
-    unet.register_network("own", _Own)
+    monkeypatch.setattr(registry.NETWORKS, "_registered", {})
+    registry.register_network("own", _Own)
     return "own"
 
 
@@ -208,7 +208,7 @@ def test_own_network_gets_padding_and_safe_defaults(own_name: str) -> None:
     assert network(torch.zeros(1, 1, 5, 70)).shape == (1, 1, 5, 70)
     assert (network.stride, network.receptive_radius) == (32, 256)
     assert not network.has_exact_radius
-    assert unet.network_names() == ("fast-unet", "paper-unet", "own")
+    assert registry.NETWORKS.names() == ("fast-unet", "paper-unet", "own")
     assert unet.initialise_output_bias(network, (0.5, 0.5))
 
 
@@ -219,7 +219,7 @@ def test_own_network_keeps_what_it_states(own_name: str) -> None:
         network.receptive_radius = 2
         return network
 
-    unet.register_network(own_name, factory)
+    registry.register_network(own_name, factory)
     network = unet.build_network(own_name, in_channels=1, out_channels=1, filters=1)
     assert (network.stride, network.receptive_radius, network.has_exact_radius) == (1, 2, True)
 
@@ -227,7 +227,7 @@ def test_own_network_keeps_what_it_states(own_name: str) -> None:
 @pytest.mark.parametrize("name", ["", "fast-unet"])
 def test_names_that_cannot_be_registered(name: str) -> None:
     with pytest.raises(InputError, match="choose another name"):
-        unet.register_network(name, _Own)
+        registry.register_network(name, _Own)
 
 
 def test_unknown_network_is_refused_with_the_known_names() -> None:
@@ -237,6 +237,6 @@ def test_unknown_network_is_refused_with_the_known_names() -> None:
 
 
 def test_factory_must_return_a_module(own_name: str) -> None:
-    unet.register_network(own_name, lambda **_: 3)
+    registry.register_network(own_name, lambda **_: 3)
     with pytest.raises(InputError, match="returned a int"):
         unet.build_network(own_name, in_channels=1, out_channels=1, filters=1)

@@ -12,10 +12,11 @@ from napari.components import ViewerModel
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QCoreApplication, QEvent, Qt
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QWidget
 
 from napari_spss.core.analysis import FractionEstimate
 from napari_spss.core.base import OutOfMemory, Progress, Validated, preset
+from napari_spss.core.networks import NETWORKS
 from napari_spss.gui.layers import MARK
 from napari_spss.gui.models import (
     Curves,
@@ -194,6 +195,26 @@ def test_the_wrong_field_is_marked_and_shown(train):
     train.mark_error(None, "")
     assert mark_of(train.findChild(QWidget, "sampling.crop_px")) == ""
     assert not train._error.isVisibleTo(train)
+
+
+def test_networks_of_other_packages_can_be_chosen(qtbot, monkeypatch):
+    monkeypatch.setattr(NETWORKS, "_registered", {"theirs": object()})
+    train = TrainSection()
+    qtbot.addWidget(train)
+    networks = train.findChild(QComboBox, "network.name")
+    assert [networks.itemText(i) for i in range(networks.count())] == [
+        "fast-unet",
+        "paper-unet",
+        "theirs",
+    ]
+    networks.setCurrentText("theirs")
+    assert train.value().overrides == {"network.name": "theirs"}
+
+
+def test_a_network_that_is_not_installed_here_is_kept(train):
+    form = RunForm(overrides={"network.name": "gone", "network.filters": 12})
+    train.set_value(form)
+    assert train.value().overrides == form.overrides
 
 
 def test_the_form_has_kind_label_bounds_and_help_of_the_setting(train):

@@ -41,6 +41,9 @@ from .records import (
     parse_record as parse_record,
     read_record as read_record,
 )
+from .registry import (
+    Registry as Registry,
+)
 from .settings import (
     ImageSettings as ImageSettings,
     LabelSettings as LabelSettings,

@@ -47,7 +47,7 @@ class _Frozen(BaseModel):
 class NetworkSettings(_Frozen):
     """The backbone: a registered name and its width."""
 
-    name: str = Field(default="fast-unet", description="registered network")
+    name: str = Field(default="fast-unet", title="Network", description="registered network")
     filters: int = Field(
         default=8,
         ge=1,

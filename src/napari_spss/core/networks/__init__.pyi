@@ -27,6 +27,10 @@ from .packing import (
     pack as pack,
     unpack as unpack,
 )
+from .registry import (
+    NETWORKS as NETWORKS,
+    register_network as register_network,
+)
 from .tiling import (
     Band as Band,
     Box as Box,
@@ -38,5 +42,4 @@ from .tiling import (
 from .unet import (
     build_network as build_network,
     initialise_output_bias as initialise_output_bias,
-    register_network as register_network,
 )

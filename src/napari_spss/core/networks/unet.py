@@ -1,4 +1,4 @@
-"""The paper's U-Net, the fast default, and the registry through which others come in.
+"""The paper's U-Net, the fast default, and how a network is made by its name.
 
 Every network that :func:`build_network` returns
 
@@ -16,25 +16,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from ..base import InputError
+from .registry import NETWORKS
 
 __all__ = [
     "DEFAULT_RADIUS",
     "DEFAULT_STRIDE",
     "FastUNet",
-    "NetworkFactory",
     "PaperUNet",
     "build_network",
     "initialise_output_bias",
-    "network_names",
     "pad_to_multiple",
-    "register_network",
 ]
 
 DEFAULT_STRIDE = 32
@@ -42,14 +40,6 @@ DEFAULT_RADIUS = 256
 _DEPTH = 4  # of the paper's network
 _FAST_DEPTH = 3
 _MIN_FRACTION = 1e-4  # logit of +-9.2: far enough, and still trainable
-
-
-class NetworkFactory(Protocol):
-    """What makes a network; a class derived from ``nn.Module`` will do."""
-
-    def __call__(self, *, in_channels: int, out_channels: int, filters: int) -> nn.Module:
-        """Return a freshly initialised network."""
-        ...
 
 
 class PaperUNet(nn.Module):
@@ -205,60 +195,13 @@ class _Adapted(nn.Module):
         return logits[..., :height, :width].float()
 
 
-_factories: dict[str, NetworkFactory] = {}
-_BUILT_IN: dict[str, NetworkFactory] = {"fast-unet": FastUNet, "paper-unet": PaperUNet}
-
-
-def register_network(name: str, factory: NetworkFactory) -> None:
-    """Make a network available by name in this process; a name of one's own may be given again.
-
-    Parameters
-    ----------
-    name : str
-        What ``settings.network.name`` will say.
-    factory : callable
-        Called with the keywords ``in_channels``, ``out_channels`` and ``filters``; returns an
-        ``nn.Module`` that maps (B, in_channels, H, W) to logits (B, out_channels, H, W) wherever
-        H and W are multiples of its ``stride``. Padding and cropping are added around it. If it
-        lacks the attribute ``stride``, ``DEFAULT_STRIDE`` (32) is taken; if it lacks
-        ``receptive_radius``, ``DEFAULT_RADIUS`` (256), and predicted tiles are blended. A layer
-        that normalises by the statistics of its input at prediction (instance or group
-        normalisation) makes maps depend on the tile; batch normalisation does not.
-
-    Raises
-    ------
-    InputError
-        If the name is empty or belongs to a built-in network.
-
-    Examples
-    --------
-    >>> from torch import nn
-    >>> def one_layer(*, in_channels, out_channels, filters):
-    ...     return nn.Conv2d(in_channels, out_channels, 3, padding=1)
-    >>> register_network("one-layer", one_layer)
-    >>> build_network("one-layer", in_channels=1, out_channels=1, filters=1).stride
-    32
-    """
-    if not name or name in _BUILT_IN:
-        raise InputError(
-            f"a network cannot be registered as {name!r}; choose another name than "
-            f"{', '.join(_BUILT_IN)}."
-        )
-    _factories[name] = factory
-
-
-def network_names() -> tuple[str, ...]:
-    """Names of all registered networks, the built-in ones first."""
-    return (*_BUILT_IN, *_factories)
-
-
 def build_network(name: str, *, in_channels: int, out_channels: int, filters: int) -> nn.Module:
     """Make a freshly initialised network.
 
     Parameters
     ----------
     name : str
-        A name that :func:`network_names` lists.
+        A name in :data:`NETWORKS`.
     in_channels : int
         Image channels.
     out_channels : int
@@ -276,13 +219,7 @@ def build_network(name: str, *, in_channels: int, out_channels: int, filters: in
     InputError
         If no network has this name, or its factory returns something else than a module.
     """
-    factory = _BUILT_IN.get(name) or _factories.get(name)
-    if factory is None:
-        raise InputError(
-            f"no network is called {name!r}; choose one of {', '.join(network_names())}, or "
-            "register your own with register_network before the run is started or loaded.",
-            field="network.name",
-        )
+    factory = NETWORKS.get(name)
     network = factory(in_channels=in_channels, out_channels=out_channels, filters=filters)
     if not isinstance(network, nn.Module):
         raise InputError(
@@ -290,7 +227,7 @@ def build_network(name: str, *, in_channels: int, out_channels: int, filters: in
             "it must return a torch.nn.Module.",
             field="network.name",
         )
-    return network if name in _BUILT_IN else _Adapted(network)
+    return network if NETWORKS.is_built_in(name) else _Adapted(network)
 
 
 def initialise_output_bias(network: nn.Module, fractions: Sequence[float]) -> bool:

@@ -11,6 +11,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from ...core.base import preset
+from ...core.networks import NETWORKS
 from .theme import set_mark
 
 __all__ = ["SettingsForm"]
@@ -18,6 +19,7 @@ __all__ = ["SettingsForm"]
 _SHOWN = (
     "sampling.crop_px",
     "sampling.batch_size",
+    "network.name",
     "network.filters",
     "optimisation.learning_rate",
     "loss.alpha",
@@ -25,6 +27,7 @@ _SHOWN = (
     "self_training.is_on",
     "seed",
 )
+_CHOICES = {"network.name": NETWORKS.names}
 _NO_BOUND = 2**31 - 1
 
 
@@ -55,13 +58,14 @@ class SettingsForm(QWidget):
         settings = preset(self._preset)
         shown = self._form.asdict()
         differing = {k: v for k, v in shown.items() if v != _setting(settings, k)}
-        return {**self._others, **differing}
+        return {**differing, **self._others}
 
     def set_value(self, overrides: Mapping[str, object]) -> None:
         """Show the preset with some settings changed; names without a field are kept unseen."""
         self.set_preset(self._preset)
-        self._others = {name: v for name, v in overrides.items() if name not in _SHOWN}
-        self._form.update({name: v for name, v in overrides.items() if name in _SHOWN})
+        shown = {name: value for name, value in overrides.items() if _can_show(name, value)}
+        self._form.update(shown)
+        self._others = {name: v for name, v in overrides.items() if name not in shown}
 
     def set_preset(self, name: str) -> None:
         """Show the values of a preset."""
@@ -81,7 +85,9 @@ def _field(dotted: str) -> Any:
     info = _info(dotted)
     text = info.description or ""
     options: dict[str, Any] = {"tooltip": f"{text[:1].upper()}{text[1:]}\n({dotted})".lstrip()}
-    if info.annotation in (int, float):
+    if dotted in _CHOICES:
+        options["choices"] = _CHOICES[dotted]()
+    elif info.annotation in (int, float):
         extra = info.json_schema_extra
         step = extra["step"] if isinstance(extra, dict) else 1
         options |= {"min": 0, "max": _NO_BOUND, "step": step}
@@ -99,6 +105,10 @@ def _field(dotted: str) -> Any:
     if hasattr(field.native, "setKeyboardTracking"):
         field.native.setKeyboardTracking(False)
     return field
+
+
+def _can_show(dotted: str, value: object) -> bool:
+    return dotted in _SHOWN and (dotted not in _CHOICES or value in _CHOICES[dotted]())
 
 
 def _info(dotted: str) -> FieldInfo:

@@ -1,0 +1,90 @@
+"""Things that are found by name: our own, those registered in this process, and other packages'."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar
+
+from .errors import InputError
+
+__all__ = ["Registry"]
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Things of one kind by name; nothing is imported before it is asked for.
+
+    Parameters
+    ----------
+    kind : str
+        What they are, for messages: "network".
+    group : str
+        Group of entry points by which installed packages add theirs.
+    built_in : mapping of str to str
+        Our own, as ``"module:attribute"``.
+    field : str
+        Setting that names one, for messages.
+    """
+
+    def __init__(self, kind: str, *, group: str, built_in: Mapping[str, str], field: str) -> None:
+        self._kind = kind
+        self._group = group
+        self._built_in = {name: EntryPoint(name, at, group) for name, at in built_in.items()}
+        self._field = field
+        self._registered: dict[str, T] = {}
+
+    def register(self, name: str, thing: T) -> None:
+        """Make a thing available by name in this process; a name of one's own may be given again.
+
+        Raises
+        ------
+        InputError
+            If the name is empty or one of ours.
+        """
+        if not name or name in self._built_in:
+            raise InputError(
+                f"a {self._kind} cannot be registered as {name!r}; choose another name than "
+                f"{', '.join(self._built_in)}."
+            )
+        self._registered[name] = thing
+
+    def is_built_in(self, name: str) -> bool:
+        """Whether a name is one of ours, which nobody can take."""
+        return name in self._built_in
+
+    def names(self) -> tuple[str, ...]:
+        """Return all names: ours, those registered, those of installed packages."""
+        installed = entry_points(group=self._group).names
+        return tuple(dict.fromkeys((*self._built_in, *self._registered, *sorted(installed))))
+
+    def get(self, name: str) -> T:
+        """Return the thing of a name.
+
+        Raises
+        ------
+        InputError
+            If there is none, or the package that offers it cannot be imported.
+        """
+        if name in self._registered:
+            return self._registered[name]
+        installed = [self._built_in[name]] if name in self._built_in else []
+        installed += entry_points(group=self._group, name=name)
+        if not installed:
+            raise InputError(
+                f"no {self._kind} is called {name!r}; choose one of {', '.join(self.names())}, "
+                f"install the package that offers it, or register your own before.",
+                field=self._field,
+            )
+        offer = installed[0]
+        try:
+            thing: T = offer.load()
+        except (ImportError, AttributeError) as error:
+            package = "" if offer.dist is None else f" of the package {offer.dist.name}"
+            raise InputError(
+                f"{self._kind} {name!r}{package} cannot be loaded ({error}); "
+                "mend or update that package, or choose another.",
+                field=self._field,
+            ) from error
+        return thing
