@@ -106,6 +106,27 @@ def test_ids_serve_as_masks_everywhere(spss, kinds, tiny, truth):
     assert tables[0] == tables[1]
 
 
+def test_masks_of_a_folder_go_with_the_images_of_their_name(spss, tiny, truth, tmp_path):
+    image = tifffile.imread("image.tif")
+    for name, source, numbers in (("images", image, (0, 1, 2)), ("masks", truth, (0, 2))):
+        (tmp_path / name).mkdir()
+        for z in numbers:
+            plane = source[z] if name == "images" else source[z] * 255
+            Image.fromarray(plane.astype(np.uint8)).save(tmp_path / name / f"img_{z + 1}.png")
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(tmp_path / "masks" / "img_9.png")
+    done = spss("train", "images", "--masks", "masks", *TWO, "--out", "run", *tiny)
+    assert done.code == 0, done.err
+    assert "annotations: 2 masks" in done.err
+    assert "img_2.png" in done.err
+    assert "img_9.png" in done.err
+    expected = truth[[0, 2]].mean()
+    assert load_model("run").stated_fractions[1] == pytest.approx(expected, abs=0.01)
+    assert spss("train", "--out", "run", "--resume", "--set=optimisation.max_steps=7").code == 0
+    assert load_model("run").stated_fractions[1] == pytest.approx(expected, abs=0.01)
+    scores = json.loads(spss("evaluate", "masks", "masks", "--json").out)
+    assert scores["n_pixels"] == 3 * 64 * 64
+
+
 def test_labels_with_names_keep_what_is_unknown(spss, truth):
     labels = np.zeros_like(truth, dtype=np.uint8)
     labels[0] = 255  # never predicted

@@ -19,7 +19,8 @@ __all__ = ["EXAMPLES", "HELP", "evaluate"]
 HELP = """Compare labels with the truth: IoU and F1 of each class, mean IoU, accuracy.
 
 LABELS is what predict wrote, or any masks; TRUTH are masks drawn by a person, with as many slices
-of the same sizes. Pixels whose truth is not known (255, or black in colour masks) do not count.
+of the same sizes; files of two folders go together by their names. Pixels whose truth is not known
+(255, or black in colour masks) do not count.
 """
 
 EXAMPLES = """Examples:

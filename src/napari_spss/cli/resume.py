@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..core.annotations import Annotations, match_class
 from ..core.base import FinishReason, InputError, TrainingSettings
-from ..core.images import Masks, Stack, open_stack
+from ..core.images import Masks, PairedMasks, Stack, open_stack
 from ..core.training import MODEL_RECORD, STATE_FILE, RunFolder, RunInputs, load_model
 from .display import say
 from .options import parse_class_list
@@ -149,7 +149,7 @@ def _newest(request: TrainRequest, known: Annotations, stack: Stack) -> Annotati
 
 def _masks(
     request: TrainRequest, inputs: RunInputs, known: Annotations, stack: Stack
-) -> Masks | None:
+) -> Masks | PairedMasks | None:
     if inputs.masks is None:
         if request.masks is not None:
             raise InputError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..core.annotations import Annotations, ClassSpec, read_annotations
 from ..core.base import InputError, TrainingSettings, preset as preset_settings
-from ..core.images import Masks, Stack, open_masks, open_stack
+from ..core.images import Masks, PairedMasks, Stack, open_masks, open_stack, pair_masks
 from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training
 from .display import say
 from .options import diameter_settings, parse_assignments, parse_class_list
@@ -94,7 +94,7 @@ class TrainJob:
     stack: Stack
     annotations: Annotations
     settings: TrainingSettings
-    masks: Masks | None
+    masks: Masks | PairedMasks | None
     on_start: Callable[[], None]
     has_checkpoint: bool = False
     start_from: Model | None = None
@@ -195,7 +195,7 @@ def read_tables(
 
 def _with_masks(
     tables: Annotations | None, request: TrainRequest, spec: ClassSpec | None, stack: Stack
-) -> tuple[Annotations, Masks | None]:
+) -> tuple[Annotations, Masks | PairedMasks | None]:
     """Open the masks, and bring tables and masks to one order of classes."""
     if request.masks is None:
         assert tables is not None
@@ -211,28 +211,15 @@ def _with_masks(
 
 def open_training_masks(
     path: Path, spec: ClassSpec | None, stack: Stack, *, has_instances: bool
-) -> Masks:
+) -> Masks | PairedMasks:
     """Open masks that belong to an image.
 
     Raises
     ------
     InputError
-        If they cannot be opened, or differ in number or size from the slices.
+        If they cannot be opened, or do not fit the slices.
     """
-    masks = open_masks(path, classes=spec, has_instances=has_instances)
-    if masks.n_slices != stack.n_slices:
-        raise InputError(
-            f"{path} holds {masks.n_slices} masks for the {stack.n_slices} slices of "
-            f"{stack.source}; give one for each (filled with 255 where nothing is known)."
-        )
-    for z in range(masks.n_slices):
-        if masks.shape_of(z) != stack.shape_of(z):
-            sizes = [" x ".join(map(str, one.shape_of(z))) for one in (masks, stack)]
-            raise InputError(
-                f"mask {z} of {path} is {sizes[0]} pixels (height x width), the slice {sizes[1]}; "
-                "give masks of the same size as the image."
-            )
-    return masks
+    return pair_masks(open_masks(path, classes=spec, has_instances=has_instances), stack)
 
 
 def introduce(job: TrainJob) -> None:
@@ -246,7 +233,8 @@ def introduce(job: TrainJob) -> None:
     say(f"image: {stack.n_slices} {kind}{plural} {size}, {stack.dtype}{channels}, {_pixels(stack)}")
     said = [] if annotations.is_empty else [annotations.summary()]
     if masks is not None:
-        said.append(f"{masks.n_slices} masks")
+        n_masks = masks.n_masks if isinstance(masks, PairedMasks) else masks.n_slices
+        said.append(f"{n_masks} mask{'s' * (n_masks != 1)}")
     say(f"annotations: {', '.join(said)}")
     reduction = job.settings.image.reduction(stack.pixel_size_um(0))
     if reduction is not None:

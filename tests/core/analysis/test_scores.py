@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
 from napari_spss.core.analysis import confusion_matrix, evaluate, scores_from_confusion
 from napari_spss.core.analysis.scores import Calibration, binarisation
 from napari_spss.core.base import InputError
-from napari_spss.core.images import stack_from_array
+from napari_spss.core.images import open_masks, stack_from_array
 
 # Of class 0 there are 4 true pixels, 5 found, 3 hits; of class 1 4, 3, 2; of class 2 2, 2, 1.
 TRUTH = np.array([[0, 0, 0, 0, 1], [1, 1, 1, 2, 2]])
@@ -119,6 +121,20 @@ def test_no_large_slice_is_read_at_once() -> None:
     scores = evaluate(Wide([plane], ("background", "a")), plane[None])
     assert scores.confusion.tolist() == [[plane.size - 6, 0, 0], [0, 6, 0]]
     assert largest <= 2**22
+
+
+def test_files_of_two_folders_are_scored_by_name(tmp_path: Path) -> None:
+    for name, numbers in (("labels", (2, 3, 4)), ("truth", (1, 2, 3))):
+        (tmp_path / name).mkdir()
+        for i in numbers:
+            plane = np.zeros((8, 8), np.uint8)
+            plane[:i] = 255
+            Image.fromarray(plane).save(tmp_path / name / f"{i}_{name}.png")
+    scores = evaluate(open_masks(tmp_path / "labels"), open_masks(tmp_path / "truth"))
+    assert scores.iou == (1.0, 1.0)
+    assert scores.n_pixels == 2 * 64
+    assert "1_truth.png" in scores.notes[0]
+    assert "4_labels.png" in scores.notes[1]
 
 
 def test_image_sets_of_different_sizes() -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from blobs import CLASSES, annotated, blobs, correct_clicks, fractions, iou, quick
 from draining import drain
+from PIL import Image
 
 from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
 from napari_spss.core.base import (
@@ -34,7 +35,7 @@ from napari_spss.core.base import (
     Validated,
     preset,
 )
-from napari_spss.core.images import as_label_source, open_masks, stack_from_array
+from napari_spss.core.images import as_label_source, open_masks, open_stack, stack_from_array
 from napari_spss.core.prediction import predict
 from napari_spss.core.training import fit, iter_training, load_model, loop
 from napari_spss.core.training.checkpoint import load_state, save_model
@@ -100,6 +101,25 @@ def test_learns_from_full_masks():
         stack, Annotations(CLASSES), quick(optimisation__max_steps=60), masks=masks, device="cpu"
     )
     assert mean_iou(model, stack, truth) > 0.85
+
+
+def test_masks_of_a_folder_train_the_images_of_their_name(tmp_path):
+    stack, truth = blobs(3)
+    for name, numbers in (("images", (0, 1, 2)), ("masks", (2,))):
+        (tmp_path / name).mkdir()
+        for z in numbers:
+            plane = stack.read(z)[0] if name == "images" else truth[z] * 255
+            Image.fromarray(plane.astype(np.uint8)).save(tmp_path / name / f"{z}.png")
+    run = iter_training(
+        open_stack(tmp_path / "images"),
+        Annotations(CLASSES),
+        quick(optimisation__max_steps=1),
+        masks=open_masks(tmp_path / "masks"),
+        device="cpu",
+    )
+    events, model = drain(run)
+    assert model.stated_fractions[1] == pytest.approx(truth[2].mean(), abs=0.01)
+    assert any("0.png, 1.png" in event.text for event in of_type(events, Message))
 
 
 def test_painted_strokes_alone_train():

@@ -15,9 +15,11 @@ from ..images import (
     IGNORE,
     LabelsLike,
     LabelSource,
+    Pairing,
     as_label_source,
     class_names,
     default_names,
+    pair_by_name,
     reading_notes,
     strips,
 )
@@ -228,7 +230,8 @@ def evaluate(
     Parameters
     ----------
     labels, truth : Masks or array of int, (Y, X) or (Z, Y, X)
-        Class indices, 0 = background, 255 = ignore. Pixels without known truth are left out.
+        Class indices, 0 = background, 255 = ignore. Pixels without known truth are left out. Files
+        of two folders go together by their names, and those without a partner are left out.
     classes : sequence of str, optional
         Class names; default: those of the truth, else of the labels, else "class_1", ...
 
@@ -249,37 +252,46 @@ def evaluate(
     0.6666666666666666
     """
     found, true = as_label_source(labels), as_label_source(truth)
-    _check_same_slices(found, true)
+    pairing = _partners(found, true)
     names = tuple(classes) if classes is not None else _shared_names(found, true)
     # Without names the number of classes is only known once every slice was read.
     n_classes = len(names) if names is not None else IGNORE
     total = np.zeros((n_classes, n_classes + 1), dtype=np.int64)
-    for z in range(true.n_slices):
+    for z, partner in enumerate(pairing.partners):
+        if partner is None:
+            continue
         for box in strips(true.shape_of(z)):
-            total += confusion_matrix(found.read(z, box), true.read(z, box), n_classes=n_classes)
+            total += confusion_matrix(
+                found.read(partner, box), true.read(z, box), n_classes=n_classes
+            )
     if names is None:
         is_used = (total.sum(axis=1) > 0) | (total[:, :-1].sum(axis=0) > 0)
         n_used = max(int(np.flatnonzero(is_used).max(initial=0)) + 1, 2)
         total = np.hstack([total[:n_used, :n_used], total[:n_used, -1:]])
     scores = scores_from_confusion(total, names)
-    notes = dict.fromkeys((*reading_notes(found), *reading_notes(true)))
+    notes = dict.fromkeys((*reading_notes(found), *reading_notes(true), *pairing.notes))
     return dataclasses.replace(scores, notes=(*notes, *scores.notes))
 
 
-def _check_same_slices(found: LabelSource, true: LabelSource) -> None:
-    if found.n_slices != true.n_slices:
+def _partners(found: LabelSource, true: LabelSource) -> Pairing:
+    """Which slice of the labels belongs to each of the truth."""
+    pairing = pair_by_name(true, found)
+    if pairing is None and found.n_slices != true.n_slices:
         raise InputError(
             f"the labels have {found.n_slices} slices and the truth has {true.n_slices}; "
             "give the same slices of both."
         )
     if true.n_slices == 0:
         raise InputError("labels and truth hold no slices; give at least one image of each.")
-    for z in range(true.n_slices):
-        if found.shape_of(z) != true.shape_of(z):
+    pairing = pairing or Pairing(tuple(range(true.n_slices)))
+    for z, partner in enumerate(pairing.partners):
+        if partner is not None and found.shape_of(partner) != true.shape_of(z):
             raise InputError(
-                f"slice {z} of the labels is {_size(found.shape_of(z))} pixels (height x width), "
-                f"that of the truth {_size(true.shape_of(z))}; give labels at full resolution."
+                f"slice {partner} of the labels is {_size(found.shape_of(partner))} pixels (height "
+                f"x width), that of the truth {_size(true.shape_of(z))}; give labels at full "
+                "resolution."
             )
+    return pairing
 
 
 def _shared_names(found: LabelSource, true: LabelSource) -> tuple[str, ...] | None:

@@ -17,6 +17,12 @@ from .painted import (
     PAINTED_FOLDER as PAINTED_FOLDER,
     PaintedSlices as PaintedSlices,
 )
+from .pairing import (
+    PairedMasks as PairedMasks,
+    Pairing as Pairing,
+    pair_by_name as pair_by_name,
+    pair_masks as pair_masks,
+)
 from .resampling import (
     enlarge as enlarge,
     to_working as to_working,

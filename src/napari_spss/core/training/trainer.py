@@ -28,7 +28,7 @@ from ..base import (
     TrainingSettings,
     Validated,
 )
-from ..images import LiveLabels, reading_notes, working_slice
+from ..images import LiveLabels, Masks, pair_masks, reading_notes, working_slice
 from ..networks import Stopped, View, augment_intensity, draw_view
 from .bags import LabelScale
 from .checkpoint import (
@@ -92,7 +92,7 @@ class Trainer:
         self.device = device
         self._stack = stack
         self._annotations = annotations
-        self._masks = masks
+        self._masks = pair_masks(masks, stack) if isinstance(masks, Masks) else masks
         self._token = token
         self._clock = clock
         self._held_out_slices = held_out_slices
