@@ -17,9 +17,6 @@ __all__ = ["LayerData", "open_axons", "open_synthetic"]
 LayerData = tuple[Any, dict[str, Any], str]
 
 _MARK = "napari_spss"
-# Of the colour-blind-safe palette of Okabe and Ito, in the order that the dock gives them out.
-_COLOURS = ("#999999", "#E69F00", "#56B4E9", "#009E73")
-_POINT_SIZE_PX = 17.0
 
 
 def open_synthetic() -> list[LayerData]:
@@ -37,10 +34,9 @@ def open_axons() -> list[LayerData]:
 
 
 def _layers(sample: Sample) -> list[LayerData]:
-    """Image and keypoints as layer data.
+    """Image as layer data; its metadata hold the annotations.
 
-    The image's metadata holds all annotations: the dock fills its table and its grids from them
-    when it first sees the image.
+    The dock fills its table, its grids and its keypoints from them when it first sees the image.
     """
     stack, annotations = sample.stack, sample.annotations
     image = np.stack([stack.read(z)[0] for z in range(stack.n_slices)])
@@ -61,16 +57,4 @@ def _layers(sample: Sample) -> list[LayerData]:
         },
         **place,
     }
-    points = annotations.keypoints
-    names = annotations.classes
-    point_arguments = {
-        "name": "keypoints",
-        "features": {"class": [names[point.class_index] for point in points]},
-        "face_color": [_COLOURS[point.class_index] for point in points],
-        "border_color": "white",
-        "size": _POINT_SIZE_PX,
-        "metadata": {_MARK: {"role": "keypoints"}},
-        **place,
-    }
-    positions = np.array([(point.slice, point.y, point.x) for point in points], dtype=float)
-    return [(image, image_arguments, "image"), (positions, point_arguments, "points")]
+    return [(image, image_arguments, "image")]

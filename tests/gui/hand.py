@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from napari import Viewer
 from napari.layers import Layer
-from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
@@ -16,17 +16,16 @@ NONE = Qt.KeyboardModifier.NoModifier
 LEFT = Qt.MouseButton.LeftButton
 
 
-def show_settled(viewer: Viewer, qtbot: QtBot) -> None:
+def show_settled(viewer: Viewer) -> None:
     """Wait until the window is on the screen and the canvas knows its size; show all of it."""
     canvas = viewer.window._qt_viewer.canvas
     widget = canvas.native
-    with qtbot.waitExposed(viewer.window._qt_window):
-        QApplication.sendPostedEvents()  # the layout after the last dock
-
-    def knows_its_size() -> bool:
-        return tuple(canvas.size) == (widget.height(), widget.width())
-
-    qtbot.waitUntil(knows_its_size)
+    assert QTest.qWaitForWindowExposed(viewer.window._qt_window)
+    QApplication.sendPostedEvents()  # the layout after the last dock
+    deadline = time.monotonic() + 5.0
+    while tuple(canvas.size) != (widget.height(), widget.width()):
+        assert time.monotonic() < deadline, "the canvas does not get to know its size"
+        QApplication.processEvents()
     viewer.reset_view()
     QApplication.processEvents()
 
@@ -37,14 +36,14 @@ class Hand:
     Places are data coordinates of a layer, such as (slice, y, x) of the image.
     """
 
-    def __init__(self, viewer: Viewer, layer: Layer, qtbot: QtBot) -> None:
+    def __init__(self, viewer: Viewer, layer: Layer) -> None:
         self._canvas = viewer.window._qt_viewer.canvas
         self._widget = self._canvas.native
         self._layer = layer
         moves = self._canvas._scene_canvas.events.mouse_move.callbacks
         self._throttles = [one for one in moves if hasattr(one, "flush")]
         assert self._throttles, "napari hands on moves in another way"
-        show_settled(viewer, qtbot)
+        show_settled(viewer)
 
     def at(self, place: Sequence[float]) -> QPoint:
         """Position on the canvas, in its pixels."""
@@ -83,6 +82,10 @@ class Hand:
         """Type a key on the canvas."""
         QTest.keyClick(self._widget, key, modifier)
         self._settle()
+
+    def colour_at(self, place: Sequence[float]) -> str:
+        """Colour that is seen at a place, such as "#ffffff"."""
+        return str(self._widget.grab().toImage().pixelColor(self.at(place)).name())
 
     def _send(
         self,

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from full_disk import fail_once
 from hand import Hand
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
+from pytestqt.exceptions import capture_exceptions
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLineEdit
 
@@ -137,6 +139,14 @@ def painted(dock):
     return {z: np.unique(a[a != IGNORE], return_counts=True) for z, a in found.items()}
 
 
+@contextmanager
+def dock_in_order():
+    """Let no error that a slot raised go unheard."""
+    with capture_exceptions() as errors:
+        yield
+    assert not errors
+
+
 def assert_painted(dock, expected):
     found = {z: (c.tolist(), n.tolist()) for z, (c, n) in painted(dock).items()}
     assert found == {z: ([c], [3]) for z, c in expected.items()}
@@ -150,6 +160,49 @@ def close(dock):
         if not isinstance(layer, Image):
             viewer.layers.remove(layer)
     return folder
+
+
+@pytest.mark.parametrize("other", [PIXELS[0], PIXELS[:, :20], np.zeros((2, 3, *PIXELS.shape))])
+def test_other_pixels_in_the_same_layer_have_their_own_project(dock, viewer, other):
+    annotate(dock)
+    image, folder = viewer.layers[0], dock.project.folder
+    with dock_in_order():
+        image.data = other
+        viewer.dims.set_current_step(0, 0)
+    if other.ndim < 5:
+        assert dock.project.folder != folder
+        assert dock.annotations().is_empty
+        assert dock.annotate.masks() is None
+        dock.annotate.keypoints.set_value([Keypoint(0, 3.0, 4.0, 1)])
+        dock.annotate.grid.lay_grid()
+    else:
+        assert dock.source is None
+    with dock_in_order():
+        image.data = PIXELS
+    assert dock.project.folder == folder
+    assert dock.annotations() == SAID
+    assert_painted(dock, {1: 1, 2: 2})
+
+
+@pytest.mark.parametrize(
+    "place", [{"scale": (9, 2, 2)}, {"translate": (1, 5, 7)}, {"units": ["nm"] * 3}]
+)
+def test_image_that_is_moved_in_place_keeps_its_annotations_on_it(dock, viewer, place):
+    annotate(dock)
+    viewer.dims.set_current_step(0, 0)  # where a grid is
+    image = viewer.layers[0]
+    with dock_in_order():
+        for name, value in place.items():
+            setattr(image, name, value)
+    assert dock.annotations() == SAID
+    assert_painted(dock, {1: 1, 2: 2})
+    tools = dock.annotate
+    for layer in (tools.keypoints.layer, tools.painted.layer, tools.grid.layer):
+        np.testing.assert_array_equal(layer.scale, image.scale)
+        np.testing.assert_array_equal(layer.translate, image.translate)
+    rectangle = tools.regions.layer
+    corners = [image.world_to_data(rectangle.data_to_world(c)) for c in rectangle.data[0]]
+    np.testing.assert_allclose(np.ptp(corners, axis=0), (0, 20, 30), atol=1e-6)
 
 
 def test_everything_is_restored(dock, reopen):
@@ -215,7 +268,7 @@ def test_pixel_clicked_again_with_another_class_comes_back_as_that_class(make_na
     dock = SpssDock(viewer, is_probing=False)
     viewer.window.add_dock_widget(dock)
     dock.classes.set_value(STYLES)
-    hand = Hand(viewer, image, qtbot)
+    hand = Hand(viewer, image)
     dock.annotate.keypoints.start_adding()
     hand.press(Qt.Key.Key_W)
     hand.click((0, 20, 30))

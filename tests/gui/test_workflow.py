@@ -42,7 +42,7 @@ class Newcomer:
         self.viewer, self.dock, self.truth = viewer, dock, truth
         self.image = viewer.layers[0]
         self._qtbot = qtbot
-        self._hand = Hand(viewer, self.image, qtbot)
+        self._hand = Hand(viewer, self.image)
 
     def wait_for(self, is_so: Callable[[], bool]) -> None:
         """Watch until something is so."""

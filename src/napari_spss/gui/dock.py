@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +142,7 @@ class SpssDock(QWidget):
         self._is_open = False
         self._connections.disconnect_all()
         self._probe.stop()
+        self.image.stop_measuring()
         self.train.stop_timers()
         self.project.close_project()
         self.desk.shut_down()
@@ -268,8 +268,6 @@ class SpssDock(QWidget):
                 self.project.open(source)
                 if self.project.project is None or not self.project.project.state.classes:
                     self._begin_anew(layer, had_image=had_image)
-                # later, since napari adds a sample's layers one by one
-                QTimer.singleShot(0, partial(self._tidy_sample, layer))
         finally:
             self._is_restoring = False
             self._contents.forget_actions()
@@ -300,10 +298,6 @@ class SpssDock(QWidget):
         annotations = self._annotations_or_none()
         if annotations is not None:
             self.desk.update_annotations(annotations)
-
-    def _tidy_sample(self, layer: Image | None) -> None:
-        if self._is_open:
-            self._contents.remove_sample_points(layer)
 
     def _on_restored(self, project: Project) -> None:
         """Show what a project holds, and nothing of the one that was open before."""

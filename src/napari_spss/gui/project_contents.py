@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from napari.layers import Labels, Points
+from napari.layers import Labels
 
 from ..core.annotations import Annotations, ClassStyle
 from ..core.images import IGNORE
 from ..core.projects import ProjectState
-from .layers import MARK, Geometry
+from .layers import MARK, Geometry, add_unselected, find_left_over
 from .models import RunForm
-from .stale_layers import remove_left_over
 from .widgets import CLASS_KEYS, PAINTED_LAYER, PALETTE
 
 if TYPE_CHECKING:
@@ -146,7 +145,6 @@ class ProjectContents:
         self._stored_slices = set(slices)
         if slices and layer is not None:
             self._restore_painted(slices, layer, len(state.classes))
-        remove_left_over(self._viewer, self._annotate)
         return annotations.summary() + (f", {len(slices)} painted slices" if slices else "")
 
     def take_sample(self, layer: Image | None) -> None:
@@ -165,25 +163,6 @@ class ProjectContents:
         self._annotate.set_value(annotations)
         self._image.set_diameter(layer.metadata[MARK].get("object_diameter_px"))
 
-    def remove_sample_points(self, layer: Image | None) -> None:
-        """Take away a sample's layer of keypoints: the dock shows the same in its own.
-
-        One that was changed, and so says something of its own, stays.
-        """
-        annotations = sample_annotations(layer)
-        if annotations is None or self._annotate.keypoints.layer is None:
-            return
-        wanted = np.array([(p.slice, p.y, p.x) for p in annotations.keypoints]).reshape(-1, 3)
-        for other in list(self._viewer.layers):
-            if (
-                isinstance(other, Points)
-                and other is not self._annotate.keypoints.layer
-                and other.metadata.get(MARK, {}).get("role") == "keypoints"
-                and np.shape(other.data) == wanted.shape
-                and np.allclose(other.data, wanted)
-            ):
-                self._viewer.layers.remove(other)
-
     def _restore_form(self, settings: Mapping[str, Any]) -> None:
         self._image.set_diameter(settings.get("object_diameter_px"))
         names = ("preset", "max_minutes", "device")
@@ -198,15 +177,18 @@ class ProjectContents:
         data = np.zeros(geometry.stack_shape, np.uint8)
         for z, labels in slices.items():
             data[z] = labels
-        layer = Labels(
-            geometry.expand(data),
-            name=PAINTED_LAYER,
-            metadata={MARK: {"role": PAINTED_LAYER}},
-            **geometry.layer_arguments(),
+        data = geometry.expand(data)
+        layer = find_left_over(
+            self._viewer, PAINTED_LAYER, data.ndim, lambda one: np.array_equal(one.data, data)
         )
-        active = self._viewer.layers.selection.active
-        self._viewer.layers.append(layer)
-        self._viewer.layers.selection.active = active
+        if layer is None:
+            layer = Labels(
+                data,
+                name=PAINTED_LAYER,
+                metadata={MARK: {"role": PAINTED_LAYER}},
+                **geometry.layer_arguments(),
+            )
+            add_unselected(self._viewer, layer)
         self._annotate.painted.set_value(layer, range(1, n_classes + 1))
         self._stored_layer = layer
         self._annotate.painted.take_changed_slices()

@@ -128,9 +128,9 @@ def test_stroke_is_undone_as_a_whole_and_a_new_step_ends_redo():
     assert not book.mark(0, [1], 1, with_last=True)
     book.undo()
     assert book.sheet(0).is_blank
-    assert book.can_redo
+    assert book.history.canRedo()
     book.mark(0, [5], 1)
-    assert not book.can_redo
+    assert not book.history.canRedo()
 
 
 def test_counted_grid_is_not_marked():
@@ -580,7 +580,12 @@ def test_other_source_with_other_axes(qtbot):
     tool.set_source(flat)
     tool.lay_grid()
     assert tool.layer.ndim == 2
-    assert sum(isinstance(layer, Points) for layer in viewer.layers) == 1
+    first, second = (layer for layer in viewer.layers if isinstance(layer, Points))
+    assert (first.visible, len(first.data)) == (False, 0)
+    tool.set_source(viewer.layers[0])
+    tool.lay_grid()
+    assert tool.layer is first
+    assert (first.visible, second.visible) == (True, False)
 
 
 def test_image_set_uses_the_true_size_of_each_slice(qtbot):
@@ -627,7 +632,7 @@ def shown(make_napari_viewer, qtbot):
     tool.set_source(image)
     viewer.window.add_dock_widget(tool)
     tool._n_side.setValue(8)
-    return viewer, tool, Hand(viewer, image, qtbot)
+    return viewer, tool, Hand(viewer, image)
 
 
 def camera_of(viewer):
@@ -701,7 +706,7 @@ def test_quick_second_click_takes_the_mark_back_and_does_not_zoom(shown):
     view = camera_of(viewer).center, camera_of(viewer).zoom
     hand.double_click(node_at(tool, 12))
     assert tool.value() == before
-    assert tool._book.can_undo
+    assert tool._book.history.canUndo()
     assert (camera_of(viewer).center, camera_of(viewer).zoom) == view
     grid = before[0]
     z, y, x = node_at(tool, 12)

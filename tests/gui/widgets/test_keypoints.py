@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Points
 from qtpy.QtCore import Qt
 
-from napari_spss.core.annotations import ClassStyle, Keypoint
+from napari_spss.core.annotations import ClassStyle, Keypoint, match_class
 from napari_spss.core.base import InputError
 from napari_spss.gui.models import follow_classes
 from napari_spss.gui.widgets.annotate.keypoints import KeypointsTool
@@ -69,8 +69,8 @@ def test_points_are_added_with_the_chosen_class(qtbot):
     assert tool.value() == (Keypoint(2, 10, 20, 1), Keypoint(3, 30, 40.5, 0))
     assert classes_of(tool.layer) == ["mito", "background"]
     assert isinstance(tool.layer.features["class"].dtype, pd.CategoricalDtype)
-    np.testing.assert_allclose(tool.layer.face_color[0, :3], np.array([230, 159, 0]) / 255)
-    np.testing.assert_allclose(tool.layer.face_color[1, :3], np.array([153] * 3) / 255)
+    np.testing.assert_allclose(tool.layer.border_color[0, :3], np.array([230, 159, 0]) / 255)
+    np.testing.assert_allclose(tool.layer.border_color[1, :3], np.array([153] * 3) / 255)
 
 
 def test_add_button_toggles(qtbot):
@@ -222,7 +222,7 @@ def test_features_edited_by_the_user(qtbot):
     choose(tool, 1)
     assert [point.class_index for point in tool.value()] == [2, 1, 1]
     assert tool._problems.text() == ""
-    np.testing.assert_allclose(tool.layer.face_color[1, :3], np.array([230, 159, 0]) / 255)
+    np.testing.assert_allclose(tool.layer.border_color[1, :3], np.array([230, 159, 0]) / 255)
 
 
 def test_deleted_class_column_comes_back(qtbot):
@@ -260,6 +260,32 @@ def test_padded_slices_of_an_image_set(qtbot):
     add(tool, 4, 60, 60)
     assert tool.value() == (Keypoint(2, 60, 60, 1),)
     assert "1 keypoint lies outside" in tool._problems.text()
+
+
+def test_objects_are_seen_through_their_keypoints(qtbot):
+    viewer, _, tool = make_tool(qtbot)
+    tool.set_value(POINTS)
+    add(tool, 2, 60, 60)
+    assert not tool.layer.face_color.any()  # transparent
+    theirs = viewer.add_points(np.array([[2, 5.0, 5.0]]))
+    tool._on_layer_chosen(theirs)
+    assert not theirs.face_color.any()
+
+
+def test_looking_up_classes_takes_no_longer_with_more_points(qtbot, monkeypatch):
+    looked_up = []
+
+    def counted(name, classes):
+        looked_up.append(name)
+        return match_class(name, classes)
+
+    _, _, tool = make_tool(qtbot)
+    tool.set_value([Keypoint(z, y, x, y % 3) for z in range(4) for y in range(40) for x in (3, 9)])
+    for module in ("models.keypoint_rows", "layers.keypoints"):
+        monkeypatch.setattr(f"napari_spss.gui.{module}.match_class", counted)
+    add(tool, 5, 10, 10)
+    assert len(tool.value()) == 4 * 40 * 2 + 1
+    assert len(looked_up) < 40
 
 
 def test_size_is_the_dilation_radius(qtbot):
@@ -359,7 +385,7 @@ def test_recoloured_class(qtbot):
     _, _, tool = make_tool(qtbot)
     tool.set_value(POINTS)
     tool.set_classes((STYLES[0], ClassStyle("mito", "#FF0000", "W"), STYLES[2]))
-    np.testing.assert_allclose(tool.layer.face_color[0], (1, 0, 0, 1))
+    np.testing.assert_allclose(tool.layer.border_color[0], (1, 0, 0, 1))
 
 
 def test_follow_classes_by_name_and_by_place():
@@ -485,7 +511,8 @@ def test_destroyed_tool_lets_go_of_the_viewer(qtbot):
 # ---- a hand on a real canvas ----------------------------------------------------------------
 
 
-def test_clicking_points_with_mouse_and_keys(make_napari_viewer, qtbot):
+@pytest.fixture
+def shown(make_napari_viewer):
     viewer = make_napari_viewer(show=True)
     viewer.window._qt_window.resize(1000, 800)
     image = viewer.add_image(np.zeros((4, 60, 80), np.uint8), **PLACED)
@@ -494,8 +521,11 @@ def test_clicking_points_with_mouse_and_keys(make_napari_viewer, qtbot):
     tool.set_classes((*STYLES, ClassStyle("golgi", "#009E73", "2")))
     tool.set_source(image)
     viewer.window.add_dock_widget(tool)
-    hand = Hand(viewer, image, qtbot)
+    return viewer, tool, Hand(viewer, image)
 
+
+def test_clicking_points_with_mouse_and_keys(shown, qtbot):
+    viewer, tool, hand = shown
     qtbot.mouseClick(tool._add, Qt.MouseButton.LeftButton)
     hand.click((2, 20, 30))
     hand.press(Qt.Key.Key_Q)
@@ -526,3 +556,54 @@ def test_clicking_points_with_mouse_and_keys(make_napari_viewer, qtbot):
     hand.click((3, 30, 30))
     assert [p.slice for p in tool.value()] == [2, 2, 2, 3]
     assert isinstance(tool.layer, Points)
+
+
+def test_every_edit_is_taken_back_and_repeated_by_the_keys(shown):
+    viewer, tool, hand = shown
+    tool._add.click()
+    values = [tool.value()]
+
+    def note():
+        assert tool.value() != values[-1]
+        values.append(tool.value())
+
+    hand.click((2, 20, 30))
+    note()
+    hand.press(Qt.Key.Key_Q)
+    hand.click((2, 40, 50))
+    note()
+    viewer.dims.set_current_step(0, 3)
+    hand.click((3, 30, 30))
+    note()
+    viewer.dims.set_current_step(0, 2)
+    tool._select.click()
+    hand.click((2, 40, 50))
+    hand.drag([(2, 40, 50), (2, 45, 60), (2, 48, 65), (2, 50, 70)])  # one step, all of it
+    note()
+    hand.press(Qt.Key.Key_W)
+    note()
+    hand.press(Qt.Key.Key_Delete)
+    note()
+    control, shift = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+    for value in values[-2::-1]:
+        hand.press(Qt.Key.Key_Z, control)
+        assert tool.value() == value
+        assert len(tool.layer.data) == len(value)
+        if value == values[2]:  # the point of slice 3 went, and was seen to go
+            assert viewer.dims.current_step[0] == 3
+    hand.press(Qt.Key.Key_Z, control)
+    assert tool.value() == ()
+    for value in values[1:]:
+        hand.press(Qt.Key.Key_Z, control | shift)
+        assert tool.value() == value
+    hand.press(Qt.Key.Key_Z, control | shift)
+    assert tool.value() == values[-1]
+
+
+def test_nothing_is_taken_back_beyond_a_restored_value(shown):
+    _, tool, hand = shown
+    tool._add.click()
+    hand.click((2, 20, 30))
+    tool.set_value(POINTS[:1])
+    hand.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert tool.value() == POINTS[:1]

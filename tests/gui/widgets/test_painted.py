@@ -279,7 +279,7 @@ def test_painting_with_the_mouse(make_napari_viewer, qtbot):
     tool.set_classes(STYLES)
     tool.set_source(image)
     viewer.window.add_dock_widget(tool)
-    hand = Hand(viewer, image, qtbot)
+    hand = Hand(viewer, image)
     qtbot.mouseClick(tool._new, Qt.MouseButton.LeftButton)
     tool.layer.brush_size = 5
     hand.drag([(2, 20, 20), (2, 20, 40), (2, 20, 60)])

@@ -103,37 +103,6 @@ def test_other_pixels_in_the_layer_are_another_image(viewer, image):
     assert "5 slices, 40 x 30 px" in image._facts.text()
 
 
-def test_a_drawn_line_is_the_diameter_in_pixels(viewer, image, qtbot):
-    layer = add(viewer, scale=(50, 2, 2), translate=(0, 10, 10))
-    points = viewer.add_points(ndim=3)
-    image._measure_button.click()
-    lines = viewer.layers[-1]
-    assert lines.mode == "add_line"
-    assert viewer.layers.selection.active is lines
-    start, end = lines.world_to_data((50, 16, 20)), lines.world_to_data((50, 22, 28))
-    lines.add_lines(np.array([start, end]))  # 6 and 8 world units: 3 and 4 px
-    assert image.value().object_diameter_px == pytest.approx(5)
-    qtbot.waitUntil(lambda: lines not in viewer.layers)
-    assert viewer.layers.selection.active is points
-    assert not image._measure_button.isChecked()
-    assert layer in viewer.layers
-
-
-@pytest.mark.parametrize("how", ["button", "layer", "image"])
-def test_measuring_can_be_given_up(viewer, image, how):
-    layer = add(viewer)
-    image._measure_button.click()
-    lines = viewer.layers[-1]
-    if how == "button":
-        image._measure_button.click()
-    elif how == "layer":
-        viewer.layers.remove(lines)
-    else:
-        viewer.layers.remove(layer)
-    assert lines not in viewer.layers
-    assert image._measure_button.text() == "Measure"
-
-
 # -- train ---------------------------------------------------------------------------------------
 
 

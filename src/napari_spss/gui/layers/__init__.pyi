@@ -18,11 +18,20 @@ from .keypoints import (
     KeypointLayer as KeypointLayer,
 )
 from .keys import (
+    REDO_KEY as REDO_KEY,
+    UNDO_KEY as UNDO_KEY,
     is_taken as is_taken,
     shown_key as shown_key,
 )
 from .measure_line import (
     LineMeasure as LineMeasure,
+)
+from .own import (
+    MARK as MARK,
+    TRANSFORM_EVENTS as TRANSFORM_EVENTS,
+    add_unselected as add_unselected,
+    find_left_over as find_left_over,
+    layer_mark as layer_mark,
 )
 from .regions import (
     REGIONS_LAYER as REGIONS_LAYER,
@@ -32,7 +41,6 @@ from .relabel import (
     Relabeller as Relabeller,
 )
 from .results import (
-    MARK as MARK,
     ResultLayers as ResultLayers,
     Source as Source,
     snapshot as snapshot,

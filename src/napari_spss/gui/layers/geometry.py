@@ -160,6 +160,12 @@ class Geometry:
             "axis_labels": self.axis_labels,
         }
 
+    @property
+    def to_world(self) -> npt.NDArray[np.float64]:
+        """Homogeneous matrix from data to world, (ndim + 1, ndim + 1)."""
+        matrix: npt.NDArray[np.float64] = np.asarray(self._to_world().affine_matrix, float)
+        return matrix
+
     def _to_physical(self) -> CompositeAffine:
         return CompositeAffine(
             scale=self.scale,

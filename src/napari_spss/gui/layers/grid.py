@@ -15,7 +15,7 @@ from ...core.annotations import UNSURE
 from ..models import BACKGROUND, GridSheet
 from .connections import Connections
 from .keys import LayerKeys
-from .results import MARK
+from .own import MARK, TRANSFORM_EVENTS, find_left_over, layer_mark, put_away
 from .source_frame import SourceFrame
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ _MISS_COLOUR = (1.0, 1.0, 1.0, 0.5)
 _UNSURE_COLOUR = (1.0, 1.0, 1.0, 1.0)
 _HIT_FACE_ALPHA = 0.35
 _DRAWING_EVENTS = ("border_width", "symbol", "border_color", "face_color", "set_data", "highlight")
-_TRANSFORM_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units")
 
 _View = tuple[tuple[float, ...], float]  # centre and zoom of the camera
 
@@ -99,14 +98,14 @@ class GridLayer:
         """Point out the image that the grids lie on."""
         self._frame_connections.disconnect_all()
         self._frame = frame
-        for name in _TRANSFORM_EVENTS:
+        for name in TRANSFORM_EVENTS:
             self._frame_connections.connect(getattr(frame.layer.events, name), self._on_image_moved)
         layer = self._layer
         if layer is None:
             return
         if layer.ndim != frame.ndim:
             self._release()
-            self._viewer.layers.remove(layer)
+            put_away(layer)
         else:
             frame.align(layer)
 
@@ -157,18 +156,22 @@ class GridLayer:
         if self._layer is not None:
             return self._layer
         assert self._frame is not None
-        layer = Points(
-            np.zeros((0, self._frame.ndim)),
-            ndim=self._frame.ndim,
-            name=GRID_LAYER,
-            metadata={MARK: {"role": GRID_LAYER}},
-            canvas_size_limits=(0, NODE_SCREEN_PX * self._pixel_ratio),
-            **self._frame.geometry.layer_arguments(),
-        )
+        layer = find_left_over(self._viewer, GRID_LAYER, self._frame.ndim, _is_untouched)
+        is_new = layer is None
+        if layer is None:
+            layer = Points(
+                ndim=self._frame.ndim,
+                name=GRID_LAYER,
+                metadata={MARK: {"role": GRID_LAYER}},
+                **self._frame.geometry.layer_arguments(),
+            )
+        self._frame.align(layer)
+        layer.canvas_size_limits = (0, NODE_SCREEN_PX * self._pixel_ratio)
+        layer.mode = "pan_zoom"
         layer.cursor = "crosshair"
         # napari's status thread looks for the point below the cursor while this thread may be
         # slicing the layer, which fails on positions and sizes of two slices; nodes are found here
-        layer._get_value = _find_nothing  # type: ignore[method-assign]
+        layer._get_value = _find_nothing
         layer.mouse_drag_callbacks.append(self._on_drag)
         layer.mouse_double_click_callbacks.append(self._on_double_click)
         self._layer, self._sheet, self._nodes = layer, None, layer.data.copy()
@@ -176,7 +179,8 @@ class GridLayer:
         connect(layer.events.data, self._on_touched)
         connect(layer.events.set_data, self._on_touched)
         connect(layer.events.mode, self._on_mode)
-        self._viewer.layers.append(layer)
+        if is_new:
+            self._viewer.layers.append(layer)
         return layer
 
     def _release(self) -> None:
@@ -226,6 +230,7 @@ class GridLayer:
             with _undrawn(layer):
                 self._nodes = frame.place(positions, layer)
                 layer.data = self._nodes.copy()
+            layer_mark(layer)["nodes"] = self._nodes
         finally:
             self._is_writing = False
         self._write_looks()
@@ -338,6 +343,11 @@ def _undrawn(layer: Points) -> Iterator[None]:
         for name in _DRAWING_EVENTS:
             stack.enter_context(getattr(layer.events, name).blocker())
         yield
+
+
+def _is_untouched(layer: Points) -> bool:
+    """Whether a layer has the nodes that were written, or none."""
+    return not len(layer.data) or np.array_equal(layer.data, layer_mark(layer).get("nodes", ()))
 
 
 def _find_nothing(position: object) -> None:

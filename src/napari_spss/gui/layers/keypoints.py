@@ -6,20 +6,21 @@ follow; when the layer goes, they stay.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Points
 from napari.utils.colormaps.standardize_color import transform_color
+from numpy.typing import NDArray
 
 from ...core.annotations import Keypoint, last_on_pixel, match_class
 from ...core.base import InputError
-from ..models import CLASS_FEATURE, Row, Strays, as_class, class_column, follow_classes, make_rows
+from ..models import CLASS_FEATURE, History, Rows, Strays, class_column, follow_classes
 from .connections import Connections
-from .keys import LayerKeys
-from .results import MARK
+from .keys import REDO_KEY, UNDO_KEY, LayerKeys
+from .own import MARK, TRANSFORM_EVENTS, add_unselected, find_left_over, layer_mark, put_away
 from .source_frame import SourceFrame
 
 if TYPE_CHECKING:
@@ -28,17 +29,22 @@ if TYPE_CHECKING:
 
     from ...core.annotations import ClassStyle
 
-__all__ = ["KEYPOINTS_LAYER", "MARK", "KeypointLayer"]
+__all__ = ["KEYPOINTS_LAYER", "KeypointLayer"]
 
 KEYPOINTS_LAYER = "keypoints"
 _SMALLEST_ON_SCREEN_PX = 7.0
 _LARGEST_ON_SCREEN_PX = 10_000.0
+_BORDER = 0.2  # of the size
 _UNKNOWN_COLOUR = "#ffffff"
-_TRANSFORM_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units")
+_MAX_STEPS = 100  # each keeps all positions
+
+_Change = tuple[None, Rows, Rows]  # nothing, before, after
 
 
 class KeypointLayer:
     """Keypoints of one image, in an ordinary Points layer that is made or adopted.
+
+    They are rings, so that a small object is seen through its keypoint.
 
     Parameters
     ----------
@@ -52,11 +58,14 @@ class KeypointLayer:
         self._on_change = on_change
         self._frame: SourceFrame | None = None
         self._styles: tuple[ClassStyle, ...] = ()
-        self._rows: tuple[Row, ...] = ()
+        self._rows = Rows()
+        self._points: tuple[Keypoint, ...] | None = ()  # None while it has to be made anew
+        self._history = History(self._put, _MAX_STEPS)
         self._layer: Points | None = None
         self._radius_px = 3.0
         self._active = 0
         self._is_writing = False
+        self._is_dragging = self._is_moving = False
         self._follows_image = False
         self._was_removed = False
         self._keys = LayerKeys(viewer)
@@ -85,17 +94,19 @@ class KeypointLayer:
         is_other = self._frame is None or frame.layer is not self._frame.layer
         self._frame_connections.disconnect_all()
         self._frame = frame
-        for name in _TRANSFORM_EVENTS:
+        for name in TRANSFORM_EVENTS:
             self._frame_connections.connect(getattr(frame.layer.events, name), self._on_image_moved)
-        if layer is not None and is_other:
+        if layer is not None and (is_other or layer.ndim != frame.ndim):
             rows = self._rows
             if layer.ndim != frame.ndim:
                 self._release()
-                self._viewer.layers.remove(layer)
+                put_away(layer)
             elif self._follows_image:
                 frame.align(layer)
             self._rows = rows
+            self._history.clear()
             self._write()
+            self._write_size()
         if self._layer is None and self._rows and not self._was_removed:
             self.show()
         self._changed()
@@ -111,9 +122,8 @@ class KeypointLayer:
             target = mapping[active] if active < len(mapping) else None
             active = min(active, len(new) - 1) if target is None else target
             names = {o: new[i] for o, i in zip(old, mapping, strict=True) if i is not None}
-            self._rows = tuple(
-                Row(row.z, row.y, row.x, names.get(row.name, row.name)) for row in self._rows
-            )
+            self._rows = self._rows.renamed(names)
+            self._history.clear()
         elif not old:
             active = min(1, len(new) - 1)
         self._active = max(active, 0)
@@ -122,14 +132,14 @@ class KeypointLayer:
         self._changed()
 
     def set_radius_px(self, radius_px: float) -> None:
-        """Draw points as discs of this radius in pixels of the image."""
+        """Draw points as rings of this radius in pixels of the image."""
         self._radius_px = radius_px
         self._write_size()
 
     def set_slice_has_points(self, has_points: bool) -> None:
         """Keep points visible in large images; napari would draw one where there is none."""
         layer = self._layer
-        if layer is not None and MARK in layer.metadata:
+        if layer is not None and layer_mark(layer):
             smallest = _SMALLEST_ON_SCREEN_PX if has_points else 0.0
             if layer.canvas_size_limits != (smallest, _LARGEST_ON_SCREEN_PX):
                 layer.canvas_size_limits = (smallest, _LARGEST_ON_SCREEN_PX)
@@ -148,10 +158,10 @@ class KeypointLayer:
         if layer is not None:
             selected = sorted(layer.selected_data)
             if layer.mode == "select" and selected:
-                rows = list(self._rows)
+                names = list(self._rows.names)
                 for i in selected:
-                    rows[i] = Row(rows[i].z, rows[i].y, rows[i].x, self._styles[index].name)
-                self._rows = tuple(rows)
+                    names[i] = self._styles[index].name
+                self._edit(Rows(self._rows.positions, tuple(names)))
             self._write_classes()
         self._changed()
 
@@ -159,57 +169,72 @@ class KeypointLayer:
 
     def points(self) -> tuple[Keypoint, ...]:
         """Points in the image with a known class; of those on a pixel the last, which is on top."""
-        return last_on_pixel(point for point in self._judged() if point is not None)
+        if self._points is None:
+            indices = self._rows.class_indices(self._names())
+            usable = self._inside() & (indices >= 0)
+            z, y, x = self._rows.positions[usable].T
+            slices = np.floor(z + 0.5).astype(int)
+            columns = (values.tolist() for values in (slices, y, x, indices[usable]))
+            self._points = last_on_pixel(map(Keypoint, *columns))
+        return self._points
 
     def strays(self) -> Strays:
         """Points that are left out."""
-        unknown = tuple(
-            row.name for row in self._rows if match_class(row.name, self._names()) is None
-        )
-        if self._frame is None:
-            return Strays(unknown=unknown)
-        inside = self._frame.holds(self._positions())
-        return Strays(int(np.count_nonzero(~inside)), unknown)
+        indices = self._rows.class_indices(self._names())
+        unknown = tuple(self._rows.names[i] for i in np.flatnonzero(indices < 0))
+        return Strays(int(np.count_nonzero(~self._inside())), unknown)
 
     def set_points(self, points: Iterable[Keypoint]) -> None:
-        """Replace all points."""
+        """Replace all points, and forget what could be taken back."""
         names = self._names()
-        self._rows = tuple(
-            Row(
-                float(point.slice),
-                float(point.y),
-                float(point.x),
-                names[point.class_index] if point.class_index < len(names) else "",
-            )
-            for point in points
-        )
-        if self._layer is None and self._frame is not None and self._rows:
+        given = tuple(points)
+        positions = np.array([(one.slice, one.y, one.x) for one in given], float).reshape(-1, 3)
+        known = (one.class_index for one in given)
+        self._rows = Rows(positions, tuple(names[i] if i < len(names) else "" for i in known))
+        self._history.clear()
+        if self._layer is None and self._frame is not None and len(self._rows):
             self._was_removed = False
             self.show()
         else:
             self._write()
         self._changed()
 
-    def _judged(self) -> list[Keypoint | None]:
-        names = self._names()
-        inside = (
-            np.ones(len(self._rows), bool)
-            if self._frame is None
-            else self._frame.holds(self._positions())
-        )
-        result: list[Keypoint | None] = []
-        for row, is_inside in zip(self._rows, inside, strict=True):
-            index = match_class(row.name, names)
-            usable = is_inside and index is not None
-            z = int(np.floor(row.z + 0.5)) if usable else 0
-            result.append(Keypoint(z, row.y, row.x, index or 0) if usable else None)
-        return result
+    def undo(self) -> None:
+        """Take the last edit back, and show where."""
+        self._go_to(self._history.take_back())
+
+    def redo(self) -> None:
+        """Repeat the edit that was last taken back, and show where."""
+        self._go_to(self._history.repeat())
+
+    def _edit(self, rows: Rows) -> None:
+        """Have other rows, as a step that can be taken back."""
+        self._history.do((None, self._rows, rows), joins=self._is_moving)
+        self._is_moving = self._is_dragging
+
+    def _put(self, change: _Change, is_back: bool) -> None:
+        _, before, after = change
+        self._rows = before if is_back else after
+        self._write()
+        self._changed()
+
+    def _go_to(self, changes: tuple[_Change, ...]) -> None:
+        """Show a slice on which keypoints changed, unless the shown one is such."""
+        if self._frame is None or not changes:
+            return
+        before, after = (rows.as_set() for rows in changes[0][1:])
+        slices = sorted({int(np.floor(z + 0.5)) for z, *_ in before ^ after})
+        if slices and self._frame.current_slice(self._viewer) not in slices:
+            self._frame.go_to(self._viewer, slices[0])
+
+    def _inside(self) -> NDArray[np.bool_]:
+        """Whether each row lies in the image."""
+        if self._frame is None:
+            return np.ones(len(self._rows), bool)
+        return self._frame.holds(self._rows.positions)
 
     def _names(self) -> list[str]:
         return [style.name for style in self._styles]
-
-    def _positions(self) -> np.ndarray:
-        return np.array([(row.z, row.y, row.x) for row in self._rows], float).reshape(-1, 3)
 
     # ---- the layer --------------------------------------------------------------------------
 
@@ -221,7 +246,7 @@ class KeypointLayer:
     @property
     def was_removed(self) -> bool:
         """Whether the user deleted the layer while there were points."""
-        return self._was_removed and bool(self._rows)
+        return self._was_removed and len(self._rows) > 0
 
     def show(self) -> Points:
         """Return the layer, made anew if need be; the active layer stays active.
@@ -235,32 +260,38 @@ class KeypointLayer:
             return self._layer
         if self._frame is None:
             raise InputError("there is no image to put keypoints on; choose one first.")
-        layer = Points(
-            np.zeros((0, self._frame.ndim)),
-            ndim=self._frame.ndim,
-            name=KEYPOINTS_LAYER,
-            metadata={MARK: {"role": KEYPOINTS_LAYER}},
-            border_color="white",
-            border_width=0.1,
-            opacity=0.9,
-            canvas_size_limits=(0, _LARGEST_ON_SCREEN_PX),
-            **self._frame.geometry.layer_arguments(),
-        )
+        layer = find_left_over(self._viewer, KEYPOINTS_LAYER, self._frame.ndim, self._is_shown_in)
+        is_new = layer is None
+        if layer is None:
+            layer = Points(
+                ndim=self._frame.ndim,
+                name=KEYPOINTS_LAYER,
+                metadata={MARK: {"role": KEYPOINTS_LAYER}},
+                opacity=1.0,
+                canvas_size_limits=(0, _LARGEST_ON_SCREEN_PX),
+                **self._frame.geometry.layer_arguments(),
+            )
+        self._frame.align(layer)
         self._was_removed = False
         self._take(layer, follows_image=True)
-        selection = self._viewer.layers.selection
-        before = selection.active
-        self._viewer.layers.append(layer)
-        if before is not None:
-            selection.active = before
+        if is_new:
+            add_unselected(self._viewer, layer)
         self._changed()
         return layer
+
+    def _is_shown_in(self, layer: Points) -> bool:
+        """Whether a layer that was left over shows the rows, or nothing."""
+        if self._frame is None or not len(layer.data):
+            return self._frame is not None
+        positions = self._frame.positions(layer.data, layer)
+        return self._rows.is_same(Rows(positions, class_column(layer, self._names())))
 
     def start_anew(self) -> Points:
         """Make a layer; an adopted one before it keeps its points, which are used no more."""
         if self._layer is not None:
             self._release()
-            self._rows = ()
+            self._rows = Rows()
+            self._history.clear()
         return self.show()
 
     def adopt(self, layer: Points) -> str:
@@ -286,15 +317,18 @@ class KeypointLayer:
                 f"layer '{layer.name}' has {layer.ndim} axes, the image has {self._frame.ndim}; "
                 "choose a layer of as many axes."
             )
-        orphans = self._rows if self._layer is None else ()
+        orphans = self._rows if self._layer is None else Rows()
         self._release()
         names = self._names()
-        given = class_column(layer)
+        given = class_column(layer, names)
         active = names[self._active] if names else ""
         n_blank = given.count("")
-        found = [as_class(name, names) or active for name in given]
         positions = self._frame.positions(layer.data, layer)
-        self._rows = (*make_rows(positions, found), *orphans)
+        self._rows = Rows(
+            np.concatenate([positions, orphans.positions]),
+            (*(name or active for name in given), *orphans.names),
+        )
+        self._history.clear()
         self._was_removed = False
         self._take(layer, follows_image=self._frame.is_aligned(layer))
         self._changed()
@@ -306,6 +340,7 @@ class KeypointLayer:
         self._layer = layer
         self._follows_image = follows_image
         self._write()
+        self._write_size()
         connect = self._layer_connections.connect
         connect(layer.events.data, self._on_data)
         connect(layer.events.features, self._on_edited)
@@ -313,13 +348,16 @@ class KeypointLayer:
         connect(layer.events.feature_defaults, self._on_default_class)
         connect(layer.events.name, self._changed)
         connect(layer.events.mode, self._changed)
-        for name in _TRANSFORM_EVENTS:
+        for name in TRANSFORM_EVENTS:
             connect(getattr(layer.events, name), self._on_edited)
+        layer.mouse_drag_callbacks.append(self._on_drag)
         self._bind_keys()
 
     def _release(self) -> None:
         self._keys.unbind()
         self._layer_connections.disconnect_all()
+        if self._layer is not None:
+            self._layer.mouse_drag_callbacks.remove(self._on_drag)
         self._layer = None
 
     def _bind_keys(self) -> None:
@@ -327,7 +365,8 @@ class KeypointLayer:
             return
         self.refused_keys = self._keys.bind(
             self._layer,
-            {
+            {UNDO_KEY: self.undo, REDO_KEY: self.redo}
+            | {
                 style.key: partial(self.set_active_class, index)
                 for index, style in enumerate(self._styles)
             },
@@ -342,13 +381,13 @@ class KeypointLayer:
             return
         was_writing, self._is_writing = self._is_writing, True
         try:
-            points = frame.place(self._positions(), layer)
-            if points.shape != layer.data.shape or not np.array_equal(points, layer.data):
-                layer.data = points
+            if not np.array_equal(frame.positions(layer.data, layer), self._rows.positions):
+                layer.selected_data = set()
+                layer.data = frame.place(self._rows.positions, layer)
+                self._write_size()
         finally:
             self._is_writing = was_writing
         self._write_classes()
-        self._write_size()
 
     def _write_classes(self) -> None:
         """Make the layer's class column, default class and colours those of the rows."""
@@ -358,13 +397,13 @@ class KeypointLayer:
         import pandas as pd  # late, since the dock's opening makes no layer
 
         names = self._names()
-        categories = list(dict.fromkeys([*names, *(row.name for row in self._rows)]))
+        categories = list(dict.fromkeys([*names, *self._rows.names]))
         dtype = pd.CategoricalDtype(categories)
         was_writing, self._is_writing = self._is_writing, True
         try:
             table = layer.features.copy()
             defaults = layer.feature_defaults.copy()
-            column = pd.Series([row.name for row in self._rows], dtype=dtype, index=table.index)
+            column = pd.Series(list(self._rows.names), dtype=dtype, index=table.index)
             if not (CLASS_FEATURE in table and table[CLASS_FEATURE].equals(column)):
                 table[CLASS_FEATURE] = column
                 layer.features = table
@@ -383,13 +422,16 @@ class KeypointLayer:
         layer, names = self._layer, self._names()
         if layer is None:
             return
-        colours = {name: style.colour for name, style in zip(names, self._styles, strict=True)}
-        if self._rows:
-            wanted = transform_color([colours.get(row.name, _UNKNOWN_COLOUR) for row in self._rows])
-            if not np.allclose(layer.face_color, wanted):
-                layer.face_color = wanted
+        table = transform_color([*(style.colour for style in self._styles), _UNKNOWN_COLOUR])
+        if len(self._rows):
+            wanted = table[self._rows.class_indices(names)]  # -1, unknown, is the last one
+            if not np.allclose(layer.border_color, wanted):
+                layer.border_color = wanted
+            if layer.face_color.any():
+                layer.face_color = "transparent"
         with layer.block_update_properties():  # or selected points would get it as well
-            layer.current_face_color = colours[names[self._active]]
+            layer.current_border_color = table[self._active]
+            layer.current_face_color = "transparent"
 
     def _write_size(self) -> None:
         layer, frame = self._layer, self._frame
@@ -400,7 +442,9 @@ class KeypointLayer:
         size = (2 * self._radius_px + 1) * per_pixel
         with layer.block_update_properties():  # or it would be the size of selected points only
             layer.current_size = float(size)
+            layer.current_border_width = _BORDER
         layer.size = size
+        layer.border_width = _BORDER
 
     # ---- layer to rows ----------------------------------------------------------------------
 
@@ -409,22 +453,28 @@ class KeypointLayer:
         layer, frame = self._layer, self._frame
         if layer is None or frame is None or self._is_writing:
             return
-        names = self._names()
-        given = class_column(layer)
-        if CLASS_FEATURE not in layer.features and len(given) == len(self._rows):
-            given = [row.name for row in self._rows]  # the user deleted the column, not the points
-        found = [as_class(name, names) for name in given]
-        positions = frame.positions(layer.data, layer)
-        rows = make_rows(positions, found)
-        if rows == self._rows and CLASS_FEATURE in layer.features:
-            return
-        self._rows = rows
-        self._write_classes()
-        self._changed()
+        names = class_column(layer, self._names())
+        if CLASS_FEATURE not in layer.features and len(names) == len(self._rows):
+            names = self._rows.names  # the user deleted the column, not the points
+        rows = Rows(frame.positions(layer.data, layer), names)
+        if not rows.is_same(self._rows):
+            self._edit(rows)
+        elif CLASS_FEATURE not in layer.features:
+            self._write_classes()
 
     def _on_data(self, event: Event) -> None:
         if str(event.action) in ("added", "removed", "changed"):
             self._read()
+
+    def _on_drag(self, layer: Points, event: Event) -> Generator[None, None, None]:
+        """Make one step of all moves from a press to its release."""
+        self._is_dragging, self._is_moving = True, False
+        try:
+            yield
+            while event.type == "mouse_move":
+                yield
+        finally:
+            self._is_dragging = self._is_moving = False
 
     def _on_edited(self) -> None:
         self._read()
@@ -442,11 +492,12 @@ class KeypointLayer:
             return
         column = layer.feature_defaults[CLASS_FEATURE]
         index = match_class(str(column.iloc[0]), self._names())
-        if index is not None:
-            self._active = index
+        before = self._active
+        self._active = before if index is None else index
         # napari makes the default plain text, and the next point would make the column so
         self._write_classes()
-        self._changed()
+        if self._active != before:
+            self._changed()
 
     def _on_layer_removed(self, event: Any) -> None:
         if event.value is self._layer:
@@ -464,7 +515,11 @@ class KeypointLayer:
                 frame.align(layer)
             finally:
                 self._is_writing = was_writing
+        before = self._rows
         self._read()
+        if self._rows is not before:  # the user moved the image, not the points
+            self._history.clear()
 
     def _changed(self, *_: object) -> None:
+        self._points = None
         self._on_change()

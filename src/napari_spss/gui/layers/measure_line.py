@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from napari.layers import Shapes
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QLineF, QObject, QPointF, Qt, Signal
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen
+from qtpy.QtWidgets import QApplication, QWidget
 
-from .geometry import Geometry
-from .results import MARK
+from .connections import Connections
+from .source_frame import SourceFrame
 
 if TYPE_CHECKING:
     from napari.layers import Image
+    from napari.utils.events import Event
     from napari.viewer import Viewer
 
 __all__ = ["LineMeasure"]
 
 
 class LineMeasure(QObject):
-    """Lets the user draw one line on an image and tells its length; leaves no layer behind."""
+    """Lets the user draw one line on an image and tells its length.
+
+    The line is drawn over the canvas, in no layer: with software OpenGL, napari dies at the first
+    slice that is shown after a Shapes layer was removed.
+    """
 
     measured = Signal(float)  # length in data pixels of the image, when a line was drawn
     ended = Signal()  # when drawing is over, with a line or without
@@ -28,59 +34,92 @@ class LineMeasure(QObject):
     def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self._layer: Shapes | None = None
+        self._frame: SourceFrame | None = None
         self._was_active: Any = None
+        self._connections = Connections()
+        self.destroyed.connect(self._connections.disconnect_all)
 
     @property
     def is_drawing(self) -> bool:
         """Whether a line is awaited."""
-        return self._layer is not None
+        return self._frame is not None
 
     def start(self, image: Image) -> None:
         """Wait for a line on the image."""
         self.stop()
-        geometry = Geometry.of(image)
-        self._was_active = self._viewer.layers.selection.active
-        self._layer = Shapes(
-            ndim=len(geometry.axes),
-            name="object diameter: draw a line",
-            edge_color="#f0e442",
-            edge_width=max(1.0, geometry.stack_shape[2] / 300),
-            metadata={MARK: {"role": "measure"}},
-            **geometry.layer_arguments(),
-        )
-        self._viewer.layers.append(self._layer)
-        self._viewer.layers.selection.active = self._layer
-        self._layer.mode = "add_line"
-        self._layer.events.data.connect(self._on_data)
-        self._viewer.layers.events.removed.connect(self._on_removed)
+        selection = self._viewer.layers.selection
+        self._was_active, selection.active = selection.active, image
+        self._frame = SourceFrame(image)
+        image.mode = "pan_zoom"
+        image.cursor = "crosshair"
+        image.mouse_drag_callbacks.append(self._on_drag)
+        self._connections.connect(selection.events.active, self._on_active)
 
     def stop(self) -> None:
-        """Take the line's layer away and give the selection back."""
-        layer, self._layer = self._layer, None
-        if layer is None:
+        """Wait no longer, and give the selection back."""
+        frame, self._frame = self._frame, None
+        if frame is None:
             return
-        layer.events.data.disconnect(self._on_data)
-        self._viewer.layers.events.removed.disconnect(self._on_removed)
-        if layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
-        if self._was_active in self._viewer.layers:
-            self._viewer.layers.selection.active = self._was_active
+        self._connections.disconnect_all()
+        frame.layer.mouse_drag_callbacks.remove(self._on_drag)
+        frame.layer.cursor = "standard"
+        selection = self._viewer.layers.selection
+        if selection.active is frame.layer and self._was_active in self._viewer.layers:
+            selection.active = self._was_active
         self._was_active = None
         self.ended.emit()
 
-    def _on_data(self, event: Any) -> None:
-        if self._layer is None or str(getattr(event, "action", "")) not in ("added", "changed"):
-            return
-        if not self._layer.data:
-            return
-        step = np.diff(np.asarray(self._layer.data[-1])[:2, -2:], axis=0)[0]
-        length = math.hypot(*step)
-        if length < 1:
-            return
-        self.measured.emit(length)
-        QTimer.singleShot(0, self.stop)  # napari still works on the layer whose event this is
-
-    def _on_removed(self, event: Any) -> None:
-        if event.value is self._layer:
+    def _on_active(self) -> None:
+        frame = self._frame
+        if frame is not None and self._viewer.layers.selection.active is not frame.layer:
             self.stop()
+
+    def _on_drag(self, layer: Image, event: Event) -> Generator[None, None, None]:
+        frame = self._frame
+        if frame is None or event.button != 1 or event.modifiers:
+            return
+        start, line = frame.position_at(event.position), _Line(event)
+        event.handled = True
+        layer.mouse_pan = False  # moves reach us after the camera
+        try:
+            yield
+            while event.type == "mouse_move":
+                line.draw_to(event)
+                event.handled = True
+                yield
+        finally:
+            layer.mouse_pan = True
+            line.end()
+        length = math.dist(start[1:], frame.position_at(event.position)[1:])
+        if length >= 1 and self.is_drawing:
+            self.measured.emit(length)
+            self.stop()
+
+
+class _Line(QWidget):
+    """A line over the canvas from where the mouse was pressed."""
+
+    def __init__(self, press: Event) -> None:
+        canvas = QApplication.widgetAt(press.native.globalPosition().toPoint())
+        super().__init__(canvas)
+        self._ends = QLineF(QPointF(*press.pos), QPointF(*press.pos))
+        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        if canvas is not None:
+            self.setGeometry(canvas.rect())
+            self.show()
+
+    def draw_to(self, event: Event) -> None:
+        self._ends.setP2(QPointF(*event.pos))
+        self.update()
+
+    def end(self) -> None:
+        self.hide()
+        self.deleteLater()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        for colour, width in (("#000000", 5), ("#f0e442", 2)):
+            painter.setPen(QPen(QColor(colour), width))
+            painter.drawLine(self._ends)
+        painter.end()

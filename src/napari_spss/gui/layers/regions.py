@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 from ...core.annotations import Region
 from ...core.base import InputError
 from .connections import Connections
-from .results import MARK
+from .own import MARK, add_unselected, find_left_over, put_away
 from .source_frame import SourceFrame
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["RegionsTool"]
 
 REGIONS_LAYER = "regions"
-_ROLE = "regions"
 
 
 class RegionsTool(QWidget):
@@ -83,6 +82,10 @@ class RegionsTool(QWidget):
         """Point out the annotated image; the rectangles stay, in its pixels."""
         self._frame = None if layer is None else SourceFrame(layer)
         self._draw.setEnabled(self._frame is not None)
+        old = self._layer
+        if self._frame is not None and old is not None and old.ndim != self._frame.ndim:
+            self._release()
+            put_away(old)
         if self._frame is not None and self._value:
             self._write()
 
@@ -90,7 +93,7 @@ class RegionsTool(QWidget):
         """Make the layer active, ready to draw."""
         if self._frame is None:
             return
-        layer = self._ensure_layer()
+        layer = self._layer or self._write()
         layer.visible = True
         self._viewer.layers.selection.active = layer
         layer.mode = "add_rectangle"
@@ -100,32 +103,39 @@ class RegionsTool(QWidget):
         regions = [region for region in self._value if region.slice == z]
         if self._layer is None:
             return tuple(regions)
-        chosen = [self._region(self._layer.data[i]) for i in sorted(self._layer.selected_data)]
+        layer = self._layer
+        chosen = [self._region(layer.data[i], layer) for i in sorted(layer.selected_data)]
         return tuple(sorted(regions, key=lambda region: region not in chosen))
 
     def _ensure_layer(self) -> Shapes:
         assert self._frame is not None
-        if self._layer is not None and self._layer in self._viewer.layers:
+        if self._layer is not None:
             return self._layer
-        layer = Shapes(
-            ndim=self._frame.ndim,
-            name=REGIONS_LAYER,
-            edge_color="#56b4e9",
-            face_color="transparent",
-            edge_width=max(1.0, self._frame.shape_of(0)[1] / 400),
-            metadata={MARK: {"role": _ROLE}},
-            **self._frame.geometry.layer_arguments(),
-        )
-        active = self._viewer.layers.selection.active
-        self._viewer.layers.append(layer)
-        self._viewer.layers.selection.active = active
+        layer = find_left_over(self._viewer, REGIONS_LAYER, self._frame.ndim, self._is_shown_in)
+        is_new = layer is None
+        if layer is None:
+            layer = Shapes(
+                ndim=self._frame.ndim,
+                name=REGIONS_LAYER,
+                edge_color="#56b4e9",
+                face_color="transparent",
+                edge_width=max(1.0, self._frame.shape_of(0)[1] / 400),
+                metadata={MARK: {"role": REGIONS_LAYER}},
+                **self._frame.geometry.layer_arguments(),
+            )
+        self._frame.align(layer)
         self._layer = layer
-        self._layer_connections.disconnect_all()
         self._layer_connections.connect(layer.events.data, self._on_drawn)
+        if is_new:
+            add_unselected(self._viewer, layer)
         return layer
 
-    def _write(self) -> None:
-        """Bring the rectangles into the layer."""
+    def _is_shown_in(self, layer: Shapes) -> bool:
+        """Whether a layer that was left over shows the rectangles, or nothing."""
+        return not layer.data or self._regions_of(layer) == self._value
+
+    def _write(self) -> Shapes:
+        """Bring the rectangles into the layer, and return it."""
         assert self._frame is not None
         layer = self._ensure_layer()
         shapes = []
@@ -141,23 +151,26 @@ class RegionsTool(QWidget):
                 layer.add_rectangles(shapes)
         finally:
             self._is_writing = False
+        return layer
 
     def _on_drawn(self, event: Any) -> None:
         if self._is_writing or self._layer is None or self._frame is None:
             return
         if str(getattr(event, "action", "")) in ("adding", "changing", "removing"):
             return
-        found = [self._region(shape) for shape in self._layer.data]
-        value = tuple(dict.fromkeys(region for region in found if region is not None))
+        value = self._regions_of(self._layer)
         if value != self._value:
             self._value = value
             self.value_changed.emit()
 
-    def _region(self, shape: npt.NDArray[np.float64]) -> Region | None:
+    def _regions_of(self, layer: Shapes) -> tuple[Region, ...]:
+        found = [self._region(shape, layer) for shape in layer.data]
+        return tuple(dict.fromkeys(region for region in found if region is not None))
+
+    def _region(self, shape: npt.NDArray[np.float64], layer: Shapes) -> Region | None:
         """Region that a shape covers; None if it has no pixel."""
         assert self._frame is not None
-        assert self._layer is not None
-        corners = self._frame.positions(np.asarray(shape, float), self._layer)
+        corners = self._frame.positions(np.asarray(shape, float), layer)
         z = int(np.floor(corners[:, 0].mean() + 0.5))
         if not 0 <= z < self._frame.n_slices:
             return None
@@ -171,5 +184,8 @@ class RegionsTool(QWidget):
 
     def _on_removed(self, event: Any) -> None:
         if event.value is self._layer:
-            self._layer = None
-            self._layer_connections.disconnect_all()
+            self._release()
+
+    def _release(self) -> None:
+        self._layer = None
+        self._layer_connections.disconnect_all()

@@ -23,6 +23,7 @@ from napari.utils.colormaps.standardize_color import transform_color
 
 from .colours import label_colours
 from .geometry import Geometry, find_axes, full_resolution, plane_index, voxel_size_um
+from .own import MARK, layer_mark
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -32,9 +33,8 @@ if TYPE_CHECKING:
     from ...core.images import Stack
     from ..models import Cleaning, ResultMaps
 
-__all__ = ["MARK", "Geometry", "ResultLayers", "Source", "find_axes", "snapshot"]
+__all__ = ["Geometry", "ResultLayers", "Source", "find_axes", "snapshot"]
 
-MARK = "napari_spss"
 _PREVIEW = "preview"
 _keys: WeakKeyDictionary[Layer, int] = WeakKeyDictionary()
 _next_key = itertools.count(1)
@@ -132,7 +132,7 @@ class ResultLayers:
     def remove_preview(self) -> None:
         """Take the preview away, but not labels that the user edited."""
         for layer in list(self._viewer.layers):
-            if not str(_mark(layer).get("role", "")).startswith(_PREVIEW):
+            if not str(layer_mark(layer).get("role", "")).startswith(_PREVIEW):
                 continue
             if isinstance(layer, Labels) and self.is_edited(layer):
                 self._release(layer)
@@ -166,7 +166,7 @@ class ResultLayers:
         place = source.geometry.layer_arguments()
         layer = self._find(source, "labels")
         shape = source.geometry.expand(np.empty(source.geometry.stack_shape, np.bool_)).shape
-        if isinstance(layer, Labels) and _mark(layer).get("is_edited"):
+        if isinstance(layer, Labels) and layer_mark(layer).get("is_edited"):
             self._release(layer)
             layer = None
         is_usable = not is_fresh and isinstance(layer, Labels) and layer.data.shape == shape
@@ -196,7 +196,7 @@ class ResultLayers:
         Looks at napari's edit events and, for changes made in code, at the content: of one slice
         or, without ``z``, of all slices that were written.
         """
-        mark = _mark(layer)
+        mark = layer_mark(layer)
         if mark.get("is_edited"):
             return True
         checksums = self._checksums.get(layer, {})
@@ -220,14 +220,14 @@ class ResultLayers:
 
     def _find(self, source: Source, role: str) -> Layer | None:
         for layer in self._viewer.layers:
-            mark = _mark(layer)
+            mark = layer_mark(layer)
             if mark.get("role") == role and mark.get("source") == source.key:
                 found: Layer = layer
                 return found
         return None
 
     def _release(self, layer: Labels) -> None:
-        layer.metadata[MARK] = {**_mark(layer), "role": "kept", "is_edited": True}
+        layer.metadata[MARK] = {**layer_mark(layer), "role": "kept", "is_edited": True}
         self._checksums.pop(layer, None)
 
     def _show_map(
@@ -312,7 +312,7 @@ class ResultLayers:
         above = [
             index
             for index, other in enumerate(layers)
-            if _keys.get(other) == source.key or _mark(other).get("source") == source.key
+            if _keys.get(other) == source.key or layer_mark(other).get("source") == source.key
         ]
         layers.insert(above[-1] + 1 if above else len(layers), layer)
         layers.selection = selected
@@ -322,11 +322,6 @@ class ResultLayers:
         layer = event.source
         if not self._is_writing and MARK in layer.metadata:
             layer.metadata[MARK]["is_edited"] = True
-
-
-def _mark(layer: Layer) -> dict[str, Any]:
-    mark = layer.metadata.get(MARK)
-    return mark if isinstance(mark, dict) else {}
 
 
 def _map_colours(style: ClassStyle) -> Colormap:

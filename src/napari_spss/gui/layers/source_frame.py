@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.base import InputError
 from .geometry import Geometry
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["SourceFrame"]
 
 
-@dataclass(frozen=True, eq=False)
 class SourceFrame:
     """The pixels of an image layer, wherever the layer lies at the moment.
 
@@ -27,28 +27,35 @@ class SourceFrame:
     Parameters
     ----------
     layer : Image
-        The image. It stays usable as a frame after its removal from the viewer.
+        The image. It stays usable as a frame after its removal from the viewer, and while its data
+        have other axes: those need a frame of their own.
     slice_shapes : sequence of (Y, X), optional
         True sizes of the slices, for a set of images that were padded to one size.
 
     Raises
     ------
     InputError
-        By all methods, if the axes of the layer are not those of a stack.
+        If the axes of the layer are not those of a stack.
     """
 
-    layer: Image
-    slice_shapes: Sequence[tuple[int, int]] | None = None
+    def __init__(self, layer: Image, slice_shapes: Sequence[tuple[int, int]] | None = None) -> None:
+        self.layer = layer
+        self.slice_shapes = slice_shapes
+        self._geometry = Geometry.of(layer)
 
     @property
     def geometry(self) -> Geometry:
-        """Axes and transform as they are now."""
-        return Geometry.of(self.layer)
+        """Axes as they were, and transform as it is now."""
+        with suppress(InputError):
+            now = Geometry.of(self.layer)
+            if now.axes == self._geometry.axes:
+                self._geometry = now
+        return self._geometry
 
     @property
     def ndim(self) -> int:
-        """Number of axes of the layer."""
-        return int(self.layer.ndim)
+        """Number of axes."""
+        return len(self._geometry.axes)
 
     @property
     def n_slices(self) -> int:
@@ -98,7 +105,7 @@ class SourceFrame:
         for letter, values in zip("ZYX", np.asarray(positions, float).T, strict=True):
             if letter in geometry.axes:
                 points[:, geometry.axes.index(letter)] = values
-        to_layer = np.linalg.inv(_data_to_world(layer)) @ _data_to_world(self.layer)
+        to_layer = np.linalg.inv(_data_to_world(layer)) @ geometry.to_world
         return _transformed(points, to_layer)
 
     def positions(self, points: NDArray[np.float64], layer: Layer) -> NDArray[np.float64]:

@@ -41,13 +41,14 @@ from .grid_count import (
     Tally as Tally,
     next_slice as next_slice,
 )
+from .history import (
+    History as History,
+)
 from .keypoint_rows import (
     CLASS_FEATURE as CLASS_FEATURE,
-    Row as Row,
+    Rows as Rows,
     Strays as Strays,
-    as_class as as_class,
     class_column as class_column,
-    make_rows as make_rows,
 )
 from .maps import (
     Cleaning as Cleaning,

@@ -1,4 +1,4 @@
-"""The table of fractions without its widget: rows, typed texts, readings, undo; no Qt inside.
+"""The table of fractions without its widget: rows, typed texts, readings, undo.
 
 A cell keeps the text as it was typed, wrong or not; what it means is read from the text whenever
 it is asked for. Texts are keyed by region and class name, so those of a deleted rectangle or class
@@ -7,19 +7,20 @@ come back when it does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...core.annotations import Proportion, Region
 from .class_changes import follow_classes
 from .fraction_cells import EMPTY, NOTHING, TICK, Cell, Edit, Mark
 from .fraction_text import BLANK, Reading, cell_text, is_bare_fraction, parse_cell, row_problem
+from .history import History
 
 __all__ = ["FractionSheet"]
 
 _ZERO = Reading("value", value=0.0)
 _STATE_VERSION = 1
-_MAX_UNDO = 1000
 
 
 class FractionSheet:
@@ -33,8 +34,7 @@ class FractionSheet:
         self._row_of: dict[Region, int] = {}
         self._boxes: tuple[Region, ...] = ()
         self._cells: dict[Region, dict[str, Cell]] = {}
-        self._done: list[tuple[Edit, ...]] = []
-        self._undone: list[tuple[Edit, ...]] = []
+        self._history = History(self._put_edit)
 
     # Rows and columns ---------------------------------------------------------------------------
 
@@ -104,21 +104,16 @@ class FractionSheet:
             for old, new in names.items():
                 if old in cells:
                     cells[new] = cells.pop(old)
-        self._rekey(lambda edit: (edit.region, names.get(edit.name, edit.name)))
+        self._history.rewrite(lambda edit: replace(edit, name=names.get(edit.name, edit.name)))
 
     def _move(self, regions: Mapping[Region, Region]) -> None:
         if not regions:
             return
         moved = {new: self._cells.pop(old, {}) for old, new in regions.items()}
         self._cells.update({region: cells for region, cells in moved.items() if cells})
-        self._rekey(lambda edit: (regions.get(edit.region, edit.region), edit.name))
-
-    def _rekey(self, key: Callable[[Edit], tuple[Region, str]]) -> None:
-        """Let the history speak of the new names."""
-        for history in (self._done, self._undone):
-            history[:] = [
-                tuple(Edit(*key(edit), edit.old, edit.new) for edit in edits) for edits in history
-            ]
+        self._history.rewrite(
+            lambda edit: replace(edit, region=regions.get(edit.region, edit.region))
+        )
 
     # Cells --------------------------------------------------------------------------------------
 
@@ -225,33 +220,19 @@ class FractionSheet:
 
     def apply(self, edits: Sequence[Edit]) -> None:
         """Carry out edits as one step that can be undone."""
-        if not edits:
-            return
-        self._done.append(tuple(edits))
-        del self._done[:-_MAX_UNDO]
-        self._undone.clear()
-        for edit in edits:
-            self._put(edit.region, edit.name, edit.new)
+        if edits:
+            self._history.do(*edits)
 
     def undo(self) -> tuple[Edit, ...]:
         """Take the last step back; return what it was, empty if there is none."""
-        if not self._done:
-            return ()
-        edits = self._done.pop()
-        self._undone.append(edits)
-        for edit in reversed(edits):
-            self._put(edit.region, edit.name, edit.old)
-        return edits
+        return self._history.take_back()
 
     def redo(self) -> tuple[Edit, ...]:
         """Repeat the step that was taken back last; return what it was, empty if there is none."""
-        if not self._undone:
-            return ()
-        edits = self._undone.pop()
-        self._done.append(edits)
-        for edit in edits:
-            self._put(edit.region, edit.name, edit.new)
-        return edits
+        return self._history.repeat()
+
+    def _put_edit(self, edit: Edit, is_back: bool) -> None:
+        self._put(edit.region, edit.name, edit.old if is_back else edit.new)
 
     def _put(self, region: Region, name: str, cell: Cell) -> None:
         cells = self._cells.setdefault(region, {})
@@ -335,8 +316,7 @@ class FractionSheet:
     def clear(self) -> None:
         """Forget all texts, rectangles and steps."""
         self._cells.clear()
-        self._done.clear()
-        self._undone.clear()
+        self._history.clear()
         self._boxes = ()
         self._arrange()
 

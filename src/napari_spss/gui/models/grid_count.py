@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...core.annotations import NOT_JUDGED, UNSURE, CountingGrid, lay_grid, wilson_interval
 from ...core.base import InputError
+from .history import History
 
 __all__ = ["UNSURE", "UNTOUCHED", "GridBook", "GridSheet", "Tally", "next_slice"]
 
@@ -136,18 +137,15 @@ class Tally:
         return wilson_interval(self.hits, self.n) if self.n else None
 
 
-_Step = tuple[int, GridSheet | None, GridSheet | None]  # slice, before, after
+_Change = tuple[int, GridSheet | None, GridSheet | None]  # slice, before, after
 
 
 class GridBook:
     """The grids of a stack, at most one a slice, with undo and redo over all of them."""
 
-    MAX_HISTORY = 1000
-
     def __init__(self) -> None:
         self._sheets: dict[int, GridSheet] = {}
-        self._undo: list[tuple[_Step, ...]] = []
-        self._redo: list[tuple[_Step, ...]] = []
+        self.history = History(self._put)
 
     def value(self) -> tuple[CountingGrid, ...]:
         """All grids, by slice."""
@@ -156,7 +154,7 @@ class GridBook:
     def set_value(self, grids: Iterable[CountingGrid]) -> None:
         """Replace all grids and forget the history."""
         self._sheets = {grid.slice: GridSheet(grid) for grid in grids}
-        self._forget()
+        self.history.clear()
 
     def slices(self) -> tuple[int, ...]:
         """Slices with a grid, ascending."""
@@ -169,16 +167,6 @@ class GridBook:
     def counted(self) -> tuple[int, ...]:
         """Slices whose grid is done, ascending."""
         return tuple(z for z in self.slices() if self._sheets[z].is_done)
-
-    @property
-    def can_undo(self) -> bool:
-        """Whether there is something to undo."""
-        return bool(self._undo)
-
-    @property
-    def can_redo(self) -> bool:
-        """Whether there is something to redo."""
-        return bool(self._redo)
 
     def lay(
         self,
@@ -246,23 +234,13 @@ class GridBook:
 
     def undo(self) -> int | None:
         """Take the last step back; return the slice it was on."""
-        if not self._undo:
-            return None
-        steps = self._undo.pop()
-        for z, before, _ in reversed(steps):
-            self._put(z, before)
-        self._redo.append(steps)
-        return steps[0][0]
+        changes = self.history.take_back()
+        return changes[0][0] if changes else None
 
     def redo(self) -> int | None:
         """Repeat the step that was last taken back; return the slice it was on."""
-        if not self._redo:
-            return None
-        steps = self._redo.pop()
-        for z, _, after in steps:
-            self._put(z, after)
-        self._undo.append(steps)
-        return steps[0][0]
+        changes = self.history.repeat()
+        return changes[0][0] if changes else None
 
     def follow_classes(self, mapping: Sequence[int | None]) -> int:
         """Give the classes new indices; return how many judged nodes lost theirs.
@@ -273,32 +251,19 @@ class GridBook:
             return 0
         before = sum(sheet.n_unsure for sheet in self._sheets.values())
         self._sheets = {z: sheet.followed(mapping) for z, sheet in self._sheets.items()}
-        self._forget()
+        self.history.clear()
         return sum(sheet.n_unsure for sheet in self._sheets.values()) - before
 
     def _do(self, z: int, after: GridSheet | None, *, with_last: bool = False) -> None:
-        step = (z, self._sheets.get(z), after)
-        self._put(z, after)
-        self._redo.clear()
-        if not (with_last and self._undo):
-            self._undo.append((step,))
-            del self._undo[: -self.MAX_HISTORY]
-            return
-        last = self._undo[-1]
-        if last[-1][0] == z:
-            self._undo[-1] = (*last[:-1], (z, last[-1][1], after))
-        else:
-            self._undo[-1] = (*last, step)
+        self.history.do((z, self._sheets.get(z), after), joins=with_last)
 
-    def _put(self, z: int, sheet: GridSheet | None) -> None:
+    def _put(self, change: _Change, is_back: bool) -> None:
+        z, before, after = change
+        sheet = before if is_back else after
         if sheet is None:
             self._sheets.pop(z, None)
         else:
             self._sheets[z] = sheet
-
-    def _forget(self) -> None:
-        self._undo.clear()
-        self._redo.clear()
 
 
 def next_slice(n_slices: int, counted: Collection[int]) -> int | None:

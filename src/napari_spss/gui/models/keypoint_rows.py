@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,28 +14,47 @@ from ...core.annotations import match_class
 if TYPE_CHECKING:
     from napari.layers import Points
 
-__all__ = ["CLASS_FEATURE", "Row", "Strays", "as_class", "class_column", "make_rows"]
+__all__ = ["CLASS_FEATURE", "Rows", "Strays", "class_column"]
 
 CLASS_FEATURE = "class"
 """Feature that holds the class of a point."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """A point as it stands in the layer, right or wrong.
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Points as they stand in the layer, right or wrong.
 
     Parameters
     ----------
-    z, y, x : float
-        Position in pixels of the image.
-    name : str
-        Class as the layer has it.
+    positions : ndarray, (N, 3)
+        (slice, y, x) in pixels of the image.
+    names : tuple of str
+        Class of each as the layer has it.
     """
 
-    z: float
-    y: float
-    x: float
-    name: str
+    positions: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
+    names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def is_same(self, other: Rows) -> bool:
+        """Whether other rows say the same."""
+        return self.names == other.names and np.array_equal(self.positions, other.positions)
+
+    def as_set(self) -> set[tuple[float, float, float, str]]:
+        """Return all rows as (slice, y, x, class)."""
+        return set(zip(*self.positions.T.tolist(), self.names, strict=True))
+
+    def renamed(self, names: Mapping[str, str]) -> Rows:
+        """Copy in which some classes have another name."""
+        return replace(self, names=tuple(names.get(name, name) for name in self.names))
+
+    def class_indices(self, classes: Sequence[str]) -> NDArray[np.intp]:
+        """Index of each row's class, -1 if it is unknown; each name is looked up once."""
+        found = {name: match_class(name, classes) for name in set(self.names)}
+        known = {name: -1 if index is None else index for name, index in found.items()}
+        return np.array([known[name] for name in self.names], dtype=np.intp)
 
 
 @dataclass(frozen=True)
@@ -54,28 +73,22 @@ class Strays:
     unknown: tuple[str, ...] = ()
 
 
-def make_rows(positions: NDArray[np.float64], names: Iterable[str]) -> tuple[Row, ...]:
-    """Make rows of (N, 3) positions and the classes' names."""
-    return tuple(
-        Row(z, y, x, name) for (z, y, x), name in zip(positions.tolist(), names, strict=True)
-    )
-
-
-def class_column(layer: Points) -> list[str]:
-    """Read the class of each point as text; empty where there is none."""
+def class_column(layer: Points, classes: Sequence[str]) -> tuple[str, ...]:
+    """Read the class of each point, by name or index; unknown texts as they are, "" for none."""
     if CLASS_FEATURE not in layer.features:
-        return [""] * len(layer.data)
+        return ("",) * len(layer.data)
     import pandas as pd  # late: a third of a second, of which the dock's opening needs nothing
 
-    column = layer.features[CLASS_FEATURE]
-    return ["" if pd.isna(value) else str(value).strip() for value in column]
+    codes, values = pd.factorize(layer.features[CLASS_FEATURE])
+    texts = [*(_as_class(str(value).strip(), classes) for value in values), ""]  # -1 is missing
+    return tuple(texts[code] for code in codes.tolist())
 
 
-def as_class(text: str, names: Sequence[str]) -> str:
+def _as_class(text: str, classes: Sequence[str]) -> str:
     """Return the class that a text means, by name or by index; an unknown text as it is."""
-    index = match_class(text, names)
+    index = match_class(text, classes)
     if index is None:
         number = text.removesuffix(".0")
-        if number.isdecimal() and int(number) < len(names):
+        if number.isdecimal() and int(number) < len(classes):
             index = int(number)
-    return text if index is None else names[index]
+    return text if index is None else classes[index]

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from ...core.base import ImageSettings, InputError
-from ..layers import MARK, Connections, Geometry, LineMeasure, voxel_size_um
+from ..layers import Connections, Geometry, LineMeasure, layer_mark, voxel_size_um
 from .layer_combo import LayerCombo
 
 if TYPE_CHECKING:
@@ -95,6 +95,10 @@ class ImageSection(QWidget):
     def set_diameter(self, diameter_px: float | None) -> None:
         """State the diameter; None takes the statement back."""
         self._diameter.setValue(diameter_px or 0.0)
+
+    def stop_measuring(self) -> None:
+        """Wait no longer for a line."""
+        self._measure.stop()
 
     def _lay_out(self) -> None:
         diameter = QHBoxLayout()
@@ -197,5 +201,4 @@ def _length(micrometres: float) -> str:
 
 
 def _is_usable(layer: Layer) -> bool:
-    mark = layer.metadata.get(MARK)
-    return isinstance(layer, Image) and not (isinstance(mark, dict) and "role" in mark)
+    return isinstance(layer, Image) and "role" not in layer_mark(layer)

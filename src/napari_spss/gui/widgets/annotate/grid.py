@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from ....core.annotations import UNSURE, ClassStyle, CountingGrid
 from ....core.base import InputError
-from ...layers import Connections, GridLayer, SourceFrame, is_taken, shown_key
+from ...layers import REDO_KEY, UNDO_KEY, Connections, GridLayer, SourceFrame, is_taken, shown_key
 from ...models import BACKGROUND, UNTOUCHED, GridBook, GridSheet, follow_classes, next_slice
 from ..class_picker import ClassPicker
 from ..notice import Notice
@@ -38,7 +38,6 @@ __all__ = ["LAY_KEY", "GridTool"]
 LAY_KEY = "Shift-G"
 DONE_KEY = "D"
 UNSURE_KEY = "U"
-UNDO_KEY, REDO_KEY = "Control-Z", "Control-Shift-Z"
 _UNSURE_STYLE = ClassStyle("unsure", "#ffffff", UNSURE_KEY)
 _HELP = (
     "Click the nodes whose very centre lies on the class, or drag over them. "
@@ -188,13 +187,11 @@ class GridTool(QWidget):
         InputError
             If the layer's axes are not those of a stack.
         """
-        self._has_source = layer is not None
         if layer is not None:
-            frame = SourceFrame(layer, slice_shapes)
-            self._has_source = frame.n_slices > 0  # raises before anything is changed
-            self._frame = frame
-            self._layer.set_frame(frame)
+            self._frame = SourceFrame(layer, slice_shapes)
+            self._layer.set_frame(self._frame)
             self._shown_slice = -1
+        self._has_source = layer is not None
         self._refresh()
 
     def set_classes(self, styles: Sequence[ClassStyle]) -> None:
@@ -398,8 +395,8 @@ class GridTool(QWidget):
         self._lay.setEnabled(self._is_ready())
         self._lay.setText("Show grid" if sheet and self._layer.was_removed else "Lay grid")
         self._picker.setEnabled(self._is_ready() and not is_done)
-        self._undo.setEnabled(self._book.can_undo)
-        self._redo.setEnabled(self._book.can_redo)
+        self._undo.setEnabled(self._book.history.canUndo())
+        self._redo.setEnabled(self._book.history.canRedo())
         self._remove.setEnabled(sheet is not None)
         self._done.setEnabled(sheet is not None)
         self._done.setText("Reopen" if is_done else "Done")

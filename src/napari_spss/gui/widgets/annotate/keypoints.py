@@ -18,7 +18,14 @@ from qtpy.QtWidgets import (
 
 from ....core.annotations import Keypoint
 from ....core.base import InputError
-from ...layers import KEYPOINTS_LAYER, MARK, Connections, KeypointLayer, SourceFrame, shown_key
+from ...layers import (
+    KEYPOINTS_LAYER,
+    Connections,
+    KeypointLayer,
+    SourceFrame,
+    layer_mark,
+    shown_key,
+)
 from ...models import Strays
 from ..adopt_combo import AdoptCombo
 from ..class_picker import ClassPicker
@@ -130,12 +137,10 @@ class KeypointsTool(QWidget):
         InputError
             If the layer's axes are not those of a stack.
         """
-        self._has_source = layer is not None
         if layer is not None:
-            frame = SourceFrame(layer, slice_shapes)
-            self._has_source = bool(frame.geometry.axes)  # raises before anything is changed
-            self._frame = frame
-            self._points.set_frame(frame)
+            self._frame = SourceFrame(layer, slice_shapes)
+            self._points.set_frame(self._frame)
+        self._has_source = layer is not None
         self._refresh()
 
     def set_classes(self, styles: Sequence[ClassStyle]) -> None:
@@ -272,8 +277,8 @@ class KeypointsTool(QWidget):
 
 
 def _is_adoptable(layer: Layer) -> bool:
-    mark = layer.metadata.get(MARK, {"role": KEYPOINTS_LAYER})
-    return isinstance(layer, Points) and mark.get("role") == KEYPOINTS_LAYER
+    role = layer_mark(layer).get("role", KEYPOINTS_LAYER)
+    return isinstance(layer, Points) and role == KEYPOINTS_LAYER
 
 
 def _key_hint(style: ClassStyle) -> str:

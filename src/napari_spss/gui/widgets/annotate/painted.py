@@ -18,7 +18,16 @@ from qtpy.QtWidgets import (
 )
 
 from ....core.base import InputError
-from ...layers import MARK, Connections, SourceFrame, full_resolution, label_colours
+from ...layers import (
+    MARK,
+    TRANSFORM_EVENTS,
+    Connections,
+    SourceFrame,
+    add_unselected,
+    full_resolution,
+    label_colours,
+    layer_mark,
+)
 from ...models import PaintedLabels, follow_classes, guess_values, sampled_values
 from ..adopt_combo import AdoptCombo
 from ..notice import Notice
@@ -69,11 +78,13 @@ class PaintedTool(QWidget):
         self._message = ""
         self._build()
         self._layer_connections = Connections()
+        self._frame_connections = Connections()
         self._connections = Connections()
         self._connections.connect(viewer.layers.events.removed, self._on_layer_removed)
         self._connections.connect(viewer.dims.events.point, self._show_counts)
         self.destroyed.connect(self._connections.disconnect_all)
         self.destroyed.connect(self._layer_connections.disconnect_all)
+        self.destroyed.connect(self._frame_connections.disconnect_all)
         self._refresh()
 
     def _build(self) -> None:
@@ -121,15 +132,23 @@ class PaintedTool(QWidget):
         if layer is None:
             self._new.setEnabled(False)
             return
-        frame = SourceFrame(layer, slice_shapes)
-        if not frame.geometry.axes:  # raises before anything is changed
-            return
-        is_other = self._frame is None or layer is not self._frame.layer
-        self._frame = frame
-        if self._layer is not None and is_other and self._misfit(self._layer):
+        self._frame = SourceFrame(layer, slice_shapes)
+        self._frame_connections.disconnect_all()
+        for name in TRANSFORM_EVENTS:
+            self._frame_connections.connect(getattr(layer.events, name), self._follow_image)
+        self._follow_image()
+        if self._layer is not None and self._misfit(self._layer):
             self._let_go()
             self.value_changed.emit()
         self._refresh()
+
+    def _follow_image(self) -> None:
+        """Keep our own layer on the image; an adopted one lies where the user put it."""
+        layer, frame = self._layer, self._frame
+        if layer is None or frame is None or layer.ndim != frame.ndim:
+            return
+        if layer_mark(layer):
+            frame.align(layer)
 
     def set_classes(self, styles: Sequence[ClassStyle]) -> None:
         """Set the classes, background first; a renamed or moved class keeps its label value."""
@@ -226,10 +245,7 @@ class PaintedTool(QWidget):
             metadata={MARK: {"role": PAINTED_LAYER}},
             **geometry.layer_arguments(),
         )
-        before = self._viewer.layers.selection.active
-        self._viewer.layers.append(layer)
-        if before is not None:
-            self._viewer.layers.selection.active = before
+        add_unselected(self._viewer, layer)
         self._take(layer, is_new=True)
         return layer
 
@@ -367,7 +383,7 @@ class PaintedTool(QWidget):
 
     def _colour_layer(self) -> None:
         """Give our own layer the colours of the classes; an adopted one keeps its own."""
-        if self._layer is None or MARK not in self._layer.metadata:
+        if self._layer is None or not layer_mark(self._layer):
             return
         self._layer.colormap = label_colours(
             {v: s.colour for v, s in zip(self._values, self._styles, strict=True)}
@@ -438,5 +454,5 @@ def _indices(index: Any, length: int) -> list[int]:
 
 def _is_adoptable(layer: Layer) -> bool:
     """Whether labels are the user's own or painted with this tool, but no result of ours."""
-    mark = layer.metadata.get(MARK, {"role": PAINTED_LAYER})
-    return isinstance(layer, Labels) and mark.get("role") == PAINTED_LAYER
+    role = layer_mark(layer).get("role", PAINTED_LAYER)
+    return isinstance(layer, Labels) and role == PAINTED_LAYER
