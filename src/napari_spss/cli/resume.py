@@ -8,7 +8,7 @@ from pathlib import Path
 from ..core.annotations import Annotations, match_class
 from ..core.base import FinishReason, InputError, TrainingSettings
 from ..core.images import Masks, PairedMasks, Stack, open_stack
-from ..core.training import MODEL_RECORD, STATE_FILE, RunFolder, RunInputs, load_model
+from ..core.training import MODEL_WEIGHTS, STATE_FILE, RunFolder, RunInputs, load_model
 from .display import say
 from .options import parse_class_list
 from .train_job import TrainJob, TrainRequest, open_training_masks, read_tables
@@ -168,7 +168,7 @@ def _masks(
 
 def _is_finished(folder: RunFolder) -> bool:
     """Whether the run has a model, and ended with nothing left to do."""
-    end = folder.end() if (folder.path / MODEL_RECORD).is_file() else None
+    end = folder.end() if (folder.path / MODEL_WEIGHTS).is_file() else None
     left_over = (FinishReason.stopped, FinishReason.time_limit)
     return end is not None and end.reason not in left_over
 

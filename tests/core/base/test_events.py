@@ -91,7 +91,7 @@ def test_numbers_that_are_not_finite_become_null():
         ("{}", "unknown event None"),
         ('{"event": []}', "unknown event"),
         ("[1]", "an event is a JSON object"),
-        ('{"event": "Validated", "st', "Unterminated"),
+        ('{"event": "Validated", "st', "EOF while parsing"),
         ('{"event": "Validated", "step": 1}', "fields of Validated are wrong"),
         ('{"event": "Validated", "step": 1, "loss": 1, "is_best": true, "x": 1}', "fields of"),
         ('{"event": "RunFinished", "reason": "bored"}', "bored"),

@@ -183,6 +183,11 @@ def test_what_a_file_leaves_out_has_its_default(tmp_path):
         (b"sead = 1", "unknown setting 'sead'"),
         (b"[loss]\nalpha = 2.0", "setting loss.alpha cannot be 2.0"),
         (b"loss = 1", "setting loss cannot be 1"),
+        (b"seed = 0x" + b"f" * 9999, "setting seed cannot be such a large number"),
+        (b"seed = " + b"9" * 9999, "is no valid TOML"),
+        (b"seed = " + b"[" * 9999, "is no valid TOML"),
+        (b"loss." + b"a." * 9999 + b"b = 1", "is no valid TOML"),
+        (b"[loss]\nalpha = nan", "config.toml: setting loss.alpha cannot be nan"),
     ],
 )
 def test_files_that_hold_no_settings_are_refused(tmp_path, content, message):
@@ -193,9 +198,9 @@ def test_files_that_hold_no_settings_are_refused(tmp_path, content, message):
 
 
 def test_files_that_cannot_be_read_or_written_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"missing\.toml does not exist"):
+    with pytest.raises(InputError, match=r"missing\.toml is no file; name a run folder"):
         load_settings(tmp_path / "missing.toml")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is no file; name a run folder"):
         load_settings(tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="could not be written"):

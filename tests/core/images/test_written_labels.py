@@ -82,3 +82,18 @@ def test_masks_of_others_are_opened_as_before(tmp_path):
 
 def test_the_record_is_that_of_a_model():
     assert written_labels._MODEL_RECORD == checkpoint.MODEL_RECORD
+
+
+def test_names_that_cannot_be_those_of_classes_are_refused_with_the_way_out(tmp_path):
+    path = write(tmp_path / "labels.ome.tif", classes=("background", "mito", "Mito"))
+    with pytest.raises(InputError, match=r"labels\.ome\.tif brings names .*twice.*list the"):
+        open_labels(path)
+    spec = ClassSpec(("background", "b", "c"))
+    np.testing.assert_array_equal(open_labels(path, classes=spec).read(1), VALUES[1])
+
+
+@pytest.mark.parametrize("content", ["[" * 99999, '{"classes": ["background", "a\\u001b[31m"]}'])
+def test_a_damaged_record_beside_older_labels_names_no_class(tmp_path, content):
+    path = write(tmp_path / "labels.ome.tif")
+    (tmp_path / "model.json").write_text(content)
+    assert stored_classes(path) is None

@@ -626,13 +626,13 @@ def test_log_goes_on_over_sessions(folder):
     assert json.loads(lines[0])["time_s"] == 1000.0
 
 
-def test_torn_line_of_the_log_costs_no_other(folder):
+def test_damaged_line_of_the_log_costs_no_other(folder):
     path = folder.with_suffix(".jsonl")
     log = ActionLog(clock=Clock())
     log.note("fraction", seconds=4)
     log.write(path)
-    with path.open("a") as stream:
-        stream.write('{"kind": "fra')
+    with path.open("ab") as stream:
+        stream.write(b'\xff\xfe\n{"kind": "node", "time_s": 0, "seconds": Infinity}\n{"kind": "fra')
     log.note("keypoint", seconds=5)
     log.write(path)
     assert [action.seconds for action in read_actions(path)] == [4.0, 5.0]

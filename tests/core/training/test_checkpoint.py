@@ -23,7 +23,6 @@ from napari_spss.core.base import CancelToken, InputError, Progress, RunError, p
 from napari_spss.core.images import stack_from_array
 from napari_spss.core.networks import register_network
 from napari_spss.core.training import (
-    MODEL_RECORD,
     STATE_FILE,
     Model,
     fit,
@@ -32,6 +31,7 @@ from napari_spss.core.training import (
 )
 from napari_spss.core.training.bags import LabelScale
 from napari_spss.core.training.checkpoint import (
+    MODEL_RECORD,
     MODEL_WEIGHTS,
     TrainingState,
     load_state,
@@ -279,7 +279,7 @@ def test_missing_weights_are_named(saved):
 
 def test_a_newer_format_is_refused(saved, tmp_path):
     edit(saved, format_version=99)
-    with pytest.raises(InputError, match=r"model\.json is of format 99, newer .* update it"):
+    with pytest.raises(InputError, match=r"model\.json is of format 99, .*; update napari-spss"):
         load_model(saved)
     record = {"record": json.dumps({"format_version": 99})}
     (tmp_path / "checkpoint").mkdir()

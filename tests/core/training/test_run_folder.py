@@ -31,13 +31,13 @@ from napari_spss.core.training import (
     CONFIG,
     EVENTS,
     INPUTS,
-    MODEL_RECORD,
     STATE_FILE,
     RunFolder,
     RunInputs,
     write_painted,
     write_update,
 )
+from napari_spss.core.training.checkpoint import MODEL_RECORD, MODEL_WEIGHTS
 from napari_spss.core.training.run_folder import record_events
 
 INPUT = RunInputs("/data/em.tif", "abc123")
@@ -93,7 +93,7 @@ def test_classes_come_back_where_none_is_stated(tmp_path):
     assert run.annotations() == three
 
 
-@pytest.mark.parametrize("name", [CONFIG, MODEL_RECORD, STATE_FILE])
+@pytest.mark.parametrize("name", [CONFIG, MODEL_WEIGHTS, MODEL_RECORD, STATE_FILE])
 def test_a_folder_with_any_part_of_a_run_is_refused(tmp_path, annotations, name):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
@@ -138,14 +138,16 @@ def test_a_run_that_could_not_begin_can_be_begun_again(tmp_path, annotations, mo
     assert run.annotations() == annotations
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '{"image": "a.tif"}', None])
+@pytest.mark.parametrize("content", ["{", "[1]", '{"image": "a.tif", "outside": 1}', None])
 def test_damaged_inputs_are_named(folder, content):
     path = folder.path / INPUTS
     path.unlink()
     if content is not None:
         path.write_text(content)
-    with pytest.raises(InputError, match=r"inputs\.json is damaged .*restore it, or train again"):
-        folder.inputs()
+    told = r"inputs\.json is (damaged|no file).*; restore it, or train again\."
+    for read in (folder.inputs, folder.annotations):
+        with pytest.raises(InputError, match=told):
+            read()
 
 
 def test_inputs_of_a_newer_version_are_read_as_far_as_known(folder):

@@ -39,6 +39,7 @@ from .records import (
     Record as Record,
     fault_of as fault_of,
     parse_record as parse_record,
+    read_file as read_file,
     read_record as read_record,
 )
 from .registry import (

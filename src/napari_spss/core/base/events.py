@@ -17,6 +17,7 @@ from typing import Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic_core import from_json
 
 __all__ = [
     "CancelToken",
@@ -205,7 +206,7 @@ def _plain(value: object) -> object:
     return value
 
 
-def event_from_json(line: str) -> Event:
+def event_from_json(line: str | bytes) -> Event:
     """Read one line written by :func:`event_to_json`; a preview comes back with an empty map.
 
     Raises
@@ -213,7 +214,7 @@ def event_from_json(line: str) -> Event:
     ValueError
         If the line is no JSON object, or none with the fields of a known event.
     """
-    record = json.loads(line)
+    record = from_json(line)  # unlike json.loads, it refuses what is nested without end
     if not isinstance(record, dict):
         raise ValueError(f"{line!r} is no event; an event is a JSON object")
     name = record.pop("event", None)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from .errors import InputError
 
-__all__ = ["RECORD", "Record", "fault_of", "parse_record", "read_record"]
+__all__ = ["RECORD", "Record", "fault_of", "parse_record", "read_file", "read_record"]
 
 T = TypeVar("T")
 
@@ -26,6 +26,32 @@ class Record(BaseModel):
 _ENTRIES = TypeAdapter(dict[str, Any])
 
 
+def read_file(path: Path, *, remedy: str) -> bytes:
+    """Return what a file holds.
+
+    Parameters
+    ----------
+    path : Path
+        The file; a pipe or a device, which might never end, is none.
+    remedy : str
+        What to do if there is no such file, such as "restore it".
+
+    Raises
+    ------
+    InputError
+        If there is none, or it cannot be read.
+    """
+    try:
+        content = path.read_bytes() if path.is_file() else None
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror or error}); make it readable."
+        ) from error
+    if content is None:
+        raise InputError(f"{path} is no file; {remedy}.")
+    return content
+
+
 def read_record(
     kind: type[T], path: Path, *, remedy: str, newest: tuple[str, int] | None = None
 ) -> T:
@@ -38,7 +64,7 @@ def read_record(
     path : Path
         The file.
     remedy : str
-        What to do if it is damaged, such as "restore it".
+        What to do if it is damaged or missing, such as "restore it".
     newest : (str, int), optional
         Entry that holds the format's version, and the newest that can be read.
 
@@ -47,15 +73,7 @@ def read_record(
     InputError
         If the file cannot be read, is damaged, or was written by a newer version.
     """
-    try:
-        # anything but a file, such as a pipe, might never end
-        content = path.read_bytes() if path.is_file() else None
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror or error}); make it readable."
-        ) from error
-    if content is None:
-        raise InputError(f"{path} is damaged (there is no such file); {remedy}.")
+    content = read_file(path, remedy=remedy)
     return parse_record(kind, content, path, remedy=remedy, newest=newest)
 
 
@@ -77,7 +95,7 @@ def parse_record(
         raise InputError(f"{path} is damaged ({fault_of(error)}); {remedy}.") from error
     if record is None:
         raise InputError(
-            f"{path} is of format {version}, newer than what this napari-spss reads; update it."
+            f"{path} is of format {version}, but only {known} is known here; update napari-spss."
         )
     return record
 

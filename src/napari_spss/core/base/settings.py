@@ -6,6 +6,7 @@ Importing this module loads neither torch nor Qt nor napari.
 
 from __future__ import annotations
 
+import reprlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import InputError
 from .files import write_atomically
+from .records import read_file
 
 __all__ = [
     "PRESETS",
@@ -388,8 +390,16 @@ def parse_settings(data: object) -> TrainingSettings:
             raise _unknown_setting(name) from None
         reason = first["msg"][:1].lower() + first["msg"][1:]
         raise InputError(
-            f"setting {name} cannot be {first['input']!r}: {reason}.", field=name
+            f"setting {name} cannot be {_shown(first['input'])}: {reason}.", field=name
         ) from None
+
+
+def _shown(value: object) -> str:
+    """Text for messages, however long or deeply nested the value is."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python writes no number of more than some thousand digits
+        return "such a large number"
 
 
 def _unknown_setting(name: str) -> InputError:
@@ -417,15 +427,15 @@ def load_settings(path: str | Path) -> TrainingSettings:
     InputError
         If the file is missing, is no TOML, or holds an unknown name or a value out of bounds.
     """
+    content = read_file(Path(path), remedy="name a run folder with a config.toml")
     try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; name a run folder with a config.toml.") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error}); make it readable.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        data = _unmark_none(tomllib.loads(content.decode()))
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no valid TOML ({error}); correct that line.") from None
-    return parse_settings(_unmark_none(data))
+    try:
+        return parse_settings(data)
+    except InputError as error:
+        raise InputError(f"{path}: {error}", field=error.field) from error
 
 
 def _mark_none(data: dict[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def length_um(value: object, unit: str | None) -> float | None:
         return None
     try:
         length = float(value) * scale
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return length if math.isfinite(length) and length > 0 else None
 

@@ -11,10 +11,11 @@ References
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from ..base import UNKNOWN_VOXEL, VoxelSize, length_um
+from pydantic import Field
+
+from ..base import UNKNOWN_VOXEL, InputError, Record, VoxelSize, length_um, read_record
 
 __all__ = ["SidecarSizes"]
 
@@ -45,15 +46,18 @@ class SidecarSizes:
         return UNKNOWN_VOXEL
 
 
+class _Stated(Record):
+    """What a file may state; numbers may be written as text."""
+
+    sizes: tuple[float | str, ...] = Field(alias="PixelSize")
+    unit: str | None = Field(default=None, alias="PixelSizeUnits")
+
+
 def _stated_size(path: Path) -> VoxelSize | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        stated = read_record(_Stated, path, remedy="restore it")
+    except InputError:
         return None
-    if not isinstance(content, dict) or not isinstance(content.get("PixelSize"), list):
-        return None
-    unit = content.get("PixelSizeUnits")
-    lengths = [length_um(value, unit if isinstance(unit, str) else None) for value in
-               content["PixelSize"]]  # fmt: skip
+    lengths = [length_um(size, stated.unit) for size in stated.sizes]
     x, y, z = [*lengths, None, None, None][:3]
     return z, y, x

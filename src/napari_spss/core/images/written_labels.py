@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import tifffile
 
-from ..annotations import ClassSpec
+from ..annotations import ClassNames, ClassSpec
+from ..base import InputError, Record, fault_of, read_record
 from .masks import Masks, open_indices, open_masks
+from .stack_base import reading
 from .writers import CLASS_KEY
 
 __all__ = ["open_labels", "stored_classes"]
 
 _LABELS, _MAPS = "labels", "maps.ome.tif"
 _MODEL_RECORD = "model.json"  # that of core.checkpoint, which would import torch
+
+
+class _Classes(Record):
+    """What is read of the record of a model."""
+
+    classes: ClassNames
 
 
 def open_labels(
@@ -37,13 +43,22 @@ def open_labels(
     Raises
     ------
     InputError
-        If the labels cannot be opened, or hold a value that stands for no class.
+        If the labels cannot be opened, hold a value that stands for no class, or bring names that
+        cannot be those of classes.
     """
     stored = None if has_instances else stored_classes(path)
-    names = stored if classes is None else classes.names
-    is_marked = classes is not None and classes.values is not None
-    if stored is not None and names is not None and not is_marked and len(names) == len(stored):
-        return open_indices(path, names)
+    if stored is not None and classes is None:
+        try:
+            classes = ClassSpec(stored)
+        except InputError as error:
+            raise InputError(
+                f"{path} brings names of classes that cannot be used ({fault_of(error)}); list the "
+                "classes yourself.",
+                field="classes",
+            ) from error
+    is_plain = classes is not None and classes.values is None
+    if classes is not None and is_plain and len(classes.names) == len(stored or ()):
+        return open_indices(path, classes.names)
     return open_masks(path, classes=classes, has_instances=has_instances)
 
 
@@ -61,19 +76,19 @@ def stored_classes(path: str | Path) -> tuple[str, ...] | None:
     path = Path(path)
     first = min(path.glob("*.tif"), default=None) if path.is_dir() else path
     found = None if first is None else _classes_in(_ome_xml(first))
-    if found is not None or not path.name.startswith(_LABELS):
-        return found
-    return _classes_of_model(path.parent) or _channels_in(_ome_xml(path.parent / _MAPS))
+    if found is None and path.name.startswith(_LABELS):
+        return _classes_of_model(path.parent) or _channels_in(_ome_xml(path.parent / _MAPS))
+    return found
 
 
 def _ome_xml(path: Path) -> ElementTree.Element | None:
     if not path.is_file():
         return None
     try:
-        with tifffile.TiffFile(path) as tif:
+        with reading(str(path)), tifffile.TiffFile(path) as tif:
             text = tif.ome_metadata
         return None if text is None else ElementTree.fromstring(text)
-    except (OSError, ValueError, tifffile.TiffFileError, ElementTree.ParseError):
+    except (InputError, ElementTree.ParseError):
         return None  # whoever reads the pixels says what is wrong
 
 
@@ -99,8 +114,6 @@ def _channels_in(xml: ElementTree.Element | None) -> tuple[str, ...] | None:
 
 def _classes_of_model(folder: Path) -> tuple[str, ...] | None:
     try:
-        record: Any = json.loads((folder / _MODEL_RECORD).read_text(encoding="utf-8"))
-        names = tuple(str(name) for name in record["classes"])
-    except (OSError, ValueError, TypeError, KeyError):
+        return read_record(_Classes, folder / _MODEL_RECORD, remedy="restore it").classes
+    except InputError:
         return None  # no run, or none whose record can be read
-    return names if len(names) > 1 else None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
+
+from pydantic import ConfigDict, NonNegativeFloat, NonNegativeInt, TypeAdapter, ValidationError
+
+from ..base import RECORD, read_file
 
 __all__ = ["Action", "ActionLog", "read_actions"]
 
@@ -33,11 +36,16 @@ class Action:
         Where.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = RECORD
+
     kind: str
     time_s: float
-    seconds: float
-    n_items: int = 1
+    seconds: NonNegativeFloat
+    n_items: NonNegativeInt = 1
     slice: int | None = None
+
+
+_ACTION = TypeAdapter(Action)
 
 
 @dataclass
@@ -119,11 +127,11 @@ class ActionLog:
         waiting = self._new[self._n_written :]
         if not waiting:
             return
-        lines = "".join(f"{json.dumps(_record(action))}\n" for action in waiting)
+        lines = b"".join(map(_line, waiting))
         with path.open("ab+") as stream:
             if _is_torn(stream):
                 stream.write(b"\n")
-            stream.write(lines.encode())
+            stream.write(lines)
         self._n_written = len(self._new)
 
     def write_anew(self, path: Path) -> None:
@@ -134,8 +142,7 @@ class ActionLog:
         OSError
             If the file cannot be written.
         """
-        lines = "".join(f"{json.dumps(_record(action))}\n" for action in self.actions)
-        path.write_text(lines, encoding="utf-8")
+        path.write_bytes(b"".join(map(_line, self.actions)))
         self._n_written = len(self._new)
 
 
@@ -144,12 +151,13 @@ def read_actions(path: Path) -> tuple[Action, ...]:
 
     Raises
     ------
-    OSError
+    InputError
         If the file exists and cannot be read.
     """
     if not path.exists():
         return ()
-    actions = (_action(line) for line in path.read_text(encoding="utf-8").splitlines())
+    lines = read_file(path, remedy="remove it").splitlines()
+    actions = (_action(line) for line in lines)
     return tuple(action for action in actions if action is not None)
 
 
@@ -161,22 +169,12 @@ def _is_torn(stream: BinaryIO) -> bool:
     return stream.read(1) != b"\n"
 
 
-def _record(action: Action) -> dict[str, object]:
-    record: dict[str, object] = {
-        "kind": action.kind,
-        "time_s": action.time_s,
-        "seconds": action.seconds,
-        "n_items": action.n_items,
-    }
-    if action.slice is not None:
-        record["slice"] = action.slice
-    return record
+def _line(action: Action) -> bytes:
+    return _ACTION.dump_json(action, exclude_none=True) + b"\n"
 
 
-def _action(line: str) -> Action | None:
+def _action(line: bytes) -> Action | None:
     try:
-        action = Action(**json.loads(line))
-    except (ValueError, TypeError):
+        return _ACTION.validate_json(line)
+    except ValidationError:
         return None
-    numbers = (action.time_s, action.seconds, action.n_items)
-    return action if all(isinstance(number, int | float) for number in numbers) else None

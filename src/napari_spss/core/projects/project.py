@@ -19,7 +19,7 @@ from ..base import LEFT_OVER, FolderLock, InputError, RunError
 from ..images import PAINTED_FOLDER, PaintedSlices
 from .action_log import Action, ActionLog, read_actions
 from .folder import RECORD_FILE, FolderUnusable, choose_folder, fallback_folder, folder_beside
-from .record import ProjectRecord, write_record
+from .record import ProjectRecord, write_project
 from .state import TABLES, ProjectState, read_state
 
 __all__ = [
@@ -184,8 +184,8 @@ class Project:
         self._place.was_on_disk = True
         try:
             self.log.past = read_actions(self.folder / LOG_FILE)
-        except (OSError, UnicodeDecodeError) as error:
-            self._warn(f"{self.folder / LOG_FILE} cannot be read ({error}); times start anew.")
+        except InputError as error:
+            self._warn(f"{error} Times of annotating start anew.")
 
     # Saving -------------------------------------------------------------------------------------
 
@@ -363,7 +363,7 @@ class Project:
 
     def _write_file(self, name: str) -> None:
         if name == RECORD_FILE:
-            write_record(self.folder / name, self._record(self.state))
+            write_project(self.folder / name, self._record(self.state))
             return
         write = TABLES[_part(name)][2]
         write(self.folder / name, self.state.annotations or Annotations(self.state.names))

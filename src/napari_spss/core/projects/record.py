@@ -5,28 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, field_validator
 
-from ..annotations import ClassStyle
-from ..base import InputError, write_atomically
+from ..annotations import Annotations, ClassStyle
+from ..base import Record, read_record, write_atomically
 
-__all__ = ["FORMAT_VERSION", "ProjectRecord", "read_record", "write_record"]
+__all__ = ["FORMAT_VERSION", "ProjectRecord", "read_project", "write_project"]
 
 FORMAT_VERSION = 1
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class _ClassRecord(_Frozen):
-    name: str
-    colour: str
-    key: str = ""
-    is_outside: bool = False
-
-
-class ProjectRecord(_Frozen):
+class ProjectRecord(Record):
     """Content of ``project.json``.
 
     Parameters
@@ -37,7 +26,7 @@ class ProjectRecord(_Frozen):
         Of the image, see `Stack.identity`.
     source : str
         Where the image was when the project was made; for messages only.
-    classes : tuple
+    classes : tuple of ClassStyle
         Background first.
     settings : dict
         Plain values of the form's fields.
@@ -45,25 +34,22 @@ class ProjectRecord(_Frozen):
         What was typed into the table of fractions, wrong cells included.
     """
 
-    version: int = Field(FORMAT_VERSION, ge=1)
+    version: int = Field(default=FORMAT_VERSION, ge=1)
     identity: str = Field(min_length=1)
     source: str = ""
-    classes: tuple[_ClassRecord, ...] = ()
-    settings: dict[str, Any] = {}
-    table_texts: dict[str, Any] = {}
+    classes: tuple[ClassStyle, ...] = ()
+    settings: dict[str, Any] = Field(default_factory=dict)
+    table_texts: dict[str, Any] = Field(default_factory=dict)
 
-    def styles(self) -> tuple[ClassStyle, ...]:
-        """Return the classes.
-
-        Raises
-        ------
-        InputError
-            If one of them cannot be a class.
-        """
-        return tuple(ClassStyle(**record.model_dump()) for record in self.classes)
+    @field_validator("classes")
+    @classmethod
+    def _check_names(cls, classes: tuple[ClassStyle, ...]) -> tuple[ClassStyle, ...]:
+        if classes:
+            Annotations(tuple(style.name for style in classes))
+        return classes
 
 
-def read_record(path: Path) -> ProjectRecord:
+def read_project(path: Path) -> ProjectRecord:
     """Read ``project.json``.
 
     Raises
@@ -71,34 +57,16 @@ def read_record(path: Path) -> ProjectRecord:
     InputError
         If it cannot be read, is damaged, or was made by a newer version.
     """
-    try:
-        record = ProjectRecord.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror or error}); check its permissions, or choose "
-            "another project folder.",
-            field="project",
-        ) from error
-    except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(map(str, problem["loc"])) or "its syntax"
-        raise InputError(
-            f"{path} is damaged ({place}: {problem['msg']}); the annotations beside it are "
-            "untouched. Choose another project folder and open its CSV files there, or restore "
-            "the file from a backup.",
-            field="project",
-        ) from error
-    if record.version > FORMAT_VERSION:
-        raise InputError(
-            f"{path} was written by a newer napari-spss (format {record.version}, this one reads "
-            f"{FORMAT_VERSION}); update napari-spss.",
-            field="project",
-        )
-    record.styles()
-    return record
+    return read_record(
+        ProjectRecord,
+        path,
+        remedy="the annotations beside it are untouched. Choose another project folder and open "
+        "its CSV files there, or restore the file from a backup",
+        newest=("version", FORMAT_VERSION),
+    )
 
 
-def write_record(path: Path, record: ProjectRecord) -> None:
+def write_project(path: Path, record: ProjectRecord) -> None:
     """Write ``project.json`` atomically.
 
     Raises

@@ -17,7 +17,7 @@ from ..annotations import (
 )
 from ..base import InputError, set_aside
 from .folder import RECORD_FILE
-from .record import ProjectRecord, read_record
+from .record import ProjectRecord, read_project
 
 __all__ = ["TABLES", "ProjectState", "Restored", "read_state"]
 
@@ -73,14 +73,12 @@ class ProjectState:
 
     def record(self, *, identity: str, source: str) -> ProjectRecord:
         """Return what ``project.json`` says of it."""
-        return ProjectRecord.model_validate(
-            {
-                "identity": identity,
-                "source": source,
-                "classes": [vars(style) for style in self.classes],
-                "settings": dict(self.settings),
-                "table_texts": dict(self.table_texts),
-            }
+        return ProjectRecord(
+            identity=identity,
+            source=source,
+            classes=self.classes,
+            settings=dict(self.settings),
+            table_texts=dict(self.table_texts),
         )
 
 
@@ -128,7 +126,7 @@ def read_state(folder: Path, *, identity: str) -> Restored | None:
     if not path.exists():
         _refuse_foreign_tables(folder)
         return None
-    record = read_record(path)
+    record = read_project(path)
     if record.identity != identity:
         was = f" ({record.source})" if record.source else ""
         raise InputError(
@@ -136,7 +134,7 @@ def read_state(folder: Path, *, identity: str) -> Restored | None:
             "another project folder for this one.",
             field="project",
         )
-    classes = record.styles()
+    classes = record.classes
     names = tuple(style.name for style in classes)
     warnings: list[str] = []
     unreadable: set[str] = set()

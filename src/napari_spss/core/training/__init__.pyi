@@ -1,5 +1,5 @@
 from .checkpoint import (
-    MODEL_RECORD as MODEL_RECORD,
+    MODEL_WEIGHTS as MODEL_WEIGHTS,
     STATE_FILE as STATE_FILE,
     Model as Model,
     load_model as load_model,

@@ -82,7 +82,7 @@ class _ClassesRecord(Record):
 class _ModelRecord(_ClassesRecord):
     """What is written of a `Model` besides its weights."""
 
-    n_channels: PositiveInt
+    n_channels: Annotated[int, Field(ge=1, le=2**16)]  # far more would not fit into memory
     stated_fractions: tuple[float, ...] | None
     n_steps: NonNegativeInt
     settings: Annotated[TrainingSettings, BeforeValidator(parse_settings)]
@@ -270,6 +270,8 @@ def load_model(run_dir: str | Path) -> Model:
             record.settings, n_channels=record.n_channels, n_classes=len(record.classes)
         )
         network.load_state_dict(tensors)
+    except InputError as error:  # no such network
+        raise InputError(f"{folder}: {error}") from error
     except RuntimeError as error:
         raise InputError(
             f"the weights in {weights_path} do not fit {describe_network(record.settings)} as "

@@ -15,29 +15,35 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Generator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import ClassVar, TypeVar
 
 import numpy as np
+from pydantic import ConfigDict
 
 from ..annotations import Annotations, annotation_files, read_annotations, write_annotations
 from ..base import (
+    RECORD,
     Event,
     InputError,
+    Record,
     RunFinished,
     RunStarted,
     TrainingSettings,
     event_from_json,
     event_to_json,
+    fault_of,
     load_settings,
+    read_file,
+    read_record,
     save_settings,
     write_atomically,
     write_errors,
 )
 from ..images import IGNORE, PAINTED_FOLDER, LabelSource, PaintedSlices
-from .checkpoint import MODEL_RECORD, STATE_FILE, Model, load_model
+from .checkpoint import MODEL_RECORD, MODEL_WEIGHTS, STATE_FILE, Model, load_model
 
 __all__ = [
     "RunFolder",
@@ -54,6 +60,12 @@ EVENTS = "events.jsonl"
 UPDATES = "updates"
 _STEP = "step_"
 
+_PARTS = (CONFIG, MODEL_WEIGHTS, MODEL_RECORD, STATE_FILE)
+
+_REMEDY = "restore it, or train again"
+
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class RunInputs:
@@ -63,6 +75,8 @@ class RunInputs:
     says whether the values of the masks are ids of objects.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = RECORD
+
     image: str
     image_identity: str
     masks: str | None = None
@@ -70,6 +84,12 @@ class RunInputs:
     axes: str | None = None
     voxel_size_um: tuple[float | None, float | None, float | None] | None = None
     has_instances: bool = False
+
+
+class _Outside(Record):
+    """Class of a run that is excluded from all fractions."""
+
+    outside: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +107,7 @@ class RunFolder:
     @property
     def holds_run(self) -> bool:
         """Whether a run was started here."""
-        return any((self.path / name).exists() for name in (CONFIG, MODEL_RECORD, STATE_FILE))
+        return any((self.path / name).exists() for name in _PARTS)
 
     def begin(
         self, settings: TrainingSettings, annotations: Annotations, inputs: RunInputs
@@ -133,7 +153,7 @@ class RunFolder:
             return
         numbers = [number + 1 for number in self._updates()]
         # Later ones must sort after earlier ones, though steps count anew from a complete run on.
-        has_model = (self.path / MODEL_RECORD).is_file()
+        has_model = (self.path / MODEL_WEIGHTS).is_file()
         n_steps = load_model(self.path).n_steps if has_model else 0
         write_update(self.path, max([n_steps, *numbers]), annotations, painted=painted)
 
@@ -158,57 +178,50 @@ class RunFolder:
         InputError
             If the record is missing or damaged.
         """
-        known = {item.name for item in fields(RunInputs)}
-        try:
-            values = {name: value for name, value in self._record().items() if name in known}
-            if values.get("voxel_size_um") is not None:
-                values["voxel_size_um"] = tuple(values["voxel_size_um"])
-            return RunInputs(**values)
-        except (OSError, ValueError, TypeError) as error:
-            raise self._damaged(error) from error
+        return self._read(RunInputs)
 
     def annotations(self) -> Annotations:
         """Read the newest annotations of the run: as it began, or as they last joined it."""
         self._check()
         updates = self._updates()
         files = annotation_files(updates[max(updates)] if updates else self.path)
-        return read_annotations(
-            proportions=files.get("proportions"),
-            keypoints=files.get("keypoints"),
-            grid=files.get("grid"),
-            outside=self._outside(),
-        )
+        outside = self._read(_Outside).outside
+        try:
+            return read_annotations(
+                proportions=files.get("proportions"),
+                keypoints=files.get("keypoints"),
+                grid=files.get("grid"),
+                outside=outside,
+            )
+        except InputError as error:
+            if error.problems:  # they name their tables
+                raise
+            raise InputError(
+                f"{self.path / INPUTS} does not fit the annotations ({fault_of(error)}); {_REMEDY}."
+            ) from error
 
     def end(self) -> RunFinished | None:
-        """How the run ended when it was last at work; None if that is not known, or it did not."""
+        """How the run ended when it was last at work; None if that is not known, or it did not.
+
+        Raises
+        ------
+        InputError
+            If the file of events cannot be read.
+        """
         path = self.path / EVENTS
-        lines = path.read_bytes().splitlines() if path.is_file() else []
-        for line in reversed(lines):
+        content = read_file(path, remedy="restore it") if path.exists() else b""
+        for line in reversed(content.splitlines()):
             try:
-                event = event_from_json(line.decode())
+                event = event_from_json(line)
             except ValueError:
                 continue  # cut short by a crash, or of a later version
             if isinstance(event, RunStarted | RunFinished):
                 return event if isinstance(event, RunFinished) else None
         return None
 
-    def _outside(self) -> str | None:
-        """Class of the run that is excluded from all fractions."""
-        try:
-            outside = self._record().get("outside")
-        except (OSError, ValueError) as error:
-            raise self._damaged(error) from error
-        return None if outside is None else str(outside)
-
-    def _record(self) -> dict[str, Any]:
+    def _read(self, kind: type[T]) -> T:
         self._check()
-        record = json.loads((self.path / INPUTS).read_text(encoding="utf-8"))
-        if not isinstance(record, dict):
-            raise ValueError("it holds no object")
-        return record
-
-    def _damaged(self, error: Exception) -> InputError:
-        return InputError(f"{self.path / INPUTS} is damaged ({error}); restore it, or train again.")
+        return read_record(kind, self.path / INPUTS, remedy=_REMEDY)
 
     def _check(self) -> None:
         if not (self.path / CONFIG).is_file():
