@@ -13,8 +13,8 @@ from napari.utils.theme import get_theme
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QScrollArea, QWidget
 
-from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
-from napari_spss.core.base import OutOfMemory
+from napari_spss.core.annotations import Annotations, CountingGrid, Keypoint, Proportion, Region
+from napari_spss.core.base import FinishReason, OutOfMemory, Preview, RunFinished, RunStarted
 from napari_spss.gui import controller as desk_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.jobs import Predicted
@@ -761,3 +761,69 @@ def test_strokes_are_news_to_the_model(dock, qtbot):
     assert "press Continue. The model" not in next_step_of(dock)
     dock.annotate.painted.layer.data_setitem(tuple(np.array([[1], [4], [7]])), 2)
     assert next_step_of(dock).startswith("Next: press Continue. The model")
+
+
+def preview_of(job, step, value):
+    probs = np.zeros((2, *job.stack.shape_of(0)), np.float32)
+    probs[1, :5] = value
+    probs[0] = 1 - probs[1]
+    return Preview(step, 0, 1, job.stack.shape_of(0), probs)
+
+
+@pytest.mark.parametrize("values", [(0.1, 0.1, 0.9), (0.1, 0.1)])
+def test_no_preview_is_shown_before_there_is_something_on_it(
+    dock, viewer, qtbot, monkeypatch, values
+):
+    """At the end of the run the last one is shown, whatever is on it."""
+    seen = []
+
+    def train(job, *, token):
+        yield RunStarted("training", 3, "cpu", job.annotations.classes)
+        for step, value in enumerate(values, start=1):
+            yield preview_of(job, step, value)
+        yield RunFinished(FinishReason.completed, 3, 1.0)
+        return FakeModel(job.annotations.classes)
+
+    monkeypatch.setattr(desk_module, "train", train)
+    say(dock)
+    dock.session.event_taken.connect(lambda _: seen.append("em preview labels" in names(viewer)))
+    dock.start_training()
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert seen == [False] + [value > 0.5 for value in values] + [max(values) > 0.5]
+    assert "em preview labels" in names(viewer)
+
+
+def visible_columns(view):
+    """Kinds of the columns that are seen whole."""
+    columns, room = view.model().columns, view.viewport().width()
+    ends = {
+        column.kind: view.columnViewportPosition(place) + view.columnWidth(place)
+        for place, column in enumerate(columns)
+        if not view.isColumnHidden(place)
+    }
+    return {kind for kind, end in ends.items() if end <= room}, set(ends)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_all_columns_are_seen_at_the_least_width_once_a_model_was_applied(
+    dock, viewer, qtbot, n_classes
+):
+    viewer.window._qt_window.resize(1366, 768)
+    viewer.window._qt_window.show()
+    if n_classes == 3:
+        dock.classes.add_class()
+    nodes = np.arange(4.0) * 8
+    grid = CountingGrid(1, 8.0, 0.0, 0.0, nodes, nodes, [0, 1, n_classes - 1, 0], is_done=True)
+    classes = dock.classes.names()
+    dock.annotate.set_value(Annotations(classes, grids=(grid,)))
+    dock.session.set_model(FakeModel(classes))
+    for name in ("Image & classes", "Train"):
+        dock.sections[name].close_up()
+    apply_to_all(dock, qtbot)
+    view = dock.annotate.fractions.view
+    dock.parent().resize(dock.minimumWidth(), 700)
+    dock.resize(dock.minimumWidth(), 700)
+    qtbot.waitUntil(lambda: any(predicted_column(dock)) and view.isVisible())
+    whole, shown = visible_columns(view)
+    assert whole == shown
+    assert {"class", "empty", "grid", "predicted"} <= shown

@@ -142,6 +142,8 @@ class Desk(QObject):
         self._scratch: list[tempfile.TemporaryDirectory[str]] = []
         self._labels = LiveLabels()
         self._told: Annotations | None = None  # what the run knows
+        self._is_previewed = False  # whether the run has shown a map with something on it
+        self._held_back: Preview | None = None
         self._learned: _Said | None = None  # the same, to be compared with later
         self._updates: Mailbox[Annotations] = Mailbox()
         self._training: _Training | None = None  # the last one that began
@@ -254,6 +256,9 @@ class Desk(QObject):
         self.refused.emit(None, "")
         self.gate.open()
         self._updates = ticket.updates
+        self._is_previewed, self._held_back = continues, None
+        if not continues:
+            self.layers.remove_preview()  # it is of another network
         job = replace(job, updates=ticket.updates)
         self._run_dir = job.run_dir
         self._runner.start(ticket, CoreCall("training of the segmentation", train), job)
@@ -308,8 +313,8 @@ class Desk(QObject):
         if not self.outcome.has_result or made_by is None or model is None or made_by is model:
             return ""
         return (
-            f"These labels are of the model before ({steps_of(made_by)}). Press Apply to have "
-            f"those of the model at hand ({steps_of(model)}), before you save everything."
+            f"The labels are of the model before ({steps_of(made_by)}). Press Apply to have those "
+            f"of the present one ({steps_of(model)}), and then save everything."
         )
 
     def save(self, folder: str | Path, *, has_run: bool) -> bool:
@@ -479,11 +484,24 @@ class Desk(QObject):
             cleaning = self.outcome.cleaning
             if preview.probs[0].size > _LARGE_PREVIEW_PX:  # the window would halt for each
                 cleaning = Cleaning(cleaning.threshold)
-            self.layers.show_preview(run.source, preview, run.styles, cleaning)
+            if not self._is_previewed:
+                labels = cleaning.at_scale(preview.reduction).apply(preview.probs)
+                self._is_previewed = bool(labels.min() != labels.max())
+            self._held_back = None if self._is_previewed else preview
+            if self._is_previewed:
+                self.layers.show_preview(run.source, preview, run.styles, cleaning)
         self.gate.open()
+
+    def _show_held_back(self) -> None:
+        """Show the last preview although it is of one colour: there will be no other."""
+        preview, self._held_back = self._held_back, None
+        if preview is not None:
+            self._is_previewed = True
+            self._show_preview(preview)
 
     def _on_end(self, end: RunEnd) -> None:
         self.gate.open()
+        self._show_held_back()
         is_of_model = end.run in ("training", "loading")
         if is_of_model and (end.result is not None or end.error is not None):
             self._cut_short = self._training if end.kind is EndKind.cut_short else None

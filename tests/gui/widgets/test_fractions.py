@@ -97,6 +97,7 @@ def test_typed_number_is_per_cent_and_background_is_what_is_left(qtbot, table):
 
 
 def test_no_column_is_hidden_because_another_one_was_in_its_place(table):
+    table.resize(900, 400)  # room for all
     for classes in (CLASSES, THREE, ("background", "a", "b", "c"), CLASSES):
         table.set_classes(classes)
         model = table.view.model()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from math import nan
 from types import SimpleNamespace
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.utils.theme import get_theme
+from pyqtgraph import InfiniteLine
 from qtpy.QtCore import QCoreApplication, QEvent, Qt
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QVBoxLayout, QWidget
 
 from napari_spss.core.analysis import FractionEstimate
 from napari_spss.core.base import OutOfMemory, Progress, Validated, preset
@@ -25,6 +27,8 @@ from napari_spss.gui.models import (
     EndKind,
     RunEnd,
     RunForm,
+    RunState,
+    RunStatus,
     Session,
     Suggestion,
 )
@@ -230,8 +234,30 @@ def test_plots_say_where_self_training_sets_in_and_where_a_run_was_continued(qtb
     curves.continue_from(3)
     plot.set_curves(curves)
     assert set(plot.marks()) == {(2, "self-training starts"), (3, "continued")}
+    assert "self-training starts" in plot.legend()
+    assert "continued" in plot.legend()
     plot.set_curves(Curves())
     assert plot.marks() == ()
+    assert "continued" not in plot.legend()
+
+
+def test_many_marks_thin_out_and_nothing_is_written_over_the_curves(qtbot):
+    plot = CurvesPlot()
+    qtbot.addWidget(plot)
+    curves = Curves()
+    for run in range(40):
+        if run:
+            curves.continue_from(20 * run)
+        for step in range(1, 21):
+            curves.add(Progress(step, None, 1, None, {"total": 1.0}, 0.2))
+    plot.set_curves(curves)
+    steps = [step for step, _ in plot.marks()]
+    assert steps[-1] == 780  # the last one stays
+    assert 6 <= len(steps) <= 12
+    assert min(np.diff(steps)) >= 800 / 12
+    assert "continued (39 times)" in plot.legend()
+    lines = [item for item in plot._loss.items if isinstance(item, InfiniteLine)]
+    assert [line for line in lines if getattr(line, "label", None) is not None] == []
 
 
 def test_a_curve_keeps_its_colour_and_stands_out_in_both_themes(qtbot):
@@ -265,6 +291,32 @@ def test_the_bar_follows_the_run(qtbot):
     assert not bar._stop.isEnabled()
     session.fail(ticket, ValueError("x"))
     assert not bar._stop.isVisibleTo(bar)
+
+
+def test_no_text_of_the_bar_is_clipped_when_it_gets_longer(qtbot):
+    """Looked at before the event loop comes round: while it applies a model, a window is busy."""
+    window = QWidget()
+    qtbot.addWidget(window)
+    layout, bar = QVBoxLayout(window), RunBar()
+    layout.addStretch(1)
+    layout.addWidget(bar)
+    window.resize(380, 400)
+    with qtbot.waitExposed(window):
+        window.show()
+    applying = RunStatus(RunState.predicting, "prediction", "cpu", total=160, unit="slice")
+    long = (
+        "Next: look at the map. Where it is wrong, add keypoints and press Continue; where it is "
+    )
+    for _ in range(2):
+        bar.set_hint("Next: press Train.")
+        bar.set_status(RunStatus())
+        for done, eta_s in ((0, None), (1, 5.0), (100, 4000.0), (101, 5.0), (102, 4000.0)):
+            bar.set_status(replace(applying, done=done, eta_s=eta_s))
+            label = bar._status
+            assert label.height() >= label.heightForWidth(label.width()), label.text()
+        bar.set_status(RunStatus())
+        bar.set_hint(long + "right, apply it to the whole stack.")
+        assert label.height() >= label.heightForWidth(label.width()), label.text()
 
 
 def test_a_proposal_can_be_taken_once_and_goes_with_the_next_message(qtbot):

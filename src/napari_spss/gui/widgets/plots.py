@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyqtgraph as pg
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor
+from qtpy.QtGui import QColor, QTextDocument
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from .theme import distinct
@@ -20,6 +21,8 @@ __all__ = ["CurvesPlot"]
 # Okabe and Ito's palette: told apart with every kind of colour vision
 _COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#f0e442")
 _HELD_OUT = "held out"
+_CONTINUED, _SELF_TRAINING = "continued", "self-training starts"
+_MOST_MARKS = 12
 _SHOWN = {
     "total": ("sum", _COLOURS[0]),
     "proportions": ("fractions", _COLOURS[1]),
@@ -65,7 +68,8 @@ class CurvesPlot(QWidget):
         self._loss.getAxis("bottom").setStyle(showValues=False)
         self._lines: dict[str, pg.PlotDataItem] = {}
         self._error_line = self._error.plot()
-        self._marks: tuple[tuple[int, str], ...] = ()
+        self._marks: tuple[tuple[int, str], ...] = ()  # those that are drawn
+        self._n_continued = 0
         self._mark_lines: list[tuple[pg.PlotItem, pg.InfiniteLine]] = []
         self._foreground, self._background = "#d0d0d0", "#262930"
         self._graphics.setToolTip(_TOOLTIP)
@@ -103,9 +107,11 @@ class CurvesPlot(QWidget):
         for name, (x, y) in wanted.items():
             self._line(name).setData(x, y)
         self._error_line.setData(steps, 100 * np.asarray(curves.proportion_error, float))
-        marks = [(step, "continued") for step in curves.continued]
+        gap = curves.last_step / _MOST_MARKS
+        marks = [(step, _CONTINUED) for step in thinned(curves.continued, gap)]
         if curves.self_training_from is not None:
-            marks.append((curves.self_training_from, "self-training starts"))
+            marks.append((curves.self_training_from, _SELF_TRAINING))
+        self._n_continued = len(curves.continued)
         if tuple(marks) != self._marks:
             self._draw_marks(tuple(marks))
         self._write_legend()
@@ -115,8 +121,14 @@ class CurvesPlot(QWidget):
         return tuple(self._lines)
 
     def marks(self) -> tuple[tuple[int, str], ...]:
-        """Steps that are marked by a line, and what is written beside it."""
+        """Steps that are marked by a line, and what the legend calls it."""
         return self._marks
+
+    def legend(self) -> str:
+        """Return what is written above the curves."""
+        text = QTextDocument()
+        text.setHtml(self._legend.text())
+        return text.toPlainText().replace("\u00a0", " ").replace("\u2011", "-")
 
     def _line(self, name: str) -> pg.PlotDataItem:
         if name not in self._lines:
@@ -132,29 +144,45 @@ class CurvesPlot(QWidget):
     def _pen(self, name: str, *, width: int = 1) -> Any:
         return pg.mkPen(self._colour(name), width=2 if name == "total" else width)
 
+    def _mark_colour(self, text: str) -> str:
+        return self._colour("self_training") if text == _SELF_TRAINING else self._foreground
+
     def _write_legend(self) -> None:
+        shown = {name: _SHOWN.get(name, (name, ""))[0].replace("_", "-") for name in self._lines}
+        entries = [("▬", self._colour(name), _unbroken(text)) for name, text in shown.items()]
+        for text in dict.fromkeys(text for _, text in self._marks):
+            times = f" ({self._n_continued} times)" if text == _CONTINUED else ""
+            said = text + times * (self._n_continued > 1)
+            entries.append(("┊", self._mark_colour(text), _unbroken(said)))
         self._legend.setText(
             " ".join(
-                f'<span style="color:{self._colour(name)}">▬</span>&nbsp;{_unbroken(name)}'
-                for name in self._lines
+                f'<span style="color:{colour}"><b>{sign}</b></span>&nbsp;{said}'
+                for sign, colour, said in entries
             )
         )
 
     def _draw_marks(self, marks: tuple[tuple[int, str], ...]) -> None:
-        """Draw a dotted line at each of these steps, and say in the upper plot what it is."""
+        """Draw a dotted line at each of these steps; the legend says what they are."""
         for plot, line in self._mark_lines:
             plot.removeItem(line)
         self._marks, self._mark_lines = marks, []
-        pen = pg.mkPen(self._foreground, width=1, style=Qt.PenStyle.DotLine)
-        for number, (step, text) in enumerate(marks):
+        for step, text in marks:
+            pen = pg.mkPen(self._mark_colour(text), width=1, style=Qt.PenStyle.DotLine)
             for plot in (self._loss, self._error):
-                label = text if plot is self._loss else None
-                place = {"color": self._foreground, "position": 0.9 - 0.25 * (number % 3)}
-                line = pg.InfiniteLine(step, angle=90, pen=pen, label=label, labelOpts=place)
+                line = pg.InfiniteLine(step, angle=90, pen=pen)
+                line.setZValue(-1)  # below the curves
                 plot.addItem(line, ignoreBounds=True)
                 self._mark_lines.append((plot, line))
 
 
-def _unbroken(name: str) -> str:
-    shown = _SHOWN.get(name, (name, ""))[0]
-    return shown.replace("_", "-").replace(" ", "&nbsp;")
+def thinned(steps: Sequence[int], gap: float) -> tuple[int, ...]:
+    """Leave out steps that lie too near to a later one; the last one always stays."""
+    kept: list[int] = []
+    for step in sorted(steps, reverse=True):
+        if not kept or kept[-1] - step >= gap:
+            kept.append(step)
+    return tuple(reversed(kept))
+
+
+def _unbroken(text: str) -> str:
+    return text.replace(" ", "&nbsp;").replace("-", "\u2011")

@@ -74,8 +74,8 @@ class RunBar(QFrame):
         if status.is_busy and not self._stop.isVisibleTo(self):
             self.say("info", "")
         self._is_busy = status.is_busy
-        self._status.setText(str(status) if status.is_busy else self._hint)
         self._show_busy(status.is_busy)
+        self._write(str(status) if status.is_busy else self._hint)
         self._stop.setEnabled(status.state is not RunState.stopping)
         fraction = status.fraction
         self._progress.setRange(0, 1000 if fraction is not None else 0)
@@ -86,7 +86,22 @@ class RunBar(QFrame):
         """Say what comes next, whenever nothing runs."""
         self._hint = text
         if not self._is_busy:
+            self._write(text)
+
+    def _write(self, text: str) -> None:
+        # two lines while something runs, so that nothing moves when a text gets longer
+        n_lines = 2 if self._is_busy else 1
+        self._status.setMinimumHeight(n_lines * self._status.fontMetrics().lineSpacing())
+        if text != self._status.text():
             self._status.setText(text)
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Give the texts their room at once: a busy window may be slow to lay out."""
+        for widget in (self.parentWidget(), self):
+            layout = None if widget is None else widget.layout()
+            if layout is not None:
+                layout.activate()
 
     def say(self, level: str, text: str) -> None:
         """Show a sentence; a proposal that was made before is taken back."""
@@ -96,6 +111,7 @@ class RunBar(QFrame):
         set_mark(self._message, mark)
         self._message.setText(sign + text if text else "")
         self._message.setVisible(bool(text))
+        self._make_room()
 
     def text(self) -> str:
         """Return what was said last."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from qtpy.QtCore import QEvent
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QApplication, QWidget
 
 __all__ = [
     "Level",
@@ -54,6 +55,7 @@ def set_mark(widget: QWidget, mark: Level) -> None:
     widget.setProperty(_MARK, mark)
     widget.style().unpolish(widget)
     widget.style().polish(widget)
+    QApplication.sendEvent(widget, QEvent(QEvent.Type.StyleChange))  # of its frame's width
     widget.updateGeometry()
 
 

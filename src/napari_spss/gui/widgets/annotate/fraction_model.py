@@ -65,6 +65,7 @@ class FractionModel(QAbstractTableModel):
         self._colours: dict[str, str] = {}
         self._counted: dict[Region, Proportion] = {}
         self._predicted: dict[Region, tuple[float, ...]] = {}
+        self._is_compact = False
         self._set_columns()
 
     # Structure ----------------------------------------------------------------------------------
@@ -127,6 +128,12 @@ class FractionModel(QAbstractTableModel):
         """Show what the model says."""
         self._predicted = {region: tuple(values) for region, values in predicted.items()}
         self._changed_all()
+
+    def set_compact(self, is_compact: bool) -> None:
+        """Leave the intervals of counts to their tooltips, or not."""
+        if is_compact != self._is_compact:
+            self._is_compact = is_compact
+            self._changed_all()
 
     @property
     def has_counted(self) -> bool:
@@ -313,7 +320,9 @@ class FractionModel(QAbstractTableModel):
             return ""
         places = self._typed_places()
         return " · ".join(
-            _counted_class(one, place) for place in places if place < len(one.fractions)
+            _counted_class(one, place, has_interval=not self._is_compact)
+            for place in places
+            if place < len(one.fractions)
         )
 
     def _predicted_text(self, region: Region) -> str:
@@ -409,11 +418,11 @@ class FractionModel(QAbstractTableModel):
         }[column.kind]
 
 
-def _counted_class(one: Proportion, place: int) -> str:
+def _counted_class(one: Proportion, place: int, *, has_interval: bool = True) -> str:
     """Write a class's count with its interval, in per cent without the sign."""
     value, bounds = one.fractions[place], one.bounds()[place]
     text = "?" if value is None else format_percent(value, digits=2)
-    if bounds is None:
+    if bounds is None or not has_interval:
         return text
     low, high = (format_percent(bound, digits=2) for bound in bounds)
     return f"{text} ({low}\u2013{high})"

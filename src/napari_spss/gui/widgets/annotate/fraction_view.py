@@ -14,6 +14,8 @@ from qtpy.QtGui import (
     QPainter,
     QPalette,
     QPen,
+    QResizeEvent,
+    QShowEvent,
 )
 from qtpy.QtWidgets import (
     QAbstractItemDelegate,
@@ -49,6 +51,7 @@ _SWATCH_PX = 18
 _MIN_PX = 52
 _MARGIN_PX = 14
 _MAX_HEADER_PX = 120
+_ANY_ROOM_PX = 1 << 24  # of a table that is not shown
 _FILL_ALPHA = 45
 
 
@@ -178,19 +181,55 @@ class FractionView(QTableView):
         self.fit_height()
 
     def fit_columns(self) -> None:
-        """Hide the columns that have nothing to say, and size the others."""
+        """Hide the columns that have nothing to say, and size the others so that all are seen.
+
+        Where room is short, what can be known otherwise goes first: the remainder, then the
+        intervals of counts, which are in their tooltips, then parts of the names.
+        """
+        room = self.viewport().width() if self.isVisible() else _ANY_ROOM_PX
+        self._model.set_compact(False)
+        widths = self._widths(_CLASS_PX, has_background=True)
+        if sum(widths) > room:
+            widths = self._widths(_CLASS_PX, has_background=False)
+        if sum(widths) > room:
+            self._model.set_compact(True)
+            widths = self._widths(_CLASS_PX, has_background=False)
+        if sum(widths) > room:
+            widths = self._widths(_MIN_PX, has_background=False)
+        for place, width in enumerate(widths):
+            # for each column, since another one may have had its place and been hidden
+            self.setColumnHidden(place, not width)
+            if width:
+                self.setColumnWidth(place, width)
+
+    def _widths(self, class_px: int, *, has_background: bool) -> list[int]:
+        """Widths of all columns; 0 for those that are hidden."""
         metrics = QFontMetrics(self.font())
         longest = self._model.longest_texts()
-        for place, column in enumerate(self._model.columns):
-            text = column.name or column.kind
-            width = metrics.horizontalAdvance(text) + _MARGIN_PX
+        widths = []
+        for column in self._model.columns:
+            width = metrics.horizontalAdvance(column.name or column.kind) + _MARGIN_PX
             if column.kind in ("class", "background"):
-                width = min(max(width + _SWATCH_PX, _CLASS_PX), _WIDEST_CLASS_PX)
+                most = _WIDEST_CLASS_PX if class_px == _CLASS_PX else class_px
+                width = min(max(width + _SWATCH_PX, class_px), most)
             elif column.kind in longest:
                 width = max(width, metrics.horizontalAdvance(longest[column.kind]) + _MARGIN_PX)
-            # for each column, since another one may have had its place and been hidden
-            self.setColumnHidden(place, not longest.get(column.kind, column.kind))
-            self.setColumnWidth(place, max(width, _MIN_PX))
+            is_shown = longest.get(column.kind, column.kind) and (
+                has_background or column.kind != "background"
+            )
+            widths.append(max(width, _MIN_PX) if is_shown else 0)
+        return widths
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Fit the columns into the room that there is."""
+        super().showEvent(event)
+        self.fit_columns()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Fit the columns into another width."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.fit_columns()
 
     def fit_height(self) -> None:
         """Be as high as a few rows, and never without room for some."""
