@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -400,6 +402,89 @@ def test_nothing_but_the_last_second_is_lost_by_a_kill(viewer, home, open_dock):
     assert dock.classes.value() == STYLES
     assert_painted(dock, {1: 1, 2: 2})
     dock.shut_down()
+
+
+DEEP = '{"a": ' * 150 + "1" + "}" * 150
+
+
+@pytest.mark.parametrize(
+    ("part", "damaged", "told"),
+    [
+        ("settings", '{"max_minutes": "long"}', "settings of the training .*max_minutes"),
+        ("settings", '{"max_minutes": Infinity}', "settings of the training .*max_minutes"),
+        ("settings", '{"max_minutes": -1}', "optimisation.max_minutes cannot be -1"),
+        ("settings", '{"object_diameter_px": [1]}', "settings .*object_diameter_px"),
+        ("settings", '{"preset": 3}', "settings of the training .*preset"),
+        ("settings", '{"preset": "best"}', "unknown preset 'best'"),
+        ("settings", '{"overrides": [1]}', "settings of the training .*overrides"),
+        (
+            "settings",
+            '{"overrides": {"loss.alpha": "much"}}',
+            "loss.alpha cannot be 'much'",
+        ),
+        ("settings", '{"overrides": {"sead": 1}}', "unknown setting 'sead'"),
+        ("settings", f'{{"overrides": {DEEP}}}', "unknown setting 'a'"),
+        ("table_texts", '{"version": "one"}', "typed into the table .*version"),
+        ("table_texts", '{"version": 1, "cells": 7}', "typed into the table .*cells"),
+        (
+            "table_texts",
+            '{"version": 1, "cells": [{"slice": 0}]}',
+            "typed into the .*cells.0",
+        ),
+        ("table_texts", '{"version": 1, "rectangles": [[0, 9]]}', "typed into the .*rectangles.0"),
+        ("table_texts", '{"version": 1, "rectangles": [[0, 9, 9, 2, 2]]}', "box .* is empty"),
+        ("table_texts", '{"version": 1, "rectangles": [[0, 0, 0, 1e99, 2]]}', "rectangles"),
+    ],
+)
+def test_damaged_settings_and_texts_are_told_and_cost_no_annotation(
+    dock, open_dock, part, damaged, told
+):
+    annotate(dock)
+    path = close(dock) / "project.json"
+    record = json.loads(path.read_text()) | {part: "DAMAGED"}
+    before = json.dumps(record).replace('"DAMAGED"', damaged)
+    path.write_text(before)
+    again = open_dock()
+    assert again.annotations() == SAID
+    assert_painted(again, {1: 1, 2: 2})
+    (warning,) = [text for level, text in again.session.messages if level == "warning"]
+    assert re.search(told, warning), warning
+    assert again.project.save()
+    kept = path.with_name("project.unreadable-1.json")
+    assert str(kept) in warning
+    assert kept.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "shown"),
+    [
+        ({"loss.alpha": "0.25"}, {"loss.alpha": 0.25}),
+        ({"seed": 2**40}, {"seed": 2**40}),
+        ({"self_training.is_on": "false"}, {"self_training.is_on": False}),
+    ],
+)
+def test_settings_changed_by_hand_are_taken(dock, open_dock, overrides, shown):
+    annotate(dock)
+    path = close(dock) / "project.json"
+    record = json.loads(path.read_text())
+    record["settings"]["overrides"] = overrides
+    path.write_text(json.dumps(record))
+    again = open_dock()
+    assert again.train.value().overrides == shown
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"[" * 99999, b'{"version": NaN}'])
+def test_a_damaged_project_is_told_and_the_dock_goes_on_beside_it(dock, open_dock, content):
+    annotate(dock)
+    folder = close(dock)
+    (folder / "project.json").write_bytes(content)
+    again = open_dock()
+    assert f"{folder / 'project.json'} is damaged" in again.project.text()
+    assert "saved apart from it" in again.project.text()
+    again.classes.set_value(STYLES)
+    annotate(again)
+    assert again.project.save()
+    assert (folder / "project.json").read_bytes() == content
 
 
 def test_second_dock_on_an_image_is_told_and_opens_it_once_it_is_free(dock, viewer, open_dock):

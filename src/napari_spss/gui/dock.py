@@ -304,13 +304,15 @@ class SpssDock(QWidget):
         was_restoring, self._is_restoring = self._is_restoring, True
         try:
             self.annotate.clear()
-            restored = self._contents.restore(project)
+            restored, faults = self._contents.restore(project)
         finally:
             self._is_restoring = was_restoring
             self._contents.forget_actions()
         if not was_restoring:
             self._tell_run()
         self.session.say("info", f"Restored {restored}.")
+        for fault in faults:
+            self.session.say("warning", fault)
 
     def _runs_folder(self) -> Path | None:
         project = self.project.project

@@ -11,10 +11,11 @@ import numpy.typing as npt
 from napari.layers import Labels
 
 from ..core.annotations import Annotations, ClassStyle
+from ..core.base import InputError, set_aside
 from ..core.images import IGNORE
-from ..core.projects import ProjectState
+from ..core.projects import RECORD_FILE, ProjectState
 from .layers import MARK, Geometry, add_unselected, find_left_over
-from .models import RunForm
+from .models import RunForm, check_texts
 from .widgets import CLASS_KEYS, PAINTED_LAYER, PALETTE
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class ProjectContents:
     def set_form(self, form: Form) -> None:
         """Enter classes and settings; the device stays, which is no matter of the image."""
         self._classes.set_value(form.classes)
-        self._restore_form({**form.settings, "device": self._train.value().device})
+        self._show_form(RunForm(**{**form.settings, "device": self._train.value().device}))
 
     def note_actions(self, project: Project | None, current_slice: int) -> None:
         """Record what was annotated since the last call, with its time, in the project's log."""
@@ -132,20 +133,34 @@ class ProjectContents:
             (self._stored_slices.discard if array is None else self._stored_slices.add)(z)
         return found
 
-    def restore(self, project: Project) -> str:
-        """Fill the sections from a project; return what was restored, in words."""
-        state = project.state
+    def restore(self, project: Project) -> tuple[str, list[str]]:
+        """Fill the sections from a project; return what was restored, and what not, in words."""
+        state, faults = project.state, []
+        texts, form = dict(state.table_texts), RunForm()
+        try:
+            check_texts(texts)
+        except InputError as error:
+            texts = {}
+            faults.append(f"What was typed into the table of fractions cannot be restored: {error}")
+        try:
+            form = RunForm.restored(state.settings)
+        except InputError as error:
+            faults.append(f"The settings of the training cannot be restored: {error}")
         self._classes.set_value(state.classes)
         annotations = state.annotations or Annotations(state.names)
-        self._annotate.set_value(annotations, state.table_texts)
-        self._restore_form(state.settings)
+        self._annotate.set_value(annotations, texts)
+        self._show_form(form)
+        if faults:
+            kept = set_aside(project.folder / RECORD_FILE)
+            faults = [f"{fault} Enter it anew; {kept} keeps what was there." for fault in faults]
         layer = self._image.value().layer
         shape = None if layer is None else Geometry.of(layer).stack_shape
         slices = project.read_painted(shape)
         self._stored_slices = set(slices)
         if slices and layer is not None:
             self._restore_painted(slices, layer, len(state.classes))
-        return annotations.summary() + (f", {len(slices)} painted slices" if slices else "")
+        painted = f", {len(slices)} painted slices" if slices else ""
+        return f"{annotations.summary()}{painted}", faults
 
     def take_sample(self, layer: Image | None) -> None:
         """Fill the sections with what came with a sample image, if there is any."""
@@ -163,11 +178,9 @@ class ProjectContents:
         self._annotate.set_value(annotations)
         self._image.set_diameter(layer.metadata[MARK].get("object_diameter_px"))
 
-    def _restore_form(self, settings: Mapping[str, Any]) -> None:
-        self._image.set_diameter(settings.get("object_diameter_px"))
-        names = ("preset", "max_minutes", "device")
-        known = {name: settings[name] for name in names if name in settings}
-        self._train.set_value(RunForm(**known, overrides=settings.get("overrides") or {}))
+    def _show_form(self, form: RunForm) -> None:
+        self._image.set_diameter(form.object_diameter_px)
+        self._train.set_value(form)
 
     def _restore_painted(
         self, slices: Mapping[int, npt.NDArray[np.integer]], image: Image, n_classes: int

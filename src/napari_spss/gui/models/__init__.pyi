@@ -23,6 +23,7 @@ from .fraction_cells import (
 )
 from .fraction_sheet import (
     FractionSheet as FractionSheet,
+    check_texts as check_texts,
 )
 from .fraction_text import (
     cell_text as cell_text,

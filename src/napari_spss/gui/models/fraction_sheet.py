@@ -9,18 +9,64 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import Field, ValidationError
 
 from ...core.annotations import Proportion, Region
+from ...core.base import InputError, Record, fault_of
 from .class_changes import follow_classes
 from .fraction_cells import EMPTY, NOTHING, TICK, Cell, Edit, Mark
 from .fraction_text import BLANK, Reading, cell_text, is_bare_fraction, parse_cell, row_problem
 from .history import History
 
-__all__ = ["FractionSheet"]
+__all__ = ["FractionSheet", "check_texts"]
 
 _ZERO = Reading("value", value=0.0)
 _STATE_VERSION = 1
+
+_Index: TypeAlias = Annotated[int, Field(ge=0, lt=2**31)]
+_Box: TypeAlias = tuple[_Index, _Index, _Index, _Index]
+
+
+class _Text(Record):
+    """A cell of the table."""
+
+    slice: _Index
+    box: _Box | None
+    name: str = Field(alias="class")
+    text: str
+    is_doubted: bool
+
+
+class _Texts(Record):
+    """What was typed into the table; a rectangle is its slice and its box."""
+
+    version: int = 0
+    rectangles: tuple[tuple[_Index, _Index, _Index, _Index, _Index], ...] = ()
+    cells: tuple[_Text, ...] = ()
+
+    def regions(self) -> list[Region]:
+        """Rectangles that have rows."""
+        return [Region(z, (y0, x0, y1, x1)) for z, y0, x0, y1, x1 in self.rectangles]
+
+
+def check_texts(state: Mapping[str, Any]) -> _Texts:
+    """Read what `FractionSheet.text_state` gave, which may come from a damaged file.
+
+    Raises
+    ------
+    InputError
+        If it is nothing of the kind.
+    """
+    try:
+        texts = _Texts.model_validate(state, strict=False)
+        for item in texts.cells:
+            Region(item.slice, item.box)
+        texts.regions()
+    except (ValidationError, InputError) as error:
+        raise InputError(f"{fault_of(error)}.") from error
+    return texts
 
 
 class FractionSheet:
@@ -341,16 +387,21 @@ class FractionSheet:
         }
 
     def set_text_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`text_state` gave; anything else in it is ignored. Clears undo."""
+        """Restore what :meth:`text_state` gave; anything else in it is ignored. Clears undo.
+
+        Raises
+        ------
+        InputError
+            See :func:`check_texts`; the texts stay as they were.
+        """
+        texts = check_texts(state)
         self.clear()
-        if state.get("version") != _STATE_VERSION:
+        if texts.version != _STATE_VERSION:
             return
-        boxes = (_region(row[:1], row[1:]) for row in state.get("rectangles", ()))
-        self._boxes = tuple(dict.fromkeys(boxes))
+        self._boxes = tuple(dict.fromkeys(texts.regions()))
         self._arrange()
-        for item in state.get("cells", ()):
-            region = _region([item["slice"]], item["box"])
-            self._put(region, item["class"], Cell(item["text"], bool(item["is_doubted"])))
+        for item in texts.cells:
+            self._put(Region(item.slice, item.box), item.name, Cell(item.text, item.is_doubted))
 
     def restore(self, proportions: Sequence[Proportion], state: Mapping[str, Any]) -> None:
         """Show proportions, as they were typed where the texts of a project still say the same.
@@ -387,10 +438,3 @@ def _same(shown: Proportion | None, one: Proportion | None) -> bool:
         return shown is one
     ours, theirs = shown.normalised(), one.normalised()
     return ours.fractions == theirs.fractions and ours.bounds() == theirs.bounds()
-
-
-def _region(slices: Sequence[int], box: Sequence[int] | None) -> Region:
-    if box is None:
-        return Region(int(slices[0]))
-    y0, x0, y1, x1 = (int(edge) for edge in box)
-    return Region(int(slices[0]), (y0, x0, y1, x1))

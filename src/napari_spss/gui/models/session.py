@@ -11,11 +11,14 @@ import logging
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Literal, cast
+from operator import attrgetter
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from psygnal import Signal
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from ...core.base import (
+    RECORD,
     CancelToken,
     Event,
     FinishReason,
@@ -28,6 +31,7 @@ from ...core.base import (
     SpssError,
     TrainingSettings,
     Validated,
+    fault_of,
     preset,
 )
 from .curves import Curves
@@ -126,11 +130,30 @@ class RunForm:
         Dotted settings that differ from the preset.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = RECORD
+
     preset: str = "fast"
     max_minutes: float | None = None
     device: str = "auto"
     object_diameter_px: float | None = None
     overrides: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def restored(cls, values: Mapping[str, object]) -> RunForm:
+        """Return the form of values that were kept in a file, which may be damaged.
+
+        Raises
+        ------
+        InputError
+            If a value is not of its kind, or no setting can have it.
+        """
+        try:
+            form = TypeAdapter(cls).validate_python(values, strict=False)
+        except ValidationError as error:
+            raise InputError(f"{fault_of(error)}.") from error
+        settings = form.settings()
+        overrides = {name: attrgetter(name)(settings) for name in form.overrides}
+        return replace(form, overrides=overrides)
 
     def settings(self, *, continued: Model | None = None) -> TrainingSettings:
         """Return the settings of the run.

@@ -63,7 +63,7 @@ class SettingsForm(QWidget):
     def set_value(self, overrides: Mapping[str, object]) -> None:
         """Show the preset with some settings changed; names without a field are kept unseen."""
         self.set_preset(self._preset)
-        shown = {name: value for name, value in overrides.items() if _can_show(name, value)}
+        shown = {name: value for name, value in overrides.items() if self._can_show(name, value)}
         self._form.update(shown)
         self._others = {name: v for name, v in overrides.items() if name not in shown}
 
@@ -72,6 +72,13 @@ class SettingsForm(QWidget):
         self._preset = name
         self._others = {}
         self._form.update({dotted: _setting(preset(name), dotted) for dotted in _SHOWN})
+
+    def _can_show(self, dotted: str, value: Any) -> bool:
+        """Whether a setting has a field that can have the value."""
+        if dotted not in _SHOWN or dotted in _CHOICES:
+            return dotted in _CHOICES and value in _CHOICES[dotted]()
+        field = self._form[dotted]
+        return not hasattr(field, "max") or field.min <= value <= field.max
 
     def mark(self, name: str | None) -> bool:
         """Mark the field that is wrong, or none; return whether it is one of these."""
@@ -105,10 +112,6 @@ def _field(dotted: str) -> Any:
     if hasattr(field.native, "setKeyboardTracking"):
         field.native.setKeyboardTracking(False)
     return field
-
-
-def _can_show(dotted: str, value: object) -> bool:
-    return dotted in _SHOWN and (dotted not in _CHOICES or value in _CHOICES[dotted]())
 
 
 def _info(dotted: str) -> FieldInfo:
