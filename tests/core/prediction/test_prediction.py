@@ -377,8 +377,12 @@ def test_memory_error_of_the_maps_is_a_clear_error(
         raise MemoryError
 
     monkeypatch.setattr(prediction_files, "labels_from_probs", no_memory)
-    with pytest.raises(OutOfMemory, match="choose map_dtype uint8"):
-        _run(_model(), stack_from_array(_image(1, 8, 8)), tmp_path)
+    stack = stack_from_array(_image(1, 8, 9))
+    with pytest.raises(OutOfMemory, match=r"2 maps of 8 x 9 pixels in float32; write .* uint8"):
+        _run(_model(), stack, tmp_path, map_dtype="float32")
+    # what is the default already is no remedy
+    with pytest.raises(RunError, match="2 maps of 8 x 9 pixels; close other programs, or cut"):
+        _run(_model(), stack, tmp_path)
     assert _names(tmp_path) == []
 
 

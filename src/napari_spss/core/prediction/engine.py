@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -248,6 +249,8 @@ def iter_prediction(
     predictor = SlicePredictor(model, device, tile_px=tile_px, has_flips=has_flips)
     run = FileRun(model, stack, chosen, Path(out_dir), map_dtype, has_uncertainty, token, clock)
     yield RunStarted("prediction", len(chosen), str(predictor.device), model.classes)
+    for note in stack.notes:
+        yield Message("info", note)
     try:
         if threshold == "auto":
             yield from run.with_matched_threshold(predictor, _stated_fraction(model))
@@ -260,9 +263,14 @@ def iter_prediction(
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
+        size = "{} x {}".format(*max((stack.shape_of(z) for z in chosen), key=math.prod))
+        text = f"the memory did not suffice for {len(model.classes)} maps of {size} pixels"
+        if map_dtype == "uint8":
+            raise RunError(
+                f"{text}; close other programs, or cut the image into smaller ones."
+            ) from error
         raise OutOfMemory(
-            "the memory did not suffice for one slice of maps; choose map_dtype uint8, or close "
-            "other programs.",
+            f"{text} in {map_dtype}; write them as uint8, which needs less.",
             setting="map_dtype",
             value="uint8",
         ) from error
