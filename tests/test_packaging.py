@@ -75,8 +75,7 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported(repositor
     used = {_plain(of_module[m][0]) for m in imported - sys.stdlib_module_names if m in of_module}
     project = pyproject["project"]
     base = {_name(text) for text in project["dependencies"]}
-    extras = {_name(text) for text in project["optional-dependencies"]["mrc"]}
-    assert used - base - extras == set()
+    assert used - base == set()
     # npe2 reads the manifest
     assert base - used == {"npe2"}
 

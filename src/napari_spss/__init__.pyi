@@ -14,8 +14,11 @@ from .core.base import (
     preset as preset,
 )
 from .core.images import (
+    ImageData as ImageData,
+    Reader as Reader,
     open_masks as open_masks,
     open_stack as open_stack,
+    register_reader as register_reader,
     stack_from_array as stack_from_array,
 )
 from .core.networks import (

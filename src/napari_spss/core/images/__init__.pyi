@@ -23,17 +23,21 @@ from .pairing import (
     pair_by_name as pair_by_name,
     pair_masks as pair_masks,
 )
+from .readers import (
+    Reader as Reader,
+    known_readers as known_readers,
+    open_stack as open_stack,
+    register_reader as register_reader,
+)
 from .resampling import (
     enlarge as enlarge,
     to_working as to_working,
     working_slice as working_slice,
 )
 from .stack import (
-    open_stack as open_stack,
-    stack_from_array as stack_from_array,
-)
-from .stack_base import (
+    ImageData as ImageData,
     Stack as Stack,
+    stack_from_array as stack_from_array,
 )
 from .writers import (
     StackWriter as StackWriter,

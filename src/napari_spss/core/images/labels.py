@@ -173,8 +173,9 @@ def class_names(source: LabelSource) -> tuple[str, ...] | None:
 
 
 def reading_notes(source: LabelSource) -> tuple[str, ...]:
-    """How the values of labels were read, where that is not plain; nothing for a plain array."""
-    return tuple(getattr(source, "notes", ()))
+    """How labels and their values were read, where that is not plain; nothing for an array."""
+    stack = getattr(source, "stack", None)
+    return (*getattr(stack, "notes", ()), *getattr(source, "notes", ()))
 
 
 def default_names(n_classes: int) -> tuple[str, ...]:

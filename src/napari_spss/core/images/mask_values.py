@@ -18,7 +18,8 @@ from scipy import ndimage
 
 from ..base import InputError
 from .labels import strips
-from .stack_base import Pixels, Stack
+from .raw import Pixels
+from .stack import Stack
 
 __all__ = [
     "Levels",

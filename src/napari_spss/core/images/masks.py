@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,7 +18,6 @@ import numpy.typing as npt
 from ..annotations import COLOUR_EXAMPLE, EXAMPLE, ClassSpec, Colour, parse_classes, show_values
 from ..base import InputError
 from .axes import guess_axes
-from .files import open_image_files
 from .labels import IGNORE, default_names
 from .mask_values import (
     Levels,
@@ -32,8 +30,10 @@ from .mask_values import (
     value_range,
     without_crowds,
 )
-from .stack_base import Box, Pixels, Stack
-from .tiff import Palette
+from .pictures import Palette
+from .raw import Pixels
+from .readers import open_stack
+from .stack import Box, Stack, stack_from_array
 
 __all__ = ["ClassSpec", "Colour", "Masks", "open_indices", "open_masks", "parse_classes"]
 
@@ -209,9 +209,7 @@ def _open(path_or_array: Any, palette: Palette) -> Stack:
     if isinstance(path_or_array, Stack):
         return path_or_array
     if isinstance(path_or_array, (str, os.PathLike)):
-        return open_image_files(Path(path_or_array), palette=palette, is_strict=False)
-    from .stack import stack_from_array
-
+        return open_stack(path_or_array, palette=palette, is_strict=False)
     array = path_or_array if hasattr(path_or_array, "shape") else np.asarray(path_or_array)
     axes = guess_axes(array.shape, np.dtype(array.dtype), source="the array of masks")
     return stack_from_array(array, axes=axes, source="the array of masks")

@@ -15,7 +15,7 @@ from ..annotations import ClassSpec
 from ..base import InputError
 from .labels import IGNORE
 from .masks import Masks
-from .stack_base import Box, Stack
+from .stack import Box, Stack
 
 __all__ = ["PairedMasks", "Pairing", "pair_by_name", "pair_masks"]
 

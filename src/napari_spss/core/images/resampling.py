@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from ..base import InputError
 
 if TYPE_CHECKING:
-    from .stack_base import Stack
+    from .stack import Stack
 
 __all__ = [
     "enlarge",

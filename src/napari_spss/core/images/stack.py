@@ -1,20 +1,305 @@
-"""Image stacks and image sets behind one lazy `Stack`, from arrays and from files."""
+"""The lazy `Stack`: slices that are read when, and as far as, they are asked for."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+import hashlib
+import operator
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
+import psutil  # type: ignore[import-untyped]
 
-from ..base import UNKNOWN_VOXEL, InputError, merge_voxel_size
-from .axes import resolve_axes
-from .series import ImageSeries
-from .stack_base import ArrayStack, Box, Stack
+from ..base import UNKNOWN_VOXEL, InputError, VoxelSize, merge_voxel_size
+from .axes import AxisPlan, guess_axes, resolve_axes
+from .raw import Pixels
 
-__all__ = ["Box", "Stack", "open_stack", "stack_from_array", "stack_from_images"]
+__all__ = ["ArrayLike", "Box", "ImageData", "Stack", "stack_from_array", "stack_from_images"]
+
+Box: TypeAlias = tuple[int, int, int, int]
+"""Half-open pixel box (y0, x0, y1, x1)."""
+
+_MAX_CHANNELS = 16
+_MAX_SLICES = 2**18
+_CACHE_BYTES = 2**28
+_SAMPLED_SLICES = 16
+_SAMPLE_PX = 32
+_LARGE_BYTES = 2**28
+
+
+class ArrayLike(Protocol):
+    """The part of NumPy, dask and zarr arrays that a stack uses."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extent of each axis."""
+
+    @property
+    def dtype(self) -> Any:
+        """Data type of an element."""
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Pixels and what is known of them; what a reader gives.
+
+    Parameters
+    ----------
+    array : array
+        Read as far as it is indexed, by an integer or a slice for each axis. If it stands for a
+        file, it raises `InputError` where that is damaged.
+    axes : str, optional
+        A letter per axis, see `stack_from_array`; by default they follow from the shape.
+    voxel_size_um : tuple
+        (z, y, x) in micrometres; None where unknown.
+    has_sure_axes : bool
+        Whether nobody can know the axes better, as those of a PNG.
+    decodes_whole_slices : bool
+        Whether reading a part decodes the whole slice, so that keeping it pays.
+    notes : tuple of str
+        What the user should know, such as that a header was not as the standard has it.
+    source : str
+        Name of the image in messages; by default that of the stack.
+    """
+
+    array: ArrayLike
+    axes: str | None = None
+    voxel_size_um: VoxelSize = UNKNOWN_VOXEL
+    has_sure_axes: bool = False
+    decodes_whole_slices: bool = False
+    notes: tuple[str, ...] = ()
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image whose axes and type have been checked."""
+
+    array: ArrayLike
+    plan: AxisPlan
+    dtype: np.dtype[Any]
+    voxel_size_um: VoxelSize
+    is_decoded_whole: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.plan.height, self.plan.width
+
+    def read(self, z: int, box: Box) -> Pixels:
+        """(C, Y, X) of a valid box, in any byte order and memory layout."""
+        y0, x0, y1, x1 = box
+        where: dict[str, int | slice] = {
+            "z": z,
+            "c": slice(0, self.plan.n_channels),
+            "y": slice(y0, y1),
+            "x": slice(x0, x1),
+            "dropped": 0,
+        }
+        roles = self.plan.roles
+        pixels = np.asarray(self.array[tuple(where[role] for role in roles)])
+        kept: list[str] = [role for role in roles if role in "cyx"]
+        if "c" not in kept:
+            kept, pixels = ["c", *kept], pixels[np.newaxis]
+        return pixels.transpose([kept.index(role) for role in "cyx"])
+
+
+class Stack:
+    """Slices of an image stack, or the images of an image set, that are read on demand.
+
+    Parameters
+    ----------
+    images : sequence of ImageData
+        One with all slices, or, if ``names`` are given, one a slice.
+    source : str
+        Path, or "array".
+    names : sequence of str, optional
+        Of single images.
+    is_set : bool, optional
+        Whether single images may differ in size; by default, whether they do.
+    axes : str, optional
+        Axes of each image, instead of those that it states.
+    voxel_size_um : sequence of 3 floats or None, optional
+        (z, y, x) in micrometres; goes before what the images state.
+    is_strict : bool
+        Whether single images must agree in type and number of channels. If not, `read` gives each
+        in its own, and ``dtype`` and ``n_channels`` are those of the richest.
+
+    Attributes
+    ----------
+    n_slices : int
+        Number of slices, at least 1.
+    n_channels : int
+        Number of channels: 1 for grey images, 3 for RGB.
+    dtype : numpy.dtype
+        Type that `read` gives, in native byte order.
+    is_set : bool
+        Whether this is an image set, whose slices may differ in size.
+    names : tuple of str
+        Per slice the file's name, or its index as text.
+    source : str
+        Path, or "array".
+    channel_axis_is_rgb : bool
+        Whether the channels are red, green and blue.
+    voxel_size_um : tuple
+        (z, y, x) in micrometres; None = unknown, or not the same in all slices.
+    notes : tuple of str
+        What the user should know of the file.
+
+    Raises
+    ------
+    InputError
+        If there is no image, axes and shape do not agree, an array is empty or holds no real
+        numbers, there are more slices than any image has, a single image has several, or images do
+        not agree.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[ImageData],
+        *,
+        source: str,
+        names: Sequence[str] | None = None,
+        is_set: bool | None = None,
+        axes: str | None = None,
+        voxel_size_um: Sequence[float | None] | None = None,
+        is_strict: bool = True,
+    ) -> None:
+        if not images:
+            raise InputError(f"{source} holds no images; give at least one.")
+        if names is not None and len(names) != len(images):
+            raise InputError(f"{len(names)} names for {len(images)} images; give one per image.")
+        self._images = [_checked(one, one.source or source, axes, voxel_size_um) for one in images]
+        self._is_series = names is not None
+        first = self._images[0]
+        self.n_slices = len(images) if self._is_series else first.plan.n_slices
+        if self.n_slices > _MAX_SLICES:
+            raise InputError(
+                f"{source} has {self.n_slices} slices, more than {_MAX_SLICES}; if they lie along "
+                "another axis, name the axes as stored, such as axes YXZ; else save a part of it.",
+                field="axes",
+            )
+        self.names = tuple(str(z) for z in range(self.n_slices)) if names is None else tuple(names)
+        sizes = {image.voxel_size_um[1:] for image in self._images}
+        z_um = first.voxel_size_um[0] if self._is_series or first.plan.has_depth else None
+        self.is_set = False
+        if names is not None:
+            _check_single(self._images, names, source)
+            if is_strict:
+                _check_agreement(self._images, names, source)
+            self.is_set = len({i.shape for i in self._images}) > 1 if is_set is None else is_set
+        y_um, x_um = sizes.pop() if len(sizes) == 1 else (None, None)
+        self.voxel_size_um: VoxelSize = (None if self.is_set else z_um, y_um, x_um)
+        self.n_channels = max(image.plan.n_channels for image in self._images)
+        self.dtype: np.dtype[Any] = np.result_type(*{image.dtype for image in self._images})
+        self.source = source
+        self.channel_axis_is_rgb = all(image.plan.is_rgb for image in self._images)
+        self.notes = tuple(note for image in images for note in image.notes)
+        self._cache = _SliceCache()
+        self._identity = ""
+
+    def close(self) -> None:
+        """Forget decoded slices; files are open only while they are read."""
+        self._cache.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def shape_of(self, z: int) -> tuple[int, int]:
+        """(Y, X) of slice ``z`` in pixels."""
+        return self._image(self._index(z)).shape
+
+    def pixel_size_um(self, z: int) -> float | None:
+        """In-plane edge of a pixel of slice ``z`` in micrometres, None if unknown."""
+        edges = self._image(self._index(z)).voxel_size_um[1:]
+        known = [edge for edge in edges if edge is not None]
+        return sum(known) / len(known) if known else None
+
+    def read(self, z: int, box: Box | None = None) -> Pixels:
+        """Read a slice, or a box of it.
+
+        Parameters
+        ----------
+        z : int
+            Slice index, from 0.
+        box : tuple of 4 ints, optional
+            Half-open (y0, x0, y1, x1) inside the slice; only this part is read if the source
+            allows it.
+
+        Returns
+        -------
+        ndarray
+            (C, Y, X) of ``dtype``; a copy that may be written to.
+
+        Raises
+        ------
+        InputError
+            If slice or box lie outside the stack, the file is damaged, or what has to be read
+            does not fit into memory.
+        """
+        index = self._index(z)
+        image, place = self._image(index), 0 if self._is_series else index
+        height, width = image.shape
+        y0, x0, y1, x1 = whole = (0, 0, height, width)
+        if box is not None:
+            y0, x0, y1, x1 = (operator.index(edge) for edge in box)
+        if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+            raise InputError(
+                f"box {(y0, x0, y1, x1)} is empty or outside slice {index} of {height} x {width} "
+                "pixels; give half-open y0, x0, y1, x1 inside it."
+            )
+        if image.is_decoded_whole:
+            _check_memory(image, whole, f"slice {index} of {self.source}")
+            full = self._cache.get(index, lambda: image.read(place, whole))
+            pixels = full[:, y0:y1, x0:x1]
+        else:
+            _check_memory(image, (y0, x0, y1, x1), f"slice {index} of {self.source}")
+            pixels = image.read(place, (y0, x0, y1, x1))
+        dtype = pixels.dtype.newbyteorder("=")
+        return np.array(pixels, dtype=dtype, order="C", copy=True, subok=False)
+
+    def identity(self) -> str:
+        """Short hash of shapes, dtype and sampled pixels: the same wherever the files lie.
+
+        It is worked out once, so that only the first call reads pixels.
+        """
+        if not self._identity:
+            self._identity = self._hash()
+        return self._identity
+
+    def _hash(self) -> str:
+        digest = hashlib.sha256(f"{self.n_channels} {self.dtype.str[1:]}".encode())
+        for z in range(self.n_slices):
+            digest.update(b"%d x %d;" % self._image(z).shape)
+        sampled = np.linspace(0, self.n_slices - 1, min(self.n_slices, _SAMPLED_SLICES))
+        for i, z in enumerate(sampled.round().astype(int).tolist()):
+            height, width = self._image(z).shape
+            for part in (i % 4, 2):  # the corners' inner neighbours in turn, and the middle
+                y0, x0 = (_sample_start(n, part) for n in (height, width))
+                box = (y0, x0, min(height, y0 + _SAMPLE_PX), min(width, x0 + _SAMPLE_PX))
+                pixels = self.read(z, box)
+                digest.update(pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes())
+        return digest.hexdigest()[:16]
+
+    def _image(self, index: int) -> _Image:
+        return self._images[index if self._is_series else 0]
+
+    def _index(self, z: int) -> int:
+        index = operator.index(z)
+        if not 0 <= index < self.n_slices:
+            raise InputError(
+                f"slice {index} is outside {self.source}, which has {self.n_slices} "
+                f"slice{'s' * (self.n_slices != 1)}; choose 0 to {self.n_slices - 1}."
+            )
+        return index
 
 
 def stack_from_array(
@@ -51,13 +336,7 @@ def stack_from_array(
     (5, (64, 48), (1, 8, 16))
     """
     array = array if hasattr(array, "shape") else np.asarray(array)
-    return ArrayStack(
-        array,
-        resolve_axes(axes, array.shape, source=source),
-        source=source,
-        voxel_size_um=merge_voxel_size(voxel_size_um, UNKNOWN_VOXEL),
-        is_file=False,
-    )
+    return Stack([ImageData(array)], source=source, axes=axes, voxel_size_um=voxel_size_um)
 
 
 def stack_from_images(
@@ -98,39 +377,123 @@ def stack_from_images(
             field="pixel_sizes_um",
         )
     singles = [
-        stack_from_array(image, axes=axes, voxel_size_um=(None, size, size), source=f"image {i}")
+        ImageData(
+            image if hasattr(image, "shape") else np.asarray(image),
+            voxel_size_um=merge_voxel_size((None, size, size), UNKNOWN_VOXEL),
+            source=f"image {i}",
+        )
         for i, (image, size) in enumerate(zip(images, sizes, strict=True))
     ]
-    return ImageSeries(singles, source="array", names=names, is_set=True)
+    names = [str(i) for i in range(len(images))] if names is None else names
+    return Stack(singles, source="array", names=names, is_set=True, axes=axes)
 
 
-def open_stack(
-    path: str | os.PathLike[str],
-    *,
-    axes: str | None = None,
-    voxel_size_um: Sequence[float | None] | None = None,
-) -> Stack:
-    """Open images lazily.
+def _checked(
+    image: ImageData,
+    source: str,
+    axes: str | None,
+    voxel_size_um: Sequence[float | None] | None,
+) -> _Image:
+    """Work out what an image's axes mean, and refuse what is no real number."""
+    shape, dtype = image.array.shape, _check_dtype(image.array.dtype, source)
+    is_stated = axes is not None and not image.has_sure_axes
+    letters = (axes if is_stated else image.axes) or guess_axes(shape, dtype, source=source)
+    plan = resolve_axes(letters, shape, source=source)
+    if not is_stated and plan.n_slices == 1 and plan.n_channels > _MAX_CHANNELS:
+        raise InputError(
+            f"{source} says that it has {plan.n_channels} channels and one slice; if these are "
+            f"slices, give axes {letters.upper().replace('C', 'Z')}, or swap them in Fiji (Image > "
+            f"Hyperstacks > Re-order Hyperstack); else give axes {letters.upper()}.",
+            field="axes",
+        )
+    size = merge_voxel_size(voxel_size_um, image.voxel_size_um)
+    return _Image(image.array, plan, dtype, size, image.decodes_whole_slices)
 
-    Parameters
-    ----------
-    path : path-like
-        A multi-page, ImageJ, OME- or BigTIFF; a folder of PNG, TIFF or JPEG images, in natural
-        order (a stack if all have one size, else an image set); one PNG or JPEG; an MRC file
-        (``.mrc``, ``.rec``, ``.map``, ``.st``); a NumPy ``.npy``; an (OME-)Zarr folder.
-    axes : str, optional
-        A letter per axis of the data as stored, if the metadata are missing or wrong: "ZYX",
-        "ZCYX", "YXC" and so on. T is taken as Z. For a folder: the axes of each image.
-    voxel_size_um : sequence of 3 floats or None, optional
-        (z, y, x) in micrometres; goes before the metadata, which fill in what is None.
+
+def _check_dtype(dtype: npt.DTypeLike, source: str) -> np.dtype[Any]:
+    """Return the dtype in native byte order.
 
     Raises
     ------
     InputError
-        If there is nothing to read, or it cannot be read as such a stack: the message says why
-        and what to do.
+        Unless it is a bool, an integer or a real floating-point number.
     """
-    # late: the readers of files take a fifth of a second, which an image in memory does not need
-    from .files import open_image_files
+    try:
+        checked = np.dtype(dtype)
+    except TypeError as error:
+        raise InputError(
+            f"{source} has elements of type {dtype!r}; give a NumPy, dask or zarr array of numbers."
+        ) from error
+    if checked.kind == "c":
+        raise InputError(
+            f"{source} holds complex numbers ({checked}); save their magnitude as a real image."
+        )
+    if checked.kind not in "buif":
+        raise InputError(f"{source} holds {checked}, not numbers; save it as a grey or RGB image.")
+    return checked.newbyteorder("=")
 
-    return open_image_files(Path(path), axes=axes, voxel_size_um=voxel_size_um)
+
+def _check_single(images: Sequence[_Image], names: Sequence[str], source: str) -> None:
+    for image, name in zip(images, names, strict=True):
+        if image.plan.n_slices != 1:
+            raise InputError(
+                f"{name} in {source} holds {image.plan.n_slices} slices; a folder must hold one "
+                "2D image per file. Open this file itself, or move it elsewhere."
+            )
+
+
+def _check_agreement(images: Sequence[_Image], names: Sequence[str], source: str) -> None:
+    first = images[0]
+    for image, before, name in zip(images[1:], names, names[1:], strict=False):
+        for what, here, there in (
+            ("type", first.dtype, image.dtype),
+            ("number of channels", first.plan.n_channels, image.plan.n_channels),
+        ):
+            if here != there:
+                raise InputError(
+                    f"the images of {source} differ in {what}: {before} has {here}, {name} "
+                    f"has {there}; convert them to one, or keep them in separate folders."
+                )
+
+
+def _check_memory(image: _Image, box: Box, name: str) -> None:
+    """Refuse to read what cannot fit, before anything is read."""
+    y0, x0, y1, x1 = box
+    n_bytes = (y1 - y0) * (x1 - x0) * image.plan.n_channels * image.dtype.itemsize
+    if n_bytes < _LARGE_BYTES:
+        return
+    free: int = psutil.virtual_memory().available
+    if n_bytes > free:
+        raise InputError(
+            f"{name} has {image.plan.height} x {image.plan.width} pixels, of which "
+            f"{n_bytes / 1e9:.1f} GB would have to be read at once, but {free / 1e9:.1f} GB of "
+            "memory are free; crop or reduce the image, or close other programs."
+        )
+
+
+def _sample_start(extent: int, part: int) -> int:
+    return max(0, (extent - _SAMPLE_PX) * (part + 1) // 5)
+
+
+class _SliceCache:
+    """The most recently decoded slices, up to a number of bytes; at least one."""
+
+    def __init__(self) -> None:
+        self._slices: OrderedDict[int, Pixels] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, z: int, decode: Callable[[], Pixels]) -> Pixels:
+        with self._lock:
+            if z not in self._slices:
+                self._slices[z] = decode()
+                while len(self._slices) > 1 and self._n_bytes() > _CACHE_BYTES:
+                    self._slices.popitem(last=False)
+            self._slices.move_to_end(z)
+            return self._slices[z]
+
+    def clear(self) -> None:
+        with self._lock:
+            self._slices.clear()
+
+    def _n_bytes(self) -> int:
+        return sum(pixels.nbytes for pixels in self._slices.values())

@@ -1,336 +1,328 @@
-"""TIFF files of all kinds as lazy stacks: plain, ImageJ, OME and BigTIFF.
+"""TIFF files of all kinds: plain, ImageJ, OME and BigTIFF.
 
-Uncompressed data are memory-mapped; the others are read strip by strip or tile by tile through
-tifffile's zarr interface. Grey values are those in the file: neither a colour table nor
-"white is zero" changes them, as in napari and ImageJ, where both are a matter of display.
+tifffile says what is where; pixels are then read page by page, the compressed ones strip by strip
+or tile by tile, so that no file stays open. Grey values are those in the file: neither a colour
+table nor "white is zero" changes them, as in napari and ImageJ, where both are a matter of display.
 """
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
+import itertools
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from io import BufferedReader
+from pathlib import Path, PureWindowsPath
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+import numpy.typing as npt
 import tifffile
 
-from ..base import (
-    UNKNOWN_VOXEL,
-    InputError,
-    VoxelSize,
-    length_um,
-    merge_voxel_size,
-    printed_pixel_um,
-)
-from .axes import resolve_axes
-from .stack_base import ArrayLike, ArrayStack, Box, Pixels, Stack, reading
+from ..base import UNKNOWN_VOXEL, InputError, VoxelSize, length_um, printed_pixel_um
+from .pictures import Palette
+from .raw import Pixels, RawPixels, SteadyFile, Where, reading
+from .stack import ArrayLike, ImageData
 
-__all__ = ["Palette", "TiffImage", "open_tiff"]
+__all__ = ["open_tiff"]
 
-Palette: TypeAlias = Literal["display", "rgb", "index"]
-"""What a colour table means: what is shown ("display"), always RGB, or class indices."""
-
-_MAX_CHANNELS = 16
+_MAX_PLANES = 2**24
 _ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
+_GREY = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
 _UNIT_OF_TAG = {2: "inch", 3: "cm"}
 
 
-def open_tiff(
-    path: Path,
-    *,
-    axes: str | None = None,
-    voxel_size_um: Sequence[float | None] | None = None,
-    palette: Palette = "display",
-) -> Stack:
-    """Open one TIFF file as a stack.
+def open_tiff(path: Path, palette: Palette = "display") -> ImageData:
+    """Open the one image of a file.
 
     Parameters
     ----------
     path : Path
         The file.
-    axes : str, optional
-        A letter per axis of the series, instead of those in the metadata.
-    voxel_size_um : sequence of 3 floats or None, optional
-        (z, y, x) in micrometres; goes before the metadata.
     palette : {"display", "rgb", "index"}
         "rgb" gives the colours of a colour table; the others the values in the file.
 
     Raises
     ------
     InputError
-        If it is no TIFF, damaged, holds images of several sizes, or more axes than a stack has.
+        If it is no TIFF, is damaged, holds images of several sizes, or names files outside of its
+        folder.
     """
-    with reading(str(path)):
+    with reading(path):
         tif = tifffile.TiffFile(path)
-        try:
-            colours = _colour_table(tif) if palette == "rgb" else None
-            stack = _open_series(tif, path, axes, voxel_size_um)
-        except BaseException:
-            tif.close()
-            raise
-    return stack if colours is None else _ColouredStack(stack, colours)
-
-
-def _open_series(
-    tif: tifffile.TiffFile,
-    path: Path,
-    axes: str | None,
-    voxel_size_um: Sequence[float | None] | None,
-) -> ArrayStack:
-    series = _only_series(tif, path)
-    _check_pages(tif, series, path)
-    plan = resolve_axes(axes or _letters(series), series.shape, source=str(path))
-    if axes is None and plan.n_slices == 1 and plan.n_channels > _MAX_CHANNELS:
-        raise InputError(
-            f"{path} says that it has {plan.n_channels} channels and one slice; if these are "
-            f"slices, give axes {_letters(series).replace('C', 'Z')}, or swap them in Fiji (Image "
-            f"> Hyperstacks > Re-order Hyperstack); else give axes {_letters(series)}.",
-            field="axes",
-        )
-    voxel = merge_voxel_size(voxel_size_um, _voxel_size(tif, series))
-    mapped = _map_pixels(tif, series, path)
-    if mapped is not None:
-        tif.close()
-        return ArrayStack(mapped, plan, source=str(path), voxel_size_um=voxel)
-    stack = ArrayStack(
-        _zarr_array(series),
-        plan,
-        source=str(path),
-        voxel_size_um=voxel,
-        decodes_whole_slices=_has_one_chunk(series.keyframe),
-        on_close=tif.close,
+    with tif:
+        ome, notes = _ome(tif, path)
+        series, more_notes = _only_image(tif, path)
+        voxel_size_um, size_notes = _voxel_size(tif, series.index, ome, path)
+        pixels = _pixels(series, path)
+        axes = series.axes
+        colours = _colour_table(series.keyframe, path) if palette == "rgb" else None
+        is_whole = isinstance(pixels, _Segments) and pixels.has_one_segment
+    if colours is not None and pixels.dtype.kind == "u" and "S" not in axes:
+        pixels, axes = _Coloured(pixels, colours, path), f"{axes}S"
+    return ImageData(
+        pixels,
+        axes,
+        voxel_size_um,
+        decodes_whole_slices=is_whole,
+        notes=(*notes, *more_notes, *size_notes),
     )
-    weakref.finalize(stack, tif.close)
-    return stack
 
 
-def _only_series(tif: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
-    """Return the one image of a file; smaller copies of it, such as thumbnails, do not count."""
-    found = [series for series in tif.series if series.size > 0]
-    found = [series for series in found if not series.keyframe.is_reduced] or found
-    if not found:
-        raise InputError(f"{path} holds no image; choose a file with pixels.")
-    if len(found) > 1:
-        shapes = ", ".join("x".join(map(str, series.shape)) for series in found[:4])
-        raise InputError(
-            f"{path} holds {len(found)} images of different kinds ({shapes}); save the ones that "
-            "you need as separate files in one folder."
+# ---- what the file says
+
+
+@dataclass(frozen=True)
+class _Series:
+    """An image as tifffile found it; ``pages`` are not looked up where ``first_byte`` is known."""
+
+    kind: str
+    index: int
+    axes: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    keyframe: tifffile.TiffPage
+    first_byte: int | None  # of pixels that lie in the file as one array
+    pages: tuple[Any, ...]
+
+    @property
+    def are_single_pages(self) -> bool:
+        """Whether the pages are grey or colour slices in one row."""
+        page = self.keyframe
+        n_outer = len(self.shape) - len(page.shape)
+        return (
+            self.kind in ("shaped", "generic", "uniform")
+            and page.axes in ("YX", "YXS")
+            and self.shape[n_outer:] == page.shape
+            and n_outer <= 1
+            and "C" not in self.axes
+            and len(self.pages) == math.prod(self.shape[:n_outer])
         )
-    return found[0]
 
 
-def _check_pages(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path) -> None:
-    """Refuse a file whose chain of pages breaks off: tifffile leaves such pages out."""
-    len(tif.pages)  # follows the chain to its end
-    tif.filehandle.seek(tif.pages.next_page_offset or 0)
-    end = tif.filehandle.read(tif.tiff.offsetsize)
-    n_missing = sum(page is None for page in series.pages)
-    if end.strip(b"\x00") or len(end) < tif.tiff.offsetsize or n_missing:
+def _only_image(tif: tifffile.TiffFile, path: Path) -> tuple[_Series, list[str]]:
+    """Return the one image of a file; smaller copies of it, such as thumbnails, do not count."""
+    with reading(path):
+        full = [(i, one) for i, one in enumerate(tif.series) if one.size and one.dtype is not None]
+        found = [(i, one) for i, one in full if not one.keyframe.is_reduced] or full
+        # pages of other files, or of several images, are looked up one by one
+        offsets = [
+            one.dataoffset if len(found) == 1 and _is_of(one, tif) else None for _, one in found
+        ]
+        pages = [
+            () if offset is not None else tuple(one.pages)
+            for (_, one), offset in zip(found, offsets, strict=True)
+        ]
+        is_cut = _is_chain_cut(tif)
+        n_stated, n_pages = _planes_of_imagej(tif), len(tif.pages)
+    images = [
+        _Series(
+            one.kind, index, _letters(one), tuple(one.shape), np.dtype(one.dtype),
+            one.keyframe, offset, parts,
+        )
+        for (index, one), offset, parts in zip(found, offsets, pages, strict=True)
+    ]  # fmt: skip
+    if not images:
+        raise InputError(f"{path} holds no image; choose a file with pixels.")
+    if is_cut or any(page is None for image in images for page in image.pages):
         raise InputError(
             f"{path} is incomplete: it names pages that are missing; copy it again, with all the "
             "files that belong to it."
         )
+    if len(images) > 1:
+        return _joined(images, path)
+    n_read = len(images[0].pages) or n_pages
+    if n_stated > n_read and not (images[0].kind == "imagej" and images[0].first_byte is not None):
+        raise InputError(
+            f"{path} is incomplete: it states {n_stated} images in its ImageJ metadata, but holds "
+            f"{n_read}; copy it again, or save it again in Fiji."
+        )
+    return images[0], []
 
 
-def _letters(series: tifffile.TiffPageSeries) -> str:
+def _joined(images: Sequence[_Series], path: Path) -> tuple[_Series, list[str]]:
+    """Take images of one size that were appended one by one as the slices of one."""
+    first = images[0]
+    sizes = {(image.keyframe.shape, image.dtype, image.keyframe.photometric) for image in images}
+    if len(sizes) > 1 or not all(image.are_single_pages for image in images):
+        shapes = ", ".join("x".join(map(str, image.shape)) for image in images[:4])
+        raise InputError(
+            f"{path} holds {len(images)} images of different kinds ({shapes}); save the ones that "
+            "you need as separate files in one folder."
+        )
+    pages = sorted((page for image in images for page in image.pages), key=lambda page: page.index)
+    axes, shape = f"Z{first.keyframe.axes}", (len(pages), *first.keyframe.shape)
+    note = (
+        f"{path.name} holds {len(images)} images of one size that were appended one by one; they "
+        "are read as one stack."
+    )
+    return replace(first, axes=axes, shape=shape, pages=tuple(pages)), [note]
+
+
+def _is_chain_cut(tif: tifffile.TiffFile) -> bool:
+    """Whether the chain of pages breaks off: tifffile leaves such pages out."""
+    len(tif.pages)  # follows the chain to its end
+    tif.filehandle.seek(tif.pages.next_page_offset or 0)
+    end = tif.filehandle.read(tif.tiff.offsetsize)
+    return bool(end.strip(b"\x00")) or len(end) < tif.tiff.offsetsize
+
+
+def _is_of(series: tifffile.TiffPageSeries, tif: tifffile.TiffFile) -> bool:
+    """Whether all pages lie in this file."""
+    return series.keyframe.parent is tif and not series.is_multifile
+
+
+def _planes_of_imagej(tif: tifffile.TiffFile) -> int:
+    """How many images ImageJ's metadata state; 0 if they state none."""
+    metadata = (tif.imagej_metadata if tif.is_imagej else None) or {}
+    counts = [metadata.get(key, 1) for key in ("channels", "slices", "frames")]
+    return math.prod(counts) if metadata and all(isinstance(n, int) for n in counts) else 0
+
+
+def _letters(series: Any) -> str:
     """Axes as the file states them, with S only for colours and alpha."""
-    axes, page = series.axes, series.keyframe
+    axes, page = str(series.axes), series.keyframe
     if "S" not in axes:
         return axes
     if series.kind == "shaped" and axes.index("S") < axes.index("Y"):
         # tifffile, and napari through it, stores 3 or 4 grey slices as planes of one RGB image
         return axes.replace("S", "Z" if len(axes) == 3 else "C")
-    is_colour = page.photometric not in (
-        tifffile.PHOTOMETRIC.MINISBLACK,
-        tifffile.PHOTOMETRIC.MINISWHITE,
-    )
+    is_colour = page.photometric not in _GREY
     has_alpha = page.samplesperpixel == 2 and any(e in _ALPHA for e in page.extrasamples)
     return axes if is_colour or has_alpha else axes.replace("S", "C")
 
 
-def _map_pixels(
-    tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path
-) -> ArrayLike | None:
-    """Memory-map uncompressed pixels; None if they are compressed, tiled or in several files."""
-    page = series.keyframe
-    if series.is_multifile or not page.is_memmappable or series.dtype is None:
-        return None
-    dtype = series.dtype.newbyteorder(tif.byteorder)
-    offset = series.dataoffset
-    n_bytes = series.size * dtype.itemsize
-    if offset is not None:
-        _check_length(path, offset + n_bytes)
-        return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=series.shape)
-    offsets = []
-    for single in series.pages:
-        if single is None or not single.is_contiguous:
-            return None
-        offsets.append(single.dataoffsets[0])
-    _check_length(path, max(offsets) + n_bytes // len(offsets))
-    return _MappedPages(path, offsets, page.shape, series.shape, dtype)
+def _ome(tif: tifffile.TiffFile, path: Path) -> tuple[ElementTree.Element | None, list[str]]:
+    """Read OME-XML, and refuse what it must not ask for.
 
-
-def _check_length(path: Path, needed: int) -> None:
-    length = path.stat().st_size
-    if length < needed:
-        raise InputError(
-            f"{path} is incomplete: it has {length} bytes of at least {needed}; copy it again."
-        )
-
-
-class _MappedPages:
-    """Memory-mapped pages that lie anywhere in a file, indexed as one array."""
-
-    def __init__(
-        self,
-        path: Path,
-        offsets: Sequence[int],
-        page_shape: tuple[int, ...],
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-    ) -> None:
-        self.shape, self.dtype = shape, dtype
-        self._page_shape = page_shape
-        self._pages = np.arange(len(offsets)).reshape(shape[: len(shape) - len(page_shape)])
-        self._offsets = offsets
-        self._bytes = np.memmap(path, dtype=np.uint8, mode="r")
-
-    def __getitem__(self, index: tuple[int | slice, ...]) -> Pixels:
-        pages = np.asarray(self._pages[index[: self._pages.ndim]])
-        within = index[self._pages.ndim :]
-        parts = [self._page(i)[within] for i in pages.ravel().tolist()]
-        return np.stack(parts).reshape(pages.shape + parts[0].shape)
-
-    def _page(self, i: int) -> Pixels:
-        start = self._offsets[i]
-        n_bytes = int(np.prod(self._page_shape)) * self.dtype.itemsize
-        raw = self._bytes[start : start + n_bytes]
-        return raw.view(self.dtype).reshape(self._page_shape)
-
-
-def _has_one_chunk(page: tifffile.TiffPage) -> bool:
-    """Whether a page is compressed as a whole, so that no part of it can be read alone."""
-    if page.is_tiled:
-        return page.tilelength >= page.imagelength and page.tilewidth >= page.imagewidth
-    return page.rowsperstrip >= page.imagelength
-
-
-def _zarr_array(series: tifffile.TiffPageSeries) -> ArrayLike:
-    import zarr  # half a second, and most files are mapped
-
-    array: ArrayLike = zarr.open_array(series.aszarr(level=0), mode="r")
-    return array
-
-
-def _colour_table(tif: tifffile.TiffFile) -> Pixels | None:
-    """(n, 3) uint8 colours of a palette image, else None."""
-    page = tif.pages.first
-    if page.photometric != tifffile.PHOTOMETRIC.PALETTE or page.colormap is None:
-        return None
-    return (np.asarray(page.colormap).T // 257).astype(np.uint8)
-
-
-class _ColouredStack(Stack):
-    """The colours of a palette image."""
-
-    def __init__(self, indices: Stack, colours: Pixels) -> None:
-        super().__init__(
-            n_slices=indices.n_slices,
-            n_channels=3,
-            dtype=np.dtype(np.uint8),
-            source=indices.source,
-            channel_axis_is_rgb=True,
-            voxel_size_um=indices.voxel_size_um,
-        )
-        self._indices, self._colours = indices, colours
-
-    def _shape(self, z: int) -> tuple[int, int]:
-        return self._indices.shape_of(z)
-
-    def _read(self, z: int, box: Box) -> Pixels:
-        return np.moveaxis(self._colours[self._indices.read(z, box)[0]], -1, 0)
-
-    def close(self) -> None:
-        """Close the file."""
-        super().close()
-        self._indices.close()
-
-
-class TiffImage(Stack):
-    """A TIFF file of a folder, open only while it is read: a folder may hold thousands."""
-
-    def __init__(
-        self, path: Path, *, axes: str | None = None, palette: Palette = "display"
-    ) -> None:
-        self._path, self._axes, self._palette = path, axes, palette
-        with self._open() as stack:
-            super().__init__(
-                n_slices=stack.n_slices,
-                n_channels=stack.n_channels,
-                dtype=stack.dtype,
-                source=str(path),
-                channel_axis_is_rgb=stack.channel_axis_is_rgb,
-                voxel_size_um=stack.voxel_size_um,
+    Raises
+    ------
+    InputError
+        If it names a file outside of the folder, or more planes than any file holds.
+    """
+    with reading(path):
+        text = tif.ome_metadata if tif.is_ome else None
+    if not text:
+        return None, []
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        return None, [
+            f"{path.name} has OME-XML that cannot be read ({error}): its pages are read as slices, "
+            "and its pixel size is not known."
+        ]
+    for element in root.iterfind(".//{*}UUID"):
+        name = element.get("FileName", "")
+        if not _is_inside(name):
+            raise InputError(
+                f"{path} names a file outside of its folder ({name!r}), which is not followed; "
+                "put all its files into one folder, and save it again with names alone."
             )
-            self._yx = stack.shape_of(0)
-            self._is_whole = stack._decodes_whole(0)
+    for pixels in root.iterfind(".//{*}Pixels"):
+        sizes = [pixels.get(f"Size{axis}", "1") for axis in "ZCT"]
+        counts = [one.get(key, "0") for one in pixels.iterfind("{*}TiffData")
+                  for key in ("IFD", "NumPlanes", "PlaneCount")]  # fmt: skip
+        n_planes = math.prod(int(n) for n in sizes if n.isdecimal())
+        most = max([n_planes, *(int(n) for n in counts if n.isdecimal())])
+        if most > _MAX_PLANES:
+            raise InputError(
+                f"{path} states {most} planes in its OME-XML, more than a file can hold; save it "
+                "again in another program, such as Fiji."
+            )
+    if root.find("{*}BinaryOnly") is not None:
+        return root, [
+            f"{path.name} leaves its metadata to another file, which is not read: its pages are "
+            "read as slices, and its pixel size is not known."
+        ]
+    return root, []
 
-    def _open(self) -> Stack:
-        return open_tiff(self._path, axes=self._axes, palette=self._palette)
 
-    def _shape(self, z: int) -> tuple[int, int]:
-        return self._yx
-
-    def _read(self, z: int, box: Box) -> Pixels:
-        with self._open() as stack:
-            return stack.read(z, box)
-
-    def _decodes_whole(self, z: int) -> bool:
-        return self._is_whole
+def _is_inside(name: str) -> bool:
+    """Whether a file name stays in its folder, whichever system it is meant for."""
+    parts = PureWindowsPath(name)  # knows both kinds of slashes
+    return not (parts.drive or parts.root or ".." in parts.parts)
 
 
-def _voxel_size(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> VoxelSize:
+def _colour_table(page: tifffile.TiffPage, path: Path) -> Pixels | None:
+    """(n, 3) uint8 colours of a palette image, else None."""
+    with reading(path):
+        if page.photometric != tifffile.PHOTOMETRIC.PALETTE or page.colormap is None:
+            return None
+        table: Pixels = (np.asarray(page.colormap).T // 257).astype(np.uint8)
+    return table if table.ndim == 2 and table.shape[1] == 3 else None
+
+
+# ---- pixel sizes
+
+
+def _voxel_size(
+    tif: tifffile.TiffFile, index: int, ome: ElementTree.Element | None, path: Path
+) -> tuple[VoxelSize, list[str]]:
     """(z, y, x) in micrometres from whichever metadata the file has."""
-    if tif.is_ome and tif.ome_metadata:
-        return _ome_voxel_size(tif.ome_metadata, tif.series.index(series))
-    if tif.is_imagej and tif.imagej_metadata:
-        metadata = tif.imagej_metadata
-        unit = metadata.get("unit")
-        y = _tag_pixel_um(tif, "YResolution", metadata.get("yunit", unit))
-        x = _tag_pixel_um(tif, "XResolution", unit)
-        if y is not None and x is not None:
-            return length_um(metadata.get("spacing"), metadata.get("zunit", unit)), y, x
-    if tif.is_fei and isinstance(tif.fei_metadata, dict):
-        scan = tif.fei_metadata.get("Scan", {})
-        return None, length_um(scan.get("PixelHeight"), "m"), length_um(scan.get("PixelWidth"), "m")
-    if tif.is_sem and tif.sem_metadata:
-        for key in ("ap_image_pixel_size", "ap_pixel_size"):
-            entry = tif.sem_metadata.get(key, ())
-            if len(entry) == 3:
-                size = length_um(entry[1], entry[2])
-                return None, size, size
-    tag = tif.pages.first.tags.get("ResolutionUnit")
-    unit = _UNIT_OF_TAG.get(2 if tag is None else int(tag.value))
-    return None, _tag_pixel_um(tif, "YResolution", unit), _tag_pixel_um(tif, "XResolution", unit)
+    if ome is not None:
+        return _ome_voxel_size(ome, index), []
+    try:
+        with reading(path):
+            tags = {name: tag.value for name in ("XResolution", "YResolution", "ResolutionUnit")
+                    if (tag := tif.pages.first.tags.get(name)) is not None}  # fmt: skip
+            imagej = tif.imagej_metadata if tif.is_imagej else None
+            fei = tif.fei_metadata if tif.is_fei else None
+            zeiss = tif.sem_metadata if tif.is_sem else None
+    except InputError as error:
+        return UNKNOWN_VOXEL, [
+            f"{path.name} has metadata that cannot be read ({error.__cause__}): its pixel size is "
+            "not known."
+        ]
+    size = _imagej_size(tags, imagej) or _fei_size(fei) or _zeiss_size(zeiss)
+    if size is None:
+        stated = tags.get("ResolutionUnit", 2)
+        unit = _UNIT_OF_TAG.get(stated) if isinstance(stated, int) else None
+        y, x = (_pixel_um(tags.get(f"{axis}Resolution"), unit) for axis in "YX")
+        size = None, y, x
+    return size, []
 
 
-def _tag_pixel_um(tif: tifffile.TiffFile, name: str, unit: str | None) -> float | None:
+def _pixel_um(tag: Any, unit: str | None) -> float | None:
     """Pixel edge from a tag that counts pixels per unit."""
-    tag = tif.pages.first.tags.get(name)
-    value = (0, 1) if tag is None else tag.value
-    if not (isinstance(value, tuple) and len(value) == 2 and value[0] > 0 and value[1] > 0):
+    is_ratio = isinstance(tag, tuple) and len(tag) == 2 and all(isinstance(n, int) for n in tag)
+    if not (is_ratio and min(tag) > 0):
         return None
-    length = length_um(value[1] / value[0], unit)
+    length = length_um(tag[1] / tag[0], unit)
     return printed_pixel_um(length) if unit in ("inch", "cm", None) else length
 
 
-def _ome_voxel_size(xml: str, index: int) -> VoxelSize:
-    try:
-        root = ElementTree.fromstring(xml)
-    except ElementTree.ParseError:
-        return UNKNOWN_VOXEL
+def _imagej_size(tags: Mapping[str, Any], metadata: object) -> VoxelSize | None:
+    if not isinstance(metadata, Mapping):
+        return None
+    units = {key: value for key in ("unit", "yunit", "zunit")
+             if isinstance(value := metadata.get(key), str)}  # fmt: skip
+    unit = units.get("unit")
+    y = _pixel_um(tags.get("YResolution"), units.get("yunit", unit))
+    x = _pixel_um(tags.get("XResolution"), unit)
+    if y is None or x is None:
+        return None
+    return length_um(metadata.get("spacing"), units.get("zunit", unit)), y, x
+
+
+def _fei_size(metadata: object) -> VoxelSize | None:
+    scan = metadata.get("Scan") if isinstance(metadata, Mapping) else None
+    if not isinstance(scan, Mapping):
+        return None
+    return None, length_um(scan.get("PixelHeight"), "m"), length_um(scan.get("PixelWidth"), "m")
+
+
+def _zeiss_size(metadata: object) -> VoxelSize | None:
+    for key in ("ap_image_pixel_size", "ap_pixel_size"):
+        entry = metadata.get(key) if isinstance(metadata, Mapping) else None
+        if isinstance(entry, tuple) and len(entry) == 3 and isinstance(entry[2], str):
+            size = length_um(entry[1], entry[2])
+            return None, size, size
+    return None
+
+
+def _ome_voxel_size(root: ElementTree.Element, index: int) -> VoxelSize:
     pixels = root.findall("{*}Image/{*}Pixels")
     if index >= len(pixels):
         return UNKNOWN_VOXEL
@@ -340,3 +332,225 @@ def _ome_voxel_size(xml: str, index: int) -> VoxelSize:
         for axis in "ZYX"
     )
     return z, y, x
+
+
+# ---- pixels
+
+
+def _pixels(series: _Series, path: Path) -> ArrayLike:
+    """Pixels of an image, from where they lie.
+
+    Raises
+    ------
+    InputError
+        If they are cut short, lie in another folder, or are stored in a way that is not
+        understood.
+    """
+    keyframe, shape = series.keyframe, series.shape
+    with reading(path):
+        raw_type = series.dtype.newbyteorder(keyframe.parent.byteorder)
+        are_final = all(page.keyframe.is_final for page in series.pages)
+    if series.first_byte is not None:
+        return RawPixels([(SteadyFile(path), series.first_byte)], shape, shape, raw_type)
+    page_shape = tuple(keyframe.shape)
+    n_outer = len(shape) - len(page_shape)
+    pages = _pages(series, path)
+    if shape[n_outer:] != page_shape or len(pages) != math.prod(shape[:n_outer]):
+        raise _not_understood(path)
+    n_bytes = math.prod(page_shape) * raw_type.itemsize
+    if are_final and all(page.is_one_run(n_bytes) for page in pages):
+        places = [(page.file, int(page.starts[0])) for page in pages]
+        return RawPixels(places, page_shape, shape, raw_type)
+    return _Segments(pages, shape, series.dtype)
+
+
+def _not_understood(path: Path) -> InputError:
+    return InputError(
+        f"{path} stores its pixels in a way that is not understood; save it again in another "
+        "program, such as Fiji."
+    )
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a page is cut into strips or tiles, over (plane, depth, row, column).
+
+    Parameters
+    ----------
+    axes : str
+        Of the page, such as "YX", "YXS" or, with separate planes, "SYX".
+    size, segment : tuple of 4 int
+        Extent of the page, and of a strip or tile.
+    n_samples : int
+        Samples of a pixel that lie side by side.
+    decode : callable
+        Of tifffile: bytes and number of a segment to (depth, rows, columns, samples).
+    missing : float
+        Value where the file leaves out a segment.
+    """
+
+    axes: str
+    size: tuple[int, ...]
+    segment: tuple[int, ...]
+    n_samples: int
+    decode: Callable[..., tuple[Pixels | None, object, object]]
+    missing: float
+
+    @classmethod
+    def of(cls, page: tifffile.TiffPage, path: Path) -> _Layout:
+        with reading(path):
+            axes, shaped, decode, missing = page.axes, page.shaped, page.decode, page.nodata
+            rows = 1, 1, page.rowsperstrip, page.imagewidth
+            tile = 1, page.tiledepth, page.tilelength, page.tilewidth
+            segment = tile if page.is_tiled else rows
+        if min(*segment, *shaped) < 1 or not set(axes) <= set("SZYX"):
+            raise _not_understood(path)
+        return cls(axes, tuple(shaped[:4]), segment, shaped[4], decode, missing)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many strips or tiles there are along each axis."""
+        return tuple(-(-n // step) for n, step in zip(self.size, self.segment, strict=True))
+
+    def spans(self, where: Where) -> list[range]:
+        """Ranges of planes, depths, rows, columns and samples that an index stands for."""
+        spans = [*(range(n) for n in self.size), range(self.n_samples)]
+        place = {"S": 0 if self.size[0] > 1 else 4, "Z": 1, "Y": 2, "X": 3}
+        for axis, i in zip(self.axes, where, strict=True):
+            full = spans[place[axis]]
+            spans[place[axis]] = full[i] if isinstance(i, slice) else range(i, i + 1)
+        return spans
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Where the strips or tiles of a page lie."""
+
+    file: SteadyFile
+    starts: npt.NDArray[np.int64]
+    n_bytes: npt.NDArray[np.int64]
+    layout: _Layout
+    tables: Mapping[str, bytes | None]  # for JPEG
+
+    def is_one_run(self, n_bytes: int) -> bool:
+        """Whether the pixels follow each other without a gap."""
+        if len(self.starts) != len(self.n_bytes) or len(self.starts) == 0:
+            return False
+        ends = self.starts + self.n_bytes
+        is_full = len(self.starts) == 1 or int(self.n_bytes.sum()) == n_bytes
+        return is_full and bool((ends[:-1] == self.starts[1:]).all())
+
+    def segment(self, stream: BufferedReader, number: int) -> Pixels | None:
+        """(depth, rows, columns, samples) of a strip or tile; None if the file leaves it out."""
+        path = self.file.path
+        if number >= min(len(self.starts), len(self.n_bytes)):
+            raise InputError(f"{path} is incomplete: it names too few strips; copy it again.")
+        start, n_bytes = int(self.starts[number]), int(self.n_bytes[number])
+        if start <= 0 or n_bytes <= 0:
+            return None
+        encoded = bytes(self.file.read(stream, start, n_bytes))
+        with reading(path):
+            pixels, *_ = self.layout.decode(encoded, number, **self.tables)
+        return pixels
+
+
+def _pages(series: _Series, path: Path) -> list[_Page]:
+    files: dict[str, SteadyFile] = {}
+    layouts: dict[int, _Layout] = {}
+    pages = []
+    for page in series.pages:
+        with reading(path):
+            home, keyframe = page.parent.filehandle.path, page.keyframe
+            starts = np.atleast_1d(np.asarray(page.dataoffsets, np.int64))
+            n_bytes = np.atleast_1d(np.asarray(page.databytecounts, np.int64))
+            tables = {"jpegtables": page.jpegtables, "jpegheader": keyframe.jpegheader}
+        if home not in files:
+            if not Path(os.path.abspath(home)).is_relative_to(Path(os.path.abspath(path)).parent):
+                raise InputError(
+                    f"{path} has pixels in a file outside of its folder ({home}), which is not "
+                    "followed; put all its files into one folder."
+                )
+            files[home] = SteadyFile(Path(home))
+        if id(keyframe) not in layouts:
+            layouts[id(keyframe)] = _Layout.of(keyframe, path)
+        if len(starts) == len(n_bytes) > 0:
+            files[home].check_holds(int((starts + n_bytes)[n_bytes > 0].max(initial=0)))
+        pages.append(_Page(files[home], starts, n_bytes, layouts[id(keyframe)], tables))
+    return pages
+
+
+class _Segments:
+    """Strips or tiles of pages, decoded when they are indexed, and no more of them than asked for.
+
+    Parameters
+    ----------
+    pages : sequence of _Page
+        In order.
+    shape : tuple of int
+        Of the whole; ends with that of a page.
+    dtype : numpy.dtype
+        Of the pixels.
+    """
+
+    def __init__(
+        self, pages: Sequence[_Page], shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        self.shape, self.dtype = shape, dtype.newbyteorder("=")
+        self._pages = pages
+        self._n_outer = len(shape) - len(pages[0].layout.axes)
+
+    @property
+    def has_one_segment(self) -> bool:
+        """Whether a page is compressed as a whole, so that no part of it can be read alone."""
+        return math.prod(self._pages[0].layout.counts[1:]) == 1
+
+    def __getitem__(self, index: Where) -> Pixels:
+        outer, inner = index[: self._n_outer], index[self._n_outer :]
+        numbers = np.arange(len(self._pages)).reshape(self.shape[: self._n_outer])[outer]
+        parts = [self._part(self._pages[number], inner) for number in np.ravel(numbers).tolist()]
+        return np.stack(parts).reshape(*np.shape(numbers), *parts[0].shape)
+
+    def _part(self, page: _Page, where: Where) -> Pixels:
+        layout = page.layout
+        spans, counts = layout.spans(where), layout.counts
+        part = np.full([len(span) for span in spans], layout.missing, self.dtype)
+        grid = [
+            range(span.start // step, -(-span.stop // step))
+            for span, step in zip(spans, layout.segment, strict=False)
+        ]
+        with page.file.open() as stream:
+            for place in itertools.product(*grid):
+                number = 0
+                for i, n in zip(place, counts, strict=True):
+                    number = number * n + i
+                segment = page.segment(stream, number)
+                if segment is None:
+                    continue
+                target: list[int | slice] = [place[0] - spans[0].start]
+                source: list[slice] = []
+                corner = [i * step for i, step in zip(place[1:], layout.segment[1:], strict=True)]
+                for span, first, n in zip(spans[1:], [*corner, 0], segment.shape, strict=True):
+                    begin, end = max(span.start, first), min(span.stop, first + n)
+                    target.append(slice(begin - span.start, end - span.start))
+                    source.append(slice(begin - first, end - first))
+                part[tuple(target)] = segment[tuple(source)]
+        axes = zip(self.shape[self._n_outer :], where, strict=True)
+        return part.reshape([len(range(n)[i]) for n, i in axes if isinstance(i, slice)])
+
+
+class _Coloured:
+    """The colours of a palette image, its last axis."""
+
+    def __init__(self, indices: ArrayLike, colours: Pixels, path: Path) -> None:
+        self.shape, self.dtype = (*indices.shape, 3), colours.dtype
+        self._indices, self._colours, self._path = indices, colours, path
+
+    def __getitem__(self, index: Where) -> Pixels:
+        indices = np.asarray(self._indices[index[:-1]])
+        if indices.size and int(indices.max()) >= len(self._colours):
+            raise InputError(
+                f"{self._path} has the value {indices.max()}, but a table of {len(self._colours)} "
+                "colours; save it again in another program, such as Fiji."
+            )
+        colours: Pixels = self._colours[indices][..., index[-1]]
+        return colours

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import tifffile
 
 from ..base import UNKNOWN_VOXEL, InputError, RunError, VoxelSize
-from .files import natural_order
+from .readers import natural_order
 
 __all__ = ["CLASS_KEY", "StackWriter"]
 

@@ -137,6 +137,8 @@ def remarks(
     is_outside_shown: bool = True,
 ) -> Iterator[Message]:
     """Tell what the user may not expect."""
+    for note in stack.notes:
+        yield Message("info", note)
     yield from _contrast_remarks(stack, annotations)
     image = settings.image
     is_stated = image.object_diameter_px is not None or image.object_diameter_um is not None

@@ -1,0 +1,173 @@
+"""Zarr arrays and groups, and the images of OME-Zarr in them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from natsort import natsorted
+from pydantic import Field, TypeAdapter, ValidationError
+
+from ..base import UNKNOWN_VOXEL, InputError, Record, VoxelSize, fault_of, length_um
+from .raw import Pixels, Where, reading
+from .stack import ArrayLike, ImageData
+
+__all__ = ["is_zarr", "open_zarr"]
+
+_MARKS = ("zarr.json", ".zarray", ".zgroup")
+_MAX_NAMED = 20
+
+
+class _Axis(Record):
+    name: str
+    unit: str | None = None
+
+
+class _Transformation(Record):
+    type: str
+    scale: Any = None
+
+
+class _Level(Record):
+    path: str
+    coordinateTransformations: list[_Transformation] = Field([])
+
+
+class _Multiscale(Record):
+    datasets: list[_Level] = Field(min_length=1)
+    axes: list[_Axis | str] = Field([])
+    coordinateTransformations: list[_Transformation] = Field([])
+
+
+class _Well(Record):
+    path: str
+
+
+class _Plate(Record):
+    wells: list[_Well] = Field([])
+
+
+class _Metadata(Record):
+    """What a group says of itself, as far as it matters here."""
+
+    multiscales: list[_Multiscale] = Field([])
+    plate: _Plate | None = None
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder is a Zarr array or group."""
+    return path.suffix.lower() == ".zarr" or any((path / name).is_file() for name in _MARKS)
+
+
+def open_zarr(path: Path) -> ImageData:
+    """Open an array, the only array of a group, or an OME-Zarr image at its finest level.
+
+    Of a group of images, such as bioformats2raw writes, its only one.
+
+    Raises
+    ------
+    InputError
+        If there is no image, or there are several: the message names them.
+    """
+    import zarr  # half a second
+
+    with reading(path):
+        node: Any = zarr.open(path, mode="r")
+        is_array = isinstance(node, zarr.Array)
+    if is_array:
+        return ImageData(_StoredArray(node, path))
+    metadata = _metadata(node, path)
+    if metadata.multiscales:
+        return _finest_level(node, metadata.multiscales[0], path)
+    if metadata.plate is not None:
+        wells = [well.path for well in metadata.plate.wells] or ["A/1"]
+        raise InputError(
+            f"{path} is a plate of {len(wells)} wells; choose the image of one of them, such as "
+            f"{path / wells[0] / '0'}."
+        )
+    with reading(path):
+        arrays, groups = dict(node.arrays()), dict(node.groups())
+    found = {name: _metadata(group, path / name).multiscales for name, group in groups.items()}
+    images = natsorted(name for name, multiscales in found.items() if multiscales)
+    if len(images) == 1 and not arrays:
+        name = images[0]
+        return _finest_level(groups[name], found[name][0], path / name)
+    if len(arrays) == 1 and not images:
+        return ImageData(_StoredArray(next(iter(arrays.values())), path))
+    raise _unclear(path, natsorted(arrays), images, natsorted(groups))
+
+
+def _unclear(path: Path, arrays: list[str], images: list[str], groups: list[str]) -> InputError:
+    """Name what a group holds, since it is not one image."""
+    found = images or arrays or groups
+    if not found:
+        return InputError(f"{path} is an empty Zarr group; choose a folder that holds an image.")
+    kind = "OME-Zarr images" if images else "arrays" if arrays else "groups without an image"
+    more = ", ..." if len(found) > _MAX_NAMED else ""
+    return InputError(
+        f"{path} is a Zarr group with {len(found)} {kind} ({', '.join(found[:_MAX_NAMED])}{more}); "
+        f"choose the folder of one image, such as {path / found[0]}."
+    )
+
+
+def _metadata(group: Any, path: Path) -> _Metadata:
+    with reading(path):
+        attributes = dict(group.attrs)
+    try:
+        return TypeAdapter(_Metadata).validate_python(attributes.get("ome", attributes))
+    except ValidationError as error:
+        raise InputError(
+            f"{path} has OME-Zarr metadata that are damaged ({fault_of(error)}); choose the folder "
+            f"of one array, such as {path / '0'}."
+        ) from error
+
+
+def _finest_level(group: Any, multiscale: _Multiscale, path: Path) -> ImageData:
+    import zarr
+
+    level = multiscale.datasets[0]
+    with reading(path):
+        array = group[level.path]
+        is_array = isinstance(array, zarr.Array)
+    if not is_array:
+        raise InputError(f"{path / level.path} is no array; restore it, or choose another folder.")
+    axes, voxel_size_um = _axes_of(multiscale, len(array.shape))
+    return ImageData(_StoredArray(array, path), axes, voxel_size_um)
+
+
+def _axes_of(multiscale: _Multiscale, ndim: int) -> tuple[str | None, VoxelSize]:
+    """Axis letters, None if not stated, and voxel size of the finest level."""
+    axes = [_Axis(name=axis) if isinstance(axis, str) else axis for axis in multiscale.axes]
+    if not axes:  # images of before version 0.3 have these five
+        return ("TCZYX" if ndim == 5 else None), UNKNOWN_VOXEL
+    scales = [
+        one.scale
+        for part in (multiscale.datasets[0], multiscale)
+        for one in part.coordinateTransformations
+        if one.type == "scale" and _are_steps(one.scale, len(axes))
+    ]
+    lengths = {
+        axis.name.lower(): length_um(math.prod(scale[i] for scale in scales), axis.unit)
+        for i, axis in enumerate(axes)
+    }
+    letters = "".join(axis.name[:1] for axis in axes)
+    return letters, (lengths.get("z"), lengths.get("y"), lengths.get("x"))
+
+
+def _are_steps(scale: object, n: int) -> bool:
+    """Whether this is a number for each axis."""
+    return isinstance(scale, list) and [type(step) in (int, float) for step in scale] == [True] * n
+
+
+class _StoredArray:
+    """An array on disk, whose faults are those of its files."""
+
+    def __init__(self, array: ArrayLike, path: Path) -> None:
+        self.shape, self.dtype = array.shape, array.dtype
+        self._array, self._path = array, path
+
+    def __getitem__(self, index: Where) -> Pixels:
+        with reading(self._path):
+            pixels: Pixels = self._array[index]
+        return pixels

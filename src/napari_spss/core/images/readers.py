@@ -1,0 +1,181 @@
+"""Which reader opens what: one registry of kinds of files and folders, and `open_stack`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from natsort import natsort_keygen, ns
+
+from ..base import InputError, merge_voxel_size
+from .mrc import open_mrc
+from .npy import open_npy
+from .ome_zarr import is_zarr, open_zarr
+from .pictures import Palette, open_picture
+from .sidecar import SidecarSizes
+from .stack import ImageData, Stack
+from .tiff import open_tiff
+
+__all__ = ["Reader", "known_readers", "natural_order", "open_stack", "register_reader"]
+
+_SLICE_AXES = frozenset("ZT")
+_sort_key = natsort_keygen(alg=ns.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A kind of files, or of folders that stand for one image.
+
+    Parameters
+    ----------
+    name : str
+        For messages, such as "TIFF".
+    open : callable
+        Path and what colour tables mean to `ImageData`. It reads no more than it must, and
+        raises `InputError` for a file that cannot be read.
+    suffixes : tuple of str
+        Of its files, in lower case, such as ".tif".
+    is_store : callable, optional
+        Whether a folder is of this kind.
+    is_slice : bool
+        Whether a folder of such files is a stack, each a slice.
+    """
+
+    name: str
+    open: Callable[[Path, Palette], ImageData]
+    suffixes: tuple[str, ...] = ()
+    is_store: Callable[[Path], bool] | None = None
+    is_slice: bool = False
+
+
+_readers = [
+    Reader("TIFF", open_tiff, (".tif", ".tiff", ".btf", ".tf8", ".tf2"), is_slice=True),
+    Reader("PNG", open_picture, (".png",), is_slice=True),
+    Reader("JPEG", open_picture, (".jpg", ".jpeg"), is_slice=True),
+    Reader("MRC", lambda path, _: open_mrc(path), (".mrc", ".rec", ".st", ".ali", ".map")),
+    Reader("NumPy", lambda path, _: open_npy(path), (".npy",)),
+    Reader("Zarr", lambda path, _: open_zarr(path), is_store=is_zarr),
+]
+
+
+def register_reader(reader: Reader) -> None:
+    """Add a kind of files or folders, which goes before the built-in ones.
+
+    Examples
+    --------
+    >>> def open_raw(path, palette):
+    ...     return ImageData(np.fromfile(path, "u1").reshape(-1, 512, 512), "ZYX")
+    >>> register_reader(Reader("raw", open_raw, (".raw",)))  # doctest: +SKIP
+    """
+    _readers.insert(0, reader)
+
+
+def known_readers() -> tuple[Reader, ...]:
+    """All readers, in the order in which they are asked."""
+    return tuple(_readers)
+
+
+def open_stack(
+    path: str | os.PathLike[str],
+    *,
+    axes: str | None = None,
+    voxel_size_um: Sequence[float | None] | None = None,
+    palette: Palette = "display",
+    is_strict: bool = True,
+) -> Stack:
+    """Open images lazily.
+
+    Parameters
+    ----------
+    path : path-like
+        A multi-page, ImageJ, OME- or BigTIFF; a folder of PNG, TIFF or JPEG images, in natural
+        order (a stack if all have one size, else an image set); one PNG or JPEG; an MRC file
+        (``.mrc``, ``.rec``, ``.map``, ``.st``, ``.ali``); a NumPy ``.npy``; an (OME-)Zarr folder;
+        or what a reader that was registered opens.
+    axes : str, optional
+        A letter per axis of the data as stored, if the metadata are missing or wrong: "ZYX",
+        "ZCYX", "YXC" and so on. T is taken as Z. For a folder: the axes of each image.
+    voxel_size_um : sequence of 3 floats or None, optional
+        (z, y, x) in micrometres; goes before the metadata, which fill in what is None.
+    palette : {"display", "rgb", "index"}
+        What colour tables mean: images look as shown; colour masks need "rgb", index masks
+        "index".
+    is_strict : bool
+        Whether the images of a folder must agree in type and number of channels.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to read, or it cannot be read as such a stack: the message says why
+        and what to do.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the path.")
+    if path.is_dir():
+        store = next((one for one in _readers if one.is_store and one.is_store(path)), None)
+        if store is None:
+            return _open_folder(path, axes, voxel_size_um, palette, is_strict)
+        images = [store.open(path, palette)]
+    else:
+        images = [_open_file(path, palette, SidecarSizes(path.parent))]
+    return Stack(images, source=str(path), axes=axes, voxel_size_um=voxel_size_um)
+
+
+def _open_file(path: Path, palette: Palette, sidecars: SidecarSizes) -> ImageData:
+    suffix = path.suffix.lower()
+    reader = next((one for one in _readers if suffix in one.suffixes), None)
+    if reader is None:
+        kinds = ", ".join(f"{one.name} ({', '.join(one.suffixes)})"
+                          for one in _readers if one.suffixes)  # fmt: skip
+        raise InputError(
+            f"{path} is of a kind ({suffix or 'no extension'}) that cannot be read; convert it to "
+            f"one of: {kinds}, .zarr; or give a folder of slices."
+        )
+    if not path.is_file() or path.stat().st_size == 0:
+        raise InputError(f"{path} is empty (0 bytes); copy or export it again.")
+    image = reader.open(path, palette)
+    size = merge_voxel_size(image.voxel_size_um, sidecars.of(path))
+    return replace(image, voxel_size_um=size, source=str(path))
+
+
+def _open_folder(
+    folder: Path,
+    axes: str | None,
+    voxel_size_um: Sequence[float | None] | None,
+    palette: Palette,
+    is_strict: bool,
+) -> Stack:
+    slices = {suffix for one in _readers if one.is_slice for suffix in one.suffixes}
+    visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    paths = natural_order([p for p in visible if p.suffix.lower() in slices and p.is_file()])
+    if not paths:
+        others = ", ".join(path.name for path in natural_order(visible)[:3])
+        raise InputError(
+            f"folder {folder} holds no images"
+            + (f" of its own, only others such as {others}" if others else "; it is empty")
+            + ". Choose a folder of PNG, TIFF or JPEG files."
+        )
+    sidecars = SidecarSizes(folder)
+    return Stack(
+        [_open_file(path, palette, sidecars) for path in paths],
+        source=str(folder),
+        names=[path.name for path in paths],
+        # the slice axis is the folder itself
+        axes=None if axes is None else "".join(a for a in axes.upper() if a not in _SLICE_AXES),
+        voxel_size_um=voxel_size_um,
+        is_strict=is_strict,
+    )
+
+
+def natural_order(paths: Sequence[Path]) -> list[Path]:
+    """Sort paths by name as people do: ``z2.png`` before ``z10.png``.
+
+    Examples
+    --------
+    >>> [path.name for path in natural_order([Path("z10.png"), Path("z2.png")])]
+    ['z2.png', 'z10.png']
+    """
+    return sorted(paths, key=lambda path: (_sort_key(path.stem), _sort_key(path.suffix), path.name))

@@ -1,0 +1,170 @@
+"""Zarr arrays and groups, and OME-Zarr."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from pixels import ramp
+
+from napari_spss.core.base import InputError
+from napari_spss.core.images import open_stack
+
+
+def test_zarr_folder_and_group(tmp_path: Path) -> None:
+    data = ramp(4, 20, 30)
+    zarr.create_array(tmp_path / "array.zarr", data=data, chunks=(1, 10, 10))
+    group = zarr.create_group(tmp_path / "group")
+    group.create_array("only", shape=data.shape, dtype=data.dtype, chunks=(1, 10, 10))[:] = data
+    for name in ("array.zarr", "group"):
+        np.testing.assert_array_equal(open_stack(tmp_path / name).read(3)[0], data[3])
+    group.create_array("second", shape=data.shape, dtype=data.dtype)[:] = data
+    with pytest.raises(InputError, match=r"2 arrays \(only, second\)"):
+        open_stack(tmp_path / "group")
+
+
+def test_ome_zarr_axes_and_scale(tmp_path: Path) -> None:
+    data = ramp(1, 2, 3, 20, 30)
+    group = zarr.create_group(tmp_path / "image.ome.zarr")
+    group.create_array("0", shape=data.shape, dtype=data.dtype)[:] = data
+    units = {"z": "nanometer", "y": "micrometer", "x": "micrometer"}
+    group.attrs["ome"] = {"multiscales": [{
+        "axes": [{"name": n, "unit": units[n]} if n in units else {"name": n} for n in "tczyx"],
+        "datasets": [{"path": "0", "coordinateTransformations": [
+            {"type": "scale", "scale": [1, 1, 25, 0.002, 0.004]}]}],
+        "coordinateTransformations": [{"type": "scale", "scale": [1, 1, 2, 1, 1]}],
+    }]}  # fmt: skip
+    stack = open_stack(tmp_path / "image.ome.zarr")
+    assert (stack.n_slices, stack.n_channels) == (3, 2)
+    assert stack.voxel_size_um == pytest.approx((0.05, 0.002, 0.004))
+    np.testing.assert_array_equal(stack.read(1), data[0, :, 1])
+
+
+def test_zarr_folder_without_data_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "no.zarr").mkdir()
+    with pytest.raises(InputError, match=r"no\.zarr cannot be read"):
+        open_stack(tmp_path / "no.zarr")
+
+
+def write_image(group: Any, data: np.ndarray, **attributes: Any) -> None:
+    """An OME-Zarr image of version 0.4, 5 nm apart."""
+    group.create_array("0", shape=data.shape, dtype=data.dtype)[:] = data
+    group.attrs["multiscales"] = [{
+        "version": "0.4",
+        "axes": [{"name": n, "type": "space", "unit": "nanometer"} for n in "zyx"],
+        "datasets": [{"path": "0", "coordinateTransformations": [
+            {"type": "scale", "scale": [5, 5, 5]}]}],
+    }]  # fmt: skip
+    group.attrs.update(attributes)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_root_of_bioformats2raw_opens_its_only_image(tmp_path: Path, version: Any) -> None:
+    data = ramp(4, 20, 30)
+    path = tmp_path / "bioformats.zarr"
+    root = zarr.open_group(str(path), mode="w", zarr_format=version)
+    root.attrs["bioformats2raw.layout"] = 3
+    root.create_group("OME").attrs["series"] = ["0"]
+    write_image(root.create_group("0"), data)
+    for folder in (path, path / "0"):
+        stack = open_stack(folder)
+        assert (stack.n_slices, stack.shape_of(0)) == (4, (20, 30))
+        assert stack.voxel_size_um == pytest.approx((0.005,) * 3)
+        np.testing.assert_array_equal(stack.read(3)[0], data[3])
+
+
+def test_a_root_of_several_images_names_them(tmp_path: Path) -> None:
+    root = zarr.open_group(str(tmp_path / "many.zarr"), mode="w")
+    for i in range(12):
+        write_image(root.create_group(str(i)), ramp(2, 8, 9))
+    with pytest.raises(InputError, match=r"12 OME-Zarr images \(0, 1, 2, .*10, 11\); .*zarr.0"):
+        open_stack(tmp_path / "many.zarr")
+    assert open_stack(tmp_path / "many.zarr" / "11").n_slices == 2
+
+
+def test_labels_do_not_stand_in_the_way_of_their_image(tmp_path: Path) -> None:
+    root = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
+    write_image(root, ramp(2, 8, 9))
+    labels = root.create_group("labels")
+    labels.attrs["labels"] = ["cells"]
+    write_image(labels.create_group("cells"), np.ones((2, 8, 9), np.uint8))
+    assert int(open_stack(tmp_path / "a.zarr").read(1).max()) == 143
+    assert int(open_stack(tmp_path / "a.zarr" / "labels").read(1).max()) == 1
+    assert int(open_stack(tmp_path / "a.zarr" / "labels" / "cells").read(1).max()) == 1
+
+
+def test_a_plate_says_which_folder_to_choose(tmp_path: Path) -> None:
+    path = tmp_path / "plate.zarr"
+    root = zarr.open_group(str(path), mode="w")
+    root.attrs["plate"] = {"wells": [{"path": "B/3"}, {"path": "B/4"}], "version": "0.4"}
+    well = root.create_group("B/3")
+    well.attrs["well"] = {"images": [{"path": "0"}]}
+    write_image(well.create_group("0"), ramp(2, 8, 9))
+    with pytest.raises(InputError, match="plate of 2 wells") as told:
+        open_stack(path)
+    assert str(path / "B/3/0") in str(told.value)
+    assert open_stack(path / "B" / "3" / "0").n_slices == 2
+    assert open_stack(path / "B" / "3").n_slices == 2
+    with pytest.raises(InputError, match=r"1 groups without an image \(3\)"):
+        open_stack(path / "B")
+
+
+@pytest.mark.parametrize(
+    "multiscales",
+    [
+        5,
+        [5],
+        [{}],
+        [{"datasets": []}],
+        [{"datasets": [{"path": 5}]}],
+        [{"datasets": [{"path": "nothing"}]}],
+        [{"datasets": [{"path": "../outside"}]}],
+        [{"datasets": [{"path": "group"}]}],
+        [{"datasets": [{"path": "0"}], "axes": 7}],
+        [{"datasets": [{"path": "0"}], "axes": [{"name": 3}, {}, None]}],
+        [{"datasets": [{"path": "0"}], "axes": [{"name": "z"}]}],
+        [{"datasets": [{"path": "0"}], "axes": ["", "y", "x"]}],
+    ],
+)
+def test_damaged_metadata_of_ome_zarr_are_refused(tmp_path: Path, multiscales: Any) -> None:
+    outside = zarr.open_group(str(tmp_path / "outside"), mode="w")
+    write_image(outside, ramp(2, 8, 9))
+    root = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
+    write_image(root, ramp(2, 8, 9), multiscales=multiscales)
+    root.create_group("group")
+    with pytest.raises(InputError, match=r"a\.zarr"):
+        open_stack(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize(
+    "scale", ["x", [1], [1, 2, "3"], [1, 2, None], [True, 1, 1], [-1, 0, 1e400]]
+)
+def test_impossible_scales_leave_the_voxel_size_unknown(tmp_path: Path, scale: Any) -> None:
+    root = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
+    write_image(root, ramp(2, 8, 9))
+    multiscales = root.attrs["multiscales"]
+    multiscales[0]["axes"] = [{"name": n} for n in "zyx"]
+    multiscales[0]["datasets"][0]["coordinateTransformations"][0]["scale"] = scale
+    root.attrs["multiscales"] = multiscales
+    assert open_stack(tmp_path / "a.zarr").voxel_size_um == (None, None, None)
+
+
+def test_a_header_of_millions_of_slices_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "many.zarr"
+    zarr.create_array(path, shape=(40_000_000, 64, 64), dtype="u1", chunks=(1, 64, 64))
+    tracemalloc.start()
+    began = time.monotonic()
+    with pytest.raises(InputError, match=r"many\.zarr has 40000000 slices, .* such as axes YXZ"):
+        open_stack(path)
+    seconds, (_, peak) = time.monotonic() - began, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert seconds < 5
+    assert peak < 10**8
+    stack = open_stack(path, axes="YXZ")
+    assert (stack.n_slices, stack.shape_of(63)) == (64, (40_000_000, 64))
+    assert stack.read(63, (39_999_999, 0, 40_000_000, 64)).shape == (1, 1, 64)

@@ -1,0 +1,88 @@
+"""The registry of readers: formats from outside, and what is told where none fits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pixels import ramp, write_png
+
+import napari_spss
+from napari_spss import ImageData, Reader, open_stack
+from napari_spss.core.base import InputError
+from napari_spss.core.images import known_readers
+
+
+def read_raw(path: Path, palette: str) -> ImageData:
+    """A format from outside of the package: 8-bit slices of 4 x 5 pixels of 10 nm."""
+    pixels = np.fromfile(path, np.uint8)
+    if pixels.size % 20:
+        raise InputError(f"{path} is cut short; copy it again.")
+    notes = (f"{path.name} was read.",)
+    return ImageData(pixels.reshape(-1, 4, 5), "ZYX", (0.05, 0.01, 0.01), notes=notes)
+
+
+def read_store(path: Path, palette: str) -> ImageData:
+    return read_raw(path / "pixels", palette)
+
+
+@pytest.fixture(autouse=True)
+def _formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_spss.core.images.readers._readers", [*known_readers()])
+    napari_spss.register_reader(Reader("raw", read_raw, (".raw45",), is_slice=True))
+    napari_spss.register_reader(
+        Reader("store", read_store, is_store=lambda path: (path / "pixels").is_file())
+    )
+
+
+def test_a_file_of_a_format_from_outside_opens_as_any_other(tmp_path: Path) -> None:
+    data = ramp(3, 4, 5, dtype=np.uint8)
+    data.tofile(tmp_path / "a.RAW45")
+    stack = open_stack(tmp_path / "a.RAW45")
+    assert (stack.n_slices, stack.shape_of(2), stack.dtype) == (3, (4, 5), np.uint8)
+    assert stack.voxel_size_um == (0.05, 0.01, 0.01)
+    assert stack.notes == ("a.RAW45 was read.",)
+    np.testing.assert_array_equal(stack.read(2, (1, 2, 3, 4))[0], data[2, 1:3, 2:4])
+    stated = open_stack(tmp_path / "a.RAW45", axes="XYZ", voxel_size_um=(1, None, None))
+    assert (stated.n_slices, stated.shape_of(0)) == (5, (4, 3))
+    assert stated.voxel_size_um == (1, 0.01, 0.01)
+
+
+def test_a_folder_store_of_a_format_from_outside_opens(tmp_path: Path) -> None:
+    (tmp_path / "image").mkdir()
+    ramp(3, 4, 5, dtype=np.uint8).tofile(tmp_path / "image" / "pixels")
+    assert open_stack(tmp_path / "image").n_slices == 3
+
+
+def test_slices_of_a_format_from_outside_stand_in_a_folder_with_others(tmp_path: Path) -> None:
+    ramp(1, 4, 5, dtype=np.uint8).tofile(tmp_path / "2.raw45")
+    write_png(tmp_path / "1.png", np.zeros((4, 5), np.uint8))
+    stack = open_stack(tmp_path)
+    assert (stack.names, stack.is_set) == (("1.png", "2.raw45"), False)
+    assert int(stack.read(1).max()) == 19
+
+
+def test_masks_of_a_format_from_outside_open(tmp_path: Path) -> None:
+    (ramp(3, 4, 5, dtype=np.uint8) % 2).tofile(tmp_path / "mask.raw45")
+    masks = napari_spss.open_masks(tmp_path / "mask.raw45")
+    assert masks.read(0).sum() == 10
+
+
+def test_what_a_reader_from_outside_refuses_is_told(tmp_path: Path) -> None:
+    (tmp_path / "cut.raw45").write_bytes(b"x" * 21)
+    with pytest.raises(InputError, match=r"cut\.raw45 is cut short"):
+        open_stack(tmp_path / "cut.raw45")
+
+
+def test_a_kind_without_a_reader_is_told_all_that_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.czi").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"of a kind \(\.czi\) that cannot be read") as told:
+        open_stack(tmp_path / "a.czi")
+    for reader in known_readers():
+        assert all(suffix in str(told.value) for suffix in reader.suffixes)
+
+
+def test_no_two_readers_claim_one_suffix() -> None:
+    suffixes = [suffix for reader in known_readers() for suffix in reader.suffixes]
+    assert len(suffixes) == len(set(suffixes))
