@@ -119,8 +119,21 @@ def test_opening_the_dock_does_not_import_torch():
     assert done.stdout.strip() == "False", done.stderr
 
 
+def test_what_the_core_reads_is_offered_to_napari_unless_napari_opens_it(npe2pm, manifest):
+    from napari_spss.core.images import known_readers
+
+    napari = PluginManifest.from_distribution("napari")
+    own, theirs = (
+        {pattern for reader in one.contributions.readers for pattern in reader.filename_patterns}
+        for one in (manifest, napari)
+    )
+    read = {f"*{suffix}" for reader in known_readers() for suffix in reader.suffixes}
+    assert own == read - theirs
+
+
 def test_reader_opens_mrc_lazily(tmp_path):
-    mrcfile = pytest.importorskip("mrcfile")
+    import mrcfile
+
     from napari_spss.gui.reader import get_reader
 
     path = tmp_path / "tomogram.rec"
@@ -134,5 +147,7 @@ def test_reader_opens_mrc_lazily(tmp_path):
     np.testing.assert_array_equal(np.asarray(layer), data)
     assert arguments["scale"] == pytest.approx((0.008, 0.004, 0.004))
     assert arguments["units"] == ("um",) * 3
+    for suffix in (".mrc", ".MRC", ".st", ".ali", ".map"):
+        assert get_reader(f"tomogram{suffix}") is not None
     assert get_reader([str(path), "stack.tif"]) is None
     assert get_reader("stack.tif") is None

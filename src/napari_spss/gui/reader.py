@@ -1,4 +1,4 @@
-"""Reader of MRC and REC stacks, which napari itself does not open."""
+"""Reader of MRC stacks, which napari itself does not open."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import numpy as np
 __all__ = ["get_reader", "read_stacks"]
 
 LayerData = tuple[Any, dict[str, Any], str]
-_SUFFIXES = (".mrc", ".rec")
 
 
 def get_reader(
     path: str | Sequence[str],
 ) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
     """Return the reader if it can open all the paths, else None."""
+    from ..core.images import known_readers
+
     paths = [path] if isinstance(path, str) else list(path)
-    if not paths or not all(Path(one).suffix.lower() in _SUFFIXES for one in paths):
+    suffixes = next(reader.suffixes for reader in known_readers() if reader.name == "MRC")
+    if not paths or not all(Path(one).suffix.lower() in suffixes for one in paths):
         return None
     return read_stacks
 
@@ -30,7 +32,7 @@ def read_stacks(path: str | Sequence[str]) -> list[LayerData]:
     Raises
     ------
     InputError
-        If a file is damaged, or the package mrcfile is missing; says how to get it.
+        If a file is damaged.
     """
     paths = [path] if isinstance(path, str) else list(path)
     return [_read(Path(one)) for one in paths]
@@ -38,10 +40,13 @@ def read_stacks(path: str | Sequence[str]) -> list[LayerData]:
 
 def _read(path: Path) -> LayerData:
     import dask.array as da
+    from napari.utils.notifications import show_info
 
     from ..core.images import open_stack
 
     stack = open_stack(path)
+    for note in stack.notes:
+        show_info(note)
     height, width = stack.shape_of(0)
 
     def plane(z: int) -> np.ndarray:
