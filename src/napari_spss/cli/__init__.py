@@ -20,6 +20,7 @@ from . import (
     train_command,
 )
 from .problems import ABORTED, exit_code_of, plain_warnings
+from .streams import plain_streams, say
 
 __all__ = ["app", "main"]
 
@@ -43,7 +44,11 @@ app = typer.Typer(
     # Plain text: wraps in any terminal, and keeps the examples as they are.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "color": True,  # else typer takes escape sequences out of names, which then are others
+    },
 )
 for _module, _command, _short in (
     (demo_command, demo_command.demo, "Try everything on the bundled sample."),
@@ -99,16 +104,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     has_debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a console may lack a sign of a file's name
-    with plain_warnings(is_on=not has_debug):
+    with plain_streams(), plain_warnings(is_on=not has_debug):
         try:
             code = typer.main.get_command(app).main(
                 arguments, prog_name="napari-spss", standalone_mode=False
             )
         except Exception as error:  # noqa: BLE001  the border to the user
             return exit_code_of(error, has_debug=has_debug)
-    if code == ABORTED:
-        typer.echo("aborted", err=True)
+        if code == ABORTED:
+            say("aborted")
     return int(code or 0)

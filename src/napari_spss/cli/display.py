@@ -20,6 +20,7 @@ from ..core.base import (
     Validated,
     event_to_json,
 )
+from .streams import say, shown, terminal
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -30,11 +31,6 @@ Show = Callable[[Event], None]
 
 _LINE_INTERVAL_S = 10.0
 _UNITS = {"training": "step", "prediction": "slice"}
-
-
-def say(text: str) -> None:
-    """Write a line for the user to standard error."""
-    typer.echo(text, err=True)
 
 
 def duration(seconds: float) -> str:
@@ -74,7 +70,7 @@ def busy(text: str) -> Iterator[None]:
         return
     from rich.console import Console
 
-    with Console(stderr=True).status(text):
+    with Console(file=terminal()).status(text):
         yield
 
 
@@ -164,7 +160,7 @@ def _bar_display() -> Iterator[Show]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
+    console = Console(file=terminal())
     bar = Bar(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -178,7 +174,7 @@ def _bar_display() -> Iterator[Show]:
     task: TaskID | None = None
 
     def write(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        console.print(shown(text), markup=False, highlight=False, soft_wrap=True)
 
     def show(event: Event) -> None:
         nonlocal kind, task

@@ -11,6 +11,7 @@ from typing import cast
 import typer
 
 from ..core.base import InputError, OutOfMemory, SpssError
+from .streams import say
 
 __all__ = ["ABORTED", "exit_code_of", "plain_warnings"]
 
@@ -24,22 +25,22 @@ _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 def exit_code_of(error: Exception, *, has_debug: bool) -> int:
     """Report an error on standard error and return the exit code that belongs to it."""
     if has_debug:
-        typer.echo("".join(traceback.format_exception(error)), err=True)
+        say("".join(traceback.format_exception(error)))
     if isinstance(error, _UsageError):
-        typer.echo(f"error: {_usage_text(error)}", err=True)
+        say(f"error: {_usage_text(error)}")
         return _BAD_INPUT
     if isinstance(error, InputError):
-        typer.echo(f"error: {_input_text(error)}", err=True)
+        say(f"error: {_input_text(error)}")
         return _BAD_INPUT
     if isinstance(error, SpssError):
-        typer.echo(f"error: {_one_line(str(error))}{_suggestion(error)}", err=True)
+        say(f"error: {_one_line(str(error))}{_suggestion(error)}")
         return _FAILED
     if isinstance(error, OSError):
-        typer.echo(f"error: {_one_line(str(error))}", err=True)
+        say(f"error: {_one_line(str(error))}")
         return _FAILED
     kind = type(error).__name__
     hint = "" if has_debug else " Please report it, with what the same command and --debug show."
-    typer.echo(f"error: this should not happen ({kind}: {_one_line(str(error))}).{hint}", err=True)
+    say(f"error: this should not happen ({kind}: {_one_line(str(error))}).{hint}")
     return _FAILED
 
 
@@ -52,7 +53,7 @@ def plain_warnings(*, is_on: bool) -> Iterator[None]:
     before = warnings.showwarning
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        typer.echo(f"warning: {_one_line(str(message))}", err=True)
+        say(f"warning: {_one_line(str(message))}")
 
     warnings.showwarning = show
     try:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from ..core.base import CancelToken
@@ -35,7 +35,8 @@ def stop_on_signals(token: CancelToken) -> Iterator[None]:
             raise KeyboardInterrupt
         token.cancel()
         # The handler may have interrupted a write to sys.stderr, which must not be entered twice.
-        os.write(_STDERR, _NOTICE)
+        with suppress(OSError):  # nobody may read it any more
+            os.write(_STDERR, _NOTICE)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
