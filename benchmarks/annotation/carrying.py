@@ -365,7 +365,7 @@ class _Run:
             "class_weights": [round(weight, 4) for weight in weights],
             "n_trees": n_trees,
             "n_labels": grown.n_labels,
-            "reduction": grown.forest.reduction,
+            "reduction": grown.forest.working_scale.reduction,
             "rounds": [],
             "n_steps": None,
             "trained_s": round(grown.seconds, 1),

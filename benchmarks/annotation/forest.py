@@ -13,7 +13,7 @@ import torch
 
 from napari_spss.core.annotations import Annotations
 from napari_spss.core.base import TrainingSettings
-from napari_spss.core.images import Stack, enlarge, working_slice
+from napari_spss.core.images import Stack, WorkingScale, enlarge, working_slice
 from napari_spss.core.training.bags import load_slices
 from napari_spss.core.training.preparation import working_scale
 
@@ -52,18 +52,19 @@ class Forest:
     """Trees, and how their input is made."""
 
     classifier: Any
-    reduction: int
+    working_scale: WorkingScale
     normalisation: str
     n_classes: int
 
     def maps(self, stack: Stack, z: int) -> Maps:
         """Probabilities (C, Y, X) of a slice at full resolution."""
-        features = _features(working_slice(stack, z, self.reduction, self.normalisation))
+        reduction = self.working_scale.of_slice(stack, z)
+        features = _features(working_slice(stack, z, reduction, self.normalisation))
         found = self.classifier.predict_proba(features.reshape(-1, features.shape[-1]))
         probs = np.zeros((self.n_classes, *features.shape[:2]), np.float32)
         for place, index in enumerate(self.classifier.classes_):
             probs[index] = found[:, place].reshape(features.shape[:2])
-        maps: Maps = enlarge(torch.from_numpy(probs), stack.shape_of(z), self.reduction).numpy()
+        maps: Maps = enlarge(torch.from_numpy(probs), stack.shape_of(z), reduction).numpy()
         return maps
 
 
@@ -79,8 +80,8 @@ def grow(
     from sklearn.ensemble import RandomForestClassifier  # type: ignore[import-untyped]
 
     start, start_cpu = time.perf_counter(), time.process_time()
-    reduction = working_scale(settings, stack)
-    samples, _ = load_slices(stack, annotations, settings, reduction=reduction)
+    scale = working_scale(settings, stack)
+    samples, _ = load_slices(stack, annotations, settings, working_scale=scale)
     features, labels, weights = [], [], []
     for sample in samples:
         is_labelled = sample.target >= 0
@@ -92,7 +93,7 @@ def grow(
         n_estimators=n_trees, random_state=settings.seed % 2**32, n_jobs=n_jobs
     )
     classifier.fit(np.concatenate(features), np.concatenate(labels), np.concatenate(weights))
-    forest = Forest(classifier, reduction, settings.image.normalisation, len(annotations.classes))
+    forest = Forest(classifier, scale, settings.image.normalisation, len(annotations.classes))
     seconds, cpu_s = time.perf_counter() - start, time.process_time() - start_cpu
     return ForestRun(forest, seconds, cpu_s, sum(len(one) for one in labels))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import types
 from dataclasses import dataclass
@@ -83,6 +84,26 @@ def test_image_of_the_run_needs_no_second_word_on_its_voxels(spss, tiny, truth, 
     assert volumes["volume_um3"].sum() == pytest.approx(truth.size * 0.05 * 0.004**2)
     Path("image.tif").rename("other.tif")
     assert "not known" in spss("predict", "run", "other.tif", "--out", "result").err
+
+
+def test_an_image_of_another_pixel_size_is_told(spss, tiny, truth, tmp_path):
+    tables = ("--proportions", "proportions.csv", "--object-diameter", "48px")
+    trained = spss("train", "image.tif", *tables, "--out", "run", "--voxel-size", "5nm", *tiny)
+    assert trained.code == 0, trained.err
+    own = spss("predict", "run", "image.tif", "--out", "own")
+    assert " nm" not in own.err
+    shutil.copy("image.tif", "other.tif")
+    for size, said in (("10nm", "reduced by 1 instead of 2"), ("40nm", "4.0 times as small")):
+        done = spss("predict", "run", "other.tif", "--voxel-size", size, "--out", f"of_{size}")
+        assert done.code == 0, done.err
+        assert said in done.err
+    assert "taken to be 5 nm" in spss("predict", "run", "other.tif", "--out", "unknown").err
+
+
+def test_pixels_of_unknown_size_are_told_of_another_image(predict, trained, tmp_path):
+    assert "pixels wide" not in predict().err
+    shutil.copy(trained / "image.tif", tmp_path / "other.tif")
+    assert "as many pixels wide" in predict(image=tmp_path / "other.tif").err
 
 
 def test_images_of_different_sizes_become_folders(predict, tmp_path):

@@ -17,6 +17,7 @@ from napari_spss.core.base import (
     RunStarted,
     preset,
 )
+from napari_spss.core.images import WorkingScale
 
 
 def fake_run(
@@ -124,5 +125,6 @@ class FakeModel:
         self.classes = classes
         self.n_steps = 2
         self.outside: str | None = None
+        self.working_scale = WorkingScale(1)
         self.settings = preset("fast")
         self.normalisation = self.settings.image.normalisation

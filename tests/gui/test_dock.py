@@ -302,6 +302,18 @@ def test_apply_to_the_stack_fills_labels_maps_and_fractions(dock, viewer, qtbot)
     assert dock.results._save.isEnabled()
 
 
+def test_applying_to_another_image_of_unknown_pixel_size_is_told(dock, viewer, qtbot):
+    viewer.layers["em"].units, viewer.layers["em"].scale = ("pixel",) * 3, (1, 1, 1)
+    run(dock, qtbot)
+    assert dock.desk.apply("slice")
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert not any("pixels wide" in text for _, text in dock.session.messages)
+    dock.image.set_layer(viewer.add_image(pixels(seed=1), name="other"))
+    assert dock.desk.apply("slice")
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert any("pixels wide" in text for _, text in dock.session.messages)
+
+
 def test_apply_to_this_slice_and_to_a_rectangle(dock, viewer, qtbot):
     run(dock, qtbot)
     viewer.dims.set_point(0, 40)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from napari_spss.core.base import (
     FinishReason,
     FolderLocked,
     InputError,
+    Message,
     RunFinished,
     RunStarted,
 )
@@ -75,6 +77,25 @@ def test_applying_fills_what_was_asked_for_and_equals_the_core(model):
     )
     box = predict_slice(model, stack, 0, box=(5, 6, 30, 33), device="cpu")
     np.testing.assert_allclose(maps.probs(0)[:, 5:30, 6:33], box, atol=1e-3)
+
+
+def test_applying_to_an_image_of_another_pixel_size_follows_and_says_so(model):
+    from napari_spss.core.images import WorkingScale, stack_from_array
+    from napari_spss.core.prediction import predict_slice
+
+    model = replace(model[0], working_scale=WorkingScale(4, 0.005))
+    image = np.random.default_rng(1).integers(0, 255, (1, 48, 40), np.uint8)
+    stack = stack_from_array(image, voxel_size_um=(None, 0.01, 0.01))
+    maps = ResultMaps(model.classes, (1, 48, 40))
+    events, _ = drain(
+        apply_model(model, stack, maps, (Region(0),), device="cpu", token=CancelToken())
+    )
+    (text,) = (event.text for event in events if isinstance(event, Message))
+    assert "reduced by 2 instead of 4" in text
+    maps.mark(0, None)
+    np.testing.assert_allclose(
+        maps.probs(0), predict_slice(model, stack, 0, device="cpu"), atol=1e-3
+    )
 
 
 def test_applying_stops_where_the_token_was_set(model):

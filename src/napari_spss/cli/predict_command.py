@@ -86,7 +86,7 @@ def predict(
     from ..core.analysis import write_measurement
     from ..core.annotations import ClassSpec
     from ..core.base import CancelToken
-    from ..core.images import open_masks, open_stack
+    from ..core.images import BOTH_UNKNOWN, open_masks, open_stack
     from ..core.prediction import iter_prediction
     from ..core.training import RunFolder, load_model
     from .display import event_display, say
@@ -104,6 +104,9 @@ def predict(
             f"{image} has {stack.n_channels} channels, but the model was trained on "
             f"{model.n_channels}; choose an image like those it was trained on."
         )
+    is_known = model.working_scale.pixel_size_um or stack.pixel_size_um(0)
+    if inputs is None and not is_known:
+        say(f"note: {BOTH_UNKNOWN}")
     token = CancelToken()
     with stop_on_signals(token), event_display(is_jsonl=False) as show:
         events = iter_prediction(

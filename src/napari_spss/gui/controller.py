@@ -14,7 +14,7 @@ from qtpy.QtCore import QObject, Signal
 
 from ..core.annotations import Annotations, ClassStyle, Region
 from ..core.base import Event, InputError, Mailbox, Preview, SpssError
-from ..core.images import LiveLabels
+from ..core.images import BOTH_UNKNOWN, LiveLabels
 from .jobs import Predicted, TrainingJob, apply_model, load_run, save_results, train
 from .layers import ResultLayers, Source
 from .models import (
@@ -294,6 +294,9 @@ class Desk(QObject):
         except SpssError as error:
             self._refuse(error)
             return False
+        is_known = model.working_scale.pixel_size_um or source.stack.pixel_size_um(0)
+        if not is_known and self._image != self._trained:
+            self._session.say("info", BOTH_UNKNOWN)
         self.layers.remove_preview()
         self._of_run = self.outcome
         maps = self.outcome.begin(

@@ -176,6 +176,7 @@ def apply_model(
     with spare_core():
         predictor = SlicePredictor(model, device, tile_px=None, has_flips=False)
         yield RunStarted("prediction", len(regions), str(predictor.device), model.classes)
+        yield from model.working_scale.notes(stack, [region.slice for region in regions])
         try:
             for region in regions:
                 total, n_rows = 0.0, 0

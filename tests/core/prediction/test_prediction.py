@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from napari_spss.core.base import (
     RunStarted,
     TrainingSettings,
 )
-from napari_spss.core.images import Stack, enlarge, stack_from_array, working_slice
+from napari_spss.core.images import Stack, WorkingScale, enlarge, stack_from_array, working_slice
 from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.networks import Stopped, unet
 from napari_spss.core.prediction import (
@@ -71,13 +72,59 @@ def _model(
     return Model(
         network=(network or _Linear([[8.0]], [-4.0])).eval(),
         classes=classes,
-        reduction=reduction,
+        working_scale=WorkingScale(reduction),
         n_channels=n_channels,
         settings=TrainingSettings().with_overrides({"image.normalisation": normalisation}),
         stated_fractions=stated,
         label_scale=LabelScale(1.0, (1.0,) * len(classes)),
         n_steps=0,
     )
+
+
+def test_the_scale_follows_the_size_of_a_pixel(tmp_path: Path) -> None:
+    fine = _image(2, 80, 64).astype(np.float32) / 255
+    coarse = fine.reshape(2, 40, 2, 32, 2).mean((2, 4))
+    model = replace(_model(), working_scale=WorkingScale(4, 0.005))
+    of_fine = stack_from_array(fine, voxel_size_um=(None, 0.005, 0.005))
+    of_coarse = stack_from_array(coarse, voxel_size_um=(None, 0.01, 0.01))
+    small = torch.from_numpy(working_slice(of_fine, 1, 4, "range"))
+    np.testing.assert_allclose(small, working_slice(of_coarse, 1, 2, "range"), atol=1e-6)
+    expected = enlarge(torch.sigmoid(8 * small - 4), (40, 32), 2).numpy()[0]
+    found = predict_slice(model, of_coarse, 1, device="cpu")[1]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    events = _run(model, of_coarse, tmp_path, map_dtype="float32")
+    assert "reduced by 2 instead of 4" in next(e.text for e in events if isinstance(e, Message))
+    maps = tifffile.imread(tmp_path / "maps.ome.tif")
+    np.testing.assert_allclose(maps[1, 1], expected, atol=1e-5)
+
+
+def test_each_image_of_a_set_has_its_own_scale() -> None:
+    fine = _image(80, 64).astype(np.float32) / 255
+    coarse = fine.reshape(40, 2, 32, 2).mean((1, 3))
+    stack = stack_from_images([fine, coarse], pixel_sizes_um=(0.005, 0.01))
+    model = replace(_model(), working_scale=WorkingScale(4, 0.005))
+    maps = predict(model, stack, device="cpu").probs
+    inner = maps[0][1][4:-4, 4:-4].reshape(36, 2, 28, 2).mean((1, 3))
+    np.testing.assert_allclose(inner, maps[1][1][2:-2, 2:-2], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("learned", "size", "text"),
+    [
+        (0.005, 0.02, "4.0 times as small"),
+        (0.005, None, "taken to be 5 nm"),
+        (None, 0.005, "does not say"),
+    ],
+)
+def test_a_scale_that_cannot_follow_is_warned_of(
+    learned: float | None, size: float | None, text: str
+) -> None:
+    stack = stack_from_array(_image(1, 8, 8), voxel_size_um=(None, size, size))
+    model = replace(_model(), working_scale=WorkingScale(1, learned))
+    with pytest.warns(UserWarning, match=text):
+        predict_slice(model, stack, 0, device="cpu")
+    with pytest.warns(UserWarning, match=text):
+        predict(model, stack, device="cpu")
 
 
 def _image(*shape: int, seed: int = 0) -> np.ndarray:
@@ -230,7 +277,8 @@ def test_prediction_with_matched_threshold() -> None:
 def test_files_hold_maps_and_labels(tmp_path: Path) -> None:
     image = _image(3, 40, 30)
     stack = stack_from_array(image, voxel_size_um=(0.05, 0.005, 0.005))
-    events = _run(_model(), stack, tmp_path / "out")
+    model = replace(_model(), working_scale=WorkingScale(1, 0.005))
+    events = _run(model, stack, tmp_path / "out")
     started, *between, finished = events
     assert started == RunStarted("prediction", 3, "cpu", ("background", "mito"))
     assert isinstance(finished, RunFinished)

@@ -16,7 +16,7 @@ from napari_spss.core.analysis import doubts, entropy, mean_entropy
 from napari_spss.core.analysis.uncertainty import order_slices
 from napari_spss.core.annotations import Annotations, Proportion, Region, lay_grid
 from napari_spss.core.base import InputError, TrainingSettings
-from napari_spss.core.images import stack_from_array
+from napari_spss.core.images import WorkingScale, stack_from_array
 from napari_spss.core.prediction import (
     iter_prediction,
     predict_slice,
@@ -58,7 +58,7 @@ def model_of(network, *, reduction=1):
     return Model(
         network=network.eval(),
         classes=CLASSES,
-        reduction=reduction,
+        working_scale=WorkingScale(reduction),
         n_channels=1,
         settings=TrainingSettings().with_overrides({"image.normalisation": "range"}),
         stated_fractions=None,

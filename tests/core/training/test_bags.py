@@ -19,7 +19,7 @@ from napari_spss.core.annotations import (
     wilson_interval,
 )
 from napari_spss.core.base import InputError, preset
-from napari_spss.core.images import as_label_source, stack_from_array
+from napari_spss.core.images import WorkingScale, as_label_source, stack_from_array
 from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.training.bags import LabelScale, load_slices
 
@@ -43,7 +43,7 @@ def load(annotations, *, shape=(1, 40, 40), stack=None, k=1, masks=None, scale=N
         stack or flat(*shape),
         annotations,
         preset("fast").with_overrides(overrides),
-        reduction=k,
+        working_scale=WorkingScale(k),
         masks=None if masks is None else as_label_source(masks),
         scale=scale,
     )
@@ -399,17 +399,47 @@ def test_annotations_outside_the_stack_are_refused():
 def test_images_are_read_once():
     stack, images = flat(2, 16, 16), {}
     arguments = (preset("fast"),)
-    load_slices(stack, clicked((3, 3)), *arguments, reduction=2, images=images)
+    load_slices(stack, clicked((3, 3)), *arguments, working_scale=WorkingScale(2), images=images)
     kept = images[0]
     (first, _), _ = load_slices(
         stack,
         Annotations(CLASSES, keypoints=points((3, 3)) + points((3, 3), slice=1)),
         *arguments,
-        reduction=2,
+        working_scale=WorkingScale(2),
         images=images,
     )
     assert first.image is kept
     assert sorted(images) == [0, 1]
+
+
+def test_images_of_other_pixel_sizes_are_reduced_alike():
+    fine = np.random.default_rng(0).integers(0, 255, (64, 48), np.uint8)
+    coarse = fine.reshape(32, 2, 24, 2).mean((1, 3))
+    stack = stack_from_images([fine.astype(np.float32), coarse.astype(np.float32)],
+                              pixel_sizes_um=(0.005, 0.01))  # fmt: skip
+    halves = [
+        Proportion(Region(z, (0, 0, edge, 24 // (z + 1))), (0.5, 0.5))
+        for z, edge in enumerate((32, 16))
+    ]
+    masks = [np.full((64, 48), 255, np.uint8), np.full((32, 24), 255, np.uint8)]
+    masks[0][48:56, 8:16] = masks[1][24:28, 4:8] = 1
+    annotations = Annotations(
+        CLASSES,
+        proportions=tuple(halves),
+        keypoints=points((33.5, 1.5)) + points((16.5, 0.5), slice=1),
+    )
+    (first, second), _ = load_slices(
+        stack,
+        annotations,
+        preset("fast").with_overrides({"labels.keypoint_radius_px": 0}),
+        working_scale=WorkingScale(4, 0.005),
+        masks=as_label_source(masks),
+    )
+    assert first.shape == second.shape == (16, 12)
+    np.testing.assert_allclose(first.image, second.image, atol=1e-5)
+    assert first.bags[0].box == second.bags[0].box == (0, 0, 8, 6)
+    assert np.array_equal(first.target, second.target)
+    assert (first.target == 1).sum() == 4 + 1
 
 
 def test_images_of_a_set_keep_their_own_size():

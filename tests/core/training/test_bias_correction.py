@@ -8,7 +8,7 @@ from scipy.stats import multivariate_normal
 
 from napari_spss.core.annotations import Annotations, CountingGrid, Proportion, Region
 from napari_spss.core.base import preset
-from napari_spss.core.images import stack_from_array
+from napari_spss.core.images import WorkingScale, stack_from_array
 from napari_spss.core.training.bags import load_slices
 from napari_spss.core.training.bias_correction import _fit, bias_messages, reconcile
 
@@ -172,7 +172,7 @@ def test_training_learns_from_them_and_preset_paper_from_what_was_stated(name):
     grids = (counted(0, 240, 16), counted(1, 246, 10))
     guesses = tuple(typed(z, 0.2) for z in range(4))
     annotations = Annotations(CLASSES, guesses, grids=grids)
-    samples, _ = load_slices(stack, annotations, preset(name), reduction=1)
+    samples, _ = load_slices(stack, annotations, preset(name), working_scale=WorkingScale(1))
     bag = samples[2].bags[0]
     expected = reconcile(annotations).fractions[Region(2)][1] if name == "fast" else 0.2
     assert bag.fractions[1] == pytest.approx(expected, rel=1e-6)

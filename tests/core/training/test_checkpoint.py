@@ -20,7 +20,7 @@ from torch import nn
 
 from napari_spss.core.annotations import Annotations
 from napari_spss.core.base import CancelToken, InputError, Progress, RunError, preset
-from napari_spss.core.images import stack_from_array
+from napari_spss.core.images import WorkingScale, stack_from_array
 from napari_spss.core.networks import register_network
 from napari_spss.core.training import (
     STATE_FILE,
@@ -61,7 +61,7 @@ def model_of(settings=None, *, classes=CLASSES, n_channels=1):
     return Model(
         network=network.eval(),
         classes=classes,
-        reduction=3,
+        working_scale=WorkingScale(3, 0.005),
         n_channels=n_channels,
         settings=settings,
         stated_fractions=(0.875, 0.125, 0.0)[: len(classes)],
@@ -81,7 +81,7 @@ STATE = TrainingState(
     elapsed_s=12.5,
     best_loss=0.25,
     stale_epochs=2,
-    reduction=3,
+    working_scale=WorkingScale(3, 0.005),
     label_scale=SCALE,
 )
 
@@ -104,6 +104,12 @@ def edit(folder, **changes):
 def strip(folder):
     """Leave the record in ``model.json`` only, as earlier versions did."""
     save_file(load_file(folder / MODEL_WEIGHTS), folder / MODEL_WEIGHTS)
+
+
+def test_a_model_without_a_pixel_size_still_opens(saved):
+    assert load_model(saved).working_scale == WorkingScale(3, 0.005)
+    edit(saved, pixel_size_um=None)
+    assert load_model(saved).working_scale == WorkingScale(3, None)
 
 
 # -- round trips -----------------------------------------------------------------------------------

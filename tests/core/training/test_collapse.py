@@ -8,7 +8,7 @@ from blobs import CLASSES, annotated, blobs, counted, fractions, quick
 
 from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
 from napari_spss.core.base import Message, preset
-from napari_spss.core.images import as_label_source, stack_from_array
+from napari_spss.core.images import WorkingScale, as_label_source, stack_from_array
 from napari_spss.core.training import iter_training
 from napari_spss.core.training.bags import load_slices
 from napari_spss.core.training.collapse import MapWatch
@@ -27,7 +27,7 @@ def plane(values):
 def look(annotations, truth, maps, *, masks=None, watch=None, settings=FAST, n_steps=9):
     """Messages of one look at maps, given as labels (Z, Y, X) or as probabilities per slice."""
     samples, _ = load_slices(
-        plane(truth), annotations, settings, reduction=1,
+        plane(truth), annotations, settings, working_scale=WorkingScale(1),
         masks=None if masks is None else as_label_source(masks),
     )  # fmt: skip
     by_image = {sample.image.tobytes(): sample.slice for sample in samples}

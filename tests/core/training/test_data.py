@@ -9,7 +9,7 @@ from samples_in_memory import bag, sample
 
 from napari_spss.core.annotations import Annotations, Proportion, Region
 from napari_spss.core.base import InputError, preset
-from napari_spss.core.images import as_label_source
+from napari_spss.core.images import WorkingScale, as_label_source
 from napari_spss.core.training.bags import LabelScale
 from napari_spss.core.training.data import TrainingData, load_training_data
 from napari_spss.core.training.sampling import Sampler
@@ -25,7 +25,7 @@ def load(stack, annotations, *, masks=None, held_out_slices=None, **overrides):
         annotations,
         settings,
         masks=None if masks is None else as_label_source(masks),
-        reduction=1,
+        working_scale=WorkingScale(1),
         scale=None,
         images={},
         held_out_slices=held_out_slices,

@@ -35,7 +35,13 @@ from napari_spss.core.base import (
     Validated,
     preset,
 )
-from napari_spss.core.images import as_label_source, open_masks, open_stack, stack_from_array
+from napari_spss.core.images import (
+    WorkingScale,
+    as_label_source,
+    open_masks,
+    open_stack,
+    stack_from_array,
+)
 from napari_spss.core.prediction import predict
 from napari_spss.core.training import fit, iter_training, load_model, loop
 from napari_spss.core.training.checkpoint import load_state, save_model
@@ -517,6 +523,39 @@ def test_a_working_scale_reduces_what_the_network_sees_but_not_the_maps():
     model = fit(stack, annotated(truth), settings, device="cpu")
     assert model.reduction == 2
     assert predict(model, stack).labels[0].shape == (96, 96)
+
+
+def test_a_model_keeps_the_pixel_size_that_it_learned_at():
+    fine, truth = blobs(size=96)
+    image = np.stack([fine.read(z)[0] for z in range(3)])
+    fine, coarse, unknown = (
+        stack_from_array(image, voxel_size_um=(None, size, size)) for size in (0.005, 0.01, None)
+    )
+    settings = quick(image__object_diameter_px=96, optimisation__max_steps=1)
+    model = fit(fine, annotated(truth), settings, device="cpu")
+    assert model.working_scale == WorkingScale(4, 0.005)
+    for stack, scale, told in (
+        (fine, WorkingScale(4, 0.005), None),
+        (coarse, WorkingScale(2, 0.01), "reduced by 2 instead of 4"),
+        (unknown, WorkingScale(4, 0.005), "taken to be 5 nm"),
+    ):
+        events, later = drain(
+            iter_training(
+                stack,
+                annotated(truth),
+                settings,
+                start_from=model,
+                device="cpu",
+                preview_slice=lambda: 0,
+            )
+        )
+        assert later.working_scale == scale
+        texts = [event.text for event in of_type(events, Message) if " nm" in event.text]
+        assert len(texts) == (told is not None)
+        assert told is None or told in texts[0]
+        previews = of_type(events, Preview)
+        assert {preview.reduction for preview in previews} == {scale.reduction}
+        assert previews[0].probs.shape[1] == 96 // scale.reduction
 
 
 def test_slices_larger_than_the_crop_are_completed_by_the_teacher():

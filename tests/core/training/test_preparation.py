@@ -10,7 +10,7 @@ from blobs import CLASSES, annotated, blobs
 
 from napari_spss.core.annotations import Annotations, Keypoint
 from napari_spss.core.base import InputError, preset
-from napari_spss.core.images import stack_from_array
+from napari_spss.core.images import WorkingScale, stack_from_array
 from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.training import Model
 from napari_spss.core.training.bags import LabelScale
@@ -23,6 +23,7 @@ from napari_spss.core.training.preparation import (
     working_scale,
 )
 
+FULL = WorkingScale(1)
 FAST = preset("fast").with_overrides({"network.filters": 2})
 
 
@@ -50,13 +51,13 @@ def test_self_training_without_averaged_weights_is_refused():
 @pytest.mark.parametrize(("diameter", "expected"), [(None, 1), (20, 1), (40, 2), (90, 4), (100, 4)])
 def test_the_working_scale_follows_the_stated_object(diameter, expected):
     settings = FAST.with_overrides({"image.object_diameter_px": diameter})
-    assert working_scale(settings, flat(1, 40, 100)) == expected
+    assert working_scale(settings, flat(1, 40, 100)).reduction == expected
 
 
 def test_micrometres_are_turned_into_pixels():
     settings = FAST.with_overrides({"image.object_diameter_um": 0.4})
     stack = flat(1, 200, 200, voxel_size_um=(0.05, 0.005, 0.005))
-    assert working_scale(settings, stack) == 3
+    assert working_scale(settings, stack) == WorkingScale(3, 0.005)
 
 
 def test_an_object_wider_than_the_image_is_refused():
@@ -69,14 +70,14 @@ def test_an_object_wider_than_the_image_is_refused():
 
 def test_an_object_as_wide_as_the_image_is_not_refused():
     settings = FAST.with_overrides({"image.object_diameter_px": 40})
-    assert working_scale(settings, flat(2, 40, 40)) == 2
+    assert working_scale(settings, flat(2, 40, 40)).reduction == 2
 
 
 def model():
     return Model(
         network=new_network(FAST, n_channels=1, n_classes=2),
         classes=CLASSES,
-        reduction=1,
+        working_scale=WorkingScale(1),
         n_channels=1,
         settings=FAST,
         stated_fractions=None,
@@ -109,7 +110,7 @@ def test_only_a_checkpoint_with_the_same_classes_is_resumed(tmp_path):
     with pytest.raises(InputError, match="holds no checkpoint"):
         stopped_run(tmp_path, Annotations(CLASSES))
     scale = LabelScale(1.0, (1.0, 1.0))
-    save_state(TrainingState({}, CLASSES, 3, None, 1.0, None, 0, 1, scale), tmp_path)
+    save_state(TrainingState({}, CLASSES, 3, None, 1.0, None, 0, WorkingScale(1), scale), tmp_path)
     assert stopped_run(tmp_path, Annotations(CLASSES)).step == 3
     with pytest.raises(InputError, match="begun with classes background, disc, not background, a"):
         stopped_run(tmp_path, Annotations(("background", "a")))
@@ -117,14 +118,19 @@ def test_only_a_checkpoint_with_the_same_classes_is_resumed(tmp_path):
         stopped_run(tmp_path, Annotations(CLASSES, outside="disc"))
 
 
-def said(settings=FAST, stack=None, annotations=None, *, reduction=1, has_held_out=False):
+def said(
+    settings=FAST,
+    stack=None,
+    annotations=None,
+    *,
+    scale=FULL,
+    has_held_out=False,
+):
     annotations = annotations or Annotations(CLASSES, keypoints=(Keypoint(0, 1.0, 1.0, 1),))
     stack = stack or varied(1, 40, 100)
     return [
         message.text
-        for message in remarks(
-            settings, stack, annotations, reduction=reduction, has_held_out=has_held_out
-        )
+        for message in remarks(settings, stack, annotations, scale=scale, has_held_out=has_held_out)
     ]
 
 
@@ -132,7 +138,7 @@ def test_full_resolution_by_default_is_told():
     (text,) = said()
     assert text.startswith("No object diameter was stated")
     assert said(FAST.with_overrides({"image.object_diameter_px": 20})) == []
-    assert said(reduction=4) == []  # that of an earlier run
+    assert said(scale=WorkingScale(4)) == []  # that of an earlier run
     assert said(preset("paper"), has_held_out=True) == []
 
 
@@ -176,11 +182,15 @@ def test_nothing_held_out_is_told_where_it_was_asked_for():
     assert "nothing stops this run early" in said(preset("paper"))[0]
 
 
-def test_one_working_scale_for_images_of_several_pixel_sizes_is_told():
-    images = [np.eye(40, dtype=np.uint8)] * 2
-    settings = FAST.with_overrides({"image.object_diameter_um": 0.1})
-    same, mixed = (
-        stack_from_images(images, pixel_sizes_um=sizes) for sizes in ([0.005] * 2, [0.005, 0.01])
-    )
-    assert said(settings, same) == []
-    assert "differ in pixel size" in said(settings, mixed)[0]
+def test_images_of_several_pixel_sizes_are_told():
+    images = [np.eye(80, dtype=np.uint8)] * 2
+    settings = FAST.with_overrides({"image.object_diameter_um": 0.24})
+    for sizes, expected in (
+        ([0.005, 0.005], []),
+        ([0.005, 0.01], ["pixels of 5 nm to 10 nm: the network sees them reduced by 2 to 1"]),
+        ([0.005, 0.03], ["objects look 3.0 times as small"]),
+    ):
+        stack = stack_from_images(images, pixel_sizes_um=sizes)
+        texts = said(settings, stack, scale=working_scale(settings, stack))
+        assert len(texts) == len(expected)
+        assert all(part in text for part, text in zip(expected, texts, strict=True))

@@ -34,6 +34,10 @@ from .resampling import (
     to_working as to_working,
     working_slice as working_slice,
 )
+from .scale import (
+    BOTH_UNKNOWN as BOTH_UNKNOWN,
+    WorkingScale as WorkingScale,
+)
 from .stack import (
     ImageData as ImageData,
     Stack as Stack,

@@ -56,7 +56,7 @@ class Masks:
         Names, and the values as they were found or given.
     stack : Stack
         The masks as stored.
-    notes : tuple of str
+    readings : tuple of str
         How values were read, where that is not plain.
     has_instances : bool
         Whether values are ids of objects; `read_ids` gives them.
@@ -65,8 +65,13 @@ class Masks:
     classes: ClassSpec
     stack: Stack = field(repr=False)
     _encode: Callable[[Pixels, str], Labels] = field(repr=False)
-    notes: tuple[str, ...] = ()
+    readings: tuple[str, ...] = ()
     has_instances: bool = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is not plain about the file, and about how its values were read."""
+        return (*self.stack.notes, *self.readings)
 
     @property
     def n_slices(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,10 @@ def predict_slice(
 ) -> Probs:
     """Predict the maps of one slice, or of a box of it, at full resolution.
 
+    Where the sizes of a pixel are known, of this image and of the one that the model learned from,
+    this one is reduced so that objects look as large to the network; where that is not possible,
+    a Python warning says so.
+
     Parameters
     ----------
     model : Model
@@ -112,6 +117,9 @@ def predict_slice(
             f"box {box} is empty or outside slice {z} of {height} x {width} pixels; give half-open "
             "y0, x0, y1, x1 inside it."
         )
+    for note in model.working_scale.notes(stack, [z]):
+        if note.level == "warning":
+            warnings.warn(note.text, stacklevel=2)
     predictor = SlicePredictor(model, device, tile_px=tile_px, has_flips=has_flips)
     probs = np.empty((len(model.classes), y1 - y0, x1 - x0), np.float32)
     for item in predictor.pieces(stack, z, box=(y0, x0, y1, x1), token=token):
@@ -251,6 +259,7 @@ def iter_prediction(
     yield RunStarted("prediction", len(chosen), str(predictor.device), model.classes)
     for note in stack.notes:
         yield Message("info", note)
+    yield from model.working_scale.notes(stack, chosen)
     try:
         if threshold == "auto":
             yield from run.with_matched_threshold(predictor, _stated_fraction(model))

@@ -88,7 +88,8 @@ class SlicePredictor:
             )
         if token is not None and token.is_cancelled:
             raise Stopped
-        working = working_slice(stack, z, self._model.reduction, self._model.normalisation)
+        reduction = self._model.working_scale.of_slice(stack, z)
+        working = working_slice(stack, z, reduction, self._model.normalisation)
         return torch.from_numpy(working)
 
     def pieces(
@@ -110,7 +111,7 @@ class SlicePredictor:
         Stopped
             If the token is set: looked at before the slice is read, and before every tile.
         """
-        k = self._model.reduction
+        k = self._model.working_scale.of_slice(stack, z)
         image = self._image(stack, z, token)
         y0, x0, y1, x1 = box or (0, 0, *stack.shape_of(z))
         working_box = _working_box((y0, x0, y1, x1), k, (image.shape[1], image.shape[2]))

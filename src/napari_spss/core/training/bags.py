@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from ..annotations import Annotations, Proportion
 from ..base import InputError, LabelSettings, TrainingSettings
-from ..images import IGNORE, to_working, working_slice
+from ..images import IGNORE, WorkingScale, to_working, working_slice
 from .bias_correction import reconcile
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def load_slices(
     annotations: Annotations,
     settings: TrainingSettings,
     *,
-    reduction: int,
+    working_scale: WorkingScale,
     masks: LabelSource | None = None,
     scale: LabelScale | None = None,
     images: dict[int, npt.NDArray[np.float32]] | None = None,
@@ -143,8 +143,8 @@ def load_slices(
         What to learn from; mask value 255 is unlabelled.
     settings : TrainingSettings
         Radii and weights of labels, normalisation.
-    reduction : int
-        Data pixels a working pixel.
+    working_scale : WorkingScale
+        How far each image is reduced.
     scale : LabelScale, optional
         That of an earlier run, which this one goes on.
     images : dict, optional
@@ -168,7 +168,7 @@ def load_slices(
     bags = _bags_by_slice(
         stack,
         annotations,
-        reduction,
+        working_scale,
         is_reconciled=settings.loss.reconcile,
         recounted=recounted or {},
     )
@@ -179,6 +179,7 @@ def load_slices(
     samples = []
     images = {} if images is None else images
     for z in sorted({*annotations.slices(), *masked}):
+        reduction = working_scale.of_slice(stack, z)
         if z not in images:
             images[z] = working_slice(stack, z, reduction, settings.image.normalisation)
         image = images[z]
@@ -228,7 +229,7 @@ def _read_mask(
 def _bags_by_slice(
     stack: Stack,
     annotations: Annotations,
-    reduction: int,
+    working_scale: WorkingScale,
     *,
     is_reconciled: bool,
     recounted: Mapping[int, npt.NDArray[np.float64]],
@@ -238,6 +239,7 @@ def _bags_by_slice(
     for proportion in annotations.effective_proportions():
         region = proportion.region
         height, width = stack.shape_of(region.slice)
+        reduction = working_scale.of_slice(stack, region.slice)
         y0, x0, y1, x1 = region.box if region.box is not None else (0, 0, height, width)
         top, bottom = _working_span(y0, y1, height, reduction)
         left, right = _working_span(x0, x1, width, reduction)

@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     ValidationInfo,
     field_validator,
@@ -36,6 +37,7 @@ from ..base import (
     read_record,
     write_atomically,
 )
+from ..images import WorkingScale
 from ..networks import build_network, own_draws
 from .bags import LabelScale
 from .label_posterior import Recounts
@@ -67,6 +69,7 @@ class _ClassesRecord(Record):
     format_version: int = FORMAT_VERSION
     classes: ClassNames
     reduction: PositiveInt
+    pixel_size_um: PositiveFloat | None = None  # not known to earlier versions
     label_scale: LabelScale
     outside: str | None = None
 
@@ -121,8 +124,8 @@ class Model:
         On the CPU, in evaluation mode.
     classes : tuple of str
         Background first.
-    reduction : int
-        Data pixels a working pixel.
+    working_scale : WorkingScale
+        How far images are reduced.
     n_channels : int
         Channels of the image.
     settings : TrainingSettings
@@ -139,13 +142,18 @@ class Model:
 
     network: torch.nn.Module
     classes: tuple[str, ...]
-    reduction: int
+    working_scale: WorkingScale
     n_channels: int
     settings: TrainingSettings
     stated_fractions: tuple[float, ...] | None
     label_scale: LabelScale
     n_steps: int
     outside: str | None = None
+
+    @property
+    def reduction(self) -> int:
+        """Data pixels a working pixel, in images like those that it learned from."""
+        return self.working_scale.reduction
 
     @property
     def outside_index(self) -> int | None:
@@ -178,8 +186,8 @@ class TrainingState:
         Lowest validation loss.
     stale_epochs : int
         Epochs since then.
-    reduction : int
-        Data pixels a working pixel.
+    working_scale : WorkingScale
+        How far images are reduced.
     label_scale : LabelScale
         Weights of labels.
     outside : str, optional
@@ -203,7 +211,7 @@ class TrainingState:
     elapsed_s: float
     best_loss: float | None
     stale_epochs: int
-    reduction: int
+    working_scale: WorkingScale
     label_scale: LabelScale
     outside: str | None = None
     recounts: Recounts = field(default_factory=Recounts)
@@ -238,7 +246,8 @@ def save_model(model: Model, run_dir: str | Path) -> None:
     folder = Path(run_dir)
     record = _ModelRecord(
         classes=model.classes,
-        reduction=model.reduction,
+        reduction=model.working_scale.reduction,
+        pixel_size_um=model.working_scale.pixel_size_um,
         n_channels=model.n_channels,
         stated_fractions=model.stated_fractions,
         label_scale=model.label_scale,
@@ -282,7 +291,7 @@ def load_model(run_dir: str | Path) -> Model:
     return Model(
         network=network.eval(),
         classes=record.classes,
-        reduction=record.reduction,
+        working_scale=WorkingScale(record.reduction, record.pixel_size_um),
         n_channels=record.n_channels,
         settings=record.settings,
         stated_fractions=record.stated_fractions,
@@ -324,7 +333,8 @@ def save_state(state: TrainingState, run_dir: str | Path) -> Path:
         elapsed_s=state.elapsed_s,
         best_loss=state.best_loss,
         stale_epochs=state.stale_epochs,
-        reduction=state.reduction,
+        reduction=state.working_scale.reduction,
+        pixel_size_um=state.working_scale.pixel_size_um,
         label_scale=state.label_scale,
         outside=state.outside,
         recounts={
@@ -373,7 +383,7 @@ def load_state(run_dir: str | Path) -> TrainingState:
         elapsed_s=record.elapsed_s,
         best_loss=record.best_loss,
         stale_epochs=record.stale_epochs,
-        reduction=record.reduction,
+        working_scale=WorkingScale(record.reduction, record.pixel_size_um),
         label_scale=record.label_scale,
         outside=record.outside,
         recounts=Recounts(stated, believed),

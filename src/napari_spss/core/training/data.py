@@ -16,7 +16,7 @@ from .sampling import Batch, Sampler, cut
 from .windows import Window, make_windows, window_shape
 
 if TYPE_CHECKING:
-    from ..images import LabelSource, Stack
+    from ..images import LabelSource, Stack, WorkingScale
 
 __all__ = ["TrainingData", "expected_shares", "load_training_data"]
 
@@ -115,7 +115,7 @@ def load_training_data(
     settings: TrainingSettings,
     *,
     masks: LabelSource | None,
-    reduction: int,
+    working_scale: WorkingScale,
     scale: LabelScale | None,
     images: dict[int, npt.NDArray[np.float32]],
     held_out_slices: Collection[int] | None = None,
@@ -135,7 +135,7 @@ def load_training_data(
         stack,
         annotations,
         settings,
-        reduction=reduction,
+        working_scale=working_scale,
         masks=masks,
         scale=scale,
         images=images,

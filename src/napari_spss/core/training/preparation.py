@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..annotations import Annotations
 from ..base import InputError, Message, TrainingSettings
+from ..images import WorkingScale
 from .bias_correction import bias_messages, reconcile
 from .checkpoint import Model, TrainingState, describe_network, load_state
 
@@ -106,8 +107,8 @@ def check_model(
             )
 
 
-def working_scale(settings: TrainingSettings, stack: Stack) -> int:
-    """Reduction that brings the stated object to its target width; 1 if none is stated.
+def working_scale(settings: TrainingSettings, stack: Stack) -> WorkingScale:
+    """Choose the scale that brings the stated object of the first image to its target width.
 
     Raises
     ------
@@ -124,7 +125,7 @@ def working_scale(settings: TrainingSettings, stack: Stack) -> int:
             f"is {longest_px} px; state the width of one object.",
             field="image.object_diameter_px",
         )
-    return reduction
+    return WorkingScale(reduction, pixel_size_um)
 
 
 def remarks(
@@ -132,7 +133,7 @@ def remarks(
     stack: Stack,
     annotations: Annotations,
     *,
-    reduction: int,
+    scale: WorkingScale,
     has_held_out: bool,
     is_outside_shown: bool = True,
 ) -> Iterator[Message]:
@@ -142,19 +143,13 @@ def remarks(
     yield from _contrast_remarks(stack, annotations)
     image = settings.image
     is_stated = image.object_diameter_px is not None or image.object_diameter_um is not None
-    if not is_stated and settings.preset != "paper" and reduction == 1:
+    if not is_stated and settings.preset != "paper" and scale.reduction == 1:
         yield Message(
             "info",
             "No object diameter was stated, so the network sees the image at full resolution; "
             "stating it makes training on large objects faster and better.",
         )
-    is_in_um = image.object_diameter_px is None and image.object_diameter_um is not None
-    if is_in_um and len({stack.pixel_size_um(z) for z in range(stack.n_slices)}) > 1:
-        yield Message(
-            "warning",
-            "The images differ in pixel size, but one working scale serves all: that of the first "
-            "image.",
-        )
+    yield from scale.notes_of_set(stack)
     if annotations.outside is not None and not is_outside_shown:
         yield Message(
             "warning",

@@ -118,17 +118,18 @@ class Trainer:
         check_classes(self._annotations)
         state = stopped_run(self.run_dir, self._annotations) if resume else None
         if state is not None:
-            self.reduction, self._steps_before = state.reduction, state.steps_before
+            self.working_scale, self._steps_before = state.working_scale, state.steps_before
             self._recounts, self._recounted_at = state.recounts, state.recounted_at
             self._load_data(state.label_scale)
         elif start_from is not None:
             check_model(start_from, self.settings, self._annotations, self._stack.n_channels)
-            self.reduction, self._steps_before = start_from.reduction, start_from.n_steps
+            self.working_scale = start_from.working_scale.at(self._stack.pixel_size_um(0))
+            self._steps_before = start_from.n_steps
             before = start_from.settings.labels.keypoint_weight
             weighs = self.settings.labels.keypoint_weight / before
             self._load_data(start_from.label_scale.with_keypoints(weighs))
         else:
-            self.reduction = working_scale(self.settings, self._stack)
+            self.working_scale = working_scale(self.settings, self._stack)
             self._load_data(None)
         self._learner = Learner(
             self.settings,
@@ -150,11 +151,13 @@ class Trainer:
         )
         for note in () if self._masks is None else reading_notes(self._masks):
             yield Message("info", note)
+        if start_from is not None and not resume:
+            yield from start_from.working_scale.notes(self._stack)
         yield from remarks(
             self.settings,
             self._stack,
             self._annotations,
-            reduction=self.reduction,
+            scale=self.working_scale,
             has_held_out=bool(self._data.held_out),
             is_outside_shown=self._outside is None or self._data.has_labels_of(self._outside),
         )
@@ -165,7 +168,7 @@ class Trainer:
             self._annotations,
             self.settings,
             masks=self._masks,
-            reduction=self.reduction,
+            working_scale=self.working_scale,
             scale=scale,
             images=self._images,
             held_out_slices=self._held_out_slices,
@@ -391,7 +394,8 @@ class Trainer:
             return
         with contextlib.suppress(Stopped):
             probs = self._predict(image).numpy()
-            yield Preview(self.n_steps, int(z), self.reduction, self._stack.shape_of(z), probs)
+            reduction = self.working_scale.of_slice(self._stack, z)
+            yield Preview(self.n_steps, int(z), reduction, self._stack.shape_of(z), probs)
 
     def watch(self, model: Model | None = None) -> Iterator[Event]:
         """Tell if maps have collapsed: now and then by what would be kept, or now by ``model``."""
@@ -417,7 +421,8 @@ class Trainer:
     def _working_image(self, z: int) -> npt.NDArray[np.float32]:
         if z in self._images:
             return self._images[z]
-        return working_slice(self._stack, z, self.reduction, self.settings.image.normalisation)
+        reduction = self.working_scale.of_slice(self._stack, z)
+        return working_slice(self._stack, z, reduction, self.settings.image.normalisation)
 
     def take_annotations(self, annotations: Annotations) -> Iterator[Event]:
         """Let changed annotations join the run; labels keep their weights."""
@@ -463,7 +468,7 @@ class Trainer:
             elapsed_s=self.elapsed_s,
             best_loss=self._best_loss,
             stale_epochs=self._stale_epochs,
-            reduction=self.reduction,
+            working_scale=self.working_scale,
             label_scale=self._data.label_scale,
             outside=self._annotations.outside,
             recounts=self._recounts,
@@ -479,7 +484,7 @@ class Trainer:
         return Model(
             network=self._learner.network_of(self._best or self._learner.weights()),
             classes=self._annotations.classes,
-            reduction=self.reduction,
+            working_scale=self.working_scale,
             n_channels=self._stack.n_channels,
             settings=self.settings,
             stated_fractions=self._stated_fractions(),
