@@ -11,6 +11,7 @@ import tomllib
 from importlib.metadata import entry_points, packages_distributions
 
 import pytest
+import yaml
 
 RAW = "https://raw.githubusercontent.com/napari-spss/napari-spss/main/"
 TEST_WITH_DATA = """
@@ -40,6 +41,28 @@ def test_ci_runs_the_test_command_of_the_readme(repository, readme):
     assert len(commands) == 2
     script = (repository / ".ci" / "run").read_text(encoding="utf-8")
     assert script.rstrip().endswith("\n" + commands[1])
+
+
+@pytest.mark.parametrize("name", ["test.yml", "publish.yml"])
+def test_actions_are_pinned_by_commit(repository, name):
+    text = (repository / ".github" / "workflows" / name).read_text(encoding="utf-8")
+    uses = re.findall(r"uses: (.*)", text)
+    assert uses
+    ours = "./.github/workflows/test.yml"
+    pinned = re.compile(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+(\.\d+)+")
+    assert [use for use in uses if use != ours and not pinned.fullmatch(use)] == []
+
+
+def test_only_what_passed_the_tests_is_published(repository):
+    folder = repository / ".github" / "workflows"
+    test, publish = (
+        yaml.safe_load((folder / name).read_text(encoding="utf-8"))
+        for name in ("test.yml", "publish.yml")
+    )
+    assert "workflow_call" in test[True]  # "on" is a Boolean of YAML
+    jobs = publish["jobs"]
+    assert jobs["test"] == {"uses": "./.github/workflows/test.yml"}
+    assert (jobs["build"]["needs"], jobs["publish"]["needs"]) == ("test", "build")
 
 
 def test_readme_suits_the_hub(repository, readme):

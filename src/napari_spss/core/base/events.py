@@ -13,11 +13,11 @@ import threading
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import PurePath
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic_core import from_json
+from pydantic import TypeAdapter
 
 __all__ = [
     "CancelToken",
@@ -37,6 +37,8 @@ __all__ = [
 
 
 T = TypeVar("T")
+
+_JSON = TypeAdapter(Any)
 
 
 class FinishReason(str, Enum):
@@ -214,7 +216,7 @@ def event_from_json(line: str | bytes) -> Event:
     ValueError
         If the line is no JSON object, or none with the fields of a known event.
     """
-    record = from_json(line)  # unlike json.loads, it refuses what is nested without end
+    record = _JSON.validate_json(line)  # unlike json.loads, it refuses what is nested without end
     if not isinstance(record, dict):
         raise ValueError(f"{line!r} is no event; an event is a JSON object")
     name = record.pop("event", None)
