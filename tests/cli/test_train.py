@@ -77,6 +77,52 @@ def test_comparison_knows_regions_and_is_short(train, truth):
     assert "8 of 16 regions" in done.out
 
 
+def test_keypoints_in_micrometres_are_asked_about_and_scaled(train, tmp_path):
+    Path("um.csv").write_text("slice,y,x,class\n0,0.08,0.1,disc\n1,0.2,0.22,background\n")
+    tables = ("--keypoints", "um.csv")
+    done = train(tables=tables)
+    assert done.code == 2
+    assert "um.csv, line 1: has all positions so near the origin" in done.error
+    option = re.search(r"--keypoint-units um", done.error)[0].split()
+    done = train(*option, tables=tables)
+    assert done.code == 2
+    assert "need the size of a pixel" in done.error
+    assert "--voxel-size" in done.error
+    done = train(*option, "--voxel-size", "4nm", tables=tables)
+    assert done.code == 0, done.err
+    points = RunFolder(tmp_path / "run").annotations().keypoints
+    assert [point.pixel for point in points] == [(20, 25), (50, 55)]
+
+
+def test_keypoints_near_the_origin_may_be_pixels_also_when_the_run_goes_on(train, tmp_path, spss):
+    Path("near.csv").write_text("slice,y,x,class\n0,0.5,0.5,disc\n1,1,1.5,background\n")
+    done = train("--keypoint-units", "pixel", tables=("--keypoints", "near.csv"))
+    assert done.code == 0, done.err
+    assert len(RunFolder(tmp_path / "run").annotations().keypoints) == 2
+    done = spss("train", "--out", "run", "--resume", "--set=optimisation.max_steps=6")
+    assert done.code == 0, done.err
+
+
+def test_all_cells_of_a_table_of_two_units_are_told(train):
+    Path("mixed.csv").write_text("slice,disc\n0,6%\n1,1\n2,0.6\n")
+    done = train(tables=("--proportions", "mixed.csv"))
+    assert done.code == 2
+    assert "write 100% or 1%" in done.err
+    assert "write 60% or 0.6%" in done.err
+    Path("mixed.csv").write_text("slice,disc (%)\n0,6%\n1,1\n2,0.6\n")
+    done = train(tables=("--proportions", "mixed.csv"))
+    assert done.code == 0, done.err
+
+
+def test_a_table_of_fiji_is_taken_as_such_and_said(train, tmp_path):
+    Path("fiji.csv").write_text(" ,Area,X,Y,Slice,class\n1,0,20.5,30.5,3,disc\n")
+    done = train(tables=("--keypoints", "fiji.csv"))
+    assert done.code == 0, done.err
+    assert "a table of Fiji: slices were counted from 1" in done.err
+    (point,) = RunFolder(tmp_path / "run").annotations().keypoints
+    assert (point.slice, point.y, point.x) == (2, 30, 20)
+
+
 def test_masks_alone(train):
     tables = ("--masks", "truth.tif", "--classes", "background,disc")
     assert train(tables=tables).code == 0
@@ -168,8 +214,9 @@ def test_every_wrong_cell_is_reported(train):
         file.write("slice,disc\n0,30\n9,0.1\n")
     done = train(tables=("--proportions", "wrong.csv"))
     assert done.code == 2
-    assert done.err.splitlines()[0] == "error: 2 problems in the tables:"
+    assert done.err.splitlines()[0] == "error: 3 problems in the tables:"
     assert "line 2, column 'disc': '30'" in done.err
+    assert "line 3, column 'disc': '0.1' may be a fraction or per cent" in done.err
     assert "line 3, column 'slice': '9'" in done.err
 
 

@@ -117,7 +117,7 @@ def test_a_grid_wholly_on_the_outside_states_nothing():
 
 def test_the_outside_needs_no_column(tmp_path):
     (tmp_path / "p.csv").write_text("slice,mito\n0,20%\n")
-    (tmp_path / "k.csv").write_text("slice,y,x,class\n0,1,1,resin\n")
+    (tmp_path / "k.csv").write_text("slice,y,x,class\n0,5,5,resin\n")
     found = read_annotations(
         proportions=tmp_path / "p.csv", keypoints=tmp_path / "k.csv", outside="resin"
     )

@@ -70,6 +70,14 @@ def train(
         Path | None,
         typer.Option(metavar="K.csv", help="Table of keypoints: where something is."),
     ] = None,
+    keypoint_units: Annotated[
+        str | None,
+        typer.Option(
+            metavar="pixel|um|nm",
+            help="Of the positions in K.csv; a length needs the pixel size of the image. Pixels, "
+            "unless they look like micrometres: then you are asked.",
+        ),
+    ] = None,
     grid: Annotated[
         Path | None,
         typer.Option(metavar="G.csv", help="Table of counting grids: what lies at each node."),
@@ -160,6 +168,7 @@ def train(
         axes=axes,
         voxel_size_um=parse_voxel_size(voxel_size),
         outside=outside,
+        keypoint_units=keypoint_units,
     )
     token = CancelToken()
     with busy("reading image and annotations"):

@@ -48,6 +48,7 @@ class TrainRequest:
     axes: str | None
     voxel_size_um: VoxelSize | None
     outside: str | None = None
+    keypoint_units: str | None = None
 
     @property
     def has_tables(self) -> bool:
@@ -185,6 +186,7 @@ def read_tables(
         classes=classes,
         stack=stack,
         outside=outside,
+        keypoint_units=request.keypoint_units,
     )
     if annotations.is_empty and request.masks is None:
         given = (request.proportions, request.keypoints, request.grid)

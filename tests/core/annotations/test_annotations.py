@@ -351,6 +351,12 @@ def test_classes_can_be_reordered_and_added_but_not_lost():
         (("background", ""), "empty class name"),
         (("background", "mito_low"), "proportions.csv need"),
         (("background", "Slice"), "proportions.csv need"),
+        (("background", "=HYPERLINK(1)"), "take for the beginning of a formula"),
+        (("background", "+1"), "take for the beginning of a formula"),
+        (("background", "@SUM(1)"), "take for the beginning of a formula"),
+        (("background", "-x"), "take for the beginning of a formula"),
+        (("background", "\tx"), "cannot be shown"),
+        (("background", "x\r"), "cannot be shown"),
         (("background", *(f"c{i}" for i in range(255))), "256 classes are too many"),
     ],
 )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -65,16 +66,20 @@ def fractions_of(annotations):
 
 
 def test_fractions_and_per_cent_with_the_background_as_remainder(save):
-    path = save("slice,mito,axon\n0,0.1,.2\n1,25%,5 %\n2,0,0\n3,1,0\n4,1e-1,0.5%\n")
-    annotations = read_proportions(path)
-    assert annotations.classes == ("background", "mito", "axon")
-    assert np.allclose(
-        np.array(fractions_of(annotations)),
-        [(0.7, 0.1, 0.2), (0.7, 0.25, 0.05), (1, 0, 0), (0, 1, 0), (0.895, 0.1, 0.005)],
-    )
-    assert fractions_of(annotations)[2] == (1.0, 0.0, 0.0)
-    assert [one.region for one in annotations.proportions] == [Region(z) for z in range(5)]
-    assert annotations.notes == ()
+    for text in (
+        "slice,mito,axon\n0,0.1,.2\n1,0.25,.05\n2,0,0\n3,1,0\n4,1e-1,5e-3\n",
+        "slice,mito,axon\n0,10%,20 %\n1,25%,5 %\n2,0,0\n3,100%,0\n4,1e1%,0.5%\n",
+        "slice,mito (%),axon [%]\n0,10,20\n1,25,5%\n2,0,0\n3,100,0\n4,1e1,0.5\n",
+    ):
+        annotations = read_proportions(save(text))
+        assert annotations.classes == ("background", "mito", "axon")
+        assert np.allclose(
+            np.array(fractions_of(annotations)),
+            [(0.7, 0.1, 0.2), (0.7, 0.25, 0.05), (1, 0, 0), (0, 1, 0), (0.895, 0.1, 0.005)],
+        )
+        assert fractions_of(annotations)[2] == (1.0, 0.0, 0.0)
+        assert [one.region for one in annotations.proportions] == [Region(z) for z in range(5)]
+        assert annotations.notes == ()
 
 
 def test_blank_is_unknown_and_keeps_the_background_unknown(save):
@@ -96,7 +101,7 @@ def test_boxes_are_regions_and_blank_boxes_whole_slices(save):
 
 
 def test_intervals_stand_with_and_without_a_fraction(save):
-    path = save("slice,mito,Mito_Low,mito_HIGH\n0,.1,5%,.2\n1,,.05,.1\n2,,,.01\n3,.1,,\n")
+    path = save("slice,mito,Mito_Low,mito_HIGH\n0,.1,5e-2,.2\n1,,.05,.1\n2,,,.01\n3,.1,,\n")
     first, second, third, fourth = read_proportions(path).proportions
     assert (first.fractions, first.bounds()[1]) == ((0.9, 0.1), (0.05, 0.2))
     assert (second.fractions, second.bounds()[1]) == ((None, None), (0.05, 0.1))
@@ -159,8 +164,8 @@ def test_spreadsheets_variants_are_understood(save, data):
 @pytest.mark.parametrize(
     ("cell", "reason", "remedy"),
     [
-        ("30", "is above 1", "write 0.3 or 30%"),
-        ("1.5", "is above 1", "write 0.015 or 1.5%"),
+        ("30", "is above 1", "write 30%"),
+        ("1.5", "is above 1", "write 1.5%"),
         ("500", "is above 1", "0.30, or 30%"),
         ("120%", "is above 100 %", "at most 100%"),
         ("-0.1", "is negative", "from 0 to 1"),
@@ -179,7 +184,7 @@ def test_spreadsheets_variants_are_understood(save, data):
     ],
 )
 def test_a_malformed_fraction_is_reported_with_its_cell(save, cell, reason, remedy):
-    path = save(f"slice,Mito\n0,.1\n\n1,{cell}\n")
+    path = save(f"slice,Mito\n0,0\n\n1,{cell}\n")
     (problem,) = problems_of(read_proportions, path)
     assert (problem.file, problem.row, problem.column) == (str(path), 4, "Mito")
     assert problem.value == cell.strip('"')
@@ -270,6 +275,7 @@ def test_rows_that_contradict_are_reported(save, text, row, reason):
         (b"slice,mito,,axon\n0,.1,5,.1\n", "a column without a name"),
         (b"slice,_low\n0,.1\n", "is an empty class name"),
         (b"slice,mi\0to\n0,.1\n", "characters that cannot be shown"),
+        (b"slice,=1+1\n0,.1\n", "take for the beginning of a formula"),
         (b"slice,y,x,class\n0,1,1,mito\n", "looks like a table of keypoints"),
         (GRID_HEADER.encode(), "looks like a table of grid"),
         (b"slice," + b"a" * 200_000 + b"\n", "is not valid CSV"),
@@ -319,6 +325,85 @@ def test_unusable_given_classes_are_refused(save, classes):
     assert caught.value.field == "classes"
 
 
+# --- per cent and thousands ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "told"),
+    [
+        ("mitochondria", ("6", "1", "0.6"), {"6", "1", "0.6"}),
+        ("mitochondria", ("6%", "1", "0.6"), {"1", "0.6"}),
+        ("mitochondria", ("0.06", "1", "0.6%"), {"0.06", "1"}),
+        ("mitochondria_low (%),mitochondria", ("6,0.6", "0,0", ",1%"), {"0.6"}),
+    ],
+)
+def test_a_table_is_never_of_two_units(save, header, cells, told):
+    path = save(f"slice,{header}\n" + "".join(f"{z},{cell}\n" for z, cell in enumerate(cells)))
+    problems = problems_of(read_proportions, path)
+    assert {problem.value for problem in problems} == told
+
+
+@pytest.mark.parametrize(
+    ("cells", "choice", "meant"),
+    [
+        (("6", "1", "0.6"), 1, (6, 1, 0.6)),
+        (("6", "1", "0.6"), 0, (6, 100, 60)),
+        (("6%", "1", "0.6"), 1, (6, 1, 0.6)),
+        (("0.06", "1", "2%"), 0, (6, 100, 2)),
+        (("0.06", "1", "2%"), 1, (0.06, 1, 2)),
+    ],
+)
+def test_remedies_for_a_mixed_table_lead_to_what_is_meant_one_by_one(save, cells, choice, meant):
+    cells = list(cells)
+    annotations = None
+    while annotations is None:
+        path = save("slice,mito\n" + "".join(f"{z},{cell}\n" for z, cell in enumerate(cells)))
+        try:
+            annotations = read_proportions(path)
+        except InputError as error:
+            problem = error.problems[0]
+            written = re.findall(r"[\d.]+%", problem.remedy)
+            assert cells[problem.row - 2] != written[-1], "the remedy helps"
+            cells[problem.row - 2] = written[min(choice, len(written) - 1)]
+    stated = [100 * one.fractions[1] for one in annotations.proportions]
+    assert stated == pytest.approx(meant)
+
+
+def test_the_header_may_say_that_a_column_is_per_cent(save):
+    for column in ("mitochondria (%)", "mitochondria [%]", "mitochondria %", "% mitochondria"):
+        annotations = read_proportions(save(f"slice,{column}\n0,6\n1,1\n2,0.6%\n3,120e-1\n"))
+        assert annotations.classes == ("background", "mitochondria")
+        fractions = [one.fractions[1] for one in annotations.proportions]
+        assert fractions == [0.06, 0.01, 0.006, 0.12]
+    (problem,) = problems_of(read_proportions, save("slice,a (%)\n0,120\n"))
+    assert problem.reason == "is above 100 %"
+
+
+def test_a_class_whose_own_name_ends_with_per_cent_is_found_by_that_name(save):
+    path = save("slice,a (%)\n0,0.5\n")
+    annotations = read_proportions(path, classes=["a (%)"])
+    assert annotations.classes == ("background", "a (%)")
+    assert fractions_of(annotations) == [(0.5, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason", "remedy"),
+    [
+        ("1,000", "may be 1000 or 1.000", "write 1000 or 1"),
+        ("12,345", "may be 12345 or 12.345", "write 12345 or 12.345"),
+        ("1.000", "may be 1000 or 1", "write 1000 or 1"),
+        ("1,000,000", "commas between thousands", "write 1000000"),
+        ("1,000.5", "commas between thousands", "write 1000.5"),
+    ],
+)
+def test_a_number_that_may_be_two_is_told_with_both(save, cell, reason, remedy):
+    path = save(f'slice,y0,x0,y1,x1,mito\n0,0,0,"{cell}",50,6%\n')
+    (problem,) = problems_of(read_proportions, path)
+    assert (problem.column, problem.value) == ("y1", cell)
+    assert reason in problem.reason
+    assert problem.remedy == remedy
+
+
 # --- keypoints -----------------------------------------------------------------------------------
 
 
@@ -345,6 +430,7 @@ def test_keypoints_name_their_classes_in_order_of_appearance(save):
         ('0,"1,5",1,mito', "y", "has a decimal comma"),
         ("0,1,1,", "class", "is an empty class name"),
         ("0,1,1,mito_low", "class", "proportions.csv need"),
+        ("0,1,1,=1+1", "class", "take for the beginning of a formula"),
         ("3,1,1,mito", "slice", "is outside the stack"),
         ("0.5,1,1,mito", "slice", "is not a whole number"),
         ("0,4.6,5.4,axon", "class", "lies on the same pixel as the 'mito' of line 2"),
@@ -355,6 +441,106 @@ def test_a_malformed_keypoint_is_reported_with_its_cell(save, row, column, reaso
     (problem,) = problems_of(read_keypoints, path, stack=Stack())
     assert (problem.row, problem.column) == (3, column)
     assert reason in problem.reason
+
+
+class ScaledStack(Stack):
+    """Slices of 1000 x 2000 px of 4 x 5 nm, 50 nm apart."""
+
+    voxel_size_um = (0.05, 0.004, 0.005)
+
+    def shape_of(self, z):
+        return 1000, 2000
+
+    def pixel_size_um(self, z):
+        return 0.0045
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "0,0.2,0.25,mito\n1,0.35,0.475,mito\n",
+        "0,1,1,mito\n",
+        "0,2,-0.4,mito\n1,0,1.9,mito\n",
+        "0,3.2,8.5,mito\n",  # within 4 um x 10 um, which are 1000 x 2000 px
+    ],
+)
+def test_keypoints_that_may_be_micrometres_ask_for_their_unit(save, rows):
+    path = save(f"slice,y,x,class\n{rows}")
+    (problem,) = problems_of(read_keypoints, path, stack=ScaledStack())
+    assert "may be micrometres" in problem.reason
+    assert "--keypoint-units um, or pixel" in problem.remedy
+    first = path.read_text().split()[1].split(",")
+    in_pixels = read_keypoints(path, stack=ScaledStack(), keypoint_units="pixel").keypoints[0]
+    assert (in_pixels.y, in_pixels.x) == (float(first[1]), float(first[2]))
+    if "-" not in rows:
+        scaled = read_keypoints(path, stack=ScaledStack(), keypoint_units="um").keypoints[0]
+        assert (scaled.y, scaled.x) == pytest.approx((in_pixels.y / 0.004, in_pixels.x / 0.005))
+
+
+@pytest.mark.parametrize("rows", ["0,3.2,8.5,mito\n", "0,1,1,mito\n1,700,2,mito\n"])
+def test_keypoints_of_which_one_lies_far_from_the_origin_are_pixels(save, rows):
+    assert read_keypoints(save(f"slice,y,x,class\n{rows}"), stack=Stack1000()).keypoints
+
+
+class Stack1000(Stack):
+    """An image that does not state the size of its pixels."""
+
+    def shape_of(self, z):
+        return 1000, 2000
+
+
+def test_keypoints_in_nanometres_and_in_naparis_file_use_the_voxel_size(save):
+    own = save("slice,y,x,class\n2,3996,2500,a\n")
+    napari = save("index,axis-0,axis-1,axis-2,class\n0,0.1,3.996,2.5,a\n", "napari.csv")
+    for path, units in ((own, "nm"), (napari, "um")):
+        annotations = read_keypoints(path, stack=ScaledStack(), keypoint_units=units)
+        (point,) = annotations.keypoints
+        assert point.slice == 2
+        assert (point.y, point.x) == pytest.approx((999, 500))
+        assert annotations.notes == (), "0.1 um are two slices; it lies between none"
+
+
+@pytest.mark.parametrize("stack", [None, Stack1000()])
+def test_lengths_need_the_size_of_a_pixel(save, stack):
+    path = save("slice,y,x,class\n0,0.2,0.3,a\n")
+    with pytest.raises(InputError, match=r"keypoints in um need the size of a pixel.*--voxel-size"):
+        read_keypoints(path, stack=stack, keypoint_units="um")
+    with pytest.raises(InputError, match=r"'furlong2' is no unit of length; give pixel, um or nm"):
+        read_keypoints(path, stack=stack, keypoint_units="furlong2")
+
+
+def test_fijis_table_is_recognised_and_counted_from_1_and_from_corners(save):
+    text = " ,Area,X,Y,Slice,Counter,Count,class\n1,0,50.5,40.2,1,0,1,a\n2,0,95.0,70.0,3,0,2,a\n"
+    annotations = read_keypoints(save(text), stack=Stack1000())
+    assert annotations.keypoints == (Keypoint(0, 39.7, 50.0, 1), Keypoint(2, 69.5, 94.5, 1))
+    assert [point.pixel for point in annotations.keypoints] == [(40, 50), (70, 95)]
+    (note,) = annotations.notes
+    assert "a table of Fiji: slices were counted from 1" in note
+    (problem,) = problems_of(read_keypoints, save(text.replace(",1,0,1,a", ",0,0,1,a")))
+    assert "counts from 1" in problem.reason
+    assert problem.column == "Slice"
+    (problem,) = problems_of(
+        read_keypoints, save(text.replace(",3,0,2,a", ",4,0,2,a")), stack=Stack1000()
+    )
+    assert "outside the stack of 3 slices" in problem.reason
+
+
+def test_fijis_table_of_a_single_image_has_no_slices(save):
+    path = save(" ,Area,Mean,X,Y,class\n1,0,9,5.5,4.5,a\n")
+    assert read_keypoints(path, stack=Stack(1)).keypoints == (Keypoint(0, 4.0, 5.0, 1),)
+    (problem,) = problems_of(read_keypoints, path, stack=Stack())
+    assert "has no column Slice" in problem.reason
+
+
+def test_a_table_of_ones_own_with_such_names_counts_from_0(save):
+    for header in ("Slice,Y,X,Class", ",slice,y,x,class,area"):
+        row = "0,5,5,a\n" if header[0] == "S" else "0,0,5,5,a,7\n"
+        if header[0] == ",":
+            (problem,) = problems_of(read_keypoints, save(f"{header}\n{row}"))
+            assert problem.reason == "has a column without a name"
+        else:
+            found = read_keypoints(save(f"{header}\n{row}"))
+            assert found.keypoints == (Keypoint(0, 5, 5, 1),)
 
 
 def test_repeated_keypoints_of_one_class_are_dropped_with_a_note(save):
@@ -371,7 +557,7 @@ def test_other_columns_of_keypoints_are_ignored_with_a_note(save):
 
 
 def test_too_many_classes_are_reported(save):
-    rows = "".join(f"{z},0,0,c{z}\n" for z in range(300))
+    rows = "".join(f"{z},9,9,c{z}\n" for z in range(300))
     problems = problems_of(read_keypoints, save("slice,y,x,class\n" + rows))
     assert problems[0].row == 2 + 254
     assert "at most 255" in problems[0].remedy
@@ -416,7 +602,7 @@ def test_points_without_classes_are_of_the_only_class(save):
     [
         ("slice,y,class\n0,1,a\n", "has no column x"),
         ("index,axis-0,axis-1,axis-2,axis-3,class\n0,1,1,1,1,a\n", "has 4 axes"),
-        ("index,axis-0,axis-1,axis-2,class\n0,-0.6,1,1,a\n", "is outside the stack"),
+        ("index,axis-0,axis-1,axis-2,class\n0,-0.6,5,5,a\n", "is outside the stack"),
         ("index,axis-0,axis-1,axis-2,class,,b\n0,1,1,1,a,b,\n", "a column without a name"),
         ("index;axis-0;axis-1;axis-2;class\n0;1;1;1;a\n", "is separated by semicolons"),
         (GRID_HEADER, "looks like a counting grid"),
@@ -507,7 +693,7 @@ def test_a_misspelt_status_column_does_not_make_an_open_grid_done(save):
 def test_the_header_of_proportions_settles_the_classes_of_the_others(save):
     annotations = read_annotations(
         proportions=save("slice,axon,mito\n0,.1,.2\n", "p.csv"),
-        keypoints=save("slice,y,x,class\n0,1,1,mito\n", "k.csv"),
+        keypoints=save("slice,y,x,class\n0,5,5,mito\n", "k.csv"),
         grid=save(GRID_HEADER + "0,4,1,1,1,1,BACKGROUND,done\n", "g.csv"),
     )
     assert annotations.classes == ("background", "axon", "mito")
@@ -519,7 +705,7 @@ def test_the_header_of_proportions_settles_the_classes_of_the_others(save):
 
 def test_all_problems_of_all_files_come_as_one_error_in_reading_order(save):
     files = {
-        "proportions": save("slice,mito\n0,.1\n0,.2\n1,30\n9,.1\n", "p.csv"),
+        "proportions": save("slice,mito\n0,.1\n0,.2\n1,x\n9,.1\n", "p.csv"),
         "keypoints": save("slice,y,x,class\n0,x,99,mitoo\n", "k.csv"),
         "grid": save("slice;class\n", "g.csv"),
     }
@@ -539,7 +725,7 @@ def test_the_message_of_an_error_holds_file_line_column_value_and_remedy(save):
     path = save("slice,mito\n0,30\n")
     with pytest.raises(InputError) as caught:
         read_proportions(path)
-    expected = f"{path}, line 2, column 'mito': '30' is above 1; write 0.3 or 30%."
+    expected = f"{path}, line 2, column 'mito': '30' is above 1; write 30%."
     assert str(caught.value) == expected
 
 

@@ -216,6 +216,61 @@ def test_damaged_table_is_kept_aside_and_the_rest_restored(folder):
     assert reopen(folder).state == STATE
 
 
+DAMAGE = {
+    "keypoints.csv": ("slice,y,x,class\n0,here,1,mito\n1,5,6,mito\n2,7,8,nobody\n", "keypoints"),
+    "proportions.csv": ("slice,mito,why\n1,6%,x\n2,much,x\n", "proportions"),
+    "grid.csv": (
+        "slice,spacing_px,offset_y,offset_x,y,x,class,status\n"
+        "1,8,1,2,1,2,mito,done\n1,8,1,2,9,2,mito,done\n1,8,1,2,9,?,mito,done\n",
+        "grids",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_what_can_be_read_of_a_damaged_table_is_restored_and_the_rest_kept_and_told(folder, name):
+    text, part = DAMAGE[name]
+    save(folder)
+    (folder / name).write_text(text)
+    project = reopen(folder)
+    assert project.unreadable == {part}
+    assert f"kept as {Path(name).stem}.unreadable-1.csv" in project.warnings[0]
+    assert (folder / f"{Path(name).stem}.unreadable-1.csv").read_text() == text
+    found = project.state.annotations
+    expected = {
+        "keypoints": (Keypoint(1, 5.0, 6.0, 1),),
+        "proportions": (Proportion(Region(1), (None, 0.06, None)),),
+        "grids": (CountingGrid(1, 8.0, 1.0, 2.0, [1, 9], [2, 2], [1, 1], is_done=True),),
+    }
+    assert getattr(found, part) == expected[part]
+    others = {"keypoints", "proportions", "grids"} - {part}
+    assert all(getattr(found, one) == getattr(ANNOTATIONS, one) for one in others)
+
+
+def test_keypoints_of_an_older_version_on_one_pixel_come_back_as_the_last_of_them(folder):
+    save(folder)
+    path = folder / "keypoints.csv"
+    path.write_text("slice,y,x,class\n0,5,5,mito\n0,9,9,mito\n0,5.1,5,background\n")
+    project = reopen(folder)
+    assert project.state.annotations.keypoints == (Keypoint(0, 9, 9, 1), Keypoint(0, 5.1, 5, 0))
+    assert "line 2: is overruled by line 4" in project.warnings[0]
+
+
+def test_whatever_looks_like_a_unit_or_a_length_is_read_as_it_was_written(folder):
+    classes = (CLASSES[0], ClassStyle("share (%)", "#E69F00"))
+    said = Annotations(
+        ("background", "share (%)"),
+        (Proportion(Region(0), (None, 0.005)), Proportion(Region(1), (0.1, 0.7))),
+        (Keypoint(0, 0.2, 0.1, 1),),
+    )
+    save(folder, ProjectState(classes, said))
+    project = reopen(folder)
+    assert project.warnings == ()
+    assert project.state.annotations.proportions[0].fractions[1] == 0.005
+    assert project.state.annotations.proportions[1] == said.proportions[1], "a sum of 0.8 is told"
+    assert project.state.annotations.keypoints == said.keypoints
+
+
 @pytest.mark.parametrize("text", ["", "{", '{"version": 1}', "[]", '{"identity": 3}'])
 def test_damaged_record_is_refused_with_a_remedy(folder, text):
     save(folder)

@@ -18,9 +18,8 @@ from .class_style import (
     outside_name as outside_name,
 )
 from .csv_cells import (
-    Row as Row,
-    parse_sheet as parse_sheet,
-    read_bytes as read_bytes,
+    per_cent_text as per_cent_text,
+    plain_number as plain_number,
     write_rows as write_rows,
 )
 from .grids import (
@@ -43,7 +42,9 @@ from .records import (
 from .tables import (
     annotation_files as annotation_files,
     read_annotations as read_annotations,
+    read_fraction_texts as read_fraction_texts,
     read_proportions as read_proportions,
+    restore_annotations as restore_annotations,
     write_annotations as write_annotations,
     write_grid as write_grid,
     write_keypoints as write_keypoints,

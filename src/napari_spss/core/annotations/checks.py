@@ -1,4 +1,4 @@
-"""What annotations must satisfy: names of classes, sums, duplicates, and the stack's extent.
+"""Names of classes, and positions in a stack: what is wrong with them, and what to do.
 
 Readers and forms use the same checks, so that a mistake is described in the same words wherever it
 is made.
@@ -6,39 +6,28 @@ is made.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, runtime_checkable
 
-from ..base import CellProblem, InputError
-
-if TYPE_CHECKING:
-    from .grids import CountingGrid
-    from .proportions import Proportion, Region
-    from .records import Annotations, Keypoint
+from ..base import InputError
 
 __all__ = [
+    "FORMULA_SIGNS",
     "MOST_CLASSES",
     "SUM_TOLERANCE",
     "UNSURE_TEXT",
-    "Location",
     "SliceShapes",
     "StackExtent",
-    "annotation_problems",
     "check_class_names",
+    "class_key",
     "class_name_fault",
-    "grid_problems",
     "is_background",
-    "keypoint_problems",
     "match_class",
     "nearest_class",
     "order_classes",
     "outside_class",
-    "proportion_problems",
-    "sum_fault",
 ]
 
 SUM_TOLERANCE = 0.02 + 1e-9  # 0.98 and 1.02 themselves are accepted whatever the rounding
@@ -47,6 +36,9 @@ UNSURE_TEXT = "?"
 """What ``grid.csv`` says of a node that is left open on purpose."""
 
 MOST_CLASSES = 255  # labels are uint8, in which 255 means "ignore"
+
+FORMULA_SIGNS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+"""First signs of what spreadsheets take for a formula; the last four are of full width."""
 
 _BACKGROUND = "background"
 _BACKGROUND_NAMES = frozenset({_BACKGROUND, "bg"})
@@ -64,25 +56,36 @@ class SliceShapes(Protocol):
         """(Y, X) of slice ``z`` in pixels."""
 
 
+@runtime_checkable
+class PixelSizes(SliceShapes, Protocol):
+    """The part of a `Stack` that positions in physical units need."""
+
+    voxel_size_um: tuple[float | None, float | None, float | None]
+
+    def pixel_size_um(self, z: int, /) -> float | None:
+        """Edge of a pixel of slice ``z`` in micrometres; None if it is not known."""
+
+
 def is_background(name: str) -> bool:
     """Whether a class name means the background: "background" or "bg", in any case."""
     return name.strip().casefold() in _BACKGROUND_NAMES
 
 
-def _key(name: str) -> str:
+def class_key(name: str) -> str:
+    """Name as it is compared with others: without regard to case and surrounding blanks."""
     return _BACKGROUND if is_background(name) else name.strip().casefold()
 
 
 def match_class(name: str, classes: Sequence[str]) -> int | None:
     """Index of a class by name, without regard to case and surrounding blanks; None if unknown."""
-    keys = [_key(known) for known in classes]
-    return keys.index(_key(name)) if _key(name) in keys else None
+    keys = [class_key(known) for known in classes]
+    return keys.index(class_key(name)) if class_key(name) in keys else None
 
 
 def nearest_class(name: str, classes: Sequence[str]) -> str | None:
     """Return the known class whose name looks most like ``name``; None if none comes near."""
-    keys = {_key(known): known for known in classes}
-    found = difflib.get_close_matches(_key(name), keys, n=1)
+    keys = {class_key(known): known for known in classes}
+    found = difflib.get_close_matches(class_key(name), keys, n=1)
     return keys[found[0]] if found else None
 
 
@@ -90,7 +93,7 @@ def order_classes(names: Iterable[str]) -> tuple[str, ...]:
     """Return unique names in order of appearance, the background first, added if it is missing."""
     unique: dict[str, str] = {}
     for name in names:
-        unique.setdefault(_key(name), name.strip())
+        unique.setdefault(class_key(name), name.strip())
     background = unique.pop(_BACKGROUND, _BACKGROUND)
     return (background, *unique.values())
 
@@ -125,6 +128,8 @@ def class_name_fault(name: str) -> str | None:
         return "is an empty class name"
     if name != name.strip() or not name.isprintable():
         return "is a class name with blanks at its ends or characters that cannot be shown"
+    if name[0] in FORMULA_SIGNS:
+        return f"is a class name whose {name[0]!r} spreadsheets take for the beginning of a formula"
     if name == UNSURE_TEXT:
         return "is what grid.csv says of a node that is unsure"
     if name.casefold() in _RESERVED or name.casefold().endswith(("_low", "_high")):
@@ -138,7 +143,7 @@ def check_class_names(classes: Sequence[str]) -> None:
         fault = class_name_fault(name)
         if fault is not None:
             raise InputError(f"{name!r} {fault}; choose another name.", field="classes")
-    keys = [_key(name) for name in classes]
+    keys = [class_key(name) for name in classes]
     for name, key in zip(classes, keys, strict=True):
         if keys.count(key) > 1:
             raise InputError(f"class {name!r} is named twice; name each once.", field="classes")
@@ -151,51 +156,6 @@ def check_class_names(classes: Sequence[str]) -> None:
             f"classes {list(classes)} do not start with the background; put 'background' first.",
             field="classes",
         )
-
-
-@dataclass(frozen=True)
-class Location:
-    """Where items stand: the table's name and, per item, its 1-based line."""
-
-    file: str
-    lines: Sequence[int]
-
-    def problem(
-        self, item: int, column: str | None, *, value: object = "", reason: str, remedy: str
-    ) -> CellProblem:
-        """Problem of the item with this index."""
-        return CellProblem(self.file, self.lines[item], column, str(value), reason, remedy)
-
-
-def annotation_problems(annotations: Annotations, stack: SliceShapes | None) -> list[CellProblem]:
-    """All problems of annotations in memory, with the lines they would have in their files."""
-    grid_lines = [2]
-    for grid in annotations.grids:
-        grid_lines.append(grid_lines[-1] + grid.n_nodes)
-    extent = StackExtent(stack)
-    return [
-        *proportion_problems(
-            annotations.proportions,
-            Location("proportions", range(2, 2 + len(annotations.proportions))),
-            stack=extent,
-            outside=annotations.outside_index,
-        ),
-        *keypoint_problems(
-            annotations.keypoints,
-            Location("keypoints", range(2, 2 + len(annotations.keypoints))),
-            classes=annotations.classes,
-            stack=extent,
-        ),
-        *grid_problems(
-            annotations.grids,
-            [
-                range(first, first + grid.n_nodes)
-                for first, grid in zip(grid_lines, annotations.grids, strict=False)
-            ],
-            file="grid",
-            stack=extent,
-        ),
-    ]
 
 
 class StackExtent:
@@ -224,6 +184,19 @@ class StackExtent:
             self._shapes[z] = self._stack.shape_of(z)
         return self._shapes[z]
 
+    def pixel_um(self, z: int) -> tuple[float, float] | None:
+        """(y, x) size of a pixel of a slice in micrometres; None if it is not known."""
+        stack = self._stack
+        if not isinstance(stack, PixelSizes) or self.shape_of(z) is None:
+            return None
+        y, x = (size or stack.pixel_size_um(z) for size in stack.voxel_size_um[1:])
+        return None if y is None or x is None else (y, x)
+
+    @property
+    def slice_distance_um(self) -> float | None:
+        """Distance of the slices in micrometres; None if it is not known."""
+        return self._stack.voxel_size_um[0] if isinstance(self._stack, PixelSizes) else None
+
     def slice_fault(self, z: int) -> tuple[str, str] | None:
         """Reason and remedy if there is no slice ``z``."""
         if self._stack is None or 0 <= z < self._stack.n_slices:
@@ -236,12 +209,12 @@ class StackExtent:
             f"use 0 to {n - 1}, as napari's slider shows (the first slice is 0)",
         )
 
-    def box_fault(self, region: Region) -> tuple[str, str] | None:
+    def box_fault(self, z: int, box: tuple[int, int, int, int] | None) -> tuple[str, str] | None:
         """Reason and remedy if a rectangle leaves the image."""
-        shape = self.shape_of(region.slice)
-        if shape is None or region.box is None:
+        shape = self.shape_of(z)
+        if shape is None or box is None:
             return None
-        _, _, y1, x1 = region.box
+        _, _, y1, x1 = box
         if y1 <= shape[0] and x1 <= shape[1]:
             return None
         return (
@@ -249,155 +222,19 @@ class StackExtent:
             f"use y1 of at most {shape[0]} and x1 of at most {shape[1]} (half-open box)",
         )
 
-    def point_faults(self, z: int, y: float, x: float) -> Iterator[tuple[str, str, str]]:
-        """Column, reason and remedy for each coordinate that lies outside the image."""
+    def point_faults(self, z: int, y: float, x: float) -> Iterator[tuple[str, float, str, str]]:
+        """Column, value, reason and remedy for each coordinate that lies outside the image."""
         shape = self.shape_of(z)
         if shape is None:
             return
         for column, value, axis in (("y", y, 0), ("x", x, 1)):
             pixel = math.floor(value + 0.5)
             if pixel < 0:
-                yield column, "is outside the image", "pixels start at 0"
+                yield column, value, "is outside the image", "pixels start at 0"
             elif pixel >= shape[axis]:
                 yield (
                     column,
+                    value,
                     f"is outside the image, which is {shape[0]} x {shape[1]} px (y, x)",
                     f"use 0 to {shape[axis] - 1}, in pixels, with y (row) before x (column)",
                 )
-
-
-def proportion_problems(
-    proportions: Sequence[Proportion],
-    where: Location,
-    *,
-    stack: StackExtent,
-    outside: int | None = None,
-) -> Iterator[CellProblem]:
-    """Regions outside the stack or named twice, and fractions with an impossible sum."""
-    first_line: dict[Region, int] = {}
-    for item, proportion in enumerate(proportions):
-        region = proportion.region
-        fault = stack.slice_fault(region.slice)
-        if fault is not None:
-            yield where.problem(item, "slice", value=region.slice, reason=fault[0], remedy=fault[1])
-        fault = stack.box_fault(region)
-        if fault is not None:
-            yield where.problem(item, "y1,x1", value=region.box, reason=fault[0], remedy=fault[1])
-        fault = sum_fault(proportion.without(outside))
-        if fault is not None:
-            yield where.problem(item, None, reason=fault[0], remedy=fault[1])
-        if region.box is not None and region.box == (0, 0, *(stack.shape_of(region.slice) or ())):
-            region = dataclasses.replace(region, box=None)  # the same region in other words
-        line = first_line.setdefault(region, where.lines[item])
-        if line != where.lines[item]:
-            place = "box" if proportion.region.box is not None else "slice"
-            yield where.problem(
-                item,
-                "slice",
-                value=region.slice,
-                reason=f"names the same {place} as line {line}",
-                remedy="keep one of the two rows",
-            )
-
-
-def sum_fault(proportion: Proportion) -> tuple[str, str] | None:
-    """Reason and remedy if the fractions of a region cannot belong together."""
-    known = [value for value in proportion.fractions if value is not None]
-    total = math.fsum(known)
-    if len(known) == len(proportion.fractions) and abs(total - 1) > SUM_TOLERANCE:
-        return (
-            f"has fractions of all classes that sum to {total:.4g}",
-            "change them so that they sum to 1 (100 %), or leave the background blank",
-        )
-    if total > 1 + SUM_TOLERANCE:
-        return (
-            f"has fractions that sum to {total:.4g}",
-            "lower them so that they sum to at most 1 (100 %)",
-        )
-    bounds = proportion.bounds()
-    ranges = [
-        bound or (value or 0.0, 1.0 if value is None else value)
-        for bound, value in zip(bounds, proportion.fractions, strict=True)
-    ]
-    lowest = math.fsum(low for low, _ in ranges)
-    highest = math.fsum(high for _, high in ranges)
-    if lowest > 1 + SUM_TOLERANCE:
-        return (
-            f"has fractions and lower bounds that sum to {lowest:.4g}",
-            "lower them so that they sum to at most 1 (100 %)",
-        )
-    if highest < 1 - SUM_TOLERANCE:
-        return (
-            f"has fractions and upper bounds that sum to {highest:.4g}",
-            "raise them so that they can sum to 1 (100 %)",
-        )
-    return None
-
-
-def keypoint_problems(
-    keypoints: Sequence[Keypoint],
-    where: Location,
-    *,
-    classes: Sequence[str],
-    stack: StackExtent,
-) -> Iterator[CellProblem]:
-    """Points outside the image, and pixels that are given two classes."""
-    seen: dict[tuple[int, int, int], tuple[int, int]] = {}
-    for item, point in enumerate(keypoints):
-        fault = stack.slice_fault(point.slice)
-        if fault is not None:
-            yield where.problem(item, "slice", value=point.slice, reason=fault[0], remedy=fault[1])
-        for column, reason, remedy in stack.point_faults(point.slice, point.y, point.x):
-            value = point.y if column == "y" else point.x
-            yield where.problem(item, column, value=value, reason=reason, remedy=remedy)
-        line, class_index = seen.setdefault(
-            (point.slice, *point.pixel), (where.lines[item], point.class_index)
-        )
-        if class_index != point.class_index:
-            yield where.problem(
-                item,
-                "class",
-                value=classes[point.class_index],
-                reason=f"lies on the same pixel as the {classes[class_index]!r} of line {line}",
-                remedy="keep one of the two keypoints",
-            )
-
-
-def grid_problems(
-    grids: Sequence[CountingGrid],
-    lines: Sequence[Sequence[int]],
-    *,
-    file: str,
-    stack: StackExtent,
-) -> Iterator[CellProblem]:
-    """Grids outside the stack, two on a slice, nodes outside the image or laid twice."""
-    seen: set[int] = set()
-    for grid, node_lines in zip(grids, lines, strict=True):
-        where = Location(file, node_lines if len(node_lines) else (2,))
-        fault = stack.slice_fault(grid.slice)
-        if fault is None and grid.slice in seen:
-            fault = ("has two counting grids", "keep one grid a slice")
-        seen.add(grid.slice)
-        if fault is not None:
-            yield where.problem(0, "slice", value=grid.slice, reason=fault[0], remedy=fault[1])
-        yield from _node_problems(grid, where, stack)
-
-
-def _node_problems(
-    grid: CountingGrid, where: Location, stack: StackExtent
-) -> Iterator[CellProblem]:
-    """Problems of single nodes."""
-    first_line: dict[tuple[float, float], int] = {}
-    for node, position in enumerate(zip(grid.y.tolist(), grid.x.tolist(), strict=True)):
-        for column, reason, remedy in stack.point_faults(grid.slice, *position):
-            value = position[0] if column == "y" else position[1]
-            yield where.problem(node, column, value=value, reason=reason, remedy=remedy)
-        line = first_line.setdefault(position, where.lines[node])
-        if line != where.lines[node]:
-            yield where.problem(
-                node,
-                "y,x",
-                value=position,
-                reason=f"is the same node as that of line {line}",
-                remedy="keep one of the two rows",
-            )

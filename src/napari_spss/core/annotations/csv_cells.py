@@ -1,4 +1,4 @@
-"""CSV files as trimmed cells with line numbers; every unusable cell becomes a `CellProblem`."""
+"""Tables in CSV files: trimmed cells with their lines, and numbers as people write them."""
 
 from __future__ import annotations
 
@@ -6,30 +6,46 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import TypeVar
 
 from ..base import CellProblem, replacing
+from .checks import FORMULA_SIGNS
 
-__all__ = ["CellFault", "Row", "Sheet", "parse_sheet", "read_bytes", "write_rows"]
+__all__ = [
+    "CellFault",
+    "Table",
+    "fraction",
+    "number",
+    "per_cent_text",
+    "plain_number",
+    "read_table",
+    "whole",
+    "write_rows",
+]
 
-_ENCODING_REMEDY = "save it as 'CSV UTF-8 (comma delimited)'"
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_MOST_COLUMNS = 2000
 # Numbers as Python and spreadsheets write them; float() alone would also take 1_000, nan and inf.
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_THOUSANDS = re.compile(r"([+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?)(\s*%?)", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+\s*%?", re.ASCII)
+_POINT_OR_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.000", re.ASCII)
 _NOT_FINITE = frozenset({"nan", "inf", "infinity", "na", "n/a", "none", "null"})
 _LONGEST_NUMBER = 64  # characters; also keeps the patterns above fast on garbage
 _LARGEST_INTEGER = 2**31
 _ROUNDING = 1e-9
+_TINY = Decimal("1e-20")  # written with an exponent
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_QUOTED_FORMULA = re.compile(f"'*[{re.escape(FORMULA_SIGNS)}]")
 
-_Value = TypeVar("_Value")
+_Fail = Callable[[int | None, str, str], None]
 
 
-class CellFault(Exception):
-    """What is wrong with a cell, and the remedy; becomes a `CellProblem` in `Row.fail`."""
+class CellFault(ValueError):
+    """What is wrong with a cell, and the remedy."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(reason, remedy)
@@ -37,245 +53,282 @@ class CellFault(Exception):
         self.remedy = remedy
 
 
-def _number(text: str) -> float:
+def number(text: str) -> float:
+    """Read a finite number of a cell that must not be blank.
+
+    Raises
+    ------
+    CellFault
+        If it is none, or could be two.
+    """
+    if len(text) <= _LONGEST_NUMBER and _NUMBER.fullmatch(text):
+        value = float(text)
+        if math.isfinite(value):
+            return value
+        raise CellFault("is too large", "give a finite number")
+    if not text:
+        raise CellFault("is blank", "fill in the cell, or delete the row")
     if text.lstrip("+-").casefold() in _NOT_FINITE:
         raise CellFault("is not a finite number", "give digits such as 12.5")
-    if len(text) > _LONGEST_NUMBER:
-        raise CellFault("is not a number", "give digits such as 12.5")
-    _refuse_comma(text)
-    if not _NUMBER.fullmatch(text):
-        raise CellFault("is not a number", "give digits such as 12.5")
-    value = float(text)
-    if not math.isfinite(value):
-        raise CellFault("is too large", "give a finite number")
-    return value
+    if len(text) <= _LONGEST_NUMBER:
+        _refuse_commas(text)
+    raise CellFault("is not a number", "give digits such as 12.5")
 
 
-def _refuse_comma(text: str) -> None:
-    """Fail with the remedy in the user's own number, per cent sign included."""
+def _refuse_commas(text: str) -> None:
+    """Fail with the remedies in the user's own number, per cent sign included."""
+    thousands, decimal = text.replace(",", ""), text.replace(",", ".")
+    if _THOUSANDS.fullmatch(text):
+        if text.count(",") > 1 or "." in text:
+            raise CellFault("has commas between thousands", f"write {thousands}")
+        raise CellFault(
+            f"may be {thousands} or {decimal}: its comma is one of thousands or of decimals",
+            f"write {thousands} or {decimal.rstrip('0').rstrip('.') or decimal}",
+        )
     if _DECIMAL_COMMA.fullmatch(text):
-        raise CellFault("has a decimal comma", f"write {text.replace(',', '.')}")
+        raise CellFault("has a decimal comma", f"write {decimal}")
 
 
-def _integer(text: str) -> int:
-    value = _number(text)
+def whole(text: str) -> int:
+    """Read a whole number of at least 0, of a cell that must not be blank.
+
+    Raises
+    ------
+    CellFault
+        If it is none, or could be two.
+    """
+    value = number(text)
     if not value.is_integer():
         raise CellFault("is not a whole number", "give a whole number")
-    if abs(value) > _LARGEST_INTEGER:
+    if _POINT_OR_THOUSANDS.fullmatch(text):
+        thousands = text.replace(".", "")
+        raise CellFault(
+            f"may be {thousands} or {value:.0f}: its point is one of thousands or of decimals",
+            f"write {thousands} or {value:.0f}",
+        )
+    if value < 0:
+        raise CellFault("is negative", "give at least 0; positions count from 0")
+    if value > _LARGEST_INTEGER:
         raise CellFault("is too large", f"give at most {_LARGEST_INTEGER}")
     return int(value)
 
 
-def _fraction(text: str) -> float:
+def fraction(text: str) -> float | None:
+    """Read a fraction 0-1, or per cent with a sign; None for a blank cell.
+
+    Raises
+    ------
+    CellFault
+        If it is none.
+    """
+    if not text:
+        return None
     if text.casefold() in _NOT_FINITE:
         raise CellFault("is not a finite number", "leave the cell blank if it is unknown")
-    _refuse_comma(text)
-    is_percent = text.endswith("%")
-    value = _number(text[:-1].rstrip() if is_percent else text)
+    _refuse_commas(text)
+    is_per_cent = text.endswith("%")
+    digits = text[:-1].rstrip() if is_per_cent else text
+    value = number(digits or "%")
     if value < -_ROUNDING:
         raise CellFault("is negative", "give a fraction from 0 to 1, or leave the cell blank")
-    if is_percent:
-        value /= 100
+    if is_per_cent:
+        value = float(Decimal(digits) / 100)
         if value > 1 + _ROUNDING:
             raise CellFault("is above 100 %", "give at most 100%")
     elif 1 + _ROUNDING < value <= 100:
-        raise CellFault("is above 1", f"write {value / 100:.6g} or {value:.6g}%")
-    elif value > 1:
+        raise CellFault("is above 1", f"write {value:.6g}%")
+    elif value > 1 + _ROUNDING:
         raise CellFault("is above 1", "give a fraction from 0 to 1 such as 0.30, or 30%")
     return min(max(value, 0.0), 1.0)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of a table, whose cells are read by column; what cannot be read is noted.
+def plain_number(text: str) -> Decimal | None:
+    """Number of a cell, with a point or a comma and without a sign of per cent; None if none."""
+    text = text.replace(",", ".")
+    is_number = len(text) <= _LONGEST_NUMBER and _NUMBER.fullmatch(text)
+    return Decimal(text) if is_number else None
 
-    Parameters
-    ----------
-    file : str
-        Name of the table for messages.
-    line : int
-        1-based line in the file at which the row starts.
-    cells : mapping of str to str
-        Trimmed text by column key (trimmed and case-folded name).
-    names : mapping of str to str
-        Name of each column as written.
-    problems : list of CellProblem
-        The row's own problems, in the order they were found.
+
+def per_cent_text(value: float | Decimal) -> str:
+    """Write a fraction as per cent, with the sign, such that `fraction` gives it back exactly.
+
+    >>> per_cent_text(0.06), per_cent_text(1.0)
+    ('6%', '100%')
     """
-
-    file: str
-    line: int
-    cells: Mapping[str, str]
-    names: Mapping[str, str]
-    problems: list[CellProblem]
-
-    def text(self, key: str) -> str:
-        """Trimmed text of a cell; empty if the column is missing."""
-        return self.cells.get(key, "")
-
-    def number(self, key: str) -> float | None:
-        """Finite number of a cell that must not be blank; None after noting a problem."""
-        return self._read(key, _number)
-
-    def integer(self, key: str, *, least: int = 0) -> int | None:
-        """Whole number of a cell that must not be blank; None after noting a problem."""
-        value = self._read(key, _integer)
-        if value is not None and value < least:
-            self.fail(key, "is negative", f"give at least {least}; positions count from 0")
-            return None
-        return value
-
-    def fraction(self, key: str) -> float | None:
-        """Fraction 0-1 of a cell; None if it is blank, or after noting a problem."""
-        return self._read(key, _fraction) if self.text(key) else None
-
-    def fail(self, key: str | None, reason: str, remedy: str) -> None:
-        """Note a problem of a cell, or of the whole row if ``key`` is None."""
-        name, value = (None, "") if key is None else (self.names.get(key, key), self.text(key))
-        self.problems.append(CellProblem(self.file, self.line, name, value, reason, remedy))
-
-    def _read(self, key: str, convert: Callable[[str], _Value]) -> _Value | None:
-        text = self.text(key)
-        if not text:
-            self.fail(key, "is blank", "fill in the cell, or delete the row")
-            return None
-        try:
-            return convert(text)
-        except CellFault as fault:
-            self.fail(key, fault.reason, fault.remedy)
-            return None
+    per_cent = (Decimal(repr(value) if isinstance(value, float) else value) * 100).normalize()
+    return f"{per_cent:f}%" if abs(per_cent) > _TINY or not per_cent else f"{per_cent}%"
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A table: columns by key, and its rows.
+class Table:
+    """Columns and rows by key, which is the trimmed and case-folded name of a column.
 
     Parameters
     ----------
     file : str
-        Name of the table for messages.
+        Name for messages.
     line : int
         1-based line of the header.
     names : dict of str to str
-        Name as written by key, in the order of the columns.
-    rows : list of Row
-        Non-blank rows.
+        Column as written, by key.
+    rows : dict of int to dict of str to str
+        Trimmed texts by key, by 1-based line, of all rows that are not blank.
+    problems : list of CellProblem
+        Whatever is wrong is added here.
     """
 
     file: str
     line: int
     names: dict[str, str]
-    rows: list[Row]
+    rows: dict[int, dict[str, str]]
+    problems: list[CellProblem]
 
-    def problem(self, column: str | None, reason: str, remedy: str) -> CellProblem:
-        """Describe what is wrong with the header."""
-        return CellProblem(self.file, self.line, column, "", reason, remedy)
+    def fail(
+        self, reason: str, remedy: str, *, key: str | None = None, line: int | None = None
+    ) -> None:
+        """Note what is wrong with a cell or row, or with a column or the header."""
+        row, name = self.line if line is None else line, None if key is None else self.names[key]
+        value = "" if key is None or line is None else self.rows[line][key]
+        self.problems.append(CellProblem(self.file, row, name, value, reason, remedy))
+
+    def has_columns(self, required: Sequence[str], example: str) -> bool:
+        """Note missing and nameless columns; True if there are none."""
+        absent = [name for name in required if name not in self.names]
+        if absent:
+            reason = f"has no column{'s' if len(absent) > 1 else ''} {', '.join(absent)}"
+            self.fail(reason, f"start the file with a header such as {example}")
+        has_nameless = any(cells.get("") for cells in self.rows.values())
+        if has_nameless:
+            self.fail("has a column without a name", "name or delete the column")
+        return not absent and not has_nameless
 
 
-def read_bytes(path: Path, problems: list[CellProblem]) -> bytes | None:
-    """Content of a file; None after noting why it cannot be read."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        reason, remedy = "does not exist", "check the path"
-    except IsADirectoryError:
-        reason, remedy = "is a folder", "give a CSV file"
-    except OSError as error:
-        reason = f"cannot be read ({error.strerror or error})"
-        remedy = "check the path and its permissions"
-    problems.append(CellProblem(str(path), None, None, "", reason, remedy))
-    return None
-
-
-def parse_sheet(
-    data: bytes, file: str, problems: list[CellProblem], *, expects: Sequence[str]
-) -> Sheet | None:
-    """Split the content of a CSV file into rows of cells.
+def read_table(
+    path: Path, problems: list[CellProblem], *, expects: Sequence[str], salvages: bool = False
+) -> Table | None:
+    """Read a CSV file; None if it has no usable header.
 
     A byte order mark, Windows line ends, quoted cells, blank lines and trailing blank cells are
-    accepted.
+    accepted. Rows with a wrong number of cells are left out, and noted.
 
     Parameters
     ----------
-    data : bytes
-        The file's content.
-    file : str
-        Its name for messages.
+    path : Path
     problems : list of CellProblem
         Whatever is wrong is added here.
     expects : sequence of str
         Column keys of which at least one must be there to believe in the separator.
-
-    Returns
-    -------
-    Sheet or None
-        None if there is no usable header. Rows with a wrong number of cells are left out.
+    salvages : bool
+        Whether only the rows with wrong bytes or quotes are left out, not the whole table.
     """
+    file = str(path)
 
     def fail(line: int | None, reason: str, remedy: str) -> None:
         problems.append(CellProblem(file, line, None, "", reason, remedy))
 
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        fail(line, "is not UTF-8 text", _ENCODING_REMEDY)
+    text = _text(path, fail, salvages=salvages)
+    rows = [] if text is None else _rows(text, fail, salvages=salvages)
+    if not rows:
         return None
-    before = len(problems)
-    lines = _split(text, fail)
-    if not lines and len(problems) == before:
-        fail(None, "is empty", "start it with a header line")
-    if not lines:
-        return None
-    header_line, header = lines[0]
-    while header and not header[-1]:
+    line, header = rows[0]
+    while not header[-1]:
         header.pop()
     names = {name.casefold(): name for name in header}
     if not any(key in names for key in expects):
         for separator, plural in _SEPARATORS.items():
             if any(separator in name for name in header):
-                fail(header_line, f"is separated by {plural}", "save it with commas as separators")
+                fail(line, f"is separated by {plural}", "save it with commas as separators")
                 return None
     if len(names) < len(header):
-        repeated = [
-            name for name in header if [*map(str.casefold, header)].count(name.casefold()) > 1
-        ]
-        fail(header_line, f"names columns twice: {repeated}", "name each column once")
+        keys = [name.casefold() for name in header]
+        repeated = [name for name in header if keys.count(name.casefold()) > 1]
+        fail(line, f"names columns twice: {repeated}", "name each column once")
         return None
-    rows = []
-    for line, cells in lines[1:]:
+    found = {}
+    for line_of_row, cells in rows[1:]:
         while len(cells) > len(header) and not cells[-1]:
             cells.pop()
-        if len(cells) != len(header):
+        if len(cells) == len(header):
+            found[line_of_row] = dict(zip(names, cells, strict=True))
+        else:
             fail(
-                line,
+                line_of_row,
                 f"has {len(cells)} cells, but the header has {len(header)}",
                 "give one cell per column; a decimal comma splits a number in two (write 0.30), "
                 "and a name with a comma needs quotes",
             )
-            continue
-        rows.append(Row(file, line, dict(zip(names, cells, strict=True)), names, []))
-    return Sheet(file, header_line, names, rows)
+    return Table(file, line, names, found, problems)
 
 
-def _split(text: str, fail: Callable[[int | None, str, str], None]) -> list[tuple[int, list[str]]]:
-    """Line number and trimmed cells of each non-blank row; stops at the first broken quote."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows: list[tuple[int, list[str]]] = []
-    line = 1
+def _text(path: Path, fail: _Fail, *, salvages: bool) -> str | None:
+    """Read a file as text; None after telling why it cannot be."""
     try:
-        for raw in reader:
-            cells = [cell.strip() for cell in raw]
-            if any(cells):
-                rows.append((line, cells))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        fail(line, f"is not valid CSV ({error})", "close every quote, or write no quotes")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        fail(None, "does not exist", "check the path")
+        return None
+    except IsADirectoryError:
+        fail(None, "is a folder", "give a CSV file")
+        return None
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror or error})"
+        fail(None, reason, "check the path and its permissions")
+        return None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        fail(line, "is not UTF-8 text", "save it as 'CSV UTF-8 (comma delimited)'")
+    return data.decode("utf-8-sig", "replace") if salvages else None
+
+
+def _rows(text: str, fail: _Fail, *, salvages: bool) -> list[tuple[int, list[str]]]:
+    """Line and trimmed cells of each row that is not blank; none after telling why."""
+    try:
+        rows = _split(text)
+    except ValueError as error:  # pandas' own are of this kind
+        lines = _LINE_END.split(text)
+        torn = {n: line for n, line in enumerate(lines) if line.count('"') % 2}
+        remedy = "close every quote, or write no quotes"
+        fail(min(torn) + 1 if torn else None, f"is not valid CSV ({error})", remedy)
+        if not salvages or not torn:
+            return []
+        kept = ("" if n in torn else line for n, line in enumerate(lines))
+        return _rows("\n".join(kept), fail, salvages=salvages)
+    if not rows:
+        fail(None, "is empty", "start it with a header line")
+    return rows
+
+
+def _split(text: str) -> list[tuple[int, list[str]]]:
+    """Line and trimmed cells of each row that is not blank."""
+    import pandas as pd  # late: a third of a second, of which most commands need nothing
+
+    width = min(1 + max(line.count(",") for line in _LINE_END.split(text)), _MOST_COLUMNS)
+    frame = pd.read_csv(
+        io.StringIO(text, newline=""),
+        header=None,
+        names=range(width),
+        dtype=str,
+        keep_default_na=False,
+        skip_blank_lines=False,  # they count as lines
+        engine="python",  # tells absent cells from blank ones, and refuses stray quotes
+    )
+    rows, line, is_quoted = [], 1, '"' in text
+    for values in frame.to_numpy(dtype=object).tolist():
+        cells = [_plain(cell.strip()) for cell in values if isinstance(cell, str)]
+        if any(cells):
+            rows.append((line, cells))
+        inner = [c for c in values if isinstance(c, str)] if is_quoted else []
+        line += 1 + sum(len(_LINE_END.findall(cell)) for cell in inner)
     return rows
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV file in UTF-8; the file at ``path`` is either the old or the whole new one.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it, which
+    `read_table` takes away. Numbers are written as they are.
 
     Raises
     ------
@@ -286,4 +339,13 @@ def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
         replacing(path, makes_folder=False) as temporary,
         temporary.open("x", encoding="utf-8", newline="") as stream,
     ):
-        csv.writer(stream, lineterminator="\n").writerows(rows)
+        csv.writer(stream, lineterminator="\n").writerows(map(_harmless, row) for row in rows)
+
+
+def _harmless(cell: object) -> object:
+    is_formula = isinstance(cell, str) and _QUOTED_FORMULA.match(cell)
+    return f"'{cell}" if is_formula else cell
+
+
+def _plain(text: str) -> str:
+    return text[1:] if text.startswith("'") and _QUOTED_FORMULA.match(text) else text

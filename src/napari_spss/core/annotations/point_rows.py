@@ -5,212 +5,290 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from typing import Annotated, TypeVar
 
 import numpy as np
+from pydantic import BeforeValidator, ValidationInfo
 
-from .checks import UNSURE_TEXT, Location, grid_problems, keypoint_problems
-from .csv_cells import Row, Sheet
+from ..base import InputError, length_um
+from .checks import UNSURE_TEXT, StackExtent
+from .csv_cells import CellFault, Table, number, whole
 from .grids import NOT_JUDGED, UNSURE, CountingGrid
 from .records import Keypoint
-from .table_rows import Reading
+from .table_rows import Number, Reading, TableRow, Whole, last_words
 
-__all__ = ["grids_of", "keypoints_of"]
+__all__ = ["NODE_COLUMNS", "NodeRow", "grids_of", "keypoints_of"]
 
-_POINT = ("slice", "y", "x")
-_SETTINGS = ("spacing_px", "offset_y", "offset_x")
-_NODE = ("slice", *_SETTINGS, "y", "x", "class")
-_STATUS = {"": True, "done": True, "open": False}
+_T = TypeVar("_T")
+
+NODE_COLUMNS = {"class_index": "class", "is_done": "status"}
+"""Column of a field of a node where it is called otherwise."""
+
+_OF_GRID = ("spacing_px", "offset_y", "offset_x", "is_done")
 _NAPARI_AXIS = re.compile(r"axis-\d+", re.ASCII)
+_FIJI = frozenset({"Area", "Mean", "StdDev", "Min", "Max", "XM", "YM", "Ch", "Frame", "Counter"})
 _LARGEST_SLICE = 2**31
+_ROUNDING_PX = 1e-6
+_NEAR_PX = 2.0
+_UNLIKELY = 1e-3
 
 
-def keypoints_of(sheet: Sheet, reading: Reading) -> list[Keypoint]:
-    """Read labelled positions from our own table, or from that of napari's Points writer."""
-    columns = _point_columns(sheet, reading)
-    if columns is None:
-        return []
-    only_class = None
-    if "class" not in sheet.names:
-        if not (reading.book.is_settled and len(reading.book.names) == 2):
-            reading.check_columns(sheet, ("class",), "slice,y,x,class")
-            return []
-        only_class = 1
-        name = reading.book.names[only_class]
-        reading.note(sheet, f"no column class; all keypoints are taken as {name!r}")
-    points: list[Keypoint] = []
-    lines: list[int] = []
-    between: list[int] = []
-    for row in sheet.rows:
-        z = _slice_of(row, columns[0])
-        y, x = row.number(columns[1]), row.number(columns[2])
-        class_index = reading.class_of(row, "class") if only_class is None else only_class
-        reading.problems += row.problems
-        if row.problems or z is None or y is None or x is None or class_index is None:
-            continue
-        nearest = math.floor(z + 0.5)
-        if nearest != z:
-            between.append(row.line)
-        points.append(Keypoint(nearest, y, x, class_index))
-        lines.append(row.line)
-    if between:
-        reading.note(sheet, "keypoints between slices were moved to the nearest slice", between)
-    where = Location(sheet.file, lines)
-    reading.problems += keypoint_problems(
-        points, where, classes=reading.book.names, stack=reading.extent
-    )
-    return _without_repeats(sheet, reading, points, lines)
+def _above_0(text: str) -> float:
+    value = number(text)
+    if value <= 0:
+        raise CellFault("is not above 0", "give the distance of the nodes in pixels")
+    return value
 
 
-def _point_columns(sheet: Sheet, reading: Reading) -> tuple[str, str, str] | None:
-    """Column keys of slice ("" = slice 0), y and x; None after noting what is wrong."""
-    keys = sheet.names
-    axes = [key for key in keys if _NAPARI_AXIS.fullmatch(key)]
-    is_napari = bool(axes) and not keys.keys() >= set(_POINT)
-    used = {"", "class", *((*axes, "index") if is_napari else _POINT)}
-    if not is_napari:
-        if "spacing_px" in keys:
-            problem = sheet.problem(None, "looks like a counting grid", "give it as grid")
-            reading.problems.append(problem)
-            return None
-        if not reading.check_columns(sheet, _POINT, "slice,y,x,class"):
-            return None
-        columns = _POINT
-    elif not reading.check_columns(sheet, (), ""):
-        return None
-    elif len(axes) == 3:
-        columns = (axes[0], axes[1], axes[2])
-    elif len(axes) == 2 and reading.extent.n_slices == 1:
-        columns = ("", axes[0], axes[1])
-    else:
-        problem = sheet.problem(
-            None,
-            f"has {len(axes)} axes, so that the slices of the keypoints are not known",
-            "save points of a layer with the axes (slice, y, x), or write slice,y,x,class",
-        )
-        reading.problems.append(problem)
-        return None
-    ignored = [name for key, name in keys.items() if key not in used]
-    if ignored:
-        reading.note(sheet, f"columns that are not used: {', '.join(ignored)}")
-    return columns
+def _from_1(text: str) -> int:
+    value = whole(text)
+    if value < 1:
+        raise CellFault("is not a slice of Fiji, which counts from 1", "give the point's slice")
+    return value - 1
 
 
-def _slice_of(row: Row, key: str) -> float | None:
-    """Slice of a point; napari's files may hold positions between slices."""
-    if not key:
-        return 0.0
-    if key == "slice":
-        return row.integer(key)
-    z = row.number(key)
-    if z is not None and not -0.5 <= z <= _LARGEST_SLICE:
-        row.fail(key, "is outside the stack", "slices count from 0")
-        return None
-    return z
+def _is_done(text: str) -> bool:
+    stated = {"": True, "done": True, "open": False}.get(text.casefold())
+    if stated is None:
+        raise CellFault("is not a status", "write done or open")
+    return stated
 
 
-def _without_repeats(
-    sheet: Sheet, reading: Reading, points: list[Keypoint], lines: list[int]
-) -> list[Keypoint]:
-    """Drop points on the pixel of an earlier one, with a note; other classes are errors already."""
-    first: dict[tuple[int, int, int], Keypoint] = {}
-    dropped: list[int] = []
-    for point, line in zip(points, lines, strict=True):
-        if first.setdefault((point.slice, *point.pixel), point) is not point:
-            dropped.append(line)
-    if dropped:
-        text = "keypoints that repeat one of the same class on the same pixel were dropped"
-        reading.note(sheet, text, dropped)
-    return list(first.values())
+def _class_index(text: str, info: ValidationInfo) -> int:
+    assert isinstance(info.context, Reading)
+    return info.context.class_index(text)
 
 
-@dataclass
-class _Nodes:
-    """Rows of one grid."""
-
-    settings: tuple[float, float, float]
-    is_done: bool
-    lines: list[int] = field(default_factory=list)
-    y: list[float] = field(default_factory=list)
-    x: list[float] = field(default_factory=list)
-    class_index: list[int] = field(default_factory=list)
-
-    def grid(self, z: int) -> CountingGrid:
-        """Build the grid of slice ``z``."""
-        return CountingGrid(
-            z,
-            *self.settings,
-            np.array(self.y),
-            np.array(self.x),
-            np.array(self.class_index, dtype=np.int16),
-            is_done=self.is_done,
-        )
-
-
-def grids_of(sheet: Sheet, reading: Reading) -> list[CountingGrid]:
-    """Read counting grids; the rows of a slice make up its grid."""
-    if not reading.check_columns(sheet, _NODE, ",".join((*_NODE, "status"))):
-        return []
-    _check_known(sheet, reading)
-    found: dict[int, _Nodes] = {}
-    for row in sheet.rows:
-        _read_node(row, reading, found)
-        reading.problems += row.problems
-    grids = [nodes.grid(z) for z, nodes in found.items()]
-    lines = [nodes.lines for nodes in found.values()]
-    reading.problems += grid_problems(grids, lines, file=sheet.file, stack=reading.extent)
-    for grid in grids:
-        if grid.is_done and not grid.n_judged:
-            text = f"the grid of slice {grid.slice} has no judged node and gives no proportion"
-            reading.note(sheet, text)
-    return grids
-
-
-def _check_known(sheet: Sheet, reading: Reading) -> None:
-    """Note unknown columns: a misspelt "status" would turn an open grid into a done one."""
-    known = (*_NODE, "status", "")
-    for key, name in sheet.names.items():
-        if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1)
-            remedy = f"write {nearest[0]!r} if that is meant" if nearest else "delete the column"
-            problem = sheet.problem(name, "is not a column of a counting grid", remedy)
-            reading.problems.append(problem)
-
-
-def _class_of_node(row: Row, reading: Reading) -> int | None:
-    """Class of a node, unsure or not judged; None after noting a problem."""
-    text = row.text("class")
+def _class_of_node(text: str, info: ValidationInfo) -> int:
     if text == UNSURE_TEXT:
         return UNSURE
-    return reading.class_of(row, "class") if text else NOT_JUDGED
+    return _class_index(text, info) if text else NOT_JUDGED
 
 
-def _read_node(row: Row, reading: Reading, found: dict[int, _Nodes]) -> None:
-    """Add a row to the grid of its slice, or note what is wrong with it."""
-    z = row.integer("slice")
-    spacing, offset_y, offset_x = (row.number(key) for key in _SETTINGS)
-    y, x = row.number("y"), row.number("x")
-    if spacing is not None and spacing <= 0:
-        row.fail("spacing_px", "is not above 0", "give the distance of the nodes in pixels")
-    is_done = _STATUS.get(row.text("status").casefold())
-    if is_done is None:
-        row.fail("status", "is not a status", "write done or open")
-    class_index = _class_of_node(row, reading)
-    if spacing is None or offset_y is None or offset_x is None or y is None or x is None:
-        return
-    if row.problems or z is None or is_done is None or class_index is None:
-        return
-    settings = (spacing, offset_y, offset_x)
-    nodes = found.setdefault(z, _Nodes(settings, is_done))
-    stated, expected = (*settings, is_done), (*nodes.settings, nodes.is_done)
-    for key, value, other in zip((*_SETTINGS, "status"), stated, expected, strict=True):
-        if value != other:
-            row.fail(
-                key,
-                f"differs from line {nodes.lines[0]}, which is on the same slice",
-                "keep one grid a slice, with the same spacing, offsets and status in all its rows",
+class KeypointRow(TableRow):
+    """A row of ``keypoints.csv``."""
+
+    slice: Whole
+    y: Number
+    x: Number
+    class_index: Annotated[int, BeforeValidator(_class_index)] = 1
+
+
+class NapariRow(KeypointRow):
+    """A row of the file that napari's Points writer saves; it may lie between slices."""
+
+    slice: Number = 0.0  # type: ignore[assignment]
+
+
+class FijiRow(KeypointRow):
+    """A row of Fiji's table of results."""
+
+    slice: Annotated[int, BeforeValidator(_from_1)] = 0
+
+
+class NodeRow(TableRow):
+    """A row of ``grid.csv``."""
+
+    slice: Whole
+    spacing_px: Annotated[float, BeforeValidator(_above_0)]
+    offset_y: Number
+    offset_x: Number
+    y: Number
+    x: Number
+    class_index: Annotated[int, BeforeValidator(_class_of_node)]
+    is_done: Annotated[bool, BeforeValidator(_is_done)] = True
+
+
+def keypoints_of(table: Table, reading: Reading, units: str | None) -> list[tuple[int, Keypoint]]:
+    """Labelled positions, and their lines."""
+    layout = _point_layout(table, reading)
+    if layout is None:
+        return []
+    model, columns = layout
+    if "class" in table.names:
+        columns["class_index"] = "class"
+    elif reading.is_settled and len(reading.classes) == 2:
+        reading.note(table, f"no column class; all keypoints are taken as {reading.classes[1]!r}")
+    else:
+        table.has_columns(("class",), "slice,y,x,class")
+        return []
+    rows = list(reading.rows(table, model, {(name,): key for name, key in columns.items()}))
+    if units is None and not reading.is_ours and _may_be_lengths(rows, reading.extent):
+        table.fail(
+            "has all positions so near the origin that they may be micrometres",
+            "say what they are: --keypoint-units um, or pixel (keypoint_units in Python)",
+        )
+    found: list[tuple[int, Keypoint]] = []
+    between: list[int] = []
+    repeated: list[int] = []
+    seen: set[tuple[int, int, int, int]] = set()
+    for line, row in rows:
+        z, y, x = _in_pixels(row, units, reading.extent)
+        nearest = math.floor(z + 0.5)
+        if not 0 <= nearest <= _LARGEST_SLICE:
+            key = columns["slice"]
+            table.fail("is outside the stack", "slices count from 0", key=key, line=line)
+            continue
+        if abs(z - nearest) > _ROUNDING_PX:
+            between.append(line)
+        point = Keypoint(nearest, y, x, row.class_index)
+        place = (nearest, *point.pixel, row.class_index)
+        if place in seen and not reading.is_ours:
+            repeated.append(line)
+        else:
+            found.append((line, point))
+        seen.add(place)
+    if between:
+        reading.note(table, "keypoints between slices were moved to the nearest slice", between)
+    if repeated:
+        text = "keypoints that repeat one of the same class on the same pixel were dropped"
+        reading.note(table, text, repeated)
+    if reading.is_ours:
+        return last_words(table, found, lambda point: (point.slice, point.pixel))
+    return found
+
+
+def _point_layout(
+    table: Table, reading: Reading
+) -> tuple[type[KeypointRow], dict[str, str]] | None:
+    """Kind of the rows, and the column keys of slice, y and x; None after noting what is wrong."""
+    names = table.names
+    columns = {"slice": "slice", "y": "y", "x": "x"}
+    axes = [key for key in names if _NAPARI_AXIS.fullmatch(key)]
+    written = set(names.values())
+    n_slices = reading.extent.n_slices
+    if {"X", "Y"} <= written and not _FIJI.isdisjoint(written):
+        if "slice" not in names and n_slices == 1:
+            del columns["slice"]
+        elif "slice" not in names:
+            table.fail(
+                "has no column Slice, which Fiji leaves out for a single image",
+                "add the slice of each point, counted from 1, as Slice",
             )
-    nodes.lines.append(row.line)
-    nodes.y.append(y)
-    nodes.x.append(x)
-    nodes.class_index.append(class_index)
+            return None
+        text = (
+            "a table of Fiji: slices were counted from 1, positions from the first pixel's corner"
+        )
+        reading.note(table, text)
+        return FijiRow, columns
+    used = {"", "class", "slice", "y", "x"}
+    model: type[KeypointRow] = KeypointRow
+    if axes and not names.keys() >= columns.keys():
+        used = {"", "class", "index", *axes}
+        model = NapariRow
+        if not table.has_columns((), ""):
+            return None
+        if len(axes) == 3:
+            columns = dict(zip(columns, axes, strict=True))
+        elif len(axes) == 2 and n_slices == 1:
+            columns = dict(zip(("y", "x"), axes, strict=True))
+        else:
+            table.fail(
+                f"has {len(axes)} axes, so that the slices of the keypoints are not known",
+                "save points of a layer with the axes (slice, y, x), or write slice,y,x,class",
+            )
+            return None
+    elif "spacing_px" in names:
+        table.fail("looks like a counting grid", "give it as grid")
+        return None
+    elif not table.has_columns(("slice", "y", "x"), "slice,y,x,class"):
+        return None
+    ignored = [key for key in names if key not in used]
+    if reading.is_ours:
+        for key in ignored:
+            table.fail("is not a column of keypoints", "keep such columns in another file", key=key)
+    elif ignored:
+        text = ", ".join(names[key] for key in ignored)
+        reading.note(table, f"columns that are not used: {text}")
+    return model, columns
+
+
+def _may_be_lengths(rows: Sequence[tuple[int, KeypointRow]], extent: StackExtent) -> bool:
+    """Whether positions are suspiciously near the origin for pixels.
+
+    They are if all are within 2 px; or within as many pixels as the image has micrometres, which
+    would be chance.
+    """
+    chance = 1.0
+    far = [row for _, row in rows if max(abs(row.y), abs(row.x)) > _NEAR_PX]
+    for row in far:
+        z = math.floor(row.slice + 0.5)
+        shape, size = extent.shape_of(z), extent.pixel_um(z)
+        if shape is None or size is None:
+            return False
+        if not (0 <= row.y <= shape[0] * size[0] and 0 <= row.x <= shape[1] * size[1]):
+            return False
+        chance *= size[0] * size[1]
+    return chance < _UNLIKELY if far else bool(rows)
+
+
+def _in_pixels(
+    row: KeypointRow, units: str | None, extent: StackExtent
+) -> tuple[float, float, float]:
+    """(slice, y, x) of a point in pixels."""
+    z, y, x = float(row.slice), row.y, row.x
+    unit_um = None if units in (None, "pixel") else length_um(1.0, units)
+    if unit_um is not None:
+        if isinstance(row, NapariRow):
+            z *= unit_um / _known(extent.slice_distance_um, "distance of slices", units)
+        index = math.floor(z + 0.5)
+        if extent.n_slices is None or extent.shape_of(index) is not None:
+            size = _known(extent.pixel_um(index), "size of a pixel", units)
+            y, x = y * unit_um / size[0], x * unit_um / size[1]
+    return (z, y - 0.5, x - 0.5) if isinstance(row, FijiRow) else (z, y, x)
+
+
+def _known(value: _T | None, what: str, units: str | None) -> _T:
+    if value is None:
+        raise InputError(
+            f"keypoints in {units} need the {what}, which the image does not state; state it "
+            "with --voxel-size (voxel_size_um in Python), or give pixels.",
+            field="keypoint_units",
+        )
+    return value
+
+
+def grids_of(table: Table, reading: Reading) -> list[tuple[list[int], CountingGrid]]:
+    """Counting grids, and the lines of their nodes; the rows of a slice make up its grid."""
+    columns = {name: NODE_COLUMNS.get(name, name) for name in NodeRow.model_fields}
+    required = tuple(key for key in columns.values() if key != "status")
+    if not table.has_columns(required, ",".join(columns.values())):
+        return []
+    for key in table.names:
+        if key and key not in columns.values():  # a misspelt "status" would make a grid done
+            nearest = difflib.get_close_matches(key, columns.values(), n=1)
+            remedy = f"write {nearest[0]!r} if that is meant" if nearest else "delete the column"
+            table.fail("is not a column of a counting grid", remedy, key=key)
+    places = {(name,): key for name, key in columns.items() if key in table.names}
+    nodes: dict[int, list[tuple[int, NodeRow]]] = {}
+    for line, row in reading.rows(table, NodeRow, places):
+        same = nodes.setdefault(row.slice, [])
+        first_line, first = same[0] if same else (line, row)
+        differing = [name for name in _OF_GRID if getattr(row, name) != getattr(first, name)]
+        for name in differing:
+            table.fail(
+                f"differs from line {first_line}, which is on the same slice",
+                "keep one grid a slice, with the same spacing, offsets and status in all its rows",
+                key=columns[name],
+                line=line,
+            )
+        if not differing:
+            same.append((line, row))
+    grids = []
+    for z, found in nodes.items():
+        rows = [row for _, row in found]
+        grid = CountingGrid(
+            z,
+            rows[0].spacing_px,
+            rows[0].offset_y,
+            rows[0].offset_x,
+            np.array([row.y for row in rows]),
+            np.array([row.x for row in rows]),
+            np.array([row.class_index for row in rows], dtype=np.int16),
+            is_done=rows[0].is_done,
+        )
+        if grid.is_done and not grid.n_judged:
+            reading.note(table, f"the grid of slice {z} has no judged node and gives no proportion")
+        grids.append(([line for line, _ in found], grid))
+    return grids

@@ -151,6 +151,33 @@ class Proportion:
             high=None if self.high is None else placed(self.high, None),
         )
 
+    def sum_fault(self) -> tuple[str, str] | None:
+        """Reason and remedy if the fractions cannot belong together."""
+        known = [value for value in self.fractions if value is not None]
+        total = math.fsum(known)
+        if len(known) == len(self.fractions) and abs(total - 1) > SUM_TOLERANCE:
+            return (
+                f"has fractions of all classes that sum to {total:.4g}",
+                "change them so that they sum to 1 (100 %), or leave the background blank",
+            )
+        ranges = [
+            bound or (value or 0.0, 1.0 if value is None else value)
+            for bound, value in zip(self.bounds(), self.fractions, strict=True)
+        ]
+        lowest, highest = (math.fsum(ends) for ends in zip(*ranges, strict=True))
+        for least, what in ((total, "fractions"), (lowest, "fractions and lower bounds")):
+            if least > 1 + SUM_TOLERANCE:
+                return (
+                    f"has {what} that sum to {least:.4g}",
+                    "lower them so that they sum to at most 1 (100 %)",
+                )
+        if highest < 1 - SUM_TOLERANCE:
+            return (
+                f"has fractions and upper bounds that sum to {highest:.4g}",
+                "raise them so that they can sum to 1 (100 %)",
+            )
+        return None
+
     def normalised(self) -> Proportion:
         """Fractions that sum to 1 as far as they are known: rescaled, with background filled in.
 

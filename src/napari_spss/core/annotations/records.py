@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..base import InputError
-from .checks import SliceShapes, annotation_problems, check_class_names, match_class, outside_class
+from ..base import CellProblem, InputError
+from .checks import (
+    SliceShapes,
+    StackExtent,
+    check_class_names,
+    match_class,
+    outside_class,
+)
 from .grids import NOT_JUDGED, UNSURE, CountingGrid, lay_grid, wilson_interval
 from .proportions import Fractions, Proportion, Region
 
@@ -30,6 +36,10 @@ __all__ = [
     "lay_grid",
     "wilson_interval",
 ]
+
+
+_Fault = tuple[int | None, str | None, object, str, str, int | None]
+"""Item, column, value, reason, remedy, and the earlier item whose line ends the reason."""
 
 
 @dataclass(frozen=True)
@@ -199,9 +209,94 @@ class Annotations:
         InputError
             With ``problems``; their rows are the lines these annotations would have as files.
         """
-        problems = annotation_problems(self, stack)
+        problems = self.problems(StackExtent(stack))
         if problems:
             raise InputError(problems=problems)
+
+    def problems(
+        self, extent: StackExtent, lines: Mapping[str, tuple[str, Sequence[int]]] | None = None
+    ) -> list[CellProblem]:
+        """All that cannot be true of a stack.
+
+        Parameters
+        ----------
+        extent : StackExtent
+        lines : mapping, optional
+            File and line of every proportion, keypoint and node, by "proportions", "keypoints" and
+            "grid"; by default those that they would have as files.
+        """
+        found: list[CellProblem] = []
+        for kind, faults in (
+            ("proportions", self._proportion_faults(extent)),
+            ("keypoints", self._keypoint_faults(extent)),
+            ("grid", self._grid_faults(extent)),
+        ):
+            file, rows = (lines or {}).get(kind, (kind, None))
+            for item, column, value, reason, remedy, earlier in faults:
+                row, first = (
+                    None if one is None else one + 2 if rows is None else rows[one]
+                    for one in (item, earlier)
+                )
+                reason += "" if first is None else f" line {first}"
+                found.append(CellProblem(file, row, column, str(value), reason, remedy))
+        return found
+
+    def _proportion_faults(self, extent: StackExtent) -> Iterator[_Fault]:
+        """Regions outside the stack or stated twice, and fractions with an impossible sum."""
+        first: dict[Region, int] = {}
+        for item, one in enumerate(self.proportions):
+            z, box = one.region.slice, one.region.box
+            for column, value, fault in (
+                ("slice", z, extent.slice_fault(z)),
+                ("y1,x1", box, extent.box_fault(z, box)),
+                (None, "", one.without(self.outside_index).sum_fault()),
+            ):
+                if fault is not None:
+                    yield item, column, value, *fault, None
+            if box is not None and box == (0, 0, *(extent.shape_of(z) or ())):
+                box = None  # the same region in other words
+            earlier = first.setdefault(Region(z, box), item)
+            if earlier != item:
+                reason = f"names the same {'slice' if box is None else 'box'} as"
+                yield item, "slice", z, reason, "keep one of the two rows", earlier
+
+    def _keypoint_faults(self, extent: StackExtent) -> Iterator[_Fault]:
+        """Points outside the image, and pixels that are given two classes."""
+        first: dict[tuple[int, int, int], int] = {}
+        for item, point in enumerate(self.keypoints):
+            fault = extent.slice_fault(point.slice)
+            if fault is not None:
+                yield item, "slice", point.slice, *fault, None
+            for found in extent.point_faults(point.slice, point.y, point.x):
+                yield item, *found, None
+            earlier = first.setdefault((point.slice, *point.pixel), item)
+            name, other = (
+                self.classes[one.class_index] for one in (point, self.keypoints[earlier])
+            )
+            if name != other:
+                reason = f"lies on the same pixel as the {other!r} of"
+                yield item, "class", name, reason, "keep one of the two keypoints", earlier
+
+    def _grid_faults(self, extent: StackExtent) -> Iterator[_Fault]:
+        """Grids outside the stack, two on a slice, nodes outside the image or laid twice."""
+        start = 0
+        seen: set[int] = set()
+        for grid in self.grids:
+            fault = extent.slice_fault(grid.slice)
+            if fault is None and grid.slice in seen:
+                fault = ("has two counting grids", "keep one grid a slice")
+            seen.add(grid.slice)
+            if fault is not None:
+                yield start if grid.n_nodes else None, "slice", grid.slice, *fault, None
+            first: dict[tuple[float, float], int] = {}
+            for item, place in enumerate(zip(grid.y.tolist(), grid.x.tolist(), strict=True), start):
+                for found in extent.point_faults(grid.slice, *place):
+                    yield item, *found, None
+                earlier = first.setdefault(place, item)
+                if earlier != item:
+                    reason, remedy = "is the same node as that of", "keep one of the two rows"
+                    yield item, "y,x", place, reason, remedy, earlier
+            start += grid.n_nodes
 
     def settled(self) -> Annotations:
         """Let the last word count where something is said twice.

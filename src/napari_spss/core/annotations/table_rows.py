@@ -1,281 +1,418 @@
-"""From cells to annotations: names of classes, and the columns of ``proportions.csv``."""
+"""From cells to annotations: rows and names of classes, and the columns of ``proportions.csv``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, TypeVar
 
-from ..base import CellProblem
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
 from .checks import (
     MOST_CLASSES,
-    Location,
     StackExtent,
+    class_key,
     class_name_fault,
-    is_background,
     match_class,
     nearest_class,
-    order_classes,
-    proportion_problems,
 )
-from .csv_cells import Row, Sheet
+from .csv_cells import CellFault, Table, fraction, number, per_cent_text, plain_number, whole
 from .proportions import Box, Proportion, Region
 
-__all__ = ["ClassBook", "Reading", "proportions_of"]
+__all__ = [
+    "BOX",
+    "UNIT",
+    "ClassColumn",
+    "FractionTexts",
+    "Number",
+    "Reading",
+    "TableRow",
+    "Whole",
+    "class_columns",
+    "last_words",
+    "proportions_of",
+    "texts_of",
+]
 
-_BOX = ("y0", "x0", "y1", "x1")
-_ROLES = {"_low": "low", "_high": "high"}
+BOX = ("y0", "x0", "y1", "x1")
+UNIT = re.compile(
+    r"^%\s*|(?:\s*,)?(?:\s+in)?\s*[(\[]?\s*(?:%|\bper ?cent)\s*[)\]]?$", re.IGNORECASE
+)
+"""The part of a column's name that says that its numbers are per cent."""
+
 _MOST_LINES = 10
+_R = TypeVar("_R", bound="TableRow")
+_T = TypeVar("_T")
 
 
-class ClassBook:
-    """Names of the classes, background first: settled beforehand, or growing as names appear.
+@dataclasses.dataclass
+class Reading:
+    """What the tables of one reading have in common.
 
     Parameters
     ----------
-    names : sequence of str or None
-        All names in order; None if they are still to be found.
+    classes : tuple of str
+        Names, background first.
+    is_settled : bool
+        Whether no other class may appear; otherwise they are all that appear.
+    extent : StackExtent
+        Limits of slices and positions.
+    outside : str or None
+        Class that is excluded from all fractions.
+    is_ours : bool
+        Whether the tables are what this program wrote, and are taken as they stand.
+    notes : list of str
+        What was changed, for the user.
     """
 
-    def __init__(self, names: Sequence[str] | None) -> None:
-        self.is_settled = names is not None
-        self.names = ["background"] if names is None else list(names)
-        self._background_appeared = False
+    classes: tuple[str, ...]
+    is_settled: bool
+    extent: StackExtent
+    outside: str | None
+    is_ours: bool
+    notes: list[str] = dataclasses.field(default_factory=list)
 
-    def settle(self, names: Iterable[str]) -> None:
-        """Fix the names and their order."""
-        self.names = list(order_classes(names))
-        self.is_settled = True
+    def __post_init__(self) -> None:
+        self._index = {class_key(name): index for index, name in enumerate(self.classes)}
 
     def find(self, name: str) -> int | None:
-        """Look up the index of a known class."""
-        return match_class(name, self.names)
+        """Index of a class; None if there is none of that name."""
+        return self._index.get(class_key(name))
 
-    def add(self, name: str) -> int:
-        """Enter a class that appears in a table and return its index; keep the first spelling."""
-        if is_background(name) and not self._background_appeared:
-            self.names[0] = name
-            self._background_appeared = True
+    @property
+    def outside_index(self) -> int | None:
+        """Index of the class outside; None if there is none, or it is not among the classes."""
+        return None if self.outside is None else self.find(self.outside)
+
+    def class_index(self, name: str) -> int:
+        """Index of the class that a cell names.
+
+        Raises
+        ------
+        CellFault
+            If there is none.
+        """
         index = self.find(name)
         if index is None:
-            self.names.append(name)
-            index = len(self.names) - 1
+            fault = class_name_fault(name)
+            if fault is not None:
+                raise CellFault(fault, "name a class")
+            if not self.is_settled:
+                raise CellFault("is a class too many", f"name at most {MOST_CLASSES} classes")
+            raise CellFault("is not a known class", self.remedy(name))
         return index
 
     def remedy(self, name: str) -> str:
         """Say what to do about an unknown class."""
-        nearest = nearest_class(name, self.names)
+        nearest = nearest_class(name, self.classes)
         if nearest is not None:
             return f"write {nearest!r} if that is meant, or add it to the classes"
-        return f"use one of {', '.join(map(repr, self.names))}, or add it to the classes"
+        return f"use one of {', '.join(map(repr, self.classes))}, or add it to the classes"
 
-
-@dataclass
-class Reading:
-    """State of one reading of up to three tables.
-
-    Parameters
-    ----------
-    book : ClassBook
-        Known or growing names of the classes.
-    extent : StackExtent
-        Limits of slices and positions.
-    problems : list of CellProblem
-        Whatever is wrong is added here.
-    notes : list of str
-        What was changed, for the user.
-    outside : str or None
-        Class that is excluded from all fractions.
-    """
-
-    book: ClassBook
-    extent: StackExtent
-    problems: list[CellProblem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    outside: str | None = None
-
-    @property
-    def outside_index(self) -> int | None:
-        """Index of the class outside, as far as it is known yet."""
-        return None if self.outside is None else self.book.find(self.outside)
-
-    def note(self, sheet: Sheet, text: str, lines: Sequence[int] = ()) -> None:
+    def note(self, table: Table, text: str, lines: list[int] | None = None) -> None:
         """Add a note about a table, with the lines that it is about."""
         if lines:
             shown = ", ".join(map(str, lines[:_MOST_LINES]))
             more = ", ..." if len(lines) > _MOST_LINES else ""
             text += f" (line{'s' if len(lines) > 1 else ''} {shown}{more})"
-        self.notes.append(f"{sheet.file}: {text}.")
+        self.notes.append(f"{table.file}: {text}.")
 
-    def check_columns(self, sheet: Sheet, required: Sequence[str], example: str) -> bool:
-        """Note missing and nameless columns; True if there are none."""
-        before = len(self.problems)
-        absent = [name for name in required if name not in sheet.names]
-        if absent:
-            self.problems.append(
-                sheet.problem(
-                    None,
-                    f"has no column{'s' if len(absent) > 1 else ''} {', '.join(absent)}",
-                    f"start the file with a header such as {example}",
-                )
-            )
-        if any(row.text("") for row in sheet.rows):
-            self.problems.append(
-                sheet.problem(None, "has a column without a name", "name or delete the column")
-            )
-        return len(self.problems) == before
+    def rows(
+        self, table: Table, model: type[_R], columns: Mapping[Any, str]
+    ) -> Iterator[tuple[int, _R]]:
+        """Line and content of every row without a fault; all faults of the others are noted.
 
-    def class_of(self, row: Row, key: str) -> int | None:
-        """Index of the class that a cell names; None after noting a problem."""
-        name = row.text(key)
-        index = self.book.find(name) if self.book.is_settled else None
-        if index is not None:
-            return index
-        fault = class_name_fault(name)
-        if fault is not None:
-            row.fail(key, fault, "name a class")
-        elif self.book.is_settled:
-            row.fail(key, "is not a known class", self.book.remedy(name))
-        elif len(self.book.names) >= MOST_CLASSES and self.book.find(name) is None:
-            row.fail(key, "is a class too many", f"name at most {MOST_CLASSES} classes")
-        else:
-            return self.book.add(name)
-        return None
+        Parameters
+        ----------
+        table : Table
+        model : type
+            Of the rows.
+        columns : mapping of tuple to str
+            Column key of every place in the model.
+        """
+        for line, cells in table.rows.items():
+            data: dict[Any, Any] = {}
+            for place, key in columns.items():
+                inner = data
+                for part in place[:-1]:
+                    inner = inner.setdefault(part, {})
+                inner[place[-1]] = cells[key]
+            try:
+                yield line, model.model_validate(data, context=self)
+            except ValidationError as error:
+                for one in error.errors(include_url=False):
+                    fault: CellFault = one["ctx"]["error"]
+                    table.fail(fault.reason, fault.remedy, key=columns[one["loc"]], line=line)
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Column keys of each class of a table of proportions, by class index."""
-
-    has_boxes: bool
-    value: dict[int, str] = field(default_factory=dict)
-    low: dict[int, str] = field(default_factory=dict)
-    high: dict[int, str] = field(default_factory=dict)
+Number = Annotated[float, BeforeValidator(number)]
+Whole = Annotated[int, BeforeValidator(whole)]
+Fraction = Annotated[float | None, BeforeValidator(fraction)]
 
 
-def proportions_of(sheet: Sheet, reading: Reading) -> list[Proportion]:
-    """Read fractions per region; if the classes are not settled, the header settles them."""
-    layout = _layout(sheet, reading)
-    if layout is None:
+class TableRow(BaseModel):
+    """The cells of a row; classes are looked up in the reading, which is the context."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Share(TableRow):
+    """What a row says of one class."""
+
+    value: Fraction = None
+    low: Fraction = None
+    high: Fraction = None
+
+    @field_validator("low", "high")
+    @classmethod
+    def _in_order(cls, bound: float | None, info: ValidationInfo) -> float | None:
+        others = [info.data.get(name) for name in ("low", "value")]
+        ordered = [bound, *others] if info.field_name == "low" else [*others, bound]
+        known = [one for one in ordered if one is not None]
+        if bound is not None and known != sorted(known):
+            raise CellFault("does not bound the fraction", "make low <= fraction <= high")
+        return bound
+
+
+class FractionRow(TableRow):
+    """A row of ``proportions.csv``; shares by index of the class."""
+
+    slice: Whole
+    y0: Whole | None = None
+    x0: Whole | None = None
+    y1: Whole | None = None
+    x1: Whole | None = None
+    shares: dict[int, Share] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_blank_box(cls, cells: dict[str, Any]) -> dict[str, Any]:
+        if any(cells.get(edge) for edge in BOX):
+            return cells
+        return {name: cell for name, cell in cells.items() if name not in BOX}
+
+    @property
+    def box(self) -> Box | None:
+        """Rectangle (y0, x0, y1, x1); None for the whole slice."""
+        edges = (self.y0, self.x0, self.y1, self.x1)
+        return None if None in edges else edges  # type: ignore[return-value]
+
+    @field_validator("y1", "x1")
+    @classmethod
+    def _not_empty(cls, end: int, info: ValidationInfo) -> int:
+        name = f"{str(info.field_name)[0]}0"
+        start = info.data.get(name)
+        if start is not None and end <= start:
+            raise CellFault("leaves the box empty", f"give more than {name}, {start}")
+        return end
+
+
+def last_words(
+    table: Table, found: list[tuple[int, _T]], subject: Callable[[_T], object]
+) -> list[tuple[int, _T]]:
+    """Keep the last row about each subject, and note the others."""
+    last = {subject(item): line for line, item in found}
+    for line, item in found:
+        if last[subject(item)] != line:
+            reason = f"is overruled by line {last[subject(item)]}, which is about the same"
+            table.fail(reason, "keep one of the two rows", line=line)
+    return [(line, item) for line, item in found if last[subject(item)] == line]
+
+
+class ClassColumn(NamedTuple):
+    """A column of fractions: of which class, whether its value or a bound, and in which unit."""
+
+    key: str
+    name: str
+    role: str
+    is_per_cent: bool
+
+
+def class_columns(
+    table: Table, classes: Sequence[str] | None, is_ours: bool
+) -> Iterator[ClassColumn]:
+    """Tell what the columns of a table of proportions are about."""
+
+    def split(name: str) -> tuple[str, str]:
+        role = next((one for one in ("low", "high") if name.casefold().endswith(f"_{one}")), "")
+        return (name[: -len(role) - 1].rstrip(), role) if role else (name, "value")
+
+    for key, column in table.names.items():
+        if not key or key in ("slice", *BOX):
+            continue
+        name, role = split(column)
+        is_exact = is_ours or (classes is not None and match_class(name, classes) is not None)
+        if not is_exact:
+            name, role = split(_without_unit(column))
+            name = _without_unit(name)
+        is_per_cent = not is_exact and (name, role) != split(column)
+        yield ClassColumn(key, name, role, is_per_cent)
+
+
+def _without_unit(name: str) -> str:
+    return UNIT.sub("", name).strip() or name
+
+
+def proportions_of(table: Table, reading: Reading) -> list[tuple[int, Proportion]]:
+    """Fractions per region, and their lines."""
+    columns = tuple(class_columns(table, reading.classes, reading.is_ours))
+    places = _places(table, columns, reading)
+    if places is None:
         return []
-    stated: list[Proportion] = []
-    lines: list[int] = []
-    for row in sheet.rows:
-        proportion = _proportion(row, layout, reading)
-        reading.problems += row.problems
-        if proportion is not None:
-            stated.append(proportion)
-            lines.append(row.line)
-    where = Location(sheet.file, lines)
     outside = reading.outside_index
-    reading.problems += proportion_problems(stated, where, stack=reading.extent, outside=outside)
-    normalised = [proportion.without(outside).normalised() for proportion in stated]
+    certain = _with_signs(_without_doubtful(table, columns, reading), columns)
+    stated: list[tuple[int, Proportion]] = []
+    for line, row in reading.rows(certain, FractionRow, places):
+        is_whole = row.box == (0, 0, *(reading.extent.shape_of(row.slice) or ()))
+        shares = [row.shares.get(place, Share()) for place in range(len(reading.classes))]
+        one = Proportion(
+            Region(row.slice, None if is_whole else row.box),
+            tuple(share.value for share in shares),
+            tuple(share.low for share in shares),
+            tuple(share.high for share in shares),
+        )
+        stated.append((line, one.without(outside)))
+    if reading.is_ours:
+        stated = last_words(table, stated, lambda one: one.region)
+    normalised = [(line, one.normalised()) for line, one in stated]
     changed = [
         line
-        for line, before, after in zip(lines, stated, normalised, strict=True)
+        for (line, before), (_, after) in zip(stated, normalised, strict=True)
         if any(
             old is not None and old != new
             for old, new in zip(before.fractions, after.fractions, strict=True)
         )
     ]
-    if changed:
+    if changed and not reading.is_ours:
         text = "fractions that did not sum to 1 exactly were renormalised (divided by their sum)"
-        reading.note(sheet, text, changed)
+        reading.note(table, text, changed)
     return normalised
 
 
-def _layout(sheet: Sheet, reading: Reading) -> _Layout | None:
-    """Find the columns of a table of proportions; None after noting what is wrong."""
-    keys = sheet.names
-    if {"y", "x", "class"} <= keys.keys():
+def _places(
+    table: Table, columns: Sequence[ClassColumn], reading: Reading
+) -> dict[tuple[str | int, ...], str] | None:
+    """Column key of every place in a row of fractions; None after noting what is wrong."""
+    keys = table.names.keys()
+    if {"y", "x", "class"} <= keys and not reading.is_ours:
         kind = "grid" if "spacing_px" in keys else "keypoints"
-        problem = sheet.problem(None, f"looks like a table of {kind}", f"give it as {kind}")
-        reading.problems.append(problem)
+        table.fail(f"looks like a table of {kind}", f"give it as {kind}")
         return None
-    before = len(reading.problems)
-    has_boxes = any(key in keys for key in _BOX)
-    required = ("slice", *_BOX) if has_boxes else ("slice",)
-    reading.check_columns(sheet, required, ",".join((*required, "background", "mitochondria")))
-    roles = {key: _role(keys[key]) for key in keys if key and key not in ("slice", *_BOX)}
-    if not roles:
-        problem = sheet.problem(None, "names no class", "add a column per class to the header")
-        reading.problems.append(problem)
-    if roles and not reading.book.is_settled:
-        # a class that counts in no fraction needs no column
-        extra = [] if reading.outside is None else [reading.outside]
-        reading.book.settle([*(name for name, _ in roles.values()), *extra])
-    layout = _Layout(has_boxes)
-    for key, (name, role) in roles.items():
-        fault = _place(layout, key, name, role, reading.book)
-        if fault is not None:
-            reading.problems.append(sheet.problem(keys[key], *fault))
-    return layout if len(reading.problems) == before else None
+    before = len(table.problems)
+    required = ("slice", *BOX) if any(edge in keys for edge in BOX) else ("slice",)
+    is_whole = table.has_columns(required, ",".join((*required, "background", "mitochondria")))
+    if not columns:
+        table.fail("names no class", "add a column per class to the header")
+    places: dict[tuple[str | int, ...], str] = {(name,): name for name in required}
+    for column in columns:
+        index, unusable = reading.find(column.name), class_name_fault(column.name)
+        if index is not None:
+            other = places.setdefault(("shares", index, column.role), column.key)
+            if other != column.key:
+                reason = f"is about the same class as column {table.names[other]!r}"
+                table.fail(reason, "keep one of them", key=column.key)
+        elif unusable is not None:
+            table.fail(unusable, "choose another name", key=column.key)
+        else:
+            table.fail("is not a known class", reading.remedy(column.name), key=column.key)
+    is_usable = is_whole if reading.is_ours else len(table.problems) == before
+    return places if is_usable else None
 
 
-def _role(column: str) -> tuple[str, str]:
-    """Class that a column is about, and whether it holds its value or a bound."""
-    for suffix, role in _ROLES.items():
-        if column.casefold().endswith(suffix):
-            return column[: -len(suffix)].rstrip(), role
-    return column, "value"
+def _with_signs(table: Table, columns: Sequence[ClassColumn]) -> Table:
+    """Write the per cent sign that the name of a column states behind its numbers."""
+    keys = {column.key for column in columns if column.is_per_cent}
+
+    def signed(key: str, text: str) -> str:
+        return f"{text}%" if key in keys and plain_number(text) is not None else text
+
+    return dataclasses.replace(
+        table,
+        rows={
+            line: {key: signed(key, text) for key, text in cells.items()}
+            for line, cells in table.rows.items()
+        },
+    )
 
 
-def _place(
-    layout: _Layout, key: str, name: str, role: str, book: ClassBook
-) -> tuple[str, str] | None:
-    """Enter a column into the layout, or return reason and remedy why not."""
-    fault = class_name_fault(name)
-    if fault is not None:
-        return fault, "choose another name"
-    index = book.find(name)
-    if index is None:
-        return "is not a known class", book.remedy(name)
-    columns: dict[int, str] = getattr(layout, role)
-    if index in columns:
-        return f"is about the same class as column {columns[index]!r}", "keep one of them"
-    columns[index] = key
-    return None
+def _is_mixed(table: Table, columns: Sequence[ClassColumn]) -> bool:
+    """Whether a table holds per cent, so that numbers without a sign may be per cent too."""
+
+    def is_per_cent(text: str) -> bool:
+        value = plain_number(text.removesuffix("%").rstrip())
+        return value is not None and (text.endswith("%") or value > 1)
+
+    texts = (cells[column.key] for column in columns for cells in table.rows.values())
+    return any(column.is_per_cent for column in columns) or any(map(is_per_cent, texts))
 
 
-def _proportion(row: Row, layout: _Layout, reading: Reading) -> Proportion | None:
-    """Read one row of fractions; None after noting problems."""
-    z = row.integer("slice")
-    box = _box(row) if layout.has_boxes else None
-    n_classes = len(reading.book.names)
-
-    def fractions(columns: dict[int, str]) -> tuple[float | None, ...]:
-        found = {index: row.fraction(key) for index, key in columns.items()}
-        return tuple(found.get(index) for index in range(n_classes))
-
-    values, low, high = map(fractions, (layout.value, layout.low, layout.high))
-    for index, key in {**layout.high, **layout.low}.items():
-        ordered = (low[index], values[index], high[index])
-        known = [value for value in ordered if value is not None]
-        if known != sorted(known):
-            row.fail(key, "does not bound the fraction", "make low <= fraction <= high")
+def _without_doubtful(table: Table, columns: Sequence[ClassColumn], reading: Reading) -> Table:
+    """Note and blank the numbers of unknown unit, and those of the class outside."""
     outside = reading.outside_index
-    for part, columns in ((values, layout.value), (low, layout.low), (high, layout.high)):
-        if outside is not None and part[outside]:
-            row.fail(
-                columns[outside],
-                "states a fraction of the class outside, which counts in none",
-                "leave it blank, and state the others as fractions of the rest",
-            )
-    if row.problems or z is None:
-        return None
-    if box == (0, 0, *(reading.extent.shape_of(z) or ())):
-        box = None  # the whole slice in other words
-    return Proportion(Region(z, box), values, low, high)
+    asks = not reading.is_ours and _is_mixed(table, columns)
+    rows = {line: dict(cells) for line, cells in table.rows.items()}
+    for line, cells in table.rows.items():
+        for column in columns:
+            text = cells[column.key]
+            value = plain_number(text.removesuffix("%").rstrip())
+            is_bare = not (column.is_per_cent or "%" in text or "," in text)
+            if value and outside is not None and outside == reading.find(column.name):
+                reason = "states a fraction of the class outside, which counts in none"
+                remedy = "leave it blank, and state the others as fractions of the rest"
+            elif asks and is_bare and value and 0 < value <= 1:
+                reason = "may be a fraction or per cent, as the table has numbers with % or above 1"
+                remedy = (
+                    f"write {per_cent_text(value)} or {per_cent_text(value / 100)}, or end the "
+                    "names of the columns with (%) if all their numbers are per cent"
+                )
+            else:
+                continue
+            table.fail(reason, remedy, key=column.key, line=line)
+            rows[line][column.key] = ""
+    return dataclasses.replace(table, rows=rows)
 
 
-def _box(row: Row) -> Box | None:
-    """Read a rectangle; None if its cells are blank, or after noting problems."""
-    if not any(row.text(key) for key in _BOX):
+class FractionTexts(NamedTuple):
+    """The cells of a table of proportions as they stand, right or wrong.
+
+    Parameters
+    ----------
+    rows : dict
+        Texts of value, low and high by class and region; with a sign of per cent where the name
+        of the column states it.
+    is_mixed : bool
+        Whether the table holds per cent, so that a number without a sign may be per cent too.
+    """
+
+    rows: dict[Region, dict[str, tuple[str, str, str]]]
+    is_mixed: bool
+
+
+def texts_of(table: Table, classes: Sequence[str]) -> FractionTexts | None:
+    """Cells of a table as text; None if a row or column has no place of its own."""
+    reading = Reading(tuple(classes), True, StackExtent(None), None, False)
+    columns = tuple(class_columns(table, classes, is_ours=False))
+    places = _places(table, columns, reading)
+    if places is None:
         return None
-    y0, x0, y1, x1 = (row.integer(key) for key in _BOX)
-    if y0 is None or x0 is None or y1 is None or x1 is None:
+    of_region = {place: key for place, key in places.items() if place[0] != "shares"}
+    regions = [Region(row.slice, row.box) for _, row in reading.rows(table, FractionRow, of_region)]
+    if table.problems or len(set(regions)) < len(regions):
         return None
-    if y1 <= y0:
-        row.fail("y1", "leaves the box empty", f"give more than y0, {y0}")
-    if x1 <= x0:
-        row.fail("x1", "leaves the box empty", f"give more than x0, {x0}")
-    return y0, x0, y1, x1
+    found: dict[Region, dict[str, tuple[str, str, str]]] = {}
+    for region, cells in zip(regions, _with_signs(table, columns).rows.values(), strict=True):
+        found[region] = {}
+        for index, name in enumerate(classes):
+            keys = [places.get(("shares", index, role), "") for role in ("value", "low", "high")]
+            value, low, high = (cells[key] if key else "" for key in keys)
+            found[region][name] = (value, low, high)
+    return FractionTexts(found, _is_mixed(table, columns))

@@ -8,33 +8,46 @@ gives equal annotations.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
-from ..base import CellProblem, InputError
+from ..base import CellProblem, InputError, length_um
 from .checks import (
+    MOST_CLASSES,
     UNSURE_TEXT,
     SliceShapes,
     StackExtent,
     check_class_names,
+    class_name_fault,
     match_class,
     order_classes,
 )
-from .csv_cells import Sheet, parse_sheet, read_bytes, write_rows
-from .grids import NOT_JUDGED, UNSURE, CountingGrid
-from .point_rows import grids_of, keypoints_of
+from .csv_cells import Table, per_cent_text, read_table, write_rows
+from .grids import NOT_JUDGED, UNSURE
+from .point_rows import NODE_COLUMNS, NodeRow, grids_of, keypoints_of
 from .proportions import Fractions
 from .records import Annotations
-from .table_rows import ClassBook, Reading, proportions_of
+from .table_rows import (
+    BOX,
+    UNIT,
+    FractionTexts,
+    Reading,
+    class_columns,
+    proportions_of,
+    texts_of,
+)
 
 __all__ = [
     "AnnotationPaths",
+    "FractionTexts",
     "annotation_files",
     "read_annotations",
+    "read_fraction_texts",
     "read_grid",
     "read_keypoints",
     "read_proportions",
+    "restore_annotations",
     "write_annotations",
     "write_grid",
     "write_keypoints",
@@ -42,20 +55,30 @@ __all__ = [
 ]
 
 AnyPath = str | os.PathLike[str]
+Kind = Literal["proportions", "keypoints", "grid"]
 
-_Kind = Literal["proportions", "keypoints", "grid"]
-
-_FILES: dict[_Kind, str] = {
+_FILES: dict[Kind, str] = {
     "proportions": "proportions.csv",
     "keypoints": "keypoints.csv",
     "grid": "grid.csv",
 }
 # A header with none of these is not split at commas.
-_EXPECTED: dict[_Kind, tuple[str, ...]] = {
+_EXPECTED: dict[Kind, tuple[str, ...]] = {
     "proportions": ("slice",),
-    "keypoints": ("slice", "axis-0"),
+    "keypoints": ("slice", "axis-0", "x"),
     "grid": ("slice",),
 }
+
+
+class AnnotationPaths(TypedDict, total=False):
+    """Paths by kind, as keyword arguments of `read_annotations`."""
+
+    proportions: Path
+    keypoints: Path
+    grid: Path
+
+
+# Reading -----------------------------------------------------------------------------------------
 
 
 def read_annotations(
@@ -66,6 +89,7 @@ def read_annotations(
     classes: Sequence[str] | None = None,
     stack: SliceShapes | None = None,
     outside: str | None = None,
+    keypoint_units: str | None = None,
 ) -> Annotations:
     """Read what is annotated in up to three CSV files.
 
@@ -73,14 +97,16 @@ def read_annotations(
     ----------
     proportions : path, optional
         Columns ``slice[,y0,x0,y1,x1],<class>...[,<class>_low,<class>_high...]``. Fractions are 0-1,
-        or per cent with ``%``; blank = unknown. A background that is not stated is the remainder if
+        or per cent with ``%`` in the cells or at the end of the column's name; a table that mixes
+        the two is refused. Blank = unknown. A background that is not stated is the remainder if
         all other classes are known. If all classes are known and sum to 1 within 0.02, they are
         divided by their sum, with a note. Boxes are half-open; blank = the whole slice. An
         interval may stand without a fraction, which then stays unknown (None).
     keypoints : path, optional
-        Columns ``slice,y,x,class``, or the file that napari's own Points writer saves:
-        ``index,axis-0,axis-1,axis-2[,class]``. Without a class column, all points are of the only
-        class besides the background. Other columns are ignored with a note.
+        Columns ``slice,y,x,class``; or the file that napari's own Points writer saves,
+        ``index,axis-0,axis-1,axis-2[,class]``; or Fiji's table of results, whose slices count from
+        1 and whose positions from the corner of the first pixel. Without a class column, all
+        points are of the only class besides the background. Other columns are ignored with a note.
     grid : path, optional
         Columns ``slice,spacing_px,offset_y,offset_x,y,x,class[,status]``, a row per node. A ``?``
         as class = unsure, a blank one = not judged yet, or unsure too in a grid that is done;
@@ -94,6 +120,10 @@ def read_annotations(
     outside : str, optional
         Class that is excluded from all fractions; it needs no column in ``proportions``, and its
         cells there are blank.
+    keypoint_units : str, optional
+        "pixel", or the unit of length of the positions in ``keypoints`` such as "um" or "nm", which
+        are divided by the pixel size of ``stack``. By default pixels, unless all lie so near the
+        origin that they may be micrometres: then they are refused until it is stated.
 
     Returns
     -------
@@ -103,28 +133,51 @@ def read_annotations(
     Raises
     ------
     InputError
-        With ``problems``, one for each wrong cell of all files; or if ``classes`` is unusable.
+        With ``problems``, one for each wrong cell of all files; or if ``classes`` or
+        ``keypoint_units`` is unusable, or the pixel size is not known.
     """
     names = None if classes is None else _given_classes(classes)
-    reading = Reading(ClassBook(names), StackExtent(stack), outside=outside)
-    # Proportions come first: their header settles the classes for the other two.
-    fractions = _open(proportions, "proportions", reading)
-    points = _open(keypoints, "keypoints", reading)
-    nodes = _open(grid, "grid", reading)
-    stated = proportions_of(fractions, reading) if fractions else []
-    clicked = keypoints_of(points, reading) if points else []
-    counted = grids_of(nodes, reading) if nodes else []
-    if reading.problems:
-        files = [str(Path(path)) for path in (proportions, keypoints, grid) if path is not None]
-        raise InputError(problems=_in_file_order(reading.problems, files))
-    return Annotations(
-        tuple(reading.book.names),
-        tuple(stated),
-        tuple(clicked),
-        tuple(counted),
-        tuple(reading.notes),
-        outside,
-    )
+    if keypoint_units not in (None, "pixel") and length_um(1.0, keypoint_units) is None:
+        raise InputError(
+            f"keypoint_units {keypoint_units!r} is no unit of length; give pixel, um or nm.",
+            field="keypoint_units",
+        )
+    files = {"proportions": proportions, "keypoints": keypoints, "grid": grid}
+    paths = {kind: Path(path) for kind, path in files.items() if path is not None}
+    extent = StackExtent(stack)
+    problems: list[CellProblem] = []
+    annotations, lines = _read(paths, names, extent, outside, problems, units=keypoint_units)
+    problems += annotations.problems(extent, lines)
+    if problems:
+        order = [str(path) for path in paths.values()]
+        problems.sort(key=lambda one: (order.index(one.file), one.row or 0))
+        raise InputError(problems=problems)
+    return annotations.replace(outside=outside)
+
+
+def restore_annotations(
+    paths: AnnotationPaths, *, classes: Sequence[str] | None = None, outside: str | None = None
+) -> tuple[Annotations, tuple[CellProblem, ...]]:
+    """Read what `write_annotations` wrote, as far as it is whole.
+
+    Names of columns, fractions and pixels are taken as they stand, whatever they look like. Where
+    something is said twice, the last word counts.
+
+    Parameters
+    ----------
+    paths : AnnotationPaths
+    classes, outside
+        As in `read_annotations`.
+
+    Returns
+    -------
+    (Annotations, tuple of CellProblem)
+        All that could be read, and what could not.
+    """
+    names = None if classes is None else tuple(classes)
+    problems: list[CellProblem] = []
+    annotations, _ = _read(paths, names, StackExtent(None), outside, problems, is_ours=True)
+    return annotations.replace(outside=outside), tuple(problems)
 
 
 def read_proportions(
@@ -135,10 +188,16 @@ def read_proportions(
 
 
 def read_keypoints(
-    path: AnyPath, *, classes: Sequence[str] | None = None, stack: SliceShapes | None = None
+    path: AnyPath,
+    *,
+    classes: Sequence[str] | None = None,
+    stack: SliceShapes | None = None,
+    keypoint_units: str | None = None,
 ) -> Annotations:
-    """Read ``keypoints.csv``, or a file of napari's writer, alone; see `read_annotations`."""
-    return read_annotations(keypoints=path, classes=classes, stack=stack)
+    """Read a table of keypoints alone; see `read_annotations`."""
+    return read_annotations(
+        keypoints=path, classes=classes, stack=stack, keypoint_units=keypoint_units
+    )
 
 
 def read_grid(
@@ -148,12 +207,17 @@ def read_grid(
     return read_annotations(grid=path, classes=classes, stack=stack)
 
 
-class AnnotationPaths(TypedDict, total=False):
-    """Paths by kind, as keyword arguments of `read_annotations`."""
+def read_fraction_texts(path: AnyPath, classes: Sequence[str]) -> FractionTexts | None:
+    """Read the cells of ``proportions.csv`` as text, to be mended in a form.
 
-    proportions: Path
-    keypoints: Path
-    grid: Path
+    Returns
+    -------
+    FractionTexts or None
+        None if the file cannot be read, or a row or column has no place among these classes.
+    """
+    problems: list[CellProblem] = []
+    table = read_table(Path(path), problems, expects=_EXPECTED["proportions"])
+    return None if table is None or problems else texts_of(table, classes)
 
 
 def annotation_files(folder: AnyPath) -> AnnotationPaths:
@@ -164,6 +228,81 @@ def annotation_files(folder: AnyPath) -> AnnotationPaths:
         if path.exists():
             found[kind] = path
     return found
+
+
+def _given_classes(names: Sequence[str]) -> tuple[str, ...]:
+    """Put the background first; raise InputError for names that cannot be used."""
+    ordered = order_classes(names)
+    twice = [
+        name for place, name in enumerate(names) if match_class(name, names[:place]) is not None
+    ]
+    if twice:
+        raise InputError(f"class {twice[0]!r} is named twice; name each once.", field="classes")
+    check_class_names(ordered)
+    return ordered
+
+
+def _read(
+    paths: Mapping[Any, Any],
+    names: tuple[str, ...] | None,
+    extent: StackExtent,
+    outside: str | None,
+    problems: list[CellProblem],
+    *,
+    units: str | None = None,
+    is_ours: bool = False,
+) -> tuple[Annotations, dict[str, tuple[str, Sequence[int]]]]:
+    """What the rows without a fault say, and file and line of each of them."""
+    tables: dict[Kind, Table] = {}
+    for kind, path in paths.items():
+        table = read_table(path, problems, expects=_EXPECTED[kind], salvages=is_ours)
+        if table is not None:
+            tables[kind] = table
+    classes, is_settled = _classes(tables, names, outside, is_ours=is_ours)
+    reading = Reading(classes, is_settled, extent, outside, is_ours)
+    stated = proportions_of(tables["proportions"], reading) if "proportions" in tables else []
+    points = keypoints_of(tables["keypoints"], reading, units) if "keypoints" in tables else []
+    grids = grids_of(tables["grid"], reading) if "grid" in tables else []
+    rows = {
+        "proportions": [line for line, _ in stated],
+        "keypoints": [line for line, _ in points],
+        "grid": [line for lines, _ in grids for line in lines],
+    }
+    annotations = Annotations(
+        classes,
+        tuple(one for _, one in stated),
+        tuple(point for _, point in points),
+        tuple(grid for _, grid in grids),
+        tuple(reading.notes),
+        None if reading.outside_index is None else outside,
+    )
+    return annotations, {kind: (tables[kind].file, rows[kind]) for kind in tables}
+
+
+def _classes(
+    tables: Mapping[Kind, Table],
+    names: tuple[str, ...] | None,
+    outside: str | None,
+    *,
+    is_ours: bool,
+) -> tuple[tuple[str, ...], bool]:
+    """Names of the classes, and whether no other one may appear."""
+    if names is not None:
+        return names, True
+    columns = tables.get("proportions")
+    found = [] if columns is None else [one.name for one in class_columns(columns, None, is_ours)]
+    if found:
+        # a class that counts in no fraction needs no column
+        found += [] if outside is None else [outside]
+        return order_classes(name for name in found if class_name_fault(name) is None), True
+    for kind in ("keypoints", "grid"):
+        if kind in tables:
+            found += [cells.get("class", "") for _, cells in tables[kind].rows.items()]
+    usable = (name for name in dict.fromkeys(found) if class_name_fault(name) is None)
+    return order_classes(usable)[:MOST_CLASSES], False
+
+
+# Writing -----------------------------------------------------------------------------------------
 
 
 def write_annotations(folder: AnyPath, annotations: Annotations) -> None:
@@ -185,30 +324,39 @@ def write_annotations(folder: AnyPath, annotations: Annotations) -> None:
 def write_proportions(path: AnyPath, annotations: Annotations) -> None:
     """Write ``proportions.csv`` atomically, fractions as exact decimals from 0 to 1.
 
+    They are written as per cent, with the sign, where the name of a class ends in one: its column
+    would be read as per cent.
+
     Raises
     ------
     RunError
         If the file cannot be written.
     """
     has_boxes = any(one.region.box is not None for one in annotations.proportions)
+    is_per_cent = any(UNIT.search(name) for name in annotations.classes)
     bounded = [
         index
         for index in range(len(annotations.classes))
         if any(one.bounds()[index] is not None for one in annotations.proportions)
     ]
-    header = ["slice", *(("y0", "x0", "y1", "x1") if has_boxes else ()), *annotations.classes]
+    header = ["slice", *(BOX if has_boxes else ()), *annotations.classes]
     for index in bounded:
         header += [f"{annotations.classes[index]}_low", f"{annotations.classes[index]}_high"]
 
-    def rows() -> Iterator[list[str]]:
+    def share(values: Fractions | None, index: int) -> float | str | None:
+        value = None if values is None else values[index]
+        return value if value is None or not is_per_cent else per_cent_text(float(value))
+
+    def rows() -> Iterator[Sequence[object]]:
         yield header
         for one in annotations.proportions:
-            box = one.region.box or ("", "", "", "")
-            cells = [str(one.region.slice), *(map(str, box) if has_boxes else ())]
-            cells += map(_decimal, one.fractions)
-            for index in bounded:
-                cells += [_bound(one.low, index), _bound(one.high, index)]
-            yield cells
+            box = one.region.box or (None,) * 4
+            yield [
+                one.region.slice,
+                *(box if has_boxes else ()),
+                *(share(one.fractions, index) for index in range(len(annotations.classes))),
+                *(share(ends, index) for index in bounded for ends in (one.low, one.high)),
+            ]
 
     write_rows(Path(path), rows())
 
@@ -222,15 +370,10 @@ def write_keypoints(path: AnyPath, annotations: Annotations) -> None:
         If the file cannot be written.
     """
     rows = (
-        [
-            str(point.slice),
-            _decimal(point.y),
-            _decimal(point.x),
-            annotations.classes[point.class_index],
-        ]
+        (point.slice, float(point.y), float(point.x), annotations.classes[point.class_index])
         for point in annotations.keypoints
     )
-    write_rows(Path(path), [["slice", "y", "x", "class"], *rows])
+    write_rows(Path(path), [("slice", "y", "x", "class"), *rows])
 
 
 def write_grid(path: AnyPath, annotations: Annotations) -> None:
@@ -241,51 +384,16 @@ def write_grid(path: AnyPath, annotations: Annotations) -> None:
     RunError
         If the file cannot be written.
     """
-    header = ["slice", "spacing_px", "offset_y", "offset_x", "y", "x", "class", "status"]
-    nodes = (row for grid in annotations.grids for row in _node_rows(grid, annotations.classes))
+    names = {**dict(enumerate(annotations.classes)), UNSURE: UNSURE_TEXT, NOT_JUDGED: ""}
+    header = [NODE_COLUMNS.get(name, name) for name in NodeRow.model_fields]
+    nodes = (
+        (
+            *(grid.slice, float(grid.spacing_px), float(grid.offset_y), float(grid.offset_x)),
+            *(y, x, names[class_index], "done" if grid.is_done else "open"),
+        )
+        for grid in annotations.grids
+        for y, x, class_index in zip(
+            grid.y.tolist(), grid.x.tolist(), grid.class_index.tolist(), strict=True
+        )
+    )
     write_rows(Path(path), [header, *nodes])
-
-
-def _node_rows(grid: CountingGrid, classes: Sequence[str]) -> Iterator[list[str]]:
-    start = [str(grid.slice), *map(_decimal, (grid.spacing_px, grid.offset_y, grid.offset_x))]
-    status = "done" if grid.is_done else "open"
-    names = {**dict(enumerate(classes)), UNSURE: UNSURE_TEXT, NOT_JUDGED: ""}
-    for y, x, class_index in zip(grid.y, grid.x, grid.class_index.tolist(), strict=True):
-        yield [*start, _decimal(y), _decimal(x), names[class_index], status]
-
-
-def _decimal(value: float | None) -> str:
-    """Shortest text that reads back as the same number; blank for None."""
-    return "" if value is None else repr(float(value))
-
-
-def _bound(values: Fractions | None, index: int) -> str:
-    return "" if values is None else _decimal(values[index])
-
-
-def _in_file_order(problems: Sequence[CellProblem], files: Sequence[str]) -> list[CellProblem]:
-    """Sort by file and then by line; what concerns a whole file comes first."""
-    return sorted(problems, key=lambda problem: (files.index(problem.file), problem.row or 0))
-
-
-def _given_classes(names: Sequence[str]) -> tuple[str, ...]:
-    """Put the background first; raise InputError for names that cannot be used."""
-    ordered = order_classes(names)
-    twice = [
-        name for place, name in enumerate(names) if match_class(name, names[:place]) is not None
-    ]
-    if twice:
-        raise InputError(f"class {twice[0]!r} is named twice; name each once.", field="classes")
-    check_class_names(ordered)
-    return ordered
-
-
-def _open(path: AnyPath | None, kind: _Kind, reading: Reading) -> Sheet | None:
-    """Read the cells of a table; None if it was not asked for, or after noting a problem."""
-    if path is None:
-        return None
-    data = read_bytes(Path(path), reading.problems)
-    if data is None:
-        return None
-    expects = _EXPECTED[kind]
-    return parse_sheet(data, str(Path(path)), reading.problems, expects=expects)

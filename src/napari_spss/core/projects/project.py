@@ -57,8 +57,8 @@ class Project:
     warnings : tuple of str
         What could not be restored, for the user.
     unreadable : frozenset of str
-        Those of "proportions", "keypoints" and "grids" whose file could not be restored. It is
-        kept under another name.
+        Those of "proportions", "keypoints" and "grids" whose file could not be restored as a
+        whole. It is kept under another name.
     log : ActionLog
         Actions with their seconds.
     """
@@ -342,7 +342,7 @@ class Project:
         """Return what the files of a state say; tables without classes are not written."""
         tables = TABLES.items() if state.names else ()
         contents: dict[str, object] = {
-            name: (state.names, state.part(part)) for part, (_, name, _) in tables
+            name: (state.names, state.part(part)) for part, (name, _) in tables
         }
         return {**contents, RECORD_FILE: self._record(state)}
 
@@ -365,7 +365,7 @@ class Project:
         if name == RECORD_FILE:
             write_project(self.folder / name, self._record(self.state))
             return
-        write = TABLES[_part(name)][2]
+        write = TABLES[_part(name)][1]
         write(self.folder / name, self.state.annotations or Annotations(self.state.names))
 
     def _record(self, state: ProjectState) -> ProjectRecord:
@@ -394,4 +394,4 @@ def _reason(error: OSError | RunError) -> str:
 
 def _part(table: str) -> str:
     """Kind of annotations that a table holds."""
-    return next(part for part, (_, name, _) in TABLES.items() if name == table)
+    return next(part for part, (name, _) in TABLES.items() if name == table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 from ..annotations import (
     Annotations,
     ClassStyle,
-    read_annotations,
+    annotation_files,
+    restore_annotations,
     write_grid,
     write_keypoints,
     write_proportions,
@@ -21,12 +22,12 @@ from .record import ProjectRecord, read_project
 
 __all__ = ["TABLES", "ProjectState", "Restored", "read_state"]
 
-TABLES: dict[str, tuple[str, str, Callable[[Path, Annotations], None]]] = {
-    "proportions": ("proportions", "proportions.csv", write_proportions),
-    "keypoints": ("keypoints", "keypoints.csv", write_keypoints),
-    "grids": ("grid", "grid.csv", write_grid),
+TABLES: dict[str, tuple[str, Callable[[Path, Annotations], None]]] = {
+    "proportions": ("proportions.csv", write_proportions),
+    "keypoints": ("keypoints.csv", write_keypoints),
+    "grids": ("grid.csv", write_grid),
 }
-"""Keyword of the reader, file name and writer of each kind of annotations."""
+"""File name and writer of each kind of annotations."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +92,14 @@ class Restored:
     state : ProjectState
         All that could be restored.
     warnings : tuple of str
-        What could not be restored, or was changed while reading.
+        What could not be restored.
     unreadable : frozenset of str
-        Those of "proportions", "keypoints" and "grids" that could not be restored.
+        Those of "proportions", "keypoints" and "grids" of which something could not be restored.
     """
 
     state: ProjectState
-    warnings: tuple[str, ...]
-    unreadable: frozenset[str]
+    warnings: tuple[str, ...] = ()
+    unreadable: frozenset[str] = frozenset()
 
 
 def read_state(folder: Path, *, identity: str) -> Restored | None:
@@ -136,49 +137,29 @@ def read_state(folder: Path, *, identity: str) -> Restored | None:
         )
     classes = record.classes
     names = tuple(style.name for style in classes)
+    if not names:
+        return Restored(ProjectState(classes, None, record.settings, record.table_texts))
+    annotations, problems = restore_annotations(annotation_files(folder), classes=names)
     warnings: list[str] = []
     unreadable: set[str] = set()
-    parts: dict[str, tuple[Any, ...]] = {}
-    for part in TABLES if names else ():
-        read = _read_table(folder, part, names, warnings)
-        if read is not None:
-            parts[part] = getattr(read, part)
-            warnings += read.notes
-        elif (folder / TABLES[part][1]).exists():
+    for part, (name, _) in TABLES.items():
+        faults = [problem for problem in problems if Path(problem.file).name == name]
+        if faults:
             unreadable.add(part)
-    annotations = Annotations(names).replace(**parts) if names else None
+            warnings.append(
+                f"{name} could not be read as a whole and is kept as "
+                f"{set_aside(folder / name).name}: {InputError(problems=faults)}"
+            )
     state = ProjectState(classes, annotations, record.settings, record.table_texts)
     return Restored(state, tuple(warnings), frozenset(unreadable))
 
 
 def _refuse_foreign_tables(folder: Path) -> None:
     """Do not take annotations for this image's that do not say whose they are."""
-    found = [name for _, name, _ in TABLES.values() if (folder / name).exists()]
+    found = [name for name, _ in TABLES.values() if (folder / name).exists()]
     if found:
         raise InputError(
             f"{folder} has {', '.join(found)} but no {RECORD_FILE} that says to which image they "
             "belong; choose an empty folder, and open the CSV files there.",
             field="project",
         )
-
-
-def _read_table(
-    folder: Path, part: str, names: Sequence[str], warnings: list[str]
-) -> Annotations | None:
-    """Read one table; one that cannot be used is set aside under another name."""
-    kind, name, _ = TABLES[part]
-    path = folder / name
-    if not path.exists():
-        return None
-    paths: dict[str, Path] = {kind: path}
-    try:
-        return read_annotations(
-            proportions=paths.get("proportions"),
-            keypoints=paths.get("keypoints"),
-            grid=paths.get("grid"),
-            classes=names,
-        )
-    except InputError as error:
-        kept = set_aside(path)
-        warnings.append(f"{name} could not be restored and is kept as {kept.name}: {error}")
-        return None

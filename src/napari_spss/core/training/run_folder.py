@@ -23,7 +23,7 @@ from typing import ClassVar, TypeVar
 import numpy as np
 from pydantic import ConfigDict
 
-from ..annotations import Annotations, annotation_files, read_annotations, write_annotations
+from ..annotations import Annotations, annotation_files, restore_annotations, write_annotations
 from ..base import (
     RECORD,
     Event,
@@ -187,18 +187,14 @@ class RunFolder:
         files = annotation_files(updates[max(updates)] if updates else self.path)
         outside = self._read(_Outside).outside
         try:
-            return read_annotations(
-                proportions=files.get("proportions"),
-                keypoints=files.get("keypoints"),
-                grid=files.get("grid"),
-                outside=outside,
-            )
+            annotations, problems = restore_annotations(files, outside=outside)
         except InputError as error:
-            if error.problems:  # they name their tables
-                raise
             raise InputError(
                 f"{self.path / INPUTS} does not fit the annotations ({fault_of(error)}); {_REMEDY}."
             ) from error
+        if problems:
+            raise InputError(problems=problems)
+        return annotations
 
     def end(self) -> RunFinished | None:
         """How the run ended when it was last at work; None if that is not known, or it did not.

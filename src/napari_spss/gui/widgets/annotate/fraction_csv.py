@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,20 +9,16 @@ from ....core.annotations import (
     Annotations,
     Proportion,
     Region,
-    Row,
-    match_class,
-    parse_sheet,
-    read_bytes,
+    per_cent_text,
+    plain_number,
+    read_fraction_texts,
     read_proportions,
     write_proportions,
 )
-from ....core.base import CellProblem, InputError
+from ....core.base import InputError
 from ...models import Cell, FractionSheet, cell_text, is_bare_fraction, parse_cell
 
 __all__ = ["Imported", "read_fractions", "write_fractions"]
-
-_BOX = ("y0", "x0", "y1", "x1")
-_SUFFIXES = ("", "_low", "_high")
 
 
 @dataclass(frozen=True)
@@ -89,78 +84,36 @@ def _check_slices(
 
 def _read_texts(path: Path, sheet: FractionSheet) -> dict[Region, dict[str, Cell]] | None:
     """Read the cells of a file as text; None if one of them has no place in the table."""
-    problems: list[CellProblem] = []
-    data = read_bytes(path, problems)
-    if data is None:
+    found = read_fraction_texts(path, sheet.classes)
+    if found is None:
         return None
-    table = parse_sheet(data, path.name, problems, expects=("slice",))
-    if table is None or problems:
-        return None
-    columns = [key for key in table.names if key not in ("slice", *_BOX)]
-    names = {key: _class_of(key, sheet.classes) for key in columns if key == _base(key)}
-    if any(_class_of(key, sheet.classes) is None for key in columns):
-        return None
-    is_per_cent = any(_is_above_one(row.text(key)) for row in table.rows for key in names)
-    found: dict[Region, dict[str, Cell]] = {}
-    for row in table.rows:
-        region = _region(row)
-        if region is None or region in found:
-            return None
-        found[region] = {}
-        for key, name in names.items():
-            text = _cell_text(row, key, is_per_cent)
-            if text and name is not None:
-                is_doubted = is_per_cent and is_bare_fraction(text)
-                found[region][name] = Cell(text, is_doubted)
-    return found
+    cells: dict[Region, dict[str, Cell]] = {}
+    for region, row in found.rows.items():
+        texts = {name: _cell_text(*three, found.is_mixed) for name, three in row.items()}
+        cells[region] = {
+            name: Cell(text, is_doubted=found.is_mixed and is_bare_fraction(text))
+            for name, text in texts.items()
+            if text
+        }
+    return cells
 
 
-def _class_of(key: str, classes: Sequence[str]) -> str | None:
-    """Find the class that a column is about; None if there is none."""
-    place = match_class(_base(key), classes)
-    return None if place is None else classes[place]
+def _cell_text(value: str, low: str, high: str, is_mixed: bool) -> str:
+    """Text for the table of a class's cell and its bounds; fractions as per cent."""
+    if not is_mixed:
+        value, low, high = map(_as_per_cent, (value, low, high))
+        readings = [parse_cell(text) for text in (value, low, high)]
+        if all(reading.kind in ("blank", "value") for reading in readings):
+            return cell_text(*(reading.value for reading in readings))
+    if not low and not high:
+        return value
+    ends = f"{low or '0'}-{high or '100'}"
+    return f"{value} ({ends})" if value else ends
 
 
-def _base(key: str) -> str:
-    """Cut "_low" and "_high" off the name of a column."""
-    for suffix in _SUFFIXES[1:]:
-        key = key.removesuffix(suffix)
-    return key
-
-
-def _region(row: Row) -> Region | None:
-    """Slice or rectangle of a row; None if it names neither."""
-    z = row.integer("slice")
-    edges: list[int] = []
-    if any(row.text(key) for key in _BOX):
-        edges = [edge for edge in map(row.integer, _BOX) if edge is not None]
-    if z is None or row.problems:
-        return None
-    try:
-        return Region(z, (edges[0], edges[1], edges[2], edges[3]) if edges else None)
-    except InputError:
-        return None
-
-
-def _cell_text(row: Row, key: str, is_per_cent: bool) -> str:
-    """Text for the table of a class's cell and its bounds."""
-    raw = [row.text(f"{key}{suffix}") for suffix in _SUFFIXES]
-    if not is_per_cent:
-        before = len(row.problems)
-        value, low, high = (row.fraction(f"{key}{suffix}") for suffix in _SUFFIXES)
-        if len(row.problems) == before:
-            return cell_text(value, low, high)
-    value_text, low_text, high_text = raw
-    if not low_text and not high_text:
-        return value_text
-    ends = f"{low_text or '0'}-{high_text or '100'}"
-    return f"{value_text} ({ends})" if value_text else ends
-
-
-def _is_above_one(text: str) -> bool:
-    """Whether a bare number cannot be a fraction."""
-    reading = parse_cell(f"{text}%")
-    return "%" not in text and reading.is_known and reading.least > 0.01
+def _as_per_cent(text: str) -> str:
+    number = plain_number(text)
+    return text if number is None else per_cent_text(number)
 
 
 def write_fractions(path: Path, sheet: FractionSheet) -> None:
