@@ -148,7 +148,8 @@ class ProjectContents:
             faults.append(f"The settings of the training cannot be restored: {error}")
         self._classes.set_value(state.classes)
         annotations = state.annotations or Annotations(state.names)
-        self._annotate.set_value(annotations, texts)
+        is_damaged = "proportions" in project.unreadable
+        self._annotate.set_value(annotations, texts, is_damaged=is_damaged)
         self._show_form(form)
         if faults:
             kept = set_aside(project.folder / RECORD_FILE)

@@ -71,6 +71,12 @@ def paste(qtbot, table, text):
     qtbot.keyClick(table.view, Qt.Key.Key_V, Qt.KeyboardModifier.ControlModifier)
 
 
+def press(qtbot, table, text):
+    """Press the button that says so."""
+    buttons = {button.text(): button for button in table.findChildren(QAbstractButton)}
+    qtbot.mouseClick(buttons[text], Qt.MouseButton.LeftButton)
+
+
 def select(table, top, left, bottom, right):
     model = table.view.model()
     go_to(table, top, left)
@@ -275,6 +281,52 @@ def test_pasted_column_of_per_cent_asks_only_about_the_small_number(qtbot, table
 
 
 # Wrong cells -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("first", "second"), [("10 %", "0.11"), ("0.11", "10 %")])
+@pytest.mark.parametrize(("choice", "fraction"), [(0, 0.11), (1, 0.0011)])
+def test_number_without_a_sign_beside_per_cent_asks(qtbot, table, first, second, choice, fraction):
+    go_to(table, 0)
+    type_text(qtbot, table, first)
+    assert mark(table, 0) == ""
+    type_text(qtbot, table, second)
+    place = Region((first, second).index("0.11"))
+    assert mark(table, place.slice) == "question"
+    other = Region(1 - place.slice)
+    assert fractions_of(table) == {other: (None, 0.1)}, "unknown until it is answered"
+    press(qtbot, table, ("11 %", "0.11 %")[choice])
+    assert fractions_of(table)[place] == (None, fraction)
+    assert fractions_of(table)[other] == (None, 0.1)
+    table.view.undo()
+    assert mark(table, place.slice) == "question"
+
+
+def test_small_per_cent_asks_once_and_leaves_the_others_alone(qtbot, table):
+    go_to(table, 0)
+    for text in ("0.5", "6", "0.06"):
+        type_text(qtbot, table, text)
+    assert [mark(table, row) for row in range(3)] == ["", "", "question"]
+    press(qtbot, table, "0.06 %")
+    assert [mark(table, row) for row in range(3)] == ["", "", ""]
+    type_text(qtbot, table, "<1")
+    go_to(table, 4)
+    type_text(qtbot, table, "12%")
+    assert [mark(table, row) for row in range(4)] == ["question", "", "", ""]
+
+
+def test_what_a_file_states_is_certain_beside_per_cent(qtbot, table):
+    table.set_value([Proportion(Region(0), (None, 0.005))])
+    go_to(table, 1)
+    type_text(qtbot, table, "10 %")
+    assert fractions_of(table) == {Region(0): (None, 0.005), Region(1): (None, 0.1)}
+
+
+@pytest.mark.parametrize("text", ["0.3\n0.5\n", "6%\n1\n0.6\n", "0.06\n1\n2%\n"])
+def test_pasted_numbers_that_may_be_of_either_unit_ask(qtbot, table, text):
+    go_to(table, 0)
+    paste(qtbot, table, text)
+    for row, number in enumerate(text.split()):
+        assert mark(table, row) == ("" if "%" in number else "question")
 
 
 def test_wrong_cell_is_kept_marked_and_says_why(qtbot, table):
@@ -554,6 +606,16 @@ def test_texts_stand_in_for_a_damaged_file(qtbot, table):
     assert cell(table, 1) == "abc"
 
 
+def test_texts_stand_in_for_the_rows_that_a_damaged_file_lacks(qtbot, table):
+    paste(qtbot, table, "6\n7\n")
+    state = table.text_state()
+    read = [Proportion(Region(0), (None, 0.05))]
+    table.restore(read, state, is_damaged=True)
+    assert fractions_of(table) == {Region(0): (None, 0.05), Region(1): (None, 0.07)}
+    table.restore(read, state)
+    assert fractions_of(table) == {Region(0): (None, 0.05)}
+
+
 def test_text_as_typed_is_kept_where_the_file_says_the_same(qtbot, table):
     go_to(table, 0)
     paste(qtbot, table, "6,0 %\n")
@@ -581,6 +643,25 @@ def test_wrong_cells_of_a_csv_are_shown_not_dropped(table, tmp_path):
     assert fractions_of(table) == {Region(0): (None, 0.06)}
     assert cell(table, 1) == "lots"
     assert mark(table, 1) == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "asking", "fractions"),
+    [
+        ("mito", ("6", "1", "0.6"), (1, 2), {0: 0.06}),
+        ("mito", ("6%", "1", "0.6"), (1, 2), {0: 0.06}),
+        ("mito (%)", ("6", "1", "0.6"), (), {0: 0.06, 1: 0.01, 2: 0.006}),
+        ("mito (%)", ("6", "lots", "0.6"), (), {0: 0.06, 2: 0.006}),
+        ("mito", ("0.6", "lots", '"0,3"'), (), {0: 0.6, 2: 0.3}),
+    ],
+)
+def test_csv_is_never_read_as_a_mix_of_units(table, tmp_path, header, cells, asking, fractions):
+    path = tmp_path / "fractions.csv"
+    path.write_text(f"slice,{header}\n" + "".join(f"{z},{c}\n" for z, c in enumerate(cells)))
+    table.import_csv(path)
+    assert tuple(z for z in range(3) if mark(table, z) == "question") == asking
+    found = {region.slice: one[1] for region, one in fractions_of(table).items()}
+    assert found == pytest.approx(fractions)
 
 
 def test_csv_in_per_cent_without_signs_asks_about_its_small_numbers(table, tmp_path):

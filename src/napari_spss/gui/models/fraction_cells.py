@@ -23,10 +23,9 @@ class Cell:
     text: str = ""
     is_doubted: bool = False
 
-    @property
-    def reading(self) -> Reading:
-        """What the text means."""
-        return parse_cell(self.text, is_doubted=self.is_doubted)
+    def reading(self, *, is_doubted: bool = False) -> Reading:
+        """Return what the text means; in doubt if the table around it is, too."""
+        return parse_cell(self.text, is_doubted=is_doubted or self.is_doubted)
 
 
 NOTHING = Cell()

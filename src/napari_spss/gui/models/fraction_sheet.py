@@ -17,7 +17,15 @@ from ...core.annotations import Proportion, Region
 from ...core.base import InputError, Record, fault_of
 from .class_changes import follow_classes
 from .fraction_cells import EMPTY, NOTHING, TICK, Cell, Edit, Mark
-from .fraction_text import BLANK, Reading, cell_text, is_bare_fraction, parse_cell, row_problem
+from .fraction_text import (
+    BLANK,
+    Reading,
+    cell_text,
+    is_bare_fraction,
+    is_large_per_cent,
+    parse_cell,
+    row_problem,
+)
 from .history import History
 
 __all__ = ["FractionSheet", "check_texts"]
@@ -80,6 +88,7 @@ class FractionSheet:
         self._row_of: dict[Region, int] = {}
         self._boxes: tuple[Region, ...] = ()
         self._cells: dict[Region, dict[str, Cell]] = {}
+        self._has_signs: bool | None = None  # None: to be looked up
         self._history = History(self._put_edit)
 
     # Rows and columns ---------------------------------------------------------------------------
@@ -115,6 +124,7 @@ class FractionSheet:
         self._rename({old: name for old, name in followed.items() if old != name})
         self.classes = new
         self.excluded = frozenset(excluded)
+        self._has_signs = None
 
     def set_slices(self, n_slices: int) -> None:
         """Have a row for each of so many slices."""
@@ -142,6 +152,7 @@ class FractionSheet:
             rows.extend(by_slice.get(z, ()))
         self.rows = tuple(rows)
         self._row_of = {region: row for row, region in enumerate(rows)}
+        self._has_signs = None
 
     def _rename(self, names: Mapping[str, str]) -> None:
         if not names:
@@ -173,7 +184,20 @@ class FractionSheet:
 
     def reading(self, region: Region, name: str) -> Reading:
         """Read a class's cell; an exact 0 in a row ticked as empty."""
-        return _ZERO if self.is_empty(region) else self.cell(region, name).reading
+        return _ZERO if self.is_empty(region) else self._read(self.cell(region, name))
+
+    def _read(self, cell: Cell) -> Reading:
+        """Read a cell: beside one such as "10 %", a number up to 1 without a sign asks."""
+        if self._has_signs is None:
+            shown = (*self.typed_classes, self.background)
+            self._has_signs = any(
+                is_large_per_cent(cells[name].text)
+                for region, cells in self._cells.items()
+                if region in self._row_of
+                for name in shown
+                if name in cells
+            )
+        return cell.reading(is_doubted=self._has_signs)
 
     def row_readings(self, region: Region) -> list[Reading]:
         """Read the typed classes of a row."""
@@ -185,7 +209,7 @@ class FractionSheet:
         """Read the background that a file stated; blank where it is what the classes leave."""
         if all(reading.is_known for reading in self.row_readings(region)):
             return BLANK
-        return self.cell(region, self.background).reading
+        return self._read(self.cell(region, self.background))
 
     def row_problem(self, region: Region) -> str:
         """Say what is wrong with a row as a whole; empty if nothing is."""
@@ -217,14 +241,12 @@ class FractionSheet:
     def edits_for(self, texts: Iterable[tuple[Region, str, str]]) -> tuple[Edit, ...]:
         """Prepare the edit that types texts into cells (region, class name, text).
 
-        If several come at once, as in a paste, and one of them asks whether it is a fraction, all
-        numbers among them that may be one ask too: a column 0.06, 0.12 is of one unit.
+        If several come at once, as in a paste, and all may be fractions, all of them ask.
         """
         typed = [(region, name, text.strip()) for region, name, text in texts]
-        numbers = [text for _, _, text in typed if parse_cell(text).kind != "blank"]
-        known = [text for text in numbers if parse_cell(text).kind != "wrong"]
-        asks = len(known) > 1 and any(parse_cell(text).kind == "question" for text in known)
-        is_one_unit = asks and all(
+        readings = [(text, parse_cell(text)) for _, _, text in typed]
+        known = [text for text, reading in readings if reading.kind not in ("blank", "wrong")]
+        is_one_unit = sum(map(is_bare_fraction, known)) > 1 and all(
             is_bare_fraction(text) or parse_cell(text).most == 0 for text in known
         )
         edits = []
@@ -259,7 +281,7 @@ class FractionSheet:
             if mark.name is None or not mark.is_question:
                 continue
             old = self.cell(mark.region, mark.name)
-            choices = old.reading.choices
+            choices = self._read(old).choices
             if choices is not None:
                 edits.append(Edit(mark.region, mark.name, old, Cell(choices[choice])))
         return tuple(edits)
@@ -281,6 +303,7 @@ class FractionSheet:
         self._put(edit.region, edit.name, edit.old if is_back else edit.new)
 
     def _put(self, region: Region, name: str, cell: Cell) -> None:
+        self._has_signs = None
         cells = self._cells.setdefault(region, {})
         if cell.text:
             cells[name] = cell
@@ -403,12 +426,19 @@ class FractionSheet:
         for item in texts.cells:
             self._put(Region(item.slice, item.box), item.name, Cell(item.text, item.is_doubted))
 
-    def restore(self, proportions: Sequence[Proportion], state: Mapping[str, Any]) -> None:
+    def restore(
+        self,
+        proportions: Sequence[Proportion],
+        state: Mapping[str, Any],
+        *,
+        is_damaged: bool = False,
+    ) -> None:
         """Show proportions, as they were typed where the texts of a project still say the same.
 
         Where a row of the file differs from its texts, the file was edited elsewhere and wins;
         texts that could not be in the file, because they are wrong, are kept beside it.
-        Without any proportion, as when the file was damaged, the texts are all there is.
+        Of rows that are missing in a damaged file, or if there are none, the texts are all there
+        is.
         """
         self.set_text_state(state)
         if not proportions:
@@ -418,12 +448,12 @@ class FractionSheet:
         for region in {*self._cells, *by_region}:
             one = by_region.get(region)
             shown = self._proportion(region)
-            if _same(shown, one):
+            if _same(shown, one) or (one is None and is_damaged):
                 continue
             kept = {
                 name: cell
                 for name, cell in self._cells.pop(region, {}).items()
-                if not cell.reading.is_known
+                if not self._read(cell).is_known
             }
             cells = {**kept, **(self._cells_of(one) if one is not None else {})}
             for name, cell in cells.items():

@@ -23,6 +23,7 @@ __all__ = [
     "cell_text",
     "format_percent",
     "is_bare_fraction",
+    "is_large_per_cent",
     "parse_cell",
     "remainder_text",
     "row_problem",
@@ -109,8 +110,8 @@ def parse_cell(text: str, *, is_doubted: bool = False) -> Reading:
         What the user typed: ``6``, ``6%``, ``6,5``, ``<1``, ``>90``, ``5-10``, ``6±2``,
         ``6 (4-8)`` or nothing.
     is_doubted : bool
-        The cell came with others that may be fractions rather than per cent, so every bare number
-        up to 1 asks, not only one below 0.1.
+        Others beside the cell make it doubtful whether it is a fraction or per cent, so every bare
+        number up to 1 asks, not only one below 0.1.
 
     Returns
     -------
@@ -135,7 +136,12 @@ def parse_cell(text: str, *, is_doubted: bool = False) -> Reading:
     if kind is None or _TORN_NUMBER.search(shown):
         return _wrong(f"{shown!r} is not a percentage", _REMEDY)
     limit = Decimal(1) if is_doubted else DOUBT_BELOW_PERCENT
-    if not has_sign and is_bare_fraction(text) and _asks(numbers, limit, is_doubted):
+    is_vacuous = kind == "below" and numbers[0] == 1  # nobody means "<1" to be "<100%"
+    if (
+        not (has_sign or is_vacuous)
+        and is_bare_fraction(text)
+        and _asks(numbers, limit, is_doubted)
+    ):
         return _question(text, shown)
     return _reading(kind, numbers, shown)
 
@@ -145,6 +151,11 @@ def is_bare_fraction(text: str) -> bool:
     compact = re.sub(r"[\s\u00a0\u202f]+", "", text).lower()
     numbers, kind = _match(compact)
     return kind is not None and any(numbers) and max(numbers) <= 1
+
+
+def is_large_per_cent(text: str) -> bool:
+    """Return whether a cell states at least 1 % with the sign, unlike a fraction without it."""
+    return "%" in text and parse_cell(text).is_known and parse_cell(text).most >= 0.01
 
 
 def _asks(numbers: Sequence[Decimal], limit: Decimal, is_inclusive: bool) -> bool:
@@ -269,8 +280,8 @@ def cell_text(value: float | None, low: float | None = None, high: float | None 
 
 
 def _signed(text: str) -> str:
-    """Add the per cent sign where a bare number would ask."""
-    return f"{text}%" if parse_cell(text).kind == "question" else text
+    """Add the per cent sign where a bare number might ask."""
+    return f"{text}%" if parse_cell(text, is_doubted=True).kind == "question" else text
 
 
 def shown_text(reading: Reading) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +97,18 @@ class FractionsTable(QWidget):
         """Restore what :meth:`text_state` gave, after the classes and slices were set."""
         self._reset(self._sheet.set_text_state, state)
 
-    def restore(self, proportions: Iterable[Proportion], state: Mapping[str, Any]) -> None:
+    def restore(
+        self,
+        proportions: Iterable[Proportion],
+        state: Mapping[str, Any],
+        *,
+        is_damaged: bool = False,
+    ) -> None:
         """Show proportions as they were typed, after the classes and slices were set.
 
-        Rows of which the texts say something else than the proportions, because the file was
-        edited elsewhere, show the proportions; wrong texts are kept.
+        See `FractionSheet.restore`.
         """
-        self._reset(self._sheet.restore, tuple(proportions), state)
+        self._reset(partial(self._sheet.restore, is_damaged=is_damaged), tuple(proportions), state)
 
     def clear(self) -> None:
         """Forget all texts and rectangles, as for another image."""

@@ -62,7 +62,11 @@ class AnnotateSection(QWidget):
         )
 
     def set_value(
-        self, annotations: Annotations, table_texts: Mapping[str, Any] | None = None
+        self,
+        annotations: Annotations,
+        table_texts: Mapping[str, Any] | None = None,
+        *,
+        is_damaged: bool = False,
     ) -> None:
         """Show annotations with the present classes, instead of all that is there.
 
@@ -71,11 +75,13 @@ class AnnotateSection(QWidget):
         annotations : Annotations
         table_texts : mapping, optional
             What was typed into the table of fractions, see `FractionsTable.text_state`.
+        is_damaged : bool
+            Whether fractions are missing that stand in the texts.
         """
         self._is_loading = True
         try:
             if table_texts:
-                self.fractions.restore(annotations.proportions, table_texts)
+                self.fractions.restore(annotations.proportions, table_texts, is_damaged=is_damaged)
             else:
                 self.fractions.set_value(annotations.proportions)
             self.regions.set_value(self.fractions.regions())
