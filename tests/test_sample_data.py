@@ -39,7 +39,8 @@ def test_metadata_tell_the_dock_all(layers):
     assert mark["annotations"].grids
     assert mark["annotations"].keypoints
     assert mark["object_diameter_px"] > 0
-    assert mark["notice"]
+    assert "simulated, with a person's errors" in mark["notice"]
+    assert mark["origin"]
     assert "role" not in mark  # a role marks layers that the dock made itself
 
 

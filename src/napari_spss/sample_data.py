@@ -17,6 +17,10 @@ __all__ = ["LayerData", "open_axons", "open_synthetic"]
 LayerData = tuple[Any, dict[str, Any], str]
 
 _MARK = "napari_spss"
+_SIMULATED = (
+    "Sample: its annotations are simulated, with a person's errors. Fractions are guesses, and a "
+    "node in a hundred is marked wrong."
+)
 
 
 def open_synthetic() -> list[LayerData]:
@@ -52,7 +56,8 @@ def _layers(sample: Sample) -> list[LayerData]:
             _MARK: {
                 "annotations": annotations,
                 "object_diameter_px": sample.object_diameter_px,
-                "notice": sample.notice,
+                "notice": _SIMULATED,
+                "origin": sample.notice,
             }
         },
         **place,

@@ -344,6 +344,9 @@ def test_the_threshold_takes_effect_at_once_and_keeps_edited_labels(dock, viewer
     dock.results._slider.setValue(0.95)
     qtbot.waitUntil(lambda: dock.desk.outcome.is_up_to_date)
     np.testing.assert_array_equal(labels.data, edited)
+    assert not labels.visible  # the new ones are
+    assert labels.name == "em labels edited"
+    assert any("'em labels edited'" in text for _, text in dock.session.messages)
     fresh = [x for x in viewer.layers if isinstance(x, Labels) and x is not labels]
     assert [int(layer.data.sum()) for layer in fresh] == [0]
 

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,7 +152,7 @@ class Desk(QObject):
         self._model_dir: Path | None = None
         self._cut_short: _Training | None = None  # the last training, if time has ended it
         self.gate = PreviewGate()
-        self.layers = ResultLayers(viewer)
+        self.layers = ResultLayers(viewer, partial(session.say, "info"))
         self._image: _ImageId | None = None
         self._trained: _ImageId | None = None
         self._outcomes: dict[_ImageId, Outcome] = {}

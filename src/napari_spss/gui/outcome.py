@@ -127,6 +127,7 @@ class Outcome(QObject):
             self._layer = None
         self._map_layers = self._results.show_maps(source, self.maps, self._styles)
         self._prepare_labels()
+        self._results.show_alone(self._layer)
         return self.maps
 
     def take(self, predicted: Predicted) -> None:
@@ -271,6 +272,7 @@ class Outcome(QObject):
         if self.maps is None:
             return
         if self._prepare_labels():
+            self._results.show_alone(self._layer)
             slices = self.maps.slices
         self._relabeller.set_cleaning(self._cleaning)
         self._relabeller.request(slices)

@@ -197,6 +197,50 @@ def test_labels_changed_in_code_are_not_written_over(rig):
     assert results.show_labels(source, STYLES) is not labels
 
 
+def test_labels_that_are_meant_are_shown_alone(rig, viewer):
+    _, source, results = rig
+    theirs = viewer.add_labels(np.zeros((4, 16, 24), int))
+    labels = results.show_labels(source, STYLES)
+    results.show_alone(labels)
+    seen = results.show_preview(source, preview(), STYLES, Cleaning())[-1]
+    assert (labels.visible, seen.visible, theirs.visible) == (False, True, True)
+    results.show_alone(labels)
+    assert (labels.visible, seen.visible) == (True, False)
+
+
+def test_labels_that_the_user_shows_again_stay(rig):
+    _, source, results = rig
+    labels = results.show_labels(source, STYLES)
+    for step in range(3):
+        seen = results.show_preview(source, preview(step=step), STYLES, Cleaning())[-1]
+        labels.visible = True
+    assert (labels.visible, seen.visible) == (True, True)
+    results.show_alone(labels)
+    results.show_preview(source, preview(step=3), STYLES, Cleaning())
+    assert (labels.visible, seen.visible) == (True, True)
+
+
+def test_labels_that_the_user_hides_stay_hidden(rig):
+    _, source, results = rig
+    seen = results.show_preview(source, preview(), STYLES, Cleaning())[-1]
+    seen.visible = False
+    results.show_preview(source, preview(step=2), STYLES, Cleaning())
+    assert not seen.visible
+
+
+def test_the_name_of_a_result_shows_its_role_beside_a_long_one_of_the_image(viewer):
+    long = "2024-11-03_hippocampus_CA1_block07_aligned_crop_512x512_8nm"
+    source = snapshot(viewer.add_image(np.zeros((4, 16, 24)), name=long))
+    results = ResultLayers(viewer)
+    shown = results.show_preview(source, preview(), STYLES, Cleaning())
+    names_of = [layer.name for layer in (results.show_labels(source, STYLES), *shown)]
+    assert names_of == [
+        "2024-11-03_…12x512_8nm labels",
+        "2024-11-…512_8nm preview mito",
+        "2024-11…12_8nm preview labels",
+    ]
+
+
 def test_results_of_a_2d_image_and_of_channels(viewer):
     for shape, labels_shape in (((16, 24), (16, 24)), ((3, 5, 16, 24), (1, 5, 16, 24))):
         source = snapshot(viewer.add_image(np.zeros(shape)))

@@ -391,6 +391,7 @@ def test_stored_unsure_nodes_are_unsure_again(qtbot, tmp_path, is_done):
     viewer.dims.set_current_step(0, 2)
     assert tool.value() == grids
     assert [str(s) for s in tool.layer.symbol[:3]] == ["disc", "diamond", "cross"]
+    assert not tool.layer.face_color[:2, 3].any()  # the image is seen through them
     if is_done:
         tool.finish()  # reopens it
         assert tool._book.sheet(2).marks.tolist() == marks

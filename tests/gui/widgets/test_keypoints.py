@@ -266,9 +266,9 @@ def test_objects_are_seen_through_their_keypoints(qtbot):
     viewer, _, tool = make_tool(qtbot)
     tool.set_value(POINTS)
     add(tool, 2, 60, 60)
-    assert not tool.layer.face_color.any()  # transparent
+    assert tool.layer.face_color[:, 3].tolist() == [0, pytest.approx(0.55), 0, 0]
     theirs = viewer.add_points(np.array([[2, 5.0, 5.0]]))
-    tool._on_layer_chosen(theirs)
+    tool._layers.adopted.emit(theirs)
     assert not theirs.face_color.any()
 
 

@@ -98,6 +98,11 @@ def test_facts_and_the_working_scale_are_told(viewer, image):
     assert "full resolution" in image._scale_note.text()
 
 
+def test_what_a_sample_says_of_itself_is_told(viewer, image):
+    add(viewer, metadata={MARK: {"notice": "Its annotations are simulated."}})
+    assert image._facts.text().endswith("\nIts annotations are simulated.")
+
+
 def test_other_pixels_in_the_layer_are_another_image(viewer, image):
     layer = add(viewer)
     heard = []

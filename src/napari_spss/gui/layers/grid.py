@@ -33,7 +33,7 @@ DRAG_RADIUS_SCREEN_PX = 14.0
 _UNTOUCHED_COLOUR = (1.0, 1.0, 1.0, 0.9)
 _MISS_COLOUR = (1.0, 1.0, 1.0, 0.5)
 _UNSURE_COLOUR = (1.0, 1.0, 1.0, 1.0)
-_HIT_FACE_ALPHA = 0.35
+_RING = 0.25  # width of a border that is to be seen, of the size
 _DRAWING_EVENTS = ("border_width", "symbol", "border_color", "face_color", "set_data", "highlight")
 
 _View = tuple[tuple[float, ...], float]  # centre and zoom of the camera
@@ -379,7 +379,9 @@ class _Looks:
         self.border[marks == BACKGROUND, 3] = 0.35
         unsure = marks == UNSURE
         self.symbol[unsure] = "diamond"
-        self.face[unsure] = _UNSURE_COLOUR
+        self.face[unsure] = 0.0
+        self.border[unsure] = _UNSURE_COLOUR
+        self.border_width[unsure] = _RING
         for index, style in enumerate(styles):
             if index != BACKGROUND:
                 self._hit(marks == index, style)
@@ -389,10 +391,10 @@ class _Looks:
         self.symbol[nodes] = "x" if style.is_outside else "disc"
         self.face[nodes] = colour
         self.border[nodes] = colour
-        self.border_width[nodes] = 0.3
+        self.border_width[nodes] = _RING
         if style.is_outside:
             is_dark = colour[:3] @ (0.3, 0.6, 0.1) < 0.4
             self.border[nodes] = (1, 1, 1, 0.8) if is_dark else (0, 0, 0, 0.6)
             self.border_width[nodes] = 0.12
         else:
-            self.face[nodes, 3] = _HIT_FACE_ALPHA
+            self.face[nodes] = 0.0

@@ -15,7 +15,7 @@ from napari.layers import Points
 from napari.utils.colormaps.standardize_color import transform_color
 from numpy.typing import NDArray
 
-from ...core.annotations import Keypoint, last_on_pixel, match_class
+from ...core.annotations import Keypoint, match_class
 from ...core.base import InputError
 from ..models import CLASS_FEATURE, History, Rows, Strays, class_column, follow_classes
 from .connections import Connections
@@ -36,6 +36,7 @@ _SMALLEST_ON_SCREEN_PX = 7.0
 _LARGEST_ON_SCREEN_PX = 10_000.0
 _BORDER = 0.2  # of the size
 _UNKNOWN_COLOUR = "#ffffff"
+_BACKGROUND_FACE = (0.0, 0.0, 0.0, 0.55)  # a grey ring alone is not seen on a grey image
 _MAX_STEPS = 100  # each keeps all positions
 
 _Change = tuple[None, Rows, Rows]  # nothing, before, after
@@ -44,7 +45,8 @@ _Change = tuple[None, Rows, Rows]  # nothing, before, after
 class KeypointLayer:
     """Keypoints of one image, in an ordinary Points layer that is made or adopted.
 
-    They are rings, so that a small object is seen through its keypoint.
+    They are rings, so that a small object is seen through its keypoint; the background's are dark
+    within.
 
     Parameters
     ----------
@@ -172,10 +174,11 @@ class KeypointLayer:
         if self._points is None:
             indices = self._rows.class_indices(self._names())
             usable = self._inside() & (indices >= 0)
+            usable[usable] = self._rows.is_last_on_pixel(usable)
             z, y, x = self._rows.positions[usable].T
             slices = np.floor(z + 0.5).astype(int)
             columns = (values.tolist() for values in (slices, y, x, indices[usable]))
-            self._points = last_on_pixel(map(Keypoint, *columns))
+            self._points = tuple(map(Keypoint, *columns))
         return self._points
 
     def strays(self) -> Strays:
@@ -423,15 +426,16 @@ class KeypointLayer:
         if layer is None:
             return
         table = transform_color([*(style.colour for style in self._styles), _UNKNOWN_COLOUR])
+        faces = np.zeros_like(table)
+        faces[0] = _BACKGROUND_FACE
         if len(self._rows):
-            wanted = table[self._rows.class_indices(names)]  # -1, unknown, is the last one
-            if not np.allclose(layer.border_color, wanted):
-                layer.border_color = wanted
-            if layer.face_color.any():
-                layer.face_color = "transparent"
+            indices = self._rows.class_indices(names)  # -1, unknown, is the last one
+            for name, wanted in (("border_color", table[indices]), ("face_color", faces[indices])):
+                if not np.allclose(getattr(layer, name), wanted):
+                    setattr(layer, name, wanted)
         with layer.block_update_properties():  # or selected points would get it as well
             layer.current_border_color = table[self._active]
-            layer.current_face_color = "transparent"
+            layer.current_face_color = faces[self._active]
 
     def _write_size(self) -> None:
         layer, frame = self._layer, self._frame

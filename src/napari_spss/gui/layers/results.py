@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Geometry", "ResultLayers", "Source", "find_axes", "snapshot"]
 
 _PREVIEW = "preview"
+_LONGEST_NAME = 28  # fits into the layer list; napari cuts the middle out of longer ones
 _keys: WeakKeyDictionary[Layer, int] = WeakKeyDictionary()
 _next_key = itertools.count(1)
 
@@ -96,11 +97,20 @@ class ResultLayers:
     """Layers of previews and results in a viewer.
 
     Each is marked in its metadata with its role and its source. One that the user deleted is made
-    anew with the next result; labels that the user edited are left alone from then on.
+    anew with the next result; labels that the user edited are left alone from then on. Of the
+    labels of an image those are shown that are written; one that the user shows again stays.
+
+    Parameters
+    ----------
+    viewer : Viewer
+    say : callable, optional
+        Called with what the user should know.
     """
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, viewer: Viewer, say: Callable[[str], None] = lambda text: None) -> None:
         self._viewer = viewer
+        self._say = say
+        self._hidden: WeakSet[Layer] = WeakSet()  # by us; the user may have shown them again
         self._checksums: WeakKeyDictionary[Layer, dict[int, int]] = WeakKeyDictionary()
         self._is_writing = False
 
@@ -127,7 +137,22 @@ class ResultLayers:
             self._show_labels(source, f"{_PREVIEW} labels", labels, place, styles, contour=1)
         )
         self._checksums[shown[-1]] = {0: _checksum(source.geometry.plane(labels, 0))}
+        self.show_alone(shown[-1])
         return shown
+
+    def show_alone(self, labels: Layer | None) -> None:
+        """Show labels, and hide all others of the same image."""
+        if labels is None:
+            return
+        if labels in self._hidden and not labels.visible:
+            labels.visible = True
+            self._hidden.discard(labels)
+        source = layer_mark(labels).get("source")
+        for layer in {*self._viewer.layers} - {labels, *self._hidden}:
+            is_of_image = isinstance(layer, Labels) and layer_mark(layer).get("source") == source
+            if is_of_image and layer.visible:
+                layer.visible = False
+                self._hidden.add(layer)
 
     def remove_preview(self) -> None:
         """Take the preview away, but not labels that the user edited."""
@@ -214,10 +239,6 @@ class ResultLayers:
         """Whether the layer of a source is in the viewer."""
         return any(_keys.get(layer) == key for layer in self._viewer.layers)
 
-    def forget(self, layer: Labels) -> None:
-        """Leave a layer to the user: the next result is written beside it."""
-        self._release(layer)
-
     def _find(self, source: Source, role: str) -> Layer | None:
         for layer in self._viewer.layers:
             mark = layer_mark(layer)
@@ -229,6 +250,10 @@ class ResultLayers:
     def _release(self, layer: Labels) -> None:
         layer.metadata[MARK] = {**layer_mark(layer), "role": "kept", "is_edited": True}
         self._checksums.pop(layer, None)
+        layer.name = f"{layer.name} edited"
+        self._say(
+            f"Your edits are kept in the layer '{layer.name}'; new labels are made beside it."
+        )
 
     def _show_map(
         self,
@@ -247,7 +272,7 @@ class ResultLayers:
             return layer
         layer = Image(
             values,
-            name=f"{source.name} {role}",
+            name=_title(source, role),
             colormap=_map_colours(style),
             contrast_limits=(0.0, 1.0),
             blending="translucent",
@@ -277,7 +302,7 @@ class ResultLayers:
             return layer
         layer = Labels(
             values,
-            name=f"{source.name} {role}",
+            name=_title(source, role),
             colormap=colours,
             opacity=0.9 if contour else 0.5,
             metadata=self._new_mark(source, role),
@@ -322,6 +347,14 @@ class ResultLayers:
         layer = event.source
         if not self._is_writing and MARK in layer.metadata:
             layer.metadata[MARK]["is_edited"] = True
+
+
+def _title(source: Source, role: str) -> str:
+    """Name a layer of results, so that its role is seen beside a long name of the image."""
+    name, room = source.name, max(6, _LONGEST_NAME - len(role))
+    if len(name) > room:
+        name = f"{name[: room // 2]}…{name[1 + room // 2 - room :]}"
+    return f"{name} {role}"
 
 
 def _map_colours(style: ClassStyle) -> Colormap:

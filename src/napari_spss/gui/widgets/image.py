@@ -152,11 +152,12 @@ class ImageSection(QWidget):
             except InputError as error:
                 facts = str(error)
             else:
-                facts = describe(layer, geometry)
+                facts = "\n".join([describe(layer, geometry), layer_mark(layer).get("notice", "")])
                 _, height_um, width_um = voxel_size_um(geometry)
                 pixel_um = width_um if _is_square(height_um, width_um) else None
                 note = _scale_text(self._diameter.value(), pixel_um)
-        self._facts.setText(facts)
+        self._facts.setText(facts.strip())
+        self._facts.setToolTip("" if layer is None else layer_mark(layer).get("origin", ""))
         self._facts.setVisible(bool(facts))
         self._scale_note.setText(note)
         self._scale_note.setVisible(bool(note))
