@@ -28,6 +28,8 @@ from .models import (
     RunStatus,
     Session,
     Suggestion,
+    Task,
+    explain,
     next_step,
     read_preferences,
 )
@@ -90,6 +92,7 @@ class SpssDock(QWidget):
         )
         self._blank = self._contents.form()
         self._before: Form | None = None  # of the image before
+        self._recognising: tuple[Task[str], Image, Source] | None = None
         self.project = ProjectBar(
             self._contents.state,
             self._contents.painted,
@@ -238,13 +241,49 @@ class SpssDock(QWidget):
         """Take another image, or the same with other pixels; a run goes on with what it has."""
         if not self._is_open:
             return
-        source = None
-        if layer is not None:
-            try:
-                source = snapshot(layer)
-            except SpssError as error:
-                self.session.say("error", str(error))
-                layer = None
+        self._recognising = None
+        try:
+            source = None if layer is None else snapshot(layer)
+        except SpssError as error:
+            self._enter(None, None)
+            self.session.say("error", str(error))
+            return
+        if layer is None or source is None or source.is_at_hand:
+            self._enter(layer, source)
+        else:
+            self._recognise(layer, source)
+
+    def _recognise(self, layer: Image, source: Source) -> None:
+        """Read in a thread which image it is; until then there is none, and nothing is entered."""
+        self._enter(None, None)
+        task = Task("napari-spss image", lambda: source.identity)
+        task.ended.connect(self._on_recognised)
+        self._recognising = task, layer, source
+        self._show_reading(True)
+        task.start()
+
+    def _on_recognised(self, task: Task[str]) -> None:
+        if self._recognising is None or task is not self._recognising[0] or not self._is_open:
+            return  # another image was chosen meanwhile
+        _, layer, source = self._recognising
+        self._recognising = None
+        if task.error is None:
+            self._enter(layer, source)
+        else:
+            self._enter(None, None)
+            self.session.say("error", f"{source.name} cannot be read: {explain(task.error)}")
+
+    def _show_reading(self, is_reading: bool) -> None:
+        """Let nothing be entered while it is not known to which image it would belong."""
+        for widget in (self.classes, self.annotate, self.project, self.train):
+            widget.setEnabled(not is_reading)
+        self.image.set_reading(is_reading)
+        self._refresh_ready()
+
+    def _enter(self, layer: Image | None, source: Source | None) -> None:
+        """Turn to an image with all that belongs to it, or to none."""
+        if self.image.is_reading:
+            self._show_reading(False)
         self._work.source = source
         self._forget_refusal()
         self.desk.show_image(source)
@@ -378,7 +417,11 @@ class SpssDock(QWidget):
 
     def _refresh_ready(self) -> None:
         progress = self.desk.progress(self._annotations_or_none())
-        progress = replace(progress, n_marked=len(self.annotate.fractions.marks()))
+        progress = replace(
+            progress,
+            is_reading=self._recognising is not None,
+            n_marked=len(self.annotate.fractions.marks()),
+        )
         hint = next_step(progress)
         self.train.set_ready(progress.missing, is_said=hint == progress.missing)
         self.results.set_image(progress.has_image)

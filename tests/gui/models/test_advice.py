@@ -21,6 +21,7 @@ APPLIED = replace(TRAINED, has_preview=False, has_result=True, n_predicted=4)
         (Progress(missing="Open an image."), "Open an image."),
         (Progress(n_slices=4), "count a grid or add keypoints"),
         (READY, "press Train"),
+        (Progress(has_image=False, is_reading=True, missing="Open an image."), "Reading the image"),
         (replace(READY, n_marked=1), "correct the marked cell in"),
         (Progress(missing="State fractions.", n_marked=2), "correct the 2 marked cells"),
         (replace(READY, open_grid=3), "grid on slice 3"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
+
+from ..models import Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -173,8 +174,10 @@ class Relabeller(QObject):
         if task is not self._task or self._target is None:
             return  # of a target that was left
         self._task = None
-        if task.values is not None:
-            self._put(task.z, task.values)
+        if task.value is not None:
+            self._put(task.z, task.value)
+        else:
+            logger.error("labels of slice %s could not be made", task.z, exc_info=task.error)
         self._draw(task.z)
         self._compute()
         if self.is_done:
@@ -187,27 +190,9 @@ class Relabeller(QObject):
             self._target[1].refresh(thumbnail=is_last, extent=False)
 
 
-class _Task(QObject):
-    """Computes the labels of one slice in a thread of its own."""
-
-    ended = Signal(object)  # the task itself, on the thread that made it
+class _Task(Task["npt.NDArray[np.uint8]"]):
+    """Computes the labels of one slice."""
 
     def __init__(self, maps: ResultMaps, z: int, cleaning: Cleaning) -> None:
-        super().__init__()
+        super().__init__("napari-spss labels", lambda: maps.labels(z, cleaning))
         self.z = z
-        self.values: npt.NDArray[np.uint8] | None = None
-        self._work: Callable[[], npt.NDArray[np.uint8]] = lambda: maps.labels(z, cleaning)
-        self._thread = threading.Thread(target=self._run, name="napari-spss labels")
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def join(self) -> None:
-        self._thread.join()
-
-    def _run(self) -> None:
-        try:
-            self.values = self._work()
-        except Exception as error:  # a border: a thread that dies would leave the labels waiting
-            logger.error("labels of slice %s could not be made", self.z, exc_info=error)
-        self.ended.emit(self)

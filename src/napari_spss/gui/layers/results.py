@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -39,6 +39,7 @@ _PREVIEW = "preview"
 _LONGEST_NAME = 28  # fits into the layer list; napari cuts the middle out of longer ones
 _keys: WeakKeyDictionary[Layer, int] = WeakKeyDictionary()
 _next_key = itertools.count(1)
+_snapshots: WeakKeyDictionary[Layer, Source] = WeakKeyDictionary()  # the last one of each
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Source:
         The image as the core reads it: lazily, at full resolution.
     geometry : Geometry
         Where it lies.
+    pixels : array
+        What the layer holds.
     """
 
     key: int
@@ -64,11 +67,17 @@ class Source:
     path: str | None
     stack: Stack
     geometry: Geometry
+    pixels: Any = field(default=None, repr=False, compare=False)
 
     @cached_property
     def identity(self) -> str:
         """What the pixels have of their own; it reads some of them."""
         return self.stack.identity()
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether the identity is known, or found at once: pixels in memory take no time."""
+        return "identity" in vars(self) or type(self.pixels) is np.ndarray
 
 
 def snapshot(layer: Image) -> Source:
@@ -83,14 +92,26 @@ def snapshot(layer: Image) -> Source:
 
     geometry = Geometry.of(layer)
     path = layer.source.path
+    pixels = full_resolution(layer)
     stack = stack_from_array(
-        full_resolution(layer),
+        pixels,
         axes=geometry.axes + ("S" if layer.rgb else ""),
         voxel_size_um=voxel_size_um(geometry),
         source=str(path or layer.name),
     )
     key = _keys.setdefault(layer, next(_next_key))
-    return Source(key, layer.name, None if path is None else str(path), stack, geometry)
+    source = Source(key, layer.name, None if path is None else str(path), stack, geometry, pixels)
+    before = _snapshots.get(layer)
+    _snapshots[layer] = source
+    if (
+        before is not None
+        and before.is_at_hand
+        and before.pixels is pixels
+        and before.geometry.axes == geometry.axes
+        and not source.is_at_hand
+    ):
+        vars(source)["identity"] = before.identity  # such as of an image with another scale
+    return source
 
 
 class ResultLayers:

@@ -74,5 +74,9 @@ from .session import (
     Ticket as Ticket,
     counted as counted,
     duration as duration,
+    explain as explain,
     steps_of as steps_of,
+)
+from .task import (
+    Task as Task,
 )

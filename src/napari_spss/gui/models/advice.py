@@ -19,6 +19,8 @@ class Progress:
     ----------
     has_image : bool
         Whether there is an image to work on.
+    is_reading : bool
+        Whether it is still being found out which image it is.
     missing : str
         What has to be done before a training, empty if nothing.
     n_marked : int
@@ -44,6 +46,7 @@ class Progress:
     """
 
     has_image: bool = True
+    is_reading: bool = False
     missing: str = ""
     n_marked: int = 0
     open_grid: int | None = None
@@ -61,6 +64,8 @@ class Progress:
 
 def next_step(progress: Progress) -> str:
     """Say what comes next."""
+    if progress.is_reading:
+        return "Reading the image: has it been annotated before?"
     if not progress.has_image:
         return progress.missing
     if progress.n_marked:

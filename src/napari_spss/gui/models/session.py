@@ -53,6 +53,7 @@ __all__ = [
     "Ticket",
     "counted",
     "duration",
+    "explain",
     "steps_of",
 ]
 

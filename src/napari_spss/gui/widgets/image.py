@@ -50,6 +50,7 @@ class ImageSection(QWidget):
 
     def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._is_reading = False
         self._layer_connections = Connections()
         self._measure = LineMeasure(viewer, self)
         self._combo = LayerCombo(viewer, _is_usable, "Open an image first", self)
@@ -87,6 +88,16 @@ class ImageSection(QWidget):
         return ImageChoice(
             layer if isinstance(layer, Image) else None, self._diameter.value() or None
         )
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether it is still being found out which image it is."""
+        return self._is_reading
+
+    def set_reading(self, is_reading: bool) -> None:
+        """Let nothing be stated of an image as long as it is not known which one it is."""
+        self._is_reading = is_reading
+        self._show_facts()
 
     def set_layer(self, layer: Layer) -> None:
         """Choose an image layer."""
@@ -143,8 +154,9 @@ class ImageSection(QWidget):
 
     def _show_facts(self) -> None:
         layer = self.value().layer
-        self._diameter.setEnabled(layer is not None)
-        self._measure_button.setEnabled(layer is not None)
+        can_state = layer is not None and not self._is_reading
+        self._diameter.setEnabled(can_state)
+        self._measure_button.setEnabled(can_state)
         facts, note = "", ""
         if layer is not None:
             try:

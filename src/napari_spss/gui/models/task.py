@@ -1,0 +1,54 @@
+"""Work beside the window: one call in a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from qtpy.QtCore import QObject, Signal
+
+__all__ = ["Task"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Task(QObject, Generic[T]):
+    """Calls a function in a thread and tells when it has ended.
+
+    The thread holds up neither the window nor the end of the program, and keeps the task alive.
+
+    Parameters
+    ----------
+    name : str
+        Of the thread.
+    call : callable
+    """
+
+    ended = Signal(object)  # the task itself, on the thread that made it
+
+    def __init__(self, name: str, call: Callable[[], T]) -> None:
+        super().__init__()
+        self.value: T | None = None
+        self.error: Exception | None = None
+        self._call: Callable[[], T] = call
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait for the end."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self.value = self._call()
+        except Exception as error:  # a border: whoever waits is told
+            logger.debug("%s failed", self._thread.name, exc_info=error)
+            self.error = error
+        self.ended.emit(self)
