@@ -14,11 +14,18 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QScrollArea, QWidget
 
 from napari_spss.core.annotations import Annotations, CountingGrid, Keypoint, Proportion, Region
-from napari_spss.core.base import FinishReason, OutOfMemory, Preview, RunFinished, RunStarted
+from napari_spss.core.base import (
+    FinishReason,
+    InputError,
+    OutOfMemory,
+    Preview,
+    RunFinished,
+    RunStarted,
+)
 from napari_spss.gui import controller as desk_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.jobs import Predicted
-from napari_spss.gui.models import RunForm, RunState
+from napari_spss.gui.models import ResultMaps, RunForm, RunState
 from napari_spss.gui.widgets.theme import contrast, mark_of
 
 CLASSES = ("background", "mitochondria")
@@ -842,3 +849,37 @@ def test_all_columns_are_seen_at_the_least_width_once_a_model_was_applied(
     whole, shown = visible_columns(view)
     assert whole == shown
     assert {"class", "empty", "grid", "predicted"} <= shown
+
+
+def test_maps_that_do_not_fit_are_told_and_the_result_stays(dock, qtbot, monkeypatch):
+    run(dock, qtbot)
+    apply_to_all(dock, qtbot)
+    before = dock.desk.outcome.labels().copy()
+    assert dock.start_training(continues=True)
+    qtbot.waitUntil(lambda: is_idle(dock))
+
+    def no_room(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(ResultMaps, "_allocate", no_room)
+    with qtbot.captureExceptions() as errors:
+        dock.results._apply.click()
+    assert not errors
+    assert is_idle(dock)
+    assert "memory did not suffice" in dock.bar.text()
+    assert "Press Apply" in dock.results._stale.text()  # labels and model are still those before
+    np.testing.assert_array_equal(dock.desk.outcome.labels(), before)
+    assert dock.results._apply.isEnabled()
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), InputError("This is wrong; mend it.")])
+def test_no_error_leaves_a_slot_of_the_dock(dock, qtbot, monkeypatch, error):
+    def broken(*_, **__):
+        raise error
+
+    monkeypatch.setattr(type(dock.desk.outcome), "set_stated", broken)
+    with qtbot.captureExceptions() as errors:
+        say(dock)
+    assert not errors
+    expected = "wrong" if isinstance(error, InputError) else "KeyError: 'x'"
+    assert expected in dock.bar.text()

@@ -39,6 +39,7 @@ from napari_spss.core.projects.state import read_state
 from napari_spss.gui import dock as dock_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.models.preferences import Preferences
+from napari_spss.gui.project_contents import ProjectContents
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (4, 40, 60), np.uint8)
 STYLES = (
@@ -723,3 +724,49 @@ def test_counted_fraction_stands_beside_what_was_typed(dock, qtbot, reopen):
         assert model.index(row, 0).data(Qt.ItemDataRole.FontRole).strikeOut()
         counted = [p for p in one.annotations().effective_proportions() if p.region == Region(3)]
         assert [p.source for p in counted] == ["grid"]
+
+
+def test_a_project_that_fails_halfway_is_told_and_not_written_over(dock, open_dock, monkeypatch):
+    annotate(dock)
+    folder = close(dock)
+    before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.suffix != ".jsonl"}
+    monkeypatch.setattr(ProjectContents, "_restore_painted", lambda *_: 1 / 0)
+    again = open_dock()
+    assert "ZeroDivisionError" in again.project.text()
+    assert "could not be restored" in again.project.text()
+    assert again.annotations().is_empty
+    again.annotate.keypoints.set_value([Keypoint(3, 1.0, 1.0, 1)])
+    assert again.project.save()
+    assert again.project.folder != folder
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_what_cannot_be_saved_for_an_unforeseen_reason_is_told_and_tried_again(
+    dock, qtbot, monkeypatch
+):
+    dock.project._retry.setInterval(20)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(dock.project.project), "save", lambda *_: 1 / 0)
+        annotate(dock)
+        assert not dock.project.save()
+        assert "could not be saved" in dock.project.text()
+    qtbot.waitUntil(lambda: "Annotations saved" in dock.project.text())
+
+
+def test_a_flipped_byte_costs_one_painted_slice_which_is_kept_and_told(dock, open_dock, qtbot):
+    annotate(dock)
+    folder = close(dock)
+    path = folder / "painted" / "slice_00001.tif"
+    damaged = bytearray(path.read_bytes())
+    damaged[-4] ^= 0xFF
+    path.write_bytes(damaged)
+    with qtbot.captureExceptions() as errors:
+        again = open_dock()
+    assert not errors
+    assert_painted(again, {2: 2})
+    assert again.annotations() == SAID
+    assert "slice_00001" in again.project.text()
+    paint(again, 1, 1)
+    assert again.project.save()
+    kept = [one.read_bytes() for one in path.parent.glob("slice_00001.unreadable*")]
+    assert kept == [bytes(damaged)]

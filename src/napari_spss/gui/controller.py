@@ -25,6 +25,9 @@ from .models import (
     RunEnd,
     RunForm,
     Session,
+    Ticket,
+    explain,
+    guarded,
     has_places,
     open_grid,
     steps_of,
@@ -136,7 +139,7 @@ class Desk(QObject):
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self._session = session
+        self.session = session
         self._work = work
         self._preview_interval_s = preview_interval_s
         self._runner = Runner(session, self)
@@ -147,6 +150,7 @@ class Desk(QObject):
         self._held_back: Preview | None = None
         self._learned: _Said | None = None  # the same, to be compared with later
         self._updates: Mailbox[Annotations] = Mailbox()
+        self._claimed: Ticket | None = None  # of the run that is about to begin
         self._training: _Training | None = None  # the last one that began
         self._run_dir: Path | None = None
         self._model_dir: Path | None = None
@@ -184,7 +188,7 @@ class Desk(QObject):
             self.outcome = self._outcomes[image]
         else:
             self.outcome = self._outcomes[image] = self._new_outcome()
-        self._session.show_image(image, "" if source is None else source.name)
+        self.session.show_image(image, "" if source is None else source.name)
         self.outcome_changed.emit()
 
     def note_known(self) -> None:
@@ -231,7 +235,7 @@ class Desk(QObject):
             missing=self.missing(annotations),
             open_grid=open_grid(annotations),
             has_places=has_places(annotations) or self._work.masks() is not None,
-            has_model=self._session.model is not None,
+            has_model=self.session.model is not None,
             is_cut_short=self._cut_short is not None and self._is_image_of_run(),
             has_news=self._has_news(annotations),
             has_preview=source is not None and self.layers.has_preview(source),
@@ -246,14 +250,13 @@ class Desk(QObject):
 
     def train(self, *, continues: bool = False) -> bool:
         """Start a training; return whether it began."""
-        try:
-            job, classes = self._job(continues=continues)
-            ticket = self._session.begin(
-                "training", classes=classes, continues=continues, resumes=job.resumes
-            )
-        except SpssError as error:
-            self._refuse(error)
-            return False
+        return self._attempt(lambda: self._begin_training(continues=continues))
+
+    def _begin_training(self, *, continues: bool) -> None:
+        job, classes = self._job(continues=continues)
+        ticket = self._claimed = self.session.begin(
+            "training", classes=classes, continues=continues, resumes=job.resumes
+        )
         self.refused.emit(None, "")
         self.gate.open()
         self._updates = ticket.updates
@@ -263,18 +266,17 @@ class Desk(QObject):
         job = replace(job, updates=ticket.updates)
         self._run_dir = job.run_dir
         self._runner.start(ticket, CoreCall("training of the segmentation", train), job)
-        return True
 
     def update_annotations(self, annotations: Annotations) -> None:
         """Hand what was annotated and painted meanwhile to a training of the same image."""
-        if self._session.status.kind != "training" or not self._is_image_of_run():
+        if self.session.status.kind != "training" or not self._is_image_of_run():
             return
         labels = self._work.masks()
         if labels is None and self._labels.n_slices == 0 and annotations == self._told:
             return
         self._told, self._learned = annotations, self._said(annotations)
         self._labels.follow(labels)
-        self._session.update_annotations(annotations)
+        self.session.update_annotations(annotations)
 
     def _is_image_of_run(self) -> bool:
         """Whether the chosen image has the pixels that the run began with."""
@@ -283,21 +285,20 @@ class Desk(QObject):
 
     def apply(self, scope: str) -> bool:
         """Apply the current model to "slice", "rectangle" or "stack"; return whether it began."""
-        model, source = self._session.model, self._work.source
-        try:
-            self._session.check_idle()
-            if model is None:
-                raise InputError("There is no model yet; train one, or load one.")
-            if source is None:
-                raise InputError("There is no image; open one.", field="image")
-            regions = self._regions(scope, source)
-            ticket = self._session.begin("prediction")
-        except SpssError as error:
-            self._refuse(error)
-            return False
+        return self._attempt(lambda: self._begin_applying(scope))
+
+    def _begin_applying(self, scope: str) -> None:
+        model, source = self.session.model, self._work.source
+        self.session.check_idle()
+        if model is None:
+            raise InputError("There is no model yet; train one, or load one.")
+        if source is None:
+            raise InputError("There is no image; open one.", field="image")
+        regions = self._regions(scope, source)
+        ticket = self._claimed = self.session.begin("prediction")
         is_known = model.working_scale.pixel_size_um or source.stack.pixel_size_um(0)
         if not is_known and self._image != self._trained:
-            self._session.say("info", BOTH_UNKNOWN)
+            self.session.say("info", BOTH_UNKNOWN)
         self.layers.remove_preview()
         self._of_run = self.outcome
         maps = self.outcome.begin(
@@ -309,11 +310,10 @@ class Desk(QObject):
         call = CoreCall("applying the model", apply_model)
         device = self._work.form().device
         self._runner.start(ticket, call, model, source.stack, maps, regions, device=device)
-        return True
 
     def stale(self) -> str:
         """Say that the result is of another model than the one at hand; nothing if it is not."""
-        made_by, model = self.outcome.model, self._session.model
+        made_by, model = self.outcome.model, self.session.model
         if not self.outcome.has_result or made_by is None or model is None or made_by is model:
             return ""
         return (
@@ -328,25 +328,28 @@ class Desk(QObject):
         that of the labels; it is not saved once there is another model.
         """
         outcome = self.outcome
-        try:
-            self._session.check_idle()
-            if has_run and (stale := self.stale()):
-                raise InputError(stale)
-            if outcome.after_labels(lambda: self.save(folder, has_run=has_run)):
-                self._session.say("info", "Saving begins once the labels follow the threshold.")
-                return True
-            labels = outcome.labels()
-            if labels is None or outcome.maps is None or outcome.source is None:
-                raise InputError("There is no result yet; apply the model first.")
-            ticket = self._session.begin("export")
-            self._of_run = outcome
-        except SpssError as error:
-            self._refuse(error)
-            return False
+        return self._attempt(lambda: self._begin_saving(outcome, Path(folder), has_run=has_run))
+
+    def _begin_saving(self, outcome: Outcome, folder: Path, *, has_run: bool) -> None:
+        self.session.check_idle()
+        if has_run and (stale := self.stale()):
+            raise InputError(stale)
+
+        def again() -> bool:
+            return self._attempt(lambda: self._begin_saving(outcome, folder, has_run=has_run))
+
+        if outcome.after_labels(again):
+            self.session.say("info", "Saving begins once the labels follow the threshold.")
+            return
+        labels = outcome.labels()
+        if labels is None or outcome.maps is None or outcome.source is None:
+            raise InputError("There is no result yet; apply the model first.")
+        ticket = self._claimed = self.session.begin("export")
+        self._of_run = outcome
         self._runner.start(
             ticket,
             CoreCall("saving of results", save_results),
-            Path(folder),
+            folder,
             outcome.maps,
             labels,
             outcome.source.stack.voxel_size_um,
@@ -354,18 +357,35 @@ class Desk(QObject):
             excluded=outcome.excluded,
             run_dir=outcome.run_dir if has_run else None,
         )
-        return True
 
     def load(self, folder: str | Path) -> bool:
         """Load the model of a run; return whether loading began."""
+        return self._attempt(lambda: self._begin_loading(Path(folder)))
+
+    def _begin_loading(self, folder: Path) -> None:
+        ticket = self._claimed = self.session.begin("loading")
+        self._run_dir = folder
+        self._runner.start(ticket, CoreCall("loading of a model", load_run), folder)
+
+    def _attempt(self, begin: Callable[[], object]) -> bool:
+        """Begin a run; if that fails, tell why and leave the session free for another one."""
         try:
-            ticket = self._session.begin("loading")
-        except SpssError as error:
-            self._refuse(error)
+            begin()
+        except Exception as error:  # a border: beyond it is Qt
+            if not isinstance(error, SpssError):
+                logger.error("a run did not begin", exc_info=error)
+            ticket = self._take_claimed()
+            if ticket is None:
+                self._refuse(error)
+            else:
+                self.session.fail(ticket, error)
             return False
-        self._run_dir = Path(folder)
-        self._runner.start(ticket, CoreCall("loading of a model", load_run), Path(folder))
+        self._take_claimed()
         return True
+
+    def _take_claimed(self) -> Ticket | None:
+        ticket, self._claimed = self._claimed, None
+        return ticket
 
     def styles_of(
         self, classes: tuple[str, ...], outside: str | None = None
@@ -387,7 +407,7 @@ class Desk(QObject):
 
     def shut_down(self) -> None:
         """Stop the run and all timers; the dock is about to close."""
-        self._session.abandon()
+        self.session.abandon()
         for outcome in {self.outcome, self._of_run, *self._outcomes.values()}:
             outcome.stop_timers()
         for folder in self._scratch:
@@ -399,10 +419,10 @@ class Desk(QObject):
     def _job(self, *, continues: bool) -> tuple[TrainingJob, tuple[str, ...]]:
         """Collect and check all that a training needs, on the GUI thread."""
         work = self._work
-        self._session.check_idle()  # before anything is made for a run that is refused
+        self.session.check_idle()  # before anything is made for a run that is refused
         if work.source is None:
             raise InputError("There is no image to train on; open one.", field="image")
-        form, model = work.form(), self._session.model if continues else None
+        form, model = work.form(), self.session.model if continues else None
         settings = form.settings(continued=model)
         annotations = work.annotations()
         masks = work.masks()
@@ -472,10 +492,12 @@ class Desk(QObject):
             )
         return rectangles[:1]
 
-    def _refuse(self, error: SpssError) -> None:
-        self.refused.emit(getattr(error, "field", None), str(error))
-        self._session.say("error", str(error))
+    def _refuse(self, error: Exception) -> None:
+        text = explain(error, "The run did not begin")
+        self.refused.emit(getattr(error, "field", None), text)
+        self.session.say("error", text)
 
+    @guarded
     def _on_event(self, event: Event | Predicted) -> None:
         if isinstance(event, Preview):
             self._show_preview(event)
@@ -503,6 +525,7 @@ class Desk(QObject):
             self._is_previewed = True
             self._show_preview(preview)
 
+    @guarded
     def _on_end(self, end: RunEnd) -> None:
         self.gate.open()
         self._show_held_back()

@@ -30,6 +30,7 @@ from .models import (
     Suggestion,
     Task,
     explain,
+    guarded,
     next_step,
     read_preferences,
 )
@@ -237,6 +238,7 @@ class SpssDock(QWidget):
 
     # -- image, classes, annotations -------------------------------------------------------------
 
+    @guarded
     def _on_image_changed(self, layer: Image | None) -> None:
         """Take another image, or the same with other pixels; a run goes on with what it has."""
         if not self._is_open:
@@ -262,6 +264,7 @@ class SpssDock(QWidget):
         self._show_reading(True)
         task.start()
 
+    @guarded
     def _on_recognised(self, task: Task[str]) -> None:
         if self._recognising is None or task is not self._recognising[0] or not self._is_open:
             return  # another image was chosen meanwhile
@@ -326,6 +329,7 @@ class SpssDock(QWidget):
         diameter = "not stated" if width is None else f"{width:g} px"
         self._take_over.setToolTip(f"Classes: {names}.\nObject diameter: {diameter}.")
 
+    @guarded
     def _on_take_over(self) -> None:
         """Use classes and settings of the image before, as the user asks for."""
         self._take_over.hide()
@@ -338,12 +342,18 @@ class SpssDock(QWidget):
         if annotations is not None:
             self.desk.update_annotations(annotations)
 
+    @guarded
     def _on_restored(self, project: Project) -> None:
         """Show what a project holds, and nothing of the one that was open before."""
         was_restoring, self._is_restoring = self._is_restoring, True
         try:
             self.annotate.clear()
             restored, faults = self._contents.restore(project)
+        except Exception as error:
+            # what is shown is a part of it by now, which must not be saved in its place
+            self.project.leave_alone(explain(error, "The project could not be restored"))
+            self.annotate.clear()
+            raise
         finally:
             self._is_restoring = was_restoring
             self._contents.forget_actions()
@@ -359,6 +369,7 @@ class SpssDock(QWidget):
             return None
         return project.folder / "runs"
 
+    @guarded
     def _on_classes_changed(self) -> None:
         self._work.styles = self.classes.value()
         self.annotate.set_styles(self._work.styles)
@@ -368,6 +379,7 @@ class SpssDock(QWidget):
             self.desk.outcome.set_styles(styles)
         self._on_annotations_changed()
 
+    @guarded
     def _on_annotations_changed(self) -> None:
         annotations = self._annotations_or_none()
         self._refresh_ready()
@@ -400,6 +412,7 @@ class SpssDock(QWidget):
         except InputError:
             return None
 
+    @guarded
     def _on_form_changed(self) -> None:
         try:
             settings = self._form().settings()
@@ -429,6 +442,7 @@ class SpssDock(QWidget):
 
     # -- viewer ----------------------------------------------------------------------------------
 
+    @guarded
     def _on_slider(self, event: Any = None) -> None:
         source = self._work.source
         if source is None or self._viewer.dims.ndim < len(source.geometry.axes):
@@ -437,6 +451,7 @@ class SpssDock(QWidget):
         self.desk.gate.slice = z
         self.annotate.select_slice(z)
 
+    @guarded
     def _go_to_slice(self, z: int) -> None:
         source = self._work.source
         target = None if source is None else source.geometry.world_of_slice(z)
@@ -444,6 +459,7 @@ class SpssDock(QWidget):
             axis, world = target
             self._viewer.dims.set_point(self._viewer.dims.ndim + axis, world)
 
+    @guarded
     def _on_theme(self, event: Any = None) -> None:
         wear(self, self._viewer.theme)
         theme = get_theme(self._viewer.theme)
@@ -451,11 +467,13 @@ class SpssDock(QWidget):
 
     # -- the run ---------------------------------------------------------------------------------
 
+    @guarded
     def _on_status(self, status: RunStatus) -> None:
         self.bar.set_status(status)
         self.train.set_status(status)
         self.results.set_busy(status.is_busy)
 
+    @guarded
     def _on_event(self, event: object) -> None:
         if self.session.status.kind == "training":
             self.train.set_curves(self.session.curves)
@@ -464,11 +482,13 @@ class SpssDock(QWidget):
         self.bar.say(level, text)
         self.train.say(level, text)
 
+    @guarded
     def _on_image_shown(self) -> None:
         self.bar.say("info", "")
         self.train.set_messages(self.session.messages)
         self.train.set_curves(self.session.curves)
 
+    @guarded
     def _on_end(self, end: RunEnd) -> None:
         field = getattr(end.error, "field", None)
         if end.kind is EndKind.failed and field is not None:
@@ -480,6 +500,7 @@ class SpssDock(QWidget):
         if end.run == "training" and end.kind is not EndKind.failed:
             self.sections["Results"].open()
 
+    @guarded
     def _on_suggestion(self, suggestion: Suggestion) -> None:
         self.train.set_value(self.train.value().with_suggestion(suggestion))
         if self._failed == "prediction":
@@ -489,6 +510,7 @@ class SpssDock(QWidget):
         is_same_network = not suggestion.setting.startswith("network.")
         self.start_training(continues=self._continued and is_same_network)
 
+    @guarded
     def _on_model(self, model: Any) -> None:
         origin = "" if self.desk.model_dir is None else self.desk.model_dir.name
         self.train.set_model(model is not None)
@@ -499,12 +521,14 @@ class SpssDock(QWidget):
 
     # -- the result ------------------------------------------------------------------------------
 
+    @guarded
     def _on_cleaning_changed(self) -> None:
         self.desk.outcome.set_cleaning(self.results.cleaning())
 
     def _show_result(self) -> None:
         self.results.set_result(self.desk.outcome.has_result, stale=self.desk.stale())
 
+    @guarded
     def _on_outcome(self) -> None:
         outcome = self.desk.outcome
         self._show_result()

@@ -117,11 +117,13 @@ class Outcome(QObject):
         run_dir : Path, optional
             Folder of the run that the model came from.
         """
+        maps = self.maps if self.model is model else None
+        if maps is None:
+            maps = ResultMaps(model.classes, source.geometry.stack_shape)  # may not fit
         self._styles = tuple(styles)
-        is_same = self.model is model
         self.source, self.model, self.run_dir = source, model, run_dir
-        if not is_same or self.maps is None:
-            self.maps = ResultMaps(model.classes, source.geometry.stack_shape)
+        if maps is not self.maps:
+            self.maps = maps
             self._by_region, self._uncertainty = {}, {}
             self._relabeller.clear()
             self._layer = None

@@ -75,6 +75,7 @@ from .session import (
     counted as counted,
     duration as duration,
     explain as explain,
+    guarded as guarded,
     steps_of as steps_of,
 )
 from .task import (

@@ -8,11 +8,21 @@ count, and in which state it ended. Widgets follow its signals; a thread never t
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import wraps
 from operator import attrgetter
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import (
+    TYPE_CHECKING,
+    ClassVar,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    cast,
+)
 
 from psygnal import Signal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -54,10 +64,21 @@ __all__ = [
     "counted",
     "duration",
     "explain",
+    "guarded",
     "steps_of",
 ]
 
 logger = logging.getLogger(__name__)
+
+
+class HasSession(Protocol):
+    """Whoever has a session that can tell something."""
+
+    session: Session
+
+
+P = ParamSpec("P")
+Owner = TypeVar("Owner", bound=HasSession)
 
 _MAX_MESSAGES = 200
 
@@ -547,14 +568,29 @@ def steps_of(model: Model) -> str:
     return counted(model.n_steps, "step")
 
 
-def explain(error: Exception) -> str:
+def guarded(slot: Callable[Concatenate[Owner, P], None]) -> Callable[Concatenate[Owner, P], None]:
+    """Let no error leave a slot: the session of its owner tells it instead."""
+
+    @wraps(slot)
+    def call(owner: Owner, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            slot(owner, *args, **kwargs)
+        except Exception as error:  # a border: beyond it is Qt
+            if not isinstance(error, SpssError):
+                logger.error("%s failed", slot.__qualname__, exc_info=error)
+            owner.session.say("error", explain(error, "This did not work"))
+
+    return call
+
+
+def explain(error: Exception, what: str = "The run failed") -> str:
     """Say what went wrong; errors that were not foreseen come with their kind."""
     if isinstance(error, SpssError):
         return str(error)
     if isinstance(error, MemoryError):
         return "The computer's memory did not suffice; choose a smaller batch or crop."
     text = str(error).strip() or "no message"
-    return f"The run failed with an unexpected error: {type(error).__name__}: {text}"
+    return f"{what}, with an unexpected error: {type(error).__name__}: {text}"
 
 
 def _saved_text(written: tuple[Path, ...]) -> str:

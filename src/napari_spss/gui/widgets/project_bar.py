@@ -30,7 +30,7 @@ from ...core.projects import (
     last_saved_first,
     saved_projects,
 )
-from ..models import duration
+from ..models import duration, explain
 from .theme import set_mark
 
 if TYPE_CHECKING:
@@ -166,11 +166,22 @@ class ProjectBar(QWidget):
             self._offer_fallback(str(error), self._project.fallback())
         except FolderUnusable as error:
             self._offer_fallback(str(error), error.fallback)
+        except Exception as error:  # a border: beyond it is a timer of Qt
+            logger.error("saving failed", exc_info=error)
+            text = explain(error, "Your annotations could not be saved")
+            self._offer_fallback(text, self._project.fallback())
         else:
             self._show_place()
             return True
         self._retry.start()
         return False
+
+    def leave_alone(self, reason: str) -> None:
+        """Write nothing more into the open project, and go on in another one."""
+        if self._project is not None:
+            self._timer.stop()
+            self._project.close()
+            self._open_instead(reason)
 
     def save_if_waiting(self) -> None:
         """Save what was to be saved soon, or could not be saved."""
@@ -271,6 +282,8 @@ class ProjectBar(QWidget):
         self._held.hold(project)
         if project.state.classes:
             self.restored.emit(project)  # reads painted labels, which may be damaged
+            if self._project is not project:
+                return  # it was left alone
         for warning in project.warnings:
             logger.warning("%s", warning)
         if project.warnings:
