@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from napari_spss.core.annotations import Annotations, CountingGrid, Proportion, Region, lay_grid
-from napari_spss.core.base import preset
+from napari_spss.core.base import RunStarted, preset
 from napari_spss.core.images import stack_from_array
 from napari_spss.core.networks import build_network, has_fast_bfloat16
 from napari_spss.core.prediction import predict_slice
@@ -93,7 +93,8 @@ def training() -> None:
     whole, alone = [], []
     for _ in range(ROUNDS):
         run = iter_training(stack, annotations, settings, device="cpu")
-        next(run)  # the data are read, the network is built
+        while not isinstance(next(run), RunStarted):
+            pass  # the data are read, the network is built
         whole.append(seconds(lambda run=run: list(run)) / STEPS)
         alone.append(seconds(lambda: [bare() for _ in range(STEPS)]) / STEPS)
     report("a training step (with teacher)", whole, "forward and backward", alone)

@@ -14,8 +14,8 @@ import torch
 from napari_spss.core.annotations import Annotations
 from napari_spss.core.base import TrainingSettings
 from napari_spss.core.images import Stack, WorkingScale, enlarge, working_slice
-from napari_spss.core.training.bags import load_slices
-from napari_spss.core.training.preparation import working_scale
+from napari_spss.core.training.run import working_scale
+from napari_spss.core.training.samples import read_samples
 
 __all__ = ["Forest", "ForestRun", "best_labels", "grow", "plain_labels"]
 
@@ -81,7 +81,13 @@ def grow(
 
     start, start_cpu = time.perf_counter(), time.process_time()
     scale = working_scale(settings, stack)
-    samples, _ = load_slices(stack, annotations, settings, working_scale=scale)
+    reading = read_samples(stack, annotations, settings, working_scale=scale)
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            samples, _ = end.value
+            break
     features, labels, weights = [], [], []
     for sample in samples:
         is_labelled = sample.target >= 0

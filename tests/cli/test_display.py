@@ -12,6 +12,7 @@ from napari_spss.core.base import (
     FinishReason,
     InputError,
     Message,
+    Preparing,
     Progress,
     RunFinished,
     RunStarted,
@@ -21,6 +22,9 @@ from napari_spss.core.base import (
 
 CLASSES = ("background", "disc")
 EVENTS = (
+    Preparing("reading slice 1 of 90", 0, 90, 0.0),
+    Preparing("reading slice 30 of 90", 29, 90, 12.5),
+    Preparing("reading slice 33 of 90", 32, 90, 13.0),
     RunStarted("training", 400, "cpu", CLASSES),
     Message("info", "a note"),
     Progress(4, 400, 1.0, 99.0, {"total": 0.5, "labels": 0.2}, 0.021),
@@ -47,6 +51,7 @@ def test_plain_lines(capsys):
     out, err = shown(capsys, EVENTS)
     assert out == []
     assert err == [
+        "reading slice 30 of 90",
         "training on cpu: 400 steps, classes background, disc",
         "note: a note",
         "step 4 of 400, about 1 min 39 s left, loss 0.500, error of fractions 2.1 %",
@@ -88,9 +93,10 @@ def test_bar_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
-    started, note, progress = EVENTS[:3]
-    _, err = shown(capsys, (started, started, note, EVENTS[-1], progress))
+    reading, started, note, progress = EVENTS[2:6]
+    _, err = shown(capsys, (reading, started, started, note, EVENTS[-1], progress))
     text = "\n".join(err)
+    assert "reading slice 33 of 90" in text
     assert "note: a note" in text
     assert "completed: 400 steps" in text
     assert "step 4/400" in text

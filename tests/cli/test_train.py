@@ -13,7 +13,7 @@ import tifffile
 
 from napari_spss.cli.stopping import stop_on_signals
 from napari_spss.core.annotations import Proportion, Region, read_annotations, write_annotations
-from napari_spss.core.base import CancelToken, RunFinished, RunStarted, event_from_json
+from napari_spss.core.base import CancelToken, Preparing, RunFinished, RunStarted, event_from_json
 from napari_spss.core.training import RunFolder, load_model
 from napari_spss.core.training.checkpoint import load_state
 
@@ -223,7 +223,8 @@ def test_every_wrong_cell_is_reported(train):
 def test_json_lines_are_all_that_is_on_stdout(train):
     done = train("--events", "jsonl")
     events = [event_from_json(line) for line in done.out.splitlines()]
-    assert isinstance(events[0], RunStarted)
+    kinds = [type(event) for event in events if not isinstance(event, Preparing)]
+    assert kinds[0] is RunStarted
     assert isinstance(events[-1], RunFinished)
     assert (events[-1].reason, events[-1].done) == ("completed", 5)
     assert "model: run/model.safetensors" in done.err
@@ -243,7 +244,7 @@ def test_complete_run_goes_on_with_more_steps(spss, train, tmp_path):
     done = spss("train", "--out", "run", "--resume", "--set", "optimisation.max_steps=8")
     assert done.code == 0, done.err
     assert load_model("run").n_steps == 8
-    assert load_state("run").step == 8
+    assert load_state("run")[0].step == 8
     assert RunFolder(tmp_path / "run").settings().optimisation.max_steps == 8
 
 

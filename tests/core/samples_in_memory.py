@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_spss.core.training.bags import Bag, SliceSamples
+from napari_spss.core.training.samples import Bag, SliceSamples
 
 
 def bag(box, fractions, low=None, high=None):

@@ -31,12 +31,10 @@ from napari_spss.core.simulation import simulate, write_simulation
 from napari_spss.core.simulation.cost import combine
 from napari_spss.core.simulation.degrade import degrade
 from napari_spss.core.training import RunFolder, RunInputs, fit, iter_training, load_model
-from napari_spss.core.training.bags import LabelScale
-from napari_spss.core.training.data import TrainingData
+from napari_spss.core.training.data import TrainingData, Window, cut
 from napari_spss.core.training.objective import Objective, predicted_fractions
-from napari_spss.core.training.sampling import cut
-from napari_spss.core.training.selftraining import pseudo_labels
-from napari_spss.core.training.windows import Window
+from napari_spss.core.training.samples import LabelScale
+from napari_spss.core.training.self_training import pseudo_labels
 
 CLASSES = ("background", "mito", "resin")
 RESIN = 2
@@ -347,16 +345,22 @@ def test_sharpness_asks_for_decided_maps_of_the_specimen_alone():
 def test_stated_fractions_of_masks_are_those_of_the_rest():
     labels = {(y, x): RESIN if x < 5 else int(x == 9) for y in range(4) for x in range(10)}
     one = sample((4, 10), labels=labels, is_mask=True)
-    data = TrainingData((one,), LabelScale(1.0, (1.0,) * 3), None, ())
-    assert data.stated_fractions(3, outside=RESIN) == pytest.approx((0.8, 0.2, 0.0))
-    assert data.stated_fractions(3) == pytest.approx((0.4, 0.1, 0.5))
+    scale = LabelScale(1.0, (1.0,) * 3)
+    data = TrainingData((one,), scale, None, (), RESIN)
+    assert data.stated_fractions() == pytest.approx((0.8, 0.2, 0.0))
+    # nothing is stated about the outside: it is expected to take up its equal share
+    assert data.expected_shares() == pytest.approx((0.8 * 2 / 3, 0.2 * 2 / 3, 1 / 3))
+    inside = TrainingData((one,), scale, None, ())
+    assert inside.stated_fractions() == pytest.approx((0.4, 0.1, 0.5))
+    assert inside.expected_shares() == inside.stated_fractions()
     both = TrainingData(
         (one, sample((4, 10), index=1, bags=[whole((4, 10), (0.6, 0.4, 0.0))])),
-        LabelScale(1.0, (1.0,) * 3),
+        scale,
         None,
         (),
+        RESIN,
     )
-    assert both.stated_fractions(3, outside=RESIN) == pytest.approx((40 / 60, 20 / 60, 0.0))
+    assert both.stated_fractions() == pytest.approx((40 / 60, 20 / 60, 0.0))
 
 
 def masks(shape=(2, 20, 20)):

@@ -21,7 +21,7 @@ from napari_spss.core.base import CheckpointSaved, Preview, Progress, RunFinishe
 from napari_spss.core.images import PaintedSlices
 from napari_spss.core.projects import Project, folder as project_folder
 from napari_spss.core.training import load_model, loop
-from napari_spss.core.training.trainer import Trainer
+from napari_spss.core.training.run import Run
 from napari_spss.gui import controller as desk_module, dock as dock_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.jobs import Predicted, save_results
@@ -125,16 +125,16 @@ def test_what_is_painted_during_a_run_joins_it_and_is_stored_with_its_step(
 ):
     known: list[int] = []
     is_between_steps, has_painted = threading.Event(), threading.Event()
-    step = Trainer.step
+    learn = Run.learn
 
-    def watched(self):
-        if self.n_steps == 3:  # napari tells of a stroke in parts; all of them join at once
+    def watched(self, loss, learning_rate):
+        if self.state.step == 3:  # napari tells of a stroke in parts; all of them join at once
             is_between_steps.set()
             assert has_painted.wait(60)
-        known.append(sum(int((one.target >= 0).sum()) for one in self._data.samples))
-        return step(self)
+        known.append(sum(int((one.target >= 0).sum()) for one in self.data.samples))
+        return learn(self, loss, learning_rate)
 
-    monkeypatch.setattr(Trainer, "step", watched)
+    monkeypatch.setattr(Run, "learn", watched)
     assert dock.start_training()
     wait(is_between_steps.is_set)
     dock.annotate.painted.start_painting()

@@ -14,6 +14,7 @@ from ..core.base import (
     FinishReason,
     InputError,
     Message,
+    Preparing,
     Progress,
     RunFinished,
     RunStarted,
@@ -141,6 +142,10 @@ class _LineDisplay:
         elif isinstance(event, Validated):
             best = ", the best so far" if event.is_best else ""
             say(f"step {event.step}: validation loss {event.loss:.4f}{best}")
+        elif isinstance(event, Preparing):
+            if event.elapsed_s - (self._last_s or 0.0) >= _LINE_INTERVAL_S:
+                self._last_s = event.elapsed_s
+                say(event.text)
         elif isinstance(event, Progress) and self._is_due(event):
             self._last_s = event.elapsed_s
             total = "" if event.total is None else f" of {event.total}"
@@ -178,7 +183,12 @@ def _bar_display() -> Iterator[Show]:
 
     def show(event: Event) -> None:
         nonlocal kind, task
-        if isinstance(event, RunStarted):
+        if isinstance(event, Preparing):
+            if task is None:
+                task = bar.add_task("", total=1.0, amount="", detail="")
+            share = event.done / max(1, event.total)
+            bar.update(task, description=event.text, completed=share, refresh=True)
+        elif isinstance(event, RunStarted):
             kind = event.kind
             write(_text_of(event))
             if task is not None:

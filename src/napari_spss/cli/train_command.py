@@ -143,7 +143,7 @@ def train(
     voxel_size: VoxelSizeOption = None,
 ) -> None:
     """Prepare the run, drain its events, and say what came of it."""
-    from ..core.base import CancelToken, FinishReason, RunFinished
+    from ..core.base import CancelToken, FinishReason, RunFinished, RunStarted
     from .display import busy, check_events_option, event_display
     from .resume import resumed_job
     from .stopping import stop_on_signals
@@ -173,8 +173,7 @@ def train(
     token = CancelToken()
     with busy("reading image and annotations"):
         job = resumed_job(request) if is_resume else fresh_job(request)
-        run = job.start(device=device, token=token)
-    introduce(job)
+    run = job.start(device=device, token=token)
     reason: FinishReason | None = None
     with stop_on_signals(token):
         with event_display(is_jsonl=is_jsonl) as show:
@@ -184,6 +183,8 @@ def train(
                 except StopIteration as end:
                     model = end.value
                     break
+                if isinstance(event, RunStarted):
+                    introduce(job)  # the data have proved usable
                 show(event)
                 reason = event.reason if isinstance(event, RunFinished) else None
         is_cut_short = reason in (FinishReason.stopped, FinishReason.time_limit)

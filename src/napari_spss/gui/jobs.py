@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from ..core.base import (
     Event,
     FinishReason,
     Mailbox,
+    Preparing,
     Preview,
     Progress,
     RunFinished,
@@ -104,6 +106,8 @@ class TrainingJob:
 
 def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Model]:
     """Train in a run folder, as the command line does."""
+    if "torch" not in sys.modules:
+        yield Preparing("loading PyTorch", 0, 1, 0.0)
     preload()
     from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training, write_painted
 

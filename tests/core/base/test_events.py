@@ -87,7 +87,7 @@ def test_numbers_that_are_not_finite_become_null():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"event": "Progres"}', "unknown event 'Progres'; known: RunStarted"),
+        ('{"event": "Progres"}', "unknown event 'Progres'; known: Preparing, RunStarted"),
         ("{}", "unknown event None"),
         ('{"event": []}', "unknown event"),
         ("[1]", "an event is a JSON object"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from napari_spss.core.base import (
     RunStarted,
     TrainingSettings,
 )
-from napari_spss.core.images import Stack, WorkingScale, enlarge, stack_from_array, working_slice
+from napari_spss.core.images import Stack, enlarge, stack_from_array, working_slice
 from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.networks import Stopped, unet
 from napari_spss.core.prediction import (
@@ -39,7 +38,7 @@ from napari_spss.core.prediction import (
     predict_slice,
 )
 from napari_spss.core.training import Model
-from napari_spss.core.training.bags import LabelScale
+from napari_spss.core.training.samples import LabelScale
 
 
 class _Linear(nn.Module):
@@ -72,7 +71,7 @@ def _model(
     return Model(
         network=(network or _Linear([[8.0]], [-4.0])).eval(),
         classes=classes,
-        working_scale=WorkingScale(reduction),
+        reduction=reduction,
         n_channels=n_channels,
         settings=TrainingSettings().with_overrides({"image.normalisation": normalisation}),
         stated_fractions=stated,
@@ -84,7 +83,7 @@ def _model(
 def test_the_scale_follows_the_size_of_a_pixel(tmp_path: Path) -> None:
     fine = _image(2, 80, 64).astype(np.float32) / 255
     coarse = fine.reshape(2, 40, 2, 32, 2).mean((2, 4))
-    model = replace(_model(), working_scale=WorkingScale(4, 0.005))
+    model = _model().model_copy(update={"reduction": 4, "pixel_size_um": 0.005})
     of_fine = stack_from_array(fine, voxel_size_um=(None, 0.005, 0.005))
     of_coarse = stack_from_array(coarse, voxel_size_um=(None, 0.01, 0.01))
     small = torch.from_numpy(working_slice(of_fine, 1, 4, "range"))
@@ -102,7 +101,7 @@ def test_each_image_of_a_set_has_its_own_scale() -> None:
     fine = _image(80, 64).astype(np.float32) / 255
     coarse = fine.reshape(40, 2, 32, 2).mean((1, 3))
     stack = stack_from_images([fine, coarse], pixel_sizes_um=(0.005, 0.01))
-    model = replace(_model(), working_scale=WorkingScale(4, 0.005))
+    model = _model().model_copy(update={"reduction": 4, "pixel_size_um": 0.005})
     maps = predict(model, stack, device="cpu").probs
     inner = maps[0][1][4:-4, 4:-4].reshape(36, 2, 28, 2).mean((1, 3))
     np.testing.assert_allclose(inner, maps[1][1][2:-2, 2:-2], atol=1e-5)
@@ -120,7 +119,7 @@ def test_a_scale_that_cannot_follow_is_warned_of(
     learned: float | None, size: float | None, text: str
 ) -> None:
     stack = stack_from_array(_image(1, 8, 8), voxel_size_um=(None, size, size))
-    model = replace(_model(), working_scale=WorkingScale(1, learned))
+    model = _model().model_copy(update={"reduction": 1, "pixel_size_um": learned})
     with pytest.warns(UserWarning, match=text):
         predict_slice(model, stack, 0, device="cpu")
     with pytest.warns(UserWarning, match=text):
@@ -277,7 +276,7 @@ def test_prediction_with_matched_threshold() -> None:
 def test_files_hold_maps_and_labels(tmp_path: Path) -> None:
     image = _image(3, 40, 30)
     stack = stack_from_array(image, voxel_size_um=(0.05, 0.005, 0.005))
-    model = replace(_model(), working_scale=WorkingScale(1, 0.005))
+    model = _model().model_copy(update={"reduction": 1, "pixel_size_um": 0.005})
     events = _run(model, stack, tmp_path / "out")
     started, *between, finished = events
     assert started == RunStarted("prediction", 3, "cpu", ("background", "mito"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import tifffile
@@ -16,7 +14,7 @@ from napari_spss.core.analysis import doubts, entropy, mean_entropy
 from napari_spss.core.analysis.uncertainty import order_slices
 from napari_spss.core.annotations import Annotations, Proportion, Region, lay_grid
 from napari_spss.core.base import InputError, TrainingSettings
-from napari_spss.core.images import WorkingScale, stack_from_array
+from napari_spss.core.images import stack_from_array
 from napari_spss.core.prediction import (
     iter_prediction,
     predict_slice,
@@ -24,7 +22,7 @@ from napari_spss.core.prediction import (
     uncertainty_slice,
 )
 from napari_spss.core.training import Model
-from napari_spss.core.training.bags import LabelScale
+from napari_spss.core.training.samples import LabelScale
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -58,7 +56,7 @@ def model_of(network, *, reduction=1):
     return Model(
         network=network.eval(),
         classes=CLASSES,
-        working_scale=WorkingScale(reduction),
+        reduction=reduction,
         n_channels=1,
         settings=TrainingSettings().with_overrides({"image.normalisation": "range"}),
         stated_fractions=None,
@@ -186,7 +184,7 @@ def test_uncertainty_is_written_beside_the_maps(tmp_path):
 
 
 def test_matched_threshold_writes_it_as_well(tmp_path):
-    model = replace(model_of(Grey()), stated_fractions=(0.5, 0.5))
+    model = model_of(Grey()).model_copy(update={"stated_fractions": (0.5, 0.5)})
     events = iter_prediction(
         model, hesitant(40), out_dir=tmp_path, threshold="auto", has_uncertainty=True, device="cpu"
     )

@@ -9,8 +9,8 @@ from scipy.stats import multivariate_normal
 from napari_spss.core.annotations import Annotations, CountingGrid, Proportion, Region
 from napari_spss.core.base import preset
 from napari_spss.core.images import WorkingScale, stack_from_array
-from napari_spss.core.training.bags import load_slices
-from napari_spss.core.training.bias_correction import _fit, bias_messages, reconcile
+from napari_spss.core.training.bias_correction import _fit, bias_messages, correct_bias
+from napari_spss.core.training.samples import bags_by_slice
 
 CLASSES = ("background", "mitochondria")
 
@@ -65,7 +65,7 @@ def test_a_shared_bias_is_found_and_taken_out():
     truth = np.array([0.04, 0.08, 0.05, 0.1, 0.06, 0.03, 0.07, 0.09])
     grids = [counted(z, round(4000 * (1 - truth[z])), round(4000 * truth[z])) for z in (0, 3, 6)]
     guesses = [typed(z, 1.5 * fraction) for z, fraction in enumerate(truth)]
-    found = reconcile(Annotations(CLASSES, tuple(guesses), grids=tuple(grids)))
+    found = correct_bias(Annotations(CLASSES, tuple(guesses), grids=tuple(grids)))
     assert found.bias[1] == pytest.approx(1.5, abs=0.15)
     ours = np.array([found.fractions[Region(z)][1] for z in range(8)])
     assert np.abs(np.log(ours / truth)).max() < 0.2
@@ -89,7 +89,7 @@ def test_rough_guesses_come_nearer_to_the_truth(sigma, bias):
             tuple(typed(z, fraction) for z, fraction in enumerate(guesses)),
             grids=tuple(counted(z, 256 - n, n) for z, n in hits.items()),
         )
-        found = reconcile(annotations)
+        found = correct_bias(annotations)
         others = [z for z in range(16) if z not in hits]
         ours = np.array([found.fractions[Region(z)][1] for z in others])
         before.append(np.square(np.log(guesses[others] / truth[others])).mean())
@@ -101,7 +101,7 @@ def test_good_guesses_of_very_different_slices_are_believed():
     truth = np.geomspace(0.005, 0.2, 12)
     grids = [counted(z, round(2000 * (1 - truth[z])), round(2000 * truth[z])) for z in (1, 6, 10)]
     guesses = tuple(typed(z, fraction) for z, fraction in enumerate(truth))
-    found = reconcile(Annotations(CLASSES, guesses, grids=tuple(grids)))
+    found = correct_bias(Annotations(CLASSES, guesses, grids=tuple(grids)))
     ours = np.array([found.fractions[Region(z)][1] for z in range(12)])
     assert np.abs(np.log(ours / truth)).max() < 0.1
     assert list(bias_messages(found, CLASSES)) == []
@@ -109,13 +109,13 @@ def test_good_guesses_of_very_different_slices_are_believed():
 
 def test_what_is_stated_as_absent_stays_absent():
     grids = (counted(0, 240, 16), counted(1, 250, 6))
-    found = reconcile(Annotations(CLASSES, (typed(2, 0.0), typed(3, 0.06)), grids=grids))
+    found = correct_bias(Annotations(CLASSES, (typed(2, 0.0), typed(3, 0.06)), grids=grids))
     assert found.fractions[Region(2)].tolist() == [1.0, 0.0]
     assert 0.01 < found.fractions[Region(3)][1] < 0.08
 
 
 def test_an_empty_grid_is_no_proof_of_absence():
-    found = reconcile(Annotations(CLASSES, grids=(counted(0, 256, 0), counted(1, 250, 6))))
+    found = correct_bias(Annotations(CLASSES, grids=(counted(0, 256, 0), counted(1, 250, 6))))
     assert 0 < found.fractions[Region(0)][1] < found.fractions[Region(1)][1] < 6 / 256
 
 
@@ -123,7 +123,7 @@ def test_an_empty_grid_is_no_proof_of_absence():
     "grids", [(), (counted(0, 240, 16),), (counted(0, 240, 16), counted(1, 9, 1, is_done=False))]
 )
 def test_nothing_changes_with_fewer_than_two_finished_grids(grids):
-    found = reconcile(Annotations(CLASSES, (typed(1, 0.1), typed(2, 0.2)), grids=grids))
+    found = correct_bias(Annotations(CLASSES, (typed(1, 0.1), typed(2, 0.2)), grids=grids))
     assert not found.fractions
     assert found.bias == (None, None)
 
@@ -134,7 +134,7 @@ def test_what_cannot_be_compared_is_left_alone():
         Proportion(Region(3), (0.0, 1.0)),  # no background to compare with
         Proportion(Region(4), (None, None)),
     )
-    found = reconcile(
+    found = correct_bias(
         Annotations(CLASSES, stated, grids=(counted(0, 240, 16), counted(1, 244, 12)))
     )
     assert set(found.fractions) == {Region(0), Region(1)}
@@ -146,7 +146,7 @@ def test_rectangles_are_corrected_for_the_bias_alone():
     grids = tuple(counted(z, round(9000 * (1 - f)), round(9000 * f)) for z, f in enumerate(truth))
     guesses = tuple(typed(z, 1.4 * fraction) for z, fraction in enumerate(truth))
     part = typed(0, 0.6, box=(0, 0, 8, 8))
-    found = reconcile(Annotations(CLASSES, (*guesses, part), grids=grids))
+    found = correct_bias(Annotations(CLASSES, (*guesses, part), grids=grids))
     odds = (0.6 / 0.4) / found.bias[1]
     assert found.fractions[part.region][1] == pytest.approx(odds / (1 + odds))
 
@@ -156,7 +156,7 @@ def test_several_classes_sum_to_one_and_the_class_outside_takes_no_part():
     grids = tuple(counted(z, 100, 80, 60, 30 * z) for z in range(3))
     guesses = tuple(Proportion(Region(z), (None, 0.5, 0.2, None)) for z in range(5))
     annotations = Annotations(classes, guesses, grids=grids, outside="resin")
-    found = reconcile(annotations)
+    found = correct_bias(annotations)
     for fractions in found.fractions.values():
         assert fractions.sum() == pytest.approx(1)
         assert fractions[3] == 0
@@ -172,9 +172,8 @@ def test_training_learns_from_them_and_preset_paper_from_what_was_stated(name):
     grids = (counted(0, 240, 16), counted(1, 246, 10))
     guesses = tuple(typed(z, 0.2) for z in range(4))
     annotations = Annotations(CLASSES, guesses, grids=grids)
-    samples, _ = load_slices(stack, annotations, preset(name), working_scale=WorkingScale(1))
-    bag = samples[2].bags[0]
-    expected = reconcile(annotations).fractions[Region(2)][1] if name == "fast" else 0.2
+    (bag,) = bags_by_slice(stack, annotations, preset(name), WorkingScale(1))[2]
+    expected = correct_bias(annotations).fractions[Region(2)][1] if name == "fast" else 0.2
     assert bag.fractions[1] == pytest.approx(expected, rel=1e-6)
     if name == "fast":
         assert bag.fractions[1] < 0.12
@@ -183,8 +182,8 @@ def test_training_learns_from_them_and_preset_paper_from_what_was_stated(name):
 def test_recounted_nodes_take_the_place_of_judged_ones():
     grids = (counted(0, 240, 16), counted(1, 240, 16))
     annotations = Annotations(CLASSES, grids=grids)
-    fewer = reconcile(annotations, {0: np.array([248.0, 8.0]), 1: np.array([248.0, 8.0])})
-    same = reconcile(Annotations(CLASSES, grids=(counted(0, 248, 8), counted(1, 248, 8))))
+    fewer = correct_bias(annotations, {0: np.array([248.0, 8.0]), 1: np.array([248.0, 8.0])})
+    same = correct_bias(Annotations(CLASSES, grids=(counted(0, 248, 8), counted(1, 248, 8))))
     assert fewer.fractions.keys() == same.fractions.keys()
     for region, fractions in same.fractions.items():
         assert fewer.fractions[region] == pytest.approx(fractions)

@@ -8,10 +8,8 @@ import json
 import os
 import shutil
 import stat
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from blobs import CLASSES, annotated, blobs, quick
@@ -29,17 +27,17 @@ from napari_spss.core.training import (
     iter_training,
     load_model,
 )
-from napari_spss.core.training.bags import LabelScale
 from napari_spss.core.training.checkpoint import (
     MODEL_RECORD,
     MODEL_WEIGHTS,
-    TrainingState,
+    RunState,
     load_state,
     new_network,
     save_model,
     save_state,
 )
-from napari_spss.core.training.label_posterior import Recounts
+from napari_spss.core.training.label_posterior import LabelPosterior
+from napari_spss.core.training.samples import LabelScale
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -61,7 +59,8 @@ def model_of(settings=None, *, classes=CLASSES, n_channels=1):
     return Model(
         network=network.eval(),
         classes=classes,
-        working_scale=WorkingScale(3, 0.005),
+        reduction=3,
+        pixel_size_um=0.005,
         n_channels=n_channels,
         settings=settings,
         stated_fractions=(0.875, 0.125, 0.0)[: len(classes)],
@@ -70,18 +69,19 @@ def model_of(settings=None, *, classes=CLASSES, n_channels=1):
     )
 
 
-STATE = TrainingState(
-    tensors={
-        "student.weight": torch.arange(6.0).reshape(2, 3),
-        "optimiser.0.step": torch.tensor(9.0),
-    },
+TENSORS = {
+    "student.weight": torch.arange(6.0).reshape(2, 3),
+    "optimiser.0.step": torch.tensor(9.0),
+}
+STATE = RunState(
     classes=CLASSES,
     step=9,
     steps_before=None,
     elapsed_s=12.5,
     best_loss=0.25,
     stale_epochs=2,
-    working_scale=WorkingScale(3, 0.005),
+    reduction=3,
+    pixel_size_um=0.005,
     label_scale=SCALE,
 )
 
@@ -118,10 +118,10 @@ def test_a_model_without_a_pixel_size_still_opens(saved):
 @pytest.mark.parametrize("classes", [CLASSES, ("background", "a", "b")])
 @pytest.mark.parametrize("network", ["fast-unet", "paper-unet"])
 def test_a_model_comes_back_as_it_was(tmp_path, classes, network):
-    model = replace(model_of(small(network=network), classes=classes, n_channels=2))
+    model = model_of(small(network=network), classes=classes, n_channels=2)
     save_model(model, tmp_path / "new" / "folder")
     back = load_model(tmp_path / "new" / "folder")
-    assert replace(back, network=model.network) == model
+    assert back.model_copy(update={"network": model.network}) == model
     assert back.normalisation == "slice"
     assert not back.network.training
     image = torch.randn(1, 2, 37, 20)
@@ -130,19 +130,19 @@ def test_a_model_comes_back_as_it_was(tmp_path, classes, network):
 
 
 def test_a_model_without_stated_fractions_comes_back(tmp_path):
-    save_model(replace(model_of(), stated_fractions=None), tmp_path)
+    save_model(model_of().model_copy(update={"stated_fractions": None}), tmp_path)
     assert load_model(tmp_path).stated_fractions is None
 
 
 @pytest.mark.parametrize("changes", [{}, {"best_loss": None, "steps_before": 400}])
 def test_a_checkpoint_comes_back_as_it_was(tmp_path, changes):
-    state = replace(STATE, **changes)
-    assert save_state(state, tmp_path) == tmp_path / STATE_FILE
-    back = load_state(tmp_path)
-    assert replace(back, tensors=state.tensors) == state
-    assert back.tensors.keys() == state.tensors.keys()
-    for name, tensor in state.tensors.items():
-        assert torch.equal(back.tensors[name], tensor)
+    state = STATE.model_copy(update=changes)
+    assert save_state(state, TENSORS, tmp_path) == tmp_path / STATE_FILE
+    back, tensors = load_state(tmp_path)
+    assert back == state
+    assert tensors.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        assert torch.equal(tensors[name], tensor)
 
 
 def test_layers_that_share_weights_can_be_saved(tmp_path):
@@ -239,7 +239,7 @@ def test_a_crash_between_weights_and_record_is_told_and_loses_nothing(saved, mon
 
     monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(KeyboardInterrupt):
-        save_model(replace(model_of(), n_steps=41), saved)
+        save_model(model_of().model_copy(update={"n_steps": 41}), saved)
     with pytest.raises(InputError, match=r"does not say what was saved with the weights"):
         load_model(saved)
     (saved / MODEL_RECORD).unlink()  # the remedy
@@ -289,7 +289,7 @@ def test_a_newer_format_is_refused(saved, tmp_path):
         load_model(saved)
     record = {"record": json.dumps({"format_version": 99})}
     (tmp_path / "checkpoint").mkdir()
-    save_file(STATE.tensors, tmp_path / STATE_FILE, metadata=record)
+    save_file(TENSORS, tmp_path / STATE_FILE, metadata=record)
     with pytest.raises(InputError, match=r"state\.safetensors is of format 99"):
         load_state(tmp_path)
 
@@ -297,7 +297,7 @@ def test_a_newer_format_is_refused(saved, tmp_path):
 @pytest.mark.parametrize("metadata", [None, {"record": "{"}, {"record": "[]"}, {"record": "{}"}])
 def test_a_checkpoint_without_a_usable_record_is_refused(tmp_path, metadata):
     (tmp_path / "checkpoint").mkdir()
-    save_file(STATE.tensors, tmp_path / STATE_FILE, metadata=metadata)
+    save_file(TENSORS, tmp_path / STATE_FILE, metadata=metadata)
     with pytest.raises(InputError, match=r"state\.safetensors is damaged"):
         load_state(tmp_path)
 
@@ -363,7 +363,7 @@ def test_every_file_is_for_whom_the_user_wants(tmp_path, umask):
     before = os.umask(umask)
     try:
         save_model(model_of(), tmp_path)
-        save_state(STATE, tmp_path)
+        save_state(STATE, TENSORS, tmp_path)
     finally:
         os.umask(before)
     modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.rglob("*") if p.is_file()}
@@ -382,25 +382,25 @@ def fail_with(error):
 
 
 def test_a_full_disk_keeps_the_old_model_and_checkpoint(saved, monkeypatch):
-    save_state(STATE, saved)
+    save_state(STATE, TENSORS, saved)
     before = {p: p.read_bytes() for p in saved.rglob("*") if p.is_file()}
     full = fail_with(OSError(errno.ENOSPC, "No space left on device"))
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(RunError, match=r"the disk is full: .*model\.safetensors"):
-        save_model(replace(model_of(), n_steps=41), saved)
+        save_model(model_of().model_copy(update={"n_steps": 41}), saved)
     with pytest.raises(RunError, match=r"the disk is full: .*state\.safetensors"):
-        save_state(replace(STATE, step=10), saved)
+        save_state(STATE.model_copy(update={"step": 10}), TENSORS, saved)
     assert {p: p.read_bytes() for p in saved.rglob("*") if p.is_file()} == before
     assert load_model(saved).n_steps == 40
-    assert load_state(saved).step == 9
+    assert load_state(saved)[0].step == 9
 
 
 def test_a_disk_that_fills_up_at_the_last_moment_keeps_the_old_checkpoint(tmp_path, monkeypatch):
-    save_state(STATE, tmp_path)
+    save_state(STATE, TENSORS, tmp_path)
     monkeypatch.setattr(os, "replace", fail_with(OSError(errno.ENOSPC, "No space left")))
     with pytest.raises(RunError, match="the disk is full"):
-        save_state(replace(STATE, step=10), tmp_path)
-    assert load_state(tmp_path).step == 9
+        save_state(STATE.model_copy(update={"step": 10}), TENSORS, tmp_path)
+    assert load_state(tmp_path)[0].step == 9
     assert os.listdir(tmp_path / "checkpoint") == ["state.safetensors"]
 
 
@@ -408,7 +408,7 @@ def test_other_faults_of_writing_are_told_apart(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", fail_with(OSError("something else")))
         with pytest.raises(RunError, match=r"could not be written .*something else"):
-            save_state(STATE, tmp_path)
+            save_state(STATE, TENSORS, tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"could not be written .*writable folder"):
         save_model(model_of(), tmp_path / "file")
@@ -480,8 +480,8 @@ def test_a_continued_run_that_was_stopped_goes_on_as_if_it_had_not(stopped, tmp_
     settings = tiny().with_overrides({"optimisation.max_steps": 6})
     whole = fit_from(model, stack, annotations, settings)
     fit_from(model, stack, annotations, settings, run_dir=tmp_path, stop_at=3)
-    assert load_state(tmp_path).step == 3
-    assert load_state(tmp_path).steps_before == model.n_steps == 1
+    assert load_state(tmp_path)[0].step == 3
+    assert load_state(tmp_path)[0].steps_before == model.n_steps == 1
     resume(tmp_path, stack, annotations, settings)
     resumed = load_model(tmp_path)
     assert resumed.n_steps == whole.n_steps == 7
@@ -518,7 +518,7 @@ def test_weights_on_disk_are_those_of_the_model(stopped):
     assert weights.keys() == network.state_dict().keys()
     teacher = {
         name.removeprefix("teacher.module."): tensor
-        for name, tensor in load_state(folder).tensors.items()
+        for name, tensor in load_state(folder)[1].items()
         if name.startswith("teacher.module.")
     }
     for name, tensor in weights.items():
@@ -526,11 +526,26 @@ def test_weights_on_disk_are_those_of_the_model(stopped):
 
 
 def test_recounted_nodes_are_kept_with_a_checkpoint(tmp_path):
-    counts = Recounts({3: np.array([250.0, 6.0])}, {3: np.array([252.25, 3.75])})
-    save_state(replace(STATE, recounts=counts, recounted_at=0.6), tmp_path)
-    found = load_state(tmp_path)
-    assert found.recounted_at == 0.6
-    for name in ("stated", "believed"):
-        (before,), (after,) = (getattr(one, name).items() for one in (counts, found.recounts))
-        assert before[0] == after[0]
-        assert before[1].tolist() == after[1].tolist()
+    counts = LabelPosterior(stated={3: (250.0, 6.0)}, believed={3: (252.25, 3.75)})
+    state = STATE.model_copy(update={"posterior": counts, "posterior_at": 0.6})
+    save_state(state, TENSORS, tmp_path)
+    assert load_state(tmp_path)[0] == state
+
+
+def test_a_checkpoint_of_an_earlier_version_opens(tmp_path):
+    record = STATE.model_dump(mode="json")
+    for name in ("posterior", "posterior_at", "steps_per_epoch", "kept_until", "n_looks", "lost"):
+        del record[name]
+    record["recounts"] = {"stated": {"3": [250.0, 6.0]}, "believed": {"3": [252.25, 3.75]}}
+    record["recounted_at"] = 0.6
+    (tmp_path / "checkpoint").mkdir()
+    save_file(TENSORS, tmp_path / STATE_FILE, metadata={"record": json.dumps(record)})
+    state, _ = load_state(tmp_path)
+    counts = LabelPosterior(stated={3: (250.0, 6.0)}, believed={3: (252.25, 3.75)})
+    assert state == STATE.model_copy(update={"posterior": counts, "posterior_at": 0.6})
+
+
+def test_a_checkpoint_without_a_map_that_it_names_is_damaged(tmp_path):
+    save_state(STATE.model_copy(update={"kept_until": {3: 50}}), TENSORS, tmp_path)
+    with pytest.raises(InputError, match=r"is damaged \(map\.3 is missing\)"):
+        load_state(tmp_path)

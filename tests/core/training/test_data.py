@@ -1,35 +1,46 @@
-"""What is held out, what is drawn, and what is stated on average."""
+"""What a run draws from: fixed crops, what is held out, random windows, and what is stated."""
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
+import torch
 from blobs import CLASSES, annotated, blobs
-from samples_in_memory import bag, sample
+from draining import drain
+from hypothesis import given, settings, strategies as st
+from samples_in_memory import bag, sample, whole
 
 from napari_spss.core.annotations import Annotations, Proportion, Region
 from napari_spss.core.base import InputError, preset
 from napari_spss.core.images import WorkingScale, as_label_source
-from napari_spss.core.training.bags import LabelScale
-from napari_spss.core.training.data import TrainingData, load_training_data
-from napari_spss.core.training.sampling import Sampler
+from napari_spss.core.training.data import (
+    Sampler,
+    TrainingData,
+    Window,
+    cut,
+    make_windows,
+    window_shape,
+)
+from napari_spss.core.training.samples import LabelScale, read_samples
+
+# -- held out and stated ---------------------------------------------------------------------------
 
 
 def load(stack, annotations, *, masks=None, held_out_slices=None, **overrides):
-    settings = preset("fast").with_overrides(
+    chosen = preset("fast").with_overrides(
         {"sampling.crop_px": 32}
         | {name.replace("__", "."): value for name, value in overrides.items()}
     )
-    return load_training_data(
+    reading = read_samples(
         stack,
         annotations,
-        settings,
-        masks=None if masks is None else as_label_source(masks),
+        chosen,
         working_scale=WorkingScale(1),
-        scale=None,
-        images={},
-        held_out_slices=held_out_slices,
+        masks=None if masks is None else as_label_source(masks),
     )
+    return TrainingData.of(*drain(reading)[1], chosen, held_out_slices=held_out_slices)
 
 
 def test_a_fifth_of_the_crops_is_held_out_and_never_drawn():
@@ -106,7 +117,7 @@ def stated(samples, n_classes=2):
     sampler = Sampler(samples, None, shape=(8, 8), batch_size=1, seed=0)
     return TrainingData(
         tuple(samples), LabelScale(1.0, (1.0,) * n_classes), sampler, ()
-    ).stated_fractions(n_classes)
+    ).stated_fractions()
 
 
 def test_stated_fractions_are_weighted_by_area():
@@ -136,7 +147,7 @@ def test_grey_values_are_averaged_over_slices_and_channels():
         samples[1].image.std(),
     ]
     means = [s.image.mean() for s in samples]
-    assert data.grey_values() == pytest.approx((np.mean(means), np.mean(deviations)), rel=1e-5)
+    assert data.grey_values == pytest.approx((np.mean(means), np.mean(deviations)), rel=1e-5)
 
 
 def test_masks_state_the_fractions_of_their_labelled_pixels():
@@ -145,7 +156,7 @@ def test_masks_state_the_fractions_of_their_labelled_pixels():
     masks[0, :8] = 1
     masks[0, 24:] = 255
     data = load(stack, Annotations(CLASSES), masks=masks)
-    assert data.stated_fractions(2) == pytest.approx((2 / 3, 1 / 3))
+    assert data.stated_fractions() == pytest.approx((2 / 3, 1 / 3))
 
 
 def test_windows_of_small_regions_show_them_whole():
@@ -157,3 +168,336 @@ def test_windows_of_small_regions_show_them_whole():
     (window,) = data.sampler.draw(0).windows
     assert (window.y0, window.x0) == (4, 6)
     assert load(stack, annotations).sampler.shape == (32, 32)
+
+
+# -- fixed windows ---------------------------------------------------------------------------------
+
+
+def test_a_window_is_no_larger_than_the_largest_slice():
+    samples = [sample((8, 5)), sample((2, 13), index=1)]
+    assert window_shape(samples, 6) == (6, 6)
+    assert window_shape(samples, 10) == (8, 10)
+
+
+def huge(shape, bags):
+    """A slice whose pixels take no memory."""
+    found = sample((1, 1), bags=bags)
+    found.image = np.broadcast_to(np.float32(0), (1, *shape))
+    found.target = np.broadcast_to(np.int64(-1), shape)
+    found.weight = np.broadcast_to(np.float32(0), shape)
+    return found
+
+
+def test_a_slice_of_1024_px_gives_16_crops_of_256():
+    windows, shape = make_windows([huge((1024, 1024), [bag((0, 0, 1024, 1024), (0.9, 0.1))])], 256)
+    assert len(windows) == 16
+    assert shape == (256, 256)
+    assert {(w.y0, w.x0) for w in windows} == {
+        (y, x) for y in range(0, 1024, 256) for x in range(0, 1024, 256)
+    }
+    for window in windows:
+        (tile,) = window.bags
+        assert tile.box == (window.y0, window.x0, window.y0 + 256, window.x0 + 256)
+        np.testing.assert_array_equal(tile.fractions, np.array([0.9, 0.1], np.float32))
+
+
+def test_the_paper_s_stack_gives_its_number_of_crops():
+    slices = [huge((768, 1024), [bag((0, 0, 768, 1024), (0.9, 0.1))])] * 165
+    windows, _ = make_windows(slices, 256)
+    assert len(windows) == 165 * 12 == 1980
+
+
+def test_slivers_are_dropped_and_small_regions_are_kept_whole():
+    regions = [bag((0, 0, 70, 40), (0.9, 0.1)), bag((80, 5, 90, 15), (0.5, 0.5))]
+    windows, shape = make_windows([sample((100, 40), bags=regions)], 32)
+    # rows 64-70 and columns 32-40 are less than half a crop
+    assert [w.bags[0].box for w in windows] == [
+        (0, 0, 32, 32),
+        (32, 0, 64, 32),
+        (80, 5, 90, 15),
+    ]
+    assert shape == (32, 32)
+
+
+def test_windows_of_small_regions_are_no_larger_than_the_largest_region():
+    regions = [bag((0, 0, 10, 20), (0.9, 0.1)), bag((80, 5, 95, 15), (0.5, 0.5))]
+    _, shape = make_windows([sample((100, 40), bags=regions)], 32)
+    assert shape == (15, 20)
+
+
+@settings(max_examples=100)
+@given(
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+    crop=st.integers(16, 40),
+    data=st.data(),
+)
+def test_every_label_is_shown_by_some_window(height, width, crop, data):
+    place = st.tuples(st.integers(0, height - 1), st.integers(0, width - 1))
+    labels = dict.fromkeys(data.draw(st.lists(place, min_size=1, max_size=6)), 1)
+    regions = []
+    if data.draw(st.booleans()):
+        y0, x0 = data.draw(place)
+        y1 = data.draw(st.integers(y0 + 1, height))
+        x1 = data.draw(st.integers(x0 + 1, width))
+        regions.append(bag((y0, x0, y1, x1), (0.5, 0.5)))
+    windows, (rows, columns) = make_windows(
+        [sample((height, width), labels=labels, bags=regions)], crop
+    )
+    assert rows <= crop
+    assert columns <= crop
+    for y, x in labels:
+        assert any(w.y0 <= y < w.y0 + rows and w.x0 <= x < w.x0 + columns for w in windows)
+    for window in windows:
+        assert window.y0 < height
+        assert window.x0 < width
+        assert len(window.bags) <= 1
+
+
+def test_where_nothing_is_said_there_is_no_window():
+    windows, _ = make_windows([sample((64, 64), labels={(40, 3): 1})], 32)
+    assert [(w.sample, w.y0, w.x0, w.bags) for w in windows] == [(0, 32, 0, ())]
+
+
+# -- windows of a step -----------------------------------------------------------------------------
+
+
+LABEL = {(3, 3): 1}
+
+
+def slices(n_calibrated, n_others, *, shape=(20, 20), first=0):
+    """Counted slices, then others that have a fraction or a click."""
+    counted = [
+        sample(shape, index=i, labels=LABEL, is_calibrated=True) for i in range(n_calibrated)
+    ]
+    others = [
+        sample(shape, index=n_calibrated + i, bags=[whole(shape, (0.9, 0.1))], labels={})
+        if i % 2
+        else sample(shape, index=n_calibrated + i, labels=LABEL)
+        for i in range(n_others)
+    ]
+    return counted + others
+
+
+def sampler(samples, *, windows=None, shape=(16, 16), batch_size=4, seed=0, **kwargs):
+    return Sampler(samples, windows, shape=shape, batch_size=batch_size, seed=seed, **kwargs)
+
+
+def drawn(source, steps):
+    """Slices drawn, step by step."""
+    return [[window.sample for window in source.draw(step).windows] for step in steps]
+
+
+@pytest.mark.parametrize("n_others", [3, 5, 40])
+@pytest.mark.parametrize("batch_size", [2, 4, 6])
+def test_calibrated_slices_keep_half_of_every_batch_whatever_is_added(n_others, batch_size):
+    source = sampler(slices(3, n_others), batch_size=batch_size)
+    for batch in drawn(source, range(20)):
+        assert sum(index < 3 for index in batch) == batch_size // 2
+    assert source.n_labelled_slots == batch_size / 2
+
+
+@pytest.mark.parametrize(("n_calibrated", "n_others"), [(4, 1), (3, 2), (12, 3)])
+def test_where_most_slices_are_counted_no_slice_comes_more_often_than_another(
+    n_calibrated, n_others
+):
+    n_slices = n_calibrated + n_others
+    source = sampler(slices(n_calibrated, n_others), batch_size=4)
+    seen = Counter(index for batch in drawn(source, range(n_slices * 5)) for index in batch)
+    assert [seen[i] for i in range(n_slices)] == [20] * n_slices
+    assert source.n_labelled_slots == 4 * n_calibrated / n_slices
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 5])
+def test_odd_batches_take_turns_so_that_every_slice_is_seen(batch_size):
+    source = sampler(slices(2, 3), batch_size=batch_size)
+    seen = Counter(index for batch in drawn(source, range(60)) for index in batch)
+    n_drawn = 60 * batch_size
+    assert seen[0] + seen[1] == pytest.approx(n_drawn / 2, abs=1)
+    assert max(seen[i] for i in (2, 3, 4)) - min(seen[i] for i in (2, 3, 4)) <= 1
+    assert source.n_labelled_slots == batch_size / 2
+
+
+def test_slices_of_a_group_come_equally_often():
+    source = sampler(slices(3, 5), batch_size=4)
+    seen = Counter(index for batch in drawn(source, range(15)) for index in batch)
+    assert [seen[i] for i in range(3)] == [10, 10, 10]
+    assert [seen[i] for i in range(3, 8)] == [6, 6, 6, 6, 6]
+
+
+def test_added_slices_do_not_change_when_the_counted_ones_come():
+    before, after = sampler(slices(3, 3)), sampler(slices(3, 30))
+    for step in range(12):
+        old, new = ([i for i in drawn(s, [step])[0] if i < 3] for s in (before, after))
+        assert old == new
+
+
+def test_labelled_slices_come_first_until_each_place_was_shown_20_times():
+    # two counted slices of four windows each, and clicks on another one
+    source = sampler(slices(2, 3), shape=(10, 10), batch_size=4, label_visits=20)
+    n_first = 20 * 2 * 4 // 4
+    for step in range(n_first):
+        batch = [w.sample for w in source.draw(step, has_labels_first=True).windows]
+        assert sorted(set(batch)) in ([0, 1, 2], [0, 1, 4], [0, 2, 4], [1, 2, 4], [0, 1, 2, 4])
+        assert sum(index < 2 for index in batch) == 2, "clicks do not make counted slices rarer"
+    for step in range(n_first, n_first + 5):
+        assert source.draw(step, has_labels_first=True).windows == source.draw(step).windows
+
+
+def test_labels_fill_the_first_batches_where_no_other_slice_has_any():
+    others = [sample((20, 20), index=i, bags=[whole((20, 20), (0.5, 0.5))]) for i in (1, 2)]
+    source = sampler([sample((20, 20), labels=LABEL, is_calibrated=True), *others], label_visits=1)
+    assert {w.sample for w in source.draw(0, has_labels_first=True).windows} == {0}
+    assert {w.sample for w in source.draw(0).windows} > {0}
+
+
+def test_without_labels_there_is_nothing_to_come_first():
+    samples = [sample((20, 20), index=i, bags=[whole((20, 20), (0.5, 0.5))]) for i in range(3)]
+    source = sampler(samples, label_visits=5)
+    assert source.draw(0, has_labels_first=True).windows == source.draw(0).windows
+
+
+def test_without_counted_slices_the_labelled_ones_take_their_place():
+    samples = [
+        sample((20, 20), bags=[whole((20, 20), (0.5, 0.5))]),
+        sample((20, 20), index=1, labels=LABEL),
+        sample((20, 20), index=2, bags=[whole((20, 20), (0.5, 0.5))]),
+    ]
+    for batch in drawn(sampler(samples), range(8)):
+        assert batch.count(1) == 2
+
+
+def test_slices_of_one_kind_share_the_whole_batch():
+    samples = [sample((20, 20), index=i, bags=[whole((20, 20), (0.5, 0.5))]) for i in range(3)]
+    source = sampler(samples, batch_size=4)
+    seen = Counter(index for batch in drawn(source, range(3)) for index in batch)
+    assert seen == {0: 4, 1: 4, 2: 4}
+    assert source.n_labelled_slots == 4
+    assert source.steps_per_epoch == 1
+
+
+@given(step=st.integers(0, 10**6), seed=st.integers(0, 2**40))
+def test_a_draw_depends_on_seed_and_step_alone(step, seed):
+    first, second = (sampler(slices(2, 3), seed=seed) for _ in range(2))
+    for other in (3, step + 1, 0):
+        second.draw(other)
+    a, b = first.draw(step), second.draw(step)
+    assert a.windows == b.windows
+    assert torch.equal(a.images, b.images)
+
+
+def test_other_seeds_and_steps_draw_otherwise():
+    draws = [
+        sampler(slices(4, 8), shape=(8, 8), seed=seed).draw(step).windows
+        for seed in (0, 1)
+        for step in (0, 1)
+    ]
+    assert len(set(draws)) == 4
+
+
+def test_only_the_slices_that_are_not_held_out_are_drawn():
+    source = sampler(slices(4, 4), among=[1, 2, 6])
+    assert {index for batch in drawn(source, range(20)) for index in batch} == {1, 2, 6}
+    assert source.steps_per_epoch == 1
+
+
+@given(
+    height=st.integers(1, 60),
+    width=st.integers(1, 60),
+    edge=st.integers(1, 40),
+    step=st.integers(0, 50),
+    data=st.data(),
+)
+def test_windows_stay_inside_their_slice(height, width, edge, step, data):
+    y0 = data.draw(st.integers(0, height - 1))
+    x0 = data.draw(st.integers(0, width - 1))
+    y1 = data.draw(st.integers(y0 + 1, height))
+    x1 = data.draw(st.integers(x0 + 1, width))
+    samples = [sample((height, width), bags=[bag((y0, x0, y1, x1), (0.5, 0.5))])]
+    shape = (min(edge, height), min(edge, width))
+    for window in sampler(samples, shape=shape).draw(step).windows:
+        assert 0 <= window.y0 <= height - shape[0]
+        assert 0 <= window.x0 <= width - shape[1]
+
+
+def test_windows_often_hold_a_region_that_fits_and_are_spread_over_the_slice():
+    region = (50, 70, 60, 82)
+    samples = [sample((100, 100), bags=[bag(region, (0.5, 0.5))])]
+    windows = [w for step in range(50) for w in sampler(samples).draw(step).windows]
+    holding = [w.y0 <= 50 and w.x0 <= 70 and w.y0 + 16 >= 60 and w.x0 + 16 >= 82 for w in windows]
+    # by chance alone, 35 of 85 x 85 places do
+    assert 0.4 < np.mean(holding) < 0.6
+    others = [w for w, holds in zip(windows, holding, strict=True) if not holds]
+    assert min(w.y0 for w in others) < 10
+    assert max(w.y0 for w in others) > 74
+    assert all(w.bags == samples[0].bags for w in windows)
+
+
+@pytest.mark.parametrize("inside", [{(3, 590): 1}, {}])
+def test_windows_do_not_all_show_what_lies_outside(inside):
+    resin = {(3, x): 2 for x in range(0, 500, 20)}
+    samples = [sample((16, 600), labels=resin | inside, bags=[whole((16, 600), (0.9, 0.1, 0.0))])]
+
+    def share_with_specimen(**kwargs):
+        windows = [w for n in range(100) for w in sampler(samples, **kwargs).draw(n).windows]
+        return np.mean([w.x0 + 16 > 590 for w in windows])
+
+    assert share_with_specimen() < 0.05
+    share = share_with_specimen(outside=2)
+    if inside:
+        assert 0.05 < share < 0.3  # half of the windows get eight more chances of 11 in 585
+    else:
+        assert share < 0.05
+
+
+def test_slices_of_different_sizes_give_windows_of_one_shape():
+    samples = [sample((10, 30)), sample((25, 8), index=1)]
+    windows = [Window(0, 0, 3), Window(1, 2, 0)]
+    batch = cut(samples, windows, (20, 20))
+    assert batch.images.shape == (2, 1, 20, 20)
+    np.testing.assert_array_equal(batch.images[0, :, :10], samples[0].image[:, :, 3:23])
+    np.testing.assert_array_equal(batch.images[1, :, :, :8], samples[1].image[:, 2:22])
+    # beyond the slice the edge is repeated, and nothing is covered or labelled
+    np.testing.assert_array_equal(batch.images[0, 0, 15], samples[0].image[0, 9, 3:23])
+    np.testing.assert_array_equal(batch.images[1, 0, :, 15], samples[1].image[0, 2:22, 7])
+    assert batch.coverage.sum((1, 2)).tolist() == [200, 160]
+    assert batch.coverage[0, :10].all()
+    assert batch.coverage[1, :, :8].all()
+
+
+def test_a_window_shows_the_labels_beneath_it():
+    one = sample((12, 12), labels={(4, 5): 1, (11, 11): 0}, weight=3.0)
+    batch = cut([one], [Window(0, 4, 2), Window(0, 6, 6)], (8, 8))
+    assert batch.samples == (one, one)
+    assert batch.targets.dtype == torch.int64
+    assert torch.argwhere(batch.targets >= 0).tolist() == [[0, 0, 3], [1, 5, 5]]
+    assert batch.targets[0, 0, 3] == 1
+    assert batch.weights[0, 0, 3] == 3
+    assert batch.weights.sum() == 6
+    moved = batch.to(torch.device("cpu"))
+    assert torch.equal(moved.images, batch.images)
+    assert moved.windows == batch.windows
+
+
+def test_what_is_not_seen_has_no_label_and_is_not_covered():
+    one = sample((8, 8), labels={(1, 1): 1, (6, 6): 0}, weight=3.0)
+    batch = cut([one], [Window(0, 0, 0)], (8, 8))
+    is_seen = torch.zeros((1, 8, 8), dtype=torch.bool)
+    is_seen[:, 4:] = True
+    seen = batch.seen(is_seen)
+    assert torch.argwhere(seen.targets >= 0).tolist() == [[0, 6, 6]]
+    assert torch.equal(seen.coverage, is_seen.float())
+    assert torch.argwhere(batch.targets >= 0).tolist() == [[0, 1, 1], [0, 6, 6]]
+
+
+def test_an_epoch_shows_every_fixed_window_once():
+    samples = slices(2, 2)
+    windows = [Window(i, y, x) for i in range(4) for y in (0, 4) for x in (0, 4)][:10]
+    source = sampler(samples, windows=windows, batch_size=4)
+    assert source.steps_per_epoch == 3
+    epochs = [[w for step in range(3) for w in source.draw(3 * e + step).windows] for e in (0, 1)]
+    for shown in epochs:
+        assert len(shown) == 10
+        assert set(shown) == set(windows)
+    assert epochs[0] != epochs[1]
+    assert len(source.draw(2).windows) == 2

@@ -5,62 +5,75 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from napari_spss.core.base import CancelToken, Diverged, preset
 from napari_spss.core.networks import Stopped, register_network
-from napari_spss.core.training.learner import Learner
+from napari_spss.core.training.learner import Learner, ema_of
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
-def learner(*, fractions=None, weights=None, n_classes=2, **overrides):
+def learner(*, shares=None, weights=None, n_classes=2, **overrides):
     settings = preset("fast").with_overrides(
         {"network.filters": 2, "optimisation.precision": "float32"}
         | {name.replace("__", "."): value for name, value in overrides.items()}
     )
-    one = Learner(settings, n_channels=1, n_classes=n_classes, device=torch.device("cpu"))
-    one.begin(fractions=fractions, weights=weights)
-    return one
+    return Learner(
+        settings,
+        n_channels=1,
+        n_classes=n_classes,
+        device=torch.device("cpu"),
+        shares=shares,
+        weights=weights,
+    )
 
 
 IMAGES = torch.randn(2, 1, 24, 24, generator=torch.Generator().manual_seed(0))
 
 
 def learn(one, n=1, rate=0.01):
-    for _ in range(n):
-        one.learn(one.student_logits(IMAGES).square().mean(), learning_rate=rate)
+    for step in range(n):
+        logits = one.student_logits(IMAGES, step)
+        one.learn(logits.square().mean(), learning_rate=rate, step=step)
+
+
+def student_of(one):
+    return {k.removeprefix("student."): v for k, v in one.tensors().items() if "student." in k}
 
 
 def same(a, b):
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("fractions", [(0.9, 0.1), (0.2, 0.5, 0.3)])
-def test_a_new_network_predicts_about_the_stated_fractions(fractions):
-    one = learner(fractions=fractions, n_classes=len(fractions))
-    one._network.head.weight.data.zero_()  # without it there is the bias alone
-    one.begin(fractions=fractions, weights=None)
-    means = one.kept_probs(IMAGES).mean((0, 2, 3))
-    assert means.tolist() == pytest.approx(fractions, abs=1e-4)
+@pytest.mark.parametrize("shares", [(0.9, 0.1), (0.2, 0.5, 0.3)])
+def test_a_new_network_predicts_about_the_stated_fractions(shares):
+    blank = learner(n_classes=len(shares)).weights()
+    one = learner(shares=shares, n_classes=len(shares))
+    biased = one.weights()
+    changed = [name for name in blank if not torch.equal(blank[name], biased[name])]
+    assert changed == ["head.bias"]
+    # without the other weights there is the bias alone
+    biased["head.weight"] = torch.zeros_like(biased["head.weight"])
+    alone = learner(weights=biased, n_classes=len(shares))
+    assert alone.kept_probs(IMAGES).mean((0, 2, 3)).tolist() == pytest.approx(shares, abs=1e-4)
 
 
 def test_weights_are_taken_over_as_they_are():
     first = learner()
     learn(first, 3)
-    second = learner(fractions=(0.5, 0.5), weights=first.weights())
+    second = learner(shares=(0.5, 0.5), weights=first.weights())
     assert same(second.weights(), first.weights())
-    assert second.n_steps == 0
 
 
 def test_the_teacher_is_kept_if_there_is_one_else_the_student():
     averaged, plain = learner(), learner(optimisation__ema_decay="none", self_training__is_on=False)
     for one in (averaged, plain):
         learn(one, 5)
-        assert one.n_steps == 5
-    student = averaged._network.state_dict()
+    student = student_of(averaged)
     assert not same(averaged.weights(), student)
-    assert same(plain.weights(), plain._network.state_dict())
-    assert same(student, plain._network.state_dict())
+    assert same(plain.weights(), student_of(plain))
+    assert same(student, student_of(plain))
 
 
 def test_the_kept_network_sees_an_image_alone_as_it_sees_it_in_a_batch():
@@ -101,32 +114,25 @@ def test_a_network_of_the_weights_stands_on_its_own():
 def test_what_is_not_finite_changes_nothing(name, damage):
     one = learner()
     learn(one, 2)
-    before = {k: v.clone() for k, v in one.pack(None).items()}
-    loss = damage(one.student_logits(IMAGES).square().mean())
+    before = {k: v.clone() for k, v in one.tensors().items()}
+    loss = damage(one.student_logits(IMAGES, 2).square().mean())
     with pytest.raises(Diverged, match=rf"the {name} became nan at step 3; lower optimisation"):
-        one.learn(loss, learning_rate=0.01)
-    after = one.pack(None)
+        one.learn(loss, learning_rate=0.01, step=2)
+    after = one.tensors()
     # running statistics of the student are those of the forward pass; nothing is kept of it
     changed = {k for k in before if not torch.equal(before[k], after[k])}
     assert all("running_" in k or "num_batches" in k for k in changed)
     assert not any(k.startswith(("teacher", "optimiser")) for k in changed)
-    assert one.n_steps == 2
 
 
-def test_what_was_packed_goes_on_as_if_nothing_had_happened():
+def test_what_was_saved_goes_on_as_if_nothing_had_happened():
     first, second = learner(), learner(seed=5)
     learn(first, 3)
-    best = {"a": torch.ones(2)}
-    packed = {k: v.clone() for k, v in first.pack(best).items()}
+    saved = {k: v.clone() for k, v in first.tensors().items()}
     learn(first, 3)
-    assert same(second.unpack(packed), best)
+    second.load(saved)
     learn(second, 3)
-    assert same(first.pack(None), second.pack(None))
-
-
-def test_without_best_weights_none_come_back():
-    one = learner()
-    assert one.unpack(one.pack(None)) is None
+    assert same(first.tensors(), second.tensors())
 
 
 @pytest.mark.parametrize(
@@ -137,10 +143,9 @@ def test_without_best_weights_none_come_back():
         {"optimisation__ema_decay": "none", "self_training__is_on": False},
     ],
 )
-def test_what_another_learner_packed_is_refused(other):
-    packed = learner().pack(None)
+def test_what_another_learner_saved_is_refused(other):
     with pytest.raises(ValueError, match=r"Error|averaging"):
-        learner(**other).unpack(packed)
+        learner(**other).load(learner().tensors())
 
 
 def test_bfloat16_computes_in_bfloat16_and_gives_float32():
@@ -159,5 +164,54 @@ def test_bfloat16_computes_in_bfloat16_and_gives_float32():
     register_network("spy", Spy)
     for precision, expected in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         one = learner(network__name="spy", optimisation__precision=precision)
-        assert one.student_logits(IMAGES).dtype == torch.float32
+        assert one.student_logits(IMAGES, 0).dtype == torch.float32
         assert seen.pop() == expected
+
+
+# -- the averaged teacher --------------------------------------------------------------------------
+
+
+def number(network):
+    return float(network.state_dict()["weight"])
+
+
+def linear(value):
+    layer = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(layer.weight, value)
+    return layer
+
+
+def test_the_teacher_forgets_its_start_early_and_averages_slowly_then():
+    student = linear(5.0)
+    teacher = ema_of(student, 0.9)
+    expected = 5.0
+    for n in range(200):
+        nn.init.constant_(student.weight, 1.0 + n % 2)
+        teacher.update_parameters(student)
+        # torch copies the weights at the first update
+        kept = min(0.9, (1 + n) / (10 + n)) if n else 0.0
+        expected = kept * expected + (1 - kept) * (1.0 + n % 2)
+    assert number(teacher.module) == pytest.approx(expected, rel=1e-5)
+    assert expected == pytest.approx(1.5, abs=0.1)
+
+
+def test_running_statistics_are_averaged_and_counters_copied():
+    student = nn.BatchNorm2d(1)
+    teacher = ema_of(student, 0.5)
+    for value in (1.0, 3.0):
+        student.running_mean.fill_(value)
+        student.num_batches_tracked += 1
+        teacher.update_parameters(student)
+    kept = 2 / 11
+    assert teacher.module.running_mean.item() == pytest.approx(kept * 1 + (1 - kept) * 3)
+    assert teacher.module.num_batches_tracked == 2
+
+
+def test_the_teacher_is_in_evaluation_mode_and_has_no_gradient():
+    student = nn.Sequential(nn.Linear(1, 1), nn.Dropout(0.5)).train()
+    teacher = ema_of(student, 0.99)
+    assert not teacher.module[1].training
+    assert not any(p.requires_grad for p in teacher.parameters())
+    assert all(p.requires_grad for p in student.parameters())
+    student[0].weight.data += 1
+    assert teacher.module[0].weight != student[0].weight

@@ -27,6 +27,7 @@ from napari_spss.core.base import (
     Mailbox,
     Message,
     OutOfMemory,
+    Preparing,
     Preview,
     Progress,
     RunError,
@@ -154,9 +155,10 @@ def test_one_start_one_end_and_the_budget_in_between():
             clock=lambda: float(next(ticks)),
         )
     )
-    assert isinstance(events[0], RunStarted)
-    assert events[0].total == 5
-    assert events[0].classes == CLASSES
+    started = next(event for event in events if not isinstance(event, Preparing))
+    assert isinstance(started, RunStarted)
+    assert started.total == 5
+    assert started.classes == CLASSES
     assert isinstance(events[-1], RunFinished)
     assert events[-1].reason is FinishReason.completed
     assert events[-1].done == 5
@@ -204,7 +206,7 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path, name):
         if isinstance(event, Progress) and event.done >= 7:
             token.cancel()
     assert events[-1].reason is FinishReason.stopped
-    assert load_state(tmp_path).step == events[-1].done
+    assert load_state(tmp_path)[0].step == events[-1].done
     again, model = drain(
         iter_training(
             stack, annotated(truth), settings, run_dir=tmp_path, resume=True, device="cpu"
@@ -428,7 +430,7 @@ def test_fifth_of_the_crops_is_held_out():
     stack, truth = blobs(n_slices=5)
     settings = preset("paper").with_overrides({"sampling.crop_px": 32, "network.filters": 2})
     run = iter_training(stack, annotated(truth, n_grids=0), settings, device="cpu")
-    started = next(run)
+    started = next(event for event in run if isinstance(event, RunStarted))
     run.close()
     # 5 slices of 4 crops, 16 of them for training: one batch of 16 an epoch
     assert started.total == 100

@@ -14,10 +14,9 @@ from samples_in_memory import bag, sample, whole
 
 from napari_spss.core.base import preset
 from napari_spss.core.networks import keypoint_loss
-from napari_spss.core.training.bags import LabelScale
+from napari_spss.core.training.data import Window, cut
 from napari_spss.core.training.objective import Objective, predicted_fractions
-from napari_spss.core.training.sampling import cut
-from napari_spss.core.training.windows import Window
+from napari_spss.core.training.samples import LabelScale
 
 LN2 = math.log(2)
 

@@ -18,6 +18,7 @@ from napari_spss.core.base import (
     FinishReason,
     InputError,
     Message,
+    Preparing,
     Progress,
     RunError,
     RunFinished,
@@ -34,11 +35,11 @@ from napari_spss.core.training import (
     STATE_FILE,
     RunFolder,
     RunInputs,
+    begin_recorded,
     write_painted,
     write_update,
 )
 from napari_spss.core.training.checkpoint import MODEL_RECORD, MODEL_WEIGHTS
-from napari_spss.core.training.run_folder import record_events
 
 INPUT = RunInputs("/data/em.tif", "abc123")
 SETTINGS = preset("fast").with_overrides({"seed": 3, "optimisation.max_minutes": 2})
@@ -203,15 +204,29 @@ def tell(events=TOLD, result="model"):
     return result
 
 
+def recorded(run, folder, begin=lambda: None):
+    return begin_recorded(run, folder, begin)
+
+
 def read_events(path):
     return [event_from_json(line) for line in (path / EVENTS).read_text("utf-8").splitlines()]
 
 
 def test_events_are_passed_on_and_recorded(tmp_path):
-    assert drain(record_events(tell(), tmp_path)) == (TOLD, "model")
+    assert drain(recorded(tell(), tmp_path)) == (TOLD, "model")
     assert read_events(tmp_path) == TOLD
-    drain(record_events(tell(TOLD[:1]), tmp_path))
+    drain(recorded(tell(TOLD[:1]), tmp_path))
     assert read_events(tmp_path) == [*TOLD, TOLD[0]]
+
+
+def test_nothing_is_written_before_the_data_prove_usable(tmp_path):
+    folder, told = tmp_path / "run", []
+    reading = Preparing("reading slice 1 of 2", 0, 2, 0.5)
+    for event in recorded(tell([reading, *TOLD]), folder, folder.mkdir):
+        told.append(event)
+        assert folder.exists() is (event is not reading)
+    assert told == [reading, *TOLD]
+    assert read_events(folder) == TOLD
 
 
 FINISHED = TOLD[-1]
@@ -242,7 +257,7 @@ def test_how_a_run_ended_is_what_its_last_part_told(tmp_path, lines, end):
 
 
 def test_an_event_is_on_disk_before_it_is_passed_on(tmp_path):
-    run = record_events(tell(), tmp_path)
+    run = recorded(tell(), tmp_path)
     for n, _ in enumerate(run, start=1):
         assert read_events(tmp_path) == TOLD[:n]
 
@@ -253,7 +268,7 @@ def test_an_error_of_the_run_passes_as_it_is(tmp_path):
         raise PermissionError("of the run, not of the record")
 
     with pytest.raises(PermissionError, match="of the run"):
-        drain(record_events(fail(), tmp_path))
+        drain(recorded(fail(), tmp_path))
     assert read_events(tmp_path) == TOLD[:1]
 
 
@@ -266,16 +281,16 @@ def test_who_stops_listening_ends_the_run(tmp_path):
         finally:
             ended.append(True)
 
-    recorded = record_events(run(), tmp_path)
-    next(recorded)
-    recorded.close()
+    events = recorded(run(), tmp_path)
+    next(events)
+    events.close()
     assert ended == [True]
     assert read_events(tmp_path) == TOLD[:1]
 
 
 def test_a_record_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(RunError, match=r"events\.jsonl could not be written"):
-        drain(record_events(tell(), tmp_path / "missing"))
+        drain(recorded(tell(), tmp_path / "missing"))
 
 
 def test_a_full_disk_ends_the_record_with_a_clear_error(tmp_path, monkeypatch):
@@ -285,7 +300,7 @@ def test_a_full_disk_ends_the_record_with_a_clear_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "open", lambda *_, **__: FullDisk())
     with pytest.raises(RunError, match=r"the disk is full: .*events\.jsonl"):
-        drain(record_events(tell(), tmp_path))
+        drain(recorded(tell(), tmp_path))
 
 
 def test_versions_of_what_is_not_installed_are_told(tmp_path, annotations, monkeypatch):

@@ -12,6 +12,7 @@ from napari_spss.core.base import (
     InputError,
     Message,
     OutOfMemory,
+    Preparing,
     Progress,
     RunFinished,
     RunStarted,
@@ -50,6 +51,16 @@ def test_a_run_goes_from_idle_to_training_to_idle_and_ends_once(session):
     assert not session.finish(ticket, "again")
     assert not session.fail(ticket, ValueError())
     assert len(ends) == 1
+
+
+def test_what_is_read_before_the_first_step_is_shown(session):
+    ticket = session.begin("training")
+    session.take(ticket, Preparing("reading slice 3 of 8", 2, 8, 1.0))
+    assert str(session.status) == "Training: reading slice 3 of 8"
+    assert session.status.fraction == 0.25
+    session.take(ticket, RunStarted("training", 10, "cpu", ("background", "a")))
+    assert str(session.status) == "Training on CPU"
+    assert session.status.fraction == 0
 
 
 def test_a_second_run_is_refused_and_the_first_goes_on(session):

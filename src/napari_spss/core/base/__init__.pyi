@@ -13,6 +13,7 @@ from .events import (
     FinishReason as FinishReason,
     Mailbox as Mailbox,
     Message as Message,
+    Preparing as Preparing,
     Preview as Preview,
     Progress as Progress,
     RunFinished as RunFinished,

@@ -1,7 +1,7 @@
 """What a run tells: frozen records, a cancel token, and their JSON-lines form.
 
 Every run emits exactly one :class:`RunStarted` and, unless it raises, exactly one
-:class:`RunFinished`, in that order. Everything else comes in between.
+:class:`RunFinished`, in that order. :class:`Preparing` may come before, everything else in between.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ __all__ = [
     "FinishReason",
     "Mailbox",
     "Message",
+    "Preparing",
     "Preview",
     "Progress",
     "RunFinished",
@@ -92,8 +93,21 @@ class Mailbox(Generic[T]):
 
 
 @dataclass(frozen=True)
+class Preparing:
+    """Emitted before a run starts, at most every half a second: what is read or built.
+
+    ``text`` says what, such as "reading slice 3 of 40"; ``done`` of ``total`` slices are read.
+    """
+
+    text: str
+    done: int
+    total: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
 class RunStarted:
-    """Emitted once, before any work.
+    """Emitted once, when all is read that the run needs, and its first step or slice is next.
 
     ``kind`` is what runs, ``total`` the number of steps or slices ahead (None if only a time
     budget bounds it), ``device`` the torch device by name.
@@ -178,11 +192,17 @@ class RunFinished:
     total: int | None = None
 
 
-Event = RunStarted | Progress | Validated | Preview | CheckpointSaved | Message | RunFinished
-_TYPES: dict[str, type] = {
-    cls.__name__: cls
-    for cls in (RunStarted, Progress, Validated, Preview, CheckpointSaved, Message, RunFinished)
-}
+Event = (
+    Preparing
+    | RunStarted
+    | Progress
+    | Validated
+    | Preview
+    | CheckpointSaved
+    | Message
+    | RunFinished
+)
+_TYPES: dict[str, type] = {cls.__name__: cls for cls in get_args(Event)}
 
 
 def event_to_json(event: Event) -> str:

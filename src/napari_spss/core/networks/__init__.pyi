@@ -23,10 +23,6 @@ from .losses import (
     proportion_mse as proportion_mse,
     sharpness as sharpness,
 )
-from .packing import (
-    pack as pack,
-    unpack as unpack,
-)
 from .registry import (
     NETWORKS as NETWORKS,
     register_network as register_network,

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from ..annotations import Annotations, Proportion, Region
 
-__all__ = ["Reconciliation", "bias_messages", "reconcile"]
+__all__ = ["BiasCorrection", "bias_messages", "correct_bias"]
 
 Array = npt.NDArray[np.float64]
 
@@ -39,7 +39,7 @@ _GRID_EFFICIENCY = 2.0
 
 
 @dataclass(frozen=True)
-class Reconciliation:
+class BiasCorrection:
     """What to learn from instead of the stated fractions.
 
     Parameters
@@ -63,9 +63,9 @@ class _Estimate:
     bias: float | None
 
 
-def reconcile(
-    annotations: Annotations, recounted: Mapping[int, Array] | None = None
-) -> Reconciliation:
+def correct_bias(
+    annotations: Annotations, posterior: Mapping[int, Array] | None = None
+) -> BiasCorrection:
     """Estimate the fractions of all slices from what was typed and what was counted.
 
     Whole slices whose typed fractions are all known, without an interval and with some background,
@@ -76,24 +76,24 @@ def reconcile(
     ----------
     annotations : Annotations
         Typed proportions and grids; the class outside takes no part.
-    recounted : mapping of int to ndarray, (C,), optional
+    posterior : mapping of int to ndarray, (C,), optional
         Nodes per class of slices, instead of those of their grids.
 
     Returns
     -------
-    Reconciliation
+    BiasCorrection
         Empty if there is nothing to compare.
 
     Examples
     --------
-    >>> reconcile(Annotations(("background", "mitochondria"))).fractions
+    >>> correct_bias(Annotations(("background", "mitochondria"))).fractions
     {}
     """
     outside = annotations.outside_index
     n_classes = len(annotations.classes)
-    counts = _counts(annotations, recounted or {})
+    counts = _counts(annotations, posterior or {})
     if len(counts) < MIN_GRIDS:
-        return Reconciliation({}, (None,) * n_classes)
+        return BiasCorrection({}, (None,) * n_classes)
     typed = {
         one.region: np.array(one.fractions, np.float64)
         for one in (stated.without(outside).normalised() for stated in annotations.proportions)
@@ -123,14 +123,14 @@ def reconcile(
         index: None if one.bias is None else float(np.exp(one.bias))
         for index, one in estimates.items()
     }
-    return Reconciliation(fractions, tuple(factors.get(index) for index in range(n_classes)))
+    return BiasCorrection(fractions, tuple(factors.get(index) for index in range(n_classes)))
 
 
-def _counts(annotations: Annotations, recounted: Mapping[int, Array]) -> dict[int, Array]:
+def _counts(annotations: Annotations, posterior: Mapping[int, Array]) -> dict[int, Array]:
     """Judged nodes per class of every finished grid, those outside left out."""
     found = {}
     for grid in annotations.grids:
-        judged = recounted.get(grid.slice, grid.judged_counts(len(annotations.classes)))
+        judged = posterior.get(grid.slice, grid.judged_counts(len(annotations.classes)))
         counts = judged.astype(np.float64)
         if annotations.outside_index is not None:
             counts[annotations.outside_index] = 0
@@ -231,7 +231,7 @@ def _mixed(ratios: Mapping[int, float], typed: Array | None, n_classes: int) -> 
     return mixed
 
 
-def bias_messages(found: Reconciliation, classes: tuple[str, ...]) -> Iterator[str]:
+def bias_messages(found: BiasCorrection, classes: tuple[str, ...]) -> Iterator[str]:
     """Say in plain words how far guesses and counts are apart, where it is more than a tenth."""
     for name, factor in zip(classes, found.bias, strict=True):
         if factor is not None and not 1 / 1.1 < factor < 1.1:

@@ -7,14 +7,14 @@ Each file of weights carries its whole record, so that the two cannot be of diff
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
-import numpy as np
 import torch
 from pydantic import (
+    AliasChoices,
     BeforeValidator,
+    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -22,7 +22,6 @@ from pydantic import (
     PositiveInt,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -39,25 +38,28 @@ from ..base import (
 )
 from ..images import WorkingScale
 from ..networks import build_network, own_draws
-from .bags import LabelScale
-from .label_posterior import Recounts
-from .memory import KeptMap
+from .label_posterior import LabelPosterior
+from .samples import LabelScale
 
 __all__ = [
     "Model",
-    "TrainingState",
+    "RunState",
+    "Tensors",
     "load_model",
     "load_state",
     "new_network",
+    "prefixed",
     "save_model",
     "save_state",
+    "with_prefix",
 ]
+
+Tensors = dict[str, torch.Tensor]
 
 FORMAT_VERSION = 1
 MODEL_WEIGHTS = "model.safetensors"
 MODEL_RECORD = "model.json"
 STATE_FILE = Path("checkpoint") / "state.safetensors"
-_MAP = "map.{}"
 
 _NEWEST = ("format_version", FORMAT_VERSION)
 _REMEDY = "restore it, or train again"
@@ -73,13 +75,30 @@ class _ClassesRecord(Record):
     label_scale: LabelScale
     outside: str | None = None
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.outside is not None:
-            outside_class(self.outside, self.classes)
-        if len(self.label_scale.keypoint_weights) != len(self.classes):
-            raise ValueError("label_scale.keypoint_weights: needs a number for each class")
-        return self
+    @field_validator("label_scale")
+    @classmethod
+    def _check_weights(cls, value: LabelScale, info: ValidationInfo) -> LabelScale:
+        if len(value.keypoint_weights) != len(info.data.get("classes", value.keypoint_weights)):
+            raise ValueError("keypoint_weights: needs a number for each class")
+        return value
+
+    @field_validator("outside")
+    @classmethod
+    def _check_outside(cls, value: str | None, info: ValidationInfo) -> str | None:
+        classes: tuple[str, ...] | None = info.data.get("classes")
+        if value is None or classes is None:
+            return value
+        return classes[outside_class(value, classes)]
+
+    @property
+    def working_scale(self) -> WorkingScale:
+        """How far images are reduced."""
+        return WorkingScale(self.reduction, self.pixel_size_um)
+
+    @property
+    def outside_index(self) -> int | None:
+        """Index of the class that counts in no fraction; None if there is none."""
+        return None if self.outside is None else self.classes.index(self.outside)
 
 
 class _ModelRecord(_ClassesRecord):
@@ -98,24 +117,7 @@ class _ModelRecord(_ClassesRecord):
         return value
 
 
-class _StateRecord(_ClassesRecord):
-    """What is written of a `TrainingState` besides its tensors."""
-
-    step: NonNegativeInt
-    steps_before: NonNegativeInt | None
-    elapsed_s: NonNegativeFloat
-    best_loss: float | None
-    stale_epochs: NonNegativeInt
-    recounts: dict[str, dict[int, tuple[float, ...]]] = Field(default_factory=dict)
-    recounted_at: float | None = None
-    # not in checkpoints of earlier versions
-    steps_per_epoch: PositiveInt | None = None
-    maps_until: dict[int, int] = Field(default_factory=dict)
-    looks: tuple[int, tuple[str, ...]] = (0, ())
-
-
-@dataclass(frozen=True)
-class Model:
+class Model(_ModelRecord):
     """A trained network with all that is needed to apply it.
 
     Parameters
@@ -124,8 +126,10 @@ class Model:
         On the CPU, in evaluation mode.
     classes : tuple of str
         Background first.
-    working_scale : WorkingScale
-        How far images are reduced.
+    reduction : int
+        Data pixels a working pixel, in images like those that it learned from.
+    pixel_size_um : float, optional
+        Edge of a data pixel in those images; see ``working_scale``.
     n_channels : int
         Channels of the image.
     settings : TrainingSettings
@@ -140,25 +144,9 @@ class Model:
         Class that is excluded from all fractions.
     """
 
-    network: torch.nn.Module
-    classes: tuple[str, ...]
-    working_scale: WorkingScale
-    n_channels: int
-    settings: TrainingSettings
-    stated_fractions: tuple[float, ...] | None
-    label_scale: LabelScale
-    n_steps: int
-    outside: str | None = None
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    @property
-    def reduction(self) -> int:
-        """Data pixels a working pixel, in images like those that it learned from."""
-        return self.working_scale.reduction
-
-    @property
-    def outside_index(self) -> int | None:
-        """Index of the class that counts in no fraction; None if there is none."""
-        return None if self.outside is None else self.classes.index(self.outside)
+    network: torch.nn.Module = Field(exclude=True, repr=False)
 
     @property
     def normalisation(self) -> str:
@@ -166,59 +154,62 @@ class Model:
         return self.settings.image.normalisation
 
 
-@dataclass(frozen=True)
-class TrainingState:
-    """All that a stopped run needs to go on as if it had not been stopped.
+class RunState(_ClassesRecord):
+    """All that a stopped run needs, besides tensors, to go on as if it had not been stopped.
 
     Parameters
     ----------
-    tensors : dict
-        Weights and the optimiser's moments, see :mod:`napari_spss.core.networks.packing`.
     classes : tuple of str
         Background first.
-    step : int
-        Optimiser steps of this run.
-    steps_before : int or None
-        Steps of the model that it began with; None if it began anew.
-    elapsed_s : float
-        Training time so far.
-    best_loss : float or None
-        Lowest validation loss.
-    stale_epochs : int
-        Epochs since then.
-    working_scale : WorkingScale
-        How far images are reduced.
+    reduction : int
+        Data pixels a working pixel.
+    pixel_size_um : float, optional
+        Edge of a data pixel.
     label_scale : LabelScale
         Weights of labels.
     outside : str, optional
         Class that is excluded from all fractions.
-    recounts : Recounts
-        Nodes of grids, as they were last counted by a map.
-    recounted_at : float or None
-        Share of the budget that was spent then.
+    step : int
+        Optimiser steps of this run.
+    steps_before : int or None
+        Steps of the model that it began with; None if it began anew.
     steps_per_epoch : int or None
         Of the budget; None in checkpoints of earlier versions.
-    maps : mapping of int to KeptMap
-        Maps of whole slices that still serve, by slice.
-    looks : (int, tuple of str)
-        How often maps were looked at, and what is lost in them, see `collapse`.
+    elapsed_s : float
+        Training time of the parts of the run that are over.
+    best_loss : float or None
+        Lowest validation loss.
+    stale_epochs : int
+        Epochs since then.
+    posterior : LabelPosterior
+        Nodes of grids, as they were last counted by a map.
+    posterior_at : float or None
+        Share of the budget that was spent then.
+    kept_until : dict of int to int
+        Steps at which maps of whole slices become old, by slice.
+    n_looks : int
+        How often it was looked whether maps have collapsed.
+    lost : tuple of str
+        What they were found to lack.
     """
 
-    tensors: dict[str, torch.Tensor]
-    classes: tuple[str, ...]
-    step: int
-    steps_before: int | None
-    elapsed_s: float
-    best_loss: float | None
-    stale_epochs: int
-    working_scale: WorkingScale
-    label_scale: LabelScale
-    outside: str | None = None
-    recounts: Recounts = field(default_factory=Recounts)
-    recounted_at: float | None = None
-    steps_per_epoch: int | None = None
-    maps: Mapping[int, KeptMap] = field(default_factory=dict)
-    looks: tuple[int, tuple[str, ...]] = (0, ())
+    model_config = ConfigDict(frozen=False)
+
+    step: NonNegativeInt = 0
+    steps_before: NonNegativeInt | None = None
+    steps_per_epoch: PositiveInt | None = None
+    elapsed_s: NonNegativeFloat = 0.0
+    best_loss: float | None = None
+    stale_epochs: NonNegativeInt = 0
+    posterior: LabelPosterior = Field(
+        default_factory=LabelPosterior, validation_alias=AliasChoices("posterior", "recounts")
+    )
+    posterior_at: float | None = Field(
+        default=None, validation_alias=AliasChoices("posterior_at", "recounted_at")
+    )
+    kept_until: dict[int, int] = Field(default_factory=dict)
+    n_looks: NonNegativeInt = 0
+    lost: tuple[str, ...] = ()
 
 
 def new_network(settings: TrainingSettings, *, n_channels: int, n_classes: int) -> torch.nn.Module:
@@ -244,19 +235,8 @@ def save_model(model: Model, run_dir: str | Path) -> None:
         If the disk is full or the folder cannot be written; an older model stays intact.
     """
     folder = Path(run_dir)
-    record = _ModelRecord(
-        classes=model.classes,
-        reduction=model.working_scale.reduction,
-        pixel_size_um=model.working_scale.pixel_size_um,
-        n_channels=model.n_channels,
-        stated_fractions=model.stated_fractions,
-        label_scale=model.label_scale,
-        n_steps=model.n_steps,
-        outside=model.outside,
-        settings=model.settings,
-    )
-    _save_tensors(model.network.state_dict(), folder / MODEL_WEIGHTS, record)
-    write_atomically(folder / MODEL_RECORD, record.model_dump_json(indent=2))
+    _save_tensors(model.network.state_dict(), folder / MODEL_WEIGHTS, model)
+    write_atomically(folder / MODEL_RECORD, model.model_dump_json(indent=2))
 
 
 def load_model(run_dir: str | Path) -> Model:
@@ -278,27 +258,17 @@ def load_model(run_dir: str | Path) -> Model:
         network = new_network(
             record.settings, n_channels=record.n_channels, n_classes=len(record.classes)
         )
-        network.load_state_dict(tensors)
     except InputError as error:  # no such network
         raise InputError(f"{folder}: {error}") from error
+    try:
+        network.load_state_dict(tensors)
     except RuntimeError as error:
         raise InputError(
             f"the weights in {weights_path} do not fit {describe_network(record.settings)} as "
             f"{record_path} says ({record.n_channels} image channels, {len(record.classes)} "
             "classes); restore both files from the same run, or train again."
         ) from error
-    outside = record.outside
-    return Model(
-        network=network.eval(),
-        classes=record.classes,
-        working_scale=WorkingScale(record.reduction, record.pixel_size_um),
-        n_channels=record.n_channels,
-        settings=record.settings,
-        stated_fractions=record.stated_fractions,
-        label_scale=record.label_scale,
-        n_steps=record.n_steps,
-        outside=None if outside is None else record.classes[outside_class(outside, record.classes)],
-    )
+    return Model(network=network.eval(), **dict(record))
 
 
 def _record_of_model(path: Path, weights_path: Path, inner: str | None) -> _ModelRecord:
@@ -318,7 +288,7 @@ def _record_of_model(path: Path, weights_path: Path, inner: str | None) -> _Mode
     return record
 
 
-def save_state(state: TrainingState, run_dir: str | Path) -> Path:
+def save_state(state: RunState, tensors: Mapping[str, torch.Tensor], run_dir: str | Path) -> Path:
     """Write a resumable checkpoint as one file, replacing the last one atomically.
 
     Raises
@@ -326,33 +296,12 @@ def save_state(state: TrainingState, run_dir: str | Path) -> Path:
     RunError
         If the disk is full or the folder cannot be written; the last checkpoint stays intact.
     """
-    record = _StateRecord(
-        classes=state.classes,
-        step=state.step,
-        steps_before=state.steps_before,
-        elapsed_s=state.elapsed_s,
-        best_loss=state.best_loss,
-        stale_epochs=state.stale_epochs,
-        reduction=state.working_scale.reduction,
-        pixel_size_um=state.working_scale.pixel_size_um,
-        label_scale=state.label_scale,
-        outside=state.outside,
-        recounts={
-            name: {z: tuple(map(float, counts)) for z, counts in by_slice.items()}
-            for name, by_slice in asdict(state.recounts).items()
-        },
-        recounted_at=state.recounted_at,
-        steps_per_epoch=state.steps_per_epoch,
-        maps_until={z: one.until for z, one in state.maps.items()},
-        looks=state.looks,
-    )
     path = Path(run_dir) / STATE_FILE
-    maps = {_MAP.format(z): one.probs for z, one in state.maps.items()}
-    _save_tensors({**state.tensors, **maps}, path, record)
+    _save_tensors(tensors, path, state)
     return path
 
 
-def load_state(run_dir: str | Path) -> TrainingState:
+def load_state(run_dir: str | Path) -> tuple[RunState, Tensors]:
     """Read a checkpoint.
 
     Raises
@@ -364,34 +313,24 @@ def load_state(run_dir: str | Path) -> TrainingState:
     if not path.is_file():
         raise InputError(f"{run_dir} holds no checkpoint to resume; start a new run.")
     tensors, inner = _load_tensors(path)
-    record = parse_record(_StateRecord, inner or "", path, remedy=_REMEDY, newest=_NEWEST)
-    stated, believed = (
-        {z: np.array(counts) for z, counts in record.recounts.get(name, {}).items()}
-        for name in ("stated", "believed")
-    )
-    try:
-        maps = {
-            z: KeptMap(tensors.pop(_MAP.format(z)), until) for z, until in record.maps_until.items()
-        }
-    except KeyError as error:
-        raise InputError(f"{path} is damaged ({error} is missing); {_REMEDY}.") from error
-    return TrainingState(
-        tensors=tensors,
-        classes=record.classes,
-        step=record.step,
-        steps_before=record.steps_before,
-        elapsed_s=record.elapsed_s,
-        best_loss=record.best_loss,
-        stale_epochs=record.stale_epochs,
-        working_scale=WorkingScale(record.reduction, record.pixel_size_um),
-        label_scale=record.label_scale,
-        outside=record.outside,
-        recounts=Recounts(stated, believed),
-        recounted_at=record.recounted_at,
-        steps_per_epoch=record.steps_per_epoch,
-        maps=maps,
-        looks=record.looks,
-    )
+    state = parse_record(RunState, inner or "", path, remedy=_REMEDY, newest=_NEWEST)
+    if missing := {f"map.{z}" for z in state.kept_until} - tensors.keys():
+        raise InputError(f"{path} is damaged ({min(missing)} is missing); {_REMEDY}.")
+    return state, tensors
+
+
+def prefixed(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
+    """Put a prefix and a dot before the names of tensors."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def with_prefix(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
+    """Tensors whose names begin with a prefix and a dot, by what follows."""
+    return {
+        name.removeprefix(f"{prefix}."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(f"{prefix}.")
+    }
 
 
 def describe_network(settings: TrainingSettings) -> str:
@@ -409,7 +348,7 @@ def _save_tensors(tensors: Mapping[str, torch.Tensor], path: Path, record: Recor
     write_atomically(path, save(owned, {"record": record.model_dump_json()}))
 
 
-def _load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], str | None]:
+def _load_tensors(path: Path) -> tuple[Tensors, str | None]:
     """Read tensors, and the record that was written with them if there is one."""
     try:
         with safe_open(path, framework="pt") as file:

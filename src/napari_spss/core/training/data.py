@@ -1,26 +1,29 @@
-"""What a run learns from: annotated slices, what is held out of them, and how windows are drawn."""
+"""What a run draws from: windows of annotated slices, what is held out of them, and batches.
+
+Every draw depends on the seed and the step alone, so a resumed run draws what an uninterrupted
+one would have drawn.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
+import torch
 
-from ..annotations import Annotations
 from ..base import InputError, TrainingSettings
-from .bags import LabelScale, SliceSamples, load_slices
-from .sampling import Batch, Sampler, cut
-from .windows import Window, make_windows, window_shape
+from .samples import Bag, Box, LabelScale, SliceSamples
 
-if TYPE_CHECKING:
-    from ..images import LabelSource, Stack, WorkingScale
-
-__all__ = ["TrainingData", "expected_shares", "load_training_data"]
+__all__ = ["Batch", "Sampler", "TrainingData", "Window", "cut", "make_windows", "window_shape"]
 
 T = TypeVar("T")
+
+_TRIES = 8  # to find a window with the specimen in it
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,62 @@ class TrainingData:
         Draws what is not held out.
     held_out : tuple of Window
         Windows that decide when to stop; none of them is drawn.
+    outside : int, optional
+        Class that counts in no fraction.
     """
 
     samples: tuple[SliceSamples, ...]
     label_scale: LabelScale
     sampler: Sampler
     held_out: tuple[Window, ...]
+    outside: int | None = None
 
+    @classmethod
+    def of(
+        cls,
+        samples: Sequence[SliceSamples],
+        label_scale: LabelScale,
+        settings: TrainingSettings,
+        *,
+        outside: int | None = None,
+        held_out_slices: Collection[int] | None = None,
+    ) -> TrainingData:
+        """Decide what is drawn and what is held out: a random part, or some slices.
+
+        Raises
+        ------
+        InputError
+            If all slices are held out.
+        """
+        sampling = settings.sampling
+        fraction = settings.optimisation.validation_fraction
+        rng = np.random.default_rng([settings.seed, 5])
+        windows, shape = make_windows(samples, sampling.crop_px)
+        if sampling.crop_mode == "tile" and held_out_slices is None:
+            among: list[int] | None = None
+            drawn, held_out = _split(windows, fraction, rng)
+        else:
+            if held_out_slices is None:
+                among, aside = _split(range(len(samples)), fraction, rng)
+            else:
+                among, aside = _split_slices(samples, held_out_slices)
+            drawn = [window for window in windows if window.sample in among]
+            held_out = [window for window in windows if window.sample in aside]
+        if sampling.crop_mode == "random":
+            shape = window_shape(samples, sampling.crop_px)
+        sampler = Sampler(
+            samples,
+            drawn if sampling.crop_mode == "tile" else None,
+            among=among,
+            shape=shape,
+            batch_size=sampling.batch_size,
+            seed=settings.seed,
+            label_visits=sampling.label_visits,
+            outside=outside,
+        )
+        return cls(tuple(samples), label_scale, sampler, tuple(held_out), outside)
+
+    @cached_property
     def grey_values(self) -> tuple[float, float]:
         """Mean and deviation of the images, averaged over slices and channels."""
         images = [sample.image for sample in self.samples]
@@ -61,13 +113,12 @@ class TrainingData:
         for start in range(0, len(self.held_out), size):
             yield cut(self.samples, self.held_out[start : start + size], self.sampler.shape)
 
-    def stated_fractions(
-        self, n_classes: int, *, outside: int | None = None
-    ) -> tuple[float, ...] | None:
+    def stated_fractions(self) -> tuple[float, ...] | None:
         """Mean stated fraction of every class, weighted by area; None if some class has none.
 
-        That of the class ``outside`` is 0, and its pixels in masks do not count.
+        That of the class outside is 0, and its pixels in masks do not count.
         """
+        n_classes = len(self.label_scale.keypoint_weights)
         totals = np.zeros(n_classes)
         areas = np.zeros(n_classes)
         for sample in self.samples:
@@ -77,8 +128,8 @@ class TrainingData:
                 areas[known] += bag.area
             if sample.is_mask:
                 counts = np.bincount(sample.target[sample.target >= 0], minlength=n_classes)
-                if outside is not None:
-                    counts[outside] = 0
+                if self.outside is not None:
+                    counts[self.outside] = 0
                 totals += counts
                 areas += counts.sum()
         if not (areas > 0).all():
@@ -86,88 +137,20 @@ class TrainingData:
         means = totals / areas
         return tuple(float(mean) for mean in means / means.sum())
 
+    def expected_shares(self) -> tuple[float, ...] | None:
+        """Share of every class in the image before anything is learned, for the first output.
 
-def expected_shares(
-    fractions: tuple[float, ...] | None, *, outside: int | None = None
-) -> tuple[float, ...] | None:
-    """Share of every class in the image before anything is learned, for the first output.
-
-    Nothing is stated about how much is outside: it is expected to take up its equal share, and
-    the others the rest in their stated fractions.
-
-    Examples
-    --------
-    >>> expected_shares((0.75, 0.25, 0.0, 0.0), outside=3)
-    (0.5625, 0.1875, 0.0, 0.25)
-    """
-    if fractions is None or outside is None:
-        return fractions
-    equal = 1 / len(fractions)
-    return tuple(
-        equal if index == outside else fraction * (1 - equal)
-        for index, fraction in enumerate(fractions)
-    )
-
-
-def load_training_data(
-    stack: Stack,
-    annotations: Annotations,
-    settings: TrainingSettings,
-    *,
-    masks: LabelSource | None,
-    working_scale: WorkingScale,
-    scale: LabelScale | None,
-    images: dict[int, npt.NDArray[np.float32]],
-    held_out_slices: Collection[int] | None = None,
-    recounted: Mapping[int, npt.NDArray[np.float64]] | None = None,
-) -> TrainingData:
-    """Read the annotated slices, and hold a part out if the settings ask for it.
-
-    Parameters are those of :func:`napari_spss.core.training.bags.load_slices`, and
-    ``held_out_slices``, which are held out instead of a random part.
-
-    Raises
-    ------
-    InputError
-        If nothing is annotated, what is cannot be used, or all of it is held out.
-    """
-    samples, scale = load_slices(
-        stack,
-        annotations,
-        settings,
-        working_scale=working_scale,
-        masks=masks,
-        scale=scale,
-        images=images,
-        recounted=recounted,
-    )
-    sampling = settings.sampling
-    fraction = settings.optimisation.validation_fraction
-    rng = np.random.default_rng([settings.seed, 5])
-    windows, shape = make_windows(samples, sampling.crop_px)
-    if sampling.crop_mode == "tile" and held_out_slices is None:
-        among: list[int] | None = None
-        drawn, held_out = _split(windows, fraction, rng)
-    else:
-        if held_out_slices is None:
-            among, aside = _split(range(len(samples)), fraction, rng)
-        else:
-            among, aside = _split_slices(samples, held_out_slices)
-        drawn = [window for window in windows if window.sample in among]
-        held_out = [window for window in windows if window.sample in aside]
-    if sampling.crop_mode == "random":
-        shape = window_shape(samples, sampling.crop_px)
-    sampler = Sampler(
-        samples,
-        drawn if sampling.crop_mode == "tile" else None,
-        among=among,
-        shape=shape,
-        batch_size=sampling.batch_size,
-        seed=settings.seed,
-        label_visits=sampling.label_visits,
-        outside=annotations.outside_index,
-    )
-    return TrainingData(tuple(samples), scale, sampler, tuple(held_out))
+        Nothing is stated about how much is outside: it is expected to take up its equal share, and
+        the others the rest in their stated fractions.
+        """
+        fractions = self.stated_fractions()
+        if fractions is None or self.outside is None:
+            return fractions
+        equal = 1 / len(fractions)
+        return tuple(
+            equal if index == self.outside else fraction * (1 - equal)
+            for index, fraction in enumerate(fractions)
+        )
 
 
 def _split(
@@ -194,3 +177,275 @@ def _split_slices(
             field="held_out_slices",
         )
     return among, aside
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a slice that one sample shows, in working pixels."""
+
+    sample: int
+    y0: int
+    x0: int
+    bags: tuple[Bag, ...] = field(default=(), compare=False)
+
+
+def make_windows(
+    samples: Sequence[SliceSamples], crop_px: int
+) -> tuple[list[Window], tuple[int, int]]:
+    """Cut slices into fixed crops, as the paper does.
+
+    Regions not larger than a crop become a window of their own; larger ones are tiled, and every
+    tile inherits their fractions: what is stated of the region is all that is known of the tile.
+    Labels outside these windows get windows without a bag.
+
+    Returns
+    -------
+    windows : list of Window
+        In order of slices; each has at most one bag.
+    shape : (int, int)
+        Common shape of all windows.
+    """
+    windows: list[Window] = []
+    for index, sample in enumerate(samples):
+        is_left = sample.target >= 0
+        for bag in sample.bags:
+            for y0, x0, y1, x1 in _tiles(bag.box, crop_px):
+                # slivers at the far edge teach nothing about proportions
+                is_sliver = (y1 - y0) * 2 < min(crop_px, bag.box[2] - bag.box[0]) or (
+                    x1 - x0
+                ) * 2 < min(crop_px, bag.box[3] - bag.box[1])
+                if not is_sliver:
+                    windows.append(Window(index, y0, x0, (replace(bag, box=(y0, x0, y1, x1)),)))
+                    is_left[y0:y1, x0:x1] = False
+        for y0, x0, y1, x1 in _tiles((0, 0, *sample.shape), crop_px):
+            if is_left[y0:y1, x0:x1].any():
+                windows.append(Window(index, y0, x0))
+    boxes = [bag.box for window in windows for bag in window.bags]
+    if len(boxes) == len(windows):
+        return windows, (max(b[2] - b[0] for b in boxes), max(b[3] - b[1] for b in boxes))
+    return windows, window_shape(samples, crop_px)
+
+
+def window_shape(samples: Sequence[SliceSamples], crop_px: int) -> tuple[int, int]:
+    """Shape of a window: a square crop, or less where no slice is as large."""
+    height = max(sample.shape[0] for sample in samples)
+    width = max(sample.shape[1] for sample in samples)
+    return min(crop_px, height), min(crop_px, width)
+
+
+def _tiles(box: Box, crop_px: int) -> Iterator[Box]:
+    """Cut a box into crops from its first corner; the last ones may be smaller."""
+    y0, x0, y1, x1 = box
+    for top in range(y0, y1, crop_px):
+        for left in range(x0, x1, crop_px):
+            yield top, left, min(y1, top + crop_px), min(x1, left + crop_px)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows as tensors on the CPU.
+
+    ``images`` (B, C, H, W) float32; ``targets`` (B, H, W) int64, -1 unlabelled; ``weights``
+    (B, H, W) float32; ``errors`` (B, H, W) float32, probability that a label is wrong;
+    ``coverage`` (B, H, W) float32, 0 where a window reaches beyond its slice, or is not seen.
+    """
+
+    windows: tuple[Window, ...]
+    samples: tuple[SliceSamples, ...]
+    images: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor
+    errors: torch.Tensor
+    coverage: torch.Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch with its tensors on a device."""
+        names = ("images", "targets", "weights", "errors", "coverage")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+    def seen(self, is_seen: torch.Tensor) -> Batch:
+        """Return the batch without what is said of the pixels that ``is_seen`` (B, H, W) denies."""
+        return replace(
+            self,
+            targets=torch.where(is_seen, self.targets, -1),
+            coverage=self.coverage * is_seen,
+        )
+
+
+class Sampler:
+    """Draws windows: every other one from calibrated slices, or more if most slices are.
+
+    Slices with a counted grid or a mask carry the calibration, and a fair sample of what is hard
+    and what is easy. Correction clicks in other slices must not make them rarer: in a prototype
+    that lowered IoU from .76 to .70. So they keep their share of every batch: half, or their part
+    of the slices if that is more, since no slice with nothing but a guess should be seen more often
+    than a counted one.
+
+    At first only slices with labels are drawn, if asked for: where they are large, a network would
+    otherwise see each label a few times only in all its training, while the others, which state
+    nothing but a fraction, take up half of its time.
+
+    Parameters
+    ----------
+    samples : sequence of SliceSamples
+        All annotated slices.
+    windows : sequence of Window or None
+        Fixed windows ("tile"); None: random ones.
+    shape : (int, int)
+        Shape of a window.
+    batch_size, seed : int
+        Windows a step; seed of all draws.
+    label_visits : int
+        How often labelled places are shown on average, before slices without labels are.
+    among : sequence of int, optional
+        Indices of the slices that random windows may show; all by default.
+    outside : int, optional
+        Class of what lies outside of the specimen. Where labels say what does not, a part of the
+        random windows shows some of it: batches of nothing but resin teach little, and their
+        statistics, by which a network normalises, are unlike those of the specimen.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[SliceSamples],
+        windows: Sequence[Window] | None,
+        *,
+        shape: tuple[int, int],
+        batch_size: int,
+        seed: int,
+        label_visits: int = 0,
+        among: Sequence[int] | None = None,
+        outside: int | None = None,
+    ) -> None:
+        self.samples = tuple(samples)
+        self.windows = None if windows is None else tuple(windows)
+        self.shape = shape
+        self._batch_size = batch_size
+        self._seed = seed
+        self._outside = outside
+        indices = list(range(len(samples))) if among is None else list(among)
+        self._n_slices = len(indices)
+        first = [i for i in indices if samples[i].is_calibrated]
+        if not first:
+            first = [i for i in indices if samples[i].has_labels]
+        rest = [i for i in indices if i not in set(first)]
+        self._groups = [group for group in (first, rest) if group]
+        labelled = [i for i in rest if samples[i].has_labels]
+        self._labelled_groups = [group for group in (first, labelled) if group]
+        areas = (samples[i].shape[0] * samples[i].shape[1] for i in first)
+        n_windows = sum(max(1.0, area / (shape[0] * shape[1])) for area in areas)
+        self._n_first = math.ceil(label_visits * n_windows / batch_size)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps that show every window, or slice, about once."""
+        n = self._n_slices if self.windows is None else len(self.windows)
+        return -(-n // self._batch_size)
+
+    @property
+    def n_labelled_slots(self) -> float:
+        """Windows a batch, on average, that come from the group that carries the labels.
+
+        What a warp moves out of a window, about a tenth, most of it near the window's edges, is
+        not made up for.
+        """
+        return float(self._batch_size * _share_of_first(self._groups))
+
+    def draw(self, step: int, *, has_labels_first: bool = False) -> Batch:
+        """Windows of step ``step`` (0-based).
+
+        With ``has_labels_first``, random windows show slices with labels only until those that
+        carry the calibration were shown as often as the sampler was told.
+        """
+        rng = np.random.default_rng([self._seed, 1, step])
+        if self.windows is not None:
+            epoch, position = divmod(step, self.steps_per_epoch)
+            order = np.random.default_rng([self._seed, 2, epoch]).permutation(len(self.windows))
+            start = position * self._batch_size
+            chosen = [self.windows[i] for i in order[start : start + self._batch_size]]
+        else:
+            groups = self._groups
+            if has_labels_first and step < self._n_first:
+                groups = self._labelled_groups or groups
+            first_turn = step * self._batch_size
+            chosen = [
+                self._random_window(groups, first_turn + slot, rng)
+                for slot in range(self._batch_size)
+            ]
+        return cut(self.samples, chosen, self.shape)
+
+    def _random_window(
+        self, groups: Sequence[Sequence[int]], turn: int, rng: np.random.Generator
+    ) -> Window:
+        share = _share_of_first(groups)
+        n_before = math.ceil(turn * share)  # windows of the first group
+        is_first = math.ceil((turn + 1) * share) > n_before
+        which, turn = (0, n_before) if is_first else (1, turn - n_before)
+        # a shuffled round through each group: every slice of it comes equally often
+        group = groups[which]
+        cycle, position = divmod(turn, len(group))
+        order = np.random.default_rng([self._seed, 4, which, cycle]).permutation(len(group))
+        index = group[order[position]]
+        sample = self.samples[index]
+        y0, x0 = self._anywhere(sample, rng)
+        fitting = [bag for bag in sample.bags if self._fits(bag)]
+        if fitting and rng.integers(2):
+            y_low, x_low, y_high, x_high = fitting[rng.integers(len(fitting))].box
+            y0 = _place(sample.shape[0], self.shape[0], (y_low, y_high), rng)
+            x0 = _place(sample.shape[1], self.shape[1], (x_low, x_high), rng)
+        elif self._outside is not None and rng.integers(2):
+            for _ in range(_TRIES):
+                labels = sample.target[y0 : y0 + self.shape[0], x0 : x0 + self.shape[1]]
+                if ((labels >= 0) & (labels != self._outside)).any():
+                    break
+                y0, x0 = self._anywhere(sample, rng)
+        return Window(index, y0, x0, sample.bags)
+
+    def _anywhere(self, sample: SliceSamples, rng: np.random.Generator) -> tuple[int, int]:
+        y0, x0 = (_place(*edges, None, rng) for edges in zip(sample.shape, self.shape, strict=True))
+        return y0, x0
+
+    def _fits(self, bag: Bag) -> bool:
+        y0, x0, y1, x1 = bag.box
+        return y1 - y0 <= self.shape[0] and x1 - x0 <= self.shape[1]
+
+
+def _share_of_first(groups: Sequence[Sequence[int]]) -> Fraction:
+    """Share of windows that show the first of one or two groups, exact."""
+    n_slices = sum(map(len, groups))
+    return max(Fraction(1, 2), Fraction(len(groups[0]), n_slices))
+
+
+def _place(size: int, edge: int, contain: tuple[int, int] | None, rng: np.random.Generator) -> int:
+    """Random start of a window of length ``edge`` in ``size`` pixels that holds an interval."""
+    last = max(0, size - edge)
+    if contain is None:
+        return int(rng.integers(last + 1))
+    return int(rng.integers(max(0, contain[1] - edge), min(contain[0], last) + 1))
+
+
+def cut(
+    samples: Sequence[SliceSamples], windows: Sequence[Window], shape: tuple[int, int]
+) -> Batch:
+    """Cut windows out of slices; beyond the slice the image repeats its edge, uncovered."""
+    images, targets, weights, errors, coverage = [], [], [], [], []
+    for window in windows:
+        sample = samples[window.sample]
+        rows = slice(window.y0, window.y0 + shape[0])
+        columns = slice(window.x0, window.x0 + shape[1])
+        image = sample.image[:, rows, columns]
+        pad = [(0, n - have) for n, have in zip(shape, image.shape[1:], strict=True)]
+        images.append(np.pad(image, [(0, 0), *pad], mode="edge"))
+        targets.append(np.pad(sample.target[rows, columns], pad, constant_values=-1))
+        weights.append(np.pad(sample.weight[rows, columns], pad))
+        errors.append(np.pad(sample.error[rows, columns], pad))
+        coverage.append(np.pad(np.ones(image.shape[1:], np.float32), pad))
+    return Batch(
+        windows=tuple(windows),
+        samples=tuple(samples[window.sample] for window in windows),
+        images=torch.from_numpy(np.stack(images)),
+        targets=torch.from_numpy(np.stack(targets)),
+        weights=torch.from_numpy(np.stack(weights)),
+        errors=torch.from_numpy(np.stack(errors)),
+        coverage=torch.from_numpy(np.stack(coverage)),
+    )

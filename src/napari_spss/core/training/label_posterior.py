@@ -1,4 +1,4 @@
-"""Grid nodes counted again, with a map at hand that tells which of them are hard to believe.
+"""Posterior counts of grid nodes: what was judged, weighed by a map that tells what is likely.
 
 Whoever judges nodes errs now and then. Of a class that covers 5 % of the image, 2 % of wrong nodes
 add a third: most of them are background taken for the class. Where the network's map is sure of the
@@ -12,15 +12,17 @@ class cannot argue its hits away.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from .bags import SliceSamples
+from ..base import Record
+from .samples import SliceSamples
 
-__all__ = ["Recounts", "recount"]
+__all__ = ["LabelPosterior", "label_posterior"]
 
 # of the number of wrong nodes about the expected one, in standard deviations
 _MOST_DEVIATIONS = 2.0
@@ -32,26 +34,29 @@ Array = npt.NDArray[np.float64]
 Predict = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 
-@dataclass(frozen=True)
-class Recounts:
+class LabelPosterior(Record):
     """Nodes per class of counted slices, as stated and as a map has it.
 
     Parameters
     ----------
-    stated, believed : mapping of int to ndarray, (C,) float64
+    stated, believed : dict of int to tuple of float, length C
         By slice. Both have the same sum.
     """
 
-    stated: Mapping[int, Array] = field(default_factory=dict)
-    believed: Mapping[int, Array] = field(default_factory=dict)
+    stated: dict[int, tuple[float, ...]] = Field(default_factory=dict)
+    believed: dict[int, tuple[float, ...]] = Field(default_factory=dict)
 
-    def of_slices(self, slices: Container[int]) -> Recounts:
-        """Those of some slices only."""
+    def of_slices(self, slices: Container[int]) -> LabelPosterior:
+        """That of some slices only."""
         stated, believed = (
             {z: counts for z, counts in one.items() if z in slices}
             for one in (self.stated, self.believed)
         )
-        return Recounts(stated, believed)
+        return LabelPosterior(stated=stated, believed=believed)
+
+    def nodes(self) -> dict[int, Array]:
+        """Nodes per class (C,) to learn from, by slice."""
+        return {z: np.array(counts, np.float64) for z, counts in self.believed.items()}
 
     def messages(self, classes: tuple[str, ...]) -> Iterator[str]:
         """Say in plain words where a class is counted otherwise by more than a tenth."""
@@ -67,7 +72,7 @@ class Recounts:
                 )
 
 
-def recount(samples: Iterable[SliceSamples], predict: Predict) -> Recounts:
+def label_posterior(samples: Iterable[SliceSamples], predict: Predict) -> LabelPosterior:
     """Count the nodes of finished grids by what was judged and what a map says.
 
     Parameters
@@ -79,7 +84,7 @@ def recount(samples: Iterable[SliceSamples], predict: Predict) -> Recounts:
 
     Returns
     -------
-    Recounts
+    LabelPosterior
         Of all slices with such labels. In all, classes lose no more nodes to others, on balance,
         than were expected to be wrong, and two standard deviations; and no class loses more than
         half of its own.
@@ -90,9 +95,10 @@ def recount(samples: Iterable[SliceSamples], predict: Predict) -> Recounts:
         if sample.is_calibrated and (sample.error > 0).any()
     }
     share = _share_that_counts(list(judged.values()))
-    return Recounts(
-        {z: one.stated for z, one in judged.items()},
-        {z: share * one.believed + (1 - share) * one.stated for z, one in judged.items()},
+    believed = {z: share * one.believed + (1 - share) * one.stated for z, one in judged.items()}
+    return LabelPosterior(
+        stated={z: tuple(one.stated.tolist()) for z, one in judged.items()},
+        believed={z: tuple(counts.tolist()) for z, counts in believed.items()},
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from ..base import CancelToken, Diverged, TrainingSettings
 from ..networks import (
@@ -17,13 +18,10 @@ from ..networks import (
     has_fast_bfloat16,
     initialise_output_bias,
     own_draws,
-    pack,
-    unpack,
 )
-from .checkpoint import new_network
-from .selftraining import ema_of
+from .checkpoint import Tensors, new_network, prefixed, with_prefix
 
-__all__ = ["Learner"]
+__all__ = ["Learner", "ema_of"]
 
 
 class Learner:
@@ -37,11 +35,10 @@ class Learner:
         Of the image; of the maps, background included.
     device : torch.device
         Where to compute.
-
-    Attributes
-    ----------
-    n_steps : int
-        Steps so far.
+    shares : sequence of float, optional
+        Mean fraction of each class, which a new network is to predict.
+    weights : mapping of str to Tensor, optional
+        Of a trained network, to begin with.
     """
 
     def __init__(
@@ -51,27 +48,23 @@ class Learner:
         n_channels: int,
         n_classes: int,
         device: torch.device,
+        shares: Sequence[float] | None = None,
+        weights: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
         self.device = device
-        self.n_steps = 0
         self._settings = settings
         self._n_channels = n_channels
         self._n_classes = n_classes
         self._network = self._new_network()
-
-    def begin(
-        self, *, fractions: Sequence[float] | None, weights: Mapping[str, torch.Tensor] | None
-    ) -> None:
-        """Take over weights, or let the new network predict the mean fractions, and set off."""
         if weights is not None:
             self._network.load_state_dict(weights)
-        elif fractions is not None:
-            initialise_output_bias(self._network, fractions)
+        elif shares is not None:
+            initialise_output_bias(self._network, shares)
         # torch's stubs lack the keyword; convolutions run faster on CPUs and tensor cores so
         self._network.to(  # type: ignore[call-overload]
-            self.device, memory_format=torch.channels_last
+            device, memory_format=torch.channels_last
         )
-        optimisation = self._settings.optimisation
+        optimisation = settings.optimisation
         decay = optimisation.ema_decay
         self._teacher = None if decay is None else ema_of(self._network, decay)
         self._optimiser = torch.optim.AdamW(
@@ -80,12 +73,12 @@ class Learner:
             weight_decay=optimisation.weight_decay,
         )
 
-    def student_logits(self, images: torch.Tensor) -> torch.Tensor:
+    def student_logits(self, images: torch.Tensor, step: int) -> torch.Tensor:
         """Logits (B, n, H, W) of images (B, channels, H, W), to be differentiated.
 
         What layers draw, such as dropout, depends on the seed and the step alone.
         """
-        draws = np.random.default_rng([self._settings.seed, 7, self.n_steps])
+        draws = np.random.default_rng([self._settings.seed, 7, step])
         with own_draws(int(draws.integers(2**63)), self.device):
             return self._forward(self._network.train(), images)
 
@@ -112,32 +105,31 @@ class Learner:
             return has_fast_bfloat16(self.device)
         return precision == "bfloat16"
 
-    def learn(self, loss: torch.Tensor, *, learning_rate: float) -> None:
-        """Change the weights by one step, and the teacher after them.
+    def learn(self, loss: torch.Tensor, *, learning_rate: float, step: int) -> None:
+        """Change the weights by one step (0-based), and the teacher after them.
 
         Raises
         ------
         Diverged
             If loss or gradient are not finite; nothing has changed then.
         """
-        self.check_finite("loss", loss)
+        self.check_finite("loss", loss, step)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         gradients = [p.grad for p in self._network.parameters() if p.grad is not None]
-        self.check_finite("gradient", torch.nn.utils.get_total_norm(gradients))
+        self.check_finite("gradient", torch.nn.utils.get_total_norm(gradients), step)
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate
         self._optimiser.step()
         if self._teacher is not None:
             self._teacher.update_parameters(self._network)
-        self.n_steps += 1
 
-    def check_finite(self, name: str, value: torch.Tensor) -> None:
-        """Raise Diverged if a number is NaN or infinite."""
+    def check_finite(self, name: str, value: torch.Tensor, step: int) -> None:
+        """Raise Diverged if a number of a step is NaN or infinite."""
         if not bool(torch.isfinite(value)):
             rate = self._settings.optimisation.learning_rate
             raise Diverged(
-                f"the {name} became {float(value.detach())} at step {self.n_steps + 1}; lower "
+                f"the {name} became {float(value.detach())} at step {step + 1}; lower "
                 f"optimisation.learning_rate (now {rate}) and start again from the last checkpoint."
             )
 
@@ -164,7 +156,7 @@ class Learner:
         )
         return torch.cat([band.probs for band in bands if isinstance(band, Band)], dim=1)
 
-    def weights(self) -> dict[str, torch.Tensor]:
+    def weights(self) -> Tensors:
         """Copy, on the CPU, of the weights that would be kept now."""
         return {k: v.detach().cpu().clone() for k, v in self._kept().state_dict().items()}
 
@@ -174,19 +166,37 @@ class Learner:
         network.load_state_dict(weights)
         return network.eval()
 
-    def pack(self, best: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
-        """All that learning can go on from; ``best`` is kept with it."""
-        return pack(self._network, self._teacher, self._optimiser, best)
+    def tensors(self) -> Tensors:
+        """All that learning can go on from: "student.", "teacher." and "optimiser." with names."""
+        tensors = prefixed("student", self._network.state_dict())
+        if self._teacher is not None:
+            tensors |= prefixed("teacher", self._teacher.state_dict())
+        for index, moments in self._optimiser.state_dict()["state"].items():
+            tensors |= prefixed(f"optimiser.{index}", moments)
+        return tensors
 
-    def unpack(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
-        """Go on from what `pack` gave; returns ``best``.
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Go on from what `tensors` gave.
 
         Raises
         ------
         ValueError
             If it was of another network, or of one with or without a teacher.
         """
-        return unpack(tensors, self._network, self._teacher, self._optimiser)
+        moments: dict[int, Tensors] = {}
+        for name, tensor in with_prefix("optimiser", tensors).items():
+            index, _, key = name.partition(".")
+            moments.setdefault(int(index), {})[key] = tensor
+        of_teacher = with_prefix("teacher", tensors)
+        if bool(of_teacher) != (self._teacher is not None):
+            raise ValueError("it was saved with other averaging (optimisation.ema_decay)")
+        try:
+            self._network.load_state_dict(with_prefix("student", tensors))
+            if self._teacher is not None:
+                self._teacher.load_state_dict(of_teacher)
+        except RuntimeError as error:  # names or shapes of weights
+            raise ValueError(str(error)) from error
+        self._optimiser.load_state_dict({**self._optimiser.state_dict(), "state": moments})
 
     def _kept(self) -> torch.nn.Module:
         network: torch.nn.Module = self._network if self._teacher is None else self._teacher.module
@@ -194,3 +204,25 @@ class Learner:
 
     def _new_network(self) -> torch.nn.Module:
         return new_network(self._settings, n_channels=self._n_channels, n_classes=self._n_classes)
+
+
+def ema_of(network: torch.nn.Module, decay: float) -> AveragedModel:
+    """Return an EMA copy of a network; update it with ``update_parameters`` after each step.
+
+    The decay is warmed up, ``min(decay, (1 + n) / (10 + n))`` after n updates, so that the random
+    start is forgotten early. Buffers (running statistics) are averaged as well.
+    """
+
+    def average(
+        averaged: torch.Tensor, current: torch.Tensor, n_averaged: torch.Tensor | int
+    ) -> torch.Tensor:
+        if not averaged.is_floating_point():
+            return current
+        n = float(n_averaged)
+        return averaged.lerp(current, 1 - min(decay, (1 + n) / (10 + n)))
+
+    teacher = AveragedModel(network, avg_fn=average, use_buffers=True)
+    teacher.eval()
+    for parameter in teacher.parameters():
+        parameter.requires_grad_(False)
+    return teacher

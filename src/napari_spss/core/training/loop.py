@@ -15,18 +15,19 @@ from ..annotations import Annotations
 from ..base import (
     CancelToken,
     Event,
-    FinishReason,
     FolderLock,
     Mailbox,
     Message,
     OutOfMemory,
     RunError,
+    RunStarted,
     TrainingSettings,
     hold_folder,
 )
+from ..images import Masks, pair_masks
 from ..networks import Stopped, is_out_of_memory, resolve_device
 from .checkpoint import Model, save_model
-from .trainer import Trainer
+from .run import Run, Task, prepare
 
 if TYPE_CHECKING:
     from ..images import LabelSource, Stack
@@ -135,7 +136,8 @@ def iter_training(
     Yields
     ------
     Event
-        One RunStarted first, one RunFinished last, unless an error is raised.
+        Preparing while data are read, then one RunStarted, one RunFinished last, unless an error
+        is raised.
 
     Returns
     -------
@@ -155,69 +157,73 @@ def iter_training(
     OutOfMemory
         If the device's memory does not suffice; carries a smaller setting.
     """
-    run = Trainer(
+    task = Task(
         stack,
-        annotations,
         settings,
-        masks=masks,
-        run_dir=None if run_dir is None else Path(run_dir),
-        device=resolve_device(device),
-        clock=clock,
-        token=token or CancelToken(),
-        held_out_slices=held_out_slices,
+        pair_masks(masks, stack) if isinstance(masks, Masks) else masks,
+        held_out_slices,
+        None if run_dir is None else Path(run_dir),
+        resolve_device(device),
+        token or CancelToken(),
+        clock,
     )
-    held = contextlib.nullcontext() if run.run_dir is None else hold_folder(run.run_dir)
+    held = contextlib.nullcontext() if task.run_dir is None else hold_folder(task.run_dir)
     with held as lock, _memory_errors(settings):
-        yield from run.prepare(resume=resume, start_from=start_from)
-        preview = _PreviewTimer(preview_slice, preview_interval_s, clock)
-        progress_at = clock()
-        checkpoint_due = progress_at + _CHECKPOINT_INTERVAL_S
-        reason: FinishReason | None = None
-        untold: StepLoss | None = None
-        while reason is None:
+        run = yield from prepare(task, annotations, resume=resume, start_from=start_from)
+        yield RunStarted("training", run.schedule.max_steps, str(task.device), annotations.classes)
+        yield from run.warn(None if resume else start_from)
+        wanted = preview_slice or (lambda: None)
+        loss: StepLoss | None = None
+        progress_at = preview_at = checkpoint_due = clock()
+        checkpoint_due += _CHECKPOINT_INTERVAL_S
+        while True:
             _check_folder(lock, run)
             if updates is not None and (changed := updates.take()) is not None:
-                yield from run.take_annotations(changed)
-            reason = run.finish_reason()
-            if reason is not None:
+                yield from run.join(changed)
+            if (reason := run.end()) is not None:
                 break
+            spent = run.spent
+            ramp = run.schedule.ramp(spent)
             try:
-                untold = run.step()
+                if run.schedule.is_posterior_due(spent, run.state.posterior_at):
+                    run.count_by_map(spent)
+                batch, view = run.draw(ramp)
+                logits = run.forward(batch, view)
+                loss = run.loss(logits, batch, ramp)
             except Stopped:
                 continue
+            run.learn(loss, run.schedule.learning_rate(spent))
+            if run.ends_epoch and run.data.held_out:
+                yield run.validate()
             now = clock()
-            if run.ends_epoch and (validated := run.validate()) is not None:
-                yield validated
             if now - progress_at >= _PROGRESS_INTERVAL_S:
                 progress_at = now
-                yield run.progress(untold)
-                untold = None
-            if (z := preview.due(now)) is not None:
+                yield run.progress(loss)
+                loss = None
+            if now - preview_at >= preview_interval_s and (z := wanted()) is not None:
                 yield from run.preview(z)
-                preview.restart(clock())
-            yield from run.watch()
-            if run.run_dir is not None and now >= checkpoint_due:
+                preview_at = clock()
+            yield from run.look(spent)
+            if task.run_dir is not None and now >= checkpoint_due:
                 before = clock()
                 yield run.save()
                 took_s = clock() - before
                 checkpoint_due = now + max(_CHECKPOINT_INTERVAL_S, took_s / _CHECKPOINT_SHARE)
-        yield run.progress(untold)
-        if (z := preview.wanted()) is not None:
+        yield run.progress(loss)
+        if (z := wanted()) is not None:
             yield from run.preview(z)
         model = run.model()
-        if run.run_dir is not None:
+        if task.run_dir is not None:
             yield run.save()
-            save_model(model, run.run_dir)
+            save_model(model, task.run_dir)
             _check_folder(lock, run)
-        yield from run.watch(model)
-        yield from run.tell_recounts()
-        if reason is FinishReason.time_limit:
-            yield run.tell_time_limit()
+        yield from run.look(run.spent, model)
+        yield from run.last_words(reason)
     yield run.finished(reason)
     return model
 
 
-def _check_folder(lock: FolderLock | None, run: Trainer) -> None:
+def _check_folder(lock: FolderLock | None, run: Run) -> None:
     """End a run whose folder is gone, but not its model.
 
     Raises
@@ -227,10 +233,11 @@ def _check_folder(lock: FolderLock | None, run: Trainer) -> None:
     """
     if lock is None or not lock.is_lost:
         return
-    assert run.run_dir is not None
+    folder = run.task.run_dir
+    assert folder is not None
     # not beside it: whoever deletes may just be at the folder above
     place, number = user_data_path("napari-spss", appauthor=False) / "rescued", 1
-    while (spare := place / f"{run.run_dir.name}-{number}").exists():
+    while (spare := place / f"{folder.name}-{number}").exists():
         number += 1
     try:
         save_model(run.model(), spare)
@@ -238,29 +245,9 @@ def _check_folder(lock: FolderLock | None, run: Trainer) -> None:
     except RunError as error:
         kept = f"The model is lost: {error}"
     raise RunError(
-        f"the folder of the run, {run.run_dir}, was deleted or moved while the run went on; it "
-        f"ended after {run.n_steps} steps. {kept}; all else was in that folder."
+        f"the folder of the run, {folder}, was deleted or moved while the run went on; it ended "
+        f"after {run.state.step} steps. {kept}; all else was in that folder."
     )
-
-
-class _PreviewTimer:
-    """Decides when a preview is due: not too often, and only if somebody wants one."""
-
-    def __init__(
-        self, slice_of: Callable[[], int | None] | None, interval_s: float, clock: Clock
-    ) -> None:
-        self._slice_of = slice_of
-        self._interval_s = interval_s
-        self._last = clock()
-
-    def wanted(self) -> int | None:
-        return None if self._slice_of is None else self._slice_of()
-
-    def due(self, now: float) -> int | None:
-        return self.wanted() if now - self._last >= self._interval_s else None
-
-    def restart(self, now: float) -> None:
-        self._last = now
 
 
 @contextlib.contextmanager

@@ -24,9 +24,9 @@ from ..networks import (
     proportion_mse,
     sharpness,
 )
-from .bags import Bag, LabelScale
-from .sampling import Batch
-from .selftraining import pseudo_labels
+from .data import Batch
+from .samples import Bag, LabelScale
+from .self_training import pseudo_labels
 
 __all__ = ["Objective", "StepLoss", "predicted_fractions"]
 

@@ -49,7 +49,6 @@ __all__ = [
     "RunFolder",
     "RunInputs",
     "begin_recorded",
-    "record_events",
     "write_painted",
     "write_update",
 ]
@@ -227,7 +226,7 @@ class RunFolder:
 def begin_recorded(
     run: Generator[Event, None, Model], run_dir: Path, begin: Callable[[], None]
 ) -> Generator[Event, None, Model]:
-    """Let a run read its data, and if they can be used, record what goes in and its events.
+    """Pass on the events of a run; once its data prove usable, record what goes in, and events.
 
     Parameters
     ----------
@@ -238,45 +237,25 @@ def begin_recorded(
     begin : callable
         Writes what goes in, as `RunFolder.begin` does.
     """
-    try:
-        first = next(run)
-        begin()
-    except BaseException:
-        run.close()  # lets the folder go
-        raise
-    return record_events(_led_by(first, run), run_dir)
-
-
-def _led_by(first: Event, run: Generator[Event, None, Model]) -> Generator[Event, None, Model]:
-    with contextlib.closing(run):
-        yield first
-        return (yield from run)
-
-
-def record_events(
-    events: Generator[Event, None, Model], run_dir: Path
-) -> Generator[Event, None, Model]:
-    """Pass events on and append each to ``events.jsonl``.
-
-    Raises
-    ------
-    RunError
-        If the file cannot be written.
-    """
     path = run_dir / EVENTS
-    with contextlib.closing(events):
+    with contextlib.closing(run):  # lets the folder go
+        event = next(run)
+        while not isinstance(event, RunStarted):
+            yield event
+            event = next(run)
+        begin()
         with write_errors(path):
             file = path.open("ab", buffering=0)
         with file:
             while True:
-                try:
-                    event = next(events)
-                except StopIteration as end:
-                    model: Model = end.value
-                    return model
                 with write_errors(path):
                     file.write(f"{event_to_json(event)}\n".encode())
                 yield event
+                try:
+                    event = next(run)
+                except StopIteration as end:
+                    model: Model = end.value
+                    return model
 
 
 def write_painted(folder: Path, labels: LabelSource) -> None:

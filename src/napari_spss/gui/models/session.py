@@ -35,6 +35,7 @@ from ...core.base import (
     InputError,
     Mailbox,
     Message,
+    Preparing,
     Progress,
     RunFinished,
     RunStarted,
@@ -235,6 +236,7 @@ class RunStatus:
     unit: str = "step"
     before: int = 0  # steps of the training that this run continues
     image: str = ""  # whose run it is, where another one is shown
+    preparing: str = ""  # what is read or built before the first step
 
     @property
     def is_busy(self) -> bool:
@@ -260,6 +262,8 @@ class RunStatus:
             text += f" ({self.image})"
         if self.device:
             text += f" on {'CPU' if self.device == 'cpu' else self.device}"
+        if self.preparing:
+            return f"{text}: {self.preparing}"
         if self.done:
             of = f" of {self.before + self.total}" if self.total else ""
             text += f", {self.unit} {self.before + self.done}{of}"
@@ -460,8 +464,12 @@ class Session:
         """Take an event of a run; return False, and do nothing, if that run is not current."""
         if not self._is_current(ticket):
             return False
-        if isinstance(event, RunStarted):
-            self._set(replace(self._status, device=event.device, total=event.total))
+        if isinstance(event, Preparing):
+            status = replace(self._status, done=event.done, total=event.total)
+            self._set(replace(status, preparing=event.text))
+        elif isinstance(event, RunStarted):
+            status = replace(self._status, device=event.device, total=event.total)
+            self._set(replace(status, preparing="", done=0))
         elif isinstance(event, Progress):
             self._of_run.curves.add(event)
             self._set(

@@ -1,26 +1,33 @@
-"""Noticing that maps have collapsed: that they are nearly constant, or lack a class.
+"""What a run warns of: data that do not suffice, and maps that have collapsed.
 
-Maps of some annotated slices are held against what is said about these. A *claim* says that some
-classes together take up a share of a region, which is more than 0, or that they were labelled on
-a slice. It fails if the map's labels, the most probable class of every pixel, hold less than a
-tenth of that: guesses are rough, but not by a factor of ten. A warning is taken back once they hold
-a quarter. Where a class was stated as 0, or by an interval that begins at 0, or where no node of a
-grid fell on it, nothing is claimed of it.
+Maps of some annotated slices are held against what is said about these: whether they are nearly
+constant, or lack a class. A *claim* says that some classes together take up a share of a region,
+which is more than 0, or that they were labelled on a slice. It fails if the map's labels, the most
+probable class of every pixel, hold less than a tenth of that: guesses are rough, but not by a
+factor of ten. A warning is taken back once they hold a quarter. Where a class was stated as 0, or
+by an interval that begins at 0, or where no node of a grid fell on it, nothing is claimed of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from ..annotations import Annotations
 from ..base import Message, TrainingSettings
-from .bags import Bag, SliceSamples
+from .bias_correction import bias_messages, correct_bias
+from .samples import Bag, SliceSamples
 
-__all__ = ["MapWatch"]
+if TYPE_CHECKING:
+    from ..images import Stack, WorkingScale
 
+__all__ = ["MapWatch", "initial_warnings", "n_looks_due"]
+
+_STRIP_PX = 256  # rows that are read at once
 # shares of the budget after which maps are looked at, besides the end: self-training, which sets in
 # at half of it, finds rare classes
 _LOOK_AT = (0.65, 0.85)
@@ -36,6 +43,74 @@ _CONSTANT = ""  # stands for all classes in what was told
 
 Predict = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 Classes = tuple[int, ...]
+
+
+def initial_warnings(
+    settings: TrainingSettings,
+    stack: Stack,
+    annotations: Annotations,
+    *,
+    scale: WorkingScale,
+    has_held_out: bool,
+    is_outside_shown: bool = True,
+) -> Iterator[Message]:
+    """Tell what the user may not expect."""
+    for note in stack.notes:
+        yield Message("info", note)
+    yield from _contrast_warnings(stack, annotations)
+    image = settings.image
+    is_stated = image.object_diameter_px is not None or image.object_diameter_um is not None
+    if not is_stated and settings.preset != "paper" and scale.reduction == 1:
+        yield Message(
+            "info",
+            "No object diameter was stated, so the network sees the image at full resolution; "
+            "stating it makes training on large objects faster and better.",
+        )
+    yield from scale.notes_of_set(stack)
+    if annotations.outside is not None and not is_outside_shown:
+        yield Message(
+            "warning",
+            f"Nothing is labelled as {annotations.outside}: nothing shows the network what lies "
+            "outside. Set a few keypoints there, or judge nodes of a grid.",
+        )
+    if settings.loss.reconcile:
+        for text in bias_messages(correct_bias(annotations), annotations.classes):
+            yield Message("info", text)
+    for note in annotations.notes:
+        yield Message("info", note)
+    if settings.optimisation.validation_fraction > 0 and not has_held_out:
+        yield Message(
+            "warning",
+            "There are too few annotated crops to hold some out, so nothing stops this run early.",
+        )
+
+
+def _contrast_warnings(stack: Stack, annotations: Annotations) -> Iterator[Message]:
+    """Tell that no annotated slice shows anything; the first that does ends the reading."""
+    slices = annotations.slices() or range(stack.n_slices)
+    if all(_is_flat(stack, z) for z in slices):
+        of = "The image has" if len(slices) == stack.n_slices else "The annotated slices have"
+        yield Message(
+            "warning",
+            f"{of} no contrast: all pixels of a slice have the same value, so nothing can be "
+            "learned. Check that this is the right image, and that it was saved with its grey "
+            "values.",
+        )
+
+
+def _is_flat(stack: Stack, z: int) -> bool:
+    """Whether each channel of a slice has one value throughout."""
+    height, width = stack.shape_of(z)
+    strips = (
+        stack.read(z, (y, 0, min(y + _STRIP_PX, height), width))
+        for y in range(0, height, _STRIP_PX)
+    )
+    corner = None
+    for strip in strips:
+        corner = strip[:, :1, :1] if corner is None else corner
+        if (strip != corner).any():
+            return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -100,8 +175,13 @@ class _Tally:
         return f"{name} takes up {found:.1f} % of slices where about {claimed:.1f} % was stated"
 
 
+def n_looks_due(spent: float) -> int:
+    """How often maps were to be looked at once a share of the budget is spent."""
+    return sum(spent >= share for share in _LOOK_AT)
+
+
 class MapWatch:
-    """Looks at maps of annotated slices now and then; tells when they collapse, or recover.
+    """Looks at maps of annotated slices; tells when they collapse, or recover.
 
     Parameters
     ----------
@@ -109,43 +189,22 @@ class MapWatch:
         Background first.
     outside : int, optional
         Class that counts in no fraction.
-    looks : (int, tuple of str)
-        As an earlier part of the run left it.
     """
 
-    def __init__(
-        self,
-        classes: tuple[str, ...],
-        *,
-        outside: int | None,
-        looks: tuple[int, tuple[str, ...]] = (0, ()),
-    ) -> None:
+    def __init__(self, classes: tuple[str, ...], *, outside: int | None) -> None:
         self._classes = classes
         self._outside = outside
         self._inside = tuple(c for c in range(len(classes)) if c != outside)
-        self._n_looks, told = looks
-        self._told = frozenset(told)
-
-    @property
-    def looks(self) -> tuple[int, tuple[str, ...]]:
-        """How often maps were looked at, and what is lost in them."""
-        return self._n_looks, tuple(sorted(self._told))
-
-    def is_due(self, spent: float) -> bool:
-        """Whether to look now that a share of the budget is spent; True once for every look."""
-        n_due = sum(spent >= share for share in _LOOK_AT)
-        is_due = n_due > self._n_looks
-        self._n_looks = n_due
-        return is_due
 
     def look(
         self,
         samples: Sequence[SliceSamples],
         predict: Predict,
+        lost_before: tuple[str, ...],
         *,
         n_steps: int,
         settings: TrainingSettings,
-    ) -> Iterator[Message]:
+    ) -> tuple[tuple[str, ...], Message | None]:
         """Hold maps against annotations; tell only what has changed since the last look.
 
         Parameters
@@ -154,40 +213,46 @@ class MapWatch:
             All annotated slices.
         predict : callable
             Maps (C, y, x) of an image (channels, y, x).
+        lost_before : tuple of str
+            What the last look gave; empty at first.
         n_steps : int
             Steps of the run so far.
         settings : TrainingSettings
             Of the run; the advice depends on it.
 
-        Yields
-        ------
-        Message
-            A warning at the most, or else the news that what was missed is there.
+        Returns
+        -------
+        lost : tuple of str
+            Classes that the maps lack; and an empty name if they are nearly constant.
+        message : Message or None
+            A warning, or else the news that what was missed is there.
         """
         tallies, largest = self._tallies(samples, predict)
         lost = [
             c
             for c, name in enumerate(self._classes)
-            if (c,) in tallies and tallies[c,].has_failed(was_lost=name in self._told)
+            if (c,) in tallies and tallies[c,].has_failed(was_lost=name in lost_before)
         ]
         constant = self._constant(tallies, bool(lost) and largest > _CONSTANT_SHARE)
         names = [self._classes[c] for c in lost]
-        known = self._told
         # not taken back as long as what is lost is the same
-        stands = bool(constant) or (bool(lost) and _CONSTANT in known)
-        self._told = frozenset([*names, *([_CONSTANT] if stands else [])])
+        stands = bool(constant) or (bool(lost) and _CONSTANT in lost_before)
+        lost_now = (*names, *([_CONSTANT] if stands else []))
         when = f"after {n_steps} step{'s' * (n_steps != 1)}"
-        if self._told - known:
+        if set(lost_now) - set(lost_before):
             head = "is nearly constant" if constant else f"lacks {' and '.join(names)}"
             reason = self._described(tallies, lost, is_lost=True) or constant
             advice = _advice(samples, lost, self._classes, settings)
-            yield Message("warning", f"The map {head} {when}: {reason}. What may help: {advice}.")
-        elif known - self._told:
-            back = [c for c, name in enumerate(self._classes) if name in known - self._told]
-            shows = f"shows {' and '.join(self._classes[c] for c in back)}"
-            news = f"The map {shows if back else 'is not constant'} after all, {when}"
-            found = self._described(tallies, back, is_lost=False)
-            yield Message("info", f"{news}: {found}." if found else f"{news}.")
+            text = f"The map {head} {when}: {reason}. What may help: {advice}."
+            return lost_now, Message("warning", text)
+        found = set(lost_before) - set(lost_now)
+        if not found:
+            return lost_now, None
+        back = [c for c, name in enumerate(self._classes) if name in found]
+        shows = f"shows {' and '.join(self._classes[c] for c in back)}"
+        news = f"The map {shows if back else 'is not constant'} after all, {when}"
+        described = self._described(tallies, back, is_lost=False)
+        return lost_now, Message("info", f"{news}: {described}." if described else f"{news}.")
 
     def _described(
         self, tallies: Mapping[Classes, _Tally], classes: Sequence[int], *, is_lost: bool

@@ -1,4 +1,4 @@
-"""What a running training withstands: bad previews, bad updates, numbers that are none."""
+"""What a training withstands: bad data, settings, previews and updates, numbers that are none."""
 
 from __future__ import annotations
 
@@ -14,23 +14,21 @@ from napari_spss.core.annotations import Annotations, Keypoint
 from napari_spss.core.base import (
     CancelToken,
     Diverged,
+    InputError,
     Mailbox,
     Message,
     OutOfMemory,
+    Preparing,
     Preview,
     Progress,
     RunFinished,
+    RunStarted,
     Validated,
     preset,
 )
-from napari_spss.core.images import stack_from_array
-from napari_spss.core.training import (
-    STATE_FILE,
-    iter_training,
-    load_model,
-    trainer as trainer_module,
-)
-from napari_spss.core.training.label_posterior import Recounts
+from napari_spss.core.images import WorkingScale, stack_from_array
+from napari_spss.core.training import STATE_FILE, fit, iter_training, load_model, run as run_module
+from napari_spss.core.training.label_posterior import LabelPosterior
 from napari_spss.core.training.objective import Objective, StepLoss
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -177,12 +175,11 @@ def test_what_was_best_by_old_annotations_is_not_kept(tmp_path, is_joined):
 
 
 def test_after_a_recount_losses_are_compared_by_the_new_counts(monkeypatch):
-    counts = np.array([2.0, 62.0])
-
     def recount(samples, predict):
-        return Recounts({}, {one.slice: counts for one in samples if (one.error > 0).any()})
+        counted = [one.slice for one in samples if (one.error > 0).any()]
+        return LabelPosterior(believed=dict.fromkeys(counted, (2.0, 62.0)))
 
-    monkeypatch.setattr(trainer_module, "recount", recount)
+    monkeypatch.setattr(run_module, "label_posterior", recount)
     settings = tiny(
         optimisation__max_steps=30,
         optimisation__validation_fraction=0.5,
@@ -200,12 +197,12 @@ def test_after_a_recount_losses_are_compared_by_the_new_counts(monkeypatch):
 def test_range_normalised_images_are_disturbed_in_their_own_measure(monkeypatch):
     seen = []
 
-    class Spy(trainer_module.Learner):
-        def student_logits(self, images):
+    class Spy(run_module.Learner):
+        def student_logits(self, images, step):
             seen.append(images)
-            return super().student_logits(images)
+            return super().student_logits(images, step)
 
-    monkeypatch.setattr(trainer_module, "Learner", Spy)
+    monkeypatch.setattr(run_module, "Learner", Spy)
     settings = tiny(image__normalisation="range", sampling__has_intensity=True)
     run(annotated(TRUTH), settings)
     plain = np.stack([STACK.read(z) for z in range(3)]) / 255
@@ -231,12 +228,12 @@ def test_sharpness_ramps_in_with_or_without_self_training(is_on):
 def test_a_model_that_goes_on_learning_is_disturbed_less_and_trusted_at_once(monkeypatch):
     rates = []
 
-    class Spy(trainer_module.Learner):
-        def learn(self, loss, *, learning_rate):
+    class Spy(run_module.Learner):
+        def learn(self, loss, *, learning_rate, step):
             rates.append(learning_rate)
-            super().learn(loss, learning_rate=learning_rate)
+            super().learn(loss, learning_rate=learning_rate, step=step)
 
-    monkeypatch.setattr(trainer_module, "Learner", Spy)
+    monkeypatch.setattr(run_module, "Learner", Spy)
     settings = tiny(
         optimisation__schedule="constant",
         self_training__start=0.6,
@@ -269,8 +266,115 @@ def test_where_batch_and_crop_are_least_fewer_filters_are_proposed(monkeypatch):
     def fail(*_, **__):
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(trainer_module.Learner, "student_logits", fail)
+    monkeypatch.setattr(run_module.Learner, "student_logits", fail)
     settings = tiny(sampling__batch_size=1, sampling__crop_px=16, network__filters=6)
     with pytest.raises(OutOfMemory, match=r"network\.filters to 3") as e:
         run(annotated(TRUTH), settings)
     assert (e.value.suggestion.setting, e.value.suggestion.value) == ("network.filters", 3)
+
+
+# -- what is refused before anything is read -------------------------------------------------------
+
+
+def flat(*shape, **kwargs):
+    return stack_from_array(np.zeros(shape, np.uint8), **kwargs)
+
+
+def begin(settings, annotations=None, *, stack=STACK, **kwargs):
+    """Ask for the first event of a run."""
+    if annotations is None:
+        annotations = annotated(TRUTH)
+    generator = iter_training(stack, annotations, settings, device="cpu", **kwargs)
+    next(generator)
+    generator.close()
+
+
+def test_self_training_without_averaged_weights_is_refused():
+    plain = tiny(optimisation__ema_decay=None)
+    with pytest.raises(InputError, match=r"ema_decay is none; set it, or set self_training") as e:
+        begin(plain)
+    assert e.value.field == "optimisation.ema_decay"
+    begin(plain.with_overrides({"self_training.is_on": False}))
+    begin(tiny())
+
+
+@pytest.mark.parametrize(("diameter", "expected"), [(None, 1), (20, 1), (40, 2), (90, 4), (100, 4)])
+def test_the_working_scale_follows_the_stated_object(diameter, expected):
+    settings = tiny(image__object_diameter_px=diameter)
+    assert run_module.working_scale(settings, flat(1, 40, 100)).reduction == expected
+
+
+def test_micrometres_are_turned_into_pixels():
+    stack = flat(1, 200, 200, voxel_size_um=(0.05, 0.005, 0.005))
+    scale = run_module.working_scale(tiny(image__object_diameter_um=0.4), stack)
+    assert scale == WorkingScale(3, 0.005)
+
+
+def test_an_object_wider_than_the_image_is_refused():
+    message = r"about 5000 px wide does not fit into the image, whose longer side is 32 px"
+    with pytest.raises(InputError, match=message) as e:
+        begin(tiny(image__object_diameter_px=5000))
+    assert e.value.field == "image.object_diameter_px"
+    begin(tiny(image__object_diameter_px=32))
+
+
+@pytest.fixture(scope="module")
+def model():
+    with pytest.warns(UserWarning, match="map"):
+        return fit(STACK, annotated(TRUTH), tiny(optimisation__max_steps=1), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("classes", {"classes": ("background", "ring")}),
+        ("image channels", {"n_channels": 3}),
+        ("class outside", {"outside": "disc"}),
+        ("network 'fast-unet' with 3", {"settings": tiny(network__filters=3)}),
+        ("normalisation", {"settings": tiny(image__normalisation="range")}),
+    ],
+)
+def test_a_model_of_something_else_is_refused(model, name, changes):
+    begin(tiny(), start_from=model)
+    begin(tiny(loss__alpha=0.1), start_from=model)
+    with pytest.raises(InputError, match=rf"trained with {name} .*, not .*start a new run"):
+        begin(tiny(), start_from=model.model_copy(update=changes))
+
+
+def test_only_a_checkpoint_with_the_same_classes_is_resumed(tmp_path):
+    with pytest.raises(InputError, match="give run_dir"):
+        begin(tiny(), resume=True)
+    with pytest.raises(InputError, match="holds no checkpoint"):
+        begin(tiny(), resume=True, run_dir=tmp_path)
+    run(annotated(TRUTH), tiny(optimisation__max_steps=1), run_dir=tmp_path)
+    begin(tiny(), resume=True, run_dir=tmp_path)
+    other = annotated(TRUTH).with_classes((*CLASSES, "a"))
+    with pytest.raises(InputError, match="begun with classes background, disc, not background, d"):
+        begin(tiny(), other, resume=True, run_dir=tmp_path)
+
+
+# -- what is told before the first step ------------------------------------------------------------
+
+
+def test_what_is_read_is_told_before_the_run_starts():
+    events = run(annotated(TRUTH), tiny(optimisation__max_steps=1))
+    preparing = [event for event in events if isinstance(event, Preparing)]
+    assert [(event.text, event.done, event.total) for event in preparing] == [
+        ("reading slice 1 of 3", 0, 3),
+        ("reading slice 2 of 3", 1, 3),
+        ("reading slice 3 of 3", 2, 3),
+        ("building the network", 3, 3),
+    ]
+    assert isinstance(events[len(preparing)], RunStarted)
+
+
+def test_what_is_read_is_not_told_more_often_than_anybody_can_read():
+    with_clock = iter_training(
+        STACK,
+        annotated(TRUTH),
+        tiny(optimisation__max_steps=1),
+        device="cpu",
+        clock=itertools.count(0, 0.2).__next__,
+    )
+    preparing = [event.done for event in with_clock if isinstance(event, Preparing)]
+    assert preparing == [0, 3]

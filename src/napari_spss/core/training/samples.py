@@ -6,7 +6,7 @@ A *bag* is a region with its stated fractions.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from scipy import ndimage
 from ..annotations import Annotations, Proportion
 from ..base import InputError, LabelSettings, TrainingSettings
 from ..images import IGNORE, WorkingScale, to_working, working_slice
-from .bias_correction import reconcile
+from .bias_correction import correct_bias
 
 if TYPE_CHECKING:
     from ..images import LabelSource, Stack
@@ -26,7 +26,8 @@ __all__ = [
     "Bag",
     "LabelScale",
     "SliceSamples",
-    "load_slices",
+    "bags_by_slice",
+    "read_samples",
 ]
 
 _UNLABELLED = -1
@@ -124,7 +125,7 @@ class SliceSamples:
         return bool((self.target >= 0).any())
 
 
-def load_slices(
+def read_samples(
     stack: Stack,
     annotations: Annotations,
     settings: TrainingSettings,
@@ -133,8 +134,8 @@ def load_slices(
     masks: LabelSource | None = None,
     scale: LabelScale | None = None,
     images: dict[int, npt.NDArray[np.float32]] | None = None,
-    recounted: Mapping[int, npt.NDArray[np.float64]] | None = None,
-) -> tuple[list[SliceSamples], LabelScale]:
+    posterior: Mapping[int, npt.NDArray[np.float64]] | None = None,
+) -> Generator[tuple[int, int], None, tuple[tuple[SliceSamples, ...], LabelScale]]:
     """Read every slice about which something is said at working scale, and paint its labels.
 
     Parameters
@@ -149,36 +150,45 @@ def load_slices(
         That of an earlier run, which this one goes on.
     images : dict, optional
         Working-scale slices that were read before; those read now are added.
-    recounted : mapping of int to ndarray, (C,), optional
-        Nodes per class of counted slices, instead of those that were judged, see
-        :mod:`napari_spss.core.training.label_posterior`.
+    posterior : mapping of int to ndarray, (C,), optional
+        See `bags_by_slice`.
+
+    Yields
+    ------
+    (int, int)
+        Number, from 1, of the slice that is read next, and of how many.
+
+    Returns
+    -------
+    samples : tuple of SliceSamples
+        In order of slices.
+    scale : LabelScale
+        That which was given, unless it was decided without labels.
 
     Raises
     ------
     InputError
         If nothing is annotated, or what is cannot be true of the stack.
     """
-    n_classes = len(annotations.classes)
-    masked = _mask_slices(masks)
-    if annotations.is_empty and not masked:
-        raise InputError(
-            "nothing is annotated; state a fraction, count a grid, or set keypoints first."
-        )
     annotations.validate_against(stack)
-    bags = _bags_by_slice(
-        stack,
-        annotations,
-        working_scale,
-        is_reconciled=settings.loss.reconcile,
-        recounted=recounted or {},
-    )
+    n_classes = len(annotations.classes)
+    bags = bags_by_slice(stack, annotations, settings, working_scale, posterior)
     if scale is not None and scale.normaliser > 0:
         keypoint_weights = scale.keypoint_weights
     else:
         scale, keypoint_weights = None, _keypoint_weights(annotations, settings.labels)
-    samples = []
+    annotated = set(annotations.slices())
+    n_masks = 0 if masks is None else masks.n_slices
+    slices = sorted({*annotated, *range(n_masks)})
+    samples, is_empty = [], annotations.is_empty
     images = {} if images is None else images
-    for z in sorted({*annotations.slices(), *masked}):
+    for number, z in enumerate(slices, start=1):
+        yield number, len(slices)
+        labels = None if masks is None or z >= n_masks else masks.read(z)
+        is_masked = labels is not None and bool((labels != IGNORE).any())
+        is_empty &= not is_masked
+        if not is_masked and z not in annotated:
+            continue
         reduction = working_scale.of_slice(stack, z)
         if z not in images:
             images[z] = working_slice(stack, z, reduction, settings.image.normalisation)
@@ -189,29 +199,26 @@ def load_slices(
             target=np.full(image.shape[1:], _UNLABELLED, np.int64),
             weight=np.zeros(image.shape[1:], np.float32),
             error=np.zeros(image.shape[1:], np.float32),
-            bags=tuple(bags.get(z, ())),
+            bags=bags.get(z, ()),
         )
-        if masks is not None and z in masked:
-            labels = _read_mask(masks, z, stack.shape_of(z), n_classes)
+        if labels is not None and is_masked:
+            _check_mask(labels, z, stack.shape_of(z), n_classes)
             _paint_mask(sample, labels, reduction, n_classes, max(keypoint_weights))
         _paint_points(sample, annotations, settings.labels, reduction, keypoint_weights)
         if sample.bags or sample.has_labels:
             samples.append(sample)
+    if is_empty:
+        raise InputError(
+            "nothing is annotated; state a fraction, count a grid, or set keypoints first."
+        )
     if scale is None:
         scale = LabelScale(_mean_label_weight(samples), keypoint_weights)
-    return samples, scale
+    return tuple(samples), scale
 
 
-def _mask_slices(masks: LabelSource | None) -> set[int]:
-    if masks is None:
-        return set()
-    return {z for z in range(masks.n_slices) if (masks.read(z) != IGNORE).any()}
-
-
-def _read_mask(
-    masks: LabelSource, z: int, shape: tuple[int, int], n_classes: int
-) -> npt.NDArray[np.uint8]:
-    labels = masks.read(z)
+def _check_mask(
+    labels: npt.NDArray[np.uint8], z: int, shape: tuple[int, int], n_classes: int
+) -> None:
     if labels.shape != shape:
         raise InputError(
             f"mask {z} is {labels.shape[0]} x {labels.shape[1]} pixels (y, x), its slice "
@@ -223,19 +230,28 @@ def _read_mask(
             f"mask {z} holds class index {beyond.max()}, but there are {n_classes} classes "
             f"(0 to {n_classes - 1}); name all classes, or use {IGNORE} for what is unlabelled."
         )
-    return labels
 
 
-def _bags_by_slice(
+def bags_by_slice(
     stack: Stack,
     annotations: Annotations,
+    settings: TrainingSettings,
     working_scale: WorkingScale,
-    *,
-    is_reconciled: bool,
-    recounted: Mapping[int, npt.NDArray[np.float64]],
-) -> dict[int, list[Bag]]:
+    posterior: Mapping[int, npt.NDArray[np.float64]] | None = None,
+) -> dict[int, tuple[Bag, ...]]:
+    """Regions with fractions of every slice, the largest first.
+
+    Parameters
+    ----------
+    stack, annotations, settings, working_scale
+        As in `read_samples`.
+    posterior : mapping of int to ndarray, (C,), optional
+        Nodes per class of counted slices, instead of those that were judged, see
+        :mod:`napari_spss.core.training.label_posterior`.
+    """
+    posterior = posterior or {}
     bags: dict[int, list[Bag]] = {}
-    better = reconcile(annotations, recounted).fractions if is_reconciled else {}
+    better = correct_bias(annotations, posterior).fractions if settings.loss.reconcile else {}
     for proportion in annotations.effective_proportions():
         region = proportion.region
         height, width = stack.shape_of(region.slice)
@@ -243,14 +259,14 @@ def _bags_by_slice(
         y0, x0, y1, x1 = region.box if region.box is not None else (0, 0, height, width)
         top, bottom = _working_span(y0, y1, height, reduction)
         left, right = _working_span(x0, x1, width, reduction)
-        counts = recounted.get(region.slice) if proportion.source == "grid" else None
+        counts = posterior.get(region.slice) if proportion.source == "grid" else None
         fractions, low, high = _fractions(proportion, counts, annotations.outside_index)
         if region in better:
             fractions = better[region].astype(np.float32)
         bag = Bag((top, left, bottom, right), fractions, low, high)
         bags.setdefault(region.slice, []).append(bag)
     # what is said of a part counts for more than what is said of the whole
-    return {z: sorted(found, key=lambda bag: -bag.area) for z, found in bags.items()}
+    return {z: tuple(sorted(found, key=lambda bag: -bag.area)) for z, found in bags.items()}
 
 
 def _working_span(start: int, stop: int, size: int, reduction: int) -> tuple[int, int]:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from blobs import CLASSES, annotated, blobs, counted, fractions, quick
+from draining import drain
 
 from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
 from napari_spss.core.base import Message, preset
 from napari_spss.core.images import WorkingScale, as_label_source, stack_from_array
+from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.training import iter_training
-from napari_spss.core.training.bags import load_slices
-from napari_spss.core.training.collapse import MapWatch
+from napari_spss.core.training.run import working_scale
+from napari_spss.core.training.samples import read_samples
+from napari_spss.core.training.warnings import MapWatch, initial_warnings, n_looks_due
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 FAST = preset("fast")
+SMALL = FAST.with_overrides({"network.filters": 2})
+FULL = WorkingScale(1)
 N, SIZE = 4, 40
 
 
@@ -24,12 +29,16 @@ def plane(values):
     return stack_from_array((10 * np.asarray(values)).astype(np.uint8))
 
 
-def look(annotations, truth, maps, *, masks=None, watch=None, settings=FAST, n_steps=9):
-    """Messages of one look at maps, given as labels (Z, Y, X) or as probabilities per slice."""
-    samples, _ = load_slices(
+def look(annotations, truth, maps, *, masks=None, lost=None, settings=FAST, n_steps=9):
+    """Messages of one look at maps, given as labels (Z, Y, X) or as probabilities per slice.
+
+    ``lost`` is a list of what the last look found, which is replaced by what this one finds.
+    """
+    reading = read_samples(
         plane(truth), annotations, settings, working_scale=WorkingScale(1),
         masks=None if masks is None else as_label_source(masks),
     )  # fmt: skip
+    _, (samples, _) = drain(reading)
     by_image = {sample.image.tobytes(): sample.slice for sample in samples}
     n_classes = len(annotations.classes)
 
@@ -39,8 +48,10 @@ def look(annotations, truth, maps, *, masks=None, watch=None, settings=FAST, n_s
             return found.astype(np.float32)
         return np.stack([found == c for c in range(n_classes)]).astype(np.float32)
 
-    watch = watch or MapWatch(annotations.classes, outside=annotations.outside_index)
-    return list(watch.look(samples, predict, n_steps=n_steps, settings=settings))
+    lost = [] if lost is None else lost
+    watch = MapWatch(annotations.classes, outside=annotations.outside_index)
+    lost[:], message = watch.look(samples, predict, tuple(lost), n_steps=n_steps, settings=settings)
+    return [] if message is None else [message]
 
 
 def squares(*sides, value=1):
@@ -184,11 +195,11 @@ def test_fractions_count_what_is_not_outside():
 
 def test_a_warning_stands_until_it_is_taken_back():
     annotations = stated(9, 6.25, 4, 2.25)
-    watch = MapWatch(CLASSES, outside=None)
-    first = look(annotations, TRUTH, NOTHING, watch=watch)
-    again = look(annotations, TRUTH, NOTHING, watch=watch, n_steps=12)
-    back = look(annotations, TRUTH, TRUTH, watch=watch, n_steps=20)
-    after = look(annotations, TRUTH, TRUTH, watch=watch, n_steps=30)
+    lost = []
+    first = look(annotations, TRUTH, NOTHING, lost=lost)
+    again = look(annotations, TRUTH, NOTHING, lost=lost, n_steps=12)
+    back = look(annotations, TRUTH, TRUTH, lost=lost, n_steps=20)
+    after = look(annotations, TRUTH, TRUTH, lost=lost, n_steps=30)
     assert ([one.level for one in first], again, after) == (["warning"], [], [])
     # how much that is decides whether to believe it: wrong nodes can be learnt too
     (told,) = back
@@ -200,18 +211,17 @@ def test_a_little_more_does_not_take_a_warning_back():
     annotations = stated(9, 6.25, 4, 2.25)
     little = squares(4, 4, 4, 4)  # 13 % of what is stated
     assert look(annotations, TRUTH, little) == [], "enough not to warn"
-    watch = MapWatch(CLASSES, outside=None)
-    look(annotations, TRUTH, NOTHING, watch=watch)
-    assert look(annotations, TRUTH, little, watch=watch) == []
-    (told,) = look(annotations, TRUTH, squares(6, 6, 6, 6), watch=watch)
+    lost = []
+    look(annotations, TRUTH, NOTHING, lost=lost)
+    assert look(annotations, TRUTH, little, lost=lost) == []
+    (told,) = look(annotations, TRUTH, squares(6, 6, 6, 6), lost=lost)
     assert "shows disc after all" in told.text
 
 
 def test_looks_are_due_twice_on_the_way():
-    watch = MapWatch(CLASSES, outside=None)
     spent = np.arange(0, 1, 0.05)
-    assert spent[[watch.is_due(share) for share in spent]] == pytest.approx([0.65, 0.85])
-    assert MapWatch(CLASSES, outside=None).is_due(0.9)  # a run that goes on
+    n_due = np.array([n_looks_due(share) for share in spent])
+    assert spent[1:][np.diff(n_due) == 1] == pytest.approx([0.65, 0.85])
 
 
 def warnings_of(stack, annotations, settings):
@@ -241,3 +251,90 @@ def test_a_stopped_run_is_not_kept_waiting_for_a_look():
     events = list(iter_training(stack, annotations, quick(), token=token, device="cpu"))
     assert isinstance(events[-1], RunFinished)
     assert not any(isinstance(event, Message) and "constant" in event.text for event in events)
+
+
+# -- before the first step -------------------------------------------------------------------------
+
+
+def flat(*shape, **kwargs):
+    return stack_from_array(np.zeros(shape, np.uint8), **kwargs)
+
+
+def varied(*shape):
+    """A stack whose last pixel alone differs."""
+    data = np.zeros(shape, np.uint8)
+    data[..., -1, -1] = 9
+    return stack_from_array(data)
+
+
+def said(settings=SMALL, stack=None, annotations=None, *, scale=FULL, has_held_out=False):
+    annotations = annotations or Annotations(CLASSES, keypoints=(Keypoint(0, 1.0, 1.0, 1),))
+    stack = stack or varied(1, 40, 100)
+    return [
+        message.text
+        for message in initial_warnings(
+            settings, stack, annotations, scale=scale, has_held_out=has_held_out
+        )
+    ]
+
+
+def test_full_resolution_by_default_is_told():
+    (text,) = said()
+    assert text.startswith("No object diameter was stated")
+    assert said(SMALL.with_overrides({"image.object_diameter_px": 20})) == []
+    assert said(scale=WorkingScale(4)) == []  # that of an earlier run
+    assert said(preset("paper"), has_held_out=True) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 100), (3, 600, 8)])
+def test_an_image_without_contrast_is_told_with_a_remedy(shape):
+    settings = SMALL.with_overrides({"image.object_diameter_px": 20})
+    (text,) = said(settings, flat(*shape))
+    assert "no contrast" in text
+    assert "Check that this is the right image" in text
+    assert said(settings, varied(*shape)) == []
+
+
+def test_channels_of_different_grey_are_no_contrast():
+    data = np.stack([np.zeros((40, 60), np.uint8), np.full((40, 60), 7, np.uint8)])
+    settings = SMALL.with_overrides({"image.object_diameter_px": 20})
+    (text,) = said(settings, stack_from_array(data, axes="CYX"))
+    assert text.startswith("The image has no contrast")
+    data[1, 39, 59] = 8
+    assert said(settings, stack_from_array(data, axes="CYX")) == []
+
+
+def test_only_the_annotated_slices_need_contrast():
+    data = np.zeros((3, 40, 60), np.uint8)
+    data[2, 5, 5] = 1
+    stack = stack_from_array(data)
+    settings = SMALL.with_overrides({"image.object_diameter_px": 20})
+    points = tuple(Keypoint(z, 1.0, 1.0, 1) for z in (0, 2))
+    (text,) = said(settings, stack, Annotations(CLASSES, keypoints=points[:1]))
+    assert text.startswith("The annotated slices have no contrast")
+    assert said(settings, stack, Annotations(CLASSES, keypoints=points)) == []
+
+
+def test_what_was_changed_in_reading_is_told():
+    stack, truth = blobs()
+    notes = ("p.csv: renormalised.", "k.csv: column ignored.")
+    settings = SMALL.with_overrides({"image.object_diameter_px": 20})
+    assert said(settings, stack, annotated(truth).replace(notes=notes)) == list(notes)
+
+
+def test_nothing_held_out_is_told_where_it_was_asked_for():
+    assert "nothing stops this run early" in said(preset("paper"))[0]
+
+
+def test_images_of_several_pixel_sizes_are_told():
+    images = [np.eye(80, dtype=np.uint8)] * 2
+    settings = SMALL.with_overrides({"image.object_diameter_um": 0.24})
+    for sizes, expected in (
+        ([0.005, 0.005], []),
+        ([0.005, 0.01], ["pixels of 5 nm to 10 nm: the network sees them reduced by 2 to 1"]),
+        ([0.005, 0.03], ["objects look 3.0 times as small"]),
+    ):
+        stack = stack_from_images(images, pixel_sizes_um=sizes)
+        texts = said(settings, stack, scale=working_scale(settings, stack))
+        assert len(texts) == len(expected)
+        assert all(part in text for part, text in zip(expected, texts, strict=True))

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from blobs import CLASSES
+from draining import drain
 from hypothesis import given, settings, strategies as st
 
 from napari_spss.core.annotations import (
@@ -21,7 +22,7 @@ from napari_spss.core.annotations import (
 from napari_spss.core.base import InputError, preset
 from napari_spss.core.images import WorkingScale, as_label_source, stack_from_array
 from napari_spss.core.images.stack import stack_from_images
-from napari_spss.core.training.bags import LabelScale, load_slices
+from napari_spss.core.training.samples import LabelScale, read_samples
 
 THREE = ("background", "mito", "nucleus")
 
@@ -39,7 +40,7 @@ def load(annotations, *, shape=(1, 40, 40), stack=None, k=1, masks=None, scale=N
         "weight": "labels.keypoint_weight",
     }
     overrides = {names[name]: value for name, value in changes.items()}
-    return load_slices(
+    reading = read_samples(
         stack or flat(*shape),
         annotations,
         preset("fast").with_overrides(overrides),
@@ -47,6 +48,7 @@ def load(annotations, *, shape=(1, 40, 40), stack=None, k=1, masks=None, scale=N
         masks=None if masks is None else as_label_source(masks),
         scale=scale,
     )
+    return drain(reading)[1]
 
 
 def points(*places, class_index=1, slice=0):
@@ -399,15 +401,17 @@ def test_annotations_outside_the_stack_are_refused():
 def test_images_are_read_once():
     stack, images = flat(2, 16, 16), {}
     arguments = (preset("fast"),)
-    load_slices(stack, clicked((3, 3)), *arguments, working_scale=WorkingScale(2), images=images)
-    kept = images[0]
-    (first, _), _ = load_slices(
-        stack,
-        Annotations(CLASSES, keypoints=points((3, 3)) + points((3, 3), slice=1)),
-        *arguments,
-        working_scale=WorkingScale(2),
-        images=images,
+    drain(
+        read_samples(
+            stack, clicked((3, 3)), *arguments, working_scale=WorkingScale(2), images=images
+        )
     )
+    kept = images[0]
+    both = Annotations(CLASSES, keypoints=points((3, 3)) + points((3, 3), slice=1))
+    told, ((first, _), _) = drain(
+        read_samples(stack, both, *arguments, working_scale=WorkingScale(2), images=images)
+    )
+    assert told == [(1, 2), (2, 2)]
     assert first.image is kept
     assert sorted(images) == [0, 1]
 
@@ -428,13 +432,14 @@ def test_images_of_other_pixel_sizes_are_reduced_alike():
         proportions=tuple(halves),
         keypoints=points((33.5, 1.5)) + points((16.5, 0.5), slice=1),
     )
-    (first, second), _ = load_slices(
+    reading = read_samples(
         stack,
         annotations,
         preset("fast").with_overrides({"labels.keypoint_radius_px": 0}),
         working_scale=WorkingScale(4, 0.005),
         masks=as_label_source(masks),
     )
+    _, ((first, second), _) = drain(reading)
     assert first.shape == second.shape == (16, 12)
     np.testing.assert_allclose(first.image, second.image, atol=1e-5)
     assert first.bags[0].box == second.bags[0].box == (0, 0, 8, 6)

@@ -1,0 +1,632 @@
+"""A training run: what is prepared once, and what can be done with it between two steps."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..annotations import Annotations
+from ..base import (
+    CancelToken,
+    CheckpointSaved,
+    FinishReason,
+    InputError,
+    Message,
+    Preparing,
+    Preview,
+    Progress,
+    RunFinished,
+    TrainingSettings,
+    Validated,
+)
+from ..images import LiveLabels, WorkingScale, reading_notes, working_slice
+from ..networks import Stopped, View, augment_intensity, draw_view
+from .checkpoint import (
+    MODEL_RECORD,
+    MODEL_WEIGHTS,
+    Model,
+    RunState,
+    Tensors,
+    describe_network,
+    load_state,
+    prefixed,
+    save_state,
+    with_prefix,
+)
+from .data import Batch, TrainingData
+from .label_posterior import LabelPosterior, label_posterior
+from .learner import Learner
+from .objective import Objective, StepLoss
+from .run_folder import write_update
+from .samples import bags_by_slice, read_samples
+from .schedule import Schedule
+from .self_training import KeptMap, SliceMaps
+from .warnings import MapWatch, initial_warnings, n_looks_due
+
+if TYPE_CHECKING:
+    from ..images import LabelSource, Stack
+    from .samples import LabelScale, SliceSamples
+
+__all__ = ["Run", "Task", "prepare", "working_scale"]
+
+T = TypeVar("T")
+
+_PREPARING_INTERVAL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a run is to learn from, where, and how; as :func:`iter_training` takes it."""
+
+    stack: Stack
+    settings: TrainingSettings
+    masks: LabelSource | None
+    held_out_slices: Collection[int] | None
+    run_dir: Path | None
+    device: torch.device
+    token: CancelToken
+    clock: Callable[[], float]
+
+
+def prepare(
+    task: Task, annotations: Annotations, *, resume: bool, start_from: Model | None
+) -> Generator[Preparing, None, Run]:
+    """Read the data, and build, load or resume the network.
+
+    Raises
+    ------
+    InputError
+        If nothing is annotated, settings do not fit, or there is nothing to go on from.
+    """
+    settings = task.settings
+    _check_settings(settings)
+    _check_classes(annotations)
+    state: RunState | None = None
+    tensors: Tensors = {}
+    scale, posterior = None, LabelPosterior()
+    if resume:
+        state, tensors = _stopped_run(task.run_dir, annotations)
+        working, scale, posterior = state.working_scale, state.label_scale, state.posterior
+    elif start_from is not None:
+        _check_model(start_from, settings, annotations, task.stack.n_channels)
+        working = start_from.working_scale.at(task.stack.pixel_size_um(0))
+        before = start_from.settings.labels.keypoint_weight
+        scale = start_from.label_scale.with_keypoints(settings.labels.keypoint_weight / before)
+    else:
+        working = working_scale(settings, task.stack)
+    images: dict[int, npt.NDArray[np.float32]] = {}
+    data = yield from _read(task, annotations, images, working, scale, posterior)
+    learner = Learner(
+        settings,
+        n_channels=task.stack.n_channels,
+        n_classes=len(annotations.classes),
+        device=task.device,
+        shares=data.expected_shares(),
+        weights=start_from.network.state_dict() if start_from and not resume else None,
+    )
+    if state is None:
+        state = RunState(
+            classes=annotations.classes,
+            outside=annotations.outside,
+            reduction=working.reduction,
+            pixel_size_um=working.pixel_size_um,
+            label_scale=data.label_scale,
+            steps_before=None if start_from is None else start_from.n_steps,
+        )
+    else:
+        _load(learner, tensors, task, annotations)
+    state.steps_per_epoch = state.steps_per_epoch or data.sampler.steps_per_epoch
+    has_learned = state.steps_before is not None
+    maps = with_prefix("map", tensors)
+    return Run(
+        task,
+        annotations,
+        state,
+        data,
+        learner,
+        Schedule.of(settings, state.steps_per_epoch, has_learned=has_learned),
+        SliceMaps(
+            lambda image: learner.predict(image, token=task.token),
+            task.device,
+            {z: KeptMap(maps[str(z)], until) for z, until in state.kept_until.items()},
+        ),
+        images,
+        task.clock(),
+        with_prefix("best", tensors) or None,
+    )
+
+
+def _read(
+    task: Task,
+    annotations: Annotations,
+    images: dict[int, npt.NDArray[np.float32]],
+    working: WorkingScale,
+    scale: LabelScale | None,
+    posterior: LabelPosterior,
+) -> Generator[Preparing, None, TrainingData]:
+    """Read what is annotated, and add slices that were not read before to ``images``."""
+    began, told_at = task.clock(), -math.inf
+    reading = read_samples(
+        task.stack,
+        annotations,
+        task.settings,
+        working_scale=working,
+        masks=task.masks,
+        scale=scale,
+        images=images,
+        posterior=posterior.nodes(),
+    )
+    while True:
+        try:
+            number, n_slices = next(reading)
+        except StopIteration as end:
+            samples, scale = end.value
+            break
+        if (now := task.clock()) - told_at >= _PREPARING_INTERVAL_S:
+            told_at = now
+            text = f"reading slice {number} of {n_slices}"
+            yield Preparing(text, number - 1, n_slices, now - began)
+    yield Preparing("building the network", n_slices, n_slices, task.clock() - began)
+    return _data_of(task, annotations, samples, scale)
+
+
+def _data_of(
+    task: Task, annotations: Annotations, samples: Sequence[SliceSamples], scale: LabelScale
+) -> TrainingData:
+    return TrainingData.of(
+        samples,
+        scale,
+        task.settings,
+        outside=annotations.outside_index,
+        held_out_slices=task.held_out_slices,
+    )
+
+
+def _load(learner: Learner, tensors: Tensors, task: Task, annotations: Annotations) -> None:
+    try:
+        learner.load(tensors)
+    except ValueError as error:
+        raise InputError(
+            f"the checkpoint in {task.run_dir} does not fit {describe_network(task.settings)}, "
+            f"{task.stack.n_channels} image channels and {len(annotations.classes)} classes; "
+            "resume with the settings and the image of the run."
+        ) from error
+
+
+@dataclass
+class Run:
+    """A run between two steps; complete when `prepare` makes it.
+
+    Parameters
+    ----------
+    task : Task
+    annotations : Annotations
+        Those that count now.
+    state : RunState
+        Numbers that go into a checkpoint; the rest of it is in ``learner``, ``maps`` and ``best``.
+    data : TrainingData
+        What the annotations come to.
+    learner : Learner
+    schedule : Schedule
+    maps : SliceMaps
+        The teacher's maps of slices that are larger than a window.
+    images : dict of int to ndarray
+        Slices (channels, y, x) at working scale that were read.
+    started_at : float
+        When the first step began, by the task's clock.
+    best : dict of str to Tensor, optional
+        Weights of the lowest validation loss.
+    """
+
+    task: Task
+    annotations: Annotations
+    state: RunState
+    data: TrainingData
+    learner: Learner
+    schedule: Schedule
+    maps: SliceMaps
+    images: dict[int, npt.NDArray[np.float32]]
+    started_at: float
+    best: Tensors | None = None
+    _without_preview: set[int] = field(default_factory=set)
+
+    # -- where it stands -------------------------------------------------------------------------
+
+    @property
+    def elapsed_s(self) -> float:
+        """Training time so far, earlier parts of a resumed run included."""
+        return self.state.elapsed_s + self.task.clock() - self.started_at
+
+    @property
+    def spent(self) -> float:
+        """Share of the budget that is used up."""
+        return self.schedule.spent(self.state.step, self.elapsed_s)
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether the last step completed an epoch."""
+        return self.state.step % self.data.sampler.steps_per_epoch == 0
+
+    def end(self) -> FinishReason | None:
+        """Why the run is over, or None."""
+        if self.task.token.is_cancelled:
+            return FinishReason.stopped
+        patience = self.task.settings.optimisation.patience
+        if patience is not None and self.state.stale_epochs >= patience:
+            return FinishReason.converged
+        if self.spent >= 1:
+            return FinishReason.completed
+        left_s = self._limit_left_s()
+        return FinishReason.time_limit if left_s is not None and left_s <= 0 else None
+
+    def _limit_left_s(self) -> float | None:
+        """Seconds until the time limit, which counts from here and not from earlier parts."""
+        limit_s = self.schedule.limit_s
+        return None if limit_s is None else limit_s - (self.task.clock() - self.started_at)
+
+    def progress(self, loss: StepLoss | None) -> Progress:
+        """Where the run stands, with the loss of a step."""
+        spent, elapsed_s = self.spent, self.elapsed_s
+        left_s = [elapsed_s * (1 - spent) / spent] if spent > 0 else []
+        if (limit_left_s := self._limit_left_s()) is not None:
+            left_s.append(max(0.0, limit_left_s))
+        return Progress(
+            done=self.state.step,
+            total=self.schedule.max_steps,
+            elapsed_s=elapsed_s,
+            eta_s=min(left_s, default=None),
+            losses=loss.parts if loss else {},
+            proportion_error=loss.proportion_error if loss else None,
+        )
+
+    # -- a step ----------------------------------------------------------------------------------
+
+    def draw(self, ramp: float) -> tuple[Batch, View]:
+        """Draw windows, with what is said of the pixels that the student will see, and its view."""
+        settings, step = self.task.settings, self.state.step
+        has_labels_first = settings.self_training.is_on and ramp == 0
+        batch = self.data.sampler.draw(step, has_labels_first=has_labels_first)
+        shape = batch.images.shape[-2:]
+        view = draw_view(
+            len(batch.windows),
+            (shape[0], shape[1]),
+            seed=settings.seed,
+            step=step,
+            has_flips=settings.sampling.has_flips,
+            has_warp=settings.sampling.has_warp,
+        )
+        return batch.seen(view.shows(*shape)), view
+
+    def forward(self, batch: Batch, view: View) -> torch.Tensor:
+        """Logits in the batch's own frame; the student saw them by the view, and disturbed."""
+        images, settings = batch.images, self.task.settings
+        if settings.sampling.has_intensity:
+            is_normal = settings.image.normalisation == "slice"
+            mean, deviation = (0.0, 1.0) if is_normal else self.data.grey_values
+            images = augment_intensity(
+                images, seed=settings.seed, step=self.state.step, mean=mean, deviation=deviation
+            )
+        return view.undo(self.learner.student_logits(view.apply(images), self.state.step))
+
+    def loss(self, logits: torch.Tensor, batch: Batch, ramp: float) -> StepLoss:
+        """Hold what the student said against annotations and teacher."""
+        placed = batch.to(self.task.device)
+        teacher = cache(lambda: self.learner.kept_probs(placed.images))
+        has_pseudo_labels = self.task.settings.self_training.is_on and ramp > 0
+        return self._objective(
+            logits,
+            placed,
+            teacher_probs=teacher() if has_pseudo_labels else None,
+            memories=self.maps.recall(batch, self.state.step, teacher),
+            ramp=ramp,
+        )
+
+    def learn(self, loss: StepLoss, learning_rate: float) -> None:
+        """Change the weights.
+
+        Raises
+        ------
+        Diverged
+            If loss or gradient are not finite; the weights are those of the step before.
+        """
+        self.learner.learn(loss.total, learning_rate=learning_rate, step=self.state.step)
+        self.state.step += 1
+
+    @property
+    def _objective(self) -> Objective:
+        return Objective(
+            self.task.settings,
+            len(self.annotations.classes),
+            self.data.label_scale,
+            self.data.sampler.n_labelled_slots,
+            self.annotations.outside_index,
+        )
+
+    # -- what it learns from ---------------------------------------------------------------------
+
+    def count_by_map(self, spent: float) -> None:
+        """Weigh the nodes of grids by what the network has learned by now."""
+        posterior = label_posterior(self.data.samples, self._predict)
+        self.state.posterior, self.state.posterior_at = posterior, spent
+        if not posterior.believed:
+            return
+        bags = bags_by_slice(
+            self.task.stack,
+            self.annotations,
+            self.task.settings,
+            self.state.working_scale,
+            posterior.nodes(),
+        )
+        samples = tuple(replace(one, bags=bags.get(one.slice, ())) for one in self.data.samples)
+        self.data = _data_of(self.task, self.annotations, samples, self.data.label_scale)
+        if self.best is not None:  # its loss must compare with those to come
+            self.state.best_loss = self._held_out_loss(self.learner.network_of(self.best))
+
+    def join(self, annotations: Annotations) -> Iterator[Message | CheckpointSaved]:
+        """Let changed annotations join the run; labels keep their weights."""
+        known, task = self.annotations, self.task
+        if (annotations.classes, annotations.outside) != (known.classes, known.outside):
+            yield Message("warning", "Classes cannot change during a run; start a new one.")
+            return
+        if annotations.is_empty and not (task.masks and task.masks.n_slices):
+            yield Message("warning", "All annotations are gone; the run goes on with the old ones.")
+            return
+        unchanged = {grid.slice for grid in annotations.grids if grid in known.grids}
+        posterior = self.state.posterior.of_slices(unchanged)
+        working, scale = self.state.working_scale, self.data.label_scale
+        reading = _read(task, annotations, self.images, working, scale, posterior)
+        try:
+            self.data = _result(reading)
+        except InputError as error:
+            text = f"The run goes on with the old annotations; the new ones fail: {error}"
+            yield Message("warning", text)
+            return
+        self.annotations, self.state.posterior = annotations, posterior
+        # losses on other annotations cannot be compared, nor what was best by them be kept
+        self.best, self.state.best_loss, self.state.stale_epochs = None, None, 0
+        if task.run_dir is not None:
+            painted = task.masks if isinstance(task.masks, LiveLabels) else None
+            write_update(task.run_dir, self.state.step, annotations, painted=painted)
+        step = (self.state.steps_before or 0) + self.state.step
+        yield Message(
+            "info",
+            f"Your new annotations count from step {step} on. In all: {annotations.summary()}.",
+        )
+        if task.run_dir is not None:
+            yield self.save()  # whoever resumes has the new ones: not from a step before
+
+    # -- looks -----------------------------------------------------------------------------------
+
+    def validate(self) -> Validated:
+        """Evaluate the loss on the held-out crops and keep the best weights."""
+        state, loss = self.state, self._held_out_loss()
+        is_best = state.best_loss is None or loss < state.best_loss
+        if is_best:
+            state.best_loss, state.stale_epochs = loss, 0
+            self.best = self.learner.weights()
+        else:
+            state.stale_epochs += 1
+        return Validated(state.step, loss, is_best)
+
+    def _held_out_loss(self, network: torch.nn.Module | None = None) -> float:
+        """Mean loss on the held-out crops of what would be kept now, or of another network."""
+        if network is not None:
+            network = network.to(self.task.device)
+        total = torch.zeros(())
+        for batch in self.data.held_out_batches(self.task.settings.sampling.batch_size):
+            placed = batch.to(self.task.device)
+            loss = self._objective(
+                self.learner.kept_logits(placed.images, network=network),
+                placed,
+                teacher_probs=None,
+                memories=[None] * len(batch.windows),
+                ramp=0.0,
+            )
+            total += loss.total.cpu() * len(batch.windows)
+        self.learner.check_finite("validation loss", total, self.state.step)
+        return float(total) / len(self.data.held_out)
+
+    def preview(self, z: int) -> Iterator[Preview | Message]:
+        """Compute the map of slice ``z`` at working scale; nothing if stopped meanwhile."""
+        stack = self.task.stack
+        reduction = self.state.working_scale.of_slice(stack, z)
+        try:
+            image = self.images.get(z)
+            if image is None:
+                normalisation = self.task.settings.image.normalisation
+                image = working_slice(stack, z, reduction, normalisation)
+        except InputError as error:
+            if z not in self._without_preview:
+                self._without_preview.add(z)
+                yield Message("warning", f"There is no preview of slice {z}: {error}")
+            return
+        with contextlib.suppress(Stopped):
+            probs = self._predict(image)
+            yield Preview(self.state.step, int(z), reduction, stack.shape_of(z), probs)
+
+    def warn(self, start_from: Model | None) -> Iterator[Message]:
+        """Tell what the user may not expect of data, settings, and a model to begin with."""
+        for note in () if self.task.masks is None else reading_notes(self.task.masks):
+            yield Message("info", note)
+        if start_from is not None:
+            yield from start_from.working_scale.notes(self.task.stack)
+        outside = self.annotations.outside_index
+        yield from initial_warnings(
+            self.task.settings,
+            self.task.stack,
+            self.annotations,
+            scale=self.state.working_scale,
+            has_held_out=bool(self.data.held_out),
+            is_outside_shown=outside is None or self.data.has_labels_of(outside),
+        )
+
+    def look(self, spent: float, model: Model | None = None) -> Iterator[Message]:
+        """Tell if maps have collapsed: now and then by what would be kept, or now by ``model``."""
+        n_due, n_looks = n_looks_due(spent), self.state.n_looks
+        if model is None:
+            self.state.n_looks = n_due
+            if n_due <= n_looks:
+                return
+            model = self.model() if self.best is not None else None
+        network = None if model is None else model.network
+        watch = MapWatch(self.annotations.classes, outside=self.annotations.outside_index)
+        with contextlib.suppress(Stopped):
+            self.state.lost, message = watch.look(
+                self.data.samples,
+                lambda image: self._predict(image, network),
+                self.state.lost,
+                n_steps=self.state.step,
+                settings=self.task.settings,
+            )
+            if message is not None:
+                yield message
+
+    def _predict(
+        self, image: npt.NDArray[np.float32], network: torch.nn.Module | None = None
+    ) -> npt.NDArray[np.float32]:
+        return self.learner.predict(image, network=network, token=self.task.token).numpy()
+
+    # -- what remains of it ----------------------------------------------------------------------
+
+    def save(self) -> CheckpointSaved:
+        """Write a resumable checkpoint."""
+        assert self.task.run_dir is not None
+        now = {"elapsed_s": self.elapsed_s, "label_scale": self.data.label_scale}
+        state = self.state.model_copy(update=now)
+        tensors = self.learner.tensors() | prefixed("best", self.best or {})
+        is_unfinished = self.end() in (None, FinishReason.stopped, FinishReason.time_limit)
+        kept = self.maps.kept(state.step) if is_unfinished else {}
+        state.kept_until = {z: one.until for z, one in kept.items()}
+        tensors |= prefixed("map", {str(z): one.probs for z, one in kept.items()})
+        return CheckpointSaved(state.step, str(save_state(state, tensors, self.task.run_dir)))
+
+    def model(self) -> Model:
+        """Return the model as it would be kept now, on the CPU."""
+        state = self.state
+        return Model(
+            network=self.learner.network_of(self.best or self.learner.weights()),
+            classes=state.classes,
+            reduction=state.reduction,
+            pixel_size_um=state.pixel_size_um,
+            n_channels=self.task.stack.n_channels,
+            settings=self.task.settings,
+            stated_fractions=self.data.stated_fractions(),
+            label_scale=self.data.label_scale,
+            n_steps=(state.steps_before or 0) + state.step,
+            outside=state.outside,
+        )
+
+    def last_words(self, reason: FinishReason) -> Iterator[Message]:
+        """Tell where the map counts nodes otherwise than the user, and if time was too short."""
+        for text in self.state.posterior.messages(self.annotations.classes):
+            yield Message("info", text)
+        if reason is FinishReason.time_limit:
+            yield Message(
+                "warning",
+                f"Time was up after {self.state.step} of {self.schedule.max_steps} steps, which is "
+                "too few: maps are worse than after all of them. Go on with this run (Continue in "
+                "the dock, train --resume), or train without a time limit.",
+            )
+
+    def finished(self, reason: FinishReason) -> RunFinished:
+        """How the run ended, and its files."""
+        folder, files = self.task.run_dir, {"model": MODEL_WEIGHTS, "record": MODEL_RECORD}
+        outputs = {} if folder is None else {what: str(folder / files[what]) for what in files}
+        total = self.schedule.max_steps
+        return RunFinished(reason, self.state.step, self.elapsed_s, outputs, total)
+
+
+def _result(reading: Generator[object, None, T]) -> T:
+    """Run a generator to its end."""
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+def _check_classes(annotations: Annotations) -> None:
+    """Refuse a class outside that leaves nothing but background to tell apart."""
+    if annotations.outside is not None and len(annotations.classes) < 3:
+        raise InputError(
+            f"class {annotations.outside!r} lies outside, and there is no other class besides the "
+            "background; add the class that is to be found.",
+            field="classes",
+        )
+
+
+def _check_settings(settings: TrainingSettings) -> None:
+    """Refuse self-training without the averaged weights that it needs."""
+    if settings.self_training.is_on and settings.optimisation.ema_decay is None:
+        raise InputError(
+            "self-training needs averaged weights, but optimisation.ema_decay is none; set it, or "
+            "set self_training.is_on to false.",
+            field="optimisation.ema_decay",
+        )
+
+
+def _stopped_run(run_dir: Path | None, annotations: Annotations) -> tuple[RunState, Tensors]:
+    """Read the checkpoint that a run is to go on from, if it is of the same classes."""
+    if run_dir is None:
+        raise InputError("resuming needs the folder of the run; give run_dir.")
+    state, tensors = load_state(run_dir)
+    for name, old, new in (
+        ("classes", ", ".join(state.classes), ", ".join(annotations.classes)),
+        ("class outside", state.outside, annotations.outside),
+    ):
+        if old != new:
+            raise InputError(
+                f"the run in {run_dir} was begun with {name} {old}, not {new}; use the same, or "
+                "start a new run."
+            )
+    return state, tensors
+
+
+def _check_model(
+    model: Model, settings: TrainingSettings, annotations: Annotations, n_channels: int
+) -> None:
+    """Refuse a model whose training cannot go on with these data and settings."""
+    networks = (describe_network(one).partition(" ")[2] for one in (model.settings, settings))
+    for name, old, new in (
+        ("classes", model.classes, annotations.classes),
+        ("class outside", model.outside, annotations.outside),
+        ("image channels", model.n_channels, n_channels),
+        ("network", *networks),
+        ("normalisation", model.normalisation, settings.image.normalisation),
+    ):
+        if old != new:
+            raise InputError(
+                f"the model was trained with {name} {old}, not {new}; use the same, or start a new "
+                "run."
+            )
+
+
+def working_scale(settings: TrainingSettings, stack: Stack) -> WorkingScale:
+    """Choose the scale that brings the stated object of the first image to its target width.
+
+    Raises
+    ------
+    InputError
+        If the object is wider than every slice, or its width cannot be told in pixels.
+    """
+    pixel_size_um = stack.pixel_size_um(0)
+    reduction = settings.image.reduction(pixel_size_um) or 1
+    width_px = settings.image.object_width_px(pixel_size_um) or 0.0
+    longest_px = max(max(stack.shape_of(z)) for z in range(stack.n_slices))
+    if reduction > 1 and width_px > longest_px:
+        raise InputError(
+            f"an object about {width_px:g} px wide does not fit into the image, whose longer side "
+            f"is {longest_px} px; state the width of one object.",
+            field="image.object_diameter_px",
+        )
+    return WorkingScale(reduction, pixel_size_um)
