@@ -93,7 +93,7 @@ def test_an_image_of_another_pixel_size_is_told(spss, tiny, truth, tmp_path):
     own = spss("predict", "run", "image.tif", "--out", "own")
     assert " nm" not in own.err
     shutil.copy("image.tif", "other.tif")
-    for size, said in (("10nm", "reduced by 1 instead of 2"), ("40nm", "4.0 times as small")):
+    for size, said in (("10nm", "reduced by 1 instead of 2"), ("40nm", "4.0 times smaller")):
         done = spss("predict", "run", "other.tif", "--voxel-size", size, "--out", f"of_{size}")
         assert done.code == 0, done.err
         assert said in done.err

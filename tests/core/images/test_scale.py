@@ -50,8 +50,8 @@ def test_a_scale_moves_to_another_image() -> None:
     [
         (WorkingScale(4, 0.005), [0.01], "info", ("10 nm", "5 nm", "reduced by 2 instead of 4")),
         (WorkingScale(4, 0.005), [0.005, 0.0071], "info", ("7.1 nm", "reduced by 3")),
-        (WorkingScale(1, 0.005), [0.0076], "warning", ("1.5 times as small", "pixels of 5 nm")),
-        (WorkingScale(2, 0.005), [0.1], "warning", ("10.0 times as small", "pixels of 10 nm")),
+        (WorkingScale(1, 0.005), [0.0076], "warning", ("1.5 times smaller", "pixels of 5 nm")),
+        (WorkingScale(2, 0.005), [0.1], "warning", ("10.0 times smaller", "pixels of 10 nm")),
         (WorkingScale(2, 0.005), [0.005, None], "warning", ("not known", "taken to be 5 nm")),
         (WorkingScale(2, 1.25), [None], "warning", ("taken to be 1.25 µm",)),
         (WorkingScale(2, None), [0.005], "warning", ("model does not say",)),

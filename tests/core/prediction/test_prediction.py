@@ -110,7 +110,7 @@ def test_each_image_of_a_set_has_its_own_scale() -> None:
 @pytest.mark.parametrize(
     ("learned", "size", "text"),
     [
-        (0.005, 0.02, "4.0 times as small"),
+        (0.005, 0.02, "4.0 times smaller"),
         (0.005, None, "taken to be 5 nm"),
         (None, 0.005, "does not say"),
     ],

@@ -332,7 +332,7 @@ def test_images_of_several_pixel_sizes_are_told():
     for sizes, expected in (
         ([0.005, 0.005], []),
         ([0.005, 0.01], ["pixels of 5 nm to 10 nm: the network sees them reduced by 2 to 1"]),
-        ([0.005, 0.03], ["objects look 3.0 times as small"]),
+        ([0.005, 0.03], ["objects look 3.0 times smaller"]),
     ):
         stack = stack_from_images(images, pixel_sizes_um=sizes)
         texts = said(settings, stack, scale=working_scale(settings, stack))

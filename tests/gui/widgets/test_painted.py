@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+
 import dask.array as da
 import numpy as np
 import pytest
 from hand import Hand
 from napari.components import ViewerModel
+from PIL import Image
 from qtpy.QtCore import Qt
 
 from napari_spss.core.annotations import ClassStyle
@@ -172,6 +175,73 @@ def test_adopted_mask_of_one_value_is_the_one_class(qtbot):
     tool.set_value(viewer.add_labels(data))
     assert tool.value().values == (0, 255)
     assert tool._table.boxes[0].text() == "not painted"
+
+
+def adopt(tool, viewer, data):
+    tool._layers.adopted.emit(viewer.add_labels(data, name="theirs"))
+    return tool.value()
+
+
+def discs(values):
+    """Two discs of each value, (Z, Y, X) uint8."""
+    y, x = np.mgrid[:96, :120]
+    plane = np.zeros(y.shape, np.uint8)
+    for i, value in enumerate(values):
+        for cy, cx, radius in ((40, 30, 15), (70, 35, 10)):
+            plane[(y - cy) ** 2 + (x - cx - 27 * i) ** 2 < radius**2] = value
+    return np.stack([plane] * 4)
+
+
+@pytest.mark.parametrize("values", [(255,), (127, 255)])
+def test_adopted_mask_that_was_a_jpeg_is_what_it_was(qtbot, values):
+    exact = discs(values)
+    planes = []
+    for plane in exact:
+        file = io.BytesIO()
+        Image.fromarray(plane).save(file, "JPEG", quality=75)
+        planes.append(np.asarray(Image.open(file)))
+    viewer, _, tool = make_tool(qtbot, shape=exact.shape, styles=STYLES[: len(values) + 1])
+    labels = adopt(tool, viewer, np.stack(planes))
+    assert labels.values == (0, *values)
+    expected = np.select([exact == value for value in values], range(1, len(values) + 1), IGNORE)
+    assert all(np.array_equal(labels.read(z), expected[z]) for z in range(4))
+    assert "each counts as the nearest of 0" in tool._info.text()
+    assert tool._problems.text() == ""
+    assert tool.value().read(1, (30, 20, 50, 40)).shape == (20, 20)
+
+
+def test_adopted_mask_of_minus_one_and_one(qtbot):
+    viewer, _, tool = make_tool(qtbot, styles=STYLES[:2])
+    data = np.full(SHAPE, -1, np.int8)
+    data[:, 5:9] = 1
+    labels = adopt(tool, viewer, data)
+    assert set(np.unique(labels.read(0)).tolist()) == {1, IGNORE}
+    assert (labels.read(0) == 1).sum() == 4 * 30
+
+
+def test_adopted_ids_are_not_taken_for_classes(qtbot):
+    ids = discs((1, 2, 3))
+    viewer, _, tool = make_tool(qtbot, shape=ids.shape, styles=STYLES[:2])
+    labels = adopt(tool, viewer, ids)
+    assert (labels.read(0) == IGNORE).all()
+    assert "ids of objects" in tool._problems.text()
+    with qtbot.waitSignal(tool.value_changed):
+        tool._ids.click()
+    assert np.array_equal(tool.value().read(0), np.where(ids[0] > 0, 1, IGNORE))
+    assert tool.take_changed_slices() is None
+    assert tool._problems.text() == ""
+    tool.set_classes(STYLES)  # no telling which class the ids are of
+    assert (tool.value().read(0) == IGNORE).all()
+
+
+def test_only_layers_of_somebody_else_can_hold_ids(qtbot):
+    viewer, _, tool = make_tool(qtbot, styles=STYLES[:2])
+    tool.start_painting()
+    assert not tool._ids.isVisible()
+    adopt(tool, viewer, np.ones(SHAPE, int))
+    assert tool._ids.isVisible()
+    tool.set_classes(STYLES)
+    assert not tool._ids.isVisible()
 
 
 def test_layer_that_does_not_fit_is_refused(qtbot):

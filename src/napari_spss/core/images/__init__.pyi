@@ -9,6 +9,9 @@ from .labels import (
     reading_notes as reading_notes,
     strips as strips,
 )
+from .mask_values import (
+    find_levels as find_levels,
+)
 from .masks import (
     Masks as Masks,
     open_masks as open_masks,

@@ -90,7 +90,7 @@ class WorkingScale:
         smaller = reduction * farthest / (self.reduction * learned)
         if smaller > _MOST_OFF:
             text = (
-                f"{seen}: even at full resolution objects look {smaller:.1f} times as small to the "
+                f"{seen}: even at full resolution objects look {smaller:.1f} times smaller to the "
                 f"network. Enlarge the image to pixels of {_length(self.reduction * learned)}, or "
                 "train on it."
             )
@@ -118,7 +118,7 @@ class WorkingScale:
         )
         if smaller <= _MOST_OFF:
             return (Message("info", text),)
-        text += f" In the coarsest, objects look {smaller:.1f} times as small."
+        text += f" In the coarsest, objects look {smaller:.1f} times smaller."
         return (Message("warning", text),)
 
 

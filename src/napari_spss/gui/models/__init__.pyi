@@ -59,6 +59,7 @@ from .painted_labels import (
     PaintedLabels as PaintedLabels,
     guess_values as guess_values,
     sampled_values as sampled_values,
+    spread_levels as spread_levels,
 )
 from .preferences import (
     read_preferences as read_preferences,

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
+    QCheckBox,
     QHBoxLayout,
     QLabel,
     QPushButton,
@@ -28,7 +29,13 @@ from ...layers import (
     label_colours,
     layer_mark,
 )
-from ...models import PaintedLabels, follow_classes, guess_values, sampled_values
+from ...models import (
+    PaintedLabels,
+    follow_classes,
+    guess_values,
+    sampled_values,
+    spread_levels,
+)
 from ..adopt_combo import AdoptCombo
 from ..notice import Notice
 from .painted_table import PaintedTable
@@ -71,6 +78,7 @@ class PaintedTool(QWidget):
         self._layer: Labels | None = None
         self._is_blank = False
         self._values: tuple[int, ...] = ()
+        self._levels: tuple[int, ...] = ()
         self._counts: dict[int, tuple[int, ...]] = {}
         self._is_count_due = False
         self._changed: set[int] | None = set()  # None for all
@@ -100,6 +108,9 @@ class PaintedTool(QWidget):
         self._table = PaintedTable(self)
         self._table.value_changed.connect(self._on_value_edited)
         self._table.class_chosen.connect(self._on_class_chosen)
+        self._ids = QCheckBox("Values are ids of objects of one class", self)
+        self._ids.setToolTip("Every value but 0 then counts as the one class.")
+        self._ids.toggled.connect(self._on_ids_toggled)
         self._info = Notice(self)
         self._problems = Notice(self, is_warning=True)
 
@@ -111,6 +122,7 @@ class PaintedTool(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(first)
         layout.addWidget(self._table)
+        layout.addWidget(self._ids)
         layout.addWidget(self._info)
         layout.addWidget(self._problems)
         layout.addStretch(1)
@@ -163,6 +175,9 @@ class PaintedTool(QWidget):
         for index in range(len(styles)):
             if index not in known:
                 values[index] = next(v for v in range(1, len(styles) + 2) if v not in values)
+        if self._ids.isChecked() and len(styles) != 2:  # no telling which class they are of
+            self._drop_ids()
+            values = [0] * len(styles)
         self._values = tuple(values)
         if old != self._values:
             self._changed = None
@@ -198,6 +213,7 @@ class PaintedTool(QWidget):
                 raise InputError(fault)
             self._take(layer)
             if values is not None:
+                self._levels = ()
                 self._set_values(values)
             self._colour_layer()
         self._refresh()
@@ -267,6 +283,13 @@ class PaintedTool(QWidget):
         self._refresh()
         self.value_changed.emit()
 
+    def _on_ids_toggled(self) -> None:
+        self._guess()
+        self._counts.clear()
+        self._changed = None
+        self._refresh()
+        self.value_changed.emit()
+
     def _on_class_chosen(self, index: int) -> None:
         if self._layer is None or not self._values[index]:
             return
@@ -314,17 +337,37 @@ class PaintedTool(QWidget):
         connect(layer.events.name, self._refresh)
         if is_new:
             self._colour_layer()
-        elif self._frame is not None and self._styles:
-            labels = self._labels()
-            if labels is not None:
-                found = sampled_values(labels, self._frame.current_slice(self._viewer))
-                self._set_values(guess_values(found, len(self._styles)))
+        else:
+            self._guess()
+
+    def _guess(self) -> None:
+        """Guess which value of an adopted layer stands for which class; tell what is not plain."""
+        self._levels, labels = (), self._labels()
+        if labels is None or self._frame is None or not self._styles:
+            return
+        z = self._frame.current_slice(self._viewer)
+        found = sampled_values(labels, z)
+        if len(found) > len(self._styles):
+            self._levels = spread_levels(labels, z)
+        if self._levels:
+            self._message = (
+                f"The layer holds {len(found) + 1} values, as JPEG or smoothing leaves them; each "
+                f"counts as the nearest of {', '.join(map(str, self._levels))}."
+            )
+        meant = tuple(value for value in self._levels if value) or found
+        self._set_values(guess_values(meant, len(self._styles)))
 
     def _let_go(self) -> None:
         self._layer_connections.disconnect_all()
         self._layer = None
+        self._levels = ()
+        self._drop_ids()
         self._is_blank = False
         self._counts.clear()
+
+    def _drop_ids(self) -> None:
+        with QSignalBlocker(self._ids):
+            self._ids.setChecked(False)
 
     def _on_layer_removed(self, event: Event) -> None:
         if event.value is self._layer:
@@ -393,7 +436,14 @@ class PaintedTool(QWidget):
         if self._layer is None or self._frame is None:
             return None
         axes = self._frame.geometry.axes
-        return PaintedLabels(self._layer.name, full_resolution(self._layer), axes, self._values)
+        return PaintedLabels(
+            self._layer.name,
+            full_resolution(self._layer),
+            axes,
+            self._values,
+            levels=self._levels,
+            has_instances=self._ids.isChecked(),
+        )
 
     # ---- what is shown ----------------------------------------------------------------------
 
@@ -411,6 +461,8 @@ class PaintedTool(QWidget):
         self._new.setEnabled(self._frame is not None and bool(self._styles))
         self._new.setText("New" if self._layer is None else "Paint")
         self._table.setEnabled(self._layer is not None)
+        is_theirs = self._layer is not None and not layer_mark(self._layer)
+        self._ids.setVisible(is_theirs and len(self._styles) == 2)
         self._show_counts()
 
     def _count(self, z: int) -> tuple[int, ...]:
@@ -444,7 +496,9 @@ class PaintedTool(QWidget):
         if not unknown:
             return ""
         shown = ", ".join(map(str, unknown[:5])) + (" ..." if len(unknown) > 5 else "")
-        return f"Label values on slice {z} that stand for no class and are not used: {shown}."
+        text = f"Label values on slice {z} that stand for no class and are not used: {shown}."
+        are_many = len(unknown) > len(self._styles) and not self._ids.isHidden()
+        return f"{text} If they are ids of objects, say so above." if are_many else text
 
 
 def _indices(index: Any, length: int) -> list[int]:
