@@ -177,14 +177,16 @@ def test_saved_fractions_leave_out_what_lies_outside(result, tmp_path):
     assert table[table["slice"] == 1]["fraction"].isna().all()
 
 
-def test_everything_includes_the_run_but_not_its_checkpoint(result, tmp_path):
+def test_everything_includes_the_run_but_neither_its_checkpoint_nor_its_lock(result, tmp_path):
     run_dir = tmp_path / "run"
     (run_dir / "checkpoint").mkdir(parents=True)
     (run_dir / "checkpoint" / "state.safetensors").write_text("large")
     (run_dir / "config.toml").write_text("x = 1")
+    (run_dir / ".lock").touch()
     save(result, tmp_path / "out", run_dir=run_dir)
     assert (tmp_path / "out" / "config.toml").read_text() == "x = 1"
     assert not (tmp_path / "out" / "checkpoint").exists()
+    assert not (tmp_path / "out" / ".lock").exists()
 
 
 def test_saving_that_is_stopped_leaves_no_half_file(result, tmp_path):

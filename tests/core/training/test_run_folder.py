@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import io
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from draining import drain
 from napari_spss.core.annotations import Annotations, Keypoint
 from napari_spss.core.base import (
     FinishReason,
+    FolderLocked,
     InputError,
     Message,
     Preparing,
@@ -105,6 +108,28 @@ def test_a_folder_with_any_part_of_a_run_is_refused(tmp_path, annotations, name)
         run.begin(SETTINGS, annotations, INPUT)
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_nothing_is_written_where_another_process_is_at_work(folder, annotations):
+    code = (
+        "import sys; from pathlib import Path; from napari_spss.core.base import hold_folder\n"
+        "with hold_folder(Path(sys.argv[1])): print('held', flush=True); sys.stdin.readline()"
+    )
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", code, str(folder.path)]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+        for write in (
+            lambda: folder.begin(SETTINGS, annotations, INPUT),
+            lambda: folder.go_on(preset("fast"), annotations),
+        ):
+            with pytest.raises(FolderLocked, match=f"in use by process {other.pid}"):
+                write()
+        assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
+        other.communicate("\n")
+    folder.go_on(preset("fast"))
+    assert folder.settings() == preset("fast")
 
 
 def test_an_empty_or_missing_folder_holds_no_run(tmp_path):

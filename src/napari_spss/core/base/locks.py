@@ -43,18 +43,24 @@ class FolderLocked(InputError):
     ----------
     folder : Path
         The folder.
+
+    Attributes
+    ----------
+    is_ours : bool
+        Whether this very process holds it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.is_ours = False
         try:
             owner = read_record(_Owner, folder / _OWNER, remedy="")
         except InputError:
             who, remedy = "another process", ""
         else:
             is_here = owner.host == socket.gethostname()
-            is_us = is_here and owner.pid == os.getpid()
-            who = "this program" if is_us else f"process {owner.pid}"
+            self.is_ours = is_here and owner.pid == os.getpid()
+            who = "this program" if self.is_ours else f"process {owner.pid}"
             who += "" if is_here else f" on the computer {owner.host!r}"
             who += f" since {owner.since:%Y-%m-%d %H:%M}"
             remedy = "" if is_here else f", or delete {folder / _LOCK} if that computer is off"
@@ -133,8 +139,15 @@ class FolderLock:
 
 
 @contextlib.contextmanager
-def hold_folder(folder: Path) -> Iterator[FolderLock]:
+def hold_folder(folder: Path, *, may_be_ours: bool = False) -> Iterator[FolderLock]:
     """Make a folder if need be and hold it; what was made and stayed empty goes at the end.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    may_be_ours : bool
+        Whether it is as good if another part of this process holds it.
 
     Raises
     ------
@@ -148,7 +161,11 @@ def hold_folder(folder: Path) -> Iterator[FolderLock]:
     try:
         with write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
+            try:
+                lock.acquire()
+            except FolderLocked as error:
+                if not (may_be_ours and error.is_ours):
+                    raise
         yield lock
     finally:
         lock.release()

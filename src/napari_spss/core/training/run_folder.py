@@ -35,6 +35,7 @@ from ..base import (
     event_from_json,
     event_to_json,
     fault_of,
+    hold_folder,
     load_settings,
     read_file,
     read_record,
@@ -116,19 +117,20 @@ class RunFolder:
         Raises
         ------
         InputError
-            If the folder already holds a run.
+            If the folder already holds a run, or another process is at work in it.
         RunError
             If it cannot be written.
         """
-        if self.holds_run:
-            raise InputError(
-                f"{self.path} already holds a run; choose another folder, or resume it."
-            )
-        record = asdict(inputs) | {"outside": annotations.outside, "versions": _versions()}
-        write_atomically(self.path / INPUTS, json.dumps(record, indent=2))
-        write_annotations(self.path, annotations)
-        # the settings come last, since they make it a run
-        save_settings(settings, self.path / CONFIG)
+        with hold_folder(self.path, may_be_ours=True):
+            if self.holds_run:
+                raise InputError(
+                    f"{self.path} already holds a run; choose another folder, or resume it."
+                )
+            record = asdict(inputs) | {"outside": annotations.outside, "versions": _versions()}
+            write_atomically(self.path / INPUTS, json.dumps(record, indent=2))
+            write_annotations(self.path, annotations)
+            # the settings come last, since they make it a run
+            save_settings(settings, self.path / CONFIG)
 
     def go_on(
         self,
@@ -142,19 +144,21 @@ class RunFolder:
         Raises
         ------
         InputError
-            If the folder holds no run, or its model cannot be read.
+            If the folder holds no run, its model cannot be read, or another process is at work in
+            it.
         RunError
             If it cannot be written.
         """
         self._check()
-        save_settings(settings, self.path / CONFIG)
-        if annotations is None:
-            return
-        numbers = [number + 1 for number in self._updates()]
-        # Later ones must sort after earlier ones, though steps count anew from a complete run on.
-        has_model = (self.path / MODEL_WEIGHTS).is_file()
-        n_steps = load_model(self.path).n_steps if has_model else 0
-        write_update(self.path, max([n_steps, *numbers]), annotations, painted=painted)
+        with hold_folder(self.path, may_be_ours=True):
+            save_settings(settings, self.path / CONFIG)
+            if annotations is None:
+                return
+            numbers = [number + 1 for number in self._updates()]
+            # Later ones must sort after earlier ones, though steps count anew from a complete run.
+            has_model = (self.path / MODEL_WEIGHTS).is_file()
+            n_steps = load_model(self.path).n_steps if has_model else 0
+            write_update(self.path, max([n_steps, *numbers]), annotations, painted=painted)
 
     def _updates(self) -> dict[int, Path]:
         """Folders of annotations that joined the run, by their step."""
