@@ -601,7 +601,8 @@ def test_damaged_painted_slice_becomes_a_warning(folder, damage):
         project.save_painted({z: np.ones((2, 2), np.uint8) for z in range(2)})
         (folder / "painted" / "slice_00001.tif").write_bytes(damage)
         assert list(project.read_painted()) == [0]
-        assert "slice_00001.tif cannot be read" in project.warnings[0]
+        assert "slice_00001.tif" in project.warnings[0]
+        assert "It is kept as" in project.warnings[0]
         project.save_painted({1: np.ones((2, 2), np.uint8)})
         kept = folder / "painted" / "slice_00001.unreadable-1.tif"
         assert kept.read_bytes() == damage

@@ -5,31 +5,18 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import struct
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..base import set_aside, write_atomically
+from ..base import InputError, set_aside, write_atomically
 
 __all__ = ["PAINTED_FOLDER", "PaintedSlices"]
 
 PAINTED_FOLDER = "painted"
 
-# as tifffile and its codecs raise them; a flipped bit may ask for any type, or for terabytes
-_DAMAGE = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-)
 _NAME = re.compile(r"slice_(\d+)\.tif")
 
 
@@ -110,15 +97,12 @@ class PaintedSlices:
             z = int(found.group(1))
             try:
                 if stack_shape is not None and z >= stack_shape[0]:
-                    raise ValueError(f"the image has {stack_shape[0]} slices")
+                    raise InputError(f"{path} is of no slice: the image has {stack_shape[0]}.")
                 array = _read(path, None if stack_shape is None else stack_shape[1:])
-            except _DAMAGE as error:
+            except InputError as error:
                 self._digests.pop(z, None)
-                problems.append(
-                    f"{path} cannot be read ({error or type(error).__name__}) and is kept as "
-                    f"{set_aside(path).name}; its "
-                    "labels are missing."
-                )
+                kept = set_aside(path).name
+                problems.append(f"{error} It is kept as {kept}; its labels are missing.")
                 continue
             labels[z] = array
             self._digests[z] = _digest(array)
@@ -129,16 +113,23 @@ class PaintedSlices:
 
 
 def _read(path: Path, shape: tuple[int, int] | None) -> NDArray[np.integer]:
-    """Read the labels of a file; whatever is wrong with it is one of `_DAMAGE`."""
-    import tifffile  # late: a project is opened much more often than it has painted labels
+    """Read the labels of a file, which must have a shape.
 
-    with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
-        if len(page.shape) != 2 or np.dtype(page.dtype).kind not in "iu":
-            raise ValueError(f"shape {page.shape}, {page.dtype}; not labels of a slice")
-        if shape is not None and page.shape != shape:
-            raise ValueError(f"shape {page.shape} instead of {shape}")
-        return np.asarray(page.asarray())
+    Raises
+    ------
+    InputError
+        If it is damaged, or holds no labels of such a slice.
+    """
+    from .tiff import open_tiff  # late: few projects that are opened have painted labels
+
+    pixels = open_tiff(path).array
+    wanted = pixels.shape if shape is None else shape
+    if pixels.shape != wanted or len(wanted) != 2 or np.dtype(pixels.dtype).kind not in "iu":
+        raise InputError(
+            f"{path} cannot be read (shape {pixels.shape}, {pixels.dtype}: not labels of this "
+            "slice)."
+        )
+    return np.asarray(pixels[:, :])
 
 
 def _digest(array: NDArray[np.integer]) -> str:
