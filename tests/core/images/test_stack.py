@@ -74,10 +74,14 @@ def test_only_the_box_is_read() -> None:
     assert counting.n_read[1:] == [64 * 48]
 
 
-def test_identity_samples_a_large_stack_sparsely() -> None:
+def test_identity_samples_a_large_stack_sparsely_and_once() -> None:
     counting = CountingArray(np.zeros((500, 256, 256), np.uint8))
-    stack_from_array(counting).identity()
-    assert sum(counting.n_read) <= 16 * 2 * 32 * 32
+    stack = stack_from_array(counting)
+    first = stack.identity()
+    n_read = sum(counting.n_read)
+    assert n_read <= 16 * 2 * 32 * 32
+    assert stack.identity() == first
+    assert sum(counting.n_read) == n_read
 
 
 def test_dask_computes_only_the_chunks_of_the_box() -> None:
