@@ -27,7 +27,7 @@ from ..core.base import (
     RunFinished,
     TrainingSettings,
 )
-from ..core.images import Masks, Stack, StackWriter, open_masks, open_stack
+from ..core.images import Masks, Stack, StackWriter, open_labels, open_stack
 from ..core.prediction import iter_prediction
 from ..core.simulation import Sample, synthetic_sample
 from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training
@@ -137,7 +137,7 @@ def iter_demo(
         line = "Stopped during prediction; the trained model was kept."
         return DemoResult((line,), (*written, *map(Path, trained.outputs.values())), math.nan)
     maps, labels = (Path(predicted.outputs[name]) for name in ("maps", "labels"))
-    outcome = _Outcome.of(sample, open_masks(labels, classes=sample.truth.classes))
+    outcome = _Outcome.of(sample, open_labels(labels))
     overlay = _write_figure(folder.path / _OVERLAY, sample, outcome, maps, labels)
     lines = (*_describe(sample, trained, predicted), "", *outcome.lines())
     return DemoResult(lines, (overlay, maps, labels, *written), outcome.iou)
@@ -286,7 +286,7 @@ def _write_figure(path: Path, sample: Sample, outcome: _Outcome, maps: Path, lab
         slice=z,
         image=sample.stack.read(z)[0],
         probs=_map_of(open_stack(maps), z),
-        labels=open_masks(labels, classes=sample.truth.classes).read(z) == 1,
+        labels=open_labels(labels).read(z) == 1,
         truth=sample.truth.read(z) == 1,
         caption=f"Labels and truth (IoU {iou:.2f}, a typical slice)",
     )

@@ -84,9 +84,8 @@ def predict(
     stated = parse_voxel_size(voxel_size)
     check_out_dir(out)
     from ..core.analysis import write_measurement
-    from ..core.annotations import ClassSpec
     from ..core.base import CancelToken
-    from ..core.images import BOTH_UNKNOWN, open_masks, open_stack
+    from ..core.images import BOTH_UNKNOWN, open_labels, open_stack
     from ..core.prediction import iter_prediction
     from ..core.training import RunFolder, load_model
     from .display import event_display, say
@@ -121,8 +120,7 @@ def predict(
         outputs, doubtful = _drain(events, show)
     if not outputs:
         return
-    spec = ClassSpec(model.classes, tuple(range(len(model.classes))))
-    labels = open_masks(outputs["labels"], classes=spec)
+    labels = open_labels(outputs["labels"])
     found = measure_masks(labels, voxel_size_um=stated, outside=model.outside)
     tables = write_measurement(found, out / "fractions.csv")
     for line in summary_lines(found):

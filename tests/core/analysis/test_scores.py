@@ -161,7 +161,7 @@ def test_unusable_input_is_refused(found: np.ndarray, truth: np.ndarray, expecte
 
 
 def test_index_beyond_the_named_classes_is_refused() -> None:
-    with pytest.raises(InputError, match="highest found: 2"):
+    with pytest.raises(InputError, match="class index 2 lies outside 0-1"):
         evaluate(np.array([[0, 2]]), np.array([[0, 1]]), classes=("background", "mito"))
 
 

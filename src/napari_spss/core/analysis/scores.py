@@ -150,24 +150,26 @@ def confusion_matrix(
             f"labels of shape {labels.shape} cannot be compared with a truth of shape "
             f"{truth.shape}; give two of one size."
         )
-    width = n_classes + 1
-    total = np.zeros(n_classes * width, dtype=np.int64)
+    counts = np.zeros((IGNORE + 1) ** 2, dtype=np.int64)
     flat_labels, flat_truth = labels.reshape(-1), truth.reshape(-1)
     for start in range(0, flat_labels.size, _PIECE_PX):
-        true = flat_truth[start : start + _PIECE_PX].astype(np.int64)
-        found = flat_labels[start : start + _PIECE_PX].astype(np.int64)
-        is_known = true != IGNORE
-        true, found = true[is_known], found[is_known]
-        is_labelled = found != IGNORE
-        highest = max(int(true.max(initial=0)), int(found[is_labelled].max(initial=0)))
-        if highest >= n_classes or min(true.min(initial=0), found.min(initial=0)) < 0:
-            raise InputError(
-                f"a class index lies outside 0-{n_classes - 1} (highest found: {highest}); "
-                "name all classes."
-            )
-        found[~is_labelled] = n_classes
-        total += np.bincount(true * width + found, minlength=total.size)
-    return total.reshape(n_classes, width)
+        pieces = [flat[start : start + _PIECE_PX] for flat in (flat_truth, flat_labels)]
+        for piece in pieces:
+            if piece.dtype != np.uint8 and (piece.min() < 0 or piece.max() > IGNORE):
+                raise _beyond(piece.min() if piece.min() < 0 else piece.max(), n_classes)
+        true, found = (piece.astype(np.uint16) for piece in pieces)
+        counts += np.bincount((true << 8) | found, minlength=counts.size)
+    known = counts.reshape(IGNORE + 1, IGNORE + 1)[:IGNORE]
+    stray = np.argwhere(known[:, :IGNORE])
+    if stray.size and stray.max() >= n_classes:
+        raise _beyond(stray.max(), n_classes)
+    return np.hstack([known[:n_classes, :n_classes], known[:n_classes, IGNORE:]])
+
+
+def _beyond(index: int, n_classes: int) -> InputError:
+    return InputError(
+        f"class index {index} lies outside 0-{n_classes - 1}; name all classes, from 0 on."
+    )
 
 
 def scores_from_confusion(

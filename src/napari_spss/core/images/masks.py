@@ -361,8 +361,11 @@ def _nearest_encoder(spec: ClassSpec) -> Callable[[Pixels, str], Labels]:
     values = np.array(spec.values, np.float64)
     order = np.argsort(values).astype(np.uint8)
     edges = (values[order][1:] + values[order][:-1]) / 2
+    of_byte = order[np.searchsorted(edges, np.arange(256))]
 
     def encode(pixels: Pixels, name: str) -> Labels:
+        if pixels.dtype == np.uint8:
+            return of_byte[pixels[0]]
         return _ignore_nan(order[np.searchsorted(edges, pixels[0])], pixels)
 
     return encode
