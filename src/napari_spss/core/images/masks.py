@@ -361,12 +361,12 @@ def _nearest_encoder(spec: ClassSpec) -> Callable[[Pixels, str], Labels]:
     values = np.array(spec.values, np.float64)
     order = np.argsort(values).astype(np.uint8)
     edges = (values[order][1:] + values[order][:-1]) / 2
-    of_byte = order[np.searchsorted(edges, np.arange(256))]
+    of_byte: Labels = order[np.searchsorted(edges, np.arange(256))]
 
     def encode(pixels: Pixels, name: str) -> Labels:
-        if pixels.dtype == np.uint8:
-            return of_byte[pixels[0]]
-        return _ignore_nan(order[np.searchsorted(edges, pixels[0])], pixels)
+        is_byte = pixels.dtype == np.uint8
+        labels: Labels = of_byte[pixels[0]] if is_byte else order[np.searchsorted(edges, pixels[0])]
+        return _ignore_nan(labels, pixels)
 
     return encode
 
