@@ -99,7 +99,7 @@ class Change:
 
 
 _EXACT = Plan("guesses", noise=0.0, bias=1.0, node_errors=0.0)
-_NODES_ALONE = {"loss.alpha": 0.0, "self_training.is_on": False}
+_NODES_ALONE = {"loss.alpha": 0.0, "self_training.enabled": False}
 _ROUNDS = 2
 ROUND_SHARE = 0.5
 """Steps of a round of correction, of those before the first one."""
@@ -173,14 +173,14 @@ ABLATIONS: dict[str, Change] = {
                               loss__proportions="kl"),
     "fractions-interval": _settings("fractions", "stated interval", loss__proportions="interval"),
     "fractions-off": _settings("fractions", "in self-training only", loss__alpha=0.0),
-    "reconcile-off": _settings("fractions", "guesses as stated", loss__reconcile=False),
+    "reconcile-off": _settings("fractions", "guesses as stated", loss__bias_correction=False),
     "sharpness-0.05": _settings("sharpness", "penalty of .05", loss__sharpness=0.05),
     "sharpness-0.2": _settings("sharpness", "penalty of .2", loss__sharpness=0.2),
     "scale-13": _settings("working scale", "object 13 px wide", image__target_diameter_px=13.5),
     "scale-20": _settings("working scale", "object 20 px wide", image__target_diameter_px=20.0),
     "scale-40": _settings("working scale", "object 40 px wide", image__target_diameter_px=40.0),
     "scale-80": _settings("working scale", "object 80 px wide", image__target_diameter_px=80.0),
-    "self-off": _settings("self-training", "none", self_training__is_on=False),
+    "self-off": _settings("self-training", "none", self_training__enabled=False),
     "self-weight-0.5": _settings("self-training", "weight .5", self_training__weight=0.5),
     "self-weight-2": _settings("self-training", "weight 2", self_training__weight=2.0),
     "band-0": _settings("band", "none ignored", self_training__band=0.0),
@@ -207,14 +207,14 @@ ABLATIONS: dict[str, Change] = {
     "click-7": _clicks(7),
     "click-20": _clicks(20),
     "same-view": _settings("strong/weak views", "the network sees what its teacher sees",
-                           sampling__has_intensity=False, sampling__has_flips=False,
-                           sampling__has_warp=False),
+                           sampling__intensity=False, sampling__flips=False,
+                           sampling__warp=False),
     "no-warp": _settings("strong/weak views", "no turns, scales and shears",
-                         sampling__has_warp=False),
+                         sampling__warp=False),
     "no-intensity": _settings("strong/weak views", "grey values as they are",
-                              sampling__has_intensity=False),
+                              sampling__intensity=False),
     "no-flips": _settings("strong/weak views", "no flips and quarter turns",
-                          sampling__has_flips=False),
+                          sampling__flips=False),
     "flips-at-test": Change("maps of four mirror images", "prediction", row={"has_flips": True}),
     "filters-8": _settings("network", "8 filters, 400 steps", network__filters=8,
                            optimisation__max_steps=400),

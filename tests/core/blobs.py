@@ -77,8 +77,8 @@ def quick(**overrides) -> TrainingSettings:
         "labels.keypoint_radius_px": 2,
         "optimisation.precision": "float32",
         "optimisation.learning_rate": 0.01,
-        "sampling.has_intensity": False,
-        "sampling.has_warp": False,
+        "sampling.intensity": False,
+        "sampling.warp": False,
     }
     return preset("fast").with_overrides(
         values | {name.replace("__", "."): value for name, value in overrides.items()}

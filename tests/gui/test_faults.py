@@ -42,7 +42,7 @@ TINY = {
     "sampling.crop_px": 64,
     "sampling.batch_size": 2,
     "optimisation.max_steps": 12,
-    "self_training.is_on": False,
+    "self_training.enabled": False,
 }
 PATIENCE_MS = 120_000
 

@@ -36,10 +36,10 @@ def test_preset_paper_is_the_protocol_as_printed():
     assert paper.network.name == "paper-unet"
     assert (paper.sampling.crop_px, paper.sampling.crop_mode) == (256, "tile")
     assert paper.sampling.batch_size == 16
-    assert not paper.sampling.has_flips
-    assert not paper.sampling.has_intensity
+    assert not paper.sampling.flips
+    assert not paper.sampling.intensity
     assert (paper.loss.proportions, paper.loss.labels) == ("mse", "eq3")
-    assert not paper.self_training.is_on
+    assert not paper.self_training.enabled
     optimisation = paper.optimisation
     assert (optimisation.learning_rate, optimisation.schedule) == (1e-3, "constant")
     assert (optimisation.max_steps, optimisation.max_epochs) == (None, 100)
@@ -74,17 +74,37 @@ def test_text_is_parsed_and_the_original_stays():
         {
             "optimisation.max_steps": "None",
             "optimisation.max_minutes": "2.5",
-            "sampling.has_flips": "false",
+            "sampling.flips": "false",
             "loss.proportions": "interval",
             "seed": "7",
         }
     )
     assert changed.optimisation.max_steps is None
     assert changed.optimisation.max_minutes == 2.5
-    assert changed.sampling.has_flips is False
+    assert changed.sampling.flips is False
     assert changed.loss.proportions == "interval"
     assert changed.seed == 7
     assert fast == preset("fast")
+
+
+FORMER = {
+    "sampling.has_flips": "sampling.flips",
+    "sampling.has_warp": "sampling.warp",
+    "sampling.has_intensity": "sampling.intensity",
+    "self_training.is_on": "self_training.enabled",
+    "loss.reconcile": "loss.bias_correction",
+}
+
+
+@pytest.mark.parametrize(("former", "name"), FORMER.items())
+def test_a_name_of_an_earlier_version_is_taken(tmp_path, former, name):
+    expected = preset("fast").with_overrides({name: False})
+    assert value_of(expected, name) is False
+    assert preset("fast").with_overrides({former: "false"}) == expected
+    group, _, key = former.partition(".")
+    assert parse_settings({group: {key: False}}) == expected
+    (tmp_path / "config.toml").write_text(f"[{group}]\n{key} = false\n")
+    assert load_settings(tmp_path / "config.toml") == expected
 
 
 @pytest.mark.parametrize(
@@ -106,7 +126,7 @@ def test_unknown_names_are_refused_with_the_known_ones(name):
         ("sampling.batch_size", "2.5", "valid integer"),
         ("sampling.crop_px", 8, "greater than or equal to 16"),
         ("sampling.crop_mode", "tiles", "'random' or 'tile'"),
-        ("sampling.has_flips", "perhaps", "valid boolean"),
+        ("sampling.flips", "perhaps", "valid boolean"),
         ("optimisation.validation_fraction", 1, "less than 1"),
         ("optimisation.learning_rate", "none", "valid number"),
         ("seed", 2**63, "less than"),

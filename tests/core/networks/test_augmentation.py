@@ -12,8 +12,8 @@ EIGHT = [Flip(has_flip, n) for has_flip in (False, True) for n in range(4)]
 STILL = Flip(False, 0)
 
 
-def draw(n=4, shape=(32, 32), *, seed=0, step=0, has_flips=True, has_warp=True):
-    return draw_view(n, shape, seed=seed, step=step, has_flips=has_flips, has_warp=has_warp)
+def draw(n=4, shape=(32, 32), *, seed=0, step=0, flips=True, warp=True):
+    return draw_view(n, shape, seed=seed, step=step, flips=flips, warp=warp)
 
 
 def matrices(*rows):
@@ -37,7 +37,7 @@ def test_eight_symmetries_differ_and_can_be_undone():
 
 @pytest.mark.parametrize(("shape", "turns"), [((16, 16), {0, 1, 2, 3}), ((16, 12), {0, 2})])
 def test_only_square_windows_are_turned_by_a_quarter(shape, turns):
-    view = draw(200, shape, has_warp=False)
+    view = draw(200, shape, warp=False)
     assert {flip.n_turns for flip in view.flips} == turns
     assert {flip.has_flip for flip in view.flips} == {False, True}
     images = torch.rand(200, 1, *shape)
@@ -56,8 +56,8 @@ def test_a_view_depends_on_seed_and_step_alone(step, seed):
 
 
 def test_warping_does_not_change_which_flips_are_drawn():
-    assert draw(has_warp=True).flips == draw(has_warp=False).flips
-    assert draw(has_flips=False).flips == (STILL,) * 4
+    assert draw(warp=True).flips == draw(warp=False).flips
+    assert draw(flips=False).flips == (STILL,) * 4
 
 
 def test_warps_stay_within_what_is_promised():
@@ -102,7 +102,7 @@ def test_maps_come_back_to_where_they_were(step, shape):
 
 def test_what_is_seen_lies_in_the_view():
     height, width = 30, 24
-    view = draw(50, (height, width), step=3, has_flips=False)
+    view = draw(50, (height, width), step=3, flips=False)
     y, x = np.mgrid[:height, :width]
     is_seen = view.shows(height, width)
     for matrix, seen in zip(view.matrices.double(), is_seen, strict=True):

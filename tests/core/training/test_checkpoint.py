@@ -442,7 +442,7 @@ def resume(folder, stack, annotations, settings):
     [
         {"network__filters": 4},
         {"network__name": "paper-unet"},
-        {"optimisation__ema_decay": "none", "self_training__is_on": False},
+        {"optimisation__ema_decay": "none", "self_training__enabled": False},
     ],
 )
 def test_a_run_is_not_resumed_with_another_network(stopped, changes):

@@ -137,7 +137,7 @@ def test_a_run_learns_from_what_was_recounted(monkeypatch):
 
 
 @pytest.mark.usefixtures("one_torch_thread")
-@pytest.mark.parametrize("change", [{"labels__node_error": 0.0}, {"self_training__is_on": False}])
+@pytest.mark.parametrize("change", [{"labels__node_error": 0.0}, {"self_training__enabled": False}])
 def test_nothing_is_recounted_where_all_nodes_are_believed(change, monkeypatch):
     asked = recounted_by([60.0, 4.0], monkeypatch)
     annotations = Annotations(CLASSES, grids=counted_truth(TRUTH, [1]))

@@ -67,7 +67,10 @@ def test_weights_are_taken_over_as_they_are():
 
 
 def test_the_teacher_is_kept_if_there_is_one_else_the_student():
-    averaged, plain = learner(), learner(optimisation__ema_decay="none", self_training__is_on=False)
+    averaged, plain = (
+        learner(),
+        learner(optimisation__ema_decay="none", self_training__enabled=False),
+    )
     for one in (averaged, plain):
         learn(one, 5)
     student = student_of(averaged)
@@ -140,7 +143,7 @@ def test_what_was_saved_goes_on_as_if_nothing_had_happened():
     [
         {"network__filters": 3},
         {"n_classes": 3},
-        {"optimisation__ema_decay": "none", "self_training__is_on": False},
+        {"optimisation__ema_decay": "none", "self_training__enabled": False},
     ],
 )
 def test_what_another_learner_saved_is_refused(other):

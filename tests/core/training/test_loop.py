@@ -75,7 +75,7 @@ def test_learns_the_discs_from_one_grid_and_fractions():
 
 def test_learns_the_discs_from_warped_views():
     stack, truth = blobs()
-    settings = quick(optimisation__max_steps=160, sampling__has_warp=True)
+    settings = quick(optimisation__max_steps=160, sampling__warp=True)
     model = fit(stack, annotated(truth), settings, device="cpu")
     assert mean_iou(model, stack, truth) > 0.8
 
@@ -179,7 +179,7 @@ def test_same_seed_same_weights_other_seed_others():
 @pytest.mark.parametrize("name", ["fast", "warped", "paper"])
 def test_stopped_and_resumed_equals_uninterrupted(tmp_path, name):
     stack, truth = blobs()
-    settings = quick(optimisation__max_steps=16, sampling__has_warp=name == "warped")
+    settings = quick(optimisation__max_steps=16, sampling__warp=name == "warped")
     if name == "paper":
         settings = preset("paper").with_overrides(
             {

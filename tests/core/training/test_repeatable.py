@@ -81,8 +81,8 @@ def parts(**overrides):
     values = {
         "network__filters": 2,
         "sampling__crop_px": 32,
-        "sampling__has_warp": True,
-        "sampling__has_intensity": True,
+        "sampling__warp": True,
+        "sampling__intensity": True,
         "optimisation__max_steps": 22,
         "labels__node_error": 0.1,
     }

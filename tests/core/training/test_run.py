@@ -203,7 +203,7 @@ def test_range_normalised_images_are_disturbed_in_their_own_measure(monkeypatch)
             return super().student_logits(images, step)
 
     monkeypatch.setattr(run_module, "Learner", Spy)
-    settings = tiny(image__normalisation="range", sampling__has_intensity=True)
+    settings = tiny(image__normalisation="range", sampling__intensity=True)
     run(annotated(TRUTH), settings)
     plain = np.stack([STACK.read(z) for z in range(3)]) / 255
     for images in seen:
@@ -215,7 +215,7 @@ def test_range_normalised_images_are_disturbed_in_their_own_measure(monkeypatch)
 def test_sharpness_ramps_in_with_or_without_self_training(is_on):
     settings = tiny(
         loss__sharpness=1,
-        self_training__is_on=is_on,
+        self_training__enabled=is_on,
         self_training__start=0.4,
         self_training__ramp=0,
     )
@@ -254,7 +254,7 @@ def test_a_model_that_goes_on_learning_is_disturbed_less_and_trusted_at_once(mon
 
 
 def test_a_batch_of_one_learns_from_every_slice():
-    settings = tiny(sampling__batch_size=1, optimisation__max_steps=6, self_training__is_on=False)
+    settings = tiny(sampling__batch_size=1, optimisation__max_steps=6, self_training__enabled=False)
     events = run(annotated(TRUTH), settings)
     losses = [event.losses for event in events if isinstance(event, Progress)][:-1]
     # one grid, two slices with a fraction alone
@@ -294,7 +294,7 @@ def test_self_training_without_averaged_weights_is_refused():
     with pytest.raises(InputError, match=r"ema_decay is none; set it, or set self_training") as e:
         begin(plain)
     assert e.value.field == "optimisation.ema_decay"
-    begin(plain.with_overrides({"self_training.is_on": False}))
+    begin(plain.with_overrides({"self_training.enabled": False}))
     begin(tiny())
 
 

@@ -128,7 +128,7 @@ def train(qtbot):
     [
         RunForm(max_minutes=1.5, overrides={"sampling.crop_px": 128, "seed": 4}),
         RunForm(preset="paper", overrides={"optimisation.max_epochs": 3}),
-        RunForm(device="cuda:1", overrides={"self_training.is_on": False}),
+        RunForm(device="cuda:1", overrides={"self_training.enabled": False}),
     ],
 )
 def test_the_form_shows_what_it_was_given(train, form):
@@ -203,7 +203,7 @@ def test_the_form_has_kind_label_bounds_and_help_of_the_setting(train):
     assert train.findChild(QWidget, "optimisation.learning_rate").minimum() > 0
     shown = {label.text() for label in train.findChildren(QLabel)}
     assert {"Proportion weight", "Crop, working px"} <= shown
-    assert train.findChild(QCheckBox, "self_training.is_on").text() == "Self-training"
+    assert train.findChild(QCheckBox, "self_training.enabled").text() == "Self-training"
 
 
 # -- the rest ------------------------------------------------------------------------------------

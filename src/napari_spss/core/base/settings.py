@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import InputError
 from .files import write_atomically
@@ -29,15 +29,25 @@ __all__ = [
     "SamplingSettings",
     "SelfTrainingSettings",
     "TrainingSettings",
+    "current_name",
     "load_settings",
     "parse_settings",
     "preset",
     "save_settings",
     "setting_names",
+    "with_current_names",
 ]
 
 PresetName = Literal["fast", "paper"]
 PRESETS: tuple[PresetName, ...] = ("fast", "paper")
+
+_FORMER_NAMES = {
+    "sampling.has_flips": "sampling.flips",
+    "sampling.has_warp": "sampling.warp",
+    "sampling.has_intensity": "sampling.intensity",
+    "self_training.is_on": "self_training.enabled",
+    "loss.reconcile": "loss.bias_correction",
+}
 
 
 class _Frozen(BaseModel):
@@ -144,11 +154,11 @@ class SamplingSettings(_Frozen):
         description="how often labelled places are shown before slices without labels are, while "
         "self-training has not set in",
     )
-    has_flips: bool = Field(default=True, description="the 8 flips and quarter turns")
-    has_warp: bool = Field(
+    flips: bool = Field(default=True, description="the 8 flips and quarter turns")
+    warp: bool = Field(
         default=True, description="random turns of up to 45 degrees, scales of 1/1.35-1.35, shears"
     )
-    has_intensity: bool = Field(default=True, description="random brightness, contrast and noise")
+    intensity: bool = Field(default=True, description="random brightness, contrast and noise")
 
 
 class LabelSettings(_Frozen):
@@ -198,7 +208,7 @@ class LossSettings(_Frozen):
         description="of full masks: per-pixel cross-entropy, with or without soft Dice",
     )
     sharpness: float = Field(default=0.0, ge=0, description="weight of mean p(1-p), ramped in")
-    reconcile: bool = Field(
+    bias_correction: bool = Field(
         default=True, description="correct typed fractions by what the grids count"
     )
 
@@ -206,7 +216,7 @@ class LossSettings(_Frozen):
 class SelfTrainingSettings(_Frozen):
     """Proportion-matched self-training."""
 
-    is_on: bool = Field(default=True, title="Self-training")
+    enabled: bool = Field(default=True, title="Self-training")
     weight: float = Field(default=1.0, ge=0)
     start: float = Field(
         default=0.5, ge=0, le=1, description="part of the budget after which it sets in"
@@ -273,6 +283,11 @@ class TrainingSettings(_Frozen):
     self_training: SelfTrainingSettings = SelfTrainingSettings()
     optimisation: OptimisationSettings = OptimisationSettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _take_former_names(cls, data: object) -> object:
+        return with_current_names(data) if isinstance(data, Mapping) else data
+
     def without_limit(self) -> TrainingSettings:
         """Leave out minutes that are no budget, but a limit beside steps or epochs."""
         budget = self.optimisation
@@ -297,6 +312,7 @@ class TrainingSettings(_Frozen):
         """
         data = self.model_dump()
         for key, value in overrides.items():
+            key = current_name(key)
             if key not in setting_names():
                 raise _unknown_setting(key)
             if key == "preset" and value != self.preset:
@@ -321,6 +337,24 @@ def setting_names() -> tuple[str, ...]:
         else:
             names.append(name)
     return tuple(names)
+
+
+def current_name(name: str) -> str:
+    """Return the dotted name that a setting has now; files of earlier versions have others."""
+    return _FORMER_NAMES.get(name, name)
+
+
+def with_current_names(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename settings in nested plain values, as earlier versions wrote them."""
+    return {
+        group: {
+            current_name(f"{group}.{name}").removeprefix(f"{group}."): value
+            for name, value in values.items()
+        }
+        if isinstance(values, Mapping)
+        else values
+        for group, values in data.items()
+    }
 
 
 def preset(name: str) -> TrainingSettings:
@@ -352,13 +386,15 @@ _PAPER = TrainingSettings(
         crop_mode="tile",
         batch_size=16,
         label_visits=0,
-        has_flips=False,
-        has_warp=False,
-        has_intensity=False,
+        flips=False,
+        warp=False,
+        intensity=False,
     ),
     labels=LabelSettings(keypoint_radius_px=5.0, node_error=0.0),
-    loss=LossSettings(reconcile=False, alpha=0.5, proportions="mse", labels="eq3", masks="entropy"),
-    self_training=SelfTrainingSettings(is_on=False),
+    loss=LossSettings(
+        bias_correction=False, alpha=0.5, proportions="mse", labels="eq3", masks="entropy"
+    ),
+    self_training=SelfTrainingSettings(enabled=False),
     optimisation=OptimisationSettings(
         learning_rate=1e-3,
         schedule="constant",

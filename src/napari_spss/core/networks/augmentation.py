@@ -107,7 +107,7 @@ def _places(matrices: torch.Tensor, shape: torch.Size) -> torch.Tensor:
 
 
 def draw_view(
-    n: int, shape: tuple[int, int], *, seed: int, step: int, has_flips: bool, has_warp: bool
+    n: int, shape: tuple[int, int], *, seed: int, step: int, flips: bool, warp: bool
 ) -> View:
     """Draw how the student sees the windows of a step.
 
@@ -119,22 +119,22 @@ def draw_view(
         Of a window; quarter turns only if it is square.
     seed, step : int
         Decide the draw.
-    has_flips : bool
+    flips : bool
         The eight flips and quarter turns, all as likely.
-    has_warp : bool
+    warp : bool
         Seven windows of ten are turned by up to 45 degrees, scaled by 1/1.35 to 1.35 and sheared
         by up to .15.
     """
-    flips = [Flip(False, 0)] * n
-    if has_flips:
+    drawn = [Flip(False, 0)] * n
+    if flips:
         rng = np.random.default_rng([seed, 3, step])
         turns = (0, 1, 2, 3) if shape[0] == shape[1] else (0, 2)
-        flips = [Flip(bool(rng.integers(2)), int(rng.choice(turns))) for _ in range(n)]
-    if not has_warp:
-        return View(tuple(flips))
+        drawn = [Flip(bool(rng.integers(2)), int(rng.choice(turns))) for _ in range(n)]
+    if not warp:
+        return View(tuple(drawn))
     rng = np.random.default_rng([seed, 6, step])
     matrices = np.stack([_draw_matrix(rng) for _ in range(n)])
-    return View(tuple(flips), torch.from_numpy(matrices.astype(np.float32)))
+    return View(tuple(drawn), torch.from_numpy(matrices.astype(np.float32)))
 
 
 def _draw_matrix(rng: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -293,7 +293,7 @@ class Run:
     def draw(self, ramp: float) -> tuple[Batch, View]:
         """Draw windows, with what is said of the pixels that the student will see, and its view."""
         settings, step = self.task.settings, self.state.step
-        has_labels_first = settings.self_training.is_on and ramp == 0
+        has_labels_first = settings.self_training.enabled and ramp == 0
         batch = self.data.sampler.draw(step, has_labels_first=has_labels_first)
         shape = batch.images.shape[-2:]
         view = draw_view(
@@ -301,15 +301,15 @@ class Run:
             (shape[0], shape[1]),
             seed=settings.seed,
             step=step,
-            has_flips=settings.sampling.has_flips,
-            has_warp=settings.sampling.has_warp,
+            flips=settings.sampling.flips,
+            warp=settings.sampling.warp,
         )
         return batch.seen(view.shows(*shape)), view
 
     def forward(self, batch: Batch, view: View) -> torch.Tensor:
         """Logits in the batch's own frame; the student saw them by the view, and disturbed."""
         images, settings = batch.images, self.task.settings
-        if settings.sampling.has_intensity:
+        if settings.sampling.intensity:
             is_normal = settings.image.normalisation == "slice"
             mean, deviation = (0.0, 1.0) if is_normal else self.data.grey_values
             images = augment_intensity(
@@ -321,7 +321,7 @@ class Run:
         """Hold what the student said against annotations and teacher."""
         placed = batch.to(self.task.device)
         teacher = cache(lambda: self.learner.kept_probs(placed.images))
-        has_pseudo_labels = self.task.settings.self_training.is_on and ramp > 0
+        has_pseudo_labels = self.task.settings.self_training.enabled and ramp > 0
         return self._objective(
             logits,
             placed,
@@ -567,10 +567,10 @@ def _check_classes(annotations: Annotations) -> None:
 
 def _check_settings(settings: TrainingSettings) -> None:
     """Refuse self-training without the averaged weights that it needs."""
-    if settings.self_training.is_on and settings.optimisation.ema_decay is None:
+    if settings.self_training.enabled and settings.optimisation.ema_decay is None:
         raise InputError(
             "self-training needs averaged weights, but optimisation.ema_decay is none; set it, or "
-            "set self_training.is_on to false.",
+            "set self_training.enabled to false.",
             field="optimisation.ema_decay",
         )
 

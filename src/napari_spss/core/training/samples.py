@@ -251,7 +251,7 @@ def bags_by_slice(
     """
     posterior = posterior or {}
     bags: dict[int, list[Bag]] = {}
-    better = correct_bias(annotations, posterior).fractions if settings.loss.reconcile else {}
+    better = correct_bias(annotations, posterior).fractions if settings.loss.bias_correction else {}
     for proportion in annotations.effective_proportions():
         region = proportion.region
         height, width = stack.shape_of(region.slice)

@@ -88,7 +88,7 @@ class Schedule:
     def is_posterior_due(self, spent: float, last: float | None) -> bool:
         """Whether nodes are to be counted by the map now; ``last`` is when they last were."""
         settings = self.settings
-        if not settings.self_training.is_on or settings.labels.node_error == 0:
+        if not settings.self_training.enabled or settings.labels.node_error == 0:
             return False
         if last is None:
             return spent >= _POSTERIOR_FROM or self.has_learned

@@ -73,7 +73,7 @@ def initial_warnings(
             f"Nothing is labelled as {annotations.outside}: nothing shows the network what lies "
             "outside. Set a few keypoints there, or judge nodes of a grid.",
         )
-    if settings.loss.reconcile:
+    if settings.loss.bias_correction:
         for text in bias_messages(correct_bias(annotations), annotations.classes):
             yield Message("info", text)
     for note in annotations.notes:

@@ -42,6 +42,7 @@ from ...core.base import (
     SpssError,
     TrainingSettings,
     Validated,
+    current_name,
     fault_of,
     preset,
 )
@@ -175,7 +176,8 @@ class RunForm:
         except ValidationError as error:
             raise InputError(f"{fault_of(error)}.") from error
         settings = form.settings()
-        overrides = {name: attrgetter(name)(settings) for name in form.overrides}
+        names = map(current_name, form.overrides)
+        overrides = {name: attrgetter(name)(settings) for name in names}
         return replace(form, overrides=overrides)
 
     def settings(self, *, continued: Model | None = None) -> TrainingSettings:

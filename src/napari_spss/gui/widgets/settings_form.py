@@ -24,7 +24,7 @@ _SHOWN = (
     "optimisation.learning_rate",
     "loss.alpha",
     "labels.keypoint_radius_px",
-    "self_training.is_on",
+    "self_training.enabled",
     "seed",
 )
 _CHOICES = {"network.name": NETWORKS.names}
