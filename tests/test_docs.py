@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sys
 
+import numpy as np
 import pytest
+import tifffile
 
 import napari_spss
-from napari_spss.core.annotations import parse_classes
+from napari_spss.core.annotations import Annotations, Proportion, Region, parse_classes
 
 PAGES = ("README.md", "docs/quickstart.md", "docs/file_formats.md")
 
@@ -96,3 +100,34 @@ def test_reasons_are_given_for_the_defaults_that_are(repository):
             assert same, f"{group}.{setting} is {actual}, not {value}"
             n_stated += 1
     assert n_stated > 25
+
+
+def test_the_way_of_a_tiff_is_the_one_that_the_page_tells(repository, tmp_path):
+    text = (repository / "docs" / "architecture.md").read_text(encoding="utf-8")
+    way = text.partition("becomes a tensor, function by function:")[2].partition("How a node")[0]
+    told = re.findall(r"^\d+\. `([\w.]+)`", way, flags=re.MULTILINE)
+    assert 5 < len(told) <= 10
+
+    tifffile.imwrite(tmp_path / "em.tif", np.zeros((2, 40, 40), np.uint8), photometric="minisblack")
+    said = Annotations(("background", "cells"), (Proportion(Region(1), (None, 0.2)),))
+    overrides = {"optimisation.max_steps": 1, "sampling.crop_px": 16, "network.filters": 1}
+    calls = []
+
+    def note(frame, event, _):
+        module = frame.f_globals.get("__name__", "")
+        if event == "call" and module.startswith("napari_spss.core."):
+            calls.append(f"{module.removeprefix('napari_spss.core.')}.{frame.f_code.co_qualname}")
+
+    sys.setprofile(note)
+    try:
+        stack = napari_spss.open_stack(tmp_path / "em.tif")
+        settings = napari_spss.preset("fast").with_overrides(overrides)
+        events = napari_spss.iter_training(stack, said, settings, run_dir=None, device="cpu")
+        with contextlib.suppress(StopIteration):
+            while told[-1] not in calls:
+                next(events)
+        events.close()
+    finally:
+        sys.setprofile(None)
+    first = [calls.index(name) for name in told]
+    assert first == sorted(first)

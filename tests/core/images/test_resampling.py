@@ -15,7 +15,7 @@ from napari_spss.core.images import (
     to_working,
     working_slice,
 )
-from napari_spss.core.images.resampling import normalise, reduce_slice
+from napari_spss.core.images.resampling import normalise
 
 sizes = st.integers(1, 40)
 reductions = st.integers(1, 9)
@@ -59,7 +59,7 @@ def test_micrometres_need_a_pixel_size():
 @given(channels=st.integers(1, 3), height=sizes, width=sizes, k=reductions)
 def test_a_working_pixel_is_the_mean_of_its_block(channels, height, width, k):
     image = noise(1, channels, height, width)
-    reduced = reduce_slice(stack_from_array(image, axes="ZCYX"), 0, k)
+    reduced = working_slice(stack_from_array(image, axes="ZCYX"), 0, k, None)
     assert reduced.dtype == np.float32
     assert reduced.shape == (channels, -(-height // k), -(-width // k))
     np.testing.assert_allclose(reduced, block_means(image[0], k), rtol=1e-5)
@@ -69,10 +69,10 @@ def test_a_working_pixel_is_the_mean_of_its_block(channels, height, width, k):
 @given(height=sizes, width=sizes, k=reductions, strip_px=st.integers(1, 200))
 def test_strips_reduce_to_what_the_whole_slice_does(height, width, k, strip_px):
     stack = stack_from_array(noise(1, height, width))
-    whole = reduce_slice(stack, 0, k)
+    whole = working_slice(stack, 0, k, None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(working, "_STRIP_PX", strip_px)
-        strips = reduce_slice(stack, 0, k)
+        strips = working_slice(stack, 0, k, None)
     np.testing.assert_array_equal(strips, whole)
 
 
@@ -86,7 +86,7 @@ def test_a_large_slice_is_never_read_whole(monkeypatch):
 
     monkeypatch.setattr(stack, "read", spy)
     monkeypatch.setattr(working, "_STRIP_PX", 80)
-    reduce_slice(stack, 0, 4)
+    working_slice(stack, 0, 4, None)
     assert heights == [8] * 8
 
 
@@ -161,7 +161,7 @@ def test_enlarging_what_was_reduced_shifts_nothing(k, slope, rows, columns):
     y, x = np.mgrid[: rows * k, : columns * k]
     image = (y + slope * x).astype(np.float32)
     stack = stack_from_array(image[None])
-    reduced = torch.from_numpy(reduce_slice(stack, 0, k))
+    reduced = torch.from_numpy(working_slice(stack, 0, k, None))
     back = enlarge(reduced, image.shape, k)[0].numpy()
     # exact but for the border of half a working pixel, where there is nothing to go on
     inner = np.s_[k // 2 : rows * k - k // 2, k // 2 : columns * k - k // 2]

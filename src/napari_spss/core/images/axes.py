@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from ..base import InputError
 
@@ -46,6 +47,25 @@ class AxisPlan:
     width: int
     is_rgb: bool
     has_depth: bool
+
+    def index(self, z: int, box: tuple[int, int, int, int]) -> tuple[int | slice, ...]:
+        """Index of a half-open box (y0, x0, y1, x1) of slice ``z``, with all its channels."""
+        y0, x0, y1, x1 = box
+        where: dict[Role, int | slice] = {
+            "z": z,
+            "c": slice(0, self.n_channels),
+            "y": slice(y0, y1),
+            "x": slice(x0, x1),
+            "dropped": 0,
+        }
+        return tuple(where[role] for role in self.roles)
+
+    def as_cyx(self, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Order what such an index gives as channels, rows and columns."""
+        kept: list[str] = [role for role in self.roles if role in "cyx"]
+        if "c" not in kept:
+            kept, pixels = ["c", *kept], pixels[np.newaxis]
+        return pixels.transpose([kept.index(role) for role in "cyx"])
 
 
 def resolve_axes(axes: str, shape: Sequence[int], *, source: str = "the array") -> AxisPlan:

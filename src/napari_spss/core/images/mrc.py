@@ -112,7 +112,7 @@ def open_mrc(path: Path) -> ImageData:
             "it again."
         )
     with file.open() as stream:
-        raw = bytes(file.read(stream, 0, _HEADER_BYTES))
+        raw = file.read(stream, 0, _HEADER_BYTES).tobytes()
     header, oddities = _find_header(raw, file)
     if header.mode in _UNREADABLE:
         raise InputError(

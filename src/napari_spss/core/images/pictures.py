@@ -47,7 +47,7 @@ class _Picture:
     def __init__(self, path: Path, palette: Palette) -> None:
         self._file, self._palette = SteadyFile(path), palette
         with self._file.open() as stream:
-            head = bytes(self._file.read(stream, 0, min(26, self._file.size)))
+            head = self._file.read(stream, 0, min(26, self._file.size)).tobytes()
         self._plugin: type[PngImageFile | JpegImageFile] = JpegImageFile
         if head.startswith(_PNG_SIGNATURE):
             self._plugin = PngImageFile

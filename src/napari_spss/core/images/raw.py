@@ -108,11 +108,11 @@ class SteadyFile:
                 raise self._changed()
             yield file
 
-    def read(self, file: BufferedReader, start: int, n_bytes: int) -> bytearray:
+    def read(self, file: BufferedReader, start: int, n_bytes: int) -> npt.NDArray[np.uint8]:
         """Read exactly so many bytes from an open file."""
         self.check_holds(start + n_bytes)
-        buffer = bytearray(n_bytes)
-        view = memoryview(buffer)
+        buffer = np.empty(n_bytes, np.uint8)
+        view = buffer.data
         file.seek(start)
         while view:
             n_read = file.readinto(view)
@@ -167,7 +167,8 @@ class RawPixels:
             file, start = self._pages[number]
             with file.open() as stream:
                 parts.append(self._part(file, stream, start, inner))
-        return np.stack(parts).reshape(*np.shape(numbers), *parts[0].shape)
+        shape = *np.shape(numbers), *parts[0].shape
+        return (parts[0] if len(parts) == 1 else np.stack(parts)).reshape(shape)
 
     def _part(self, file: SteadyFile, stream: BufferedReader, start: int, where: Where) -> Pixels:
         """Read a part of one page, as few and as long runs of bytes as it is made of."""
@@ -189,6 +190,6 @@ class RawPixels:
         for place in itertools.product(*spans):
             first = run.start + sum(p * stride for p, stride in zip(place, strides, strict=True))
             at, n_bytes = start + first * self.dtype.itemsize, len(run) * self.dtype.itemsize
-            pixels = np.frombuffer(file.read(stream, at, n_bytes), self.dtype)
+            pixels = file.read(stream, at, n_bytes).view(self.dtype)
             parts.append(pixels.reshape(n_rows, -1)[:, columns])
         return (parts[0] if len(parts) == 1 else np.stack(parts)).reshape(kept)

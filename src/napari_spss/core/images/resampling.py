@@ -7,6 +7,7 @@ centred at data pixel ``i * k + (k - 1) / 2``.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from ..base import InputError
+from .stack import check_memory
 
 if TYPE_CHECKING:
     from .stack import Stack
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = [
     "enlarge",
     "normalise",
-    "reduce_slice",
     "to_working",
     "working_slice",
 ]
@@ -31,24 +32,46 @@ _STRIP_PX = 2**22
 _ROUNDING = 1e-7  # of float32, relative
 
 
-def reduce_slice(stack: Stack, z: int, reduction: int) -> npt.NDArray[np.float32]:
-    """Read a slice strip by strip and average blocks of ``reduction`` x ``reduction`` pixels.
+def working_slice(
+    stack: Stack, z: int, reduction: int, normalisation: str | None
+) -> npt.NDArray[np.float32]:
+    """Read slice ``z`` as the network sees it, strip by strip.
 
     Blocks at the far edges that the image does not fill are averaged over the pixels they have.
+
+    Parameters
+    ----------
+    stack : Stack
+        The image.
+    z : int
+        Which slice.
+    reduction : int
+        Data pixels a working pixel.
+    normalisation : str or None
+        See `normalise`; None leaves the grey values as they are.
 
     Returns
     -------
     ndarray
-        (C, ceil(Y / k), ceil(X / k)) float32, in grey values of the stack.
+        (C, ceil(Y / k), ceil(X / k)) float32.
+
+    Raises
+    ------
+    InputError
+        If the slice cannot be read, does not fit into memory, or holds NaN or infinite values.
     """
     height, width = stack.shape_of(z)
-    k = reduction
-    rows = max(k, _STRIP_PX // max(1, width) // k * k)
-    strips = [
-        _reduce(stack.read(z, (y0, 0, min(height, y0 + rows), width)), k)
-        for y0 in range(0, height, rows)
-    ]
-    return np.concatenate(strips, axis=1)
+    k, name = reduction, f"slice {z} of {stack.source}"
+    shape = (stack.n_channels, -(-height // k), -(-width // k))
+    check_memory(4 * math.prod(shape), f"{name}, reduced by {k},")
+    image = np.empty(shape, np.float32)
+    n_rows = max(1, _STRIP_PX // max(1, width) // k)  # working rows that are read at once
+    for y in range(0, shape[1], n_rows):
+        strip = stack.read(z, (y * k, 0, min(height, (y + n_rows) * k), width))
+        image[:, y : y + n_rows] = _reduce(strip, k)
+    if normalisation is None:
+        return image
+    return normalise(image, normalisation, np.dtype(stack.dtype), name=name)
 
 
 def _reduce(image: npt.NDArray[np.generic], k: int) -> npt.NDArray[np.float32]:
@@ -112,18 +135,6 @@ def normalise(
         return image
     span = np.float32(high - low) if high > low else np.float32(1)
     return (image - np.float32(low)) / span
-
-
-def working_slice(
-    stack: Stack, z: int, reduction: int, normalisation: str
-) -> npt.NDArray[np.float32]:
-    """Slice ``z`` as the network sees it: (C, ceil(Y / k), ceil(X / k)) float32."""
-    return normalise(
-        reduce_slice(stack, z, reduction),
-        normalisation,
-        np.dtype(stack.dtype),
-        name=f"slice {z} of {stack.source}",
-    )
 
 
 def to_working(coordinate: npt.ArrayLike, reduction: int) -> npt.NDArray[np.float64]:

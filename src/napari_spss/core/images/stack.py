@@ -18,7 +18,15 @@ from ..base import UNKNOWN_VOXEL, InputError, VoxelSize, merge_voxel_size
 from .axes import AxisPlan, guess_axes, resolve_axes
 from .raw import Pixels
 
-__all__ = ["ArrayLike", "Box", "ImageData", "Stack", "stack_from_array", "stack_from_images"]
+__all__ = [
+    "ArrayLike",
+    "Box",
+    "ImageData",
+    "Stack",
+    "check_memory",
+    "stack_from_array",
+    "stack_from_images",
+]
 
 Box: TypeAlias = tuple[int, int, int, int]
 """Half-open pixel box (y0, x0, y1, x1)."""
@@ -90,23 +98,6 @@ class _Image:
     @property
     def shape(self) -> tuple[int, int]:
         return self.plan.height, self.plan.width
-
-    def read(self, z: int, box: Box) -> Pixels:
-        """(C, Y, X) of a valid box, in any byte order and memory layout."""
-        y0, x0, y1, x1 = box
-        where: dict[str, int | slice] = {
-            "z": z,
-            "c": slice(0, self.plan.n_channels),
-            "y": slice(y0, y1),
-            "x": slice(x0, x1),
-            "dropped": 0,
-        }
-        roles = self.plan.roles
-        pixels = np.asarray(self.array[tuple(where[role] for role in roles)])
-        kept: list[str] = [role for role in roles if role in "cyx"]
-        if "c" not in kept:
-            kept, pixels = ["c", *kept], pixels[np.newaxis]
-        return pixels.transpose([kept.index(role) for role in "cyx"])
 
 
 class Stack:
@@ -256,13 +247,15 @@ class Stack:
                 f"box {(y0, x0, y1, x1)} is empty or outside slice {index} of {height} x {width} "
                 "pixels; give half-open y0, x0, y1, x1 inside it."
             )
+        wanted = whole if image.is_decoded_whole else (y0, x0, y1, x1)
+        n_px = (wanted[2] - wanted[0]) * (wanted[3] - wanted[1]) * image.plan.n_channels
+        check_memory(n_px * image.dtype.itemsize, f"slice {index} of {self.source}")
+        where = image.plan.index(place, wanted)
         if image.is_decoded_whole:
-            _check_memory(image, whole, f"slice {index} of {self.source}")
-            full = self._cache.get(index, lambda: image.read(place, whole))
-            pixels = full[:, y0:y1, x0:x1]
+            pixels = self._cache.get(index, lambda: np.asarray(image.array[where]))
+            pixels = image.plan.as_cyx(pixels)[:, y0:y1, x0:x1]
         else:
-            _check_memory(image, (y0, x0, y1, x1), f"slice {index} of {self.source}")
-            pixels = image.read(place, (y0, x0, y1, x1))
+            pixels = image.plan.as_cyx(np.asarray(image.array[where]))
         dtype = pixels.dtype.newbyteorder("=")
         return np.array(pixels, dtype=dtype, order="C", copy=True, subok=False)
 
@@ -456,18 +449,21 @@ def _check_agreement(images: Sequence[_Image], names: Sequence[str], source: str
                 )
 
 
-def _check_memory(image: _Image, box: Box, name: str) -> None:
-    """Refuse to read what cannot fit, before anything is read."""
-    y0, x0, y1, x1 = box
-    n_bytes = (y1 - y0) * (x1 - x0) * image.plan.n_channels * image.dtype.itemsize
+def check_memory(n_bytes: int, name: str) -> None:
+    """Refuse to read what does not fit into memory, before anything is read.
+
+    Raises
+    ------
+    InputError
+        If there is less memory.
+    """
     if n_bytes < _LARGE_BYTES:
         return
     free: int = psutil.virtual_memory().available
     if n_bytes > free:
         raise InputError(
-            f"{name} has {image.plan.height} x {image.plan.width} pixels, of which "
-            f"{n_bytes / 1e9:.1f} GB would have to be read at once, but {free / 1e9:.1f} GB of "
-            "memory are free; crop or reduce the image, or close other programs."
+            f"{name} takes {n_bytes / 1e9:.1f} GB, but {free / 1e9:.1f} GB of memory are free; "
+            "crop or reduce the image, or close other programs."
         )
 
 

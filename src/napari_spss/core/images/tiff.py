@@ -448,7 +448,7 @@ class _Page:
         start, n_bytes = int(self.starts[number]), int(self.n_bytes[number])
         if start <= 0 or n_bytes <= 0:
             return None
-        encoded = bytes(self.file.read(stream, start, n_bytes))
+        encoded = self.file.read(stream, start, n_bytes).tobytes()
         with reading(path):
             pixels, *_ = self.layout.decode(encoded, number, **self.tables)
         return pixels
@@ -508,7 +508,8 @@ class _Segments:
         outer, inner = index[: self._n_outer], index[self._n_outer :]
         numbers = np.arange(len(self._pages)).reshape(self.shape[: self._n_outer])[outer]
         parts = [self._part(self._pages[number], inner) for number in np.ravel(numbers).tolist()]
-        return np.stack(parts).reshape(*np.shape(numbers), *parts[0].shape)
+        shape = *np.shape(numbers), *parts[0].shape
+        return (parts[0] if len(parts) == 1 else np.stack(parts)).reshape(shape)
 
     def _part(self, page: _Page, where: Where) -> Pixels:
         layout = page.layout
