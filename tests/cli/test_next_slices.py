@@ -40,7 +40,8 @@ def test_of_another_image_nothing_is_counted_and_one_slice_is_no_choice(predict,
     assert sorted(table["slice"]) == [0, 1, 2]
     assert (table["difference"] == 0).all()
     tifffile.imwrite(path, rng.integers(0, 255, (40, 40), np.uint8), photometric="minisblack")
-    done = predict(image=path)
+    done = predict("--overwrite", image=path)
+    assert done.code == 0, done.err
     assert "count next" not in done.out
     assert not (tmp_path / "result" / "next_slices.csv").exists()
 

@@ -51,8 +51,9 @@ def test_predict_writes_maps_labels_and_fractions(predict, tmp_path):
         "fractions_stack.csv",
         "fractions_objects.csv",
         "next_slices.csv",
+        ".prediction.written.json",
     }
-    for path in result.iterdir():
+    for path in result.glob("[!.]*"):
         assert str(path) in done.out
     assert f"disc: {100 * labels.mean():.2f} %" in done.out
 
@@ -319,7 +320,8 @@ def test_bad_option_of_simulate_is_refused(spss, truth, tmp_path, options, said)
 def test_simulation_replaces_nothing(spss, truth):
     command = ("simulate", "truth.tif", "--protocol", "guess", "--out", "sim")
     assert spss(*command).code == 0
-    assert "already holds" in spss(*command).error
+    assert "proportions.csv was written before" in spss(*command).error
+    assert spss(*command, "--overwrite").code == 0
 
 
 # -- demo ----------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,12 @@ from ..core.base import (
     CancelToken,
     Event,
     FinishReason,
-    InputError,
+    ResultFiles,
     RunFinished,
     TrainingSettings,
 )
 from ..core.images import Masks, Stack, StackWriter, open_labels, open_stack
-from ..core.prediction import iter_prediction
+from ..core.prediction import iter_prediction, result_name
 from ..core.simulation import Sample, synthetic_sample
 from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training
 
@@ -98,13 +98,17 @@ def iter_demo(
     Raises
     ------
     InputError
-        If ``out_dir`` already holds a run, or the device is unknown.
+        If ``out_dir`` already holds a run, or something that would be replaced, or the device is
+        unknown.
     RunError
         If the folder cannot be written.
     """
     folder = RunFolder(Path(out_dir))
-    if folder.holds_run:
-        raise InputError(f"{folder.path} already holds a run; choose another folder for the demo.")
+    folder.check_free()
+    own = ResultFiles(folder.path, "demo", (_IMAGE, _TRUTH, _OVERLAY), {}, overwrite=None)
+    predictions = tuple(result_name(what, is_set=False) for what in ("maps", "labels"))
+    for results in (own, replace(own, names=predictions)):
+        results.check()  # at once, not after the training
     sample = sample or synthetic_sample(seed=seed)
     settings = (settings or TrainingSettings()).with_overrides(
         {"seed": seed, "image.object_diameter_px": sample.object_diameter_px}
@@ -123,7 +127,9 @@ def iter_demo(
 
     def begin() -> None:
         folder.begin(settings, sample.annotations, inputs)
-        written.extend(_write_sample(sample, folder.path))
+        with own.writing() as new:
+            _write_sample(sample, new)
+        written.extend(own.folder / name for name in (_IMAGE, _TRUTH))
 
     model, trained = yield from _watch(begin_recorded(run, folder.path, begin))
     if trained.reason is FinishReason.stopped:
@@ -138,7 +144,9 @@ def iter_demo(
         return DemoResult((line,), (*written, *map(Path, trained.outputs.values())), math.nan)
     maps, labels = (Path(predicted.outputs[name]) for name in ("maps", "labels"))
     outcome = _Outcome.of(sample, open_labels(labels))
-    overlay = _write_figure(folder.path / _OVERLAY, sample, outcome, maps, labels)
+    with own.writing(adds=True) as new:
+        _write_figure(new / _OVERLAY, sample, outcome, maps, labels)
+    overlay = own.folder / _OVERLAY
     lines = (*_describe(sample, trained, predicted), "", *outcome.lines())
     return DemoResult(lines, (overlay, maps, labels, *written), outcome.iou)
 
@@ -157,7 +165,7 @@ def _watch(run: Iterator[Event]) -> Generator[Event, None, tuple[Model, RunFinis
         yield event
 
 
-def _write_sample(sample: Sample, folder: Path) -> tuple[Path, Path]:
+def _write_sample(sample: Sample, folder: Path) -> None:
     """Write image and truth, so that the run can be repeated and scored from its folder."""
     stack = sample.stack
     shapes = [stack.shape_of(z) for z in range(stack.n_slices)]
@@ -175,7 +183,6 @@ def _write_sample(sample: Sample, folder: Path) -> tuple[Path, Path]:
         ) as file:
             for z, plane in enumerate(slices):
                 file.write(z, plane)
-    return folder / _IMAGE, folder / _TRUTH
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from .options import (
     ClassesOption,
     InstancesOption,
     OutsideOption,
+    OverwriteOption,
     VoxelSizeOption,
     check_out_dir,
     parse_class_list,
@@ -58,6 +59,7 @@ def measure(
     instances: InstancesOption = False,
     outside: OutsideOption = None,
     voxel_size: VoxelSizeOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Measure, print a summary, and write the tables if a name is given."""
     spec = parse_class_list(classes)
@@ -66,10 +68,12 @@ def measure(
         check_out_dir(out.parent)
         if out.is_dir():
             raise InputError(f"--out {out} is a folder; name a file, such as {out / 'table.csv'}.")
-    from ..core.analysis import write_measurement
+    from ..core.analysis import measurement_results, write_measurement
     from ..core.images import open_labels
     from .display import say
 
+    if out is not None:
+        measurement_results(out, labels=labels, overwrite=overwrite).check()
     masks = open_labels(labels, classes=spec, has_instances=instances)
     found = measure_masks(masks, voxel_size_um=stated, outside=outside)
     n_slices = found.slices["slice"].nunique()
@@ -81,8 +85,8 @@ def measure(
     if out is None:
         say("note: --out TABLE.csv writes this and a row for every object.")
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    typer.echo(f"written: {', '.join(map(str, write_measurement(found, out)))}")
+    written = write_measurement(found, out, labels=labels, overwrite=overwrite)
+    typer.echo(f"written: {', '.join(map(str, written))}")
 
 
 def measure_masks(

@@ -28,13 +28,13 @@ def write_next_slices(
     uncertainty: Sequence[float],
     found: Measurement,
     stated: Sequence[Proportion],
-) -> tuple[str, Path | None]:
+) -> str:
     """Write the slices that were not counted yet, the most worthwhile first.
 
     Parameters
     ----------
     folder : Path
-        Folder of the table; one of an earlier prediction is replaced, or removed.
+        Folder of the table.
     uncertainty : sequence of float
         Mean of every slice.
     found : Measurement
@@ -44,14 +44,12 @@ def write_next_slices(
 
     Returns
     -------
-    (str, Path or None)
-        A line for the summary, and the table; empty and None if there is nothing to choose from.
+    str
+        A line for the summary; empty, and no table, if there is nothing to choose from.
     """
     from ..core.analysis import doubts
     from ..core.annotations import write_rows
 
-    path = folder / TABLE
-    path.unlink(missing_ok=True)
     fractions = found.slices["fraction"].to_numpy(np.float64).reshape(-1, len(model.classes))
     ranked = doubts(
         dict(enumerate(uncertainty)),
@@ -61,11 +59,11 @@ def write_next_slices(
         is_set=stack.is_set,
     )
     if stack.n_slices < 2 or not ranked:
-        return "", None
+        return ""
     rows = [
         (one.slice, stack.names[one.slice], f"{one.uncertainty:.4f}", f"{one.difference:.4f}")
         for one in ranked
     ]
-    write_rows(path, [("slice", "name", "uncertainty", "difference"), *rows])
+    write_rows(folder / TABLE, [("slice", "name", "uncertainty", "difference"), *rows])
     named = ", ".join(str(one.slice) for one in ranked[:_N_NAMED])
-    return f"count next, the map being most in doubt there: slice {named}", path
+    return f"count next, the map being most in doubt there: slice {named}"

@@ -22,6 +22,7 @@ __all__ = [
     "DeviceOption",
     "InstancesOption",
     "OutsideOption",
+    "OverwriteOption",
     "VoxelSizeOption",
     "check_out_dir",
     "diameter_settings",
@@ -61,6 +62,12 @@ InstancesOption: TypeAlias = Annotated[
         "--instances",
         help="Values of the masks are ids of objects of one class: 0 is background, all others "
         "are objects.",
+    ),
+]
+OverwriteOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Replace files that are in the way, even those written by others."
     ),
 ]
 OutsideOption: TypeAlias = Annotated[

@@ -12,6 +12,7 @@ from .measure_command import measure_masks, summary_lines
 from .options import (
     AxesOption,
     DeviceOption,
+    OverwriteOption,
     VoxelSizeOption,
     check_out_dir,
     parse_threshold,
@@ -43,6 +44,7 @@ EXAMPLES = """Examples:
 """
 
 _FORMATS = ("tif",)
+_FRACTIONS = "fractions.csv"
 
 
 def predict(
@@ -74,6 +76,7 @@ def predict(
     device: DeviceOption = "auto",
     axes: AxesOption = None,
     voxel_size: VoxelSizeOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Predict, measure the labels, and say where everything is."""
     if format_name not in _FORMATS:
@@ -83,13 +86,13 @@ def predict(
     limit = parse_threshold(threshold)
     stated = parse_voxel_size(voxel_size)
     check_out_dir(out)
-    from ..core.analysis import write_measurement
+    from ..core.analysis import table_names, write_tables
     from ..core.base import CancelToken
     from ..core.images import BOTH_UNKNOWN, open_labels, open_stack
-    from ..core.prediction import iter_prediction
+    from ..core.prediction import iter_prediction, prediction_results, result_name
     from ..core.training import RunFolder, load_model
     from .display import event_display, say
-    from .next_slices import write_next_slices
+    from .next_slices import TABLE as NEXT_SLICES, write_next_slices
     from .stopping import stop_on_signals
 
     model = load_model(run)
@@ -103,6 +106,20 @@ def predict(
             f"{image} has {stack.n_channels} channels, but the model was trained on "
             f"{model.n_channels}; choose an image like those it was trained on."
         )
+    images = ("maps", "labels", "uncertainty") if uncertainty else ("maps", "labels")
+    results = prediction_results(
+        out,
+        (
+            *(result_name(what, is_set=stack.is_set) for what in images),
+            *table_names(_FRACTIONS),
+            NEXT_SLICES,
+        ),
+        model=model,
+        image=stack.identity(),
+        source=stack.source,
+        overwrite=overwrite,
+    )
+    results.check()
     is_known = model.working_scale.pixel_size_um or stack.pixel_size_um(0)
     if inputs is None and not is_known:
         say(f"note: {BOTH_UNKNOWN}")
@@ -112,6 +129,7 @@ def predict(
             model,
             stack,
             out_dir=out,
+            overwrite=overwrite,
             threshold=limit,  # type: ignore[arg-type]  # the only text is "auto"
             has_uncertainty=uncertainty,
             device=device,
@@ -122,19 +140,21 @@ def predict(
         return
     labels = open_labels(outputs["labels"])
     found = measure_masks(labels, voxel_size_um=stated, outside=model.outside)
-    tables = write_measurement(found, out / "fractions.csv")
+    with results.writing(adds=True) as folder:
+        write_tables(found, folder / _FRACTIONS)
+        advice = write_next_slices(
+            folder, model, stack, uncertainty=doubtful, found=found, stated=said
+        )
     for line in summary_lines(found):
         typer.echo(line)
     for note in found.notes:
         say(f"note: {note}")
-    advice, table = write_next_slices(
-        out, model, stack, uncertainty=doubtful, found=found, stated=said
-    )
-    if table is not None:
+    if advice:
         typer.echo(advice)
     typer.echo("written:")
-    for path in (*outputs.values(), *tables, *([] if table is None else [table])):
-        typer.echo(f"  {path}")
+    for name in results.names:
+        if name != NEXT_SLICES or advice:
+            typer.echo(f"  {out / name}")
     typer.echo(f"look at it: napari {shown_path(image)} {shown_path(outputs['labels'])}")
 
 

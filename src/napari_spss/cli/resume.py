@@ -42,6 +42,7 @@ def resumed_job(request: TrainRequest) -> TrainJob:
     annotations = _newest(request, known, stack)
     masks = _masks(request, inputs, known, stack)
     is_changed = annotations != known
+    has_checkpoint = (request.out / STATE_FILE).is_file()
     start_from = None
     if _is_finished(folder) and settings.without_limit() == before:
         if not is_changed:
@@ -51,6 +52,9 @@ def resumed_job(request: TrainRequest) -> TrainJob:
             )
         start_from = load_model(request.out)
         say("the run was complete: with the changed annotations it goes on from its model")
+    elif not has_checkpoint and (request.out / MODEL_WEIGHTS).is_file():
+        start_from = load_model(request.out)
+        say("the run has no checkpoint: it goes on from its model")
     return TrainJob(
         request.out,
         stack,
@@ -58,7 +62,7 @@ def resumed_job(request: TrainRequest) -> TrainJob:
         settings,
         masks,
         functools.partial(folder.go_on, settings, annotations if is_changed else None),
-        has_checkpoint=start_from is None and (request.out / STATE_FILE).is_file(),
+        has_checkpoint=start_from is None and has_checkpoint,
         start_from=start_from,
     )
 

@@ -12,6 +12,7 @@ from .options import (
     ClassesOption,
     InstancesOption,
     OutsideOption,
+    OverwriteOption,
     check_out_dir,
     parse_class_list,
     shown_path,
@@ -112,6 +113,7 @@ def simulate(
     seed: Annotated[
         int, typer.Option(metavar="S", help="Same seed, same annotator.", show_default=True)
     ] = 0,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Simulate, write the files, and say how long a person would have taken."""
     _check_protocol(protocol)
@@ -134,9 +136,14 @@ def simulate(
     check_out_dir(out)
     spec = parse_class_list(classes)
     from ..core.images import open_masks
-    from ..core.simulation import simulate as simulate_annotator, write_simulation
+    from ..core.simulation import (
+        simulate as simulate_annotator,
+        simulation_results,
+        write_simulation,
+    )
     from .display import duration, say
 
+    simulation_results(out, masks=masks, overwrite=overwrite).check()
     truth = open_masks(masks, classes=spec, has_instances=instances)
     result = simulate_annotator(
         truth,
@@ -152,7 +159,7 @@ def simulate(
         degradation=degrade,
         outside=outside,
     )
-    files = write_simulation(result, out, seed=seed)
+    files = write_simulation(result, out, seed=seed, masks=masks, overwrite=overwrite)
     for note in (*truth.notes, *result.annotations.notes):
         say(f"note: {note}")
     typer.echo(f"classes: {', '.join(result.annotations.classes)}")

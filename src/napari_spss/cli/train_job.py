@@ -135,6 +135,7 @@ def fresh_job(request: TrainRequest) -> TrainJob:
             f"--out {request.out} already holds a run; choose another folder, or add --resume to "
             "go on with it."
         )
+    RunFolder(request.out).check_free()
     if request.image is None:
         raise InputError("no image is given; write: napari-spss train IMAGE ... --out RUN.")
     if not request.has_tables and request.masks is None:

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from napari_spss.core.analysis import estimate_fraction, measure, write_measurement
 from napari_spss.core.annotations import parse_classes
-from napari_spss.core.base import InputError, RunError
+from napari_spss.core.base import InputError
 from napari_spss.core.images import as_label_source, open_masks
 
 
@@ -290,15 +290,32 @@ def test_unusable_input_is_refused() -> None:
 def test_tables_are_written_with_blanks_for_the_unknown(tmp_path: Path, stack: np.ndarray) -> None:
     paths = write_measurement(measure(stack), tmp_path / "table.csv")
     assert [path.name for path in paths] == ["table.csv", "table_stack.csv", "table_objects.csv"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {path.name for path in paths} | {".table.csv.written.json"}
     with paths[1].open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["objects"] for row in rows] == ["", "2", "1"]
     assert rows[1]["volume_um3"] == ""
     assert float(rows[1]["fraction"]) == pytest.approx(11 / 60)
     assert len(pd.read_csv(paths[2])) == 3
-    with pytest.raises(RunError, match="could not be written"):
-        write_measurement(measure(stack), tmp_path / "missing" / "table.csv")
+    with pytest.raises(InputError, match=r"table\.csv is a file; choose another folder"):
+        write_measurement(measure(stack), paths[0] / "table.csv")
+
+
+def test_tables_replace_only_those_of_the_same_labels(tmp_path: Path, stack: np.ndarray) -> None:
+    labels, table, found = tmp_path / "a.tif", tmp_path / "table.csv", measure(stack)
+    write_measurement(found, table, labels=labels)
+    write_measurement(found, table, labels=labels)
+    for other in (tmp_path / "b.tif", None):
+        with pytest.raises(InputError, match=r"table\.csv was "):
+            write_measurement(found, table, labels=other)
+    write_measurement(found, table, labels=tmp_path / "b.tif", overwrite=True)
+    table.with_name("table_stack.csv").write_text("mine")
+    with pytest.raises(InputError, match=r"table_stack\.csv was changed"):
+        write_measurement(found, table, labels=tmp_path / "b.tif")
+    labels.write_bytes(b"image")
+    with pytest.raises(InputError, match=r"a\.tif is read, and would be replaced"):
+        write_measurement(found, labels, labels=labels, overwrite=True)
 
 
 # The interval

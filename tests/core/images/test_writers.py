@@ -55,6 +55,7 @@ def test_reads_back(tmp_path: Path, dtype: Any, n_slices: int, n_channels: int |
 def test_any_shape_reads_back(tmp_path: Path, shape: tuple[int, ...], seed: int) -> None:
     data = np.random.default_rng(seed).random(shape, np.float32)
     names = [f"c{i}" for i in range(shape[1])]
+    (tmp_path / "maps.tif").unlink(missing_ok=True)  # of the example before
     write_stack(tmp_path / "maps.tif", data, channels=names, voxel_size_um=(None, 0.1, None))
     with open_stack(tmp_path / "maps.tif") as stack:
         assert stack.voxel_size_um == (None, 0.1, None)
@@ -165,28 +166,7 @@ def test_names_that_no_system_takes_are_mended(tmp_path: Path) -> None:
     assert names_in(tmp_path / "labels") == ["x_ 5_.tif"]
 
 
-# ---- atomic
-
-
-def test_a_former_result_stands_until_the_end(tmp_path: Path) -> None:
-    path = tmp_path / "labels.tif"
-    write_stack(path, np.full((1, 4, 4), 1, np.uint8))
-    former = path.read_bytes()
-    with StackWriter(path, n_slices=1, shapes=[(4, 4)], dtype=np.uint8) as writer:
-        writer.write(0, np.full((4, 4), 2, np.uint8))
-        assert path.read_bytes() == former
-    assert open_stack(path).read(0).max() == 2
-    assert names_in(tmp_path) == ["labels.tif"]
-
-
-def test_a_former_set_stands_until_the_end(tmp_path: Path) -> None:
-    write_set(tmp_path / "labels", IMAGES, names=["a", "b", "c"])
-    with pytest.raises(KeyboardInterrupt):
-        interrupt(tmp_path / "labels", is_set=True)
-    assert names_in(tmp_path / "labels") == ["a.tif", "b.tif", "c.tif"]
-    write_set(tmp_path / "labels", IMAGES[:1], names=["d"])
-    assert names_in(tmp_path / "labels") == ["d.tif"]
-    assert names_in(tmp_path) == ["labels"]
+# ---- whole or not at all
 
 
 def interrupt(path: Path, *, is_set: bool) -> None:
@@ -244,31 +224,13 @@ def test_a_full_disk_is_reported_and_leaves_nothing(
 def test_a_disk_that_fills_at_the_end_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Path, target: Path) -> None:
+    def full(self: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(tifffile.TiffWriter, "close", full)
     with pytest.raises(RunError, match="disk is full"):
         write_stack(tmp_path / "a.tif", np.zeros((1, 4, 4), np.uint8))
     assert names_in(tmp_path) == []
-
-
-def test_a_set_that_cannot_be_moved_keeps_the_former_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_set(tmp_path / "labels", IMAGES, names=["a", "b", "c"])
-    rename = Path.rename
-
-    def refuse(self: Path, target: Path) -> Path:
-        if self.name.endswith(".partial"):
-            raise PermissionError(errno.EACCES, "Permission denied")
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(RunError, match="Permission denied"):
-        write_set(tmp_path / "labels", IMAGES[:1], names=["d"])
-    assert names_in(tmp_path / "labels") == ["a.tif", "b.tif", "c.tif"]
-    assert names_in(tmp_path) == ["labels"]
 
 
 # ---- what cannot be written
@@ -280,17 +242,16 @@ def test_a_path_that_cannot_be_written_is_bad_input(tmp_path: Path) -> None:
         write_stack(tmp_path / "file" / "a.tif", np.zeros((1, 4, 4), np.uint8))
 
 
-def test_only_former_results_are_replaced(tmp_path: Path) -> None:
-    (tmp_path / "a.tif").mkdir()
-    with pytest.raises(InputError, match="is a folder"):
-        write_stack(tmp_path / "a.tif", np.zeros((1, 4, 4), np.uint8))
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "me.jpg").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"other files, such as me\.jpg"):
-        write_set(tmp_path / "photos", IMAGES)
-    (tmp_path / "labels").write_bytes(b"x")
-    with pytest.raises(InputError, match="is a file"):
+def test_nothing_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"x")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "link.tif").symlink_to(tmp_path / "nowhere")
+    for name in ("a.tif", "link.tif"):
+        with pytest.raises(InputError, match=f"{name} is there already"):
+            write_stack(tmp_path / name, np.zeros((1, 4, 4), np.uint8))
+    with pytest.raises(InputError, match="labels is there already"):
         write_set(tmp_path / "labels.tif", IMAGES)
+    assert (tmp_path / "a.tif").read_bytes() == b"x"
 
 
 @pytest.mark.parametrize(

@@ -303,8 +303,13 @@ def test_same_seed_same_annotator_and_files_read_back(
 def test_existing_annotations_are_not_overwritten(masks: np.ndarray, tmp_path: Path) -> None:
     simulation = simulate(masks, "guess")
     write_simulation(simulation, tmp_path)
-    with pytest.raises(InputError, match=r"already holds proportions.csv, summary.json"):
+    with pytest.raises(InputError, match=r"proportions\.csv was written before"):
         write_simulation(simulation, tmp_path)
+    write_simulation(simulate(masks, "clicks"), tmp_path, overwrite=True)
+    assert {path.name for path in tmp_path.glob("*.*")} - {".simulation.written.json"} == {
+        "keypoints.csv",
+        "summary.json",
+    }, "nothing of the simulation before stays"
 
 
 def test_clicks_of_protocols_and_their_defaults(binary: np.ndarray) -> None:

@@ -121,7 +121,8 @@ def test_a_model_comes_back_as_it_was(tmp_path, classes, network):
     model = model_of(small(network=network), classes=classes, n_channels=2)
     save_model(model, tmp_path / "new" / "folder")
     back = load_model(tmp_path / "new" / "folder")
-    assert back.model_copy(update={"network": model.network}) == model
+    assert back.run_dir == tmp_path / "new" / "folder"
+    assert back.model_copy(update={"network": model.network, "run_dir": None}) == model
     assert back.normalisation == "slice"
     assert not back.network.training
     image = torch.randn(1, 2, 37, 20)

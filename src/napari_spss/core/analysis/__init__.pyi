@@ -11,7 +11,6 @@ from .figures import (
 from .fractions import (
     Measurement as Measurement,
     measure as measure,
-    write_measurement as write_measurement,
 )
 from .postprocess import (
     MapHistogram as MapHistogram,
@@ -24,6 +23,12 @@ from .scores import (
     confusion_matrix as confusion_matrix,
     evaluate as evaluate,
     scores_from_confusion as scores_from_confusion,
+)
+from .tables import (
+    measurement_results as measurement_results,
+    table_names as table_names,
+    write_measurement as write_measurement,
+    write_tables as write_tables,
 )
 from .uncertainty import (
     counted_slices as counted_slices,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..annotations import Annotations
-from ..base import write_atomically
+from ..base import InputError, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +113,7 @@ def write_overlay(
     Parameters
     ----------
     path : path
-        File, replaced if it exists.
+        File; must not exist.
     view : SliceView
         The slice to show.
     class_name : str
@@ -131,9 +132,13 @@ def write_overlay(
 
     Raises
     ------
+    InputError
+        If the file exists.
     RunError
-        If the file cannot be written.
+        If it cannot be written.
     """
+    if os.path.lexists(path):
+        raise InputError(f"{path} is there already; choose another name.")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

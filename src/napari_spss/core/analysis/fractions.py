@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..annotations import outside_class, write_rows
+from ..annotations import outside_class
 from ..base import InputError
 from ..images import (
     IGNORE,
@@ -28,7 +27,7 @@ from ..images import (
 from .components import ComponentCollector, Components
 from .estimates import FractionEstimate, estimate_fraction
 
-__all__ = ["FractionEstimate", "Measurement", "estimate_fraction", "measure", "write_measurement"]
+__all__ = ["FractionEstimate", "Measurement", "estimate_fraction", "measure"]
 
 _NOTHING = FractionEstimate(math.nan, math.nan, math.nan, math.nan)
 
@@ -139,46 +138,6 @@ def measure(
         ),
         outside=None if outside_index is None else class_list[outside_index],
     )
-
-
-def write_measurement(measurement: Measurement, path: str | Path) -> tuple[Path, Path, Path]:
-    """Write the tables as CSV: ``NAME.csv`` (slices), ``NAME_stack.csv``, ``NAME_objects.csv``.
-
-    Each file is written whole or not at all. A number that is not known is a blank cell.
-
-    Parameters
-    ----------
-    measurement : Measurement
-        Result of :func:`measure`.
-    path : path
-        Path of the table of slices; the others are named after it.
-
-    Returns
-    -------
-    tuple of Path
-        Tables of slices, stack and objects.
-
-    Raises
-    ------
-    RunError
-        If a file cannot be written.
-    """
-    main = Path(path)
-    paths = (
-        main,
-        main.with_name(f"{main.stem}_stack{main.suffix}"),
-        main.with_name(f"{main.stem}_objects{main.suffix}"),
-    )
-    tables = (measurement.slices, measurement.stack, measurement.objects)
-    for target, table in zip(paths, tables, strict=True):
-        write_rows(target, _csv_rows(table))
-    return paths
-
-
-def _csv_rows(table: pd.DataFrame) -> Iterator[Sequence[object]]:
-    yield list(table.columns)
-    for row in table.itertuples(index=False, name=None):
-        yield ["" if pd.isna(value) else value for value in row]
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ from .records import (
     last_on_pixel as last_on_pixel,
 )
 from .tables import (
+    TABLE_NAMES as TABLE_NAMES,
     annotation_files as annotation_files,
     read_annotations as read_annotations,
     read_fraction_texts as read_fraction_texts,

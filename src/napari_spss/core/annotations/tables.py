@@ -39,6 +39,7 @@ from .table_rows import (
 )
 
 __all__ = [
+    "TABLE_NAMES",
     "AnnotationPaths",
     "FractionTexts",
     "annotation_files",
@@ -62,6 +63,8 @@ _FILES: dict[Kind, str] = {
     "keypoints": "keypoints.csv",
     "grid": "grid.csv",
 }
+TABLE_NAMES = tuple(_FILES.values())
+"""Names of the annotation files in a folder."""
 # A header with none of these is not split at commas.
 _EXPECTED: dict[Kind, tuple[str, ...]] = {
     "proportions": ("slice",),

@@ -24,6 +24,7 @@ from .events import (
 )
 from .files import (
     LEFT_OVER as LEFT_OVER,
+    check_links as check_links,
     replacing as replacing,
     set_aside as set_aside,
     write_atomically as write_atomically,
@@ -46,6 +47,7 @@ from .records import (
 from .registry import (
     Registry as Registry,
 )
+from .results import ResultFiles as ResultFiles
 from .settings import (
     ImageSettings as ImageSettings,
     LabelSettings as LabelSettings,

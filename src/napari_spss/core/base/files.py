@@ -8,12 +8,12 @@ import filecmp
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .errors import RunError
+from .errors import InputError, RunError
 
-__all__ = ["LEFT_OVER", "replacing", "set_aside", "write_atomically", "write_errors"]
+__all__ = ["LEFT_OVER", "check_links", "replacing", "set_aside", "write_atomically", "write_errors"]
 
 LEFT_OVER = ".*.tmp"
 """Pattern of the names that half-written files have after a crash."""
@@ -86,6 +86,31 @@ def write_atomically(path: Path, content: str | bytes, *, makes_folder: bool = T
     data = content.encode() if isinstance(content, str) else content
     with replacing(path, makes_folder=makes_folder) as temporary:
         temporary.write_bytes(data)
+
+
+def check_links(folder: Path, names: Iterable[str]) -> None:
+    """Refuse what a link leads out of a folder, so that nothing else is read or written.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder; may be a link itself.
+    names : iterable of str
+        Files and folders in it.
+
+    Raises
+    ------
+    InputError
+        If one of them is such a link, or a folder that holds one.
+    """
+    root = folder.resolve()
+    for name in names:
+        top = folder / name
+        for path in (top, *(top.rglob("*") if top.is_dir() else ())):
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise InputError(
+                    f"{path} is a link that leads out of {folder}; put there what it leads to."
+                )
 
 
 def set_aside(path: Path) -> Path:

@@ -11,7 +11,6 @@ import errno
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -46,16 +45,16 @@ _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 
 
 class StackWriter:
-    """Writes a stack of maps or labels; the file appears under its name once it is complete.
+    """Writes a stack of maps or labels.
 
-    Use it as a context manager: an error or an interrupt inside leaves nothing behind, and a file
-    that stood there before is replaced only at the end.
+    Use it as a context manager: an error or an interrupt inside leaves nothing behind. What is to
+    replace something is written elsewhere and then moved, see `ResultFiles`.
 
     Parameters
     ----------
     path : path-like
         The file (``maps.tif``), in a folder that is made if needed. For an image set a folder of
-        this name without extension.
+        this name without extension. There must be nothing yet.
     n_slices : int
         Number of slices, or of images.
     shapes : sequence of (int, int)
@@ -79,7 +78,7 @@ class StackWriter:
     Attributes
     ----------
     path : Path
-        Where the result will stand.
+        Where the result stands.
 
     Raises
     ------
@@ -118,7 +117,7 @@ class StackWriter:
         self._classes = tuple(classes)
         self._is_set = is_set
         self._n_written = 0
-        self._is_open = True
+        self._is_open = False
         _check_layout(n_slices, self._shapes, self.dtype, is_set=is_set)
         self._voxels = [voxel_size_um] * n_slices
         if pixel_sizes_um is not None:
@@ -128,15 +127,17 @@ class StackWriter:
             raise InputError(
                 f"names or pixel sizes do not fit {n_slices} images; give one per image."
             )
-        _check_target(self.path, is_set=is_set)
-        self._partial = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.partial")
+        if os.path.lexists(self.path):
+            raise InputError(f"{self.path} is there already; choose another output folder.")
         self._file: _OmeTiff | None = None
         with self._writing(is_start=True):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if is_set:
-                self._partial.mkdir()
+                self.path.mkdir()
+                self._is_open = True
             else:
-                self._file = self._new_file(self._partial, range(n_slices))
+                self._is_open = True
+                self._file = self._new_file(self.path, range(n_slices))
 
     def write(self, z: int, data: npt.NDArray[Any]) -> None:
         """Write the next slice.
@@ -167,7 +168,7 @@ class StackWriter:
         with self._writing():
             file = self._file
             if file is None:
-                file = self._new_file(self._partial / self._files[z], range(z, z + 1))
+                file = self._new_file(self.path / self._files[z], range(z, z + 1))
             planes = data.reshape(-1, *self._shapes[z]).astype(self.dtype, copy=False)
             try:
                 file.write(planes)
@@ -177,7 +178,7 @@ class StackWriter:
         self._n_written += 1
 
     def close(self) -> None:
-        """Finish the file, and move it to its name.
+        """Finish the file.
 
         Raises
         ------
@@ -195,10 +196,6 @@ class StackWriter:
         with self._writing():
             if self._file is not None:
                 self._file.close()
-            if self._is_set and self.path.exists():
-                _swap_folders(self._partial, self.path)
-            else:
-                self._partial.replace(self.path)
         self._is_open = False
 
     def abort(self) -> None:
@@ -210,10 +207,10 @@ class StackWriter:
             with suppress(OSError):  # a full disk fails again when the last bytes are flushed
                 self._file.close()
         if self._is_set:
-            shutil.rmtree(self._partial, ignore_errors=True)
+            shutil.rmtree(self.path, ignore_errors=True)
         else:
             with suppress(OSError):  # the first error is the one to report
-                self._partial.unlink(missing_ok=True)
+                self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -380,31 +377,3 @@ def _file_names(names: Sequence[str]) -> tuple[str, ...]:
         return tuple(files)
     width = len(str(len(files) - 1))
     return tuple(f"{i:0{width}d}_{file}" for i, file in enumerate(files))
-
-
-def _check_target(path: Path, *, is_set: bool) -> None:
-    """Refuse to replace anything but an earlier result."""
-    if not path.exists():
-        return
-    if is_set != path.is_dir():
-        kind = "a folder" if path.is_dir() else "a file"
-        raise InputError(f"{path} is {kind}; remove it, or choose another output folder.")
-    if is_set:
-        others = [p.name for p in path.iterdir() if p.suffix.lower() not in (".tif", ".tiff")]
-        if others:
-            raise InputError(
-                f"folder {path} holds other files, such as {others[0]}; remove them, or choose "
-                "another output folder."
-            )
-
-
-def _swap_folders(new: Path, target: Path) -> None:
-    """Put a folder in the place of another, which is kept until the new one stands."""
-    old = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.old")
-    target.rename(old)
-    try:
-        new.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

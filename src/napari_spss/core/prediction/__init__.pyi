@@ -3,6 +3,10 @@ from .engine import (
     predict as predict,
     predict_slice as predict_slice,
 )
+from .files import (
+    prediction_results as prediction_results,
+    result_name as result_name,
+)
 from .maps import (
     Piece as Piece,
     SlicePredictor as SlicePredictor,

@@ -28,7 +28,7 @@ from ..base import (
 )
 from ..networks import Box, Stopped, is_out_of_memory
 from ..training import Model
-from .files import MAP_DTYPES, FileRun, MapDtype
+from .files import MAP_DTYPES, FileRun, MapDtype, prediction_results, result_name
 from .maps import Piece, SlicePredictor
 
 if TYPE_CHECKING:
@@ -186,6 +186,7 @@ def iter_prediction(
     stack: Stack,
     *,
     out_dir: str | Path,
+    overwrite: bool = False,
     threshold: Threshold = None,
     map_dtype: MapDtype = "uint8",
     has_uncertainty: bool = False,
@@ -199,8 +200,8 @@ def iter_prediction(
     """Predict a stack of any size, from lazy input to files.
 
     Memory holds one slice of the image at working scale, a band of tiles, and one slice of maps in
-    ``map_dtype``. Files appear under their names when they are complete; of a run that is stopped,
-    or fails, nothing stays.
+    ``map_dtype``. Files appear under their names when all are complete; of a run that is stopped,
+    or fails, nothing stays, and what stood there before does.
 
     Parameters
     ----------
@@ -210,7 +211,11 @@ def iter_prediction(
         The image.
     out_dir : path
         Folder for ``maps`` and ``labels``: OME-TIFF files for a stack, folders of TIFF files for an
-        image set. Made if it does not exist; older maps and labels are replaced.
+        image set. Made if it does not exist.
+    overwrite : bool
+        Whether what stands there may be replaced, whatever it is. Results of the same image and
+        the same run are replaced anyway, all of them, tables included, once the new ones are
+        complete.
     threshold : float, "auto" or None
         Two classes: a pixel is class 1 from this probability on, None means 0.5. "auto" is the one
         threshold at which the predicted slices together have the mean fraction that was stated for
@@ -243,8 +248,8 @@ def iter_prediction(
     Raises
     ------
     InputError
-        If the channels do not fit the model, a slice does not exist, or the threshold does not fit
-        the classes.
+        If the channels do not fit the model, a slice does not exist, the threshold does not fit
+        the classes, or something is in the way in ``out_dir``.
     OutOfMemory
         If not even a small tile fits into memory.
     RunError
@@ -254,17 +259,29 @@ def iter_prediction(
     if map_dtype not in MAP_DTYPES:
         raise InputError(f"map_dtype {map_dtype!r} is unknown; choose {', '.join(MAP_DTYPES)}.")
     has_flips |= has_uncertainty
+    kinds = ("maps", "labels", "uncertainty")[: 3 if has_uncertainty else 2]
+    names = {what: result_name(what, is_set=stack.is_set) for what in kinds}
+    results = prediction_results(
+        out_dir,
+        names.values(),
+        model=model,
+        image=stack.identity(),
+        source=stack.source,
+        overwrite=overwrite,
+    )
+    results.check()
     predictor = SlicePredictor(model, device, tile_px=tile_px, has_flips=has_flips)
-    run = FileRun(model, stack, chosen, Path(out_dir), map_dtype, has_uncertainty, token, clock)
     yield RunStarted("prediction", len(chosen), str(predictor.device), model.classes)
     for note in stack.notes:
         yield Message("info", note)
     yield from model.working_scale.notes(stack, chosen)
     try:
-        if threshold == "auto":
-            yield from run.with_matched_threshold(predictor, _stated_fraction(model))
-        else:
-            yield from run.with_threshold(predictor, threshold)
+        with results.writing() as folder:
+            run = FileRun(model, stack, chosen, folder, map_dtype, has_uncertainty, token, clock)
+            if threshold == "auto":
+                yield from run.with_matched_threshold(predictor, _stated_fraction(model))
+            else:
+                yield from run.with_threshold(predictor, threshold)
     except Stopped:
         text = f"stopped after {run.n_done} of {len(chosen)} slices; no maps or labels were kept."
         yield Message("info", text)
@@ -289,7 +306,8 @@ def iter_prediction(
             "choose a writable folder."
         ) from error
     else:
-        yield RunFinished(FinishReason.completed, run.n_done, run.elapsed_s, run.outputs)
+        outputs = {what: str(Path(out_dir) / name) for what, name in names.items()}
+        yield RunFinished(FinishReason.completed, run.n_done, run.elapsed_s, outputs)
     return tuple(run.uncertainty)
 
 

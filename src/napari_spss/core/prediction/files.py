@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..analysis import MapHistogram, entropy, labels_from_probs, matched_threshold, mean_entropy
-from ..base import CancelToken, Event, Message, Progress
+from ..base import CancelToken, Event, Message, Progress, ResultFiles
 from ..images import StackWriter
 from ..networks import Stopped
 from ..training import Model
@@ -21,7 +21,7 @@ from .maps import Piece, SlicePredictor
 if TYPE_CHECKING:
     from ..images import Stack
 
-__all__ = ["MAP_DTYPES", "FileRun", "MapDtype"]
+__all__ = ["MAP_DTYPES", "FileRun", "MapDtype", "prediction_results", "result_name"]
 
 MapDtype = Literal["uint8", "float16", "float32"]
 MAP_DTYPES: tuple[MapDtype, ...] = ("uint8", "float16", "float32")
@@ -30,6 +30,47 @@ _PROGRESS_INTERVAL_S = 0.1
 _LARGEST: dict[type[np.uint8 | np.uint16], int] = {np.uint8: 255, np.uint16: 65535}
 
 Labels = npt.NDArray[np.uint8]
+
+
+def result_name(what: str, *, is_set: bool) -> str:
+    """Name the file of a stack's maps or labels, or the folder of an image set's."""
+    return what if is_set else f"{what}.ome.tif"
+
+
+def prediction_results(
+    out_dir: str | Path,
+    names: Iterable[str],
+    *,
+    model: Model,
+    image: str,
+    source: str = "",
+    overwrite: bool = False,
+) -> ResultFiles:
+    """Results of a model on an image: those of another image or model are not replaced unasked.
+
+    Parameters
+    ----------
+    out_dir : path
+        Their folder.
+    names : iterable of str
+        All files, or folders, that may be written.
+    model : Model
+        The model.
+    image : str
+        Identity of the image.
+    source : str
+        Its path, if it has one.
+    overwrite : bool
+        See `ResultFiles`.
+    """
+    return ResultFiles(
+        Path(out_dir),
+        "prediction",
+        tuple(names),
+        {"image": image, "model": model.identity},
+        inputs=(Path(source),) if source and Path(source).exists() else (),
+        overwrite=overwrite,
+    )
 
 
 class FileRun:
@@ -43,8 +84,8 @@ class FileRun:
         The image.
     slices : sequence of int
         Which slices, in this order.
-    out_dir : Path
-        Folder of ``maps.ome.tif`` and ``labels.ome.tif``, or of ``maps`` and ``labels``.
+    folder : Path
+        Where the files go: ``maps.ome.tif`` and ``labels.ome.tif``, or ``maps`` and ``labels``.
     map_dtype : {"uint8", "float16", "float32"}
         Of the maps: 0-255 or 0-1.
     has_uncertainty : bool
@@ -60,21 +101,20 @@ class FileRun:
         model: Model,
         stack: Stack,
         slices: Sequence[int],
-        out_dir: Path,
+        folder: Path,
         map_dtype: MapDtype,
         has_uncertainty: bool,
         token: CancelToken | None,
         clock: Callable[[], float],
     ) -> None:
         self.n_done = 0
-        self.outputs: dict[str, str] = {}
         self.uncertainty: list[float] = []  # mean of each slice that is done
         self._has_uncertainty = has_uncertainty
         self._uncertainty_file: StackWriter | None = None
         self._model = model
         self._stack = stack
         self._slices = slices
-        self._out_dir = out_dir
+        self._folder = folder
         self._map_dtype = map_dtype
         self._token = token
         self._clock = clock
@@ -108,9 +148,8 @@ class FileRun:
         The maps of class 1 wait in an unnamed file of one or two bytes a pixel.
         """
         histogram = MapHistogram()
-        self._out_dir.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as files:
-            waiting = files.enter_context(tempfile.TemporaryFile(dir=self._out_dir))
+            waiting = files.enter_context(tempfile.TemporaryFile(dir=self._folder))
             maps_file = files.enter_context(self._maps_writer())
             labels_file = files.enter_context(self._labels_writer())
             self._open_uncertainty(files)
@@ -203,8 +242,8 @@ class FileRun:
         classes: tuple[str, ...] = (),
     ) -> StackWriter:
         stack = self._stack
-        writer = StackWriter(
-            self._out_dir / f"{name}.ome.tif",
+        return StackWriter(
+            self._folder / result_name(name, is_set=stack.is_set),
             n_slices=len(self._slices),
             shapes=[stack.shape_of(z) for z in self._slices],
             dtype=dtype,
@@ -217,8 +256,6 @@ class FileRun:
                 [stack.pixel_size_um(z) for z in self._slices] if stack.is_set else None
             ),
         )
-        self.outputs[name] = str(writer.path)
-        return writer
 
 
 def _quantised(

@@ -3,6 +3,7 @@ from .cost import (
 )
 from .protocols import (
     simulate as simulate,
+    simulation_results as simulation_results,
     write_simulation as write_simulation,
 )
 from .samples import (

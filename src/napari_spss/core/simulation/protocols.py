@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..annotations import write_grid, write_keypoints, write_proportions
-from ..base import InputError
+from ..base import InputError, ResultFiles, write_atomically
 from ..images import LabelsLike, as_label_source
 from .annotators import (
     simulate_clicks,
@@ -46,6 +46,7 @@ __all__ = [
     "simulate_guesses",
     "simulate_paper",
     "simulate_regions",
+    "simulation_results",
     "write_simulation",
 ]
 
@@ -192,7 +193,12 @@ def simulate(
 
 
 def write_simulation(
-    simulation: Simulation, out_dir: str | Path, *, seed: int | None = None
+    simulation: Simulation,
+    out_dir: str | Path,
+    *,
+    seed: int | None = None,
+    masks: str | Path | None = None,
+    overwrite: bool = False,
 ) -> tuple[Path, ...]:
     """Write the annotation files and ``summary.json`` with the annotator's seconds.
 
@@ -204,6 +210,10 @@ def write_simulation(
         Folder, made if it is missing.
     seed : int, optional
         Noted in the summary.
+    masks : path, optional
+        The file or folder of the masks.
+    overwrite : bool
+        Whether files of these names may be replaced.
 
     Returns
     -------
@@ -214,24 +224,10 @@ def write_simulation(
     ------
     InputError
         If the folder holds annotation files already.
+    RunError
+        If a file cannot be written.
     """
-    folder = Path(out_dir)
-    names = ("proportions.csv", "keypoints.csv", "grid.csv", "summary.json")
-    present = [name for name in names if (folder / name).exists()]
-    if present:
-        raise InputError(f"{folder} already holds {', '.join(present)}; choose another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
     annotations = simulation.annotations
-    written = []
-    if annotations.proportions:
-        write_proportions(folder / names[0], annotations)
-        written.append(folder / names[0])
-    if annotations.keypoints:
-        write_keypoints(folder / names[1], annotations)
-        written.append(folder / names[1])
-    if annotations.grids:
-        write_grid(folder / names[2], annotations)
-        written.append(folder / names[2])
     summary = {
         "seconds": simulation.seconds,
         "seed": seed,
@@ -245,5 +241,27 @@ def write_simulation(
         ],
         "notes": list(annotations.notes),
     }
-    (folder / names[3]).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    return (*written, folder / names[3])
+    results = simulation_results(out_dir, masks=masks, overwrite=overwrite)
+    with results.writing() as folder:
+        if annotations.proportions:
+            write_proportions(folder / "proportions.csv", annotations)
+        if annotations.keypoints:
+            write_keypoints(folder / "keypoints.csv", annotations)
+        if annotations.grids:
+            write_grid(folder / "grid.csv", annotations)
+        write_atomically(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+        written = [name for name in results.names if (folder / name).exists()]
+    return tuple(results.folder / name for name in written)
+
+
+def simulation_results(
+    out_dir: str | Path, *, masks: str | Path | None = None, overwrite: bool = False
+) -> ResultFiles:
+    """Files that `write_simulation` writes, with the same parameters."""
+    return ResultFiles(
+        Path(out_dir),
+        "simulation",
+        ("proportions.csv", "keypoints.csv", "grid.csv", "summary.json"),
+        inputs=() if masks is None else (Path(masks),),
+        overwrite=overwrite,
+    )

@@ -6,6 +6,7 @@ Each file of weights carries its whole record, so that the two cannot be of diff
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +32,7 @@ from ..base import (
     InputError,
     Record,
     TrainingSettings,
+    check_links,
     parse_record,
     parse_settings,
     read_record,
@@ -142,11 +144,26 @@ class Model(_ModelRecord):
         Optimiser steps so far.
     outside : str, optional
         Class that is excluded from all fractions.
+    run_dir : Path, optional
+        Folder of its run.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
+    run_dir: Path | None = Field(default=None, exclude=True, repr=False)
+
     network: torch.nn.Module = Field(exclude=True, repr=False)
+
+    @property
+    def identity(self) -> str:
+        """What tells it from other models: its run, or else a digest of its weights."""
+        if self.run_dir is not None:
+            return str(self.run_dir.resolve())
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def normalisation(self) -> str:
@@ -252,6 +269,7 @@ def load_model(run_dir: str | Path) -> Model:
     record_path, weights_path = folder / MODEL_RECORD, folder / MODEL_WEIGHTS
     if not record_path.exists() and not weights_path.exists():
         raise InputError(f"{folder} holds no model ({MODEL_RECORD}); name the folder of a run.")
+    check_links(folder, (MODEL_RECORD, MODEL_WEIGHTS))
     tensors, inner = _load_tensors(weights_path)
     record = _record_of_model(record_path, weights_path, inner)
     try:
@@ -268,7 +286,7 @@ def load_model(run_dir: str | Path) -> Model:
             f"{record_path} says ({record.n_channels} image channels, {len(record.classes)} "
             "classes); restore both files from the same run, or train again."
         ) from error
-    return Model(network=network.eval(), **dict(record))
+    return Model(network=network.eval(), run_dir=folder, **dict(record))
 
 
 def _record_of_model(path: Path, weights_path: Path, inner: str | None) -> _ModelRecord:
@@ -312,6 +330,7 @@ def load_state(run_dir: str | Path) -> tuple[RunState, Tensors]:
     path = Path(run_dir) / STATE_FILE
     if not path.is_file():
         raise InputError(f"{run_dir} holds no checkpoint to resume; start a new run.")
+    check_links(Path(run_dir), STATE_FILE.parts[:1])
     tensors, inner = _load_tensors(path)
     state = parse_record(RunState, inner or "", path, remedy=_REMEDY, newest=_NEWEST)
     if missing := {f"map.{z}" for z in state.kept_until} - tensors.keys():

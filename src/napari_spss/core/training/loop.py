@@ -28,6 +28,7 @@ from ..images import Masks, pair_masks
 from ..networks import Stopped, is_out_of_memory, resolve_device
 from .checkpoint import Model, save_model
 from .run import Run, Task, prepare
+from .run_folder import check_run_dir
 
 if TYPE_CHECKING:
     from ..images import LabelSource, Stack
@@ -111,7 +112,8 @@ def iter_training(
         Pixel labels, 255 where unlabelled. A slice that is mostly labelled trains as a full mask;
         strokes in others count like keypoints.
     run_dir : path, optional
-        Folder for checkpoints and the model; nobody else can train in it meanwhile.
+        Folder for checkpoints and the model; nobody else can train in it meanwhile. One that holds
+        a run is refused, unless that run is resumed, or ``start_from`` is its model.
     resume : bool
         Go on from the checkpoint in ``run_dir``, as if the run had not been stopped.
     start_from : Model, optional
@@ -147,7 +149,7 @@ def iter_training(
     Raises
     ------
     InputError
-        If nothing is annotated, or settings do not fit the image.
+        If nothing is annotated, settings do not fit the image, or ``run_dir`` holds another run.
     FolderLocked
         If another run goes on in ``run_dir``.
     RunError
@@ -167,8 +169,12 @@ def iter_training(
         token or CancelToken(),
         clock,
     )
+    its_own = None if start_from is None else start_from.run_dir
     held = contextlib.nullcontext() if task.run_dir is None else hold_folder(task.run_dir)
     with held as lock, _memory_errors(settings):
+        if task.run_dir is not None:
+            is_its_own = its_own is not None and its_own.resolve() == task.run_dir.resolve()
+            check_run_dir(task.run_dir, goes_on=resume or is_its_own)
         run = yield from prepare(task, annotations, resume=resume, start_from=start_from)
         yield RunStarted("training", run.schedule.max_steps, str(task.device), annotations.classes)
         yield from run.warn(None if resume else start_from)

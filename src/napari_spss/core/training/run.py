@@ -523,6 +523,7 @@ class Run:
             label_scale=self.data.label_scale,
             n_steps=(state.steps_before or 0) + state.step,
             outside=state.outside,
+            run_dir=self.task.run_dir,
         )
 
     def last_words(self, reason: FinishReason) -> Iterator[Message]:

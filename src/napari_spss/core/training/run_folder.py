@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -23,15 +25,24 @@ from typing import ClassVar, TypeVar
 import numpy as np
 from pydantic import ConfigDict
 
-from ..annotations import Annotations, annotation_files, restore_annotations, write_annotations
+from ..annotations import (
+    TABLE_NAMES,
+    Annotations,
+    annotation_files,
+    restore_annotations,
+    write_annotations,
+)
 from ..base import (
+    LEFT_OVER,
     RECORD,
     Event,
     InputError,
     Record,
+    ResultFiles,
     RunFinished,
     RunStarted,
     TrainingSettings,
+    check_links,
     event_from_json,
     event_to_json,
     fault_of,
@@ -50,6 +61,7 @@ __all__ = [
     "RunFolder",
     "RunInputs",
     "begin_recorded",
+    "check_run_dir",
     "write_painted",
     "write_update",
 ]
@@ -59,6 +71,17 @@ INPUTS = "inputs.json"
 EVENTS = "events.jsonl"
 UPDATES = "updates"
 _STEP = "step_"
+_NAMES = (
+    INPUTS,
+    EVENTS,
+    UPDATES,
+    PAINTED_FOLDER,
+    *TABLE_NAMES,
+    MODEL_RECORD,
+    MODEL_WEIGHTS,
+    CONFIG,
+)
+"""All of a run but its checkpoint; the settings come last, since they make it a run."""
 
 _PARTS = (CONFIG, MODEL_WEIGHTS, MODEL_RECORD, STATE_FILE)
 
@@ -109,6 +132,61 @@ class RunFolder:
         """Whether a run was started here."""
         return any((self.path / name).exists() for name in _PARTS)
 
+    def check_free(self) -> None:
+        """See that a run can be started here and replaces nothing.
+
+        Raises
+        ------
+        InputError
+            If the folder already holds a run, or another file of a name that a run needs.
+        """
+        if self.holds_run:
+            raise InputError(
+                f"{self.path} already holds a run; choose another folder, or resume it."
+            )
+        self._begun.check()
+
+    @property
+    def _begun(self) -> ResultFiles:
+        """What goes in; and the rest, which must not be there yet."""
+        return ResultFiles(self.path, "begun", _NAMES, {}, overwrite=None)
+
+    def copy_at(self, folder: Path, *, overwrite: bool = False) -> ResultFiles | None:
+        """Files of a copy in another folder; None if it is this one.
+
+        Raises
+        ------
+        InputError
+            If a link leads out of the run.
+        """
+        if folder.resolve() == self.path.resolve():
+            return None
+        check_links(self.path, _NAMES)
+        names = tuple(name for name in _NAMES if (self.path / name).exists())
+        made_from = {"run": str(self.path.resolve())}
+        return ResultFiles(folder, "run", names, made_from, overwrite=overwrite)
+
+    def copy_to(self, folder: Path, *, overwrite: bool = False) -> None:
+        """Copy what makes a run repeatable, but not its checkpoint.
+
+        Raises
+        ------
+        InputError
+            If something else is in the way.
+        RunError
+            If the folder cannot be written.
+        """
+        copy = self.copy_at(folder, overwrite=overwrite)
+        if copy is None:
+            return
+        with copy.writing() as new, write_errors(folder):
+            for name in copy.names:
+                if (self.path / name).is_dir():
+                    unwanted = shutil.ignore_patterns(LEFT_OVER)
+                    shutil.copytree(self.path / name, new / name, ignore=unwanted)
+                else:
+                    shutil.copyfile(self.path / name, new / name)
+
     def begin(
         self, settings: TrainingSettings, annotations: Annotations, inputs: RunInputs
     ) -> None:
@@ -117,20 +195,17 @@ class RunFolder:
         Raises
         ------
         InputError
-            If the folder already holds a run, or another process is at work in it.
+            As `check_free`, or if another process is at work in the folder.
         RunError
             If it cannot be written.
         """
         with hold_folder(self.path, may_be_ours=True):
-            if self.holds_run:
-                raise InputError(
-                    f"{self.path} already holds a run; choose another folder, or resume it."
-                )
+            self.check_free()
             record = asdict(inputs) | {"outside": annotations.outside, "versions": _versions()}
-            write_atomically(self.path / INPUTS, json.dumps(record, indent=2))
-            write_annotations(self.path, annotations)
-            # the settings come last, since they make it a run
-            save_settings(settings, self.path / CONFIG)
+            with self._begun.writing() as folder:
+                write_atomically(folder / INPUTS, json.dumps(record, indent=2))
+                write_annotations(folder, annotations)
+                save_settings(settings, folder / CONFIG)
 
     def go_on(
         self,
@@ -225,6 +300,24 @@ class RunFolder:
     def _check(self) -> None:
         if not (self.path / CONFIG).is_file():
             raise InputError(f"{self.path} holds no run ({CONFIG}); name the folder of a run.")
+        check_links(self.path, (*_NAMES, *STATE_FILE.parts[:1]))
+
+
+def check_run_dir(folder: Path, *, goes_on: bool) -> None:
+    """See that a training may write its model and checkpoints.
+
+    Raises
+    ------
+    InputError
+        If they would replace those of another run, or a link leads out of the folder.
+    """
+    names = (MODEL_RECORD, MODEL_WEIGHTS, *STATE_FILE.parts[:1])
+    check_links(folder, (*names, UPDATES))
+    for name in () if goes_on else names:
+        if os.path.lexists(folder / name):
+            raise InputError(
+                f"{folder} already holds a run ({name}); choose another folder, or resume it."
+            )
 
 
 def begin_recorded(

@@ -1,0 +1,95 @@
+"""Tables of a measurement as CSV files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ..annotations import write_rows
+from ..base import ResultFiles
+from .fractions import Measurement
+
+__all__ = ["measurement_results", "table_names", "write_measurement", "write_tables"]
+
+
+def write_measurement(
+    measurement: Measurement,
+    path: str | Path,
+    *,
+    labels: str | Path | None = None,
+    overwrite: bool = False,
+) -> tuple[Path, ...]:
+    """Write the tables as CSV: ``NAME.csv`` (slices), ``NAME_stack.csv``, ``NAME_objects.csv``.
+
+    All are written whole or not at all. A number that is not known is a blank cell.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        Result of :func:`measure`.
+    path : path
+        Path of the table of slices; the others are named after it.
+    labels : path, optional
+        The file or folder that was measured. Tables of the same one are replaced unasked.
+    overwrite : bool
+        Whether other files of these names may be replaced.
+
+    Returns
+    -------
+    tuple of Path
+        Tables of slices, stack and objects.
+
+    Raises
+    ------
+    InputError
+        If something is in the way.
+    RunError
+        If a file cannot be written.
+    """
+    results = measurement_results(path, labels=labels, overwrite=overwrite)
+    with results.writing() as folder:
+        write_tables(measurement, folder / results.names[0])
+    return tuple(results.folder / name for name in results.names)
+
+
+def measurement_results(
+    path: str | Path, *, labels: str | Path | None = None, overwrite: bool = False
+) -> ResultFiles:
+    """Files that `write_measurement` writes, with the same parameters."""
+    main = Path(path)
+    source = None if labels is None else Path(labels)
+    return ResultFiles(
+        main.parent,
+        main.name,
+        table_names(main.name),
+        None if source is None else {"label image": str(source.resolve())},
+        inputs=() if source is None else (source,),
+        overwrite=overwrite,
+    )
+
+
+def table_names(name: str) -> tuple[str, str, str]:
+    """Names of the tables of slices, stack and objects, from that of the first."""
+    main = Path(name)
+    return (name, f"{main.stem}_stack{main.suffix}", f"{main.stem}_objects{main.suffix}")
+
+
+def write_tables(measurement: Measurement, path: Path) -> None:
+    """Write the tables of a measurement, replacing those that are there; see `write_measurement`.
+
+    Raises
+    ------
+    RunError
+        If a file cannot be written.
+    """
+    tables = (measurement.slices, measurement.stack, measurement.objects)
+    for name, table in zip(table_names(path.name), tables, strict=True):
+        write_rows(path.with_name(name), _csv_rows(table))
+
+
+def _csv_rows(table: pd.DataFrame) -> Iterator[Sequence[object]]:
+    yield list(table.columns)
+    for row in table.itertuples(index=False, name=None):
+        yield ["" if pd.isna(value) else value for value in row]

@@ -1,0 +1,245 @@
+"""Results that are written together, and replace nothing but their like."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import InputError
+from .files import write_errors
+from .locks import FolderLock, FolderLocked, hold_folder
+from .records import Record, read_record
+
+__all__ = ["ResultFiles"]
+
+_ENDS_BYTES = 1 << 24
+_IMAGES = (".tif", ".tiff")
+
+
+class _Written(Record):
+    """What was written: by name its digest, or two while it is replaced; and made from what."""
+
+    made_from: dict[str, str]
+    digests: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class ResultFiles:
+    """Files and folders in one folder that belong together.
+
+    They are written aside and moved into place at the end, so that old and new are never mixed. A
+    hidden record beside them keeps what they were made from, and a digest of each. Only what still
+    has its digest, and was made from the same, is replaced unasked; an input never is.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it does not exist.
+    kind : str
+        Tells them from other results in the folder; part of the record's name.
+    names : tuple of str
+        All that may be written, in the order in which it appears.
+    made_from : mapping of str to str, or None
+        What tells their like: what each input is, by the word for it, such as ``image``. None if
+        nothing is like them.
+    inputs : tuple of Path
+        Files and folders that are read.
+    overwrite : bool or None
+        Whether other files of these names may be replaced; None if nobody can ask for it. Folders
+        that hold anything else never are.
+    """
+
+    folder: Path
+    kind: str
+    names: tuple[str, ...]
+    made_from: Mapping[str, str] | None = None
+    inputs: tuple[Path, ...] = field(default=(), kw_only=True)
+    overwrite: bool | None = field(default=False, kw_only=True)
+
+    def check(self) -> None:
+        """See that nothing is in the way.
+
+        Raises
+        ------
+        InputError
+            If an input would be replaced, or something that may not be.
+        """
+        above = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+        if not above.is_dir():
+            raise InputError(f"{above} is a file; choose another folder.")
+        for name in self.names:
+            _check_inputs(self.folder / name, self.inputs)
+        for name, why in self.in_the_way().items():
+            path = self.folder / name
+            if not self.overwrite:
+                asking = ", or replace it with --overwrite (in Python overwrite=True)"
+                remedy = asking if self.overwrite is not None else ""
+                raise InputError(f"{path} {why}; choose another place{remedy}.")
+            is_folder = path.is_dir() and not path.is_symlink()
+            if is_folder and not self._as_written(name, self._written()):
+                raise InputError(f"{path} {why}, and is a folder; remove it, or choose another.")
+
+    def in_the_way(self) -> dict[str, str]:
+        """Say by name what may not be replaced unasked, and why."""
+        written = self._written()
+        others = self._other_inputs(written)
+        found = {}
+        for name in dict.fromkeys((*self.names, *written.digests)):
+            if self._as_written(name, written):
+                if others:
+                    found[name] = others
+            elif name in self.names and os.path.lexists(self.folder / name):
+                is_known = name in written.digests
+                how = "was changed since it was" if is_known else "was not"
+                found[name] = f"{how} written by napari-spss"
+        return found
+
+    @contextlib.contextmanager
+    def writing(self, *, adds: bool = False) -> Iterator[Path]:
+        """Give a folder; what is in it at the end takes its place among the results.
+
+        If anything fails, nothing changes.
+
+        Parameters
+        ----------
+        adds : bool
+            Whether the results that are there already stay; otherwise all of them go.
+
+        Raises
+        ------
+        InputError
+            As `check`, before and after.
+        RunError
+            If the folder cannot be written.
+        """
+        self.check()
+        aside = self.folder / f".{self.kind}.{uuid.uuid4().hex}.partial"
+        with hold_folder(aside):
+            self._clean_up()
+            try:
+                yield aside
+                self.check()  # files may have come meanwhile
+                with write_errors(self.folder):
+                    self._take_in(aside, adds=adds)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+
+    def _clean_up(self) -> None:
+        """Remove what was being written when a process was killed."""
+        name = re.compile(rf"\.{re.escape(self.kind)}\.[0-9a-f]{{32}}\.partial")
+        for path in [path for path in self.folder.iterdir() if name.fullmatch(path.name)]:
+            lock = FolderLock(path)
+            with contextlib.suppress(FolderLocked, OSError):
+                lock.acquire()
+                lock.release()
+                shutil.rmtree(path)
+
+    def _take_in(self, aside: Path, *, adds: bool) -> None:
+        """Remove the old results, and move the new ones into place.
+
+        Whenever it is interrupted, the record holds for all of them that are there.
+        """
+        found = {path.name for path in aside.iterdir() if not path.name.startswith(".")}
+        if unknown := found - set(self.names):
+            raise ValueError(f"{unknown} is not among {self.names}")
+        new = [name for name in self.names if name in found]
+        written = self._written()
+        old = [name for name in written.digests if self._as_written(name, written)]
+        digests = {name: [self._as_written(name, written)] for name in old}
+        for name in new:
+            digests[name] = [*digests.get(name, []), _digest(aside / name)]
+        record = _Written(made_from=dict(self.made_from or {}), digests=digests)
+        (aside / self._record_path.name).write_text(record.model_dump_json(indent=1))
+        (aside / self._record_path.name).replace(self._record_path)
+        for name in dict.fromkeys((*new, *(() if adds else old))):
+            _remove(self.folder / name)
+        for name in new:
+            (aside / name).rename(self.folder / name)
+
+    @property
+    def _record_path(self) -> Path:
+        return self.folder / f".{self.kind}.written.json"
+
+    def _written(self) -> _Written:
+        """Read the record; what it cannot tell, nobody wrote."""
+        try:
+            record = read_record(_Written, self._record_path, remedy="")
+        except InputError:
+            return _Written(made_from={}, digests={})
+        names = [name for name in record.digests if Path(name).name == name]
+        return _Written(
+            made_from=record.made_from, digests={name: record.digests[name] for name in names}
+        )
+
+    def _other_inputs(self, written: _Written) -> str:
+        """Say which inputs are others than before; nothing if all are the same."""
+        if self.made_from is None:
+            return "was written before"
+        before, now = written.made_from, self.made_from
+        others = [f"another {key}" for key in now if before.get(key) != now[key]]
+        return f"was made from {' and '.join(others)}" if others else ""
+
+    def _as_written(self, name: str, written: _Written) -> str:
+        """Digest of what is there, if it is what was written; else nothing."""
+        digest = _digest(self.folder / name)
+        return digest if digest in written.digests.get(name, ()) else ""
+
+
+def _check_inputs(output: Path, inputs: tuple[Path, ...]) -> None:
+    """Refuse to write over what is read, or an image into a folder of images that is read."""
+    place = output.parent.resolve() / output.name
+    for path in inputs:
+        known = path.resolve()
+        if known == place or known.is_relative_to(place) or _is_same(path, output):
+            raise InputError(f"{output} is read, and would be replaced; choose another place.")
+        if place.is_relative_to(known) and place.suffix.lower() in _IMAGES:
+            raise InputError(
+                f"{output} would become part of the image {path}; choose a folder outside of it."
+            )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def _digest(path: Path) -> str:
+    """Digest of a file's size, beginning and end, or of all in a folder; nothing of other things.
+
+    Of a table that is all of it; a large image cannot be changed without one of these.
+    """
+    found = hashlib.sha256()
+    try:
+        if path.is_symlink():
+            return ""
+        if path.is_dir():
+            parts = [(one.name, _digest(one)) for one in sorted(path.iterdir())]
+            found.update(repr(parts).encode())
+        elif path.is_file():
+            with path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                found.update(b"%d" % size)
+                for start in (0, max(0, size - _ENDS_BYTES)):
+                    file.seek(start)
+                    found.update(file.read(_ENDS_BYTES))
+        else:
+            return ""
+    except OSError:
+        return ""
+    return found.hexdigest()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
