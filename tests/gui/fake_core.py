@@ -123,6 +123,7 @@ class FakeModel:
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.classes = classes
+        self.identity = "fake"
         self.n_steps = 2
         self.outside: str | None = None
         self.working_scale = WorkingScale(1)

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from draining import drain
 
+from napari_spss.core.analysis import table_names
 from napari_spss.core.annotations import Annotations, Keypoint, Region
 from napari_spss.core.base import (
     CancelToken,
@@ -18,6 +19,7 @@ from napari_spss.core.base import (
     FolderLocked,
     InputError,
     Message,
+    ResultFiles,
     RunFinished,
     RunStarted,
 )
@@ -149,11 +151,15 @@ def result():
     return maps, labels
 
 
-def save(result, folder, **kwargs):
+def files_in(folder, **kwargs):
+    names = ("labels.ome.tif", "maps.ome.tif", *table_names("fractions.csv"))
+    return ResultFiles(folder, "prediction", names, **kwargs)
+
+
+def save(result, folder, *, token=None, **kwargs):
     maps, labels = result
-    return drain(
-        save_results(folder, maps, labels, UM, has_maps=True, token=CancelToken(), **kwargs)
-    )
+    files = files_in(folder)
+    return drain(save_results(files, maps, labels, UM, token=token or CancelToken(), **kwargs))
 
 
 def test_saved_labels_keep_their_indices_and_say_where_nothing_was_predicted(result, tmp_path):
@@ -187,13 +193,31 @@ def test_everything_includes_the_run_but_neither_its_checkpoint_nor_its_lock(res
     assert (tmp_path / "out" / "config.toml").read_text() == "x = 1"
     assert not (tmp_path / "out" / "checkpoint").exists()
     assert not (tmp_path / "out" / ".lock").exists()
+    save(result, run_dir, run_dir=run_dir)  # beside the run itself
+    assert (run_dir / "config.toml").read_text() == "x = 1"
+
+
+def test_a_copied_run_replaces_nothing_of_others_and_follows_no_link(result, tmp_path):
+    run_dir, out, outside = tmp_path / "run", tmp_path / "out", tmp_path / "secret"
+    for folder in (run_dir, out, outside):
+        folder.mkdir()
+    (outside / "x.csv").write_text("secret")
+    (run_dir / "config.toml").write_text("x = 1")
+    (out / "config.toml").symlink_to(outside / "x.csv")
+    with pytest.raises(InputError, match=r"config\.toml was not written by napari-spss"):
+        save(result, out, run_dir=run_dir)
+    (out / "config.toml").unlink()
+    (run_dir / "updates").symlink_to(outside)
+    with pytest.raises(InputError, match="updates is a link that leads out of"):
+        save(result, out, run_dir=run_dir)
+    assert (outside / "x.csv").read_text() == "secret"
+    assert [path.name for path in out.iterdir()] == [], "nothing was written"
 
 
 def test_saving_that_is_stopped_leaves_no_half_file(result, tmp_path):
-    maps, labels = result
     token = CancelToken()
     token.cancel()
-    events, _ = drain(save_results(tmp_path, maps, labels, UM, has_maps=True, token=token))
+    events, _ = save(result, tmp_path, token=token)
     assert events[-1].reason is FinishReason.stopped
     assert list(tmp_path.iterdir()) == []
 

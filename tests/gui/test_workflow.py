@@ -19,7 +19,7 @@ from napari._app_model import get_app_model
 from napari.layers import Labels
 from npe2 import PluginManager
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QFileDialog, QLineEdit, QTabBar
+from qtpy.QtWidgets import QLineEdit, QTabBar
 from scipy import ndimage
 
 from napari_spss.core.base import Preview
@@ -204,7 +204,7 @@ def annotate(user):
 
 
 @pytest.mark.timeout(3600)
-def test_a_newcomer_segments_the_sample(newcomer, monkeypatch, tmp_path):
+def test_a_newcomer_segments_the_sample(newcomer, tmp_path):
     user, dock, viewer = newcomer, newcomer.dock, newcomer.viewer
     name = user.image.name
     annotate(user)
@@ -248,8 +248,9 @@ def test_a_newcomer_segments_the_sample(newcomer, monkeypatch, tmp_path):
     assert iou(labels.data, user.truth) >= 0.5
 
     out = tmp_path / "out"
-    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *args: str(out))
     user.press(dock.results._save_all)
+    dock.results._place._folder.setText(str(out))
+    user.press(dock.results._place._save)
     user.wait_for_the_end()
     np.testing.assert_array_equal(tifffile.imread(out / "labels.ome.tif"), labels.data)
     written = {path.name for path in out.iterdir()}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,7 +18,15 @@ from qtpy.QtCore import QObject, Signal
 from ..core.annotations import Annotations, ClassStyle, Region
 from ..core.base import Event, InputError, Mailbox, Preview, SpssError
 from ..core.images import BOTH_UNKNOWN, LiveLabels
-from .jobs import Predicted, TrainingJob, apply_model, load_run, save_results, train
+from .jobs import (
+    Predicted,
+    TrainingJob,
+    apply_model,
+    load_run,
+    save_results,
+    saved_results,
+    train,
+)
 from .layers import ResultLayers, Source
 from .models import (
     Cleaning,
@@ -38,7 +48,7 @@ from .worker import CoreCall, Runner
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from ..core.base import TrainingSettings
+    from ..core.base import ResultFiles, TrainingSettings
     from ..core.images import LabelSource
 
 __all__ = ["Desk", "PreviewGate", "Work"]
@@ -49,6 +59,10 @@ _Said = tuple[Annotations, int]  # and how often somebody painted
 _LARGE_PREVIEW_PX = 1 << 21  # holes and small objects of larger previews stay
 # Okabe and Ito's colours, for classes of a loaded model that the user has not named
 _SPARE_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+
+
+class _InTheWay(InputError):
+    """Files that are replaced only if the user says so."""
 
 
 class PreviewGate:
@@ -127,6 +141,7 @@ class Desk(QObject):
     """
 
     refused = Signal(object, str)  # field that is wrong or None, why
+    save_refused = Signal(str, bool)  # why, and whether it may be done all the same
     outcome_changed = Signal()  # another result is shown, or the one that is shown changed
 
     def __init__(
@@ -321,42 +336,81 @@ class Desk(QObject):
             f"of the present one ({steps_of(model)}), and then save everything."
         )
 
-    def save(self, folder: str | Path, *, has_run: bool) -> bool:
+    def place_to_save(self) -> Path:
+        """Propose a folder for the results: the last one, else one beside the image."""
+        outcome = self.outcome
+        if outcome.saved_in is not None or outcome.source is None:
+            return outcome.saved_in or Path.home()
+        path = outcome.source.path
+        beside = None if path is None else Path(path).absolute()
+        if beside is not None and os.access(beside.parent, os.W_OK):
+            return beside.with_name(re.sub(r"(\.ome)?\.\w+$", "", beside.name) + "_results")
+        return Path.home() / (re.sub(r"[^\w.-]+", "_", outcome.source.name) + "_results")
+
+    def save(self, folder: str | Path, *, has_run: bool, overwrite: bool = False) -> bool:
         """Save labels, maps and tables, and the run's own files too; return whether it began.
 
         It begins a little later where the labels of large slices are still being made. The run is
-        that of the labels; it is not saved once there is another model.
+        that of the labels; it is not saved once there is another model. Why it did not begin is
+        told by ``save_refused``.
+
+        Parameters
+        ----------
+        folder : path
+            Made if it does not exist.
+        has_run : bool
+            Whether the run's files are saved too.
+        overwrite : bool
+            Whether files that others wrote may be replaced.
         """
         outcome = self.outcome
-        return self._attempt(lambda: self._begin_saving(outcome, Path(folder), has_run=has_run))
+        return self._attempt(
+            lambda: self._begin_saving(outcome, Path(folder), has_run=has_run, overwrite=overwrite),
+            refuse=self._refuse_saving,
+        )
 
-    def _begin_saving(self, outcome: Outcome, folder: Path, *, has_run: bool) -> None:
+    def _begin_saving(
+        self, outcome: Outcome, folder: Path, *, has_run: bool, overwrite: bool
+    ) -> None:
         self.session.check_idle()
         if has_run and (stale := self.stale()):
             raise InputError(stale)
+        if outcome.maps is None or outcome.source is None or outcome.model is None:
+            raise InputError("There is no result yet; apply the model first.")
+        results = saved_results(folder, outcome.model, outcome.source, overwrite=overwrite)
+        run_dir = outcome.run_dir if has_run else None
+        _check_place(results, run_dir)
 
         def again() -> bool:
-            return self._attempt(lambda: self._begin_saving(outcome, folder, has_run=has_run))
+            return self._attempt(
+                lambda: self._begin_saving(outcome, folder, has_run=has_run, overwrite=overwrite),
+                refuse=self._refuse_saving,
+            )
 
         if outcome.after_labels(again):
             self.session.say("info", "Saving begins once the labels follow the threshold.")
             return
         labels = outcome.labels()
-        if labels is None or outcome.maps is None or outcome.source is None:
+        if labels is None:
             raise InputError("There is no result yet; apply the model first.")
         ticket = self._claimed = self.session.begin("export")
-        self._of_run = outcome
+        self._of_run, outcome.saved_in = outcome, folder
         self._runner.start(
             ticket,
             CoreCall("saving of results", save_results),
-            folder,
+            results,
             outcome.maps,
             labels,
             outcome.source.stack.voxel_size_um,
-            has_maps=True,
             excluded=outcome.excluded,
-            run_dir=outcome.run_dir if has_run else None,
+            run_dir=run_dir,
         )
+
+    def _refuse_saving(self, error: Exception) -> None:
+        can_replace = isinstance(error, _InTheWay)
+        self.save_refused.emit(str(error), can_replace)
+        if not can_replace:
+            self.session.say("error", str(error))
 
     def load(self, folder: str | Path) -> bool:
         """Load the model of a run; return whether loading began."""
@@ -367,7 +421,9 @@ class Desk(QObject):
         self._run_dir = folder
         self._runner.start(ticket, CoreCall("loading of a model", load_run), folder)
 
-    def _attempt(self, begin: Callable[[], object]) -> bool:
+    def _attempt(
+        self, begin: Callable[[], object], *, refuse: Callable[[Exception], None] | None = None
+    ) -> bool:
         """Begin a run; if that fails, tell why and leave the session free for another one."""
         try:
             begin()
@@ -376,7 +432,7 @@ class Desk(QObject):
                 logger.error("a run did not begin", exc_info=error)
             ticket = self._take_claimed()
             if ticket is None:
-                self._refuse(error)
+                (refuse or self._refuse)(error)
             else:
                 self.session.fail(ticket, error)
             return False
@@ -543,3 +599,28 @@ class Desk(QObject):
             self.note_known()
         elif end.run == "export":
             self._of_run.is_saved = end.kind is EndKind.finished
+
+
+def _check_place(results: ResultFiles, run_dir: Path | None) -> None:
+    """See that nothing is in the way of results and of a copy of their run.
+
+    Raises
+    ------
+    _InTheWay
+        If the user may have it replaced.
+    InputError
+        If not.
+    """
+    every = [results]
+    if run_dir is not None:
+        from ..core.training import RunFolder
+
+        copy = RunFolder(run_dir).copy_at(results.folder, overwrite=bool(results.overwrite))
+        every += [] if copy is None else [copy]
+    found: dict[str, str] = {}
+    for files in every:
+        replace(files, overwrite=True).check()
+        found |= {} if files.overwrite else files.in_the_way()
+    if found:
+        listed = "; ".join(f"{name} {why}" for name, why in found.items())
+        raise _InTheWay(f"In {results.folder}, {listed}.")

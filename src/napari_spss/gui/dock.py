@@ -220,8 +220,12 @@ class SpssDock(QWidget):
         self.results.apply_requested.connect(self.desk.apply)
         self.results.load_requested.connect(self.desk.load)
         self.results.save_requested.connect(
-            lambda folder, has_run: self.desk.save(folder, has_run=has_run)
+            lambda folder, has_run, overwrite: self.desk.save(
+                folder, has_run=has_run, overwrite=overwrite
+            )
         )
+        self.results.set_place_to_save(self.desk.place_to_save)
+        self.desk.save_refused.connect(self.results.refuse_saving)
         self.results.cleaning_changed.connect(self._on_cleaning_changed)
         self.bar.stop_requested.connect(self.session.stop)
         self.bar.suggestion_accepted.connect(self._on_suggestion)
@@ -484,6 +488,7 @@ class SpssDock(QWidget):
 
     @guarded
     def _on_image_shown(self) -> None:
+        self.results.stop_asking()
         self.bar.say("info", "")
         self.train.set_messages(self.session.messages)
         self.train.set_curves(self.session.curves)

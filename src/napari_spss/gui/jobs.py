@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -20,8 +19,6 @@ import numpy.typing as npt
 
 from ..core.annotations import Box, Region
 from ..core.base import (
-    LEFT_OVER,
-    LOCK_FILES,
     CancelToken,
     Event,
     FinishReason,
@@ -37,14 +34,24 @@ from .preloading import preload
 
 if TYPE_CHECKING:
     from ..core.annotations import Annotations
-    from ..core.base import TrainingSettings
+    from ..core.base import ResultFiles, TrainingSettings
     from ..core.images import Stack
     from ..core.training import Model
+    from .layers import Source
     from .models import ResultMaps
 
-__all__ = ["Predicted", "TrainingJob", "apply_model", "load_run", "save_results", "train"]
+__all__ = [
+    "Predicted",
+    "TrainingJob",
+    "apply_model",
+    "load_run",
+    "save_results",
+    "saved_results",
+    "train",
+]
 
 _PROGRESS_INTERVAL_S = 0.1
+_LABELS, _MAPS, _FRACTIONS = "labels.ome.tif", "maps.ome.tif", "fractions.csv"
 _Plane: TypeAlias = Callable[[int], npt.NDArray[Any]]
 _Steps: TypeAlias = Iterator[Event]
 
@@ -225,59 +232,74 @@ class _Clock:
         yield Progress(self.done, self._total, self.elapsed_s, eta_s)
 
 
+def saved_results(
+    folder: Path, model: Model, source: Source, *, overwrite: bool = False
+) -> ResultFiles:
+    """Files that `save_results` writes into a folder."""
+    from ..core.analysis import table_names
+    from ..core.prediction import prediction_results
+
+    return prediction_results(
+        folder,
+        (_LABELS, _MAPS, *table_names(_FRACTIONS)),
+        model=model,
+        image=source.identity,
+        source=source.path or "",
+        overwrite=overwrite,
+    )
+
+
 def save_results(
-    target: Path,
+    results: ResultFiles,
     maps: ResultMaps,
     labels: npt.NDArray[np.uint8],
     voxel_size_um: tuple[float | None, float | None, float | None],
     *,
-    has_maps: bool,
     excluded: Sequence[int] = (),
     run_dir: Path | None = None,
     token: CancelToken,
-) -> Generator[Event, None, tuple[Path, ...]]:
+) -> Generator[Event, None, None]:
     """Write labels, maps, fractions and objects into a folder.
 
     Files have all slices, so that indices stay; labels that were never predicted are 255.
 
     Parameters
     ----------
-    target : Path
-        Folder; made if it does not exist.
+    results : ResultFiles
+        Of `saved_results`.
     maps : ResultMaps
         What was predicted.
     labels : ndarray of uint8, (Z, Y, X)
         Labels as they stand in the viewer, with what the user changed in them.
     voxel_size_um : tuple
         (z, y, x).
-    has_maps : bool
-        Whether the maps are written too.
     excluded : sequence of int
         The class that lies outside of the specimen and counts in no fraction, if there is one.
     run_dir : Path, optional
         Run whose files are copied as well.
 
-    Returns
-    -------
-    tuple of Path
-        What was written.
+    Raises
+    ------
+    InputError
+        If something is in the way meanwhile.
+    RunError
+        If the folder cannot be written.
     """
-    from ..core.analysis import measure, write_measurement
+    from ..core.analysis import measure, write_tables
     from ..core.images import StackWriter
+    from ..core.training import RunFolder
 
     n_slices = maps.shape[0]
     marked = _MarkedLabels(maps, labels)
-    clock = _Clock(n_slices * (2 if has_maps else 1))
-    written: list[Path] = []
+    clock = _Clock(2 * n_slices)
     yield RunStarted("prediction", n_slices, "", maps.classes)
 
-    def write(name: str, dtype: type, channels: tuple[str, ...] | None, plane: _Plane) -> _Steps:
-        path = target / name
+    def write(path: Path, channels: tuple[str, ...] | None, plane: _Plane) -> _Steps:
         with StackWriter(
             path,
             n_slices=n_slices,
             shapes=[maps.shape[1:]] * n_slices,
-            dtype=dtype,
+            dtype=np.uint8,
             channels=channels,
             classes=() if channels else maps.classes,
             voxel_size_um=voxel_size_um,
@@ -288,25 +310,25 @@ def save_results(
                 writer.write(z, plane(z))
                 clock.done += 1
                 yield from clock.progress(0.0)
-        written.append(path)
 
     try:
-        if run_dir is not None:
-            written.append(_copy_run(run_dir, target))
-        yield from write("labels.ome.tif", np.uint8, None, lambda z: marked.read(z))
-        if has_maps:
-            yield from write("maps.ome.tif", np.uint8, maps.classes, lambda z: _bytes(maps, z))
-        if token.is_cancelled:
-            raise _Cancelled
-        outside = maps.classes[excluded[0]] if excluded else None
-        table = measure(marked, voxel_size_um=voxel_size_um, classes=maps.classes, outside=outside)
-        written += write_measurement(table, target / "fractions.csv")
+        with results.writing() as folder:
+            yield from write(folder / _LABELS, None, lambda z: marked.read(z))
+            yield from write(folder / _MAPS, maps.classes, lambda z: _bytes(maps, z))
+            outside = maps.classes[excluded[0]] if excluded else None
+            write_tables(
+                measure(marked, voxel_size_um=voxel_size_um, classes=maps.classes, outside=outside),
+                folder / _FRACTIONS,
+            )
+            if token.is_cancelled:
+                raise _Cancelled
+            if run_dir is not None:
+                RunFolder(run_dir).copy_to(results.folder, overwrite=bool(results.overwrite))
     except _Cancelled:
         yield RunFinished(FinishReason.stopped, clock.done, clock.elapsed_s)
-        return tuple(written)
-    outputs = {path.name: str(path) for path in written}
+        return
+    outputs = {name: str(results.folder / name) for name in results.names}
     yield RunFinished(FinishReason.completed, n_slices, clock.elapsed_s, outputs)
-    return tuple(written)
 
 
 class _MarkedLabels:
@@ -333,15 +355,6 @@ class _Cancelled(Exception):
 
 def _bytes(maps: ResultMaps, z: int) -> npt.NDArray[np.uint8]:
     return np.rint(maps.probs(z) * 255).astype(np.uint8)
-
-
-def _copy_run(run_dir: Path, target: Path) -> Path:
-    """Copy a run's folder, but not its checkpoint, which only a stopped run would need."""
-    if run_dir.resolve() == target.resolve():
-        return target
-    unwanted = shutil.ignore_patterns("checkpoint", LEFT_OVER, *LOCK_FILES)
-    shutil.copytree(run_dir, target, dirs_exist_ok=True, ignore=unwanted)
-    return target
 
 
 def load_run(run_dir: Path, *, token: CancelToken) -> Generator[Event, None, Model]:

@@ -66,6 +66,7 @@ class Outcome(QObject):
         self.model: Model | None = None
         self.run_dir: Path | None = None
         self.is_saved = False
+        self.saved_in: Path | None = None
         self._relabeller = Relabeller(current_slice, self)
         self._relabeller.slice_done.connect(self._on_slice_done)
         self._news = QTimer(self)

@@ -145,7 +145,7 @@ def test_an_empty_or_missing_folder_holds_no_run(tmp_path):
 def test_a_folder_that_cannot_be_written_is_named_and_holds_no_run(tmp_path, annotations):
     (tmp_path / "file").write_text("")
     run = RunFolder(tmp_path / "file")
-    with pytest.raises(InputError, match="file is a file; choose another folder"):
+    with pytest.raises(RunError, match=r"could not be written .*writable folder"):
         run.begin(SETTINGS, annotations, INPUT)
     assert not run.holds_run
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import isnan
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
@@ -24,6 +25,7 @@ from superqt import QLabeledDoubleSlider
 
 from ..models import Cleaning, format_percent, steps_of
 from .notice import Notice
+from .save_place import SavePlace
 
 if TYPE_CHECKING:
     from ...core.analysis import FractionEstimate
@@ -46,7 +48,8 @@ class ResultsSection(QWidget):
     apply_requested = Signal(str)  # one of SCOPES
     cleaning_changed = Signal()
     load_requested = Signal(str)  # folder of a run
-    save_requested = Signal(str, bool)  # folder; whether the run's own files go there as well
+    # folder; whether the run's own files go there as well; whether files there may be replaced
+    save_requested = Signal(str, bool, bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -56,6 +59,8 @@ class ResultsSection(QWidget):
         self._has_result = False
         self._n_classes = 2
         self._matched: float | None = None
+        self._place_to_save = Path.home
+        self._saves_all = False
         self._make_model_row()
         self._make_cleaning()
         self._make_saving()
@@ -157,6 +162,18 @@ class ResultsSection(QWidget):
         self._fractions.setText("\n".join(lines).replace(" %", "\u00a0%"))
         self._fractions.show()
 
+    def set_place_to_save(self, propose: Callable[[], Path]) -> None:
+        """Tell who proposes a folder for the results."""
+        self._place_to_save = propose
+
+    def stop_asking(self) -> None:
+        """Ask no more where to save, as for another image."""
+        self._place.hide()
+
+    def refuse_saving(self, text: str, can_replace: bool) -> None:
+        """Say why nothing is saved, and whether the user may have files replaced."""
+        self._place.refuse(text, can_replace=can_replace)
+
     # -- inside ----------------------------------------------------------------------------------
 
     def _make_model_row(self) -> None:
@@ -239,6 +256,8 @@ class ResultsSection(QWidget):
             "The command line repeats a run from such a folder, and Load… opens it."
         )
         self._save_all.clicked.connect(lambda: self._on_save(is_everything=True))
+        self._place = SavePlace()
+        self._place.chosen.connect(self._on_place)
 
     def _lay_out(self) -> None:
         model = QHBoxLayout()
@@ -269,6 +288,7 @@ class ResultsSection(QWidget):
         layout.addWidget(self._fractions)
         layout.addWidget(self._stale)
         layout.addLayout(saving)
+        layout.addWidget(self._place)
 
     def _refresh(self) -> None:
         is_free = not self._is_busy
@@ -276,6 +296,9 @@ class ResultsSection(QWidget):
         self._load.setEnabled(is_free)
         self._save.setEnabled(is_free and self._has_result)
         self._save_all.setEnabled(is_free and self._has_result and not self._stale.text())
+        self._place.setEnabled(is_free)
+        if not self._has_result:
+            self._place.hide()
         is_binary = self._n_classes == 2
         self._mode.setEnabled(is_binary)
         self._slider.setVisible(is_binary)
@@ -305,9 +328,12 @@ class ResultsSection(QWidget):
             self.load_requested.emit(folder)
 
     def _on_save(self, *, is_everything: bool) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Save to a folder")
-        if folder:
-            self.save_requested.emit(folder, is_everything)
+        self._saves_all = is_everything
+        self._place.ask(self._place_to_save())
+
+    def _on_place(self, folder: str, may_replace: bool) -> None:
+        self._place.hide()
+        self.save_requested.emit(folder, self._saves_all, may_replace)
 
 
 def _percent(fraction: float) -> str:

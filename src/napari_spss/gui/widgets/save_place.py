@@ -1,0 +1,82 @@
+"""Where results are saved: asked below the buttons, with what is in the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from .notice import Notice
+
+__all__ = ["SavePlace"]
+
+_SAVE, _REPLACE = "Save", "Replace them"
+
+
+class SavePlace(QWidget):
+    """Asks for a folder, which need not exist; hidden unless it asks."""
+
+    chosen = Signal(str, bool)  # folder; whether what is in the way may be replaced
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._proposed = Path()
+        self._folder = QLineEdit()
+        self._folder.setToolTip("A folder; it is made if it does not exist.")
+        self._folder.textEdited.connect(lambda: self.refuse(""))
+        self._folder.returnPressed.connect(lambda: self._choose(may_replace=False))
+        browse = QPushButton("…")
+        browse.setToolTip("Choose a folder that exists.")
+        browse.clicked.connect(self._on_browse)
+        self._notice = Notice(is_warning=True)
+        self._save = QPushButton()
+        self._save.clicked.connect(lambda: self._choose(may_replace=self._save.text() == _REPLACE))
+        cancel = QPushButton("Cancel")
+        cancel.clicked.connect(self.hide)
+        place, buttons = QHBoxLayout(), QHBoxLayout()
+        place.addWidget(self._folder, 1)
+        place.addWidget(browse)
+        buttons.addWidget(self._save)
+        buttons.addWidget(cancel)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(place)
+        layout.addWidget(self._notice)
+        layout.addLayout(buttons)
+        self.hide()
+
+    def ask(self, proposed: Path) -> None:
+        """Ask, with a folder that may be accepted as it is."""
+        self._proposed = proposed
+        self._folder.setText(str(proposed))
+        self.refuse("")
+        self._folder.setFocus()
+
+    def refuse(self, text: str, *, can_replace: bool = False) -> None:
+        """Say why nothing is saved there, and whether the user may have it replaced."""
+        self._notice.say(text)
+        self._save.setText(_REPLACE if can_replace else _SAVE)
+        self.show()
+
+    def _choose(self, *, may_replace: bool) -> None:
+        text = self._folder.text().strip()
+        if text:
+            folder = self._proposed.parent / Path(text).expanduser()
+            self.chosen.emit(str(folder), may_replace)
+        else:
+            self.refuse("Name a folder.")
+
+    def _on_browse(self) -> None:
+        start = next(one for one in (self._proposed, *self._proposed.parents) if one.is_dir())
+        folder = QFileDialog.getExistingDirectory(self, "Save to a folder", str(start))
+        if folder:
+            self._folder.setText(folder)
+            self.refuse("")

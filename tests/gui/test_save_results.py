@@ -1,0 +1,194 @@
+"""Save results… and Save everything…: a place beside the image, and nothing of others replaced."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+from fake_core import fake_apply, fake_train
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QPushButton
+
+from napari_spss.core.annotations import Annotations, Proportion, Region
+from napari_spss.gui import controller as desk_module
+from napari_spss.gui.dock import SpssDock
+
+CLASSES = ("background", "mitochondria")
+SAID = Annotations(CLASSES, proportions=(Proportion(Region(0), (None, 0.1)),))
+RESULTS = {"labels.ome.tif", "maps.ome.tif", "fractions.csv"}
+MINE = "slice,mitochondria\n0,6%\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Folder of the image."""
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def dock(make_napari_viewer, monkeypatch, tmp_path, folder, qtbot):
+    """A dock with a result of the image ``cells.ome.tif``."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(desk_module, "train", fake_train)
+    monkeypatch.setattr(desk_module, "apply_model", fake_apply)
+    path = folder / "cells.ome.tif"
+    tifffile.imwrite(path, np.zeros((2, 32, 48), np.uint8), metadata={"axes": "ZYX"})
+    viewer = make_napari_viewer()
+    viewer.open(path, plugin="napari")
+    dock = SpssDock(viewer, is_probing=False)
+    viewer.window.add_dock_widget(dock, name="spss")
+    dock.annotate.set_value(SAID)
+    assert dock.start_training()
+    wait(dock, qtbot)
+    dock.desk.apply("stack")
+    wait(dock, qtbot)
+    yield dock
+    dock.shut_down()
+
+
+def wait(dock, qtbot):
+    qtbot.waitUntil(lambda: not dock.session.status.is_busy and dock.desk.outcome.is_up_to_date)
+
+
+def press(dock, qtbot, text):
+    """Press the only enabled and visible button of this text in the section."""
+    buttons = [b for b in dock.results.findChildren(QPushButton) if b.text() == text]
+    (button,) = [b for b in buttons if b.isVisibleTo(dock.results) and b.isEnabled()]
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def place(dock):
+    (edit,) = [e for e in dock.results.findChildren(QLineEdit) if "folder" in e.toolTip()]
+    return edit
+
+
+def told(dock):
+    """Texts that are shown in the section."""
+    labels = dock.results.findChildren(QLabel)
+    return "\n".join(one.text() for one in labels if one.isVisibleTo(dock.results))
+
+
+def save(dock, qtbot, folder=None, button="Save results…"):
+    press(dock, qtbot, button)
+    if folder is not None:
+        place(dock).clear()
+        qtbot.keyClicks(place(dock), str(folder))
+    press(dock, qtbot, "Save")
+    wait(dock, qtbot)
+
+
+def names(folder):
+    return {path.name for path in folder.glob("[!.]*")} if folder.exists() else set()
+
+
+@pytest.mark.parametrize("button", ["Save results…", "Save everything…"])
+def test_a_new_folder_beside_the_image_is_proposed_and_made(dock, qtbot, folder, button):
+    press(dock, qtbot, button)
+    assert place(dock).text() == str(folder / "cells_results")
+    press(dock, qtbot, "Save")
+    wait(dock, qtbot)
+    assert names(folder / "cells_results") >= RESULTS
+    assert not place(dock).isVisibleTo(dock.results)
+    assert dock.desk.outcome.is_saved
+
+
+def test_the_same_results_are_saved_again_unasked(dock, qtbot, folder):
+    save(dock, qtbot, folder / "new" / "folder")
+    save(dock, qtbot)
+    assert not place(dock).isVisibleTo(dock.results)
+    assert names(folder / "new" / "folder") >= RESULTS
+
+
+def test_a_relative_name_is_one_beside_the_image(dock, qtbot, folder):
+    save(dock, qtbot, "mine")
+    assert names(folder / "mine") >= RESULTS
+
+
+@pytest.mark.parametrize("answer", ["Replace them", "Cancel"])
+def test_what_others_wrote_is_replaced_only_if_the_user_says_so(dock, qtbot, folder, answer):
+    (folder / "mine").mkdir()
+    (folder / "mine" / "fractions.csv").write_text(MINE)
+    save(dock, qtbot, folder / "mine")
+    assert "fractions.csv was not written by napari-spss" in told(dock)
+    assert names(folder / "mine") == {"fractions.csv"}
+    press(dock, qtbot, answer)
+    wait(dock, qtbot)
+    is_kept = (folder / "mine" / "fractions.csv").read_text() == MINE
+    assert is_kept == (answer == "Cancel")
+    assert (names(folder / "mine") >= RESULTS) == (not is_kept)
+
+
+def test_another_folder_can_be_named_instead(dock, qtbot, folder):
+    (folder / "mine").mkdir()
+    (folder / "mine" / "fractions.csv").write_text(MINE)
+    save(dock, qtbot, folder / "mine")
+    qtbot.keyClicks(place(dock), "2")
+    assert "was not written" not in told(dock)
+    press(dock, qtbot, "Save")
+    wait(dock, qtbot)
+    assert names(folder / "mine2") >= RESULTS
+    assert (folder / "mine" / "fractions.csv").read_text() == MINE
+
+
+def test_what_cannot_be_replaced_at_all_is_told_beside_the_button(dock, qtbot, folder):
+    before = (folder / "cells.ome.tif").read_bytes()
+    (folder / "cells.ome.tif").rename(folder / "labels.ome.tif")
+    dock._viewer.layers[0]._source = dock._viewer.layers[0].source.model_copy(
+        update={"path": str(folder / "labels.ome.tif")}
+    )
+    object.__setattr__(dock.desk.outcome.source, "path", str(folder / "labels.ome.tif"))
+    save(dock, qtbot, folder)
+    assert "labels.ome.tif is read, and would be replaced" in told(dock)
+    with pytest.raises(ValueError, match="not enough values"):
+        press(dock, qtbot, "Replace them")
+    assert (folder / "labels.ome.tif").read_bytes() == before
+
+
+def test_a_file_is_no_folder_and_no_name_no_place(dock, qtbot, folder):
+    (folder / "notes").write_text(MINE)
+    save(dock, qtbot, folder / "notes")
+    assert "notes is a file; choose another folder" in told(dock)
+    save(dock, qtbot, " ")
+    assert "Name a folder." in told(dock)
+
+
+def test_everything_asks_for_the_files_of_the_run_too(dock, qtbot, folder, tmp_path):
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    for name in ("config.toml", "proportions.csv"):
+        (run_dir / name).write_text("of the run")
+    dock.desk.outcome.run_dir = run_dir
+    (folder / "mine").mkdir()
+    (folder / "mine" / "proportions.csv").write_text(MINE)
+    save(dock, qtbot, folder / "mine", button="Save everything…")
+    assert "proportions.csv was not written by napari-spss" in told(dock)
+    assert names(folder / "mine") == {"proportions.csv"}
+    press(dock, qtbot, "Replace them")
+    wait(dock, qtbot)
+    assert names(folder / "mine") >= {*RESULTS, "config.toml"}
+    assert (folder / "mine" / "proportions.csv").read_text() == "of the run"
+
+
+def test_a_folder_that_exists_can_be_chosen(dock, qtbot, folder, monkeypatch):
+    (folder / "there").mkdir()
+    asked = []
+
+    def choose(parent, title, start):
+        asked.append(start)
+        return str(folder / "there")
+
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", choose)
+    press(dock, qtbot, "Save results…")
+    press(dock, qtbot, "…")
+    assert asked == [str(folder)]
+    press(dock, qtbot, "Save")
+    wait(dock, qtbot)
+    assert names(folder / "there") >= RESULTS
+
+
+def test_nothing_is_asked_for_another_image(dock, qtbot):
+    press(dock, qtbot, "Save results…")
+    dock._viewer.layers.clear()
+    dock._viewer.add_image(np.ones((2, 32, 48), np.uint8), name="other")
+    assert not place(dock).isVisibleTo(dock.results)
