@@ -21,7 +21,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 from pytestqt.exceptions import capture_exceptions
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLineEdit
+from qtpy.QtWidgets import QLabel, QLineEdit, QPushButton
 
 from napari_spss.core.annotations import (
     NOT_JUDGED,
@@ -357,6 +357,30 @@ def test_changed_classes_are_restored_with_all_that_is_theirs(dock, styles, plac
         if places[point.class_index] is not None:
             moved = Keypoint(point.slice, point.y, point.x, places[point.class_index])
             assert moved in said.keypoints
+
+
+def remove_mito(dock):
+    """Press the cross beside the class."""
+    dock.classes._rows[1].remove_button.click()
+
+
+def test_removing_an_annotated_class_asks_what_would_go_and_can_be_taken_back(dock, reopen):
+    annotate(dock)
+    remove_mito(dock)
+    assert dock.classes.value() == STYLES, "asked first"
+    asked = [label.text() for label in dock.classes.findChildren(QLabel) if label.isVisibleTo(dock)]
+    assert any("mito has 2 fractions, 1 keypoint, 2 nodes, painted labels" in t for t in asked)
+    assert dock.annotations() == SAID
+    remove_mito(dock)
+    assert dock.classes.names() == ("background", "er")
+    assert dock.project.save()
+    undo = next(b for b in dock.classes.findChildren(QPushButton) if b.text() == "Undo")
+    undo.click()
+    assert dock.annotations() == SAID
+    assert_painted(dock, {1: 1, 2: 2})
+    again = reopen(dock)
+    assert again.annotations() == SAID
+    assert_painted(again, {1: 1, 2: 2})
 
 
 def test_every_kind_of_work_is_in_the_log(dock, open_dock):

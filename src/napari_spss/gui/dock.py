@@ -211,6 +211,7 @@ class SpssDock(QWidget):
         self.image.image_changed.connect(self._on_image_changed)
         self.image.value_changed.connect(self._on_form_changed)
         self.classes.value_changed.connect(self._on_classes_changed)
+        self.classes.set_usage(self.annotate.usage_of)
         self.annotate.value_changed.connect(self._on_annotations_changed)
         self.annotate.slice_wanted.connect(self._go_to_slice)
         self.train.train_requested.connect(lambda: self.start_training())

@@ -141,15 +141,49 @@ def test_remove(qtbot, editor):
     assert editor.names() == ("background", "er")
 
 
-def test_class_in_use_is_removed_at_the_second_click(qtbot, editor):
-    editor.set_usage({"mito": "12 keypoints"})
+def test_class_in_use_is_removed_at_the_second_click_and_can_be_brought_back(qtbot, editor):
+    editor.set_usage({"mito": "12 keypoints, 3 nodes", "er": ""}.get)
     button = editor._rows[1].remove_button
+    undo = next(b for b in editor.findChildren(QAbstractButton) if b.text() == "Undo")
+    assert not undo.isVisible()
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-    assert "mito has 12 keypoints" in editor._message.text()
+    assert "mito has 12 keypoints, 3 nodes, which go with it" in editor._message.text()
     assert editor.names() == ("background", "mito", "er")
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
     assert editor.names() == ("background", "er")
+    assert "Removed, with what was annotated: mito." in editor._message.text()
+    with qtbot.waitSignal(editor.value_changed):
+        qtbot.mouseClick(undo, Qt.MouseButton.LeftButton)
+    assert editor.value() == THREE
+    assert not undo.isVisible()
     assert not editor._message.isVisible()
+
+
+def test_other_classes_in_place_of_annotated_ones_can_be_taken_back(qtbot, editor):
+    editor.set_usage({"mito": "12 keypoints", "er": ""}.get)
+    editor.set_value((THREE[0], ClassStyle("nucleus", "#009E73")))
+    undo = next(b for b in editor.findChildren(QAbstractButton) if b.text() == "Undo")
+    assert undo.isVisible()
+    qtbot.mouseClick(undo, Qt.MouseButton.LeftButton)
+    assert editor.value() == THREE
+    editor.set_value(THREE[:2])
+    assert not undo.isVisible(), "nothing is annotated of er"
+
+
+def test_class_that_nothing_is_annotated_of_is_removed_at_once(qtbot, editor):
+    editor.set_usage({"mito": "12 keypoints", "er": ""}.get)
+    qtbot.mouseClick(editor._rows[2].remove_button, Qt.MouseButton.LeftButton)
+    assert editor.names() == ("background", "mito")
+    assert not editor._message.isVisible()
+
+
+def test_another_change_of_the_classes_ends_the_offer_to_undo(qtbot, editor):
+    editor.set_usage(lambda _: "1 fraction")
+    for _ in range(2):
+        qtbot.mouseClick(editor._rows[1].remove_button, Qt.MouseButton.LeftButton)
+    editor.add_class()
+    undo = next(b for b in editor.findChildren(QAbstractButton) if b.text() == "Undo")
+    assert not undo.isVisible()
 
 
 def test_key_of_another_class_is_swapped(qtbot, editor):
@@ -205,7 +239,7 @@ def test_outside_box_follows_the_value(qtbot, editor):
 
 def test_outside_in_use_is_removed_at_the_second_click(editor):
     editor._outside_box.click()
-    editor.set_usage({"outside": "3 keypoints"})
+    editor.set_usage({"outside": "3 keypoints"}.get)
     editor._outside_box.click()
     assert editor._outside_box.isChecked()
     editor._outside_box.click()

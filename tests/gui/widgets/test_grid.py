@@ -150,8 +150,22 @@ def test_second_grid_on_a_slice_is_refused():
 def test_removed_class_leaves_its_nodes_unsure_and_moved_ones_follow():
     book = GridBook()
     book.set_value([square_grid(classes=[1, 2, 2] + [0] * 13, is_done=True)])
-    assert book.follow_classes((0, None, 1)) == 1
+    assert book.follow_classes(("background", "mito", "er"), ("background", "er")) == 1
     assert book.value()[0].class_index.tolist() == [-1, 1, 1] + [0] * 13
+
+
+def test_nodes_come_back_with_a_class_that_was_removed():
+    three, two = ("background", "mito", "er"), ("background", "er")
+    book = GridBook()
+    book.set_value([square_grid(classes=[1, 2, 2, 1] + [0] * 12), square_grid(z=2)])
+    book.follow_classes(three, two)
+    book.mark(0, [3], 0)  # judged anew meanwhile
+    book.follow_classes(two, ("background", "er", "mito"))
+    assert book.value()[0].class_index.tolist() == [2, 1, 1, 0] + [0] * 12
+    book.follow_classes(("background", "er", "mito"), two)
+    book.set_value([square_grid(classes=[-1] * 16)])
+    book.follow_classes(two, three)
+    assert book.value()[0].class_index.tolist() == [-1] * 16, "nothing of other grids"
 
 
 @given(st.integers(1, 40))

@@ -299,6 +299,20 @@ def test_classes_keep_their_values(qtbot):
     assert tool.value().read(1)[3, 5] == 1
 
 
+def test_pixels_of_a_removed_class_become_no_other_and_come_back_with_it(qtbot):
+    _, _, tool = make_tool(qtbot)
+    tool.start_painting()
+    put(tool.layer, ([1], [3], [5]), 3)
+    golgi = ClassStyle("golgi", "#009E73")
+    tool.set_classes(STYLES[:2])
+    assert tool.value().read(1)[3, 5] == IGNORE
+    tool.set_classes((*STYLES[:2], golgi))
+    assert tool.value().read(1)[3, 5] == IGNORE
+    assert tool.value().values == (1, 2, 4)
+    tool.set_classes((*STYLES[:2], golgi, STYLES[2]))
+    assert tool.value().read(1)[3, 5] == 3
+
+
 def test_colours_of_a_new_layer_are_those_of_the_classes(qtbot):
     viewer, _, tool = make_tool(qtbot)
     tool.start_painting()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...core.annotations import NOT_JUDGED, UNSURE, CountingGrid, lay_grid, wilson_interval
 from ...core.base import InputError
+from .class_changes import follow_classes
 from .history import History
 
 __all__ = ["UNSURE", "UNTOUCHED", "GridBook", "GridSheet", "Tally", "next_slice"]
@@ -145,6 +146,7 @@ class GridBook:
 
     def __init__(self) -> None:
         self._sheets: dict[int, GridSheet] = {}
+        self._gone: dict[str, dict[int, tuple[CountingGrid, NDArray[np.intp]]]] = {}
         self.history = History(self._put)
 
     def value(self) -> tuple[CountingGrid, ...]:
@@ -154,6 +156,7 @@ class GridBook:
     def set_value(self, grids: Iterable[CountingGrid]) -> None:
         """Replace all grids and forget the history."""
         self._sheets = {grid.slice: GridSheet(grid) for grid in grids}
+        self._gone.clear()
         self.history.clear()
 
     def slices(self) -> tuple[int, ...]:
@@ -242,17 +245,32 @@ class GridBook:
         changes = self.history.repeat()
         return changes[0][0] if changes else None
 
-    def follow_classes(self, mapping: Sequence[int | None]) -> int:
+    def follow_classes(self, old: Sequence[str], new: Sequence[str]) -> int:
         """Give the classes new indices; return how many judged nodes lost theirs.
 
-        Forgets the history, whose classes are no more.
+        Nodes of a class that is gone are unsure, and come back with a class of its name. Forgets
+        the history, whose classes are no more.
         """
-        if tuple(mapping) == tuple(range(len(mapping))):
+        mapping = follow_classes(old, new)
+        if tuple(mapping) == tuple(range(len(mapping))) and not self._gone:
             return 0
+        for index, target in enumerate(mapping):
+            if target is None:
+                self._gone[old[index]] = {
+                    z: (sheet.grid, np.flatnonzero(sheet.marks == index))
+                    for z, sheet in self._sheets.items()
+                }
         before = sum(sheet.n_unsure for sheet in self._sheets.values())
         self._sheets = {z: sheet.followed(mapping) for z, sheet in self._sheets.items()}
         self.history.clear()
-        return sum(sheet.n_unsure for sheet in self._sheets.values()) - before
+        lost = sum(sheet.n_unsure for sheet in self._sheets.values()) - before
+        for index, name in enumerate(new):
+            for z, (grid, nodes) in self._gone.pop(name, {}).items():
+                sheet = self._sheets.get(z)
+                if sheet is not None and np.array_equal(sheet.grid.y, grid.y):
+                    still = nodes[sheet.marks[nodes] == UNSURE]
+                    self._sheets[z] = sheet.marked(still, index)
+        return lost
 
     def _do(self, z: int, after: GridSheet | None, *, with_last: bool = False) -> None:
         self.history.do((z, self._sheets.get(z), after), joins=with_last)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from qtpy.QtCore import QSize, Qt, Signal
@@ -59,8 +59,9 @@ class ClassesEditor(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._rows: list[_ClassRow] = []
-        self._usage: dict[str, str] = {}
+        self._usage_of: Callable[[str], str] = lambda _: ""
         self._asked: _ClassRow | None = None
+        self._before: tuple[ClassStyle, ...] = ()  # a class in use was removed; empty if none
         self._build()
         self._fill(DEFAULT_CLASSES)
 
@@ -79,6 +80,9 @@ class ClassesEditor(QWidget):
         self._message = QLabel()
         self._message.setWordWrap(True)
         self._message.setTextFormat(Qt.TextFormat.PlainText)
+        self._undo_button = QPushButton("Undo")
+        self._undo_button.setToolTip("Bring the removed class back, with all that was annotated.")
+        self._undo_button.clicked.connect(self._undo)
         buttons = QHBoxLayout()
         buttons.addWidget(self._add_button)
         buttons.addWidget(self._outside_box)
@@ -87,6 +91,7 @@ class ClassesEditor(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(self._list)
         layout.addWidget(self._message)
+        layout.addWidget(self._undo_button)
         layout.addLayout(buttons)
 
     # Value --------------------------------------------------------------------------------------
@@ -96,7 +101,7 @@ class ClassesEditor(QWidget):
         return tuple(row.style_ for row in self._rows)
 
     def set_value(self, classes: Sequence[ClassStyle]) -> None:
-        """Show other classes; the first one is the background.
+        """Show other classes, the background first; a loss of annotated ones can be taken back.
 
         Raises
         ------
@@ -107,9 +112,13 @@ class ClassesEditor(QWidget):
         is_unique = all(match_class(name, names) == place for place, name in enumerate(names))
         if not names or not is_unique:
             raise ValueError(f"classes {names} are not a background and unique names")
-        if tuple(classes) != self.value():
+        before = self.value()
+        if tuple(classes) != before:
+            is_loss = any(self._usage_of(name) for name in set(self.names()) - set(names))
             self._fill(classes)
             self.value_changed.emit()
+            self._before = before if is_loss else ()
+            self._show_state()
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the classes, background first."""
@@ -120,11 +129,18 @@ class ClassesEditor(QWidget):
         faults = (self._fault(row) for row in self._rows)
         return next((fault for fault in faults if fault), "")
 
-    def set_usage(self, usage: Mapping[str, str]) -> None:
-        """Tell what is annotated per class, such as "12 keypoints": removing it asks first."""
-        self._usage = dict(usage)
+    def set_usage(self, usage_of: Callable[[str], str]) -> None:
+        """Have removing a class ask first where something is annotated.
+
+        Parameters
+        ----------
+        usage_of : callable
+            Returns what is annotated of a class, such as "12 keypoints"; empty for nothing.
+        """
+        self._usage_of = usage_of
 
     def _fill(self, classes: Sequence[ClassStyle]) -> None:
+        self._asked, self._before = None, ()
         while self._rows:
             self._take_row(self._rows[-1])
         seen: set[str] = set()
@@ -160,8 +176,7 @@ class ClassesEditor(QWidget):
         while match_class(f"class {number}", taken) is not None:
             number += 1
         row = self._append(ClassStyle(f"class {number}", self._free_colour(), self._free_key()))
-        self._show_state()
-        self.value_changed.emit()
+        self._announce()
         row.start_naming()
 
     def _free_colour(self) -> str:
@@ -182,30 +197,34 @@ class ClassesEditor(QWidget):
             name = _OUTSIDE if match_class(_OUTSIDE, taken) is None else f"{_OUTSIDE} 2"
             self._append(ClassStyle(name, OUTSIDE_COLOUR, self._free_key(), is_outside=True))
         elif not is_wanted and present is not None:
-            if self._must_ask(present):
-                self._show_state()
-                return
-            self._take_row(present)
+            self._on_removed(present)
+            return
         else:
             return
-        self._show_state()
-        self.value_changed.emit()
+        self._announce()
 
     def _on_removed(self, row: _ClassRow) -> None:
-        if not self._must_ask(row):
-            self._take_row(row)
+        """Remove a class; one in use at the second click."""
+        usage = self._usage_of(row.style_.name)
+        if usage and self._asked is not row:
+            self._asked, self._before = row, ()
             self._show_state()
-            self.value_changed.emit()
-        else:
-            self._show_state()
+            return
+        before = self.value()
+        self._take_row(row)
+        self._announce()
+        self._before = before if usage else ()
+        self._show_state()
 
-    def _must_ask(self, row: _ClassRow) -> bool:
-        """Whether a class in use is to be removed for the first time; the second time does it."""
-        if row.style_.name not in self._usage or self._asked is row:
-            self._asked = None
-            return False
-        self._asked = row
-        return True
+    def _undo(self) -> None:
+        """Bring the class back that was removed last."""
+        self.set_value(self._before)
+
+    def _announce(self) -> None:
+        """Tell that the classes are others now; what was asked or could be undone is past."""
+        self._asked, self._before = None, ()
+        self._show_state()
+        self.value_changed.emit()
 
     # Editing ------------------------------------------------------------------------------------
 
@@ -235,7 +254,7 @@ class ClassesEditor(QWidget):
                 one.accept_text()
         self._show_state()
         if self.value() != before:
-            self.value_changed.emit()
+            self._announce()
 
     def _on_key(self, row: _ClassRow, key: str) -> None:
         """Give a key to a class; the class that had it gets the other one's."""
@@ -260,9 +279,16 @@ class ClassesEditor(QWidget):
         text = self.problem()
         if not text and self._asked is not None:
             name = self._asked.style_.name
-            text = f"{name} has {self._usage[name]}. Remove it once more to go on."
+            text = (
+                f"{name} has {self._usage_of(name)}, which go with it. Remove it once more to go "
+                "on."
+            )
+        if not text and self._before:
+            gone = [style.name for style in self._before if style.name not in self.names()]
+            text = f"Removed, with what was annotated: {', '.join(gone)}."
         self._message.setText(f"\u26a0 {text}" if text else "")
         self._message.setVisible(bool(text))
+        self._undo_button.setVisible(bool(self._before))
 
 
 class _ClassRow(QWidget):

@@ -85,6 +85,10 @@ class FractionsTable(QWidget):
         """Return what is typed, row by row; wrong cells and open questions are unknown."""
         return self._sheet.value()
 
+    def n_typed(self, name: str) -> int:
+        """Count the rows with a text for a class, right or wrong."""
+        return sum(bool(self._sheet.cell(region, name).text) for region in self._sheet.rows)
+
     def set_value(self, proportions: Iterable[Proportion]) -> None:
         """Show proportions instead of what is typed; rectangles among them get rows."""
         self._reset(self._sheet.set_value, tuple(proportions))

@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 from ....core.annotations import UNSURE, ClassStyle, CountingGrid
 from ....core.base import InputError
 from ...layers import REDO_KEY, UNDO_KEY, Connections, GridLayer, SourceFrame, is_taken, shown_key
-from ...models import BACKGROUND, UNTOUCHED, GridBook, GridSheet, follow_classes, next_slice
+from ...models import BACKGROUND, UNTOUCHED, GridBook, GridSheet, next_slice
 from ..class_picker import ClassPicker
 from ..notice import Notice
 from .grid_list import GridList, tally_html
@@ -197,10 +197,10 @@ class GridTool(QWidget):
     def set_classes(self, styles: Sequence[ClassStyle]) -> None:
         """Set the classes, background first; a renamed class keeps its nodes.
 
-        Nodes of a class that is gone become unsure, and a text says so.
+        Nodes of a class that is gone become unsure, and a text says so; they come back with it.
         """
-        mapping = follow_classes([s.name for s in self._styles], [s.name for s in styles])
-        n_lost = self._book.follow_classes(mapping)
+        old, new = ([style.name for style in these] for these in (self._styles, styles))
+        n_lost = self._book.follow_classes(old, new)
         self._styles = tuple(styles)
         if n_lost:
             self._message = f"{n_lost} nodes of removed classes are unsure now."

@@ -80,6 +80,7 @@ class PaintedTool(QWidget):
         self._values: tuple[int, ...] = ()
         self._levels: tuple[int, ...] = ()
         self._counts: dict[int, tuple[int, ...]] = {}
+        self._gone: dict[str, int] = {}  # label values of removed classes
         self._is_count_due = False
         self._changed: set[int] | None = set()  # None for all
         self._n_edits = 0
@@ -163,18 +164,26 @@ class PaintedTool(QWidget):
             frame.align(layer)
 
     def set_classes(self, styles: Sequence[ClassStyle]) -> None:
-        """Set the classes, background first; a renamed or moved class keeps its label value."""
+        """Set the classes, background first; a renamed or moved class keeps its label value.
+
+        The value of a class that is gone is given to no other one, and comes back with it.
+        """
         old = self._values
         mapping = follow_classes([s.name for s in self._styles], [s.name for s in styles])
+        for place, (style, index) in enumerate(zip(self._styles, mapping, strict=True)):
+            if index is None and self.has_labels_of(place):
+                self._gone[style.name] = old[place]
         self._styles = tuple(styles)
         values = [0] * len(styles)
         for value, index in zip(old, mapping, strict=True):
             if index is not None:
                 values[index] = value
         known = {index for index in mapping if index is not None}
-        for index in range(len(styles)):
+        for index, style in enumerate(styles):
             if index not in known:
-                values[index] = next(v for v in range(1, len(styles) + 2) if v not in values)
+                taken = {*values, *self._gone.values()}
+                free = next(v for v in range(1, len(taken) + 2) if v not in taken)
+                values[index] = self._gone.pop(style.name, free)
         if self._ids.isChecked() and len(styles) != 2:  # no telling which class they are of
             self._drop_ids()
             values = [0] * len(styles)
@@ -190,6 +199,15 @@ class PaintedTool(QWidget):
     def value(self) -> PaintedLabels | None:
         """Painted labels; None without a layer, or as long as nothing is painted in a new one."""
         return None if self._is_blank else self._labels()
+
+    def has_labels_of(self, index: int) -> bool:
+        """Whether a pixel of a class is painted; of a layer that is read lazily, on some slices."""
+        labels, value = self.value(), self._values[index]
+        if labels is None or not value or self._frame is None:
+            return False
+        if not isinstance(labels.data, np.ndarray):
+            return value in sampled_values(labels, self._frame.current_slice(self._viewer))
+        return any((labels.plane(z) == value).any() for z in range(labels.n_slices))
 
     def set_value(self, layer: Labels | None, values: Sequence[int] | None = None) -> None:
         """Adopt a Labels layer, or none.
@@ -364,6 +382,7 @@ class PaintedTool(QWidget):
         self._drop_ids()
         self._is_blank = False
         self._counts.clear()
+        self._gone.clear()
 
     def _drop_ids(self) -> None:
         with QSignalBlocker(self._ids):

@@ -92,6 +92,21 @@ class AnnotateSection(QWidget):
             self._is_loading = False
         self.value_changed.emit()
 
+    def usage_of(self, name: str) -> str:
+        """Say what is annotated of a class, such as "12 keypoints, 3 nodes"; empty if nothing."""
+        names = [style.name for style in self._styles]
+        if name not in names:
+            return ""
+        index = names.index(name)
+        counts = {
+            "fraction": self.fractions.n_typed(name),
+            "keypoint": sum(point.class_index == index for point in self.keypoints.value()),
+            "node": sum(int((grid.class_index == index).sum()) for grid in self.grid.value()),
+        }
+        parts = [f"{n} {noun}{'s' * (n != 1)}" for noun, n in counts.items() if n]
+        parts += ["painted labels"] if self.painted.has_labels_of(index) else []
+        return ", ".join(parts)
+
     def masks(self) -> PaintedLabels | None:
         """Return the painted labels; None if nothing is painted."""
         return self.painted.value()
