@@ -139,7 +139,7 @@ def train_and_correct(stage: Stage, album: Album, steps: int, expert: Expert) ->
     stage.wait_until(lambda: (session.status.fraction or 0) > 0.3 or not session.status.is_busy)
     image, points = viewer.layers[0], dock.annotate.keypoints
     z = dock.desk.current_slice()
-    shown = viewer.layers[f"{image.name} preview labels"].data[0]
+    shown = next(one for one in viewer.layers if one.name.endswith("preview labels")).data[0]
     true_class, y, x = expert.worst(z, shown)
     points._points.set_active_class(true_class)
     points.layer.add(points.layer.world_to_data(image.data_to_world(np.array([z, y, x]))))

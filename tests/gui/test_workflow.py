@@ -146,6 +146,11 @@ def _reduced(truth, shape):
     return truth[np.ix_(rows, columns)]
 
 
+def result(viewer, role):
+    """Layer of results by the end of its name."""
+    return next((layer for layer in viewer.layers if layer.name.endswith(role)), None)
+
+
 def iou(labels, truth):
     """Intersection over union of mitochondria."""
     return ((labels == 1) & (truth == 1)).sum() / max(1, ((labels == 1) | (truth == 1)).sum())
@@ -164,7 +169,6 @@ def newcomer(make_napari_viewer, qtbot, monkeypatch, tmp_path):
         pytest.skip("the package is not installed")
     viewer.window._qt_window.resize(1400, 900)
     viewer.open_sample("napari-spss", "synthetic")
-    viewer.layers.remove("keypoints")
     del viewer.layers[0].metadata["napari_spss"]["annotations"]
     get_app_model().commands.execute_command("napari-spss.open_dock").result()
     (dock,) = viewer.window._qt_window.findChildren(SpssDock)
@@ -206,14 +210,14 @@ def annotate(user):
 @pytest.mark.timeout(3600)
 def test_a_newcomer_segments_the_sample(newcomer, tmp_path):
     user, dock, viewer = newcomer, newcomer.dock, newcomer.viewer
-    name = user.image.name
     annotate(user)
 
     previews, ends = [], []
 
     def watch(event):
-        if isinstance(event, Preview):
-            shown = viewer.layers[f"{name} preview labels"].data[0]
+        layer = result(viewer, "preview labels")  # none as long as it is of one colour
+        if isinstance(event, Preview) and layer is not None:
+            shown = layer.data[0]
             truth = _reduced(user.truth[event.slice], shown.shape)
             previews.append((event.slice, iou(shown, truth)))
 
@@ -228,7 +232,7 @@ def test_a_newcomer_segments_the_sample(newcomer, tmp_path):
     assert len(here) >= 2
     assert here[-1] > here[0] + 0.2, previews
 
-    shown = viewer.layers[f"{name} preview labels"].data[0]
+    shown = result(viewer, "preview labels").data[0]
     assert dock.annotate.keypoints._add.isChecked()  # the preview did not take the mouse away
     n_before = len(dock.annotations().keypoints)
     n_clicks = user.correct(4, shown)
@@ -242,7 +246,7 @@ def test_a_newcomer_segments_the_sample(newcomer, tmp_path):
     dock.results.set_scope("stack")
     user.press(dock.results._apply)
     user.wait_for_the_end()
-    labels = viewer.layers[f"{name} labels"]
+    labels = result(viewer, "mitochondria labels")
     assert isinstance(labels, Labels)
     np.testing.assert_array_equal(labels.scale, user.image.scale)
     assert iou(labels.data, user.truth) >= 0.5
