@@ -15,7 +15,7 @@ from ..core.base import InputError, set_aside
 from ..core.images import IGNORE
 from ..core.projects import RECORD_FILE, ProjectState
 from .layers import MARK, Geometry, add_unselected, find_left_over
-from .models import RunForm, check_texts
+from .models import RunForm, check_texts, counted
 from .widgets import CLASS_KEYS, PAINTED_LAYER, PALETTE
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class ProjectContents:
         self._stored_slices = set(slices)
         if slices and layer is not None:
             self._restore_painted(slices, layer, len(state.classes))
-        painted = f", {len(slices)} painted slices" if slices else ""
+        painted = f", {counted(len(slices), 'painted slice')}" if slices else ""
         return f"{annotations.summary()}{painted}", faults
 
     def take_sample(self, layer: Image | None) -> None:

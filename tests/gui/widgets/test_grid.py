@@ -584,7 +584,7 @@ def test_renamed_class_keeps_its_nodes_and_a_removed_one_is_told(qtbot):
     assert tool.value()[0].class_index[:3].tolist() == [1, 2, 2]
     tool.set_classes((STYLES[0], STYLES[2]))
     assert tool.value()[0].class_index[:3].tolist() == [-1, 1, 1]
-    assert "1 nodes of removed classes" in tool._news.text()
+    assert "class was removed: 1 node." in tool._news.text()
 
 
 def test_other_source_with_other_axes(qtbot):

@@ -305,7 +305,7 @@ def test_deleted_layer_keeps_the_points_and_comes_back_on_demand(qtbot):
     viewer.layers.remove(tool.layer)
     assert tool.value() == POINTS
     assert tool.layer is None
-    assert "3 keypoints are kept" in tool._problems.text()
+    assert "3 keypoints of it stay in use" in tool._problems.text()
     tool._add.click()
     assert tool.layer in viewer.layers
     assert len(tool.layer.data) == 3

@@ -152,6 +152,7 @@ class FractionView(QTableView):
     def __init__(self, model: FractionModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._model = model
+        self._has_bar = False
         self.setModel(model)
         self._delegate = _Delegate(self)
         self._delegate.entered.connect(self.step)
@@ -201,6 +202,8 @@ class FractionView(QTableView):
             self.setColumnHidden(place, not width)
             if width:
                 self.setColumnWidth(place, width)
+        self._has_bar = sum(widths) > room
+        self.fit_height()
 
     def _widths(self, class_px: int, *, has_background: bool) -> list[int]:
         """Widths of all columns; 0 for those that are hidden."""
@@ -236,7 +239,7 @@ class FractionView(QTableView):
         n_rows = min(max(self._model.rowCount(), _MIN_ROWS_SHOWN), _MAX_ROWS_SHOWN)
         rows = n_rows * self.verticalHeader().defaultSectionSize()
         header = self.horizontalHeader().sizeHint().height()
-        bar = self.horizontalScrollBar().sizeHint().height()
+        bar = self.horizontalScrollBar().sizeHint().height() if self._has_bar else 0
         self.setFixedHeight(header + rows + bar + 2 * self.frameWidth())
 
     def changeEvent(self, event: QEvent) -> None:

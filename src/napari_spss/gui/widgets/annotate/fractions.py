@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 
 from ....core.annotations import Proportion, Region
 from ....core.base import SpssError
-from ...models import Edit, FractionSheet, Mark
+from ...models import Edit, FractionSheet, Mark, counted
 from .fraction_bars import MessageBar, QuestionBar
 from .fraction_csv import read_fractions, write_fractions
 from .fraction_model import FractionModel
@@ -321,7 +321,8 @@ class FractionsTable(QWidget):
             If the file cannot be written.
         """
         write_fractions(Path(path), self._sheet)
-        left_out = f" {len(self._marks)} marked cells are not in it." if self._marks else ""
+        cells = counted(len(self._marks), "marked cell")
+        left_out = f" Not in it: {cells}." if self._marks else ""
         self._on_notice(f"Saved {Path(path).name}.{left_out}")
 
     def _ask_and_import(self) -> None:

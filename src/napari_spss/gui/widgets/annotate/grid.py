@@ -24,7 +24,14 @@ from qtpy.QtWidgets import (
 from ....core.annotations import UNSURE, ClassStyle, CountingGrid
 from ....core.base import InputError
 from ...layers import REDO_KEY, UNDO_KEY, Connections, GridLayer, SourceFrame, is_taken, shown_key
-from ...models import BACKGROUND, UNTOUCHED, GridBook, GridSheet, next_slice
+from ...models import (
+    BACKGROUND,
+    UNTOUCHED,
+    GridBook,
+    GridSheet,
+    counted,
+    next_slice,
+)
 from ..class_picker import ClassPicker
 from ..notice import Notice
 from .grid_list import GridList, tally_html
@@ -203,7 +210,8 @@ class GridTool(QWidget):
         n_lost = self._book.follow_classes(old, new)
         self._styles = tuple(styles)
         if n_lost:
-            self._message = f"{n_lost} nodes of removed classes are unsure now."
+            nodes = counted(n_lost, "node")
+            self._message = f"Unsure now, since their class was removed: {nodes}."
         entries = [(i, s, _class_tooltip(s)) for i, s in enumerate(styles) if i != BACKGROUND]
         entries.append(
             (UNSURE, _UNSURE_STYLE, f"Leave nodes open: they do not count ({UNSURE_KEY}).")

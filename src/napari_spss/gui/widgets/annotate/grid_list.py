@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
-from ...models import GridBook, GridSheet, Tally
+from ...models import GridBook, GridSheet, Tally, counted
 
 if TYPE_CHECKING:
     from ....core.annotations import ClassStyle
@@ -42,7 +42,7 @@ def tally_html(sheet: GridSheet | None, styles: Sequence[ClassStyle]) -> str:
 def _cells(tally: Tally, style: ClassStyle) -> str:
     name = f"<td><b>{escape(style.name)}</b>&nbsp;&nbsp;</td>"
     if tally.n is None:
-        return f"{name}<td colspan='3'>{tally.hits} nodes, left out</td>"
+        return f"{name}<td colspan='3'>{counted(tally.hits, 'node')}, left out</td>"
     cells = [f"{tally.hits} / {tally.n}"]
     if tally.fraction is not None and tally.interval is not None:
         low, high = tally.interval

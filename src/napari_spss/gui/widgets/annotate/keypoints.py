@@ -26,7 +26,7 @@ from ...layers import (
     layer_mark,
     shown_key,
 )
-from ...models import Strays
+from ...models import Strays, counted
 from ..adopt_combo import AdoptCombo
 from ..class_picker import ClassPicker
 from ..notice import Notice
@@ -267,8 +267,8 @@ class KeypointsTool(QWidget):
         lines = list(_stray_lines(self._points.strays()))
         if self._points.was_removed:
             lines.append(
-                f"The layer was deleted; its {len(self._value)} keypoints are kept and used. "
-                "Press Add keypoints to see them again."
+                f"The layer was deleted; {counted(len(self._value), 'keypoint')} of it stay in "
+                "use. Press Add keypoints to see them again."
             )
         if self._points.refused_keys:
             keys = ", ".join(self._points.refused_keys)
