@@ -15,7 +15,7 @@ from napari_spss.core.annotations import Annotations
 from napari_spss.core.base import TrainingSettings
 from napari_spss.core.images import Stack, WorkingScale, enlarge, working_slice
 from napari_spss.core.training.run import working_scale
-from napari_spss.core.training.samples import read_samples
+from napari_spss.core.training.samples import SampleReader
 
 __all__ = ["Forest", "ForestRun", "best_labels", "grow", "plain_labels"]
 
@@ -81,15 +81,9 @@ def grow(
 
     start, start_cpu = time.perf_counter(), time.process_time()
     scale = working_scale(settings, stack)
-    reading = read_samples(stack, annotations, settings, working_scale=scale)
-    while True:
-        try:
-            next(reading)
-        except StopIteration as end:
-            samples, _ = end.value
-            break
+    reader = SampleReader(stack, annotations, settings, working_scale=scale)
     features, labels, weights = [], [], []
-    for sample in samples:
+    for sample in filter(None, map(reader.read, reader.slices)):
         is_labelled = sample.target >= 0
         if is_labelled.any():
             features.append(_features(sample.image)[is_labelled])

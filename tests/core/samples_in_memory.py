@@ -34,3 +34,8 @@ def sample(shape, *, index=0, labels=None, bags=(), channels=1, weight=1.0, **fl
 def whole(shape, fractions):
     """Return a bag of a whole slice."""
     return bag((0, 0, *shape), fractions)
+
+
+def read_all(reader):
+    """Read all slices of a `SampleReader`, about which something is said."""
+    return [sample for z in reader.slices if (sample := reader.read(z)) is not None]

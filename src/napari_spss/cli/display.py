@@ -201,6 +201,7 @@ def _bar_display() -> Iterator[Show]:
             left = "" if event.eta_s is None else f"{duration(event.eta_s)} left"
             bar.update(
                 task,
+                description=kind,
                 completed=_share(event),
                 amount=f"{_UNITS[kind]} {event.done}{total}",
                 detail=", ".join(part for part in (left, _detail(event)) if part),

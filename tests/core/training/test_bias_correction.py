@@ -10,7 +10,7 @@ from napari_spss.core.annotations import Annotations, CountingGrid, Proportion, 
 from napari_spss.core.base import preset
 from napari_spss.core.images import WorkingScale, stack_from_array
 from napari_spss.core.training.bias_correction import _fit, bias_messages, correct_bias
-from napari_spss.core.training.samples import bags_by_slice
+from napari_spss.core.training.samples import SampleReader
 
 CLASSES = ("background", "mitochondria")
 
@@ -172,7 +172,8 @@ def test_training_learns_from_them_and_preset_paper_from_what_was_stated(name):
     grids = (counted(0, 240, 16), counted(1, 246, 10))
     guesses = tuple(typed(z, 0.2) for z in range(4))
     annotations = Annotations(CLASSES, guesses, grids=grids)
-    (bag,) = bags_by_slice(stack, annotations, preset(name), WorkingScale(1))[2]
+    reader = SampleReader(stack, annotations, preset(name), working_scale=WorkingScale(1))
+    (bag,) = reader.bags()[2]
     expected = correct_bias(annotations).fractions[Region(2)][1] if name == "fast" else 0.2
     assert bag.fractions[1] == pytest.approx(expected, rel=1e-6)
     if name == "fast":

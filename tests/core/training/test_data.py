@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 from blobs import CLASSES, annotated, blobs
-from draining import drain
 from hypothesis import given, settings, strategies as st
-from samples_in_memory import bag, sample, whole
+from samples_in_memory import bag, read_all, sample, whole
 
 from napari_spss.core.annotations import Annotations, Proportion, Region
 from napari_spss.core.base import InputError, preset
@@ -23,7 +22,7 @@ from napari_spss.core.training.data import (
     make_windows,
     window_shape,
 )
-from napari_spss.core.training.samples import LabelScale, read_samples
+from napari_spss.core.training.samples import LabelScale, SampleReader
 
 # -- held out and stated ---------------------------------------------------------------------------
 
@@ -33,14 +32,16 @@ def load(stack, annotations, *, masks=None, held_out_slices=None, **overrides):
         {"sampling.crop_px": 32}
         | {name.replace("__", "."): value for name, value in overrides.items()}
     )
-    reading = read_samples(
+    reader = SampleReader(
         stack,
         annotations,
         chosen,
         working_scale=WorkingScale(1),
         masks=None if masks is None else as_label_source(masks),
     )
-    return TrainingData.of(*drain(reading)[1], chosen, held_out_slices=held_out_slices)
+    samples = read_all(reader)
+    scale = reader.label_scale(samples)
+    return TrainingData.of(samples, scale, chosen, held_out_slices=held_out_slices)
 
 
 def test_a_fifth_of_the_crops_is_held_out_and_never_drawn():

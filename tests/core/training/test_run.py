@@ -174,6 +174,29 @@ def test_what_was_best_by_old_annotations_is_not_kept(tmp_path, is_joined):
     assert is_newest is is_joined
 
 
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_what_was_best_by_old_annotations_is_not_kept_by_a_resumed_run(tmp_path, is_changed):
+    settings = preset("paper").with_overrides(
+        {"network.filters": 2, "sampling.crop_px": 16, "sampling.batch_size": 4}
+    )
+    for n_grids, stop_at in ((0, 4), (int(is_changed), 5)):  # an epoch has three steps
+        token = CancelToken()
+        for event in iter_training(
+            STACK,
+            annotated(TRUTH, n_grids=n_grids),
+            settings,
+            run_dir=tmp_path,
+            resume=stop_at == 5,
+            token=token,
+            device="cpu",
+            clock=itertools.count(0, 10).__next__,
+        ):
+            if isinstance(event, Progress) and event.done == stop_at:
+                token.cancel()
+    newest = load_file(tmp_path / STATE_FILE)["student.head.weight"]
+    assert torch.equal(load_model(tmp_path).network.head.weight, newest) is is_changed
+
+
 def test_after_a_recount_losses_are_compared_by_the_new_counts(monkeypatch):
     def recount(samples, predict):
         counted = [one.slice for one in samples if (one.error > 0).any()]

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 from blobs import CLASSES
-from draining import drain
 from hypothesis import given, settings, strategies as st
+from samples_in_memory import read_all
 
 from napari_spss.core.annotations import (
     Annotations,
@@ -22,7 +22,7 @@ from napari_spss.core.annotations import (
 from napari_spss.core.base import InputError, preset
 from napari_spss.core.images import WorkingScale, as_label_source, stack_from_array
 from napari_spss.core.images.stack import stack_from_images
-from napari_spss.core.training.samples import LabelScale, read_samples
+from napari_spss.core.training.samples import LabelScale, SampleReader
 
 THREE = ("background", "mito", "nucleus")
 
@@ -40,7 +40,7 @@ def load(annotations, *, shape=(1, 40, 40), stack=None, k=1, masks=None, scale=N
         "weight": "labels.keypoint_weight",
     }
     overrides = {names[name]: value for name, value in changes.items()}
-    reading = read_samples(
+    reader = SampleReader(
         stack or flat(*shape),
         annotations,
         preset("fast").with_overrides(overrides),
@@ -48,7 +48,8 @@ def load(annotations, *, shape=(1, 40, 40), stack=None, k=1, masks=None, scale=N
         masks=None if masks is None else as_label_source(masks),
         scale=scale,
     )
-    return drain(reading)[1]
+    samples = read_all(reader)
+    return samples, reader.label_scale(samples)
 
 
 def points(*places, class_index=1, slice=0):
@@ -399,21 +400,16 @@ def test_annotations_outside_the_stack_are_refused():
 
 
 def test_images_are_read_once():
-    stack, images = flat(2, 16, 16), {}
-    arguments = (preset("fast"),)
-    drain(
-        read_samples(
-            stack, clicked((3, 3)), *arguments, working_scale=WorkingScale(2), images=images
-        )
-    )
-    kept = images[0]
+    stack, images, scale = flat(2, 16, 16), {}, WorkingScale(2)
+    settings = preset("fast")
+    first = SampleReader(stack, clicked((3, 3)), settings, working_scale=scale, images=images)
+    (one,) = read_all(first)
     both = Annotations(CLASSES, keypoints=points((3, 3)) + points((3, 3), slice=1))
-    told, ((first, _), _) = drain(
-        read_samples(stack, both, *arguments, working_scale=WorkingScale(2), images=images)
-    )
-    assert told == [(1, 2), (2, 2)]
-    assert first.image is kept
+    second = SampleReader(stack, both, settings, working_scale=scale, images=first.images)
+    again, other = read_all(second)
+    assert again.image is one.image
     assert sorted(images) == [0, 1]
+    assert other.slice == 1
 
 
 def test_images_of_other_pixel_sizes_are_reduced_alike():
@@ -432,14 +428,14 @@ def test_images_of_other_pixel_sizes_are_reduced_alike():
         proportions=tuple(halves),
         keypoints=points((33.5, 1.5)) + points((16.5, 0.5), slice=1),
     )
-    reading = read_samples(
+    reader = SampleReader(
         stack,
         annotations,
         preset("fast").with_overrides({"labels.keypoint_radius_px": 0}),
         working_scale=WorkingScale(4, 0.005),
         masks=as_label_source(masks),
     )
-    _, ((first, second), _) = drain(reading)
+    first, second = read_all(reader)
     assert first.shape == second.shape == (16, 12)
     np.testing.assert_allclose(first.image, second.image, atol=1e-5)
     assert first.bags[0].box == second.bags[0].box == (0, 0, 8, 6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from blobs import CLASSES, annotated, blobs, counted, fractions, quick
-from draining import drain
+from samples_in_memory import read_all
 
 from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
 from napari_spss.core.base import Message, preset
@@ -13,7 +13,7 @@ from napari_spss.core.images import WorkingScale, as_label_source, stack_from_ar
 from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.training import iter_training
 from napari_spss.core.training.run import working_scale
-from napari_spss.core.training.samples import read_samples
+from napari_spss.core.training.samples import SampleReader
 from napari_spss.core.training.warnings import MapWatch, initial_warnings, n_looks_due
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -34,11 +34,10 @@ def look(annotations, truth, maps, *, masks=None, lost=None, settings=FAST, n_st
 
     ``lost`` is a list of what the last look found, which is replaced by what this one finds.
     """
-    reading = read_samples(
+    samples = read_all(SampleReader(
         plane(truth), annotations, settings, working_scale=WorkingScale(1),
         masks=None if masks is None else as_label_source(masks),
-    )  # fmt: skip
-    _, (samples, _) = drain(reading)
+    ))  # fmt: skip
     by_image = {sample.image.tobytes(): sample.slice for sample in samples}
     n_classes = len(annotations.classes)
 

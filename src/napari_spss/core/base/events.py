@@ -94,7 +94,7 @@ class Mailbox(Generic[T]):
 
 @dataclass(frozen=True)
 class Preparing:
-    """Emitted before a run starts, at most every half a second: what is read or built.
+    """Emitted at most every half a second while data are read: before a run starts, or meanwhile.
 
     ``text`` says what, such as "reading slice 3 of 40"; ``done`` of ``total`` slices are read.
     """

@@ -208,6 +208,8 @@ class RunState(_ClassesRecord):
         How often it was looked whether maps have collapsed.
     lost : tuple of str
         What they were found to lack.
+    data_digest : str or None
+        Of what the run learns from; None in checkpoints of earlier versions.
     """
 
     model_config = ConfigDict(frozen=False)
@@ -227,6 +229,7 @@ class RunState(_ClassesRecord):
     kept_until: dict[int, int] = Field(default_factory=dict)
     n_looks: NonNegativeInt = 0
     lost: tuple[str, ...] = ()
+    data_digest: str | None = None
 
 
 def new_network(settings: TrainingSettings, *, n_channels: int, n_classes: int) -> torch.nn.Module:

@@ -6,6 +6,7 @@ one would have drawn.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -103,6 +104,17 @@ class TrainingData:
             float(np.mean([image.mean(dtype=np.float64) for image in images])),
             float(np.mean([image.std(axis=(1, 2), dtype=np.float64).mean() for image in images])),
         )
+
+    def digest(self) -> str:
+        """Tell these labels and fractions from others by a few letters."""
+        digest = hashlib.blake2b(digest_size=16)
+        for sample in self.samples:
+            parts = [np.array(sample.slice), sample.target, sample.weight, sample.error]
+            for bag in sample.bags:
+                parts += [np.array(bag.box), bag.fractions, bag.low, bag.high]
+            for part in parts:
+                digest.update(part.tobytes())
+        return digest.hexdigest()
 
     def has_labels_of(self, class_index: int) -> bool:
         """Whether any pixel is labelled with this class."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,7 @@ from .label_posterior import LabelPosterior, label_posterior
 from .learner import Learner
 from .objective import Objective, StepLoss
 from .run_folder import write_update
-from .samples import bags_by_slice, read_samples
+from .samples import SampleReader
 from .schedule import Schedule
 from .self_training import KeptMap, SliceMaps
 from .warnings import MapWatch, initial_warnings, n_looks_due
@@ -57,8 +57,6 @@ if TYPE_CHECKING:
     from .samples import LabelScale, SliceSamples
 
 __all__ = ["Run", "Task", "prepare", "working_scale"]
-
-T = TypeVar("T")
 
 _PREPARING_INTERVAL_S = 0.5
 
@@ -92,10 +90,10 @@ def prepare(
     _check_classes(annotations)
     state: RunState | None = None
     tensors: Tensors = {}
-    scale, posterior = None, LabelPosterior()
+    scale: LabelScale | None = None
     if resume:
         state, tensors = _stopped_run(task.run_dir, annotations)
-        working, scale, posterior = state.working_scale, state.label_scale, state.posterior
+        working, scale = state.working_scale, state.label_scale
     elif start_from is not None:
         _check_model(start_from, settings, annotations, task.stack.n_channels)
         working = start_from.working_scale.at(task.stack.pixel_size_um(0))
@@ -103,8 +101,17 @@ def prepare(
         scale = start_from.label_scale.with_keypoints(settings.labels.keypoint_weight / before)
     else:
         working = working_scale(settings, task.stack)
-    images: dict[int, npt.NDArray[np.float32]] = {}
-    data = yield from _read(task, annotations, images, working, scale, posterior)
+    reader = SampleReader(
+        task.stack,
+        annotations,
+        settings,
+        working_scale=working,
+        masks=task.masks,
+        scale=scale,
+    )
+    began, n_slices = task.clock(), len(reader.slices)
+    data = yield from _read(task, reader, began, told_at=-math.inf)
+    yield Preparing("building the network", n_slices, n_slices, task.clock() - began)
     learner = Learner(
         settings,
         n_channels=task.stack.n_channels,
@@ -124,14 +131,19 @@ def prepare(
         )
     else:
         _load(learner, tensors, task, annotations)
+    best, digest = with_prefix("best", tensors) or None, data.digest()
+    if state.data_digest not in (None, digest):  # of other annotations
+        best, state.best_loss, state.stale_epochs = None, None, 0
+        state.posterior, state.posterior_at = LabelPosterior(), None
+    state.data_digest = digest
     state.steps_per_epoch = state.steps_per_epoch or data.sampler.steps_per_epoch
     has_learned = state.steps_before is not None
     maps = with_prefix("map", tensors)
     return Run(
         task,
-        annotations,
+        reader,
         state,
-        data,
+        _believing(task, reader, data, state.posterior),
         learner,
         Schedule.of(settings, state.steps_per_epoch, has_learned=has_learned),
         SliceMaps(
@@ -139,56 +151,47 @@ def prepare(
             task.device,
             {z: KeptMap(maps[str(z)], until) for z, until in state.kept_until.items()},
         ),
-        images,
         task.clock(),
-        with_prefix("best", tensors) or None,
+        best,
     )
 
 
 def _read(
-    task: Task,
-    annotations: Annotations,
-    images: dict[int, npt.NDArray[np.float32]],
-    working: WorkingScale,
-    scale: LabelScale | None,
-    posterior: LabelPosterior,
+    task: Task, reader: SampleReader, began: float, *, told_at: float
 ) -> Generator[Preparing, None, TrainingData]:
-    """Read what is annotated, and add slices that were not read before to ``images``."""
-    began, told_at = task.clock(), -math.inf
-    reading = read_samples(
-        task.stack,
-        annotations,
-        task.settings,
-        working_scale=working,
-        masks=task.masks,
-        scale=scale,
-        images=images,
-        posterior=posterior.nodes(),
-    )
-    while True:
-        try:
-            number, n_slices = next(reading)
-        except StopIteration as end:
-            samples, scale = end.value
-            break
+    """Read all slices, and tell which if the last word was some time ago."""
+    samples, n_slices = [], len(reader.slices)
+    for number, z in enumerate(reader.slices, start=1):
         if (now := task.clock()) - told_at >= _PREPARING_INTERVAL_S:
             told_at = now
             text = f"reading slice {number} of {n_slices}"
             yield Preparing(text, number - 1, n_slices, now - began)
-    yield Preparing("building the network", n_slices, n_slices, task.clock() - began)
-    return _data_of(task, annotations, samples, scale)
+        if (sample := reader.read(z)) is not None:
+            samples.append(sample)
+    return _data_of(task, reader, samples, reader.label_scale(samples))
 
 
 def _data_of(
-    task: Task, annotations: Annotations, samples: Sequence[SliceSamples], scale: LabelScale
+    task: Task, reader: SampleReader, samples: Sequence[SliceSamples], scale: LabelScale
 ) -> TrainingData:
     return TrainingData.of(
         samples,
         scale,
         task.settings,
-        outside=annotations.outside_index,
+        outside=reader.annotations.outside_index,
         held_out_slices=task.held_out_slices,
     )
+
+
+def _believing(
+    task: Task, reader: SampleReader, data: TrainingData, posterior: LabelPosterior
+) -> TrainingData:
+    """Let counts of a map take the place of those that were judged."""
+    if not posterior.believed:
+        return data
+    bags = reader.bags(posterior.nodes())
+    samples = [replace(one, bags=bags.get(one.slice, ())) for one in data.samples]
+    return _data_of(task, reader, samples, data.label_scale)
 
 
 def _load(learner: Learner, tensors: Tensors, task: Task, annotations: Annotations) -> None:
@@ -209,8 +212,8 @@ class Run:
     Parameters
     ----------
     task : Task
-    annotations : Annotations
-        Those that count now.
+    reader : SampleReader
+        Has the annotations that count now, and the slices that were read.
     state : RunState
         Numbers that go into a checkpoint; the rest of it is in ``learner``, ``maps`` and ``best``.
     data : TrainingData
@@ -219,8 +222,6 @@ class Run:
     schedule : Schedule
     maps : SliceMaps
         The teacher's maps of slices that are larger than a window.
-    images : dict of int to ndarray
-        Slices (channels, y, x) at working scale that were read.
     started_at : float
         When the first step began, by the task's clock.
     best : dict of str to Tensor, optional
@@ -228,16 +229,20 @@ class Run:
     """
 
     task: Task
-    annotations: Annotations
+    reader: SampleReader
     state: RunState
     data: TrainingData
     learner: Learner
     schedule: Schedule
     maps: SliceMaps
-    images: dict[int, npt.NDArray[np.float32]]
     started_at: float
     best: Tensors | None = None
     _without_preview: set[int] = field(default_factory=set)
+
+    @property
+    def annotations(self) -> Annotations:
+        """Those that count now."""
+        return self.reader.annotations
 
     # -- where it stands -------------------------------------------------------------------------
 
@@ -357,21 +362,11 @@ class Run:
         """Weigh the nodes of grids by what the network has learned by now."""
         posterior = label_posterior(self.data.samples, self._predict)
         self.state.posterior, self.state.posterior_at = posterior, spent
-        if not posterior.believed:
-            return
-        bags = bags_by_slice(
-            self.task.stack,
-            self.annotations,
-            self.task.settings,
-            self.state.working_scale,
-            posterior.nodes(),
-        )
-        samples = tuple(replace(one, bags=bags.get(one.slice, ())) for one in self.data.samples)
-        self.data = _data_of(self.task, self.annotations, samples, self.data.label_scale)
+        self.data = _believing(self.task, self.reader, self.data, posterior)
         if self.best is not None:  # its loss must compare with those to come
             self.state.best_loss = self._held_out_loss(self.learner.network_of(self.best))
 
-    def join(self, annotations: Annotations) -> Iterator[Message | CheckpointSaved]:
+    def join(self, annotations: Annotations) -> Iterator[Preparing | Message | CheckpointSaved]:
         """Let changed annotations join the run; labels keep their weights."""
         known, task = self.annotations, self.task
         if (annotations.classes, annotations.outside) != (known.classes, known.outside):
@@ -382,15 +377,16 @@ class Run:
             return
         unchanged = {grid.slice for grid in annotations.grids if grid in known.grids}
         posterior = self.state.posterior.of_slices(unchanged)
-        working, scale = self.state.working_scale, self.data.label_scale
-        reading = _read(task, annotations, self.images, working, scale, posterior)
         try:
-            self.data = _result(reading)
+            reader = self.reader.with_annotations(annotations, self.data.label_scale)
+            now = task.clock()
+            data = yield from _read(task, reader, now, told_at=now)
         except InputError as error:
             text = f"The run goes on with the old annotations; the new ones fail: {error}"
             yield Message("warning", text)
             return
-        self.annotations, self.state.posterior = annotations, posterior
+        self.reader, self.data = reader, _believing(task, reader, data, posterior)
+        self.state.posterior, self.state.data_digest = posterior, data.digest()
         # losses on other annotations cannot be compared, nor what was best by them be kept
         self.best, self.state.best_loss, self.state.stale_epochs = None, None, 0
         if task.run_dir is not None:
@@ -440,7 +436,7 @@ class Run:
         stack = self.task.stack
         reduction = self.state.working_scale.of_slice(stack, z)
         try:
-            image = self.images.get(z)
+            image = self.reader.images.get(z)
             if image is None:
                 normalisation = self.task.settings.image.normalisation
                 image = working_slice(stack, z, reduction, normalisation)
@@ -544,16 +540,6 @@ class Run:
         outputs = {} if folder is None else {what: str(folder / files[what]) for what in files}
         total = self.schedule.max_steps
         return RunFinished(reason, self.state.step, self.elapsed_s, outputs, total)
-
-
-def _result(reading: Generator[object, None, T]) -> T:
-    """Run a generator to its end."""
-    while True:
-        try:
-            next(reading)
-        except StopIteration as end:
-            result: T = end.value
-            return result
 
 
 def _check_classes(annotations: Annotations) -> None:

@@ -6,7 +6,7 @@ A *bag* is a region with its stated fractions.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Bag",
     "LabelScale",
+    "SampleReader",
     "SliceSamples",
-    "bags_by_slice",
-    "read_samples",
 ]
 
 _UNLABELLED = -1
@@ -125,18 +124,8 @@ class SliceSamples:
         return bool((self.target >= 0).any())
 
 
-def read_samples(
-    stack: Stack,
-    annotations: Annotations,
-    settings: TrainingSettings,
-    *,
-    working_scale: WorkingScale,
-    masks: LabelSource | None = None,
-    scale: LabelScale | None = None,
-    images: dict[int, npt.NDArray[np.float32]] | None = None,
-    posterior: Mapping[int, npt.NDArray[np.float64]] | None = None,
-) -> Generator[tuple[int, int], None, tuple[tuple[SliceSamples, ...], LabelScale]]:
-    """Read every slice about which something is said at working scale, and paint its labels.
+class SampleReader:
+    """Reads what is said about slices at working scale, one slice after the other.
 
     Parameters
     ----------
@@ -149,71 +138,137 @@ def read_samples(
     scale : LabelScale, optional
         That of an earlier run, which this one goes on.
     images : dict, optional
-        Working-scale slices that were read before; those read now are added.
-    posterior : mapping of int to ndarray, (C,), optional
-        See `bags_by_slice`.
+        Working-scale slices that were read before; those read are added.
 
-    Yields
-    ------
-    (int, int)
-        Number, from 1, of the slice that is read next, and of how many.
-
-    Returns
-    -------
-    samples : tuple of SliceSamples
-        In order of slices.
-    scale : LabelScale
-        That which was given, unless it was decided without labels.
+    Attributes
+    ----------
+    slices : tuple of int
+        To be read, in order: those that are annotated, or may be masked.
 
     Raises
     ------
     InputError
-        If nothing is annotated, or what is cannot be true of the stack.
+        If annotations cannot be true of the stack.
     """
-    annotations.validate_against(stack)
-    n_classes = len(annotations.classes)
-    bags = bags_by_slice(stack, annotations, settings, working_scale, posterior)
-    if scale is not None and scale.normaliser > 0:
-        keypoint_weights = scale.keypoint_weights
-    else:
-        scale, keypoint_weights = None, _keypoint_weights(annotations, settings.labels)
-    annotated = set(annotations.slices())
-    n_masks = 0 if masks is None else masks.n_slices
-    slices = sorted({*annotated, *range(n_masks)})
-    samples, is_empty = [], annotations.is_empty
-    images = {} if images is None else images
-    for number, z in enumerate(slices, start=1):
-        yield number, len(slices)
-        labels = None if masks is None or z >= n_masks else masks.read(z)
+
+    def __init__(
+        self,
+        stack: Stack,
+        annotations: Annotations,
+        settings: TrainingSettings,
+        *,
+        working_scale: WorkingScale,
+        masks: LabelSource | None = None,
+        scale: LabelScale | None = None,
+        images: dict[int, npt.NDArray[np.float32]] | None = None,
+    ) -> None:
+        annotations.validate_against(stack)
+        self.annotations = annotations
+        self.images = {} if images is None else images
+        self._stack = stack
+        self._settings = settings
+        self._working_scale = working_scale
+        self._masks = masks
+        # what was decided without labels is decided anew
+        self._scale = scale if scale is not None and scale.normaliser > 0 else None
+        self._keypoint_weights = (
+            _keypoint_weights(annotations, settings.labels)
+            if self._scale is None
+            else self._scale.keypoint_weights
+        )
+        self._n_masks = 0 if masks is None else masks.n_slices
+        self._annotated = set(annotations.slices())
+        self._bags = self.bags()
+        self.slices = tuple(sorted({*self._annotated, *range(self._n_masks)}))
+
+    def with_annotations(self, annotations: Annotations, scale: LabelScale) -> SampleReader:
+        """Return a reader of other annotations, which knows the slices that were read."""
+        return SampleReader(
+            self._stack,
+            annotations,
+            self._settings,
+            working_scale=self._working_scale,
+            masks=self._masks,
+            scale=scale,
+            images=self.images,
+        )
+
+    def read(self, z: int) -> SliceSamples | None:
+        """Read slice ``z`` and paint its labels; None if nothing is said about it.
+
+        Raises
+        ------
+        InputError
+            If its mask does not fit.
+        """
+        labels = None if self._masks is None or z >= self._n_masks else self._masks.read(z)
         is_masked = labels is not None and bool((labels != IGNORE).any())
-        is_empty &= not is_masked
-        if not is_masked and z not in annotated:
-            continue
-        reduction = working_scale.of_slice(stack, z)
-        if z not in images:
-            images[z] = working_slice(stack, z, reduction, settings.image.normalisation)
-        image = images[z]
+        if not is_masked and z not in self._annotated:
+            return None
+        reduction = self._working_scale.of_slice(self._stack, z)
+        if z not in self.images:
+            normalisation = self._settings.image.normalisation
+            self.images[z] = working_slice(self._stack, z, reduction, normalisation)
+        image = self.images[z]
         sample = SliceSamples(
             slice=z,
             image=image,
             target=np.full(image.shape[1:], _UNLABELLED, np.int64),
             weight=np.zeros(image.shape[1:], np.float32),
             error=np.zeros(image.shape[1:], np.float32),
-            bags=bags.get(z, ()),
+            bags=self._bags.get(z, ()),
         )
+        weights = self._keypoint_weights
         if labels is not None and is_masked:
-            _check_mask(labels, z, stack.shape_of(z), n_classes)
-            _paint_mask(sample, labels, reduction, n_classes, max(keypoint_weights))
-        _paint_points(sample, annotations, settings.labels, reduction, keypoint_weights)
-        if sample.bags or sample.has_labels:
-            samples.append(sample)
-    if is_empty:
-        raise InputError(
-            "nothing is annotated; state a fraction, count a grid, or set keypoints first."
-        )
-    if scale is None:
-        scale = LabelScale(_mean_label_weight(samples), keypoint_weights)
-    return tuple(samples), scale
+            _check_mask(labels, z, self._stack.shape_of(z), len(weights))
+            _paint_mask(sample, labels, reduction, len(weights), max(weights))
+        _paint_points(sample, self.annotations, self._settings.labels, reduction, weights)
+        return sample if sample.bags or sample.has_labels else None
+
+    def label_scale(self, samples: Sequence[SliceSamples]) -> LabelScale:
+        """Weights of labels: those that were given, unless they were decided without labels.
+
+        Raises
+        ------
+        InputError
+            If neither annotations nor masks say anything.
+        """
+        if self.annotations.is_empty and not any(sample.has_labels for sample in samples):
+            raise InputError(
+                "nothing is annotated; state a fraction, count a grid, or set keypoints first."
+            )
+        return self._scale or LabelScale(_mean_label_weight(samples), self._keypoint_weights)
+
+    def bags(
+        self, posterior: Mapping[int, npt.NDArray[np.float64]] | None = None
+    ) -> dict[int, tuple[Bag, ...]]:
+        """Regions with fractions of every slice, the largest first.
+
+        Parameters
+        ----------
+        posterior : mapping of int to ndarray, (C,), optional
+            Nodes per class of counted slices, instead of those that were judged, see
+            :mod:`napari_spss.core.training.label_posterior`.
+        """
+        posterior = posterior or {}
+        bags: dict[int, list[Bag]] = {}
+        is_corrected = self._settings.loss.bias_correction
+        better = correct_bias(self.annotations, posterior).fractions if is_corrected else {}
+        for proportion in self.annotations.effective_proportions():
+            region = proportion.region
+            height, width = self._stack.shape_of(region.slice)
+            reduction = self._working_scale.of_slice(self._stack, region.slice)
+            y0, x0, y1, x1 = region.box if region.box is not None else (0, 0, height, width)
+            top, bottom = _working_span(y0, y1, height, reduction)
+            left, right = _working_span(x0, x1, width, reduction)
+            counts = posterior.get(region.slice) if proportion.source == "grid" else None
+            fractions, low, high = _fractions(proportion, counts, self.annotations.outside_index)
+            if region in better:
+                fractions = better[region].astype(np.float32)
+            bag = Bag((top, left, bottom, right), fractions, low, high)
+            bags.setdefault(region.slice, []).append(bag)
+        # what is said of a part counts for more than what is said of the whole
+        return {z: tuple(sorted(found, key=lambda bag: -bag.area)) for z, found in bags.items()}
 
 
 def _check_mask(
@@ -230,43 +285,6 @@ def _check_mask(
             f"mask {z} holds class index {beyond.max()}, but there are {n_classes} classes "
             f"(0 to {n_classes - 1}); name all classes, or use {IGNORE} for what is unlabelled."
         )
-
-
-def bags_by_slice(
-    stack: Stack,
-    annotations: Annotations,
-    settings: TrainingSettings,
-    working_scale: WorkingScale,
-    posterior: Mapping[int, npt.NDArray[np.float64]] | None = None,
-) -> dict[int, tuple[Bag, ...]]:
-    """Regions with fractions of every slice, the largest first.
-
-    Parameters
-    ----------
-    stack, annotations, settings, working_scale
-        As in `read_samples`.
-    posterior : mapping of int to ndarray, (C,), optional
-        Nodes per class of counted slices, instead of those that were judged, see
-        :mod:`napari_spss.core.training.label_posterior`.
-    """
-    posterior = posterior or {}
-    bags: dict[int, list[Bag]] = {}
-    better = correct_bias(annotations, posterior).fractions if settings.loss.bias_correction else {}
-    for proportion in annotations.effective_proportions():
-        region = proportion.region
-        height, width = stack.shape_of(region.slice)
-        reduction = working_scale.of_slice(stack, region.slice)
-        y0, x0, y1, x1 = region.box if region.box is not None else (0, 0, height, width)
-        top, bottom = _working_span(y0, y1, height, reduction)
-        left, right = _working_span(x0, x1, width, reduction)
-        counts = posterior.get(region.slice) if proportion.source == "grid" else None
-        fractions, low, high = _fractions(proportion, counts, annotations.outside_index)
-        if region in better:
-            fractions = better[region].astype(np.float32)
-        bag = Bag((top, left, bottom, right), fractions, low, high)
-        bags.setdefault(region.slice, []).append(bag)
-    # what is said of a part counts for more than what is said of the whole
-    return {z: tuple(sorted(found, key=lambda bag: -bag.area)) for z, found in bags.items()}
 
 
 def _working_span(start: int, stop: int, size: int, reduction: int) -> tuple[int, int]:

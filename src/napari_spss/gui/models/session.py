@@ -477,6 +477,7 @@ class Session:
             self._set(
                 replace(
                     self._status,
+                    preparing="",
                     done=event.done,
                     total=event.total,
                     elapsed_s=event.elapsed_s,
