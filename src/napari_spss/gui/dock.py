@@ -173,7 +173,7 @@ class SpssDock(QWidget):
         inner.setContentsMargins(0, 0, 0, 0)
         self._take_over = QPushButton("Use classes and settings of the image before")
         self._take_over.hide()
-        self._take_over.clicked.connect(self._on_take_over)
+        self._take_over.clicked.connect(lambda: self._on_take_over())
         inner.addWidget(self.image)
         inner.addWidget(self._take_over)
         inner.addWidget(self.classes)
