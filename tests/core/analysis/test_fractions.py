@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from napari_spss.core.analysis import estimate_fraction, measure, write_measurement
 from napari_spss.core.annotations import parse_classes
+from napari_spss.core.annotations.csv_cells import read_table
 from napari_spss.core.base import InputError
 from napari_spss.core.images import as_label_source, open_masks
 
@@ -285,6 +286,18 @@ def test_unusable_input_is_refused() -> None:
         measure(labels, voxel_size_um=(0, 1.0, 1.0))
     with pytest.raises(InputError, match="no slices"):
         measure(np.zeros((0, 3, 3), int))
+
+
+def test_names_of_files_are_not_written_as_formulas(tmp_path):
+    names = ('=HYPERLINK("http://x")', "-1.tif")
+    masks = [np.ones((4, 4), int), np.zeros((4, 4), int)]
+    found = measure(masks, names=names, classes=("background", "a"))
+    path, *_ = write_measurement(found, tmp_path / "table.csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        raw = {row["name"] for row in csv.DictReader(file)}
+    assert raw == {f"'{name}" for name in names}
+    table = read_table(path, [], expects=("name",))
+    assert {cells["name"] for cells in table.rows.values()} == set(names)
 
 
 def test_tables_are_written_with_blanks_for_the_unknown(tmp_path: Path, stack: np.ndarray) -> None:

@@ -379,6 +379,12 @@ def test_the_header_may_say_that_a_column_is_per_cent(save):
     assert problem.reason == "is above 100 %"
 
 
+def test_a_column_of_many_blanks_is_no_unit_and_takes_no_time(save):
+    name = f"a{' ' * 20_000}b"
+    annotations = read_proportions(save(f"slice,{name}\n0,0.5\n"))
+    assert fractions_of(annotations) == [(0.5, 0.5)]
+
+
 def test_a_class_whose_own_name_ends_with_per_cent_is_found_by_that_name(save):
     path = save("slice,a (%)\n0,0.5\n")
     annotations = read_proportions(path, classes=["a (%)"])

@@ -253,22 +253,30 @@ def test_keypoints_of_an_older_version_on_one_pixel_come_back_as_the_last_of_the
     path.write_text("slice,y,x,class\n0,5,5,mito\n0,9,9,mito\n0,5.1,5,background\n")
     project = reopen(folder)
     assert project.state.annotations.keypoints == (Keypoint(0, 9, 9, 1), Keypoint(0, 5.1, 5, 0))
-    assert "line 2: is overruled by line 4" in project.warnings[0]
+    assert "lies on the same pixel as the 'mito' of line 2" in project.warnings[0]
 
 
 def test_whatever_looks_like_a_unit_or_a_length_is_read_as_it_was_written(folder):
     classes = (CLASSES[0], ClassStyle("share (%)", "#E69F00"))
     said = Annotations(
         ("background", "share (%)"),
-        (Proportion(Region(0), (None, 0.005)), Proportion(Region(1), (0.1, 0.7))),
+        (Proportion(Region(0), (None, 0.005)), Proportion(Region(1), (0.25, 0.75))),
         (Keypoint(0, 0.2, 0.1, 1),),
     )
     save(folder, ProjectState(classes, said))
     project = reopen(folder)
     assert project.warnings == ()
     assert project.state.annotations.proportions[0].fractions[1] == 0.005
-    assert project.state.annotations.proportions[1] == said.proportions[1], "a sum of 0.8 is told"
+    assert project.state.annotations.proportions[1] == said.proportions[1]
     assert project.state.annotations.keypoints == said.keypoints
+
+
+def test_fractions_that_cannot_be_true_are_told_and_come_back_all_the_same(folder):
+    said = ANNOTATIONS.replace(proportions=[Proportion(Region(0), (0.1, 0.7, 0.0))])
+    save(folder, ProjectState(CLASSES, said))
+    project = reopen(folder)
+    assert project.state.annotations == said
+    assert "sum to 0.8" in project.warnings[0]
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"version": 1}', "[]", '{"identity": 3}'])

@@ -16,7 +16,7 @@ from .checks import UNSURE_TEXT, StackExtent
 from .csv_cells import CellFault, Table, number, whole
 from .grids import NOT_JUDGED, UNSURE, CountingGrid
 from .records import Keypoint
-from .table_rows import Number, Reading, TableRow, Whole, last_words
+from .table_rows import Number, Reading, TableRow, Whole
 
 __all__ = ["NODE_COLUMNS", "NodeRow", "grids_of", "keypoints_of"]
 
@@ -144,8 +144,6 @@ def keypoints_of(table: Table, reading: Reading, units: str | None) -> list[tupl
     if repeated:
         text = "keypoints that repeat one of the same class on the same pixel were dropped"
         reading.note(table, text, repeated)
-    if reading.is_ours:
-        return last_words(table, found, lambda point: (point.slice, point.pixel))
     return found
 
 

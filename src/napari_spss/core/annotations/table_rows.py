@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import (
@@ -38,20 +38,16 @@ __all__ = [
     "TableRow",
     "Whole",
     "class_columns",
-    "last_words",
     "proportions_of",
     "texts_of",
 ]
 
 BOX = ("y0", "x0", "y1", "x1")
-UNIT = re.compile(
-    r"^%\s*|(?:\s*,)?(?:\s+in)?\s*[(\[]?\s*(?:%|\bper ?cent)\s*[)\]]?$", re.IGNORECASE
-)
+UNIT = re.compile(r"^% ?|(?:,? in)? ?[(\[]? ?(?:%|\bper ?cent) ?[)\]]?$", re.IGNORECASE)
 """The part of a column's name that says that its numbers are per cent."""
 
 _MOST_LINES = 10
 _R = TypeVar("_R", bound="TableRow")
-_T = TypeVar("_T")
 
 
 @dataclasses.dataclass
@@ -216,18 +212,6 @@ class FractionRow(TableRow):
         return end
 
 
-def last_words(
-    table: Table, found: list[tuple[int, _T]], subject: Callable[[_T], object]
-) -> list[tuple[int, _T]]:
-    """Keep the last row about each subject, and note the others."""
-    last = {subject(item): line for line, item in found}
-    for line, item in found:
-        if last[subject(item)] != line:
-            reason = f"is overruled by line {last[subject(item)]}, which is about the same"
-            table.fail(reason, "keep one of the two rows", line=line)
-    return [(line, item) for line, item in found if last[subject(item)] == line]
-
-
 class ClassColumn(NamedTuple):
     """A column of fractions: of which class, whether its value or a bound, and in which unit."""
 
@@ -259,7 +243,8 @@ def class_columns(
 
 
 def _without_unit(name: str) -> str:
-    return UNIT.sub("", name).strip() or name
+    plain, n_found = UNIT.subn("", " ".join(name.split()))
+    return plain.strip() or name if n_found else name
 
 
 def proportions_of(table: Table, reading: Reading) -> list[tuple[int, Proportion]]:
@@ -281,8 +266,6 @@ def proportions_of(table: Table, reading: Reading) -> list[tuple[int, Proportion
             tuple(share.high for share in shares),
         )
         stated.append((line, one.without(outside)))
-    if reading.is_ours:
-        stated = last_words(table, stated, lambda one: one.region)
     normalised = [(line, one.normalised()) for line, one in stated]
     changed = [
         line

@@ -178,9 +178,11 @@ def restore_annotations(
         All that could be read, and what could not.
     """
     names = None if classes is None else tuple(classes)
+    extent = StackExtent(None)
     problems: list[CellProblem] = []
-    annotations, _ = _read(paths, names, StackExtent(None), outside, problems, is_ours=True)
-    return annotations.replace(outside=outside), tuple(problems)
+    annotations, lines = _read(dict(paths), names, extent, outside, problems, is_ours=True)
+    problems += annotations.problems(extent, lines)
+    return annotations.replace(outside=outside).settled(), tuple(problems)
 
 
 def read_proportions(
