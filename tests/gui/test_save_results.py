@@ -187,6 +187,20 @@ def test_a_folder_that_exists_can_be_chosen(dock, qtbot, folder, monkeypatch):
     assert names(folder / "there") >= RESULTS
 
 
+def test_fractions_are_saved_beside_the_image_too(dock, qtbot, folder, monkeypatch):
+    proposed = []
+
+    def choose(parent, title, path, kinds):
+        proposed.append(path)
+        return path, kinds
+
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", choose)
+    (button,) = [b for b in dock.findChildren(QPushButton) if b.text() == "Save CSV…"]
+    button.click()
+    assert proposed == [str(folder / "proportions.csv")]
+    assert (folder / "proportions.csv").is_file()
+
+
 def test_nothing_is_asked_for_another_image(dock, qtbot):
     press(dock, qtbot, "Save results…")
     dock._viewer.layers.clear()

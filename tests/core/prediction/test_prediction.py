@@ -27,7 +27,7 @@ from napari_spss.core.base import (
     RunStarted,
     TrainingSettings,
 )
-from napari_spss.core.images import Stack, enlarge, stack_from_array, working_slice
+from napari_spss.core.images import Stack, enlarge, open_stack, stack_from_array, working_slice
 from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.networks import Stopped, unet
 from napari_spss.core.prediction import (
@@ -36,6 +36,7 @@ from napari_spss.core.prediction import (
     maps as slice_maps,
     predict,
     predict_slice,
+    prediction_results,
 )
 from napari_spss.core.training import Model
 from napari_spss.core.training.samples import LabelScale
@@ -459,6 +460,51 @@ def test_other_errors_pass_and_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="broken layer"):
         _run(_model(_Broken([[1.0]], [0.0])), stack_from_array(_image(1, 8, 8)), tmp_path)
     assert _names(tmp_path) == []
+
+
+# What is there already
+
+
+def test_results_of_another_model_or_image_are_not_replaced_unasked(tmp_path: Path) -> None:
+    model, stack = _model(), stack_from_array(_image(2, 8, 8))
+    for _ in range(2):
+        _run(model, stack, tmp_path)
+    others = (
+        (_model(_Linear([[2.0]], [0.0])), stack, "another model"),
+        (model, stack_from_array(255 - _image(2, 8, 8)), "another image"),
+    )
+    for other, image, what in others:
+        before = (tmp_path / "maps.ome.tif").read_bytes()
+        with pytest.raises(InputError, match=what):
+            _run(other, image, tmp_path)
+        assert (tmp_path / "maps.ome.tif").read_bytes() == before
+        _run(other, image, tmp_path, overwrite=True)
+        _run(model, stack, tmp_path, overwrite=True)
+
+
+def test_the_image_is_neither_replaced_nor_joined(tmp_path: Path) -> None:
+    path = tmp_path / "labels.ome.tif"
+    tifffile.imwrite(path, _image(2, 8, 8), photometric="minisblack")
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"labels\.ome\.tif is read, and would be replaced"):
+        _run(_model(), open_stack(path), tmp_path, overwrite=True)
+    assert path.read_bytes() == before
+    path.unlink()
+    tifffile.imwrite(tmp_path / "a.tif", _image(8, 8))
+    with pytest.raises(InputError, match="would become part of the image"):
+        _run(_model(), open_stack(tmp_path), tmp_path, overwrite=True)
+    assert _names(tmp_path) == ["a.tif"]
+
+
+def test_new_maps_leave_no_table_of_the_old_ones(tmp_path: Path) -> None:
+    model, stack = _model(), stack_from_array(_image(2, 8, 8))
+    _run(model, stack, tmp_path, has_uncertainty=True)
+    names = ("maps.ome.tif", "labels.ome.tif", "fractions.csv")
+    results = prediction_results(tmp_path, names, model=model, image=stack.identity())
+    with results.writing(adds=True) as folder:
+        (folder / "fractions.csv").write_text("table")
+    _run(model, stack, tmp_path)
+    assert _names(tmp_path) == ["labels.ome.tif", "maps.ome.tif"]
 
 
 # Stopping

@@ -195,10 +195,12 @@ os._exit(9)
 
 def test_half_written_files_are_removed(folder):
     save(folder)
-    torn = folder / ".keypoints.csv.abc.tmp"
-    torn.write_text("slice,y")
+    torn, mine = folder / f".keypoints.csv.{'0a' * 16}.tmp", folder / ".mine.tmp"
+    for path in (torn, mine):
+        path.write_text("slice,y")
     assert reopen(folder).state == STATE
     assert not torn.exists()
+    assert mine.exists()
 
 
 def test_damaged_table_is_kept_aside_and_the_rest_restored(folder):
@@ -535,6 +537,37 @@ def test_move_that_fails_leaves_the_project_where_it_was(folder, tmp_path):
             project.move_to(blocked)
         assert project.folder == folder
         project.save(ProjectState(CLASSES))
+
+
+@pytest.mark.parametrize("name", ["proportions.csv", "log.jsonl", "painted"])
+def test_a_project_replaces_nothing_of_others(folder, tmp_path, name):
+    taken = tmp_path / "thesis"
+    taken.mkdir()
+    (taken / name).write_text("mine")
+    with Project.open(folder, identity=IDENTITY) as project:
+        project.save(STATE)
+        with pytest.raises(FolderUnusable, match=f"{name} is there already"):
+            project.move_to(taken)
+        assert project.folder == folder
+        project.save(STATE)
+    new = Project.open(tmp_path / "new", identity=IDENTITY)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / name).write_text("mine")
+    with pytest.raises(FolderUnusable, match=f"{name} is there already"):
+        new.save(STATE)
+    for place in (taken, tmp_path / "new"):
+        assert (place / name).read_text() == "mine"
+        assert [path.name for path in place.iterdir()] == [name]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+@pytest.mark.parametrize("name", ["proportions.csv", "log.jsonl", "painted"])
+def test_a_link_leads_out_of_no_project(folder, tmp_path, name):
+    save(folder)
+    (folder / name).exists() and (folder / name).rename(tmp_path / "outside")
+    (folder / name).symlink_to(tmp_path / "outside")
+    with pytest.raises(InputError, match=f"{name} is a link that leads out of"):
+        Project.open(folder, identity=IDENTITY)
 
 
 # Where a project is ------------------------------------------------------------------------------

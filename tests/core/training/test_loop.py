@@ -647,6 +647,39 @@ def test_resuming_nothing_is_refused(tmp_path):
             )
 
 
+def test_a_run_replaces_no_other_one_and_leaves_nothing_half_written(tmp_path):
+    stack, truth = blobs()
+    settings = quick(optimisation__max_steps=1)
+    torn = tmp_path / f".model.safetensors.{'0a' * 16}.tmp"
+    torn.write_text("half")
+
+    def train(**how):
+        where = {"run_dir": tmp_path, "device": "cpu"}
+        return drain(iter_training(stack, annotated(truth), settings, **where, **how))[1]
+
+    model = train()
+    assert not torn.exists()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for how in ({}, {"start_from": model.model_copy(update={"run_dir": None})}):
+        with pytest.raises(InputError, match=r"already holds a run .*choose another folder"):
+            train(**how)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert train(start_from=model).n_steps == 2, "the run goes on from its own model"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+@pytest.mark.parametrize("name", ["checkpoint", "updates", "model.json"])
+def test_a_run_is_written_into_its_own_folder_alone(tmp_path, name):
+    stack, truth = blobs()
+    outside, run_dir = tmp_path / "outside", tmp_path / "run"
+    for folder in (outside, run_dir):
+        folder.mkdir()
+    (run_dir / name).symlink_to(outside)
+    with pytest.raises(InputError, match=f"{name} is a link that leads out of"):
+        fit(stack, annotated(truth), quick(), run_dir=run_dir, device="cpu")
+    assert list(outside.iterdir()) == []
+
+
 def test_checkpoints_are_announced_and_model_json_is_readable(tmp_path):
     stack, truth = blobs()
     events, _ = drain(

@@ -25,6 +25,7 @@ from .events import (
 from .files import (
     LEFT_OVER as LEFT_OVER,
     check_links as check_links,
+    remove_left_overs as remove_left_overs,
     replacing as replacing,
     set_aside as set_aside,
     write_atomically as write_atomically,

@@ -13,9 +13,17 @@ from pathlib import Path
 
 from .errors import InputError, RunError
 
-__all__ = ["LEFT_OVER", "check_links", "replacing", "set_aside", "write_atomically", "write_errors"]
+__all__ = [
+    "LEFT_OVER",
+    "check_links",
+    "remove_left_overs",
+    "replacing",
+    "set_aside",
+    "write_atomically",
+    "write_errors",
+]
 
-LEFT_OVER = ".*.tmp"
+LEFT_OVER = ".*." + "[0-9a-f]" * 32 + ".tmp"
 """Pattern of the names that half-written files have after a crash."""
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -86,6 +94,12 @@ def write_atomically(path: Path, content: str | bytes, *, makes_folder: bool = T
     data = content.encode() if isinstance(content, str) else content
     with replacing(path, makes_folder=makes_folder) as temporary:
         temporary.write_bytes(data)
+
+
+def remove_left_overs(folder: Path) -> None:
+    """Remove what a crash left half written in a folder that nobody else writes into."""
+    for path in folder.glob(LEFT_OVER):
+        path.unlink(missing_ok=True)
 
 
 def check_links(folder: Path, names: Iterable[str]) -> None:

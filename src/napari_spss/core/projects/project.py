@@ -8,6 +8,7 @@ atomically, so after a crash the last save is there. Nothing is written before t
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from ..annotations import Annotations
-from ..base import LEFT_OVER, FolderLock, InputError, RunError
+from ..base import FolderLock, InputError, RunError, check_links, remove_left_overs
 from ..images import PAINTED_FOLDER, PaintedSlices
 from .action_log import Action, ActionLog, read_actions
 from .folder import RECORD_FILE, FolderUnusable, choose_folder, fallback_folder, folder_beside
@@ -34,6 +35,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 LOG_FILE = "log.jsonl"
+_NAMES = (RECORD_FILE, LOG_FILE, PAINTED_FOLDER, *(name for name, _ in TABLES.values()))
 
 
 class _Place:
@@ -169,11 +171,11 @@ class Project:
     def _clean_up(self) -> None:
         """Remove what a crash left half written."""
         for folder in (self.folder, self.folder / PAINTED_FOLDER):
-            for path in folder.glob(LEFT_OVER):
-                path.unlink(missing_ok=True)
+            remove_left_overs(folder)
 
     def _load(self) -> None:
         """Restore what the folder holds."""
+        check_links(self.folder, _NAMES)
         restored = read_state(self.folder, identity=self.identity)
         if restored is None:
             return
@@ -316,9 +318,14 @@ class Project:
             raise PermissionError("its lock was removed, and others may have changed it")
         place.folder.mkdir(parents=make_parents, exist_ok=True)
         place.lock.acquire()
-        if not place.was_on_disk and (place.folder / RECORD_FILE).exists():
+        if place.was_on_disk:
+            return
+        found = [name for name in _NAMES if os.path.lexists(place.folder / name)]
+        if found:
             place.lock.release()
-            raise PermissionError("another program has made a project in it meanwhile")
+            is_project = RECORD_FILE in found
+            problem = "another program has made a project in it meanwhile"
+            raise PermissionError(problem if is_project else f"{found[0]} is there already")
 
     @property
     def _is_fallback(self) -> bool:

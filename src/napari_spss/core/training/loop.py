@@ -28,7 +28,7 @@ from ..images import Masks, pair_masks
 from ..networks import Stopped, is_out_of_memory, resolve_device
 from .checkpoint import Model, save_model
 from .run import Run, Task, prepare
-from .run_folder import check_run_dir
+from .run_folder import enter_run_dir
 
 if TYPE_CHECKING:
     from ..images import LabelSource, Stack
@@ -174,7 +174,7 @@ def iter_training(
     with held as lock, _memory_errors(settings):
         if task.run_dir is not None:
             is_its_own = its_own is not None and its_own.resolve() == task.run_dir.resolve()
-            check_run_dir(task.run_dir, goes_on=resume or is_its_own)
+            enter_run_dir(task.run_dir, goes_on=resume or is_its_own)
         run = yield from prepare(task, annotations, resume=resume, start_from=start_from)
         yield RunStarted("training", run.schedule.max_steps, str(task.device), annotations.classes)
         yield from run.warn(None if resume else start_from)

@@ -50,6 +50,7 @@ from ..base import (
     load_settings,
     read_file,
     read_record,
+    remove_left_overs,
     save_settings,
     write_atomically,
     write_errors,
@@ -61,7 +62,7 @@ __all__ = [
     "RunFolder",
     "RunInputs",
     "begin_recorded",
-    "check_run_dir",
+    "enter_run_dir",
     "write_painted",
     "write_update",
 ]
@@ -303,8 +304,8 @@ class RunFolder:
         check_links(self.path, (*_NAMES, *STATE_FILE.parts[:1]))
 
 
-def check_run_dir(folder: Path, *, goes_on: bool) -> None:
-    """See that a training may write its model and checkpoints.
+def enter_run_dir(folder: Path, *, goes_on: bool) -> None:
+    """See that a training may write its model and checkpoints, and remove what a crash left.
 
     Raises
     ------
@@ -318,6 +319,8 @@ def check_run_dir(folder: Path, *, goes_on: bool) -> None:
             raise InputError(
                 f"{folder} already holds a run ({name}); choose another folder, or resume it."
             )
+    for place in (folder, *(folder / name for name in STATE_FILE.parts[:1])):
+        remove_left_overs(place)
 
 
 def begin_recorded(

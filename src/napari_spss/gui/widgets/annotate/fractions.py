@@ -48,6 +48,7 @@ class FractionsTable(QWidget):
         self._model = FractionModel(self._sheet, self)
         self._marks: list[Mark] = []
         self._slice = -1
+        self._folder = Path()  # where CSV files are looked for and proposed
         self._notice = ""
         self.view = FractionView(self._model, self)
         self.view.setToolTip("How much of each slice or rectangle belongs to each class.")
@@ -155,6 +156,10 @@ class FractionsTable(QWidget):
         region, name = self._current()
         self._model.set_slices(n_slices, names or ())
         self._after_reset(region, name)
+
+    def set_folder(self, folder: Path) -> None:
+        """Tell the folder of the image."""
+        self._folder = folder
 
     def set_regions(self, regions: Sequence[Region]) -> None:
         """Have a row for each rectangle, below its slice; texts follow a moved rectangle."""
@@ -326,12 +331,13 @@ class FractionsTable(QWidget):
         self._on_notice(f"Saved {Path(path).name}.{left_out}")
 
     def _ask_and_import(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Open fractions", "", _CSV)
+        path, _ = QFileDialog.getOpenFileName(self, "Open fractions", str(self._folder), _CSV)
         if path:
             self._try(self.import_csv, path)
 
     def _ask_and_export(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Save fractions", "proportions.csv", _CSV)
+        proposed = str(self._folder / "proportions.csv")
+        path, _ = QFileDialog.getSaveFileName(self, "Save fractions", proposed, _CSV)
         if path:
             self._try(self.export_csv, path)
 

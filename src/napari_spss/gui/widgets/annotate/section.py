@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
@@ -137,6 +138,7 @@ class AnnotateSection(QWidget):
         self.regions.set_source(layer)
         if source is not None:
             self.fractions.set_slices(source.stack.n_slices, source.stack.names)
+            self.fractions.set_folder(Path(source.path or "").parent)
 
     def select_slice(self, z: int) -> None:
         """Follow the viewer to a slice."""
