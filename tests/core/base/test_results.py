@@ -174,9 +174,10 @@ def test_a_record_speaks_for_its_own_folder_alone(results, tmp_path):
     outside = tmp_path / "labels.tif"
     shutil.copy(results.folder / "labels.tif", outside)
     record = results.folder / RECORD[0]
-    record.write_text(record.read_text().replace('"labels.tif"', '"../labels.tif"'))
-    write(replace(results, overwrite=True))
-    assert outside.read_text() == "new"
+    for name in ("../labels.tif", ".."):
+        record.write_text(record.read_text().replace('"labels.tif"', f'"{name}"'))
+        write(replace(results, overwrite=True))
+        assert outside.read_text() == "new"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
@@ -252,6 +253,23 @@ def test_an_input_is_never_an_output(results, tmp_path, source, why, overwrite):
     with pytest.raises(InputError, match=why):
         write(asked)
     assert contents(results.folder)["labels.tif"] == "old"
+
+
+def test_nothing_is_written_into_a_zarr_that_is_read_but_below_a_folder_of_images(tmp_path):
+    for source, is_free in (("cells.zarr", False), ("cells", True)):
+        folder = tmp_path / source / "results"
+        results = ResultFiles(folder, "prediction", NAMES, inputs=(tmp_path / source,))
+        if is_free:
+            results.check()
+        else:
+            with pytest.raises(InputError, match="would become part of the image"):
+                results.check()
+
+
+def test_a_hidden_table_is_written_as_any_other(tmp_path):
+    results = ResultFiles(tmp_path, ".t.csv", (".t.csv",), {})
+    write(results, names=[".t.csv"])
+    assert (tmp_path / ".t.csv").read_text() == "new"
 
 
 def test_a_table_may_lie_beside_the_images_it_is_about(tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .errors import InputError
 from .files import write_errors
-from .locks import FolderLock, FolderLocked, hold_folder
+from .locks import LOCK_FILES, FolderLock, FolderLocked, hold_folder
 from .records import Record, read_record
 
 __all__ = ["ResultFiles"]
@@ -146,19 +146,20 @@ class ResultFiles:
 
         Whenever it is interrupted, the record holds for all of them that are there.
         """
-        found = {path.name for path in aside.iterdir() if not path.name.startswith(".")}
+        found = {path.name for path in aside.iterdir()} - {*LOCK_FILES}
         if unknown := found - set(self.names):
             raise ValueError(f"{unknown} is not among {self.names}")
         new = [name for name in self.names if name in found]
         written = self._written()
-        old = [name for name in written.digests if self._as_written(name, written)]
-        digests = {name: [self._as_written(name, written)] for name in old}
+        looks = {name: self._as_written(name, written) for name in written.digests}
+        digests = {name: [look] for name, look in looks.items() if look}
+        old = [] if adds else list(digests)
         for name in new:
             digests[name] = [*digests.get(name, []), _digest(aside / name)]
         record = _Written(made_from=dict(self.made_from or {}), digests=digests)
         (aside / self._record_path.name).write_text(record.model_dump_json(indent=1))
         (aside / self._record_path.name).replace(self._record_path)
-        for name in dict.fromkeys((*new, *(() if adds else old))):
+        for name in dict.fromkeys((*new, *old)):
             _remove(self.folder / name)
         for name in new:
             (aside / name).rename(self.folder / name)
@@ -173,7 +174,7 @@ class ResultFiles:
             record = read_record(_Written, self._record_path, remedy="")
         except InputError:
             return _Written(made_from={}, digests={})
-        names = [name for name in record.digests if Path(name).name == name]
+        names = [name for name in record.digests if Path(name).name == name != ".."]
         return _Written(
             made_from=record.made_from, digests={name: record.digests[name] for name in names}
         )
@@ -199,7 +200,8 @@ def _check_inputs(output: Path, inputs: tuple[Path, ...]) -> None:
         known = path.resolve()
         if known == place or known.is_relative_to(place) or _is_same(path, output):
             raise InputError(f"{output} is read, and would be replaced; choose another place.")
-        if place.is_relative_to(known) and place.suffix.lower() in _IMAGES:
+        is_zarr = known.suffix.lower() == ".zarr" and known in place.parents
+        if is_zarr or (place.parent == known and place.suffix.lower() in _IMAGES):
             raise InputError(
                 f"{output} would become part of the image {path}; choose a folder outside of it."
             )
