@@ -200,20 +200,20 @@ def test_predicted_fractions_are_those_of_the_rest():
 
 
 def test_a_region_beyond_the_window_is_estimated_as_a_ratio():
-    memory = torch.zeros(3, 1, 10)
-    memory[RESIN, 0, :5] = 1
-    memory[0, 0, 5:] = 0.9
-    memory[1, 0, 5:] = 0.1  # of the rest
+    slice_map = torch.zeros(3, 1, 10)
+    slice_map[RESIN, 0, :5] = 1
+    slice_map[0, 0, 5:] = 0.9
+    slice_map[1, 0, 5:] = 0.1  # of the rest
     probs = torch.zeros(3, 1, 5)
     probs[:, 0] = torch.tensor([0.5, 0.4, 0.1])[:, None]
     everything = bag((0, 0, 1, 10), (0.5, 0.5, 0.0))
-    found = predicted_fractions(probs, (0, 5), everything, memory, outside=RESIN)
+    found = predicted_fractions(probs, (0, 5), everything, slice_map, outside=RESIN)
     # window + earlier map of all - earlier map of the window, class by class
     parts = torch.tensor([0.5 + 0.45 - 0.9, 0.4 + 0.05 - 0.1, 0.0])
     torch.testing.assert_close(found, parts / parts.sum())
     # a window of resin shows nothing, and changes nothing about the rest
     probs[:, 0] = torch.tensor([0.0, 0.0, 1.0])[:, None]
-    found = predicted_fractions(probs, (0, 0), everything, memory, outside=RESIN)
+    found = predicted_fractions(probs, (0, 0), everything, slice_map, outside=RESIN)
     torch.testing.assert_close(found, torch.tensor([0.9, 0.1, 0.0]))
 
 
@@ -225,7 +225,7 @@ def objective(n_classes, outside, **changes):
 
 def evaluate(loss, logits, one, **kwargs):
     batch = cut([one], [Window(0, 0, 0, one.bags)], one.shape)
-    arguments = {"teacher_probs": None, "memories": [None], "ramp": 0.0} | kwargs
+    arguments = {"teacher_probs": None, "slice_maps": [None], "ramp": 0.0} | kwargs
     return loss(logits, batch, **arguments)
 
 
@@ -293,7 +293,7 @@ def test_pseudo_labels_are_the_likeliest_of_what_is_inside(has_memory):
         [one],
         band=0.0,
         origin=(0, seen.start),
-        memory=probs if has_memory else None,
+        slice_map=probs if has_memory else None,
         outside=RESIN,
     )
     expected = [-1] * (30 - seen.start) + [1] * 5 + [0] * 15

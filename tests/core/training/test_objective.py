@@ -40,9 +40,9 @@ def batch_of(samples, shape, *places):
     return cut(samples, windows, shape)
 
 
-def evaluate(loss, logits, batch, *, teacher=None, memories=None, ramp=0.0):
-    memories = memories or [None] * len(batch.windows)
-    return loss(logits, batch, teacher_probs=teacher, memories=memories, ramp=ramp)
+def evaluate(loss, logits, batch, *, teacher=None, slice_maps=None, ramp=0.0):
+    slice_maps = slice_maps or [None] * len(batch.windows)
+    return loss(logits, batch, teacher_probs=teacher, slice_maps=slice_maps, ramp=ramp)
 
 
 def zeros(n, shape, outputs=1):
@@ -323,10 +323,10 @@ def test_a_window_speaks_for_the_part_of_the_region_that_is_not_shown():
     """Its pixels get the gradient that they would have if all of the region were shown."""
     one = of_slice(0.9, 0.1, shape=(8, 16))
     logits = random_logits(1, (8, 16))
-    memory = torch.cat([torch.sigmoid(-logits), torch.sigmoid(logits)], 1)[0].detach()
+    slice_map = torch.cat([torch.sigmoid(-logits), torch.sigmoid(logits)], 1)[0].detach()
     shown_whole = gradient(objective(), logits, batch_of([one], (8, 16)))
     half = logits[..., :8]
-    shown_half = gradient(objective(), half, batch_of([one], (8, 8)), memories=[memory])
+    shown_half = gradient(objective(), half, batch_of([one], (8, 8)), slice_maps=[slice_map])
     torch.testing.assert_close(shown_half, 2 * shown_whole[..., :8], rtol=1e-3, atol=1e-9)
 
 
@@ -394,17 +394,17 @@ def test_in_a_window_of_a_large_slice_the_whole_slice_decides_the_threshold():
     batch = batch_of([one], (8, 8))
     shown = ROWS / 2 + 0.25
     # the rest of the slice is likelier, or less likely, than all that the window shows
-    memories = [teacher_of(np.hstack([shown, shown + shift]))[0] for shift in (0.4, -0.4)]
+    slice_maps = [teacher_of(np.hstack([shown, shown + shift]))[0] for shift in (0.4, -0.4)]
     likelier, less_likely = (
         gradient(
             objective(alpha=0),
             constant(0.5),
             batch,
             teacher=teacher_of(shown),
-            memories=[memory],
+            slice_maps=[slice_map],
             ramp=1.0,
         )
-        for memory in memories
+        for slice_map in slice_maps
     )
     assert (likelier > 0).all()  # all of the window is background
     assert (less_likely < 0).sum() == 32  # a quarter of 128 pixels, all of them in the window
@@ -440,11 +440,11 @@ def test_the_total_is_the_sum_of_its_parts():
 
 def test_a_change_in_the_window_is_taken_to_hold_for_the_whole_region():
     """What the window shows fell from .5 to .2, the earlier mean of the whole was .4."""
-    memory = torch.full((2, 8, 16), 0.3)
-    memory[:, :, :8] = 0.5
+    slice_map = torch.full((2, 8, 16), 0.3)
+    slice_map[:, :, :8] = 0.5
     now = torch.full((2, 8, 8), 0.2)
-    found = predicted_fractions(now, (0, 0), bag((0, 0, 8, 16), (None, None)), memory)
+    found = predicted_fractions(now, (0, 0), bag((0, 0, 8, 16), (None, None)), slice_map)
     torch.testing.assert_close(found, torch.tensor([0.1, 0.1]))
     fallen = torch.full((2, 8, 8), 0.05)  # .05 + .4 - .5 would be negative
-    found = predicted_fractions(fallen, (0, 0), bag((0, 0, 8, 16), (None, None)), memory)
+    found = predicted_fractions(fallen, (0, 0), bag((0, 0, 8, 16), (None, None)), slice_map)
     torch.testing.assert_close(found, torch.tensor([0.005, 0.005]))

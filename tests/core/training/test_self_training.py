@@ -117,7 +117,7 @@ def test_a_window_gets_the_labels_that_the_whole_slice_would_give_it():
     regions = [bag((0, 0, 15, 20), (0.7, 0.3)), bag((2, 3, 12, 11), (0.2, 0.8))]
     expected = pseudo_labels(slice_map, regions, band=0.25)
     window = slice_map[:, 4:12, 6:18]
-    found = pseudo_labels(window, regions, band=0.25, origin=(4, 6), memory=slice_map)
+    found = pseudo_labels(window, regions, band=0.25, origin=(4, 6), slice_map=slice_map)
     assert torch.equal(found, expected[4:12, 6:18])
 
 

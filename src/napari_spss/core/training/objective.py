@@ -81,7 +81,7 @@ class Objective:
         batch: Batch,
         *,
         teacher_probs: torch.Tensor | None,
-        memories: Sequence[torch.Tensor | None],
+        slice_maps: Sequence[torch.Tensor | None],
         ramp: float,
     ) -> StepLoss:
         """Evaluate a step.
@@ -94,14 +94,14 @@ class Objective:
             What was drawn, on the device of ``logits``.
         teacher_probs : Tensor or None
             (B, C, H, W) of the teacher; None switches self-training off.
-        memories : sequence of Tensor or None
+        slice_maps : sequence of Tensor or None
             Per window the teacher's map (C, y, x) of the slice, where a region is shown in part.
         ramp : float
             0-1, the share of self-training and sharpness.
         """
         probs = activate(logits, self.n_classes)
         parts = {}
-        proportions, error = self._proportion_loss(probs, batch, memories)
+        proportions, error = self._proportion_loss(probs, batch, slice_maps)
         if proportions is not None:
             parts["proportions"] = self.settings.loss.alpha * proportions
         if bool((batch.targets >= 0).any()):
@@ -111,7 +111,7 @@ class Objective:
             if masks is not None:
                 parts["masks"] = masks
         if teacher_probs is not None and ramp > 0:
-            pseudo = self._self_training_loss(logits, probs, batch, teacher_probs, memories)
+            pseudo = self._self_training_loss(logits, probs, batch, teacher_probs, slice_maps)
             if pseudo is not None:
                 parts["self_training"] = self.settings.self_training.weight * ramp * pseudo
         if self.settings.loss.sharpness > 0 and ramp > 0:
@@ -125,7 +125,7 @@ class Objective:
         return StepLoss(total, {"total": float(total.detach()), **shown}, error)
 
     def _proportion_loss(
-        self, probs: torch.Tensor, batch: Batch, memories: Sequence[torch.Tensor | None]
+        self, probs: torch.Tensor, batch: Batch, slice_maps: Sequence[torch.Tensor | None]
     ) -> tuple[torch.Tensor | None, float | None]:
         predicted, bags, weights = [], [], []
         for index, window in enumerate(batch.windows):
@@ -138,7 +138,7 @@ class Objective:
                         probs[index],
                         origin,
                         bag,
-                        memories[index],
+                        slice_maps[index],
                         coverage=batch.coverage[index],
                         outside=self.outside,
                     )
@@ -208,7 +208,7 @@ class Objective:
         probs: torch.Tensor,
         batch: Batch,
         teacher_probs: torch.Tensor,
-        memories: Sequence[torch.Tensor | None],
+        slice_maps: Sequence[torch.Tensor | None],
     ) -> torch.Tensor | None:
         targets = batch.targets.clone()
         chosen = []
@@ -220,7 +220,7 @@ class Objective:
                 window.bags,
                 band=self.settings.self_training.band,
                 origin=(window.y0, window.x0),
-                memory=memories[index],
+                slice_map=slice_maps[index],
                 outside=self.outside,
             )
             human = targets[index]
@@ -242,7 +242,7 @@ def predicted_fractions(
     probs: torch.Tensor,
     origin: tuple[int, int],
     bag: Bag,
-    memory: torch.Tensor | None,
+    slice_map: torch.Tensor | None,
     *,
     coverage: torch.Tensor | None = None,
     outside: int | None = None,
@@ -262,7 +262,7 @@ def predicted_fractions(
         First pixel of the window in the slice.
     bag : Bag
         In the frame of the slice.
-    memory : Tensor or None
+    slice_map : Tensor or None
         (C, y, x), the earlier map of the whole slice; without it, the mean is taken over what the
         window shows.
     coverage : Tensor, optional
@@ -291,10 +291,10 @@ def predicted_fractions(
     if not bool(shown.any()):
         return None
     mean = gap(own[None], shown[None])[0]
-    if memory is None:
+    if slice_map is None:
         return mean if outside is None else _shares(mean)
-    whole = memory[:, y0:y1, x0:x1].mean(dim=(1, 2), dtype=torch.float32)
-    part = gap(memory[None, :, top:bottom, left:right].float(), shown[None])[0]
+    whole = slice_map[:, y0:y1, x0:x1].mean(dim=(1, 2), dtype=torch.float32)
+    part = gap(slice_map[None, :, top:bottom, left:right].float(), shown[None])[0]
     if outside is not None:
         whole[outside] = part[outside] = 0.0
     shifted = (mean.detach() + whole - part).maximum(_LEAST_SHARE * mean.detach())

@@ -331,7 +331,7 @@ class Run:
             logits,
             placed,
             teacher_probs=teacher() if has_pseudo_labels else None,
-            memories=self.maps.recall(batch, self.state.step, teacher),
+            slice_maps=self.maps.recall(batch, self.state.step, teacher),
             ramp=ramp,
         )
 
@@ -424,7 +424,7 @@ class Run:
                 self.learner.kept_logits(placed.images, network=network),
                 placed,
                 teacher_probs=None,
-                memories=[None] * len(batch.windows),
+                slice_maps=[None] * len(batch.windows),
                 ramp=0.0,
             )
             total += loss.total.cpu() * len(batch.windows)

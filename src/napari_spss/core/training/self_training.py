@@ -30,7 +30,7 @@ __all__ = ["KeptMap", "SliceMaps", "pseudo_labels"]
 _STEPS = 50
 _WINDOWS = 32
 # where slices are many or huge: no map is kept that would exceed both; it is made anew each time
-_MOST_BYTES = 2**30
+_MOST_BYTES = 2**29
 _MOST_HUGE = 8
 # pixels of a region that are ranked at most
 _MAX_RANKED = 2**16
@@ -139,7 +139,7 @@ def pseudo_labels(
     *,
     band: float,
     origin: tuple[int, int] = (0, 0),
-    memory: torch.Tensor | None = None,
+    slice_map: torch.Tensor | None = None,
     outside: int | None = None,
 ) -> torch.Tensor:
     """Label a window's surest pixels, matched to the stated fractions of its bags.
@@ -156,7 +156,7 @@ def pseudo_labels(
         Half width t of the ignored band, relative to min(f, 1 - f).
     origin : (int, int)
         First pixel of the window in the slice.
-    memory : Tensor, optional
+    slice_map : Tensor, optional
         (C, y, x), an earlier map of the whole slice. Bags that reach beyond the window are ranked
         and labelled by it; without it, by what the window shows.
     outside : int, optional
@@ -179,11 +179,11 @@ def pseudo_labels(
         if not known or bottom <= top or right <= left:
             continue
         probs = ranked = teacher_probs[:, top:bottom, left:right]
-        if memory is not None and probs[0].numel() < bag.area:
+        if slice_map is not None and probs[0].numel() < bag.area:
             # one map for both, or the labels would drift off the fraction with the teacher
-            ranked = memory[:, y0:y1, x0:x1]
+            ranked = slice_map[:, y0:y1, x0:x1]
             rows = slice(top + origin[0], bottom + origin[0])
-            probs = memory[:, rows, left + origin[1] : right + origin[1]]
+            probs = slice_map[:, rows, left + origin[1] : right + origin[1]]
         is_inside = None
         if outside is not None:
             is_inside = probs[outside] < _MOSTLY
