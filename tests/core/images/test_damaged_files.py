@@ -292,10 +292,23 @@ def test_fewer_pages_than_imagej_states_are_refused(
 def test_tags_of_wrong_types_leave_the_pixels_as_they_are(tmp_path: Path, tags: Any) -> None:
     path = tmp_path / "tags.tif"
     tifffile.imwrite(path, DATA[0], metadata=None, resolutionunit=None, extratags=tags)
-    with suppress(InputError), open_stack(path) as stack:
+    with open_stack(path) as stack:
         np.testing.assert_array_equal(stack.read(0)[0], DATA[0])
         assert stack.pixel_size_um(0) is None
-    read_or_refuse(path)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"shape": "x", "axes": 5}', "ImageJ=1.54f\nimages=x\nslices=q\n"]
+)
+def test_pages_are_read_with_a_note_where_metadata_are_nonsense(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "odd.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for page in DATA:
+            writer.write(page, description=text, metadata=None, contiguous=False)
+    stack = open_stack(path)
+    assert stack.n_slices == 3
+    assert "odd.tif has metadata that cannot be read" in stack.notes[0]
+    np.testing.assert_array_equal(stack.read(2)[0], DATA[2])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pixels import ramp, write_png
 import napari_spss
 from napari_spss import ImageData, Reader, open_stack
 from napari_spss.core.base import InputError
-from napari_spss.core.images import known_readers
+from napari_spss.core.images import known_readers, reading_notes
 
 
 def read_raw(path: Path, palette: str) -> ImageData:
@@ -67,6 +67,7 @@ def test_masks_of_a_format_from_outside_open(tmp_path: Path) -> None:
     (ramp(3, 4, 5, dtype=np.uint8) % 2).tofile(tmp_path / "mask.raw45")
     masks = napari_spss.open_masks(tmp_path / "mask.raw45")
     assert masks.read(0).sum() == 10
+    assert reading_notes(masks) == ("mask.raw45 was read.",)
 
 
 def test_what_a_reader_from_outside_refuses_is_told(tmp_path: Path) -> None:

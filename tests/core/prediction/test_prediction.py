@@ -27,7 +27,14 @@ from napari_spss.core.base import (
     RunStarted,
     TrainingSettings,
 )
-from napari_spss.core.images import Stack, enlarge, open_stack, stack_from_array, working_slice
+from napari_spss.core.images import (
+    ImageData,
+    Stack,
+    enlarge,
+    open_stack,
+    stack_from_array,
+    working_slice,
+)
 from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.networks import Stopped, unet
 from napari_spss.core.prediction import (
@@ -418,6 +425,12 @@ def test_output_folder_that_is_a_file(tmp_path: Path) -> None:
                 blocked,
                 threshold=threshold,
             )
+
+
+def test_what_is_odd_about_the_file_is_told(tmp_path: Path) -> None:
+    data = ImageData(_image(1, 8, 9), notes=("It was read with care.",))
+    events = _run(_model(), Stack([data], source="em.mrc"), tmp_path)
+    assert Message("info", "It was read with care.") in events
 
 
 def test_memory_error_of_the_maps_is_a_clear_error(

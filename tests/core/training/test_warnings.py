@@ -9,7 +9,13 @@ from samples_in_memory import read_all
 
 from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
 from napari_spss.core.base import Message, preset
-from napari_spss.core.images import WorkingScale, as_label_source, stack_from_array
+from napari_spss.core.images import (
+    ImageData,
+    Stack,
+    WorkingScale,
+    as_label_source,
+    stack_from_array,
+)
 from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.training import iter_training
 from napari_spss.core.training.run import working_scale
@@ -275,6 +281,12 @@ def said(settings=SMALL, stack=None, annotations=None, *, scale=FULL, has_held_o
             settings, stack, annotations, scale=scale, has_held_out=has_held_out
         )
     ]
+
+
+def test_what_is_odd_about_the_file_is_told():
+    array = np.random.default_rng(0).integers(0, 255, (1, 40, 100), np.uint8)
+    stack = Stack([ImageData(array, notes=("It was read with care.",))], source="em.mrc")
+    assert "It was read with care." in said(stack=stack)
 
 
 def test_full_resolution_by_default_is_told():

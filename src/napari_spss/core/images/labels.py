@@ -174,8 +174,7 @@ def class_names(source: LabelSource) -> tuple[str, ...] | None:
 
 def reading_notes(source: LabelSource) -> tuple[str, ...]:
     """How labels and their values were read, where that is not plain; nothing for an array."""
-    stack = getattr(source, "stack", None)
-    return (*getattr(stack, "notes", ()), *getattr(source, "notes", ()))
+    return tuple(getattr(source, "notes", ()))
 
 
 def default_names(n_classes: int) -> tuple[str, ...]:

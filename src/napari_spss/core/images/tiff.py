@@ -54,12 +54,34 @@ def open_tiff(path: Path, palette: Palette = "display") -> ImageData:
         tif = tifffile.TiffFile(path)
     with tif:
         ome, notes = _ome(tif, path)
-        series, more_notes = _only_image(tif, path)
-        voxel_size_um, size_notes = _voxel_size(tif, series.index, ome, path)
-        pixels = _pixels(series, path)
-        axes = series.axes
-        colours = _colour_table(series.keyframe, path) if palette == "rgb" else None
-        is_whole = isinstance(pixels, _Segments) and pixels.has_one_segment
+        try:
+            with reading(path):
+                len(tif.series)
+        except InputError as error:
+            notes = [
+                f"{path.name} has metadata that cannot be read ({error.__cause__}): its pages are "
+                "read as slices, and its pixel size is that of its tags, if any."
+            ]
+        else:
+            return _image_data(tif, path, palette, ome, notes)
+    with reading(path):
+        plain = tifffile.TiffFile(path, is_shaped=False, is_imagej=False, is_ome=False)
+    with plain:
+        return _image_data(plain, path, palette, None, notes)
+
+
+def _image_data(
+    tif: tifffile.TiffFile,
+    path: Path,
+    palette: Palette,
+    ome: ElementTree.Element | None,
+    notes: Sequence[str],
+) -> ImageData:
+    series, more_notes = _only_image(tif, path)
+    voxel_size_um, size_notes = _voxel_size(tif, series.index, ome, path)
+    pixels, axes = _pixels(series, path), series.axes
+    is_whole = isinstance(pixels, _Segments) and pixels.has_one_segment
+    colours = _colour_table(series.keyframe, path) if palette == "rgb" else None
     if colours is not None and pixels.dtype.kind == "u" and "S" not in axes:
         pixels, axes = _Coloured(pixels, colours, path), f"{axes}S"
     return ImageData(
