@@ -211,6 +211,7 @@ def iter_training(
                 preview_at = clock()
             yield from run.look(spent)
             if task.run_dir is not None and now >= checkpoint_due:
+                _check_folder(lock, run)
                 before = clock()
                 yield run.save()
                 took_s = clock() - before
@@ -220,7 +221,9 @@ def iter_training(
             yield from run.preview(z)
         model = run.model()
         if task.run_dir is not None:
+            _check_folder(lock, run)
             yield run.save()
+            _check_folder(lock, run)
             save_model(model, task.run_dir)
             _check_folder(lock, run)
         yield from run.look(run.spent, model)
