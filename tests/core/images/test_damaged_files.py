@@ -399,6 +399,18 @@ def test_sizes_that_no_memory_holds_are_refused_at_once(tmp_path: Path, kind: st
     assert time.monotonic() - began < 5
 
 
+def test_a_negative_height_is_refused_when_the_file_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "negative.tif"
+    tifffile.imwrite(path, DATA[0], metadata=None)
+    with tifffile.TiffFile(path) as tif:
+        place = tif.pages.first.tags["ImageLength"].offset
+    content = bytearray(path.read_bytes())
+    content[place + 2 : place + 12] = struct.pack("<HIi", 9, 1, -5)  # a signed number
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"negative\.tif"):
+        open_stack(path)
+
+
 # ---- faults of our own
 
 

@@ -126,7 +126,7 @@ def _check_letters(letters: str, shape: Sequence[int], source: str) -> None:
         )
     if not letters.isalpha():
         raise InputError(f"axes {letters!r} of {source} hold other signs than letters.")
-    if 0 in shape:
+    if min(shape) < 1:
         raise InputError(
             f"{source} is empty: its shape is {tuple(shape)}; choose an image with pixels."
         )

@@ -35,6 +35,7 @@ _FAULTS_OF_FILES = (
     OSError,
     RuntimeError,  # codecs
     SyntaxError,  # Pillow on PNGs
+    SystemError,  # codecs in C
     TypeError,
     ValueError,
     struct.error,
