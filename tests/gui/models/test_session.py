@@ -53,6 +53,15 @@ def test_a_run_goes_from_idle_to_training_to_idle_and_ends_once(session):
     assert len(ends) == 1
 
 
+def test_what_was_saved_and_where_is_told(session):
+    ends, _, _ = record(session)
+    ticket = session.begin("export")
+    written = {name: f"/data/em/results/{name}" for name in ("labels.ome.tif", "fractions.csv")}
+    session.take(ticket, RunFinished(FinishReason.completed, 3, 1.0, written))
+    session.finish(ticket, None)
+    assert ends[-1].text == "Saved in em/results: labels.ome.tif, fractions.csv."
+
+
 def test_what_is_read_before_the_first_step_is_shown(session):
     ticket = session.begin("training")
     session.take(ticket, Preparing("reading slice 3 of 8", 2, 8, 1.0))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import wraps
 from operator import attrgetter
+from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     ClassVar,
@@ -49,8 +50,6 @@ from ...core.base import (
 from .curves import Curves
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ...core.annotations import Annotations
     from ...core.training import Model
 
@@ -326,6 +325,7 @@ class Session:
         self._ticket: Ticket | None = None
         self._status = RunStatus()
         self._reason: FinishReason | None = None
+        self._outputs: dict[str, str] = {}
         self._classes: tuple[str, ...] = ()
         self._model: Model | None = None
         self._before = 0  # steps of the trainings that the last one continued
@@ -414,7 +414,7 @@ class Session:
         self.check_idle()
         self._generation += 1
         self._ticket = Ticket(self._generation, kind, CancelToken(), Mailbox())
-        self._reason = None
+        self._reason, self._outputs = None, {}
         self._classes = classes
         self._of_run = record = self._shown
         before = 0
@@ -489,7 +489,7 @@ class Session:
         elif isinstance(event, Message):
             self._say_of_run(event.level, event.text)
         elif isinstance(event, RunFinished):
-            self._reason = event.reason
+            self._reason, self._outputs = event.reason, event.outputs
             self._status = replace(self._status, done=event.done, elapsed_s=event.elapsed_s)
         self.event_taken.emit(event)
         return True
@@ -507,8 +507,8 @@ class Session:
             FinishReason.time_limit: EndKind.cut_short,
         }.get(self._reason or FinishReason.completed, EndKind.finished)
         text = _end_text(ticket.kind, kind, self._reason, self._status)
-        if ticket.kind == "export" and not is_stopped and isinstance(result, tuple) and result:
-            text = _saved_text(result)
+        if ticket.kind == "export" and not is_stopped and self._outputs:
+            text = _saved_text(tuple(map(Path, self._outputs.values())))
         if ticket.kind == "training" and self._status.done == 0:
             result = None
         is_model = ticket.kind in ("training", "loading") and result is not None
@@ -605,9 +605,9 @@ def explain(error: Exception, what: str = "The run failed") -> str:
 
 
 def _saved_text(written: tuple[Path, ...]) -> str:
-    """Say what was saved where; a run's own files may come first, as their folder."""
+    """Say what was saved where."""
     folder = written[-1].parent
-    names = ", ".join(path.name for path in written if path.parent == folder)
+    names = ", ".join(path.name for path in written)
     return f"Saved in {folder.parent.name}/{folder.name}: {names}."
 
 
