@@ -246,11 +246,12 @@ def test_a_stop_at_any_event_leaves_a_usable_model(tmp_path):
 # -- the folder of a run ---------------------------------------------------------------------------
 
 
-def begin(run_dir):
+def begin(run_dir, **kwargs):
     """A run in a folder, and its first event."""
     stack, truth = blobs()
     settings = quick(optimisation__max_steps=4)
-    run = iter_training(stack, annotated(truth), settings, run_dir=run_dir, device="cpu")
+    said = annotated(truth)
+    run = iter_training(stack, said, settings, run_dir=run_dir, device="cpu", **kwargs)
     return run, next(run)
 
 
@@ -333,6 +334,17 @@ def test_a_folder_that_is_deleted_meanwhile_ends_the_run_but_not_its_model(tmp_p
         drain(run)
     assert not folder.exists()
     assert load_model(rescued / "run-2").n_steps >= 1
+
+
+def test_a_folder_that_is_deleted_after_the_last_step_is_not_made_again(tmp_path, rescued):
+    folder = tmp_path / "run"
+    run, _ = begin(folder, clock=lambda: 0.0)  # no progress but the last is told
+    last = next(event for event in run if isinstance(event, Progress))
+    assert last.done == 4
+    shutil.rmtree(folder)
+    with pytest.raises(RunError, match=r"ended after 4 steps\. The model so far was saved in"):
+        drain(run)
+    assert not folder.exists()
 
 
 def test_a_folder_that_is_deleted_at_the_very_end_is_told(tmp_path, rescued, monkeypatch):

@@ -223,7 +223,6 @@ def iter_training(
         if task.run_dir is not None:
             _check_folder(lock, run)
             yield run.save()
-            _check_folder(lock, run)
             save_model(model, task.run_dir)
             _check_folder(lock, run)
         yield from run.look(run.spent, model)
