@@ -35,6 +35,11 @@ def test_ours_are_loaded_by_name(numbers):
     assert numbers.names() == ("pi",)
 
 
+def test_ours_need_no_look_through_what_is_installed(numbers, monkeypatch):
+    monkeypatch.delattr("napari_spss.core.base.registry.entry_points")
+    assert numbers.get("pi") == pytest.approx(3.14159, abs=1e-5)
+
+
 def test_one_of_the_process_may_be_given_again_but_not_ours(numbers):
     numbers.register("two", 2.0)
     numbers.register("two", 2.5)

@@ -69,15 +69,15 @@ class Registry(Generic[T]):
         """
         if name in self._registered:
             return self._registered[name]
-        installed = [self._built_in[name]] if name in self._built_in else []
-        installed += entry_points(group=self._group, name=name)
-        if not installed:
+        offer = self._built_in.get(name)
+        if offer is None:  # only then: what is installed takes long to look through
+            offer = next(iter(entry_points(group=self._group, name=name)), None)
+        if offer is None:
             raise InputError(
                 f"no {self._kind} is called {name!r}; choose one of {', '.join(self.names())}, "
                 f"install the package that offers it, or register your own before.",
                 field=self._field,
             )
-        offer = installed[0]
         try:
             thing: T = offer.load()
         except (ImportError, AttributeError) as error:
