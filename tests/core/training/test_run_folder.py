@@ -39,10 +39,10 @@ from napari_spss.core.training import (
     RunFolder,
     RunInputs,
     begin_recorded,
-    write_painted,
     write_update,
 )
 from napari_spss.core.training.checkpoint import MODEL_RECORD, MODEL_WEIGHTS
+from napari_spss.core.training.run_folder import write_painted
 
 INPUT = RunInputs("/data/em.tif", "abc123")
 SETTINGS = preset("fast").with_overrides({"seed": 3, "optimisation.max_minutes": 2})

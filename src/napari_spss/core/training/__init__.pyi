@@ -15,6 +15,5 @@ from .run_folder import (
     RunFolder as RunFolder,
     RunInputs as RunInputs,
     begin_recorded as begin_recorded,
-    write_painted as write_painted,
     write_update as write_update,
 )

@@ -189,7 +189,12 @@ class RunFolder:
                     shutil.copyfile(self.path / name, new / name)
 
     def begin(
-        self, settings: TrainingSettings, annotations: Annotations, inputs: RunInputs
+        self,
+        settings: TrainingSettings,
+        annotations: Annotations,
+        inputs: RunInputs,
+        *,
+        painted: LabelSource | None = None,
     ) -> None:
         """Write what goes in.
 
@@ -206,6 +211,8 @@ class RunFolder:
             with self._begun.writing() as folder:
                 write_atomically(folder / INPUTS, json.dumps(record, indent=2))
                 write_annotations(folder, annotations)
+                if painted is not None:
+                    write_painted(folder, painted)
                 save_settings(settings, folder / CONFIG)
 
     def go_on(
