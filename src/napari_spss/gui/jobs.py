@@ -25,9 +25,9 @@ from ..core.base import (
     Mailbox,
     Preparing,
     Preview,
-    Progress,
     RunFinished,
     RunStarted,
+    SlicePace,
 )
 from ..core.images import IGNORE, LabelSource
 from .preloading import preload
@@ -50,7 +50,6 @@ __all__ = [
     "train",
 ]
 
-_PROGRESS_INTERVAL_S = 0.1
 _LABELS, _MAPS, _FRACTIONS = "labels.ome.tif", "maps.ome.tif", "fractions.csv"
 _Plane: TypeAlias = Callable[[int], npt.NDArray[Any]]
 _Steps: TypeAlias = Iterator[Event]
@@ -116,7 +115,7 @@ def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Mod
     if "torch" not in sys.modules:
         yield Preparing("loading PyTorch", 0, 1, 0.0)
     preload()
-    from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training, write_painted
+    from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training
 
     folder = RunFolder(job.run_dir)
     inputs = RunInputs(
@@ -128,10 +127,8 @@ def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Mod
     def begin() -> None:
         if job.resumes:
             folder.go_on(job.settings, job.annotations, painted=job.masks)
-            return
-        folder.begin(job.settings, job.annotations, inputs)
-        if job.masks is not None:
-            write_painted(job.run_dir, job.masks)
+        else:
+            folder.begin(job.settings, job.annotations, inputs, painted=job.masks)
 
     with spare_core():
         events = iter_training(
@@ -183,7 +180,7 @@ def apply_model(
     from ..core.networks import Stopped, TileDone
     from ..core.prediction import Piece, SlicePredictor
 
-    clock = _Clock(len(regions))
+    pace = SlicePace(len(regions))
     with spare_core():
         predictor = SlicePredictor(model, device, tile_px=None, has_flips=False)
         yield RunStarted("prediction", len(regions), str(predictor.device), model.classes)
@@ -197,39 +194,16 @@ def apply_model(
                         rows = item.rows[1] - item.rows[0]
                         total, n_rows = total + rows * mean_entropy(item.probs), n_rows + rows
                     elif isinstance(item, TileDone):
-                        yield from clock.progress(item.fraction)
+                        yield from pace.progress(item.fraction)
                     else:
                         yield item
-                clock.done += 1
+                pace.done += 1
                 yield Predicted(region.slice, region.box, total / n_rows)
-                yield from clock.progress(0.0)
+                yield from pace.progress()
             reason = FinishReason.completed
         except Stopped:
             reason = FinishReason.stopped
-    yield RunFinished(reason, clock.done, clock.elapsed_s)
-
-
-class _Clock:
-    """Progress of a run over slices, at most ten times a second."""
-
-    def __init__(self, total: int) -> None:
-        self.done = 0
-        self._total = total
-        self._began = self._last = time.monotonic()
-
-    @property
-    def elapsed_s(self) -> float:
-        return time.monotonic() - self._began
-
-    def progress(self, fraction: float) -> Iterator[Progress]:
-        """Yield a report, with a part of the next slice, unless the last one is recent."""
-        now = time.monotonic()
-        if now - self._last < _PROGRESS_INTERVAL_S and self.done < self._total:
-            return
-        self._last = now
-        share = (self.done + fraction) / self._total
-        eta_s = self.elapsed_s * (1 - share) / share if share > 0 else None
-        yield Progress(self.done, self._total, self.elapsed_s, eta_s)
+    yield RunFinished(reason, pace.done, pace.elapsed_s)
 
 
 def saved_results(
@@ -291,7 +265,7 @@ def save_results(
 
     n_slices = maps.shape[0]
     marked = _MarkedLabels(maps, labels)
-    clock = _Clock(2 * n_slices)
+    pace = SlicePace(2 * n_slices)
     yield RunStarted("prediction", n_slices, "", maps.classes)
 
     def write(path: Path, channels: tuple[str, ...] | None, plane: _Plane) -> _Steps:
@@ -308,8 +282,8 @@ def save_results(
                 if token.is_cancelled:
                     raise _Cancelled
                 writer.write(z, plane(z))
-                clock.done += 1
-                yield from clock.progress(0.0)
+                pace.done += 1
+                yield from pace.progress()
 
     try:
         with results.writing() as folder:
@@ -325,10 +299,10 @@ def save_results(
             if run_dir is not None:
                 RunFolder(run_dir).copy_to(results.folder, overwrite=bool(results.overwrite))
     except _Cancelled:
-        yield RunFinished(FinishReason.stopped, clock.done, clock.elapsed_s)
+        yield RunFinished(FinishReason.stopped, pace.done, pace.elapsed_s)
         return
     outputs = {name: str(results.folder / name) for name in results.names}
-    yield RunFinished(FinishReason.completed, n_slices, clock.elapsed_s, outputs)
+    yield RunFinished(FinishReason.completed, n_slices, pace.elapsed_s, outputs)
 
 
 class _MarkedLabels:

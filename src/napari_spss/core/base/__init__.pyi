@@ -18,6 +18,7 @@ from .events import (
     Progress as Progress,
     RunFinished as RunFinished,
     RunStarted as RunStarted,
+    SlicePace as SlicePace,
     Validated as Validated,
     event_from_json as event_from_json,
     event_to_json as event_to_json,

@@ -10,6 +10,8 @@ import dataclasses
 import json
 import math
 import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import PurePath
@@ -31,6 +33,7 @@ __all__ = [
     "Progress",
     "RunFinished",
     "RunStarted",
+    "SlicePace",
     "Validated",
     "event_from_json",
     "event_to_json",
@@ -40,6 +43,7 @@ __all__ = [
 T = TypeVar("T")
 
 _JSON = TypeAdapter(Any)
+_PROGRESS_INTERVAL_S = 0.1
 
 
 class FinishReason(str, Enum):
@@ -133,6 +137,42 @@ class Progress:
     eta_s: float | None
     losses: dict[str, float] = dataclasses.field(default_factory=dict)
     proportion_error: float | None = None
+
+
+class SlicePace:
+    """How far a run over slices is, told at most ten times a second.
+
+    Parameters
+    ----------
+    total : int
+        Slices to do.
+    clock : callable
+        Seconds.
+    """
+
+    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.done = 0
+        self._total = total
+        self._clock = clock
+        self._began = self._told = clock()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start."""
+        return self._clock() - self._began
+
+    def progress(self, fraction: float = 0.0) -> Iterator[Progress]:
+        """Yield where the run is, ``fraction`` of the next slice included, unless that is recent.
+
+        The end is told always.
+        """
+        now = self._clock()
+        if now - self._told < _PROGRESS_INTERVAL_S and self.done < self._total:
+            return
+        self._told, elapsed_s = now, now - self._began
+        share = (self.done + fraction) / self._total
+        eta_s = elapsed_s * (1 - share) / share if share > 0 else None
+        yield Progress(self.done, self._total, elapsed_s, eta_s)
 
 
 @dataclass(frozen=True)

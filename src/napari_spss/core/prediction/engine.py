@@ -283,9 +283,10 @@ def iter_prediction(
             else:
                 yield from run.with_threshold(predictor, threshold)
     except Stopped:
-        text = f"stopped after {run.n_done} of {len(chosen)} slices; no maps or labels were kept."
+        done = f"{run.pace.done} of {len(chosen)}"
+        text = f"stopped after {done} slices; no maps or labels were kept."
         yield Message("info", text)
-        yield RunFinished(FinishReason.stopped, run.n_done, run.elapsed_s)
+        yield RunFinished(FinishReason.stopped, run.pace.done, run.pace.elapsed_s)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -307,7 +308,7 @@ def iter_prediction(
         ) from error
     else:
         outputs = {what: str(Path(out_dir) / name) for what, name in names.items()}
-        yield RunFinished(FinishReason.completed, run.n_done, run.elapsed_s, outputs)
+        yield RunFinished(FinishReason.completed, run.pace.done, run.pace.elapsed_s, outputs)
     return tuple(run.uncertainty)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..analysis import MapHistogram, entropy, labels_from_probs, matched_threshold, mean_entropy
-from ..base import CancelToken, Event, Message, Progress, ResultFiles
+from ..base import CancelToken, Event, Message, ResultFiles, SlicePace
 from ..images import StackWriter
 from ..networks import Stopped
 from ..training import Model
@@ -26,7 +26,6 @@ __all__ = ["MAP_DTYPES", "FileRun", "MapDtype", "prediction_results", "result_na
 MapDtype = Literal["uint8", "float16", "float32"]
 MAP_DTYPES: tuple[MapDtype, ...] = ("uint8", "float16", "float32")
 
-_PROGRESS_INTERVAL_S = 0.1
 _LARGEST: dict[type[np.uint8 | np.uint16], int] = {np.uint8: 255, np.uint16: 65535}
 
 Labels = npt.NDArray[np.uint8]
@@ -107,7 +106,7 @@ class FileRun:
         token: CancelToken | None,
         clock: Callable[[], float],
     ) -> None:
-        self.n_done = 0
+        self.pace = SlicePace(len(slices), clock)
         self.uncertainty: list[float] = []  # mean of each slice that is done
         self._has_uncertainty = has_uncertainty
         self._uncertainty_file: StackWriter | None = None
@@ -117,13 +116,6 @@ class FileRun:
         self._folder = folder
         self._map_dtype = map_dtype
         self._token = token
-        self._clock = clock
-        self._started_at = self._progress_at = clock()
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds since the start."""
-        return self._clock() - self._started_at
 
     def with_threshold(self, predictor: SlicePredictor, threshold: float | None) -> Iterator[Event]:
         """Write maps and labels in one go."""
@@ -140,7 +132,7 @@ class FileRun:
                 maps = yield from self._maps(predictor, z, label)
                 maps_file.write(index, maps)
                 labels_file.write(index, labels)
-            yield self._progress()
+            yield from self.pace.progress()
 
     def with_matched_threshold(self, predictor: SlicePredictor, fraction: float) -> Iterator[Event]:
         """Write the maps, then the labels: their threshold needs the maps of all slices.
@@ -161,7 +153,7 @@ class FileRun:
 
             for index, z in enumerate(self._slices):
                 maps_file.write(index, (yield from self._maps(predictor, z, keep)))
-            yield self._progress()
+            yield from self.pace.progress()
             threshold = matched_threshold(histogram, fraction)
             text = (
                 f"threshold {threshold:.3f}: with it {self._model.classes[1]} takes up "
@@ -193,12 +185,12 @@ class FileRun:
                     uncertainty[rows] = _quantised(entropy(item.probs), np.uint8)
             elif isinstance(item, Message):
                 yield item
-            elif self._clock() - self._progress_at >= _PROGRESS_INTERVAL_S:
-                yield self._progress(item.fraction)
+            else:
+                yield from self.pace.progress(item.fraction)
         if self._uncertainty_file is not None:
-            self._uncertainty_file.write(self.n_done, uncertainty)
+            self._uncertainty_file.write(self.pace.done, uncertainty)
         self.uncertainty.append(total / shape[1])
-        self.n_done += 1
+        self.pace.done += 1
         return maps
 
     def _waiting_labels(self, waiting: IO[bytes], z: int, threshold: float) -> Labels:
@@ -214,13 +206,6 @@ class FileRun:
     @property
     def _waiting_dtype(self) -> type[np.uint8 | np.uint16]:
         return np.uint8 if self._map_dtype == "uint8" else np.uint16
-
-    def _progress(self, fraction: float = 0.0) -> Progress:
-        """State of the run, ``fraction`` of the next slice included."""
-        self._progress_at = self._clock()
-        share = (self.n_done + fraction) / len(self._slices)
-        eta_s = self.elapsed_s * (1 - share) / share if share > 0 else None
-        return Progress(self.n_done, len(self._slices), self.elapsed_s, eta_s)
 
     def _maps_writer(self) -> StackWriter:
         return self._writer("maps", self._map_dtype, channels=self._model.classes)
