@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import ndimage
 
-from napari_spss.core.annotations import Annotations, Proportion
+from napari_spss.core.annotations import Annotations, Proportion, tiles
 from napari_spss.core.images import IGNORE
 from napari_spss.core.simulation.annotators import (
     simulate_clicks,
@@ -23,7 +23,6 @@ from napari_spss.core.simulation.annotators import (
     simulate_guesses,
     simulate_paper,
     simulate_regions,
-    tiles,
 )
 from napari_spss.core.simulation.clicks import correction_clicks
 from napari_spss.core.simulation.cost import Acts, Costs, Simulation, combine

@@ -14,6 +14,7 @@ from napari_spss.core.annotations import (
     Keypoint,
     Proportion,
     Region,
+    lay_frames,
     lay_grid,
     match_class,
     wilson_interval,
@@ -448,6 +449,152 @@ def test_contradictions_need_no_stack():
         ("keypoints", 3, "class", "lies on the same pixel as the 'mito' of line 2"),
         ("grid", 3, "slice", "has two counting grids"),
     ]
+
+
+def test_frames_give_their_own_fractions_beside_the_grid_and_the_typed_ones():
+    frame = a_grid([1, 0, 0, 0]).replace(box=(0, 0, 4, 1))
+    typed = (
+        Proportion(Region(0), (None, 0.1, 0.0)),
+        Proportion(frame.region, (None, 0.6, 0.0)),
+        Proportion(Region(0, (0, 0, 9, 9)), (None, 0.2, 0.0)),
+    )
+    annotations = Annotations(CLASSES, typed, grids=(frame, a_grid([0, 0], z=1)))
+    annotations.validate_against(TwoSlices())
+    stated = {one.region: one.fractions[1] for one in annotations.effective_proportions()}
+    assert stated == {frame.region: 0.25, Region(1): 0.0, Region(0): 0.1, typed[2].region: 0.2}
+    beside = annotations.replace(grids=(*annotations.grids, a_grid([2, 2])))
+    beside.validate_against(TwoSlices())
+    assert {one.region for one in beside.counted_proportions()} == {
+        frame.region,
+        Region(0),
+        Region(1),
+    }
+    assert beside.summary() == ("2 grids (4 nodes, 2 hits), 1 frame (4 nodes, 1 hit), 3 fractions")
+
+
+def test_of_frames_that_overlap_the_last_one_stays():
+    first, second, apart = (
+        a_grid([0] * 3).replace(box=box) for box in ((0, 0, 3, 2), (0, 0, 4, 1), (0, 5, 3, 6))
+    )
+    annotations = Annotations(CLASSES, grids=(first, apart, a_grid([0]), second))
+    assert problems_of(grids=annotations.grids)[-1][1:] == (
+        *(9, "y0,x0,y1,x1", "overlaps the frame of line 2"),
+    )
+    assert annotations.settled().grids == (apart, a_grid([0]), second)
+
+
+# --- frames --------------------------------------------------------------------------------------
+
+
+def coverage(shape, n, size_px, *, n_draws, first=None):
+    """How often each pixel lies in one of the first frames, per drawing."""
+    found = np.zeros(shape)
+    for seed in range(n_draws):
+        frames = lay_frames(shape, n, size_px, 2, rng=np.random.default_rng(seed))
+        for frame in frames[:first]:
+            y0, x0, y1, x1 = frame.box
+            found[frame.slice, y0:y1, x0:x1] += 1
+    return found / n_draws
+
+
+@pytest.mark.parametrize(
+    ("shape", "n", "size_px", "n_tiles"),
+    [
+        ((3, 25, 33), 5, 8, 36),  # frames do not divide the field
+        ((1, 25, 33), 7, 8, 12),  # one slice
+        ((7, 9, 9), 3, 9, 7),  # a frame as large as the field
+        ((2, 9, 25), 1, 8, 6),
+    ],
+)
+def test_each_pixel_is_as_likely_in_a_frame_at_borders_too(shape, n, size_px, n_tiles):
+    for first in (n, (n + 1) // 2):
+        share = coverage(shape, n, size_px, n_draws=1500, first=first)
+        expected = first / n_tiles
+        assert share == pytest.approx(expected, abs=4.5 * (expected / 1500) ** 0.5)
+
+
+def test_slices_of_different_sizes_have_frames_by_their_area():
+    counts = np.zeros(2)
+    for seed in range(300):
+        for frame in lay_frames(TwoSlices(), 3, 10, 2, rng=np.random.default_rng(seed)):
+            counts[frame.slice] += 1
+    assert counts / 300 == pytest.approx([3 * 2 / 14, 3 * 12 / 14], abs=0.1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 70), st.integers(1, 70), st.data())
+def test_frames_are_whole_apart_and_hold_about_as_many_nodes_as_asked(
+    n_slices, height, width, data
+):
+    size = data.draw(st.integers(1, min(height, width)))
+    side = data.draw(st.integers(1, size))
+    most = n_slices * round(height / size + 1e-9) * round(width / size + 1e-9)
+    n = data.draw(st.integers(1, max(1, min(most // 2, 40))))
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    frames = lay_frames((n_slices, height, width), n, size, side, rng=rng)
+    assert len(frames) == n
+    Annotations(CLASSES, grids=frames).validate_against(Same(n_slices, (height, width)))
+    for frame in frames:
+        y0, x0, y1, x1 = frame.box
+        assert 2 / 3 * size - 1 <= min(y1 - y0, x1 - x0)
+        assert max(y1 - y0, x1 - x0) <= 1.5 * size + 1
+        pixels = {
+            (math.floor(y + 0.5), math.floor(x + 0.5))
+            for y, x in zip(frame.y, frame.x, strict=True)
+        }
+        assert 1 <= frame.n_nodes == len(pixels)
+        assert set(frame.class_index.tolist()) == {NOT_JUDGED}
+    per_slice = np.bincount([frame.slice for frame in frames], minlength=n_slices)
+    assert per_slice.max() - per_slice.min() <= 1  # spread over slices first
+
+
+class Same:
+    """Slices of one shape."""
+
+    def __init__(self, n_slices, shape):
+        self.n_slices, self._shape = n_slices, shape
+
+    def shape_of(self, z):
+        return self._shape
+
+
+def test_frames_spread_over_the_field_and_have_a_phase_of_their_own():
+    frames = lay_frames((1, 1024, 1024), 4, 256, 8, rng=np.random.default_rng(3))
+    assert {(frame.box[0] // 512, frame.box[1] // 512) for frame in frames} == {
+        *((0, 0), (0, 1), (1, 0), (1, 1)),
+    }
+    assert {frame.n_nodes for frame in frames} == {64}
+    assert len({frame.offset_y % frame.spacing_px for frame in frames}) == 4
+    same, other = (
+        lay_frames((1, 1024, 1024), 4, 256, 8, rng=np.random.default_rng(seed)) for seed in (3, 4)
+    )
+    assert frames == same != other
+
+
+def test_more_frames_are_laid_beside_those_that_are_there():
+    rng = np.random.default_rng(0)
+    first = lay_frames((2, 40, 40), 12, 10, 2, rng=rng)
+    whole = lay_grid(0, (40, 40), n_side=2, rng=rng)
+    more = lay_frames((2, 40, 40), 20, 10, 2, rng=rng, beside=(*first, whole))
+    assert len({frame.region for frame in (*first, *more)}) == 32
+    with pytest.raises(InputError, match=r"n 1 frames of 10 px do not fit: .* room for 0 more"):
+        lay_frames((2, 40, 40), 1, 10, 2, rng=rng, beside=(*first, *more))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ((0, 5, 2), "n 0 is below 1"),
+        ((1, 0, 2), "size_px 0 is below 1"),
+        ((1, 5, 0), "nodes_per_side 0 is below 1"),
+        ((1, 5, 6), "nodes_per_side 6 exceeds the 5 px of a frame; choose at most 5"),
+        ((1, 11, 2), r"size_px 11 is larger than slice 0, which is 10 x 20 px .* at most 10"),
+        ((15, 10, 2), "n 15 frames of 10 px do not fit: there is room for 14; lay fewer"),
+    ],
+)
+def test_frames_that_cannot_be_laid_are_told_with_a_remedy(numbers, message):
+    with pytest.raises(InputError, match=message):
+        lay_frames(TwoSlices(), *numbers, rng=np.random.default_rng(0))
 
 
 def test_a_box_around_the_whole_slice_repeats_the_slice():

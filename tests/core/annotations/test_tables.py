@@ -17,9 +17,11 @@ from napari_spss.core.annotations import (
     Proportion,
     Region,
     annotation_files,
+    lay_frames,
     lay_grid,
     read_annotations,
     read_proportions,
+    restore_annotations,
     write_annotations,
     write_grid,
     write_keypoints,
@@ -29,6 +31,7 @@ from napari_spss.core.annotations.tables import read_grid, read_keypoints
 from napari_spss.core.base import InputError, RunError
 
 GRID_HEADER = "slice,spacing_px,offset_y,offset_x,y,x,class,status\n"
+FRAME_HEADER = "slice,y0,x0,y1,x1,spacing_px,offset_y,offset_x,y,x,class,status\n"
 
 
 class Stack:
@@ -691,6 +694,67 @@ def test_a_misspelt_status_column_does_not_make_an_open_grid_done(save):
     (problem,) = problems_of(read_grid, path)
     assert (problem.column, problem.row) == ("stauts", 1)
     assert "'status'" in problem.remedy
+
+
+def test_rows_with_a_box_make_a_frame_and_those_without_the_grid_of_the_slice(save):
+    text = FRAME_HEADER + (
+        "0,0,2,6,8,4,1,2,1,3,mito,open\n"
+        "0,0,2,6,8,4,1,2,5,3,,open\n"
+        "0,,,,,5,0,0,9,9,bg,\n"
+        "0,6,8,10,20,4,1,2,7,9,?,done\n"
+        "0,6,8,10,20,4,1,2,7,13,mito,\n"
+    )
+    first, whole, second = read_grid(save(text), stack=Stack()).grids
+    assert first == CountingGrid(0, 4, 1, 2, [1, 5], [3, 3], [1, NOT_JUDGED], False, (0, 2, 6, 8))
+    assert (whole.region, whole.n_judged) == (Region(0), 1)
+    assert (second.region, second.is_done) == (Region(0, (6, 8, 10, 20)), True)
+    assert second.class_index.tolist() == [UNSURE, 1]
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "reason", "remedy"),
+    [
+        ("0,6,8,11,20,4,1,2,7,9,a,open", "y1,x1", "leaves the image", "y1 of at most 10"),
+        ("0,6,8,10,20,4,1,2,5,9,a,open", "y", "is outside its frame, y 6 to 9", "use 6 to 9"),
+        ("0,6,8,10,20,4,1,2,7,20,a,open", "x", "is outside the image", "use 0 to 19"),
+        ("0,6,8,6,20,4,1,2,7,9,a,open", "y1", "leaves the box empty", "more than y0, 6"),
+        ("0,6,8,10,8,4,1,2,7,9,a,open", "x1", "leaves the box empty", "more than x0, 8"),
+        ("0,6,8,,20,4,1,2,7,9,a,open", "y1", "is blank", "fill in the cell"),
+        ("0,,8,10,20,4,1,2,7,9,a,open", "y0", "is blank", "fill in the cell"),
+        ("0,5,7,9,20,4,1,2,7,9,a,open", "y0,x0,y1,x1", "overlaps the frame of line 2", "move or"),
+        ("0,0,2,6,8,5,1,2,5,3,a,open", "spacing_px", "differs from line 2", "one grid a frame"),
+        ("0,0,2,6,8,4,1,2,1,3,a,open", "y,x", "is the same node as that of line 2", "keep one"),
+        ("3,6,8,10,20,4,1,2,7,9,a,open", "slice", "is outside the stack", "use 0 to 2"),
+    ],
+)
+def test_a_malformed_frame_is_reported_with_its_cell(save, row, column, reason, remedy):
+    path = save(f"{FRAME_HEADER}0,0,2,6,8,4,1,2,1,3,a,open\n{row}\n")
+    (problem,) = problems_of(read_grid, path, stack=Stack(), classes=["a"])
+    assert (problem.row, problem.column) == (3, column)
+    assert reason in problem.reason
+    assert remedy in problem.remedy
+
+
+def test_a_box_needs_all_four_columns_and_one_around_the_whole_slice_repeats_it(save):
+    header = "slice,y0,x0,y1,spacing_px,offset_y,offset_x,y,x,class\n"
+    (problem,) = problems_of(read_grid, save(f"{header}0,0,0,5,4,1,1,1,1,a\n"))
+    assert "has no column x1" in problem.reason
+    rows = "0,,,,,4,1,2,1,3,a,done\n0,0,0,10,20,4,1,2,5,3,a,done\n"
+    (problem,) = problems_of(read_grid, save(FRAME_HEADER + rows), stack=Stack())
+    assert (problem.row, problem.reason) == (3, "has two counting grids")
+
+
+def test_frames_are_written_in_their_order_and_read_back_whole(tmp_path):
+    frames = lay_frames((3, 10, 20), 7, 5, 2, rng=np.random.default_rng(0))
+    counted = frames[1].replace(class_index=[1, UNSURE, *[0] * (frames[1].n_nodes - 2)])
+    whole = lay_grid(frames[0].slice, (10, 20), n_side=2, rng=np.random.default_rng(1))
+    grids = (whole, *frames[:1], counted.replace(is_done=True), *frames[2:])
+    annotations = Annotations(("background", "mito"), grids=grids)
+    write_annotations(tmp_path, annotations)
+    assert (tmp_path / "grid.csv").read_text().startswith(FRAME_HEADER)
+    assert read_annotations(**annotation_files(tmp_path), stack=Stack()) == annotations
+    restored, problems = restore_annotations(annotation_files(tmp_path))
+    assert (restored, problems) == (annotations, ())
 
 
 # --- several files -------------------------------------------------------------------------------

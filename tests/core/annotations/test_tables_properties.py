@@ -162,7 +162,11 @@ def proportions(draw, n_classes):
 
 @st.composite
 def grids(draw, n_classes):
-    positions = draw(st.lists(st.tuples(coordinates, coordinates), min_size=1, unique=True))
+    box = draw(boxes)
+    y0, x0, y1, x1 = box or (0, 0, 10**6, 10**6)
+    rows, columns = st.floats(y0 - 0.5, y1 - 1), st.floats(x0 - 0.5, x1 - 1)
+    place = st.tuples(rows, columns).map(lambda yx: (yx[0] + 0.0, yx[1] + 0.0))
+    positions = draw(st.lists(place, min_size=1, unique=True))
     classes = st.integers(-2, n_classes - 1)  # -1 = unsure, -2 = not judged
     n = len(positions)
     y, x = np.array(positions).T
@@ -175,6 +179,7 @@ def grids(draw, n_classes):
         x,
         np.array(draw(st.lists(classes, min_size=n, max_size=n))),
         draw(st.booleans()),
+        box,
     )
 
 
@@ -188,7 +193,7 @@ def all_annotations(draw):
         classes,
         draw(st.lists(proportions(n_classes), max_size=4, unique_by=lambda one: one.region)),
         draw(st.lists(points, max_size=4, unique_by=lambda point: (point.slice, *point.pixel))),
-        draw(st.lists(grids(n_classes), max_size=2, unique_by=lambda grid: grid.slice)),
+        draw(st.lists(grids(n_classes), max_size=3, unique_by=lambda g: (g.slice, g.box is None))),
     )
 
 

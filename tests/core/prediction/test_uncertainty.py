@@ -143,6 +143,7 @@ def test_a_fraction_that_the_map_contradicts_counts_as_doubt():
         Proportion(Region(0), (0.9, 0.1)),
         Proportion(Region(2), (0.6, 0.4)),
         Proportion(Region(3, (0, 0, 2, 2)), (0.0, 1.0)),
+        Proportion(Region(1, (0, 0, 2, 2)), (0.0, 1.0), source="grid"),  # of a frame
         Proportion(Region(4), (0.5, 0.5), source="grid"),
     )
     predicted = dict.fromkeys(range(5), (0.9, 0.1)) | {0: (np.nan, np.nan)}

@@ -15,6 +15,7 @@ from napari_spss.core.annotations import (
     Region,
     annotation_files,
     read_annotations,
+    tiles,
 )
 from napari_spss.core.base import InputError
 from napari_spss.core.simulation import PROTOCOLS, simulate, write_simulation
@@ -25,7 +26,6 @@ from napari_spss.core.simulation.annotators import (
     simulate_guesses,
     simulate_paper,
     simulate_regions,
-    tiles,
 )
 from napari_spss.core.simulation.clicks import correction_clicks, place_clicks
 from napari_spss.core.simulation.cost import Acts, Costs, Simulation, combine

@@ -154,6 +154,17 @@ def test_removed_class_leaves_its_nodes_unsure_and_moved_ones_follow():
     assert book.value()[0].class_index.tolist() == [-1, 1, 1] + [0] * 13
 
 
+def test_frames_stay_beside_the_grids_and_follow_the_classes():
+    book = GridBook()
+    frame = square_grid(classes=[2] + [1] * 15).replace(box=(0, 0, 40, 40))
+    whole = square_grid(z=1)
+    book.set_value([frame, square_grid(), whole, frame.replace(box=(40, 0, 80, 40))])
+    book.remove(0)
+    assert book.value() == (whole, frame, frame.replace(box=(40, 0, 80, 40)))
+    assert book.follow_classes(["background", "mito", "er"], ["background", "er"]) == 30
+    assert book.value()[1].class_index.tolist() == [1] + [UNSURE] * 15
+
+
 def test_nodes_come_back_with_a_class_that_was_removed():
     three, two = ("background", "mito", "er"), ("background", "er")
     book = GridBook()

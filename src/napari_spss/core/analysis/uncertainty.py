@@ -110,8 +110,8 @@ def doubts(
 
 
 def counted_slices(stated: Sequence[Proportion]) -> set[int]:
-    """Slices whose fractions come from a grid."""
-    return {one.region.slice for one in stated if one.source == "grid"}
+    """Slices whose fractions come from a grid over the whole of them, not from frames alone."""
+    return {one.region.slice for one in stated if one.source == "grid" and one.region.box is None}
 
 
 def order_slices(

@@ -22,6 +22,10 @@ from .csv_cells import (
     plain_number as plain_number,
     write_rows as write_rows,
 )
+from .frames import (
+    lay_frames as lay_frames,
+    tiles as tiles,
+)
 from .grids import (
     NOT_JUDGED as NOT_JUDGED,
     UNSURE as UNSURE,

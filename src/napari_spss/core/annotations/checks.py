@@ -14,12 +14,14 @@ from typing import Protocol, runtime_checkable
 from ..base import InputError
 
 __all__ = [
+    "BOX",
     "FORMULA_SIGNS",
     "MOST_CLASSES",
     "SUM_TOLERANCE",
     "UNSURE_TEXT",
     "SliceShapes",
     "StackExtent",
+    "box_point_faults",
     "check_class_names",
     "class_key",
     "class_name_fault",
@@ -35,6 +37,9 @@ SUM_TOLERANCE = 0.02 + 1e-9  # 0.98 and 1.02 themselves are accepted whatever th
 UNSURE_TEXT = "?"
 """What ``grid.csv`` says of a node that is left open on purpose."""
 
+BOX = ("y0", "x0", "y1", "x1")
+"""Columns of a rectangle."""
+
 MOST_CLASSES = 255  # labels are uint8, in which 255 means "ignore"
 
 FORMULA_SIGNS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
@@ -42,7 +47,7 @@ FORMULA_SIGNS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 
 _BACKGROUND = "background"
 _BACKGROUND_NAMES = frozenset({_BACKGROUND, "bg"})
-_RESERVED = frozenset({"slice", "y0", "x0", "y1", "x1"})
+_RESERVED = frozenset({"slice", *BOX})
 
 
 class SliceShapes(Protocol):
@@ -238,3 +243,16 @@ class StackExtent:
                     f"is outside the image, which is {shape[0]} x {shape[1]} px (y, x)",
                     f"use 0 to {shape[axis] - 1}, in pixels, with y (row) before x (column)",
                 )
+
+
+def box_point_faults(
+    box: tuple[int, int, int, int] | None, y: float, x: float
+) -> Iterator[tuple[str, float, str, str]]:
+    """Column, value, reason and remedy for each coordinate that lies outside a rectangle."""
+    if box is None:
+        return
+    for column, value, axis in (("y", y, 0), ("x", x, 1)):
+        first, last = box[axis], box[axis + 2] - 1
+        if not first <= math.floor(value + 0.5) <= last:
+            remedy = f"use {first} to {last}, or mend the frame's {column}0 and {column}1"
+            yield column, value, f"is outside its frame, {column} {first} to {last}", remedy

@@ -1,4 +1,4 @@
-"""Counting grids: systematic points over a slice, and the fraction that their hits estimate."""
+"""Counting grids over slices, and in frames: nodes, and the fraction that their hits estimate."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base import InputError
-from .proportions import Proportion, Region
+from .proportions import Box, Proportion, Region
 
-__all__ = ["NOT_JUDGED", "UNSURE", "CountingGrid", "lay_grid", "wilson_interval"]
+__all__ = ["NOT_JUDGED", "UNSURE", "CountingGrid", "lay_grid", "nodes_in", "wilson_interval"]
 
 UNSURE = -1
 """Class of a node that was looked at and left open on purpose."""
@@ -24,7 +24,11 @@ NOT_JUDGED = -2
 
 @dataclass(frozen=True, eq=False)
 class CountingGrid:
-    """Nodes of a systematic grid over a slice, and what lies under each.
+    """Nodes of a systematic grid over a slice or a frame in it, and what lies under each.
+
+    A counting frame is a grid with a ``box``, see
+    :func:`napari_spss.core.annotations.lay_frames`. Several may lie on one slice, beside a grid of
+    the whole slice, as long as they do not overlap.
 
     Parameters
     ----------
@@ -41,6 +45,8 @@ class CountingGrid:
         is done, nodes that were not judged are unsure.
     is_done : bool
         Whether the count is finished; only then it counts as a proportion.
+    box : tuple of int, optional
+        Half-open rectangle ``(y0, x0, y1, x1)`` of a frame; None for the whole slice.
 
     Raises
     ------
@@ -56,10 +62,10 @@ class CountingGrid:
     x: NDArray[np.float64]
     class_index: NDArray[np.int16]
     is_done: bool = False
+    box: Box | None = None
 
     def __post_init__(self) -> None:
-        if self.slice < 0:
-            raise InputError(f"slice {self.slice} is negative; slices count from 0.")
+        Region(self.slice, self.box)  # says what is wrong with them
         if not (math.isfinite(self.spacing_px) and self.spacing_px > 0):
             raise InputError(f"spacing_px {self.spacing_px} is not above 0; give it in pixels.")
         for name, dtype in (("y", np.float64), ("x", np.float64), ("class_index", np.int16)):
@@ -90,8 +96,13 @@ class CountingGrid:
     def __hash__(self) -> int:
         return hash((*self._numbers(), self.y.size))
 
-    def _numbers(self) -> tuple[int, float, float, float, bool]:
-        return self.slice, self.spacing_px, self.offset_y, self.offset_x, self.is_done
+    def _numbers(self) -> tuple[Region, float, float, float, bool]:
+        return self.region, self.spacing_px, self.offset_y, self.offset_x, self.is_done
+
+    @property
+    def region(self) -> Region:
+        """What is counted: a slice, or a frame in it. No two grids of a stack share it."""
+        return Region(self.slice, self.box)
 
     @property
     def n_nodes(self) -> int:
@@ -120,7 +131,7 @@ class CountingGrid:
         return np.bincount(judged, minlength=n_classes)
 
     def proportion(self, n_classes: int, *, outside: int | None = None) -> Proportion:
-        """Fractions of the slice: hits over judged nodes, with Wilson 95 % intervals.
+        """Fractions of the region: hits over judged nodes, with Wilson 95 % intervals.
 
         The interval treats nodes as independent draws. Nodes of a systematic grid are spread
         evenly and err less than that, so the interval is conservative (too wide).
@@ -131,12 +142,11 @@ class CountingGrid:
         if outside is not None:
             counts[outside] = 0
         n = int(counts.sum())
-        region = Region(self.slice)
         if n == 0:
-            return Proportion(region, (None,) * n_classes, source="grid")
+            return Proportion(self.region, (None,) * n_classes, source="grid")
         intervals = [wilson_interval(int(hits), n) for hits in counts]
         return Proportion(
-            region,
+            self.region,
             tuple(int(hits) / n for hits in counts),
             low=tuple(low for low, _ in intervals),
             high=tuple(high for _, high in intervals),
@@ -242,18 +252,27 @@ def lay_grid(
             f"spacing_px {spacing_px} does not suit an image of {height} x {width} px; "
             f"choose 1 to {largest:g}."
         )
-    offset_y, offset_x = (float(offset) for offset in rng.uniform(0.0, spacing_px, size=2))
-    rows = _node_positions(offset_y, spacing_px, height)
-    columns = _node_positions(offset_x, spacing_px, width)
+    return nodes_in(Region(slice), shape, float(spacing_px), rng)
+
+
+def nodes_in(
+    region: Region, shape: tuple[int, int], spacing_px: float, rng: np.random.Generator
+) -> CountingGrid:
+    """Lay nodes over a region of (Y, X) pixels, at a random phase; none is judged yet."""
+    top, left = region.box[:2] if region.box else (0, 0)
+    phase_y, phase_x = (float(phase) for phase in rng.uniform(0.0, spacing_px, size=2))
+    rows = top + _node_positions(phase_y, spacing_px, shape[0])
+    columns = left + _node_positions(phase_x, spacing_px, shape[1])
     y, x = (axis.ravel() for axis in np.meshgrid(rows, columns, indexing="ij"))
     return CountingGrid(
-        slice,
-        float(spacing_px),
-        offset_y,
-        offset_x,
+        region.slice,
+        spacing_px,
+        top + phase_y,
+        left + phase_x,
         y,
         x,
         np.full(y.size, NOT_JUDGED, dtype=np.int16),
+        box=region.box,
     )
 
 

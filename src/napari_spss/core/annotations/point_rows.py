@@ -12,11 +12,12 @@ import numpy as np
 from pydantic import BeforeValidator, ValidationInfo
 
 from ..base import InputError, length_um
-from .checks import UNSURE_TEXT, StackExtent
+from .checks import BOX, UNSURE_TEXT, StackExtent
 from .csv_cells import CellFault, Table, number, whole
 from .grids import NOT_JUDGED, UNSURE, CountingGrid
+from .proportions import Region
 from .records import Keypoint
-from .table_rows import Number, Reading, TableRow, Whole
+from .table_rows import Number, Reading, RegionRow, TableRow, Whole
 
 __all__ = ["NODE_COLUMNS", "NodeRow", "grids_of", "keypoints_of"]
 
@@ -87,10 +88,9 @@ class FijiRow(KeypointRow):
     slice: Annotated[int, BeforeValidator(_from_1)] = 0
 
 
-class NodeRow(TableRow):
-    """A row of ``grid.csv``."""
+class NodeRow(RegionRow):
+    """A row of ``grid.csv``; without a box, it is about the whole slice."""
 
-    slice: Whole
     spacing_px: Annotated[float, BeforeValidator(_above_0)]
     offset_y: Number
     offset_x: Number
@@ -248,10 +248,11 @@ def _known(value: _T | None, what: str, units: str | None) -> _T:
 
 
 def grids_of(table: Table, reading: Reading) -> list[tuple[list[int], CountingGrid]]:
-    """Counting grids, and the lines of their nodes; the rows of a slice make up its grid."""
+    """Counting grids, and the lines of their nodes; the rows of a region make up its grid."""
     columns = {name: NODE_COLUMNS.get(name, name) for name in NodeRow.model_fields}
-    required = tuple(key for key in columns.values() if key != "status")
-    if not table.has_columns(required, ",".join(columns.values())):
+    has_boxes = any(edge in table.names for edge in BOX)
+    example = [key for key in columns.values() if has_boxes or key not in BOX]
+    if not table.has_columns([key for key in example if key != "status"], ",".join(example)):
         return []
     for key in table.names:
         if key and key not in columns.values():  # a misspelt "status" would make a grid done
@@ -259,25 +260,28 @@ def grids_of(table: Table, reading: Reading) -> list[tuple[list[int], CountingGr
             remedy = f"write {nearest[0]!r} if that is meant" if nearest else "delete the column"
             table.fail("is not a column of a counting grid", remedy, key=key)
     places = {(name,): key for name, key in columns.items() if key in table.names}
-    nodes: dict[int, list[tuple[int, NodeRow]]] = {}
+    nodes: dict[Region, list[tuple[int, NodeRow]]] = {}
     for line, row in reading.rows(table, NodeRow, places):
-        same = nodes.setdefault(row.slice, [])
+        region = Region(row.slice, row.box)
+        what = "slice" if region.box is None else "frame"
+        same = nodes.setdefault(region, [])
         first_line, first = same[0] if same else (line, row)
         differing = [name for name in _OF_GRID if getattr(row, name) != getattr(first, name)]
         for name in differing:
             table.fail(
-                f"differs from line {first_line}, which is on the same slice",
-                "keep one grid a slice, with the same spacing, offsets and status in all its rows",
+                f"differs from line {first_line}, which is on the same {what}",
+                f"keep one grid a {what}, with the same spacing, offsets and status in all its "
+                "rows",
                 key=columns[name],
                 line=line,
             )
         if not differing:
             same.append((line, row))
     grids = []
-    for z, found in nodes.items():
+    for region, found in nodes.items():
         rows = [row for _, row in found]
         grid = CountingGrid(
-            z,
+            region.slice,
             rows[0].spacing_px,
             rows[0].offset_y,
             rows[0].offset_x,
@@ -285,8 +289,11 @@ def grids_of(table: Table, reading: Reading) -> list[tuple[list[int], CountingGr
             np.array([row.x for row in rows]),
             np.array([row.class_index for row in rows], dtype=np.int16),
             is_done=rows[0].is_done,
+            box=region.box,
         )
         if grid.is_done and not grid.n_judged:
-            reading.note(table, f"the grid of slice {z} has no judged node and gives no proportion")
+            what = "grid" if region.box is None else f"frame {region.box}"
+            text = f"the {what} of slice {region.slice} has no judged node and gives no proportion"
+            reading.note(table, text)
         grids.append(([line for line, _ in found], grid))
     return grids

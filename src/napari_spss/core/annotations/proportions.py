@@ -49,6 +49,16 @@ class Region:
         if y1 <= y0 or x1 <= x0:
             raise InputError(f"box {self.box} is empty; y1 must exceed y0, and x1 must exceed x0.")
 
+    def meets(self, other: Region) -> bool:
+        """Whether both are the same slice, or rectangles that overlap.
+
+        A rectangle does not meet its whole slice: what is said of either holds beside the other.
+        """
+        if self.slice != other.slice or self.box is None or other.box is None:
+            return self == other
+        (y0, x0, y1, x1), (top, left, bottom, right) = self.box, other.box
+        return y0 < bottom and top < y1 and x0 < right and left < x1
+
 
 @dataclass(frozen=True)
 class Proportion:

@@ -17,13 +17,21 @@ import numpy as np
 
 from ..base import CellProblem, InputError
 from .checks import (
+    BOX,
     SliceShapes,
     StackExtent,
+    box_point_faults,
     check_class_names,
     match_class,
     outside_class,
 )
-from .grids import NOT_JUDGED, UNSURE, CountingGrid, lay_grid, wilson_interval
+from .grids import (
+    NOT_JUDGED,
+    UNSURE,
+    CountingGrid,
+    lay_grid,
+    wilson_interval,
+)
 from .proportions import Fractions, Proportion, Region
 
 __all__ = [
@@ -169,7 +177,7 @@ class Annotations:
         return tuple(sorted(used))
 
     def counted_proportions(self) -> tuple[Proportion, ...]:
-        """Proportions that done grids with at least one judged node give, a slice each.
+        """Proportions that done grids with at least one judged node give, a region each.
 
         The class outside has the fraction 0, and does not count as judged.
         """
@@ -182,16 +190,15 @@ class Annotations:
     def effective_proportions(self) -> tuple[Proportion, ...]:
         """Proportions to learn from: informative, normalised, and counted ones before typed ones.
 
-        The count of a done grid replaces the typed proportion of its whole slice; typed proportions
-        of rectangles stay. The class outside has the fraction 0.
+        The count of a done grid replaces the typed proportion of its region: of its whole slice, or
+        of the same rectangle. The class outside has the fraction 0.
         """
         found = self.counted_proportions()
-        counted = {one.region.slice: one for one in found if one.is_informative}
+        counted = {one.region: one for one in found if one.is_informative}
         typed = tuple(
             proportion.without(self.outside_index).normalised()
             for proportion in self.proportions
-            if proportion.is_informative
-            and not (proportion.region.box is None and proportion.region.slice in counted)
+            if proportion.is_informative and proportion.region not in counted
         )
         return (*counted.values(), *typed)
 
@@ -278,35 +285,43 @@ class Annotations:
                 yield item, "class", name, reason, "keep one of the two keypoints", earlier
 
     def _grid_faults(self, extent: StackExtent) -> Iterator[_Fault]:
-        """Grids outside the stack, two on a slice, nodes outside the image or laid twice."""
+        """Grids outside the stack, two over one region, nodes outside of theirs or laid twice."""
         start = 0
-        seen: set[int] = set()
+        laid: dict[int, list[tuple[Region, int]]] = {}
         for grid in self.grids:
-            fault = extent.slice_fault(grid.slice)
-            if fault is None and grid.slice in seen:
-                fault = ("has two counting grids", "keep one grid a slice")
-            seen.add(grid.slice)
+            z, box, begin = grid.slice, grid.box, start if grid.n_nodes else None
+            fault = extent.slice_fault(z)
             if fault is not None:
-                yield start if grid.n_nodes else None, "slice", grid.slice, *fault, None
-            first: dict[tuple[float, float], int] = {}
-            for item, place in enumerate(zip(grid.y.tolist(), grid.x.tolist(), strict=True), start):
-                for found in extent.point_faults(grid.slice, *place):
-                    yield item, *found, None
-                earlier = first.setdefault(place, item)
-                if earlier != item:
-                    reason, remedy = "is the same node as that of", "keep one of the two rows"
-                    yield item, "y,x", place, reason, remedy, earlier
+                yield begin, "slice", z, *fault, None
+            fault = extent.box_fault(z, box)
+            if fault is not None:
+                yield begin, "y1,x1", box, *fault, None
+            is_whole = box == (0, 0, *(extent.shape_of(z) or ()))  # in other words
+            region = Region(z) if is_whole else grid.region
+            others = laid.setdefault(z, [])
+            earlier = next((item for other, item in others if region.meets(other)), None)
+            if earlier is not None and region.box is None:
+                yield begin, "slice", z, "has two counting grids", "keep one grid a slice", None
+            elif earlier is not None:
+                reason, remedy = "overlaps the frame of", "move or remove one of the two frames"
+                yield begin, ",".join(BOX), box, reason, remedy, earlier
+            others.append((region, start))
+            yield from _node_faults(grid, start, extent)
             start += grid.n_nodes
 
     def settled(self) -> Annotations:
         """Let the last word count where something is said twice.
 
-        That is of a pixel by keypoints, of a region by fractions, of a slice by grids.
+        That is of a pixel by keypoints, of a region by fractions, of a slice by grids, and of any
+        part of it by frames.
         """
+        grids: list[CountingGrid] = []
+        for grid in self.grids:
+            grids = [*(one for one in grids if not one.region.meets(grid.region)), grid]
         return self.replace(
             proportions=tuple({one.region: one for one in self.proportions}.values()),
             keypoints=last_on_pixel(self.keypoints),
-            grids=tuple({grid.slice: grid for grid in self.grids}.values()),
+            grids=tuple(grids),
         )
 
     def with_classes(self, classes: tuple[str, ...]) -> Annotations:
@@ -361,24 +376,41 @@ class Annotations:
 
         A grid that is not done is told apart, with the nodes that are judged by now.
         """
-        parts = []
-        done = [grid for grid in self.grids if grid.is_done]
-        still_open = [grid for grid in self.grids if not grid.is_done]
-        if done:
-            nodes = sum(grid.n_nodes for grid in done)
-            hits = sum(int(np.count_nonzero(grid.class_index > 0)) for grid in done)
-            counts = f"{_counted(nodes, 'node')}, {_counted(hits, 'hit')}"
-            parts.append(f"{_counted(len(done), 'grid')} ({counts})")
-        if still_open:
-            judged = sum(grid.n_judged for grid in still_open)
-            what = f"{_counted(len(still_open), 'grid')} still open"
-            parts.append(f"{what} ({_counted(judged, 'node')} judged)")
+        frames = [grid for grid in self.grids if grid.box is not None]
+        grids = [grid for grid in self.grids if grid.box is None]
+        parts = [*_tally(grids, "grid"), *_tally(frames, "frame")]
         fractions = sum(proportion.is_informative for proportion in self.proportions)
         if fractions:
             parts.append(_counted(fractions, "fraction"))
         if self.keypoints:
             parts.append(_counted(len(self.keypoints), "keypoint"))
         return ", ".join(parts) or "no annotations"
+
+
+def _node_faults(grid: CountingGrid, start: int, extent: StackExtent) -> Iterator[_Fault]:
+    """Nodes outside the image or their frame, and those that are laid twice."""
+    first: dict[tuple[float, float], int] = {}
+    for item, place in enumerate(zip(grid.y.tolist(), grid.x.tolist(), strict=True), start):
+        faults = list(extent.point_faults(grid.slice, *place))
+        for found in faults or box_point_faults(grid.box, *place):
+            yield item, *found, None
+        earlier = first.setdefault(place, item)
+        if earlier != item:
+            reason, remedy = "is the same node as that of", "keep one of the two rows"
+            yield item, "y,x", place, reason, remedy, earlier
+
+
+def _tally(grids: Sequence[CountingGrid], noun: str) -> Iterator[str]:
+    """Say how many are done, and how many are not."""
+    done = [grid for grid in grids if grid.is_done]
+    if done:
+        nodes = sum(grid.n_nodes for grid in done)
+        hits = sum(int(np.count_nonzero(grid.class_index > 0)) for grid in done)
+        yield f"{_counted(len(done), noun)} ({_counted(nodes, 'node')}, {_counted(hits, 'hit')})"
+    if len(done) < len(grids):
+        judged = sum(grid.n_judged for grid in grids if not grid.is_done)
+        what = f"{_counted(len(grids) - len(done), noun)} still open"
+        yield f"{what} ({_counted(judged, 'node')} judged)"
 
 
 def _blanked(proportion: Proportion, outside: int, name: str) -> Proportion:

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from .checks import (
+    BOX,
     MOST_CLASSES,
     StackExtent,
     class_key,
@@ -29,12 +30,12 @@ from .csv_cells import CellFault, Table, fraction, number, per_cent_text, plain_
 from .proportions import Box, Proportion, Region
 
 __all__ = [
-    "BOX",
     "UNIT",
     "ClassColumn",
     "FractionTexts",
     "Number",
     "Reading",
+    "RegionRow",
     "TableRow",
     "Whole",
     "class_columns",
@@ -42,7 +43,6 @@ __all__ = [
     "texts_of",
 ]
 
-BOX = ("y0", "x0", "y1", "x1")
 UNIT = re.compile(r"^% ?|(?:,? in)? ?[(\[]? ?(?:%|\bper ?cent) ?[)\]]?$", re.IGNORECASE)
 """The part of a column's name that says that its numbers are per cent."""
 
@@ -179,15 +179,14 @@ class Share(TableRow):
         return bound
 
 
-class FractionRow(TableRow):
-    """A row of ``proportions.csv``; shares by index of the class."""
+class RegionRow(TableRow):
+    """A row that is about a slice, or a rectangle in it."""
 
     slice: Whole
     y0: Whole | None = None
     x0: Whole | None = None
     y1: Whole | None = None
     x1: Whole | None = None
-    shares: dict[int, Share] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -210,6 +209,12 @@ class FractionRow(TableRow):
         if start is not None and end <= start:
             raise CellFault("leaves the box empty", f"give more than {name}, {start}")
         return end
+
+
+class FractionRow(RegionRow):
+    """A row of ``proportions.csv``; shares by index of the class."""
+
+    shares: dict[int, Share] = {}
 
 
 class ClassColumn(NamedTuple):

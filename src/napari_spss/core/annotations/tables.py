@@ -14,6 +14,7 @@ from typing import Any, Literal, TypedDict
 
 from ..base import CellProblem, InputError, length_um
 from .checks import (
+    BOX,
     MOST_CLASSES,
     UNSURE_TEXT,
     SliceShapes,
@@ -29,7 +30,6 @@ from .point_rows import NODE_COLUMNS, NodeRow, grids_of, keypoints_of
 from .proportions import Fractions
 from .records import Annotations
 from .table_rows import (
-    BOX,
     UNIT,
     FractionTexts,
     Reading,
@@ -111,9 +111,10 @@ def read_annotations(
         1 and whose positions from the corner of the first pixel. Without a class column, all
         points are of the only class besides the background. Other columns are ignored with a note.
     grid : path, optional
-        Columns ``slice,spacing_px,offset_y,offset_x,y,x,class[,status]``, a row per node. A ``?``
-        as class = unsure, a blank one = not judged yet, or unsure too in a grid that is done;
-        ``status`` is ``done`` (also if blank) or ``open``.
+        Columns ``slice[,y0,x0,y1,x1],spacing_px,offset_y,offset_x,y,x,class[,status]``, a row per
+        node. A ``?`` as class = unsure, a blank one = not judged yet, or unsure too in a grid that
+        is done; ``status`` is ``done`` (also if blank) or ``open``. The half-open box is that of a
+        counting frame; blank = a grid over the whole slice. Frames must not overlap.
     classes : sequence of str, optional
         All class names, in order; the background comes first and is added if it is missing. By
         default the header of ``proportions``, else the order of appearance. Names are matched
@@ -384,16 +385,21 @@ def write_keypoints(path: AnyPath, annotations: Annotations) -> None:
 def write_grid(path: AnyPath, annotations: Annotations) -> None:
     """Write ``grid.csv`` atomically, a row per node; a grid without nodes leaves no trace.
 
+    Grids keep their order. The columns of the box are there if there are frames.
+
     Raises
     ------
     RunError
         If the file cannot be written.
     """
     names = {**dict(enumerate(annotations.classes)), UNSURE: UNSURE_TEXT, NOT_JUDGED: ""}
-    header = [NODE_COLUMNS.get(name, name) for name in NodeRow.model_fields]
+    has_boxes = any(grid.box is not None for grid in annotations.grids)
+    fields = [name for name in NodeRow.model_fields if has_boxes or name not in BOX]
+    header = [NODE_COLUMNS.get(name, name) for name in fields]
     nodes = (
         (
-            *(grid.slice, float(grid.spacing_px), float(grid.offset_y), float(grid.offset_x)),
+            *(grid.slice, *((grid.box or (None,) * 4) if has_boxes else ())),
+            *(float(grid.spacing_px), float(grid.offset_y), float(grid.offset_x)),
             *(y, x, names[class_index], "done" if grid.is_done else "open"),
         )
         for grid in annotations.grids

@@ -23,6 +23,7 @@ from ..annotations import (
     Region,
     lay_grid,
     outside_class,
+    tiles,
 )
 from ..base import InputError
 from ..images import IGNORE, LabelsLike, LabelSource, as_label_source, class_names, default_names
@@ -36,7 +37,6 @@ __all__ = [
     "simulate_guesses",
     "simulate_paper",
     "simulate_regions",
-    "tiles",
 ]
 
 Box: TypeAlias = tuple[int, int, int, int]
@@ -102,6 +102,7 @@ def simulate_regions(
 
     As :func:`simulate_guesses`, with tiles of nearly equal size, about ``tile_px`` wide.
     """
+    _check_range("tile_px", tile_px, 1, float("inf"))
     task = _Task.of(masks, slices, classes, outside)
     boxes: list[tuple[int, Box | None]] = [
         (z, box) for z in task.slices for box in tiles(task.source.shape_of(z), tile_px)
@@ -240,20 +241,6 @@ def simulate_paper(
         (step,),
         costs or Costs(),
     )
-
-
-def tiles(shape: tuple[int, int], tile_px: int) -> list[Box]:
-    """Cover a slice with boxes of nearly equal size, about ``tile_px`` wide, in reading order."""
-    _check_range("tile_px", tile_px, 1, float("inf"))
-    edges = [
-        np.linspace(0, length, max(1, round(length / tile_px)) + 1).round().astype(int).tolist()
-        for length in shape
-    ]
-    return [
-        (y0, x0, y1, x1)
-        for y0, y1 in zip(edges[0][:-1], edges[0][1:], strict=True)
-        for x0, x1 in zip(edges[1][:-1], edges[1][1:], strict=True)
-    ]
 
 
 def crops(shape: tuple[int, int], crop_px: int) -> list[Box]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -113,7 +114,7 @@ def combine(*simulations: Simulation) -> Simulation:
     ------
     InputError
         If none is given, their classes, the class outside or costs differ, or two state fractions
-        of one region or count one slice.
+        of one region or count one slice or frame.
     """
     if not simulations:
         raise InputError("there is nothing to combine; give at least one simulation.")
@@ -130,8 +131,8 @@ def combine(*simulations: Simulation) -> Simulation:
     regions = [item.region for item in proportions]
     if len(set(regions)) < len(regions):
         raise InputError("two simulations state fractions of one region; use different slices.")
-    if len({grid.slice for grid in grids}) < len(grids):
-        raise InputError("two simulations count the same slice; use different slices.")
+    if any(one.region.meets(other.region) for one, other in itertools.combinations(grids, 2)):
+        raise InputError("two simulations count the same slice or frame; use different ones.")
     return Simulation(
         Annotations(
             first.annotations.classes,

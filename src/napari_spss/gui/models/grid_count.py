@@ -142,20 +142,27 @@ _Change = tuple[int, GridSheet | None, GridSheet | None]  # slice, before, after
 
 
 class GridBook:
-    """The grids of a stack, at most one a slice, with undo and redo over all of them."""
+    """The grids of a stack, at most one a slice, with undo and redo over all of them.
+
+    Counting frames are kept beside them as they are.
+    """
 
     def __init__(self) -> None:
         self._sheets: dict[int, GridSheet] = {}
+        self._frames: tuple[GridSheet, ...] = ()
         self._gone: dict[str, dict[int, tuple[CountingGrid, NDArray[np.intp]]]] = {}
         self.history = History(self._put)
 
     def value(self) -> tuple[CountingGrid, ...]:
-        """All grids, by slice."""
-        return tuple(self._sheets[z].grid for z in self.slices())
+        """All grids, by slice, and frames."""
+        sheets = (*(self._sheets[z] for z in self.slices()), *self._frames)
+        return tuple(sheet.grid for sheet in sheets)
 
     def set_value(self, grids: Iterable[CountingGrid]) -> None:
         """Replace all grids and forget the history."""
-        self._sheets = {grid.slice: GridSheet(grid) for grid in grids}
+        sheets = [GridSheet(grid) for grid in grids]
+        self._sheets = {sheet.grid.slice: sheet for sheet in sheets if sheet.grid.box is None}
+        self._frames = tuple(sheet for sheet in sheets if sheet.grid.box is not None)
         self._gone.clear()
         self.history.clear()
 
@@ -260,10 +267,11 @@ class GridBook:
                     z: (sheet.grid, np.flatnonzero(sheet.marks == index))
                     for z, sheet in self._sheets.items()
                 }
-        before = sum(sheet.n_unsure for sheet in self._sheets.values())
+        before = self._n_unsure()
         self._sheets = {z: sheet.followed(mapping) for z, sheet in self._sheets.items()}
+        self._frames = tuple(sheet.followed(mapping) for sheet in self._frames)
         self.history.clear()
-        lost = sum(sheet.n_unsure for sheet in self._sheets.values()) - before
+        lost = self._n_unsure() - before
         for index, name in enumerate(new):
             for z, (grid, nodes) in self._gone.pop(name, {}).items():
                 sheet = self._sheets.get(z)
@@ -271,6 +279,9 @@ class GridBook:
                     still = nodes[sheet.marks[nodes] == UNSURE]
                     self._sheets[z] = sheet.marked(still, index)
         return lost
+
+    def _n_unsure(self) -> int:
+        return sum(sheet.n_unsure for sheet in (*self._sheets.values(), *self._frames))
 
     def _do(self, z: int, after: GridSheet | None, *, with_last: bool = False) -> None:
         self.history.do((z, self._sheets.get(z), after), joins=with_last)
