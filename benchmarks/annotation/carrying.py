@@ -315,9 +315,7 @@ class _Run:
         total_s, total_cpu_s = trained.seconds, trained.cpu_s
         steps = max(1, round(trained.model.n_steps * ROUND_SHARE))
         for number in range(1, row.n_rounds + 1):
-            seen = predict(
-                model, _stack(told.pictures), device=self.device, has_flips=row.has_flips
-            )
+            seen = predict(model, _stack(told.pictures), device=self.device, flips=row.flips)
             clicks_seed = 1000 * number + self.experiment.seed
             told = correct(
                 told, list(seen.labels), N_CLICKS, off_centre=row.plan.off_centre, seed=clicks_seed
@@ -432,8 +430,8 @@ class _Run:
 
     def _scored(self, model: Model, when: str) -> dict[str, Any]:
         start = time.perf_counter()
-        has_flips = self.experiment.row.has_flips
-        labels = predict(model, self.test, device=self.device, has_flips=has_flips).labels
+        flips = self.experiment.row.flips
+        labels = predict(model, self.test, device=self.device, flips=flips).labels
         seconds = time.perf_counter() - start
         return self._scores(list(labels), when) | {"predicted_s": round(seconds, 1)}
 

@@ -13,7 +13,7 @@ import torch
 
 from napari_spss.core.annotations import Annotations
 from napari_spss.core.base import TrainingSettings
-from napari_spss.core.images import Stack, WorkingScale, enlarge, working_slice
+from napari_spss.core.images import Stack, WorkingScale, enlarge, resample_slice
 from napari_spss.core.training.run import working_scale
 from napari_spss.core.training.samples import SampleReader
 
@@ -59,7 +59,7 @@ class Forest:
     def maps(self, stack: Stack, z: int) -> Maps:
         """Probabilities (C, Y, X) of a slice at full resolution."""
         reduction = self.working_scale.of_slice(stack, z)
-        features = _features(working_slice(stack, z, reduction, self.normalisation))
+        features = _features(resample_slice(stack, z, reduction, self.normalisation))
         found = self.classifier.predict_proba(features.reshape(-1, features.shape[-1]))
         probs = np.zeros((self.n_classes, *features.shape[:2]), np.float32)
         for place, index in enumerate(self.classifier.classes_):

@@ -43,7 +43,7 @@ class Row:
         Rounds of correction, after each of which training goes on.
     has_rounds_within : bool
         Whether the seconds of the rounds are part of the budget; else they are added to it.
-    has_flips : bool
+    flips : bool
         Average the maps of the four mirror images.
     hardship : str, optional
         What is done to the images, see `annotation.hardships`.
@@ -62,7 +62,7 @@ class Row:
     step_factor: float = 1.0
     n_rounds: int = 0
     has_rounds_within: bool = False
-    has_flips: bool = False
+    flips: bool = False
     hardship: str | None = None
     is_oracle: bool = False
     n_threads: int | None = None
@@ -215,7 +215,7 @@ ABLATIONS: dict[str, Change] = {
                               sampling__intensity=False),
     "no-flips": _settings("strong/weak views", "no flips and quarter turns",
                           sampling__flips=False),
-    "flips-at-test": Change("maps of four mirror images", "prediction", row={"has_flips": True}),
+    "flips-at-test": Change("maps of four mirror images", "prediction", row={"flips": True}),
     "filters-8": _settings("network", "8 filters, 400 steps", network__filters=8,
                            optimisation__max_steps=400),
     "filters-16": _settings("network", "16 filters, 400 steps", network__filters=16,

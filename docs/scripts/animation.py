@@ -93,7 +93,7 @@ def play(stage: Stage, film: Film, steps: int) -> None:
     stage.show_layers()
     stage.show_only("Train")
     film.take(1000)
-    dock.desk._preview_interval_s = PREVIEW_INTERVAL_S
+    dock.controller._preview_interval_s = PREVIEW_INTERVAL_S
     previews = []
     dock.session.event_taken.connect(
         lambda event: previews.append(event) if type(event).__name__ == "Preview" else None
@@ -111,7 +111,7 @@ def play(stage: Stage, film: Film, steps: int) -> None:
 
     stage.show_only("Results")
     dock.results.set_scope("stack")
-    dock.desk.apply("stack")
+    dock.controller.apply("stack")
     stage.wait_for_the_end()
     stage.show_layers("labels")
     film.take(2500)

@@ -138,7 +138,7 @@ def train_and_correct(stage: Stage, album: Album, steps: int, expert: Expert) ->
     stage.train(steps // 3, continues=True)
     stage.wait_until(lambda: (session.status.fraction or 0) > 0.3 or not session.status.is_busy)
     image, points = viewer.layers[0], dock.annotate.keypoints
-    z = dock.desk.current_slice()
+    z = dock.controller.current_slice()
     shown = next(one for one in viewer.layers if one.name.endswith("preview labels")).data[0]
     true_class, y, x = expert.worst(z, shown)
     points._points.set_active_class(true_class)
@@ -149,7 +149,7 @@ def train_and_correct(stage: Stage, album: Album, steps: int, expert: Expert) ->
     stage.show_only("Results")
     stage.show_layers("labels")
     dock.results.set_scope("stack")
-    dock.desk.apply("stack")
+    dock.controller.apply("stack")
     stage.wait_for_the_end()
     album.shoot("results")
     stage.show_only("Annotate", "Results")
@@ -160,7 +160,7 @@ def train_and_correct(stage: Stage, album: Album, steps: int, expert: Expert) ->
 def save(stage: Stage, album: Album, folder: Path) -> None:
     """Save everything."""
     stage.show_only("Results")
-    stage.dock.desk.save(folder / "mitochondria", has_run=True)
+    stage.dock.controller.save(folder / "mitochondria", has_run=True)
     stage.wait_for_the_end()
     album.shoot("saved")
 

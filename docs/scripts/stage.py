@@ -94,7 +94,7 @@ class Stage:
 
     def wait_for_the_end(self) -> None:
         """Let the viewer live until the run has ended and all labels are drawn."""
-        session, outcome = self.dock.session, self.dock.desk.outcome
+        session, outcome = self.dock.session, self.dock.controller.outcome
         self.wait_until(lambda: not session.status.is_busy and outcome.is_up_to_date)
 
     def train(self, steps: int, *, continues: bool = False) -> None:

@@ -70,6 +70,11 @@ def test_time_budget_has_no_total(capsys):
     ]
 
 
+def test_one_step_is_told_as_one(capsys):
+    events = (RunStarted("training", 1, "cpu", CLASSES),)
+    assert shown(capsys, events)[1] == ["training on cpu: 1 step, classes background, disc"]
+
+
 @pytest.mark.parametrize(
     ("reason", "text"),
     [

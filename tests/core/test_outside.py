@@ -389,7 +389,7 @@ def test_measured_fractions_are_those_of_the_rest():
         measure(truth, classes=CLASSES, outside="tube")
     truth[1] = RESIN
     notes = measure(truth, classes=CLASSES, outside="resin").notes
-    assert "1 slices have no labelled pixel that is not resin and count in no fraction." in notes
+    assert "1 slice with no labelled pixel that is not resin: counted in no fraction." in notes
 
 
 def test_simulated_fractions_are_those_of_the_rest(tmp_path):

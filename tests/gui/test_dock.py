@@ -22,7 +22,7 @@ from napari_spss.core.base import (
     RunFinished,
     RunStarted,
 )
-from napari_spss.gui import controller as desk_module
+from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.jobs import Predicted
 from napari_spss.gui.models import ResultMaps, RunForm, RunState
@@ -40,8 +40,8 @@ SAID = Annotations(
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setattr(desk_module, "train", fake_train)
-    monkeypatch.setattr(desk_module, "apply_model", fake_apply)
+    monkeypatch.setattr(controller_module, "train", fake_train)
+    monkeypatch.setattr(controller_module, "apply_model", fake_apply)
 
 
 def pixels(seed=0):
@@ -119,7 +119,7 @@ def test_the_curves_are_drawn_once_the_run_goes_on(dock, qtbot):
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error: no kernel"), ValueError("nan")])
 def test_a_failing_core_is_told_and_nothing_is_lost(dock, qtbot, monkeypatch, error):
-    monkeypatch.setattr(desk_module, "train", failing_train(error))
+    monkeypatch.setattr(controller_module, "train", failing_train(error))
     run(dock, qtbot)
     assert str(error) in dock.bar.text()
     assert dock.session.model is None
@@ -130,7 +130,7 @@ def test_a_failing_core_is_told_and_nothing_is_lost(dock, qtbot, monkeypatch, er
 def test_one_click_applies_the_smaller_setting(dock, qtbot, monkeypatch):
     seen = []
     error = OutOfMemory("Memory ran out.", setting="sampling.crop_px", value=128)
-    monkeypatch.setattr(desk_module, "train", failing_train(error))
+    monkeypatch.setattr(controller_module, "train", failing_train(error))
     run(dock, qtbot)
     assert dock.bar._accept.isVisibleTo(dock.bar)
     assert "crop_px = 128" in dock.bar._accept.text()
@@ -139,7 +139,7 @@ def test_one_click_applies_the_smaller_setting(dock, qtbot, monkeypatch):
         seen.append(job.settings.sampling.crop_px)
         yield from fake_train(job, token=token)
 
-    monkeypatch.setattr(desk_module, "train", train)
+    monkeypatch.setattr(controller_module, "train", train)
     dock.bar._accept.click()
     qtbot.waitUntil(lambda: is_idle(dock))
     assert seen == [128]
@@ -156,7 +156,7 @@ def test_one_click_goes_on_with_the_model_that_was_to_be_continued(
     model = dock.session.model
     started_from = []
     error = OutOfMemory("Memory ran out.", setting=setting, value=value)
-    monkeypatch.setattr(desk_module, "train", failing_train(error))
+    monkeypatch.setattr(controller_module, "train", failing_train(error))
     assert dock.start_training(continues=True)
     qtbot.waitUntil(lambda: is_idle(dock))
 
@@ -164,7 +164,7 @@ def test_one_click_goes_on_with_the_model_that_was_to_be_continued(
         started_from.append(job.start_from)
         yield from fake_train(job, token=token)
 
-    monkeypatch.setattr(desk_module, "train", train)
+    monkeypatch.setattr(controller_module, "train", train)
     dock.bar._accept.click()
     qtbot.waitUntil(lambda: is_idle(dock))
     assert started_from == [model if continues else None]
@@ -184,7 +184,7 @@ def test_one_click_applies_again_on_another_device(dock, qtbot, monkeypatch, set
             raise OutOfMemory("Memory ran out.", setting=setting, value=value)
         yield from fake_apply(*arguments, device=device, token=token)
 
-    monkeypatch.setattr(desk_module, "apply_model", apply)
+    monkeypatch.setattr(controller_module, "apply_model", apply)
     dock.results.set_scope("slice")
     dock.results._apply.click()
     qtbot.waitUntil(lambda: is_idle(dock))
@@ -194,7 +194,7 @@ def test_one_click_applies_again_on_another_device(dock, qtbot, monkeypatch, set
         dock.bar._accept.click()
         qtbot.waitUntil(lambda: is_idle(dock))
         assert seen == ["auto", "cpu"]
-        assert dock.desk.outcome.maps.full_slices == (dock.desk.current_slice(),)
+        assert dock.controller.outcome.maps.full_slices == (dock.controller.current_slice(),)
 
 
 def test_a_slice_without_a_preview_does_not_end_the_previews(dock, viewer, qtbot, monkeypatch):
@@ -203,13 +203,13 @@ def test_a_slice_without_a_preview_does_not_end_the_previews(dock, viewer, qtbot
             assert job.preview_slice() is not None  # asked for, and found to be unreadable
         yield from fake_train(job, token=token)
 
-    monkeypatch.setattr(desk_module, "train", train)
+    monkeypatch.setattr(controller_module, "train", train)
     run(dock, qtbot)
     assert "em preview labels" in [layer.name for layer in viewer.layers]
 
 
 def test_no_preview_is_asked_for_while_one_is_on_its_way():
-    gate = desk_module.PreviewGate()
+    gate = controller_module.PreviewGate()
     gate.slice = 3
     assert (gate(), gate()) == (3, 3)
     gate.close()
@@ -220,11 +220,11 @@ def test_no_preview_is_asked_for_while_one_is_on_its_way():
 
 
 def test_a_second_run_is_refused_and_stop_hands_over_the_model(dock, qtbot, monkeypatch):
-    monkeypatch.setattr(desk_module, "train", gated_train(threading.Event()))
+    monkeypatch.setattr(controller_module, "train", gated_train(threading.Event()))
     say(dock)
     assert dock.start_training()
     assert not dock.start_training()
-    assert not dock.desk.apply("slice")
+    assert not dock.controller.apply("slice")
     assert "in progress" in dock.bar.text()
     qtbot.waitUntil(lambda: dock.session.status.done == 2)
     dock.bar._stop.click()
@@ -236,7 +236,7 @@ def test_a_second_run_is_refused_and_stop_hands_over_the_model(dock, qtbot, monk
 @pytest.mark.parametrize("what", ["delete", "rename", "replace", "other pixels"])
 def test_a_run_survives_what_happens_to_its_image(dock, viewer, qtbot, monkeypatch, what):
     gate = threading.Event()
-    monkeypatch.setattr(desk_module, "train", gated_train(gate))
+    monkeypatch.setattr(controller_module, "train", gated_train(gate))
     say(dock)
     dock.start_training()
     qtbot.waitUntil(lambda: "em preview labels" in names(viewer))
@@ -267,7 +267,7 @@ def test_annotations_of_a_deleted_image_come_back_with_it(dock, viewer, qtbot):
 
 
 def test_closing_the_viewer_ends_the_run(viewer, qtbot, monkeypatch):
-    monkeypatch.setattr(desk_module, "train", gated_train(threading.Event()))
+    monkeypatch.setattr(controller_module, "train", gated_train(threading.Event()))
     viewer.add_image(pixels(), name="em")
     dock = SpssDock(viewer, is_probing=False)
     viewer.window.add_dock_widget(dock)
@@ -283,7 +283,7 @@ def test_closing_the_viewer_ends_the_run(viewer, qtbot, monkeypatch):
 
 
 def test_closing_the_dock_ends_the_run(dock, viewer, qtbot, monkeypatch):
-    monkeypatch.setattr(desk_module, "train", gated_train(threading.Event()))
+    monkeypatch.setattr(controller_module, "train", gated_train(threading.Event()))
     say(dock)
     dock.start_training()
     ticket = dock.session._ticket
@@ -296,15 +296,15 @@ def test_apply_to_the_stack_fills_labels_maps_and_fractions(dock, viewer, qtbot)
     run(dock, qtbot)
     dock.results.set_scope("stack")
     dock.results._apply.click()
-    qtbot.waitUntil(lambda: is_idle(dock) and dock.desk.outcome.is_up_to_date)
+    qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
     assert names(viewer) == ["em", "em mitochondria probability", "em labels", "keypoints"]
     assert viewer.layers["em labels"].data.sum() == 4 * 16 * 48
     assert "of 4 slices, stated 35.0\u00a0%" in dock.results._fractions.text()
     # .5 predicted; .1 and .6 stated; the fake core is as sure of one slice as of another
-    assert dock.desk.outcome.doubtful_slices() == (0, 2, 1, 3)
-    dock.desk.outcome.take(Predicted(3, None, uncertainty=0.9))
-    assert dock.desk.outcome.doubtful_slices() == (3, 0, 2, 1)
-    predicted = dock.desk.outcome.predicted_fractions()
+    assert dock.controller.outcome.slices_to_count() == (0, 2, 1, 3)
+    dock.controller.outcome.take(Predicted(3, None, uncertainty=0.9))
+    assert dock.controller.outcome.slices_to_count() == (3, 0, 2, 1)
+    predicted = dock.controller.outcome.predicted_fractions()
     assert predicted[Region(3)] == pytest.approx((0.5, 0.5))
     assert dock.results._save.isEnabled()
 
@@ -312,11 +312,11 @@ def test_apply_to_the_stack_fills_labels_maps_and_fractions(dock, viewer, qtbot)
 def test_applying_to_another_image_of_unknown_pixel_size_is_told(dock, viewer, qtbot):
     viewer.layers["em"].units, viewer.layers["em"].scale = ("pixel",) * 3, (1, 1, 1)
     run(dock, qtbot)
-    assert dock.desk.apply("slice")
+    assert dock.controller.apply("slice")
     qtbot.waitUntil(lambda: is_idle(dock))
     assert not any("pixels wide" in text for _, text in dock.session.messages)
     dock.image.set_layer(viewer.add_image(pixels(seed=1), name="other"))
-    assert dock.desk.apply("slice")
+    assert dock.controller.apply("slice")
     qtbot.waitUntil(lambda: is_idle(dock))
     assert any("pixels wide" in text for _, text in dock.session.messages)
 
@@ -324,32 +324,32 @@ def test_applying_to_another_image_of_unknown_pixel_size_is_told(dock, viewer, q
 def test_apply_to_this_slice_and_to_a_rectangle(dock, viewer, qtbot):
     run(dock, qtbot)
     viewer.dims.set_point(0, 40)
-    assert dock.desk.apply("slice")
+    assert dock.controller.apply("slice")
     qtbot.waitUntil(lambda: is_idle(dock))
-    assert not dock.desk.apply("rectangle")
+    assert not dock.controller.apply("rectangle")
     assert "no rectangle on slice 1" in dock.bar.text()
     viewer.dims.set_point(0, 3 * 40)
     dock.annotate.regions.set_value([Region(3, (8, 10, 24, 30))])
-    assert dock.desk.apply("rectangle")
-    qtbot.waitUntil(lambda: is_idle(dock) and dock.desk.outcome.is_up_to_date)
+    assert dock.controller.apply("rectangle")
+    qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
     labels = viewer.layers["em labels"].data
     assert [int(plane.sum()) for plane in labels] == [0, 16 * 48, 0, 8 * 20]
 
 
 def test_the_threshold_takes_effect_at_once_and_keeps_edited_labels(dock, viewer, qtbot):
     run(dock, qtbot)
-    dock.desk.apply("stack")
-    qtbot.waitUntil(lambda: is_idle(dock) and dock.desk.outcome.is_up_to_date)
+    dock.controller.apply("stack")
+    qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
     labels = viewer.layers["em labels"]
     dock.results._slider.setValue(0.2)
-    shown = dock.desk.current_slice()
+    shown = dock.controller.current_slice()
     assert labels.data[shown].all()  # without waiting for the event loop
     qtbot.waitUntil(lambda: bool(labels.data.all()))
     assert dock.results._mode.currentData() == "slider"
     labels.fill((0, 3, 3), 0)
     edited = labels.data.copy()
     dock.results._slider.setValue(0.95)
-    qtbot.waitUntil(lambda: dock.desk.outcome.is_up_to_date)
+    qtbot.waitUntil(lambda: dock.controller.outcome.is_up_to_date)
     np.testing.assert_array_equal(labels.data, edited)
     assert not labels.visible  # the new ones are
     assert labels.name == "em labels edited"
@@ -360,12 +360,12 @@ def test_the_threshold_takes_effect_at_once_and_keeps_edited_labels(dock, viewer
 
 def test_the_matched_threshold_follows_what_is_stated(dock, qtbot):
     run(dock, qtbot)
-    dock.desk.apply("stack")
-    qtbot.waitUntil(lambda: is_idle(dock) and dock.desk.outcome.is_up_to_date)
+    dock.controller.apply("stack")
+    qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
     dock.annotate.set_value(
         Annotations(CLASSES, (Proportion(Region(0), (0.0, 1.0)), Proportion(Region(1), (0.0, 1.0))))
     )
-    qtbot.waitUntil(lambda: dock.desk.outcome.is_up_to_date)
+    qtbot.waitUntil(lambda: dock.controller.outcome.is_up_to_date)
     dock.results._mode.setCurrentIndex(dock.results._mode.findData("matched"))
     assert dock.results.threshold() <= 0.301
 
@@ -375,18 +375,18 @@ def test_results_are_saved_and_everything_means_the_run_too(dock, qtbot, tmp_pat
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     (run_dir / "config.toml").write_text("preset = 'fast'\n")
-    dock.desk._model_dir = run_dir
-    dock.desk.apply("slice")
+    dock.controller._model_dir = run_dir
+    dock.controller.apply("slice")
     qtbot.waitUntil(lambda: is_idle(dock))
-    assert dock.desk.save(tmp_path / "out", has_run=True)
+    assert dock.controller.save(tmp_path / "out", has_run=True)
     qtbot.waitUntil(lambda: is_idle(dock))
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"labels.ome.tif", "maps.ome.tif", "fractions.csv", "config.toml"} <= written
 
 
 def apply_to_all(dock, qtbot):
-    assert dock.desk.apply("stack")
-    qtbot.waitUntil(lambda: is_idle(dock) and dock.desk.outcome.is_up_to_date)
+    assert dock.controller.apply("stack")
+    qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
 
 
 def predicted_column(dock):
@@ -408,7 +408,9 @@ def shown_of_the_result(dock):
 
 
 def settle(dock, qtbot):
-    qtbot.waitUntil(lambda: not dock.train._redraw.isActive() and dock.desk.outcome.is_up_to_date)
+    qtbot.waitUntil(
+        lambda: not dock.train._redraw.isActive() and dock.controller.outcome.is_up_to_date
+    )
 
 
 @pytest.mark.parametrize("how", ["all layers deleted", "beside it"])
@@ -461,19 +463,19 @@ def test_applying_goes_on_into_its_image_while_another_is_shown(dock, viewer, qt
                 gate.wait(5)
 
     run(dock, qtbot)
-    monkeypatch.setattr(desk_module, "apply_model", apply)
-    assert dock.desk.apply("stack")
-    qtbot.waitUntil(lambda: dock.desk.outcome.has_result)
+    monkeypatch.setattr(controller_module, "apply_model", apply)
+    assert dock.controller.apply("stack")
+    qtbot.waitUntil(lambda: dock.controller.outcome.has_result)
     viewer.add_image(pixels(1), name="other")
     dock.image.set_layer(viewer.layers["other"])
     assert "(em)" in dock.bar._status.text()
     gate.set()
     qtbot.waitUntil(lambda: is_idle(dock))
     assert dock.bar.text().startswith("em: Applying the model finished")
-    assert not dock.desk.outcome.has_result
+    assert not dock.controller.outcome.has_result
     dock.image.set_layer(viewer.layers["em"])
-    qtbot.waitUntil(lambda: dock.desk.outcome.is_up_to_date)
-    assert dock.desk.outcome.maps.is_complete
+    qtbot.waitUntil(lambda: dock.controller.outcome.is_up_to_date)
+    assert dock.controller.outcome.maps.is_complete
     assert viewer.layers["em labels"].data.sum() == 4 * 16 * 48
 
 
@@ -487,12 +489,12 @@ def test_everything_is_saved_only_with_labels_of_the_model_that_is_saved(dock, q
     assert not dock.results._save_all.isEnabled()
     assert "Press Apply" in dock.results._stale.text()
     assert not dock.results._stale.isHidden()
-    assert not dock.desk.save(tmp_path / "out", has_run=True)
+    assert not dock.controller.save(tmp_path / "out", has_run=True)
     assert "Press Apply" in dock.bar.text()
     assert not (tmp_path / "out").exists()
     assert dock.results._save.isEnabled()  # labels and maps belong together
     dock.results._apply.click()
-    qtbot.waitUntil(lambda: is_idle(dock) and dock.desk.outcome.is_up_to_date)
+    qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
     assert dock.results._save_all.isEnabled()
     assert dock.results._stale.isHidden()
 
@@ -506,17 +508,17 @@ def test_everything_means_the_run_of_the_labels_after_load_and_continue(
         yield from fake_train(job, token=token)
         return FakeModel(job.annotations.classes)
 
-    monkeypatch.setattr(desk_module, "train", train_on)
+    monkeypatch.setattr(controller_module, "train", train_on)
     run(dock, qtbot)
-    first = dock.desk.model_dir
+    first = dock.controller.model_dir
     apply_to_all(dock, qtbot)
     assert dock.start_training(continues=True)
     qtbot.waitUntil(lambda: is_idle(dock))
-    assert dock.desk.model_dir != first
+    assert dock.controller.model_dir != first
     apply_to_all(dock, qtbot)
-    assert dock.desk.save(tmp_path / "out", has_run=True)
+    assert dock.controller.save(tmp_path / "out", has_run=True)
     qtbot.waitUntil(lambda: is_idle(dock))
-    assert (tmp_path / "out" / "config.toml").read_text() == dock.desk.model_dir.name
+    assert (tmp_path / "out" / "config.toml").read_text() == dock.controller.model_dir.name
 
 
 def test_a_fresh_image_takes_nothing_of_the_last_one_unasked(dock, viewer, qtbot):
@@ -569,7 +571,7 @@ def test_viewer_and_table_go_to_the_same_slice(dock, viewer):
     viewer.dims.set_point(0, 3 * 40)
     assert table.view.currentIndex().row() == 3
     table.view.setCurrentIndex(table.view.model().index(1, 0))
-    assert dock.desk.current_slice() == 1
+    assert dock.controller.current_slice() == 1
     assert viewer.dims.point[0] == 40
 
 
@@ -648,7 +650,7 @@ def gated_updates(monkeypatch):
         taken.append(job.updates.take())
         return None
 
-    monkeypatch.setattr(desk_module, "train", train)
+    monkeypatch.setattr(controller_module, "train", train)
     return gate, taken
 
 
@@ -721,7 +723,7 @@ def test_a_wrong_setting_marks_its_field(dock, qtbot):
     dock.train.set_value(dataclasses.replace(form, overrides={"optimisation.patience": 0}))
     assert not dock.start_training()
     assert "patience" in dock.train._error.text()
-    dock.desk.refused.emit("sampling.crop_px", "sampling.crop_px is wrong")
+    dock.controller.refused.emit("sampling.crop_px", "sampling.crop_px is wrong")
     assert mark_of(dock.train.findChild(QWidget, "sampling.crop_px")) == "error"
 
 
@@ -806,7 +808,7 @@ def test_no_preview_is_shown_before_there_is_something_on_it(
         yield RunFinished(FinishReason.completed, 3, 1.0)
         return FakeModel(job.annotations.classes)
 
-    monkeypatch.setattr(desk_module, "train", train)
+    monkeypatch.setattr(controller_module, "train", train)
     say(dock)
     dock.session.event_taken.connect(lambda _: seen.append("em preview labels" in names(viewer)))
     dock.start_training()
@@ -854,7 +856,7 @@ def test_all_columns_are_seen_at_the_least_width_once_a_model_was_applied(
 def test_maps_that_do_not_fit_are_told_and_the_result_stays(dock, qtbot, monkeypatch):
     run(dock, qtbot)
     apply_to_all(dock, qtbot)
-    before = dock.desk.outcome.labels().copy()
+    before = dock.controller.outcome.labels().copy()
     assert dock.start_training(continues=True)
     qtbot.waitUntil(lambda: is_idle(dock))
 
@@ -868,16 +870,16 @@ def test_maps_that_do_not_fit_are_told_and_the_result_stays(dock, qtbot, monkeyp
     assert is_idle(dock)
     assert "memory did not suffice" in dock.bar.text()
     assert "Press Apply" in dock.results._stale.text()  # labels and model are still those before
-    np.testing.assert_array_equal(dock.desk.outcome.labels(), before)
+    np.testing.assert_array_equal(dock.controller.outcome.labels(), before)
     assert dock.results._apply.isEnabled()
 
 
-@pytest.mark.parametrize("error", [KeyError("x"), InputError("This is wrong; mend it.")])
+@pytest.mark.parametrize("error", [KeyError("x"), InputError("This is wrong; correct it.")])
 def test_no_error_leaves_a_slot_of_the_dock(dock, qtbot, monkeypatch, error):
     def broken(*_, **__):
         raise error
 
-    monkeypatch.setattr(type(dock.desk.outcome), "set_stated", broken)
+    monkeypatch.setattr(type(dock.controller.outcome), "set_stated", broken)
     with qtbot.captureExceptions() as errors:
         say(dock)
     assert not errors

@@ -22,7 +22,7 @@ from napari_spss.core.images import PaintedSlices
 from napari_spss.core.projects import Project, folder as project_folder
 from napari_spss.core.training import load_model, loop
 from napari_spss.core.training.run import Run
-from napari_spss.gui import controller as desk_module, dock as dock_module
+from napari_spss.gui import controller as controller_module, dock as dock_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.jobs import Predicted, save_results
 from napari_spss.gui.models import EndKind, RunForm, RunState
@@ -106,8 +106,8 @@ def train(dock, wait):
 
 
 def apply(dock, wait, scope="stack"):
-    assert dock.desk.apply(scope)
-    wait(lambda: is_idle(dock) and dock.desk.outcome.is_up_to_date)
+    assert dock.controller.apply(scope)
+    wait(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
 
 
 def assert_ready(dock):
@@ -144,7 +144,7 @@ def test_what_is_painted_during_a_run_joins_it_and_is_stored_with_its_step(
     wait(lambda: is_idle(dock))
     assert ends[-1].kind is EndKind.finished, ends[-1].text
     assert known[-1] == known[0] + 64
-    (update,) = (dock.desk.model_dir / "updates").iterdir()
+    (update,) = (dock.controller.model_dir / "updates").iterdir()
     labels, _ = PaintedSlices(update / "painted").read()
     assert [(z, int((a == 2).sum()), int((a > 0).sum())) for z, a in labels.items()] == [
         (2, 64, 64)
@@ -155,7 +155,7 @@ def test_what_is_painted_before_a_run_is_stored_with_it(dock, wait):
     dock.annotate.painted.start_painting()
     dock.annotate.painted.layer.data_setitem((np.array([1]), np.array([4]), np.array([5])), 1)
     train(dock, wait)
-    labels, _ = PaintedSlices(dock.desk.model_dir / "painted").read()
+    labels, _ = PaintedSlices(dock.controller.model_dir / "painted").read()
     assert list(labels) == [1]
     assert labels[1][4, 5] == 1
 
@@ -215,20 +215,20 @@ def test_a_training_that_fails_leaves_the_last_model(dock, wait, ends, monkeypat
 def test_applying_that_fails_keeps_what_was_predicted(dock, wait, ends, monkeypatch):
     train(dock, wait)
     apply(dock, wait, "slice")
-    shown = dock.desk.current_slice()
-    before = dock.desk.outcome.labels()
+    shown = dock.controller.current_slice()
+    before = dock.controller.outcome.labels()
 
     def broken(*args, **kwargs):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
         yield
 
-    monkeypatch.setattr(desk_module, "apply_model", broken)
-    assert dock.desk.apply("stack")
+    monkeypatch.setattr(controller_module, "apply_model", broken)
+    assert dock.controller.apply("stack")
     wait(lambda: is_idle(dock))
     assert ends[-1].kind is EndKind.failed
     assert "illegal memory access" in dock.bar.text()
-    assert dock.desk.outcome.maps.slices == (shown,)
-    np.testing.assert_array_equal(dock.desk.outcome.labels(), before)
+    assert dock.controller.outcome.maps.slices == (shown,)
+    np.testing.assert_array_equal(dock.controller.outcome.labels(), before)
     assert_ready(dock)
 
 
@@ -263,13 +263,13 @@ def test_stop_at_every_stage_of_training_leaves_a_model(dock, viewer, wait, ends
 
 def test_stop_before_the_first_step_keeps_the_last_model(dock, wait, ends):
     train(dock, wait)
-    model, folder = dock.session.model, dock.desk.model_dir
+    model, folder = dock.session.model, dock.controller.model_dir
     assert dock.start_training()
     dock.session.stop()
     wait(lambda: is_idle(dock))
     assert ends[-1].kind is EndKind.stopped
     assert dock.session.model is model
-    assert dock.desk.model_dir == folder
+    assert dock.controller.model_dir == folder
     assert_ready(dock)
 
 
@@ -278,12 +278,12 @@ def test_stop_while_applying_keeps_the_slices_that_are_done(dock, wait, ends):
     watch = stop_at_the_first(dock, Predicted)
     apply(dock, wait)
     dock.session.event_taken.disconnect(watch)
-    done = dock.desk.outcome.maps.slices
+    done = dock.controller.outcome.maps.slices
     assert ends[-1].run == "prediction"
-    assert dock.desk.current_slice() in done
+    assert dock.controller.current_slice() in done
     assert (ends[-1].kind is EndKind.stopped) == (len(done) < 3)
     apply(dock, wait)
-    assert dock.desk.outcome.maps.slices == (0, 1, 2)
+    assert dock.controller.outcome.maps.slices == (0, 1, 2)
     assert_ready(dock)
 
 
@@ -296,10 +296,10 @@ def test_stop_while_saving_leaves_no_half_file(dock, wait, ends, tmp_path, monke
         is_stopped.wait()
         return (yield from events)
 
-    monkeypatch.setattr(desk_module, "save_results", save_once_stopped)
+    monkeypatch.setattr(controller_module, "save_results", save_once_stopped)
     train(dock, wait)
     apply(dock, wait)
-    assert dock.desk.save(tmp_path / "out", has_run=False)
+    assert dock.controller.save(tmp_path / "out", has_run=False)
     dock.session.stop()
     is_stopped.set()
     wait(lambda: is_idle(dock))
@@ -329,10 +329,10 @@ def gated_apply(gate):
 @pytest.mark.parametrize("what", ["delete", "rename", "replace", "delete the labels"])
 def test_applying_survives_what_happens_to_layers(dock, viewer, wait, ends, monkeypatch, what):
     gate = threading.Event()
-    monkeypatch.setattr(desk_module, "apply_model", gated_apply(gate))
+    monkeypatch.setattr(controller_module, "apply_model", gated_apply(gate))
     dock.session.set_model(FakeModel(CLASSES))
-    assert dock.desk.apply("stack")
-    wait(lambda: dock.desk.outcome.has_result)
+    assert dock.controller.apply("stack")
+    wait(lambda: dock.controller.outcome.has_result)
     if what == "rename":
         viewer.layers["em"].name = "renamed"
     elif what == "delete the labels":
@@ -352,15 +352,15 @@ def test_applying_survives_what_happens_to_layers(dock, viewer, wait, ends, monk
 
 
 def test_a_viewer_that_is_closed_ends_the_application(viewer, wait, monkeypatch):
-    monkeypatch.setattr(desk_module, "apply_model", gated_apply(threading.Event()))
+    monkeypatch.setattr(controller_module, "apply_model", gated_apply(threading.Event()))
     viewer.add_image(PIXELS, name="em")
     dock = open_dock(viewer)
     dock.classes.set_value(STYLES)
     dock.annotate.set_value(SAID)
     dock.session.set_model(FakeModel(CLASSES))
-    assert dock.desk.apply("stack")
+    assert dock.controller.apply("stack")
     ticket = dock.session._ticket
-    wait(lambda: dock.desk.outcome.has_result)
+    wait(lambda: dock.controller.outcome.has_result)
     folder = dock.project.folder
     viewer.close()
     wait(lambda: ticket.token.is_cancelled)

@@ -8,7 +8,7 @@ from fake_core import FakeModel, fake_train
 
 from napari_spss.core.annotations import Annotations, ClassStyle, CountingGrid, Proportion, Region
 from napari_spss.core.base import FinishReason, RunFinished, RunStarted
-from napari_spss.gui import controller as desk_module
+from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.jobs import Predicted
 
@@ -56,8 +56,8 @@ def apply_with_resin(model, stack, maps, regions, *, device, token):
 @pytest.fixture
 def dock(make_napari_viewer, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setattr(desk_module, "train", train_with_resin)
-    monkeypatch.setattr(desk_module, "apply_model", apply_with_resin)
+    monkeypatch.setattr(controller_module, "train", train_with_resin)
+    monkeypatch.setattr(controller_module, "apply_model", apply_with_resin)
     viewer = make_napari_viewer()
     pixels = np.random.default_rng(0).integers(0, 255, (2, 32, 48), np.uint8)
     viewer.add_image(pixels, name="em")
@@ -83,7 +83,7 @@ def test_annotations_of_the_dock_say_what_is_outside(dock):
 
 def test_an_outside_alone_is_nothing_to_be_found(dock):
     dock.classes.set_value((STYLES[0], STYLES[2]))
-    assert "Add a class" in dock.desk.missing(dock.annotations())
+    assert "Add a class" in dock.controller.missing(dock.annotations())
 
 
 def test_results_are_fractions_of_the_rest(dock, qtbot):
@@ -93,11 +93,11 @@ def test_results_are_fractions_of_the_rest(dock, qtbot):
     assert dock.session.model.outside == "resin"
     dock.results.set_scope("stack")
     dock.results._apply.click()
-    qtbot.waitUntil(lambda: is_idle(dock) and dock.desk.outcome.is_up_to_date)
-    predicted = dock.desk.outcome.predicted_fractions()
+    qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
+    predicted = dock.controller.outcome.predicted_fractions()
     assert predicted[Region(0)] == pytest.approx((0.5, 0.5, 0.0))
     # slice 0 has half as much specimen as slice 1
-    fractions = [one.fraction for one in dock.desk.outcome.overall()]
+    fractions = [one.fraction for one in dock.controller.outcome.overall()]
     assert fractions == pytest.approx((5 / 6, 1 / 6, 0.0))
     text = dock.results._fractions.text()
     assert text.startswith("mitochondria: 16.7\u00a0% (")

@@ -48,17 +48,17 @@ def test_dock_and_command_line_give_the_same_maps(make_napari_viewer, qtbot, mon
     dock.train.set_value(RunForm(device="cpu", overrides=SETTINGS))
 
     def wait():
-        done = dock.desk.outcome
+        done = dock.controller.outcome
         qtbot.waitUntil(
             lambda: not dock.session.status.is_busy and done.is_up_to_date, timeout=PATIENCE_MS
         )
 
     assert dock.start_training()
     wait()
-    assert dock.desk.apply("stack")
+    assert dock.controller.apply("stack")
     wait()
     by_dock = tmp_path / "by dock"
-    assert dock.desk.save(by_dock, has_run=True)
+    assert dock.controller.save(by_dock, has_run=True)
     wait()
     assert (by_dock / "model.safetensors").exists(), dock.bar.text()
 
@@ -110,10 +110,10 @@ def test_continue_makes_the_steps_that_a_time_limit_left(make_napari_viewer, qtb
     assert how == "cut short"
     assert 0 < cut.n_steps < SETTINGS["optimisation.max_steps"]
     assert "press Continue" in dock.bar._status.text()
-    folder = dock.desk.model_dir
+    folder = dock.controller.model_dir
     how, model = run(continues=True, **limit)
     assert how == "finished"
-    assert dock.desk.model_dir == folder
+    assert dock.controller.model_dir == folder
     assert model.n_steps == SETTINGS["optimisation.max_steps"]
     assert dock.session.curves.last_step == model.n_steps
     how, model = run(continues=True)

@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QPushButton
 
 from napari_spss.core.annotations import Annotations, Proportion, Region
-from napari_spss.gui import controller as desk_module
+from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
 
 CLASSES = ("background", "mitochondria")
@@ -30,8 +30,8 @@ def folder(tmp_path):
 def dock(make_napari_viewer, monkeypatch, tmp_path, folder, qtbot):
     """A dock with a result of the image ``cells.ome.tif``."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(desk_module, "train", fake_train)
-    monkeypatch.setattr(desk_module, "apply_model", fake_apply)
+    monkeypatch.setattr(controller_module, "train", fake_train)
+    monkeypatch.setattr(controller_module, "apply_model", fake_apply)
     path = folder / "cells.ome.tif"
     tifffile.imwrite(path, np.zeros((2, 32, 48), np.uint8), metadata={"axes": "ZYX"})
     viewer = make_napari_viewer()
@@ -41,14 +41,16 @@ def dock(make_napari_viewer, monkeypatch, tmp_path, folder, qtbot):
     dock.annotate.set_value(SAID)
     assert dock.start_training()
     wait(dock, qtbot)
-    dock.desk.apply("stack")
+    dock.controller.apply("stack")
     wait(dock, qtbot)
     yield dock
     dock.shut_down()
 
 
 def wait(dock, qtbot):
-    qtbot.waitUntil(lambda: not dock.session.status.is_busy and dock.desk.outcome.is_up_to_date)
+    qtbot.waitUntil(
+        lambda: not dock.session.status.is_busy and dock.controller.outcome.is_up_to_date
+    )
 
 
 def press(dock, qtbot, text):
@@ -90,7 +92,7 @@ def test_a_new_folder_beside_the_image_is_proposed_and_made(dock, qtbot, folder,
     wait(dock, qtbot)
     assert names(folder / "cells_results") >= RESULTS
     assert not place(dock).isVisibleTo(dock.results)
-    assert dock.desk.outcome.is_saved
+    assert dock.controller.outcome.is_saved
 
 
 def test_the_same_results_are_saved_again_unasked(dock, qtbot, folder):
@@ -137,7 +139,7 @@ def test_what_cannot_be_replaced_at_all_is_told_beside_the_button(dock, qtbot, f
     dock._viewer.layers[0]._source = dock._viewer.layers[0].source.model_copy(
         update={"path": str(folder / "labels.ome.tif")}
     )
-    object.__setattr__(dock.desk.outcome.source, "path", str(folder / "labels.ome.tif"))
+    object.__setattr__(dock.controller.outcome.source, "path", str(folder / "labels.ome.tif"))
     save(dock, qtbot, folder)
     assert "labels.ome.tif is read, and would be replaced" in told(dock)
     with pytest.raises(ValueError, match="not enough values"):
@@ -158,7 +160,7 @@ def test_everything_asks_for_the_files_of_the_run_too(dock, qtbot, folder, tmp_p
     run_dir.mkdir()
     for name in ("config.toml", "proportions.csv"):
         (run_dir / name).write_text("of the run")
-    dock.desk.outcome.run_dir = run_dir
+    dock.controller.outcome.run_dir = run_dir
     (folder / "mine").mkdir()
     (folder / "mine" / "proportions.csv").write_text(MINE)
     save(dock, qtbot, folder / "mine", button="Save everything…")

@@ -50,7 +50,7 @@ class Newcomer:
 
     def wait_for_the_end(self) -> None:
         """Watch until the run has ended and the labels are drawn."""
-        session, outcome = self.dock.session, self.dock.desk.outcome
+        session, outcome = self.dock.session, self.dock.controller.outcome
         self.wait_for(lambda: not session.status.is_busy and outcome.is_up_to_date)
 
     def press(self, button) -> None:
@@ -81,7 +81,7 @@ class Newcomer:
         first = view.visualRect(view.model().index(0, 0)).center()
         self._qtbot.mouseClick(view.viewport(), LEFT, pos=first)
         for z in range(N_SLICES):
-            assert self.dock.desk.current_slice() == z
+            assert self.dock.controller.current_slice() == z
             text = str(max(1, round(115 * self.truth[z].mean())))
             self._qtbot.keyClick(view, text[0])
             editor = view.viewport().findChildren(QLineEdit)[-1]
@@ -90,7 +90,7 @@ class Newcomer:
 
     def count(self) -> int:
         """Click the nodes on mitochondria on this slice, which has a grid; return their number."""
-        z = self.dock.desk.current_slice()
+        z = self.dock.controller.current_slice()
         grid = next(grid for grid in self.dock.annotate.grid.value() if grid.slice == z)
         hits = [(y, x) for y, x in zip(grid.y, grid.x, strict=True) if self._is_mito(z, y, x)]
         for y, x in hits:
@@ -104,7 +104,7 @@ class Newcomer:
     def click(self, class_index: int, y: float, x: float) -> None:
         """Give a place on this slice a class."""
         self.press_key((Qt.Key.Key_Q, Qt.Key.Key_W)[class_index])
-        self._hand.click((self.dock.desk.current_slice(), y, x))
+        self._hand.click((self.dock.controller.current_slice(), y, x))
 
     def point_at_examples(self, z: int) -> None:
         """Click the middle of a mitochondrion, and a place far from any."""
@@ -189,7 +189,7 @@ def annotate(user):
     user.press_key(Qt.Key.Key_G, Qt.KeyboardModifier.ShiftModifier)
     n_hits = [user.count()]
     user.press_key(Qt.Key.Key_D)  # done; the next slice gets a grid
-    assert dock.desk.current_slice() != 1
+    assert dock.controller.current_slice() != 1
     n_hits.append(user.count())
     user.press(dock.annotate.grid._goes_on)
     user.press_key(Qt.Key.Key_D)

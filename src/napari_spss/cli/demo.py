@@ -26,6 +26,7 @@ from ..core.base import (
     ResultFiles,
     RunFinished,
     TrainingSettings,
+    counted,
 )
 from ..core.images import Masks, Stack, StackWriter, open_labels, open_stack
 from ..core.prediction import iter_prediction, result_name
@@ -269,14 +270,14 @@ class _Outcome:
 
 def _describe(sample: Sample, trained: RunFinished, predicted: RunFinished) -> Iterator[str]:
     height, width = sample.stack.shape_of(0)
-    yield f"{sample.name}, {sample.stack.n_slices} slices of {height} x {width} pixels."
+    yield f"{sample.name}, {counted(sample.stack.n_slices, 'slice')} of {height} x {width} pixels."
     yield sample.notice
     yield (
         f"Annotated: {sample.annotations.summary()}; simulated with a person's errors, about "
         f"{sample.annotator_seconds / 60:.0f} minutes of work."
     )
     yield (
-        f"Trained for {trained.elapsed_s:.0f} s ({trained.done} steps), predicted in "
+        f"Trained for {trained.elapsed_s:.0f} s ({counted(trained.done, 'step')}), predicted in "
         f"{predicted.elapsed_s:.0f} s. The truth was used for scoring only."
     )
     if trained.reason is FinishReason.time_limit:
@@ -306,7 +307,7 @@ def _write_figure(path: Path, sample: Sample, outcome: _Outcome, maps: Path, lab
         true=outcome.true,
         title=(
             f"{sample.name}: trained on {sample.annotations.summary()}; "
-            f"IoU {outcome.iou:.2f} over {sample.stack.n_slices} slices"
+            f"IoU {outcome.iou:.2f} over {counted(sample.stack.n_slices, 'slice')}"
         ),
     )
 

@@ -19,6 +19,7 @@ from ..core.base import (
     RunFinished,
     RunStarted,
     Validated,
+    counted,
     event_to_json,
 )
 from .streams import say, shown, terminal
@@ -104,9 +105,9 @@ def _text_of(event: Message | RunStarted | RunFinished, kind: str = "training") 
     if isinstance(event, Message):
         return f"{'warning' if event.level == 'warning' else 'note'}: {event.text}"
     if isinstance(event, RunStarted):
-        amount = f"{event.total} {_UNITS[event.kind]}s, " if event.total is not None else ""
+        amount = f"{counted(event.total, _UNITS[event.kind])}, " if event.total is not None else ""
         return f"{event.kind} on {event.device}: {amount}classes {', '.join(event.classes)}"
-    done = f"{event.done} {_UNITS[kind]}{'s' * (event.done != 1)}"
+    done = counted(event.done, _UNITS[kind])
     time = duration(event.elapsed_s)
     if event.reason is FinishReason.stopped:
         return f"stopped after {done}, {time}"

@@ -48,7 +48,7 @@ def evaluate(
     from ..core.analysis import evaluate as score
     from ..core.images import open_masks
 
-    true = open_masks(truth, classes=spec, has_instances=instances)
+    true = open_masks(truth, classes=spec, instances=instances)
     scores = score(_open_labels(labels, true), true)
     typer.echo(json.dumps(scores.to_json(), indent=2) if is_json else scores.to_text())
 
@@ -61,7 +61,7 @@ def _open_labels(path: Path, true: Masks) -> Masks:
     is_ours = stored_classes(path) is not None
     spec = ClassSpec(true.classes.names)
     if true.has_instances and not is_ours:
-        return open_masks(path, classes=spec, has_instances=True)
+        return open_masks(path, classes=spec, instances=True)
     try:
         return open_labels(path, classes=None if is_ours else spec)
     except InputError as error:

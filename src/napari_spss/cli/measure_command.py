@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..core.base import InputError
+from ..core.base import InputError, counted
 from .options import (
     ClassesOption,
     InstancesOption,
@@ -74,10 +74,10 @@ def measure(
 
     if out is not None:
         measurement_results(out, labels=labels, overwrite=overwrite).check()
-    masks = open_labels(labels, classes=spec, has_instances=instances)
+    masks = open_labels(labels, classes=spec, instances=instances)
     found = measure_masks(masks, voxel_size_um=stated, outside=outside)
     n_slices = found.slices["slice"].nunique()
-    lines = slice_lines(found) if n_slices <= _MAX_LISTED else [f"{n_slices} slices"]
+    lines = slice_lines(found) if n_slices <= _MAX_LISTED else [counted(n_slices, "slice")]
     for line in (*lines, *summary_lines(found)):
         typer.echo(line)
     for note in found.notes:
@@ -134,8 +134,7 @@ def summary_lines(found: Measurement) -> list[str]:
         text = f"{row['class']}: {_percent(row['fraction'])}"
         if row["low"] == row["low"]:  # nan: a single slice tells nothing about the spread
             text += f" (95 % interval {_percent(row['low'])} to {_percent(row['high'])})"
-        n_objects = int(row["objects"])
-        lines.append(f"{text}, {n_objects} object{'s' * (n_objects != 1)}")
+        lines.append(f"{text}, {counted(int(row['objects']), 'object')}")
     return lines
 
 

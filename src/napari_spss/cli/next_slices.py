@@ -47,11 +47,11 @@ def write_next_slices(
     str
         A line for the summary; empty, and no table, if there is nothing to choose from.
     """
-    from ..core.analysis import doubts
+    from ..core.analysis import acquisition_scores
     from ..core.annotations import write_rows
 
     fractions = found.slices["fraction"].to_numpy(np.float64).reshape(-1, len(model.classes))
-    ranked = doubts(
+    ranked = acquisition_scores(
         dict(enumerate(uncertainty)),
         dict(enumerate(fractions.tolist())),
         stated,
@@ -66,4 +66,4 @@ def write_next_slices(
     ]
     write_rows(folder / TABLE, [("slice", "name", "uncertainty", "difference"), *rows])
     named = ", ".join(str(one.slice) for one in ranked[:_N_NAMED])
-    return f"count next, the map being most in doubt there: slice {named}"
+    return f"count next, the map being least certain there: slice {named}"

@@ -131,11 +131,11 @@ def predict(
             out_dir=out,
             overwrite=overwrite,
             threshold=limit,  # type: ignore[arg-type]  # the only text is "auto"
-            has_uncertainty=uncertainty,
+            uncertainty=uncertainty,
             device=device,
             token=token,
         )
-        outputs, doubtful = _drain(events, show)
+        outputs, means = _drain(events, show)
     if not outputs:
         return
     labels = open_labels(outputs["labels"])
@@ -143,7 +143,7 @@ def predict(
     with results.writing(adds=True) as folder:
         write_tables(found, folder / _FRACTIONS)
         advice = write_next_slices(
-            folder, model, stack, uncertainty=doubtful, found=found, stated=said
+            folder, model, stack, uncertainty=means, found=found, stated=said
         )
     for line in summary_lines(found):
         typer.echo(line)

@@ -166,15 +166,15 @@ def _masks(
         request.masks or Path(inputs.masks),
         spec,
         stack,
-        has_instances=request.has_instances or inputs.has_instances,
+        instances=request.has_instances or inputs.has_instances,
     )
 
 
 def _is_finished(folder: RunFolder) -> bool:
     """Whether the run has a model, and ended with nothing left to do."""
     end = folder.end() if (folder.path / MODEL_WEIGHTS).is_file() else None
-    left_over = (FinishReason.stopped, FinishReason.time_limit)
-    return end is not None and end.reason not in left_over
+    unfinished = (FinishReason.stopped, FinishReason.time_limit)
+    return end is not None and end.reason not in unfinished
 
 
 def _larger_budget(settings: TrainingSettings) -> str:

@@ -44,7 +44,7 @@ EXAMPLES = """Examples:
 _GUESSING = ("guess", "regions")
 _CUTTING = ("regions", "paper")
 _FRACTIONS = ("guess", "regions", "paper")
-_CLICKING = ("clicks", "paper")
+_CLICK_PROTOCOLS = ("clicks", "paper")
 _COUNTING = ("grid",)
 
 
@@ -119,7 +119,7 @@ def simulate(
     _check_protocol(protocol)
     for name, value, protocols in (
         ("--grid-size", grid_size, _COUNTING),
-        ("--clicks-per-slice", clicks_per_slice, _CLICKING),
+        ("--clicks-per-slice", clicks_per_slice, _CLICK_PROTOCOLS),
         ("--crop-size", crop_size, _CUTTING),
         ("--noise", noise, _GUESSING),
         ("--bias", bias, _GUESSING),
@@ -144,7 +144,7 @@ def simulate(
     from .display import duration, say
 
     simulation_results(out, masks=masks, overwrite=overwrite).check()
-    truth = open_masks(masks, classes=spec, has_instances=instances)
+    truth = open_masks(masks, classes=spec, instances=instances)
     result = simulate_annotator(
         truth,
         protocol,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..core.base import counted
 from .options import (
     AxesOption,
     ClassesOption,
@@ -212,7 +213,7 @@ def _report(
             lines += comparison_lines(model, job.stack, job.annotations, device=device, token=token)
         except Stopped:
             say("comparison left out")
-    steps = f"{model.n_steps} step{'s' * (model.n_steps != 1)}"
+    steps = counted(model.n_steps, "step")
     lines.append(f"model: {job.out / 'model.safetensors'} ({steps})")
     out = shown_path(job.out)
     if is_cut_short:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.annotations import Annotations, ClassSpec, read_annotations
-from ..core.base import InputError, TrainingSettings, preset as preset_settings
+from ..core.base import InputError, TrainingSettings, counted, preset as preset_settings
 from ..core.images import Masks, PairedMasks, Stack, open_masks, open_stack, pair_masks
 from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training
 from .display import say
@@ -205,7 +205,7 @@ def _with_masks(
         return tables, None
     if spec is None and tables is not None:
         spec = ClassSpec(tables.classes)
-    masks = open_training_masks(request.masks, spec, stack, has_instances=request.has_instances)
+    masks = open_training_masks(request.masks, spec, stack, instances=request.has_instances)
     names = masks.classes.names
     if tables is not None:
         return tables.with_classes(names), masks
@@ -213,7 +213,7 @@ def _with_masks(
 
 
 def open_training_masks(
-    path: Path, spec: ClassSpec | None, stack: Stack, *, has_instances: bool
+    path: Path, spec: ClassSpec | None, stack: Stack, *, instances: bool
 ) -> Masks | PairedMasks:
     """Open masks that belong to an image.
 
@@ -222,7 +222,7 @@ def open_training_masks(
     InputError
         If they cannot be opened, or do not fit the slices.
     """
-    return pair_masks(open_masks(path, classes=spec, has_instances=has_instances), stack)
+    return pair_masks(open_masks(path, classes=spec, instances=instances), stack)
 
 
 def introduce(job: TrainJob) -> None:
@@ -232,12 +232,12 @@ def introduce(job: TrainJob) -> None:
     size = "of several sizes" if len(shapes) > 1 else "of {} x {} pixels".format(*shapes.pop())
     kind = "image" if stack.is_set else "slice"
     channels = f", {stack.n_channels} channels" if stack.n_channels > 1 else ""
-    plural = "s" * (stack.n_slices != 1)
-    say(f"image: {stack.n_slices} {kind}{plural} {size}, {stack.dtype}{channels}, {_pixels(stack)}")
+    n_slices = counted(stack.n_slices, kind)
+    say(f"image: {n_slices} {size}, {stack.dtype}{channels}, {_pixels(stack)}")
     said = [] if annotations.is_empty else [annotations.summary()]
     if masks is not None:
         n_masks = masks.n_masks if isinstance(masks, PairedMasks) else masks.n_slices
-        said.append(f"{n_masks} mask{'s' * (n_masks != 1)}")
+        said.append(counted(n_masks, "mask"))
     say(f"annotations: {', '.join(said)}")
     reduction = job.settings.image.reduction(stack.pixel_size_um(0))
     if reduction is not None:

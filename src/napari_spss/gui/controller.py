@@ -1,4 +1,4 @@
-"""The desk: what the dock's buttons do, and what becomes of a run's events."""
+"""The controller: what the dock's buttons do, and what becomes of a run's events."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from ..core.base import ResultFiles, TrainingSettings
     from ..core.images import LabelSource
 
-__all__ = ["Desk", "PreviewGate", "Work"]
+__all__ = ["Context", "Controller", "PreviewGate"]
 
 logger = logging.getLogger(__name__)
 _ImageId = tuple[int, str]  # key of the layer, identity of its pixels
@@ -88,8 +88,8 @@ class PreviewGate:
         self._is_waiting = False
 
 
-class Work:
-    """What the user has in hand when a run begins; the dock fills it, the desk reads it.
+class Context:
+    """What the user has in hand when a run begins; the dock fills it, the controller reads it.
 
     Attributes
     ----------
@@ -133,7 +133,7 @@ class _Training:
     folder: Path
 
 
-class Desk(QObject):
+class Controller(QObject):
     """Starts runs for a session and shows what comes of them.
 
     Each image has a result of its own, as long as it is in the viewer. Problems of the user's
@@ -148,14 +148,14 @@ class Desk(QObject):
         self,
         viewer: Viewer,
         session: Session,
-        work: Work,
+        context: Context,
         *,
         preview_interval_s: float = 3.0,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self.session = session
-        self._work = work
+        self._context = context
         self._preview_interval_s = preview_interval_s
         self._runner = Runner(session, self)
         self._scratch: list[tempfile.TemporaryDirectory[str]] = []
@@ -209,12 +209,12 @@ class Desk(QObject):
     def note_known(self) -> None:
         """Take what is annotated on the image for nothing new, unless it was shown before."""
         if self._image is not None:
-            self._known.setdefault(self._image, self._said(self._work.annotations()))
+            self._known.setdefault(self._image, self._said(self._context.annotations()))
 
     def _said(self, annotations: Annotations) -> _Said:
         """What a training would learn from; a grid that was only laid says nothing."""
         grids = tuple(one for one in annotations.grids if one.is_done or one.n_judged)
-        return annotations.replace(grids=grids), self._work.n_strokes()
+        return annotations.replace(grids=grids), self._context.n_strokes()
 
     def _has_news(self, annotations: Annotations | None) -> bool:
         if annotations is None or self._image is None or self._image not in self._known:
@@ -233,23 +233,23 @@ class Desk(QObject):
 
     def missing(self, annotations: Annotations | None) -> str:
         """Say what has to be done before a training; nothing if it may start."""
-        work = self._work
-        if work.source is None:
+        context = self._context
+        if context.source is None:
             return "Open an image, or one of File > Open Sample > Semantic Proportions."
-        if sum(not style.is_outside for style in work.styles) < 2:
+        if sum(not style.is_outside for style in context.styles) < 2:
             return "Add a class to be segmented under Image & classes."
-        if annotations is None or (annotations.is_empty and work.masks() is None):
+        if annotations is None or (annotations.is_empty and context.masks() is None):
             return "State fractions, count a grid or add keypoints under Annotate."
         return ""
 
     def progress(self, annotations: Annotations | None) -> Progress:
         """Say how far the work has come."""
-        source, maps = self._work.source, self.outcome.maps
+        source, maps = self._context.source, self.outcome.maps
         return Progress(
             has_image=source is not None,
             missing=self.missing(annotations),
             open_grid=open_grid(annotations),
-            has_places=has_places(annotations) or self._work.masks() is not None,
+            has_places=has_places(annotations) or self._context.masks() is not None,
             has_model=self.session.model is not None,
             is_cut_short=self._cut_short is not None and self._is_image_of_run(),
             has_news=self._has_news(annotations),
@@ -286,7 +286,7 @@ class Desk(QObject):
         """Hand what was annotated and painted meanwhile to a training of the same image."""
         if self.session.status.kind != "training" or not self._is_image_of_run():
             return
-        labels = self._work.masks()
+        labels = self._context.masks()
         if labels is None and self._labels.n_slices == 0 and annotations == self._told:
             return
         self._told, self._learned = annotations, self._said(annotations)
@@ -295,7 +295,7 @@ class Desk(QObject):
 
     def _is_image_of_run(self) -> bool:
         """Whether the chosen image has the pixels that the run began with."""
-        source, run = self._work.source, self._training
+        source, run = self._context.source, self._training
         return source is not None and run is not None and source.identity == run.source.identity
 
     def apply(self, scope: str) -> bool:
@@ -303,7 +303,7 @@ class Desk(QObject):
         return self._attempt(lambda: self._begin_applying(scope))
 
     def _begin_applying(self, scope: str) -> None:
-        model, source = self.session.model, self._work.source
+        model, source = self.session.model, self._context.source
         self.session.check_idle()
         if model is None:
             raise InputError("There is no model yet; train one, or load one.")
@@ -323,7 +323,7 @@ class Desk(QObject):
             run_dir=self._model_dir,
         )
         call = CoreCall("applying the model", apply_model)
-        device = self._work.form().device
+        device = self._context.form().device
         self._runner.start(ticket, call, model, source.stack, maps, regions, device=device)
 
     def stale(self) -> str:
@@ -450,7 +450,7 @@ class Desk(QObject):
 
         Which of them lies outside of the specimen, the model says.
         """
-        known = {style.name.lower(): style for style in self._work.styles}
+        known = {style.name.lower(): style for style in self._context.styles}
         styles = (
             known.get(name.lower())
             or ClassStyle(name, _SPARE_COLOURS[(index - 1) % len(_SPARE_COLOURS)])
@@ -474,29 +474,29 @@ class Desk(QObject):
 
     def _job(self, *, continues: bool) -> tuple[TrainingJob, tuple[str, ...]]:
         """Collect and check all that a training needs, on the GUI thread."""
-        work = self._work
+        context = self._context
         self.session.check_idle()  # before anything is made for a run that is refused
-        if work.source is None:
+        if context.source is None:
             raise InputError("There is no image to train on; open one.", field="image")
-        form, model = work.form(), self.session.model if continues else None
+        form, model = context.form(), self.session.model if continues else None
         settings = form.settings(continued=model)
-        annotations = work.annotations()
-        masks = work.masks()
+        annotations = context.annotations()
+        masks = context.masks()
         if annotations.is_empty and masks is None:
             raise InputError(
                 "Nothing is annotated yet; state fractions, count a grid or add keypoints."
             )
-        annotations.validate_against(work.source.stack)
+        annotations.validate_against(context.source.stack)
         resumed = self._resumable(form) if continues else None
         if resumed is not None:
             run = replace(resumed, settings=resumed.settings.without_limit())
         else:
-            run = _Training(work.source, work.styles, form, settings, self._new_run_dir())
+            run = _Training(context.source, context.styles, form, settings, self._new_run_dir())
         self._training = run
         self._labels, self._told = LiveLabels(masks), annotations
         self._learned, self._trained = self._said(annotations), self._image
         job = TrainingJob(
-            stack=work.source.stack,
+            stack=context.source.stack,
             annotations=annotations,
             settings=run.settings,
             run_dir=run.folder,
@@ -523,7 +523,7 @@ class Desk(QObject):
 
     def _new_run_dir(self) -> Path:
         """Name a folder for the next run: in the project, else a temporary one."""
-        runs = self._work.runs_folder()
+        runs = self._context.runs_folder()
         name = time.strftime("%Y-%m-%d_%H-%M-%S")
         if runs is not None:
             folder, number = runs / name, 2
@@ -541,7 +541,7 @@ class Desk(QObject):
         if scope == "stack":
             others = [Region(i) for i in range(source.stack.n_slices) if i != z]
             return (Region(z), *others)  # the one that is looked at comes first
-        rectangles = self._work.rectangles(z)
+        rectangles = self._context.rectangles(z)
         if not rectangles:
             raise InputError(
                 f"There is no rectangle on slice {z}; draw one under Annotate, Fractions."

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from ..core.base import InputError, SpssError
-from .controller import Desk, Work
+from .controller import Context, Controller
 from .layers import Connections, Source, snapshot
 from .models import (
     DeviceProbe,
@@ -100,11 +100,11 @@ class SpssDock(QWidget):
             folder=preferences.project_folder,
         )
         self.bar = RunBar()
-        self._work = self._make_work()
-        self.desk = Desk(
+        self._context = self._make_context()
+        self.controller = Controller(
             self._viewer,
             self.session,
-            self._work,
+            self._context,
             preview_interval_s=preferences.preview_interval_s,
             parent=self,
         )
@@ -128,7 +128,7 @@ class SpssDock(QWidget):
     @property
     def source(self) -> Source | None:
         """The image as it is annotated now."""
-        return self._work.source
+        return self._context.source
 
     def annotations(self) -> Annotations:
         """Return all annotations but the painted ones."""
@@ -137,7 +137,7 @@ class SpssDock(QWidget):
     def start_training(self, *, continues: bool = False) -> bool:
         """Do what Train and Continue do; return whether a run began."""
         self._continued = continues
-        return self.desk.train(continues=continues)
+        return self.controller.train(continues=continues)
 
     def shut_down(self) -> None:
         """Stop the run, the timers and the child process; harmless when repeated."""
@@ -149,19 +149,19 @@ class SpssDock(QWidget):
         self.image.stop_measuring()
         self.train.stop_timers()
         self.project.close_project()
-        self.desk.shut_down()
+        self.controller.shut_down()
 
     # -- building --------------------------------------------------------------------------------
 
-    def _make_work(self) -> Work:
-        work = Work()
-        work.annotations = self.annotate.value
-        work.masks = self.annotate.masks
-        work.form = self._form
-        work.runs_folder = self._runs_folder
-        work.rectangles = self.annotate.regions.on_slice
-        work.n_strokes = lambda: self.annotate.painted.n_edits
-        return work
+    def _make_context(self) -> Context:
+        context = Context()
+        context.annotations = self.annotate.value
+        context.masks = self.annotate.masks
+        context.form = self._form
+        context.runs_folder = self._runs_folder
+        context.rectangles = self.annotate.regions.on_slice
+        context.n_strokes = lambda: self.annotate.painted.n_edits
+        return context
 
     def _form(self) -> RunForm:
         diameter = self.image.value().object_diameter_px
@@ -218,20 +218,20 @@ class SpssDock(QWidget):
         self.train.continue_requested.connect(lambda: self.start_training(continues=True))
         self.train.value_changed.connect(self._on_form_changed)
         self.project.restored.connect(self._on_restored)
-        self.results.apply_requested.connect(self.desk.apply)
-        self.results.load_requested.connect(self.desk.load)
+        self.results.apply_requested.connect(self.controller.apply)
+        self.results.load_requested.connect(self.controller.load)
         self.results.save_requested.connect(
-            lambda folder, has_run, overwrite: self.desk.save(
+            lambda folder, has_run, overwrite: self.controller.save(
                 folder, has_run=has_run, overwrite=overwrite
             )
         )
-        self.results.set_place_to_save(self.desk.place_to_save)
-        self.desk.save_refused.connect(self.results.refuse_saving)
+        self.results.set_place_to_save(self.controller.place_to_save)
+        self.controller.save_refused.connect(self.results.refuse_saving)
         self.results.cleaning_changed.connect(self._on_cleaning_changed)
         self.bar.stop_requested.connect(self.session.stop)
         self.bar.suggestion_accepted.connect(self._on_suggestion)
-        self.desk.refused.connect(self._on_refused)
-        self.desk.outcome_changed.connect(self._on_outcome)
+        self.controller.refused.connect(self._on_refused)
+        self.controller.outcome_changed.connect(self._on_outcome)
 
     def _connect_session(self) -> None:
         self.session.status_changed.connect(self._on_status)
@@ -292,11 +292,11 @@ class SpssDock(QWidget):
         """Turn to an image with all that belongs to it, or to none."""
         if self.image.is_reading:
             self._show_reading(False)
-        self._work.source = source
+        self._context.source = source
         self._forget_refusal()
-        self.desk.show_image(source)
+        self.controller.show_image(source)
         self._open_project(layer, source)
-        self.desk.note_known()
+        self.controller.note_known()
         self._on_slider()
         self._refresh_ready()
 
@@ -345,7 +345,7 @@ class SpssDock(QWidget):
         """Let what was restored join a run that goes on with this image."""
         annotations = self._annotations_or_none()
         if annotations is not None:
-            self.desk.update_annotations(annotations)
+            self.controller.update_annotations(annotations)
 
     @guarded
     def _on_restored(self, project: Project) -> None:
@@ -376,12 +376,12 @@ class SpssDock(QWidget):
 
     @guarded
     def _on_classes_changed(self) -> None:
-        self._work.styles = self.classes.value()
-        self.annotate.set_styles(self._work.styles)
+        self._context.styles = self.classes.value()
+        self.annotate.set_styles(self._context.styles)
         model = self.session.model
         if model is not None:
-            styles = self.desk.styles_of(model.classes, model.outside)
-            self.desk.outcome.set_styles(styles)
+            styles = self.controller.styles_of(model.classes, model.outside)
+            self.controller.outcome.set_styles(styles)
         self._on_annotations_changed()
 
     @guarded
@@ -390,13 +390,13 @@ class SpssDock(QWidget):
         self._refresh_ready()
         self._forget_refusal()
         if not self._is_restoring:
-            self._contents.note_actions(self.project.project, self.desk.current_slice())
+            self._contents.note_actions(self.project.project, self.controller.current_slice())
             self._save_soon()
         if annotations is None:
             return
         if not self._is_restoring:
-            self.desk.update_annotations(annotations)
-        self.desk.outcome.set_stated(annotations.effective_proportions())
+            self.controller.update_annotations(annotations)
+        self.controller.outcome.set_stated(annotations.effective_proportions())
 
     def _forget_refusal(self) -> None:
         """Take back why a run did not begin: what it was refused for may have changed."""
@@ -434,7 +434,7 @@ class SpssDock(QWidget):
         self.project.save_soon()
 
     def _refresh_ready(self) -> None:
-        progress = self.desk.progress(self._annotations_or_none())
+        progress = self.controller.progress(self._annotations_or_none())
         progress = replace(
             progress,
             is_reading=self._recognising is not None,
@@ -449,16 +449,16 @@ class SpssDock(QWidget):
 
     @guarded
     def _on_slider(self, event: Any = None) -> None:
-        source = self._work.source
+        source = self._context.source
         if source is None or self._viewer.dims.ndim < len(source.geometry.axes):
             return  # no image, or napari is about to take it away
         z = source.geometry.slice_at(self._viewer.dims.point)
-        self.desk.gate.slice = z
+        self.controller.gate.slice = z
         self.annotate.select_slice(z)
 
     @guarded
     def _go_to_slice(self, z: int) -> None:
-        source = self._work.source
+        source = self._context.source
         target = None if source is None else source.geometry.world_of_slice(z)
         if target is not None:
             axis, world = target
@@ -510,7 +510,7 @@ class SpssDock(QWidget):
     def _on_suggestion(self, suggestion: Suggestion) -> None:
         self.train.set_value(self.train.value().with_suggestion(suggestion))
         if self._failed == "prediction":
-            self.desk.apply(self.results.scope())
+            self.controller.apply(self.results.scope())
             return
         # weights of the model at hand do not fit a smaller network
         is_same_network = not suggestion.setting.startswith("network.")
@@ -518,7 +518,7 @@ class SpssDock(QWidget):
 
     @guarded
     def _on_model(self, model: Any) -> None:
-        origin = "" if self.desk.model_dir is None else self.desk.model_dir.name
+        origin = "" if self.controller.model_dir is None else self.controller.model_dir.name
         self.train.set_model(model is not None)
         self.results.set_model(model, origin)
         self.train.set_curves(self.session.curves)
@@ -529,18 +529,18 @@ class SpssDock(QWidget):
 
     @guarded
     def _on_cleaning_changed(self) -> None:
-        self.desk.outcome.set_cleaning(self.results.cleaning())
+        self.controller.outcome.set_cleaning(self.results.cleaning())
 
     def _show_result(self) -> None:
-        self.results.set_result(self.desk.outcome.has_result, stale=self.desk.stale())
+        self.results.set_result(self.controller.outcome.has_result, stale=self.controller.stale())
 
     @guarded
     def _on_outcome(self) -> None:
-        outcome = self.desk.outcome
+        outcome = self.controller.outcome
         self._show_result()
         predicted = outcome.predicted_fractions()
         self.annotate.set_predicted(predicted)
-        self.annotate.grid.set_suggested_slices(outcome.doubtful_slices())
+        self.annotate.grid.set_suggested_slices(outcome.slices_to_count())
         names = () if outcome.maps is None else outcome.maps.classes
         slices = 0 if outcome.maps is None else len(outcome.maps.full_slices)
         overall, stated = outcome.overall(), outcome.stated_mean()

@@ -182,7 +182,7 @@ def apply_model(
 
     pace = SlicePace(len(regions))
     with spare_core():
-        predictor = SlicePredictor(model, device, tile_px=None, has_flips=False)
+        predictor = SlicePredictor(model, device, tile_px=None, flips=False)
         yield RunStarted("prediction", len(regions), str(predictor.device), model.classes)
         yield from model.working_scale.notes(stack, [region.slice for region in regions])
         try:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from ..core.analysis import doubts
+from ..core.analysis import acquisition_scores
 from ..core.annotations import Proportion, Region
 from .layers import Relabeller
 from .models import Cleaning, ResultMaps
@@ -224,17 +224,17 @@ class Outcome(QObject):
                     found.setdefault(name, []).append(fraction)
         return {name: float(np.mean(values)) for name, values in found.items()}
 
-    def doubtful_slices(self) -> tuple[int, ...]:
+    def slices_to_count(self) -> tuple[int, ...]:
         """Slices that are worth counting next, the most worthwhile first.
 
-        Once all have a map, these are all that were not counted: those whose map is most in doubt
+        Once all have a map, these are all that were not counted: those whose map is least certain
         come first. Before, they are those whose stated and predicted fractions differ.
         """
         if self.maps is None or self.source is None:
             return ()
         is_whole = self.maps.is_complete
         predicted = {one.slice: f for one, f in self._by_region.items() if one.box is None}
-        found = doubts(
+        found = acquisition_scores(
             {z: self._uncertainty.get(z, 0.0) if is_whole else 0.0 for z in predicted},
             predicted,
             self._stated,

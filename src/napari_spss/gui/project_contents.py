@@ -11,11 +11,11 @@ import numpy.typing as npt
 from napari.layers import Labels
 
 from ..core.annotations import Annotations, ClassStyle
-from ..core.base import InputError, set_aside
+from ..core.base import InputError, counted, set_aside
 from ..core.images import IGNORE
 from ..core.projects import RECORD_FILE, ProjectState
-from .layers import MARK, Geometry, add_unselected, find_left_over
-from .models import RunForm, check_texts, counted
+from .layers import MARK, Geometry, add_unselected, find_stale_layer
+from .models import RunForm, check_texts
 from .widgets import CLASS_KEYS, PAINTED_LAYER, PALETTE
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class ProjectContents:
         for z, labels in slices.items():
             data[z] = labels
         data = geometry.expand(data)
-        layer = find_left_over(
+        layer = find_stale_layer(
             self._viewer, PAINTED_LAYER, data.ndim, lambda one: np.array_equal(one.data, data)
         )
         if layer is None:

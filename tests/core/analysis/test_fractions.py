@@ -161,7 +161,7 @@ def test_instances_are_objects_by_their_ids() -> None:
     ids = np.zeros((3, 6, 8), np.uint16)
     ids[0, 1:3, 1:3], ids[1, 1:3, 1:3], ids[0, 1:3, 3:5] = 7, 7, 300  # 7 and 300 touch
     ids[0, 4, 6] = ids[2, 4, 6] = 2  # in two parts
-    masks = open_masks(ids, classes=parse_classes("mito"), has_instances=True)
+    masks = open_masks(ids, classes=parse_classes("mito"), instances=True)
     measured = measure(masks)
     objects = measured.objects
     assert objects["id"].tolist() == [2, 7, 300]
@@ -176,7 +176,7 @@ def test_instances_are_objects_by_their_ids() -> None:
 
 
 def test_instances_of_one_id_are_told() -> None:
-    masks = open_masks(np.eye(4, dtype=np.uint8)[None], has_instances=True)
+    masks = open_masks(np.eye(4, dtype=np.uint8)[None], instances=True)
     assert any("All objects have one id" in note for note in measure(masks).notes)
 
 
@@ -237,7 +237,7 @@ def test_empty_and_unlabelled_slices() -> None:
     assert math.isnan(_row(measured.slices, slice=2, **{"class": "mito"})["fraction"])
     assert measured.notes[:2] == (
         "Nowhere in the labels: mito.",
-        "1 slices have no labelled pixel and count in no fraction.",
+        "1 slice with no labelled pixel: counted in no fraction.",
     )
 
 
@@ -280,7 +280,7 @@ def test_unusable_input_is_refused() -> None:
     labels = np.array([[[0, 2]]])
     with pytest.raises(InputError, match="class 2, but only 2 classes"):
         measure(labels, classes=("background", "mito"))
-    with pytest.raises(InputError, match="2 names were given for 1 slices"):
+    with pytest.raises(InputError, match="2 names were given for 1 slice"):
         measure(labels, names=("a", "b"))
     with pytest.raises(InputError, match="voxel_size_um 0"):
         measure(labels, voxel_size_um=(0, 1.0, 1.0))

@@ -71,7 +71,7 @@ def test_pixels_without_label_count_as_missed() -> None:
     scores = evaluate(np.array([[0, 255, 1, 1]]), np.array([[0, 0, 1, 1]]))
     assert scores.accuracy == 0.75
     assert scores.iou == pytest.approx((0.5, 1.0))
-    assert scores.notes == ("1 pixels have no label and count as missed.",)
+    assert scores.notes == ("1 pixel with no label: counted as missed.",)
 
 
 def test_class_in_neither_is_nan_and_left_out_of_the_means_with_a_note() -> None:

@@ -229,7 +229,7 @@ def test_impossible_values_are_refused(build, message):
         ((0.7, 0.1, 0.19), (0.7 / 0.99, 0.1 / 0.99, 0.19 / 0.99)),
         ((None, 0.51, 0.51), (0.0, 0.5, 0.5)),
         ((0.7, 0.32, None), (0.7 / 1.02, 0.32 / 1.02, None)),
-        ((0.5, 0.1, 0.1), (0.5, 0.1, 0.1)),  # an error elsewhere, never mended silently
+        ((0.5, 0.1, 0.1), (0.5, 0.1, 0.1)),  # an error elsewhere, never corrected silently
         ((None, None, None), (None, None, None)),
     ],
 )

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from napari_spss.core.base import LEFT_OVER, RunError, replacing, write_atomically, write_errors
+from napari_spss.core.base import STALE_FILES, RunError, replacing, write_atomically, write_errors
 
 
 def test_a_file_is_replaced_and_its_folder_made(tmp_path):
@@ -52,7 +52,7 @@ def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path):
         with replacing(path) as second:
             second.write_text("second")
         assert path.read_text() == "second"
-        assert list(tmp_path.glob(LEFT_OVER)) == [first]
+        assert list(tmp_path.glob(STALE_FILES)) == [first]
     assert path.read_text() == "first"
 
 

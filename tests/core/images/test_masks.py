@@ -309,7 +309,7 @@ def test_what_the_message_says_to_do_gives_the_right_labels() -> None:
     assert text == "background=0,mito=1,class_2=2"
     assert np.array_equal(open_masks(plane, classes=parse_classes(text)).read(0), plane)
     assert np.array_equal(
-        open_masks(plane, classes=parse_classes("mito"), has_instances=True).read(0), plane > 0
+        open_masks(plane, classes=parse_classes("mito"), instances=True).read(0), plane > 0
     )
 
 
@@ -358,16 +358,14 @@ def test_maps_are_no_masks() -> None:
 
 
 def test_ids_of_objects_are_one_class() -> None:
-    masks = open_masks(
-        np.array([[0, 3, 70000, 3]]), classes=parse_classes("mito"), has_instances=True
-    )
+    masks = open_masks(np.array([[0, 3, 70000, 3]]), classes=parse_classes("mito"), instances=True)
     assert masks.read(0).tolist() == [[0, 1, 1, 1]]
     assert masks.read_ids(0).tolist() == [[0, 3, 70000, 3]]
     assert masks.read_ids(0, (0, 1, 1, 3)).tolist() == [[3, 70000]]
-    assert open_masks(np.array([[0, 9]]), has_instances=True).classes.names[1] == "class_1"
+    assert open_masks(np.array([[0, 9]]), instances=True).classes.names[1] == "class_1"
     rgb = np.zeros((6, 6, 3), np.uint8)
     rgb[0, :2], rgb[1] = (9, 0, 0), (0, 0, 7)
-    ids = open_masks(rgb, has_instances=True).read_ids(0)
+    ids = open_masks(rgb, instances=True).read_ids(0)
     assert [len(np.unique(ids)), ids[5, 5]] == [3, 0]
 
 
@@ -383,11 +381,11 @@ def test_values_that_look_like_ids_are_told() -> None:
 
 def test_what_cannot_be_ids_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="name one class"):
-        open_masks(np.array([[0, 1]]), classes=AXON, has_instances=True)
+        open_masks(np.array([[0, 1]]), classes=AXON, instances=True)
     with pytest.raises(InputError, match="JPEG"):
-        open_masks(as_jpeg(tmp_path / "a.JPG", discs(), 90), has_instances=True)
+        open_masks(as_jpeg(tmp_path / "a.JPG", discs(), 90), instances=True)
     with pytest.raises(InputError, match=r"holds 0\.5"):
-        open_masks(np.array([[0, 0.5]]), has_instances=True).read_ids(0)
+        open_masks(np.array([[0, 0.5]]), instances=True).read_ids(0)
 
 
 # ---- names only

@@ -10,10 +10,10 @@ from hypothesis import given, settings, strategies as st
 from napari_spss.core.base import ImageSettings, InputError
 from napari_spss.core.images import (
     enlarge,
+    resample_points,
+    resample_slice,
     resampling as working,
     stack_from_array,
-    to_working,
-    working_slice,
 )
 from napari_spss.core.images.resampling import normalise
 
@@ -59,7 +59,7 @@ def test_micrometres_need_a_pixel_size():
 @given(channels=st.integers(1, 3), height=sizes, width=sizes, k=reductions)
 def test_a_working_pixel_is_the_mean_of_its_block(channels, height, width, k):
     image = noise(1, channels, height, width)
-    reduced = working_slice(stack_from_array(image, axes="ZCYX"), 0, k, None)
+    reduced = resample_slice(stack_from_array(image, axes="ZCYX"), 0, k, None)
     assert reduced.dtype == np.float32
     assert reduced.shape == (channels, -(-height // k), -(-width // k))
     np.testing.assert_allclose(reduced, block_means(image[0], k), rtol=1e-5)
@@ -69,10 +69,10 @@ def test_a_working_pixel_is_the_mean_of_its_block(channels, height, width, k):
 @given(height=sizes, width=sizes, k=reductions, strip_px=st.integers(1, 200))
 def test_strips_reduce_to_what_the_whole_slice_does(height, width, k, strip_px):
     stack = stack_from_array(noise(1, height, width))
-    whole = working_slice(stack, 0, k, None)
+    whole = resample_slice(stack, 0, k, None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(working, "_STRIP_PX", strip_px)
-        strips = working_slice(stack, 0, k, None)
+        strips = resample_slice(stack, 0, k, None)
     np.testing.assert_array_equal(strips, whole)
 
 
@@ -86,7 +86,7 @@ def test_a_large_slice_is_never_read_whole(monkeypatch):
 
     monkeypatch.setattr(stack, "read", spy)
     monkeypatch.setattr(working, "_STRIP_PX", 80)
-    working_slice(stack, 0, 4, None)
+    resample_slice(stack, 0, 4, None)
     assert heights == [8] * 8
 
 
@@ -138,22 +138,22 @@ def test_values_that_are_no_numbers_are_refused_with_their_slice(value, mode):
     image = noise(3, 8, 8)
     image[1, 2, 5] = value
     stack = stack_from_array(image, source="em.tif")
-    working_slice(stack, 0, 2, mode)
+    resample_slice(stack, 0, 2, mode)
     with pytest.raises(InputError, match=r"slice 1 of em\.tif holds 1 NaN or infinite values"):
-        working_slice(stack, 1, 2, mode)
+        resample_slice(stack, 1, 2, mode)
 
 
-def test_a_working_slice_is_reduced_first_and_normalised_then():
+def test_a_resampled_slice_is_reduced_first_and_normalised_then():
     stack = stack_from_array(np.arange(64, dtype=np.uint8).reshape(1, 8, 8))
     expected = block_means(stack.read(0).astype(float), 2) / 255
-    np.testing.assert_allclose(working_slice(stack, 0, 2, "range"), expected, atol=1e-6)
+    np.testing.assert_allclose(resample_slice(stack, 0, 2, "range"), expected, atol=1e-6)
 
 
 @given(i=st.integers(0, 1000), k=reductions)
 def test_working_pixels_are_centred_on_their_blocks(i, k):
     block = np.arange(i * k, (i + 1) * k)
-    assert to_working(block.mean(), k) == pytest.approx(i)
-    np.testing.assert_allclose(np.round(to_working(block, k)), i)
+    assert resample_points(block.mean(), k) == pytest.approx(i)
+    np.testing.assert_allclose(np.round(resample_points(block, k)), i)
 
 
 @given(k=reductions, slope=st.floats(-5, 5), rows=st.integers(2, 6), columns=st.integers(2, 6))
@@ -161,7 +161,7 @@ def test_enlarging_what_was_reduced_shifts_nothing(k, slope, rows, columns):
     y, x = np.mgrid[: rows * k, : columns * k]
     image = (y + slope * x).astype(np.float32)
     stack = stack_from_array(image[None])
-    reduced = torch.from_numpy(working_slice(stack, 0, k, None))
+    reduced = torch.from_numpy(resample_slice(stack, 0, k, None))
     back = enlarge(reduced, image.shape, k)[0].numpy()
     # exact but for the border of half a working pixel, where there is nothing to go on
     inner = np.s_[k // 2 : rows * k - k // 2, k // 2 : columns * k - k // 2]

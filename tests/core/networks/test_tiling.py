@@ -192,7 +192,7 @@ def test_flips_average_four_mirror_images() -> None:
     """A network that shifts by a pixel, seen in four mirrors, averages four neighbours."""
     network = _Tilewise(lambda x: x.roll((1, 1), (2, 3)))
     image = torch.randn(1, 64, 64)
-    maps = _joined(_tiled(network, has_flips=True).bands(image, tile_px=64))
+    maps = _joined(_tiled(network, flips=True).bands(image, tile_px=64))
     p = image[0].sigmoid()
     expected = sum(p.roll((dy, dx), (0, 1)) for dy in (-1, 1) for dx in (-1, 1)) / 4
     torch.testing.assert_close(maps[1], expected)
@@ -200,7 +200,7 @@ def test_flips_average_four_mirror_images() -> None:
 
 def test_flipped_tiles_equal_the_flipped_whole(network: nn.Module) -> None:
     image = torch.randn(1, 150, 100, generator=torch.Generator().manual_seed(2))
-    tiled = _tiled(network, has_flips=True)
+    tiled = _tiled(network, flips=True)
     whole = _joined(tiled.bands(image, tile_px=1024))
     torch.testing.assert_close(_joined(tiled.bands(image, tile_px=64)), whole, atol=1e-5, rtol=0)
 

@@ -32,8 +32,8 @@ from napari_spss.core.images import (
     Stack,
     enlarge,
     open_stack,
+    resample_slice,
     stack_from_array,
-    working_slice,
 )
 from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.networks import Stopped, unet
@@ -94,8 +94,8 @@ def test_the_scale_follows_the_size_of_a_pixel(tmp_path: Path) -> None:
     model = _model().model_copy(update={"reduction": 4, "pixel_size_um": 0.005})
     of_fine = stack_from_array(fine, voxel_size_um=(None, 0.005, 0.005))
     of_coarse = stack_from_array(coarse, voxel_size_um=(None, 0.01, 0.01))
-    small = torch.from_numpy(working_slice(of_fine, 1, 4, "range"))
-    np.testing.assert_allclose(small, working_slice(of_coarse, 1, 2, "range"), atol=1e-6)
+    small = torch.from_numpy(resample_slice(of_fine, 1, 4, "range"))
+    np.testing.assert_allclose(small, resample_slice(of_coarse, 1, 2, "range"), atol=1e-6)
     expected = enlarge(torch.sigmoid(8 * small - 4), (40, 32), 2).numpy()[0]
     found = predict_slice(model, of_coarse, 1, device="cpu")[1]
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -185,7 +185,7 @@ def test_maps_come_back_at_full_resolution(
     monkeypatch.setattr(slice_maps, "_PIECE_VALUES", n_values)
     stack = stack_from_array(_image(1, 401, 301))
     model = _model(reduction=reduction)
-    small = torch.from_numpy(working_slice(stack, 0, reduction, "range"))
+    small = torch.from_numpy(resample_slice(stack, 0, reduction, "range"))
     expected = enlarge(torch.sigmoid(8 * small - 4), (401, 301), reduction).numpy()
     probs = predict_slice(model, stack, 0, device="cpu", tile_px=64)
     assert probs.shape == (2, 401, 301)
@@ -230,7 +230,7 @@ def test_flips_are_averaged_at_full_resolution() -> None:
 
     image = _image(1, 64, 64)
     model = _model(_Shift([[8.0]], [-4.0]))
-    probs = predict_slice(model, stack_from_array(image), 0, device="cpu", has_flips=True)
+    probs = predict_slice(model, stack_from_array(image), 0, device="cpu", flips=True)
     p = _sigmoid(image[0])
     np.testing.assert_allclose(probs[1], (np.roll(p, 1, 1) + np.roll(p, -1, 1)) / 2, atol=1e-6)
 
@@ -511,7 +511,7 @@ def test_the_image_is_neither_replaced_nor_joined(tmp_path: Path) -> None:
 
 def test_new_maps_leave_no_table_of_the_old_ones(tmp_path: Path) -> None:
     model, stack = _model(), stack_from_array(_image(2, 8, 8))
-    _run(model, stack, tmp_path, has_uncertainty=True)
+    _run(model, stack, tmp_path, uncertainty=True)
     names = ("maps.ome.tif", "labels.ome.tif", "fractions.csv")
     results = prediction_results(tmp_path, names, model=model, image=stack.identity())
     with results.writing(adds=True) as folder:
@@ -595,7 +595,7 @@ def test_tiles_equal_the_whole_on_a_real_image(shared_data: Path, name: str) -> 
     stack = stack_from_array(image, axes="YX")
     torch.manual_seed(0)
     network = unet.build_network(name, in_channels=1, out_channels=1, filters=4)
-    x = torch.from_numpy(working_slice(stack, 0, 1, "slice"))[None]
+    x = torch.from_numpy(resample_slice(stack, 0, 1, "slice"))[None]
     optimiser = torch.optim.Adam(network.parameters(), 1e-2)
     for step in range(12):
         y = 100 * (step % 4)

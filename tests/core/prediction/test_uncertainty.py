@@ -10,7 +10,7 @@ from draining import drain
 from hypothesis import given, strategies as st
 from torch import nn
 
-from napari_spss.core.analysis import doubts, entropy, mean_entropy
+from napari_spss.core.analysis import acquisition_scores, entropy, mean_entropy
 from napari_spss.core.analysis.uncertainty import order_slices
 from napari_spss.core.annotations import Annotations, Proportion, Region, lay_grid
 from napari_spss.core.base import InputError, TrainingSettings
@@ -147,7 +147,9 @@ def test_a_fraction_that_the_map_contradicts_counts_as_doubt():
         Proportion(Region(4), (0.5, 0.5), source="grid"),
     )
     predicted = dict.fromkeys(range(5), (0.9, 0.1)) | {0: (np.nan, np.nan)}
-    found = doubts(dict.fromkeys(range(5), 0.2), predicted, stated, n_slices=5, is_set=True)
+    found = acquisition_scores(
+        dict.fromkeys(range(5), 0.2), predicted, stated, n_slices=5, is_set=True
+    )
     assert [one.slice for one in found] == [2, 0, 1, 3]
     assert found[0].total == pytest.approx(0.2 + 0.3)
     assert [one.difference for one in found[1:]] == [0, 0, 0]
@@ -172,7 +174,7 @@ def test_every_slice_is_ordered_once(gains, counted, apart):
 
 def test_uncertainty_is_written_beside_the_maps(tmp_path):
     model, stack = model_of(Grey()), hesitant(40, 0)
-    events = iter_prediction(model, stack, out_dir=tmp_path, has_uncertainty=True, device="cpu")
+    events = iter_prediction(model, stack, out_dir=tmp_path, uncertainty=True, device="cpu")
     (*_, finished), means = drain(events)
     assert finished.outputs == {
         name: str(tmp_path / f"{name}.ome.tif") for name in ("maps", "labels", "uncertainty")
@@ -187,7 +189,7 @@ def test_uncertainty_is_written_beside_the_maps(tmp_path):
 def test_matched_threshold_writes_it_as_well(tmp_path):
     model = model_of(Grey()).model_copy(update={"stated_fractions": (0.5, 0.5)})
     events = iter_prediction(
-        model, hesitant(40), out_dir=tmp_path, threshold="auto", has_uncertainty=True, device="cpu"
+        model, hesitant(40), out_dir=tmp_path, threshold="auto", uncertainty=True, device="cpu"
     )
     _, means = drain(events)
     assert means == pytest.approx((0.4,), abs=1e-4)

@@ -180,7 +180,7 @@ def test_training_learns_from_them_and_preset_paper_from_what_was_stated(name):
         assert bag.fractions[1] < 0.12
 
 
-def test_recounted_nodes_take_the_place_of_judged_ones():
+def test_a_label_posterior_takes_the_place_of_judged_ones():
     grids = (counted(0, 240, 16), counted(1, 240, 16))
     annotations = Annotations(CLASSES, grids=grids)
     fewer = correct_bias(annotations, {0: np.array([248.0, 8.0]), 1: np.array([248.0, 8.0])})

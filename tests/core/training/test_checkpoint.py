@@ -526,7 +526,7 @@ def test_weights_on_disk_are_those_of_the_model(stopped):
         assert torch.equal(tensor, teacher[name])
 
 
-def test_recounted_nodes_are_kept_with_a_checkpoint(tmp_path):
+def test_the_label_posterior_is_kept_with_a_checkpoint(tmp_path):
     counts = LabelPosterior(stated={3: (250.0, 6.0)}, believed={3: (252.25, 3.75)})
     state = STATE.model_copy(update={"posterior": counts, "posterior_at": 0.6})
     save_state(state, TENSORS, tmp_path)

@@ -113,8 +113,8 @@ def tiny(**overrides):
     return quick(**(values | overrides))
 
 
-def recounted_by(counts, monkeypatch):
-    """Let every recount give these counts; returns the slices of each recount."""
+def posterior_of(counts, monkeypatch):
+    """Let every label posterior be these counts; returns the slices of each."""
     asked = []
 
     def fake(samples, predict):
@@ -128,8 +128,8 @@ def recounted_by(counts, monkeypatch):
 
 
 @pytest.mark.usefixtures("one_torch_thread")
-def test_a_run_learns_from_what_was_recounted(monkeypatch):
-    asked = recounted_by([60.0, 4.0], monkeypatch)
+def test_a_run_learns_from_the_label_posterior(monkeypatch):
+    asked = posterior_of([60.0, 4.0], monkeypatch)
     annotations = Annotations(CLASSES, grids=counted_truth(TRUTH, [1]))
     model = fit(STACK, annotations, tiny(), device="cpu")
     assert asked == [[1]] * 8, "from a fifth of the budget on, every tenth"
@@ -138,8 +138,8 @@ def test_a_run_learns_from_what_was_recounted(monkeypatch):
 
 @pytest.mark.usefixtures("one_torch_thread")
 @pytest.mark.parametrize("change", [{"labels__node_error": 0.0}, {"self_training__enabled": False}])
-def test_nothing_is_recounted_where_all_nodes_are_believed(change, monkeypatch):
-    asked = recounted_by([60.0, 4.0], monkeypatch)
+def test_there_is_no_label_posterior_where_all_nodes_are_believed(change, monkeypatch):
+    asked = posterior_of([60.0, 4.0], monkeypatch)
     annotations = Annotations(CLASSES, grids=counted_truth(TRUTH, [1]))
     model = fit(STACK, annotations, tiny(**change), device="cpu")
     assert not asked
@@ -148,8 +148,8 @@ def test_nothing_is_recounted_where_all_nodes_are_believed(change, monkeypatch):
 
 
 @pytest.mark.usefixtures("one_torch_thread")
-def test_new_annotations_forget_the_recount_of_changed_grids_only(tmp_path, monkeypatch):
-    recounted_by([60.0, 4.0], monkeypatch)
+def test_new_annotations_forget_the_label_posterior_of_changed_grids_only(tmp_path, monkeypatch):
+    posterior_of([60.0, 4.0], monkeypatch)
     grids = counted_truth(TRUTH, [0, 1])
     changed = grids[1].with_class([0], 1 - int(grids[1].class_index[0]))
     mailbox = Mailbox()

@@ -197,12 +197,12 @@ def test_what_was_best_by_old_annotations_is_not_kept_by_a_resumed_run(tmp_path,
     assert torch.equal(load_model(tmp_path).network.head.weight, newest) is is_changed
 
 
-def test_after_a_recount_losses_are_compared_by_the_new_counts(monkeypatch):
-    def recount(samples, predict):
+def test_after_a_label_posterior_losses_are_compared_by_the_new_counts(monkeypatch):
+    def posterior(samples, predict):
         counted = [one.slice for one in samples if (one.error > 0).any()]
         return LabelPosterior(believed=dict.fromkeys(counted, (2.0, 62.0)))
 
-    monkeypatch.setattr(run_module, "label_posterior", recount)
+    monkeypatch.setattr(run_module, "label_posterior", posterior)
     settings = tiny(
         optimisation__max_steps=30,
         optimisation__validation_fraction=0.5,

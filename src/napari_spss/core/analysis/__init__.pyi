@@ -31,8 +31,8 @@ from .tables import (
     write_tables as write_tables,
 )
 from .uncertainty import (
+    acquisition_scores as acquisition_scores,
     counted_slices as counted_slices,
-    doubts as doubts,
     entropy as entropy,
     mean_entropy as mean_entropy,
 )

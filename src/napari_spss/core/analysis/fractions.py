@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..annotations import outside_class
-from ..base import InputError
+from ..base import InputError, counted
 from ..images import (
     IGNORE,
     LabelsLike,
@@ -167,7 +167,9 @@ class _Task:
             raise InputError("the labels hold no slices; give at least one.")
         for what, given in (("pixel sizes", pixel_sizes_um), ("names", names)):
             if given is not None and len(given) != n_slices:
-                raise InputError(f"{len(given)} {what} were given for {n_slices} slices.")
+                raise InputError(
+                    f"{len(given)} {what} were given for {counted(n_slices, 'slice')}."
+                )
         z_um, y_um, x_um = (_size("voxel_size_um", value) for value in voxel_size_um or [None] * 3)
         areas = np.full(n_slices, y_um * x_um)
         if pixel_sizes_um is not None:
@@ -363,7 +365,9 @@ def _notes(
     n_empty = int((_counting(counts, outside) == 0).sum())
     if n_empty:
         which = "" if outside is None else f" that is not {classes[outside]}"
-        notes.append(f"{n_empty} slices have no labelled pixel{which} and count in no fraction.")
+        notes.append(
+            f"{counted(n_empty, 'slice')} with no labelled pixel{which}: counted in no fraction."
+        )
     if not np.isfinite(task.voxel_um3 if task.is_volume else task.pixel_areas_um2).all():
         notes.append("The pixel or voxel size is not known, so sizes are in pixels only.")
     if len(counts) == 1:

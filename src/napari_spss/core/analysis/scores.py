@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ..base import InputError
+from ..base import InputError, counted
 from ..images import (
     IGNORE,
     LabelsLike,
@@ -207,7 +207,7 @@ def scores_from_confusion(
         notes.append("No pixel has a known truth, so nothing could be scored.")
     n_unlabelled = int(counts[:, n_classes].sum())
     if n_unlabelled:
-        notes.append(f"{n_unlabelled} pixels have no label and count as missed.")
+        notes.append(f"{counted(n_unlabelled, 'pixel')} with no label: counted as missed.")
     return Scores(
         classes=names,
         iou=tuple(iou),

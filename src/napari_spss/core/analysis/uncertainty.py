@@ -1,4 +1,4 @@
-"""How far maps are in doubt, pixel by pixel, and which slices to count next for that.
+"""How uncertain maps are, pixel by pixel, and which slices to count next for that.
 
 The uncertainty of a pixel is the entropy of its class probabilities over the largest one possible,
 ``-sum_c p_c log p_c / log C``: 0 where one class is certain, 1 where all are as likely.
@@ -14,15 +14,22 @@ import numpy.typing as npt
 
 from ..annotations import Proportion
 
-__all__ = ["Doubt", "counted_slices", "doubts", "entropy", "mean_entropy", "order_slices"]
+__all__ = [
+    "AcquisitionScore",
+    "acquisition_scores",
+    "counted_slices",
+    "entropy",
+    "mean_entropy",
+    "order_slices",
+]
 
 _TINY = 1e-12
 _STEP_PX = 4  # every so many columns tell the mean of a map well enough
 
 
 @dataclass(frozen=True)
-class Doubt:
-    """How far the map of a slice is in doubt.
+class AcquisitionScore:
+    """How much counting a slice would teach: the acquisition score.
 
     Parameters
     ----------
@@ -67,14 +74,14 @@ def mean_entropy(probs: npt.NDArray[np.floating]) -> float:
     return float(entropy(probs[:, :, ::_STEP_PX]).mean())
 
 
-def doubts(
+def acquisition_scores(
     uncertainty: Mapping[int, float],
     predicted: Mapping[int, Sequence[float]],
     stated: Sequence[Proportion],
     *,
     n_slices: int,
     is_set: bool = False,
-) -> tuple[Doubt, ...]:
+) -> tuple[AcquisitionScore, ...]:
     """Order the slices that were not counted yet by what counting them would teach.
 
     Parameters
@@ -92,7 +99,7 @@ def doubts(
 
     Returns
     -------
-    tuple of Doubt
+    tuple of AcquisitionScore
         See :func:`order_slices`.
     """
     counted = counted_slices(stated)
@@ -103,8 +110,8 @@ def doubts(
             pairs = zip(one.fractions, predicted[z], strict=False)
             known = [abs(a - b) for a, b in pairs if a is not None and np.isfinite(b)]
             differences[z] = max(known, default=0.0)
-    found = {z: Doubt(z, u, differences.get(z, 0.0)) for z, u in uncertainty.items()}
-    gains = {z: doubt.total for z, doubt in found.items() if z not in counted}
+    found = {z: AcquisitionScore(z, u, differences.get(z, 0.0)) for z, u in uncertainty.items()}
+    gains = {z: score.total for z, score in found.items() if z not in counted}
     apart = 1 if is_set else -(-n_slices // (2 * (len(counted) + 1)))
     return tuple(found[z] for z in order_slices(gains, counted=counted, apart=apart))
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base import CellProblem, InputError
+from ..base import CellProblem, InputError, counted
 from .checks import (
     BOX,
     SliceShapes,
@@ -381,9 +381,9 @@ class Annotations:
         parts = [*_tally(grids, "grid"), *_tally(frames, "frame")]
         fractions = sum(proportion.is_informative for proportion in self.proportions)
         if fractions:
-            parts.append(_counted(fractions, "fraction"))
+            parts.append(counted(fractions, "fraction"))
         if self.keypoints:
-            parts.append(_counted(len(self.keypoints), "keypoint"))
+            parts.append(counted(len(self.keypoints), "keypoint"))
         return ", ".join(parts) or "no annotations"
 
 
@@ -406,11 +406,11 @@ def _tally(grids: Sequence[CountingGrid], noun: str) -> Iterator[str]:
     if done:
         nodes = sum(grid.n_nodes for grid in done)
         hits = sum(int(np.count_nonzero(grid.class_index > 0)) for grid in done)
-        yield f"{_counted(len(done), noun)} ({_counted(nodes, 'node')}, {_counted(hits, 'hit')})"
+        yield f"{counted(len(done), noun)} ({counted(nodes, 'node')}, {counted(hits, 'hit')})"
     if len(done) < len(grids):
         judged = sum(grid.n_judged for grid in grids if not grid.is_done)
-        what = f"{_counted(len(grids) - len(done), noun)} still open"
-        yield f"{what} ({_counted(judged, 'node')} judged)"
+        what = f"{counted(len(grids) - len(done), noun)} still open"
+        yield f"{what} ({counted(judged, 'node')} judged)"
 
 
 def _blanked(proportion: Proportion, outside: int, name: str) -> Proportion:
@@ -425,7 +425,3 @@ def _blanked(proportion: Proportion, outside: int, name: str) -> Proportion:
     blank = proportion.without(outside)
     fractions = (*blank.fractions[:outside], None, *blank.fractions[outside + 1 :])
     return dataclasses.replace(blank, fractions=fractions)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -214,7 +214,7 @@ def read_grid(
 
 
 def read_fraction_texts(path: AnyPath, classes: Sequence[str]) -> FractionTexts | None:
-    """Read the cells of ``proportions.csv`` as text, to be mended in a form.
+    """Read the cells of ``proportions.csv`` as text, to be corrected in a form.
 
     Returns
     -------

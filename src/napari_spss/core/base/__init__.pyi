@@ -24,9 +24,9 @@ from .events import (
     event_to_json as event_to_json,
 )
 from .files import (
-    LEFT_OVER as LEFT_OVER,
+    STALE_FILES as STALE_FILES,
     check_links as check_links,
-    remove_left_overs as remove_left_overs,
+    remove_stale_files as remove_stale_files,
     replacing as replacing,
     set_aside as set_aside,
     write_atomically as write_atomically,
@@ -66,6 +66,7 @@ from .settings import (
 from .units import (
     UNKNOWN_VOXEL as UNKNOWN_VOXEL,
     VoxelSize as VoxelSize,
+    counted as counted,
     length_um as length_um,
     merge_voxel_size as merge_voxel_size,
     printed_pixel_um as printed_pixel_um,

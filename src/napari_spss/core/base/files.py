@@ -14,16 +14,16 @@ from pathlib import Path
 from .errors import InputError, RunError
 
 __all__ = [
-    "LEFT_OVER",
+    "STALE_FILES",
     "check_links",
-    "remove_left_overs",
+    "remove_stale_files",
     "replacing",
     "set_aside",
     "write_atomically",
     "write_errors",
 ]
 
-LEFT_OVER = ".*." + "[0-9a-f]" * 32 + ".tmp"
+STALE_FILES = ".*." + "[0-9a-f]" * 32 + ".tmp"
 """Pattern of the names that half-written files have after a crash."""
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -96,9 +96,9 @@ def write_atomically(path: Path, content: str | bytes, *, makes_folder: bool = T
         temporary.write_bytes(data)
 
 
-def remove_left_overs(folder: Path) -> None:
+def remove_stale_files(folder: Path) -> None:
     """Remove what a crash left half written in a folder that nobody else writes into."""
-    for path in folder.glob(LEFT_OVER):
+    for path in folder.glob(STALE_FILES):
         path.unlink(missing_ok=True)
 
 

@@ -84,7 +84,7 @@ class Registry(Generic[T]):
             package = "" if offer.dist is None else f" of the package {offer.dist.name}"
             raise InputError(
                 f"{self._kind} {name!r}{package} cannot be loaded ({error}); "
-                "mend or update that package, or choose another.",
+                "repair or update that package, or choose another.",
                 field=self._field,
             ) from error
         return thing

@@ -1,4 +1,4 @@
-"""Lengths in micrometres from the many ways in which image files state them."""
+"""Lengths in micrometres from the many ways in which image files state them; numbers of things."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from .errors import InputError
 __all__ = [
     "UNKNOWN_VOXEL",
     "VoxelSize",
+    "counted",
     "length_um",
     "merge_voxel_size",
     "printed_pixel_um",
@@ -105,3 +106,14 @@ def merge_voxel_size(stated: Sequence[float | None] | None, found: VoxelSize) ->
         known if given is None else float(given) for given, known in zip(stated, found, strict=True)
     )
     return z, y, x
+
+
+def counted(number: int, thing: str) -> str:
+    """Write a number of things.
+
+    Examples
+    --------
+    >>> counted(1, "step"), counted(2, "step")
+    ('1 step', '2 steps')
+    """
+    return f"{number} {thing}{'s' * (number != 1)}"

@@ -34,8 +34,8 @@ from .readers import (
 )
 from .resampling import (
     enlarge as enlarge,
-    to_working as to_working,
-    working_slice as working_slice,
+    resample_points as resample_points,
+    resample_slice as resample_slice,
 )
 from .scale import (
     BOTH_UNKNOWN as BOTH_UNKNOWN,

@@ -43,7 +43,7 @@ _MAX_UNLISTED = 16
 _MAX_SCANNED = 256
 _BINARY = default_names(2)
 _LOSSY = re.compile(r"\.jpe?g$", re.IGNORECASE)
-_TAKE_IDS = "--instances (has_instances=True) takes them as objects of one class"
+_TAKE_IDS = "--instances (instances=True) takes them as objects of one class"
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Masks:
 
 
 def open_masks(
-    path_or_array: Any, *, classes: ClassSpec | None = None, has_instances: bool = False
+    path_or_array: Any, *, classes: ClassSpec | None = None, instances: bool = False
 ) -> Masks:
     """Open masks lazily; unless classes come with values, those in the masks are looked up.
 
@@ -152,7 +152,7 @@ def open_masks(
         values, at most 16, become "background", "class_1" and so on. Where JPEG or smoothing left
         other grey values beside as many levels, each is rounded to the nearest level, and
         ``notes`` says so.
-    has_instances : bool
+    instances : bool
         Whether values are ids of objects, which all belong to one class; 0 is the background.
 
     Raises
@@ -161,7 +161,7 @@ def open_masks(
         If the masks cannot be opened, or their values do not fit the classes.
     """
     palette: Palette = "index"
-    if not has_instances and (classes is None or classes.is_coloured):
+    if not instances and (classes is None or classes.is_coloured):
         palette = "rgb"
     stack = _open(path_or_array, palette)
     if stack.n_channels not in (1, 3):
@@ -169,7 +169,7 @@ def open_masks(
             f"{stack.source} has {stack.n_channels} channels, but masks have one, or red, green "
             "and blue; give labels instead of maps, or save one channel as a file of its own."
         )
-    if has_instances:
+    if instances:
         return _with_instances(stack, classes)
     if classes is None:
         return _with_found_values(stack)
@@ -214,7 +214,7 @@ def _open(path_or_array: Any, palette: Palette) -> Stack:
     if isinstance(path_or_array, Stack):
         return path_or_array
     if isinstance(path_or_array, (str, os.PathLike)):
-        return open_stack(path_or_array, palette=palette, is_strict=False)
+        return open_stack(path_or_array, palette=palette, strict=False)
     array = path_or_array if hasattr(path_or_array, "shape") else np.asarray(path_or_array)
     axes = guess_axes(array.shape, np.dtype(array.dtype), source="the array of masks")
     return stack_from_array(array, axes=axes, source="the array of masks")

@@ -83,7 +83,7 @@ def open_stack(
     axes: str | None = None,
     voxel_size_um: Sequence[float | None] | None = None,
     palette: Palette = "display",
-    is_strict: bool = True,
+    strict: bool = True,
 ) -> Stack:
     """Open images lazily.
 
@@ -102,7 +102,7 @@ def open_stack(
     palette : {"display", "rgb", "index"}
         What colour tables mean: images look as shown; colour masks need "rgb", index masks
         "index".
-    is_strict : bool
+    strict : bool
         Whether the images of a folder must agree in type and number of channels.
 
     Raises
@@ -117,7 +117,7 @@ def open_stack(
     if path.is_dir():
         store = next((one for one in _readers if one.is_store and one.is_store(path)), None)
         if store is None:
-            return _open_folder(path, axes, voxel_size_um, palette, is_strict)
+            return _open_folder(path, axes, voxel_size_um, palette, strict)
         images = [store.open(path, palette)]
     else:
         images = [_open_file(path, palette, SidecarSizes(path.parent))]
@@ -146,7 +146,7 @@ def _open_folder(
     axes: str | None,
     voxel_size_um: Sequence[float | None] | None,
     palette: Palette,
-    is_strict: bool,
+    strict: bool,
 ) -> Stack:
     slices = {suffix for one in _readers if one.is_slice for suffix in one.suffixes}
     visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
@@ -166,7 +166,7 @@ def _open_folder(
         # the slice axis is the folder itself
         axes=None if axes is None else "".join(a for a in axes.upper() if a not in _SLICE_AXES),
         voxel_size_um=voxel_size_um,
-        is_strict=is_strict,
+        strict=strict,
     )
 
 

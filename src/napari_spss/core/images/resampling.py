@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 __all__ = [
     "enlarge",
     "normalise",
-    "to_working",
-    "working_slice",
+    "resample_points",
+    "resample_slice",
 ]
 
 _STRIP_PX = 2**22
 _ROUNDING = 1e-7  # of float32, relative
 
 
-def working_slice(
+def resample_slice(
     stack: Stack, z: int, reduction: int, normalisation: str | None
 ) -> npt.NDArray[np.float32]:
     """Read slice ``z`` as the network sees it, strip by strip.
@@ -137,7 +137,7 @@ def normalise(
     return (image - np.float32(low)) / span
 
 
-def to_working(coordinate: npt.ArrayLike, reduction: int) -> npt.NDArray[np.float64]:
+def resample_points(coordinate: npt.ArrayLike, reduction: int) -> npt.NDArray[np.float64]:
     """Data-pixel coordinates to working-pixel coordinates (pixel centres are integers)."""
     return (np.asarray(coordinate, np.float64) - (reduction - 1) / 2) / reduction
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil  # type: ignore[import-untyped]
 
-from ..base import UNKNOWN_VOXEL, InputError, VoxelSize, merge_voxel_size
+from ..base import UNKNOWN_VOXEL, InputError, VoxelSize, counted, merge_voxel_size
 from .axes import AxisPlan, guess_axes, resolve_axes
 from .raw import Pixels
 
@@ -117,7 +117,7 @@ class Stack:
         Axes of each image, instead of those that it states.
     voxel_size_um : sequence of 3 floats or None, optional
         (z, y, x) in micrometres; goes before what the images state.
-    is_strict : bool
+    strict : bool
         Whether single images must agree in type and number of channels. If not, `read` gives each
         in its own, and ``dtype`` and ``n_channels`` are those of the richest.
 
@@ -159,7 +159,7 @@ class Stack:
         is_set: bool | None = None,
         axes: str | None = None,
         voxel_size_um: Sequence[float | None] | None = None,
-        is_strict: bool = True,
+        strict: bool = True,
     ) -> None:
         if not images:
             raise InputError(f"{source} holds no images; give at least one.")
@@ -181,7 +181,7 @@ class Stack:
         self.is_set = False
         if names is not None:
             _check_single(self._images, names, source)
-            if is_strict:
+            if strict:
                 _check_agreement(self._images, names, source)
             self.is_set = len({i.shape for i in self._images}) > 1 if is_set is None else is_set
         y_um, x_um = sizes.pop() if len(sizes) == 1 else (None, None)
@@ -289,8 +289,8 @@ class Stack:
         index = operator.index(z)
         if not 0 <= index < self.n_slices:
             raise InputError(
-                f"slice {index} is outside {self.source}, which has {self.n_slices} "
-                f"slice{'s' * (self.n_slices != 1)}; choose 0 to {self.n_slices - 1}."
+                f"slice {index} is outside {self.source}, which has "
+                f"{counted(self.n_slices, 'slice')}; choose 0 to {self.n_slices - 1}."
             )
         return index
 

@@ -27,7 +27,7 @@ class _Classes(Record):
 
 
 def open_labels(
-    path: str | Path, *, classes: ClassSpec | None = None, has_instances: bool = False
+    path: str | Path, *, classes: ClassSpec | None = None, instances: bool = False
 ) -> Masks:
     """Open labels that were written here as what they are, others as `open_masks` opens masks.
 
@@ -37,7 +37,7 @@ def open_labels(
         A file of labels, or a folder of them.
     classes : ClassSpec, optional
         Other names for the classes, or how they are marked.
-    has_instances : bool
+    instances : bool
         Whether values are ids of objects of one class.
 
     Raises
@@ -46,7 +46,7 @@ def open_labels(
         If the labels cannot be opened, hold a value that stands for no class, or bring names that
         cannot be those of classes.
     """
-    stored = None if has_instances else stored_classes(path)
+    stored = None if instances else stored_classes(path)
     if stored is not None and classes is None:
         try:
             classes = ClassSpec(stored)
@@ -59,7 +59,7 @@ def open_labels(
     is_plain = classes is not None and classes.values is None
     if classes is not None and is_plain and len(classes.names) == len(stored or ()):
         return open_indices(path, classes.names)
-    return open_masks(path, classes=classes, has_instances=has_instances)
+    return open_masks(path, classes=classes, instances=instances)
 
 
 def stored_classes(path: str | Path) -> tuple[str, ...] | None:

@@ -71,7 +71,7 @@ class TiledNetwork:
         C, background included.
     device : torch.device
         Where to compute.
-    has_flips : bool
+    flips : bool
         Average the maps of the four mirror images: four times the work.
     """
 
@@ -81,14 +81,14 @@ class TiledNetwork:
         *,
         n_classes: int,
         device: torch.device,
-        has_flips: bool = False,
+        flips: bool = False,
     ) -> None:
         self.n_classes = n_classes
         self.device = device
         self._stride = int(getattr(network, "stride", 1))
         self._halo = int(getattr(network, "receptive_radius", 0))
         self._blend = 0 if getattr(network, "has_exact_radius", True) else _BLEND_PX
-        self._flips: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3)) if has_flips else ((),)
+        self._flips: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3)) if flips else ((),)
         fused = _with_merged_normalisation(copy.deepcopy(network).eval())
         # torch's stubs do not know this overload
         self._network: nn.Module = fused.to(  # type: ignore[call-overload]

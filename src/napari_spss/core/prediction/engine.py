@@ -25,6 +25,7 @@ from ..base import (
     RunError,
     RunFinished,
     RunStarted,
+    counted,
 )
 from ..networks import Box, Stopped, is_out_of_memory
 from ..training import Model
@@ -68,7 +69,7 @@ def predict_slice(
     box: Box | None = None,
     device: str | torch.device = "auto",
     tile_px: int | None = None,
-    has_flips: bool = False,
+    flips: bool = False,
     token: CancelToken | None = None,
 ) -> Probs:
     """Predict the maps of one slice, or of a box of it, at full resolution.
@@ -91,7 +92,7 @@ def predict_slice(
         See :func:`napari_spss.core.networks.resolve_device`.
     tile_px : int, optional
         Edge of a tile in working pixels, without halo; by default what suits the device.
-    has_flips : bool
+    flips : bool
         Average the maps of the four mirror images: four times the work.
     token : CancelToken, optional
         Stops within one tile.
@@ -120,7 +121,7 @@ def predict_slice(
     for note in model.working_scale.notes(stack, [z]):
         if note.level == "warning":
             warnings.warn(note.text, stacklevel=2)
-    predictor = SlicePredictor(model, device, tile_px=tile_px, has_flips=has_flips)
+    predictor = SlicePredictor(model, device, tile_px=tile_px, flips=flips)
     probs = np.empty((len(model.classes), y1 - y0, x1 - x0), np.float32)
     for item in predictor.pieces(stack, z, box=(y0, x0, y1, x1), token=token):
         if isinstance(item, Piece):
@@ -136,14 +137,14 @@ def predict(
     slices: Sequence[int] | None = None,
     device: str | torch.device = "auto",
     tile_px: int | None = None,
-    has_flips: bool = False,
+    flips: bool = False,
     token: CancelToken | None = None,
 ) -> Prediction:
     """Predict maps and labels in memory; :func:`iter_prediction` writes them to files instead.
 
     Parameters
     ----------
-    model, stack, device, tile_px, has_flips, token
+    model, stack, device, tile_px, flips, token
         As in :func:`predict_slice`.
     threshold : float, "auto" or None
         As in :func:`iter_prediction`.
@@ -162,9 +163,7 @@ def predict(
     """
     chosen = _check(model, stack, threshold, slices)
     probs = [
-        predict_slice(
-            model, stack, z, device=device, tile_px=tile_px, has_flips=has_flips, token=token
-        )
+        predict_slice(model, stack, z, device=device, tile_px=tile_px, flips=flips, token=token)
         for z in chosen
     ]
     value: float | None = None
@@ -189,11 +188,11 @@ def iter_prediction(
     overwrite: bool = False,
     threshold: Threshold = None,
     map_dtype: MapDtype = "uint8",
-    has_uncertainty: bool = False,
+    uncertainty: bool = False,
     slices: Sequence[int] | None = None,
     device: str | torch.device = "auto",
     tile_px: int | None = None,
-    has_flips: bool = False,
+    flips: bool = False,
     token: CancelToken | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Generator[Event, None, tuple[float, ...]]:
@@ -222,13 +221,13 @@ def iter_prediction(
         training. More classes: None, every pixel gets its most probable class.
     map_dtype : {"uint8", "float16", "float32"}
         Of the maps: 0-255 or 0-1.
-    has_uncertainty : bool
+    uncertainty : bool
         Write ``uncertainty`` as well: the normalised entropy of each pixel, see
         :func:`napari_spss.uncertainty_slice`, as 0-255 for 0-1. All maps are then averaged over
         the four mirror images.
     slices : sequence of int, optional
         Which slices, in this order; all by default.
-    device, tile_px, has_flips
+    device, tile_px, flips
         As in :func:`predict_slice`.
     token : CancelToken, optional
         Stops the run within one tile; it then ends with reason ``stopped``.
@@ -258,8 +257,8 @@ def iter_prediction(
     chosen = _check(model, stack, threshold, slices)
     if map_dtype not in MAP_DTYPES:
         raise InputError(f"map_dtype {map_dtype!r} is unknown; choose {', '.join(MAP_DTYPES)}.")
-    has_flips |= has_uncertainty
-    kinds = ("maps", "labels", "uncertainty")[: 3 if has_uncertainty else 2]
+    flips |= uncertainty
+    kinds = ("maps", "labels", "uncertainty")[: 3 if uncertainty else 2]
     names = {what: result_name(what, is_set=stack.is_set) for what in kinds}
     results = prediction_results(
         out_dir,
@@ -270,21 +269,21 @@ def iter_prediction(
         overwrite=overwrite,
     )
     results.check()
-    predictor = SlicePredictor(model, device, tile_px=tile_px, has_flips=has_flips)
+    predictor = SlicePredictor(model, device, tile_px=tile_px, flips=flips)
     yield RunStarted("prediction", len(chosen), str(predictor.device), model.classes)
     for note in stack.notes:
         yield Message("info", note)
     yield from model.working_scale.notes(stack, chosen)
     try:
         with results.writing() as folder:
-            run = FileRun(model, stack, chosen, folder, map_dtype, has_uncertainty, token, clock)
+            run = FileRun(model, stack, chosen, folder, map_dtype, uncertainty, token, clock)
             if threshold == "auto":
                 yield from run.with_matched_threshold(predictor, _stated_fraction(model))
             else:
                 yield from run.with_threshold(predictor, threshold)
     except Stopped:
-        done = f"{run.pace.done} of {len(chosen)}"
-        text = f"stopped after {done} slices; no maps or labels were kept."
+        done = f"{run.pace.done} of {counted(len(chosen), 'slice')}"
+        text = f"stopped after {done}; no maps or labels were kept."
         yield Message("info", text)
         yield RunFinished(FinishReason.stopped, run.pace.done, run.pace.elapsed_s)
     except (MemoryError, RuntimeError) as error:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from ..base import CancelToken, InputError, Message
-from ..images import enlarge, working_slice
+from ..images import enlarge, resample_slice
 from ..networks import Band, Box, Stopped, TiledNetwork, TileDone, default_tile_px, resolve_device
 from ..training import Model
 
@@ -42,7 +42,7 @@ class SlicePredictor:
         See :func:`napari_spss.core.networks.resolve_device`.
     tile_px : int or None
         Edge of a tile in working pixels, without halo; None: what suits network and device.
-    has_flips : bool
+    flips : bool
         Average the maps of the four mirror images.
 
     Raises
@@ -52,7 +52,7 @@ class SlicePredictor:
     """
 
     def __init__(
-        self, model: Model, device: str | torch.device, *, tile_px: int | None, has_flips: bool
+        self, model: Model, device: str | torch.device, *, tile_px: int | None, flips: bool
     ) -> None:
         if tile_px is not None and tile_px < 1:
             raise InputError(f"tile_px {tile_px} is too small; give at least 64.")
@@ -63,10 +63,10 @@ class SlicePredictor:
             model.network,
             n_classes=len(model.classes),
             device=self.device,
-            has_flips=has_flips,
+            flips=flips,
         )
 
-    def working_maps(
+    def resampled_maps(
         self, stack: Stack, z: int, *, token: CancelToken | None = None
     ) -> npt.NDArray[np.float32]:
         """Predict the maps (C, y, x) of slice ``z`` at working scale.
@@ -89,7 +89,7 @@ class SlicePredictor:
         if token is not None and token.is_cancelled:
             raise Stopped
         reduction = self._model.working_scale.of_slice(stack, z)
-        working = working_slice(stack, z, reduction, self._model.normalisation)
+        working = resample_slice(stack, z, reduction, self._model.normalisation)
         return torch.from_numpy(working)
 
     def pieces(

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..analysis import counted_slices, doubts, entropy
+from ..analysis import acquisition_scores, counted_slices, entropy
 from ..annotations import Annotations
 from ..networks import Box
 from ..training import Model
@@ -65,7 +65,7 @@ def uncertainty_slice(
     InputError, OutOfMemory, Stopped
         As in :func:`napari_spss.predict_slice`.
     """
-    probs = predict_slice(model, stack, z, box=box, device=device, has_flips=True, token=token)
+    probs = predict_slice(model, stack, z, box=box, device=device, flips=True, token=token)
     return entropy(probs)
 
 
@@ -112,16 +112,18 @@ def rank_slices(
     """
     stated = annotations.effective_proportions()
     counted = counted_slices(stated)
-    predictor = SlicePredictor(model, device, tile_px=None, has_flips=True)
+    predictor = SlicePredictor(model, device, tile_px=None, flips=True)
     uncertainty, predicted = {}, {}
     for z in range(stack.n_slices) if slices is None else slices:
         if z in counted:
             continue
-        probs = predictor.working_maps(stack, z, token=token)
+        probs = predictor.resampled_maps(stack, z, token=token)
         uncertainty[z] = float(entropy(probs).mean())
         counts = np.bincount(probs.argmax(axis=0).ravel(), minlength=len(model.classes))
         if model.outside_index is not None:
             counts[model.outside_index] = 0
         predicted[z] = tuple(counts / counts.sum() if counts.any() else np.nan * counts)
-    ranked = doubts(uncertainty, predicted, stated, n_slices=stack.n_slices, is_set=stack.is_set)
-    return tuple(doubt.slice for doubt in ranked)
+    ranked = acquisition_scores(
+        uncertainty, predicted, stated, n_slices=stack.n_slices, is_set=stack.is_set
+    )
+    return tuple(score.slice for score in ranked)

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from ..annotations import Annotations
-from ..base import FolderLock, InputError, RunError, check_links, remove_left_overs
+from ..base import FolderLock, InputError, RunError, check_links, remove_stale_files
 from ..images import PAINTED_FOLDER, PaintedSlices
 from .action_log import Action, ActionLog, read_actions
 from .folder import RECORD_FILE, FolderUnusable, choose_folder, fallback_folder, folder_beside
@@ -171,7 +171,7 @@ class Project:
     def _clean_up(self) -> None:
         """Remove what a crash left half written."""
         for folder in (self.folder, self.folder / PAINTED_FOLDER):
-            remove_left_overs(folder)
+            remove_stale_files(folder)
 
     def _load(self) -> None:
         """Restore what the folder holds."""

@@ -1,4 +1,4 @@
-"""Where a simulated user clicks: in objects, on background, on the worst errors of a map."""
+"""Click simulation: in objects, on background, on the worst errors of a map."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an annotator did, what it yielded, and the seconds that it took."""
+"""Annotation cost: what an annotator did, what it yielded, and the seconds that it took."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from ..base import (
     RunError,
     RunStarted,
     TrainingSettings,
+    counted,
     hold_folder,
 )
 from ..images import Masks, pair_masks
@@ -254,7 +255,7 @@ def _check_folder(lock: FolderLock | None, run: Run) -> None:
         kept = f"The model is lost: {error}"
     raise RunError(
         f"the folder of the run, {folder}, was deleted or moved while the run went on; it ended "
-        f"after {run.state.step} steps. {kept}; all else was in that folder."
+        f"after {counted(run.state.step, 'step')}. {kept}; all else was in that folder."
     )
 
 

@@ -28,7 +28,7 @@ from ..base import (
     TrainingSettings,
     Validated,
 )
-from ..images import LiveLabels, WorkingScale, reading_notes, working_slice
+from ..images import LiveLabels, WorkingScale, reading_notes, resample_slice
 from ..networks import Stopped, View, augment_intensity, draw_view
 from .checkpoint import (
     MODEL_RECORD,
@@ -439,7 +439,7 @@ class Run:
             image = self.reader.images.get(z)
             if image is None:
                 normalisation = self.task.settings.image.normalisation
-                image = working_slice(stack, z, reduction, normalisation)
+                image = resample_slice(stack, z, reduction, normalisation)
         except InputError as error:
             if z not in self._without_preview:
                 self._without_preview.add(z)

@@ -33,8 +33,8 @@ from ..annotations import (
     write_annotations,
 )
 from ..base import (
-    LEFT_OVER,
     RECORD,
+    STALE_FILES,
     Event,
     InputError,
     Record,
@@ -50,7 +50,7 @@ from ..base import (
     load_settings,
     read_file,
     read_record,
-    remove_left_overs,
+    remove_stale_files,
     save_settings,
     write_atomically,
     write_errors,
@@ -183,7 +183,7 @@ class RunFolder:
         with copy.writing() as new, write_errors(folder):
             for name in copy.names:
                 if (self.path / name).is_dir():
-                    unwanted = shutil.ignore_patterns(LEFT_OVER)
+                    unwanted = shutil.ignore_patterns(STALE_FILES)
                     shutil.copytree(self.path / name, new / name, ignore=unwanted)
                 else:
                     shutil.copyfile(self.path / name, new / name)
@@ -327,7 +327,7 @@ def enter_run_dir(folder: Path, *, goes_on: bool) -> None:
                 f"{folder} already holds a run ({name}); choose another folder, or resume it."
             )
     for place in (folder, *(folder / name for name in STATE_FILE.parts[:1])):
-        remove_left_overs(place)
+        remove_stale_files(place)
 
 
 def begin_recorded(

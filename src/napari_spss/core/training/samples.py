@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from ..annotations import Annotations, Proportion
 from ..base import InputError, LabelSettings, TrainingSettings
-from ..images import IGNORE, WorkingScale, to_working, working_slice
+from ..images import IGNORE, WorkingScale, resample_points, resample_slice
 from .bias_correction import correct_bias
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ class SampleReader:
         reduction = self._working_scale.of_slice(self._stack, z)
         if z not in self.images:
             normalisation = self._settings.image.normalisation
-            self.images[z] = working_slice(self._stack, z, reduction, normalisation)
+            self.images[z] = resample_slice(self._stack, z, reduction, normalisation)
         image = self.images[z]
         sample = SliceSamples(
             slice=z,
@@ -387,7 +387,7 @@ Disc = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
 def _disc(shape: tuple[int, int], y: float, x: float, radius: float, reduction: int) -> Disc:
     """Rows and columns of the working pixels within ``radius`` of a point, and of its own one."""
     height, width = shape
-    yw, xw = to_working((y, x), reduction)
+    yw, xw = resample_points((y, x), reduction)
     cy, cx = math.floor(y + 0.5) // reduction, math.floor(x + 0.5) // reduction
     y0, y1 = max(0, int(np.floor(yw - radius))), min(height, int(np.ceil(yw + radius)) + 1)
     x0, x1 = max(0, int(np.floor(xw - radius))), min(width, int(np.ceil(xw + radius)) + 1)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..annotations import Annotations
-from ..base import Message, TrainingSettings
+from ..base import Message, TrainingSettings, counted
 from .bias_correction import bias_messages, correct_bias
 from .samples import Bag, SliceSamples
 
@@ -238,7 +238,7 @@ class MapWatch:
         # not taken back as long as what is lost is the same
         stands = bool(constant) or (bool(lost) and _CONSTANT in lost_before)
         lost_now = (*names, *([_CONSTANT] if stands else []))
-        when = f"after {n_steps} step{'s' * (n_steps != 1)}"
+        when = f"after {counted(n_steps, 'step')}"
         if set(lost_now) - set(lost_before):
             head = "is nearly constant" if constant else f"lacks {' and '.join(names)}"
             reason = self._described(tallies, lost, is_lost=True) or constant

@@ -30,7 +30,7 @@ from .own import (
     MARK as MARK,
     TRANSFORM_EVENTS as TRANSFORM_EVENTS,
     add_unselected as add_unselected,
-    find_left_over as find_left_over,
+    find_stale_layer as find_stale_layer,
     layer_mark as layer_mark,
 )
 from .regions import (

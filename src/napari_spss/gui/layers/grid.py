@@ -15,7 +15,7 @@ from ...core.annotations import UNSURE
 from ..models import BACKGROUND, GridSheet
 from .connections import Connections
 from .keys import LayerKeys
-from .own import MARK, TRANSFORM_EVENTS, find_left_over, layer_mark, put_away
+from .own import MARK, TRANSFORM_EVENTS, find_stale_layer, layer_mark, put_away
 from .source_frame import SourceFrame
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class GridLayer:
         if self._layer is not None:
             return self._layer
         assert self._frame is not None
-        layer = find_left_over(self._viewer, GRID_LAYER, self._frame.ndim, _is_untouched)
+        layer = find_stale_layer(self._viewer, GRID_LAYER, self._frame.ndim, _is_untouched)
         is_new = layer is None
         if layer is None:
             layer = Points(

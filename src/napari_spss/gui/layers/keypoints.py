@@ -20,7 +20,7 @@ from ...core.base import InputError
 from ..models import CLASS_FEATURE, History, Rows, Strays, class_column, follow_classes
 from .connections import Connections
 from .keys import REDO_KEY, UNDO_KEY, LayerKeys
-from .own import MARK, TRANSFORM_EVENTS, add_unselected, find_left_over, layer_mark, put_away
+from .own import MARK, TRANSFORM_EVENTS, add_unselected, find_stale_layer, layer_mark, put_away
 from .source_frame import SourceFrame
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ class KeypointLayer:
             return self._layer
         if self._frame is None:
             raise InputError("there is no image to put keypoints on; choose one first.")
-        layer = find_left_over(self._viewer, KEYPOINTS_LAYER, self._frame.ndim, self._is_shown_in)
+        layer = find_stale_layer(self._viewer, KEYPOINTS_LAYER, self._frame.ndim, self._is_shown_in)
         is_new = layer is None
         if layer is None:
             layer = Points(

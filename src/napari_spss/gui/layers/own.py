@@ -9,7 +9,14 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-__all__ = ["MARK", "TRANSFORM_EVENTS", "add_unselected", "find_left_over", "layer_mark", "put_away"]
+__all__ = [
+    "MARK",
+    "TRANSFORM_EVENTS",
+    "add_unselected",
+    "find_stale_layer",
+    "layer_mark",
+    "put_away",
+]
 
 MARK = "napari_spss"
 """Key of a layer's metadata under which it says what it is to us: a dictionary with a "role"."""
@@ -32,7 +39,7 @@ def add_unselected(viewer: ViewerModel, layer: Layer) -> None:
         viewer.layers.selection.active = before
 
 
-def find_left_over(
+def find_stale_layer(
     viewer: ViewerModel, role: str, ndim: int, is_same: Callable[[Any], bool]
 ) -> Any | None:
     """Find a layer that a closed dock, or another image, left in the viewer.

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 from ...core.annotations import Region
 from ...core.base import InputError
 from .connections import Connections
-from .own import MARK, add_unselected, find_left_over, put_away
+from .own import MARK, add_unselected, find_stale_layer, put_away
 from .source_frame import SourceFrame
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class RegionsTool(QWidget):
         assert self._frame is not None
         if self._layer is not None:
             return self._layer
-        layer = find_left_over(self._viewer, REGIONS_LAYER, self._frame.ndim, self._is_shown_in)
+        layer = find_stale_layer(self._viewer, REGIONS_LAYER, self._frame.ndim, self._is_shown_in)
         is_new = layer is None
         if layer is None:
             layer = Shapes(

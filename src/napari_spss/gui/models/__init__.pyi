@@ -73,7 +73,6 @@ from .session import (
     Session as Session,
     Suggestion as Suggestion,
     Ticket as Ticket,
-    counted as counted,
     duration as duration,
     explain as explain,
     guarded as guarded,

@@ -43,6 +43,7 @@ from ...core.base import (
     SpssError,
     TrainingSettings,
     Validated,
+    counted,
     current_name,
     fault_of,
     preset,
@@ -62,7 +63,6 @@ __all__ = [
     "Session",
     "Suggestion",
     "Ticket",
-    "counted",
     "duration",
     "explain",
     "guarded",
@@ -638,8 +638,3 @@ def _end_text(run: RunKind, kind: EndKind, reason: FinishReason | None, status: 
     if kind is EndKind.stopped:
         return f"{what} was stopped after {counted(status.done, 'slice')}."
     return f"{what} finished: {counted(status.done, 'slice')} in {took}."
-
-
-def counted(number: int, thing: str) -> str:
-    """Write a number of things: "1 step", "2 steps"."""
-    return f"{number} {thing}{'s' * (number != 1)}"

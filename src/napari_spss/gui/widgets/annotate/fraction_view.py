@@ -29,7 +29,8 @@ from qtpy.QtWidgets import (
 )
 
 from ....core.annotations import Region
-from ...models import Edit, counted, split_clipboard
+from ....core.base import counted
+from ...models import Edit, split_clipboard
 from ..theme import error_colour, muted_text_colour, warning_colour
 from .fraction_model import MARK_ROLE, MUTED_ROLE, FractionModel
 
@@ -343,7 +344,7 @@ class FractionView(QTableView):
             block = cells
             columns = self._columns_from(columns[0])
         self._model.apply(self._edits_of(block, rows.start, columns))
-        self.notice.emit(self._left_over(block, rows.start, len(columns)))
+        self.notice.emit(self._not_pasted(block, rows.start, len(columns)))
 
     def _columns_from(self, first: int) -> list[int]:
         """Columns to type or tick in, from one on; ticks only if that is where it starts."""
@@ -370,7 +371,7 @@ class FractionView(QTableView):
         edits = (*sheet.tick_edits(ticked, True), *sheet.tick_edits(unticked, False))
         return (*edits, *sheet.edits_for(texts))
 
-    def _left_over(self, block: list[list[str]], top: int, n_columns: int) -> str:
+    def _not_pasted(self, block: list[list[str]], top: int, n_columns: int) -> str:
         n_rows = max(top + len(block) - self._model.rowCount(), 0)
         n_cells = max(max(map(len, block)) - n_columns, 0)
         parts = []

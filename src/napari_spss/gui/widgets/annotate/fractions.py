@@ -17,8 +17,8 @@ from qtpy.QtWidgets import (
 )
 
 from ....core.annotations import Proportion, Region
-from ....core.base import SpssError
-from ...models import Edit, FractionSheet, Mark, counted
+from ....core.base import SpssError, counted
+from ...models import Edit, FractionSheet, Mark
 from .fraction_bars import MessageBar, QuestionBar
 from .fraction_csv import read_fractions, write_fractions
 from .fraction_model import FractionModel

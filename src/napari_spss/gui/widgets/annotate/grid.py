@@ -22,14 +22,13 @@ from qtpy.QtWidgets import (
 )
 
 from ....core.annotations import UNSURE, ClassStyle, CountingGrid
-from ....core.base import InputError
+from ....core.base import InputError, counted
 from ...layers import REDO_KEY, UNDO_KEY, Connections, GridLayer, SourceFrame, is_taken, shown_key
 from ...models import (
     BACKGROUND,
     UNTOUCHED,
     GridBook,
     GridSheet,
-    counted,
     next_slice,
 )
 from ..class_picker import ClassPicker

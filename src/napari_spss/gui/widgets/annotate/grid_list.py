@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
-from ...models import GridBook, GridSheet, Tally, counted
+from ....core.base import counted
+from ...models import GridBook, GridSheet, Tally
 
 if TYPE_CHECKING:
     from ....core.annotations import ClassStyle

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from ....core.annotations import Keypoint
-from ....core.base import InputError
+from ....core.base import InputError, counted
 from ...layers import (
     KEYPOINTS_LAYER,
     Connections,
@@ -26,7 +26,7 @@ from ...layers import (
     layer_mark,
     shown_key,
 )
-from ...models import Strays, counted
+from ...models import Strays
 from ..adopt_combo import AdoptCombo
 from ..class_picker import ClassPicker
 from ..notice import Notice

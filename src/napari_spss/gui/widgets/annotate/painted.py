@@ -150,7 +150,7 @@ class PaintedTool(QWidget):
         for name in TRANSFORM_EVENTS:
             self._frame_connections.connect(getattr(layer.events, name), self._follow_image)
         self._follow_image()
-        if self._layer is not None and self._misfit(self._layer):
+        if self._layer is not None and self._mismatch(self._layer):
             self._let_go()
             self.value_changed.emit()
         self._refresh()
@@ -226,7 +226,7 @@ class PaintedTool(QWidget):
         if layer is None:
             self._let_go()
         else:
-            fault = self._misfit(layer)
+            fault = self._mismatch(layer)
             if fault:
                 raise InputError(fault)
             self._take(layer)
@@ -318,7 +318,7 @@ class PaintedTool(QWidget):
 
     # ---- the layer --------------------------------------------------------------------------
 
-    def _misfit(self, layer: Labels) -> str:
+    def _mismatch(self, layer: Labels) -> str:
         """Why a layer's pixels are not those of the image; empty if they are."""
         if self._frame is None:
             return "there is no image to label; choose one first."
@@ -415,7 +415,7 @@ class PaintedTool(QWidget):
         self._is_blank = False
         self._n_edits += 1
         self._counts.clear()
-        self._recount()
+        self._count_current()
         keep_all = slices is None or self._changed is None
         self._changed = None if keep_all else (self._changed or set()) | (slices or set())
         self._show_counts()
@@ -436,7 +436,7 @@ class PaintedTool(QWidget):
         if before is not None and before != self._count(z):
             self._note_change({z} if layer.n_edit_dimensions <= 2 else None)
 
-    def _recount(self) -> int:
+    def _count_current(self) -> int:
         """Count the labels of the current slice, unless they are known; return the slice."""
         z = 0 if self._frame is None else self._frame.current_slice(self._viewer)
         if z not in self._counts:
@@ -497,7 +497,7 @@ class PaintedTool(QWidget):
             self._info.say(self._message or ("" if self._layer else _HELP))
             self._problems.say("")
             return
-        z = self._recount()
+        z = self._count_current()
         parts = [
             f"{style.name} {n:,} px".replace(",", "\u202f")
             for style, n in zip(self._styles, self._counts[z], strict=False)

@@ -10,6 +10,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QTabBar, QVBoxLayout, QWidget
 
 from ....core.annotations import Annotations, Region, outside_name
+from ....core.base import counted
 from ...layers import RegionsTool
 from .fractions import FractionsTable
 from .grid import GridTool
@@ -104,7 +105,7 @@ class AnnotateSection(QWidget):
             "keypoint": sum(point.class_index == index for point in self.keypoints.value()),
             "node": sum(int((grid.class_index == index).sum()) for grid in self.grid.value()),
         }
-        parts = [f"{n} {noun}{'s' * (n != 1)}" for noun, n in counts.items() if n]
+        parts = [counted(n, noun) for noun, n in counts.items() if n]
         parts += ["painted labels"] if self.painted.has_labels_of(index) else []
         return ", ".join(parts)
 
