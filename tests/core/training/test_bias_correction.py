@@ -183,8 +183,83 @@ def test_training_learns_from_them_and_preset_paper_from_what_was_stated(name):
 def test_a_label_posterior_takes_the_place_of_judged_ones():
     grids = (counted(0, 240, 16), counted(1, 240, 16))
     annotations = Annotations(CLASSES, grids=grids)
-    fewer = correct_bias(annotations, {0: np.array([248.0, 8.0]), 1: np.array([248.0, 8.0])})
+    fewer = correct_bias(annotations, {Region(z): np.array([248.0, 8.0]) for z in (0, 1)})
     same = correct_bias(Annotations(CLASSES, grids=(counted(0, 248, 8), counted(1, 248, 8))))
     assert fewer.fractions.keys() == same.fractions.keys()
     for region, fractions in same.fractions.items():
         assert fewer.fractions[region] == pytest.approx(fractions)
+
+
+# -- frames ----------------------------------------------------------------------------------------
+
+
+def framed(z, place, *counts):
+    """A frame with so many nodes of each class."""
+    grid = counted(z, *counts)
+    top = 100 * place
+    return grid.replace(y=grid.y + top, box=(top, 0, top + 100, 100))
+
+
+def test_frames_are_drawn_to_each_other_and_keep_their_order():
+    frames = [framed(z, 0, 64 - n, n) for z, n in enumerate((0, 4, 6, 20))]
+    found = correct_bias(Annotations(CLASSES, grids=tuple(frames)))
+    assert found.fractions.keys() == {one.region for one in frames}
+    ours = [found.fractions[one.region][1] for one in frames]
+    assert ours == sorted(ours)
+    assert 0 < ours[0] < 4 / 64
+    assert ours[-1] < 20 / 64
+    assert found.bias == (None, None)  # nothing was guessed
+
+
+def test_frames_tell_the_bias_of_guesses_of_their_slices():
+    rng = np.random.default_rng(2)
+    biases = []
+    for _ in range(20):
+        truth = 0.08 * np.exp(rng.normal(0, 0.2, 12))
+        guesses = tuple(typed(z, 1.5 * f * np.exp(rng.normal(0, 0.2))) for z, f in enumerate(truth))
+        parts = truth[:, None] * np.exp(rng.normal(-0.18, 0.6, (12, 3)))
+        frames = tuple(
+            framed(z, place, 64 - n, n)
+            for z in range(12)
+            for place, n in enumerate(rng.binomial(64, np.minimum(parts[z], 0.5)))
+        )
+        found = correct_bias(Annotations(CLASSES, guesses, grids=frames))
+        assert all(Region(z) in found.fractions for z in range(12))
+        biases.append(found.bias[1])
+    assert np.exp(np.mean(np.log(biases))) == pytest.approx(1.5, rel=0.12)
+
+
+def test_the_grid_of_a_slice_counts_for_it_and_not_its_frames():
+    guesses = tuple(typed(z, 0.1) for z in range(3))
+    grids = (counted(0, 240, 16), counted(1, 240, 16))
+    frames = (framed(0, 0, 4, 60), framed(1, 0, 4, 60))
+    beside = correct_bias(Annotations(CLASSES, guesses, grids=(*grids, *frames)))
+    alone = correct_bias(Annotations(CLASSES, guesses, grids=grids))
+    for region, fractions in alone.fractions.items():
+        assert beside.fractions[region] == pytest.approx(fractions)
+    assert beside.bias == alone.bias
+    assert beside.fractions[frames[0].region][1] > 0.8
+
+
+def test_frames_that_differ_move_guesses_less():
+    guesses = tuple(typed(z, 0.2) for z in range(4))
+    alike = tuple(framed(z, place, 58, 6) for z in (0, 1) for place in range(4))
+    unlike = tuple(framed(z, p, 64 - n, n) for z in (0, 1) for p, n in enumerate((0, 0, 0, 24)))
+    biases = [correct_bias(Annotations(CLASSES, guesses, grids=g)).bias[1] for g in (alike, unlike)]
+    assert biases[0] > biases[1] > 1
+
+
+@pytest.mark.parametrize(
+    "frames", [(framed(0, 0, 60, 4),), (framed(0, 0, 60, 4), framed(0, 1, 62, 2))]
+)
+def test_frames_of_one_slice_tell_nothing_about_guesses(frames):
+    found = correct_bias(Annotations(CLASSES, (typed(0, 0.2), typed(1, 0.2)), grids=frames))
+    assert found.fractions.keys() == ({one.region for one in frames} if len(frames) > 1 else set())
+    assert found.bias == (None, None)
+
+
+def test_a_typed_rectangle_that_a_frame_counts_is_that_of_the_frame():
+    frames = tuple(framed(z, 0, 56, 8) for z in range(3))
+    guesses = (*(typed(z, 0.2) for z in range(3)), typed(0, 0.9, box=frames[0].box))
+    found = correct_bias(Annotations(CLASSES, guesses, grids=frames))
+    assert found.fractions[frames[0].region][1] == pytest.approx(8 / 64, abs=0.03)

@@ -16,7 +16,7 @@ from blobs import CLASSES, annotated, blobs, quick
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from napari_spss.core.annotations import Annotations
+from napari_spss.core.annotations import Annotations, Region
 from napari_spss.core.base import CancelToken, InputError, Progress, RunError, preset
 from napari_spss.core.images import WorkingScale, stack_from_array
 from napari_spss.core.networks import register_network
@@ -527,7 +527,10 @@ def test_weights_on_disk_are_those_of_the_model(stopped):
 
 
 def test_the_label_posterior_is_kept_with_a_checkpoint(tmp_path):
-    counts = LabelPosterior(stated={3: (250.0, 6.0)}, believed={3: (252.25, 3.75)})
+    regions = (Region(3), Region(3, (0, 16, 8, 24)))
+    counts = LabelPosterior(
+        stated=dict.fromkeys(regions, (250.0, 6.0)), believed=dict.fromkeys(regions, (252.25, 3.75))
+    )
     state = STATE.model_copy(update={"posterior": counts, "posterior_at": 0.6})
     save_state(state, TENSORS, tmp_path)
     assert load_state(tmp_path)[0] == state
@@ -542,7 +545,7 @@ def test_a_checkpoint_of_an_earlier_version_opens(tmp_path):
     (tmp_path / "checkpoint").mkdir()
     save_file(TENSORS, tmp_path / STATE_FILE, metadata={"record": json.dumps(record)})
     state, _ = load_state(tmp_path)
-    counts = LabelPosterior(stated={3: (250.0, 6.0)}, believed={3: (252.25, 3.75)})
+    counts = LabelPosterior(stated={Region(3): (250.0, 6.0)}, believed={Region(3): (252.25, 3.75)})
     assert state == STATE.model_copy(update={"posterior": counts, "posterior_at": 0.6})
 
 

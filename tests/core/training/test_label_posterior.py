@@ -10,7 +10,7 @@ import pytest
 from blobs import CLASSES, blobs, counted as counted_truth, quick
 from samples_in_memory import sample
 
-from napari_spss.core.annotations import Annotations
+from napari_spss.core.annotations import Annotations, Region
 from napari_spss.core.base import CheckpointSaved, Mailbox, Progress
 from napari_spss.core.training import fit, iter_training, run as run_module
 from napari_spss.core.training.checkpoint import load_state
@@ -23,7 +23,8 @@ def counted(labels, *, error=0.02, index=0, **flags):
     """A slice with a finished grid, each node one pixel."""
     made = sample(SHAPE, index=index, labels=labels, is_calibrated=True, **flags)
     errors = np.where(made.target >= 0, error, 0).astype(np.float32)
-    return dataclasses.replace(made, error=errors)
+    nodes = {Region(index): np.flatnonzero(made.target >= 0)}
+    return dataclasses.replace(made, error=errors, nodes=nodes)
 
 
 def maps(*classes):
@@ -40,15 +41,15 @@ def grid(n_hits):
 
 def test_one_node_by_bayes_rule():
     found = label_posterior([counted({(3, 3): 1}, error=0.1)], maps(0.9, 0.1))
-    assert found.stated[0] == (0, 1)
+    assert found.stated[Region(0)] == (0, 1)
     right = 0.1 * 0.9 / (0.1 * 0.9 + 0.9 * 0.1)
-    assert found.believed[0] == pytest.approx([1 - right, right])
+    assert found.believed[Region(0)] == pytest.approx([1 - right, right])
 
 
 def test_a_wrong_label_may_mean_any_other_class():
     found = label_posterior([counted({(3, 3): 2}, error=0.1)], maps(0.5, 0.3, 0.2))
     parts = np.array([0.5 * 0.05, 0.3 * 0.05, 0.2 * 0.9])
-    assert found.believed[0] == pytest.approx(parts / parts.sum())
+    assert found.believed[Region(0)] == pytest.approx(parts / parts.sum())
 
 
 def test_what_the_map_shows_too_is_not_touched():
@@ -57,7 +58,7 @@ def test_what_the_map_shows_too_is_not_touched():
     for (y, x), c in labels.items():
         plane[y, x] = 0.999 if c else 0.001
     found = label_posterior([counted(labels)], maps(1 - plane, plane))
-    assert found.believed[0] == pytest.approx([95, 5], abs=0.01)
+    assert found.believed[Region(0)] == pytest.approx([95, 5], abs=0.01)
     assert not list(found.messages(("background", "mito")))
 
 
@@ -67,7 +68,7 @@ def test_lone_hits_on_sure_background_are_doubted_and_told():
     for (y, x), c in list(labels.items())[:4]:
         plane[y, x] = 0.99 if c else 0.0005
     found = label_posterior([counted(labels)], maps(1 - plane, plane))
-    assert found.believed[0][1] == pytest.approx(4.05, abs=0.1)
+    assert found.believed[Region(0)][1] == pytest.approx(4.05, abs=0.1)
     (text,) = found.messages(("background", "mito"))
     assert "6 were judged so" in text
     assert "4 are more likely" in text
@@ -77,22 +78,36 @@ def test_a_map_without_the_class_cannot_argue_all_hits_away():
     n_hits = 20
     found = label_posterior([counted(grid(n_hits))], maps(1.0, 0.0))
     most = 100 * 0.02 + 2 * np.sqrt(100 * 0.02)
-    assert found.believed[0][1] == pytest.approx(n_hits - most, rel=1e-5)
-    assert sum(found.believed[0]) == pytest.approx(100)
+    assert found.believed[Region(0)][1] == pytest.approx(n_hits - most, rel=1e-5)
+    assert sum(found.believed[Region(0)]) == pytest.approx(100)
 
 
 def test_a_class_keeps_half_of_its_nodes():
     found = label_posterior([counted(grid(4), error=0.1)], maps(1.0, 0.0))
-    assert found.believed[0] == pytest.approx([98, 2], rel=1e-5)
+    assert found.believed[Region(0)] == pytest.approx([98, 2], rel=1e-5)
 
 
 def test_only_counted_slices_with_doubtful_labels_take_part():
     keypoints = sample(SHAPE, index=1, labels={(3, 3): 1}, is_calibrated=True)
-    unfinished = dataclasses.replace(counted({(3, 3): 1}, index=2), is_calibrated=False)
+    unfinished = dataclasses.replace(counted({(3, 3): 1}, index=2), nodes={})
     found = label_posterior([keypoints, unfinished], maps(0.5, 0.5))
     assert found.stated == {}
     assert found.believed == {}
     assert not list(found.messages(("background", "mito")))
+
+
+def test_each_frame_of_a_slice_is_counted_by_its_own_nodes():
+    made = counted({(3, 3): 1, (3, 6): 0, (15, 15): 1, (15, 18): 1}, error=0.1)
+    frames = [Region(0, box) for box in ((0, 0, 10, 10), (10, 10, 20, 20))]
+    places = [[3 * 20 + 3, 3 * 20 + 6], [15 * 20 + 15, 15 * 20 + 18]]
+    made = dataclasses.replace(made, nodes=dict(zip(frames, map(np.array, places), strict=True)))
+    plane = np.full(SHAPE, 0.5)
+    plane[:10] = 0.1
+    found = label_posterior([made], maps(1 - plane, plane))
+    assert found.stated == {frames[0]: (1, 1), frames[1]: (0, 2)}
+    assert found.believed[frames[0]] == pytest.approx([1.49, 0.51], abs=0.01)
+    assert found.believed[frames[1]] == pytest.approx([0.2, 1.8], abs=0.01)
+    assert found.of_regions({frames[1]}).stated == {frames[1]: (0, 2)}
 
 
 def test_a_keypoint_over_a_node_is_certain():
@@ -100,7 +115,7 @@ def test_a_keypoint_over_a_node_is_certain():
     made = counted(labels)
     made.error[3, 3] = 0
     found = label_posterior([made], maps(1.0, 0.0))
-    assert found.stated[0] == (1, 0)
+    assert found.stated[Region(0)] == (1, 0)
 
 
 # -- in a run --------------------------------------------------------------------------------------
@@ -121,7 +136,7 @@ def posterior_of(counts, monkeypatch):
         shown = [one for one in samples if (one.error > 0).any()]
         assert all(predict(one.image).shape == (2, 32, 32) for one in shown)
         asked.append([one.slice for one in shown])
-        return LabelPosterior(believed={one.slice: tuple(counts) for one in shown})
+        return LabelPosterior(believed={at: tuple(counts) for one in shown for at in one.nodes})
 
     monkeypatch.setattr(run_module, "label_posterior", fake)
     return asked
@@ -167,4 +182,4 @@ def test_new_annotations_forget_the_label_posterior_of_changed_grids_only(tmp_pa
         if isinstance(event, CheckpointSaved):
             break  # that of the new annotations
     state, _ = load_state(tmp_path)
-    assert (event.step, list(state.posterior.believed)) == (4, [0])
+    assert (event.step, list(state.posterior.believed)) == (4, [Region(0)])

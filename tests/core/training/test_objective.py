@@ -438,6 +438,25 @@ def test_the_total_is_the_sum_of_its_parts():
     assert float(result.total.detach()) == pytest.approx(total)
 
 
+def test_the_fraction_of_a_frame_counts_only_where_it_is_shown():
+    frames = [bag((0, 0, 4, 4), (0.0, 1.0)), bag((12, 12, 16, 16), (1.0, 0.0))]
+    made = sample((16, 16), bags=frames)
+    teacher = torch.full((1, 2, 8, 8), 0.5)
+    teacher[:, 1, 0, 0] = 0.6
+    logits = zeros(1, (8, 8))
+    loss = objective(alpha=1.0, proportions="mse")
+    elsewhere = evaluate(loss, logits, batch_of([made], (8, 8), (4, 4)), teacher=teacher, ramp=1.0)
+    assert "proportions" not in elsewhere.parts
+    assert elsewhere.parts["total"] == 0.0
+    for place, rows in (((0, 0), slice(0, 4)), ((8, 8), slice(4, 8))):
+        batch = batch_of([made], (8, 8), place)
+        found = gradient(loss, logits, batch)[0, 0]
+        inside = torch.zeros(8, 8, dtype=torch.bool)
+        inside[rows, rows] = True
+        assert bool((found[inside] != 0).all())
+        assert bool((found[~inside] == 0).all())
+
+
 def test_a_change_in_the_window_is_taken_to_hold_for_the_whole_region():
     """What the window shows fell from .5 to .2, the earlier mean of the whole was .4."""
     slice_map = torch.full((2, 8, 16), 0.3)

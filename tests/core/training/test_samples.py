@@ -318,6 +318,58 @@ def test_a_finished_count_wins_over_the_typed_fraction_of_its_slice():
     np.testing.assert_allclose([found.low[1], found.high[1]], [low, high], rtol=1e-6)
 
 
+# -- frames ------------------------------------------------------------------------------------
+
+
+def frame(nodes, box, **options):
+    return grid(nodes, **options).replace(box=box)
+
+
+def test_each_done_frame_is_a_region_and_its_nodes_are_labels():
+    first = frame([(2, 2, 1), (2, 6, 0), (6, 2, 0), (6, 6, 0)], (0, 0, 8, 8))
+    second = frame([(34, 34, 1), (34, 38, 1)], (32, 32, 40, 40))
+    still_open = frame([(2, 34, 1), (6, 34, -2)], (0, 32, 8, 40), is_done=False)
+    annotations = Annotations(
+        CLASSES,
+        proportions=(stated(0.9, 0.1), stated(0.5, 0.5, box=(0, 0, 8, 8))),
+        grids=(first, second, still_open),
+    )
+    ((made,), scale) = load(annotations, k=2, node_radius=0)
+    assert [one.box for one in made.bags] == [(0, 0, 20, 20), (0, 0, 4, 4), (16, 16, 20, 20)]
+    assert made.is_calibrated
+    assert [tuple(place) for place in np.argwhere(made.target == 1).tolist()] == [
+        *((1, 1), (1, 17), (17, 17), (17, 19)),
+    ]
+    assert [tuple(place) for place in np.argwhere(made.target == 0).tolist()] == [
+        *((1, 3), (3, 1), (3, 3)),
+    ]
+    assert made.nodes.keys() == {first.region, second.region}
+    assert made.nodes[second.region].tolist() == [17 * 20 + 17, 17 * 20 + 19]
+    assert scale.normaliser == 7
+
+
+def test_a_frame_as_large_as_its_slice_wins_over_the_typed_fraction():
+    nodes = [(8, 8, 1), (8, 30, 0), (30, 8, 0), (30, 30, 1)]
+    annotations = Annotations(
+        CLASSES, proportions=(stated(0.9, 0.1),), grids=(frame(nodes, (0, 0, 40, 40)),)
+    )
+    ((found,),) = (s.bags for s in load(annotations)[0])
+    np.testing.assert_allclose(found.fractions, 0.5)
+
+
+def test_frames_are_learned_by_what_a_map_makes_of_their_own_nodes():
+    boxes = ((0, 0, 20, 20), (20, 20, 40, 40))
+    frames = tuple(frame([(box[0], box[1], 1), (box[0] + 8, box[1], 0)], box) for box in boxes)
+    reader = SampleReader(
+        flat(1, 40, 40),
+        Annotations(CLASSES, grids=frames),
+        preset("fast").with_overrides({"loss.bias_correction": False}),
+        working_scale=WorkingScale(1),
+    )
+    bags = reader.bags({frames[1].region: np.array([1.5, 0.5])})[0]
+    assert [one.fractions.tolist() for one in bags] == [[0.5, 0.5], [0.75, 0.25]]
+
+
 # -- masks -------------------------------------------------------------------------------------
 
 

@@ -251,6 +251,14 @@ def test_nothing_is_remembered_where_the_window_shows_every_region(memory, predi
     assert predicted == []
 
 
+def test_nothing_is_remembered_for_regions_elsewhere(memory, predicted):
+    frames = sample((64, 64), bags=[bag((4, 4, 12, 12), (0.9, 0.1)), bag((50, 8, 58, 16), (1, 0))])
+    places = ((0, 0), (42, 4), (24, 40))  # one frame, the other, none
+    assert memory.recall(batch(frames, *places), 0, no_window) == [None] * 3
+    assert predicted == []
+    assert memory.recall(batch(frames, (45, 4), shape=(8, 8)), 0, no_window)[0] is not None
+
+
 def test_a_region_that_is_shown_in_part_is_completed(memory):
     parts = sample((32, 32), bags=[bag((4, 4, 12, 12), (0.9, 0.1))])
     seen, cut_off = memory.recall(batch(parts, (0, 0), (5, 0)), 0, no_window)

@@ -10,11 +10,15 @@ logit of the fraction): slices differ, ``z_i ~ N(mu, tau^2)``; a guess says
 independent nodes would give, since a systematic grid is about twice as efficient. ``mu`` and
 ``bias`` are integrated out in closed form, ``tau`` and ``sigma`` over a table of values weighed by
 their evidence and a weak prior (empirical Bayes; Gelman et al., Bayesian Data Analysis, ch. 5).
+
+Counting frames are smaller than slices and differ more, so they have a ``mu`` and a ``tau_f`` of
+their own. The ``m`` frames of a slice, together, are a count of it, whose variance is that of their
+nodes and ``tau_f^2 / m``, since they show but a part of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,27 +61,34 @@ class BiasCorrection:
 
 @dataclass(frozen=True)
 class _Estimate:
-    """Of one class: log ratios of all slices, (N,), and the bias of guesses; None if no guess."""
+    """Of one class: log ratios of all regions, (N,), the bias of guesses, and their variance.
+
+    The bias is None if there is no guess.
+    """
 
     log_ratios: Array
     bias: float | None
+    variance: float
 
 
 def correct_bias(
-    annotations: Annotations, posterior: Mapping[int, Array] | None = None
+    annotations: Annotations, posterior: Mapping[Region, Array] | None = None
 ) -> BiasCorrection:
     """Estimate the fractions of all slices from what was typed and what was counted.
 
     Whole slices whose typed fractions are all known, without an interval and with some background,
     and finished grids take part. A fraction typed as 0 stays exactly 0. Typed rectangles are
-    corrected for the bias of the guesses alone. Nothing changes with fewer than two finished grids.
+    corrected for the bias of the guesses alone. Finished frames are a population of their own:
+    they differ more from each other than slices do. Together they stand for their slice where no
+    grid does, the less certainly, the more frames differ. Nothing changes with fewer than two
+    finished grids, or frames.
 
     Parameters
     ----------
     annotations : Annotations
         Typed proportions and grids; the class outside takes no part.
-    posterior : mapping of int to ndarray, (C,), optional
-        Nodes per class of slices, instead of those of their grids.
+    posterior : mapping of Region to ndarray, (C,), optional
+        Nodes per class of regions, instead of those of their grids.
 
     Returns
     -------
@@ -91,34 +102,45 @@ def correct_bias(
     """
     outside = annotations.outside_index
     n_classes = len(annotations.classes)
+    classes = [index for index in range(1, n_classes) if index != outside]
     counts = _counts(annotations, posterior or {})
-    if len(counts) < MIN_GRIDS:
-        return BiasCorrection({}, (None,) * n_classes)
+    frames = {region: one for region, one in counts.items() if region.box is not None}
+    of_frames = _estimates_of_frames(frames, classes)
+    counted = _counted_slices(counts, is_with_frames=bool(of_frames))
+    fractions: dict[Region, Array] = {
+        region: _mixed(_ratios_at(of_frames, position), None, n_classes)
+        for position, region in enumerate(frames)
+        if of_frames
+    }
+    if len(counted) < MIN_GRIDS:
+        return BiasCorrection(fractions, (None,) * n_classes)
     typed = {
         one.region: np.array(one.fractions, np.float64)
         for one in (stated.without(outside).normalised() for stated in annotations.proportions)
         if _is_comparable(one)
     }
     whole = {region.slice: known for region, known in typed.items() if region.box is None}
-    slices = sorted(whole.keys() | counts.keys())
+    slices = sorted(whole.keys() | counted.keys())
+    nodes, n_frames = zip(*(counted.get(z, (None, 0)) for z in slices), strict=True)
+    per_frame = np.array([1 / n if n else 0.0 for n in n_frames])
     estimates: dict[int, _Estimate] = {}
-    for index in range(1, n_classes):
-        if index != outside:
-            estimates[index] = _estimate(
-                np.array([_log_ratio(whole.get(z), index) for z in slices]),
-                *_counted_log_ratios([counts.get(z) for z in slices], index),
-            )
-    fractions: dict[Region, Array] = {}
+    for index in classes:
+        ratios, variances = _counted_log_ratios(nodes, index)
+        between = of_frames[index].variance if of_frames else 0.0
+        typed_ratios = np.array([_log_ratio(whole.get(z), index) for z in slices])
+        estimates[index] = _estimate(typed_ratios, ratios, variances + between * per_frame)
     for position, z in enumerate(slices):
-        ratios = {index: one.log_ratios[position] for index, one in estimates.items()}
-        fractions[Region(z)] = _mixed(ratios, whole.get(z) if z not in counts else None, n_classes)
+        region = Region(z)
+        if region in counts or z in whole:
+            stated = None if region in counts else whole[z]
+            fractions[region] = _mixed(_ratios_at(estimates, position), stated, n_classes)
     for region, known in typed.items():
-        if region.box is not None:
-            ratios = {
+        if region.box is not None and region not in counts:
+            unbiased = {
                 index: _log_ratio(known, index) - (one.bias or 0.0)
                 for index, one in estimates.items()
             }
-            fractions[region] = _mixed(ratios, known, n_classes)
+            fractions[region] = _mixed(unbiased, known, n_classes)
     factors = {
         index: None if one.bias is None else float(np.exp(one.bias))
         for index, one in estimates.items()
@@ -126,17 +148,45 @@ def correct_bias(
     return BiasCorrection(fractions, tuple(factors.get(index) for index in range(n_classes)))
 
 
-def _counts(annotations: Annotations, posterior: Mapping[int, Array]) -> dict[int, Array]:
+def _counts(annotations: Annotations, posterior: Mapping[Region, Array]) -> dict[Region, Array]:
     """Judged nodes per class of every finished grid, those outside left out."""
     found = {}
     for grid in annotations.grids:
-        judged = posterior.get(grid.slice, grid.judged_counts(len(annotations.classes)))
+        judged = posterior.get(grid.region, grid.judged_counts(len(annotations.classes)))
         counts = judged.astype(np.float64)
         if annotations.outside_index is not None:
             counts[annotations.outside_index] = 0
         if grid.is_done and counts.any():
-            found[grid.slice] = counts
+            found[grid.region] = counts
     return found
+
+
+def _estimates_of_frames(
+    frames: Mapping[Region, Array], classes: Sequence[int]
+) -> dict[int, _Estimate]:
+    """Estimates of frames by class; none if there are too few of them."""
+    if len(frames) < MIN_GRIDS:
+        return {}
+    nothing = np.full(len(frames), np.nan)
+    counts = list(frames.values())
+    return {index: _estimate(nothing, *_counted_log_ratios(counts, index)) for index in classes}
+
+
+def _counted_slices(
+    counts: Mapping[Region, Array], *, is_with_frames: bool
+) -> dict[int, tuple[Array, int]]:
+    """Nodes per class of slices: of their grid, or of their frames together, and of how many."""
+    found = {region.slice: (one, 0) for region, one in counts.items() if region.box is None}
+    on_grids = set(found)
+    for region, one in counts.items():
+        if is_with_frames and region.box is not None and region.slice not in on_grids:
+            so_far, n_frames = found.get(region.slice, (np.zeros_like(one), 0))
+            found[region.slice] = (so_far + one, n_frames + 1)
+    return found
+
+
+def _ratios_at(estimates: Mapping[int, _Estimate], position: int) -> dict[int, float]:
+    return {index: float(one.log_ratios[position]) for index, one in estimates.items()}
 
 
 def _is_comparable(proportion: Proportion) -> bool:
@@ -153,7 +203,7 @@ def _log_ratio(fractions: Array | None, index: int) -> float:
     return float(np.log(fractions[index] / fractions[0]))
 
 
-def _counted_log_ratios(counts: list[Array | None], index: int) -> tuple[Array, Array]:
+def _counted_log_ratios(counts: Sequence[Array | None], index: int) -> tuple[Array, Array]:
     """Log ratios of a class to the background, and their variances; NaN where nothing is counted.
 
     Half a node is added to both counts, so that no hit is no proof of absence.
@@ -186,7 +236,8 @@ def _estimate(typed: Array, counted: Array, variances: Array) -> _Estimate:
     weights = np.exp(np.array(evidence) - max(evidence))
     weights /= weights.sum()
     bias = float(weights @ np.array(biases)) if (has_typed & has_counted).any() else None
-    return _Estimate(weights @ np.array(ratios), bias)
+    taus = np.repeat(_TAUS, len(_SIGMAS))
+    return _Estimate(weights @ np.array(ratios), bias, float(weights @ taus**2))
 
 
 def _fit(stated: Array, precisions: Array, of_prior: float) -> tuple[Array, float]:

@@ -14,11 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, PlainSerializer, PlainValidator
 
+from ..annotations import Region
 from ..base import Record
 from .samples import SliceSamples
 
@@ -34,29 +36,48 @@ Array = npt.NDArray[np.float64]
 Predict = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 
+def _region(key: Region | str) -> Region:
+    """Read what `_text` writes."""
+    if isinstance(key, Region):
+        return key
+    z, _, box = key.partition(":")
+    edges = tuple(map(int, box.split(","))) if box else None
+    return Region(int(z), edges)  # type: ignore[arg-type]
+
+
+def _text(region: Region) -> str:
+    """Write a slice as its number, a frame as in 3:0,0,256,256."""
+    return f"{region.slice}:{','.join(map(str, region.box))}" if region.box else f"{region.slice}"
+
+
+_Counts = dict[
+    Annotated[Region, PlainValidator(_region), PlainSerializer(_text)], tuple[float, ...]
+]
+
+
 class LabelPosterior(Record):
-    """Nodes per class of counted slices, as stated and as a map has it.
+    """Nodes per class of counted slices and frames, as stated and as a map has it.
 
     Parameters
     ----------
-    stated, believed : dict of int to tuple of float, length C
-        By slice. Both have the same sum.
+    stated, believed : dict of Region to tuple of float, length C
+        Both have the same sum.
     """
 
-    stated: dict[int, tuple[float, ...]] = Field(default_factory=dict)
-    believed: dict[int, tuple[float, ...]] = Field(default_factory=dict)
+    stated: _Counts = Field(default_factory=dict)
+    believed: _Counts = Field(default_factory=dict)
 
-    def of_slices(self, slices: Container[int]) -> LabelPosterior:
-        """That of some slices only."""
+    def of_regions(self, regions: Container[Region]) -> LabelPosterior:
+        """That of some regions only."""
         stated, believed = (
-            {z: counts for z, counts in one.items() if z in slices}
+            {region: counts for region, counts in one.items() if region in regions}
             for one in (self.stated, self.believed)
         )
         return LabelPosterior(stated=stated, believed=believed)
 
-    def nodes(self) -> dict[int, Array]:
-        """Nodes per class (C,) to learn from, by slice."""
-        return {z: np.array(counts, np.float64) for z, counts in self.believed.items()}
+    def nodes(self) -> dict[Region, Array]:
+        """Nodes per class (C,) to learn from."""
+        return {region: np.array(counts, np.float64) for region, counts in self.believed.items()}
 
     def messages(self, classes: tuple[str, ...]) -> Iterator[str]:
         """Say in plain words where a class is counted otherwise by more than a tenth."""
@@ -78,48 +99,55 @@ def label_posterior(samples: Iterable[SliceSamples], predict: Predict) -> LabelP
     Parameters
     ----------
     samples : iterable of SliceSamples
-        Annotated slices; of the calibrated ones, labels that may be wrong take part.
+        Annotated slices; of their finished grids, labels that may be wrong take part.
     predict : callable
         Maps (C, y, x) of an image (channels, y, x).
 
     Returns
     -------
     LabelPosterior
-        Of all slices with such labels. In all, classes lose no more nodes to others, on balance,
-        than were expected to be wrong, and two standard deviations; and no class loses more than
-        half of its own.
+        Of all slices and frames with such labels. In all, classes lose no more nodes to others, on
+        balance, than were expected to be wrong, and two standard deviations; and no class loses
+        more than half of its own.
     """
-    judged = {
-        sample.slice: _Judged.of(sample, predict(sample.image))
-        for sample in samples
-        if sample.is_calibrated and (sample.error > 0).any()
-    }
+    judged: dict[Region, _Judged] = {}
+    for sample in samples:
+        may_err = sample.error.ravel() > 0
+        nodes = {region: places[may_err[places]] for region, places in sample.nodes.items()}
+        if any(places.size for places in nodes.values()):
+            probs = predict(sample.image)
+            for region, places in nodes.items():
+                if places.size:
+                    judged[region] = _Judged.of(sample, places, probs)
     share = _share_that_counts(list(judged.values()))
-    believed = {z: share * one.believed + (1 - share) * one.stated for z, one in judged.items()}
+    believed = {at: share * one.believed + (1 - share) * one.stated for at, one in judged.items()}
     return LabelPosterior(
-        stated={z: tuple(one.stated.tolist()) for z, one in judged.items()},
-        believed={z: tuple(counts.tolist()) for z, counts in believed.items()},
+        stated={at: tuple(one.stated.tolist()) for at, one in judged.items()},
+        believed={at: tuple(counts.tolist()) for at, counts in believed.items()},
     )
 
 
 @dataclass(frozen=True)
 class _Judged:
-    """Nodes of one slice: per class (C,), and how many were expected to be wrong."""
+    """Nodes of one region: per class (C,), and how many were expected to be wrong."""
 
     stated: Array
     believed: Array
     n_expected: float
 
     @classmethod
-    def of(cls, sample: SliceSamples, probs: npt.NDArray[np.float32]) -> _Judged:
-        is_node = sample.error > 0
-        labels, weights = sample.target[is_node], sample.weight[is_node].astype(np.float64)
-        errors = sample.error[is_node].astype(np.float64)
+    def of(
+        cls, sample: SliceSamples, nodes: npt.NDArray[np.int64], probs: npt.NDArray[np.float32]
+    ) -> _Judged:
+        labels = sample.target.ravel()[nodes]
+        weights, errors = (
+            one.ravel()[nodes].astype(np.float64) for one in (sample.weight, sample.error)
+        )
         n_classes = len(probs)
         places = np.arange(labels.size)
         likelihood = np.tile(errors / max(1, n_classes - 1), (n_classes, 1))
         likelihood[labels, places] = 1 - errors
-        posterior = probs[:, is_node] * likelihood + np.finfo(np.float32).tiny
+        posterior = probs.reshape(n_classes, -1)[:, nodes] * likelihood + np.finfo(np.float32).tiny
         posterior /= posterior.sum(axis=0)
         stated = np.bincount(labels, weights, minlength=n_classes).astype(np.float64)
         return cls(stated, posterior @ weights, float((weights * errors).sum()))

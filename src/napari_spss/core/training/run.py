@@ -375,8 +375,8 @@ class Run:
         if annotations.is_empty and not (task.masks and task.masks.n_slices):
             yield Message("warning", "All annotations are gone; the run goes on with the old ones.")
             return
-        unchanged = {grid.slice for grid in annotations.grids if grid in known.grids}
-        posterior = self.state.posterior.of_slices(unchanged)
+        unchanged = {grid.region for grid in annotations.grids if grid in known.grids}
+        posterior = self.state.posterior.of_regions(unchanged)
         try:
             reader = self.reader.with_annotations(annotations, self.data.label_scale)
             now = task.clock()

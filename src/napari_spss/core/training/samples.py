@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from ..annotations import Annotations, Proportion
+from ..annotations import Annotations, Proportion, Region
 from ..base import InputError, LabelSettings, TrainingSettings
 from ..images import IGNORE, WorkingScale, resample_points, resample_slice
 from .bias_correction import correct_bias
@@ -102,6 +102,8 @@ class SliceSamples:
         Whether ``target`` is a full mask (weights are then 1).
     is_calibrated : bool
         Whether the labels are a fair sample of the slice: a finished count or a mask.
+    nodes : dict of Region to ndarray, (N,)
+        Flat indices of the pixels that the nodes of each finished grid label.
     """
 
     slice: int
@@ -112,6 +114,7 @@ class SliceSamples:
     bags: tuple[Bag, ...] = ()
     is_mask: bool = False
     is_calibrated: bool = False
+    nodes: dict[Region, npt.NDArray[np.int64]] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -240,18 +243,19 @@ class SampleReader:
         return self._scale or LabelScale(_mean_label_weight(samples), self._keypoint_weights)
 
     def bags(
-        self, posterior: Mapping[int, npt.NDArray[np.float64]] | None = None
+        self, posterior: Mapping[Region, npt.NDArray[np.float64]] | None = None
     ) -> dict[int, tuple[Bag, ...]]:
         """Regions with fractions of every slice, the largest first.
 
         Parameters
         ----------
-        posterior : mapping of int to ndarray, (C,), optional
-            Nodes per class of counted slices, instead of those that were judged, see
+        posterior : mapping of Region to ndarray, (C,), optional
+            Nodes per class of counted regions, instead of those that were judged, see
             :mod:`napari_spss.core.training.label_posterior`.
         """
         posterior = posterior or {}
         bags: dict[int, list[Bag]] = {}
+        counted: set[tuple[int, Box]] = set()
         is_corrected = self._settings.loss.bias_correction
         better = correct_bias(self.annotations, posterior).fractions if is_corrected else {}
         for proportion in self.annotations.effective_proportions():
@@ -261,11 +265,15 @@ class SampleReader:
             y0, x0, y1, x1 = region.box if region.box is not None else (0, 0, height, width)
             top, bottom = _working_span(y0, y1, height, reduction)
             left, right = _working_span(x0, x1, width, reduction)
-            counts = posterior.get(region.slice) if proportion.source == "grid" else None
+            counts = posterior.get(region) if proportion.source == "grid" else None
             fractions, low, high = _fractions(proportion, counts, self.annotations.outside_index)
             if region in better:
                 fractions = better[region].astype(np.float32)
             bag = Bag((top, left, bottom, right), fractions, low, high)
+            if proportion.source == "grid":
+                counted.add((region.slice, bag.box))
+            elif (region.slice, bag.box) in counted:
+                continue  # typed of what a frame as large as its slice counts
             bags.setdefault(region.slice, []).append(bag)
         # what is said of a part counts for more than what is said of the whole
         return {z: tuple(sorted(found, key=lambda bag: -bag.area)) for z, found in bags.items()}
@@ -370,10 +378,16 @@ def _paint_points(
         if grid.slice != sample.slice:
             continue
         judged = grid.class_index >= 0
-        for y, x, c in zip(grid.y[judged], grid.x[judged], grid.class_index[judged], strict=True):
-            disc = _disc(sample.shape, y, x, labels.node_radius_working_px, reduction)
+        discs = [
+            _disc(sample.shape, y, x, labels.node_radius_working_px, reduction)
+            for y, x in zip(grid.y[judged], grid.x[judged], strict=True)
+        ]
+        for disc, c in zip(discs, grid.class_index[judged], strict=True):
             _paint(sample, disc, int(c), 1.0, labels.node_error)
-        sample.is_calibrated |= grid.is_done and bool(judged.any())
+        if grid.is_done and discs:
+            sample.is_calibrated = True
+            places = [np.ravel_multi_index(disc, sample.shape) for disc in discs]
+            sample.nodes[grid.region] = np.unique(np.concatenate(places))
     radius = labels.keypoint_radius_px / reduction
     for point in annotations.keypoints:
         if point.slice == sample.slice:

@@ -93,14 +93,14 @@ class SliceMaps:
         Returns
         -------
         list of Tensor or None
-            In the frame of the slice, beyond which it may reach. None where the window shows all
-            of its regions, or has none.
+            In the frame of the slice, beyond which it may reach. None where the window shows
+            nothing of its regions but what it shows whole.
         """
         kept = dict(self.kept(step))
         height, width = batch.images.shape[-2:]
         maps: list[torch.Tensor | None] = []
         for index, (window, sample) in enumerate(zip(batch.windows, batch.samples, strict=True)):
-            if all(_is_shown(bag, window, batch.coverage[index]) for bag in window.bags):
+            if not any(_is_cut(bag, window, batch.coverage[index]) for bag in window.bags):
                 maps.append(None)
                 continue
             holds_slice = sample.shape[0] <= height and sample.shape[1] <= width
@@ -123,14 +123,14 @@ class SliceMaps:
             self._maps[z] = new
 
 
-def _is_shown(bag: Bag, window: Window, coverage: torch.Tensor) -> bool:
-    """Whether a window shows all of a region."""
+def _is_cut(bag: Bag, window: Window, coverage: torch.Tensor) -> bool:
+    """Whether a window shows some of a region, but not all."""
     y0, x0, y1, x1 = bag.box
-    top, left = y0 - window.y0, x0 - window.x0
-    if top < 0 or left < 0:
-        return False
-    part = coverage[top : y1 - window.y0, left : x1 - window.x0]
-    return part.numel() == bag.area and bool(part.all())
+    rows = slice(max(0, y0 - window.y0), max(0, y1 - window.y0))
+    columns = slice(max(0, x0 - window.x0), max(0, x1 - window.x0))
+    part = coverage[rows, columns]
+    n_shown = int(part.count_nonzero())
+    return 0 < n_shown < bag.area
 
 
 def pseudo_labels(
