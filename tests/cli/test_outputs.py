@@ -137,6 +137,10 @@ def test_measure_replaces_tables_of_the_same_labels_alone(spss, here, masks):
         assert spss("measure", "mask.tif", "--out", "t.csv").code == 0
     error = refused(spss, "measure", "other.tif", "--out", "t.csv")
     assert "t.csv was made from another label image" in error
+    sized = ("measure", "mask.tif", "--out", "t.csv", "--voxel-size", "0.05,0.01,0.01")
+    assert "t.csv was made from another voxel size" in refused(spss, *sized)
+    for options in (("--overwrite",), ()):
+        assert spss(*sized, *options).code == 0
 
 
 @pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])

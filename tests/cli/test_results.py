@@ -84,7 +84,7 @@ def test_image_of_the_run_needs_no_second_word_on_its_voxels(spss, tiny, truth, 
     volumes = pd.read_csv("result/fractions_stack.csv")
     assert volumes["volume_um3"].sum() == pytest.approx(truth.size * 0.05 * 0.004**2)
     Path("image.tif").rename("other.tif")
-    assert "not known" in spss("predict", "run", "other.tif", "--out", "result").err
+    assert "not known" in spss("predict", "run", "other.tif", "--out", "unknown").err
 
 
 def test_an_image_of_another_pixel_size_is_told(spss, tiny, truth, tmp_path):

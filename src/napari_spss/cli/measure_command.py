@@ -69,12 +69,14 @@ def measure(
         if out.is_dir():
             raise InputError(f"--out {out} is a folder; name a file, such as {out / 'table.csv'}.")
     from ..core.analysis import measurement_results, write_measurement
+    from ..core.base import merge_voxel_size
     from ..core.images import open_labels
     from .display import say
 
-    if out is not None:
-        measurement_results(out, labels=labels, overwrite=overwrite).check()
     masks = open_labels(labels, classes=spec, instances=instances)
+    size = merge_voxel_size(stated, masks.stack.voxel_size_um)
+    if out is not None:
+        measurement_results(out, labels=labels, voxel_size_um=size, overwrite=overwrite).check()
     found = measure_masks(masks, voxel_size_um=stated, outside=outside)
     n_slices = found.slices["slice"].nunique()
     lines = slice_lines(found) if n_slices <= _MAX_LISTED else [counted(n_slices, "slice")]
@@ -85,7 +87,7 @@ def measure(
     if out is None:
         say("note: --out TABLE.csv writes this and a row for every object.")
         return
-    written = write_measurement(found, out, labels=labels, overwrite=overwrite)
+    written = write_measurement(found, out, labels=labels, voxel_size_um=size, overwrite=overwrite)
     typer.echo(f"written: {', '.join(map(str, written))}")
 
 

@@ -115,7 +115,7 @@ def predict(
             NEXT_SLICES,
         ),
         model=model,
-        image=stack.identity(),
+        stack=stack,
         source=stack.source,
         overwrite=overwrite,
     )

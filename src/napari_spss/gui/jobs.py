@@ -217,7 +217,7 @@ def saved_results(
         folder,
         (_LABELS, _MAPS, *table_names(_FRACTIONS)),
         model=model,
-        image=source.identity,
+        stack=source.stack,
         source=source.path or "",
         overwrite=overwrite,
     )

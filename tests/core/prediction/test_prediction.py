@@ -485,6 +485,11 @@ def test_results_of_another_model_or_image_are_not_replaced_unasked(tmp_path: Pa
     others = (
         (_model(_Linear([[2.0]], [0.0])), stack, "another model"),
         (model, stack_from_array(255 - _image(2, 8, 8)), "another image"),
+        (
+            model,
+            stack_from_array(_image(2, 8, 8), voxel_size_um=(None, 0.01, 0.01)),
+            "from another pixel size;",
+        ),
     )
     for other, image, what in others:
         before = (tmp_path / "maps.ome.tif").read_bytes()
@@ -513,7 +518,7 @@ def test_new_maps_leave_no_table_of_the_old_ones(tmp_path: Path) -> None:
     model, stack = _model(), stack_from_array(_image(2, 8, 8))
     _run(model, stack, tmp_path, uncertainty=True)
     names = ("maps.ome.tif", "labels.ome.tif", "fractions.csv")
-    results = prediction_results(tmp_path, names, model=model, image=stack.identity())
+    results = prediction_results(tmp_path, names, model=model, stack=stack)
     with results.writing(adds=True) as folder:
         (folder / "fractions.csv").write_text("table")
     _run(model, stack, tmp_path)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ..annotations import write_rows
 from ..base import ResultFiles
 from .fractions import Measurement
+
+if TYPE_CHECKING:
+    from ..base import VoxelSize
 
 __all__ = ["measurement_results", "table_names", "write_measurement", "write_tables"]
 
@@ -19,6 +23,7 @@ def write_measurement(
     path: str | Path,
     *,
     labels: str | Path | None = None,
+    voxel_size_um: VoxelSize | None = None,
     overwrite: bool = False,
 ) -> tuple[Path, ...]:
     """Write the tables as CSV: ``NAME.csv`` (slices), ``NAME_stack.csv``, ``NAME_objects.csv``.
@@ -33,6 +38,8 @@ def write_measurement(
         Path of the table of slices; the others are named after it.
     labels : path, optional
         The file or folder that was measured. Tables of the same one are replaced unasked.
+    voxel_size_um : tuple of float or None, optional
+        With which it was measured. Tables of another size are not replaced unasked.
     overwrite : bool
         Whether other files of these names may be replaced.
 
@@ -48,14 +55,20 @@ def write_measurement(
     RunError
         If a file cannot be written.
     """
-    results = measurement_results(path, labels=labels, overwrite=overwrite)
+    results = measurement_results(
+        path, labels=labels, voxel_size_um=voxel_size_um, overwrite=overwrite
+    )
     with results.writing() as folder:
         write_tables(measurement, folder / results.names[0])
     return tuple(results.folder / name for name in results.names)
 
 
 def measurement_results(
-    path: str | Path, *, labels: str | Path | None = None, overwrite: bool = False
+    path: str | Path,
+    *,
+    labels: str | Path | None = None,
+    voxel_size_um: VoxelSize | None = None,
+    overwrite: bool = False,
 ) -> ResultFiles:
     """Files that `write_measurement` writes, with the same parameters."""
     main = Path(path)
@@ -64,7 +77,9 @@ def measurement_results(
         main.parent,
         main.name,
         table_names(main.name),
-        None if source is None else {"label image": str(source.resolve())},
+        None
+        if source is None
+        else {"label image": str(source.resolve()), "voxel size": str(voxel_size_um)},
         inputs=() if source is None else (source,),
         overwrite=overwrite,
     )

@@ -264,7 +264,7 @@ def iter_prediction(
         out_dir,
         names.values(),
         model=model,
-        image=stack.identity(),
+        stack=stack,
         source=stack.source,
         overwrite=overwrite,
     )

@@ -41,11 +41,13 @@ def prediction_results(
     names: Iterable[str],
     *,
     model: Model,
-    image: str,
+    stack: Stack,
     source: str = "",
     overwrite: bool = False,
 ) -> ResultFiles:
     """Results of a model on an image: those of another image or model are not replaced unasked.
+
+    Nor are those of the same pixels of another size, since objects look otherwise to the model.
 
     Parameters
     ----------
@@ -55,8 +57,8 @@ def prediction_results(
         All files, or folders, that may be written.
     model : Model
         The model.
-    image : str
-        Identity of the image.
+    stack : Stack
+        The image.
     source : str
         Its path, if it has one.
     overwrite : bool
@@ -66,10 +68,21 @@ def prediction_results(
         Path(out_dir),
         "prediction",
         tuple(names),
-        {"image": image, "model": model.identity},
+        {
+            "image": stack.identity(),
+            "pixel size": _sizes(stack),
+            "model": model.identity,
+        },
         inputs=(Path(source),) if source and Path(source).exists() else (),
         overwrite=overwrite,
     )
+
+
+def _sizes(stack: Stack) -> str:
+    """Sizes of an image's voxels, or of the pixels of each image of a set, as a text."""
+    if stack.is_set:
+        return str([stack.pixel_size_um(z) for z in range(stack.n_slices)])
+    return str(list(stack.voxel_size_um))
 
 
 class FileRun:
