@@ -541,6 +541,24 @@ def test_fijis_table_of_a_single_image_has_no_slices(save):
     assert "has no column Slice" in problem.reason
 
 
+@pytest.mark.parametrize("slices", [",1", ",0", None])
+def test_frames_of_fiji_are_slices_if_they_alone_vary(save, slices):
+    header = " ,Area,X,Y,Ch,Frame,class" if slices is None else " ,Area,X,Y,Ch,Slice,Frame,class"
+    rows = [f"{i},0,50.5,40.5,1{slices or ''},{frame},a" for i, frame in ((1, 1), (2, 3))]
+    annotations = read_keypoints(save("\n".join([header, *rows])), stack=Stack1000())
+    assert [point.slice for point in annotations.keypoints] == [0, 2]
+    assert "slices are its frames, which were counted from 1" in annotations.notes[0]
+
+
+def test_slices_of_several_frames_of_fiji_are_refused(save):
+    text = " ,Area,X,Y,Slice,Frame,class\n1,0,50,40,1,1,a\n2,0,50,40,2,3,a\n"
+    (problem,) = problems_of(read_keypoints, save(text))
+    assert problem.column == "Frame"
+    assert "slices of several frames" in problem.reason
+    one = read_keypoints(save(text.replace("1,1,a", "1,3,a"))).keypoints
+    assert [point.slice for point in one] == [0, 1], "a film's only frame says nothing of slices"
+
+
 def test_a_table_of_ones_own_with_such_names_counts_from_0(save):
     for header in ("Slice,Y,X,Class", ",slice,y,x,class,area"):
         row = "0,5,5,a\n" if header[0] == "S" else "0,0,5,5,a,7\n"

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, ValidationInfo
 
 from ..base import InputError, length_um
 from .checks import BOX, UNSURE_TEXT, StackExtent
-from .csv_cells import CellFault, Table, number, whole
+from .csv_cells import CellFault, Table, number, plain_number, whole
 from .grids import NOT_JUDGED, UNSURE, CountingGrid
 from .proportions import Region
 from .records import Keypoint
@@ -157,7 +157,12 @@ def _point_layout(
     written = set(names.values())
     n_slices = reading.extent.n_slices
     if {"X", "Y"} <= written and not _FIJI.isdisjoint(written):
-        if "slice" not in names and n_slices == 1:
+        is_of_frames = _has_frames(table)
+        if is_of_frames is None:
+            return None
+        if is_of_frames:
+            columns["slice"] = "frame"
+        elif "slice" not in names and n_slices == 1:
             del columns["slice"]
         elif "slice" not in names:
             table.fail(
@@ -165,10 +170,12 @@ def _point_layout(
                 "add the slice of each point, counted from 1, as Slice",
             )
             return None
-        text = (
-            "a table of Fiji: slices were counted from 1, positions from the first pixel's corner"
+        which = "slices are its frames, which" if is_of_frames else "slices"
+        reading.note(
+            table,
+            f"a table of Fiji: {which} were counted from 1, positions from the corner of the first "
+            "pixel",
         )
-        reading.note(table, text)
         return FijiRow, columns
     used = {"", "class", "slice", "y", "x"}
     model: type[KeypointRow] = KeypointRow
@@ -200,6 +207,26 @@ def _point_layout(
         text = ", ".join(names[key] for key in ignored)
         reading.note(table, f"columns that are not used: {text}")
     return model, columns
+
+
+def _has_frames(table: Table) -> bool | None:
+    """Whether Fiji took the slices for frames of a film; None after noting that both are there."""
+    frames, slices = (
+        {cells[key] for cells in table.rows.values()} if key in table.names else set()
+        for key in ("frame", "slice")
+    )
+    if all(plain_number(frame) in (None, 0, 1) for frame in frames):
+        return False
+    if all(plain_number(z) in (0, 1) for z in slices):
+        return True
+    if len(frames) > 1:
+        table.fail(
+            "has slices of several frames, which a stack has not",
+            "keep the points of one frame, or number all slices on in Slice and delete Frame",
+            key="frame",
+        )
+        return None
+    return False
 
 
 def _may_be_lengths(rows: Sequence[tuple[int, KeypointRow]], extent: StackExtent) -> bool:

@@ -160,7 +160,11 @@ def read_annotations(
 
 
 def restore_annotations(
-    paths: AnnotationPaths, *, classes: Sequence[str] | None = None, outside: str | None = None
+    paths: AnnotationPaths,
+    *,
+    classes: Sequence[str] | None = None,
+    outside: str | None = None,
+    former: Mapping[str, str] | None = None,
 ) -> tuple[Annotations, tuple[CellProblem, ...]]:
     """Read what `write_annotations` wrote, as far as it is whole.
 
@@ -172,6 +176,8 @@ def restore_annotations(
     paths : AnnotationPaths
     classes, outside
         As in `read_annotations`.
+    former : mapping of str to str, optional
+        What classes are called now whose former names stand in the files.
 
     Returns
     -------
@@ -181,7 +187,9 @@ def restore_annotations(
     names = None if classes is None else tuple(classes)
     extent = StackExtent(None)
     problems: list[CellProblem] = []
-    annotations, lines = _read(dict(paths), names, extent, outside, problems, is_ours=True)
+    annotations, lines = _read(
+        dict(paths), names, extent, outside, problems, is_ours=True, former=former
+    )
     problems += annotations.problems(extent, lines)
     return annotations.replace(outside=outside).settled(), tuple(problems)
 
@@ -257,6 +265,7 @@ def _read(
     *,
     units: str | None = None,
     is_ours: bool = False,
+    former: Mapping[str, str] | None = None,
 ) -> tuple[Annotations, dict[str, tuple[str, Sequence[int]]]]:
     """What the rows without a fault say, and file and line of each of them."""
     tables: dict[Kind, Table] = {}
@@ -265,7 +274,7 @@ def _read(
         if table is not None:
             tables[kind] = table
     classes, is_settled = _classes(tables, names, outside, is_ours=is_ours)
-    reading = Reading(classes, is_settled, extent, outside, is_ours)
+    reading = Reading(classes, is_settled, extent, outside, is_ours, former or {})
     stated = proportions_of(tables["proportions"], reading) if "proportions" in tables else []
     points = keypoints_of(tables["keypoints"], reading, units) if "keypoints" in tables else []
     grids = grids_of(tables["grid"], reading) if "grid" in tables else []

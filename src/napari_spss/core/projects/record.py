@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator
+from pydantic_core import from_json, to_json
 
-from ..annotations import Annotations, ClassStyle
-from ..base import Record, read_record, write_atomically
+from ..annotations import Annotations, ClassStyle, usable_class_names
+from ..base import Record, parse_record, read_file, write_atomically
 
 __all__ = ["FORMAT_VERSION", "ProjectRecord", "read_project", "write_project"]
 
@@ -32,6 +33,9 @@ class ProjectRecord(Record):
         Plain values of the form's fields.
     table_texts : dict
         What was typed into the table of fractions, wrong cells included.
+    renamed : dict
+        What classes are called now whose names, of an earlier version, cannot be those of classes.
+        It is not written.
     """
 
     version: int = Field(default=FORMAT_VERSION, ge=1)
@@ -40,6 +44,7 @@ class ProjectRecord(Record):
     classes: tuple[ClassStyle, ...] = ()
     settings: dict[str, Any] = Field(default_factory=dict)
     table_texts: dict[str, Any] = Field(default_factory=dict)
+    renamed: dict[str, str] = Field(default_factory=dict, exclude=True)
 
     @field_validator("classes")
     @classmethod
@@ -57,13 +62,37 @@ def read_project(path: Path) -> ProjectRecord:
     InputError
         If it cannot be read, is damaged, or was made by a newer version.
     """
-    return read_record(
-        ProjectRecord,
-        path,
-        remedy="the annotations beside it are untouched. Choose another project folder and open "
-        "its CSV files there, or restore the file from a backup",
-        newest=("version", FORMAT_VERSION),
+    remedy = (
+        "the annotations beside it are untouched. Choose another project folder and open its CSV "
+        "files there, or restore the file from a backup"
     )
+    content, renamed = _with_usable_names(read_file(path, remedy=remedy))
+    newest = ("version", FORMAT_VERSION)
+    record = parse_record(ProjectRecord, content, path, remedy=remedy, newest=newest)
+    return record.model_copy(update={"renamed": renamed})
+
+
+def _with_usable_names(content: bytes) -> tuple[bytes, dict[str, str]]:
+    """Give classes of earlier versions names that can be used now; say which by the former ones."""
+    try:
+        record = from_json(content)
+    except ValueError:  # damaged, as will be told
+        return content, {}
+    styles = _entries(record, "classes")
+    renamed = usable_class_names(s["name"] for s in styles if isinstance(s.get("name"), str))
+    if not renamed:
+        return content, {}
+    cells = _entries(record.get("table_texts"), "cells")
+    for entry, key in (*((one, "name") for one in styles), *((one, "class") for one in cells)):
+        if isinstance(entry.get(key), str):
+            entry[key] = renamed.get(entry[key], entry[key])
+    return to_json(record, inf_nan_mode="constants"), renamed
+
+
+def _entries(record: Any, name: str) -> list[dict[str, Any]]:
+    """Return the objects in a list of a record that may be damaged."""
+    items = record.get(name) if isinstance(record, dict) else None
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
 def write_project(path: Path, record: ProjectRecord) -> None:

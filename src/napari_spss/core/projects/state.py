@@ -11,6 +11,7 @@ from ..annotations import (
     Annotations,
     ClassStyle,
     annotation_files,
+    class_name_fault,
     restore_annotations,
     write_grid,
     write_keypoints,
@@ -95,11 +96,14 @@ class Restored:
         What could not be restored.
     unreadable : frozenset of str
         Those of "proportions", "keypoints" and "grids" of which something could not be restored.
+    is_renamed : bool
+        Whether classes are called otherwise than in the files.
     """
 
     state: ProjectState
     warnings: tuple[str, ...] = ()
     unreadable: frozenset[str] = frozenset()
+    is_renamed: bool = False
 
 
 def read_state(folder: Path, *, identity: str) -> Restored | None:
@@ -139,8 +143,13 @@ def read_state(folder: Path, *, identity: str) -> Restored | None:
     names = tuple(style.name for style in classes)
     if not names:
         return Restored(ProjectState(classes, None, record.settings, record.table_texts))
-    annotations, problems = restore_annotations(annotation_files(folder), classes=names)
-    warnings: list[str] = []
+    annotations, problems = restore_annotations(
+        annotation_files(folder), classes=names, former=record.renamed
+    )
+    warnings = [
+        f"The class {old!r} is called {new!r} now, since its name {class_name_fault(old)}."
+        for old, new in record.renamed.items()
+    ]
     unreadable: set[str] = set()
     for part, (name, _) in TABLES.items():
         faults = [problem for problem in problems if Path(problem.file).name == name]
@@ -151,7 +160,7 @@ def read_state(folder: Path, *, identity: str) -> Restored | None:
                 f"{set_aside(folder / name).name}: {InputError(problems=faults)}"
             )
     state = ProjectState(classes, annotations, record.settings, record.table_texts)
-    return Restored(state, tuple(warnings), frozenset(unreadable))
+    return Restored(state, tuple(warnings), frozenset(unreadable), bool(record.renamed))
 
 
 def _refuse_foreign_tables(folder: Path) -> None:
