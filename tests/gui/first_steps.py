@@ -7,7 +7,7 @@ import sys
 import numpy as np
 from hand import Hand, show_settled
 from napari import Viewer
-from qtpy.QtCore import QEventLoop, QTimer
+from qtpy.QtCore import QEventLoop, Qt, QTimer
 from qtpy.QtWidgets import QApplication, QPushButton
 
 from napari_spss.gui.dock import SpssDock
@@ -31,8 +31,16 @@ def main() -> None:
         button(dock, "Draw rectangle").click()
         z = viewer.dims.current_step[0]
         hand.drag([(z, corner, corner), (z, corner + 15, corner + 15), (z, corner + 30, 40)])
-    assert len(dock.annotate.regions.value()) == 2
+    viewer.camera.zoom = 0.5  # so that a pixel of the screen is several of the image
+    hand.click((z, 80, 20))
+    viewer.reset_view()
+    assert len(dock.annotate.regions.value()) == 2, "a click is no rectangle"
     done(viewer, "rectangles drawn")
+
+    hand.press(Qt.Key.Key_G, Qt.KeyboardModifier.ShiftModifier)
+    assert button(dock, "Done").isVisible(), "the key shows the grid's tab"
+    button(dock, "Remove").click()
+    done(viewer, "grid laid")
 
     dock.annotate.show_tab(2)
     button(dock, "Add keypoints").click()

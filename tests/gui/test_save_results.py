@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from fake_core import fake_apply, fake_train
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QPushButton
+from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QPushButton, QScrollArea
 
 from napari_spss.core.annotations import Annotations, Proportion, Region
 from napari_spss.gui import controller as controller_module
@@ -100,6 +100,26 @@ def test_the_same_results_are_saved_again_unasked(dock, qtbot, folder):
     save(dock, qtbot)
     assert not place(dock).isVisibleTo(dock.results)
     assert names(folder / "new" / "folder") >= RESULTS
+
+
+def test_the_question_for_a_place_comes_into_view(dock, qtbot, folder):
+    dock._viewer.window._qt_window.resize(900, 500)
+    dock._viewer.window._qt_window.show()
+    scroll = dock.findChild(QScrollArea)
+    (button,) = [b for b in dock.results.findChildren(QPushButton) if b.text() == "Save results…"]
+    qtbot.waitUntil(lambda: scroll.verticalScrollBar().maximum() > 0)
+    scroll.ensureWidgetVisible(button, 0, 0)
+    button.click()
+    (answer,) = [b for b in dock.results.findChildren(QPushButton) if b.text() == "Save"]
+    assert is_whole(answer)
+    (folder / "notes").write_text(MINE)
+    place(dock).setText(str(folder / "notes"))
+    answer.click()
+    assert is_whole(answer)
+
+
+def is_whole(widget):
+    return widget.visibleRegion().boundingRect() == widget.rect()
 
 
 def test_a_relative_name_is_one_beside_the_image(dock, qtbot, folder):

@@ -136,12 +136,13 @@ class ProjectContents:
     def restore(self, project: Project) -> tuple[str, list[str]]:
         """Fill the sections from a project; return what was restored, and what not, in words."""
         state, faults = project.state, []
-        texts, form = dict(state.table_texts), RunForm()
-        try:
-            check_texts(texts)
-        except InputError as error:
-            texts = {}
-            faults.append(f"What was typed into the table of fractions cannot be restored: {error}")
+        form = RunForm()
+        texts, damaged = check_texts(state.table_texts)
+        if damaged:
+            faults.append(
+                f"Of what was typed into the table of fractions {counted(len(damaged), 'text')} "
+                f"cannot be restored: {damaged[0]}."
+            )
         try:
             form = RunForm.restored(state.settings)
         except InputError as error:

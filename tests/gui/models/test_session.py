@@ -120,6 +120,23 @@ def test_a_failure_keeps_the_model_and_names_the_cause(session):
     assert ends[1].text == "The loss became NaN; lower learning_rate."
 
 
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        ("training", "smaller batch or crop"),
+        ("prediction", "apply to a rectangle"),
+        ("export", "save again"),
+        ("loading", "load the model again"),
+    ],
+)
+def test_advice_for_want_of_memory_is_about_the_run(session, kind, advice):
+    ends, _, _ = record(session)
+    session.fail(session.begin(kind), MemoryError())
+    assert "memory did not suffice" in ends[0].text
+    assert advice in ends[0].text
+    assert ("batch" in ends[0].text) == (kind == "training")
+
+
 def test_out_of_memory_carries_a_setting_that_the_form_can_take(session):
     ends, _, _ = record(session)
     error = OutOfMemory("too big", setting="sampling.crop_px", value=128)

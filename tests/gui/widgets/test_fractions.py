@@ -586,6 +586,19 @@ def test_texts_survive_a_project_wrong_and_doubted_ones_included(qtbot, table):
     assert table.regions() == (BOX,)
 
 
+def test_only_damaged_texts_are_lost(qtbot, table):
+    table.set_regions([BOX])
+    go_to(table, 0)
+    paste(qtbot, table, "abc\n6\nxyz\n")
+    state = json.loads(json.dumps(table.text_state()))
+    state["cells"][0]["text"] = 7
+    state["rectangles"].append([0, 9])
+    table.clear()
+    table.set_text_state(state)
+    assert [cell(table, row) for row in range(3)] == ["", "6 %", "xyz"]
+    assert table.regions() == (BOX,)
+
+
 def test_file_edited_elsewhere_wins_over_the_texts_but_wrong_ones_are_kept(qtbot, table):
     go_to(table, 0)
     paste(qtbot, table, "6\n7\nabc\n")

@@ -25,12 +25,15 @@ __all__ = ["RegionsTool"]
 
 REGIONS_LAYER = "regions"
 
+_CLICK_PX = 4.0  # on the screen; napari makes a rectangle of a click, too
+
 
 class RegionsTool(QWidget):
     """A button that draws rectangles, and the layer that holds them.
 
     Whatever is drawn counts as its bounding rectangle, rounded to whole pixels and cut at the
-    image's border; what lies outside of it altogether does not count.
+    image's border; what lies outside of it altogether does not count, nor does what a mere click
+    left.
     """
 
     value_changed = Signal()
@@ -41,6 +44,7 @@ class RegionsTool(QWidget):
         self._frame: SourceFrame | None = None
         self._layer: Shapes | None = None
         self._value: tuple[Region, ...] = ()
+        self._clicked: set[Region] = set()
         self._is_writing = False
         self._layer_connections = Connections()
         self._viewer_connections = Connections()
@@ -158,14 +162,25 @@ class RegionsTool(QWidget):
             return
         if str(getattr(event, "action", "")) in ("adding", "changing", "removing"):
             return
+        if str(getattr(event, "action", "")) == "added":
+            self._note_click(self._layer)
         value = self._regions_of(self._layer)
         if value != self._value:
             self._value = value
             self.value_changed.emit()
 
+    def _note_click(self, layer: Shapes) -> None:
+        """Remember what was just added if it is as small as a click."""
+        shape = np.asarray(layer.data[-1], float)
+        region = self._region(shape, layer)
+        if region is not None and np.ptp(shape, axis=0).max() < _CLICK_PX * layer.scale_factor:
+            self._clicked.add(region)
+
     def _regions_of(self, layer: Shapes) -> tuple[Region, ...]:
         found = [self._region(shape, layer) for shape in layer.data]
-        return tuple(dict.fromkeys(region for region in found if region is not None))
+        return tuple(
+            dict.fromkeys(one for one in found if one is not None and one not in self._clicked)
+        )
 
     def _region(self, shape: npt.NDArray[np.float64], layer: Shapes) -> Region | None:
         """Region that a shape covers; None if it has no pixel."""

@@ -7,11 +7,11 @@ come back when it does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from ...core.annotations import Proportion, Region
 from ...core.base import InputError, Record, fault_of
@@ -47,34 +47,48 @@ class _Text(Record):
     is_doubted: bool
 
 
-class _Texts(Record):
-    """What was typed into the table; a rectangle is its slice and its box."""
-
-    version: int = 0
-    rectangles: tuple[tuple[_Index, _Index, _Index, _Index, _Index], ...] = ()
-    cells: tuple[_Text, ...] = ()
-
-    def regions(self) -> list[Region]:
-        """Rectangles that have rows."""
-        return [Region(z, (y0, x0, y1, x1)) for z, y0, x0, y1, x1 in self.rectangles]
+_TEXT = TypeAdapter(_Text)
+_RECTANGLE = TypeAdapter(tuple[_Index, _Index, _Index, _Index, _Index])
 
 
-def check_texts(state: Mapping[str, Any]) -> _Texts:
-    """Read what `FractionSheet.text_state` gave, which may come from a damaged file.
+def check_texts(state: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Look through what `FractionSheet.text_state` gave, which may come from a damaged file.
 
-    Raises
-    ------
-    InputError
-        If it is nothing of the kind.
+    Returns
+    -------
+    (dict, tuple of str)
+        The state without what is damaged, and what is wrong with each part that was left out.
     """
-    try:
-        texts = _Texts.model_validate(state, strict=False)
-        for item in texts.cells:
-            Region(item.slice, item.box)
-        texts.regions()
-    except (ValidationError, InputError) as error:
-        raise InputError(f"{fault_of(error)}.") from error
-    return texts
+    faults = []
+
+    def sound(part: str, region_of: Callable[[Any], Region]) -> list[Any]:
+        items, found = state.get(part, []), []
+        if not isinstance(items, list):
+            faults.append(f"{part}: is no list")
+            return []
+        for number, item in enumerate(items):
+            try:
+                region_of(item)
+            except (ValidationError, InputError) as error:
+                faults.append(f"{part}.{number}: {fault_of(error)}")
+            else:
+                found.append(item)
+        return found
+
+    whole = dict(state, rectangles=sound("rectangles", _box_of), cells=sound("cells", _place_of))
+    if state and state.get("version") != _STATE_VERSION:
+        return {}, (f"version: {state.get('version')!r} is not known here", *faults)
+    return whole, tuple(faults)
+
+
+def _box_of(item: Any) -> Region:
+    z, y0, x0, y1, x1 = _RECTANGLE.validate_python(item, strict=False)
+    return Region(z, (y0, x0, y1, x1))
+
+
+def _place_of(item: Any) -> Region:
+    text = _TEXT.validate_python(item, strict=False)
+    return Region(text.slice, text.box)
 
 
 class FractionSheet:
@@ -412,19 +426,15 @@ class FractionSheet:
     def set_text_state(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`text_state` gave; anything else in it is ignored. Clears undo.
 
-        Raises
-        ------
-        InputError
-            See :func:`check_texts`; the texts stay as they were.
+        What is damaged is left out, see :func:`check_texts`.
         """
-        texts = check_texts(state)
+        texts, _ = check_texts(state)
         self.clear()
-        if texts.version != _STATE_VERSION:
-            return
-        self._boxes = tuple(dict.fromkeys(texts.regions()))
+        self._boxes = tuple(dict.fromkeys(_box_of(item) for item in texts.get("rectangles", ())))
         self._arrange()
-        for item in texts.cells:
-            self._put(Region(item.slice, item.box), item.name, Cell(item.text, item.is_doubted))
+        for item in texts.get("cells", ()):
+            text = _TEXT.validate_python(item, strict=False)
+            self._put(_place_of(item), text.name, Cell(text.text, text.is_doubted))
 
     def restore(
         self,

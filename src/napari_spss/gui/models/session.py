@@ -85,6 +85,14 @@ _MAX_MESSAGES = 200
 
 RunKind = Literal["training", "prediction", "export", "loading"]
 
+_ROOM: dict[RunKind | None, str] = {
+    None: "close other programs or images, then try again",
+    "training": "choose a smaller batch or crop under Advanced",
+    "prediction": "close other programs, or apply to a rectangle",
+    "export": "close other programs, then save again: nothing was replaced",
+    "loading": "close other programs, then load the model again",
+}
+
 
 class RunState(str, Enum):
     """What the session is doing."""
@@ -529,7 +537,7 @@ class Session:
         suggestion = None if found is None else Suggestion(found.setting, found.value)
         if suggestion is not None and not suggestion.fits(ticket.kind):
             suggestion = None
-        text = explain(error)
+        text = explain(error, run=ticket.kind)
         self._end(RunEnd(EndKind.failed, ticket.kind, text, error=error, suggestion=suggestion))
         return True
 
@@ -594,12 +602,15 @@ def guarded(slot: Callable[Concatenate[Owner, P], None]) -> Callable[Concatenate
     return call
 
 
-def explain(error: Exception, what: str = "The run failed") -> str:
-    """Say what went wrong; errors that were not foreseen come with their kind."""
+def explain(error: Exception, what: str = "The run failed", *, run: RunKind | None = None) -> str:
+    """Say what went wrong, and what helps a run of that kind.
+
+    Errors that were not foreseen come with their kind.
+    """
     if isinstance(error, SpssError):
         return str(error)
     if isinstance(error, MemoryError):
-        return "The computer's memory did not suffice; choose a smaller batch or crop."
+        return f"The computer's memory did not suffice; {_ROOM.get(run, _ROOM[None])}."
     text = str(error).strip() or "no message"
     return f"{what}, with an unexpected error: {type(error).__name__}: {text}"
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QCoreApplication, QEvent, Signal
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLineEdit,
     QPushButton,
+    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -65,6 +66,17 @@ class SavePlace(QWidget):
         self._notice.say(text)
         self._save.setText(_REPLACE if can_replace else _SAVE)
         self.show()
+        self._come_into_view()
+
+    def _come_into_view(self) -> None:
+        """Scroll to where this is asked, as it appears below what was clicked."""
+        around = self.parentWidget()
+        while around is not None and not isinstance(around, QScrollArea):
+            around = around.parentWidget()
+        if around is not None:
+            # until the layouts know of this widget it has no place
+            QCoreApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest.value)
+            around.ensureWidgetVisible(self)
 
     def _choose(self, *, may_replace: bool) -> None:
         text = self._folder.text().strip()

@@ -76,9 +76,12 @@ class GridTool(QWidget):
         `value` is another one now, by whatever hand.
     grid_done(int)
         The grid of this slice was marked as counted.
+    called()
+        The key that lays a grid was pressed in the viewer.
     """
 
     value_changed = Signal()
+    called = Signal()
     grid_done = Signal(int)
 
     def __init__(
@@ -449,8 +452,12 @@ class GridTool(QWidget):
     def _bind_viewer_key(self) -> None:
         if is_taken(LAY_KEY, self._viewer):
             return
-        self._viewer.bind_key(LAY_KEY, lambda _viewer: self.lay_grid())
+        self._viewer.bind_key(LAY_KEY, lambda _viewer: self._on_key())
         self.destroyed.connect(partial(_unbind, weakref.ref(self._viewer)))
+
+    def _on_key(self) -> None:
+        self.lay_grid()
+        self.called.emit()
 
 
 def _unbind(viewer_of: weakref.ref[ViewerModel], *_: object) -> None:

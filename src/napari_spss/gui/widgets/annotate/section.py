@@ -50,6 +50,7 @@ class AnnotateSection(QWidget):
         )
         self.regions.value_changed.connect(self._on_regions_changed)
         self.grid.value_changed.connect(self._on_grid_changed)
+        self.grid.called.connect(lambda: self.show_tab(self._pages.index(self.grid)))
         for tool in (self.fractions, self.keypoints, self.painted):
             tool.value_changed.connect(self._on_changed)
 
