@@ -27,6 +27,7 @@ from .core.networks import (
 from .core.prediction import (
     iter_prediction as iter_prediction,
     predict as predict,
+    predict_regions as predict_regions,
     predict_slice as predict_slice,
     rank_slices as rank_slices,
     uncertainty_slice as uncertainty_slice,

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_spss.cli import display, measure_command
+from napari_spss.cli import display
 from napari_spss.cli.streams import shown
+from napari_spss.core import analysis
 from napari_spss.core.base import Message
 from napari_spss.core.training import load_model
 
@@ -62,14 +63,14 @@ def test_names_of_files_reach_the_terminal_as_text(spss, hostile):
 
 
 def test_warnings_and_logs_reach_the_terminal_as_text(spss, hostile, monkeypatch):
-    measure = measure_command.measure_masks
+    measure = analysis.measure_masks
 
     def speak(masks, **options):
         warnings.warn(f"a {RED} warning", stacklevel=1)
         logging.getLogger("another.library").warning("a %s log", RED)
         return measure(masks, **options)
 
-    monkeypatch.setattr(measure_command, "measure_masks", speak)
+    monkeypatch.setattr(analysis, "measure_masks", speak)
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # those of pytest
     done = spss("measure", hostile)
     assert r"warning: a \x1b[31m warning" in done.err

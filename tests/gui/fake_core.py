@@ -11,6 +11,7 @@ from napari_spss.core.base import (
     CancelToken,
     Event,
     FinishReason,
+    Predicted,
     Preview,
     Progress,
     RunFinished,
@@ -99,7 +100,6 @@ def failing_train(error: Exception):
 
 def fake_apply(model, stack, maps, regions, *, device: str, token: CancelToken):
     """Stand in for `runs.apply_model`: .9 above, .3 below the middle of each slice."""
-    from napari_spss.gui.jobs import Predicted
 
     yield RunStarted("prediction", len(regions), "cpu", model.classes)
     done = 0

@@ -18,13 +18,13 @@ from napari_spss.core.base import (
     FinishReason,
     InputError,
     OutOfMemory,
+    Predicted,
     Preview,
     RunFinished,
     RunStarted,
 )
 from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
-from napari_spss.gui.jobs import Predicted
 from napari_spss.gui.models import ResultMaps, RunForm, RunState
 from napari_spss.gui.widgets.theme import contrast, mark_of
 

@@ -17,14 +17,21 @@ from blobs import CLASSES, annotated, blobs, correct_clicks
 from fake_core import FakeModel, fake_apply
 
 from napari_spss.core.annotations import ClassStyle
-from napari_spss.core.base import CheckpointSaved, Preview, Progress, RunFinished, RunStarted
+from napari_spss.core.base import (
+    CheckpointSaved,
+    Predicted,
+    Preview,
+    Progress,
+    RunFinished,
+    RunStarted,
+)
 from napari_spss.core.images import PaintedSlices
 from napari_spss.core.projects import Project, folder as project_folder
 from napari_spss.core.training import load_model, loop
 from napari_spss.core.training.run import Run
 from napari_spss.gui import controller as controller_module, dock as dock_module
 from napari_spss.gui.dock import SpssDock
-from napari_spss.gui.jobs import Predicted, save_results
+from napari_spss.gui.jobs import save_results
 from napari_spss.gui.models import EndKind, RunForm, RunState
 from napari_spss.gui.models.preferences import Preferences
 

@@ -7,10 +7,9 @@ import pytest
 from fake_core import FakeModel, fake_train
 
 from napari_spss.core.annotations import Annotations, ClassStyle, CountingGrid, Proportion, Region
-from napari_spss.core.base import FinishReason, RunFinished, RunStarted
+from napari_spss.core.base import FinishReason, Predicted, RunFinished, RunStarted
 from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
-from napari_spss.gui.jobs import Predicted
 
 CLASSES = ("background", "mitochondria", "resin")
 STYLES = (

@@ -19,12 +19,13 @@ from napari_spss.core.base import (
     FolderLocked,
     InputError,
     Message,
+    Predicted,
     ResultFiles,
     RunFinished,
     RunStarted,
 )
+from napari_spss.core.images import stack_from_array
 from napari_spss.gui.jobs import (
-    Predicted,
     TrainingJob,
     apply_model,
     load_run,
@@ -41,7 +42,6 @@ UM = (0.05, 0.01, 0.01)
 def model():
     from napari_spss.core.annotations import Proportion
     from napari_spss.core.base import preset
-    from napari_spss.core.images import stack_from_array
     from napari_spss.core.training import iter_training
 
     rng = np.random.default_rng(0)
@@ -81,7 +81,6 @@ def test_applying_fills_what_was_asked_for_and_equals_the_core(model):
 
 
 def test_applying_to_an_image_of_another_pixel_size_follows_and_says_so(model):
-    from napari_spss.core.images import stack_from_array
     from napari_spss.core.prediction import predict_slice
 
     model = model[0].model_copy(update={"reduction": 4, "pixel_size_um": 0.005})
@@ -158,8 +157,9 @@ def files_in(folder, **kwargs):
 
 def save(result, folder, *, token=None, **kwargs):
     maps, labels = result
+    stack = stack_from_array(np.zeros(maps.shape, np.uint8), voxel_size_um=UM)
     files = files_in(folder)
-    return drain(save_results(files, maps, labels, UM, token=token or CancelToken(), **kwargs))
+    return drain(save_results(files, maps, labels, stack, token=token or CancelToken(), **kwargs))
 
 
 def test_saved_labels_keep_their_indices_and_say_where_nothing_was_predicted(result, tmp_path):
@@ -173,6 +173,41 @@ def test_saved_labels_keep_their_indices_and_say_where_nothing_was_predicted(res
     stored = tifffile.imread(tmp_path / "out" / "maps.ome.tif")
     assert stored.shape == (3, 3, 4, 6)
     np.testing.assert_array_equal(stored[0], np.rint(maps.probs(0) * 255))
+
+
+def test_saving_gives_the_files_of_predict_and_either_replaces_the_other(model, tmp_path):
+    from napari_spss.core.prediction import (
+        FRACTIONS,
+        iter_prediction,
+        prediction_results,
+        result_names,
+        write_fractions,
+    )
+
+    model, stack = model
+    whole = ResultMaps(model.classes, (2, 48, 40))
+    for event in apply_model(
+        model, stack, whole, (Region(0), Region(1)), device="cpu", token=CancelToken()
+    ):
+        if isinstance(event, Predicted):
+            whole.mark(event.slice, event.box)
+    names = (*result_names().values(), *table_names(FRACTIONS))
+    labels = np.stack([whole.labels(z, Cleaning()) for z in range(2)])
+    for is_dock in (False, True, False):
+        files = prediction_results(tmp_path, names, model=model, stack=stack)
+        if is_dock:
+            drain(save_results(files, whole, labels, stack, token=CancelToken()))
+        else:
+            *_, finished = iter_prediction(model, stack, out_dir=tmp_path, device="cpu")
+            with files.writing(adds=True) as folder:
+                write_fractions(folder, finished.outputs["labels"], model.classes)
+        assert {path.name for path in tmp_path.glob("[!.]*")} == set(names)
+        written = tifffile.imread(tmp_path / "labels.ome.tif")
+        np.testing.assert_array_equal(written, labels)
+        stored = tifffile.imread(tmp_path / "maps.ome.tif")
+        np.testing.assert_allclose(stored[1] / 255, whole.probs(1), atol=2 / 255)
+        table = pd.read_csv(tmp_path / "fractions.csv")
+        assert list(table["fraction"][:2]) == [(labels[0] == k).mean() for k in (0, 1)]
 
 
 def test_saved_fractions_leave_out_what_lies_outside(result, tmp_path):

@@ -29,7 +29,7 @@ from ..core.base import (
     counted,
 )
 from ..core.images import Masks, Stack, StackWriter, open_labels, open_stack
-from ..core.prediction import iter_prediction, result_name
+from ..core.prediction import iter_prediction, result_names
 from ..core.simulation import Sample, synthetic_sample
 from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training
 
@@ -107,7 +107,7 @@ def iter_demo(
     folder = RunFolder(Path(out_dir))
     folder.check_free()
     own = ResultFiles(folder.path, "demo", (_IMAGE, _TRUTH, _OVERLAY), {}, overwrite=None)
-    predictions = tuple(result_name(what, is_set=False) for what in ("maps", "labels"))
+    predictions = tuple(result_names().values())
     for results in (own, replace(own, names=predictions)):
         results.check()  # at once, not after the training
     sample = sample or synthetic_sample(seed=seed)

@@ -21,10 +21,8 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..core.analysis import Measurement
-    from ..core.base import VoxelSize
-    from ..core.images import Masks
 
-__all__ = ["EXAMPLES", "HELP", "measure", "measure_masks", "summary_lines"]
+__all__ = ["EXAMPLES", "HELP", "measure", "summary_lines"]
 
 HELP = """Measure labels: area fraction of each slice, volume fraction of the stack, objects.
 
@@ -68,7 +66,7 @@ def measure(
         check_out_dir(out.parent)
         if out.is_dir():
             raise InputError(f"--out {out} is a folder; name a file, such as {out / 'table.csv'}.")
-    from ..core.analysis import measurement_results, write_measurement
+    from ..core.analysis import measure_masks, measurement_results, write_measurement
     from ..core.base import merge_voxel_size
     from ..core.images import open_labels
     from .display import say
@@ -89,27 +87,6 @@ def measure(
         return
     written = write_measurement(found, out, labels=labels, voxel_size_um=size, overwrite=overwrite)
     typer.echo(f"written: {', '.join(map(str, written))}")
-
-
-def measure_masks(
-    masks: Masks, *, voxel_size_um: VoxelSize | None = None, outside: str | None = None
-) -> Measurement:
-    """Measure masks with the sizes and names that they carry; a stated size goes first."""
-    from ..core.analysis import measure as measure_labels
-    from ..core.base import merge_voxel_size
-
-    stack = masks.stack
-    pixel_sizes = None
-    if stack.is_set and voxel_size_um is None:
-        pixel_sizes = [stack.pixel_size_um(z) for z in range(stack.n_slices)]
-    return measure_labels(
-        masks,
-        voxel_size_um=merge_voxel_size(voxel_size_um, stack.voxel_size_um),
-        pixel_sizes_um=pixel_sizes,
-        is_set=stack.is_set,
-        names=stack.names if stack.is_set else None,
-        outside=outside,
-    )
 
 
 def slice_lines(found: Measurement) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ def write_next_slices(
     model: Model,
     stack: Stack,
     *,
-    uncertainty: Sequence[float],
+    uncertainty: Mapping[int, float],
     found: Measurement,
     stated: Sequence[Proportion],
 ) -> str:
@@ -35,7 +35,7 @@ def write_next_slices(
     ----------
     folder : Path
         Folder of the table.
-    uncertainty : sequence of float
+    uncertainty : mapping of int to float
         Mean of every slice.
     found : Measurement
         Of the labels of all slices.
@@ -52,7 +52,7 @@ def write_next_slices(
 
     fractions = found.slices["fraction"].to_numpy(np.float64).reshape(-1, len(model.classes))
     ranked = acquisition_scores(
-        dict(enumerate(uncertainty)),
+        uncertainty,
         dict(enumerate(fractions.tolist())),
         stated,
         n_slices=stack.n_slices,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.base import InputError
-from .measure_command import measure_masks, summary_lines
+from .measure_command import summary_lines
 from .options import (
     AxesOption,
     DeviceOption,
@@ -21,9 +21,6 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
-    from ..core.base import Event
     from ..core.training import RunInputs
 
 __all__ = ["EXAMPLES", "HELP", "predict"]
@@ -44,7 +41,6 @@ EXAMPLES = """Examples:
 """
 
 _FORMATS = ("tif",)
-_FRACTIONS = "fractions.csv"
 
 
 def predict(
@@ -86,10 +82,16 @@ def predict(
     limit = parse_threshold(threshold)
     stated = parse_voxel_size(voxel_size)
     check_out_dir(out)
-    from ..core.analysis import table_names, write_tables
-    from ..core.base import CancelToken
-    from ..core.images import BOTH_UNKNOWN, open_labels, open_stack
-    from ..core.prediction import iter_prediction, prediction_results, result_name
+    from ..core.analysis import table_names
+    from ..core.base import CancelToken, Predicted, RunFinished
+    from ..core.images import BOTH_UNKNOWN, open_stack
+    from ..core.prediction import (
+        FRACTIONS,
+        iter_prediction,
+        prediction_results,
+        result_names,
+        write_fractions,
+    )
     from ..core.training import RunFolder, load_model
     from .display import event_display, say
     from .next_slices import TABLE as NEXT_SLICES, write_next_slices
@@ -106,14 +108,10 @@ def predict(
             f"{image} has {stack.n_channels} channels, but the model was trained on "
             f"{model.n_channels}; choose an image like those it was trained on."
         )
-    images = ("maps", "labels", "uncertainty") if uncertainty else ("maps", "labels")
+    names = result_names(is_set=stack.is_set, uncertainty=uncertainty).values()
     results = prediction_results(
         out,
-        (
-            *(result_name(what, is_set=stack.is_set) for what in images),
-            *table_names(_FRACTIONS),
-            NEXT_SLICES,
-        ),
+        (*names, *table_names(FRACTIONS), NEXT_SLICES),
         model=model,
         stack=stack,
         source=stack.source,
@@ -124,8 +122,10 @@ def predict(
     if inputs is None and not is_known:
         say(f"note: {BOTH_UNKNOWN}")
     token = CancelToken()
+    outputs: dict[str, str] = {}
+    means: dict[int, float] = {}
     with stop_on_signals(token), event_display(is_jsonl=False) as show:
-        events = iter_prediction(
+        for event in iter_prediction(
             model,
             stack,
             out_dir=out,
@@ -134,14 +134,18 @@ def predict(
             uncertainty=uncertainty,
             device=device,
             token=token,
-        )
-        outputs, means = _drain(events, show)
+        ):
+            show(event)
+            if isinstance(event, Predicted):
+                means[event.slice] = event.uncertainty
+            elif isinstance(event, RunFinished):
+                outputs = event.outputs
     if not outputs:
         return
-    labels = open_labels(outputs["labels"])
-    found = measure_masks(labels, voxel_size_um=stated, outside=model.outside)
     with results.writing(adds=True) as folder:
-        write_tables(found, folder / _FRACTIONS)
+        found = write_fractions(
+            folder, outputs["labels"], model.classes, outside=model.outside, voxel_size_um=stated
+        )
         advice = write_next_slices(
             folder, model, stack, uncertainty=means, found=found, stated=said
         )
@@ -156,23 +160,6 @@ def predict(
         if name != NEXT_SLICES or advice:
             typer.echo(f"  {out / name}")
     typer.echo(f"look at it: napari {shown_path(image)} {shown_path(outputs['labels'])}")
-
-
-def _drain(
-    events: Generator[Event, None, tuple[float, ...]], show: Callable[[Event], None]
-) -> tuple[dict[str, str], tuple[float, ...]]:
-    """Show events; return the written files, none if stopped, and each slice's uncertainty."""
-    from ..core.base import RunFinished
-
-    outputs: dict[str, str] = {}
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as end:
-            return outputs, end.value
-        show(event)
-        if isinstance(event, RunFinished):
-            outputs = event.outputs
 
 
 def _inputs_of(run: Path, image: Path) -> RunInputs | None:

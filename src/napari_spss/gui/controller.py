@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 
 from ..core.annotations import Annotations, ClassStyle, Region
-from ..core.base import Event, InputError, Mailbox, Preview, SpssError
+from ..core.base import Event, InputError, Mailbox, Predicted, Preview, SpssError
 from ..core.images import BOTH_UNKNOWN, LiveLabels
 from .jobs import (
-    Predicted,
     TrainingJob,
     apply_model,
     load_run,
     save_results,
-    saved_results,
     train,
 )
 from .layers import ResultLayers, Source
@@ -372,12 +370,22 @@ class Controller(QObject):
     def _begin_saving(
         self, outcome: Outcome, folder: Path, *, has_run: bool, overwrite: bool
     ) -> None:
+        from ..core.analysis import table_names
+        from ..core.prediction import FRACTIONS, prediction_results, result_names
+
         self.session.check_idle()
         if has_run and (stale := self.stale()):
             raise InputError(stale)
         if outcome.maps is None or outcome.source is None or outcome.model is None:
             raise InputError("There is no result yet; apply the model first.")
-        results = saved_results(folder, outcome.model, outcome.source, overwrite=overwrite)
+        results = prediction_results(
+            folder,
+            (*result_names().values(), *table_names(FRACTIONS)),
+            model=outcome.model,
+            stack=outcome.source.stack,
+            source=outcome.source.path or "",
+            overwrite=overwrite,
+        )
         run_dir = outcome.run_dir if has_run else None
         _check_place(results, run_dir)
 
@@ -401,7 +409,7 @@ class Controller(QObject):
             results,
             outcome.maps,
             labels,
-            outcome.source.stack.voxel_size_um,
+            outcome.source.stack,
             excluded=outcome.excluded,
             run_dir=run_dir,
         )
@@ -554,7 +562,7 @@ class Controller(QObject):
         self.session.say("error", text)
 
     @guarded
-    def _on_event(self, event: Event | Predicted) -> None:
+    def _on_event(self, event: Event) -> None:
         if isinstance(event, Preview):
             self._show_preview(event)
         elif isinstance(event, Predicted):

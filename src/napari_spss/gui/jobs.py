@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from ..core.annotations import Box, Region
+from ..core.annotations import Region
 from ..core.base import (
     CancelToken,
     Event,
@@ -37,34 +37,15 @@ if TYPE_CHECKING:
     from ..core.base import ResultFiles, TrainingSettings
     from ..core.images import Stack
     from ..core.training import Model
-    from .layers import Source
     from .models import ResultMaps
 
 __all__ = [
-    "Predicted",
     "TrainingJob",
     "apply_model",
     "load_run",
     "save_results",
-    "saved_results",
     "train",
 ]
-
-_LABELS, _MAPS, _FRACTIONS = "labels.ome.tif", "maps.ome.tif", "fractions.csv"
-_Plane: TypeAlias = Callable[[int], npt.NDArray[Any]]
-_Steps: TypeAlias = Iterator[Event]
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """Emitted when the maps of a slice, or of a box in it, stand in the result.
-
-    ``uncertainty`` is the mean of its pixels, 0-1.
-    """
-
-    slice: int
-    box: Box | None
-    uncertainty: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -173,80 +154,41 @@ def apply_model(
     *,
     device: str,
     token: CancelToken,
-) -> Generator[Event | Predicted, None, None]:
+) -> Generator[Event, None, None]:
     """Predict regions one by one into ``maps``, announcing each when it is complete."""
     preload()
-    from ..core.analysis import mean_entropy
-    from ..core.networks import Stopped, TileDone
-    from ..core.prediction import Piece, SlicePredictor
+    from ..core.prediction import predict_regions
 
-    pace = SlicePace(len(regions))
     with spare_core():
-        predictor = SlicePredictor(model, device, tile_px=None, flips=False)
-        yield RunStarted("prediction", len(regions), str(predictor.device), model.classes)
-        yield from model.working_scale.notes(stack, [region.slice for region in regions])
-        try:
-            for region in regions:
-                total, n_rows = 0.0, 0
-                for item in predictor.pieces(stack, region.slice, box=region.box, token=token):
-                    if isinstance(item, Piece):
-                        maps.store_rows(region.slice, item.rows, item.probs, region.box)
-                        rows = item.rows[1] - item.rows[0]
-                        total, n_rows = total + rows * mean_entropy(item.probs), n_rows + rows
-                    elif isinstance(item, TileDone):
-                        yield from pace.progress(item.fraction)
-                    else:
-                        yield item
-                pace.done += 1
-                yield Predicted(region.slice, region.box, total / n_rows)
-                yield from pace.progress()
-            reason = FinishReason.completed
-        except Stopped:
-            reason = FinishReason.stopped
-    yield RunFinished(reason, pace.done, pace.elapsed_s)
-
-
-def saved_results(
-    folder: Path, model: Model, source: Source, *, overwrite: bool = False
-) -> ResultFiles:
-    """Files that `save_results` writes into a folder."""
-    from ..core.analysis import table_names
-    from ..core.prediction import prediction_results
-
-    return prediction_results(
-        folder,
-        (_LABELS, _MAPS, *table_names(_FRACTIONS)),
-        model=model,
-        stack=source.stack,
-        source=source.path or "",
-        overwrite=overwrite,
-    )
+        yield from predict_regions(
+            model, stack, regions, maps.store_rows, device=device, token=token
+        )
 
 
 def save_results(
     results: ResultFiles,
     maps: ResultMaps,
     labels: npt.NDArray[np.uint8],
-    voxel_size_um: tuple[float | None, float | None, float | None],
+    stack: Stack,
     *,
     excluded: Sequence[int] = (),
     run_dir: Path | None = None,
     token: CancelToken,
 ) -> Generator[Event, None, None]:
-    """Write labels, maps, fractions and objects into a folder.
+    """Write labels, maps, fractions and objects into a folder, as ``predict`` does.
 
     Files have all slices, so that indices stay; labels that were never predicted are 255.
 
     Parameters
     ----------
     results : ResultFiles
-        Of `saved_results`.
+        Named as by `result_names` and `table_names`.
     maps : ResultMaps
         What was predicted.
     labels : ndarray of uint8, (Z, Y, X)
         Labels as they stand in the viewer, with what the user changed in them.
-    voxel_size_um : tuple
-        (z, y, x).
+    stack : Stack
+        The image.
     excluded : sequence of int
         The class that lies outside of the specimen and counts in no fraction, if there is one.
     run_dir : Path, optional
@@ -259,76 +201,39 @@ def save_results(
     RunError
         If the folder cannot be written.
     """
-    from ..core.analysis import measure, write_tables
-    from ..core.images import StackWriter
+    from ..core.networks import Stopped
+    from ..core.prediction import quantised, result_names, result_writers, write_fractions
     from ..core.training import RunFolder
 
-    n_slices = maps.shape[0]
-    marked = _MarkedLabels(maps, labels)
-    pace = SlicePace(2 * n_slices)
-    yield RunStarted("prediction", n_slices, "", maps.classes)
+    slices, classes = range(stack.n_slices), maps.classes
+    pace = SlicePace(len(slices))
 
-    def write(path: Path, channels: tuple[str, ...] | None, plane: _Plane) -> _Steps:
-        with StackWriter(
-            path,
-            n_slices=n_slices,
-            shapes=[maps.shape[1:]] * n_slices,
-            dtype=np.uint8,
-            channels=channels,
-            classes=() if channels else maps.classes,
-            voxel_size_um=voxel_size_um,
-        ) as writer:
-            for z in range(n_slices):
-                if token.is_cancelled:
-                    raise _Cancelled
-                writer.write(z, plane(z))
-                pace.done += 1
-                yield from pace.progress()
+    def go_on() -> None:
+        if token.is_cancelled:
+            raise Stopped
 
+    yield RunStarted("prediction", len(slices), "", classes)
     try:
         with results.writing() as folder:
-            yield from write(folder / _LABELS, None, lambda z: marked.read(z))
-            yield from write(folder / _MAPS, maps.classes, lambda z: _bytes(maps, z))
-            outside = maps.classes[excluded[0]] if excluded else None
-            write_tables(
-                measure(marked, voxel_size_um=voxel_size_um, classes=maps.classes, outside=outside),
-                folder / _FRACTIONS,
-            )
-            if token.is_cancelled:
-                raise _Cancelled
+            with result_writers(folder, stack, slices, classes) as files:
+                for z in slices:
+                    go_on()
+                    files["maps"].write(z, quantised(maps.probs(z)))
+                    marked = np.array(labels[z])
+                    marked[~maps.is_predicted(z) & (marked == 0)] = IGNORE
+                    files["labels"].write(z, marked)
+                    pace.done += 1
+                    yield from pace.progress()
+            outside = classes[excluded[0]] if excluded else None
+            write_fractions(folder, folder / result_names()["labels"], classes, outside=outside)
+            go_on()
             if run_dir is not None:
                 RunFolder(run_dir).copy_to(results.folder, overwrite=bool(results.overwrite))
-    except _Cancelled:
+    except Stopped:
         yield RunFinished(FinishReason.stopped, pace.done, pace.elapsed_s)
         return
     outputs = {name: str(results.folder / name) for name in results.names}
-    yield RunFinished(FinishReason.completed, n_slices, pace.elapsed_s, outputs)
-
-
-class _MarkedLabels:
-    """Labels of a result, 255 where nothing was predicted and nothing was painted."""
-
-    def __init__(self, maps: ResultMaps, labels: npt.NDArray[np.uint8]) -> None:
-        self._maps = maps
-        self._labels = labels
-        self.n_slices = maps.shape[0]
-
-    def shape_of(self, z: int) -> tuple[int, int]:
-        return self._maps.shape[1:]
-
-    def read(self, z: int, box: Box | None = None) -> npt.NDArray[np.uint8]:
-        y0, x0, y1, x1 = box or (0, 0, *self._maps.shape[1:])
-        values = np.array(self._labels[z])
-        values[~self._maps.is_predicted(z) & (values == 0)] = IGNORE
-        return values[y0:y1, x0:x1]
-
-
-class _Cancelled(Exception):
-    """The token was set."""
-
-
-def _bytes(maps: ResultMaps, z: int) -> npt.NDArray[np.uint8]:
-    return np.rint(maps.probs(z) * 255).astype(np.uint8)
+    yield RunFinished(FinishReason.completed, pace.done, pace.elapsed_s, outputs)
 
 
 def load_run(run_dir: Path, *, token: CancelToken) -> Generator[Event, None, Model]:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from ..core.analysis import FractionEstimate
     from ..core.annotations import ClassStyle
+    from ..core.base import Predicted
     from ..core.training import Model
-    from .jobs import Predicted
     from .layers import ResultLayers, Source
 
 __all__ = ["Outcome"]

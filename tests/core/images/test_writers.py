@@ -273,6 +273,41 @@ def test_unusable_layouts_are_refused(
     assert names_in(tmp_path) == []
 
 
+@pytest.mark.parametrize("is_set", [False, True])
+@pytest.mark.parametrize("n_rows", [1, 3, 5, 9])
+def test_rows_give_the_same_file_as_slices(tmp_path: Path, is_set: bool, n_rows: int) -> None:
+    data = np.random.default_rng(0).random((2, 3, 9, 7), np.float32)
+    layout: dict[str, Any] = {
+        "n_slices": 2, "shapes": [(9, 7)] * 2, "dtype": np.float16, "channels": list("abc"),
+        "is_set": is_set,
+    }  # fmt: skip
+    with (
+        StackWriter(tmp_path / "rows.tif", **layout) as rows,
+        StackWriter(tmp_path / "slices.tif", **layout) as slices,
+    ):
+        for z, planes in enumerate(data):
+            slices.write(z, planes)
+            for first in range(0, 9, n_rows):
+                rows.write(z, planes[:, first : first + n_rows], first)
+    written = (open_stack(writer.path) for writer in (rows, slices))
+    one, other = ([stack.read(z) for z in range(2)] for stack in written)
+    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(one, data.astype(np.float16))
+
+
+def test_rows_out_of_turn_are_refused_and_missing_ones_are_an_error(tmp_path: Path) -> None:
+    writer = StackWriter(tmp_path / "a.tif", n_slices=1, shapes=[(4, 5)], dtype=np.uint8)
+    writer.write(0, np.zeros((2, 5), np.uint8))
+    for first in (0, 1, 3):
+        with pytest.raises(ValueError, match=f"row {first} of slice 0 cannot be written after 2"):
+            writer.write(0, np.zeros((1, 5), np.uint8), first)
+    with pytest.raises(ValueError, match="from row 2 has shape"):
+        writer.write(0, np.zeros((3, 5), np.uint8), 2)
+    with pytest.raises(RunError, match="only 0 of 1 slices"):
+        writer.close()
+    assert names_in(tmp_path) == []
+
+
 def test_slices_out_of_turn_or_shape_are_refused(tmp_path: Path) -> None:
     layout = {"n_slices": 2, "shapes": [(4, 4)] * 2, "dtype": np.uint8}
     with StackWriter(tmp_path / "a.tif", **layout) as writer:

@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
 
+from napari_spss.core.annotations import Region
 from napari_spss.core.base import (
     CancelToken,
     Event,
@@ -21,6 +22,7 @@ from napari_spss.core.base import (
     InputError,
     Message,
     OutOfMemory,
+    Predicted,
     Progress,
     RunError,
     RunFinished,
@@ -42,6 +44,7 @@ from napari_spss.core.prediction import (
     iter_prediction,
     maps as slice_maps,
     predict,
+    predict_regions,
     predict_slice,
     prediction_results,
 )
@@ -280,6 +283,60 @@ def test_prediction_with_matched_threshold() -> None:
     assert prediction.threshold == pytest.approx(_sigmoid(np.array(0.9 * 255)), abs=0.02)
 
 
+# Into a sink of one's own
+
+
+class _Shapes:
+    """Takes maps apart from files and arrays; keeps how many rows came, and from where to where."""
+
+    def __init__(self) -> None:
+        self.rows: dict[Region, list[tuple[int, int]]] = {}
+        self.totals: dict[Region, float] = {}
+
+    def __call__(self, region: Region, rows: tuple[int, int], probs: np.ndarray) -> None:
+        self.rows.setdefault(region, []).append(rows)
+        self.totals[region] = self.totals.get(region, 0.0) + float(probs[1].sum())
+
+
+@pytest.mark.parametrize("n_values", [64, 2**22])
+def test_a_sink_gets_each_region_whole_from_top_to_bottom(
+    monkeypatch: pytest.MonkeyPatch, n_values: int
+) -> None:
+    monkeypatch.setattr(slice_maps, "_PIECE_VALUES", n_values)
+    image = _image(3, 40, 30)
+    regions = [Region(2), Region(0, (5, 6, 25, 20))]
+    sink = _Shapes()
+    events = list(
+        predict_regions(_model(), stack_from_array(image), regions, sink, device="cpu", tile_px=64)
+    )
+    assert isinstance(events[0], RunStarted)
+    assert isinstance(events[-1], RunFinished)
+    predicted = [event for event in events if isinstance(event, Predicted)]
+    assert [(one.slice, one.box) for one in predicted] == [(2, None), (0, (5, 6, 25, 20))]
+    for region, (top, bottom) in zip(regions, ((0, 40), (5, 25)), strict=True):
+        edges = sink.rows[region]
+        assert (edges[0][0], edges[-1][1]) == (top, bottom)
+        assert all(one[1] == other[0] for one, other in pairwise(edges))
+    assert sink.totals[regions[0]] == pytest.approx(_sigmoid(image[2]).sum(), rel=1e-5)
+    assert sink.totals[regions[1]] == pytest.approx(_sigmoid(image[0, 5:25, 6:20]).sum(), rel=1e-5)
+
+
+def test_a_region_outside_of_the_image_is_refused_before_any_is_predicted() -> None:
+    sink = _Shapes()
+    regions = [Region(0), Region(1, (0, 0, 9, 8))]
+    with pytest.raises(InputError, match="outside slice 1 of 8 x 8 pixels"):
+        list(predict_regions(_model(), stack_from_array(_image(2, 8, 8)), regions, sink))
+    assert not sink.rows
+
+
+def test_what_a_sink_raises_ends_the_run() -> None:
+    def full(*_: object) -> None:
+        raise RunError("no place left")
+
+    with pytest.raises(RunError, match="no place left"):
+        list(predict_regions(_model(), stack_from_array(_image(1, 8, 8)), [Region(0)], full))
+
+
 # To files
 
 
@@ -295,9 +352,11 @@ def test_files_hold_maps_and_labels(tmp_path: Path) -> None:
     assert finished.outputs == {
         name: str(tmp_path / "out" / f"{name}.ome.tif") for name in ("maps", "labels")
     }
-    assert all(isinstance(event, Progress) for event in between)
-    assert between[-1].done == 3
-    assert between[-1].eta_s == 0
+    assert all(isinstance(event, Progress | Predicted) for event in between)
+    assert [event.slice for event in between if isinstance(event, Predicted)] == [0, 1, 2]
+    last = between[-1]
+    assert isinstance(last, Progress)
+    assert (last.done, last.eta_s) == (3, 0)
     assert _names(tmp_path / "out") == ["labels.ome.tif", "maps.ome.tif"]
     maps = tifffile.imread(finished.outputs["maps"])
     assert maps.dtype == np.uint8
@@ -570,9 +629,10 @@ def test_stop_at_every_event(tmp_path: Path, stop_at: int, threshold: Any) -> No
 def test_a_stop_in_the_first_slice_is_a_stop(tmp_path: Path) -> None:
     token = CancelToken()
     token.cancel()
-    events = _run(_model(), stack_from_array(_image(2, 8, 8)), tmp_path, token=token)
+    events = _run(_model(), stack_from_array(_image(2, 8, 8)), tmp_path / "new", token=token)
     assert isinstance(events[-1], RunFinished)
     assert (events[-1].reason, events[-1].done) == (FinishReason.stopped, 0)
+    assert _names(tmp_path) == [], "nor is a folder left that was made for the results"
 
 
 def test_an_abandoned_run_leaves_nothing(tmp_path: Path) -> None:

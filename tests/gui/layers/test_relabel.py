@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QCoreApplication
 
 from napari_spss.core.annotations import ClassStyle, Region
-from napari_spss.gui.jobs import Predicted
+from napari_spss.core.base import Predicted
 from napari_spss.gui.layers import ResultLayers, relabel as relabel_module, snapshot
 from napari_spss.gui.models import Cleaning, ResultMaps
 from napari_spss.gui.outcome import Outcome

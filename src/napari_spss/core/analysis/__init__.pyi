@@ -11,6 +11,7 @@ from .figures import (
 from .fractions import (
     Measurement as Measurement,
     measure as measure,
+    measure_masks as measure_masks,
 )
 from .postprocess import (
     MapHistogram as MapHistogram,

@@ -6,18 +6,18 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from ..annotations import outside_class
-from ..base import InputError, counted
+from ..base import InputError, VoxelSize, counted, merge_voxel_size
 from ..images import (
     IGNORE,
     LabelsLike,
     LabelSource,
+    Masks,
     as_label_source,
     class_names,
     default_names,
@@ -27,11 +27,9 @@ from ..images import (
 from .components import ComponentCollector, Components
 from .estimates import FractionEstimate, estimate_fraction
 
-__all__ = ["FractionEstimate", "Measurement", "estimate_fraction", "measure"]
+__all__ = ["FractionEstimate", "Measurement", "estimate_fraction", "measure", "measure_masks"]
 
 _NOTHING = FractionEstimate(math.nan, math.nan, math.nan, math.nan)
-
-VoxelSize: TypeAlias = tuple[float | None, float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -137,6 +135,24 @@ def measure(
             *_likeness_notes(stack),
         ),
         outside=None if outside_index is None else class_list[outside_index],
+    )
+
+
+def measure_masks(
+    masks: Masks, *, voxel_size_um: VoxelSize | None = None, outside: str | None = None
+) -> Measurement:
+    """Measure masks with the sizes and names that they carry; a stated size goes first."""
+    stack = masks.stack
+    pixel_sizes = None
+    if stack.is_set and voxel_size_um is None:
+        pixel_sizes = [stack.pixel_size_um(z) for z in range(stack.n_slices)]
+    return measure(
+        masks,
+        voxel_size_um=merge_voxel_size(voxel_size_um, stack.voxel_size_um),
+        pixel_sizes_um=pixel_sizes,
+        is_set=stack.is_set,
+        names=stack.names if stack.is_set else None,
+        outside=outside,
     )
 
 

@@ -13,6 +13,7 @@ from .events import (
     FinishReason as FinishReason,
     Mailbox as Mailbox,
     Message as Message,
+    Predicted as Predicted,
     Preparing as Preparing,
     Preview as Preview,
     Progress as Progress,

@@ -28,6 +28,7 @@ __all__ = [
     "FinishReason",
     "Mailbox",
     "Message",
+    "Predicted",
     "Preparing",
     "Preview",
     "Progress",
@@ -200,6 +201,18 @@ class Preview:
 
 
 @dataclass(frozen=True)
+class Predicted:
+    """Emitted when the maps of a slice, or of a half-open box (y0, x0, y1, x1) in it, are complete.
+
+    ``uncertainty`` is the mean of its pixels, 0-1: see :func:`napari_spss.uncertainty_slice`.
+    """
+
+    slice: int
+    box: tuple[int, int, int, int] | None = None
+    uncertainty: float = 0.0
+
+
+@dataclass(frozen=True)
 class CheckpointSaved:
     """Emitted when a resumable checkpoint has been written."""
 
@@ -238,6 +251,7 @@ Event = (
     | Progress
     | Validated
     | Preview
+    | Predicted
     | CheckpointSaved
     | Message
     | RunFinished

@@ -169,8 +169,8 @@ def hold_folder(folder: Path, *, may_be_ours: bool = False) -> Iterator[FolderLo
         yield lock
     finally:
         lock.release()
-        with contextlib.suppress(OSError):
-            for one in made:
+        for one in made:
+            with contextlib.suppress(OSError):
                 one.rmdir()
 
 

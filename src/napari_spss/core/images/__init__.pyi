@@ -14,6 +14,7 @@ from .mask_values import (
 )
 from .masks import (
     Masks as Masks,
+    open_indices as open_indices,
     open_masks as open_masks,
 )
 from .painted import (

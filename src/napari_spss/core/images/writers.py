@@ -117,6 +117,8 @@ class StackWriter:
         self._classes = tuple(classes)
         self._is_set = is_set
         self._n_written = 0
+        self._n_rows = 0  # of the next slice
+        self._rows: npt.NDArray[Any] = np.empty(0, self.dtype)
         self._is_open = False
         _check_layout(n_slices, self._shapes, self.dtype, is_set=is_set)
         self._voxels = [voxel_size_um] * n_slices
@@ -139,32 +141,46 @@ class StackWriter:
                 self._is_open = True
                 self._file = self._new_file(self.path, range(n_slices))
 
-    def write(self, z: int, data: npt.NDArray[Any]) -> None:
-        """Write the next slice.
+    def write(self, z: int, data: npt.NDArray[Any], first_row: int = 0) -> None:
+        """Write the next slice, or its next rows.
 
         Parameters
         ----------
         z : int
             Index of the slice; they are written in order.
         data : ndarray
-            (C, Y, X), or (Y, X) without channels; of ``dtype`` or one that it holds.
+            (C, rows, X), or (rows, X) without channels; of ``dtype`` or one that it holds.
+        first_row : int
+            Where the rows belong; those of a slice are written from top to bottom.
 
         Raises
         ------
         ValueError
-            If it is not this slice's turn, or shape or dtype do not fit.
+            If it is not the turn of this slice or row, or shape or dtype do not fit.
         RunError
             If the disk is full or cannot be written to; nothing is left behind.
         """
         if not self._is_open or z != self._n_written or z >= len(self._shapes):
             raise ValueError(f"slice {z} cannot be written after {self._n_written} slices")
         lead = () if self._channels is None else (len(self._channels),)
-        expected = (*lead, *self._shapes[z])
-        if data.shape != expected or not np.can_cast(data.dtype, self.dtype, "same_kind"):
+        height, width = self._shapes[z]
+        last_row = first_row + data.shape[-2]
+        is_fitting = data.shape == (*lead, last_row - first_row, width) and last_row <= height
+        if not is_fitting or not np.can_cast(data.dtype, self.dtype, "same_kind"):
             raise ValueError(
-                f"slice {z} has shape {data.shape} and type {data.dtype}; "
-                f"expected {expected} and {self.dtype}"
+                f"slice {z} from row {first_row} has shape {data.shape} and type {data.dtype}; "
+                f"expected {(*lead, height, width)} and {self.dtype}"
             )
+        if first_row != self._n_rows:
+            raise ValueError(f"row {first_row} of slice {z} cannot be written after {self._n_rows}")
+        if last_row - first_row < height:
+            if first_row == 0:
+                self._rows = np.empty((*lead, height, width), self.dtype)
+            self._rows[..., first_row:last_row, :] = data
+            self._n_rows = last_row % height
+            if last_row < height:
+                return
+            data, self._rows = self._rows, np.empty(0, self.dtype)
         with self._writing():
             file = self._file
             if file is None:

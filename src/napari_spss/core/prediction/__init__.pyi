@@ -1,15 +1,17 @@
 from .engine import (
+    Sink as Sink,
     iter_prediction as iter_prediction,
     predict as predict,
+    predict_regions as predict_regions,
     predict_slice as predict_slice,
 )
 from .files import (
+    FRACTIONS as FRACTIONS,
     prediction_results as prediction_results,
-    result_name as result_name,
-)
-from .maps import (
-    Piece as Piece,
-    SlicePredictor as SlicePredictor,
+    quantised as quantised,
+    result_names as result_names,
+    result_writers as result_writers,
+    write_fractions as write_fractions,
 )
 from .ranking import (
     rank_slices as rank_slices,

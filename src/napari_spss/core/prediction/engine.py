@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..analysis import MapHistogram, labels_from_probs, matched_threshold
+from ..analysis import MapHistogram, labels_from_probs, matched_threshold, mean_entropy
+from ..annotations import Region
 from ..base import (
     CancelToken,
     Event,
@@ -22,24 +25,42 @@ from ..base import (
     InputError,
     Message,
     OutOfMemory,
+    Predicted,
     RunError,
     RunFinished,
     RunStarted,
+    SlicePace,
     counted,
 )
-from ..networks import Box, Stopped, is_out_of_memory
+from ..networks import Box, Stopped, TileDone, is_out_of_memory
 from ..training import Model
-from .files import MAP_DTYPES, FileRun, MapDtype, prediction_results, result_name
+from .files import (
+    MAP_DTYPES,
+    FileSink,
+    MapDtype,
+    prediction_results,
+    result_names,
+    result_writers,
+)
 from .maps import Piece, SlicePredictor
 
 if TYPE_CHECKING:
     from ..images import Stack
 
-__all__ = ["MAP_DTYPES", "MapDtype", "Prediction", "iter_prediction", "predict", "predict_slice"]
+__all__ = [
+    "Prediction",
+    "Sink",
+    "iter_prediction",
+    "predict",
+    "predict_regions",
+    "predict_slice",
+]
 
 Probs = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
 Threshold = float | Literal["auto"] | None
+Sink: TypeAlias = Callable[[Region, tuple[int, int], Probs], object]
+"""Takes a region, rows of it as (start, stop) in the slice, and their maps (C, rows, X)."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +80,87 @@ class Prediction:
     probs: Probs | list[Probs]
     labels: Labels | list[Labels]
     threshold: float | None
+
+
+def predict_regions(
+    model: Model,
+    stack: Stack,
+    regions: Sequence[Region],
+    sink: Sink,
+    *,
+    device: str | torch.device = "auto",
+    tile_px: int | None = None,
+    flips: bool = False,
+    token: CancelToken | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Generator[Event, None, None]:
+    """Predict slices, or boxes of them, one after the other, and hand their maps to a sink.
+
+    Parameters
+    ----------
+    model : Model
+        Trained on images with as many channels.
+    stack : Stack
+        The image.
+    regions : sequence of Region
+        What to predict, in this order.
+    sink : callable
+        ``sink(region, (start, stop), probs)`` takes these rows of the slice, (C, rows, X) float32,
+        which cover each region from top to bottom without gap or overlap.
+    device, tile_px, flips
+        As in :func:`predict_slice`.
+    token : CancelToken, optional
+        Stops the run within one tile; it then ends with reason ``stopped``.
+    clock : callable
+        Seconds; for tests.
+
+    Yields
+    ------
+    Event
+        RunStarted (total: regions), Progress, Message, Predicted for every region that is done,
+        and RunFinished, unless an error is raised.
+
+    Raises
+    ------
+    InputError
+        If the channels do not fit the model, or a region does not lie in the image.
+    OutOfMemory
+        If not even a small tile fits into memory.
+
+    Examples
+    --------
+    >>> def show(region, rows, probs):
+    ...     print(region.slice, rows, probs.mean(axis=(1, 2)))
+    >>> for event in predict_regions(model, stack, [Region(4)], show):  # doctest: +SKIP
+    ...     print(event)
+    """
+    for region in regions:
+        _box_of(stack, region.slice, region.box)
+    predictor = SlicePredictor(model, device, tile_px=tile_px, flips=flips)
+    pace = SlicePace(len(regions), clock)
+    yield RunStarted("prediction", len(regions), str(predictor.device), model.classes)
+    for note in stack.notes:
+        yield Message("info", note)
+    yield from model.working_scale.notes(stack, [region.slice for region in regions])
+    reason = FinishReason.completed
+    try:
+        for region in regions:
+            total, n_rows = 0.0, 0
+            for item in predictor.pieces(stack, region.slice, box=region.box, token=token):
+                if isinstance(item, Piece):
+                    sink(region, item.rows, item.probs)
+                    rows = item.rows[1] - item.rows[0]
+                    total, n_rows = total + mean_entropy(item.probs) * rows, n_rows + rows
+                elif isinstance(item, TileDone):
+                    yield from pace.progress(item.fraction)
+                else:
+                    yield item
+            pace.done += 1
+            yield Predicted(region.slice, region.box, total / n_rows)
+            yield from pace.progress()
+    except Stopped:
+        reason = FinishReason.stopped
+    yield RunFinished(reason, pace.done, pace.elapsed_s)
 
 
 def predict_slice(
@@ -111,22 +213,10 @@ def predict_slice(
     Stopped
         If the token was set.
     """
-    height, width = stack.shape_of(z)
-    y0, x0, y1, x1 = box or (0, 0, height, width)
-    if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
-        raise InputError(
-            f"box {box} is empty or outside slice {z} of {height} x {width} pixels; give half-open "
-            "y0, x0, y1, x1 inside it."
-        )
-    for note in model.working_scale.notes(stack, [z]):
-        if note.level == "warning":
-            warnings.warn(note.text, stacklevel=2)
-    predictor = SlicePredictor(model, device, tile_px=tile_px, flips=flips)
-    probs = np.empty((len(model.classes), y1 - y0, x1 - x0), np.float32)
-    for item in predictor.pieces(stack, z, box=(y0, x0, y1, x1), token=token):
-        if isinstance(item, Piece):
-            probs[:, item.rows[0] - y0 : item.rows[1] - y0] = item.probs
-    return probs
+    region = Region(z, _box_of(stack, z, box))
+    return _in_memory(
+        model, stack, [region], device=device, tile_px=tile_px, flips=flips, token=token
+    )[region]
 
 
 def predict(
@@ -162,10 +252,11 @@ def predict(
     >>> (prediction.labels == 1).mean()  # volume fraction of class 1  # doctest: +SKIP
     """
     chosen = _check(model, stack, threshold, slices)
-    probs = [
-        predict_slice(model, stack, z, device=device, tile_px=tile_px, flips=flips, token=token)
-        for z in chosen
-    ]
+    regions = [Region(z) for z in chosen]
+    found = _in_memory(
+        model, stack, regions, device=device, tile_px=tile_px, flips=flips, token=token
+    )
+    probs = [found[region] for region in regions]
     value: float | None = None
     if threshold == "auto":
         histogram = MapHistogram()
@@ -178,6 +269,27 @@ def predict(
     if stack.is_set:
         return Prediction(probs, labels, value)
     return Prediction(np.stack(probs), np.stack(labels), value)
+
+
+def _in_memory(
+    model: Model, stack: Stack, regions: Sequence[Region], **options: Any
+) -> dict[Region, Probs]:
+    """Predict regions into arrays (C, Y, X); warnings of the run become Python's."""
+    found = {}
+    for region in regions:
+        y0, x0, y1, x1 = _box_of(stack, region.slice, region.box)
+        found[region] = np.empty((len(model.classes), y1 - y0, x1 - x0), np.float32)
+
+    def keep(region: Region, rows: tuple[int, int], probs: Probs) -> None:
+        top = region.box[0] if region.box else 0
+        found[region][:, rows[0] - top : rows[1] - top] = probs
+
+    for event in predict_regions(model, stack, regions, keep, **options):
+        if isinstance(event, Message) and event.level == "warning":
+            warnings.warn(event.text, stacklevel=3)
+        elif isinstance(event, RunFinished) and event.reason is FinishReason.stopped:
+            raise Stopped
+    return found
 
 
 def iter_prediction(
@@ -195,7 +307,7 @@ def iter_prediction(
     flips: bool = False,
     token: CancelToken | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> Generator[Event, None, tuple[float, ...]]:
+) -> Generator[Event, None, None]:
     """Predict a stack of any size, from lazy input to files.
 
     Memory holds one slice of the image at working scale, a band of tiles, and one slice of maps in
@@ -237,12 +349,8 @@ def iter_prediction(
     Yields
     ------
     Event
-        RunStarted (total: slices), Progress, Message, and RunFinished, unless an error is raised.
-
-    Returns
-    -------
-    tuple of float
-        Mean uncertainty of every slice that was predicted, 0-1.
+        As :func:`predict_regions`; the outputs of RunFinished are paths by what they hold, such
+        as ``labels``.
 
     Raises
     ------
@@ -257,9 +365,7 @@ def iter_prediction(
     chosen = _check(model, stack, threshold, slices)
     if map_dtype not in MAP_DTYPES:
         raise InputError(f"map_dtype {map_dtype!r} is unknown; choose {', '.join(MAP_DTYPES)}.")
-    flips |= uncertainty
-    kinds = ("maps", "labels", "uncertainty")[: 3 if uncertainty else 2]
-    names = {what: result_name(what, is_set=stack.is_set) for what in kinds}
+    names = result_names(is_set=stack.is_set, uncertainty=uncertainty)
     results = prediction_results(
         out_dir,
         names.values(),
@@ -268,24 +374,50 @@ def iter_prediction(
         source=stack.source,
         overwrite=overwrite,
     )
-    results.check()
-    predictor = SlicePredictor(model, device, tile_px=tile_px, flips=flips)
-    yield RunStarted("prediction", len(chosen), str(predictor.device), model.classes)
-    for note in stack.notes:
-        yield Message("info", note)
-    yield from model.working_scale.notes(stack, chosen)
+    began = clock()
+    finished = RunFinished(FinishReason.stopped, 0, 0.0)
     try:
-        with results.writing() as folder:
-            run = FileRun(model, stack, chosen, folder, map_dtype, uncertainty, token, clock)
+        with results.writing() as folder, contextlib.ExitStack() as opened:
+            files = opened.enter_context(
+                result_writers(
+                    folder,
+                    stack,
+                    chosen,
+                    model.classes,
+                    map_dtype=map_dtype,
+                    uncertainty=uncertainty,
+                )
+            )
+            waiting: IO[bytes] | None = None
             if threshold == "auto":
-                yield from run.with_matched_threshold(predictor, _stated_fraction(model))
-            else:
-                yield from run.with_threshold(predictor, threshold)
+                waiting = opened.enter_context(tempfile.TemporaryFile(dir=folder))
+                threshold = None
+            sink = FileSink(files, stack, map_dtype, threshold, waiting)
+            for event in predict_regions(
+                model,
+                stack,
+                [Region(z) for z in chosen],
+                sink.write,
+                device=device,
+                tile_px=tile_px,
+                flips=flips or uncertainty,
+                token=token,
+                clock=clock,
+            ):
+                if isinstance(event, RunFinished):
+                    finished = event
+                else:
+                    yield event
+            if finished.reason is FinishReason.stopped:
+                raise Stopped
+            if waiting is not None:
+                text = sink.label_waiting(_stated_fraction(model), model.classes[1], token)
+                yield Message("info", text)
     except Stopped:
-        done = f"{run.pace.done} of {counted(len(chosen), 'slice')}"
+        done = f"{finished.done} of {counted(len(chosen), 'slice')}"
         text = f"stopped after {done}; no maps or labels were kept."
         yield Message("info", text)
-        yield RunFinished(FinishReason.stopped, run.pace.done, run.pace.elapsed_s)
+        yield RunFinished(FinishReason.stopped, finished.done, clock() - began)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -306,9 +438,20 @@ def iter_prediction(
             "choose a writable folder."
         ) from error
     else:
-        outputs = {what: str(Path(out_dir) / name) for what, name in names.items()}
-        yield RunFinished(FinishReason.completed, run.pace.done, run.pace.elapsed_s, outputs)
-    return tuple(run.uncertainty)
+        outputs = {what: str(results.folder / name) for what, name in names.items()}
+        yield replace(finished, elapsed_s=clock() - began, outputs=outputs)
+
+
+def _box_of(stack: Stack, z: int, box: Box | None) -> Box:
+    """Return a box, or that of the whole slice, if it lies in the slice."""
+    height, width = stack.shape_of(z)
+    y0, x0, y1, x1 = box or (0, 0, height, width)
+    if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+        raise InputError(
+            f"box {box} is empty or outside slice {z} of {height} x {width} pixels; give half-open "
+            "y0, x0, y1, x1 inside it."
+        )
+    return y0, x0, y1, x1
 
 
 def _check(

@@ -1,39 +1,61 @@
-"""Maps and labels of a run of prediction: written slice by slice, whole or not at all."""
+"""Files of a result, from `predict` and from the dock: maps, labels, uncertainty, fractions."""
 
 from __future__ import annotations
 
 import contextlib
-import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ..analysis import MapHistogram, entropy, labels_from_probs, matched_threshold, mean_entropy
-from ..base import CancelToken, Event, Message, ResultFiles, SlicePace
-from ..images import StackWriter
+from ..analysis import (
+    MapHistogram,
+    Measurement,
+    entropy,
+    labels_from_probs,
+    matched_threshold,
+    measure_masks,
+    write_tables,
+)
+from ..annotations import Region
+from ..base import CancelToken, ResultFiles, VoxelSize
+from ..images import StackWriter, open_indices
 from ..networks import Stopped
 from ..training import Model
-from .maps import Piece, SlicePredictor
 
 if TYPE_CHECKING:
     from ..images import Stack
 
-__all__ = ["MAP_DTYPES", "FileRun", "MapDtype", "prediction_results", "result_name"]
+__all__ = [
+    "FRACTIONS",
+    "MAP_DTYPES",
+    "FileSink",
+    "MapDtype",
+    "prediction_results",
+    "quantised",
+    "result_names",
+    "result_writers",
+    "write_fractions",
+]
 
 MapDtype = Literal["uint8", "float16", "float32"]
 MAP_DTYPES: tuple[MapDtype, ...] = ("uint8", "float16", "float32")
-
-_LARGEST: dict[type[np.uint8 | np.uint16], int] = {np.uint8: 255, np.uint16: 65535}
-
-Labels = npt.NDArray[np.uint8]
+FRACTIONS = "fractions.csv"
+"""Name of the table of fractions; `table_names` names those beside it."""
 
 
-def result_name(what: str, *, is_set: bool) -> str:
-    """Name the file of a stack's maps or labels, or the folder of an image set's."""
-    return what if is_set else f"{what}.ome.tif"
+def result_names(*, is_set: bool = False, uncertainty: bool = False) -> dict[str, str]:
+    """Name the files of a stack's maps, labels and uncertainty, or the folders of an image set's.
+
+    Examples
+    --------
+    >>> result_names()
+    {'maps': 'maps.ome.tif', 'labels': 'labels.ome.tif'}
+    """
+    kinds = ("maps", "labels", "uncertainty")[: 3 if uncertainty else 2]
+    return {what: what if is_set else f"{what}.ome.tif" for what in kinds}
 
 
 def prediction_results(
@@ -85,181 +107,172 @@ def _sizes(stack: Stack) -> str:
     return str(list(stack.voxel_size_um))
 
 
-class FileRun:
-    """Writes maps and labels of some slices, and counts what is done.
+@contextlib.contextmanager
+def result_writers(
+    folder: Path,
+    stack: Stack,
+    slices: Sequence[int],
+    classes: tuple[str, ...],
+    *,
+    map_dtype: MapDtype = "uint8",
+    uncertainty: bool = False,
+) -> Iterator[Mapping[str, StackWriter]]:
+    """Open the files of a result for writing, named as by `result_names`.
 
     Parameters
     ----------
-    model : Model
-        For the classes.
+    folder : Path
+        Where they go.
     stack : Stack
         The image.
     slices : sequence of int
-        Which slices, in this order.
-    folder : Path
-        Where the files go: ``maps.ome.tif`` and ``labels.ome.tif``, or ``maps`` and ``labels``.
+        Those that are written, in this order.
+    classes : tuple of str
+        Of maps and labels.
     map_dtype : {"uint8", "float16", "float32"}
         Of the maps: 0-255 or 0-1.
-    has_uncertainty : bool
-        Write the uncertainty of every pixel as well, 0-255.
-    token : CancelToken or None
-        Raises ``Stopped`` within one tile.
-    clock : callable
-        Seconds.
+    uncertainty : bool
+        Whether there is a file of the uncertainty as well.
+    """
+    options: dict[str, dict[str, Any]] = {
+        "maps": {"dtype": map_dtype, "channels": classes},
+        "labels": {"classes": classes},
+        "uncertainty": {},
+    }
+    sizes = [stack.pixel_size_um(z) for z in slices] if stack.is_set else None
+    with contextlib.ExitStack() as files:
+        yield {
+            what: files.enter_context(
+                StackWriter(
+                    folder / name,
+                    n_slices=len(slices),
+                    shapes=[stack.shape_of(z) for z in slices],
+                    voxel_size_um=stack.voxel_size_um,
+                    is_set=stack.is_set,
+                    names=[stack.names[z] for z in slices],
+                    pixel_sizes_um=sizes,
+                    **{"dtype": np.uint8, **options[what]},
+                )
+            )
+            for what, name in result_names(is_set=stack.is_set, uncertainty=uncertainty).items()
+        }
+
+
+def write_fractions(
+    folder: Path,
+    labels: str | Path,
+    classes: Sequence[str],
+    *,
+    outside: str | None = None,
+    voxel_size_um: VoxelSize | None = None,
+) -> Measurement:
+    """Measure the labels of a result, and write the tables.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the tables go, named after `FRACTIONS`.
+    labels : path
+        What was written of them.
+    classes : sequence of str
+        Their classes.
+    outside : str, optional
+        The class that counts in no fraction.
+    voxel_size_um : tuple, optional
+        (z, y, x); goes before what is written with the labels.
+    """
+    masks = open_indices(labels, classes)
+    found = measure_masks(masks, voxel_size_um=voxel_size_um, outside=outside)
+    write_tables(found, folder / FRACTIONS)
+    return found
+
+
+class FileSink:
+    """Writes slices into the files of a result while they are predicted.
+
+    Parameters
+    ----------
+    files : mapping of str to StackWriter
+        Of `result_writers`.
+    stack : Stack
+        The image.
+    map_dtype : {"uint8", "float16", "float32"}
+        Of the maps.
+    threshold : float or None
+        Of the labels, see `labels_from_probs`.
+    waiting : file, optional
+        Where the maps of class 1 wait, in one or two bytes a pixel, until those of all slices say
+        what the threshold is.
     """
 
     def __init__(
         self,
-        model: Model,
+        files: Mapping[str, StackWriter],
         stack: Stack,
-        slices: Sequence[int],
-        folder: Path,
         map_dtype: MapDtype,
-        has_uncertainty: bool,
-        token: CancelToken | None,
-        clock: Callable[[], float],
+        threshold: float | None,
+        waiting: IO[bytes] | None = None,
     ) -> None:
-        self.pace = SlicePace(len(slices), clock)
-        self.uncertainty: list[float] = []  # mean of each slice that is done
-        self._has_uncertainty = has_uncertainty
-        self._uncertainty_file: StackWriter | None = None
-        self._model = model
+        self._files = files
         self._stack = stack
-        self._slices = slices
-        self._folder = folder
-        self._map_dtype = map_dtype
-        self._token = token
+        self._is_float = map_dtype != "uint8"
+        self._threshold = threshold
+        self._waiting = waiting
+        self._waiting_dtype = np.dtype(np.uint16 if self._is_float else np.uint8)
+        self._histogram = MapHistogram()
+        self._done: list[int] = []  # slices that were written
 
-    def with_threshold(self, predictor: SlicePredictor, threshold: float | None) -> Iterator[Event]:
-        """Write maps and labels in one go."""
-        with contextlib.ExitStack() as files:
-            maps_file = files.enter_context(self._maps_writer())
-            labels_file = files.enter_context(self._labels_writer())
-            self._open_uncertainty(files)
-            for index, z in enumerate(self._slices):
-                labels = np.empty(self._stack.shape_of(z), np.uint8)
+    def write(self, region: Region, rows: tuple[int, int], probs: npt.NDArray[np.float32]) -> None:
+        """Write the next rows of a slice."""
+        index, first = len(self._done), rows[0]
+        self._files["maps"].write(index, probs if self._is_float else quantised(probs), first)
+        if self._waiting is None:
+            self._files["labels"].write(index, labels_from_probs(probs, self._threshold), first)
+        else:
+            kept = quantised(probs[1], self._waiting_dtype)
+            self._histogram.add(_as_probs(kept))
+            self._waiting.write(kept.tobytes())
+        if "uncertainty" in self._files:
+            self._files["uncertainty"].write(index, quantised(entropy(probs)), first)
+        if rows[1] == self._stack.shape_of(region.slice)[0]:
+            self._done.append(region.slice)
 
-                def label(piece: Piece, labels: Labels = labels) -> None:
-                    labels[slice(*piece.rows)] = labels_from_probs(piece.probs, threshold)
+    def label_waiting(self, fraction: float, name: str, token: CancelToken | None) -> str:
+        """Write the labels of the maps that wait, and say what the threshold is.
 
-                maps = yield from self._maps(predictor, z, label)
-                maps_file.write(index, maps)
-                labels_file.write(index, labels)
-            yield from self.pace.progress()
-
-    def with_matched_threshold(self, predictor: SlicePredictor, fraction: float) -> Iterator[Event]:
-        """Write the maps, then the labels: their threshold needs the maps of all slices.
-
-        The maps of class 1 wait in an unnamed file of one or two bytes a pixel.
+        Parameters
+        ----------
+        fraction : float
+            What all of them together are to have of class 1.
+        name : str
+            Of class 1.
+        token : CancelToken or None
+            Raises ``Stopped`` within one slice.
         """
-        histogram = MapHistogram()
-        with contextlib.ExitStack() as files:
-            waiting = files.enter_context(tempfile.TemporaryFile(dir=self._folder))
-            maps_file = files.enter_context(self._maps_writer())
-            labels_file = files.enter_context(self._labels_writer())
-            self._open_uncertainty(files)
-
-            def keep(piece: Piece) -> None:
-                kept = _quantised(piece.probs[1], self._waiting_dtype)
-                histogram.add(kept / np.float32(_LARGEST[self._waiting_dtype]))
-                waiting.write(kept.tobytes())
-
-            for index, z in enumerate(self._slices):
-                maps_file.write(index, (yield from self._maps(predictor, z, keep)))
-            yield from self.pace.progress()
-            threshold = matched_threshold(histogram, fraction)
-            text = (
-                f"threshold {threshold:.3f}: with it {self._model.classes[1]} takes up "
-                f"{100 * fraction:.2f} % as stated; that does not make every slice right."
-            )
-            yield Message("info", text)
-            waiting.seek(0)
-            for index, z in enumerate(self._slices):
-                if self._token is not None and self._token.is_cancelled:
+        assert self._waiting is not None
+        threshold = matched_threshold(self._histogram, fraction)
+        self._waiting.seek(0)
+        for index, z in enumerate(self._done):
+            height, width = self._stack.shape_of(z)
+            for row in range(height):
+                if token is not None and token.is_cancelled:
                     raise Stopped
-                labels_file.write(index, self._waiting_labels(waiting, z, threshold))
-
-    def _maps(
-        self, predictor: SlicePredictor, z: int, use: Callable[[Piece], None]
-    ) -> Generator[Event, None, npt.NDArray[Any]]:
-        """Predict a slice; hand every piece to ``use``, and return the maps as they are stored."""
-        shape = (len(self._model.classes), *self._stack.shape_of(z))
-        maps: npt.NDArray[Any] = np.empty(shape, self._map_dtype)
-        uncertainty = np.empty(shape[1:] if self._uncertainty_file else (0, 0), np.uint8)
-        total = 0.0
-        for item in predictor.pieces(self._stack, z, token=self._token):
-            if isinstance(item, Piece):
-                is_float = self._map_dtype != "uint8"
-                rows = slice(*item.rows)
-                maps[:, rows] = item.probs if is_float else _quantised(item.probs, np.uint8)
-                use(item)
-                total += mean_entropy(item.probs) * (item.rows[1] - item.rows[0])
-                if self._uncertainty_file is not None:
-                    uncertainty[rows] = _quantised(entropy(item.probs), np.uint8)
-            elif isinstance(item, Message):
-                yield item
-            else:
-                yield from self.pace.progress(item.fraction)
-        if self._uncertainty_file is not None:
-            self._uncertainty_file.write(self.pace.done, uncertainty)
-        self.uncertainty.append(total / shape[1])
-        self.pace.done += 1
-        return maps
-
-    def _waiting_labels(self, waiting: IO[bytes], z: int, threshold: float) -> Labels:
-        """Labels of the next slice in the file of waiting maps."""
-        shape = self._stack.shape_of(z)
-        dtype = np.dtype(self._waiting_dtype)
-        labels = np.empty(shape, np.uint8)
-        for row in range(shape[0]):
-            kept = np.frombuffer(waiting.read(shape[1] * dtype.itemsize), dtype)
-            labels[row] = kept / np.float32(_LARGEST[self._waiting_dtype]) >= threshold
-        return labels
-
-    @property
-    def _waiting_dtype(self) -> type[np.uint8 | np.uint16]:
-        return np.uint8 if self._map_dtype == "uint8" else np.uint16
-
-    def _maps_writer(self) -> StackWriter:
-        return self._writer("maps", self._map_dtype, channels=self._model.classes)
-
-    def _labels_writer(self) -> StackWriter:
-        return self._writer("labels", "uint8", classes=self._model.classes)
-
-    def _open_uncertainty(self, files: contextlib.ExitStack) -> None:
-        if self._has_uncertainty:
-            writer = self._writer("uncertainty", "uint8", channels=None)
-            self._uncertainty_file = files.enter_context(writer)
-
-    def _writer(
-        self,
-        name: str,
-        dtype: str,
-        *,
-        channels: tuple[str, ...] | None = None,
-        classes: tuple[str, ...] = (),
-    ) -> StackWriter:
-        stack = self._stack
-        return StackWriter(
-            self._folder / result_name(name, is_set=stack.is_set),
-            n_slices=len(self._slices),
-            shapes=[stack.shape_of(z) for z in self._slices],
-            dtype=dtype,
-            channels=channels,
-            classes=classes,
-            voxel_size_um=stack.voxel_size_um,
-            is_set=stack.is_set,
-            names=[stack.names[z] for z in self._slices],
-            pixel_sizes_um=(
-                [stack.pixel_size_um(z) for z in self._slices] if stack.is_set else None
-            ),
+                line = self._waiting.read(width * self._waiting_dtype.itemsize)
+                probs = _as_probs(np.frombuffer(line, self._waiting_dtype))
+                labels = (probs >= threshold).astype(np.uint8)
+                self._files["labels"].write(index, labels[None], row)
+        return (
+            f"threshold {threshold:.3f}: with it {name} takes up {100 * fraction:.2f} % as stated; "
+            "that does not make every slice right."
         )
 
 
-def _quantised(
-    probs: npt.NDArray[np.float32], dtype: type[np.uint8 | np.uint16]
-) -> npt.NDArray[np.uint8 | np.uint16]:
-    """Probabilities as whole numbers over the range of an integer type."""
-    numbers: npt.NDArray[np.uint8 | np.uint16]
-    numbers = np.rint(probs * np.float32(_LARGEST[dtype])).astype(dtype)
+def quantised(probs: npt.NDArray[np.float32], dtype: npt.DTypeLike = np.uint8) -> npt.NDArray[Any]:
+    """Probabilities as whole numbers over the range of an unsigned integer type."""
+    largest = np.float32(np.iinfo(dtype).max)
+    numbers: npt.NDArray[Any] = np.rint(probs * largest).astype(dtype)
     return numbers
+
+
+def _as_probs(numbers: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    return (numbers / np.float32(np.iinfo(numbers.dtype).max)).astype(np.float32, copy=False)

@@ -112,16 +112,12 @@ class ResultMaps:
             target[z, y0:y1, x0:x1] = values
 
     def store_rows(
-        self,
-        z: int,
-        rows: tuple[int, int],
-        probs: npt.NDArray[np.floating],
-        box: Box | None = None,
+        self, region: Region, rows: tuple[int, int], probs: npt.NDArray[np.floating]
     ) -> None:
-        """Put some rows of a slice's or box's maps (C, rows, x) into memory, as `store` does."""
-        _, x0, _, x1 = box or self._whole
+        """Put some rows of a region's maps (C, rows, x) into memory, as `store` does."""
+        _, x0, _, x1 = region.box or self._whole
         for target, values in zip(self.maps, probs[1:], strict=True):
-            target[z, rows[0] : rows[1], x0:x1] = values
+            target[region.slice, rows[0] : rows[1], x0:x1] = values
 
     def mark(self, z: int, box: Box | None = None) -> None:
         """Count what was stored of a slice as predicted."""
