@@ -1,4 +1,5 @@
 from .core.analysis import (
+    counted_fractions as counted_fractions,
     evaluate as evaluate,
 )
 from .core.annotations import (
@@ -7,6 +8,7 @@ from .core.annotations import (
     Keypoint as Keypoint,
     Proportion as Proportion,
     Region as Region,
+    lay_frames as lay_frames,
     read_annotations as read_annotations,
 )
 from .core.base import (

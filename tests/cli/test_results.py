@@ -249,6 +249,27 @@ def test_long_stacks_are_not_listed(spss, masks):
 # -- simulate ------------------------------------------------------------------------------------
 
 
+def test_simulated_frames_can_be_trained_on_and_give_the_fraction_of_the_stack(spss, truth):
+    named = ("--classes", "background,disc")
+    done = spss("simulate", "truth.tif", "--protocol", "frames", "--frames", "6", "--frame-size",
+                "16", "--frame-nodes", "4", "--out", "sim", *named)  # fmt: skip
+    assert done.code == 0, done.err
+    frames = read_annotations(grid="sim/grid.csv").grids
+    assert {frame.n_nodes for frame in frames} == {16}
+    assert len({frame.region for frame in frames}) == 6
+    hits = sum(int(frame.class_index.sum()) for frame in frames)
+    told = f"whole stack, by 6 of 6 counting frames: disc {100 * hits / 96:.2f} % (95 % interval "
+    assert told in done.out
+    assert "assumed: frames laid by systematic uniform random sampling" in done.out
+    command = done.out.splitlines()[-1].split("napari-spss ")[1].replace("IMAGE", "image.tif")
+    trained = spss(
+        *command.split(), "--set", "optimisation.max_steps=3", "--set", "network.filters=2"
+    )
+    assert trained.code == 0, trained.err
+    assert "annotations: 6 frames (96 nodes, " in trained.err
+    assert told in trained.err
+
+
 def test_simulated_grid_can_be_trained_on(spss, tiny, truth):
     named = ("--classes", "background,disc")
     done = spss("simulate", "truth.tif", "--protocol", "grid", "--slices", "2", "--grid-size", "8",
@@ -296,8 +317,13 @@ def test_crops_have_the_edge_that_is_asked_for(spss, truth, protocol):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--protocol", "magic"), "guess, regions, clicks, grid, paper"),
+        (("--protocol", "magic"), "guess, regions, clicks, grid, frames, paper"),
         (("--protocol", "guess", "--grid-size", "8"), "--protocol grid"),
+        (("--protocol", "frames", "--slices", "2"), "--protocol guess or regions or clicks"),
+        (("--protocol", "grid", "--frames", "2"), "--protocol frames"),
+        (("--protocol", "frames", "--frame-size", "999"), "a frame of 999 px is larger than"),
+        (("--protocol", "frames", "--frame-size", "8", "--frame-nodes", "9"), "at most 8"),
+        (("--protocol", "frames", "--frame-size", "8", "--frames", "9999"), "lay fewer"),
         (("--protocol", "grid", "--noise", "0.2"), "--protocol guess or regions"),
         (("--protocol", "guess", "--clicks-per-slice", "3"), "--protocol clicks or paper"),
         (("--protocol", "clicks", "--degrade", "eq5:0.1"), "has no meaning"),

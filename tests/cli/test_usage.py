@@ -20,7 +20,8 @@ CONTRACT = {
     "predict": "--out --format --threshold --device",
     "evaluate": "--classes --json",
     "measure": "--out",
-    "simulate": "--protocol --out --slices --grid-size --clicks-per-slice --crop-size --noise "
+    "simulate": "--protocol --out --slices --grid-size --frames --frame-size --frame-nodes "
+    "--clicks-per-slice --crop-size --noise "
     "--bias --node-errors --seed --degrade",
 }
 

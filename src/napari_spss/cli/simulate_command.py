@@ -30,6 +30,7 @@ spent. --protocol is one of:
   regions  the fractions of tiles of a slice, guessed
   clicks   keypoints on objects and on the background
   grid     counting grids, every node judged
+  frames   counting frames: small rectangles all over the stack, every node judged
   paper    exact fractions and keypoints of the paper's crops
 """
 
@@ -38,6 +39,7 @@ EXAMPLES = """Examples:
 \b
   napari-spss simulate masks.tif --protocol guess --noise 0.2 --out guessed
   napari-spss simulate masks --protocol grid --slices 4 --grid-size 16 --out counted
+  napari-spss simulate masks --protocol frames --frames 16 --frame-size 256 --out framed
   napari-spss simulate masks --protocol paper --crop-size 224 --degrade eq5:0.1 --out degraded
 """
 
@@ -45,13 +47,14 @@ _GUESSING = ("guess", "regions")
 _CUTTING = ("regions", "paper")
 _FRACTIONS = ("guess", "regions", "paper")
 _CLICK_PROTOCOLS = ("clicks", "paper")
-_COUNTING = ("grid",)
+_COUNTING = ("grid", "frames")
+_ON_SLICES = ("guess", "regions", "clicks", "grid", "paper")
 
 
 def simulate(
     masks: Annotated[Path, typer.Argument(metavar="MASKS", help="True masks: a file or a folder.")],
     protocol: Annotated[
-        str, typer.Option(metavar="guess|regions|clicks|grid|paper", help="How to annotate.")
+        str, typer.Option(metavar="guess|regions|clicks|grid|frames|paper", help="How to annotate.")
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files.")],
     slices: Annotated[
@@ -64,6 +67,22 @@ def simulate(
             metavar="N",
             help="grid: square spacing such that about N x N nodes fall on a slice.  [default: 16]",
         ),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="frames: how many, spread over slices and field by systematic uniform random "
+            "sampling.  [default: 16]",
+        ),
+    ] = None,
+    frame_size: Annotated[
+        int | None,
+        typer.Option(metavar="PX", help="frames: edge of a frame, about.  [default: 256]"),
+    ] = None,
+    frame_nodes: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="frames: about N x N nodes fall on a frame.  [default: 8]"),
     ] = None,
     clicks_per_slice: Annotated[
         int | None,
@@ -96,7 +115,8 @@ def simulate(
     node_errors: Annotated[
         float | None,
         typer.Option(
-            metavar="P", help="grid: probability that a node is judged wrongly.  [default: 0]"
+            metavar="P",
+            help="grid, frames: probability that a node is judged wrongly.  [default: 0]",
         ),
     ] = None,
     degrade: Annotated[
@@ -118,7 +138,11 @@ def simulate(
     """Simulate, write the files, and say how long a person would have taken."""
     _check_protocol(protocol)
     for name, value, protocols in (
-        ("--grid-size", grid_size, _COUNTING),
+        ("--slices", slices, _ON_SLICES),
+        ("--grid-size", grid_size, ("grid",)),
+        ("--frames", frames, ("frames",)),
+        ("--frame-size", frame_size, ("frames",)),
+        ("--frame-nodes", frame_nodes, ("frames",)),
         ("--clicks-per-slice", clicks_per_slice, _CLICK_PROTOCOLS),
         ("--crop-size", crop_size, _CUTTING),
         ("--noise", noise, _GUESSING),
@@ -135,6 +159,7 @@ def simulate(
         raise InputError(f"--seed {seed} is negative; give 0 or more.", field="seed")
     check_out_dir(out)
     spec = parse_class_list(classes)
+    from ..core.analysis import counted_fractions
     from ..core.images import open_masks
     from ..core.simulation import (
         simulate as simulate_annotator,
@@ -151,6 +176,9 @@ def simulate(
         seed=seed,
         n_slices=slices,
         grid_size=16 if grid_size is None else grid_size,
+        n_frames=16 if frames is None else frames,
+        frame_px=256 if frame_size is None else frame_size,
+        frame_nodes=8 if frame_nodes is None else frame_nodes,
         clicks_per_slice=clicks_per_slice,
         tile_px=256 if crop_size is None else crop_size,
         noise=0.0 if noise is None else noise,
@@ -164,6 +192,9 @@ def simulate(
         say(f"note: {note}")
     typer.echo(f"classes: {', '.join(result.annotations.classes)}")
     typer.echo(f"simulated: {result.annotations.summary()}")
+    found = counted_fractions(result.annotations)
+    for text in () if found is None else found.messages():
+        typer.echo(text)
     typer.echo(f"a person would have spent {duration(result.seconds)} ({result.seconds:.0f} s)")
     typer.echo(f"written: {', '.join(map(str, files))}")
     tables = [path for path in files if path.suffix == ".csv"]

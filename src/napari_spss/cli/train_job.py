@@ -227,6 +227,8 @@ def open_training_masks(
 
 def introduce(job: TrainJob) -> None:
     """Tell what was understood, so that a mistake shows before minutes are spent."""
+    from ..core.analysis import counted_fractions
+
     stack, annotations, masks = job.stack, job.annotations, job.masks
     shapes = {stack.shape_of(z) for z in range(stack.n_slices)}
     size = "of several sizes" if len(shapes) > 1 else "of {} x {} pixels".format(*shapes.pop())
@@ -239,6 +241,9 @@ def introduce(job: TrainJob) -> None:
         n_masks = masks.n_masks if isinstance(masks, PairedMasks) else masks.n_slices
         said.append(counted(n_masks, "mask"))
     say(f"annotations: {', '.join(said)}")
+    found = counted_fractions(annotations)
+    for text in () if found is None else found.messages():
+        say(text)
     reduction = job.settings.image.reduction(stack.pixel_size_um(0))
     if reduction is not None:
         say(f"working scale: the network sees the image reduced by {reduction}")

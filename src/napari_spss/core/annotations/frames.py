@@ -102,7 +102,7 @@ def lay_frames(
     n_tiles = sum(map(len, room))
     if n > n_tiles:
         raise InputError(
-            f"n {n} frames of {size_px} px do not fit: there is room for {n_tiles}"
+            f"{n} frames of {size_px} px do not fit: there is room for {n_tiles}"
             + (" more" if laid else "")
             + "; lay fewer or smaller ones.",
             field="n",
@@ -124,20 +124,24 @@ def _shapes(shape: tuple[int, int, int] | SliceShapes) -> list[tuple[int, int]]:
 
 
 def _check(shapes: Sequence[tuple[int, int]], n: int, size_px: int, nodes_per_side: int) -> None:
-    for name, value in (("n", n), ("size_px", size_px), ("nodes_per_side", nodes_per_side)):
+    for name, what, value in (
+        ("n", "number of frames", n),
+        ("size_px", "size of a frame", size_px),
+        ("nodes_per_side", "number of nodes along a frame", nodes_per_side),
+    ):
         if value < 1:
-            raise InputError(f"{name} {value} is below 1; choose at least 1.", field=name)
+            raise InputError(f"the {what}, {value}, is below 1; choose at least 1.", field=name)
     if nodes_per_side > size_px:
         raise InputError(
-            f"nodes_per_side {nodes_per_side} exceeds the {size_px} px of a frame; choose at most "
+            f"{nodes_per_side} nodes along a frame are more than its {size_px} px; choose at most "
             f"{size_px}.",
             field="nodes_per_side",
         )
     z = min(range(len(shapes)), key=lambda z: min(shapes[z]))
     if size_px > min(shapes[z]):
         raise InputError(
-            f"size_px {size_px} is larger than slice {z}, which is {shapes[z][0]} x {shapes[z][1]} "
-            f"px (y, x); choose at most {min(shapes[z])}.",
+            f"a frame of {size_px} px is larger than slice {z}, which is {shapes[z][0]} x "
+            f"{shapes[z][1]} px (y, x); choose at most {min(shapes[z])} px.",
             field="size_px",
         )
 

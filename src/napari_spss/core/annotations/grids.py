@@ -164,13 +164,14 @@ class CountingGrid:
         return dataclasses.replace(self, **changes)
 
 
-def wilson_interval(hits: int, n: int, *, z: float = 1.96) -> tuple[float, float]:
+def wilson_interval(hits: float, n: float, *, z: float = 1.96) -> tuple[float, float]:
     """Wilson score interval of a fraction.
 
     Parameters
     ----------
-    hits, n : int
-        Successes among independent draws. ``n`` = 0 tells nothing: (0, 1).
+    hits, n : float
+        Successes among independent draws; of draws that depend on each other, the effective
+        numbers. ``n`` = 0 tells nothing: (0, 1).
     z : float
         Normal quantile; 1.96 for 95 %.
 

@@ -8,7 +8,7 @@ not how well people annotate: how far people err is set by ``noise``, ``bias``, 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -21,6 +21,7 @@ from ..annotations import (
     Keypoint,
     Proportion,
     Region,
+    lay_frames,
     lay_grid,
     outside_class,
     tiles,
@@ -33,6 +34,7 @@ from .cost import Acts, Costs, Protocol, Simulation, Step
 __all__ = [
     "crops",
     "simulate_clicks",
+    "simulate_frames",
     "simulate_grids",
     "simulate_guesses",
     "simulate_paper",
@@ -177,24 +179,37 @@ def simulate_grids(
     """
     _check_range("node_errors", node_errors, 0.0, 1.0)
     task = _Task.of(masks, slices, classes, outside)
-    grids: list[CountingGrid] = []
-    acts = Acts()
-    for z in task.slices:
-        grid = lay_grid(z, task.source.shape_of(z), n_side=n_side, rng=rng)
-        mask = task.source.read(z)
-        true = _under_nodes(mask, grid)
-        is_wrong = (rng.random(true.size) < node_errors) & (true >= 0)
-        shift = rng.integers(1, task.n_classes, size=true.size)
-        judged = np.where(is_wrong, (true + shift) % task.n_classes, true).astype(np.int16)
-        grids.append(dataclasses.replace(grid, class_index=judged, is_done=True))
-        acts += Acts(
-            n_grids=1,
-            n_nodes=judged.size,
-            n_hits=int((judged > 0).sum()),
-            n_wrong_nodes=int(is_wrong.sum()),
-        )
-    step = task.step("grid", node_errors == 0, n_side=n_side, node_errors=node_errors)
-    return Simulation(task.annotations(grids=tuple(grids)), acts, (step,), costs or Costs())
+    laid = (lay_grid(z, task.source.shape_of(z), n_side=n_side, rng=rng) for z in task.slices)
+    return _counted(task, "grid", laid, node_errors, rng, costs, n_side=n_side)
+
+
+def simulate_frames(
+    masks: LabelsLike,
+    *,
+    rng: np.random.Generator,
+    n_frames: int = 16,
+    frame_px: int = 256,
+    nodes_per_side: int = 8,
+    node_errors: float = 0.0,
+    classes: Sequence[str] | None = None,
+    outside: str | None = None,
+    costs: Costs | None = None,
+) -> Simulation:
+    """Count frames all over the stack: all nodes judged, marked as done.
+
+    Parameters
+    ----------
+    masks, rng, node_errors, classes, outside, costs
+        As in :func:`simulate_grids`.
+    n_frames, frame_px, nodes_per_side : int
+        As in :func:`napari_spss.core.annotations.lay_frames`.
+    """
+    _check_range("node_errors", node_errors, 0.0, 1.0)
+    task = _Task.of(masks, None, classes, outside)
+    laid = lay_frames(task.source, n_frames, frame_px, nodes_per_side, rng=rng)
+    task = dataclasses.replace(task, slices=tuple(sorted({frame.slice for frame in laid})))
+    numbers = {"n_frames": n_frames, "frame_px": frame_px, "nodes_per_side": nodes_per_side}
+    return _counted(task, "frames", laid, node_errors, rng, costs, **numbers)
 
 
 def simulate_paper(
@@ -401,11 +416,40 @@ def _split(total: int, weights: dict[int, int]) -> dict[int, int]:
     return shares
 
 
+def _counted(
+    task: _Task,
+    protocol: Protocol,
+    laid: Iterable[CountingGrid],
+    node_errors: float,
+    rng: np.random.Generator,
+    costs: Costs | None,
+    **parameters: float,
+) -> Simulation:
+    """Judge all nodes of grids, some of them wrongly."""
+    grids: list[CountingGrid] = []
+    acts = Acts()
+    for grid in laid:
+        true = _under_nodes(task.source.read(grid.slice, grid.box), grid)
+        is_wrong = (rng.random(true.size) < node_errors) & (true >= 0)
+        shift = rng.integers(1, task.n_classes, size=true.size)
+        judged = np.where(is_wrong, (true + shift) % task.n_classes, true).astype(np.int16)
+        grids.append(grid.replace(class_index=judged, is_done=True))
+        acts += Acts(
+            n_grids=1,
+            n_nodes=judged.size,
+            n_hits=int((judged > 0).sum()),
+            n_wrong_nodes=int(is_wrong.sum()),
+        )
+    step = task.step(protocol, node_errors == 0, **parameters, node_errors=node_errors)
+    return Simulation(task.annotations(grids=tuple(grids)), acts, (step,), costs or Costs())
+
+
 def _under_nodes(mask: npt.NDArray[np.uint8], grid: CountingGrid) -> npt.NDArray[np.int64]:
-    """Class under every node; -1 where it is not known."""
+    """Class under every node, by the mask of the grid's region; -1 where it is not known."""
     # A point belongs to the pixel whose centre is nearest, halves to the higher one.
-    rows = np.clip(np.floor(grid.y + 0.5).astype(np.int64), 0, mask.shape[0] - 1)
-    columns = np.clip(np.floor(grid.x + 0.5).astype(np.int64), 0, mask.shape[1] - 1)
+    top, left = grid.box[:2] if grid.box else (0, 0)
+    rows = np.clip(np.floor(grid.y + 0.5).astype(np.int64) - top, 0, mask.shape[0] - 1)
+    columns = np.clip(np.floor(grid.x + 0.5).astype(np.int64) - left, 0, mask.shape[1] - 1)
     found = mask[rows, columns].astype(np.int64)
     return np.where(found == IGNORE, -1, found)
 

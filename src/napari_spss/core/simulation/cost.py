@@ -12,7 +12,7 @@ from ..base import InputError
 
 __all__ = ["PROTOCOLS", "Acts", "Costs", "Protocol", "Simulation", "Step", "combine"]
 
-Protocol: TypeAlias = Literal["guess", "regions", "clicks", "grid", "paper"]
+Protocol: TypeAlias = Literal["guess", "regions", "clicks", "grid", "frames", "paper"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 
@@ -29,7 +29,8 @@ class Costs:
     click_s : float
         Finding a place for a keypoint and clicking it.
     node_s : float
-        Judging one node of a counting grid; a 16x16 grid takes a minute, clicks on hits included.
+        Judging one node of a counting grid or frame; a 16x16 grid takes a minute, clicks on hits
+        included.
     hit_s : float
         Added for every node that is given a foreground class, for a stricter reckoning.
     """

@@ -19,6 +19,7 @@ from ..base import InputError, ResultFiles, write_atomically
 from ..images import LabelsLike, as_label_source
 from .annotators import (
     simulate_clicks,
+    simulate_frames,
     simulate_grids,
     simulate_guesses,
     simulate_paper,
@@ -42,6 +43,7 @@ __all__ = [
     "evenly_spread",
     "simulate",
     "simulate_clicks",
+    "simulate_frames",
     "simulate_grids",
     "simulate_guesses",
     "simulate_paper",
@@ -79,6 +81,9 @@ def simulate(
     seed: int = 0,
     n_slices: int | None = None,
     grid_size: int = 16,
+    n_frames: int = 16,
+    frame_px: int = 256,
+    frame_nodes: int = 8,
     clicks_per_slice: int | None = None,
     noise: float = 0.0,
     bias: float = 1.0,
@@ -95,15 +100,17 @@ def simulate(
     ----------
     masks : Masks or array of int, (Y, X) or (Z, Y, X)
         True class indices, 0 = background, 255 = ignore.
-    protocol : {"guess", "regions", "clicks", "grid", "paper"}
-        Fractions of slices; fractions of tiles; keypoints; counting grids; exact fractions and
-        keypoints of every crop.
+    protocol : {"guess", "regions", "clicks", "grid", "frames", "paper"}
+        Fractions of slices; fractions of tiles; keypoints; counting grids; counting frames; exact
+        fractions and keypoints of every crop.
     seed : int
         Same seed, same annotator.
     n_slices : int, optional
-        Annotate this many evenly spread slices; default: all.
+        Annotate this many evenly spread slices; default: all. Frames are spread over all slices.
     grid_size : int
         N: nodes of a grid along the side of a square of the slice's area, about N² in all.
+    n_frames, frame_px, frame_nodes : int
+        Number of counting frames; about the side of each in pixels; nodes along it.
     clicks_per_slice : int, optional
         Keypoints per slice, default 12; with "paper" per crop, default 6.
     noise : float
@@ -111,7 +118,7 @@ def simulate(
     bias : float
         Factor by which all guesses are too large.
     node_errors : float
-        Probability that a node of a grid is given a wrong class.
+        Probability that a node of a grid or frame is given a wrong class.
     off_centre : float
         0: clicks at the centre of objects; 1: anywhere inside.
     tile_px : int
@@ -162,6 +169,17 @@ def simulate(
             rng=rng,
             slices=slices,
             n_side=grid_size,
+            node_errors=node_errors,
+            classes=classes,
+            outside=outside,
+        )
+    elif protocol == "frames":
+        result = simulate_frames(
+            source,
+            rng=rng,
+            n_frames=n_frames,
+            frame_px=frame_px,
+            nodes_per_side=frame_nodes,
             node_errors=node_errors,
             classes=classes,
             outside=outside,
