@@ -39,6 +39,7 @@ from .core.training import (
     fit as fit,
     iter_training as iter_training,
     load_model as load_model,
+    register_loss as register_loss,
 )
 
 __version__: str

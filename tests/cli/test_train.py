@@ -13,7 +13,14 @@ import tifffile
 
 from napari_spss.cli.stopping import stop_on_signals
 from napari_spss.core.annotations import Proportion, Region, read_annotations, write_annotations
-from napari_spss.core.base import CancelToken, Preparing, RunFinished, RunStarted, event_from_json
+from napari_spss.core.base import (
+    CancelToken,
+    Preparing,
+    Progress,
+    RunFinished,
+    RunStarted,
+    event_from_json,
+)
 from napari_spss.core.training import RunFolder, load_model
 from napari_spss.core.training.checkpoint import load_state
 
@@ -171,6 +178,8 @@ def test_folder_with_a_run_is_refused(spss, trained, tiny):
         (("--device", "gpu"), "auto, cpu"),
         (("--set", "optimisation.max_steps=0"), "optimisation.max_steps cannot be '0'"),
         (("--set", "network.name=mine"), "fast-unet"),
+        (("--set", "loss.terms.mine=1"), "no loss term is called 'mine'"),
+        (("--set", "loss.terms.="), "KEY=VALUE"),
         (("--object-diameter", "0.3um"), "pixel size"),
         (("--object-diameter", "3000"), "only 64 wide"),
         (("--axes", "ZY"), "'ZY'"),
@@ -237,6 +246,20 @@ def test_complete_run_is_not_repeated(spss, trained):
     done = spss("train", "--out", trained / "run", "--resume")
     assert done.code == 2
     assert "--set optimisation.max_steps=10" in done.error
+
+
+def test_loss_terms_of_other_packages_are_chosen_by_name(train, spss, install):
+    code = "def even(step):\n    return step.probs.diff(dim=-1).abs().mean()\n"
+    install("spss_even", code, "napari_spss.losses", "even = spss_even:even")
+    done = train("--set", "loss.terms.even=0.25", "--events", "jsonl")
+    assert done.code == 0, done.err
+    events = [event_from_json(line) for line in done.out.splitlines()]
+    assert any("even" in event.losses for event in events if isinstance(event, Progress))
+    assert RunFolder(Path("run")).settings().loss.terms == {"even": 0.25}
+    resume = ("train", "--out", "run", "--resume", "--set", "optimisation.max_steps=6", "--set")
+    assert spss(*resume, "loss.terms.even=0.5").error.startswith("--resume keeps the settings")
+    done = spss(*resume, "loss.terms.even=0.25")
+    assert done.code == 0, done.err
 
 
 def test_complete_run_goes_on_with_more_steps(spss, train, tmp_path):

@@ -32,7 +32,8 @@ from napari_spss.core.simulation.cost import combine
 from napari_spss.core.simulation.degrade import degrade
 from napari_spss.core.training import RunFolder, RunInputs, fit, iter_training, load_model
 from napari_spss.core.training.data import TrainingData, Window, cut
-from napari_spss.core.training.objective import Objective, predicted_fractions
+from napari_spss.core.training.loss_terms import predicted_fractions
+from napari_spss.core.training.objective import Objective
 from napari_spss.core.training.samples import LabelScale
 from napari_spss.core.training.self_training import pseudo_labels
 

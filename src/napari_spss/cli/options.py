@@ -199,11 +199,11 @@ def parse_assignments(texts: Sequence[str]) -> dict[str, object]:
 
 def _check_setting(name: str) -> None:
     """Refuse a name that is none, with those that were probably meant."""
-    from ..core.base import setting_names
+    from ..core.base import is_setting, setting_names
 
-    known = setting_names()
-    if name in known:
+    if is_setting(name):
         return
+    known = setting_names()
     last = name.rpartition(".")[2]
     meant = [full for full in known if full.rpartition(".")[2] == last]
     meant = meant or difflib.get_close_matches(name, known, n=3)

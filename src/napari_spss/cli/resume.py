@@ -83,7 +83,7 @@ def _settings(request: TrainRequest, before: TrainingSettings) -> TrainingSettin
     optimisation = before.optimisation.model_copy(update=changes)
     settings = before.model_copy(update={"optimisation": optimisation})
     for name in overrides:
-        ours, theirs = _value(settings, name), _value(wanted, name)
+        ours, theirs = settings.value(name), wanted.value(name)
         if ours != theirs:
             raise _contradiction(request.out, name, ours, theirs)
     return settings
@@ -95,13 +95,6 @@ def _contradiction(out: Path, name: str, ours: object, theirs: object) -> InputE
         "out, or start a new run in another folder.",
         field=name,
     )
-
-
-def _value(settings: TrainingSettings, name: str) -> object:
-    value: object = settings
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value
 
 
 def _check_classes(request: TrainRequest, known: Annotations) -> None:

@@ -8,26 +8,12 @@ import pytest
 
 from napari_spss.core.base import InputError, Registry
 
+GROUP = "spss_test.numbers"
+
 
 @pytest.fixture
 def numbers() -> Registry[float]:
-    return Registry("number", group="spss_test.numbers", built_in={"pi": "math:pi"}, field="number")
-
-
-@pytest.fixture
-def install(tmp_path, monkeypatch):
-    """Put a package with an entry point on the path: ``install(name, code, entry_point)``."""
-
-    def make(name: str, code: str, offer: str) -> None:
-        (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
-        info = tmp_path / f"{name}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[spss_test.numbers]\n{offer}\n")
-        monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.delitem(sys.modules, name, raising=False)
-
-    return make
+    return Registry("number", group=GROUP, built_in={"pi": "math:pi"}, field="number")
 
 
 def test_ours_are_loaded_by_name(numbers):
@@ -50,20 +36,27 @@ def test_one_of_the_process_may_be_given_again_but_not_ours(numbers):
 
 
 def test_an_installed_package_adds_its_own(numbers, install):
-    install("spss_seven", "value = 7.0\n", "seven = spss_seven:value")
+    install("spss_seven", "value = 7.0\n", GROUP, "seven = spss_seven:value")
     assert numbers.names() == ("pi", "seven")
     assert "spss_seven" not in sys.modules
     assert numbers.get("seven") == 7.0
 
 
+def test_what_is_installed_is_looked_through_once(numbers, install, monkeypatch):
+    install("spss_eight", "value = 8.0\n", GROUP, "eight = spss_eight:value")
+    assert numbers.get("eight") == 8.0
+    monkeypatch.delattr("napari_spss.core.base.registry.entry_points")
+    assert numbers.get("eight") == 8.0
+
+
 def test_a_package_cannot_take_the_name_of_ours(numbers, install):
-    install("spss_wrong", "value = 3.0\n", "pi = spss_wrong:value")
+    install("spss_wrong", "value = 3.0\n", GROUP, "pi = spss_wrong:value")
     assert numbers.get("pi") != 3.0
     assert numbers.names() == ("pi",)
 
 
 def test_a_package_that_cannot_be_imported_is_named(numbers, install):
-    install("spss_broken", "import no_such_module\n", "broken = spss_broken:value")
+    install("spss_broken", "import no_such_module\n", GROUP, "broken = spss_broken:value")
     with pytest.raises(InputError, match="number 'broken' of the package spss_broken") as caught:
         numbers.get("broken")
     assert "no_such_module" in str(caught.value)

@@ -584,9 +584,9 @@ def test_nan_is_an_error_and_the_checkpoint_survives(tmp_path, monkeypatch):
     settings = quick()
     fit(stack, annotated(truth), settings, run_dir=tmp_path, device="cpu")
     before = (tmp_path / "checkpoint" / "state.safetensors").read_bytes()
-    from napari_spss.core.training import objective
+    from napari_spss.core.training import loss_terms
 
-    monkeypatch.setattr(objective, "proportion_mse", lambda rho, *a, **k: rho.sum() * np.nan)
+    monkeypatch.setattr(loss_terms, "proportion_mse", lambda rho, *a, **k: rho.sum() * np.nan)
     longer = settings.with_overrides({"optimisation.max_steps": 30})
     with pytest.raises(Diverged, match=r"nan at step 21; lower optimisation\.learning_rate"):
         list(

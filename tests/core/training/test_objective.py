@@ -15,7 +15,8 @@ from samples_in_memory import bag, sample, whole
 from napari_spss.core.base import preset
 from napari_spss.core.networks import keypoint_loss
 from napari_spss.core.training.data import Window, cut
-from napari_spss.core.training.objective import Objective, predicted_fractions
+from napari_spss.core.training.loss_terms import predicted_fractions
+from napari_spss.core.training.objective import Objective
 from napari_spss.core.training.samples import LabelScale
 
 LN2 = math.log(2)

@@ -195,6 +195,13 @@ def test_a_network_that_is_not_installed_here_is_kept(train):
     assert train.value().overrides == form.overrides
 
 
+def test_weights_of_loss_terms_are_kept_though_no_field_shows_them(train):
+    form = RunForm(overrides={"loss.terms.flat": 0.25})
+    train.set_value(form)
+    assert train.value().overrides == form.overrides
+    assert train.value().settings().loss.terms == {"flat": 0.25}
+
+
 def test_the_form_has_kind_label_bounds_and_help_of_the_setting(train):
     alpha = train.findChild(QDoubleSpinBox, "loss.alpha")
     assert (alpha.minimum(), alpha.maximum(), alpha.value()) == (0, 1, preset("fast").loss.alpha)

@@ -57,6 +57,7 @@ from .settings import (
     OptimisationSettings as OptimisationSettings,
     TrainingSettings as TrainingSettings,
     current_name as current_name,
+    is_setting as is_setting,
     load_settings as load_settings,
     parse_settings as parse_settings,
     preset as preset,

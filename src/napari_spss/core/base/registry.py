@@ -34,6 +34,7 @@ class Registry(Generic[T]):
         self._built_in = {name: EntryPoint(name, at, group) for name, at in built_in.items()}
         self._field = field
         self._registered: dict[str, T] = {}
+        self._loaded: dict[str, T] = {}
 
     def register(self, name: str, thing: T) -> None:
         """Make a thing available by name in this process; a name of one's own may be given again.
@@ -67,8 +68,9 @@ class Registry(Generic[T]):
         InputError
             If there is none, or the package that offers it cannot be imported.
         """
-        if name in self._registered:
-            return self._registered[name]
+        for known in (self._registered, self._loaded):
+            if name in known:
+                return known[name]
         offer = self._built_in.get(name)
         if offer is None:  # only then: what is installed takes long to look through
             offer = next(iter(entry_points(group=self._group, name=name)), None)
@@ -79,7 +81,7 @@ class Registry(Generic[T]):
                 field=self._field,
             )
         try:
-            thing: T = offer.load()
+            thing: T = self._loaded.setdefault(name, offer.load())
         except (ImportError, AttributeError) as error:
             package = "" if offer.dist is None else f" of the package {offer.dist.name}"
             raise InputError(

@@ -9,8 +9,10 @@ from __future__ import annotations
 import reprlib
 import tomllib
 from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -30,6 +32,7 @@ __all__ = [
     "SelfTrainingSettings",
     "TrainingSettings",
     "current_name",
+    "is_setting",
     "load_settings",
     "parse_settings",
     "preset",
@@ -41,6 +44,7 @@ __all__ = [
 PresetName = Literal["fast", "paper"]
 PRESETS: tuple[PresetName, ...] = ("fast", "paper")
 
+_TERMS = "loss.terms."
 _FORMER_NAMES = {
     "sampling.has_flips": "sampling.flips",
     "sampling.has_warp": "sampling.warp",
@@ -208,6 +212,10 @@ class LossSettings(_Frozen):
         description="of full masks: per-pixel cross-entropy, with or without soft Dice",
     )
     sharpness: float = Field(default=0.0, ge=0, description="weight of mean p(1-p), ramped in")
+    terms: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default={},
+        description="weights of further terms of the loss, as loss.terms.NAME=WEIGHT",
+    )
     bias_correction: bool = Field(
         default=True, description="correct typed fractions by what the grids count"
     )
@@ -313,7 +321,7 @@ class TrainingSettings(_Frozen):
         data = self.model_dump()
         for key, value in overrides.items():
             key = current_name(key)
-            if key not in setting_names():
+            if not is_setting(key):
                 raise _unknown_setting(key)
             if key == "preset" and value != self.preset:
                 raise InputError(
@@ -321,10 +329,17 @@ class TrainingSettings(_Frozen):
                     "preset sets many values; start from that preset.",
                     field="preset",
                 )
-            group, _, name = key.rpartition(".")
+            *groups, name = _parts(key)
             is_none = isinstance(value, str) and value.strip().lower() == "none"
-            (data[group] if group else data)[name] = None if is_none else value
+            reduce(getitem, groups, data)[name] = None if is_none else value
         return parse_settings(data)
+
+    def value(self, name: str) -> Any:
+        """Return the value of a setting by its dotted name; of a term without a weight, 0."""
+        found: Any = self
+        for part in _parts(name):
+            found = found.get(part, 0.0) if isinstance(found, dict) else getattr(found, part)
+        return found
 
 
 def setting_names() -> tuple[str, ...]:
@@ -337,6 +352,15 @@ def setting_names() -> tuple[str, ...]:
         else:
             names.append(name)
     return tuple(names)
+
+
+def is_setting(name: str) -> bool:
+    """Whether there is a setting of this dotted name, or it may be the weight of a loss term."""
+    return name in setting_names() or (name.startswith(_TERMS) and name != _TERMS)
+
+
+def _parts(name: str) -> list[str]:
+    return name.split(".", 2)  # no more: names of terms may have dots
 
 
 def current_name(name: str) -> str:

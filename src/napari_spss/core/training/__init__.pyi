@@ -8,6 +8,9 @@ from .loop import (
     fit as fit,
     iter_training as iter_training,
 )
+from .loss_terms import (
+    register_loss as register_loss,
+)
 from .run_folder import (
     CONFIG as CONFIG,
     EVENTS as EVENTS,

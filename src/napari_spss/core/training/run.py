@@ -45,6 +45,7 @@ from .checkpoint import (
 from .data import Batch, TrainingData
 from .label_posterior import LabelPosterior, label_posterior
 from .learner import Learner
+from .loss_terms import LOSSES
 from .objective import Objective, StepLoss
 from .run_folder import write_update
 from .samples import SampleReader
@@ -553,7 +554,9 @@ def _check_classes(annotations: Annotations) -> None:
 
 
 def _check_settings(settings: TrainingSettings) -> None:
-    """Refuse self-training without the averaged weights that it needs."""
+    """Refuse terms that nobody offers, and self-training without the weights that it needs."""
+    for name in settings.loss.terms:
+        LOSSES.get(name)
     if settings.self_training.enabled and settings.optimisation.ema_decay is None:
         raise InputError(
             "self-training needs averaged weights, but optimisation.ema_decay is none; set it, or "

@@ -12,7 +12,6 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import wraps
-from operator import attrgetter
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -184,7 +183,7 @@ class RunForm:
             raise InputError(f"{fault_of(error)}.") from error
         settings = form.settings()
         names = map(current_name, form.overrides)
-        overrides = {name: attrgetter(name)(settings) for name in names}
+        overrides = {name: settings.value(name) for name in names}
         return replace(form, overrides=overrides)
 
     def settings(self, *, continued: Model | None = None) -> TrainingSettings:

@@ -57,7 +57,7 @@ class SettingsForm(QWidget):
         """Return the settings that differ from the preset, by dotted name."""
         settings = preset(self._preset)
         shown = self._form.asdict()
-        differing = {k: v for k, v in shown.items() if v != _setting(settings, k)}
+        differing = {k: v for k, v in shown.items() if v != settings.value(k)}
         return {**differing, **self._others}
 
     def set_value(self, overrides: Mapping[str, object]) -> None:
@@ -71,7 +71,7 @@ class SettingsForm(QWidget):
         """Show the values of a preset."""
         self._preset = name
         self._others = {}
-        self._form.update({dotted: _setting(preset(name), dotted) for dotted in _SHOWN})
+        self._form.update({dotted: preset(name).value(dotted) for dotted in _SHOWN})
 
     def _can_show(self, dotted: str, value: Any) -> bool:
         """Whether a setting has a field that can have the value."""
@@ -116,12 +116,6 @@ def _field(dotted: str) -> Any:
 
 def _info(dotted: str) -> FieldInfo:
     group, _, name = dotted.rpartition(".")
-    owner = type(_setting(preset("fast"), group) if group else preset("fast"))
+    owner = type(preset("fast").value(group) if group else preset("fast"))
     info: FieldInfo = owner.model_fields[name]
     return info
-
-
-def _setting(settings: Any, dotted: str) -> Any:
-    for part in dotted.split("."):
-        settings = getattr(settings, part)
-    return settings
