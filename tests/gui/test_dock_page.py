@@ -18,7 +18,7 @@ from napari_spss.gui.widgets import CLASS_KEYS
 from napari_spss.gui.widgets.annotate import grid as grid_module
 
 # names that stand only in some state of the dock
-LATER = {"Reopen", "Open it here"}
+LATER = {"Reopen", "Open it here", "Lay frames", "Lay more frames", "Remove open"}
 KEYS_OF_THE_TABLE = {"Enter", "Shift", "Ctrl", "C", "V", "Z", "Delete"}
 
 
@@ -63,7 +63,7 @@ def test_names_of_the_page_are_on_the_dock(page, make_napari_viewer, texts_in_th
 
 def test_keys_of_the_page_are_bound(page):
     shown = set(re.findall(r"<kbd>([^<]+)</kbd>", page))
-    keys = (grid_module.LAY_KEY, grid_module.DONE_KEY, grid_module.UNSURE_KEY)
+    keys = {value for name, value in vars(grid_module).items() if name.endswith("_KEY")}
     bound = {part for key in (*keys, *CLASS_KEYS) for part in key.split("-")}
     assert shown - bound - KEYS_OF_THE_TABLE == set()
     assert (grid_module.UNDO_KEY, grid_module.REDO_KEY) == ("Control-Z", "Control-Shift-Z")

@@ -21,7 +21,7 @@ from napari_spss.core.annotations import (
     Region,
 )
 from napari_spss.core.projects import Project, ProjectState
-from napari_spss.gui.models import FractionSheet, GridBook
+from napari_spss.gui.models import FractionSheet, FrameLayout, GridBook
 from napari_spss.gui.widgets.annotate.keypoints import KeypointsTool
 
 N_SLICES, HEIGHT, WIDTH = 3, 12, 16
@@ -59,7 +59,17 @@ clicks = st.lists(
 )
 marks = st.sampled_from([NOT_JUDGED, UNSURE, 0, 1, 2, 3])
 counts = st.dictionaries(slices, st.tuples(st.lists(marks, max_size=9), st.booleans()))
+framed = st.lists(st.tuples(st.lists(marks, max_size=4), st.booleans()), max_size=5)
 paintings = st.dictionaries(slices, st.lists(st.integers(0, 4), min_size=4, max_size=4))
+
+
+class StackShape:
+    """Size of the stack, as frames are laid on it."""
+
+    n_slices = N_SLICES
+
+    def shape_of(self, z):
+        return HEIGHT, WIDTH
 
 
 class Tools:
@@ -78,7 +88,7 @@ class Tools:
     def __repr__(self):
         return "Tools"
 
-    def annotate(self, regions, texts, points, grids):
+    def annotate(self, regions, texts, points, grids, frames):
         self.sheet.clear()
         self.sheet.set_boxes(regions)
         for row, name, text in texts:
@@ -89,9 +99,17 @@ class Tools:
         for z, (nodes, is_done) in grids.items():
             n = self.book.lay(z, (HEIGHT, WIDTH), n_side=4, rng=np.random.default_rng(z)).marks.size
             for node, mark in enumerate(nodes[:n]):
-                self.book.mark(z, [node], mark)
+                self.book.mark(Region(z), [node], mark)
             if is_done:
-                self.book.finish(z)
+                self.book.finish(Region(z))
+        if frames:
+            stack, layout = StackShape(), FrameLayout(len(frames), 4, 2)
+            self.book.lay_frames(stack, layout, rng=np.random.default_rng(0))
+        for region, (nodes, is_done) in zip(self.book.frames(), frames, strict=True):
+            for node, mark in enumerate(nodes[:4]):
+                self.book.mark(region, [node], mark)
+            if is_done:
+                self.book.finish(region)
 
     def restore(self, annotations, table_texts):
         self.sheet.restore(annotations.proportions, table_texts)
@@ -117,10 +135,12 @@ def tools(qtbot):
 @settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(rectangles, cells, clicks, counts, paintings)
-def test_whatever_is_annotated_survives_the_store(tools, regions, texts, points, grids, strokes):
+@given(rectangles, cells, clicks, counts, framed, paintings)
+def test_whatever_is_annotated_survives_the_store(
+    tools, regions, texts, points, grids, frames, strokes
+):
     made, shown = tools
-    made.annotate(regions, texts, points, grids)
+    made.annotate(regions, texts, points, grids, frames)
     said, typed = made.value(), made.sheet.text_state()
     painted = {z: np.reshape(labels, (2, 2)).astype(np.uint8) for z, labels in strokes.items()}
     with tempfile.TemporaryDirectory() as folder:

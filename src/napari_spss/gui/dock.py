@@ -426,6 +426,7 @@ class SpssDock(QWidget):
             return
         self.train.mark_error(None, "")
         self.annotate.keypoints.set_radius_px(settings.labels.keypoint_radius_px)
+        self.annotate.grid.set_reduction(settings.image.reduction(None) or 1)
         if not self._is_restoring:
             self._save_soon()
 

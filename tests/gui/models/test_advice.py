@@ -24,8 +24,8 @@ APPLIED = replace(TRAINED, has_preview=False, has_result=True, n_predicted=4)
         (Progress(has_image=False, is_reading=True, missing="Open an image."), "Reading the image"),
         (replace(READY, n_marked=1), "correct the marked cell in"),
         (Progress(missing="State fractions.", n_marked=2), "correct the 2 marked cells"),
-        (replace(READY, open_grid=3), "grid on slice 3"),
-        (replace(APPLIED, open_grid=3), "grid on slice 3"),
+        (replace(READY, open_grid="the grid on slice 3"), "grid on slice 3"),
+        (replace(APPLIED, open_grid="the grid on slice 3"), "grid on slice 3"),
         (replace(TRAINED, has_image=False, missing="Open an image."), "Open an image."),
         (TRAINED, "press Continue"),
         (replace(TRAINED, missing="State fractions."), "press Continue"),
@@ -51,7 +51,7 @@ def all_states():
         *("has_image", "has_places", "has_model", "is_cut_short", "has_news"),
         *("has_preview", "has_result", "is_stale", "is_saved"),
     )
-    others = product(("", "State fractions."), (0, 2), (None, 3), (1, 4), (0, 1, 4))
+    others = product(("", "State fractions."), (0, 2), ("", "frame 3 of 4"), (1, 4), (0, 1, 4))
     for missing, n_marked, begun, n_slices, n_predicted in others:
         for values in product((False, True), repeat=len(flags)):
             yield Progress(
@@ -88,10 +88,12 @@ def test_a_grid_that_was_begun_is_told_and_a_blank_one_is_not():
     classes = ("background", "mito")
     blank = CountingGrid(2, 10.0, 0.0, 0.0, [0.0], [0.0], [-1], is_done=False)
     begun = blank.replace(class_index=[1])
-    assert open_grid(None) is None
-    assert open_grid(Annotations(classes, grids=(blank,))) is None
-    assert open_grid(Annotations(classes, grids=(begun,))) == 2
-    assert open_grid(Annotations(classes, grids=(begun.replace(is_done=True),))) is None
+    frames = tuple(begun.replace(is_done=not i, box=(0, i, 1, i + 1)) for i in range(3))
+    assert open_grid(None) == ""
+    assert open_grid(Annotations(classes, grids=(blank,))) == ""
+    assert open_grid(Annotations(classes, grids=(begun,))) == "the grid on slice 2"
+    assert open_grid(Annotations(classes, grids=(begun.replace(is_done=True),))) == ""
+    assert open_grid(Annotations(classes, grids=(blank, *frames))) == "frame 2 of 3 on slice 2"
 
 
 def test_done_grids_and_keypoints_say_where_and_open_grids_do_not():

@@ -18,6 +18,7 @@ from napari_spss.core.annotations import (
     Annotations,
     ClassStyle,
     CountingGrid,
+    Region,
     wilson_interval,
     write_grid,
 )
@@ -103,19 +104,19 @@ def test_every_kind_of_step_is_undone_and_redone():
     book.lay(2, (64, 64), n_side=4, rng=rng)
     states.append(book.value())
     for act in (
-        lambda: book.mark(2, [0, 3], 1),
-        lambda: book.finish(2),
-        lambda: book.reopen(2),
-        lambda: book.remove(2),
+        lambda: book.mark(Region(2), [0, 3], 1),
+        lambda: book.finish(Region(2)),
+        lambda: book.reopen(Region(2)),
+        lambda: book.remove(Region(2)),
     ):
         act()
         states.append(book.value())
     for state in states[-2::-1]:
-        assert book.undo() == 2
+        assert book.undo() == Region(2)
         assert book.value() == state
     assert book.undo() is None
     for state in states[1:]:
-        assert book.redo() == 2
+        assert book.redo() == Region(2)
         assert book.value() == state
     assert book.redo() is None
 
@@ -123,20 +124,20 @@ def test_every_kind_of_step_is_undone_and_redone():
 def test_stroke_is_undone_as_a_whole_and_a_new_step_ends_redo():
     book = GridBook()
     book.set_value([square_grid()])
-    assert book.mark(0, [0], 1)
-    assert book.mark(0, [1], 1, with_last=True)
-    assert not book.mark(0, [1], 1, with_last=True)
+    assert book.mark(Region(0), [0], 1)
+    assert book.mark(Region(0), [1], 1, with_last=True)
+    assert not book.mark(Region(0), [1], 1, with_last=True)
     book.undo()
-    assert book.sheet(0).is_blank
+    assert book.sheet(Region(0)).is_blank
     assert book.history.canRedo()
-    book.mark(0, [5], 1)
+    book.mark(Region(0), [5], 1)
     assert not book.history.canRedo()
 
 
 def test_counted_grid_is_not_marked():
     book = GridBook()
     book.set_value([square_grid(classes=[0] * 16, is_done=True)])
-    assert not book.mark(0, [0], 1)
+    assert not book.mark(Region(0), [0], 1)
     assert book.value()[0].class_index[0] == 0
 
 
@@ -159,7 +160,7 @@ def test_frames_stay_beside_the_grids_and_follow_the_classes():
     frame = square_grid(classes=[2] + [1] * 15).replace(box=(0, 0, 40, 40))
     whole = square_grid(z=1)
     book.set_value([frame, square_grid(), whole, frame.replace(box=(40, 0, 80, 40))])
-    book.remove(0)
+    book.remove(Region(0))
     assert book.value() == (whole, frame, frame.replace(box=(40, 0, 80, 40)))
     assert book.follow_classes(["background", "mito", "er"], ["background", "er"]) == 30
     assert book.value()[1].class_index.tolist() == [1] + [UNSURE] * 15
@@ -170,7 +171,7 @@ def test_nodes_come_back_with_a_class_that_was_removed():
     book = GridBook()
     book.set_value([square_grid(classes=[1, 2, 2, 1] + [0] * 12), square_grid(z=2)])
     book.follow_classes(three, two)
-    book.mark(0, [3], 0)  # judged anew meanwhile
+    book.mark(Region(0), [3], 0)  # judged anew meanwhile
     book.follow_classes(two, ("background", "er", "mito"))
     assert book.value()[0].class_index.tolist() == [2, 1, 1, 0] + [0] * 12
     book.follow_classes(("background", "er", "mito"), two)
@@ -419,10 +420,10 @@ def test_stored_unsure_nodes_are_unsure_again(qtbot, tmp_path, is_done):
     assert not tool.layer.face_color[:2, 3].any()  # the image is seen through them
     if is_done:
         tool.finish()  # reopens it
-        assert tool._book.sheet(2).marks.tolist() == marks
+        assert tool._book.sheet(Region(2)).marks.tolist() == marks
         tool._goes_on.setChecked(False)
         paint(tool, 1)
-        assert tool._book.sheet(2).marks[1] == 1
+        assert tool._book.sheet(Region(2)).marks[1] == 1
         tool.undo()
     tool._goes_on.setChecked(False)
     tool.finish()
@@ -691,7 +692,7 @@ def test_counting_with_mouse_and_keys(shown):
 
     hand.press(Qt.Key.Key_U)
     hand.click(node_at(tool, 0))
-    assert tool._book.sheet(2).marks[0] == UNSURE
+    assert tool._book.sheet(Region(2)).marks[0] == UNSURE
 
     control, shift = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
     hand.press(Qt.Key.Key_Z, control)

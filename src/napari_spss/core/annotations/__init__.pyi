@@ -1,5 +1,6 @@
 from .checks import (
     SUM_TOLERANCE as SUM_TOLERANCE,
+    SliceShapes as SliceShapes,
     class_name_fault as class_name_fault,
     match_class as match_class,
     outside_class as outside_class,

@@ -4,6 +4,11 @@ from .colours import (
 from .connections import (
     Connections as Connections,
 )
+from .frame_outlines import (
+    FRAMES_LAYER as FRAMES_LAYER,
+    FrameOutlines as FrameOutlines,
+    FrameState as FrameState,
+)
 from .geometry import (
     Geometry as Geometry,
     full_resolution as full_resolution,

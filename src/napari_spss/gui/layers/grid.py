@@ -16,7 +16,7 @@ from ..models import BACKGROUND, GridSheet
 from .connections import Connections
 from .keys import LayerKeys
 from .own import MARK, TRANSFORM_EVENTS, find_stale_layer, layer_mark, put_away
-from .source_frame import SourceFrame
+from .source_frame import SourceFrame, camera_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -285,7 +285,7 @@ class GridLayer:
         node = self._node_at(event)
         if node is None or self._view_at_press is None or not self._may_mark():
             return
-        camera = _camera(self._viewer)
+        camera = camera_of(self._viewer)
         camera.center, camera.zoom = self._view_at_press
         self._on_stroke(np.array([node]), True)
 
@@ -313,7 +313,7 @@ class GridLayer:
         return y, x
 
     def _view(self) -> _View:
-        camera = _camera(self._viewer)
+        camera = camera_of(self._viewer)
         return tuple(camera.center), float(camera.zoom)
 
     def _drag_to(self, last: tuple[float, float], event: Event) -> tuple[float, float]:
@@ -360,11 +360,6 @@ def _is_same_place(a: GridSheet, b: GridSheet) -> bool:
         and np.array_equal(a.grid.y, b.grid.y)
         and np.array_equal(a.grid.x, b.grid.x)
     )
-
-
-def _camera(viewer: ViewerModel) -> Any:
-    """Return the camera, which moved to the scene in napari 0.9."""
-    return getattr(viewer, "scene", viewer).camera
 
 
 class _Looks:

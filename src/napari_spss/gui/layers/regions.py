@@ -15,7 +15,7 @@ from ...core.annotations import Region
 from ...core.base import InputError
 from .connections import Connections
 from .own import MARK, add_unselected, find_stale_layer, put_away
-from .source_frame import SourceFrame
+from .source_frame import SourceFrame, corners_of
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -142,12 +142,7 @@ class RegionsTool(QWidget):
         """Bring the rectangles into the layer, and return it."""
         assert self._frame is not None
         layer = self._ensure_layer()
-        shapes = []
-        for region in self._value:
-            y0, x0, y1, x1 = np.array(region.box) - 0.5  # a pixel reaches half a pixel around it
-            z = float(region.slice)
-            corners = np.array([[z, y0, x0], [z, y0, x1], [z, y1, x1], [z, y1, x0]])
-            shapes.append(self._frame.place(corners, layer))
+        shapes = [self._frame.place(corners_of(region), layer) for region in self._value]
         self._is_writing = True
         try:
             layer.data = []

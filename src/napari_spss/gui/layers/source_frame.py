@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
 
-__all__ = ["SourceFrame"]
+    from ...core.annotations import Region
+
+__all__ = ["SourceFrame", "camera_of", "corners_of"]
+
+_SHARE_OF_CANVAS = 0.85
+"""Of the rectangle that is looked at; the rest shows what is around it."""
 
 
 class SourceFrame:
@@ -100,13 +105,17 @@ class SourceFrame:
 
     def place(self, positions: NDArray[np.float64], layer: Layer) -> NDArray[np.float64]:
         """Turn (N, 3) positions in the image into data coordinates (N, ndim) of a layer."""
+        to_layer = np.linalg.inv(_data_to_world(layer)) @ self.geometry.to_world
+        return _transformed(self._points(positions), to_layer)
+
+    def _points(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn (N, 3) positions into data coordinates (N, ndim) of the image, mid-channel."""
         geometry = self.geometry
         points = np.tile((np.asarray(geometry.shape, float) - 1) / 2, (len(positions), 1))
         for letter, values in zip("ZYX", np.asarray(positions, float).T, strict=True):
             if letter in geometry.axes:
                 points[:, geometry.axes.index(letter)] = values
-        to_layer = np.linalg.inv(_data_to_world(layer)) @ geometry.to_world
-        return _transformed(points, to_layer)
+        return points
 
     def positions(self, points: NDArray[np.float64], layer: Layer) -> NDArray[np.float64]:
         """Turn data coordinates (N, ndim) of a layer into (N, 3) positions in the image.
@@ -136,10 +145,42 @@ class SourceFrame:
             axis, world = target
             viewer.dims.set_point(viewer.dims.ndim + axis, world)
 
+    def look_at(self, viewer: ViewerModel, region: Region) -> None:
+        """Move the slider to a region's slice, and the camera to its rectangle, with a margin."""
+        self.go_to(viewer, region.slice)
+        if region.box is None or not self.is_shown_in_plane(viewer):
+            return
+        world = _transformed(self._points(corners_of(region)), self.geometry.to_world)
+        axes = [axis - viewer.dims.ndim for axis in viewer.dims.displayed]
+        low, high = world[:, axes].min(axis=0), world[:, axes].max(axis=0)
+        camera, size = camera_of(viewer), np.array(_canvas_size(viewer))
+        camera.center = tuple((low + high) / 2)
+        camera.zoom = float((_SHARE_OF_CANVAS * size / (high - low)).min())
+
     def is_shown_in_plane(self, viewer: ViewerModel) -> bool:
         """Whether the viewer shows single slices, in 2D and not cut across."""
         n = viewer.dims.ndim
         return set(viewer.dims.displayed) == {n - 2, n - 1}
+
+
+def corners_of(region: Region) -> NDArray[np.float64]:
+    """Corners of a region's box as (slice, y, x), (4, 3), going round; a pixel reaches 0.5 px."""
+    y0, x0, y1, x1 = np.array(region.box) - 0.5
+    corners = [(y0, x0), (y0, x1), (y1, x1), (y1, x0)]
+    return np.array([(float(region.slice), y, x) for y, x in corners])
+
+
+def camera_of(viewer: ViewerModel) -> Any:
+    """Return the camera, which moved to the scene in napari 0.9."""
+    return getattr(viewer, "scene", viewer).camera
+
+
+def _canvas_size(viewer: ViewerModel) -> tuple[float, float]:
+    """(height, width) of the canvas on the screen, which is public from napari 0.9 on."""
+    size: tuple[float, float] = (
+        viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size
+    )
+    return size
 
 
 def _last(world: Sequence[float], ndim: int) -> tuple[float, ...]:

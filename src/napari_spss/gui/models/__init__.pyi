@@ -37,6 +37,7 @@ from .fraction_text import (
 from .grid_count import (
     BACKGROUND as BACKGROUND,
     UNTOUCHED as UNTOUCHED,
+    FrameLayout as FrameLayout,
     GridBook as GridBook,
     GridSheet as GridSheet,
     Tally as Tally,

@@ -25,8 +25,8 @@ class Progress:
         What has to be done before a training, empty if nothing.
     n_marked : int
         Cells of the table of fractions that cannot be read.
-    open_grid : int or None
-        Slice of a grid that was begun and is not done.
+    open_grid : str
+        Grid that was begun and is not done, such as "the grid on slice 3"; empty if there is none.
     has_places : bool
         Whether anything says where a class is: a done grid, a keypoint, a painted label.
     has_model : bool
@@ -49,7 +49,7 @@ class Progress:
     is_reading: bool = False
     missing: str = ""
     n_marked: int = 0
-    open_grid: int | None = None
+    open_grid: str = ""
     has_places: bool = False
     has_model: bool = False
     is_cut_short: bool = False
@@ -71,10 +71,10 @@ def next_step(progress: Progress) -> str:
     if progress.n_marked:
         cells = "marked cell" if progress.n_marked == 1 else f"{progress.n_marked} marked cells"
         return f"Next: correct the {cells} in the table of fractions."
-    if progress.open_grid is not None:
+    if progress.open_grid:
         return (
-            f"Next: finish counting the grid on slice {progress.open_grid} and press Done; "
-            "an open grid does not count."
+            f"Next: finish counting {progress.open_grid} and press Done; "
+            "as long as it is open it does not count."
         )
     return _with_model(progress) if progress.has_model else _without_model(progress)
 
@@ -117,8 +117,13 @@ def has_places(annotations: Annotations | None) -> bool:
     return bool(annotations.keypoints) or any(grid.is_done for grid in annotations.grids)
 
 
-def open_grid(annotations: Annotations | None) -> int | None:
-    """Return the slice of a grid that was begun and is not done; None if there is none."""
+def open_grid(annotations: Annotations | None) -> str:
+    """Name a grid or frame that was begun and is not done; empty if there is none."""
     grids = () if annotations is None else annotations.grids
-    begun = (grid.slice for grid in grids if not grid.is_done and (grid.class_index >= 0).any())
-    return next(begun, None)
+    frames = [grid for grid in grids if grid.box is not None]
+    for grid in grids:
+        if not grid.is_done and (grid.class_index >= 0).any():
+            if grid.box is None:
+                return f"the grid on slice {grid.slice}"
+            return f"frame {frames.index(grid) + 1} of {len(frames)} on slice {grid.slice}"
+    return ""

@@ -1,19 +1,39 @@
-"""Counting on grids, without any widget: marks, history, tallies, and which slice comes next."""
+"""Counting on grids and in frames, without any widget: marks, history, tallies, what comes next."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.annotations import NOT_JUDGED, UNSURE, CountingGrid, lay_grid, wilson_interval
-from ...core.base import InputError
+from ...core.annotations import (
+    NOT_JUDGED,
+    UNSURE,
+    CountingGrid,
+    Region,
+    SliceShapes,
+    lay_frames,
+    lay_grid,
+    tiles,
+    wilson_interval,
+)
+from ...core.base import InputError, counted
 from .class_changes import follow_classes
 from .history import History
 
-__all__ = ["UNSURE", "UNTOUCHED", "GridBook", "GridSheet", "Tally", "next_slice"]
+__all__ = [
+    "UNSURE",
+    "UNTOUCHED",
+    "FrameLayout",
+    "GridBook",
+    "GridSheet",
+    "Tally",
+    "next_slice",
+]
 
 UNTOUCHED = NOT_JUDGED  # becomes background once the grid is done
 BACKGROUND = 0
@@ -21,7 +41,7 @@ BACKGROUND = 0
 
 @dataclass(frozen=True, eq=False)
 class GridSheet:
-    """A grid that is being counted.
+    """A grid, or frame, that is being counted.
 
     Parameters
     ----------
@@ -38,13 +58,18 @@ class GridSheet:
 
     @property
     def is_done(self) -> bool:
-        """Whether the slice is counted."""
+        """Whether the slice or frame is counted."""
         return self.grid.is_done
 
     @property
     def is_blank(self) -> bool:
         """Whether no node was judged yet."""
         return bool(np.all(self.marks == UNTOUCHED))
+
+    @property
+    def n_marked(self) -> int:
+        """Number of nodes that have a class, or were left open on purpose."""
+        return int(np.count_nonzero(self.marks != UNTOUCHED))
 
     @property
     def n_unsure(self) -> int:
@@ -138,45 +163,82 @@ class Tally:
         return wilson_interval(self.hits, self.n) if self.n else None
 
 
-_Change = tuple[int, GridSheet | None, GridSheet | None]  # slice, before, after
+_Sheets = Mapping[Region, GridSheet]
+_Change = tuple[Region, _Sheets, _Sheets]  # where, and all sheets before and after
 
 
 class GridBook:
-    """The grids of a stack, at most one a slice, with undo and redo over all of them.
+    """The grids of a stack, at most one a slice, and its frames; with undo and redo over all.
 
-    Counting frames are kept beside them as they are.
+    Frames keep the order in which they are to be counted.
     """
 
     def __init__(self) -> None:
-        self._sheets: dict[int, GridSheet] = {}
-        self._frames: tuple[GridSheet, ...] = ()
-        self._gone: dict[str, dict[int, tuple[CountingGrid, NDArray[np.intp]]]] = {}
+        self._sheets: _Sheets = {}  # never changed in place: the history refers to it
+        self._gone: dict[str, dict[Region, tuple[CountingGrid, NDArray[np.intp]]]] = {}
         self.history = History(self._put)
 
     def value(self) -> tuple[CountingGrid, ...]:
-        """All grids, by slice, and frames."""
-        sheets = (*(self._sheets[z] for z in self.slices()), *self._frames)
-        return tuple(sheet.grid for sheet in sheets)
+        """All grids by slice, then the frames in their order."""
+        regions = (*map(Region, self.slices()), *self.frames())
+        return tuple(self._sheets[region].grid for region in regions)
 
     def set_value(self, grids: Iterable[CountingGrid]) -> None:
         """Replace all grids and forget the history."""
-        sheets = [GridSheet(grid) for grid in grids]
-        self._sheets = {sheet.grid.slice: sheet for sheet in sheets if sheet.grid.box is None}
-        self._frames = tuple(sheet for sheet in sheets if sheet.grid.box is not None)
+        self._sheets = {grid.region: GridSheet(grid) for grid in grids}
         self._gone.clear()
         self.history.clear()
 
     def slices(self) -> tuple[int, ...]:
-        """Slices with a grid, ascending."""
-        return tuple(sorted(self._sheets))
+        """Slices with a grid over the whole of them, ascending."""
+        return tuple(sorted(region.slice for region in self._sheets if region.box is None))
 
-    def sheet(self, slice_index: int) -> GridSheet | None:
-        """Sheet of a slice."""
-        return self._sheets.get(slice_index)
+    def frames(self, *, is_open: bool = False) -> tuple[Region, ...]:
+        """Frames in their order; all of them, or those that are not counted."""
+        return tuple(
+            region
+            for region, sheet in self._sheets.items()
+            if region.box is not None and not (is_open and sheet.is_done)
+        )
+
+    def sheet(self, region: Region) -> GridSheet | None:
+        """Sheet of a slice or frame."""
+        return self._sheets.get(region)
 
     def counted(self) -> tuple[int, ...]:
         """Slices whose grid is done, ascending."""
-        return tuple(z for z in self.slices() if self._sheets[z].is_done)
+        return tuple(z for z in self.slices() if self._sheets[Region(z)].is_done)
+
+    def next_frame(
+        self, current: Region | None, *, step: int = 1, is_open: bool = False
+    ) -> Region | None:
+        """Frame that comes after the current one, or before it, going round; None if none does.
+
+        Without a current one it is the first, or the last.
+
+        Parameters
+        ----------
+        current : Region or None
+        step : {1, -1}
+            Forwards or back.
+        is_open : bool
+            Whether to pass by those that are counted.
+        """
+        order = self.frames()[::step]
+        start = order.index(current) + 1 if current in order else 0
+        wanted = self.frames(is_open=is_open)
+        return next((one for one in (*order[start:], *order[:start]) if one in wanted), None)
+
+    def progress(self, current: Region | None) -> str:
+        """Say in a line which frame this is, and how far the counting is."""
+        frames = self.frames()
+        n_done = len(frames) - len(self.frames(is_open=True))
+        sheet = None if current is None else self.sheet(current)
+        if sheet is None or current not in frames:
+            return f"{n_done} of {counted(len(frames), 'frame')} done."
+        place = f"Frame {frames.index(current) + 1} of {len(frames)}, slice {current.slice}"
+        so_far = f"{sheet.n_marked} of {counted(sheet.marks.size, 'node')} marked"
+        return f"{place}: {'counted' if sheet.is_done else so_far}; {n_done} done."
 
     def lay(
         self,
@@ -206,15 +268,38 @@ class GridBook:
         InputError
             If the slice has a grid.
         """
-        if slice_index in self._sheets:
+        region = Region(slice_index)
+        if region in self._sheets:
             raise InputError(f"slice {slice_index} has a grid; remove it to lay another one.")
         sheet = GridSheet(lay_grid(slice_index, shape, n_side=n_side, rng=rng))
-        self._do(slice_index, sheet, with_last=with_last)
+        self._do(region, {**self._sheets, region: sheet}, with_last=with_last)
         return sheet
+
+    def lay_frames(
+        self, stack: SliceShapes, layout: FrameLayout, *, rng: np.random.Generator
+    ) -> Region:
+        """Lay frames beside those that are there, as one step; return the first one.
+
+        Raises
+        ------
+        InputError
+            If they cannot be laid, with the ``field`` of the layout that is to be changed.
+        """
+        new = lay_frames(
+            stack,
+            layout.n,
+            layout.size_px,
+            layout.nodes_per_side,
+            rng=rng,
+            beside=[sheet.grid for sheet in self._sheets.values()],
+        )
+        sheets = {grid.region: GridSheet(grid) for grid in new}
+        self._do(new[0].region, {**self._sheets, **sheets})
+        return new[0].region
 
     def mark(
         self,
-        slice_index: int,
+        region: Region,
         nodes: Sequence[int] | NDArray[np.intp],
         mark: int,
         *,
@@ -224,31 +309,32 @@ class GridBook:
 
         ``with_last`` joins the step before, so that a stroke is undone as a whole.
         """
-        sheet = self._sheets[slice_index]
+        sheet = self._sheets[region]
         if sheet.is_done or np.all(sheet.marks[nodes] == mark):
             return False
-        self._do(slice_index, sheet.marked(nodes, mark), with_last=with_last)
+        self._do(region, self._with(region, sheet.marked(nodes, mark)), with_last=with_last)
         return True
 
-    def finish(self, slice_index: int) -> None:
-        """Mark a slice as counted."""
-        self._do(slice_index, self._sheets[slice_index].done())
+    def finish(self, region: Region) -> None:
+        """Mark a slice or frame as counted."""
+        self._do(region, self._with(region, self._sheets[region].done()))
 
-    def reopen(self, slice_index: int) -> None:
-        """Make the grid of a counted slice changeable again."""
-        self._do(slice_index, self._sheets[slice_index].reopened())
+    def reopen(self, region: Region) -> None:
+        """Make a grid that is counted changeable again."""
+        self._do(region, self._with(region, self._sheets[region].reopened()))
 
-    def remove(self, slice_index: int) -> None:
-        """Remove the grid of a slice."""
-        self._do(slice_index, None)
+    def remove(self, *regions: Region) -> None:
+        """Remove the grids of slices or frames, as one step."""
+        left = {one: sheet for one, sheet in self._sheets.items() if one not in regions}
+        self._do(regions[0], left)
 
-    def undo(self) -> int | None:
-        """Take the last step back; return the slice it was on."""
+    def undo(self) -> Region | None:
+        """Take the last step back; return where it was."""
         changes = self.history.take_back()
         return changes[0][0] if changes else None
 
-    def redo(self) -> int | None:
-        """Repeat the step that was last taken back; return the slice it was on."""
+    def redo(self) -> Region | None:
+        """Repeat the step that was last taken back; return where it was."""
         changes = self.history.repeat()
         return changes[0][0] if changes else None
 
@@ -264,35 +350,82 @@ class GridBook:
         for index, target in enumerate(mapping):
             if target is None:
                 self._gone[old[index]] = {
-                    z: (sheet.grid, np.flatnonzero(sheet.marks == index))
-                    for z, sheet in self._sheets.items()
+                    region: (sheet.grid, np.flatnonzero(sheet.marks == index))
+                    for region, sheet in self._sheets.items()
                 }
         before = self._n_unsure()
-        self._sheets = {z: sheet.followed(mapping) for z, sheet in self._sheets.items()}
-        self._frames = tuple(sheet.followed(mapping) for sheet in self._frames)
+        sheets = {region: sheet.followed(mapping) for region, sheet in self._sheets.items()}
+        self._sheets = sheets
         self.history.clear()
         lost = self._n_unsure() - before
         for index, name in enumerate(new):
-            for z, (grid, nodes) in self._gone.pop(name, {}).items():
-                sheet = self._sheets.get(z)
+            for region, (grid, nodes) in self._gone.pop(name, {}).items():
+                sheet = sheets.get(region)
                 if sheet is not None and np.array_equal(sheet.grid.y, grid.y):
                     still = nodes[sheet.marks[nodes] == UNSURE]
-                    self._sheets[z] = sheet.marked(still, index)
+                    sheets[region] = sheet.marked(still, index)
         return lost
 
     def _n_unsure(self) -> int:
-        return sum(sheet.n_unsure for sheet in (*self._sheets.values(), *self._frames))
+        return sum(sheet.n_unsure for sheet in self._sheets.values())
 
-    def _do(self, z: int, after: GridSheet | None, *, with_last: bool = False) -> None:
-        self.history.do((z, self._sheets.get(z), after), joins=with_last)
+    def _with(self, region: Region, sheet: GridSheet) -> _Sheets:
+        return {**self._sheets, region: sheet}
+
+    def _do(self, where: Region, after: _Sheets, *, with_last: bool = False) -> None:
+        self.history.do((where, self._sheets, after), joins=with_last)
 
     def _put(self, change: _Change, is_back: bool) -> None:
-        z, before, after = change
-        sheet = before if is_back else after
-        if sheet is None:
-            self._sheets.pop(z, None)
-        else:
-            self._sheets[z] = sheet
+        _, before, after = change
+        self._sheets = before if is_back else after
+
+
+@dataclass(frozen=True)
+class FrameLayout:
+    """How frames are laid.
+
+    Parameters
+    ----------
+    n : int
+        Number of frames.
+    size_px : int
+        About the side of a frame.
+    nodes_per_side : int
+        Nodes along a side.
+    """
+
+    n: int = 16
+    size_px: int = 256
+    nodes_per_side: int = 8
+
+    @classmethod
+    def proposed(
+        cls, stack: SliceShapes, reduction: int = 1, laid: Sequence[CountingGrid] = ()
+    ) -> FrameLayout:
+        """Propose a layout for a stack: 16 frames of 8 x 8 nodes that a network sees at a glance.
+
+        Fewer if they would cover more than half of what is not framed yet, and like those that
+        are there: then all together are a fair sample.
+
+        Parameters
+        ----------
+        stack : Stack
+            Anything with ``n_slices`` and ``shape_of(z)``.
+        reduction : int
+            Pixels of the image along the side of one that the network sees.
+        laid : sequence of CountingGrid
+            Frames that are there.
+        """
+        shapes = Counter(stack.shape_of(z) for z in range(stack.n_slices))
+        nodes = cls.nodes_per_side
+        size_px = min(cls.size_px * reduction, *(min(shape) for shape in shapes))
+        if laid and laid[0].box is not None:
+            y0, x0, y1, x1 = laid[0].box
+            size_px = min(size_px, round(math.sqrt((y1 - y0) * (x1 - x0))))
+            nodes = max(1, round(math.sqrt(laid[0].n_nodes)))
+        n_tiles = sum(n * len(tiles(shape, size_px)) for shape, n in shapes.items())
+        most = (n_tiles - len(laid)) // 2
+        return cls(max(1, min(cls.n, most)), size_px, min(nodes, size_px))
 
 
 def next_slice(n_slices: int, counted: Collection[int]) -> int | None:

@@ -26,7 +26,7 @@ from .theme import set_mark
 
 __all__ = ["CLASS_KEYS", "DEFAULT_CLASSES", "PALETTE", "ClassStyle", "ClassesEditor"]
 
-# Letters that no layer of napari binds; G, N and U are left to the counting grid.
+# Letters that no layer of napari binds; B, D, G, N and U are left to the counting grid.
 CLASS_KEYS = (
     *("Q", "W", "H", "J", "K", "8", "9", "0"),
     *("Shift-Q", "Shift-W", "Shift-H", "Shift-J", "Shift-K"),

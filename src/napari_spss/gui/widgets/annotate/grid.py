@@ -1,4 +1,4 @@
-"""The counting grid's part of the dock: lay a grid, click what is hit, Done, next slice."""
+"""The counting grid's part of the dock: lay a grid or frames, click what is hit, Done, next one."""
 
 from __future__ import annotations
 
@@ -15,24 +15,37 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QRadioButton,
     QSizePolicy,
     QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
-from ....core.annotations import UNSURE, ClassStyle, CountingGrid
+from ....core.annotations import UNSURE, ClassStyle, CountingGrid, Region
 from ....core.base import InputError, counted
-from ...layers import REDO_KEY, UNDO_KEY, Connections, GridLayer, SourceFrame, is_taken, shown_key
+from ...layers import (
+    REDO_KEY,
+    UNDO_KEY,
+    Connections,
+    FrameOutlines,
+    FrameState,
+    GridLayer,
+    SourceFrame,
+    is_taken,
+    shown_key,
+)
 from ...models import (
     BACKGROUND,
     UNTOUCHED,
+    FrameLayout,
     GridBook,
     GridSheet,
     next_slice,
 )
 from ..class_picker import ClassPicker
 from ..notice import Notice
+from ..theme import set_mark
 from .grid_list import GridList, tally_html
 
 if TYPE_CHECKING:
@@ -44,6 +57,7 @@ __all__ = ["LAY_KEY", "GridTool"]
 LAY_KEY = "Shift-G"
 DONE_KEY = "D"
 UNSURE_KEY = "U"
+NEXT_KEY, BEFORE_KEY, NEXT_OPEN_KEY = "N", "B", "Shift-N"
 _UNSURE_STYLE = ClassStyle("unsure", "#ffffff", UNSURE_KEY)
 _HELP = (
     "Click the nodes whose very centre lies on the class, or drag over them. "
@@ -58,9 +72,11 @@ _TOOLTIP_INTERVAL = (
 class GridTool(QWidget):
     """Point counting: the fraction of nodes of a systematic grid that lie on a class.
 
-    A grid with a random offset is laid on the current slice. Clicking or dragging over nodes gives
-    them the chosen class, a click on a node that has it takes it back. All other nodes become
-    background when the grid is done; only then it counts. Every step can be undone.
+    A grid with a random offset is laid on the current slice; or small frames, each with a grid of
+    its own, are spread over the stack, and the viewer goes from one to the next. Clicking or
+    dragging over nodes gives them the chosen class, a click on a node that has it takes it back.
+    All other nodes become background when the grid is done; only then it counts. Every step can be
+    undone.
     Changing the source keeps the grids: whoever opens another image sets the value.
 
     Parameters
@@ -75,7 +91,7 @@ class GridTool(QWidget):
     value_changed()
         `value` is another one now, by whatever hand.
     grid_done(int)
-        The grid of this slice was marked as counted.
+        The grid of this slice, or a frame on it, was marked as counted.
     called()
         The key that lays a grid was pressed in the viewer.
     """
@@ -95,15 +111,17 @@ class GridTool(QWidget):
         self._viewer = viewer
         self._rng = rng or np.random.default_rng()
         self._book = GridBook()
-        self._frame: SourceFrame | None = None
-        self._has_source = False
+        self._source: SourceFrame | None = None
+        self._is_here = False
         self._styles: tuple[ClassStyle, ...] = ()
         self._suggested: tuple[int, ...] = ()
+        self._reduction = 1
+        self._current_frame: Region | None = None
         self._value: tuple[CountingGrid, ...] = ()
         self._shown_slice = -1
         self._stroke_mark = UNTOUCHED
         self._has_stroke_changed = False
-        self._message = ""
+        self._message, self._fault = "", ""
         self._refused_keys: tuple[str, ...] = ()
         self._bound_layer: Points | None = None
         self._build()
@@ -114,26 +132,52 @@ class GridTool(QWidget):
             on_removed=self._on_layer_removed,
         )
         self._layer.set_pixel_ratio(self.devicePixelRatioF())
+        self._outlines = FrameOutlines(viewer)
         self._connections = Connections()
         self._connections.connect(viewer.dims.events.point, self._on_slider)
         self.destroyed.connect(self._connections.disconnect_all)
         self.destroyed.connect(self._layer.close)
+        self.destroyed.connect(self._outlines.close)
         self._bind_viewer_key()
         self._refresh()
 
     def _build(self) -> None:
-        self._lay = self._button(
-            "Lay grid",
-            self.lay_grid,
-            f"Lay a grid on this slice, at a random offset ({shown_key(LAY_KEY)}).",
+        self._on_slice = QRadioButton("Whole slice", self)
+        self._on_slice.setToolTip("Count a grid over the whole of a slice.")
+        self._on_slice.setChecked(True)
+        self._in_frames = QRadioButton("Frames", self)
+        self._in_frames.setToolTip(
+            "Count small frames, spread over the stack, at full zoom.\n"
+            "For large images, where the nodes of one grid would lie too far apart."
         )
-        self._n_side = QSpinBox(self)
-        self._n_side.setRange(4, 64)
-        self._n_side.setValue(16)
-        self._n_side.setToolTip(
+        self._in_frames.toggled.connect(self._on_kind)
+        self._lay = self._button("Lay grid", self.lay_grid, "")
+        self._n_side = self._number(
+            (4, 64),
             "About this many nodes along a side of the next grid. 16 x 16 nodes tell a fraction of "
-            "6 % to about 1.5 percentage points."
+            "6 % to about 1.5 percentage points.",
         )
+        self._n_side.setValue(16)
+        self._n_side_label = QLabel("nodes a side", self)
+        self._n_frames = self._number((1, 9999), "How many frames to lay.", " frames")
+        self._frame_px = self._number(
+            (1, 99999), "About the side of a frame, in pixels of the image.", " px wide"
+        )
+        self._frame_nodes = self._number(
+            (1, 64), "Nodes along a side of a frame: 8 is 8 x 8 nodes.", " nodes a side"
+        )
+        self._show_layout(FrameLayout())
+        self._before = self._button(
+            "Before", partial(self.walk, step=-1), f"The frame before ({BEFORE_KEY})."
+        )
+        self._next = self._button("Next", self.walk, f"The next frame ({NEXT_KEY}).")
+        self._next_open = self._button(
+            "Next open",
+            partial(self.walk, is_open=True),
+            f"The next frame that is not counted ({shown_key(NEXT_OPEN_KEY)}).",
+        )
+        self._progress = QLabel(self)
+        self._progress.setWordWrap(True)
         self._picker = ClassPicker(self)
         self._tally = QLabel(self)
         self._tally.setWordWrap(True)
@@ -145,37 +189,40 @@ class GridTool(QWidget):
         )
         self._redo = self._button("Redo", self.redo, f"Repeat it ({shown_key(REDO_KEY)}).")
         self._done = self._button("Done", self.finish, "")
-        self._remove = self._button(
-            "Remove", self.remove, "Remove the grid of this slice. Undo brings it back."
-        )
-        self._goes_on = QCheckBox("then the next slice", self)
+        self._remove = self._button("Remove", self.remove, "")
+        self._goes_on = QCheckBox(self)
         self._goes_on.setChecked(True)
-        self._goes_on.setToolTip(
-            "After Done, go to the slice that spreads the counted ones best over the stack, and "
-            "lay a grid there."
-        )
         self._list = GridList(self)
-        self._list.slice_chosen.connect(self._go_to)
+        self._list.region_chosen.connect(self._on_row)
+        self._lay_out()
 
-        first = QHBoxLayout()
-        first.addWidget(self._lay, 1)
-        first.addWidget(QLabel("nodes a side", self))
-        first.addWidget(self._n_side)
-        history = QHBoxLayout()
-        for button in (self._undo, self._redo, self._remove):
+    def _lay_out(self) -> None:
+        for button in (
+            *(self._before, self._next, self._next_open),
+            *(self._undo, self._redo, self._remove),
+        ):
             button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-            history.addWidget(button, 1)
-        last = QHBoxLayout()
-        last.addWidget(self._done, 1)
-        last.addWidget(self._goes_on)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(first)
-        for widget in (self._picker, self._tally, self._news, self._problems):
-            layout.addWidget(widget)
-        layout.addLayout(history)
-        layout.addLayout(last)
-        layout.addWidget(self._list)
+        for row in (
+            (self._on_slice, self._in_frames),
+            (self._lay, self._n_side_label, self._n_side, self._n_frames),
+            (self._frame_px, self._frame_nodes),
+            (self._problems,),
+            (self._picker,),
+            (self._progress,),
+            (self._tally,),
+            (self._news,),
+            (self._before, self._next, self._next_open),
+            (self._undo, self._redo, self._remove),
+            (self._done, self._goes_on),
+            (self._list,),
+        ):
+            line = QHBoxLayout()
+            for widget in row:
+                is_wide = not isinstance(widget, (QCheckBox, QLabel)) or len(row) == 1
+                line.addWidget(widget, int(is_wide and widget is not self._n_side))
+            layout.addLayout(line)
         layout.addStretch(1)
 
     def _button(self, text: str, act: Callable[[], None], tooltip: str) -> QPushButton:
@@ -183,6 +230,14 @@ class GridTool(QWidget):
         button.setToolTip(tooltip)
         button.clicked.connect(lambda _checked: act())
         return button
+
+    def _number(self, bounds: tuple[int, int], tooltip: str, suffix: str = "") -> QSpinBox:
+        box = QSpinBox(self)
+        box.setRange(*bounds)
+        box.setSuffix(suffix)
+        box.setToolTip(tooltip)
+        box.valueChanged.connect(lambda _: self._mark_field(None))
+        return box
 
     # ---- the widget's value -----------------------------------------------------------------
 
@@ -197,10 +252,12 @@ class GridTool(QWidget):
             If the layer's axes are not those of a stack.
         """
         if layer is not None:
-            self._frame = SourceFrame(layer, slice_shapes)
-            self._layer.set_frame(self._frame)
+            self._source = SourceFrame(layer, slice_shapes)
+            self._layer.set_frame(self._source)
+            self._outlines.set_source(self._source)
             self._shown_slice = -1
-        self._has_source = layer is not None
+        self._is_here = layer is not None
+        self._propose()
         self._refresh()
 
     def set_classes(self, styles: Sequence[ClassStyle]) -> None:
@@ -227,15 +284,25 @@ class GridTool(QWidget):
         """Set which slices Done should go to, best first; counted ones are skipped."""
         self._suggested = tuple(slices)
 
+    def set_reduction(self, reduction: int) -> None:
+        """Tell how far the image is reduced for the network, for the proposed size of frames."""
+        self._reduction = reduction
+        self._propose()
+
     def value(self) -> tuple[CountingGrid, ...]:
-        """All grids, by slice; only those that are done count as proportions."""
+        """All grids by slice, then frames; only those that are done count as proportions."""
         return self._value
 
     def set_value(self, grids: Iterable[CountingGrid]) -> None:
-        """Replace all grids, and forget the history."""
+        """Replace all grids and frames, and forget the history."""
         self._message = ""
         self._book.set_value(grids)
-        self._layer.revive()
+        self._current_frame = None
+        if self._book.value():
+            is_framing = self._book.frames(is_open=True) or not self._book.slices()
+            (self._in_frames if is_framing else self._on_slice).setChecked(True)
+        self._revive()
+        self._propose()
         self._refresh()
 
     @property
@@ -246,17 +313,58 @@ class GridTool(QWidget):
     # ---- what the user does -----------------------------------------------------------------
 
     def lay_grid(self) -> None:
-        """Lay a grid on the current slice, or show the one that is there."""
+        """Lay a grid on the current slice, or frames; or show what is there."""
         self._message = ""
         if not self._is_ready():
             self._message = "Choose an image first."
         elif self._layer.was_removed and self._sheet() is not None:
-            self._layer.revive()
+            self._revive()
+        elif self._is_framing():
+            self._lay_frames()
         elif self._sheet() is not None:
             self._message = "This slice has a grid. Remove it first if you want another one."
         else:
             self._message = _HELP
             self._try_lay(self._current_slice())
+        self._refresh()
+        self._layer.activate()
+
+    def _on_lay_key(self) -> None:
+        """Lay what there is none of: more frames beside open ones only by the button."""
+        if self._is_ready() and self._is_framing() and self._book.frames(is_open=True):
+            self._message = f"There are open frames. {self._lay.text()} lays others beside them."
+            self._show_notices()
+        else:
+            self.lay_grid()
+        self.called.emit()
+
+    def _lay_frames(self) -> None:
+        assert self._source is not None
+        try:
+            first = self._book.lay_frames(self._source, self._layout(), rng=self._rng)
+        except InputError as error:
+            self._mark_field(error.field, str(error))
+            return
+        self._message = f"{_HELP} Then press Done: it goes to the next frame."
+        self._revive()
+        self._go_to(first)
+
+    def walk(self, *, step: int = 1, is_open: bool = False) -> None:
+        """Go to the next frame in their order or to the one before, or to one that is open."""
+        if not self._is_framing():
+            return
+        self._message = ""
+        current = self._current_frame
+        sheet = None if current is None else self._book.sheet(current)
+        is_left = sheet is not None and not sheet.is_done and self._sheet() is None
+        target = current
+        if not (is_open and is_left):  # it was left by the slider: back to it
+            target = self._book.next_frame(current, step=step, is_open=is_open)
+        self._revive()
+        if target is not None:
+            self._go_to(target)
+        elif is_open:
+            self._message = self._all_counted()
         self._refresh()
         self._layer.activate()
 
@@ -269,73 +377,135 @@ class GridTool(QWidget):
         self._travel(self._book.redo())
 
     def finish(self) -> None:
-        """Mark the current slice as counted and move on; or reopen a counted one."""
+        """Mark the current slice or frame as counted and move on; or reopen a counted one."""
         sheet = self._sheet()
         if sheet is None:
             return
         self._message = ""
-        z = sheet.grid.slice
-        self._layer.revive()
+        region = sheet.grid.region
+        self._revive()
         if sheet.is_done:
-            self._book.reopen(z)
+            self._book.reopen(region)
             self._refresh()
             self._layer.activate()
             return
         has_hits = bool((sheet.marks > BACKGROUND).any())
-        self._book.finish(z)
-        if self._goes_on.isChecked():
-            self._move_on(z)
+        self._book.finish(region)
+        name = self._name_of(region)
+        if self._goes_on.isChecked() and region.box is not None:
+            self._go_on(region)
+        elif self._goes_on.isChecked():
+            self._move_on(region.slice)
         if not has_hits:
-            nothing = f"No node of slice {z} is marked: it counts as empty. If not, Reopen it."
+            nothing = f"No node of {name} is marked: it counts as empty. If not, Reopen it."
             self._message = f"{nothing} {self._message}".strip()
         self._refresh()
         self._layer.activate()
-        self.grid_done.emit(z)
+        self.grid_done.emit(region.slice)
 
     def remove(self) -> None:
-        """Remove the grid of the current slice."""
+        """Remove the grid of the current slice; or all open frames, if some are begun after asking.
+
+        No frame can be removed by itself: the others would no longer be a fair sample.
+        """
+        if self._is_framing():
+            self._remove_open_frames()
+            return
         sheet = self._sheet()
         if sheet is not None:
-            self._book.remove(sheet.grid.slice)
+            self._book.remove(sheet.grid.region)
             self._message = "Removed; Undo brings the grid back."
             self._refresh()
 
+    def _remove_open_frames(self) -> None:
+        frames = self._book.frames(is_open=True)
+        sheets = [sheet for sheet in map(self._book.sheet, frames) if sheet is not None]
+        n_marked = sum(sheet.n_marked for sheet in sheets)
+        question = (
+            f"{counted(n_marked, 'marked node')} would go with the open frames. "
+            f"Press {self._remove.text()} once more to go on."
+        )
+        if n_marked and self._message != question:
+            self._message = question
+        elif frames:
+            self._book.remove(*frames)
+            self._message = f"Removed: {counted(len(frames), 'open frame')}. Undo brings them back."
+        self._refresh()
+
+    def _go_on(self, region: Region) -> None:
+        target = self._book.next_frame(region, is_open=True)
+        if target is None:
+            self._message = self._all_counted()
+        else:
+            self._go_to(target)
+
+    def _all_counted(self) -> str:
+        return f"All {counted(len(self._book.frames()), 'frame')} are counted."
+
+    def _name_of(self, region: Region) -> str:
+        if region.box is None:
+            return f"slice {region.slice}"
+        return f"frame {self._book.frames().index(region) + 1}"
+
     def _move_on(self, z: int) -> None:
-        assert self._frame is not None
+        assert self._source is not None
         counted = self._book.counted()
         open_suggestions = [
-            s for s in self._suggested if s not in counted and 0 <= s < self._frame.n_slices
+            s for s in self._suggested if s not in counted and 0 <= s < self._source.n_slices
         ]
-        target = next(iter(open_suggestions), next_slice(self._frame.n_slices, counted))
+        target = next(iter(open_suggestions), next_slice(self._source.n_slices, counted))
         if target is None:
             self._message = "All slices are counted."
             return
-        if self._book.sheet(target) is None:
+        if self._book.sheet(Region(target)) is None:
             self._try_lay(target, with_last=True)
         self._message = f"Slice {z} is counted. This is slice {target}."
-        self._frame.go_to(self._viewer, target)
+        self._source.go_to(self._viewer, target)
 
     def _try_lay(self, z: int, *, with_last: bool = False) -> None:
-        self._layer.revive()
-        assert self._frame is not None
+        self._revive()
+        assert self._source is not None
         n_side = self._n_side.value()
         try:
             self._book.lay(
-                z, self._frame.shape_of(z), n_side=n_side, rng=self._rng, with_last=with_last
+                z, self._source.shape_of(z), n_side=n_side, rng=self._rng, with_last=with_last
             )
         except InputError as error:
             self._message = str(error)
 
-    def _travel(self, z: int | None) -> None:
+    def _travel(self, where: Region | None) -> None:
         self._message = ""
-        if z is not None:
-            self._layer.revive()
-            self._go_to(z)
+        if where is not None:
+            self._revive()
+            (self._on_slice if where.box is None else self._in_frames).setChecked(True)
+            self._go_to(where)
         self._refresh()
 
-    def _go_to(self, z: int) -> None:
-        if self._frame is not None:
-            self._frame.go_to(self._viewer, z)
+    def _go_to(self, region: Region) -> None:
+        """Show a slice, or a frame at full zoom; of a frame that is gone, its slice."""
+        if region.box is not None:
+            self._current_frame = region if self._book.sheet(region) is not None else None
+        if self._source is not None:
+            if self._book.sheet(region) is None:
+                region = Region(region.slice)
+            self._source.look_at(self._viewer, region)
+        self._refresh()
+
+    def _on_row(self, region: Region) -> None:
+        self._message = ""
+        self._go_to(region)
+
+    def _on_kind(self) -> None:
+        """Count whole slices, or frames, from now on."""
+        self._message = ""
+        self._refresh()
+
+    def _is_framing(self) -> bool:
+        return self._in_frames.isChecked()
+
+    def _revive(self) -> None:
+        self._layer.revive()
+        self._outlines.revive()
 
     def _on_stroke(self, nodes: NDArray[np.intp], is_first: bool) -> None:
         sheet = self._sheet()
@@ -349,7 +519,7 @@ class GridTool(QWidget):
             self._has_stroke_changed = False
             self._message = ""
         changed = self._book.mark(
-            sheet.grid.slice, nodes, self._stroke_mark, with_last=self._has_stroke_changed
+            sheet.grid.region, nodes, self._stroke_mark, with_last=self._has_stroke_changed
         )
         self._has_stroke_changed |= changed
         if changed:
@@ -358,7 +528,8 @@ class GridTool(QWidget):
     def _on_idle_click(self) -> None:
         sheet = self._sheet()
         if sheet is not None and sheet.is_done:
-            self._message = "This slice is counted. Press Reopen to change it."
+            what = "slice" if sheet.grid.box is None else "frame"
+            self._message = f"This {what} is counted. Press Reopen to change it."
         else:
             self._message = "Nodes can be marked in the 2D view of single slices only."
         self._show_notices()
@@ -370,66 +541,169 @@ class GridTool(QWidget):
         self._refresh()
 
     def _on_slider(self) -> None:
-        if self._frame is not None and self._current_slice() != self._shown_slice:
+        if self._source is not None and self._current_slice() != self._shown_slice:
             self._refresh()
 
     # ---- what is shown ----------------------------------------------------------------------
 
     def _is_ready(self) -> bool:
-        return self._has_source and self._frame is not None and bool(self._styles)
+        return self._is_here and self._source is not None and bool(self._styles)
 
     def _current_slice(self) -> int:
-        return 0 if self._frame is None else self._frame.current_slice(self._viewer)
+        return 0 if self._source is None else self._source.current_slice(self._viewer)
 
     def _sheet(self) -> GridSheet | None:
-        return self._book.sheet(self._current_slice()) if self._is_ready() else None
+        """Sheet of the slice that is shown, or of the current frame if it lies there."""
+        region: Region | None = Region(self._current_slice())
+        if self._is_framing():
+            frame = self._current_frame
+            region = frame if frame is not None and frame.slice == self._current_slice() else None
+        return self._book.sheet(region) if self._is_ready() and region is not None else None
 
     def _refresh(self) -> None:
         """Follow the book and the slider, and tell if the value has changed."""
         self._shown_slice = self._current_slice()
         sheet = self._sheet()
         if self._is_ready():
+            self._show_outlines()
             self._layer.show(sheet, self._styles)
         self._bind_layer_keys()
         self._show_buttons(sheet)
+        self._show_walk()
         self._tally.setText(tally_html(sheet, self._styles))
-        self._list.show_grids(self._book, self._shown_slice, self._styles)
+        self._tally.setVisible(sheet is not None or not self._is_framing())
+        regions = self._book.frames()
+        current = self._current_frame
+        if not self._is_framing():
+            regions = tuple(map(Region, self._book.slices()))
+            current = Region(self._shown_slice)
+        self._list.show_grids(self._book, regions, current, self._styles)
         self._show_notices()
         value = self._book.value()
         is_other, self._value = value != self._value, value
         if is_other:
+            self._propose()
             self.value_changed.emit()
+
+    def _show_outlines(self) -> None:
+        is_open = self._book.frames(is_open=True)
+        frames = self._book.frames() if self._is_framing() else ()
+        states: dict[Region, FrameState] = {
+            region: "open" if region in is_open else "done" for region in frames
+        }
+        if self._current_frame in states:
+            del states[self._current_frame]
+            states[self._current_frame] = "current"  # last, over the edges of its neighbours
+        self._outlines.show(states)
 
     def _show_buttons(self, sheet: GridSheet | None) -> None:
         is_done = sheet is not None and sheet.is_done
+        is_framing = self._is_framing()
+        what = "frame" if is_framing else "slice"
+        lay = "Lay grid"
+        if is_framing:
+            lay = "Lay more frames" if self._book.frames() else "Lay frames"
+        key = shown_key(LAY_KEY)
         self._lay.setEnabled(self._is_ready())
-        self._lay.setText("Show grid" if sheet and self._layer.was_removed else "Lay grid")
+        self._lay.setText("Show grid" if sheet and self._layer.was_removed else lay)
+        self._lay.setToolTip(
+            f"Spread small frames over the stack, at random, beside those that are there ({key})."
+            if is_framing
+            else f"Lay a grid on this slice, at a random offset ({key})."
+        )
         self._picker.setEnabled(self._is_ready() and not is_done)
         self._undo.setEnabled(self._book.history.canUndo())
         self._redo.setEnabled(self._book.history.canRedo())
-        self._remove.setEnabled(sheet is not None)
+        self._remove.setText("Remove open" if is_framing else "Remove")
+        self._remove.setToolTip(
+            "Remove all frames that are not counted. Undo brings them back.\n"
+            "A frame that cannot be judged stays: mark its nodes unsure. Without it the others "
+            "would not be a fair sample."
+            if is_framing
+            else "Remove the grid of this slice. Undo brings it back."
+        )
+        can_remove = self._book.frames(is_open=True) if is_framing else sheet is not None
+        self._remove.setEnabled(bool(can_remove))
         self._done.setEnabled(sheet is not None)
         self._done.setText("Reopen" if is_done else "Done")
         self._done.setToolTip(
-            "Change the count of this slice."
+            f"Change the count of this {what}."
             if is_done
-            else f"This slice is counted: all nodes that you did not mark are background "
+            else f"This {what} is counted: all nodes that you did not mark are background "
             f"({DONE_KEY})."
         )
+        self._goes_on.setText("then the next open one" if is_framing else "then the next slice")
+        self._goes_on.setToolTip(
+            "After Done, go to the next frame that is not counted."
+            if is_framing
+            else "After Done, go to the slice that spreads the counted ones best over the stack, "
+            "and lay a grid there."
+        )
+
+    def _show_walk(self) -> None:
+        """Show what belongs to frames, or what belongs to grids over slices."""
+        is_framing = self._is_framing()
+        frames = self._book.frames()
+        for widget in (self._n_side, self._n_side_label):
+            widget.setVisible(not is_framing)
+        for widget in (self._n_frames, self._frame_px, self._frame_nodes):
+            widget.setVisible(is_framing)
+        for widget in (self._progress, self._before, self._next, self._next_open):
+            widget.setVisible(is_framing and bool(frames))
+        self._progress.setText(self._book.progress(self._current_frame))
+        self._next_open.setEnabled(bool(self._book.frames(is_open=True)))
+
+    def _propose(self) -> None:
+        """Propose how to lay frames, unless the user has said it."""
+        if not self._is_here or self._source is None or self._layout() != self._proposed:
+            return
+        laid = [grid for grid in self._book.value() if grid.box is not None]
+        self._show_layout(FrameLayout.proposed(self._source, self._reduction, laid))
+
+    def _layout(self) -> FrameLayout:
+        boxes = (self._n_frames, self._frame_px, self._frame_nodes)
+        return FrameLayout(*(box.value() for box in boxes))
+
+    def _show_layout(self, layout: FrameLayout) -> None:
+        self._proposed = layout
+        for box, value in (
+            (self._n_frames, layout.n),
+            (self._frame_px, layout.size_px),
+            (self._frame_nodes, layout.nodes_per_side),
+        ):
+            box.setValue(value)
+
+    def _mark_field(self, field: str | None, fault: str = "") -> None:
+        """Mark the number that is wrong, and say why; without one, take that back."""
+        if fault == self._fault:
+            return
+        self._fault = fault
+        for name, box in (
+            ("n", self._n_frames),
+            ("size_px", self._frame_px),
+            ("nodes_per_side", self._frame_nodes),
+        ):
+            set_mark(box, "error" if name == field else "")
+        self._show_notices()
 
     def _show_notices(self) -> None:
         self._news.say(self._message or self._hint())
-        problem = ""
-        if self._refused_keys:
+        problem = self._fault
+        if self._refused_keys and not problem:
             keys = ", ".join(self._refused_keys)
             problem = f"Not bound, as napari uses them or they are no keys: {keys}."
         self._problems.say(problem)
 
     def _hint(self) -> str:
-        """Tell what to do on a slice without a grid."""
+        """Tell what to do where nothing is shown that could be counted."""
         if not self._is_ready() or self._sheet() is not None:
             return ""
         key = shown_key(LAY_KEY)
+        if self._is_framing() and self._book.frames(is_open=True):
+            return f"Next open ({shown_key(NEXT_OPEN_KEY)}) goes to the frame to be counted next."
+        if self._is_framing():
+            verb = "more frames" if self._book.frames() else "frames"
+            return f"Lay {verb} ({key}): small parts of the image, spread over all slices."
         return f"Lay a grid on this slice ({key}), then click its nodes that lie on a class."
 
     # ---- keys -------------------------------------------------------------------------------
@@ -442,6 +716,9 @@ class GridTool(QWidget):
         keys: dict[str, Callable[[], None]] = {
             DONE_KEY: self.finish,
             UNSURE_KEY: partial(self._picker.set_value, UNSURE),
+            NEXT_KEY: self.walk,
+            BEFORE_KEY: partial(self.walk, step=-1),
+            NEXT_OPEN_KEY: partial(self.walk, is_open=True),
             UNDO_KEY: self.undo,
             REDO_KEY: self.redo,
         }
@@ -452,12 +729,8 @@ class GridTool(QWidget):
     def _bind_viewer_key(self) -> None:
         if is_taken(LAY_KEY, self._viewer):
             return
-        self._viewer.bind_key(LAY_KEY, lambda _viewer: self._on_key())
+        self._viewer.bind_key(LAY_KEY, lambda _viewer: self._on_lay_key())
         self.destroyed.connect(partial(_unbind, weakref.ref(self._viewer)))
-
-    def _on_key(self) -> None:
-        self.lay_grid()
-        self.called.emit()
 
 
 def _unbind(viewer_of: weakref.ref[ViewerModel], *_: object) -> None:

@@ -1,4 +1,4 @@
-"""What was counted so far: the tally of a slice, and the list of grids."""
+"""What was counted so far: the tally of a slice or frame, and the list of grids or frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ....core.base import counted
 from ...models import GridBook, GridSheet, Tally
 
 if TYPE_CHECKING:
-    from ....core.annotations import ClassStyle
+    from ....core.annotations import ClassStyle, Region
 
 __all__ = ["GridList", "tally_html"]
 
@@ -54,20 +54,21 @@ def _cells(tally: Tally, style: ClassStyle) -> str:
 
 
 class GridList(QTableWidget):
-    """One row a grid: slice, hits of nodes, status.
+    """One row a grid, or a frame in its order: where, hits of nodes, status.
 
     Signals
     -------
-    slice_chosen(int)
-        The user clicked on the row of a slice.
+    region_chosen(object)
+        The user clicked on the row of this region.
     """
 
-    slice_chosen = Signal(int)
+    region_chosen = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(0, 3, parent)
-        self.setHorizontalHeaderLabels(["Slice", "Hits / nodes", "Status"])
-        self.setToolTip("The grids of this stack. Click on one to go to its slice.")
+        self._regions: tuple[Region, ...] = ()
+        self._titles: tuple[str, ...] = ()
+        self.setToolTip("Click on one to go there.")
         self.verticalHeader().setVisible(False)
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -76,30 +77,39 @@ class GridList(QTableWidget):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.cellClicked.connect(self._on_clicked)
 
-    def show_grids(self, book: GridBook, current: int, styles: Sequence[ClassStyle]) -> None:
-        """List the grids of a book and select that of the current slice."""
+    def show_grids(
+        self,
+        book: GridBook,
+        regions: Sequence[Region],
+        current: Region | None,
+        styles: Sequence[ClassStyle],
+    ) -> None:
+        """List some of the grids of a book, and select the current one."""
         outside = {index for index, style in enumerate(styles) if style.is_outside}
-        slices = book.slices()
-        self.setVisible(bool(slices))
-        self.setRowCount(len(slices))
-        selected = -1
-        for row, z in enumerate(slices):
-            sheet = book.sheet(z)
+        is_of_frames = any(region.box is not None for region in regions)
+        titles = ("Frame" if is_of_frames else "Slice", "Hits / nodes", "Status")
+        if self._titles != titles:
+            self._titles = titles
+            self.setHorizontalHeaderLabels(titles)
+        self._regions = tuple(regions)
+        self.setVisible(bool(regions))
+        self.setRowCount(len(regions))
+        for row, region in enumerate(regions):
+            sheet = book.sheet(region)
             if sheet is None:
                 continue
             tallies = sheet.tally(len(styles), outside)
             n_nodes = max((tally.n or 0 for tally in tallies), default=0)
             n_hits = sum(tally.hits for tally in tallies[1:] if tally.n is not None)
-            texts = (str(z), f"{n_hits} / {n_nodes}", "done" if sheet.is_done else "open")
+            place = f"{row + 1}, slice {region.slice}" if region.box else f"{region.slice}"
+            texts = (place, f"{n_hits} / {n_nodes}", "done" if sheet.is_done else "open")
             for column, text in enumerate(texts):
                 self._write(row, column, text)
-            if z == current:
-                selected = row
-        if selected >= 0:
-            self.selectRow(selected)
+        if current in self._regions:
+            self.selectRow(self._regions.index(current))
         else:
             self.clearSelection()
-        self._fit(len(slices))
+        self._fit(len(regions))
 
     def _write(self, row: int, column: int, text: str) -> None:
         item = self.item(row, column)
@@ -117,6 +127,4 @@ class GridList(QTableWidget):
         self.setFixedHeight(header + min(n_rows, _MAX_ROWS_SHOWN) * row_height + 4)
 
     def _on_clicked(self, row: int, _column: int) -> None:
-        item = self.item(row, 0)
-        if item is not None:
-            self.slice_chosen.emit(int(item.text()))
+        self.region_chosen.emit(self._regions[row])

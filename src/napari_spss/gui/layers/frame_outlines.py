@@ -1,0 +1,128 @@
+"""The Vectors layer that outlines counting frames; a layer of vectors cannot be edited by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from napari.layers import Vectors
+
+from .connections import Connections
+from .own import MARK, TRANSFORM_EVENTS, add_unselected, find_stale_layer
+from .source_frame import SourceFrame, camera_of, corners_of
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from ...core.annotations import Region
+
+__all__ = ["FRAMES_LAYER", "FrameOutlines", "FrameState"]
+
+FRAMES_LAYER = "counting frames"
+_SCREEN_PX = 2.0
+_COLOURS = {"current": "#00e5ff", "open": "#ffffffb0", "done": "#ffffff50"}
+
+FrameState = Literal["current", "open", "done"]
+
+
+class FrameOutlines:
+    """Outlines frames on their slices: bright the one that is counted, pale those that are done.
+
+    Lines have one width on the screen.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = viewer
+        self._source: SourceFrame | None = None
+        self._layer: Vectors | None = None
+        self._shown: dict[Region, FrameState] = {}
+        self._was_removed = False
+        self._source_connections = Connections()
+        self._viewer_connections = Connections()
+        self._viewer_connections.connect(viewer.layers.events.removed, self._on_removed)
+        self._viewer_connections.connect(camera_of(viewer).events.zoom, self._fit_width)
+
+    @property
+    def layer(self) -> Vectors | None:
+        """The layer, if there is one."""
+        return self._layer
+
+    def close(self, *_: object) -> None:
+        """Let go of the viewer; the layer stays."""
+        self._source_connections.disconnect_all()
+        self._viewer_connections.disconnect_all()
+
+    def set_source(self, source: SourceFrame) -> None:
+        """Point out the image that the frames lie on."""
+        self._source_connections.disconnect_all()
+        self._source = source
+        for name in TRANSFORM_EVENTS:
+            self._source_connections.connect(getattr(source.layer.events, name), self._on_moved)
+        self._on_moved()
+        shown, self._shown = self._shown, {}
+        self.show(shown)
+
+    def revive(self) -> None:
+        """Let the next `show` make a layer again that the user deleted."""
+        self._was_removed = False
+
+    def show(self, frames: Mapping[Region, FrameState]) -> None:
+        """Outline these frames and no others."""
+        if frames == self._shown or self._source is None or self._was_removed:
+            return
+        if self._source.layer not in self._viewer.layers or not (frames or self._layer):
+            return
+        layer = self._ensure_layer()
+        self._shown = dict(frames)
+        lines = np.zeros((0, 2, layer.ndim))
+        if frames:
+            corners = [self._source.place(corners_of(region), layer) for region in frames]
+            lines = np.concatenate(
+                [np.stack([one, np.roll(one, -1, axis=0) - one], axis=1) for one in corners]
+            )
+        layer.data = lines
+        if frames:
+            layer.edge_color = np.repeat([_COLOURS[state] for state in frames.values()], 4)
+        layer.visible = bool(frames)
+        self._fit_width()
+
+    def _ensure_layer(self) -> Vectors:
+        assert self._source is not None
+        if self._layer is not None and self._layer.ndim == self._source.ndim:
+            return self._layer
+        if self._layer is not None:
+            self._layer.visible = False
+        layer = find_stale_layer(self._viewer, FRAMES_LAYER, self._source.ndim, lambda _: True)
+        if layer is None:
+            layer = Vectors(
+                ndim=self._source.ndim,
+                name=FRAMES_LAYER,
+                vector_style="line",
+                opacity=1.0,
+                metadata={MARK: {"role": FRAMES_LAYER}},
+                **self._source.geometry.layer_arguments(),
+            )
+            add_unselected(self._viewer, layer)
+        self._layer = layer
+        self._on_moved()
+        return layer
+
+    def _fit_width(self) -> None:
+        """Keep the lines as wide on the screen, whatever the zoom."""
+        if self._layer is not None and self._shown:
+            screen_px_per_pixel = camera_of(self._viewer).zoom * abs(self._layer.scale[-1])
+            self._layer.edge_width = _SCREEN_PX / screen_px_per_pixel
+
+    def _on_moved(self) -> None:
+        layer, source = self._layer, self._source
+        if layer is not None and source is not None and layer.ndim == source.ndim:
+            source.align(layer)
+
+    def _on_removed(self, event: Any) -> None:
+        if event.value is self._layer:
+            self._layer, self._shown, self._was_removed = None, {}, True

@@ -1,0 +1,153 @@
+"""A person's way with counting frames, by mouse and keys: lay, walk, judge, close, go on, train."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hand import LEFT, Hand
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QTabBar
+
+from napari_spss.core.annotations import annotation_files, read_annotations
+from napari_spss.core.simulation import synthetic_sample
+from napari_spss.gui import dock as dock_module
+from napari_spss.gui.dock import SpssDock
+from napari_spss.gui.models import UNTOUCHED, EndKind, RunForm
+from napari_spss.gui.models.preferences import Preferences
+
+CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+N_FRAMES, PATIENCE_MS = 5, 600_000
+
+
+class Person:
+    """Sits before a window with a dock, and knows mitochondria when seeing them."""
+
+    def __init__(self, viewer, sample, qtbot) -> None:
+        viewer.window._qt_window.resize(1400, 900)
+        self._truth, self._qtbot = sample.truth, qtbot
+        pixels = np.stack([sample.stack.read(z)[0] for z in range(sample.stack.n_slices)])
+        image = viewer.add_image(pixels, name="em")
+        self.dock = SpssDock(viewer, is_probing=False)
+        self._frame = viewer.window.add_dock_widget(self.dock, name="Semantic Proportions")
+        self._viewer = viewer
+        self._hand = Hand(viewer, image)
+        bar = self.dock.annotate.findChild(QTabBar)
+        qtbot.mouseClick(bar, LEFT, pos=bar.tabRect(1).center())
+        self.tool = self.dock.annotate.grid
+
+    def press(self, key, modifier=Qt.KeyboardModifier.NoModifier) -> None:
+        """Type a key on the canvas."""
+        self._hand.press(key, modifier)
+
+    def push(self, button) -> None:
+        """Click a button of the dock."""
+        assert button.isEnabled(), button.text()
+        self._qtbot.mouseClick(button, LEFT, pos=QPoint(8, button.height() // 2))
+
+    def type_number(self, box, number: int) -> None:
+        """Type into a number's field."""
+        box.selectAll()
+        self._qtbot.keyClicks(box, str(number))
+        self._qtbot.keyClick(box, Qt.Key.Key_Return)
+
+    def current(self):
+        """The frame that is counted: its number and itself."""
+        frames = self.dock.annotations().grids
+        region = self.tool._current_frame
+        return next((n, frame) for n, frame in enumerate(frames, 1) if frame.region == region)
+
+    def count(self) -> int:
+        """Click the nodes on mitochondria of the frame that is shown."""
+        _, frame = self.current()
+        labels = self._truth.read(frame.slice)
+        rows, columns = (
+            np.clip(np.rint(axis).astype(int), 0, size - 1)
+            for axis, size in zip((frame.y, frame.x), labels.shape, strict=True)
+        )
+        hits = np.flatnonzero(labels[rows, columns] == 1)
+        for node in hits:
+            self._hand.click((frame.slice, frame.y[node], frame.x[node]))
+        return len(hits)
+
+    def wait_for_the_end(self) -> None:
+        """Watch until the run has ended."""
+        session, outcome = self.dock.session, self.dock.controller.outcome
+        self._qtbot.waitUntil(
+            lambda: not session.status.is_busy and outcome.is_up_to_date, timeout=PATIENCE_MS
+        )
+
+    def leave(self) -> None:
+        """Close the dock and the window."""
+        self._viewer.window.remove_dock_widget(self._frame)
+        self._viewer.close()
+
+
+@pytest.mark.timeout(900)
+def test_frames_are_counted_left_and_counted_on_until_a_model_learns_them(
+    make_napari_viewer, qtbot, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setattr(dock_module, "read_preferences", lambda: Preferences(device="cpu"))
+    sample = synthetic_sample(3, (384, 384))
+    user = Person(make_napari_viewer(show=True), sample, qtbot)
+    tool = user.tool
+    tool._rng = np.random.default_rng(2)  # the same frames every time
+
+    user.push(tool._in_frames)
+    assert "Lay frames (Shift+G)" in tool._news.text()
+    user.type_number(tool._frame_px, 9999)
+    user.push(tool._lay)
+    assert "choose at most 384" in tool._problems.text()
+    user.type_number(tool._frame_px, 128)
+    user.type_number(tool._n_frames, N_FRAMES)
+    user.press(Qt.Key.Key_G, SHIFT)
+    assert tool._progress.text().startswith("Frame 1 of 5, slice ")
+    n_hits = [user.count()]
+    assert tool._progress.text().endswith(f"{n_hits[0]} of 64 nodes marked; 0 done.")
+
+    user.press(Qt.Key.Key_Z, CONTROL)
+    assert (user.current()[1].class_index == 1).sum() == n_hits[0] - 1
+    user.press(Qt.Key.Key_Z, CONTROL | SHIFT)
+    user.press(Qt.Key.Key_D)
+    assert user.current()[0] == 2
+    user.press(Qt.Key.Key_N)
+    user.press(Qt.Key.Key_N)
+    assert user.current()[0] == 4
+    user.press(Qt.Key.Key_B)
+    n_hits.append(user.count())
+    user.press(Qt.Key.Key_D)  # the third
+    assert user.current()[0] == 4
+    n_hits.append(user.count())  # left open
+    before = user.dock.annotations()
+    assert [grid.is_done for grid in before.grids] == [True, False, True, False, False]
+    counted = [before.grids[place] for place in (0, 2, 3)]
+    assert [int((grid.class_index == 1).sum()) for grid in counted] == n_hits
+    assert sum(n_hits) > 5
+    user.leave()
+    (folder,) = tmp_path.glob("**/grid.csv")
+    assert read_annotations(**annotation_files(folder.parent)).grids == before.grids
+
+    user = Person(make_napari_viewer(show=True), sample, qtbot)
+    tool = user.tool
+    assert user.dock.annotations() == before
+    assert tool._progress.text() == "2 of 5 frames done."
+    user.push(tool._next_open)
+    assert user.current()[0] == 2
+    for number in (2, 4, 5):
+        assert user.current()[0] == number
+        if number != 4:
+            user.count()
+        user.press(Qt.Key.Key_D)
+    assert tool._news.text() == "All 5 frames are counted."
+    said = user.dock.annotations()
+    assert all(frame.is_done for frame in said.grids)
+    assert not any((frame.class_index == UNTOUCHED).any() for frame in said.grids)
+    assert {one.region for one in said.counted_proportions()} == {f.region for f in said.grids}
+
+    ends = []
+    user.dock.session.run_ended.connect(ends.append)
+    user.dock.train.set_value(RunForm(device="cpu", overrides={"optimisation.max_steps": 4}))
+    user.push(user.dock.train._train)
+    user.wait_for_the_end()
+    assert ends[-1].kind is EndKind.finished, ends[-1].text
+    user.leave()

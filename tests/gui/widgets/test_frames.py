@@ -1,0 +1,569 @@
+"""Counting frames: the book-keeping, the tool on a viewer model, and a hand on a real canvas."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hand import Hand
+from napari.components import ViewerModel
+from napari.layers import Vectors
+from qtpy.QtCore import Qt
+
+from napari_spss.core.annotations import UNSURE, ClassStyle, CountingGrid, Region, lay_frames
+from napari_spss.core.base import InputError
+from napari_spss.gui.models import UNTOUCHED, FrameLayout, GridBook
+from napari_spss.gui.widgets.annotate.grid import GridTool
+from napari_spss.gui.widgets.theme import mark_of
+
+STYLES = (
+    ClassStyle("background", "#999999", "Q"),
+    ClassStyle("mito", "#E69F00", "W"),
+    ClassStyle("er", "#56B4E9", "H"),
+)
+SHAPE = (3, 64, 96)  # 24 tiles of 16 px a slice
+LAYOUT = FrameLayout(5, 16, 4)
+
+
+class Slices:
+    """Slices of these shapes."""
+
+    def __init__(self, *shapes):
+        self.n_slices, self._shapes = len(shapes), shapes
+
+    def shape_of(self, z):
+        return self._shapes[z]
+
+
+STACK = Slices(*[SHAPE[1:]] * SHAPE[0])
+
+
+def some_frames(n=5, seed=0):
+    return lay_frames(SHAPE, n, 16, 4, rng=np.random.default_rng(seed))
+
+
+# ---- the book -------------------------------------------------------------------------------
+
+
+def test_frames_are_laid_beside_grids_and_keep_their_order():
+    book, rng = GridBook(), np.random.default_rng(1)
+    book.lay(0, SHAPE[1:], n_side=4, rng=rng)
+    first = book.lay_frames(STACK, LAYOUT, rng=rng)
+    assert book.frames()[0] == first
+    before = book.frames()
+    for region in before[1:3]:
+        book.mark(region, [0, 2], 1)
+        book.finish(region)
+    assert book.lay_frames(STACK, FrameLayout(3, 16, 4), rng=rng) == book.frames()[5]
+    assert book.frames()[:5] == before
+    assert [grid.region for grid in book.value()] == [Region(0), *book.frames()]
+    assert not any(a.meets(b) for a, b in pairwise(sorted(book.frames(), key=str)))
+    assert book.frames(is_open=True) == (before[0], *before[3:], *book.frames()[5:])
+    assert book.counted() == ()  # no slice is
+
+
+def test_every_step_with_frames_is_undone_and_redone_with_their_order():
+    book, rng = GridBook(), np.random.default_rng(0)
+    book.set_value(some_frames(3))
+    frames, states = book.frames(), [book.value()]
+    for act in (
+        lambda: book.mark(frames[1], [0, 3], 1),
+        lambda: book.finish(frames[1]),
+        lambda: book.lay_frames(STACK, LAYOUT, rng=rng),
+        lambda: book.remove(*book.frames(is_open=True)),
+        lambda: book.lay_frames(STACK, FrameLayout(40, 16, 4), rng=rng),
+        lambda: book.reopen(frames[1]),
+    ):
+        act()
+        states.append(book.value())
+    assert len(states[5]) == 41
+    for state in states[-2::-1]:
+        assert book.undo().box is not None
+        assert book.value() == state
+    assert book.undo() is None
+    for state in states[1:]:
+        book.redo()
+        assert book.value() == state
+    assert book.redo() is None
+
+
+def test_frames_that_do_not_fit_change_nothing():
+    book = GridBook()
+    book.set_value(some_frames(70))
+    before = book.value()
+    with pytest.raises(InputError, match="room for 2 more") as refused:
+        book.lay_frames(STACK, LAYOUT, rng=np.random.default_rng(0))
+    assert refused.value.field == "n"
+    assert book.value() == before
+    assert not book.history.canUndo()
+
+
+def test_walking_goes_round_in_the_order_of_the_list():
+    book = GridBook()
+    assert book.next_frame(None) is None
+    book.set_value(some_frames(4))
+    a, b, c, d = book.frames()
+    assert [book.next_frame(one) for one in (None, a, d)] == [a, b, a]
+    assert [book.next_frame(one, step=-1) for one in (None, a, c)] == [d, d, b]
+    book.finish(b)
+    book.finish(d)
+    assert [book.next_frame(one, is_open=True) for one in (None, a, c, d)] == [a, c, a, a]
+    book.finish(a)
+    assert book.next_frame(c, is_open=True) == c  # the only one
+    book.finish(c)
+    assert book.next_frame(a, is_open=True) is None
+
+
+def test_progress_is_told_in_plain_words():
+    book = GridBook()
+    book.set_value(some_frames(4))
+    one = book.frames()[1]
+    assert book.progress(None) == "0 of 4 frames done."
+    book.mark(one, [0, 1], 1)
+    book.mark(one, [5], UNSURE)
+    book.finish(book.frames()[0])
+    place = f"Frame 2 of 4, slice {one.slice}"
+    assert book.progress(one) == f"{place}: 3 of 16 nodes marked; 1 done."
+    book.finish(one)
+    assert book.progress(one) == f"{place}: counted; 2 done."
+
+
+def test_nodes_of_frames_come_back_with_a_class_that_was_removed():
+    book, (one, *rest) = GridBook(), some_frames(3)
+    one = one.replace(class_index=[1, 2, 2] + [UNTOUCHED] * 13)
+    book.set_value((one, *rest))
+    assert book.follow_classes(("background", "mito", "er"), ("background", "mito")) == 2
+    assert book.value()[0].class_index[:3].tolist() == [1, UNSURE, UNSURE]
+    book.follow_classes(("background", "mito"), ("background", "mito", "er"))
+    assert book.value() == (one, *rest)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "reduction", "expected"),
+    [
+        ([(4096, 4096)] * 20, 1, (16, 256, 8)),
+        ([(4096, 4096)] * 20, 3, (16, 768, 8)),  # large objects
+        ([(1024, 1024)], 1, (8, 256, 8)),  # half of its 16 tiles
+        ([(300, 200)], 4, (1, 200, 8)),  # smaller than a frame
+        ([(900, 900), (120, 500)], 1, (16, 120, 8)),
+        ([(5, 900)], 1, (16, 5, 5)),
+    ],
+)
+def test_proposed_frames_follow_image_and_objects_and_can_be_laid(shapes, reduction, expected):
+    stack = Slices(*shapes)
+    layout = FrameLayout.proposed(stack, reduction)
+    assert (layout.n, layout.size_px, layout.nodes_per_side) == expected
+    GridBook().lay_frames(stack, layout, rng=np.random.default_rng(0))
+
+
+def test_more_frames_are_proposed_like_those_that_are_there():
+    stack = Slices((1000, 1100))
+    laid = lay_frames((1, 1000, 1100), 6, 100, 5, rng=np.random.default_rng(0))
+    layout = FrameLayout.proposed(stack, 2, laid)
+    assert layout == FrameLayout(16, 100, 5)
+
+
+# ---- the tool on a viewer model -------------------------------------------------------------
+
+
+def make_tool(qtbot, shape=SHAPE, **kwargs):
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros(shape, np.uint8), name="em", **kwargs)
+    tool = GridTool(viewer, rng=np.random.default_rng(3))
+    qtbot.addWidget(tool)
+    tool.set_classes(STYLES)
+    tool.set_source(image)
+    tool._in_frames.click()
+    fill(tool, LAYOUT)
+    return viewer, image, tool
+
+
+def fill(tool, layout):
+    tool._n_frames.setValue(layout.n)
+    tool._frame_px.setValue(layout.size_px)
+    tool._frame_nodes.setValue(layout.nodes_per_side)
+
+
+def frames_of(tool):
+    return [grid for grid in tool.value() if grid.box is not None]
+
+
+def shown_frame(tool):
+    """The frame whose nodes are in the layer, as an index in the order of counting."""
+    z = tool._current_slice()
+    for index, grid in enumerate(frames_of(tool)):
+        nodes = tool._source.place(
+            np.stack([np.full(grid.n_nodes, z), grid.y, grid.x], 1), tool.layer
+        )
+        if grid.slice == z and np.array_equal(tool.layer.data, nodes):
+            return index
+    return None
+
+
+def outlined(tool):
+    """(slice, y, x) of the corner where each outline begins."""
+    layer = tool._outlines.layer
+    return [tuple(tool._source.positions(line[None, 0], layer)[0]) for line in layer.data[::4]]
+
+
+def paint(tool, *nodes):
+    for place, node in enumerate(nodes):
+        tool._on_stroke(np.array([node]), place == 0)
+
+
+def seen(viewer, image):
+    """(y, x) of the image in the middle of the canvas, and pixels along its shorter side."""
+    camera = getattr(viewer, "scene", viewer).camera
+    size = viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size
+    middle = [
+        (at - offset) / scale
+        for at, offset, scale in zip(
+            camera.center[-2:], image.translate[-2:], image.scale[-2:], strict=True
+        )
+    ]
+    return (*middle, min(size) / camera.zoom / image.scale[-2])
+
+
+PLACED = {"scale": (50.0, 4.0, 4.0), "translate": (7.0, -30.0, 11.0), "units": ("nm",) * 3}
+
+
+@pytest.mark.parametrize("kwargs", [{}, PLACED])
+def test_frames_are_laid_and_the_first_one_is_looked_at(qtbot, kwargs):
+    viewer, image, tool = make_tool(qtbot, **kwargs)
+    with qtbot.waitSignal(tool.value_changed):
+        tool._lay.click()
+    frames = frames_of(tool)
+    assert len(frames) == 5
+    assert shown_frame(tool) == 0
+    assert viewer.layers.selection.active is tool.layer
+    y0, x0, y1, x1 = frames[0].box
+    y, x, length = seen(viewer, image)
+    assert (y, x) == pytest.approx(((y0 + y1 - 1) / 2, (x0 + x1 - 1) / 2))
+    assert length == pytest.approx(16 / 0.85)
+    assert sorted(outlined(tool)) == sorted(
+        (frame.slice, frame.box[0] - 0.5, frame.box[1] - 0.5) for frame in frames
+    )
+    assert isinstance(tool._outlines.layer, Vectors)
+
+
+def test_walking_moves_slider_and_camera_and_shows_the_nodes_of_one_frame(qtbot):
+    viewer, image, tool = make_tool(qtbot)
+    tool.lay_grid()
+    for index in (1, 2, 3, 4, 0):
+        tool._next.click()
+        assert shown_frame(tool) == index
+        y0, x0, y1, x1 = frames_of(tool)[index].box
+        assert seen(viewer, image)[:2] == pytest.approx(((y0 + y1 - 1) / 2, (x0 + x1 - 1) / 2))
+        assert tool._progress.text().startswith(f"Frame {index + 1} of 5")
+    tool._before.click()
+    assert shown_frame(tool) == 4
+    tool._list.cellClicked.emit(2, 0)
+    assert shown_frame(tool) == 2
+
+
+def test_done_counts_a_frame_and_goes_to_the_next_open_one(qtbot):
+    _, _, tool = make_tool(qtbot)
+    tool.lay_grid()
+    paint(tool, 0, 5)
+    z = frames_of(tool)[0].slice
+    with qtbot.waitSignal(tool.grid_done) as done:
+        tool._done.click()
+    assert done.args == [z]
+    first = frames_of(tool)[0]
+    assert first.is_done
+    assert first.judged_counts(3).tolist() == [14, 2, 0]
+    assert shown_frame(tool) == 1
+    assert "1 done" in tool._progress.text()
+    tool._before.click()
+    paint(tool, 1)
+    assert first == frames_of(tool)[0]  # it is counted
+    tool._next_open.click()
+    for _ in range(4):
+        assert "counts as empty" not in tool._news.text()
+        paint(tool, 3)
+        tool.finish()
+    assert tool._news.text() == "All 5 frames are counted."
+    assert all(frame.is_done for frame in frames_of(tool))
+    assert not tool._next_open.isEnabled()
+    tool.walk(is_open=True)
+    assert tool._news.text() == "All 5 frames are counted."
+    tool.finish()  # reopens
+    assert not frames_of(tool)[4].is_done
+
+
+def test_undo_returns_to_the_frame_that_it_changes(qtbot):
+    _, _, tool = make_tool(qtbot)
+    tool.lay_grid()
+    paint(tool, 0)
+    tool.finish()
+    paint(tool, 2)
+    tool._on_slice.click()
+    tool.undo()
+    assert tool._in_frames.isChecked()
+    assert shown_frame(tool) == 1
+    assert tool._book.sheet(frames_of(tool)[1].region).is_blank
+    tool.undo()
+    assert (shown_frame(tool), frames_of(tool)[0].is_done) == (0, False)
+    tool.undo()
+    tool.undo()
+    assert frames_of(tool) == []
+    assert len(tool.layer.data) == len(tool._outlines.layer.data) == 0
+    tool.redo()
+    assert shown_frame(tool) == 0
+
+
+def test_slider_leaves_the_frame_and_next_open_returns_to_it(qtbot):
+    viewer, _, tool = make_tool(qtbot)
+    tool.lay_grid()
+    tool.walk()
+    z = frames_of(tool)[1].slice
+    viewer.dims.set_current_step(0, (z + 1) % 3)
+    assert shown_frame(tool) is None
+    assert not tool._done.isEnabled()  # nothing is counted that is not seen
+    assert "Next open" in tool._news.text()
+    tool._next_open.click()
+    assert shown_frame(tool) == 1
+
+
+def test_whole_slices_are_counted_beside_frames(qtbot):
+    viewer, _, tool = make_tool(qtbot)
+    tool.lay_grid()
+    frames = frames_of(tool)
+    tool._on_slice.click()
+    viewer.dims.set_current_step(0, frames[0].slice)
+    assert len(tool.layer.data) == 0
+    assert not tool._outlines.layer.visible
+    tool._lay.click()
+    whole = tool.value()[0]
+    assert (whole.box, len(tool.layer.data)) == (None, whole.n_nodes)
+    tool._in_frames.click()
+    assert shown_frame(tool) == 0
+    assert tool._outlines.layer.visible
+    assert tool.value() == (whole, *frames)
+
+
+def test_more_frames_are_laid_beside_by_the_button_alone(qtbot):
+    _, _, tool = make_tool(qtbot)
+    tool.lay_grid()
+    before = frames_of(tool)
+    tool._on_lay_key()
+    assert frames_of(tool) == before
+    assert "There are open frames. Lay more frames" in tool._news.text()
+    tool._lay.click()
+    assert frames_of(tool)[:5] == before
+    assert len(frames_of(tool)) == 10
+    assert shown_frame(tool) == 5
+
+
+def test_open_frames_are_removed_once_more_asked_where_nodes_are_marked(qtbot):
+    _, _, tool = make_tool(qtbot)
+    tool.lay_grid()
+    paint(tool, 0)
+    tool.finish()
+    paint(tool, 1)
+    paint(tool, 2)
+    before = tool.value()
+    tool._remove.click()
+    assert tool.value() == before
+    assert "2 marked nodes would go" in tool._news.text()
+    paint(tool, 3)  # something else: the question is gone
+    tool._remove.click()
+    assert "3 marked nodes would go" in tool._news.text()
+    tool._remove.click()
+    assert tool.value() == before[:1]
+    assert not tool._remove.isEnabled()
+    tool._undo.click()
+    assert len(frames_of(tool)) == 5
+    assert frames_of(tool)[1].class_index[[1, 2, 3]].tolist() == [1, 1, 1]
+
+
+def test_blank_open_frames_are_removed_at_once(qtbot):
+    _, _, tool = make_tool(qtbot)
+    tool.lay_grid()
+    tool._remove.click()
+    assert tool.value() == ()
+    assert tool._lay.text() == "Lay frames"
+
+
+@pytest.mark.parametrize(
+    ("layout", "field", "text"),
+    [
+        (FrameLayout(4, 65, 4), "_frame_px", "choose at most 64"),
+        (FrameLayout(400, 16, 4), "_n_frames", "there is room for 72; lay fewer"),
+        (FrameLayout(4, 6, 7), "_frame_nodes", "choose at most 6"),
+    ],
+)
+def test_frames_that_cannot_be_laid_are_told_beside_the_number(qtbot, layout, field, text):
+    _, _, tool = make_tool(qtbot)
+    fill(tool, layout)
+    tool._lay.click()
+    assert tool.value() == ()
+    assert text in tool._problems.text()
+    assert not tool._problems.isHidden()
+    marked = [
+        name for name in ("_n_frames", "_frame_px", "_frame_nodes") if mark_of(getattr(tool, name))
+    ]
+    assert marked == [field]
+    fill(tool, LAYOUT)
+    assert tool._problems.isHidden()
+    assert mark_of(getattr(tool, field)) == ""
+    tool._lay.click()
+    assert len(frames_of(tool)) == 5
+
+
+def test_proposal_follows_image_and_objects_until_something_is_typed(qtbot):
+    viewer = ViewerModel()
+    tool = GridTool(viewer)
+    qtbot.addWidget(tool)
+    tool.set_classes(STYLES)
+    tool.set_source(viewer.add_image(np.zeros((2, 1024, 2048), np.uint8)))
+    assert tool._layout() == FrameLayout(16, 256, 8)
+    tool.set_reduction(2)
+    assert tool._layout() == FrameLayout(8, 512, 8)
+    tool._n_frames.setValue(3)
+    tool.set_reduction(1)
+    assert tool._layout() == FrameLayout(3, 512, 8)
+
+
+def test_restored_frames_go_on_where_they_were_left(qtbot):
+    frames = list(some_frames(4))
+    frames[0] = frames[0].replace(class_index=[1] + [0] * 15, is_done=True)
+    viewer, image, tool = make_tool(qtbot)
+    tool._on_slice.click()
+    before = viewer.dims.point, seen(viewer, image)
+    with qtbot.waitSignal(tool.value_changed):
+        tool.set_value(frames)
+    assert tool._in_frames.isChecked()
+    assert (viewer.dims.point, seen(viewer, image)) == before  # until the user goes on
+    assert tool._progress.text() == "1 of 4 frames done."
+    assert [tool._list.item(r, 2).text() for r in range(4)] == ["done", "open", "open", "open"]
+    tool._next_open.click()
+    assert shown_frame(tool) == 1
+    assert tool.value() == tuple(frames)
+
+
+def test_frames_of_another_image_do_not_stay(qtbot):
+    viewer, image, tool = make_tool(qtbot)
+    tool.lay_grid()
+    frames = tool.value()
+    flat = viewer.add_image(np.zeros((80, 120)))
+    tool.set_value(())
+    tool.set_source(flat)
+    assert tool._current_slice() == 0
+    assert len(outlined(tool)) == 0
+    fill(tool, FrameLayout(3, 20, 2))
+    tool.lay_grid()
+    assert [frame.slice for frame in frames_of(tool)] == [0, 0, 0]
+    assert tool._outlines.layer.ndim == 2
+    tool.set_value(frames)
+    tool.set_source(image)
+    tool.walk(is_open=True)
+    assert shown_frame(tool) == 0
+    assert tool._outlines.layer.ndim == 3
+    assert sum(isinstance(layer, Vectors) and layer.visible for layer in viewer.layers) == 1
+
+
+def test_deleted_outlines_are_drawn_again_with_the_next_frame(qtbot):
+    viewer, _, tool = make_tool(qtbot)
+    tool.lay_grid()
+    viewer.layers.remove(tool._outlines.layer)
+    paint(tool, 0)
+    assert tool._outlines.layer is None
+    tool.walk()
+    assert len(outlined(tool)) == 5
+
+
+def test_removed_class_leaves_nodes_of_frames_unsure_and_tells(qtbot):
+    _, _, tool = make_tool(qtbot)
+    tool.lay_grid()
+    tool._picker.set_value(2)
+    paint(tool, 0, 1)
+    tool.set_classes(STYLES[:2])
+    assert tool._news.text() == "Unsure now, since their class was removed: 2 nodes."
+    assert frames_of(tool)[0].class_index[:2].tolist() == [UNSURE, UNSURE]
+
+
+def test_outlines_follow_image_and_zoom(qtbot):
+    viewer, image, tool = make_tool(qtbot)
+    tool.lay_grid()
+    layer = tool._outlines.layer
+    camera = getattr(viewer, "scene", viewer).camera
+    width = layer.edge_width
+    camera.zoom /= 3
+    assert layer.edge_width == pytest.approx(3 * width)  # as wide on the screen
+    image.scale, image.translate = (3, 0.5, 0.5), (1, 2, 3)
+    box = frames_of(tool)[0].box
+    corners = [image.world_to_data(layer.data_to_world(line[0]))[1:] for line in layer.data]
+    assert any(corner == pytest.approx((box[0] - 0.5, box[1] - 0.5)) for corner in corners)
+
+
+def test_frames_in_a_narrow_dock(qtbot):
+    _, _, tool = make_tool(qtbot)
+    tool.lay_grid()
+    tool.show()
+    assert tool.minimumSizeHint().width() <= 380
+
+
+def test_destroyed_tool_lets_go_of_camera_and_layers(qtbot):
+    viewer = ViewerModel()
+    tool = GridTool(viewer)
+    tool.set_classes(STYLES)
+    tool.set_source(viewer.add_image(np.zeros(SHAPE)))
+    tool._in_frames.click()
+    tool.lay_grid()
+    with qtbot.waitSignal(tool.destroyed):
+        tool.deleteLater()
+    getattr(viewer, "scene", viewer).camera.zoom = 7
+    viewer.layers.clear()
+    assert not viewer.keymap
+
+
+# ---- a hand on a real canvas ----------------------------------------------------------------
+
+
+def test_counting_frames_with_mouse_and_keys(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    viewer.window._qt_window.resize(1000, 800)
+    image = viewer.add_image(np.zeros((4, 300, 400), np.uint8), **PLACED)
+    tool = GridTool(viewer, rng=np.random.default_rng(5))
+    tool.set_classes(STYLES)
+    tool.set_source(image)
+    viewer.window.add_dock_widget(tool)
+    hand = Hand(viewer, image)
+    shift, control = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
+    qtbot.mouseClick(
+        tool._in_frames, Qt.MouseButton.LeftButton, pos=tool._in_frames.rect().center() / 4
+    )
+    assert tool._in_frames.isChecked()
+    fill(tool, FrameLayout(6, 60, 5))
+
+    hand.press(Qt.Key.Key_G, shift)
+    assert shown_frame(tool) == 0
+    hand.press(Qt.Key.Key_N)
+    hand.press(Qt.Key.Key_N)
+    assert shown_frame(tool) == 2
+    hand.press(Qt.Key.Key_B)
+    assert shown_frame(tool) == 1
+
+    def place(node):
+        grid: CountingGrid = frames_of(tool)[shown_frame(tool)]
+        return grid.slice, grid.y[node], grid.x[node]
+
+    hand.click(place(3))
+    hand.press(Qt.Key.Key_H)
+    hand.drag([place(10), place(12)])
+    assert frames_of(tool)[1].class_index[[3, 10, 11, 12]].tolist() == [1, 2, 2, 2]
+    hand.press(Qt.Key.Key_Z, control)
+    assert frames_of(tool)[1].class_index[[3, 10, 11, 12]].tolist() == [1] + [UNTOUCHED] * 3
+    hand.press(Qt.Key.Key_D)
+    assert frames_of(tool)[1].judged_counts(3).tolist() == [24, 1, 0]
+    assert shown_frame(tool) == 2
+    hand.press(Qt.Key.Key_B)
+    hand.press(Qt.Key.Key_N, shift)
+    assert shown_frame(tool) == 2
+    hand.press(Qt.Key.Key_Z, control)
+    assert shown_frame(tool) == 1
+    assert not frames_of(tool)[1].is_done
+    hand.press(Qt.Key.Key_Z, control | shift)
+    assert frames_of(tool)[1].is_done
