@@ -18,9 +18,12 @@ from .core.base import (
 from .core.images import (
     ImageData as ImageData,
     Reader as Reader,
+    StackLayout as StackLayout,
+    Writer as Writer,
     open_masks as open_masks,
     open_stack as open_stack,
     register_reader as register_reader,
+    register_writer as register_writer,
     stack_from_array as stack_from_array,
 )
 from .core.networks import (

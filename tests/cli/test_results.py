@@ -123,7 +123,7 @@ def test_images_of_different_sizes_become_folders(predict, tmp_path):
     ("options", "said"),
     [
         (("--threshold", "half"), "neither auto nor"),
-        (("--format", "zarr"), "choose tif"),
+        (("--format", "zarr"), "choose one of tif"),
         (("--device", "gpu"), "auto, cpu"),
         (("--voxel-size", "1,2"), "three lengths"),
         (("--axes", "ZY"), "'ZY'"),

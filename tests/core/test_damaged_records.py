@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from napari_spss.core.annotations import ClassStyle
 from napari_spss.core.base import SpssError
-from napari_spss.core.images import StackWriter, open_labels, open_stack
+from napari_spss.core.images import StackLayout, StackWriter, open_labels, open_stack
 from napari_spss.core.projects import Project, ProjectState
 from napari_spss.core.training import RunFolder, RunInputs, iter_training, load_model
 from napari_spss.core.training.checkpoint import MODEL_WEIGHTS, STATE_FILE, load_state
@@ -88,9 +88,8 @@ def run(tmp_path_factory):
     inputs = RunInputs("a.tif", IDENTITY, voxel_size_um=(None, 0.1, 0.1))
     recorded = begin_recorded(events, folder, lambda: RunFolder(folder).begin(few, SAID, inputs))
     list(recorded)
-    with StackWriter(
-        folder / "labels.ome.tif", n_slices=3, shapes=[(64, 64)] * 3, dtype=TRUTH.dtype
-    ) as writer:
+    layout = StackLayout([(64, 64)] * 3, TRUTH.dtype)
+    with StackWriter(folder / "labels.ome.tif", layout) as writer:
         for z, plane in enumerate(TRUTH):
             writer.write(z, plane)
     sizes = {"PixelSize": [180, 180.5, "3"], "PixelSizeUnits": "nm"}

@@ -28,7 +28,7 @@ from ..core.base import (
     TrainingSettings,
     counted,
 )
-from ..core.images import Masks, Stack, StackWriter, open_labels, open_stack
+from ..core.images import Masks, Stack, StackLayout, StackWriter, open_labels, open_stack
 from ..core.prediction import iter_prediction, result_names
 from ..core.simulation import Sample, synthetic_sample
 from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training
@@ -169,19 +169,12 @@ def _watch(run: Iterator[Event]) -> Generator[Event, None, tuple[Model, RunFinis
 def _write_sample(sample: Sample, folder: Path) -> None:
     """Write image and truth, so that the run can be repeated and scored from its folder."""
     stack = sample.stack
-    shapes = [stack.shape_of(z) for z in range(stack.n_slices)]
     planes: dict[str, tuple[npt.DTypeLike, Iterable[npt.NDArray[np.generic]]]] = {
         _IMAGE: (stack.dtype, (stack.read(z)[0] for z in range(stack.n_slices))),
         _TRUTH: (np.uint8, (sample.truth.read(z) for z in range(stack.n_slices))),
     }
     for name, (dtype, slices) in planes.items():
-        with StackWriter(
-            folder / name,
-            n_slices=stack.n_slices,
-            shapes=shapes,
-            dtype=dtype,
-            voxel_size_um=stack.voxel_size_um,
-        ) as file:
+        with StackWriter(folder / name, StackLayout.of(stack, dtype=dtype)) as file:
             for z, plane in enumerate(slices):
                 file.write(z, plane)
 

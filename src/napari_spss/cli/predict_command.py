@@ -40,8 +40,6 @@ EXAMPLES = """Examples:
   napari-spss predict run another.tif --out result2 --threshold auto
 """
 
-_FORMATS = ("tif",)
-
 
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, as train wrote it.")],
@@ -50,7 +48,12 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(metavar="OUT_DIR", help="Folder for the results.")],
     format_name: Annotated[
-        str, typer.Option("--format", metavar="tif", help="File format of maps and labels.")
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="File format of maps and labels: tif, or one that another package offers.",
+        ),
     ] = "tif",
     threshold: Annotated[
         str | None,
@@ -75,13 +78,12 @@ def predict(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Predict, measure the labels, and say where everything is."""
-    if format_name not in _FORMATS:
-        raise InputError(
-            f"--format {format_name!r} cannot be written; choose {', '.join(_FORMATS)}."
-        )
     limit = parse_threshold(threshold)
     stated = parse_voxel_size(voxel_size)
     check_out_dir(out)
+    from ..core.images import WRITERS
+
+    WRITERS.get(format_name)
     from ..core.analysis import table_names
     from ..core.base import CancelToken, Predicted, RunFinished
     from ..core.images import BOTH_UNKNOWN, open_stack
@@ -108,7 +110,7 @@ def predict(
             f"{image} has {stack.n_channels} channels, but the model was trained on "
             f"{model.n_channels}; choose an image like those it was trained on."
         )
-    names = result_names(is_set=stack.is_set, uncertainty=uncertainty).values()
+    names = result_names(is_set=stack.is_set, uncertainty=uncertainty, format=format_name).values()
     results = prediction_results(
         out,
         (*names, *table_names(FRACTIONS), NEXT_SLICES),
@@ -132,6 +134,7 @@ def predict(
             overwrite=overwrite,
             threshold=limit,  # type: ignore[arg-type]  # the only text is "auto"
             uncertainty=uncertainty,
+            format=format_name,
             device=device,
             token=token,
         ):
@@ -144,7 +147,12 @@ def predict(
         return
     with results.writing(adds=True) as folder:
         found = write_fractions(
-            folder, outputs["labels"], model.classes, outside=model.outside, voxel_size_um=stated
+            folder,
+            outputs["labels"],
+            stack,
+            model.classes,
+            outside=model.outside,
+            voxel_size_um=stated,
         )
         advice = write_next_slices(
             folder, model, stack, uncertainty=means, found=found, stated=said

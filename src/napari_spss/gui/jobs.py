@@ -201,6 +201,7 @@ def save_results(
     RunError
         If the folder cannot be written.
     """
+    from ..core.images import StackLayout
     from ..core.networks import Stopped
     from ..core.prediction import quantised, result_names, result_writers, write_fractions
     from ..core.training import RunFolder
@@ -215,7 +216,7 @@ def save_results(
     yield RunStarted("prediction", len(slices), "", classes)
     try:
         with results.writing() as folder:
-            with result_writers(folder, stack, slices, classes) as files:
+            with result_writers(folder, StackLayout.of(stack), classes) as files:
                 for z in slices:
                     go_on()
                     files["maps"].write(z, quantised(maps.probs(z)))
@@ -225,7 +226,9 @@ def save_results(
                     pace.done += 1
                     yield from pace.progress()
             outside = classes[excluded[0]] if excluded else None
-            write_fractions(folder, folder / result_names()["labels"], classes, outside=outside)
+            write_fractions(
+                folder, folder / result_names()["labels"], stack, classes, outside=outside
+            )
             go_on()
             if run_dir is not None:
                 RunFolder(run_dir).copy_to(results.folder, overwrite=bool(results.overwrite))

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from napari_spss.core.annotations import parse_classes
 from napari_spss.core.base import InputError, RunError
-from napari_spss.core.images import StackWriter, open_masks, open_stack
+from napari_spss.core.images import StackLayout, StackWriter, open_masks, open_stack
 
 VOXEL = (0.05, 0.0046, 0.004)
 
@@ -21,7 +21,7 @@ VOXEL = (0.05, 0.0046, 0.004)
 def write_stack(path: Path, data: np.ndarray, **options: Any) -> StackWriter:
     """Write (Z, Y, X) or (Z, C, Y, X) slice by slice."""
     settings_ = {"dtype": data.dtype, "shapes": [data.shape[-2:]] * len(data), **options}
-    with StackWriter(path, n_slices=len(data), **settings_) as writer:
+    with StackWriter(path, StackLayout(**settings_)) as writer:
         for z, pixels in enumerate(data):
             writer.write(z, pixels)
     return writer
@@ -105,7 +105,7 @@ def test_strips_let_a_part_be_read(tmp_path: Path) -> None:
 
 
 def test_large_results_become_bigtiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_spss.core.images.writers._CLASSIC_TIFF_BYTES", 100)
+    monkeypatch.setattr("napari_spss.core.images.ome_tiff._CLASSIC_TIFF_BYTES", 100)
     data = np.arange(3 * 8 * 9, dtype=np.uint8).reshape(3, 8, 9)
     write_stack(tmp_path / "large.tif", data)
     with tifffile.TiffFile(tmp_path / "large.tif") as tif:
@@ -117,10 +117,10 @@ def test_large_results_become_bigtiff(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def write_set(path: Path, images: list[np.ndarray], **options: Any) -> StackWriter:
-    with StackWriter(
-        path, n_slices=len(images), shapes=[image.shape[-2:] for image in images],
-        dtype=images[0].dtype, is_set=True, **options,
-    ) as writer:  # fmt: skip
+    layout = StackLayout(
+        [image.shape[-2:] for image in images], images[0].dtype, is_set=True, **options
+    )
+    with StackWriter(path, layout) as writer:
         for z, image in enumerate(images):
             writer.write(z, image)
     return writer
@@ -170,7 +170,7 @@ def test_names_that_no_system_takes_are_mended(tmp_path: Path) -> None:
 
 
 def interrupt(path: Path, *, is_set: bool) -> None:
-    with StackWriter(path, n_slices=2, shapes=[(4, 4)] * 2, dtype=np.uint8, is_set=is_set) as w:
+    with StackWriter(path, StackLayout([(4, 4)] * 2, is_set=is_set)) as w:
         w.write(0, np.zeros((4, 4), np.uint8))
         raise KeyboardInterrupt
 
@@ -184,9 +184,7 @@ def test_nothing_is_left_behind_after_an_error(tmp_path: Path, is_set: bool) -> 
 
 @pytest.mark.parametrize("is_set", [False, True])
 def test_missing_slices_are_an_error(tmp_path: Path, is_set: bool) -> None:
-    writer = StackWriter(
-        tmp_path / "a.tif", n_slices=2, shapes=[(4, 4)] * 2, dtype=np.uint8, is_set=is_set
-    )
+    writer = StackWriter(tmp_path / "a.tif", StackLayout([(4, 4)] * 2, is_set=is_set))
     writer.write(0, np.zeros((4, 4), np.uint8))
     with pytest.raises(RunError, match="only 1 of 2 slices"):
         writer.close()
@@ -210,9 +208,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing(
         return write(self, *args, **kwargs)
 
     monkeypatch.setattr(tifffile.TiffWriter, "write", write_until_full)
-    writer = StackWriter(
-        tmp_path / "a.tif", n_slices=2, shapes=[(1000, 1000)] * 2, dtype=np.uint8, is_set=is_set
-    )
+    writer = StackWriter(tmp_path / "a.tif", StackLayout([(1000, 1000)] * 2, is_set=is_set))
     page = np.zeros((1000, 1000), np.uint8)
     for z in range(full_after):
         writer.write(z, page)
@@ -258,7 +254,7 @@ def test_nothing_is_replaced(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"dtype": np.int64}, "int64"),
-        ({"shapes": [(4, 4)]}, "1 shapes for 2 slices"),
+        ({"shapes": []}, "one per image"),
         ({"shapes": [(4, 4), (5, 4)]}, "different sizes"),
         ({"is_set": True, "names": ["a"]}, "one per image"),
         ({"is_set": True, "pixel_sizes_um": [1.0]}, "one per image"),
@@ -267,9 +263,8 @@ def test_nothing_is_replaced(tmp_path: Path) -> None:
 def test_unusable_layouts_are_refused(
     tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    layout = {"n_slices": 2, "shapes": [(4, 4)] * 2, "dtype": np.uint8, **options}
     with pytest.raises(InputError, match=message):
-        StackWriter(tmp_path / "a.tif", **layout)
+        StackWriter(tmp_path / "a.tif", StackLayout(**{"shapes": [(4, 4)] * 2, **options}))
     assert names_in(tmp_path) == []
 
 
@@ -277,13 +272,12 @@ def test_unusable_layouts_are_refused(
 @pytest.mark.parametrize("n_rows", [1, 3, 5, 9])
 def test_rows_give_the_same_file_as_slices(tmp_path: Path, is_set: bool, n_rows: int) -> None:
     data = np.random.default_rng(0).random((2, 3, 9, 7), np.float32)
-    layout: dict[str, Any] = {
-        "n_slices": 2, "shapes": [(9, 7)] * 2, "dtype": np.float16, "channels": list("abc"),
-        "is_set": is_set,
-    }  # fmt: skip
+    layout = StackLayout(
+        [(9, 7)] * 2, dtype=np.dtype(np.float16), channels=list("abc"), is_set=is_set
+    )
     with (
-        StackWriter(tmp_path / "rows.tif", **layout) as rows,
-        StackWriter(tmp_path / "slices.tif", **layout) as slices,
+        StackWriter(tmp_path / "rows.tif", layout) as rows,
+        StackWriter(tmp_path / "slices.tif", layout) as slices,
     ):
         for z, planes in enumerate(data):
             slices.write(z, planes)
@@ -296,7 +290,7 @@ def test_rows_give_the_same_file_as_slices(tmp_path: Path, is_set: bool, n_rows:
 
 
 def test_rows_out_of_turn_are_refused_and_missing_ones_are_an_error(tmp_path: Path) -> None:
-    writer = StackWriter(tmp_path / "a.tif", n_slices=1, shapes=[(4, 5)], dtype=np.uint8)
+    writer = StackWriter(tmp_path / "a.tif", StackLayout([(4, 5)]))
     writer.write(0, np.zeros((2, 5), np.uint8))
     for first in (0, 1, 3):
         with pytest.raises(ValueError, match=f"row {first} of slice 0 cannot be written after 2"):
@@ -309,8 +303,7 @@ def test_rows_out_of_turn_are_refused_and_missing_ones_are_an_error(tmp_path: Pa
 
 
 def test_slices_out_of_turn_or_shape_are_refused(tmp_path: Path) -> None:
-    layout = {"n_slices": 2, "shapes": [(4, 4)] * 2, "dtype": np.uint8}
-    with StackWriter(tmp_path / "a.tif", **layout) as writer:
+    with StackWriter(tmp_path / "a.tif", StackLayout([(4, 4)] * 2)) as writer:
         for z, pixels, message in (
             (1, np.zeros((4, 4), np.uint8), "slice 1 cannot be written after 0"),
             (0, np.zeros((4, 5), np.uint8), r"expected \(4, 4\) and uint8"),

@@ -10,7 +10,7 @@ import tifffile
 
 from napari_spss.core.annotations import ClassSpec
 from napari_spss.core.base import InputError
-from napari_spss.core.images import StackWriter, open_labels, written_labels
+from napari_spss.core.images import StackLayout, StackWriter, open_labels, written_labels
 from napari_spss.core.images.written_labels import stored_classes
 from napari_spss.core.training import checkpoint
 
@@ -20,7 +20,7 @@ VALUES = np.array([[[0, 1, 2, 255]], [[2, 2, 0, 0]]], np.uint8)
 
 def write(path, *, values=VALUES, **kwargs):
     shapes = [values.shape[-2:]] * len(values)
-    with StackWriter(path, n_slices=len(values), shapes=shapes, dtype=np.uint8, **kwargs) as writer:
+    with StackWriter(path, StackLayout(shapes, **kwargs)) as writer:
         for z, plane in enumerate(values):
             writer.write(z, plane)
     return writer.path

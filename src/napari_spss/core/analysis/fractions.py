@@ -18,6 +18,7 @@ from ..images import (
     LabelsLike,
     LabelSource,
     Masks,
+    Stack,
     as_label_source,
     class_names,
     default_names,
@@ -139,10 +140,17 @@ def measure(
 
 
 def measure_masks(
-    masks: Masks, *, voxel_size_um: VoxelSize | None = None, outside: str | None = None
+    masks: Masks,
+    *,
+    stack: Stack | None = None,
+    voxel_size_um: VoxelSize | None = None,
+    outside: str | None = None,
 ) -> Measurement:
-    """Measure masks with the sizes and names that they carry; a stated size goes first."""
-    stack = masks.stack
+    """Measure masks with the names and sizes that they carry.
+
+    The sizes of ``stack``, the image, go before those of the masks, a stated size before both.
+    """
+    stack, names = stack or masks.stack, masks.stack.names
     pixel_sizes = None
     if stack.is_set and voxel_size_um is None:
         pixel_sizes = [stack.pixel_size_um(z) for z in range(stack.n_slices)]
@@ -151,7 +159,7 @@ def measure_masks(
         voxel_size_um=merge_voxel_size(voxel_size_um, stack.voxel_size_um),
         pixel_sizes_um=pixel_sizes,
         is_set=stack.is_set,
-        names=stack.names if stack.is_set else None,
+        names=names if stack.is_set else None,
         outside=outside,
     )
 

@@ -17,6 +17,9 @@ from .masks import (
     open_indices as open_indices,
     open_masks as open_masks,
 )
+from .ome_tiff import (
+    StackWriter as StackWriter,
+)
 from .painted import (
     PAINTED_FOLDER as PAINTED_FOLDER,
     PaintedSlices as PaintedSlices,
@@ -48,7 +51,11 @@ from .stack import (
     stack_from_array as stack_from_array,
 )
 from .writers import (
-    StackWriter as StackWriter,
+    WRITERS as WRITERS,
+    SliceWriter as SliceWriter,
+    StackLayout as StackLayout,
+    Writer as Writer,
+    register_writer as register_writer,
 )
 from .written_labels import (
     open_labels as open_labels,

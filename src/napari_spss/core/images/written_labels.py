@@ -11,8 +11,8 @@ import tifffile
 from ..annotations import ClassNames, ClassSpec
 from ..base import InputError, Record, fault_of, read_record
 from .masks import Masks, open_indices, open_masks
+from .ome_tiff import CLASS_KEY
 from .raw import reading
-from .writers import CLASS_KEY
 
 __all__ = ["open_labels", "stored_classes"]
 

@@ -32,6 +32,7 @@ from ..base import (
     SlicePace,
     counted,
 )
+from ..images import StackLayout
 from ..networks import Box, Stopped, TileDone, is_out_of_memory
 from ..training import Model
 from .files import (
@@ -300,6 +301,7 @@ def iter_prediction(
     overwrite: bool = False,
     threshold: Threshold = None,
     map_dtype: MapDtype = "uint8",
+    format: str = "tif",
     uncertainty: bool = False,
     slices: Sequence[int] | None = None,
     device: str | torch.device = "auto",
@@ -321,8 +323,8 @@ def iter_prediction(
     stack : Stack
         The image.
     out_dir : path
-        Folder for ``maps`` and ``labels``: OME-TIFF files for a stack, folders of TIFF files for an
-        image set. Made if it does not exist.
+        Folder for ``maps`` and ``labels``: a file of each for a stack, a folder for an image set.
+        Made if it does not exist.
     overwrite : bool
         Whether what stands there may be replaced, whatever it is. Results of the same image and
         the same run are replaced anyway, all of them, tables included, once the new ones are
@@ -333,6 +335,9 @@ def iter_prediction(
         training. More classes: None, every pixel gets its most probable class.
     map_dtype : {"uint8", "float16", "float32"}
         Of the maps: 0-255 or 0-1.
+    format : str
+        Of the files: ``tif``, or the name of a writer that another package offers or that was
+        registered, see :func:`napari_spss.register_writer`.
     uncertainty : bool
         Write ``uncertainty`` as well: the normalised entropy of each pixel, see
         :func:`napari_spss.uncertainty_slice`, as 0-255 for 0-1. All maps are then averaged over
@@ -365,7 +370,7 @@ def iter_prediction(
     chosen = _check(model, stack, threshold, slices)
     if map_dtype not in MAP_DTYPES:
         raise InputError(f"map_dtype {map_dtype!r} is unknown; choose {', '.join(MAP_DTYPES)}.")
-    names = result_names(is_set=stack.is_set, uncertainty=uncertainty)
+    names = result_names(is_set=stack.is_set, uncertainty=uncertainty, format=format)
     results = prediction_results(
         out_dir,
         names.values(),
@@ -381,11 +386,11 @@ def iter_prediction(
             files = opened.enter_context(
                 result_writers(
                     folder,
-                    stack,
-                    chosen,
+                    StackLayout.of(stack, chosen),
                     model.classes,
                     map_dtype=map_dtype,
                     uncertainty=uncertainty,
+                    format=format,
                 )
             )
             waiting: IO[bytes] | None = None

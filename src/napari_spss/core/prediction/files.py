@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -21,7 +22,7 @@ from ..analysis import (
 )
 from ..annotations import Region
 from ..base import CancelToken, ResultFiles, VoxelSize
-from ..images import StackWriter, open_indices
+from ..images import WRITERS, SliceWriter, StackLayout, open_indices
 from ..networks import Stopped
 from ..training import Model
 
@@ -46,7 +47,9 @@ FRACTIONS = "fractions.csv"
 """Name of the table of fractions; `table_names` names those beside it."""
 
 
-def result_names(*, is_set: bool = False, uncertainty: bool = False) -> dict[str, str]:
+def result_names(
+    *, is_set: bool = False, uncertainty: bool = False, format: str = "tif"
+) -> dict[str, str]:
     """Name the files of a stack's maps, labels and uncertainty, or the folders of an image set's.
 
     Examples
@@ -55,7 +58,8 @@ def result_names(*, is_set: bool = False, uncertainty: bool = False) -> dict[str
     {'maps': 'maps.ome.tif', 'labels': 'labels.ome.tif'}
     """
     kinds = ("maps", "labels", "uncertainty")[: 3 if uncertainty else 2]
-    return {what: what if is_set else f"{what}.ome.tif" for what in kinds}
+    suffix = "" if is_set else WRITERS.get(format).suffix
+    return {what: f"{what}{suffix}" for what in kinds}
 
 
 def prediction_results(
@@ -110,57 +114,48 @@ def _sizes(stack: Stack) -> str:
 @contextlib.contextmanager
 def result_writers(
     folder: Path,
-    stack: Stack,
-    slices: Sequence[int],
+    layout: StackLayout,
     classes: tuple[str, ...],
     *,
     map_dtype: MapDtype = "uint8",
     uncertainty: bool = False,
-) -> Iterator[Mapping[str, StackWriter]]:
+    format: str = "tif",
+) -> Iterator[Mapping[str, SliceWriter]]:
     """Open the files of a result for writing, named as by `result_names`.
 
     Parameters
     ----------
     folder : Path
         Where they go.
-    stack : Stack
-        The image.
-    slices : sequence of int
-        Those that are written, in this order.
+    layout : StackLayout
+        Of the slices that are written.
     classes : tuple of str
         Of maps and labels.
     map_dtype : {"uint8", "float16", "float32"}
         Of the maps: 0-255 or 0-1.
     uncertainty : bool
         Whether there is a file of the uncertainty as well.
+    format : str
+        Name of a writer.
     """
-    options: dict[str, dict[str, Any]] = {
-        "maps": {"dtype": map_dtype, "channels": classes},
-        "labels": {"classes": classes},
-        "uncertainty": {},
+    layouts = {
+        "maps": replace(layout, dtype=np.dtype(map_dtype), channels=classes),
+        "labels": replace(layout, classes=classes),
+        "uncertainty": layout,
     }
-    sizes = [stack.pixel_size_um(z) for z in slices] if stack.is_set else None
+    names = result_names(is_set=layout.is_set, uncertainty=uncertainty, format=format)
+    writer = WRITERS.get(format)
     with contextlib.ExitStack() as files:
         yield {
-            what: files.enter_context(
-                StackWriter(
-                    folder / name,
-                    n_slices=len(slices),
-                    shapes=[stack.shape_of(z) for z in slices],
-                    voxel_size_um=stack.voxel_size_um,
-                    is_set=stack.is_set,
-                    names=[stack.names[z] for z in slices],
-                    pixel_sizes_um=sizes,
-                    **{"dtype": np.uint8, **options[what]},
-                )
-            )
-            for what, name in result_names(is_set=stack.is_set, uncertainty=uncertainty).items()
+            what: files.enter_context(writer.open(folder / name, layouts[what]))
+            for what, name in names.items()
         }
 
 
 def write_fractions(
     folder: Path,
     labels: str | Path,
+    stack: Stack,
     classes: Sequence[str],
     *,
     outside: str | None = None,
@@ -174,15 +169,17 @@ def write_fractions(
         Where the tables go, named after `FRACTIONS`.
     labels : path
         What was written of them.
+    stack : Stack
+        The image, for its sizes.
     classes : sequence of str
-        Their classes.
+        Of the labels.
     outside : str, optional
         The class that counts in no fraction.
     voxel_size_um : tuple, optional
-        (z, y, x); goes before what is written with the labels.
+        (z, y, x); goes before those of the image.
     """
     masks = open_indices(labels, classes)
-    found = measure_masks(masks, voxel_size_um=voxel_size_um, outside=outside)
+    found = measure_masks(masks, stack=stack, voxel_size_um=voxel_size_um, outside=outside)
     write_tables(found, folder / FRACTIONS)
     return found
 
@@ -192,7 +189,7 @@ class FileSink:
 
     Parameters
     ----------
-    files : mapping of str to StackWriter
+    files : mapping of str to SliceWriter
         Of `result_writers`.
     stack : Stack
         The image.
@@ -207,7 +204,7 @@ class FileSink:
 
     def __init__(
         self,
-        files: Mapping[str, StackWriter],
+        files: Mapping[str, SliceWriter],
         stack: Stack,
         map_dtype: MapDtype,
         threshold: float | None,

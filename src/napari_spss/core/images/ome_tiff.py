@@ -1,0 +1,332 @@
+"""Result stacks to disk, slice after slice: OME-TIFF, or a folder of them for an image set.
+
+Pages are written in strips with zlib compression, which ImageJ, Fiji, napari and Bio-Formats
+read without plugins. OME-TIFF knows no float16: such values are rounded to half precision and
+stored as float32, which loses nothing more and compresses to about the size of float16.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from ..base import InputError, RunError, VoxelSize
+from .readers import natural_order
+from .writers import StackLayout, Writer
+
+__all__ = ["CLASS_KEY", "OME_TIFF", "StackWriter"]
+
+CLASS_KEY = "class {}"
+"""Under which key the OME-XML of labels names the class of an index."""
+
+_STORED_AS: dict[np.dtype[Any], np.dtype[Any]] = {
+    np.dtype(np.uint8): np.dtype(np.uint8),
+    np.dtype(np.uint16): np.dtype(np.uint16),
+    np.dtype(np.uint32): np.dtype(np.uint32),
+    np.dtype(np.int32): np.dtype(np.int32),
+    np.dtype(np.float16): np.dtype(np.float32),
+    np.dtype(np.float32): np.dtype(np.float32),
+}
+_CLASSIC_TIFF_BYTES = 2**32 - 2**25
+_STRIP_BYTES = 2**18
+_CREATOR = "napari-spss"
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+
+
+class StackWriter:
+    """Writes a stack of maps or labels.
+
+    Use it as a context manager: an error or an interrupt inside leaves nothing behind. What is to
+    replace something is written elsewhere and then moved, see `ResultFiles`.
+
+    Parameters
+    ----------
+    path : path-like
+        The file (``maps.tif``), in a folder that is made if needed. For an image set a folder of
+        this name without extension. There must be nothing yet.
+    layout : StackLayout
+        What comes. ``dtype`` is uint8, uint16, uint32, int32, float16 (see above) or float32.
+        Files of a set are named after their sources; if two would clash or their natural order
+        would differ, all get their index in front.
+
+    Attributes
+    ----------
+    path : Path
+        Where the result stands.
+
+    Raises
+    ------
+    InputError
+        If the dtype cannot be written so, or something is in the way.
+
+    Examples
+    --------
+    >>> import numpy as np, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "labels.tif"
+    >>> with StackWriter(path, StackLayout([(8, 8)] * 2)) as writer:
+    ...     for z in range(2):
+    ...         writer.write(z, np.zeros((8, 8), np.uint8))
+    >>> path.exists()
+    True
+    """
+
+    def __init__(self, path: str | os.PathLike[str], layout: StackLayout) -> None:
+        if layout.dtype not in _STORED_AS:
+            raise InputError(
+                f"dtype {layout.dtype} cannot be written; choose one of "
+                f"{', '.join(map(str, _STORED_AS))}."
+            )
+        self.path = _result_folder(Path(path)) if layout.is_set else Path(path)
+        self._layout = layout
+        self._files = _file_names(layout.names)
+        self._n_written = 0
+        self._n_rows = 0  # of the next slice
+        self._rows: npt.NDArray[Any] = np.empty(0, layout.dtype)
+        self._is_open = False
+        if os.path.lexists(self.path):
+            raise InputError(f"{self.path} is there already; choose another output folder.")
+        self._file: _OmeTiff | None = None
+        with self._writing(is_start=True):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if layout.is_set:
+                self.path.mkdir()
+                self._is_open = True
+            else:
+                self._is_open = True
+                self._file = self._new_file(self.path, range(layout.n_slices))
+
+    def write(self, z: int, data: npt.NDArray[Any], first_row: int = 0) -> None:
+        """Write the next slice, or its next rows.
+
+        Parameters
+        ----------
+        z : int
+            Index of the slice; they are written in order.
+        data : ndarray
+            (C, rows, X), or (rows, X) without channels; of ``dtype`` or one that it holds.
+        first_row : int
+            Where the rows belong; those of a slice are written from top to bottom.
+
+        Raises
+        ------
+        ValueError
+            If it is not the turn of this slice or row, or shape or dtype do not fit.
+        RunError
+            If the disk is full or cannot be written to; nothing is left behind.
+        """
+        if not self._is_open or z != self._n_written or z >= self._layout.n_slices:
+            raise ValueError(f"slice {z} cannot be written after {self._n_written} slices")
+        dtype, expected = self._layout.dtype, self._layout.shape_of(z)
+        *lead, height, width = expected
+        last_row = first_row + data.shape[-2]
+        is_fitting = data.shape == (*lead, last_row - first_row, width) and last_row <= height
+        if not is_fitting or not np.can_cast(data.dtype, dtype, "same_kind"):
+            raise ValueError(
+                f"slice {z} from row {first_row} has shape {data.shape} and type {data.dtype}; "
+                f"expected {expected} and {dtype}"
+            )
+        if first_row != self._n_rows:
+            raise ValueError(f"row {first_row} of slice {z} cannot be written after {self._n_rows}")
+        if last_row - first_row < height:
+            if first_row == 0:
+                self._rows = np.empty(expected, dtype)
+            self._rows[..., first_row:last_row, :] = data
+            self._n_rows = last_row % height
+            if last_row < height:
+                return
+            data, self._rows = self._rows, np.empty(0, dtype)
+        with self._writing():
+            file = self._file
+            if file is None:
+                file = self._new_file(self.path / self._files[z], range(z, z + 1))
+            planes = data.reshape(-1, height, width).astype(dtype, copy=False)
+            try:
+                file.write(planes)
+            finally:
+                if self._layout.is_set:
+                    file.close()
+        self._n_written += 1
+
+    def close(self) -> None:
+        """Finish the file.
+
+        Raises
+        ------
+        RunError
+            If slices are missing, or the disk is full; nothing is left behind.
+        """
+        if not self._is_open:
+            return
+        if self._n_written < self._layout.n_slices:
+            self.abort()
+            raise RunError(
+                f"only {self._n_written} of {self._layout.n_slices} slices of {self.path} were "
+                "written; nothing was kept. Run it again."
+            )
+        with self._writing():
+            if self._file is not None:
+                self._file.close()
+        self._is_open = False
+
+    def abort(self) -> None:
+        """Stop, and remove what was written; harmless after the end."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        if self._file is not None:
+            with suppress(OSError):  # a full disk fails again when the last bytes are flushed
+                self._file.close()
+        if self._layout.is_set:
+            shutil.rmtree(self.path, ignore_errors=True)
+        else:
+            with suppress(OSError):  # the first error is the one to report
+                self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _new_file(self, path: Path, slices: range) -> _OmeTiff:
+        title = self.path.name if len(slices) > 1 else path.stem
+        return _OmeTiff(path, title, self._layout, slices)
+
+    @contextmanager
+    def _writing(self, *, is_start: bool = False) -> Iterator[None]:
+        """Clean up after a system error, and say what it means."""
+        try:
+            yield
+        except OSError as error:
+            self.abort()
+            if error.errno in _DISK_FULL:
+                raise RunError(
+                    f"the disk is full: slice {self._n_written} of {self._layout.n_slices} of "
+                    f"{self.path} could not be written, and nothing was kept. Free about "
+                    f"{self._n_bytes() / 1e6:.0f} MB, or choose an output folder on another disk."
+                ) from error
+            message = (
+                f"{self.path} cannot be written ({error.strerror or error}); "
+                "choose an output folder where you may write."
+            )
+            raise (InputError(message) if is_start else RunError(message)) from error
+
+    def _n_bytes(self) -> int:
+        n_values = sum(math.prod(self._layout.shape_of(z)) for z in range(self._layout.n_slices))
+        return n_values * _STORED_AS[self._layout.dtype].itemsize
+
+
+OME_TIFF = Writer(".ome.tif", StackWriter)
+
+
+class _OmeTiff:
+    """One OME-TIFF, written page after page: channels of slice 0, channels of slice 1, ..."""
+
+    def __init__(self, path: Path, title: str, layout: StackLayout, slices: range) -> None:
+        height, width = layout.shapes[slices[0]]
+        voxel_size_um = layout.voxel_size_of(slices[0])
+        self._dtype = dtype = _STORED_AS[layout.dtype]
+        shape = (len(slices), len(layout.channels or [""]), height, width)
+        self._description: bytes | None = _ome_xml(
+            title, shape, dtype, layout.channels, layout.classes, voxel_size_um
+        )
+        self._resolution = _resolution(voxel_size_um)
+        self._rows_per_strip = max(1, min(height, _STRIP_BYTES // (width * dtype.itemsize)))
+        n_bytes = math.prod(shape) * dtype.itemsize
+        self._writer = tifffile.TiffWriter(
+            path, bigtiff=n_bytes > _CLASSIC_TIFF_BYTES, ome=False, shaped=False
+        )
+
+    def write(self, planes: npt.NDArray[Any]) -> None:
+        """Write pages (n, Y, X)."""
+        for plane in planes:
+            self._writer.write(
+                plane.astype(self._dtype, copy=False),
+                photometric="minisblack",
+                compression="zlib",
+                rowsperstrip=self._rows_per_strip,
+                description=self._description,
+                resolution=self._resolution,
+                resolutionunit=None if self._resolution is None else "CENTIMETER",
+                software=_CREATOR,
+                metadata=None,
+            )
+            self._description = None  # the first page speaks for all
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._writer.close()
+
+
+def _ome_xml(
+    title: str,
+    shape: tuple[int, int, int, int],
+    dtype: np.dtype[Any],
+    channels: Sequence[str] | None,
+    classes: Sequence[str],
+    voxel_size_um: VoxelSize,
+) -> bytes:
+    """OME-XML of the pages, with physical sizes in micrometres and the names of classes."""
+    n_slices, n_channels, height, width = shape
+    metadata: dict[str, Any] = {}
+    for axis, size in zip("ZYX", voxel_size_um, strict=True):
+        if size is not None:
+            metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
+    if channels is not None:
+        metadata["Channel"] = {"Name": list(channels)}
+    if classes:
+        names = {CLASS_KEY.format(index): name for index, name in enumerate(classes)}
+        metadata["MapAnnotation"] = names
+    xml = tifffile.OmeXml(Creator=_CREATOR)
+    xml.addimage(
+        dtype,
+        shape,
+        (n_slices * n_channels, 1, 1, height, width, 1),
+        axes="ZCYX",
+        Name=title,
+        **metadata,
+    )
+    return xml.tostring().encode()
+
+
+def _resolution(voxel_size_um: VoxelSize) -> tuple[float, float] | None:
+    """Pixels per centimetre along x and y, for programs that do not read OME-XML."""
+    _, y, x = voxel_size_um
+    return None if y is None or x is None else (1e4 / x, 1e4 / y)
+
+
+def _result_folder(path: Path) -> Path:
+    """``labels.tif`` and ``labels.ome.tif`` of an image set become the folder ``labels``."""
+    name = re.sub(r"(\.ome)?\.tiff?$", "", path.name, flags=re.IGNORECASE)
+    return path.with_name(name or path.name)
+
+
+def _file_names(names: Sequence[str]) -> tuple[str, ...]:
+    """TIFF names that read back in the order of their sources."""
+    files = [f"{_UNSAFE.sub('_', Path(name).stem) or 'image'}.tif" for name in names]
+    is_unique = len({file.casefold() for file in files}) == len(files)
+    if is_unique and [path.name for path in natural_order([Path(f) for f in files])] == files:
+        return tuple(files)
+    width = len(str(len(files) - 1))
+    return tuple(f"{i:0{width}d}_{file}" for i, file in enumerate(files))

@@ -1,0 +1,70 @@
+"""``predict --format``: results in the format of another package that is installed."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+PACKAGE = """
+import numpy as np
+from napari_spss import Writer
+
+class NpyFile:
+    def __init__(self, path, layout):
+        shape = (layout.n_slices, *layout.shape_of(0))
+        self._array = np.lib.format.open_memmap(path, "w+", layout.dtype, shape)
+    def __enter__(self):
+        return self
+    def __exit__(self, *_):
+        self._array.flush()
+    def write(self, z, data, first_row=0):
+        self._array[z, ..., first_row : first_row + data.shape[-2], :] = data
+
+npy = Writer(".npy", NpyFile)
+"""
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Put a package with a writer on the path."""
+    place = tmp_path / "site"
+    info = place / "spss_npy-1.0.dist-info"
+    info.mkdir(parents=True)
+    (place / "spss_npy.py").write_text(PACKAGE)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: spss_npy\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[napari_spss.writers]\nnumpy-file = spss_npy:npy\n")
+    monkeypatch.syspath_prepend(place)
+    monkeypatch.delitem(sys.modules, "spss_npy", raising=False)
+
+
+def test_predict_writes_and_measures_a_format_of_another_package(package, spss, trained, tmp_path):
+    def predict(out, *options):
+        image = (trained / "image.tif", "--out", tmp_path / out, "--device", "cpu")
+        sizes = ("--voxel-size", "50,10,10")
+        return spss("predict", trained / "run", *image, *sizes, "--threshold", "0.1", *options)
+
+    assert predict("ours").code == 0
+    done = predict("theirs", "--format", "numpy-file")
+    assert done.code == 0, done.err
+    assert f"{tmp_path / 'theirs' / 'maps.npy'}" in done.out
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    for name in ("maps", "labels"):
+        written = np.load(theirs / f"{name}.npy")
+        np.testing.assert_array_equal(written, tifffile.imread(ours / f"{name}.ome.tif"))
+    assert not list(theirs.glob("*.tif"))
+    for name in ("fractions.csv", "fractions_stack.csv", "fractions_objects.csv"):
+        assert (theirs / name).read_text() == (ours / name).read_text()
+    assert pd.read_csv(theirs / "fractions.csv")["area_um2"].notna().all()
+
+
+def test_an_unknown_format_names_those_of_other_packages(package, spss, trained, tmp_path):
+    command = ("predict", trained / "run", trained / "image.tif", "--out", tmp_path / "out")
+    done = spss(*command, "--format", "czi")
+    assert done.code == 2
+    assert re.search("choose one of tif,.* numpy-file,", done.error)
+    assert not (tmp_path / "out").exists()
