@@ -22,7 +22,7 @@ from napari_spss.core.base import (
     event_from_json,
 )
 from napari_spss.core.training import RunFolder, load_model
-from napari_spss.core.training.checkpoint import load_state
+from napari_spss.core.training.checkpoint import load_state, save_model
 
 pytestmark = pytest.mark.usefixtures("truth", "one_torch_thread")
 
@@ -269,6 +269,21 @@ def test_complete_run_goes_on_with_more_steps(spss, train, tmp_path):
     assert load_model("run").n_steps == 8
     assert load_state("run")[0].step == 8
     assert RunFolder(tmp_path / "run").settings().optimisation.max_steps == 8
+
+
+def test_a_run_without_a_checkpoint_goes_on_from_its_model(spss, train):
+    train()
+    model = load_model("run")
+    (name, weights), *_ = model.network.named_parameters()
+    weights.data += 7.0  # nothing that a training from the beginning would find
+    save_model(model, "run")
+    shutil.rmtree(Path("run") / "checkpoint")
+    done = spss("train", "--out", "run", "--resume", "--set", "optimisation.max_steps=1")
+    assert done.code == 0, done.err
+    assert "the run has no checkpoint: it goes on from its model" in done.err
+    after = load_model("run")
+    assert after.n_steps == 6
+    assert dict(after.network.named_parameters())[name].min() > 5.0
 
 
 def test_complete_run_learns_from_changed_annotations(spss, train, tmp_path):

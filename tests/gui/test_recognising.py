@@ -9,6 +9,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from qtpy.QtWidgets import QApplication
 
 from napari_spss.core.annotations import Annotations, Keypoint
 from napari_spss.core.projects import folder as project_folder
@@ -103,7 +104,10 @@ def test_an_image_that_is_left_while_it_is_read_does_not_come_back(dock, viewer,
     assert can_annotate(dock)
     dock.annotate.set_value(SAID)
     disk.gate.set()
-    qtbot.wait(100)
+    for thread in threading.enumerate():
+        if thread.name == "napari-spss image":
+            thread.join()
+    QApplication.processEvents()  # what the thread told
     assert dock.source.name == "other"
     assert dock.annotations() == SAID
 

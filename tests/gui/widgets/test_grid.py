@@ -615,15 +615,6 @@ def test_other_source_with_other_axes(qtbot):
     assert (first.visible, second.visible) == (True, False)
 
 
-def test_image_set_uses_the_true_size_of_each_slice(qtbot):
-    viewer, image, tool = make_tool(qtbot)
-    tool.set_source(image, slice_shapes=[(80, 120)] * 3 + [(40, 30)] * 3)
-    viewer.dims.set_current_step(0, 4)
-    tool.lay_grid()
-    assert tool.value()[0].y.max() < 39.5
-    assert tool.value()[0].x.max() < 29.5
-
-
 def test_fits_a_narrow_dock(qtbot):
     _, _, tool = make_tool(qtbot, styles=WITH_OUTSIDE)
     tool.lay_grid()

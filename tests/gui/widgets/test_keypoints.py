@@ -251,15 +251,7 @@ def test_restored_points_outside_are_told(qtbot):
     tool.set_value((*POINTS, Keypoint(6, 1, 1, 1), Keypoint(0, 500, 1, 1)))
     assert tool.value() == POINTS
     assert "2 keypoints lie outside" in tool._problems.text()
-
-
-def test_padded_slices_of_an_image_set(qtbot):
-    _, image, tool = make_tool(qtbot)
-    tool.set_source(image, slice_shapes=[(80, 120)] * 3 + [(40, 30)] * 3)
-    add(tool, 2, 60, 60)
-    add(tool, 4, 60, 60)
-    assert tool.value() == (Keypoint(2, 60, 60, 1),)
-    assert "1 keypoint lies outside" in tool._problems.text()
+    assert "neither used nor saved" in tool._problems.text()
 
 
 def test_objects_are_seen_through_their_keypoints(qtbot):

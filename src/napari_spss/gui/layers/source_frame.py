@@ -34,8 +34,6 @@ class SourceFrame:
     layer : Image
         The image. It stays usable as a frame after its removal from the viewer, and while its data
         have other axes: those need a frame of their own.
-    slice_shapes : sequence of (Y, X), optional
-        True sizes of the slices, for a set of images that were padded to one size.
 
     Raises
     ------
@@ -43,9 +41,8 @@ class SourceFrame:
         If the axes of the layer are not those of a stack.
     """
 
-    def __init__(self, layer: Image, slice_shapes: Sequence[tuple[int, int]] | None = None) -> None:
+    def __init__(self, layer: Image) -> None:
         self.layer = layer
-        self.slice_shapes = slice_shapes
         self._geometry = Geometry.of(layer)
 
     @property
@@ -69,8 +66,6 @@ class SourceFrame:
 
     def shape_of(self, slice_index: int) -> tuple[int, int]:
         """(Y, X) of a slice in pixels."""
-        if self.slice_shapes is not None:
-            return self.slice_shapes[slice_index]
         return self.geometry.stack_shape[1:]
 
     def holds(self, positions: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -79,12 +74,9 @@ class SourceFrame:
         inside = np.isfinite(positions).all(axis=1)
         slices = np.where(inside, np.floor(positions[:, 0] + 0.5), -1).astype(int)
         inside &= (slices >= 0) & (slices < n_slices)
-        sizes = np.tile(shape, (len(positions), 1))
-        if self.slice_shapes is not None:
-            sizes[inside] = np.asarray(self.slice_shapes)[slices[inside]]
         pixels = positions[:, 1:]
         result: NDArray[np.bool_] = inside & np.all(
-            (pixels >= -0.5) & (pixels < sizes - 0.5), axis=1
+            (pixels >= -0.5) & (pixels < np.array(shape) - 0.5), axis=1
         )
         return result
 

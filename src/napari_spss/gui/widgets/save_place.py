@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.QtCore import QCoreApplication, QEvent, Signal
+from qtpy.QtGui import QHideEvent
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
@@ -67,6 +68,13 @@ class SavePlace(QWidget):
         self._save.setText(_REPLACE if can_replace else _SAVE)
         self.show()
         self._come_into_view()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        """Give the focus away, which Qt would hand to a widget far from here, and scroll to it."""
+        focused = self.focusWidget()
+        if focused is not None:
+            focused.clearFocus()
+        super().hideEvent(event)
 
     def _come_into_view(self) -> None:
         """Scroll to where this is asked, as it appears below what was clicked."""

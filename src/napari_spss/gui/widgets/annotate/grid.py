@@ -241,9 +241,7 @@ class GridTool(QWidget):
 
     # ---- the widget's value -----------------------------------------------------------------
 
-    def set_source(
-        self, layer: Image | None, *, slice_shapes: Sequence[tuple[int, int]] | None = None
-    ) -> None:
+    def set_source(self, layer: Image | None) -> None:
         """Point out the annotated image layer, or that there is none at the moment.
 
         Raises
@@ -252,7 +250,7 @@ class GridTool(QWidget):
             If the layer's axes are not those of a stack.
         """
         if layer is not None:
-            self._source = SourceFrame(layer, slice_shapes)
+            self._source = SourceFrame(layer)
             self._layer.set_frame(self._source)
             self._outlines.set_source(self._source)
             self._shown_slice = -1

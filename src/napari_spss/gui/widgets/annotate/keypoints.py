@@ -127,9 +127,7 @@ class KeypointsTool(QWidget):
 
     # ---- the widget's value -----------------------------------------------------------------
 
-    def set_source(
-        self, layer: Image | None, *, slice_shapes: Sequence[tuple[int, int]] | None = None
-    ) -> None:
+    def set_source(self, layer: Image | None) -> None:
         """Point out the annotated image layer, or that there is none at the moment.
 
         Raises
@@ -138,7 +136,7 @@ class KeypointsTool(QWidget):
             If the layer's axes are not those of a stack.
         """
         if layer is not None:
-            self._frame = SourceFrame(layer, slice_shapes)
+            self._frame = SourceFrame(layer)
             self._points.set_frame(self._frame)
         self._has_source = layer is not None
         self._refresh()
@@ -288,12 +286,14 @@ def _key_hint(style: ClassStyle) -> str:
 
 def _stray_lines(strays: Strays) -> Iterable[str]:
     if strays.n_outside:
-        what = "keypoint lies" if strays.n_outside == 1 else "keypoints lie"
-        yield f"{strays.n_outside} {what} outside the image and will not be used."
+        what, them = ("keypoint lies", "it") if strays.n_outside == 1 else ("keypoints lie", "them")
+        yield (
+            f"{strays.n_outside} {what} outside the image: neither used nor saved; move {them} in."
+        )
     for name, n in Counter(strays.unknown).items():
         what = "keypoint has" if n == 1 else "keypoints have"
         fault = f"the unknown class '{name}'" if name else "no class"
         yield (
-            f"{n} {what} {fault} and will not be used; select them and press a class, "
-            "or add the class."
+            f"{n} {what} {fault}: neither used nor saved; select them and press a class, or add "
+            "the class."
         )

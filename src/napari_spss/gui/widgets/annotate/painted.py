@@ -130,9 +130,7 @@ class PaintedTool(QWidget):
 
     # ---- the widget's value -----------------------------------------------------------------
 
-    def set_source(
-        self, layer: Image | None, *, slice_shapes: Sequence[tuple[int, int]] | None = None
-    ) -> None:
+    def set_source(self, layer: Image | None) -> None:
         """Point out the annotated image layer, or that there is none at the moment.
 
         Labels that do not fit another image are let go; their layer stays.
@@ -145,7 +143,7 @@ class PaintedTool(QWidget):
         if layer is None:
             self._new.setEnabled(False)
             return
-        self._frame = SourceFrame(layer, slice_shapes)
+        self._frame = SourceFrame(layer)
         self._frame_connections.disconnect_all()
         for name in TRANSFORM_EVENTS:
             self._frame_connections.connect(getattr(layer.events, name), self._follow_image)
