@@ -203,7 +203,7 @@ def save_results(
     """
     from ..core.images import StackLayout
     from ..core.networks import Stopped
-    from ..core.prediction import quantised, result_names, result_writers, write_fractions
+    from ..core.prediction import FileSink, result_names, write_fractions
     from ..core.training import RunFolder
 
     slices, classes = range(stack.n_slices), maps.classes
@@ -216,13 +216,12 @@ def save_results(
     yield RunStarted("prediction", len(slices), "", classes)
     try:
         with results.writing() as folder:
-            with result_writers(folder, StackLayout.of(stack), classes) as files:
+            with FileSink(folder, StackLayout.of(stack), classes) as sink:
                 for z in slices:
                     go_on()
-                    files["maps"].write(z, quantised(maps.probs(z)))
                     marked = np.array(labels[z])
                     marked[~maps.is_predicted(z) & (marked == 0)] = IGNORE
-                    files["labels"].write(z, marked)
+                    sink.write(Region(z), (0, len(marked)), maps.probs(z), marked)
                     pace.done += 1
                     yield from pace.progress()
             outside = classes[excluded[0]] if excluded else None

@@ -7,10 +7,9 @@ from .engine import (
 )
 from .files import (
     FRACTIONS as FRACTIONS,
+    FileSink as FileSink,
     prediction_results as prediction_results,
-    quantised as quantised,
     result_names as result_names,
-    result_writers as result_writers,
     write_fractions as write_fractions,
 )
 from .ranking import (

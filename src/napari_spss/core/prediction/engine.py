@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -39,9 +37,9 @@ from .files import (
     MAP_DTYPES,
     FileSink,
     MapDtype,
+    Threshold,
     prediction_results,
     result_names,
-    result_writers,
 )
 from .maps import Piece, SlicePredictor
 
@@ -59,7 +57,6 @@ __all__ = [
 
 Probs = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
-Threshold = float | Literal["auto"] | None
 Sink: TypeAlias = Callable[[Region, tuple[int, int], Probs], object]
 """Takes a region, rows of it as (start, stop) in the slice, and their maps (C, rows, X)."""
 
@@ -382,22 +379,18 @@ def iter_prediction(
     began = clock()
     finished = RunFinished(FinishReason.stopped, 0, 0.0)
     try:
-        with results.writing() as folder, contextlib.ExitStack() as opened:
-            files = opened.enter_context(
-                result_writers(
-                    folder,
-                    StackLayout.of(stack, chosen),
-                    model.classes,
-                    map_dtype=map_dtype,
-                    uncertainty=uncertainty,
-                    format=format,
-                )
-            )
-            waiting: IO[bytes] | None = None
-            if threshold == "auto":
-                waiting = opened.enter_context(tempfile.TemporaryFile(dir=folder))
-                threshold = None
-            sink = FileSink(files, stack, map_dtype, threshold, waiting)
+        with (
+            results.writing() as folder,
+            FileSink(
+                folder,
+                StackLayout.of(stack, chosen),
+                model.classes,
+                threshold=threshold,
+                map_dtype=map_dtype,
+                uncertainty=uncertainty,
+                format=format,
+            ) as sink,
+        ):
             for event in predict_regions(
                 model,
                 stack,
@@ -415,9 +408,8 @@ def iter_prediction(
                     yield event
             if finished.reason is FinishReason.stopped:
                 raise Stopped
-            if waiting is not None:
-                text = sink.label_waiting(_stated_fraction(model), model.classes[1], token)
-                yield Message("info", text)
+            if threshold == "auto":
+                yield Message("info", sink.match(_stated_fraction(model), token))
     except Stopped:
         done = f"{finished.done} of {counted(len(chosen), 'slice')}"
         text = f"stopped after {done}; no maps or labels were kept."

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from ..analysis import (
 )
 from ..annotations import Region
 from ..base import CancelToken, ResultFiles, VoxelSize
-from ..images import WRITERS, SliceWriter, StackLayout, open_indices
+from ..images import WRITERS, StackLayout, open_indices
 from ..networks import Stopped
 from ..training import Model
 
@@ -34,13 +35,13 @@ __all__ = [
     "MAP_DTYPES",
     "FileSink",
     "MapDtype",
+    "Threshold",
     "prediction_results",
-    "quantised",
     "result_names",
-    "result_writers",
     "write_fractions",
 ]
 
+Threshold = float | Literal["auto"] | None
 MapDtype = Literal["uint8", "float16", "float32"]
 MAP_DTYPES: tuple[MapDtype, ...] = ("uint8", "float16", "float32")
 FRACTIONS = "fractions.csv"
@@ -111,47 +112,6 @@ def _sizes(stack: Stack) -> str:
     return str(list(stack.voxel_size_um))
 
 
-@contextlib.contextmanager
-def result_writers(
-    folder: Path,
-    layout: StackLayout,
-    classes: tuple[str, ...],
-    *,
-    map_dtype: MapDtype = "uint8",
-    uncertainty: bool = False,
-    format: str = "tif",
-) -> Iterator[Mapping[str, SliceWriter]]:
-    """Open the files of a result for writing, named as by `result_names`.
-
-    Parameters
-    ----------
-    folder : Path
-        Where they go.
-    layout : StackLayout
-        Of the slices that are written.
-    classes : tuple of str
-        Of maps and labels.
-    map_dtype : {"uint8", "float16", "float32"}
-        Of the maps: 0-255 or 0-1.
-    uncertainty : bool
-        Whether there is a file of the uncertainty as well.
-    format : str
-        Name of a writer.
-    """
-    layouts = {
-        "maps": replace(layout, dtype=np.dtype(map_dtype), channels=classes),
-        "labels": replace(layout, classes=classes),
-        "uncertainty": layout,
-    }
-    names = result_names(is_set=layout.is_set, uncertainty=uncertainty, format=format)
-    writer = WRITERS.get(format)
-    with contextlib.ExitStack() as files:
-        yield {
-            what: files.enter_context(writer.open(folder / name, layouts[what]))
-            for what, name in names.items()
-        }
-
-
 def write_fractions(
     folder: Path,
     labels: str | Path,
@@ -185,86 +145,113 @@ def write_fractions(
 
 
 class FileSink:
-    """Writes slices into the files of a result while they are predicted.
+    """Writes the files of a result, named as by `result_names`; a context manager.
 
     Parameters
     ----------
-    files : mapping of str to SliceWriter
-        Of `result_writers`.
-    stack : Stack
-        The image.
+    folder : Path
+        Where they go.
+    layout : StackLayout
+        Of the slices that are written, in this order.
+    classes : tuple of str
+        Of maps and labels.
+    threshold : float, "auto" or None
+        Of the labels, see `labels_from_probs`. With "auto" the maps of class 1 wait in an unnamed
+        file of one or two bytes a pixel, until `match` knows it.
     map_dtype : {"uint8", "float16", "float32"}
-        Of the maps.
-    threshold : float or None
-        Of the labels, see `labels_from_probs`.
-    waiting : file, optional
-        Where the maps of class 1 wait, in one or two bytes a pixel, until those of all slices say
-        what the threshold is.
+        Of the maps: 0-255 or 0-1.
+    uncertainty : bool
+        Whether there is a file of the uncertainty as well.
+    format : str
+        Name of a writer.
     """
 
     def __init__(
         self,
-        files: Mapping[str, SliceWriter],
-        stack: Stack,
-        map_dtype: MapDtype,
-        threshold: float | None,
-        waiting: IO[bytes] | None = None,
+        folder: Path,
+        layout: StackLayout,
+        classes: tuple[str, ...],
+        *,
+        threshold: Threshold = None,
+        map_dtype: MapDtype = "uint8",
+        uncertainty: bool = False,
+        format: str = "tif",
     ) -> None:
-        self._files = files
-        self._stack = stack
+        layouts = {
+            "maps": replace(layout, dtype=np.dtype(map_dtype), channels=classes),
+            "labels": replace(layout, classes=classes),
+            "uncertainty": layout,
+        }
+        names = result_names(is_set=layout.is_set, uncertainty=uncertainty, format=format)
+        open_file = WRITERS.get(format).open
+        self._layout, self._classes = layout, classes
         self._is_float = map_dtype != "uint8"
         self._threshold = threshold
-        self._waiting = waiting
         self._waiting_dtype = np.dtype(np.uint16 if self._is_float else np.uint8)
         self._histogram = MapHistogram()
-        self._done: list[int] = []  # slices that were written
+        self._n_done = 0
+        with contextlib.ExitStack() as opened:
+            self._waiting = opened.enter_context(tempfile.TemporaryFile(dir=folder))
+            self._files = {
+                what: opened.enter_context(open_file(folder / name, layouts[what]))
+                for what, name in names.items()
+            }
+            self._opened = opened.pop_all()
 
-    def write(self, region: Region, rows: tuple[int, int], probs: npt.NDArray[np.float32]) -> None:
-        """Write the next rows of a slice."""
-        index, first = len(self._done), rows[0]
-        self._files["maps"].write(index, probs if self._is_float else quantised(probs), first)
-        if self._waiting is None:
-            self._files["labels"].write(index, labels_from_probs(probs, self._threshold), first)
-        else:
-            kept = quantised(probs[1], self._waiting_dtype)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._opened.__exit__(*error)
+
+    def write(
+        self,
+        region: Region,
+        rows: tuple[int, int],
+        probs: npt.NDArray[np.float32],
+        labels: npt.NDArray[np.uint8] | None = None,
+    ) -> None:
+        """Write the next rows of the next slice; by default labels are made from the maps."""
+        z, first = self._n_done, rows[0]
+        self._files["maps"].write(z, probs if self._is_float else _quantised(probs), first)
+        if "uncertainty" in self._files:
+            self._files["uncertainty"].write(z, _quantised(entropy(probs)), first)
+        if self._threshold == "auto":
+            kept = _quantised(probs[1], self._waiting_dtype)
             self._histogram.add(_as_probs(kept))
             self._waiting.write(kept.tobytes())
-        if "uncertainty" in self._files:
-            self._files["uncertainty"].write(index, quantised(entropy(probs)), first)
-        if rows[1] == self._stack.shape_of(region.slice)[0]:
-            self._done.append(region.slice)
+        else:
+            if labels is None:
+                labels = labels_from_probs(probs, self._threshold)
+            self._files["labels"].write(z, labels, first)
+        self._n_done += rows[1] == self._layout.shapes[z][0]
 
-    def label_waiting(self, fraction: float, name: str, token: CancelToken | None) -> str:
-        """Write the labels of the maps that wait, and say what the threshold is.
+    def match(self, fraction: float, token: CancelToken | None) -> str:
+        """Write the labels that waited, and say at which threshold.
 
         Parameters
         ----------
         fraction : float
             What all of them together are to have of class 1.
-        name : str
-            Of class 1.
         token : CancelToken or None
-            Raises ``Stopped`` within one slice.
+            Raises ``Stopped`` within one row.
         """
-        assert self._waiting is not None
         threshold = matched_threshold(self._histogram, fraction)
         self._waiting.seek(0)
-        for index, z in enumerate(self._done):
-            height, width = self._stack.shape_of(z)
+        for z, (height, width) in enumerate(self._layout.shapes):
             for row in range(height):
                 if token is not None and token.is_cancelled:
                     raise Stopped
                 line = self._waiting.read(width * self._waiting_dtype.itemsize)
-                probs = _as_probs(np.frombuffer(line, self._waiting_dtype))
-                labels = (probs >= threshold).astype(np.uint8)
-                self._files["labels"].write(index, labels[None], row)
+                is_object = _as_probs(np.frombuffer(line, self._waiting_dtype)) >= threshold
+                self._files["labels"].write(z, is_object.astype(np.uint8)[None], row)
         return (
-            f"threshold {threshold:.3f}: with it {name} takes up {100 * fraction:.2f} % as stated; "
-            "that does not make every slice right."
+            f"threshold {threshold:.3f}: with it {self._classes[1]} takes up "
+            f"{100 * fraction:.2f} % as stated; that does not make every slice right."
         )
 
 
-def quantised(probs: npt.NDArray[np.float32], dtype: npt.DTypeLike = np.uint8) -> npt.NDArray[Any]:
+def _quantised(probs: npt.NDArray[np.float32], dtype: npt.DTypeLike = np.uint8) -> npt.NDArray[Any]:
     """Probabilities as whole numbers over the range of an unsigned integer type."""
     largest = np.float32(np.iinfo(dtype).max)
     numbers: npt.NDArray[Any] = np.rint(probs * largest).astype(dtype)
