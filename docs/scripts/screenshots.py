@@ -26,6 +26,7 @@ DOCUMENTED = {
     "image": "dock",
     "fractions": "dock",
     "grid": "window",
+    "frames": "window",
     "points": "dock",
     "training": "window",
     "results": "dock",
@@ -107,6 +108,7 @@ def annotate(stage: Stage, album: Album, sample: str, expert: Expert) -> None:
     dock.annotate.grid._goes_on.setChecked(False)
     dock.annotate.grid.finish()
     album.shoot("grid_done")
+    count_frames(stage, album, expert)
 
     stage.go_to(said.keypoints[0].slice)
     stage.show_layers("keypoints")
@@ -116,6 +118,27 @@ def annotate(stage: Stage, album: Album, sample: str, expert: Expert) -> None:
     dock.annotate.show_tab(3)
     album.shoot("painted")
     dock.annotate.show_tab(0)
+
+
+def count_frames(stage: Stage, album: Album, expert: Expert) -> None:
+    """Count some frames, and take all of them away again."""
+    tool = stage.dock.annotate.grid
+    before = tool.value()
+    tool._rng = np.random.default_rng(7)
+    tool._in_frames.click()
+    tool._goes_on.setChecked(True)
+    stage.show_layers("counting")
+    tool.lay_grid()
+    for n_left in (0, 0, 0, 2):
+        frame = next(grid for grid in tool.value() if grid.region == tool._current_frame)
+        hits = np.flatnonzero(expert.classes_of(frame) == 1)
+        if hits.size > n_left:
+            tool._on_stroke(hits[: hits.size - n_left], True)
+        if not n_left:
+            tool.finish()
+    album.shoot("frames")
+    tool.set_value(before)
+    stage.viewer.reset_view()
 
 
 def train_and_correct(stage: Stage, album: Album, steps: int, expert: Expert) -> None:

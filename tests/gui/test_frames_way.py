@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hand import LEFT, Hand
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QTabBar
+from qtpy.QtWidgets import QLabel, QTabBar
 
 from napari_spss.core.annotations import annotation_files, read_annotations
 from napari_spss.core.simulation import synthetic_sample
@@ -31,9 +31,13 @@ class Person:
         self._frame = viewer.window.add_dock_widget(self.dock, name="Semantic Proportions")
         self._viewer = viewer
         self._hand = Hand(viewer, image)
-        bar = self.dock.annotate.findChild(QTabBar)
-        qtbot.mouseClick(bar, LEFT, pos=bar.tabRect(1).center())
         self.tool = self.dock.annotate.grid
+        self.open_tab(1)
+
+    def open_tab(self, index: int) -> None:
+        """Click a tab of Annotate."""
+        bar = self.dock.annotate.findChild(QTabBar)
+        self._qtbot.mouseClick(bar, LEFT, pos=bar.tabRect(index).center())
 
     def press(self, key, modifier=Qt.KeyboardModifier.NoModifier) -> None:
         """Type a key on the canvas."""
@@ -131,6 +135,7 @@ def test_frames_are_counted_left_and_counted_on_until_a_model_learns_them(
     tool = user.tool
     assert user.dock.annotations() == before
     assert tool._progress.text() == "2 of 5 frames done."
+    assert tool._stack_text.startswith("Whole stack, by 2 of 5 counting frames: mitochondria ")
     user.push(tool._next_open)
     assert user.current()[0] == 2
     for number in (2, 4, 5):
@@ -143,6 +148,15 @@ def test_frames_are_counted_left_and_counted_on_until_a_model_learns_them(
     assert all(frame.is_done for frame in said.grids)
     assert not any((frame.class_index == UNTOUCHED).any() for frame in said.grids)
     assert {one.region for one in said.counted_proportions()} == {f.region for f in said.grids}
+
+    user.open_tab(0)
+    stack = next(
+        label.text()
+        for label in user.dock.annotate.fractions.findChildren(QLabel)
+        if label.isVisible() and label.text().startswith("Whole stack, by 5 of 5 counting frames: ")
+    )
+    nodes = np.concatenate([frame.class_index for frame in said.grids])
+    assert f"mitochondria {100 * (nodes == 1).mean():.2f} % (95 % interval " in stack
 
     ends = []
     user.dock.session.run_ended.connect(ends.append)

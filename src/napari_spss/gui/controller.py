@@ -247,6 +247,10 @@ class Controller(QObject):
             has_image=source is not None,
             missing=self.missing(annotations),
             open_grid=open_grid(annotations),
+            n_open_frames=sum(
+                grid.box is not None and not grid.is_done
+                for grid in (() if annotations is None else annotations.grids)
+            ),
             has_places=has_places(annotations) or self._context.masks() is not None,
             has_model=self.session.model is not None,
             is_cut_short=self._cut_short is not None and self._is_image_of_run(),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from qtpy.QtCore import QEvent, QItemSelection, QItemSelectionModel, Qt
 from qtpy.QtGui import QFocusEvent, QKeyEvent
-from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QLineEdit
+from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QLabel, QLineEdit
 
 from napari_spss.core.annotations import CountingGrid, Proportion, Region
 from napari_spss.core.base import InputError
@@ -516,6 +517,44 @@ def test_counted_value_is_shown_with_its_interval_and_not_mixed_into_what_was_ty
     assert "Struck out" in table._message.text()
     assert cell(table, 4, 0, Qt.ItemDataRole.FontRole) is None
     assert cell(table, 3, column_of(table, "background")) == "75 %"  # of the grid, not 91 %
+
+
+def test_counted_frames_are_shown_on_their_slice_beside_what_was_typed(qtbot, table):
+    go_to(table, 3)
+    type_text(qtbot, table, "9")
+    grid = column_of(table, "grid")
+    frames = [
+        replace(counted(3, hits, 64), region=Region(3, box))
+        for hits, box in ((5, (0, 0, 10, 10)), (12, (20, 0, 30, 30)))
+    ]
+    n_rows = table.view.model().rowCount()
+    table.set_grid_proportions([*frames, replace(frames[0], region=Region(1, (0, 0, 5, 5)))])
+    assert table.view.model().rowCount() == n_rows
+    mean = (100 * 5 / 64 + 300 * 12 / 64) / 400  # each frame as much as its area
+    assert cell(table, 3, grid) == f"{100 * mean:.2g} (2 frames)"
+    assert cell(table, 1, grid) == "7.8 (1 frame)"
+    lines = cell(table, 3, grid, Qt.ItemDataRole.ToolTipRole).splitlines()
+    assert lines[1:3] == [
+        "rows 0\u20139, columns 0\u20139: mito 7.8 (3.4\u201317) %",
+        "rows 20\u201329, columns 0\u201329: mito 19 (11\u201330) %",
+    ]
+    assert cell(table, 3, 0, Qt.ItemDataRole.FontRole) is None  # not struck out
+    assert table.value() == (Proportion(Region(3), (None, 0.09)),)
+    table.set_grid_proportions([*frames, counted(3, 25, 100)])
+    assert cell(table, 3, grid) == "25 (18\u201334)"
+    table.set_regions([frames[1].region])
+    table.set_grid_proportions(frames)
+    assert cell(table, 3, grid) == "7.8 (1 frame)"
+    assert cell(table, 4, grid) == "19 (11\u201330)"
+
+
+def test_fraction_of_the_stack_stands_below_the_table(table):
+    table.set_stack_fraction("Whole stack: 6 %.", "Assumed: much.")
+    (line,) = [one for one in table.findChildren(QLabel) if one.text() == "Whole stack: 6 %."]
+    assert not line.isHidden()
+    assert line.toolTip() == "Assumed: much."
+    table.set_stack_fraction("")
+    assert line.isHidden()
 
 
 def test_predicted_value_is_shown_beside_what_was_typed(qtbot, table):

@@ -145,9 +145,10 @@ def test_nodes_of_frames_come_back_with_a_class_that_was_removed():
         ([(4096, 4096)] * 20, 1, (16, 256, 8)),
         ([(4096, 4096)] * 20, 3, (16, 768, 8)),  # large objects
         ([(1024, 1024)], 1, (8, 256, 8)),  # half of its 16 tiles
-        ([(300, 200)], 4, (1, 200, 8)),  # smaller than a frame
-        ([(900, 900), (120, 500)], 1, (16, 120, 8)),
-        ([(5, 900)], 1, (16, 5, 5)),
+        ([(300, 200)], 4, (3, 100, 8)),  # smaller than a frame
+        ([(900, 900), (120, 500)], 1, (16, 60, 8)),
+        ([(5, 900)], 1, (16, 2, 2)),
+        ([(1, 1)], 1, (1, 1, 1)),
     ],
 )
 def test_proposed_frames_follow_image_and_objects_and_can_be_laid(shapes, reduction, expected):

@@ -27,6 +27,8 @@ class Progress:
         Cells of the table of fractions that cannot be read.
     open_grid : str
         Grid that was begun and is not done, such as "the grid on slice 3"; empty if there is none.
+    n_open_frames : int
+        Frames that are not done, begun or not.
     has_places : bool
         Whether anything says where a class is: a done grid, a keypoint, a painted label.
     has_model : bool
@@ -50,6 +52,7 @@ class Progress:
     missing: str = ""
     n_marked: int = 0
     open_grid: str = ""
+    n_open_frames: int = 0
     has_places: bool = False
     has_model: bool = False
     is_cut_short: bool = False
@@ -76,6 +79,8 @@ def next_step(progress: Progress) -> str:
             f"Next: finish counting {progress.open_grid} and press Done; "
             "as long as it is open it does not count."
         )
+    if progress.n_open_frames and not progress.has_places:
+        return "Next: count the frames that were laid. Press Done after each."
     return _with_model(progress) if progress.has_model else _without_model(progress)
 
 
@@ -84,6 +89,10 @@ def _without_model(progress: Progress) -> str:
         return progress.missing
     if not progress.has_places:
         return "Next: count a grid or add keypoints. Fractions alone do not tell where things are."
+    if progress.n_open_frames:
+        n_open = progress.n_open_frames
+        are_open = "1 is open" if n_open == 1 else f"{n_open} are open"
+        return f"Next: press Train, or count more frames: {are_open}."
     return "Next: press Train."
 
 

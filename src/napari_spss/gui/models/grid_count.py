@@ -404,8 +404,8 @@ class FrameLayout:
     ) -> FrameLayout:
         """Propose a layout for a stack: 16 frames of 8 x 8 nodes that a network sees at a glance.
 
-        Fewer if they would cover more than half of what is not framed yet, and like those that
-        are there: then all together are a fair sample.
+        No wider than half a slice, fewer if they would cover more than half of what is not framed
+        yet, and like those that are there: then all together are a fair sample.
 
         Parameters
         ----------
@@ -418,10 +418,11 @@ class FrameLayout:
         """
         shapes = Counter(stack.shape_of(z) for z in range(stack.n_slices))
         nodes = cls.nodes_per_side
-        size_px = min(cls.size_px * reduction, *(min(shape) for shape in shapes))
+        narrowest = min(min(shape) for shape in shapes)
+        size_px = max(1, min(cls.size_px * reduction, narrowest // 2))
         if laid and laid[0].box is not None:
             y0, x0, y1, x1 = laid[0].box
-            size_px = min(size_px, round(math.sqrt((y1 - y0) * (x1 - x0))))
+            size_px = min(narrowest, round(math.sqrt((y1 - y0) * (x1 - x0))))
             nodes = max(1, round(math.sqrt(laid[0].n_nodes)))
         n_tiles = sum(n * len(tiles(shape, size_px)) for shape, n in shapes.items())
         most = (n_tiles - len(laid)) // 2

@@ -10,6 +10,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 from qtpy.QtGui import QColor, QFont, QPixmap
 
 from ....core.annotations import Proportion, Region
+from ....core.base import counted
 from ...models import (
     EMPTY,
     Edit,
@@ -64,6 +65,7 @@ class FractionModel(QAbstractTableModel):
         self._numbers: dict[Region, int] = {}
         self._colours: dict[str, str] = {}
         self._counted: dict[Region, Proportion] = {}
+        self._framed: dict[int, list[Proportion]] = {}  # those of frames, by slice
         self._predicted: dict[Region, tuple[float, ...]] = {}
         self._is_compact = False
         self._set_columns()
@@ -120,8 +122,12 @@ class FractionModel(QAbstractTableModel):
             self._numbers[region] = seen[region.slice]
 
     def set_counted(self, proportions: Iterable[Proportion]) -> None:
-        """Show what grids say."""
+        """Show what grids and frames say."""
         self._counted = {one.region: one for one in proportions}
+        self._framed = {}
+        for one in self._counted.values():
+            if one.region.box is not None:
+                self._framed.setdefault(one.region.slice, []).append(one)
         self._changed_all()
 
     def set_predicted(self, predicted: Mapping[Region, Sequence[float]]) -> None:
@@ -158,7 +164,8 @@ class FractionModel(QAbstractTableModel):
 
     def longest_texts(self) -> dict[str, str]:
         """Return the longest texts of the two columns that others fill in."""
-        counted = (self._counted_text(region) for region in self._counted)
+        said = (*filter(self.sheet.has_row, self._counted), *map(Region, self._framed))
+        counted = (self._counted_text(region) for region in said)
         predicted = (self._predicted_text(region) for region in self._predicted)
         return {
             "grid": max(counted, key=len, default=""),
@@ -317,13 +324,30 @@ class FractionModel(QAbstractTableModel):
     def _counted_text(self, region: Region) -> str:
         one = self._counted.get(region)
         if one is None:
-            return ""
+            return self._framed_text(region)
         places = self._typed_places()
         return " · ".join(
             _counted_class(one, place, has_interval=not self._is_compact)
             for place in places
             if place < len(one.fractions)
         )
+
+    def _frames_on(self, region: Region) -> list[Proportion]:
+        """Counted frames on a slice that have no rows of their own."""
+        if region.box is not None:
+            return []
+        found = self._framed.get(region.slice, ())
+        return [one for one in found if not self.sheet.has_row(one.region)]
+
+    def _framed_text(self, region: Region) -> str:
+        """Write what the frames of a slice have on the average, and how many there are."""
+        frames = self._frames_on(region)
+        if not frames:
+            return ""
+        places = (place for place in self._typed_places() if place < len(frames[0].fractions))
+        means = (_mean_of(frames, place) for place in places)
+        n_frames = f"{len(frames)} \u25ad" if self._is_compact else counted(len(frames), "frame")
+        return f"{' · '.join(means)} ({n_frames})"
 
     def _predicted_text(self, region: Region) -> str:
         values = self._predicted.get(region)
@@ -385,6 +409,8 @@ class FractionModel(QAbstractTableModel):
             return _HOW_TO_TYPE
         if column.kind == "grid" and region in self._counted:
             return self._counted_tooltip(region)
+        if column.kind == "grid" and self._frames_on(region):
+            return self._framed_tooltip(region)
         if column.kind == "predicted" and region in self._predicted:
             return self._predicted_tooltip(region)
         return self._column_tooltip(column)
@@ -396,6 +422,17 @@ class FractionModel(QAbstractTableModel):
             for place, name in enumerate(self.sheet.classes[: len(one.fractions)])
         ]
         return "\n".join(["Counted, with a 95 % interval:", *lines])
+
+    def _framed_tooltip(self, region: Region) -> str:
+        lines = ["Counted in frames of this slice, each with a 95 % interval:"]
+        for one in self._frames_on(region):
+            texts = (
+                f"{name} {_counted_class(one, place)} %"
+                for place, name in enumerate(self.sheet.classes[: len(one.fractions)])
+                if place
+            )
+            lines.append(f"{_box_text(one.region)}: {', '.join(texts)}")
+        return "\n".join([*lines, "What is typed for the slice is used beside them."])
 
     def _predicted_tooltip(self, region: Region) -> str:
         lines = ["Predicted by the model:"]
@@ -413,7 +450,8 @@ class FractionModel(QAbstractTableModel):
             "empty": "Tick if there is none of the classes here: an exact 0.",
             "background": "What the classes leave. Not typed.",
             "grid": "What a finished counting grid says, with its 95 % interval. It is used "
-            "instead of what is typed for the slice.",
+            "instead of what is typed for the slice.\nOf counted frames: their mean, and how many "
+            "there are; what is typed is used beside them.",
             "predicted": "What the model predicts.",
         }[column.kind]
 
@@ -428,8 +466,24 @@ def _counted_class(one: Proportion, place: int, *, has_interval: bool = True) ->
     return f"{text} ({low}\u2013{high})"
 
 
+def _mean_of(frames: Sequence[Proportion], place: int) -> str:
+    """Write a class's mean over frames, each as much as its area, in per cent without the sign."""
+    known = [
+        (value, (box[2] - box[0]) * (box[3] - box[1]))
+        for value, box in ((one.fractions[place], one.region.box) for one in frames)
+        if value is not None and box is not None
+    ]
+    area = sum(weight for _, weight in known)
+    mean = sum(value * weight for value, weight in known) / area if area else None
+    return "?" if mean is None else format_percent(mean, digits=2)
+
+
 def _row_tooltip(region: Region) -> str:
     if region.box is None:
         return f"Slice {region.slice}, all of it"
-    y0, x0, y1, x1 = region.box
-    return f"Rectangle in slice {region.slice}: rows {y0}\u2013{y1 - 1}, columns {x0}\u2013{x1 - 1}"
+    return f"Rectangle in slice {region.slice}: {_box_text(region)}"
+
+
+def _box_text(region: Region) -> str:
+    y0, x0, y1, x1 = region.box or (0, 0, 0, 0)
+    return f"rows {y0}\u2013{y1 - 1}, columns {x0}\u2013{x1 - 1}"

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 from ....core.annotations import Proportion, Region
 from ....core.base import SpssError, counted
 from ...models import Edit, FractionSheet, Mark
+from ..notice import Notice
 from .fraction_bars import MessageBar, QuestionBar
 from .fraction_csv import read_fractions, write_fractions
 from .fraction_model import FractionModel
@@ -54,6 +55,7 @@ class FractionsTable(QWidget):
         self.view.setToolTip("How much of each slice or rectangle belongs to each class.")
         self._question = QuestionBar(self)
         self._message = MessageBar(self)
+        self._stack_fraction = Notice(self)
         self._build()
         self._model.edited.connect(self._on_edited)
         self.view.notice.connect(self._on_notice)
@@ -78,6 +80,7 @@ class FractionsTable(QWidget):
         layout.addWidget(self.view, 1)
         layout.addWidget(self._question)
         layout.addWidget(self._message)
+        layout.addWidget(self._stack_fraction)
         layout.addLayout(buttons)
 
     # Value --------------------------------------------------------------------------------------
@@ -179,6 +182,11 @@ class FractionsTable(QWidget):
         self._model.set_counted(proportions)
         self.view.fit_columns()
         self._show_message()
+
+    def set_stack_fraction(self, text: str, tooltip: str = "") -> None:
+        """Say what counting tells of the whole stack; nothing if the text is empty."""
+        self._stack_fraction.say(text)
+        self._stack_fraction.setToolTip(tooltip)
 
     def set_predicted(self, predicted: Mapping[Region, Sequence[float]]) -> None:
         """Show predicted fractions (0-1 per class, background first) beside what is typed."""

@@ -121,7 +121,7 @@ class GridTool(QWidget):
         self._shown_slice = -1
         self._stroke_mark = UNTOUCHED
         self._has_stroke_changed = False
-        self._message, self._fault = "", ""
+        self._message, self._fault, self._stack_text = "", "", ""
         self._refused_keys: tuple[str, ...] = ()
         self._bound_layer: Points | None = None
         self._build()
@@ -176,6 +176,7 @@ class GridTool(QWidget):
             partial(self.walk, is_open=True),
             f"The next frame that is not counted ({shown_key(NEXT_OPEN_KEY)}).",
         )
+        self._stack_fraction = Notice(self)
         self._progress = QLabel(self)
         self._progress.setWordWrap(True)
         self._picker = ClassPicker(self)
@@ -212,6 +213,7 @@ class GridTool(QWidget):
             (self._picker,),
             (self._progress,),
             (self._tally,),
+            (self._stack_fraction,),
             (self._news,),
             (self._before, self._next, self._next_open),
             (self._undo, self._redo, self._remove),
@@ -287,6 +289,12 @@ class GridTool(QWidget):
         self._reduction = reduction
         self._propose()
 
+    def set_stack_fraction(self, text: str, tooltip: str = "") -> None:
+        """Say what the counted frames tell of the whole stack; nothing if the text is empty."""
+        self._stack_text = text
+        self._stack_fraction.setToolTip(tooltip)
+        self._show_walk()
+
     def value(self) -> tuple[CountingGrid, ...]:
         """All grids by slice, then frames; only those that are done count as proportions."""
         return self._value
@@ -341,7 +349,8 @@ class GridTool(QWidget):
         try:
             first = self._book.lay_frames(self._source, self._layout(), rng=self._rng)
         except InputError as error:
-            self._mark_field(error.field, str(error))
+            text = str(error)
+            self._mark_field(error.field, text[:1].upper() + text[1:])
             return
         self._message = f"{_HELP} Then press Done: it goes to the next frame."
         self._revive()
@@ -648,6 +657,7 @@ class GridTool(QWidget):
             widget.setVisible(is_framing)
         for widget in (self._progress, self._before, self._next, self._next_open):
             widget.setVisible(is_framing and bool(frames))
+        self._stack_fraction.say(self._stack_text if is_framing else "")
         self._progress.setText(self._book.progress(self._current_frame))
         self._next_open.setEnabled(bool(self._book.frames(is_open=True)))
 

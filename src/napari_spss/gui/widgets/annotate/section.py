@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QTabBar, QVBoxLayout, QWidget
 
+from ....core.analysis import counted_fractions
 from ....core.annotations import Annotations, Region, outside_name
 from ....core.base import counted
 from ...layers import RegionsTool
@@ -194,7 +195,13 @@ class AnnotateSection(QWidget):
         self._on_changed()
 
     def _show_counted(self) -> None:
-        self.fractions.set_grid_proportions(self.value().counted_proportions())
+        value = self.value()
+        self.fractions.set_grid_proportions(value.counted_proportions())
+        has_frames = any(grid.box is not None for grid in value.grids)
+        found = counted_fractions(value) if has_frames else None
+        text, basis = ("", "") if found is None else found.messages()
+        for tool in (self.fractions, self.grid):
+            tool.set_stack_fraction(text[:1].upper() + text[1:], basis[:1].upper() + basis[1:])
 
     def _on_changed(self) -> None:
         if not self._is_loading:
