@@ -516,12 +516,16 @@ def test_smaller_tiles_are_reported_and_change_nothing(tmp_path: Path) -> None:
             return super().forward(x)
 
     image = _image(1, 100, 128)
-    events = _run(_model(_Greedy([[8.0]], [-4.0])), stack_from_array(image), tmp_path)
+    model, stack = _model(_Greedy([[8.0]], [-4.0])), stack_from_array(image)
+    events = _run(model, stack, tmp_path)
     messages = [event for event in events if isinstance(event, Message)]
     assert [message.level for message in messages] == ["warning"] * 4  # 512, 256, 128, 64 px
     assert "going on with tiles of 64 px" in messages[-1].text
     labels = tifffile.imread(tmp_path / "labels.ome.tif")
     np.testing.assert_array_equal(labels, _sigmoid(image[0]) >= 0.5)
+    with pytest.warns(UserWarning, match="going on with tiles of") as told:
+        np.testing.assert_array_equal(predict(model, stack, device="cpu").labels[0], labels)
+    assert [str(one.message) for one in told] == [message.text for message in messages]
 
 
 def test_other_errors_pass_and_leave_nothing(tmp_path: Path) -> None:
