@@ -6,10 +6,13 @@ from .core.annotations import (
     Annotations as Annotations,
     CountingGrid as CountingGrid,
     Keypoint as Keypoint,
+    Look as Look,
     Proportion as Proportion,
     Region as Region,
+    error_after_looks as error_after_looks,
     lay_frames as lay_frames,
     read_annotations as read_annotations,
+    with_looks as with_looks,
 )
 from .core.base import (
     TrainingSettings as TrainingSettings,
@@ -39,9 +42,11 @@ from .core.prediction import (
 )
 from .core.training import (
     Model as Model,
+    NodeMaps as NodeMaps,
     fit as fit,
     iter_training as iter_training,
     load_model as load_model,
+    rank_nodes as rank_nodes,
     register_loss as register_loss,
 )
 

@@ -16,6 +16,7 @@ from . import (
     evaluate_command,
     measure_command,
     predict_command,
+    review_command,
     simulate_command,
     train_command,
 )
@@ -54,6 +55,7 @@ for _module, _command, _short in (
     (demo_command, demo_command.demo, "Try everything on the bundled sample."),
     (train_command, train_command.train, "Train a network from fractions, keypoints or masks."),
     (predict_command, predict_command.predict, "Apply a trained model to an image."),
+    (review_command, review_command.review, "List the nodes that are worth a second look."),
     (evaluate_command, evaluate_command.evaluate, "Compare labels with the truth."),
     (measure_command, measure_command.measure, "Measure fractions and objects of labels."),
     (simulate_command, simulate_command.simulate, "Make annotations from masks, for comparisons."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.annotations import Annotations, match_class
 from ..core.base import FinishReason, InputError, TrainingSettings
@@ -11,9 +12,19 @@ from ..core.images import Masks, PairedMasks, Stack, open_stack
 from ..core.training import MODEL_WEIGHTS, STATE_FILE, RunFolder, RunInputs, load_model
 from .display import say
 from .options import parse_class_list
-from .train_job import TrainJob, TrainRequest, open_training_masks, read_tables
+from .train_job import (
+    NODE_ERROR,
+    TrainJob,
+    TrainRequest,
+    open_training_masks,
+    read_tables,
+    reviewed,
+)
 
-__all__ = ["resumed_job"]
+if TYPE_CHECKING:
+    from ..core.base import VoxelSize
+
+__all__ = ["resumed_job", "stack_of_run"]
 
 _BUDGET = ("max_steps", "max_epochs", "max_minutes", "patience")
 
@@ -38,8 +49,16 @@ def resumed_job(request: TrainRequest) -> TrainJob:
     inputs = folder.inputs()
     known = folder.annotations()
     _check_classes(request, known)
-    stack = _stack(request, inputs)
-    annotations = _newest(request, known, stack)
+    stack = stack_of_run(
+        request.out,
+        inputs,
+        image=request.image,
+        axes=request.axes,
+        voxel_size_um=request.voxel_size_um,
+        command=f"napari-spss train IMAGE --out {request.out} --resume",
+    )
+    given = _newest(request, known, stack)
+    annotations, after_looks, notes = reviewed(request, given, settings)
     masks = _masks(request, inputs, known, stack)
     is_changed = annotations != known
     has_checkpoint = (request.out / STATE_FILE).is_file()
@@ -55,6 +74,8 @@ def resumed_job(request: TrainRequest) -> TrainJob:
     elif not has_checkpoint and (request.out / MODEL_WEIGHTS).is_file():
         start_from = load_model(request.out)
         say("the run has no checkpoint: it goes on from its model")
+    if annotations != given:
+        settings = after_looks
     return TrainJob(
         request.out,
         stack,
@@ -64,6 +85,7 @@ def resumed_job(request: TrainRequest) -> TrainJob:
         functools.partial(folder.go_on, settings, annotations if is_changed else None),
         has_checkpoint=start_from is None and has_checkpoint,
         start_from=start_from,
+        notes=notes,
     )
 
 
@@ -84,7 +106,7 @@ def _settings(request: TrainRequest, before: TrainingSettings) -> TrainingSettin
     settings = before.model_copy(update={"optimisation": optimisation})
     for name in overrides:
         ours, theirs = settings.value(name), wanted.value(name)
-        if ours != theirs:
+        if ours != theirs and not (name == NODE_ERROR and request.review is not None):
             raise _contradiction(request.out, name, ours, theirs)
     return settings
 
@@ -108,22 +130,44 @@ def _check_classes(request: TrainRequest, known: Annotations) -> None:
         raise _contradiction(request.out, "the class outside", known.outside, request.outside)
 
 
-def _stack(request: TrainRequest, inputs: RunInputs) -> Stack:
-    """Open the image of the run, where it was or where the user says it is now."""
-    path = request.image or Path(inputs.image)
-    if request.image is None and not path.exists():
+def stack_of_run(
+    run: Path,
+    inputs: RunInputs,
+    *,
+    image: Path | None,
+    axes: str | None,
+    voxel_size_um: VoxelSize | None,
+    command: str,
+) -> Stack:
+    """Open the image of a run, where it was or where the user says it is now.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of the run.
+    inputs : RunInputs
+        What it records.
+    image, axes, voxel_size_um
+        What the user states; None for what the record says.
+    command : str
+        With which to state another place.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or another image.
+    """
+    path = image or Path(inputs.image)
+    if image is None and not path.exists():
         raise InputError(
-            f"the image of the run, {path}, is not there any more; say where it is: "
-            f"napari-spss train IMAGE --out {request.out} --resume."
+            f"the image of the run, {path}, is not there any more; say where it is: {command}."
         )
     stack = open_stack(
-        path,
-        axes=request.axes or inputs.axes,
-        voxel_size_um=request.voxel_size_um or inputs.voxel_size_um,
+        path, axes=axes or inputs.axes, voxel_size_um=voxel_size_um or inputs.voxel_size_um
     )
     if stack.identity() != inputs.image_identity:
         raise InputError(
-            f"{path} is not the image that the run in {request.out} was trained on, or has "
+            f"{path} is not the image that the run in {run} was trained on, or has "
             "changed since; give that image, or start a new run in another folder."
         )
     return stack

@@ -83,6 +83,14 @@ def train(
         Path | None,
         typer.Option(metavar="G.csv", help="Table of counting grids: what lies at each node."),
     ] = None,
+    review: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="REVIEW.csv",
+            help="Table of second looks at nodes of the grids, as review wrote it and you filled "
+            "it in.",
+        ),
+    ] = None,
     masks: Annotated[
         Path | None,
         typer.Option(metavar="MASKS", help="Masks, a file or a folder like IMAGE; 255 = unknown."),
@@ -170,6 +178,7 @@ def train(
         voxel_size_um=parse_voxel_size(voxel_size),
         outside=outside,
         keypoint_units=keypoint_units,
+        review=review,
     )
     token = CancelToken()
     with busy("reading image and annotations"):
@@ -219,6 +228,8 @@ def _report(
     if is_cut_short:
         lines.append(f"to go on: napari-spss train --out {out} --resume")
     result = shown_path(job.out / "result")
+    if job.annotations.grids:
+        lines.append(f"second look at doubtful nodes: napari-spss review {out} --out review.csv")
     lines.append(f"next: napari-spss predict {out} {shown_path(job.stack.source)} --out {result}")
     for line in lines:
         typer.echo(line, err=is_jsonl)

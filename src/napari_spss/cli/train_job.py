@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.annotations import Annotations, ClassSpec, read_annotations
+from ..core.annotations import (
+    UNSURE,
+    Annotations,
+    ClassSpec,
+    error_after_looks,
+    read_annotations,
+    read_looks,
+    with_looks,
+)
 from ..core.base import InputError, TrainingSettings, counted, preset as preset_settings
 from ..core.images import Masks, PairedMasks, Stack, open_masks, open_stack, pair_masks
 from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training
@@ -19,13 +27,17 @@ if TYPE_CHECKING:
     from ..core.training import Model
 
 __all__ = [
+    "NODE_ERROR",
     "TrainJob",
     "TrainRequest",
     "fresh_job",
     "introduce",
     "open_training_masks",
     "read_tables",
+    "reviewed",
 ]
+
+NODE_ERROR = "labels.node_error"
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,7 @@ class TrainRequest:
     voxel_size_um: VoxelSize | None
     outside: str | None = None
     keypoint_units: str | None = None
+    review: Path | None = None
 
     @property
     def has_tables(self) -> bool:
@@ -89,6 +102,8 @@ class TrainJob:
         Whether to go on from the checkpoint in ``out``.
     start_from : Model or None
         Whose weights to begin with, with a budget of its own.
+    notes : tuple of str
+        What else was understood, for the user.
     """
 
     out: Path
@@ -99,6 +114,7 @@ class TrainJob:
     on_start: Callable[[], None]
     has_checkpoint: bool = False
     start_from: Model | None = None
+    notes: tuple[str, ...] = ()
 
     def start(self, *, device: str, token: CancelToken) -> Generator[Event, None, Model]:
         """Read the data, and if they can be used, record what goes in and return the run.
@@ -147,6 +163,7 @@ def fresh_job(request: TrainRequest) -> TrainJob:
     stack = open_stack(request.image, axes=request.axes, voxel_size_um=request.voxel_size_um)
     tables = read_tables(request, spec.names if spec else None, stack, outside=request.outside)
     annotations, masks = _with_masks(tables, request, spec, stack)
+    annotations, settings, notes = reviewed(request, annotations, settings)
     _check_diameter(settings, stack)
     inputs = RunInputs(
         image=str(request.image.resolve()),
@@ -161,7 +178,51 @@ def fresh_job(request: TrainRequest) -> TrainJob:
     def begin() -> None:
         RunFolder(request.out).begin(settings, annotations, inputs)
 
-    return TrainJob(request.out, stack, annotations, settings, masks, begin)
+    return TrainJob(request.out, stack, annotations, settings, masks, begin, notes=notes)
+
+
+def reviewed(
+    request: TrainRequest, annotations: Annotations, settings: TrainingSettings
+) -> tuple[Annotations, TrainingSettings, tuple[str, ...]]:
+    """Let the second looks that are given change nodes, and how many are expected to be wrong.
+
+    An error of nodes that the user states stays what it is.
+
+    Returns
+    -------
+    Annotations, TrainingSettings, tuple of str
+        The last for the user.
+
+    Raises
+    ------
+    InputError
+        If there is no grid, the table cannot be used, or says nothing.
+    """
+    if request.review is None:
+        return annotations, settings, ()
+    if not annotations.grids:
+        raise InputError(
+            "--review changes nodes of counting grids, and none is given; add --grid with the "
+            "grid.csv of the run that was reviewed."
+        )
+    looks = [one for one in read_looks(request.review, annotations) if one.verdict is not None]
+    if not looks:
+        raise InputError(
+            f"{request.review}: no node was looked at; write keep, a class or ? into its column "
+            "look, or leave --review out."
+        )
+    error = error_after_looks(looks, settings.labels.node_error)
+    stated = request.overrides().get(NODE_ERROR)
+    value = round(error, 4) if stated is None else stated
+    settings = settings.with_overrides({NODE_ERROR: value})
+    n_changed = sum(look.is_changed for look in looks)
+    n_unsure = sum(look.verdict == UNSURE for look in looks)
+    text = (
+        f"second look: {counted(len(looks), 'node')} looked at again, {n_changed} changed, "
+        f"{n_unsure} unsure; of the others, {100 * settings.labels.node_error:.2g} % are taken to "
+        f"be wrong ({NODE_ERROR})"
+    )
+    return with_looks(annotations, looks), settings, (text,)
 
 
 def read_tables(
@@ -242,7 +303,7 @@ def introduce(job: TrainJob) -> None:
         said.append(counted(n_masks, "mask"))
     say(f"annotations: {', '.join(said)}")
     found = counted_fractions(annotations)
-    for text in () if found is None else found.messages():
+    for text in (*job.notes, *(() if found is None else found.messages())):
         say(text)
     reduction = job.settings.image.reduction(stack.pixel_size_um(0))
     if reduction is not None:

@@ -180,6 +180,7 @@ def grids(draw, n_classes):
         np.array(draw(st.lists(classes, min_size=n, max_size=n))),
         draw(st.booleans()),
         box,
+        np.array(draw(st.lists(st.integers(0, 255), min_size=n, max_size=n))),
     )
 
 

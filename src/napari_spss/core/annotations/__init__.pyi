@@ -35,6 +35,13 @@ from .grids import (
     lay_grid as lay_grid,
     wilson_interval as wilson_interval,
 )
+from .looks import (
+    Look as Look,
+    error_after_looks as error_after_looks,
+    read_looks as read_looks,
+    with_looks as with_looks,
+    write_looks as write_looks,
+)
 from .proportions import (
     Box as Box,
     Proportion as Proportion,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ UNSURE = -1
 
 NOT_JUDGED = -2
 """Class of a node that nobody has looked at yet."""
+
+_ARRAYS = {"y": np.float64, "x": np.float64, "class_index": np.int16, "looks": np.uint8}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,9 @@ class CountingGrid:
         Whether the count is finished; only then it counts as a proportion.
     box : tuple of int, optional
         Half-open rectangle ``(y0, x0, y1, x1)`` of a frame; None for the whole slice.
+    looks : ndarray, (N,) uint8
+        How often each node was looked at again, in the light of a map; by default never, as nodes
+        that were not judged. Copied, read-only.
 
     Raises
     ------
@@ -63,20 +68,26 @@ class CountingGrid:
     class_index: NDArray[np.int16]
     is_done: bool = False
     box: Box | None = None
+    looks: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
 
     def __post_init__(self) -> None:
         Region(self.slice, self.box)  # says what is wrong with them
         if not (math.isfinite(self.spacing_px) and self.spacing_px > 0):
             raise InputError(f"spacing_px {self.spacing_px} is not above 0; give it in pixels.")
-        for name, dtype in (("y", np.float64), ("x", np.float64), ("class_index", np.int16)):
+        if not np.size(self.looks):
+            object.__setattr__(self, "looks", np.zeros(np.shape(self.class_index), np.uint8))
+        for name, dtype in _ARRAYS.items():
             array = np.array(getattr(self, name), dtype=dtype)
             if name == "class_index" and self.is_done:
                 array[array == NOT_JUDGED] = UNSURE
             array.flags.writeable = False
             object.__setattr__(self, name, array)
-        shapes = {self.y.shape, self.x.shape, self.class_index.shape}
+        shapes = {getattr(self, name).shape for name in _ARRAYS}
         if len(shapes) != 1 or self.y.ndim != 1:
-            raise InputError(f"y, x and class_index of a grid have shapes {sorted(shapes)}.")
+            raise InputError(f"{', '.join(_ARRAYS)} of a grid have shapes {sorted(shapes)}.")
+        looks = np.where(self.class_index == NOT_JUDGED, 0, self.looks).astype(np.uint8)
+        looks.flags.writeable = False
+        object.__setattr__(self, "looks", looks)
         offsets = (self.offset_y, self.offset_x)
         if not (np.isfinite(offsets).all() and np.isfinite([self.y, self.x]).all()):
             raise InputError("a grid's offsets and node positions must be finite; give pixels.")
@@ -89,8 +100,7 @@ class CountingGrid:
         if not isinstance(other, CountingGrid):
             return NotImplemented
         return self._numbers() == other._numbers() and all(
-            np.array_equal(getattr(self, name), getattr(other, name))
-            for name in ("y", "x", "class_index")
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in _ARRAYS
         )
 
     def __hash__(self) -> int:

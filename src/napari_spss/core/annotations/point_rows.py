@@ -32,6 +32,7 @@ _FIJI = frozenset({"Area", "Mean", "StdDev", "Min", "Max", "XM", "YM", "Ch", "Fr
 _LARGEST_SLICE = 2**31
 _ROUNDING_PX = 1e-6
 _NEAR_PX = 2.0
+_MOST_LOOKS = 255
 _UNLIKELY = 1e-3
 
 
@@ -54,6 +55,13 @@ def _is_done(text: str) -> bool:
     if stated is None:
         raise CellFault("is not a status", "write done or open")
     return stated
+
+
+def _looks(text: str) -> int:
+    value = whole(text) if text else 0
+    if value > _MOST_LOOKS:
+        raise CellFault("is too large", f"give at most {_MOST_LOOKS}")
+    return value
 
 
 def _class_index(text: str, info: ValidationInfo) -> int:
@@ -98,6 +106,7 @@ class NodeRow(RegionRow):
     x: Number
     class_index: Annotated[int, BeforeValidator(_class_of_node)]
     is_done: Annotated[bool, BeforeValidator(_is_done)] = True
+    looks: Annotated[int, BeforeValidator(_looks)] = 0
 
 
 def keypoints_of(table: Table, reading: Reading, units: str | None) -> list[tuple[int, Keypoint]]:
@@ -278,7 +287,7 @@ def grids_of(table: Table, reading: Reading) -> list[tuple[list[int], CountingGr
     """Counting grids, and the lines of their nodes; the rows of a region make up its grid."""
     columns = {name: NODE_COLUMNS.get(name, name) for name in NodeRow.model_fields}
     has_boxes = any(edge in table.names for edge in BOX)
-    example = [key for key in columns.values() if has_boxes or key not in BOX]
+    example = [key for key in columns.values() if key != "looks" and (has_boxes or key not in BOX)]
     if not table.has_columns([key for key in example if key != "status"], ",".join(example)):
         return []
     for key in table.names:
@@ -317,6 +326,7 @@ def grids_of(table: Table, reading: Reading) -> list[tuple[list[int], CountingGr
             np.array([row.class_index for row in rows], dtype=np.int16),
             is_done=rows[0].is_done,
             box=region.box,
+            looks=np.array([row.looks for row in rows], dtype=np.uint8),
         )
         if grid.is_done and not grid.n_judged:
             what = "grid" if region.box is None else f"frame {region.box}"

@@ -111,10 +111,11 @@ def read_annotations(
         1 and whose positions from the corner of the first pixel. Without a class column, all
         points are of the only class besides the background. Other columns are ignored with a note.
     grid : path, optional
-        Columns ``slice[,y0,x0,y1,x1],spacing_px,offset_y,offset_x,y,x,class[,status]``, a row per
-        node. A ``?`` as class = unsure, a blank one = not judged yet, or unsure too in a grid that
-        is done; ``status`` is ``done`` (also if blank) or ``open``. The half-open box is that of a
-        counting frame; blank = a grid over the whole slice. Frames must not overlap.
+        Columns ``slice[,y0,x0,y1,x1],spacing_px,offset_y,offset_x,y,x,class[,status][,looks]``,
+        a row per node. A ``?`` as class = unsure, a blank one = not judged yet, or unsure too in a
+        grid that is done; ``status`` is ``done`` (also if blank) or ``open``. The half-open box is
+        that of a counting frame; blank = a grid over the whole slice. Frames must not overlap.
+        ``looks`` counts how often a node was looked at again.
     classes : sequence of str, optional
         All class names, in order; the background comes first and is added if it is missing. By
         default the header of ``proportions``, else the order of appearance. Names are matched
@@ -394,7 +395,8 @@ def write_keypoints(path: AnyPath, annotations: Annotations) -> None:
 def write_grid(path: AnyPath, annotations: Annotations) -> None:
     """Write ``grid.csv`` atomically, a row per node; a grid without nodes leaves no trace.
 
-    Grids keep their order. The columns of the box are there if there are frames.
+    Grids keep their order. The columns of the box are there if there are frames, that of the looks
+    if a node was looked at again.
 
     Raises
     ------
@@ -403,17 +405,21 @@ def write_grid(path: AnyPath, annotations: Annotations) -> None:
     """
     names = {**dict(enumerate(annotations.classes)), UNSURE: UNSURE_TEXT, NOT_JUDGED: ""}
     has_boxes = any(grid.box is not None for grid in annotations.grids)
-    fields = [name for name in NodeRow.model_fields if has_boxes or name not in BOX]
+    has_looks = any(grid.looks.any() for grid in annotations.grids)
+    is_there = {**dict.fromkeys(BOX, has_boxes), "looks": has_looks}
+    fields = [name for name in NodeRow.model_fields if is_there.get(name, True)]
     header = [NODE_COLUMNS.get(name, name) for name in fields]
     nodes = (
         (
             *(grid.slice, *((grid.box or (None,) * 4) if has_boxes else ())),
             *(float(grid.spacing_px), float(grid.offset_y), float(grid.offset_x)),
             *(y, x, names[class_index], "done" if grid.is_done else "open"),
+            *((looks,) if has_looks else ()),
         )
         for grid in annotations.grids
-        for y, x, class_index in zip(
-            grid.y.tolist(), grid.x.tolist(), grid.class_index.tolist(), strict=True
+        for y, x, class_index, looks in zip(
+            *(array.tolist() for array in (grid.y, grid.x, grid.class_index, grid.looks)),
+            strict=True,
         )
     )
     write_rows(Path(path), [header, *nodes])

@@ -20,3 +20,8 @@ from .run_folder import (
     begin_recorded as begin_recorded,
     write_update as write_update,
 )
+from .second_look import (
+    N_LOOKS as N_LOOKS,
+    NodeMaps as NodeMaps,
+    rank_nodes as rank_nodes,
+)

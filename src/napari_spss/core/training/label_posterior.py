@@ -24,7 +24,7 @@ from ..annotations import Region
 from ..base import Record
 from .samples import SliceSamples
 
-__all__ = ["LabelPosterior", "label_posterior"]
+__all__ = ["LabelPosterior", "label_posterior", "node_posterior"]
 
 # of the number of wrong nodes about the expected one, in standard deviations
 _MOST_DEVIATIONS = 2.0
@@ -127,6 +127,28 @@ def label_posterior(samples: Iterable[SliceSamples], predict: Predict) -> LabelP
     )
 
 
+def node_posterior(
+    probs: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], errors: Array
+) -> Array:
+    """Probability of each class (C, N) at nodes, by Bayes' rule with the map as prior.
+
+    Parameters
+    ----------
+    probs : ndarray, (C, N)
+        Map at the nodes.
+    labels : ndarray of int, (N,)
+        Class that was judged.
+    errors : ndarray, (N,)
+        Probability that a judgement is wrong; it may then mean any other class.
+    """
+    n_classes, n_nodes = probs.shape
+    likelihood = np.tile(errors / max(1, n_classes - 1), (n_classes, 1))
+    likelihood[labels, np.arange(n_nodes)] = 1 - errors
+    posterior: Array = probs * likelihood + np.finfo(np.float32).tiny
+    posterior /= posterior.sum(axis=0)
+    return posterior
+
+
 @dataclass(frozen=True)
 class _Judged:
     """Nodes of one region: per class (C,), and how many were expected to be wrong."""
@@ -144,11 +166,7 @@ class _Judged:
             one.ravel()[nodes].astype(np.float64) for one in (sample.weight, sample.error)
         )
         n_classes = len(probs)
-        places = np.arange(labels.size)
-        likelihood = np.tile(errors / max(1, n_classes - 1), (n_classes, 1))
-        likelihood[labels, places] = 1 - errors
-        posterior = probs.reshape(n_classes, -1)[:, nodes] * likelihood + np.finfo(np.float32).tiny
-        posterior /= posterior.sum(axis=0)
+        posterior = node_posterior(probs.reshape(n_classes, -1)[:, nodes], labels, errors)
         stated = np.bincount(labels, weights, minlength=n_classes).astype(np.float64)
         return cls(stated, posterior @ weights, float((weights * errors).sum()))
 

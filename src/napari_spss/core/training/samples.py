@@ -32,6 +32,8 @@ __all__ = [
 _UNLABELLED = -1
 # a painted slice counts as a mask, not as strokes, from this share of labelled pixels on
 _DENSE_SHARE = 0.5
+# a node that was looked at again is wrong so many times as often as others
+_ERROR_AGAIN = 0.25
 
 Box = tuple[int, int, int, int]
 
@@ -382,8 +384,9 @@ def _paint_points(
             _disc(sample.shape, y, x, labels.node_radius_working_px, reduction)
             for y, x in zip(grid.y[judged], grid.x[judged], strict=True)
         ]
-        for disc, c in zip(discs, grid.class_index[judged], strict=True):
-            _paint(sample, disc, int(c), 1.0, labels.node_error)
+        errors = labels.node_error * np.where(grid.looks[judged] > 0, _ERROR_AGAIN, 1.0)
+        for disc, c, error in zip(discs, grid.class_index[judged], errors, strict=True):
+            _paint(sample, disc, int(c), 1.0, float(error))
         if grid.is_done and discs:
             sample.is_calibrated = True
             places = [np.ravel_multi_index(disc, sample.shape) for disc in discs]
