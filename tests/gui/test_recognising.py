@@ -11,7 +11,7 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
 
-from napari_spss.core.annotations import Annotations, Keypoint
+from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
 from napari_spss.core.projects import folder as project_folder
 from napari_spss.gui import dock as dock_module
 from napari_spss.gui.dock import SpssDock
@@ -110,6 +110,17 @@ def test_an_image_that_is_left_while_it_is_read_does_not_come_back(dock, viewer,
     QApplication.processEvents()  # what the thread told
     assert dock.source.name == "other"
     assert dock.annotations() == SAID
+
+
+def test_no_layer_of_the_image_before_is_made_anew(dock, viewer):
+    viewer.add_image(PIXELS, name="first")
+    part = Proportion(Region(1, (2, 2, 20, 20)), (None, 0.1))
+    dock.annotate.set_value(SAID.replace(proportions=(part,)))
+    assert len(viewer.layers) == 3
+    viewer.layers.clear()
+    viewer.add_image(PIXELS[::-1].copy(), name="second")
+    assert can_annotate(dock)
+    assert [layer.name for layer in viewer.layers] == ["second"]
 
 
 def test_an_image_that_cannot_be_read_is_told(dock, viewer, disk, qtbot):

@@ -309,9 +309,10 @@ class SpssDock(QWidget):
             self._take_over.hide()
         self._is_restoring = True
         try:
+            if is_other:
+                self.annotate.clear()  # while it still lies on the image before
             self.annotate.set_source(layer, source)
             if is_other and source is not None:
-                self.annotate.clear()
                 self.project.open(source)
                 if self.project.project is None or not self.project.project.state.classes:
                     self._begin_anew(layer, had_image=had_image)
