@@ -156,6 +156,15 @@ def test_a_run_folder_remembers_the_outside(tmp_path):
     assert RunFolder(tmp_path).annotations() == annotations
 
 
+def test_the_outside_of_a_run_of_an_earlier_version_is_known(tmp_path):
+    annotations = said(Proportion(Region(0), (0.8, 0.2, None)))
+    RunFolder(tmp_path).begin(preset("fast"), annotations, RunInputs("image", "id"))
+    record = json.loads((tmp_path / "inputs.json").read_text())
+    del record["annotated"]
+    (tmp_path / "inputs.json").write_text(json.dumps(record | {"outside": "resin"}))
+    assert RunFolder(tmp_path).annotations() == annotations
+
+
 # Losses -------------------------------------------------------------------------------------------
 
 
@@ -489,7 +498,10 @@ def test_a_run_goes_on_with_the_same_class_outside_only(tmp_path):
                 device="cpu",
                 **how,
             )
-            with pytest.raises(InputError, match="with class outside resin, not"):
+            with pytest.raises(
+                InputError,
+                match=r"with classes background, mito, resin \(outside\), not background",
+            ):
                 next(run)
     run = iter_training(stack, resin, settings, run_dir=tmp_path, resume=True, device="cpu")
     assert [type(event).__name__ for event in run][-1] == "RunFinished"

@@ -175,7 +175,7 @@ def stack_of_run(
 
 def _newest(request: TrainRequest, known: Annotations, stack: Stack) -> Annotations:
     """What the run knows, with those kinds replaced whose tables are given."""
-    given = read_tables(request, known.classes, stack, outside=known.outside)
+    given = read_tables(request, known.classes, stack)
     if given is None:
         return known
     return Annotations(
@@ -184,7 +184,6 @@ def _newest(request: TrainRequest, known: Annotations, stack: Stack) -> Annotati
         known.keypoints if request.keypoints is None else given.keypoints,
         known.grids if request.grid is None else given.grids,
         given.notes,
-        known.outside,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..core.annotations import (
     UNSURE,
     Annotations,
+    Classes,
     ClassSpec,
     error_after_looks,
     read_annotations,
@@ -230,7 +231,7 @@ def read_tables(
     classes: tuple[str, ...] | None,
     stack: Stack,
     *,
-    outside: str | None,
+    outside: str | None = None,
 ) -> Annotations | None:
     """Read the tables that are given; None if there are none.
 
@@ -270,7 +271,7 @@ def _with_masks(
     names = masks.classes.names
     if tables is not None:
         return tables.with_classes(names), masks
-    return Annotations(names, outside=request.outside), masks
+    return Annotations(Classes(names, request.outside)), masks
 
 
 def open_training_masks(

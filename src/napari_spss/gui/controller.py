@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
-from ..core.annotations import Annotations, ClassStyle, Region
+from ..core.annotations import Annotations, Classes, ClassStyle, Region
 from ..core.base import Event, InputError, Mailbox, Predicted, Preview, SpssError
 from ..core.images import BOTH_UNKNOWN, LiveLabels
 from .jobs import (
@@ -321,7 +321,7 @@ class Controller(QObject):
         maps = self.outcome.begin(
             source,
             model,
-            self.styles_of(model.classes, model.outside),
+            self.styles_of(model.classes),
             run_dir=self._model_dir,
         )
         call = CoreCall("applying the model", apply_model)
@@ -455,22 +455,17 @@ class Controller(QObject):
         ticket, self._claimed = self._claimed, None
         return ticket
 
-    def styles_of(
-        self, classes: tuple[str, ...], outside: str | None = None
-    ) -> tuple[ClassStyle, ...]:
-        """Styles of a model's classes: the user's where the names agree.
-
-        Which of them lies outside of the specimen, the model says.
-        """
+    def styles_of(self, classes: Classes) -> tuple[ClassStyle, ...]:
+        """Classes of a model as they look: as the user's where the names agree."""
         known = {style.name.lower(): style for style in self._context.styles}
-        styles = (
+        looks = (
             known.get(name.lower())
             or ClassStyle(name, _SPARE_COLOURS[(index - 1) % len(_SPARE_COLOURS)])
             for index, name in enumerate(classes)
         )
         return tuple(
-            replace(style, is_outside=name == outside)
-            for name, style in zip(classes, styles, strict=True)
+            replace(one, name=look.name, colour=look.colour, key=look.key)
+            for one, look in zip(classes.records, looks, strict=True)
         )
 
     def shut_down(self) -> None:

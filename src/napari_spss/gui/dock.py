@@ -381,7 +381,7 @@ class SpssDock(QWidget):
         self.annotate.set_styles(self._context.styles)
         model = self.session.model
         if model is not None:
-            styles = self.controller.styles_of(model.classes, model.outside)
+            styles = self.controller.styles_of(model.classes)
             self.controller.outcome.set_styles(styles)
         self._on_annotations_changed()
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Labels
 
-from ..core.annotations import Annotations, ClassStyle
+from ..core.annotations import Annotations, Classes, ClassStyle
 from ..core.base import InputError, counted, set_aside
 from ..core.images import IGNORE
 from ..core.projects import RECORD_FILE, ProjectState
@@ -148,7 +148,7 @@ class ProjectContents:
         except InputError as error:
             faults.append(f"The settings of the training cannot be restored: {error}")
         self._classes.set_value(state.classes)
-        annotations = state.annotations or Annotations(state.names)
+        annotations = state.annotations or Annotations(Classes(state.classes))
         is_damaged = "proportions" in project.unreadable
         self._annotate.set_value(annotations, texts, is_damaged=is_damaged)
         self._show_form(form)

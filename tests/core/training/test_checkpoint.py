@@ -219,6 +219,15 @@ def test_a_model_of_an_earlier_version_opens(saved):
     assert load_model(saved).n_steps == 40
 
 
+def test_a_class_that_earlier_versions_named_as_outside_is_so(saved):
+    strip(saved)
+    edit(saved, outside="DISC")
+    model = load_model(saved)
+    assert (model.outside, model.outside_index) == ("disc", 1)
+    save_model(model, saved)
+    assert load_model(saved).classes == model.classes
+
+
 def test_weights_of_another_run_are_not_taken_for_those_of_the_record(saved, tmp_path):
     """Both networks have one shape: only the record tells that the classes are others."""
     other = tmp_path / "other"

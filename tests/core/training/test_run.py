@@ -10,7 +10,7 @@ import torch
 from blobs import CLASSES, annotated, blobs, fractions, quick
 from safetensors.torch import load_file
 
-from napari_spss.core.annotations import Annotations, Keypoint
+from napari_spss.core.annotations import Annotations, Classes, Keypoint
 from napari_spss.core.base import (
     CancelToken,
     Diverged,
@@ -350,9 +350,9 @@ def model():
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("classes", {"classes": ("background", "ring")}),
+        ("classes", {"classes": Classes(("background", "ring"))}),
         ("image channels", {"n_channels": 3}),
-        ("class outside", {"outside": "disc"}),
+        ("classes background, disc", {"classes": Classes(CLASSES, "disc")}),
         ("network 'fast-unet' with 3", {"settings": tiny(network__filters=3)}),
         ("normalisation", {"settings": tiny(image__normalisation="range")}),
     ],

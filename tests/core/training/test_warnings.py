@@ -54,7 +54,7 @@ def look(annotations, truth, maps, *, masks=None, lost=None, settings=FAST, n_st
         return np.stack([found == c for c in range(n_classes)]).astype(np.float32)
 
     lost = [] if lost is None else lost
-    watch = MapWatch(annotations.classes, outside=annotations.outside_index)
+    watch = MapWatch(annotations.classes)
     lost[:], message = watch.look(samples, predict, tuple(lost), n_steps=n_steps, settings=settings)
     return [] if message is None else [message]
 

@@ -16,8 +16,8 @@ from .class_spec import (
     show_values as show_values,
 )
 from .class_style import (
+    Classes as Classes,
     ClassStyle as ClassStyle,
-    outside_name as outside_name,
 )
 from .csv_cells import (
     per_cent_text as per_cent_text,

@@ -21,10 +21,9 @@ from .checks import (
     SliceShapes,
     StackExtent,
     box_point_faults,
-    check_class_names,
     match_class,
-    outside_class,
 )
+from .class_style import Classes
 from .grids import (
     NOT_JUDGED,
     UNSURE,
@@ -110,8 +109,8 @@ class Annotations:
 
     Parameters
     ----------
-    classes : tuple of str
-        Names, background first; unique without regard to case.
+    classes : Classes
+        Background first, unique without regard to case; names, as a tuple, will do.
     proportions : tuple of Proportion
         Typed ones, each with as many fractions as there are classes. Counts stay in ``grids``.
     keypoints : tuple of Keypoint
@@ -119,9 +118,9 @@ class Annotations:
     notes : tuple of str
         What was changed or noticed while reading, for the user; not compared.
     outside : str, optional
-        Class of what lies outside of the specimen, such as resin. It is learned like the others,
-        but excluded from all fractions: they are fractions of what is not outside. Typed
-        fractions of it are unknown (None).
+        Class of what lies outside of the specimen, such as resin, if ``classes`` do not say so. It
+        is learned like the others, but excluded from all fractions: they are fractions of what is
+        not outside. Typed fractions of it are unknown (None).
 
     Raises
     ------
@@ -130,7 +129,7 @@ class Annotations:
         fraction of what is outside is stated.
     """
 
-    classes: tuple[str, ...]
+    classes: Classes
     proportions: tuple[Proportion, ...] = ()
     keypoints: tuple[Keypoint, ...] = ()
     grids: tuple[CountingGrid, ...] = ()
@@ -138,9 +137,10 @@ class Annotations:
     outside: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("classes", "proportions", "keypoints", "grids", "notes"):
+        object.__setattr__(self, "classes", Classes(self.classes, self.outside))
+        object.__setattr__(self, "outside", self.classes.outside)
+        for name in ("proportions", "keypoints", "grids", "notes"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        check_class_names(self.classes)
         n_classes = len(self.classes)
         for proportion in self.proportions:
             if len(proportion.fractions) != n_classes:
@@ -153,16 +153,15 @@ class Annotations:
                 raise InputError(f"{point} refers to a class beyond the {n_classes} classes.")
         for grid in self.grids:
             grid.judged_counts(n_classes)
-        if self.outside is not None:
-            index = outside_class(self.outside, self.classes)
-            object.__setattr__(self, "outside", self.classes[index])
+        index = self.outside_index
+        if index is not None:
             stated = tuple(_blanked(one, index, self.classes[index]) for one in self.proportions)
             object.__setattr__(self, "proportions", stated)
 
     @property
     def outside_index(self) -> int | None:
         """Index of the class that counts in no fraction; None if there is none."""
-        return None if self.outside is None else self.classes.index(self.outside)
+        return self.classes.outside_index
 
     @property
     def is_empty(self) -> bool:
@@ -348,7 +347,7 @@ class Annotations:
             return tuple(result)
 
         return Annotations(
-            classes,
+            self.classes.named(classes),
             tuple(
                 dataclasses.replace(
                     one,
@@ -364,7 +363,6 @@ class Annotations:
             ),
             tuple(grid.replace(class_index=new_index[grid.class_index]) for grid in self.grids),
             self.notes,
-            self.outside,
         )
 
     def replace(self, **changes: Any) -> Annotations:

@@ -26,6 +26,7 @@ from .checks import (
     match_class,
     nearest_class,
 )
+from .class_style import Classes
 from .csv_cells import CellFault, Table, fraction, number, per_cent_text, plain_number, whole
 from .proportions import Box, Proportion, Region
 
@@ -56,14 +57,12 @@ class Reading:
 
     Parameters
     ----------
-    classes : tuple of str
-        Names, background first.
+    classes : Classes
+        Background first.
     is_settled : bool
         Whether no other class may appear; otherwise they are all that appear.
     extent : StackExtent
         Limits of slices and positions.
-    outside : str or None
-        Class that is excluded from all fractions.
     is_ours : bool
         Whether the tables are what this program wrote, and are taken as they stand.
     former : mapping of str to str
@@ -72,10 +71,9 @@ class Reading:
         What was changed, for the user.
     """
 
-    classes: tuple[str, ...]
+    classes: Classes
     is_settled: bool
     extent: StackExtent
-    outside: str | None
     is_ours: bool
     former: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
@@ -87,11 +85,6 @@ class Reading:
     def find(self, name: str) -> int | None:
         """Index of a class; None if there is none of that name."""
         return self._index.get(class_key(name))
-
-    @property
-    def outside_index(self) -> int | None:
-        """Index of the class outside; None if there is none, or it is not among the classes."""
-        return None if self.outside is None else self.find(self.outside)
 
     def class_index(self, name: str) -> int:
         """Index of the class that a cell names.
@@ -262,7 +255,7 @@ def proportions_of(table: Table, reading: Reading) -> list[tuple[int, Proportion
     places = _places(table, columns, reading)
     if places is None:
         return []
-    outside = reading.outside_index
+    outside = reading.classes.outside_index
     certain = _with_signs(_without_doubtful(table, columns, reading), columns)
     stated: list[tuple[int, Proportion]] = []
     for line, row in reading.rows(certain, FractionRow, places):
@@ -349,7 +342,7 @@ def _is_mixed(table: Table, columns: Sequence[ClassColumn]) -> bool:
 
 def _without_doubtful(table: Table, columns: Sequence[ClassColumn], reading: Reading) -> Table:
     """Note and blank the numbers of unknown unit, and those of the class outside."""
-    outside = reading.outside_index
+    outside = reading.classes.outside_index
     asks = not reading.is_ours and _is_mixed(table, columns)
     rows = {line: dict(cells) for line, cells in table.rows.items()}
     for line, cells in table.rows.items():
@@ -391,7 +384,7 @@ class FractionTexts(NamedTuple):
 
 def texts_of(table: Table, classes: Sequence[str]) -> FractionTexts | None:
     """Cells of a table as text; None if a row or column has no place of its own."""
-    reading = Reading(tuple(classes), True, StackExtent(None), None, False)
+    reading = Reading(Classes(classes), True, StackExtent(None), False)
     columns = tuple(class_columns(table, classes, is_ours=False))
     places = _places(table, columns, reading)
     if places is None:

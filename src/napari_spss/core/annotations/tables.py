@@ -19,11 +19,11 @@ from .checks import (
     UNSURE_TEXT,
     SliceShapes,
     StackExtent,
-    check_class_names,
     class_name_fault,
     match_class,
     order_classes,
 )
+from .class_style import Classes
 from .csv_cells import Table, per_cent_text, read_table, write_rows
 from .grids import NOT_JUDGED, UNSURE
 from .point_rows import NODE_COLUMNS, NodeRow, grids_of, keypoints_of
@@ -157,7 +157,7 @@ def read_annotations(
         order = [str(path) for path in paths.values()]
         problems.sort(key=lambda one: (order.index(one.file), one.row or 0))
         raise InputError(problems=problems)
-    return annotations.replace(outside=outside)
+    return annotations.replace(outside=outside or annotations.outside)
 
 
 def restore_annotations(
@@ -185,14 +185,14 @@ def restore_annotations(
     (Annotations, tuple of CellProblem)
         All that could be read, and what could not.
     """
-    names = None if classes is None else tuple(classes)
+    names = None if classes is None else Classes(classes)
     extent = StackExtent(None)
     problems: list[CellProblem] = []
     annotations, lines = _read(
         dict(paths), names, extent, outside, problems, is_ours=True, former=former
     )
     problems += annotations.problems(extent, lines)
-    return annotations.replace(outside=outside).settled(), tuple(problems)
+    return annotations.replace(outside=outside or annotations.outside).settled(), tuple(problems)
 
 
 def read_proportions(
@@ -245,7 +245,7 @@ def annotation_files(folder: AnyPath) -> AnnotationPaths:
     return found
 
 
-def _given_classes(names: Sequence[str]) -> tuple[str, ...]:
+def _given_classes(names: Sequence[str]) -> Classes:
     """Put the background first; raise InputError for names that cannot be used."""
     ordered = order_classes(names)
     twice = [
@@ -253,13 +253,12 @@ def _given_classes(names: Sequence[str]) -> tuple[str, ...]:
     ]
     if twice:
         raise InputError(f"class {twice[0]!r} is named twice; name each once.", field="classes")
-    check_class_names(ordered)
-    return ordered
+    return Classes(names).named(ordered) if isinstance(names, Classes) else Classes(ordered)
 
 
 def _read(
     paths: Mapping[Any, Any],
-    names: tuple[str, ...] | None,
+    names: Classes | None,
     extent: StackExtent,
     outside: str | None,
     problems: list[CellProblem],
@@ -275,7 +274,9 @@ def _read(
         if table is not None:
             tables[kind] = table
     classes, is_settled = _classes(tables, names, outside, is_ours=is_ours)
-    reading = Reading(classes, is_settled, extent, outside, is_ours, former or {})
+    if outside is not None and match_class(outside, classes) is not None:
+        classes = Classes(classes, outside)
+    reading = Reading(classes, is_settled, extent, is_ours, former or {})
     stated = proportions_of(tables["proportions"], reading) if "proportions" in tables else []
     points = keypoints_of(tables["keypoints"], reading, units) if "keypoints" in tables else []
     grids = grids_of(tables["grid"], reading) if "grid" in tables else []
@@ -290,19 +291,18 @@ def _read(
         tuple(point for _, point in points),
         tuple(grid for _, grid in grids),
         tuple(reading.notes),
-        None if reading.outside_index is None else outside,
     )
     return annotations, {kind: (tables[kind].file, rows[kind]) for kind in tables}
 
 
 def _classes(
     tables: Mapping[Kind, Table],
-    names: tuple[str, ...] | None,
+    names: Classes | None,
     outside: str | None,
     *,
     is_ours: bool,
-) -> tuple[tuple[str, ...], bool]:
-    """Names of the classes, and whether no other one may appear."""
+) -> tuple[Classes, bool]:
+    """The classes, and whether no other one may appear."""
     if names is not None:
         return names, True
     columns = tables.get("proportions")
@@ -310,12 +310,13 @@ def _classes(
     if found:
         # a class that counts in no fraction needs no column
         found += [] if outside is None else [outside]
-        return order_classes(name for name in found if class_name_fault(name) is None), True
+        usable = (name for name in found if class_name_fault(name) is None)
+        return Classes(order_classes(usable)), True
     for kind in ("keypoints", "grid"):
         if kind in tables:
             found += [cells.get("class", "") for _, cells in tables[kind].rows.items()]
     usable = (name for name in dict.fromkeys(found) if class_name_fault(name) is None)
-    return order_classes(usable)[:MOST_CLASSES], False
+    return Classes(order_classes(usable)[:MOST_CLASSES]), False
 
 
 # Writing -----------------------------------------------------------------------------------------

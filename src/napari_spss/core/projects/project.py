@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..annotations import Annotations
+from ..annotations import Annotations, Classes
 from ..base import FolderLock, InputError, RunError, check_links, remove_stale_files
 from ..images import PAINTED_FOLDER, PaintedSlices
 from .action_log import Action, ActionLog, read_actions
@@ -374,7 +374,9 @@ class Project:
             write_project(self.folder / name, self._record(self.state))
             return
         write = TABLES[_part(name)][1]
-        write(self.folder / name, self.state.annotations or Annotations(self.state.names))
+        write(
+            self.folder / name, self.state.annotations or Annotations(Classes(self.state.classes))
+        )
 
     def _record(self, state: ProjectState) -> ProjectRecord:
         return state.record(identity=self.identity, source=self.source)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, field_validator
 from pydantic_core import from_json, to_json
 
-from ..annotations import Annotations, ClassStyle, usable_class_names
+from ..annotations import Classes, ClassStyle, usable_class_names
 from ..base import Record, parse_record, read_file, write_atomically
 
 __all__ = ["FORMAT_VERSION", "ProjectRecord", "read_project", "write_project"]
@@ -50,7 +50,7 @@ class ProjectRecord(Record):
     @classmethod
     def _check_names(cls, classes: tuple[ClassStyle, ...]) -> tuple[ClassStyle, ...]:
         if classes:
-            Annotations(tuple(style.name for style in classes))
+            Classes(classes)
         return classes
 
 

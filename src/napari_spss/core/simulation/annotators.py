@@ -17,13 +17,13 @@ import numpy.typing as npt
 
 from ..annotations import (
     Annotations,
+    Classes,
     CountingGrid,
     Keypoint,
     Proportion,
     Region,
     lay_frames,
     lay_grid,
-    outside_class,
     tiles,
 )
 from ..base import InputError
@@ -281,8 +281,11 @@ class _Task:
 
     source: LabelSource
     slices: tuple[int, ...]
-    classes: tuple[str, ...]
-    outside: int | None
+    classes: Classes
+
+    @property
+    def outside(self) -> int | None:
+        return self.classes.outside_index
 
     @classmethod
     def of(
@@ -299,10 +302,9 @@ class _Task:
                 raise InputError(
                     f"slice {z} lies outside the masks; choose 0 to {source.n_slices - 1}."
                 )
-        names = tuple(classes) if classes is not None else class_names(source)
+        names = classes if classes is not None else class_names(source)
         names = names or default_names(_count_classes(source))
-        excluded = None if outside is None else outside_class(outside, names)
-        return cls(source, chosen, names, excluded)
+        return cls(source, chosen, Classes(names, outside))
 
     @property
     def n_classes(self) -> int:
@@ -310,8 +312,7 @@ class _Task:
 
     def annotations(self, **parts: Any) -> Annotations:
         """Annotations of these classes."""
-        outside = None if self.outside is None else self.classes[self.outside]
-        return Annotations(self.classes, outside=outside, **parts)
+        return Annotations(self.classes, **parts)
 
     def step(self, protocol: Protocol, is_exact: bool, **parameters: float) -> Step:
         return Step(protocol, self.slices, is_exact, tuple(parameters.items()))

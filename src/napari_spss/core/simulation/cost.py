@@ -114,17 +114,16 @@ def combine(*simulations: Simulation) -> Simulation:
     Raises
     ------
     InputError
-        If none is given, their classes, the class outside or costs differ, or two state fractions
-        of one region or count one slice or frame.
+        If none is given, their classes or costs differ, or two state fractions of one region or
+        count one slice or frame.
     """
     if not simulations:
         raise InputError("there is nothing to combine; give at least one simulation.")
     first = simulations[0]
     parts = [simulation.annotations for simulation in simulations]
     if any(part.classes != first.annotations.classes for part in parts):
-        raise InputError("simulations of different classes cannot be combined.")
-    if any(part.outside != first.annotations.outside for part in parts):
-        raise InputError("simulations with different classes outside cannot be combined.")
+        known = "; ".join(dict.fromkeys(str(part.classes) for part in parts))
+        raise InputError(f"simulations of different classes cannot be combined: {known}.")
     if any(simulation.costs != first.costs for simulation in simulations):
         raise InputError("simulations with different costs cannot be combined.")
     proportions = tuple(item for part in parts for item in part.proportions)
@@ -141,7 +140,6 @@ def combine(*simulations: Simulation) -> Simulation:
             keypoints=tuple(dict.fromkeys(item for part in parts for item in part.keypoints)),
             grids=grids,
             notes=tuple(note for part in parts for note in part.notes),
-            outside=first.annotations.outside,
         ),
         acts=sum((simulation.acts for simulation in simulations), Acts()),
         steps=tuple(step for simulation in simulations for step in simulation.steps),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import torch
 from pydantic import (
@@ -23,11 +23,12 @@ from pydantic import (
     PositiveInt,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..annotations import ClassNames, outside_class
+from ..annotations import Classes
 from ..base import (
     InputError,
     Record,
@@ -71,11 +72,11 @@ class _ClassesRecord(Record):
     """What both a model and a half-trained run say of the classes and of the scale."""
 
     format_version: int = FORMAT_VERSION
-    classes: ClassNames
+    classes: Classes
     reduction: PositiveInt
     pixel_size_um: PositiveFloat | None = None  # not known to earlier versions
     label_scale: LabelScale
-    outside: str | None = None
+    outside: str | None = Field(default=None, exclude=True)  # of earlier versions
 
     @field_validator("label_scale")
     @classmethod
@@ -84,23 +85,21 @@ class _ClassesRecord(Record):
             raise ValueError("keypoint_weights: needs a number for each class")
         return value
 
-    @field_validator("outside")
-    @classmethod
-    def _check_outside(cls, value: str | None, info: ValidationInfo) -> str | None:
-        classes: tuple[str, ...] | None = info.data.get("classes")
-        if value is None or classes is None:
-            return value
-        return classes[outside_class(value, classes)]
-
     @property
     def working_scale(self) -> WorkingScale:
         """How far images are reduced."""
         return WorkingScale(self.reduction, self.pixel_size_um)
 
+    @model_validator(mode="after")
+    def _settle_outside(self) -> Self:
+        classes = Classes(self.classes, self.outside)
+        self.__dict__.update(classes=classes, outside=classes.outside)
+        return self
+
     @property
     def outside_index(self) -> int | None:
         """Index of the class that counts in no fraction; None if there is none."""
-        return None if self.outside is None else self.classes.index(self.outside)
+        return self.classes.outside_index
 
 
 class _ModelRecord(_ClassesRecord):
@@ -126,7 +125,7 @@ class Model(_ModelRecord):
     ----------
     network : torch.nn.Module
         On the CPU, in evaluation mode.
-    classes : tuple of str
+    classes : Classes
         Background first.
     reduction : int
         Data pixels a working pixel, in images like those that it learned from.
@@ -142,8 +141,6 @@ class Model(_ModelRecord):
         Weights of labels, so that training can go on with the same ones.
     n_steps : int
         Optimiser steps so far.
-    outside : str, optional
-        Class that is excluded from all fractions.
     run_dir : Path, optional
         Folder of its run.
     """
@@ -176,7 +173,7 @@ class RunState(_ClassesRecord):
 
     Parameters
     ----------
-    classes : tuple of str
+    classes : Classes
         Background first.
     reduction : int
         Data pixels a working pixel.
@@ -184,8 +181,6 @@ class RunState(_ClassesRecord):
         Edge of a data pixel.
     label_scale : LabelScale
         Weights of labels.
-    outside : str, optional
-        Class that is excluded from all fractions.
     step : int
         Optimiser steps of this run.
     steps_before : int or None

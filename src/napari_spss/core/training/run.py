@@ -124,7 +124,6 @@ def prepare(
     if state is None:
         state = RunState(
             classes=annotations.classes,
-            outside=annotations.outside,
             reduction=working.reduction,
             pixel_size_um=working.pixel_size_um,
             label_scale=data.label_scale,
@@ -370,7 +369,7 @@ class Run:
     def join(self, annotations: Annotations) -> Iterator[Preparing | Message | CheckpointSaved]:
         """Let changed annotations join the run; labels keep their weights."""
         known, task = self.annotations, self.task
-        if (annotations.classes, annotations.outside) != (known.classes, known.outside):
+        if annotations.classes != known.classes:
             yield Message("warning", "Classes cannot change during a run; start a new one.")
             return
         if annotations.is_empty and not (task.masks and task.masks.n_slices):
@@ -475,7 +474,7 @@ class Run:
                 return
             model = self.model() if self.best is not None else None
         network = None if model is None else model.network
-        watch = MapWatch(self.annotations.classes, outside=self.annotations.outside_index)
+        watch = MapWatch(self.annotations.classes)
         with contextlib.suppress(Stopped):
             self.state.lost, message = watch.look(
                 self.data.samples,
@@ -519,7 +518,6 @@ class Run:
             stated_fractions=self.data.stated_fractions(),
             label_scale=self.data.label_scale,
             n_steps=(state.steps_before or 0) + state.step,
-            outside=state.outside,
             run_dir=self.task.run_dir,
         )
 
@@ -570,15 +568,11 @@ def _stopped_run(run_dir: Path | None, annotations: Annotations) -> tuple[RunSta
     if run_dir is None:
         raise InputError("resuming needs the folder of the run; give run_dir.")
     state, tensors = load_state(run_dir)
-    for name, old, new in (
-        ("classes", ", ".join(state.classes), ", ".join(annotations.classes)),
-        ("class outside", state.outside, annotations.outside),
-    ):
-        if old != new:
-            raise InputError(
-                f"the run in {run_dir} was begun with {name} {old}, not {new}; use the same, or "
-                "start a new run."
-            )
+    if state.classes != annotations.classes:
+        raise InputError(
+            f"the run in {run_dir} was begun with classes {state.classes}, not "
+            f"{annotations.classes}; use the same, or start a new run."
+        )
     return state, tensors
 
 
@@ -589,7 +583,6 @@ def _check_model(
     networks = (describe_network(one).partition(" ")[2] for one in (model.settings, settings))
     for name, old, new in (
         ("classes", model.classes, annotations.classes),
-        ("class outside", model.outside, annotations.outside),
         ("image channels", model.n_channels, n_channels),
         ("network", *networks),
         ("normalisation", model.normalisation, settings.image.normalisation),

@@ -28,6 +28,7 @@ from pydantic import ConfigDict
 from ..annotations import (
     TABLE_NAMES,
     Annotations,
+    Classes,
     annotation_files,
     restore_annotations,
     write_annotations,
@@ -110,9 +111,10 @@ class RunInputs:
     has_instances: bool = False
 
 
-class _Outside(Record):
-    """Class of a run that is excluded from all fractions."""
+class _Annotated(Record):
+    """Classes of the annotations; earlier versions named the one outside only."""
 
+    annotated: Classes | None = None
     outside: str | None = None
 
 
@@ -207,7 +209,8 @@ class RunFolder:
         """
         with hold_folder(self.path, may_be_ours=True):
             self.check_free()
-            record = asdict(inputs) | {"outside": annotations.outside, "versions": _versions()}
+            known = {"annotated": annotations.classes.plain(), "versions": _versions()}
+            record = asdict(inputs) | known
             with self._begun.writing() as folder:
                 write_atomically(folder / INPUTS, json.dumps(record, indent=2))
                 write_annotations(folder, annotations)
@@ -271,9 +274,11 @@ class RunFolder:
         self._check()
         updates = self._updates()
         files = annotation_files(updates[max(updates)] if updates else self.path)
-        outside = self._read(_Outside).outside
+        known = self._read(_Annotated)
         try:
-            annotations, problems = restore_annotations(files, outside=outside)
+            annotations, problems = restore_annotations(
+                files, classes=known.annotated, outside=known.outside
+            )
         except InputError as error:
             raise InputError(
                 f"{self.path / INPUTS} does not fit the annotations ({fault_of(error)}); {_REMEDY}."

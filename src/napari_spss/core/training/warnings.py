@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..annotations import Annotations
+from ..annotations import Annotations, Classes
 from ..base import Message, TrainingSettings, counted
 from .bias_correction import bias_messages, correct_bias
 from .samples import Bag, SliceSamples
@@ -42,7 +42,7 @@ _CONSTANT_SHARE = 0.99
 _CONSTANT = ""  # stands for all classes in what was told
 
 Predict = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
-Classes = tuple[int, ...]
+ClassIndices = tuple[int, ...]
 
 
 def initial_warnings(
@@ -185,16 +185,14 @@ class MapWatch:
 
     Parameters
     ----------
-    classes : tuple of str
+    classes : Classes
         Background first.
-    outside : int, optional
-        Class that counts in no fraction.
     """
 
-    def __init__(self, classes: tuple[str, ...], *, outside: int | None) -> None:
+    def __init__(self, classes: Classes) -> None:
         self._classes = classes
-        self._outside = outside
-        self._inside = tuple(c for c in range(len(classes)) if c != outside)
+        self._outside = classes.outside_index
+        self._inside = tuple(c for c in range(len(classes)) if c != self._outside)
 
     def look(
         self,
@@ -255,7 +253,7 @@ class MapWatch:
         return lost_now, Message("info", f"{news}: {described}." if described else f"{news}.")
 
     def _described(
-        self, tallies: Mapping[Classes, _Tally], classes: Sequence[int], *, is_lost: bool
+        self, tallies: Mapping[ClassIndices, _Tally], classes: Sequence[int], *, is_lost: bool
     ) -> str:
         """Say how much of classes is found, and how much was claimed."""
         return "; ".join(
@@ -264,7 +262,7 @@ class MapWatch:
             if (c,) in tallies
         )
 
-    def _constant(self, tallies: Mapping[Classes, _Tally], is_one_class: bool) -> str:
+    def _constant(self, tallies: Mapping[ClassIndices, _Tally], is_one_class: bool) -> str:
         """Say in which way the map is constant; empty if it is not."""
         for c in self._inside:
             rest = tallies.get(self._others(c))
@@ -275,12 +273,12 @@ class MapWatch:
             return "no place is much more likely to be of a class than any other place"
         return "one class is nearly everywhere" if is_one_class else ""
 
-    def _others(self, class_index: int) -> Classes:
+    def _others(self, class_index: int) -> ClassIndices:
         return tuple(c for c in self._inside if c != class_index)
 
     def _tallies(
         self, samples: Sequence[SliceSamples], predict: Predict
-    ) -> tuple[dict[Classes, _Tally], float]:
+    ) -> tuple[dict[ClassIndices, _Tally], float]:
         """Tally the claims about each class, and about all others, on the fullest slices.
 
         The number is the share of the largest class in all labels of these slices.
@@ -291,7 +289,7 @@ class MapWatch:
         # the background needs no slices of its own, unless nothing else is claimed
         chosen = {i for classes in together if 0 not in classes for i in _fullest(claims[classes])}
         chosen = chosen or set(_fullest(claims[0,]))
-        tallies: dict[Classes, _Tally] = {}
+        tallies: dict[ClassIndices, _Tally] = {}
         counts = np.zeros(len(self._classes), np.int64)
         for index in sorted(chosen):
             probs = predict(samples[index].image)
@@ -307,14 +305,14 @@ class MapWatch:
                     )
         return tallies, float(counts.max() / max(1, counts.sum()))
 
-    def _claims(self, samples: Sequence[SliceSamples], classes: Classes) -> list[list[_Claim]]:
+    def _claims(self, samples: Sequence[SliceSamples], classes: ClassIndices) -> list[list[_Claim]]:
         """Claims about some classes, for each slice; labels make one if no fraction speaks."""
         found = [self._stated_claims(sample, classes) for sample in samples]
         if all(claims is None for claims in found) and len(classes) == 1:
             return [_label_claims(sample, classes[0]) for sample in samples]
         return [claims or [] for claims in found]
 
-    def _stated_claims(self, sample: SliceSamples, classes: Classes) -> list[_Claim] | None:
+    def _stated_claims(self, sample: SliceSamples, classes: ClassIndices) -> list[_Claim] | None:
         """Claims by a mask or by fractions; None if nothing is stated about these classes."""
         if sample.is_mask:
             inside = np.isin(sample.target, self._inside)
@@ -333,7 +331,7 @@ class MapWatch:
                 claims.append(_Claim(region, share))
         return claims if is_stated else None
 
-    def _stated(self, bag: Bag, classes: Classes) -> tuple[float, float]:
+    def _stated(self, bag: Bag, classes: ClassIndices) -> tuple[float, float]:
         """Share of some classes together, and its lower bound; NaN if unknown."""
         own, rest = list(classes), [c for c in self._inside if c not in classes]
         if np.isfinite(bag.fractions[own]).all():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ....core.annotations import (
     Annotations,
+    Classes,
     Proportion,
     Region,
     per_cent_text,
@@ -124,4 +125,4 @@ def write_fractions(path: Path, sheet: FractionSheet) -> None:
     RunError
         If the file cannot be written.
     """
-    write_proportions(path, Annotations(sheet.classes, proportions=sheet.value()))
+    write_proportions(path, Annotations(Classes(sheet.classes), proportions=sheet.value()))

@@ -10,7 +10,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QTabBar, QVBoxLayout, QWidget
 
 from ....core.analysis import counted_fractions
-from ....core.annotations import Annotations, Region, outside_name
+from ....core.annotations import Annotations, Classes, Region
 from ....core.base import counted
 from ...layers import RegionsTool
 from .fractions import FractionsTable
@@ -58,11 +58,10 @@ class AnnotateSection(QWidget):
     def value(self) -> Annotations:
         """Return all annotations but the painted ones."""
         return Annotations(
-            classes=tuple(style.name for style in self._styles),
+            classes=Classes(self._styles),
             proportions=self.fractions.value(),
             keypoints=self.keypoints.value(),
             grids=self.grid.value(),
-            outside=outside_name(self._styles),
         )
 
     def set_value(
@@ -119,7 +118,7 @@ class AnnotateSection(QWidget):
         """Forget everything, as for another image."""
         self.painted.set_value(None)
         self.fractions.clear()
-        self.set_value(Annotations(tuple(style.name for style in self._styles)))
+        self.set_value(Annotations(Classes(self._styles)))
 
     def set_styles(self, styles: Sequence[ClassStyle]) -> None:
         """Tell names, colours and keys of the classes, background first."""
