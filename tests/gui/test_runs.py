@@ -12,7 +12,7 @@ import tifffile
 from draining import drain
 
 from napari_spss.core.analysis import table_names
-from napari_spss.core.annotations import Annotations, Keypoint, Region
+from napari_spss.core.annotations import Annotations, Classes, Keypoint, Region
 from napari_spss.core.base import (
     CancelToken,
     FinishReason,
@@ -34,7 +34,7 @@ from napari_spss.gui.jobs import (
 )
 from napari_spss.gui.models import Cleaning, ResultMaps
 
-CLASSES = ("background", "mito", "outside")
+CLASSES = Classes(("background", "mito", "outside"))
 UM = (0.05, 0.01, 0.01)
 
 
@@ -211,7 +211,8 @@ def test_saving_gives_the_files_of_predict_and_either_replaces_the_other(model, 
 
 
 def test_saved_fractions_leave_out_what_lies_outside(result, tmp_path):
-    save(result, tmp_path, excluded=(2,))
+    result[0].classes = Classes(CLASSES, outside="outside")
+    save(result, tmp_path)
     table = pd.read_csv(tmp_path / "fractions.csv")
     first = table[table["slice"] == 0].set_index("class")["fraction"]
     assert first["mito"] == pytest.approx(12 / 18)

@@ -151,7 +151,6 @@ def predict(
             outputs["labels"],
             stack,
             model.classes,
-            outside=model.outside,
             voxel_size_um=stated,
         )
         advice = write_next_slices(

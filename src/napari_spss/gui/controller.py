@@ -414,7 +414,6 @@ class Controller(QObject):
             outcome.maps,
             labels,
             outcome.source.stack,
-            excluded=outcome.excluded,
             run_dir=run_dir,
         )
 

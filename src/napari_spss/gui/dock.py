@@ -543,10 +543,10 @@ class SpssDock(QWidget):
         predicted = outcome.predicted_fractions()
         self.annotate.set_predicted(predicted)
         self.annotate.grid.set_suggested_slices(outcome.slices_to_count())
-        names = () if outcome.maps is None else outcome.maps.classes
+        classes = None if outcome.maps is None else outcome.maps.classes
         slices = 0 if outcome.maps is None else len(outcome.maps.full_slices)
         overall, stated = outcome.overall(), outcome.stated_mean()
-        self.results.set_fractions(names, overall, stated, slices, outcome.excluded)
+        self.results.set_fractions(classes, overall, stated, slices)
         self.results.set_matched(outcome.matched_threshold())
         self._refresh_ready()
         self._on_cleaning_changed()

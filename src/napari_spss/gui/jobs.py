@@ -171,7 +171,6 @@ def save_results(
     labels: npt.NDArray[np.uint8],
     stack: Stack,
     *,
-    excluded: Sequence[int] = (),
     run_dir: Path | None = None,
     token: CancelToken,
 ) -> Generator[Event, None, None]:
@@ -189,8 +188,6 @@ def save_results(
         Labels as they stand in the viewer, with what the user changed in them.
     stack : Stack
         The image.
-    excluded : sequence of int
-        The class that lies outside of the specimen and counts in no fraction, if there is one.
     run_dir : Path, optional
         Run whose files are copied as well.
 
@@ -224,10 +221,7 @@ def save_results(
                     sink.write(Region(z), (0, len(marked)), maps.probs(z), marked)
                     pace.done += 1
                     yield from pace.progress()
-            outside = classes[excluded[0]] if excluded else None
-            write_fractions(
-                folder, folder / result_names()["labels"], stack, classes, outside=outside
-            )
+            write_fractions(folder, folder / result_names()["labels"], stack, classes)
             go_on()
             if run_dir is not None:
                 RunFolder(run_dir).copy_to(results.folder, overwrite=bool(results.overwrite))

@@ -84,11 +84,6 @@ class Outcome(QObject):
         return self._cleaning
 
     @property
-    def excluded(self) -> tuple[int, ...]:
-        """Classes of the result that lie outside of the specimen and count in no fraction."""
-        return tuple(index for index, style in enumerate(self._styles) if style.is_outside)
-
-    @property
     def has_result(self) -> bool:
         """Whether something was predicted."""
         return self.maps is not None and bool(self.maps.slices)
@@ -302,7 +297,7 @@ class Outcome(QObject):
         assert self.maps is not None
         regions = [p.region for p in self._stated if p.region.slice == z]
         for region in dict.fromkeys([Region(z), *regions]):
-            counts = self.maps.counts(z, labels, region.box, excluded=self.excluded)
+            counts = self.maps.counts(z, labels, region.box)
             total = int(counts.sum())
             if total:
                 self._by_region[region] = tuple(float(n) / total for n in counts)

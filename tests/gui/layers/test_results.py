@@ -10,6 +10,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
+from napari_spss.core.annotations import Classes
 from napari_spss.core.base import InputError, Preview
 from napari_spss.gui.layers import ResultLayers, snapshot
 from napari_spss.gui.models import Cleaning, ResultMaps
@@ -150,7 +151,7 @@ def test_renaming_the_image_makes_no_second_set_of_results(rig, viewer):
 
 def test_results_have_the_full_shape_and_place_of_the_source(rig, viewer):
     layer, source, results = rig
-    maps = ResultMaps(("background", "mito"), source.geometry.stack_shape)
+    maps = ResultMaps(Classes(("background", "mito")), source.geometry.stack_shape)
     probability = results.show_maps(source, maps, STYLES)[0]
     labels = results.show_labels(source, STYLES)
     probs = np.zeros((2, 16, 24), np.float32)

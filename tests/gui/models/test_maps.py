@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_spss.core.annotations import Proportion, Region
+from napari_spss.core.annotations import Classes, Proportion, Region
 from napari_spss.gui.models import Cleaning, ResultMaps, maps as maps_module
 
-CLASSES = ("background", "mito")
+CLASSES = Classes(("background", "mito"))
 
 
 def two_class(foreground):
@@ -40,13 +40,12 @@ def test_fractions_count_predicted_pixels_only():
 
 
 def test_what_lies_outside_counts_in_no_fraction():
-    maps = ResultMaps(("background", "mito", "outside"), (1, 1, 4))
+    maps = ResultMaps(Classes(("background", "mito", "outside"), outside="outside"), (1, 1, 4))
     probs = np.zeros((3, 1, 4), np.float32)
     probs[:, 0] = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]).T
     maps.write(0, probs)
     labels = maps.labels(0, Cleaning())
-    assert maps.fractions(0, labels) == (0.25, 0.25, 0.5)
-    assert maps.fractions(0, labels, excluded=(2,)) == (0.5, 0.5, 0.0)
+    assert maps.fractions(0, labels) == (0.5, 0.5, 0.0)
 
 
 def test_a_low_threshold_labels_nothing_where_nothing_was_predicted():
@@ -91,7 +90,9 @@ def test_the_matched_threshold_reaches_the_stated_share():
     n_labelled = sum(maps.labels(z, Cleaning(threshold=threshold)).sum() for z in (0, 1))
     assert n_labelled == 4  # .3 and .1 of 10 pixels each
     assert maps.matched_threshold(()) is None
-    assert ResultMaps(("a", "b", "c"), (1, 2, 2)).matched_threshold(stated) is None
+    assert (
+        ResultMaps(Classes(("background", "b", "c")), (1, 2, 2)).matched_threshold(stated) is None
+    )
 
 
 def test_a_region_that_was_not_predicted_does_not_count_for_the_match():
@@ -104,7 +105,7 @@ def test_a_region_that_was_not_predicted_does_not_count_for_the_match():
 
 def test_large_maps_go_to_a_file_that_vanishes_with_them(monkeypatch):
     monkeypatch.setattr(maps_module, "_IN_MEMORY_BYTES", 10)
-    maps = ResultMaps(("background", "a", "b"), (2, 4, 4))
+    maps = ResultMaps(Classes(("background", "a", "b")), (2, 4, 4))
     assert all(isinstance(array, np.memmap) for array in maps.maps)
     probs = np.zeros((3, 4, 4), np.float32)
     probs[2] = 1

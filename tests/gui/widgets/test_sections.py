@@ -17,6 +17,7 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QVBoxLayout, QWidget
 
 from napari_spss.core.analysis import FractionEstimate
+from napari_spss.core.annotations import Classes
 from napari_spss.core.base import OutOfMemory, Progress, Validated, preset
 from napari_spss.core.networks import NETWORKS
 from napari_spss.gui.layers import MARK
@@ -431,7 +432,9 @@ def test_fractions_are_written_as_exactly_as_those_stated(qtbot, found, n_slices
     results = ResultsSection()
     qtbot.addWidget(results)
     background = FractionEstimate(1 - found.fraction, nan, nan, 1.0)
-    results.set_fractions(("background", "mito"), (background, found), {"mito": 0.076}, n_slices)
+    results.set_fractions(
+        Classes(("background", "mito")), (background, found), {"mito": 0.076}, n_slices
+    )
     shown = results._fractions.text().replace("\u00a0", " ")  # numbers keep their signs
     assert shown == f"{text}, stated 7.6 %"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -21,7 +21,7 @@ from ..analysis import (
     measure_masks,
     write_tables,
 )
-from ..annotations import Region
+from ..annotations import Classes, Region
 from ..base import CancelToken, ResultFiles, VoxelSize
 from ..images import WRITERS, StackLayout, open_indices
 from ..networks import Stopped
@@ -116,9 +116,8 @@ def write_fractions(
     folder: Path,
     labels: str | Path,
     stack: Stack,
-    classes: Sequence[str],
+    classes: Classes,
     *,
-    outside: str | None = None,
     voxel_size_um: VoxelSize | None = None,
 ) -> Measurement:
     """Measure the labels of a result, and write the tables.
@@ -131,15 +130,13 @@ def write_fractions(
         What was written of them.
     stack : Stack
         The image, for its sizes.
-    classes : sequence of str
+    classes : Classes
         Of the labels.
-    outside : str, optional
-        The class that counts in no fraction.
     voxel_size_um : tuple, optional
         (z, y, x); goes before those of the image.
     """
     masks = open_indices(labels, classes)
-    found = measure_masks(masks, stack=stack, voxel_size_um=voxel_size_um, outside=outside)
+    found = measure_masks(masks, stack=stack, voxel_size_um=voxel_size_um, outside=classes.outside)
     write_tables(found, folder / FRACTIONS)
     return found
 

@@ -7,14 +7,13 @@ or, when they are large, in a memory-mapped file, so that a threshold takes effe
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ...core.annotations import Box, Proportion, Region
+from ...core.annotations import Box, Classes, Proportion, Region
 
 __all__ = ["Cleaning", "ResultMaps"]
 
@@ -61,13 +60,13 @@ class ResultMaps:
 
     Parameters
     ----------
-    classes : tuple of str
+    classes : Classes
         Background first. The background's map is the remainder and is not kept.
     shape : tuple of int
         (Z, Y, X) of the stack.
     """
 
-    def __init__(self, classes: tuple[str, ...], shape: tuple[int, int, int]) -> None:
+    def __init__(self, classes: Classes, shape: tuple[int, int, int]) -> None:
         self.classes = classes
         self.shape = shape
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -168,14 +167,12 @@ class ResultMaps:
         z: int,
         labels: npt.NDArray[np.uint8],
         box: Box | None = None,
-        *,
-        excluded: Sequence[int] = (),
     ) -> tuple[float, ...] | None:
         """Return each class's fraction of the predicted pixels of a slice or box; None if none.
 
-        Pixels of ``excluded`` classes, such as what lies outside of the specimen, do not count.
+        Pixels of the class outside do not count.
         """
-        counts = self.counts(z, labels, box, excluded=excluded)
+        counts = self.counts(z, labels, box)
         total = int(counts.sum())
         return tuple(float(n) / total for n in counts) if total else None
 
@@ -184,16 +181,15 @@ class ResultMaps:
         z: int,
         labels: npt.NDArray[np.uint8],
         box: Box | None = None,
-        *,
-        excluded: Sequence[int] = (),
     ) -> npt.NDArray[np.int64]:
-        """Return how many predicted pixels of a slice or box each class has; excluded ones, 0."""
+        """Return how many predicted pixels of a slice or box each class has; that outside, 0."""
         y0, x0, y1, x1 = box or self._whole
         labels = labels[y0:y1, x0:x1]
         if z not in self.full_slices:
             labels = labels[self.is_predicted(z)[y0:y1, x0:x1]]
         counts = np.array([np.count_nonzero(labels == k) for k in range(len(self.classes))])
-        counts[list(excluded)] = 0
+        if self.classes.outside_index is not None:
+            counts[self.classes.outside_index] = 0
         return counts
 
     def matched_threshold(self, stated: tuple[Proportion, ...]) -> float | None:

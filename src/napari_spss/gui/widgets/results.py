@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ from .save_place import SavePlace
 
 if TYPE_CHECKING:
     from ...core.analysis import FractionEstimate
+    from ...core.annotations import Classes
     from ...core.training import Model
 
 __all__ = ["SCOPES", "ResultsSection"]
@@ -135,25 +136,23 @@ class ResultsSection(QWidget):
 
     def set_fractions(
         self,
-        names: Sequence[str],
+        classes: Classes | None,
         predicted: Sequence[FractionEstimate] | None,
         stated: Mapping[str, float],
         n_slices: int,
-        excluded: Collection[int] = (),
     ) -> None:
         """Show the fractions of the predicted slices, beside those that were stated for them.
 
-        Classes whose index is among ``excluded`` have none. The interval in brackets is that of
-        the spread between slices.
+        The class outside has none. The interval in brackets is that of the spread between slices.
         """
-        if predicted is None:
+        if classes is None or predicted is None:
             self._fractions.setText("")
             self._fractions.hide()
             return
         where = "1 slice" if n_slices == 1 else f"{n_slices} slices"
         lines = []
-        for index, (name, found) in enumerate(zip(names, predicted, strict=False)):
-            if index == 0 or index in excluded:
+        for index, (name, found) in enumerate(zip(classes, predicted, strict=False)):
+            if index in (0, classes.outside_index):
                 continue
             said = f", stated {_percent(stated[name])} %" if name in stated else ""
             is_known = not isnan(found.low)
