@@ -231,7 +231,7 @@ def _looks_of(table: Table, annotations: Annotations) -> tuple[list[tuple[int, L
     columns = [name for name in LookRow.model_fields if name not in BOX]
     if not table.has_columns(columns, ",".join(columns)):
         return [], 0
-    reading = Reading(annotations.classes, True, StackExtent(None), None, is_ours=False)
+    reading = Reading(annotations.classes, True, StackExtent(None), is_ours=False)
     places = {(name,): name for name in (*BOX, *columns) if name in table.names}
     grids = {grid.region: grid for grid in annotations.grids}
     found: list[tuple[int, Look]] = []
