@@ -15,6 +15,7 @@ from . import (
     demo_command,
     evaluate_command,
     measure_command,
+    plan_command,
     predict_command,
     review_command,
     simulate_command,
@@ -53,6 +54,7 @@ app = typer.Typer(
 )
 for _module, _command, _short in (
     (demo_command, demo_command.demo, "Try everything on the bundled sample."),
+    (plan_command, plan_command.plan, "Propose what to count, and where."),
     (train_command, train_command.train, "Train a network from fractions, keypoints or masks."),
     (predict_command, predict_command.predict, "Apply a trained model to an image."),
     (review_command, review_command.review, "List the nodes that are worth a second look."),

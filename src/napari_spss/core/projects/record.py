@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator
-from pydantic_core import from_json, to_json
 
 from ..annotations import Classes, ClassStyle, usable_class_names
 from ..base import Record, parse_record, read_file, write_atomically
@@ -75,8 +75,8 @@ def read_project(path: Path) -> ProjectRecord:
 def _with_usable_names(content: bytes) -> tuple[bytes, dict[str, str]]:
     """Give classes of earlier versions names that can be used now; say which by the former ones."""
     try:
-        record = from_json(content)
-    except ValueError:  # damaged, as will be told
+        record = json.loads(content)
+    except (ValueError, RecursionError):  # damaged, as will be told
         return content, {}
     styles = _entries(record, "classes")
     renamed = usable_class_names(s["name"] for s in styles if isinstance(s.get("name"), str))
@@ -86,7 +86,7 @@ def _with_usable_names(content: bytes) -> tuple[bytes, dict[str, str]]:
     for entry, key in (*((one, "name") for one in styles), *((one, "class") for one in cells)):
         if isinstance(entry.get(key), str):
             entry[key] = renamed.get(entry[key], entry[key])
-    return to_json(record, inf_nan_mode="constants"), renamed
+    return json.dumps(record).encode(), renamed
 
 
 def _entries(record: Any, name: str) -> list[dict[str, Any]]:

@@ -1,6 +1,10 @@
 from .cost import (
     PROTOCOLS as PROTOCOLS,
 )
+from .plan import (
+    CountingPlan as CountingPlan,
+    plan_counting as plan_counting,
+)
 from .protocols import (
     simulate as simulate,
     simulation_results as simulation_results,

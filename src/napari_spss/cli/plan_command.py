@@ -1,0 +1,111 @@
+"""``napari-spss plan``: what to count in the minutes that there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..core.base import InputError
+from .options import (
+    AxesOption,
+    OverwriteOption,
+    VoxelSizeOption,
+    check_out_dir,
+    diameter_settings,
+    parse_voxel_size,
+)
+
+__all__ = ["EXAMPLES", "HELP", "plan"]
+
+HELP = """Propose what to count: grids over whole slices, or small frames in large fields.
+
+The proposal follows from the size of the image, the width of the objects and the minutes that you
+have. With --out, the nodes are laid: judge them in the table, or in napari.
+"""
+
+EXAMPLES = """Examples:
+
+\b
+  napari-spss plan stack.tif --object-diameter 80 --minutes 5
+  napari-spss plan stack.tif --object-diameter 0.3um --minutes 5 --out counts
+  napari-spss plan stack.tif --object-diameter 80 --minutes 10 --grid counts/grid.csv
+"""
+
+
+def plan(
+    image: Annotated[
+        Path, typer.Argument(metavar="IMAGE", help="Image stack: a file or a folder of images.")
+    ],
+    object_diameter: Annotated[
+        str,
+        typer.Option(
+            metavar="PX|UMum", help="Width of an object: pixels, or a length such as 0.3um."
+        ),
+    ],
+    minutes: Annotated[
+        float, typer.Option(metavar="M", help="Minutes that you have.", show_default=True)
+    ] = 5.0,
+    grid: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="G.csv",
+            help="What is counted so far: by its fraction, the precision to expect is told.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Lay the nodes, and write them into DIR/grid.csv."),
+    ] = None,
+    axes: AxesOption = None,
+    voxel_size: VoxelSizeOption = None,
+    seed: Annotated[
+        int, typer.Option(metavar="S", help="Same seed, same places.", show_default=True)
+    ] = 0,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Propose, and lay the nodes if asked for."""
+    if seed < 0:
+        raise InputError(f"--seed {seed} is negative; give 0 or more.", field="seed")
+    if out is not None:
+        check_out_dir(out)
+    wanted = diameter_settings(object_diameter)
+    import numpy as np
+
+    from ..core.analysis import counted_fractions
+    from ..core.annotations import Annotations, read_annotations, write_grid
+    from ..core.base import ResultFiles, preset
+    from ..core.images import open_stack
+    from ..core.simulation import plan_counting
+    from .display import say
+
+    settings = preset("fast").with_overrides(wanted)
+    stack = open_stack(image, axes=axes, voxel_size_um=parse_voxel_size(voxel_size))
+    reduction = settings.image.reduction(stack.pixel_size_um(0)) or 1
+    fraction = None
+    if grid is not None:
+        so_far = counted_fractions(read_annotations(grid=grid, stack=stack))
+        if so_far is None:
+            raise InputError(
+                f"--grid {grid} holds nothing that is counted to its end; leave it out, or finish "
+                "a grid or frame.",
+                field="grid",
+            )
+        fraction = min(so_far.fractions[1:], default=None)
+    window_px = settings.sampling.crop_px * reduction
+    found = plan_counting(stack, window_px, minutes, fraction=fraction)
+    results = None
+    if out is not None:
+        results = ResultFiles(out, "plan", ("grid.csv",), inputs=(image,), overwrite=overwrite)
+        results.check()
+    for note in stack.notes:
+        say(f"note: {note}")
+    for text in found.messages():
+        typer.echo(text)
+    if results is None:
+        return
+    laid = found.lay(stack, np.random.default_rng(seed))
+    with results.writing() as folder:
+        write_grid(folder / "grid.csv", Annotations(("background", "object"), grids=laid))
+    typer.echo(f"written: {results.folder / 'grid.csv'}")

@@ -1,0 +1,200 @@
+"""What to count in the minutes that there are: grids over slices, or frames in large fields."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ..annotations import CountingGrid, SliceShapes, lay_frames, lay_grid, tiles
+from ..base import InputError, counted
+from .cost import Acts, Costs
+from .protocols import evenly_spread
+
+__all__ = ["CountingPlan", "plan_counting"]
+
+# Nodes a window of training from which on a grid over the slice is as dense as frames are. With
+# fewer, the same nodes in frames taught more (docs/annotation_study.md).
+_DENSE_ENOUGH = 64
+_N_SIDE, _FRAME_NODES = 16, 8  # nodes along a side
+_MOST_NODES = 24  # along a side: more tell little more of the same place
+_GRID_SHARE = 0.8  # of the time, beside guesses of the other slices
+# errors of a counted fraction beside those of independent nodes: measured with 16 frames
+_FRAME_ERROR = 1.5
+
+
+@dataclass(frozen=True)
+class CountingPlan:
+    """What to count.
+
+    Parameters
+    ----------
+    kind : {"grids", "frames"}
+        Grids over whole slices, or counting frames.
+    n : int
+        How many.
+    nodes_per_side : int
+        Nodes along a side of each, about the square of it in all.
+    size_px : int or None
+        About the side of a frame, in data pixels.
+    n_guesses : int
+        Fractions of other slices to state in the rest of the time.
+    seconds : float
+        That it takes a person.
+    density : float
+        Nodes of a grid over the whole slice that a window of training would show.
+    fraction : float or None
+        Fraction of the class of interest, if anything is known of it.
+    """
+
+    kind: Literal["grids", "frames"]
+    n: int
+    nodes_per_side: int
+    size_px: int | None
+    n_guesses: int
+    seconds: float
+    density: float
+    fraction: float | None = None
+
+    @property
+    def n_nodes(self) -> int:
+        """About how many nodes are judged in all."""
+        return self.n * self.nodes_per_side**2
+
+    def relative_error(self) -> float | None:
+        """Half a 95 % interval of the counted fraction, as a part of it; None if none is known.
+
+        That of independent nodes, 1.96 ((1 - f) / (f n))^1/2 (Howard and Reed, Unbiased
+        Stereology), half as much again for frames, whose nodes are alike.
+        """
+        if not self.fraction:
+            return None
+        error = 1.96 * math.sqrt((1 - self.fraction) / (self.fraction * self.n_nodes))
+        return error * _FRAME_ERROR if self.kind == "frames" else error
+
+    def messages(self) -> Iterator[str]:
+        """Say in plain words what to do and why."""
+        side = self.nodes_per_side
+        cost = f"({self.n_nodes} nodes, about {self.seconds / 60:.1f} min)"
+        if self.kind == "frames":
+            yield (
+                f"count {counted(self.n, 'frame')} of about {self.size_px} px, with {side} x "
+                f"{side} nodes each {cost}"
+            )
+            yield (
+                f"why: the field is large; of a grid over all of it, the network would see "
+                f"{self.density:.0f} nodes at a time, of frames {side**2}"
+            )
+        else:
+            others = counted(self.n_guesses, "other slice")
+            guesses = f", and state a rough fraction of {others}" if self.n_guesses else ""
+            slices = counted(self.n, "slice")
+            yield f"count grids of {side} x {side} nodes on {slices}{guesses} {cost}"
+            yield (
+                f"why: the field is small; of a grid over all of it, the network sees "
+                f"{self.density:.0f} nodes at a time"
+            )
+        error = self.relative_error()
+        if error is not None and self.fraction is not None:
+            yield (
+                f"expect: about {self.fraction * self.n_nodes:.0f} hits; the counted fraction is "
+                f"then known to about {error:.0%} of itself, 95 times of 100"
+            )
+
+    def lay(self, stack: SliceShapes, rng: np.random.Generator) -> tuple[CountingGrid, ...]:
+        """Lay the grids or frames; no node is judged yet."""
+        if self.size_px is not None:
+            return lay_frames(stack, self.n, self.size_px, self.nodes_per_side, rng=rng)
+        return tuple(
+            lay_grid(z, stack.shape_of(z), n_side=self.nodes_per_side, rng=rng)
+            for z in evenly_spread(stack.n_slices, self.n)
+        )
+
+
+def plan_counting(
+    stack: SliceShapes,
+    window_px: int,
+    minutes: float,
+    *,
+    fraction: float | None = None,
+    costs: Costs | None = None,
+) -> CountingPlan:
+    """Propose what to count: frames where a grid over the slice would be thin in a window.
+
+    Parameters
+    ----------
+    stack : Stack
+        Or anything with ``n_slices`` and ``shape_of(z)``.
+    window_px : int
+        Side of a window of training in data pixels: the crop times the working scale, about ten
+        objects.
+    minutes : float
+        That a person has.
+    fraction : float, optional
+        Of the class of interest, 0-1, as far as it is known.
+    costs : Costs, optional
+        Seconds that acts take.
+
+    Raises
+    ------
+    InputError
+        If the time allows no frame or grid, or a number is out of its range.
+
+    Examples
+    --------
+    >>> plan = plan_counting(stack, window_px=256, minutes=4)  # doctest: +SKIP
+    >>> plan.kind, plan.n, plan.nodes_per_side  # doctest: +SKIP
+    ('frames', 16, 8)
+    """
+    costs = costs or Costs()
+    if not (math.isfinite(minutes) and minutes > 0):
+        raise InputError(f"minutes {minutes:g} is no time; give minutes above 0.", field="minutes")
+    if fraction is not None and not 0 <= fraction <= 1:
+        raise InputError(
+            f"fraction {fraction:g} is not between 0 and 1; 5 % is 0.05.", field="fraction"
+        )
+    shapes = [stack.shape_of(z) for z in range(stack.n_slices)]
+    largest = max(shapes, key=math.prod)
+    density = _N_SIDE**2 * math.prod(min(1.0, window_px / edge) for edge in largest)
+    n_nodes = int(minutes * 60 / costs.node_s + 1e-6)
+    size_px = min(window_px, *map(min, shapes))
+    if density < _DENSE_ENOUGH:
+        room = sum(len(tiles(shape, size_px)) for shape in shapes)
+        n, side = _fitting(n_nodes, _FRAME_NODES, room)
+        n_guesses = 0
+    else:
+        n, side = _fitting(
+            max(int(_GRID_SHARE * n_nodes), min(n_nodes, _N_SIDE**2)), _N_SIDE, stack.n_slices
+        )
+        left_s = minutes * 60 - n * side**2 * costs.node_s
+        n_guesses = min(stack.n_slices - n, max(0, int(left_s / costs.guess_s)))
+    if n == 0:
+        least = (_FRAME_NODES if density < _DENSE_ENOUGH else _N_SIDE) ** 2 * costs.node_s / 60
+        raise InputError(
+            f"minutes {minutes:g} allow {n_nodes} nodes, which is no count; give at least "
+            f"{math.ceil(least * 10) / 10:g}.",
+            field="minutes",
+        )
+    acts = Acts(n_nodes=n * side**2, n_guesses=n_guesses)
+    is_framed = density < _DENSE_ENOUGH
+    return CountingPlan(
+        "frames" if is_framed else "grids",
+        n,
+        side,
+        size_px if is_framed else None,
+        n_guesses,
+        acts.seconds(costs),
+        density,
+        fraction,
+    )
+
+
+def _fitting(n_nodes: int, side: int, room: int) -> tuple[int, int]:
+    """How many counts of ``side**2`` nodes; with more nodes each where there is no more room."""
+    n = n_nodes // side**2
+    if n <= room:
+        return n, side
+    return room, min(_MOST_NODES, math.isqrt(n_nodes // room))
