@@ -9,6 +9,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QLabel, QTabBar
 
 from napari_spss.core.annotations import annotation_files, read_annotations
+from napari_spss.core.projects.action_log import read_actions
 from napari_spss.core.simulation import synthetic_sample
 from napari_spss.gui import dock as dock_module
 from napari_spss.gui.dock import SpssDock
@@ -130,6 +131,9 @@ def test_frames_are_counted_left_and_counted_on_until_a_model_learns_them(
     user.leave()
     (folder,) = tmp_path.glob("**/grid.csv")
     assert read_annotations(**annotation_files(folder.parent)).grids == before.grids
+
+    kinds = [action.kind for action in read_actions(folder.parent / "log.jsonl")]
+    assert (kinds.count("frame"), kinds.count("grid")) == (2, 0)
 
     user = Person(make_napari_viewer(show=True), sample, qtbot)
     tool = user.tool

@@ -110,7 +110,8 @@ class ProjectContents:
             "keypoint": len(annotate.keypoints.value()),
             # nodes that were left alone become background with Done; only hits were clicked
             "node": sum(int((grid.class_index > 0).sum()) for grid in annotate.grid.value()),
-            "grid": sum(grid.is_done for grid in annotate.grid.value()),
+            "grid": sum(one.is_done and one.box is None for one in annotate.grid.value()),
+            "frame": sum(one.is_done and one.box is not None for one in annotate.grid.value()),
             "paint": annotate.painted.n_edits,
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from time import thread_time
 
 import numpy as np
 import pytest
@@ -497,6 +498,37 @@ def test_outlines_follow_image_and_zoom(qtbot):
     box = frames_of(tool)[0].box
     corners = [image.world_to_data(layer.data_to_world(line[0]))[1:] for line in layer.data]
     assert any(corner == pytest.approx((box[0] - 0.5, box[1] - 0.5)) for corner in corners)
+
+
+def test_frames_are_seen_with_every_channel(qtbot):
+    viewer, _, tool = make_tool(qtbot, shape=(3, 2, 64, 96), scale=(9, 1, 2, 2))
+    tool.lay_grid()
+    frame = frames_of(tool)[0]
+    n_here = sum(one.slice == frame.slice for one in frames_of(tool))
+    for channel in (0, 1):
+        viewer.dims.set_current_step(1, channel)
+        assert len(tool.layer._view_data) == frame.n_nodes
+        assert len(tool._outlines.layer._view_data) == 4 * n_here
+
+
+def test_painting_is_quick_among_many_frames(qtbot):
+    _, _, tool = make_tool(qtbot, shape=(5, 512, 512))
+    fill(tool, FrameLayout(200, 32, 8))
+    tool.lay_grid()
+    times = []
+    for node in range(40):
+        began = thread_time()
+        paint(tool, node)
+        times.append(thread_time() - began)
+    assert np.median(times) < 0.033
+
+
+def test_row_of_the_list_makes_the_keys_hold(qtbot):
+    viewer, image, tool = make_tool(qtbot)
+    tool.lay_grid()
+    viewer.layers.selection.active = image
+    tool._list.cellClicked.emit(1, 0)
+    assert viewer.layers.selection.active is tool.layer
 
 
 def test_frames_in_a_narrow_dock(qtbot):

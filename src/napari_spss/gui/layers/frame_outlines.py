@@ -21,7 +21,7 @@ __all__ = ["FRAMES_LAYER", "FrameOutlines", "FrameState"]
 
 FRAMES_LAYER = "counting frames"
 _SCREEN_PX = 2.0
-_COLOURS = {"current": "#00e5ff", "open": "#ffffffb0", "done": "#ffffff50"}
+_COLOURS = {"current": "#00e5ff", "open": "#ffffffc8", "done": "#ffffff70"}
 
 FrameState = Literal["current", "open", "done"]
 
@@ -81,10 +81,10 @@ class FrameOutlines:
         self._shown = dict(frames)
         lines = np.zeros((0, 2, layer.ndim))
         if frames:
-            corners = [self._source.place(corners_of(region), layer) for region in frames]
-            lines = np.concatenate(
-                [np.stack([one, np.roll(one, -1, axis=0) - one], axis=1) for one in corners]
-            )
+            places = np.concatenate([corners_of(region) for region in frames])
+            corners = self._source.place(places, layer).reshape(len(frames), 4, layer.ndim)
+            sides = np.stack([corners, np.roll(corners, -1, axis=1) - corners], axis=2)
+            lines = sides.reshape(-1, 2, layer.ndim)
         layer.data = lines
         if frames:
             layer.edge_color = np.repeat([_COLOURS[state] for state in frames.values()], 4)

@@ -226,7 +226,7 @@ class GridBook:
         """
         order = self.frames()[::step]
         start = order.index(current) + 1 if current in order else 0
-        wanted = self.frames(is_open=is_open)
+        wanted = set(self.frames(is_open=is_open))
         return next((one for one in (*order[start:], *order[:start]) if one in wanted), None)
 
     def progress(self, current: Region | None) -> str:

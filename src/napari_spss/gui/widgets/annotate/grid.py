@@ -501,6 +501,7 @@ class GridTool(QWidget):
     def _on_row(self, region: Region) -> None:
         self._message = ""
         self._go_to(region)
+        self._layer.activate()  # so that the keys hold
 
     def _on_kind(self) -> None:
         """Count whole slices, or frames, from now on."""
@@ -593,7 +594,7 @@ class GridTool(QWidget):
             self.value_changed.emit()
 
     def _show_outlines(self) -> None:
-        is_open = self._book.frames(is_open=True)
+        is_open = set(self._book.frames(is_open=True))
         frames = self._book.frames() if self._is_framing() else ()
         states: dict[Region, FrameState] = {
             region: "open" if region in is_open else "done" for region in frames
