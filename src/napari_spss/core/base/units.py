@@ -24,6 +24,7 @@ VoxelSize: TypeAlias = tuple[float | None, float | None, float | None]
 
 UNKNOWN_VOXEL: VoxelSize = (None, None, None)
 
+# not pint: it takes "px" for a length, "A" for amperes, and does not know "NM" or "Inches"
 _SCALES_UM = {
     1e-6: ("pm", "picometer"),
     1e-4: ("å", "a", "ang", "angstrom", "ångström", "ångstrom", "angström"),

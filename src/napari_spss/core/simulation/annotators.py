@@ -32,6 +32,7 @@ from .clicks import place_clicks
 from .cost import Acts, Costs, Protocol, Simulation, Step
 
 __all__ = [
+    "classes_of",
     "crops",
     "simulate_clicks",
     "simulate_frames",
@@ -45,6 +46,14 @@ Box: TypeAlias = tuple[int, int, int, int]
 _Piece: TypeAlias = tuple[int, Box, npt.NDArray[np.uint8]]
 
 
+def classes_of(
+    source: LabelSource, classes: Sequence[str] | None, outside: str | None = None
+) -> Classes:
+    """Return the classes of masks: those that are named, else their own."""
+    names = class_names(source) if classes is None else classes
+    return Classes(names or default_names(_count_classes(source)), outside)
+
+
 def simulate_guesses(
     masks: LabelsLike,
     *,
@@ -53,7 +62,6 @@ def simulate_guesses(
     noise: float = 0.0,
     bias: float = 1.0,
     classes: Sequence[str] | None = None,
-    outside: str | None = None,
     costs: Costs | None = None,
 ) -> Simulation:
     """Guess the fractions of whole slices.
@@ -75,13 +83,12 @@ def simulate_guesses(
     bias : float
         Factor by which all guesses are too large.
     classes : sequence of str, optional
-        Class names; default: those of the masks.
-    outside : str, optional
-        Class that counts in no fraction; it is clicked and counted like the others.
+        Class names; default: those of the masks. One that lies outside counts in no fraction; it
+        is clicked and counted like the others.
     costs : Costs, optional
         Seconds per act.
     """
-    task = _Task.of(masks, slices, classes, outside)
+    task = _Task.of(masks, slices, classes)
     boxes: list[tuple[int, Box | None]] = [(z, None) for z in task.slices]
     proportions, acts = _state_fractions(task, boxes, noise=noise, bias=bias, rng=rng)
     step = task.step("guess", noise == 0 and bias == 1, noise=noise, bias=bias)
@@ -97,7 +104,6 @@ def simulate_regions(
     noise: float = 0.0,
     bias: float = 1.0,
     classes: Sequence[str] | None = None,
-    outside: str | None = None,
     costs: Costs | None = None,
 ) -> Simulation:
     """Guess the fractions of rectangular tiles that cover the slices.
@@ -105,7 +111,7 @@ def simulate_regions(
     As :func:`simulate_guesses`, with tiles of nearly equal size, about ``tile_px`` wide.
     """
     _check_range("tile_px", tile_px, 1, float("inf"))
-    task = _Task.of(masks, slices, classes, outside)
+    task = _Task.of(masks, slices, classes)
     boxes: list[tuple[int, Box | None]] = [
         (z, box) for z in task.slices for box in tiles(task.source.shape_of(z), tile_px)
     ]
@@ -123,14 +129,13 @@ def simulate_clicks(
     n_object: int | None = None,
     off_centre: float = 0.0,
     classes: Sequence[str] | None = None,
-    outside: str | None = None,
     costs: Costs | None = None,
 ) -> Simulation:
     """Click keypoints in objects and on the background.
 
     Parameters
     ----------
-    masks, rng, slices, classes, outside, costs
+    masks, rng, slices, classes, costs
         As in :func:`simulate_guesses`.
     n_per_slice : int
         Clicks per slice.
@@ -140,7 +145,7 @@ def simulate_clicks(
     off_centre : float
         0: in the middle of an object; 1: anywhere inside. Background clicks fall anywhere.
     """
-    task = _Task.of(masks, slices, classes, outside)
+    task = _Task.of(masks, slices, classes)
     keypoints: list[Keypoint] = []
     for z in task.slices:
         mask = task.source.read(z)
@@ -163,14 +168,13 @@ def simulate_grids(
     n_side: int = 16,
     node_errors: float = 0.0,
     classes: Sequence[str] | None = None,
-    outside: str | None = None,
     costs: Costs | None = None,
 ) -> Simulation:
     """Count a grid on every slice: all nodes judged, marked as done.
 
     Parameters
     ----------
-    masks, rng, slices, classes, outside, costs
+    masks, rng, slices, classes, costs
         As in :func:`simulate_guesses`. Nodes on ignored pixels stay unsure.
     n_side : int
         Nodes along the side of a square of the slice's area, about ``n_side``² in all.
@@ -178,7 +182,7 @@ def simulate_grids(
         Probability that a node is given another class, any of them equally likely.
     """
     _check_range("node_errors", node_errors, 0.0, 1.0)
-    task = _Task.of(masks, slices, classes, outside)
+    task = _Task.of(masks, slices, classes)
     laid = (lay_grid(z, task.source.shape_of(z), n_side=n_side, rng=rng) for z in task.slices)
     return _counted(task, "grid", laid, node_errors, rng, costs, n_side=n_side)
 
@@ -192,20 +196,19 @@ def simulate_frames(
     nodes_per_side: int = 8,
     node_errors: float = 0.0,
     classes: Sequence[str] | None = None,
-    outside: str | None = None,
     costs: Costs | None = None,
 ) -> Simulation:
     """Count frames all over the stack: all nodes judged, marked as done.
 
     Parameters
     ----------
-    masks, rng, node_errors, classes, outside, costs
+    masks, rng, node_errors, classes, costs
         As in :func:`simulate_grids`.
     n_frames, frame_px, nodes_per_side : int
         As in :func:`napari_spss.core.annotations.lay_frames`.
     """
     _check_range("node_errors", node_errors, 0.0, 1.0)
-    task = _Task.of(masks, None, classes, outside)
+    task = _Task.of(masks, None, classes)
     laid = lay_frames(task.source, n_frames, frame_px, nodes_per_side, rng=rng)
     task = dataclasses.replace(task, slices=tuple(sorted({frame.slice for frame in laid})))
     numbers = {"n_frames": n_frames, "frame_px": frame_px, "nodes_per_side": nodes_per_side}
@@ -221,7 +224,6 @@ def simulate_paper(
     n_per_crop: int = 6,
     off_centre: float = 0.0,
     classes: Sequence[str] | None = None,
-    outside: str | None = None,
     costs: Costs | None = None,
 ) -> Simulation:
     """State the exact fractions of every crop, and keypoints in every crop, as the paper has it.
@@ -231,7 +233,7 @@ def simulate_paper(
 
     Parameters
     ----------
-    masks, rng, slices, off_centre, classes, outside, costs
+    masks, rng, slices, off_centre, classes, costs
         As in :func:`simulate_clicks`.
     crop_px : int
         Side of a crop in pixels; what is left over at the lower and right edge is not used, and a
@@ -239,7 +241,7 @@ def simulate_paper(
     n_per_crop : int
         Keypoints per crop; 0 for proportions alone.
     """
-    task = _Task.of(masks, slices, classes, outside)
+    task = _Task.of(masks, slices, classes)
     boxes: list[tuple[int, Box | None]] = [
         (z, box) for z in task.slices for box in crops(task.source.shape_of(z), crop_px)
     ]
@@ -293,7 +295,6 @@ class _Task:
         masks: LabelsLike,
         slices: Sequence[int] | None,
         classes: Sequence[str] | None,
-        outside: str | None,
     ) -> _Task:
         source = as_label_source(masks)
         chosen = tuple(range(source.n_slices)) if slices is None else tuple(slices)
@@ -302,9 +303,7 @@ class _Task:
                 raise InputError(
                     f"slice {z} lies outside the masks; choose 0 to {source.n_slices - 1}."
                 )
-        names = classes if classes is not None else class_names(source)
-        names = names or default_names(_count_classes(source))
-        return cls(source, chosen, Classes(names, outside))
+        return cls(source, chosen, classes_of(source, classes))
 
     @property
     def n_classes(self) -> int:

@@ -18,6 +18,7 @@ from ..annotations import write_grid, write_keypoints, write_proportions
 from ..base import InputError, ResultFiles, write_atomically
 from ..images import LabelsLike, as_label_source
 from .annotators import (
+    classes_of,
     simulate_clicks,
     simulate_frames,
     simulate_grids,
@@ -136,11 +137,12 @@ def simulate(
         If a value is out of its range or the protocol is unknown.
     """
     source = as_label_source(masks)
+    known = classes_of(source, classes, outside)
     rng = np.random.default_rng(seed)
     slices = None if n_slices is None else evenly_spread(source.n_slices, n_slices)
     if protocol == "guess":
         result = simulate_guesses(
-            source, rng=rng, slices=slices, noise=noise, bias=bias, classes=classes, outside=outside
+            source, rng=rng, slices=slices, noise=noise, bias=bias, classes=known
         )
     elif protocol == "regions":
         result = simulate_regions(
@@ -150,8 +152,7 @@ def simulate(
             tile_px=tile_px,
             noise=noise,
             bias=bias,
-            classes=classes,
-            outside=outside,
+            classes=known,
         )
     elif protocol == "clicks":
         result = simulate_clicks(
@@ -160,8 +161,7 @@ def simulate(
             slices=slices,
             n_per_slice=12 if clicks_per_slice is None else clicks_per_slice,
             off_centre=off_centre,
-            classes=classes,
-            outside=outside,
+            classes=known,
         )
     elif protocol == "grid":
         result = simulate_grids(
@@ -170,8 +170,7 @@ def simulate(
             slices=slices,
             n_side=grid_size,
             node_errors=node_errors,
-            classes=classes,
-            outside=outside,
+            classes=known,
         )
     elif protocol == "frames":
         result = simulate_frames(
@@ -181,8 +180,7 @@ def simulate(
             frame_px=frame_px,
             nodes_per_side=frame_nodes,
             node_errors=node_errors,
-            classes=classes,
-            outside=outside,
+            classes=known,
         )
     elif protocol == "paper":
         result = simulate_paper(
@@ -192,8 +190,7 @@ def simulate(
             crop_px=tile_px,
             n_per_crop=6 if clicks_per_slice is None else clicks_per_slice,
             off_centre=off_centre,
-            classes=classes,
-            outside=outside,
+            classes=known,
         )
     else:
         raise InputError(
