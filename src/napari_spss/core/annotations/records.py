@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from .checks import (
     box_point_faults,
     match_class,
 )
-from .class_style import Classes
+from .class_style import Classes, ClassStyle
 from .grids import (
     NOT_JUDGED,
     UNSURE,
@@ -135,6 +135,18 @@ class Annotations:
     grids: tuple[CountingGrid, ...] = ()
     notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
     outside: str | None = None
+
+    if TYPE_CHECKING:  # names will do as well
+
+        def __init__(
+            self,
+            classes: Iterable[str | ClassStyle],
+            proportions: Iterable[Proportion] = (),
+            keypoints: Iterable[Keypoint] = (),
+            grids: Iterable[CountingGrid] = (),
+            notes: Iterable[str] = (),
+            outside: str | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", Classes(self.classes, self.outside))
