@@ -74,7 +74,7 @@ def plan(
     import numpy as np
 
     from ..core.analysis import counted_fractions
-    from ..core.annotations import Annotations, read_annotations, write_grid
+    from ..core.annotations import Annotations, Classes, read_annotations, write_grid
     from ..core.base import ResultFiles, preset
     from ..core.images import open_stack
     from ..core.simulation import plan_counting
@@ -107,5 +107,5 @@ def plan(
         return
     laid = found.lay(stack, np.random.default_rng(seed))
     with results.writing() as folder:
-        write_grid(folder / "grid.csv", Annotations(("background", "object"), grids=laid))
+        write_grid(folder / "grid.csv", Annotations(Classes(("background", "object")), grids=laid))
     typer.echo(f"written: {results.folder / 'grid.csv'}")

@@ -427,7 +427,8 @@ class SpssDock(QWidget):
             return
         self.train.mark_error(None, "")
         self.annotate.keypoints.set_radius_px(settings.labels.keypoint_radius_px)
-        self.annotate.grid.set_reduction(settings.image.reduction(None) or 1)
+        reduction = settings.image.reduction(None) or 1
+        self.annotate.grid.set_window_px(settings.sampling.crop_px * reduction)
         if not self._is_restoring:
             self._save_soon()
 

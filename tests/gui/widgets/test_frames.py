@@ -14,6 +14,7 @@ from qtpy.QtCore import Qt
 
 from napari_spss.core.annotations import UNSURE, ClassStyle, CountingGrid, Region, lay_frames
 from napari_spss.core.base import InputError
+from napari_spss.core.simulation import plan_counting
 from napari_spss.gui.models import UNTOUCHED, FrameLayout, GridBook
 from napari_spss.gui.widgets.annotate.grid import GridTool
 from napari_spss.gui.widgets.theme import mark_of
@@ -141,20 +142,20 @@ def test_nodes_of_frames_come_back_with_a_class_that_was_removed():
 
 
 @pytest.mark.parametrize(
-    ("shapes", "reduction", "expected"),
+    ("shapes", "window_px", "expected"),
     [
-        ([(4096, 4096)] * 20, 1, (16, 256, 8)),
-        ([(4096, 4096)] * 20, 3, (16, 768, 8)),  # large objects
-        ([(1024, 1024)], 1, (8, 256, 8)),  # half of its 16 tiles
-        ([(300, 200)], 4, (3, 100, 8)),  # smaller than a frame
-        ([(900, 900), (120, 500)], 1, (16, 60, 8)),
-        ([(5, 900)], 1, (16, 2, 2)),
-        ([(1, 1)], 1, (1, 1, 1)),
+        ([(4096, 4096)] * 20, 256, (16, 256, 8)),
+        ([(4096, 4096)] * 20, 768, (16, 768, 8)),  # large objects
+        ([(1024, 1024)], 256, (8, 256, 8)),  # half of its 16 tiles
+        ([(300, 200)], 1024, (3, 100, 8)),  # smaller than a frame
+        ([(900, 900), (120, 500)], 256, (16, 60, 8)),
+        ([(5, 900)], 256, (16, 2, 2)),
+        ([(1, 1)], 256, (1, 1, 1)),
     ],
 )
-def test_proposed_frames_follow_image_and_objects_and_can_be_laid(shapes, reduction, expected):
+def test_proposed_frames_follow_image_and_objects_and_can_be_laid(shapes, window_px, expected):
     stack = Slices(*shapes)
-    layout = FrameLayout.proposed(stack, reduction)
+    layout = FrameLayout.proposed(stack, window_px)
     assert (layout.n, layout.size_px, layout.nodes_per_side) == expected
     GridBook().lay_frames(stack, layout, rng=np.random.default_rng(0))
 
@@ -162,7 +163,7 @@ def test_proposed_frames_follow_image_and_objects_and_can_be_laid(shapes, reduct
 def test_more_frames_are_proposed_like_those_that_are_there():
     stack = Slices((1000, 1100))
     laid = lay_frames((1, 1000, 1100), 6, 100, 5, rng=np.random.default_rng(0))
-    layout = FrameLayout.proposed(stack, 2, laid)
+    layout = FrameLayout.proposed(stack, 512, laid)
     assert layout == FrameLayout(16, 100, 5)
 
 
@@ -421,11 +422,41 @@ def test_proposal_follows_image_and_objects_until_something_is_typed(qtbot):
     tool.set_classes(STYLES)
     tool.set_source(viewer.add_image(np.zeros((2, 1024, 2048), np.uint8)))
     assert tool._layout() == FrameLayout(16, 256, 8)
-    tool.set_reduction(2)
+    tool.set_window_px(512)
     assert tool._layout() == FrameLayout(8, 512, 8)
     tool._n_frames.setValue(3)
-    tool.set_reduction(1)
+    tool.set_window_px(256)
     assert tool._layout() == FrameLayout(3, 512, 8)
+
+
+def test_large_fields_are_proposed_frames_and_small_ones_grids(qtbot):
+    viewer = ViewerModel()
+    tool = GridTool(viewer, rng=np.random.default_rng(0))
+    qtbot.addWidget(tool)
+    assert not tool._plan.isEnabled()
+    tool.set_classes(STYLES)
+    tool.set_source(viewer.add_image(np.zeros((4, 2048, 2048), np.uint8)))
+    tool._minutes.setValue(10)
+    tool._plan.click()
+    plan = plan_counting(tool._source, 256, 10)
+    assert (plan.kind, tool._in_frames.isChecked()) == ("frames", True)
+    assert tool._layout() == FrameLayout(plan.n, plan.size_px, plan.nodes_per_side)
+    assert tool._news.text().startswith(f"Count {plan.n} frames of about 256 px, with 8 x 8 nodes")
+    tool._lay.click()
+    assert len(frames_of(tool)) == plan.n
+    tool.set_window_px(1024)  # large objects
+    tool._plan.click()
+    plan = plan_counting(tool._source, 1024, 10)
+    assert (plan.kind, tool._on_slice.isChecked()) == ("grids", True)
+    assert tool._n_side.value() == plan.nodes_per_side
+    assert "Why: the field is small" in tool._news.text()
+    tool.set_stack_fraction("", fraction=0.05)
+    tool._plan.click()
+    assert "Expect: about" in tool._news.text()
+    tool._minutes.setValue(0)
+    assert tool._minutes.value() == 1  # the least time suffices for a count
+    tool._plan.click()
+    assert tool._news.text().startswith("Count grids of 16 x 16 nodes on 1 slice")
 
 
 def test_restored_frames_go_on_where_they_were_left(qtbot):

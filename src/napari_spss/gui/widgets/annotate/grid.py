@@ -115,7 +115,8 @@ class GridTool(QWidget):
         self._is_here = False
         self._styles: tuple[ClassStyle, ...] = ()
         self._suggested: tuple[int, ...] = ()
-        self._reduction = 1
+        self._window_px = FrameLayout.size_px
+        self._fraction: float | None = None
         self._current_frame: Region | None = None
         self._value: tuple[CountingGrid, ...] = ()
         self._shown_slice = -1
@@ -142,6 +143,15 @@ class GridTool(QWidget):
         self._refresh()
 
     def _build(self) -> None:
+        self._plan = self._button(
+            "Propose",
+            self.propose,
+            "Propose what to count in the time that you have: grids over whole slices, or frames.\n"
+            "It follows from the size of the image and the object diameter.",
+        )
+        self._minutes = self._number((1, 999), "Time that you have.", " min")
+        self._minutes.setPrefix("for ")
+        self._minutes.setValue(5)
         self._on_slice = QRadioButton("Whole slice", self)
         self._on_slice.setToolTip("Count a grid over the whole of a slice.")
         self._on_slice.setChecked(True)
@@ -206,6 +216,7 @@ class GridTool(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for row in (
+            (self._plan, self._minutes),
             (self._on_slice, self._in_frames),
             (self._lay, self._n_side_label, self._n_side, self._n_frames),
             (self._frame_px, self._frame_nodes),
@@ -284,14 +295,23 @@ class GridTool(QWidget):
         """Set which slices Done should go to, best first; counted ones are skipped."""
         self._suggested = tuple(slices)
 
-    def set_reduction(self, reduction: int) -> None:
-        """Tell how far the image is reduced for the network, for the proposed size of frames."""
-        self._reduction = reduction
+    def set_window_px(self, window_px: int) -> None:
+        """Tell how many pixels of the image a window of training is wide, about ten objects."""
+        self._window_px = window_px
         self._propose()
 
-    def set_stack_fraction(self, text: str, tooltip: str = "") -> None:
-        """Say what the counted frames tell of the whole stack; nothing if the text is empty."""
-        self._stack_text = text
+    def set_stack_fraction(
+        self, text: str, tooltip: str = "", *, fraction: float | None = None
+    ) -> None:
+        """Say what the counted frames tell of the whole stack; nothing if the text is empty.
+
+        Parameters
+        ----------
+        text, tooltip : str
+        fraction : float, optional
+            Counted fraction of the rarest class, 0-1, which a plan builds upon.
+        """
+        self._stack_text, self._fraction = text, fraction
         self._stack_fraction.setToolTip(tooltip)
         self._show_walk()
 
@@ -317,6 +337,23 @@ class GridTool(QWidget):
         return self._layer.layer
 
     # ---- what the user does -----------------------------------------------------------------
+
+    def propose(self) -> None:
+        """Propose what to count in the time that there is, and choose it."""
+        from ....core.simulation import plan_counting
+
+        if not self._is_ready() or self._source is None:
+            return
+        minutes = float(self._minutes.value())
+        plan = plan_counting(self._source, self._window_px, minutes, fraction=self._fraction)
+        if plan.size_px is None:
+            self._on_slice.setChecked(True)
+            self._n_side.setValue(plan.nodes_per_side)
+        else:
+            self._in_frames.setChecked(True)
+            self._fill(FrameLayout(plan.n, plan.size_px, plan.nodes_per_side))
+        self._message = "\n".join(f"{_sentence(text)}." for text in plan.messages())
+        self._refresh()
 
     def lay_grid(self) -> None:
         """Lay a grid on the current slice, or frames; or show what is there."""
@@ -349,8 +386,7 @@ class GridTool(QWidget):
         try:
             first = self._book.lay_frames(self._source, self._layout(), rng=self._rng)
         except InputError as error:
-            text = str(error)
-            self._mark_field(error.field, text[:1].upper() + text[1:])
+            self._mark_field(error.field, _sentence(str(error)))
             return
         self._message = f"{_HELP} Then press Done: it goes to the next frame."
         self._revive()
@@ -612,6 +648,7 @@ class GridTool(QWidget):
         if is_framing:
             lay = "Lay more frames" if self._book.frames() else "Lay frames"
         key = shown_key(LAY_KEY)
+        self._plan.setEnabled(self._is_ready())
         self._lay.setEnabled(self._is_ready())
         self._lay.setText("Show grid" if sheet and self._layer.was_removed else lay)
         self._lay.setToolTip(
@@ -667,7 +704,7 @@ class GridTool(QWidget):
         if not self._is_here or self._source is None or self._layout() != self._proposed:
             return
         laid = [grid for grid in self._book.value() if grid.box is not None]
-        self._show_layout(FrameLayout.proposed(self._source, self._reduction, laid))
+        self._show_layout(FrameLayout.proposed(self._source, self._window_px, laid))
 
     def _layout(self) -> FrameLayout:
         boxes = (self._n_frames, self._frame_px, self._frame_nodes)
@@ -675,6 +712,9 @@ class GridTool(QWidget):
 
     def _show_layout(self, layout: FrameLayout) -> None:
         self._proposed = layout
+        self._fill(layout)
+
+    def _fill(self, layout: FrameLayout) -> None:
         for box, value in (
             (self._n_frames, layout.n),
             (self._frame_px, layout.size_px),
@@ -747,6 +787,11 @@ def _unbind(viewer_of: weakref.ref[ViewerModel], *_: object) -> None:
     viewer = viewer_of()
     if viewer is not None:
         viewer.bind_key(LAY_KEY, None)
+
+
+def _sentence(text: str) -> str:
+    """Begin with a capital letter."""
+    return text[:1].upper() + text[1:]
 
 
 def _normal(key: str) -> str:

@@ -196,11 +196,12 @@ class AnnotateSection(QWidget):
     def _show_counted(self) -> None:
         value = self.value()
         self.fractions.set_grid_proportions(value.counted_proportions())
-        has_frames = any(grid.box is not None for grid in value.grids)
-        found = counted_fractions(value) if has_frames else None
-        text, basis = ("", "") if found is None else found.messages()
-        for tool in (self.fractions, self.grid):
-            tool.set_stack_fraction(text[:1].upper() + text[1:], basis[:1].upper() + basis[1:])
+        found = counted_fractions(value)
+        told = ("", "") if found is None or not found.has_frames else found.messages()
+        text, basis = (one[:1].upper() + one[1:] for one in told)
+        self.fractions.set_stack_fraction(text, basis)
+        rarest = None if found is None else min(found.fractions[1:], default=None)
+        self.grid.set_stack_fraction(text, basis, fraction=rarest)
 
     def _on_changed(self) -> None:
         if not self._is_loading:
