@@ -268,8 +268,10 @@ LABEL = {(3, 3): 1}
 
 def slices(n_calibrated, n_others, *, shape=(20, 20), first=0):
     """Counted slices, then others that have a fraction or a click."""
+    all_of_it = whole(shape, (0.9, 0.1))
     counted = [
-        sample(shape, index=i, labels=LABEL, is_calibrated=True) for i in range(n_calibrated)
+        sample(shape, index=i, labels=LABEL, is_calibrated=True, bags=[all_of_it])
+        for i in range(n_calibrated)
     ]
     others = [
         sample(shape, index=n_calibrated + i, bags=[whole(shape, (0.9, 0.1))], labels={})
@@ -421,34 +423,36 @@ def test_windows_stay_inside_their_slice(height, width, edge, step, data):
         assert 0 <= window.x0 <= width - shape[1]
 
 
-def test_windows_often_hold_a_region_that_fits_and_are_spread_over_the_slice():
-    region = (50, 70, 60, 82)
-    samples = [sample((100, 100), bags=[bag(region, (0.5, 0.5))])]
-    windows = [w for step in range(50) for w in sampler(samples).draw(step).windows]
-    holding = [w.y0 <= 50 and w.x0 <= 70 and w.y0 + 16 >= 60 and w.x0 + 16 >= 82 for w in windows]
-    # by chance alone, 35 of 85 x 85 places do
-    assert 0.4 < np.mean(holding) < 0.6
-    others = [w for w, holds in zip(windows, holding, strict=True) if not holds]
-    assert min(w.y0 for w in others) < 10
-    assert max(w.y0 for w in others) > 74
-    assert all(w.bags == samples[0].bags for w in windows)
+def test_windows_show_what_something_is_said_of():
+    region, label = (50, 70, 60, 82), (5, 5)
+
+    def shares(**kwargs):
+        """Parts of the windows that show the region, and the label; and all of them."""
+        samples = [sample((100, 100), **kwargs)]
+        windows = [w for step in range(80) for w in sampler(samples).draw(step).windows]
+        assert all(w.bags == samples[0].bags for w in windows)
+        with_region = [50 >= w.y0 >= 44 and 70 >= w.x0 >= 66 for w in windows]
+        with_label = [w.y0 <= 5 and w.x0 <= 5 for w in windows]
+        return np.mean(with_region), np.mean(with_label), windows
+
+    rectangle, everything = bag(region, (0.5, 0.5)), whole((100, 100), (0.5, 0.5))
+    assert shares(bags=[rectangle])[:2] == (1, 0)
+    assert shares(labels={label: 1})[:2] == (0, 1)
+    of_region, of_label, _ = shares(bags=[rectangle], labels={label: 1, (55, 75): 0})
+    assert 0.4 < of_region < 0.6
+    assert of_region + of_label == 1
+    # by chance alone, 35 of 85 x 85 places show the region
+    of_region, _, windows = shares(bags=[everything, rectangle])
+    assert 0.4 < of_region < 0.6
+    assert min(w.y0 for w in windows) < 10
+    assert max(w.y0 for w in windows) > 74
 
 
-@pytest.mark.parametrize("inside", [{(3, 590): 1}, {}])
-def test_windows_do_not_all_show_what_lies_outside(inside):
+def test_of_scattered_labels_each_class_gets_as_many_windows():
     resin = {(3, x): 2 for x in range(0, 500, 20)}
-    samples = [sample((16, 600), labels=resin | inside, bags=[whole((16, 600), (0.9, 0.1, 0.0))])]
-
-    def share_with_specimen(**kwargs):
-        windows = [w for n in range(100) for w in sampler(samples, **kwargs).draw(n).windows]
-        return np.mean([w.x0 + 16 > 590 for w in windows])
-
-    assert share_with_specimen() < 0.05
-    share = share_with_specimen(outside=2)
-    if inside:
-        assert 0.05 < share < 0.3  # half of the windows get eight more chances of 11 in 585
-    else:
-        assert share < 0.05
+    samples = [sample((16, 600), labels=resin | {(3, 590): 1})]
+    windows = [w for n in range(100) for w in sampler(samples).draw(n).windows]
+    assert 0.4 < np.mean([w.x0 + 16 > 590 for w in windows]) < 0.6
 
 
 def test_slices_of_different_sizes_give_windows_of_one_shape():
@@ -473,8 +477,9 @@ def test_a_window_shows_the_labels_beneath_it():
     assert batch.targets.dtype == torch.int64
     assert torch.argwhere(batch.targets >= 0).tolist() == [[0, 0, 3], [1, 5, 5]]
     assert batch.targets[0, 0, 3] == 1
-    assert batch.weights[0, 0, 3] == 3
-    assert batch.weights.sum() == 6
+    # each window is 64 of 144 pixels: a label that is seen stands for others that are not
+    assert batch.weights[0, 0, 3] == pytest.approx(3 * 144 / 64)
+    assert batch.weights.sum() == pytest.approx(2 * 3 * 144 / 64)
     moved = batch.to(torch.device("cpu"))
     assert torch.equal(moved.images, batch.images)
     assert moved.windows == batch.windows

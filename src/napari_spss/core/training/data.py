@@ -15,16 +15,16 @@ from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ..base import InputError, TrainingSettings
+from .places import Places
 from .samples import Bag, Box, LabelScale, SliceSamples
 
 __all__ = ["Batch", "Sampler", "TrainingData", "Window", "cut", "make_windows", "window_shape"]
 
 T = TypeVar("T")
-
-_TRIES = 8  # to find a window with the specimen in it
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,6 @@ class TrainingData:
             batch_size=sampling.batch_size,
             seed=settings.seed,
             label_visits=sampling.label_visits,
-            outside=outside,
         )
         return cls(tuple(samples), label_scale, sampler, tuple(held_out), outside)
 
@@ -311,10 +310,6 @@ class Sampler:
         How often labelled places are shown on average, before slices without labels are.
     among : sequence of int, optional
         Indices of the slices that random windows may show; all by default.
-    outside : int, optional
-        Class of what lies outside of the specimen. Where labels say what does not, a part of the
-        random windows shows some of it: batches of nothing but resin teach little, and their
-        statistics, by which a network normalises, are unlike those of the specimen.
     """
 
     def __init__(
@@ -327,14 +322,12 @@ class Sampler:
         seed: int,
         label_visits: int = 0,
         among: Sequence[int] | None = None,
-        outside: int | None = None,
     ) -> None:
         self.samples = tuple(samples)
         self.windows = None if windows is None else tuple(windows)
         self.shape = shape
         self._batch_size = batch_size
         self._seed = seed
-        self._outside = outside
         indices = list(range(len(samples))) if among is None else list(among)
         self._n_slices = len(indices)
         first = [i for i in indices if samples[i].is_calibrated]
@@ -344,8 +337,8 @@ class Sampler:
         self._groups = [group for group in (first, rest) if group]
         labelled = [i for i in rest if samples[i].has_labels]
         self._labelled_groups = [group for group in (first, labelled) if group]
-        areas = (samples[i].shape[0] * samples[i].shape[1] for i in first)
-        n_windows = sum(max(1.0, area / (shape[0] * shape[1])) for area in areas)
+        self._places = [Places.of(one, shape) for one in samples] if windows is None else None
+        n_windows = sum(self._places[i].n_windows for i in first) if self._places else 0
         self._n_first = math.ceil(label_visits * n_windows / batch_size)
 
     @property
@@ -384,7 +377,7 @@ class Sampler:
                 self._random_window(groups, first_turn + slot, rng)
                 for slot in range(self._batch_size)
             ]
-        return cut(self.samples, chosen, self.shape)
+        return cut(self.samples, chosen, self.shape, self._places)
 
     def _random_window(
         self, groups: Sequence[Sequence[int]], turn: int, rng: np.random.Generator
@@ -398,28 +391,8 @@ class Sampler:
         cycle, position = divmod(turn, len(group))
         order = np.random.default_rng([self._seed, 4, which, cycle]).permutation(len(group))
         index = group[order[position]]
-        sample = self.samples[index]
-        y0, x0 = self._anywhere(sample, rng)
-        fitting = [bag for bag in sample.bags if self._fits(bag)]
-        if fitting and rng.integers(2):
-            y_low, x_low, y_high, x_high = fitting[rng.integers(len(fitting))].box
-            y0 = _place(sample.shape[0], self.shape[0], (y_low, y_high), rng)
-            x0 = _place(sample.shape[1], self.shape[1], (x_low, x_high), rng)
-        elif self._outside is not None and rng.integers(2):
-            for _ in range(_TRIES):
-                labels = sample.target[y0 : y0 + self.shape[0], x0 : x0 + self.shape[1]]
-                if ((labels >= 0) & (labels != self._outside)).any():
-                    break
-                y0, x0 = self._anywhere(sample, rng)
-        return Window(index, y0, x0, sample.bags)
-
-    def _anywhere(self, sample: SliceSamples, rng: np.random.Generator) -> tuple[int, int]:
-        y0, x0 = (_place(*edges, None, rng) for edges in zip(sample.shape, self.shape, strict=True))
-        return y0, x0
-
-    def _fits(self, bag: Bag) -> bool:
-        y0, x0, y1, x1 = bag.box
-        return y1 - y0 <= self.shape[0] and x1 - x0 <= self.shape[1]
+        assert self._places is not None
+        return Window(index, *self._places[index].draw(rng), self.samples[index].bags)
 
 
 def _share_of_first(groups: Sequence[Sequence[int]]) -> Fraction:
@@ -428,18 +401,17 @@ def _share_of_first(groups: Sequence[Sequence[int]]) -> Fraction:
     return max(Fraction(1, 2), Fraction(len(groups[0]), n_slices))
 
 
-def _place(size: int, edge: int, contain: tuple[int, int] | None, rng: np.random.Generator) -> int:
-    """Random start of a window of length ``edge`` in ``size`` pixels that holds an interval."""
-    last = max(0, size - edge)
-    if contain is None:
-        return int(rng.integers(last + 1))
-    return int(rng.integers(max(0, contain[1] - edge), min(contain[0], last) + 1))
-
-
 def cut(
-    samples: Sequence[SliceSamples], windows: Sequence[Window], shape: tuple[int, int]
+    samples: Sequence[SliceSamples],
+    windows: Sequence[Window],
+    shape: tuple[int, int],
+    places: Sequence[Places] | None = None,
 ) -> Batch:
-    """Cut windows out of slices; beyond the slice the image repeats its edge, uncovered."""
+    """Cut windows out of slices; beyond the slice the image repeats its edge, uncovered.
+
+    Weights of labels are divided by the chance of being shown: that of ``places``, or the part of
+    the slice that a window takes up.
+    """
     images, targets, weights, errors, coverage = [], [], [], [], []
     for window in windows:
         sample = samples[window.sample]
@@ -449,7 +421,10 @@ def cut(
         pad = [(0, n - have) for n, have in zip(shape, image.shape[1:], strict=True)]
         images.append(np.pad(image, [(0, 0), *pad], mode="edge"))
         targets.append(np.pad(sample.target[rows, columns], pad, constant_values=-1))
-        weights.append(np.pad(sample.weight[rows, columns], pad))
+        weight = np.pad(sample.weight[rows, columns], pad)
+        if not sample.is_mask:
+            weight /= _chances(sample, window, shape, weight > 0, places)
+        weights.append(weight)
         errors.append(np.pad(sample.error[rows, columns], pad))
         coverage.append(np.pad(np.ones(image.shape[1:], np.float32), pad))
     return Batch(
@@ -461,3 +436,20 @@ def cut(
         errors=torch.from_numpy(np.stack(errors)),
         coverage=torch.from_numpy(np.stack(coverage)),
     )
+
+
+def _chances(
+    sample: SliceSamples,
+    window: Window,
+    shape: tuple[int, int],
+    is_label: npt.NDArray[np.bool_],
+    places: Sequence[Places] | None,
+) -> npt.NDArray[np.float32]:
+    """Probability (H, W) that a window shows each labelled pixel; 1 elsewhere."""
+    chances = np.ones(shape, np.float32)
+    y, x = np.nonzero(is_label)
+    if places is None:
+        chances[y, x] = min(1.0, math.prod(shape) / math.prod(sample.shape))
+    else:
+        chances[y, x] = places[window.sample].chances(y + window.y0, x + window.x0)
+    return chances

@@ -217,13 +217,10 @@ def labels(step: LossInput) -> torch.Tensor | None:
     targets = batch.targets.masked_fill(is_mask[:, None, None], -1)
     if step.settings.loss.labels == "eq3":
         return keypoint_loss(logits, targets)
-    window_px = float(logits.shape[-2] * logits.shape[-1])
-    areas = [max(1.0, s.shape[0] * s.shape[1] / window_px) for s in batch.samples]
-    area = torch.tensor(areas, device=logits.device)[:, None, None]
     # undecided only as long as all labels are masks, and then there is nothing to divide
     normaliser = (step.scale.normaliser or 1.0) * step.n_labelled_slots
     return label_cross_entropy(
-        logits, targets, batch.weights * area, normaliser=normaliser, errors=batch.errors
+        logits, targets, batch.weights, normaliser=normaliser, errors=batch.errors
     )
 
 
