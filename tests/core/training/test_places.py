@@ -75,6 +75,8 @@ def test_nodes_of_a_grid_over_the_slice_need_no_windows_of_their_own():
     places = Places.of(counted, (16, 16))
     assert places.shares.tolist() == [0.5, 0.5], "around the keypoint, or anywhere"
     assert places.n_windows == pytest.approx(100 * 100 / 16 / 16)
+    with_resin = Places.of(counted, (16, 16), outside=2)
+    assert len(with_resin.shares) > 30, "but where there is resin, the specimen is looked for"
 
 
 def test_where_little_is_said_few_windows_show_it_all():

@@ -92,6 +92,7 @@ class TrainingData:
             batch_size=sampling.batch_size,
             seed=settings.seed,
             label_visits=sampling.label_visits,
+            outside=outside,
         )
         return cls(tuple(samples), label_scale, sampler, tuple(held_out), outside)
 
@@ -310,6 +311,8 @@ class Sampler:
         How often labelled places are shown on average, before slices without labels are.
     among : sequence of int, optional
         Indices of the slices that random windows may show; all by default.
+    outside : int, optional
+        Class of what lies outside of the specimen.
     """
 
     def __init__(
@@ -322,6 +325,7 @@ class Sampler:
         seed: int,
         label_visits: int = 0,
         among: Sequence[int] | None = None,
+        outside: int | None = None,
     ) -> None:
         self.samples = tuple(samples)
         self.windows = None if windows is None else tuple(windows)
@@ -337,7 +341,9 @@ class Sampler:
         self._groups = [group for group in (first, rest) if group]
         labelled = [i for i in rest if samples[i].has_labels]
         self._labelled_groups = [group for group in (first, labelled) if group]
-        self._places = [Places.of(one, shape) for one in samples] if windows is None else None
+        self._places = (
+            [Places.of(one, shape, outside) for one in samples] if windows is None else None
+        )
         n_windows = sum(self._places[i].n_windows for i in first) if self._places else 0
         self._n_first = math.ceil(label_visits * n_windows / batch_size)
 
@@ -392,7 +398,8 @@ class Sampler:
         order = np.random.default_rng([self._seed, 4, which, cycle]).permutation(len(group))
         index = group[order[position]]
         assert self._places is not None
-        return Window(index, *self._places[index].draw(rng), self.samples[index].bags)
+        y0, x0 = self._places[index].draw(rng)
+        return Window(index, y0, x0, self.samples[index].bags)
 
 
 def _share_of_first(groups: Sequence[Sequence[int]]) -> Fraction:
