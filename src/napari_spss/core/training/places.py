@@ -38,6 +38,9 @@ class Places:
         Part of the windows that each range gets.
     n_windows : float
         Windows that show all of it about once.
+    least_chance : float
+        That of being shown, if windows lay anywhere. A pixel at the border is shown more rarely,
+        but its label must not weigh as much as all others.
     """
 
     shape: tuple[int, int]
@@ -45,6 +48,7 @@ class Places:
     high: Ints
     shares: Floats
     n_windows: float
+    least_chance: float
 
     @classmethod
     def of(cls, sample: SliceSamples, shape: tuple[int, int], outside: int | None = None) -> Places:
@@ -73,13 +77,15 @@ class Places:
         kinds = [(edges, shares) for edges, shares in kinds if len(edges)]
         first, end = np.split(np.concatenate([edges for edges, _ in kinds]), 2, axis=1)
         low, high = np.minimum(first, end - shape), np.maximum(first, end - shape)
+        least = min(1.0, math.prod(shape) / math.prod(sample.shape))
         n_windows = np.maximum(1, (end - first).prod(axis=1) / math.prod(shape)).sum()
         return cls(
             shape,
             low.clip(0),
             high.clip(0, np.maximum(0, np.subtract(sample.shape, shape))),
             np.concatenate([shares for _, shares in kinds]) / len(kinds),
-            min(float(n_windows), max(1.0, math.prod(sample.shape) / math.prod(shape))),
+            min(float(n_windows), 1 / least),
+            least,
         )
 
     def draw(self, rng: np.random.Generator) -> tuple[int, int]:
@@ -89,14 +95,14 @@ class Places:
         return y0, x0
 
     def chances(self, y: Ints, x: Ints) -> Floats:
-        """Probability (n,) that a window shows each of some pixels."""
+        """Probability (n,) that a window shows each of some pixels, bounded from below."""
         found = np.ones((y.size, len(self.shares)))
         for axis, place in enumerate((y, x)):
             low, high = self.low[:, axis], self.high[:, axis]
             first = np.maximum(low, place[:, None] - self.shape[axis] + 1)
             n_shown = np.minimum(high, place[:, None]) - first + 1
             found *= n_shown.clip(min=0) / (high - low + 1)
-        chances: Floats = found @ self.shares
+        chances: Floats = (found @ self.shares).clip(self.least_chance)
         return chances
 
 
