@@ -34,21 +34,21 @@ class Places:
         Of a window, (y, x) in working pixels.
     low, high : ndarray, (N, 2) int64
         First and last row and column at which a window may begin.
+    margin : ndarray, (N, 2) int64
+        How far beyond the range a start is drawn, to be moved to its end: or else pixels at the
+        border of a large region would hardly be shown.
     shares : ndarray, (N,) float64
         Part of the windows that each range gets.
     n_windows : float
         Windows that show all of it about once.
-    least_chance : float
-        That of being shown, if windows lay anywhere. A pixel at the border is shown more rarely,
-        but its label must not weigh as much as all others.
     """
 
     shape: tuple[int, int]
     low: Ints
     high: Ints
+    margin: Ints
     shares: Floats
     n_windows: float
-    least_chance: float
 
     @classmethod
     def of(cls, sample: SliceSamples, shape: tuple[int, int], outside: int | None = None) -> Places:
@@ -76,33 +76,38 @@ class Places:
             kinds.append(_cells(sample, is_left, min(_CELL_PX, *shape)))
         kinds = [(edges, shares) for edges, shares in kinds if len(edges)]
         first, end = np.split(np.concatenate([edges for edges, _ in kinds]), 2, axis=1)
-        low, high = np.minimum(first, end - shape), np.maximum(first, end - shape)
-        least = min(1.0, math.prod(shape) / math.prod(sample.shape))
+        excess = end - first - shape  # a larger region lets a window move, a smaller one must fit
         n_windows = np.maximum(1, (end - first).prod(axis=1) / math.prod(shape)).sum()
         return cls(
             shape,
-            low.clip(0),
-            high.clip(0, np.maximum(0, np.subtract(sample.shape, shape))),
+            np.minimum(first, first + excess).clip(0),
+            np.maximum(first, first + excess).clip(
+                0, np.maximum(0, np.subtract(sample.shape, shape))
+            ),
+            np.minimum(excess, shape).clip(0) // 2,
             np.concatenate([shares for _, shares in kinds]) / len(kinds),
-            min(float(n_windows), 1 / least),
-            least,
+            min(float(n_windows), max(1.0, math.prod(sample.shape) / math.prod(shape))),
         )
 
     def draw(self, rng: np.random.Generator) -> tuple[int, int]:
         """First row and column of a window."""
         one = rng.choice(len(self.shares), p=self.shares)
-        y0, x0 = rng.integers(self.low[one], self.high[one] + 1).tolist()
+        low, high, margin = self.low[one], self.high[one], self.margin[one]
+        y0, x0 = rng.integers(low - margin, high + margin + 1).clip(low, high).tolist()
         return y0, x0
 
     def chances(self, y: Ints, x: Ints) -> Floats:
-        """Probability (n,) that a window shows each of some pixels, bounded from below."""
+        """Probability (n,) that a window shows each of some pixels."""
         found = np.ones((y.size, len(self.shares)))
-        for axis, place in enumerate((y, x)):
-            low, high = self.low[:, axis], self.high[:, axis]
-            first = np.maximum(low, place[:, None] - self.shape[axis] + 1)
-            n_shown = np.minimum(high, place[:, None]) - first + 1
-            found *= n_shown.clip(min=0) / (high - low + 1)
-        chances: Floats = (found @ self.shares).clip(self.least_chance)
+        for axis, (place, edge) in enumerate(zip((y, x), self.shape, strict=True)):
+            last = place[:, None]
+            low, high, margin = self.low[:, axis], self.high[:, axis], self.margin[:, axis]
+            first = last - edge + 1  # starts of the windows that show the pixel
+            n_starts = (np.minimum(high, last) - np.maximum(low, first) + 1).clip(min=0)
+            n_starts += margin * ((first <= low) & (low <= last))
+            n_starts += margin * ((first <= high) & (high <= last))
+            found *= n_starts / (high - low + 1 + 2 * margin)
+        chances: Floats = found @ self.shares
         return chances
 
 
