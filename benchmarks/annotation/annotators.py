@@ -19,6 +19,7 @@ from napari_spss.core.annotations import Annotations, Proportion, tiles
 from napari_spss.core.images import IGNORE
 from napari_spss.core.simulation.annotators import (
     simulate_clicks,
+    simulate_frames,
     simulate_grids,
     simulate_guesses,
     simulate_paper,
@@ -37,13 +38,14 @@ OBJECT_S = 66.5
 """Outlining one object: the middle of the 54-79 s that full masks took elsewhere."""
 
 _GRID_SHARE = 0.8  # of the seconds, beside guesses
+_FRAME_NODES = 8  # along a side
 _CLICKS_A_SLICE = 6  # at least, before another slice is opened
 _LEAST_TILE = 16  # of a tile's side: the smallest that is outlined
 _GOLDEN = 0.6180339887498949  # steps of this spread over a list without a pattern
 
 Kind = Literal[
-    "masks", "bought", "clicks", "paper-slices", "paper-crops", "grids", "guesses", "regions",
-    "empty",
+    "masks", "bought", "clicks", "paper-slices", "paper-crops", "grids", "frames", "guesses",
+    "regions", "empty",
 ]  # fmt: skip
 
 
@@ -64,7 +66,7 @@ class Plan:
     n_nodes : int, optional
         Of all grids; by default 256 a grid.
     tile_px : int, optional
-        Side of a tile or crop; by default a quarter of the longest side of an image.
+        Side of a tile, crop or frame; by default a quarter of the longest side of an image.
     noise, bias : float
         Of guesses: standard deviation of the logarithm, and a factor.
     node_errors : float
@@ -237,6 +239,19 @@ def _grids_alone(task: _Task) -> Iterator[Simulation]:
     yield task.grids(1.0)
 
 
+def _frames_alone(task: _Task) -> Iterator[Simulation]:
+    n_nodes = task.plan.n_nodes or int(task.budget_s / Costs().node_s)
+    yield simulate_frames(
+        task.truth,
+        rng=task.rng(1),
+        n_frames=max(1, n_nodes // _FRAME_NODES**2),
+        frame_px=task.tile_px,
+        nodes_per_side=_FRAME_NODES,
+        node_errors=task.plan.node_errors,
+        classes=task.classes,
+    )
+
+
 def _grids_and_guesses(task: _Task) -> Iterator[Simulation]:
     grids = task.grids(_GRID_SHARE)
     yield grids
@@ -280,6 +295,7 @@ _ROUTINES: dict[str, Callable[[_Task], Iterator[Simulation]]] = {
     "paper-slices": _paper_slices,
     "paper-crops": _paper_crops,
     "grids": _grids_alone,
+    "frames": _frames_alone,
     "guesses": _grids_and_guesses,
     "regions": _grids_and_regions,
     "empty": partial(_grids_and_regions, are_empty=True),

@@ -1,7 +1,7 @@
 """Run and show the annotation study: accuracy against seconds of an annotator.
 
     python benchmarks/annotation study|ablations|robustness --data DATA --out RESULTS
-        [--part tune|report] [--sets vnc axon] [--rows ..] [--seeds ..] [--budgets ..]
+        [--part tune|report] [--sets vnc axon sheets] [--rows ..] [--seeds ..] [--budgets ..]
     python benchmarks/annotation advice --data DATA --out RESULTS
         [--part tune|report] [--sets vnc axon] [--seeds ..]
     python benchmarks/annotation picture --data DATA --out RESULTS
@@ -15,7 +15,8 @@ unless told otherwise; ``picture`` trains once on axon and draws what the networ
 it finds. ``--quick`` takes tiny drawn images and a few steps, and stores under RESULTS/quick.
 
 DATA holds ``vnc_sstem`` (mitochondria; tune: slices 0-11 and 13-15, report: 0-15 and 16-19) and
-``axon_sem`` (axon and myelin; tune: rat 2, report: rats 4 and 6, each left out in turn). Names of
+``axon_sem`` (axon and myelin; tune: rat 2, report: rats 4 and 6, each left out in turn). "sheets"
+are the slices of ``vnc_sstem`` reduced by 4 and laid side by side: fields 50 objects wide. Names of
 ablations can be joined: ``study --rows fast+steps-twice``, ``ablations --rows steps-twice+band-0``,
 which is compared with ``steps-twice`` if that is stored, else with the base.
 """
@@ -47,7 +48,7 @@ TOLERANCE = 0.02
 """IoU by which a repeated run may differ: the spread of seeds. One thread of one machine repeats
 itself exactly."""
 
-_SEEDS = {"vnc": (0, 1, 2), "axon": (0,)}
+_SEEDS = {"vnc": (0, 1, 2), "axon": (0,), "sheets": (0, 1, 2)}
 _ADVICE_SEEDS = (0, 1, 2)
 
 One = TypeVar("One", Experiment, advice.Trial)
@@ -107,7 +108,7 @@ def planned(
     """List the runs, the most telling ones first: all rows with one seed, then the next seed.
 
     Ablations and robustness take VNC and one seed unless told otherwise; the study takes three
-    seeds of VNC and one of axon, which has two folds.
+    seeds of VNC and of its sheets, and one of axon, which has two folds.
     """
     names = tuple(rows or names_of(command))
     if command != "study" and has_base and "base" not in names:

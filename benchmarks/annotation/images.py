@@ -20,6 +20,7 @@ __all__ = [
     "PARTS",
     "Part",
     "Pictures",
+    "contact_sheets",
     "folds_of",
     "load_part",
     "read_axon",
@@ -31,12 +32,14 @@ Image: TypeAlias = npt.NDArray[Any]
 Mask: TypeAlias = npt.NDArray[np.uint8]
 
 PARTS = ("tune", "report")
-DATA_SETS = ("vnc", "axon")
+DATA_SETS = ("vnc", "axon", "sheets")
 
 VNC_CLASSES: tuple[str, ...] = ("background", "mitochondria")
 AXON_CLASSES: tuple[str, ...] = ("background", "myelin", "axon")
 VNC_DIAMETER_PX = 80.0
 AXON_DIAMETER_PX = 40.0
+
+_N_SHEETS, _SHEET_REDUCTION = 4, 4
 
 _VNC_SLICES = {"tune": (range(12), range(13, 16)), "report": (range(16), range(16, 20))}
 _AXON_FOLDS = {"tune": ("rat2",), "report": ("rat4", "rat6")}
@@ -85,7 +88,8 @@ class Part:
     Parameters
     ----------
     data : str
-        "vnc", or "axon-" and the rat that is left out.
+        "vnc", "axon-" and the rat that is left out, or "sheets": the slices of "vnc", reduced by 4
+        and laid side by side, as fields that are large beside their objects.
     part : {"tune", "report"}
         On which part choices are made, and on which the frozen choice is reported.
     classes : tuple of str
@@ -140,18 +144,19 @@ def load_part(root: Path, data: str, part: str) -> Part:
     root : Path
         Folder with ``vnc_sstem`` and ``axon_sem``.
     data : str
-        "vnc", "axon-rat2", ...
+        "vnc", "axon-rat2", "sheets", ...
     part : {"tune", "report"}
         "tune" of axon leaves out the rats on which "report" scores.
     """
-    pictures = read_vnc(root) if data == "vnc" else read_axon(root)
-    return _divided(pictures, data, part, VNC_DIAMETER_PX if data == "vnc" else AXON_DIAMETER_PX)
+    has_axons = data.startswith("axon")
+    pictures = read_axon(root) if has_axons else read_vnc(root)
+    return _divided(pictures, data, part, AXON_DIAMETER_PX if has_axons else VNC_DIAMETER_PX)
 
 
 def tiny_part(data: str, part: str) -> Part:
     """Draw a stand-in of a data set, divided alike: dark discs, with a rim in "axon"."""
     rng = np.random.default_rng(7)
-    has_rims = data != "vnc"
+    has_rims = data.startswith("axon")
     names = (
         tuple(f"sub-rat{rat}_{place}" for place, rat in enumerate((1, 2, 3, 3, 3, 4, 5, 6)))
         if has_rims
@@ -171,8 +176,9 @@ def tiny_part(data: str, part: str) -> Part:
     return _divided(Pictures(names, tuple(images), tuple(masks)), data, part, 40.0)
 
 
-def _divided(pictures: Pictures, data: str, part: str, diameter_px: float | None) -> Part:
-    if data == "vnc":
+def _divided(pictures: Pictures, data: str, part: str, diameter_px: float) -> Part:
+    has_axons = data.startswith("axon")
+    if not has_axons:
         train, test = (list(slices) for slices in _VNC_SLICES[part])
     else:
         rat = data.partition("-")[2]
@@ -182,8 +188,49 @@ def _divided(pictures: Pictures, data: str, part: str, diameter_px: float | None
         train = [i for i, name in names if not any(one in name for one in unseen)]
     if not (train and test):
         raise ValueError(f"{data} has nothing to train or to score on; choose another fold.")
-    classes = VNC_CLASSES if data == "vnc" else AXON_CLASSES
+    classes = AXON_CLASSES if has_axons else VNC_CLASSES
+    if data == "sheets":
+        return Part(
+            data,
+            part,
+            classes,
+            diameter_px / _SHEET_REDUCTION,
+            contact_sheets(pictures.chosen(train), _N_SHEETS),
+            contact_sheets(pictures.chosen(test), 1),
+        )
     return Part(data, part, classes, diameter_px, pictures.chosen(train), pictures.chosen(test))
+
+
+def contact_sheets(pictures: Pictures, n_sheets: int) -> Pictures:
+    """Lay all images, reduced, side by side in one; each sheet in another order and phase.
+
+    Of each block of pixels, a sheet shows the mean of the image, and the class of its truth that
+    most of them have.
+    """
+    k, n = _SHEET_REDUCTION, len(pictures)
+    n_columns = next(c for c in range(1, n + 1) if n % c == 0 and c * c >= n)
+    images, truth = [], []
+    for sheet in range(n_sheets):
+        phase = (sheet % 2 * (k // 2), sheet // 2 % 2 * (k // 2))
+        order = np.roll(np.arange(n), sheet * n // n_sheets)
+        tiles = [_blocks(pictures.images[i], k, phase).mean((1, 3)).round() for i in order]
+        images.append(_joined(tiles, n_columns).astype(np.uint8))
+        hits = [_blocks(pictures.truth[i] == 1, k, phase).mean((1, 3)) >= 0.5 for i in order]
+        truth.append(_joined(hits, n_columns).astype(np.uint8))
+    of_slices = f"{pictures.names[0]} to {pictures.names[-1]}"
+    names = tuple(f"sheet {sheet} of {of_slices}" for sheet in range(n_sheets))
+    return Pictures(names, tuple(images), tuple(truth))
+
+
+def _blocks(pixels: Image, k: int, phase: tuple[int, int]) -> Image:
+    """(y, k, x, k) blocks of k x k pixels from a phase on; what does not fill one is left out."""
+    pixels = pixels[phase[0] :, phase[1] :]
+    height, width = (size // k for size in pixels.shape)
+    return pixels[: height * k, : width * k].reshape(height, k, width, k)
+
+
+def _joined(tiles: list[Image], n_columns: int) -> Image:
+    return np.block([tiles[i : i + n_columns] for i in range(0, len(tiles), n_columns)])
 
 
 def read_vnc(root: Path) -> Pictures:

@@ -25,6 +25,8 @@ _NAMES = {
     "vnc-report": "Mitochondria (VNC), slices 16-19",
     "vnc-tune": "Mitochondria (VNC), slices 13-15, on which settings were chosen",
     "axon-report": "Axon and myelin, rats 4 and 6, each left out in turn",
+    "sheets-report": "Large fields (VNC slices reduced by 4, side by side), slices 16-19",
+    "sheets-tune": "Large fields, slices 13-15, on which settings were chosen",
     "axon-tune": "Axon and myelin, rat 2, on which settings were chosen",
 }
 

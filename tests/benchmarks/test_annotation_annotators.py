@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from annotation.annotators import OBJECT_S, Plan, annotate, correct
 from annotation.hardships import HARDSHIPS, made_hard
-from annotation.images import Pictures, folds_of, load_part, tiny_part
+from annotation.images import Pictures, contact_sheets, folds_of, load_part, tiny_part
 
 CLASSES = ("background", "disc")
 
@@ -116,6 +116,30 @@ def test_parts_do_not_overlap():
     assert max(slices) < 16
 
 
+def test_contact_sheets_show_all_images_reduced_each_in_another_order():
+    images = tuple(np.full((10, 12), 10 * i, np.uint8) for i in range(6))
+    truth = tuple((image >= 30).astype(np.uint8) for image in images)
+    sheets = contact_sheets(Pictures(tuple("abcdef"), images, truth), 2)
+    first, second = sheets.images
+    assert first.shape == (2 * 2, 3 * 3), "two rows of three, each reduced by 4"
+    assert first[::2, ::3].tolist() == [[0, 10, 20], [30, 40, 50]]
+    assert second[::2, ::3].tolist() == [[30, 40, 50], [0, 10, 20]]
+    for image, mask in zip(sheets.images, sheets.truth, strict=True):
+        assert ((image >= 30) == mask).all()
+
+
+def test_sheets_are_large_fields_of_slices_that_are_apart():
+    part = tiny_part("sheets", "report")
+    assert [len(part.train), len(part.test)] == [4, 1]
+    assert part.train.images[0].shape == (4 * 40, 4 * 40)
+    assert part.test.images[0].shape == (2 * 40, 2 * 40)
+    assert not set(part.train.names) & set(part.test.names)
+    assert part.diameter_px == 10
+    told = annotate(Plan("frames", tile_px=40), part.train, part.classes, budget_s=150, seed=0)
+    assert told.acts["n_nodes"] == pytest.approx(150 / (60 / 256), rel=0.1)
+    assert told.annotations.grids[0].box is not None
+
+
 def test_hardships_change_what_they_say():
     part = tiny_part("vnc", "tune")
     inverted = made_hard(part, "inverted")
@@ -137,6 +161,10 @@ def test_real_parts(shared_data):
     vnc = load_part(shared_data, "vnc", "report")
     assert [one.partition(".")[0] for one in vnc.test.names] == ["16", "17", "18", "19"]
     assert len(vnc.train) == 16
+    sheets = load_part(shared_data, "sheets", "report")
+    assert {size for image in sheets.train.images for size in image.shape} == {1020, 1024}
+    share = np.mean([mask.mean() for mask in sheets.test.truth])
+    assert share == pytest.approx(np.mean([mask.mean() for mask in vnc.test.truth]), rel=0.05)
     axon = load_part(shared_data, "axon-rat2", "tune")
     assert (len(axon.train), len(axon.test)) == (5, 1)
     assert {int(value) for mask in axon.train.truth for value in np.unique(mask)} == {0, 1, 2}
