@@ -507,6 +507,18 @@ def test_deleted_outlines_are_drawn_again_with_the_next_frame(qtbot):
     assert len(outlined(tool)) == 5
 
 
+def test_outlines_that_the_user_hid_stay_hidden(qtbot):
+    _, _, tool = make_tool(qtbot)
+    tool.lay_grid()
+    tool._outlines.layer.visible = False
+    tool.walk()
+    tool.finish()
+    assert not tool._outlines.layer.visible
+    tool._on_slice.click()
+    tool._in_frames.click()
+    assert tool._outlines.layer.visible
+
+
 def test_removed_class_leaves_nodes_of_frames_unsure_and_tells(qtbot):
     _, _, tool = make_tool(qtbot)
     tool.lay_grid()

@@ -78,7 +78,7 @@ class FrameOutlines:
         if self._source.layer not in self._viewer.layers or not (frames or self._layer):
             return
         layer = self._ensure_layer()
-        self._shown = dict(frames)
+        had_any, self._shown = bool(self._shown), dict(frames)
         lines = np.zeros((0, 2, layer.ndim))
         if frames:
             places = np.concatenate([corners_of(region) for region in frames])
@@ -88,7 +88,8 @@ class FrameOutlines:
         layer.data = lines
         if frames:
             layer.edge_color = np.repeat([_COLOURS[state] for state in frames.values()], 4)
-        layer.visible = bool(frames)
+        if had_any != bool(frames):  # else the user's eye in the layer list holds
+            layer.visible = bool(frames)
         self._fit_width()
 
     def _ensure_layer(self) -> Vectors:
