@@ -1,5 +1,7 @@
 from .core.analysis import (
+    Estimate as Estimate,
     counted_fractions as counted_fractions,
+    estimate_fractions as estimate_fractions,
     evaluate as evaluate,
 )
 from .core.annotations import (

@@ -1,3 +1,12 @@
+from .cavalieri import (
+    CavalieriError as CavalieriError,
+    cavalieri_error as cavalieri_error,
+)
+from .corrected import (
+    Estimate as Estimate,
+    check_fresh as check_fresh,
+    estimate_fractions as estimate_fractions,
+)
 from .estimates import (
     CountedFractions as CountedFractions,
     FractionEstimate as FractionEstimate,

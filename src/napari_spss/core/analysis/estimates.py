@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from ..annotations import Annotations, wilson_interval
+from ..annotations import Annotations, CountingGrid, wilson_interval
 from ..base import counted
 
 __all__ = ["CountedFractions", "FractionEstimate", "counted_fractions", "estimate_fraction"]
@@ -141,18 +141,22 @@ class CountedFractions:
             told.append(text)
         thing = "counting frame" if self.has_frames else "grid"
         yield f"whole stack, by {self.n_done} of {counted(self.n_laid, thing)}: {', '.join(told)}"
-        yield (
-            "assumed: frames laid by systematic uniform random sampling, counted in their order, "
-            "no wrong nodes"
-            if self.has_frames
-            else "assumed: slices with grids stand for the others, no wrong nodes"
-        )
+        yield f"assumed: {self.assumes}, no wrong nodes"
+
+    @property
+    def assumes(self) -> str:
+        """What is assumed of the frames, or of the slices with grids."""
+        if self.has_frames:
+            return "frames laid by systematic uniform random sampling, counted in their order"
+        return "slices with grids stand for the others"
 
     def _rows(self) -> list[tuple[str, float, tuple[float, float]]]:
         return list(zip(self.classes, self.fractions, self.intervals, strict=True))[1:]
 
 
-def counted_fractions(annotations: Annotations) -> CountedFractions | None:
+def counted_fractions(
+    annotations: Annotations, *, pixel_areas: npt.ArrayLike | None = None
+) -> CountedFractions | None:
     """Estimate the fractions of a whole stack from finished counting frames, or else from grids.
 
     The ratio estimator over frames as clusters: ``R = sum(hits) / sum(nodes)``, with nodes that are
@@ -177,6 +181,8 @@ def counted_fractions(annotations: Annotations) -> CountedFractions | None:
     Parameters
     ----------
     annotations : Annotations
+    pixel_areas : array of float, (n,), optional
+        Area of a pixel of each slice, any one unit, where images differ in that.
 
     Returns
     -------
@@ -189,24 +195,34 @@ def counted_fractions(annotations: Annotations) -> CountedFractions | None:
     Korn and Graubard, Confidence intervals for proportions with small expected number of positive
     counts estimated from survey data, Surv. Methodol. 24 (1998) 193-201 (effective sample size).
     """
-    frames = [grid for grid in annotations.grids if grid.box is not None]
-    laid = frames or annotations.grids
+    laid = frames_or_grids(annotations)
     inside = [c for c in range(len(annotations.classes)) if c != annotations.outside_index]
     nodes, areas = [], []
     for grid in laid:
         counts = grid.judged_counts(len(annotations.classes))[inside]
         if grid.is_done and counts.any():
             nodes.append(counts)
-            areas.append(counts * grid.spacing_px**2)
+            areas.append(counts * area_of_node(grid, pixel_areas))
     if not nodes:
         return None
     n_nodes = int(np.sum(nodes))
     found = [_of_clusters(hits, np.sum(areas, axis=1), n_nodes) for hits in np.transpose(areas)]
     fractions, errors, intervals = zip(*found, strict=True)
     names = tuple(annotations.classes[c] for c in inside)
-    return CountedFractions(
-        names, fractions, errors, intervals, len(nodes), len(laid), bool(frames)
-    )
+    has_frames = laid[0].box is not None
+    return CountedFractions(names, fractions, errors, intervals, len(nodes), len(laid), has_frames)
+
+
+def frames_or_grids(annotations: Annotations) -> tuple[CountingGrid, ...]:
+    """Frames if there are any, or else the grids of whole slices: what is a sample of the stack."""
+    frames = tuple(grid for grid in annotations.grids if grid.box is not None)
+    return frames or annotations.grids
+
+
+def area_of_node(grid: CountingGrid, pixel_areas: npt.ArrayLike | None) -> float:
+    """Area that a node stands for."""
+    areas = None if pixel_areas is None else np.asarray(pixel_areas, dtype=float)
+    return float(grid.spacing_px**2 * (1.0 if areas is None else areas[grid.slice]))
 
 
 def _of_clusters(
@@ -219,7 +235,14 @@ def _of_clusters(
         return fraction, math.nan, (math.nan, math.nan)
     power = float(((hits - fraction * totals) ** 2).sum())
     variance = k / (k - 1) * power / float(totals.sum()) ** 2
+    return fraction, math.sqrt(variance), effective_interval(fraction, variance, n_nodes, k)
+
+
+def effective_interval(
+    fraction: float, variance: float, n_nodes: int, n_clusters: int
+) -> tuple[float, float]:
+    """Wilson's interval for the number of nodes that would have this variance if independent."""
     spread = fraction * (1 - fraction)
     n = min(float(n_nodes), spread / variance) if variance > 0 else float(n_nodes)
-    t = float(stats.t.ppf(0.975, k - 1))
-    return fraction, math.sqrt(variance), wilson_interval(fraction * n, n, z=t)
+    t = float(stats.t.ppf(0.975, n_clusters - 1))
+    return wilson_interval(fraction * n, n, z=t)
