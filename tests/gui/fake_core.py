@@ -7,6 +7,7 @@ from collections.abc import Generator
 
 import numpy as np
 
+from napari_spss.core.annotations import Classes
 from napari_spss.core.base import (
     CancelToken,
     Event,
@@ -122,10 +123,9 @@ class FakeModel:
     """What the dock reads of a model."""
 
     def __init__(self, classes: tuple[str, ...]) -> None:
-        self.classes = classes
+        self.classes = Classes(classes)
         self.identity = "fake"
         self.n_steps = 2
-        self.outside: str | None = None
         self.working_scale = WorkingScale(1)
         self.settings = preset("fast")
         self.normalisation = self.settings.image.normalisation

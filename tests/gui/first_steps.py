@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from hand import Hand, show_settled
+from hand import Hand, button, show_settled
 from napari import Viewer
 from qtpy.QtCore import QEventLoop, Qt, QTimer
-from qtpy.QtWidgets import QApplication, QPushButton
+from qtpy.QtWidgets import QApplication
 
 from napari_spss.gui.dock import SpssDock
 
@@ -84,11 +84,6 @@ def open_dock(viewer: Viewer):
     frame = viewer.window.add_dock_widget(dock, name="Semantic Proportions")
     show_settled(viewer)
     return dock, frame
-
-
-def button(dock: SpssDock, text: str) -> QPushButton:
-    """Find a button by what is on it."""
-    return next(one for one in dock.findChildren(QPushButton) if one.text() == text)
 
 
 def done(viewer: Viewer, what: str) -> None:

@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 from fake_core import FakeModel, failing_train, fake_apply, fake_train, gated_train
+from hand import button
 from napari.layers import Labels
 from napari.utils.theme import get_theme
 from qtpy.QtGui import QColor
@@ -81,15 +82,15 @@ def names(viewer):
 
 
 def test_train_is_offered_once_something_is_said(dock, qtbot):
-    assert not dock.train._train.isEnabled()
+    assert not button(dock.train, "Train").isEnabled()
     assert "State fractions" in dock.bar._status.text()
-    assert "State fractions" in dock.train._train.toolTip()
+    assert "State fractions" in button(dock.train, "Train").toolTip()
     assert dock.train._missing.isHidden()  # one place is enough
     say(dock)
-    assert dock.train._train.isEnabled()
-    assert not dock.train._continue.isEnabled()
+    assert button(dock.train, "Train").isEnabled()
+    assert not button(dock.train, "Continue").isEnabled()
     run(dock, qtbot)
-    assert dock.train._continue.isEnabled()
+    assert button(dock.train, "Continue").isEnabled()
 
 
 def test_a_refusal_is_taken_back_once_something_else_is_said(dock, qtbot):
@@ -124,7 +125,7 @@ def test_a_failing_core_is_told_and_nothing_is_lost(dock, qtbot, monkeypatch, er
     assert str(error) in dock.bar.text()
     assert dock.session.model is None
     assert dock.annotations() == SAID
-    assert dock.train._train.isEnabled()
+    assert button(dock.train, "Train").isEnabled()
 
 
 def test_one_click_applies_the_smaller_setting(dock, qtbot, monkeypatch):
@@ -186,7 +187,7 @@ def test_one_click_applies_again_on_another_device(dock, qtbot, monkeypatch, set
 
     monkeypatch.setattr(controller_module, "apply_model", apply)
     dock.results.set_scope("slice")
-    dock.results._apply.click()
+    button(dock.results, "Apply").click()
     qtbot.waitUntil(lambda: is_idle(dock))
     assert dock.bar._accept.isVisibleTo(dock.bar) == bool(text)
     if text:
@@ -227,7 +228,7 @@ def test_a_second_run_is_refused_and_stop_hands_over_the_model(dock, qtbot, monk
     assert not dock.controller.apply("slice")
     assert "in progress" in dock.bar.text()
     qtbot.waitUntil(lambda: dock.session.status.done == 2)
-    dock.bar._stop.click()
+    button(dock.bar, "Stop").click()
     assert dock.session.status.state is RunState.stopping
     qtbot.waitUntil(lambda: is_idle(dock))
     assert dock.session.model is not None
@@ -295,7 +296,7 @@ def test_closing_the_dock_ends_the_run(dock, viewer, qtbot, monkeypatch):
 def test_apply_to_the_stack_fills_labels_maps_and_fractions(dock, viewer, qtbot):
     run(dock, qtbot)
     dock.results.set_scope("stack")
-    dock.results._apply.click()
+    button(dock.results, "Apply").click()
     qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
     assert names(viewer) == ["em", "em mitochondria probability", "em labels", "keypoints"]
     assert viewer.layers["em labels"].data.sum() == 4 * 16 * 48
@@ -306,7 +307,7 @@ def test_apply_to_the_stack_fills_labels_maps_and_fractions(dock, viewer, qtbot)
     assert dock.controller.outcome.slices_to_count() == (3, 0, 2, 1)
     predicted = dock.controller.outcome.predicted_fractions()
     assert predicted[Region(3)] == pytest.approx((0.5, 0.5))
-    assert dock.results._save.isEnabled()
+    assert button(dock.results, "Save results…").isEnabled()
 
 
 def test_applying_to_another_image_of_unknown_pixel_size_is_told(dock, viewer, qtbot):
@@ -398,7 +399,8 @@ def predicted_column(dock):
 def shown_of_the_result(dock):
     """What the dock tells of a result, a training and a run, as far as one looks at it."""
     return (
-        dock.results._save.isEnabled() or dock.results._save_all.isEnabled(),
+        button(dock.results, "Save results…").isEnabled()
+        or button(dock.results, "Save everything…").isEnabled(),
         bool(dock.results._fractions.text()),
         any(predicted_column(dock)),
         dock.train._plot is not None and not dock.train._plot.isHidden(),
@@ -427,7 +429,7 @@ def test_nothing_of_one_image_stands_beside_another(dock, viewer, qtbot, how):
     dock.image.set_layer(viewer.layers["other"])
     settle(dock, qtbot)
     assert not any(shown_of_the_result(dock))
-    assert dock.results._apply.isEnabled()  # the model is no image's
+    assert button(dock.results, "Apply").isEnabled()  # the model is no image's
 
 
 def test_a_result_comes_back_with_its_image(dock, viewer, qtbot):
@@ -440,7 +442,7 @@ def test_a_result_comes_back_with_its_image(dock, viewer, qtbot):
     dock.image.set_layer(viewer.layers["em"])
     settle(dock, qtbot)
     assert (predicted_column(dock), dock.results._fractions.text()) == before
-    assert dock.results._save.isEnabled()
+    assert button(dock.results, "Save results…").isEnabled()
     assert "Training finished" in dock.train._messages.toPlainText()
 
 
@@ -450,7 +452,7 @@ def test_a_result_is_not_that_of_other_pixels_in_the_same_layer(dock, viewer, qt
     viewer.layers["em"].data = pixels(1)
     settle(dock, qtbot)
     assert not any(predicted_column(dock))
-    assert not dock.results._save.isEnabled()
+    assert not button(dock.results, "Save results…").isEnabled()
 
 
 def test_applying_goes_on_into_its_image_while_another_is_shown(dock, viewer, qtbot, monkeypatch):
@@ -482,20 +484,20 @@ def test_applying_goes_on_into_its_image_while_another_is_shown(dock, viewer, qt
 def test_everything_is_saved_only_with_labels_of_the_model_that_is_saved(dock, qtbot, tmp_path):
     run(dock, qtbot)
     apply_to_all(dock, qtbot)
-    assert dock.results._save_all.isEnabled()
+    assert button(dock.results, "Save everything…").isEnabled()
     assert dock.results._stale.isHidden()
     assert dock.start_training(continues=True)
     qtbot.waitUntil(lambda: is_idle(dock))
-    assert not dock.results._save_all.isEnabled()
+    assert not button(dock.results, "Save everything…").isEnabled()
     assert "Press Apply" in dock.results._stale.text()
     assert not dock.results._stale.isHidden()
     assert not dock.controller.save(tmp_path / "out", has_run=True)
     assert "Press Apply" in dock.bar.text()
     assert not (tmp_path / "out").exists()
-    assert dock.results._save.isEnabled()  # labels and maps belong together
-    dock.results._apply.click()
+    assert button(dock.results, "Save results…").isEnabled()  # labels and maps belong together
+    button(dock.results, "Apply").click()
     qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
-    assert dock.results._save_all.isEnabled()
+    assert button(dock.results, "Save everything…").isEnabled()
     assert dock.results._stale.isHidden()
 
 
@@ -865,13 +867,13 @@ def test_maps_that_do_not_fit_are_told_and_the_result_stays(dock, qtbot, monkeyp
 
     monkeypatch.setattr(ResultMaps, "_allocate", no_room)
     with qtbot.captureExceptions() as errors:
-        dock.results._apply.click()
+        button(dock.results, "Apply").click()
     assert not errors
     assert is_idle(dock)
     assert "memory did not suffice" in dock.bar.text()
     assert "Press Apply" in dock.results._stale.text()  # labels and model are still those before
     np.testing.assert_array_equal(dock.controller.outcome.labels(), before)
-    assert dock.results._apply.isEnabled()
+    assert button(dock.results, "Apply").isEnabled()
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), InputError("This is wrong; correct it.")])

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from blobs import CLASSES, annotated, blobs, correct_clicks
 from fake_core import FakeModel, fake_apply
+from hand import button
 
 from napari_spss.core.annotations import ClassStyle
 from napari_spss.core.base import (
@@ -120,8 +121,8 @@ def apply(dock, wait, scope="stack"):
 def assert_ready(dock):
     """Nothing of what was said is lost, and the next run may start."""
     assert dock.annotations() == SAID
-    assert dock.train._train.isEnabled()
-    assert not dock.bar._stop.isVisibleTo(dock.bar)
+    assert button(dock.train, "Train").isEnabled()
+    assert not button(dock.bar, "Stop").isVisibleTo(dock.bar)
 
 
 # ---- painting meanwhile ---------------------------------------------------------------------
@@ -247,7 +248,7 @@ def stop_at_the_first(dock, kind):
 
     def watch(event):
         if isinstance(event, kind) and dock.session.status.state is not RunState.stopping:
-            dock.bar._stop.click()
+            button(dock.bar, "Stop").click()
 
     dock.session.event_taken.connect(watch)
     return watch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hand import LEFT, Hand
+from hand import LEFT, Hand, button
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QLabel, QTabBar
 
@@ -165,7 +165,7 @@ def test_frames_are_counted_left_and_counted_on_until_a_model_learns_them(
     ends = []
     user.dock.session.run_ended.connect(ends.append)
     user.dock.train.set_value(RunForm(device="cpu", overrides={"optimisation.max_steps": 4}))
-    user.push(user.dock.train._train)
+    user.push(button(user.dock.train, "Train"))
     user.wait_for_the_end()
     assert ends[-1].kind is EndKind.finished, ends[-1].text
     user.leave()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fake_core import FakeModel, fake_train
+from hand import button
 
 from napari_spss.core.annotations import Annotations, ClassStyle, CountingGrid, Proportion, Region
 from napari_spss.core.base import FinishReason, Predicted, RunFinished, RunStarted
@@ -34,7 +35,6 @@ def train_with_resin(job, *, token):
     """Stand in for a training; the model knows what is outside."""
     model = yield from fake_train(job, token=token)
     assert isinstance(model, FakeModel)
-    model.outside = job.annotations.outside
     return model
 
 
@@ -89,9 +89,9 @@ def test_results_are_fractions_of_the_rest(dock, qtbot):
     dock.annotate.set_value(SAID)
     assert dock.start_training()
     qtbot.waitUntil(lambda: is_idle(dock))
-    assert dock.session.model.outside == "resin"
+    assert dock.session.model.classes.outside == "resin"
     dock.results.set_scope("stack")
-    dock.results._apply.click()
+    button(dock.results, "Apply").click()
     qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
     predicted = dock.controller.outcome.predicted_fractions()
     assert predicted[Region(0)] == pytest.approx((0.5, 0.5, 0.0))

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 import pytest
 import tifffile
-from hand import LEFT, Hand
+from hand import LEFT, Hand, button
 from napari._app_model import get_app_model
 from napari.layers import Labels
 from npe2 import PluginManager
@@ -180,7 +180,7 @@ def newcomer(make_napari_viewer, qtbot, monkeypatch, tmp_path):
 def annotate(user):
     """Say what a newcomer says in five minutes: fractions, two grids, a few keypoints."""
     dock = user.dock
-    assert not dock.train._train.isEnabled()
+    assert not button(dock.train, "Train").isEnabled()
     user.state_diameter(60)
     user.type_fractions()
 
@@ -225,7 +225,7 @@ def test_a_newcomer_segments_the_sample(newcomer, tmp_path):
     dock.session.run_ended.connect(lambda end: ends.append(end))
     budget = partial(RunForm, device="cpu")
     dock.train.set_value(budget(overrides={"optimisation.max_steps": STEPS}))
-    user.press(dock.train._train)
+    user.press(button(dock.train, "Train"))
     user.wait_for_the_end()
     assert ends[-1].kind is EndKind.finished, ends[-1].text
     here = [score for z, score in previews if z == 4]
@@ -238,13 +238,13 @@ def test_a_newcomer_segments_the_sample(newcomer, tmp_path):
     n_clicks = user.correct(4, shown)
     assert len(dock.annotations().keypoints) == n_before + n_clicks
     dock.train.set_value(budget(overrides={"optimisation.max_steps": MORE_STEPS}))
-    user.press(dock.train._continue)
+    user.press(button(dock.train, "Continue"))
     user.wait_for_the_end()
     assert ends[-1].kind is EndKind.finished, ends[-1].text
     assert dock.session.curves.last_step == STEPS + MORE_STEPS
 
     dock.results.set_scope("stack")
-    user.press(dock.results._apply)
+    user.press(button(dock.results, "Apply"))
     user.wait_for_the_end()
     labels = result(viewer, "mitochondria labels")
     assert isinstance(labels, Labels)
@@ -252,7 +252,7 @@ def test_a_newcomer_segments_the_sample(newcomer, tmp_path):
     assert iou(labels.data, user.truth) >= 0.5
 
     out = tmp_path / "out"
-    user.press(dock.results._save_all)
+    user.press(button(dock.results, "Save everything…"))
     dock.results._place._folder.setText(str(out))
     user.press(dock.results._place._save)
     user.wait_for_the_end()

@@ -11,14 +11,14 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import QCoreApplication
 
-from napari_spss.core.annotations import ClassStyle, Region
+from napari_spss.core.annotations import Classes, ClassStyle, Region
 from napari_spss.core.base import Predicted
 from napari_spss.gui.layers import ResultLayers, relabel as relabel_module, snapshot
 from napari_spss.gui.models import Cleaning, ResultMaps
 from napari_spss.gui.outcome import Outcome
 
 STYLES = (ClassStyle("background", "#999999", "Q"), ClassStyle("mito", "#E69F00", "W"))
-CLASSES = ("background", "mito")
+CLASSES = Classes(("background", "mito"))
 SHAPE = (3, 8, 10)
 
 

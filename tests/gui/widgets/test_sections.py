@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hand import button
 from napari.components import ViewerModel
 from napari.utils.theme import get_theme
 from pyqtgraph import InfiniteLine
@@ -294,16 +295,16 @@ def test_the_bar_follows_the_run(qtbot):
     bar, session = RunBar(), Session()
     qtbot.addWidget(bar)
     session.status_changed.connect(bar.set_status)
-    assert not bar._stop.isVisibleTo(bar)
+    assert not button(bar, "Stop").isVisibleTo(bar)
     ticket = session.begin("training")
     session.take(ticket, Progress(1, 4, 1.0, 3.0))
-    assert bar._stop.isVisibleTo(bar)
+    assert button(bar, "Stop").isVisibleTo(bar)
     assert bar._progress.value() == 250
     assert "3 s left" in bar._status.text()
     session.stop()
-    assert not bar._stop.isEnabled()
+    assert not button(bar, "Stop").isEnabled()
     session.fail(ticket, ValueError("x"))
-    assert not bar._stop.isVisibleTo(bar)
+    assert not button(bar, "Stop").isVisibleTo(bar)
 
 
 def test_no_text_of_the_bar_is_clipped_when_it_gets_longer(qtbot):
@@ -444,9 +445,9 @@ def test_a_model_is_applied_to_an_image_only(qtbot):
     qtbot.addWidget(results)
     results.set_model(SimpleNamespace(classes=("background", "mito"), n_steps=3), "monday")
     assert results._model.text() == "Model of the run monday: mito, 3 steps."
-    assert results._apply.isEnabled()
+    assert button(results, "Apply").isEnabled()
     results.set_image(False)
-    assert not results._apply.isEnabled()
+    assert not button(results, "Apply").isEnabled()
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
