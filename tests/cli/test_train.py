@@ -21,6 +21,7 @@ from napari_spss.core.base import (
     RunStarted,
     event_from_json,
 )
+from napari_spss.core.images import as_label_source, open_stack
 from napari_spss.core.training import RunFolder, load_model
 from napari_spss.core.training.checkpoint import load_state, save_model
 
@@ -307,6 +308,64 @@ def test_complete_run_learns_from_changed_annotations(spss, train, tmp_path):
     assert len(RunFolder(tmp_path / "run").annotations().keypoints) == 2
 
 
+def test_masks_join_a_run_and_stay_with_it(spss, train, tmp_path):
+    train()
+    mask = np.full((3, 64, 64), 255, np.uint8)
+    mask[2] = tifffile.imread("truth.tif")[2]
+    tifffile.imwrite("masks.tif", mask, photometric="minisblack")
+    done = spss("train", "--masks", "masks.tif", "--out", "run", "--resume")
+    assert done.code == 0, done.err
+    assert "3 masks" in done.err
+    assert load_model("run").n_steps == 10
+    assert RunFolder(tmp_path / "run").inputs().masks == str(tmp_path / "masks.tif")
+    done = spss("train", "--out", "run", "--resume", "--set", "optimisation.max_steps=7")
+    assert done.code == 0, done.err
+    assert "3 masks" in done.err
+
+
+def test_what_was_painted_in_the_dock_counts_when_the_run_goes_on(spss, train, tmp_path):
+    train()
+    folder = RunFolder(tmp_path / "run")
+    painted = np.full((3, 64, 64), 255, np.uint8)
+    painted[2, 10:20, 10:20] = 1
+    settings = folder.settings()
+    folder.go_on(settings, folder.annotations(), painted=as_label_source(painted))
+    found = folder.painted(open_stack("image.tif"))
+    assert (found.read(2) == painted[2]).all()
+    assert (found.read(0) == 255).all()
+    more = ("train", "--out", "run", "--resume", "--set", "optimisation.max_steps=7")
+    done = spss(*more, "--masks", "truth.tif")
+    assert done.code == 2
+    assert "which --masks would replace" in done.error
+    done = spss(*more)
+    assert done.code == 0, done.err
+    assert "labels that were painted in the dock" in done.err
+
+    nothing = np.full((3, 64, 64), 255, np.uint8)
+    folder.go_on(settings, folder.annotations(), painted=as_label_source(nothing))
+    assert folder.painted(open_stack("image.tif")) is None
+
+
+def test_a_run_starts_from_the_model_of_another(spss, train, tmp_path):
+    train("--set", "network.filters=5")
+    others = ("train", "image.tif", *TABLES, "--device=cpu", "--out", "second")
+    done = spss(*others, "--start-from", "run", "--set", "optimisation.max_steps=3")
+    assert done.code == 0, done.err
+    assert "begins with the model of 5 steps" in done.err
+    second = load_model("second")
+    assert second.n_steps == 8
+    assert second.settings.network.filters == 5
+    assert second.settings.optimisation.max_steps == 3
+    assert load_model("run").n_steps == 5, "the earlier run stays what it was"
+    done = spss(*others[:-1], "third", "--start-from", tmp_path)
+    assert done.code == 2
+    assert "holds no model" in done.error
+    done = spss(*others[:-1], "third", "--start-from", "run", "--set", "network.filters=6")
+    assert done.code == 2
+    assert "trained with network 'fast-unet' with 5" in done.error
+    assert not (tmp_path / "third").exists()
+
+
 def test_run_without_a_checkpoint_starts_again(spss, train):
     train()
     shutil.rmtree("run/checkpoint")
@@ -326,7 +385,7 @@ def test_run_without_a_checkpoint_starts_again(spss, train):
         (("--set", "loss.alpha=0.1"), "loss.alpha is 0.5, not 0.1"),
         (("--set", "loss.reconcile=false"), "loss.bias_correction is True, not False"),
         (("--classes", "background,mito"), "background, disc"),
-        (("--masks", "truth.tif"), "begun without masks"),
+        (("--start-from", "run"), "--start-from has no meaning with --resume"),
     ],
 )
 def test_contradiction_to_the_run_is_refused(spss, trained, options, said):

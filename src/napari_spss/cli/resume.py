@@ -6,9 +6,9 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.annotations import Annotations, match_class
+from ..core.annotations import Annotations, ClassSpec, match_class
 from ..core.base import FinishReason, InputError, TrainingSettings
-from ..core.images import Masks, PairedMasks, Stack, open_stack
+from ..core.images import Stack, open_stack
 from ..core.training import MODEL_WEIGHTS, STATE_FILE, RunFolder, RunInputs, load_model
 from .display import say
 from .options import parse_class_list
@@ -19,10 +19,12 @@ from .train_job import (
     open_training_masks,
     read_tables,
     reviewed,
+    with_masks,
 )
 
 if TYPE_CHECKING:
     from ..core.base import VoxelSize
+    from ..core.images import LabelSource
 
 __all__ = ["resumed_job", "stack_of_run"]
 
@@ -41,6 +43,12 @@ def resumed_job(request: TrainRequest) -> TrainJob:
     InputError
         If the folder holds no run, an option contradicts the run, or there is nothing left to do.
     """
+    if request.start_from is not None:
+        raise InputError(
+            "--start-from has no meaning with --resume, which goes on with the run's own model; "
+            "leave one of them out.",
+            field="start_from",
+        )
     folder = RunFolder(request.out)
     if not folder.holds_run:
         raise InputError(f"--out {request.out} holds no run to go on with; leave out --resume.")
@@ -59,15 +67,16 @@ def resumed_job(request: TrainRequest) -> TrainJob:
     )
     given = _newest(request, known, stack)
     annotations, after_looks, notes = reviewed(request, given, settings)
-    masks = _masks(request, inputs, known, stack)
-    is_changed = annotations != known
+    masks = _masks(request, folder, known, stack)
+    has_new_masks = request.masks is not None and inputs.masks is None
+    is_changed = annotations != known or has_new_masks
     has_checkpoint = (request.out / STATE_FILE).is_file()
     start_from = None
     if _is_finished(folder) and settings.without_limit() == before:
         if not is_changed:
             raise InputError(
                 f"the run in {request.out} is complete, and nothing has changed; give tables to "
-                f"which you added something, or {_larger_budget(settings)}."
+                f"which you added something, masks, or {_larger_budget(settings)}."
             )
         start_from = load_model(request.out)
         say("the run was complete: with the changed annotations it goes on from its model")
@@ -82,7 +91,12 @@ def resumed_job(request: TrainRequest) -> TrainJob:
         annotations,
         settings,
         masks,
-        functools.partial(folder.go_on, settings, annotations if is_changed else None),
+        functools.partial(
+            folder.go_on,
+            settings,
+            annotations if is_changed else None,
+            inputs=with_masks(inputs, request, masks) if has_new_masks else None,
+        ),
         has_checkpoint=start_from is None and has_checkpoint,
         start_from=start_from,
         notes=notes,
@@ -188,21 +202,23 @@ def _newest(request: TrainRequest, known: Annotations, stack: Stack) -> Annotati
 
 
 def _masks(
-    request: TrainRequest, inputs: RunInputs, known: Annotations, stack: Stack
-) -> Masks | PairedMasks | None:
-    if inputs.masks is None:
-        if request.masks is not None:
-            raise InputError(
-                "the run was begun without masks, so --resume cannot add them; leave --masks out, "
-                "or start a new run in another folder."
-            )
-        return None
-    spec = parse_class_list(request.classes or inputs.classes)
+    request: TrainRequest, folder: RunFolder, known: Annotations, stack: Stack
+) -> LabelSource | None:
+    """Open the masks of the run, those that are added, or what was painted in the dock."""
+    inputs = folder.inputs()
+    path = request.masks or (None if inputs.masks is None else Path(inputs.masks))
+    painted = None if inputs.masks else folder.painted(stack)
+    if path is None:
+        return painted
+    if painted is not None:
+        raise InputError(
+            f"the run in {folder.path} learns from labels that were painted in the dock, which "
+            "--masks would replace; leave --masks out, or start a new run in another folder.",
+            field="masks",
+        )
+    spec = parse_class_list(request.classes or inputs.classes) or ClassSpec(known.classes)
     return open_training_masks(
-        request.masks or Path(inputs.masks),
-        spec,
-        stack,
-        instances=request.has_instances or inputs.has_instances,
+        path, spec, stack, instances=request.has_instances or inputs.has_instances
     )
 
 

@@ -91,6 +91,14 @@ def train(
             "it in.",
         ),
     ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Begin with the model of an earlier run of the same classes, such as of another "
+            "stack; with its network.",
+        ),
+    ] = None,
     masks: Annotated[
         Path | None,
         typer.Option(metavar="MASKS", help="Masks, a file or a folder like IMAGE; 255 = unknown."),
@@ -179,6 +187,7 @@ def train(
         outside=outside,
         keypoint_units=keypoint_units,
         review=review,
+        start_from=start_from,
     )
     token = CancelToken()
     with busy("reading image and annotations"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +19,13 @@ from ..core.annotations import (
 )
 from ..core.base import InputError, TrainingSettings, counted, preset as preset_settings
 from ..core.images import Masks, PairedMasks, Stack, open_masks, open_stack, pair_masks
-from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training
+from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training, load_model
 from .display import say
 from .options import diameter_settings, parse_assignments, parse_class_list
 
 if TYPE_CHECKING:
     from ..core.base import CancelToken, Event, VoxelSize
+    from ..core.images import LabelSource
     from ..core.training import Model
 
 __all__ = [
@@ -36,9 +37,11 @@ __all__ = [
     "open_training_masks",
     "read_tables",
     "reviewed",
+    "with_masks",
 ]
 
 NODE_ERROR = "labels.node_error"
+_OF_MODEL = ("network.name", "network.filters", "image.normalisation")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class TrainRequest:
     outside: str | None = None
     keypoint_units: str | None = None
     review: Path | None = None
+    start_from: Path | None = None
 
     @property
     def has_tables(self) -> bool:
@@ -111,7 +115,7 @@ class TrainJob:
     stack: Stack
     annotations: Annotations
     settings: TrainingSettings
-    masks: Masks | PairedMasks | None
+    masks: LabelSource | None
     on_start: Callable[[], None]
     has_checkpoint: bool = False
     start_from: Model | None = None
@@ -159,7 +163,14 @@ def fresh_job(request: TrainRequest) -> TrainJob:
         raise InputError(
             "nothing to learn from; give --proportions, --keypoints, --grid or --masks."
         )
-    settings = preset_settings(request.preset or "fast").with_overrides(request.overrides())
+    settings = preset_settings(request.preset or "fast")
+    start_from = None if request.start_from is None else load_model(request.start_from)
+    if start_from is not None:
+        settings = settings.with_overrides({n: start_from.settings.value(n) for n in _OF_MODEL})
+        # of other images: how much labels weigh is decided anew
+        scale = replace(start_from.label_scale, normaliser=0.0)
+        start_from = start_from.model_copy(update={"label_scale": scale})
+    settings = settings.with_overrides(request.overrides())
     spec = parse_class_list(request.classes)
     stack = open_stack(request.image, axes=request.axes, voxel_size_um=request.voxel_size_um)
     tables = read_tables(request, spec.names if spec else None, stack, outside=request.outside)
@@ -169,17 +180,30 @@ def fresh_job(request: TrainRequest) -> TrainJob:
     inputs = RunInputs(
         image=str(request.image.resolve()),
         image_identity=stack.identity(),
-        masks=None if request.masks is None else str(request.masks.resolve()),
-        classes=masks.classes.text if masks else request.classes,
-        has_instances=request.has_instances,
+        classes=request.classes,
         axes=request.axes,
         voxel_size_um=request.voxel_size_um,
     )
+    inputs = with_masks(inputs, request, masks)
 
     def begin() -> None:
         RunFolder(request.out).begin(settings, annotations, inputs)
 
-    return TrainJob(request.out, stack, annotations, settings, masks, begin, notes=notes)
+    return TrainJob(
+        request.out, stack, annotations, settings, masks, begin, start_from=start_from, notes=notes
+    )
+
+
+def with_masks(inputs: RunInputs, request: TrainRequest, masks: LabelSource | None) -> RunInputs:
+    """Record where masks are, and how they mark the classes; ``inputs`` if none are given."""
+    if request.masks is None or not isinstance(masks, Masks | PairedMasks):
+        return inputs
+    return replace(
+        inputs,
+        masks=str(request.masks.resolve()),
+        classes=masks.classes.text,
+        has_instances=request.has_instances,
+    )
 
 
 def reviewed(
@@ -299,13 +323,17 @@ def introduce(job: TrainJob) -> None:
     n_slices = counted(stack.n_slices, kind)
     say(f"image: {n_slices} {size}, {stack.dtype}{channels}, {_pixels(stack)}")
     said = [] if annotations.is_empty else [annotations.summary()]
-    if masks is not None:
+    if isinstance(masks, Masks | PairedMasks):
         n_masks = masks.n_masks if isinstance(masks, PairedMasks) else masks.n_slices
         said.append(counted(n_masks, "mask"))
+    elif masks is not None:
+        said.append("labels that were painted in the dock")
     say(f"annotations: {', '.join(said)}")
     found = counted_fractions(annotations)
     for text in (*job.notes, *(() if found is None else found.messages())):
         say(text)
+    if job.start_from is not None and not job.has_checkpoint:
+        say(f"begins with the model of {counted(job.start_from.n_steps, 'step')}")
     reduction = job.settings.image.reduction(stack.pixel_size_um(0))
     if reduction is not None:
         say(f"working scale: the network sees the image reduced by {reduction}")

@@ -29,6 +29,7 @@ from ..annotations import (
     TABLE_NAMES,
     Annotations,
     Classes,
+    SliceShapes,
     annotation_files,
     restore_annotations,
     write_annotations,
@@ -56,7 +57,7 @@ from ..base import (
     write_atomically,
     write_errors,
 )
-from ..images import IGNORE, PAINTED_FOLDER, LabelSource, PaintedSlices
+from ..images import IGNORE, PAINTED_FOLDER, LabelSource, PaintedSlices, as_label_source
 from .checkpoint import MODEL_RECORD, MODEL_WEIGHTS, STATE_FILE, Model, load_model
 
 __all__ = [
@@ -224,8 +225,9 @@ class RunFolder:
         annotations: Annotations | None = None,
         *,
         painted: LabelSource | None = None,
+        inputs: RunInputs | None = None,
     ) -> None:
-        """Write with which settings the run goes on, and annotations that join it.
+        """Write with which settings the run goes on, and what joins it: annotations, masks.
 
         Raises
         ------
@@ -238,6 +240,10 @@ class RunFolder:
         self._check()
         with hold_folder(self.path, may_be_ours=True):
             save_settings(settings, self.path / CONFIG)
+            if inputs is not None:
+                known = read_file(self.path / INPUTS, remedy=_REMEDY)
+                record = json.loads(known) | asdict(inputs)
+                write_atomically(self.path / INPUTS, json.dumps(record, indent=2))
             if annotations is None:
                 return
             numbers = [number + 1 for number in self._updates()]
@@ -286,6 +292,35 @@ class RunFolder:
         if problems:
             raise InputError(problems=problems)
         return annotations
+
+    def painted(self, stack: SliceShapes) -> LabelSource | None:
+        """Read the newest painted labels of the run; None if there are none.
+
+        Raises
+        ------
+        InputError
+            If one cannot be read, or is of no slice of the image.
+        """
+        folders = [self.path, *(folder for _, folder in sorted(self._updates().items()))]
+        found = [one / PAINTED_FOLDER for one in folders if (one / PAINTED_FOLDER).is_dir()]
+        labels, problems = PaintedSlices(found[-1]).read() if found else ({}, [])
+        problems += [
+            f"{found[-1]} has labels of slice {z}, but the image has {stack.n_slices} slices."
+            for z in labels
+            if z >= stack.n_slices
+        ]
+        if problems:
+            raise InputError(" ".join(problems))
+        if not labels:
+            return None
+        return as_label_source(
+            [
+                np.where(labels[z] > 0, labels[z].astype(np.int16) - 1, IGNORE).astype(np.uint8)
+                if z in labels
+                else np.broadcast_to(np.uint8(IGNORE), stack.shape_of(z))
+                for z in range(stack.n_slices)
+            ]
+        )
 
     def end(self) -> RunFinished | None:
         """How the run ended when it was last at work; None if that is not known, or it did not.
@@ -380,6 +415,7 @@ def write_painted(folder: Path, labels: LabelSource) -> None:
     """
     painted = PaintedSlices(folder / PAINTED_FOLDER)
     with write_errors(folder):
+        (folder / PAINTED_FOLDER).mkdir(exist_ok=True)  # also if all labels are gone by now
         for z in range(labels.n_slices):
             values = labels.read(z)
             shifted = np.where(values == IGNORE, 0, values.astype(np.uint16) + 1)
