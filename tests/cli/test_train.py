@@ -349,11 +349,13 @@ def test_what_was_painted_in_the_dock_counts_when_the_run_goes_on(spss, train, t
 def test_a_run_starts_from_the_model_of_another(spss, train, tmp_path):
     train("--set", "network.filters=5")
     others = ("train", "image.tif", *TABLES, "--device=cpu", "--out", "second")
-    done = spss(*others, "--start-from", "run", "--set", "optimisation.max_steps=3")
+    more = ("--set", "optimisation.max_steps=3", "--object-diameter", "48")
+    done = spss(*others, "--start-from", "run", *more)
     assert done.code == 0, done.err
     assert "begins with the model of 5 steps" in done.err
     second = load_model("second")
     assert second.n_steps == 8
+    assert (load_model("run").reduction, second.reduction) == (1, 2)
     assert second.settings.network.filters == 5
     assert second.settings.optimisation.max_steps == 3
     assert load_model("run").n_steps == 5, "the earlier run stays what it was"

@@ -19,7 +19,14 @@ from ..core.annotations import (
 )
 from ..core.base import InputError, TrainingSettings, counted, preset as preset_settings
 from ..core.images import Masks, PairedMasks, Stack, open_masks, open_stack, pair_masks
-from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training, load_model
+from ..core.training import (
+    RunFolder,
+    RunInputs,
+    begin_recorded,
+    iter_training,
+    load_model,
+    working_scale,
+)
 from .display import say
 from .options import diameter_settings, parse_assignments, parse_class_list
 
@@ -167,9 +174,6 @@ def fresh_job(request: TrainRequest) -> TrainJob:
     start_from = None if request.start_from is None else load_model(request.start_from)
     if start_from is not None:
         settings = settings.with_overrides({n: start_from.settings.value(n) for n in _OF_MODEL})
-        # of other images: how much labels weigh is decided anew
-        scale = replace(start_from.label_scale, normaliser=0.0)
-        start_from = start_from.model_copy(update={"label_scale": scale})
     settings = settings.with_overrides(request.overrides())
     spec = parse_class_list(request.classes)
     stack = open_stack(request.image, axes=request.axes, voxel_size_um=request.voxel_size_um)
@@ -177,6 +181,8 @@ def fresh_job(request: TrainRequest) -> TrainJob:
     annotations, masks = _with_masks(tables, request, spec, stack)
     annotations, settings, notes = reviewed(request, annotations, settings)
     _check_diameter(settings, stack)
+    if start_from is not None:
+        start_from = _of_other_images(start_from, settings, stack)
     inputs = RunInputs(
         image=str(request.image.resolve()),
         image_identity=stack.identity(),
@@ -192,6 +198,19 @@ def fresh_job(request: TrainRequest) -> TrainJob:
     return TrainJob(
         request.out, stack, annotations, settings, masks, begin, start_from=start_from, notes=notes
     )
+
+
+def _of_other_images(model: Model, settings: TrainingSettings, stack: Stack) -> Model:
+    """Return a model to begin with, not to go on with.
+
+    How much labels weigh is decided anew, and how far the image is reduced, if the user states how
+    wide objects are in it.
+    """
+    changes: dict[str, object] = {"label_scale": replace(model.label_scale, normaliser=0.0)}
+    if settings.image.reduction(stack.pixel_size_um(0)) is not None:
+        scale = working_scale(settings, stack)
+        changes |= {"reduction": scale.reduction, "pixel_size_um": scale.pixel_size_um}
+    return model.model_copy(update=changes)
 
 
 def with_masks(inputs: RunInputs, request: TrainRequest, masks: LabelSource | None) -> RunInputs:

@@ -11,6 +11,9 @@ from .loop import (
 from .loss_terms import (
     register_loss as register_loss,
 )
+from .run import (
+    working_scale as working_scale,
+)
 from .run_folder import (
     CONFIG as CONFIG,
     EVENTS as EVENTS,

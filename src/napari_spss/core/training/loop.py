@@ -118,8 +118,7 @@ def iter_training(
     resume : bool
         Go on from the checkpoint in ``run_dir``, as if the run had not been stopped.
     start_from : Model, optional
-        Begin with the weights of a trained model, with a budget of its own, at its working scale
-        unless the settings state how wide the objects of this image are.
+        Begin with the weights of a trained model, with a budget of its own.
     updates : Mailbox of Annotations, optional
         Annotations made meanwhile; they join at the next step, unless they cannot be used: then
         a Message says why.

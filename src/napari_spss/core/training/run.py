@@ -97,11 +97,7 @@ def prepare(
         working, scale = state.working_scale, state.label_scale
     elif start_from is not None:
         _check_model(start_from, settings, annotations, task.stack.n_channels)
-        working = (
-            working_scale(settings, task.stack)
-            if _states_width(settings)
-            else start_from.working_scale.at(task.stack.pixel_size_um(0))
-        )
+        working = start_from.working_scale.at(task.stack.pixel_size_um(0))
         before = start_from.settings.labels.keypoint_weight
         scale = start_from.label_scale.with_keypoints(settings.labels.keypoint_weight / before)
     else:
@@ -457,7 +453,7 @@ class Run:
         """Tell what the user may not expect of data, settings, and a model to begin with."""
         for note in () if self.task.masks is None else reading_notes(self.task.masks):
             yield Message("info", note)
-        if start_from is not None and not _states_width(self.task.settings):
+        if start_from is not None:
             yield from start_from.working_scale.notes(self.task.stack)
         outside = self.annotations.outside_index
         yield from initial_warnings(
@@ -596,12 +592,6 @@ def _check_model(
                 f"the model was trained with {name} {old}, not {new}; use the same, or start a new "
                 "run."
             )
-
-
-def _states_width(settings: TrainingSettings) -> bool:
-    """Whether settings say how wide the objects of this image are."""
-    image = settings.image
-    return image.object_diameter_px is not None or image.object_diameter_um is not None
 
 
 def working_scale(settings: TrainingSettings, stack: Stack) -> WorkingScale:
