@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.annotations import (
-    UNSURE,
     Annotations,
     Classes,
     ClassSpec,
     error_after_looks,
+    looks_summary,
     read_annotations,
     read_looks,
     with_looks,
@@ -259,12 +259,9 @@ def reviewed(
     stated = request.overrides().get(NODE_ERROR)
     value = round(error, 4) if stated is None else stated
     settings = settings.with_overrides({NODE_ERROR: value})
-    n_changed = sum(look.is_changed for look in looks)
-    n_unsure = sum(look.verdict == UNSURE for look in looks)
     text = (
-        f"second look: {counted(len(looks), 'node')} looked at again, {n_changed} changed, "
-        f"{n_unsure} unsure; of the others, {100 * settings.labels.node_error:.2g} % are taken to "
-        f"be wrong ({NODE_ERROR})"
+        f"second look: {looks_summary(looks)}; of the others, "
+        f"{100 * settings.labels.node_error:.2g} % are taken to be wrong ({NODE_ERROR})"
     )
     return with_looks(annotations, looks), settings, (text,)
 

@@ -15,12 +15,21 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
-from ..core.annotations import Annotations, Classes, ClassStyle, Region
+from ..core.annotations import (
+    Annotations,
+    Classes,
+    ClassStyle,
+    Look,
+    Region,
+    error_after_looks,
+    looks_summary,
+)
 from ..core.base import Event, InputError, Mailbox, Predicted, Preview, SpssError
 from ..core.images import BOTH_UNKNOWN, LiveLabels
 from .jobs import (
     TrainingJob,
     apply_model,
+    find_doubtful,
     load_run,
     save_results,
     train,
@@ -54,6 +63,7 @@ __all__ = ["Context", "Controller", "PreviewGate"]
 logger = logging.getLogger(__name__)
 _ImageId = tuple[int, str]  # key of the layer, identity of its pixels
 _Said = tuple[Annotations, int]  # and how often somebody painted
+_NODE_ERROR = "labels.node_error"
 _LARGE_PREVIEW_PX = 1 << 21  # holes and small objects of larger previews stay
 # Okabe and Ito's colours, for classes of a loaded model that the user has not named
 _SPARE_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
@@ -107,6 +117,8 @@ class Context:
         Returns the rectangles of a slice, the selected one first.
     n_strokes : callable
         Returns how often somebody painted.
+    looks : callable
+        Returns the nodes that were looked at again, and what came of it.
     """
 
     def __init__(self) -> None:
@@ -118,6 +130,7 @@ class Context:
         self.runs_folder: Callable[[], Path | None] = lambda: None
         self.rectangles: Callable[[int], tuple[Region, ...]] = lambda _: ()
         self.n_strokes: Callable[[], int] = lambda: 0
+        self.looks: Callable[[], tuple[Look, ...]] = lambda: ()
 
 
 @dataclass(frozen=True)
@@ -140,6 +153,7 @@ class Controller(QObject):
 
     refused = Signal(object, str)  # field that is wrong or None, why
     save_refused = Signal(str, bool)  # why, and whether it may be done all the same
+    looks_found = Signal(object)  # nodes that are worth a second look, the most doubtful first
     outcome_changed = Signal()  # another result is shown, or the one that is shown changed
 
     def __init__(
@@ -328,6 +342,34 @@ class Controller(QObject):
         device = self._context.form().device
         self._runner.start(ticket, call, model, source.stack, maps, regions, device=device)
 
+    def find_doubtful(self) -> bool:
+        """Look for the nodes that are worth a second look; return whether it began.
+
+        ``looks_found`` tells them.
+        """
+        return self._attempt(self._begin_review)
+
+    def _begin_review(self) -> None:
+        model, source = self.session.model, self._context.source
+        self.session.check_idle()
+        if model is None:
+            raise InputError("There is no model yet; train one, or load one.")
+        if source is None:
+            raise InputError("There is no image; open one.", field="image")
+        annotations = self._context.annotations()
+        if annotations.classes != model.classes:
+            raise InputError(
+                "The classes are others than those of the model; train with them first."
+            )
+        if not any(grid.to_look_at.any() for grid in annotations.grids):
+            raise InputError(
+                "There is no node to look at again; count a grid, and train with it first."
+            )
+        ticket = self._claimed = self.session.begin("review")
+        call = CoreCall("looking for doubtful nodes", find_doubtful)
+        device = self._context.form().device
+        self._runner.start(ticket, call, model, source.stack, annotations, device=device)
+
     def stale(self) -> str:
         """Say that the result is of another model than the one at hand; nothing if it is not."""
         made_by, model = self.outcome.model, self.session.model
@@ -498,6 +540,7 @@ class Controller(QObject):
             run = replace(resumed, settings=resumed.settings.without_limit())
         else:
             run = _Training(context.source, context.styles, form, settings, self._new_run_dir())
+        run = replace(run, settings=self._after_looks(run.settings, form))
         self._training = run
         self._labels, self._told = LiveLabels(masks), annotations
         self._learned, self._trained = self._said(annotations), self._image
@@ -516,6 +559,16 @@ class Controller(QObject):
             resumes=resumed is not None,
         )
         return job, annotations.classes
+
+    def _after_looks(self, settings: TrainingSettings, form: RunForm) -> TrainingSettings:
+        """Expect as many wrong nodes as the second looks let expect, unless it is stated."""
+        looks = [look for look in self._context.looks() if look.verdict is not None]
+        if not looks or _NODE_ERROR in form.overrides:
+            return settings
+        error = round(error_after_looks(looks, form.settings().labels.node_error), 4)
+        told = f"Second look: {looks_summary(looks)}"
+        self.session.say("info", f"{told}; of the others, {100 * error:.2g} % may be wrong.")
+        return settings.with_overrides({_NODE_ERROR: error})
 
     def _resumable(self, form: RunForm) -> _Training | None:
         """Return the last training if time cut it short, and nothing but annotations changed."""
@@ -563,7 +616,7 @@ class Controller(QObject):
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Preview):
             self._show_preview(event)
-        elif isinstance(event, Predicted):
+        elif isinstance(event, Predicted) and self.session.status.kind == "prediction":
             self._of_run.take(event)
 
     def _show_preview(self, preview: Preview) -> None:
@@ -603,6 +656,8 @@ class Controller(QObject):
                 # what was told too late was not taken
                 self._known[self._trained] = self._learned if self._updates.is_empty else None
             self.note_known()
+        elif end.run == "review" and end.result and self.session.is_of_shown_image:
+            self.looks_found.emit(end.result)
         elif end.run == "export":
             self._of_run.is_saved = end.kind is EndKind.finished
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from ..core.annotations import Annotations
+    from ..core.annotations import Annotations, Look
     from ..core.projects import Project
 
 __all__ = ["SpssDock"]
@@ -161,6 +161,7 @@ class SpssDock(QWidget):
         context.runs_folder = self._runs_folder
         context.rectangles = self.annotate.regions.on_slice
         context.n_strokes = lambda: self.annotate.painted.n_edits
+        context.looks = self.annotate.second_look.value
         return context
 
     def _form(self) -> RunForm:
@@ -196,7 +197,7 @@ class SpssDock(QWidget):
             self.sections[name] = section
             column.addWidget(section)
         column.addStretch(1)  # a factor, so that no section takes part of what is left
-        scroll = QScrollArea()
+        scroll = self._scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setWidget(body)
@@ -219,6 +220,8 @@ class SpssDock(QWidget):
         self.train.value_changed.connect(self._on_form_changed)
         self.project.restored.connect(self._on_restored)
         self.results.apply_requested.connect(self.controller.apply)
+        self.results.second_look_requested.connect(self.controller.find_doubtful)
+        self.controller.looks_found.connect(self._on_looks)
         self.results.load_requested.connect(self.controller.load)
         self.results.save_requested.connect(
             lambda folder, has_run, overwrite: self.controller.save(
@@ -437,7 +440,8 @@ class SpssDock(QWidget):
         self.project.save_soon()
 
     def _refresh_ready(self) -> None:
-        progress = self.controller.progress(self._annotations_or_none())
+        annotations = self._annotations_or_none()
+        progress = self.controller.progress(annotations)
         progress = replace(
             progress,
             is_reading=self._recognising is not None,
@@ -446,6 +450,8 @@ class SpssDock(QWidget):
         hint = next_step(progress)
         self.train.set_ready(progress.missing, is_said=hint == progress.missing)
         self.results.set_image(progress.has_image)
+        grids = () if annotations is None else annotations.grids
+        self.results.set_nodes(sum(int(grid.to_look_at.sum()) for grid in grids))
         self.bar.set_hint(hint)
 
     # -- viewer ----------------------------------------------------------------------------------
@@ -527,6 +533,16 @@ class SpssDock(QWidget):
         self.train.set_curves(self.session.curves)
         self._show_result()
         self._refresh_ready()
+
+    @guarded
+    def _on_looks(self, looks: tuple[Look, ...]) -> None:
+        """Show the nodes that are worth a second look, one after the other."""
+        self.sections["Annotate"].open()
+        self.annotate.begin_looking(looks)
+        QTimer.singleShot(0, self._scroll_to_looks)  # once it has its height
+
+    def _scroll_to_looks(self) -> None:
+        self._scroll.ensureWidgetVisible(self.annotate.second_look)
 
     # -- the result ------------------------------------------------------------------------------
 

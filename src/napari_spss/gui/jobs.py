@@ -33,7 +33,7 @@ from ..core.images import IGNORE, LabelSource
 from .preloading import preload
 
 if TYPE_CHECKING:
-    from ..core.annotations import Annotations
+    from ..core.annotations import Annotations, Look
     from ..core.base import ResultFiles, TrainingSettings
     from ..core.images import Stack
     from ..core.training import Model
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TrainingJob",
     "apply_model",
+    "find_doubtful",
     "load_run",
     "save_results",
     "train",
@@ -163,6 +164,33 @@ def apply_model(
         yield from predict_regions(
             model, stack, regions, maps.store_rows, device=device, token=token
         )
+
+
+def find_doubtful(
+    model: Model,
+    stack: Stack,
+    annotations: Annotations,
+    *,
+    device: str,
+    token: CancelToken,
+) -> Generator[Event, None, tuple[Look, ...]]:
+    """Return the nodes about which the model and the annotations differ most; none if stopped."""
+    preload()
+    from ..core.prediction import predict_regions
+    from ..core.training import NodeMaps, rank_nodes
+
+    maps = NodeMaps(annotations)
+    is_complete = False
+    with spare_core():
+        for event in predict_regions(
+            model, stack, maps.regions, maps.sink, device=device, token=token
+        ):
+            if isinstance(event, RunFinished):
+                is_complete = event.reason is FinishReason.completed
+            yield event
+    if not is_complete:
+        return ()
+    return rank_nodes(annotations, maps.probs, node_error=model.settings.labels.node_error)
 
 
 def save_results(

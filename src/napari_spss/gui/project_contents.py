@@ -68,6 +68,7 @@ class ProjectContents:
             annotations=self._annotate.value(),
             settings=form.settings,
             table_texts=self._annotate.fractions.text_state(),
+            looks=self._annotate.second_look.value(),
         )
 
     def form(self) -> Form:
@@ -151,7 +152,7 @@ class ProjectContents:
         self._classes.set_value(state.classes)
         annotations = state.annotations or Annotations(Classes(state.classes))
         is_damaged = "proportions" in project.unreadable
-        self._annotate.set_value(annotations, texts, is_damaged=is_damaged)
+        self._annotate.set_value(annotations, texts, looks=state.looks, is_damaged=is_damaged)
         self._show_form(form)
         if faults:
             kept = set_aside(project.folder / RECORD_FILE)

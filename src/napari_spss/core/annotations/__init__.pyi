@@ -36,8 +36,10 @@ from .grids import (
     wilson_interval as wilson_interval,
 )
 from .looks import (
+    N_LOOKS as N_LOOKS,
     Look as Look,
     error_after_looks as error_after_looks,
+    looks_summary as looks_summary,
     read_looks as read_looks,
     with_looks as with_looks,
     write_looks as write_looks,

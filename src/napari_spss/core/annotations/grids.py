@@ -124,6 +124,12 @@ class CountingGrid:
         """Number of nodes whose class is stated."""
         return int(np.count_nonzero(self.class_index >= 0))
 
+    @property
+    def to_look_at(self) -> NDArray[np.bool_]:
+        """Whether each node was judged, and not looked at again, (N,)."""
+        mask: NDArray[np.bool_] = (self.class_index >= 0) & (self.looks == 0)
+        return mask
+
     def judged_counts(self, n_classes: int) -> NDArray[np.int64]:
         """Count the judged nodes per class, shape (C,).
 
@@ -168,6 +174,12 @@ class CountingGrid:
         changed = self.class_index.copy()
         changed[nodes] = class_index
         return self.replace(class_index=changed)
+
+    def looked_at(self, node: int, class_index: int) -> CountingGrid:
+        """Copy in which a node has the class of a second look, and its mark; -1 = unsure."""
+        looks = self.looks.copy()
+        looks[node] = max(1, looks[node])
+        return self.with_class(node, class_index).replace(looks=looks)
 
     def replace(self, **changes: Any) -> CountingGrid:
         """Copy with other values of the named fields."""

@@ -18,7 +18,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import BeforeValidator, ValidationInfo
 
-from ..base import CellProblem, InputError
+from ..base import CellProblem, InputError, counted
 from .checks import BOX, UNSURE_TEXT, StackExtent
 from .csv_cells import CellFault, Table, fraction, read_table, write_rows
 from .grids import NOT_JUDGED, UNSURE, CountingGrid
@@ -26,7 +26,18 @@ from .proportions import Region
 from .records import Annotations
 from .table_rows import Number, Reading, RegionRow
 
-__all__ = ["Look", "error_after_looks", "read_looks", "with_looks", "write_looks"]
+__all__ = [
+    "N_LOOKS",
+    "Look",
+    "error_after_looks",
+    "looks_summary",
+    "read_looks",
+    "with_looks",
+    "write_looks",
+]
+
+N_LOOKS = 32
+"""Nodes to look at again, unless another number is asked for."""
 
 _KEEP = "keep"
 _KEPT = -3
@@ -89,10 +100,7 @@ def with_looks(annotations: Annotations, looks: Iterable[Look]) -> Annotations:
                 f"{look.region.slice}; look again at the nodes of these grids."
             )
         if grid.looks[node] == 0:
-            looks_at = grid.looks.copy()
-            looks_at[node] = 1
-            judged = grid.with_class(node, look.verdict)
-            grids[look.region] = judged.replace(looks=looks_at)
+            grids[look.region] = grid.looked_at(node, look.verdict)
     return annotations.replace(grids=tuple(grids[grid.region] for grid in annotations.grids))
 
 
@@ -115,6 +123,16 @@ def error_after_looks(looks: Iterable[Look], node_error: float) -> float:
     expected = math.fsum(look.probability for look in sure)
     found = sum(look.is_changed for look in sure)
     return min(max(node_error * (found + 1) / (expected + 1), _LEAST_ERROR), _MOST_ERROR)
+
+
+def looks_summary(looks: Iterable[Look]) -> str:
+    """Say how many nodes were looked at again, and what came of it."""
+    verdicts = [look for look in looks if look.verdict is not None]
+    n_changed = sum(look.is_changed for look in verdicts)
+    n_unsure = sum(look.verdict == UNSURE for look in verdicts)
+    return (
+        f"{counted(len(verdicts), 'node')} looked at again, {n_changed} changed, {n_unsure} unsure"
+    )
 
 
 def write_looks(

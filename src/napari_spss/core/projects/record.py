@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from ..annotations import Classes, ClassStyle, usable_class_names
+from ..annotations import Classes, ClassStyle, Look, usable_class_names
 from ..base import Record, parse_record, read_file, write_atomically
 
 __all__ = ["FORMAT_VERSION", "ProjectRecord", "read_project", "write_project"]
@@ -33,6 +33,8 @@ class ProjectRecord(Record):
         Plain values of the form's fields.
     table_texts : dict
         What was typed into the table of fractions, wrong cells included.
+    looks : tuple of Look
+        Nodes to be looked at again.
     renamed : dict
         What classes are called now whose names, of an earlier version, cannot be those of classes.
         It is not written.
@@ -44,6 +46,7 @@ class ProjectRecord(Record):
     classes: tuple[ClassStyle, ...] = ()
     settings: dict[str, Any] = Field(default_factory=dict)
     table_texts: dict[str, Any] = Field(default_factory=dict)
+    looks: tuple[Look, ...] = ()
     renamed: dict[str, str] = Field(default_factory=dict, exclude=True)
 
     @field_validator("classes")

@@ -10,6 +10,7 @@ from typing import Any
 from ..annotations import (
     Annotations,
     ClassStyle,
+    Look,
     annotation_files,
     class_name_fault,
     restore_annotations,
@@ -46,6 +47,8 @@ class ProjectState:
         Values of the form's fields; anything that JSON can hold.
     table_texts : mapping
         What was typed into the table of fractions, wrong cells included.
+    looks : tuple of Look
+        Nodes to be looked at again; what was said of them is in the annotations.
 
     Raises
     ------
@@ -57,6 +60,7 @@ class ProjectState:
     annotations: Annotations | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     table_texts: Mapping[str, Any] = field(default_factory=dict)
+    looks: tuple[Look, ...] = ()
 
     def __post_init__(self) -> None:
         if self.annotations is not None and self.annotations.classes != self.names:
@@ -81,6 +85,7 @@ class ProjectState:
             classes=self.classes,
             settings=dict(self.settings),
             table_texts=dict(self.table_texts),
+            looks=self.looks,
         )
 
 
@@ -159,7 +164,7 @@ def read_state(folder: Path, *, identity: str) -> Restored | None:
                 f"{name} could not be read as a whole and is kept as "
                 f"{set_aside(folder / name).name}: {InputError(problems=faults)}"
             )
-    state = ProjectState(classes, annotations, record.settings, record.table_texts)
+    state = ProjectState(classes, annotations, record.settings, record.table_texts, record.looks)
     return Restored(state, tuple(warnings), frozenset(unreadable), bool(record.renamed))
 
 

@@ -24,7 +24,6 @@ from .run_folder import (
     write_update as write_update,
 )
 from .second_look import (
-    N_LOOKS as N_LOOKS,
     NodeMaps as NodeMaps,
     rank_nodes as rank_nodes,
 )

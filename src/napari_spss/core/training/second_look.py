@@ -11,13 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from ..annotations import Annotations, Look, Region
+from ..annotations import N_LOOKS, Annotations, Look, Region
 from .label_posterior import node_posterior
 
-__all__ = ["N_LOOKS", "NodeMaps", "rank_nodes"]
-
-N_LOOKS = 32
-"""Nodes to look at again, unless another number is asked for."""
+__all__ = ["NodeMaps", "rank_nodes"]
 
 # where every node is believed, maps are weighed as if so many were wrong
 _LEAST_ERROR = 0.01
@@ -51,11 +48,7 @@ class NodeMaps:
     """
 
     def __init__(self, annotations: Annotations) -> None:
-        self._grids = {
-            grid.region: grid
-            for grid in annotations.grids
-            if ((grid.class_index >= 0) & (grid.looks == 0)).any()
-        }
+        self._grids = {grid.region: grid for grid in annotations.grids if grid.to_look_at.any()}
         self.regions = tuple(sorted(self._grids, key=lambda at: (at.slice, at.box or ())))
         self.probs: dict[Region, Probs] = {}
 
@@ -100,8 +93,7 @@ def rank_nodes(
         maps = probs.get(grid.region)
         if maps is None:
             continue
-        is_open = (grid.class_index >= 0) & (grid.looks == 0) & ~np.isnan(maps).any(axis=0)
-        (nodes,) = np.nonzero(is_open)
+        (nodes,) = np.nonzero(grid.to_look_at & ~np.isnan(maps).any(axis=0))
         stated = grid.class_index[nodes].astype(np.int64)
         errors = np.full(nodes.size, max(node_error, _LEAST_ERROR))
         posterior = node_posterior(maps[:, nodes], stated, errors)

@@ -28,6 +28,10 @@ from .keys import (
     is_taken as is_taken,
     shown_key as shown_key,
 )
+from .look_marker import (
+    LOOK_LAYER as LOOK_LAYER,
+    LookMarker as LookMarker,
+)
 from .measure_line import (
     LineMeasure as LineMeasure,
 )

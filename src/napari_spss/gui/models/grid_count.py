@@ -14,6 +14,7 @@ from ...core.annotations import (
     NOT_JUDGED,
     UNSURE,
     CountingGrid,
+    Look,
     Region,
     SliceShapes,
     lay_frames,
@@ -35,6 +36,7 @@ __all__ = [
     "next_slice",
 ]
 
+_NEAR_PX = 0.25  # of a node that is looked for by its place
 UNTOUCHED = NOT_JUDGED  # becomes background once the grid is done
 BACKGROUND = 0
 
@@ -313,6 +315,31 @@ class GridBook:
         if sheet.is_done or np.all(sheet.marks[nodes] == mark):
             return False
         self._do(region, self._with(region, sheet.marked(nodes, mark)), with_last=with_last)
+        return True
+
+    def node_of(self, look: Look) -> int | None:
+        """Node that was looked at again, or is to be; None if there is none by now."""
+        sheet = self._sheets.get(look.region)
+        return None if sheet is None else sheet.nearest(look.y, look.x, _NEAR_PX)
+
+    def verdict(self, look: Look) -> int | None:
+        """Class of a node at its second look; None if it had none."""
+        node = self.node_of(look)
+        if node is None:
+            return None
+        grid = self._sheets[look.region].grid
+        return int(grid.class_index[node]) if grid.looks[node] else None
+
+    def judge_again(self, look: Look, verdict: int) -> bool:
+        """Give a node the class of its second look, be its grid done or not.
+
+        Returns whether anything changed.
+        """
+        node = self.node_of(look)
+        if node is None or self.verdict(look) == verdict:
+            return False
+        grid = self._sheets[look.region].grid.looked_at(node, verdict)
+        self._do(look.region, self._with(look.region, GridSheet(grid)))
         return True
 
     def finish(self, region: Region) -> None:

@@ -82,12 +82,13 @@ Owner = TypeVar("Owner", bound=HasSession)
 
 _MAX_MESSAGES = 200
 
-RunKind = Literal["training", "prediction", "export", "loading"]
+RunKind = Literal["training", "prediction", "review", "export", "loading"]
 
 _ROOM: dict[RunKind | None, str] = {
     None: "close other programs or images, then try again",
     "training": "choose a smaller batch or crop under Advanced",
     "prediction": "close other programs, or apply to a rectangle",
+    "review": "close other programs, then try again",
     "export": "close other programs, then save again: nothing was replaced",
     "loading": "close other programs, then load the model again",
 }
@@ -99,6 +100,7 @@ class RunState(str, Enum):
     idle = "idle"
     training = "training"
     predicting = "predicting"
+    reviewing = "reviewing"
     exporting = "exporting"
     loading = "loading"
     stopping = "stopping"  # asked to stop; the run still finishes its step or tile
@@ -116,12 +118,14 @@ class EndKind(str, Enum):
 _STATE_OF_KIND: dict[str, RunState] = {
     "training": RunState.training,
     "prediction": RunState.predicting,
+    "review": RunState.reviewing,
     "export": RunState.exporting,
     "loading": RunState.loading,
 }
 _DOING = {
     RunState.training: "Training",
     RunState.predicting: "Applying the model",
+    RunState.reviewing: "Looking for doubtful nodes",
     RunState.exporting: "Saving",
     RunState.loading: "Loading the model",
 }
@@ -314,7 +318,7 @@ class _Record:
 
 
 class Session:
-    """State machine of the dock: idle, training, predicting, exporting, loading, stopping.
+    """State machine of the dock: idle, training, predicting, reviewing, exporting, and so on.
 
     Exactly one run at a time; each ends with exactly one ``run_ended``. Curves and messages are
     those of the image that is shown; a run's go to the image that it began with.
@@ -433,7 +437,7 @@ class Session:
                 record.curves, record.model = Curves(), None
             if n_steps:
                 record.curves.continue_from(n_steps, n_before=before)
-        unit = "step" if kind == "training" else "slice"
+        unit = {"training": "step", "review": "region"}.get(kind, "slice")
         self._set(RunStatus(state=_STATE_OF_KIND[kind], kind=kind, unit=unit, before=before))
         return self._ticket
 
@@ -644,7 +648,7 @@ def _end_text(run: RunKind, kind: EndKind, reason: FinishReason | None, status: 
         return f"Training finished: {steps}."
     if run == "loading":
         return "The model is loaded."
-    what = "Saving" if run == "export" else "Applying the model"
+    what = "Saving" if run == "export" else _DOING[_STATE_OF_KIND[run]]
     if kind is EndKind.stopped:
-        return f"{what} was stopped after {counted(status.done, 'slice')}."
-    return f"{what} finished: {counted(status.done, 'slice')} in {took}."
+        return f"{what} was stopped after {counted(status.done, status.unit)}."
+    return f"{what} finished: {counted(status.done, status.unit)} in {took}."

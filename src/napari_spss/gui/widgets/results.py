@@ -23,6 +23,8 @@ from qtpy.QtWidgets import (
 )
 from superqt import QLabeledDoubleSlider
 
+from ...core.annotations import N_LOOKS
+from ...core.base import counted
 from ..models import Cleaning, format_percent, steps_of
 from .notice import Notice
 from .save_place import SavePlace
@@ -48,6 +50,7 @@ class ResultsSection(QWidget):
 
     apply_requested = Signal(str)  # one of SCOPES
     cleaning_changed = Signal()
+    second_look_requested = Signal()
     load_requested = Signal(str)  # folder of a run
     # folder; whether the run's own files go there as well; whether files there may be replaced
     save_requested = Signal(str, bool, bool)
@@ -57,6 +60,7 @@ class ResultsSection(QWidget):
         self._is_busy = False
         self._has_model = False
         self._has_image = True
+        self._n_nodes = 0
         self._has_result = False
         self._n_classes = 2
         self._matched: float | None = None
@@ -118,6 +122,11 @@ class ResultsSection(QWidget):
     def set_image(self, has_image: bool) -> None:
         """Offer to apply a model, or not."""
         self._has_image = has_image
+        self._refresh()
+
+    def set_nodes(self, n_nodes: int) -> None:
+        """Offer a second look at so many nodes, or at none."""
+        self._n_nodes = n_nodes
         self._refresh()
 
     def set_result(self, has_result: bool, *, stale: str = "") -> None:
@@ -192,6 +201,13 @@ class ResultsSection(QWidget):
             "Compute the maps and labels there, in the background; Stop keeps what is done."
         )
         self._apply.clicked.connect(lambda: self.apply_requested.emit(self.scope()))
+
+        self._look_again = QPushButton()
+        self._look_again.setToolTip(
+            "Show the nodes of the grids about which map and you differ most, one after the other:"
+            "\nkeep, change, or leave unsure. Then press Continue, or Train."
+        )
+        self._look_again.clicked.connect(lambda: self.second_look_requested.emit())
 
     def _make_cleaning(self) -> None:
         self._mode = QComboBox()
@@ -273,6 +289,7 @@ class ResultsSection(QWidget):
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Apply to", apply)
+        form.addRow("Second look", self._look_again)
         form.addRow("Threshold", self._mode)
         form.addRow("", self._slider)
         form.addRow("", self._no_threshold)
@@ -293,6 +310,10 @@ class ResultsSection(QWidget):
         is_free = not self._is_busy
         self._apply.setEnabled(is_free and self._has_model and self._has_image)
         self._load.setEnabled(is_free)
+        n_looks = min(N_LOOKS, self._n_nodes)
+        can_look = bool(n_looks) and self._has_model and self._has_image
+        self._look_again.setText(f"at {counted(n_looks, 'node')}" if n_looks else "at no node")
+        self._look_again.setEnabled(is_free and can_look)
         self._save.setEnabled(is_free and self._has_result)
         self._save_all.setEnabled(is_free and self._has_result and not self._stale.text())
         self._place.setEnabled(is_free)

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ....core.annotations import UNSURE, ClassStyle, CountingGrid, Region
+from ....core.annotations import UNSURE, ClassStyle, CountingGrid, Look, Region
 from ....core.base import InputError, counted
 from ...layers import (
     REDO_KEY,
@@ -58,6 +58,7 @@ LAY_KEY = "Shift-G"
 DONE_KEY = "D"
 UNSURE_KEY = "U"
 NEXT_KEY, BEFORE_KEY, NEXT_OPEN_KEY = "N", "B", "Shift-N"
+_LOOK_SHARE = 0.6  # of a window of training, which is shown around a node: six objects or so
 _UNSURE_STYLE = ClassStyle("unsure", "#ffffff", UNSURE_KEY)
 _HELP = (
     "Click the nodes whose very centre lies on the class, or drag over them. "
@@ -418,6 +419,36 @@ class GridTool(QWidget):
     def redo(self) -> None:
         """Repeat the step that was last taken back."""
         self._travel(self._book.redo())
+
+    def has_node(self, look: Look) -> bool:
+        """Whether a node to be looked at again is on a grid, or frame."""
+        return self._book.node_of(look) is not None
+
+    def verdict(self, look: Look) -> int | None:
+        """Class of a node at its second look; None if it had none."""
+        return self._book.verdict(look)
+
+    def judge_again(self, look: Look, verdict: int) -> None:
+        """Give a node the class of its second look; `undo` takes it back."""
+        if self._book.judge_again(look, verdict):
+            self._refresh()
+
+    def look_at(self, look: Look) -> None:
+        """Show a node, and what is around it, in its grid or frame."""
+        self._message = ""
+        self._revive()
+        is_in_frame = look.region.box is not None
+        (self._in_frames if is_in_frame else self._on_slice).setChecked(True)
+        if is_in_frame:
+            self._current_frame = look.region
+        if self._source is not None:
+            half = _LOOK_SHARE * self._window_px / 2
+            (top, bottom), (left, right) = (
+                (max(0, round(at - half)), max(1, round(at + half))) for at in (look.y, look.x)
+            )
+            around = Region(look.region.slice, (top, left, bottom, right))
+            self._source.look_at(self._viewer, around)
+        self._refresh()
 
     def finish(self) -> None:
         """Mark the current slice or frame as counted and move on; or reopen a counted one."""

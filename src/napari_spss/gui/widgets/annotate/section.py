@@ -17,16 +17,19 @@ from .fractions import FractionsTable
 from .grid import GridTool
 from .keypoints import KeypointsTool
 from .painted import PaintedTool
+from .second_look import SecondLook
 
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from ....core.annotations import ClassStyle
+    from ....core.annotations import ClassStyle, Look
     from ...layers import Source
     from ...models import PaintedLabels
 
 __all__ = ["AnnotateSection"]
+
+_GRID = 1  # of the tabs
 
 
 class AnnotateSection(QWidget):
@@ -42,6 +45,7 @@ class AnnotateSection(QWidget):
         self.fractions = FractionsTable()
         self.regions = RegionsTool(viewer)
         self.grid = GridTool(viewer)
+        self.second_look = SecondLook(viewer, self.grid)
         self.keypoints = KeypointsTool(viewer)
         self.painted = PaintedTool(viewer)
         self._lay_out()
@@ -51,8 +55,8 @@ class AnnotateSection(QWidget):
         )
         self.regions.value_changed.connect(self._on_regions_changed)
         self.grid.value_changed.connect(self._on_grid_changed)
-        self.grid.called.connect(lambda: self.show_tab(self._pages.index(self.grid)))
-        for tool in (self.fractions, self.keypoints, self.painted):
+        self.grid.called.connect(lambda: self.show_tab(_GRID))
+        for tool in (self.fractions, self.keypoints, self.painted, self.second_look):
             tool.value_changed.connect(self._on_changed)
 
     def value(self) -> Annotations:
@@ -69,6 +73,7 @@ class AnnotateSection(QWidget):
         annotations: Annotations,
         table_texts: Mapping[str, Any] | None = None,
         *,
+        looks: Sequence[Look] = (),
         is_damaged: bool = False,
     ) -> None:
         """Show annotations with the present classes, instead of all that is there.
@@ -78,6 +83,8 @@ class AnnotateSection(QWidget):
         annotations : Annotations
         table_texts : mapping, optional
             What was typed into the table of fractions, see `FractionsTable.text_state`.
+        looks : sequence of Look
+            Nodes to be looked at again.
         is_damaged : bool
             Whether fractions are missing that stand in the texts.
         """
@@ -90,6 +97,7 @@ class AnnotateSection(QWidget):
             self.regions.set_value(self.fractions.regions())
             self.keypoints.set_value(annotations.keypoints)
             self.grid.set_value(annotations.grids)
+            self.second_look.set_value(looks)
             self._show_counted()
         finally:
             self._is_loading = False
@@ -128,13 +136,14 @@ class AnnotateSection(QWidget):
             excluded=[style.name for style in styles if style.is_outside],
             colours=[style.colour for style in styles],
         )
-        for tool in (self.keypoints, self.grid, self.painted):
+        for tool in (self.keypoints, self.grid, self.second_look, self.painted):
             tool.set_classes(self._styles)
         self._show_counted()
 
     def set_source(self, layer: Image | None, source: Source | None) -> None:
         """Point out the annotated image, or that there is none at the moment."""
         self.grid.set_source(layer)
+        self.second_look.set_source(layer)
         self.keypoints.set_source(layer)
         self.painted.set_source(layer)
         self.regions.set_source(layer)
@@ -150,6 +159,11 @@ class AnnotateSection(QWidget):
         """Show predicted fractions beside the stated ones."""
         self.fractions.set_predicted(predicted)
 
+    def begin_looking(self, looks: Sequence[Look]) -> None:
+        """Show doubtful nodes, one after the other, in the tab of the grids."""
+        self.show_tab(_GRID)
+        self.second_look.begin(looks)
+
     def show_tab(self, index: int) -> None:
         """Bring a tab to the front: fractions, grid, keypoints, painted."""
         self._tabs.setCurrentIndex(index)
@@ -160,6 +174,11 @@ class AnnotateSection(QWidget):
         inner.setContentsMargins(0, 0, 0, 0)
         inner.addWidget(self.fractions, 1)
         inner.addWidget(self.regions)
+        counting = QWidget()
+        inner = QVBoxLayout(counting)
+        inner.setContentsMargins(0, 0, 0, 0)
+        inner.addWidget(self.second_look)
+        inner.addWidget(self.grid, 1)
         # not a QTabWidget, which is as high as its highest page
         self._tabs = QTabBar()
         self._tabs.setDrawBase(False)
@@ -170,7 +189,7 @@ class AnnotateSection(QWidget):
         layout.addWidget(self._tabs)
         for widget, name, tooltip in (
             (fractions, "Fractions", "State how much of each slice belongs to each class."),
-            (self.grid, "Grid", "Count the nodes of a grid: a fraction, and labels everywhere."),
+            (counting, "Grid", "Count the nodes of a grid: a fraction, and labels everywhere."),
             (self.keypoints, "Keypoints", "Show where a few structures are, and where none are."),
             (self.painted, "Painted", "Use labels that are painted, such as corrections."),
         ):

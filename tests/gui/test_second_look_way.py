@@ -1,0 +1,197 @@
+"""A person's second look, by mouse and keys: train, look at doubtful nodes, leave, go on, train."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hand import LEFT, Hand
+from qtpy.QtCore import QPoint, Qt
+
+from napari_spss.core.annotations import (
+    UNSURE,
+    annotation_files,
+    lay_frames,
+    lay_grid,
+    read_annotations,
+)
+from napari_spss.core.simulation import synthetic_sample
+from napari_spss.core.training import RunFolder
+from napari_spss.gui import dock as dock_module
+from napari_spss.gui.dock import SpssDock
+from napari_spss.gui.layers import LOOK_LAYER
+from napari_spss.gui.layers.source_frame import camera_of
+from napari_spss.gui.models import EndKind, RunForm
+from napari_spss.gui.models.preferences import Preferences
+
+CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+PATIENCE_MS = 600_000
+N_WRONG = 8
+
+
+def counted(sample):
+    """A done grid and a done frame, of which some nodes were judged wrongly."""
+    rng = np.random.default_rng(1)
+    shape = sample.truth.read(0).shape
+    grids = [lay_grid(0, shape, n_side=12, rng=rng)]
+    grids += lay_frames((1, *shape), 1, 128, 6, rng=rng)
+    judged = []
+    for z, grid in enumerate(grids):
+        labels = sample.truth.read(z)
+        rows, columns = (
+            np.clip(np.rint(axis).astype(int), 0, size - 1)
+            for axis, size in zip((grid.y, grid.x), labels.shape, strict=True)
+        )
+        classes = (labels[rows, columns] == 1).astype(np.int16)
+        wrong = rng.choice(np.flatnonzero(classes == 0), N_WRONG // 2, replace=False)
+        classes[wrong] = 1
+        judged.append(grid.replace(slice=z, class_index=classes, is_done=True))
+    return tuple(judged)
+
+
+class Person:
+    """Sits before a window with a dock."""
+
+    def __init__(self, viewer, sample, qtbot) -> None:
+        viewer.window._qt_window.resize(1400, 900)
+        self._qtbot, self.viewer = qtbot, viewer
+        pixels = np.stack([sample.stack.read(z)[0] for z in range(sample.stack.n_slices)])
+        image = viewer.add_image(pixels, name="em")
+        self.dock = SpssDock(viewer, is_probing=False)
+        self._frame = viewer.window.add_dock_widget(self.dock, name="Semantic Proportions")
+        self._hand = Hand(viewer, image)
+        self.looks = self.dock.annotate.second_look
+        self.ends = []
+        self.dock.session.run_ended.connect(self.ends.append)
+
+    def press(self, key, modifier=Qt.KeyboardModifier.NoModifier) -> None:
+        """Type a key on the canvas."""
+        self._hand.press(key, modifier)
+
+    def push(self, button) -> None:
+        """Click a button of the dock that is to be seen."""
+        assert button.isVisible(), button.text()
+        assert button.isEnabled(), button.text()
+        self._qtbot.mouseClick(button, LEFT, pos=QPoint(8, button.height() // 2))
+
+    def push_and_wait(self, button) -> None:
+        """Click a button that begins a run, and watch until it has ended."""
+        n_ends = len(self.ends)
+        self.push(button)
+        self._qtbot.waitUntil(lambda: len(self.ends) > n_ends, timeout=PATIENCE_MS)
+        assert self.ends[-1].kind is EndKind.finished, self.ends[-1].text
+
+    def grid_of(self, look):
+        """The grid of a node, and its index in it."""
+        (grid,) = [one for one in self.dock.annotations().grids if one.region == look.region]
+        return grid, int(np.hypot(grid.y - look.y, grid.x - look.x).argmin())
+
+    def class_of(self, look) -> tuple[int, int]:
+        """Class and number of looks of a node."""
+        grid, node = self.grid_of(look)
+        return int(grid.class_index[node]), int(grid.looks[node])
+
+    def sees(self, look) -> bool:
+        """Whether the viewer shows the node and little more than what is around it."""
+        slices = self.viewer.dims.current_step[0]
+        camera = camera_of(self.viewer)
+        centre = np.array(camera.center[-2:])
+        is_near = np.abs(centre - (look.y, look.x)).max() < 80
+        return slices == look.region.slice and is_near and camera.zoom > 3
+
+    def leave(self) -> None:
+        """Close the dock and the window."""
+        self.viewer.window.remove_dock_widget(self._frame)
+        self.viewer.close()
+
+
+@pytest.mark.timeout(900)
+def test_nodes_are_looked_at_again_and_a_model_learns_what_was_changed(
+    make_napari_viewer, qtbot, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setattr(dock_module, "read_preferences", lambda: Preferences(device="cpu"))
+    sample = synthetic_sample(2, (384, 384))
+    user = Person(make_napari_viewer(show=True), sample, qtbot)
+    dock, panel = user.dock, user.looks
+    dock.annotate.grid.set_value(counted(sample))
+    assert not dock.results._look_again.isEnabled()  # there is no model yet
+    overrides = {"optimisation.max_steps": 8, "network.filters": 4, "sampling.crop_px": 128}
+    dock.train.set_value(RunForm(device="cpu", overrides=overrides))
+    user.push_and_wait(dock.train._train)
+
+    assert dock.results._look_again.text() == "at 32 nodes"
+    user.push_and_wait(dock.results._look_again)
+    assert panel.isVisible()
+    first = panel.current
+    assert panel._text.text().startswith(f"Node 1 of 32, slice {first.region.slice}. You said <b>")
+    assert user.sees(first)
+    assert user.viewer.layers.selection.active.name == LOOK_LAYER
+    (ring,) = user.viewer.layers[LOOK_LAYER].data
+    assert ring.tolist() == pytest.approx([first.region.slice, first.y, first.x])
+
+    user.press(Qt.Key.Key_K)
+    assert user.class_of(first) == (first.stated, 1)
+    second = panel.current
+    assert user.sees(second)
+    other = 1 - second.stated
+    user.push(panel._class_buttons[other])
+    assert user.class_of(second) == (other, 1)
+    third = panel.current
+    user.press(Qt.Key.Key_U)
+    assert user.class_of(third) == (UNSURE, 1)
+    assert "3 nodes looked at again, 1 changed, 1 unsure, of 32 nodes." in panel._progress.text()
+
+    user.press(Qt.Key.Key_Z, CONTROL)
+    assert user.class_of(third) == (third.stated, 0)
+    assert panel.current == third
+    assert user.sees(third)
+    user.press(Qt.Key.Key_Z, CONTROL | SHIFT)
+    assert user.class_of(third) == (UNSURE, 1)
+    user.press(Qt.Key.Key_B)
+    assert panel.current == second
+    assert "<b>Now: " in panel._text.text()
+    user.press(Qt.Key.Key_K)  # after all
+    assert user.class_of(second) == (second.stated, 1)
+    fourth = panel.current
+    assert fourth not in (first, second, third)  # those were looked at
+    user.press(Qt.Key.Key_N)
+    assert user.class_of(fourth)[1] == 0
+    fifth = panel.current
+    style = dock.classes.value()[1 - fifth.stated]
+    user.press(getattr(Qt.Key, f"Key_{style.key.upper()}"))
+    assert user.class_of(fifth) == (1 - fifth.stated, 1)
+    said, looks = dock.annotations(), panel.value()
+    user.leave()
+    (record,) = tmp_path.glob("**/project.json")
+    assert read_annotations(**annotation_files(record.parent)).grids == said.grids
+
+    user = Person(make_napari_viewer(show=True), sample, qtbot)
+    dock, panel = user.dock, user.looks
+    assert dock.annotations() == said
+    assert panel.value() == looks
+    dock.annotate.show_tab(1)
+    assert "4 nodes looked at again, 1 changed, 1 unsure, of 32 nodes." in panel._progress.text()
+    user.push(panel._next)
+    assert panel.current == fourth
+    while panel.current is not None:
+        user.press(Qt.Key.Key_K)
+    assert "Press Continue under Train" in panel._progress.text()
+    assert {look.verdict is None for look in panel.value()} == {False}
+    assert not user.viewer.layers[LOOK_LAYER].visible
+    user.push(panel._end)
+    assert not panel.isVisible()
+
+    dock.train.set_value(RunForm(device="cpu", overrides=overrides))
+    user.push_and_wait(dock.train._train)
+    told = [text for _, text in dock.session.messages if text.startswith("Second look: ")]
+    assert told[0].startswith("Second look: 32 nodes looked at again, 1 changed, 1 unsure; ")
+    run = RunFolder(dock.controller.model_dir)
+    assert run.settings().labels.node_error != 0.05
+    assert run.annotations().grids == dock.annotations().grids
+    n_left = sum(int(grid.to_look_at.sum()) for grid in said.grids) - 28
+    assert dock.results._look_again.text() == f"at {min(32, n_left)} nodes"
+    user.push_and_wait(dock.results._look_again)
+    assert {user.class_of(look)[1] for look in panel.value()[32:]} == {0}
+    assert len(panel.value()) == 64
+    assert panel._text.text().startswith("Node 1 of 32")
+    user.leave()
