@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from napari import Viewer
 from napari.layers import Layer
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
-from qtpy.QtGui import QMouseEvent
+from qtpy.QtGui import QImage, QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QPushButton, QWidget
 
@@ -88,9 +88,13 @@ class Hand:
         QTest.keyClick(self._widget, key, modifier)
         self._settle()
 
+    def picture(self) -> QImage:
+        """What is seen of the canvas."""
+        return self._widget.grab().toImage()
+
     def colour_at(self, place: Sequence[float]) -> str:
         """Colour that is seen at a place, such as "#ffffff"."""
-        return str(self._widget.grab().toImage().pixelColor(self.at(place)).name())
+        return str(self.picture().pixelColor(self.at(place)).name())
 
     def _send(
         self,

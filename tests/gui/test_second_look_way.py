@@ -98,6 +98,14 @@ class Person:
         is_near = np.abs(centre - (look.y, look.x)).max() < 80
         return slices == look.region.slice and is_near and camera.zoom > 3
 
+    def ring_px(self, look) -> int:
+        """Width of the ring around the node on the screen; 0 if it is filled."""
+        picture = self._hand.picture()
+        at = self._hand.at((look.region.slice, look.y, look.x))
+        rows = [picture.pixelColor(at.x() + d, at.y()) for d in range(-60, 61)]
+        yellow = [d for d, c in zip(range(-60, 61), rows, strict=True) if c.name() == "#ffd400"]
+        return 0 if not yellow or min(map(abs, yellow)) < 15 else yellow[-1] - yellow[0]
+
     def leave(self) -> None:
         """Close the dock and the window."""
         self.viewer.window.remove_dock_widget(self._frame)
@@ -129,6 +137,7 @@ def test_nodes_are_looked_at_again_and_a_model_learns_what_was_changed(
     (ring,) = user.viewer.layers[LOOK_LAYER].data
     assert ring.tolist() == pytest.approx([first.region.slice, first.y, first.x])
 
+    assert user.ring_px(first) == pytest.approx(44, abs=6)
     user.press(Qt.Key.Key_K)
     assert user.class_of(first) == (first.stated, 1)
     second = panel.current
@@ -139,7 +148,7 @@ def test_nodes_are_looked_at_again_and_a_model_learns_what_was_changed(
     third = panel.current
     user.press(Qt.Key.Key_U)
     assert user.class_of(third) == (UNSURE, 1)
-    assert "3 nodes looked at again, 1 changed, 1 unsure, of 32 nodes." in panel._progress.text()
+    assert "3 of 32 nodes looked at again, 1 changed, 1 unsure." in panel._progress.text()
 
     user.press(Qt.Key.Key_Z, CONTROL)
     assert user.class_of(third) == (third.stated, 0)
@@ -170,7 +179,7 @@ def test_nodes_are_looked_at_again_and_a_model_learns_what_was_changed(
     assert dock.annotations() == said
     assert panel.value() == looks
     dock.annotate.show_tab(1)
-    assert "4 nodes looked at again, 1 changed, 1 unsure, of 32 nodes." in panel._progress.text()
+    assert "4 of 32 nodes looked at again, 1 changed, 1 unsure." in panel._progress.text()
     user.push(panel._next)
     assert panel.current == fourth
     while panel.current is not None:

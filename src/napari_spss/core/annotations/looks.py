@@ -127,12 +127,13 @@ def error_after_looks(looks: Iterable[Look], node_error: float) -> float:
 
 def looks_summary(looks: Iterable[Look]) -> str:
     """Say how many nodes were looked at again, and what came of it."""
-    verdicts = [look for look in looks if look.verdict is not None]
+    listed = tuple(looks)
+    verdicts = [look for look in listed if look.verdict is not None]
     n_changed = sum(look.is_changed for look in verdicts)
     n_unsure = sum(look.verdict == UNSURE for look in verdicts)
-    return (
-        f"{counted(len(verdicts), 'node')} looked at again, {n_changed} changed, {n_unsure} unsure"
-    )
+    of = f"{len(verdicts)} of " if len(verdicts) < len(listed) else ""
+    nodes = counted(len(listed), "node")
+    return f"{of}{nodes} looked at again, {n_changed} changed, {n_unsure} unsure"
 
 
 def write_looks(

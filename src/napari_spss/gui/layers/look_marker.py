@@ -11,7 +11,7 @@ from napari.layers import Points
 from .connections import Connections
 from .keys import LayerKeys
 from .own import MARK, TRANSFORM_EVENTS, find_stale_layer, put_away
-from .source_frame import SourceFrame
+from .source_frame import SourceFrame, camera_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -23,6 +23,7 @@ __all__ = ["LOOK_LAYER", "LookMarker"]
 LOOK_LAYER = "second look"
 _SCREEN_PX = 44.0
 _COLOUR = "#ffd400"
+_RING = 0.08  # width of the ring, of the size
 
 
 class LookMarker:
@@ -45,6 +46,7 @@ class LookMarker:
         self._source_connections = Connections()
         self._viewer_connections = Connections()
         self._viewer_connections.connect(viewer.layers.events.removed, self._on_removed)
+        self._viewer_connections.connect(camera_of(viewer).events.zoom, self._fit_size)
 
     @property
     def layer(self) -> Points | None:
@@ -106,16 +108,10 @@ class LookMarker:
             layer = Points(
                 ndim=source.ndim,
                 name=LOOK_LAYER,
-                size=_SCREEN_PX,
-                face_color="transparent",
-                border_color=_COLOUR,
-                border_width=0.08,
                 metadata={MARK: {"role": LOOK_LAYER}},
                 **source.geometry.layer_arguments(),
             )
         source.align(layer)
-        size = _SCREEN_PX * self._pixel_ratio
-        layer.canvas_size_limits = (size, size)
         layer.mode = "pan_zoom"
         layer._get_value = _find_nothing  # as for the nodes of a grid
         self._layer = layer
@@ -138,8 +134,18 @@ class LookMarker:
         try:
             layer.selected_data = set()
             layer.data = self._place.copy()
+            layer.face_color = "transparent"
+            layer.border_color = _COLOUR
+            layer.border_width = _RING
+            self._fit_size()
         finally:
             self._is_writing = False
+
+    def _fit_size(self) -> None:
+        """Keep the ring as large on the screen, whatever the zoom."""
+        if self._layer is not None:
+            screen_px_per_pixel = camera_of(self._viewer).zoom * abs(self._layer.scale[-1])
+            self._layer.size = _SCREEN_PX * self._pixel_ratio / screen_px_per_pixel
 
     def _on_touched(self) -> None:
         """Put the ring back that the user moved or deleted."""

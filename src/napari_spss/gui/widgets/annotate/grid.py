@@ -420,6 +420,11 @@ class GridTool(QWidget):
         """Repeat the step that was last taken back."""
         self._travel(self._book.redo())
 
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a step to be taken back."""
+        return bool(self._book.history.canUndo())
+
     def has_node(self, look: Look) -> bool:
         """Whether a node to be looked at again is on a grid, or frame."""
         return self._book.node_of(look) is not None

@@ -12,7 +12,6 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from ....core.annotations import UNSURE, ClassStyle, Look, looks_summary
-from ....core.base import counted
 from ...layers import REDO_KEY, UNDO_KEY, LookMarker, SourceFrame, shown_key
 from ...models import follow_classes
 from ..notice import Notice
@@ -72,11 +71,11 @@ class SecondLook(QWidget):
         self._progress = QLabel(self)
         self._progress.setWordWrap(True)
         self._problems = Notice(self, is_warning=True)
-        self._keep = self._button("Keep", self.keep, f"It is what you said ({KEEP_KEY}).")
+        self._keep = self._button(f"Keep ({KEEP_KEY})", self.keep, "It is what you said.")
         self._unsure = self._button(
-            "Unsure",
+            f"Unsure ({UNSURE_KEY})",
             partial(self.judge, UNSURE),
-            f"It cannot be told: the node counts no more ({UNSURE_KEY}).",
+            "It cannot be told: the node counts no more.",
         )
         self._back = self._button(
             "Back", partial(self.walk, step=-1), f"The node before ({BACK_KEY})."
@@ -115,9 +114,7 @@ class SecondLook(QWidget):
 
     def value(self) -> tuple[Look, ...]:
         """All nodes of this list and of earlier ones, with what was said at the second look."""
-        return tuple(
-            dataclasses.replace(look, verdict=self._grid.verdict(look)) for look in self._looks
-        )
+        return self._seen(self._looks)
 
     def set_value(self, looks: Iterable[Look]) -> None:
         """Replace all nodes, as for another image; those that are on no grid are left out."""
@@ -163,8 +160,8 @@ class SecondLook(QWidget):
         self._class_buttons = []
         for index, style in enumerate(styles):
             key = f" ({shown_key(style.key)})" if style.key else ""
-            tooltip = f"It is {style.name}{key}."
-            button = self._button(style.name, partial(self.judge, index), tooltip)
+            text, tooltip = f"{style.name}{key}", f"It is {style.name}."
+            button = self._button(text.replace("&", "&&"), partial(self.judge, index), tooltip)
             self._classes.addWidget(button)
             self._class_buttons.append(button)
         self._bind_keys()
@@ -198,8 +195,10 @@ class SecondLook(QWidget):
         if self._current is None and step > 0:
             self._go_on()
             return
-        target = len(self._looks) - 1 if self._current is None else self._current + step
-        if target in range(self._n_before, len(self._looks)):
+        start = len(self._looks) if self._current is None else self._current
+        order = range(start + step, len(self._looks) if step > 0 else self._n_before - 1, step)
+        target = next((i for i in order if self._grid.has_node(self._looks[i])), None)
+        if target is not None:
             self._go_to(target)
 
     def undo(self) -> None:
@@ -219,9 +218,9 @@ class SecondLook(QWidget):
         self.value_changed.emit()
 
     def _travel(self, act: Callable[[], None]) -> None:
-        before = [look.verdict for look in self.value()]
+        before = list(map(self._grid.verdict, self._looks))
         act()
-        after = [look.verdict for look in self.value()]
+        after = map(self._grid.verdict, self._looks)
         pairs = enumerate(zip(before, after, strict=True))
         changed = next((place for place, (old, new) in pairs if old != new), None)
         if changed is not None and changed >= self._n_before:
@@ -231,13 +230,24 @@ class SecondLook(QWidget):
         """Go to the next node that was not looked at, going round; or tell that there is none."""
         start = self._n_before if self._current is None else self._current + 1
         order = [*range(start, len(self._looks)), *range(self._n_before, start)]
-        target = next((i for i in order if self._grid.verdict(self._looks[i]) is None), None)
+        target = next((i for i in order if self._is_open(self._looks[i])), None)
         if target is None:
             self._current = None
             self._marker.hide()
             self._show_current()
         else:
             self._go_to(target)
+
+    def _is_open(self, look: Look) -> bool:
+        return self._grid.has_node(look) and self._grid.verdict(look) is None
+
+    def _seen(self, looks: Iterable[Look]) -> tuple[Look, ...]:
+        """Those whose grid is there, with what was said."""
+        return tuple(
+            dataclasses.replace(look, verdict=self._grid.verdict(look))
+            for look in looks
+            if self._grid.has_node(look)
+        )
 
     def _go_to(self, index: int) -> None:
         self._current = index
@@ -249,37 +259,33 @@ class SecondLook(QWidget):
     # ---- what is shown ----------------------------------------------------------------------
 
     def _refresh(self) -> None:
-        """Follow the grids, from which nodes may be gone."""
-        kept = [look for look in self._looks if self._grid.has_node(look)]
-        if len(kept) < len(self._looks):
-            self._looks = tuple(kept)
-            self._n_before, self._current = 0, None
+        """Follow the grids, which may be removed and come back."""
+        if self.current is not None and not self._grid.has_node(self.current):
+            self._current = None
             self._marker.hide()
         self._show_current()
 
     def _show_current(self) -> None:
-        looks = self.value()[self._n_before :]
+        looks = self._seen(self._looks[self._n_before :])
         self.setVisible(bool(looks))
         look = self.current
         for button in (self._keep, self._unsure, *self._class_buttons):
             button.setEnabled(look is not None)
         for index, button in enumerate(self._class_buttons):
             button.setVisible(look is None or index != look.stated)
-        n_seen = sum(one.verdict is not None for one in looks)
-        is_over = n_seen == len(looks)
+        is_over = all(one.verdict is not None for one in looks)
         self._back.setEnabled(look is None or self._current != self._n_before)
         self._next.setEnabled(
             not is_over if look is None else self._current != len(self._looks) - 1
         )
         self._next.setText("Go on" if look is None else "Later")
+        self._undo.setEnabled(self._grid.can_undo)
         self._end.setText("Close" if is_over else "End")
         self._text.setText("" if look is None else self._sentence(look))
         self._text.setVisible(look is not None)
         all_seen = "Press Continue under Train to go on with them, or Train to start anew."
         summary = looks_summary(looks)
-        self._progress.setText(
-            f"{summary}. {all_seen}" if is_over else f"{summary}, of {counted(len(looks), 'node')}."
-        )
+        self._progress.setText(f"{summary}. {all_seen}" if is_over else f"{summary}.")
         keys = ", ".join(self._refused_keys)
         self._problems.say(
             f"Not bound, as napari uses them or they are no keys: {keys}." if keys else ""
@@ -291,7 +297,7 @@ class SecondLook(QWidget):
         stated, by_map = (escape(self._styles[c].name) for c in (look.stated, look.by_map))
         text = f"Node {number} of {of}, slice {look.region.slice}. You said <b>{stated}</b>, "
         text += f"the map says {'so, too' if look.by_map == look.stated else f'<b>{by_map}</b>'}; "
-        text += f"wrong with {100 * look.probability:.0f} %."
+        text += f"wrong with a probability of {100 * look.probability:.0f} %."
         verdict = self._grid.verdict(look)
         if verdict is None:
             return text

@@ -1,0 +1,162 @@
+"""The second look in the dock, with a stand-in for the core's runs."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from draining import drain
+from fake_core import fake_train
+
+from napari_spss.core.annotations import Annotations, CountingGrid, Look, Region
+from napari_spss.core.base import CancelToken, FinishReason, Predicted, RunFinished, RunStarted
+from napari_spss.core.images import stack_from_array
+from napari_spss.gui import controller as controller_module
+from napari_spss.gui.dock import SpssDock
+from napari_spss.gui.jobs import find_doubtful
+from napari_spss.gui.models import RunForm
+
+CLASSES = ("background", "mitochondria")
+GRID = CountingGrid(1, 8.0, 4.0, 4.0, [4.0] * 4, 4.0 + 8.0 * np.arange(4), [0, 1, 0, 1], True)
+SAID = Annotations(CLASSES, grids=(GRID,))
+LOOKS = tuple(Look(Region(1), 4.0, float(GRID.x[i]), i % 2, 1 - i % 2, 0.5) for i in range(4))
+
+
+class Jobs:
+    """Stands in for the runs; keeps the settings of each training."""
+
+    def __init__(self):
+        self.settings = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def train(self, job, *, token):
+        self.settings.append(job.settings)
+        return (yield from fake_train(job, token=token))
+
+    def find(self, model, stack, annotations, *, device, token):
+        yield RunStarted("prediction", 1, "cpu", CLASSES)
+        while not self.gate.wait(0.005):
+            if token.is_cancelled:
+                yield RunFinished(FinishReason.stopped, 0, 0.1)
+                return ()
+        yield Predicted(1, None, 0.1)
+        yield RunFinished(FinishReason.completed, 1, 0.1)
+        return LOOKS
+
+
+@pytest.fixture
+def jobs(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    jobs = Jobs()
+    monkeypatch.setattr(controller_module, "train", jobs.train)
+    monkeypatch.setattr(controller_module, "find_doubtful", jobs.find)
+    return jobs
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def dock(jobs, viewer):
+    viewer.add_image(np.random.default_rng(0).integers(0, 255, (3, 32, 48), np.uint8), name="em")
+    dock = SpssDock(viewer, is_probing=False)
+    viewer.window.add_dock_widget(dock, name="spss")
+    dock.annotate.set_value(SAID)
+    yield dock
+    dock.shut_down()
+
+
+def wait(dock, qtbot):
+    qtbot.waitUntil(lambda: not dock.session.status.is_busy)
+
+
+def train(dock, qtbot, **overrides):
+    dock.train.set_value(RunForm(overrides=overrides))
+    assert dock.start_training()
+    wait(dock, qtbot)
+
+
+def look(dock, qtbot, *verdicts):
+    dock.results._look_again.click()
+    wait(dock, qtbot)
+    for verdict in verdicts:
+        dock.annotate.second_look.judge(verdict)
+
+
+def test_the_nodes_appear_and_what_is_said_is_learned(dock, jobs, qtbot):
+    train(dock, qtbot)
+    assert jobs.settings[0].labels.node_error == 0.05
+    look(dock, qtbot, 1, 0, 0, 1)  # two of four were wrong, as the map let expect
+    assert "press Continue" in dock.bar._status.text()
+    train(dock, qtbot)
+    assert jobs.settings[1].labels.node_error == 0.05
+    (grid,) = dock.annotations().grids
+    assert grid.class_index.tolist() == [1, 0, 0, 1]
+    assert not dock.results._look_again.isEnabled()  # all were looked at
+
+
+def test_expected_errors_follow_what_was_found_unless_they_are_stated(dock, jobs, qtbot):
+    train(dock, qtbot)
+    look(dock, qtbot, 0, 1, 0, 1)  # all kept
+    train(dock, qtbot)
+    assert jobs.settings[1].labels.node_error == pytest.approx(0.05 / 3, abs=1e-4)
+    (told,) = [t for _, t in dock.session.messages if t.startswith("Second look: 4 nodes looked")]
+    assert "0 changed, 0 unsure; of the others, 1.7 % may be wrong" in told
+    train(dock, qtbot, **{"labels.node_error": 0.2})
+    assert jobs.settings[2].labels.node_error == 0.2
+
+
+def test_a_search_that_was_stopped_or_is_of_another_image_shows_nothing(dock, viewer, jobs, qtbot):
+    train(dock, qtbot)
+    jobs.gate.clear()
+    dock.results._look_again.click()
+    assert str(dock.session.status).startswith("Looking for doubtful nodes")
+    assert not dock.results._look_again.isEnabled()
+    dock.session.stop()
+    wait(dock, qtbot)
+    assert dock.annotate.second_look.value() == ()
+    assert dock.bar.text() == "Looking for doubtful nodes was stopped after 0 regions."
+    dock.results._look_again.click()
+    dock.image.set_layer(viewer.add_image(np.zeros((3, 32, 48), np.uint8), name="other"))
+    jobs.gate.set()
+    wait(dock, qtbot)
+    assert dock.source.name == "other"
+    assert dock.annotate.second_look.value() == ()
+
+
+def test_it_is_refused_without_nodes_and_with_other_classes(dock, qtbot):
+    train(dock, qtbot)
+    styles = dock.classes.value()
+    dock.annotate.set_value(Annotations(CLASSES))
+    assert dock.results._look_again.text() == "at no node"
+    assert not dock.controller.find_doubtful()
+    assert "count a grid" in dock.bar.text()
+    dock.annotate.set_value(SAID)
+    renamed = (styles[0], styles[1].__class__("other", "#00ff00", "W"))
+    dock.classes.set_value(renamed)
+    assert not dock.controller.find_doubtful()
+    assert "The classes are others than those of the model" in dock.bar.text()
+
+
+def test_the_job_ranks_nodes_and_gives_none_where_it_is_stopped():
+    from napari_spss.core.base import preset
+    from napari_spss.core.prediction import predict_slice
+    from napari_spss.core.training import iter_training
+
+    stack = stack_from_array(np.random.default_rng(0).integers(0, 255, (3, 32, 48), np.uint8))
+    tiny = {"optimisation.max_steps": 2, "network.filters": 2, "sampling.crop_px": 32}
+    run = iter_training(stack, SAID, preset("fast").with_overrides(tiny), device="cpu")
+    _, model = drain(run)
+    events, looks = drain(find_doubtful(model, stack, SAID, device="cpu", token=CancelToken()))
+    assert events[-1].reason is FinishReason.completed
+    maps = predict_slice(model, stack, 1, device="cpu")[:, 4, GRID.x.astype(int)]
+    doubt = 1 - maps[GRID.class_index, np.arange(4)]
+    assert [look.x for look in looks] == GRID.x[np.argsort(-doubt, kind="stable")].tolist()
+    token = CancelToken()
+    token.cancel()
+    events, looks = drain(find_doubtful(model, stack, SAID, device="cpu", token=token))
+    assert (events[-1].reason, looks) == (FinishReason.stopped, ())
