@@ -15,7 +15,14 @@ from typing import Any, Literal
 import numpy as np
 from scipy import ndimage
 
-from napari_spss.core.annotations import Annotations, Proportion, tiles
+from napari_spss.core.annotations import (
+    Annotations,
+    Look,
+    Proportion,
+    looks_summary,
+    tiles,
+    with_looks,
+)
 from napari_spss.core.images import IGNORE
 from napari_spss.core.simulation.annotators import (
     simulate_clicks,
@@ -31,11 +38,26 @@ from napari_spss.core.simulation.protocols import evenly_spread
 
 from .images import Mask, Pictures
 
-__all__ = ["HEADLINE_S", "OBJECT_S", "Plan", "Told", "annotate", "correct"]
+__all__ = [
+    "HEADLINE_S",
+    "LOOK_S",
+    "OBJECT_S",
+    "Plan",
+    "Told",
+    "annotate",
+    "correct",
+    "look_again",
+    "wrong_nodes",
+]
 
 HEADLINE_S = 300.0
 OBJECT_S = 66.5
 """Outlining one object: the middle of the 54-79 s that full masks took elsewhere."""
+
+LOOK_S = 3.0
+"""Judging a node again, with the viewer zoomed to it."""
+RIGHT_AGAIN = 0.9
+"""Part of the second looks that are right."""
 
 _GRID_SHARE = 0.8  # of the seconds, beside guesses
 _FRAME_NODES = 8  # along a side
@@ -154,6 +176,45 @@ def correct(told: Told, labels: Sequence[Mask], n: int, *, off_centre: float, se
         text=annotations.summary(),
         acts=counted,
     )
+
+
+def look_again(told: Told, looks: Sequence[Look], *, seed: int) -> tuple[Told, tuple[Look, ...]]:
+    """Judge nodes again, right in nine of ten cases; return what is told then, and the looks."""
+    rng = np.random.default_rng([seed, 5])
+    n_classes = len(told.annotations.classes)
+    judged = []
+    for look in looks:
+        true = _true_class(told.pictures.truth[look.region.slice], look.y, look.x)
+        wrong = (true + rng.integers(1, n_classes)) % n_classes
+        verdict = true if rng.random() < RIGHT_AGAIN else int(wrong)
+        judged.append(dataclasses.replace(look, verdict=verdict))
+    annotations = with_looks(told.annotations, judged)
+    again = dataclasses.replace(
+        told,
+        annotations=annotations,
+        seconds=told.seconds + len(judged) * LOOK_S,
+        text=f"{annotations.summary()}; {looks_summary(judged)}",
+        acts=told.acts | {"n_looks": len(judged)},
+    )
+    return again, tuple(judged)
+
+
+def wrong_nodes(told: Told) -> int:
+    """Count the judged nodes whose class is not the true one."""
+    return sum(
+        int(stated) != _true_class(told.pictures.truth[grid.slice], y, x)
+        for grid in told.annotations.grids
+        for stated, y, x in zip(grid.class_index, grid.y, grid.x, strict=True)
+        if stated >= 0
+    )
+
+
+def _true_class(truth: Mask, y: float, x: float) -> int:
+    row, column = (
+        int(np.clip(np.floor(at + 0.5), 0, n - 1))
+        for at, n in zip((y, x), truth.shape, strict=True)
+    )
+    return int(truth[row, column])
 
 
 # -- points, grids and fractions -----------------------------------------------------------------

@@ -17,6 +17,7 @@ import torch
 
 from napari_spss.core.analysis import evaluate
 from napari_spss.core.analysis.scores import Scores
+from napari_spss.core.annotations import N_LOOKS, error_after_looks
 from napari_spss.core.base import (
     ImageSettings,
     Message,
@@ -28,11 +29,11 @@ from napari_spss.core.base import (
 from napari_spss.core.images import Stack, as_label_source
 from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.networks import resolve_device
-from napari_spss.core.prediction import predict
+from napari_spss.core.prediction import predict, predict_regions
 from napari_spss.core.simulation.cost import Acts
-from napari_spss.core.training import Model, iter_training
+from napari_spss.core.training import Model, NodeMaps, iter_training, rank_nodes
 
-from .annotators import OBJECT_S, Plan, Told, annotate, correct
+from .annotators import LOOK_S, OBJECT_S, Plan, Told, annotate, correct, look_again, wrong_nodes
 from .forest import best_labels, grow, plain_labels
 from .hardships import made_hard
 from .images import Mask, Part, Pictures
@@ -137,7 +138,8 @@ def carry_out(
     part = made_hard(part, row.hardship)
     budget_s = experiment.budget_s
     if row.has_rounds_within:
-        budget_s -= Acts(n_clicks=row.n_rounds * N_CLICKS).seconds()
+        clicks_s = Acts(n_clicks=row.n_rounds * N_CLICKS).seconds()
+        budget_s -= row.n_rounds * N_LOOKS * LOOK_S if row.is_looking_again else clicks_s
     told = annotate(row.plan, part.train, part.classes, budget_s=budget_s, seed=experiment.seed)
     settings = settings_of(experiment, part)
     run = _Run(experiment, part, settings, told, scored, device)
@@ -152,6 +154,7 @@ def carry_out(
         "seed": experiment.seed,
         "budget_s": experiment.budget_s if row.has_budget else None,
         "is_oracle": row.is_oracle,
+        "is_looking_again": row.is_looking_again,
         "is_quick": experiment.is_quick,
         "classes": list(part.classes),
         "annotation": told.text,
@@ -314,7 +317,9 @@ class _Run:
         model, told = trained.model, self.told
         total_s, total_cpu_s = trained.seconds, trained.cpu_s
         steps = max(1, round(trained.model.n_steps * ROUND_SHARE))
-        for number in range(1, row.n_rounds + 1):
+        if row.is_looking_again:
+            rounds.append(self._looked_again(trained))
+        for number in range(1, 1 if row.is_looking_again else row.n_rounds + 1):
             seen = predict(model, _stack(told.pictures), device=self.device, flips=row.flips)
             clicks_seed = 1000 * number + self.experiment.seed
             told = correct(
@@ -346,6 +351,29 @@ class _Run:
             "reduction": trained.model.reduction,
             "messages": trained.messages,
             "course": trained.course,
+        }
+
+    def _looked_again(self, trained: _Trained) -> dict[str, Any]:
+        """Look at doubtful nodes again, train anew, and score."""
+        annotations, node_error = self.told.annotations, self.settings.labels.node_error
+        maps = NodeMaps(annotations)
+        stack = _stack(self.told.pictures)
+        for _ in predict_regions(trained.model, stack, maps.regions, maps.sink, device=self.device):
+            pass
+        doubtful = rank_nodes(annotations, maps.probs, node_error=node_error)
+        told, looks = look_again(self.told, doubtful, seed=self.experiment.seed)
+        error = error_after_looks(looks, node_error)
+        anew = self._train(told, self.settings.with_overrides({"labels.node_error": error}))
+        return self._scored(anew.model, " after the second look") | {
+            "annotation": told.text,
+            "annotator_s": round(told.seconds, 1),
+            "trained_s": round(trained.seconds + anew.seconds, 1),
+            "trained_cpu_s": round(trained.cpu_s + anew.cpu_s, 1),
+            "n_steps": anew.model.n_steps,
+            "messages": anew.messages,
+            "n_wrong_before": wrong_nodes(self.told),
+            "n_wrong_after": wrong_nodes(told),
+            "node_error": round(error, 4),
         }
 
     def forest(self) -> dict[str, Any]:

@@ -106,6 +106,8 @@ def _title(run: Run, name: str) -> str:
         text = f"{text} (`{first}`)"
     if inner == "plain":
         text = "random forest at the most probable class"
+    elif inner and run.record.get("is_looking_again"):
+        text += ", anew after the look"
     elif inner:
         text += f", {inner} round{'s' if inner != '1' else ''} of correction"
     return text + (" (oracle)" if run.record["is_oracle"] else "")

@@ -41,6 +41,9 @@ class Row:
         Of the preset's steps.
     n_rounds : int
         Rounds of correction, after each of which training goes on.
+    is_looking_again : bool
+        Whether a round is a second look at doubtful nodes, after which training begins anew,
+        instead of clicks.
     has_rounds_within : bool
         Whether the seconds of the rounds are part of the budget; else they are added to it.
     flips : bool
@@ -61,6 +64,7 @@ class Row:
     overrides: Mapping[str, object] = field(default_factory=dict)
     step_factor: float = 1.0
     n_rounds: int = 0
+    is_looking_again: bool = False
     has_rounds_within: bool = False
     flips: bool = False
     hardship: str | None = None
@@ -113,6 +117,9 @@ ROWS: dict[str, Row] = {
         dataclasses.replace(BASE, n_rounds=_ROUNDS),
         Row("corrected", "three grids and guesses, and two rounds in the same seconds",
             Plan("guesses", n_grids=3, n_nodes=768), n_rounds=_ROUNDS, has_rounds_within=True),
+        Row("looked", "three grids and guesses, and a second look in the same seconds",
+            Plan("guesses", n_grids=3, n_nodes=768), n_rounds=1, is_looking_again=True,
+            has_rounds_within=True),
         Row("spread", "seven grids of 13 x 13 nodes",
             Plan("guesses", n_grids=7, n_nodes=1183), n_rounds=_ROUNDS),
         Row("spread-corrected", "seven grids of 11 x 11 nodes, and two rounds in the same seconds",

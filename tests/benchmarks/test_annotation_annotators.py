@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from annotation.annotators import OBJECT_S, Plan, annotate, correct
+from annotation.annotators import OBJECT_S, Plan, annotate, correct, look_again, wrong_nodes
 from annotation.hardships import HARDSHIPS, made_hard
 from annotation.images import Pictures, contact_sheets, folds_of, load_part, tiny_part
+
+from napari_spss.core.annotations import Look
 
 CLASSES = ("background", "disc")
 
@@ -168,3 +170,21 @@ def test_real_parts(shared_data):
     axon = load_part(shared_data, "axon-rat2", "tune")
     assert (len(axon.train), len(axon.test)) == (5, 1)
     assert {int(value) for mask in axon.train.truth for value in np.unique(mask)} == {0, 1, 2}
+
+
+def test_nine_of_ten_second_looks_are_right(pictures):
+    plan = Plan("grids", node_errors=0.2)
+    before = told(plan, pictures)
+    looks = [
+        Look(grid.region, y, x, int(c), 0, 0.5)
+        for grid in before.annotations.grids
+        for y, x, c in zip(grid.y.tolist(), grid.x.tolist(), grid.class_index, strict=True)
+        if c >= 0
+    ]
+    after, judged = look_again(before, looks, seed=0)
+    share = wrong_nodes(after) / len(looks)
+    assert wrong_nodes(before) / len(looks) == pytest.approx(0.2, abs=0.05)
+    assert share == pytest.approx(0.1, abs=0.03)
+    assert after.seconds == before.seconds + 3 * len(looks)
+    assert sum(look.is_changed for look in judged) > 0.1 * len(looks)
+    assert "looked at again" in after.text

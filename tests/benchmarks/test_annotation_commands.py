@@ -39,8 +39,8 @@ def stored(folder):
 
 def test_the_study_from_images_to_a_table(run):
     names = [
-        "masks", "fast", "corrected", "spread", "masks-bought", "paper-slices", "clicks", "grids",
-        "paper-crops", "timed",
+        "masks", "fast", "corrected", "looked", "spread", "masks-bought", "paper-slices", "clicks",
+        "grids", "paper-crops", "timed",
     ]  # fmt: skip
     shown = run("study", "--sets", "vnc", "--seeds", "0", "--rows", *names)
     found = stored(run.out / "study" / "vnc-tune")
@@ -62,11 +62,17 @@ def test_the_study_from_images_to_a_table(run):
     spent = [one["annotator_s"] for one in (corrected, *corrected["rounds"])]
     assert spent == [220, 260, 300], "the rounds take their seconds from the grids"
     assert corrected["annotator"]["n_grids"] == 3
+    looked = found["looked_300s_0"]
+    (after,) = looked["rounds"]
+    assert [looked["annotator_s"], after["annotator_s"]] == [200, 296]
+    assert looked["n_steps"] == after["n_steps"] == 3  # training begins anew
+    assert "32 nodes looked at again" in after["annotation"]
+    assert after["node_error"] != looked["settings"]["labels"]["node_error"]
     timed = found["timed_300s_0"]
     assert timed["course"][-1][2] == timed["n_steps"] == 3
     assert (timed["threads"], fast["threads"], fast["course"]) == (2, 1, None)
     assert "2 rounds of correction" in shown
-    assert "Not run: `spread-corrected`, `forest`, `masks-long`, `fast-exact`." in shown
+    assert "Not run: `spread-corrected`, `frames`, `forest`, `masks-long`, `fast-exact`." in shown
     times = {p: p.stat().st_mtime_ns for p in run.out.rglob("*.json")}
     run("study", "--sets", "vnc", "--seeds", "0", "--rows", *names)
     assert times == {p: p.stat().st_mtime_ns for p in run.out.rglob("*.json")}
