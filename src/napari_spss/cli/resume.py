@@ -83,8 +83,10 @@ def resumed_job(request: TrainRequest) -> TrainJob:
     elif not has_checkpoint and (request.out / MODEL_WEIGHTS).is_file():
         start_from = load_model(request.out)
         say("the run has no checkpoint: it goes on from its model")
-    if annotations != given:
+    if annotations != given or NODE_ERROR in request.overrides():
         settings = after_looks
+    else:
+        notes = ()  # these looks are in the run already
     return TrainJob(
         request.out,
         stack,
