@@ -192,3 +192,21 @@ def test_an_image_that_is_gone_and_a_run_without_grids_are_told(folder, spss, ti
     inputs.write_text(inputs.read_text().replace("trained", "gone"))
     done = spss("review", "run", "--out", "review.csv")
     assert "napari-spss review run --image IMAGE --out review.csv" in done.error
+
+
+def test_a_run_that_has_the_looks_already_goes_on_as_it_was_unless_it_is_stated(
+    reviewed, spss, tiny
+):
+    reviewed("keep", "keep")
+    assert train_anew(spss, tiny, "--max-minutes", "0.00001").code == 0
+    run = RunFolder(Path("run2"))
+    begun = run.settings().labels.node_error
+    command = ("train", "image.tif", "--out", "run2", "--resume", "--review", "review.csv")
+    done = spss(*command, "--max-minutes", "0.00001", "--device=cpu")
+    assert done.code == 0, done.err
+    assert "second look" not in done.err
+    assert run.settings().labels.node_error == begun
+    done = spss(*command, "--set", "labels.node_error=0.02", "--device=cpu")
+    assert done.code == 0, done.err
+    assert "2 % are taken to be wrong" in done.err
+    assert run.settings().labels.node_error == 0.02

@@ -195,6 +195,14 @@ def test_a_ring_that_is_moved_comes_back_and_one_that_is_deleted_is_made_anew(vi
     assert verdicts(panel) == [1, 2, None]
 
 
+def test_many_classes_with_long_names_do_not_widen_the_dock(tool, panel):
+    styles = tuple(ClassStyle(f"{'a rather long name '}{i}", "#E69F00") for i in range(1, 13))
+    for one in (tool, panel):
+        one.set_classes((STYLES[0], *styles))
+    panel.begin([dataclasses.replace(LOOKS[0], by_map=0)])
+    assert panel.minimumSizeHint().width() < 360
+
+
 def test_a_list_is_told_once_it_is_another(panel, qtbot):
     with qtbot.waitSignal(panel.value_changed, timeout=100):
         panel.begin(LOOKS)

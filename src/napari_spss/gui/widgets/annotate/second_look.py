@@ -9,7 +9,15 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ....core.annotations import UNSURE, ClassStyle, Look, looks_summary
 from ...layers import REDO_KEY, UNDO_KEY, LookMarker, SourceFrame, shown_key
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SecondLook"]
 
+_CLASSES_A_ROW = 2
 KEEP_KEY, UNSURE_KEY, NEXT_KEY, BACK_KEY = "K", "U", "N", "B"
 
 
@@ -87,7 +96,7 @@ class SecondLook(QWidget):
             "Undo", self.undo, f"Take the last step back ({shown_key(UNDO_KEY)})."
         )
         self._end = self._button("End", self.end, "Look at no more nodes; what you said stays.")
-        self._classes = QHBoxLayout()
+        self._classes = QGridLayout()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 6)
         for label in (self._title, self._text):
@@ -160,9 +169,10 @@ class SecondLook(QWidget):
         self._class_buttons = []
         for index, style in enumerate(styles):
             key = f" ({shown_key(style.key)})" if style.key else ""
-            text, tooltip = f"{style.name}{key}", f"It is {style.name}."
+            text, tooltip = f"{style.name}{key}", f"It is {style.name}{key}."
             button = self._button(text.replace("&", "&&"), partial(self.judge, index), tooltip)
-            self._classes.addWidget(button)
+            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            self._classes.addWidget(button, *divmod(index, _CLASSES_A_ROW))
             self._class_buttons.append(button)
         self._bind_keys()
         self._show_current()
