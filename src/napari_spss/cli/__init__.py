@@ -13,6 +13,7 @@ import typer
 
 from . import (
     demo_command,
+    estimate_command,
     evaluate_command,
     measure_command,
     plan_command,
@@ -37,6 +38,7 @@ The usual order:
       --object-diameter 80 --out run
   napari-spss predict run stack.tif --out result
   napari-spss measure result/labels.ome.tif --out table.csv
+  napari-spss estimate result --check check.csv --out corrected.csv
 """
 
 _EPILOG = "napari-spss COMMAND --help explains a command, with examples."
@@ -60,6 +62,11 @@ for _module, _command, _short in (
     (review_command, review_command.review, "List the nodes that are worth a second look."),
     (evaluate_command, evaluate_command.evaluate, "Compare labels with the truth."),
     (measure_command, measure_command.measure, "Measure fractions and objects of labels."),
+    (
+        estimate_command,
+        estimate_command.estimate,
+        "Estimate fractions, corrected by a check count.",
+    ),
     (simulate_command, simulate_command.simulate, "Make annotations from masks, for comparisons."),
 ):
     _register = app.command(help=_module.HELP, short_help=_short, epilog=_module.EXAMPLES)

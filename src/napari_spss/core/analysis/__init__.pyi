@@ -5,6 +5,7 @@ from .cavalieri import (
 from .corrected import (
     Estimate as Estimate,
     check_fresh as check_fresh,
+    contradicted_nodes as contradicted_nodes,
     estimate_fractions as estimate_fractions,
 )
 from .estimates import (
@@ -39,6 +40,7 @@ from .scores import (
 from .tables import (
     measurement_results as measurement_results,
     table_names as table_names,
+    write_estimates as write_estimates,
     write_measurement as write_measurement,
     write_tables as write_tables,
 )

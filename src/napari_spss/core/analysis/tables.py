@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,19 @@ import pandas as pd
 
 from ..annotations import write_rows
 from ..base import ResultFiles
+from .corrected import Estimate
 from .fractions import Measurement
 
 if TYPE_CHECKING:
     from ..base import VoxelSize
 
-__all__ = ["measurement_results", "table_names", "write_measurement", "write_tables"]
+__all__ = [
+    "measurement_results",
+    "table_names",
+    "write_estimates",
+    "write_measurement",
+    "write_tables",
+]
 
 
 def write_measurement(
@@ -102,6 +110,37 @@ def write_tables(measurement: Measurement, path: Path) -> None:
     tables = (measurement.slices, measurement.stack, measurement.objects)
     for name, table in zip(table_names(path.name), tables, strict=True):
         write_rows(path.with_name(name), _csv_rows(table))
+
+
+def write_estimates(
+    results: ResultFiles, estimates: Iterable[Estimate], contradicted: pd.DataFrame | None
+) -> tuple[Path, ...]:
+    """Write CSV files: a row for each estimate, and one for each contradicted node.
+
+    Parameters
+    ----------
+    results : ResultFiles
+        Their folder and names, in this order.
+    estimates : iterable of Estimate
+        Of `estimate_fractions`; a number that is not known is a blank cell.
+    contradicted : DataFrame or None
+        Of `contradicted_nodes`; without, there is one file.
+
+    Raises
+    ------
+    InputError
+        If something is in the way.
+    RunError
+        If a file cannot be written.
+    """
+    columns = {field.name: field.name for field in fields(Estimate)} | {"name": "class"}
+    table = pd.DataFrame(list(estimates), columns=list(columns)).rename(columns=columns)
+    tables = [table] if contradicted is None else [table, contradicted]
+    names = results.names[: len(tables)]
+    with results.writing() as folder:
+        for name, one in zip(names, tables, strict=True):
+            write_rows(folder / name, _csv_rows(one))
+    return tuple(results.folder / name for name in names)
 
 
 def _csv_rows(table: pd.DataFrame) -> Iterator[Sequence[object]]:

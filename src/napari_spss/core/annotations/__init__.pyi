@@ -35,6 +35,9 @@ from .grids import (
     lay_grid as lay_grid,
     wilson_interval as wilson_interval,
 )
+from .groups import (
+    read_groups as read_groups,
+)
 from .looks import (
     N_LOOKS as N_LOOKS,
     Look as Look,

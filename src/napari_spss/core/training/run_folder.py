@@ -277,9 +277,19 @@ class RunFolder:
 
     def annotations(self) -> Annotations:
         """Read the newest annotations of the run: as it began, or as they last joined it."""
+        return self._annotations_in(self._all_annotated()[-1])
+
+    def all_annotations(self) -> tuple[Annotations, ...]:
+        """Read all that the run learned from: as it began, and as they joined it."""
+        return tuple(map(self._annotations_in, self._all_annotated()))
+
+    def _all_annotated(self) -> list[Path]:
+        """Folders with annotations, the newest last."""
         self._check()
-        updates = self._updates()
-        files = annotation_files(updates[max(updates)] if updates else self.path)
+        return [self.path, *(folder for _, folder in sorted(self._updates().items()))]
+
+    def _annotations_in(self, folder: Path) -> Annotations:
+        files = annotation_files(folder)
         known = self._read(_Annotated)
         try:
             annotations, problems = restore_annotations(

@@ -1,0 +1,212 @@
+"""``napari-spss estimate``: fractions of labels, with an interval that contains their errors."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..core.base import InputError, counted
+from .options import (
+    ClassesOption,
+    OutsideOption,
+    OverwriteOption,
+    check_out_dir,
+    parse_class_list,
+)
+
+if TYPE_CHECKING:
+    from ..core.analysis import Estimate
+    from ..core.training import RunFolder
+
+__all__ = ["EXAMPLES", "HELP", "estimate"]
+
+HELP = """Estimate fractions with honest intervals: counted, of labels, and of corrected labels.
+
+Labels miss and make up; how much, a check count tells: frames or grids that were judged, and that
+no network learned from. The fraction of the labels, corrected by it, has no bias whatever their
+errors, and its 95 % interval contains them. Each estimate says what it assumes.
+
+Nodes that contradict the labels are listed beside the table: look again at each, and correct the
+check count where you were wrong.
+"""
+
+EXAMPLES = """Examples:
+
+\b
+  napari-spss estimate result --check check.csv --out fractions.csv
+  napari-spss estimate labels.ome.tif --check check.csv --run run --grid grid.csv
+  napari-spss estimate result --check check.csv --groups animals.csv --out fractions.csv
+"""
+
+_ABOVE = 3
+
+
+def estimate(
+    labels: Annotated[
+        Path,
+        typer.Argument(
+            metavar="LABELS", help="Labels, a file or a folder; or the folder of a result."
+        ),
+    ],
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CHECK.csv",
+            help="Table of counting grids or frames that nothing learned from, like grid.csv.",
+        ),
+    ] = None,
+    grid: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="G.csv",
+            help="Table of those that the network learned from: it counts, but corrects nothing.",
+        ),
+    ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="GROUPS.csv",
+            help="Table image,group: to which animal, or other unit, each image of a set belongs.",
+        ),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="The run that made the labels, if their folder does not lie in it: nodes that it "
+            "learned from are refused.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE.csv",
+            help="Write the table here; beside it TABLE_contradicted.csv, for a second look.",
+        ),
+    ] = None,
+    classes: ClassesOption = None,
+    outside: OutsideOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Estimate, print each estimate with what it assumes, and write the tables."""
+    spec = parse_class_list(classes)
+    if out is not None:
+        check_out_dir(out.parent)
+        if out.is_dir():
+            raise InputError(f"--out {out} is a folder; name a file, such as {out / 'table.csv'}.")
+    from ..core.analysis import (
+        check_fresh,
+        contradicted_nodes,
+        estimate_fractions,
+        write_estimates,
+    )
+    from ..core.annotations import read_annotations, read_groups
+    from ..core.base import ResultFiles
+    from ..core.images import open_labels
+    from .display import say
+
+    path = _labels_of(labels)
+    masks = open_labels(path, classes=spec)
+    names = masks.classes.names
+    used = [one for one in (path, check, grid, groups) if one is not None]
+    if out is not None:
+        results = ResultFiles(
+            out.parent,
+            out.name,
+            (out.name, f"{out.stem}_contradicted{out.suffix}"),
+            {"label image": str(path.resolve())},
+            inputs=tuple(used),
+            overwrite=overwrite,
+        )
+        results.check()
+    folder = _run_of(run, path)
+    learned = () if folder is None else folder.all_annotations()
+    if outside is None and learned:
+        outside = learned[-1].outside
+    read = {
+        what: None
+        if one is None
+        else read_annotations(grid=one, classes=names, stack=masks.stack, outside=outside)
+        for what, one in (("check", check), ("grid", grid))
+    }
+    checked = read["check"]
+    if checked is not None:
+        check_fresh(checked, *learned)
+    if groups is not None and masks.names == tuple(map(str, range(masks.n_slices))):
+        raise InputError(
+            f"--groups is for a folder of images, but {path} is one stack, which is one unit; "
+            "leave --groups out.",
+            field="groups",
+        )
+    found = estimate_fractions(
+        masks,
+        checked,
+        training=read["grid"],
+        groups=None if groups is None else read_groups(groups, masks.names),
+        outside=outside,
+    )
+    for line in _lines(found):
+        typer.echo(line)
+    for note in masks.notes:
+        say(f"note: {note}")
+    if checked is not None and folder is None:
+        say(
+            "note: no run lies beside the labels, so nobody looked whether it learned from the "
+            "check count; name it by --run RUN."
+        )
+    contradicted = None if checked is None else contradicted_nodes(masks, checked)
+    if contradicted is None:
+        say("note: --check CHECK.csv corrects the labels by nodes that nothing learned from.")
+    elif len(contradicted):
+        where = f"listed in {results.names[1]}" if out else "--out TABLE.csv lists them"
+        say(
+            f"note: {counted(len(contradicted), 'node')} contradict the labels ({where}): look "
+            f"again at each, and correct {check} where you were wrong."
+        )
+    if out is not None:
+        written = write_estimates(results, found, contradicted)
+        typer.echo(f"written: {', '.join(map(str, written))}")
+
+
+def _lines(found: Iterable[Estimate]) -> Iterator[str]:
+    """Text of the estimates, class by class."""
+    for name, of_class in itertools.groupby(found, key=lambda one: one.name):
+        yield name
+        for one in of_class:
+            if one.fraction != one.fraction:
+                yield f"  {one.method}: {one.assumes}"
+                continue
+            text = f"  {one.method}: {100 * one.fraction:.2f} %"
+            if one.low == one.low:
+                text += f" (95 % interval {100 * one.low:.2f} to {100 * one.high:.2f} %)"
+            yield text
+            yield f"      assumed: {one.assumes}"
+
+
+def _labels_of(path: Path) -> Path:
+    """Labels in the folder of a result; or what was named."""
+    from ..core.images import WRITERS
+
+    names = {"labels", *(f"labels{WRITERS.get(name).suffix}" for name in WRITERS.names())}
+    found = [path / name for name in sorted(names) if (path / name).exists()]
+    if len(found) > 1:
+        raise InputError(
+            f"{path} holds {' and '.join(one.name for one in found)}; name one of them."
+        )
+    return found[0] if found else path
+
+
+def _run_of(run: Path | None, labels: Path) -> RunFolder | None:
+    """The run that is named, or in whose folder the labels lie."""
+    from ..core.training import CONFIG, INPUTS, RunFolder
+
+    if run is not None:
+        return RunFolder(run)
+    for folder in labels.resolve().parents[:_ABOVE]:
+        if (folder / CONFIG).is_file() and (folder / INPUTS).is_file():
+            return RunFolder(folder)
+    return None
