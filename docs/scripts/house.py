@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import grimp
+import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
@@ -106,7 +107,7 @@ def draw(rooms: dict[str, Room], below: dict[str, set[str]], out: Path) -> None:
     }
     for name, others in below.items():
         implied = set().union(*(reached[other] for other in others))
-        for other in others - implied:
+        for other in sorted(others - implied):
             start, end = middle[name], middle[other]
             arrow = FancyArrowPatch(
                 (start[0], start[1] - height / 2),
@@ -133,6 +134,7 @@ def draw(rooms: dict[str, Room], below: dict[str, set[str]], out: Path) -> None:
         note = f"{files}, {room.n_lines:,} lines"
         axes.text(x, y + 0.1, name, ha="center", va="center", fontsize=11, weight="bold")
         axes.text(x, y - 0.15, note, ha="center", va="center", fontsize=8)
+    matplotlib.rcParams["svg.hashsalt"] = PACKAGE  # the same picture has the same ids
     figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
 
 
