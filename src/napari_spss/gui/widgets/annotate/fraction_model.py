@@ -142,11 +142,6 @@ class FractionModel(QAbstractTableModel):
             self._changed_all()
 
     @property
-    def has_counted(self) -> bool:
-        """Whether a grid says anything."""
-        return bool(self._counted)
-
-    @property
     def has_overruled(self) -> bool:
         """Whether a grid is used instead of something that was typed."""
         names = self.sheet.typed_classes
