@@ -108,12 +108,12 @@ def planned(
     """List the runs, the most telling ones first: all rows with one seed, then the next seed.
 
     Ablations and robustness take VNC and one seed unless told otherwise; the study takes three
-    seeds of VNC and of its sheets, and one of axon, which has two folds.
+    seeds of VNC and one of axon, which has two folds; of the sheets, if asked, three.
     """
     names = tuple(rows or names_of(command))
     if command != "study" and has_base and "base" not in names:
         names = ("base", *names)  # what all others are compared with, of the same seed
-    data_sets = data_sets or (DATA_SETS if command == "study" else ("vnc",))
+    data_sets = data_sets or (("vnc", "axon") if command == "study" else ("vnc",))
     folds = folds_of(data_sets, part)
     usual = {fold: _SEEDS[fold.partition("-")[0]] for fold in folds}
     if command != "study":
