@@ -164,7 +164,7 @@ class SecondLook(QWidget):
             self._n_before, self._current = 0, None
         self._looks = tuple(moved)
         for button in self._class_buttons:
-            self._classes.removeWidget(button)
+            button.hide()  # it is drawn until it is deleted
             button.deleteLater()
         self._class_buttons = []
         for index, style in enumerate(styles):
@@ -172,7 +172,6 @@ class SecondLook(QWidget):
             text, tooltip = f"{style.name}{key}", f"It is {style.name}{key}."
             button = self._button(text.replace("&", "&&"), partial(self.judge, index), tooltip)
             button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-            self._classes.addWidget(button, *divmod(index, _CLASSES_A_ROW))
             self._class_buttons.append(button)
         self._bind_keys()
         self._show_current()
@@ -281,8 +280,16 @@ class SecondLook(QWidget):
         look = self.current
         for button in (self._keep, self._unsure, *self._class_buttons):
             button.setEnabled(look is not None)
-        for index, button in enumerate(self._class_buttons):
-            button.setVisible(look is None or index != look.stated)
+        others = [
+            button
+            for index, button in enumerate(self._class_buttons)
+            if look is None or index != look.stated
+        ]
+        for button in self._class_buttons:
+            self._classes.removeWidget(button)
+            button.setVisible(button in others)
+        for place, button in enumerate(others):
+            self._classes.addWidget(button, *divmod(place, _CLASSES_A_ROW))
         is_over = all(one.verdict is not None for one in looks)
         self._back.setEnabled(look is None or self._current != self._n_before)
         self._next.setEnabled(
