@@ -145,6 +145,17 @@ def test_a_run_knows_all_nodes_that_it_ever_learned_from(spss, run, disc):
     assert "holds no run" in spss("estimate", "away", "--check", "used.csv", "--run", ".").error
 
 
+def test_nodes_at_the_same_places_of_another_image_are_fresh(spss, run, disc):
+    tifffile.imwrite(
+        "other.tif", tifffile.imread("image.tif")[:, ::-1].copy(), photometric="minisblack"
+    )
+    assert spss("predict", "run", "other.tif", "--out", "run/other", "--device=cpu").code == 0
+    write_count("check.csv", *(judged(disc[:, ::-1], z) for z in range(3)))
+    done = spss("estimate", "run/other", "--check", "check.csv")
+    assert done.code == 0, done.err
+    assert "labels, corrected: " in done.out
+
+
 def test_wrong_cells_are_named(spss, labels, disc):
     grid = judged(disc, 1)
     write_count("check.csv", grid.replace(slice=8))

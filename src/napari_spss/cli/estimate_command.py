@@ -20,7 +20,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..core.analysis import Estimate
-    from ..core.training import RunFolder
+    from ..core.training import RunFolder, RunInputs
 
 __all__ = ["EXAMPLES", "HELP", "estimate"]
 
@@ -124,9 +124,8 @@ def estimate(
         )
         results.check()
     folder = _run_of(run, path)
-    learned = () if folder is None else folder.all_annotations()
-    if outside is None and learned:
-        outside = learned[-1].outside
+    if outside is None and folder is not None:
+        outside = folder.annotations().outside
     read = {
         what: None
         if one is None
@@ -135,7 +134,8 @@ def estimate(
     }
     checked = read["check"]
     if checked is not None:
-        check_fresh(checked, *learned)
+        is_learned = folder is not None and not _is_of_another(path, folder.inputs())
+        check_fresh(checked, *(folder.all_annotations() if folder and is_learned else ()))
     if groups is not None and masks.names == tuple(map(str, range(masks.n_slices))):
         raise InputError(
             f"--groups is for a folder of images, but {path} is one stack, which is one unit; "
@@ -198,6 +198,14 @@ def _labels_of(path: Path) -> Path:
             f"{path} holds {' and '.join(one.name for one in found)}; name one of them."
         )
     return found[0] if found else path
+
+
+def _is_of_another(labels: Path, inputs: RunInputs) -> bool:
+    """Whether labels were predicted of another image than that which was learned from."""
+    from ..core.base import ResultFiles
+
+    image = ResultFiles(labels.parent, "prediction", ()).made_before().get("image")
+    return image not in (None, inputs.image_identity)
 
 
 def _run_of(run: Path | None, labels: Path) -> RunFolder | None:

@@ -79,7 +79,7 @@ def test_labels_are_corrected_by_the_mean_of_what_nodes_say_less_the_labels():
     assert (corrected.clusters, corrected.nodes) == (2, 198)
     assert "2 unsure nodes as the others" in corrected.assumes
     assert found["labels, uncorrected"].fraction == pytest.approx(0.3)
-    assert "leaves out what the labels miss or make up" in found["labels, uncorrected"].assumes
+    assert "leaves out what they miss or make up" in found["labels, uncorrected"].assumes
     count = counted_fractions(check)
     assert found["count"].fraction == count.fractions[1]
     assert (found["count"].low, found["count"].high) == count.intervals[1]
@@ -223,6 +223,15 @@ def test_an_animal_is_a_unit_and_a_node_is_none():
     assert one.high - one.fraction == pytest.approx(
         min(12.7062 * abs(a - b) / 2, 1 - one.fraction), rel=1e-4
     )
+
+
+def test_animals_that_are_equal_tell_no_spread():
+    images = [np.zeros((60, 60), np.uint8)] * 4
+    found = by_method(estimate_fractions(images, grids(images, range(4)), groups="AABB"))
+    for one in found.values():
+        assert one.fraction == 0
+        assert math.isnan(one.high)
+        assert one.assumes.startswith("no interval, since all 2 are equal")
 
 
 def test_a_group_without_nodes_gives_no_corrected_fraction():

@@ -131,7 +131,7 @@ def estimate_fractions(
         Class indices, 0 = background, 255 = not known: such pixels, and nodes on them, do not
         count.
     check : Annotations, optional
-        Grids or frames of a check count: nodes that nothing learned from. Others are not read.
+        Frames of a check count, nodes that nothing learned from; or grids, if there are no frames.
     training : Annotations, optional
         The count that the network learned from; it gives the fraction of a count alone.
     groups : sequence of str, optional
@@ -271,7 +271,8 @@ def check_fresh(check: Annotations, *learned: Annotations) -> None:
         raise InputError(
             f"{len(same)} of {counted(n_nodes, 'node')} of the check count are nodes that the "
             f"network learned from, such as slice {z}, y {y:g}, x {x:g}: they are no fair sample "
-            "of its errors; lay frames or grids anew, judge them, and do not train with them.",
+            "of its errors; lay frames or grids anew (in plan with another --seed), judge them, "
+            "and do not train with them.",
             field="check",
         )
 
@@ -438,7 +439,9 @@ def _over_groups(
     mean = fractions.mean(axis=0)
     half = np.full(mean.shape, math.nan)
     if n > 1:
-        half = stats.t.ppf(0.975, n - 1) * fractions.std(axis=0, ddof=1) / math.sqrt(n)
+        spread = fractions.std(axis=0, ddof=1)
+        spread[spread == 0] = math.nan
+        half = stats.t.ppf(0.975, n - 1) * spread / math.sqrt(n)
     return _Found(
         np.stack([mean, np.maximum(mean - half, 0.0), np.minimum(mean + half, 1.0)]),
         n,
@@ -454,10 +457,14 @@ def _estimate(method: str, name: str, index: int, found: _Found | str, reference
     fraction, low, high = map(float, found.values[:, index])
     assumes = found.assumes
     if not math.isnan(fraction) and math.isnan(low):
-        assumes = f"no interval, since one alone tells no spread; {assumes}"
+        assumes = f"no interval, since {_no_spread(found.clusters)}; {assumes}"
     return Estimate(
         method, name, fraction, low, high, found.clusters, found.nodes, assumes, reference
     )
+
+
+def _no_spread(n: int) -> str:
+    return "one alone tells no spread" if n == 1 else f"all {n} are equal, by chance or not"
 
 
 # -- the methods -----------------------------------------------------------------------------------
@@ -537,8 +544,7 @@ def _uncorrected(task: _Task) -> _Found:
         values,
         int((totals > 0).sum()),
         0,
-        "labels without an error: the interval holds the spread between slices, and leaves out "
-        "what the labels miss or make up",
+        "labels without an error: the interval leaves out what they miss or make up",
     )
 
 

@@ -101,6 +101,10 @@ class ResultFiles:
                 found[name] = f"{how} written by napari-spss"
         return found
 
+    def made_before(self) -> Mapping[str, str]:
+        """What those that are there were made from; nothing if that is not known."""
+        return self._written().made_from
+
     @contextlib.contextmanager
     def writing(self, *, adds: bool = False) -> Iterator[Path]:
         """Give a folder; what is in it at the end takes its place among the results.

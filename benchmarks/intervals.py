@@ -1,0 +1,193 @@
+"""How often intervals of a fraction hold the truth, and how wide they are, on real masks.
+
+    NAPARI_SPSS_DATA=data python benchmarks/intervals.py [--drawings 400]
+
+The masks of ``vnc_sstem`` are the truth, at every second pixel. Maps are the truth with errors of a
+known kind; a check count is drawn anew each time, with no wrong node, with 2 % wrong ones, and with
+these after a second look at every node that contradicts the map. Nothing is trained. Stores what
+was found, and prints it as a table in Markdown: how many intervals hold the truth, with the bias of
+the fractions; and how wide they are, as a part of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import records
+from cells import table
+from scipy import ndimage
+
+from napari_spss.core.analysis import Estimate, estimate_fractions
+from napari_spss.core.annotations import Annotations, CountingGrid, lay_frames, lay_grid
+from napari_spss.core.images import open_masks
+
+CLASSES = ("background", "mitochondria")
+WRONG = 0.02
+RESULTS = Path(__file__).parent / "results" / "intervals"
+NODES = ("all nodes right", "2 % wrong", "after a second look")
+METHODS = ("count", "count, Cavalieri", "labels, corrected")
+
+Truth = npt.NDArray[np.uint8]
+Design = Callable[[tuple[int, int, int], np.random.Generator], Sequence[CountingGrid]]
+
+
+def read_truth() -> Truth:
+    """Masks of the stack, (Z, Y, X), at every second pixel."""
+    folder = Path(os.environ["NAPARI_SPSS_DATA"]) / "vnc_sstem" / "mitochondria"
+    masks = open_masks(folder)
+    return np.stack([masks.read(z)[::2, ::2] for z in range(masks.n_slices)])
+
+
+def maps_of(truth: Truth) -> Iterator[tuple[str, Truth]]:
+    """Maps with errors of one kind, and of all of them."""
+    rng = np.random.default_rng(0)
+    objects, n_objects = ndimage.label(truth)
+    is_missed = np.append(False, rng.random(n_objects) < 0.2)[objects]
+    seeds = np.zeros(truth.shape, dtype=bool)
+    seeds.reshape(-1)[rng.integers(truth.size, size=truth.size // 60_000)] = True
+    z, y, x = np.ogrid[-1:2, -12:13, -12:13]
+    is_made_up = ndimage.binary_dilation(seeds, (z == 0) & (y**2 + x**2 <= 144))
+    cross = ndimage.generate_binary_structure(3, 1)
+    cross[[0, 2]] = False
+    is_wide = ndimage.binary_dilation(truth, cross)
+    for name, found in (
+        ("1 px wider", is_wide),
+        ("a fifth of the objects missed", truth.astype(bool) & ~is_missed),
+        ("discs made up", truth.astype(bool) | is_made_up),
+        ("all of these", (is_wide & ~is_missed) | is_made_up),
+    ):
+        yield name, found.astype(np.uint8)
+
+
+def frames(n: int) -> Design:
+    """So many frames of 8 x 8 nodes."""
+
+    def lay(shape: tuple[int, int, int], rng: np.random.Generator) -> Sequence[CountingGrid]:
+        return lay_frames(shape, n, 128, 8, rng=rng)
+
+    return lay
+
+
+def grids(n: int) -> Design:
+    """Grids of 16 x 16 nodes on so many slices at equal distances, from a random one on."""
+
+    def lay(shape: tuple[int, int, int], rng: np.random.Generator) -> Sequence[CountingGrid]:
+        step = shape[0] // n
+        first = int(rng.integers(step))
+        return [lay_grid(first + k * step, shape[1:], n_side=16, rng=rng) for k in range(n)]
+
+    return lay
+
+
+DESIGNS = {
+    "16 frames of 64 nodes": frames(16),
+    "32 frames of 64 nodes": frames(32),
+    "5 grids of 256 nodes": grids(5),
+}
+
+
+def judged(
+    grid: CountingGrid, truth: Truth, found: Truth, n_looks: int, rng: np.random.Generator
+) -> CountingGrid:
+    """What a person says of the nodes: right (no look), at a look, or at two.
+
+    The second look is at the nodes of which the map says something else.
+    """
+    y, x = (np.floor(axis + 0.5).astype(int) for axis in (grid.y, grid.x))
+    right = truth[grid.slice, y, x].astype(np.int16)
+    said = right.copy()
+    for look in range(n_looks):
+        is_looked_at = (said != found[grid.slice, y, x]) | (look == 0)
+        at_look = np.where(rng.random(right.size) < WRONG, 1 - right, right)
+        said = np.where(is_looked_at, at_look, said)
+    return grid.replace(class_index=said, is_done=True)
+
+
+def drawn(
+    truth: Truth, found: Truth, design: Design, n_looks: int, n_drawings: int
+) -> dict[str, list[Estimate]]:
+    """Estimates by method, of so many drawings of the count."""
+    estimates: dict[str, list[Estimate]] = {}
+    for seed in range(n_drawings):
+        rng = np.random.default_rng(seed)
+        laid = design(truth.shape, rng)
+        check = Annotations(
+            CLASSES, grids=tuple(judged(grid, truth, found, n_looks, rng) for grid in laid)
+        )
+        for one in estimate_fractions(found, check):
+            estimates.setdefault(one.method, []).append(one)
+    return estimates
+
+
+def told(estimates: Sequence[Estimate], true: float) -> records.Record:
+    """Bias and half width as parts of the truth, coverage, and nodes that were judged."""
+    fraction, low, high = np.array([(one.fraction, one.low, one.high) for one in estimates]).T
+    return {
+        "bias": float(fraction.mean() / true - 1),
+        "coverage": float(((low <= true) & (true <= high)).mean()),
+        "half_width": float(((high - low) / 2).mean() / true),
+        "nodes": float(np.mean([one.nodes for one in estimates])),
+    }
+
+
+def computed(truth: Truth, n_drawings: int) -> records.Record:
+    """What each method tells, by map, check count and wrong nodes."""
+    true = float(truth.mean())
+    found: dict[str, dict[str, dict[str, records.Record]]] = {}
+    for name, labels in maps_of(truth):
+        key = f"{name} ({100 * (labels.mean() / true - 1):+.0f} %)"
+        for count, design in DESIGNS.items():
+            for n_looks, nodes in enumerate(NODES):
+                estimates = drawn(truth, labels, design, n_looks, n_drawings)
+                of_methods = {
+                    method: told(estimates[method], true)
+                    for method in METHODS
+                    if method in estimates
+                }
+                found.setdefault(key, {}).setdefault(count, {})[nodes] = of_methods
+    return {"drawings": n_drawings, "fraction": true, "maps": found}
+
+
+def rows(record: records.Record) -> Iterator[list[str]]:
+    """A row per map, method and check count; what a count alone says depends on no map."""
+    for place, (name, counts) in enumerate(record["maps"].items()):
+        for method in METHODS:
+            for count, of_nodes in counts.items():
+                if method not in of_nodes[NODES[0]] or (place and method != METHODS[-1]):
+                    continue
+                cells = [of_nodes[nodes][method] for nodes in NODES]
+                last = cells[-1]
+                needed = last["nodes"] * (last["half_width"] / 0.1) ** 2
+                yield [
+                    name if method == METHODS[-1] else "-",
+                    method,
+                    count,
+                    *(f"{one['coverage']:.2f} ({100 * one['bias']:+.0f} %)" for one in cells),
+                    f"± {100 * last['half_width']:.0f} %",
+                    f"{needed:.0f}",
+                ]
+
+
+def main() -> None:
+    """Draw counts again and again, or read what was stored; print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--drawings", type=int, default=400)
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    options = parser.parse_args()
+    truth = read_truth()
+    record = records.stored(
+        options.out / "vnc.json",
+        lambda: computed(truth, options.drawings),
+        data=records.data_hash([truth]),
+    )
+    head = ["map (its bias)", "method", "check count", *NODES, "half width", "nodes for ± 10 %"]
+    print(table(head, rows(record or {"maps": {}})))
+
+
+if __name__ == "__main__":
+    main()
