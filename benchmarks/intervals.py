@@ -1,12 +1,13 @@
 """How often intervals of a fraction hold the truth, and how wide they are, on real masks.
 
-    NAPARI_SPSS_DATA=data python benchmarks/intervals.py [--drawings 400]
+    NAPARI_SPSS_DATA=data python benchmarks/intervals.py [--data vnc] [--drawings 400]
 
-The masks of ``vnc_sstem`` are the truth, at every second pixel. Maps are the truth with errors of a
-known kind; a check count is drawn anew each time, with no wrong node, with 2 % wrong ones, and with
-these after a second look at every node that contradicts the map. Nothing is trained. Stores what
-was found, and prints it as a table in Markdown: how many intervals hold the truth, with the bias of
-the fractions; and how wide they are, as a part of it.
+Masks are the truth: the stack ``vnc_sstem`` at every second pixel, contact sheets of it, and the
+axons of ``axon_sem`` at every second pixel. Maps are the truth with errors of a known kind. A check
+count is drawn anew each time, with no wrong node, with 2 % wrong ones, and with these after a
+second look at every node that contradicts the map. Nothing is trained. Stores what was found, and
+prints it as a table in Markdown: how many intervals hold the truth, with the bias of the fractions;
+and how wide they are, as a part of it.
 """
 
 from __future__ import annotations
@@ -14,61 +15,108 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import records
+from annotation.images import contact_sheets, read_axon, read_vnc
 from cells import table
 from scipy import ndimage
 
 from napari_spss.core.analysis import Estimate, estimate_fractions
 from napari_spss.core.annotations import Annotations, CountingGrid, lay_frames, lay_grid
-from napari_spss.core.images import open_masks
+from napari_spss.core.images import LabelSource, as_label_source
 
-CLASSES = ("background", "mitochondria")
+CLASSES = ("background", "object")
 WRONG = 0.02
 RESULTS = Path(__file__).parent / "results" / "intervals"
 NODES = ("all nodes right", "2 % wrong", "after a second look")
 METHODS = ("count", "count, Cavalieri", "labels, corrected")
 
-Truth = npt.NDArray[np.uint8]
-Design = Callable[[tuple[int, int, int], np.random.Generator], Sequence[CountingGrid]]
+Images = list[npt.NDArray[np.uint8]]
+Design = Callable[[LabelSource, np.random.Generator], Sequence[CountingGrid]]
 
 
-def read_truth() -> Truth:
-    """Masks of the stack, (Z, Y, X), at every second pixel."""
-    folder = Path(os.environ["NAPARI_SPSS_DATA"]) / "vnc_sstem" / "mitochondria"
-    masks = open_masks(folder)
-    return np.stack([masks.read(z)[::2, ::2] for z in range(masks.n_slices)])
+@dataclass(frozen=True)
+class DataSet:
+    """Where masks come from, and how they are counted.
+
+    Parameters
+    ----------
+    read : callable
+        Gives masks of one class, 0 and 1, from the folder of all data.
+    is_stack : bool
+        Whether they are neighbours.
+    px_per_disc : int
+        One disc is made up on so many pixels.
+    designs : dict of str to callable
+        Lays check counts.
+    """
+
+    read: Callable[[Path], Images]
+    is_stack: bool
+    px_per_disc: int
+    designs: dict[str, Design]
 
 
-def maps_of(truth: Truth) -> Iterator[tuple[str, Truth]]:
+def read_stack(root: Path) -> Images:
+    """Mitochondria of the stack, at every second pixel."""
+    return [mask[::2, ::2] for mask in read_vnc(root).truth]
+
+
+def read_sheets(root: Path) -> Images:
+    """Three sheets of its slices, reduced."""
+    return [np.minimum(mask, 1) for mask in contact_sheets(read_vnc(root), 3).truth]
+
+
+def read_axons(root: Path) -> Images:
+    """Axons of all images, at every second pixel."""
+    return [(mask[::2, ::2] == 2).astype(np.uint8) for mask in read_axon(root).truth]
+
+
+def maps_of(truth: Images, *, is_stack: bool, px_per_disc: int) -> Iterator[tuple[str, Images]]:
     """Maps with errors of one kind, and of all of them."""
     rng = np.random.default_rng(0)
-    objects, n_objects = ndimage.label(truth)
+    height, width = np.max([mask.shape for mask in truth], axis=0)
+    padded = np.zeros((len(truth), height, width), dtype=bool)
+    for plane, mask in zip(padded, truth, strict=True):
+        plane[: mask.shape[0], : mask.shape[1]] = mask
+    flat = ndimage.generate_binary_structure(3, 1)
+    flat[[0, 2]] = False
+    objects, n_objects = ndimage.label(padded, None if is_stack else flat)
     is_missed = np.append(False, rng.random(n_objects) < 0.2)[objects]
-    seeds = np.zeros(truth.shape, dtype=bool)
-    seeds.reshape(-1)[rng.integers(truth.size, size=truth.size // 60_000)] = True
+    seeds = np.zeros(padded.shape, dtype=bool)
+    seeds.reshape(-1)[rng.integers(padded.size, size=padded.size // px_per_disc)] = True
     z, y, x = np.ogrid[-1:2, -12:13, -12:13]
     is_made_up = ndimage.binary_dilation(seeds, (z == 0) & (y**2 + x**2 <= 144))
-    cross = ndimage.generate_binary_structure(3, 1)
-    cross[[0, 2]] = False
-    is_wide = ndimage.binary_dilation(truth, cross)
+    is_wide = ndimage.binary_dilation(padded, flat)
     for name, found in (
         ("1 px wider", is_wide),
-        ("a fifth of the objects missed", truth.astype(bool) & ~is_missed),
-        ("discs made up", truth.astype(bool) | is_made_up),
+        ("a fifth of the objects missed", padded & ~is_missed),
+        ("discs made up", padded | is_made_up),
         ("all of these", (is_wide & ~is_missed) | is_made_up),
     ):
-        yield name, found.astype(np.uint8)
+        yield (
+            name,
+            [
+                plane[: mask.shape[0], : mask.shape[1]].astype(np.uint8)
+                for plane, mask in zip(found, truth, strict=True)
+            ],
+        )
+
+
+def fraction_of(masks: Images) -> float:
+    """Fraction of all pixels."""
+    return sum(int(mask.sum()) for mask in masks) / sum(mask.size for mask in masks)
 
 
 def frames(n: int) -> Design:
     """So many frames of 8 x 8 nodes."""
 
-    def lay(shape: tuple[int, int, int], rng: np.random.Generator) -> Sequence[CountingGrid]:
-        return lay_frames(shape, n, 128, 8, rng=rng)
+    def lay(truth: LabelSource, rng: np.random.Generator) -> Sequence[CountingGrid]:
+        return lay_frames(truth, n, 128, 8, rng=rng)
 
     return lay
 
@@ -76,50 +124,57 @@ def frames(n: int) -> Design:
 def grids(n: int) -> Design:
     """Grids of 16 x 16 nodes on so many slices at equal distances, from a random one on."""
 
-    def lay(shape: tuple[int, int, int], rng: np.random.Generator) -> Sequence[CountingGrid]:
-        step = shape[0] // n
-        first = int(rng.integers(step))
-        return [lay_grid(first + k * step, shape[1:], n_side=16, rng=rng) for k in range(n)]
+    def lay(truth: LabelSource, rng: np.random.Generator) -> Sequence[CountingGrid]:
+        step = truth.n_slices // n
+        slices = int(rng.integers(step)) + step * np.arange(n)
+        return [lay_grid(z, truth.shape_of(z), n_side=16, rng=rng) for z in slices.tolist()]
 
     return lay
 
 
-DESIGNS = {
-    "16 frames of 64 nodes": frames(16),
-    "32 frames of 64 nodes": frames(32),
-    "5 grids of 256 nodes": grids(5),
+FRAMES = {"16 frames of 64 nodes": frames(16), "32 frames of 64 nodes": frames(32)}
+DATA = {
+    "vnc": DataSet(read_stack, True, 60_000, {**FRAMES, "5 grids of 256 nodes": grids(5)}),
+    "sheets": DataSet(read_sheets, False, 60_000, FRAMES),
+    "axon": DataSet(read_axons, False, 17_000, {**FRAMES, "4 grids of 256 nodes": grids(4)}),
 }
 
 
 def judged(
-    grid: CountingGrid, truth: Truth, found: Truth, n_looks: int, rng: np.random.Generator
+    grid: CountingGrid, truth: Images, found: Images, n_looks: int, rng: np.random.Generator
 ) -> CountingGrid:
     """What a person says of the nodes: right (no look), at a look, or at two.
 
     The second look is at the nodes of which the map says something else.
     """
     y, x = (np.floor(axis + 0.5).astype(int) for axis in (grid.y, grid.x))
-    right = truth[grid.slice, y, x].astype(np.int16)
+    right = truth[grid.slice][y, x].astype(np.int16)
     said = right.copy()
     for look in range(n_looks):
-        is_looked_at = (said != found[grid.slice, y, x]) | (look == 0)
+        is_looked_at = (said != found[grid.slice][y, x]) | (look == 0)
         at_look = np.where(rng.random(right.size) < WRONG, 1 - right, right)
         said = np.where(is_looked_at, at_look, said)
     return grid.replace(class_index=said, is_done=True)
 
 
 def drawn(
-    truth: Truth, found: Truth, design: Design, n_looks: int, n_drawings: int
+    truth: Images,
+    found: Images,
+    design: Design,
+    n_looks: int,
+    n_drawings: int,
+    *,
+    is_stack: bool,
 ) -> dict[str, list[Estimate]]:
     """Estimates by method, of so many drawings of the count."""
     estimates: dict[str, list[Estimate]] = {}
     for seed in range(n_drawings):
         rng = np.random.default_rng(seed)
-        laid = design(truth.shape, rng)
+        laid = design(as_label_source(truth), rng)
         check = Annotations(
             CLASSES, grids=tuple(judged(grid, truth, found, n_looks, rng) for grid in laid)
         )
-        for one in estimate_fractions(found, check):
+        for one in estimate_fractions(found, check, is_set=not is_stack):
             estimates.setdefault(one.method, []).append(one)
     return estimates
 
@@ -135,15 +190,17 @@ def told(estimates: Sequence[Estimate], true: float) -> records.Record:
     }
 
 
-def computed(truth: Truth, n_drawings: int) -> records.Record:
+def computed(data: DataSet, truth: Images, n_drawings: int) -> records.Record:
     """What each method tells, by map, check count and wrong nodes."""
-    true = float(truth.mean())
+    true = fraction_of(truth)
     found: dict[str, dict[str, dict[str, records.Record]]] = {}
-    for name, labels in maps_of(truth):
-        key = f"{name} ({100 * (labels.mean() / true - 1):+.0f} %)"
-        for count, design in DESIGNS.items():
+    for name, labels in maps_of(truth, is_stack=data.is_stack, px_per_disc=data.px_per_disc):
+        key = f"{name} ({100 * (fraction_of(labels) / true - 1):+.0f} %)"
+        for count, design in data.designs.items():
             for n_looks, nodes in enumerate(NODES):
-                estimates = drawn(truth, labels, design, n_looks, n_drawings)
+                estimates = drawn(
+                    truth, labels, design, n_looks, n_drawings, is_stack=data.is_stack
+                )
                 of_methods = {
                     method: told(estimates[method], true)
                     for method in METHODS
@@ -177,13 +234,15 @@ def main() -> None:
     """Draw counts again and again, or read what was stored; print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--drawings", type=int, default=400)
+    parser.add_argument("--data", choices=DATA, default="vnc")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     options = parser.parse_args()
-    truth = read_truth()
+    data = DATA[options.data]
+    truth = data.read(Path(os.environ["NAPARI_SPSS_DATA"]))
     record = records.stored(
-        options.out / "vnc.json",
-        lambda: computed(truth, options.drawings),
-        data=records.data_hash([truth]),
+        options.out / f"{options.data}.json",
+        lambda: computed(data, truth, options.drawings),
+        data=records.data_hash(truth),
     )
     head = ["map (its bias)", "method", "check count", *NODES, "half width", "nodes for ± 10 %"]
     print(table(head, rows(record or {"maps": {}})))

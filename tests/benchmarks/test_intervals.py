@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from napari_spss.core.images import as_label_source
+
 
 @pytest.fixture(scope="module")
 def truth():
     noise = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(10, 256, 256)), 6)
-    return (noise > np.quantile(noise, 0.9)).astype(np.uint8)
+    return list((noise > np.quantile(noise, 0.9)).astype(np.uint8))
 
 
 def test_a_second_look_mends_wrong_nodes_where_the_map_is_right(truth):
-    grid = intervals.grids(1)((1, 256, 256), np.random.default_rng(0))[0]
+    grid = intervals.grids(1)(as_label_source(truth[:1]), np.random.default_rng(0))[0]
     y, x = (np.floor(axis + 0.5).astype(int) for axis in (grid.y, grid.x))
-    right = truth[0, y, x]
+    right = truth[0][y, x]
     n_wrong = np.zeros(3)
     for seed in range(50):
         for n_looks in range(3):
@@ -29,10 +31,13 @@ def test_a_second_look_mends_wrong_nodes_where_the_map_is_right(truth):
     assert n_wrong[2] < 0.1 * n_wrong[1]
 
 
-def test_the_table_has_a_row_for_each_map_and_count(truth):
-    record = intervals.computed(truth, 3)
+@pytest.mark.parametrize(("name", "n_counts"), [("vnc", 3 + 1), ("sheets", 2), ("axon", 3)])
+def test_the_table_has_a_row_for_each_map_and_count(truth, name, n_counts):
+    data = intervals.DATA[name]
+    record = intervals.computed(data, truth, 3)
     rows = list(intervals.rows(record))
-    # counts alone once, and grids by Cavalieri, too; each of four maps corrected
-    assert len(rows) == 3 + 1 + 4 * 3
-    assert {row[0].partition(" (")[0] for row in rows[4:]} == set(dict(intervals.maps_of(truth)))
+    # counts alone once, of grids in a stack by Cavalieri, too; each of four maps corrected
+    assert len(rows) == n_counts + 4 * len(data.designs)
+    maps = dict(intervals.maps_of(truth, is_stack=data.is_stack, px_per_disc=data.px_per_disc))
+    assert {row[0].partition(" (")[0] for row in rows[n_counts:]} == set(maps)
     assert {len(row) for row in rows} == {8}

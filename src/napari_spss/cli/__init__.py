@@ -38,7 +38,7 @@ The usual order:
       --object-diameter 80 --out run
   napari-spss predict run stack.tif --out result
   napari-spss measure result/labels.ome.tif --out table.csv
-  napari-spss estimate result --check check.csv --out corrected.csv
+  napari-spss estimate result --run run --check check.csv --out corrected.csv
 """
 
 _EPILOG = "napari-spss COMMAND --help explains a command, with examples."

@@ -37,8 +37,8 @@ check count where you were wrong.
 EXAMPLES = """Examples:
 
 \b
-  napari-spss estimate result --check check.csv --out fractions.csv
-  napari-spss estimate labels.ome.tif --check check.csv --run run --grid grid.csv
+  napari-spss estimate result --run run --check check.csv --out fractions.csv
+  napari-spss estimate run/result --check check.csv --grid run/grid.csv
   napari-spss estimate result --check check.csv --groups animals.csv --out fractions.csv
 """
 
