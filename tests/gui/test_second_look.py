@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from draining import drain
 from fake_core import fake_train
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractItemView, QApplication, QComboBox
 
 from napari_spss.core.annotations import Annotations, CountingGrid, Look, Region
 from napari_spss.core.base import CancelToken, FinishReason, Predicted, RunFinished, RunStarted
@@ -99,6 +101,36 @@ def test_the_nodes_appear_and_what_is_said_is_learned(dock, jobs, qtbot):
     assert not dock.results._look_again.isEnabled()  # all were looked at
 
 
+def test_next_tells_how_many_nodes_are_left(dock, qtbot):
+    train(dock, qtbot)
+    look(dock, qtbot)
+    assert "second look (4 nodes are left)" in dock.bar._status.text()
+    dock.annotate.second_look.judge(0)
+    assert "second look (3 nodes are left)" in dock.bar._status.text()
+    dock.annotate.second_look.end()
+    assert "press Continue" in dock.bar._status.text()
+
+
+def test_keys_go_to_the_viewer_after_a_button_of_the_dock(dock, viewer, qtbot):
+    window = viewer.window._qt_window
+    window.show()
+    window.activateWindow()
+    qtbot.waitUntil(lambda: window.isActiveWindow())
+    train(dock, qtbot)
+    panel, button = dock.annotate.second_look, dock.results._look_again
+    button.setFocus()
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    wait(dock, qtbot)
+    qtbot.waitUntil(lambda: panel.current is not None)
+    for n_seen in (1, 2):
+        qtbot.keyClick(QApplication.focusWidget(), Qt.Key.Key_K)
+        assert sum(look.verdict is not None for look in panel.value()) == n_seen
+    while panel.current is not None:
+        qtbot.mouseClick(panel._keep, Qt.MouseButton.LeftButton)
+    assert not isinstance(QApplication.focusWidget(), (QComboBox, QAbstractItemView))
+    assert panel.visibleRegion().boundingRect().height() > 0
+
+
 def test_expected_errors_follow_what_was_found_unless_they_are_stated(dock, jobs, qtbot):
     train(dock, qtbot)
     look(dock, qtbot, 0, 1, 0, 1)  # all kept
@@ -132,7 +164,7 @@ def test_it_is_refused_without_nodes_and_with_other_classes(dock, qtbot):
     train(dock, qtbot)
     styles = dock.classes.value()
     dock.annotate.set_value(Annotations(CLASSES))
-    assert dock.results._look_again.text() == "at no node"
+    assert dock.results._look_again.text() == "no node is left"
     assert not dock.controller.find_doubtful()
     assert "count a grid" in dock.bar.text()
     dock.annotate.set_value(SAID)

@@ -268,6 +268,7 @@ class Controller(QObject):
             has_places=has_places(annotations) or self._context.masks() is not None,
             has_model=self.session.model is not None,
             is_cut_short=self._cut_short is not None and self._is_image_of_run(),
+            n_to_look_at=sum(look.verdict is None for look in self._context.looks()),
             has_news=self._has_news(annotations),
             has_preview=source is not None and self.layers.has_preview(source),
             has_result=self.outcome.has_result,

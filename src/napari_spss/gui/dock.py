@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import (
+    QAbstractButton,
+    QApplication,
     QFrame,
     QPushButton,
     QScrollArea,
@@ -483,9 +485,17 @@ class SpssDock(QWidget):
 
     @guarded
     def _on_status(self, status: RunStatus) -> None:
+        if status.is_busy:
+            self._let_go_of_button()
         self.bar.set_status(status)
         self.train.set_status(status)
         self.results.set_busy(status.is_busy)
+
+    def _let_go_of_button(self) -> None:
+        """Take the focus off a button that is to be disabled, lest keys reach a field beside it."""
+        focused = QApplication.focusWidget()
+        if isinstance(focused, QAbstractButton) and self.isAncestorOf(focused):
+            self.setFocus()
 
     @guarded
     def _on_event(self, event: object) -> None:

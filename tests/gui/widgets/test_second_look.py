@@ -118,6 +118,26 @@ def test_every_step_is_taken_back_where_it_was(viewer, tool, panel):
     assert tool.value() == after
 
 
+def test_it_takes_no_step_of_counting_back(viewer, tool, panel):
+    viewer.dims.set_point(0, 0)
+    tool.finish()  # reopens the grid
+    counted = tool.value()
+    assert not counted[0].is_done
+    panel.begin(LOOKS)
+    panel.undo()
+    assert tool.value() == counted
+    assert not panel._undo.isEnabled()
+    panel.judge(0)
+    panel.undo()
+    panel.undo()
+    assert tool.value() == counted
+
+
+def test_no_node_is_surely_wrong(panel):
+    panel.begin([dataclasses.replace(LOOKS[0], probability=0.999)])
+    assert "over 99 %" in panel._text.text()
+
+
 def test_a_verdict_can_be_another_one_later(tool, panel):
     panel.begin(LOOKS)
     panel.judge(0)

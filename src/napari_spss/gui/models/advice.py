@@ -35,6 +35,8 @@ class Progress:
         Whether there is a model to apply.
     is_cut_short : bool
         Whether time ended its training before all steps were done.
+    n_to_look_at : int
+        Nodes that a second look lists and that were not looked at yet.
     has_news : bool
         Whether something was annotated that the model has not learned.
     has_preview : bool
@@ -56,6 +58,7 @@ class Progress:
     has_places: bool = False
     has_model: bool = False
     is_cut_short: bool = False
+    n_to_look_at: int = 0
     has_news: bool = False
     has_preview: bool = False
     has_result: bool = False
@@ -80,7 +83,7 @@ def next_step(progress: Progress) -> str:
             "as long as it is open it does not count."
         )
     if progress.n_open_frames and not progress.has_places:
-        return "Next: count the frames that were laid. Press Done after each."
+        return "Next: count the frames that were laid. Press Done (D) after each."
     return _with_model(progress) if progress.has_model else _without_model(progress)
 
 
@@ -92,12 +95,16 @@ def _without_model(progress: Progress) -> str:
     if progress.n_open_frames:
         n_open = progress.n_open_frames
         are_open = "1 is open" if n_open == 1 else f"{n_open} are open"
-        return f"Next: press Train, or count more frames: {are_open}."
+        return f"Next: count more frames ({are_open}), or press Train."
     return "Next: press Train."
 
 
 def _with_model(progress: Progress) -> str:
     can_train = not progress.missing
+    if progress.n_to_look_at and can_train:
+        n_left = progress.n_to_look_at
+        are_left = "1 node is" if n_left == 1 else f"{n_left} nodes are"
+        return f"Next: go on with the second look ({are_left} left) or press End, then Continue."
     if progress.is_cut_short and can_train:
         return "Next: press Continue. It does the steps for which there was no time."
     if progress.has_news and can_train:

@@ -389,7 +389,7 @@ class GridTool(QWidget):
         except InputError as error:
             self._mark_field(error.field, _sentence(str(error)))
             return
-        self._message = f"{_HELP} Then press Done: it goes to the next frame."
+        self._message = f"{_HELP} Then press Done ({DONE_KEY}): it goes to the next frame."
         self._revive()
         self._go_to(first)
 

@@ -116,8 +116,13 @@ class SecondLook(QWidget):
     def _button(self, text: str, act: Callable[[], object], tooltip: str) -> QPushButton:
         button = QPushButton(text, self)
         button.setToolTip(tooltip)
-        button.clicked.connect(lambda _checked: act())
+        button.clicked.connect(lambda _checked: self._press(act))
         return button
+
+    def _press(self, act: Callable[[], object]) -> None:
+        """Do what a button says; it may be disabled then, and a field would get the keys."""
+        self.setFocus()
+        act()
 
     # ---- the widget's value -----------------------------------------------------------------
 
@@ -211,8 +216,9 @@ class SecondLook(QWidget):
             self._go_to(target)
 
     def undo(self) -> None:
-        """Take the last step of counting or looking back, and go to its node."""
-        self._travel(self._grid.undo)
+        """Take the last step back, and go to its node; nothing as long as no node was looked at."""
+        if self._can_undo():
+            self._travel(self._grid.undo)
 
     def redo(self) -> None:
         """Repeat the step that was last taken back."""
@@ -246,6 +252,10 @@ class SecondLook(QWidget):
             self._show_current()
         else:
             self._go_to(target)
+
+    def _can_undo(self) -> bool:
+        looks = self._seen(self._looks[self._n_before :])
+        return self._grid.can_undo and any(look.verdict is not None for look in looks)
 
     def _is_open(self, look: Look) -> bool:
         return self._grid.has_node(look) and self._grid.verdict(look) is None
@@ -296,7 +306,7 @@ class SecondLook(QWidget):
             not is_over if look is None else self._current != len(self._looks) - 1
         )
         self._next.setText("Go on" if look is None else "Later")
-        self._undo.setEnabled(self._grid.can_undo)
+        self._undo.setEnabled(self._can_undo())
         self._end.setText("Close" if is_over else "End")
         self._text.setText("" if look is None else self._sentence(look))
         self._text.setVisible(look is not None)
@@ -314,7 +324,8 @@ class SecondLook(QWidget):
         stated, by_map = (escape(self._styles[c].name) for c in (look.stated, look.by_map))
         text = f"Node {number} of {of}, slice {look.region.slice}. You said <b>{stated}</b>, "
         text += f"the map says {'so, too' if look.by_map == look.stated else f'<b>{by_map}</b>'}; "
-        text += f"wrong with a probability of {100 * look.probability:.0f} %."
+        percent = round(100 * look.probability)
+        text += f"wrong with a probability of {'over 99' if percent > 99 else percent} %."
         verdict = self._grid.verdict(look)
         if verdict is None:
             return text
