@@ -13,8 +13,8 @@ from hand import button
 from napari.components import ViewerModel
 from napari.utils.theme import get_theme
 from pyqtgraph import InfiniteLine
-from qtpy.QtCore import QCoreApplication, QEvent, Qt
-from qtpy.QtGui import QColor
+from qtpy.QtCore import QCoreApplication, QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QColor, QWheelEvent
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QVBoxLayout, QWidget
 
 from napari_spss.core.analysis import FractionEstimate
@@ -253,6 +253,25 @@ def test_plots_say_where_self_training_sets_in_and_where_a_run_was_continued(qtb
     plot.set_curves(Curves())
     assert plot.marks() == ()
     assert "continued" not in plot.legend()
+
+
+@pytest.mark.parametrize("x", [8, 20, 36, 200])
+def test_the_wheel_is_left_to_the_dock_all_over_the_plots(qtbot, x):
+    plot = CurvesPlot()
+    qtbot.addWidget(plot)
+    plot.resize(360, 260)
+    with qtbot.waitExposed(plot):
+        plot.show()
+    QCoreApplication.processEvents()
+    viewport = plot._graphics.viewport()
+    at = QPointF(x, 60)
+    wheel = QWheelEvent(
+        *(at, QPointF(viewport.mapToGlobal(at.toPoint())), QPoint(), QPoint(0, -120)),
+        *(Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier),
+        *(Qt.ScrollPhase.NoScrollPhase, False),
+    )
+    QCoreApplication.sendEvent(viewport, wheel)
+    assert not wheel.isAccepted()
 
 
 def test_many_marks_thin_out_and_nothing_is_written_over_the_curves(qtbot):

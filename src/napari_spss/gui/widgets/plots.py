@@ -49,6 +49,7 @@ class CurvesPlot(QWidget):
         super().__init__(parent)
         self._graphics = pg.GraphicsLayoutWidget()
         self._graphics.setFixedHeight(210)
+        self._graphics.setInteractive(False)  # the wheel scrolls the dock, over the axes too
         self._loss = self._graphics.addPlot(row=0, col=0)
         self._error = self._graphics.addPlot(row=1, col=0)
         self._loss.setLabel("left", "loss")
