@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from ..base import InputError
 from .checks import check_class_names, class_key, class_name_fault, outside_class
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
-    from pydantic_core import CoreSchema
 
 __all__ = ["ClassStyle", "Classes"]
 
@@ -145,14 +145,16 @@ class Classes(tuple[str, ...]):
     __hash__ = tuple.__hash__
 
     @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        from pydantic_core import core_schema
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> Any:
+        from pydantic import PlainSerializer, PlainValidator, TypeAdapter
 
-        written = handler.generate_schema(tuple[str | ClassStyle, ...])
-        return core_schema.json_or_python_schema(
-            core_schema.no_info_after_validator_function(cls, written),
-            core_schema.no_info_plain_validator_function(cls),
-            serialization=core_schema.plain_serializer_function_ser_schema(cls.plain),
+        written = TypeAdapter(tuple[str | ClassStyle, ...])
+
+        def read(value: Any) -> Classes:
+            if not isinstance(value, tuple):  # as a file has it
+                value = written.validate_json(json.dumps(value), strict=True)
+            return cls(value)
+
+        return handler.generate_schema(
+            Annotated[Any, PlainValidator(read), PlainSerializer(cls.plain)]
         )
