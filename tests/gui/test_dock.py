@@ -446,6 +446,22 @@ def test_a_result_comes_back_with_its_image(dock, viewer, qtbot):
     assert "Training finished" in dock.train._messages.toPlainText()
 
 
+def test_what_is_annotated_lies_above_an_image_that_was_opened_later(dock, viewer):
+    def places():
+        return {layer.name: at for at, layer in enumerate(viewer.layers)}
+
+    dock.annotate.grid.lay_grid()
+    dock.annotate.keypoints.start_adding()
+    other = viewer.add_image(np.zeros((3, 32, 48), np.uint8), name="other")
+    assert places()["counting grid"] < places()["other"]
+    dock.image.set_layer(other)
+    dock.annotate.grid.lay_grid()
+    assert len(dock.annotations().grids) == 1
+    assert places()["other"] < places()["counting grid"]
+    assert places()["other"] < places()["keypoints"]
+    assert dock.source.name == "other"
+
+
 def test_a_result_is_not_that_of_other_pixels_in_the_same_layer(dock, viewer, qtbot):
     run(dock, qtbot)
     apply_to_all(dock, qtbot)

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 
 from ..core.base import InputError, SpssError
 from .controller import Context, Controller
-from .layers import Connections, Source, snapshot
+from .layers import Connections, Source, raise_annotations, snapshot
 from .models import (
     DeviceProbe,
     EndKind,
@@ -321,6 +321,8 @@ class SpssDock(QWidget):
                 self.project.open(source)
                 if self.project.project is None or not self.project.project.state.classes:
                     self._begin_anew(layer, had_image=had_image)
+                if layer is not None:
+                    raise_annotations(self._viewer, layer)
         finally:
             self._is_restoring = False
             self._contents.forget_actions()

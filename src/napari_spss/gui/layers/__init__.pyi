@@ -41,6 +41,7 @@ from .own import (
     add_unselected as add_unselected,
     find_stale_layer as find_stale_layer,
     layer_mark as layer_mark,
+    raise_annotations as raise_annotations,
 )
 from .regions import (
     REGIONS_LAYER as REGIONS_LAYER,

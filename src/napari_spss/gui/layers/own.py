@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from napari.layers import Image, Labels
+
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
@@ -16,6 +18,7 @@ __all__ = [
     "find_stale_layer",
     "layer_mark",
     "put_away",
+    "raise_annotations",
 ]
 
 MARK = "napari_spss"
@@ -67,6 +70,18 @@ def find_stale_layer(
             layer.visible = True
             return layer
     return None
+
+
+def raise_annotations(viewer: ViewerModel, image: Image) -> None:
+    """Move our layers of nodes, frames, keypoints and rectangles above an image that hides them."""
+    place = viewer.layers.index(image)
+    hidden = [
+        at
+        for at, layer in enumerate(viewer.layers[:place])
+        if layer_mark(layer) and not isinstance(layer, (Image, Labels))
+    ]
+    if hidden:
+        viewer.layers.move_multiple(hidden, place + 1)
 
 
 def put_away(layer: Any) -> None:
