@@ -133,6 +133,21 @@ def test_it_takes_no_step_of_counting_back(viewer, tool, panel):
     assert tool.value() == counted
 
 
+def test_a_list_that_is_over_does_not_come_back(viewer, tool, panel, qtbot):
+    panel.begin(LOOKS)
+    for verdict in (0, 1, 0):
+        panel.judge(verdict)
+    said = panel.value()
+    again = SecondLook(viewer, tool)
+    qtbot.addWidget(again)
+    again.set_classes(STYLES)
+    again.set_value(said)
+    assert again.isHidden()
+    assert again.value() == said
+    again.set_value([*said, dataclasses.replace(LOOKS[0], x=8.0)])
+    assert not again.isHidden()
+
+
 def test_no_node_is_surely_wrong(panel):
     panel.begin([dataclasses.replace(LOOKS[0], probability=0.999)])
     assert "over 99 %" in panel._text.text()

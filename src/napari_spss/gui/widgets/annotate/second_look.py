@@ -138,7 +138,8 @@ class SecondLook(QWidget):
             for look in looks
             if self._grid.has_node(look) and max(look.stated, look.by_map) < n_classes
         )
-        self._n_before, self._current = 0, None
+        is_over = not any(map(self._is_open, self._looks))
+        self._n_before, self._current = len(self._looks) if is_over else 0, None
         self._marker.hide()
         self._show_current()
 
