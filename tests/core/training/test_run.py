@@ -248,6 +248,11 @@ def test_sharpness_ramps_in_with_or_without_self_training(is_on):
     assert ["self_training" in parts for parts in losses] == [False, False, is_on, is_on]
 
 
+def trained(settings):
+    """Model that settings give."""
+    return fit(STACK, annotated(TRUTH), settings, device="cpu")
+
+
 def test_a_model_that_goes_on_learning_is_disturbed_less_and_trusted_at_once(monkeypatch):
     rates = []
 
@@ -263,17 +268,22 @@ def test_a_model_that_goes_on_learning_is_disturbed_less_and_trusted_at_once(mon
         self_training__ramp=0,
         optimisation__max_steps=2,
     )
-    generator = iter_training(STACK, annotated(TRUTH), settings, device="cpu")
-    while True:
-        try:
-            next(generator)
-        except StopIteration as end:
-            model = end.value
-            break
-    events = run(annotated(TRUTH), settings, start_from=model)
+    events = run(annotated(TRUTH), settings, start_from=trained(settings))
     assert rates[2:] == pytest.approx([0.3 * rates[0]] * 2)
     losses = [event.losses for event in events if isinstance(event, Progress)]
     assert "self_training" in losses[1]
+
+
+def test_a_model_that_was_stopped_early_goes_on_as_a_new_one():
+    settings = tiny(optimisation__max_steps=10, optimisation__schedule="constant")
+    early = trained(settings.with_overrides({"optimisation.max_steps": 1}))
+    losses = [
+        event.losses
+        for event in run(annotated(TRUTH), settings, start_from=early)
+        if isinstance(event, Progress)
+    ][:-1]
+    has_pseudo_labels = ["self_training" in parts for parts in losses]
+    assert has_pseudo_labels == [False] * 6 + [True] * 4
 
 
 def test_a_batch_of_one_learns_from_every_slice():

@@ -226,6 +226,22 @@ def test_a_continued_run_counts_the_steps_before_it(session):
     assert ends[0].text == "Training finished: 6 more steps in 2 s, 26 in all."
 
 
+@pytest.mark.parametrize(
+    ("done", "told"),
+    [
+        (36, "Training stopped after 36 of 600 steps: too few for a good map. Continue goes on"),
+        (400, "Training stopped after 400 steps in 2 s; the model so far is ready to use."),
+    ],
+)
+def test_a_run_that_was_stopped_says_if_it_was_too_early(session, done, told):
+    ends, _, _ = record(session)
+    ticket = session.begin("training")
+    session.take(ticket, Progress(done, 600, 2.0, 3.0, {"total": 0.5}, 0.1))
+    session.take(ticket, RunFinished(FinishReason.stopped, done, 2.0, total=600))
+    session.finish(ticket, SimpleNamespace(n_steps=done))
+    assert ends[0].text.startswith(told)
+
+
 def test_a_run_that_time_ended_says_so_and_goes_on_with_its_own_steps(session):
     session.set_model(SimpleNamespace(n_steps=20))
     ends, _, _ = record(session)

@@ -137,7 +137,9 @@ def prepare(
         state.posterior, state.posterior_at = LabelPosterior(), None
     state.data_digest = digest
     state.steps_per_epoch = state.steps_per_epoch or data.sampler.steps_per_epoch
-    has_learned = state.steps_before is not None
+    # what was stopped early is not trusted to label itself, nor disturbed less
+    least = settings.self_training.start * (settings.optimisation.max_steps or 0)
+    has_learned = state.steps_before is not None and state.steps_before >= least
     maps = with_prefix("map", tensors)
     return Run(
         task,

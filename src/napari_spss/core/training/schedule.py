@@ -28,7 +28,7 @@ class Schedule:
         None is without limit, but not both. Beside steps, seconds are no budget but a limit: they
         end the run, and change nothing before.
     has_learned : bool
-        Whether the run goes on from a trained model.
+        Whether the run goes on from a model that was trained for long enough.
     """
 
     settings: TrainingSettings

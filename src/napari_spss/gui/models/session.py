@@ -642,6 +642,12 @@ def _end_text(run: RunKind, kind: EndKind, reason: FinishReason | None, status: 
             more = counted(status.done, "more step")
             steps = f"{more} in {took}, {status.before + status.done} in all"
         if kind is EndKind.stopped:
+            if status.total and status.before + status.done < status.total / 2:
+                return (
+                    f"Training stopped after {status.before + status.done} of "
+                    f"{status.before + status.total} steps: too few for a good map. Continue goes "
+                    "on from here."
+                )
             return f"Training stopped after {steps}; the model so far is ready to use."
         if reason is FinishReason.converged:
             return f"Training converged after {steps}."
