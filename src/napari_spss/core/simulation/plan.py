@@ -85,8 +85,8 @@ class CountingPlan:
                 f"{side} nodes each {cost}"
             )
             yield (
-                f"why: the field is large; of a grid over all of it, the network would see "
-                f"{self.density:.0f} nodes at a time, of frames {side**2}"
+                f"why: the field is large; where the network looks, about ten objects wide, a grid "
+                f"over the whole slice has {self.density:.0f} nodes, a frame {side**2}"
             )
         else:
             others = counted(self.n_guesses, "other slice")
@@ -94,8 +94,8 @@ class CountingPlan:
             slices = counted(self.n, "slice")
             yield f"count grids of {side} x {side} nodes on {slices}{guesses} {cost}"
             yield (
-                f"why: the field is small; of a grid over all of it, the network sees "
-                f"{self.density:.0f} nodes at a time"
+                f"why: the field is small; where the network looks, about ten objects wide, a grid "
+                f"over the whole slice has {self.density:.0f} nodes"
             )
         error = self.relative_error()
         if error is not None and self.fraction is not None:
