@@ -46,7 +46,7 @@ def test_chances_are_how_often_pixels_are_shown(said, shape):
         assert 0 <= y <= SIZE[0] - shape[0]
         assert 0 <= x <= SIZE[1] - shape[1]
         shown[y : y + shape[0], x : x + shape[1]] += 1
-    chances = places.chances(*(one.ravel() for one in np.indices(SIZE))).reshape(SIZE)
+    chances = places.chances(*map(np.arange, SIZE))
     assert np.abs(shown / n - chances).max() < 0.04  # five standard errors
     assert all(chances[at] > 0 for at in LABELS), "a label that is never shown teaches nothing"
 
@@ -60,10 +60,18 @@ def test_labels_keep_their_weight_on_average(said, seed):
     assert abs(weights.mean() - len(LABELS)) < 5 * error + 1e-4
 
 
+@pytest.mark.parametrize("said", SAID.values(), ids=SAID)
+def test_chances_of_a_part_are_those_of_the_whole(said):
+    places = Places.of(sample(SIZE, **said), (16, 16))
+    whole_slice = places.chances(*map(np.arange, SIZE))
+    part = places.chances(np.arange(10, 26), np.arange(30, 46))
+    np.testing.assert_allclose(part, whole_slice[10:26, 30:46])
+
+
 def test_a_window_that_shows_all_shows_all_for_sure():
     places = Places.of(sample((12, 16), labels={(2, 3): 1}), (16, 16))
     assert places.draw(np.random.default_rng(0)) == (0, 0)
-    assert places.chances(np.array([2, 11]), np.array([3, 15])).tolist() == [1, 1]
+    assert places.chances(np.array([2, 11]), np.array([3, 15])).tolist() == [[1, 1], [1, 1]]
     assert places.n_windows == 1
 
 
@@ -96,7 +104,7 @@ def test_windows_lie_within_a_region_that_is_larger():
 
 def test_labels_at_the_border_of_a_large_field_do_not_outweigh_the_others():
     places = Places.of(sample((1000, 1000), bags=[whole((1000, 1000), (0.5, 0.5))]), (100, 100))
-    corner, inside = places.chances(np.array([0, 500]), np.array([999, 500]))
+    corner, inside = places.chances(np.array([0, 500]), np.array([999, 500])).diagonal()
     assert inside == pytest.approx(0.01, rel=0.01)
     assert corner == pytest.approx(inside / 4, rel=0.1)
 

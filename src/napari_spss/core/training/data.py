@@ -15,7 +15,6 @@ from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from ..base import InputError, TrainingSettings
@@ -430,7 +429,11 @@ def cut(
         targets.append(np.pad(sample.target[rows, columns], pad, constant_values=-1))
         weight = np.pad(sample.weight[rows, columns], pad)
         if not sample.is_mask:
-            weight /= _chances(sample, window, shape, weight > 0, places)
+            chances = np.array(min(1.0, math.prod(shape) / math.prod(sample.shape)))
+            if places is not None:
+                y, x = np.arange(shape[0]) + window.y0, np.arange(shape[1]) + window.x0
+                chances = places[window.sample].chances(y, x)
+            np.divide(weight, chances, out=weight, where=weight > 0, casting="same_kind")
         weights.append(weight)
         errors.append(np.pad(sample.error[rows, columns], pad))
         coverage.append(np.pad(np.ones(image.shape[1:], np.float32), pad))
@@ -443,20 +446,3 @@ def cut(
         errors=torch.from_numpy(np.stack(errors)),
         coverage=torch.from_numpy(np.stack(coverage)),
     )
-
-
-def _chances(
-    sample: SliceSamples,
-    window: Window,
-    shape: tuple[int, int],
-    is_label: npt.NDArray[np.bool_],
-    places: Sequence[Places] | None,
-) -> npt.NDArray[np.float32]:
-    """Probability (H, W) that a window shows each labelled pixel; 1 elsewhere."""
-    chances = np.ones(shape, np.float32)
-    y, x = np.nonzero(is_label)
-    if places is None:
-        chances[y, x] = min(1.0, math.prod(shape) / math.prod(sample.shape))
-    else:
-        chances[y, x] = places[window.sample].chances(y + window.y0, x + window.x0)
-    return chances

@@ -97,18 +97,26 @@ class Places:
         return y0, x0
 
     def chances(self, y: Ints, x: Ints) -> Floats:
-        """Probability (n,) that a window shows each of some pixels."""
-        found = np.ones((y.size, len(self.shares)))
-        for axis, (place, edge) in enumerate(zip((y, x), self.shape, strict=True)):
-            last = place[:, None]
-            low, high, margin = self.low[:, axis], self.high[:, axis], self.margin[:, axis]
-            first = last - edge + 1  # starts of the windows that show the pixel
-            n_starts = (np.minimum(high, last) - np.maximum(low, first) + 1).clip(min=0)
-            n_starts += margin * ((first <= low) & (low <= last))
-            n_starts += margin * ((first <= high) & (high <= last))
-            found *= n_starts / (high - low + 1 + 2 * margin)
-        chances: Floats = found @ self.shares
+        """Probability (n, m) that a window shows each pixel of n rows and m columns.
+
+        Only ranges that can show one of them are looked at.
+        """
+        edges = np.array([[y.min(), x.min()], [y.max(), x.max()]])
+        is_near = ((self.high > edges[0] - self.shape) & (self.low <= edges[1])).all(axis=1)
+        rows, columns = (self._shown(axis, place, is_near) for axis, place in enumerate((y, x)))
+        chances: Floats = (rows * self.shares[is_near]) @ columns.T
         return chances
+
+    def _shown(self, axis: int, place: Ints, ranges: npt.NDArray[np.bool_]) -> Floats:
+        """Part of the windows of each range that shows each row or column, (n, N)."""
+        low, high, margin = (one[ranges, axis] for one in (self.low, self.high, self.margin))
+        last = place[:, None]
+        first = last - self.shape[axis] + 1  # starts of the windows that show it
+        n_starts = (np.minimum(high, last) - np.maximum(low, first) + 1).clip(min=0)
+        n_starts += margin * ((first <= low) & (low <= last))
+        n_starts += margin * ((first <= high) & (high <= last))
+        shown: Floats = n_starts / (high - low + 1 + 2 * margin)
+        return shown
 
 
 def _alike(boxes: Sequence[Box]) -> tuple[Ints, Floats]:
