@@ -60,6 +60,21 @@ def test_frames_are_laid_in_a_large_field(spss, tmp_path):
     assert table.read_text() == filled_in
 
 
+def test_the_table_that_is_read_is_not_replaced(spss, image, tmp_path):
+    options = (image, "--object-diameter", "8", "--minutes", "1", "--out", tmp_path / "counts")
+    assert spss("plan", *options).code == 0
+    table = tmp_path / "counts" / "grid.csv"
+    laid = read_annotations(grid=table, classes=("background", "object"))
+    grid = laid.grids[0]
+    counted = grid.replace(class_index=np.zeros(grid.n_nodes, int), is_done=True)
+    write_grid(table, laid.replace(grids=(counted,)))
+    before = table.read_bytes()
+    again = spss("plan", *options, "--grid", table, "--overwrite")
+    assert again.code == 2
+    assert f"{table} is read, and would be replaced" in again.error
+    assert table.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

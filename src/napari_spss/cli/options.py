@@ -25,6 +25,7 @@ __all__ = [
     "OverwriteOption",
     "VoxelSizeOption",
     "check_out_dir",
+    "check_seed",
     "diameter_settings",
     "parse_assignments",
     "parse_class_list",
@@ -240,6 +241,18 @@ def parse_class_list(text: str | None) -> ClassSpec | None:
     from ..core.annotations import parse_classes
 
     return None if text is None else parse_classes(text)
+
+
+def check_seed(seed: int) -> None:
+    """See that random numbers can be drawn from a seed.
+
+    Raises
+    ------
+    InputError
+        If it is negative.
+    """
+    if seed < 0:
+        raise InputError(f"--seed {seed} is negative; give 0 or more.", field="seed")
 
 
 def check_out_dir(path: Path) -> None:

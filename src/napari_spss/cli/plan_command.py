@@ -13,6 +13,7 @@ from .options import (
     OverwriteOption,
     VoxelSizeOption,
     check_out_dir,
+    check_seed,
     diameter_settings,
     parse_voxel_size,
 )
@@ -66,8 +67,7 @@ def plan(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Propose, and lay the nodes if asked for."""
-    if seed < 0:
-        raise InputError(f"--seed {seed} is negative; give 0 or more.", field="seed")
+    check_seed(seed)
     if out is not None:
         check_out_dir(out)
     wanted = diameter_settings(object_diameter)
@@ -97,7 +97,8 @@ def plan(
     found = plan_counting(stack, window_px, minutes, fraction=fraction)
     results = None
     if out is not None:
-        results = ResultFiles(out, "plan", ("grid.csv",), inputs=(image,), overwrite=overwrite)
+        inputs = tuple(path for path in (image, grid) if path is not None)
+        results = ResultFiles(out, "plan", ("grid.csv",), inputs=inputs, overwrite=overwrite)
         results.check()
     for note in stack.notes:
         say(f"note: {note}")

@@ -14,6 +14,7 @@ from .options import (
     OutsideOption,
     OverwriteOption,
     check_out_dir,
+    check_seed,
     parse_class_list,
     shown_path,
 )
@@ -155,8 +156,7 @@ def simulate(
                 f"{name} has no meaning for --protocol {protocol}; leave it out, or choose "
                 f"--protocol {' or '.join(protocols)}."
             )
-    if seed < 0:
-        raise InputError(f"--seed {seed} is negative; give 0 or more.", field="seed")
+    check_seed(seed)
     check_out_dir(out)
     spec = parse_class_list(classes)
     from ..core.analysis import counted_fractions

@@ -161,7 +161,8 @@ def plan_counting(
     density = _N_SIDE**2 * math.prod(min(1.0, window_px / edge) for edge in largest)
     n_nodes = int(minutes * 60 / costs.node_s + 1e-6)
     size_px = min(window_px, *map(min, shapes))
-    if density < _DENSE_ENOUGH:
+    is_framed = density < _DENSE_ENOUGH
+    if is_framed:
         room = sum(len(tiles(shape, size_px)) for shape in shapes)
         n, side = _fitting(n_nodes, _FRAME_NODES, room)
         n_guesses = 0
@@ -172,14 +173,13 @@ def plan_counting(
         left_s = minutes * 60 - n * side**2 * costs.node_s
         n_guesses = min(stack.n_slices - n, max(0, int(left_s / costs.guess_s)))
     if n == 0:
-        least = (_FRAME_NODES if density < _DENSE_ENOUGH else _N_SIDE) ** 2 * costs.node_s / 60
+        least = (_FRAME_NODES if is_framed else _N_SIDE) ** 2 * costs.node_s / 60
         raise InputError(
             f"minutes {minutes:g} allow {n_nodes} nodes, which is no count; give at least "
             f"{math.ceil(least * 10) / 10:g}.",
             field="minutes",
         )
     acts = Acts(n_nodes=n * side**2, n_guesses=n_guesses)
-    is_framed = density < _DENSE_ENOUGH
     return CountingPlan(
         "frames" if is_framed else "grids",
         n,
