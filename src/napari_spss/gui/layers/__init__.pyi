@@ -37,7 +37,6 @@ from .measure_line import (
 )
 from .own import (
     MARK as MARK,
-    TRANSFORM_EVENTS as TRANSFORM_EVENTS,
     add_unselected as add_unselected,
     find_stale_layer as find_stale_layer,
     layer_mark as layer_mark,

@@ -10,6 +10,7 @@ from weakref import WeakMethod
 
 __all__ = ["Connections"]
 
+_MOVES = ("scale", "translate", "rotate", "shear", "affine", "units")
 _ANY_NUMBER = inspect.Parameter.VAR_POSITIONAL
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -30,6 +31,11 @@ class Connections:
         forward = _forwarding(callback)
         signal.connect(forward)
         self._pairs.append((signal, forward))
+
+    def connect_moves(self, layer: Any, callback: Callable[..., Any]) -> None:
+        """Connect a callback to all events of a layer that tell that it lies elsewhere."""
+        for name in _MOVES:
+            self.connect(getattr(layer.events, name), callback)
 
     def disconnect_all(self, *_: object) -> None:
         """End all subscriptions."""

@@ -9,7 +9,7 @@ import numpy as np
 from napari.layers import Vectors
 
 from .connections import Connections
-from .own import MARK, TRANSFORM_EVENTS, add_unselected, find_stale_layer
+from .own import MARK, add_unselected, find_stale_layer
 from .source_frame import SourceFrame, camera_of, corners_of
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ class FrameOutlines:
         """Point out the image that the frames lie on."""
         self._source_connections.disconnect_all()
         self._source = source
-        for name in TRANSFORM_EVENTS:
-            self._source_connections.connect(getattr(source.layer.events, name), self._on_moved)
+        self._source_connections.connect_moves(source.layer, self._on_moved)
         self._on_moved()
         shown, self._shown = self._shown, {}
         self.show(shown)

@@ -15,7 +15,7 @@ from ...core.annotations import UNSURE
 from ..models import BACKGROUND, GridSheet
 from .connections import Connections
 from .keys import LayerKeys
-from .own import MARK, TRANSFORM_EVENTS, find_stale_layer, layer_mark, put_away
+from .own import MARK, find_nothing, find_stale_layer, layer_mark, put_away
 from .source_frame import SourceFrame, camera_of
 
 if TYPE_CHECKING:
@@ -98,8 +98,7 @@ class GridLayer:
         """Point out the image that the grids lie on."""
         self._frame_connections.disconnect_all()
         self._frame = frame
-        for name in TRANSFORM_EVENTS:
-            self._frame_connections.connect(getattr(frame.layer.events, name), self._on_image_moved)
+        self._frame_connections.connect_moves(frame.layer, self._on_image_moved)
         layer = self._layer
         if layer is None:
             return
@@ -169,9 +168,7 @@ class GridLayer:
         layer.canvas_size_limits = (0, NODE_SCREEN_PX * self._pixel_ratio)
         layer.mode = "pan_zoom"
         layer.cursor = "crosshair"
-        # napari's status thread looks for the point below the cursor while this thread may be
-        # slicing the layer, which fails on positions and sizes of two slices; nodes are found here
-        layer._get_value = _find_nothing
+        layer._get_value = find_nothing  # nodes are found here
         layer.mouse_drag_callbacks.append(self._on_drag)
         layer.mouse_double_click_callbacks.append(self._on_double_click)
         self._layer, self._sheet, self._nodes = layer, None, layer.data.copy()
@@ -348,10 +345,6 @@ def _undrawn(layer: Points) -> Iterator[None]:
 def _is_untouched(layer: Points) -> bool:
     """Whether a layer has the nodes that were written, or none."""
     return not len(layer.data) or np.array_equal(layer.data, layer_mark(layer).get("nodes", ()))
-
-
-def _find_nothing(position: object) -> None:
-    """Tell napari that there is no point below the cursor."""
 
 
 def _is_same_place(a: GridSheet, b: GridSheet) -> bool:

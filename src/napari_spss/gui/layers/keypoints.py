@@ -20,7 +20,7 @@ from ...core.base import InputError
 from ..models import CLASS_FEATURE, History, Rows, Strays, class_column, follow_classes
 from .connections import Connections
 from .keys import REDO_KEY, UNDO_KEY, LayerKeys
-from .own import MARK, TRANSFORM_EVENTS, add_unselected, find_stale_layer, layer_mark, put_away
+from .own import MARK, add_unselected, find_stale_layer, layer_mark, put_away
 from .source_frame import SourceFrame
 
 if TYPE_CHECKING:
@@ -96,8 +96,7 @@ class KeypointLayer:
         is_other = self._frame is None or frame.layer is not self._frame.layer
         self._frame_connections.disconnect_all()
         self._frame = frame
-        for name in TRANSFORM_EVENTS:
-            self._frame_connections.connect(getattr(frame.layer.events, name), self._on_image_moved)
+        self._frame_connections.connect_moves(frame.layer, self._on_image_moved)
         if layer is not None and (is_other or layer.ndim != frame.ndim):
             rows = self._rows
             if layer.ndim != frame.ndim:
@@ -351,8 +350,7 @@ class KeypointLayer:
         connect(layer.events.feature_defaults, self._on_default_class)
         connect(layer.events.name, self._changed)
         connect(layer.events.mode, self._changed)
-        for name in TRANSFORM_EVENTS:
-            connect(getattr(layer.events, name), self._on_edited)
+        self._layer_connections.connect_moves(layer, self._on_edited)
         layer.mouse_drag_callbacks.append(self._on_drag)
         self._bind_keys()
 

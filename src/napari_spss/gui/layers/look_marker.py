@@ -10,7 +10,7 @@ from napari.layers import Points
 
 from .connections import Connections
 from .keys import LayerKeys
-from .own import MARK, TRANSFORM_EVENTS, find_stale_layer, put_away
+from .own import MARK, find_nothing, find_stale_layer, put_away
 from .source_frame import SourceFrame, camera_of
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ class LookMarker:
         """Point out the image that the nodes lie on."""
         self._source_connections.disconnect_all()
         self._source = source
-        for name in TRANSFORM_EVENTS:
-            self._source_connections.connect(getattr(source.layer.events, name), self._on_moved)
+        self._source_connections.connect_moves(source.layer, self._on_moved)
         layer = self._layer
         if layer is not None and layer.ndim != source.ndim:
             self._release()
@@ -113,7 +112,7 @@ class LookMarker:
             )
         source.align(layer)
         layer.mode = "pan_zoom"
-        layer._get_value = _find_nothing  # as for the nodes of a grid
+        layer._get_value = find_nothing
         self._layer = layer
         self._layer_connections.connect(layer.events.data, self._on_touched)
         self._layer_connections.connect(layer.events.mode, self._on_mode)
@@ -166,7 +165,3 @@ class LookMarker:
     def _on_removed(self, event: Any) -> None:
         if event.value is self._layer:
             self._release()
-
-
-def _find_nothing(position: object) -> None:
-    """Tell napari that there is no point below the cursor."""

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MARK",
-    "TRANSFORM_EVENTS",
     "add_unselected",
+    "find_nothing",
     "find_stale_layer",
     "layer_mark",
     "put_away",
@@ -23,9 +23,6 @@ __all__ = [
 
 MARK = "napari_spss"
 """Key of a layer's metadata under which it says what it is to us: a dictionary with a "role"."""
-
-TRANSFORM_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units")
-"""Events of a layer that tell that it lies elsewhere."""
 
 
 def layer_mark(layer: Layer) -> dict[str, Any]:
@@ -40,6 +37,14 @@ def add_unselected(viewer: ViewerModel, layer: Layer) -> None:
     viewer.layers.append(layer)
     if before is not None:
         viewer.layers.selection.active = before
+
+
+def find_nothing(position: object) -> None:
+    """Tell napari that there is no point below the cursor; in place of a layer's ``_get_value``.
+
+    napari's status thread looks for it while this thread may be slicing the layer, which fails on
+    positions and sizes of two slices.
+    """
 
 
 def find_stale_layer(

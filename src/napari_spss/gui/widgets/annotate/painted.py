@@ -21,7 +21,6 @@ from qtpy.QtWidgets import (
 from ....core.base import InputError
 from ...layers import (
     MARK,
-    TRANSFORM_EVENTS,
     Connections,
     SourceFrame,
     add_unselected,
@@ -145,8 +144,7 @@ class PaintedTool(QWidget):
             return
         self._frame = SourceFrame(layer)
         self._frame_connections.disconnect_all()
-        for name in TRANSFORM_EVENTS:
-            self._frame_connections.connect(getattr(layer.events, name), self._follow_image)
+        self._frame_connections.connect_moves(layer, self._follow_image)
         self._follow_image()
         if self._layer is not None and self._mismatch(self._layer):
             self._let_go()
