@@ -13,6 +13,7 @@ from PIL import Image
 
 from napari_spss.cli.demo import iter_demo
 from napari_spss.core.analysis import (
+    ClassFractions,
     SliceView,
     StatedFractions,
     evaluate,
@@ -192,9 +193,13 @@ def test_overlay_shows_the_outlines(tmp_path):
             truth=np.roll(square, 8, axis=1),
             caption="a slice",
         ),
-        class_name="mito",
-        stated=StatedFractions(np.array([0.1, np.nan, 0.2]), nothing, nothing, nothing),
-        predicted=[0.1, 0.2, 0.3],
+        fractions=ClassFractions(
+            "mito",
+            "#009E73",
+            StatedFractions(np.array([0.1, np.nan, 0.2]), nothing, nothing, nothing),
+            np.array([0.1, 0.2, 0.3]),
+            {},
+        ),
     )
     with Image.open(path) as picture:
         pixels = np.asarray(picture.convert("RGB")).astype(int)
@@ -209,8 +214,12 @@ def test_overlay_of_an_empty_result_without_truth(tmp_path):
     path = write_overlay(
         tmp_path / "figure.png",
         SliceView(0, np.zeros((20, 20)), np.zeros((20, 20), np.float32), empty, None, "nothing"),
-        class_name="mito",
-        stated=StatedFractions(nothing, nothing, nothing, nothing),
-        predicted=[0.0],
+        fractions=ClassFractions(
+            "mito",
+            "#009E73",
+            StatedFractions(nothing, nothing, nothing, nothing),
+            np.array([0.0]),
+            {},
+        ),
     )
     assert path.stat().st_size > 1000

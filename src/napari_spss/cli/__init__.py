@@ -15,6 +15,7 @@ from . import (
     demo_command,
     estimate_command,
     evaluate_command,
+    figure_command,
     measure_command,
     plan_command,
     predict_command,
@@ -67,6 +68,7 @@ for _module, _command, _short in (
         estimate_command.estimate,
         "Estimate fractions, corrected by a check count.",
     ),
+    (figure_command, figure_command.figure, "Draw fractions, sizes and an overlay of labels."),
     (simulate_command, simulate_command.simulate, "Make annotations from masks, for comparisons."),
 ):
     _register = app.command(help=_module.HELP, short_help=_short, epilog=_module.EXAMPLES)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.analysis import (
+    ClassFractions,
     SliceView,
     StatedFractions,
     confusion_matrix,
@@ -19,6 +20,7 @@ from ..core.analysis import (
     stated_fractions,
     write_overlay,
 )
+from ..core.annotations import PALETTE
 from ..core.base import (
     CancelToken,
     Event,
@@ -294,9 +296,9 @@ def _write_figure(path: Path, sample: Sample, outcome: _Outcome, maps: Path, lab
     return write_overlay(
         path,
         view,
-        class_name=outcome.class_name,
-        stated=outcome.stated,
-        predicted=outcome.predicted,
+        fractions=ClassFractions(
+            outcome.class_name, PALETTE[0], outcome.stated, outcome.predicted, {}
+        ),
         true=outcome.true,
         title=(
             f"{sample.name}: trained on {sample.annotations.summary()}; "

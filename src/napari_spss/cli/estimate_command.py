@@ -15,14 +15,16 @@ from .options import (
     OutsideOption,
     OverwriteOption,
     check_out_dir,
+    labels_in,
     parse_class_list,
 )
 
 if TYPE_CHECKING:
     from ..core.analysis import Estimate
+    from ..core.annotations import Annotations
     from ..core.training import RunFolder, RunInputs
 
-__all__ = ["EXAMPLES", "HELP", "estimate"]
+__all__ = ["EXAMPLES", "HELP", "NOT_SEEN", "estimate", "run_of", "see_fresh"]
 
 HELP = """Estimate fractions with honest intervals: counted, of labels, and of corrected labels.
 
@@ -42,6 +44,10 @@ EXAMPLES = """Examples:
   napari-spss estimate result --check check.csv --groups animals.csv --out fractions.csv
 """
 
+NOT_SEEN = (
+    "note: no run lies beside the labels, so nobody looked whether it learned from the check "
+    "count; name it by --run RUN."
+)
 _ABOVE = 3
 
 
@@ -99,7 +105,6 @@ def estimate(
         if out.is_dir():
             raise InputError(f"--out {out} is a folder; name a file, such as {out / 'table.csv'}.")
     from ..core.analysis import (
-        check_fresh,
         contradicted_nodes,
         estimate_fractions,
         write_estimates,
@@ -109,7 +114,7 @@ def estimate(
     from ..core.images import open_labels
     from .display import say
 
-    path = _labels_of(labels)
+    path = labels_in(labels)
     masks = open_labels(path, classes=spec)
     names = masks.classes.names
     used = [one for one in (path, check, grid, groups) if one is not None]
@@ -123,7 +128,7 @@ def estimate(
             overwrite=overwrite,
         )
         results.check()
-    folder = _run_of(run, path)
+    folder = run_of(run, path)
     if outside is None and folder is not None:
         outside = folder.annotations().outside
     read = {
@@ -134,8 +139,7 @@ def estimate(
     }
     checked = read["check"]
     if checked is not None:
-        is_learned = folder is not None and not _is_of_another(path, folder.inputs())
-        check_fresh(checked, *(folder.all_annotations() if folder and is_learned else ()))
+        see_fresh(checked, folder, path)
     if groups is not None and masks.names == tuple(map(str, range(masks.n_slices))):
         raise InputError(
             f"--groups is for a folder of images, but {path} is one stack, which is one unit; "
@@ -154,10 +158,7 @@ def estimate(
     for note in masks.notes:
         say(f"note: {note}")
     if checked is not None and folder is None:
-        say(
-            "note: no run lies beside the labels, so nobody looked whether it learned from the "
-            "check count; name it by --run RUN."
-        )
+        say(NOT_SEEN)
     contradicted = None if checked is None else contradicted_nodes(masks, checked)
     if contradicted is None:
         say("note: --check CHECK.csv corrects the labels by nodes that nothing learned from.")
@@ -187,17 +188,18 @@ def _lines(found: Iterable[Estimate]) -> Iterator[str]:
             yield f"      assumed: {one.assumes}"
 
 
-def _labels_of(path: Path) -> Path:
-    """Labels in the folder of a result; or what was named."""
-    from ..core.images import WRITERS
+def see_fresh(checked: Annotations, folder: RunFolder | None, labels: Path) -> None:
+    """See that the run behind labels learned from no node of a check count.
 
-    names = {"labels", *(f"labels{WRITERS.get(name).suffix}" for name in WRITERS.names())}
-    found = [path / name for name in sorted(names) if (path / name).exists()]
-    if len(found) > 1:
-        raise InputError(
-            f"{path} holds {' and '.join(one.name for one in found)}; name one of them."
-        )
-    return found[0] if found else path
+    Raises
+    ------
+    InputError
+        If it did.
+    """
+    from ..core.analysis import check_fresh
+
+    is_learned = folder is not None and not _is_of_another(labels, folder.inputs())
+    check_fresh(checked, *(folder.all_annotations() if folder and is_learned else ()))
 
 
 def _is_of_another(labels: Path, inputs: RunInputs) -> bool:
@@ -208,7 +210,7 @@ def _is_of_another(labels: Path, inputs: RunInputs) -> bool:
     return image not in (None, inputs.image_identity)
 
 
-def _run_of(run: Path | None, labels: Path) -> RunFolder | None:
+def run_of(run: Path | None, labels: Path) -> RunFolder | None:
     """The run that is named, or in whose folder the labels lie."""
     from ..core.training import CONFIG, INPUTS, RunFolder
 

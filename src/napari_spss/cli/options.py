@@ -27,6 +27,7 @@ __all__ = [
     "check_out_dir",
     "check_seed",
     "diameter_settings",
+    "labels_in",
     "parse_assignments",
     "parse_class_list",
     "parse_threshold",
@@ -268,6 +269,25 @@ def check_out_dir(path: Path) -> None:
             return
         if folder.exists():
             raise InputError(f"--out {path}: {folder} is a file; choose another folder.")
+
+
+def labels_in(path: Path) -> Path:
+    """Return the labels in the folder of a result, or what was named.
+
+    Raises
+    ------
+    InputError
+        If the folder holds labels in several formats.
+    """
+    from ..core.images import WRITERS
+
+    names = {"labels", *(f"labels{WRITERS.get(name).suffix}" for name in WRITERS.names())}
+    found = [path / name for name in sorted(names) if (path / name).exists()]
+    if len(found) > 1:
+        raise InputError(
+            f"{path} holds {' and '.join(one.name for one in found)}; name one of them."
+        )
+    return found[0] if found else path
 
 
 def shown_path(path: Path | str) -> str:

@@ -65,8 +65,6 @@ _ImageId = tuple[int, str]  # key of the layer, identity of its pixels
 _Said = tuple[Annotations, int]  # and how often somebody painted
 _NODE_ERROR = "labels.node_error"
 _LARGE_PREVIEW_PX = 1 << 21  # holes and small objects of larger previews stay
-# Okabe and Ito's colours, for classes of a loaded model that the user has not named
-_SPARE_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 
 
 class _InTheWay(InputError):
@@ -502,8 +500,8 @@ class Controller(QObject):
         known = {style.name.lower(): style for style in self._context.styles}
         looks = (
             known.get(name.lower())
-            or ClassStyle(name, _SPARE_COLOURS[(index - 1) % len(_SPARE_COLOURS)])
-            for index, name in enumerate(classes)
+            or ClassStyle(name, colour)  # of a loaded model; the user has not named it
+            for name, colour in zip(classes, classes.colours, strict=True)
         )
         return tuple(
             replace(one, name=look.name, colour=look.colour, key=look.key)

@@ -2,6 +2,13 @@ from .cavalieri import (
     CavalieriError as CavalieriError,
     cavalieri_error as cavalieri_error,
 )
+from .charts import (
+    ClassFractions as ClassFractions,
+    StatedFractions as StatedFractions,
+    class_fractions as class_fractions,
+    scale_bar as scale_bar,
+    stated_fractions as stated_fractions,
+)
 from .corrected import (
     Estimate as Estimate,
     check_fresh as check_fresh,
@@ -15,9 +22,11 @@ from .estimates import (
     estimate_fraction as estimate_fraction,
 )
 from .figures import (
+    FORMATS as FORMATS,
+    FigureSlice as FigureSlice,
     SliceView as SliceView,
-    StatedFractions as StatedFractions,
-    stated_fractions as stated_fractions,
+    figure_results as figure_results,
+    write_figures as write_figures,
     write_overlay as write_overlay,
 )
 from .fractions import (

@@ -1,30 +1,43 @@
-"""A figure of a result to show to a colleague: image, map, outlines, and fractions per slice."""
+"""Figures of a result as files, to be shown to a colleague, or printed."""
 
 from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..annotations import Annotations
-from ..base import InputError, write_atomically
+from ..annotations import PALETTE, Annotations, Classes
+from ..base import InputError, ResultFiles, write_atomically
+from .charts import TRUE, ClassFractions, class_fractions, draw_fractions, draw_overlay, draw_sizes
+from .corrected import Estimate
+from .fractions import Measurement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-__all__ = ["SliceView", "StatedFractions", "stated_fractions", "write_overlay"]
+    from ..images import Stack
 
-Floats: TypeAlias = npt.NDArray[np.float64]
+__all__ = [
+    "FORMATS",
+    "FigureSlice",
+    "SliceView",
+    "figure_results",
+    "write_figures",
+    "write_overlay",
+]
 
-# Okabe and Ito's colours, which can be told apart with any colour vision.
-_FOUND, _TRUE, _TYPED, _COUNTED = "#E69F00", "#56B4E9", "#999999", "#009E73"
+FORMATS = ("svg", "pdf", "png")
+_FIGURES = ("fractions", "sizes", "overlay")
 _DPI = 150
+_MOST_PX = 1500  # along a side of an overlay
 
 
 @dataclass(frozen=True)
@@ -56,56 +69,181 @@ class SliceView:
 
 
 @dataclass(frozen=True)
-class StatedFractions:
-    """What was stated for whole slices about one class; nan where nothing was.
+class FigureSlice:
+    """The slice of an image that the overlay shows.
 
     Parameters
     ----------
-    typed : ndarray, (Z,)
-        Fractions, 0-1, of slices that were not counted.
-    counted, low, high : ndarray, (Z,)
-        Fractions of counting grids and their 95 % intervals.
+    image : Stack
+    z : int
+        0-based index.
+    labels : ndarray of int, (Y, X)
+        Class indices.
+    pixel_um : float, optional
+        Width of a pixel in micrometres.
     """
 
-    typed: Floats
-    counted: Floats
-    low: Floats
-    high: Floats
-
-    @property
-    def used(self) -> Floats:
-        """The stated fraction that training uses: the counted one where there is one."""
-        used: Floats = np.where(np.isnan(self.counted), self.typed, self.counted)
-        return used
+    image: Stack
+    z: int
+    labels: npt.NDArray[np.integer]
+    pixel_um: float | None = None
 
 
-def stated_fractions(annotations: Annotations, class_index: int, n_slices: int) -> StatedFractions:
-    """Collect the fractions of whole slices that training uses."""
-    typed, counted, low, high = (np.full(n_slices, np.nan) for _ in range(4))
-    for proportion in annotations.effective_proportions():
-        value = proportion.fractions[class_index]
-        if proportion.region.box is not None or value is None:
-            continue
-        z = proportion.region.slice
-        if proportion.source == "typed":
-            typed[z] = value
-            continue
-        counted[z] = value
-        low[z], high[z] = (
-            value if bound is None or bound[class_index] is None else bound[class_index]
-            for bound in (proportion.low, proportion.high)
+def figure_results(
+    folder: str | Path,
+    *,
+    labels: str | Path,
+    formats: Iterable[str] = FORMATS,
+    inputs: Iterable[Path] = (),
+    overwrite: bool | None = False,
+) -> ResultFiles:
+    """Files that `write_figures` writes.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it does not exist.
+    labels : path
+        What they show. Figures of the same are replaced unasked.
+    formats : iterable of str
+        Of "svg", "pdf" and "png".
+    inputs : iterable of Path
+        What is read, and never replaced.
+    overwrite : bool or None
+        See `ResultFiles`.
+
+    Raises
+    ------
+    InputError
+        If a format is none of these.
+    """
+    chosen = tuple(dict.fromkeys(formats))
+    for one in chosen:
+        if one not in FORMATS:
+            raise InputError(
+                f"format {one!r} is none of {', '.join(FORMATS)}; choose some of these.",
+                field="formats",
+            )
+    names = tuple(f"{what}.{suffix}" for what in _FIGURES for suffix in chosen)
+    return ResultFiles(
+        Path(folder),
+        "figures",
+        names,
+        {"label image": str(labels)},
+        inputs=tuple(inputs),
+        overwrite=overwrite,
+    )
+
+
+def write_figures(
+    results: ResultFiles,
+    measurement: Measurement,
+    classes: Classes,
+    *,
+    annotations: Annotations | None = None,
+    estimates: Iterable[Estimate] = (),
+    view: FigureSlice | None = None,
+) -> tuple[Path, ...]:
+    """Write the figures of a result: fractions by slice, sizes of objects, and an overlay.
+
+    Text stays text in SVG and PDF. The same result gives the same files.
+
+    Parameters
+    ----------
+    results : ResultFiles
+        Of `figure_results`.
+    measurement : Measurement
+        Of the labels.
+    classes : Classes
+        Their names and colours; a row of each figure is drawn for each but the background.
+    annotations : Annotations, optional
+        What was stated and counted.
+    estimates : iterable of Estimate
+        Of `estimate_fractions`; those of corrected labels are drawn.
+    view : FigureSlice, optional
+        What the overlay shows; without, there is none.
+
+    Returns
+    -------
+    tuple of Path
+        The files.
+
+    Raises
+    ------
+    InputError
+        If something is in the way.
+    RunError
+        If the folder cannot be written.
+    """
+    by_slice = measurement.slices.pivot(index="slice", columns="class", values="fraction")
+    predicted = by_slice.reindex(columns=list(classes)).to_numpy(float)
+    known = class_fractions(predicted, classes, annotations, estimates)
+    figures = {"fractions": _figure(len(known)), "sizes": _figure(len(known))}
+    for at, one in enumerate(known):
+        draw_fractions(figures["fractions"].axes[at], one)
+        draw_sizes(figures["sizes"].axes[at], measurement.objects, one.name, one.colour)
+    if view is not None:
+        figures["overlay"] = _overlay(view, classes)
+    with results.writing() as folder:
+        for name in results.names:
+            what, _, suffix = name.partition(".")
+            if what in figures:
+                _save(figures[what], folder / name, suffix)
+    names = [name for name in results.names if name.partition(".")[0] in figures]
+    return tuple(results.folder / name for name in names)
+
+
+def _figure(n_rows: int) -> Figure:
+    """Make a figure with so many axes, one below the other."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 0.4 + 2.6 * max(1, n_rows)), layout="constrained")
+    figure.subplots(max(1, n_rows), squeeze=False)
+    return figure
+
+
+def _overlay(view: FigureSlice, classes: Classes) -> Figure:
+    """Draw labels over their slice, reduced where it is larger than any page."""
+    from matplotlib.figure import Figure
+
+    from ..images import resample_slice
+
+    height, width = view.labels.shape
+    if view.image.shape_of(view.z) != (height, width):
+        shape = " x ".join(map(str, view.image.shape_of(view.z)))
+        raise InputError(
+            f"slice {view.z} of {view.image.source} has {shape} pixels, but its labels have "
+            f"{height} x {width}; name the image that the labels belong to.",
+            field="image",
         )
-    return StatedFractions(typed, counted, low, high)
+    k = max(1, -(-max(height, width) // _MOST_PX))
+    pixels = resample_slice(view.image, view.z, k, None)
+    shown = pixels[0]
+    if view.image.channel_axis_is_rgb and len(pixels) >= 3:
+        shown = np.clip(np.moveaxis(pixels[:3], 0, -1) / max(float(pixels.max()), 1e-6), 0, 1)
+    labels = view.labels[k // 2 :: k, k // 2 :: k]
+    shown = shown[: len(labels), : labels.shape[1]]
+    figure = Figure(figsize=(6, 6 * height / width + 0.3), layout="constrained")
+    pixel_um = None if view.pixel_um is None else k * view.pixel_um
+    draw_overlay(figure.subplots(), shown, labels, classes, pixel_um=pixel_um)
+    return figure
+
+
+def _save(figure: Figure, path: Path, suffix: str) -> None:
+    import matplotlib
+
+    texts = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "napari-spss"}
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
+    with matplotlib.rc_context(texts):
+        figure.savefig(path, format=suffix, dpi=_DPI, metadata=undated)
 
 
 def write_overlay(
     path: str | Path,
     view: SliceView,
     *,
-    class_name: str,
-    stated: StatedFractions,
-    predicted: npt.ArrayLike,
-    true: npt.ArrayLike | None = None,
+    fractions: ClassFractions,
+    true: npt.NDArray[np.float64] | None = None,
     title: str = "",
 ) -> Path:
     """Write a PNG with image, map, outlines, and the fractions of all slices.
@@ -116,12 +254,10 @@ def write_overlay(
         File; must not exist.
     view : SliceView
         The slice to show.
-    class_name : str
-        The class of interest.
-    stated : StatedFractions
-        Of that class.
-    predicted, true : array of float, (Z,)
-        Fractions of that class per slice, 0-1.
+    fractions : ClassFractions
+        Of the class of interest.
+    true : ndarray, (Z,), optional
+        Its true fractions, 0-1.
     title : str
         Over the figure.
 
@@ -148,12 +284,13 @@ def write_overlay(
         [["image", "map", "outlines"], ["fractions"] * 3], height_ratios=(1.75, 1)
     )
     _show_image(parts["image"], view)
-    shown = _show_map(parts["map"], view, class_name)
+    shown = _show_map(parts["map"], view, fractions.name)
     _show_outlines(parts["outlines"], view)
     pictures = [parts[name] for name in ("image", "map", "outlines")]
     bar = figure.colorbar(shown, ax=pictures, location="bottom", shrink=0.3, pad=0.02, aspect=40)
     bar.ax.tick_params(labelsize=8)
-    _plot_fractions(parts["fractions"], view.slice, class_name, stated, predicted, true)
+    draw_fractions(parts["fractions"], fractions, shown=view.slice, true=true)
+    parts["fractions"].set_xlabel("slice (the one shown above is shaded)")
     if title:
         figure.suptitle(title, fontsize=13)
     target = Path(path)
@@ -183,7 +320,7 @@ def _show_outlines(axes: Axes, view: SliceView) -> None:
     _show_image(axes, view)
     axes.set_title(view.caption, fontsize=11)
     handles = []
-    for mask, colour, name in ((view.truth, _TRUE, "truth"), (view.labels, _FOUND, "labels")):
+    for mask, colour, name in ((view.truth, TRUE, "truth"), (view.labels, PALETTE[0], "labels")):
         if mask is None:
             continue
         handles.append(Line2D([], [], color=colour, label=name))
@@ -198,39 +335,3 @@ def _show_outlines(axes: Axes, view: SliceView) -> None:
         fontsize=10,
     )
     legend.set_in_layout(False)  # it lies beside the colour bar, where there is room
-
-
-def _plot_fractions(
-    axes: Axes,
-    shown: int,
-    class_name: str,
-    stated: StatedFractions,
-    predicted: npt.ArrayLike,
-    true: npt.ArrayLike | None,
-) -> None:
-    """Per cent of each slice: typed, counted with interval, predicted, true."""
-    from matplotlib.ticker import MaxNLocator
-
-    z = np.arange(len(stated.typed))
-    axes.axvspan(shown - 0.4, shown + 0.4, color="0.93", lw=0)
-    if true is not None:
-        axes.plot(z, 100 * np.asarray(true), color=_TRUE, lw=2, label="true")
-    axes.plot(z, 100 * np.asarray(predicted), color=_FOUND, lw=2, marker=".", label="predicted")
-    axes.plot(z, 100 * stated.typed, ls="", marker="_", ms=13, mew=2.5, color=_TYPED, label="typed")
-    reach = 100 * np.stack([stated.counted - stated.low, stated.high - stated.counted])
-    axes.errorbar(
-        z,
-        100 * stated.counted,
-        yerr=reach,
-        ls="",
-        marker="o",
-        color=_COUNTED,
-        capsize=3,
-        label="counted, 95 %",
-    )
-    axes.set_xlabel("slice (the one shown above is shaded)")
-    axes.set_ylabel(f"{class_name}, % of slice")
-    axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(ncols=4, frameon=False, loc="upper left", bbox_to_anchor=(0, 1.16), fontsize=9)

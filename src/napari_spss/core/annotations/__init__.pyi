@@ -16,6 +16,7 @@ from .class_spec import (
     show_values as show_values,
 )
 from .class_style import (
+    PALETTE as PALETTE,
     Classes as Classes,
     ClassStyle as ClassStyle,
 )

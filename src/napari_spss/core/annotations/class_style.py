@@ -15,7 +15,11 @@ from .checks import check_class_names, class_key, class_name_fault, outside_clas
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
 
-__all__ = ["ClassStyle", "Classes"]
+__all__ = ["PALETTE", "ClassStyle", "Classes"]
+
+# Okabe and Ito's colours, which can be told apart with any colour vision.
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+_BACKGROUND = "#808080"
 
 _HEX = re.compile(r"#[0-9a-fA-F]{6}")
 
@@ -114,6 +118,12 @@ class Classes(tuple[str, ...]):
     def outside(self) -> str | None:
         """Name of the class that counts in no fraction; None if there is none."""
         return None if self.outside_index is None else self[self.outside_index]
+
+    @property
+    def colours(self) -> tuple[str, ...]:
+        """Hex colour of each class: its own, or else one of the palette."""
+        spare = (_BACKGROUND, *(PALETTE[i % len(PALETTE)] for i in range(len(self))))
+        return tuple(one.colour or other for one, other in zip(self.records, spare, strict=False))
 
     def named(self, names: Iterable[str]) -> Classes:
         """Return classes of other names; what is known here of one of them is kept."""

@@ -13,6 +13,7 @@ __all__ = [
     "UNKNOWN_VOXEL",
     "VoxelSize",
     "counted",
+    "length_text",
     "length_um",
     "merge_voxel_size",
     "printed_pixel_um",
@@ -68,6 +69,19 @@ def length_um(value: object, unit: str | None) -> float | None:
     except (ValueError, OverflowError):
         return None
     return length if math.isfinite(length) and length > 0 else None
+
+
+def length_text(micrometres: float) -> str:
+    """Write a length with the unit in which it is read most easily.
+
+    Examples
+    --------
+    >>> length_text(0.0046), length_text(2)
+    ('4.6 nm', '2 µm')
+    """
+    if micrometres < 0.1:
+        return f"{1000 * micrometres:.4g} nm"
+    return f"{micrometres:.4g} µm" if micrometres < 1000 else f"{micrometres / 1000:.4g} mm"
 
 
 def printed_pixel_um(length: float | None) -> float | None:

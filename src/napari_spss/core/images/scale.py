@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..base import Message
+from ..base import Message, length_text
 
 if TYPE_CHECKING:
     from .stack import Stack
@@ -81,19 +81,19 @@ class WorkingScale:
         if learned is None:
             return (Message("warning", _UNKNOWN_TO_MODEL),) if known else ()
         if len(known) < len(sizes):
-            return (Message("warning", _UNKNOWN_OF_IMAGE.format(_length(learned))),)
+            return (Message("warning", _UNKNOWN_OF_IMAGE.format(length_text(learned))),)
         farthest = max(known, key=lambda size: abs(math.log(size / learned)))
         reduction = self.of(farthest)
         seen = (
-            f"The image has pixels of {_length(farthest)}, that which the model learned from of "
-            f"{_length(learned)}"
+            f"The image has pixels of {length_text(farthest)}, that which the model learned from "
+            f"of {length_text(learned)}"
         )
         smaller = reduction * farthest / (self.reduction * learned)
         if smaller > _MOST_OFF:
             text = (
                 f"{seen}: even at full resolution objects look {smaller:.1f} times smaller to the "
-                f"network. Enlarge the image to pixels of {_length(self.reduction * learned)}, or "
-                "train on it."
+                f"network. Enlarge the image to pixels of {length_text(self.reduction * learned)}, "
+                "or train on it."
             )
             return (Message("warning", text),)
         if reduction == self.reduction and 1 / _MOST_OFF <= farthest / learned <= _MOST_OFF:
@@ -113,15 +113,11 @@ class WorkingScale:
         most, least = self.of(sizes[0]), self.of(sizes[-1])
         smaller = least * sizes[-1] / (self.reduction * self.pixel_size_um)
         text = (
-            f"The images have pixels of {_length(sizes[0])} to {_length(sizes[-1])}: the network "
-            f"sees them reduced by {most} to {least}, so that working pixels are about as large as "
-            "those of the first image."
+            f"The images have pixels of {length_text(sizes[0])} to {length_text(sizes[-1])}: the "
+            f"network sees them reduced by {most} to {least}, so that working pixels are about as "
+            "large as those of the first image."
         )
         if smaller <= _MOST_OFF:
             return (Message("info", text),)
         text += f" In the coarsest, objects look {smaller:.1f} times smaller."
         return (Message("warning", text),)
-
-
-def _length(micrometres: float) -> str:
-    return f"{1000 * micrometres:.4g} nm" if micrometres < 1 else f"{micrometres:.4g} µm"

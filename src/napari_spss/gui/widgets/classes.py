@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ...core.annotations import ClassStyle, class_name_fault, match_class
+from ...core.annotations import PALETTE, ClassStyle, class_name_fault, match_class
 from ..layers import shown_key
 from .theme import set_mark
 
@@ -35,8 +35,6 @@ CLASS_KEYS = (
 
 BACKGROUND_COLOUR = "#999999"
 OUTSIDE_COLOUR = "#000000"
-PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
-"""Okabe and Ito's colours, which can be told apart with any colour vision."""
 
 DEFAULT_CLASSES = (
     ClassStyle("background", BACKGROUND_COLOUR, CLASS_KEYS[0]),

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ...core.base import ImageSettings, InputError
+from ...core.base import ImageSettings, InputError, length_text
 from ..layers import Connections, Geometry, LineMeasure, layer_mark, voxel_size_um
 from .layer_combo import LayerCombo
 
@@ -186,9 +186,9 @@ def describe(layer: Image, geometry: Geometry) -> str:
     parts.append(str(layer.dtype))
     _, height_um, width_um = voxel_size_um(geometry)
     if height_um is not None and width_um is not None and not _is_square(height_um, width_um):
-        parts.append(f"pixels {_length(width_um)} wide and {_length(height_um)} high")
+        parts.append(f"pixels {length_text(width_um)} wide and {length_text(height_um)} high")
     elif width_um is not None:
-        parts.append(f"{_length(width_um)} per px")
+        parts.append(f"{length_text(width_um)} per px")
     return ", ".join(parts)
 
 
@@ -197,7 +197,7 @@ def _scale_text(diameter_px: float, pixel_um: float | None) -> str:
     if not diameter_px:
         return ""
     reduction = ImageSettings(object_diameter_px=diameter_px).reduction(None)
-    length = "" if pixel_um is None else f"= {_length(diameter_px * pixel_um)}; "
+    length = "" if pixel_um is None else f"= {length_text(diameter_px * pixel_um)}; "
     if reduction == 1:
         return f"{length}the network works at full resolution"
     return f"{length}the network sees the image at 1/{reduction} size"
@@ -207,10 +207,6 @@ def _is_square(height_um: float | None, width_um: float | None) -> bool:
     if height_um is None or width_um is None:
         return height_um == width_um
     return isclose(height_um, width_um, rel_tol=1e-3)
-
-
-def _length(micrometres: float) -> str:
-    return f"{micrometres:.3g} µm" if micrometres >= 0.1 else f"{micrometres * 1000:.3g} nm"
 
 
 def _is_usable(layer: Layer) -> bool:

@@ -1,0 +1,328 @@
+"""Drawings of a result on matplotlib's axes: fractions by slice, sizes of objects, an overlay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ..annotations import Annotations, Classes
+from ..base import counted, length_text
+from .corrected import Estimate
+from .estimates import counted_fractions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "ClassFractions",
+    "StatedFractions",
+    "class_fractions",
+    "draw_fractions",
+    "draw_overlay",
+    "draw_sizes",
+    "scale_bar",
+    "stated_fractions",
+]
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+TRUE, TYPED, COUNTED = "#56B4E9", "#777777", "#000000"
+_MIN_CONTRAST = 3.0  # WCAG 2.1, 1.4.11: of what is not text
+_CORRECTED = "labels, corrected"
+_FEWEST_FOR_BARS = 8
+_MOST_BINS = 40
+
+
+@dataclass(frozen=True)
+class StatedFractions:
+    """What was stated for whole slices about one class; nan where nothing was.
+
+    Parameters
+    ----------
+    typed : ndarray, (Z,)
+        Fractions, 0-1, of slices that were not counted.
+    counted : ndarray, (Z,)
+        Fractions of counting grids.
+    low, high : ndarray, (Z,)
+        95 % intervals of those that were counted; bounds of those that were typed, if stated.
+    """
+
+    typed: Floats
+    counted: Floats
+    low: Floats
+    high: Floats
+
+    @property
+    def used(self) -> Floats:
+        """The stated fraction that training uses: the counted one where there is one."""
+        used: Floats = np.where(np.isnan(self.counted), self.typed, self.counted)
+        return used
+
+
+def stated_fractions(annotations: Annotations, class_index: int, n_slices: int) -> StatedFractions:
+    """Collect the fractions of whole slices that training uses."""
+    typed, grids, low, high = (np.full(n_slices, np.nan) for _ in range(4))
+    for proportion in annotations.effective_proportions():
+        value, z = proportion.effective_fractions()[class_index], proportion.region.slice
+        if proportion.region.box is not None or value is None:
+            continue
+        (typed if proportion.source == "typed" else grids)[z] = value
+        low[z], high[z] = proportion.bounds()[class_index] or (value, value)
+    return StatedFractions(typed, grids, low, high)
+
+
+@dataclass(frozen=True)
+class ClassFractions:
+    """What is known of the fraction of one class, slice by slice and of the whole stack.
+
+    Parameters
+    ----------
+    name, colour : str
+        Of the class.
+    stated : StatedFractions
+    predicted : ndarray, (Z,)
+        Fractions of the labels, 0-1; nan where there are none.
+    whole : mapping of str to (float, float, float)
+        Fraction, low and high of the whole stack, by what tells it.
+    """
+
+    name: str
+    colour: str
+    stated: StatedFractions
+    predicted: Floats
+    whole: dict[str, tuple[float, float, float]]
+
+
+def class_fractions(
+    predicted: Floats,
+    classes: Classes,
+    annotations: Annotations | None = None,
+    estimates: Iterable[Estimate] = (),
+) -> tuple[ClassFractions, ...]:
+    """Put together what labels, annotations and estimates tell of each class but the background.
+
+    Parameters
+    ----------
+    predicted : ndarray, (Z, C)
+        Fractions of the labels, 0-1; nan where there are none.
+    classes : Classes
+        The class outside has no fraction.
+    annotations : Annotations, optional
+        Of these classes; fractions of whole slices, and of the whole stack where frames tell it.
+    estimates : iterable of Estimate
+        Those of corrected labels are taken.
+    """
+    known = annotations or Annotations(classes)
+    frames = counted_fractions(known)
+    whole: dict[str, dict[str, tuple[float, float, float]]] = {name: {} for name in classes}
+    if frames is not None and frames.has_frames:
+        found = zip(frames.classes, frames.fractions, frames.intervals, strict=True)
+        for name, fraction, (low, high) in found:
+            whole[name]["counted in frames"] = fraction, low, high
+    for one in estimates:
+        if one.method == _CORRECTED and one.name in whole and not math.isnan(one.fraction):
+            whole[one.name]["corrected"] = one.fraction, one.low, one.high
+    return tuple(
+        ClassFractions(
+            name,
+            classes.colours[index],
+            stated_fractions(known, index, len(predicted)),
+            predicted[:, index],
+            whole[name],
+        )
+        for index, name in enumerate(classes)
+        if index not in (0, classes.outside_index)
+    )
+
+
+def draw_fractions(
+    axes: Axes, one: ClassFractions, *, shown: int | None = None, true: Floats | None = None
+) -> None:
+    """Draw per cent against the slice; the legend stands above the axes.
+
+    Parameters
+    ----------
+    axes : Axes
+    one : ClassFractions
+    shown : int, optional
+        Slice that is shaded.
+    true : ndarray, (Z,), optional
+        True fractions, 0-1.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    z, stated, colour = np.arange(len(one.predicted)), one.stated, _on_white(one.colour)
+    if shown is not None:
+        axes.axvspan(shown - 0.4, shown + 0.4, color="0.93", lw=0)
+    for style, (text, (fraction, low, high)) in zip(("--", ":"), one.whole.items(), strict=False):
+        if not math.isnan(low):
+            axes.axhspan(100 * low, 100 * high, color="0.9", lw=0)
+        axes.axhline(100 * fraction, color="0.4", ls=style, label=f"{text}, whole stack")
+    if true is not None:
+        axes.plot(z, 100 * true, color=TRUE, lw=2, label="true")
+    axes.plot(z, 100 * one.predicted, color=colour, lw=2, marker=".", label="predicted")
+    for values, marker, kind, text in (
+        (stated.typed, "_", TYPED, "typed"),
+        (stated.counted, "o", COUNTED, "counted, 95 %"),
+    ):
+        if np.isnan(values).all():
+            continue
+        reach = 100 * np.stack([values - stated.low, stated.high - values])
+        reach[:, ~reach.any(axis=0)] = np.nan  # stated without bounds
+        axes.errorbar(
+            z,
+            100 * values,
+            yerr=None if np.isnan(reach).all() else reach,
+            ls="",
+            marker=marker,
+            ms=12 if marker == "_" else 5,
+            mew=2 if marker == "_" else 1,
+            mfc="white",
+            color=kind,
+            capsize=3,
+            label=text,
+        )
+    axes.set_xlabel("slice")
+    axes.set_ylabel(f"{one.name}, % of slice")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend_above(axes)
+
+
+def draw_sizes(axes: Axes, objects: pd.DataFrame, name: str, colour: str) -> None:
+    """Draw a histogram of the objects of a class by their equivalent diameter.
+
+    Parameters
+    ----------
+    axes : Axes
+    objects : DataFrame
+        As in `Measurement`; lengths in micrometres where they are known.
+    name, colour : str
+        Of the class.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    found = objects[objects["class"] == name]
+    is_known = not found["equivalent_diameter_um"].isna().any()
+    sizes = found[f"equivalent_diameter_{'um' if is_known else 'px'}"].to_numpy(float)
+    if len(sizes):
+        bins: Any = "auto" if len(sizes) >= _FEWEST_FOR_BARS else max(1, len(sizes))
+        edges = np.histogram_bin_edges(sizes, bins)
+        if len(edges) - 1 > _MOST_BINS:
+            edges = np.histogram_bin_edges(sizes, _MOST_BINS)
+        middle = f"{np.median(sizes):.3g} {'µm' if is_known else 'px'}"
+        label = f"{name}: {counted(len(sizes), 'object')}, median {middle}"
+        axes.hist(sizes, list(edges), color=colour, ec=_on_white(colour), label=label)
+        _legend_above(axes)
+    else:
+        axes.set_title(f"{name}: no objects", loc="left", fontsize=9)
+    axes.set_xlabel(f"equivalent diameter, {'µm' if is_known else 'px'}")
+    axes.set_ylabel("objects")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_overlay(
+    axes: Axes,
+    image: npt.NDArray[Any],
+    labels: npt.NDArray[np.integer],
+    classes: Classes,
+    *,
+    pixel_um: float | None = None,
+) -> None:
+    """Draw labels over an image, with a scale bar.
+
+    Parameters
+    ----------
+    axes : Axes
+    image : ndarray, (Y, X) or (Y, X, 3)
+        Grey values, or red, green and blue of 0-1.
+    labels : ndarray of int, (Y, X)
+        Class indices; 0 and what is no class are left free.
+    classes : Classes
+    pixel_um : float, optional
+        Width of a pixel; without, the bar is so many pixels long.
+    """
+    from matplotlib.colors import to_rgb
+    from matplotlib.patches import Patch
+
+    low, high = np.percentile(image, (0.5, 99.5))
+    axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+    present = [c for c in range(1, len(classes)) if (labels == c).any()]
+    tint = np.zeros((*labels.shape, 4), np.float32)
+    for index in present:
+        colour, mask = classes.colours[index], labels == index
+        tint[mask] = (*to_rgb(colour), 0.3)
+        if not mask.all():
+            axes.contour(mask.astype(np.float32), levels=[0.5], colors=[colour], linewidths=1)
+    axes.imshow(tint)
+    axes.set_axis_off()
+    patches = [Patch(color=classes.colours[c], label=classes[c]) for c in present]
+    if patches:
+        _legend_above(axes, handles=patches)
+    height, width = labels.shape
+    length, text = scale_bar(width, pixel_um)
+    margin, thick = 0.03 * width, max(1.0, 0.008 * width)
+    x0, y0 = width - margin - length, height - margin - thick
+    pad = 0.015 * width
+    room = 0.055 * width
+    axes.add_patch(_box(x0 - pad, y0 - room, length + 2 * pad, room + thick + pad, "black", 0.6))
+    axes.add_patch(_box(x0, y0, length, thick, "white", 1.0))
+    axes.text(x0 + length / 2, y0 - 0.008 * width, text, color="white", ha="center", va="bottom")
+
+
+def scale_bar(width_px: int, pixel_um: float | None) -> tuple[float, str]:
+    """Length in pixels of a bar of about a fifth of a picture's width, and what stands above it.
+
+    Examples
+    --------
+    >>> scale_bar(1000, 0.005), scale_bar(90, None)
+    ((200.0, '1 µm'), (20.0, '20 px'))
+    """
+    unit = pixel_um or 1.0
+    most = width_px * unit / 4
+    power = 10.0 ** math.floor(math.log10(most))
+    length = next(step * power for step in (5, 2, 1) if step * power <= most * (1 + 1e-9))
+    return length / unit, f"{length:g} px" if pixel_um is None else length_text(length)
+
+
+def _box(x: float, y: float, width: float, height: float, colour: str, alpha: float) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x, y), width, height, color=colour, alpha=alpha, lw=0)
+
+
+def _legend_above(axes: Axes, handles: Sequence[Any] | None = None) -> None:
+    """Name what is drawn above the axes, where it hides nothing."""
+    found = axes.get_legend_handles_labels()[0] if handles is None else handles
+    axes.legend(
+        handles=found,
+        ncols=3,
+        frameon=False,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        borderaxespad=0.2,
+        fontsize=9,
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _on_white(colour: str) -> tuple[float, float, float]:
+    """Darken a colour until it stands out from white."""
+    from matplotlib.colors import to_rgb
+
+    rgb = np.array(to_rgb(colour))
+    while 1.05 / (_luminance(rgb) + 0.05) < _MIN_CONTRAST:
+        rgb *= 0.95
+    return float(rgb[0]), float(rgb[1]), float(rgb[2])
+
+
+def _luminance(rgb: Floats) -> float:
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])

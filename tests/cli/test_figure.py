@@ -1,0 +1,85 @@
+"""``figure``: what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+
+@pytest.fixture
+def figure(spss, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    labels = np.zeros((3, 64, 64), np.uint8)
+    labels[:, 20:40, 20:44] = 1
+    tifffile.imwrite("labels.tif", labels, photometric="minisblack")
+    image = np.arange(labels.size, dtype=np.uint16).reshape(labels.shape)
+    tifffile.imwrite("image.tif", image, photometric="minisblack")
+    return lambda *options: spss("figure", "labels.tif", "--out", "figures", *options)
+
+
+def written(folder="figures"):
+    from pathlib import Path
+
+    return {path.name for path in Path(folder).glob("[!.]*")}
+
+
+def test_figures_in_three_formats(figure):
+    done = figure("--image", "image.tif", "--voxel-size", "50nm,5nm,5nm")
+    assert done.code == 0, done.err
+    kinds = ("fractions", "sizes", "overlay")
+    assert written() == {f"{kind}.{suffix}" for kind in kinds for suffix in ("svg", "pdf", "png")}
+    assert all(name in done.out for name in written())
+
+
+def test_without_an_image_there_is_no_overlay_and_it_is_told(figure, tmp_path):
+    (tmp_path / "proportions.csv").write_text("slice,background,mito\n1,,0.2\n")
+    done = figure("--format=svg", "--proportions=proportions.csv", "--classes=background=0,mito=1")
+    assert done.code == 0, done.err
+    assert written() == {"fractions.svg", "sizes.svg"}
+    assert "--image IMAGE draws the labels over a slice" in done.err
+    assert ">typed</text>" in (tmp_path / "figures" / "fractions.svg").read_text()
+
+
+def test_figures_of_the_same_labels_are_replaced_and_no_others(figure, tmp_path):
+    assert figure("--format", "png").code == 0
+    assert figure("--format", "png").code == 0
+    (tmp_path / "figures" / "sizes.png").write_bytes(b"mine")
+    done = figure("--format", "png")
+    assert done.code == 2
+    assert "was changed since it was written by napari-spss" in done.error
+    assert (tmp_path / "figures" / "sizes.png").read_bytes() == b"mine"
+    assert figure("--format", "png", "--overwrite").code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--slice", "3", "--image", "image.tif"], "--slice 3 is not in the labels; choose 0 to 2"),
+        (["--slice", "1"], "name its image by --image"),
+        (["--format", "gif"], "format 'gif' is none of svg, pdf, png"),
+        (["--image", "short.tif"], "has 2 slices, but the labels have 3"),
+        (["--check", "no.csv"], "no.csv"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_in_a_line(figure, options, said):
+    tifffile.imwrite("short.tif", np.zeros((2, 64, 64), np.uint8), photometric="minisblack")
+    done = figure(*options)
+    assert done.code == 2
+    assert said in done.error
+    assert written() == set()
+
+
+def test_nodes_that_the_run_learned_from_correct_no_figure(spss, trained, tmp_path):
+    assert (
+        spss("predict", trained / "run", trained / "image.tif", "--out", tmp_path / "r").code == 0
+    )
+    options = ("--run", trained / "run", "--out", tmp_path / "f", "--format", "svg")
+    done = spss("figure", tmp_path / "r", *options, "--grid", trained / "grid.csv")
+    assert done.code == 0, done.err
+    assert "counted, 95 %" in (tmp_path / "f" / "fractions.svg").read_text()
+    done = spss("figure", tmp_path / "r", *options, "--check", trained / "grid.csv")
+    assert done.code == 2
+    assert "learned from" in done.error
