@@ -3,6 +3,9 @@ from .core.analysis import (
     counted_fractions as counted_fractions,
     estimate_fractions as estimate_fractions,
     evaluate as evaluate,
+    find_objects as find_objects,
+    object_table as object_table,
+    register_object_property as register_object_property,
 )
 from .core.annotations import (
     Annotations as Annotations,

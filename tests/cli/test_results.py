@@ -234,6 +234,35 @@ def test_table_must_be_a_file(spss, masks, tmp_path):
     assert "is a file" in spss("measure", "labels.tif", "--out", "labels.tif/t.csv").error
 
 
+def test_measure_lists_objects_as_asked(spss, masks):
+    masks(labels=np.concatenate([plane(0, 0, 0, 1), plane(0, 0, 1, 1), plane(0, 0, 0, 0)]))
+    tifffile.imwrite("image.tif", np.full((3, 32, 32), 9, np.uint8), photometric="minisblack")
+    maps = np.full((3, 2, 32, 32), 51, np.uint8)
+    tifffile.imwrite(
+        "maps.tif", maps, metadata={"axes": "ZCYX"}, ome=True, photometric="minisblack"
+    )
+    voxel = ("--voxel-size", "50nm,4nm,4nm", "--overwrite")
+    asked = ("--image", "image.tif", "--maps", "maps.tif", "--split", "0.7", "--per-slice")
+    done = spss("measure", "labels.tif", "--out", "t.csv", "--min-size", "1000nm2", *voxel, *asked)
+    assert done.code == 0, done.err
+    objects = pd.read_csv("t_objects.csv")
+    assert (objects["area_um2"] >= 0.001).all()
+    assert objects["mean_grey"].unique().tolist() == [9]
+    assert objects["mean_probability"].to_numpy() == pytest.approx(0.2)
+    assert "perimeter_um" in objects
+    none = spss("measure", "labels.tif", "--out", "t.csv", "--min-size", "1 um3", *voxel)
+    assert none.code == 0
+    assert pd.read_csv("t_objects.csv").empty
+    for wrong, said in (
+        (("--min-size", "1um2"), "min_size '1um2' is neither a number of voxels nor a volume"),
+        (("--split", "7"), "split 7.0 is not between 0 and 1"),
+        (("--image", "nowhere.tif"), "does not exist"),
+    ):
+        done = spss("measure", "labels.tif", *wrong)
+        assert done.code == 2
+        assert said in done.error
+
+
 def test_measure_of_one_slice_has_no_interval(spss, masks):
     masks(labels=plane(0, 1, 0, 1))
     done = spss("measure", "labels.tif")

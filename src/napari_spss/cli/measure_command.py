@@ -36,6 +36,7 @@ EXAMPLES = """Examples:
 \b
   napari-spss measure result/labels.ome.tif --out table.csv
   napari-spss measure masks.tif --out table.csv --classes background,mitochondria
+  napari-spss measure result/labels.ome.tif --out table.csv --split 0.7 --min-size 0.01um3
   napari-spss measure instances.tif --instances --classes background,mitochondria
 """
 
@@ -57,6 +58,39 @@ def measure(
     instances: InstancesOption = False,
     outside: OutsideOption = None,
     voxel_size: VoxelSizeOption = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(metavar="IMAGE", help="For the mean grey value of each object."),
+    ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MAPS",
+            help="Maps that `predict` wrote, for the mean probability of each object.",
+        ),
+    ] = None,
+    min_size: Annotated[
+        str,
+        typer.Option(
+            metavar="SIZE",
+            help="Do not list smaller objects: 50 (pixels or voxels), 0.01um3, or 0.2um2 for "
+            "objects of slices. They stay in the fractions.",
+        ),
+    ] = "1",
+    split: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATIO",
+            help="Split touching objects at necks narrower than this part of the narrower side, "
+            "such as 0.7; by default they are one.",
+        ),
+    ] = None,
+    per_slice: Annotated[
+        bool,
+        typer.Option(
+            "--per-slice", help="List the objects of each slice, not those of the volume."
+        ),
+    ] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Measure, print a summary, and write the tables if a name is given."""
@@ -68,14 +102,23 @@ def measure(
             raise InputError(f"--out {out} is a folder; name a file, such as {out / 'table.csv'}.")
     from ..core.analysis import measure_masks, measurement_results, write_measurement
     from ..core.base import merge_voxel_size
-    from ..core.images import open_labels
+    from ..core.images import open_labels, open_stack
     from .display import say
 
     masks = open_labels(labels, classes=spec, instances=instances)
     size = merge_voxel_size(stated, masks.stack.voxel_size_um)
     if out is not None:
         measurement_results(out, labels=labels, voxel_size_um=size, overwrite=overwrite).check()
-    found = measure_masks(masks, voxel_size_um=stated, outside=outside)
+    found = measure_masks(
+        masks,
+        voxel_size_um=stated,
+        image=None if image is None else open_stack(image),
+        maps=None if maps is None else open_stack(maps),
+        min_size=min_size,
+        split=split,
+        per_slice=per_slice,
+        outside=outside,
+    )
     n_slices = found.slices["slice"].nunique()
     lines = slice_lines(found) if n_slices <= _MAX_LISTED else [counted(n_slices, "slice")]
     for line in (*lines, *summary_lines(found)):

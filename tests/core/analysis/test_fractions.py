@@ -186,7 +186,7 @@ def test_how_masks_were_read_is_told() -> None:
 
 
 def test_small_objects_are_left_out_of_the_list_but_not_of_the_fractions(stack: np.ndarray) -> None:
-    measured = measure(stack, min_object_px=4)
+    measured = measure(stack, min_size=4)
     assert measured.objects["voxels"].tolist() == [8]
     assert _row(measured.stack, **{"class": "class_1"})["voxels"] == 11
     assert _row(measured.stack, **{"class": "class_1"})["objects"] == 1

@@ -12,7 +12,6 @@ from napari_spss.core.analysis import (
     matched_threshold,
     remove_small,
 )
-from napari_spss.core.analysis.postprocess import objects
 from napari_spss.core.base import InputError
 
 
@@ -130,33 +129,3 @@ def test_sizes_in_a_stack_are_voxels_of_3d_components() -> None:
     labels[:, 1, 1] = 1
     labels[0, 3, 3] = 1
     assert remove_small(labels, 3).sum() == 3
-
-
-def test_objects_are_numbered_through_the_classes() -> None:
-    labels = np.array([[1, 0, 1], [2, 0, 1], [2, 255, 0]], dtype=np.uint8)
-    assert objects(labels).tolist() == [[1, 0, 2], [3, 0, 2], [3, 0, 0]]
-    assert objects(labels, min_size_px=2).tolist() == [[0, 0, 1], [2, 0, 1], [2, 0, 0]]
-    assert objects(labels).dtype == np.int32
-
-
-def test_objects_join_through_slices() -> None:
-    labels = np.zeros((2, 3, 3), dtype=np.uint8)
-    labels[0, 0, 0] = labels[1, 0, 0] = labels[1, 2, 2] = 1
-    assert objects(labels).max() == 2
-    assert objects(labels)[0, 0, 0] == objects(labels)[1, 0, 0]
-
-
-@pytest.mark.parametrize("n_slices", [1, 3])
-def test_touching_discs_are_split(n_slices: int) -> None:
-    y, x = np.mgrid[:30, :50]
-    discs = ((y - 15) ** 2 + (x - 15) ** 2 <= 100) | ((y - 15) ** 2 + (x - 33) ** 2 <= 100)
-    labels = np.repeat(discs[None], n_slices, axis=0).astype(np.uint8).squeeze()
-    assert objects(labels).max() == 1
-    split = objects(labels, is_split=True, min_distance_px=8)
-    assert split.max() == 2
-    assert ((split > 0) == (labels > 0)).all()
-    assert split[..., 15, 15].max() != split[..., 15, 33].max()
-
-
-def test_splitting_an_array_full_of_one_class_gives_one_object() -> None:
-    assert (objects(np.ones((6, 6), dtype=np.uint8), is_split=True) == 1).all()

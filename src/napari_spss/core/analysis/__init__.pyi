@@ -33,7 +33,14 @@ from .fractions import (
     Measurement as Measurement,
     measure as measure,
     measure_masks as measure_masks,
+    object_table as object_table,
 )
+from .object_rows import (
+    OBJECT_PROPERTIES as OBJECT_PROPERTIES,
+    ObjectProperty as ObjectProperty,
+    register_object_property as register_object_property,
+)
+from .objects import find_objects as find_objects
 from .postprocess import (
     MapHistogram as MapHistogram,
     fill_holes as fill_holes,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +12,22 @@ from scipy import sparse
 
 from ..base import InputError
 
-__all__ = ["ComponentCollector", "Components"]
+__all__ = ["DIRECTIONS", "ComponentCollector", "Components"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _MAX_RUNS = 2**25  # in a slice; a gigabyte, which only noise and patterns of single pixels need
+
+_IN_PLANE = ((0, 0, 1), (0, 1, 0), (0, 1, 1), (0, 1, -1))
+_ACROSS = tuple((1, dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
+DIRECTIONS = np.array(_IN_PLANE + _ACROSS)
+"""Steps (z, y, x) from a voxel to its neighbours, each pair once (13, 3); 4 lie in the plane."""
+
+_BELOW, _NEXT = DIRECTIONS.tolist().index([0, 1, 0]), DIRECTIONS.tolist().index([1, 0, 0])
+_N_MOMENTS = 10  # n, z, y, x, zz, zy, zx, yy, yx, xx
+_SECOND = np.array([[4, 5, 6], [5, 7, 8], [6, 8, 9]])
 
 
 @dataclass(frozen=True)
@@ -29,20 +39,44 @@ class Components:
     n_voxels : ndarray of int, (N,)
     low, high : ndarray of int, (N, 3)
         Half-open bounding boxes (z, y, x).
+    first : ndarray of int, (N, 3)
+        First voxel (z, y, x), from top to bottom and left to right.
     centroid : ndarray of float, (N, 3)
         Mean position (z, y, x) of the voxel centres.
+    covariance : ndarray of float, (N, 3, 3)
+        Of these positions.
+    pairs : ndarray of int, (N, 13)
+        How many voxels have a neighbour of the same object, by `DIRECTIONS`; in objects of single
+        slices by those in the plane.
+    means : ndarray of float, (N, k)
+        Of each of the values that came with the strips.
     is_cut : ndarray of bool, (N,)
         Whether the object touches the edge of a slice or, in a stack, its first or last slice.
-    ids : ndarray of int, (N,), or None
-        Id of each object; None for connected parts.
+    ids : ndarray of int, (N,)
+        Id of each object; 0 for connected parts.
     """
 
     n_voxels: Ints
     low: Ints
     high: Ints
+    first: Ints
     centroid: Floats
+    covariance: Floats
+    pairs: Ints
+    means: Floats
     is_cut: Bools
-    ids: Ints | None = None
+    ids: Ints
+
+    def take(self, rows: npt.NDArray[Any]) -> Self:
+        """Return some of the objects, by index or by a mask."""
+        return type(self)(*(getattr(self, one.name)[rows] for one in fields(self)))
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Return the objects of all parts, one after the other."""
+        return cls(
+            *(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(cls))
+        )
 
 
 class ComponentCollector:
@@ -58,29 +92,37 @@ class ComponentCollector:
         alone.
     has_ids : bool
         Whether pixels carry ids of objects, which then need not be connected.
+    n_values : int
+        How many values come with each pixel, of which the means are wanted.
     """
 
-    def __init__(self, *, is_volume: bool, has_ids: bool = False) -> None:
+    def __init__(self, *, is_volume: bool, has_ids: bool = False, n_values: int = 0) -> None:
         self._is_volume = is_volume
         self._has_ids = has_ids
         self._z = -2
         self._shape = (0, 0)
-        self._strips: list[Ints] = []
+        self._strips: list[tuple[Ints, Floats]] = []
         self._n_runs = 0
         # the last slice with the class: its index, and the starts, ends and parts of its runs
         nothing = np.zeros(0, dtype=np.int64)
         self._above: tuple[int, Ints, Ints, npt.NDArray[Any]] = -2, nothing, nothing, nothing
         self._n_parts = 0
-        self._areas: list[Ints] = [np.zeros(0, dtype=np.int64)]
-        self._sums: list[Floats] = [np.zeros((0, 3))]
-        self._lows: list[Ints] = [np.zeros((0, 3), dtype=np.int64)]
-        self._highs: list[Ints] = [np.zeros((0, 3), dtype=np.int64)]
+        self._sums: list[Floats] = [np.zeros((0, _N_MOMENTS + n_values))]
+        self._pairs: list[Ints] = [np.zeros((0, len(_IN_PLANE)), dtype=np.int64)]
+        self._boxes: list[Ints] = [np.zeros((0, 3, 3), dtype=np.int64)]  # low, high, first
         self._cuts: list[Bools] = [np.zeros(0, dtype=bool)]
-        self._links: list[Ints] = [np.zeros((2, 0), dtype=np.int64)]
-        self._ids: list[Ints] = [np.zeros(0, dtype=np.int64)]
+        self._ids: list[Ints] = [nothing]
+        # parts that touch: two parts, the direction, the number of pairs of voxels
+        self._touching: list[Ints] = [np.zeros((4, 0), dtype=np.int64)]
 
     def add(
-        self, z: int, strip: npt.NDArray[Any], *, first_row: int = 0, height: int | None = None
+        self,
+        z: int,
+        strip: npt.NDArray[Any],
+        *,
+        values: npt.NDArray[Any] | None = None,
+        origin: tuple[int, int] = (0, 0),
+        shape: tuple[int, int] | None = None,
     ) -> None:
         """Add rows of slice ``z``, from top to bottom, after all of lower slices.
 
@@ -88,12 +130,14 @@ class ComponentCollector:
 
         Parameters
         ----------
-        strip : ndarray of bool, or of int, (rows, X)
+        strip : ndarray of bool, or of int, (rows, columns)
             Where the class is, or the ids, 0 = nothing.
-        first_row : int
-            Of the strip, in the slice.
-        height : int, optional
-            Rows of the slice; those of the strip by default.
+        values : ndarray, (k, rows, columns), optional
+            Values of which the mean over each object is wanted.
+        origin : (int, int)
+            Row and column of the strip's first pixel in the slice.
+        shape : (int, int), optional
+            Rows and columns of the slice; those of the strip by default.
 
         Raises
         ------
@@ -103,84 +147,127 @@ class ComponentCollector:
         if z != self._z:
             self._end_slice()
             self._z = z
-            self._shape = (height or len(strip), strip.shape[1])
+            self._shape = shape or (len(strip), strip.shape[1])
         runs = _runs(strip)
-        runs[0] += first_row
+        sums = np.zeros((runs.shape[1], 0 if values is None else len(values)))
+        for index, one in enumerate(() if values is None else values):
+            up_to = np.zeros((strip.shape[0], strip.shape[1] + 1))
+            np.cumsum(one, axis=1, out=up_to[:, 1:], dtype=np.float64)
+            sums[:, index] = up_to[runs[0], runs[2]] - up_to[runs[0], runs[1]]
+        runs[:3] += np.array([origin[0], origin[1], origin[1]])[:, None]
         self._n_runs += runs.shape[1]
         if self._n_runs > _MAX_RUNS:
             raise InputError(
                 f"slice {z} of the labels is in more than {_MAX_RUNS // 10**6} million pieces, as "
                 "noise is; give labels of objects."
             )
-        self._strips.append(runs)
+        self._strips.append((runs, sums))
 
     def finish(self, n_slices: int) -> Components:
         """Join the parts of all slices, of a stack of ``n_slices``, into objects."""
         self._end_slice()
         ids = np.concatenate(self._ids)
-        found: Ints | None = None
+        one, other, direction, n_pairs = np.concatenate(self._touching, axis=1)
         if not self._has_ids:
-            n_found, whole = _connected(np.concatenate(self._links, axis=1), self._n_parts)
+            is_face = direction == _NEXT
+            n_found, whole = _connected(np.stack([one, other])[:, is_face], self._n_parts)
         elif self._is_volume:
-            found, whole = np.unique(ids, return_inverse=True)
-            n_found = len(found)
+            ids, whole = np.unique(ids, return_inverse=True)
+            n_found = len(ids)
         else:
-            found, whole, n_found = ids, np.arange(self._n_parts), self._n_parts
-        n_voxels = np.zeros(n_found, dtype=np.int64)
-        sums = np.zeros((n_found, 3))
+            n_found, whole = self._n_parts, np.arange(self._n_parts)
+        sums = _sum_by(whole, n_found, np.concatenate(self._sums))
         low = np.full((n_found, 3), np.iinfo(np.int64).max)
         high = np.zeros((n_found, 3), dtype=np.int64)
         is_cut = np.zeros(n_found, dtype=bool)
-        lows, highs = np.concatenate(self._lows), np.concatenate(self._highs)
-        np.add.at(n_voxels, whole, np.concatenate(self._areas))
-        np.add.at(sums, whole, np.concatenate(self._sums))
-        np.minimum.at(low, whole, lows)
-        np.maximum.at(high, whole, highs)
+        boxes = np.concatenate(self._boxes)
+        np.minimum.at(low, whole, boxes[:, 0])
+        np.maximum.at(high, whole, boxes[:, 1])
         np.logical_or.at(is_cut, whole, np.concatenate(self._cuts))
         if self._is_volume:
             is_cut |= (low[:, 0] == 0) | (high[:, 0] == n_slices)
-        return Components(n_voxels, low, high, sums / n_voxels[:, None], is_cut, found)
+        pairs = np.zeros((n_found, len(DIRECTIONS)), dtype=np.int64)
+        np.add.at(pairs[:, : len(_IN_PLANE)], whole, np.concatenate(self._pairs))
+        is_within = whole[one] == whole[other]
+        np.add.at(pairs, (whole[one[is_within]], direction[is_within]), n_pairs[is_within])
+        means = sums / sums[:, :1]
+        centroid = means[:, 1:4]
+        return Components(
+            n_voxels=sums[:, 0].astype(np.int64),
+            low=low,
+            high=high,
+            first=boxes[np.unique(whole, return_index=True)[1], 2],
+            centroid=centroid,
+            covariance=means[:, _SECOND] - centroid[:, :, None] * centroid[:, None],
+            pairs=pairs,
+            means=means[:, _N_MOMENTS:],
+            is_cut=is_cut,
+            ids=ids if self._has_ids else np.zeros(n_found, dtype=np.int64),
+        )
 
     def _end_slice(self) -> None:
         """Make 2D parts of the runs of a slice, and link them with those of the slice before."""
         if not self._strips:
             return
-        row, start, stop, ids = np.concatenate(self._strips, axis=1)
+        row, start, stop, ids = np.concatenate([runs for runs, _ in self._strips], axis=1)
+        values = np.concatenate([sums for _, sums in self._strips])
         self._strips, self._n_runs = [], 0
-        height, width = self._shape
-        first, last = row * width + start, row * width + stop
+        width = self._shape[1]
+        stride = width + 2  # what is shifted by a column ends in no other row
+        first, last = row * stride + start, row * stride + stop
+        beside = {
+            d: _overlaps(first, last, dy * stride + dx, first, last)
+            for d, (_, dy, dx) in enumerate(_IN_PLANE)
+            if dy
+        }
         if self._has_ids:
-            values, part = np.unique(ids, return_inverse=True)
-            self._ids.append(values)
-            n_found = len(values)
+            found, part = np.unique(ids, return_inverse=True)
+            n_found = len(found)
         else:
-            below = _overlaps(first, last, first + width, last + width)
-            n_found, part = _connected(below, len(row))
+            n_found, part = _connected(beside[_BELOW][:2], len(row))
+            found = np.zeros(n_found, dtype=np.int64)
         n_pixels = stop - start
-        area = np.bincount(part, weights=n_pixels, minlength=n_found)
-        y_sum = np.bincount(part, weights=n_pixels * row, minlength=n_found)
-        x_sum = np.bincount(part, weights=n_pixels * (start + stop - 1) / 2, minlength=n_found)
-        low = np.full((n_found, 3), self._z, dtype=np.int64)
-        high = np.full((n_found, 3), self._z + 1, dtype=np.int64)
-        low[:, 1:], high[:, 1:] = (height, width), 0
-        for axis, (least, most) in enumerate(((row, row + 1), (start, stop)), start=1):
-            np.minimum.at(low[:, axis], part, least)
-            np.maximum.at(high[:, axis], part, most)
-        self._areas.append(area.astype(np.int64))
-        self._sums.append(np.stack([area * self._z, y_sum, x_sum], axis=1))
-        self._lows.append(low)
-        self._highs.append(high)
-        self._cuts.append((low[:, 1:] == 0).any(axis=1) | (high[:, 1:] == self._shape).any(axis=1))
+        self._sums.append(
+            _sum_by(part, n_found, np.hstack([_moments(self._z, row, start, stop), values]))
+        )
+        pairs = np.zeros((n_found, len(_IN_PLANE)), dtype=np.int64)
+        np.add.at(pairs[:, 0], part, n_pixels - 1)
+        for d, (one, other, n) in beside.items():
+            is_within = part[one] == part[other]
+            np.add.at(pairs[:, d], part[one[is_within]], n[is_within])
+            if self._is_volume and not self._has_ids:  # they may be one object yet
+                self._touch(
+                    d, part[one] + self._n_parts, part[other] + self._n_parts, n, ~is_within
+                )
+        self._pairs.append(pairs)
+        self._boxes.append(_boxes(part, n_found, self._z, row, start, stop))
+        low, high = self._boxes[-1][:, 0, 1:], self._boxes[-1][:, 1, 1:]
+        self._cuts.append((low == 0).any(axis=1) | (high == self._shape).any(axis=1))
+        self._ids.append(found)
         part = part + self._n_parts
         self._n_parts += n_found
-        if not self._is_volume or self._has_ids:
+        if not self._is_volume:
             return
         above_z, *above = self._above
         if above_z == self._z - 1:
-            pairs = _overlaps(above[0], above[1], first, last)
-            links = np.stack([above[2][pairs[0]], part[pairs[1]]])
-            self._links.append(np.unique(links, axis=1))
+            known = np.concatenate(self._ids[-2:]) if self._has_ids else None
+            for d, (_, dy, dx) in enumerate(_ACROSS, start=len(_IN_PLANE)):
+                one, other, n = _overlaps(above[0], above[1], dy * stride + dx, first, last)
+                p, q = above[2][one], part[other]
+                is_same = np.ones(len(p), dtype=bool)
+                if known is not None:
+                    offset = self._n_parts - len(known)
+                    is_same = known[p - offset] == known[q - offset]
+                self._touch(d, p, q, n, is_same)
         self._above = self._z, first, last, part
+
+    def _touch(self, direction: int, one: Ints, other: Ints, n: Ints, where: Bools) -> None:
+        """Note how many pairs of voxels parts have in a direction."""
+        keys, place = np.unique(one[where] * 2**31 + other[where], return_inverse=True)
+        counts = np.bincount(place, weights=n[where], minlength=len(keys)).astype(np.int64)
+        self._touching.append(
+            np.stack([keys >> 31, keys & (2**31 - 1), np.full_like(keys, direction), counts])
+        )
 
 
 def _runs(strip: npt.NDArray[Any]) -> Ints:
@@ -193,13 +280,58 @@ def _runs(strip: npt.NDArray[Any]) -> Ints:
     return np.stack([rows, starts, stops, strip[rows, starts].astype(np.int64)])
 
 
-def _overlaps(first: Ints, last: Ints, other_first: Ints, other_last: Ints) -> Ints:
-    """Indices (2, n) of the pairs of two sorted rows of intervals that have pixels in common."""
+def _moments(z: int, row: Ints, start: Ints, stop: Ints) -> Floats:
+    """Sums over the voxels of each run: 1, z, y, x, and the products of two of z, y and x."""
+    n, y = (stop - start).astype(float), row.astype(float)
+    x = n * (start + stop - 1) / 2
+    to_stop, to_start = ((m - 1.0) * m * (2 * m - 1) / 6 for m in (stop, start))
+    moments = [
+        n,
+        n * z,
+        n * y,
+        x,
+        n * z * z,
+        n * z * y,
+        x * z,
+        n * y * y,
+        x * y,
+        to_stop - to_start,
+    ]
+    return np.stack(moments, axis=1)
+
+
+def _boxes(part: Ints, n_parts: int, z: int, row: Ints, start: Ints, stop: Ints) -> Ints:
+    """Corners and first pixel (z, y, x) of parts, (n, 3, 3)."""
+    boxes = np.full((n_parts, 3, 3), z, dtype=np.int64)
+    boxes[:, 0, 1:], boxes[:, 1, 0], boxes[:, 1, 1:] = np.iinfo(np.int64).max, z + 1, 0
+    for axis, (least, most) in enumerate(((row, row + 1), (start, stop)), start=1):
+        np.minimum.at(boxes[:, 0, axis], part, least)
+        np.maximum.at(boxes[:, 1, axis], part, most)
+    runs = np.unique(part, return_index=True)[1]
+    boxes[:, 2, 1], boxes[:, 2, 2] = row[runs], start[runs]
+    return boxes
+
+
+def _sum_by(group: npt.NDArray[Any], n_groups: int, rows: Floats) -> Floats:
+    """Sum rows by their group."""
+    n = len(rows)
+    which = sparse.csr_matrix((np.ones(n), (group, np.arange(n))), shape=(n_groups, n))
+    sums: Floats = which @ rows
+    return sums
+
+
+def _overlaps(first: Ints, last: Ints, shift: int, other_first: Ints, other_last: Ints) -> Ints:
+    """Pairs of two sorted rows of intervals, the first of them shifted, that have pixels in common.
+
+    Returns the indices of both, and how many pixels they have in common (3, n).
+    """
+    first, last = first + shift, last + shift
     begin = np.searchsorted(other_last, first, side="right")
     counts = np.searchsorted(other_first, last, side="left") - begin
     one = np.repeat(np.arange(len(first)), counts)
     other = np.arange(len(one)) + np.repeat(begin - np.cumsum(counts) + counts, counts)
-    return np.stack([one, other])
+    n = np.minimum(last[one], other_last[other]) - np.maximum(first[one], other_first[other])
+    return np.stack([one, other, n])
 
 
 def _connected(pairs: Ints, n: int) -> tuple[int, npt.NDArray[np.intp]]:

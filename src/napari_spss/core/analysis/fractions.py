@@ -6,13 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..annotations import outside_class
-from ..base import InputError, VoxelSize, counted, merge_voxel_size
+from ..annotations import Box, outside_class
+from ..base import InputError, VoxelSize, counted, least_pixels, merge_voxel_size
 from ..images import (
     IGNORE,
     LabelsLike,
@@ -22,13 +23,24 @@ from ..images import (
     as_label_source,
     class_names,
     default_names,
+    open_masks,
     reading_notes,
+    stack_from_array,
     strips,
 )
 from .components import ComponentCollector, Components
 from .estimates import FractionEstimate, estimate_fraction
+from .object_rows import ObjectSizes, object_rows
+from .objects import check_split
 
-__all__ = ["FractionEstimate", "Measurement", "estimate_fraction", "measure", "measure_masks"]
+__all__ = [
+    "FractionEstimate",
+    "Measurement",
+    "estimate_fraction",
+    "measure",
+    "measure_masks",
+    "object_table",
+]
 
 _NOTHING = FractionEstimate(math.nan, math.nan, math.nan, math.nan)
 
@@ -48,11 +60,7 @@ class Measurement:
         :func:`estimate_fraction`), ``slices``, ``effective_slices``, ``objects``, ``voxels``,
         ``volume_um3``; for sets and single images ``pixels`` and ``area_um2`` instead.
     objects : DataFrame
-        A row per object: ``object``, ``class``, ``voxels`` and ``volume_um3`` (or ``pixels`` and
-        ``area_um2``), ``equivalent_diameter_px`` and ``_um`` (of the sphere of that volume or the
-        disc of that area; ``_px`` takes voxels as cubes), half-open bounding box
-        ``z0,y0,x0,z1,y1,x1``, centroid ``z,y,x`` in pixels, ``slices`` (spanned),
-        ``touches_border`` (of a slice, or of the stack); of instances also ``id``.
+        A row per object, see :func:`object_table`: ``object``, ``class``, and of instances ``id``.
     notes : tuple of str
         What the reader of the tables should know.
     outside : str or None
@@ -74,7 +82,11 @@ def measure(
     is_set: bool | None = None,
     classes: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
-    min_object_px: int = 1,
+    min_size: float | str = 1,
+    split: float | None = None,
+    per_slice: bool = False,
+    image: Stack | npt.ArrayLike | None = None,
+    maps: Stack | npt.ArrayLike | None = None,
     outside: str | None = None,
 ) -> Measurement:
     """Measure labels strip by strip, so that not even a slice need fit into memory.
@@ -95,8 +107,18 @@ def measure(
         Class names; default: those of the labels.
     names : sequence of str, optional
         Names of the images of a set.
-    min_object_px : int
-        Objects with fewer pixels or voxels are not listed; they stay in the fractions.
+    min_size : float or str
+        Smaller objects are not listed, but stay in the fractions: a number of pixels or voxels,
+        or a text such as "0.01 um3" ("0.2 um2" for objects of single slices).
+    split : float, optional
+        Split touching objects as :func:`find_objects` does.
+    per_slice : bool
+        Whether the objects of a stack are those of each slice, instead of those of the volume.
+    image : Stack or array, (Y, X) or (Z, Y, X), optional
+        For the mean grey value of each object.
+    maps : Stack or array, (Y, X) or (Z, Y, X), optional
+        For the mean probability of each object: a channel for each class, as ``predict`` writes
+        them, or that of class 1 alone.
     outside : str, optional
         Class of what lies outside of the specimen: fractions are those of the rest, and it has
         none, nor objects.
@@ -109,10 +131,13 @@ def measure(
     ------
     InputError
         If there is no slice, a size is not positive, a list has another length than the labels, or
-        there is no class ``outside``.
+        there is no class ``outside``; if image or maps do not fit the labels; if objects that have
+        ids are to be split.
     """
-    task = _Task.of(labels, voxel_size_um, pixel_sizes_um, is_set, classes, names)
-    counts, components = _read(task)
+    task = _Task.of(labels, voxel_size_um, pixel_sizes_um, is_set, classes, names, per_slice)
+    values = _Values.of(task, image, maps)
+    sizes = task.object_sizes(min_size, split)
+    counts, components = _read(task, sizes, values)
     class_list = task.classes or default_names(max(2, _n_used(counts)))
     if _n_used(counts) > len(class_list):
         raise InputError(
@@ -123,7 +148,7 @@ def measure(
     outside_index = None if outside is None else outside_class(outside, class_list)
     if outside_index is not None:
         components.pop(outside_index, None)
-    objects = _object_table(task, components, class_list, min_object_px)
+    objects, object_notes = _object_table(task, components, class_list, sizes, values)
     stack = _stack_table(task, counts, class_list, objects, outside_index)
     return Measurement(
         slices=_slice_table(task, counts, class_list, objects, outside_index),
@@ -133,6 +158,7 @@ def measure(
             *reading_notes(task.source),
             *_notes(task, counts, class_list, outside_index),
             *_id_notes(objects),
+            *object_notes,
             *_likeness_notes(stack),
         ),
         outside=None if outside_index is None else class_list[outside_index],
@@ -144,11 +170,12 @@ def measure_masks(
     *,
     stack: Stack | None = None,
     voxel_size_um: VoxelSize | None = None,
-    outside: str | None = None,
+    **options: Any,
 ) -> Measurement:
     """Measure masks with the names and sizes that they carry.
 
     The sizes of ``stack``, the image, go before those of the masks, a stated size before both.
+    The options are those of :func:`measure`.
     """
     stack, names = stack or masks.stack, masks.stack.names
     pixel_sizes = None
@@ -160,8 +187,73 @@ def measure_masks(
         pixel_sizes_um=pixel_sizes,
         is_set=stack.is_set,
         names=names if stack.is_set else None,
-        outside=outside,
+        **options,
     )
+
+
+def object_table(
+    instances: Masks | npt.ArrayLike,
+    *,
+    class_name: str = "object",
+    per_slice: bool = False,
+    voxel_size_um: VoxelSize | None = None,
+    image: Stack | npt.ArrayLike | None = None,
+    probs: Stack | npt.ArrayLike | None = None,
+) -> pd.DataFrame:
+    """Measure objects that have numbers, such as those of :func:`find_objects`.
+
+    Parameters
+    ----------
+    instances : array of int, (Y, X) or (Z, Y, X), or Masks
+        The number of an object where it is, 0 elsewhere. Whatever has one number is one object,
+        connected or not.
+    class_name : str
+        For the column ``class``.
+    per_slice : bool
+        Whether the objects of a stack lie in single slices.
+    voxel_size_um : tuple of float or None, optional
+        (z, y, x) size of a voxel in micrometres; None where it is not known.
+    image, probs : Stack or array, (Y, X) or (Z, Y, X), optional
+        For the mean grey value, and for the mean probability of the class.
+
+    Returns
+    -------
+    DataFrame
+        A row per object: ``object`` (its number), ``class``, ``voxels`` and ``volume_um3`` (or
+        ``pixels`` and ``area_um2``), ``equivalent_diameter_px`` and ``_um`` (of the sphere of that
+        volume or the disc of that area; ``_px`` takes voxels as cubes), ``surface_px2`` and
+        ``_um2`` (or ``perimeter_px`` and ``_um``; Crofton's formula, of a cut object with the
+        cut), ``axis_major``, ``axis_middle`` (volumes) and ``axis_minor`` in ``_px`` and ``_um``
+        (of the ellipsoid or ellipse with the same moments), ``elongation`` (longest axis by
+        shortest), ``mean_grey`` and ``mean_probability`` where these were given, half-open
+        bounding box ``z0,y0,x0,z1,y1,x1``, centroid ``z,y,x`` in pixels, ``slices`` (spanned),
+        ``touches_border`` (of a slice, or of the stack), ``is_counted`` (touches neither the
+        upper nor the left edge nor, in a volume, the first slice: so chosen, objects of all sizes
+        have the same chance to count). Then the columns that other packages offer, see
+        :func:`register_object_property`.
+
+    Raises
+    ------
+    InputError
+        If the numbers are none, or image or probabilities do not fit them.
+
+    Examples
+    --------
+    >>> object_table(np.array([[1, 1, 0, 2]]))[["object", "pixels"]].to_numpy().tolist()
+    [[1, 2], [2, 1]]
+    """
+    masks = instances if isinstance(instances, Masks) else open_masks(instances, instances=True)
+    table = measure(
+        masks,
+        classes=("background", class_name),
+        per_slice=per_slice,
+        voxel_size_um=voxel_size_um,
+        image=image,
+        maps=probs,
+    ).objects
+    if "id" in table:
+        table["object"] = table.pop("id")
+    return table
 
 
 @dataclass(frozen=True)
@@ -172,6 +264,8 @@ class _Task:
     is_set: bool
     slice_spacing_um: float
     pixel_areas_um2: npt.NDArray[np.float64]
+    edges_um: npt.NDArray[np.float64]
+    per_slice: bool
     classes: tuple[str, ...] | None
     names: tuple[str, ...] | None
 
@@ -184,6 +278,7 @@ class _Task:
         is_set: bool | None,
         classes: Sequence[str] | None,
         names: Sequence[str] | None,
+        per_slice: bool,
     ) -> _Task:
         source = as_label_source(labels)
         n_slices = source.n_slices
@@ -195,18 +290,44 @@ class _Task:
                     f"{len(given)} {what} were given for {counted(n_slices, 'slice')}."
                 )
         z_um, y_um, x_um = (_size("voxel_size_um", value) for value in voxel_size_um or [None] * 3)
-        areas = np.full(n_slices, y_um * x_um)
+        edges = np.tile([z_um, y_um, x_um], (n_slices, 1))
         if pixel_sizes_um is not None:
-            areas = np.array([_size("pixel_sizes_um", value) ** 2 for value in pixel_sizes_um])
+            edges[:, 1] = [_size("pixel_sizes_um", value) for value in pixel_sizes_um]
+            edges[:, 2] = edges[:, 1]
         if is_set is None:
             shapes = {source.shape_of(z) for z in range(n_slices)}
             is_set = len(shapes) > 1 or pixel_sizes_um is not None
         chosen = tuple(classes) if classes is not None else class_names(source)
-        return cls(source, is_set, z_um, areas, chosen, None if names is None else tuple(names))
+        named = None if names is None else tuple(names)
+        areas = edges[:, 1] * edges[:, 2]
+        return cls(source, is_set, z_um, areas, edges, per_slice, chosen, named)
 
     @property
     def is_volume(self) -> bool:
         return not self.is_set and self.source.n_slices > 1
+
+    @property
+    def has_volumes(self) -> bool:
+        """Whether objects reach through slices."""
+        return self.is_volume and not self.per_slice
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether pixels carry ids of objects."""
+        return bool(getattr(self.source, "has_instances", False))
+
+    def object_sizes(self, min_size: float | str, split: float | None) -> ObjectSizes:
+        """Say which objects are listed, and whether they reach through slices."""
+        check_split(split)
+        if split is not None and self.has_ids:
+            raise InputError(
+                "objects that have ids are told apart already; leave out split, or instances.",
+                field="split",
+            )
+        edges = self.edges_um[:, 0 if self.has_volumes else 1 :]
+        known = [[None if math.isnan(edge) else edge for edge in one] for one in edges.tolist()]
+        least = np.array([least_pixels(min_size, one) for one in known])
+        return ObjectSizes(self.has_volumes, self.edges_um, least, split)
 
     @property
     def voxel_um3(self) -> float:
@@ -230,72 +351,141 @@ def _n_used(counts: npt.NDArray[np.int64]) -> int:
     return int(np.flatnonzero(counts.any(axis=0)).max(initial=0)) + 1
 
 
-def _read(task: _Task) -> tuple[npt.NDArray[np.int64], dict[int, Components]]:
+@dataclass(frozen=True)
+class _Values:
+    """What each pixel has beside its class: a grey value, and the probability of each class."""
+
+    image: Stack | None
+    maps: Stack | None
+
+    @classmethod
+    def of(
+        cls,
+        task: _Task,
+        image: Stack | npt.ArrayLike | None,
+        maps: Stack | npt.ArrayLike | None,
+    ) -> _Values:
+        """See that both lie over the labels."""
+        return cls(_over(task, image, "image"), _over(task, maps, "maps"))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Columns of their means."""
+        given = (("mean_grey", self.image), ("mean_probability", self.maps))
+        return tuple(name for name, stack in given if stack is not None)
+
+    def read(self, z: int, box: Box, index: int) -> npt.NDArray[np.float64]:
+        """Values of the pixels of a box for class ``index``, (k, rows, columns)."""
+        found = [] if self.image is None else [self.image.read(z, box).mean(axis=0)]
+        if self.maps is not None:
+            n_maps = self.maps.n_channels
+            if n_maps > 1 and index >= n_maps:
+                raise InputError(
+                    f"{self.maps.source} has {n_maps} maps, but the labels hold class {index}; "
+                    "give a map for each class.",
+                    field="maps",
+                )
+            probs = self.maps.read(z, box)[index if n_maps > 1 else 0]
+            scale = np.iinfo(probs.dtype).max if probs.dtype.kind == "u" else 1
+            found.append(probs / scale)
+        shape = (0, box[2] - box[0], box[3] - box[1])
+        return np.stack(found).astype(np.float64) if found else np.zeros(shape)
+
+
+def _over(task: _Task, given: Stack | npt.ArrayLike | None, what: str) -> Stack | None:
+    """Open an image that has to lie over the labels."""
+    if given is None:
+        return None
+    if isinstance(given, Stack):
+        stack = given
+    else:
+        array = given if hasattr(given, "shape") else np.asarray(given)
+        stack = stack_from_array(array, axes="ZYX"[-np.ndim(array) :], source=f"the {what}")
+    theirs = [stack.shape_of(z) for z in range(stack.n_slices)]
+    ours = [task.source.shape_of(z) for z in range(task.source.n_slices)]
+    if theirs != ours:
+        raise InputError(
+            f"{stack.source} has {counted(len(theirs), 'slice')} of {theirs[0]} pixels, but the "
+            f"labels have {len(ours)} of {ours[0]}; give the {what} of the labels.",
+            field=what,
+        )
+    return stack
+
+
+@dataclass(frozen=True)
+class _ClassReader:
+    """Where one class is, or the ids of its objects."""
+
+    task: _Task
+    index: int
+    pixels: _Values
+
+    @property
+    def n_slices(self) -> int:
+        return self.task.source.n_slices
+
+    def shape_of(self, z: int) -> tuple[int, int]:
+        return self.task.source.shape_of(z)
+
+    def mask(self, z: int, box: Box) -> npt.NDArray[Any]:
+        source = self.task.source
+        if isinstance(source, Masks) and source.has_instances:
+            return source.read_ids(z, box)
+        return np.equal(source.read(z, box), self.index)
+
+    def values(self, z: int, box: Box) -> npt.NDArray[np.float64]:
+        return self.pixels.read(z, box, self.index)
+
+    def grey(self, z: int, box: Box) -> npt.NDArray[np.float64] | None:
+        image = self.pixels.image
+        return None if image is None else np.asarray(image.read(z, box).mean(axis=0))
+
+
+def _read(
+    task: _Task, sizes: ObjectSizes, pixels: _Values
+) -> tuple[npt.NDArray[np.int64], dict[int, Components]]:
     """Pixels per slice and class (n, 255), and the components of every foreground class."""
     counts = np.zeros((task.source.n_slices, IGNORE), dtype=np.int64)
     collectors: dict[int, ComponentCollector] = {}
-    has_ids = getattr(task.source, "has_instances", False)
-    read_ids = task.source.read_ids if has_ids else None  # type: ignore[attr-defined]
     for z in range(task.source.n_slices):
         shape = task.source.shape_of(z)
         for box in strips(shape):
             strip = task.source.read(z, box)
             found = np.bincount(strip.reshape(-1), minlength=IGNORE + 1)[:IGNORE]
             counts[z] += found
-            for index in np.flatnonzero(found[1:]) + 1:
-                fresh = ComponentCollector(is_volume=task.is_volume, has_ids=read_ids is not None)
-                one = collectors.setdefault(int(index), fresh)
-                objects = strip == index if read_ids is None else read_ids(z, box)
-                one.add(z, objects, first_row=box[0], height=shape[0])
+            for index in (np.flatnonzero(found[1:]) + 1).tolist():
+                reader = _ClassReader(task, index, pixels)
+                fresh = ComponentCollector(
+                    is_volume=sizes.is_volume, has_ids=task.has_ids, n_values=len(pixels.names)
+                )
+                where = reader.mask(z, box) if task.has_ids else strip == index
+                collectors.setdefault(index, fresh).add(
+                    z, where, values=reader.values(z, box), origin=(box[0], 0), shape=shape
+                )
     n_slices = task.source.n_slices
     return counts, {index: one.finish(n_slices) for index, one in sorted(collectors.items())}
 
 
 def _object_table(
-    task: _Task, components: dict[int, Components], classes: Sequence[str], min_px: int
-) -> pd.DataFrame:
-    parts = [
-        _class_objects(task, found, classes[index], min_px) for index, found in components.items()
-    ]
+    task: _Task,
+    components: dict[int, Components],
+    classes: Sequence[str],
+    sizes: ObjectSizes,
+    pixels: _Values,
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    parts: list[pd.DataFrame] = []
+    notes: tuple[str, ...] = ()
+    for index, found in components.items():
+        reader = _ClassReader(task, index, pixels)
+        rows, said = object_rows(found, reader, sizes, classes[index], pixels.names)
+        parts.append(rows)
+        notes += said
     if not parts:
-        nothing = np.zeros((0, 3), dtype=np.int64)
-        empty = Components(
-            nothing[:, 0], nothing, nothing, nothing.astype(float), nothing[:, 0] > 0
-        )
-        parts = [_class_objects(task, empty, "", min_px)]
+        empty = ComponentCollector(is_volume=False, n_values=len(pixels.names)).finish(0)
+        parts = [object_rows(empty, None, sizes, "", pixels.names)[0]]
     table = pd.concat(parts, ignore_index=True)
     table.insert(0, "object", np.arange(1, len(table) + 1))
-    return table
-
-
-def _class_objects(task: _Task, found: Components, name: str, min_px: int) -> pd.DataFrame:
-    """Rows of one class, in order of first appearance."""
-    is_kept = found.n_voxels >= min_px
-    sizes, low, high = found.n_voxels[is_kept], found.low[is_kept], found.high[is_kept]
-    if task.is_volume:
-        physical = sizes * task.voxel_um3
-        diameters = np.cbrt(6.0 * np.stack([sizes, physical]) / math.pi)
-    else:
-        physical = sizes * task.pixel_areas_um2[low[:, 0]]
-        diameters = np.sqrt(4.0 * np.stack([sizes, physical]) / math.pi)
-    size_name, physical_name = _size_columns(task)
-    columns: dict[str, object] = {
-        "class": np.full(len(sizes), name, dtype=object),
-        size_name: sizes,
-        physical_name: physical,
-        "equivalent_diameter_px": diameters[0],
-        "equivalent_diameter_um": diameters[1],
-    }
-    for suffix, corners in (("0", low), ("1", high)):
-        for axis, letter in enumerate("zyx"):
-            columns[letter + suffix] = corners[:, axis]
-    for axis, letter in enumerate("zyx"):
-        columns[letter] = found.centroid[is_kept, axis]
-    columns["slices"] = high[:, 0] - low[:, 0]
-    columns["touches_border"] = found.is_cut[is_kept]
-    if found.ids is not None:
-        columns["id"] = found.ids[is_kept]
-    return pd.DataFrame(columns)
+    return table, notes
 
 
 def _counting(counts: npt.NDArray[np.int64], outside: int | None) -> npt.NDArray[np.int64]:
@@ -325,7 +515,7 @@ def _slice_table(
         "fraction": fractions.reshape(-1),
         "area_um2": (counts * task.pixel_areas_um2[:, None]).reshape(-1),
     }
-    if not task.is_volume:
+    if not task.has_volumes:
         found = Counter(zip(objects["z0"], objects["class"], strict=True))
         columns["objects"] = pd.array(
             [

@@ -1,4 +1,4 @@
-"""From maps to labels and objects: thresholds, cleaning, connected components."""
+"""From maps to labels: thresholds and cleaning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ __all__ = [
     "fill_holes",
     "labels_from_probs",
     "matched_threshold",
-    "objects",
     "remove_small",
 ]
 
@@ -185,72 +184,6 @@ def remove_small(labels: Labels, min_size_px: int) -> Labels:
         is_class = labels == index
         cleaned[is_class & ~_large(is_class, min_size_px)] = 0
     return cleaned
-
-
-def objects(
-    labels: Labels,
-    *,
-    min_size_px: int = 0,
-    is_split: bool = False,
-    min_distance_px: int = 5,
-    spacing: tuple[float, ...] | None = None,
-) -> npt.NDArray[np.int32]:
-    """Give every connected component of every class but the background its own number.
-
-    Parameters
-    ----------
-    labels : ndarray of uint8, (Y, X) or (Z, Y, X)
-        Class indices, 255 = ignore. Components join across faces.
-    min_size_px : int
-        Smaller components are left out.
-    is_split : bool
-        Split touching objects by a watershed on the distance to their boundary.
-    min_distance_px : int
-        With ``is_split``: least distance between the centres of two objects.
-    spacing : tuple of float, optional
-        With ``is_split``: size of a voxel along each axis, in any one unit; default 1.
-
-    Returns
-    -------
-    ndarray of int32
-        0 = none; numbers 1..n, ascending by class, then in reading order.
-    """
-    instances = np.zeros(labels.shape, dtype=np.int32)
-    n_found = 0
-    for index in np.unique(labels):
-        if index in (0, IGNORE):
-            continue
-        is_class = labels == index
-        if min_size_px > 1:
-            is_class &= _large(is_class, min_size_px)
-        numbers, n_numbers = (
-            _split(is_class, min_distance_px, spacing) if is_split else ndimage.label(is_class)
-        )
-        instances[is_class] = numbers[is_class] + n_found
-        n_found += n_numbers
-    return instances
-
-
-def _split(
-    is_class: npt.NDArray[np.bool_], min_distance_px: int, spacing: tuple[float, ...] | None
-) -> tuple[npt.NDArray[np.int32], int]:
-    """Watershed on the distance to the boundary; every component keeps at least one object."""
-    from skimage.feature import peak_local_max
-    from skimage.segmentation import watershed
-
-    if is_class.all():  # no boundary to measure a distance from
-        return np.ones(is_class.shape, dtype=np.int32), 1
-    components, _ = ndimage.label(is_class)
-    distance = ndimage.distance_transform_edt(is_class, sampling=spacing)
-    peaks = peak_local_max(  # type: ignore[no-untyped-call, unused-ignore]
-        distance, min_distance=min_distance_px, labels=components, exclude_border=False
-    )
-    markers = np.zeros(is_class.shape, dtype=np.int32)
-    markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-    numbers: npt.NDArray[np.int32] = watershed(  # type: ignore[no-untyped-call, unused-ignore]
-        -distance, markers, mask=is_class
-    )
-    return numbers, len(peaks)
 
 
 def _large(is_class: npt.NDArray[np.bool_], min_size_px: int) -> npt.NDArray[np.bool_]:

@@ -69,6 +69,7 @@ from .units import (
     UNKNOWN_VOXEL as UNKNOWN_VOXEL,
     VoxelSize as VoxelSize,
     counted as counted,
+    least_pixels as least_pixels,
     length_text as length_text,
     length_um as length_um,
     merge_voxel_size as merge_voxel_size,

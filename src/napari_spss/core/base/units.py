@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -13,6 +14,7 @@ __all__ = [
     "UNKNOWN_VOXEL",
     "VoxelSize",
     "counted",
+    "least_pixels",
     "length_text",
     "length_um",
     "merge_voxel_size",
@@ -132,3 +134,61 @@ def counted(number: int, thing: str) -> str:
     ('1 step', '2 steps')
     """
     return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def least_pixels(size: float | str, edges_um: Sequence[float | None]) -> float:
+    """Tell how many pixels or voxels an object of a stated size has.
+
+    Parameters
+    ----------
+    size : float or str
+        A number of pixels or voxels, or a text: "50", "50 px", "0.02 um3", "3000nm2".
+    edges_um : sequence of float or None
+        Edges of a pixel (y, x) or voxel (z, y, x) in micrometres.
+
+    Raises
+    ------
+    InputError
+        If it is no size of such objects, or the edges are not known.
+
+    Examples
+    --------
+    >>> least_pixels("0.002 um3", (0.05, 0.01, 0.01))
+    400.0
+    """
+    number, unit, power = _size_parts(size)
+    n_axes = len(edges_um)
+    thing, kind = ("pixel", "an area") if n_axes == 2 else ("voxel", "a volume")
+    if unit == "":
+        return number
+    scale = unit_in_um(unit)
+    if scale is None or power != str(n_axes):
+        raise InputError(
+            f"min_size {size!r} is neither a number of {thing}s nor {kind}; write for example 50, "
+            f"or 0.01um{n_axes}.",
+            field="min_size",
+        )
+    known = [edge for edge in edges_um if edge is not None and edge > 0]
+    if len(known) < n_axes:
+        raise InputError(
+            f"min_size {size!r} needs the size of a {thing}, which is not known; state it "
+            f"(--voxel-size, voxel_size_um in Python), or give a number of {thing}s.",
+            field="min_size",
+        )
+    return round(number * scale**n_axes / math.prod(known), 6)
+
+
+def _size_parts(size: float | str) -> tuple[float, str, str]:
+    """Number, unit and power of a size: for pixels no unit, for what is none an unknown one."""
+    text = unicodedata.normalize("NFKC", str(size))  # superscripts become digits
+    parts = re.fullmatch(
+        r"\s*([.\d]+(?:e[-+]?\d+)?)\s*([^\d\s]*)\s*\^?([23]?)\s*", text, re.IGNORECASE
+    )
+    try:
+        number = math.nan if parts is None else float(parts[1])
+    except ValueError:
+        number = math.nan
+    if parts is None or not math.isfinite(number):
+        return 0.0, "none", ""
+    is_count = parts[2].casefold() in ("", "px", "pixel", "pixels", "voxel", "voxels")
+    return number, "" if is_count and not parts[3] else parts[2] or "none", parts[3]
