@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 import tifffile
 
+from napari_spss.core.images import open_stack
+
 PACKAGE = """
 import numpy as np
 from napari_spss import Writer
@@ -68,3 +70,28 @@ def test_an_unknown_format_names_those_of_other_packages(package, spss, trained,
     assert done.code == 2
     assert re.search("choose one of tif,.* numpy-file,", done.error)
     assert not (tmp_path / "out").exists()
+
+
+def test_zarr_is_measured_and_estimated_as_tif_is(spss, trained, tmp_path):
+    def predict(out, *options):
+        image = (trained / "image.tif", "--out", tmp_path / out, "--device", "cpu")
+        sizes = ("--voxel-size", "50,10,10")
+        return spss("predict", trained / "run", *image, *sizes, "--threshold", "0.1", *options)
+
+    assert predict("tif", "--uncertainty").code == 0
+    done = predict("zarr", "--uncertainty", "--format", "zarr")
+    assert done.code == 0, done.err
+    zarr, tif = tmp_path / "zarr", tmp_path / "tif"
+    names = {path.name for path in zarr.glob("*.ome.zarr")}
+    assert names == {"maps.ome.zarr", "labels.ome.zarr", "uncertainty.ome.zarr"}
+    again = predict("zarr", "--uncertainty", "--format", "zarr")
+    assert again.code == 0, again.err
+    for command in ("measure", "estimate"):
+        told = [spss(command, out / f"labels.ome.{out.name}") for out in (zarr, tif)]
+        assert [one.code for one in told] == [0, 0], told[0].err
+        assert told[0].out.replace(".ome.zarr", ".ome.tif") == told[1].out
+    with open_stack(zarr / "maps.ome.zarr") as stack:
+        maps = np.stack([stack.read(z) for z in range(stack.n_slices)])
+        np.testing.assert_array_equal(maps, tifffile.imread(tif / "maps.ome.tif"))
+    for name in ("fractions.csv", "fractions_stack.csv", "fractions_objects.csv"):
+        assert (zarr / name).read_text() == (tif / name).read_text()

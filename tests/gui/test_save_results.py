@@ -7,9 +7,10 @@ import pytest
 import tifffile
 from fake_core import fake_apply, fake_train
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QPushButton, QScrollArea
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QLineEdit, QPushButton, QScrollArea
 
 from napari_spss.core.annotations import Annotations, Proportion, Region
+from napari_spss.core.images import open_labels
 from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
 
@@ -125,6 +126,23 @@ def is_whole(widget):
 def test_a_relative_name_is_one_beside_the_image(dock, qtbot, folder):
     save(dock, qtbot, "mine")
     assert names(folder / "mine") >= RESULTS
+
+
+def test_ome_zarr_can_be_chosen_and_replaces_what_was_saved_before(dock, qtbot, folder):
+    save(dock, qtbot, folder / "mine")
+    press(dock, qtbot, "Save results…")
+    (choice,) = [c for c in dock.results.findChildren(QComboBox) if "OME-Zarr" in c.toolTip()]
+    choice.setCurrentText("OME-Zarr")
+    press(dock, qtbot, "Save")
+    wait(dock, qtbot)
+    written = names(folder / "mine")
+    assert {"labels.ome.zarr", "maps.ome.zarr", "fractions.csv"} <= written
+    assert not [name for name in written if name.endswith(".tif")]
+    labels = open_labels(folder / "mine" / "labels.ome.zarr")
+    shown = dock.controller.outcome.labels()
+    np.testing.assert_array_equal(
+        labels.read(0)[labels.read(0) < 255], shown[0][labels.read(0) < 255]
+    )
 
 
 @pytest.mark.parametrize("answer", ["Replace them", "Cancel"])

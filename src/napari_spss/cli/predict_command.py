@@ -28,7 +28,7 @@ __all__ = ["EXAMPLES", "HELP", "predict"]
 HELP = """Apply a trained model to an image: maps, labels and a table of fractions.
 
 Writes maps.ome.tif (probability of each class), labels.ome.tif (class of each pixel) and
-fractions.csv into --out, or folders of TIFF files for images of different sizes, and
+fractions.csv into --out, or folders of files for images of different sizes, and
 next_slices.csv: the slices that are worth counting next. Works piece by piece, so a stack may be
 larger than the memory. RUN is the folder that train wrote.
 """
@@ -52,7 +52,8 @@ def predict(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="File format of maps and labels: tif, or one that another package offers.",
+            help="File format of maps and labels: tif, zarr (OME-Zarr), or one that another "
+            "package offers.",
         ),
     ] = "tif",
     threshold: Annotated[

@@ -390,7 +390,14 @@ class Controller(QObject):
             return beside.with_name(re.sub(r"(\.ome)?\.\w+$", "", beside.name) + "_results")
         return Path.home() / (re.sub(r"[^\w.-]+", "_", outcome.source.name) + "_results")
 
-    def save(self, folder: str | Path, *, has_run: bool, overwrite: bool = False) -> bool:
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        has_run: bool,
+        overwrite: bool = False,
+        format: str = "tif",
+    ) -> bool:
         """Save labels, maps and tables, and the run's own files too; return whether it began.
 
         It begins a little later where the labels of large slices are still being made. The run is
@@ -405,15 +412,21 @@ class Controller(QObject):
             Whether the run's files are saved too.
         overwrite : bool
             Whether files that others wrote may be replaced.
+        format : str
+            Of labels and maps: the name of a writer.
         """
-        outcome = self.outcome
-        return self._attempt(
-            lambda: self._begin_saving(outcome, Path(folder), has_run=has_run, overwrite=overwrite),
-            refuse=self._refuse_saving,
+        begin = partial(
+            self._begin_saving,
+            self.outcome,
+            Path(folder),
+            has_run=has_run,
+            overwrite=overwrite,
+            format=format,
         )
+        return self._attempt(begin, refuse=self._refuse_saving)
 
     def _begin_saving(
-        self, outcome: Outcome, folder: Path, *, has_run: bool, overwrite: bool
+        self, outcome: Outcome, folder: Path, *, has_run: bool, overwrite: bool, format: str
     ) -> None:
         from ..core.analysis import table_names
         from ..core.prediction import FRACTIONS, prediction_results, result_names
@@ -425,7 +438,7 @@ class Controller(QObject):
             raise InputError("There is no result yet; apply the model first.")
         results = prediction_results(
             folder,
-            (*result_names().values(), *table_names(FRACTIONS)),
+            (*result_names(format=format).values(), *table_names(FRACTIONS)),
             model=outcome.model,
             stack=outcome.source.stack,
             source=outcome.source.path or "",
@@ -435,10 +448,15 @@ class Controller(QObject):
         _check_place(results, run_dir)
 
         def again() -> bool:
-            return self._attempt(
-                lambda: self._begin_saving(outcome, folder, has_run=has_run, overwrite=overwrite),
-                refuse=self._refuse_saving,
+            begin = partial(
+                self._begin_saving,
+                outcome,
+                folder,
+                has_run=has_run,
+                overwrite=overwrite,
+                format=format,
             )
+            return self._attempt(begin, refuse=self._refuse_saving)
 
         if outcome.after_labels(again):
             self.session.say("info", "Saving begins once the labels follow the threshold.")
@@ -455,6 +473,7 @@ class Controller(QObject):
             outcome.maps,
             labels,
             outcome.source.stack,
+            format=format,
             run_dir=run_dir,
         )
 

@@ -226,8 +226,8 @@ class SpssDock(QWidget):
         self.controller.looks_found.connect(self._on_looks)
         self.results.load_requested.connect(self.controller.load)
         self.results.save_requested.connect(
-            lambda folder, has_run, overwrite: self.controller.save(
-                folder, has_run=has_run, overwrite=overwrite
+            lambda folder, format_name, has_run, overwrite: self.controller.save(
+                folder, format=format_name, has_run=has_run, overwrite=overwrite
             )
         )
         self.results.set_place_to_save(self.controller.place_to_save)

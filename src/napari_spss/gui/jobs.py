@@ -199,6 +199,7 @@ def save_results(
     labels: npt.NDArray[np.uint8],
     stack: Stack,
     *,
+    format: str = "tif",
     run_dir: Path | None = None,
     token: CancelToken,
 ) -> Generator[Event, None, None]:
@@ -216,6 +217,8 @@ def save_results(
         Labels as they stand in the viewer, with what the user changed in them.
     stack : Stack
         The image.
+    format : str
+        Of labels and maps: the name of a writer.
     run_dir : Path, optional
         Run whose files are copied as well.
 
@@ -241,7 +244,7 @@ def save_results(
     yield RunStarted("prediction", len(slices), "", classes)
     try:
         with results.writing() as folder:
-            with FileSink(folder, StackLayout.of(stack), classes) as sink:
+            with FileSink(folder, StackLayout.of(stack), classes, format=format) as sink:
                 for z in slices:
                     go_on()
                     marked = np.array(labels[z])
@@ -249,7 +252,8 @@ def save_results(
                     sink.write(Region(z), (0, len(marked)), maps.probs(z), marked)
                     pace.done += 1
                     yield from pace.progress()
-            write_fractions(folder, folder / result_names()["labels"], stack, classes)
+            written = folder / result_names(format=format)["labels"]
+            write_fractions(folder, written, stack, classes)
             go_on()
             if run_dir is not None:
                 RunFolder(run_dir).copy_to(results.folder, overwrite=bool(results.overwrite))

@@ -168,3 +168,46 @@ def test_a_header_of_millions_of_slices_is_refused_at_once(tmp_path: Path) -> No
     stack = open_stack(path, axes="YXZ")
     assert (stack.n_slices, stack.shape_of(63)) == (64, (40_000_000, 64))
     assert stack.read(63, (39_999_999, 0, 40_000_000, 64)).shape == (1, 1, 64)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("names", [("0", "1"), ("s0/image", "s1/image")])
+def test_a_level_has_the_axes_and_its_own_voxel_size(
+    tmp_path: Path, version: Any, names: tuple[str, str]
+) -> None:
+    path = tmp_path / "a.ome.zarr"
+    root = zarr.open_group(str(path), mode="w", zarr_format=version)
+    image = root.create_group("labels/cells")
+    data = ramp(2, 3, 8, 9)  # CZYX, which shape alone would take for ZCYX
+    for k, name in enumerate(names):
+        part = data[..., :: k + 1, :: k + 1]
+        image.create_array(name, shape=part.shape, dtype=part.dtype)[:] = part
+    multiscales = [{
+        "axes": [{"name": "c", "type": "channel"},
+                 *({"name": n, "type": "space", "unit": "nanometer"} for n in "zyx")],
+        "datasets": [
+            {"path": name, "coordinateTransformations": [
+                {"type": "scale", "scale": [1, 50, 4.0 * k, 4.0 * k]}]}
+            for k, name in zip((1, 2), names, strict=True)
+        ],
+    }]  # fmt: skip
+    image.attrs.update({"ome": {"multiscales": multiscales}} if version == 3 else
+                       {"multiscales": multiscales})  # fmt: skip
+    for k, name in enumerate(names):
+        stack = open_stack(path / "labels" / "cells" / name)
+        assert (stack.n_slices, stack.n_channels) == (3, 2)
+        assert stack.voxel_size_um == pytest.approx((0.05, 0.004 * (k + 1), 0.004 * (k + 1)))
+        np.testing.assert_array_equal(stack.read(1), data[:, 1, :: k + 1, :: k + 1])
+
+
+def test_sharded_arrays_are_read(tmp_path: Path) -> None:
+    data = ramp(3, 64, 64)
+    root = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
+    array = root.create_array(
+        "0", shape=data.shape, dtype=data.dtype, chunks=(1, 16, 16), shards=(2, 32, 32)
+    )
+    array[:] = data
+    root.attrs["ome"] = {"version": "0.5", "multiscales": [
+        {"axes": [{"name": n} for n in "zyx"], "datasets": [{"path": "0"}]}]}  # fmt: skip
+    stack = open_stack(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(stack.read(2, (10, 20, 50, 60))[0], data[2, 10:50, 20:60])

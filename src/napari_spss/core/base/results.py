@@ -20,7 +20,10 @@ from .records import Record, read_record
 __all__ = ["ResultFiles"]
 
 _ENDS_BYTES = 1 << 24
-_IMAGES = (".tif", ".tiff")
+_SHARD_ENDS_BYTES = (
+    1 << 16
+)  # of a Zarr store: the table at a shard's end has the size of each chunk
+_IMAGES = (".tif", ".tiff", ".zarr")
 
 
 class _Written(Record):
@@ -218,7 +221,7 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, ends_bytes: int = _ENDS_BYTES) -> str:
     """Digest of a file's size, beginning and end, or of all in a folder; nothing of other things.
 
     Of a table that is all of it; a large image cannot be changed without one of these.
@@ -228,15 +231,16 @@ def _digest(path: Path) -> str:
         if path.is_symlink():
             return ""
         if path.is_dir():
-            parts = [(one.name, _digest(one)) for one in sorted(path.iterdir())]
+            ends_bytes = _SHARD_ENDS_BYTES if path.suffix == ".zarr" else ends_bytes
+            parts = [(one.name, _digest(one, ends_bytes)) for one in sorted(path.iterdir())]
             found.update(repr(parts).encode())
         elif path.is_file():
             with path.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
                 found.update(b"%d" % size)
-                for start in (0, max(0, size - _ENDS_BYTES)):
+                for start in (0, max(0, size - ends_bytes)):
                     file.seek(start)
-                    found.update(file.read(_ENDS_BYTES))
+                    found.update(file.read(ends_bytes))
         else:
             return ""
     except OSError:

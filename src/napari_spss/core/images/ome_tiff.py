@@ -26,7 +26,7 @@ from ..base import InputError, RunError, VoxelSize
 from .readers import natural_order
 from .writers import StackLayout, Writer
 
-__all__ = ["CLASS_KEY", "OME_TIFF", "StackWriter"]
+__all__ = ["CLASS_KEY", "OME_TIFF", "StackWriter", "file_names"]
 
 CLASS_KEY = "class {}"
 """Under which key the OME-XML of labels names the class of an index."""
@@ -91,7 +91,7 @@ class StackWriter:
             )
         self.path = _result_folder(Path(path)) if layout.is_set else Path(path)
         self._layout = layout
-        self._files = _file_names(layout.names)
+        self._files = file_names(layout.names, ".tif")
         self._n_written = 0
         self._n_rows = 0  # of the next slice
         self._rows: npt.NDArray[Any] = np.empty(0, layout.dtype)
@@ -322,9 +322,9 @@ def _result_folder(path: Path) -> Path:
     return path.with_name(name or path.name)
 
 
-def _file_names(names: Sequence[str]) -> tuple[str, ...]:
-    """TIFF names that read back in the order of their sources."""
-    files = [f"{_UNSAFE.sub('_', Path(name).stem) or 'image'}.tif" for name in names]
+def file_names(names: Sequence[str], suffix: str) -> tuple[str, ...]:
+    """Name the images of a set after their sources, so that they read back in that order."""
+    files = [f"{_UNSAFE.sub('_', Path(name).stem) or 'image'}{suffix}" for name in names]
     is_unique = len({file.casefold() for file in files}) == len(files)
     if is_unique and [path.name for path in natural_order([Path(f) for f in files])] == files:
         return tuple(files)

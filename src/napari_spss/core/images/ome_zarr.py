@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,11 @@ from ..base import UNKNOWN_VOXEL, InputError, Record, VoxelSize, fault_of, lengt
 from .raw import Pixels, Where, reading
 from .stack import ArrayLike, ImageData
 
-__all__ = ["is_zarr", "open_zarr"]
+__all__ = ["is_zarr", "open_zarr", "zarr_classes"]
 
 _MARKS = ("zarr.json", ".zarray", ".zgroup")
 _MAX_NAMED = 20
+_MAX_DEPTH = 3  # folders from a level to its image
 
 
 class _Axis(Record):
@@ -55,6 +58,21 @@ class _Metadata(Record):
     plate: _Plate | None = None
 
 
+class _Class(Record):
+    value: int = Field(alias="label-value")
+    name: str = Field(alias="class")
+
+
+class _Classes(Record):
+    properties: list[_Class]
+
+
+class _ImageLabel(Record):
+    """What labels that were written here say of their classes."""
+
+    image_label: _Classes = Field(alias="image-label")
+
+
 def is_zarr(path: Path) -> bool:
     """Whether a folder is a Zarr array or group."""
     return path.suffix.lower() == ".zarr" or any((path / name).is_file() for name in _MARKS)
@@ -63,7 +81,8 @@ def is_zarr(path: Path) -> bool:
 def open_zarr(path: Path) -> ImageData:
     """Open an array, the only array of a group, or an OME-Zarr image at its finest level.
 
-    Of a group of images, such as bioformats2raw writes, its only one.
+    Of a group of images, such as bioformats2raw writes, its only one. An array that is a level of
+    an OME-Zarr image has the axes of that image, and its own voxel size.
 
     Raises
     ------
@@ -76,7 +95,7 @@ def open_zarr(path: Path) -> ImageData:
         node: Any = zarr.open(path, mode="r")
         is_array = isinstance(node, zarr.Array)
     if is_array:
-        return ImageData(_StoredArray(node, path))
+        return _level_of_image(node, path)
     metadata = _metadata(node, path)
     if metadata.multiscales:
         return _finest_level(node, metadata.multiscales[0], path)
@@ -123,6 +142,40 @@ def _metadata(group: Any, path: Path) -> _Metadata:
         ) from error
 
 
+def zarr_classes(path: Path) -> tuple[str, ...] | None:
+    """Return the class names of labels that were written here; None if there are none."""
+    import zarr
+
+    try:
+        with reading(path):
+            attributes = dict(zarr.open_group(path, mode="r").attrs)
+        label = TypeAdapter(_ImageLabel).validate_python(attributes.get("ome", attributes))
+    except (InputError, ValidationError):
+        return None  # whoever reads the pixels says what is wrong
+    names = {one.value: one.name for one in label.image_label.properties}
+    found = tuple(names.get(index, "") for index in range(len(names)))
+    return found if len(found) > 1 and all(found) else None
+
+
+def _level_of_image(array: Any, path: Path) -> ImageData:
+    """An array, as the image above it describes it, if there is one that has it as a level."""
+    import zarr
+
+    place = Path(os.path.abspath(path))
+    for folder in place.parents[:_MAX_DEPTH]:
+        if not is_zarr(folder):
+            break
+        with contextlib.suppress(InputError):  # of no matter to who asks for the array
+            with reading(folder):
+                group: Any = zarr.open_group(folder, mode="r")
+            for multiscale in _metadata(group, folder).multiscales:
+                for level in multiscale.datasets:
+                    if folder / level.path == place:
+                        axes, size = _axes_of(multiscale, level, len(array.shape))
+                        return ImageData(_StoredArray(array, path), axes, size)
+    return ImageData(_StoredArray(array, path))
+
+
 def _finest_level(group: Any, multiscale: _Multiscale, path: Path) -> ImageData:
     import zarr
 
@@ -132,18 +185,18 @@ def _finest_level(group: Any, multiscale: _Multiscale, path: Path) -> ImageData:
         is_array = isinstance(array, zarr.Array)
     if not is_array:
         raise InputError(f"{path / level.path} is no array; restore it, or choose another folder.")
-    axes, voxel_size_um = _axes_of(multiscale, len(array.shape))
+    axes, voxel_size_um = _axes_of(multiscale, level, len(array.shape))
     return ImageData(_StoredArray(array, path), axes, voxel_size_um)
 
 
-def _axes_of(multiscale: _Multiscale, ndim: int) -> tuple[str | None, VoxelSize]:
-    """Axis letters, None if not stated, and voxel size of the finest level."""
+def _axes_of(multiscale: _Multiscale, level: _Level, ndim: int) -> tuple[str | None, VoxelSize]:
+    """Axis letters, None if not stated, and voxel size of a level."""
     axes = [_Axis(name=axis) if isinstance(axis, str) else axis for axis in multiscale.axes]
     if not axes:  # images of before version 0.3 have these five
         return ("TCZYX" if ndim == 5 else None), UNKNOWN_VOXEL
     scales = [
         one.scale
-        for part in (multiscale.datasets[0], multiscale)
+        for part in (level, multiscale)
         for one in part.coordinateTransformations
         if one.type == "scale" and _are_steps(one.scale, len(axes))
     ]

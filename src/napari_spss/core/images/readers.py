@@ -90,10 +90,10 @@ def open_stack(
     Parameters
     ----------
     path : path-like
-        A multi-page, ImageJ, OME- or BigTIFF; a folder of PNG, TIFF or JPEG images, in natural
-        order (a stack if all have one size, else an image set); one PNG or JPEG; an MRC file
-        (``.mrc``, ``.rec``, ``.map``, ``.st``, ``.ali``); a NumPy ``.npy``; an (OME-)Zarr folder;
-        or what a reader that was registered opens.
+        A multi-page, ImageJ, OME- or BigTIFF; a folder of PNG, TIFF, JPEG or Zarr images, in
+        natural order (a stack if all have one size, else an image set); one PNG or JPEG; an MRC
+        file (``.mrc``, ``.rec``, ``.map``, ``.st``, ``.ali``); a NumPy ``.npy``; an (OME-)Zarr
+        folder, or a level in it; or what a reader that was registered opens.
     axes : str, optional
         A letter per axis of the data as stored, if the metadata are missing or wrong: "ZYX",
         "ZCYX", "YXC" and so on. T is taken as Z. For a folder: the axes of each image.
@@ -151,6 +151,7 @@ def _open_folder(
     slices = {suffix for one in _readers if one.is_slice for suffix in one.suffixes}
     visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
     paths = natural_order([p for p in visible if p.suffix.lower() in slices and p.is_file()])
+    paths = paths or natural_order([p for p in visible if p.is_dir() and is_zarr(p)])
     if not paths:
         others = ", ".join(path.name for path in natural_order(visible)[:3])
         raise InputError(
@@ -160,7 +161,7 @@ def _open_folder(
         )
     sidecars = SidecarSizes(folder)
     return Stack(
-        [_open_file(path, palette, sidecars) for path in paths],
+        [open_zarr(p) if p.is_dir() else _open_file(p, palette, sidecars) for p in paths],
         source=str(folder),
         names=[path.name for path in paths],
         # the slice axis is the folder itself

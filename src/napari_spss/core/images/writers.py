@@ -148,7 +148,10 @@ class Writer:
 WRITERS: Registry[Writer] = Registry(
     "format",
     group="napari_spss.writers",
-    built_in={"tif": "napari_spss.core.images.ome_tiff:OME_TIFF"},
+    built_in={
+        "tif": "napari_spss.core.images.ome_tiff:OME_TIFF",
+        "zarr": "napari_spss.core.images.multiscale:OME_ZARR",
+    },
     field="format",
 )
 """All formats by name. Other packages add theirs by entry points of the group

@@ -12,6 +12,7 @@ from ..annotations import ClassNames, ClassSpec
 from ..base import InputError, Record, fault_of, read_record
 from .masks import Masks, open_indices, open_masks
 from .ome_tiff import CLASS_KEY
+from .ome_zarr import is_zarr, zarr_classes
 from .raw import reading
 
 __all__ = ["open_labels", "stored_classes"]
@@ -65,8 +66,8 @@ def open_labels(
 def stored_classes(path: str | Path) -> tuple[str, ...] | None:
     """Return the class names of labels, background first; None if they are not known.
 
-    They stand in the OME-XML of the labels. For older labels the names are those of the model in
-    the same folder, or of the channels of ``maps.ome.tif`` there.
+    They stand in the OME-XML or the OME-Zarr metadata of the labels. For older labels the names are
+    those of the model in the same folder, or of the channels of ``maps.ome.tif`` there.
 
     Parameters
     ----------
@@ -74,6 +75,10 @@ def stored_classes(path: str | Path) -> tuple[str, ...] | None:
         A file of labels, or a folder of them.
     """
     path = Path(path)
+    if path.is_dir() and (
+        store := path if is_zarr(path) else min(path.glob("*.zarr"), default=None)
+    ):
+        return zarr_classes(store)
     first = min(path.glob("*.tif"), default=None) if path.is_dir() else path
     found = None if first is None else _classes_in(_ome_xml(first))
     if found is None and path.name.startswith(_LABELS):

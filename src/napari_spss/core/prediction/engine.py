@@ -333,8 +333,8 @@ def iter_prediction(
     map_dtype : {"uint8", "float16", "float32"}
         Of the maps: 0-255 or 0-1.
     format : str
-        Of the files: ``tif``, or the name of a writer that another package offers or that was
-        registered, see :func:`napari_spss.register_writer`.
+        Of the files: ``tif``, ``zarr``, or the name of a writer that another package offers or that
+        was registered, see :func:`napari_spss.register_writer`.
     uncertainty : bool
         Write ``uncertainty`` as well: the normalised entropy of each pixel, see
         :func:`napari_spss.uncertainty_slice`, as 0-255 for 0-1. All maps are then averaged over

@@ -53,7 +53,7 @@ class ResultsSection(QWidget):
     second_look_requested = Signal()
     load_requested = Signal(str)  # folder of a run
     # folder; whether the run's own files go there as well; whether files there may be replaced
-    save_requested = Signal(str, bool, bool)
+    save_requested = Signal(str, str, bool, bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -262,7 +262,7 @@ class ResultsSection(QWidget):
         self._stale = Notice(is_warning=True)
         self._save = QPushButton("Save results…")
         self._save.setToolTip(
-            "Write labels and maps as OME-TIFF, and the fractions and objects as CSV, to a folder."
+            "Write labels and maps, and the fractions and objects as CSV, to a folder."
         )
         self._save.clicked.connect(lambda: self._on_save(is_everything=False))
         self._save_all = QPushButton("Save everything…")
@@ -351,9 +351,9 @@ class ResultsSection(QWidget):
         self._saves_all = is_everything
         self._place.ask(self._place_to_save())
 
-    def _on_place(self, folder: str, may_replace: bool) -> None:
+    def _on_place(self, folder: str, format_name: str, may_replace: bool) -> None:
         self._place.hide()
-        self.save_requested.emit(folder, self._saves_all, may_replace)
+        self.save_requested.emit(folder, format_name, self._saves_all, may_replace)
 
 
 def _percent(fraction: float) -> str:

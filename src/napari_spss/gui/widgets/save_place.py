@@ -1,4 +1,4 @@
-"""Where results are saved: asked below the buttons, with what is in the way."""
+"""Where and how results are saved: asked below the buttons, with what is in the way."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from qtpy.QtCore import QCoreApplication, QEvent, Signal
 from qtpy.QtGui import QHideEvent
 from qtpy.QtWidgets import (
+    QComboBox,
     QFileDialog,
     QHBoxLayout,
     QLineEdit,
@@ -16,17 +17,19 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ...core.images import WRITERS
 from .notice import Notice
 
 __all__ = ["SavePlace"]
 
 _SAVE, _REPLACE = "Save", "Replace them"
+_FORMAT_NAMES = {"tif": "OME-TIFF", "zarr": "OME-Zarr"}
 
 
 class SavePlace(QWidget):
     """Asks for a folder, which need not exist; hidden unless it asks."""
 
-    chosen = Signal(str, bool)  # folder; whether what is in the way may be replaced
+    chosen = Signal(str, str, bool)  # folder, format, whether what is in the way may be replaced
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -38,6 +41,11 @@ class SavePlace(QWidget):
         browse = QPushButton("…")
         browse.setToolTip("Choose a folder that exists.")
         browse.clicked.connect(self._on_browse)
+        self._format = QComboBox()
+        self._format.setToolTip(
+            "Format of labels and maps: OME-TIFF is one file of each, which Fiji opens without\n"
+            "plugins; OME-Zarr is a folder of each, with smaller copies, for large images."
+        )
         self._notice = Notice(is_warning=True)
         self._save = QPushButton()
         self._save.clicked.connect(lambda: self._choose(may_replace=self._save.text() == _REPLACE))
@@ -46,6 +54,7 @@ class SavePlace(QWidget):
         place, buttons = QHBoxLayout(), QHBoxLayout()
         place.addWidget(self._folder, 1)
         place.addWidget(browse)
+        buttons.addWidget(self._format)
         buttons.addWidget(self._save)
         buttons.addWidget(cancel)
         layout = QVBoxLayout(self)
@@ -59,6 +68,9 @@ class SavePlace(QWidget):
         """Ask, with a folder that may be accepted as it is."""
         self._proposed = proposed
         self._folder.setText(str(proposed))
+        if not self._format.count():  # what is installed takes long to look through
+            for name in WRITERS.names():
+                self._format.addItem(_FORMAT_NAMES.get(name, name), name)
         self.refuse("")
         self._folder.setFocus()
 
@@ -90,7 +102,7 @@ class SavePlace(QWidget):
         text = self._folder.text().strip()
         if text:
             folder = self._proposed.parent / Path(text).expanduser()
-            self.chosen.emit(str(folder), may_replace)
+            self.chosen.emit(str(folder), self._format.currentData(), may_replace)
         else:
             self.refuse("Name a folder.")
 

@@ -1,0 +1,251 @@
+"""OME-Zarr 0.5 on disk, block by block: a block is one shard of each level of the pyramid.
+
+A level has half as many rows and columns as the one before, and as many slices: sections of
+electron microscopy are mostly thicker than a pixel is wide, and are predicted one by one. A block
+begins where all levels begin a shard, so blocks can be written in any order and by any process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from ..annotations import Classes
+from ..base import RunError
+from .ome_tiff import file_names
+from .raw import Pixels
+from .writers import StackLayout, Writer
+
+__all__ = ["BLOCK_PX", "OME_ZARR", "Pyramid", "ZarrWriter", "image_paths"]
+
+BLOCK_PX = 2048
+"""Edge of a block in pixels of the image."""
+
+_SUFFIX = ".ome.zarr"
+_CHUNK_PX = 256
+_TOP_PX = 256  # up to this edge a level has no smaller one
+_MAX_LEVELS = 6  # a shard of the last one has 64 pixels
+
+
+class Pyramid:
+    """An image that `create` has made, and its smaller copies.
+
+    Parameters
+    ----------
+    path : Path
+        The image.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import zarr  # half a second
+
+        group: Any = zarr.open_group(path, mode="r+")
+        metadata = group.attrs["ome"]
+        self._levels = [group[level["path"]] for level in metadata["multiscales"][0]["datasets"]]
+        self._halve: Callable[[Pixels], Pixels] = _mode if "image-label" in metadata else _mean
+
+    @classmethod
+    def create(cls, path: Path, layout: StackLayout, slices: range) -> Self:
+        """Make an image of these slices, all 0 so far."""
+        import zarr
+
+        *lead, height, width = layout.shape_of(slices[0])
+        axes = "zyx" if layout.channels is None else "czyx"
+        group: Any = zarr.create_group(path)
+        levels = _level_sizes(height, width)
+        for level, size in enumerate(levels):
+            edge = BLOCK_PX >> level
+            chunk = min(edge, _CHUNK_PX)
+            group.create_array(
+                str(level),
+                shape=(*lead, len(slices), *size),
+                dtype=layout.dtype,
+                chunks=(*[1] * len(lead), 1, chunk, chunk),
+                shards=(*lead, 1, edge, edge),
+                dimension_names=list(axes),
+            )
+        title = path.name.removesuffix(_SUFFIX)
+        group.attrs["ome"] = _metadata(title, layout, slices[0], len(levels))
+        return cls(path)
+
+    def put(self, z: int, corner: tuple[int, int], pixels: Pixels) -> None:
+        """Write pixels, (C, rows, columns) or (rows, columns), of a slice into all levels.
+
+        The corner (y, x) is one of a block; so is the opposite one, or an end of the slice.
+        """
+        y, x = corner
+        for level in self._levels:
+            height, width = pixels.shape[-2:]
+            level[..., z, y : y + height, x : x + width] = pixels
+            pixels, y, x = self._halve(pixels), y // 2, x // 2
+
+    def read(self, z: int, rows: slice) -> Pixels:
+        """Rows of a slice at full resolution."""
+        pixels: Pixels = self._levels[0][..., z, rows, :]
+        return pixels
+
+
+class ZarrWriter:
+    """Writes maps or labels as an OME-Zarr image, or a folder of them for an image set.
+
+    Memory holds a band of blocks, not a slice.
+
+    Parameters
+    ----------
+    path : Path
+        There must be nothing yet.
+    layout : StackLayout
+        What comes.
+    """
+
+    def __init__(self, path: Path, layout: StackLayout) -> None:
+        self._path, self._layout = path, layout
+        paths = image_paths(path, layout)
+        parts = [range(z, z + 1) for z in range(layout.n_slices)]
+        parts = parts if layout.is_set else [range(layout.n_slices)]
+        self._images = [
+            Pyramid.create(one, layout, part) for one, part in zip(paths, parts, strict=True)
+        ]
+        self._next = 0, 0  # slice and row
+        self._band: Pixels = np.empty(0, layout.dtype)
+
+    def write(self, z: int, data: Pixels, first_row: int = 0) -> None:
+        """Write the next slice, or its next rows: (C, rows, X), or (rows, X) without channels.
+
+        Raises
+        ------
+        ValueError
+            If it is not the turn of this slice or row, or the shape does not fit.
+        """
+        *lead, height, width = self._layout.shape_of(z)
+        last_row = first_row + data.shape[-2]
+        if (z, first_row) != self._next or last_row > height:
+            raise ValueError(f"row {first_row} of slice {z} cannot be written after {self._next}")
+        if data.shape[:-2] != tuple(lead) or data.shape[-1] != width:
+            raise ValueError(f"rows of slice {z} have shape {data.shape}; expected {width} columns")
+        top = first_row // BLOCK_PX * BLOCK_PX
+        while first_row < last_row:
+            if first_row == top:
+                n_rows = min(BLOCK_PX, height - top)
+                self._band = np.empty((*lead, n_rows, width), self._layout.dtype)
+            stop = min(last_row, top + self._band.shape[-2])
+            part, data = np.split(data, [stop - first_row], axis=-2)
+            self._band[..., first_row - top : stop - top, :] = part
+            if stop == top + self._band.shape[-2]:
+                self._put(z, top)
+                top = stop
+            first_row = stop
+        self._next = (z + 1, 0) if last_row == height else (z, last_row)
+
+    def _put(self, z: int, top: int) -> None:
+        image, place = (self._images[z], 0) if self._layout.is_set else (self._images[0], z)
+        for left in range(0, self._band.shape[-1], BLOCK_PX):
+            image.put(place, (top, left), self._band[..., left : left + BLOCK_PX])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None and self._next != (self._layout.n_slices, 0):
+            raise RunError(
+                f"only {self._next[0]} of {self._layout.n_slices} slices of {self._path} were "
+                "written. Run it again."
+            )
+
+
+OME_ZARR = Writer(_SUFFIX, ZarrWriter)
+
+
+def image_paths(path: Path, layout: StackLayout) -> list[Path]:
+    """Return the path of a stack's image, or of each image of a set."""
+    if not layout.is_set:
+        return [path]
+    return [path / name for name in file_names(layout.names, _SUFFIX)]
+
+
+def _level_sizes(height: int, width: int) -> list[tuple[int, int]]:
+    sizes = [(height, width)]
+    while max(sizes[-1]) > _TOP_PX and len(sizes) < _MAX_LEVELS:
+        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+    return sizes
+
+
+def _metadata(title: str, layout: StackLayout, z: int, n_levels: int) -> dict[str, Any]:
+    """What an image says of itself, see https://ngff.openmicroscopy.org/0.5."""
+    sizes = layout.voxel_size_of(z)
+    channel = [] if layout.channels is None else [{"name": "c", "type": "channel"}]
+    space = [
+        {"name": name, "type": "space"} | ({} if size is None else {"unit": "micrometer"})
+        for name, size in zip("zyx", sizes, strict=True)
+    ]
+    z_step, *steps = (1.0 if size is None else size for size in sizes)
+    datasets = []
+    for level in range(n_levels):
+        times = 2**level
+        scale = [1.0] * len(channel) + [z_step, *(step * times for step in steps)]
+        shift = [0.0] * (len(channel) + 1) + [step * (times - 1) / 2 for step in steps]
+        datasets.append({
+            "path": str(level),
+            "coordinateTransformations": [
+                {"type": "scale", "scale": scale},
+                *([{"type": "translation", "translation": shift}] if level else []),
+            ],
+        })  # fmt: skip
+    kind = "mode" if layout.classes else "mean"
+    multiscale = {"name": title, "axes": channel + space, "datasets": datasets, "type": kind}
+    found: dict[str, Any] = {"version": "0.5", "multiscales": [multiscale]}
+    if layout.channels is not None:
+        largest = np.iinfo(layout.dtype).max if layout.dtype.kind in "ui" else 1
+        window = {"min": 0, "max": largest, "start": 0, "end": largest}
+        colours = _colours(layout.channels)
+        found["omero"] = {"channels": [
+            {"label": name, "color": colour[1:], "window": window, "active": True}
+            for name, colour in zip(layout.channels, colours, strict=True)
+        ]}  # fmt: skip
+    if layout.classes:
+        colours = _colours(layout.classes)
+        found["image-label"] = {
+            "colors": [
+                {"label-value": index, "rgba": [*bytes.fromhex(colour[1:]), 255 * (index > 0)]}
+                for index, colour in enumerate(colours)
+            ],
+            "properties": [
+                {"label-value": index, "class": name} for index, name in enumerate(layout.classes)
+            ],
+        }
+    return found
+
+
+def _colours(names: Sequence[str]) -> Sequence[str]:
+    return names.colours if isinstance(names, Classes) else ["#FFFFFF"] * len(names)
+
+
+def _quarters(pixels: Pixels) -> tuple[Pixels, Pixels, Pixels, Pixels]:
+    """The four pixels of each block of 2 x 2; an odd edge is repeated."""
+    odd = [(0, 0)] * (pixels.ndim - 2) + [(0, n % 2) for n in pixels.shape[-2:]]
+    even = np.pad(pixels, odd, mode="edge")
+    upper, lower = even[..., ::2, :], even[..., 1::2, :]
+    return upper[..., ::2], upper[..., 1::2], lower[..., ::2], lower[..., 1::2]
+
+
+def _mean(pixels: Pixels) -> Pixels:
+    wide = np.float64 if pixels.itemsize > 2 else np.float32
+    parts: list[Any] = [part.astype(wide) for part in _quarters(pixels)]
+    mean: Pixels = sum(parts) / 4
+    return (np.rint(mean) if pixels.dtype.kind in "ui" else mean).astype(pixels.dtype)
+
+
+def _mode(pixels: Pixels) -> Pixels:
+    """The most frequent of four; of two by two, the first."""
+    a, b, c, d = _quarters(pixels)
+    common = np.where((b == c) | (b == d), b, np.where(c == d, c, a))
+    return np.where((a == b) | (a == c) | (a == d), a, common)
