@@ -183,6 +183,7 @@ class Controller(QObject):
         self.gate = PreviewGate()
         self.layers = ResultLayers(viewer, partial(session.say, "info"))
         self._image: _ImageId | None = None
+        self._source: Source | None = None  # of that image, as it lies now
         self._trained: _ImageId | None = None
         self._outcomes: dict[_ImageId, Outcome] = {}
         self.outcome = self._of_run = self._new_outcome()
@@ -202,8 +203,10 @@ class Controller(QObject):
     def show_image(self, source: Source | None) -> None:
         """Turn to an image with its result, curves and messages; None if there is none."""
         image = None if source is None else (source.key, source.identity)
-        if image == self._image and image is not None:
+        if image == self._image and source is not None:
+            self._follow(source)
             return
+        self._source = source
         self._image = image
         for other in [one for one in self._outcomes if one != image and self._is_gone(one)]:
             self._outcomes.pop(other).clear()
@@ -215,6 +218,16 @@ class Controller(QObject):
             self.outcome = self._outcomes[image] = self._new_outcome()
         self.session.show_image(image, "" if source is None else source.name)
         self.outcome_changed.emit()
+
+    def _follow(self, source: Source) -> None:
+        """Take note that the image lies elsewhere, such as at another scale."""
+        before, self._source = self._source, source
+        if before is not None and not before.geometry.is_same(source.geometry):
+            self.layers.follow(before, source)
+        if self.outcome.source is not None:
+            self.outcome.source = source
+        if self._training is not None and self._training.source.key == source.key:
+            self._training = replace(self._training, source=source)
 
     def note_known(self) -> None:
         """Take what is annotated on the image for nothing new, unless it was shown before."""

@@ -312,7 +312,7 @@ class SpssDock(QWidget):
         if is_other:
             self.project.close_project()  # saves what waits, before the widgets change
             self._take_over.hide()
-        self._is_restoring = True
+        was_restoring, self._is_restoring = self._is_restoring, True
         try:
             if is_other:
                 self.annotate.clear()  # while it still lies on the image before
@@ -324,7 +324,7 @@ class SpssDock(QWidget):
                 if layer is not None:
                     raise_annotations(self._viewer, layer)
         finally:
-            self._is_restoring = False
+            self._is_restoring = was_restoring
             self._contents.forget_actions()
         self._tell_run()
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from napari.layers import Labels
 
 from ..core.annotations import Annotations, Classes, ClassStyle
-from ..core.base import InputError, counted, set_aside
+from ..core.base import UNKNOWN_VOXEL, InputError, counted, merge_voxel_size, set_aside
 from ..core.images import IGNORE
 from ..core.projects import RECORD_FILE, ProjectState
 from .layers import MARK, Geometry, add_unselected, find_stale_layer
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .widgets import AnnotateSection, ClassesEditor, ImageSection, TrainSection
 
 __all__ = ["Form", "ProjectContents"]
+
+_VOXEL = "voxel_size_um"
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,11 @@ class ProjectContents:
 
     def state(self) -> ProjectState:
         """Return what is to be saved, painted labels excepted."""
-        form = self.form()
+        form, size = self.form(), self._image.stated_voxel_size()
         return ProjectState(
             classes=form.classes,
             annotations=self._annotate.value(),
-            settings=form.settings,
+            settings=form.settings if size is None else {**form.settings, _VOXEL: size},
             table_texts=self._annotate.fractions.text_state(),
             looks=self._annotate.second_look.value(),
         )
@@ -145,10 +147,17 @@ class ProjectContents:
                 f"Of what was typed into the table of fractions {counted(len(damaged), 'text')} "
                 f"cannot be restored: {damaged[0]}."
             )
+        settings = dict(state.settings)
+        size = settings.pop(_VOXEL, None)
         try:
-            form = RunForm.restored(state.settings)
+            form = RunForm.restored(settings)
         except InputError as error:
             faults.append(f"The settings of the training cannot be restored: {error}")
+        if size is not None:
+            try:
+                self._image.state_voxel_size(merge_voxel_size(size, UNKNOWN_VOXEL))
+            except (InputError, TypeError) as error:
+                faults.append(f"The stated voxel size {size} cannot be restored: {error}")
         self._classes.set_value(state.classes)
         annotations = state.annotations or Annotations(Classes(state.classes))
         is_damaged = "proportions" in project.unreadable

@@ -27,7 +27,7 @@ _UNKNOWN_TO_MODEL = (
 _UNKNOWN_OF_IMAGE = (
     "The size of a pixel is not known. It is taken to be {}, as in the image that the model "
     "learned from; if it is another one, state it: --voxel-size (voxel_size_um in Python), in "
-    "napari the layer's scale and units."
+    "napari as Voxel size under Image & classes."
 )
 
 

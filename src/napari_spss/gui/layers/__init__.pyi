@@ -57,3 +57,7 @@ from .results import (
 from .source_frame import (
     SourceFrame as SourceFrame,
 )
+from .voxel_size import (
+    file_voxel_size as file_voxel_size,
+    set_voxel_size as set_voxel_size,
+)

@@ -85,6 +85,11 @@ class Geometry:
         n_z = self.shape[self.axes.index("Z")] if "Z" in self.axes else 1
         return n_z, self.shape[self.axes.index("Y")], self.shape[self.axes.index("X")]
 
+    def is_same(self, other: Geometry) -> bool:
+        """Whether pixels of either lie at the same place in the world."""
+        is_alike = self.axes == other.axes and self.units == other.units
+        return is_alike and bool(np.array_equal(self.to_world, other.to_world))
+
     def slice_at(self, world: Sequence[float]) -> int:
         """Index of the slice that shows a world point, clipped to the stack."""
         if "Z" not in self.axes:

@@ -252,6 +252,16 @@ class ResultLayers:
             _checksum(layer.data[plane_index(axes, index)]) != value for index, value in wanted
         )
 
+    def follow(self, before: Source, after: Source) -> None:
+        """Put previews and results of an image where it lies now."""
+        old, new = before.geometry, after.geometry
+        ratio = new.scale / old.scale
+        for layer in self._viewer.layers:
+            if layer_mark(layer).get("source") == after.key and layer.ndim == len(ratio):
+                layer.units, layer.scale = new.units, layer.scale * ratio
+                layer.translate = new.translate + (layer.translate - old.translate) * ratio
+                layer.rotate, layer.shear, layer.affine = new.rotate, new.shear, new.affine
+
     def has_preview(self, source: Source) -> bool:
         """Whether a preview of an image is in the viewer."""
         return self._find(source, f"{_PREVIEW} labels") is not None

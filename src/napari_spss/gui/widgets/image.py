@@ -17,9 +17,20 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ...core.base import ImageSettings, InputError, length_text
-from ..layers import Connections, Geometry, LineMeasure, layer_mark, voxel_size_um
+from ...core.base import UNKNOWN_VOXEL, ImageSettings, InputError, VoxelSize, length_text
+from ..layers import (
+    MARK,
+    Connections,
+    Geometry,
+    LineMeasure,
+    file_voxel_size,
+    layer_mark,
+    set_voxel_size,
+    voxel_size_um,
+)
 from .layer_combo import LayerCombo
+from .notice import Notice
+from .voxel_size import VoxelSizeField
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -27,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageChoice", "ImageSection"]
 
+_FOUND = "found_voxel_size_um"
+_ASKED = "Enter the size of a voxel, for lengths and volumes; until then they are in pixels."
 _TARGET_PX = ImageSettings().target_diameter_px
 
 
@@ -50,12 +63,19 @@ class ImageSection(QWidget):
 
     def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._is_reading = False
+        self._viewer = viewer
+        self._is_reading = self._is_scaling = False
         self._layer_connections = Connections()
         self._measure = LineMeasure(viewer, self)
         self._combo = LayerCombo(viewer, _is_usable, "Open an image first", self)
         self._facts = QLabel()
         self._facts.setWordWrap(True)
+        self._voxel = VoxelSizeField()
+        self._voxel.setToolTip(
+            "Size of a voxel, from the file or the layer, or as you state it here; ? = not known."
+            "\nThe image and the layers on it are scaled, and all numbers follow."
+        )
+        self._voxel_note = Notice()
         self._diameter = QDoubleSpinBox()
         self._diameter.setRange(0.0, 9999.0)
         self._diameter.setDecimals(1)
@@ -76,6 +96,7 @@ class ImageSection(QWidget):
         self._combo.setToolTip("The image to annotate and to segment.")
         self._combo.layer_changed.connect(self._on_layer_changed)
         self._diameter.valueChanged.connect(self._on_diameter_changed)
+        self._voxel.stated.connect(self._on_voxel_stated)
         self._measure_button.toggled.connect(self._on_measure_toggled)
         self._measure.measured.connect(self._diameter.setValue)
         self._measure.ended.connect(lambda: self._measure_button.setChecked(False))
@@ -107,6 +128,21 @@ class ImageSection(QWidget):
         """State the diameter; None takes the statement back."""
         self._diameter.setValue(diameter_px or 0.0)
 
+    def stated_voxel_size(self) -> VoxelSize | None:
+        """Return the size (z, y, x) of a voxel in micrometres if it is not that of the file."""
+        layer = self.value().layer
+        found = None if layer is None else layer_mark(layer).get(_FOUND)
+        size = None if layer is None else _size_of(layer)
+        return None if found is None or size is None or _is_same(size, found) else size
+
+    def state_voxel_size(self, size_um: VoxelSize) -> None:
+        """Scale the image so that its voxels have a size in micrometres; None where unknown."""
+        layer = self.value().layer
+        size = None if layer is None else _size_of(layer)
+        if layer is not None and size is not None and not _is_same(size, size_um):
+            self._scale(layer, size_um)
+            self.image_changed.emit(layer)
+
     def stop_measuring(self) -> None:
         """Wait no longer for a line."""
         self._measure.stop()
@@ -120,6 +156,8 @@ class ImageSection(QWidget):
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Image", self._combo)
         form.addRow(self._facts)
+        form.addRow("Voxel size", self._voxel)
+        form.addRow(self._voxel_note)
         form.addRow("Object diameter", diameter)
         form.addRow(self._scale_note)
 
@@ -131,10 +169,36 @@ class ImageSection(QWidget):
                 self._layer_connections.connect(
                     getattr(layer.events, name), self._on_layer_data_changed
                 )
+            self._take_found_size(layer)
         self._show_facts()
         self.image_changed.emit(layer)
 
+    def _take_found_size(self, layer: Layer) -> None:
+        """Give an image whose unit is no length the voxel size that its file states."""
+        size = _size_of(layer)
+        if size is None or _FOUND in layer_mark(layer):
+            return
+        if size[1:] == UNKNOWN_VOXEL[1:]:
+            size = file_voxel_size(layer)
+            if size != UNKNOWN_VOXEL:
+                self._scale(layer, size)
+        layer.metadata[MARK] = {**layer_mark(layer), _FOUND: size}
+
+    def _scale(self, layer: Image, size_um: VoxelSize) -> None:
+        self._is_scaling = True
+        try:
+            set_voxel_size(self._viewer, layer, size_um)
+        finally:
+            self._is_scaling = False
+        self._show_facts()
+
+    def _on_voxel_stated(self, size_um: VoxelSize) -> None:
+        self.state_voxel_size(size_um)
+        self.value_changed.emit()
+
     def _on_layer_data_changed(self, event: Any = None) -> None:
+        if self._is_scaling:
+            return
         self._show_facts()
         self.image_changed.emit(self._combo.layer())
 
@@ -157,7 +221,9 @@ class ImageSection(QWidget):
         can_state = layer is not None and not self._is_reading
         self._diameter.setEnabled(can_state)
         self._measure_button.setEnabled(can_state)
-        facts, note = "", ""
+        self._voxel.setEnabled(can_state)
+        facts, note, asked = "", "", ""
+        size, has_depth = UNKNOWN_VOXEL, True
         if layer is not None:
             try:
                 geometry = Geometry.of(layer)
@@ -165,14 +231,43 @@ class ImageSection(QWidget):
                 facts = str(error)
             else:
                 facts = "\n".join([describe(layer, geometry), layer_mark(layer).get("notice", "")])
-                _, height_um, width_um = voxel_size_um(geometry)
-                pixel_um = width_um if _is_square(height_um, width_um) else None
+                size = voxel_size_um(geometry)
+                pixel_um = size[2] if _is_square(*size[1:]) else None
+                has_depth = "Z" in geometry.axes
+                asked = _about_voxels(size, layer_mark(layer).get(_FOUND), has_depth)
                 note = _scale_text(self._diameter.value(), pixel_um)
         self._facts.setText(facts.strip())
         self._facts.setToolTip("" if layer is None else layer_mark(layer).get("origin", ""))
         self._facts.setVisible(bool(facts))
+        self._voxel.set_value(size, has_depth=has_depth)
+        self._voxel_note.say(asked)
         self._scale_note.setText(note)
         self._scale_note.setVisible(bool(note))
+
+
+def _size_of(layer: Layer) -> VoxelSize | None:
+    """Size of a voxel in micrometres, None where unknown; None if the layer is no stack."""
+    try:
+        return voxel_size_um(Geometry.of(layer))
+    except InputError:
+        return None
+
+
+def _is_same(one: VoxelSize, other: VoxelSize) -> bool:
+    return all(
+        a == b or (a is not None and b is not None and isclose(a, b, rel_tol=1e-6))
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def _about_voxels(size: VoxelSize, found: VoxelSize | None, has_depth: bool) -> str:
+    """Ask for the size of a voxel, or say that the file says otherwise."""
+    if None in (size if has_depth else size[1:]):
+        return _ASKED
+    if found is None or _is_same(size, found) or None in (found if has_depth else found[1:]):
+        return ""
+    said = " x ".join(length_text(length) for length in found if length is not None)
+    return f"Stated by you; the image came with {said}."
 
 
 def describe(layer: Image, geometry: Geometry) -> str:

@@ -1,0 +1,113 @@
+"""The voxel size of an image layer: what its file says of it, and another one that is stated."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Image
+
+from ...core.base import UNKNOWN_VOXEL, SpssError, VoxelSize
+from .geometry import Geometry
+from .own import layer_mark
+from .source_frame import camera_of
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+    from numpy.typing import NDArray
+
+__all__ = ["file_voxel_size", "set_voxel_size"]
+
+_UM = "micrometer"
+_NO_UNIT = "pixel"
+
+
+def file_voxel_size(layer: Image) -> VoxelSize:
+    """Voxel size (z, y, x) in micrometres that the file of a layer states; None where it does not.
+
+    napari opens TIFF files without it.
+    """
+    path = layer.source.path
+    if not path:
+        return UNKNOWN_VOXEL
+    from ...core.images import open_stack
+
+    try:
+        stack = open_stack(path)
+        is_same = (stack.n_slices, *stack.shape_of(0)) == Geometry.of(layer).stack_shape
+    except (SpssError, OSError):  # a file that only napari can open
+        return UNKNOWN_VOXEL
+    return stack.voxel_size_um if is_same else UNKNOWN_VOXEL
+
+
+def set_voxel_size(viewer: ViewerModel, layer: Image, size_um: VoxelSize) -> None:
+    """Scale an image, and the layers that lie on it, so that its voxels have a size.
+
+    The viewer goes on showing the same part of it. Layers of results are left to `ResultLayers`.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    layer : Image
+    size_um : tuple
+        (z, y, x) in micrometres; along an axis with None the unit is a pixel again.
+    """
+    before = Geometry.of(layer)
+    scale, units = before.scale.copy(), list(before.units)
+    for axis, name in enumerate(before.axes):
+        length = size_um["ZYX".index(name)] if name in "ZYX" else None
+        is_length = units[axis].is_compatible_with(_UM)
+        if length is not None:
+            unit = units[axis] if is_length else type(units[axis])(_UM)
+            units[axis], scale[axis] = unit, length / float((1 * unit).to(_UM).magnitude)
+        elif is_length and name in "ZYX":
+            units[axis], scale[axis] = type(units[axis])(_NO_UNIT), 1.0
+    on_top = [other for other in viewer.layers if _lies_on(other, layer, before)]
+    with _same_view(viewer, layer):
+        translate = before.translate * scale / before.scale
+        for one in (layer, *on_top):
+            one.units, one.scale, one.translate = units, scale, translate
+
+
+def _lies_on(other: Layer, layer: Image, place: Geometry) -> bool:
+    """Whether another layer, but a result, has the place of an image."""
+    return (
+        other is not layer
+        and other.ndim == layer.ndim
+        and "source" not in layer_mark(other)
+        and np.allclose(other.scale, place.scale)
+        and np.allclose(other.translate, place.translate)
+        and tuple(other.units) == place.units
+    )
+
+
+@contextlib.contextmanager
+def _same_view(viewer: ViewerModel, layer: Image) -> Iterator[None]:
+    """Let slider and camera stay where they are on an image that is scaled meanwhile."""
+    camera, n = camera_of(viewer), layer.ndim
+    before, shift = _world_per_pixel(viewer, layer), np.array(layer.translate, float)
+    point, centre = np.array(viewer.dims.point, float), np.array(camera.center, float)
+    zoom, start = camera.zoom, before / np.array(layer.scale, float) * shift
+    yield
+    after = _world_per_pixel(viewer, layer)
+    ratio = after / before
+    end = after / np.array(layer.scale, float) * np.array(layer.translate, float)
+    point[-n:] = (point[-n:] - start) * ratio + end
+    viewer.dims.point = tuple(point)
+    shown = viewer.dims.ndisplay
+    axes = [axis - viewer.dims.ndim for axis in viewer.dims.displayed]
+    centre[-shown:] = (centre[-shown:] - start[axes]) * ratio[axes] + end[axes]
+    camera.center, camera.zoom = tuple(centre), zoom / ratio[axes[-1]]
+
+
+def _world_per_pixel(viewer: ViewerModel, layer: Image) -> NDArray[np.float64]:
+    """Size of a layer's pixels in units of the viewer, which napari 0.9 has of its own."""
+    units = getattr(viewer.dims, "units", None) or layer.units
+    factors = [
+        float((1 * own).to(shown).magnitude) if own.is_compatible_with(shown) else 1.0
+        for own, shown in zip(layer.units, units[-layer.ndim :], strict=True)
+    ]
+    return np.array(layer.scale, float) * factors
