@@ -101,6 +101,28 @@ def test_an_image_of_another_pixel_size_is_told(spss, tiny, truth, tmp_path):
     assert "taken to be 5 nm" in spss("predict", "run", "other.tif", "--out", "unknown").err
 
 
+def test_maps_are_averaged_over_mirror_images_and_neighbours_if_asked_for(
+    predict, trained, tmp_path
+):
+    from napari_spss.core.images import open_stack
+    from napari_spss.core.prediction import predict_slice
+    from napari_spss.core.training import load_model
+
+    done = predict("--flips", "--smooth-z", "--device", "cpu")
+    assert done.code == 0, done.err
+    maps = tifffile.imread(tmp_path / "result" / "maps.ome.tif")
+    model, stack = load_model(trained / "run"), open_stack(trained / "image.tif")
+    expected = predict_slice(model, stack, 1, flips=True, smooth_z=True, device="cpu")
+    np.testing.assert_allclose(maps[1] / 255, expected, atol=0.003)
+    assert np.abs(expected - predict_slice(model, stack, 1, device="cpu")).max() > 0.01
+    (images := tmp_path / "images").mkdir()
+    for name, shape in (("a", (64, 64)), ("b", (64, 72))):
+        tifffile.imwrite(images / f"{name}.tif", np.zeros(shape, np.uint8))
+    done = predict("--smooth-z", "--overwrite", image=images)
+    assert done.code == 2
+    assert "no slices of one volume" in done.err
+
+
 def test_pixels_of_unknown_size_are_told_of_another_image(predict, trained, tmp_path):
     assert "pixels wide" not in predict().err
     shutil.copy(trained / "image.tif", tmp_path / "other.tif")

@@ -99,7 +99,7 @@ def failing_train(error: Exception):
     return train
 
 
-def fake_apply(model, stack, maps, regions, *, device: str, token: CancelToken):
+def fake_apply(model, stack, maps, regions, making, *, device: str, token: CancelToken):
     """Stand in for `runs.apply_model`: .9 above, .3 below the middle of each slice."""
 
     yield RunStarted("prediction", len(regions), "cpu", model.classes)

@@ -10,15 +10,15 @@ from napari.layers import Layer
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QImage, QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QPushButton, QWidget
+from qtpy.QtWidgets import QAbstractButton, QApplication, QWidget
 
 NONE = Qt.KeyboardModifier.NoModifier
 LEFT = Qt.MouseButton.LeftButton
 
 
-def button(widget: QWidget, text: str) -> QPushButton:
+def button(widget: QWidget, text: str) -> QAbstractButton:
     """Find a button in a widget by what is on it."""
-    return next(one for one in widget.findChildren(QPushButton) if one.text() == text)
+    return next(one for one in widget.findChildren(QAbstractButton) if one.text() == text)
 
 
 def show_settled(viewer: Viewer) -> None:

@@ -198,6 +198,26 @@ def test_one_click_applies_again_on_another_device(dock, qtbot, monkeypatch, set
         assert dock.controller.outcome.maps.full_slices == (dock.controller.current_slice(),)
 
 
+def test_maps_that_are_made_otherwise_are_not_mixed_with_those_at_hand(dock, qtbot, monkeypatch):
+    seen = []
+
+    def apply(model, stack, maps, regions, making, **options):
+        seen.append((making.flips, making.smooth_z))
+        yield from fake_apply(model, stack, maps, regions, making, **options)
+
+    monkeypatch.setattr(controller_module, "apply_model", apply)
+    run(dock, qtbot)
+    apply_to_all(dock, qtbot)
+    button(dock.results, "mirror images").click()
+    button(dock.results, "along z").click()
+    assert len(dock.controller.outcome.maps.full_slices) > 1
+    dock.results.set_scope("slice")
+    button(dock.results, "Apply").click()
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert seen == [(False, None), (True, False)]
+    assert dock.controller.outcome.maps.full_slices == (dock.controller.current_slice(),)
+
+
 def test_a_slice_without_a_preview_does_not_end_the_previews(dock, viewer, qtbot, monkeypatch):
     def train(job, *, token):
         for _ in range(3):

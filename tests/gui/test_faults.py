@@ -324,8 +324,8 @@ def test_stop_while_saving_leaves_no_half_file(dock, wait, ends, tmp_path, monke
 def gated_apply(gate):
     """Make an application of a model that waits for a gate, or for Stop, after the first slice."""
 
-    def run(model, stack, maps, regions, *, device, token):
-        for event in fake_apply(model, stack, maps, regions, device=device, token=token):
+    def run(model, stack, maps, regions, making, *, device, token):
+        for event in fake_apply(model, stack, maps, regions, making, device=device, token=token):
             yield event
             if isinstance(event, Predicted):
                 while not gate.wait(0.005) and not token.is_cancelled:

@@ -38,7 +38,7 @@ def train_with_resin(job, *, token):
     return model
 
 
-def apply_with_resin(model, stack, maps, regions, *, device, token):
+def apply_with_resin(model, stack, maps, regions, making, *, device, token):
     """Slice 0: half resin, a quarter each of the others; slice z > 0: all background."""
     yield RunStarted("prediction", len(regions), "cpu", model.classes)
     for region in regions:

@@ -32,7 +32,7 @@ from napari_spss.gui.jobs import (
     save_results,
     train,
 )
-from napari_spss.gui.models import Cleaning, ResultMaps
+from napari_spss.gui.models import Cleaning, MapMaking, ResultMaps
 
 CLASSES = Classes(("background", "mito", "outside"))
 UM = (0.05, 0.01, 0.01)
@@ -64,7 +64,9 @@ def test_applying_fills_what_was_asked_for_and_equals_the_core(model):
     model, stack = model
     maps = ResultMaps(model.classes, (2, 48, 40))
     regions = (Region(1), Region(0, (5, 6, 30, 33)))
-    events, _ = drain(apply_model(model, stack, maps, regions, device="cpu", token=CancelToken()))
+    events, _ = drain(
+        apply_model(model, stack, maps, regions, MapMaking(), device="cpu", token=CancelToken())
+    )
     assert isinstance(events[0], RunStarted)
     predicted = [event for event in events if isinstance(event, Predicted)]
     assert [(one.slice, one.box) for one in predicted] == [(1, None), (0, (5, 6, 30, 33))]
@@ -80,6 +82,20 @@ def test_applying_fills_what_was_asked_for_and_equals_the_core(model):
     np.testing.assert_allclose(maps.probs(0)[:, 5:30, 6:33], box, atol=1e-3)
 
 
+def test_applying_makes_maps_as_they_are_asked_for(model):
+    from napari_spss.core.prediction import predict_slice
+
+    model, stack = model
+    maps = ResultMaps(model.classes, (2, 48, 40))
+    making = MapMaking(flips=True, smooth_z=True)
+    drain(apply_model(model, stack, maps, (Region(0),), making, device="cpu", token=CancelToken()))
+    maps.mark(0, None)
+    expected = predict_slice(model, stack, 0, flips=True, smooth_z=True, device="cpu")
+    np.testing.assert_allclose(maps.probs(0), expected, atol=1e-3)
+    plain = predict_slice(model, stack, 0, device="cpu")
+    assert np.abs(expected - plain).max() > 0.01
+
+
 def test_applying_to_an_image_of_another_pixel_size_follows_and_says_so(model):
     from napari_spss.core.prediction import predict_slice
 
@@ -88,7 +104,9 @@ def test_applying_to_an_image_of_another_pixel_size_follows_and_says_so(model):
     stack = stack_from_array(image, voxel_size_um=(None, 0.01, 0.01))
     maps = ResultMaps(model.classes, (1, 48, 40))
     events, _ = drain(
-        apply_model(model, stack, maps, (Region(0),), device="cpu", token=CancelToken())
+        apply_model(
+            model, stack, maps, (Region(0),), MapMaking(), device="cpu", token=CancelToken()
+        )
     )
     (text,) = (event.text for event in events if isinstance(event, Message))
     assert "reduced by 2 instead of 4" in text
@@ -102,7 +120,9 @@ def test_applying_stops_where_the_token_was_set(model):
     model, stack = model
     maps, token = ResultMaps(model.classes, (2, 48, 40)), CancelToken()
     events = []
-    for event in apply_model(model, stack, maps, (Region(0), Region(1)), device="cpu", token=token):
+    for event in apply_model(
+        model, stack, maps, (Region(0), Region(1)), MapMaking(), device="cpu", token=token
+    ):
         events.append(event)
         if isinstance(event, Predicted):
             token.cancel()
@@ -187,7 +207,7 @@ def test_saving_gives_the_files_of_predict_and_either_replaces_the_other(model, 
     model, stack = model
     whole = ResultMaps(model.classes, (2, 48, 40))
     for event in apply_model(
-        model, stack, whole, (Region(0), Region(1)), device="cpu", token=CancelToken()
+        model, stack, whole, (Region(0), Region(1)), MapMaking(), device="cpu", token=CancelToken()
     ):
         if isinstance(event, Predicted):
             whole.mark(event.slice, event.box)

@@ -73,6 +73,22 @@ def predict(
             "Takes four times as long, since all maps become means over four mirror images.",
         ),
     ] = False,
+    flips: Annotated[
+        bool,
+        typer.Option(
+            "--flips",
+            help="Average the maps of the four mirror images, which takes four times as long.",
+        ),
+    ] = False,
+    smooth_z: Annotated[
+        bool | None,
+        typer.Option(
+            "--smooth-z/--no-smooth-z",
+            help="Average the map of a slice with those of its two neighbours.  [default: where "
+            "slices are at most half an object's width apart, and that is known]",
+            show_default=False,
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     axes: AxesOption = None,
     voxel_size: VoxelSizeOption = None,
@@ -136,6 +152,8 @@ def predict(
             threshold=limit,  # type: ignore[arg-type]  # the only text is "auto"
             uncertainty=uncertainty,
             format=format_name,
+            flips=flips,
+            smooth_z=smooth_z,
             device=device,
             token=token,
         ):

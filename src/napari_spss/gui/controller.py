@@ -38,6 +38,7 @@ from .layers import ResultLayers, Source
 from .models import (
     Cleaning,
     EndKind,
+    MapMaking,
     Progress,
     RunEnd,
     RunForm,
@@ -111,6 +112,8 @@ class Context:
         Returns the training form.
     runs_folder : callable
         Returns the folder for runs, or None if there is no project.
+    map_making : callable
+        Returns how maps are to be made.
     rectangles : callable
         Returns the rectangles of a slice, the selected one first.
     n_strokes : callable
@@ -126,6 +129,7 @@ class Context:
         self.masks: Callable[[], LabelSource | None] = lambda: None
         self.form: Callable[[], RunForm]
         self.runs_folder: Callable[[], Path | None] = lambda: None
+        self.map_making: Callable[[], MapMaking] = MapMaking
         self.rectangles: Callable[[int], tuple[Region, ...]] = lambda _: ()
         self.n_strokes: Callable[[], int] = lambda: 0
         self.looks: Callable[[], tuple[Look, ...]] = lambda: ()
@@ -344,15 +348,17 @@ class Controller(QObject):
             self.session.say("info", BOTH_UNKNOWN)
         self.layers.remove_preview()
         self._of_run = self.outcome
+        making = self._context.map_making()
         maps = self.outcome.begin(
             source,
             model,
             self.styles_of(model.classes),
             run_dir=self._model_dir,
+            making=making,
         )
         call = CoreCall("applying the model", apply_model)
         device = self._context.form().device
-        self._runner.start(ticket, call, model, source.stack, maps, regions, device=device)
+        self._runner.start(ticket, call, model, source.stack, maps, regions, making, device=device)
 
     def find_doubtful(self) -> bool:
         """Look for the nodes that are worth a second look; return whether it began.

@@ -161,6 +161,7 @@ class SpssDock(QWidget):
         context.masks = self.annotate.masks
         context.form = self._form
         context.runs_folder = self._runs_folder
+        context.map_making = self.results.map_making
         context.rectangles = self.annotate.regions.on_slice
         context.n_strokes = lambda: self.annotate.painted.n_edits
         context.looks = self.annotate.second_look.value

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..core.base import ResultFiles, TrainingSettings
     from ..core.images import Stack
     from ..core.training import Model
-    from .models import ResultMaps
+    from .models import MapMaking, ResultMaps
 
 __all__ = [
     "TrainingJob",
@@ -152,6 +152,7 @@ def apply_model(
     stack: Stack,
     maps: ResultMaps,
     regions: Sequence[Region],
+    making: MapMaking,
     *,
     device: str,
     token: CancelToken,
@@ -162,7 +163,14 @@ def apply_model(
 
     with spare_core():
         yield from predict_regions(
-            model, stack, regions, maps.store_rows, device=device, token=token
+            model,
+            stack,
+            regions,
+            maps.store_rows,
+            device=device,
+            flips=making.flips,
+            smooth_z=making.smooth_z,
+            token=token,
         )
 
 

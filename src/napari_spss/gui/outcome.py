@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from ..core.analysis import acquisition_scores
 from ..core.annotations import Proportion, Region
 from .layers import Relabeller
-from .models import Cleaning, ResultMaps
+from .models import Cleaning, MapMaking, ResultMaps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +55,7 @@ class Outcome(QObject):
         self._results = results
         self._styles: tuple[ClassStyle, ...] = ()
         self._cleaning = Cleaning()
+        self._making = MapMaking()
         self._map_layers: list[Image] = []
         self._layer: Labels | None = None
         self._stated: tuple[Proportion, ...] = ()
@@ -100,8 +101,11 @@ class Outcome(QObject):
         styles: Sequence[ClassStyle],
         *,
         run_dir: Path | None = None,
+        making: MapMaking | None = None,
     ) -> ResultMaps:
         """Return the maps to predict into: those at hand if they are of the same model.
+
+        They must have been made alike, too, so that all slices of a result belong together.
 
         Parameters
         ----------
@@ -112,12 +116,15 @@ class Outcome(QObject):
             Of the model's classes.
         run_dir : Path, optional
             Folder of the run that the model came from.
+        making : MapMaking, optional
+            How the model makes them.
         """
-        maps = self.maps if self.model is model else None
+        making = making or MapMaking()
+        maps = self.maps if self.model is model and self._making == making else None
         if maps is None:
             maps = ResultMaps(model.classes, source.geometry.stack_shape)  # may not fit
         self._styles = tuple(styles)
-        self.source, self.model, self.run_dir = source, model, run_dir
+        self.source, self.model, self.run_dir, self._making = source, model, run_dir, making
         if maps is not self.maps:
             self.maps = maps
             self._by_region, self._uncertainty = {}, {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -42,6 +42,7 @@ from .files import (
     result_names,
 )
 from .maps import Piece, SlicePredictor
+from .smoothing import Smoother, is_smoothed
 
 if TYPE_CHECKING:
     from ..images import Stack
@@ -89,6 +90,7 @@ def predict_regions(
     device: str | torch.device = "auto",
     tile_px: int | None = None,
     flips: bool = False,
+    smooth_z: bool | None = False,
     token: CancelToken | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Generator[Event, None, None]:
@@ -105,7 +107,7 @@ def predict_regions(
     sink : callable
         ``sink(region, (start, stop), probs)`` takes these rows of the slice, (C, rows, X) float32,
         which cover each region from top to bottom without gap or overlap.
-    device, tile_px, flips
+    device, tile_px, flips, smooth_z
         As in :func:`predict_slice`.
     token : CancelToken, optional
         Stops the run within one tile; it then ends with reason ``stopped``.
@@ -135,30 +137,81 @@ def predict_regions(
     for region in regions:
         _box_of(stack, region.slice, region.box)
     predictor = SlicePredictor(model, device, tile_px=tile_px, flips=flips)
-    pace = SlicePace(len(regions), clock)
+    is_smooth, why = is_smoothed(model, stack, smooth_z)
+    delivery = _Delivery(stack, sink)
+    series = _series(regions) if is_smooth else [[region] for region in regions]
+    pace = SlicePace(sum(1 for _ in _steps(series, stack, delivery, is_smooth)), clock)
     yield RunStarted("prediction", len(regions), str(predictor.device), model.classes)
     for note in stack.notes:
         yield Message("info", note)
     yield from model.working_scale.notes(stack, [region.slice for region in regions])
+    for note in why:
+        yield Message("info", note)
     reason = FinishReason.completed
     try:
-        for region in regions:
-            total, n_rows = 0.0, 0
+        for region, take in _steps(series, stack, delivery, is_smooth):
             for item in predictor.pieces(stack, region.slice, box=region.box, token=token):
                 if isinstance(item, Piece):
-                    sink(region, item.rows, item.probs)
-                    rows = item.rows[1] - item.rows[0]
-                    total, n_rows = total + mean_entropy(item.probs) * rows, n_rows + rows
+                    take(region, item.rows, item.probs)
                 elif isinstance(item, TileDone):
                     yield from pace.progress(item.fraction)
                 else:
                     yield item
             pace.done += 1
-            yield Predicted(region.slice, region.box, total / n_rows)
+            yield from delivery.news()
             yield from pace.progress()
     except Stopped:
         reason = FinishReason.stopped
-    yield RunFinished(reason, pace.done, pace.elapsed_s)
+    yield RunFinished(reason, delivery.n_done, pace.elapsed_s)
+
+
+def _series(regions: Sequence[Region]) -> list[list[Region]]:
+    """Cut regions where one is not of the same box in the slice after the last one."""
+    series: list[list[Region]] = []
+    for region in regions:
+        if series and region == Region(series[-1][-1].slice + 1, series[-1][-1].box):
+            series[-1].append(region)
+        else:
+            series.append([region])
+    return series
+
+
+def _steps(
+    series: Sequence[Sequence[Region]], stack: Stack, sink: Sink, is_smooth: bool
+) -> Iterator[tuple[Region, Sink]]:
+    """What is predicted, in this order, and what takes it."""
+    for regions in series:
+        if not is_smooth:
+            yield regions[0], sink
+            continue
+        smoother = Smoother(regions, stack.n_slices, stack.shape_of(regions[0].slice), sink)
+        for z in smoother.slices:
+            yield Region(z, regions[0].box), smoother.take
+
+
+class _Delivery:
+    """A sink that hands everything on, and knows what is complete."""
+
+    def __init__(self, stack: Stack, sink: Sink) -> None:
+        self._stack = stack
+        self._sink = sink
+        self._total = 0.0
+        self._news: list[Predicted] = []
+        self.n_done = 0
+
+    def __call__(self, region: Region, rows: tuple[int, int], probs: Probs) -> None:
+        self._sink(region, rows, probs)
+        self._total += mean_entropy(probs) * (rows[1] - rows[0])
+        top, _, bottom, _ = _box_of(self._stack, region.slice, region.box)
+        if rows[1] == bottom:
+            self._news.append(Predicted(region.slice, region.box, self._total / (bottom - top)))
+            self._total = 0.0
+            self.n_done += 1
+
+    def news(self) -> list[Predicted]:
+        """Tell, once, of the regions that are complete."""
+        told, self._news = self._news, []
+        return told
 
 
 def predict_slice(
@@ -170,6 +223,7 @@ def predict_slice(
     device: str | torch.device = "auto",
     tile_px: int | None = None,
     flips: bool = False,
+    smooth_z: bool | None = False,
     token: CancelToken | None = None,
 ) -> Probs:
     """Predict the maps of one slice, or of a box of it, at full resolution.
@@ -194,6 +248,9 @@ def predict_slice(
         Edge of a tile in working pixels, without halo; by default what suits the device.
     flips : bool
         Average the maps of the four mirror images: four times the work.
+    smooth_z : bool or None
+        Average the maps of the slice and of its two neighbours, .6, .2 and .2, which are predicted
+        as well. None: where slices are at most half an object's width apart, and that is known.
     token : CancelToken, optional
         Stops within one tile.
 
@@ -213,7 +270,14 @@ def predict_slice(
     """
     region = Region(z, _box_of(stack, z, box))
     return _in_memory(
-        model, stack, [region], device=device, tile_px=tile_px, flips=flips, token=token
+        model,
+        stack,
+        [region],
+        device=device,
+        tile_px=tile_px,
+        flips=flips,
+        smooth_z=smooth_z,
+        token=token,
     )[region]
 
 
@@ -226,13 +290,14 @@ def predict(
     device: str | torch.device = "auto",
     tile_px: int | None = None,
     flips: bool = False,
+    smooth_z: bool | None = None,
     token: CancelToken | None = None,
 ) -> Prediction:
     """Predict maps and labels in memory; :func:`iter_prediction` writes them to files instead.
 
     Parameters
     ----------
-    model, stack, device, tile_px, flips, token
+    model, stack, device, tile_px, flips, smooth_z, token
         As in :func:`predict_slice`.
     threshold : float, "auto" or None
         As in :func:`iter_prediction`.
@@ -252,7 +317,14 @@ def predict(
     chosen = _check(model, stack, threshold, slices)
     regions = [Region(z) for z in chosen]
     found = _in_memory(
-        model, stack, regions, device=device, tile_px=tile_px, flips=flips, token=token
+        model,
+        stack,
+        regions,
+        device=device,
+        tile_px=tile_px,
+        flips=flips,
+        smooth_z=smooth_z,
+        token=token,
     )
     probs = [found[region] for region in regions]
     value: float | None = None
@@ -304,14 +376,16 @@ def iter_prediction(
     device: str | torch.device = "auto",
     tile_px: int | None = None,
     flips: bool = False,
+    smooth_z: bool | None = None,
     token: CancelToken | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Generator[Event, None, None]:
     """Predict a stack of any size, from lazy input to files.
 
-    Memory holds one slice of the image at working scale, a band of tiles, and one slice of maps in
-    ``map_dtype``. Files appear under their names when all are complete; of a run that is stopped,
-    or fails, nothing stays, and what stood there before does.
+    Memory holds one slice of the image at working scale, a band of tiles, one slice of maps in
+    ``map_dtype``, and two of 16 bits a pixel and class where maps are smoothed along z. Files
+    appear under their names when all are complete; of a run that is stopped, or fails, nothing
+    stays, and what stood there before does.
 
     Parameters
     ----------
@@ -341,7 +415,7 @@ def iter_prediction(
         the four mirror images.
     slices : sequence of int, optional
         Which slices, in this order; all by default.
-    device, tile_px, flips
+    device, tile_px, flips, smooth_z
         As in :func:`predict_slice`.
     token : CancelToken, optional
         Stops the run within one tile; it then ends with reason ``stopped``.
@@ -399,6 +473,7 @@ def iter_prediction(
                 device=device,
                 tile_px=tile_px,
                 flips=flips or uncertainty,
+                smooth_z=smooth_z,
                 token=token,
                 clock=clock,
             ):

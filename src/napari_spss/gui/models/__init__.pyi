@@ -54,6 +54,7 @@ from .keypoint_rows import (
 )
 from .maps import (
     Cleaning as Cleaning,
+    MapMaking as MapMaking,
     ResultMaps as ResultMaps,
 )
 from .painted_labels import (

@@ -15,9 +15,25 @@ import numpy.typing as npt
 
 from ...core.annotations import Box, Classes, Proportion, Region
 
-__all__ = ["Cleaning", "ResultMaps"]
+__all__ = ["Cleaning", "MapMaking", "ResultMaps"]
 
 _IN_MEMORY_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class MapMaking:
+    """How a model makes maps.
+
+    Parameters
+    ----------
+    flips : bool
+        Whether they are means over the four mirror images.
+    smooth_z : bool or None
+        Whether they are averaged with those of neighbouring slices; None: where these are close.
+    """
+
+    flips: bool = False
+    smooth_z: bool | None = None
 
 
 @dataclass(frozen=True)

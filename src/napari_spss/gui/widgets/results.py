@@ -25,7 +25,7 @@ from superqt import QLabeledDoubleSlider
 
 from ...core.annotations import N_LOOKS
 from ...core.base import counted
-from ..models import Cleaning, format_percent, steps_of
+from ..models import Cleaning, MapMaking, format_percent, steps_of
 from .notice import Notice
 from .save_place import SavePlace
 
@@ -90,6 +90,10 @@ class ResultsSection(QWidget):
         if mode == _MATCHED and self._matched is not None:
             return self._matched
         return self._slider.value() if mode == _SLIDER else 0.5
+
+    def map_making(self) -> MapMaking:
+        """Return how the model is to make maps."""
+        return MapMaking(self._flips.isChecked(), None if self._smooth.isChecked() else False)
 
     def scope(self) -> str:
         """Return where the model is to be applied."""
@@ -201,7 +205,18 @@ class ResultsSection(QWidget):
             "Compute the maps and labels there, in the background; Stop keeps what is done."
         )
         self._apply.clicked.connect(lambda: self.apply_requested.emit(self.scope()))
-
+        self._flips = QCheckBox("mirror images")
+        self._flips.setToolTip(
+            "Average the maps of each slice and of its mirror images: a little better, and four\n"
+            "times as long. Press Apply to have maps so."
+        )
+        self._smooth = QCheckBox("along z")
+        self._smooth.setChecked(True)
+        self._smooth.setToolTip(
+            "Average the map of each slice with those of the slices before and after it, where\n"
+            "slices are at most half an object's width apart. Needs the voxel size and the\n"
+            "object's width. Press Apply to have maps so."
+        )
         self._look_again = QPushButton()
         self._look_again.setToolTip(
             "Show the nodes of the grids about which map and you differ most, one after the other:"
@@ -284,11 +299,15 @@ class ResultsSection(QWidget):
         sizes = QHBoxLayout()
         sizes.addWidget(self._min_size, 1)
         sizes.addWidget(self._fill)
+        making = QHBoxLayout()
+        making.addWidget(self._flips)
+        making.addWidget(self._smooth, 1)
         self._mode.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._scope.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Apply to", apply)
+        form.addRow("Average", making)
         form.addRow("Second look", self._look_again)
         form.addRow("Threshold", self._mode)
         form.addRow("", self._slider)
