@@ -111,6 +111,20 @@ def test_keypoints_near_the_origin_may_be_pixels_also_when_the_run_goes_on(train
     assert done.code == 0, done.err
 
 
+def test_keypoints_without_effect_are_told_when_the_run_goes_on(train, spss):
+    # both in one pixel as the network sees the image: one of them cannot take effect
+    Path("keypoints.csv").write_text("slice,y,x,class\n1,30,40,disc\n1,30,41,background\n")
+    scale = ("--object-diameter=26px", "--set=image.target_diameter_px=13")
+    assert train(*scale).code == 0
+    done = spss("train", "--out", "run", "--resume", "--keypoints", "keypoints.csv")
+    assert done.code == 0, done.err
+    assert "1 of 2 keypoints did not take effect: the map shows another class there" in done.err
+    assert "on slice 1 at y 30, x 4" in done.err
+    more = spss("train", "--out", "run", "--resume", "--set=optimisation.max_steps=9")
+    assert more.code == 0, more.err
+    assert "1 of 2 keypoints did not take effect" in more.err
+
+
 def test_all_cells_of_a_table_of_two_units_are_told(train):
     Path("mixed.csv").write_text("slice,disc\n0,6%\n1,1\n2,0.6\n")
     done = train(tables=("--proportions", "mixed.csv"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import threading
 
 import numpy as np
@@ -18,6 +19,7 @@ from napari_spss.core.annotations import Annotations, CountingGrid, Keypoint, Pr
 from napari_spss.core.base import (
     FinishReason,
     InputError,
+    KeypointsChecked,
     OutOfMemory,
     Predicted,
     Preview,
@@ -116,6 +118,25 @@ def test_the_curves_are_drawn_once_the_run_goes_on(dock, qtbot):
     run(dock, qtbot)
     qtbot.waitUntil(lambda: dock.train._plot is not None)
     assert dock.train._plot.names() == ("total",)
+
+
+def test_keypoints_that_the_trained_map_denies_are_crossed_and_counted(dock, qtbot, monkeypatch):
+    def train(job, *, token):
+        point = job.annotations.keypoints[0]
+        denied = (point.slice, point.y, point.x, point.class_index)
+        steps = fake_train(job, token=token)
+        yield from itertools.takewhile(lambda event: not isinstance(event, RunFinished), steps)
+        yield KeypointsChecked(1, (denied,))
+        yield RunFinished(FinishReason.completed, 2, 2.0)
+        return FakeModel(job.annotations.classes)
+
+    monkeypatch.setattr(controller_module, "train", train)
+    run(dock, qtbot)
+    assert [str(symbol) for symbol in dock.annotate.keypoints.layer.symbol] == ["x"]
+    told = dock.annotate.keypoints._problems.text()
+    assert told.startswith("1 of 1 keypoint did not take effect")
+    assert dock.bar.text() == f"Training finished: 2 steps in 2 s. {told}"
+    assert dock.annotations() == SAID
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error: no kernel"), ValueError("nan")])

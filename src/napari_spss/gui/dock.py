@@ -19,7 +19,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ..core.base import InputError, SpssError
+from ..core.annotations import Keypoint
+from ..core.base import InputError, KeypointsChecked, SpssError
 from .controller import Context, Controller
 from .layers import Connections, Source, raise_annotations, snapshot
 from .models import (
@@ -504,6 +505,8 @@ class SpssDock(QWidget):
     def _on_event(self, event: object) -> None:
         if self.session.status.kind == "training":
             self.train.set_curves(self.session.curves)
+        if isinstance(event, KeypointsChecked) and self.session.is_of_shown_image:
+            self.annotate.keypoints.set_denied(Keypoint(*one) for one in event.denied)
 
     def _on_message(self, level: str, text: str) -> None:
         self.bar.say(level, text)
@@ -523,6 +526,8 @@ class SpssDock(QWidget):
             self.train.mark_error(field, end.text)
         self._failed = end.run if end.kind is EndKind.failed else ""
         self.bar.propose(end)
+        if end.run == "training" and (denied := self.annotate.keypoints.denied_text()):
+            self.bar.say("info", f"{end.text} {denied}")
         self._show_result()
         self._refresh_ready()
         if end.run == "training" and end.kind is not EndKind.failed:

@@ -24,6 +24,7 @@ from napari_spss.core.base import (
     FinishReason,
     FolderLocked,
     InputError,
+    KeypointsChecked,
     Mailbox,
     Message,
     OutOfMemory,
@@ -477,6 +478,31 @@ def test_twenty_correct_labels_never_harm_a_half_trained_run():
     plain, corrected = (mean_iou(model, stack, truth) for model in (before, after))
     assert plain > 0.7
     assert corrected >= plain - 0.01
+
+
+@pytest.mark.parametrize("reduction", [1, 2])
+def test_keypoints_without_effect_are_told(reduction):
+    stack, truth = blobs()
+    settings = quick(
+        optimisation__max_steps=40, image__object_diameter_px=13 * reduction,
+        image__target_diameter_px=13,
+    )  # fmt: skip
+    places = [Keypoint(2, 30.0, 40.0, 0), Keypoint(2, 30.0, 41.0, 1)]  # one of them is wrong
+    annotations = annotated(truth, keypoints=places)
+    events, model = drain(iter_training(stack, annotations, settings, device="cpu"))
+    (checked,) = of_type(events, KeypointsChecked)
+    label = int(predict(model, stack, device="cpu").labels[2][30, 40])
+    assert checked.denied == ((2, 30.0, 40.0 + (label == 0), 1 - label),)
+    told = [one.text for one in of_type(events, Message) if "did not take effect" in one.text]
+    assert len(told) == 1
+    assert told[0].startswith("1 of 2 keypoints did not take effect")
+    assert "slice 2 at y 30, x 4" in told[0]
+
+
+def test_nothing_is_said_of_keypoints_where_there_are_none():
+    stack, truth = blobs()
+    events, _ = drain(iter_training(stack, annotated(truth), quick(), device="cpu"))
+    assert not of_type(events, KeypointsChecked)
 
 
 def test_continuing_from_a_model_starts_from_its_weights_and_scale():

@@ -73,6 +73,44 @@ def test_points_are_added_with_the_chosen_class(qtbot):
     np.testing.assert_allclose(tool.layer.border_color[1, :3], np.array([153] * 3) / 255)
 
 
+def symbols_of(tool):
+    return [str(symbol) for symbol in tool.layer.symbol]
+
+
+def test_keypoints_without_effect_are_crosses_until_they_change(qtbot):
+    _, _, tool = make_tool(qtbot)
+    tool.set_value(POINTS)
+    assert symbols_of(tool) == ["disc"] * 3
+    tool.set_denied([POINTS[0], POINTS[1]])
+    assert symbols_of(tool) == ["x", "x", "disc"]
+    told = tool._problems.text()
+    assert told.startswith("2 of 3 keypoints did not take effect")
+    assert "slice 2, 4" in told
+    add(tool, 3, 30, 40.5)
+    assert symbols_of(tool) == ["x", "x", "disc", "disc"]
+    tool.layer.selected_data = {0}
+    tool.layer.remove_selected()
+    assert symbols_of(tool) == ["x", "disc", "disc"]
+    assert "1 of 3 keypoints" in tool._problems.text()
+    tool._points.undo()
+    assert sorted(symbols_of(tool)) == ["disc", "disc", "x", "x"]
+    tool.set_denied([])
+    assert symbols_of(tool) == ["disc"] * 4
+    assert not tool._problems.isVisibleTo(tool)
+
+
+def test_an_adopted_layer_keeps_its_own_symbols(qtbot):
+    viewer, _, tool = make_tool(qtbot)
+    own = viewer.add_points(
+        [[2, 10, 20], [3, 30, 40]], features={"class": ["mito", "er"]}, symbol=["star", "square"]
+    )
+    tool._layers.adopted.emit(own)
+    tool.set_denied([Keypoint(2, 10, 20, 1)])
+    assert symbols_of(tool) == ["x", "square"]
+    tool.set_denied([])
+    assert symbols_of(tool) == ["disc", "square"]
+
+
 def test_add_button_toggles(qtbot):
     _, _, tool = make_tool(qtbot)
     tool._add.click()

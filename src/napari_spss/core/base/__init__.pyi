@@ -11,6 +11,7 @@ from .events import (
     CheckpointSaved as CheckpointSaved,
     Event as Event,
     FinishReason as FinishReason,
+    KeypointsChecked as KeypointsChecked,
     Mailbox as Mailbox,
     Message as Message,
     Predicted as Predicted,

@@ -26,6 +26,7 @@ __all__ = [
     "CheckpointSaved",
     "Event",
     "FinishReason",
+    "KeypointsChecked",
     "Mailbox",
     "Message",
     "Predicted",
@@ -213,6 +214,18 @@ class Predicted:
 
 
 @dataclass(frozen=True)
+class KeypointsChecked:
+    """Emitted at the end of a training with keypoints: whether the map heeds them.
+
+    ``total`` is their number, ``denied`` has slice, y, x and class index of those where the map
+    shows another class.
+    """
+
+    total: int
+    denied: tuple[tuple[int, float, float, int], ...]
+
+
+@dataclass(frozen=True)
 class CheckpointSaved:
     """Emitted when a resumable checkpoint has been written."""
 
@@ -252,6 +265,7 @@ Event = (
     | Validated
     | Preview
     | Predicted
+    | KeypointsChecked
     | CheckpointSaved
     | Message
     | RunFinished
@@ -304,7 +318,7 @@ def event_from_json(line: str | bytes) -> Event:
             record["outputs"] = {PurePath(str(path)).name: str(path) for path in paths}
     for key, value in record.items():
         if isinstance(value, list):
-            record[key] = tuple(value)
+            record[key] = tuple(tuple(one) if isinstance(one, list) else one for one in value)
     try:
         event: Event = _TYPES[name](**record)
     except TypeError as error:

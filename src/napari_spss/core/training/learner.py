@@ -20,6 +20,7 @@ from ..networks import (
     own_draws,
 )
 from .checkpoint import Tensors, new_network, prefixed, with_prefix
+from .samples import Box
 
 __all__ = ["Learner", "ema_of"]
 
@@ -138,11 +139,12 @@ class Learner:
         image: npt.NDArray[np.float32],
         *,
         network: torch.nn.Module | None = None,
+        box: Box | None = None,
         token: CancelToken | None = None,
     ) -> torch.Tensor:
         """Map (C, y, x), on the CPU, of a working-scale slice by what would be kept now.
 
-        ``network`` takes its place if given.
+        ``network`` takes its place if given, ``box`` (y0, x0, y1, x1) is a part of the slice.
 
         Raises
         ------
@@ -152,7 +154,10 @@ class Learner:
         kept = network or self._kept()
         tiled = TiledNetwork(kept, n_classes=self._n_classes, device=self.device)
         bands = tiled.bands(
-            torch.from_numpy(image), tile_px=default_tile_px(kept, self.device), token=token
+            torch.from_numpy(image),
+            tile_px=default_tile_px(kept, self.device),
+            box=box,
+            token=token,
         )
         return torch.cat([band.probs for band in bands if isinstance(band, Band)], dim=1)
 

@@ -227,6 +227,7 @@ def iter_training(
             save_model(model, task.run_dir)
             _check_folder(lock, run)
         yield from run.look(run.spent, model)
+        yield from run.check_keypoints(model)
         yield from run.last_words(reason)
     yield run.finished(reason)
     return model

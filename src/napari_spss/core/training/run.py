@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..annotations import Annotations
+from ..annotations import Annotations, Keypoint
 from ..base import (
     CancelToken,
     CheckpointSaved,
     FinishReason,
     InputError,
+    KeypointsChecked,
     Message,
     Preparing,
     Preview,
@@ -27,6 +29,7 @@ from ..base import (
     RunFinished,
     TrainingSettings,
     Validated,
+    counted,
 )
 from ..images import LiveLabels, WorkingScale, reading_notes, resample_slice
 from ..networks import Stopped, View, augment_intensity, draw_view
@@ -48,7 +51,7 @@ from .learner import Learner
 from .loss_terms import LOSSES
 from .objective import Objective, StepLoss
 from .run_folder import write_update
-from .samples import SampleReader
+from .samples import Box, SampleReader
 from .schedule import Schedule
 from .self_training import KeptMap, SliceMaps
 from .warnings import MapWatch, initial_warnings, n_looks_due
@@ -488,10 +491,49 @@ class Run:
             if message is not None:
                 yield message
 
+    def check_keypoints(self, model: Model) -> Iterator[KeypointsChecked | Message]:
+        """Tell which keypoints the map of a model denies; nothing if stopped, or if there are none.
+
+        Of each slice, the part that the keypoints span is predicted.
+        """
+        points: dict[int, list[Keypoint]] = {}
+        for point in self.annotations.keypoints:
+            points.setdefault(point.slice, []).append(point)
+        denied: list[Keypoint] = []
+        try:
+            for sample in self.data.samples:
+                if not len(sample.keypoints):
+                    continue
+                y, x, stated = sample.keypoints.T
+                top, left = int(y.min()), int(x.min())
+                box = (top, left, int(y.max()) + 1, int(x.max()) + 1)
+                probs = self._predict(sample.image, model.network, box)
+                is_denied = probs[:, y - top, x - left].argmax(axis=0) != stated
+                denied += itertools.compress(points[sample.slice], is_denied)
+        except Stopped:
+            return
+        total = len(self.annotations.keypoints)
+        if not total:
+            return
+        yield KeypointsChecked(
+            total, tuple((one.slice, one.y, one.x, one.class_index) for one in denied)
+        )
+        if denied:
+            one = denied[0]
+            yield Message(
+                "info",
+                f"{len(denied)} of {counted(total, 'keypoint')} did not take effect: the map shows "
+                f"another class there, first on slice {one.slice} at y {one.y:.0f}, x {one.x:.0f}. "
+                "Train on (Continue in the dock, train --resume with more steps), or paint there.",
+            )
+
     def _predict(
-        self, image: npt.NDArray[np.float32], network: torch.nn.Module | None = None
+        self,
+        image: npt.NDArray[np.float32],
+        network: torch.nn.Module | None = None,
+        box: Box | None = None,
     ) -> npt.NDArray[np.float32]:
-        return self.learner.predict(image, network=network, token=self.task.token).numpy()
+        return self.learner.predict(image, network=network, box=box, token=self.task.token).numpy()
 
     # -- what remains of it ----------------------------------------------------------------------
 

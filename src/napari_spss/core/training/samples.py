@@ -106,6 +106,8 @@ class SliceSamples:
         Whether the labels are a fair sample of the slice: a finished count or a mask.
     nodes : dict of Region to ndarray, (N,)
         Flat indices of the pixels that the nodes of each finished grid label.
+    keypoints : ndarray, (N, 3) int64
+        Row, column and class index of each keypoint.
     """
 
     slice: int
@@ -117,6 +119,7 @@ class SliceSamples:
     is_mask: bool = False
     is_calibrated: bool = False
     nodes: dict[Region, npt.NDArray[np.int64]] = field(default_factory=dict)
+    keypoints: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -392,10 +395,13 @@ def _paint_points(
             places = [np.ravel_multi_index(disc, sample.shape) for disc in discs]
             sample.nodes[grid.region] = np.unique(np.concatenate(places))
     radius = labels.keypoint_radius_px / reduction
-    for point in annotations.keypoints:
-        if point.slice == sample.slice:
-            disc = _disc(sample.shape, point.y, point.x, radius, reduction)
-            _paint(sample, disc, point.class_index, keypoint_weights[point.class_index], 0.0)
+    points = [point for point in annotations.keypoints if point.slice == sample.slice]
+    for point in points:
+        disc = _disc(sample.shape, point.y, point.x, radius, reduction)
+        _paint(sample, disc, point.class_index, keypoint_weights[point.class_index], 0.0)
+    if points:
+        pixels = [(*_pixel(point.y, point.x, reduction), point.class_index) for point in points]
+        sample.keypoints = np.array(pixels, np.int64)
 
 
 Disc = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
@@ -405,13 +411,18 @@ def _disc(shape: tuple[int, int], y: float, x: float, radius: float, reduction: 
     """Rows and columns of the working pixels within ``radius`` of a point, and of its own one."""
     height, width = shape
     yw, xw = resample_points((y, x), reduction)
-    cy, cx = math.floor(y + 0.5) // reduction, math.floor(x + 0.5) // reduction
+    cy, cx = _pixel(y, x, reduction)
     y0, y1 = max(0, int(np.floor(yw - radius))), min(height, int(np.ceil(yw + radius)) + 1)
     x0, x1 = max(0, int(np.floor(xw - radius))), min(width, int(np.ceil(xw + radius)) + 1)
     rows, columns = np.mgrid[y0:y1, x0:x1]
     inside = (rows - yw) ** 2 + (columns - xw) ** 2 <= radius**2 + 1e-9
     inside |= (rows == cy) & (columns == cx)
     return rows[inside], columns[inside]
+
+
+def _pixel(y: float, x: float, reduction: int) -> tuple[int, int]:
+    """Row and column of the working pixel that holds a point."""
+    return math.floor(y + 0.5) // reduction, math.floor(x + 0.5) // reduction
 
 
 def _paint(

@@ -37,6 +37,8 @@ _LARGEST_ON_SCREEN_PX = 10_000.0
 _BORDER = 0.2  # of the size
 _UNKNOWN_COLOUR = "#ffffff"
 _BACKGROUND_FACE = (0.0, 0.0, 0.0, 0.55)  # a grey ring alone is not seen on a grey image
+_PLAIN, _DENIED = "disc", "x"  # symbols; a cross, for the map shows another class there
+_CROSS_SIZE = 2.0  # of a disc's
 _MAX_STEPS = 100  # each keeps all positions
 
 _Change = tuple[None, Rows, Rows]  # nothing, before, after
@@ -46,7 +48,7 @@ class KeypointLayer:
     """Keypoints of one image, in an ordinary Points layer that is made or adopted.
 
     They are rings, so that a small object is seen through its keypoint; the background's are dark
-    within.
+    within. Those that a map denies are crosses.
 
     Parameters
     ----------
@@ -62,6 +64,8 @@ class KeypointLayer:
         self._styles: tuple[ClassStyle, ...] = ()
         self._rows = Rows()
         self._points: tuple[Keypoint, ...] | None = ()  # None while it has to be made anew
+        self._denied: frozenset[Keypoint] = frozenset()
+        self._has_crosses = False
         self._history = History(self._put, _MAX_STEPS)
         self._layer: Points | None = None
         self._radius_px = 3.0
@@ -194,12 +198,23 @@ class KeypointLayer:
         known = (one.class_index for one in given)
         self._rows = Rows(positions, tuple(names[i] if i < len(names) else "" for i in known))
         self._history.clear()
+        self._denied = frozenset()
         if self._layer is None and self._frame is not None and len(self._rows):
             self._was_removed = False
             self.show()
         else:
             self._write()
         self._changed()
+
+    def set_denied(self, points: Iterable[Keypoint]) -> None:
+        """Mark keypoints where a map shows another class; of those before, none stays marked."""
+        self._denied = frozenset(points)
+        self._write_classes()
+        self._changed()
+
+    def denied(self) -> tuple[Keypoint, ...]:
+        """Keypoints that are marked so, as far as they are still there."""
+        return tuple(point for point in self.points() if point in self._denied)
 
     def undo(self) -> None:
         """Take the last edit back, and show where."""
@@ -412,8 +427,32 @@ class KeypointLayer:
             if not defaults.equals(layer.feature_defaults):
                 layer.feature_defaults = defaults[list(layer.features.columns)]
             self._write_colours()
+            self._write_crosses()
         finally:
             self._is_writing = was_writing
+
+    def _write_crosses(self) -> None:
+        """Make crosses of denied points; an adopted layer keeps its other symbols."""
+        layer = self._layer
+        if layer is None or not (self._denied or self._has_crosses):
+            return
+        symbols = [
+            _DENIED if is_denied else _PLAIN if str(symbol) == _DENIED else str(symbol)
+            for is_denied, symbol in zip(self._are_denied(), layer.symbol, strict=True)
+        ]
+        layer.symbol = symbols
+        self._has_crosses = _DENIED in symbols
+        self._write_size()
+
+    def _are_denied(self) -> NDArray[np.bool_]:
+        """Whether a map shows another class than that of each row."""
+        if not self._denied:
+            return np.zeros(len(self._rows), bool)
+        denied = {(one.slice, one.y, one.x, one.class_index) for one in self._denied}
+        z, y, x = self._rows.positions.T
+        columns = (np.floor(z + 0.5), y, x, self._rows.class_indices(self._names()))
+        places = zip(*(column.tolist() for column in columns), strict=True)
+        return np.array([place in denied for place in places], bool)
 
     def _write_colours(self) -> None:
         """Colour the points, and the next one, by class.
@@ -428,7 +467,10 @@ class KeypointLayer:
         faces[0] = _BACKGROUND_FACE
         if len(self._rows):
             indices = self._rows.class_indices(names)  # -1, unknown, is the last one
-            for name, wanted in (("border_color", table[indices]), ("face_color", faces[indices])):
+            are_denied = self._are_denied()[:, None]
+            borders = np.where(are_denied, table[-1], table[indices])
+            within = np.where(are_denied, table[indices], faces[indices])
+            for name, wanted in (("border_color", borders), ("face_color", within)):
                 if not np.allclose(getattr(layer, name), wanted):
                     setattr(layer, name, wanted)
         with layer.block_update_properties():  # or selected points would get it as well
@@ -445,7 +487,7 @@ class KeypointLayer:
         with layer.block_update_properties():  # or it would be the size of selected points only
             layer.current_size = float(size)
             layer.current_border_width = _BORDER
-        layer.size = size
+        layer.size = size * np.where(self._are_denied(), _CROSS_SIZE, 1.0) if self._rows else size
         layer.border_width = _BORDER
 
     # ---- layer to rows ----------------------------------------------------------------------

@@ -167,6 +167,22 @@ class KeypointsTool(QWidget):
         self._message = ""
         self._points.set_points(points)
 
+    def set_denied(self, points: Iterable[Keypoint]) -> None:
+        """Mark those keypoints where the map of a training that ended shows another class."""
+        self._points.set_denied(points)
+
+    def denied_text(self) -> str:
+        """Say how many keypoints are marked so; empty if none."""
+        denied = self._points.denied()
+        if not denied:
+            return ""
+        slices = ", ".join(map(str, sorted({point.slice for point in denied})))
+        return (
+            f"{len(denied)} of {counted(len(self._value), 'keypoint')} did not take effect: the "
+            f"map shows another class at the crosses (slice {slices}). Press Continue, or paint "
+            "there."
+        )
+
     @property
     def layer(self) -> Points | None:
         """Layer that shows the keypoints, if there is one."""
@@ -263,6 +279,7 @@ class KeypointsTool(QWidget):
     def _show_notices(self) -> None:
         self._news.say(self._message)
         lines = list(_stray_lines(self._points.strays()))
+        lines += [text] if (text := self.denied_text()) else []
         if self._points.was_removed:
             lines.append(
                 f"The layer was deleted; {counted(len(self._value), 'keypoint')} of it stay in "
