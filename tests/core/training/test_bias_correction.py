@@ -249,6 +249,18 @@ def test_frames_that_differ_move_guesses_less():
     assert biases[0] > biases[1] > 1
 
 
+@pytest.mark.parametrize("box", [(0, 0, 64, 64), None])
+@pytest.mark.parametrize("n_nodes", [64, 256])
+def test_few_hits_in_each_of_many_counts_do_not_add_up_to_more_than_was_counted(box, n_nodes):
+    rng = np.random.default_rng(0)
+    hits = rng.binomial(n_nodes, 0.03, 24)
+    grids = tuple(counted(z, n_nodes - n, n).replace(box=box) for z, n in enumerate(hits))
+    found = correct_bias(Annotations(CLASSES, grids=grids)).fractions
+    ours = np.array([found[Region(z, box)][1] for z in range(24)])
+    assert ours.mean() == pytest.approx(hits.mean() / n_nodes, rel=0.02)
+    assert ours.std() < hits.std() / n_nodes  # each is drawn to the others
+
+
 @pytest.mark.parametrize(
     "frames", [(framed(0, 0, 60, 4),), (framed(0, 0, 60, 4), framed(0, 1, 62, 2))]
 )
