@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from ..core.base import ResultFiles, TrainingSettings
     from ..core.images import LabelSource
 
-__all__ = ["Context", "Controller", "PreviewGate"]
+__all__ = ["Context", "Controller", "InTheWay", "PreviewGate", "check_place"]
 
 logger = logging.getLogger(__name__)
 _ImageId = tuple[int, str]  # key of the layer, identity of its pixels
@@ -68,7 +68,7 @@ _NODE_ERROR = "labels.node_error"
 _LARGE_PREVIEW_PX = 1 << 21  # holes and small objects of larger previews stay
 
 
-class _InTheWay(InputError):
+class InTheWay(InputError):
     """Files that are replaced only if the user says so."""
 
 
@@ -464,7 +464,7 @@ class Controller(QObject):
             overwrite=overwrite,
         )
         run_dir = outcome.run_dir if has_run else None
-        _check_place(results, run_dir)
+        check_place(results, run_dir)
 
         def again() -> bool:
             begin = partial(
@@ -497,7 +497,7 @@ class Controller(QObject):
         )
 
     def _refuse_saving(self, error: Exception) -> None:
-        can_replace = isinstance(error, _InTheWay)
+        can_replace = isinstance(error, InTheWay)
         self.save_refused.emit(str(error), can_replace)
         if not can_replace:
             self.session.say("error", str(error))
@@ -699,12 +699,12 @@ class Controller(QObject):
             self._of_run.is_saved = end.kind is EndKind.finished
 
 
-def _check_place(results: ResultFiles, run_dir: Path | None) -> None:
+def check_place(results: ResultFiles, run_dir: Path | None = None) -> None:
     """See that nothing is in the way of results and of a copy of their run.
 
     Raises
     ------
-    _InTheWay
+    InTheWay
         If the user may have it replaced.
     InputError
         If not.
@@ -721,4 +721,4 @@ def _check_place(results: ResultFiles, run_dir: Path | None) -> None:
         found |= {} if files.overwrite else files.in_the_way()
     if found:
         listed = "; ".join(f"{name} {why}" for name, why in found.items())
-        raise _InTheWay(f"In {results.folder}, {listed}.")
+        raise InTheWay(f"In {results.folder}, {listed}.")

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 from ..core.annotations import Keypoint
 from ..core.base import InputError, KeypointsChecked, SpssError
 from .controller import Context, Controller
+from .figures import Figures
 from .layers import Connections, Source, raise_annotations, snapshot
 from .models import (
     DeviceProbe,
@@ -41,6 +42,7 @@ from .project_contents import Form, ProjectContents
 from .widgets import (
     AnnotateSection,
     ClassesEditor,
+    FiguresSection,
     ImageSection,
     ProjectBar,
     ResultsSection,
@@ -91,6 +93,7 @@ class SpssDock(QWidget):
         self.train = TrainSection(default_minutes=preferences.minutes)
         self.train.set_device(preferences.device)
         self.results = ResultsSection()
+        self.plots = FiguresSection()
         self._contents = ProjectContents(
             self._viewer, self.image, self.classes, self.annotate, self.train
         )
@@ -111,6 +114,7 @@ class SpssDock(QWidget):
             preview_interval_s=preferences.preview_interval_s,
             parent=self,
         )
+        self.figures = Figures(self.session, self.controller, self._annotations_or_none, self)
         self._lay_out()
         self._connect_sections()
         self._connect_session()
@@ -152,6 +156,7 @@ class SpssDock(QWidget):
         self.image.stop_measuring()
         self.train.stop_timers()
         self.project.close_project()
+        self.figures.shut_down()
         self.controller.shut_down()
 
     # -- building --------------------------------------------------------------------------------
@@ -183,6 +188,13 @@ class SpssDock(QWidget):
         inner.addWidget(self._take_over)
         inner.addWidget(self.classes)
         inner.addWidget(self.project)
+        results = QWidget()
+        inner = QVBoxLayout(results)
+        inner.setContentsMargins(0, 0, 0, 0)
+        inner.addWidget(self.results)
+        self._figures = Section("Figures", self.plots)
+        self._figures.hide()
+        inner.addWidget(self._figures)
         self.sections: dict[str, Section] = {}
         body = QWidget()
         column = QVBoxLayout(body)
@@ -193,7 +205,7 @@ class SpssDock(QWidget):
                 ("Image & classes", image),
                 ("Annotate", self.annotate),
                 ("Train", self.train),
-                ("Results", self.results),
+                ("Results", results),
             ),
             start=1,
         ):
@@ -235,6 +247,10 @@ class SpssDock(QWidget):
         self.results.set_place_to_save(self.controller.place_to_save)
         self.controller.save_refused.connect(self.results.refuse_saving)
         self.results.cleaning_changed.connect(self._on_cleaning_changed)
+        self.plots.slice_wanted.connect(self._go_to_slice)
+        self.plots.set_place(self.figures.place)
+        self.plots.save_requested.connect(self.figures.save)
+        self.figures.refused.connect(self.plots.refuse)
         self.bar.stop_requested.connect(self.session.stop)
         self.bar.suggestion_accepted.connect(self._on_suggestion)
         self.controller.refused.connect(self._on_refused)
@@ -470,6 +486,7 @@ class SpssDock(QWidget):
         z = source.geometry.slice_at(self._viewer.dims.point)
         self.controller.gate.slice = z
         self.annotate.select_slice(z)
+        self.plots.set_slice(z)
 
     @guarded
     def _go_to_slice(self, z: int) -> None:
@@ -483,7 +500,8 @@ class SpssDock(QWidget):
     def _on_theme(self, event: Any = None) -> None:
         wear(self, self._viewer.theme)
         theme = get_theme(self._viewer.theme)
-        self.train.set_theme(theme.background.as_hex("long"), theme.text.as_hex("long"))
+        for section in (self.train, self.plots):
+            section.set_theme(theme.background.as_hex("long"), theme.text.as_hex("long"))
 
     # -- the run ---------------------------------------------------------------------------------
 
@@ -583,6 +601,9 @@ class SpssDock(QWidget):
         overall, stated = outcome.overall(), outcome.stated_mean()
         self.results.set_fractions(classes, overall, stated, slices)
         self.results.set_matched(outcome.matched_threshold())
+        drawn = self.figures.fractions()
+        self.plots.set_fractions(drawn)
+        self._figures.setVisible(bool(drawn))
         self._refresh_ready()
         self._on_cleaning_changed()
 

@@ -7,6 +7,9 @@ from .classes import (
     PALETTE as PALETTE,
     ClassesEditor as ClassesEditor,
 )
+from .figures import (
+    FiguresSection as FiguresSection,
+)
 from .image import (
     ImageSection as ImageSection,
 )

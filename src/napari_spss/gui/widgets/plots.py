@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,9 +127,7 @@ class CurvesPlot(QWidget):
 
     def legend(self) -> str:
         """Return what is written above the curves."""
-        text = QTextDocument()
-        text.setHtml(self._legend.text())
-        return text.toPlainText().replace("\u00a0", " ").replace("\u2011", "-")
+        return plain_legend(self._legend.text())
 
     def _line(self, name: str) -> pg.PlotDataItem:
         if name not in self._lines:
@@ -150,17 +148,12 @@ class CurvesPlot(QWidget):
 
     def _write_legend(self) -> None:
         shown = {name: _SHOWN.get(name, (name, ""))[0].replace("_", "-") for name in self._lines}
-        entries = [("▬", self._colour(name), _unbroken(text)) for name, text in shown.items()]
+        entries = [("▬", self._colour(name), text) for name, text in shown.items()]
         for text in dict.fromkeys(text for _, text in self._marks):
             times = f" ({self._n_continued} times)" if text == _CONTINUED else ""
             said = text + times * (self._n_continued > 1)
-            entries.append(("┊", self._mark_colour(text), _unbroken(said)))
-        self._legend.setText(
-            " ".join(
-                f'<span style="color:{colour}"><b>{sign}</b></span>&nbsp;{said}'
-                for sign, colour, said in entries
-            )
-        )
+            entries.append(("┊", self._mark_colour(text), said))
+        self._legend.setText(legend_html(entries))
 
     def _draw_marks(self, marks: tuple[tuple[int, str], ...]) -> None:
         """Draw a dotted line at each of these steps; the legend says what they are."""
@@ -183,6 +176,21 @@ def thinned(steps: Sequence[int], gap: float) -> tuple[int, ...]:
         if not kept or kept[-1] - step >= gap:
             kept.append(step)
     return tuple(reversed(kept))
+
+
+def legend_html(entries: Iterable[tuple[str, str, str]]) -> str:
+    """Write a legend: of each entry a sign, its colour, and what it stands for."""
+    return " ".join(
+        f'<span style="color:{colour}"><b>{sign}</b></span>&nbsp;{_unbroken(said)}'
+        for sign, colour, said in entries
+    )
+
+
+def plain_legend(html: str) -> str:
+    """Return the text of what `legend_html` wrote."""
+    text = QTextDocument()
+    text.setHtml(html)
+    return text.toPlainText().replace("\u00a0", " ").replace("\u2011", "-")
 
 
 def _unbroken(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from qtpy.QtCore import QCoreApplication, QEvent, Signal
@@ -25,14 +26,31 @@ __all__ = ["SavePlace"]
 _SAVE, _REPLACE = "Save", "Replace them"
 _FORMAT_NAMES = {"tif": "OME-TIFF", "zarr": "OME-Zarr"}
 
+_ABOUT = """Format of labels and maps: OME-TIFF is one file of each, which Fiji opens without
+plugins; OME-Zarr is a folder of each, with smaller copies, for large images."""
+
 
 class SavePlace(QWidget):
-    """Asks for a folder, which need not exist; hidden unless it asks."""
+    """Asks for a folder, which need not exist; hidden unless it asks.
+
+    Parameters
+    ----------
+    formats : mapping of str to str, optional
+        What to call each format; default: those of labels and maps.
+    tooltip : str
+        What the formats are for.
+    """
 
     chosen = Signal(str, str, bool)  # folder, format, whether what is in the way may be replaced
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        formats: Mapping[str, str] | None = None,
+        tooltip: str = _ABOUT,
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
+        self._formats = formats
         self._proposed = Path()
         self._folder = QLineEdit()
         self._folder.setToolTip("A folder; it is made if it does not exist.")
@@ -42,10 +60,7 @@ class SavePlace(QWidget):
         browse.setToolTip("Choose a folder that exists.")
         browse.clicked.connect(self._on_browse)
         self._format = QComboBox()
-        self._format.setToolTip(
-            "Format of labels and maps: OME-TIFF is one file of each, which Fiji opens without\n"
-            "plugins; OME-Zarr is a folder of each, with smaller copies, for large images."
-        )
+        self._format.setToolTip(tooltip)
         self._notice = Notice(is_warning=True)
         self._save = QPushButton()
         self._save.clicked.connect(lambda: self._choose(may_replace=self._save.text() == _REPLACE))
@@ -69,8 +84,9 @@ class SavePlace(QWidget):
         self._proposed = proposed
         self._folder.setText(str(proposed))
         if not self._format.count():  # what is installed takes long to look through
-            for name in WRITERS.names():
-                self._format.addItem(_FORMAT_NAMES.get(name, name), name)
+            formats = self._formats or {n: _FORMAT_NAMES.get(n, n) for n in WRITERS.names()}
+            for name, text in formats.items():
+                self._format.addItem(text, name)
         self.refuse("")
         self._folder.setFocus()
 

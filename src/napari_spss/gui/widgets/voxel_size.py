@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QDoubleSpinBox, QHBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QHBoxLayout,
+    QSizePolicy,
+    QWidget,
+)
 
 from ...core.base import UNKNOWN_VOXEL, VoxelSize
 
@@ -27,7 +34,7 @@ class VoxelSizeField(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(3)
         for index, name in enumerate("zyx"):
-            field = QDoubleSpinBox()
+            field = _Length()
             field.setObjectName(f"voxel_{name}")
             field.setRange(0.0, _MOST)
             field.setDecimals(4)
@@ -35,7 +42,7 @@ class VoxelSizeField(QWidget):
             field.setSpecialValueText(f"{name} ?")
             field.setKeyboardTracking(False)
             field.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
-            field.setMinimumWidth(50)
+            field.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             field.valueChanged.connect(lambda value, index=index: self._on_entered(index, value))
             self._lengths.append(field)
             row.addWidget(field, 1)
@@ -73,3 +80,11 @@ class VoxelSizeField(QWidget):
         if other is not None and lengths[other] is None:
             lengths[other] = lengths[index]
         self.stated.emit(tuple(lengths))
+
+
+class _Length(QDoubleSpinBox):
+    """A length without the zeros behind its last digit."""
+
+    def textFromValue(self, value: float) -> str:
+        """Write a length."""
+        return self.locale().toString(value, "g", 6)

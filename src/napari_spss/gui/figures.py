@@ -1,0 +1,158 @@
+"""Figures of the result that is shown: what they are drawn from, and their files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from qtpy.QtCore import QObject, Signal
+
+from ..core.annotations import Annotations, Classes
+from ..core.base import InputError
+from ..core.images import IGNORE
+from .controller import InTheWay, check_place
+from .models import Session, Task, explain, guarded
+from .outcome import Outcome
+
+if TYPE_CHECKING:
+    from ..core.analysis import ClassFractions
+    from .controller import Controller
+
+__all__ = ["Figures"]
+
+Labels: TypeAlias = npt.NDArray[np.uint8]
+
+
+class Figures(QObject):
+    """Puts figures together from a result and what was stated, and writes them in a thread.
+
+    Parameters
+    ----------
+    session : Session
+        Tells what became of them.
+    controller : Controller
+        Knows the result, and the classes as they look.
+    annotations : callable
+        Returns what was stated; None if that is not known for a moment.
+    """
+
+    refused = Signal(str, bool)  # why nothing is saved, and whether it may be done all the same
+
+    def __init__(
+        self,
+        session: Session,
+        controller: Controller,
+        annotations: Callable[[], Annotations | None],
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.session = session
+        self._controller, self._annotations = controller, annotations
+        self._running: Task[tuple[Path, ...]] | None = None
+
+    def fractions(self) -> tuple[ClassFractions, ...]:
+        """What is known of the fractions of each class; nothing without a result."""
+        outcome = self._controller.outcome
+        maps = outcome.maps
+        if maps is None or not maps.slices:
+            return ()
+        from ..core.analysis import class_fractions
+
+        predicted = np.full((maps.shape[0], len(maps.classes)), np.nan)
+        for region, values in outcome.predicted_fractions().items():
+            if region.box is None:
+                predicted[region.slice] = values
+        classes = self._classes(outcome)
+        return class_fractions(predicted, classes, self._stated(classes))
+
+    def place(self) -> Path:
+        """Propose a folder."""
+        return self._controller.place_to_save() / "figures"
+
+    @guarded
+    def save(self, folder: str, formats: tuple[str, ...], overwrite: bool) -> None:
+        """Write the figures; `refused` tells why not, the session what came of it."""
+        try:
+            self._begin(Path(folder), formats, overwrite=overwrite)
+        except InputError as error:
+            self.refused.emit(str(error), isinstance(error, InTheWay))
+
+    def _begin(self, folder: Path, formats: tuple[str, ...], *, overwrite: bool) -> None:
+        from ..core.analysis import FigureSlice, figure_results, measure, write_figures
+
+        outcome = self._controller.outcome
+        if outcome.maps is None or outcome.source is None:
+            raise InputError("There is no result yet; apply the model first.")
+        if self._running is not None:
+            raise InputError("Figures are being drawn; wait until they are done.")
+        if outcome.after_labels(lambda: self.save(str(folder), formats, overwrite)):
+            self.session.say("info", "Figures are drawn once the labels follow the threshold.")
+            return
+        stack, maps, source = outcome.source.stack, outcome.maps, outcome.source
+        labels = outcome.labels()
+        assert labels is not None
+        results = figure_results(
+            folder,
+            labels=f"{source.path or source.name}, {source.identity}",
+            formats=formats,
+            inputs=() if source.path is None else (Path(source.path),),
+            overwrite=overwrite,
+        )
+        check_place(results)
+        classes, z = self._classes(outcome), self._controller.current_slice()
+        stated = self._stated(classes)
+
+        def draw() -> tuple[Path, ...]:
+            slices = range(stack.n_slices)
+            known = labels
+            if not maps.is_complete:
+                known = np.stack([_known(labels[i], maps.is_predicted(i)) for i in slices])
+            sizes = [stack.pixel_size_um(i) for i in slices]
+            measured = measure(
+                known,
+                voxel_size_um=stack.voxel_size_um,
+                pixel_sizes_um=sizes if stack.is_set else None,
+                is_set=stack.is_set,
+                classes=classes,
+                outside=classes.outside,
+            )
+            view = FigureSlice(stack, z, labels[z], sizes[z])
+            return write_figures(results, measured, classes, annotations=stated, view=view)
+
+        self._running = Task("napari-spss figures", draw)
+        self._running.ended.connect(self._on_ended)
+        self._running.start()
+        self.session.say("info", "Drawing figures …")
+
+    @guarded
+    def _on_ended(self, task: Task[tuple[Path, ...]]) -> None:
+        if task is not self._running:
+            return
+        self._running = None
+        if task.error is not None:
+            self.session.say("error", explain(task.error, "The figures could not be written"))
+        elif task.value:
+            names = ", ".join(path.name for path in task.value)
+            self.session.say("info", f"Saved in {task.value[0].parent}: {names}.")
+
+    def _classes(self, outcome: Outcome) -> Classes:
+        assert outcome.maps is not None
+        return Classes(self._controller.styles_of(outcome.maps.classes))
+
+    def _stated(self, classes: Classes) -> Annotations | None:
+        found = self._annotations()
+        return found if found is not None and found.classes == classes else None
+
+    def shut_down(self) -> None:
+        """Wait for no figure any more."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.join()
+
+
+def _known(labels: Labels, is_predicted: npt.NDArray[np.bool_]) -> Labels:
+    """Labels of a slice, with 255 where nothing was predicted."""
+    return np.where(~is_predicted & (labels == 0), np.uint8(IGNORE), labels)

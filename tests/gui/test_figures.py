@@ -1,0 +1,104 @@
+"""Figures in the dock: the plot follows the result, a click goes to a slice, files are written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fake_core import fake_apply, fake_train
+from hand import button
+from napari.components import ViewerModel
+from qtpy.QtCore import QPointF, Qt
+from qtpy.QtWidgets import QComboBox, QLineEdit, QPushButton, QWidget
+
+from napari_spss.core.annotations import Annotations, CountingGrid, Proportion, Region
+from napari_spss.gui import controller as controller_module
+from napari_spss.gui.dock import SpssDock
+
+PIXELS = np.random.default_rng(0).integers(0, 255, (4, 32, 48), np.uint8)
+CLASSES = ("background", "mitochondria")
+GRID = CountingGrid(1, 16.0, 8.0, 8.0, [8, 8, 24, 24], [8, 24, 8, 24], [1, 0, 0, 0], True)
+SAID = Annotations(CLASSES, (Proportion(Region(0), (None, 0.1)),), grids=(GRID,))
+
+
+@pytest.fixture
+def dock(monkeypatch, tmp_path, qtbot):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(controller_module, "train", fake_train)
+    monkeypatch.setattr(controller_module, "apply_model", fake_apply)
+    viewer = ViewerModel()
+    viewer.add_image(PIXELS, name="em", scale=(50, 8, 8), units=("nm",) * 3)
+    dock = SpssDock(viewer, is_probing=False)
+    qtbot.addWidget(dock)
+    dock.resize(400, 900)
+    dock.show()
+    dock.annotate.set_value(SAID)
+    assert dock.start_training()
+    wait(dock, qtbot)
+    yield dock
+    dock.shut_down()
+
+
+def wait(dock, qtbot):
+    qtbot.waitUntil(
+        lambda: not dock.session.status.is_busy and dock.controller.outcome.is_up_to_date
+    )
+
+
+def apply(dock, qtbot):
+    dock.controller.apply("stack")
+    wait(dock, qtbot)
+    qtbot.waitUntil(lambda: "predicted" in dock.plots.legend())
+
+
+def test_the_plot_comes_with_a_result_and_says_what_it_shows(dock, qtbot):
+    assert not dock.plots.isVisible()
+    apply(dock, qtbot)
+    legend = dock.plots.legend()
+    assert all(name in legend for name in ("predicted", "typed", "counted, 95 %"))
+
+
+def test_a_click_in_the_plot_goes_to_the_slice(dock, qtbot):
+    apply(dock, qtbot)
+    plot = dock.plots.findChild(QWidget, "fractions_by_slice")
+    for z in (3, 1):
+        scene = plot.getPlotItem().vb.mapViewToScene(QPointF(z + 0.2, 10.0))
+        place = plot.mapFromScene(scene)
+        qtbot.mouseClick(plot.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        assert dock.controller.current_slice() == z
+
+
+def save(dock, qtbot, folder, formats="SVG"):
+    qtbot.mouseClick(button(dock.plots, "Save figures…"), Qt.MouseButton.LeftButton)
+    (edit,) = dock.plots.findChildren(QLineEdit)
+    edit.setText(str(folder))
+    combo = next(
+        c for c in dock.plots.findChildren(QComboBox) if c.findText("SVG, PDF and PNG") >= 0
+    )
+    combo.setCurrentText(formats)
+    qtbot.mouseClick(button(dock.plots, "Save"), Qt.MouseButton.LeftButton)
+
+
+def names(folder):
+    return {path.name for path in folder.glob("[!.]*")}
+
+
+def test_figures_are_saved_in_the_formats_that_are_chosen(dock, qtbot, tmp_path):
+    apply(dock, qtbot)
+    save(dock, qtbot, tmp_path / "figures", "SVG, PDF and PNG")
+    kinds = {f"{k}.{s}" for k in ("fractions", "sizes", "overlay") for s in ("svg", "pdf", "png")}
+    qtbot.waitUntil(lambda: "Saved in" in dock.bar.text(), timeout=60_000)
+    assert names(tmp_path / "figures") == kinds
+    assert ">counted, 95 %</text>" in (tmp_path / "figures" / "fractions.svg").read_text()
+    assert "nm</text>" in (tmp_path / "figures" / "overlay.svg").read_text()
+    assert not dock.controller.outcome.is_saved  # figures are not the result
+
+
+def test_what_others_wrote_is_replaced_only_if_the_user_says_so(dock, qtbot, tmp_path):
+    (tmp_path / "sizes.svg").write_text("mine")
+    apply(dock, qtbot)
+    save(dock, qtbot, tmp_path)
+    assert (tmp_path / "sizes.svg").read_text() == "mine"
+    replace = next(b for b in dock.plots.findChildren(QPushButton) if b.text() == "Replace them")
+    qtbot.mouseClick(replace, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: "Saved in" in dock.bar.text(), timeout=60_000)
+    assert (tmp_path / "sizes.svg").read_text() != "mine"
