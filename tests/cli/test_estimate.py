@@ -87,9 +87,14 @@ def test_nodes_that_contradict_the_labels_are_listed_for_a_second_look(spss, lab
         "x": repr(float(grid.x[0])),
         "class": CLASSES[wrong[0]],
         "labels": CLASSES[grid.class_index[0]],
+        "looks": "0",
     }
     assert f"{expected} nodes contradict the labels" in done.err
     assert "correct check.csv where you were wrong" in done.err
+    again = grid.replace(class_index=wrong, looks=np.eye(wrong.size)[0])
+    write_count("again.csv", again)
+    done = spss("estimate", "labels.tif", *TWO, "--check", "again.csv")
+    assert f"{expected - 1} nodes contradict the labels" in done.err
 
 
 def test_without_a_check_count_nothing_is_corrected(spss, labels, disc):

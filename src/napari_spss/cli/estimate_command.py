@@ -107,6 +107,7 @@ def estimate(
     from ..core.analysis import (
         contradicted_nodes,
         estimate_fractions,
+        estimate_names,
         write_estimates,
     )
     from ..core.annotations import read_annotations, read_groups
@@ -122,7 +123,7 @@ def estimate(
         results = ResultFiles(
             out.parent,
             out.name,
-            (out.name, f"{out.stem}_contradicted{out.suffix}"),
+            estimate_names(out.name),
             {"label image": str(path.resolve())},
             inputs=tuple(used),
             overwrite=overwrite,
@@ -162,10 +163,10 @@ def estimate(
     contradicted = None if checked is None else contradicted_nodes(masks, checked)
     if contradicted is None:
         say("note: --check CHECK.csv corrects the labels by nodes that nothing learned from.")
-    elif len(contradicted):
+    elif n_left := int((contradicted["looks"] == 0).sum()):
         where = f"listed in {results.names[1]}" if out else "--out TABLE.csv lists them"
         say(
-            f"note: {counted(len(contradicted), 'node')} contradict the labels ({where}): look "
+            f"note: {counted(n_left, 'node')} contradict the labels ({where}): look "
             f"again at each, and correct {check} where you were wrong."
         )
     if out is not None:

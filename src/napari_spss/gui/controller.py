@@ -26,7 +26,10 @@ from ..core.annotations import (
 )
 from ..core.base import Event, InputError, Mailbox, Predicted, Preview, SpssError
 from ..core.images import BOTH_UNKNOWN, LiveLabels
+from .check import CheckCount
 from .jobs import (
+    CHECK,
+    ESTIMATES,
     TrainingJob,
     apply_model,
     find_doubtful,
@@ -120,6 +123,8 @@ class Context:
         Returns how often somebody painted.
     looks : callable
         Returns the nodes that were looked at again, and what came of it.
+    check : callable
+        Returns the check count, from which nothing is to learn.
     """
 
     def __init__(self) -> None:
@@ -133,6 +138,7 @@ class Context:
         self.rectangles: Callable[[int], tuple[Region, ...]] = lambda _: ()
         self.n_strokes: Callable[[], int] = lambda: 0
         self.looks: Callable[[], tuple[Look, ...]] = lambda: ()
+        self.check: Callable[[], Annotations] = lambda: Annotations(("background",))
 
 
 @dataclass(frozen=True)
@@ -185,13 +191,22 @@ class Controller(QObject):
         self._model_dir: Path | None = None
         self._cut_short: _Training | None = None  # the last training, if time has ended it
         self.gate = PreviewGate()
-        self.layers = ResultLayers(viewer, partial(session.say, "info"))
+        self.layers = ResultLayers(
+            viewer, partial(session.say, "info"), on_edit=lambda one: self.outcome.note_edit(one)
+        )
         self._image: _ImageId | None = None
         self._source: Source | None = None  # of that image, as it lies now
         self._trained: _ImageId | None = None
         self._outcomes: dict[_ImageId, Outcome] = {}
         self.outcome = self._of_run = self._new_outcome()
         self._known: dict[_ImageId, _Said | None] = {}  # by image, what the model has learned of
+        self.check = CheckCount(
+            session,
+            lambda: self.outcome,
+            lambda: context.check(),
+            lambda: context.annotations(),
+            self,
+        )
         session.event_taken.connect(self._on_event)
         session.run_ended.connect(self._on_end)
 
@@ -271,7 +286,7 @@ class Controller(QObject):
 
     def progress(self, annotations: Annotations | None) -> Progress:
         """Say how far the work has come."""
-        source, maps = self._context.source, self.outcome.maps
+        source, maps, check = self._context.source, self.outcome.maps, self._context.check()
         return Progress(
             has_image=source is not None,
             missing=self.missing(annotations),
@@ -287,6 +302,10 @@ class Controller(QObject):
             has_news=self._has_news(annotations),
             has_preview=source is not None and self.layers.has_preview(source),
             has_result=self.outcome.has_result,
+            n_contradicted=len(self.check.contradicted()),
+            n_open_check=sum(not grid.is_done for grid in check.grids),
+            can_estimate=not self.check.missing(),
+            is_estimated=self.outcome.estimated is not None and not self.check.stale(),
             is_stale=bool(self.stale()),
             n_slices=1 if source is None else source.stack.n_slices,
             n_predicted=0 if maps is None else len(maps.full_slices),
@@ -447,7 +466,7 @@ class Controller(QObject):
     def _begin_saving(
         self, outcome: Outcome, folder: Path, *, has_run: bool, overwrite: bool, format: str
     ) -> None:
-        from ..core.analysis import table_names
+        from ..core.analysis import estimate_names, table_names
         from ..core.prediction import FRACTIONS, prediction_results, result_names
 
         self.session.check_idle()
@@ -457,7 +476,10 @@ class Controller(QObject):
             raise InputError("There is no result yet; apply the model first.")
         results = prediction_results(
             folder,
-            (*result_names(format=format).values(), *table_names(FRACTIONS)),
+            (
+                *(*result_names(format=format).values(), *table_names(FRACTIONS)),
+                *(*estimate_names(ESTIMATES), CHECK),
+            ),
             model=outcome.model,
             stack=outcome.source.stack,
             source=outcome.source.path or "",
@@ -483,6 +505,9 @@ class Controller(QObject):
         labels = outcome.labels()
         if labels is None:
             raise InputError("There is no result yet; apply the model first.")
+        stale = self.check.stale() if outcome is self.outcome else ""
+        if stale:
+            self.session.say("warning", f"The estimate is not saved. {stale}")
         ticket = self._claimed = self.session.begin("export")
         self._of_run, outcome.saved_in = outcome, folder
         self._runner.start(
@@ -494,6 +519,7 @@ class Controller(QObject):
             outcome.source.stack,
             format=format,
             run_dir=run_dir,
+            estimated=None if stale else outcome.estimated,
         )
 
     def _refuse_saving(self, error: Exception) -> None:
@@ -549,6 +575,7 @@ class Controller(QObject):
     def shut_down(self) -> None:
         """Stop the run and all timers; the dock is about to close."""
         self.session.abandon()
+        self.check.shut_down()
         for outcome in {self.outcome, self._of_run, *self._outcomes.values()}:
             outcome.stop_timers()
         for folder in self._scratch:

@@ -171,6 +171,7 @@ class SpssDock(QWidget):
         context.rectangles = self.annotate.regions.on_slice
         context.n_strokes = lambda: self.annotate.painted.n_edits
         context.looks = self.annotate.second_look.value
+        context.check = self.annotate.check_value
         return context
 
     def _form(self) -> RunForm:
@@ -231,6 +232,7 @@ class SpssDock(QWidget):
         self.classes.set_usage(self.annotate.usage_of)
         self.annotate.value_changed.connect(self._on_annotations_changed)
         self.annotate.slice_wanted.connect(self._go_to_slice)
+        self.annotate.check_shown.connect(self._on_check_shown)
         self.train.train_requested.connect(lambda: self.start_training())
         self.train.continue_requested.connect(lambda: self.start_training(continues=True))
         self.train.value_changed.connect(self._on_form_changed)
@@ -238,6 +240,9 @@ class SpssDock(QWidget):
         self.results.apply_requested.connect(self.controller.apply)
         self.results.second_look_requested.connect(self.controller.find_doubtful)
         self.controller.looks_found.connect(self._on_looks)
+        self.results.estimates.look_requested.connect(self._on_check_looks)
+        self.results.estimates.estimate_requested.connect(self.controller.check.estimate)
+        self.controller.check.changed.connect(self._refresh_ready)
         self.results.load_requested.connect(self.controller.load)
         self.results.save_requested.connect(
             lambda folder, format_name, has_run, overwrite: self.controller.save(
@@ -475,6 +480,16 @@ class SpssDock(QWidget):
         grids = () if annotations is None else annotations.grids
         self.results.set_nodes(sum(int(grid.to_look_at.sum()) for grid in grids))
         self.bar.set_hint(hint)
+        self._show_check(progress.n_contradicted)
+
+    def _show_check(self, n_contradicted: int) -> None:
+        """Show what can be said by the check count, and what was."""
+        check, found = self.controller.check, self.controller.outcome.estimated
+        view = self.results.estimates
+        view.offer(
+            missing=check.missing(), n_to_look_at=n_contradicted, is_busy=check.is_estimating
+        )
+        view.show_estimates(() if found is None else found.estimates, check.warning(n_contradicted))
 
     # -- viewer ----------------------------------------------------------------------------------
 
@@ -575,10 +590,23 @@ class SpssDock(QWidget):
         """Show the nodes that are worth a second look, one after the other."""
         self.sections["Annotate"].open()
         self.annotate.begin_looking(looks)
-        QTimer.singleShot(0, self._scroll_to_looks)  # once it has its height
+        self._scroll_to(self.annotate.second_look)
 
-    def _scroll_to_looks(self) -> None:
-        self._scroll.ensureWidgetVisible(self.annotate.second_look)
+    @guarded
+    def _on_check_looks(self) -> None:
+        """Show the nodes of the check count that contradict the labels, one after the other."""
+        self.sections["Annotate"].open()
+        self.annotate.begin_checking(self.controller.check.contradicted())
+        self._scroll_to(self.annotate.check_look)
+
+    @guarded
+    def _on_check_shown(self, is_shown: bool) -> None:
+        """Hide labels and maps while the check count is judged, lest they lead the eye."""
+        self.controller.layers.set_aside(self._context.source, is_shown)
+
+    def _scroll_to(self, widget: QWidget) -> None:
+        # once it has its height
+        QTimer.singleShot(0, lambda: self._scroll.ensureWidgetVisible(widget))
 
     # -- the result ------------------------------------------------------------------------------
 

@@ -38,8 +38,11 @@ if TYPE_CHECKING:
     from ..core.images import Stack
     from ..core.training import Model
     from .models import MapMaking, ResultMaps
+    from .outcome import Estimated
 
 __all__ = [
+    "CHECK",
+    "ESTIMATES",
     "TrainingJob",
     "apply_model",
     "find_doubtful",
@@ -47,6 +50,9 @@ __all__ = [
     "save_results",
     "train",
 ]
+
+
+ESTIMATES, CHECK = "estimates.csv", "check.csv"
 
 
 @dataclass(frozen=True)
@@ -209,6 +215,7 @@ def save_results(
     *,
     format: str = "tif",
     run_dir: Path | None = None,
+    estimated: Estimated | None = None,
     token: CancelToken,
 ) -> Generator[Event, None, None]:
     """Write labels, maps, fractions and objects into a folder, as ``predict`` does.
@@ -229,6 +236,8 @@ def save_results(
         Of labels and maps: the name of a writer.
     run_dir : Path, optional
         Run whose files are copied as well.
+    estimated : Estimated, optional
+        Fractions of these labels by a check count, which are written with it.
 
     Raises
     ------
@@ -237,6 +246,8 @@ def save_results(
     RunError
         If the folder cannot be written.
     """
+    from ..core.analysis import write_estimate_tables
+    from ..core.annotations import write_grid
     from ..core.images import StackLayout
     from ..core.networks import Stopped
     from ..core.prediction import FileSink, result_names, write_fractions
@@ -262,13 +273,19 @@ def save_results(
                     yield from pace.progress()
             written = folder / result_names(format=format)["labels"]
             write_fractions(folder, written, stack, classes)
+            if estimated is not None:
+                write_estimate_tables(
+                    folder / ESTIMATES, estimated.estimates, estimated.contradicted
+                )
+                write_grid(folder / CHECK, estimated.check)
             go_on()
             if run_dir is not None:
                 RunFolder(run_dir).copy_to(results.folder, overwrite=bool(results.overwrite))
     except Stopped:
         yield RunFinished(FinishReason.stopped, pace.done, pace.elapsed_s)
         return
-    outputs = {name: str(results.folder / name) for name in results.names}
+    paths = {name: results.folder / name for name in results.names}
+    outputs = {name: str(path) for name, path in paths.items() if path.exists()}
     yield RunFinished(FinishReason.completed, pace.done, pace.elapsed_s, outputs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,17 +18,40 @@ from .models import Cleaning, MapMaking, ResultMaps
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari.layers import Image, Labels
+    import pandas as pd
+    from napari.layers import Image, Labels, Layer
 
-    from ..core.analysis import FractionEstimate
-    from ..core.annotations import ClassStyle
+    from ..core.analysis import Estimate, FractionEstimate
+    from ..core.annotations import Annotations, ClassStyle
     from ..core.base import Predicted
     from ..core.training import Model
     from .layers import ResultLayers, Source
 
-__all__ = ["Outcome"]
+__all__ = ["Estimated", "Outcome"]
 
 _NEWS_MS = 150
+
+
+@dataclass(frozen=True, eq=False)
+class Estimated:
+    """Fractions of labels, and what they were estimated from.
+
+    Parameters
+    ----------
+    estimates : tuple of Estimate
+    contradicted : DataFrame
+        Nodes of the check count that contradict the labels.
+    check, training : Annotations
+        The check count, and what the network learned from.
+    version : int
+        Of the labels.
+    """
+
+    estimates: tuple[Estimate, ...]
+    contradicted: pd.DataFrame
+    check: Annotations
+    training: Annotations
+    version: int
 
 
 class Outcome(QObject):
@@ -68,6 +92,8 @@ class Outcome(QObject):
         self.run_dir: Path | None = None
         self.is_saved = False
         self.saved_in: Path | None = None
+        self.version = 0  # of the labels
+        self.estimated: Estimated | None = None
         self._relabeller = Relabeller(current_slice, self)
         self._relabeller.slice_done.connect(self._on_slice_done)
         self._news = QTimer(self)
@@ -128,6 +154,7 @@ class Outcome(QObject):
         if maps is not self.maps:
             self.maps = maps
             self._by_region, self._uncertainty = {}, {}
+            self.version += 1
             self._relabeller.clear()
             self._layer = None
         self._map_layers = self._results.show_maps(source, self.maps, self._styles)
@@ -181,6 +208,16 @@ class Outcome(QObject):
         if self._layer is None or self.source is None:
             return None
         return self.source.geometry.collapse(np.asarray(self._layer.data))
+
+    def shown_labels(self) -> npt.NDArray[np.uint8] | None:
+        """View the layer's labels as (Z, Y, X); None if there are none, or some are being made."""
+        return None if not self._relabeller.is_done else self.labels()
+
+    def note_edit(self, layer: Layer) -> None:
+        """Take notice that somebody edited labels."""
+        if layer is self._layer:
+            self.version += 1
+            self._news.start()
 
     def after_labels(self, act: Callable[[], object]) -> bool:
         """Call something once the labels of large slices follow; False, and no call, if they do.
@@ -250,6 +287,7 @@ class Outcome(QObject):
         self.stop_timers()
         self.maps, self.source, self._layer, self.model = None, None, None, None
         self._map_layers, self._by_region, self._uncertainty = [], {}, {}
+        self.estimated = None
 
     def stop_timers(self) -> None:
         """Write no more labels, tell no more news."""
@@ -279,6 +317,7 @@ class Outcome(QObject):
         if self._prepare_labels():
             self._results.show_alone(self._layer)
             slices = self.maps.slices
+        self.version += 1
         self._relabeller.set_cleaning(self._cleaning)
         self._relabeller.request(slices)
 

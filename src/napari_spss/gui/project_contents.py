@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Labels
 
-from ..core.annotations import Annotations, Classes, ClassStyle
+from ..core.annotations import Annotations, Classes, ClassStyle, CountingGrid
 from ..core.base import UNKNOWN_VOXEL, InputError, counted, merge_voxel_size, set_aside
 from ..core.images import IGNORE
 from ..core.projects import RECORD_FILE, ProjectState
@@ -71,6 +72,7 @@ class ProjectContents:
             settings=form.settings if size is None else {**form.settings, _VOXEL: size},
             table_texts=self._annotate.fractions.text_state(),
             looks=self._annotate.second_look.value(),
+            check=self._annotate.check.value(),
         )
 
     def form(self) -> Form:
@@ -111,10 +113,8 @@ class ProjectContents:
         return {
             "fraction": sum(one.is_informative for one in annotate.fractions.value()),
             "keypoint": len(annotate.keypoints.value()),
-            # nodes that were left alone become background with Done; only hits were clicked
-            "node": sum(int((grid.class_index > 0).sum()) for grid in annotate.grid.value()),
-            "grid": sum(one.is_done and one.box is None for one in annotate.grid.value()),
-            "frame": sum(one.is_done and one.box is not None for one in annotate.grid.value()),
+            **_count_nodes(annotate.grid.value()),
+            **{f"check {what}": n for what, n in _count_nodes(annotate.check.value()).items()},
             "paint": annotate.painted.n_edits,
         }
 
@@ -141,7 +141,7 @@ class ProjectContents:
         """Fill the sections from a project; return what was restored, and what not, in words."""
         state, faults = project.state, []
         form = RunForm()
-        texts, damaged = check_texts(state.table_texts)
+        typed, damaged = check_texts(state.table_texts)
         if damaged:
             faults.append(
                 f"Of what was typed into the table of fractions {counted(len(damaged), 'text')} "
@@ -161,7 +161,9 @@ class ProjectContents:
         self._classes.set_value(state.classes)
         annotations = state.annotations or Annotations(Classes(state.classes))
         is_damaged = "proportions" in project.unreadable
-        self._annotate.set_value(annotations, texts, looks=state.looks, is_damaged=is_damaged)
+        self._annotate.set_value(
+            *(annotations, typed), looks=state.looks, check=state.check, is_damaged=is_damaged
+        )
         self._show_form(form)
         if faults:
             kept = set_aside(project.folder / RECORD_FILE)
@@ -172,8 +174,11 @@ class ProjectContents:
         self._stored_slices = set(slices)
         if slices and layer is not None:
             self._restore_painted(slices, layer, len(state.classes))
-        painted = f", {counted(len(slices), 'painted slice')}" if slices else ""
-        return f"{annotations.summary()}{painted}", faults
+        texts = [annotations.summary()]
+        texts += [counted(len(slices), "painted slice")] if slices else []
+        check = self._annotate.check_value()
+        texts += [f"a check count of {check.summary()}"] if check.grids else []
+        return ", ".join(texts), faults
 
     def take_sample(self, layer: Image | None) -> None:
         """Fill the sections with what came with a sample image, if there is any."""
@@ -218,6 +223,17 @@ class ProjectContents:
         self._annotate.painted.set_value(layer, range(1, n_classes + 1))
         self._stored_layer = layer
         self._annotate.painted.take_changed_slices()
+
+
+def _count_nodes(grids: Iterable[CountingGrid]) -> dict[str, int]:
+    """How many nodes were clicked, grids and frames done, and nodes looked at again."""
+    found = Counter({"node": 0, "grid": 0, "frame": 0, "look": 0})
+    for grid in grids:
+        # nodes that were left alone become background with Done; only hits were clicked
+        found["node"] += int((grid.class_index > 0).sum())
+        found["grid" if grid.box is None else "frame"] += grid.is_done
+        found["look"] += int((grid.looks > 0).sum())
+    return dict(found)
 
 
 def sample_annotations(layer: Image | None) -> Annotations | None:

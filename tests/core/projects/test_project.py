@@ -22,6 +22,7 @@ from napari_spss.core.annotations import (
     Proportion,
     Region,
     class_name_fault,
+    lay_frames,
     match_class,
     usable_class_names,
 )
@@ -55,8 +56,10 @@ ANNOTATIONS = Annotations(
     (GRID,),
 )
 TEXTS = {"version": 1, "cells": [{"slice": 5, "text": "abc"}]}
-STATE = ProjectState(CLASSES, ANNOTATIONS, {"preset": "fast", "budget_s": 60}, TEXTS)
-ALL_FILES = ("proportions.csv", "keypoints.csv", "grid.csv", "project.json")
+CHECK = lay_frames((4, 64, 64), 2, 32, 3, rng=np.random.default_rng(0))
+CHECK = (CHECK[0].with_class([1, 2], 1).looked_at(2, 0).replace(is_done=True), CHECK[1])
+STATE = ProjectState(CLASSES, ANNOTATIONS, {"preset": "fast", "budget_s": 60}, TEXTS, check=CHECK)
+ALL_FILES = ("proportions.csv", "keypoints.csv", "grid.csv", "check.csv", "project.json")
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +112,7 @@ def test_opening_a_new_project_writes_nothing(folder):
         ({"annotations": ANNOTATIONS.replace(keypoints=())}, ("keypoints.csv",)),
         ({"annotations": ANNOTATIONS.replace(proportions=())}, ("proportions.csv",)),
         ({"annotations": ANNOTATIONS.replace(grids=(GRID.with_class(1, 0),))}, ("grid.csv",)),
+        ({"check": (CHECK[0],)}, ("check.csv",)),
         ({}, ()),
     ],
 )
@@ -132,7 +136,7 @@ def test_only_what_changed_is_written_after_reopening(folder):
 def test_a_class_of_a_name_that_older_versions_took_is_renamed_and_keeps_its_annotations(folder):
     annotations = ANNOTATIONS.replace(outside=None)
     texts = {"version": 1, "cells": [{"slice": 5, "class": "mito", "text": "abc"}]}
-    save(folder, ProjectState(CLASSES, annotations, {}, texts))
+    save(folder, ProjectState(CLASSES, annotations, {}, texts, check=CHECK))
     for name in ALL_FILES:
         path = folder / name
         path.write_text(path.read_text().replace("mito", "+1"))
@@ -142,6 +146,7 @@ def test_a_class_of_a_name_that_older_versions_took_is_renamed_and_keeps_its_ann
     assert project.state.names == ("background", "1", "outside")
     for part in ("proportions", "keypoints", "grids"):
         assert project.state.part(part) == getattr(ANNOTATIONS, part)
+    assert project.state.check == CHECK
     assert project.state.table_texts["cells"][0]["class"] == "1"
     with Project.open(folder, identity=IDENTITY) as project:
         assert set(project.save(project.state)) == set(ALL_FILES)

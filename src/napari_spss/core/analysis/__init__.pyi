@@ -12,6 +12,7 @@ from .charts import (
 from .corrected import (
     Estimate as Estimate,
     check_fresh as check_fresh,
+    contradicted_looks as contradicted_looks,
     contradicted_nodes as contradicted_nodes,
     estimate_fractions as estimate_fractions,
 )
@@ -54,8 +55,10 @@ from .scores import (
     scores_from_confusion as scores_from_confusion,
 )
 from .tables import (
+    estimate_names as estimate_names,
     measurement_results as measurement_results,
     table_names as table_names,
+    write_estimate_tables as write_estimate_tables,
     write_estimates as write_estimates,
     write_measurement as write_measurement,
     write_tables as write_tables,

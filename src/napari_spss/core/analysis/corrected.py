@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from ..annotations import Annotations, CountingGrid, outside_class
+from ..annotations import Annotations, CountingGrid, Look, outside_class
 from ..base import InputError, counted
 from ..images import IGNORE, LabelsLike, LabelSource, as_label_source, class_names, strips
 from .cavalieri import ALPHA, Smoothness, cavalieri_error
@@ -28,7 +28,13 @@ from .estimates import (
     frames_or_grids,
 )
 
-__all__ = ["Estimate", "check_fresh", "contradicted_nodes", "estimate_fractions"]
+__all__ = [
+    "Estimate",
+    "check_fresh",
+    "contradicted_looks",
+    "contradicted_nodes",
+    "estimate_fractions",
+]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -235,19 +241,53 @@ def contradicted_nodes(
     Returns
     -------
     DataFrame
-        ``slice``, ``y``, ``x``, ``class`` as it was judged, and ``labels``, its class there.
+        ``slice``, ``y``, ``x``, ``class`` as it was judged, ``labels``, its class there, and
+        ``looks``, how often it was looked at again.
     """
+    names, found = _contradicted(labels, check, classes)
+    rows = [
+        (
+            *(grid.slice, float(grid.y[node]), float(grid.x[node])),
+            *(names[grid.class_index[node]], names[labelled], int(grid.looks[node])),
+        )
+        for grid, node, labelled in found
+    ]
+    return pd.DataFrame(rows, columns=["slice", "y", "x", "class", "labels", "looks"])
+
+
+def contradicted_looks(
+    labels: LabelsLike, check: Annotations, *, classes: Sequence[str] | None = None
+) -> tuple[Look, ...]:
+    """Nodes of `contradicted_nodes` that were not looked at again, one after the other.
+
+    Their probability to be wrong is not known (nan).
+    """
+    _, found = _contradicted(labels, check, classes)
+    return tuple(
+        Look(
+            *(grid.region, float(grid.y[node]), float(grid.x[node])),
+            *(int(grid.class_index[node]), labelled, math.nan),
+        )
+        for grid, node, labelled in found
+        if not grid.looks[node]
+    )
+
+
+def _contradicted(
+    labels: LabelsLike, check: Annotations, classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], Iterator[tuple[CountingGrid, int, int]]]:
+    """Class names; and grid, node, and class of the labels, where these are contradicted."""
     source = as_label_source(labels)
     names = _names(source, classes, check)
-    rows = []
-    for grid in _done(check.with_classes(names)):
-        _check_inside(source, grid)
-        under = _labels_under(source, grid)
-        said = grid.class_index
-        for node in np.flatnonzero((said >= 0) & (under != IGNORE) & (said != under)):
-            place = (grid.slice, float(grid.y[node]), float(grid.x[node]))
-            rows.append((*place, names[said[node]], names[under[node]]))
-    return pd.DataFrame(rows, columns=["slice", "y", "x", "class", "labels"])
+
+    def found() -> Iterator[tuple[CountingGrid, int, int]]:
+        for grid in _done(check.with_classes(names)):
+            _check_inside(source, grid)
+            under, said = _labels_under(source, grid), grid.class_index
+            for node in np.flatnonzero((said >= 0) & (under != IGNORE) & (said != under)):
+                yield grid, int(node), int(under[node])
+
+    return names, found()
 
 
 def check_fresh(check: Annotations, *learned: Annotations) -> None:

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from ..base import VoxelSize
 
 __all__ = [
+    "estimate_names",
     "measurement_results",
     "table_names",
+    "write_estimate_tables",
     "write_estimates",
     "write_measurement",
     "write_tables",
@@ -120,7 +122,7 @@ def write_estimates(
     Parameters
     ----------
     results : ResultFiles
-        Their folder and names, in this order.
+        Named as by `estimate_names`.
     estimates : iterable of Estimate
         Of `estimate_fractions`; a number that is not known is a blank cell.
     contradicted : DataFrame or None
@@ -133,14 +135,34 @@ def write_estimates(
     RunError
         If a file cannot be written.
     """
+    with results.writing() as folder:
+        names = write_estimate_tables(folder / results.names[0], estimates, contradicted)
+    return tuple(results.folder / name for name in names)
+
+
+def estimate_names(name: str) -> tuple[str, str]:
+    """Names of the tables of estimates and of contradicted nodes, from that of the first."""
+    main = Path(name)
+    return (name, f"{main.stem}_contradicted{main.suffix}")
+
+
+def write_estimate_tables(
+    path: Path, estimates: Iterable[Estimate], contradicted: pd.DataFrame | None
+) -> tuple[str, ...]:
+    """Write the tables of estimates, replacing those that are there; return their names.
+
+    Raises
+    ------
+    RunError
+        If a file cannot be written.
+    """
     columns = {field.name: field.name for field in fields(Estimate)} | {"name": "class"}
     table = pd.DataFrame(list(estimates), columns=list(columns)).rename(columns=columns)
     tables = [table] if contradicted is None else [table, contradicted]
-    names = results.names[: len(tables)]
-    with results.writing() as folder:
-        for name, one in zip(names, tables, strict=True):
-            write_rows(folder / name, _csv_rows(one))
-    return tuple(results.folder / name for name in names)
+    names = estimate_names(path.name)[: len(tables)]
+    for name, one in zip(names, tables, strict=True):
+        write_rows(path.with_name(name), _csv_rows(one))
+    return names
 
 
 def _csv_rows(table: pd.DataFrame) -> Iterator[Sequence[object]]:

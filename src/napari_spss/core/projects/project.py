@@ -1,8 +1,9 @@
 """A project: everything that is said about one image, saved as it is said.
 
-A folder with ``project.json``, ``proportions.csv``, ``keypoints.csv``, ``grid.csv``, painted labels
-as ``painted/slice_00012.tif`` (one per painted slice) and ``log.jsonl``. Every file is written
-atomically, so after a crash the last save is there. Nothing is written before the first save.
+A folder with ``project.json``, ``proportions.csv``, ``keypoints.csv``, ``grid.csv``, ``check.csv``
+(the check count, apart from what is learned from), painted labels as ``painted/slice_00012.tif``
+(one per painted slice) and ``log.jsonl``. Every file is written atomically, so after a crash the
+last save is there. Nothing is written before the first save.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..annotations import Annotations, Classes
 from ..base import FolderLock, InputError, RunError, check_links, remove_stale_files
 from ..images import PAINTED_FOLDER, PaintedSlices
 from .action_log import Action, ActionLog, read_actions
@@ -59,8 +59,8 @@ class Project:
     warnings : tuple of str
         What could not be restored, for the user.
     unreadable : frozenset of str
-        Those of "proportions", "keypoints" and "grids" whose file could not be restored as a
-        whole. It is kept under another name.
+        Those of "proportions", "keypoints", "grids" and "check" whose file could not be restored
+        as a whole. It is kept under another name.
     log : ActionLog
         Actions with their seconds.
     """
@@ -373,10 +373,8 @@ class Project:
         if name == RECORD_FILE:
             write_project(self.folder / name, self._record(self.state))
             return
-        write = TABLES[_part(name)][1]
-        write(
-            self.folder / name, self.state.annotations or Annotations(Classes(self.state.classes))
-        )
+        part = _part(name)
+        TABLES[part][1](self.folder / name, self.state.said(part))
 
     def _record(self, state: ProjectState) -> ProjectRecord:
         return state.record(identity=self.identity, source=self.source)

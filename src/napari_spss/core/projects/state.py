@@ -9,7 +9,9 @@ from typing import Any
 
 from ..annotations import (
     Annotations,
+    Classes,
     ClassStyle,
+    CountingGrid,
     Look,
     annotation_files,
     class_name_fault,
@@ -28,6 +30,7 @@ TABLES: dict[str, tuple[str, Callable[[Path, Annotations], None]]] = {
     "proportions": ("proportions.csv", write_proportions),
     "keypoints": ("keypoints.csv", write_keypoints),
     "grids": ("grid.csv", write_grid),
+    "check": ("check.csv", write_grid),
 }
 """File name and writer of each kind of annotations."""
 
@@ -49,6 +52,8 @@ class ProjectState:
         What was typed into the table of fractions, wrong cells included.
     looks : tuple of Look
         Nodes to be looked at again; what was said of them is in the annotations.
+    check : tuple of CountingGrid
+        Grids and frames of the check count, that nothing learns from.
 
     Raises
     ------
@@ -61,12 +66,15 @@ class ProjectState:
     settings: Mapping[str, Any] = field(default_factory=dict)
     table_texts: Mapping[str, Any] = field(default_factory=dict)
     looks: tuple[Look, ...] = ()
+    check: tuple[CountingGrid, ...] = ()
 
     def __post_init__(self) -> None:
         if self.annotations is not None and self.annotations.classes != self.names:
             raise ValueError(f"annotations of {self.annotations.classes}, classes {self.names}")
         if self.annotations is not None:
             object.__setattr__(self, "annotations", self.annotations.settled())
+        if self.check:
+            object.__setattr__(self, "check", self.said("check").settled().grids)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,8 +82,17 @@ class ProjectState:
         return tuple(style.name for style in self.classes)
 
     def part(self, name: str) -> tuple[Any, ...]:
-        """Return one kind of annotations: "proportions", "keypoints" or "grids"."""
+        """Return one kind of annotations: a key of `TABLES`."""
+        if name == "check":
+            return self.check
         return () if self.annotations is None else tuple(getattr(self.annotations, name))
+
+    def said(self, part: str) -> Annotations:
+        """Annotations whose table is that of a part: the check count has one of its own."""
+        if part == "check" or self.annotations is None:
+            grids = self.check if part == "check" else ()
+            return Annotations(Classes(self.classes), grids=grids)
+        return self.annotations
 
     def record(self, *, identity: str, source: str) -> ProjectRecord:
         """Return what ``project.json`` says of it."""
@@ -100,7 +117,7 @@ class Restored:
     warnings : tuple of str
         What could not be restored.
     unreadable : frozenset of str
-        Those of "proportions", "keypoints" and "grids" of which something could not be restored.
+        Keys of `TABLES` of which something could not be restored.
     is_renamed : bool
         Whether classes are called otherwise than in the files.
     """
@@ -151,6 +168,11 @@ def read_state(folder: Path, *, identity: str) -> Restored | None:
     annotations, problems = restore_annotations(
         annotation_files(folder), classes=names, former=record.renamed
     )
+    path = folder / TABLES["check"][0]
+    check, of_check = restore_annotations(
+        {"grid": path} if path.exists() else {}, classes=names, former=record.renamed
+    )
+    problems = (*problems, *of_check)
     warnings = [
         f"The class {old!r} is called {new!r} now, since its name {class_name_fault(old)}."
         for old, new in record.renamed.items()
@@ -164,7 +186,9 @@ def read_state(folder: Path, *, identity: str) -> Restored | None:
                 f"{name} could not be read as a whole and is kept as "
                 f"{set_aside(folder / name).name}: {InputError(problems=faults)}"
             )
-    state = ProjectState(classes, annotations, record.settings, record.table_texts, record.looks)
+    state = ProjectState(
+        classes, annotations, record.settings, record.table_texts, record.looks, check.grids
+    )
     return Restored(state, tuple(warnings), frozenset(unreadable), bool(record.renamed))
 
 

@@ -87,6 +87,8 @@ class CountingPlan:
             yield (
                 f"why: the field is large; where the network looks, about ten objects wide, a grid "
                 f"over the whole slice has {self.density:.0f} nodes, a frame {side**2}"
+                if self.density < _DENSE_ENOUGH
+                else "why: spread over all slices, frames tell more of the stack than a few grids"
             )
         else:
             others = counted(self.n_guesses, "other slice")
@@ -121,6 +123,7 @@ def plan_counting(
     *,
     fraction: float | None = None,
     costs: Costs | None = None,
+    only_frames: bool = False,
 ) -> CountingPlan:
     """Propose what to count: frames where a grid over the slice would be thin in a window.
 
@@ -137,6 +140,8 @@ def plan_counting(
         Of the class of interest, 0-1, as far as it is known.
     costs : Costs, optional
         Seconds that acts take.
+    only_frames : bool
+        Whether to propose frames in small fields, too, as for a check count.
 
     Raises
     ------
@@ -161,7 +166,7 @@ def plan_counting(
     density = _N_SIDE**2 * math.prod(min(1.0, window_px / edge) for edge in largest)
     n_nodes = int(minutes * 60 / costs.node_s + 1e-6)
     size_px = min(window_px, *map(min, shapes))
-    is_framed = density < _DENSE_ENOUGH
+    is_framed = only_frames or density < _DENSE_ENOUGH
     if is_framed:
         room = sum(len(tiles(shape, size_px)) for shape in shapes)
         n, side = _fitting(n_nodes, _FRAME_NODES, room)

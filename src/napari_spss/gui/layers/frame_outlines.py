@@ -34,10 +34,13 @@ class FrameOutlines:
     Parameters
     ----------
     viewer : ViewerModel
+    role : str
+        What the layer is for, and its name.
     """
 
-    def __init__(self, viewer: ViewerModel) -> None:
+    def __init__(self, viewer: ViewerModel, role: str = FRAMES_LAYER) -> None:
         self._viewer = viewer
+        self._role = role
         self._source: SourceFrame | None = None
         self._layer: Vectors | None = None
         self._shown: dict[Region, FrameState] = {}
@@ -97,14 +100,14 @@ class FrameOutlines:
             return self._layer
         if self._layer is not None:
             self._layer.visible = False
-        layer = find_stale_layer(self._viewer, FRAMES_LAYER, self._source.ndim, lambda _: True)
+        layer = find_stale_layer(self._viewer, self._role, self._source.ndim, lambda _: True)
         if layer is None:
             layer = Vectors(
                 ndim=self._source.ndim,
-                name=FRAMES_LAYER,
+                name=self._role,
                 vector_style="line",
                 opacity=1.0,
-                metadata={MARK: {"role": FRAMES_LAYER}},
+                metadata={MARK: {"role": self._role}},
                 **self._source.geometry.layer_arguments(),
             )
             add_unselected(self._viewer, layer)

@@ -54,6 +54,8 @@ class GridLayer:
         Called when a node of a counted grid, or one in an unsuitable view, was clicked.
     on_removed : callable
         Called when the user deleted the layer.
+    role : str
+        What the layer is for, and its name.
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class GridLayer:
         on_stroke: Callable[[NDArray[np.intp], bool], None],
         on_idle_click: Callable[[], None],
         on_removed: Callable[[], None],
+        role: str = GRID_LAYER,
     ) -> None:
         self._viewer = viewer
+        self._role = role
         self._on_stroke = on_stroke
         self._on_idle_click = on_idle_click
         self._on_removed = on_removed
@@ -155,13 +159,13 @@ class GridLayer:
         if self._layer is not None:
             return self._layer
         assert self._frame is not None
-        layer = find_stale_layer(self._viewer, GRID_LAYER, self._frame.ndim, _is_untouched)
+        layer = find_stale_layer(self._viewer, self._role, self._frame.ndim, _is_untouched)
         is_new = layer is None
         if layer is None:
             layer = Points(
                 ndim=self._frame.ndim,
-                name=GRID_LAYER,
-                metadata={MARK: {"role": GRID_LAYER}},
+                name=self._role,
+                metadata={MARK: {"role": self._role}},
                 **self._frame.geometry.layer_arguments(),
             )
         self._frame.align(layer)

@@ -32,10 +32,13 @@ class LookMarker:
     Parameters
     ----------
     viewer : ViewerModel
+    role : str
+        What the layer is for, and its name.
     """
 
-    def __init__(self, viewer: ViewerModel) -> None:
+    def __init__(self, viewer: ViewerModel, role: str = LOOK_LAYER) -> None:
         self._viewer = viewer
+        self._role = role
         self._source: SourceFrame | None = None
         self._layer: Points | None = None
         self._place = np.zeros((0, 2))
@@ -101,13 +104,13 @@ class LookMarker:
     def _ensure_layer(self, source: SourceFrame) -> Points:
         if self._layer is not None:
             return self._layer
-        layer = find_stale_layer(self._viewer, LOOK_LAYER, source.ndim, lambda _: True)
+        layer = find_stale_layer(self._viewer, self._role, source.ndim, lambda _: True)
         is_new = layer is None
         if layer is None:
             layer = Points(
                 ndim=source.ndim,
-                name=LOOK_LAYER,
-                metadata={MARK: {"role": LOOK_LAYER}},
+                name=self._role,
+                metadata={MARK: {"role": self._role}},
                 **source.geometry.layer_arguments(),
             )
         source.align(layer)

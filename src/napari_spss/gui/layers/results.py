@@ -126,14 +126,24 @@ class ResultLayers:
     viewer : Viewer
     say : callable, optional
         Called with what the user should know.
+    on_edit : callable, optional
+        Called with labels that the user edits.
     """
 
-    def __init__(self, viewer: Viewer, say: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(
+        self,
+        viewer: Viewer,
+        say: Callable[[str], None] = lambda text: None,
+        *,
+        on_edit: Callable[[Layer], None] = lambda layer: None,
+    ) -> None:
         self._viewer = viewer
         self._say = say
+        self._on_edit = on_edit
         self._hidden: WeakSet[Layer] = WeakSet()  # by us; the user may have shown them again
         self._checksums: WeakKeyDictionary[Layer, dict[int, int]] = WeakKeyDictionary()
         self._is_writing = False
+        self._aside: list[Layer] = []
 
     def show_preview(
         self, source: Source, preview: Preview, styles: Sequence[ClassStyle], cleaning: Cleaning
@@ -174,6 +184,19 @@ class ResultLayers:
             if is_of_image and layer.visible:
                 layer.visible = False
                 self._hidden.add(layer)
+
+    def set_aside(self, source: Source | None, is_aside: bool) -> None:
+        """Hide all results of an image, lest they lead who counts; or show them again."""
+        if not is_aside:
+            aside, self._aside = self._aside, []
+            for layer in aside:
+                layer.visible = True
+            return
+        key = None if source is None else source.key
+        found = [one for one in self._viewer.layers if layer_mark(one).get("source") == key]
+        self._aside += [one for one in found if one.visible and source is not None]
+        for layer in self._aside:
+            layer.visible = False
 
     def remove_preview(self) -> None:
         """Take the preview away, but not labels that the user edited."""
@@ -340,8 +363,8 @@ class ResultLayers:
             **place,
         )
         layer.contour = contour
-        layer.events.paint.connect(self._on_edited)
-        layer.events.data.connect(self._on_edited)
+        for event in (layer.events.paint, layer.events.labels_update, layer.events.data):
+            event.connect(self._on_edited)
         self._insert(source, layer)
         return layer
 
@@ -378,6 +401,7 @@ class ResultLayers:
         layer = event.source
         if not self._is_writing and MARK in layer.metadata:
             layer.metadata[MARK]["is_edited"] = True
+            self._on_edit(layer)
 
 
 def _title(source: Source, role: str) -> str:

@@ -30,6 +30,7 @@ from .fraction_text import (
     format_percent as format_percent,
     is_bare_fraction as is_bare_fraction,
     parse_cell as parse_cell,
+    percent_text as percent_text,
     remainder_text as remainder_text,
     shown_text as shown_text,
     split_clipboard as split_clipboard,

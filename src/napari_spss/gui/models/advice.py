@@ -41,6 +41,12 @@ class Progress:
         Whether something was annotated that the model has not learned.
     has_preview : bool
         Whether the map of a training is shown.
+    n_open_check : int
+        Frames of the check count that are not done.
+    n_contradicted : int
+        Nodes of it that contradict the labels and had no second look.
+    can_estimate, is_estimated : bool
+        Whether fractions can be estimated by it, and were, as things are now.
     has_result, is_stale : bool
         Whether a model was applied; whether that was another than the one there is now.
     n_slices, n_predicted : int
@@ -61,6 +67,10 @@ class Progress:
     n_to_look_at: int = 0
     has_news: bool = False
     has_preview: bool = False
+    n_open_check: int = 0
+    n_contradicted: int = 0
+    can_estimate: bool = False
+    is_estimated: bool = False
     has_result: bool = False
     is_stale: bool = False
     n_slices: int = 1
@@ -120,9 +130,23 @@ def _with_model(progress: Progress) -> str:
             "Next: look at the map. Where it is wrong, add keypoints and press Continue; "
             f"where it is right, apply it{where} under Results."
         )
+    if progress.n_open_check:
+        n_open = progress.n_open_check
+        are_open = "1 frame is" if n_open == 1 else f"{n_open} frames are"
+        return f"Next: go on with the check count under Annotate, Check ({are_open} open)."
+    if progress.n_contradicted:
+        nodes = "node" if progress.n_contradicted == 1 else f"{progress.n_contradicted} nodes"
+        return f"Next: look again at the {nodes} of the check count that contradict the labels."
+    if progress.can_estimate and not progress.is_estimated:
+        return "Next: press Estimate under Results."
     if not progress.is_saved:
         where = "the labels on other slices" if progress.n_slices > 1 else "the labels"
-        return f"Next: check {where}, then save them under Results."
+        if progress.is_estimated:
+            return "Next: save the labels with their fractions under Results."
+        return (
+            f"Next: look at {where}, then save them under Results. To report fractions, count "
+            "frames under Annotate, Check."
+        )
     return "Saved. To improve the map: correct it under Annotate, then press Continue."
 
 

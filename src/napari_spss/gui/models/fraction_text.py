@@ -25,6 +25,7 @@ __all__ = [
     "is_bare_fraction",
     "is_large_per_cent",
     "parse_cell",
+    "percent_text",
     "remainder_text",
     "row_problem",
     "shown_text",
@@ -247,6 +248,15 @@ def format_percent(fraction: float, *, digits: int = 3) -> str:
     if fraction == 0:
         return "0"
     return _plain(Decimal(f"{fraction * 100:.{digits}g}"))
+
+
+def percent_text(fraction: float) -> str:
+    """Write a fraction as per cent, to a decimal or, below 1 %, to two digits.
+
+    >>> percent_text(0.0625), percent_text(0.001234)
+    ('6.2', '0.12')
+    """
+    return f"{100 * fraction:.1f}" if fraction >= 0.01 else format_percent(fraction, digits=2)
 
 
 def _exact_percent(fraction: float) -> str:

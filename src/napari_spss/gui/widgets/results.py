@@ -25,7 +25,8 @@ from superqt import QLabeledDoubleSlider
 
 from ...core.annotations import N_LOOKS
 from ...core.base import counted
-from ..models import Cleaning, MapMaking, format_percent, steps_of
+from ..models import Cleaning, MapMaking, percent_text, steps_of
+from .estimates import EstimatesView
 from .notice import Notice
 from .save_place import SavePlace
 
@@ -64,6 +65,7 @@ class ResultsSection(QWidget):
         self._has_result = False
         self._n_classes = 2
         self._matched: float | None = None
+        self.estimates = EstimatesView()
         self._place_to_save = Path.home
         self._saves_all = False
         self._make_model_row()
@@ -167,10 +169,14 @@ class ResultsSection(QWidget):
         for index, (name, found) in enumerate(zip(classes, predicted, strict=False)):
             if index in (0, classes.outside_index):
                 continue
-            said = f", stated {_percent(stated[name])} %" if name in stated else ""
+            said = f", stated {percent_text(stated[name])} %" if name in stated else ""
             is_known = not isnan(found.low)
-            spread = f" ({_percent(found.low)}\u2013{_percent(found.high)} %)" if is_known else ""
-            lines.append(f"{name}: {_percent(found.fraction)} %{spread} of {where}{said}")
+            spread = (
+                f" ({percent_text(found.low)}\u2013{percent_text(found.high)} %)"
+                if is_known
+                else ""
+            )
+            lines.append(f"{name}: {percent_text(found.fraction)} %{spread} of {where}{said}")
         self._fractions.setText("\n".join(lines).replace(" %", "\u00a0%"))
         self._fractions.show()
 
@@ -322,6 +328,7 @@ class ResultsSection(QWidget):
         layout.addLayout(form)
         layout.addWidget(self._fractions)
         layout.addWidget(self._stale)
+        layout.addWidget(self.estimates)
         layout.addLayout(saving)
         layout.addWidget(self._place)
 
@@ -373,8 +380,3 @@ class ResultsSection(QWidget):
     def _on_place(self, folder: str, format_name: str, may_replace: bool) -> None:
         self._place.hide()
         self.save_requested.emit(folder, format_name, self._saves_all, may_replace)
-
-
-def _percent(fraction: float) -> str:
-    """Write a fraction as per cent, to a decimal or, below 1 %, to two digits."""
-    return f"{100 * fraction:.1f}" if fraction >= 0.01 else format_percent(fraction, digits=2)

@@ -25,6 +25,8 @@ from qtpy.QtWidgets import (
 from ....core.annotations import UNSURE, ClassStyle, CountingGrid, Look, Region
 from ....core.base import InputError, counted
 from ...layers import (
+    FRAMES_LAYER,
+    GRID_LAYER,
     REDO_KEY,
     UNDO_KEY,
     Connections,
@@ -86,6 +88,14 @@ class GridTool(QWidget):
     parent : QWidget, optional
     rng : numpy.random.Generator, optional
         Draws the offsets.
+    is_check : bool
+        Whether the nodes are those of a check count. Then frames are laid, which are a fair sample
+        of the stack, and the layers have other names.
+
+    Attributes
+    ----------
+    key_goes_to : GridTool
+        Which tool lays something when the key is pressed in the viewer.
 
     Signals
     -------
@@ -107,9 +117,13 @@ class GridTool(QWidget):
         parent: QWidget | None = None,
         *,
         rng: np.random.Generator | None = None,
+        is_check: bool = False,
     ) -> None:
         super().__init__(parent)
         self._viewer = viewer
+        self._is_check = is_check
+        self._is_aside = is_check
+        self.key_goes_to = self
         self._rng = rng or np.random.default_rng()
         self._book = GridBook()
         self._source: SourceFrame | None = None
@@ -132,15 +146,17 @@ class GridTool(QWidget):
             on_stroke=self._on_stroke,
             on_idle_click=self._on_idle_click,
             on_removed=self._on_layer_removed,
+            role="check count" if is_check else GRID_LAYER,
         )
         self._layer.set_pixel_ratio(self.devicePixelRatioF())
-        self._outlines = FrameOutlines(viewer)
+        self._outlines = FrameOutlines(viewer, "check frames" if is_check else FRAMES_LAYER)
         self._connections = Connections()
         self._connections.connect(viewer.dims.events.point, self._on_slider)
         self.destroyed.connect(self._connections.disconnect_all)
         self.destroyed.connect(self._layer.close)
         self.destroyed.connect(self._outlines.close)
-        self._bind_viewer_key()
+        if not is_check:
+            self._bind_viewer_key()
         self._refresh()
 
     def _build(self) -> None:
@@ -155,12 +171,14 @@ class GridTool(QWidget):
         self._minutes.setValue(5)
         self._on_slice = QRadioButton("Whole slice", self)
         self._on_slice.setToolTip("Count a grid over the whole of a slice.")
-        self._on_slice.setChecked(True)
         self._in_frames = QRadioButton("Frames", self)
         self._in_frames.setToolTip(
             "Count small frames, spread over the stack, at full zoom.\n"
             "For large images, where the nodes of one grid would lie too far apart."
         )
+        (self._in_frames if self._is_check else self._on_slice).setChecked(True)
+        for choice in (self._on_slice, self._in_frames):
+            choice.setVisible(not self._is_check)
         self._in_frames.toggled.connect(self._on_kind)
         self._lay = self._button("Lay grid", self.lay_grid, "")
         self._n_side = self._number(
@@ -325,9 +343,10 @@ class GridTool(QWidget):
         self._message = ""
         self._book.set_value(grids)
         self._current_frame = None
+        is_framing = self._is_check
         if self._book.value():
-            is_framing = self._book.frames(is_open=True) or not self._book.slices()
-            (self._in_frames if is_framing else self._on_slice).setChecked(True)
+            is_framing = bool(self._book.frames(is_open=True)) or not self._book.slices()
+        (self._in_frames if is_framing else self._on_slice).setChecked(True)
         self._revive()
         self._propose()
         self._refresh()
@@ -336,6 +355,13 @@ class GridTool(QWidget):
     def layer(self) -> Points | None:
         """Layer that shows the nodes of the current slice, if there is one."""
         return self._layer.layer
+
+    def step_aside(self, is_aside: bool) -> None:
+        """Show no node and no frame, as while those of another tool are judged; or show them."""
+        self._is_aside = is_aside
+        self._refresh()
+        if self._is_check and not is_aside:
+            self._layer.activate()
 
     # ---- what the user does -----------------------------------------------------------------
 
@@ -346,7 +372,11 @@ class GridTool(QWidget):
         if not self._is_ready() or self._source is None:
             return
         minutes = float(self._minutes.value())
-        plan = plan_counting(self._source, self._window_px, minutes, fraction=self._fraction)
+        plan = plan_counting(
+            *(self._source, self._window_px, minutes),
+            fraction=self._fraction,
+            only_frames=self._is_check,
+        )
         if plan.size_px is None:
             self._on_slice.setChecked(True)
             self._n_side.setValue(plan.nodes_per_side)
@@ -646,7 +676,7 @@ class GridTool(QWidget):
         sheet = self._sheet()
         if self._is_ready():
             self._show_outlines()
-            self._layer.show(sheet, self._styles)
+            self._layer.show(None if self._is_aside else sheet, self._styles)
         self._bind_layer_keys()
         self._show_buttons(sheet)
         self._show_walk()
@@ -667,7 +697,7 @@ class GridTool(QWidget):
 
     def _show_outlines(self) -> None:
         is_open = set(self._book.frames(is_open=True))
-        frames = self._book.frames() if self._is_framing() else ()
+        frames = self._book.frames() if self._is_framing() and not self._is_aside else ()
         states: dict[Region, FrameState] = {
             region: "open" if region in is_open else "done" for region in frames
         }
@@ -788,7 +818,8 @@ class GridTool(QWidget):
             return f"Next open ({shown_key(NEXT_OPEN_KEY)}) goes to the frame to be counted next."
         if self._is_framing():
             verb = "more frames" if self._book.frames() else "frames"
-            return f"Lay {verb} ({key}): small parts of the image, spread over all slices."
+            spread = f"Lay {verb} ({key}): small parts of the image, spread over all slices."
+            return f"{spread} No training learns from their nodes." if self._is_check else spread
         return f"Lay a grid on this slice ({key}), then click its nodes that lie on a class."
 
     # ---- keys -------------------------------------------------------------------------------
@@ -814,7 +845,7 @@ class GridTool(QWidget):
     def _bind_viewer_key(self) -> None:
         if is_taken(LAY_KEY, self._viewer):
             return
-        self._viewer.bind_key(LAY_KEY, lambda _viewer: self._on_lay_key())
+        self._viewer.bind_key(LAY_KEY, lambda _viewer: self.key_goes_to._on_lay_key())
         self.destroyed.connect(partial(_unbind, weakref.ref(self._viewer)))
 
 

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from ....core.annotations import UNSURE, ClassStyle, Look, looks_summary
-from ...layers import REDO_KEY, UNDO_KEY, LookMarker, SourceFrame, shown_key
+from ...layers import LOOK_LAYER, REDO_KEY, UNDO_KEY, LookMarker, SourceFrame, shown_key
 from ...models import follow_classes
 from ..notice import Notice
 
@@ -48,6 +48,8 @@ class SecondLook(QWidget):
     grid : GridTool
         Whose nodes are looked at.
     parent : QWidget, optional
+    is_check : bool
+        Whether they are nodes of a check count that contradict the labels.
 
     Signals
     -------
@@ -57,8 +59,16 @@ class SecondLook(QWidget):
 
     value_changed = Signal()
 
-    def __init__(self, viewer: ViewerModel, grid: GridTool, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        grid: GridTool,
+        parent: QWidget | None = None,
+        *,
+        is_check: bool = False,
+    ) -> None:
         super().__init__(parent)
+        self._is_check = is_check
         self._grid = grid
         self._styles: tuple[ClassStyle, ...] = ()
         self._looks: tuple[Look, ...] = ()
@@ -66,7 +76,7 @@ class SecondLook(QWidget):
         self._current: int | None = None
         self._refused_keys: tuple[str, ...] = ()
         self._class_buttons: list[QPushButton] = []
-        self._marker = LookMarker(viewer)
+        self._marker = LookMarker(viewer, "check second look" if is_check else LOOK_LAYER)
         self._marker.set_pixel_ratio(self.devicePixelRatioF())
         self.destroyed.connect(self._marker.close)
         self._build()
@@ -311,7 +321,11 @@ class SecondLook(QWidget):
         self._end.setText("Close" if is_over else "End")
         self._text.setText("" if look is None else self._sentence(look))
         self._text.setVisible(look is not None)
-        all_seen = "Press Continue under Train to go on with them, or Train to start anew."
+        all_seen = (
+            "Press Estimate under Results."
+            if self._is_check
+            else "Press Continue under Train to go on with them, or Train to start anew."
+        )
         summary = looks_summary(looks)
         self._progress.setText(f"{summary}. {all_seen}" if is_over else f"{summary}.")
         keys = ", ".join(self._refused_keys)
@@ -324,9 +338,13 @@ class SecondLook(QWidget):
         number, of = self._current - self._n_before + 1, len(self._looks) - self._n_before
         stated, by_map = (escape(self._styles[c].name) for c in (look.stated, look.by_map))
         text = f"Node {number} of {of}, slice {look.region.slice}. You said <b>{stated}</b>, "
-        text += f"the map says {'so, too' if look.by_map == look.stated else f'<b>{by_map}</b>'}; "
-        percent = round(100 * look.probability)
-        text += f"wrong with a probability of {'over 99' if percent > 99 else percent} %."
+        if self._is_check:
+            text += f"the labels say <b>{by_map}</b>. Trust your eyes: labels err, too."
+        else:
+            so = "so, too" if look.by_map == look.stated else f"<b>{by_map}</b>"
+            percent = round(100 * look.probability)
+            text += f"the map says {so}; wrong with a probability of "
+            text += f"{'over 99' if percent > 99 else percent} %."
         verdict = self._grid.verdict(look)
         if verdict is None:
             return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from ....core.annotations import ClassStyle, Look
+    from ....core.annotations import ClassStyle, CountingGrid, Look
     from ...layers import Source
     from ...models import PaintedLabels
 
 __all__ = ["AnnotateSection"]
 
-_GRID = 1  # of the tabs
+_GRID, _CHECK = 1, 4  # of the tabs
 
 
 class AnnotateSection(QWidget):
@@ -37,6 +38,7 @@ class AnnotateSection(QWidget):
 
     value_changed = Signal()
     slice_wanted = Signal(int)  # the user went to another row of the table
+    check_shown = Signal(bool)  # whether the tab of the check count is in front
 
     def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -46,6 +48,8 @@ class AnnotateSection(QWidget):
         self.regions = RegionsTool(viewer)
         self.grid = GridTool(viewer)
         self.second_look = SecondLook(viewer, self.grid)
+        self.check = GridTool(viewer, is_check=True)
+        self.check_look = SecondLook(viewer, self.check, is_check=True)
         self.keypoints = KeypointsTool(viewer)
         self.painted = PaintedTool(viewer)
         self._lay_out()
@@ -54,8 +58,9 @@ class AnnotateSection(QWidget):
             lambda _: self.regions.set_value(self.fractions.regions())
         )
         self.regions.value_changed.connect(self._on_regions_changed)
-        self.grid.value_changed.connect(self._on_grid_changed)
-        self.grid.called.connect(lambda: self.show_tab(_GRID))
+        for grid, tab in ((self.grid, _GRID), (self.check, _CHECK)):
+            grid.value_changed.connect(self._on_grid_changed)
+            grid.called.connect(partial(self.show_tab, tab))
         for tool in (self.fractions, self.keypoints, self.painted, self.second_look):
             tool.value_changed.connect(self._on_changed)
 
@@ -68,12 +73,17 @@ class AnnotateSection(QWidget):
             grids=self.grid.value(),
         )
 
+    def check_value(self) -> Annotations:
+        """Return the check count, from which nothing is to learn."""
+        return Annotations(Classes(self._styles), grids=self.check.value())
+
     def set_value(
         self,
         annotations: Annotations,
         table_texts: Mapping[str, Any] | None = None,
         *,
         looks: Sequence[Look] = (),
+        check: Sequence[CountingGrid] = (),
         is_damaged: bool = False,
     ) -> None:
         """Show annotations with the present classes, instead of all that is there.
@@ -85,6 +95,8 @@ class AnnotateSection(QWidget):
             What was typed into the table of fractions, see `FractionsTable.text_state`.
         looks : sequence of Look
             Nodes to be looked at again.
+        check : sequence of CountingGrid
+            The check count.
         is_damaged : bool
             Whether fractions are missing that stand in the texts.
         """
@@ -98,6 +110,8 @@ class AnnotateSection(QWidget):
             self.keypoints.set_value(annotations.keypoints)
             self.grid.set_value(annotations.grids)
             self.second_look.set_value(looks)
+            self.check.set_value(check)
+            self.check_look.set_value(())
             self._show_counted()
         finally:
             self._is_loading = False
@@ -112,7 +126,10 @@ class AnnotateSection(QWidget):
         counts = {
             "fraction": self.fractions.n_typed(name),
             "keypoint": sum(point.class_index == index for point in self.keypoints.value()),
-            "node": sum(int((grid.class_index == index).sum()) for grid in self.grid.value()),
+            "node": sum(
+                int((grid.class_index == index).sum())
+                for grid in (*self.grid.value(), *self.check.value())
+            ),
         }
         parts = [counted(n, noun) for noun, n in counts.items() if n]
         parts += ["painted labels"] if self.painted.has_labels_of(index) else []
@@ -136,17 +153,20 @@ class AnnotateSection(QWidget):
             excluded=[style.name for style in styles if style.is_outside],
             colours=[style.colour for style in styles],
         )
-        for tool in (self.keypoints, self.grid, self.second_look, self.painted):
+        for tool in (
+            *(self.keypoints, self.painted),
+            *(self.grid, self.second_look, self.check, self.check_look),
+        ):
             tool.set_classes(self._styles)
         self._show_counted()
 
     def set_source(self, layer: Image | None, source: Source | None) -> None:
         """Point out the annotated image, or that there is none at the moment."""
-        self.grid.set_source(layer)
-        self.second_look.set_source(layer)
-        self.keypoints.set_source(layer)
-        self.painted.set_source(layer)
-        self.regions.set_source(layer)
+        for tool in (
+            *(self.grid, self.second_look, self.check, self.check_look),
+            *(self.keypoints, self.painted, self.regions),
+        ):
+            tool.set_source(layer)
         if source is not None:
             self.fractions.set_slices(source.stack.n_slices, source.stack.names)
             self.fractions.set_folder(Path(source.path or "").parent)
@@ -164,8 +184,13 @@ class AnnotateSection(QWidget):
         self.show_tab(_GRID)
         self.second_look.begin(looks)
 
+    def begin_checking(self, looks: Sequence[Look]) -> None:
+        """Show nodes of the check count that contradict the labels, one after the other."""
+        self.show_tab(_CHECK)
+        self.check_look.begin(looks)
+
     def show_tab(self, index: int) -> None:
-        """Bring a tab to the front: fractions, grid, keypoints, painted."""
+        """Bring a tab to the front: fractions, grid, keypoints, painted, check."""
         self._tabs.setCurrentIndex(index)
 
     def _lay_out(self) -> None:
@@ -174,11 +199,15 @@ class AnnotateSection(QWidget):
         inner.setContentsMargins(0, 0, 0, 0)
         inner.addWidget(self.fractions, 1)
         inner.addWidget(self.regions)
-        counting = QWidget()
-        inner = QVBoxLayout(counting)
-        inner.setContentsMargins(0, 0, 0, 0)
-        inner.addWidget(self.second_look)
-        inner.addWidget(self.grid, 1)
+        counting, checking = QWidget(), QWidget()
+        for page, look, grid in (
+            (counting, self.second_look, self.grid),
+            (checking, self.check_look, self.check),
+        ):
+            inner = QVBoxLayout(page)
+            inner.setContentsMargins(0, 0, 0, 0)
+            inner.addWidget(look)
+            inner.addWidget(grid, 1)
         # not a QTabWidget, which is as high as its highest page
         self._tabs = QTabBar()
         self._tabs.setDrawBase(False)
@@ -192,6 +221,12 @@ class AnnotateSection(QWidget):
             (counting, "Grid", "Count the nodes of a grid: a fraction, and labels everywhere."),
             (self.keypoints, "Keypoints", "Show where a few structures are, and where none are."),
             (self.painted, "Painted", "Use labels that are painted, such as corrections."),
+            (
+                checking,
+                "Check",
+                "Count nodes from which nothing learns. They tell how much the labels err,\nand "
+                "so give a fraction with an interval that can be trusted: Estimate under Results.",
+            ),
         ):
             index = self._tabs.addTab(name)
             self._tabs.setTabToolTip(index, tooltip)
@@ -203,6 +238,11 @@ class AnnotateSection(QWidget):
     def _show_page(self, index: int) -> None:
         for number, page in enumerate(self._pages):
             page.setVisible(number == index)
+        is_check = index == _CHECK
+        self.grid.step_aside(is_check)
+        self.check.step_aside(not is_check)
+        self.grid.key_goes_to = self.check if is_check else self.grid
+        self.check_shown.emit(is_check)
 
     def _on_regions_changed(self) -> None:
         self.fractions.set_regions(self.regions.value())
@@ -221,6 +261,10 @@ class AnnotateSection(QWidget):
         self.fractions.set_stack_fraction(text, basis)
         rarest = None if found is None else min(found.fractions[1:], default=None)
         self.grid.set_stack_fraction(text, basis, fraction=rarest)
+        of_check = counted_fractions(self.check_value())
+        told = ("", "") if of_check is None else of_check.messages()
+        text, basis = (one[:1].upper() + one[1:] for one in told)
+        self.check.set_stack_fraction(text, basis, fraction=rarest)
 
     def _on_changed(self) -> None:
         if not self._is_loading:

@@ -1,0 +1,112 @@
+"""The check count's part of the Results: a second look, and fractions with honest intervals."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from html import escape
+from math import isnan
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+
+from ..models import percent_text
+from .notice import Notice
+
+if TYPE_CHECKING:
+    from ...core.analysis import Estimate
+
+__all__ = ["EstimatesView"]
+
+CORRECTED = "labels, corrected"
+_TITLES = {
+    "count": "check count alone",
+    "count, Cavalieri": "check count, Cavalieri",
+    "training count": "training count alone",
+}
+
+
+class EstimatesView(QWidget):
+    """Offers what can be done with a check count, and shows what came of it."""
+
+    look_requested = Signal()
+    estimate_requested = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._look = QPushButton()
+        self._look.setToolTip(
+            "Show the nodes of the check count that contradict the labels, one after the other:\n"
+            "one of the two is wrong. A few wrong nodes make a rare class much too large."
+        )
+        self._look.clicked.connect(lambda: self.look_requested.emit())
+        self._estimate = QPushButton("Estimate")
+        self._estimate.setToolTip(
+            "Correct the fractions of the labels by the check count. Their 95 % intervals hold the "
+            "errors of the labels."
+        )
+        self._estimate.clicked.connect(lambda: self.estimate_requested.emit())
+        for button in (self._look, self._estimate):
+            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self._table = QLabel()
+        self._table.setWordWrap(True)
+        self._table.setTextFormat(Qt.TextFormat.RichText)
+        self._table.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._table.hide()
+        self._missing = Notice()
+        self._warning = Notice(is_warning=True)
+        buttons = QHBoxLayout()
+        buttons.addWidget(QLabel("Check count"))
+        for button in (self._look, self._estimate):
+            buttons.addWidget(button, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(buttons)
+        for widget in (self._missing, self._table, self._warning):
+            layout.addWidget(widget)
+
+    def offer(self, *, missing: str, n_to_look_at: int, is_busy: bool) -> None:
+        """Say what is missing for an estimate, or how many nodes are to be looked at before it."""
+        self._missing.say(missing)
+        self._estimate.setEnabled(not missing and not is_busy)
+        self._estimate.setText("Estimating …" if is_busy else "Estimate")
+        self._look.setEnabled(bool(n_to_look_at))
+        self._look.setText(f"Look at {n_to_look_at}" if n_to_look_at else "Second look")
+
+    def show_estimates(self, estimates: Sequence[Estimate], warning: str = "") -> None:
+        """Show fractions by class and method, and what is to be known of them."""
+        self._table.setText("".join(map(_class_html, _by_class(estimates))))
+        self._table.setToolTip("".join(map(_basis_html, estimates)))
+        self._table.setVisible(bool(estimates))
+        self._warning.say(warning if estimates else "")
+
+
+def _by_class(estimates: Sequence[Estimate]) -> list[list[Estimate]]:
+    return [list(of_class) for _, of_class in itertools.groupby(estimates, lambda one: one.name)]
+
+
+def _class_html(of_class: Sequence[Estimate]) -> str:
+    rows = "".join(map(_row_html, of_class))
+    corrected = next(one for one in of_class if one.method == CORRECTED)
+    table = f"<table cellspacing='0'>{rows}</table>"
+    return f"<b>{escape(of_class[0].name)}</b>{table}<small>{escape(corrected.assumes)}</small>"
+
+
+def _row_html(one: Estimate) -> str:
+    title = escape(_TITLES.get(one.method, one.method))
+    if isnan(one.fraction):
+        found = ["not given", ""]
+    else:
+        found = [f"{percent_text(one.fraction)}&nbsp;%", ""]
+    if not isnan(one.low):
+        found[1] = f"({percent_text(one.low)}\u2013{percent_text(one.high)}&nbsp;%)"
+    cells = [title, *found]
+    if one.method == CORRECTED:
+        cells = [f"<b>{cell}</b>" for cell in cells]
+    return f"<tr>{''.join(f'<td>{cell}&nbsp;&nbsp;</td>' for cell in cells)}</tr>"
+
+
+def _basis_html(one: Estimate) -> str:
+    title = f"{one.name}, {_TITLES.get(one.method, one.method)}"
+    return f"<p><b>{escape(title)}</b>: {escape(one.assumes)}. <i>{escape(one.reference)}</i></p>"

@@ -1,0 +1,200 @@
+"""A person's check count, by mouse and keys: train, apply, count, look again, estimate, save."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hand import LEFT, Hand
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QTabBar
+
+from napari_spss.core.analysis import estimate_fractions
+from napari_spss.core.annotations import lay_grid, read_annotations
+from napari_spss.core.simulation import synthetic_sample
+from napari_spss.core.training import RunFolder
+from napari_spss.gui import dock as dock_module
+from napari_spss.gui.dock import SpssDock
+from napari_spss.gui.models import EndKind, RunForm
+from napari_spss.gui.models.preferences import Preferences
+
+SHIFT = Qt.KeyboardModifier.ShiftModifier
+N_FRAMES, CHECK_TAB, PATIENCE_MS = 4, 4, 600_000
+OVERRIDES = {"optimisation.max_steps": 8, "network.filters": 4, "sampling.crop_px": 128}
+
+
+def nodes_of(truth, grid):
+    """Class of the truth at each node."""
+    labels = truth.read(grid.slice)
+    y, x = (np.floor(axis + 0.5).astype(int) for axis in (grid.y, grid.x))
+    return (labels[y, x] == 1).astype(np.int16)
+
+
+class Person:
+    """Sits before a window with a dock, and knows mitochondria when seeing them."""
+
+    def __init__(self, viewer, sample, qtbot, size=(1400, 900)) -> None:
+        viewer.window._qt_window.resize(*size)
+        self.truth, self._qtbot, self.viewer = sample.truth, qtbot, viewer
+        pixels = np.stack([sample.stack.read(z)[0] for z in range(sample.stack.n_slices)])
+        self.image = viewer.add_image(pixels, name="em")
+        self.dock = SpssDock(viewer, is_probing=False)
+        self._frame = viewer.window.add_dock_widget(self.dock, name="Semantic Proportions")
+        self.hand = Hand(viewer, self.image)
+        self.tool, self.view = self.dock.annotate.check, self.dock.results.estimates
+        self.ends = []
+        self.dock.session.run_ended.connect(self.ends.append)
+
+    def open_tab(self, index) -> None:
+        """Click a tab of Annotate."""
+        bar = self.dock.annotate.findChild(QTabBar)
+        self._qtbot.mouseClick(bar, LEFT, pos=bar.tabRect(index).center())
+
+    def push(self, button) -> None:
+        """Click a button of the dock that is to be seen."""
+        assert button.isVisible(), button.text()
+        assert button.isEnabled(), button.text()
+        self._qtbot.mouseClick(button, LEFT, pos=QPoint(8, button.height() // 2))
+
+    def push_and_wait(self, button) -> None:
+        """Click a button that begins a run, and watch until it has ended."""
+        n_ends, outcome = len(self.ends), self.dock.controller.outcome
+        self.push(button)
+        self._qtbot.waitUntil(
+            lambda: len(self.ends) > n_ends and outcome.is_up_to_date, timeout=PATIENCE_MS
+        )
+        assert self.ends[-1].kind is EndKind.finished, self.ends[-1].text
+
+    def train_and_apply(self) -> None:
+        """Learn a few steps from one grid, and apply the model to the whole stack."""
+        grid = lay_grid(0, self.truth.shape_of(0), n_side=12, rng=np.random.default_rng(1))
+        grid = grid.replace(class_index=nodes_of(self.truth, grid), is_done=True)
+        self.dock.annotate.grid.set_value([grid])
+        self.dock.train.set_value(RunForm(device="cpu", overrides=OVERRIDES))
+        self.push_and_wait(self.dock.train._train)
+        self.dock.results.set_scope("stack")
+        self.push_and_wait(self.dock.results._apply)
+
+    def lay(self) -> None:
+        """Lay frames for the check count, by the key."""
+        self.open_tab(CHECK_TAB)
+        for box, number in ((self.tool._frame_px, 128), (self.tool._n_frames, N_FRAMES)):
+            box.selectAll()
+            self._qtbot.keyClicks(box, str(number))
+            self._qtbot.keyClick(box, Qt.Key.Key_Return)
+        self.hand.press(Qt.Key.Key_G, SHIFT)
+
+    def count(self, *, n_missed=0) -> None:
+        """Click the hits of the frame that is shown, and press D; miss some of them."""
+        where = self.tool._current_frame
+        (frame,) = [one for one in self.tool.value() if one.region == where]
+        hits = np.flatnonzero(nodes_of(self.truth, frame))[n_missed:]
+        for node in hits:
+            self.hand.click((frame.slice, frame.y[node], frame.x[node]))
+        self.hand.press(Qt.Key.Key_D)
+
+    def estimate(self) -> None:
+        """Press Estimate, and wait for it."""
+        self.push(self.view._estimate)
+        self._qtbot.waitUntil(lambda: not self.dock.controller.check.is_estimating)
+
+    def leave(self) -> None:
+        """Close the dock and the window."""
+        self.viewer.window.remove_dock_widget(self._frame)
+        self.viewer.close()
+
+
+@pytest.fixture
+def user(make_napari_viewer, qtbot, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(dock_module, "read_preferences", lambda: Preferences(device="cpu"))
+    sample = synthetic_sample(3, (384, 384))
+
+    def come():
+        person = Person(make_napari_viewer(show=True), sample, qtbot)
+        person.tool._rng = np.random.default_rng(4)  # the same frames every time
+        return person
+
+    return come
+
+
+@pytest.mark.timeout(900)
+def test_a_check_count_corrects_the_labels_and_nothing_learns_from_it(user, tmp_path):
+    person = user()
+    dock, tool, view = person.dock, person.tool, person.view
+    person.train_and_apply()
+    assert not view._estimate.isEnabled()
+    assert view._missing.text().startswith("Count frames under Annotate, Check")
+    before = dock.annotations()
+
+    person.lay()
+    told = "Next: go on with the check count under Annotate, Check (4 frames are open)."
+    assert dock.bar._status.text() == told
+    layers = person.viewer.layers
+    assert layers["check count"].visible
+    person.count(n_missed=2)
+    person.count()
+    assert dock.annotations() == before
+    person.leave()
+    (path,) = (tmp_path / "data").glob("**/check.csv")
+    said = read_annotations(grid=path).grids
+    assert sum(grid.is_done for grid in said) == 2
+    assert len(read_annotations(grid=path.with_name("grid.csv")).grids) == 1
+
+    person = user()
+    dock, tool, view = person.dock, person.tool, person.view
+    assert dock.annotate.check.value() == said
+    person.train_and_apply()
+    run = RunFolder(dock.controller.model_dir)
+    assert all(len(one.grids) == 1 for one in run.all_annotations())
+    person.open_tab(CHECK_TAB)
+    person.push(tool._next_open)
+    person.count()
+    person.count()
+    assert all(grid.is_done for grid in tool.value())
+
+    looks = dock.controller.check.contradicted()
+    assert looks
+    assert dock.bar._status.text().startswith("Next: look again at the ")
+    assert view._look.text() == f"Look at {len(looks)}"
+    person.estimate()
+    told = f"{len(looks)} nodes contradict the labels and had no second look"
+    assert told in view._warning.text()
+    person.push(view._look)
+    panel = dock.annotate.check_look
+    assert panel.isVisible()
+    assert "the labels say <b>" in panel._text.text()
+    while (look := panel.current) is not None:
+        (frame,) = [one for one in tool.value() if one.region == look.region]
+        node = int(np.hypot(frame.y - look.y, frame.x - look.x).argmin())
+        if nodes_of(person.truth, frame)[node] == look.stated:
+            person.hand.press(Qt.Key.Key_K)
+        else:
+            person.hand.press(Qt.Key.Key_W)
+    assert "Press Estimate under Results" in panel._progress.text()
+    for frame in tool.value():
+        assert (frame.class_index == nodes_of(person.truth, frame)).all()
+    assert dock.controller.check.contradicted() == ()
+    assert view._warning.text().startswith("The counts changed since: press Estimate again.")
+
+    person.estimate()
+    labels = dock.controller.outcome.labels()
+    expected = estimate_fractions(
+        labels, dock.annotate.check_value(), training=dock.annotations(), is_set=False
+    )
+    assert repr(dock.controller.outcome.estimated.estimates) == repr(expected)  # nan equals nothing
+    corrected = next(one for one in expected if one.method == "labels, corrected")
+    assert f"{100 * corrected.fraction:.1f}" in view._table.text()
+    assert "check nodes are a fair sample of all pixels" in view._table.text()
+    assert view._warning.text() == ""
+
+    person.push(dock.results._save)
+    dock.controller.save(tmp_path / "out", has_run=False)
+    person._qtbot.waitUntil(lambda: dock.controller.outcome.is_saved, timeout=PATIENCE_MS)
+    table = pd.read_csv(tmp_path / "out" / "estimates.csv")
+    assert table["method"].tolist() == [one.method for one in expected]
+    assert read_annotations(grid=tmp_path / "out" / "check.csv").grids == tool.value()
+
+    dock.results._slider.setValue(0.9)
+    person._qtbot.waitUntil(lambda: "The labels changed since" in view._warning.text())
+    person.leave()
