@@ -43,7 +43,12 @@ APPLIED = replace(TRAINED, has_preview=False, has_result=True, n_predicted=4)
         (replace(APPLIED, is_saved=True, has_news=True), "press Continue. The model learns"),
         (replace(APPLIED, is_stale=True, has_preview=True), "look at the new map"),
         (replace(APPLIED, is_stale=True), "Next: apply the model under Results"),
-        (replace(APPLIED, n_slices=1, n_predicted=1), "check the labels, then"),
+        (replace(APPLIED, n_slices=1, n_predicted=1), "look at the labels, then"),
+        (APPLIED, "count frames under Annotate, Check"),
+        (replace(APPLIED, n_open_check=2), "Check (2 frames are open)"),
+        (replace(APPLIED, n_contradicted=1, can_estimate=True), "the node of the check count"),
+        (replace(APPLIED, can_estimate=True), "press Estimate"),
+        (replace(APPLIED, can_estimate=True, is_estimated=True), "save the labels with their fr"),
         (replace(APPLIED, is_saved=True), "Saved."),
     ],
 )
