@@ -485,6 +485,8 @@ def test_frames_of_another_image_do_not_stay(qtbot):
     tool.set_source(flat)
     assert tool._current_slice() == 0
     assert len(outlined(tool)) == 0
+    assert tool._on_slice.isChecked()  # it was another image that called for frames
+    tool._in_frames.click()
     fill(tool, FrameLayout(3, 20, 2))
     tool.lay_grid()
     assert [frame.slice for frame in frames_of(tool)] == [0, 0, 0]
