@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from qtpy.QtCore import QObject, Signal
 
@@ -32,6 +32,7 @@ from .jobs import (
     ESTIMATES,
     TrainingJob,
     apply_model,
+    find_class_objects,
     find_doubtful,
     load_run,
     save_results,
@@ -41,7 +42,9 @@ from .layers import ResultLayers, Source
 from .models import (
     Cleaning,
     EndKind,
+    FoundObjects,
     MapMaking,
+    ObjectRequest,
     Progress,
     RunEnd,
     RunForm,
@@ -161,6 +164,7 @@ class Controller(QObject):
 
     refused = Signal(object, str)  # field that is wrong or None, why
     save_refused = Signal(str, bool)  # why, and whether it may be done all the same
+    objects_refused = Signal(object, str)  # field that is wrong or None, why no objects are found
     looks_found = Signal(object)  # nodes that are worth a second look, the most doubtful first
     outcome_changed = Signal()  # another result is shown, or the one that is shown changed
 
@@ -537,6 +541,42 @@ class Controller(QObject):
         self._run_dir = folder
         self._runner.start(ticket, CoreCall("loading of a model", load_run), folder)
 
+    def find_objects(self, request: ObjectRequest) -> bool:
+        """Find objects in the labels as they are; return whether it began.
+
+        It begins a little later where the labels of large slices are still being made. Why it did
+        not begin, or failed, is told by ``objects_refused``.
+        """
+        outcome = self.outcome
+        return self._attempt(
+            lambda: self._begin_finding(outcome, request), refuse=self._refuse_objects
+        )
+
+    def _begin_finding(self, outcome: Outcome, request: ObjectRequest) -> None:
+        self.session.check_idle()
+        if outcome.after_labels(lambda: self.find_objects(request)):
+            self.session.say("info", "The search begins once the labels follow the threshold.")
+            return
+        labels = outcome.labels()
+        if labels is None or outcome.maps is None or outcome.source is None:
+            raise InputError("There is no result yet; apply the model first.")
+        ticket = self._claimed = self.session.begin("objects")
+        self.objects_refused.emit(None, "")
+        self._of_run = outcome
+        self._runner.start(
+            ticket,
+            CoreCall("finding objects", find_class_objects),
+            request,
+            labels.copy(),  # moving the threshold changes them
+            outcome.source.stack,
+            outcome.maps.maps[request.class_index - 1],
+            outcome.version,
+        )
+
+    def _refuse_objects(self, error: Exception) -> None:
+        text = explain(error, "No objects were found")
+        self.objects_refused.emit(getattr(error, "field", None), text)
+
     def _attempt(
         self, begin: Callable[[], object], *, refuse: Callable[[Exception], None] | None = None
     ) -> bool:
@@ -713,6 +753,8 @@ class Controller(QObject):
             self._cut_short = self._training if end.kind is EndKind.cut_short else None
         if end.kind is EndKind.failed:
             logger.info("a run failed: %s", end.text)
+            if end.run == "objects" and end.error is not None:
+                self._refuse_objects(end.error)
         elif is_of_model and end.result is not None:
             self._model_dir = self._run_dir
             self._known = {}
@@ -722,6 +764,8 @@ class Controller(QObject):
             self.note_known()
         elif end.run == "review" and end.result and self.session.is_of_shown_image:
             self.looks_found.emit(end.result)
+        elif end.run == "objects" and end.result is not None:
+            self._of_run.show_objects(cast("FoundObjects", end.result))
         elif end.run == "export":
             self._of_run.is_saved = end.kind is EndKind.finished
 

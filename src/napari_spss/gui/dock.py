@@ -23,7 +23,14 @@ from ..core.annotations import Keypoint
 from ..core.base import InputError, KeypointsChecked, SpssError
 from .controller import Context, Controller
 from .figures import Figures
-from .layers import Connections, Source, raise_annotations, snapshot
+from .layers import (
+    Connections,
+    ObjectPicker,
+    Source,
+    SourceFrame,
+    raise_annotations,
+    snapshot,
+)
 from .models import (
     DeviceProbe,
     EndKind,
@@ -115,6 +122,7 @@ class SpssDock(QWidget):
             parent=self,
         )
         self.figures = Figures(self.session, self.controller, self._annotations_or_none, self)
+        self._picker = ObjectPicker(self)
         self._lay_out()
         self._connect_sections()
         self._connect_session()
@@ -152,6 +160,7 @@ class SpssDock(QWidget):
             return
         self._is_open = False
         self._connections.disconnect_all()
+        self._picker.set_layer(None)
         self._probe.stop()
         self.image.stop_measuring()
         self.train.stop_timers()
@@ -251,6 +260,10 @@ class SpssDock(QWidget):
         )
         self.results.set_place_to_save(self.controller.place_to_save)
         self.controller.save_refused.connect(self.results.refuse_saving)
+        self.results.objects.find_requested.connect(self.controller.find_objects)
+        self.results.objects.chosen.connect(self._on_object_chosen)
+        self.controller.objects_refused.connect(self.results.objects.refuse)
+        self._picker.picked.connect(self.results.objects.select)
         self.results.cleaning_changed.connect(self._on_cleaning_changed)
         self.plots.slice_wanted.connect(self._go_to_slice)
         self.plots.set_place(self.figures.place)
@@ -515,7 +528,7 @@ class SpssDock(QWidget):
     def _on_theme(self, event: Any = None) -> None:
         wear(self, self._viewer.theme)
         theme = get_theme(self._viewer.theme)
-        for section in (self.train, self.plots):
+        for section in (self.train, self.plots, self.results.objects):
             section.set_theme(theme.background.as_hex("long"), theme.text.as_hex("long"))
 
     # -- the run ---------------------------------------------------------------------------------
@@ -632,8 +645,33 @@ class SpssDock(QWidget):
         drawn = self.figures.fractions()
         self.plots.set_fractions(drawn)
         self._figures.setVisible(bool(drawn))
+        self._show_objects()
         self._refresh_ready()
         self._on_cleaning_changed()
+
+    def _show_objects(self) -> None:
+        """Offer to find objects, and show those that were found, with the way to and from them."""
+        outcome, objects = self.controller.outcome, self.results.objects
+        source, maps = outcome.source, outcome.maps
+        is_known = source is not None and None not in source.stack.voxel_size_um
+        objects.set_classes(
+            None if maps is None else maps.classes,
+            is_stack=maps is not None and maps.shape[0] > 1,
+            is_size_known=is_known,
+        )
+        objects.set_place(self.controller.place_to_save().parent)
+        found = outcome.objects
+        objects.set_objects(found, is_stale=found is not None and found.version != outcome.version)
+        self._picker.set_layer(outcome.object_layer)
+
+    @guarded
+    def _on_object_chosen(self, number: int) -> None:
+        """Show an object: its slice, the camera around it, and its label chosen."""
+        layer, objects = self.image.value().layer, self.controller.outcome.objects
+        region = None if objects is None else objects.region_of(number)
+        if layer is not None and region is not None:
+            SourceFrame(layer).look_at(self._viewer, region)
+        self._picker.choose(number)
 
     # -- closing ---------------------------------------------------------------------------------
 

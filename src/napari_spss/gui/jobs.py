@@ -30,6 +30,7 @@ from ..core.base import (
     SlicePace,
 )
 from ..core.images import IGNORE, LabelSource
+from .models import FoundObjects
 from .preloading import preload
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from ..core.base import ResultFiles, TrainingSettings
     from ..core.images import Stack
     from ..core.training import Model
-    from .models import MapMaking, ResultMaps
+    from .models import MapMaking, ObjectRequest, ResultMaps
     from .outcome import Estimated
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "ESTIMATES",
     "TrainingJob",
     "apply_model",
+    "find_class_objects",
     "find_doubtful",
     "load_run",
     "save_results",
@@ -205,6 +207,70 @@ def find_doubtful(
     if not is_complete:
         return ()
     return rank_nodes(annotations, maps.probs, node_error=model.settings.labels.node_error)
+
+
+def find_class_objects(
+    request: ObjectRequest,
+    labels: npt.NDArray[np.uint8],
+    stack: Stack,
+    probs: npt.NDArray[np.floating],
+    version: int,
+    *,
+    token: CancelToken,
+) -> Generator[Event, None, FoundObjects | None]:
+    """Return the objects of a class of the labels, (Z, Y, X); None if stopped.
+
+    Parameters
+    ----------
+    request : ObjectRequest
+        Which objects.
+    labels : ndarray of uint8, (Z, Y, X)
+        Nobody may change them meanwhile.
+    stack : Stack
+        The image.
+    probs : ndarray of float, (Z, Y, X)
+        The map of the class.
+    version : int
+        Of the labels.
+
+    Raises
+    ------
+    InputError
+        If the request says no size, or needs one of voxels that is not known.
+    """
+    from ..core.analysis import find_objects, object_table
+    from ..core.networks import Stopped
+
+    def go_on() -> None:
+        if token.is_cancelled:
+            raise Stopped
+
+    began = time.monotonic()
+    yield RunStarted("prediction", None, "", ())
+    try:
+        instances = find_objects(
+            labels,
+            request.class_index,
+            per_slice=request.per_slice,
+            voxel_size_um=stack.voxel_size_um,
+            min_size=request.min_size,
+            split=request.split,
+            go_on=go_on,
+        )
+        table = object_table(
+            instances,
+            class_name=request.class_name,
+            per_slice=request.per_slice,
+            voxel_size_um=stack.voxel_size_um,
+            image=stack,
+            probs=probs,
+            go_on=go_on,
+        )
+    except Stopped:
+        yield RunFinished(FinishReason.stopped, 0, time.monotonic() - began)
+        return None
+    yield RunFinished(FinishReason.completed, len(table), time.monotonic() - began)
+    return FoundObjects(request, instances, table, version)
 
 
 def save_results(

@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from ..core.analysis import acquisition_scores
 from ..core.annotations import Proportion, Region
 from .layers import Relabeller
-from .models import Cleaning, MapMaking, ResultMaps
+from .models import Cleaning, FoundObjects, MapMaking, ResultMaps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,6 +88,8 @@ class Outcome(QObject):
         self._uncertainty: dict[int, float] = {}
         self.source: Source | None = None
         self.maps: ResultMaps | None = None
+        self.objects: FoundObjects | None = None
+        self.object_layer: Labels | None = None
         self.model: Model | None = None
         self.run_dir: Path | None = None
         self.is_saved = False
@@ -219,6 +221,16 @@ class Outcome(QObject):
             self.version += 1
             self._news.start()
 
+    def show_objects(self, found: FoundObjects) -> None:
+        """Show objects that were found in the labels, or as they were edited since."""
+        if self.source is None:
+            return
+        self.objects = found
+        self.object_layer = self._results.show_objects(
+            self.source, found.request.class_name, found.instances, found.table
+        )
+        self.changed.emit()
+
     def after_labels(self, act: Callable[[], object]) -> bool:
         """Call something once the labels of large slices follow; False, and no call, if they do.
 
@@ -286,6 +298,7 @@ class Outcome(QObject):
         """Forget the result; its layers stay with the user."""
         self.stop_timers()
         self.maps, self.source, self._layer, self.model = None, None, None, None
+        self.objects, self.object_layer = None, None
         self._map_layers, self._by_region, self._uncertainty = [], {}, {}
         self.estimated = None
 

@@ -61,6 +61,7 @@ from .tables import (
     write_estimate_tables as write_estimate_tables,
     write_estimates as write_estimates,
     write_measurement as write_measurement,
+    write_table as write_table,
     write_tables as write_tables,
 )
 from .uncertainty import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +88,7 @@ def measure(
     image: Stack | npt.ArrayLike | None = None,
     maps: Stack | npt.ArrayLike | None = None,
     outside: str | None = None,
+    go_on: Callable[[], object] = lambda: None,
 ) -> Measurement:
     """Measure labels strip by strip, so that not even a slice need fit into memory.
 
@@ -122,6 +123,8 @@ def measure(
     outside : str, optional
         Class of what lies outside of the specimen: fractions are those of the rest, and it has
         none, nor objects.
+    go_on : callable, optional
+        Called before each strip; what it raises ends the measurement.
 
     Returns
     -------
@@ -137,7 +140,7 @@ def measure(
     task = _Task.of(labels, voxel_size_um, pixel_sizes_um, is_set, classes, names, per_slice)
     values = _Values.of(task, image, maps)
     sizes = task.object_sizes(min_size, split)
-    counts, components = _read(task, sizes, values)
+    counts, components = _read(task, sizes, values, go_on)
     class_list = task.classes or default_names(max(2, _n_used(counts)))
     if _n_used(counts) > len(class_list):
         raise InputError(
@@ -199,6 +202,7 @@ def object_table(
     voxel_size_um: VoxelSize | None = None,
     image: Stack | npt.ArrayLike | None = None,
     probs: Stack | npt.ArrayLike | None = None,
+    go_on: Callable[[], object] = lambda: None,
 ) -> pd.DataFrame:
     """Measure objects that have numbers, such as those of :func:`find_objects`.
 
@@ -215,6 +219,8 @@ def object_table(
         (z, y, x) size of a voxel in micrometres; None where it is not known.
     image, probs : Stack or array, (Y, X) or (Z, Y, X), optional
         For the mean grey value, and for the mean probability of the class.
+    go_on : callable, optional
+        Called before each strip; what it raises ends the measurement.
 
     Returns
     -------
@@ -250,6 +256,7 @@ def object_table(
         voxel_size_um=voxel_size_um,
         image=image,
         maps=probs,
+        go_on=go_on,
     ).objects
     if "id" in table:
         table["object"] = table.pop("id")
@@ -442,7 +449,7 @@ class _ClassReader:
 
 
 def _read(
-    task: _Task, sizes: ObjectSizes, pixels: _Values
+    task: _Task, sizes: ObjectSizes, pixels: _Values, go_on: Callable[[], object]
 ) -> tuple[npt.NDArray[np.int64], dict[int, Components]]:
     """Pixels per slice and class (n, 255), and the components of every foreground class."""
     counts = np.zeros((task.source.n_slices, IGNORE), dtype=np.int64)
@@ -450,6 +457,7 @@ def _read(
     for z in range(task.source.n_slices):
         shape = task.source.shape_of(z)
         for box in strips(shape):
+            go_on()
             strip = task.source.read(z, box)
             found = np.bincount(strip.reshape(-1), minlength=IGNORE + 1)[:IGNORE]
             counts[z] += found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ def find_objects(
     voxel_size_um: VoxelSize | None = None,
     min_size: float | str = 1,
     split: float | None = None,
+    go_on: Callable[[], object] = lambda: None,
 ) -> Instances:
     """Number the objects of a class: its connected parts, or what these are split into.
 
@@ -48,6 +49,8 @@ def find_objects(
     split : float, optional
         Split objects at necks that are narrower than this part, 0-1, of the narrower side; about
         0.7 suits round objects. By default touching objects are one.
+    go_on : callable, optional
+        Called before each object; what it raises ends the search.
 
     Returns
     -------
@@ -82,6 +85,7 @@ def find_objects(
     # a margin, where there is one, since an edge of the image is no edge of an object
     margins = (0, 1, 1) if is_flat and is_class.ndim == 3 else (1,) * is_class.ndim
     for number, tight in enumerate(ndimage.find_objects(numbers), start=1):
+        go_on()
         box = tuple(
             slice(max(0, one.start - margin), one.stop + margin)
             for one, margin in zip(tight, margins, strict=True)

@@ -24,6 +24,7 @@ __all__ = [
     "write_estimate_tables",
     "write_estimates",
     "write_measurement",
+    "write_table",
     "write_tables",
 ]
 
@@ -111,7 +112,18 @@ def write_tables(measurement: Measurement, path: Path) -> None:
     """
     tables = (measurement.slices, measurement.stack, measurement.objects)
     for name, table in zip(table_names(path.name), tables, strict=True):
-        write_rows(path.with_name(name), _csv_rows(table))
+        write_table(path.with_name(name), table)
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write one table as a CSV file, replacing what is there; what is not known is a blank cell.
+
+    Raises
+    ------
+    RunError
+        If the file cannot be written.
+    """
+    write_rows(path, _csv_rows(table))
 
 
 def write_estimates(
@@ -161,7 +173,7 @@ def write_estimate_tables(
     tables = [table] if contradicted is None else [table, contradicted]
     names = estimate_names(path.name)[: len(tables)]
     for name, one in zip(names, tables, strict=True):
-        write_rows(path.with_name(name), _csv_rows(one))
+        write_table(path.with_name(name), one)
     return names
 
 

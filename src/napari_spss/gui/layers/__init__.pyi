@@ -35,6 +35,9 @@ from .look_marker import (
 from .measure_line import (
     LineMeasure as LineMeasure,
 )
+from .object_picker import (
+    ObjectPicker as ObjectPicker,
+)
 from .own import (
     MARK as MARK,
     add_unselected as add_unselected,

@@ -27,6 +27,7 @@ from .own import MARK, layer_mark
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+    from pandas import DataFrame
 
     from ...core.annotations import ClassStyle
     from ...core.base import Preview
@@ -243,6 +244,43 @@ class ResultLayers:
         if is_fresh and layer is not None:
             self._checksums.pop(layer, None)
         return self._show_labels(source, "labels", data, place, styles)
+
+    def show_objects(
+        self, source: Source, class_name: str, instances: npt.NDArray[np.int32], table: DataFrame
+    ) -> Labels:
+        """Show objects with their table, and no other labels; objects edited by hand stay beside.
+
+        Parameters
+        ----------
+        source : Source
+            The image.
+        class_name : str
+            Their class.
+        instances : ndarray of int32, (Z, Y, X)
+            Numbers, pixel by pixel; the layer shares their memory.
+        table : DataFrame
+            A row per number, in the column ``object``.
+        """
+        role = f"{class_name} objects"
+        place, values = source.geometry.layer_arguments(), source.geometry.expand(instances)
+        layer = self._find(source, role)
+        if isinstance(layer, Labels) and np.shares_memory(layer.data, values):
+            layer.refresh()
+        elif isinstance(layer, Labels) and not self.is_edited(layer):
+            self._update(layer, values, place)
+        else:
+            if isinstance(layer, Labels):
+                self._release(layer)
+            layer = Labels(
+                values, name=_title(source, role), metadata=self._new_mark(source, role), **place
+            )
+            layer.events.paint.connect(self._on_edited)
+            layer.events.data.connect(self._on_edited)
+            self._insert(source, layer)
+        layer.features = table.rename(columns={"object": "index"})
+        self.show_alone(layer)
+        self._viewer.layers.selection.active = layer  # a click on an object is to choose it
+        return layer
 
     def write_labels(
         self, layer: Labels, source: Source, z: int, values: npt.NDArray[np.uint8]

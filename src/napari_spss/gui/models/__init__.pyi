@@ -58,6 +58,10 @@ from .maps import (
     MapMaking as MapMaking,
     ResultMaps as ResultMaps,
 )
+from .objects import (
+    FoundObjects as FoundObjects,
+    ObjectRequest as ObjectRequest,
+)
 from .painted_labels import (
     PaintedLabels as PaintedLabels,
     guess_values as guess_values,

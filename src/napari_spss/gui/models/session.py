@@ -82,13 +82,14 @@ Owner = TypeVar("Owner", bound=HasSession)
 
 _MAX_MESSAGES = 200
 
-RunKind = Literal["training", "prediction", "review", "export", "loading"]
+RunKind = Literal["training", "prediction", "review", "objects", "export", "loading"]
 
 _ROOM: dict[RunKind | None, str] = {
     None: "close other programs or images, then try again",
     "training": "choose a smaller batch or crop under Advanced",
     "prediction": "close other programs, or apply to a rectangle",
     "review": "close other programs, then try again",
+    "objects": "close other programs, or find those of each slice",
     "export": "close other programs, then save again: nothing was replaced",
     "loading": "close other programs, then load the model again",
 }
@@ -101,6 +102,7 @@ class RunState(str, Enum):
     training = "training"
     predicting = "predicting"
     reviewing = "reviewing"
+    finding = "finding objects"
     exporting = "exporting"
     loading = "loading"
     stopping = "stopping"  # asked to stop; the run still finishes its step or tile
@@ -119,6 +121,7 @@ _STATE_OF_KIND: dict[str, RunState] = {
     "training": RunState.training,
     "prediction": RunState.predicting,
     "review": RunState.reviewing,
+    "objects": RunState.finding,
     "export": RunState.exporting,
     "loading": RunState.loading,
 }
@@ -126,6 +129,7 @@ _DOING = {
     RunState.training: "Training",
     RunState.predicting: "Applying the model",
     RunState.reviewing: "Looking for doubtful nodes",
+    RunState.finding: "Finding objects",
     RunState.exporting: "Saving",
     RunState.loading: "Loading the model",
 }
@@ -437,7 +441,7 @@ class Session:
                 record.curves, record.model = Curves(), None
             if n_steps:
                 record.curves.continue_from(n_steps, n_before=before)
-        unit = {"training": "step", "review": "region"}.get(kind, "slice")
+        unit = {"training": "step", "review": "region", "objects": "object"}.get(kind, "slice")
         self._set(RunStatus(state=_STATE_OF_KIND[kind], kind=kind, unit=unit, before=before))
         return self._ticket
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from .theme import distinct
 if TYPE_CHECKING:
     from ..models import Curves
 
-__all__ = ["CurvesPlot"]
+__all__ = ["CurvesPlot", "Histogram"]
 
 # Okabe and Ito's palette: told apart with every kind of colour vision
 _COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#f0e442")
@@ -167,6 +168,63 @@ class CurvesPlot(QWidget):
                 line.setZValue(-1)  # below the curves
                 plot.addItem(line, ignoreBounds=True)
                 self._mark_lines.append((plot, line))
+
+
+class Histogram(QWidget):
+    """How many objects have how much of something, in bins as wide as the numbers ask for."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._plot = pg.PlotWidget()
+        self._plot.setFixedHeight(130)
+        self._plot.setInteractive(False)  # the wheel scrolls the dock
+        self._plot.setMenuEnabled(False)
+        self._plot.hideButtons()
+        self._plot.setMouseEnabled(x=False, y=False)
+        self._plot.setLabel("left", "objects")
+        for side in ("left", "bottom"):
+            self._plot.getAxis(side).enableAutoSIPrefix(False)
+        self._bars = pg.BarGraphItem(x0=[], x1=[], height=[])
+        self._plot.addItem(self._bars)
+        self._counts: tuple[int, ...] = ()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._plot)
+
+    def set_theme(self, *, background: str, foreground: str) -> None:
+        """Take the colours of the surrounding window."""
+        self._plot.setBackground(background)
+        for side in ("left", "bottom"):
+            self._plot.getAxis(side).setPen(foreground)
+            self._plot.getAxis(side).setTextPen(foreground)
+        colour = distinct(
+            QColor(_COLOURS[0]), text=QColor(foreground), background=QColor(background)
+        )
+        self._bars.setOpts(brush=pg.mkBrush(colour), pen=pg.mkPen(background))
+
+    def set_values(self, values: np.ndarray, title: str) -> None:
+        """Show how numbers are spread; blank ones are left out."""
+        known = values[np.isfinite(values)]
+        counts, edges = np.histogram(known, bins=_bins(known))
+        self._bars.setOpts(x0=edges[:-1], x1=edges[1:], height=counts)
+        self._plot.setLabel("bottom", title)
+        self._counts = tuple(counts.tolist())
+
+    def counts(self) -> tuple[int, ...]:
+        """Return the heights of the bars."""
+        return self._counts
+
+
+def _bins(values: np.ndarray) -> int | np.ndarray:
+    """Bins of a histogram: at most 40, for whole numbers as wide as one or more of them."""
+    if len(values) < 2:
+        return 1
+    n = min(40, max(5, len(np.histogram_bin_edges(values, "sqrt")) - 1))
+    if (values == np.rint(values)).all():
+        low, high = values.min(), values.max()
+        width = max(1, math.ceil((high - low + 1) / n))
+        return np.arange(low - 0.5, high + 0.5 + width, width)
+    return n
 
 
 def thinned(steps: Sequence[int], gap: float) -> tuple[int, ...]:

@@ -28,7 +28,9 @@ from ...core.base import counted
 from ..models import Cleaning, MapMaking, percent_text, steps_of
 from .estimates import EstimatesView
 from .notice import Notice
+from .objects import ObjectsSection
 from .save_place import SavePlace
+from .section import Section
 
 if TYPE_CHECKING:
     from ...core.analysis import FractionEstimate
@@ -71,6 +73,8 @@ class ResultsSection(QWidget):
         self._make_model_row()
         self._make_cleaning()
         self._make_saving()
+        self.objects = ObjectsSection()
+        self._objects_header = Section("Objects", self.objects, is_open=False)
         self._lay_out()
         self._refresh()
 
@@ -111,6 +115,7 @@ class ResultsSection(QWidget):
     def set_busy(self, is_busy: bool) -> None:
         """Offer no second run while one is in progress."""
         self._is_busy = is_busy
+        self.objects.set_busy(is_busy)
         self._refresh()
 
     def set_model(self, model: Model | None, origin: str = "") -> None:
@@ -331,6 +336,7 @@ class ResultsSection(QWidget):
         layout.addWidget(self.estimates)
         layout.addLayout(saving)
         layout.addWidget(self._place)
+        layout.addWidget(self._objects_header)
 
     def _refresh(self) -> None:
         is_free = not self._is_busy

@@ -1,0 +1,330 @@
+"""The objects of a result: which are to be found, their table, and how a column is spread."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import Signal
+from qtpy.QtGui import QDoubleValidator
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ...core.base import SpssError, counted
+from ..models import FoundObjects, ObjectRequest
+from .notice import Notice
+from .object_table import ObjectTable, column_title, shown_columns
+from .theme import set_mark
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...core.annotations import Classes
+    from .plots import Histogram
+
+__all__ = ["ObjectsSection"]
+
+_CSV = "Table (*.csv)"
+_HISTOGRAM_AT = 3  # below the limits
+_STALE = "The labels have changed since: find the objects again."
+
+
+class ObjectsSection(QWidget):
+    """States which objects are to be found, and shows what is known of them."""
+
+    find_requested = Signal(object)  # ObjectRequest
+    chosen = Signal(int)  # number of an object to go to
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._is_busy = False
+        self._has_result = False
+        self._is_size_known = False
+        self._found: FoundObjects | None = None
+        self._shown: pd.DataFrame | None = None  # its table, which edits replace
+        self._folder = Path.home()
+        self._theme = ("#262930", "#d0d0d0")
+        self._histogram: Histogram | None = None
+        self._make_form()
+        self._make_table()
+        self._lay_out()
+        self._refresh()
+
+    # -- value -----------------------------------------------------------------------------------
+
+    def value(self) -> ObjectRequest:
+        """Return which objects are to be found."""
+        unit = self._unit.currentData()
+        size = self._min_size.text().strip().replace(",", ".") or "1"
+        return ObjectRequest(
+            class_index=self._class.currentData() or 0,
+            class_name=self._class.currentText(),
+            per_slice=bool(self._where.currentData()),
+            min_size=f"{size} {unit}".strip(),
+            split=self._split_at.value() if self._split.isChecked() else None,
+        )
+
+    # -- what goes on ----------------------------------------------------------------------------
+
+    def set_busy(self, is_busy: bool) -> None:
+        """Offer no search while a run is in progress."""
+        self._is_busy = is_busy
+        self._refresh()
+
+    def set_classes(self, classes: Classes | None, *, is_stack: bool, is_size_known: bool) -> None:
+        """Offer the classes of a result, or nothing to be found."""
+        self._has_result = classes is not None
+        outside = None if classes is None else classes.outside_index
+        named = () if classes is None else tuple(enumerate(classes))[1:]
+        _offer(self._class, [(name, index) for index, name in named if index != outside])
+        if classes is not None and is_stack != self._where.isEnabled():
+            self._where.setCurrentIndex(int(not is_stack))
+            self._where.setEnabled(is_stack)
+        self._is_size_known = is_size_known
+        self._offer_units()
+        self._refresh()
+
+    def set_place(self, folder: Path) -> None:
+        """Tell where tables are proposed to be saved."""
+        self._folder = folder
+
+    def refuse(self, field: str | None, text: str) -> None:
+        """Say why nothing is found, beside the field that is wrong; an empty text takes it back."""
+        set_mark(self._min_size, "error" if text and field == "min_size" else "")
+        self._refusal.say(text)
+
+    def set_objects(self, found: FoundObjects | None, *, is_stale: bool = False) -> None:
+        """Show what was found, if anything, and say whether the labels changed since."""
+        table = None if found is None else found.table
+        is_other, self._found = table is not self._shown, found
+        self._stale.say(_STALE if is_stale else "")
+        self._results.setVisible(found is not None)
+        if not is_other:
+            return
+        self._shown = table
+        self._table.set_table(table)
+        before = self._column.currentData()
+        self._column.blockSignals(True)
+        self._column.clear()
+        for name in () if table is None else shown_columns(table)[1:]:
+            self._column.addItem(column_title(name), name)
+        self._column.setCurrentIndex(max(0, self._column.findData(before)))
+        self._column.blockSignals(False)
+        self._on_column()
+
+    def select(self, number: int) -> None:
+        """Go to the row of an object that was chosen in the viewer."""
+        self._table.select(number)
+
+    def set_theme(self, background: str, foreground: str) -> None:
+        """Take the window's colours."""
+        self._theme = (background, foreground)
+        if self._histogram is not None:
+            self._histogram.set_theme(background=background, foreground=foreground)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _make_form(self) -> None:
+        self._class = QComboBox()
+        self._class.setToolTip("Objects of which class; parts that touch are one, unless split.")
+        self._where = QComboBox()
+        self._where.addItem("in the volume", False)
+        self._where.addItem("in each slice", True)
+        self._where.setToolTip(
+            "In the volume an object goes on through the slices, and has a volume and a surface;\n"
+            "in each slice its sections are objects, with areas and perimeters."
+        )
+        self._where.currentIndexChanged.connect(self._offer_units)
+        self._min_size = QLineEdit()
+        self._min_size.setPlaceholderText("any size")
+        self._min_size.setToolTip("Smaller objects are left out.")
+        self._min_size.textEdited.connect(lambda: self.refuse(None, ""))
+        self._min_size.returnPressed.connect(self._on_find)
+        self._unit = QComboBox()
+        self._unit.setToolTip("Micrometres need the size of a voxel: Image & classes.")
+        self._unit.currentIndexChanged.connect(lambda: self.refuse(None, ""))
+        self._split = QCheckBox("split at necks below")
+        self._split.setToolTip(
+            "Split objects that touch, where a neck is narrower than this part of the narrower "
+            "side.\nMore splits more: 0.7 suits most objects, 0.5 long or knobbly ones."
+        )
+        self._split_at = QDoubleSpinBox()
+        self._split_at.setRange(0.1, 0.95)
+        self._split_at.setSingleStep(0.05)
+        self._split_at.setValue(0.7)
+        self._split_at.setEnabled(False)
+        self._split.toggled.connect(self._split_at.setEnabled)
+        self._find = QPushButton("Find objects")
+        self._find.setToolTip("Number the objects of the labels, and measure each of them.")
+        self._find.clicked.connect(self._on_find)
+        self._refusal = Notice(is_warning=True)
+
+    def _make_table(self) -> None:
+        self._stale = Notice(is_warning=True)
+        self._summary = QLabel()
+        self._summary.setWordWrap(True)
+        self._column = QComboBox()
+        self._column.setToolTip("Which number the histogram shows, and the limits are for.")
+        self._column.currentIndexChanged.connect(self._on_column)
+        self._low, self._high = QLineEdit(), QLineEdit()
+        for edit, text in ((self._low, "from"), (self._high, "to")):
+            edit.setPlaceholderText(text)
+            edit.setValidator(QDoubleValidator(edit))
+            edit.setMaximumWidth(80)
+            edit.setToolTip("Show only objects within these limits.")
+            edit.textChanged.connect(self._filter)
+        self._whole = QCheckBox("whole ones only")
+        self._whole.setToolTip("Leave out those that touch the border: their sizes are of a part.")
+        self._whole.toggled.connect(self._filter)
+        self._table = ObjectTable()
+        self._table.chosen.connect(self.chosen)
+        self._save = QPushButton("Save table…")
+        self._save.setToolTip("Write all objects, with all columns, to a CSV file.")
+        self._save.clicked.connect(self._on_save)
+
+    def _lay_out(self) -> None:
+        what, size, split = QHBoxLayout(), QHBoxLayout(), QHBoxLayout()
+        what.addWidget(self._class, 1)
+        what.addWidget(self._where)
+        size.addWidget(self._min_size, 1)
+        size.addWidget(self._unit)
+        split.addWidget(self._split)
+        split.addWidget(self._split_at)
+        split.addStretch(1)
+        self._class.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("Objects of", what)
+        form.addRow("Of at least", size)
+        form.addRow("", self._refusal)
+        form.addRow("Touching", split)
+        limits = QHBoxLayout()
+        limits.addWidget(self._column, 1)
+        limits.addWidget(self._low)
+        limits.addWidget(self._high)
+        below = QHBoxLayout()
+        below.addWidget(self._whole)
+        below.addStretch(1)
+        below.addWidget(self._save)
+        self._results = QWidget()
+        results = QVBoxLayout(self._results)
+        results.setContentsMargins(0, 0, 0, 0)
+        results.addWidget(self._stale)
+        results.addWidget(self._summary)
+        results.addLayout(limits)
+        results.addWidget(self._table)
+        results.addLayout(below)
+        self._results.hide()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(form)
+        layout.addWidget(self._find)
+        layout.addWidget(self._results)
+
+    def _offer_units(self) -> None:
+        """Offer the units of areas or volumes; those in micrometres if they can be told."""
+        count, power = ("px", "2") if self._where.currentData() else ("voxels", "3")
+        units = [(count, "")]
+        if self._is_size_known:
+            units.append((f"µm{'²' if power == '2' else '³'}", f"um{power}"))
+        is_physical = bool(self._unit.currentData())
+        if _offer(self._unit, units):
+            self._unit.setCurrentIndex(int(is_physical and len(units) > 1))
+
+    def _refresh(self) -> None:
+        self._find.setEnabled(self._has_result and not self._is_busy and self._class.count() > 0)
+
+    def _on_find(self) -> None:
+        text = self._min_size.text().strip()
+        if text and not _number(text, -1.0) >= 0:
+            self.refuse("min_size", f"{text!r} is no size; write a number, such as 50 or 0.01.")
+        elif self._find.isEnabled():
+            self.find_requested.emit(self.value())
+
+    def _on_column(self) -> None:
+        self._low.clear()
+        self._high.clear()
+        self._filter()
+
+    def _filter(self) -> None:
+        """Show the rows within the limits, and how their numbers are spread."""
+        name = self._column.currentData()
+        if self._shown is None or name is None:
+            return
+        values = self._shown[name].to_numpy(dtype=float)
+        low, high = (
+            _number(edit.text(), other)
+            for edit, other in ((self._low, -math.inf), (self._high, math.inf))
+        )
+        is_shown = np.ones(len(values), dtype=bool)
+        if self._low.text() or self._high.text():
+            is_shown = (values >= low) & (values <= high)  # a blank number is in no limits
+        if self._whole.isChecked():
+            is_shown &= ~self._shown["touches_border"].to_numpy(dtype=bool)
+        self._table.set_shown(is_shown)
+        self._drawn().set_values(values[is_shown], column_title(name))
+        self._summary.setText(self._said(is_shown))
+
+    def _drawn(self) -> Histogram:
+        """Return the histogram, made when there is something to draw: pyqtgraph takes a second."""
+        if self._histogram is None:
+            from .plots import Histogram
+
+            self._histogram = Histogram()
+            self._histogram.set_theme(background=self._theme[0], foreground=self._theme[1])
+            self._results.layout().insertWidget(_HISTOGRAM_AT, self._histogram)
+        return self._histogram
+
+    def _said(self, is_shown: np.ndarray) -> str:
+        assert self._shown is not None
+        n, n_shown = len(is_shown), int(is_shown.sum())
+        n_cut = int(self._shown["touches_border"].sum())
+        shown = "" if n_shown == n else f"{n_shown} of "
+        return f"{shown}{counted(n, 'object')}, {n_cut} at the border."
+
+    def _on_save(self) -> None:
+        if self._found is None:
+            return
+        from ...core.analysis import write_table
+
+        proposed = str(self._folder / f"{self._found.request.class_name}_objects.csv")
+        path, _ = QFileDialog.getSaveFileName(self, "Save objects", proposed, _CSV)
+        if not path:
+            return
+        try:
+            write_table(Path(path), self._found.table)
+        except SpssError as error:
+            self._stale.say(str(error))
+
+
+def _offer(box: QComboBox, choices: Sequence[tuple[str, object]]) -> bool:
+    """Offer these texts, each with what it stands for; return whether they are others."""
+    if [(box.itemText(i), box.itemData(i)) for i in range(box.count())] == list(choices):
+        return False
+    box.clear()
+    for text, data in choices:
+        box.addItem(text, data)
+    return True
+
+
+def _number(text: str, other: float) -> float:
+    """Read a limit; another number as long as it is none."""
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return other

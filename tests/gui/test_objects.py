@@ -1,0 +1,263 @@
+"""Objects of a result: found in a thread, shown as a layer with a table, and gone to and fro."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_core import fake_train
+from hand import Hand
+from qtpy.QtCore import QItemSelectionModel, Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QTableView,
+)
+
+from napari_spss.core.annotations import Annotations, Proportion, Region
+from napari_spss.core.base import FinishReason, Predicted, RunFinished, RunStarted
+from napari_spss.gui import controller as controller_module
+from napari_spss.gui.dock import SpssDock
+
+CLASSES = ("background", "mitochondria")
+SAID = Annotations(CLASSES, proportions=(Proportion(Region(0), (None, 0.1)),))
+LABELS = np.zeros((4, 60, 80), np.uint8)
+LABELS[1:3, 5:15, 5:15] = 1  # 200 voxels
+LABELS[0:4, 40:50, 40:70] = 1  # 1200, at the border
+LABELS[2, 30, 70] = 1
+
+
+def predict(model, stack, maps, regions, *_, token, **__):
+    """Stand in for `jobs.apply_model`: the probabilities of `LABELS`."""
+    yield RunStarted("prediction", len(regions), "cpu", model.classes)
+    for region in regions:
+        objects = 0.8 * LABELS[region.slice].astype(np.float32)
+        maps.store(region.slice, np.stack([1 - objects, objects]))
+        yield Predicted(region.slice, None)
+    yield RunFinished(FinishReason.completed, len(regions), 0.1)
+
+
+@pytest.fixture
+def dock(make_napari_viewer, monkeypatch, tmp_path, qtbot):
+    """A dock with a result that holds three objects."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(controller_module, "train", fake_train)
+    monkeypatch.setattr(controller_module, "apply_model", predict)
+    viewer = make_napari_viewer()
+    image = 10 * np.arange(4, dtype=np.uint8)[:, None, None] + np.zeros_like(LABELS)
+    viewer.add_image(image, name="tissue", scale=(0.1, 0.01, 0.01), units="um")
+    dock = SpssDock(viewer, is_probing=False)
+    viewer.window.add_dock_widget(dock, name="spss")
+    dock.annotate.set_value(SAID)
+    assert dock.start_training()
+    wait(dock, qtbot)
+    dock.controller.apply("stack")
+    wait(dock, qtbot)
+    yield dock
+    dock.shut_down()
+
+
+def wait(dock, qtbot):
+    qtbot.waitUntil(
+        lambda: not dock.session.status.is_busy and dock.controller.outcome.is_up_to_date,
+        timeout=60_000,  # the first search imports SciPy
+    )
+
+
+def part(dock, kind, text):
+    """Find the widget of this kind in the section by its text or tooltip."""
+    found = [
+        one
+        for one in dock.results.objects.findChildren(kind)
+        if text in one.toolTip() or (hasattr(one, "text") and text in one.text())
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def find(dock, qtbot, size="", *, per_slice=False, unit=None):
+    part(dock, QComboBox, "In the volume").setCurrentIndex(int(per_slice))
+    part(dock, QLineEdit, "Smaller objects").setText(size)
+    if unit is not None:
+        part(dock, QComboBox, "Micrometres").setCurrentText(unit)
+    part(dock, QPushButton, "Find objects").click()
+    wait(dock, qtbot)
+
+
+def rows(dock):
+    """Texts of the table's rows by title."""
+    model = dock.results.objects.findChild(QTableView).model()
+    titles = [model.headerData(i, Qt.Orientation.Horizontal) for i in range(model.columnCount())]
+    return [
+        {title: model.index(row, i).data() for i, title in enumerate(titles)}
+        for row in range(model.rowCount())
+    ]
+
+
+def told(dock):
+    labels = dock.results.objects.findChildren(QLabel)
+    return "\n".join(one.text() for one in labels if one.isVisibleTo(dock.results.objects))
+
+
+def objects_layer(dock, viewer):
+    return viewer.layers["tissue mitochondria objects"]
+
+
+@pytest.fixture
+def viewer(dock):
+    return dock.controller.layers._viewer
+
+
+def test_objects_become_a_layer_with_a_table(dock, viewer, qtbot):
+    find(dock, qtbot)
+    layer = objects_layer(dock, viewer)
+    assert ((layer.data > 0) == (LABELS > 0)).all()
+    assert layer.features["index"].tolist() == [1, 2, 3]
+    assert layer.features["voxels"].tolist() == [1200, 200, 1]
+    assert layer.features["mean_probability"].to_numpy() == pytest.approx(0.8, abs=0.001)
+    assert layer.features["mean_grey"].tolist() == [15, 15, 20]
+    assert layer.visible
+    assert not viewer.layers["tissue labels"].visible
+    assert [row["volume\nµm³"] for row in rows(dock)] == ["0.012", "0.002", "1e-05"]
+    assert "3 objects, 1 at the border" in told(dock)
+    assert "3 objects" in dock.bar.text()
+
+
+@pytest.mark.parametrize(
+    ("size", "unit", "found"), [("5", "voxels", 2), ("0.005", "µm³", 1), ("0,005", "µm³", 1)]
+)
+def test_small_objects_are_left_out(dock, viewer, qtbot, size, unit, found):
+    find(dock, qtbot, size, unit=unit)
+    assert len(rows(dock)) == found
+    assert objects_layer(dock, viewer).data.max() == found
+
+
+def test_objects_of_each_slice(dock, viewer, qtbot):
+    find(dock, qtbot, per_slice=True)
+    assert len(rows(dock)) == 7
+    assert {row["area\nµm²"] for row in rows(dock)} == {"0.03", "0.01", "0.0001"}
+
+
+@pytest.mark.parametrize("size", ["many", "-3", "nan"])
+def test_a_size_that_is_none_is_told_beside_its_field(dock, viewer, qtbot, size):
+    find(dock, qtbot, size)
+    assert f"'{size}' is no size" in told(dock)
+    assert "tissue mitochondria objects" not in viewer.layers
+    find(dock, qtbot, "5")
+    assert "no size" not in told(dock)
+
+
+def test_units_follow_what_is_known(dock, viewer, qtbot):
+    box = part(dock, QComboBox, "Micrometres")
+    assert [box.itemText(i) for i in range(box.count())] == ["voxels", "µm³"]
+    part(dock, QComboBox, "In the volume").setCurrentIndex(1)
+    assert [box.itemText(i) for i in range(box.count())] == ["px", "µm²"]
+
+
+def test_a_row_leads_to_its_object_and_an_object_to_its_row(dock, viewer, qtbot):
+    find(dock, qtbot)
+    layer, table = objects_layer(dock, viewer), dock.results.objects.findChild(QTableView)
+    viewer.dims.set_current_step(0, 0)
+    place = table.model().index(1, 0)
+    table.clicked.emit(place)
+    assert viewer.dims.current_step[0] == 1
+    assert layer.selected_label == 2
+    centre = np.array(dock.controller.layers._viewer.scene.camera.center)[-2:]
+    assert centre == pytest.approx([0.32, 0.32], abs=0.1)
+    layer.selected_label = 3
+    (chosen,) = table.selectionModel().selectedRows()
+    assert chosen.row() == 2
+    table.selectionModel().select(place, QItemSelectionModel.SelectionFlag.ClearAndSelect)
+    assert layer.selected_label == 3  # only what the user clicks on leads there
+
+
+def test_a_click_on_an_object_chooses_it(dock, viewer, qtbot):
+    viewer.window._qt_window.show()
+    find(dock, qtbot)
+    layer, table = objects_layer(dock, viewer), dock.results.objects.findChild(QTableView)
+    hand = Hand(viewer, layer)
+    viewer.dims.set_current_step(0, 1)
+    hand.drag([(1, 10, 10), (1, 12, 14)])
+    assert not table.selectionModel().selectedRows()
+    hand.click((1, 45, 50))
+    hand.click((1, 30, 30))  # nothing is there
+    hand.click((1, 10, 10))
+    assert layer.selected_label == 2
+    assert [one.row() for one in table.selectionModel().selectedRows()] == [1]
+
+
+def test_rows_are_sorted_and_filtered_by_their_numbers(dock, viewer, qtbot):
+    find(dock, qtbot)
+    table = dock.results.objects.findChild(QTableView)
+    table.sortByColumn(1, Qt.SortOrder.AscendingOrder)
+    assert [row["object"] for row in rows(dock)] == ["3", "2", "1"]
+    part(dock, QComboBox, "Which number").setCurrentText("volume, µm³")
+    edits = [e for e in dock.results.objects.findChildren(QLineEdit) if "limits" in e.toolTip()]
+    edits[0].setText("0.001")
+    assert [row["object"] for row in rows(dock)] == ["2", "1"]
+    edits[1].setText("0.01")
+    assert [row["object"] for row in rows(dock)] == ["2"]
+    assert "1 of 3 objects" in told(dock)
+    edits[0].clear()
+    edits[1].clear()
+    part(dock, QCheckBox, "touch the border").setChecked(True)
+    assert [row["object"] for row in rows(dock)] == ["3", "2"]
+
+
+def test_labels_that_changed_since_are_told(dock, viewer, qtbot):
+    find(dock, qtbot)
+    assert "have changed since" not in told(dock)
+    layer = viewer.layers["tissue labels"]
+    before = layer.data.copy()
+    dock.results._slider.setValue(0.9)
+    qtbot.waitUntil(lambda: not np.array_equal(layer.data, before))
+    qtbot.waitUntil(lambda: "have changed since" in told(dock))
+    assert objects_layer(dock, viewer).data.any()
+
+
+def test_objects_that_were_edited_stay_beside_the_new_ones(dock, viewer, qtbot):
+    find(dock, qtbot)
+    old = objects_layer(dock, viewer)
+    old.paint((1, 30, 30), 9)
+    find(dock, qtbot, "5")
+    new = objects_layer(dock, viewer)
+    assert new is not old
+    assert old in viewer.layers
+    assert old.data[1, 30, 30] == 9
+
+
+def test_the_table_is_saved(dock, viewer, qtbot, tmp_path, monkeypatch):
+    find(dock, qtbot)
+    path = tmp_path / "objects.csv"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+    part(dock, QPushButton, "Save table").click()
+    table = pd.read_csv(path)
+    assert table["voxels"].tolist() == [1200, 200, 1]
+    assert {"z0", "is_counted", "axis_minor_px"} <= {*table}
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "no/o.csv"), ""))
+    part(dock, QPushButton, "Save table").click()
+    assert "no" in told(dock)
+
+
+def test_objects_belong_to_their_image(dock, viewer, qtbot):
+    find(dock, qtbot)
+    tissue = viewer.layers["tissue"]
+    other = viewer.add_image(np.zeros((2, 20, 20), np.uint8), name="other")
+    choose = part_of_image(dock)
+    choose.setCurrentText("other")
+    qtbot.waitUntil(lambda: dock.image.value().layer is other)
+    assert not part(dock, QPushButton, "Find objects").isEnabled()
+    assert not dock.results.objects.findChild(QTableView).isVisibleTo(dock.results.objects)
+    choose.setCurrentText("tissue")
+    qtbot.waitUntil(lambda: dock.image.value().layer is tissue)
+    assert len(rows(dock)) == 3
+
+
+def part_of_image(dock):
+    """Find the box in which the image is chosen."""
+    (box,) = [b for b in dock.image.findChildren(QComboBox) if b.findText("tissue") >= 0]
+    return box
