@@ -317,23 +317,29 @@ class _Run:
         model, told = trained.model, self.told
         total_s, total_cpu_s = trained.seconds, trained.cpu_s
         steps = max(1, round(trained.model.n_steps * ROUND_SHARE))
+        n_rounds = 0 if row.is_looking_again else row.n_rounds
         if row.is_looking_again:
             rounds.append(self._looked_again(trained))
-        for number in range(1, 1 if row.is_looking_again else row.n_rounds + 1):
-            seen = predict(model, _stack(told.pictures), device=self.device, flips=row.flips)
+        seen = self._seen(model) if n_rounds else []
+        for number in range(1, n_rounds + 1):
             clicks_seed = 1000 * number + self.experiment.seed
-            told = correct(
-                told, list(seen.labels), N_CLICKS, off_centre=row.plan.off_centre, seed=clicks_seed
+            clicked = correct(
+                told, seen, N_CLICKS, off_centre=row.plan.off_centre, seed=clicks_seed
             )
+            clicks = clicked.annotations.keypoints[len(told.annotations.keypoints) :]
+            told = clicked if row.has_clicks else told
             again = self.settings.with_overrides(
                 {"optimisation.max_steps": steps, "seed": clicks_seed}
             )
             going_on = self._train(told, again, start_from=model)
             model = going_on.model
             total_s, total_cpu_s = total_s + going_on.seconds, total_cpu_s + going_on.cpu_s
+            seen = self._seen(model)
             rounds.append(
                 self._scored(model, f" after round {number}")
                 | {
+                    "n_clicked": len(clicks),
+                    "n_right": sum(int(seen[k.slice][k.pixel] == k.class_index) for k in clicks),
                     "annotation": told.text,
                     "annotator_s": round(told.seconds, 1),
                     "trained_s": round(total_s, 1),
@@ -352,6 +358,11 @@ class _Run:
             "messages": trained.messages,
             "course": trained.course,
         }
+
+    def _seen(self, model: Model) -> list[Mask]:
+        """Labels of the slices that are annotated, as the person sees them."""
+        stack, flips = _stack(self.told.pictures), self.experiment.row.flips
+        return list(predict(model, stack, device=self.device, flips=flips).labels)
 
     def _looked_again(self, trained: _Trained) -> dict[str, Any]:
         """Look at doubtful nodes again, train anew, and score."""

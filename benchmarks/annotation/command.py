@@ -217,7 +217,9 @@ def _carried(
 def _shown(record: records.Record) -> str:
     ious = " ".join("-" if value is None else f"{value:.3f}" for value in record["iou"])
     rounds = "".join(
-        f", round {number}: " + " ".join("-" if v is None else f"{v:.3f}" for v in one["iou"])
+        f", round {number}: "
+        + " ".join("-" if v is None else f"{v:.3f}" for v in one["iou"])
+        + (f" ({one['n_right']} of {one['n_clicked']} clicks right)" if "n_right" in one else "")
         for number, one in enumerate(record["rounds"], start=1)
     )
     return (

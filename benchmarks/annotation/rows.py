@@ -41,6 +41,8 @@ class Row:
         Of the preset's steps.
     n_rounds : int
         Rounds of correction, after each of which training goes on.
+    has_clicks : bool
+        Whether rounds tell where the map errs; else training just goes on: the control.
     is_looking_again : bool
         Whether a round is a second look at doubtful nodes, after which training begins anew,
         instead of clicks.
@@ -64,6 +66,7 @@ class Row:
     overrides: Mapping[str, object] = field(default_factory=dict)
     step_factor: float = 1.0
     n_rounds: int = 0
+    has_clicks: bool = True
     is_looking_again: bool = False
     has_rounds_within: bool = False
     flips: bool = False
@@ -211,6 +214,8 @@ ABLATIONS: dict[str, Change] = {
                      loss__labels="eq3"),
     "rounds": Change("two rounds, a click as one node", "clicks that correct",
                      row={"n_rounds": _ROUNDS}),
+    "control": Change("two rounds without clicks", "clicks that correct",
+                      row={"n_rounds": _ROUNDS, "has_clicks": False}),
     "click-2": _clicks(2),
     "click-7": _clicks(7),
     "click-20": _clicks(20),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import records
 from annotation import rows
-from annotation.carrying import Experiment, carry_out, is_current, settings_of
+from annotation.carrying import N_CLICKS, Experiment, carry_out, is_current, settings_of
 from annotation.command import main, planned
 from annotation.images import tiny_part
 from annotation.picture import draw_example
@@ -284,6 +284,24 @@ def test_the_weight_of_a_click_makes_a_record_old_only_where_clicks_correct(name
     assert is_current(record, experiment, part)
     assert is_current(record | {"settings": settings}, experiment, part) is is_still
     assert is_current(record | {"rounds": []}, experiment, part) is is_still
+
+
+def test_rounds_tell_how_many_clicks_are_right_also_in_the_control():
+    part = tiny_part("vnc", "tune")
+    clicked, control = (
+        carry_out(
+            Experiment("study", "vnc", "tune", name, 300, 0, True), part, scored=lambda _: None
+        )
+        for name in ("fast", "fast+control")
+    )
+    for record in (clicked, control):
+        assert all(one["n_clicked"] == N_CLICKS for one in record["rounds"])
+        assert all(0 <= one["n_right"] <= N_CLICKS for one in record["rounds"])
+    assert "40 keypoints" in clicked["rounds"][1]["annotation"]
+    assert {one["annotation"] for one in control["rounds"]} == {control["annotation"]}
+    assert {one["annotator_s"] for one in control["rounds"]} == {control["annotator_s"]}
+    assert clicked["iou"] == control["iou"]
+    assert clicked["rounds"][0]["iou"] != control["rounds"][0]["iou"]
 
 
 @pytest.mark.parametrize(
