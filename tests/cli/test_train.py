@@ -68,6 +68,7 @@ def test_report_compares_fractions_and_says_what_is_next(train, truth):
     assert lines[-1] == "next: napari-spss predict run image.tif --out run/result"
     assert "image: 3 slices of 64 x 64 pixels, uint8, size of a pixel not known" in done.err
     assert "annotations: 1 grid" in done.err
+    assert re.search(r"^training: 5 steps, about \d+ s on cpu$", done.err, re.MULTILINE)
 
 
 def test_comparison_knows_regions_and_is_short(train, truth):

@@ -203,7 +203,7 @@ def train(
                     model = end.value
                     break
                 if isinstance(event, RunStarted):
-                    introduce(job)  # the data have proved usable
+                    introduce(job, event.device)  # the data have proved usable
                 show(event)
                 reason = event.reason if isinstance(event, RunFinished) else None
         is_cut_short = reason in (FinishReason.stopped, FinishReason.time_limit)

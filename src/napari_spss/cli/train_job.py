@@ -25,9 +25,10 @@ from ..core.training import (
     begin_recorded,
     iter_training,
     load_model,
+    training_seconds,
     working_scale,
 )
-from .display import say
+from .display import duration, say
 from .options import diameter_settings, parse_assignments, parse_class_list
 
 if TYPE_CHECKING:
@@ -327,8 +328,8 @@ def open_training_masks(
     return pair_masks(open_masks(path, classes=spec, instances=instances), stack)
 
 
-def introduce(job: TrainJob) -> None:
-    """Tell what was understood, so that a mistake shows before minutes are spent."""
+def introduce(job: TrainJob, device: str) -> None:
+    """Tell what was understood and how long it will take, before minutes are spent."""
     from ..core.analysis import counted_fractions
 
     stack, annotations, masks = job.stack, job.annotations, job.masks
@@ -353,6 +354,10 @@ def introduce(job: TrainJob) -> None:
     reduction = job.settings.image.reduction(stack.pixel_size_um(0))
     if reduction is not None:
         say(f"working scale: the network sees the image reduced by {reduction}")
+    n_steps = job.settings.optimisation.max_steps
+    seconds = None if job.has_checkpoint else training_seconds(job.settings, device=device)
+    if n_steps is not None and seconds is not None:
+        say(f"training: {counted(n_steps, 'step')}, about {duration(seconds)} on {device}")
 
 
 def _pixels(stack: Stack) -> str:

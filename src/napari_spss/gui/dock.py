@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ from .layers import (
 )
 from .models import (
     DeviceProbe,
+    DurationProbe,
     EndKind,
     RunEnd,
     RunForm,
@@ -132,11 +134,15 @@ class SpssDock(QWidget):
         self.destroyed.connect(self._connections.disconnect_all)
         self._probe = DeviceProbe(self)
         self._probe.found.connect(self.train.set_devices)
+        self._durations = DurationProbe(self)
+        self._durations.found.connect(self.train.set_duration)
+        self._is_probing = is_probing
         self._on_theme()
         self._on_classes_changed()
         self._on_image_changed(self.image.value().layer)
         if is_probing:
             self._probe.start()
+            self._ask_duration()
 
     # -- for the outside -------------------------------------------------------------------------
 
@@ -162,6 +168,7 @@ class SpssDock(QWidget):
         self._connections.disconnect_all()
         self._picker.set_layer(None)
         self._probe.stop()
+        self._durations.stop()
         self.image.stop_measuring()
         self.train.stop_timers()
         self.project.close_project()
@@ -469,6 +476,7 @@ class SpssDock(QWidget):
             self.train.mark_error(error.field, str(error))
             return
         self.train.mark_error(None, "")
+        self._ask_duration()
         self.annotate.keypoints.set_radius_px(settings.labels.keypoint_radius_px)
         reduction = settings.image.reduction(None) or 1
         self.annotate.grid.set_window_px(settings.sampling.crop_px * reduction)
@@ -540,6 +548,17 @@ class SpssDock(QWidget):
         self.bar.set_status(status)
         self.train.set_status(status)
         self.results.set_busy(status.is_busy)
+        if status.is_busy:
+            self._durations.stop()
+        else:
+            self._ask_duration()
+
+    def _ask_duration(self) -> None:
+        """Have it measured how long a training would take, unless one is under way."""
+        if self._is_probing and not self.session.status.is_busy:
+            with contextlib.suppress(InputError):  # the field that is wrong is marked
+                form = self._form()
+                self._durations.ask(form.settings(), form.device)
 
     def _let_go_of_button(self) -> None:
         """Take the focus off a button that is to be disabled, lest keys reach a field beside it."""

@@ -26,6 +26,7 @@ from napari_spss.gui.models import (
     Curves,
     Device,
     DeviceProbe,
+    DurationProbe,
     EndKind,
     RunEnd,
     RunForm,
@@ -424,6 +425,49 @@ def test_devices_are_found_in_a_child_process(qtbot):
     probe.start()
     qtbot.waitUntil(lambda: bool(found), timeout=120_000)
     assert CPU in found[0]
+
+
+def test_the_time_of_a_training_is_measured_in_a_child_process_and_told(train, qtbot):
+    probe, found = DurationProbe(), []
+    probe.found.connect(found.append)
+    probe.found.connect(train.set_duration)
+    small = {"network.filters": 2, "sampling.crop_px": 32, "optimisation.max_steps": 10**6}
+    settings = preset("fast").with_overrides(small)
+    probe.ask(settings, "cpu")
+    qtbot.waitUntil(lambda: len(found) == 2, timeout=120_000)
+    assert found[0] is None
+    assert found[1] > 100
+    told = [one.text() for one in train.findChildren(QLabel) if one.isVisibleTo(train)]
+    assert any(text.startswith("Takes about ") for text in told)
+    probe.ask(preset("paper"), "cpu")  # epochs, not steps
+    assert not any(
+        one.text() and "Takes" in one.text() and one.isVisibleTo(train)
+        for one in train.findChildren(QLabel)
+    )
+    probe.ask(settings, "cpu")
+    assert found[-1] == found[1]
+    probe.stop()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "limit", "text"),
+    [
+        (4.0, 0.0, "Takes about 10 s."),
+        (172.0, 0.0, "Takes about 3 min."),
+        (172.0, 5.0, "Takes about 3 min."),
+        (
+            172.0,
+            2.0,
+            "about 3 min, of which the time limit allows 2 min: maps will be worse.",
+        ),
+        (4000.0, 0.0, "Takes about 1 h 7 min."),
+    ],
+)
+def test_a_time_limit_that_cuts_a_training_short_is_said_before(train, seconds, limit, text):
+    train.set_value(RunForm(max_minutes=limit or None))
+    train.set_duration(seconds)
+    shown = [one.text() for one in train.findChildren(QLabel) if one.isVisibleTo(train)]
+    assert any(one.endswith(text) for one in shown)
 
 
 def test_a_probe_that_is_deleted_while_it_asks_is_silent(qtbot):

@@ -11,6 +11,9 @@ from .loop import (
 from .loss_terms import (
     register_loss as register_loss,
 )
+from .pace import (
+    training_seconds as training_seconds,
+)
 from .run import (
     working_scale as working_scale,
 )

@@ -13,6 +13,7 @@ from .curves import (
 from .devices import (
     Device as Device,
     DeviceProbe as DeviceProbe,
+    DurationProbe as DurationProbe,
 )
 from .fraction_cells import (
     EMPTY as EMPTY,

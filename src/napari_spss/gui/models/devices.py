@@ -1,4 +1,4 @@
-"""Which devices torch can compute on, asked of a child process.
+"""Which devices torch can compute on, and how long a training takes, asked of child processes.
 
 Importing torch takes seconds, mostly while holding Python's global lock, so that a thread would
 freeze the window as surely as the GUI thread itself. A child process does not.
@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, QProcess, Signal
+from qtpy.QtCore import QObject, QProcess, QTimer, Signal
 
-__all__ = ["Device", "DeviceProbe", "parse_devices"]
+if TYPE_CHECKING:
+    from ...core.base import TrainingSettings
 
-_MODULE = "napari_spss.gui.models.device_list"
+__all__ = ["Device", "DeviceProbe", "DurationProbe", "parse_devices"]
+
+_SOON_MS = 700  # while somebody types
 
 
 @dataclass(frozen=True)
@@ -26,33 +29,95 @@ class Device:
     label: str
 
 
-class DeviceProbe(QObject):
-    """Lists the devices in the background."""
+class _Child(QObject):
+    """A module that is run in a child process, and answers on its standard output."""
 
-    found = Signal(object, str)  # tuple of Device, the fastest first; advice, or ""
-
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, module: str, parent: QObject | None = None) -> None:
         super().__init__(parent)
+        self._module = module
         self._process = QProcess(self)
         self._process.finished.connect(self._on_finished)
         # a slot of ours, not a function: it is no longer called once this object is being deleted
         self._process.errorOccurred.connect(self._on_failed)
 
-    def start(self) -> None:
-        """Ask; the answer comes by ``found``, an empty one if the question failed."""
-        self._process.start(sys.executable, ["-m", _MODULE])
+    def start(self, *arguments: str) -> None:
+        """Ask; the answer comes by a signal, an empty one if the question failed."""
+        self._process.start(sys.executable, ["-m", self._module, *arguments])
 
     def stop(self) -> None:
-        """End the child process, if it still runs."""
+        """End the child process, if it still runs; nothing is answered."""
         self._process.blockSignals(True)
         self._process.kill()
         self._process.waitForFinished(1000)
+        self._process.blockSignals(False)
 
     def _on_failed(self, *_: object) -> None:
-        self.found.emit((), "")
+        self._answer(b"")
 
     def _on_finished(self, *_: object) -> None:
-        self.found.emit(*parse_devices(bytes(self._process.readAllStandardOutput().data())))
+        self._answer(bytes(self._process.readAllStandardOutput().data()))
+
+    def _answer(self, output: bytes) -> None:
+        raise NotImplementedError
+
+
+class DeviceProbe(_Child):
+    """Lists the devices in the background."""
+
+    found = Signal(object, str)  # tuple of Device, the fastest first; advice, or ""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__("napari_spss.gui.models.device_list", parent)
+
+    def _answer(self, output: bytes) -> None:
+        self.found.emit(*parse_devices(output))
+
+
+class DurationProbe(_Child):
+    """Measures in the background how long a training would take, a while after it was asked."""
+
+    found = Signal(object)  # seconds, or None where they cannot be told
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__("napari_spss.gui.models.training_time", parent)
+        self._asked = ("", "")
+        self._known: dict[tuple[str, str], float | None] = {}
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(_SOON_MS)
+        self._soon.timeout.connect(lambda: self.start(*self._asked))
+
+    def ask(self, settings: TrainingSettings, device: str) -> None:
+        """Ask for the time of a training with these settings on a device; the last one counts."""
+        groups = {"network", "sampling", "self_training", "optimisation"}
+        text = settings.without_limit().model_dump_json(include=groups)
+        if self._asked == (text, device) and (self._soon.isActive() or self.is_running):
+            return
+        self.stop()
+        self._asked = text, device
+        if self._asked in self._known:
+            self.found.emit(self._known[self._asked])
+        else:
+            self.found.emit(None)
+            self._soon.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is being measured."""
+        return self._process.state() != QProcess.ProcessState.NotRunning
+
+    def stop(self) -> None:
+        """Measure no more, as during a training, which it would slow down."""
+        self._soon.stop()
+        super().stop()
+
+    def _answer(self, output: bytes) -> None:
+        try:
+            seconds = float(output.decode().strip().splitlines()[-1])
+        except (ValueError, IndexError):
+            seconds = None
+        self._known[self._asked] = seconds
+        self.found.emit(seconds)
 
 
 def parse_devices(output: bytes) -> tuple[tuple[Device, ...], str]:

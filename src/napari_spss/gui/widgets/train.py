@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ..models import RunForm
+from ..models import RunForm, duration
 from .section import Section
 from .settings_form import SettingsForm
 from .theme import set_mark
@@ -50,6 +50,7 @@ class TrainSection(QWidget):
         self._default_minutes = default_minutes
         self._is_busy = False
         self._has_model = False
+        self._seconds: float | None = None
         self._reason, self._is_said = "", False
         self._curves: Curves | None = None
         self._make_fields()
@@ -120,6 +121,11 @@ class TrainSection(QWidget):
         """
         self._reason, self._is_said = reason, is_said
         self._refresh_buttons()
+
+    def set_duration(self, seconds: float | None) -> None:
+        """Tell how long a training would take; None if that is not known."""
+        self._seconds = seconds
+        self._show_duration()
 
     def set_curves(self, curves: Curves) -> None:
         """Draw curves soon; calls in quick succession are drawn once."""
@@ -193,6 +199,7 @@ class TrainSection(QWidget):
         for signal in (self._minutes.valueChanged, self._device.currentIndexChanged):
             signal.connect(lambda *_: self.value_changed.emit())
         self._form.value_changed.connect(self.value_changed)
+        self._minutes.valueChanged.connect(lambda *_: self._show_duration())
 
     def _make_buttons(self) -> None:
         self._train = QPushButton("Train")
@@ -200,6 +207,12 @@ class TrainSection(QWidget):
         self._continue = QPushButton("Continue")
         self._continue.setToolTip("Train on from the current model, with all annotations.")
         self._continue.clicked.connect(self.continue_requested)
+        self._duration = QLabel()
+        self._duration.setWordWrap(True)
+        self._duration.setToolTip(
+            "Measured by a few steps on this computer. Previews, and what else it does, add to it."
+        )
+        self._duration.hide()
         self._missing = QLabel()
         self._missing.setWordWrap(True)
         self._error = QLabel()
@@ -229,6 +242,7 @@ class TrainSection(QWidget):
         self._layout.addWidget(self._advanced)
         self._layout.addWidget(self._error)
         self._layout.addLayout(buttons)
+        self._layout.addWidget(self._duration)
         self._layout.addWidget(self._missing)
         self._plot_at = self._layout.count()
         self._layout.addWidget(self._log)
@@ -241,6 +255,19 @@ class TrainSection(QWidget):
         self._missing.setText(self._reason)
         is_news = bool(self._reason) and not self._is_said
         self._missing.setVisible(is_news and not self._is_busy)
+        self._show_duration()
+
+    def _show_duration(self) -> None:
+        self._duration.setVisible(self._seconds is not None and not self._is_busy)
+        if self._seconds is None:
+            return
+        grain = 10 if self._seconds < 55 else 30 if self._seconds < 600 else 60
+        about = duration(max(1, round(self._seconds / grain)) * grain)
+        text = f"Takes about {about}"
+        limit_s = 60 * self._minutes.value()
+        if 0 < limit_s < self._seconds:
+            text += f", of which the time limit allows {duration(limit_s)}: maps will be worse"
+        self._duration.setText(f"{text}.")
 
     def _on_preset_changed(self) -> None:
         name = self._preset.currentData()

@@ -1,0 +1,73 @@
+"""How long a training will take, by a few steps on noise."""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+import torch
+
+from ..base import TrainingSettings
+from ..networks import resolve_device
+from .learner import Learner
+
+__all__ = ["training_seconds"]
+
+_N_STEPS = 4  # the first is slow, and does not count
+_BESIDE = 1.25  # of what networks take: windows, views, the loss, maps of whole slices
+
+
+def training_seconds(
+    settings: TrainingSettings,
+    *,
+    n_channels: int = 1,
+    n_classes: int = 2,
+    device: str | torch.device = "auto",
+) -> float | None:
+    """Estimate how long the steps of a run will take, by taking a few on noise.
+
+    Takes a few seconds. Windows are taken to be as large as the settings say, which they are where
+    slices are.
+
+    Parameters
+    ----------
+    settings : TrainingSettings
+    n_channels, n_classes : int
+        Of the image; of the maps, background included.
+    device : str or torch.device
+        Where to compute.
+
+    Returns
+    -------
+    float or None
+        Seconds; None where the budget is not a number of steps.
+
+    Raises
+    ------
+    InputError
+        If the device is not here, or there is no such network.
+    """
+    n_steps = settings.optimisation.max_steps
+    if n_steps is None:
+        return None
+    learner = Learner(
+        settings,
+        n_channels=n_channels,
+        n_classes=n_classes,
+        device=device if isinstance(device, torch.device) else resolve_device(device),
+    )
+    size = settings.sampling.crop_px
+    noise = torch.Generator().manual_seed(0)
+    images = torch.randn(settings.sampling.batch_size, n_channels, size, size, generator=noise)
+    taken, taught = [], []
+    for step in range(_N_STEPS):
+        began = time.perf_counter()
+        loss = learner.student_logits(images, step).square().mean()
+        learner.learn(loss, learning_rate=0.0, step=step)
+        learned = time.perf_counter()
+        if settings.self_training.enabled:
+            float(learner.kept_probs(images).mean())
+        taken.append(learned - began)
+        taught.append(time.perf_counter() - learned)
+    share = 1 - settings.self_training.start  # of the steps that have a teacher
+    return _BESIDE * n_steps * (median(taken[1:]) + share * median(taught[1:]))
