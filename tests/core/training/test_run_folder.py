@@ -5,18 +5,22 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from blobs import CLASSES, blobs, counted, fractions
+from blobs import CLASSES, blobs, counted, fractions, quick
 from draining import drain
 
 from napari_spss.core.annotations import Annotations, Keypoint
 from napari_spss.core.base import (
+    Agreement,
     FinishReason,
     FolderLocked,
     InputError,
@@ -26,6 +30,7 @@ from napari_spss.core.base import (
     RunError,
     RunFinished,
     RunStarted,
+    Validated,
     event_from_json,
     event_to_json,
     preset,
@@ -39,6 +44,8 @@ from napari_spss.core.training import (
     RunFolder,
     RunInputs,
     begin_recorded,
+    iter_training,
+    list_runs,
     write_update,
 )
 from napari_spss.core.training.checkpoint import MODEL_RECORD, MODEL_WEIGHTS
@@ -373,3 +380,64 @@ def test_live_labels_read_what_they_follow():
     live.follow(None)
     assert live.n_slices == 0
     assert (live.read(1) == IGNORE).all(), "a read that was under way still has its size"
+
+
+# -- a list of runs --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runs(tmp_path, annotations):
+    """Folder with a run that ended, an older one of an earlier version, and what is no run."""
+    stack, _ = blobs()
+    for name in ("old", "new"):
+        path = tmp_path / name
+        settings = quick(optimisation__max_steps=2)
+        run = iter_training(stack, annotations, settings, run_dir=path, device="cpu")
+        agreed = Agreement(64, 60, (0.9, 0.1), 58)
+
+        def told(run=run):
+            for event in run:
+                if isinstance(event, RunFinished):
+                    yield from (Validated(1, 0.5, True), Validated(2, 0.75, False), agreed)
+                yield event
+
+        begin = partial(RunFolder(path).begin, settings, annotations, INPUT)
+        drain(recorded(told(), path, begin))
+    record = json.loads((tmp_path / "old" / INPUTS).read_text())
+    del record["began"]
+    (tmp_path / "old" / INPUTS).write_text(json.dumps(record))
+    os.utime(tmp_path / "old" / INPUTS, (1e9, 1e9))
+    (tmp_path / "old" / EVENTS).unlink()
+    RunFolder(tmp_path / "no model yet").begin(SETTINGS, annotations, INPUT)
+    (tmp_path / "file").touch()
+    return tmp_path
+
+
+def test_runs_are_listed_with_what_they_learned_from_and_what_came_of_it(runs):
+    new, old = list_runs(runs)
+    assert (new.path, old.path) == (runs / "new", runs / "old")
+    assert new.model.n_steps == 2
+    assert new.model.classes == CLASSES
+    assert new.learned_from == "1 grid (64 nodes, {} hits), 3 fractions, 1 keypoint".format(
+        RunFolder(new.path).annotations().grids[0].judged_counts(2)[1]
+    )
+    assert new.end is not None
+    assert new.end.reason is FinishReason.completed
+    assert new.agreement == Agreement(64, 60, (0.9, 0.1), 58)
+    assert new.validation_loss == 0.5
+    assert abs(new.began.timestamp() - time.time()) < 3600
+    assert old.began.timestamp() == 1e9
+    assert (old.end, old.agreement, old.validation_loss) == (None, None, None)
+
+
+def test_a_list_shows_what_joined_a_run(runs, annotations):
+    path = runs / "new"
+    write_update(path, 2, annotations.replace(proportions=()))
+    write_painted(path / "updates" / "step_000002", as_label_source([np.eye(64, dtype=np.uint8)]))
+    assert list_runs(runs)[0].learned_from.endswith(" hits), 1 keypoint, 1 painted slice")
+
+
+def test_a_damaged_run_is_no_reason_not_to_list_the_others(runs):
+    (runs / "new" / INPUTS).write_text("{")
+    assert [run.path.name for run in list_runs(runs)] == ["old"]
+    assert list_runs(runs / "missing") == ()

@@ -7,6 +7,7 @@ from .errors import (
     SpssError as SpssError,
 )
 from .events import (
+    Agreement as Agreement,
     CancelToken as CancelToken,
     CheckpointSaved as CheckpointSaved,
     Event as Event,

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from pydantic import TypeAdapter
 
 __all__ = [
+    "Agreement",
     "CancelToken",
     "CheckpointSaved",
     "Event",
@@ -234,6 +235,24 @@ class CheckpointSaved:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """Emitted once before the end of a training on counted nodes: how far its labels agree.
+
+    Of ``n_nodes`` judged nodes ``n_agreeing`` lie on their class. ``fractions`` are those of the
+    labels in all counted slices and frames, by class, the class outside left out.
+    ``n_agreeing_before`` is the number of the model before, None if there is none; ``is_worse``
+    says that it agreed on clearly more nodes (exact sign test of those on which one of the two
+    agrees, 5 %).
+    """
+
+    n_nodes: int
+    n_agreeing: int
+    fractions: tuple[float, ...]
+    n_agreeing_before: int | None = None
+    is_worse: bool = False
+
+
+@dataclass(frozen=True)
 class Message:
     """A plain sentence for the user."""
 
@@ -267,6 +286,7 @@ Event = (
     | Predicted
     | KeypointsChecked
     | CheckpointSaved
+    | Agreement
     | Message
     | RunFinished
 )

@@ -1,3 +1,6 @@
+from .agreement import (
+    agreement_with_nodes as agreement_with_nodes,
+)
 from .engine import (
     Sink as Sink,
     iter_prediction as iter_prediction,

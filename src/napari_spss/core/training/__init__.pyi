@@ -23,7 +23,9 @@ from .run_folder import (
     INPUTS as INPUTS,
     RunFolder as RunFolder,
     RunInputs as RunInputs,
+    RunSummary as RunSummary,
     begin_recorded as begin_recorded,
+    list_runs as list_runs,
     write_update as write_update,
 )
 from .second_look import (

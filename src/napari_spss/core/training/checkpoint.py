@@ -46,9 +46,11 @@ from .samples import LabelScale
 
 __all__ = [
     "Model",
+    "ModelRecord",
     "RunState",
     "Tensors",
     "load_model",
+    "load_record",
     "load_state",
     "new_network",
     "prefixed",
@@ -102,7 +104,7 @@ class _ClassesRecord(Record):
         return self.classes.outside_index
 
 
-class _ModelRecord(_ClassesRecord):
+class ModelRecord(_ClassesRecord):
     """What is written of a `Model` besides its weights."""
 
     n_channels: Annotated[int, Field(ge=1, le=2**16)]  # far more would not fit into memory
@@ -118,7 +120,7 @@ class _ModelRecord(_ClassesRecord):
         return value
 
 
-class Model(_ModelRecord):
+class Model(ModelRecord):
     """A trained network with all that is needed to apply it.
 
     Parameters
@@ -287,16 +289,28 @@ def load_model(run_dir: str | Path) -> Model:
     return Model(network=network.eval(), run_dir=folder, **dict(record))
 
 
-def _record_of_model(path: Path, weights_path: Path, inner: str | None) -> _ModelRecord:
+def load_record(run_dir: str | Path) -> ModelRecord:
+    """Read what is said of a model in a run folder, but not its weights.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    path, weights_path = Path(run_dir) / MODEL_RECORD, Path(run_dir) / MODEL_WEIGHTS
+    return _record_of_model(path, weights_path, _load_tensors(weights_path, names=())[1])
+
+
+def _record_of_model(path: Path, weights_path: Path, inner: str | None) -> ModelRecord:
     """Return the record in the weights, once ``model.json`` says the same or is not there.
 
     Earlier versions wrote ``model.json`` only.
     """
     if inner is None:
-        return read_record(_ModelRecord, path, remedy=_REMEDY, newest=_NEWEST)
-    record = parse_record(_ModelRecord, inner, weights_path, remedy=_REMEDY, newest=_NEWEST)
+        return read_record(ModelRecord, path, remedy=_REMEDY, newest=_NEWEST)
+    record = parse_record(ModelRecord, inner, weights_path, remedy=_REMEDY, newest=_NEWEST)
     remedy = f"delete it, since {weights_path.name} holds a copy, or train again"
-    if path.exists() and record != read_record(_ModelRecord, path, remedy=remedy, newest=_NEWEST):
+    if path.exists() and record != read_record(ModelRecord, path, remedy=remedy, newest=_NEWEST):
         raise InputError(
             f"{path} does not say what was saved with the weights in {weights_path}: one of the "
             f"two was changed, or is of another run; {remedy}."
@@ -365,11 +379,14 @@ def _save_tensors(tensors: Mapping[str, torch.Tensor], path: Path, record: Recor
     write_atomically(path, save(owned, {"record": record.model_dump_json()}))
 
 
-def _load_tensors(path: Path) -> tuple[Tensors, str | None]:
-    """Read tensors, and the record that was written with them if there is one."""
+def _load_tensors(
+    path: Path, *, names: tuple[str, ...] | None = None
+) -> tuple[Tensors, str | None]:
+    """Read tensors, all by default, and the record that was written with them if there is one."""
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            wanted = file.keys() if names is None else names
+            tensors = {name: file.get_tensor(name) for name in wanted}
             return tensors, (file.metadata() or {}).get("record")
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} is damaged ({error}); {_REMEDY}.") from error

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -37,14 +39,18 @@ from ..annotations import (
 from ..base import (
     RECORD,
     STALE_FILES,
+    Agreement,
     Event,
     InputError,
     Record,
     ResultFiles,
     RunFinished,
     RunStarted,
+    SpssError,
     TrainingSettings,
+    Validated,
     check_links,
+    counted,
     event_from_json,
     event_to_json,
     fault_of,
@@ -58,13 +64,23 @@ from ..base import (
     write_errors,
 )
 from ..images import IGNORE, PAINTED_FOLDER, LabelSource, PaintedSlices, as_label_source
-from .checkpoint import MODEL_RECORD, MODEL_WEIGHTS, STATE_FILE, Model, load_model
+from .checkpoint import (
+    MODEL_RECORD,
+    MODEL_WEIGHTS,
+    STATE_FILE,
+    Model,
+    ModelRecord,
+    load_model,
+    load_record,
+)
 
 __all__ = [
     "RunFolder",
     "RunInputs",
+    "RunSummary",
     "begin_recorded",
     "enter_run_dir",
+    "list_runs",
     "write_painted",
     "write_update",
 ]
@@ -91,6 +107,9 @@ _PARTS = (CONFIG, MODEL_WEIGHTS, MODEL_RECORD, STATE_FILE)
 _REMEDY = "restore it, or train again"
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Event)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -110,6 +129,12 @@ class RunInputs:
     axes: str | None = None
     voxel_size_um: tuple[float | None, float | None, float | None] | None = None
     has_instances: bool = False
+
+
+class _Begun(Record):
+    """When a run began; not known to earlier versions."""
+
+    began: str = ""
 
 
 class _Annotated(Record):
@@ -211,7 +236,8 @@ class RunFolder:
         with hold_folder(self.path, may_be_ours=True):
             self.check_free()
             known = {"annotated": annotations.classes.plain(), "versions": _versions()}
-            record = asdict(inputs) | known
+            began = datetime.now().astimezone().isoformat(timespec="seconds")
+            record = asdict(inputs) | known | {"began": began}
             with self._begun.writing() as folder:
                 write_atomically(folder / INPUTS, json.dumps(record, indent=2))
                 write_annotations(folder, annotations)
@@ -311,8 +337,7 @@ class RunFolder:
         InputError
             If one cannot be read, or is of no slice of the image.
         """
-        folders = [self.path, *(folder for _, folder in sorted(self._updates().items()))]
-        found = [one / PAINTED_FOLDER for one in folders if (one / PAINTED_FOLDER).is_dir()]
+        found = [one for one in self._painted_folders() if one.is_dir()]
         labels, problems = PaintedSlices(found[-1]).read() if found else ({}, [])
         problems += [
             f"{found[-1]} has labels of slice {z}, but the image has {stack.n_slices} slices."
@@ -332,6 +357,10 @@ class RunFolder:
             ]
         )
 
+    def _painted_folders(self) -> list[Path]:
+        """Where painted labels may be, the newest last."""
+        return [one / PAINTED_FOLDER for one in self._all_annotated()]
+
     def end(self) -> RunFinished | None:
         """How the run ended when it was last at work; None if that is not known, or it did not.
 
@@ -340,16 +369,63 @@ class RunFolder:
         InputError
             If the file of events cannot be read.
         """
+        last = None
+        for event in self.events(RunStarted, RunFinished):
+            last = event
+        return last if isinstance(last, RunFinished) else None
+
+    def events(self, *kinds: type[E]) -> Iterator[E]:
+        """What the run told, as far as it is of some kinds; what is damaged is passed over.
+
+        Raises
+        ------
+        InputError
+            If the file of events cannot be read.
+        """
         path = self.path / EVENTS
         content = read_file(path, remedy="restore it") if path.exists() else b""
-        for line in reversed(content.splitlines()):
+        names = tuple(f'"{kind.__name__}"'.encode() for kind in kinds)
+        for line in content.splitlines():
+            if not any(name in line for name in names):
+                continue  # most are of other kinds, and need not be parsed
             try:
                 event = event_from_json(line)
             except ValueError:
                 continue  # cut short by a crash, or of a later version
-            if isinstance(event, RunStarted | RunFinished):
-                return event if isinstance(event, RunFinished) else None
-        return None
+            if isinstance(event, kinds):
+                yield event
+
+    def summary(self) -> RunSummary:
+        """Say what the run learned from, and what came of it.
+
+        Raises
+        ------
+        InputError
+            If its files, the weights aside, cannot be read.
+        """
+        agreement, losses = None, []
+        for event in self.events(Agreement, Validated):
+            if isinstance(event, Agreement):
+                agreement = event
+            else:
+                losses.append(event.loss)
+        painted = [one for one in self._painted_folders() if one.is_dir()]
+        n_painted = len(list(painted[-1].glob("slice_*.tif"))) if painted else 0
+        learned = self.annotations()
+        said = [] if learned.is_empty else [learned.summary()]
+        said += [counted(n_painted, "painted slice")] if n_painted else []
+        began = self._read(_Begun).began
+        return RunSummary(
+            self.path,
+            datetime.fromisoformat(began)
+            if began
+            else datetime.fromtimestamp((self.path / INPUTS).stat().st_mtime).astimezone(),
+            load_record(self.path),
+            ", ".join(said) or "masks",
+            self.end(),
+            agreement,
+            min(losses, default=None),
+        )
 
     def _read(self, kind: type[T]) -> T:
         self._check()
@@ -359,6 +435,56 @@ class RunFolder:
         if not (self.path / CONFIG).is_file():
             raise InputError(f"{self.path} holds no run ({CONFIG}); name the folder of a run.")
         check_links(self.path, (*_NAMES, *STATE_FILE.parts[:1]))
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a list tells of a run.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder.
+    began : datetime
+        With its time zone.
+    model : ModelRecord
+        What is said of its model: steps, classes, settings.
+    learned_from : str
+        Such as "4 grids (1020 nodes, 61 hits), 12 keypoints".
+    end : RunFinished or None
+        How it ended; None if that is not known.
+    agreement : Agreement or None
+        How far its labels agree with the counted nodes; None if that was not measured.
+    validation_loss : float or None
+        The lowest; None if nothing was held out.
+    """
+
+    path: Path
+    began: datetime
+    model: ModelRecord
+    learned_from: str
+    end: RunFinished | None = None
+    agreement: Agreement | None = None
+    validation_loss: float | None = None
+
+
+def list_runs(folder: Path) -> tuple[RunSummary, ...]:
+    """Runs in a folder that have a model, the newest first; those that cannot be read are left out.
+
+    Parameters
+    ----------
+    folder : Path
+        Such as ``runs`` of a project; need not exist.
+    """
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if not (path / MODEL_WEIGHTS).is_file():
+            continue
+        try:
+            found.append(RunFolder(path).summary())
+        except (SpssError, OSError, ValueError) as error:
+            logger.warning("The run %s is not listed: %s", path, error)
+    return tuple(sorted(found, key=lambda run: (run.began, run.path.name), reverse=True))
 
 
 def enter_run_dir(folder: Path, *, goes_on: bool) -> None:

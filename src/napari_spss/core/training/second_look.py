@@ -28,7 +28,9 @@ class NodeMaps:
     Parameters
     ----------
     annotations : Annotations
-        Judged nodes of their grids take part, unless they were looked at again before.
+        Judged nodes of their grids take part.
+    looked_at : bool
+        Whether those take part, too, that were looked at again before.
 
     Attributes
     ----------
@@ -47,8 +49,12 @@ class NodeMaps:
     >>> looks = rank_nodes(annotations, maps.probs)  # doctest: +SKIP
     """
 
-    def __init__(self, annotations: Annotations) -> None:
-        self._grids = {grid.region: grid for grid in annotations.grids if grid.to_look_at.any()}
+    def __init__(self, annotations: Annotations, *, looked_at: bool = False) -> None:
+        self._grids = {
+            grid.region: grid
+            for grid in annotations.grids
+            if (grid.n_judged if looked_at else grid.to_look_at.any())
+        }
         self.regions = tuple(sorted(self._grids, key=lambda at: (at.slice, at.box or ())))
         self.probs: dict[Region, Probs] = {}
 

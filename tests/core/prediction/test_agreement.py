@@ -1,0 +1,78 @@
+"""Labels beside counted nodes: of a model that knows the discs, and of one that does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from blobs import CLASSES, annotated, blobs, counted, quick
+from draining import drain
+
+from napari_spss.core.annotations import Annotations
+from napari_spss.core.base import Agreement, CancelToken
+from napari_spss.core.prediction import agreement_with_nodes
+from napari_spss.core.training import fit
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+
+@pytest.fixture(scope="module")
+def discs():
+    """Image, counted nodes, a model that learned them, and one that has hardly begun."""
+    stack, truth = blobs()
+    said = annotated(truth, n_grids=3)
+    good = fit(stack, said, quick(optimisation__max_steps=60), device="cpu")
+    poor = fit(stack, said, quick(optimisation__max_steps=1), device="cpu")
+    return stack, truth, Annotations(CLASSES, grids=said.grids), good, poor
+
+
+def agreement(*args, **kwargs):
+    return drain(agreement_with_nodes(*args, device="cpu", **kwargs))[1]
+
+
+def test_a_model_that_learned_agrees_with_the_nodes_and_tells_its_fractions(discs):
+    stack, truth, said, good, _ = discs
+    found = agreement(good, stack, said)
+    assert isinstance(found, Agreement)
+    assert found.n_nodes == sum(grid.n_judged for grid in said.grids)
+    assert found.n_agreeing > 0.9 * found.n_nodes
+    assert found.fractions[1] == pytest.approx(truth.mean(), rel=0.3)
+    assert sum(found.fractions) == pytest.approx(1)
+    assert (found.n_agreeing_before, found.is_worse) == (None, False)
+
+
+def test_the_worse_of_two_models_is_told_and_the_better_one_is_not(discs):
+    stack, _, said, good, poor = discs
+    worse, better = agreement(poor, stack, said, before=good), agreement(good, stack, said, before=poor)
+    assert worse.is_worse
+    assert worse.n_agreeing < worse.n_agreeing_before == better.n_agreeing
+    assert not better.is_worse
+    same = agreement(good, stack, said, before=good)
+    assert not same.is_worse
+    assert same.n_agreeing == same.n_agreeing_before
+
+
+def test_nodes_that_were_looked_at_again_and_frames_take_part(discs):
+    stack, truth, said, good, _ = discs
+    (grid,) = counted(truth, [0])
+    looked = grid.looked_at(0, int(grid.class_index[0]))
+    inside = (grid.y < 40) & (grid.x < 40)
+    frame = grid.replace(
+        slice=1,
+        y=grid.y[inside],
+        x=grid.x[inside],
+        class_index=truth[1][grid.y[inside].round().astype(int), grid.x[inside].round().astype(int)]
+        .astype(np.int16),
+        looks=np.zeros(int(inside.sum()), grid.looks.dtype),
+        box=(0, 0, 48, 48),
+    )
+    found = agreement(good, stack, Annotations(CLASSES, grids=(looked, frame)))
+    assert found.n_nodes == grid.n_judged + int(inside.sum())
+    assert found.n_agreeing > 0.9 * found.n_nodes
+
+
+def test_without_nodes_or_once_it_is_stopped_nothing_is_told(discs):
+    stack, _, said, good, _ = discs
+    assert agreement(good, stack, Annotations(CLASSES)) is None
+    token = CancelToken()
+    token.cancel()
+    assert agreement(good, stack, said, token=token) is None
