@@ -284,7 +284,8 @@ def test_a_model_is_loaded_from_its_folder(model, tmp_path):
     trained, _ = model
     save_model(trained, tmp_path)
     events, loaded = drain(load_run(tmp_path, token=CancelToken()))
-    assert loaded.classes == trained.classes
+    assert loaded.model.classes == trained.classes
+    assert loaded.curves.is_empty  # nothing else is in the folder
     assert isinstance(events[-1], RunFinished)
 
 

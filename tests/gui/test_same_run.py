@@ -108,6 +108,7 @@ def test_continue_makes_the_steps_that_a_time_limit_left(make_napari_viewer, qtb
     limit = {"optimisation__max_minutes": 20 / 60}
     how, cut = run(**limit)
     assert how == "cut short"
+    assert f"of {SETTINGS['optimisation.max_steps']} steps" in ends[0].text
     assert 0 < cut.n_steps < SETTINGS["optimisation.max_steps"]
     assert "press Continue" in dock.bar._status.text()
     folder = dock.controller.model_dir

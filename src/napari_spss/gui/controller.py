@@ -24,7 +24,7 @@ from ..core.annotations import (
     error_after_looks,
     looks_summary,
 )
-from ..core.base import Event, InputError, Mailbox, Predicted, Preview, SpssError
+from ..core.base import Agreement, Event, InputError, Mailbox, Predicted, Preview, SpssError
 from ..core.images import BOTH_UNKNOWN, LiveLabels
 from .check import CheckCount
 from .jobs import (
@@ -32,17 +32,20 @@ from .jobs import (
     ESTIMATES,
     TrainingJob,
     apply_model,
+    compare_runs,
     find_class_objects,
     find_doubtful,
     load_run,
     save_results,
     train,
 )
-from .layers import ResultLayers, Source
+from .layers import ResultLayers, Source, origin_of
 from .models import (
     Cleaning,
+    ComparedSlice,
     EndKind,
     FoundObjects,
+    LoadedRun,
     MapMaking,
     ObjectRequest,
     Progress,
@@ -60,6 +63,7 @@ from .outcome import Outcome
 from .worker import CoreCall, Runner
 
 if TYPE_CHECKING:
+    from napari.layers import Labels
     from napari.viewer import Viewer
 
     from ..core.base import ResultFiles, TrainingSettings
@@ -193,6 +197,10 @@ class Controller(QObject):
         self._training: _Training | None = None  # the last one that began
         self._run_dir: Path | None = None
         self._model_dir: Path | None = None
+        self._dir_before: Path | None = None  # of the model before the last training
+        self._agreement: Agreement | None = None  # of the model of the last training
+        self._is_untested = False  # whether that was stopped before it was compared
+        self._compared: tuple[Source, tuple[Labels, Labels]] | None = None
         self._cut_short: _Training | None = None  # the last training, if time has ended it
         self.gate = PreviewGate()
         self.layers = ResultLayers(
@@ -239,6 +247,7 @@ class Controller(QObject):
             self.outcome = self._outcomes[image]
         else:
             self.outcome = self._outcomes[image] = self._new_outcome()
+        self.layers.show_previews_of(source)
         self.session.show_image(image, "" if source is None else source.name)
         self.outcome_changed.emit()
 
@@ -258,9 +267,19 @@ class Controller(QObject):
             self._known.setdefault(self._image, self._said(self._context.annotations()))
 
     def _said(self, annotations: Annotations) -> _Said:
-        """What a training would learn from; a grid that was only laid says nothing."""
+        """What a training would learn from; a grid that was only laid says nothing.
+
+        Nor does the fraction of the background beside all others, which not every table has.
+        """
         grids = tuple(one for one in annotations.grids if one.is_done or one.n_judged)
-        return annotations.replace(grids=grids), self._context.n_strokes()
+        proportions = tuple(
+            replace(one, fractions=(None, *one.fractions[1:]))
+            if one.low is None and None not in one.fractions[1:]
+            else one
+            for one in annotations.proportions
+        )
+        said = annotations.replace(grids=grids, proportions=proportions)
+        return said, self._context.n_strokes()
 
     def _has_news(self, annotations: Annotations | None) -> bool:
         if annotations is None or self._image is None or self._image not in self._known:
@@ -335,6 +354,9 @@ class Controller(QObject):
             self.layers.remove_preview()  # it is of another network
         job = replace(job, updates=ticket.updates)
         self._run_dir = job.run_dir
+        self._agreement = None
+        if not job.resumes:
+            self._dir_before = self._model_dir
         self._runner.start(ticket, CoreCall("training of the segmentation", train), job)
 
     def update_annotations(self, annotations: Annotations) -> None:
@@ -538,8 +560,75 @@ class Controller(QObject):
 
     def _begin_loading(self, folder: Path) -> None:
         ticket = self._claimed = self.session.begin("loading")
-        self._run_dir = folder
-        self._runner.start(ticket, CoreCall("loading of a model", load_run), folder)
+        self._run_dir, source = folder, self._context.source
+        identity = "" if source is None else source.identity
+        call = CoreCall("loading of a model", load_run)
+        self._runner.start(ticket, call, folder, image_identity=identity)
+
+    def take_back(self) -> bool:
+        """Load the model before the last training; return whether loading began."""
+        return self._dir_before is not None and self.load(self._dir_before)
+
+    def worse(self) -> str:
+        """Say that the model before the last training was better, or may be; else nothing."""
+        found = self._agreement
+        if self._is_untested:
+            return "This training was stopped, so it was not compared with the model before."
+        if found is None or not found.is_worse:
+            return ""
+        return (
+            f"Of {found.n_nodes} judged nodes this model agrees with {found.n_agreeing}, the one "
+            f"before with {found.n_agreeing_before}: clearly fewer, though it has learned from all."
+        )
+
+    @property
+    def can_take_back(self) -> bool:
+        """Whether the model before the last training is in a folder of its own."""
+        return self._dir_before not in (None, self._run_dir)
+
+    def compare(self, run_dir: Path, names: tuple[str, str]) -> bool:
+        """Show the labels of the run in use, and of another, on all slices; say if it began.
+
+        Parameters
+        ----------
+        run_dir : Path
+            Folder of the other run.
+        names : tuple of str
+            Of the two layers.
+        """
+        return self._attempt(lambda: self._begin_comparison(run_dir, names))
+
+    def _begin_comparison(self, run_dir: Path, names: tuple[str, str]) -> None:
+        model, source, current = self.session.model, self._context.source, self._model_dir
+        self.session.check_idle()
+        if model is None or current is None:
+            raise InputError("No run is in use; choose one, and press Use.")
+        if source is None:
+            raise InputError("There is no image; open one.", field="image")
+        slices = [region.slice for region in self._regions("stack", source)]
+        ticket = self._claimed = self.session.begin("comparison")
+        self.layers.remove_preview()
+        layers = self.layers.show_pair(source, names, self.styles_of(model.classes))
+        cleaning = self.outcome.cleaning
+        for layer, run, n_steps in (
+            (layers[0], current, model.n_steps),
+            (layers[1], run_dir, None),
+        ):
+            origin = origin_of(run, model=str(run), n_steps=n_steps, cleaning=cleaning)
+            self.layers.note_origin([layer], origin)
+        self._compared = source, layers
+        call, device = CoreCall("comparison of two runs", compare_runs), self._context.form().device
+        self._runner.start(
+            ticket, call, (current, run_dir), source.stack, slices, cleaning, device=device
+        )
+
+    def _show_compared(self, compared: ComparedSlice) -> None:
+        if self._compared is None:
+            return
+        source, layers = self._compared
+        for layer, values in zip(layers, compared.labels, strict=True):
+            if self.layers.write_labels(layer, source, compared.slice, values):
+                layer.refresh(thumbnail=False, extent=False)
 
     def find_objects(self, request: ObjectRequest) -> bool:
         """Find objects in the labels as they are; return whether it began.
@@ -661,6 +750,7 @@ class Controller(QObject):
             preview_sent=self.gate.close,
             preview_interval_s=self._preview_interval_s,
             resumes=resumed is not None,
+            before=self.session.model if resumed is None else None,
         )
         return job, annotations.classes
 
@@ -722,6 +812,10 @@ class Controller(QObject):
             self._show_preview(event)
         elif isinstance(event, Predicted) and self.session.status.kind == "prediction":
             self._of_run.take(event)
+        elif isinstance(event, Agreement):
+            self._agreement = event
+        elif isinstance(event, ComparedSlice):
+            self._show_compared(event)
 
     def _show_preview(self, preview: Preview) -> None:
         run = self._training
@@ -734,7 +828,9 @@ class Controller(QObject):
                 self._is_previewed = bool(labels.min() != labels.max())
             self._held_back = None if self._is_previewed else preview
             if self._is_previewed:
-                self.layers.show_preview(run.source, preview, run.styles, cleaning)
+                shown = self.layers.show_preview(run.source, preview, run.styles, cleaning)
+                origin = origin_of(run.folder, n_steps=preview.step, cleaning=cleaning)
+                self.layers.note_origin(shown, origin)
         self.gate.open()
 
     def _show_held_back(self) -> None:
@@ -756,8 +852,14 @@ class Controller(QObject):
             if end.run == "objects" and end.error is not None:
                 self._refuse_objects(end.error)
         elif is_of_model and end.result is not None:
+            self._is_untested = end.kind is EndKind.stopped and self.can_take_back
             self._model_dir = self._run_dir
             self._known = {}
+            if isinstance(end.result, LoadedRun):
+                self._agreement = None
+                learned = end.result.learned
+                if learned is not None and self._image and self.session.is_of_shown_image:
+                    self._known[self._image] = self._said(learned)
             if end.run == "training" and self._trained is not None:
                 # what was told too late was not taken
                 self._known[self._trained] = self._learned if self._updates.is_empty else None

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from ..core.annotations import Keypoint
 from ..core.base import InputError, KeypointsChecked, SpssError
+from ..core.projects import RUNS_FOLDER
 from .controller import Context, Controller
 from .figures import Figures
 from .layers import (
@@ -33,6 +34,7 @@ from .layers import (
     snapshot,
 )
 from .models import (
+    ComparedSlice,
     DeviceProbe,
     DurationProbe,
     EndKind,
@@ -58,6 +60,7 @@ from .widgets import (
     RunBar,
     Section,
     TrainSection,
+    run_title,
     wear,
 )
 
@@ -67,6 +70,7 @@ if TYPE_CHECKING:
 
     from ..core.annotations import Annotations, Look
     from ..core.projects import Project
+    from ..core.training import RunSummary
 
 __all__ = ["SpssDock"]
 
@@ -109,6 +113,9 @@ class SpssDock(QWidget):
         self._blank = self._contents.form()
         self._before: Form | None = None  # of the image before
         self._recognising: tuple[Task[str], Image, Source] | None = None
+        self._listing: Task[tuple[RunSummary, ...]] | None = None
+        self._runs: tuple[RunSummary, ...] = ()
+        self._is_resuming = False  # whether the last run is to be loaded once runs are listed
         self.project = ProjectBar(
             self._contents.state,
             self._contents.painted,
@@ -260,6 +267,10 @@ class SpssDock(QWidget):
         self.results.estimates.estimate_requested.connect(self.controller.check.estimate)
         self.controller.check.changed.connect(self._refresh_ready)
         self.results.load_requested.connect(self.controller.load)
+        self.results.take_back_requested.connect(self.controller.take_back)
+        self.train.runs.use_requested.connect(self.controller.load)
+        self.train.runs.compare_requested.connect(self._on_compare)
+        self.train.runs.slice_chosen.connect(self._go_to_slice)
         self.results.save_requested.connect(
             lambda folder, format_name, has_run, overwrite: self.controller.save(
                 folder, format=format_name, has_run=has_run, overwrite=overwrite
@@ -361,6 +372,8 @@ class SpssDock(QWidget):
                 self.annotate.clear()  # while it still lies on the image before
             self.annotate.set_source(layer, source)
             if is_other and source is not None:
+                self._contents.run = ""
+                self._show_runs(())
                 self.project.open(source)
                 if self.project.project is None or not self.project.project.state.classes:
                     self._begin_anew(layer, had_image=had_image)
@@ -418,12 +431,54 @@ class SpssDock(QWidget):
         self.session.say("info", f"Restored {restored}.")
         for fault in faults:
             self.session.say("warning", fault)
+        self._show_runs(())
+        self._is_resuming = self.session.model is None
+        self._list_runs()
+
+    # -- runs ------------------------------------------------------------------------------------
+
+    def _list_runs(self) -> None:
+        """Read in a thread which runs the project has."""
+        project = self.project.folder
+        folder = None if project is None else project / RUNS_FOLDER
+        self._listing = None
+        if folder is not None and folder.is_dir():
+            self._listing = Task("napari-spss runs", lambda: _runs_in(folder))
+            self._listing.ended.connect(self._on_runs_listed)
+            self._listing.start()
+
+    @guarded
+    def _on_runs_listed(self, task: Task[tuple[RunSummary, ...]]) -> None:
+        if task is not self._listing or not self._is_open:
+            return  # the project is another one by now
+        self._listing = None
+        if task.error is not None:
+            raise task.error
+        self._show_runs(task.value or ())
+        is_resuming, self._is_resuming = self._is_resuming, False
+        if is_resuming and self._runs and not self.session.status.is_busy:
+            named = [run for run in self._runs if run.path.name == self._contents.run]
+            self.controller.load((named or self._runs)[0].path)
+
+    def _show_runs(self, runs: tuple[RunSummary, ...]) -> None:
+        self._runs = runs
+        self.train.set_runs(runs, self.controller.model_dir)
+
+    @guarded
+    def _on_compare(self, folder: Path) -> None:
+        titles = {run.path: run_title(run) for run in self._runs}
+        current, model = self.controller.model_dir, self.session.model
+        if current is None or model is None:
+            return
+        one, other = (titles.get(path, path.name) for path in (current, folder))
+        if self.controller.compare(folder, (f"{one} labels", f"{other} labels")):
+            self.train.runs.begin_comparison(model.classes, (one, other))
 
     def _runs_folder(self) -> Path | None:
         project = self.project.project
         if project is None or not project.is_writable or not self.project.save():
             return None
-        return project.folder / "runs"
+        return project.folder / RUNS_FOLDER
 
     @guarded
     def _on_classes_changed(self) -> None:
@@ -572,6 +627,8 @@ class SpssDock(QWidget):
             self.train.set_curves(self.session.curves)
         if isinstance(event, KeypointsChecked) and self.session.is_of_shown_image:
             self.annotate.keypoints.set_denied(Keypoint(*one) for one in event.denied)
+        if isinstance(event, ComparedSlice):
+            self.train.runs.add_compared(event)
 
     def _on_message(self, level: str, text: str) -> None:
         self.bar.say(level, text)
@@ -580,6 +637,7 @@ class SpssDock(QWidget):
     @guarded
     def _on_image_shown(self) -> None:
         self.results.stop_asking()
+        self.train.runs.clear_comparison()
         self.bar.say("info", "")
         self.train.set_messages(self.session.messages)
         self.train.set_curves(self.session.curves)
@@ -593,10 +651,28 @@ class SpssDock(QWidget):
         self.bar.propose(end)
         if end.run == "training" and (denied := self.annotate.keypoints.denied_text()):
             self.bar.say("info", f"{end.text} {denied}")
+        if end.result is not None and end.run in ("training", "loading"):
+            self._note_run(is_new=end.run == "training")
         self._show_result()
         self._refresh_ready()
         if end.run == "training" and end.kind is not EndKind.failed:
             self.sections["Results"].open()
+
+    def _note_run(self, *, is_new: bool) -> None:
+        """Keep which run is in use: the newest one, unless the user went back to another."""
+        folder, project = self.controller.model_dir, self.project.folder
+        if folder is None or project is None or folder.parent != project / RUNS_FOLDER:
+            self._show_runs(self._runs)
+            return
+        is_newest = is_new or (bool(self._runs) and self._runs[0].path == folder)
+        run = "" if is_newest else folder.name
+        if run != self._contents.run:
+            self._contents.run = run
+            self.project.save_soon()
+        if is_new:
+            self._list_runs()
+        else:
+            self._show_runs(self._runs)
 
     @guarded
     def _on_suggestion(self, suggestion: Suggestion) -> None:
@@ -613,6 +689,7 @@ class SpssDock(QWidget):
         origin = "" if self.controller.model_dir is None else self.controller.model_dir.name
         self.train.set_model(model is not None)
         self.results.set_model(model, origin)
+        self.results.set_worse(self.controller.worse(), can_go_back=self.controller.can_take_back)
         self.train.set_curves(self.session.curves)
         self._show_result()
         self._refresh_ready()
@@ -720,3 +797,9 @@ class SpssDock(QWidget):
         """Shut down when the widget is closed by itself."""
         self.shut_down()
         super().closeEvent(event)
+
+
+def _runs_in(folder: Path) -> tuple[RunSummary, ...]:
+    from ..core.training import list_runs  # torch, which the thread of the window has no time for
+
+    return list_runs(folder)

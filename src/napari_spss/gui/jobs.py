@@ -6,6 +6,7 @@ Generators of events that import torch late. They touch no widget and no layer.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import time
@@ -22,15 +23,18 @@ from ..core.base import (
     CancelToken,
     Event,
     FinishReason,
+    InputError,
     Mailbox,
     Preparing,
     Preview,
+    Progress,
     RunFinished,
     RunStarted,
     SlicePace,
+    Validated,
 )
 from ..core.images import IGNORE, LabelSource
-from .models import FoundObjects
+from .models import ComparedSlice, Curves, FoundObjects, LoadedRun
 from .preloading import preload
 
 if TYPE_CHECKING:
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
     from ..core.base import ResultFiles, TrainingSettings
     from ..core.images import Stack
     from ..core.training import Model
-    from .models import MapMaking, ObjectRequest, ResultMaps
+    from .models import Cleaning, MapMaking, ObjectRequest, ResultMaps
     from .outcome import Estimated
 
 __all__ = [
@@ -46,6 +50,7 @@ __all__ = [
     "ESTIMATES",
     "TrainingJob",
     "apply_model",
+    "compare_runs",
     "find_class_objects",
     "find_doubtful",
     "load_run",
@@ -55,6 +60,8 @@ __all__ = [
 
 
 ESTIMATES, CHECK = "estimates.csv", "check.csv"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,8 @@ class TrainingJob:
         one: a slice may be unreadable.
     resumes : bool
         Whether the run in the folder goes on, instead of another one from ``start_from``.
+    before : Model or None
+        Model with which the new one is compared.
     """
 
     stack: Stack
@@ -98,6 +107,7 @@ class TrainingJob:
     preview_interval_s: float
     preview_sent: Callable[[], None] = lambda: None
     resumes: bool = False
+    before: Model | None = None
 
 
 def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Model]:
@@ -135,24 +145,45 @@ def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Mod
             token=token,
             device=job.device,
         )
-        watched = _watch_previews(events, job.preview_sent)
+        watched = _watched(events, job, token)
         return (yield from begin_recorded(watched, job.run_dir, begin))
 
 
-def _watch_previews(
-    events: Generator[Event, None, Model], sent: Callable[[], None]
+def _watched(
+    events: Generator[Event, None, Model], job: TrainingJob, token: CancelToken
 ) -> Generator[Event, None, Model]:
-    """Hand events on, and tell of each preview before."""
+    """Hand events on: each preview once that is told of, the end after the counted nodes."""
+    from ..core.prediction import agreement_with_nodes
+    from ..core.training import RunFolder
+
+    finished: RunFinished | None = None
     with contextlib.closing(events):
         while True:
             try:
                 event = next(events)
             except StopIteration as end:
                 model: Model = end.value
-                return model
+                break
             if isinstance(event, Preview):
-                sent()
-            yield event
+                job.preview_sent()
+            if isinstance(event, RunFinished):
+                finished = event
+            else:
+                yield event
+    if finished is None:
+        return model
+    try:
+        if finished.done:
+            said = RunFolder(job.run_dir).annotations()
+            agreement = yield from agreement_with_nodes(
+                model, job.stack, said, before=job.before, device=job.device, token=token
+            )
+            if agreement is not None:
+                yield agreement
+    except Exception as error:  # a border: the model is there, whatever is told of it
+        logger.warning("The model was not compared with the counted nodes.", exc_info=error)
+    yield finished
+    return model
 
 
 def apply_model(
@@ -355,15 +386,75 @@ def save_results(
     yield RunFinished(FinishReason.completed, pace.done, pace.elapsed_s, outputs)
 
 
-def load_run(run_dir: Path, *, token: CancelToken) -> Generator[Event, None, Model]:
-    """Load the model of a run folder."""
-    from ..core.training import load_model
+def load_run(
+    run_dir: Path, *, image_identity: str = "", token: CancelToken
+) -> Generator[Event, None, LoadedRun]:
+    """Load the model of a run folder with its curves, and what it learned from this image.
+
+    Of a folder with a model alone there is no more.
+    """
+    preload()
+    from ..core.training import RunFolder, load_model
 
     began = time.monotonic()
     yield RunStarted("prediction", 1, "", ())
-    model = load_model(run_dir)
+    model, run, learned = load_model(run_dir), RunFolder(run_dir), None
+    try:
+        told = run.events(RunStarted, Progress, Validated)
+        curves = Curves.of_events(told, model.n_steps)
+        if run.inputs().image_identity == image_identity:
+            learned = run.annotations()
+    except InputError as error:
+        logger.info("%s", error)
+        curves = Curves()
     yield RunFinished(FinishReason.completed, 1, time.monotonic() - began)
-    return model
+    return LoadedRun(model, curves, learned)
+
+
+def compare_runs(
+    run_dirs: tuple[Path, Path],
+    stack: Stack,
+    slices: Sequence[int],
+    cleaning: Cleaning,
+    *,
+    device: str,
+    token: CancelToken,
+) -> Generator[Event | ComparedSlice, None, None]:
+    """Yield the labels of two runs, slice by slice, and how far they agree.
+
+    Raises
+    ------
+    InputError
+        If the runs are of other classes.
+    """
+    preload()
+    from ..core.networks import Stopped
+    from ..core.prediction import predict_slice
+    from ..core.training import load_model
+
+    models = [load_model(one) for one in run_dirs]
+    classes = models[0].classes
+    if models[1].classes != classes:
+        raise InputError(
+            f"The runs are of other classes ({', '.join(classes)}; {', '.join(models[1].classes)});"
+            " compare runs of the same."
+        )
+    pace = SlicePace(len(slices))
+    yield RunStarted("prediction", len(slices), device, classes)
+    with spare_core():
+        for z in slices:
+            try:
+                first, second = (
+                    cleaning.apply(predict_slice(one, stack, z, device=device, token=token))
+                    for one in models
+                )
+            except Stopped:
+                yield RunFinished(FinishReason.stopped, pace.done, pace.elapsed_s)
+                return
+            pace.done += 1
+            yield ComparedSlice.of(z, first, second, classes)
+            yield from pace.progress()
+    yield RunFinished(FinishReason.completed, pace.done, pace.elapsed_s)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from ..core.analysis import acquisition_scores
 from ..core.annotations import Proportion, Region
-from .layers import Relabeller
+from .layers import Relabeller, origin_of
 from .models import Cleaning, FoundObjects, MapMaking, ResultMaps
 
 if TYPE_CHECKING:
@@ -160,6 +160,8 @@ class Outcome(QObject):
             self._relabeller.clear()
             self._layer = None
         self._map_layers = self._results.show_maps(source, self.maps, self._styles)
+        origin = origin_of(run_dir, model=model.identity, n_steps=model.n_steps, making=making)
+        self._results.note_origin(self._map_layers, origin)
         self._prepare_labels()
         self._results.show_alone(self._layer)
         return self.maps
@@ -316,7 +318,16 @@ class Outcome(QObject):
         """Have a labels layer that may be written; return whether it is another one."""
         assert self.source is not None
         assert self.maps is not None
+        assert self.model is not None
         layer = self._results.show_labels(self.source, self._styles, is_fresh=self._layer is None)
+        origin = origin_of(
+            self.run_dir,
+            model=self.model.identity,
+            n_steps=self.model.n_steps,
+            making=self._making,
+            cleaning=self._cleaning,
+        )
+        self._results.note_origin([layer], origin)
         if layer is self._layer:
             return False
         self._layer = layer

@@ -62,6 +62,7 @@ class ProjectContents:
         self._stored_layer: Labels | None = None
         self._stored_slices: set[int] = set()
         self._counts: dict[str, int] = {}
+        self.run = ""  # name of the run that is in use, empty for the newest
 
     def state(self) -> ProjectState:
         """Return what is to be saved, painted labels excepted."""
@@ -73,6 +74,7 @@ class ProjectContents:
             table_texts=self._annotate.fractions.text_state(),
             looks=self._annotate.second_look.value(),
             check=self._annotate.check.value(),
+            run=self.run,
         )
 
     def form(self) -> Form:
@@ -140,6 +142,7 @@ class ProjectContents:
     def restore(self, project: Project) -> tuple[str, list[str]]:
         """Fill the sections from a project; return what was restored, and what not, in words."""
         state, faults = project.state, []
+        self.run = state.run
         form = RunForm()
         typed, damaged = check_texts(state.table_texts)
         if damaged:

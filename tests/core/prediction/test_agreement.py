@@ -42,7 +42,10 @@ def test_a_model_that_learned_agrees_with_the_nodes_and_tells_its_fractions(disc
 
 def test_the_worse_of_two_models_is_told_and_the_better_one_is_not(discs):
     stack, _, said, good, poor = discs
-    worse, better = agreement(poor, stack, said, before=good), agreement(good, stack, said, before=poor)
+    worse, better = (
+        agreement(poor, stack, said, before=good),
+        agreement(good, stack, said, before=poor),
+    )
     assert worse.is_worse
     assert worse.n_agreeing < worse.n_agreeing_before == better.n_agreeing
     assert not better.is_worse
@@ -52,7 +55,7 @@ def test_the_worse_of_two_models_is_told_and_the_better_one_is_not(discs):
 
 
 def test_nodes_that_were_looked_at_again_and_frames_take_part(discs):
-    stack, truth, said, good, _ = discs
+    stack, truth, _, good, _ = discs
     (grid,) = counted(truth, [0])
     looked = grid.looked_at(0, int(grid.class_index[0]))
     inside = (grid.y < 40) & (grid.x < 40)
@@ -60,8 +63,9 @@ def test_nodes_that_were_looked_at_again_and_frames_take_part(discs):
         slice=1,
         y=grid.y[inside],
         x=grid.x[inside],
-        class_index=truth[1][grid.y[inside].round().astype(int), grid.x[inside].round().astype(int)]
-        .astype(np.int16),
+        class_index=truth[1][
+            grid.y[inside].round().astype(int), grid.x[inside].round().astype(int)
+        ].astype(np.int16),
         looks=np.zeros(int(inside.sum()), grid.looks.dtype),
         box=(0, 0, 48, 48),
     )

@@ -339,12 +339,10 @@ def test_a_full_disk_ends_the_record_with_a_clear_error(tmp_path, monkeypatch):
 def test_versions_of_what_is_not_installed_are_told(tmp_path, annotations, monkeypatch):
     from importlib.metadata import PackageNotFoundError
 
-    from napari_spss.core.training import run_folder as runfolder
-
     def missing(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(runfolder, "version", missing)
+    monkeypatch.setattr("napari_spss.core.base.records.version", missing)
     RunFolder(tmp_path).begin(SETTINGS, annotations, INPUT)
     record = json.loads((tmp_path / INPUTS).read_text())
     assert record["versions"]["torch"] == "not installed"
@@ -385,6 +383,17 @@ def test_live_labels_read_what_they_follow():
 # -- a list of runs --------------------------------------------------------------------------------
 
 
+AGREED = Agreement(64, 60, (0.9, 0.1), 58)
+
+
+def with_scores(run):
+    """Events of a run, and before the end what is told of its model."""
+    for event in run:
+        if isinstance(event, RunFinished):
+            yield from (Validated(1, 0.5, True), Validated(2, 0.75, False), AGREED)
+        yield event
+
+
 @pytest.fixture
 def runs(tmp_path, annotations):
     """Folder with a run that ended, an older one of an earlier version, and what is no run."""
@@ -393,16 +402,8 @@ def runs(tmp_path, annotations):
         path = tmp_path / name
         settings = quick(optimisation__max_steps=2)
         run = iter_training(stack, annotations, settings, run_dir=path, device="cpu")
-        agreed = Agreement(64, 60, (0.9, 0.1), 58)
-
-        def told(run=run):
-            for event in run:
-                if isinstance(event, RunFinished):
-                    yield from (Validated(1, 0.5, True), Validated(2, 0.75, False), agreed)
-                yield event
-
         begin = partial(RunFolder(path).begin, settings, annotations, INPUT)
-        drain(recorded(told(), path, begin))
+        drain(recorded(with_scores(run), path, begin))
     record = json.loads((tmp_path / "old" / INPUTS).read_text())
     del record["began"]
     (tmp_path / "old" / INPUTS).write_text(json.dumps(record))
@@ -418,12 +419,11 @@ def test_runs_are_listed_with_what_they_learned_from_and_what_came_of_it(runs):
     assert (new.path, old.path) == (runs / "new", runs / "old")
     assert new.model.n_steps == 2
     assert new.model.classes == CLASSES
-    assert new.learned_from == "1 grid (64 nodes, {} hits), 3 fractions, 1 keypoint".format(
-        RunFolder(new.path).annotations().grids[0].judged_counts(2)[1]
-    )
+    n_hits = RunFolder(new.path).annotations().grids[0].judged_counts(2)[1]
+    assert new.learned_from == f"1 grid (64 nodes, {n_hits} hits), 3 fractions, 1 keypoint"
     assert new.end is not None
     assert new.end.reason is FinishReason.completed
-    assert new.agreement == Agreement(64, 60, (0.9, 0.1), 58)
+    assert new.agreement == AGREED
     assert new.validation_loss == 0.5
     assert abs(new.began.timestamp() - time.time()) < 3600
     assert old.began.timestamp() == 1e9

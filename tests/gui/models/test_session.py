@@ -18,7 +18,16 @@ from napari_spss.core.base import (
     RunStarted,
     preset,
 )
-from napari_spss.gui.models import Curves, EndKind, RunForm, RunState, Session, Suggestion, duration
+from napari_spss.gui.models import (
+    Curves,
+    EndKind,
+    LoadedRun,
+    RunForm,
+    RunState,
+    Session,
+    Suggestion,
+    duration,
+)
 
 
 @pytest.fixture
@@ -263,7 +272,7 @@ def test_curves_of_one_model_do_not_go_on_with_a_loaded_one(session):
     train = session.begin("training")
     session.take(train, Progress(50, None, 2.0, 3.0, {"total": 0.5}, 0.1))
     session.finish(train, SimpleNamespace(n_steps=50))
-    session.finish(session.begin("loading"), SimpleNamespace(n_steps=20))
+    session.finish(session.begin("loading"), LoadedRun(SimpleNamespace(n_steps=20)))
     session.take(
         session.begin("training", continues=True), Progress(1, None, 1.0, None, {"total": 0.1}, 0.1)
     )

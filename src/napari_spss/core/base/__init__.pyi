@@ -48,6 +48,7 @@ from .records import (
     parse_record as parse_record,
     read_file as read_file,
     read_record as read_record,
+    versions as versions,
 )
 from .registry import (
     Registry as Registry,

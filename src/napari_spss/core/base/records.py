@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,7 +10,15 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from .errors import InputError
 
-__all__ = ["RECORD", "Record", "fault_of", "parse_record", "read_file", "read_record"]
+__all__ = [
+    "RECORD",
+    "Record",
+    "fault_of",
+    "parse_record",
+    "read_file",
+    "read_record",
+    "versions",
+]
 
 T = TypeVar("T")
 
@@ -107,3 +116,14 @@ def fault_of(error: ValidationError | InputError) -> str:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     place = ".".join(map(str, first["loc"]))
     return f"{place}: {first['msg']}" if place else first["msg"]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides how a result comes out, by package."""
+    found = {}
+    for name in ("napari-spss", "torch", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,5 +1,6 @@
 from .folder import (
     RECORD_FILE as RECORD_FILE,
+    RUNS_FOLDER as RUNS_FOLDER,
     FolderUnusable as FolderUnusable,
     choose_folder as choose_folder,
     fallback_folder as fallback_folder,

@@ -13,6 +13,7 @@ from ..base import InputError
 
 __all__ = [
     "RECORD_FILE",
+    "RUNS_FOLDER",
     "FolderUnusable",
     "choose_folder",
     "fallback_folder",
@@ -22,6 +23,7 @@ __all__ = [
 ]
 
 RECORD_FILE = "project.json"
+RUNS_FOLDER = "runs"
 
 _SUFFIX = ".spss"
 

@@ -35,6 +35,8 @@ class ProjectRecord(Record):
         What was typed into the table of fractions, wrong cells included.
     looks : tuple of Look
         Nodes to be looked at again.
+    run : str
+        Name of the run whose model is in use; empty for the newest.
     renamed : dict
         What classes are called now whose names, of an earlier version, cannot be those of classes.
         It is not written.
@@ -47,6 +49,7 @@ class ProjectRecord(Record):
     settings: dict[str, Any] = Field(default_factory=dict)
     table_texts: dict[str, Any] = Field(default_factory=dict)
     looks: tuple[Look, ...] = ()
+    run: str = ""
     renamed: dict[str, str] = Field(default_factory=dict, exclude=True)
 
     @field_validator("classes")

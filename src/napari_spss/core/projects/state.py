@@ -54,6 +54,8 @@ class ProjectState:
         Nodes to be looked at again; what was said of them is in the annotations.
     check : tuple of CountingGrid
         Grids and frames of the check count, that nothing learns from.
+    run : str
+        Name of the run whose model is in use; empty for the newest.
 
     Raises
     ------
@@ -67,6 +69,7 @@ class ProjectState:
     table_texts: Mapping[str, Any] = field(default_factory=dict)
     looks: tuple[Look, ...] = ()
     check: tuple[CountingGrid, ...] = ()
+    run: str = ""
 
     def __post_init__(self) -> None:
         if self.annotations is not None and self.annotations.classes != self.names:
@@ -103,6 +106,7 @@ class ProjectState:
             settings=dict(self.settings),
             table_texts=dict(self.table_texts),
             looks=self.looks,
+            run=self.run,
         )
 
 
@@ -164,7 +168,8 @@ def read_state(folder: Path, *, identity: str) -> Restored | None:
     classes = record.classes
     names = tuple(style.name for style in classes)
     if not names:
-        return Restored(ProjectState(classes, None, record.settings, record.table_texts))
+        state = ProjectState(classes, None, record.settings, record.table_texts, run=record.run)
+        return Restored(state)
     annotations, problems = restore_annotations(
         annotation_files(folder), classes=names, former=record.renamed
     )
@@ -187,7 +192,13 @@ def read_state(folder: Path, *, identity: str) -> Restored | None:
                 f"{set_aside(folder / name).name}: {InputError(problems=faults)}"
             )
     state = ProjectState(
-        classes, annotations, record.settings, record.table_texts, record.looks, check.grids
+        classes,
+        annotations,
+        record.settings,
+        record.table_texts,
+        record.looks,
+        check.grids,
+        record.run,
     )
     return Restored(state, tuple(warnings), frozenset(unreadable), bool(record.renamed))
 

@@ -20,7 +20,6 @@ import shutil
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -60,6 +59,7 @@ from ..base import (
     read_record,
     remove_stale_files,
     save_settings,
+    versions,
     write_atomically,
     write_errors,
 )
@@ -107,7 +107,6 @@ _PARTS = (CONFIG, MODEL_WEIGHTS, MODEL_RECORD, STATE_FILE)
 _REMEDY = "restore it, or train again"
 
 T = TypeVar("T")
-E = TypeVar("E", bound=Event)
 
 logger = logging.getLogger(__name__)
 
@@ -235,7 +234,7 @@ class RunFolder:
         """
         with hold_folder(self.path, may_be_ours=True):
             self.check_free()
-            known = {"annotated": annotations.classes.plain(), "versions": _versions()}
+            known = {"annotated": annotations.classes.plain(), "versions": versions()}
             began = datetime.now().astimezone().isoformat(timespec="seconds")
             record = asdict(inputs) | known | {"began": began}
             with self._begun.writing() as folder:
@@ -374,7 +373,7 @@ class RunFolder:
             last = event
         return last if isinstance(last, RunFinished) else None
 
-    def events(self, *kinds: type[E]) -> Iterator[E]:
+    def events(self, *kinds: type) -> Iterator[Event]:
         """What the run told, as far as it is of some kinds; what is damaged is passed over.
 
         Raises
@@ -405,10 +404,10 @@ class RunFolder:
         """
         agreement, losses = None, []
         for event in self.events(Agreement, Validated):
-            if isinstance(event, Agreement):
-                agreement = event
-            else:
+            if isinstance(event, Validated):
                 losses.append(event.loss)
+            elif isinstance(event, Agreement):
+                agreement = event
         painted = [one for one in self._painted_folders() if one.is_dir()]
         n_painted = len(list(painted[-1].glob("slice_*.tif"))) if painted else 0
         learned = self.annotations()
@@ -575,13 +574,3 @@ def write_update(
     write_annotations(folder, annotations)
     if painted is not None:
         write_painted(folder, painted)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in ("napari-spss", "torch", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found

@@ -9,34 +9,39 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import numpy.typing as npt
+from napari.experimental import link_layers
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import Colormap
 from napari.utils.colormaps.standardize_color import transform_color
 
+from ...core.base import versions
 from .colours import label_colours
 from .geometry import Geometry, find_axes, full_resolution, plane_index, voxel_size_um
 from .own import MARK, layer_mark
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari.viewer import Viewer
     from pandas import DataFrame
 
     from ...core.annotations import ClassStyle
     from ...core.base import Preview
     from ...core.images import Stack
-    from ..models import Cleaning, ResultMaps
+    from ..models import Cleaning, MapMaking, ResultMaps
 
-__all__ = ["Geometry", "ResultLayers", "Source", "find_axes", "snapshot"]
+__all__ = ["Geometry", "ResultLayers", "Source", "find_axes", "origin_of", "snapshot"]
 
 _PREVIEW = "preview"
+_COMPARED = ("compared labels in use", "compared labels")
 _LONGEST_NAME = 28  # fits into the layer list; napari cuts the middle out of longer ones
 _keys: WeakKeyDictionary[Layer, int] = WeakKeyDictionary()
 _next_key = itertools.count(1)
@@ -115,6 +120,40 @@ def snapshot(layer: Image) -> Source:
     return source
 
 
+def origin_of(
+    run: Path | None,
+    *,
+    model: str = "",
+    n_steps: int | None,
+    making: MapMaking | None = None,
+    cleaning: Cleaning | None = None,
+) -> dict[str, Any]:
+    """What the metadata of a layer tell of where it comes from, as plain values.
+
+    Parameters
+    ----------
+    run : Path or None
+        Folder of the run.
+    model : str
+        Its identity; empty for a preview.
+    n_steps : int or None
+        Steps of the model; None if they were not looked up.
+    making : MapMaking, optional
+        How the model made maps.
+    cleaning : Cleaning, optional
+        How labels were made of maps.
+    """
+    origin: dict[str, Any] = {
+        "run": "" if run is None else str(run),
+        "model": model,
+        "n_steps": n_steps,
+        "versions": versions(),
+    }
+    for how in (making, cleaning):
+        origin |= {} if how is None else asdict(how)
+    return origin
+
+
 class ResultLayers:
     """Layers of previews and results in a viewer.
 
@@ -142,6 +181,7 @@ class ResultLayers:
         self._say = say
         self._on_edit = on_edit
         self._hidden: WeakSet[Layer] = WeakSet()  # by us; the user may have shown them again
+        self._away: WeakSet[Layer] = WeakSet()  # previews of images that are not chosen
         self._checksums: WeakKeyDictionary[Layer, dict[int, int]] = WeakKeyDictionary()
         self._is_writing = False
         self._aside: list[Layer] = []
@@ -172,15 +212,17 @@ class ResultLayers:
         self.show_alone(shown[-1])
         return shown
 
-    def show_alone(self, labels: Layer | None) -> None:
-        """Show labels, and hide all others of the same image."""
-        if labels is None:
+    def show_alone(self, *labels: Layer | None) -> None:
+        """Show labels of an image, and hide all others of it."""
+        shown = [one for one in labels if one is not None]
+        if not shown:
             return
-        if labels in self._hidden and not labels.visible:
-            labels.visible = True
-            self._hidden.discard(labels)
-        source = layer_mark(labels).get("source")
-        for layer in {*self._viewer.layers} - {labels, *self._hidden}:
+        for one in shown:
+            if one in self._hidden and not one.visible:
+                one.visible = True
+                self._hidden.discard(one)
+        source = layer_mark(shown[0]).get("source")
+        for layer in {*self._viewer.layers} - {*shown, *self._hidden}:
             is_of_image = isinstance(layer, Labels) and layer_mark(layer).get("source") == source
             if is_of_image and layer.visible:
                 layer.visible = False
@@ -199,15 +241,54 @@ class ResultLayers:
         for layer in self._aside:
             layer.visible = False
 
+    def show_pair(
+        self, source: Source, names: tuple[str, str], styles: Sequence[ClassStyle]
+    ) -> tuple[Labels, Labels]:
+        """Return empty labels layers of two runs: the first filled, the other in outline.
+
+        The class that is shown alone is the same in both.
+        """
+        place = source.geometry.layer_arguments()
+        shape = source.geometry.expand(np.empty(source.geometry.stack_shape, np.bool_)).shape
+        for layer in list(self._viewer.layers):
+            mark = layer_mark(layer)
+            if mark.get("role") in _COMPARED and mark.get("source") == source.key:
+                self._take_away(layer)
+        one, other = (
+            self._show_labels(source, role, np.zeros(shape, np.uint8), place, styles, contour=width)
+            for role, width in zip(_COMPARED, (0, 2), strict=True)
+        )
+        for layer, name in ((one, names[0]), (other, names[1])):
+            layer.name = name
+        link_layers([one, other], ("show_selected_label", "selected_label"))
+        self.show_alone(one, other)
+        return one, other
+
+    def show_previews_of(self, source: Source | None) -> None:
+        """Put the previews of other images out of sight, until their image is chosen again."""
+        for layer in self._viewer.layers:
+            mark = layer_mark(layer)
+            if not str(mark.get("role", "")).startswith(_PREVIEW):
+                continue
+            is_here = source is not None and mark.get("source") == source.key
+            if is_here and layer in self._away:
+                layer.visible = True
+                self._away.discard(layer)
+            elif not is_here and layer.visible:
+                layer.visible = False
+                self._away.add(layer)
+
     def remove_preview(self) -> None:
         """Take the preview away, but not labels that the user edited."""
         for layer in list(self._viewer.layers):
-            if not str(layer_mark(layer).get("role", "")).startswith(_PREVIEW):
-                continue
-            if isinstance(layer, Labels) and self.is_edited(layer):
-                self._release(layer)
-            else:
-                self._viewer.layers.remove(layer)
+            if str(layer_mark(layer).get("role", "")).startswith(_PREVIEW):
+                self._take_away(layer)
+
+    def _take_away(self, layer: Layer) -> None:
+        if isinstance(layer, Labels) and self.is_edited(layer):
+            self._release(layer)
+        else:
+            self._viewer.layers.remove(layer)
 
     def show_maps(
         self, source: Source, maps: ResultMaps, styles: Sequence[ClassStyle]
@@ -322,6 +403,11 @@ class ResultLayers:
                 layer.units, layer.scale = new.units, layer.scale * ratio
                 layer.translate = new.translate + (layer.translate - old.translate) * ratio
                 layer.rotate, layer.shear, layer.affine = new.rotate, new.shear, new.affine
+
+    def note_origin(self, layers: Iterable[Layer], origin: Mapping[str, Any]) -> None:
+        """Keep in the metadata of layers where they come from, see `origin_of`."""
+        for layer in layers:
+            layer.metadata[MARK] = {**layer_mark(layer), "made_by": dict(origin)}
 
     def has_preview(self, source: Source) -> bool:
         """Whether a preview of an image is in the viewer."""

@@ -7,6 +7,10 @@ from .advice import (
 from .class_changes import (
     follow_classes as follow_classes,
 )
+from .comparison import (
+    ComparedSlice as ComparedSlice,
+    together as together,
+)
 from .curves import (
     Curves as Curves,
 )
@@ -74,6 +78,7 @@ from .preferences import (
 )
 from .session import (
     EndKind as EndKind,
+    LoadedRun as LoadedRun,
     RunEnd as RunEnd,
     RunForm as RunForm,
     RunState as RunState,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import isnan
 
-from ...core.base import Progress, Validated
+from ...core.base import Event, Progress, RunStarted, Validated
 
 __all__ = ["Curves"]
 
@@ -26,6 +27,43 @@ class Curves:
         self._offset = 0
         self._stride = 1
         self._seen = 0
+
+    @classmethod
+    def of_events(cls, events: Iterable[Event], n_steps: int) -> Curves:
+        """Draw again what a run told.
+
+        Parameters
+        ----------
+        events : iterable of Event
+            In their order; those without a curve are passed over. Steps may count on, or anew,
+            after each start.
+        n_steps : int
+            Steps of the model in all, those before the run included.
+        """
+        told: list[tuple[int, Progress | Validated]] = []
+        before = done = 0
+        is_new = False
+        for event in events:
+            is_new = is_new or isinstance(event, RunStarted)
+            if not isinstance(event, (Progress, Validated)):
+                continue
+            step = event.done if isinstance(event, Progress) else event.step
+            if is_new and step <= done:
+                before, done = before + done, 0
+            is_new, done = False, max(done, step)
+            told.append((before, event))
+        curves, last = cls(), 0
+        if (first := n_steps - before - done) > 0:
+            curves.continue_from(first)
+        for before, event in told:
+            if before != last:
+                curves.continue_from(max(0, first) + before)
+                last = before
+            if isinstance(event, Progress):
+                curves.add(event)
+            else:
+                curves.add_validation(event)
+        return curves
 
     @property
     def is_empty(self) -> bool:
@@ -68,7 +106,8 @@ class Curves:
         for name in progress.losses:
             self.losses.setdefault(name, [nan] * len(self.steps))
         for name, values in self.losses.items():
-            values.append(progress.losses.get(name, nan))
+            value = progress.losses.get(name)
+            values.append(nan if value is None else value)  # as files have what is not finite
         error = progress.proportion_error
         self.proportion_error.append(nan if error is None else error)
         self.steps.append(self._offset + progress.done)

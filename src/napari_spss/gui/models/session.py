@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EndKind",
+    "LoadedRun",
     "RunEnd",
     "RunForm",
     "RunState",
@@ -82,7 +83,7 @@ Owner = TypeVar("Owner", bound=HasSession)
 
 _MAX_MESSAGES = 200
 
-RunKind = Literal["training", "prediction", "review", "objects", "export", "loading"]
+RunKind = Literal["training", "prediction", "review", "objects", "comparison", "export", "loading"]
 
 _ROOM: dict[RunKind | None, str] = {
     None: "close other programs or images, then try again",
@@ -90,6 +91,7 @@ _ROOM: dict[RunKind | None, str] = {
     "prediction": "close other programs, or apply to a rectangle",
     "review": "close other programs, then try again",
     "objects": "close other programs, or find those of each slice",
+    "comparison": "close other programs, then try again",
     "export": "close other programs, then save again: nothing was replaced",
     "loading": "close other programs, then load the model again",
 }
@@ -103,6 +105,7 @@ class RunState(str, Enum):
     predicting = "predicting"
     reviewing = "reviewing"
     finding = "finding objects"
+    comparing = "comparing"
     exporting = "exporting"
     loading = "loading"
     stopping = "stopping"  # asked to stop; the run still finishes its step or tile
@@ -122,6 +125,7 @@ _STATE_OF_KIND: dict[str, RunState] = {
     "prediction": RunState.predicting,
     "review": RunState.reviewing,
     "objects": RunState.finding,
+    "comparison": RunState.comparing,
     "export": RunState.exporting,
     "loading": RunState.loading,
 }
@@ -130,6 +134,7 @@ _DOING = {
     RunState.predicting: "Applying the model",
     RunState.reviewing: "Looking for doubtful nodes",
     RunState.finding: "Finding objects",
+    RunState.comparing: "Comparing the runs",
     RunState.exporting: "Saving",
     RunState.loading: "Loading the model",
 }
@@ -301,6 +306,24 @@ class RunEnd:
     result: object = None
     error: Exception | None = None
     suggestion: Suggestion | None = None
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """What comes back of a run.
+
+    Parameters
+    ----------
+    model : Model
+    curves : Curves
+        As it drew them.
+    learned : Annotations or None
+        What it learned from last, if that is of the image in hand.
+    """
+
+    model: Model
+    curves: Curves = field(default_factory=Curves)
+    learned: Annotations | None = None
 
 
 @dataclass
@@ -505,7 +528,10 @@ class Session:
             self._say_of_run(event.level, event.text)
         elif isinstance(event, RunFinished):
             self._reason, self._outputs = event.reason, event.outputs
-            self._status = replace(self._status, done=event.done, elapsed_s=event.elapsed_s)
+            total = event.total or self._status.total
+            self._status = replace(
+                self._status, done=event.done, total=total, elapsed_s=event.elapsed_s
+            )
         self.event_taken.emit(event)
         return True
 
@@ -528,12 +554,13 @@ class Session:
             result = None
         is_model = ticket.kind in ("training", "loading") and result is not None
         if is_model:
-            self._model = self._of_run.model = cast("Model", result)
-            if ticket.kind == "loading":
-                self._of_run.curves = Curves()  # those so far are of another model
+            model = cast("Model", result)
+            if isinstance(result, LoadedRun):
+                model, self._of_run.curves = result.model, result.curves
+            self._model = self._of_run.model = model
         self._end(RunEnd(kind, ticket.kind, text, result=result))
         if is_model:
-            self.model_changed.emit(result)
+            self.model_changed.emit(self._model)
         return True
 
     def fail(self, ticket: Ticket, error: Exception) -> bool:
@@ -658,6 +685,10 @@ def _end_text(run: RunKind, kind: EndKind, reason: FinishReason | None, status: 
         return f"Training finished: {steps}."
     if run == "loading":
         return "The model is loaded."
+    if run == "comparison":
+        slices = counted(status.done, "slice")
+        is_whole = kind is not EndKind.stopped
+        return f"{slices} compared in {took}." if is_whole else f"Stopped; {slices} compared."
     what = "Saving" if run == "export" else _DOING[_STATE_OF_KIND[run]]
     if kind is EndKind.stopped:
         return f"{what} was stopped after {counted(status.done, status.unit)}."

@@ -22,6 +22,9 @@ from .results import (
 from .run_bar import (
     RunBar as RunBar,
 )
+from .runs import (
+    run_title as run_title,
+)
 from .section import (
     Section as Section,
 )

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 from ...core.base import FolderLocked, SpssError
 from ...core.projects import (
     RECORD_FILE,
+    RUNS_FOLDER,
     FolderUnusable,
     Project,
     ProjectState,
@@ -347,11 +348,15 @@ class ProjectBar(QWidget):
             self._open_at(folder)
             self._save_into_new()
             return
+        left = self._project.folder
         try:
             self._project.move_to(folder)
         except SpssError as error:
             self._say(str(error), is_warning=True)
         else:
+            if (left / RUNS_FOLDER).is_dir():
+                self._note = f"Its runs stay in {_short(left)}: Load… under Results opens one."
+                self._is_note_warning = False
             self.save()
 
     def _save_into_new(self) -> None:

@@ -55,6 +55,7 @@ class ResultsSection(QWidget):
     cleaning_changed = Signal()
     second_look_requested = Signal()
     load_requested = Signal(str)  # folder of a run
+    take_back_requested = Signal()  # the model before
     # folder; whether the run's own files go there as well; whether files there may be replaced
     save_requested = Signal(str, str, bool, bool)
 
@@ -129,6 +130,11 @@ class ResultsSection(QWidget):
             of = f" of the run {origin}" if origin else ""
             self._model.setText(f"Model{of}: {names}, {steps_of(model)}.")
         self._refresh()
+
+    def set_worse(self, text: str, *, can_go_back: bool = False) -> None:
+        """Say that the model before was better, or may be; nothing if not."""
+        self._worse.say(text)
+        self._take_back.setVisible(bool(text) and can_go_back)
 
     def set_image(self, has_image: bool) -> None:
         """Offer to apply a model, or not."""
@@ -205,6 +211,12 @@ class ResultsSection(QWidget):
         self._load = QPushButton("Load…")
         self._load.setToolTip("Load the model of a saved run, to apply it or to train it on.")
         self._load.clicked.connect(self._on_load)
+        self._worse = Notice(is_warning=True)
+        self._worse.setObjectName("worse model")
+        self._take_back = QPushButton("Use the model before")
+        self._take_back.setToolTip("The new one stays in the list of runs under Train.")
+        self._take_back.clicked.connect(lambda: self.take_back_requested.emit())
+        self._take_back.hide()
         self._scope = QComboBox()
         for name, label in SCOPES:
             self._scope.addItem(label, name)
@@ -330,6 +342,8 @@ class ResultsSection(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(model)
+        layout.addWidget(self._worse)
+        layout.addWidget(self._take_back)
         layout.addLayout(form)
         layout.addWidget(self._fractions)
         layout.addWidget(self._stale)
@@ -342,6 +356,7 @@ class ResultsSection(QWidget):
         is_free = not self._is_busy
         self._apply.setEnabled(is_free and self._has_model and self._has_image)
         self._load.setEnabled(is_free)
+        self._take_back.setEnabled(is_free)
         n_looks = min(N_LOOKS, self._n_nodes)
         can_look = bool(n_looks) and self._has_model and self._has_image
         self._look_again.setText(f"at {counted(n_looks, 'node')}" if n_looks else "no node is left")

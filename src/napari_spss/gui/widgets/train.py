@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QTimer, Signal
@@ -20,11 +21,13 @@ from qtpy.QtWidgets import (
 )
 
 from ..models import RunForm, duration
+from .runs import RunsList
 from .section import Section
 from .settings_form import SettingsForm
 from .theme import set_mark
 
 if TYPE_CHECKING:
+    from ...core.training import RunSummary
     from ..models import Curves, Device, RunStatus
 
 __all__ = ["TrainSection"]
@@ -107,12 +110,18 @@ class TrainSection(QWidget):
     def set_status(self, status: RunStatus) -> None:
         """Follow the session."""
         self._is_busy = status.is_busy
+        self.runs.set_busy(status.is_busy)
         self._refresh_buttons()
 
     def set_model(self, has_model: bool) -> None:
         """Offer Continue or not."""
         self._has_model = has_model
         self._refresh_buttons()
+
+    def set_runs(self, runs: Sequence[RunSummary], current: Path | None) -> None:
+        """List the runs of the project; ``current`` is the folder of the one in use."""
+        self.runs.set_runs(runs, current)
+        self._runs_section.setVisible(bool(runs))
 
     def set_ready(self, reason: str, *, is_said: bool = False) -> None:
         """Say what is still missing before a training; nothing if it may start.
@@ -235,6 +244,9 @@ class TrainSection(QWidget):
         buttons.addWidget(self._continue, 1)
         self._advanced = Section("Advanced", self._form, is_open=False)
         self._log = Section("Messages", self._messages, is_open=False)
+        self.runs = RunsList()
+        self._runs_section = Section("Runs", self.runs)
+        self._runs_section.hide()
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.addLayout(form)
@@ -245,6 +257,7 @@ class TrainSection(QWidget):
         self._layout.addWidget(self._duration)
         self._layout.addWidget(self._missing)
         self._plot_at = self._layout.count()
+        self._layout.addWidget(self._runs_section)
         self._layout.addWidget(self._log)
 
     def _refresh_buttons(self) -> None:

@@ -1,0 +1,273 @@
+"""The list of a project's runs: which is in use, going back to another, comparing two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ...core.base import FinishReason, counted
+from ..models import ComparedSlice, format_percent, together
+from .notice import Notice
+
+if TYPE_CHECKING:
+    from ...core.annotations import Classes
+    from ...core.training import RunSummary
+
+__all__ = ["RunsList", "run_title"]
+
+_MAX_ROWS_SHOWN = 5
+_ENDS = {
+    FinishReason.time_limit: "time was up",
+    FinishReason.converged: "converged",
+    FinishReason.stopped: "stopped",
+}
+
+
+def run_title(run: RunSummary) -> str:
+    """Name a run by the time at which it began."""
+    return f"{run.began.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+class RunsList(QWidget):
+    """One row a run, the newest first; hidden while there is none.
+
+    Signals
+    -------
+    use_requested(Path)
+        The model of the run in this folder is to be used again.
+    compare_requested(Path)
+        Its labels are to be shown beside those of the run in use.
+    slice_chosen(int)
+        A slice of the comparison was clicked.
+    """
+
+    use_requested = Signal(object)
+    compare_requested = Signal(object)
+    slice_chosen = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._runs: tuple[RunSummary, ...] = ()
+        self._current: Path | None = None
+        self._is_busy = False
+        self._compared: list[ComparedSlice] = []
+        self._classes: Classes | None = None  # of the comparison
+        self._titles = ("", "")
+        self._table = _table("runs", ("Began", "Steps", "Agrees", "Fraction"))
+        header = self._table.horizontalHeaderItem
+        for column, text in (
+            (
+                2,
+                "Judged nodes, of the grids and frames there were then, on which its labels agree.",
+            ),
+            (3, "Fraction of its labels in the slices and frames that were counted then."),
+        ):
+            header(column).setToolTip(text)
+        self._table.itemSelectionChanged.connect(self._refresh)
+        self._detail = QLabel()
+        self._detail.setObjectName("run detail")
+        self._detail.setWordWrap(True)
+        self._detail.setTextFormat(Qt.TextFormat.PlainText)
+        self._use = QPushButton("Use")
+        self._use.setToolTip("Go back to the model of this run; no other run is lost.")
+        self._use.clicked.connect(lambda: self._emit(self.use_requested))
+        self._compare = QPushButton("Compare")
+        self._compare.setToolTip(
+            "Show the labels of this run, and of the one in use, in two layers for the whole stack,"
+            "\nand how far they agree. Stop keeps the slices that are done."
+        )
+        self._compare.clicked.connect(lambda: self._emit(self.compare_requested))
+        self._comparison = Notice()
+        self._comparison.setObjectName("comparison")
+        self._slices = _table("compared slices", ("Slice", "", "", "Difference", "Overlap"))
+        self._slices.setToolTip(
+            "Fractions by the two runs, the second less the first in points of per cent, and the\n"
+            "intersection over union of their labels. Click on a slice to go there."
+        )
+        self._slices.cellClicked.connect(self._on_slice)
+        self._slices.hide()
+        buttons = QHBoxLayout()
+        buttons.addWidget(self._use)
+        buttons.addWidget(self._compare)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self._table, self._detail):
+            layout.addWidget(widget)
+        layout.addLayout(buttons)
+        layout.addWidget(self._comparison)
+        layout.addWidget(self._slices)
+        self._refresh()
+
+    def set_runs(self, runs: Sequence[RunSummary], current: Path | None) -> None:
+        """List runs; ``current`` is the folder of the one whose model is in use."""
+        chosen = self._chosen() if current == self._current else None
+        self._runs, self._current = tuple(runs), current
+        self._table.setRowCount(len(self._runs))
+        for row, run in enumerate(self._runs):
+            is_current = run.path == current
+            agreed = run.agreement
+            texts = (
+                f"\u2713 {run_title(run)}" if is_current else run_title(run),
+                str(run.model.n_steps),
+                "" if agreed is None else f"{100 * agreed.n_agreeing / agreed.n_nodes:.1f} %",
+                "" if agreed is None else _fractions(run.model.classes, agreed.fractions),
+            )
+            for column, text in enumerate(texts):
+                _write(self._table, row, column, text, is_bold=is_current)
+        _fit(self._table)
+        paths = [run.path for run in self._runs]
+        kept = chosen.path if chosen is not None else current
+        self._table.selectRow(paths.index(kept) if kept in paths else 0)
+        self._refresh()
+
+    def set_busy(self, is_busy: bool) -> None:
+        """Offer nothing while something runs."""
+        self._is_busy = is_busy
+        self._refresh()
+
+    def begin_comparison(self, classes: Classes, titles: tuple[str, str]) -> None:
+        """Begin an empty comparison of two runs of these classes."""
+        self.clear_comparison()
+        self._classes, self._titles = classes, titles
+        for column, title in enumerate(titles, start=1):
+            self._slices.setHorizontalHeaderItem(column, QTableWidgetItem(title[5:16]))
+
+    def clear_comparison(self) -> None:
+        """Show no comparison, as of another image."""
+        self._compared, self._classes = [], None
+        self._slices.setRowCount(0)
+        self._slices.hide()
+        self._comparison.say("")
+
+    def add_compared(self, compared: ComparedSlice) -> None:
+        """Add a slice to the comparison."""
+        if self._classes is None:
+            return
+        self._compared = sorted([*self._compared, compared], key=lambda one: one.slice)
+        self._slices.setRowCount(len(self._compared))
+        for row, one in enumerate(self._compared):
+            texts = (
+                str(one.slice),
+                *(_fractions(self._classes, _all_fractions(one, which)) for which in (0, 1)),
+                ", ".join(
+                    f"{100 * (one.fraction(1, index) - one.fraction(0, index)):+.1f}"
+                    for index in _shown(self._classes)
+                ),
+                ", ".join(_overlap(one, index) for index in _shown(self._classes)),
+            )
+            for column, text in enumerate(texts):
+                _write(self._slices, row, column, text)
+        self._slices.show()
+        _fit(self._slices)
+        total = together(self._compared)
+        n_slices = counted(len(self._compared), "slice")
+        lines = [f"{n_slices}, run {self._titles[0]} and run {self._titles[1]}:"]
+        for index in _shown(self._classes):
+            here, there = (100 * total.fraction(which, index) for which in (0, 1))
+            lines.append(
+                f"{self._classes[index]}: {here:.1f} % and {there:.1f} %, overlap (intersection "
+                f"over union) {_overlap(total, index)}"
+            )
+        self._comparison.say("\n".join(lines))
+
+    def _chosen(self) -> RunSummary | None:
+        rows = {item.row() for item in self._table.selectedItems()}
+        return self._runs[min(rows)] if rows and min(rows) < len(self._runs) else None
+
+    def _refresh(self) -> None:
+        chosen = self._chosen()
+        is_other = chosen is not None and chosen.path != self._current and not self._is_busy
+        self._use.setEnabled(is_other)
+        self._compare.setEnabled(is_other and self._current is not None)
+        is_current = chosen is not None and chosen.path == self._current
+        text = "" if chosen is None else _described(chosen)
+        self._detail.setText(f"In use. {text}" if is_current else text)
+
+    def _emit(self, signal: Signal) -> None:
+        chosen = self._chosen()
+        if chosen is not None:
+            signal.emit(chosen.path)
+
+    def _on_slice(self, row: int, _column: int) -> None:
+        self.slice_chosen.emit(self._compared[row].slice)
+
+
+def _described(run: RunSummary) -> str:
+    """Say all that is known of a run."""
+    how = "" if run.end is None else _ENDS.get(run.end.reason, "")
+    text = f"Learned from {run.learned_from}" + (f"; {how}" if how else "")
+    agreed = run.agreement
+    if agreed is not None:
+        text += f". Agrees with {agreed.n_agreeing} of {counted(agreed.n_nodes, 'judged node')}"
+    elif run.model.stated_fractions is not None:
+        stated = _fractions(run.model.classes, run.model.stated_fractions)
+        text += f". Stated on average: {stated}"
+    if run.validation_loss is not None:
+        text += f". Lowest validation loss {run.validation_loss:.3g}"
+    return f"{text}."
+
+
+def _shown(classes: Classes) -> list[int]:
+    """Classes that have a fraction, but the background."""
+    return [index for index in range(1, len(classes)) if index != classes.outside_index]
+
+
+def _fractions(classes: Classes, fractions: Sequence[float]) -> str:
+    texts = [format_percent(fractions[index], digits=2) for index in _shown(classes)]
+    return ", ".join(texts) + " %"
+
+
+def _all_fractions(compared: ComparedSlice, which: int) -> list[float]:
+    found = [compared.fraction(which, index) for index in range(compared.areas.shape[1])]
+    return [0.0 if isnan(one) else one for one in found]
+
+
+def _overlap(compared: ComparedSlice, class_index: int) -> str:
+    iou = compared.iou(class_index)
+    return "\u2013" if isnan(iou) else f"{iou:.2f}"
+
+
+def _table(name: str, titles: Sequence[str]) -> QTableWidget:
+    table = QTableWidget(0, len(titles))
+    table.setObjectName(name)
+    table.setHorizontalHeaderLabels(list(titles))
+    table.verticalHeader().setVisible(False)
+    header = table.horizontalHeader()
+    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+    table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    return table
+
+
+def _write(table: QTableWidget, row: int, column: int, text: str, *, is_bold: bool = False) -> None:
+    item = QTableWidgetItem(text)
+    if column:
+        item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+    font = item.font()
+    font.setBold(is_bold)
+    item.setFont(font)
+    table.setItem(row, column, item)
+
+
+def _fit(table: QTableWidget) -> None:
+    """Take no more height than a few rows."""
+    rows = min(table.rowCount(), _MAX_ROWS_SHOWN) * table.verticalHeader().defaultSectionSize()
+    table.setFixedHeight(table.horizontalHeader().sizeHint().height() + rows + 4)

@@ -1,0 +1,325 @@
+"""Runs of a project: closed, opened again, gone on with, taken back and compared."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+import tifffile
+from blobs import CLASSES, annotated, blobs
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QPushButton, QTableWidget
+
+from napari_spss.core.annotations import ClassStyle
+from napari_spss.core.projects import folder as project_folder
+from napari_spss.gui.dock import SpssDock
+from napari_spss.gui.models import RunForm
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+PATIENCE_MS = 300_000
+SETTINGS = {
+    "seed": 4,
+    "network.filters": 4,
+    "sampling.crop_px": 48,
+    "sampling.batch_size": 2,
+    "optimisation.learning_rate": 0.01,
+    "sampling.intensity": False,
+    "sampling.warp": False,
+}
+GOOD, POOR = 40, 2
+IN_USE = "\u2713 "
+LEFT = Qt.MouseButton.LeftButton
+
+
+class Person:
+    """Sits at a viewer with an image, which may be closed and opened again."""
+
+    def __init__(self, make_viewer, qtbot, path) -> None:
+        self._make_viewer, self._qtbot, self._path = make_viewer, qtbot, path
+        self.open()
+
+    def open(self) -> None:
+        self.viewer = self._make_viewer()
+        self.viewer.open(self._path, plugin="napari")
+        self.dock = SpssDock(self.viewer, is_probing=False)
+        self.viewer.window.add_dock_widget(self.dock)
+
+    def close(self) -> None:
+        self.dock.shut_down()
+        self.viewer.close()
+
+    def wait(self, is_so) -> None:
+        self._qtbot.waitUntil(is_so, timeout=PATIENCE_MS)
+
+    def wait_for_the_end(self) -> None:
+        outcome = self.dock.controller.outcome
+        self.wait(lambda: not self.dock.session.status.is_busy and outcome.is_up_to_date)
+
+    def train(self, n_steps, *, continues=False) -> None:
+        overrides = {**SETTINGS, "optimisation.max_steps": n_steps}
+        self.dock.train.set_value(RunForm(device="cpu", overrides=overrides))
+        n_before = self.rows()
+        self.press("Continue" if continues else "Train")
+        self.wait_for_the_end()
+        self.wait(lambda: len(self.rows()) == len(n_before) + 1)
+
+    def press(self, name) -> None:
+        (button,) = [one for one in self.dock.findChildren(QPushButton) if one.text() == name]
+        assert button.isEnabled(), name
+        button.click()
+
+    def table(self, name="runs"):
+        return self.dock.findChild(QTableWidget, name)
+
+    def rows(self, name="runs"):
+        table = self.table(name)
+        return [
+            [table.item(row, column).text() for column in range(table.columnCount())]
+            for row in range(table.rowCount())
+        ]
+
+    def choose(self, row) -> None:
+        table = self.table()
+        at = table.visualItemRect(table.item(row, 0)).center()
+        self._qtbot.mouseClick(table.viewport(), LEFT, pos=at)
+
+    def text(self, name) -> str:
+        return self.dock.findChild(QLabel, name).text()
+
+    def hint(self) -> str:
+        texts = [label.text() for label in self.dock.bar.findChildren(QLabel)]
+        return next(text for text in texts if text)
+
+    def labels(self):
+        (layer,) = [one for one in self.viewer.layers if one.name == "image labels"]
+        return layer
+
+
+@pytest.fixture
+def person(make_napari_viewer, qtbot, monkeypatch, tmp_path):
+    """An image of discs that is annotated, in a viewer with the dock."""
+    monkeypatch.setattr(project_folder, "user_data_path", lambda *_, **__: tmp_path / "home")
+    stack, truth = blobs()
+    pixels = np.stack([stack.read(z)[0] for z in range(stack.n_slices)])
+    tifffile.imwrite(tmp_path / "image.tif", pixels, photometric="minisblack")
+    user = Person(make_napari_viewer, qtbot, tmp_path / "image.tif")
+    styles = [ClassStyle("background", "#999999", "Q"), ClassStyle(CLASSES[1], "#E69F00", "W")]
+    user.dock.classes.set_value(styles)
+    user.dock.annotate.set_value(annotated(truth, n_grids=3))
+    yield user
+    user.dock.shut_down()
+
+
+def test_close_reopen_and_go_on(person):
+    dock = person.dock
+    person.train(GOOD)
+    ((began, steps, agrees, fraction),) = person.rows()
+    assert re.fullmatch(r"\u2713 \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", began)
+    assert steps == str(GOOD)
+    assert float(agrees.removesuffix(" %")) > 90
+    assert fraction.endswith(" %")
+    assert person.text("run detail").startswith("In use. Learned from 3 grids (192 nodes, ")
+    assert "of 192 judged nodes" in person.text("run detail")
+    assert dock.controller.apply("stack")
+    person.wait_for_the_end()
+    seen, curves = person.labels().data.copy(), dock.session.curves
+    person.close()
+
+    person.open()
+    dock = person.dock
+    person.wait(lambda: dock.session.model is not None)
+    person.wait_for_the_end()
+    assert person.rows() == [[began, steps, agrees, fraction]]
+    assert dock.session.model.n_steps == GOOD
+    assert dock.session.curves.steps == curves.steps
+    assert dock.session.curves.losses.keys() == curves.losses.keys()
+    for name, values in curves.losses.items():
+        np.testing.assert_array_equal(dock.session.curves.losses[name], values)
+    assert "apply the model" in person.hint()
+    assert dock.controller.apply("stack")
+    person.wait_for_the_end()
+    np.testing.assert_array_equal(person.labels().data, seen)
+
+    person.train(10, continues=True)
+    assert [row[1] for row in person.rows()] == [str(GOOD + 10), str(GOOD)]
+    assert person.rows()[0][0].startswith(IN_USE)
+    assert dock.session.curves.steps[: len(curves.steps)] == curves.steps
+    assert dock.session.curves.last_step == GOOD + 10
+
+
+def test_what_was_annotated_after_the_run_is_news_when_the_image_is_opened_again(person):
+    person.train(POOR)
+    kept = person.dock.annotations()
+    person.close()
+    person.open()
+    person.wait(lambda: person.dock.session.model is not None)
+    assert person.dock.annotations() == kept
+    assert "Continue" not in person.hint()
+    person.dock.annotate.keypoints.set_value(
+        [*person.dock.annotate.keypoints.value(), *_click(person)]
+    )
+    person.wait(lambda: "press Continue" in person.hint())
+    person.close()
+    person.open()
+    person.wait(lambda: person.dock.session.model is not None)
+    person.wait(lambda: "press Continue" in person.hint())
+
+
+def _click(person):
+    from napari_spss.core.annotations import Keypoint
+
+    return [Keypoint(0, 3.0, 3.0, 0)]
+
+
+def test_a_worse_model_is_told_and_the_one_before_comes_back_by_one_click(person):
+    person.train(GOOD)
+    good = person.dock.controller.model_dir
+    assert person.text("worse model") == ""
+    person.train(POOR)
+    poor = person.dock.controller.model_dir
+    assert poor != good
+    told = person.text("worse model")
+    assert re.match(r"Of 192 judged nodes this model agrees with \d+, the one before with 1", told)
+    person.press("Use the model before")
+    person.wait_for_the_end()
+    assert person.dock.controller.model_dir == good
+    assert person.dock.session.model.n_steps == GOOD
+    assert person.text("worse model") == ""
+    assert [row[0].startswith(IN_USE) for row in person.rows()] == [False, True]
+    assert person.dock.session.curves.last_step == GOOD
+    person.close()
+
+    person.open()  # the choice is kept
+    person.wait(lambda: person.dock.session.model is not None)
+    assert person.dock.controller.model_dir == good
+    person.choose(0)
+    person.press("Use")
+    person.wait(lambda: person.dock.controller.model_dir == poor)
+    person.close()
+    person.open()
+    person.wait(lambda: person.dock.session.model is not None)
+    assert person.dock.controller.model_dir == poor
+
+
+def test_a_training_that_was_stopped_is_said_not_to_be_compared(person):
+    person.train(POOR)
+    before = person.dock.controller.model_dir
+    person.dock.train.set_value(
+        RunForm(device="cpu", overrides={**SETTINGS, "optimisation.max_steps": 5000})
+    )
+    person.press("Train")
+    person.wait(lambda: ", step " in str(person.dock.session.status))
+    person.press("Stop")
+    person.wait_for_the_end()
+    assert person.text("worse model").startswith("This training was stopped")
+    person.press("Use the model before")
+    person.wait_for_the_end()
+    assert person.dock.controller.model_dir == before
+    assert person.text("worse model") == ""
+
+
+def test_two_runs_beside_each_other(person):
+    runs = []
+    for steps in (GOOD, POOR):
+        person.train(steps)
+        runs.append(person.dock.controller.model_dir)
+    person.choose(0)
+    use = next(b for b in person.dock.findChildren(QPushButton) if b.text() == "Use")
+    assert not use.isEnabled()  # it is in use
+    person.choose(1)
+    person.press("Compare")
+    person.wait_for_the_end()
+    names = [row[0].removeprefix(IN_USE) for row in person.rows()]
+    pair = [layer for layer in person.viewer.layers if "compared" in _role(layer)]
+    assert [re.sub(r" \[\d+\]$", "", one.name) for one in pair] == [f"{n} labels" for n in names]
+    assert all(layer.visible for layer in pair)
+    by_poor, by_good = (layer.data for layer in pair)
+    rows = person.rows("compared slices")
+    assert [row[0] for row in rows] == ["0", "1", "2"]
+    for z, row in enumerate(rows):
+        assert float(row[2].removesuffix(" %")) == pytest.approx(100 * by_good[z].mean(), rel=0.06)
+        both, either = (by_poor[z] & by_good[z]).sum(), (by_poor[z] | by_good[z]).sum()
+        assert float(row[3]) == pytest.approx(
+            100 * (by_good[z].mean() - by_poor[z].mean()), abs=0.06
+        )
+        assert float(row[4]) == pytest.approx(both / either, abs=0.006)
+    assert "3 slices" in person.text("comparison")
+    assert "intersection over union" in person.text("comparison")
+    pair[0].show_selected_label = True
+    assert pair[1].show_selected_label
+    assert {_made_by(layer)["run"] for layer in pair} == {str(run) for run in runs}
+    assert _made_by(pair[0])["run"] == str(person.dock.controller.model_dir)
+    pair[1].data[0, 0, 0] = 1  # the person's edit is not lost with the next comparison
+    pair[1].events.paint(value=[])
+    person.press("Compare")
+    person.wait_for_the_end()
+    assert pair[1] in person.viewer.layers
+    assert pair[1].name.endswith(" edited")
+
+
+def test_layers_tell_where_they_come_from(person):
+    person.train(POOR)
+    dock = person.dock
+    run = str(dock.controller.model_dir)
+    previews = [layer for layer in person.viewer.layers if _role(layer).startswith("preview")]
+    assert previews
+    assert {_made_by(layer)["run"] for layer in previews} == {run}
+    assert dock.controller.apply("stack")
+    person.wait_for_the_end()
+    (probability,) = [one for one in person.viewer.layers if one.name.endswith("probability")]
+    made_by = _made_by(probability)
+    assert (made_by["run"], made_by["n_steps"]) == (run, POOR)
+    assert made_by["model"] == dock.session.model.identity
+    assert set(made_by["versions"]) == {"napari-spss", "torch", "numpy"}
+    json.dumps(made_by)
+    dock.results._slider.setValue(0.25)
+    dock.results._min_size.setValue(9)
+    person.wait_for_the_end()
+    made_by = _made_by(person.labels())
+    assert made_by["threshold"] == pytest.approx(0.25)
+    assert (made_by["min_size_px"], made_by["has_filled_holes"]) == (9, False)
+
+
+def test_another_image_puts_previews_away_and_its_own_brings_them_back(person):
+    person.train(POOR)
+    image = person.viewer.layers[0]
+    previews = [layer for layer in person.viewer.layers if _role(layer).startswith("preview")]
+    assert all(layer.visible for layer in previews)
+    other = person.viewer.add_image(np.random.default_rng(0).random((3, 32, 32)), name="other")
+    person.dock.image.set_layer(other)
+    assert not any(layer.visible for layer in previews)
+    assert person.rows() == []
+    person.dock.image.set_layer(image)
+    assert all(layer.visible for layer in previews)
+    person.wait(lambda: len(person.rows()) == 1)
+
+
+def test_a_project_of_an_earlier_version_opens_with_its_newest_run(person):
+    person.train(POOR)
+    project = person.dock.project.folder
+    person.close()
+    record = json.loads((project / "project.json").read_text())
+    del record["run"]
+    (project / "project.json").write_text(json.dumps(record))
+    (run,) = (project / "runs").iterdir()
+    record = json.loads((run / "inputs.json").read_text())
+    del record["began"]
+    (run / "inputs.json").write_text(json.dumps(record))
+    events = (run / "events.jsonl").read_text().splitlines(keepends=True)
+    (run / "events.jsonl").write_text("".join(e for e in events if "Agreement" not in e))
+    person.open()
+    person.wait(lambda: person.dock.session.model is not None)
+    ((_, steps, agrees, fraction),) = person.rows()
+    assert (steps, agrees, fraction) == (str(POOR), "", "")
+    assert "Stated on average" in person.text("run detail")
+
+
+def _role(layer) -> str:
+    return str(layer.metadata.get("napari_spss", {}).get("role", ""))
+
+
+def _made_by(layer):
+    return layer.metadata["napari_spss"]["made_by"]
