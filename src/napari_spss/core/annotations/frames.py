@@ -5,7 +5,8 @@ nothing at the borders is rarer than elsewhere. Going through the tiles slice by
 many of them starts another frame, from a random one on: so frames are spread over the slices.
 Which tiles of a slice they are is chosen likewise, in an order that goes through the field quarter
 by quarter, from a start that moves on by the golden section from slice to slice: so they are
-spread over the field, too.
+spread over the field, too. The order of the quarters in each is drawn at random: frames at regular
+distances would meet, or miss, again and again what repeats in the image.
 
 References
 ----------
@@ -13,7 +14,7 @@ H. J. G. Gundersen and E. B. Jensen, The efficiency of systematic sampling in st
 prediction, J. Microsc. 147 (1987) 229-263.
 C. V. Howard and M. G. Reed, Unbiased Stereology, 2nd ed. 2005.
 D. L. Stevens and A. R. Olsen, Spatially balanced sampling of natural resources, J. Am. Stat.
-Assoc. 99 (2004) 262-278: the order by quarters.
+Assoc. 99 (2004) 262-278: the random order by quarters.
 """
 
 from __future__ import annotations
@@ -90,12 +91,12 @@ def lay_frames(
     --------
     >>> frames = lay_frames((20, 1024, 1024), 8, 256, 8, rng=np.random.default_rng(0))
     >>> [(frame.slice, frame.n_nodes) for frame in frames[:3]]
-    [(6, 64), (16, 64), (11, 64)]
+    [(8, 64), (18, 64), (13, 64)]
     """
     shapes = _shapes(shape)
     _check(shapes, n, size_px, nodes_per_side)
     laid = [grid.region for grid in beside if grid.box is not None]
-    of_shape = {one: _by_quarters(one, size_px) for one in set(shapes)}
+    of_shape = {one: _by_quarters(one, size_px, rng) for one in dict.fromkeys(shapes)}
     room = [of_shape[one] for one in shapes]
     for z in {region.slice for region in laid} & set(range(len(room))):
         room[z] = [box for box in room[z] if not any(Region(z, box).meets(one) for one in laid)]
@@ -155,16 +156,18 @@ def tiles(shape: tuple[int, int], tile_px: int) -> list[Box]:
     return [(y0, x0, y1, x1) for y0, y1 in pairwise(edges[0]) for x0, x1 in pairwise(edges[1])]
 
 
-def _by_quarters(shape: tuple[int, int], size_px: int) -> list[Box]:
-    """Tiles of a slice, quarter by quarter of the field."""
+def _by_quarters(shape: tuple[int, int], size_px: int, rng: np.random.Generator) -> list[Box]:
+    """Tiles of a slice, quarter by quarter of the field, those of each in random order."""
     found = tiles(shape, size_px)
-    n_columns = sum(box[0] == 0 for box in found)
-
-    def quarters(place: int) -> int:
-        bits = (f"{number:032b}" for number in divmod(place, n_columns))
-        return int("".join(map("".join, zip(*bits, strict=True))), 2)
-
-    return [found[place] for place in sorted(range(len(found)), key=quarters)]
+    rows, columns = np.divmod(np.arange(len(found)), sum(box[0] == 0 for box in found))
+    around, ranks = np.zeros((2, len(found)), dtype=np.int64)
+    for level in reversed(range(int(max(rows[-1], columns[-1])).bit_length())):
+        quarters = 2 * (rows >> level & 1) + (columns >> level & 1)
+        places, place = np.unique(around, return_inverse=True)
+        orders = rng.permuted(np.tile(np.arange(4), (len(places), 1)), axis=1)
+        ranks = 4 * ranks + orders[place, quarters]
+        around = 4 * around + quarters
+    return [found[place] for place in np.argsort(ranks).tolist()]
 
 
 def _chosen(
