@@ -15,7 +15,15 @@ from napari.utils.theme import get_theme
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QScrollArea, QWidget
 
-from napari_spss.core.annotations import Annotations, CountingGrid, Keypoint, Proportion, Region
+from napari_spss.core.annotations import (
+    Annotations,
+    CountingGrid,
+    Keypoint,
+    Proportion,
+    Region,
+    lay_frames,
+    lay_grid,
+)
 from napari_spss.core.base import (
     FinishReason,
     InputError,
@@ -93,6 +101,12 @@ def test_train_is_offered_once_something_is_said(dock, qtbot):
     assert not button(dock.train, "Continue").isEnabled()
     run(dock, qtbot)
     assert button(dock.train, "Continue").isEnabled()
+
+
+def test_what_was_laid_and_not_counted_comes_next(dock):
+    grid = lay_grid(0, (32, 48), n_side=4, rng=np.random.default_rng(0))
+    dock.annotate.set_value(Annotations(CLASSES, grids=[grid]))
+    assert "Count what was laid under Annotate, Grid" in dock.bar._status.text()
 
 
 def test_a_refusal_is_taken_back_once_something_else_is_said(dock, qtbot):
@@ -332,6 +346,21 @@ def test_closing_the_dock_ends_the_run(dock, viewer, qtbot, monkeypatch):
     viewer.window.remove_dock_widget(dock)
     assert ticket.token.is_cancelled
     assert dock.project.project is None
+
+
+def test_what_frames_tell_of_the_stack_stands_beside_its_labels(dock, qtbot):
+    frames = lay_frames((4, 32, 48), 4, 16, 2, rng=np.random.default_rng(0))
+    frames = [one.with_class([0], 1).with_class([1, 2, 3], 0) for one in frames]
+    dock.annotate.set_value(
+        Annotations(CLASSES, grids=[one.replace(is_done=True) for one in frames])
+    )
+    assert dock.start_training()
+    qtbot.waitUntil(lambda: is_idle(dock))
+    for scope, is_told in (("slice", False), ("stack", True)):
+        dock.results.set_scope(scope)
+        button(dock.results, "Apply").click()
+        qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
+        assert ("stated 25.0\u00a0%" in dock.results._fractions.text()) == is_told
 
 
 def test_apply_to_the_stack_fills_labels_maps_and_fractions(dock, viewer, qtbot):

@@ -103,12 +103,22 @@ def test_the_nodes_appear_and_what_is_said_is_learned(dock, jobs, qtbot):
 
 def test_next_tells_how_many_nodes_are_left(dock, qtbot):
     train(dock, qtbot)
+    assert "A second look, there, finds nodes" in dock.bar._status.text()
     look(dock, qtbot)
+    told = "Second look: 4 nodes about which map and person differ most."
+    assert dock.bar.text() == told
     assert "second look (4 nodes are left)" in dock.bar._status.text()
     dock.annotate.second_look.judge(0)
     assert "second look (3 nodes are left)" in dock.bar._status.text()
     dock.annotate.second_look.end()
     assert "press Continue" in dock.bar._status.text()
+
+
+def test_the_log_tells_of_second_looks(dock, qtbot):
+    train(dock, qtbot)
+    look(dock, qtbot, 1, 0)
+    actions = dock.project.project.log.actions
+    assert [(one.kind, one.n_items) for one in actions if one.kind == "look"] == [("look", 1)] * 2
 
 
 def test_keys_go_to_the_viewer_after_a_button_of_the_dock(dock, viewer, qtbot):

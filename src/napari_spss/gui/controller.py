@@ -304,6 +304,11 @@ class Controller(QObject):
         if sum(not style.is_outside for style in context.styles) < 2:
             return "Add a class to be segmented under Image & classes."
         if annotations is None or (annotations.is_empty and context.masks() is None):
+            if annotations is not None and annotations.grids:
+                return (
+                    "Count what was laid under Annotate, Grid: click the nodes that lie on a "
+                    "class, then press Done (D)."
+                )
             return "State fractions, count a grid or add keypoints under Annotate."
         return ""
 
@@ -325,6 +330,9 @@ class Controller(QObject):
             has_news=self._has_news(annotations),
             has_preview=source is not None and self.layers.has_preview(source),
             has_result=self.outcome.has_result,
+            can_look_again=not self._context.looks()
+            and annotations is not None
+            and any(grid.to_look_at.any() for grid in annotations.grids),
             n_contradicted=len(self.check.contradicted()),
             n_open_check=sum(not grid.is_done for grid in check.grids),
             can_estimate=not self.check.missing(),

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
+    from ..core.analysis import CountedFractions
     from ..core.annotations import Annotations, Look
     from ..core.projects import Project
     from ..core.training import RunSummary
@@ -723,6 +724,14 @@ class SpssDock(QWidget):
     def _on_cleaning_changed(self) -> None:
         self.controller.outcome.set_cleaning(self.results.cleaning())
 
+    def _counted(self) -> CountedFractions | None:
+        """What the counting frames tell of the whole stack."""
+        from ..core.analysis import counted_fractions
+
+        annotations = self._annotations_or_none()
+        found = None if annotations is None else counted_fractions(annotations)
+        return found if found is not None and found.has_frames else None
+
     def _show_result(self) -> None:
         self.results.set_result(self.controller.outcome.has_result, stale=self.controller.stale())
 
@@ -735,7 +744,7 @@ class SpssDock(QWidget):
         self.annotate.grid.set_suggested_slices(outcome.slices_to_count())
         classes = None if outcome.maps is None else outcome.maps.classes
         slices = 0 if outcome.maps is None else len(outcome.maps.full_slices)
-        overall, stated = outcome.overall(), outcome.stated_mean()
+        overall, stated = outcome.overall(), outcome.stated_mean(self._counted())
         self.results.set_fractions(classes, overall, stated, slices)
         self.results.set_matched(outcome.matched_threshold())
         drawn = self.figures.fractions()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Image, Labels, Layer
 
-    from ..core.analysis import Estimate, FractionEstimate
+    from ..core.analysis import CountedFractions, Estimate, FractionEstimate
     from ..core.annotations import Annotations, ClassStyle
     from ..core.base import Predicted
     from ..core.training import Model
@@ -264,8 +264,11 @@ class Outcome(QObject):
             estimate_fraction(one * totals, totals, is_ordered=is_ordered) for one in fractions.T
         )
 
-    def stated_mean(self) -> dict[str, float]:
-        """Mean stated fraction of each class, of the predicted slices that have one."""
+    def stated_mean(self, counted: CountedFractions | None = None) -> dict[str, float]:
+        """Mean stated fraction of each class, of the predicted slices that have one.
+
+        If none has, and all slices were predicted, what was counted of the whole stack.
+        """
         if self.maps is None:
             return {}
         found: dict[str, list[float]] = {}
@@ -275,6 +278,8 @@ class Outcome(QObject):
             for name, fraction in zip(self.maps.classes, proportion.fractions, strict=False):
                 if fraction is not None:
                     found.setdefault(name, []).append(fraction)
+        if not found and counted is not None and self.maps.is_complete:
+            return dict(zip(counted.classes, counted.fractions, strict=True))
         return {name: float(np.mean(values)) for name, values in found.items()}
 
     def slices_to_count(self) -> tuple[int, ...]:

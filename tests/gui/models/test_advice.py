@@ -36,6 +36,7 @@ APPLIED = replace(TRAINED, has_preview=False, has_result=True, n_predicted=4)
         (replace(TRAINED, is_cut_short=True), "does the steps for which there was no time"),
         (replace(TRAINED, has_result=True, n_predicted=1), "apply it to the whole stack"),
         (replace(TRAINED, n_slices=1), "apply it under"),
+        (replace(TRAINED, can_look_again=True), "A second look, there, finds nodes that were"),
         (APPLIED, "labels on other slices, then save them"),
         (replace(TRAINED, n_to_look_at=1, has_news=True), "second look (1 node is left)"),
         (replace(TRAINED, n_to_look_at=30, is_cut_short=True), "second look (30 nodes are left)"),

@@ -91,7 +91,7 @@ def lay_frames(
     --------
     >>> frames = lay_frames((20, 1024, 1024), 8, 256, 8, rng=np.random.default_rng(0))
     >>> [(frame.slice, frame.n_nodes) for frame in frames[:3]]
-    [(8, 64), (18, 64), (13, 64)]
+    [(9, 64), (19, 64), (14, 64)]
     """
     shapes = _shapes(shape)
     _check(shapes, n, size_px, nodes_per_side)

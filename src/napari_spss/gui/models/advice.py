@@ -41,6 +41,8 @@ class Progress:
         Whether something was annotated that the model has not learned.
     has_preview : bool
         Whether the map of a training is shown.
+    can_look_again : bool
+        Whether judged nodes could have a second look, and none had one yet.
     n_open_check : int
         Frames of the check count that are not done.
     n_contradicted : int
@@ -67,6 +69,7 @@ class Progress:
     n_to_look_at: int = 0
     has_news: bool = False
     has_preview: bool = False
+    can_look_again: bool = False
     n_open_check: int = 0
     n_contradicted: int = 0
     can_estimate: bool = False
@@ -126,10 +129,12 @@ def _with_model(progress: Progress) -> str:
         return f"Next: {look} the model under Results: the labels are still of the one before."
     if not progress.has_result or progress.n_predicted < progress.n_slices:
         where = " to the whole stack" if progress.n_slices > 1 else ""
-        return (
+        hint = (
             "Next: look at the map. Where it is wrong, add keypoints and press Continue; "
             f"where it is right, apply it{where} under Results."
         )
+        looks = " A second look, there, finds nodes that were judged wrongly."
+        return hint + looks if progress.can_look_again else hint
     if progress.n_open_check:
         n_open = progress.n_open_check
         are_open = "1 frame is" if n_open == 1 else f"{n_open} frames are"

@@ -50,7 +50,7 @@ from ...core.base import (
 from .curves import Curves
 
 if TYPE_CHECKING:
-    from ...core.annotations import Annotations
+    from ...core.annotations import Annotations, Look
     from ...core.training import Model
 
 __all__ = [
@@ -550,6 +550,11 @@ class Session:
         text = _end_text(ticket.kind, kind, self._reason, self._status)
         if ticket.kind == "export" and not is_stopped and self._outputs:
             text = _saved_text(tuple(map(Path, self._outputs.values())))
+        if ticket.kind == "review" and not is_stopped:
+            n_looks = len(cast("tuple[Look, ...]", result))
+            text = (
+                f"Second look: {counted(n_looks, 'node')} about which map and person differ most."
+            )
         if ticket.kind == "training" and self._status.done == 0:
             result = None
         is_model = ticket.kind in ("training", "loading") and result is not None
