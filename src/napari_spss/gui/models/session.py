@@ -551,10 +551,8 @@ class Session:
         if ticket.kind == "export" and not is_stopped and self._outputs:
             text = _saved_text(tuple(map(Path, self._outputs.values())))
         if ticket.kind == "review" and not is_stopped:
-            n_looks = len(cast("tuple[Look, ...]", result))
-            text = (
-                f"Second look: {counted(n_looks, 'node')} about which map and person differ most."
-            )
+            nodes = counted(len(cast("tuple[Look, ...]", result)), "node")
+            text = f"Second look: {nodes} about which map and person differ most."
         if ticket.kind == "training" and self._status.done == 0:
             result = None
         is_model = ticket.kind in ("training", "loading") and result is not None
