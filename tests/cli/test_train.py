@@ -119,7 +119,7 @@ def test_keypoints_without_effect_are_told_when_the_run_goes_on(train, spss):
     assert train(*scale).code == 0
     done = spss("train", "--out", "run", "--resume", "--keypoints", "keypoints.csv")
     assert done.code == 0, done.err
-    assert "1 of 2 keypoints did not take effect: the map shows another class there" in done.err
+    assert "1 of 2 keypoints did not take effect: the network shows another class there" in done.err
     assert "on slice 1 at y 30, x 4" in done.err
     more = spss("train", "--out", "run", "--resume", "--set=optimisation.max_steps=9")
     assert more.code == 0, more.err

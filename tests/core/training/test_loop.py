@@ -47,6 +47,7 @@ from napari_spss.core.images import (
 from napari_spss.core.prediction import predict
 from napari_spss.core.training import fit, iter_training, load_model, loop
 from napari_spss.core.training.checkpoint import load_state, save_model
+from napari_spss.core.training.corrections import Corrections
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -491,7 +492,8 @@ def test_keypoints_without_effect_are_told(reduction):
     annotations = annotated(truth, keypoints=places)
     events, model = drain(iter_training(stack, annotations, settings, device="cpu"))
     (checked,) = of_type(events, KeypointsChecked)
-    label = int(predict(model, stack, device="cpu").labels[2][30, 40])
+    plain = model.model_copy(update={"corrections": Corrections()})
+    label = int(predict(plain, stack, device="cpu").labels[2][30, 40])
     assert checked.denied == ((2, 30.0, 40.0 + (label == 0), 1 - label),)
     told = [one.text for one in of_type(events, Message) if "did not take effect" in one.text]
     assert len(told) == 1

@@ -33,6 +33,7 @@ from ..base import (
 from ..images import StackLayout
 from ..networks import Box, Stopped, TileDone, is_out_of_memory
 from ..training import Model
+from .corrected import Corrected
 from .files import (
     MAP_DTYPES,
     FileSink,
@@ -138,14 +139,15 @@ def predict_regions(
         _box_of(stack, region.slice, region.box)
     predictor = SlicePredictor(model, device, tile_px=tile_px, flips=flips)
     is_smooth, why = is_smoothed(model, stack, smooth_z)
-    delivery = _Delivery(stack, sink)
+    corrections = Corrected(model, stack, sink)
+    delivery = _Delivery(stack, corrections)
     series = _series(regions) if is_smooth else [[region] for region in regions]
     pace = SlicePace(sum(1 for _ in _steps(series, stack, delivery, is_smooth)), clock)
     yield RunStarted("prediction", len(regions), str(predictor.device), model.classes)
     for note in stack.notes:
         yield Message("info", note)
     yield from model.working_scale.notes(stack, [region.slice for region in regions])
-    for note in why:
+    for note in (*why, *corrections.notes(region.slice for region in regions)):
         yield Message("info", note)
     reason = FinishReason.completed
     try:

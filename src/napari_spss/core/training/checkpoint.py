@@ -41,6 +41,7 @@ from ..base import (
 )
 from ..images import WorkingScale
 from ..networks import build_network, own_draws
+from .corrections import Corrections
 from .label_posterior import LabelPosterior
 from .samples import LabelScale
 
@@ -111,6 +112,15 @@ class ModelRecord(_ClassesRecord):
     stated_fractions: tuple[float, ...] | None
     n_steps: NonNegativeInt
     settings: Annotated[TrainingSettings, BeforeValidator(parse_settings)]
+    corrections: Corrections = Field(default_factory=Corrections)  # not known to earlier versions
+
+    @field_validator("corrections")
+    @classmethod
+    def _check_spans(cls, value: Corrections, info: ValidationInfo) -> Corrections:
+        n_classes = len(info.data.get("classes", ()))
+        if any(span[3] >= n_classes for spans in value.spans.values() for span in spans):
+            raise ValueError("spans: need classes of the model")
+        return value
 
     @field_validator("stated_fractions")
     @classmethod
@@ -143,6 +153,8 @@ class Model(ModelRecord):
         Weights of labels, so that training can go on with the same ones.
     n_steps : int
         Optimiser steps so far.
+    corrections : Corrections
+        Places of the image it learned from at which maps are set right by keypoints.
     run_dir : Path, optional
         Folder of its run.
     """

@@ -220,14 +220,14 @@ def iter_training(
         yield run.progress(loss)
         if (z := wanted()) is not None:
             yield from run.preview(z)
-        model = run.model()
+        model, told_of_keypoints = run.settle_keypoints(run.model())
         if task.run_dir is not None:
             _check_folder(lock, run)
             yield run.save()
             save_model(model, task.run_dir)
             _check_folder(lock, run)
         yield from run.look(run.spent, model)
-        yield from run.check_keypoints(model)
+        yield from told_of_keypoints
         yield from run.last_words(reason)
     yield run.finished(reason)
     return model

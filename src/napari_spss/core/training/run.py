@@ -45,6 +45,7 @@ from .checkpoint import (
     save_state,
     with_prefix,
 )
+from .corrections import Corrections, Span, errors_at
 from .data import Batch, TrainingData
 from .label_posterior import LabelPosterior, label_posterior
 from .learner import Learner
@@ -491,41 +492,50 @@ class Run:
             if message is not None:
                 yield message
 
-    def check_keypoints(self, model: Model) -> Iterator[KeypointsChecked | Message]:
-        """Tell which keypoints the map of a model denies; nothing if stopped, or if there are none.
+    def settle_keypoints(self, model: Model) -> tuple[Model, list[KeypointsChecked | Message]]:
+        """Set the model's maps right where they deny keypoints, and tell where that is.
 
-        Of each slice, the part that the keypoints span is predicted.
+        Of each slice, the part around its keypoints is predicted. If the run is stopped, or there
+        are no keypoints, nothing is done.
         """
+        width_px = self.task.settings.image.target_diameter_px
         points: dict[int, list[Keypoint]] = {}
         for point in self.annotations.keypoints:
             points.setdefault(point.slice, []).append(point)
         denied: list[Keypoint] = []
+        spans: dict[int, tuple[Span, ...]] = {}
         try:
             for sample in self.data.samples:
                 if not len(sample.keypoints):
                     continue
                 y, x, stated = sample.keypoints.T
-                top, left = int(y.min()), int(x.min())
-                box = (top, left, int(y.max()) + 1, int(x.max()) + 1)
+                box = _box_around(y, x, sample.shape, math.ceil(width_px))
                 probs = self._predict(sample.image, model.network, box)
-                is_denied = probs[:, y - top, x - left].argmax(axis=0) != stated
+                is_denied = probs[:, y - box[0], x - box[1]].argmax(axis=0) != stated
                 denied += itertools.compress(points[sample.slice], is_denied)
+                errors = errors_at(probs, sample.keypoints, width_px=width_px, origin=box[:2])
+                if errors:
+                    spans[sample.slice] = tuple(errors)
         except Stopped:
-            return
+            return model, []
         total = len(self.annotations.keypoints)
         if not total:
-            return
-        yield KeypointsChecked(
-            total, tuple((one.slice, one.y, one.x, one.class_index) for one in denied)
+            return model, []
+        places = tuple((one.slice, one.y, one.x, one.class_index) for one in denied)
+        told: list[KeypointsChecked | Message] = [KeypointsChecked(total, places)]
+        if not denied:
+            return model, told
+        first = denied[0]
+        text = (
+            f"{len(denied)} of {counted(total, 'keypoint')} did not take effect: the network shows "
+            f"another class there, first on slice {first.slice} at y {first.y:.0f}, x "
+            f"{first.x:.0f}. Maps of this image are set right there, but not what looks like it "
+            "elsewhere. Train on (Continue in the dock, train --resume with more steps), or paint."
         )
-        if denied:
-            one = denied[0]
-            yield Message(
-                "info",
-                f"{len(denied)} of {counted(total, 'keypoint')} did not take effect: the map shows "
-                f"another class there, first on slice {one.slice} at y {one.y:.0f}, x {one.x:.0f}. "
-                "Train on (Continue in the dock, train --resume with more steps), or paint there.",
-            )
+        corrections = Corrections(
+            image=self.task.stack.identity(), n_keypoints=len(denied), spans=spans
+        )
+        return model.model_copy(update={"corrections": corrections}), [*told, Message("info", text)]
 
     def _predict(
         self,
@@ -583,6 +593,17 @@ class Run:
         outputs = {} if folder is None else {what: str(folder / files[what]) for what in files}
         total = self.schedule.max_steps
         return RunFinished(reason, self.state.step, self.elapsed_s, outputs, total)
+
+
+def _box_around(
+    y: npt.NDArray[np.int64], x: npt.NDArray[np.int64], shape: tuple[int, int], margin_px: int
+) -> Box:
+    """Part of a slice of some shape that holds pixels and a margin."""
+    (y0, y1), (x0, x1) = (
+        (max(0, int(at.min()) - margin_px), min(size, int(at.max()) + 1 + margin_px))
+        for at, size in zip((y, x), shape, strict=True)
+    )
+    return y0, x0, y1, x1
 
 
 def _check_classes(annotations: Annotations) -> None:

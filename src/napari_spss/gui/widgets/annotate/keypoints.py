@@ -179,8 +179,8 @@ class KeypointsTool(QWidget):
         slices = ", ".join(map(str, sorted({point.slice for point in denied})))
         return (
             f"{len(denied)} of {counted(len(self._value), 'keypoint')} did not take effect: the "
-            f"map shows another class at the crosses (slice {slices}). Press Continue, or paint "
-            "there."
+            f"network shows another class at the crosses (slice {slices}). Apply sets this image "
+            "right there, but not what looks like it elsewhere: press Continue, or paint."
         )
 
     @property
