@@ -285,6 +285,18 @@ def test_measure_lists_objects_as_asked(spss, masks):
         assert said in done.error
 
 
+def test_measure_tells_surface_and_number_per_volume(spss, masks):
+    labels = np.zeros((3, 32, 32), np.uint8)
+    labels[1:, 8:20, 8:20] = 1
+    masks(labels=labels)
+    size = ("--voxel-size", "50nm,10nm,10nm")
+    told = spss("measure", "labels.tif", *size).out
+    assert f"{1 / (2 * 31 * 31 * 0.05 * 0.01**2):.3g} per µm³" in told
+    assert "(isotropic sections)" in told
+    assert "(vertical sections)" in spss("measure", "labels.tif", *size, "--vertical").out
+    assert "per µm" not in spss("measure", "labels.tif").out
+
+
 def test_measure_of_one_slice_has_no_interval(spss, masks):
     masks(labels=plane(0, 1, 0, 1))
     done = spss("measure", "labels.tif")

@@ -91,6 +91,14 @@ def measure(
             "--per-slice", help="List the objects of each slice, not those of the volume."
         ),
     ] = False,
+    vertical: Annotated[
+        bool,
+        typer.Option(
+            "--vertical",
+            help="The slices are vertical sections, whose axis runs from top to bottom; otherwise "
+            "surface per volume assumes isotropic sections.",
+        ),
+    ] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Measure, print a summary, and write the tables if a name is given."""
@@ -117,6 +125,7 @@ def measure(
         min_size=min_size,
         split=split,
         per_slice=per_slice,
+        is_vertical=vertical,
         outside=outside,
     )
     n_slices = found.slices["slice"].nunique()
@@ -148,7 +157,7 @@ def slice_lines(found: Measurement) -> list[str]:
 
 
 def summary_lines(found: Measurement) -> list[str]:
-    """A line for each class with objects: fraction, interval, number of objects."""
+    """A line for each class with objects: fraction, interval, numbers and surface per volume."""
     lines = []
     for row in found.stack.iloc[1:].to_dict("records"):
         if row["class"] == found.outside:
@@ -157,6 +166,15 @@ def summary_lines(found: Measurement) -> list[str]:
         if row["low"] == row["low"]:  # nan: a single slice tells nothing about the spread
             text += f" (95 % interval {_percent(row['low'])} to {_percent(row['high'])})"
         lines.append(f"{text}, {counted(int(row['objects']), 'object')}")
+        said = [
+            f"{row[name]:.3g} per {unit}"
+            for name, unit in (("objects_per_um3", "µm³"), ("objects_per_um2", "µm²"))
+            if name in row and row[name] == row[name]
+        ]
+        if (surface := row["surface_um2_per_um3"]) == surface:
+            said.append(f"surface {surface:.3g} µm²/µm³ ({row['sections']} sections)")
+        if said:
+            lines.append(f"  {', '.join(said)}")
     return lines
 
 

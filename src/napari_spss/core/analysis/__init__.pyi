@@ -16,6 +16,10 @@ from .corrected import (
     contradicted_nodes as contradicted_nodes,
     estimate_fractions as estimate_fractions,
 )
+from .densities import (
+    numerical_density as numerical_density,
+    surface_density as surface_density,
+)
 from .estimates import (
     CountedFractions as CountedFractions,
     FractionEstimate as FractionEstimate,

@@ -29,7 +29,7 @@ class FractionEstimate:
 
 
 def estimate_fraction(
-    areas: npt.ArrayLike, totals: npt.ArrayLike, *, is_ordered: bool = True
+    areas: npt.ArrayLike, totals: npt.ArrayLike, *, is_ordered: bool = True, most: float = 1.0
 ) -> FractionEstimate:
     """Estimate a volume fraction from the areas in slices, as stereology does.
 
@@ -54,6 +54,8 @@ def estimate_fraction(
         Area of the class, and of everything labelled, per slice; any one unit.
     is_ordered : bool
         Whether the slices follow each other in the tissue; False for an image set.
+    most : float
+        The largest value that there can be; infinity for numbers or surfaces per volume.
 
     Returns
     -------
@@ -89,7 +91,7 @@ def estimate_fraction(
     degrees = max(n_effective - 1.0, min(n - 1.0, 2.0))
     half = float(stats.t.ppf(0.975, degrees)) * math.sqrt(variance)
     return FractionEstimate(
-        fraction, max(0.0, fraction - half), min(1.0, fraction + half), n_effective
+        fraction, max(0.0, fraction - half), min(most, fraction + half), n_effective
     )
 
 

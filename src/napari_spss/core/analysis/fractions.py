@@ -29,6 +29,7 @@ from ..images import (
     strips,
 )
 from .components import ComponentCollector, Components
+from .densities import LineIntercepts, density_columns, numerical_density, surface_density
 from .estimates import FractionEstimate, estimate_fraction
 from .object_rows import ObjectSizes, object_rows
 from .objects import check_split
@@ -58,7 +59,10 @@ class Measurement:
     stack : DataFrame
         A row per class: ``class``, ``fraction``, ``low``, ``high`` (95 % interval, see
         :func:`estimate_fraction`), ``slices``, ``effective_slices``, ``objects``, ``voxels``,
-        ``volume_um3``; for sets and single images ``pixels`` and ``area_um2`` instead.
+        ``volume_um3``; for sets and single images ``pixels`` and ``area_um2`` instead. Then, each
+        with ``_low`` and ``_high``, ``surface_um2_per_um3`` (see `surface_density`; ``sections``
+        says for which kind) and ``objects_per_um3`` (see `numerical_density`; of objects in single
+        slices ``objects_per_um2``).
     objects : DataFrame
         A row per object, see :func:`object_table`: ``object``, ``class``, and of instances ``id``.
     notes : tuple of str
@@ -88,6 +92,7 @@ def measure(
     image: Stack | npt.ArrayLike | None = None,
     maps: Stack | npt.ArrayLike | None = None,
     outside: str | None = None,
+    is_vertical: bool = False,
     go_on: Callable[[], object] = lambda: None,
 ) -> Measurement:
     """Measure labels strip by strip, so that not even a slice need fit into memory.
@@ -123,6 +128,8 @@ def measure(
     outside : str, optional
         Class of what lies outside of the specimen: fractions are those of the rest, and it has
         none, nor objects.
+    is_vertical : bool
+        Whether the slices are vertical sections, whose axis is y; see `surface_density`.
     go_on : callable, optional
         Called before each strip; what it raises ends the measurement.
 
@@ -140,7 +147,10 @@ def measure(
     task = _Task.of(labels, voxel_size_um, pixel_sizes_um, is_set, classes, names, per_slice)
     values = _Values.of(task, image, maps)
     sizes = task.object_sizes(min_size, split)
-    counts, components = _read(task, sizes, values, go_on)
+    names = task.classes or default_names(IGNORE)
+    unseen = names.index(outside) if outside in names else None
+    intercepts = LineIntercepts(task.source.n_slices, unseen)
+    counts, components = _read(task, sizes, values, intercepts, go_on)
     class_list = task.classes or default_names(max(2, _n_used(counts)))
     if _n_used(counts) > len(class_list):
         raise InputError(
@@ -153,6 +163,11 @@ def measure(
         components.pop(outside_index, None)
     objects, object_notes = _object_table(task, components, class_list, sizes, values)
     stack = _stack_table(task, counts, class_list, objects, outside_index)
+    densities = [
+        _densities(task, counts, objects, intercepts, outside_index, index, name, is_vertical)
+        for index, name in enumerate(class_list)
+    ]
+    stack = pd.concat([stack, pd.DataFrame(densities)], axis=1)
     return Measurement(
         slices=_slice_table(task, counts, class_list, objects, outside_index),
         stack=stack,
@@ -449,7 +464,11 @@ class _ClassReader:
 
 
 def _read(
-    task: _Task, sizes: ObjectSizes, pixels: _Values, go_on: Callable[[], object]
+    task: _Task,
+    sizes: ObjectSizes,
+    pixels: _Values,
+    intercepts: LineIntercepts,
+    go_on: Callable[[], object],
 ) -> tuple[npt.NDArray[np.int64], dict[int, Components]]:
     """Pixels per slice and class (n, 255), and the components of every foreground class."""
     counts = np.zeros((task.source.n_slices, IGNORE), dtype=np.int64)
@@ -461,6 +480,7 @@ def _read(
             strip = task.source.read(z, box)
             found = np.bincount(strip.reshape(-1), minlength=IGNORE + 1)[:IGNORE]
             counts[z] += found
+            intercepts.add(z, strip)
             for index in (np.flatnonzero(found[1:]) + 1).tolist():
                 reader = _ClassReader(task, index, pixels)
                 fresh = ComponentCollector(
@@ -571,6 +591,44 @@ def _stack_table(
             }
         )
     return pd.DataFrame(rows).astype({"objects": "Int64"})
+
+
+def _densities(
+    task: _Task,
+    counts: npt.NDArray[np.int64],
+    objects: pd.DataFrame,
+    intercepts: LineIntercepts,
+    outside: int | None,
+    index: int,
+    name: str,
+    is_vertical: bool,
+) -> dict[str, Any]:
+    """Surface and number per volume of a class; nothing of the background and what is outside."""
+    surface = number = _NOTHING
+    totals = _counting(counts, outside) * task.pixel_areas_um2
+    if index not in (0, outside):
+        surface = surface_density(
+            intercepts.changes[:, :, index],
+            intercepts.pairs,
+            task.edges_um[:, 1:],
+            totals,
+            is_vertical=is_vertical,
+            is_ordered=task.is_volume,
+        )
+        shapes = [task.source.shape_of(z) for z in range(len(totals))]
+        inner = np.array([(y - 1) * (x - 1) / (y * x) for y, x in shapes])
+        depth = task.slice_spacing_um if task.has_volumes else 1.0
+        number = numerical_density(
+            objects[objects["class"] == name],
+            totals * inner * depth,
+            is_volume=task.has_volumes,
+            is_ordered=task.is_volume,
+        )
+    return {
+        **density_columns("surface_um2_per_um3", surface),
+        "sections": "vertical" if is_vertical else "isotropic",
+        **density_columns("objects_per_um3" if task.has_volumes else "objects_per_um2", number),
+    }
 
 
 def _size_columns(task: _Task) -> tuple[str, str]:

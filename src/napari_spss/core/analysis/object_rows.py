@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import ndimage
-from scipy.spatial import SphericalVoronoi
 
 from ..annotations import Box
 from ..base import InputError, Registry, counted
 from .components import DIRECTIONS, ComponentCollector, Components
+from .densities import direction_weights
 from .objects import split_object
 
 __all__ = [
@@ -341,20 +341,3 @@ def _boundary(found: Components, edges: Floats) -> Floats:
             factor = 2.0 if n_axes == 3 else math.pi / 2
             sizes[of_class] = changes[of_class] @ (factor * direction_weights(vectors) * spacing)
     return sizes
-
-
-def direction_weights(vectors: Floats) -> Floats:
-    """Part of all directions that is closest to each of these; the sum is 1."""
-    units = vectors / np.linalg.norm(vectors, axis=1)[:, None]
-    if vectors.shape[1] == 3:
-        areas = SphericalVoronoi(np.concatenate([units, -units])).calculate_areas()
-        weights: Floats = areas[: len(units)] / areas[: len(units)].sum()
-        return weights
-    angles = np.arctan2(units[:, 0], units[:, 1]) % math.pi
-    order = np.argsort(angles)
-    ring = np.concatenate(
-        [angles[order][-1:] - math.pi, angles[order], angles[order][:1] + math.pi]
-    )
-    weights = np.empty(len(angles))
-    weights[order] = (ring[2:] - ring[:-2]) / (2 * math.pi)
-    return weights
