@@ -102,3 +102,29 @@ def test_what_others_wrote_is_replaced_only_if_the_user_says_so(dock, qtbot, tmp
     qtbot.mouseClick(replace, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: "Saved in" in dock.bar.text(), timeout=60_000)
     assert (tmp_path / "sizes.svg").read_text() != "mine"
+
+
+def fold(dock, qtbot, height):
+    dock.resize(400, height)
+    for section in dock.sections.values():
+        section.open()
+    qtbot.waitUntil(lambda: dock.height() == height)
+    dock.controller.apply("stack")
+    wait(dock, qtbot)
+    return {name for name, section in dock.sections.items() if not section.is_open}
+
+
+def test_finished_sections_fold_where_the_dock_is_low_and_not_where_it_is_high(dock, qtbot):
+    assert fold(dock, qtbot, 600) == {"Image & classes", "Train", "Annotate"}
+    assert fold(dock, qtbot, 4000) == set()
+
+
+def test_a_new_grid_folds_what_is_above_it_where_the_dock_is_low(dock, qtbot):
+    dock.resize(400, 600)
+    qtbot.waitUntil(lambda: dock.height() == 600)
+    dock.sections["Image & classes"].open()
+    dock.annotate.slice_wanted.emit(3)
+    dock.annotate.show_tab(1)
+    qtbot.mouseClick(button(dock.annotate.grid, "Lay grid"), Qt.MouseButton.LeftButton)
+    assert not dock.sections["Image & classes"].is_open
+    assert dock.sections["Annotate"].is_open

@@ -11,6 +11,7 @@ import napari_spss
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.models import read_preferences
 from napari_spss.gui.models.preferences import Preferences
+from napari_spss.gui.widgets import LayerCombo
 
 DOCK = "napari-spss.open_dock"
 
@@ -30,10 +31,25 @@ def test_manifest_is_valid_and_its_commands_import(manifest):
     assert any("SPSS" in title for title in titles)
 
 
-def test_every_menu_offers_the_dock(manifest):
-    assert set(manifest.contributions.menus) == {"napari/layers/segment", "napari/layers/annotate"}
-    for items in manifest.contributions.menus.values():
-        assert [item.command for item in items] == [DOCK]
+MENUS = {
+    "napari/layers/segment": DOCK,
+    "napari/layers/annotate": DOCK,
+    "napari/layers/measure": "napari-spss.measure_labels",
+    "napari/file/io_utilities": "napari-spss.take_voxel_size",
+}
+
+
+def test_every_menu_offers_what_belongs_there(manifest):
+    found = manifest.contributions.menus
+    assert {menu: [item.command for item in items] for menu, items in found.items()} == {
+        menu: [command] for menu, command in MENUS.items()
+    }
+
+
+@pytest.mark.parametrize(("menu", "command"), MENUS.items())
+def test_napari_has_these_menus(viewer, menu, command):
+    items = [one for one in get_app_model().menus.get_menu(menu) if hasattr(one, "command")]
+    assert command in [item.command.id for item in items]
 
 
 def test_icon_is_shipped(manifest):
@@ -151,3 +167,10 @@ def test_reader_opens_mrc_lazily(tmp_path):
         assert get_reader(f"tomogram{suffix}") is not None
     assert get_reader([str(path), "stack.tif"]) is None
     assert get_reader("stack.tif") is None
+
+
+def test_the_menu_opens_what_measures_labels(viewer):
+    viewer.add_labels(np.ones((2, 20, 30), np.uint8))
+    get_app_model().commands.execute_command("napari-spss.measure_labels").result()
+    (opened,) = [w for w in viewer.window._wrapped_dock_widgets.values() if "Measure" in w.name]
+    assert opened.inner_widget().findChildren(LayerCombo)[0].layer() is viewer.layers[0]

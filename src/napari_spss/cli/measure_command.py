@@ -22,7 +22,7 @@ from .options import (
 if TYPE_CHECKING:
     from ..core.analysis import Measurement
 
-__all__ = ["EXAMPLES", "HELP", "measure", "summary_lines"]
+__all__ = ["EXAMPLES", "HELP", "measure"]
 
 HELP = """Measure labels: area fraction of each slice, volume fraction of the stack, objects.
 
@@ -130,7 +130,7 @@ def measure(
     )
     n_slices = found.slices["slice"].nunique()
     lines = slice_lines(found) if n_slices <= _MAX_LISTED else [counted(n_slices, "slice")]
-    for line in (*lines, *summary_lines(found)):
+    for line in (*lines, *found.summary()):
         typer.echo(line)
     for note in found.notes:
         say(f"note: {note}")
@@ -154,28 +154,6 @@ def slice_lines(found: Measurement) -> list[str]:
         cells = zip((row[name] for name in names), widths, strict=True)
         lines.append(f"{z!s:>5}" + "".join(f"{_percent(value):>{width}}" for value, width in cells))
     return [*lines, ""]
-
-
-def summary_lines(found: Measurement) -> list[str]:
-    """A line for each class with objects: fraction, interval, numbers and surface per volume."""
-    lines = []
-    for row in found.stack.iloc[1:].to_dict("records"):
-        if row["class"] == found.outside:
-            continue
-        text = f"{row['class']}: {_percent(row['fraction'])}"
-        if row["low"] == row["low"]:  # nan: a single slice tells nothing about the spread
-            text += f" (95 % interval {_percent(row['low'])} to {_percent(row['high'])})"
-        lines.append(f"{text}, {counted(int(row['objects']), 'object')}")
-        said = [
-            f"{row[name]:.3g} per {unit}"
-            for name, unit in (("objects_per_um3", "µm³"), ("objects_per_um2", "µm²"))
-            if name in row and row[name] == row[name]
-        ]
-        if (surface := row["surface_um2_per_um3"]) == surface:
-            said.append(f"surface {surface:.3g} µm²/µm³ ({row['sections']} sections)")
-        if said:
-            lines.append(f"  {', '.join(said)}")
-    return lines
 
 
 def _percent(fraction: float) -> str:

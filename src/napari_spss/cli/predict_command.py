@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.base import InputError
-from .measure_command import summary_lines
 from .options import (
     AxesOption,
     DeviceOption,
@@ -175,7 +174,7 @@ def predict(
         advice = write_next_slices(
             folder, model, stack, uncertainty=means, found=found, stated=said
         )
-    for line in summary_lines(found):
+    for line in found.summary():
         typer.echo(line)
     for note in found.notes:
         say(f"note: {note}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -96,6 +97,7 @@ class SpssDock(QWidget):
         self._had_parent = False
         self._is_open = True
         self._is_restoring = False
+        self._n_grids = 0  # that are laid
         self._continued = False  # whether the last training was to continue
         self._failed = ""  # kind of the last run, if it failed
         self._refusal = ""  # why the last run did not begin
@@ -166,7 +168,10 @@ class SpssDock(QWidget):
     def start_training(self, *, continues: bool = False) -> bool:
         """Do what Train and Continue do; return whether a run began."""
         self._continued = continues
-        return self.controller.train(continues=continues)
+        began = self.controller.train(continues=continues)
+        if began:
+            self._show_section("Train", finished=("Image & classes",))
+        return began
 
     def shut_down(self) -> None:
         """Stop the run, the timers and the child process; harmless when repeated."""
@@ -221,7 +226,7 @@ class SpssDock(QWidget):
         self._figures.hide()
         inner.addWidget(self._figures)
         self.sections: dict[str, Section] = {}
-        body = QWidget()
+        body = self._body = QWidget()
         column = QVBoxLayout(body)
         column.setContentsMargins(4, 2, 4, 2)
         column.setSpacing(2)
@@ -267,6 +272,7 @@ class SpssDock(QWidget):
         self.results.estimates.look_requested.connect(self._on_check_looks)
         self.results.estimates.estimate_requested.connect(self.controller.check.estimate)
         self.controller.check.changed.connect(self._refresh_ready)
+        self.controller.check.changed.connect(self._show_figures)
         self.results.load_requested.connect(self.controller.load)
         self.results.take_back_requested.connect(self.controller.take_back)
         self.train.runs.use_requested.connect(self.controller.load)
@@ -496,7 +502,10 @@ class SpssDock(QWidget):
         annotations = self._annotations_or_none()
         self._refresh_ready()
         self._forget_refusal()
+        n_before, self._n_grids = self._n_grids, len(self.annotate.grid.value())
         if not self._is_restoring:
+            if self._n_grids > n_before:
+                self._show_section("Annotate", finished=("Image & classes",))
             self._contents.note_actions(self.project.project, self.controller.current_slice())
             self._save_soon()
         if annotations is None:
@@ -658,6 +667,20 @@ class SpssDock(QWidget):
         self._refresh_ready()
         if end.run == "training" and end.kind is not EndKind.failed:
             self.sections["Results"].open()
+        maps = self.controller.outcome.maps
+        if end.run == "prediction" and maps is not None and maps.is_complete:
+            self._show_section("Results", finished=("Image & classes", "Train", "Annotate"))
+
+    def _show_section(self, name: str, *, finished: Sequence[str]) -> None:
+        """Open a section; fold finished ones as far as the dock is too low for all of them."""
+        self.sections[name].open()
+        for other in finished:
+            section, focused = self.sections[other], QApplication.focusWidget()
+            # what was opened or folded counts once the layouts know of it
+            QCoreApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest.value)
+            is_low = self._body.sizeHint().height() > self._scroll.viewport().height()
+            if is_low and self.isVisible() and not section.isAncestorOf(focused):
+                section.close_up()
 
     def _note_run(self, *, is_new: bool) -> None:
         """Keep which run is in use: the newest one, unless the user went back to another."""
@@ -747,12 +770,16 @@ class SpssDock(QWidget):
         overall, stated = outcome.overall(), outcome.stated_mean(self._counted())
         self.results.set_fractions(classes, overall, stated, slices)
         self.results.set_matched(outcome.matched_threshold())
-        drawn = self.figures.fractions()
-        self.plots.set_fractions(drawn)
-        self._figures.setVisible(bool(drawn))
+        self._show_figures()
         self._show_objects()
         self._refresh_ready()
         self._on_cleaning_changed()
+
+    @guarded
+    def _show_figures(self) -> None:
+        drawn = self.figures.fractions()
+        self.plots.set_fractions(drawn)
+        self._figures.setVisible(bool(drawn))
 
     def _show_objects(self) -> None:
         """Offer to find objects, and show those that were found, with the way to and from them."""

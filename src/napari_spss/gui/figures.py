@@ -18,7 +18,7 @@ from .models import Session, Task, explain, guarded
 from .outcome import Outcome
 
 if TYPE_CHECKING:
-    from ..core.analysis import ClassFractions
+    from ..core.analysis import ClassFractions, Estimate
     from .controller import Controller
 
 __all__ = ["Figures"]
@@ -66,7 +66,7 @@ class Figures(QObject):
             if region.box is None:
                 predicted[region.slice] = values
         classes = self._classes(outcome)
-        return class_fractions(predicted, classes, self._stated(classes))
+        return class_fractions(predicted, classes, self._stated(classes), _estimates(outcome))
 
     def place(self) -> Path:
         """Propose a folder."""
@@ -103,7 +103,7 @@ class Figures(QObject):
         )
         check_place(results)
         classes, z = self._classes(outcome), self._controller.current_slice()
-        stated = self._stated(classes)
+        stated, estimates = self._stated(classes), _estimates(outcome)
 
         def draw() -> tuple[Path, ...]:
             slices = range(stack.n_slices)
@@ -120,7 +120,9 @@ class Figures(QObject):
                 outside=classes.outside,
             )
             view = FigureSlice(stack, z, labels[z], sizes[z])
-            return write_figures(results, measured, classes, annotations=stated, view=view)
+            return write_figures(
+                results, measured, classes, annotations=stated, estimates=estimates, view=view
+            )
 
         self._running = Task("napari-spss figures", draw)
         self._running.ended.connect(self._on_ended)
@@ -156,3 +158,9 @@ class Figures(QObject):
 def _known(labels: Labels, is_predicted: npt.NDArray[np.bool_]) -> Labels:
     """Labels of a slice, with 255 where nothing was predicted."""
     return np.where(~is_predicted & (labels == 0), np.uint8(IGNORE), labels)
+
+
+def _estimates(outcome: Outcome) -> tuple[Estimate, ...]:
+    """What a check count says of the labels as they are."""
+    found = outcome.estimated
+    return () if found is None or found.version != outcome.version else found.estimates

@@ -175,9 +175,7 @@ def write_figures(
     RunError
         If the folder cannot be written.
     """
-    by_slice = measurement.slices.pivot(index="slice", columns="class", values="fraction")
-    predicted = by_slice.reindex(columns=list(classes)).to_numpy(float)
-    known = class_fractions(predicted, classes, annotations, estimates)
+    known = class_fractions(measurement.by_slice(classes), classes, annotations, estimates)
     figures = {"fractions": _figure(len(known)), "sizes": _figure(len(known))}
     for at, one in enumerate(known):
         draw_fractions(figures["fractions"].axes[at], one)

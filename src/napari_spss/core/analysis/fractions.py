@@ -77,6 +77,33 @@ class Measurement:
     notes: tuple[str, ...]
     outside: str | None = None
 
+    def summary(self) -> tuple[str, ...]:
+        """A line for each class: fraction, interval, numbers and surface per volume."""
+        lines = []
+        for row in self.stack.iloc[1:].to_dict("records"):
+            if row["class"] == self.outside:
+                continue
+            text = f"{row['class']}: {_percent(row['fraction'])}"
+            if not math.isnan(row["low"]):  # a single slice tells nothing about the spread
+                text += f" (95 % interval {_percent(row['low'])} to {_percent(row['high'])})"
+            lines.append(f"{text}, {counted(int(row['objects']), 'object')}")
+            said = [
+                f"{row[name]:.3g} per {unit}"
+                for name, unit in (("objects_per_um3", "µm³"), ("objects_per_um2", "µm²"))
+                if name in row and not math.isnan(row[name])
+            ]
+            if not math.isnan(surface := row["surface_um2_per_um3"]):
+                said.append(f"surface {surface:.3g} µm²/µm³ ({row['sections']} sections)")
+            if said:
+                lines.append(f"  {', '.join(said)}")
+        return tuple(lines)
+
+    def by_slice(self, classes: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Fractions (slices, classes) of some classes; nan where there is none."""
+        table = self.slices.pivot(index="slice", columns="class", values="fraction")
+        found: npt.NDArray[np.float64] = table.reindex(columns=list(classes)).to_numpy(float)
+        return found
+
 
 def measure(
     labels: LabelsLike,
@@ -673,3 +700,7 @@ def _likeness_notes(stack: pd.DataFrame) -> tuple[str, ...]:
         f"Neighbouring slices are so alike that {n_slices} of them tell as much as {fewest:.0f} "
         "independent ones would: the intervals are wide for that reason.",
     )
+
+
+def _percent(fraction: float) -> str:
+    return "-" if math.isnan(fraction) else f"{100 * fraction:.2f} %"

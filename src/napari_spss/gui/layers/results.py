@@ -539,7 +539,7 @@ def _title(source: Source, role: str) -> str:
 def _map_colours(style: ClassStyle) -> Colormap:
     """From transparent to the class's colour."""
     full = transform_color(style.colour)[0]
-    return Colormap(np.stack([[*full[:3], 0.0], [*full[:3], 1.0]]), name=f"{MARK} {style.colour}")
+    return Colormap(np.stack([[*full[:3], 0.0], [*full[:3], 1.0]]), name=style.colour)
 
 
 def _set_colours(layer: Image | Labels, colours: Colormap) -> None:

@@ -13,6 +13,12 @@ from .figures import (
 from .image import (
     ImageSection as ImageSection,
 )
+from .layer_combo import (
+    LayerCombo as LayerCombo,
+)
+from .notice import (
+    Notice as Notice,
+)
 from .project_bar import (
     ProjectBar as ProjectBar,
 )

@@ -32,12 +32,19 @@ whole stack: by counted frames, or by labels that a check count corrects, with 9
 
 
 class FractionPlot(QWidget):
-    """Draws what is known of the fractions of a class, slice by slice."""
+    """Draws what is known of the fractions of a class, slice by slice.
+
+    Parameters
+    ----------
+    of_labels : str
+        What the fractions of labels are called.
+    """
 
     slice_chosen = Signal(int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, of_labels: str = "predicted", parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._of_labels = of_labels
         self._found: tuple[ClassFractions, ...] = ()
         self._slice = 0
         self._foreground, self._background = "#d0d0d0", "#262930"
@@ -106,7 +113,7 @@ class FractionPlot(QWidget):
             return
         one, text = self._found[index], self._foreground
         z, line = np.arange(len(one.predicted), dtype=float), self._shade(one.colour)
-        entries = [("▬", line, "predicted")]
+        entries = [("▬", line, self._of_labels)]
         marks = (
             ("◆", "d", text, one.stated.typed, "typed"),
             ("○", "o", self._background, one.stated.counted, "counted, 95 %"),

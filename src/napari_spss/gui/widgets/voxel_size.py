@@ -30,6 +30,8 @@ class VoxelSizeField(QWidget):
         super().__init__(parent)
         self._size = UNKNOWN_VOXEL
         self._lengths: list[QDoubleSpinBox] = []
+        # napari's style gives such fields the width of three
+        self.setStyleSheet("QDoubleSpinBox, QComboBox { min-width: 40px; padding: 2px 4px; }")
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(3)
@@ -43,6 +45,7 @@ class VoxelSizeField(QWidget):
             field.setKeyboardTracking(False)
             field.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
             field.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            field.setMinimumWidth(40)
             field.valueChanged.connect(lambda value, index=index: self._on_entered(index, value))
             self._lengths.append(field)
             row.addWidget(field, 1)

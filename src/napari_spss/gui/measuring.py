@@ -1,0 +1,192 @@
+"""What napari's menus Layers > Measure and File > IO Utilities do, for any layer."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari import Viewer
+from napari.layers import Image, Labels
+from napari.utils.notifications import show_info, show_warning
+from napari.utils.theme import get_theme
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from ..core.base import UNKNOWN_VOXEL, InputError, SpssError, length_text
+from .layers import (
+    Connections,
+    Geometry,
+    SourceFrame,
+    file_voxel_size,
+    full_resolution,
+    set_voxel_size,
+    voxel_size_um,
+)
+from .models import Task, explain
+from .widgets import LayerCombo, Notice, wear
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+    from ..core.analysis import ClassFractions, Measurement
+    from .widgets.fraction_plot import FractionPlot
+
+__all__ = ["MeasureLabels", "measure_labels", "take_voxel_size"]
+
+_CSV = "CSV files (*.csv)"
+
+
+def measure_labels(viewer: Viewer) -> None:
+    """Open a dock widget that measures Labels layers."""
+    viewer.window.add_dock_widget(MeasureLabels(viewer), name="Measure labels", tabify=True)
+
+
+def take_voxel_size(viewer: Viewer) -> None:
+    """Give the selected images the voxel size that their files state, and say which."""
+    chosen = [layer for layer in viewer.layers.selection if isinstance(layer, Image)]
+    if not chosen:
+        show_warning("Select an image that was opened from a file, to take its voxel size.")
+    for layer in chosen:
+        try:
+            size = file_voxel_size(layer)
+        except InputError as error:  # of more axes than a stack has
+            show_warning(str(error))
+            continue
+        if size == UNKNOWN_VOXEL:
+            show_warning(
+                f"The file of {layer.name!r} says nothing of the size of a voxel; enter it in the "
+                "dock Semantic Proportions, under Image & classes."
+            )
+            continue
+        set_voxel_size(viewer, layer, size)
+        told = " x ".join("?" if one is None else length_text(one) for one in size)
+        show_info(f"{layer.name}: {told} (z, y, x)")
+
+
+class MeasureLabels(QWidget):
+    """Fractions and objects of a Labels layer, whoever made it, as a summary, a plot and tables.
+
+    Parameters
+    ----------
+    viewer : Viewer
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self._viewer: Viewer = getattr(viewer, "__wrapped__", viewer)
+        self._found: Measurement | None = None
+        self._frame: SourceFrame | None = None
+        self._task: Task[Any] | None = None
+        self._plot: FractionPlot | None = None
+        self._layer = LayerCombo(self._viewer, lambda one: isinstance(one, Labels), "No labels")
+        self._are_ids = QCheckBox("values are ids of objects")
+        self._are_ids.setToolTip("Otherwise each value is a class.")
+        self._measure = QPushButton("Measure")
+        self._summary = QLabel()
+        self._summary.setWordWrap(True)
+        self._summary.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._notice = Notice(is_warning=True)
+        self._save = QPushButton("Save CSV…")
+        self._save.setToolTip("Write tables of slices, classes and objects.")
+        self._save.setEnabled(False)
+        self._column = QVBoxLayout(self)
+        for widget in (self._layer, self._are_ids, self._measure, self._notice, self._summary):
+            self._column.addWidget(widget)
+        self._column.addWidget(self._save)
+        self._column.addStretch(1)
+        self._connections = Connections()
+        self._connections.connect(self._viewer.events.theme, self._on_theme)
+        self._connections.connect(self._viewer.dims.events.point, self._on_slider)
+        self.destroyed.connect(self._connections.disconnect_all)
+        self._layer.layer_changed.connect(self._on_layer)
+        self._measure.clicked.connect(self._on_measure)
+        self._save.clicked.connect(self._on_save)
+        self._on_theme()
+        self._on_layer(self._layer.layer())
+
+    def _on_layer(self, layer: Layer | None) -> None:
+        self._measure.setEnabled(layer is not None)
+        data = None if layer is None else full_resolution(layer)
+        is_small = data is not None and np.dtype(data.dtype).itemsize == 1
+        self._are_ids.setChecked(data is not None and not is_small)
+
+    def _on_measure(self) -> None:
+        layer = self._layer.layer()
+        self._notice.say("")
+        try:
+            geometry = Geometry.of(layer)
+        except InputError as error:
+            self._notice.say(str(error))
+            return
+        self._frame = SourceFrame(layer)
+        call = partial(_measure, layer, geometry, instances=self._are_ids.isChecked())
+        self._task = Task("napari-spss measure", call)
+        self._task.ended.connect(self._on_measured)
+        self._measure.setEnabled(False)
+        self._summary.setText("Measuring …")
+        self._task.start()
+
+    def _on_measured(self, task: Task[tuple[Measurement, tuple[ClassFractions, ...]]]) -> None:
+        self._measure.setEnabled(True)
+        self._save.setEnabled(task.value is not None)
+        self._summary.setText("")
+        if task.value is None:
+            assert task.error is not None
+            self._notice.say(explain(task.error, "The labels could not be measured"))
+            return
+        self._found, drawn = task.value
+        self._summary.setText("\n".join((*self._found.summary(), *self._found.notes)))
+        if self._plot is None:
+            from .widgets.fraction_plot import FractionPlot
+
+            self._plot = FractionPlot("labels")
+            self._plot.slice_chosen.connect(self._on_slice)
+            self._column.insertWidget(self._column.indexOf(self._save), self._plot)
+            self._on_theme()
+        self._plot.set_fractions(drawn)
+        self._on_slider()
+
+    def _on_slider(self) -> None:
+        if self._plot is not None and self._frame is not None:
+            self._plot.set_slice(self._frame.current_slice(self._viewer))
+
+    def _on_slice(self, z: int) -> None:
+        if self._frame is not None:
+            self._frame.go_to(self._viewer, z)
+
+    def _on_save(self) -> None:
+        from ..core.analysis import write_measurement
+
+        path, _ = QFileDialog.getSaveFileName(self, "Save tables", "labels.csv", _CSV)
+        if path and self._found is not None:
+            try:
+                written = write_measurement(self._found, path)
+            except SpssError as error:
+                self._notice.say(str(error).partition(", or replace it")[0] + ".")
+            else:
+                self._notice.say("")
+                show_info(f"written: {', '.join(one.name for one in written)}")
+
+    def _on_theme(self) -> None:
+        wear(self, self._viewer.theme)
+        theme = get_theme(self._viewer.theme)
+        if self._plot is not None:
+            self._plot.set_theme(
+                background=theme.background.as_hex("long"), foreground=theme.text.as_hex("long")
+            )
+
+
+def _measure(
+    layer: Labels, geometry: Geometry, *, instances: bool
+) -> tuple[Measurement, tuple[ClassFractions, ...]]:
+    """Measure in a thread; give what is to be drawn as well."""
+    from ..core.analysis import class_fractions, measure_masks
+    from ..core.annotations import Classes
+    from ..core.images import open_masks
+
+    labels = geometry.collapse(np.asarray(full_resolution(layer)))
+    masks = open_masks(labels, instances=instances)
+    found = measure_masks(masks, voxel_size_um=voxel_size_um(geometry))
+    classes = Classes(masks.classes.names)
+    return found, class_fractions(found.by_slice(classes), classes)

@@ -1,0 +1,112 @@
+"""What the menus Layers > Measure and File > IO Utilities do, for layers of any origin."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from hand import button
+from napari.components import ViewerModel
+from npe2 import PluginManifest
+from qtpy.QtCore import QPointF, Qt
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QWidget
+
+from napari_spss.gui import measuring
+from napari_spss.gui.measuring import MeasureLabels, take_voxel_size
+
+LABELS = np.zeros((4, 40, 50), np.uint8)
+LABELS[:, 5:15, 5:25] = 1
+LABELS[2, 20:30, 20:30] = 1
+
+
+@pytest.fixture
+def viewer():
+    return ViewerModel()
+
+
+@pytest.fixture
+def make(viewer, qtbot):
+    def measure(**kwargs):
+        layer = viewer.add_labels(kwargs.pop("data", LABELS), **kwargs)
+        widget = MeasureLabels(viewer)
+        qtbot.addWidget(widget)
+        widget.show()
+        return layer, widget
+
+    return measure
+
+
+def press(qtbot, widget, text):
+    qtbot.mouseClick(button(widget, text), Qt.MouseButton.LeftButton)
+
+
+def told(widget):
+    return "\n".join(one.text() for one in widget.findChildren(QLabel) if one.isVisible())
+
+
+def measured(qtbot, widget):
+    press(qtbot, widget, "Measure")
+    qtbot.waitUntil(lambda: button(widget, "Save CSV…").isEnabled(), timeout=60_000)
+
+
+def test_a_labels_layer_is_measured_in_its_units_and_saved(make, qtbot, tmp_path, monkeypatch):
+    _, widget = make(scale=(40, 5, 5), units=("nm",) * 3)
+    measured(qtbot, widget)
+    assert "foreground: 11.25 %" in told(widget) or ": 11.25 %" in told(widget)
+    assert "2 objects" in told(widget)
+    path = tmp_path / "table.csv"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+    press(qtbot, widget, "Save CSV…")
+    objects = pd.read_csv(tmp_path / "table_objects.csv")
+    assert objects["volume_um3"].tolist() == pytest.approx([800 * 1e-6, 100 * 1e-6])
+    press(qtbot, widget, "Save CSV…")
+    assert "choose another place" in told(widget)
+
+
+def test_a_click_goes_to_the_slice(make, qtbot, viewer):
+    _, widget = make(scale=(40, 5, 5), units=("nm",) * 3)
+    measured(qtbot, widget)
+    plot = widget.findChild(QWidget, "fractions_by_slice")
+    place = plot.mapFromScene(plot.getPlotItem().vb.mapViewToScene(QPointF(2.1, 5.0)))
+    qtbot.mouseClick(plot.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    assert viewer.dims.current_step[0] == 2
+
+
+def test_ids_of_objects_are_one_class(make, qtbot):
+    ids = LABELS.astype(np.int32) * 300
+    ids[:, :15] *= 2
+    _, widget = make(data=ids)
+    assert widget.findChild(QCheckBox).isChecked()
+    measured(qtbot, widget)
+    assert "2 objects" in told(widget)
+
+
+def test_what_cannot_be_measured_is_told(make, qtbot):
+    _, widget = make(data=np.arange(2000, dtype=np.int32).reshape(40, 50))
+    widget.findChild(QCheckBox).setChecked(False)
+    press(qtbot, widget, "Measure")
+    qtbot.waitUntil(lambda: "Measuring" not in told(widget), timeout=60_000)
+    assert "instances" in told(widget)
+    assert not button(widget, "Save CSV…").isEnabled()
+
+
+def test_the_voxel_size_is_taken_from_the_file(viewer, npe2pm, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(measuring, "show_info", said.append)
+    monkeypatch.setattr(measuring, "show_warning", said.append)
+    npe2pm.register(PluginManifest.from_distribution("napari"))
+    metadata = {"axes": "ZYX", "spacing": 0.05, "unit": "um"}
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, LABELS, imagej=True, resolution=(200, 200), metadata=metadata)
+    (layer,) = viewer.open(path, plugin="napari")
+    take_voxel_size(viewer)
+    assert tuple(layer.scale) == pytest.approx((0.05, 0.005, 0.005))
+    assert {str(unit) for unit in layer.units} == {"micrometer"}
+    viewer.add_image(LABELS, name="made")
+    take_voxel_size(viewer)
+    viewer.layers.selection.clear()
+    take_voxel_size(viewer)
+    assert said[0] == "stack: 50 nm x 5 nm x 5 nm (z, y, x)"
+    assert "'made' says nothing" in said[1]
+    assert "Select an image" in said[2]
