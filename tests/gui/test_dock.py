@@ -134,6 +134,13 @@ def test_the_curves_are_drawn_once_the_run_goes_on(dock, qtbot):
     assert dock.train._plot.names() == ("total",)
 
 
+def test_rings_are_as_large_as_what_a_keypoint_labels(dock):
+    say(dock)
+    for diameter_px, size_px in ((100, 17.0), (16, 5.0)):  # at most an eighth of it on each side
+        dock.image.set_diameter(diameter_px)
+        assert dock.annotate.keypoints.layer.size.tolist() == [size_px]
+
+
 def test_keypoints_that_the_trained_map_denies_are_crossed_and_counted(dock, qtbot, monkeypatch):
     def train(job, *, token):
         point = job.annotations.keypoints[0]

@@ -542,7 +542,7 @@ class SpssDock(QWidget):
             return
         self.train.mark_error(None, "")
         self._ask_duration()
-        self.annotate.keypoints.set_radius_px(settings.labels.keypoint_radius_px)
+        self.annotate.keypoints.set_radius_px(settings.radius_of_keypoints_px())
         reduction = settings.image.reduction(None) or 1
         self.annotate.grid.set_window_px(settings.sampling.crop_px * reduction)
         if not self._is_restoring:

@@ -38,6 +38,8 @@ def load(annotations, *, shape=(1, 40, 40), stack=None, k=1, masks=None, scale=N
         "radius_px": "labels.keypoint_radius_px",
         "node_radius": "labels.node_radius_working_px",
         "weight": "labels.keypoint_weight",
+        "diameter_px": "image.object_diameter_px",
+        "diameter_um": "image.object_diameter_um",
     }
     overrides = {names[name]: value for name, value in changes.items()}
     reader = SampleReader(
@@ -109,6 +111,16 @@ def test_a_point_carries_its_whole_weight_even_at_the_border(y, x, k, radius):
 def test_the_radius_is_in_pixels_of_the_full_resolution(k, radius, n_pixels):
     centre = 20 + (k - 1) / 2
     (painted,), _ = load(clicked((centre, centre)), k=k, radius_px=radius)
+    assert (painted.target == 1).sum() == n_pixels
+
+
+@pytest.mark.parametrize(
+    ("stated", "n_pixels"),
+    [({"diameter_px": 16}, 13), ({"diameter_px": 400}, 197), ({"diameter_um": 1.6}, 13), ({}, 197)],
+)
+def test_a_point_covers_no_more_than_an_eighth_of_an_object(stated, n_pixels):
+    stack = stack_from_array(np.zeros((1, 40, 40), np.uint8), voxel_size_um=(0.1, 0.1, 0.1))
+    (painted,), _ = load(clicked((20, 20)), stack=stack, radius_px=8, **stated)
     assert (painted.target == 1).sum() == n_pixels
 
 

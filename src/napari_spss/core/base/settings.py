@@ -173,7 +173,8 @@ class LabelSettings(_Frozen):
         ge=0,
         title="Keypoint radius, px",
         json_schema_extra={"step": 0.5},
-        description="dilation of a keypoint, in data pixels of the full resolution",
+        description="dilation of a keypoint, in data pixels of the full resolution; at most an "
+        "eighth of the object's width",
     )
     node_radius_working_px: float = Field(
         default=1.0, ge=0, description="dilation of a grid node, in working pixels"
@@ -268,6 +269,9 @@ class OptimisationSettings(_Frozen):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
+_KEYPOINT_SHARE = 1 / 8  # of an object's width, at most
+
+
 class TrainingSettings(_Frozen):
     """Everything that decides a training run but its data, device and folder.
 
@@ -295,6 +299,20 @@ class TrainingSettings(_Frozen):
     @classmethod
     def _take_former_names(cls, data: object) -> object:
         return with_current_names(data) if isinstance(data, Mapping) else data
+
+    def radius_of_keypoints_px(self, pixel_size_um: float | None = None) -> float:
+        """Dilation of a keypoint in data pixels, so that it lies within an object as is stated.
+
+        Parameters
+        ----------
+        pixel_size_um : float or None
+            Edge of a data pixel, if it is known.
+        """
+        radius_px, image = self.labels.keypoint_radius_px, self.image
+        width_px = image.object_diameter_px
+        if width_px is None and pixel_size_um is not None:
+            width_px = image.object_width_px(pixel_size_um)
+        return radius_px if width_px is None else min(radius_px, _KEYPOINT_SHARE * width_px)
 
     def without_limit(self) -> TrainingSettings:
         """Leave out minutes that are no budget, but a limit beside steps or epochs."""

@@ -230,7 +230,10 @@ class SampleReader:
         if labels is not None and is_masked:
             _check_mask(labels, z, self._stack.shape_of(z), len(weights))
             _paint_mask(sample, labels, reduction, len(weights), max(weights))
-        _paint_points(sample, self.annotations, self._settings.labels, reduction, weights)
+        radius_px = self._settings.radius_of_keypoints_px(self._stack.pixel_size_um(z))
+        _paint_points(
+            sample, self.annotations, self._settings.labels, reduction, weights, radius_px
+        )
         return sample if sample.bags or sample.has_labels else None
 
     def label_scale(self, samples: Sequence[SliceSamples]) -> LabelScale:
@@ -377,6 +380,7 @@ def _paint_points(
     labels: LabelSettings,
     reduction: int,
     keypoint_weights: Sequence[float],
+    keypoint_radius_px: float,
 ) -> None:
     """Grid nodes first, keypoints over them: a click is a correction."""
     for grid in annotations.grids:
@@ -394,7 +398,7 @@ def _paint_points(
             sample.is_calibrated = True
             places = [np.ravel_multi_index(disc, sample.shape) for disc in discs]
             sample.nodes[grid.region] = np.unique(np.concatenate(places))
-    radius = labels.keypoint_radius_px / reduction
+    radius = keypoint_radius_px / reduction
     points = [point for point in annotations.keypoints if point.slice == sample.slice]
     for point in points:
         disc = _disc(sample.shape, point.y, point.x, radius, reduction)
