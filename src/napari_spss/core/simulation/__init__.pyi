@@ -15,3 +15,7 @@ from .samples import (
     axon_sample as axon_sample,
     synthetic_sample as synthetic_sample,
 )
+from .synthetic import (
+    SYNTHETIC_VOXEL_SIZE_UM as SYNTHETIC_VOXEL_SIZE_UM,
+    synthetic_mitochondria as synthetic_mitochondria,
+)
