@@ -219,6 +219,17 @@ def test_labels_that_changed_since_are_told(dock, viewer, qtbot):
     assert objects_layer(dock, viewer).data.any()
 
 
+def test_objects_of_a_part_of_the_stack_are_told_to_be_cut(dock, viewer, qtbot):
+    find(dock, qtbot)
+    assert not any("objects end where" in text for _, text in dock.session.messages)
+    assert dock.start_training()
+    wait(dock, qtbot)
+    dock.controller.apply("slice")
+    wait(dock, qtbot)
+    find(dock, qtbot)
+    assert any("objects end where" in text for _, text in dock.session.messages)
+
+
 def test_objects_that_were_edited_stay_beside_the_new_ones(dock, viewer, qtbot):
     find(dock, qtbot)
     old = objects_layer(dock, viewer)

@@ -75,6 +75,10 @@ logger = logging.getLogger(__name__)
 _ImageId = tuple[int, str]  # key of the layer, identity of its pixels
 _Said = tuple[Annotations, int]  # and how often somebody painted
 _NODE_ERROR = "labels.node_error"
+_NOT_WHOLE = (
+    "Not all slices have labels: objects end where the labels do. Apply the model to the whole "
+    "stack to have them whole."
+)
 _LARGE_PREVIEW_PX = 1 << 21  # holes and small objects of larger previews stay
 
 
@@ -657,6 +661,8 @@ class Controller(QObject):
         labels = outcome.labels()
         if labels is None or outcome.maps is None or outcome.source is None:
             raise InputError("There is no result yet; apply the model first.")
+        if not outcome.maps.is_complete:
+            self.session.say("warning", _NOT_WHOLE)
         ticket = self._claimed = self.session.begin("objects")
         self.objects_refused.emit(None, "")
         self._of_run = outcome
