@@ -17,9 +17,10 @@ import torch
 
 from napari_spss.core.analysis import evaluate
 from napari_spss.core.analysis.scores import Scores
-from napari_spss.core.annotations import N_LOOKS, error_after_looks
+from napari_spss.core.annotations import N_LOOKS, Keypoint, error_after_looks
 from napari_spss.core.base import (
     ImageSettings,
+    KeypointsChecked,
     Message,
     Preview,
     TrainingSettings,
@@ -284,13 +285,17 @@ def _in_crops(row: Row, part: Part, fast: TrainingSettings) -> dict[str, object]
 
 @dataclass(frozen=True)
 class _Trained:
-    """A model and what happened on the way to it; ``course``: wall s, CPU s, step, IoU."""
+    """A model and what happened on the way to it; ``course``: wall s, CPU s, step, IoU.
+
+    ``denied`` are the keypoints that the network has not learned.
+    """
 
     model: Model
     seconds: float
     cpu_s: float
     messages: list[list[str]]
     course: list[list[float]] | None
+    denied: frozenset[Keypoint]
 
 
 @dataclass(frozen=True)
@@ -335,11 +340,14 @@ class _Run:
             model = going_on.model
             total_s, total_cpu_s = total_s + going_on.seconds, total_cpu_s + going_on.cpu_s
             seen = self._seen(model)
+            n_right = sum(int(seen[k.slice][k.pixel] == k.class_index) for k in clicks)
+            n_learned = sum(k not in going_on.denied for k in clicks)
             rounds.append(
                 self._scored(model, f" after round {number}")
                 | {
                     "n_clicked": len(clicks),
-                    "n_right": sum(int(seen[k.slice][k.pixel] == k.class_index) for k in clicks),
+                    "n_learned": n_learned if row.has_clicks else n_right,
+                    "n_right": n_right,
                     "annotation": told.text,
                     "annotator_s": round(told.seconds, 1),
                     "trained_s": round(total_s, 1),
@@ -425,6 +433,7 @@ class _Run:
         """Train to the end; of a row that is followed, score the map of one slice on the way."""
         followed = self._followed(told) if start_from is None else None
         messages: list[list[str]] = []
+        denied: frozenset[Keypoint] = frozenset()
         course: list[list[float]] = []
         start, start_cpu = time.perf_counter(), time.process_time()
         run = iter_training(
@@ -445,12 +454,15 @@ class _Run:
                 break
             if isinstance(event, Message):
                 messages.append([event.level, event.text])
+            elif isinstance(event, KeypointsChecked):
+                denied = frozenset(Keypoint(*one) for one in event.denied)
             elif isinstance(event, Preview):
                 iou = _preview_iou(event, told.pictures.truth[event.slice])
                 passed = [time.perf_counter() - start, time.process_time() - start_cpu]
                 course.append([*(round(one, 1) for one in passed), event.step, round(iou, 4)])
         seconds, cpu_s = time.perf_counter() - start, time.process_time() - start_cpu
-        return _Trained(model, seconds, cpu_s, messages, course if followed is not None else None)
+        course_told = course if followed is not None else None
+        return _Trained(model, seconds, cpu_s, messages, course_told, denied)
 
     def _follow_s(self) -> float:
         """Seconds between looks, so that they take a small part of the time."""

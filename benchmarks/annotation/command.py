@@ -219,7 +219,11 @@ def _shown(record: records.Record) -> str:
     rounds = "".join(
         f", round {number}: "
         + " ".join("-" if v is None else f"{v:.3f}" for v in one["iou"])
-        + (f" ({one['n_right']} of {one['n_clicked']} clicks right)" if "n_right" in one else "")
+        + (
+            f" (of {one['n_clicked']} clicks {one['n_learned']} learned, {one['n_right']} right)"
+            if "n_right" in one
+            else ""
+        )
         for number, one in enumerate(record["rounds"], start=1)
     )
     return (
