@@ -169,8 +169,14 @@ def test_results_and_saved_numbers_follow(make_dock, qtbot, tmp_path):
     wait(dock, qtbot)
     dock.controller.apply("stack")
     wait(dock, qtbot)
+    find = button(dock.results.objects, "Find objects")
+    find.click()
+    qtbot.waitUntil(lambda: dock.controller.outcome.objects is not None, timeout=60_000)
+    wait(dock, qtbot)
+    assert "size of a voxel, have changed" not in told(dock.results.objects)
     enter(qtbot, dock.image, "x", "5")
     enter(qtbot, dock.image, "z", "40")
+    assert "size of a voxel, have changed" in told(dock.results.objects)
     assert {layer.name for layer in viewer.layers} > {"plain labels", "keypoints"}
     for layer in viewer.layers:
         size = (layer.scale * [(1 * unit).to("um").magnitude for unit in layer.units])[-2:]

@@ -260,8 +260,7 @@ class Controller(QObject):
         before, self._source = self._source, source
         if before is not None and not before.geometry.is_same(source.geometry):
             self.layers.follow(before, source)
-        if self.outcome.source is not None:
-            self.outcome.source = source
+        self.outcome.follow(source)
         if self._training is not None and self._training.source.key == source.key:
             self._training = replace(self._training, source=source)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -222,6 +222,17 @@ class Outcome(QObject):
         if layer is self._layer:
             self.version += 1
             self._news.start()
+
+    def follow(self, source: Source) -> None:
+        """Take note that the image lies elsewhere; in another size, objects measure otherwise."""
+        before = self.source
+        if before is None:
+            return
+        self.source = source
+        if before.stack.voxel_size_um != source.stack.voxel_size_um:
+            if self.objects is not None:
+                self.objects = replace(self.objects, version=-1)
+            self._tell()
 
     def show_objects(self, found: FoundObjects) -> None:
         """Show objects that were found in the labels, or as they were edited since."""

@@ -41,7 +41,7 @@ __all__ = ["ObjectsSection"]
 
 _CSV = "Table (*.csv)"
 _HISTOGRAM_AT = 3  # below the limits
-_STALE = "The labels have changed since: find the objects again."
+_STALE = "The labels, or the size of a voxel, have changed since: find the objects again."
 
 
 class ObjectsSection(QWidget):
