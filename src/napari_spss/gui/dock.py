@@ -29,6 +29,7 @@ from .figures import Figures
 from .layers import (
     Connections,
     ObjectPicker,
+    ReferenceLayer,
     Source,
     SourceFrame,
     raise_annotations,
@@ -110,6 +111,7 @@ class SpssDock(QWidget):
         self.train.set_device(preferences.device)
         self.results = ResultsSection()
         self.plots = FiguresSection()
+        self._card = ReferenceLayer(self._viewer)
         self._contents = ProjectContents(
             self._viewer, self.image, self.classes, self.annotate, self.train
         )
@@ -257,6 +259,7 @@ class SpssDock(QWidget):
     def _connect_sections(self) -> None:
         self.image.image_changed.connect(self._on_image_changed)
         self.image.value_changed.connect(self._on_form_changed)
+        self.image.value_changed.connect(self._take_card_away)
         self.classes.value_changed.connect(self._on_classes_changed)
         self.classes.set_usage(self.annotate.usage_of)
         self.annotate.value_changed.connect(self._on_annotations_changed)
@@ -264,6 +267,7 @@ class SpssDock(QWidget):
         self.annotate.check_shown.connect(self._on_check_shown)
         self.train.train_requested.connect(lambda: self.start_training())
         self.train.continue_requested.connect(lambda: self.start_training(continues=True))
+        self.annotate.fractions.cards.card_wanted.connect(self._on_card)
         self.train.value_changed.connect(self._on_form_changed)
         self.project.restored.connect(self._on_restored)
         self.results.apply_requested.connect(self.controller.apply)
@@ -359,6 +363,7 @@ class SpssDock(QWidget):
         if self.image.is_reading:
             self._show_reading(False)
         self._context.source = source
+        self._take_card_away()
         self._forget_refusal()
         self.controller.show_image(source)
         self._open_project(layer, source)
@@ -532,6 +537,25 @@ class SpssDock(QWidget):
             return self.annotate.value()
         except InputError:
             return None
+
+    @guarded
+    def _on_card(self, fraction: float | None) -> None:
+        """Show what a fraction looks like in objects of the stated diameter, or no longer."""
+        source, width = self._context.source, self.image.value().object_diameter_px
+        self._card.hide()
+        if fraction is None or source is None or width is None:
+            return
+        try:
+            self._card.show(source.geometry, fraction, width)
+        except InputError:
+            self.annotate.fractions.cards.release()
+            raise
+
+    def _take_card_away(self) -> None:
+        self._card.hide()
+        self.annotate.fractions.cards.release()
+        is_known = self.image.value().object_diameter_px is not None
+        self.annotate.fractions.cards.set_known(is_known and self._context.source is not None)
 
     @guarded
     def _on_form_changed(self) -> None:

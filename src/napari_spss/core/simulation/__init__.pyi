@@ -1,3 +1,7 @@
+from .cards import (
+    CARD_FRACTIONS as CARD_FRACTIONS,
+    reference_card as reference_card,
+)
 from .cost import (
     PROTOCOLS as PROTOCOLS,
 )

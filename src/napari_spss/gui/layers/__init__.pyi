@@ -45,6 +45,9 @@ from .own import (
     layer_mark as layer_mark,
     raise_annotations as raise_annotations,
 )
+from .reference import (
+    ReferenceLayer as ReferenceLayer,
+)
 from .regions import (
     REGIONS_LAYER as REGIONS_LAYER,
     RegionsTool as RegionsTool,

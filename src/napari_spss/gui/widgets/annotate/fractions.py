@@ -20,6 +20,7 @@ from ....core.annotations import Proportion, Region
 from ....core.base import SpssError, counted
 from ...models import Edit, FractionSheet, Mark
 from ..notice import Notice
+from .cards import CardButtons
 from .fraction_bars import MessageBar, QuestionBar
 from .fraction_csv import read_fractions, write_fractions
 from .fraction_model import FractionModel
@@ -56,6 +57,7 @@ class FractionsTable(QWidget):
         self._question = QuestionBar(self)
         self._message = MessageBar(self)
         self._stack_fraction = Notice(self)
+        self.cards = CardButtons(self)
         self._build()
         self._model.edited.connect(self._on_edited)
         self.view.notice.connect(self._on_notice)
@@ -81,6 +83,7 @@ class FractionsTable(QWidget):
         layout.addWidget(self._question)
         layout.addWidget(self._message)
         layout.addWidget(self._stack_fraction)
+        layout.addWidget(self.cards)
         layout.addLayout(buttons)
 
     # Value --------------------------------------------------------------------------------------
