@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from ..core.analysis import ClassFractions, Measurement
-    from .widgets.fraction_plot import FractionPlot
+    from .widgets import FractionPlot
 
 __all__ = ["MeasureLabels", "measure_labels", "take_voxel_size"]
 
@@ -138,7 +138,7 @@ class MeasureLabels(QWidget):
         self._found, drawn = task.value
         self._summary.setText("\n".join((*self._found.summary(), *self._found.notes)))
         if self._plot is None:
-            from .widgets.fraction_plot import FractionPlot
+            from .widgets import FractionPlot
 
             self._plot = FractionPlot("labels")
             self._plot.slice_chosen.connect(self._on_slice)

@@ -10,6 +10,9 @@ from .classes import (
 from .figures import (
     FiguresSection as FiguresSection,
 )
+from .fraction_plot import (
+    FractionPlot as FractionPlot,
+)
 from .image import (
     ImageSection as ImageSection,
 )
