@@ -119,10 +119,10 @@ def test_close_reopen_and_go_on(person):
     ((began, steps, agrees, fraction),) = person.rows()
     assert re.fullmatch(r"\u2713 \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", began)
     assert steps == str(GOOD)
-    assert float(agrees.removesuffix(" %")) > 90
+    assert float(agrees) > 0.5
     assert fraction.endswith(" %")
     assert person.text("run detail").startswith("In use. Learned from 3 grids (192 nodes, ")
-    assert "of 192 judged nodes" in person.text("run detail")
+    assert "at 192 judged nodes" in person.text("run detail")
     assert dock.controller.apply("stack")
     person.wait_for_the_end()
     seen, curves = person.labels().data.copy(), dock.session.curves
@@ -182,7 +182,7 @@ def test_a_worse_model_is_told_and_the_one_before_comes_back_by_one_click(person
     poor = person.dock.controller.model_dir
     assert poor != good
     told = person.text("worse model")
-    assert re.match(r"Of 192 judged nodes this model agrees with \d+, the one before with 1", told)
+    assert re.match(r"At 192 judged nodes .* clearly less, though", told)
     person.press("Use the model before")
     person.wait_for_the_end()
     assert person.dock.controller.model_dir == good

@@ -588,8 +588,9 @@ class Controller(QObject):
         if found is None or not found.is_worse:
             return ""
         return (
-            f"Of {found.n_nodes} judged nodes this model agrees with {found.n_agreeing}, the one "
-            f"before with {found.n_agreeing_before}: clearly fewer, though it has learned from all."
+            f"At {found.n_nodes} judged nodes labels of this model and judgements overlap by "
+            f"{found.overlap:.2f} (intersection over union), those of the model before by "
+            f"{found.overlap_before:.2f}: clearly less, though this one has learned from all nodes."
         )
 
     @property

@@ -34,10 +34,10 @@ def test_a_model_that_learned_agrees_with_the_nodes_and_tells_its_fractions(disc
     found = agreement(good, stack, said)
     assert isinstance(found, Agreement)
     assert found.n_nodes == sum(grid.n_judged for grid in said.grids)
-    assert found.n_agreeing > 0.9 * found.n_nodes
+    assert found.overlap > 0.6
     assert found.fractions[1] == pytest.approx(truth.mean(), rel=0.3)
     assert sum(found.fractions) == pytest.approx(1)
-    assert (found.n_agreeing_before, found.is_worse) == (None, False)
+    assert (found.overlap_before, found.is_worse) == (None, False)
 
 
 def test_the_worse_of_two_models_is_told_and_the_better_one_is_not(discs):
@@ -47,11 +47,11 @@ def test_the_worse_of_two_models_is_told_and_the_better_one_is_not(discs):
         agreement(good, stack, said, before=poor),
     )
     assert worse.is_worse
-    assert worse.n_agreeing < worse.n_agreeing_before == better.n_agreeing
+    assert worse.overlap < worse.overlap_before == better.overlap
     assert not better.is_worse
     same = agreement(good, stack, said, before=good)
     assert not same.is_worse
-    assert same.n_agreeing == same.n_agreeing_before
+    assert same.overlap == same.overlap_before
 
 
 def test_nodes_that_were_looked_at_again_and_frames_take_part(discs):
@@ -71,7 +71,7 @@ def test_nodes_that_were_looked_at_again_and_frames_take_part(discs):
     )
     found = agreement(good, stack, Annotations(CLASSES, grids=(looked, frame)))
     assert found.n_nodes == grid.n_judged + int(inside.sum())
-    assert found.n_agreeing > 0.9 * found.n_nodes
+    assert found.overlap > 0.6
 
 
 def test_without_nodes_or_once_it_is_stopped_nothing_is_told(discs):
@@ -80,3 +80,20 @@ def test_without_nodes_or_once_it_is_stopped_nothing_is_told(discs):
     token = CancelToken()
     token.cancel()
     assert agreement(good, stack, said, token=token) is None
+
+
+def test_labels_of_nothing_are_worse_than_those_that_find_a_rare_class_with_many_errors():
+    """Though more nodes agree with them: most nodes are background."""
+    from napari_spss.core.prediction.agreement import _compared
+
+    stated = np.repeat([1, 0], [40, 960])
+    nothing = np.zeros(1000, np.int64)
+    rough = np.r_[np.ones(30), np.zeros(10), np.ones(60), np.zeros(900)].astype(np.int64)
+    assert (nothing == stated).sum() > (rough == stated).sum()
+    overlaps, is_worse = _compared(stated, nothing, rough, 2)
+    assert overlaps == pytest.approx((0, 30 / 100))
+    assert is_worse
+    assert not _compared(stated, rough, nothing, 2)[1]
+    one_less = rough.copy()
+    one_less[0] = 0
+    assert not _compared(stated, one_less, rough, 2)[1]  # may be chance

@@ -383,7 +383,7 @@ def test_live_labels_read_what_they_follow():
 # -- a list of runs --------------------------------------------------------------------------------
 
 
-AGREED = Agreement(64, 60, (0.9, 0.1), 58)
+AGREED = Agreement(64, 0.75, (0.9, 0.1), 0.5)
 
 
 def with_scores(run):

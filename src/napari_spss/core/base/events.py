@@ -238,17 +238,17 @@ class CheckpointSaved:
 class Agreement:
     """Emitted once before the end of a training on counted nodes: how far its labels agree.
 
-    Of ``n_nodes`` judged nodes ``n_agreeing`` lie on their class. ``fractions`` are those of the
-    labels in all counted slices and frames, by class, the class outside left out.
-    ``n_agreeing_before`` is the number of the model before, None if there is none; ``is_worse``
-    says that it agreed on clearly more nodes (exact sign test of those on which one of the two
-    agrees, 5 %).
+    ``overlap`` is the intersection over union of labels and judgements at ``n_nodes`` judged nodes,
+    as a mean over the classes but the background: labels of nothing but background have 0, however
+    rare a class is. ``fractions`` are those of the labels in all counted slices and frames, by
+    class, the class outside left out. ``overlap_before`` is that of the model before, None if there
+    is none; ``is_worse`` says that it was clearly larger (randomisation test, 5 %).
     """
 
     n_nodes: int
-    n_agreeing: int
+    overlap: float
     fractions: tuple[float, ...]
-    n_agreeing_before: int | None = None
+    overlap_before: float | None = None
     is_worse: bool = False
 
 

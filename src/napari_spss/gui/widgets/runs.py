@@ -68,12 +68,13 @@ class RunsList(QWidget):
         self._compared: list[ComparedSlice] = []
         self._classes: Classes | None = None  # of the comparison
         self._titles = ("", "")
-        self._table = _table("runs", ("Began", "Steps", "Agrees", "Fraction"))
+        self._table = _table("runs", ("Began", "Steps", "Overlap", "Fraction"))
         header = self._table.horizontalHeaderItem
         for column, text in (
             (
                 2,
-                "Judged nodes, of the grids and frames there were then, on which its labels agree.",
+                "Intersection over union of its labels and your judgements, at the judged nodes\n"
+                "of the grids and frames there were then.",
             ),
             (3, "Fraction of its labels in the slices and frames that were counted then."),
         ):
@@ -124,7 +125,7 @@ class RunsList(QWidget):
             texts = (
                 f"\u2713 {run_title(run)}" if is_current else run_title(run),
                 str(run.model.n_steps),
-                "" if agreed is None else f"{100 * agreed.n_agreeing / agreed.n_nodes:.1f} %",
+                "" if agreed is None else f"{agreed.overlap:.2f}",
                 "" if agreed is None else _fractions(run.model.classes, agreed.fractions),
             )
             for column, text in enumerate(texts):
@@ -213,7 +214,8 @@ def _described(run: RunSummary) -> str:
     text = f"Learned from {run.learned_from}" + (f"; {how}" if how else "")
     agreed = run.agreement
     if agreed is not None:
-        text += f". Agrees with {agreed.n_agreeing} of {counted(agreed.n_nodes, 'judged node')}"
+        n_nodes = counted(agreed.n_nodes, "judged node")
+        text += f". Overlap with your judgements {agreed.overlap:.2f}, at {n_nodes}"
     elif run.model.stated_fractions is not None:
         stated = _fractions(run.model.classes, run.model.stated_fractions)
         text += f". Stated on average: {stated}"
