@@ -26,9 +26,9 @@ __all__ = ["EXAMPLES", "HELP", "measure"]
 
 HELP = """Measure labels: area fraction of each slice, volume fraction of the stack, objects.
 
-Volume fractions come with a 95 % interval for the spread between slices; it does not contain the
-errors of the labels. Sizes are in micrometres where the size of a voxel is known. Labels that
-`predict` or the dock wrote bring the names of their classes along.
+Fractions of an image set come with a 95 % interval for the spread between images; what the labels
+miss or make up is in none (see `estimate`). Sizes are in micrometres where the size of a voxel is
+known. Labels that `predict` or the dock wrote bring the names of their classes along.
 """
 
 EXAMPLES = """Examples:

@@ -259,7 +259,7 @@ class Outcome(QObject):
         return dict(self._by_region)
 
     def overall(self) -> tuple[FractionEstimate, ...] | None:
-        """Fractions of all wholly predicted slices together, with intervals of their spread."""
+        """Fractions of all wholly predicted slices together; of a set with their spread."""
         from ..core.analysis import estimate_fraction
 
         if self.maps is None or self.source is None:
@@ -270,9 +270,9 @@ class Outcome(QObject):
             return None
         totals = np.array([self._n_counting[region] for region in known], dtype=float)
         fractions = np.array([self._by_region[region] for region in known])
-        is_ordered = not self.source.stack.is_set
+        is_sample = self.source.stack.is_set
         return tuple(
-            estimate_fraction(one * totals, totals, is_ordered=is_ordered) for one in fractions.T
+            estimate_fraction(one * totals, totals, is_sample=is_sample) for one in fractions.T
         )
 
     def stated_mean(self, counted: CountedFractions | None = None) -> dict[str, float]:

@@ -79,7 +79,10 @@ def test_labels_are_corrected_by_the_mean_of_what_nodes_say_less_the_labels():
     assert (corrected.clusters, corrected.nodes) == (2, 198)
     assert "2 unsure nodes as the others" in corrected.assumes
     assert found["labels, uncorrected"].fraction == pytest.approx(0.3)
-    assert "leaves out what they miss or make up" in found["labels, uncorrected"].assumes
+    assert (
+        "what the labels miss or make up is left, and not known"
+        in found["labels, uncorrected"].assumes
+    )
     count = counted_fractions(check)
     assert found["count"].fraction == count.fractions[1]
     assert (found["count"].low, found["count"].high) == count.intervals[1]

@@ -43,7 +43,7 @@ def test_surface_of_a_ball_of_known_size_per_volume(is_vertical: bool) -> None:
     row = _mito(ball, voxel_size_um=tuple(EDGES), is_vertical=is_vertical)
     known = _surface(1.0, 1.0) / (np.prod(shape) * np.prod(EDGES))
     assert row["surface_um2_per_um3"] == pytest.approx(known, rel=0.02)
-    assert row["surface_um2_per_um3_low"] < known < row["surface_um2_per_um3_high"]
+    assert math.isnan(row["surface_um2_per_um3_low"])  # all of the stack is measured
     assert row["sections"] == ("vertical" if is_vertical else "isotropic")
 
 
@@ -112,7 +112,7 @@ def test_number_of_balls_per_volume_whatever_their_size() -> None:
         known = len(centres) / np.prod(extent + 2)
         found.append(row["objects_per_um3"] / known)
         seen.append(row["objects"] / volume / known)
-        assert row["objects_per_um3_low"] <= row["objects_per_um3"] <= row["objects_per_um3_high"]
+        assert math.isnan(row["objects_per_um3_low"])  # all of the stack is measured
     assert np.mean(found) == pytest.approx(1, abs=0.1)
     assert np.mean(seen) > 1.4
 

@@ -484,18 +484,18 @@ def test_a_probe_that_is_deleted_while_it_asks_is_silent(qtbot):
     ("found", "n_slices", "text"),
     [
         (
-            FractionEstimate(0.0687, 0.058, 0.0795, 4.0),
+            FractionEstimate(0.0687, 0.058, 0.0795),
             4,
             "mito: 6.9 % (5.8\u20138.0 %) of 4 slices",
         ),
-        (FractionEstimate(0.00746, 0.0, 0.0123, 4.0), 4, "mito: 0.75 % (0\u20131.2 %) of 4 slices"),
-        (FractionEstimate(0.5, nan, nan, 1.0), 1, "mito: 50.0 % of 1 slice"),
+        (FractionEstimate(0.00746, 0.0, 0.0123), 4, "mito: 0.75 % (0\u20131.2 %) of 4 slices"),
+        (FractionEstimate(0.5, nan, nan), 1, "mito: 50.0 % of 1 slice"),
     ],
 )
 def test_fractions_are_written_as_exactly_as_those_stated(qtbot, found, n_slices, text):
     results = ResultsSection()
     qtbot.addWidget(results)
-    background = FractionEstimate(1 - found.fraction, nan, nan, 1.0)
+    background = FractionEstimate(1 - found.fraction, nan, nan)
     results.set_fractions(
         Classes(("background", "mito")), (background, found), {"mito": 0.076}, n_slices
     )

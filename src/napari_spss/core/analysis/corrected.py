@@ -496,7 +496,7 @@ def _estimate(method: str, name: str, index: int, found: _Found | str, reference
         return Estimate(method, name, math.nan, math.nan, math.nan, 0, 0, found, reference)
     fraction, low, high = map(float, found.values[:, index])
     assumes = found.assumes
-    if not math.isnan(fraction) and math.isnan(low):
+    if not math.isnan(fraction) and math.isnan(low) and not assumes.startswith("no interval"):
         assumes = f"no interval, since {_no_spread(found.clusters)}; {assumes}"
     return Estimate(
         method, name, fraction, low, high, found.clusters, found.nodes, assumes, reference
@@ -578,14 +578,15 @@ def _uncorrected(task: _Task) -> _Found:
     values = np.full((3, areas.shape[1]), math.nan)
     for index in range(areas.shape[1]):
         if index != task.outside:
-            one = estimate_fraction(areas[:, index], totals, is_ordered=not task.is_set)
+            one = estimate_fraction(areas[:, index], totals, is_sample=task.is_set)
             values[:, index] = one.fraction, one.low, one.high
-    return _Found(
-        values,
-        int((totals > 0).sum()),
-        0,
-        "labels without an error: the interval leaves out what they miss or make up",
+    assumes = (
+        "labels without an error: the interval leaves out what they miss or make up"
+        if task.is_set
+        else "no interval, since all of the stack is measured: what the labels miss or make up is "
+        "left, and not known"
     )
+    return _Found(values, int((totals > 0).sum()), 0, assumes)
 
 
 def _corrected(task: _Task) -> _Found:

@@ -18,7 +18,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 _STEPS = np.array([(0, 1), (1, 0), (1, 1), (1, -1)])  # (y, x)
-_NOTHING = FractionEstimate(math.nan, math.nan, math.nan, math.nan)
+_NOTHING = FractionEstimate(math.nan, math.nan, math.nan)
 
 
 class LineIntercepts:
@@ -73,7 +73,7 @@ def surface_density(
     totals: npt.ArrayLike,
     *,
     is_vertical: bool = False,
-    is_ordered: bool = True,
+    is_sample: bool,
 ) -> FractionEstimate:
     """Estimate surface per volume from intercepts of a boundary with lines in slices.
 
@@ -96,7 +96,7 @@ def surface_density(
         What each slice weighs: its area.
     is_vertical : bool
         Whether the slices are vertical sections.
-    is_ordered : bool
+    is_sample : bool
         See `estimate_fraction`.
 
     Returns
@@ -123,12 +123,12 @@ def surface_density(
         per_length = np.asarray(changes)[of_size] / n_pairs[of_size]
         found[of_size] = per_length @ (2 * share / np.linalg.norm(vectors, axis=1))
     return estimate_fraction(
-        (found * weights)[is_usable], weights[is_usable], is_ordered=is_ordered, most=math.inf
+        (found * weights)[is_usable], weights[is_usable], is_sample=is_sample, most=math.inf
     )
 
 
 def numerical_density(
-    objects: pd.DataFrame, totals: npt.ArrayLike, *, is_volume: bool, is_ordered: bool = True
+    objects: pd.DataFrame, totals: npt.ArrayLike, *, is_volume: bool, is_sample: bool
 ) -> FractionEstimate:
     """Estimate the number of objects per volume, or of their sections per area.
 
@@ -148,7 +148,7 @@ def numerical_density(
     is_volume : bool
         Whether objects reach through slices; if not, it is the number of sections per area, which
         tells of no number of objects.
-    is_ordered : bool
+    is_sample : bool
         See `estimate_fraction`.
 
     References
@@ -164,7 +164,7 @@ def numerical_density(
     begins = objects.loc[objects["is_counted"], "z0"].to_numpy(dtype=np.int64)
     counts = np.bincount(begins, minlength=len(sizes)).astype(float)
     first = int(is_volume)
-    return estimate_fraction(counts[first:], sizes[first:], is_ordered=is_ordered, most=math.inf)
+    return estimate_fraction(counts[first:], sizes[first:], is_sample=is_sample, most=math.inf)
 
 
 def direction_weights(vectors: Floats, *, is_vertical: bool = False) -> Floats:

@@ -43,7 +43,7 @@ __all__ = [
     "object_table",
 ]
 
-_NOTHING = FractionEstimate(math.nan, math.nan, math.nan, math.nan)
+_NOTHING = FractionEstimate(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class Measurement:
         ``fraction`` (of the slice's labelled pixels that are not outside, 0-1), ``area_um2``; for
         sets and single images also ``objects``.
     stack : DataFrame
-        A row per class: ``class``, ``fraction``, ``low``, ``high`` (95 % interval, see
-        :func:`estimate_fraction`), ``slices``, ``effective_slices``, ``objects``, ``voxels``,
-        ``volume_um3``; for sets and single images ``pixels`` and ``area_um2`` instead. Then, each
-        with ``_low`` and ``_high``, ``surface_um2_per_um3`` (see `surface_density`; ``sections``
-        says for which kind) and ``objects_per_um3`` (see `numerical_density`; of objects in single
-        slices ``objects_per_um2``).
+        A row per class: ``class``, ``fraction``, ``low``, ``high`` (of sets: 95 % interval, see
+        :func:`estimate_fraction`), ``slices``, ``objects``, ``voxels``, ``volume_um3``; for sets
+        and single images ``pixels`` and ``area_um2`` instead. Then, each with ``_low`` and
+        ``_high``, ``surface_um2_per_um3`` (see `surface_density`; ``sections`` says for which
+        kind) and ``objects_per_um3`` (see `numerical_density`; of objects in single slices
+        ``objects_per_um2``).
     objects : DataFrame
         A row per object, see :func:`object_table`: ``object``, ``class``, and of instances ``id``.
     notes : tuple of str
@@ -204,7 +204,6 @@ def measure(
             *_notes(task, counts, class_list, outside_index),
             *_id_notes(objects),
             *object_notes,
-            *_likeness_notes(stack),
         ),
         outside=None if outside_index is None else class_list[outside_index],
     )
@@ -601,7 +600,7 @@ def _stack_table(
         estimate = _NOTHING
         if index != outside:
             areas_of_class = counts[:, index] * weights
-            estimate = estimate_fraction(areas_of_class, totals, is_ordered=task.is_volume)
+            estimate = estimate_fraction(areas_of_class, totals, is_sample=task.is_set)
         is_structure = index not in (0, outside)
         n_objects = int((objects["class"] == name).sum()) if is_structure else None
         rows.append(
@@ -611,7 +610,6 @@ def _stack_table(
                 "low": estimate.low,
                 "high": estimate.high,
                 "slices": int((totals > 0).sum()),
-                "effective_slices": estimate.n_effective,
                 "objects": n_objects,
                 size_name: int(counts[:, index].sum()),
                 physical_name: float(physical[index]),
@@ -640,7 +638,7 @@ def _densities(
             task.edges_um[:, 1:],
             totals,
             is_vertical=is_vertical,
-            is_ordered=task.is_volume,
+            is_sample=task.is_set,
         )
         shapes = [task.source.shape_of(z) for z in range(len(totals))]
         inner = np.array([(y - 1) * (x - 1) / (y * x) for y, x in shapes])
@@ -649,7 +647,7 @@ def _densities(
             objects[objects["class"] == name],
             totals * inner * depth,
             is_volume=task.has_volumes,
-            is_ordered=task.is_volume,
+            is_sample=task.is_set,
         )
     return {
         **density_columns("surface_um2_per_um3", surface),
@@ -677,8 +675,13 @@ def _notes(
         )
     if not np.isfinite(task.voxel_um3 if task.is_volume else task.pixel_areas_um2).all():
         notes.append("The pixel or voxel size is not known, so sizes are in pixels only.")
-    if len(counts) == 1:
-        notes.append("A single slice tells nothing about the spread between slices: no interval.")
+    if not task.is_set:
+        notes.append(
+            "All of it is measured and nothing sampled, so that the fractions have no interval; "
+            "what the labels miss or make up, a check count tells (estimate)."
+        )
+    elif len(counts) == 1:
+        notes.append("A single image tells nothing about the spread between images: no interval.")
     return tuple(notes)
 
 
@@ -688,17 +691,6 @@ def _id_notes(objects: pd.DataFrame) -> tuple[str, ...]:
         return ()
     return (
         "All objects have one id and count as one; without instances, connected parts are counted.",
-    )
-
-
-def _likeness_notes(stack: pd.DataFrame) -> tuple[str, ...]:
-    """Say why an interval is wide where neighbouring slices tell much the same."""
-    fewest, n_slices = float(stack["effective_slices"].min()), int(stack["slices"].iloc[0])
-    if n_slices < 2 or fewest > n_slices / 2:
-        return ()
-    return (
-        f"Neighbouring slices are so alike that {n_slices} of them tell as much as {fewest:.0f} "
-        "independent ones would: the intervals are wide for that reason.",
     )
 
 

@@ -169,7 +169,7 @@ class ResultsSection(QWidget):
     ) -> None:
         """Show the fractions of the predicted slices, beside those that were stated for them.
 
-        The class outside has none. The interval in brackets is that of the spread between slices.
+        The class outside has none. The interval in brackets is that of the spread between images.
         """
         if classes is None or predicted is None:
             self._fractions.setText("")
@@ -293,9 +293,10 @@ class ResultsSection(QWidget):
         self._fractions.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._fractions.hide()
         self._fractions.setToolTip(
-            "Area of the labels in all slices that the model was applied to. In brackets: the "
-            "95 % interval\nthat follows from how the slices differ; errors of the labels are "
-            "not in it.\nStated: the mean of what you said about these slices."
+            "Area of the labels in all slices that the model was applied to; of an image set in "
+            "brackets\nthe 95 % interval that follows from how the images differ. What the labels "
+            "miss or make up\nis not in it: a check count tells that.\nStated: the mean of what "
+            "you said about these slices."
         )
         self._stale = Notice(is_warning=True)
         self._save = QPushButton("Save results…")
