@@ -87,10 +87,15 @@ def _by_class(estimates: Sequence[Estimate]) -> list[list[Estimate]]:
 
 
 def _class_html(of_class: Sequence[Estimate]) -> str:
-    rows = "".join(map(_row_html, of_class))
+    rows = "".join(map(_row_html, filter(_is_told, of_class)))
     corrected = next(one for one in of_class if one.method == CORRECTED)
     table = f"<table cellspacing='0'>{rows}</table>"
     return f"<b>{escape(of_class[0].name)}</b>{table}<small>{escape(corrected.assumes)}</small>"
+
+
+def _is_told(one: Estimate) -> bool:
+    """Whether an estimate has a row: Cavalieri's error is no loss where slices do not suit it."""
+    return not isnan(one.fraction) or one.method == CORRECTED
 
 
 def _row_html(one: Estimate) -> str:
