@@ -130,6 +130,20 @@ def test_nominal_95_per_cent_hold_the_truth_over_many_drawings(fraction, n, n_do
     assert np.mean(estimates) == pytest.approx(truth.mean(), abs=3.5 * error)
 
 
+def test_intervals_hold_where_the_image_repeats_at_the_distance_of_the_frames():
+    truth = np.zeros((1, 400, 400), dtype=bool)
+    for y in range(0, 400, 100):
+        for x in range(0, 400, 100):
+            truth[0, y : y + 50, x : x + 50] = True
+    held = []
+    for seed in range(300):
+        frames = lay_frames(truth.shape, 16, 50, 6, rng=np.random.default_rng(seed))
+        grids = [count(truth, one) for one in frames]
+        low, high = counted_fractions(Annotations(("background", "mito"), grids=grids)).intervals[1]
+        held.append(low <= 0.25 <= high)
+    assert np.mean(held) >= 0.93
+
+
 def test_whole_grids_on_even_slices_hold_the_truth_too():
     truth = structure(0.1, seed=2)
     held = []
