@@ -82,7 +82,7 @@ class Tools:
         qtbot.addWidget(self.keypoints)
         self.keypoints.set_classes(STYLES)
         self.keypoints.set_source(image)
-        self.sheet.set_classes(NAMES, excluded=NAMES[3:])
+        self.sheet.set_classes(STYLES)
         self.sheet.set_slices(N_SLICES)
 
     def __repr__(self):

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from ...core.annotations import Proportion, Region
+from ...core.annotations import Classes, ClassStyle, Proportion, Region
 from ...core.base import InputError, Record, fault_of
 from .class_changes import follow_classes
 from .fraction_cells import EMPTY, NOTHING, TICK, Cell, Edit, Mark
@@ -95,8 +95,7 @@ class FractionSheet:
     """Typed fractions of slices and rectangles, with undo."""
 
     def __init__(self) -> None:
-        self.classes: tuple[str, ...] = ("background",)
-        self.excluded: frozenset[str] = frozenset()
+        self.classes = Classes(("background",))
         self.n_slices = 0
         self.rows: tuple[Region, ...] = ()
         self._row_of: dict[Region, int] = {}
@@ -115,7 +114,7 @@ class FractionSheet:
     @property
     def typed_classes(self) -> tuple[str, ...]:
         """Names of the classes that have a column to type in."""
-        return tuple(name for name in self.classes[1:] if name not in self.excluded)
+        return tuple(one.name for one in self.classes.records[1:] if not one.is_outside)
 
     @property
     def boxes(self) -> tuple[Region, ...]:
@@ -130,14 +129,13 @@ class FractionSheet:
         """Whether a region has a row."""
         return region in self._row_of
 
-    def set_classes(self, names: Sequence[str], excluded: Iterable[str] = ()) -> None:
+    def set_classes(self, classes: Iterable[str | ClassStyle]) -> None:
         """Take over the classes; a class that was renamed in its place keeps its texts."""
-        new = tuple(names)
+        new = Classes(classes)
         places = zip(self.classes, follow_classes(self.classes, new), strict=True)
         followed = {old: new[place] for old, place in places if place is not None}
         self._rename({old: name for old, name in followed.items() if old != name})
         self.classes = new
-        self.excluded = frozenset(excluded)
         self._has_signs = None
 
     def set_slices(self, n_slices: int) -> None:

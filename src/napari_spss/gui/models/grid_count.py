@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ...core.annotations import (
     NOT_JUDGED,
     UNSURE,
+    ClassStyle,
     CountingGrid,
     Look,
     Region,
@@ -123,15 +124,17 @@ class GridSheet:
         distance = np.hypot(self.grid.y - y0 - part * dy, self.grid.x - x0 - part * dx)
         return np.flatnonzero(distance <= radius_px)
 
-    def tally(self, n_classes: int, outside: Collection[int] = ()) -> tuple[Tally, ...]:
+    def tally(self, classes: Sequence[ClassStyle]) -> tuple[Tally, ...]:
         """Count per class; nodes on classes outside the fractions and unsure ones do not count.
 
         As long as the grid is not done, untouched nodes count as background, provisionally.
         """
         marks = np.where(self.marks == UNTOUCHED, BACKGROUND, self.marks)
-        hits = np.bincount(marks[marks >= 0], minlength=n_classes)
-        n = int(sum(hits[c] for c in range(n_classes) if c not in outside))
-        return tuple(Tally(c, int(hits[c]), None if c in outside else n) for c in range(n_classes))
+        hits = np.bincount(marks[marks >= 0], minlength=len(classes)).tolist()
+        n = sum(hits[c] for c, one in enumerate(classes) if not one.is_outside)
+        return tuple(
+            Tally(c, hits[c], None if one.is_outside else n) for c, one in enumerate(classes)
+        )
 
     def _with(self, marks: NDArray[np.int16], *, is_done: bool) -> GridSheet:
         return GridSheet(self.grid.replace(class_index=marks, is_done=is_done))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 from qtpy.QtGui import QColor, QFont, QPixmap
 
-from ....core.annotations import Proportion, Region
+from ....core.annotations import ClassStyle, Proportion, Region
 from ....core.base import counted
 from ...models import (
     EMPTY,
@@ -72,13 +72,11 @@ class FractionModel(QAbstractTableModel):
 
     # Structure ----------------------------------------------------------------------------------
 
-    def set_classes(
-        self, names: Sequence[str], excluded: Iterable[str], colours: Sequence[str]
-    ) -> None:
-        """Have a column for each class but the background and the excluded ones."""
+    def set_classes(self, classes: Iterable[str | ClassStyle]) -> None:
+        """Have a column for each class but the background and the one outside."""
         self.beginResetModel()
-        self.sheet.set_classes(names, excluded)
-        self._colours = dict(zip(names, colours, strict=False))
+        self.sheet.set_classes(classes)
+        self._colours = {one.name: one.colour for one in self.sheet.classes.records}
         self._set_columns()
         self.endResetModel()
 

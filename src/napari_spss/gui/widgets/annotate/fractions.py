@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ....core.annotations import Proportion, Region
+from ....core.annotations import ClassStyle, Proportion, Region
 from ....core.base import SpssError, counted
 from ...models import Edit, FractionSheet, Mark
 from ..notice import Notice
@@ -135,26 +135,16 @@ class FractionsTable(QWidget):
 
     # What the table is about --------------------------------------------------------------------
 
-    def set_classes(
-        self,
-        names: Sequence[str],
-        *,
-        excluded: Iterable[str] = (),
-        colours: Sequence[str] = (),
-    ) -> None:
-        """Have a column for each class.
+    def set_classes(self, classes: Iterable[str | ClassStyle]) -> None:
+        """Have a column for each class that has fractions.
 
         Parameters
         ----------
-        names : sequence of str
+        classes : iterable of str or ClassStyle
             Background first. A name that changed in its place is a renamed class.
-        excluded : iterable of str
-            Classes without fractions, such as the one outside of the tissue.
-        colours : sequence of str
-            Hex colours for the header, as many as names.
         """
         region, name = self._current()
-        self._model.set_classes(names, excluded, colours)
+        self._model.set_classes(classes)
         self._after_reset(region, name)
 
     def set_slices(self, n_slices: int, names: Sequence[str] | None = None) -> None:

@@ -27,8 +27,7 @@ def tally_html(sheet: GridSheet | None, styles: Sequence[ClassStyle]) -> str:
     """
     if sheet is None:
         return "No grid on this slice."
-    outside = {index for index, style in enumerate(styles) if style.is_outside}
-    tallies = sheet.tally(len(styles), outside)[1:]
+    tallies = sheet.tally(styles)[1:]
     rows = "".join(
         f"<tr>{_cells(tally, style)}</tr>"
         for tally, style in zip(tallies, styles[1:], strict=False)
@@ -85,7 +84,6 @@ class GridList(QTableWidget):
         styles: Sequence[ClassStyle],
     ) -> None:
         """List some of the grids of a book, and select the current one."""
-        outside = {index for index, style in enumerate(styles) if style.is_outside}
         is_of_frames = any(region.box is not None for region in regions)
         titles = ("Frame" if is_of_frames else "Slice", "Hits / nodes", "Status")
         if self._titles != titles:
@@ -98,7 +96,7 @@ class GridList(QTableWidget):
             sheet = book.sheet(region)
             if sheet is None:
                 continue
-            tallies = sheet.tally(len(styles), outside)
+            tallies = sheet.tally(styles)
             n_nodes = max((tally.n or 0 for tally in tallies), default=0)
             n_hits = sum(tally.hits for tally in tallies[1:] if tally.n is not None)
             place = f"{row + 1}, slice {region.slice}" if region.box else f"{region.slice}"

@@ -148,13 +148,8 @@ class AnnotateSection(QWidget):
     def set_styles(self, styles: Sequence[ClassStyle]) -> None:
         """Tell names, colours and keys of the classes, background first."""
         self._styles = tuple(styles)
-        self.fractions.set_classes(
-            [style.name for style in styles],
-            excluded=[style.name for style in styles if style.is_outside],
-            colours=[style.colour for style in styles],
-        )
         for tool in (
-            *(self.keypoints, self.painted),
+            *(self.fractions, self.keypoints, self.painted),
             *(self.grid, self.second_look, self.check, self.check_look),
         ):
             tool.set_classes(self._styles)
