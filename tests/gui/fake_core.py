@@ -71,10 +71,15 @@ def fake_train(job, *, token: CancelToken) -> Generator[Event, None, object]:
     return FakeModel(classes)
 
 
-def gated_train(gate: threading.Event):
-    """Make a training that waits for a gate, or for Stop, after its first preview."""
+def gated_train(gate: threading.Event, tokens: list[CancelToken] | None = None):
+    """Make a training that waits for a gate, or for Stop, after its first preview.
+
+    The tokens of its runs are put into the list.
+    """
 
     def train(job, *, token: CancelToken) -> Generator[Event, None, object]:
+        if tokens is not None:
+            tokens.append(token)
         run = fake_train(job, token=token)
         for event in run:
             if isinstance(event, RunFinished):

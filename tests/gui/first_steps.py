@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from hand import Hand, button, show_settled
+from eye import button
+from hand import Hand, show_settled
 from napari import Viewer
 from qtpy.QtCore import QEventLoop, Qt, QTimer
 from qtpy.QtWidgets import QApplication

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from eye import button, number, offered, said, warned
 from hand import LEFT, Hand
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QTabBar
+from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.analysis import estimate_fractions
 from napari_spss.core.annotations import lay_grid, read_annotations
@@ -17,6 +19,7 @@ from napari_spss.gui import dock as dock_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.models import EndKind, RunForm
 from napari_spss.gui.models.preferences import Preferences
+from napari_spss.gui.widgets.annotate.grid_list import GridList
 
 SHIFT = Qt.KeyboardModifier.ShiftModifier
 N_FRAMES, CHECK_TAB, PATIENCE_MS = 4, 4, 600_000
@@ -34,7 +37,7 @@ class Person:
     """Sits before a window with a dock, and knows mitochondria when seeing them."""
 
     def __init__(self, viewer, sample, qtbot, size=(1400, 900)) -> None:
-        viewer.window._qt_window.resize(*size)
+        viewer.window.resize(*size)
         self.truth, self._qtbot, self.viewer = sample.truth, qtbot, viewer
         pixels = np.stack([sample.stack.read(z)[0] for z in range(sample.stack.n_slices)])
         self.image = viewer.add_image(pixels, name="em")
@@ -50,16 +53,16 @@ class Person:
         bar = self.dock.annotate.findChild(QTabBar)
         self._qtbot.mouseClick(bar, LEFT, pos=bar.tabRect(index).center())
 
-    def push(self, button) -> None:
+    def push(self, what) -> None:
         """Click a button of the dock that is to be seen."""
-        assert button.isVisible(), button.text()
-        assert button.isEnabled(), button.text()
-        self._qtbot.mouseClick(button, LEFT, pos=QPoint(8, button.height() // 2))
+        assert what.isVisible(), what.text()
+        assert what.isEnabled(), what.text()
+        self._qtbot.mouseClick(what, LEFT, pos=QPoint(8, what.height() // 2))
 
-    def push_and_wait(self, button) -> None:
+    def push_and_wait(self, what) -> None:
         """Click a button that begins a run, and watch until it has ended."""
         n_ends, outcome = len(self.ends), self.dock.controller.outcome
-        self.push(button)
+        self.push(what)
         self._qtbot.waitUntil(
             lambda: len(self.ends) > n_ends and outcome.is_up_to_date, timeout=PATIENCE_MS
         )
@@ -71,23 +74,24 @@ class Person:
         grid = grid.replace(class_index=nodes_of(self.truth, grid), is_done=True)
         self.dock.annotate.grid.set_value([grid])
         self.dock.train.set_value(RunForm(device="cpu", overrides=OVERRIDES))
-        self.push_and_wait(self.dock.train._train)
+        self.push_and_wait(button(self.dock.train, "Train"))
         self.dock.results.set_scope("stack")
-        self.push_and_wait(self.dock.results._apply)
+        self.push_and_wait(button(self.dock.results, "Apply"))
 
     def lay(self) -> None:
         """Lay frames for the check count, by the key."""
         self.open_tab(CHECK_TAB)
-        for box, number in ((self.tool._frame_px, 128), (self.tool._n_frames, N_FRAMES)):
+        for unit, value in (("px wide", 128), ("frames", N_FRAMES)):
+            box = number(self.tool, unit)
             box.selectAll()
-            self._qtbot.keyClicks(box, str(number))
+            self._qtbot.keyClicks(box, str(value))
             self._qtbot.keyClick(box, Qt.Key.Key_Return)
         self.hand.press(Qt.Key.Key_G, SHIFT)
 
     def count(self, *, n_missed=0) -> None:
         """Click the hits of the frame that is shown, and press D; miss some of them."""
-        where = self.tool._current_frame
-        (frame,) = [one for one in self.tool.value() if one.region == where]
+        row = self.tool.findChild(GridList).selectedIndexes()[0].row()
+        frame = self.tool.value()[row]
         hits = np.flatnonzero(nodes_of(self.truth, frame))[n_missed:]
         for node in hits:
             self.hand.click((frame.slice, frame.y[node], frame.x[node]))
@@ -95,7 +99,7 @@ class Person:
 
     def estimate(self) -> None:
         """Press Estimate, and wait for it."""
-        self.push(self.view._estimate)
+        self.push(button(self.view, "Estimate"))
         self._qtbot.waitUntil(lambda: not self.dock.controller.check.is_estimating)
 
     def leave(self) -> None:
@@ -123,13 +127,13 @@ def test_a_check_count_corrects_the_labels_and_nothing_learns_from_it(user, tmp_
     person = user()
     dock, tool, view = person.dock, person.tool, person.view
     person.train_and_apply()
-    assert not view._estimate.isEnabled()
-    assert view._missing.text().startswith("Count frames under Annotate, Check")
+    assert not button(view, "Estimate").isEnabled()
+    assert "Count frames under Annotate, Check" in said(view)
     before = dock.annotations()
 
     person.lay()
     told = "Next: go on with the check count under Annotate, Check (4 frames are open)."
-    assert dock.bar._status.text() == told
+    assert told in said(dock.bar)
     layers = person.viewer.layers
     assert layers["check count"].visible
     person.count(n_missed=2)
@@ -137,33 +141,33 @@ def test_a_check_count_corrects_the_labels_and_nothing_learns_from_it(user, tmp_
     assert dock.annotations() == before
     person.leave()
     (path,) = (tmp_path / "data").glob("**/check.csv")
-    said = read_annotations(grid=path).grids
-    assert sum(grid.is_done for grid in said) == 2
+    counted = read_annotations(grid=path).grids
+    assert sum(grid.is_done for grid in counted) == 2
     assert len(read_annotations(grid=path.with_name("grid.csv")).grids) == 1
 
     person = user()
     dock, tool, view = person.dock, person.tool, person.view
-    assert dock.annotate.check.value() == said
+    assert dock.annotate.check.value() == counted
     person.train_and_apply()
     run = RunFolder(dock.controller.model_dir)
     assert all(len(one.grids) == 1 for one in run.all_annotations())
     person.open_tab(CHECK_TAB)
-    person.push(tool._next_open)
+    person.push(button(tool, "Next open"))
     person.count()
     person.count()
     assert all(grid.is_done for grid in tool.value())
 
     looks = dock.controller.check.contradicted()
     assert looks
-    assert dock.bar._status.text().startswith("Next: look again at the ")
-    assert view._look.text() == f"Look at {len(looks)}"
+    assert "Next: look again at the " in said(dock.bar)
+    assert f"Look at {len(looks)}" in offered(view)
     person.estimate()
     told = f"{len(looks)} nodes contradict the labels and had no second look"
-    assert told in view._warning.text()
-    person.push(view._look)
+    assert told in warned(view)
+    person.push(button(view, f"Look at {len(looks)}"))
     panel = dock.annotate.check_look
     assert panel.isVisible()
-    assert "the labels say <b>" in panel._text.text()
+    assert "the labels say " in said(panel)
     while (look := panel.current) is not None:
         (frame,) = [one for one in tool.value() if one.region == look.region]
         node = int(np.hypot(frame.y - look.y, frame.x - look.x).argmin())
@@ -171,11 +175,11 @@ def test_a_check_count_corrects_the_labels_and_nothing_learns_from_it(user, tmp_
             person.hand.press(Qt.Key.Key_K)
         else:
             person.hand.press(Qt.Key.Key_W)
-    assert "Press Estimate under Results" in panel._progress.text()
+    assert "Press Estimate under Results" in said(panel)
     for frame in tool.value():
         assert (frame.class_index == nodes_of(person.truth, frame)).all()
     assert dock.controller.check.contradicted() == ()
-    assert view._warning.text().startswith("The counts changed since: press Estimate again.")
+    assert "The counts changed since: press Estimate again." in warned(view)
 
     person.estimate()
     labels = dock.controller.outcome.labels()
@@ -184,17 +188,17 @@ def test_a_check_count_corrects_the_labels_and_nothing_learns_from_it(user, tmp_
     )
     assert repr(dock.controller.outcome.estimated.estimates) == repr(expected)  # nan equals nothing
     corrected = next(one for one in expected if one.method == "labels, corrected")
-    assert f"{100 * corrected.fraction:.1f}" in view._table.text()
-    assert "check nodes are a fair sample of all pixels" in view._table.text()
-    assert view._warning.text() == ""
+    assert f"{100 * corrected.fraction:.1f}" in said(view)
+    assert "check nodes are a fair sample of all pixels" in said(view)
+    assert warned(view) == ""
 
-    person.push(dock.results._save)
+    person.push(button(dock.results, "Save results…"))
     dock.controller.save(tmp_path / "out", has_run=False)
     person._qtbot.waitUntil(lambda: dock.controller.outcome.is_saved, timeout=PATIENCE_MS)
     table = pd.read_csv(tmp_path / "out" / "estimates.csv")
     assert table["method"].tolist() == [one.method for one in expected]
     assert read_annotations(grid=tmp_path / "out" / "check.csv").grids == tool.value()
 
-    dock.results._slider.setValue(0.9)
-    person._qtbot.waitUntil(lambda: "The labels changed since" in view._warning.text())
+    dock.results.findChild(QLabeledDoubleSlider).setValue(0.9)
+    person._qtbot.waitUntil(lambda: "The labels changed since" in warned(view))
     person.leave()

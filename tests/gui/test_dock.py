@@ -8,12 +8,14 @@ import threading
 
 import numpy as np
 import pytest
+from eye import button, choice, log_of, number, offered, pick, said, warned
 from fake_core import FakeModel, failing_train, fake_apply, fake_train, gated_train
-from hand import button
 from napari.layers import Labels
 from napari.utils.theme import get_theme
+from qtpy.QtCore import QTimer
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QScrollArea, QWidget
+from qtpy.QtWidgets import QLabel, QScrollArea, QWidget
+from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.annotations import (
     Annotations,
@@ -37,9 +39,11 @@ from napari_spss.core.base import (
 from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.models import ResultMaps, RunForm, RunState
+from napari_spss.gui.widgets.plots import CurvesPlot
 from napari_spss.gui.widgets.theme import contrast, mark_of
 
 CLASSES = ("background", "mitochondria")
+TAKE_OVER = "Use classes and settings of the image before"
 SHAPE = (4, 32, 48)
 SAID = Annotations(
     CLASSES,
@@ -93,9 +97,9 @@ def names(viewer):
 
 def test_train_is_offered_once_something_is_said(dock, qtbot):
     assert not button(dock.train, "Train").isEnabled()
-    assert "State fractions" in dock.bar._status.text()
+    assert "State fractions" in said(dock.bar)
     assert "State fractions" in button(dock.train, "Train").toolTip()
-    assert dock.train._missing.isHidden()  # one place is enough
+    assert "State fractions" not in said(dock.train)  # one place is enough
     say(dock)
     assert button(dock.train, "Train").isEnabled()
     assert not button(dock.train, "Continue").isEnabled()
@@ -106,7 +110,7 @@ def test_train_is_offered_once_something_is_said(dock, qtbot):
 def test_what_was_laid_and_not_counted_comes_next(dock):
     grid = lay_grid(0, (32, 48), n_side=4, rng=np.random.default_rng(0))
     dock.annotate.set_value(Annotations(CLASSES, grids=[grid]))
-    assert "Count what was laid under Annotate, Grid" in dock.bar._status.text()
+    assert "Count what was laid under Annotate, Grid" in said(dock.bar)
 
 
 def test_a_refusal_is_taken_back_once_something_else_is_said(dock, qtbot):
@@ -114,7 +118,7 @@ def test_a_refusal_is_taken_back_once_something_else_is_said(dock, qtbot):
     assert "Nothing is annotated yet" in dock.bar.text()
     say(dock)
     assert dock.bar.text() == ""
-    assert "press Train" in dock.bar._status.text()
+    assert "press Train" in said(dock.bar)
 
 
 def test_a_training_previews_the_shown_slice_and_leaves_a_model(dock, viewer, qtbot):
@@ -130,8 +134,8 @@ def test_a_training_previews_the_shown_slice_and_leaves_a_model(dock, viewer, qt
 
 def test_the_curves_are_drawn_once_the_run_goes_on(dock, qtbot):
     run(dock, qtbot)
-    qtbot.waitUntil(lambda: dock.train._plot is not None)
-    assert dock.train._plot.names() == ("total",)
+    qtbot.waitUntil(lambda: dock.train.findChild(CurvesPlot) is not None)
+    assert dock.train.findChild(CurvesPlot).names() == ("total",)
 
 
 def test_rings_are_as_large_as_what_a_keypoint_labels(dock):
@@ -154,7 +158,7 @@ def test_keypoints_that_the_trained_map_denies_are_crossed_and_counted(dock, qtb
     monkeypatch.setattr(controller_module, "train", train)
     run(dock, qtbot)
     assert [str(symbol) for symbol in dock.annotate.keypoints.layer.symbol] == ["x"]
-    told = dock.annotate.keypoints._problems.text()
+    told = warned(dock.annotate.keypoints)
     assert told.startswith("1 of 1 keypoint did not take effect")
     assert dock.bar.text() == f"Training finished: 2 steps in 2 s. {told}"
     assert dock.annotations() == SAID
@@ -175,15 +179,15 @@ def test_one_click_applies_the_smaller_setting(dock, qtbot, monkeypatch):
     error = OutOfMemory("Memory ran out.", setting="sampling.crop_px", value=128)
     monkeypatch.setattr(controller_module, "train", failing_train(error))
     run(dock, qtbot)
-    assert dock.bar._accept.isVisibleTo(dock.bar)
-    assert "crop_px = 128" in dock.bar._accept.text()
+    (offer,) = offered(dock.bar)
+    assert "crop_px = 128" in offer
 
     def train(job, *, token):
         seen.append(job.settings.sampling.crop_px)
         yield from fake_train(job, token=token)
 
     monkeypatch.setattr(controller_module, "train", train)
-    dock.bar._accept.click()
+    button(dock.bar, *offered(dock.bar)).click()
     qtbot.waitUntil(lambda: is_idle(dock))
     assert seen == [128]
 
@@ -208,7 +212,7 @@ def test_one_click_goes_on_with_the_model_that_was_to_be_continued(
         yield from fake_train(job, token=token)
 
     monkeypatch.setattr(controller_module, "train", train)
-    dock.bar._accept.click()
+    button(dock.bar, *offered(dock.bar)).click()
     qtbot.waitUntil(lambda: is_idle(dock))
     assert started_from == [model if continues else None]
 
@@ -231,10 +235,9 @@ def test_one_click_applies_again_on_another_device(dock, qtbot, monkeypatch, set
     dock.results.set_scope("slice")
     button(dock.results, "Apply").click()
     qtbot.waitUntil(lambda: is_idle(dock))
-    assert dock.bar._accept.isVisibleTo(dock.bar) == bool(text)
+    assert offered(dock.bar) == [text] * bool(text)
     if text:
-        assert dock.bar._accept.text() == text
-        dock.bar._accept.click()
+        button(dock.bar, text).click()
         qtbot.waitUntil(lambda: is_idle(dock))
         assert seen == ["auto", "cpu"]
         assert dock.controller.outcome.maps.full_slices == (dock.controller.current_slice(),)
@@ -330,28 +333,29 @@ def test_annotations_of_a_deleted_image_come_back_with_it(dock, viewer, qtbot):
 
 
 def test_closing_the_viewer_ends_the_run(viewer, qtbot, monkeypatch):
-    monkeypatch.setattr(controller_module, "train", gated_train(threading.Event()))
+    tokens = []
+    monkeypatch.setattr(controller_module, "train", gated_train(threading.Event(), tokens))
     viewer.add_image(pixels(), name="em")
     dock = SpssDock(viewer, is_probing=False)
     viewer.window.add_dock_widget(dock)
     say(dock)
     dock.start_training()
-    ticket = dock.session._ticket
     qtbot.waitUntil(lambda: dock.session.status.done == 2)
     folder = dock.project.folder
     viewer.close()
-    qtbot.waitUntil(lambda: ticket.token.is_cancelled)
+    qtbot.waitUntil(lambda: tokens[0].is_cancelled)
     assert (folder / "keypoints.csv").exists()
     qtbot.waitUntil(lambda: not (folder / ".lock").exists())
 
 
 def test_closing_the_dock_ends_the_run(dock, viewer, qtbot, monkeypatch):
-    monkeypatch.setattr(controller_module, "train", gated_train(threading.Event()))
+    tokens = []
+    monkeypatch.setattr(controller_module, "train", gated_train(threading.Event(), tokens))
     say(dock)
     dock.start_training()
-    ticket = dock.session._ticket
+    qtbot.waitUntil(lambda: bool(tokens))
     viewer.window.remove_dock_widget(dock)
-    assert ticket.token.is_cancelled
+    assert tokens[0].is_cancelled
     assert dock.project.project is None
 
 
@@ -367,7 +371,7 @@ def test_what_frames_tell_of_the_stack_stands_beside_its_labels(dock, qtbot):
         dock.results.set_scope(scope)
         button(dock.results, "Apply").click()
         qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
-        assert ("stated 25.0\u00a0%" in dock.results._fractions.text()) == is_told
+        assert ("stated 25.0 %" in said(dock.results)) == is_told
 
 
 def test_apply_to_the_stack_fills_labels_maps_and_fractions(dock, viewer, qtbot):
@@ -377,7 +381,7 @@ def test_apply_to_the_stack_fills_labels_maps_and_fractions(dock, viewer, qtbot)
     qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
     assert names(viewer) == ["em", "em mitochondria probability", "em labels", "keypoints"]
     assert viewer.layers["em labels"].data.sum() == 4 * 16 * 48
-    assert "of 4 slices, stated 35.0\u00a0%" in dock.results._fractions.text()
+    assert "of 4 slices, stated 35.0 %" in said(dock.results)
     # .5 predicted; .1 and .6 stated; the fake core is as sure of one slice as of another
     assert dock.controller.outcome.slices_to_count() == (0, 2, 1, 3)
     dock.controller.outcome.take(Predicted(3, None, uncertainty=0.9))
@@ -419,14 +423,14 @@ def test_the_threshold_takes_effect_at_once_and_keeps_edited_labels(dock, viewer
     dock.controller.apply("stack")
     qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
     labels = viewer.layers["em labels"]
-    dock.results._slider.setValue(0.2)
+    dock.results.findChild(QLabeledDoubleSlider).setValue(0.2)
     shown = dock.controller.current_slice()
     assert labels.data[shown].all()  # without waiting for the event loop
     qtbot.waitUntil(lambda: bool(labels.data.all()))
-    assert dock.results._mode.currentData() == "slider"
+    assert choice(dock.results, "matched").currentText() == "as the slider says"
     labels.fill((0, 3, 3), 0)
     edited = labels.data.copy()
-    dock.results._slider.setValue(0.95)
+    dock.results.findChild(QLabeledDoubleSlider).setValue(0.95)
     qtbot.waitUntil(lambda: dock.controller.outcome.is_up_to_date)
     np.testing.assert_array_equal(labels.data, edited)
     assert not labels.visible  # the new ones are
@@ -444,16 +448,20 @@ def test_the_matched_threshold_follows_what_is_stated(dock, qtbot):
         Annotations(CLASSES, (Proportion(Region(0), (0.0, 1.0)), Proportion(Region(1), (0.0, 1.0))))
     )
     qtbot.waitUntil(lambda: dock.controller.outcome.is_up_to_date)
-    dock.results._mode.setCurrentIndex(dock.results._mode.findData("matched"))
+    threshold = choice(dock.results, "matched")
+    pick(threshold, threshold.itemText(1))
     assert dock.results.threshold() <= 0.301
 
 
-def test_results_are_saved_and_everything_means_the_run_too(dock, qtbot, tmp_path):
+def train_into_its_folder(job, *, token):
+    job.run_dir.mkdir(parents=True)
+    (job.run_dir / "config.toml").write_text(job.run_dir.name)
+    return fake_train(job, token=token)
+
+
+def test_results_are_saved_and_everything_means_the_run_too(dock, qtbot, tmp_path, monkeypatch):
+    monkeypatch.setattr(controller_module, "train", train_into_its_folder)
     run(dock, qtbot)
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
-    (run_dir / "config.toml").write_text("preset = 'fast'\n")
-    dock.controller._model_dir = run_dir
     dock.controller.apply("slice")
     qtbot.waitUntil(lambda: is_idle(dock))
     assert dock.controller.save(tmp_path / "out", has_run=True)
@@ -478,18 +486,20 @@ def shown_of_the_result(dock):
     return (
         button(dock.results, "Save results…").isEnabled()
         or button(dock.results, "Save everything…").isEnabled(),
-        bool(dock.results._fractions.text()),
+        "of 4 slices" in said(dock.results),
         any(predicted_column(dock)),
-        dock.train._plot is not None and not dock.train._plot.isHidden(),
-        bool(dock.train._messages.toPlainText()),
+        any(plot.isVisibleTo(dock.train) for plot in dock.train.findChildren(CurvesPlot)),
+        bool(log_of(dock.train)),
         bool(dock.bar.text()),
     )
 
 
 def settle(dock, qtbot):
-    qtbot.waitUntil(
-        lambda: not dock.train._redraw.isActive() and dock.controller.outcome.is_up_to_date
-    )
+    def is_settled():
+        is_drawn = not any(timer.isActive() for timer in dock.train.findChildren(QTimer))
+        return is_drawn and dock.controller.outcome.is_up_to_date
+
+    qtbot.waitUntil(is_settled)
 
 
 @pytest.mark.parametrize("how", ["all layers deleted", "beside it"])
@@ -513,14 +523,14 @@ def test_a_result_comes_back_with_its_image(dock, viewer, qtbot):
     run(dock, qtbot)
     apply_to_all(dock, qtbot)
     settle(dock, qtbot)
-    before = predicted_column(dock), dock.results._fractions.text()
+    before = predicted_column(dock), said(dock.results)
     viewer.add_image(pixels(1), name="other")
     dock.image.set_layer(viewer.layers["other"])
     dock.image.set_layer(viewer.layers["em"])
     settle(dock, qtbot)
-    assert (predicted_column(dock), dock.results._fractions.text()) == before
+    assert (predicted_column(dock), said(dock.results)) == before
     assert button(dock.results, "Save results…").isEnabled()
-    assert "Training finished" in dock.train._messages.toPlainText()
+    assert "Training finished" in log_of(dock.train)
 
 
 def test_what_is_annotated_lies_above_an_image_that_was_opened_later(dock, viewer):
@@ -563,7 +573,7 @@ def test_applying_goes_on_into_its_image_while_another_is_shown(dock, viewer, qt
     qtbot.waitUntil(lambda: dock.controller.outcome.has_result)
     viewer.add_image(pixels(1), name="other")
     dock.image.set_layer(viewer.layers["other"])
-    assert "(em)" in dock.bar._status.text()
+    assert "(em)" in said(dock.bar)
     gate.set()
     qtbot.waitUntil(lambda: is_idle(dock))
     assert dock.bar.text().startswith("em: Applying the model finished")
@@ -578,12 +588,11 @@ def test_everything_is_saved_only_with_labels_of_the_model_that_is_saved(dock, q
     run(dock, qtbot)
     apply_to_all(dock, qtbot)
     assert button(dock.results, "Save everything…").isEnabled()
-    assert dock.results._stale.isHidden()
+    assert "Press Apply" not in said(dock.results)
     assert dock.start_training(continues=True)
     qtbot.waitUntil(lambda: is_idle(dock))
     assert not button(dock.results, "Save everything…").isEnabled()
-    assert "Press Apply" in dock.results._stale.text()
-    assert not dock.results._stale.isHidden()
+    assert "Press Apply" in warned(dock.results)
     assert not dock.controller.save(tmp_path / "out", has_run=True)
     assert "Press Apply" in dock.bar.text()
     assert not (tmp_path / "out").exists()
@@ -591,19 +600,12 @@ def test_everything_is_saved_only_with_labels_of_the_model_that_is_saved(dock, q
     button(dock.results, "Apply").click()
     qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
     assert button(dock.results, "Save everything…").isEnabled()
-    assert dock.results._stale.isHidden()
 
 
 def test_everything_means_the_run_of_the_labels_after_load_and_continue(
     dock, qtbot, tmp_path, monkeypatch
 ):
-    def train_on(job, *, token):
-        job.run_dir.mkdir(parents=True)
-        (job.run_dir / "config.toml").write_text(job.run_dir.name)
-        yield from fake_train(job, token=token)
-        return FakeModel(job.annotations.classes)
-
-    monkeypatch.setattr(controller_module, "train", train_on)
+    monkeypatch.setattr(controller_module, "train", train_into_its_folder)
     run(dock, qtbot)
     first = dock.controller.model_dir
     apply_to_all(dock, qtbot)
@@ -625,13 +627,13 @@ def test_a_fresh_image_takes_nothing_of_the_last_one_unasked(dock, viewer, qtbot
     assert dock.classes.names() == CLASSES
     assert dock.image.value().object_diameter_px is None
     assert dock.train.value().overrides == {}
-    assert not dock._take_over.isHidden()
-    assert "17 px" in dock._take_over.toolTip()
-    dock._take_over.click()
+    assert TAKE_OVER in offered(dock)
+    assert "17 px" in button(dock, TAKE_OVER).toolTip()
+    button(dock, TAKE_OVER).click()
     assert dock.classes.names() == (*CLASSES, "class 2")
     assert dock.image.value().object_diameter_px == 17
     assert dock.train.value().overrides == {"seed": 3}
-    assert dock._take_over.isHidden()
+    assert TAKE_OVER not in offered(dock)
     dock.image.set_layer(viewer.layers["em"])
     assert dock.classes.names() == (*CLASSES, "class 2")
 
@@ -650,7 +652,7 @@ def test_what_is_entered_is_not_replaced_by_that_of_the_image_before(dock, viewe
     viewer.add_image(pixels(1), name="other")
     dock.image.set_layer(viewer.layers["other"])
     say(dock)
-    assert dock._take_over.isHidden()
+    assert TAKE_OVER not in offered(dock)
 
 
 def test_classes_that_are_named_before_the_first_image_are_its_own(viewer):
@@ -684,7 +686,7 @@ def test_annotations_and_form_are_restored(dock, viewer, qtbot):
     say(dock)
     dock.annotate.regions.set_value([Region(1, (2, 2, 8, 9))])
     dock.image.set_diameter(17)
-    dock.train._minutes.setValue(9)
+    number(dock.train, "min").setValue(9)
     dock.annotate.painted.start_painting()
     viewer.dims.set_point(0, 3 * 40)
     viewer.layers["painted labels"].brush_size = 4
@@ -721,7 +723,7 @@ def test_a_project_that_is_open_elsewhere_is_not_written(dock, viewer, qtbot):
     assert dock.project.save()
     other = SpssDock(viewer, is_probing=False)
     assert "open" in other.project.text()
-    assert other.project._act.isVisibleTo(other.project)
+    assert "Open it here" in offered(other.project)
     assert other.annotations().is_empty
     other.shut_down()
     assert dock.project.save()
@@ -730,7 +732,7 @@ def test_a_project_that_is_open_elsewhere_is_not_written(dock, viewer, qtbot):
 def test_an_image_that_is_no_stack_is_told(dock, viewer):
     viewer.add_image(np.zeros((2, 2, 2, 16, 24), np.uint8), name="5d")
     dock.image.set_layer(viewer.layers["5d"])
-    assert "at most one channel axis" in dock.image._facts.text()
+    assert "at most one channel axis" in said(dock.image)
     assert dock.source is None
     dock.image.set_layer(viewer.layers["em"])
     assert dock.source.name == "em"
@@ -817,7 +819,7 @@ def test_a_wrong_setting_marks_its_field(dock, qtbot):
     form = dock.train.value()
     dock.train.set_value(dataclasses.replace(form, overrides={"optimisation.patience": 0}))
     assert not dock.start_training()
-    assert "patience" in dock.train._error.text()
+    assert "patience" in warned(dock.train)
     dock.controller.refused.emit("sampling.crop_px", "sampling.crop_px is wrong")
     assert mark_of(dock.train.findChild(QWidget, "sampling.crop_px")) == "error"
 
@@ -842,14 +844,14 @@ def test_the_dock_wears_the_theme_of_the_viewer_whatever_the_settings_say(dock, 
     left = [column.kind for column in view.model().columns].index("background")
     cell = view.visualRect(view.model().index(0, left))  # what is not typed is muted
     assert highest_contrast(view.viewport(), cell) > 4.5
-    label = dock.bar._message
+    label = next(one for one in dock.bar.findChildren(QLabel) if one.text().endswith("Look."))
     bar = label.rect().adjusted(0, 0, 4 - label.width(), 0)
     ground = QColor(get_theme(theme).background.as_hex("long"))
     assert contrast(label.grab(bar).toImage().pixelColor(1, 5), ground) >= 3
 
 
 def next_step_of(dock):
-    return dock.bar._status.text()
+    return said(dock.bar)
 
 
 def test_the_next_step_follows_corrections_a_loaded_model_and_applying(dock, viewer, qtbot):
@@ -927,8 +929,8 @@ def visible_columns(view):
 def test_all_columns_are_seen_at_the_least_width_once_a_model_was_applied(
     dock, viewer, qtbot, n_classes
 ):
-    viewer.window._qt_window.resize(1366, 768)
-    viewer.window._qt_window.show()
+    viewer.window.resize(1366, 768)
+    viewer.window.show()
     if n_classes == 3:
         dock.classes.add_class()
     nodes = np.arange(4.0) * 8
@@ -964,7 +966,7 @@ def test_maps_that_do_not_fit_are_told_and_the_result_stays(dock, qtbot, monkeyp
     assert not errors
     assert is_idle(dock)
     assert "memory did not suffice" in dock.bar.text()
-    assert "Press Apply" in dock.results._stale.text()  # labels and model are still those before
+    assert "Press Apply" in warned(dock.results)  # labels and model are still those before
     np.testing.assert_array_equal(dock.controller.outcome.labels(), before)
     assert button(dock.results, "Apply").isEnabled()
 

@@ -14,8 +14,8 @@ from functools import partial
 import numpy as np
 import pytest
 from blobs import CLASSES, annotated, blobs, correct_clicks
+from eye import button, offered
 from fake_core import FakeModel, fake_apply
-from hand import button
 
 from napari_spss.core.annotations import ClassStyle
 from napari_spss.core.base import (
@@ -188,7 +188,7 @@ def test_memory_that_runs_out_within_torch_is_mended_by_one_click(dock, wait, en
     assert ends[-1].kind is EndKind.failed
     assert "batch_size" in dock.bar.text()
     assert_ready(dock)
-    dock.bar._accept.click()
+    button(dock.bar, *offered(dock.bar)).click()
     wait(lambda: is_idle(dock))
     assert ends[-1].kind is EndKind.finished, ends[-1].text
     assert dock.train.value().overrides["sampling.batch_size"] == 1
@@ -360,18 +360,23 @@ def test_applying_survives_what_happens_to_layers(dock, viewer, wait, ends, monk
 
 
 def test_a_viewer_that_is_closed_ends_the_application(viewer, wait, monkeypatch):
-    monkeypatch.setattr(controller_module, "apply_model", gated_apply(threading.Event()))
+    tokens, applying = [], gated_apply(threading.Event())
+
+    def apply(*arguments, device, token):
+        tokens.append(token)
+        return applying(*arguments, device=device, token=token)
+
+    monkeypatch.setattr(controller_module, "apply_model", apply)
     viewer.add_image(PIXELS, name="em")
     dock = open_dock(viewer)
     dock.classes.set_value(STYLES)
     dock.annotate.set_value(SAID)
     dock.session.set_model(FakeModel(CLASSES))
     assert dock.controller.apply("stack")
-    ticket = dock.session._ticket
     wait(lambda: dock.controller.outcome.has_result)
     folder = dock.project.folder
     viewer.close()
-    wait(lambda: ticket.token.is_cancelled)
+    wait(lambda: tokens[0].is_cancelled)
     assert (folder / "keypoints.csv").exists()
 
 
@@ -400,8 +405,8 @@ def test_a_project_folder_that_vanished_is_told_and_another_is_offered(dock, wai
     assert "gone" in dock.project.text()
     train(dock, wait)  # a run needs no project
     assert ends[-1].kind is EndKind.finished, ends[-1].text
-    assert dock.project._act.isVisibleTo(dock.project)
-    dock.project._act.click()
+    (offer,) = (text for text in offered(dock.project) if text.startswith("Save in"))
+    button(dock.project, offer).click()
     assert dock.project.folder != gone
     assert (dock.project.folder / "keypoints.csv").exists()
     assert dock.annotations() == SAID.replace(keypoints=SAID.keypoints[:2])
@@ -444,7 +449,8 @@ def test_a_read_only_project_folder_is_told_and_another_is_offered(dock, wait, e
     assert "Permission denied" in dock.project.text()
     train(dock, wait)
     assert ends[-1].kind is EndKind.finished, ends[-1].text
-    dock.project._act.click()
+    (offer,) = (text for text in offered(dock.project) if text.startswith("Save in"))
+    button(dock.project, offer).click()
     assert (dock.project.folder / "proportions.csv").exists()
     assert_ready(dock)
 

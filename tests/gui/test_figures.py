@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from eye import button
 from fake_core import fake_apply, fake_train
-from hand import button
 from napari.components import ViewerModel
 from qtpy.QtCore import QPointF, Qt
 from qtpy.QtWidgets import QComboBox, QLineEdit, QPushButton, QWidget

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hand import LEFT, Hand, button
+from eye import button, number, said, warned
+from hand import LEFT, Hand
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QLabel, QTabBar
+from qtpy.QtWidgets import QTabBar
 
 from napari_spss.core.annotations import annotation_files, read_annotations
 from napari_spss.core.projects.action_log import read_actions
@@ -15,6 +16,7 @@ from napari_spss.gui import dock as dock_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.models import UNTOUCHED, EndKind, RunForm
 from napari_spss.gui.models.preferences import Preferences
+from napari_spss.gui.widgets.annotate.grid_list import GridList
 
 CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 N_FRAMES, PATIENCE_MS = 5, 600_000
@@ -24,7 +26,7 @@ class Person:
     """Sits before a window with a dock, and knows mitochondria when seeing them."""
 
     def __init__(self, viewer, sample, qtbot) -> None:
-        viewer.window._qt_window.resize(1400, 900)
+        viewer.window.resize(1400, 900)
         self._truth, self._qtbot = sample.truth, qtbot
         pixels = np.stack([sample.stack.read(z)[0] for z in range(sample.stack.n_slices)])
         image = viewer.add_image(pixels, name="em")
@@ -44,22 +46,21 @@ class Person:
         """Type a key on the canvas."""
         self._hand.press(key, modifier)
 
-    def push(self, button) -> None:
+    def push(self, what) -> None:
         """Click a button of the dock."""
-        assert button.isEnabled(), button.text()
-        self._qtbot.mouseClick(button, LEFT, pos=QPoint(8, button.height() // 2))
+        assert what.isEnabled(), what.text()
+        self._qtbot.mouseClick(what, LEFT, pos=QPoint(8, what.height() // 2))
 
-    def type_number(self, box, number: int) -> None:
+    def type_number(self, box, value: int) -> None:
         """Type into a number's field."""
         box.selectAll()
-        self._qtbot.keyClicks(box, str(number))
+        self._qtbot.keyClicks(box, str(value))
         self._qtbot.keyClick(box, Qt.Key.Key_Return)
 
     def current(self):
         """The frame that is counted: its number and itself."""
-        frames = self.dock.annotations().grids
-        region = self.tool._current_frame
-        return next((n, frame) for n, frame in enumerate(frames, 1) if frame.region == region)
+        row = self.tool.findChild(GridList).selectedIndexes()[0].row()
+        return row + 1, self.dock.annotations().grids[row]
 
     def count(self) -> int:
         """Click the nodes on mitochondria of the frame that is shown."""
@@ -98,17 +99,17 @@ def test_frames_are_counted_left_and_counted_on_until_a_model_learns_them(
     tool = user.tool
     tool._rng = np.random.default_rng(2)  # the same frames every time
 
-    user.push(tool._in_frames)
-    assert "Lay frames (Shift+G)" in tool._news.text()
-    user.type_number(tool._frame_px, 9999)
-    user.push(tool._lay)
-    assert "choose at most 384" in tool._problems.text()
-    user.type_number(tool._frame_px, 128)
-    user.type_number(tool._n_frames, N_FRAMES)
+    user.push(button(tool, "Frames"))
+    assert "Lay frames (Shift+G)" in said(tool)
+    user.type_number(number(tool, "px wide"), 9999)
+    user.push(button(tool, "Lay frames"))
+    assert "choose at most 384" in warned(tool)
+    user.type_number(number(tool, "px wide"), 128)
+    user.type_number(number(tool, "frames"), N_FRAMES)
     user.press(Qt.Key.Key_G, SHIFT)
-    assert tool._progress.text().startswith("Frame 1 of 5, slice ")
+    assert "Frame 1 of 5, slice " in said(tool)
     n_hits = [user.count()]
-    assert tool._progress.text().endswith(f"{n_hits[0]} of 64 nodes marked; 0 done.")
+    assert f"{n_hits[0]} of 64 nodes marked; 0 done." in said(tool)
 
     user.press(Qt.Key.Key_Z, CONTROL)
     assert (user.current()[1].class_index == 1).sum() == n_hits[0] - 1
@@ -138,28 +139,26 @@ def test_frames_are_counted_left_and_counted_on_until_a_model_learns_them(
     user = Person(make_napari_viewer(show=True), sample, qtbot)
     tool = user.tool
     assert user.dock.annotations() == before
-    assert tool._progress.text() == "2 of 5 frames done."
-    assert tool._stack_text.startswith("Whole stack, by 2 of 5 counting frames: mitochondria ")
-    user.push(tool._next_open)
+    assert "2 of 5 frames done." in said(tool)
+    assert "Whole stack, by 2 of 5 counting frames: mitochondria " in said(tool)
+    user.push(button(tool, "Next open"))
     assert user.current()[0] == 2
-    for number in (2, 4, 5):
-        assert user.current()[0] == number
-        if number != 4:
+    for place in (2, 4, 5):
+        assert user.current()[0] == place
+        if place != 4:
             user.count()
         user.press(Qt.Key.Key_D)
-    assert tool._news.text() == "All 5 frames are counted."
-    said = user.dock.annotations()
-    assert all(frame.is_done for frame in said.grids)
-    assert not any((frame.class_index == UNTOUCHED).any() for frame in said.grids)
-    assert {one.region for one in said.counted_proportions()} == {f.region for f in said.grids}
+    assert "All 5 frames are counted." in said(tool)
+    annotations = user.dock.annotations()
+    assert all(frame.is_done for frame in annotations.grids)
+    assert not any((frame.class_index == UNTOUCHED).any() for frame in annotations.grids)
+    regions = {grid.region for grid in annotations.grids}
+    assert {one.region for one in annotations.counted_proportions()} == regions
 
     user.open_tab(0)
-    stack = next(
-        label.text()
-        for label in user.dock.annotate.fractions.findChildren(QLabel)
-        if label.isVisible() and label.text().startswith("Whole stack, by 5 of 5 counting frames: ")
-    )
-    nodes = np.concatenate([frame.class_index for frame in said.grids])
+    stack = said(user.dock.annotate.fractions)
+    assert "Whole stack, by 5 of 5 counting frames: " in stack
+    nodes = np.concatenate([frame.class_index for frame in annotations.grids])
     assert f"mitochondria {100 * (nodes == 1).mean():.2f} % (95 % interval " in stack
 
     ends = []

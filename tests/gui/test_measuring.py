@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from hand import button
+from eye import button
 from napari.components import ViewerModel
 from npe2 import PluginManifest
 from qtpy.QtCore import QPointF, Qt

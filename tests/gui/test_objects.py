@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QPushButton,
     QTableView,
 )
+from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.annotations import Annotations, Proportion, Region
 from napari_spss.core.base import FinishReason, Predicted, RunFinished, RunStarted
@@ -42,12 +43,16 @@ def predict(model, stack, maps, regions, *_, token, **__):
 
 
 @pytest.fixture
-def dock(make_napari_viewer, monkeypatch, tmp_path, qtbot):
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def dock(viewer, monkeypatch, tmp_path, qtbot):
     """A dock with a result that holds three objects."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(controller_module, "train", fake_train)
     monkeypatch.setattr(controller_module, "apply_model", predict)
-    viewer = make_napari_viewer()
     image = 10 * np.arange(4, dtype=np.uint8)[:, None, None] + np.zeros_like(LABELS)
     viewer.add_image(image, name="tissue", scale=(0.1, 0.01, 0.01), units="um")
     dock = SpssDock(viewer, is_probing=False)
@@ -107,11 +112,6 @@ def objects_layer(dock, viewer):
     return viewer.layers["tissue mitochondria objects"]
 
 
-@pytest.fixture
-def viewer(dock):
-    return dock.controller.layers._viewer
-
-
 def test_objects_become_a_layer_with_a_table(dock, viewer, qtbot):
     find(dock, qtbot)
     layer = objects_layer(dock, viewer)
@@ -166,7 +166,7 @@ def test_a_row_leads_to_its_object_and_an_object_to_its_row(dock, viewer, qtbot)
     table.clicked.emit(place)
     assert viewer.dims.current_step[0] == 1
     assert layer.selected_label == 2
-    centre = np.array(dock.controller.layers._viewer.scene.camera.center)[-2:]
+    centre = np.array(getattr(viewer, "scene", viewer).camera.center)[-2:]
     assert centre == pytest.approx([0.32, 0.32], abs=0.1)
     layer.selected_label = 3
     (chosen,) = table.selectionModel().selectedRows()
@@ -176,7 +176,7 @@ def test_a_row_leads_to_its_object_and_an_object_to_its_row(dock, viewer, qtbot)
 
 
 def test_a_click_on_an_object_chooses_it(dock, viewer, qtbot):
-    viewer.window._qt_window.show()
+    dock.window().show()
     find(dock, qtbot)
     layer, table = objects_layer(dock, viewer), dock.results.objects.findChild(QTableView)
     hand = Hand(viewer, layer)
@@ -213,7 +213,7 @@ def test_labels_that_changed_since_are_told(dock, viewer, qtbot):
     assert "have changed since" not in told(dock)
     layer = viewer.layers["tissue labels"]
     before = layer.data.copy()
-    dock.results._slider.setValue(0.9)
+    dock.results.findChild(QLabeledDoubleSlider).setValue(0.9)
     qtbot.waitUntil(lambda: not np.array_equal(layer.data, before))
     qtbot.waitUntil(lambda: "have changed since" in told(dock))
     assert objects_layer(dock, viewer).data.any()

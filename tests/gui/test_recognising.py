@@ -8,6 +8,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+from eye import said
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
 
@@ -87,12 +88,12 @@ def test_nothing_is_entered_before_it_is_known_which_image_it_is(dock, viewer, d
     add(viewer, disk)
     dock.image.set_layer(viewer.layers["late"])
     assert not can_annotate(dock)
-    assert "Reading the image" in dock.bar._status.text()
+    assert "Reading the image" in said(dock.bar)
     assert not dock.start_training()
     disk.gate.set()
     qtbot.waitUntil(lambda: can_annotate(dock))
     assert dock.annotations().is_empty
-    assert "Reading" not in dock.bar._status.text()
+    assert "Reading" not in said(dock.bar)
     dock.image.set_layer(viewer.layers["first"])
     assert dock.annotations() == SAID
 

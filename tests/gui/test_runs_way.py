@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import tifffile
 from blobs import CLASSES, annotated, blobs
+from eye import number
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QPushButton, QTableWidget
+from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.annotations import ClassStyle
 from napari_spss.core.projects import folder as project_folder
@@ -275,8 +277,8 @@ def test_layers_tell_where_they_come_from(person):
     assert made_by["model"] == dock.session.model.identity
     assert set(made_by["versions"]) == {"napari-spss", "torch", "numpy"}
     json.dumps(made_by)
-    dock.results._slider.setValue(0.25)
-    dock.results._min_size.setValue(9)
+    dock.results.findChild(QLabeledDoubleSlider).setValue(0.25)
+    number(dock.results, "Smaller pieces").setValue(9)
     person.wait_for_the_end()
     made_by = _made_by(person.labels())
     assert made_by["threshold"] == pytest.approx(0.25)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 from blobs import CLASSES, annotated, blobs, correct_clicks
+from eye import said
 
 from napari_spss.cli import main
 from napari_spss.core.annotations import ClassStyle
@@ -110,7 +111,7 @@ def test_continue_makes_the_steps_that_a_time_limit_left(make_napari_viewer, qtb
     assert how == "cut short"
     assert f"of {SETTINGS['optimisation.max_steps']} steps" in ends[0].text
     assert 0 < cut.n_steps < SETTINGS["optimisation.max_steps"]
-    assert "press Continue" in dock.bar._status.text()
+    assert "press Continue" in said(dock.bar)
     folder = dock.controller.model_dir
     how, model = run(continues=True, **limit)
     assert how == "finished"

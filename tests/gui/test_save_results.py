@@ -28,14 +28,18 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def dock(make_napari_viewer, monkeypatch, tmp_path, folder, qtbot):
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def dock(viewer, monkeypatch, tmp_path, folder, qtbot):
     """A dock with a result of the image ``cells.ome.tif``."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(controller_module, "train", fake_train)
     monkeypatch.setattr(controller_module, "apply_model", fake_apply)
     path = folder / "cells.ome.tif"
     tifffile.imwrite(path, np.zeros((2, 32, 48), np.uint8), metadata={"axes": "ZYX"})
-    viewer = make_napari_viewer()
     viewer.open(path, plugin="napari")
     dock = SpssDock(viewer, is_probing=False)
     viewer.window.add_dock_widget(dock, name="spss")
@@ -104,8 +108,8 @@ def test_the_same_results_are_saved_again_unasked(dock, qtbot, folder):
 
 
 def test_the_question_for_a_place_comes_into_view(dock, qtbot, folder):
-    dock._viewer.window._qt_window.resize(900, 500)
-    dock._viewer.window._qt_window.show()
+    dock.window().resize(900, 500)
+    dock.window().show()
     scroll = dock.findChild(QScrollArea)
     (button,) = [b for b in dock.results.findChildren(QPushButton) if b.text() == "Save results…"]
     qtbot.waitUntil(lambda: scroll.verticalScrollBar().maximum() > 0)
@@ -174,9 +178,8 @@ def test_another_folder_can_be_named_instead(dock, qtbot, folder):
 def test_what_cannot_be_replaced_at_all_is_told_beside_the_button(dock, qtbot, folder):
     before = (folder / "cells.ome.tif").read_bytes()
     (folder / "cells.ome.tif").rename(folder / "labels.ome.tif")
-    dock._viewer.layers[0]._source = dock._viewer.layers[0].source.model_copy(
-        update={"path": str(folder / "labels.ome.tif")}
-    )
+    layer = dock.image.value().layer
+    layer._source = layer.source.model_copy(update={"path": str(folder / "labels.ome.tif")})
     object.__setattr__(dock.controller.outcome.source, "path", str(folder / "labels.ome.tif"))
     save(dock, qtbot, folder)
     assert "labels.ome.tif is read, and would be replaced" in told(dock)
@@ -241,8 +244,8 @@ def test_fractions_are_saved_beside_the_image_too(dock, qtbot, folder, monkeypat
     assert (folder / "proportions.csv").is_file()
 
 
-def test_nothing_is_asked_for_another_image(dock, qtbot):
+def test_nothing_is_asked_for_another_image(dock, viewer, qtbot):
     press(dock, qtbot, "Save results…")
-    dock._viewer.layers.clear()
-    dock._viewer.add_image(np.ones((2, 32, 48), np.uint8), name="other")
+    viewer.layers.clear()
+    viewer.add_image(np.ones((2, 32, 48), np.uint8), name="other")
     assert not place(dock).isVisibleTo(dock.results)

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from eye import button, offered
 from full_disk import fail_once
 from hand import Hand
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 from pytestqt.exceptions import capture_exceptions
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QLineEdit, QPushButton
+from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QPushButton, QToolButton
 
 from napari_spss.core.annotations import (
     NOT_JUDGED,
@@ -110,11 +111,11 @@ def dock(open_dock):
 
 
 @pytest.fixture
-def reopen(open_dock):
+def reopen(open_dock, viewer):
     """Close a dock and open it on nothing but the image, as in a new session."""
 
     def again(dock):
-        close(dock)
+        close(dock, viewer)
         return open_dock()
 
     return again
@@ -155,9 +156,20 @@ def assert_painted(dock, expected):
     assert found == {z: ([c], [3]) for z, c in expected.items()}
 
 
-def close(dock):
+@pytest.fixture
+def go_on_in(monkeypatch):
+    """Choose a folder by the button Folder…"""
+
+    def choose(dock, folder):
+        monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
+        button(dock.project, "Folder…").click()
+
+    return choose
+
+
+def close(dock, viewer):
     """Close a dock and leave only the image, as in a new session."""
-    viewer, folder = dock._viewer, dock.project.folder
+    folder = dock.project.folder
     dock.shut_down()
     for layer in list(viewer.layers):
         if not isinstance(layer, Image):
@@ -232,12 +244,14 @@ def test_save_that_failed_is_tried_again_by_itself(dock, qtbot, monkeypatch, kin
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_save_that_failed_is_tried_again_at_closing(dock, monkeypatch, kind, home, open_dock):
+def test_save_that_failed_is_tried_again_at_closing(
+    dock, monkeypatch, kind, home, open_dock, viewer
+):
     annotate(dock)
     failures = fail_once(monkeypatch, FILES[kind])
     assert not dock.project.save()
     assert failures
-    folder = close(dock)
+    folder = close(dock, viewer)
     assert len(list((home / "projects").iterdir())) == 1, "nothing had to be saved elsewhere"
     again = open_dock()
     assert again.project.folder == folder
@@ -266,7 +280,7 @@ def test_disk_that_stays_full_moves_everything_elsewhere(dock, monkeypatch, home
 
 def test_pixel_clicked_again_with_another_class_comes_back_as_that_class(make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
-    viewer.window._qt_window.resize(1000, 800)
+    viewer.window.resize(1000, 800)
     image = viewer.add_image(PIXELS, name="em")
     dock = SpssDock(viewer, is_probing=False)
     viewer.window.add_dock_widget(dock)
@@ -285,7 +299,7 @@ def test_pixel_clicked_again_with_another_class_comes_back_as_that_class(make_na
     ]
     dock.annotations().validate_against(dock.source.stack)
     assert dock.project.save()
-    folder = close(dock)
+    folder = close(dock, viewer)
     again = SpssDock(viewer, is_probing=False)
     qtbot.addWidget(again)
     assert again.project.text().startswith("Annotations saved in")
@@ -306,17 +320,17 @@ def test_damaged_painted_slice_is_told_and_the_other_one_shown(dock, reopen):
     assert "kept as slice_00002.unreadable-1.tif" in again.project.text(), "still told"
 
 
-def test_slice_that_was_painted_is_saved_although_another_is_shown_by_then(dock, reopen):
+def test_slice_that_was_painted_is_saved_although_another_is_shown_by_then(dock, reopen, viewer):
     annotate(dock)
-    dock._viewer.dims.set_current_step(0, 0)
+    viewer.dims.set_current_step(0, 0)
     assert dock.project.save()
     assert_painted(reopen(dock), {1: 1, 2: 2})
 
 
-def test_new_painted_layer_takes_the_place_of_a_deleted_one(dock, reopen):
+def test_new_painted_layer_takes_the_place_of_a_deleted_one(dock, reopen, viewer):
     annotate(dock)
     assert dock.project.save()
-    dock._viewer.layers.remove(dock.annotate.painted.layer)
+    viewer.layers.remove(dock.annotate.painted.layer)
     assert dock.project.save()
     dock.annotate.painted.start_painting()
     paint(dock, 3, 2)
@@ -361,7 +375,8 @@ def test_changed_classes_are_restored_with_all_that_is_theirs(dock, styles, plac
 
 def remove_mito(dock):
     """Press the cross beside the class."""
-    dock.classes._rows[1].remove_button.click()
+    removers = [one for one in dock.classes.findChildren(QToolButton) if "Remove" in one.toolTip()]
+    next(one for one in removers if one.isVisibleTo(dock.classes)).click()
 
 
 def test_removing_an_annotated_class_asks_what_would_go_and_can_be_taken_back(dock, reopen):
@@ -383,8 +398,8 @@ def test_removing_an_annotated_class_asks_what_would_go_and_can_be_taken_back(do
     assert_painted(again, {1: 1, 2: 2})
 
 
-def test_every_kind_of_work_is_in_the_log(dock, open_dock):
-    dock._viewer.dims.set_current_step(0, 2)
+def test_every_kind_of_work_is_in_the_log(dock, open_dock, viewer):
+    viewer.dims.set_current_step(0, 2)
     annotate(dock)
     kinds = {action.kind for action in dock.project.project.log.actions}
     assert kinds == {"fraction", "keypoint", "node", "grid", "paint"}
@@ -408,7 +423,7 @@ viewer.window.add_dock_widget(dock, name="spss")
 dock.classes.set_value(t.STYLES)
 t.annotate(dock)
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QFileDialog, QApplication
 QTimer.singleShot(1000, lambda: os.kill(os.getpid(), signal.SIGKILL))
 QApplication.instance().exec()
 """
@@ -462,10 +477,10 @@ DEEP = '{"a": ' * 150 + "1" + "}" * 150
     ],
 )
 def test_damaged_settings_and_texts_are_told_and_cost_no_annotation(
-    dock, open_dock, part, damaged, told
+    dock, open_dock, part, damaged, told, viewer
 ):
     annotate(dock)
-    path = close(dock) / "project.json"
+    path = close(dock, viewer) / "project.json"
     record = json.loads(path.read_text()) | {part: "DAMAGED"}
     before = json.dumps(record).replace('"DAMAGED"', damaged)
     path.write_text(before)
@@ -489,9 +504,9 @@ def test_damaged_settings_and_texts_are_told_and_cost_no_annotation(
         ({"self_training.is_on": False}, {"self_training.enabled": False}),
     ],
 )
-def test_settings_changed_by_hand_are_taken(dock, open_dock, overrides, shown):
+def test_settings_changed_by_hand_are_taken(dock, open_dock, overrides, shown, viewer):
     annotate(dock)
-    path = close(dock) / "project.json"
+    path = close(dock, viewer) / "project.json"
     record = json.loads(path.read_text())
     record["settings"]["overrides"] = overrides
     path.write_text(json.dumps(record))
@@ -500,9 +515,9 @@ def test_settings_changed_by_hand_are_taken(dock, open_dock, overrides, shown):
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"[" * 99999, b'{"version": NaN}'])
-def test_a_damaged_project_is_told_and_the_dock_goes_on_beside_it(dock, open_dock, content):
+def test_a_damaged_project_is_told_and_the_dock_goes_on_beside_it(dock, open_dock, content, viewer):
     annotate(dock)
-    folder = close(dock)
+    folder = close(dock, viewer)
     (folder / "project.json").write_bytes(content)
     again = open_dock()
     assert f"{folder / 'project.json'} is damaged" in again.project.text()
@@ -521,7 +536,7 @@ def test_second_dock_on_an_image_is_told_and_opens_it_once_it_is_free(dock, view
     assert other.annotations().is_empty
     assert dock.project.save()
     dock.shut_down()
-    other.project._act.click()
+    button(other.project, "Open it here").click()
     assert other.annotations() == SAID
     other.shut_down()
 
@@ -535,7 +550,7 @@ def test_two_docks_that_begin_at_the_same_time_lose_nothing(dock, viewer, home, 
     other.annotate.keypoints.set_value(SAID.keypoints[1:])
     assert not other.project.save()
     assert "in use by this program" in other.project.text()
-    assert other.project._act.isVisibleTo(other.project)
+    assert any(text.startswith("Save in") for text in offered(other.project))
     other.shut_down()
     dock.shut_down()
     identity = dock.source.stack.identity()
@@ -544,7 +559,9 @@ def test_two_docks_that_begin_at_the_same_time_lose_nothing(dock, viewer, home, 
     assert points == {SAID.keypoints[:1], SAID.keypoints[1:]}
 
 
-def test_what_is_annotated_beside_a_locked_project_is_saved_apart_from_it(dock, home, open_dock):
+def test_what_is_annotated_beside_a_locked_project_is_saved_apart_from_it(
+    dock, home, open_dock, viewer
+):
     annotate(dock)
     assert dock.project.save()
     other = open_dock()
@@ -554,8 +571,8 @@ def test_what_is_annotated_beside_a_locked_project_is_saved_apart_from_it(dock, 
     other.annotate.keypoints.set_value(SAID.keypoints[:1])
     assert other.project.save()
     assert "in use by this program" in other.project.text()
-    assert other.project._act.isVisibleTo(other.project), "the offer stays"
-    apart = close(other)  # the warning was ignored
+    assert "Open it here" in offered(other.project), "the offer stays"
+    apart = close(other, viewer)  # the warning was ignored
     assert apart != dock.project.folder
     saved = read_state(apart, identity=dock.source.stack.identity())
     assert saved.state.annotations.keypoints == SAID.keypoints[:1]
@@ -572,16 +589,16 @@ def test_opening_a_project_that_became_free_keeps_what_was_made_beside_it(dock, 
     other.annotate.keypoints.set_value(SAID.keypoints[:1])
     other.annotate.painted.start_painting()
     paint(other, 0, 2)
-    other.project._act.click()
+    button(other.project, "Open it here").click()
     assert other.project.folder != taken, "it is still open in the first dock"
     dock.shut_down()
-    other.project._act.click()
+    button(other.project, "Open it here").click()
     assert other.project.folder == taken
     assert other.annotations() == SAID
     assert_painted(other, {1: 1, 2: 2})
     (apart,) = set((home / "projects").iterdir()) - {taken}
     assert apart.name in other.project.text()
-    assert not other.project._act.isVisibleTo(other.project)
+    assert offered(other.project) == ["Folder…"]
     saved = read_state(apart, identity=dock.source.stack.identity())
     assert saved.state.annotations.keypoints == SAID.keypoints[:1]
     assert (apart / "painted" / "slice_00000.tif").exists()
@@ -589,29 +606,31 @@ def test_opening_a_project_that_became_free_keeps_what_was_made_beside_it(dock, 
     assert_painted(other, {1: 1, 2: 2})
 
 
-def test_project_of_several_is_named_and_another_can_be_opened(dock, home, open_dock):
+def test_project_of_several_is_named_and_another_can_be_opened(
+    dock, home, open_dock, viewer, go_on_in
+):
     annotate(dock)
     assert dock.project.save()
     first = dock.project.folder
     other = open_dock()
     other.classes.set_value(STYLES)
     other.annotate.keypoints.set_value(SAID.keypoints[:1])
-    second = close(other)
+    second = close(other, viewer)
     os.utime(second / "project.json", (2e9, 2e9))
     n_actions = len(dock.project.project.log.actions)
-    close(dock)
+    close(dock, viewer)
     again = open_dock()
     assert again.project.folder == second
     assert "2 projects; the one saved last is open" in again.project.text()
     assert first.name in again.project.text()
-    again.project._go_on_in(first)
+    go_on_in(again, first)
     assert again.project.folder == first
     assert again.annotations() == SAID
     assert_painted(again, {1: 1, 2: 2})
     assert len(again.project.project.log.actions) == n_actions, "restoring is not annotating"
 
 
-def test_folder_with_the_project_of_another_image_is_refused(dock, viewer):
+def test_folder_with_the_project_of_another_image_is_refused(dock, viewer, go_on_in):
     viewer.layers["em"].data = PIXELS[::-1].copy()
     dock.annotate.keypoints.set_value(SAID.keypoints[:1])
     assert dock.project.save()
@@ -619,7 +638,7 @@ def test_folder_with_the_project_of_another_image_is_refused(dock, viewer):
     viewer.layers["em"].data = PIXELS
     annotate(dock)
     own = dock.project.folder
-    dock.project._go_on_in(foreign)
+    go_on_in(dock, foreign)
     assert "another image" in dock.project.text()
     assert dock.project.folder == own
     assert dock.annotations() == SAID
@@ -655,13 +674,13 @@ def test_renamed_layer_is_the_same_image(viewer, tmp_path, monkeypatch, open_doc
 
 
 def test_folder_chosen_while_nothing_could_be_saved_is_filled_at_once(
-    dock, viewer, tmp_path, open_dock
+    dock, viewer, tmp_path, open_dock, go_on_in
 ):
     assert dock.project.save()
     other = open_dock()
     other.classes.set_value(STYLES)
     other.annotate.set_value(SAID)
-    other.project._move_to(tmp_path / "chosen")
+    go_on_in(other, tmp_path / "chosen")
     assert (tmp_path / "chosen" / "keypoints.csv").exists()
     other.shut_down()
 
@@ -751,9 +770,11 @@ def test_counted_fraction_stands_beside_what_was_typed(dock, qtbot, reopen):
         assert [p.source for p in counted] == ["grid"]
 
 
-def test_a_project_that_fails_halfway_is_told_and_not_written_over(dock, open_dock, monkeypatch):
+def test_a_project_that_fails_halfway_is_told_and_not_written_over(
+    dock, open_dock, monkeypatch, viewer
+):
     annotate(dock)
-    folder = close(dock)
+    folder = close(dock, viewer)
     before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.suffix != ".jsonl"}
     monkeypatch.setattr(ProjectContents, "_restore_painted", lambda *_: 1 / 0)
     again = open_dock()
@@ -778,9 +799,11 @@ def test_what_cannot_be_saved_for_an_unforeseen_reason_is_told_and_tried_again(
     qtbot.waitUntil(lambda: "Annotations saved" in dock.project.text())
 
 
-def test_a_flipped_byte_costs_one_painted_slice_which_is_kept_and_told(dock, open_dock, qtbot):
+def test_a_flipped_byte_costs_one_painted_slice_which_is_kept_and_told(
+    dock, open_dock, qtbot, viewer
+):
     annotate(dock)
-    folder = close(dock)
+    folder = close(dock, viewer)
     path = folder / "painted" / "slice_00001.tif"
     damaged = bytearray(path.read_bytes())
     damaged[-4] ^= 0xFF

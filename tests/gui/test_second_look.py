@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 from draining import drain
+from eye import button, offered, said
 from fake_core import fake_train
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QComboBox
@@ -82,8 +83,12 @@ def train(dock, qtbot, **overrides):
     wait(dock, qtbot)
 
 
+def look_button(dock):
+    return button(dock.results, next(text for text in offered(dock.results) if "node" in text))
+
+
 def look(dock, qtbot, *verdicts):
-    dock.results._look_again.click()
+    look_button(dock).click()
     wait(dock, qtbot)
     for verdict in verdicts:
         dock.annotate.second_look.judge(verdict)
@@ -93,25 +98,25 @@ def test_the_nodes_appear_and_what_is_said_is_learned(dock, jobs, qtbot):
     train(dock, qtbot)
     assert jobs.settings[0].labels.node_error == 0.05
     look(dock, qtbot, 1, 0, 0, 1)  # two of four were wrong, as the map let expect
-    assert "press Continue" in dock.bar._status.text()
+    assert "press Continue" in said(dock.bar)
     train(dock, qtbot)
     assert jobs.settings[1].labels.node_error == 0.05
     (grid,) = dock.annotations().grids
     assert grid.class_index.tolist() == [1, 0, 0, 1]
-    assert not dock.results._look_again.isEnabled()  # all were looked at
+    assert not look_button(dock).isEnabled()  # all were looked at
 
 
 def test_next_tells_how_many_nodes_are_left(dock, qtbot):
     train(dock, qtbot)
-    assert "A second look, there, finds nodes" in dock.bar._status.text()
+    assert "A second look, there, finds nodes" in said(dock.bar)
     look(dock, qtbot)
     told = "Second look: 4 nodes about which map and person differ most."
     assert dock.bar.text() == told
-    assert "second look (4 nodes are left)" in dock.bar._status.text()
+    assert "second look (4 nodes are left)" in said(dock.bar)
     dock.annotate.second_look.judge(0)
-    assert "second look (3 nodes are left)" in dock.bar._status.text()
+    assert "second look (3 nodes are left)" in said(dock.bar)
     dock.annotate.second_look.end()
-    assert "press Continue" in dock.bar._status.text()
+    assert "press Continue" in said(dock.bar)
 
 
 def test_the_log_tells_of_second_looks(dock, qtbot):
@@ -122,21 +127,21 @@ def test_the_log_tells_of_second_looks(dock, qtbot):
 
 
 def test_keys_go_to_the_viewer_after_a_button_of_the_dock(dock, viewer, qtbot):
-    window = viewer.window._qt_window
+    window = dock.window()
     window.show()
     window.activateWindow()
     qtbot.waitUntil(lambda: window.isActiveWindow())
     train(dock, qtbot)
-    panel, button = dock.annotate.second_look, dock.results._look_again
-    button.setFocus()
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    panel, search = dock.annotate.second_look, look_button(dock)
+    search.setFocus()
+    qtbot.mouseClick(search, Qt.MouseButton.LeftButton)
     wait(dock, qtbot)
     qtbot.waitUntil(lambda: panel.current is not None)
     for n_seen in (1, 2):
         qtbot.keyClick(QApplication.focusWidget(), Qt.Key.Key_K)
         assert sum(look.verdict is not None for look in panel.value()) == n_seen
     while panel.current is not None:
-        qtbot.mouseClick(panel._keep, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(button(panel, "Keep (K)"), Qt.MouseButton.LeftButton)
     assert not isinstance(QApplication.focusWidget(), (QComboBox, QAbstractItemView))
     assert panel.visibleRegion().boundingRect().height() > 0
 
@@ -155,14 +160,14 @@ def test_expected_errors_follow_what_was_found_unless_they_are_stated(dock, jobs
 def test_a_search_that_was_stopped_or_is_of_another_image_shows_nothing(dock, viewer, jobs, qtbot):
     train(dock, qtbot)
     jobs.gate.clear()
-    dock.results._look_again.click()
+    look_button(dock).click()
     assert str(dock.session.status).startswith("Looking for doubtful nodes")
-    assert not dock.results._look_again.isEnabled()
+    assert not look_button(dock).isEnabled()
     dock.session.stop()
     wait(dock, qtbot)
     assert dock.annotate.second_look.value() == ()
     assert dock.bar.text() == "Looking for doubtful nodes was stopped after 0 regions."
-    dock.results._look_again.click()
+    look_button(dock).click()
     dock.image.set_layer(viewer.add_image(np.zeros((3, 32, 48), np.uint8), name="other"))
     jobs.gate.set()
     wait(dock, qtbot)
@@ -174,7 +179,7 @@ def test_it_is_refused_without_nodes_and_with_other_classes(dock, qtbot):
     train(dock, qtbot)
     styles = dock.classes.value()
     dock.annotate.set_value(Annotations(CLASSES))
-    assert dock.results._look_again.text() == "no node is left"
+    assert look_button(dock).text() == "no node is left"
     assert not dock.controller.find_doubtful()
     assert "count a grid" in dock.bar.text()
     dock.annotate.set_value(SAID)

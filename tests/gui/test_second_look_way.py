@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from eye import button, offered, said
 from hand import LEFT, Hand
 from qtpy.QtCore import QPoint, Qt
 
@@ -52,7 +53,7 @@ class Person:
     """Sits before a window with a dock."""
 
     def __init__(self, viewer, sample, qtbot) -> None:
-        viewer.window._qt_window.resize(1400, 900)
+        viewer.window.resize(1400, 900)
         self._qtbot, self.viewer = qtbot, viewer
         pixels = np.stack([sample.stack.read(z)[0] for z in range(sample.stack.n_slices)])
         image = viewer.add_image(pixels, name="em")
@@ -67,16 +68,16 @@ class Person:
         """Type a key on the canvas."""
         self._hand.press(key, modifier)
 
-    def push(self, button) -> None:
+    def push(self, what) -> None:
         """Click a button of the dock that is to be seen."""
-        assert button.isVisible(), button.text()
-        assert button.isEnabled(), button.text()
-        self._qtbot.mouseClick(button, LEFT, pos=QPoint(8, button.height() // 2))
+        assert what.isVisible(), what.text()
+        assert what.isEnabled(), what.text()
+        self._qtbot.mouseClick(what, LEFT, pos=QPoint(8, what.height() // 2))
 
-    def push_and_wait(self, button) -> None:
+    def push_and_wait(self, what) -> None:
         """Click a button that begins a run, and watch until it has ended."""
         n_ends = len(self.ends)
-        self.push(button)
+        self.push(what)
         self._qtbot.waitUntil(lambda: len(self.ends) > n_ends, timeout=PATIENCE_MS)
         assert self.ends[-1].kind is EndKind.finished, self.ends[-1].text
 
@@ -122,16 +123,16 @@ def test_nodes_are_looked_at_again_and_a_model_learns_what_was_changed(
     user = Person(make_napari_viewer(show=True), sample, qtbot)
     dock, panel = user.dock, user.looks
     dock.annotate.grid.set_value(counted(sample))
-    assert not dock.results._look_again.isEnabled()  # there is no model yet
+    assert not button(dock.results, "at 32 nodes").isEnabled()  # there is no model yet
     overrides = {"optimisation.max_steps": 8, "network.filters": 4, "sampling.crop_px": 128}
     dock.train.set_value(RunForm(device="cpu", overrides=overrides))
-    user.push_and_wait(dock.train._train)
+    user.push_and_wait(button(dock.train, "Train"))
 
-    assert dock.results._look_again.text() == "at 32 nodes"
-    user.push_and_wait(dock.results._look_again)
+    assert "at 32 nodes" in offered(dock.results)
+    user.push_and_wait(button(dock.results, "at 32 nodes"))
     assert panel.isVisible()
     first = panel.current
-    assert panel._text.text().startswith(f"Node 1 of 32, slice {first.region.slice}. You said <b>")
+    assert f"Node 1 of 32, slice {first.region.slice}. You said" in said(panel)
     assert user.sees(first)
     assert user.viewer.layers.selection.active.name == LOOK_LAYER
     (ring,) = user.viewer.layers[LOOK_LAYER].data
@@ -143,12 +144,13 @@ def test_nodes_are_looked_at_again_and_a_model_learns_what_was_changed(
     second = panel.current
     assert user.sees(second)
     other = 1 - second.stated
-    user.push(panel._class_buttons[other])
+    style = dock.classes.value()[other]
+    user.push(button(panel, f"{style.name} ({style.key})"))
     assert user.class_of(second) == (other, 1)
     third = panel.current
     user.press(Qt.Key.Key_U)
     assert user.class_of(third) == (UNSURE, 1)
-    assert "3 of 32 nodes looked at again, 1 changed, 1 unsure." in panel._progress.text()
+    assert "3 of 32 nodes looked at again, 1 changed, 1 unsure." in said(panel)
 
     user.press(Qt.Key.Key_Z, CONTROL)
     assert user.class_of(third) == (third.stated, 0)
@@ -158,7 +160,7 @@ def test_nodes_are_looked_at_again_and_a_model_learns_what_was_changed(
     assert user.class_of(third) == (UNSURE, 1)
     user.press(Qt.Key.Key_B)
     assert panel.current == second
-    assert "<b>Now: " in panel._text.text()
+    assert "Now: " in said(panel)
     user.press(Qt.Key.Key_K)  # after all
     assert user.class_of(second) == (second.stated, 1)
     fourth = panel.current
@@ -169,38 +171,39 @@ def test_nodes_are_looked_at_again_and_a_model_learns_what_was_changed(
     style = dock.classes.value()[1 - fifth.stated]
     user.press(getattr(Qt.Key, f"Key_{style.key.upper()}"))
     assert user.class_of(fifth) == (1 - fifth.stated, 1)
-    said, looks = dock.annotations(), panel.value()
+    annotations, looks = dock.annotations(), panel.value()
     user.leave()
     (record,) = tmp_path.glob("**/project.json")
-    assert read_annotations(**annotation_files(record.parent)).grids == said.grids
+    assert read_annotations(**annotation_files(record.parent)).grids == annotations.grids
 
     user = Person(make_napari_viewer(show=True), sample, qtbot)
     dock, panel = user.dock, user.looks
-    assert dock.annotations() == said
+    assert dock.annotations() == annotations
     assert panel.value() == looks
     dock.annotate.show_tab(1)
-    assert "4 of 32 nodes looked at again, 1 changed, 1 unsure." in panel._progress.text()
-    user.push(panel._next)
+    assert "4 of 32 nodes looked at again, 1 changed, 1 unsure." in said(panel)
+    user.push(button(panel, "Go on"))
     assert panel.current == fourth
     while panel.current is not None:
         user.press(Qt.Key.Key_K)
-    assert "Press Continue under Train" in panel._progress.text()
+    assert "Press Continue under Train" in said(panel)
     assert {look.verdict is None for look in panel.value()} == {False}
     assert not user.viewer.layers[LOOK_LAYER].visible
-    user.push(panel._end)
+    user.push(button(panel, "Close"))
     assert not panel.isVisible()
 
     dock.train.set_value(RunForm(device="cpu", overrides=overrides))
-    user.push_and_wait(dock.train._train)
+    user.push_and_wait(button(dock.train, "Train"))
     told = [text for _, text in dock.session.messages if text.startswith("Second look: ")]
     assert told[0].startswith("Second look: 32 nodes looked at again, 1 changed, 1 unsure; ")
     run = RunFolder(dock.controller.model_dir)
     assert run.settings().labels.node_error != 0.05
     assert run.annotations().grids == dock.annotations().grids
-    n_left = sum(int(grid.to_look_at.sum()) for grid in said.grids) - 28
-    assert dock.results._look_again.text() == f"at {min(32, n_left)} nodes"
-    user.push_and_wait(dock.results._look_again)
+    n_left = sum(int(grid.to_look_at.sum()) for grid in annotations.grids) - 28
+    n_next = min(32, n_left)
+    assert f"at {n_next} nodes" in offered(dock.results)
+    user.push_and_wait(button(dock.results, f"at {n_next} nodes"))
     assert {user.class_of(look)[1] for look in panel.value()[32:]} == {0}
     assert len(panel.value()) == 64
-    assert panel._text.text().startswith("Node 1 of 32")
+    assert "Node 1 of 32" in said(panel)
     user.leave()

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from eye import button
 from fake_core import fake_apply, fake_train
-from hand import button
 from napari.components import ViewerModel
 from npe2 import PluginManifest
 from qtpy.QtCore import Qt

@@ -14,7 +14,8 @@ from functools import partial
 import numpy as np
 import pytest
 import tifffile
-from hand import LEFT, Hand, button
+from eye import button, number
+from hand import LEFT, Hand
 from napari._app_model import get_app_model
 from napari.layers import Labels
 from npe2 import PluginManager
@@ -28,6 +29,7 @@ from napari_spss.gui import dock as dock_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.models import EndKind, RunForm
 from napari_spss.gui.models.preferences import Preferences
+from napari_spss.gui.widgets.save_place import SavePlace
 
 N_SLICES, SHAPE = 6, (256, 256)
 STEPS, MORE_STEPS = 120, 60
@@ -53,10 +55,10 @@ class Newcomer:
         session, outcome = self.dock.session, self.dock.controller.outcome
         self.wait_for(lambda: not session.status.is_busy and outcome.is_up_to_date)
 
-    def press(self, button) -> None:
+    def press(self, what) -> None:
         """Click a button of the dock."""
-        assert button.isEnabled(), button.text()
-        self._qtbot.mouseClick(button, LEFT, pos=QPoint(8, button.height() // 2))
+        assert what.isEnabled(), what.text()
+        self._qtbot.mouseClick(what, LEFT, pos=QPoint(8, what.height() // 2))
 
     def open_tab(self, name: str) -> None:
         """Click a tab of Annotate."""
@@ -70,7 +72,7 @@ class Newcomer:
 
     def state_diameter(self, pixels: int) -> None:
         """Type the width of a mitochondrion."""
-        box = self.dock.image._diameter
+        box = number(self.dock.image, "px")
         box.selectAll()
         self._qtbot.keyClicks(box, str(pixels))
         self._qtbot.keyClick(box, Qt.Key.Key_Return)
@@ -167,11 +169,11 @@ def newcomer(make_napari_viewer, qtbot, monkeypatch, tmp_path):
     viewer = make_napari_viewer(show=True)
     if "napari-spss" not in PluginManager.instance():
         pytest.skip("the package is not installed")
-    viewer.window._qt_window.resize(1400, 900)
+    viewer.window.resize(1400, 900)
     viewer.open_sample("napari-spss", "synthetic")
     del viewer.layers[0].metadata["napari_spss"]["annotations"]
     get_app_model().commands.execute_command("napari-spss.open_dock").result()
-    (dock,) = viewer.window._qt_window.findChildren(SpssDock)
+    (dock,) = (one for one in viewer.window.dock_widgets.values() if isinstance(one, SpssDock))
     dock.annotate.grid._rng = np.random.default_rng(3)  # the same offsets every time
     truth = np.stack([sample.truth.read(z) for z in range(N_SLICES)])
     return Newcomer(viewer, dock, truth, qtbot)
@@ -191,11 +193,11 @@ def annotate(user):
     user.press_key(Qt.Key.Key_D)  # done; the next slice gets a grid
     assert dock.controller.current_slice() != 1
     n_hits.append(user.count())
-    user.press(dock.annotate.grid._goes_on)
+    user.press(button(dock.annotate.grid, "then the next slice"))
     user.press_key(Qt.Key.Key_D)
 
     user.open_tab("Keypoints")
-    user.press(dock.annotate.keypoints._add)
+    user.press(button(dock.annotate.keypoints, "Add keypoints"))
     for z in (2, 4):
         user.point_at_examples(z)
 
@@ -233,7 +235,8 @@ def test_a_newcomer_segments_the_sample(newcomer, tmp_path):
     assert here[-1] > here[0] + 0.2, previews
 
     shown = result(viewer, "preview labels").data[0]
-    assert dock.annotate.keypoints._add.isChecked()  # the preview did not take the mouse away
+    adds = button(dock.annotate.keypoints, "Add keypoints")
+    assert adds.isChecked()  # the preview did not take the mouse away
     n_before = len(dock.annotations().keypoints)
     n_clicks = user.correct(4, shown)
     assert len(dock.annotations().keypoints) == n_before + n_clicks
@@ -253,8 +256,9 @@ def test_a_newcomer_segments_the_sample(newcomer, tmp_path):
 
     out = tmp_path / "out"
     user.press(button(dock.results, "Save everything…"))
-    dock.results._place._folder.setText(str(out))
-    user.press(dock.results._place._save)
+    place = dock.results.findChild(SavePlace)
+    place.findChild(QLineEdit).setText(str(out))
+    user.press(button(place, "Save"))
     user.wait_for_the_end()
     np.testing.assert_array_equal(tifffile.imread(out / "labels.ome.tif"), labels.data)
     written = {path.name for path in out.iterdir()}

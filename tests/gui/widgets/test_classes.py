@@ -6,9 +6,17 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from eye import button, said
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QAbstractButton, QColorDialog, QComboBox, QLineEdit
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QColorDialog,
+    QComboBox,
+    QLineEdit,
+    QToolButton,
+)
 
 from napari_spss.core.annotations import ClassStyle
 from napari_spss.core.base import InputError
@@ -31,22 +39,37 @@ def editor(qtbot) -> ClassesEditor:
     return widget
 
 
+def shown(editor, kind):
+    QApplication.processEvents()  # rows that are new are shown
+    return [one for one in editor.findChildren(kind) if one.isVisible()]
+
+
+def removers(editor):
+    """The buttons that remove a class; the background has none."""
+    return [one for one in shown(editor, QToolButton) if "Remove" in one.toolTip()]
+
+
+def colour_of(editor, name):
+    buttons = shown(editor, QToolButton)
+    return next(one for one in buttons if one.toolTip().startswith(f"Colour of {name}"))
+
+
 def rename(qtbot, editor, place, name):
-    edit = editor._rows[place].name_edit
+    edit = shown(editor, QLineEdit)[place]
     edit.selectAll()
     qtbot.keyClicks(edit, name)
     qtbot.keyClick(edit, Qt.Key.Key_Return)
 
 
 def clear_name(qtbot, editor, place):
-    edit = editor._rows[place].name_edit
+    edit = shown(editor, QLineEdit)[place]
     edit.selectAll()
     qtbot.keyClick(edit, Qt.Key.Key_Backspace)
     qtbot.keyClick(edit, Qt.Key.Key_Return)
 
 
 def choose_key(editor, place, key):
-    box = editor._rows[place].key_box
+    box = shown(editor, QComboBox)[place]
     box.setCurrentIndex(box.findData(key))
     box.activated.emit(box.currentIndex())
 
@@ -80,7 +103,7 @@ def test_rename(qtbot, editor):
 
 
 def test_half_a_name_is_not_announced(qtbot, editor):
-    edit = editor._rows[1].name_edit
+    edit = shown(editor, QLineEdit)[1]
     with qtbot.assertNotEmitted(editor.value_changed):
         qtbot.keyClicks(edit, "chondria")
     assert editor.names() == ("background", "mito", "er")
@@ -89,7 +112,7 @@ def test_half_a_name_is_not_announced(qtbot, editor):
 def test_background_can_be_neither_renamed_nor_removed(qtbot, editor):
     rename(qtbot, editor, 0, "cytoplasm")
     assert editor.names()[0] == "background"
-    assert not editor._rows[0].remove_button.isVisible()
+    assert len(removers(editor)) == 2
 
 
 @pytest.mark.parametrize(
@@ -101,12 +124,12 @@ def test_unusable_name_is_marked_and_the_last_good_one_holds(qtbot, editor, name
         rename(qtbot, editor, 1, name)
     assert editor.names() == ("background", "mito", "er")
     assert reason in editor.problem()
-    assert reason in editor._message.text()
-    assert reason in editor._rows[1].name_edit.toolTip()
-    assert editor._rows[1].name_edit.text() == name
+    assert reason in said(editor)
+    assert reason in shown(editor, QLineEdit)[1].toolTip()
+    assert shown(editor, QLineEdit)[1].text() == name
     rename(qtbot, editor, 1, "nucleus")
     assert editor.problem() == ""
-    assert not editor._message.isVisible()
+    assert said(editor) == ""
     assert editor.names() == ("background", "nucleus", "er")
 
 
@@ -127,7 +150,7 @@ def test_names_stay_unique_while_one_is_wrong(qtbot, editor):
 
 def test_added_class_has_a_free_name_colour_and_key(qtbot, editor):
     for _ in range(3):
-        qtbot.mouseClick(editor._add_button, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(button(editor, "Add class"), Qt.MouseButton.LeftButton)
     names, colours = editor.names(), [style.colour for style in editor.value()]
     keys = [style.key for style in editor.value() if style.key]
     assert names[3:] == ("class 3", "class 4", "class 5")
@@ -137,32 +160,32 @@ def test_added_class_has_a_free_name_colour_and_key(qtbot, editor):
 
 def test_remove(qtbot, editor):
     with qtbot.waitSignal(editor.value_changed):
-        qtbot.mouseClick(editor._rows[1].remove_button, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(removers(editor)[0], Qt.MouseButton.LeftButton)
     assert editor.names() == ("background", "er")
 
 
 def test_class_in_use_is_removed_at_the_second_click_and_can_be_brought_back(qtbot, editor):
     editor.set_usage({"mito": "12 keypoints, 3 nodes", "er": ""}.get)
-    button = editor._rows[1].remove_button
-    undo = next(b for b in editor.findChildren(QAbstractButton) if b.text() == "Undo")
+    remover = removers(editor)[0]
+    undo = button(editor, "Undo")
     assert not undo.isVisible()
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-    assert "mito has 12 keypoints, 3 nodes, which go with it" in editor._message.text()
+    qtbot.mouseClick(remover, Qt.MouseButton.LeftButton)
+    assert "mito has 12 keypoints, 3 nodes, which go with it" in said(editor)
     assert editor.names() == ("background", "mito", "er")
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(remover, Qt.MouseButton.LeftButton)
     assert editor.names() == ("background", "er")
-    assert "Removed, with what was annotated: mito." in editor._message.text()
+    assert "Removed, with what was annotated: mito." in said(editor)
     with qtbot.waitSignal(editor.value_changed):
         qtbot.mouseClick(undo, Qt.MouseButton.LeftButton)
     assert editor.value() == THREE
     assert not undo.isVisible()
-    assert not editor._message.isVisible()
+    assert said(editor) == ""
 
 
 def test_other_classes_in_place_of_annotated_ones_can_be_taken_back(qtbot, editor):
     editor.set_usage({"mito": "12 keypoints", "er": ""}.get)
     editor.set_value((THREE[0], ClassStyle("nucleus", "#009E73")))
-    undo = next(b for b in editor.findChildren(QAbstractButton) if b.text() == "Undo")
+    undo = button(editor, "Undo")
     assert undo.isVisible()
     qtbot.mouseClick(undo, Qt.MouseButton.LeftButton)
     assert editor.value() == THREE
@@ -172,17 +195,17 @@ def test_other_classes_in_place_of_annotated_ones_can_be_taken_back(qtbot, edito
 
 def test_class_that_nothing_is_annotated_of_is_removed_at_once(qtbot, editor):
     editor.set_usage({"mito": "12 keypoints", "er": ""}.get)
-    qtbot.mouseClick(editor._rows[2].remove_button, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(removers(editor)[1], Qt.MouseButton.LeftButton)
     assert editor.names() == ("background", "mito")
-    assert not editor._message.isVisible()
+    assert said(editor) == ""
 
 
 def test_another_change_of_the_classes_ends_the_offer_to_undo(qtbot, editor):
     editor.set_usage(lambda _: "1 fraction")
     for _ in range(2):
-        qtbot.mouseClick(editor._rows[1].remove_button, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(removers(editor)[0], Qt.MouseButton.LeftButton)
     editor.add_class()
-    undo = next(b for b in editor.findChildren(QAbstractButton) if b.text() == "Undo")
+    undo = button(editor, "Undo")
     assert not undo.isVisible()
 
 
@@ -192,7 +215,7 @@ def test_key_of_another_class_is_swapped(qtbot, editor):
     assert [style.key for style in editor.value()] == ["Q", "", "W"]
     choose_key(editor, 2, "Q")
     assert [style.key for style in editor.value()] == ["W", "", "Q"]
-    assert editor._rows[0].key_box.currentText() == "key W"
+    assert shown(editor, QComboBox)[0].currentText() == "key W"
     choose_key(editor, 2, "")
     assert [style.key for style in editor.value()] == ["W", "", ""]
 
@@ -201,7 +224,7 @@ def test_key_of_a_project_that_is_not_on_the_list_is_kept(editor):
     classes = (*THREE[:2], ClassStyle("er", "#56B4E9", "Shift-R"))
     editor.set_value(classes)
     assert editor.value() == classes
-    assert editor._rows[2].key_box.currentText() == "key Shift+R"
+    assert shown(editor, QComboBox)[2].currentText() == "key Shift+R"
 
 
 def test_two_classes_with_one_key_keep_one(editor):
@@ -212,37 +235,37 @@ def test_two_classes_with_one_key_keep_one(editor):
 def test_colour_is_chosen_in_a_dialog(qtbot, editor, monkeypatch):
     monkeypatch.setattr(QColorDialog, "getColor", lambda *_: QColor("#00ff00"))
     with qtbot.waitSignal(editor.value_changed):
-        qtbot.mouseClick(editor._rows[1].colour_button, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(colour_of(editor, "mito"), Qt.MouseButton.LeftButton)
     assert editor.value()[1].colour == "#00FF00"
     monkeypatch.setattr(QColorDialog, "getColor", lambda *_: QColor())
     with qtbot.assertNotEmitted(editor.value_changed):
-        qtbot.mouseClick(editor._rows[1].colour_button, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(colour_of(editor, "mito"), Qt.MouseButton.LeftButton)
 
 
 def test_outside_is_a_class_that_is_excluded_from_fractions(qtbot, editor):
     with qtbot.waitSignal(editor.value_changed):
-        editor._outside_box.click()
+        button(editor, "Area outside").click()
     assert editor.value()[-1].name == "outside"
     assert [style.is_outside for style in editor.value()] == [False, False, False, True]
     editor.add_class()
     assert [style.is_outside for style in editor.value()] == [False, False, False, True, False]
-    editor._outside_box.click()
+    button(editor, "Area outside").click()
     assert not any(style.is_outside for style in editor.value())
 
 
 def test_outside_box_follows_the_value(qtbot, editor):
     editor.set_value((*THREE, ClassStyle("resin", "#000000", is_outside=True)))
-    assert editor._outside_box.isChecked()
-    qtbot.mouseClick(editor._rows[3].remove_button, Qt.MouseButton.LeftButton)
-    assert not editor._outside_box.isChecked()
+    assert button(editor, "Area outside").isChecked()
+    qtbot.mouseClick(removers(editor)[2], Qt.MouseButton.LeftButton)
+    assert not button(editor, "Area outside").isChecked()
 
 
 def test_outside_in_use_is_removed_at_the_second_click(editor):
-    editor._outside_box.click()
+    button(editor, "Area outside").click()
     editor.set_usage({"outside": "3 keypoints"}.get)
-    editor._outside_box.click()
-    assert editor._outside_box.isChecked()
-    editor._outside_box.click()
+    button(editor, "Area outside").click()
+    assert button(editor, "Area outside").isChecked()
+    button(editor, "Area outside").click()
     assert editor.value() == THREE
 
 

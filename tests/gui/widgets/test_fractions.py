@@ -6,14 +6,16 @@ import json
 from dataclasses import replace
 
 import pytest
+from eye import button, offered, said
 from hypothesis import HealthCheck, given, settings, strategies as st
 from qtpy.QtCore import QEvent, QItemSelection, QItemSelectionModel, Qt
 from qtpy.QtGui import QFocusEvent, QKeyEvent
-from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QLabel, QLineEdit
+from qtpy.QtWidgets import QAbstractButton, QApplication, QCheckBox, QFileDialog, QLabel, QLineEdit
 
-from napari_spss.core.annotations import CountingGrid, Proportion, Region
+from napari_spss.core.annotations import Classes, CountingGrid, Proportion, Region
 from napari_spss.core.base import InputError
 from napari_spss.gui.models import FractionSheet
+from napari_spss.gui.widgets.annotate.fraction_bars import QuestionBar
 from napari_spss.gui.widgets.annotate.fraction_model import MARK_ROLE
 from napari_spss.gui.widgets.annotate.fractions import FractionsTable
 
@@ -74,8 +76,7 @@ def paste(qtbot, table, text):
 
 def press(qtbot, table, text):
     """Press the button that says so."""
-    buttons = {button.text(): button for button in table.findChildren(QAbstractButton)}
-    qtbot.mouseClick(buttons[text], Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(button(table, text), Qt.MouseButton.LeftButton)
 
 
 def select(table, top, left, bottom, right):
@@ -255,21 +256,22 @@ def test_small_number_asks_and_stays_marked_until_answered(qtbot, table, choice,
     type_text(qtbot, table, "0.06")
     assert table.value() == ()
     assert mark(table, 3) == "question"
-    buttons = table._question._buttons
-    assert table._question.isVisible()
-    assert [button.text() for button in buttons] == ["6 %", "0.06 %"]
-    qtbot.mouseClick(buttons[choice], Qt.MouseButton.LeftButton)
+    bar = table.findChild(QuestionBar)
+    assert bar.isVisible()
+    answers = [text for text in offered(bar) if text.endswith(" %")]
+    assert answers == ["6 %", "0.06 %"]
+    qtbot.mouseClick(button(bar, answers[choice]), Qt.MouseButton.LeftButton)
     assert fractions_of(table) == {Region(3): (None, fraction)}
     assert mark(table, 3) == ""
-    assert not table._question.isVisible()
+    assert not bar.isVisible()
 
 
 def test_pasted_column_of_fractions_is_asked_about_as_a_whole(qtbot, table):
     go_to(table, 0)
     paste(qtbot, table, "0.06\n0.12\n0\n1\n")
     assert [mark(table, row) for row in range(4)] == ["question", "question", "", "question"]
-    table._question._for_all.setChecked(True)
-    qtbot.mouseClick(table._question._buttons[0], Qt.MouseButton.LeftButton)
+    table.findChild(QCheckBox).setChecked(True)
+    press(qtbot, table, "6 %")
     assert [one.fractions[1] for one in table.value()] == [0.06, 0.12, 0.0, 1.0]
     press_undo(qtbot, table)
     assert table.has_marks()
@@ -336,7 +338,7 @@ def test_wrong_cell_is_kept_marked_and_says_why(qtbot, table):
     assert cell(table, 2) == "120"
     assert mark(table, 2) == "wrong"
     assert "more than 100 %" in cell(table, 2, role=Qt.ItemDataRole.ToolTipRole)
-    assert "Slice 2, mito: 120 % is more than 100 %" in table._message.text()
+    assert "Slice 2, mito: 120 % is more than 100 %" in said(table)
     assert table.value() == ()
 
 
@@ -352,7 +354,7 @@ def test_row_beyond_100_per_cent_is_marked_and_states_nothing(qtbot, table):
     go_to(table, 2)
     paste(qtbot, table, "60\t55")
     assert mark(table, 2, 0) == mark(table, 2, 1) == "wrong"
-    assert "115 %" in table._message.text()
+    assert "115 %" in said(table)
     assert table.value() == ()
 
 
@@ -361,7 +363,7 @@ def test_show_button_goes_through_the_marked_cells(qtbot, table):
     paste(qtbot, table, "x\n6\ny\n")
     go_to(table, 0)
     for row in (2, 0):
-        qtbot.mouseClick(table._message._next, Qt.MouseButton.LeftButton)
+        press(qtbot, table, "Show (2)")
         assert table.view.currentIndex().row() == row
 
 
@@ -396,7 +398,7 @@ def test_what_finds_no_place_is_told(qtbot, table):
     go_to(table, 8)
     paste(qtbot, table, "6\t7\n8\t9\n1\t2\n")
     assert fractions_of(table) == {Region(8): (None, 0.06), Region(9): (None, 0.08)}
-    assert table._message.text() == (
+    assert said(table) == (
         "Not pasted: 1 line beyond the last row and 1 column beyond the last class."
     )
 
@@ -485,7 +487,7 @@ def test_renamed_class_keeps_its_column_and_a_removed_one_its_texts(qtbot, table
 
 
 def test_outside_class_has_no_column_and_no_fraction(qtbot, table):
-    table.set_classes(("background", "outside", "mito"), excluded=["outside"])
+    table.set_classes(Classes(("background", "outside", "mito"), "outside"))
     titles = [table.view.model().columns[column].name for column in range(2)]
     assert titles == ["mito", ""]
     go_to(table, 0)
@@ -514,7 +516,7 @@ def test_counted_value_is_shown_with_its_interval_and_not_mixed_into_what_was_ty
     assert table.value() == (Proportion(Region(3), (None, 0.09)),)
     assert cell(table, 3, 0, Qt.ItemDataRole.FontRole).strikeOut()
     assert "counted grid" in cell(table, 3, 0, Qt.ItemDataRole.ToolTipRole)
-    assert "Struck out" in table._message.text()
+    assert "Struck out" in said(table)
     assert cell(table, 4, 0, Qt.ItemDataRole.FontRole) is None
     assert cell(table, 3, column_of(table, "background")) == "75 %"  # of the grid, not 91 %
 
@@ -744,10 +746,10 @@ def test_csv_buttons_show_errors_below_the_table(qtbot, table, tmp_path, monkeyp
     missing = str(tmp_path / "missing.csv")
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (missing, ""))
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (f"{missing}/x.csv", ""))
-    qtbot.mouseClick(table._open_button, Qt.MouseButton.LeftButton)
-    assert "does not exist" in table._message.text()
-    qtbot.mouseClick(table._save_button, Qt.MouseButton.LeftButton)
-    assert "could not be written" in table._message.text()
+    press(qtbot, table, "Open CSV…")
+    assert "does not exist" in said(table)
+    press(qtbot, table, "Save CSV…")
+    assert "could not be written" in said(table)
 
 
 def test_rectangles_of_a_csv_are_announced(qtbot, table, tmp_path):

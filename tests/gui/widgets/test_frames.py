@@ -7,6 +7,7 @@ from time import thread_time
 
 import numpy as np
 import pytest
+from eye import button, click_on, n_seen, number, offered, said, warned
 from hand import Hand
 from napari.components import ViewerModel
 from napari.layers import Vectors
@@ -15,8 +16,10 @@ from qtpy.QtCore import Qt
 from napari_spss.core.annotations import UNSURE, ClassStyle, CountingGrid, Region, lay_frames
 from napari_spss.core.base import InputError
 from napari_spss.core.simulation import plan_counting
+from napari_spss.gui.layers import SourceFrame
 from napari_spss.gui.models import UNTOUCHED, FrameLayout, GridBook
 from napari_spss.gui.widgets.annotate.grid import GridTool
+from napari_spss.gui.widgets.annotate.grid_list import GridList
 from napari_spss.gui.widgets.theme import mark_of
 
 STYLES = (
@@ -26,6 +29,7 @@ STYLES = (
 )
 SHAPE = (3, 64, 96)  # 24 tiles of 16 px a slice
 LAYOUT = FrameLayout(5, 16, 4)
+UNITS = ("frames", "px wide", "nodes a side")  # of its numbers, as they stand in the boxes
 
 
 class Slices:
@@ -177,15 +181,19 @@ def make_tool(qtbot, shape=SHAPE, **kwargs):
     qtbot.addWidget(tool)
     tool.set_classes(STYLES)
     tool.set_source(image)
-    tool._in_frames.click()
+    button(tool, "Frames").click()
     fill(tool, LAYOUT)
     return viewer, image, tool
 
 
 def fill(tool, layout):
-    tool._n_frames.setValue(layout.n)
-    tool._frame_px.setValue(layout.size_px)
-    tool._frame_nodes.setValue(layout.nodes_per_side)
+    values = (layout.n, layout.size_px, layout.nodes_per_side)
+    for unit, value in zip(UNITS, values, strict=True):
+        number(tool, unit).setValue(value)
+
+
+def layout_of(tool):
+    return FrameLayout(*(number(tool, unit).value() for unit in UNITS))
 
 
 def frames_of(tool):
@@ -194,25 +202,39 @@ def frames_of(tool):
 
 def shown_frame(tool):
     """The frame whose nodes are in the layer, as an index in the order of counting."""
-    z = tool._current_slice()
+    nodes = places_in(tool.layer)
     for index, grid in enumerate(frames_of(tool)):
-        nodes = tool._source.place(
-            np.stack([np.full(grid.n_nodes, z), grid.y, grid.x], 1), tool.layer
-        )
-        if grid.slice == z and np.array_equal(tool.layer.data, nodes):
+        expected = np.stack([np.full(grid.n_nodes, grid.slice), grid.y, grid.x], 1)
+        if nodes.shape == expected.shape and np.allclose(nodes, expected):
             return index
     return None
 
 
-def outlined(tool):
+def outlines(viewer):
+    """The layer in which frames are outlined, if there is one; of several, the one that is seen."""
+    found = [layer for layer in viewer.layers if isinstance(layer, Vectors)]
+    return max(found, key=lambda layer: layer.visible, default=None)
+
+
+def places_in(layer):
+    """(slice, y, x) of points, or of where vectors begin; the layer lies on the image."""
+    data = layer.data[:, 0] if isinstance(layer, Vectors) else layer.data
+    slices = data[:, 0] if layer.ndim > 2 else np.zeros(len(data))
+    return np.column_stack([slices, data[:, -2:]])
+
+
+def outlined(viewer):
     """(slice, y, x) of the corner where each outline begins."""
-    layer = tool._outlines.layer
-    return [tuple(tool._source.positions(line[None, 0], layer)[0]) for line in layer.data[::4]]
+    return [tuple(corner) for corner in places_in(outlines(viewer))[::4]]
+
+
+def choose(tool, index):
+    button(tool, f"{STYLES[index].name} ({STYLES[index].key})").click()
 
 
 def paint(tool, *nodes):
-    for place, node in enumerate(nodes):
-        tool._on_stroke(np.array([node]), place == 0)
+    for node in nodes:
+        click_on(tool.layer, tool.layer.data[node])
 
 
 def seen(viewer, image):
@@ -235,7 +257,7 @@ PLACED = {"scale": (50.0, 4.0, 4.0), "translate": (7.0, -30.0, 11.0), "units": (
 def test_frames_are_laid_and_the_first_one_is_looked_at(qtbot, kwargs):
     viewer, image, tool = make_tool(qtbot, **kwargs)
     with qtbot.waitSignal(tool.value_changed):
-        tool._lay.click()
+        button(tool, "Lay frames").click()
     frames = frames_of(tool)
     assert len(frames) == 5
     assert shown_frame(tool) == 0
@@ -244,24 +266,24 @@ def test_frames_are_laid_and_the_first_one_is_looked_at(qtbot, kwargs):
     y, x, length = seen(viewer, image)
     assert (y, x) == pytest.approx(((y0 + y1 - 1) / 2, (x0 + x1 - 1) / 2))
     assert length == pytest.approx(16 / 0.85)
-    assert sorted(outlined(tool)) == sorted(
+    assert sorted(outlined(viewer)) == sorted(
         (frame.slice, frame.box[0] - 0.5, frame.box[1] - 0.5) for frame in frames
     )
-    assert isinstance(tool._outlines.layer, Vectors)
+    assert isinstance(outlines(viewer), Vectors)
 
 
 def test_walking_moves_slider_and_camera_and_shows_the_nodes_of_one_frame(qtbot):
     viewer, image, tool = make_tool(qtbot)
     tool.lay_grid()
     for index in (1, 2, 3, 4, 0):
-        tool._next.click()
+        button(tool, "Next").click()
         assert shown_frame(tool) == index
         y0, x0, y1, x1 = frames_of(tool)[index].box
         assert seen(viewer, image)[:2] == pytest.approx(((y0 + y1 - 1) / 2, (x0 + x1 - 1) / 2))
-        assert tool._progress.text().startswith(f"Frame {index + 1} of 5")
-    tool._before.click()
+        assert f"Frame {index + 1} of 5" in said(tool)
+    button(tool, "Before").click()
     assert shown_frame(tool) == 4
-    tool._list.cellClicked.emit(2, 0)
+    tool.findChild(GridList).cellClicked.emit(2, 0)
     assert shown_frame(tool) == 2
 
 
@@ -271,47 +293,47 @@ def test_done_counts_a_frame_and_goes_to_the_next_open_one(qtbot):
     paint(tool, 0, 5)
     z = frames_of(tool)[0].slice
     with qtbot.waitSignal(tool.grid_done) as done:
-        tool._done.click()
+        button(tool, "Done").click()
     assert done.args == [z]
     first = frames_of(tool)[0]
     assert first.is_done
     assert first.judged_counts(3).tolist() == [14, 2, 0]
     assert shown_frame(tool) == 1
-    assert "1 done" in tool._progress.text()
-    tool._before.click()
+    assert "1 done" in said(tool)
+    button(tool, "Before").click()
     paint(tool, 1)
     assert first == frames_of(tool)[0]  # it is counted
-    tool._next_open.click()
+    button(tool, "Next open").click()
     for _ in range(4):
-        assert "counts as empty" not in tool._news.text()
+        assert "counts as empty" not in said(tool)
         paint(tool, 3)
         tool.finish()
-    assert tool._news.text() == "All 5 frames are counted."
+    assert "All 5 frames are counted." in said(tool)
     assert all(frame.is_done for frame in frames_of(tool))
-    assert not tool._next_open.isEnabled()
+    assert not button(tool, "Next open").isEnabled()
     tool.walk(is_open=True)
-    assert tool._news.text() == "All 5 frames are counted."
+    assert "All 5 frames are counted." in said(tool)
     tool.finish()  # reopens
     assert not frames_of(tool)[4].is_done
 
 
 def test_undo_returns_to_the_frame_that_it_changes(qtbot):
-    _, _, tool = make_tool(qtbot)
+    viewer, _, tool = make_tool(qtbot)
     tool.lay_grid()
     paint(tool, 0)
     tool.finish()
     paint(tool, 2)
-    tool._on_slice.click()
+    button(tool, "Whole slice").click()
     tool.undo()
-    assert tool._in_frames.isChecked()
+    assert button(tool, "Frames").isChecked()
     assert shown_frame(tool) == 1
-    assert tool._book.sheet(frames_of(tool)[1].region).is_blank
+    assert (frames_of(tool)[1].class_index == UNTOUCHED).all()
     tool.undo()
     assert (shown_frame(tool), frames_of(tool)[0].is_done) == (0, False)
     tool.undo()
     tool.undo()
     assert frames_of(tool) == []
-    assert len(tool.layer.data) == len(tool._outlines.layer.data) == 0
+    assert len(tool.layer.data) == len(outlines(viewer).data) == 0
     tool.redo()
     assert shown_frame(tool) == 0
 
@@ -323,9 +345,9 @@ def test_slider_leaves_the_frame_and_next_open_returns_to_it(qtbot):
     z = frames_of(tool)[1].slice
     viewer.dims.set_current_step(0, (z + 1) % 3)
     assert shown_frame(tool) is None
-    assert not tool._done.isEnabled()  # nothing is counted that is not seen
-    assert "Next open" in tool._news.text()
-    tool._next_open.click()
+    assert not button(tool, "Done").isEnabled()  # nothing is counted that is not seen
+    assert "Next open" in said(tool)
+    button(tool, "Next open").click()
     assert shown_frame(tool) == 1
 
 
@@ -333,27 +355,28 @@ def test_whole_slices_are_counted_beside_frames(qtbot):
     viewer, _, tool = make_tool(qtbot)
     tool.lay_grid()
     frames = frames_of(tool)
-    tool._on_slice.click()
+    button(tool, "Whole slice").click()
     viewer.dims.set_current_step(0, frames[0].slice)
     assert len(tool.layer.data) == 0
-    assert not tool._outlines.layer.visible
-    tool._lay.click()
+    assert not outlines(viewer).visible
+    button(tool, "Lay grid").click()
     whole = tool.value()[0]
     assert (whole.box, len(tool.layer.data)) == (None, whole.n_nodes)
-    tool._in_frames.click()
+    button(tool, "Frames").click()
     assert shown_frame(tool) == 0
-    assert tool._outlines.layer.visible
+    assert outlines(viewer).visible
     assert tool.value() == (whole, *frames)
 
 
 def test_more_frames_are_laid_beside_by_the_button_alone(qtbot):
-    _, _, tool = make_tool(qtbot)
+    viewer, _, tool = make_tool(qtbot)
     tool.lay_grid()
     before = frames_of(tool)
-    tool._on_lay_key()
+    (press_key,) = viewer.keymap.values()
+    press_key(viewer)
     assert frames_of(tool) == before
-    assert "There are open frames. Lay more frames" in tool._news.text()
-    tool._lay.click()
+    assert "There are open frames. Lay more frames" in said(tool)
+    button(tool, "Lay more frames").click()
     assert frames_of(tool)[:5] == before
     assert len(frames_of(tool)) == 10
     assert shown_frame(tool) == 5
@@ -367,16 +390,16 @@ def test_open_frames_are_removed_once_more_asked_where_nodes_are_marked(qtbot):
     paint(tool, 1)
     paint(tool, 2)
     before = tool.value()
-    tool._remove.click()
+    button(tool, "Remove open").click()
     assert tool.value() == before
-    assert "2 marked nodes would go" in tool._news.text()
+    assert "2 marked nodes would go" in said(tool)
     paint(tool, 3)  # something else: the question is gone
-    tool._remove.click()
-    assert "3 marked nodes would go" in tool._news.text()
-    tool._remove.click()
+    button(tool, "Remove open").click()
+    assert "3 marked nodes would go" in said(tool)
+    button(tool, "Remove open").click()
     assert tool.value() == before[:1]
-    assert not tool._remove.isEnabled()
-    tool._undo.click()
+    assert not button(tool, "Remove open").isEnabled()
+    button(tool, "Undo").click()
     assert len(frames_of(tool)) == 5
     assert frames_of(tool)[1].class_index[[1, 2, 3]].tolist() == [1, 1, 1]
 
@@ -384,34 +407,31 @@ def test_open_frames_are_removed_once_more_asked_where_nodes_are_marked(qtbot):
 def test_blank_open_frames_are_removed_at_once(qtbot):
     _, _, tool = make_tool(qtbot)
     tool.lay_grid()
-    tool._remove.click()
+    button(tool, "Remove open").click()
     assert tool.value() == ()
-    assert tool._lay.text() == "Lay frames"
+    assert "Lay frames" in offered(tool)
 
 
 @pytest.mark.parametrize(
     ("layout", "field", "text"),
     [
-        (FrameLayout(4, 65, 4), "_frame_px", "choose at most 64"),
-        (FrameLayout(400, 16, 4), "_n_frames", "there is room for 72; lay fewer"),
-        (FrameLayout(4, 6, 7), "_frame_nodes", "choose at most 6"),
+        (FrameLayout(4, 65, 4), "px wide", "choose at most 64"),
+        (FrameLayout(400, 16, 4), "frames", "there is room for 72; lay fewer"),
+        (FrameLayout(4, 6, 7), "nodes a side", "choose at most 6"),
     ],
 )
 def test_frames_that_cannot_be_laid_are_told_beside_the_number(qtbot, layout, field, text):
     _, _, tool = make_tool(qtbot)
     fill(tool, layout)
-    tool._lay.click()
+    button(tool, "Lay frames").click()
     assert tool.value() == ()
-    assert text in tool._problems.text()
-    assert not tool._problems.isHidden()
-    marked = [
-        name for name in ("_n_frames", "_frame_px", "_frame_nodes") if mark_of(getattr(tool, name))
-    ]
-    assert marked == [field]
+    assert text in warned(tool)
+    assert warned(tool)
+    assert [unit for unit in UNITS if mark_of(number(tool, unit))] == [field]
     fill(tool, LAYOUT)
-    assert tool._problems.isHidden()
-    assert mark_of(getattr(tool, field)) == ""
-    tool._lay.click()
+    assert not warned(tool)
+    assert mark_of(number(tool, field)) == ""
+    button(tool, "Lay frames").click()
     assert len(frames_of(tool)) == 5
 
 
@@ -421,57 +441,62 @@ def test_proposal_follows_image_and_objects_until_something_is_typed(qtbot):
     qtbot.addWidget(tool)
     tool.set_classes(STYLES)
     tool.set_source(viewer.add_image(np.zeros((2, 1024, 2048), np.uint8)))
-    assert tool._layout() == FrameLayout(16, 256, 8)
+    assert layout_of(tool) == FrameLayout(16, 256, 8)
     tool.set_window_px(512)
-    assert tool._layout() == FrameLayout(8, 512, 8)
-    tool._n_frames.setValue(3)
+    assert layout_of(tool) == FrameLayout(8, 512, 8)
+    number(tool, "frames").setValue(3)
     tool.set_window_px(256)
-    assert tool._layout() == FrameLayout(3, 512, 8)
+    assert layout_of(tool) == FrameLayout(3, 512, 8)
 
 
 def test_large_fields_are_proposed_frames_and_small_ones_grids(qtbot):
     viewer = ViewerModel()
     tool = GridTool(viewer, rng=np.random.default_rng(0))
     qtbot.addWidget(tool)
-    assert not tool._plan.isEnabled()
+    assert not button(tool, "Propose").isEnabled()
     tool.set_classes(STYLES)
     tool.set_source(viewer.add_image(np.zeros((4, 2048, 2048), np.uint8)))
-    tool._minutes.setValue(10)
-    tool._plan.click()
-    plan = plan_counting(tool._source, 256, 10)
-    assert (plan.kind, tool._in_frames.isChecked()) == ("frames", True)
-    assert tool._layout() == FrameLayout(plan.n, plan.size_px, plan.nodes_per_side)
-    assert tool._news.text().startswith(f"Count {plan.n} frames of about 256 px, with 8 x 8 nodes")
-    tool._lay.click()
+    number(tool, "min").setValue(10)
+    button(tool, "Propose").click()
+    plan = plan_counting(SourceFrame(viewer.layers[0]), 256, 10)
+    assert (plan.kind, button(tool, "Frames").isChecked()) == ("frames", True)
+    assert layout_of(tool) == FrameLayout(plan.n, plan.size_px, plan.nodes_per_side)
+    assert f"Count {plan.n} frames of about 256 px, with 8 x 8 nodes" in said(tool)
+    button(tool, "Lay frames").click()
     assert len(frames_of(tool)) == plan.n
     tool.set_window_px(1024)  # large objects
-    tool._plan.click()
-    plan = plan_counting(tool._source, 1024, 10)
-    assert (plan.kind, tool._on_slice.isChecked()) == ("grids", True)
-    assert tool._n_side.value() == plan.nodes_per_side
-    assert "Why: the field is small" in tool._news.text()
+    button(tool, "Propose").click()
+    plan = plan_counting(SourceFrame(viewer.layers[0]), 1024, 10)
+    assert (plan.kind, button(tool, "Whole slice").isChecked()) == ("grids", True)
+    assert number(tool, "About this many nodes").value() == plan.nodes_per_side
+    assert "Why: the field is small" in said(tool)
     tool.set_stack_fraction("", fraction=0.05)
-    tool._plan.click()
-    assert "Expect: about" in tool._news.text()
-    tool._minutes.setValue(0)
-    assert tool._minutes.value() == 1  # the least time suffices for a count
-    tool._plan.click()
-    assert tool._news.text().startswith("Count grids of 16 x 16 nodes on 1 slice")
+    button(tool, "Propose").click()
+    assert "Expect: about" in said(tool)
+    number(tool, "min").setValue(0)
+    assert number(tool, "min").value() == 1  # the least time suffices for a count
+    button(tool, "Propose").click()
+    assert "Count grids of 16 x 16 nodes on 1 slice" in said(tool)
 
 
 def test_restored_frames_go_on_where_they_were_left(qtbot):
     frames = list(some_frames(4))
     frames[0] = frames[0].replace(class_index=[1] + [0] * 15, is_done=True)
     viewer, image, tool = make_tool(qtbot)
-    tool._on_slice.click()
+    button(tool, "Whole slice").click()
     before = viewer.dims.point, seen(viewer, image)
     with qtbot.waitSignal(tool.value_changed):
         tool.set_value(frames)
-    assert tool._in_frames.isChecked()
+    assert button(tool, "Frames").isChecked()
     assert (viewer.dims.point, seen(viewer, image)) == before  # until the user goes on
-    assert tool._progress.text() == "1 of 4 frames done."
-    assert [tool._list.item(r, 2).text() for r in range(4)] == ["done", "open", "open", "open"]
-    tool._next_open.click()
+    assert "1 of 4 frames done." in said(tool)
+    assert [tool.findChild(GridList).item(r, 2).text() for r in range(4)] == [
+        "done",
+        "open",
+        "open",
+        "open",
+    ]
+    button(tool, "Next open").click()
     assert shown_frame(tool) == 1
     assert tool.value() == tuple(frames)
 
@@ -483,58 +508,57 @@ def test_frames_of_another_image_do_not_stay(qtbot):
     flat = viewer.add_image(np.zeros((80, 120)))
     tool.set_value(())
     tool.set_source(flat)
-    assert tool._current_slice() == 0
-    assert len(outlined(tool)) == 0
-    assert tool._on_slice.isChecked()  # it was another image that called for frames
-    tool._in_frames.click()
+    assert len(outlined(viewer)) == 0
+    assert button(tool, "Whole slice").isChecked()  # it was another image that called for frames
+    button(tool, "Frames").click()
     fill(tool, FrameLayout(3, 20, 2))
     tool.lay_grid()
     assert [frame.slice for frame in frames_of(tool)] == [0, 0, 0]
-    assert tool._outlines.layer.ndim == 2
+    assert outlines(viewer).ndim == 2
     tool.set_value(frames)
     tool.set_source(image)
     tool.walk(is_open=True)
     assert shown_frame(tool) == 0
-    assert tool._outlines.layer.ndim == 3
+    assert outlines(viewer).ndim == 3
     assert sum(isinstance(layer, Vectors) and layer.visible for layer in viewer.layers) == 1
 
 
 def test_deleted_outlines_are_drawn_again_with_the_next_frame(qtbot):
     viewer, _, tool = make_tool(qtbot)
     tool.lay_grid()
-    viewer.layers.remove(tool._outlines.layer)
+    viewer.layers.remove(outlines(viewer))
     paint(tool, 0)
-    assert tool._outlines.layer is None
+    assert outlines(viewer) is None
     tool.walk()
-    assert len(outlined(tool)) == 5
+    assert len(outlined(viewer)) == 5
 
 
 def test_outlines_that_the_user_hid_stay_hidden(qtbot):
-    _, _, tool = make_tool(qtbot)
+    viewer, _, tool = make_tool(qtbot)
     tool.lay_grid()
-    tool._outlines.layer.visible = False
+    outlines(viewer).visible = False
     tool.walk()
     tool.finish()
-    assert not tool._outlines.layer.visible
-    tool._on_slice.click()
-    tool._in_frames.click()
-    assert tool._outlines.layer.visible
+    assert not outlines(viewer).visible
+    button(tool, "Whole slice").click()
+    button(tool, "Frames").click()
+    assert outlines(viewer).visible
 
 
 def test_removed_class_leaves_nodes_of_frames_unsure_and_tells(qtbot):
     _, _, tool = make_tool(qtbot)
     tool.lay_grid()
-    tool._picker.set_value(2)
+    choose(tool, 2)
     paint(tool, 0, 1)
     tool.set_classes(STYLES[:2])
-    assert tool._news.text() == "Unsure now, since their class was removed: 2 nodes."
+    assert "Unsure now, since their class was removed: 2 nodes." in said(tool)
     assert frames_of(tool)[0].class_index[:2].tolist() == [UNSURE, UNSURE]
 
 
 def test_outlines_follow_image_and_zoom(qtbot):
     viewer, image, tool = make_tool(qtbot)
     tool.lay_grid()
-    layer = tool._outlines.layer
+    layer = outlines(viewer)
     camera = getattr(viewer, "scene", viewer).camera
     width = layer.edge_width
     camera.zoom /= 3
@@ -552,8 +576,8 @@ def test_frames_are_seen_with_every_channel(qtbot):
     n_here = sum(one.slice == frame.slice for one in frames_of(tool))
     for channel in (0, 1):
         viewer.dims.set_current_step(1, channel)
-        assert len(tool.layer._view_data) == frame.n_nodes
-        assert len(tool._outlines.layer._view_data) == 4 * n_here
+        assert n_seen(tool.layer) == frame.n_nodes
+        assert n_seen(outlines(viewer)) == 4 * n_here
 
 
 def test_painting_is_quick_among_many_frames(qtbot):
@@ -572,7 +596,7 @@ def test_row_of_the_list_makes_the_keys_hold(qtbot):
     viewer, image, tool = make_tool(qtbot)
     tool.lay_grid()
     viewer.layers.selection.active = image
-    tool._list.cellClicked.emit(1, 0)
+    tool.findChild(GridList).cellClicked.emit(1, 0)
     assert viewer.layers.selection.active is tool.layer
 
 
@@ -588,7 +612,7 @@ def test_destroyed_tool_lets_go_of_camera_and_layers(qtbot):
     tool = GridTool(viewer)
     tool.set_classes(STYLES)
     tool.set_source(viewer.add_image(np.zeros(SHAPE)))
-    tool._in_frames.click()
+    button(tool, "Frames").click()
     tool.lay_grid()
     with qtbot.waitSignal(tool.destroyed):
         tool.deleteLater()
@@ -602,7 +626,7 @@ def test_destroyed_tool_lets_go_of_camera_and_layers(qtbot):
 
 def test_counting_frames_with_mouse_and_keys(make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
-    viewer.window._qt_window.resize(1000, 800)
+    viewer.window.resize(1000, 800)
     image = viewer.add_image(np.zeros((4, 300, 400), np.uint8), **PLACED)
     tool = GridTool(viewer, rng=np.random.default_rng(5))
     tool.set_classes(STYLES)
@@ -611,9 +635,11 @@ def test_counting_frames_with_mouse_and_keys(make_napari_viewer, qtbot):
     hand = Hand(viewer, image)
     shift, control = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
     qtbot.mouseClick(
-        tool._in_frames, Qt.MouseButton.LeftButton, pos=tool._in_frames.rect().center() / 4
+        button(tool, "Frames"),
+        Qt.MouseButton.LeftButton,
+        pos=button(tool, "Frames").rect().center() / 4,
     )
-    assert tool._in_frames.isChecked()
+    assert button(tool, "Frames").isChecked()
     fill(tool, FrameLayout(6, 60, 5))
 
     hand.press(Qt.Key.Key_G, shift)

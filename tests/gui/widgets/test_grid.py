@@ -7,6 +7,7 @@ from time import thread_time
 
 import numpy as np
 import pytest
+from eye import button, click_on, n_seen, number, offered, said, warned
 from hand import Hand
 from hypothesis import given, settings, strategies as st
 from napari.components import ViewerModel
@@ -26,6 +27,7 @@ from napari_spss.core.annotations.tables import read_grid
 from napari_spss.core.base import InputError
 from napari_spss.gui.models import UNTOUCHED, GridBook, GridSheet, next_slice
 from napari_spss.gui.widgets.annotate.grid import GridTool
+from napari_spss.gui.widgets.annotate.grid_list import GridList
 
 STYLES = (
     ClassStyle("background", "#999999", "Q"),
@@ -66,7 +68,7 @@ def test_stored_done_grid_keeps_its_unsure_nodes_when_reopened():
 
 def test_tally_counts_untouched_nodes_as_misses_and_leaves_unsure_and_outside_out():
     sheet = GridSheet(square_grid()).marked([0, 1], 1).marked([2], UNSURE).marked([3, 4], 3)
-    _, mito, er, resin = sheet.tally(4, {3})
+    _, mito, er, resin = sheet.tally(WITH_OUTSIDE)
     assert (mito.hits, mito.n) == (2, 13)
     assert mito.fraction == pytest.approx(2 / 13)
     assert mito.interval == wilson_interval(2, 13)
@@ -206,9 +208,14 @@ def make_tool(qtbot, shape=SHAPE, styles=STYLES, **kwargs):
     return viewer, image, tool
 
 
+def choose(tool, index):
+    style = ClassStyle("unsure", key="U") if index == UNSURE else WITH_OUTSIDE[index]
+    button(tool, f"{style.name} ({style.key})").click()
+
+
 def paint(tool, *nodes):
-    for place, node in enumerate(nodes):
-        tool._on_stroke(np.array([node]), place == 0)
+    for node in nodes:
+        click_on(tool.layer, tool.layer.data[node])
 
 
 PLACED = {
@@ -223,7 +230,7 @@ def test_grid_is_laid_on_the_current_slice(qtbot, kwargs):
     viewer, image, tool = make_tool(qtbot, **kwargs)
     viewer.dims.set_current_step(0, 4)
     with qtbot.waitSignal(tool.value_changed):
-        tool._lay.click()
+        button(tool, "Lay grid").click()
     (grid,) = tool.value()
     assert grid.slice == 4
     assert not grid.is_done
@@ -244,7 +251,7 @@ def test_single_image_and_channels(qtbot):
     assert tool.value()[0].slice == 3
     for channel in (0, 1):
         viewer.dims.set_current_step(1, channel)
-        assert len(tool.layer._view_data) == tool.value()[0].n_nodes
+        assert n_seen(tool.layer) == tool.value()[0].n_nodes
     world = tool.layer.data_to_world(tool.layer.data[0])
     assert image.world_to_data(world)[[0, 2, 3]] == pytest.approx(
         (3, tool.value()[0].y[0], tool.value()[0].x[0])
@@ -253,7 +260,7 @@ def test_single_image_and_channels(qtbot):
 
 def test_offset_is_random_and_the_number_of_nodes_adjustable(qtbot):
     viewer, _, tool = make_tool(qtbot)
-    tool._n_side.setValue(8)
+    number(tool, "About this many nodes").setValue(8)
     for z in range(4):
         viewer.dims.set_current_step(0, z)
         tool.lay_grid()
@@ -271,19 +278,19 @@ def test_only_the_current_slice_shows_its_grid(qtbot):
     assert len(tool.layer.data) == 0
     viewer.dims.set_current_step(0, 1)
     assert len(tool.layer.data) == n
-    assert len(tool.layer._view_data) == n
+    assert n_seen(tool.layer) == n
 
 
 def test_toggling_and_classes(qtbot):
     _, _, tool = make_tool(qtbot)
     tool.lay_grid()
     paint(tool, 0, 1, 2)
-    tool._picker.set_value(2)
+    choose(tool, 2)
     paint(tool, 1)
-    tool._picker.set_value(1)
+    choose(tool, 1)
     paint(tool, 0)  # has the class already: taken back
     assert tool.value()[0].class_index[:4].tolist() == [UNTOUCHED, 2, 1, UNTOUCHED]
-    tool._picker.set_value(0)
+    choose(tool, 0)
     paint(tool, 2)
     assert tool.value()[0].class_index[:4].tolist() == [UNTOUCHED, 2, UNTOUCHED, UNTOUCHED]
 
@@ -292,7 +299,7 @@ def test_looks_tell_hits_from_misses(qtbot):
     _, _, tool = make_tool(qtbot, styles=WITH_OUTSIDE)
     tool.lay_grid()
     for node, chosen in enumerate((1, 2, 3, UNSURE)):
-        tool._picker.set_value(chosen)
+        choose(tool, chosen)
         paint(tool, node)
     symbols = [str(symbol) for symbol in tool.layer.symbol[:5]]
     assert symbols == ["disc", "disc", "x", "diamond", "cross"]
@@ -310,7 +317,7 @@ def test_done_marks_the_slice_counted_and_moves_on(qtbot):
     tool.lay_grid()
     paint(tool, 0, 1)
     with qtbot.waitSignal(tool.grid_done) as done:
-        tool._done.click()
+        button(tool, "Done").click()
     assert done.args == [2]
     counted = next(grid for grid in tool.value() if grid.slice == 2)
     assert counted.is_done
@@ -326,7 +333,7 @@ def test_done_follows_suggestions_and_stays_if_told(qtbot):
     tool.lay_grid()
     tool.finish()
     assert viewer.dims.current_step[0] == 5
-    tool._goes_on.setChecked(False)
+    button(tool, "then the next slice").setChecked(False)
     tool.finish()
     assert viewer.dims.current_step[0] == 5
     assert len(tool.value()) == 2
@@ -337,19 +344,19 @@ def test_done_without_a_hit_says_that_the_slice_counts_as_empty(qtbot):
     viewer.dims.set_current_step(0, 2)
     tool.lay_grid()
     tool.finish()
-    assert "No node of slice 2 is marked" in tool._news.text()
-    assert "This is slice 4" in tool._news.text()
+    assert "No node of slice 2 is marked" in said(tool)
+    assert "This is slice 4" in said(tool)
     paint(tool, 0)
     tool.finish()
-    assert "is marked" not in tool._news.text()
+    assert "is marked" not in said(tool)
 
 
 def test_last_slice_says_so(qtbot):
     _, _, tool = make_tool(qtbot, shape=(80, 120))
     tool.lay_grid()
     tool.finish()
-    assert "All slices are counted" in tool._news.text()
-    assert tool._done.text() == "Reopen"
+    assert "All slices are counted" in said(tool)
+    assert "Reopen" in offered(tool)
 
 
 def test_reopened_grid_can_be_changed(qtbot):
@@ -359,10 +366,10 @@ def test_reopened_grid_can_be_changed(qtbot):
     tool.finish()
     paint(tool, 5)
     assert tool.value()[0].class_index[5] == 0
-    tool._done.click()
+    button(tool, "Reopen").click()
     assert not tool.value()[0].is_done
     paint(tool, 5)
-    tool._done.click()
+    button(tool, "Done").click()
     assert tool.value()[0].judged_counts(3).tolist()[1] == 2
 
 
@@ -372,10 +379,10 @@ def test_undo_of_done_returns_to_the_slice(qtbot):
     tool.lay_grid()
     paint(tool, 0)
     tool.finish()
-    tool._undo.click()
+    button(tool, "Undo").click()
     assert viewer.dims.current_step[0] == 2
     assert [(grid.slice, grid.is_done) for grid in tool.value()] == [(2, False)]
-    tool._redo.click()
+    button(tool, "Redo").click()
     assert [(grid.slice, grid.is_done) for grid in tool.value()] == [(2, True), (4, False)]
 
 
@@ -384,17 +391,17 @@ def test_remove_and_undo(qtbot):
     tool.lay_grid()
     paint(tool, 0)
     before = tool.value()
-    tool._remove.click()
+    button(tool, "Remove").click()
     assert tool.value() == ()
     assert len(tool.layer.data) == 0
-    tool._undo.click()
+    button(tool, "Undo").click()
     assert tool.value() == before
 
 
 def test_unsure_node_changes_the_value_and_its_undo_too(qtbot):
     _, _, tool = make_tool(qtbot)
     tool.lay_grid()
-    tool._picker.set_value(UNSURE)
+    choose(tool, UNSURE)
     with qtbot.waitSignal(tool.value_changed):  # or it would not be saved
         paint(tool, 2)
     assert tool.value()[0].class_index[2] == UNSURE
@@ -420,12 +427,12 @@ def test_stored_unsure_nodes_are_unsure_again(qtbot, tmp_path, is_done):
     assert not tool.layer.face_color[:2, 3].any()  # the image is seen through them
     if is_done:
         tool.finish()  # reopens it
-        assert tool._book.sheet(Region(2)).marks.tolist() == marks
-        tool._goes_on.setChecked(False)
+        assert tool.value()[0].class_index.tolist() == marks
+        button(tool, "then the next slice").setChecked(False)
         paint(tool, 1)
-        assert tool._book.sheet(Region(2)).marks[1] == 1
+        assert tool.value()[0].class_index[1] == 1
         tool.undo()
-    tool._goes_on.setChecked(False)
+    button(tool, "then the next slice").setChecked(False)
     tool.finish()
     assert tool.value()[0].class_index.tolist() == [1, UNSURE, 0, 2] + [0] * 12
     assert tool.value()[0].judged_counts(3).sum() == 15
@@ -438,7 +445,7 @@ def test_laying_twice_keeps_the_grid(qtbot):
     before = tool.value()
     tool.lay_grid()
     assert tool.value() == before
-    assert "has a grid" in tool._news.text()
+    assert "has a grid" in said(tool)
 
 
 def test_value_round_trip(qtbot):
@@ -450,9 +457,9 @@ def test_value_round_trip(qtbot):
     assert viewer.layers.selection.active is not None
     with qtbot.assertNotEmitted(tool.value_changed):
         tool.set_value(grids)
-    rows = [[tool._list.item(r, c).text() for c in range(3)] for r in range(2)]
+    rows = [[tool.findChild(GridList).item(r, c).text() for c in range(3)] for r in range(2)]
     assert rows == [["1", "0 / 16", "open"], ["3", "1 / 16", "done"]]
-    tool._list.cellClicked.emit(1, 0)
+    tool.findChild(GridList).cellClicked.emit(1, 0)
     assert viewer.dims.current_step[0] == 3
 
 
@@ -463,7 +470,7 @@ def test_value_before_a_source_is_kept(qtbot):
     tool.set_value([square_grid()])
     assert tool.value() == (square_grid(),)
     tool.lay_grid()
-    assert "Choose an image" in tool._news.text()
+    assert "Choose an image" in said(tool)
     tool.set_classes(STYLES)
     tool.set_source(viewer.add_image(np.zeros(SHAPE)))
     viewer.dims.set_current_step(0, 0)
@@ -472,12 +479,12 @@ def test_value_before_a_source_is_kept(qtbot):
 
 def test_live_tally(qtbot):
     _, _, tool = make_tool(qtbot, styles=WITH_OUTSIDE)
-    assert tool._tally.text() == "No grid on this slice."
+    assert "No grid on this slice." in said(tool)
     tool.lay_grid()
     n = tool.value()[0].n_nodes
     paint(tool, 0, 1, 2)
     low, high = wilson_interval(3, n)
-    text = tool._tally.text().replace("\u00a0", " ")
+    text = said(tool)
     assert f"3 / {n}" in text
     assert f"{300 / n:.1f} %" in text
     assert f"({100 * low:.1f}\u2013{100 * high:.1f} %)" in text
@@ -499,11 +506,11 @@ def test_deleted_layer_keeps_the_counts_and_comes_back_on_demand(qtbot):
     viewer.layers.remove(tool.layer)
     assert tool.value() == before
     assert tool.layer is None
-    assert "kept" in tool._news.text()
+    assert "kept" in said(tool)
     viewer.dims.set_current_step(0, 1)
     assert tool.layer is None
     viewer.dims.set_current_step(0, before[0].slice)
-    tool._lay.click()
+    button(tool, "Show grid").click()
     assert tool.layer in viewer.layers
     assert len(tool.layer.data) == before[0].n_nodes
     assert tool.value() == before
@@ -516,7 +523,7 @@ def test_all_layers_deleted_at_once(qtbot):
     viewer.layers.clear()
     tool.set_source(None)
     assert tool.value() == before
-    assert not tool._lay.isEnabled()
+    assert not button(tool, "Lay grid").isEnabled()
 
 
 def test_slider_that_moves_while_the_image_is_deleted_makes_no_layer(qtbot):
@@ -596,7 +603,7 @@ def test_renamed_class_keeps_its_nodes_and_a_removed_one_is_told(qtbot):
     assert tool.value()[0].class_index[:3].tolist() == [1, 2, 2]
     tool.set_classes((STYLES[0], STYLES[2]))
     assert tool.value()[0].class_index[:3].tolist() == [-1, 1, 1]
-    assert "class was removed: 1 node." in tool._news.text()
+    assert "class was removed: 1 node." in said(tool)
 
 
 def test_other_source_with_other_axes(qtbot):
@@ -642,14 +649,14 @@ def test_destroyed_tool_lets_go_of_the_viewer(qtbot):
 @pytest.fixture
 def shown(make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
-    viewer.window._qt_window.resize(1000, 800)
+    viewer.window.resize(1000, 800)
     image = viewer.add_image(np.zeros((4, 60, 80), np.uint8), **PLACED)
     viewer.dims.set_current_step(0, 2)
     tool = GridTool(viewer, rng=np.random.default_rng(5))
     tool.set_classes(STYLES)
     tool.set_source(image)
     viewer.window.add_dock_widget(tool)
-    tool._n_side.setValue(8)
+    number(tool, "About this many nodes").setValue(8)
     return viewer, tool, Hand(viewer, image)
 
 
@@ -658,7 +665,8 @@ def camera_of(viewer):
 
 
 def node_at(tool, index):
-    grid = next(g for g in tool.value() if g.slice == tool._current_slice())
+    z = round(tool.layer.data[0, 0])
+    grid = next(g for g in tool.value() if g.slice == z)
     return (grid.slice, grid.y[index], grid.x[index])
 
 
@@ -683,7 +691,7 @@ def test_counting_with_mouse_and_keys(shown):
 
     hand.press(Qt.Key.Key_U)
     hand.click(node_at(tool, 0))
-    assert tool._book.sheet(Region(2)).marks[0] == UNSURE
+    assert tool.value()[0].class_index[0] == UNSURE
 
     control, shift = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
     hand.press(Qt.Key.Key_Z, control)
@@ -724,7 +732,7 @@ def test_quick_second_click_takes_the_mark_back_and_does_not_zoom(shown):
     view = camera_of(viewer).center, camera_of(viewer).zoom
     hand.double_click(node_at(tool, 12))
     assert tool.value() == before
-    assert tool._book.history.canUndo()
+    assert tool.can_undo
     assert (camera_of(viewer).center, camera_of(viewer).zoom) == view
     grid = before[0]
     z, y, x = node_at(tool, 12)
@@ -746,7 +754,7 @@ def test_built_in_keys_do_no_harm(shown):
     assert before[0].class_index[3] == 1
     assert tool.value()[0].class_index[3] == UNTOUCHED
     tool.set_classes((STYLES[0], ClassStyle("mito", "#E69F00", "2")))
-    assert "Not bound, as napari uses them or they are no keys: 2." in tool._problems.text()
+    assert "Not bound, as napari uses them or they are no keys: 2." in warned(tool)
 
 
 def test_three_dimensional_view_is_not_painted_on(shown):
@@ -756,7 +764,6 @@ def test_three_dimensional_view_is_not_painted_on(shown):
     place = node_at(tool, 5)
     point = hand.at(place)
     viewer.dims.ndisplay = 3
-    assert tool._layer._frame.is_shown_in_plane(viewer) is False
     hand.at = lambda _place: point
     hand.click(place)
     assert tool.value() == before
@@ -765,11 +772,11 @@ def test_three_dimensional_view_is_not_painted_on(shown):
 def test_painting_is_quick(shown, qtbot):
     """A step of a stroke costs less than a frame of 1/30 s of the GUI thread."""
     _, tool, _ = shown
-    tool._n_side.setValue(24)
+    number(tool, "About this many nodes").setValue(24)
     tool.lay_grid()
     times = []
     for node in range(40):
         began = thread_time()
-        tool._on_stroke(np.array([node]), node == 0)
+        paint(tool, node)
         times.append(thread_time() - began)
     assert np.median(times) < 0.033

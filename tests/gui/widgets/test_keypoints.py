@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from eye import button, choices, n_seen, pick, said, warned
 from hand import Hand
 from napari.components import ViewerModel
 from napari.layers import Points
@@ -13,6 +14,7 @@ from qtpy.QtCore import Qt
 from napari_spss.core.annotations import ClassStyle, Keypoint, match_class
 from napari_spss.core.base import InputError
 from napari_spss.gui.models import follow_classes
+from napari_spss.gui.widgets.adopt_combo import AdoptCombo
 from napari_spss.gui.widgets.annotate.keypoints import KeypointsTool
 
 STYLES = (
@@ -38,11 +40,12 @@ def make_tool(qtbot, shape=SHAPE, styles=STYLES, **kwargs):
 def add(tool, *place):
     """Add a point as napari does for a click there, in add mode."""
     tool.start_adding()
-    tool.layer.add(tool._frame.place(np.array([place], float), tool.layer)[0])
+    z, y, x = place
+    tool.layer.add([*(z, 0)[: tool.layer.ndim - 2], y, x])
 
 
 def choose(tool, index):
-    tool._picker._buttons[index].click()
+    button(tool, f"{STYLES[index].name} ({STYLES[index].key})").click()
 
 
 def move(layer, index, place):
@@ -59,7 +62,7 @@ def classes_of(layer):
 def test_points_are_added_with_the_chosen_class(qtbot):
     viewer, _, tool = make_tool(qtbot)
     assert tool.layer is None
-    tool._add.click()
+    button(tool, "Add keypoints").click()
     assert viewer.layers.selection.active is tool.layer
     assert tool.layer.mode == "add"
     with qtbot.waitSignal(tool.value_changed):
@@ -83,7 +86,7 @@ def test_keypoints_without_effect_are_crosses_until_they_change(qtbot):
     assert symbols_of(tool) == ["disc"] * 3
     tool.set_denied([POINTS[0], POINTS[1]])
     assert symbols_of(tool) == ["x", "x", "disc"]
-    told = tool._problems.text()
+    told = warned(tool)
     assert told.startswith("2 of 3 keypoints did not take effect")
     assert "slice 2, 4" in told
     add(tool, 3, 30, 40.5)
@@ -91,12 +94,12 @@ def test_keypoints_without_effect_are_crosses_until_they_change(qtbot):
     tool.layer.selected_data = {0}
     tool.layer.remove_selected()
     assert symbols_of(tool) == ["x", "disc", "disc"]
-    assert "1 of 3 keypoints" in tool._problems.text()
+    assert "1 of 3 keypoints" in warned(tool)
     tool._points.undo()
     assert sorted(symbols_of(tool)) == ["disc", "disc", "x", "x"]
     tool.set_denied([])
     assert symbols_of(tool) == ["disc"] * 4
-    assert not tool._problems.isVisibleTo(tool)
+    assert warned(tool) == ""
 
 
 def test_an_adopted_layer_keeps_its_own_symbols(qtbot):
@@ -104,7 +107,7 @@ def test_an_adopted_layer_keeps_its_own_symbols(qtbot):
     own = viewer.add_points(
         [[2, 10, 20], [3, 30, 40]], features={"class": ["mito", "er"]}, symbol=["star", "square"]
     )
-    tool._layers.adopted.emit(own)
+    pick(tool.findChild(AdoptCombo), own.name)
     tool.set_denied([Keypoint(2, 10, 20, 1)])
     assert symbols_of(tool) == ["x", "square"]
     tool.set_denied([])
@@ -113,14 +116,15 @@ def test_an_adopted_layer_keeps_its_own_symbols(qtbot):
 
 def test_add_button_toggles(qtbot):
     _, _, tool = make_tool(qtbot)
-    tool._add.click()
-    assert tool._add.isChecked()
-    tool._select.click()
-    assert (tool._add.isChecked(), tool._select.isChecked()) == (False, True)
+    adds, selects = button(tool, "Add keypoints"), button(tool, "Select / move")
+    adds.click()
+    assert adds.isChecked()
+    selects.click()
+    assert (adds.isChecked(), selects.isChecked()) == (False, True)
     assert tool.layer.mode == "select"
-    tool._select.click()
+    selects.click()
     assert tool.layer.mode == "pan_zoom"
-    assert not tool._select.isChecked()
+    assert not selects.isChecked()
 
 
 def test_round_trip_is_exact(qtbot):
@@ -166,7 +170,7 @@ def test_points_show_with_every_channel(qtbot):
     viewer.dims.set_current_step(0, 4)
     for channel in range(3):
         viewer.dims.set_current_step(1, channel)
-        assert len(tool.layer._view_data) == 1
+        assert n_seen(tool.layer) == 1
 
 
 def test_multiscale_points_are_in_full_resolution_pixels(qtbot):
@@ -217,7 +221,7 @@ def test_copy_and_paste(qtbot):
 def test_selected_points_get_another_class(qtbot):
     _, _, tool = make_tool(qtbot)
     tool.set_value(POINTS)
-    tool._select.click()
+    button(tool, "Select / move").click()
     tool.layer.selected_data = {0, 1}
     choose(tool, 2)
     assert [point.class_index for point in tool.value()] == [2, 2, 2]
@@ -235,9 +239,9 @@ def test_added_point_keeps_its_class_when_another_is_chosen(qtbot):
 def test_button_follows_the_class_that_napari_will_give(qtbot):
     _, _, tool = make_tool(qtbot)
     tool.set_value(POINTS)
-    tool._select.click()
+    button(tool, "Select / move").click()
     tool.layer.selected_data = {2}
-    assert tool._picker.value() == 2
+    assert button(tool, "er (H)").isChecked()
     add(tool, 1, 1, 1)
     assert tool.value()[-1].class_index == 2
     assert isinstance(tool.layer.features["class"].dtype, pd.CategoricalDtype)
@@ -251,15 +255,15 @@ def test_features_edited_by_the_user(qtbot):
     table["note"] = ["a", "b", "c"]
     tool.layer.features = table
     assert tool.value() == (Keypoint(2, 10.25, 20.5, 2),)
-    text = tool._problems.text()
+    text = warned(tool)
     assert "1 keypoint has the unknown class 'nonsense'" in text
     assert "1 keypoint has no class" in text
     assert list(tool.layer.features["note"]) == ["a", "b", "c"]
-    tool._select.click()
+    button(tool, "Select / move").click()
     tool.layer.selected_data = {1, 2}
     choose(tool, 1)
     assert [point.class_index for point in tool.value()] == [2, 1, 1]
-    assert tool._problems.text() == ""
+    assert warned(tool) == ""
     np.testing.assert_allclose(tool.layer.border_color[1, :3], np.array([230, 159, 0]) / 255)
 
 
@@ -278,18 +282,18 @@ def test_points_outside_are_kept_and_told(qtbot):
     add(tool, 2, 10, 119.6)
     assert tool.value() == (Keypoint(2, 10, 10, 1),)
     assert len(tool.layer.data) == 3
-    assert "2 keypoints lie outside the image" in tool._problems.text()
+    assert "2 keypoints lie outside the image" in warned(tool)
     move(tool.layer, 1, (2, -0.4, 10.0))
     assert len(tool.value()) == 2
-    assert "1 keypoint lies outside" in tool._problems.text()
+    assert "1 keypoint lies outside" in warned(tool)
 
 
 def test_restored_points_outside_are_told(qtbot):
     _, _, tool = make_tool(qtbot)
     tool.set_value((*POINTS, Keypoint(6, 1, 1, 1), Keypoint(0, 500, 1, 1)))
     assert tool.value() == POINTS
-    assert "2 keypoints lie outside" in tool._problems.text()
-    assert "neither used nor saved" in tool._problems.text()
+    assert "2 keypoints lie outside" in warned(tool)
+    assert "neither used nor saved" in warned(tool)
 
 
 def test_objects_are_seen_through_their_keypoints(qtbot):
@@ -298,7 +302,7 @@ def test_objects_are_seen_through_their_keypoints(qtbot):
     add(tool, 2, 60, 60)
     assert tool.layer.face_color[:, 3].tolist() == [0, pytest.approx(0.55), 0, 0]
     theirs = viewer.add_points(np.array([[2, 5.0, 5.0]]))
-    tool._layers.adopted.emit(theirs)
+    pick(tool.findChild(AdoptCombo), theirs.name)
     assert not theirs.face_color.any()
 
 
@@ -335,11 +339,11 @@ def test_deleted_layer_keeps_the_points_and_comes_back_on_demand(qtbot):
     viewer.layers.remove(tool.layer)
     assert tool.value() == POINTS
     assert tool.layer is None
-    assert "3 keypoints of it stay in use" in tool._problems.text()
-    tool._add.click()
+    assert "3 keypoints of it stay in use" in warned(tool)
+    button(tool, "Add keypoints").click()
     assert tool.layer in viewer.layers
     assert len(tool.layer.data) == 3
-    assert tool._problems.text() == ""
+    assert warned(tool) == ""
     add(tool, 0, 0, 0)
     assert tool.value() == (*POINTS, Keypoint(0, 0, 0, 1))
 
@@ -349,7 +353,7 @@ def test_image_deleted_and_another_one_chosen(qtbot):
     tool.set_value(POINTS)
     viewer.layers.remove(image)
     tool.set_source(None)
-    assert not tool._add.isEnabled()
+    assert not button(tool, "Add keypoints").isEnabled()
     assert tool.value() == POINTS
     add(tool, 0, 0, 0)
     assert len(tool.value()) == 4
@@ -366,7 +370,7 @@ def test_image_of_other_dimensions(qtbot):
     tool.set_source(viewer.add_image(np.zeros((80, 120))))
     assert tool.layer.ndim == 2
     assert tool.value() == ()
-    assert "3 keypoints lie outside" in tool._problems.text()
+    assert "3 keypoints lie outside" in warned(tool)
 
 
 def test_image_that_is_no_stack_changes_nothing(qtbot):
@@ -392,7 +396,7 @@ def test_renamed_layer(qtbot):
     _, _, tool = make_tool(qtbot)
     tool.set_value(POINTS)
     tool.layer.name = "my clicks"
-    assert tool._layers.currentText() == "my clicks"
+    assert tool.findChild(AdoptCombo).currentText() == "my clicks"
     add(tool, 0, 0, 0)
     assert len(tool.value()) == 4
 
@@ -406,7 +410,7 @@ def test_renamed_class_keeps_its_points_and_a_removed_one_is_told(qtbot):
     assert classes_of(tool.layer) == ["mitochondrion", "background", "er"]
     tool.set_classes((renamed[0], renamed[2]))
     assert tool.value() == (Keypoint(4, 70, 100, 0), Keypoint(2, 3, 5, 1))
-    assert "unknown class 'mitochondrion'" in tool._problems.text()
+    assert "unknown class 'mitochondrion'" in warned(tool)
     tool.set_classes(renamed)
     assert tool.value() == POINTS
 
@@ -431,9 +435,7 @@ def test_adopted_layer_with_classes(qtbot):
     theirs = viewer.add_points(
         [[100, 10, 20], [107, -30, 11]], features={"class": ["Mito", "2"]}, name="theirs"
     )  # in world coordinates
-    tool._layers.showPopup()
-    tool._layers.hidePopup()
-    tool._layers.adopted.emit(theirs)
+    pick(tool.findChild(AdoptCombo), theirs.name)
     assert tool.layer is theirs
     assert tool.value() == (Keypoint(2, 10, 2.25, 1), Keypoint(2, 0, 0, 2))
     assert classes_of(theirs) == ["mito", "er"]
@@ -451,9 +453,9 @@ def test_adopted_layer_with_classes(qtbot):
 def test_adopted_points_without_class_get_the_chosen_one(qtbot, places, news):
     viewer, _, tool = make_tool(qtbot)
     theirs = viewer.add_points(places)
-    tool._layers.adopted.emit(theirs)
+    pick(tool.findChild(AdoptCombo), theirs.name)
     assert tool.value() == tuple(Keypoint(*place, 1) for place in places)
-    assert news in tool._news.text()
+    assert news in said(tool)
 
 
 def test_adopting_keeps_the_former_layer_and_orphaned_points(qtbot):
@@ -461,28 +463,29 @@ def test_adopting_keeps_the_former_layer_and_orphaned_points(qtbot):
     tool.set_value(POINTS)
     former = tool.layer
     theirs = viewer.add_points([[1, 2, 3]], features={"class": ["mito"]})
-    tool._layers.adopted.emit(theirs)
+    pick(tool.findChild(AdoptCombo), theirs.name)
     assert tool.value() == (Keypoint(1, 2, 3, 1),)
     assert len(former.data) == 3
-    tool._layers.adopted.emit(former)
+    pick(tool.findChild(AdoptCombo), former.name)
     assert tool.value() == POINTS
     viewer.layers.remove(former)
-    tool._layers.adopted.emit(theirs)
+    pick(tool.findChild(AdoptCombo), theirs.name)
     assert tool.value() == (Keypoint(1, 2, 3, 1), *POINTS)
 
 
 def test_layer_of_other_dimensions_is_refused(qtbot):
     viewer, _, tool = make_tool(qtbot)
     tool.set_value(POINTS)
-    tool._layers.adopted.emit(viewer.add_points([[1, 2]], name="flat"))
+    viewer.add_points([[1, 2]], name="flat")
+    pick(tool.findChild(AdoptCombo), "flat")
     assert tool.value() == POINTS
-    assert "layer 'flat' has 2 axes, the image has 3" in tool._news.text()
+    assert "layer 'flat' has 2 axes, the image has 3" in said(tool)
 
 
 def test_counting_grid_is_not_offered(qtbot):
     viewer, _, tool = make_tool(qtbot)
     viewer.add_points([[1, 2, 3]], name="grid", metadata={"napari_spss": {"role": "counting grid"}})
-    assert [tool._layers.itemText(i) for i in range(tool._layers.count())] == ["new layer"]
+    assert choices(tool.findChild(AdoptCombo)) == ["new layer"]
 
 
 def test_value_before_source_and_classes(qtbot):
@@ -490,7 +493,7 @@ def test_value_before_source_and_classes(qtbot):
     tool = KeypointsTool(viewer)
     qtbot.addWidget(tool)
     assert tool.value() == ()
-    assert not tool._add.isEnabled()
+    assert not button(tool, "Add keypoints").isEnabled()
     tool.set_classes(STYLES)
     tool.set_value(POINTS)
     assert tool.value() == POINTS
@@ -508,12 +511,12 @@ def test_restoring_leaves_the_active_layer(qtbot):
 
 def test_counts(qtbot):
     viewer, _, tool = make_tool(qtbot)
-    assert tool._counts.text().startswith("No keypoints yet.")
+    assert "No keypoints yet." in said(tool)
     viewer.dims.set_current_step(0, 2)
     tool.set_value(POINTS)
-    assert tool._counts.text() == "background 1, mito 1, er 1 (2 of 3 on slice 2)"
+    assert "background 1, mito 1, er 1 (2 of 3 on slice 2)" in said(tool)
     viewer.dims.set_current_step(0, 4)
-    assert "(1 of 3 on slice 4)" in tool._counts.text()
+    assert "(1 of 3 on slice 4)" in said(tool)
 
 
 def test_fits_a_narrow_dock(qtbot):
@@ -544,7 +547,7 @@ def test_destroyed_tool_lets_go_of_the_viewer(qtbot):
 @pytest.fixture
 def shown(make_napari_viewer):
     viewer = make_napari_viewer(show=True)
-    viewer.window._qt_window.resize(1000, 800)
+    viewer.window.resize(1000, 800)
     image = viewer.add_image(np.zeros((4, 60, 80), np.uint8), **PLACED)
     viewer.dims.set_current_step(0, 2)
     tool = KeypointsTool(viewer)
@@ -556,7 +559,7 @@ def shown(make_napari_viewer):
 
 def test_clicking_points_with_mouse_and_keys(shown, qtbot):
     viewer, tool, hand = shown
-    qtbot.mouseClick(tool._add, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(button(tool, "Add keypoints"), Qt.MouseButton.LeftButton)
     hand.click((2, 20, 30))
     hand.press(Qt.Key.Key_Q)
     hand.click((2, 40, 50))
@@ -578,7 +581,7 @@ def test_clicking_points_with_mouse_and_keys(shown, qtbot):
     hand.press(Qt.Key.Key_Delete)
     assert [p.class_index for p in tool.value()] == [1, 2]
 
-    assert "no keys: 2." in tool._problems.text()  # 2 is napari's key for add mode
+    assert "no keys: 2." in warned(tool)  # 2 is napari's key for add mode
     hand.press(Qt.Key.Key_2)
     assert tool.layer.mode == "add"
     hand.click((2, 30, 30))
@@ -590,7 +593,7 @@ def test_clicking_points_with_mouse_and_keys(shown, qtbot):
 
 def test_every_edit_is_taken_back_and_repeated_by_the_keys(shown):
     viewer, tool, hand = shown
-    tool._add.click()
+    button(tool, "Add keypoints").click()
     values = [tool.value()]
 
     def note():
@@ -606,7 +609,7 @@ def test_every_edit_is_taken_back_and_repeated_by_the_keys(shown):
     hand.click((3, 30, 30))
     note()
     viewer.dims.set_current_step(0, 2)
-    tool._select.click()
+    button(tool, "Select / move").click()
     hand.click((2, 40, 50))
     hand.drag([(2, 40, 50), (2, 45, 60), (2, 48, 65), (2, 50, 70)])  # one step, all of it
     note()
@@ -632,7 +635,7 @@ def test_every_edit_is_taken_back_and_repeated_by_the_keys(shown):
 
 def test_nothing_is_taken_back_beyond_a_restored_value(shown):
     _, tool, hand = shown
-    tool._add.click()
+    button(tool, "Add keypoints").click()
     hand.click((2, 20, 30))
     tool.set_value(POINTS[:1])
     hand.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)

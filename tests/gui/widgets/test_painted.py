@@ -7,6 +7,7 @@ import io
 import dask.array as da
 import numpy as np
 import pytest
+from eye import button, choices, number, offered, pick, said, warned
 from hand import Hand
 from napari.components import ViewerModel
 from PIL import Image
@@ -16,6 +17,7 @@ from napari_spss.core.annotations import ClassStyle
 from napari_spss.core.base import InputError
 from napari_spss.core.images import IGNORE, LabelSource
 from napari_spss.gui.models import PaintedLabels, guess_values
+from napari_spss.gui.widgets.adopt_combo import AdoptCombo
 from napari_spss.gui.widgets.annotate.painted import PaintedTool
 
 STYLES = (
@@ -23,6 +25,7 @@ STYLES = (
     ClassStyle("mito", "#E69F00", "W"),
     ClassStyle("er", "#56B4E9", "H"),
 )
+IDS = "Values are ids of objects of one class"
 SHAPE = (4, 20, 30)
 PLACED = {"scale": (50.0, 4.0, 4.0), "translate": (7.0, -30.0, 11.0), "units": ("nm",) * 3}
 
@@ -95,7 +98,7 @@ def test_guessed_values():
 def test_nothing_until_something_is_painted(qtbot):
     viewer, _, tool = make_tool(qtbot)
     assert tool.value() is None
-    tool._new.click()
+    button(tool, "New").click()
     layer = tool.layer
     assert viewer.layers.selection.active is layer
     assert (layer.mode, layer.selected_label, layer.data.shape) == ("paint", 2, SHAPE)
@@ -154,18 +157,18 @@ def test_adopted_layer(qtbot):
     data[2, 5:8] = 1
     theirs = viewer.add_labels(data, name="theirs")
     with qtbot.waitSignal(tool.value_changed):
-        tool._layers.adopted.emit(theirs)
+        pick(tool.findChild(AdoptCombo), theirs.name)
     assert tool.layer is theirs
     assert tool.value().values == (1, 2, 3)
     assert [np.count_nonzero(tool.value().read(2) == c) for c in range(3)] == [90, 0, 150]
     assert tool.take_changed_slices() is None
     with qtbot.waitSignal(tool.value_changed):
-        tool._table.boxes[2].setValue(9)
+        number(tool, "Label value that stands for 'er'").setValue(9)
     assert tool.value().values == (1, 2, 9)
     viewer.dims.set_current_step(0, 2)
-    assert "stand for no class and are not used: 3" in tool._problems.text()
-    tool._table.boxes[2].setValue(1)
-    assert "the same label value" in tool._problems.text()
+    assert "stand for no class and are not used: 3" in warned(tool)
+    number(tool, "Label value that stands for 'er'").setValue(1)
+    assert "the same label value" in warned(tool)
 
 
 def test_adopted_mask_of_one_value_is_the_one_class(qtbot):
@@ -174,11 +177,12 @@ def test_adopted_mask_of_one_value_is_the_one_class(qtbot):
     data[0, 0] = 255
     tool.set_value(viewer.add_labels(data))
     assert tool.value().values == (0, 255)
-    assert tool._table.boxes[0].text() == "not painted"
+    assert number(tool, "Label value that stands for 'background'").text() == "not painted"
 
 
 def adopt(tool, viewer, data):
-    tool._layers.adopted.emit(viewer.add_labels(data, name="theirs"))
+    viewer.add_labels(data, name="theirs")
+    pick(tool.findChild(AdoptCombo), "theirs")
     return tool.value()
 
 
@@ -205,8 +209,8 @@ def test_adopted_mask_that_was_a_jpeg_is_what_it_was(qtbot, values):
     assert labels.values == (0, *values)
     expected = np.select([exact == value for value in values], range(1, len(values) + 1), IGNORE)
     assert all(np.array_equal(labels.read(z), expected[z]) for z in range(4))
-    assert "each counts as the nearest of 0" in tool._info.text()
-    assert tool._problems.text() == ""
+    assert "each counts as the nearest of 0" in said(tool)
+    assert warned(tool) == ""
     assert tool.value().read(1, (30, 20, 50, 40)).shape == (20, 20)
 
 
@@ -224,12 +228,12 @@ def test_adopted_ids_are_not_taken_for_classes(qtbot):
     viewer, _, tool = make_tool(qtbot, shape=ids.shape, styles=STYLES[:2])
     labels = adopt(tool, viewer, ids)
     assert (labels.read(0) == IGNORE).all()
-    assert "ids of objects" in tool._problems.text()
+    assert "ids of objects" in warned(tool)
     with qtbot.waitSignal(tool.value_changed):
-        tool._ids.click()
+        button(tool, IDS).click()
     assert np.array_equal(tool.value().read(0), np.where(ids[0] > 0, 1, IGNORE))
     assert tool.take_changed_slices() is None
-    assert tool._problems.text() == ""
+    assert warned(tool) == ""
     tool.set_classes(STYLES)  # no telling which class the ids are of
     assert (tool.value().read(0) == IGNORE).all()
 
@@ -237,18 +241,19 @@ def test_adopted_ids_are_not_taken_for_classes(qtbot):
 def test_only_layers_of_somebody_else_can_hold_ids(qtbot):
     viewer, _, tool = make_tool(qtbot, styles=STYLES[:2])
     tool.start_painting()
-    assert not tool._ids.isVisible()
+    assert IDS not in offered(tool)
     adopt(tool, viewer, np.ones(SHAPE, int))
-    assert tool._ids.isVisible()
+    assert IDS in offered(tool)
     tool.set_classes(STYLES)
-    assert not tool._ids.isVisible()
+    assert IDS not in offered(tool)
 
 
 def test_layer_that_does_not_fit_is_refused(qtbot):
     viewer, _, tool = make_tool(qtbot)
-    tool._layers.adopted.emit(viewer.add_labels(np.zeros((4, 20, 31), int), name="wide"))
+    viewer.add_labels(np.zeros((4, 20, 31), int), name="wide")
+    pick(tool.findChild(AdoptCombo), "wide")
     assert tool.layer is None
-    assert "layer 'wide' has the shape (4, 20, 31), the image (4, 20, 30)" in tool._info.text()
+    assert "layer 'wide' has the shape (4, 20, 31), the image (4, 20, 30)" in said(tool)
     with pytest.raises(InputError, match="does not lie on the image"):
         tool.set_value(viewer.add_labels(np.zeros(SHAPE, int), scale=(1, 2, 2)))
 
@@ -256,7 +261,7 @@ def test_layer_that_does_not_fit_is_refused(qtbot):
 def test_results_of_ours_are_not_offered(qtbot):
     viewer, _, tool = make_tool(qtbot)
     viewer.add_labels(np.zeros(SHAPE, int), metadata={"napari_spss": {"role": "labels"}})
-    assert [tool._layers.itemText(i) for i in range(tool._layers.count())] == ["none"]
+    assert choices(tool.findChild(AdoptCombo)) == ["none"]
 
 
 def test_deleted_layer_is_not_used_and_told(qtbot):
@@ -266,8 +271,8 @@ def test_deleted_layer_is_not_used_and_told(qtbot):
     with qtbot.waitSignal(tool.value_changed):
         viewer.layers.remove(tool.layer)
     assert tool.value() is None
-    assert "deleted" in tool._info.text()
-    tool._new.click()
+    assert "deleted" in said(tool)
+    button(tool, "New").click()
     assert tool.layer in viewer.layers
 
 
@@ -329,10 +334,10 @@ def test_slice_summary_and_brush(qtbot):
     viewer, _, tool = make_tool(qtbot)
     tool.start_painting()
     viewer.dims.set_current_step(0, 1)
-    assert "Slice 1: nothing painted." in tool._info.text()
+    assert "Slice 1: nothing painted." in said(tool)
     put(tool.layer, (np.ones(12, int), np.arange(12), np.arange(12)), 2)
-    assert "Slice 1: mito 12 px." in tool._info.text()
-    tool._table.buttons[2].click()
+    assert "Slice 1: mito 12 px." in said(tool)
+    button(tool, "er").click()
     assert tool.layer.selected_label == 3
 
 
@@ -364,7 +369,7 @@ def test_painting_with_the_mouse(make_napari_viewer, qtbot):
     tool.set_source(image)
     viewer.window.add_dock_widget(tool)
     hand = Hand(viewer, image)
-    qtbot.mouseClick(tool._new, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(button(tool, "New"), Qt.MouseButton.LeftButton)
     tool.layer.brush_size = 5
     hand.drag([(2, 20, 20), (2, 20, 40), (2, 20, 60)])
     labels = tool.value()

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from eye import button, said
 from napari.components import ViewerModel
 
 from napari_spss.core.annotations import (
@@ -79,13 +80,13 @@ def test_it_goes_from_node_to_node_between_grids_and_frames(viewer, tool, panel)
     panel.judge(0)
     assert panel.current == LOOKS[1]
     assert viewer.dims.point[0] == 2 * 50
-    assert tool._sheet().grid.region == FRAME.region  # its nodes are shown
+    assert tool.layer.data[:, 1:].tolist() == np.stack([FRAME.y, FRAME.x], 1).tolist()
     panel.judge(UNSURE)
     panel.keep()
     assert panel.current is None
     assert verdicts(panel) == [0, UNSURE, 0]
     assert classes_of(tool) == [[0, 0, 1, 0], [0, 0, 1, UNSURE]]
-    assert "3 nodes looked at again, 1 changed, 1 unsure. Press" in panel._progress.text()
+    assert "3 nodes looked at again, 1 changed, 1 unsure. Press" in said(panel)
 
 
 def test_later_and_back_say_nothing_and_go_no_farther_than_the_list(panel):
@@ -126,7 +127,7 @@ def test_it_takes_no_step_of_counting_back(viewer, tool, panel):
     panel.begin(LOOKS)
     panel.undo()
     assert tool.value() == counted
-    assert not panel._undo.isEnabled()
+    assert not button(panel, "Undo").isEnabled()
     panel.judge(0)
     panel.undo()
     panel.undo()
@@ -137,20 +138,20 @@ def test_a_list_that_is_over_does_not_come_back(viewer, tool, panel, qtbot):
     panel.begin(LOOKS)
     for verdict in (0, 1, 0):
         panel.judge(verdict)
-    said = panel.value()
+    looks = panel.value()
     again = SecondLook(viewer, tool)
     qtbot.addWidget(again)
     again.set_classes(STYLES)
-    again.set_value(said)
+    again.set_value(looks)
     assert again.isHidden()
-    assert again.value() == said
-    again.set_value([*said, dataclasses.replace(LOOKS[0], x=8.0)])
+    assert again.value() == looks
+    again.set_value([*looks, dataclasses.replace(LOOKS[0], x=8.0)])
     assert not again.isHidden()
 
 
 def test_no_node_is_surely_wrong(panel):
     panel.begin([dataclasses.replace(LOOKS[0], probability=0.999)])
-    assert "over 99 %" in panel._text.text()
+    assert "over 99 %" in said(panel)
 
 
 def test_a_verdict_can_be_another_one_later(tool, panel):
@@ -205,7 +206,7 @@ def test_looks_of_an_earlier_list_still_count_and_are_not_shown_again(panel):
     assert panel.isHidden()
     assert verdicts(panel) == [0]
     panel.begin(LOOKS[2:])
-    assert panel._text.text().startswith("Node 1 of 1")
+    assert "Node 1 of 1" in said(panel)
     panel.walk(step=-1)
     assert panel.current == LOOKS[2]
     panel.keep()

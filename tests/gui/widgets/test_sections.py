@@ -9,13 +9,22 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hand import button
+from eye import button, choice, choices, log_of, number, offered, pick, said, warned
 from napari.components import ViewerModel
 from napari.utils.theme import get_theme
-from pyqtgraph import InfiniteLine
+from pyqtgraph import GraphicsLayoutWidget, InfiniteLine
 from qtpy.QtCore import QCoreApplication, QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QColor, QWheelEvent
-from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QLabel,
+    QProgressBar,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.analysis import FractionEstimate
 from napari_spss.core.annotations import Classes
@@ -71,9 +80,9 @@ def test_the_chooser_follows_the_layer_list(viewer, image):
     assert image.value().layer is first  # what is chosen stays chosen
     viewer.add_points(ndim=3)
     add(viewer, name="result", metadata={MARK: {"role": "labels"}})
-    assert [image._combo.itemText(i) for i in range(image._combo.count())] == ["first", "second"]
+    assert choices(image.findChild(QComboBox)) == ["first", "second"]
     second.name = "renamed"
-    assert image._combo.itemText(1) == "renamed"
+    assert choices(image.findChild(QComboBox))[1] == "renamed"
     viewer.layers.remove(first)
     assert image.value().layer is second
     viewer.layers.remove(second)
@@ -92,18 +101,18 @@ def test_the_active_image_is_chosen_at_first(viewer, qtbot):
 
 def test_facts_and_the_working_scale_are_told(viewer, image):
     add(viewer, scale=(50, 8, 8), units=("nm",) * 3)
-    assert image._facts.text() == "3 slices, 96 x 64 px, uint8, 8 nm per px"
+    assert said(image).splitlines()[1] == "3 slices, 96 x 64 px, uint8, 8 nm per px"
     assert image.value().object_diameter_px is None
     image.set_diameter(75)
     assert image.value().object_diameter_px == 75
-    assert image._scale_note.text() == "= 0.6 µm; the network sees the image at 1/3 size"
+    assert "= 0.6 µm; the network sees the image at 1/3 size" in said(image)
     image.set_diameter(25)
-    assert "full resolution" in image._scale_note.text()
+    assert "full resolution" in said(image)
 
 
 def test_what_a_sample_says_of_itself_is_told(viewer, image):
     add(viewer, metadata={MARK: {"notice": "Its annotations are simulated."}})
-    assert image._facts.text().endswith("\nIts annotations are simulated.")
+    assert "\nIts annotations are simulated." in said(image)
 
 
 def test_other_pixels_in_the_layer_are_another_image(viewer, image):
@@ -112,7 +121,7 @@ def test_other_pixels_in_the_layer_are_another_image(viewer, image):
     image.image_changed.connect(heard.append)
     layer.data = np.zeros((5, 30, 40), np.uint8)
     assert heard[-1] is layer
-    assert "5 slices, 40 x 30 px" in image._facts.text()
+    assert "5 slices, 40 x 30 px" in said(image)
 
 
 # -- train ---------------------------------------------------------------------------------------
@@ -141,7 +150,7 @@ def test_the_form_shows_what_it_was_given(train, form):
 
 def test_a_preset_brings_its_values_and_its_own_time(train):
     assert train.value() == RunForm(max_minutes=3.0)
-    train._preset.setCurrentIndex(1)
+    pick(choice(train, "Fast"), "As in the paper")
     assert train.value() == RunForm(preset="paper", max_minutes=None)
     assert train.findChild(QWidget, "sampling.batch_size").value() == 16
 
@@ -149,33 +158,34 @@ def test_a_preset_brings_its_values_and_its_own_time(train):
 def test_devices_are_listed_by_name_and_the_choice_stays(train):
     train.set_device("cuda:0")
     train.set_devices((GPU, CPU), "")
-    items = [train._device.itemText(i) for i in range(train._device.count())]
-    assert items == ["auto (NVIDIA H100)", "NVIDIA H100 (cuda:0)", "CPU"]
+    assert choices(choice(train, "auto")) == ["auto (NVIDIA H100)", "NVIDIA H100 (cuda:0)", "CPU"]
     assert train.value().device == "cuda:0"
-    assert not train._advice.isVisibleTo(train)
+    assert "GPU that" not in said(train)
     train.set_devices((CPU,), "There is a GPU that torch cannot use.")
     assert train.value().device == "auto"
-    assert train._advice.text() == "There is a GPU that torch cannot use."
+    assert "There is a GPU that torch cannot use." in said(train)
+
+
+def is_open(widget, title):
+    return next(one for one in widget.findChildren(Section) if one.header.text() == title).is_open
 
 
 def test_messages_open_by_themselves_for_a_warning(train):
     train.say("info", "Your new annotations count from step 3 on.")
-    assert not train._log.is_open
+    assert not is_open(train, "Messages")
     train.say("warning", "Fractions alone do not tell where things are.")
-    assert train._log.is_open
-    assert train._messages.toPlainText().splitlines()[1] == (
-        "⚠ Fractions alone do not tell where things are."
-    )
+    assert is_open(train, "Messages")
+    assert log_of(train).splitlines()[1] == ("⚠ Fractions alone do not tell where things are.")
 
 
 def test_the_wrong_field_is_marked_and_shown(train):
     train.mark_error("sampling.crop_px", "sampling.crop_px 8 is too small")
-    assert train._advanced.is_open
+    assert is_open(train, "Advanced")
     assert mark_of(train.findChild(QWidget, "sampling.crop_px")) == "error"
-    assert train._error.text() == "sampling.crop_px 8 is too small"
+    assert warned(train) == "sampling.crop_px 8 is too small"
     train.mark_error(None, "")
     assert mark_of(train.findChild(QWidget, "sampling.crop_px")) == ""
-    assert not train._error.isVisibleTo(train)
+    assert warned(train) == ""
 
 
 def test_networks_of_other_packages_can_be_chosen(qtbot, monkeypatch):
@@ -183,7 +193,7 @@ def test_networks_of_other_packages_can_be_chosen(qtbot, monkeypatch):
     train = TrainSection()
     qtbot.addWidget(train)
     networks = train.findChild(QComboBox, "network.name")
-    assert [networks.itemText(i) for i in range(networks.count())] == [
+    assert choices(networks) == [
         "fast-unet",
         "paper-unet",
         "theirs",
@@ -219,6 +229,16 @@ def test_the_form_has_kind_label_bounds_and_help_of_the_setting(train):
 # -- the rest ------------------------------------------------------------------------------------
 
 
+def drawn(plot, row):
+    """Curves of the upper plot, or of the lower one."""
+    return plot.findChild(GraphicsLayoutWidget).getItem(row, 0).listDataItems()
+
+
+def pens_of(plot):
+    lines = zip(plot.names(), drawn(plot, 0), strict=True)
+    return {name: line.opts["pen"].color() for name, line in lines}
+
+
 def test_plots_draw_every_part_and_drop_old_ones(qtbot):
     plot = CurvesPlot()
     qtbot.addWidget(plot)
@@ -229,13 +249,14 @@ def test_plots_draw_every_part_and_drop_old_ones(qtbot):
     curves.add_validation(Validated(2, 0.7, True))
     plot.set_curves(curves)
     assert plot.names() == ("total", "labels", "held out")
-    x, y = plot._error_line.getData()
+    (error,) = drawn(plot, 1)
+    x, y = error.getData()
     assert (x.tolist(), y.tolist()) == ([1, 2], [25, 25])
     fresh = Curves()
     fresh.add(Progress(1, None, 1, None, {"total": 1.0}, None))
     plot.set_curves(fresh)
     assert plot.names() == ("total",)
-    assert "places" not in plot._legend.text()
+    assert "places" not in plot.legend()
 
 
 def test_plots_say_where_self_training_sets_in_and_where_a_run_was_continued(qtbot):
@@ -264,7 +285,7 @@ def test_the_wheel_is_left_to_the_dock_all_over_the_plots(qtbot, x):
     with qtbot.waitExposed(plot):
         plot.show()
     QCoreApplication.processEvents()
-    viewport = plot._graphics.viewport()
+    viewport = plot.findChild(GraphicsLayoutWidget).viewport()
     at = QPointF(x, 60)
     wheel = QWheelEvent(
         *(at, QPointF(viewport.mapToGlobal(at.toPoint())), QPoint(), QPoint(0, -120)),
@@ -290,7 +311,8 @@ def test_many_marks_thin_out_and_nothing_is_written_over_the_curves(qtbot):
     assert 6 <= len(steps) <= 12
     assert min(np.diff(steps)) >= 800 / 12
     assert "continued (39 times)" in plot.legend()
-    lines = [item for item in plot._loss.items if isinstance(item, InfiniteLine)]
+    upper = plot.findChild(GraphicsLayoutWidget).getItem(0, 0)
+    lines = [item for item in upper.items if isinstance(item, InfiniteLine)]
     assert [line for line in lines if getattr(line, "label", None) is not None] == []
 
 
@@ -303,9 +325,9 @@ def test_a_curve_keeps_its_colour_and_stands_out_in_both_themes(qtbot):
     for background, foreground in (("#262930", "#f0f1f2"), ("#efebe9", "#3b3a39")):
         plot.set_theme(background=background, foreground=foreground)
         plot.set_curves(alone)
-        before = plot._lines["self_training"].opts["pen"].color()
+        before = pens_of(plot)["self_training"]
         plot.set_curves(among)
-        pens = {name: line.opts["pen"].color() for name, line in plot._lines.items()}
+        pens = pens_of(plot)
         assert pens["self_training"] == before
         assert len({colour.name() for colour in pens.values()}) == 3
         assert min(contrast(colour, QColor(background)) for colour in pens.values()) >= 3
@@ -319,8 +341,8 @@ def test_the_bar_follows_the_run(qtbot):
     ticket = session.begin("training")
     session.take(ticket, Progress(1, 4, 1.0, 3.0))
     assert button(bar, "Stop").isVisibleTo(bar)
-    assert bar._progress.value() == 250
-    assert "3 s left" in bar._status.text()
+    assert bar.findChild(QProgressBar).value() == 250
+    assert "3 s left" in said(bar)
     session.stop()
     assert not button(bar, "Stop").isEnabled()
     session.fail(ticket, ValueError("x"))
@@ -346,7 +368,7 @@ def test_no_text_of_the_bar_is_clipped_when_it_gets_longer(qtbot):
         bar.set_status(RunStatus())
         for done, eta_s in ((0, None), (1, 5.0), (100, 4000.0), (101, 5.0), (102, 4000.0)):
             bar.set_status(replace(applying, done=done, eta_s=eta_s))
-            label = bar._status
+            label = next(one for one in bar.findChildren(QLabel) if one.isVisible())
             assert label.height() >= label.heightForWidth(label.width()), label.text()
         bar.set_status(RunStatus())
         bar.set_hint(long + "right, apply it to the whole stack.")
@@ -360,32 +382,34 @@ def test_a_proposal_can_be_taken_once_and_goes_with_the_next_message(qtbot):
     suggestion = Suggestion("sampling.crop_px", 64)
     error = OutOfMemory("m", setting="sampling.crop_px", value=64)
     bar.propose(RunEnd(EndKind.failed, "training", "m", error=error, suggestion=suggestion))
-    qtbot.mouseClick(bar._accept, Qt.MouseButton.LeftButton)
-    bar._on_accepted()
+    (offer,) = offered(bar)
+    for _ in range(2):
+        button(bar, offer).click()
     assert taken == [suggestion]
     bar.propose(RunEnd(EndKind.failed, "training", "m", error=error, suggestion=suggestion))
     bar.say("info", "something else")
-    assert not bar._accept.isVisibleTo(bar)
+    assert offered(bar) == []
 
 
 def test_threshold_modes(qtbot):
     results = ResultsSection()
     qtbot.addWidget(results)
     assert results.threshold() == 0.5
-    results._mode.setCurrentIndex(results._mode.findData("matched"))
+    threshold = choice(results, "matched")
+    pick(threshold, "matched to the stated fractions")
     assert results.threshold() == 0.5  # nothing is stated yet
     results.set_matched(0.37)
     assert results.threshold() == 0.37
-    assert "0.37" in results._mode.currentText()
-    results._slider.setValue(0.8)
-    assert results._mode.currentData() == "slider"
+    assert "0.37" in threshold.currentText()
+    results.findChild(QLabeledDoubleSlider).setValue(0.8)
+    assert threshold.currentText() == "as the slider says"
     assert results.cleaning().threshold == pytest.approx(0.8)
 
 
 def test_what_large_previews_leave_out_is_told_beside_it(qtbot):
     results = ResultsSection()
     qtbot.addWidget(results)
-    for widget in (results._fill, results._min_size):
+    for widget in (button(results, "fill holes"), number(results, "Smaller pieces")):
         assert "Previews of more than 2 megapixels" in widget.toolTip()
 
 
@@ -395,11 +419,11 @@ def test_what_large_previews_leave_out_is_told_beside_it(qtbot):
 def test_a_threshold_is_offered_where_it_has_an_effect(qtbot, classes, is_offered):
     results = ResultsSection()
     qtbot.addWidget(results)
-    results._slider.setValue(0.8)
+    results.findChild(QLabeledDoubleSlider).setValue(0.8)
     results.set_model(SimpleNamespace(classes=classes, n_steps=1))
-    assert results._slider.isVisibleTo(results) is is_offered
-    assert results._mode.isEnabled() is is_offered
-    assert results._no_threshold.isVisibleTo(results) is not is_offered
+    assert results.findChild(QLabeledDoubleSlider).isVisibleTo(results) is is_offered
+    assert choice(results, "matched").isEnabled() is is_offered
+    assert ("With more than two classes" in said(results)) is not is_offered
     assert (results.cleaning().threshold is not None) is is_offered
 
 
@@ -499,15 +523,14 @@ def test_fractions_are_written_as_exactly_as_those_stated(qtbot, found, n_slices
     results.set_fractions(
         Classes(("background", "mito")), (background, found), {"mito": 0.076}, n_slices
     )
-    shown = results._fractions.text().replace("\u00a0", " ")  # numbers keep their signs
-    assert shown == f"{text}, stated 7.6 %"
+    assert f"{text}, stated 7.6 %" in said(results).splitlines()
 
 
 def test_a_model_is_applied_to_an_image_only(qtbot):
     results = ResultsSection()
     qtbot.addWidget(results)
     results.set_model(SimpleNamespace(classes=("background", "mito"), n_steps=3), "monday")
-    assert results._model.text() == "Model of the run monday: mito, 3 steps."
+    assert "Model of the run monday: mito, 3 steps." in said(results)
     assert button(results, "Apply").isEnabled()
     results.set_image(False)
     assert not button(results, "Apply").isEnabled()
@@ -528,13 +551,13 @@ def test_an_error_without_a_field_is_left_to_the_bar(qtbot):
     train = TrainSection()
     qtbot.addWidget(train)
     train.mark_error(None, "A run is in progress.")
-    assert train._error.isHidden()
+    assert warned(train) == ""
     train.mark_error("device", "There is no such device.")
-    assert not train._error.isHidden()
+    assert warned(train)
 
 
 def test_pixels_that_are_not_square_are_described_so(viewer, image):
     add(viewer, name="em", scale=(50, 8, 4), units="nm")
-    assert "pixels 4 nm wide and 8 nm high" in image._facts.text()
+    assert "pixels 4 nm wide and 8 nm high" in said(image)
     image.set_diameter(40)
-    assert "nm" not in image._scale_note.text()
+    assert "= " not in said(image)
