@@ -23,6 +23,7 @@ from napari_spss.core.annotations import Annotations, Proportion, Region
 from napari_spss.core.base import FinishReason, Predicted, RunFinished, RunStarted
 from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
+from napari_spss.gui.layers import layer_mark
 
 CLASSES = ("background", "mitochondria")
 SAID = Annotations(CLASSES, proportions=(Proportion(Region(0), (None, 0.1)),))
@@ -121,6 +122,9 @@ def test_objects_become_a_layer_with_a_table(dock, viewer, qtbot):
     assert layer.features["mean_probability"].to_numpy() == pytest.approx(0.8, abs=0.001)
     assert layer.features["mean_grey"].tolist() == [15, 15, 20]
     assert layer.visible
+    made_by, labels = layer_mark(layer)["made_by"], layer_mark(viewer.layers["tissue labels"])
+    assert made_by.items() >= labels["made_by"].items()
+    assert (made_by["class_name"], made_by["split"]) == ("mitochondria", None)
     assert not viewer.layers["tissue labels"].visible
     assert [row["volume\nµm³"] for row in rows(dock)] == ["0.012", "0.002", "1e-05"]
     assert "3 objects, 1 at the border" in told(dock)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from ..core.analysis import acquisition_scores
 from ..core.annotations import Proportion, Region
-from .layers import Relabeller, origin_of
+from .layers import Relabeller, layer_mark, origin_of
 from .models import Cleaning, FoundObjects, MapMaking, ResultMaps
 
 if TYPE_CHECKING:
@@ -242,6 +242,9 @@ class Outcome(QObject):
         self.object_layer = self._results.show_objects(
             self.source, found.request.class_name, found.instances, found.table
         )
+        labels = {} if self._layer is None else layer_mark(self._layer)
+        origin = {**labels.get("made_by", {}), **asdict(found.request)}
+        self._results.note_origin([self.object_layer], origin)
         self.changed.emit()
 
     def after_labels(self, act: Callable[[], object]) -> bool:

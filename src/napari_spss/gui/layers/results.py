@@ -355,8 +355,8 @@ class ResultLayers:
             layer = Labels(
                 values, name=_title(source, role), metadata=self._new_mark(source, role), **place
             )
-            layer.events.paint.connect(self._on_edited)
-            layer.events.data.connect(self._on_edited)
+            for event in (layer.events.paint, layer.events.labels_update, layer.events.data):
+                event.connect(self._on_edited)
             self._insert(source, layer)
         layer.features = table.rename(columns={"object": "index"})
         self.show_alone(layer)
