@@ -136,6 +136,11 @@ def test_a_check_count_corrects_the_labels_and_nothing_learns_from_it(user, tmp_
     assert told in said(dock.bar)
     layers = person.viewer.layers
     assert layers["check count"].visible
+    assert not layers["em labels"].visible
+    assert "Labels and maps are hidden" in dock.bar.text()
+    person.open_tab(0)
+    assert layers["em labels"].visible
+    person.open_tab(CHECK_TAB)
     person.count(n_missed=2)
     person.count()
     assert dock.annotations() == before

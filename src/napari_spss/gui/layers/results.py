@@ -229,7 +229,7 @@ class ResultLayers:
                 self._hidden.add(layer)
 
     def set_aside(self, source: Source | None, is_aside: bool) -> None:
-        """Hide all results of an image, lest they lead who counts; or show them again."""
+        """Hide all results of an image, lest they lead who counts, and say so; or show them."""
         if not is_aside:
             aside, self._aside = self._aside, []
             for layer in aside:
@@ -240,6 +240,8 @@ class ResultLayers:
         self._aside += [one for one in found if one.visible and source is not None]
         for layer in self._aside:
             layer.visible = False
+        if self._aside:
+            self._say("Labels and maps are hidden while the tab Check is in front.")
 
     def show_pair(
         self, source: Source, names: tuple[str, str], styles: Sequence[ClassStyle]
