@@ -39,7 +39,9 @@ from .core.networks import (
 )
 from .core.prediction import (
     iter_prediction as iter_prediction,
+    join_prediction as join_prediction,
     predict as predict,
+    predict_in_blocks as predict_in_blocks,
     predict_regions as predict_regions,
     predict_slice as predict_slice,
     rank_slices as rank_slices,

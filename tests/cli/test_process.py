@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import napari_spss
+from napari_spss.cli import main
 from napari_spss.core.base import (
     FinishReason,
     Preparing,
@@ -33,6 +35,15 @@ def test_the_package_runs_like_the_command():
     )
     assert wrong.returncode == 2
     assert "napari-spss train" in wrong.stderr
+
+
+def test_waiting_threads_leave_the_cores_to_others_unless_the_user_says_so(monkeypatch):
+    for said, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if said:
+            monkeypatch.setenv("OMP_WAIT_POLICY", said)
+        assert main(["--version"]) == 0
+        assert os.environ["OMP_WAIT_POLICY"] == expected
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")

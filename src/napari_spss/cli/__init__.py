@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that ``--help`` answers at o
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -16,6 +17,7 @@ from . import (
     estimate_command,
     evaluate_command,
     figure_command,
+    join_command,
     measure_command,
     plan_command,
     predict_command,
@@ -60,6 +62,7 @@ for _module, _command, _short in (
     (plan_command, plan_command.plan, "Propose what to count, and where."),
     (train_command, train_command.train, "Train a network from fractions, keypoints or masks."),
     (predict_command, predict_command.predict, "Apply a trained model to an image."),
+    (join_command, join_command.join, "Help a prediction that goes on elsewhere."),
     (review_command, review_command.review, "List the nodes that are worth a second look."),
     (evaluate_command, evaluate_command.evaluate, "Compare labels with the truth."),
     (measure_command, measure_command.measure, "Measure fractions and objects of labels."),
@@ -114,6 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0: done or stopped; 1: a run failed; 2: bad input or usage; 130: aborted by a second Ctrl-C.
     """
+    # Threads that wait would keep a core busy; read once, when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if argv is None else argv)
     has_debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
@@ -27,6 +27,7 @@ __all__ = [
     "check_out_dir",
     "check_seed",
     "diameter_settings",
+    "gpu_devices",
     "labels_in",
     "parse_assignments",
     "parse_class_list",
@@ -215,7 +216,28 @@ def _check_setting(name: str) -> None:
     raise InputError(f"--set: there is no setting {name!r}; {choice}", field=name)
 
 
-def parse_threshold(text: str | None) -> float | str | None:
+def gpu_devices(text: str) -> tuple[str, ...]:
+    """Turn the text of ``--gpus`` into names of devices.
+
+    Raises
+    ------
+    InputError
+        If it names none.
+    """
+    from ..core.networks import device_names
+
+    if text.strip().lower() == "all":
+        found = tuple(name for name in device_names() if name.startswith("cuda"))
+        if not found:
+            raise InputError("--gpus all: there is no CUDA GPU here; give --workers alone.")
+        return found
+    numbers = [part.strip() for part in text.split(",")]
+    if not all(number.isdecimal() for number in numbers):
+        raise InputError(f"--gpus {text!r} names no GPUs; write all, or numbers such as 0,1.")
+    return tuple(f"cuda:{number}" for number in numbers)
+
+
+def parse_threshold(text: str | None) -> float | Literal["auto"] | None:
     """Turn the text of ``--threshold`` into a number, "auto" or None.
 
     Raises

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from .options import (
     OverwriteOption,
     VoxelSizeOption,
     check_out_dir,
+    gpu_devices,
     parse_threshold,
     parse_voxel_size,
     shown_path,
@@ -37,6 +39,7 @@ EXAMPLES = """Examples:
 \b
   napari-spss predict run stack.tif --out result
   napari-spss predict run another.tif --out result2 --threshold auto
+  napari-spss predict run volume.zarr --out result3 --gpus all
 """
 
 
@@ -47,14 +50,14 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(metavar="OUT_DIR", help="Folder for the results.")],
     format_name: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--format",
             metavar="NAME",
             help="File format of maps and labels: tif, zarr (OME-Zarr), or one that another "
-            "package offers.",
+            "package offers.  [default: tif, or zarr with --workers]",
         ),
-    ] = "tif",
+    ] = None,
     threshold: Annotated[
         str | None,
         typer.Option(
@@ -89,6 +92,29 @@ def predict(
         ),
     ] = None,
     device: DeviceOption = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Predict in blocks by N processes, each on its share of the CPU's cores or on a "
+            "GPU of --gpus; after a crash the same command goes on.",
+        ),
+    ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|0,1,...",
+            help="GPUs for the workers, by default one worker for each.",
+        ),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|NAME",
+            help="Let other machines help (napari-spss join): the name by which they reach this "
+            "one. Only in a network that you trust.",
+        ),
+    ] = None,
     axes: AxesOption = None,
     voxel_size: VoxelSizeOption = None,
     overwrite: OverwriteOption = False,
@@ -99,13 +125,22 @@ def predict(
     check_out_dir(out)
     from ..core.images import WRITERS
 
+    in_blocks = workers is not None or gpus is not None or host is not None
+    format_name = format_name or ("zarr" if in_blocks else "tif")
     WRITERS.get(format_name)
+    if in_blocks and format_name != "zarr":
+        raise InputError(
+            f"--format {format_name} cannot be written in blocks; choose zarr, or leave out "
+            "--workers, --gpus and --host."
+        )
+    devices = (device,) if gpus is None else gpu_devices(gpus)
     from ..core.analysis import table_names
-    from ..core.base import CancelToken, Predicted, RunFinished
+    from ..core.base import CancelToken, Event, Predicted, RunFinished
     from ..core.images import BOTH_UNKNOWN, open_stack
     from ..core.prediction import (
         FRACTIONS,
         iter_prediction,
+        predict_in_blocks,
         prediction_results,
         result_names,
         write_fractions,
@@ -114,6 +149,7 @@ def predict(
     from .display import event_display, say
     from .next_slices import TABLE as NEXT_SLICES, write_next_slices
     from .stopping import stop_on_signals
+    from .streams import python_alone
 
     model = load_model(run)
     inputs = _inputs_of(run, image)
@@ -142,25 +178,52 @@ def predict(
     token = CancelToken()
     outputs: dict[str, str] = {}
     means: dict[int, float] = {}
-    with stop_on_signals(token), event_display(is_jsonl=False) as show:
-        for event in iter_prediction(
-            model,
-            stack,
-            out_dir=out,
-            overwrite=overwrite,
-            threshold=limit,  # type: ignore[arg-type]  # the only text is "auto"
-            uncertainty=uncertainty,
-            format=format_name,
-            flips=flips,
-            smooth_z=smooth_z,
-            device=device,
-            token=token,
-        ):
+    with (
+        python_alone() if in_blocks else contextlib.nullcontext(),
+        stop_on_signals(token),
+        event_display(is_jsonl=False) as show,
+    ):
+
+        def take(event: Event) -> None:
             show(event)
             if isinstance(event, Predicted):
                 means[event.slice] = event.uncertainty
             elif isinstance(event, RunFinished):
-                outputs = event.outputs
+                outputs.update(event.outputs)
+
+        if in_blocks:
+            predict_in_blocks(
+                run,
+                image,
+                out_dir=out,
+                n_workers=len(devices) if workers is None else workers,
+                devices=devices,
+                host="127.0.0.1" if host is None else None if host == "auto" else host,
+                axes=axes,
+                voxel_size_um=stated,
+                threshold=limit,
+                uncertainty=uncertainty,
+                flips=flips,
+                smooth_z=smooth_z,
+                overwrite=overwrite,
+                show=take,
+                token=token,
+            )
+        else:
+            for event in iter_prediction(
+                model,
+                stack,
+                out_dir=out,
+                overwrite=overwrite,
+                threshold=limit,
+                uncertainty=uncertainty,
+                format=format_name,
+                flips=flips,
+                smooth_z=smooth_z,
+                device=device,
+                token=token,
+            ):
+                take(event)
     if not outputs:
         return
     with results.writing(adds=True) as folder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +15,6 @@ from ..core.base import CancelToken
 __all__ = ["stop_on_signals"]
 
 _NOTICE = b"\nstopping; press Ctrl-C again to abort at once\n"
-_STDERR = 2
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def stop_on_signals(token: CancelToken) -> Iterator[None]:
         token.cancel()
         # The handler may have interrupted a write to sys.stderr, which must not be entered twice.
         with suppress(OSError):  # nobody may read it any more
-            os.write(_STDERR, _NOTICE)
+            os.write(sys.stderr.fileno(), _NOTICE)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import typer
 
-__all__ = ["plain_streams", "say", "shown", "terminal"]
+__all__ = ["plain_streams", "python_alone", "say", "shown", "terminal"]
 
 # control characters but for line ends and tabs, signs that turn the direction of writing, and
 # bytes of file names that are no text
@@ -111,6 +111,29 @@ def plain_streams() -> Iterator[None]:
                 stream.reconfigure(errors="replace")  # a console may lack a sign of a file's name
             stack.enter_context(redirect(_Plain(stream, notice)))
         yield
+
+
+@contextlib.contextmanager
+def python_alone() -> Iterator[None]:
+    """Keep from standard error what a library writes to it past Python, such as a server's log."""
+    plain = sys.stderr
+    try:
+        number = plain.fileno()
+        kept = os.fdopen(os.dup(number), "w", buffering=1, errors="replace")
+    except OSError:  # no file of the system
+        yield
+        return
+    if not isinstance(plain, _Plain):
+        plain = _Plain(plain)
+    with kept, contextlib.redirect_stderr(plain):
+        stream, plain.stream = plain.stream, kept
+        stream.flush()
+        _drop(stream)
+        try:
+            yield
+        finally:
+            os.dup2(kept.fileno(), number)
+            plain.stream = stream
 
 
 def terminal() -> TextIO:

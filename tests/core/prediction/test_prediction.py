@@ -211,6 +211,40 @@ def test_a_box_is_cut_from_the_whole_slice(
     np.testing.assert_allclose(part, whole[:, y0:y1, x0:x1], atol=1e-5)
 
 
+@given(
+    data=st.data(), reduction=st.integers(1, 3), normalisation=st.sampled_from(["slice", "range"])
+)
+@settings(max_examples=15, deadline=None)
+def test_a_box_is_read_with_no_more_than_it_depends_on(
+    data: st.DataObject, reduction: int, normalisation: str
+) -> None:
+    image = _image(1, 700, 500)
+    model = _model(
+        unet.FastUNet(in_channels=1, out_channels=1, filters=2),
+        reduction=reduction,
+        normalisation=normalisation,
+    )
+    predictor = slice_maps.SlicePredictor(model, "cpu", tile_px=None, flips=False)
+    y0, x0 = data.draw(st.integers(0, 699)), data.draw(st.integers(0, 499))
+    box = (y0, x0, data.draw(st.integers(y0 + 1, 700)), data.draw(st.integers(x0 + 1, 500)))
+    stack = stack_from_array(image)
+    greys = predictor.greys(stack, 0)
+
+    def maps(stack: Stack, **options: Any) -> np.ndarray:
+        pieces = predictor.pieces(stack, 0, **options)
+        return np.concatenate([p.probs for p in pieces if isinstance(p, slice_maps.Piece)], axis=1)
+
+    whole = maps(stack)
+    read: list[tuple[int, int, int, int]] = []
+    before = stack.read
+    stack.read = lambda z, box=None: (read.append(box), before(z, box))[1]  # type: ignore[method-assign]
+    part = maps(stack, box=box, greys=greys)
+    np.testing.assert_allclose(part, whole[:, box[0] : box[2], box[1] : box[3]], atol=1e-5)
+    most = reduction * (model.network.receptive_radius + 2 * model.network.stride + 2)
+    assert min(one[0] for one in read) >= box[0] - most
+    assert max(one[3] for one in read) <= box[3] + most
+
+
 @pytest.mark.parametrize("box", [(0, 0, 0, 5), (5, 0, 2, 5), (0, 0, 51, 5), (0, -1, 5, 5)])
 def test_boxes_outside_the_slice_are_refused(box: tuple[int, int, int, int]) -> None:
     with pytest.raises(InputError, match="outside slice 0 of 50 x 40 pixels"):

@@ -155,7 +155,7 @@ class SlicePace:
 
     def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.done = 0
-        self._total = total
+        self.total = total
         self._clock = clock
         self._began = self._told = clock()
 
@@ -170,12 +170,12 @@ class SlicePace:
         The end is told always.
         """
         now = self._clock()
-        if now - self._told < _PROGRESS_INTERVAL_S and self.done < self._total:
+        if now - self._told < _PROGRESS_INTERVAL_S and self.done < self.total:
             return
         self._told, elapsed_s = now, now - self._began
-        share = (self.done + fraction) / self._total
+        share = (self.done + fraction) / self.total
         eta_s = elapsed_s * (1 - share) / share if share > 0 else None
-        yield Progress(self.done, self._total, elapsed_s, eta_s)
+        yield Progress(self.done, self.total, elapsed_s, eta_s)
 
 
 @dataclass(frozen=True)

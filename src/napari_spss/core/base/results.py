@@ -109,7 +109,7 @@ class ResultFiles:
         return self._written().made_from
 
     @contextlib.contextmanager
-    def writing(self, *, adds: bool = False) -> Iterator[Path]:
+    def writing(self, *, adds: bool = False, resumes: str | None = None) -> Iterator[Path]:
         """Give a folder; what is in it at the end takes its place among the results.
 
         If anything fails, nothing changes.
@@ -118,6 +118,9 @@ class ResultFiles:
         ----------
         adds : bool
             Whether the results that are there already stay; otherwise all of them go.
+        resumes : str, optional
+            What is being made, as far as ``made_from`` does not say: if it fails, or is killed, the
+            same text gives the same folder again, with what is in it by then.
 
         Raises
         ------
@@ -127,7 +130,11 @@ class ResultFiles:
             If the folder cannot be written.
         """
         self.check()
-        aside = self.folder / f".{self.kind}.{uuid.uuid4().hex}.partial"
+        key, is_done = uuid.uuid4().hex, False
+        if resumes is not None:
+            made = repr(sorted((self.made_from or {}).items()))
+            key = hashlib.sha256(f"{made} {resumes}".encode()).hexdigest()[:32]
+        aside = self.folder / f".{self.kind}.{key}.partial"
         with hold_folder(aside):
             self._clean_up()
             try:
@@ -135,8 +142,10 @@ class ResultFiles:
                 self.check()  # files may have come meanwhile
                 with write_errors(self.folder):
                     self._take_in(aside, adds=adds)
+                is_done = True
             finally:
-                shutil.rmtree(aside, ignore_errors=True)
+                if is_done or resumes is None:
+                    shutil.rmtree(aside, ignore_errors=True)
 
     def _clean_up(self) -> None:
         """Remove what was being written when a process was killed."""

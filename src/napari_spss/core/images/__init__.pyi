@@ -17,6 +17,11 @@ from .masks import (
     open_indices as open_indices,
     open_masks as open_masks,
 )
+from .multiscale import (
+    BLOCK_PX as BLOCK_PX,
+    Pyramid as Pyramid,
+    image_paths as image_paths,
+)
 from .ome_tiff import (
     StackWriter as StackWriter,
 )
@@ -37,9 +42,11 @@ from .readers import (
     register_reader as register_reader,
 )
 from .resampling import (
+    GreyRange as GreyRange,
     enlarge as enlarge,
     resample_points as resample_points,
     resample_slice as resample_slice,
+    slice_greys as slice_greys,
 )
 from .scale import (
     BOTH_UNKNOWN as BOTH_UNKNOWN,

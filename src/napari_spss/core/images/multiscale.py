@@ -104,11 +104,8 @@ class ZarrWriter:
 
     def __init__(self, path: Path, layout: StackLayout) -> None:
         self._path, self._layout = path, layout
-        paths = image_paths(path, layout)
-        parts = [range(z, z + 1) for z in range(layout.n_slices)]
-        parts = parts if layout.is_set else [range(layout.n_slices)]
         self._images = [
-            Pyramid.create(one, layout, part) for one, part in zip(paths, parts, strict=True)
+            Pyramid.create(one, layout, slices) for one, slices in image_paths(path, layout)
         ]
         self._next = 0, 0  # slice and row
         self._band: Pixels = np.empty(0, layout.dtype)
@@ -165,11 +162,12 @@ class ZarrWriter:
 OME_ZARR = Writer(_SUFFIX, ZarrWriter)
 
 
-def image_paths(path: Path, layout: StackLayout) -> list[Path]:
-    """Return the path of a stack's image, or of each image of a set."""
+def image_paths(path: Path, layout: StackLayout) -> list[tuple[Path, range]]:
+    """Return path and slices of a stack's image, or of each image of a set."""
     if not layout.is_set:
-        return [path]
-    return [path / name for name in file_names(layout.names, _SUFFIX)]
+        return [(path, range(layout.n_slices))]
+    names = file_names(layout.names, _SUFFIX)
+    return [(path / name, range(z, z + 1)) for z, name in enumerate(names)]
 
 
 def _level_sizes(height: int, width: int) -> list[tuple[int, int]]:

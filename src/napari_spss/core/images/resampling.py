@@ -8,7 +8,7 @@ centred at data pixel ``i * k + (k - 1) / 2``.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,26 +16,39 @@ import torch
 import torch.nn.functional as F
 
 from ..base import InputError
-from .stack import check_memory
+from .stack import Box, check_memory
 
 if TYPE_CHECKING:
     from .stack import Stack
 
 __all__ = [
+    "GreyRange",
     "enlarge",
+    "grey_range",
     "normalise",
     "resample_points",
     "resample_slice",
+    "slice_greys",
 ]
 
+GreyRange: TypeAlias = npt.NDArray[np.floating[Any]]
+"""(2, C or 1, 1, 1): grey value that becomes 0, and distance from it of that which becomes 1."""
+
 _STRIP_PX = 2**22
+_SUM_TYPES = (np.dtype(np.uint16), np.dtype(np.uint32))
 _ROUNDING = 1e-7  # of float32, relative
 
 
 def resample_slice(
-    stack: Stack, z: int, reduction: int, normalisation: str | None
+    stack: Stack,
+    z: int,
+    reduction: int,
+    normalisation: str | None,
+    *,
+    box: Box | None = None,
+    greys: GreyRange | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Read slice ``z`` as the network sees it, strip by strip.
+    """Read slice ``z``, or a box of it, as the network sees it, strip by strip.
 
     Blocks at the far edges that the image does not fill are averaged over the pixels they have.
 
@@ -48,12 +61,16 @@ def resample_slice(
     reduction : int
         Data pixels a working pixel.
     normalisation : str or None
-        See `normalise`; None leaves the grey values as they are.
+        See `grey_range`; None leaves the grey values as they are.
+    box : (int, int, int, int), optional
+        Half-open (y0, x0, y1, x1) in working pixels; needs ``greys``, if it is normalised.
+    greys : ndarray, optional
+        Those of the whole slice, from `slice_greys`; by default they are those of what is read.
 
     Returns
     -------
     ndarray
-        (C, ceil(Y / k), ceil(X / k)) float32.
+        (C, y, x) float32; of a whole slice (C, ceil(Y / k), ceil(X / k)).
 
     Raises
     ------
@@ -62,28 +79,45 @@ def resample_slice(
     """
     height, width = stack.shape_of(z)
     k, name = reduction, f"slice {z} of {stack.source}"
-    shape = (stack.n_channels, -(-height // k), -(-width // k))
+    top, left, bottom, right = box or (0, 0, -(-height // k), -(-width // k))
+    shape = (stack.n_channels, bottom - top, right - left)
     check_memory(4 * math.prod(shape), f"{name}, reduced by {k},")
     image = np.empty(shape, np.float32)
     n_rows = max(1, _STRIP_PX // max(1, width) // k)  # working rows that are read at once
-    for y in range(0, shape[1], n_rows):
-        strip = stack.read(z, (y * k, 0, min(height, (y + n_rows) * k), width))
-        image[:, y : y + n_rows] = _reduce(strip, k)
+    for y in range(top, bottom, n_rows):
+        stop = min(bottom, y + n_rows)
+        strip = stack.read(z, (y * k, left * k, min(height, stop * k), min(width, right * k)))
+        image[:, y - top : stop - top] = _reduce(strip, k)
     if normalisation is None:
         return image
-    return normalise(image, normalisation, np.dtype(stack.dtype), name=name)
+    return normalise(image, normalisation, np.dtype(stack.dtype), name=name, greys=greys)
+
+
+def slice_greys(stack: Stack, z: int, reduction: int, normalisation: str) -> GreyRange:
+    """Return the grey values of a whole slice at working scale, see `grey_range`."""
+    image = resample_slice(stack, z, reduction, None)
+    name = f"slice {z} of {stack.source}"
+    return grey_range(image, normalisation, np.dtype(stack.dtype), name=name)
 
 
 def _reduce(image: npt.NDArray[np.generic], k: int) -> npt.NDArray[np.float32]:
-    values = np.asarray(image, dtype=np.float32)
+    """Means of blocks of k x k pixels; those of small integers are summed as integers."""
     if k == 1:
-        return values
-    starts_y = np.arange(0, values.shape[1], k)
-    starts_x = np.arange(0, values.shape[2], k)
-    sums = np.add.reduceat(np.add.reduceat(values, starts_y, axis=1), starts_x, axis=2)
-    counts_y = np.diff(np.append(starts_y, values.shape[1]))
-    counts_x = np.diff(np.append(starts_x, values.shape[2]))
-    means: npt.NDArray[np.float32] = (sums / np.outer(counts_y, counts_x)).astype(np.float32)
+        return np.asarray(image, dtype=np.float32)
+    height, width = image.shape[1:]
+    wide: np.dtype[Any] = np.dtype(np.float32)
+    if image.dtype.kind == "u":
+        most = k * k * int(np.iinfo(image.dtype.name).max)
+        wide = next((d for d in _SUM_TYPES if most <= np.iinfo(d).max), wide)
+    padded = np.pad(image, ((0, 0), (0, -height % k), (0, -width % k)))
+    rows = padded[:, ::k].astype(wide)
+    for i in range(1, k):
+        rows += padded[:, i::k]
+    sums = rows[:, :, ::k].copy()
+    for i in range(1, k):
+        sums += rows[:, :, i::k]
+    counts = (np.minimum(k, n - np.arange(0, n, k)) for n in (height, width))
+    means: npt.NDArray[np.float32] = (sums / np.outer(*counts)).astype(np.float32)
     return means
 
 
@@ -93,8 +127,26 @@ def normalise(
     dtype: np.dtype[np.generic],
     *,
     name: str = "the image",
+    greys: GreyRange | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Bring grey values to the network's range.
+    """Bring grey values to the network's range: by ``greys``, or those of the image itself.
+
+    The other parameters, and what is raised, are those of `grey_range`.
+    """
+    if greys is None:
+        greys = grey_range(image, mode, dtype, name=name)
+    scaled: npt.NDArray[np.float32] = ((image - greys[0]) / greys[1]).astype(np.float32, copy=False)
+    return scaled
+
+
+def grey_range(
+    image: npt.NDArray[np.float32],
+    mode: str,
+    dtype: np.dtype[np.generic],
+    *,
+    name: str = "the image",
+) -> GreyRange:
+    """Work out what grey values are to become 0, and how far from them those that become 1.
 
     Parameters
     ----------
@@ -108,6 +160,11 @@ def normalise(
         The stack's own dtype.
     name : str
         What an error calls the image.
+
+    Returns
+    -------
+    ndarray
+        (2, C or 1, 1, 1).
 
     Raises
     ------
@@ -125,16 +182,16 @@ def normalise(
         deviation = image.std(axis=(1, 2), keepdims=True, dtype=np.float64)
         # relative, since images in physical units may vary by less than any fixed number
         deviation[deviation <= _ROUNDING * np.abs(mean)] = np.inf
-        scaled: npt.NDArray[np.float32] = ((image - mean) / deviation).astype(np.float32)
-        return scaled
+        return np.stack([mean, deviation])
     if dtype.kind in "ui":
         info = np.iinfo(dtype.name)
-        return (image - np.float32(info.min)) / np.float32(float(info.max) - float(info.min))
-    low, high = float(image.min()), float(image.max())
-    if low >= 0 and high <= 1:
-        return image
-    span = np.float32(high - low) if high > low else np.float32(1)
-    return (image - np.float32(low)) / span
+        low, high = float(info.min), float(info.max)
+    else:
+        low, high = float(image.min()), float(image.max())
+        if low >= 0 and high <= 1:
+            low, high = 0.0, 1.0
+    span = high - low if high > low else 1.0
+    return np.array([low, span], np.float32).reshape(2, 1, 1, 1)
 
 
 def resample_points(coordinate: npt.ArrayLike, reduction: int) -> npt.NDArray[np.float64]:

@@ -95,6 +95,12 @@ class TiledNetwork:
             device=device, memory_format=torch.channels_last
         )
 
+    def window(self, box: Box, shape: tuple[int, int]) -> Box:
+        """What of an image of (h, w) a box depends on: its maps are the same as of the whole."""
+        y0, y1 = self._with_halo((box[0], box[2]), shape[0])
+        x0, x1 = self._with_halo((box[1], box[3]), shape[1])
+        return y0, x0, y1, x1
+
     def bands(
         self,
         image: torch.Tensor,

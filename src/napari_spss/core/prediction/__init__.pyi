@@ -1,6 +1,10 @@
 from .agreement import (
     agreement_with_nodes as agreement_with_nodes,
 )
+from .blocks import (
+    join_prediction as join_prediction,
+    predict_in_blocks as predict_in_blocks,
+)
 from .engine import (
     Sink as Sink,
     iter_prediction as iter_prediction,

@@ -51,10 +51,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Prediction",
     "Sink",
+    "checked_slices",
     "iter_prediction",
     "predict",
     "predict_regions",
     "predict_slice",
+    "prediction_steps",
+    "stated_fraction",
 ]
 
 Probs = npt.NDArray[np.float32]
@@ -142,7 +145,7 @@ def predict_regions(
     corrections = Corrected(model, stack, sink)
     delivery = _Delivery(stack, corrections)
     series = _series(regions) if is_smooth else [[region] for region in regions]
-    pace = SlicePace(sum(1 for _ in _steps(series, stack, delivery, is_smooth)), clock)
+    pace = SlicePace(sum(1 for _ in prediction_steps(series, stack, delivery, is_smooth)), clock)
     yield RunStarted("prediction", len(regions), str(predictor.device), model.classes)
     for note in stack.notes:
         yield Message("info", note)
@@ -151,7 +154,7 @@ def predict_regions(
         yield Message("info", note)
     reason = FinishReason.completed
     try:
-        for region, take in _steps(series, stack, delivery, is_smooth):
+        for region, take in prediction_steps(series, stack, delivery, is_smooth):
             for item in predictor.pieces(stack, region.slice, box=region.box, token=token):
                 if isinstance(item, Piece):
                     take(region, item.rows, item.probs)
@@ -178,7 +181,7 @@ def _series(regions: Sequence[Region]) -> list[list[Region]]:
     return series
 
 
-def _steps(
+def prediction_steps(
     series: Sequence[Sequence[Region]], stack: Stack, sink: Sink, is_smooth: bool
 ) -> Iterator[tuple[Region, Sink]]:
     """What is predicted, in this order, and what takes it."""
@@ -316,7 +319,7 @@ def predict(
     >>> prediction = predict(model, open_stack("stack.tif"))  # doctest: +SKIP
     >>> (prediction.labels == 1).mean()  # volume fraction of class 1  # doctest: +SKIP
     """
-    chosen = _check(model, stack, threshold, slices)
+    chosen = checked_slices(model, stack, threshold, slices)
     regions = [Region(z) for z in chosen]
     found = _in_memory(
         model,
@@ -334,7 +337,7 @@ def predict(
         histogram = MapHistogram()
         for maps in probs:
             histogram.add(maps[1])
-        value = matched_threshold(histogram, _stated_fraction(model))
+        value = matched_threshold(histogram, stated_fraction(model))
     elif len(model.classes) == 2:
         value = 0.5 if threshold is None else threshold
     labels = [labels_from_probs(maps, value) for maps in probs]
@@ -440,7 +443,7 @@ def iter_prediction(
     RunError
         If the files cannot be written.
     """
-    chosen = _check(model, stack, threshold, slices)
+    chosen = checked_slices(model, stack, threshold, slices)
     if map_dtype not in MAP_DTYPES:
         raise InputError(f"map_dtype {map_dtype!r} is unknown; choose {', '.join(MAP_DTYPES)}.")
     names = result_names(is_set=stack.is_set, uncertainty=uncertainty, format=format)
@@ -486,7 +489,7 @@ def iter_prediction(
             if finished.reason is FinishReason.stopped:
                 raise Stopped
             if threshold == "auto":
-                yield Message("info", sink.match(_stated_fraction(model), token))
+                yield Message("info", sink.match(stated_fraction(model), token))
     except Stopped:
         done = f"{finished.done} of {counted(len(chosen), 'slice')}"
         text = f"stopped after {done}; no maps or labels were kept."
@@ -528,7 +531,7 @@ def _box_of(stack: Stack, z: int, box: Box | None) -> Box:
     return y0, x0, y1, x1
 
 
-def _check(
+def checked_slices(
     model: Model, stack: Stack, threshold: Threshold, slices: Sequence[int] | None
 ) -> tuple[int, ...]:
     """Return the chosen slices, if slices and threshold can be used."""
@@ -539,7 +542,7 @@ def _check(
             field="threshold",
         )
     if threshold == "auto":
-        _stated_fraction(model)
+        stated_fraction(model)
     elif threshold is not None and not 0 <= threshold <= 1:
         raise InputError(
             f"threshold {threshold} lies outside 0-1; choose 0.5, or 'auto'.", field="threshold"
@@ -552,7 +555,8 @@ def _check(
     return chosen
 
 
-def _stated_fraction(model: Model) -> float:
+def stated_fraction(model: Model) -> float:
+    """Return what was stated for class 1, to match it."""
     if model.stated_fractions is None:
         raise InputError(
             "threshold 'auto' needs stated fractions, but the model was trained without any; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -36,7 +36,11 @@ __all__ = [
     "FileSink",
     "MapDtype",
     "Threshold",
+    "as_probs",
+    "matched_text",
     "prediction_results",
+    "quantised",
+    "result_layouts",
     "result_names",
     "write_fractions",
 ]
@@ -174,11 +178,7 @@ class FileSink:
         uncertainty: bool = False,
         format: str = "tif",
     ) -> None:
-        layouts = {
-            "maps": replace(layout, dtype=np.dtype(map_dtype), channels=classes),
-            "labels": replace(layout, classes=classes),
-            "uncertainty": layout,
-        }
+        layouts = result_layouts(layout, classes, map_dtype)
         names = result_names(is_set=layout.is_set, uncertainty=uncertainty, format=format)
         open_file = WRITERS.get(format).open
         self._layout, self._classes = layout, classes
@@ -210,12 +210,12 @@ class FileSink:
     ) -> None:
         """Write the next rows of the next slice; by default labels are made from the maps."""
         z, first = self._n_done, rows[0]
-        self._files["maps"].write(z, probs if self._is_float else _quantised(probs), first)
+        self._files["maps"].write(z, probs if self._is_float else quantised(probs), first)
         if "uncertainty" in self._files:
-            self._files["uncertainty"].write(z, _quantised(entropy(probs)), first)
+            self._files["uncertainty"].write(z, quantised(entropy(probs)), first)
         if self._threshold == "auto":
-            kept = _quantised(probs[1], self._waiting_dtype)
-            self._histogram.add(_as_probs(kept))
+            kept = quantised(probs[1], self._waiting_dtype)
+            self._histogram.add(as_probs(kept))
             self._waiting.write(kept.tobytes())
         else:
             if labels is None:
@@ -240,20 +240,37 @@ class FileSink:
                 if token is not None and token.is_cancelled:
                     raise Stopped
                 line = self._waiting.read(width * self._waiting_dtype.itemsize)
-                is_object = _as_probs(np.frombuffer(line, self._waiting_dtype)) >= threshold
+                is_object = as_probs(np.frombuffer(line, self._waiting_dtype)) >= threshold
                 self._files["labels"].write(z, is_object.astype(np.uint8)[None], row)
-        return (
-            f"threshold {threshold:.3f}: with it {self._classes[1]} takes up "
-            f"{100 * fraction:.2f} % as stated; that does not make every slice right."
-        )
+        return matched_text(threshold, self._classes, fraction)
 
 
-def _quantised(probs: npt.NDArray[np.float32], dtype: npt.DTypeLike = np.uint8) -> npt.NDArray[Any]:
+def matched_text(threshold: float, classes: Sequence[str], fraction: float) -> str:
+    """Say what a matched threshold is."""
+    return (
+        f"threshold {threshold:.3f}: with it {classes[1]} takes up {100 * fraction:.2f} % as "
+        "stated; that does not make every slice right."
+    )
+
+
+def result_layouts(
+    layout: StackLayout, classes: tuple[str, ...], map_dtype: MapDtype = "uint8"
+) -> dict[str, StackLayout]:
+    """Lay out maps, labels and uncertainty."""
+    return {
+        "maps": replace(layout, dtype=np.dtype(map_dtype), channels=classes),
+        "labels": replace(layout, classes=classes),
+        "uncertainty": layout,
+    }
+
+
+def quantised(probs: npt.NDArray[np.float32], dtype: npt.DTypeLike = np.uint8) -> npt.NDArray[Any]:
     """Probabilities as whole numbers over the range of an unsigned integer type."""
     largest = np.float32(np.iinfo(dtype).max)
     numbers: npt.NDArray[Any] = np.rint(probs * largest).astype(dtype)
     return numbers
 
 
-def _as_probs(numbers: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def as_probs(numbers: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Probabilities of whole numbers over the range of their type."""
     return (numbers / np.float32(np.iinfo(numbers.dtype).max)).astype(np.float32, copy=False)

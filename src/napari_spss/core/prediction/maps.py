@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from ..base import CancelToken, InputError, Message
-from ..images import enlarge, resample_slice
+from ..images import GreyRange, enlarge, resample_slice, slice_greys
 from ..networks import Band, Box, Stopped, TiledNetwork, TileDone, default_tile_px, resolve_device
 from ..training import Model
 
@@ -76,11 +76,22 @@ class SlicePredictor:
         InputError, OutOfMemory, Stopped
             As in `pieces`.
         """
-        image = self._image(stack, z, token)
+        self._check(stack, token)
+        image = self._read(stack, z, None, None)
         items = self._network.bands(image, tile_px=self._tile_px, token=token)
         return torch.cat([item.probs for item in items if isinstance(item, Band)], dim=1).numpy()
 
-    def _image(self, stack: Stack, z: int, token: CancelToken | None) -> torch.Tensor:
+    def greys(self, stack: Stack, z: int) -> GreyRange:
+        """Grey values of a whole slice, by which boxes of it are normalised without reading it."""
+        reduction = self._model.working_scale.of_slice(stack, z)
+        return slice_greys(stack, z, reduction, self._model.normalisation)
+
+    def _read(self, stack: Stack, z: int, box: Box | None, greys: GreyRange | None) -> torch.Tensor:
+        reduction = self._model.working_scale.of_slice(stack, z)
+        name = self._model.normalisation
+        return torch.from_numpy(resample_slice(stack, z, reduction, name, box=box, greys=greys))
+
+    def _check(self, stack: Stack, token: CancelToken | None) -> None:
         if stack.n_channels != self._model.n_channels:
             raise InputError(
                 f"{stack.source} has {stack.n_channels} channels, but the model was trained on "
@@ -88,14 +99,19 @@ class SlicePredictor:
             )
         if token is not None and token.is_cancelled:
             raise Stopped
-        reduction = self._model.working_scale.of_slice(stack, z)
-        working = resample_slice(stack, z, reduction, self._model.normalisation)
-        return torch.from_numpy(working)
 
     def pieces(
-        self, stack: Stack, z: int, *, box: Box | None = None, token: CancelToken | None = None
+        self,
+        stack: Stack,
+        z: int,
+        *,
+        box: Box | None = None,
+        greys: GreyRange | None = None,
+        token: CancelToken | None = None,
     ) -> Iterator[Piece | TileDone | Message]:
         """Predict slice ``z``, or a half-open ``box`` of it in data pixels, from top to bottom.
+
+        The slice is read whole, unless its ``greys`` are given: then only what a box depends on.
 
         Yields
         ------
@@ -111,20 +127,26 @@ class SlicePredictor:
         Stopped
             If the token is set: looked at before the slice is read, and before every tile.
         """
+        self._check(stack, token)
         k = self._model.working_scale.of_slice(stack, z)
-        image = self._image(stack, z, token)
-        y0, x0, y1, x1 = box or (0, 0, *stack.shape_of(z))
-        working_box = _working_box((y0, x0, y1, x1), k, (image.shape[1], image.shape[2]))
-        top, left, bottom, _ = working_box
+        height, width = stack.shape_of(z)
+        y0, x0, y1, x1 = box or (0, 0, height, width)
+        shape = -(-height // k), -(-width // k)
+        working_box = _working_box((y0, x0, y1, x1), k, shape)
+        top, left, bottom, right = working_box
+        seen = (0, 0, *shape) if greys is None else self._network.window(working_box, shape)
+        image = self._read(stack, z, seen, greys)
+        inner = top - seen[0], left - seen[1], bottom - seen[0], right - seen[1]
         window = torch.zeros(len(self._model.classes), 0, 0)
         window_top, done = top, y0
-        for item in self._network.bands(image, tile_px=self._tile_px, box=working_box, token=token):
+        for item in self._network.bands(image, tile_px=self._tile_px, box=inner, token=token):
             if not isinstance(item, Band):
                 yield item
                 continue
             window = torch.cat([window, item.probs], dim=1) if window.numel() else item.probs
             # the last working row still lacks the next one, between which data rows interpolate
-            ready = y1 if item.rows[1] >= bottom else min(y1, (item.rows[1] - 1) * k)
+            last = item.rows[1] + seen[0]
+            ready = y1 if last >= bottom else min(y1, (last - 1) * k)
             for rows in _strips(done, ready, _PIECE_VALUES // (len(window) * (x1 - x0)) + 1):
                 shifted = rows[0] - window_top * k, rows[1] - window_top * k
                 maps = enlarge(window, (shifted[1], x1 - left * k), k, shifted)
@@ -137,6 +159,8 @@ class SlicePredictor:
 def _working_box(box: Box, reduction: int, shape: tuple[int, int]) -> Box:
     """Working pixels between which the data pixels of a box interpolate."""
     y0, x0, y1, x1 = box
+    if reduction == 1:
+        return box
     return (
         max(0, y0 // reduction - 1),
         max(0, x0 // reduction - 1),

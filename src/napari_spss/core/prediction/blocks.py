@@ -1,0 +1,521 @@
+"""Prediction in blocks by several processes, on one or more machines, that goes on after a crash.
+
+daisy hands out the blocks: its server runs in the process that was asked, its workers are processes
+that this one starts, or that join from elsewhere. A block is a part of a slice that fills whole
+shards of the OME-Zarr images, so nobody waits for anybody. What is done is marked beside them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..analysis import MapHistogram, entropy, labels_from_probs, matched_threshold, mean_entropy
+from ..annotations import Region
+from ..base import (
+    CancelToken,
+    Event,
+    FinishReason,
+    InputError,
+    Message,
+    Predicted,
+    Record,
+    RunError,
+    RunFinished,
+    RunStarted,
+    SlicePace,
+    SpssError,
+    VoxelSize,
+    read_record,
+    write_atomically,
+)
+from ..images import BLOCK_PX, GreyRange, Pyramid, StackLayout, image_paths, open_stack
+from ..networks import Stopped, default_tile_px, resolve_device
+from ..training import Model, load_model
+from .engine import checked_slices, prediction_steps, stated_fraction
+from .files import (
+    Threshold,
+    as_probs,
+    matched_text,
+    prediction_results,
+    quantised,
+    result_layouts,
+    result_names,
+)
+from .maps import Piece, SlicePredictor
+from .smoothing import is_smoothed
+
+if TYPE_CHECKING:
+    from ..images import Stack
+
+__all__ = ["join_prediction", "predict_in_blocks"]
+
+_TASK = "prediction"
+_JOB, _RECORD, _ADDRESS, _ERROR = ".job", "job.json", "address.json", "error.txt"
+_DONE, _GREYS = "done", "greys"
+_SMOOTHED_SLICES = 8  # of a block, since those beside it are predicted as well
+_ONLY_HERE = "127.0.0.1"
+
+
+class _Job(Record):
+    """What workers must know to compute the same."""
+
+    run: str
+    image: str
+    axes: str | None
+    voxel_size_um: VoxelSize | None
+    image_identity: str
+    weights: str
+    threshold: Threshold
+    uncertainty: bool
+    flips: bool
+    smooth_z: bool
+    tile_px: int
+
+
+def predict_in_blocks(
+    run: str | Path,
+    image: str | Path,
+    *,
+    out_dir: str | Path,
+    n_workers: int = 1,
+    devices: Sequence[str] = ("auto",),
+    host: str | None = _ONLY_HERE,
+    axes: str | None = None,
+    voxel_size_um: VoxelSize | None = None,
+    threshold: Threshold = None,
+    uncertainty: bool = False,
+    flips: bool = False,
+    smooth_z: bool | None = None,
+    overwrite: bool = False,
+    show: Callable[[Event], object] = lambda event: None,
+    token: CancelToken | None = None,
+) -> dict[str, str]:
+    """Predict a stack by several processes into OME-Zarr; after a crash the same call goes on.
+
+    The result is that of :func:`napari_spss.iter_prediction`. Blocks that are done are not computed
+    again. Needs the package daisy.
+
+    Parameters
+    ----------
+    run : path
+        Folder of a run.
+    image : path
+        The image, which all machines find there, as the run and ``out_dir``.
+    out_dir, threshold, uncertainty, flips, smooth_z, overwrite
+        As in :func:`napari_spss.iter_prediction`.
+    n_workers : int
+        Processes on this machine.
+    devices : sequence of str
+        What they compute on, in turn: ``("cuda:0", "cuda:1")`` for two GPUs.
+    host : str or None
+        Name by which other machines reach this one, for :func:`join_prediction`; None: what the
+        system says. By default nobody else can join.
+    axes, voxel_size_um
+        As in :func:`napari_spss.open_stack`.
+    show : callable
+        Takes each event: RunStarted, Progress, Message, Predicted for every slice, RunFinished.
+    token : CancelToken, optional
+        Stops the run within a second or so, as Ctrl-C does, if this is the main thread.
+
+    Returns
+    -------
+    dict of str to str
+        Paths by what they hold, such as ``labels``; empty if it was stopped.
+
+    Raises
+    ------
+    InputError
+        As :func:`napari_spss.iter_prediction`, or if daisy is not installed.
+    RunError
+        If blocks cannot be computed; those that are done are kept.
+    """
+    daisy = _daisy()
+    if n_workers < 1:
+        raise InputError(f"{n_workers} workers compute nothing; give at least 1.", field="workers")
+    model, stack = load_model(run), open_stack(image, axes=axes, voxel_size_um=voxel_size_um)
+    chosen = checked_slices(model, stack, threshold, None)
+    first, *_ = [resolve_device(name) for name in devices]
+    is_smooth, why = is_smoothed(model, stack, smooth_z)
+    can_cut = getattr(model.network, "has_exact_radius", True)
+    job = _Job(
+        run=str(Path(run).resolve()),
+        image=str(Path(image).resolve()),
+        axes=axes,
+        voxel_size_um=voxel_size_um,
+        image_identity=stack.identity(),
+        weights=_weights(model),
+        threshold=threshold,
+        uncertainty=uncertainty,
+        flips=flips or uncertainty,
+        smooth_z=is_smooth,
+        tile_px=default_tile_px(model.network, first) if can_cut else 0,
+    )
+    names = result_names(is_set=stack.is_set, uncertainty=uncertainty, format="zarr")
+    results = prediction_results(
+        out_dir, names.values(), model=model, stack=stack, source=stack.source, overwrite=overwrite
+    )
+    pace = SlicePace(stack.n_slices)
+    key = f"{job.weights} {threshold} {uncertainty} {job.flips} {is_smooth} {axes}"
+    try:
+        with results.writing(resumes=key) as folder:
+            place = folder / _JOB
+            job = _begin(folder, job, model, stack, names)
+            blocks = _blocks(model, stack, job)
+            show(RunStarted("prediction", stack.n_slices, ", ".join(devices), model.classes))
+            for text in (*stack.notes, *why):
+                show(Message("info", text))
+            for message in model.working_scale.notes(stack, chosen):
+                show(message)
+            if done := _n_done(place):
+                show(Message("info", f"going on: {done} of {len(blocks)} blocks are done."))
+            watch = _Watch(place, len(blocks), pace, show, token or CancelToken())
+            _serve(daisy, folder, watch, n_workers, devices, host)
+            if threshold == "auto":
+                show(Message("info", _match(folder, names, model, stack)))
+            for z, mean in _mean_uncertainty(place, blocks, stack).items():
+                show(Predicted(z, None, mean))
+            shutil.rmtree(place)
+    except Stopped:
+        text = f"{_n_done(place)} of {len(blocks)} blocks are kept; the same command goes on."
+        show(Message("info", text))
+        show(RunFinished(FinishReason.stopped, pace.done, pace.elapsed_s))
+        return {}
+    outputs = {what: str(results.folder / name) for what, name in names.items()}
+    show(RunFinished(FinishReason.completed, stack.n_slices, pace.elapsed_s, outputs))
+    return outputs
+
+
+def join_prediction(out_dir: str | Path, *, device: str = "auto", wait_s: float = 60.0) -> int:
+    """Compute blocks of a prediction that :func:`predict_in_blocks` has begun, until none is left.
+
+    Parameters
+    ----------
+    out_dir : path
+        That of the prediction, on a disk that both see.
+    device : str
+        See :func:`napari_spss.core.networks.resolve_device`.
+    wait_s : float
+        Seconds to wait for it to begin.
+
+    Returns
+    -------
+    int
+        Blocks that were computed here.
+
+    Raises
+    ------
+    InputError
+        If no prediction in blocks goes on there, or run or image are not those that it began with.
+    """
+    daisy = _daisy()
+    folder = Path(out_dir)
+    until = time.monotonic() + wait_s
+    while True:
+        found = list(folder.glob(f".{_TASK}.*.partial/{_JOB}/{_ADDRESS}"))
+        if found:
+            context = daisy.Context(**json.loads(found[0].read_text()))
+            client = daisy.Client(context)
+            if client.connected:
+                return _work(daisy, client, found[0].parents[1], device)
+        if time.monotonic() > until:
+            raise InputError(
+                f"no prediction in blocks goes on in {folder}; begin it by predict with --workers "
+                "and --host, or name the folder of its --out."
+            )
+        time.sleep(0.5)
+
+
+def _daisy() -> Any:
+    try:
+        import daisy.v2 as daisy
+    except ImportError as error:
+        raise InputError(
+            "prediction in blocks needs the package daisy, which is not installed; run "
+            'python -m pip install "napari-spss[workers]".',
+            field="workers",
+        ) from error
+    return daisy
+
+
+def _begin(folder: Path, job: _Job, model: Model, stack: Stack, names: dict[str, str]) -> _Job:
+    """Make the images, empty, and then the record, by which they are known to be complete.
+
+    If they are there already, only places may have changed.
+    """
+    record = folder / _JOB / _RECORD
+    if record.is_file():
+        begun = read_record(_Job, record, remedy=f"remove {folder}")
+        job = job.model_copy(update={"tile_px": begun.tile_px})
+        write_atomically(record, job.model_dump_json())
+        return job
+    layouts = result_layouts(StackLayout.of(stack), model.classes)
+    for what, name in names.items():
+        shutil.rmtree(folder / name, ignore_errors=True)
+        for path, slices in image_paths(folder / name, layouts[what]):
+            Pyramid.create(path, layouts[what], slices)
+    for part in (_DONE, _GREYS):
+        (folder / _JOB / part).mkdir(parents=True, exist_ok=True)
+    write_atomically(record, job.model_dump_json())
+    return job
+
+
+def _n_done(place: Path) -> int:
+    return sum(1 for _ in (place / _DONE).glob("[0-9]*"))
+
+
+class _Watch:
+    """What daisy tells twice a second; ends the run if it was stopped, or a worker cannot work."""
+
+    def __init__(
+        self,
+        place: Path,
+        n_blocks: int,
+        pace: SlicePace,
+        show: Callable[[Event], object],
+        token: CancelToken,
+    ) -> None:
+        self.n_blocks = n_blocks
+        self._error = place / _ERROR
+        self._pace, self._show, self._token = pace, show, token
+
+    def on_start(self, states: Any) -> None:
+        """Take the beginning, of which nothing is told."""
+
+    def on_finish(self, states: Any) -> None:
+        """Take the end, of which nothing is told."""
+
+    def on_progress(self, states: Any) -> None:
+        """Tell how much is done."""
+        share = states[_TASK].completed_count * self._pace.total / self.n_blocks
+        self._pace.done = int(share)
+        for event in self._pace.progress(share - self._pace.done):
+            self._show(event)
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and (self._token.is_cancelled or self._error.exists()):
+            self._token.cancel()
+            signal.raise_signal(signal.SIGINT)  # daisy's only way to end early
+
+
+def _serve(
+    daisy: Any,
+    folder: Path,
+    watch: _Watch,
+    n_workers: int,
+    devices: Sequence[str],
+    host: str | None,
+) -> None:
+    """Hand out blocks until all are done."""
+    from daisy import logging as worker_logs
+
+    place = folder / _JOB
+    for name in (_ADDRESS, _ERROR):
+        (place / name).unlink(missing_ok=True)
+    n_threads = max(1, torch.get_num_threads() // n_workers)
+    devices = tuple(devices)
+
+    def work(*, context: Any) -> None:  # in a process of its own
+        fields = {**dict(context.items()), "worker_id": "-1"}
+        write_atomically(place / _ADDRESS, json.dumps(fields))
+        torch.set_num_threads(n_threads)
+        device = devices[int(context["worker_id"]) % len(devices)]
+        try:
+            _work(daisy, daisy.Client(context), folder, device)
+        except SpssError as error:  # another worker could not either
+            write_atomically(place / _ERROR, str(error))
+            raise
+
+    set_folder: Any = worker_logs.set_log_basedir
+    set_folder(place / "logs")
+    logging.getLogger("daisy").addHandler(logging.NullHandler())
+    task = daisy.Task(
+        _TASK,
+        total_roi=daisy.Roi((0,), (watch.n_blocks,)),
+        read_roi=daisy.Roi((0,), (1,)),
+        write_roi=daisy.Roi((0,), (1,)),
+        process_function=work,
+        read_write_conflict=False,
+        max_workers=n_workers,
+        timeout=None,
+    )
+    try:
+        state = daisy.run_blockwise(
+            task, progress=watch, summary=False, host=host, return_states=True
+        )[_TASK]
+        is_complete, fault = state.completed_count == watch.n_blocks, state.first_worker_error
+    except RuntimeError:
+        is_complete, fault = False, None
+    except KeyboardInterrupt:
+        if not (place / _ERROR).exists():
+            raise Stopped from None
+        is_complete = False
+        fault = (place / _ERROR).read_text()
+    if not is_complete:
+        reason = (fault or "workers ended again and again").strip().splitlines()[-1]
+        raise RunError(
+            f"blocks could not be predicted: {reason} Those that are done are kept, and the same "
+            f"command goes on; what workers said is in {place / 'logs'}."
+        )
+
+
+def _work(daisy: Any, client: Any, folder: Path, device: str) -> int:
+    """Compute blocks until none is left; say how many."""
+    job = read_record(_Job, folder / _JOB / _RECORD, remedy="begin the prediction again")
+    worker = _Worker(folder, job, device)
+    done = 0
+    while True:
+        with client.acquire_block() as block:
+            if block is None:
+                return done
+            done += worker.compute(int(block.write_roi.begin[0]))
+
+
+class _Worker:
+    """Computes blocks, by what the job says."""
+
+    def __init__(self, folder: Path, job: _Job, device: str) -> None:
+        model = load_model(job.run)
+        self._stack = open_stack(job.image, axes=job.axes, voxel_size_um=job.voxel_size_um)
+        if _weights(model) != job.weights or self._stack.identity() != job.image_identity:
+            raise InputError(
+                f"{job.run} or {job.image} has changed since the prediction was begun; begin it "
+                "again in another folder."
+            )
+        self._job, self._place = job, folder / _JOB
+        self._n_classes = len(model.classes)
+        self._blocks = _blocks(model, self._stack, job)
+        self._predictor = SlicePredictor(model, device, tile_px=None, flips=job.flips)
+        layout = StackLayout.of(self._stack)
+        names = result_names(is_set=layout.is_set, uncertainty=job.uncertainty, format="zarr")
+        self._images = {
+            what: [Pyramid(path) for path, _ in image_paths(folder / name, layout)]
+            for what, name in names.items()
+        }
+
+    def compute(self, index: int) -> bool:
+        """Compute a block; say whether it was not done yet."""
+        mark = self._place / _DONE / str(index)
+        if mark.exists():
+            return False
+        regions = self._blocks[index]
+        y0, x0, y1, x1 = regions[0].box or (0, 0, *self._stack.shape_of(regions[0].slice))
+        probs = np.empty((self._n_classes, y1 - y0, x1 - x0), np.float32)
+        means: list[float] = []
+
+        def keep(region: Region, rows: tuple[int, int], found: npt.NDArray[np.float32]) -> None:
+            probs[:, rows[0] - y0 : rows[1] - y0] = found
+            if rows[1] == y1:
+                self._write(region.slice, (y0, x0), probs)
+                means.append(mean_entropy(probs))
+
+        for region, take in prediction_steps(
+            [regions], self._stack, keep, is_smooth=self._job.smooth_z
+        ):
+            greys = None if region.box is None else self._greys(region.slice)
+            for piece in self._predictor.pieces(
+                self._stack, region.slice, box=region.box, greys=greys
+            ):
+                if isinstance(piece, Piece):
+                    take(region, piece.rows, piece.probs)
+        write_atomically(mark, json.dumps(means))
+        return True
+
+    def _write(self, z: int, corner: tuple[int, int], probs: npt.NDArray[np.float32]) -> None:
+        self._put("maps", z, corner, quantised(probs))
+        if self._job.threshold != "auto":
+            self._put("labels", z, corner, labels_from_probs(probs, self._job.threshold))
+        if self._job.uncertainty:
+            self._put("uncertainty", z, corner, quantised(entropy(probs)))
+
+    def _put(self, what: str, z: int, corner: tuple[int, int], pixels: Any) -> None:
+        images = self._images[what]
+        image, place = (images[z], 0) if self._stack.is_set else (images[0], z)
+        image.put(place, corner, pixels)
+
+    def _greys(self, z: int) -> GreyRange:
+        """Grey values of a whole slice, which the first who needs them works out."""
+        path = self._place / _GREYS / f"{z}.npy"
+        if not path.exists():
+            greys = self._predictor.greys(self._stack, z)
+            temporary = path.with_name(f".{z}.{os.getpid()}.npy")
+            np.save(temporary, greys)
+            temporary.replace(path)
+        known: GreyRange = np.load(path)
+        return known
+
+
+def _blocks(model: Model, stack: Stack, job: _Job) -> list[list[Region]]:
+    """Cut the stack: a block is a part of a slice, or of several that are smoothed together.
+
+    First parts of all slices come first, so that each slice is measured by one worker. A block
+    holds at least a tile of working pixels, since its halo is computed twice; where ``tile_px`` is
+    0 slices stay whole.
+    """
+    depth = _SMOOTHED_SLICES if job.smooth_z else 1
+    found = []
+    for first in range(0, stack.n_slices, depth):
+        height, width = stack.shape_of(first)
+        reduction = model.working_scale.of_slice(stack, first)
+        edge = BLOCK_PX * -(-job.tile_px * reduction // BLOCK_PX) or max(height, width)
+        corners = list(itertools.product(range(0, height, edge), range(0, width, edge)))
+        for number, (y, x) in enumerate(corners):
+            box = (y, x, min(height, y + edge), min(width, x + edge))
+            slices = range(first, min(first + depth, stack.n_slices))
+            block = [Region(z, box if len(corners) > 1 else None) for z in slices]
+            found.append((number, block))
+    return [block for _, block in sorted(found, key=lambda one: one[0])]
+
+
+def _match(folder: Path, names: dict[str, str], model: Model, stack: Stack) -> str:
+    """Write the labels at the threshold that gives the stated fraction; say which it is."""
+    layout, histogram = StackLayout.of(stack), MapHistogram()
+    maps, labels = (
+        [Pyramid(path) for path, _ in image_paths(folder / names[what], layout)]
+        for what in ("maps", "labels")
+    )
+    rows = [
+        (i, z, slice(y, min(height, y + BLOCK_PX)))
+        for slice_, (height, _) in enumerate(layout.shapes)
+        for i, z in [(slice_, 0) if layout.is_set else (0, slice_)]
+        for y in range(0, height, BLOCK_PX)
+    ]
+    for i, z, part in rows:
+        histogram.add(as_probs(maps[i].read(z, part)[1]))
+    fraction = stated_fraction(model)
+    threshold = matched_threshold(histogram, fraction)
+    for i, z, part in rows:
+        found = (as_probs(maps[i].read(z, part)[1]) >= threshold).astype(np.uint8)
+        labels[i].put(z, (part.start, 0), found)
+    return matched_text(threshold, model.classes, fraction)
+
+
+def _mean_uncertainty(
+    place: Path, blocks: Sequence[Sequence[Region]], stack: Stack
+) -> dict[int, float]:
+    """Mean of every slice, over the pixels of its blocks."""
+    total = dict.fromkeys(range(stack.n_slices), 0.0)
+    for index, regions in enumerate(blocks):
+        means = json.loads((place / _DONE / str(index)).read_text())
+        for region, mean in zip(regions, means, strict=True):
+            height, width = stack.shape_of(region.slice)
+            y0, x0, y1, x1 = region.box or (0, 0, height, width)
+            total[region.slice] += mean * (y1 - y0) * (x1 - x0) / (height * width)
+    return total
+
+
+def _weights(model: Model) -> str:
+    """Digest of the weights, since a run may be trained on in its folder."""
+    return model.model_copy(update={"run_dir": None}).identity

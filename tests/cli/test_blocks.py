@@ -1,0 +1,195 @@
+"""``predict --workers`` and ``join``: the same result by several processes, and after kills."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+pytest.importorskip("daisy")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+SPSS = (sys.executable, "-m", "napari_spss")
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+MARKS = ".prediction.*.partial/.job/done/[0-9]*"
+SHAPE = (10, 2060, 200)  # two blocks a slice
+
+
+@pytest.fixture(scope="module")
+def case(trained, tmp_path_factory):
+    """Folder with ``run``, the image ``big.tif``, and ``one``: its results by one process."""
+    folder = tmp_path_factory.mktemp("blocks")
+    shutil.copytree(trained / "run", folder / "run")
+    image = np.random.default_rng(0).integers(0, 255, SHAPE, np.uint8)
+    tifffile.imwrite(folder / "big.tif", image, photometric="minisblack")
+    run(folder, "one", "--format", "zarr", "--threshold", "auto", "--uncertainty")
+    return folder
+
+
+def command(folder: Path, out: str, *options: str) -> tuple[str, ...]:
+    places = (str(folder / "run"), str(folder / "big.tif"), "--out", str(folder / out))
+    return (*SPSS, "predict", *places, "--device", "cpu", *options)
+
+
+def run(folder: Path, out: str, *options: str) -> str:
+    done = subprocess.run(
+        command(folder, out, *options), capture_output=True, text=True, timeout=250, env=ONE_THREAD
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.fixture
+def start():
+    """Start a process group of its own, so that workers can be killed with it."""
+    started = []
+
+    def begin(*arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ONE_THREAD,
+            start_new_session=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_for(process: subprocess.Popen[str], folder: Path, number: int) -> None:
+    """Wait until so many blocks are done."""
+    while len(marks_in(folder)) < number:
+        if process.poll() is not None:
+            pytest.fail(process.communicate()[1])
+        time.sleep(0.02)
+
+
+def marks_in(folder: Path) -> set[int]:
+    """Numbers of the blocks that are done."""
+    return {int(path.name) for path in folder.glob(MARKS)}
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    found = [path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Whether two folders hold the same, except the estimate of which slices to count next."""
+    ours, theirs = files_of(one), files_of(other)
+    assert ours.keys() == theirs.keys()
+    different = [name for name in ours if ours[name] != theirs[name]]
+    assert [name for name in different if name != "next_slices.csv"] == []
+
+
+def test_two_workers_give_what_one_process_gives(case):
+    said = run(case, "two", "--threshold", "auto", "--uncertainty", "--workers", "2")
+    assert "completed: 10 slices" in said
+    assert_same(case / "two", case / "one")
+    assert not list((case / "two").glob(".*.partial"))
+
+
+def test_maps_that_are_smoothed_along_z_are_the_same_in_blocks(case):
+    run(case, "smooth", "--format", "zarr", "--smooth-z")
+    run(case, "smooth_blocks", "--workers", "1", "--smooth-z")
+    assert_same(case / "smooth_blocks", case / "smooth")
+
+
+@posix
+def test_a_killed_prediction_goes_on_and_computes_no_finished_block_twice(case, start):
+    options = ("--threshold", "auto", "--uncertainty", "--workers", "2")
+    process = start(*command(case, "killed", *options))
+    wait_for(process, case / "killed", 3)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not [path for path in (case / "killed").iterdir() if path.name[0] != "."]
+    marks = marks_in(case / "killed")
+    (store,) = (case / "killed").glob(".*.partial/maps.ome.zarr")
+    before = {path.relative_to(store): path.stat().st_mtime_ns for path in shards_of(store, marks)}
+    said = run(case, "killed", *options)
+    assert f"going on: {len(marks)} of 20 blocks are done" in said
+    after = case / "killed" / "maps.ome.zarr"
+    assert {path: (after / path).stat().st_mtime_ns for path in before} == before
+    assert_same(case / "killed", case / "one")
+
+
+def shards_of(store: Path, marks: set[int]) -> list[Path]:
+    """Shards of finished blocks at full resolution: first parts of all slices come first."""
+    places = [(index % SHAPE[0], index // SHAPE[0]) for index in marks]
+    return [store / "0" / "c" / "0" / str(z) / str(y) / "0" for z, y in places]
+
+
+@posix
+def test_machines_that_join_help_and_one_may_be_killed(case, start):
+    options = ("--threshold", "auto", "--uncertainty", "--workers", "1", "--host", "127.0.0.1")
+    server = start(*command(case, "joined", *options))
+    helper, victim = (start(*SPSS, "join", str(case / "joined"), "--device", "cpu") for _ in "ab")
+    wait_for(server, case / "joined", 4)
+    victim.send_signal(signal.SIGKILL)
+    victim.communicate()
+    out, err = helper.communicate(timeout=250)
+    assert helper.returncode == 0, err
+    assert "computed here" in out
+    _, err = server.communicate(timeout=250)
+    assert server.returncode == 0, err
+    assert_same(case / "joined", case / "one")
+
+
+@posix
+def test_interrupt_keeps_what_is_done(case, start):
+    process = start(*command(case, "stopped", "--workers", "1"))
+    wait_for(process, case / "stopped", 2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "of 20 blocks are kept; the same command goes on" in err
+    assert "Traceback" not in err
+    assert not [path for path in (case / "stopped").iterdir() if path.name[0] != "."]
+    assert "going on: " in run(case, "stopped", "--workers", "1")
+
+
+@posix
+def test_what_a_worker_cannot_read_ends_all_and_is_told(case, start, tmp_path):
+    (tmp_path / "run").symlink_to(case / "run")
+    shutil.copy(case / "big.tif", tmp_path)
+    process = start(*command(tmp_path, "out", "--workers", "2"))
+    wait_for(process, tmp_path / "out", 1)
+    os.utime(tmp_path / "big.tif", (0, 0))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "blocks could not be predicted: " in line
+    assert "has changed since it was opened" in line
+    assert "the same command goes on" in line
+    assert "Traceback" not in err
+    assert "going on: " in run(tmp_path, "out", "--workers", "2")
+
+
+def test_unusable_options_are_refused(spss, trained, tmp_path, monkeypatch):
+    def refused(*options):
+        image = (trained / "run", trained / "image.tif", "--out", tmp_path / "out")
+        done = spss("predict", *image, "--device", "cpu", *options)
+        assert done.code == 2
+        return done.err
+
+    assert "--format tif cannot be written in blocks" in refused(
+        "--workers", "2", "--format", "tif"
+    )
+    assert "0 workers compute nothing" in refused("--workers", "0")
+    assert "names no GPUs" in refused("--gpus", "first")
+    joined = spss("join", tmp_path, "--wait", "0")
+    assert joined.code == 2
+    assert "no prediction in blocks goes on" in joined.error
+    monkeypatch.setitem(sys.modules, "daisy.v2", None)
+    assert 'python -m pip install "napari-spss[workers]"' in refused("--workers", "2")
