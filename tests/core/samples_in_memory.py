@@ -38,4 +38,4 @@ def whole(shape, fractions):
 
 def read_all(reader):
     """Read all slices of a `SampleReader`, about which something is said."""
-    return [sample for z in reader.slices if (sample := reader.read(z)) is not None]
+    return [sample for z in reader.slices for sample in reader.read(z)]

@@ -559,6 +559,6 @@ def test_a_checkpoint_of_an_earlier_version_opens(tmp_path):
 
 
 def test_a_checkpoint_without_a_map_that_it_names_is_damaged(tmp_path):
-    save_state(STATE.model_copy(update={"kept_until": {3: 50}}), TENSORS, tmp_path)
+    save_state(STATE.model_copy(update={"kept_until": {"3": 50}}), TENSORS, tmp_path)
     with pytest.raises(InputError, match=r"is damaged \(map\.3 is missing\)"):
         load_state(tmp_path)

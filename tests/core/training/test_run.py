@@ -10,7 +10,7 @@ import torch
 from blobs import CLASSES, annotated, blobs, fractions, quick
 from safetensors.torch import load_file
 
-from napari_spss.core.annotations import Annotations, Classes, Keypoint
+from napari_spss.core.annotations import Annotations, Classes, Keypoint, lay_frames
 from napari_spss.core.base import (
     CancelToken,
     Diverged,
@@ -411,3 +411,43 @@ def test_what_is_read_is_not_told_more_often_than_anybody_can_read():
     )
     preparing = [event.done for event in with_clock if isinstance(event, Preparing)]
     assert preparing == [0, 3]
+
+
+def test_a_large_slice_trains_by_its_parts_and_goes_on_as_if_it_had_not_been_stopped(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr("napari_spss.core.training.samples._LARGE_PX", 0)
+    stack, truth = blobs(n_slices=1, size=240)
+    frames = tuple(
+        frame.replace(
+            class_index=truth[0][frame.y.round().astype(int), frame.x.round().astype(int)].astype(
+                np.int16
+            ),
+            is_done=True,
+        )
+        for frame in lay_frames((1, 240, 240), 2, 60, 5, rng=np.random.default_rng(0))
+    )
+    annotations = Annotations(CLASSES, keypoints=(Keypoint(0, 239.0, 0.0, 1),), grids=frames)
+    settings = tiny(optimisation__max_steps=8, self_training__start=0.0, self_training__ramp=0.0)
+
+    def stopping(folder, n_steps):
+        token = CancelToken()
+        for event in iter_training(
+            stack, annotations, settings, run_dir=folder, token=token, device="cpu"
+        ):
+            if isinstance(event, Progress) and event.done >= n_steps:
+                token.cancel()
+
+    stopping(tmp_path / "whole", 99)
+    stopping(tmp_path / "stopped", 3)
+    assert load_model(tmp_path / "stopped").n_steps < 8
+    list(
+        iter_training(
+            stack, annotations, settings, run_dir=tmp_path / "stopped", resume=True, device="cpu"
+        )
+    )
+    whole, resumed = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("whole", "stopped")
+    )
+    for name, weights in whole.items():
+        assert torch.equal(weights, resumed[name])

@@ -513,3 +513,118 @@ def test_images_of_a_set_keep_their_own_size():
     samples, _ = load(annotations, stack=stack, k=4)
     assert [s.shape for s in samples] == [(8, 5), (2, 13)]
     assert [s.bags[0].box for s in samples] == [(0, 0, 8, 5), (0, 0, 2, 13)]
+
+
+# -- parts of large slices ---------------------------------------------------------------------
+
+
+def in_parts(annotations, *, monkeypatch, k=1, crop_px=16, large_px=0, dtype=np.uint8, **overrides):
+    """The same slice read whole, and in parts, as if it were large."""
+    pixels = np.random.default_rng(0).integers(0, 200, (1, 150 * k, 190 * k)).astype(dtype)
+    read = []
+
+    def load_with(limit):
+        monkeypatch.setattr("napari_spss.core.training.samples._LARGE_PX", limit)
+        reader = SampleReader(
+            stack_from_array(pixels),
+            annotations,
+            preset("fast").with_overrides({"sampling.crop_px": crop_px, **overrides}),
+            working_scale=WorkingScale(k),
+        )
+        read.append(reader)
+        return read_all(reader)
+
+    return load_with(2**24)[0], load_with(large_px), read[-1]
+
+
+def framed(y, x, *classes, slice=0, is_done=True):
+    """A frame of 20 px with three by three nodes of these classes."""
+    rows, columns = np.meshgrid(y + np.array([3.0, 10, 17]), x + np.array([3.0, 10, 17]))
+    nodes = np.resize(classes, 9).astype(np.int16)
+    return CountingGrid(
+        slice,
+        7.0,
+        0.0,
+        0.0,
+        rows.ravel(),
+        columns.ravel(),
+        nodes,
+        is_done,
+        box=(y, x, y + 20, x + 20),
+    )
+
+
+SAID_HERE_AND_THERE = Annotations(
+    CLASSES,
+    proportions=(stated(0.7, 0.3, box=(100, 150, 110, 170)),),
+    keypoints=(*points((5, 180)), *points((8, 172), class_index=0), *points((149, 0))),
+    grids=(framed(40, 20, 0, 1), framed(130, 100, 0, 0, 1), framed(0, 90, 1, is_done=False)),
+)
+
+
+ALL_OVER = grid([(y, x, 0) for y in range(9, 150, 20) for x in range(9, 190, 20)])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("normalisation", ["slice", "range"])
+def test_parts_of_a_large_slice_are_cut_from_it(monkeypatch, normalisation, dtype):
+    whole, parts, reader = in_parts(
+        SAID_HERE_AND_THERE,
+        monkeypatch=monkeypatch,
+        dtype=dtype,
+        **{"image.normalisation": normalisation},
+    )
+    assert len(parts) == 6  # two keypoints lie in one window
+    target = np.full(whole.shape, -1)
+    boxes = []
+    for one in parts:
+        y0, x0, y1, x1 = one.part
+        np.testing.assert_allclose(one.image, whole.image[:, y0:y1, x0:x1], atol=1e-5)
+        np.testing.assert_array_equal(one.weight, whole.weight[y0:y1, x0:x1])
+        np.testing.assert_array_equal(one.error, whole.error[y0:y1, x0:x1])
+        target[y0:y1, x0:x1] = one.target
+        assert min(one.shape) >= 16  # a window finds room
+        boxes += [np.add(bag.box, (y0, x0, y0, x0)).tolist() for bag in one.bags]
+        for nodes in one.nodes.values():
+            assert (one.target.flat[nodes] >= 0).all()
+    np.testing.assert_array_equal(target, whole.target)
+    assert sorted(boxes) == sorted(list(bag.box) for bag in whole.bags)
+    assert sum(one.is_calibrated for one in parts) == 2
+    assert sum(len(one.nodes) for one in parts) == len(whole.nodes)
+    places = np.concatenate([one.keypoints for one in parts])
+    assert sorted(places[:, 3]) == [0, 1, 2]
+    assert len({one.name for one in parts}) == 6
+    assert all(image.size < whole.image.size for image in reader.images.values())
+
+
+def test_parts_are_cut_at_working_scale(monkeypatch):
+    said = SAID_HERE_AND_THERE.replace(grids=SAID_HERE_AND_THERE.grids[1:])
+    whole, parts, _ = in_parts(said, monkeypatch=monkeypatch, k=3, crop_px=16)
+    assert len(parts) > 1
+    for one in parts:
+        y0, x0, y1, x1 = one.part
+        np.testing.assert_allclose(one.image, whole.image[:, y0:y1, x0:x1], atol=1e-5)
+        np.testing.assert_array_equal(one.target, whole.target[y0:y1, x0:x1])
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        Annotations(CLASSES, (stated(0.9, 0.1),), grids=(framed(40, 20, 0, 1),)),  # of all of it
+        Annotations(
+            CLASSES,
+            grids=(grid([(y, x, 0) for y in range(9, 150, 20) for x in range(9, 190, 20)]),),
+        ),
+        Annotations(CLASSES, (stated(0.9, 0.1, box=(0, 0, 150, 150)),)),
+    ],
+)
+def test_a_large_slice_of_which_much_is_said_is_read_whole(monkeypatch, annotations):
+    whole, parts, _ = in_parts(annotations, monkeypatch=monkeypatch)
+    (one,) = parts
+    assert one.part is None
+    np.testing.assert_array_equal(one.image, whole.image)
+
+
+def test_a_slice_that_is_not_large_is_read_whole(monkeypatch):
+    _, (one,), _ = in_parts(SAID_HERE_AND_THERE, monkeypatch=monkeypatch, large_px=150 * 190)
+    assert one.part is None

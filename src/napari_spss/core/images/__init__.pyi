@@ -47,6 +47,7 @@ from .resampling import (
     resample_points as resample_points,
     resample_slice as resample_slice,
     slice_greys as slice_greys,
+    streamed_greys as streamed_greys,
 )
 from .scale import (
     BOTH_UNKNOWN as BOTH_UNKNOWN,

@@ -29,6 +29,7 @@ __all__ = [
     "resample_points",
     "resample_slice",
     "slice_greys",
+    "streamed_greys",
 ]
 
 GreyRange: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -98,6 +99,30 @@ def slice_greys(stack: Stack, z: int, reduction: int, normalisation: str) -> Gre
     image = resample_slice(stack, z, reduction, None)
     name = f"slice {z} of {stack.source}"
     return grey_range(image, normalisation, np.dtype(stack.dtype), name=name)
+
+
+def streamed_greys(stack: Stack, z: int, reduction: int, mode: str) -> GreyRange:
+    """Work out those of `slice_greys` but for rounding, and hold no more than a strip."""
+    height, width = stack.shape_of(z)
+    n_rows = max(1, _STRIP_PX // max(1, width) // reduction)
+    shape, dtype = (-(-height // reduction), -(-width // reduction)), np.dtype(stack.dtype)
+    n, mean, squares, low, high = 0, np.zeros(1), np.zeros(1), math.inf, -math.inf
+    for y in range(0, shape[0], n_rows):
+        box = (y, 0, min(shape[0], y + n_rows), shape[1])
+        strip = resample_slice(stack, z, reduction, None, box=box)
+        grey_range(strip, "range", dtype, name=f"slice {z} of {stack.source}")  # refuses NaN
+        size = strip[0].size
+        own = strip.mean(axis=(1, 2), dtype=np.float64)
+        # merging means and sums of squared differences, as in Chan, Golub and LeVeque 1979
+        squares = squares + strip.var(axis=(1, 2), dtype=np.float64) * size
+        squares += (own - mean) ** 2 * n * size / (n + size)
+        n, mean = n + size, mean + (own - mean) * size / (n + size)
+        low, high = min(low, float(strip.min())), max(high, float(strip.max()))
+    if mode != "slice":
+        return grey_range(np.array([[[low, high]]], np.float32), mode, dtype)
+    deviation = np.sqrt(squares / n)
+    deviation[deviation <= _ROUNDING * np.abs(mean)] = np.inf
+    return np.stack([mean, deviation])[:, :, None, None]
 
 
 def _reduce(image: npt.NDArray[np.generic], k: int) -> npt.NDArray[np.float32]:

@@ -211,8 +211,8 @@ class RunState(_ClassesRecord):
         Nodes of grids, as they were last counted by a map.
     posterior_at : float or None
         Share of the budget that was spent then.
-    kept_until : dict of int to int
-        Steps at which maps of whole slices become old, by slice.
+    kept_until : dict of str to int
+        Steps at which maps of whole slices become old, by the names of samples.
     n_looks : int
         How often it was looked whether maps have collapsed.
     lost : tuple of str
@@ -235,7 +235,7 @@ class RunState(_ClassesRecord):
     posterior_at: float | None = Field(
         default=None, validation_alias=AliasChoices("posterior_at", "recounted_at")
     )
-    kept_until: dict[int, int] = Field(default_factory=dict)
+    kept_until: dict[str, int] = Field(default_factory=dict)
     n_looks: NonNegativeInt = 0
     lost: tuple[str, ...] = ()
     data_digest: str | None = None
@@ -357,7 +357,7 @@ def load_state(run_dir: str | Path) -> tuple[RunState, Tensors]:
     check_links(Path(run_dir), STATE_FILE.parts[:1])
     tensors, inner = _load_tensors(path)
     state = parse_record(RunState, inner or "", path, remedy=_REMEDY, newest=_NEWEST)
-    if missing := {f"map.{z}" for z in state.kept_until} - tensors.keys():
+    if missing := {f"map.{name}" for name in state.kept_until} - tensors.keys():
         raise InputError(f"{path} is damaged ({min(missing)} is missing); {_REMEDY}.")
     return state, tensors
 

@@ -109,6 +109,7 @@ class TrainingData:
         digest = hashlib.blake2b(digest_size=16)
         for sample in self.samples:
             parts = [np.array(sample.slice), sample.target, sample.weight, sample.error]
+            parts += [np.array(sample.part)] if sample.part else []
             for bag in sample.bags:
                 parts += [np.array(bag.box), bag.fractions, bag.low, bag.high]
             for part in parts:

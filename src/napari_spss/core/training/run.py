@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..annotations import Annotations, Keypoint
+from ..annotations import Annotations, Keypoint, Region
 from ..base import (
     CancelToken,
     CheckpointSaved,
@@ -52,7 +51,7 @@ from .learner import Learner
 from .loss_terms import LOSSES
 from .objective import Objective, StepLoss
 from .run_folder import write_update
-from .samples import Box, SampleReader
+from .samples import Box, SampleReader, bags_of
 from .schedule import Schedule
 from .self_training import KeptMap, SliceMaps
 from .warnings import MapWatch, initial_warnings, n_looks_due
@@ -155,7 +154,7 @@ def prepare(
         SliceMaps(
             lambda image: learner.predict(image, token=task.token),
             task.device,
-            {z: KeptMap(maps[str(z)], until) for z, until in state.kept_until.items()},
+            {name: KeptMap(maps[name], until) for name, until in state.kept_until.items()},
         ),
         task.clock(),
         best,
@@ -166,14 +165,14 @@ def _read(
     task: Task, reader: SampleReader, began: float, *, told_at: float
 ) -> Generator[Preparing, None, TrainingData]:
     """Read all slices, and tell which if the last word was some time ago."""
-    samples, n_slices = [], len(reader.slices)
+    samples: list[SliceSamples] = []
+    n_slices = len(reader.slices)
     for number, z in enumerate(reader.slices, start=1):
         if (now := task.clock()) - told_at >= _PREPARING_INTERVAL_S:
             told_at = now
             text = f"reading slice {number} of {n_slices}"
             yield Preparing(text, number - 1, n_slices, now - began)
-        if (sample := reader.read(z)) is not None:
-            samples.append(sample)
+        samples += reader.read(z)
     return _data_of(task, reader, samples, reader.label_scale(samples))
 
 
@@ -196,7 +195,7 @@ def _believing(
     if not posterior.believed:
         return data
     bags = reader.bags(posterior.nodes())
-    samples = [replace(one, bags=bags.get(one.slice, ())) for one in data.samples]
+    samples = [replace(one, bags=bags_of(one, bags)) for one in data.samples]
     return _data_of(task, reader, samples, data.label_scale)
 
 
@@ -442,7 +441,7 @@ class Run:
         stack = self.task.stack
         reduction = self.state.working_scale.of_slice(stack, z)
         try:
-            image = self.reader.images.get(z)
+            image = self.reader.images.get(Region(z))
             if image is None:
                 normalisation = self.task.settings.image.normalisation
                 image = resample_slice(stack, z, reduction, normalisation)
@@ -499,26 +498,30 @@ class Run:
         are no keypoints, nothing is done.
         """
         width_px = self.task.settings.image.target_diameter_px
-        points: dict[int, list[Keypoint]] = {}
-        for point in self.annotations.keypoints:
-            points.setdefault(point.slice, []).append(point)
+        points = self.annotations.keypoints
         denied: list[Keypoint] = []
         spans: dict[int, tuple[Span, ...]] = {}
         try:
             for sample in self.data.samples:
                 if not len(sample.keypoints):
                     continue
-                y, x, stated = sample.keypoints.T
+                y, x, stated, order = sample.keypoints.T
                 box = _box_around(y, x, sample.shape, math.ceil(width_px))
                 probs = self._predict(sample.image, model.network, box)
                 is_denied = probs[:, y - box[0], x - box[1]].argmax(axis=0) != stated
-                denied += itertools.compress(points[sample.slice], is_denied)
-                errors = errors_at(probs, sample.keypoints, width_px=width_px, origin=box[:2])
+                denied += [points[index] for index in order[is_denied]]
+                top, left = sample.origin
+                errors = errors_at(
+                    probs,
+                    sample.keypoints[:, :3] + (top, left, 0),
+                    width_px=width_px,
+                    origin=(box[0] + top, box[1] + left),
+                )
                 if errors:
-                    spans[sample.slice] = tuple(errors)
+                    spans[sample.slice] = (*spans.get(sample.slice, ()), *errors)
         except Stopped:
             return model, []
-        total = len(self.annotations.keypoints)
+        total = len(points)
         if not total:
             return model, []
         places = tuple((one.slice, one.y, one.x, one.class_index) for one in denied)
@@ -555,8 +558,8 @@ class Run:
         tensors = self.learner.tensors() | prefixed("best", self.best or {})
         is_unfinished = self.end() in (None, FinishReason.stopped, FinishReason.time_limit)
         kept = self.maps.kept(state.step) if is_unfinished else {}
-        state.kept_until = {z: one.until for z, one in kept.items()}
-        tensors |= prefixed("map", {str(z): one.probs for z, one in kept.items()})
+        state.kept_until = {name: one.until for name, one in kept.items()}
+        tensors |= prefixed("map", {name: one.probs for name, one in kept.items()})
         return CheckpointSaved(state.step, str(save_state(state, tensors, self.task.run_dir)))
 
     def model(self) -> Model:

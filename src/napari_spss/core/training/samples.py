@@ -6,7 +6,7 @@ A *bag* is a region with its stated fractions.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -16,17 +16,18 @@ from scipy import ndimage
 
 from ..annotations import Annotations, Proportion, Region
 from ..base import InputError, LabelSettings, TrainingSettings
-from ..images import IGNORE, WorkingScale, resample_points, resample_slice
+from ..images import IGNORE, WorkingScale, resample_points, resample_slice, streamed_greys
 from .bias_correction import correct_bias
 
 if TYPE_CHECKING:
-    from ..images import LabelSource, Stack
+    from ..images import GreyRange, LabelSource, Stack
 
 __all__ = [
     "Bag",
     "LabelScale",
     "SampleReader",
     "SliceSamples",
+    "bags_of",
 ]
 
 _UNLABELLED = -1
@@ -34,8 +35,13 @@ _UNLABELLED = -1
 _DENSE_SHARE = 0.5
 # a node that was looked at again is wrong so many times as often as others
 _ERROR_AGAIN = 0.25
+# of a slice with more working pixels only those parts are held of which something is said, unless
+# they make up a large share of it
+_LARGE_PX = 2**24
+_MOST_SHOWN = 0.5
 
 Box = tuple[int, int, int, int]
+Disc = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ class LabelScale:
 
 @dataclass
 class SliceSamples:
-    """One annotated slice at working scale.
+    """One annotated slice at working scale, or a part of a large one.
 
     Parameters
     ----------
@@ -106,8 +112,11 @@ class SliceSamples:
         Whether the labels are a fair sample of the slice: a finished count or a mask.
     nodes : dict of Region to ndarray, (N,)
         Flat indices of the pixels that the nodes of each finished grid label.
-    keypoints : ndarray, (N, 3) int64
-        Row, column and class index of each keypoint.
+    keypoints : ndarray, (N, 4) int64
+        Row, column and class index of each keypoint, and its place among all.
+    part : tuple of int, optional
+        Half-open box of the slice, in working pixels, if this is not all of it; rows and columns of
+        all others are those of the part.
     """
 
     slice: int
@@ -119,12 +128,23 @@ class SliceSamples:
     is_mask: bool = False
     is_calibrated: bool = False
     nodes: dict[Region, npt.NDArray[np.int64]] = field(default_factory=dict)
-    keypoints: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
+    keypoints: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 4), np.int64))
+    part: Box | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """(y, x) in working pixels."""
         return self.image.shape[1], self.image.shape[2]
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """First row and column in the slice."""
+        return (0, 0) if self.part is None else self.part[:2]
+
+    @property
+    def name(self) -> str:
+        """What tells it from others: its slice, and of a part where it begins."""
+        return f"{self.slice}" + (f":{self.part[0]},{self.part[1]}" if self.part else "")
 
     @property
     def has_labels(self) -> bool:
@@ -146,7 +166,9 @@ class SampleReader:
     scale : LabelScale, optional
         That of an earlier run, which this one goes on.
     images : dict, optional
-        Working-scale slices that were read before; those read are added.
+        Working-scale slices, and parts of such, that were read before; those read are added.
+    greys : dict, optional
+        Grey values of large slices, by which their parts are normalised; as ``images``.
 
     Attributes
     ----------
@@ -168,11 +190,13 @@ class SampleReader:
         working_scale: WorkingScale,
         masks: LabelSource | None = None,
         scale: LabelScale | None = None,
-        images: dict[int, npt.NDArray[np.float32]] | None = None,
+        images: dict[Region, npt.NDArray[np.float32]] | None = None,
+        greys: dict[int, GreyRange] | None = None,
     ) -> None:
         annotations.validate_against(stack)
         self.annotations = annotations
         self.images = {} if images is None else images
+        self._greys = {} if greys is None else greys
         self._stack = stack
         self._settings = settings
         self._working_scale = working_scale
@@ -199,10 +223,14 @@ class SampleReader:
             masks=self._masks,
             scale=scale,
             images=self.images,
+            greys=self._greys,
         )
 
-    def read(self, z: int) -> SliceSamples | None:
-        """Read slice ``z`` and paint its labels; None if nothing is said about it.
+    def read(self, z: int) -> Iterator[SliceSamples]:
+        """Read slice ``z`` and paint its labels; nothing if nothing is said about it.
+
+        Of a large slice of which nothing is said but in a few places, these are read, each with as
+        much around it as a window may show.
 
         Raises
         ------
@@ -212,29 +240,57 @@ class SampleReader:
         labels = None if self._masks is None or z >= self._n_masks else self._masks.read(z)
         is_masked = labels is not None and bool((labels != IGNORE).any())
         if not is_masked and z not in self._annotated:
-            return None
+            return
         reduction = self._working_scale.of_slice(self._stack, z)
-        if z not in self.images:
-            normalisation = self._settings.image.normalisation
-            self.images[z] = resample_slice(self._stack, z, reduction, normalisation)
-        image = self.images[z]
-        sample = SliceSamples(
-            slice=z,
-            image=image,
-            target=np.full(image.shape[1:], _UNLABELLED, np.int64),
-            weight=np.zeros(image.shape[1:], np.float32),
-            error=np.zeros(image.shape[1:], np.float32),
-            bags=self._bags.get(z, ()),
+        height, width = self._stack.shape_of(z)
+        shape = -(-height // reduction), -(-width // reduction)
+        for part in [None] if is_masked else self._parts(z, shape, reduction):
+            image = self._image(z, reduction, part)
+            sample = SliceSamples(
+                slice=z,
+                image=image,
+                target=np.full(image.shape[1:], _UNLABELLED, np.int64),
+                weight=np.zeros(image.shape[1:], np.float32),
+                error=np.zeros(image.shape[1:], np.float32),
+                part=part,
+            )
+            sample.bags = bags_of(sample, self._bags)
+            weights = self._keypoint_weights
+            if labels is not None and is_masked:
+                _check_mask(labels, z, self._stack.shape_of(z), len(weights))
+                _paint_mask(sample, labels, reduction, len(weights), max(weights))
+            radius_px = self._settings.radius_of_keypoints_px(self._stack.pixel_size_um(z))
+            _paint_points(
+                sample, self.annotations, self._settings.labels, reduction, weights, radius_px
+            )
+            if sample.bags or sample.has_labels:
+                yield sample
+
+    def _parts(self, z: int, shape: tuple[int, int], reduction: int) -> Sequence[Box | None]:
+        """Parts of a slice that are held, or all of it."""
+        if math.prod(shape) <= _LARGE_PX:
+            return [None]
+        said = [bag.box for bag in self._bags.get(z, ())]
+        radii_px = (
+            self._settings.labels.node_radius_working_px,
+            self._settings.radius_of_keypoints_px(self._stack.pixel_size_um(z)) / reduction,
         )
-        weights = self._keypoint_weights
-        if labels is not None and is_masked:
-            _check_mask(labels, z, self._stack.shape_of(z), len(weights))
-            _paint_mask(sample, labels, reduction, len(weights), max(weights))
-        radius_px = self._settings.radius_of_keypoints_px(self._stack.pixel_size_um(z))
-        _paint_points(
-            sample, self.annotations, self._settings.labels, reduction, weights, radius_px
-        )
-        return sample if sample.bags or sample.has_labels else None
+        said += _label_boxes(self.annotations, z, shape, reduction, *radii_px)
+        crop = self._settings.sampling.crop_px
+        parts = _joined([_with_room(box, crop, shape) for box in said])
+        n_shown = sum((y1 - y0) * (x1 - x0) for y0, x0, y1, x1 in parts)
+        return parts if n_shown <= _MOST_SHOWN * math.prod(shape) else [None]
+
+    def _image(self, z: int, reduction: int, part: Box | None) -> npt.NDArray[np.float32]:
+        place, mode = Region(z, part), self._settings.image.normalisation
+        if part is not None and z not in self._greys:
+            self._greys[z] = streamed_greys(self._stack, z, reduction, mode)
+        if place not in self.images:
+            greys = None if part is None else self._greys[z]
+            self.images[place] = resample_slice(
+                self._stack, z, reduction, mode, box=part, greys=greys
+            )
+        return self.images[place]
 
     def label_scale(self, samples: Sequence[SliceSamples]) -> LabelScale:
         """Weights of labels: those that were given, unless they were decided without labels.
@@ -285,6 +341,81 @@ class SampleReader:
             bags.setdefault(region.slice, []).append(bag)
         # what is said of a part counts for more than what is said of the whole
         return {z: tuple(sorted(found, key=lambda bag: -bag.area)) for z, found in bags.items()}
+
+
+def bags_of(sample: SliceSamples, bags: Mapping[int, Sequence[Bag]]) -> tuple[Bag, ...]:
+    """Regions with fractions that a sample shows, among those of all slices."""
+    found = bags.get(sample.slice, ())
+    if sample.part is None:
+        return tuple(found)
+    top, left, bottom, right = sample.part
+    return tuple(
+        replace(bag, box=(y0 - top, x0 - left, y1 - top, x1 - left))
+        for bag in found
+        for y0, x0, y1, x1 in [bag.box]
+        if top <= y0 and left <= x0 and y1 <= bottom and x1 <= right
+    )
+
+
+def _label_boxes(
+    annotations: Annotations,
+    z: int,
+    shape: tuple[int, int],
+    reduction: int,
+    node_radius: float,
+    keypoint_radius: float,
+) -> list[Box]:
+    """Boxes of what is labelled of a slice: frames as a whole, nodes and keypoints one by one."""
+    boxes = []
+    for grid in annotations.grids:
+        judged = grid.class_index >= 0
+        if grid.slice == z and judged.any():
+            of_nodes = [
+                _box_around(_disc(shape, y, x, node_radius, reduction))
+                for y, x in zip(grid.y[judged], grid.x[judged], strict=True)
+            ]
+            boxes += of_nodes if grid.box is None else [_union(of_nodes)]
+    points = [point for point in annotations.keypoints if point.slice == z]
+    boxes += [_box_around(_disc(shape, one.y, one.x, keypoint_radius, reduction)) for one in points]
+    return boxes
+
+
+def _box_around(pixels: Disc) -> Box:
+    rows, columns = pixels
+    return int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1
+
+
+def _with_room(box: Box, size: int, shape: tuple[int, int]) -> Box:
+    """A box with all windows that show all of it, or lie in it if it is larger."""
+    y0, x0, y1, x1 = box
+    return (
+        max(0, min(y0, y1 - size)),
+        max(0, min(x0, x1 - size)),
+        min(shape[0], max(y1, y0 + size)),
+        min(shape[1], max(x1, x0 + size)),
+    )
+
+
+def _joined(boxes: Sequence[Box]) -> list[Box]:
+    """Boxes around those that overlap, so that none does."""
+    joined: list[Box] = []
+    for box in boxes:
+        near = [one for one in joined if _overlap(one, box)]
+        while near:
+            joined = [one for one in joined if one not in near]
+            box = _union([box, *near])
+            near = [one for one in joined if _overlap(one, box)]
+        joined.append(box)
+    return sorted(joined)
+
+
+def _union(boxes: Sequence[Box]) -> Box:
+    y0, x0, y1, x1 = zip(*boxes, strict=True)
+    return min(y0), min(x0), max(y1), max(x1)
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _check_mask(
@@ -386,29 +517,50 @@ def _paint_points(
     for grid in annotations.grids:
         if grid.slice != sample.slice:
             continue
-        judged = grid.class_index >= 0
+        is_here = (grid.class_index >= 0) & _is_in(sample, grid.y, grid.x, reduction)
         discs = [
-            _disc(sample.shape, y, x, labels.node_radius_working_px, reduction)
-            for y, x in zip(grid.y[judged], grid.x[judged], strict=True)
+            _disc_in(sample, y, x, labels.node_radius_working_px, reduction)
+            for y, x in zip(grid.y[is_here], grid.x[is_here], strict=True)
         ]
-        errors = labels.node_error * np.where(grid.looks[judged] > 0, _ERROR_AGAIN, 1.0)
-        for disc, c, error in zip(discs, grid.class_index[judged], errors, strict=True):
+        errors = labels.node_error * np.where(grid.looks[is_here] > 0, _ERROR_AGAIN, 1.0)
+        for disc, c, error in zip(discs, grid.class_index[is_here], errors, strict=True):
             _paint(sample, disc, int(c), 1.0, float(error))
         if grid.is_done and discs:
             sample.is_calibrated = True
             places = [np.ravel_multi_index(disc, sample.shape) for disc in discs]
             sample.nodes[grid.region] = np.unique(np.concatenate(places))
     radius = keypoint_radius_px / reduction
-    points = [point for point in annotations.keypoints if point.slice == sample.slice]
-    for point in points:
-        disc = _disc(sample.shape, point.y, point.x, radius, reduction)
-        _paint(sample, disc, point.class_index, keypoint_weights[point.class_index], 0.0)
-    if points:
-        pixels = [(*_pixel(point.y, point.x, reduction), point.class_index) for point in points]
+    pixels = []
+    for place, point in enumerate(annotations.keypoints):
+        if point.slice == sample.slice and _is_in(sample, point.y, point.x, reduction):
+            disc = _disc_in(sample, point.y, point.x, radius, reduction)
+            _paint(sample, disc, point.class_index, keypoint_weights[point.class_index], 0.0)
+            row, column = _pixel(point.y, point.x, reduction)
+            top, left = sample.origin
+            pixels.append((row - top, column - left, point.class_index, place))
+    if pixels:
         sample.keypoints = np.array(pixels, np.int64)
 
 
-Disc = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
+def _is_in(
+    sample: SliceSamples, y: npt.ArrayLike, x: npt.ArrayLike, reduction: int
+) -> npt.NDArray[np.bool_]:
+    """Whether the working pixels of points lie in a sample."""
+    y, x = np.asarray(y), np.asarray(x)
+    if sample.part is None:
+        return np.ones(y.shape, bool)
+    top, left, bottom, right = sample.part
+    row, column = (np.floor(one + 0.5) // reduction for one in (y, x))
+    return (row >= top) & (row < bottom) & (column >= left) & (column < right)
+
+
+def _disc_in(sample: SliceSamples, y: float, x: float, radius: float, reduction: int) -> Disc:
+    """Pixels of a sample within ``radius`` of a point of its slice."""
+    if sample.part is None:
+        return _disc(sample.shape, y, x, radius, reduction)
+    top, left, bottom, right = sample.part
+    rows, columns = _disc((bottom, right), y, x, radius, reduction)
+    return rows - top, columns - left
 
 
 def _disc(shape: tuple[int, int], y: float, x: float, radius: float, reduction: int) -> Disc:

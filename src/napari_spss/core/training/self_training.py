@@ -54,25 +54,25 @@ class SliceMaps:
         Maps (C, y, x) of an image (channels, y, x) by the teacher.
     device : torch.device
         Where the maps are kept.
-    kept : mapping of int to KeptMap
-        Maps by slice, as an earlier part of the run left them.
+    kept : mapping of str to KeptMap
+        Maps by the names of samples, as an earlier part of the run left them.
     """
 
     def __init__(
         self,
         predict: Callable[[npt.NDArray[np.float32]], torch.Tensor],
         device: torch.device,
-        kept: Mapping[int, KeptMap] | None = None,
+        kept: Mapping[str, KeptMap] | None = None,
     ) -> None:
         self._predict = predict
         self._device = device
         self._maps = {
-            z: KeptMap(one.probs.to(device), one.until) for z, one in (kept or {}).items()
+            name: KeptMap(one.probs.to(device), one.until) for name, one in (kept or {}).items()
         }
 
-    def kept(self, step: int) -> Mapping[int, KeptMap]:
-        """Maps by slice that serve at a step or later."""
-        self._maps = {z: one for z, one in self._maps.items() if step < one.until}
+    def kept(self, step: int) -> Mapping[str, KeptMap]:
+        """Maps by the names of samples that serve at a step or later."""
+        self._maps = {name: one for name, one in self._maps.items() if step < one.until}
         return self._maps
 
     def recall(
@@ -107,20 +107,20 @@ class SliceMaps:
             if holds_slice and window.y0 == window.x0 == 0:
                 maps.append(now()[index])
                 continue
-            if sample.slice not in kept:
+            if sample.name not in kept:
                 n_windows = sample.shape[0] * sample.shape[1] / (height * width)
                 probs = self._predict(sample.image).to(self._device)
                 until = step + math.ceil(_STEPS * max(1, n_windows / _WINDOWS))
-                kept[sample.slice] = KeptMap(probs, until)
-                self._keep(sample.slice, kept[sample.slice])
-            maps.append(kept[sample.slice].probs)
+                kept[sample.name] = KeptMap(probs, until)
+                self._keep(sample.name, kept[sample.name])
+            maps.append(kept[sample.name].probs)
         return maps
 
-    def _keep(self, z: int, new: KeptMap) -> None:
+    def _keep(self, name: str, new: KeptMap) -> None:
         """Keep a map if there is room. The others stay: they serve until they are old."""
         n_bytes = sum(one.probs.nbytes for one in (new, *self._maps.values()))
         if n_bytes <= _MOST_BYTES or len(self._maps) < _MOST_HUGE:
-            self._maps[z] = new
+            self._maps[name] = new
 
 
 def _is_cut(bag: Bag, window: Window, coverage: torch.Tensor) -> bool:
