@@ -99,7 +99,7 @@ def test_nodes_that_were_looked_at_again_are_believed_more():
     reader = SampleReader(
         stack, said, quick(labels__node_radius_working_px=0), working_scale=WorkingScale(1)
     )
-    sample = reader.read(0)
+    (sample,) = reader.read(0)
     assert sample is not None
     once, again = sample.error[0, 0], sample.error[0, 2]
     assert sample.error[0, 4] == once == pytest.approx(0.05)
