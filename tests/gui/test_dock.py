@@ -941,6 +941,7 @@ def test_all_columns_are_seen_at_the_least_width_once_a_model_was_applied(
     for name in ("Image & classes", "Train"):
         dock.sections[name].close_up()
     apply_to_all(dock, qtbot)
+    dock.sections["Annotate"].open()
     view = dock.annotate.fractions.view
     dock.parent().resize(dock.minimumWidth(), 700)
     dock.resize(dock.minimumWidth(), 700)
