@@ -1,6 +1,6 @@
-"""Start-up, training and prediction times beside those of the bare network, in one run.
+"""Memory of prediction, and times of start-up, training and prediction beside the bare network.
 
-    python benchmarks/speed.py [--threads 2]
+    python benchmarks/speed.py [--threads 2] [--quick]
 
 Absolute times depend on the machine; the ratios are what to compare. Medians of several rounds,
 in which the things compared take turns.
@@ -9,11 +9,14 @@ in which the things compared take turns.
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,7 +25,7 @@ from napari_spss.core.annotations import Annotations, CountingGrid, Proportion, 
 from napari_spss.core.base import RunStarted, preset
 from napari_spss.core.images import stack_from_array
 from napari_spss.core.networks import build_network, has_fast_bfloat16
-from napari_spss.core.prediction import predict_slice
+from napari_spss.core.prediction import iter_prediction, predict_slice, write_fractions
 from napari_spss.core.training import fit, iter_training
 
 CPU = torch.device("cpu")
@@ -122,6 +125,47 @@ def prediction() -> None:
         report(f"map of 2048 x 2048 px, scale 1/{model.reduction}", whole, "forward", alone)
 
 
+class Noise:
+    """A stack of 1024 x 1024 pixels that is made as it is read."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, n_slices: int) -> None:
+        self.shape = (n_slices, 1024, 1024)
+
+    def __getitem__(self, index: tuple[int | slice, ...]) -> np.ndarray:
+        z, *box = index
+        return np.random.default_rng(z).integers(0, 255, self.shape[1:], np.uint8)[tuple(box)]
+
+
+def predict_noise(n_slices: int, format_name: str) -> None:
+    """Predict and measure so many slices, and print the most memory that the process took."""
+    image, annotations = example(1024)
+    settings = preset("fast").with_overrides(
+        {"optimisation.max_steps": 1, "image.object_diameter_px": 80}
+    )
+    model = fit(stack_from_array(image), annotations, settings, device="cpu")
+    stack = stack_from_array(Noise(n_slices))
+    with tempfile.TemporaryDirectory() as folder:
+        *_, done = iter_prediction(
+            model, stack, out_dir=folder, format=format_name, smooth_z=False, device="cpu"
+        )
+        write_fractions(Path(folder), done.outputs["labels"], stack, model.classes)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def memory(few: int, many: int) -> None:
+    """Compare the memory of predicting and measuring few slices and many."""
+    for name in ("tif", "zarr"):
+        taken = []
+        for n_slices in (few, many):
+            command = [sys.executable, __file__, "--noise", str(n_slices), name]
+            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            taken.append(float(said.split()[-1]))
+        text = f"memory of {few} and {many} slices, {name}"
+        print(f"{text:40} {taken[0]:8.0f} MB {taken[1]:8.0f} MB   ratio {taken[1] / taken[0]:5.2f}")
+
+
 def report(name: str, whole: list[float], bare_name: str, alone: list[float]) -> None:
     """Print two medians and their ratio."""
     a, b = statistics.median(whole), statistics.median(alone)
@@ -132,7 +176,16 @@ def main() -> None:
     """Run from the shell."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
-    torch.set_num_threads(parser.parse_args().threads)
+    parser.add_argument("--quick", action="store_true", help="Memory alone, of fewer slices.")
+    parser.add_argument("--noise", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.noise:
+        predict_noise(int(options.noise[0]), options.noise[1])
+        return
+    memory(10, 40 if options.quick else 300)
+    if options.quick:
+        return
     start_up()
     training()
     prediction()
