@@ -52,6 +52,8 @@ def _run(command: str, options: argparse.Namespace, em: str, loaded: dict[str, D
 
     if command == "figure7":
         _store_proportions(data_of("dubai"), options)
+    if command == "long":
+        _run_long(data_of(em), options)
     for experiment in planned(
         command,
         em=em,
@@ -79,6 +81,28 @@ def _run(command: str, options: argparse.Namespace, em: str, loaded: dict[str, D
                 f"{record['mean_iou_named']:.3f} (named), accuracy {record['accuracy']:.3f}, "
                 f"{record['n_epochs']:g} epochs, {record['trained_s']:.0f} s",
                 flush=True,
+            )
+
+
+def _run_long(data: Data, options: argparse.Namespace) -> None:
+    """Run what is missing of the long runs, each to its last step."""
+    import long
+
+    for choice in long.planned(options.out, data.name, steps=options.steps, seeds=options.seeds):
+        path = long.path_of(choice, data.name, options.out)
+        is_new = not path.is_file()
+        record = records.stored(
+            path,
+            lambda c=choice: long.carry_out(
+                c, data, device=_device(options), preset_name=options.preset
+            ),
+            data=data.hash,
+        )
+        if record is None:
+            print(f"{path.stem}: left to another process", flush=True)
+        elif is_new:
+            print(
+                f"{path.stem}: IoU {record['iou'][1]:.3f}, {record['trained_s']:.0f} s", flush=True
             )
 
 
@@ -132,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", choices=("honest", "random"), default="honest")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--noise", nargs="+", type=float, default=NOISE, help="of table3, 0-1")
+    parser.add_argument("--steps", type=int, default=3000, help="of long")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default=None, help="default: cpu, for preset paper auto")
     return parser

@@ -22,7 +22,7 @@ from images import (
     read_epfl,
     read_vnc,
 )
-from methods import ALPHA, KEYPOINT_CROPS, annotate, reduced, scale_of, settings_of, steps_per_epoch
+from methods import annotate, reduced, scale_of, settings_of, steps_per_epoch
 from runs import FOLDERS
 
 from napari_spss.core.analysis import evaluate
@@ -34,7 +34,16 @@ from napari_spss.core.prediction import predict
 from napari_spss.core.prediction.engine import Prediction
 from napari_spss.core.training import Model, iter_training
 
-__all__ = ["COMMANDS", "CROP_PX", "Data", "Experiment", "carry_out", "planned"]
+__all__ = [
+    "COMMANDS",
+    "CROP_PX",
+    "Data",
+    "Experiment",
+    "carry_out",
+    "planned",
+    "scores_of",
+    "stack_of",
+]
 
 CLASSES = {"dubai": DUBAI_CLASSES, "vnc": EM_CLASSES, "epfl": EM_CLASSES}
 CROP_PX = {"dubai": 224, "vnc": 256, "epfl": 256}
@@ -47,19 +56,13 @@ PAPER_SPLIT_SEED = 0
 
 NOISE = (0.0, 0.1, 0.2, 0.3, 0.5)
 CLUSTERS = (100, 50, 30, 20, 10, 5)
-ALPHAS = (0.1, 0.5, 0.9, 0.99, 0.999)
-KEYPOINT_SHARES = (0.1, 1.0)
-COMMANDS = ("table1", "table2", "table3", "table4", "figure5", "figure6", "figure7", "choices")
+COMMANDS = ("table1", "table2", "table3", "table4", "figure5", "figure6", "figure7", "long")
 N_PANELS = 3
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run: a method on the crops of a data set.
-
-    ``alpha`` and ``keypoint_crops``, the share of the crops that have keypoints, stand for what
-    the paper leaves open; None for the choice made in all tables.
-    """
+    """One run: a method on the crops of a data set."""
 
     data: str
     method: str
@@ -68,28 +71,16 @@ class Experiment:
     preset: str
     degrade: str | None = None
     has_panels: bool = False
-    alpha: float | None = None
-    keypoint_crops: float | None = None
 
     @property
     def stem(self) -> str:
         """Name of the run's files."""
         told = "" if self.degrade is None else "_" + self.degrade.replace(":", "-")
-        if self.alpha is not None:
-            told += f"_alpha-{self.alpha:g}"
-        if self.keypoint_crops is not None:
-            told += f"_crops-{self.keypoint_crops:g}"
         return f"{self.method}{told}_{self.split}_{self.preset}_{self.seed}"
-
-    @property
-    def is_choice(self) -> bool:
-        """Whether the run asks what another choice would have given."""
-        return self.alpha is not None or self.keypoint_crops is not None
 
     def record_path(self, results: Path) -> Path:
         """Where the record is stored."""
-        folder = results / "choices" if self.is_choice else results
-        return folder / FOLDERS[self.data] / f"{self.stem}.json"
+        return results / FOLDERS[self.data] / f"{self.stem}.json"
 
     def panels_path(self, results: Path) -> Path:
         """Where maps of a few test crops are stored."""
@@ -108,8 +99,8 @@ def planned(
     """List the runs behind a table or figure, the most telling ones first.
 
     Tables 3 and 4 and the figures take the first seed alone. Without noise, "eq5-renorm" is what
-    ``spss`` is told, so that run stands for it. Figure 7 needs no training. "choices" is SPSS+ with
-    other values of what the paper leaves open, and SPSS, on the electron microscopy.
+    ``spss`` is told, so that run stands for it. Figure 7 needs no training, and "long" is planned
+    in its own module.
     """
     first = seeds[:1]
     run = partial(Experiment, split=split, preset=preset)
@@ -136,14 +127,6 @@ def planned(
     if command == "table4":
         return [
             run("dubai", "spss", seed, degrade=f"kmeans:{k}") for seed in first for k in CLUSTERS
-        ]
-    if command == "choices":
-        plain = [run(em, method, first[0], has_panels=True) for method in ("spss+", "spss")]
-        return plain + [
-            run(em, "spss+", first[0], alpha=alpha, keypoint_crops=share)
-            for share in reversed(KEYPOINT_SHARES)
-            for alpha in ALPHAS
-            if (alpha, share) != (ALPHA, KEYPOINT_CROPS)
         ]
     if command in ("figure5", "figure6"):
         return planned(
@@ -240,7 +223,6 @@ def carry_out(
         scale=scale,
         crop_px=data.crop_px,
         n_crops=n_drawn,
-        alpha=experiment.alpha,
     )
     annotated = annotate(
         seen,
@@ -250,11 +232,10 @@ def carry_out(
         degradation=experiment.degrade,
         seed=experiment.seed,
         exact=held_out or (),
-        keypoint_crops=experiment.keypoint_crops or KEYPOINT_CROPS,
     )
     start = time.perf_counter()
     run = iter_training(
-        _stack(seen),
+        stack_of(seen),
         annotated.annotations,
         settings,
         masks=annotated.masks,
@@ -264,7 +245,7 @@ def carry_out(
     model, course = _course(run)
     trained_s = time.perf_counter() - start
     start = time.perf_counter()
-    found = predict(model, _stack(split.test), device=device)
+    found = predict(model, stack_of(split.test), device=device)
     predicted_s = time.perf_counter() - start
     if panels is not None:
         _store_panels(panels, split.test, found, data.classes)
@@ -285,7 +266,7 @@ def carry_out(
         "annotation": annotated.text,
         "details": details,
         "classes": list(data.classes),
-        **_scores(found, split.test, data.classes),
+        **scores_of(found, split.test, data.classes),
         "n_train": len(split.train),
         "n_test": len(split.test),
         "groups_train": list(split.groups[0]),
@@ -316,7 +297,8 @@ def _stopping(experiment: Experiment) -> str:
     return "by the annotation of a fifth of the training crops, not trained on"
 
 
-def _stack(crops: Sequence[Picture]) -> Stack:
+def stack_of(crops: Sequence[Picture]) -> Stack:
+    """Make a stack of crops, each a slice."""
     axes = "YXC" if crops[0].image.ndim == 3 else "YX"
     return stack_from_images(
         [crop.image for crop in crops], axes=axes, names=[crop.name for crop in crops]
@@ -337,7 +319,7 @@ def _course(run: Any) -> tuple[Model, dict[str, Any]]:
             course["ended"] = str(event.reason.value)
 
 
-def _scores(found: Prediction, test: Sequence[Picture], classes: Sequence[str]) -> dict[str, Any]:
+def scores_of(found: Prediction, test: Sequence[Picture], classes: Sequence[str]) -> dict[str, Any]:
     """Score labels at full resolution, and say how binary the maps are."""
     scores = evaluate(list(found.labels), [crop.truth for crop in test], classes=classes)
     return {

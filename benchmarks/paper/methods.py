@@ -22,7 +22,6 @@ from napari_spss.core.simulation.cost import combine
 from napari_spss.core.simulation.degrade import degrade
 
 __all__ = [
-    "ALPHA",
     "KEYPOINT_CROPS",
     "METHODS",
     "Annotated",
@@ -165,6 +164,7 @@ def annotate(
     seed: int,
     exact: Collection[int] = (),
     keypoint_crops: float = KEYPOINT_CROPS,
+    keypoints_per_class: int = KEYPOINTS_PER_CLASS,
 ) -> Annotated:
     """Annotate every crop.
 
@@ -186,6 +186,8 @@ def annotate(
         Crops that decide when to stop in the paper's split: never degraded, no keypoints.
     keypoint_crops : float
         Share of the crops that have keypoints, if so many have more than the first class.
+    keypoints_per_class : int
+        In each of these crops.
     """
     names = ("background", *classes[1:])
     truth = [crop.truth for crop in crops]
@@ -199,17 +201,17 @@ def annotate(
         fitting = [i for i in told if ((truth[i] > 0) & (truth[i] < len(names))).any()]
         n_chosen = min(len(fitting), max(1, round(keypoint_crops * len(told))))
         chosen = sorted(rng.choice(fitting, size=n_chosen, replace=False).tolist())
-        n_object = KEYPOINTS_PER_CLASS * (len(names) - 1)
+        n_object = keypoints_per_class * (len(names) - 1)
         clicks = simulate_clicks(
             truth,
             rng=rng,
             slices=chosen,
-            n_per_slice=KEYPOINTS_PER_CLASS + n_object,
+            n_per_slice=keypoints_per_class + n_object,
             n_object=n_object,
             classes=names,
         )
         work = combine(work, clicks)
-        details = {"crops_with_keypoints": n_chosen, "keypoints_per_class": KEYPOINTS_PER_CLASS}
+        details = {"crops_with_keypoints": n_chosen, "keypoints_per_class": keypoints_per_class}
     annotations = work.annotations
     if degradation is not None:
         annotations = degrade(annotations, degradation, rng)
