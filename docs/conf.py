@@ -108,7 +108,7 @@ def paper_tables(folder: Path) -> Iterator[tuple[str, list[str]]]:
         stored = sorted((results / "figures").glob(f"{command}_dubai_*.png"))
         drawn = [path for path in stored if command == "figure5"]
         pictures = [Path(shutil.copy(path, folder)) for path in drawn]
-        if command in ("table3", "table4", "figure7"):
+        if command in ("table3", "table4", "figure7", "long"):
             pictures = draw(command, results, folder)
         shown = [f"![{command}, {path.stem}](_generated/{path.name})" for path in pictures]
         yield f"paper_{command}", "\n\n".join([render(command, results), *shown]).split("\n")

@@ -136,7 +136,7 @@ def _show(command: str, options: argparse.Namespace) -> None:
     from rendering import render
 
     print(render(command, options.out))
-    if command.startswith("figure"):
+    if command.startswith("figure") or command == "long":
         from figures import draw
 
         draw(command, options.out, options.figures or options.out / "figures")

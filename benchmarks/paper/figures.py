@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import long
 import numpy as np
 import numpy.typing as npt
 from cells import mean_and_spread
@@ -14,6 +15,7 @@ from layout import METHOD_NAMES
 from proportions import Degradations, load_degradations
 from published import CLUSTERED, EXACT_PERCENT, NOISY
 from runs import (
+    FOLDERS,
     Run,
     Setting,
     constant_map,
@@ -55,7 +57,7 @@ def draw(command: str, results: Path, out: Path) -> list[Path]:
     ----------
     command : str
         "figure5", "figure6" (from the maps under ``RESULTS/panels``), "figure7", "table3" or
-        "table4" (from the records).
+        "table4" and "long" (from the records).
     results : Path
         Folder of the records.
     out : Path
@@ -64,7 +66,8 @@ def draw(command: str, results: Path, out: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        ``OUT/COMMAND_DATA_SPLIT_PRESET.png`` of every setting (figure7: without preset).
+        ``OUT/COMMAND_DATA_SPLIT_PRESET.png`` of every setting (figure7: without preset; long: of
+        the data alone).
     """
     drawn = [(name, figure) for name, figure in _figures(command, results) if figure is not None]
     if drawn:
@@ -85,6 +88,9 @@ def _figures(command: str, results: Path) -> list[tuple[str, Figure | None]]:
             for stored in load_degradations(results)
             if stored.given
         ]
+    if command == "long":
+        found = {data: long.stored(results, data) for data in FOLDERS}
+        return [(data, _draw_courses(runs)) for data, runs in found.items() if runs]
     if command not in _DATA:
         return []
     runs = load_runs(results, _DATA[command])
@@ -97,6 +103,33 @@ def _figures(command: str, results: Path) -> list[tuple[str, Figure | None]]:
         else:
             figures.append((name, _draw_curves(command, here, setting)))
     return figures
+
+
+def _draw_courses(runs: Sequence[tuple[long.Choice, dict[str, Any]]]) -> Figure:
+    """IoU against steps: a line a run."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    colours = {"benchmark": _FULL, "spss": _PAPER}
+    best = max((r for c, r in runs if c.method == "spss+"), key=lambda r: r["iou"][1], default=None)
+    for choice, record in runs:
+        steps, ious = zip(
+            *((one["step"], 100 * one["iou"]) for one in record["course"]), strict=True
+        )
+        is_best = record is best
+        style = {"color": _FIRST, "lw": 1.6} if is_best else {"color": _SECOND, "lw": 0.6}
+        if choice.method != "spss+":
+            style = {"color": colours[choice.method], "lw": 1.2}
+        name = METHOD_NAMES[choice.method]
+        if choice.method == "spss+":
+            name = f"{name}, best" if is_best else f"{name}, other choices"
+        axes.plot(steps, ious, label=name, **style)
+    lines = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    figure.legend(lines.values(), lines.keys(), loc="outside right upper", frameon=False)
+    axes.set(xlabel="step", ylabel="IoU of the mitochondria, %", ylim=(0, None), xlim=(0, None))
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
 
 
 _DATA = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from napari_spss.core.prediction import predict
 from napari_spss.core.prediction.engine import Prediction
 from napari_spss.core.training.run import Run, Task, prepare
 
-__all__ = ["Choice", "best_of", "carry_out", "path_of", "planned", "stopped_at"]
+__all__ = ["Choice", "best_of", "carry_out", "path_of", "planned", "stopped_at", "stored", "told"]
 
 ALPHAS = (0.5, 0.9, 0.99)
 SHARES = (0.1, 1.0)
@@ -92,6 +92,36 @@ def path_of(choice: Choice, data: str, results: Path) -> Path:
     return results / "long" / FOLDERS[data] / f"{choice.stem}.json"
 
 
+def stored(results: Path, data: str) -> list[tuple[Choice, records.Record]]:
+    """Read the records of a data set: benchmark, SPSS, SPSS+; the defaults first."""
+    names = [field.name for field in fields(Choice)]
+    found = []
+    for path in (results / "long" / FOLDERS[data]).glob("*.json"):
+        record = records.read(path)
+        found.append((Choice(**{name: record[name] for name in names}), record))
+    order = ("benchmark", "spss", "spss+")
+    return sorted(
+        found, key=lambda one: (order.index(one[0].method), astuple(one[0])[2:], one[0].seed)
+    )
+
+
+def told(record: records.Record) -> list[str]:
+    """Write a run's choices as cells: alpha, keypoints, radius, and what differs else."""
+    plain = Choice()
+    names = ("normalisation", "bias", "initialisation")
+    other = ", ".join(
+        f"{name}: {record[name]}" for name in names if record[name] != getattr(plain, name)
+    )
+    if record["method"] == "benchmark":
+        return ["", "", "", other]
+    if record["method"] == "spss":
+        return ["", "none", "", other]
+    share, number = record["keypoint_crops"], record["keypoints"]
+    where = "all crops" if share == 1 else f"{100 * share:g} % of the crops"
+    cells = [f"{record['alpha']:g}", f"{where}, {number} a class", f"{record['radius_px']:g}"]
+    return [*cells, other]
+
+
 def planned(results: Path, data: str, *, steps: int, seeds: Sequence[int]) -> Iterator[Choice]:
     """List the runs, the most telling ones first; the last ones depend on those before.
 
@@ -106,7 +136,9 @@ def planned(results: Path, data: str, *, steps: int, seeds: Sequence[int]) -> It
         for share, radius, alpha in product(SHARES, RADII_PX, ALPHAS)
     ]
     # nearest to the default first: those say most
-    found.sort(key=lambda one: len(one.stem.split("_")))
+    found.sort(
+        key=lambda one: sum(a != b for a, b in zip(astuple(one), astuple(plain), strict=True))
+    )
     yield from found[:1]
     yield replace(plain, method="spss")
     yield from found[1:]

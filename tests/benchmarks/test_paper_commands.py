@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+from itertools import product
 from pathlib import Path
 
 import experiments
+import long
 import methods
 import numpy as np
 import pytest
@@ -38,7 +40,6 @@ def tiny_runs(monkeypatch):
     tiny = methods.Scale(filters=2, reduction=4, max_epochs=1)
     monkeypatch.setitem(methods._SCALES, "cpu", tiny)
     monkeypatch.setattr(experiments, "CLUSTERS", (3, 2))
-    monkeypatch.setattr(experiments, "ALPHAS", (0.1, 0.5, 0.9))
 
 
 @pytest.fixture
@@ -109,16 +110,29 @@ def test_table2_and_figure6_on_the_stand_in(run_main):
     assert "| SPSS+ |" in shown
 
 
-def test_choices_change_what_the_paper_leaves_open(run_main):
-    shown = run_main("choices", "--seeds", "0")
-    found = [records.read(p) for p in (run_main.out / "choices" / "em-vnc").glob("*.json")]
-    assert len(found) == 5
-    given = {(r["settings"]["loss"]["alpha"], r["details"]["crops_with_keypoints"]) for r in found}
-    few, all_crops = sorted({n for _, n in given})
-    assert given == {(0.1, few), (0.9, few), *((alpha, all_crops) for alpha in (0.1, 0.5, 0.9))}
-    assert few < all_crops
-    assert (run_main.out / "em-vnc" / "spss_honest_cpu_0.json").is_file()
-    assert len([line for line in shown.splitlines() if " of 2 | " in line]) == 6
+def test_long_runs_do_all_steps_and_vary_what_the_paper_leaves_open(run_main, monkeypatch):
+    monkeypatch.setattr(long, "RADII_PX", (3.0, 5.0))
+    shown = run_main("long", "--seeds", "0", "1", "--steps", "2")
+    found = [records.read(p) for p in (run_main.out / "long" / "em-vnc").glob("*.json")]
+    assert {one["course"][-1]["step"] for one in found} == {2}
+    grid = {
+        (one["alpha"], one["keypoint_crops"], one["radius_px"])
+        for one in found
+        if one["method"] == "spss+" and one["keypoints"] == 3 and one["seed"] == 0
+    }
+    assert grid >= set(product((0.5, 0.9, 0.99), (0.1, 1.0), (3.0, 5.0)))
+    changed = [{one["normalisation"], one["bias"], one["initialisation"]} for one in found]
+    assert set.union(*changed) == {"range", "slice", "stated", "zero", "he", "glorot"}
+    assert {one["seed"] for one in found if one["method"] == "benchmark"} == {0, 1}
+    assert "| SPSS |" in shown
+    assert (run_main.out / "figures" / "long_vnc.png").is_file()
+
+
+def test_the_papers_rule_is_read_off_a_course():
+    losses = [3.0, 2.0, *[2.5] * 10, 1.0]
+    course = [{"step": n, "iou": n / 100, "loss": loss} for n, loss in enumerate(losses)]
+    assert long.stopped_at(course)["step"] == 1
+    assert long.stopped_at(course, patience=11) is None
 
 
 def test_epfl_goes_before_the_stand_in(run_main, tiny_epfl):

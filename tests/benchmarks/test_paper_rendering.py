@@ -54,13 +54,6 @@ def write_run(
     return path
 
 
-def write_choice(results, *, alpha, n_crops, seed=7, **changes):
-    """Store a run of SPSS+ with choices of its own."""
-    details = {"crops_with_keypoints": n_crops, "alpha": alpha}
-    told = {"details": details, "annotation": f"80 fractions, {6 * n_crops} keypoints"}
-    write_run(results / "choices", "spss+", data="vnc", seed=seed, **told, **changes)
-
-
 def rows_of(text):
     """Cells of all table rows, by the first cell."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
@@ -87,7 +80,6 @@ def test_every_table_has_rows_of_one_width(command, results):
     write_run(results, "spss", degrade="eq5:0.1")
     write_run(results, "spss", degrade="kmeans:5")
     write_run(results, "spss", split="random", preset="paper")
-    write_choice(results, alpha=0.1, n_crops=8)
     fractions = np.random.default_rng(0).dirichlet(np.ones(6), 30)
     proportions.store_degradations(results, fractions, DUBAI, data="dubai", split="honest")
     text = rendering.render(command, results)
@@ -305,20 +297,3 @@ def test_no_figure_is_drawn_without_its_records(command, results, tmp_path):
     write_run(results, "spss+", data="vnc")
     assert figures.draw(command, results, tmp_path / "out") == []
     assert not (tmp_path / "out").exists()
-
-
-def test_choices_are_sorted_and_apart_from_table2(results):
-    write_choice(results, alpha=0.9, n_crops=80, seed=0, iou=0.2)
-    write_run(results, "spss+", data="vnc", seed=0, iou=0.25)
-    path = results / "em-vnc" / "spss+_honest_cpu_0.json"
-    told = {"details": {"crops_with_keypoints": 8, "alpha": 0.5}}
-    path.write_text(json.dumps(json.loads(path.read_text()) | told))
-    lines = [line for line in rendering.render("choices", results).splitlines() if " of 80" in line]
-    assert [line.split(" | ")[0:2] for line in lines] == [
-        ["| 8 of 80", "0.5"],
-        ["| 80 of 80", "0.9"],
-    ]
-    assert "480 keypoints" in lines[1]
-    assert " 20.0 " in lines[1]
-    assert "25.0" in rendering.render("table2", results)
-    assert " 20.0 " not in rendering.render("table2", results)
