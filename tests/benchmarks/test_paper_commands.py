@@ -193,7 +193,7 @@ def test_no_mask_of_the_test_part_decides_anything_in_the_honest_split(tiny_data
     """With other masks on the test tiles, training and maps are the same."""
     data = Data("dubai", tiny_data, "honest")
     found = []
-    monkeypatch.setattr(experiments, "_scores", lambda found_, *_: found.append(found_) or {})
+    monkeypatch.setattr(experiments, "scores_of", lambda found_, *_: found.append(found_) or {})
     for change in (0, 1):
         for crop in data.split.test:
             crop.truth[:] = (crop.truth + change) % 6

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "paper"))
 
 import figures
+import long
 import proportions
 import published
 import rendering
@@ -54,6 +56,18 @@ def write_run(
     return path
 
 
+def write_long(results, method, ious, **choices):
+    """Store a long run with a look every step; the loss falls to its lowest at the first one."""
+    choice = long.Choice(method, steps=len(ious), **choices)
+    course = [{"step": n, "iou": iou, "loss": float(n > 1)} for n, iou in enumerate(ious, start=1)]
+    record = asdict(choice) | {
+        "preset": "cpu", "iou": [0.9, ious[-1]], "course": course, "trained_s": 60.0,
+    }  # fmt: skip
+    path = long.path_of(choice, "vnc", results)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record))
+
+
 def rows_of(text):
     """Cells of all table rows, by the first cell."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
@@ -80,6 +94,8 @@ def test_every_table_has_rows_of_one_width(command, results):
     write_run(results, "spss", degrade="eq5:0.1")
     write_run(results, "spss", degrade="kmeans:5")
     write_run(results, "spss", split="random", preset="paper")
+    for method in ("benchmark", "spss", "spss+"):
+        write_long(results, method, [0.1, 0.5])
     fractions = np.random.default_rng(0).dirichlet(np.ones(6), 30)
     proportions.store_degradations(results, fractions, DUBAI, data="dubai", split="honest")
     text = rendering.render(command, results)
@@ -88,6 +104,16 @@ def test_every_table_has_rows_of_one_width(command, results):
     for block in tables:
         widths = {len(re.findall(r" \|", line)) for line in block.splitlines()}
         assert len(widths) == 1, block
+
+
+def test_long_runs_stand_beside_the_benchmark_of_their_seed(results, tmp_path):
+    write_long(results, "benchmark", [0.2, 0.4, 0.6, *[0.8] * 9])
+    write_long(results, "benchmark", [0.5] * 12, seed=1)
+    write_long(results, "spss+", [0.1, 0.2, 0.3, *[0.4] * 9], alpha=0.5)
+    row = rows_of(rendering.render("long", results))["SPSS+"]
+    assert row[1:4] == ["0.5", "all crops, 3 a class", "5"]
+    assert row[6:11] == ["30.0", "40.0", "40.0", "0.50", "1, 10.0"]
+    assert [path.name for path in figures.draw("long", results, tmp_path)] == ["long_vnc.png"]
 
 
 def test_scores_of_the_paper_follow_from_its_f1():
