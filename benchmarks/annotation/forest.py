@@ -83,7 +83,7 @@ def grow(
     scale = working_scale(settings, stack)
     reader = SampleReader(stack, annotations, settings, working_scale=scale)
     features, labels, weights = [], [], []
-    for sample in filter(None, map(reader.read, reader.slices)):
+    for sample in itertools.chain.from_iterable(map(reader.read, reader.slices)):
         is_labelled = sample.target >= 0
         if is_labelled.any():
             features.append(_features(sample.image)[is_labelled])

@@ -100,4 +100,4 @@ def test_results_are_fractions_of_the_rest(dock, qtbot):
     fractions = [one.fraction for one in dock.controller.outcome.overall()]
     assert fractions == pytest.approx((5 / 6, 1 / 6, 0.0))
     (line,) = [line for line in said(dock.results).splitlines() if " % " in line]
-    assert line.startswith("mitochondria: 16.7 % (")
+    assert line.startswith("mitochondria: 16.7 % of 2 slices")

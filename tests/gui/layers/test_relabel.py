@@ -68,7 +68,9 @@ def outcome(gate, viewer, qtbot):
     """Maps .1 to .9 from left to right on every slice, labels still to be made."""
     results = Outcome(ResultLayers(viewer), lambda: 1)
     source = snapshot(viewer.layers["em"])
-    maps = results.begin(source, SimpleNamespace(classes=CLASSES), STYLES)
+    maps = results.begin(
+        source, SimpleNamespace(classes=CLASSES, identity="model", n_steps=3), STYLES
+    )
     ramp = np.broadcast_to(np.linspace(0.1, 0.9, SHAPE[2], dtype=np.float32), SHAPE[1:])
     for z in range(SHAPE[0]):
         maps.store(z, np.stack([1 - ramp, ramp]))
