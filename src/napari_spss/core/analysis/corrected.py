@@ -89,12 +89,16 @@ class Estimate:
 
 @dataclass(frozen=True)
 class _Found:
-    """Fraction, low and high by class (3, C), nan of the class outside; and what they rest on."""
+    """Fraction, low and high by class (3, C), nan of the class outside; and what they rest on.
+
+    Where nothing was sampled there is no interval, and ``assumes`` says so.
+    """
 
     values: Floats
     clusters: int
     nodes: int
     assumes: str
+    is_sample: bool = True
 
 
 class _NotGiven(Exception):
@@ -496,7 +500,7 @@ def _estimate(method: str, name: str, index: int, found: _Found | str, reference
         return Estimate(method, name, math.nan, math.nan, math.nan, 0, 0, found, reference)
     fraction, low, high = map(float, found.values[:, index])
     assumes = found.assumes
-    if not math.isnan(fraction) and math.isnan(low) and not assumes.startswith("no interval"):
+    if found.is_sample and not math.isnan(fraction) and math.isnan(low):
         assumes = f"no interval, since {_no_spread(found.clusters)}; {assumes}"
     return Estimate(
         method, name, fraction, low, high, found.clusters, found.nodes, assumes, reference
@@ -586,7 +590,7 @@ def _uncorrected(task: _Task) -> _Found:
         else "no interval, since all of the stack is measured: what the labels miss or make up is "
         "left, and not known"
     )
-    return _Found(values, int((totals > 0).sum()), 0, assumes)
+    return _Found(values, int((totals > 0).sum()), 0, assumes, is_sample=task.is_set)
 
 
 def _corrected(task: _Task) -> _Found:
