@@ -6,8 +6,6 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 
-__all__ = ["NOTHING", "known", "mean_and_spread", "shown", "signed", "table"]
-
 NOTHING = "-"
 
 

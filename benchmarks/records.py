@@ -25,8 +25,6 @@ import psutil  # type: ignore[import-untyped]
 from napari_spss import __version__ as VERSION
 from napari_spss.core.base import write_atomically
 
-__all__ = ["Record", "claimed", "commit", "data_hash", "number", "read", "stored", "write"]
-
 Record = dict[str, Any]
 
 _GRACE_S = 10.0  # a claim that cannot be read may be one that is just being written

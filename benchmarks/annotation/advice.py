@@ -35,11 +35,6 @@ from .carrying import Experiment, described, is_made_so, settings_of
 from .images import Part, Pictures
 from .stored import Run, key_iou, paired, parts_of, select
 
-__all__ = [
-    "HEAD", "N_FIRST", "N_MORE", "WAYS", "Trial", "family_rows", "is_current", "load_trials",
-    "try_out",
-]  # fmt: skip
-
 N_FIRST, N_MORE = 2, 2
 """Grids before the advice, and grids that follow it."""
 

@@ -38,18 +38,6 @@ from napari_spss.core.simulation.protocols import evenly_spread
 
 from .images import Mask, Pictures
 
-__all__ = [
-    "HEADLINE_S",
-    "LOOK_S",
-    "OBJECT_S",
-    "Plan",
-    "Told",
-    "annotate",
-    "correct",
-    "look_again",
-    "wrong_nodes",
-]
-
 HEADLINE_S = 300.0
 OBJECT_S = 66.5
 """Outlining one object: the middle of the 54-79 s that full masks took elsewhere."""

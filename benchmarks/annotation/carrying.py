@@ -40,16 +40,6 @@ from .hardships import made_hard
 from .images import Mask, Part, Pictures
 from .rows import ROUND_SHARE, Row, row_of
 
-__all__ = [
-    "N_CLICKS",
-    "Experiment",
-    "carry_out",
-    "described",
-    "is_current",
-    "is_made_so",
-    "settings_of",
-]
-
 N_CLICKS = 20  # of a round of correction
 CONSTANT = 0.999  # of all pixels in one class: a constant map, if the truth has more of the others
 _TRUE_SHARE = 0.99

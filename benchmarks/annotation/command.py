@@ -41,8 +41,6 @@ from .images import DATA_SETS, PARTS, Part, folds_of, load_part, tiny_part
 from .rows import is_known, names_of
 from .scorings import note_scoring
 
-__all__ = ["main", "planned"]
-
 COMMANDS = ("study", "ablations", "robustness")
 TOLERANCE = 0.02
 """IoU by which a repeated run may differ: the spread of seeds. One thread of one machine repeats

@@ -12,8 +12,6 @@ from .stored import Run, key_iou, load_runs, mean, parts_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["draw"]
-
 # Okabe and Ito
 _COLOURS = {
     "fast": "#D55E00",

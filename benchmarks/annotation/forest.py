@@ -17,8 +17,6 @@ from napari_spss.core.images import Stack, WorkingScale, enlarge, resample_slice
 from napari_spss.core.training.run import working_scale
 from napari_spss.core.training.samples import SampleReader
 
-__all__ = ["Forest", "ForestRun", "best_labels", "grow", "plain_labels"]
-
 Maps = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
 

@@ -10,8 +10,6 @@ import numpy as np
 
 from .images import Image, Part, Pictures
 
-__all__ = ["HARDSHIPS", "made_hard"]
-
 _DRIFT = 50.0  # grey values of 256, down to and up from the middle
 _CONTRAST = (1.2, 0.6)  # of the first and the last slice
 

@@ -15,19 +15,6 @@ import records
 from napari_spss.core.annotations import parse_classes
 from napari_spss.core.images import open_masks, open_stack
 
-__all__ = [
-    "DATA_SETS",
-    "PARTS",
-    "Part",
-    "Pictures",
-    "contact_sheets",
-    "folds_of",
-    "load_part",
-    "read_axon",
-    "read_vnc",
-    "tiny_part",
-]
-
 Image: TypeAlias = npt.NDArray[Any]
 Mask: TypeAlias = npt.NDArray[np.uint8]
 

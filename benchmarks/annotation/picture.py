@@ -25,8 +25,6 @@ from .rows import BASE
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["CAPTION", "FOLD", "NAME", "PART", "draw_example"]
-
 FOLD, PART, NAME = "axon-rat4", "report", "axon_example.png"
 CAPTION = (
     "Left: a training image with one of its counting grids, as the person judged it. Middle: a "

@@ -18,8 +18,6 @@ from .rows import ABLATIONS, CASES, ROWS, Change, Row
 from .scorings import count_scorings
 from .stored import Run, key_iou, load_runs, mean, paired, parts_of, select
 
-__all__ = ["TABLES", "render", "time_to_share"]
-
 CLEAR = 0.02  # a smaller difference of one seed is none
 _NAMES = {
     "vnc-report": "Mitochondria (VNC), slices 16-19",

@@ -9,19 +9,6 @@ from typing import Any, Literal
 
 from .annotators import Plan
 
-__all__ = [
-    "ABLATIONS",
-    "BASE",
-    "CASES",
-    "ROUND_SHARE",
-    "ROWS",
-    "Change",
-    "Row",
-    "is_known",
-    "names_of",
-    "row_of",
-]
-
 
 @dataclass(frozen=True)
 class Row:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-__all__ = ["count_scorings", "note_scoring"]
-
 
 def note_scoring(results: Path, part: str, what: str, *, commit: str) -> None:
     """Add a line to ``RESULTS/scorings/PART.csv``; lines of two processes do not mix."""

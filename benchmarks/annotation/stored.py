@@ -10,8 +10,6 @@ from typing import Any
 
 from cells import mean_and_spread
 
-__all__ = ["Run", "key_iou", "load_runs", "mean", "paired", "parts_of", "select"]
-
 
 @dataclass(frozen=True)
 class Run:

@@ -25,8 +25,6 @@ import torch
 from experiments import COMMANDS, NOISE, Data, carry_out, planned
 from images import find_epfl
 
-__all__ = ["main"]
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the shell."""

@@ -10,8 +10,6 @@ from images import Picture
 
 from napari_spss.core.simulation.annotators import crops as whole_crops
 
-__all__ = ["Split", "cut", "n_crops", "split_honest", "split_random", "thinned"]
-
 TEST_SHARE = 0.2
 
 

@@ -34,17 +34,6 @@ from napari_spss.core.prediction import predict
 from napari_spss.core.prediction.engine import Prediction
 from napari_spss.core.training import Model, iter_training
 
-__all__ = [
-    "COMMANDS",
-    "CROP_PX",
-    "Data",
-    "Experiment",
-    "carry_out",
-    "planned",
-    "scores_of",
-    "stack_of",
-]
-
 CLASSES = {"dubai": DUBAI_CLASSES, "vnc": EM_CLASSES, "epfl": EM_CLASSES}
 CROP_PX = {"dubai": 224, "vnc": 256, "epfl": 256}
 # Of all pairs of the six tiles, the classes of these two are mixed most like those of the other

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw"]
-
 Bytes = npt.NDArray[np.uint8]
 
 # The palette of the Dubai masks; unlabeled, and the background of EM, first.

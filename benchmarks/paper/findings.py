@@ -22,8 +22,6 @@ from runs import (
     shown_ratio,
 )
 
-__all__ = ["findings"]
-
 Row: TypeAlias = tuple[str, str, str]
 Score: TypeAlias = Callable[[Run], float | None]
 _HEAD = ("what", "paper", "here")

@@ -13,16 +13,6 @@ import numpy.typing as npt
 from napari_spss.core.annotations import ClassSpec, parse_classes
 from napari_spss.core.images import open_masks, open_stack
 
-__all__ = [
-    "DUBAI_CLASSES",
-    "EM_CLASSES",
-    "Picture",
-    "find_epfl",
-    "read_dubai",
-    "read_epfl",
-    "read_vnc",
-]
-
 # classes.json of the data set lists other colours than its masks have; black is no class
 _PALETTE = parse_classes(
     "background=(155;155;155),building=(60;16;152),land=(132;41;246),road=(110;193;228),"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["METHOD_NAMES", "not_run"]
-
 METHOD_NAMES = {
     "benchmark": "benchmark (all masks)",
     "spss": "SPSS",

@@ -29,8 +29,6 @@ from napari_spss.core.prediction import predict
 from napari_spss.core.prediction.engine import Prediction
 from napari_spss.core.training.run import Run, Task, prepare
 
-__all__ = ["Choice", "best_of", "carry_out", "path_of", "planned", "stopped_at", "stored", "told"]
-
 ALPHAS = (0.5, 0.9, 0.99)
 SHARES = (0.1, 1.0)
 RADII_PX = (3.0, 5.0, 10.0)

@@ -21,18 +21,6 @@ from napari_spss.core.simulation.annotators import simulate_clicks, simulate_gue
 from napari_spss.core.simulation.cost import combine
 from napari_spss.core.simulation.degrade import degrade
 
-__all__ = [
-    "KEYPOINT_CROPS",
-    "METHODS",
-    "Annotated",
-    "Scale",
-    "annotate",
-    "reduced",
-    "scale_of",
-    "settings_of",
-    "steps_per_epoch",
-]
-
 METHODS = ("benchmark", "spss", "spss+", "fast")
 
 # What the paper does not state of SPSS+: "very few" crops, "two or three" keypoints, dilated.

@@ -14,8 +14,6 @@ import numpy.typing as npt
 from napari_spss.core.base import write_atomically
 from napari_spss.core.simulation.degrade import degrade_eq5, degrade_kmeans, parse_degradation
 
-__all__ = ["DEGRADATIONS", "Change", "Degradations", "load_degradations", "store_degradations"]
-
 Fractions = npt.NDArray[np.float64]
 
 DEGRADATIONS = (

@@ -18,8 +18,6 @@ from runs import (
     shown_seeds,
 )
 
-__all__ = ["SEEDS", "missing", "reduced", "runs_table"]
-
 SEEDS = (0, 1, 2)
 _ARROW = " → "
 

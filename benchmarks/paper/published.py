@@ -5,17 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = [
-    "CLUSTERED",
-    "EXACT_PERCENT",
-    "NAMED_CLASSES",
-    "NOISY",
-    "TABLE1",
-    "TABLE2",
-    "PublishedRow",
-    "iou_from_f1",
-]
-
 Printed: TypeAlias = tuple[float, float]  # mean and what stands behind the "±"
 
 NAMED_CLASSES = ("building", "land", "road", "vegetation", "water")

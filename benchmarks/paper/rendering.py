@@ -31,8 +31,6 @@ from runs import (
 )
 from sensitivity import table3, table4
 
-__all__ = ["COMMANDS", "render"]
-
 _DERIVED = "\\*"  # computed from the paper's F1 scores
 
 

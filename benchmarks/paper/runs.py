@@ -11,24 +11,6 @@ from typing import Any
 
 import cells
 
-__all__ = [
-    "FOLDERS",
-    "Run",
-    "Setting",
-    "binarisation_of",
-    "class_score",
-    "constant_map",
-    "load_runs",
-    "parts_of",
-    "seeds_of",
-    "select",
-    "select_degraded",
-    "settings_of",
-    "shown",
-    "shown_ratio",
-    "shown_seeds",
-]
-
 FOLDERS = {"dubai": "dubai", "vnc": "em-vnc", "epfl": "em-epfl"}  # data: folder
 _ORDER = ("honest", "random", "cpu", "paper")  # of splits and of presets
 

@@ -21,8 +21,6 @@ from runs import (
     shown_seeds,
 )
 
-__all__ = ["table3", "table4"]
-
 
 def table3(results: Path) -> str:
     """Dubai: SPSS from proportions with the noise of Eq. 5, in both forms."""

@@ -12,8 +12,6 @@ import numpy as np
 if TYPE_CHECKING:
     from .core.simulation import Sample
 
-__all__ = ["LayerData", "open_axons", "open_synthetic"]
-
 LayerData = tuple[Any, dict[str, Any], str]
 
 _MARK = "napari_spss"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["binary_kl"]
-
 
 def binary_kl(wanted: float, predicted: float) -> float:
     """Of two fractions, and of what is left of 1."""

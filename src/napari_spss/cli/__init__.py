@@ -28,8 +28,6 @@ from . import (
 from .problems import ABORTED, exit_code_of, plain_warnings
 from .streams import plain_streams, say
 
-__all__ = ["app", "main"]
-
 _HELP = """Segment mitochondria, or any other structure, in electron microscopy images.
 
 Say how much of a slice is what (fractions, counting grids) and where a few objects are (keypoints);

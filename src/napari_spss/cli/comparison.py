@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..core.images import Stack
     from ..core.training import Model
 
-__all__ = ["comparison_lines"]
-
 _MAX_REGIONS = 8
 
 

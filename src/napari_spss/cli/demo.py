@@ -38,8 +38,6 @@ from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training
 if TYPE_CHECKING:
     from ..core.training import Model
 
-__all__ = ["DemoResult", "iter_demo"]
-
 _IMAGE, _TRUTH, _OVERLAY = "image.ome.tif", "truth.ome.tif", "overlay.png"
 
 

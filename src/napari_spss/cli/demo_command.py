@@ -9,8 +9,6 @@ import typer
 
 from .options import DeviceOption, check_out_dir
 
-__all__ = ["EXAMPLES", "HELP", "demo"]
-
 HELP = """Try it out: train on the bundled sample, predict, and score against the known truth.
 
 Takes two to three minutes on two CPU cores. Prints the stated fractions beside the predicted

@@ -27,8 +27,6 @@ from .streams import say, shown, terminal
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-__all__ = ["Show", "busy", "check_events_option", "duration", "event_display", "say"]
-
 Show = Callable[[Event], None]
 
 _LINE_INTERVAL_S = 10.0

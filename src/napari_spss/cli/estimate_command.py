@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ..core.annotations import Annotations
     from ..core.training import RunFolder, RunInputs
 
-__all__ = ["EXAMPLES", "HELP", "NOT_SEEN", "estimate", "run_of", "see_fresh"]
-
 HELP = """Estimate fractions with honest intervals: counted, of labels, and of corrected labels.
 
 Labels miss and make up; how much, a check count tells: frames or grids that were judged, and that
@@ -113,7 +111,7 @@ def estimate(
     from ..core.annotations import read_annotations, read_groups
     from ..core.base import ResultFiles
     from ..core.images import open_labels
-    from .display import say
+    from .streams import say
 
     path = labels_in(labels)
     masks = open_labels(path, classes=spec)

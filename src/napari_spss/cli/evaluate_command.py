@@ -14,8 +14,6 @@ from .options import ClassesOption, InstancesOption, parse_class_list
 if TYPE_CHECKING:
     from ..core.images import Masks
 
-__all__ = ["EXAMPLES", "HELP", "evaluate"]
-
 HELP = """Compare labels with the truth: IoU and F1 of each class, mean IoU, accuracy.
 
 LABELS is what predict wrote, or any masks; TRUTH are masks drawn by a person, with as many slices

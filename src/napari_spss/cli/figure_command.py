@@ -20,8 +20,6 @@ from .options import (
     parse_voxel_size,
 )
 
-__all__ = ["EXAMPLES", "HELP", "figure"]
-
 HELP = """Draw figures of labels: fraction against slice, sizes of objects, and an overlay.
 
 Beside the fractions of the labels stand those that were typed and counted, with their intervals,
@@ -98,7 +96,7 @@ def figure(
     )
     from ..core.annotations import Classes, read_annotations
     from ..core.images import open_labels, open_stack
-    from .display import say
+    from .streams import say
 
     path = labels_in(labels)
     masks = open_labels(path, classes=spec)

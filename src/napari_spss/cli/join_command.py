@@ -9,8 +9,6 @@ import typer
 
 from .options import DeviceOption
 
-__all__ = ["EXAMPLES", "HELP", "join"]
-
 HELP = """Help a prediction in blocks: compute blocks until none is left.
 
 OUT_DIR is the --out of napari-spss predict with --workers, which must go on meanwhile; from another

@@ -22,8 +22,6 @@ from .options import (
 if TYPE_CHECKING:
     from ..core.analysis import Measurement
 
-__all__ = ["EXAMPLES", "HELP", "measure"]
-
 HELP = """Measure labels: area fraction of each slice, volume fraction of the stack, objects.
 
 Fractions of an image set come with a 95 % interval for the spread between images; what the labels
@@ -111,7 +109,7 @@ def measure(
     from ..core.analysis import measure_masks, measurement_results, write_measurement
     from ..core.base import merge_voxel_size
     from ..core.images import open_labels, open_stack
-    from .display import say
+    from .streams import say
 
     masks = open_labels(labels, classes=spec, instances=instances)
     size = merge_voxel_size(stated, masks.stack.voxel_size_um)

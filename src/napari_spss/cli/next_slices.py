@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ..core.images import Stack
     from ..core.training import Model
 
-__all__ = ["TABLE", "write_next_slices"]
-
 TABLE = "next_slices.csv"
 _N_NAMED = 3
 

@@ -16,26 +16,6 @@ if TYPE_CHECKING:
     from ..core.annotations import ClassSpec
     from ..core.base import VoxelSize
 
-__all__ = [
-    "AxesOption",
-    "ClassesOption",
-    "DeviceOption",
-    "InstancesOption",
-    "OutsideOption",
-    "OverwriteOption",
-    "VoxelSizeOption",
-    "check_out_dir",
-    "check_seed",
-    "diameter_settings",
-    "gpu_devices",
-    "labels_in",
-    "parse_assignments",
-    "parse_class_list",
-    "parse_threshold",
-    "parse_voxel_size",
-    "shown_path",
-]
-
 AxesOption: TypeAlias = Annotated[
     str | None,
     typer.Option(

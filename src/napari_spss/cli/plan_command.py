@@ -18,8 +18,6 @@ from .options import (
     parse_voxel_size,
 )
 
-__all__ = ["EXAMPLES", "HELP", "plan"]
-
 HELP = """Propose what to count: grids over whole slices, or small frames in large fields.
 
 The proposal follows from the size of the image, the width of the objects and the minutes that you
@@ -78,7 +76,7 @@ def plan(
     from ..core.base import ResultFiles, preset
     from ..core.images import open_stack
     from ..core.simulation import plan_counting
-    from .display import say
+    from .streams import say
 
     settings = preset("fast").with_overrides(wanted)
     stack = open_stack(image, axes=axes, voxel_size_um=parse_voxel_size(voxel_size))

@@ -24,8 +24,6 @@ from .options import (
 if TYPE_CHECKING:
     from ..core.training import RunInputs
 
-__all__ = ["EXAMPLES", "HELP", "predict"]
-
 HELP = """Apply a trained model to an image: maps, labels and a table of fractions.
 
 Writes maps.ome.tif (probability of each class), labels.ome.tif (class of each pixel) and
@@ -146,10 +144,10 @@ def predict(
         write_fractions,
     )
     from ..core.training import RunFolder, load_model
-    from .display import event_display, say
+    from .display import event_display
     from .next_slices import TABLE as NEXT_SLICES, write_next_slices
     from .stopping import stop_on_signals
-    from .streams import python_alone
+    from .streams import python_alone, say
 
     model = load_model(run)
     inputs = _inputs_of(run, image)

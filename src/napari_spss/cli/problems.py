@@ -13,8 +13,6 @@ import typer
 from ..core.base import InputError, OutOfMemory, SpssError
 from .streams import say
 
-__all__ = ["ABORTED", "exit_code_of", "plain_warnings"]
-
 ABORTED = 130  # what shells report for a process that Ctrl-C ended; typer returns it as well
 
 _FAILED, _BAD_INPUT = 1, 2

@@ -10,8 +10,8 @@ from ..core.annotations import Annotations, ClassSpec, match_class
 from ..core.base import FinishReason, InputError, TrainingSettings
 from ..core.images import Stack, open_stack
 from ..core.training import MODEL_WEIGHTS, STATE_FILE, RunFolder, RunInputs, load_model
-from .display import say
 from .options import parse_class_list
+from .streams import say
 from .train_job import (
     NODE_ERROR,
     TrainJob,
@@ -25,8 +25,6 @@ from .train_job import (
 if TYPE_CHECKING:
     from ..core.base import VoxelSize
     from ..core.images import LabelSource
-
-__all__ = ["resumed_job", "stack_of_run"]
 
 _BUDGET = ("max_steps", "max_epochs", "max_minutes", "patience")
 

@@ -18,8 +18,6 @@ from .options import (
     shown_path,
 )
 
-__all__ = ["EXAMPLES", "HELP", "review"]
-
 HELP = """Write which nodes of the counting grids are worth a second look.
 
 Predicts what was counted, and lists those nodes first about which map and person differ most. Look

@@ -19,8 +19,6 @@ from .options import (
     shown_path,
 )
 
-__all__ = ["EXAMPLES", "HELP", "simulate"]
-
 HELP = """Make annotations from masks as a person might, to compare ways of annotating.
 
 Writes the CSV files that train reads, and summary.json with the seconds that a person would have
@@ -166,7 +164,8 @@ def simulate(
         simulation_results,
         write_simulation,
     )
-    from .display import duration, say
+    from .display import duration
+    from .streams import say
 
     simulation_results(out, masks=masks, overwrite=overwrite).check()
     truth = open_masks(masks, classes=spec, instances=instances)

@@ -12,8 +12,6 @@ from types import FrameType
 
 from ..core.base import CancelToken
 
-__all__ = ["stop_on_signals"]
-
 _NOTICE = b"\nstopping; press Ctrl-C again to abort at once\n"
 
 

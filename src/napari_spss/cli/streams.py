@@ -13,8 +13,6 @@ from typing import Any, TextIO
 
 import typer
 
-__all__ = ["plain_streams", "python_alone", "say", "shown", "terminal"]
-
 # control characters but for line ends and tabs, signs that turn the direction of writing, and
 # bytes of file names that are no text
 _STEERING = re.compile(

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ..core.training import Model
     from .train_job import TrainJob
 
-__all__ = ["EXAMPLES", "HELP", "train"]
-
 HELP = """Train a network from fractions, keypoints, counting grids or masks.
 
 IMAGE is a TIFF stack, a folder of PNG, TIFF or JPEG slices, .mrc, .rec, .npy or .zarr. Give at
@@ -222,7 +220,7 @@ def _report(
     """Print fractions beside each other, where the model is, and what to do next."""
     from ..core.networks import Stopped
     from .comparison import comparison_lines
-    from .display import say
+    from .streams import say
 
     lines = []
     if not token.is_cancelled:

@@ -28,25 +28,14 @@ from ..core.training import (
     training_seconds,
     working_scale,
 )
-from .display import duration, say
+from .display import duration
 from .options import diameter_settings, parse_assignments, parse_class_list
+from .streams import say
 
 if TYPE_CHECKING:
     from ..core.base import CancelToken, Event, VoxelSize
     from ..core.images import LabelSource
     from ..core.training import Model
-
-__all__ = [
-    "NODE_ERROR",
-    "TrainJob",
-    "TrainRequest",
-    "fresh_job",
-    "introduce",
-    "open_training_masks",
-    "read_tables",
-    "reviewed",
-    "with_masks",
-]
 
 NODE_ERROR = "labels.node_error"
 _OF_MODEL = ("network.name", "network.filters", "image.normalisation")

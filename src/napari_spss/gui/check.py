@@ -19,8 +19,6 @@ from .outcome import Estimated, Outcome
 if TYPE_CHECKING:
     from ..core.annotations import Classes
 
-__all__ = ["CheckCount"]
-
 
 class CheckCount(QObject):
     """Compares the check count with the labels that are shown.

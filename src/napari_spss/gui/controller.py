@@ -69,8 +69,6 @@ if TYPE_CHECKING:
     from ..core.base import ResultFiles, TrainingSettings
     from ..core.images import LabelSource
 
-__all__ = ["Context", "Controller", "InTheWay", "PreviewGate", "check_place"]
-
 logger = logging.getLogger(__name__)
 _ImageId = tuple[int, str]  # key of the layer, identity of its pixels
 _Said = tuple[Annotations, int]  # and how often somebody painted

@@ -75,8 +75,6 @@ if TYPE_CHECKING:
     from ..core.projects import Project
     from ..core.training import RunSummary
 
-__all__ = ["SpssDock"]
-
 _WIDTH_PX = 380
 
 

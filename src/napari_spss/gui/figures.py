@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ..core.analysis import ClassFractions, Estimate
     from .controller import Controller
 
-__all__ = ["Figures"]
-
 Labels: TypeAlias = npt.NDArray[np.uint8]
 
 

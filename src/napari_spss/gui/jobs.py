@@ -45,19 +45,6 @@ if TYPE_CHECKING:
     from .models import Cleaning, MapMaking, ObjectRequest, ResultMaps
     from .outcome import Estimated
 
-__all__ = [
-    "CHECK",
-    "ESTIMATES",
-    "TrainingJob",
-    "apply_model",
-    "compare_runs",
-    "find_class_objects",
-    "find_doubtful",
-    "load_run",
-    "save_results",
-    "train",
-]
-
 
 ESTIMATES, CHECK = "estimates.csv", "check.csv"
 

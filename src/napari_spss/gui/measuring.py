@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from ..core.analysis import ClassFractions, Measurement
     from .widgets import FractionPlot
 
-__all__ = ["MeasureLabels", "measure_labels", "take_voxel_size"]
-
 _CSV = "CSV files (*.csv)"
 
 

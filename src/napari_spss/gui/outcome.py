@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ..core.training import Model
     from .layers import ResultLayers, Source
 
-__all__ = ["Estimated", "Outcome"]
-
 _NEWS_MS = 150
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 
-__all__ = ["preload"]
-
 # the curves; what napari's Labels constructor asks for; intervals of fractions
 _MODULES = ("pyqtgraph", "skimage.color.colorconv", "scipy.ndimage", "scipy.stats")
 

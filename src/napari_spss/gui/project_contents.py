@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Labels
 
-from ..core.annotations import Annotations, Classes, ClassStyle, CountingGrid
+from ..core.annotations import PALETTE, Annotations, Classes, ClassStyle, CountingGrid
 from ..core.base import UNKNOWN_VOXEL, InputError, counted, merge_voxel_size, set_aside
 from ..core.images import IGNORE
 from ..core.projects import RECORD_FILE, ProjectState
 from .layers import MARK, Geometry, add_unselected, find_stale_layer
 from .models import RunForm, check_texts
-from .widgets import CLASS_KEYS, PAINTED_LAYER, PALETTE
+from .widgets import CLASS_KEYS, PAINTED_LAYER
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ..core.projects import Project
     from .models import PaintedLabels
     from .widgets import AnnotateSection, ClassesEditor, ImageSection, TrainSection
-
-__all__ = ["Form", "ProjectContents"]
 
 _VOXEL = "voxel_size_um"
 

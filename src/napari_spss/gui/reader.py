@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["get_reader", "read_stacks"]
-
 LayerData = tuple[Any, dict[str, Any], str]
 
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ..core.base import CancelToken, Event
     from .models import Session, Ticket
 
-__all__ = ["CoreCall", "RunWorker", "Runner"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -18,9 +18,9 @@ from qtpy.QtWidgets import (
     QToolButton,
 )
 
-from napari_spss.core.annotations import ClassStyle
+from napari_spss.core.annotations import PALETTE, ClassStyle
 from napari_spss.core.base import InputError
-from napari_spss.gui.widgets import CLASS_KEYS, PALETTE, ClassesEditor
+from napari_spss.gui.widgets import CLASS_KEYS, ClassesEditor
 from napari_spss.gui.widgets.classes import DEFAULT_CLASSES
 
 THREE = (

@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from ..base import InputError
 
-__all__ = ["ALPHA", "CavalieriError", "Smoothness", "cavalieri_error"]
-
 Smoothness = Literal[0, 1]
 
 ALPHA: dict[Smoothness, float] = {0: 1 / 12, 1: 1 / 240}

@@ -19,17 +19,6 @@ from .estimates import counted_fractions
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = [
-    "ClassFractions",
-    "StatedFractions",
-    "class_fractions",
-    "draw_fractions",
-    "draw_overlay",
-    "draw_sizes",
-    "scale_bar",
-    "stated_fractions",
-]
-
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 TRUE, TYPED, COUNTED = "#56B4E9", "#777777", "#000000"

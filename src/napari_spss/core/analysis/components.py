@@ -12,8 +12,6 @@ from scipy import sparse
 
 from ..base import InputError
 
-__all__ = ["DIRECTIONS", "ComponentCollector", "Components"]
-
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

@@ -28,14 +28,6 @@ from .estimates import (
     frames_or_grids,
 )
 
-__all__ = [
-    "Estimate",
-    "check_fresh",
-    "contradicted_looks",
-    "contradicted_nodes",
-    "estimate_fractions",
-]
-
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 _SAME_PX = 0.05

@@ -12,8 +12,6 @@ import pandas as pd
 from ..images import IGNORE
 from .estimates import FractionEstimate, estimate_fraction
 
-__all__ = ["LineIntercepts", "direction_weights", "numerical_density", "surface_density"]
-
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 

@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from .estimates import effective_interval
 
-__all__ = ["CheckedNodes"]
-
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 

@@ -13,8 +13,6 @@ from scipy import stats
 from ..annotations import Annotations, CountingGrid, wilson_interval
 from ..base import counted
 
-__all__ = ["CountedFractions", "FractionEstimate", "counted_fractions", "estimate_fraction"]
-
 
 @dataclass(frozen=True)
 class FractionEstimate:

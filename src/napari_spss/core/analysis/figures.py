@@ -25,15 +25,6 @@ if TYPE_CHECKING:
 
     from ..images import Stack
 
-__all__ = [
-    "FORMATS",
-    "FigureSlice",
-    "SliceView",
-    "figure_results",
-    "write_figures",
-    "write_overlay",
-]
-
 FORMATS = ("svg", "pdf", "png")
 _FIGURES = ("fractions", "sizes", "overlay")
 _DPI = 150

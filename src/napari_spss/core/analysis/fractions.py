@@ -34,15 +34,6 @@ from .estimates import FractionEstimate, estimate_fraction
 from .object_rows import ObjectSizes, object_rows
 from .objects import check_split
 
-__all__ = [
-    "FractionEstimate",
-    "Measurement",
-    "estimate_fraction",
-    "measure",
-    "measure_masks",
-    "object_table",
-]
-
 _NOTHING = FractionEstimate(math.nan, math.nan, math.nan)
 
 

@@ -18,15 +18,6 @@ from .components import DIRECTIONS, ComponentCollector, Components
 from .densities import direction_weights
 from .objects import split_object
 
-__all__ = [
-    "OBJECT_PROPERTIES",
-    "ObjectProperty",
-    "ObjectReader",
-    "ObjectSizes",
-    "object_rows",
-    "register_object_property",
-]
-
 Floats = npt.NDArray[np.float64]
 
 _MAX_BOX = 2**25  # voxels; splitting takes about 60 bytes for each

@@ -11,8 +11,6 @@ from scipy import ndimage
 
 from ..base import InputError, VoxelSize, least_pixels
 
-__all__ = ["check_split", "find_objects", "split_object"]
-
 Bools = npt.NDArray[np.bool_]
 Instances = npt.NDArray[np.int32]
 

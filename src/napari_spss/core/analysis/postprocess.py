@@ -9,14 +9,6 @@ from scipy import ndimage
 from ..base import InputError
 from ..images import IGNORE
 
-__all__ = [
-    "MapHistogram",
-    "fill_holes",
-    "labels_from_probs",
-    "matched_threshold",
-    "remove_small",
-]
-
 Labels = npt.NDArray[np.uint8]
 
 _NOTHING = 1.0 + 2.0**-9  # above 1 in half precision too

@@ -24,16 +24,6 @@ from ..images import (
     strips,
 )
 
-__all__ = [
-    "Binarisation",
-    "Calibration",
-    "Scores",
-    "binarisation",
-    "confusion_matrix",
-    "evaluate",
-    "scores_from_confusion",
-]
-
 _PIECE_PX = 1 << 22  # pixels compared at once: bounds the memory of the int64 codes to 32 MB
 
 

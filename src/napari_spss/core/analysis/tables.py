@@ -17,17 +17,6 @@ from .fractions import Measurement
 if TYPE_CHECKING:
     from ..base import VoxelSize
 
-__all__ = [
-    "estimate_names",
-    "measurement_results",
-    "table_names",
-    "write_estimate_tables",
-    "write_estimates",
-    "write_measurement",
-    "write_table",
-    "write_tables",
-]
-
 
 def write_measurement(
     measurement: Measurement,

@@ -14,15 +14,6 @@ import numpy.typing as npt
 
 from ..annotations import Proportion
 
-__all__ = [
-    "AcquisitionScore",
-    "acquisition_scores",
-    "counted_slices",
-    "entropy",
-    "mean_entropy",
-    "order_slices",
-]
-
 _TINY = 1e-12
 _STEP_PX = 4  # every so many columns tell the mean of a map well enough
 

@@ -13,26 +13,6 @@ from typing import Protocol, runtime_checkable
 
 from ..base import InputError
 
-__all__ = [
-    "BOX",
-    "FORMULA_SIGNS",
-    "MOST_CLASSES",
-    "SUM_TOLERANCE",
-    "UNSURE_TEXT",
-    "SliceShapes",
-    "StackExtent",
-    "box_point_faults",
-    "check_class_names",
-    "class_key",
-    "class_name_fault",
-    "is_background",
-    "match_class",
-    "nearest_class",
-    "order_classes",
-    "outside_class",
-    "usable_class_names",
-]
-
 SUM_TOLERANCE = 0.02 + 1e-9  # 0.98 and 1.02 themselves are accepted whatever the rounding
 
 UNSURE_TEXT = "?"

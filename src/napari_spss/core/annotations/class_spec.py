@@ -12,16 +12,6 @@ from pydantic import AfterValidator
 from ..base import InputError
 from .checks import check_class_names, is_background, order_classes
 
-__all__ = [
-    "COLOUR_EXAMPLE",
-    "EXAMPLE",
-    "ClassNames",
-    "ClassSpec",
-    "Colour",
-    "parse_classes",
-    "show_values",
-]
-
 Colour: TypeAlias = tuple[int, int, int]
 Value: TypeAlias = float | Colour
 

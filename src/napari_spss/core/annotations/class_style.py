@@ -15,8 +15,6 @@ from .checks import check_class_names, class_key, class_name_fault, outside_clas
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
 
-__all__ = ["PALETTE", "ClassStyle", "Classes"]
-
 # Okabe and Ito's colours, which can be told apart with any colour vision.
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 _BACKGROUND = "#808080"

@@ -14,18 +14,6 @@ from pathlib import Path
 from ..base import CellProblem, replacing
 from .checks import FORMULA_SIGNS
 
-__all__ = [
-    "CellFault",
-    "Table",
-    "fraction",
-    "number",
-    "per_cent_text",
-    "plain_number",
-    "read_table",
-    "whole",
-    "write_rows",
-]
-
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _MOST_COLUMNS = 2000
 # Numbers as Python and spreadsheets write them; float() alone would also take 1_000, nan and inf.

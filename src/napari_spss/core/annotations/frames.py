@@ -30,8 +30,6 @@ from .checks import SliceShapes
 from .grids import CountingGrid, nodes_in
 from .proportions import Box, Region
 
-__all__ = ["lay_frames", "tiles"]
-
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from ..base import InputError
 from .proportions import Box, Proportion, Region
 
-__all__ = ["NOT_JUDGED", "UNSURE", "CountingGrid", "lay_grid", "nodes_in", "wilson_interval"]
-
 UNSURE = -1
 """Class of a node that was looked at and left open on purpose."""
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from ..base import CellProblem, InputError
 from .csv_cells import read_table
 
-__all__ = ["read_groups"]
-
 _HEADER = ("image", "group")
 
 

@@ -26,16 +26,6 @@ from .proportions import Region
 from .records import Annotations
 from .table_rows import Number, Reading, RegionRow
 
-__all__ = [
-    "N_LOOKS",
-    "Look",
-    "error_after_looks",
-    "looks_summary",
-    "read_looks",
-    "with_looks",
-    "write_looks",
-]
-
 N_LOOKS = 32
 """Nodes to look at again, unless another number is asked for."""
 

@@ -19,8 +19,6 @@ from .proportions import Region
 from .records import Keypoint
 from .table_rows import Number, Reading, RegionRow, TableRow, Whole
 
-__all__ = ["NODE_COLUMNS", "NodeRow", "grids_of", "keypoints_of"]
-
 _T = TypeVar("_T")
 
 NODE_COLUMNS = {"class_index": "class", "is_done": "status"}

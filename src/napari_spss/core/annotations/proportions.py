@@ -10,8 +10,6 @@ from typing import Literal
 from ..base import InputError
 from .checks import SUM_TOLERANCE
 
-__all__ = ["Box", "Fractions", "Proportion", "Region"]
-
 Box = tuple[int, int, int, int]
 Fractions = tuple[float | None, ...]
 

@@ -28,22 +28,8 @@ from .grids import (
     NOT_JUDGED,
     UNSURE,
     CountingGrid,
-    lay_grid,
-    wilson_interval,
 )
 from .proportions import Fractions, Proportion, Region
-
-__all__ = [
-    "Annotations",
-    "CountingGrid",
-    "Keypoint",
-    "Proportion",
-    "Region",
-    "last_on_pixel",
-    "lay_grid",
-    "wilson_interval",
-]
-
 
 _Fault = tuple[int | None, str | None, object, str, str, int | None]
 """Item, column, value, reason, remedy, and the earlier item whose line ends the reason."""

@@ -30,20 +30,6 @@ from .class_style import Classes
 from .csv_cells import CellFault, Table, fraction, number, per_cent_text, plain_number, whole
 from .proportions import Box, Proportion, Region
 
-__all__ = [
-    "UNIT",
-    "ClassColumn",
-    "FractionTexts",
-    "Number",
-    "Reading",
-    "RegionRow",
-    "TableRow",
-    "Whole",
-    "class_columns",
-    "proportions_of",
-    "texts_of",
-]
-
 UNIT = re.compile(r"^% ?|(?:,? in)? ?[(\[]? ?(?:%|\bper ?cent) ?[)\]]?$", re.IGNORECASE)
 """The part of a column's name that says that its numbers are per cent."""
 

@@ -38,23 +38,6 @@ from .table_rows import (
     texts_of,
 )
 
-__all__ = [
-    "TABLE_NAMES",
-    "AnnotationPaths",
-    "FractionTexts",
-    "annotation_files",
-    "read_annotations",
-    "read_fraction_texts",
-    "read_grid",
-    "read_keypoints",
-    "read_proportions",
-    "restore_annotations",
-    "write_annotations",
-    "write_grid",
-    "write_keypoints",
-    "write_proportions",
-]
-
 AnyPath = str | os.PathLike[str]
 Kind = Literal["proportions", "keypoints", "grid"]
 

@@ -21,28 +21,6 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
-__all__ = [
-    "Agreement",
-    "CancelToken",
-    "CheckpointSaved",
-    "Event",
-    "FinishReason",
-    "KeypointsChecked",
-    "Mailbox",
-    "Message",
-    "Predicted",
-    "Preparing",
-    "Preview",
-    "Progress",
-    "RunFinished",
-    "RunStarted",
-    "SlicePace",
-    "Validated",
-    "event_from_json",
-    "event_to_json",
-]
-
-
 T = TypeVar("T")
 
 _JSON = TypeAdapter(Any)

@@ -13,16 +13,6 @@ from pathlib import Path
 
 from .errors import InputError, RunError
 
-__all__ = [
-    "STALE_FILES",
-    "check_links",
-    "remove_stale_files",
-    "replacing",
-    "set_aside",
-    "write_atomically",
-    "write_errors",
-]
-
 STALE_FILES = ".*." + "[0-9a-f]" * 32 + ".tmp"
 """Pattern of the names that half-written files have after a crash."""
 

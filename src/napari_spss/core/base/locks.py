@@ -18,8 +18,6 @@ from .errors import InputError, RunError
 from .files import write_atomically, write_errors
 from .records import Record, read_record
 
-__all__ = ["LOCK_FILES", "FolderLock", "FolderLocked", "hold_folder"]
-
 _LOCK, _OWNER = ".lock", ".lock.json"
 LOCK_FILES = (_LOCK, _OWNER)
 """Names in a folder that is held."""

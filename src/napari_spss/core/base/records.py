@@ -10,16 +10,6 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from .errors import InputError
 
-__all__ = [
-    "RECORD",
-    "Record",
-    "fault_of",
-    "parse_record",
-    "read_file",
-    "read_record",
-    "versions",
-]
-
 T = TypeVar("T")
 
 RECORD = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)

@@ -8,8 +8,6 @@ from typing import Generic, TypeVar
 
 from .errors import InputError
 
-__all__ = ["Registry"]
-
 T = TypeVar("T")
 
 

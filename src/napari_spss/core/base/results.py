@@ -17,8 +17,6 @@ from .files import write_errors
 from .locks import LOCK_FILES, FolderLock, FolderLocked, hold_folder
 from .records import Record, read_record
 
-__all__ = ["ResultFiles"]
-
 _ENDS_BYTES = 1 << 24
 _SHARD_ENDS_BYTES = (
     1 << 16

@@ -21,26 +21,6 @@ from .errors import InputError
 from .files import write_atomically
 from .records import read_file
 
-__all__ = [
-    "PRESETS",
-    "ImageSettings",
-    "LabelSettings",
-    "LossSettings",
-    "NetworkSettings",
-    "OptimisationSettings",
-    "SamplingSettings",
-    "SelfTrainingSettings",
-    "TrainingSettings",
-    "current_name",
-    "is_setting",
-    "load_settings",
-    "parse_settings",
-    "preset",
-    "save_settings",
-    "setting_names",
-    "with_current_names",
-]
-
 PresetName = Literal["fast", "paper"]
 PRESETS: tuple[PresetName, ...] = ("fast", "paper")
 

@@ -10,18 +10,6 @@ from typing import TypeAlias
 
 from .errors import InputError
 
-__all__ = [
-    "UNKNOWN_VOXEL",
-    "VoxelSize",
-    "counted",
-    "least_pixels",
-    "length_text",
-    "length_um",
-    "merge_voxel_size",
-    "printed_pixel_um",
-    "unit_in_um",
-]
-
 VoxelSize: TypeAlias = tuple[float | None, float | None, float | None]
 """(z, y, x) in micrometres; None = unknown."""
 

@@ -16,8 +16,6 @@ import numpy.typing as npt
 
 from ..base import InputError
 
-__all__ = ["AxisPlan", "Role", "guess_axes", "resolve_axes"]
-
 Role: TypeAlias = Literal["z", "c", "y", "x", "dropped"]
 
 _COLOURS_OF_SAMPLES = {1: 1, 2: 1, 3: 3, 4: 3}

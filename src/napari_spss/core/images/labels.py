@@ -10,18 +10,6 @@ import numpy.typing as npt
 
 from ..base import InputError
 
-__all__ = [
-    "IGNORE",
-    "LabelSource",
-    "LabelsLike",
-    "LiveLabels",
-    "as_label_source",
-    "class_names",
-    "default_names",
-    "reading_notes",
-    "strips",
-]
-
 IGNORE = 255
 """Value of a pixel without a known class."""
 

@@ -21,18 +21,6 @@ from .labels import strips
 from .raw import Pixels
 from .stack import Stack
 
-__all__ = [
-    "Levels",
-    "are_crowded",
-    "find_levels",
-    "find_values",
-    "look_like_ids",
-    "pack",
-    "unpack",
-    "value_range",
-    "without_crowds",
-]
-
 _N_BINS = 256
 _LEAST_SOLID = 0.1  # of a level's pixels have four equal neighbours; at edges none have
 _LEAST_AREA = 1e-5  # of all such pixels: fewer are chance

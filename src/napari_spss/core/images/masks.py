@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..annotations import COLOUR_EXAMPLE, EXAMPLE, ClassSpec, Colour, parse_classes, show_values
+from ..annotations import COLOUR_EXAMPLE, EXAMPLE, ClassSpec, show_values
 from ..base import InputError
 from .axes import guess_axes
 from .labels import IGNORE, default_names
@@ -34,8 +34,6 @@ from .pictures import Palette
 from .raw import Pixels
 from .readers import open_stack
 from .stack import Box, Stack, stack_from_array
-
-__all__ = ["ClassSpec", "Colour", "Masks", "open_indices", "open_masks", "parse_classes"]
 
 Labels: TypeAlias = npt.NDArray[np.uint8]
 

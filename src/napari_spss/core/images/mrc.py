@@ -22,8 +22,6 @@ from ..base import InputError, length_um
 from .raw import RawPixels, SteadyFile
 from .stack import ImageData
 
-__all__ = ["open_mrc"]
-
 Order: TypeAlias = Literal["<", ">"]
 
 _HEADER_BYTES = 1024

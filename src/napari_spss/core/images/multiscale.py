@@ -20,8 +20,6 @@ from .ome_tiff import file_names
 from .raw import Pixels
 from .writers import StackLayout, Writer
 
-__all__ = ["BLOCK_PX", "OME_ZARR", "Pyramid", "ZarrWriter", "image_paths"]
-
 BLOCK_PX = 2048
 """Edge of a block in pixels of the image."""
 

@@ -10,8 +10,6 @@ from ..base import InputError
 from .raw import Pixels, RawPixels, SteadyFile, Where, reading
 from .stack import ImageData
 
-__all__ = ["open_npy"]
-
 
 def open_npy(path: Path) -> ImageData:
     """Open a file whose axes follow from its shape."""

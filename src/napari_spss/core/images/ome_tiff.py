@@ -26,8 +26,6 @@ from ..base import InputError, RunError, VoxelSize
 from .readers import natural_order
 from .writers import StackLayout, Writer
 
-__all__ = ["CLASS_KEY", "OME_TIFF", "StackWriter", "file_names"]
-
 CLASS_KEY = "class {}"
 """Under which key the OME-XML of labels names the class of an index."""
 

@@ -15,8 +15,6 @@ from ..base import UNKNOWN_VOXEL, InputError, Record, VoxelSize, fault_of, lengt
 from .raw import Pixels, Where, reading
 from .stack import ArrayLike, ImageData
 
-__all__ = ["is_zarr", "open_zarr", "zarr_classes"]
-
 _MARKS = ("zarr.json", ".zarray", ".zgroup")
 _MAX_NAMED = 20
 _MAX_DEPTH = 3  # folders from a level to its image

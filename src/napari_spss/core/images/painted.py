@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from ..base import InputError, set_aside, write_atomically
 
-__all__ = ["PAINTED_FOLDER", "PaintedSlices"]
-
 PAINTED_FOLDER = "painted"
 
 _NAME = re.compile(r"slice_(\d+)\.tif")

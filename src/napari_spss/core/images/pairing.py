@@ -17,8 +17,6 @@ from .labels import IGNORE
 from .masks import Masks
 from .stack import Box, Stack
 
-__all__ = ["PairedMasks", "Pairing", "pair_by_name", "pair_masks"]
-
 _OF_MASKS = (
     r"masks?|label(?:s|ed|led)?|segs?|segment(?:ed|ations?)|gt|ground|(?:ground)?truth|"
     r"annot(?:ated|ations?)?|targets?|manual|pred(?:ictions?)?|results?|semantic|instances?|"

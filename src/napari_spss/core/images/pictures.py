@@ -15,8 +15,6 @@ from ..base import InputError, length_um, printed_pixel_um
 from .raw import Pixels, SteadyFile, Where, reading
 from .stack import ImageData
 
-__all__ = ["Palette", "open_picture"]
-
 Palette: TypeAlias = Literal["display", "rgb", "index"]
 """What a colour table means: what is shown ("display"), always RGB, or class indices."""
 

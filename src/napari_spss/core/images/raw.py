@@ -18,8 +18,6 @@ import numpy.typing as npt
 
 from ..base import InputError
 
-__all__ = ["Pixels", "RawPixels", "SteadyFile", "Where", "reading"]
-
 Pixels: TypeAlias = npt.NDArray[Any]
 Where: TypeAlias = tuple[int | slice, ...]
 """An index, or a slice with start and stop, for each axis."""

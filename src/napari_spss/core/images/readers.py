@@ -18,8 +18,6 @@ from .sidecar import SidecarSizes
 from .stack import ImageData, Stack
 from .tiff import open_tiff
 
-__all__ = ["Reader", "known_readers", "natural_order", "open_stack", "register_reader"]
-
 _SLICE_AXES = frozenset("ZT")
 _sort_key = natsort_keygen(alg=ns.IGNORECASE)
 

@@ -21,17 +21,6 @@ from .stack import Box, check_memory
 if TYPE_CHECKING:
     from .stack import Stack
 
-__all__ = [
-    "GreyRange",
-    "enlarge",
-    "grey_range",
-    "normalise",
-    "resample_points",
-    "resample_slice",
-    "slice_greys",
-    "streamed_greys",
-]
-
 GreyRange: TypeAlias = npt.NDArray[np.floating[Any]]
 """(2, C or 1, 1, 1): grey value that becomes 0, and distance from it of that which becomes 1."""
 

@@ -12,8 +12,6 @@ from ..base import Message, length_text
 if TYPE_CHECKING:
     from .stack import Stack
 
-__all__ = ["BOTH_UNKNOWN", "WorkingScale"]
-
 BOTH_UNKNOWN = (
     "The size of a pixel is not known: objects must be as many pixels wide as in the image that "
     "the model learned from."

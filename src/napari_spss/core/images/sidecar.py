@@ -17,8 +17,6 @@ from pydantic import Field
 
 from ..base import UNKNOWN_VOXEL, InputError, Record, VoxelSize, length_um, read_record
 
-__all__ = ["SidecarSizes"]
-
 
 class SidecarSizes:
     """Pixel sizes that the JSON files of a folder state; unusable files are passed over.

@@ -18,16 +18,6 @@ from ..base import UNKNOWN_VOXEL, InputError, VoxelSize, counted, merge_voxel_si
 from .axes import AxisPlan, guess_axes, resolve_axes
 from .raw import Pixels
 
-__all__ = [
-    "ArrayLike",
-    "Box",
-    "ImageData",
-    "Stack",
-    "check_memory",
-    "stack_from_array",
-    "stack_from_images",
-]
-
 Box: TypeAlias = tuple[int, int, int, int]
 """Half-open pixel box (y0, x0, y1, x1)."""
 

@@ -26,8 +26,6 @@ from .pictures import Palette
 from .raw import Pixels, RawPixels, SteadyFile, Where, reading
 from .stack import ArrayLike, ImageData
 
-__all__ = ["open_tiff"]
-
 _MAX_PLANES = 2**24
 _ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
 _GREY = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)

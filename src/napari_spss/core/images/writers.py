@@ -14,8 +14,6 @@ import numpy.typing as npt
 from ..base import UNKNOWN_VOXEL, InputError, Registry, VoxelSize
 from .stack import Stack
 
-__all__ = ["WRITERS", "SliceWriter", "StackLayout", "Writer", "register_writer"]
-
 _UINT8 = np.dtype(np.uint8)
 
 

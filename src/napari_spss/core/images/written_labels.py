@@ -15,8 +15,6 @@ from .ome_tiff import CLASS_KEY
 from .ome_zarr import is_zarr, zarr_classes
 from .raw import reading
 
-__all__ = ["open_labels", "stored_classes"]
-
 _LABELS, _MAPS = "labels", "maps.ome.tif"
 _MODEL_RECORD = "model.json"  # that of core.checkpoint, which would import torch
 

@@ -15,8 +15,6 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-__all__ = ["Flip", "View", "augment_intensity", "draw_view"]
-
 # of a warp: chance that there is one; largest turn; logarithm of the largest scale; largest shear
 _WARP_SHARE = 0.7
 _MOST_TURN = math.pi / 4

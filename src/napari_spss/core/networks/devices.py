@@ -12,15 +12,6 @@ import torch
 
 from ..base import InputError
 
-__all__ = [
-    "device_names",
-    "has_fast_bfloat16",
-    "is_out_of_memory",
-    "missing_gpu_advice",
-    "own_draws",
-    "resolve_device",
-]
-
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 _INSTALL_PAGE = "https://pytorch.org/get-started/locally/"
 # taken away first: pip takes the build without CUDA of the same version for the newer one

@@ -15,23 +15,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-__all__ = [
-    "activate",
-    "bce_map",
-    "bce_map_with_logits",
-    "dice_loss",
-    "gap",
-    "inside_maps",
-    "keypoint_loss",
-    "label_cross_entropy",
-    "log_activate",
-    "proportion_interval",
-    "proportion_kl",
-    "proportion_mse",
-    "sharpness",
-    "total_loss",
-]
-
 _TINY = 1e-7  # smallest probability in Eq. 2; 1 - 1e-7 is still below 1 in float32
 _DEAD = 1e-30  # smallest predicted fraction; so small that a collapsed map still has a gradient
 

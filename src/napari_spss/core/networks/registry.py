@@ -9,8 +9,6 @@ from ..base import Registry
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["NETWORKS", "NetworkFactory", "register_network"]
-
 
 class NetworkFactory(Protocol):
     """What makes a network; a class derived from ``nn.Module`` will do."""

@@ -23,8 +23,6 @@ from .devices import is_out_of_memory
 from .losses import activate
 from .unet import pad_to_multiple
 
-__all__ = ["Band", "Stopped", "TileDone", "TiledNetwork", "default_tile_px"]
-
 _MIN_TILE_PX = 64
 _BLEND_PX = _MIN_TILE_PX // 2  # each side of a seam
 _MANY_PARAMETERS = 1_000_000

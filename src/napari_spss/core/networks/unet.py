@@ -25,16 +25,6 @@ from torch import nn
 from ..base import InputError
 from .registry import NETWORKS
 
-__all__ = [
-    "DEFAULT_RADIUS",
-    "DEFAULT_STRIDE",
-    "FastUNet",
-    "PaperUNet",
-    "build_network",
-    "initialise_output_bias",
-    "pad_to_multiple",
-]
-
 DEFAULT_STRIDE = 32
 DEFAULT_RADIUS = 256
 _DEPTH = 4  # of the paper's network

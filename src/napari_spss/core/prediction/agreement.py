@@ -13,8 +13,6 @@ from ..images import Stack
 from ..training import Model, NodeMaps
 from .engine import predict_regions
 
-__all__ = ["agreement_with_nodes"]
-
 _CHANCE, _N_DRAWS = 0.05, 999
 
 

@@ -61,8 +61,6 @@ from .smoothing import is_smoothed
 if TYPE_CHECKING:
     from ..images import Stack
 
-__all__ = ["join_prediction", "predict_in_blocks"]
-
 _TASK = "prediction"
 _JOB, _RECORD, _ADDRESS, _ERROR = ".job", "job.json", "address.json", "error.txt"
 _DONE, _GREYS = "done", "greys"

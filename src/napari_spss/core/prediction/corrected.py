@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..images import Stack
     from ..training import Model
 
-__all__ = ["Corrected"]
-
 Probs = npt.NDArray[np.float32]
 
 

@@ -48,18 +48,6 @@ from .smoothing import Smoother, is_smoothed
 if TYPE_CHECKING:
     from ..images import Stack
 
-__all__ = [
-    "Prediction",
-    "Sink",
-    "checked_slices",
-    "iter_prediction",
-    "predict",
-    "predict_regions",
-    "predict_slice",
-    "prediction_steps",
-    "stated_fraction",
-]
-
 Probs = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
 Sink: TypeAlias = Callable[[Region, tuple[int, int], Probs], object]

@@ -30,21 +30,6 @@ from ..training import Model
 if TYPE_CHECKING:
     from ..images import Stack
 
-__all__ = [
-    "FRACTIONS",
-    "MAP_DTYPES",
-    "FileSink",
-    "MapDtype",
-    "Threshold",
-    "as_probs",
-    "matched_text",
-    "prediction_results",
-    "quantised",
-    "result_layouts",
-    "result_names",
-    "write_fractions",
-]
-
 Threshold = float | Literal["auto"] | None
 MapDtype = Literal["uint8", "float16", "float32"]
 MAP_DTYPES: tuple[MapDtype, ...] = ("uint8", "float16", "float32")

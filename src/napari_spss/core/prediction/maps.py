@@ -18,8 +18,6 @@ from ..training import Model
 if TYPE_CHECKING:
     from ..images import Stack
 
-__all__ = ["Piece", "SlicePredictor"]
-
 _PIECE_VALUES = 2**22  # map values at full resolution that are held as float32 at a time
 
 

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from ..base import CancelToken
     from ..images import Stack
 
-__all__ = ["rank_slices", "uncertainty_slice"]
-
 
 def uncertainty_slice(
     model: Model,

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..images import Stack
     from ..training import Model
 
-__all__ = ["Smoother", "is_smoothed"]
-
 Probs: TypeAlias = npt.NDArray[np.float32]
 Rows: TypeAlias = tuple[int, int]
 Kept: TypeAlias = npt.NDArray[np.uint16]

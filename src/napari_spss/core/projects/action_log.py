@@ -13,8 +13,6 @@ from pydantic import ConfigDict, NonNegativeFloat, NonNegativeInt, TypeAdapter, 
 
 from ..base import RECORD, read_file
 
-__all__ = ["Action", "ActionLog", "read_actions"]
-
 PAUSE_LIMIT_S = 60.0
 
 

@@ -11,17 +11,6 @@ from platformdirs import user_data_path
 
 from ..base import InputError
 
-__all__ = [
-    "RECORD_FILE",
-    "RUNS_FOLDER",
-    "FolderUnusable",
-    "choose_folder",
-    "fallback_folder",
-    "folder_beside",
-    "last_saved_first",
-    "saved_projects",
-]
-
 RECORD_FILE = "project.json"
 RUNS_FOLDER = "runs"
 

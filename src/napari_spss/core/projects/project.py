@@ -19,18 +19,9 @@ from typing import Any
 from ..base import FolderLock, InputError, RunError, check_links, remove_stale_files
 from ..images import PAINTED_FOLDER, PaintedSlices
 from .action_log import Action, ActionLog, read_actions
-from .folder import RECORD_FILE, FolderUnusable, choose_folder, fallback_folder, folder_beside
+from .folder import RECORD_FILE, FolderUnusable, fallback_folder
 from .record import ProjectRecord, write_project
 from .state import TABLES, ProjectState, read_state
-
-__all__ = [
-    "FolderUnusable",
-    "Project",
-    "ProjectState",
-    "choose_folder",
-    "fallback_folder",
-    "folder_beside",
-]
 
 logger = logging.getLogger(__name__)
 

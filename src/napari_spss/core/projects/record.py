@@ -11,8 +11,6 @@ from pydantic import Field, field_validator
 from ..annotations import Classes, ClassStyle, Look, usable_class_names
 from ..base import Record, parse_record, read_file, write_atomically
 
-__all__ = ["FORMAT_VERSION", "ProjectRecord", "read_project", "write_project"]
-
 FORMAT_VERSION = 1
 
 

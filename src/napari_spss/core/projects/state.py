@@ -24,8 +24,6 @@ from ..base import InputError, set_aside
 from .folder import RECORD_FILE
 from .record import ProjectRecord, read_project
 
-__all__ = ["TABLES", "ProjectState", "Restored", "read_state"]
-
 TABLES: dict[str, tuple[str, Callable[[Path, Annotations], None]]] = {
     "proportions": ("proportions.csv", write_proportions),
     "keypoints": ("keypoints.csv", write_keypoints),

@@ -31,17 +31,6 @@ from ..images import IGNORE, LabelsLike, LabelSource, as_label_source, class_nam
 from .clicks import place_clicks
 from .cost import Acts, Costs, Protocol, Simulation, Step
 
-__all__ = [
-    "classes_of",
-    "crops",
-    "simulate_clicks",
-    "simulate_frames",
-    "simulate_grids",
-    "simulate_guesses",
-    "simulate_paper",
-    "simulate_regions",
-]
-
 Box: TypeAlias = tuple[int, int, int, int]
 _Piece: TypeAlias = tuple[int, Box, npt.NDArray[np.uint8]]
 

@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from ..base import InputError
 
-__all__ = ["CARD_FRACTIONS", "reference_card"]
-
 CARD_FRACTIONS = (0.01, 0.02, 0.05, 0.10, 0.20)
 _ELONGATIONS = (1.0, 2.0)
 _MOST_TRIES = 1000

@@ -15,8 +15,6 @@ from ..annotations import Keypoint
 from ..base import InputError
 from ..images import IGNORE, LabelsLike, LabelSource, as_label_source
 
-__all__ = ["correction_clicks", "place_clicks"]
-
 Mask: TypeAlias = npt.NDArray[np.uint8]
 Pixel: TypeAlias = tuple[int, int]
 

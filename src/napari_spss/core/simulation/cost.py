@@ -10,8 +10,6 @@ from typing import Literal, TypeAlias, get_args
 from ..annotations import Annotations
 from ..base import InputError
 
-__all__ = ["PROTOCOLS", "Acts", "Costs", "Protocol", "Simulation", "Step", "combine"]
-
 Protocol: TypeAlias = Literal["guess", "regions", "clicks", "grid", "frames", "paper"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 

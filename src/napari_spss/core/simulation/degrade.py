@@ -14,8 +14,6 @@ from scipy.cluster.vq import kmeans2
 from ..annotations import Annotations, Proportion
 from ..base import InputError
 
-__all__ = ["Degradation", "degrade", "degrade_eq5", "degrade_kmeans", "parse_degradation"]
-
 Fractions: TypeAlias = npt.NDArray[np.float64]
 _RESTARTS = 10
 _ITERATIONS = 50

@@ -14,8 +14,6 @@ from ..base import InputError, counted
 from .cost import Acts, Costs
 from .protocols import evenly_spread
 
-__all__ = ["CountingPlan", "plan_counting"]
-
 # Nodes a window of training from which on a grid over the slice is as dense as frames are. With
 # fewer, the same nodes in frames taught more (docs/annotation_study.md).
 _DENSE_ENOUGH = 64

@@ -26,32 +26,8 @@ from .annotators import (
     simulate_paper,
     simulate_regions,
 )
-from .clicks import correction_clicks
-from .cost import PROTOCOLS, Acts, Costs, Simulation, Step, combine
-from .degrade import degrade, degrade_eq5, degrade_kmeans
-
-__all__ = [
-    "PROTOCOLS",
-    "Acts",
-    "Costs",
-    "Simulation",
-    "Step",
-    "combine",
-    "correction_clicks",
-    "degrade",
-    "degrade_eq5",
-    "degrade_kmeans",
-    "evenly_spread",
-    "simulate",
-    "simulate_clicks",
-    "simulate_frames",
-    "simulate_grids",
-    "simulate_guesses",
-    "simulate_paper",
-    "simulate_regions",
-    "simulation_results",
-    "write_simulation",
-]
+from .cost import PROTOCOLS, Simulation
+from .degrade import degrade
 
 
 def evenly_spread(n_slices: int, count: int) -> tuple[int, ...]:

@@ -28,8 +28,6 @@ from .cost import Simulation, combine
 from .protocols import evenly_spread
 from .synthetic import SYNTHETIC_VOXEL_SIZE_UM, synthetic_mitochondria
 
-__all__ = ["Sample", "annotate_as_a_person", "axon_sample", "synthetic_sample"]
-
 _AXON_FOLDER = Path(__file__).parents[2] / "data" / "axon_sem"
 _AXON_CLASSES = "background=0,myelin=127,axon=255"
 _AXON_DIAMETER_PX = 20.0

@@ -18,8 +18,6 @@ from scipy import ndimage
 
 from ..base import InputError
 
-__all__ = ["SYNTHETIC_VOXEL_SIZE_UM", "synthetic_mitochondria"]
-
 Floats: TypeAlias = npt.NDArray[np.float32]
 Labels: TypeAlias = npt.NDArray[np.uint8]
 Window: TypeAlias = tuple[slice, slice]

@@ -27,8 +27,6 @@ import numpy.typing as npt
 
 from ..annotations import Annotations, Proportion, Region
 
-__all__ = ["BiasCorrection", "bias_messages", "correct_bias"]
-
 Array = npt.NDArray[np.float64]
 
 MIN_GRIDS = 2

@@ -45,21 +45,6 @@ from .corrections import Corrections
 from .label_posterior import LabelPosterior
 from .samples import LabelScale
 
-__all__ = [
-    "Model",
-    "ModelRecord",
-    "RunState",
-    "Tensors",
-    "load_model",
-    "load_record",
-    "load_state",
-    "new_network",
-    "prefixed",
-    "save_model",
-    "save_state",
-    "with_prefix",
-]
-
 Tensors = dict[str, torch.Tensor]
 
 FORMAT_VERSION = 1

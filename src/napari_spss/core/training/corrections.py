@@ -16,8 +16,6 @@ from scipy import ndimage
 
 from ..base import Record
 
-__all__ = ["Corrections", "Span", "errors_at"]
-
 Span = tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt, NonNegativeInt]
 """Row, first column, end column in working pixels; class index."""
 

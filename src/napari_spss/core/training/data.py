@@ -21,8 +21,6 @@ from ..base import InputError, TrainingSettings
 from .places import Places
 from .samples import Bag, Box, LabelScale, SliceSamples
 
-__all__ = ["Batch", "Sampler", "TrainingData", "Window", "cut", "make_windows", "window_shape"]
-
 T = TypeVar("T")
 
 

@@ -24,8 +24,6 @@ from ..annotations import Region
 from ..base import Record
 from .samples import SliceSamples
 
-__all__ = ["LabelPosterior", "label_posterior", "node_posterior"]
-
 # of the number of wrong nodes about the expected one, in standard deviations
 _MOST_DEVIATIONS = 2.0
 # of the nodes of a class

@@ -22,8 +22,6 @@ from ..networks import (
 from .checkpoint import Tensors, new_network, prefixed, with_prefix
 from .samples import Box
 
-__all__ = ["Learner", "ema_of"]
-
 
 class Learner:
     """Weights and what changes them.

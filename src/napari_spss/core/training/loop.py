@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from ..images import LabelSource, Stack
     from .objective import StepLoss
 
-__all__ = ["fit", "iter_training"]
-
 _PROGRESS_INTERVAL_S = 0.1
 _CHECKPOINT_INTERVAL_S = 30.0
 _CHECKPOINT_SHARE = 0.05  # of the time, where they take long

@@ -25,8 +25,6 @@ from .data import Batch
 from .samples import Bag, LabelScale
 from .self_training import pseudo_labels
 
-__all__ = ["LOSSES", "LossInput", "LossTerm", "predicted_fractions", "register_loss"]
-
 # an estimate is no less than this part of what the window shows: a fraction is never negative
 _LEAST_SHARE = 0.1
 # a region that is outside but for this part of it tells nothing about fractions

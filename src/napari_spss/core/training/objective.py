@@ -18,8 +18,6 @@ from .data import Batch
 from .loss_terms import LOSSES, LossInput
 from .samples import LabelScale
 
-__all__ = ["Objective", "StepLoss"]
-
 
 @dataclass(frozen=True)
 class StepLoss:

@@ -11,8 +11,6 @@ from ..base import TrainingSettings
 from ..networks import resolve_device
 from .learner import Learner
 
-__all__ = ["training_seconds"]
-
 _N_STEPS = 4  # the first is slow, and does not count
 _BESIDE = 1.25  # of what networks take: windows, views, the loss, maps of whole slices
 

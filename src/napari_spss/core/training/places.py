@@ -16,8 +16,6 @@ import numpy.typing as npt
 
 from .samples import Box, SliceSamples
 
-__all__ = ["Places"]
-
 _CELL_PX = 16  # labels as near as this are shown together
 
 Ints = npt.NDArray[np.int64]

@@ -60,8 +60,6 @@ if TYPE_CHECKING:
     from ..images import LabelSource, Stack
     from .samples import LabelScale, SliceSamples
 
-__all__ = ["Run", "Task", "prepare", "working_scale"]
-
 _PREPARING_INTERVAL_S = 0.5
 
 

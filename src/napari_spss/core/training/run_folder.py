@@ -74,17 +74,6 @@ from .checkpoint import (
     load_record,
 )
 
-__all__ = [
-    "RunFolder",
-    "RunInputs",
-    "RunSummary",
-    "begin_recorded",
-    "enter_run_dir",
-    "list_runs",
-    "write_painted",
-    "write_update",
-]
-
 CONFIG = "config.toml"
 INPUTS = "inputs.json"
 EVENTS = "events.jsonl"

@@ -22,14 +22,6 @@ from .bias_correction import correct_bias
 if TYPE_CHECKING:
     from ..images import GreyRange, LabelSource, Stack
 
-__all__ = [
-    "Bag",
-    "LabelScale",
-    "SampleReader",
-    "SliceSamples",
-    "bags_of",
-]
-
 _UNLABELLED = -1
 # a painted slice counts as a mask, not as strokes, from this share of labelled pixels on
 _DENSE_SHARE = 0.5

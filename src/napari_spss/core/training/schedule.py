@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from ..base import InputError, TrainingSettings
 
-__all__ = ["Schedule", "learning_rate_factor"]
-
 _WARM_UP = 0.1
 _FIRST, _LAST = 0.1, 0.01
 # weights that have already learned are disturbed less

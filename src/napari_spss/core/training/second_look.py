@@ -14,8 +14,6 @@ import numpy.typing as npt
 from ..annotations import N_LOOKS, Annotations, Look, Region
 from .label_posterior import node_posterior
 
-__all__ = ["NodeMaps", "rank_nodes"]
-
 # where every node is believed, maps are weighed as if so many were wrong
 _LEAST_ERROR = 0.01
 

@@ -24,8 +24,6 @@ import torch
 from .data import Batch, Window
 from .samples import Bag
 
-__all__ = ["KeptMap", "SliceMaps", "pseudo_labels"]
-
 # a slice of up to 32 windows is shown whole to the teacher after this many steps
 _STEPS = 50
 _WINDOWS = 32

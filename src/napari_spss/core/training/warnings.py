@@ -25,8 +25,6 @@ from .samples import Bag, SliceSamples
 if TYPE_CHECKING:
     from ..images import Stack, WorkingScale
 
-__all__ = ["MapWatch", "initial_warnings", "n_looks_due"]
-
 _STRIP_PX = 256  # rows that are read at once
 # shares of the budget after which maps are looked at, besides the end: self-training, which sets in
 # at half of it, finds rare classes

@@ -8,8 +8,6 @@ import numpy as np
 from napari.utils.colormaps import CyclicLabelColormap
 from napari.utils.colormaps.standardize_color import transform_color
 
-__all__ = ["UNKNOWN_COLOUR", "label_colours"]
-
 UNKNOWN_COLOUR = "#ffffff80"
 """Of a label that is no class."""
 

@@ -8,8 +8,6 @@ from types import MethodType
 from typing import Any
 from weakref import WeakMethod
 
-__all__ = ["Connections"]
-
 _MOVES = ("scale", "translate", "rotate", "shear", "affine", "units")
 _ANY_NUMBER = inspect.Parameter.VAR_POSITIONAL
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from ...core.annotations import Region
 
-__all__ = ["FRAMES_LAYER", "FrameOutlines", "FrameState"]
-
 FRAMES_LAYER = "counting frames"
 _SCREEN_PX = 2.0
 _COLOURS = {"current": "#00e5ff", "open": "#ffffffc8", "done": "#ffffff70"}

@@ -13,8 +13,6 @@ from napari.utils.transforms import Affine, CompositeAffine
 
 from ...core.base import InputError
 
-__all__ = ["Geometry", "find_axes", "full_resolution", "plane_index", "voxel_size_um"]
-
 _CHANNEL_LABELS = {"c", "ch", "channel", "channels"}
 _MAX_CHANNELS = 8
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from ...core.annotations import ClassStyle
 
-__all__ = ["GridLayer"]
-
 GRID_LAYER = "counting grid"
 NODE_SCREEN_PX = 15.0
 PRESS_RADIUS_SCREEN_PX = 24.0

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from ...core.annotations import ClassStyle
 
-__all__ = ["KEYPOINTS_LAYER", "KeypointLayer"]
-
 KEYPOINTS_LAYER = "keypoints"
 _SMALLEST_ON_SCREEN_PX = 7.0
 _LARGEST_ON_SCREEN_PX = 10_000.0

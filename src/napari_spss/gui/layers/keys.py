@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-__all__ = ["REDO_KEY", "UNDO_KEY", "LayerKeys", "is_taken", "shown_key"]
-
 UNDO_KEY, REDO_KEY = "Control-Z", "Control-Shift-Z"
 
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from ...core.annotations import Look
 
-__all__ = ["LOOK_LAYER", "LookMarker"]
-
 LOOK_LAYER = "second look"
 _SCREEN_PX = 44.0
 _COLOUR = "#ffd400"

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from napari.utils.events import Event
     from napari.viewer import Viewer
 
-__all__ = ["LineMeasure"]
-
 
 class LineMeasure(QObject):
     """Lets the user draw one line on an image and tells its length.

@@ -12,8 +12,6 @@ from .connections import Connections
 if TYPE_CHECKING:
     from napari.layers import Labels
 
-__all__ = ["ObjectPicker"]
-
 
 class ObjectPicker(QObject):
     """Follows which object of a Labels layer is chosen: by a click on it, or by napari's picker.

@@ -11,16 +11,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-__all__ = [
-    "MARK",
-    "add_unselected",
-    "find_nothing",
-    "find_stale_layer",
-    "layer_mark",
-    "put_away",
-    "raise_annotations",
-]
-
 MARK = "napari_spss"
 """Key of a layer's metadata under which it says what it is to us: a dictionary with a "role"."""
 

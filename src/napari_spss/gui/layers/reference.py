@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from .geometry import Geometry
 
-__all__ = ["ReferenceLayer"]
-
 _ROLE = "reference card"
 _DRAWN_PX = 24  # of an object, in pixels of the card
 _MOST_WIDTHS = 48  # of objects, along a side of the card

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-__all__ = ["RegionsTool"]
-
 REGIONS_LAYER = "regions"
 
 _CLICK_PX = 4.0  # on the screen; napari makes a rectangle of a click, too

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     _Target = tuple[ResultLayers, Labels, Source, ResultMaps]
 
-__all__ = ["Relabeller"]
-
 logger = logging.getLogger(__name__)
 
 _BATCH_S = 0.012

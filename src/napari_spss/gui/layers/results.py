@@ -24,7 +24,7 @@ from napari.utils.colormaps.standardize_color import transform_color
 
 from ...core.base import versions
 from .colours import label_colours
-from .geometry import Geometry, find_axes, full_resolution, plane_index, voxel_size_um
+from .geometry import Geometry, full_resolution, plane_index, voxel_size_um
 from .own import MARK, layer_mark
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from ...core.base import Preview
     from ...core.images import Stack
     from ..models import Cleaning, MapMaking, ResultMaps
-
-__all__ = ["Geometry", "ResultLayers", "Source", "find_axes", "origin_of", "snapshot"]
 
 _PREVIEW = "preview"
 _COMPARED = ("compared labels in use", "compared labels")

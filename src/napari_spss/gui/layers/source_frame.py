@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from ...core.annotations import Region
 
-__all__ = ["SourceFrame", "camera_of", "corners_of"]
-
 _SHARE_OF_CANVAS = 0.85
 """Of the rectangle that is looked at; the rest shows what is around it."""
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from numpy.typing import NDArray
 
-__all__ = ["file_voxel_size", "set_voxel_size"]
-
 _UM = "micrometer"
 _NO_UNIT = "pixel"
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ...core.annotations import Annotations
 
-__all__ = ["Progress", "has_places", "next_step", "open_grid"]
-
 
 @dataclass(frozen=True)
 class Progress:

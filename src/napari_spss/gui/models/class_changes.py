@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from ...core.annotations import match_class
 
-__all__ = ["follow_classes"]
-
 
 def follow_classes(old: Sequence[str], new: Sequence[str]) -> tuple[int | None, ...]:
     """Index in the new list for every class of the old one; None if it is gone.

@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from ...core.annotations import Classes
 
-__all__ = ["ComparedSlice", "together"]
-
 
 @dataclass(frozen=True)
 class ComparedSlice:

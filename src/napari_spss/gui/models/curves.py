@@ -7,8 +7,6 @@ from math import isnan
 
 from ...core.base import Event, Progress, RunStarted, Validated
 
-__all__ = ["Curves"]
-
 _MAX_POINTS = 2000
 
 

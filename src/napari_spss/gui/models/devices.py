@@ -16,8 +16,6 @@ from qtpy.QtCore import QObject, QProcess, QTimer, Signal
 if TYPE_CHECKING:
     from ...core.base import TrainingSettings
 
-__all__ = ["Device", "DeviceProbe", "DurationProbe", "parse_devices"]
-
 _SOON_MS = 700  # while somebody types
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from ...core.annotations import Region
 from .fraction_text import Reading, parse_cell
 
-__all__ = ["EMPTY", "NOTHING", "TICK", "Cell", "Edit", "Mark", "region_label"]
-
 EMPTY = ""
 """Name of the column of ticks; no class can be called so."""
 

@@ -28,8 +28,6 @@ from .fraction_text import (
 )
 from .history import History
 
-__all__ = ["FractionSheet", "check_texts"]
-
 _ZERO = Reading("value", value=0.0)
 _STATE_VERSION = 1
 

@@ -16,22 +16,6 @@ from typing import Literal
 
 from ...core.annotations import SUM_TOLERANCE
 
-__all__ = [
-    "BLANK",
-    "DOUBT_BELOW_PERCENT",
-    "Reading",
-    "cell_text",
-    "format_percent",
-    "is_bare_fraction",
-    "is_large_per_cent",
-    "parse_cell",
-    "percent_text",
-    "remainder_text",
-    "row_problem",
-    "shown_text",
-    "split_clipboard",
-]
-
 Kind = Literal["blank", "value", "interval", "question", "wrong"]
 
 DOUBT_BELOW_PERCENT = Decimal("0.1")

@@ -27,16 +27,6 @@ from ...core.base import InputError, counted
 from .class_changes import follow_classes
 from .history import History
 
-__all__ = [
-    "UNSURE",
-    "UNTOUCHED",
-    "FrameLayout",
-    "GridBook",
-    "GridSheet",
-    "Tally",
-    "next_slice",
-]
-
 _NEAR_PX = 0.25  # of a node that is looked for by its place
 UNTOUCHED = NOT_JUDGED  # becomes background once the grid is done
 BACKGROUND = 0

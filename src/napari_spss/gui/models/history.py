@@ -11,8 +11,6 @@ try:
 except ImportError:  # it lay there in Qt 5
     from qtpy.QtWidgets import QUndoCommand, QUndoStack
 
-__all__ = ["History"]
-
 _MAX_STEPS = 1000
 
 

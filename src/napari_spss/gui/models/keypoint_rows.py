@@ -14,8 +14,6 @@ from ...core.annotations import match_class
 if TYPE_CHECKING:
     from napari.layers import Points
 
-__all__ = ["CLASS_FEATURE", "Rows", "Strays", "class_column"]
-
 CLASS_FEATURE = "class"
 """Feature that holds the class of a point."""
 

@@ -15,8 +15,6 @@ import numpy.typing as npt
 
 from ...core.annotations import Box, Classes, Proportion, Region
 
-__all__ = ["Cleaning", "MapMaking", "ResultMaps"]
-
 _IN_MEMORY_BYTES = 1 << 30
 
 

@@ -13,8 +13,6 @@ from ...core.annotations import Region
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FoundObjects", "ObjectRequest"]
-
 _BOX = ("z0", "y0", "x0", "z1", "y1", "x1")
 _AROUND = 1.0  # extents of an object that are shown on each side of it
 _LEAST_SHOWN_PX = 128

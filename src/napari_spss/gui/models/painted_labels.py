@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from ...core.images import IGNORE
 
-__all__ = ["PaintedLabels", "guess_values", "sampled_values", "spread_levels"]
-
 _N_SAMPLED = 8
 
 

@@ -53,22 +53,6 @@ if TYPE_CHECKING:
     from ...core.annotations import Annotations, Look
     from ...core.training import Model
 
-__all__ = [
-    "EndKind",
-    "LoadedRun",
-    "RunEnd",
-    "RunForm",
-    "RunState",
-    "RunStatus",
-    "Session",
-    "Suggestion",
-    "Ticket",
-    "duration",
-    "explain",
-    "guarded",
-    "steps_of",
-]
-
 logger = logging.getLogger(__name__)
 
 

@@ -9,8 +9,6 @@ from typing import Generic, TypeVar
 
 from qtpy.QtCore import QObject, Signal
 
-__all__ = ["Task"]
-
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")

@@ -4,7 +4,6 @@ from .annotate import (
 )
 from .classes import (
     CLASS_KEYS as CLASS_KEYS,
-    PALETTE as PALETTE,
     ClassesEditor as ClassesEditor,
 )
 from .figures import (

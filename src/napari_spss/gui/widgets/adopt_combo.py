@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-__all__ = ["AdoptCombo"]
-
 
 class AdoptCombo(QComboBox):
     """Shows the layer that a tool uses, and offers others; never chooses one by itself.

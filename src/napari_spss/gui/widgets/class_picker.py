@@ -15,8 +15,6 @@ from ..layers import shown_key
 if TYPE_CHECKING:
     from ...core.annotations import ClassStyle
 
-__all__ = ["ClassPicker", "colour_icon"]
-
 _ICON_PX = 14
 
 

@@ -24,8 +24,6 @@ from ...core.annotations import PALETTE, ClassStyle, class_name_fault, match_cla
 from ..layers import shown_key
 from .theme import set_mark
 
-__all__ = ["CLASS_KEYS", "DEFAULT_CLASSES", "PALETTE", "ClassStyle", "ClassesEditor"]
-
 # Letters that no layer of napari binds; B, D, G, N and U are left to the counting grid.
 CLASS_KEYS = (
     *("Q", "W", "H", "J", "K", "8", "9", "0"),

@@ -17,8 +17,6 @@ from .notice import Notice
 if TYPE_CHECKING:
     from ...core.analysis import Estimate
 
-__all__ = ["EstimatesView"]
-
 CORRECTED = "labels, corrected"
 _TITLES = {
     "count": "check count alone",

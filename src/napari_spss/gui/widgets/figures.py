@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ...core.analysis import ClassFractions
     from .fraction_plot import FractionPlot
 
-__all__ = ["FiguresSection"]
-
 _FORMATS = {
     "svg,pdf,png": "SVG, PDF and PNG",
     "svg": "SVG",

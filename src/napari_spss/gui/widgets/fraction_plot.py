@@ -19,8 +19,6 @@ from .theme import distinct
 if TYPE_CHECKING:
     from ...core.analysis import ClassFractions
 
-__all__ = ["FractionPlot"]
-
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 _HEIGHT_PX = 170

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-__all__ = ["ImageChoice", "ImageSection"]
-
 _FOUND = "found_voxel_size_um"
 _ASKED = "Enter the size of a voxel, for lengths and volumes; until then they are in pixels."
 _TARGET_PX = ImageSettings().target_diameter_px

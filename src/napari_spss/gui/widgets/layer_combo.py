@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-__all__ = ["LayerCombo"]
-
 
 class LayerCombo(QComboBox):
     """Chooses one of the viewer's layers of a kind.

@@ -7,8 +7,6 @@ from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from .theme import set_mark
 
-__all__ = ["Notice"]
-
 
 class Notice(QLabel):
     """Wrapped text, hidden while empty; a warning has a bar in the theme's warning colour."""

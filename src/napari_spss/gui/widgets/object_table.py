@@ -12,8 +12,6 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ObjectTable", "column_title", "shown_columns"]
-
 _TITLES = {
     "object": "object",
     "voxels": "voxels",

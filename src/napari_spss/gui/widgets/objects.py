@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from ...core.annotations import Classes
     from .plots import Histogram
 
-__all__ = ["ObjectsSection"]
-
 _CSV = "Table (*.csv)"
 _HISTOGRAM_AT = 3  # below the limits
 _STALE = "The labels, or the size of a voxel, have changed since: find the objects again."

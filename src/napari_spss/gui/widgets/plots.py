@@ -17,8 +17,6 @@ from .theme import distinct
 if TYPE_CHECKING:
     from ..models import Curves
 
-__all__ = ["CurvesPlot", "Histogram"]
-
 # Okabe and Ito's palette: told apart with every kind of colour vision
 _COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#f0e442")
 _HELD_OUT = "held out"

@@ -37,8 +37,6 @@ from .theme import set_mark
 if TYPE_CHECKING:
     from ..layers import Source
 
-__all__ = ["ProjectBar"]
-
 logger = logging.getLogger(__name__)
 _DELAY_MS = 400
 _RETRY_MS = 5000

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from ...core.annotations import Classes
     from ...core.training import Model
 
-__all__ = ["SCOPES", "ResultsSection"]
-
 SCOPES = (
     ("slice", "this slice"),
     ("rectangle", "the rectangle on this slice"),

@@ -22,8 +22,6 @@ from .theme import Level, set_mark
 if TYPE_CHECKING:
     from ..models import RunEnd, RunStatus, Suggestion
 
-__all__ = ["RunBar"]
-
 _MARKS: dict[str, tuple[Level, str]] = {"warning": ("warning", "⚠ "), "error": ("error", "✖ ")}
 
 

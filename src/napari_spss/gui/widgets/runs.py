@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ...core.annotations import Classes
     from ...core.training import RunSummary
 
-__all__ = ["RunsList", "run_title"]
-
 _MAX_ROWS_SHOWN = 5
 _ENDS = {
     FinishReason.time_limit: "time was up",

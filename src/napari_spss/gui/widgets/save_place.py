@@ -21,8 +21,6 @@ from qtpy.QtWidgets import (
 from ...core.images import WRITERS
 from .notice import Notice
 
-__all__ = ["SavePlace"]
-
 _SAVE, _REPLACE = "Save", "Replace them"
 _FORMAT_NAMES = {"tif": "OME-TIFF", "zarr": "OME-Zarr"}
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
-__all__ = ["Section"]
-
 
 class Section(QWidget):
     """A header that shows and hides what is below it.

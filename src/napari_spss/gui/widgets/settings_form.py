@@ -14,8 +14,6 @@ from ...core.base import preset
 from ...core.networks import NETWORKS
 from .theme import set_mark
 
-__all__ = ["SettingsForm"]
-
 _SHOWN = (
     "sampling.crop_px",
     "sampling.batch_size",

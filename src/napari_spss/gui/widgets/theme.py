@@ -12,18 +12,6 @@ from qtpy.QtCore import QEvent
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QApplication, QWidget
 
-__all__ = [
-    "Level",
-    "contrast",
-    "distinct",
-    "error_colour",
-    "mark_of",
-    "muted_text_colour",
-    "set_mark",
-    "warning_colour",
-    "wear",
-]
-
 Level = Literal["", "warning", "error"]
 
 _THEME, _MARK = "spss_theme", "spss_mark"  # Qt properties

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from ...core.training import RunSummary
     from ..models import Curves, Device, RunStatus
 
-__all__ = ["TrainSection"]
-
 _PRESETS = (
     ("fast", "Fast (recommended)", "A small network for rough fractions, grids and keypoints."),
     ("paper", "As in the paper", "The published protocol: exact fractions, 100 epochs, slow."),

@@ -14,8 +14,6 @@ from qtpy.QtWidgets import (
 
 from ...core.base import UNKNOWN_VOXEL, VoxelSize
 
-__all__ = ["VoxelSizeField"]
-
 _UNITS = {"nm": 1e-3, "µm": 1.0}
 _SMALL_UM = 0.1
 _MOST = 1e6

@@ -9,8 +9,6 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QToolButton, QWidget
 
 from ....core.simulation import CARD_FRACTIONS, reference_card
 
-__all__ = ["CardButtons"]
-
 _ICON_PX, _OBJECT_PX = 32, 5
 _INK, _PAPER = (0, 90, 160), (240, 240, 240)
 _UNKNOWN = "State or measure the object diameter first, under Image & classes."

@@ -16,8 +16,6 @@ from qtpy.QtWidgets import (
 
 from ...models import Mark
 
-__all__ = ["MessageBar", "QuestionBar"]
-
 
 class QuestionBar(QFrame):
     """Asks, beside the table, whether a small number is a fraction or per cent."""

@@ -19,8 +19,6 @@ from ....core.annotations import (
 from ....core.base import InputError
 from ...models import Cell, FractionSheet, cell_text, is_bare_fraction, parse_cell
 
-__all__ = ["Imported", "read_fractions", "write_fractions"]
-
 
 @dataclass(frozen=True)
 class Imported:

@@ -22,8 +22,6 @@ from ...models import (
     shown_text,
 )
 
-__all__ = ["MARK_ROLE", "MUTED_ROLE", "Column", "FractionModel"]
-
 MARK_ROLE = int(Qt.ItemDataRole.UserRole) + 1
 """Role under which a cell tells ``"wrong"``, ``"question"`` or ``""``."""
 

@@ -34,8 +34,6 @@ from ...models import Edit, split_clipboard
 from ..theme import error_colour, muted_text_colour, warning_colour
 from .fraction_model import MARK_ROLE, MUTED_ROLE, FractionModel
 
-__all__ = ["FractionView"]
-
 _COLOURS = {"wrong": error_colour, "question": warning_colour, "muted": muted_text_colour}
 _ENTER = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
 _TICKS = frozenset({"1", "x", "yes", "true", "empty"})

@@ -26,8 +26,6 @@ from .fraction_csv import read_fractions, write_fractions
 from .fraction_model import FractionModel
 from .fraction_view import FractionView
 
-__all__ = ["FractionsTable"]
-
 _HINT = "Per cent of the area: 6, 0.5, <1, 5-10. Blank means unknown."
 _OVERRULED = "Struck out: the slice's counted grid takes its place."
 _CSV = "CSV files (*.csv)"

@@ -54,8 +54,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Points
 
-__all__ = ["LAY_KEY", "GridTool"]
-
 LAY_KEY = "Shift-G"
 DONE_KEY = "D"
 UNSURE_KEY = "U"

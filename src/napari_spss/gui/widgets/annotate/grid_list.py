@@ -15,8 +15,6 @@ from ...models import GridBook, GridSheet, Tally
 if TYPE_CHECKING:
     from ....core.annotations import ClassStyle, Region
 
-__all__ = ["GridList", "tally_html"]
-
 _MAX_ROWS_SHOWN = 5
 
 

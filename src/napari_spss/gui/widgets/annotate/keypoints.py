@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
     from ....core.annotations import ClassStyle
 
-__all__ = ["KeypointsTool"]
-
 _HELP = (
     "Choose a class, press Add keypoints and click on the image. A few per class, "
     "background included, tell the network where each class is."

@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 
     from ....core.annotations import ClassStyle
 
-__all__ = ["PaintedLabels", "PaintedTool"]
-
 PAINTED_LAYER = "painted labels"
 _HELP = (
     "Press New and paint a few places of each class, or choose a Labels layer that you have. "

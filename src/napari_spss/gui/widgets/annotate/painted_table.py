@@ -13,8 +13,6 @@ from ..class_picker import colour_icon
 if TYPE_CHECKING:
     from ....core.annotations import ClassStyle
 
-__all__ = ["PaintedTable"]
-
 _LARGEST_VALUE = 2**31 - 1
 _NAME_WIDTH_PX = 150
 

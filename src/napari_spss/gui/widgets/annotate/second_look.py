@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from .grid import GridTool
 
-__all__ = ["SecondLook"]
-
 _CLASSES_A_ROW = 2
 KEEP_KEY, UNSURE_KEY, NEXT_KEY, BACK_KEY = "K", "U", "N", "B"
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ...layers import Source
     from ...models import PaintedLabels
 
-__all__ = ["AnnotateSection"]
-
 _GRID, _CHECK = 1, 4  # of the tabs
 
 
