@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_spss.core.annotations import Classes, ClassStyle
+from napari_spss.core.images import WRITERS, StackLayout
+
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
@@ -83,3 +86,18 @@ def test_nodes_that_the_run_learned_from_correct_no_figure(spss, trained, tmp_pa
     done = spss("figure", tmp_path / "r", *options, "--check", trained / "grid.csv")
     assert done.code == 2
     assert "learned from" in done.error
+
+
+def test_an_overlay_has_the_colours_that_the_labels_keep(spss, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = np.zeros((1, 64, 64), np.uint8)
+    values[:, 20:40, 20:44] = 1
+    classes = Classes([ClassStyle("background"), ClassStyle("mito", "#12AB34")])
+    layout = StackLayout(((64, 64),), np.dtype(np.uint8), classes=classes)
+    with WRITERS.get("zarr").open(tmp_path / "labels.zarr", layout) as file:
+        file.write(0, values[0], 0)
+    tifffile.imwrite("image.tif", values, photometric="minisblack")
+    options = ("--image", "image.tif", "--out", "figures", "--format", "svg")
+    done = spss("figure", "labels.zarr", *options)
+    assert done.code == 0, done.err
+    assert "#12ab34" in (tmp_path / "figures" / "overlay.svg").read_text()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.analysis import labels_from_probs
+from ..core.base import percent
 from ..core.prediction import predict_slice
 
 if TYPE_CHECKING:
@@ -78,17 +79,13 @@ def _rows(
                 float(probs[index].mean()) / (of_map or 1.0),
                 float((labels == index).mean()) / (of_labels or 1.0),
             )
-            stated = _percent(fraction) + (" counted" if proportion.source == "grid" else "")
-            rows.append([name, model.classes[index], stated, *map(_percent, found)])
+            stated = percent(fraction, 1) + (" counted" if proportion.source == "grid" else "")
+            rows.append([name, model.classes[index], stated, *(percent(one, 1) for one in found)])
     return rows
 
 
 def _place(proportion: Proportion) -> tuple[int, tuple[int, ...]]:
     return proportion.region.slice, proportion.region.box or ()
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"
 
 
 def _aligned(row: list[str], widths: list[int]) -> str:

@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.base import InputError, counted
+from .labels import OpenedLabels
 from .options import (
     ClassesOption,
     OutsideOption,
     OverwriteOption,
     check_out_dir,
-    labels_in,
     parse_class_list,
 )
 
 if TYPE_CHECKING:
     from ..core.analysis import Estimate
-    from ..core.annotations import Annotations
-    from ..core.training import RunFolder, RunInputs
 
 HELP = """Estimate fractions with honest intervals: counted, of labels, and of corrected labels.
 
@@ -41,12 +39,6 @@ EXAMPLES = """Examples:
   napari-spss estimate run/result --check check.csv --grid run/grid.csv
   napari-spss estimate result --check check.csv --groups animals.csv --out fractions.csv
 """
-
-NOT_SEEN = (
-    "note: no run lies beside the labels, so nobody looked whether it learned from the check "
-    "count; name it by --run RUN."
-)
-_ABOVE = 3
 
 
 def estimate(
@@ -108,14 +100,12 @@ def estimate(
         estimate_names,
         write_estimates,
     )
-    from ..core.annotations import read_annotations, read_groups
+    from ..core.annotations import read_groups
     from ..core.base import ResultFiles
-    from ..core.images import open_labels
     from .streams import say
 
-    path = labels_in(labels)
-    masks = open_labels(path, classes=spec)
-    names = masks.classes.names
+    opened = OpenedLabels.of(labels, run=run, classes=spec, outside=outside)
+    path, masks = opened.path, opened.masks
     used = [one for one in (path, check, grid, groups) if one is not None]
     if out is not None:
         results = ResultFiles(
@@ -127,18 +117,7 @@ def estimate(
             overwrite=overwrite,
         )
         results.check()
-    folder = run_of(run, path)
-    if outside is None and folder is not None:
-        outside = folder.annotations().outside
-    read = {
-        what: None
-        if one is None
-        else read_annotations(grid=one, classes=names, stack=masks.stack, outside=outside)
-        for what, one in (("check", check), ("grid", grid))
-    }
-    checked = read["check"]
-    if checked is not None:
-        see_fresh(checked, folder, path)
+    checked, learned = opened.read_check(check), opened.read(grid=grid)
     if groups is not None and masks.names == tuple(map(str, range(masks.n_slices))):
         raise InputError(
             f"--groups is for a folder of images, but {path} is one stack, which is one unit; "
@@ -148,16 +127,14 @@ def estimate(
     found = estimate_fractions(
         masks,
         checked,
-        training=read["grid"],
+        training=learned,
         groups=None if groups is None else read_groups(groups, masks.names),
-        outside=outside,
+        outside=opened.classes.outside,
     )
     for line in _lines(found):
         typer.echo(line)
-    for note in masks.notes:
-        say(f"note: {note}")
-    if checked is not None and folder is None:
-        say(NOT_SEEN)
+    for note in opened.notes(checked):
+        say(note)
     contradicted = None if checked is None else contradicted_nodes(masks, checked)
     if contradicted is None:
         say("note: --check CHECK.csv corrects the labels by nodes that nothing learned from.")
@@ -185,37 +162,3 @@ def _lines(found: Iterable[Estimate]) -> Iterator[str]:
                 text += f" (95 % interval {100 * one.low:.2f} to {100 * one.high:.2f} %)"
             yield text
             yield f"      assumed: {one.assumes}"
-
-
-def see_fresh(checked: Annotations, folder: RunFolder | None, labels: Path) -> None:
-    """See that the run behind labels learned from no node of a check count.
-
-    Raises
-    ------
-    InputError
-        If it did.
-    """
-    from ..core.analysis import check_fresh
-
-    is_learned = folder is not None and not _is_of_another(labels, folder.inputs())
-    check_fresh(checked, *(folder.all_annotations() if folder and is_learned else ()))
-
-
-def _is_of_another(labels: Path, inputs: RunInputs) -> bool:
-    """Whether labels were predicted of another image than that which was learned from."""
-    from ..core.base import ResultFiles
-
-    image = ResultFiles(labels.parent, "prediction", ()).made_before().get("image")
-    return image not in (None, inputs.image_identity)
-
-
-def run_of(run: Path | None, labels: Path) -> RunFolder | None:
-    """The run that is named, or in whose folder the labels lie."""
-    from ..core.training import CONFIG, INPUTS, RunFolder
-
-    if run is not None:
-        return RunFolder(run)
-    for folder in labels.resolve().parents[:_ABOVE]:
-        if (folder / CONFIG).is_file() and (folder / INPUTS).is_file():
-            return RunFolder(folder)
-    return None

@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 
 from ..core.base import InputError
-from .estimate_command import NOT_SEEN, run_of, see_fresh
+from .labels import OpenedLabels
 from .options import (
     ClassesOption,
     OutsideOption,
     OverwriteOption,
     VoxelSizeOption,
     check_out_dir,
-    labels_in,
     parse_class_list,
     parse_voxel_size,
 )
@@ -94,12 +93,11 @@ def figure(
         measure_masks,
         write_figures,
     )
-    from ..core.annotations import Classes, read_annotations
-    from ..core.images import open_labels, open_stack
+    from ..core.images import open_stack
     from .streams import say
 
-    path = labels_in(labels)
-    masks = open_labels(path, classes=spec)
+    opened = OpenedLabels.of(labels, run=run, classes=spec, outside=outside)
+    path, masks, outside = opened.path, opened.masks, opened.classes.outside
     results = figure_results(
         out,
         labels=path.resolve(),
@@ -113,18 +111,7 @@ def figure(
     z = masks.n_slices // 2 if slice_index is None else slice_index
     if not 0 <= z < masks.n_slices:
         raise InputError(f"--slice {z} is not in the labels; choose 0 to {masks.n_slices - 1}.")
-    folder = run_of(run, path)
-    if outside is None and folder is not None:
-        outside = folder.annotations().outside
-    names = Classes(masks.classes.names, outside)
-    annotations = checked = None
-    if proportions is not None or grid is not None:
-        annotations = read_annotations(
-            proportions=proportions, grid=grid, classes=names, stack=masks.stack, outside=outside
-        )
-    if check is not None:
-        checked = read_annotations(grid=check, classes=names, stack=masks.stack, outside=outside)
-        see_fresh(checked, folder, path)
+    checked = opened.read_check(check)
     view = None
     if image is not None:
         stack = open_stack(image, voxel_size_um=stated)
@@ -139,15 +126,13 @@ def figure(
     written = write_figures(
         results,
         measure_masks(masks, voxel_size_um=stated, outside=outside),
-        names,
-        annotations=annotations,
+        opened.classes,
+        annotations=opened.read(grid=grid, proportions=proportions),
         estimates=() if checked is None else estimate_fractions(masks, checked, outside=outside),
         view=view,
     )
-    for note in masks.notes:
-        say(f"note: {note}")
-    if checked is not None and folder is None:
-        say(NOT_SEEN)
+    for note in opened.notes(checked):
+        say(note)
     if view is None:
         say("note: --image IMAGE draws the labels over a slice, too.")
     typer.echo(f"written: {', '.join(map(str, written))}")

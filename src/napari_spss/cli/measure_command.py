@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..core.base import InputError, counted
+from ..core.base import InputError, counted, percent
 from .options import (
     ClassesOption,
     InstancesOption,
@@ -150,9 +150,5 @@ def slice_lines(found: Measurement) -> list[str]:
     lines = [f"slice{header}"]
     for z, row in by_slice.iterrows():
         cells = zip((row[name] for name in names), widths, strict=True)
-        lines.append(f"{z!s:>5}" + "".join(f"{_percent(value):>{width}}" for value, width in cells))
+        lines.append(f"{z!s:>5}" + "".join(f"{percent(value):>{width}}" for value, width in cells))
     return [*lines, ""]
-
-
-def _percent(fraction: float) -> str:
-    return "-" if fraction != fraction else f"{100 * fraction:.2f} %"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..annotations import Box, outside_class
-from ..base import InputError, VoxelSize, counted, least_pixels, merge_voxel_size
+from ..base import InputError, VoxelSize, counted, least_pixels, merge_voxel_size, percent
 from ..images import (
     IGNORE,
     LabelsLike,
@@ -74,9 +74,9 @@ class Measurement:
         for row in self.stack.iloc[1:].to_dict("records"):
             if row["class"] == self.outside:
                 continue
-            text = f"{row['class']}: {_percent(row['fraction'])}"
+            text = f"{row['class']}: {percent(row['fraction'])}"
             if not math.isnan(row["low"]):  # a single slice tells nothing about the spread
-                text += f" (95 % interval {_percent(row['low'])} to {_percent(row['high'])})"
+                text += f" (95 % interval {percent(row['low'])} to {percent(row['high'])})"
             lines.append(f"{text}, {counted(int(row['objects']), 'object')}")
             said = [
                 f"{row[name]:.3g} per {unit}"
@@ -683,7 +683,3 @@ def _id_notes(objects: pd.DataFrame) -> tuple[str, ...]:
     return (
         "All objects have one id and count as one; without instances, connected parts are counted.",
     )
-
-
-def _percent(fraction: float) -> str:
-    return "-" if math.isnan(fraction) else f"{100 * fraction:.2f} %"

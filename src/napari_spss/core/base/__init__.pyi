@@ -76,5 +76,6 @@ from .units import (
     length_text as length_text,
     length_um as length_um,
     merge_voxel_size as merge_voxel_size,
+    percent as percent,
     printed_pixel_um as printed_pixel_um,
 )

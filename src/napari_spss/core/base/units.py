@@ -74,6 +74,17 @@ def length_text(micrometres: float) -> str:
     return f"{micrometres:.4g} µm" if micrometres < 1000 else f"{micrometres / 1000:.4g} mm"
 
 
+def percent(fraction: float, digits: int = 2) -> str:
+    """Write a fraction for people; a dash if it is not known.
+
+    Examples
+    --------
+    >>> percent(0.0625), percent(float("nan"))
+    ('6.25 %', '-')
+    """
+    return "-" if math.isnan(fraction) else f"{100 * fraction:.{digits}f} %"
+
+
 def printed_pixel_um(length: float | None) -> float | None:
     """Return a pixel size from a print resolution; None if it can only be meant for print."""
     return length if length is not None and length < _MAX_PRINTED_PIXEL_UM else None

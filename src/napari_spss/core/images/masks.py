@@ -204,7 +204,8 @@ def open_indices(path_or_array: Any, names: Sequence[str]) -> Masks:
     InputError
         If the labels cannot be opened.
     """
-    spec = ClassSpec(tuple(names), tuple(range(len(names))))
+    classes = names if isinstance(names, tuple) else tuple(names)  # with what else is known of them
+    spec = ClassSpec(classes, tuple(range(len(names))))
     return Masks(spec, _open(path_or_array, "index"), _index_encoder(len(names)))
 
 

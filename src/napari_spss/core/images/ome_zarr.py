@@ -6,11 +6,12 @@ import contextlib
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from natsort import natsorted
 from pydantic import Field, TypeAdapter, ValidationError
 
+from ..annotations import Classes, ClassStyle
 from ..base import UNKNOWN_VOXEL, InputError, Record, VoxelSize, fault_of, length_um
 from .raw import Pixels, Where, reading
 from .stack import ArrayLike, ImageData
@@ -61,8 +62,14 @@ class _Class(Record):
     name: str = Field(alias="class")
 
 
+class _Colour(Record):
+    value: int = Field(alias="label-value")
+    rgba: list[Annotated[int, Field(ge=0, le=255)]] = Field(min_length=4, max_length=4)
+
+
 class _Classes(Record):
     properties: list[_Class]
+    colors: Any = None
 
 
 class _ImageLabel(Record):
@@ -141,7 +148,10 @@ def _metadata(group: Any, path: Path) -> _Metadata:
 
 
 def zarr_classes(path: Path) -> tuple[str, ...] | None:
-    """Return the class names of labels that were written here; None if there are none."""
+    """Return the classes of labels that were written here; None if there are none.
+
+    They have the colours that the labels keep, unless one colour stands for all of them.
+    """
     import zarr
 
     try:
@@ -152,7 +162,14 @@ def zarr_classes(path: Path) -> tuple[str, ...] | None:
         return None  # whoever reads the pixels says what is wrong
     names = {one.value: one.name for one in label.image_label.properties}
     found = tuple(names.get(index, "") for index in range(len(names)))
-    return found if len(found) > 1 and all(found) else None
+    if len(found) < 2 or not all(found):
+        return None
+    with contextlib.suppress(ValidationError, InputError):  # or names that no class can have
+        colours = TypeAdapter(list[_Colour]).validate_python(label.image_label.colors)
+        of_value = {one.value: "#" + bytes(one.rgba[:3]).hex() for one in colours}
+        if len(set(of_value.values())) > 1:
+            return Classes(ClassStyle(name, of_value.get(i, "")) for i, name in enumerate(found))
+    return found
 
 
 def _level_of_image(array: Any, path: Path) -> ImageData:

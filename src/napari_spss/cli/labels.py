@@ -1,0 +1,110 @@
+"""Labels as `estimate` and `figure` open them, with the run that made them and their counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .options import labels_in
+
+if TYPE_CHECKING:
+    from ..core.annotations import Annotations, Classes, ClassSpec
+    from ..core.images import Masks
+    from ..core.training import RunFolder
+
+_NOT_SEEN = (
+    "note: no run lies beside the labels, so nobody looked whether it learned from the check "
+    "count; name it by --run RUN."
+)
+_ABOVE = 3
+
+
+@dataclass(frozen=True)
+class OpenedLabels:
+    """Labels, their classes, and the run that made them, if it is known.
+
+    Parameters
+    ----------
+    path : Path
+    masks : Masks
+    run : RunFolder or None
+    classes : Classes
+        With colours where the labels keep some, and the class outside.
+    """
+
+    path: Path
+    masks: Masks
+    run: RunFolder | None
+    classes: Classes
+
+    @classmethod
+    def of(
+        cls, labels: Path, *, run: Path | None, classes: ClassSpec | None, outside: str | None
+    ) -> OpenedLabels:
+        """Open labels, or those in the folder of a result; the run says what is outside."""
+        from ..core.annotations import Classes
+        from ..core.images import open_labels
+
+        path = labels_in(labels)
+        masks = open_labels(path, classes=classes)
+        folder = _run_of(run, path)
+        if outside is None and folder is not None:
+            outside = folder.annotations().outside
+        return cls(path, masks, folder, Classes(masks.classes.names, outside))
+
+    def read(
+        self, *, grid: Path | None = None, proportions: Path | None = None
+    ) -> Annotations | None:
+        """Read tables of these labels; None if there is none."""
+        from ..core.annotations import read_annotations
+
+        if grid is None and proportions is None:
+            return None
+        return read_annotations(
+            grid=grid,
+            proportions=proportions,
+            classes=self.classes,
+            stack=self.masks.stack,
+            outside=self.classes.outside,
+        )
+
+    def read_check(self, path: Path | None) -> Annotations | None:
+        """Read a check count.
+
+        Raises
+        ------
+        InputError
+            If the run behind the labels learned from a node of it.
+        """
+        from ..core.analysis import check_fresh
+
+        checked = self.read(grid=path)
+        if checked is not None:
+            is_learned = self.run is not None and not self._are_of_another(self.run)
+            check_fresh(checked, *(self.run.all_annotations() if self.run and is_learned else ()))
+        return checked
+
+    def notes(self, checked: Annotations | None) -> tuple[str, ...]:
+        """What is not plain about the labels, and that nobody looked from what a run learned."""
+        is_unseen = checked is not None and self.run is None
+        return (*(f"note: {note}" for note in self.masks.notes), *((_NOT_SEEN,) * is_unseen))
+
+    def _are_of_another(self, run: RunFolder) -> bool:
+        """Whether they were predicted of another image than that which was learned from."""
+        from ..core.base import ResultFiles
+
+        image = ResultFiles(self.path.parent, "prediction", ()).made_before().get("image")
+        return image not in (None, run.inputs().image_identity)
+
+
+def _run_of(run: Path | None, labels: Path) -> RunFolder | None:
+    """The run that is named, or in whose folder the labels lie."""
+    from ..core.training import CONFIG, INPUTS, RunFolder
+
+    if run is not None:
+        return RunFolder(run)
+    for folder in labels.resolve().parents[:_ABOVE]:
+        if (folder / CONFIG).is_file() and (folder / INPUTS).is_file():
+            return RunFolder(folder)
+    return None
