@@ -1,11 +1,16 @@
 from .core.analysis import (
     Estimate as Estimate,
     counted_fractions as counted_fractions,
+    doubtful_objects as doubtful_objects,
     estimate_fractions as estimate_fractions,
     evaluate as evaluate,
+    fill_object as fill_object,
     find_objects as find_objects,
+    merge_objects as merge_objects,
     object_table as object_table,
     register_object_property as register_object_property,
+    split_along_line as split_along_line,
+    split_at_points as split_at_points,
 )
 from .core.annotations import (
     Annotations as Annotations,

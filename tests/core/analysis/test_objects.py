@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 from skimage.measure import perimeter_crofton, regionprops_table
 
 from napari_spss.core.analysis import find_objects, measure, object_table
@@ -309,3 +310,23 @@ def test_a_column_of_ours_is_not_taken(install) -> None:
     install("spss_taken", code, "napari_spss.object_properties", "voxels = spss_taken:f")
     with pytest.raises(InputError, match="'voxels'"):
         measure(np.ones((2, 3, 3), int))
+
+
+@pytest.mark.parametrize("per_slice", [False, True])
+def test_some_objects_are_measured_as_among_all(per_slice):
+    rng = np.random.default_rng(1)
+    labels = ndimage.zoom(rng.random((4, 8, 8)), (2, 5, 5), order=1) > 0.55
+    instances = find_objects(labels, per_slice=per_slice)
+    image, probs = rng.random((2, *labels.shape))
+    how = {"per_slice": per_slice, "voxel_size_um": (0.05, 0.01, 0.01)}
+    table = object_table(instances, image=image, probs=probs, **how)
+    chosen = table["object"].to_numpy()[1::2]
+    some = table[table["object"].isin(chosen)].reset_index(drop=True)
+    low, high = some[["z0", "y0", "x0"]].min(), some[["z1", "y1", "x1"]].max()
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    for within in (None, box):
+        found = object_table(
+            instances, image=image, probs=probs, numbers=chosen, within=within, **how
+        )
+        pd.testing.assert_frame_equal(found, some)
+    assert object_table(instances, numbers=[10**6], **how).empty

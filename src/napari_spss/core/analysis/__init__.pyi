@@ -40,12 +40,22 @@ from .fractions import (
     measure_masks as measure_masks,
     object_table as object_table,
 )
+from .object_edits import (
+    doubtful_objects as doubtful_objects,
+    fill_object as fill_object,
+    merge_objects as merge_objects,
+    split_along_line as split_along_line,
+    split_at_points as split_at_points,
+)
 from .object_rows import (
     OBJECT_PROPERTIES as OBJECT_PROPERTIES,
     ObjectProperty as ObjectProperty,
     register_object_property as register_object_property,
 )
-from .objects import find_objects as find_objects
+from .objects import (
+    check_split as check_split,
+    find_objects as find_objects,
+)
 from .postprocess import (
     MapHistogram as MapHistogram,
     fill_holes as fill_holes,

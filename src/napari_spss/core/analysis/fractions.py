@@ -234,6 +234,8 @@ def object_table(
     voxel_size_um: VoxelSize | None = None,
     image: Stack | npt.ArrayLike | None = None,
     probs: Stack | npt.ArrayLike | None = None,
+    numbers: Sequence[int] | None = None,
+    within: tuple[slice, slice, slice] | None = None,
     go_on: Callable[[], object] = lambda: None,
 ) -> pd.DataFrame:
     """Measure objects that have numbers, such as those of :func:`find_objects`.
@@ -251,6 +253,10 @@ def object_table(
         (z, y, x) size of a voxel in micrometres; None where it is not known.
     image, probs : Stack or array, (Y, X) or (Z, Y, X), optional
         For the mean grey value, and for the mean probability of the class.
+    numbers : sequence of int, optional
+        Measure these objects only, such as those that were changed.
+    within : tuple of slice (z, y, x), optional
+        Where they are; nothing else is read then.
     go_on : callable, optional
         Called before each strip; what it raises ends the measurement.
 
@@ -281,15 +287,22 @@ def object_table(
     [[1, 2], [2, 1]]
     """
     masks = instances if isinstance(instances, Masks) else open_masks(instances, instances=True)
-    table = measure(
-        masks,
-        classes=("background", class_name),
-        per_slice=per_slice,
-        voxel_size_um=voxel_size_um,
-        image=image,
-        maps=probs,
-        go_on=go_on,
-    ).objects
+    classes = ("background", class_name)
+    if numbers is None:
+        table = measure(
+            masks,
+            classes=classes,
+            per_slice=per_slice,
+            voxel_size_um=voxel_size_um,
+            image=image,
+            maps=probs,
+            go_on=go_on,
+        ).objects
+    else:
+        task = _Task.of(masks, voxel_size_um, None, None, classes, None, per_slice)
+        values, sizes = _Values.of(task, image, probs), task.object_sizes(1, None)
+        found = _read_some(task, masks, sizes, values, numbers, within, go_on)
+        table, _ = _object_table(task, {1: found}, classes, sizes, values)
     if "id" in table:
         table["object"] = table.pop("id")
     return table
@@ -509,6 +522,34 @@ def _read(
                 )
     n_slices = task.source.n_slices
     return counts, {index: one.finish(n_slices) for index, one in sorted(collectors.items())}
+
+
+def _read_some(
+    task: _Task,
+    masks: Masks,
+    sizes: ObjectSizes,
+    pixels: _Values,
+    numbers: Sequence[int],
+    within: tuple[slice, slice, slice] | None,
+    go_on: Callable[[], object],
+) -> Components:
+    """Components of some objects that have ids, of one class."""
+    reader = _ClassReader(task, 1, pixels)
+    collector = ComponentCollector(
+        is_volume=sizes.is_volume, has_ids=True, n_values=len(pixels.names)
+    )
+    n_slices = masks.n_slices
+    for z in range(n_slices) if within is None else range(*within[0].indices(n_slices)):
+        shape = masks.shape_of(z)
+        rows, columns = (slice(None),) * 2 if within is None else within[1:]
+        (y0, y1, _), (x0, x1, _) = rows.indices(shape[0]), columns.indices(shape[1])
+        go_on()
+        ids = masks.read_ids(z, (y0, x0, y1, x1))
+        ids = np.where(np.isin(ids, numbers), ids, 0)
+        if ids.any():
+            values = reader.values(z, (y0, x0, y1, x1))
+            collector.add(z, ids, values=values, origin=(y0, x0), shape=shape)
+    return collector.finish(n_slices)
 
 
 def _object_table(
