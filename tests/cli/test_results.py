@@ -64,6 +64,36 @@ def test_measure_knows_the_classes_of_what_predict_wrote(predict, spss, tmp_path
     assert done.out.splitlines()[0].split() == ["slice", "disc"]
 
 
+@pytest.mark.parametrize("format_name", ["tif", "zarr"])
+def test_predict_lists_objects_as_measure_does(
+    predict, trained, spss, tmp_path, monkeypatch, format_name
+):
+    monkeypatch.chdir(tmp_path)
+    how = ("--split", "0.7", "--min-size", "4")
+    done = predict("--device", "cpu", "--threshold", "0.1", "--format", format_name, *how)
+    assert done.code == 0, done.err
+    suffix = {"tif": ".ome.tif", "zarr": ".ome.zarr"}[format_name]
+    written = ("--image", trained / "image.tif", "--maps", f"result/maps{suffix}")
+    assert spss("measure", f"result/labels{suffix}", "--out", "t.csv", *written, *how).code == 0
+    objects = pd.read_csv("result/fractions_objects.csv")
+    pd.testing.assert_frame_equal(objects, pd.read_csv("t_objects.csv"))
+    assert objects["voxels"].min() >= 4
+    assert objects["mean_probability"].between(0.1, 1).all()
+    assert (objects["mean_grey"] > 0).all()
+
+
+def test_objects_of_a_set_of_images_have_grey_values_and_probabilities(predict, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for name, shape in (("a.tif", (40, 50)), ("b.tif", (64, 32))):
+        tifffile.imwrite(images / name, np.full(shape, 9, np.uint8))
+    assert predict("--threshold", "0", image=images).code == 0
+    objects = pd.read_csv(tmp_path / "result" / "fractions_objects.csv")
+    assert objects["pixels"].tolist() == [40 * 50, 64 * 32]
+    assert objects["mean_grey"].tolist() == [9, 9]
+    assert objects["mean_probability"].between(0, 1).all()
+
+
 def test_automatic_threshold_gives_the_stated_fraction(predict, trained, tmp_path):
     done = predict("--threshold", "auto")
     assert done.code == 0, done.err
@@ -149,6 +179,8 @@ def test_images_of_different_sizes_become_folders(predict, tmp_path):
         (("--device", "gpu"), "auto, cpu"),
         (("--voxel-size", "1,2"), "three lengths"),
         (("--axes", "ZY"), "'ZY'"),
+        (("--split", "7"), "split 7.0 is not between 0 and 1"),
+        (("--min-size", "1um2"), "neither a number of voxels nor a volume"),
     ],
 )
 def test_bad_option_of_predict_is_refused(predict, tmp_path, options, said):

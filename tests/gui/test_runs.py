@@ -220,7 +220,13 @@ def test_saving_gives_the_files_of_predict_and_either_replaces_the_other(model, 
         else:
             *_, finished = iter_prediction(model, stack, out_dir=tmp_path, device="cpu")
             with files.writing(adds=True) as folder:
-                write_fractions(folder, finished.outputs["labels"], stack, model.classes)
+                write_fractions(
+                    folder,
+                    finished.outputs["labels"],
+                    stack,
+                    model.classes,
+                    maps=finished.outputs["maps"],
+                )
         assert {path.name for path in tmp_path.glob("[!.]*")} == set(names)
         written = tifffile.imread(tmp_path / "labels.ome.tif")
         np.testing.assert_array_equal(written, labels)

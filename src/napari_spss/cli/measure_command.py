@@ -11,8 +11,10 @@ from ..core.base import InputError, counted, percent
 from .options import (
     ClassesOption,
     InstancesOption,
+    MinSizeOption,
     OutsideOption,
     OverwriteOption,
+    SplitOption,
     VoxelSizeOption,
     check_out_dir,
     parse_class_list,
@@ -67,22 +69,8 @@ def measure(
             help="Maps that `predict` wrote, for the mean probability of each object.",
         ),
     ] = None,
-    min_size: Annotated[
-        str,
-        typer.Option(
-            metavar="SIZE",
-            help="Do not list smaller objects: 50 (pixels or voxels), 0.01um3, or 0.2um2 for "
-            "objects of slices. They stay in the fractions.",
-        ),
-    ] = "1",
-    split: Annotated[
-        float | None,
-        typer.Option(
-            metavar="RATIO",
-            help="Split touching objects at necks narrower than this part of the narrower side, "
-            "such as 0.7; by default they are one.",
-        ),
-    ] = None,
+    min_size: MinSizeOption = "1",
+    split: SplitOption = None,
     per_slice: Annotated[
         bool,
         typer.Option(

@@ -53,6 +53,22 @@ OverwriteOption: TypeAlias = Annotated[
         "--overwrite", help="Replace files that are in the way, even those written by others."
     ),
 ]
+MinSizeOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="SIZE",
+        help="Do not list smaller objects: 50 (pixels or voxels), 0.01um3, or 0.2um2 for "
+        "objects of slices. They stay in the fractions.",
+    ),
+]
+SplitOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        metavar="RATIO",
+        help="Split touching objects at necks narrower than this part of the narrower side, "
+        "such as 0.7; by default they are one.",
+    ),
+]
 OutsideOption: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -12,7 +12,9 @@ from ..core.base import InputError
 from .options import (
     AxesOption,
     DeviceOption,
+    MinSizeOption,
     OverwriteOption,
+    SplitOption,
     VoxelSizeOption,
     check_out_dir,
     gpu_devices,
@@ -24,12 +26,12 @@ from .options import (
 if TYPE_CHECKING:
     from ..core.training import RunInputs
 
-HELP = """Apply a trained model to an image: maps, labels and a table of fractions.
+HELP = """Apply a trained model to an image: maps, labels, and tables of fractions and objects.
 
-Writes maps.ome.tif (probability of each class), labels.ome.tif (class of each pixel) and
-fractions.csv into --out, or folders of files for images of different sizes, and
-next_slices.csv: the slices that are worth counting next. Works piece by piece, so a stack may be
-larger than the memory. RUN is the folder that train wrote.
+Writes maps.ome.tif (probability of each class), labels.ome.tif (class of each pixel),
+fractions.csv and fractions_objects.csv into --out, or folders of files for images of different
+sizes, and next_slices.csv: the slices that are worth counting next. Works piece by piece, so a
+stack may be larger than the memory. RUN is the folder that train wrote.
 """
 
 EXAMPLES = """Examples:
@@ -113,6 +115,8 @@ def predict(
             "one. Only in a network that you trust.",
         ),
     ] = None,
+    min_size: MinSizeOption = "1",
+    split: SplitOption = None,
     axes: AxesOption = None,
     voxel_size: VoxelSizeOption = None,
     overwrite: OverwriteOption = False,
@@ -132,8 +136,8 @@ def predict(
             "--workers, --gpus and --host."
         )
     devices = (device,) if gpus is None else gpu_devices(gpus)
-    from ..core.analysis import table_names
-    from ..core.base import CancelToken, Event, Predicted, RunFinished
+    from ..core.analysis import check_split, table_names
+    from ..core.base import CancelToken, Event, Predicted, RunFinished, least_pixels
     from ..core.images import BOTH_UNKNOWN, open_stack
     from ..core.prediction import (
         FRACTIONS,
@@ -149,6 +153,7 @@ def predict(
     from .stopping import stop_on_signals
     from .streams import python_alone, say
 
+    check_split(split)
     model = load_model(run)
     inputs = _inputs_of(run, image)
     said = () if inputs is None else RunFolder(run).annotations().effective_proportions()
@@ -160,6 +165,9 @@ def predict(
             f"{image} has {stack.n_channels} channels, but the model was trained on "
             f"{model.n_channels}; choose an image like those it was trained on."
         )
+    is_volume = not stack.is_set and stack.n_slices > 1
+    pixel = stack.pixel_size_um(0)
+    least_pixels(min_size, stack.voxel_size_um if is_volume else (pixel, pixel))
     names = result_names(is_set=stack.is_set, uncertainty=uncertainty, format=format_name).values()
     results = prediction_results(
         out,
@@ -230,7 +238,10 @@ def predict(
             outputs["labels"],
             stack,
             model.classes,
+            maps=outputs["maps"],
             voxel_size_um=stated,
+            min_size=min_size,
+            split=split,
         )
         advice = write_next_slices(
             folder, model, stack, uncertainty=means, found=found, stated=said

@@ -355,8 +355,10 @@ def save_results(
                     sink.write(Region(z), (0, len(marked)), maps.probs(z), marked)
                     pace.done += 1
                     yield from pace.progress()
-            written = folder / result_names(format=format)["labels"]
-            write_fractions(folder, written, stack, classes)
+            names = result_names(format=format)
+            write_fractions(
+                folder, folder / names["labels"], stack, classes, maps=folder / names["maps"]
+            )
             if estimated is not None:
                 write_estimate_tables(
                     folder / ESTIMATES, estimated.estimates, estimated.contradicted

@@ -11,14 +11,6 @@ from scipy import ndimage
 
 from ..base import InputError
 
-__all__ = [
-    "doubtful_objects",
-    "fill_object",
-    "merge_objects",
-    "split_along_line",
-    "split_at_points",
-]
-
 Instances = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
 

@@ -23,7 +23,7 @@ from ..analysis import (
 )
 from ..annotations import Classes, Region
 from ..base import CancelToken, ResultFiles, VoxelSize
-from ..images import WRITERS, StackLayout, open_indices
+from ..images import WRITERS, StackLayout, open_indices, open_stack
 from ..networks import Stopped
 from ..training import Model
 
@@ -107,7 +107,10 @@ def write_fractions(
     stack: Stack,
     classes: Classes,
     *,
+    maps: str | Path,
     voxel_size_um: VoxelSize | None = None,
+    min_size: float | str = 1,
+    split: float | None = None,
 ) -> Measurement:
     """Measure the labels of a result, and write the tables.
 
@@ -118,14 +121,26 @@ def write_fractions(
     labels : path
         What was written of them.
     stack : Stack
-        The image, for its sizes.
+        The image, for its sizes, and for the mean grey value of each object.
     classes : Classes
         Of the labels.
+    maps : path
+        What was written of the maps, for the mean probability of each object.
     voxel_size_um : tuple, optional
         (z, y, x); goes before those of the image.
+    min_size, split
+        Of the objects, see `measure`.
     """
-    masks = open_indices(labels, classes)
-    found = measure_masks(masks, stack=stack, voxel_size_um=voxel_size_um, outside=classes.outside)
+    found = measure_masks(
+        open_indices(labels, classes),
+        stack=stack,
+        image=stack,
+        maps=open_stack(maps),
+        voxel_size_um=voxel_size_um,
+        outside=classes.outside,
+        min_size=min_size,
+        split=split,
+    )
     write_tables(found, folder / FRACTIONS)
     return found
 
