@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 
 from ...core.annotations import UNSURE
 from ..models import BACKGROUND, GridSheet
-from .connections import Connections
-from .keys import LayerKeys
-from .own import MARK, find_nothing, find_stale_layer, layer_mark, put_away
-from .source_frame import SourceFrame, camera_of
+from .own import FixedPoints, layer_mark
+from .source_frame import camera_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -37,7 +35,7 @@ _DRAWING_EVENTS = ("border_width", "symbol", "border_color", "face_color", "set_
 _View = tuple[tuple[float, ...], float]  # centre and zoom of the camera
 
 
-class GridLayer:
+class GridLayer(FixedPoints):
     """Shows one sheet at a time, and tells which nodes the mouse touches.
 
     Nodes have one size on the screen: hits are thick rings in the colour of their class, misses
@@ -56,6 +54,8 @@ class GridLayer:
         What the layer is for, and its name.
     """
 
+    _cursor = "crosshair"
+
     def __init__(
         self,
         viewer: ViewerModel,
@@ -65,60 +65,13 @@ class GridLayer:
         on_removed: Callable[[], None],
         role: str = GRID_LAYER,
     ) -> None:
-        self._viewer = viewer
-        self._role = role
+        super().__init__(viewer, role)
         self._on_stroke = on_stroke
         self._on_idle_click = on_idle_click
         self._on_removed = on_removed
-        self._frame: SourceFrame | None = None
         self._styles: tuple[ClassStyle, ...] = ()
         self._sheet: GridSheet | None = None
-        self._layer: Points | None = None
-        self._nodes = np.zeros((0, 2))
-        self.was_removed = False
         self._view_at_press: _View | None = None
-        self._is_writing = False
-        self._pixel_ratio = 1.0
-        self._keys = LayerKeys(viewer)
-        self._layer_connections = Connections()
-        self._frame_connections = Connections()
-        self._viewer_connections = Connections()
-        self._viewer_connections.connect(viewer.layers.events.removed, self._on_layer_removed)
-
-    @property
-    def layer(self) -> Points | None:
-        """The layer, if there is one."""
-        return self._layer
-
-    def close(self, *_: object) -> None:
-        """Let go of the viewer and of the layer, which stays."""
-        self._release()
-        self._frame_connections.disconnect_all()
-        self._viewer_connections.disconnect_all()
-
-    def set_frame(self, frame: SourceFrame) -> None:
-        """Point out the image that the grids lie on."""
-        self._frame_connections.disconnect_all()
-        self._frame = frame
-        self._frame_connections.connect_moves(frame.layer, self._on_image_moved)
-        layer = self._layer
-        if layer is None:
-            return
-        if layer.ndim != frame.ndim:
-            self._release()
-            put_away(layer)
-        else:
-            frame.align(layer)
-
-    def set_pixel_ratio(self, ratio: float) -> None:
-        """Draw larger on a screen with several pixels a point."""
-        self._pixel_ratio = ratio
-        if self._layer is not None:
-            self._layer.canvas_size_limits = (0, NODE_SCREEN_PX * ratio)
-
-    def bind_keys(self, callbacks: Mapping[str, Callable[[], None]]) -> tuple[str, ...]:
-        """Bind keys on the layer; return those that are taken."""
-        return () if self._layer is None else self._keys.bind(self._layer, callbacks)
 
     def show(self, sheet: GridSheet | None, styles: Sequence[ClassStyle]) -> None:
         """Show a sheet, or no node; makes the layer, unless the user deleted it.
@@ -127,96 +80,44 @@ class GridLayer:
         """
         if self._layer is None and (sheet is None or self.was_removed or not self._has_image()):
             return
-        self._ensure_layer()
+        if self._ensure_layer():
+            self.activate()
         old, same_styles = self._sheet, tuple(styles) == self._styles
         self._sheet, self._styles = sheet, tuple(styles)
         if old is None and sheet is None:
             return  # as with most slices that are scrolled through
         if old is None or sheet is None or not _is_same_place(old, sheet):
-            self._write_nodes()
+            self._write()
         elif not same_styles or not np.array_equal(old.marks, sheet.marks):
             self._write_looks()
 
-    def revive(self) -> None:
-        """Let the next `show` make a layer again that the user deleted."""
-        self.was_removed = False
-
-    def activate(self) -> None:
-        """Make the layer visible and active."""
-        if self._layer is not None:
-            self._layer.visible = True
-            self._viewer.layers.selection.active = self._layer
-
     # ---- the layer --------------------------------------------------------------------------
 
-    def _has_image(self) -> bool:
-        """Whether the image is in the viewer; its deletion moves the slider before it is told."""
-        return self._frame is not None and self._frame.layer in self._viewer.layers
+    def _is_left(self, layer: Points) -> bool:
+        """Whether a layer has the nodes that were written, or none."""
+        return not len(layer.data) or np.array_equal(layer.data, layer_mark(layer).get("nodes", ()))
 
-    def _ensure_layer(self) -> Points:
-        if self._layer is not None:
-            return self._layer
-        assert self._frame is not None
-        layer = find_stale_layer(self._viewer, self._role, self._frame.ndim, _is_untouched)
-        is_new = layer is None
-        if layer is None:
-            layer = Points(
-                ndim=self._frame.ndim,
-                name=self._role,
-                metadata={MARK: {"role": self._role}},
-                **self._frame.geometry.layer_arguments(),
-            )
-        self._frame.align(layer)
+    def _take(self, layer: Points) -> None:
+        super()._take(layer)
         layer.canvas_size_limits = (0, NODE_SCREEN_PX * self._pixel_ratio)
-        layer.mode = "pan_zoom"
-        layer.cursor = "crosshair"
-        layer._get_value = find_nothing  # nodes are found here
         layer.mouse_drag_callbacks.append(self._on_drag)
         layer.mouse_double_click_callbacks.append(self._on_double_click)
-        self._layer, self._sheet, self._nodes = layer, None, layer.data.copy()
-        connect = self._layer_connections.connect
-        connect(layer.events.data, self._on_touched)
-        connect(layer.events.set_data, self._on_touched)
-        connect(layer.events.mode, self._on_mode)
-        if is_new:
-            self._viewer.layers.append(layer)
-        return layer
 
     def _release(self) -> None:
-        self._keys.unbind()
-        self._layer_connections.disconnect_all()
         if self._layer is not None:
             self._layer.mouse_drag_callbacks.remove(self._on_drag)
             self._layer.mouse_double_click_callbacks.remove(self._on_double_click)
-        self._layer = None
+        super()._release()
         self._sheet = None
 
     def _on_layer_removed(self, event: Any) -> None:
-        if event.value is self._layer:
-            self._release()
-            self.was_removed = True
+        is_ours = event.value is self._layer
+        super()._on_layer_removed(event)
+        if is_ours:
             self._on_removed()
 
-    def _on_image_moved(self) -> None:
-        if self._layer is not None and self._frame is not None:
-            self._frame.align(self._layer)
-
-    def _on_mode(self) -> None:
-        layer = self._layer
-        if layer is not None and layer.mode != "pan_zoom":
-            layer.mode = "pan_zoom"  # nodes are neither moved, added nor deleted by hand
-            layer.cursor = "crosshair"
-
-    def _on_touched(self) -> None:
-        """Put nodes back that the user moved, pasted or deleted."""
-        layer = self._layer
-        if layer is None or self._is_writing:
-            return
-        if layer.data.shape != self._nodes.shape or not np.array_equal(layer.data, self._nodes):
-            layer.selected_data = set()
-            self._write_nodes()
-
-    def _write_nodes(self) -> None:
+    def _write(self) -> None:
+        """Bring the nodes into the layer, and how they look."""
         layer, frame = self._layer, self._frame
         if layer is None or frame is None:
             return
@@ -224,14 +125,11 @@ class GridLayer:
         if self._sheet is not None:
             grid = self._sheet.grid
             positions = np.stack([np.full(grid.y.size, grid.slice), grid.y, grid.x], axis=1)
-        self._is_writing = True
-        try:
+        with self._writing():
             with _undrawn(layer):
-                self._nodes = frame.place(positions, layer)
-                layer.data = self._nodes.copy()
-            layer_mark(layer)["nodes"] = self._nodes
-        finally:
-            self._is_writing = False
+                self._places = frame.place(positions, layer)
+                layer.data = self._places.copy()
+            layer_mark(layer)["nodes"] = self._places
         self._write_looks()
 
     def _write_looks(self) -> None:
@@ -242,16 +140,13 @@ class GridLayer:
             layer.refresh()
             return
         looks = _Looks(self._sheet.marks, self._styles)
-        self._is_writing = True
-        try:
+        with self._writing():
             with _undrawn(layer):
                 layer.border_width = looks.border_width
                 layer.symbol = looks.symbol
                 layer.border_color = looks.border
                 layer.face_color = looks.face
             layer.size = 0.8 * self._sheet.grid.spacing_px  # no larger, or nodes would overlap
-        finally:
-            self._is_writing = False
 
     # ---- the mouse --------------------------------------------------------------------------
 
@@ -342,11 +237,6 @@ def _undrawn(layer: Points) -> Iterator[None]:
         for name in _DRAWING_EVENTS:
             stack.enter_context(getattr(layer.events, name).blocker())
         yield
-
-
-def _is_untouched(layer: Points) -> bool:
-    """Whether a layer has the nodes that were written, or none."""
-    return not len(layer.data) or np.array_equal(layer.data, layer_mark(layer).get("nodes", ()))
 
 
 def _is_same_place(a: GridSheet, b: GridSheet) -> bool:

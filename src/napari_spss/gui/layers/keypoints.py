@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from ...core.annotations import Keypoint, match_class
 from ...core.base import InputError
 from ..models import CLASS_FEATURE, History, Rows, Strays, class_column, follow_classes
-from .connections import Connections
-from .keys import REDO_KEY, UNDO_KEY, LayerKeys
-from .own import MARK, add_unselected, find_stale_layer, layer_mark, put_away
+from .keys import REDO_KEY, UNDO_KEY
+from .own import OwnLayer, layer_mark, put_away
 from .source_frame import SourceFrame
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from napari.layers import Layer
     from napari.utils.events import Event
 
     from ...core.annotations import ClassStyle
@@ -42,7 +42,7 @@ _MAX_STEPS = 100  # each keeps all positions
 _Change = tuple[None, Rows, Rows]  # nothing, before, after
 
 
-class KeypointLayer:
+class KeypointLayer(OwnLayer):
     """Keypoints of one image, in an ordinary Points layer that is made or adopted.
 
     They are rings, so that a small object is seen through its keypoint; the background's are dark
@@ -56,36 +56,21 @@ class KeypointLayer:
     """
 
     def __init__(self, viewer: ViewerModel, on_change: Callable[[], None]) -> None:
-        self._viewer = viewer
+        super().__init__(viewer, KEYPOINTS_LAYER)
         self._on_change = on_change
-        self._frame: SourceFrame | None = None
         self._styles: tuple[ClassStyle, ...] = ()
         self._rows = Rows()
         self._points: tuple[Keypoint, ...] | None = ()  # None while it has to be made anew
         self._denied: frozenset[Keypoint] = frozenset()
         self._has_crosses = False
         self._history = History(self._put, _MAX_STEPS)
-        self._layer: Points | None = None
         self._radius_px = 3.0
         self._active = 0
-        self._is_writing = False
         self._is_dragging = self._is_moving = False
-        self._follows_image = False
-        self._was_removed = False
-        self._keys = LayerKeys(viewer)
+        self._follows_image = True
         self.refused_keys: tuple[str, ...] = ()
-        self._layer_connections = Connections()
-        self._frame_connections = Connections()
-        self._viewer_connections = Connections()
-        self._viewer_connections.connect(viewer.layers.events.removed, self._on_layer_removed)
 
     # ---- what the widget sets ---------------------------------------------------------------
-
-    def close(self, *_: object) -> None:
-        """Let go of the viewer and of the layer, which stays."""
-        self._release()
-        self._frame_connections.disconnect_all()
-        self._viewer_connections.disconnect_all()
 
     def set_frame(self, frame: SourceFrame | None) -> None:
         """Point out the annotated image; the points keep their pixels.
@@ -96,9 +81,7 @@ class KeypointLayer:
             return
         layer = self._layer
         is_other = self._frame is None or frame.layer is not self._frame.layer
-        self._frame_connections.disconnect_all()
-        self._frame = frame
-        self._frame_connections.connect_moves(frame.layer, self._on_image_moved)
+        self._follow(frame)
         if layer is not None and (is_other or layer.ndim != frame.ndim):
             rows = self._rows
             if layer.ndim != frame.ndim:
@@ -110,7 +93,7 @@ class KeypointLayer:
             self._history.clear()
             self._write()
             self._write_size()
-        if self._layer is None and self._rows and not self._was_removed:
+        if self._layer is None and self._rows and not self.was_removed:
             self.show()
         self._changed()
 
@@ -198,7 +181,6 @@ class KeypointLayer:
         self._history.clear()
         self._denied = frozenset()
         if self._layer is None and self._frame is not None and len(self._rows):
-            self._was_removed = False
             self.show()
         else:
             self._write()
@@ -254,14 +236,9 @@ class KeypointLayer:
     # ---- the layer --------------------------------------------------------------------------
 
     @property
-    def layer(self) -> Points | None:
-        """The layer that shows the points, if there is one."""
-        return self._layer
-
-    @property
-    def was_removed(self) -> bool:
+    def lost_layer(self) -> bool:
         """Whether the user deleted the layer while there were points."""
-        return self._was_removed and len(self._rows) > 0
+        return self.was_removed and len(self._rows) > 0
 
     def show(self) -> Points:
         """Return the layer, made anew if need be; the active layer stays active.
@@ -275,26 +252,15 @@ class KeypointLayer:
             return self._layer
         if self._frame is None:
             raise InputError("there is no image to put keypoints on; choose one first.")
-        layer = find_stale_layer(self._viewer, KEYPOINTS_LAYER, self._frame.ndim, self._is_shown_in)
-        is_new = layer is None
-        if layer is None:
-            layer = Points(
-                ndim=self._frame.ndim,
-                name=KEYPOINTS_LAYER,
-                metadata={MARK: {"role": KEYPOINTS_LAYER}},
-                opacity=1.0,
-                canvas_size_limits=(0, _LARGEST_ON_SCREEN_PX),
-                **self._frame.geometry.layer_arguments(),
-            )
-        self._frame.align(layer)
-        self._was_removed = False
-        self._take(layer, follows_image=True)
-        if is_new:
-            add_unselected(self._viewer, layer)
+        self.revive()
+        self._ensure_layer()
         self._changed()
-        return layer
+        return self._layer
 
-    def _is_shown_in(self, layer: Points) -> bool:
+    def _make(self, **arguments: Any) -> Layer:
+        return Points(opacity=1.0, canvas_size_limits=(0, _LARGEST_ON_SCREEN_PX), **arguments)
+
+    def _is_left(self, layer: Points) -> bool:
         """Whether a layer that was left over shows the rows, or nothing."""
         if self._frame is None or not len(layer.data):
             return self._frame is not None
@@ -344,16 +310,16 @@ class KeypointLayer:
             (*(name or active for name in given), *orphans.names),
         )
         self._history.clear()
-        self._was_removed = False
-        self._take(layer, follows_image=self._frame.is_aligned(layer))
+        self.revive()
+        self._take(layer)
+        self._follows_image = self._frame.is_aligned(layer)
         self._changed()
         if n_blank == 1:
             return f"1 keypoint had no class; it is '{active}' now."
         return f"{n_blank} keypoints had no class; they are '{active}' now." if n_blank else ""
 
-    def _take(self, layer: Points, *, follows_image: bool) -> None:
-        self._layer = layer
-        self._follows_image = follows_image
+    def _take(self, layer: Points) -> None:
+        super()._take(layer)
         self._write()
         self._write_size()
         connect = self._layer_connections.connect
@@ -368,17 +334,15 @@ class KeypointLayer:
         self._bind_keys()
 
     def _release(self) -> None:
-        self._keys.unbind()
-        self._layer_connections.disconnect_all()
         if self._layer is not None:
             self._layer.mouse_drag_callbacks.remove(self._on_drag)
-        self._layer = None
+        super()._release()
+        self._follows_image = True
 
     def _bind_keys(self) -> None:
         if self._layer is None:
             return
-        self.refused_keys = self._keys.bind(
-            self._layer,
+        self.refused_keys = self.bind_keys(
             {UNDO_KEY: self.undo, REDO_KEY: self.redo}
             | {
                 style.key: partial(self.set_active_class, index)
@@ -393,14 +357,11 @@ class KeypointLayer:
         layer, frame = self._layer, self._frame
         if layer is None or frame is None:
             return
-        was_writing, self._is_writing = self._is_writing, True
-        try:
+        with self._writing():
             if not np.array_equal(frame.positions(layer.data, layer), self._rows.positions):
                 layer.selected_data = set()
                 layer.data = frame.place(self._rows.positions, layer)
                 self._write_size()
-        finally:
-            self._is_writing = was_writing
         self._write_classes()
 
     def _write_classes(self) -> None:
@@ -413,8 +374,7 @@ class KeypointLayer:
         names = self._names()
         categories = list(dict.fromkeys([*names, *self._rows.names]))
         dtype = pd.CategoricalDtype(categories)
-        was_writing, self._is_writing = self._is_writing, True
-        try:
+        with self._writing():
             table = layer.features.copy()
             defaults = layer.feature_defaults.copy()
             column = pd.Series(list(self._rows.names), dtype=dtype, index=table.index)
@@ -426,8 +386,6 @@ class KeypointLayer:
                 layer.feature_defaults = defaults[list(layer.features.columns)]
             self._write_colours()
             self._write_crosses()
-        finally:
-            self._is_writing = was_writing
 
     def _write_crosses(self) -> None:
         """Make crosses of denied points; an adopted layer keeps its other symbols."""
@@ -542,9 +500,9 @@ class KeypointLayer:
             self._changed()
 
     def _on_layer_removed(self, event: Any) -> None:
-        if event.value is self._layer:
-            self._release()
-            self._was_removed = True
+        is_ours = event.value is self._layer
+        super()._on_layer_removed(event)
+        if is_ours:
             self._changed()
 
     def _on_image_moved(self) -> None:
@@ -552,11 +510,8 @@ class KeypointLayer:
         if layer is None or frame is None:
             return
         if self._follows_image:
-            was_writing, self._is_writing = self._is_writing, True
-            try:
+            with self._writing():
                 frame.align(layer)
-            finally:
-                self._is_writing = was_writing
         before = self._rows
         self._read()
         if self._rows is not before:  # the user moved the image, not the points

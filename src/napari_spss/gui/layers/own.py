@@ -1,11 +1,17 @@
-"""Layers of ours in a viewer: how they are marked, added and found again."""
+"""Layers of ours in a viewer: how they are marked, added, kept on their image and found again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Labels
+import numpy as np
+from napari.layers import Image, Labels, Points
+
+from .connections import Connections
+from .keys import LayerKeys
+from .source_frame import SourceFrame, camera_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -80,11 +86,196 @@ def raise_annotations(viewer: ViewerModel, image: Image) -> None:
 
 
 def put_away(layer: Any) -> None:
-    """Empty and hide a Points or Shapes layer of ours until it is found again.
+    """Empty and hide a Points, Shapes or Vectors layer of ours until it is found again.
 
     What it showed is kept elsewhere. A layer of the user's own is left as it is.
     """
     if layer_mark(layer):
-        layer.selected_data = set()
+        if hasattr(layer, "selected_data"):
+            layer.selected_data = set()
         layer.data = layer.data[:0]
         layer.visible = False
+
+
+class OwnLayer:
+    """A layer of ours on the annotated image: made when needed, kept on the image, let go.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    role : str
+        What the layer is for, and its name.
+
+    Attributes
+    ----------
+    was_removed : bool
+        Whether the user deleted the layer.
+    """
+
+    def __init__(self, viewer: ViewerModel, role: str) -> None:
+        self._viewer = viewer
+        self._role = role
+        self._frame: SourceFrame | None = None
+        self._layer: Any = None
+        self.was_removed = False
+        self._is_writing = False
+        self._keys = LayerKeys(viewer)
+        self._layer_connections = Connections()
+        self._frame_connections = Connections()
+        self._viewer_connections = Connections()
+        self._viewer_connections.connect(viewer.layers.events.removed, self._on_layer_removed)
+
+    @property
+    def layer(self) -> Any:
+        """The layer, or None."""
+        return self._layer
+
+    def close(self, *_: object) -> None:
+        """Let go of the viewer and of the layer, which stays."""
+        self._release()
+        self._frame_connections.disconnect_all()
+        self._viewer_connections.disconnect_all()
+
+    def set_frame(self, frame: SourceFrame) -> None:
+        """Point out the image on which the layer lies."""
+        self._follow(frame)
+        layer = self._layer
+        if layer is None:
+            return
+        if layer.ndim != frame.ndim:
+            self._release()
+            put_away(layer)
+        else:
+            frame.align(layer)
+
+    def bind_keys(self, callbacks: Mapping[str, Callable[[], None]]) -> tuple[str, ...]:
+        """Bind keys on the layer; return those that are taken."""
+        return () if self._layer is None else self._keys.bind(self._layer, callbacks)
+
+    def revive(self) -> None:
+        """Let the layer be made again that the user deleted."""
+        self.was_removed = False
+
+    def activate(self) -> None:
+        """Make the layer visible and active."""
+        if self._layer is not None:
+            self._layer.visible = True
+            self._viewer.layers.selection.active = self._layer
+
+    # ---- what kinds of layers say otherwise -------------------------------------------------
+
+    def _make(self, **arguments: Any) -> Layer:
+        """Make the layer, empty."""
+        raise NotImplementedError
+
+    def _is_left(self, layer: Any) -> bool:
+        """Whether a layer that was left in the viewer shows nothing of the user's own."""
+        return True
+
+    def _take(self, layer: Any) -> None:
+        """Use a layer that is empty, or was left in the viewer."""
+        self._layer = layer
+
+    def _release(self) -> None:
+        """Use the layer no more."""
+        self._keys.unbind()
+        self._layer_connections.disconnect_all()
+        self._layer = None
+
+    def _on_image_moved(self) -> None:
+        if self._layer is not None and self._frame is not None:
+            self._frame.align(self._layer)
+
+    def _on_layer_removed(self, event: Any) -> None:
+        if event.value is self._layer:
+            self._release()
+            self.was_removed = True
+
+    # ---- for kinds of layers ----------------------------------------------------------------
+
+    def _follow(self, frame: SourceFrame) -> None:
+        self._frame_connections.disconnect_all()
+        self._frame = frame
+        self._frame_connections.connect_moves(frame.layer, self._on_image_moved)
+
+    def _has_image(self) -> bool:
+        """Whether the image is in the viewer; its deletion moves the slider before it is told."""
+        return self._frame is not None and self._frame.layer in self._viewer.layers
+
+    def _ensure_layer(self) -> bool:
+        """Have a layer on the image; return whether it is a new one."""
+        if self._layer is not None:
+            return False
+        assert self._frame is not None
+        layer = find_stale_layer(self._viewer, self._role, self._frame.ndim, self._is_left)
+        is_new = layer is None
+        if layer is None:
+            layer = self._make(
+                ndim=self._frame.ndim,
+                name=self._role,
+                metadata={MARK: {"role": self._role}},
+                **self._frame.geometry.layer_arguments(),
+            )
+        self._frame.align(layer)
+        self._take(layer)
+        if is_new:
+            add_unselected(self._viewer, layer)
+        return is_new
+
+    def _screen_px_per_pixel(self) -> float:
+        return float(camera_of(self._viewer).zoom * abs(self._layer.scale[-1]))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Take what the layer tells now as our own doing."""
+        was_writing, self._is_writing = self._is_writing, True
+        try:
+            yield
+        finally:
+            self._is_writing = was_writing
+
+
+class FixedPoints(OwnLayer):
+    """Points that the user neither moves, adds nor deletes; a kind writes ``_places`` of them."""
+
+    _cursor = "standard"
+
+    def __init__(self, viewer: ViewerModel, role: str) -> None:
+        super().__init__(viewer, role)
+        self._places = np.zeros((0, 2))
+        self._pixel_ratio = 1.0
+
+    def set_pixel_ratio(self, ratio: float) -> None:
+        """Draw larger on a screen with several pixels a point."""
+        self._pixel_ratio = ratio
+
+    def _make(self, **arguments: Any) -> Layer:
+        return Points(**arguments)
+
+    def _take(self, layer: Points) -> None:
+        super()._take(layer)
+        layer._get_value = find_nothing
+        self._places = layer.data.copy()
+        self._on_mode()
+        connect = self._layer_connections.connect
+        connect(layer.events.data, self._on_touched)
+        connect(layer.events.set_data, self._on_touched)
+        connect(layer.events.mode, self._on_mode)
+
+    def _write(self) -> None:
+        """Bring the points into the layer."""
+        raise NotImplementedError
+
+    def _on_mode(self) -> None:
+        if self._layer is not None:
+            self._layer.mode = "pan_zoom"
+            self._layer.cursor = self._cursor
+
+    def _on_touched(self) -> None:
+        """Put points back that the user moved, pasted or deleted."""
+        layer = self._layer
+        if layer is None or self._is_writing:
+            return
+        if layer.data.shape != self._places.shape or not np.array_equal(layer.data, self._places):
+            layer.selected_data = set()
+            self._write()

@@ -282,7 +282,7 @@ class GridTool(QWidget):
         if layer is not None:
             self._source = SourceFrame(layer)
             self._layer.set_frame(self._source)
-            self._outlines.set_source(self._source)
+            self._outlines.set_frame(self._source)
             self._shown_slice = -1
         self._is_here = layer is not None
         self._propose()

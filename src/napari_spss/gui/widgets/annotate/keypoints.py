@@ -278,7 +278,7 @@ class KeypointsTool(QWidget):
         self._news.say(self._message)
         lines = list(_stray_lines(self._points.strays()))
         lines += [text] if (text := self.denied_text()) else []
-        if self._points.was_removed:
+        if self._points.lost_layer:
             lines.append(
                 f"The layer was deleted; {counted(len(self._value), 'keypoint')} of it stay in "
                 "use. Press Add keypoints to see them again."

@@ -162,7 +162,7 @@ class SecondLook(QWidget):
     def set_source(self, layer: Image | None) -> None:
         """Point out the image; the one that the grid tool has."""
         if layer is not None:
-            self._marker.set_source(SourceFrame(layer))
+            self._marker.set_frame(SourceFrame(layer))
 
     def set_classes(self, styles: Sequence[ClassStyle]) -> None:
         """Set the classes, background first; call it after the grid tool's."""
