@@ -176,6 +176,8 @@ def iter_training(
             enter_run_dir(task.run_dir, goes_on=resume or is_its_own)
         run = yield from prepare(task, annotations, resume=resume, start_from=start_from)
         yield RunStarted("training", run.schedule.max_steps, str(task.device), annotations.classes)
+        if start_from is not None and not resume and task.run_dir is not None:
+            yield run.save()  # whoever resumes begins with that model too
         yield from run.warn(None if resume else start_from)
         wanted = preview_slice or (lambda: None)
         loss: StepLoss | None = None
