@@ -7,9 +7,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakSet
 
 import pytest
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_spss.gui.dock import SpssDock
 
 WAIT_S = 5.0
 _FOREIGN = ("dask", "tqdm", "matplotlib", "torch", "zarr", "vispy")
@@ -117,3 +123,42 @@ def leak_watch(
     leaks = watch.leaks()
     if leaks:
         pytest.fail(f"left running by {request.node.name}: " + "; ".join(leaks))
+
+
+@pytest.fixture
+def viewer(request: pytest.FixtureRequest) -> ViewerModel:
+    """A viewer without a window, which is quick; for tests marked ``window`` one with it."""
+    from napari.components import ViewerModel
+
+    if request.node.get_closest_marker("window"):
+        return request.getfixturevalue("make_napari_viewer")()
+    return ViewerModel()
+
+
+@pytest.fixture
+def naparis_readers(npe2pm) -> None:
+    """Let a viewer without a window open files, too."""
+    from npe2 import PluginManifest
+
+    npe2pm.register(PluginManifest.from_distribution("napari"))
+
+
+@pytest.fixture
+def open_dock(viewer: ViewerModel, qtbot) -> Generator[Callable[[], SpssDock]]:
+    """Open a dock on the viewer; all are shut down at the end."""
+    from napari_spss.gui.dock import SpssDock
+
+    docks = []
+
+    def make() -> SpssDock:
+        docks.append(SpssDock(viewer, is_probing=False))
+        if hasattr(viewer, "window"):
+            viewer.window.add_dock_widget(docks[-1], name="spss")
+        else:
+            qtbot.addWidget(docks[-1])
+        return docks[-1]
+
+    yield make
+    for dock in docks:
+        if _exists(dock):  # else it went with its window
+            dock.shut_down()

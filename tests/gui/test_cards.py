@@ -8,8 +8,6 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QToolButton
 
-from napari_spss.gui.dock import SpssDock
-
 PIXELS = np.zeros((3, 200, 300), np.uint8)
 OF_IMAGE = {"scale": (40, 8, 8), "units": ("nm",) * 3, "translate": (0, 80, 160)}
 
@@ -22,13 +20,11 @@ def viewer():
 
 
 @pytest.fixture
-def dock(viewer, qtbot, monkeypatch, tmp_path):
+def dock(open_dock, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    dock = SpssDock(viewer, is_probing=False)
-    qtbot.addWidget(dock)
+    dock = open_dock()
     dock.image.set_diameter(24)
-    yield dock
-    dock.shut_down()
+    return dock
 
 
 def card_button(dock, per_cent):

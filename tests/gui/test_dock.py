@@ -64,17 +64,9 @@ def pixels(seed=0):
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer()
-
-
-@pytest.fixture
-def dock(viewer):
+def dock(viewer, open_dock):
     viewer.add_image(pixels(), name="em", scale=(40, 4, 4), units=("nm",) * 3)
-    dock = SpssDock(viewer, is_probing=False)
-    viewer.window.add_dock_widget(dock, name="spss")
-    yield dock
-    dock.shut_down()
+    return open_dock()
 
 
 def is_idle(dock):
@@ -332,12 +324,10 @@ def test_annotations_of_a_deleted_image_come_back_with_it(dock, viewer, qtbot):
     assert dock.annotations() == SAID
 
 
-def test_closing_the_viewer_ends_the_run(viewer, qtbot, monkeypatch):
+@pytest.mark.window
+def test_closing_the_viewer_ends_the_run(dock, viewer, qtbot, monkeypatch):
     tokens = []
     monkeypatch.setattr(controller_module, "train", gated_train(threading.Event(), tokens))
-    viewer.add_image(pixels(), name="em")
-    dock = SpssDock(viewer, is_probing=False)
-    viewer.window.add_dock_widget(dock)
     say(dock)
     dock.start_training()
     qtbot.waitUntil(lambda: dock.session.status.done == 2)
@@ -348,6 +338,7 @@ def test_closing_the_viewer_ends_the_run(viewer, qtbot, monkeypatch):
     qtbot.waitUntil(lambda: not (folder / ".lock").exists())
 
 
+@pytest.mark.window
 def test_closing_the_dock_ends_the_run(dock, viewer, qtbot, monkeypatch):
     tokens = []
     monkeypatch.setattr(controller_module, "train", gated_train(threading.Event(), tokens))
@@ -655,12 +646,11 @@ def test_what_is_entered_is_not_replaced_by_that_of_the_image_before(dock, viewe
     assert TAKE_OVER not in offered(dock)
 
 
-def test_classes_that_are_named_before_the_first_image_are_its_own(viewer):
-    dock = SpssDock(viewer, is_probing=False)
+def test_classes_that_are_named_before_the_first_image_are_its_own(viewer, open_dock):
+    dock = open_dock()
     dock.classes.add_class()
     viewer.add_image(pixels(), name="em")
     assert len(dock.classes.value()) == 3
-    dock.shut_down()
 
 
 def test_viewer_and_table_go_to_the_same_slice(dock, viewer):
@@ -704,6 +694,7 @@ def test_annotations_and_form_are_restored(dock, viewer, qtbot):
     again.shut_down()
 
 
+@pytest.mark.window
 def test_what_was_annotated_is_logged_and_what_was_restored_is_not(dock, viewer):
     say(dock)
     assert dock.project.save()
@@ -832,6 +823,7 @@ def highest_contrast(widget, rect):
     return max(contrast(QColor.fromRgb(pixel), ground) for pixel in set(pixels))
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_dock_wears_the_theme_of_the_viewer_whatever_the_settings_say(dock, viewer, theme):
     say(dock)
@@ -925,6 +917,7 @@ def visible_columns(view):
     return {kind for kind, end in ends.items() if end <= room}, set(ends)
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_all_columns_are_seen_at_the_least_width_once_a_model_was_applied(
     dock, viewer, qtbot, n_classes

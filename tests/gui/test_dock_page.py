@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QTabBar,
 )
 
-from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.widgets import CLASS_KEYS
 from napari_spss.gui.widgets.annotate import grid as grid_module
 
@@ -52,13 +51,12 @@ def texts_of(dock):
     return found
 
 
-def test_names_of_the_page_are_on_the_dock(page, make_napari_viewer, texts_in_the_code):
-    dock = SpssDock(make_napari_viewer(), is_probing=False)
+def test_names_of_the_page_are_on_the_dock(page, open_dock, texts_in_the_code):
+    dock = open_dock()
     names = set(re.findall(r"\*\*([^*]+)\*\*", page))
     assert len(names) > 25
     assert names - texts_of(dock) - LATER == set()
     assert LATER - set(texts_in_the_code) == set()
-    dock.shut_down()
 
 
 def test_keys_of_the_page_are_bound(page):

@@ -31,7 +31,6 @@ from napari_spss.core.projects import Project, folder as project_folder
 from napari_spss.core.training import load_model, loop
 from napari_spss.core.training.run import Run
 from napari_spss.gui import controller as controller_module, dock as dock_module
-from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.jobs import save_results
 from napari_spss.gui.models import EndKind, RunForm, RunState
 from napari_spss.gui.models.preferences import Preferences
@@ -68,26 +67,14 @@ def homes(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer()
-
-
-def open_dock(viewer):
-    dock = SpssDock(viewer, is_probing=False)
-    viewer.window.add_dock_widget(dock, name="spss")
-    return dock
-
-
-@pytest.fixture
-def dock(viewer):
+def dock(viewer, open_dock):
     """A dock on an annotated image, ready for a tiny run on the processor."""
     viewer.add_image(PIXELS, name="em")
-    dock = open_dock(viewer)
+    dock = open_dock()
     dock.classes.set_value(STYLES)
     dock.annotate.set_value(SAID)
     dock.train.set_value(RunForm(device="cpu", overrides=TINY))
-    yield dock
-    dock.shut_down()
+    return dock
 
 
 def is_idle(dock):
@@ -359,7 +346,8 @@ def test_applying_survives_what_happens_to_layers(dock, viewer, wait, ends, monk
     assert_ready(dock)
 
 
-def test_a_viewer_that_is_closed_ends_the_application(viewer, wait, monkeypatch):
+@pytest.mark.window
+def test_a_viewer_that_is_closed_ends_the_application(viewer, open_dock, wait, monkeypatch):
     tokens, applying = [], gated_apply(threading.Event())
 
     def apply(*arguments, device, token):
@@ -368,7 +356,7 @@ def test_a_viewer_that_is_closed_ends_the_application(viewer, wait, monkeypatch)
 
     monkeypatch.setattr(controller_module, "apply_model", apply)
     viewer.add_image(PIXELS, name="em")
-    dock = open_dock(viewer)
+    dock = open_dock()
     dock.classes.set_value(STYLES)
     dock.annotate.set_value(SAID)
     dock.session.set_model(FakeModel(CLASSES))
@@ -380,9 +368,10 @@ def test_a_viewer_that_is_closed_ends_the_application(viewer, wait, monkeypatch)
     assert (folder / "keypoints.csv").exists()
 
 
-def test_a_viewer_that_is_closed_while_the_core_trains(viewer, wait, leak_watch):
+@pytest.mark.window
+def test_a_viewer_that_is_closed_while_the_core_trains(viewer, open_dock, wait, leak_watch):
     viewer.add_image(PIXELS, name="em")
-    dock = open_dock(viewer)
+    dock = open_dock()
     dock.classes.set_value(STYLES)
     dock.annotate.set_value(SAID)
     endless = {**TINY, "optimisation.max_steps": 100_000}
@@ -483,9 +472,9 @@ def test_a_folder_for_projects_is_made(dock, tmp_path):
         ("project.json", b"{"),
     ],
 )
-def test_a_damaged_project_file_is_told_and_kept(viewer, name, damage):
+def test_a_damaged_project_file_is_told_and_kept(viewer, open_dock, name, damage):
     viewer.add_image(PIXELS, name="em")
-    dock = open_dock(viewer)
+    dock = open_dock()
     dock.classes.set_value(STYLES)
     dock.annotate.set_value(SAID)
     assert dock.project.save()
@@ -495,7 +484,7 @@ def test_a_damaged_project_file_is_told_and_kept(viewer, name, damage):
     for layer in list(viewer.layers):
         if layer.name != "em":
             viewer.layers.remove(layer)
-    again = open_dock(viewer)
+    again = open_dock()
     assert again.project.text(), "nothing is said"
     restored = again.annotations()
     if name != "project.json":
@@ -503,5 +492,4 @@ def test_a_damaged_project_file_is_told_and_kept(viewer, name, damage):
         lost = {"proportions.csv": "proportions", "keypoints.csv": "keypoints", "grid.csv": "grids"}
         kinds = set(lost.values()) - {lost[name]}
         assert {kind for kind in kinds if getattr(restored, kind) == getattr(SAID, kind)} == kinds
-    again.shut_down()
     assert damage in [path.read_bytes() for path in folder.iterdir() if path.is_file()]

@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 from eye import button
 from fake_core import fake_apply, fake_train
-from napari.components import ViewerModel
 from qtpy.QtCore import QPointF, Qt
 from qtpy.QtWidgets import QComboBox, QLineEdit, QPushButton, QWidget
 
 from napari_spss.core.annotations import Annotations, CountingGrid, Proportion, Region
 from napari_spss.gui import controller as controller_module
-from napari_spss.gui.dock import SpssDock
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (4, 32, 48), np.uint8)
 CLASSES = ("background", "mitochondria")
@@ -21,21 +19,18 @@ SAID = Annotations(CLASSES, (Proportion(Region(0), (None, 0.1)),), grids=(GRID,)
 
 
 @pytest.fixture
-def dock(monkeypatch, tmp_path, qtbot):
+def dock(viewer, open_dock, monkeypatch, tmp_path, qtbot):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(controller_module, "train", fake_train)
     monkeypatch.setattr(controller_module, "apply_model", fake_apply)
-    viewer = ViewerModel()
     viewer.add_image(PIXELS, name="em", scale=(50, 8, 8), units=("nm",) * 3)
-    dock = SpssDock(viewer, is_probing=False)
-    qtbot.addWidget(dock)
+    dock = open_dock()
     dock.resize(400, 900)
     dock.show()
     dock.annotate.set_value(SAID)
     assert dock.start_training()
     wait(dock, qtbot)
-    yield dock
-    dock.shut_down()
+    return dock
 
 
 def wait(dock, qtbot):

@@ -7,8 +7,6 @@ import pandas as pd
 import pytest
 import tifffile
 from eye import button
-from napari.components import ViewerModel
-from npe2 import PluginManifest
 from qtpy.QtCore import QPointF, Qt
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QWidget
 
@@ -18,11 +16,6 @@ from napari_spss.gui.measuring import MeasureLabels, take_voxel_size
 LABELS = np.zeros((4, 40, 50), np.uint8)
 LABELS[:, 5:15, 5:25] = 1
 LABELS[2, 20:30, 20:30] = 1
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
 
 
 @pytest.fixture
@@ -91,11 +84,10 @@ def test_what_cannot_be_measured_is_told(make, qtbot):
     assert not button(widget, "Save CSV…").isEnabled()
 
 
-def test_the_voxel_size_is_taken_from_the_file(viewer, npe2pm, tmp_path, monkeypatch):
+def test_the_voxel_size_is_taken_from_the_file(viewer, naparis_readers, tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(measuring, "show_info", said.append)
     monkeypatch.setattr(measuring, "show_warning", said.append)
-    npe2pm.register(PluginManifest.from_distribution("napari"))
     metadata = {"axes": "ZYX", "spacing": 0.05, "unit": "um"}
     path = tmp_path / "stack.tif"
     tifffile.imwrite(path, LABELS, imagej=True, resolution=(200, 200), metadata=metadata)

@@ -10,7 +10,6 @@ from fake_core import FakeModel, fake_train
 from napari_spss.core.annotations import Annotations, ClassStyle, CountingGrid, Proportion, Region
 from napari_spss.core.base import FinishReason, Predicted, RunFinished, RunStarted
 from napari_spss.gui import controller as controller_module
-from napari_spss.gui.dock import SpssDock
 
 CLASSES = ("background", "mitochondria", "resin")
 STYLES = (
@@ -53,18 +52,15 @@ def apply_with_resin(model, stack, maps, regions, making, *, device, token):
 
 
 @pytest.fixture
-def dock(make_napari_viewer, monkeypatch, tmp_path):
+def dock(viewer, open_dock, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setattr(controller_module, "train", train_with_resin)
     monkeypatch.setattr(controller_module, "apply_model", apply_with_resin)
-    viewer = make_napari_viewer()
     pixels = np.random.default_rng(0).integers(0, 255, (2, 32, 48), np.uint8)
     viewer.add_image(pixels, name="em")
-    dock = SpssDock(viewer, is_probing=False)
-    viewer.window.add_dock_widget(dock, name="spss")
+    dock = open_dock()
     dock.classes.set_value(STYLES)
-    yield dock
-    dock.shut_down()
+    return dock
 
 
 def is_idle(dock):

@@ -9,13 +9,11 @@ import dask.array as da
 import numpy as np
 import pytest
 from eye import said
-from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
 
 from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
 from napari_spss.core.projects import folder as project_folder
 from napari_spss.gui import dock as dock_module
-from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.models.preferences import Preferences
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (4, 40, 60), np.uint8)
@@ -62,16 +60,8 @@ def disk():
 
 
 @pytest.fixture
-def viewer(qtbot):
-    return ViewerModel()
-
-
-@pytest.fixture
-def dock(viewer, qtbot):
-    dock = SpssDock(viewer, is_probing=False)
-    qtbot.addWidget(dock)
-    yield dock
-    dock.shut_down()
+def dock(open_dock):
+    return open_dock()
 
 
 def add(viewer, disk, name="late"):

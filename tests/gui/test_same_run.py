@@ -14,7 +14,6 @@ from napari_spss.cli import main
 from napari_spss.core.annotations import ClassStyle
 from napari_spss.core.projects import folder as project_folder
 from napari_spss.core.training import RunFolder, iter_training
-from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.models import RunForm
 
 PATIENCE_MS = 120_000
@@ -32,17 +31,15 @@ def spss(*arguments):
     assert main([str(argument) for argument in arguments]) == 0
 
 
-@pytest.mark.usefixtures("one_torch_thread")
-def test_dock_and_command_line_give_the_same_maps(make_napari_viewer, qtbot, monkeypatch, tmp_path):
+@pytest.mark.usefixtures("one_torch_thread", "naparis_readers")
+def test_dock_and_command_line_give_the_same_maps(viewer, open_dock, qtbot, monkeypatch, tmp_path):
     monkeypatch.setattr(project_folder, "user_data_path", lambda *_, **__: tmp_path / "home")
     stack, truth = blobs()
     pixels = np.stack([stack.read(z)[0] for z in range(stack.n_slices)])
     tifffile.imwrite(tmp_path / "image.tif", pixels, photometric="minisblack")
 
-    viewer = make_napari_viewer()
     viewer.open(tmp_path / "image.tif", plugin="napari")
-    dock = SpssDock(viewer, is_probing=False)
-    viewer.window.add_dock_widget(dock)
+    dock = open_dock()
     styles = [ClassStyle("background", "#999999", "Q"), ClassStyle(CLASSES[1], "#E69F00", "W")]
     dock.classes.set_value(styles)
     dock.annotate.set_value(annotated(truth, keypoints=correct_clicks(truth, [1], 4)))
@@ -85,12 +82,10 @@ def test_dock_and_command_line_give_the_same_maps(make_napari_viewer, qtbot, mon
 
 
 @pytest.mark.usefixtures("one_torch_thread")
-def test_continue_makes_the_steps_that_a_time_limit_left(make_napari_viewer, qtbot, monkeypatch):
+def test_continue_makes_the_steps_that_a_time_limit_left(viewer, open_dock, qtbot, monkeypatch):
     stack, truth = blobs()
-    viewer = make_napari_viewer()
     viewer.add_image(np.stack([stack.read(z)[0] for z in range(stack.n_slices)]), name="blobs")
-    dock = SpssDock(viewer, is_probing=False)
-    viewer.window.add_dock_widget(dock)
+    dock = open_dock()
     dock.classes.set_value([ClassStyle(name, "#999999") for name in CLASSES])
     dock.annotate.set_value(annotated(truth, keypoints=correct_clicks(truth, [1], 4)))
 
@@ -120,4 +115,3 @@ def test_continue_makes_the_steps_that_a_time_limit_left(make_napari_viewer, qtb
     assert dock.session.curves.last_step == model.n_steps
     how, model = run(continues=True)
     assert model.n_steps == 2 * SETTINGS["optimisation.max_steps"]
-    dock.shut_down()

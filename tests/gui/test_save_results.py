@@ -12,7 +12,6 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QLineEdit, QPushButto
 from napari_spss.core.annotations import Annotations, Proportion, Region
 from napari_spss.core.images import open_labels
 from napari_spss.gui import controller as controller_module
-from napari_spss.gui.dock import SpssDock
 
 CLASSES = ("background", "mitochondria")
 SAID = Annotations(CLASSES, proportions=(Proportion(Region(0), (None, 0.1)),))
@@ -28,12 +27,7 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer()
-
-
-@pytest.fixture
-def dock(viewer, monkeypatch, tmp_path, folder, qtbot):
+def dock(viewer, naparis_readers, open_dock, monkeypatch, tmp_path, folder, qtbot):
     """A dock with a result of the image ``cells.ome.tif``."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(controller_module, "train", fake_train)
@@ -41,15 +35,13 @@ def dock(viewer, monkeypatch, tmp_path, folder, qtbot):
     path = folder / "cells.ome.tif"
     tifffile.imwrite(path, np.zeros((2, 32, 48), np.uint8), metadata={"axes": "ZYX"})
     viewer.open(path, plugin="napari")
-    dock = SpssDock(viewer, is_probing=False)
-    viewer.window.add_dock_widget(dock, name="spss")
+    dock = open_dock()
     dock.annotate.set_value(SAID)
     assert dock.start_training()
     wait(dock, qtbot)
     dock.controller.apply("stack")
     wait(dock, qtbot)
-    yield dock
-    dock.shut_down()
+    return dock
 
 
 def wait(dock, qtbot):

@@ -89,21 +89,6 @@ def viewer(qtbot):
 
 
 @pytest.fixture
-def open_dock(viewer, qtbot):
-    """Make a dock; all are shut down at the end."""
-    docks = []
-
-    def make():
-        docks.append(SpssDock(viewer, is_probing=False))
-        qtbot.addWidget(docks[-1])
-        return docks[-1]
-
-    yield make
-    for dock in docks:
-        dock.shut_down()
-
-
-@pytest.fixture
 def dock(open_dock):
     dock = open_dock()
     dock.classes.set_value(STYLES)

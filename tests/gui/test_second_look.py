@@ -16,7 +16,6 @@ from napari_spss.core.annotations import Annotations, CountingGrid, Look, Region
 from napari_spss.core.base import CancelToken, FinishReason, Predicted, RunFinished, RunStarted
 from napari_spss.core.images import stack_from_array
 from napari_spss.gui import controller as controller_module
-from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.jobs import find_doubtful
 from napari_spss.gui.models import RunForm
 
@@ -59,18 +58,11 @@ def jobs(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer()
-
-
-@pytest.fixture
-def dock(jobs, viewer):
+def dock(jobs, viewer, open_dock):
     viewer.add_image(np.random.default_rng(0).integers(0, 255, (3, 32, 48), np.uint8), name="em")
-    dock = SpssDock(viewer, is_probing=False)
-    viewer.window.add_dock_widget(dock, name="spss")
+    dock = open_dock()
     dock.annotate.set_value(SAID)
-    yield dock
-    dock.shut_down()
+    return dock
 
 
 def wait(dock, qtbot):
@@ -126,6 +118,7 @@ def test_the_log_tells_of_second_looks(dock, qtbot):
     assert [(one.kind, one.n_items) for one in actions if one.kind == "look"] == [("look", 1)] * 2
 
 
+@pytest.mark.window
 def test_keys_go_to_the_viewer_after_a_button_of_the_dock(dock, viewer, qtbot):
     window = dock.window()
     window.show()

@@ -11,7 +11,6 @@ import tifffile
 from eye import button
 from fake_core import fake_apply, fake_train
 from napari.components import ViewerModel
-from npe2 import PluginManifest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDoubleSpinBox, QLabel
 
@@ -21,6 +20,8 @@ from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.layers import voxel_size_um
 from napari_spss.gui.layers.geometry import Geometry
 from napari_spss.gui.widgets import ImageSection
+
+pytestmark = pytest.mark.usefixtures("naparis_readers")
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (3, 32, 48), np.uint8)
 CLASSES = ("background", "mitochondria")
@@ -36,16 +37,6 @@ def ome(path):
     sizes = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", (50, 4.6, 4.6), strict=True)}
     units = {f"PhysicalSize{axis}Unit": "nm" for axis in "ZYX"}
     tifffile.imwrite(path, PIXELS, ome=True, metadata={"axes": "ZYX", **sizes, **units})
-
-
-@pytest.fixture(autouse=True)
-def naparis_readers(npe2pm):
-    npe2pm.register(PluginManifest.from_distribution("napari"))
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import dask.array as da
 import numpy as np
 import pytest
-from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
 from napari_spss.core.annotations import Classes
@@ -19,11 +18,6 @@ STYLES = (
     SimpleNamespace(name="background", colour="#000000", key="0"),
     SimpleNamespace(name="mito", colour="#e69f00", key="1"),
 )
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
 
 
 @pytest.fixture

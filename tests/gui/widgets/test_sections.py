@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from eye import button, choice, choices, log_of, number, offered, pick, said, warned
-from napari.components import ViewerModel
 from napari.utils.theme import get_theme
 from pyqtgraph import GraphicsLayoutWidget, InfiniteLine
 from qtpy.QtCore import QCoreApplication, QEvent, QPoint, QPointF, Qt
@@ -50,11 +49,6 @@ from napari_spss.gui.widgets.plots import CurvesPlot
 from napari_spss.gui.widgets.theme import contrast, error_colour, mark_of, warning_colour, wear
 
 CPU, GPU = Device("cpu", "CPU"), Device("cuda:0", "NVIDIA H100")
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
 
 
 @pytest.fixture
