@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,21 @@ def test_rows_give_the_same_file_as_slices(tmp_path: Path, is_set: bool, n_rows:
     one, other = ([stack.read(z) for z in range(2)] for stack in written)
     np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(one, data.astype(np.float16))
+
+
+def test_rows_that_were_written_are_not_held(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).random((2, 100, 4000), np.float32)
+    layout = StackLayout([(4000, 4000)], dtype=np.dtype(np.float32), channels=["a", "b"])
+    tracemalloc.start()
+    try:
+        with StackWriter(tmp_path / "maps.tif", layout) as writer:
+            for first in range(0, 4000, 100):
+                writer.write(0, rows, first)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 2 * 4000 * 4000 * 4 / 8
+    np.testing.assert_array_equal(open_stack(writer.path).read(0)[:, 3900:], rows)
 
 
 def test_rows_out_of_turn_are_refused_and_missing_ones_are_an_error(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import tracemalloc
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -35,6 +37,7 @@ from napari_spss.core.images import (
     enlarge,
     open_stack,
     resample_slice,
+    resampling,
     stack_from_array,
 )
 from napari_spss.core.images.stack import stack_from_images
@@ -230,15 +233,15 @@ def test_a_box_is_read_with_no_more_than_it_depends_on(
     stack = stack_from_array(image)
     greys = predictor.greys(stack, 0)
 
-    def maps(stack: Stack, **options: Any) -> np.ndarray:
-        pieces = predictor.pieces(stack, 0, **options)
+    def maps(box: Any, greys: Any = None) -> np.ndarray:
+        pieces = predictor.pieces(stack, [Region(0, box)], greys=greys)
         return np.concatenate([p.probs for p in pieces if isinstance(p, slice_maps.Piece)], axis=1)
 
-    whole = maps(stack)
+    whole = maps(None)
     read: list[tuple[int, int, int, int]] = []
     before = stack.read
     stack.read = lambda z, box=None: (read.append(box), before(z, box))[1]  # type: ignore[method-assign]
-    part = maps(stack, box=box, greys=greys)
+    part = maps(box, lambda _: greys)
     np.testing.assert_allclose(part, whole[:, box[0] : box[2], box[1] : box[3]], atol=1e-5)
     most = reduction * (model.network.receptive_radius + 2 * model.network.stride + 2)
     assert min(one[0] for one in read) >= box[0] - most
@@ -353,6 +356,70 @@ def test_a_sink_gets_each_region_whole_from_top_to_bottom(
         assert all(one[1] == other[0] for one, other in pairwise(edges))
     assert sink.totals[regions[0]] == pytest.approx(_sigmoid(image[2]).sum(), rel=1e-5)
     assert sink.totals[regions[1]] == pytest.approx(_sigmoid(image[0, 5:25, 6:20]).sum(), rel=1e-5)
+
+
+class _Reported:
+    """A stack whose slices say when they are read."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, n_slices: int, size: int) -> None:
+        self.shape = (n_slices, size, size)
+        self.is_read = [threading.Event() for _ in range(n_slices)]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        z, *box = index
+        self.is_read[z].set()
+        return np.full(self.shape[1:], 10 * z, np.uint8)[tuple(box)]
+
+
+def test_what_comes_next_is_read_and_computed_while_maps_are_taken() -> None:
+    image, is_computed = _Reported(3, 8), threading.Event()
+
+    class _Network(_Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.max() > 0:  # the second slice
+                is_computed.set()
+            return super().forward(x)
+
+    def slow(region: Region, rows: tuple[int, int], probs: np.ndarray) -> None:
+        if region.slice == 0:
+            assert is_computed.wait(20)
+            assert image.is_read[2].wait(20)
+            taken.append(probs)
+
+    taken: list[np.ndarray] = []
+    model = _model(_Network([[8.0]], [-4.0]))
+    regions = [Region(z) for z in range(3)]
+    list(predict_regions(model, stack_from_array(image), regions, slow, device="cpu"))
+    assert len(taken) == 1
+
+
+@pytest.mark.parametrize("normalisation", ["slice", "range"])
+@pytest.mark.parametrize("reduction", [1, 2])
+def test_a_slice_too_large_to_be_held_has_the_same_maps(
+    monkeypatch: pytest.MonkeyPatch, reduction: int, normalisation: str
+) -> None:
+    network = unet.FastUNet(in_channels=1, out_channels=1, filters=2)
+    model = _model(network, reduction=reduction, normalisation=normalisation)
+    stack = stack_from_array(_image(1, 333, 250))
+    held = predict_slice(model, stack, 0, device="cpu", tile_px=64)
+    for name in ("_HELD_PX", "_STRIP_PX", "_HANDED_PX"):
+        monkeypatch.setattr(resampling, name, 2000)
+    streamed = predict_slice(model, stack, 0, device="cpu", tile_px=64)
+    np.testing.assert_allclose(streamed, held, atol=1e-6)
+
+
+def test_memory_of_a_large_slice_is_that_of_a_band(tmp_path: Path) -> None:
+    stack = stack_from_array(np.broadcast_to(np.uint8(9), (1, 6000, 6000)))
+    model = _model(normalisation="slice")
+    tracemalloc.start()
+    try:
+        list(iter_prediction(model, stack, out_dir=tmp_path / "out", tile_px=256, device="cpu"))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 6000 * 6000 * 4  # what the slice takes as the network sees it
 
 
 def test_a_region_outside_of_the_image_is_refused_before_any_is_predicted() -> None:
@@ -553,7 +620,7 @@ def test_smaller_tiles_are_reported_and_change_nothing(tmp_path: Path) -> None:
     model, stack = _model(_Greedy([[8.0]], [-4.0])), stack_from_array(image)
     events = _run(model, stack, tmp_path)
     messages = [event for event in events if isinstance(event, Message)]
-    assert [message.level for message in messages] == ["warning"] * 4  # 512, 256, 128, 64 px
+    assert [message.level for message in messages] == ["warning"] * 3  # 256, 128, 64 px
     assert "going on with tiles of 64 px" in messages[-1].text
     labels = tifffile.imread(tmp_path / "labels.ome.tif")
     np.testing.assert_array_equal(labels, _sigmoid(image[0]) >= 0.5)

@@ -48,6 +48,7 @@ from .resampling import (
     resample_slice as resample_slice,
     slice_greys as slice_greys,
     streamed_greys as streamed_greys,
+    working_strips as working_strips,
 )
 from .scale import (
     BOTH_UNKNOWN as BOTH_UNKNOWN,

@@ -12,11 +12,15 @@ import math
 import os
 import re
 import shutil
+import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +43,7 @@ _STORED_AS: dict[np.dtype[Any], np.dtype[Any]] = {
 }
 _CLASSIC_TIFF_BYTES = 2**32 - 2**25
 _STRIP_BYTES = 2**18
+_N_THREADS = max(1, (os.cpu_count() or 2) // 2)
 _CREATOR = "napari-spss"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
@@ -92,7 +97,6 @@ class StackWriter:
         self._files = file_names(layout.names, ".tif")
         self._n_written = 0
         self._n_rows = 0  # of the next slice
-        self._rows: npt.NDArray[Any] = np.empty(0, layout.dtype)
         self._is_open = False
         if os.path.lexists(self.path):
             raise InputError(f"{self.path} is there already; choose another output folder.")
@@ -138,25 +142,15 @@ class StackWriter:
             )
         if first_row != self._n_rows:
             raise ValueError(f"row {first_row} of slice {z} cannot be written after {self._n_rows}")
-        if last_row - first_row < height:
-            if first_row == 0:
-                self._rows = np.empty(expected, dtype)
-            self._rows[..., first_row:last_row, :] = data
-            self._n_rows = last_row % height
-            if last_row < height:
-                return
-            data, self._rows = self._rows, np.empty(0, dtype)
         with self._writing():
-            file = self._file
-            if file is None:
-                file = self._new_file(self.path / self._files[z], range(z, z + 1))
-            planes = data.reshape(-1, height, width).astype(dtype, copy=False)
-            try:
-                file.write(planes)
-            finally:
-                if self._layout.is_set:
-                    file.close()
-        self._n_written += 1
+            if self._file is None:
+                self._file = self._new_file(self.path / self._files[z], range(z, z + 1))
+            self._file.write(data.reshape(-1, last_row - first_row, width).astype(dtype))
+            if self._layout.is_set and last_row == height:
+                self._file.close()
+                self._file = None
+        self._n_rows = last_row % height
+        self._n_written += last_row == height
 
     def close(self) -> None:
         """Finish the file.
@@ -252,30 +246,75 @@ class _OmeTiff:
         self._resolution = _resolution(voxel_size_um)
         self._rows_per_strip = max(1, min(height, _STRIP_BYTES // (width * dtype.itemsize)))
         n_bytes = math.prod(shape) * dtype.itemsize
-        self._writer = tifffile.TiffWriter(
-            path, bigtiff=n_bytes > _CLASSIC_TIFF_BYTES, ome=False, shaped=False
-        )
-
-    def write(self, planes: npt.NDArray[Any]) -> None:
-        """Write pages (n, Y, X)."""
-        for plane in planes:
-            self._writer.write(
-                plane.astype(self._dtype, copy=False),
-                photometric="minisblack",
-                compression="zlib",
-                compressionargs={"level": 1},  # half the time of 6 for a twentieth more bytes
-                rowsperstrip=self._rows_per_strip,
-                description=self._description,
-                resolution=self._resolution,
-                resolutionunit=None if self._resolution is None else "CENTIMETER",
-                software=_CREATOR,
-                metadata=None,
+        with ExitStack() as opened:
+            self._writer = opened.enter_context(
+                tifffile.TiffWriter(
+                    path, bigtiff=n_bytes > _CLASSIC_TIFF_BYTES, ome=False, shaped=False
+                )
             )
-            self._description = None  # the first page speaks for all
+            # pages follow each other in the file, while rows of all of them come together
+            self._pages = [
+                _Page(opened.enter_context(tempfile.TemporaryFile(dir=path.parent)))
+                for _ in range(shape[1])
+            ]
+            self._pool = opened.enter_context(ThreadPoolExecutor(_N_THREADS, "napari-spss-tiff"))
+            self._opened = opened.pop_all()
+        self._shape = height, width
+        self._rest = np.empty((shape[1], 0, width), dtype)
+
+    def write(self, rows: npt.NDArray[Any]) -> None:
+        """Write the next rows, (n, rows, X), of the pages of a slice; the last ones end it."""
+        rows = np.concatenate([self._rest, rows.astype(self._dtype, copy=False)], axis=1)
+        n_left = self._shape[0] - self._pages[0].n_rows
+        n_ready = rows.shape[1]
+        if n_ready < n_left:
+            n_ready -= n_ready % self._rows_per_strip
+        self._rest = rows[:, n_ready:].copy()
+        starts = range(0, n_ready, self._rows_per_strip)
+        for page, plane in zip(self._pages, rows[:, :n_ready], strict=True):
+            strips = (plane[y : y + self._rows_per_strip].tobytes() for y in starts)
+            for strip in self._pool.map(_compressed, strips):
+                page.strips.append(page.file.write(strip))
+            page.n_rows += n_ready
+        if n_ready == n_left:
+            for page in self._pages:
+                self._end(page)
+
+    def _end(self, page: _Page) -> None:
+        page.file.seek(0)
+        self._writer.write(
+            (page.file.read(n_bytes) for n_bytes in page.strips),
+            shape=self._shape,
+            dtype=self._dtype,
+            photometric="minisblack",
+            compression="zlib",
+            rowsperstrip=self._rows_per_strip,
+            description=self._description,
+            resolution=self._resolution,
+            resolutionunit=None if self._resolution is None else "CENTIMETER",
+            software=_CREATOR,
+            metadata=None,
+        )
+        self._description = None  # the first page speaks for all
+        page.n_rows, page.strips = 0, []
+        page.file.seek(0)
 
     def close(self) -> None:
         """Finish the file."""
-        self._writer.close()
+        self._opened.close()
+
+
+@dataclass
+class _Page:
+    """Strips of a page, compressed, that wait for their turn in an unnamed file."""
+
+    file: IO[bytes]
+    strips: list[int] = field(default_factory=list)  # how many bytes each takes
+    n_rows: int = 0
+
+
+def _compressed(strip: bytes) -> bytes:
+    return zlib.compress(strip, 1)  # half the time of 6 for a twentieth more bytes
 
 
 def _ome_xml(

@@ -8,6 +8,7 @@ centred at data pixel ``i * k + (k - 1) / 2``.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -25,6 +26,8 @@ GreyRange: TypeAlias = npt.NDArray[np.floating[Any]]
 """(2, C or 1, 1, 1): grey value that becomes 0, and distance from it of that which becomes 1."""
 
 _STRIP_PX = 2**22
+_HELD_PX = 2**22  # a slice of more working pixels is read twice, rather than held
+_HANDED_PX = 2**20  # working pixels of a strip
 _SUM_TYPES = (np.dtype(np.uint16), np.dtype(np.uint32))
 _ROUNDING = 1e-7  # of float32, relative
 
@@ -83,15 +86,51 @@ def resample_slice(
     return normalise(image, normalisation, np.dtype(stack.dtype), name=name, greys=greys)
 
 
+def working_strips(
+    stack: Stack,
+    z: int,
+    reduction: int,
+    normalisation: str,
+    *,
+    box: Box,
+    greys: GreyRange | None = None,
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Read a box of slice ``z`` as the network sees it, and hand out strips of it.
+
+    They are parts of what `resample_slice` gives of the whole slice. By default its grey values are
+    worked out first, as in `slice_greys`.
+    """
+    top, left, bottom, right = box
+    shape = -(-stack.shape_of(z)[0] // reduction), -(-stack.shape_of(z)[1] // reduction)
+    dtype, name = np.dtype(stack.dtype), f"slice {z} of {stack.source}"
+    image = None
+    if greys is None and math.prod(shape) <= _HELD_PX:
+        image = resample_slice(stack, z, reduction, None)
+        greys = grey_range(image, normalisation, dtype, name=name)
+    elif greys is None:
+        greys = streamed_greys(stack, z, reduction, normalisation)
+    n_rows = max(1, _HANDED_PX // (right - left))
+    for y in range(top, bottom, n_rows):
+        part = y, left, min(bottom, y + n_rows), right
+        if image is None:
+            yield resample_slice(stack, z, reduction, normalisation, box=part, greys=greys)
+        else:
+            strip = image[:, y : part[2], left:right]
+            yield normalise(strip, normalisation, dtype, name=name, greys=greys)
+
+
 def slice_greys(stack: Stack, z: int, reduction: int, normalisation: str) -> GreyRange:
     """Return the grey values of a whole slice at working scale, see `grey_range`."""
+    height, width = stack.shape_of(z)
+    if -(-height // reduction) * -(-width // reduction) > _HELD_PX:
+        return streamed_greys(stack, z, reduction, normalisation)
     image = resample_slice(stack, z, reduction, None)
     name = f"slice {z} of {stack.source}"
     return grey_range(image, normalisation, np.dtype(stack.dtype), name=name)
 
 
 def streamed_greys(stack: Stack, z: int, reduction: int, mode: str) -> GreyRange:
-    """Work out those of `slice_greys` but for rounding, and hold no more than a strip."""
+    """Work out those of `grey_range` but for rounding, and hold no more than a strip."""
     height, width = stack.shape_of(z)
     n_rows = max(1, _STRIP_PX // max(1, width) // reduction)
     shape, dtype = (-(-height // reduction), -(-width // reduction)), np.dtype(stack.dtype)

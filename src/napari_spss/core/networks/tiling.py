@@ -13,6 +13,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -25,10 +26,20 @@ from .unet import pad_to_multiple
 
 _MIN_TILE_PX = 64
 _BLEND_PX = _MIN_TILE_PX // 2  # each side of a seam
-_MANY_PARAMETERS = 1_000_000
+_BAND_VALUES = 2**24  # of all maps; of wide images tiles are flatter, and as large
 
 Box = tuple[int, int, int, int]
 Span = tuple[int, int]
+
+
+class RowSource(Protocol):
+    """An image (channels, h, w) of which rows are asked for from top to bottom."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(channels, h, w)."""
+
+    def __getitem__(self, index: Any, /) -> torch.Tensor: ...
 
 
 class Stopped(Exception):
@@ -50,12 +61,9 @@ class TileDone:
     fraction: float
 
 
-def default_tile_px(network: nn.Module, device: torch.device) -> int:
-    """Tile edge that fits common memory and lets a run stop within seconds."""
-    if device.type == "cuda":
-        return 2048
-    n_parameters = sum(parameter.numel() for parameter in network.parameters())
-    return 512 if n_parameters > _MANY_PARAMETERS else 1024
+def default_tile_px(device: torch.device) -> int:
+    """Tile edge that lets a run stop within seconds; on a CPU it fits the caches best."""
+    return 2048 if device.type == "cuda" else 512
 
 
 class TiledNetwork:
@@ -101,7 +109,7 @@ class TiledNetwork:
 
     def bands(
         self,
-        image: torch.Tensor,
+        image: RowSource,
         *,
         tile_px: int,
         box: Box | None = None,
@@ -111,8 +119,9 @@ class TiledNetwork:
 
         Parameters
         ----------
-        image : Tensor
-            (channels, h, w) float32 on the CPU, the whole image at working scale.
+        image : Tensor, or another RowSource
+            (channels, h, w) float32 on the CPU, the image at working scale. Asked for the rows of
+            one band with their halo, ``image[:, start:stop]``; starts never go back.
         tile_px : int
             Edge of a tile without its halo; halved when memory runs out.
         box : (int, int, int, int), optional
@@ -132,19 +141,30 @@ class TiledNetwork:
         OutOfMemory
             If not even the smallest tile fits.
         """
-        top, left, bottom, right = box or (0, 0, image.shape[1], image.shape[2])
-        padded = pad_to_multiple(image[None], self._stride)
+        height, width = image.shape[1:]
+        top, left, bottom, right = box or (0, 0, height, width)
+        padded_height = -(-height // self._stride) * self._stride
         overlap = torch.zeros(self.n_classes, 0, right - left)
         start = finished = top
         while start < bottom:
-            stop = _next_cut(start, bottom, tile_px, self._stride)
+            tile_height, tile_width = self._tile_shape(tile_px, right - left)
+            stop = _next_cut(start, bottom, tile_height, self._stride)
             rows = self._extent(start, stop, (top, bottom))
             maps = torch.zeros(self.n_classes, rows[1] - rows[0], right - left)
             try:
-                for columns in _cuts(left, right, tile_px, self._stride):
+                y0, y1 = self._with_halo(rows, padded_height)
+                first = max(0, y0 - self._stride)  # enough for padding to reflect as in the whole
+                part = pad_to_multiple(image[:, first : min(y1, height)][None], self._stride)
+                for columns in _cuts(left, right, tile_width, self._stride):
                     if token is not None and token.is_cancelled:
                         raise Stopped
-                    self._add_tile(maps, padded, (start, stop), columns, (top, left, bottom, right))
+                    self._add_tile(
+                        maps,
+                        part[:, :, y0 - first :],
+                        (start, stop),
+                        columns,
+                        (top, left, bottom, right),
+                    )
                     done = (stop - start) * (columns[1] - left) / (right - left)
                     yield TileDone((start - top + done) / (bottom - top))
             except (RuntimeError, MemoryError) as error:
@@ -160,28 +180,34 @@ class TiledNetwork:
             overlap = maps[:, final - rows[0] :].clone()
             start, finished = stop, final
 
+    def _tile_shape(self, tile_px: int, width: int) -> Span:
+        """Rows and columns of a tile: of the same area, but flat where a band would be large."""
+        n_rows = min(tile_px, max(tile_px // 2, _BAND_VALUES // (self.n_classes * width)))
+        return n_rows, tile_px * tile_px // max(1, n_rows)
+
     def _extent(self, start: int, stop: int, limits: Span) -> Span:
         """Where a tile gives a share: beyond its cuts by the blended width."""
         return max(limits[0], start - self._blend), min(limits[1], stop + self._blend)
 
     def _add_tile(
-        self, maps: torch.Tensor, padded: torch.Tensor, rows: Span, columns: Span, box: Box
+        self, maps: torch.Tensor, part: torch.Tensor, rows: Span, columns: Span, box: Box
     ) -> None:
+        """Compute a tile from the padded rows that its maps depend on."""
         row_limits, column_limits = (box[0], box[2]), (box[1], box[3])
         y0, y1 = self._extent(*rows, row_limits)
         x0, x1 = self._extent(*columns, column_limits)
-        probs = self._probs(padded, (y0, y1), (x0, x1))
+        probs = self._probs(part, (y0, y1), (x0, x1))
         if self._blend:
             weight_y = _ramp((y0, y1), rows, row_limits, self._blend)
             weight_x = _ramp((x0, x1), columns, column_limits, self._blend)
             probs = probs * weight_y[:, None] * weight_x
         maps[:, :, x0 - box[1] : x1 - box[1]] += probs
 
-    def _probs(self, padded: torch.Tensor, rows: Span, columns: Span) -> torch.Tensor:
+    def _probs(self, part: torch.Tensor, rows: Span, columns: Span) -> torch.Tensor:
         """Compute the maps (C, rows, columns) of a tile, with its halo."""
-        y0, y1 = self._with_halo(rows, padded.shape[2])
-        x0, x1 = self._with_halo(columns, padded.shape[3])
-        tile = padded[:, :, y0:y1, x0:x1].to(self.device)
+        y0 = self._with_halo(rows, rows[1])[0]
+        x0, x1 = self._with_halo(columns, part.shape[3])
+        tile = part[:, :, :, x0:x1].to(self.device)
         total = None
         with torch.inference_mode(), _full_precision(self.device):
             for axes in self._flips:

@@ -15,7 +15,9 @@ import shutil
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +162,7 @@ def predict_in_blocks(
         uncertainty=uncertainty,
         flips=flips or uncertainty,
         smooth_z=is_smooth,
-        tile_px=default_tile_px(model.network, first) if can_cut else 0,
+        tile_px=default_tile_px(first) if can_cut else 0,
     )
     names = result_names(is_set=stack.is_set, uncertainty=uncertainty, format="zarr")
     results = prediction_results(
@@ -419,15 +421,17 @@ class _Worker:
                 self._write(region.slice, (y0, x0), probs)
                 means.append(mean_entropy(probs))
 
-        for region, take in prediction_steps(
-            [regions], self._stack, keep, is_smooth=self._job.smooth_z
-        ):
-            greys = None if region.box is None else self._greys(region.slice)
-            for piece in self._predictor.pieces(
-                self._stack, region.slice, box=region.box, greys=greys
-            ):
-                if isinstance(piece, Piece):
-                    take(region, piece.rows, piece.probs)
+        steps = deque(prediction_steps([regions], self._stack, keep, is_smooth=self._job.smooth_z))
+        greys = None if regions[0].box is None else self._greys
+        with closing(
+            self._predictor.pieces(self._stack, [step[0] for step in steps], greys=greys)
+        ) as items:
+            for item in items:
+                if isinstance(item, Piece):
+                    region, take = steps[0]
+                    take(region, item.rows, item.probs)
+                    if item.is_last:
+                        steps.popleft()
         write_atomically(mark, json.dumps(means))
         return True
 

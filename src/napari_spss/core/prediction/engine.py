@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -42,7 +44,7 @@ from .files import (
     prediction_results,
     result_names,
 )
-from .maps import Piece, SlicePredictor
+from .maps import SlicePredictor
 from .smoothing import Smoother, is_smoothed
 
 if TYPE_CHECKING:
@@ -133,7 +135,8 @@ def predict_regions(
     corrections = Corrected(model, stack, sink)
     delivery = _Delivery(stack, corrections)
     series = _series(regions) if is_smooth else [[region] for region in regions]
-    pace = SlicePace(sum(1 for _ in prediction_steps(series, stack, delivery, is_smooth)), clock)
+    steps = deque(prediction_steps(series, stack, delivery, is_smooth))
+    pace = SlicePace(len(steps), clock)
     yield RunStarted("prediction", len(regions), str(predictor.device), model.classes)
     for note in stack.notes:
         yield Message("info", note)
@@ -142,17 +145,20 @@ def predict_regions(
         yield Message("info", note)
     reason = FinishReason.completed
     try:
-        for region, take in prediction_steps(series, stack, delivery, is_smooth):
-            for item in predictor.pieces(stack, region.slice, box=region.box, token=token):
-                if isinstance(item, Piece):
-                    take(region, item.rows, item.probs)
-                elif isinstance(item, TileDone):
+        with closing(predictor.pieces(stack, [step[0] for step in steps], token=token)) as items:
+            for item in items:
+                if isinstance(item, TileDone):
                     yield from pace.progress(item.fraction)
-                else:
+                elif isinstance(item, Message):
                     yield item
-            pace.done += 1
-            yield from delivery.news()
-            yield from pace.progress()
+                else:
+                    region, take = steps[0]
+                    take(region, item.rows, item.probs)
+                    if item.is_last:
+                        steps.popleft()
+                        pace.done += 1
+                        yield from delivery.news()
+                        yield from pace.progress()
     except Stopped:
         reason = FinishReason.stopped
     yield RunFinished(reason, delivery.n_done, pace.elapsed_s)
@@ -375,10 +381,9 @@ def iter_prediction(
 ) -> Generator[Event, None, None]:
     """Predict a stack of any size, from lazy input to files.
 
-    Memory holds one slice of the image at working scale, a band of tiles, one slice of maps in
-    ``map_dtype``, and two of 16 bits a pixel and class where maps are smoothed along z. Files
-    appear under their names when all are complete; of a run that is stopped, or fails, nothing
-    stays, and what stood there before does.
+    Memory holds a band of tiles and some rows of maps; where maps are smoothed along z, two slices
+    of maps as well, in 16 bits a pixel and class. Files appear under their names when all are
+    complete; of a run that is stopped, or fails, nothing stays, and what stood there before does.
 
     Parameters
     ----------

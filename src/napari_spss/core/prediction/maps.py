@@ -1,32 +1,47 @@
-"""Maps of one slice at full resolution, a few rows at a time."""
+"""Maps of slices at full resolution, a few rows at a time.
+
+While a tile is computed, a thread reads what comes next, and whoever takes the maps works on the
+rows before.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..annotations import Region
 from ..base import CancelToken, InputError, Message
-from ..images import GreyRange, enlarge, resample_slice, slice_greys
+from ..images import GreyRange, enlarge, slice_greys, working_strips
 from ..networks import Band, Box, Stopped, TiledNetwork, TileDone, default_tile_px, resolve_device
 from ..training import Model
 
 if TYPE_CHECKING:
     from ..images import Stack
 
-_PIECE_VALUES = 2**22  # map values at full resolution that are held as float32 at a time
+_PIECE_VALUES = 2**21  # map values at full resolution that are held as float32 at a time
+_T = TypeVar("_T")
+_Strip = npt.NDArray[np.float32]
+_Greys = Callable[[int], GreyRange]
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows ``rows`` of a slice's maps at full resolution, (C, rows, X) float32."""
+    """Rows ``rows`` of a slice's maps at full resolution, (C, rows, X) float32.
+
+    ``is_last`` says that the region is complete.
+    """
 
     rows: tuple[int, int]
     probs: npt.NDArray[np.float32]
+    is_last: bool
 
 
 class SlicePredictor:
@@ -56,7 +71,7 @@ class SlicePredictor:
             raise InputError(f"tile_px {tile_px} is too small; give at least 64.")
         self.device = device if isinstance(device, torch.device) else resolve_device(device)
         self._model = model
-        self._tile_px = tile_px or default_tile_px(model.network, self.device)
+        self._tile_px = tile_px or default_tile_px(self.device)
         self._network = TiledNetwork(
             model.network,
             n_classes=len(model.classes),
@@ -74,47 +89,32 @@ class SlicePredictor:
         InputError, OutOfMemory, Stopped
             As in `pieces`.
         """
-        self._check(stack, token)
-        image = self._read(stack, z, None, None)
-        items = self._network.bands(image, tile_px=self._tile_px, token=token)
-        return torch.cat([item.probs for item in items if isinstance(item, Band)], dim=1).numpy()
+        with contextlib.closing(self._bands(stack, [Region(z)], None, token)) as items:
+            bands = [item.probs for _, item in items if isinstance(item, Band)]
+        return torch.cat(bands, dim=1).numpy()
 
     def greys(self, stack: Stack, z: int) -> GreyRange:
         """Grey values of a whole slice, by which boxes of it are normalised without reading it."""
         reduction = self._model.working_scale.of_slice(stack, z)
         return slice_greys(stack, z, reduction, self._model.normalisation)
 
-    def _read(self, stack: Stack, z: int, box: Box | None, greys: GreyRange | None) -> torch.Tensor:
-        reduction = self._model.working_scale.of_slice(stack, z)
-        name = self._model.normalisation
-        return torch.from_numpy(resample_slice(stack, z, reduction, name, box=box, greys=greys))
-
-    def _check(self, stack: Stack, token: CancelToken | None) -> None:
-        if stack.n_channels != self._model.n_channels:
-            raise InputError(
-                f"{stack.source} has {stack.n_channels} channels, but the model was trained on "
-                f"{self._model.n_channels}; choose an image like those it was trained on."
-            )
-        if token is not None and token.is_cancelled:
-            raise Stopped
-
     def pieces(
         self,
         stack: Stack,
-        z: int,
+        regions: Iterable[Region],
         *,
-        box: Box | None = None,
-        greys: GreyRange | None = None,
+        greys: _Greys | None = None,
         token: CancelToken | None = None,
-    ) -> Iterator[Piece | TileDone | Message]:
-        """Predict slice ``z``, or a half-open ``box`` of it in data pixels, from top to bottom.
+    ) -> Generator[Piece | TileDone | Message, None, None]:
+        """Predict regions, one after the other, each from top to bottom.
 
-        The slice is read whole, unless its ``greys`` are given: then only what a box depends on.
+        A slice is read whole for its grey values, unless ``greys`` tells those of slices: then only
+        what a box depends on.
 
         Yields
         ------
         Piece, TileDone or Message
-            Pieces join without gap or overlap.
+            Pieces of a region join without gap or overlap.
 
         Raises
         ------
@@ -123,35 +123,122 @@ class SlicePredictor:
         OutOfMemory
             If not even a small tile fits.
         Stopped
-            If the token is set: looked at before the slice is read, and before every tile.
+            If the token is set: looked at before anything is read, and before every tile.
         """
-        self._check(stack, token)
-        k = self._model.working_scale.of_slice(stack, z)
-        height, width = stack.shape_of(z)
-        y0, x0, y1, x1 = box or (0, 0, height, width)
-        shape = -(-height // k), -(-width // k)
-        working_box = _working_box((y0, x0, y1, x1), k, shape)
-        top, left, bottom, right = working_box
-        seen = (0, 0, *shape) if greys is None else self._network.window(working_box, shape)
-        image = self._read(stack, z, seen, greys)
-        inner = top - seen[0], left - seen[1], bottom - seen[0], right - seen[1]
-        window = torch.zeros(len(self._model.classes), 0, 0)
-        window_top, done = top, y0
-        for item in self._network.bands(image, tile_px=self._tile_px, box=inner, token=token):
-            if not isinstance(item, Band):
-                yield item
-                continue
-            window = torch.cat([window, item.probs], dim=1) if window.numel() else item.probs
-            # the last working row still lacks the next one, between which data rows interpolate
-            last = item.rows[1] + seen[0]
-            ready = y1 if last >= bottom else min(y1, (last - 1) * k)
-            for rows in _strips(done, ready, _PIECE_VALUES // (len(window) * (x1 - x0)) + 1):
-                shifted = rows[0] - window_top * k, rows[1] - window_top * k
-                maps = enlarge(window, (shifted[1], x1 - left * k), k, shifted)
-                yield Piece(rows, maps[:, :, x0 - left * k :].numpy())
-            done = max(done, ready)
-            kept_from = max(window_top, done // k - 1)
-            window, window_top = window[:, kept_from - window_top :].clone(), kept_from
+        n_classes = len(self._model.classes)
+        window, window_top, done = torch.zeros(n_classes, 0, 0), 0, 0
+        with contextlib.closing(_ahead(self._bands(stack, regions, greys, token))) as items:
+            for region, item in items:
+                if not isinstance(item, Band):
+                    yield item
+                    continue
+                k, (y0, x0, y1, x1), (top, left, bottom, _) = self._place(stack, region)
+                if item.rows[0] == top:
+                    window, window_top, done = item.probs, top, y0
+                else:
+                    window = torch.cat([window, item.probs], dim=1)
+                # the last working row still lacks the next one, between which data rows interpolate
+                ready = y1 if item.rows[1] >= bottom else min(y1, (item.rows[1] - 1) * k)
+                for rows in _strips(done, ready, _PIECE_VALUES // (n_classes * (x1 - x0)) + 1):
+                    shifted = rows[0] - window_top * k, rows[1] - window_top * k
+                    maps = enlarge(window, (shifted[1], x1 - left * k), k, shifted)
+                    yield Piece(rows, maps[:, :, x0 - left * k :].numpy(), rows[1] == y1)
+                done = max(done, ready)
+                kept_from = max(window_top, done // k - 1)
+                window, window_top = window[:, kept_from - window_top :].clone(), kept_from
+
+    def _place(self, stack: Stack, region: Region) -> tuple[int, Box, Box]:
+        """Reduction of a region's slice, its box in data pixels, and that at working scale."""
+        k = self._model.working_scale.of_slice(stack, region.slice)
+        height, width = stack.shape_of(region.slice)
+        box = region.box or (0, 0, height, width)
+        return k, box, _working_box(box, k, (-(-height // k), -(-width // k)))
+
+    def _bands(
+        self,
+        stack: Stack,
+        regions: Iterable[Region],
+        greys: _Greys | None,
+        token: CancelToken | None,
+    ) -> Generator[tuple[Region, Band | TileDone | Message], None, None]:
+        """Compute maps at working scale; rows of a band are those of the slice."""
+        if stack.n_channels != self._model.n_channels:
+            raise InputError(
+                f"{stack.source} has {stack.n_channels} channels, but the model was trained on "
+                f"{self._model.n_channels}; choose an image like those it was trained on."
+            )
+        if token is not None and token.is_cancelled:
+            raise Stopped
+        regions = tuple(regions)
+        with contextlib.closing(_ahead(self._strips(stack, regions, greys))) as strips:
+            for region in regions:
+                _, _, box = self._place(stack, region)
+                seen = self._seen(stack, region)
+                shape = stack.n_channels, seen[2] - seen[0], seen[3] - seen[1]
+                inner = box[0] - seen[0], box[1] - seen[1], box[2] - seen[0], box[3] - seen[1]
+                for item in self._network.bands(
+                    _Rows(shape, strips), tile_px=self._tile_px, box=inner, token=token
+                ):
+                    if isinstance(item, Band):
+                        item = Band((item.rows[0] + seen[0], item.rows[1] + seen[0]), item.probs)
+                    yield region, item
+
+    def _seen(self, stack: Stack, region: Region) -> Box:
+        """What of a slice at working scale a region depends on."""
+        k, _, box = self._place(stack, region)
+        height, width = stack.shape_of(region.slice)
+        return self._network.window(box, (-(-height // k), -(-width // k)))
+
+    def _strips(
+        self, stack: Stack, regions: Iterable[Region], greys: _Greys | None
+    ) -> Generator[_Strip, None, None]:
+        """Read what the regions depend on, at working scale."""
+        for region in regions:
+            yield from working_strips(
+                stack,
+                region.slice,
+                self._model.working_scale.of_slice(stack, region.slice),
+                self._model.normalisation,
+                box=self._seen(stack, region),
+                greys=None if greys is None else greys(region.slice),
+            )
+
+
+class _Rows:
+    """An image of which strips of rows come one after the other; those behind are forgotten."""
+
+    def __init__(self, shape: tuple[int, int, int], strips: Iterator[_Strip]) -> None:
+        self.shape = shape
+        self._strips = strips
+        self._start = 0
+        self._held = np.empty((shape[0], 0, shape[2]), np.float32)
+
+    def __getitem__(self, index: Any) -> torch.Tensor:
+        start, stop = index[1].start, index[1].stop
+        held = self._held[:, start - self._start :]
+        if held.shape[1] < stop - start:
+            parts, n_rows = [held], held.shape[1]
+            while n_rows < stop - start:
+                parts.append(next(self._strips))
+                n_rows += parts[-1].shape[1]
+            held = np.concatenate(parts, axis=1)
+        self._start, self._held = start, held
+        return torch.from_numpy(held[:, : stop - start])
+
+
+def _ahead(items: Generator[_T, None, None]) -> Generator[_T, None, None]:
+    """Have a thread make the next item while the last one is used."""
+    end: Any = object()
+    n_threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(1, "napari-spss-ahead", torch.set_num_threads, (n_threads,))
+    try:
+        coming = deque([pool.submit(next, items, end)])
+        while (item := coming.popleft().result()) is not end:
+            coming.append(pool.submit(next, items, end))
+            yield item
+    finally:
+        pool.shutdown(cancel_futures=True)
+        items.close()
 
 
 def _working_box(box: Box, reduction: int, shape: tuple[int, int]) -> Box:

@@ -153,7 +153,7 @@ class Learner:
         tiled = TiledNetwork(kept, n_classes=self._n_classes, device=self.device)
         bands = tiled.bands(
             torch.from_numpy(image),
-            tile_px=default_tile_px(kept, self.device),
+            tile_px=default_tile_px(self.device),
             box=box,
             token=token,
         )
