@@ -99,6 +99,12 @@ def test_train_is_offered_once_something_is_said(dock, qtbot):
     assert button(dock.train, "Continue").isEnabled()
 
 
+def test_keypoints_have_the_radius_of_the_settings_from_the_start(dock):
+    say(dock)
+    radius_px = RunForm().settings().radius_of_keypoints_px()
+    assert dock.annotate.keypoints.layer.size.tolist() == [2 * radius_px + 1]
+
+
 def test_what_was_laid_and_not_counted_comes_next(dock):
     grid = lay_grid(0, (32, 48), n_side=4, rng=np.random.default_rng(0))
     dock.annotate.set_value(Annotations(CLASSES, grids=[grid]))
@@ -442,6 +448,29 @@ def test_the_matched_threshold_follows_what_is_stated(dock, qtbot):
     threshold = choice(dock.results, "matched")
     pick(threshold, threshold.itemText(1))
     assert dock.results.threshold() <= 0.301
+
+
+def counted_grid(z, share):
+    """A grid of 8 x 8 nodes, of which a share are hits."""
+    grid = lay_grid(z, SHAPE[1:], n_side=8, rng=np.random.default_rng(z))
+    hits = (np.arange(grid.n_nodes) < share * grid.n_nodes).astype(int)
+    return dataclasses.replace(grid, class_index=hits, is_done=True)
+
+
+def test_the_matched_threshold_follows_fractions_as_training_corrects_them(dock, qtbot):
+    run(dock, qtbot)
+    dock.controller.apply("stack")
+    qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
+    typed = tuple(Proportion(Region(z), (0.04, 0.96)) for z in range(4))
+    pick(choice(dock.results, "matched"), choice(dock.results, "matched").itemText(1))
+    dock.annotate.set_value(Annotations(CLASSES, typed))
+    qtbot.waitUntil(lambda: dock.controller.outcome.is_up_to_date)
+    assert dock.results.threshold() <= 0.301  # all pixels, as is typed
+    # of what was counted, 57 % are hits: what is typed of the other slices is too much as well
+    grids = [counted_grid(0, 0.57), counted_grid(1, 0.57)]
+    dock.annotate.set_value(Annotations(CLASSES, typed, grids=grids))
+    qtbot.waitUntil(lambda: dock.controller.outcome.is_up_to_date)
+    assert dock.results.threshold() == 0.5
 
 
 def train_into_its_folder(job, *, token):

@@ -10,6 +10,7 @@ from eye import button
 from qtpy.QtCore import QPointF, Qt
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QWidget
 
+from napari_spss.core.images import WRITERS, StackLayout
 from napari_spss.gui import measuring
 from napari_spss.gui.measuring import MeasureLabels, take_voxel_size
 
@@ -102,3 +103,56 @@ def test_the_voxel_size_is_taken_from_the_file(viewer, naparis_readers, tmp_path
     assert said[0] == "stack: 50 nm x 5 nm x 5 nm (z, y, x)"
     assert "'made' says nothing" in said[1]
     assert "Select an image" in said[2]
+
+
+TWO = LABELS + (LABELS * np.arange(4)[:, None, None] == 2).astype(np.uint8)  # 2 on slice 2
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"features": {"index": [0, 1, 2], "class": ["background", "cristae", "matrix"]}},
+        {"features": {"name": ["unlabelled", "cristae", "matrix"]}},
+        {"metadata": {"classes": ["background", "cristae", "matrix"]}},
+        {"metadata": {"classes": {0: "background", 1: "cristae", 2: "matrix"}}},
+    ],
+)
+def test_classes_are_called_as_the_layer_says(make, qtbot, known):
+    _, widget = make(data=TWO, **known)
+    measured(qtbot, widget)
+    assert "cristae: 7.50 %" in told(widget)
+    assert "matrix: 3.75 %" in told(widget)
+    assert "class_" not in told(widget)
+
+
+def test_a_value_without_a_name_is_called_by_its_number(make, qtbot):
+    _, widget = make(
+        data=np.where(TWO == 2, 7, TWO), metadata={"classes": ["background", "cristae"]}
+    )
+    widget.findChild(QCheckBox).setChecked(False)
+    measured(qtbot, widget)
+    assert "cristae: 7.50 %" in told(widget)
+    assert "class_7: 3.75 %" in told(widget)
+
+
+def test_classes_are_called_as_the_file_says_that_was_written_here(viewer, npe2pm, qtbot, tmp_path):
+    npe2pm.register(PluginManifest.from_distribution("napari"))
+    layout = StackLayout([TWO.shape[1:]] * 4, np.uint8, classes=("background", "cristae", "matrix"))
+    path = tmp_path / "labels.ome.tif"
+    with WRITERS.get("tif").open(path, layout) as file:
+        for z, plane in enumerate(TWO):
+            file.write(z, np.where(plane == 0, 255, plane) if z == 3 else plane)
+    viewer.open(path, plugin="napari", layer_type="labels")
+    widget = MeasureLabels(viewer)
+    qtbot.addWidget(widget)
+    widget.show()
+    measured(qtbot, widget)
+    assert "matrix: 4.84 %" in told(widget)  # 255 stands for what is not known
+    assert "class_" not in told(widget)
+
+
+def test_objects_have_the_name_of_their_class(make, qtbot):
+    table = {"index": [300, 600], "class": ["cristae", "cristae"]}
+    _, widget = make(data=LABELS.astype(np.int32) * 300, features=table)
+    measured(qtbot, widget)
+    assert "cristae: 11.25 %" in told(widget)

@@ -241,3 +241,16 @@ def test_nothing_is_asked_for_another_image(dock, viewer, qtbot):
     viewer.layers.clear()
     viewer.add_image(np.ones((2, 32, 48), np.uint8), name="other")
     assert not place(dock).isVisibleTo(dock.results)
+
+
+def test_a_refusal_goes_once_its_reason_is_gone(dock, qtbot, folder):
+    press(dock, qtbot, "Save everything…")
+    assert dock.start_training(continues=True)  # with the question open
+    wait(dock, qtbot)
+    press(dock, qtbot, "Save")
+    assert told(dock).count("are of the model before") == 2  # below the labels, and at the place
+    dock.controller.apply("stack")
+    wait(dock, qtbot)
+    assert "are of the model before" not in told(dock)
+    assert place(dock).isVisibleTo(dock.results)
+    press(dock, qtbot, "Cancel")

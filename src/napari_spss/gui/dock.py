@@ -149,6 +149,7 @@ class SpssDock(QWidget):
         self._is_probing = is_probing
         self._on_theme()
         self._on_classes_changed()
+        self._on_form_changed()
         self._on_image_changed(self.image.value().layer)
         if is_probing:
             self._probe.start()
@@ -515,7 +516,7 @@ class SpssDock(QWidget):
             return
         if not self._is_restoring:
             self.controller.update_annotations(annotations)
-        self.controller.outcome.set_stated(annotations.effective_proportions())
+        self.controller.outcome.set_stated(annotations)
 
     def _forget_refusal(self) -> None:
         """Take back why a run did not begin: what it was refused for may have changed."""

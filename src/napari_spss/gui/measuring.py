@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -180,11 +181,41 @@ def _measure(
 ) -> tuple[Measurement, tuple[ClassFractions, ...]]:
     """Measure in a thread; give what is to be drawn as well."""
     from ..core.analysis import class_fractions, measure_masks
-    from ..core.annotations import Classes
+    from ..core.annotations import Classes, ClassSpec
     from ..core.images import open_masks
 
     labels = geometry.collapse(np.asarray(full_resolution(layer)))
-    masks = open_masks(labels, instances=instances)
+    known = _known_names(layer)
+    names = {*known.values()}
+    if instances:
+        spec = ClassSpec(("background", *names)) if len(names) == 1 else None
+        masks = open_masks(labels, classes=spec, instances=True)
+    else:  # several objects have the name of one class
+        masks = open_masks(labels, known=known if len(names) == len(known) else {})
     found = measure_masks(masks, voxel_size_um=voxel_size_um(geometry))
     classes = Classes(masks.classes.names)
     return found, class_fractions(found.by_slice(classes), classes)
+
+
+def _known_names(layer: Labels) -> dict[int, str]:
+    """Names of the classes of values: by their features, their metadata, or the file we wrote."""
+    from ..core.annotations import class_name_fault
+    from ..core.images import stored_classes
+
+    found: object = layer.metadata.get("classes")
+    columns = {str(name).lower(): layer.features[name] for name in layer.features}
+    column = next((columns[one] for one in ("class", "name", "label") if one in columns), None)
+    if column is not None:
+        found = dict(zip(columns.get("index", column.index), column, strict=True))
+    elif found is None and layer.source.path is not None:
+        found = stored_classes(layer.source.path)
+    if isinstance(found, (list, tuple)):
+        found = dict(enumerate(found))
+    if not isinstance(found, dict):
+        return {}
+    return {
+        int(value): name
+        for value, name in found.items()
+        if isinstance(value, Integral) and value and isinstance(name, str)
+        if not class_name_fault(name) and name != "background"
+    }

@@ -81,6 +81,7 @@ class Outcome(QObject):
         self._map_layers: list[Image] = []
         self._layer: Labels | None = None
         self._stated: tuple[Proportion, ...] = ()
+        self._annotations: Annotations | None = None  # that state them
         self._by_region: dict[Region, tuple[float, ...]] = {}
         self._n_counting: dict[Region, int] = {}
         self._uncertainty: dict[int, float] = {}
@@ -187,12 +188,12 @@ class Outcome(QObject):
         if self.maps is not None:
             self._relabel(self.maps.slices)
 
-    def set_stated(self, stated: Sequence[Proportion]) -> None:
+    def set_stated(self, annotations: Annotations) -> None:
         """Tell which regions have stated fractions, to be compared with the predicted ones."""
-        stated = tuple(stated)
+        stated = annotations.effective_proportions()
         if stated == self._stated:
             return
-        self._stated = stated
+        self._stated, self._annotations = stated, annotations
         if self.maps is None:
             return
         new = {p.region for p in stated} - set(self._by_region)
@@ -201,8 +202,17 @@ class Outcome(QObject):
         self._news.start()
 
     def matched_threshold(self) -> float | None:
-        """Threshold at which the stated regions have their fractions in sum; None if unknown."""
-        return None if self.maps is None else self.maps.matched_threshold(self._stated)
+        """Threshold at which the stated regions have their fractions in sum; None if unknown.
+
+        They are corrected by what was counted, as those that the model has learned from.
+        """
+        if self.maps is None or self.model is None or self._annotations is None:
+            return None
+        if not self.model.settings.loss.bias_correction:
+            return self.maps.matched_threshold(self._stated)
+        from ..core.training import corrected_proportions
+
+        return self.maps.matched_threshold(corrected_proportions(self._annotations))
 
     def labels(self) -> npt.NDArray[np.uint8] | None:
         """View the layer's labels as (Z, Y, X), after bringing all of them up to date."""

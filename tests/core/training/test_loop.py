@@ -501,6 +501,26 @@ def test_keypoints_without_effect_are_told(reduction):
     assert "slice 2 at y 30, x 4" in told[0]
 
 
+def test_previews_are_set_right_at_keypoints_as_maps_are():
+    stack, truth = blobs()
+    y, x = np.argwhere(truth[2] == 0)[len(truth[2])]  # on the background, and so without effect
+    annotations = annotated(truth, keypoints=[Keypoint(2, float(y), float(x), 1)])
+    run = iter_training(
+        stack,
+        annotations,
+        quick(optimisation__max_steps=40),
+        device="cpu",
+        preview_slice=lambda: 2,
+        preview_interval_s=0.0,
+    )
+    events, model = drain(run)
+    assert model.corrections.n_keypoints == 1
+    shown = of_type(events, Preview)[-1].probs
+    assert shown[1, y, x] == 1.0
+    (spans,) = model.corrections.spans.values()
+    assert all((shown[c, row, start:end] == 1.0).all() for row, start, end, c in spans)
+
+
 def test_nothing_is_said_of_keypoints_where_there_are_none():
     stack, truth = blobs()
     events, _ = drain(iter_training(stack, annotated(truth), quick(), device="cpu"))

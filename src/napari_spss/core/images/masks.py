@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -133,7 +133,11 @@ class Masks:
 
 
 def open_masks(
-    path_or_array: Any, *, classes: ClassSpec | None = None, instances: bool = False
+    path_or_array: Any,
+    *,
+    classes: ClassSpec | None = None,
+    instances: bool = False,
+    known: Mapping[int, str] | None = None,
 ) -> Masks:
     """Open masks lazily; unless classes come with values, those in the masks are looked up.
 
@@ -152,6 +156,9 @@ def open_masks(
         ``notes`` says so.
     instances : bool
         Whether values are ids of objects, which all belong to one class; 0 is the background.
+    known : mapping of int to str, optional
+        Names of grey values beside that of the background, where classes are looked up; values
+        that it does not name are called by their number.
 
     Raises
     ------
@@ -170,7 +177,7 @@ def open_masks(
     if instances:
         return _with_instances(stack, classes)
     if classes is None:
-        return _with_found_values(stack)
+        return _with_found_values(stack, known or {})
     if classes.is_coloured:
         if stack.dtype != np.uint8:
             raise InputError(
@@ -237,29 +244,41 @@ def _with_instances(stack: Stack, classes: ClassSpec | None) -> Masks:
     return Masks(spec, stack, _encode_binary, has_instances=True)
 
 
-def _with_found_values(stack: Stack) -> Masks:
+def _with_found_values(stack: Stack, known: Mapping[int, str]) -> Masks:
     """Masks whose values say which classes there are."""
     if stack.dtype == np.bool_:
-        return Masks(ClassSpec(_BINARY), stack, _encode_binary)
+        return Masks(ClassSpec(_named((0, 1), known)), stack, _encode_binary)
     found = find_values(stack, _MAX_SCANNED)
+    indices = range(len(known) + 1)
+    if known.keys() == {*indices[1:]} and known and _are_indices(found, len(indices)):
+        return Masks(ClassSpec(_named(indices, known)), stack, _index_encoder(len(indices)))
     if _are_binary(found):
-        return Masks(ClassSpec(_BINARY), stack, _encode_binary)
+        names = _named(found, known) if len(found) == 2 else _BINARY
+        return Masks(ClassSpec(names), stack, _encode_binary)
     is_coloured = isinstance(found[0], tuple)
     if not (1 < len(found) <= _MAX_UNLISTED) or (not is_coloured and are_crowded(found)):
         levels = None if is_coloured else find_levels(stack)
         if levels is not None and levels.are_clear and len(levels.values) <= _MAX_UNLISTED:
             return _rounded(stack, default_names(len(levels.values)), levels)
         raise _unclear(stack, found, None, levels)
-    spec = ClassSpec(default_names(len(found)), tuple(found))
+    spec = ClassSpec(_named(found, known), tuple(found))
     if is_coloured:
         return Masks(spec, stack, _colour_encoder(spec), (_a_class_each(spec),))
-    notes = [_a_class_each(spec)]
+    notes = [] if known.keys() >= {*found[1:]} else [_a_class_each(spec)]
     if look_like_ids(stack, found):
         notes.append(
             f"each of the values {_shown(found[1:])} in {stack.source} marks one area or two, as "
             f"ids of objects do; if they are ids, {_TAKE_IDS}."
         )
     return Masks(spec, stack, _nearest_encoder(spec), tuple(notes))
+
+
+def _named(values: Sequence[Any], known: Mapping[int, str]) -> tuple[str, ...]:
+    """Names of values: as far as they are known, else as by `default_names`."""
+    default = default_names(len(values))
+    if not known:
+        return default
+    return (default[0], *(known.get(value, f"class_{value}") for value in values[1:]))
 
 
 def _with_named_values(stack: Stack, classes: ClassSpec) -> Masks:

@@ -1,3 +1,6 @@
+from .bias_correction import (
+    corrected_proportions as corrected_proportions,
+)
 from .checkpoint import (
     MODEL_WEIGHTS as MODEL_WEIGHTS,
     STATE_FILE as STATE_FILE,

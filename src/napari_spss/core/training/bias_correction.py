@@ -151,6 +151,23 @@ def correct_bias(
     return BiasCorrection(fractions, tuple(factors.get(index) for index in range(n_classes)))
 
 
+def corrected_proportions(annotations: Annotations) -> tuple[Proportion, ...]:
+    """Proportions to learn from, as `Annotations.effective_proportions`, with corrected fractions.
+
+    Examples
+    --------
+    >>> corrected_proportions(Annotations(("background", "mitochondria")))
+    ()
+    """
+    better = correct_bias(annotations).fractions
+    return tuple(
+        Proportion(one.region, tuple(map(float, better[one.region])), source=one.source)
+        if one.region in better
+        else one
+        for one in annotations.effective_proportions()
+    )
+
+
 def _counts(annotations: Annotations, posterior: Mapping[Region, Array]) -> dict[Region, Array]:
     """Judged nodes per class of every finished grid, those outside left out."""
     found = {}

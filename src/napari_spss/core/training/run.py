@@ -435,7 +435,10 @@ class Run:
         return float(total) / len(self.data.held_out)
 
     def preview(self, z: int) -> Iterator[Preview | Message]:
-        """Compute the map of slice ``z`` at working scale; nothing if stopped meanwhile."""
+        """Compute the map of slice ``z`` at working scale, set right where it denies keypoints.
+
+        Nothing if stopped meanwhile.
+        """
         stack = self.task.stack
         reduction = self.state.working_scale.of_slice(stack, z)
         try:
@@ -450,6 +453,9 @@ class Run:
             return
         with contextlib.suppress(Stopped):
             probs = self._predict(image)
+            for sample in self.data.samples:
+                for row, start, end, c in self._errors(sample, probs) if sample.slice == z else ():
+                    probs[:, row, start:end], probs[c, row, start:end] = 0.0, 1.0
             yield Preview(self.state.step, int(z), reduction, stack.shape_of(z), probs)
 
     def warn(self, start_from: Model | None) -> Iterator[Message]:
@@ -509,12 +515,7 @@ class Run:
                 is_denied = probs[:, y - box[0], x - box[1]].argmax(axis=0) != stated
                 denied += [points[index] for index in order[is_denied]]
                 top, left = sample.origin
-                errors = errors_at(
-                    probs,
-                    sample.keypoints[:, :3] + (top, left, 0),
-                    width_px=width_px,
-                    origin=(box[0] + top, box[1] + left),
-                )
+                errors = self._errors(sample, probs, origin=(box[0] + top, box[1] + left))
                 if errors:
                     spans[sample.slice] = (*spans.get(sample.slice, ()), *errors)
         except Stopped:
@@ -537,6 +538,18 @@ class Run:
             image=self.task.stack.identity(), n_keypoints=len(denied), spans=spans
         )
         return model.model_copy(update={"corrections": corrections}), [*told, Message("info", text)]
+
+    def _errors(
+        self,
+        sample: SliceSamples,
+        probs: npt.NDArray[np.float32],
+        *,
+        origin: tuple[int, int] = (0, 0),
+    ) -> list[Span]:
+        """Pixels about a sample's keypoints that a map denies; ``origin``: of it in the slice."""
+        points = sample.keypoints[:, :3] + (*sample.origin, 0)
+        width_px = self.task.settings.image.target_diameter_px
+        return errors_at(probs, points, width_px=width_px, origin=origin)
 
     def _predict(
         self,

@@ -43,6 +43,7 @@ from .own import (
     add_unselected as add_unselected,
     find_stale_layer as find_stale_layer,
     layer_mark as layer_mark,
+    name_values as name_values,
     raise_annotations as raise_annotations,
 )
 from .reference import (

@@ -73,6 +73,12 @@ def find_stale_layer(
     return None
 
 
+def name_values(layer: Labels, names: Mapping[int, str]) -> None:
+    """Let napari, and whoever measures labels, know which class a value stands for."""
+    if list(layer.features.get("class", ())) != list(names.values()):
+        layer.features = {"index": list(names), "class": list(names.values())}
+
+
 def raise_annotations(viewer: ViewerModel, image: Image) -> None:
     """Move our layers of nodes, frames, keypoints and rectangles above an image that hides them."""
     place = viewer.layers.index(image)

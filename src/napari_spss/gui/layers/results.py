@@ -25,7 +25,7 @@ from napari.utils.colormaps.standardize_color import transform_color
 from ...core.base import versions
 from .colours import label_colours
 from .geometry import Geometry, full_resolution, plane_index, voxel_size_um
-from .own import MARK, layer_mark
+from .own import MARK, layer_mark, name_values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -477,6 +477,7 @@ class ResultLayers:
         if isinstance(layer, Labels):
             self._update(layer, values, place)
             _set_colours(layer, colours)
+            name_values(layer, dict(enumerate(style.name for style in styles)))
             return layer
         layer = Labels(
             values,
@@ -487,6 +488,7 @@ class ResultLayers:
             **place,
         )
         layer.contour = contour
+        name_values(layer, dict(enumerate(style.name for style in styles)))
         for event in (layer.events.paint, layer.events.labels_update, layer.events.data):
             event.connect(self._on_edited)
         self._insert(source, layer)

@@ -147,6 +147,8 @@ class ResultsSection(QWidget):
     def set_result(self, has_result: bool, *, stale: str = "") -> None:
         """Offer to save, or not; say if the result is not one of the model at hand."""
         self._has_result = has_result
+        if self._stale.text() and not stale:
+            self._place.take_back()
         self._stale.say(stale)
         self._refresh()
 
@@ -252,8 +254,8 @@ class ResultsSection(QWidget):
         self._mode.addItem("as the slider says", _SLIDER)
         self._mode.setToolTip(
             "From which probability on a pixel belongs to the class.\nMatched: one threshold for "
-            "all slices, at which the slices with stated fractions have them in sum.\nA right "
-            "fraction does not make a right mask."
+            "all slices, at which the slices with stated fractions have them in sum,\ncorrected by "
+            "what was counted, as for training. A right fraction does not make a right mask."
         )
         self._mode.currentIndexChanged.connect(self._on_mode_changed)
         self._slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)

@@ -95,6 +95,11 @@ class SavePlace(QWidget):
         self.show()
         self._come_into_view()
 
+    def take_back(self) -> None:
+        """Leave out why nothing was saved, which may hold no more."""
+        if self._save.text() != _REPLACE:
+            self._notice.say("")
+
     def hideEvent(self, event: QHideEvent) -> None:
         """Give the focus away, which Qt would hand to a widget far from here, and scroll to it."""
         focused = self.focusWidget()
