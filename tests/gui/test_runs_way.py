@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 
@@ -16,6 +17,7 @@ from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.annotations import ClassStyle
 from napari_spss.core.projects import folder as project_folder
+from napari_spss.core.training import iter_training
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.models import RunForm
 
@@ -150,6 +152,34 @@ def test_close_reopen_and_go_on(person):
     assert person.rows()[0][0].startswith(IN_USE)
     assert dock.session.curves.steps[: len(curves.steps)] == curves.steps
     assert dock.session.curves.last_step == GOOD + 10
+
+
+def test_a_run_that_time_ended_goes_on_when_the_image_is_opened_again(person, monkeypatch):
+    passed = itertools.count()  # a second with each look at the clock
+    with monkeypatch.context() as patched:
+        patched.setitem(iter_training.__kwdefaults__, "clock", lambda: float(next(passed)))
+        overrides = {**SETTINGS, "optimisation.max_steps": GOOD}
+        form = RunForm(device="cpu", max_minutes=0.5, overrides=overrides)
+        person.dock.train.set_value(form)
+        person.press("Train")
+        person.wait_for_the_end()
+        person.wait(lambda: len(person.rows()) == 1)
+    n_done = int(person.rows()[0][1])
+    assert 0 < n_done < GOOD
+    folder = person.dock.controller.model_dir
+    person.close()
+
+    person.open()
+    person.wait(lambda: person.dock.session.model is not None)
+    person.wait(lambda: "the steps for which there was no time" in person.hint())
+    person.press("Continue")
+    person.wait(lambda: f", step {n_done}" in str(person.dock.session.status))
+    assert f" of {GOOD}," in str(person.dock.session.status)
+    person.wait_for_the_end()
+    person.wait(lambda: person.rows()[0][1] == str(GOOD))
+    assert len(person.rows()) == 1
+    assert person.dock.controller.model_dir == folder
+    assert person.dock.session.curves.last_step == GOOD
 
 
 def test_what_was_annotated_after_the_run_is_news_when_the_image_is_opened_again(person):

@@ -156,7 +156,6 @@ class _Training:
 
     source: Source
     styles: tuple[ClassStyle, ...]
-    form: RunForm
     settings: TrainingSettings
     folder: Path
 
@@ -203,7 +202,7 @@ class Controller(QObject):
         self._agreement: Agreement | None = None  # of the model of the last training
         self._is_untested = False  # whether that was stopped before it was compared
         self._compared: tuple[Source, tuple[Labels, Labels]] | None = None
-        self._cut_short: _Training | None = None  # the last training, if time has ended it
+        self._cut_short: _Training | None = None  # that of the model, if time has ended it
         self.gate = PreviewGate()
         self.layers = ResultLayers(
             viewer, partial(session.say, "info"), on_edit=lambda one: self.outcome.note_edit(one)
@@ -744,7 +743,7 @@ class Controller(QObject):
         if resumed is not None:
             run = replace(resumed, settings=resumed.settings.without_limit())
         else:
-            run = _Training(context.source, context.styles, form, settings, self._new_run_dir())
+            run = _Training(context.source, context.styles, settings, self._new_run_dir())
         run = replace(run, settings=self._after_looks(run.settings, form))
         self._training = run
         self._labels, self._told = LiveLabels(masks), annotations
@@ -777,14 +776,28 @@ class Controller(QObject):
         return settings.with_overrides({_NODE_ERROR: error})
 
     def _resumable(self, form: RunForm) -> _Training | None:
-        """Return the last training if time cut it short, and nothing but annotations changed."""
+        """Return the model's training if time cut it short, and nothing but annotations changed."""
         run = self._cut_short
         if run is None or not self._is_image_of_run():
             return None
         from ..core.training import STATE_FILE  # torch, which that run has loaded
 
-        is_same = form.without_limit() == run.form.without_limit()
+        settings = form.settings(continued=self.session.model)
+        if _NODE_ERROR not in form.overrides:  # it follows the second looks
+            error = run.settings.labels.node_error
+            settings = settings.with_overrides({_NODE_ERROR: error})
+        is_same = settings.without_limit() == run.settings.without_limit()
         return run if is_same and (run.folder / STATE_FILE).is_file() else None
+
+    def _cut_short_before(self, loaded: LoadedRun) -> _Training | None:
+        """Return the training of a model that was loaded, if it is one of this project's to end."""
+        source, folder = self._context.source, self._run_dir
+        if loaded.cut_short is None or source is None or folder is None:
+            return None
+        if not self.session.is_of_shown_image or folder.parent != self._context.runs_folder():
+            return None
+        self._training = _Training(source, self._context.styles, loaded.cut_short, folder)
+        return self._training
 
     def _new_run_dir(self) -> Path:
         """Name a folder for the next run: in the project, else a temporary one."""
@@ -868,7 +881,7 @@ class Controller(QObject):
             self._model_dir = self._run_dir
             self._known = {}
             if isinstance(end.result, LoadedRun):
-                self._agreement = None
+                self._agreement, self._cut_short = None, self._cut_short_before(end.result)
                 learned = end.result.learned
                 if learned is not None and self._image and self.session.is_of_shown_image:
                     self._known[self._image] = self._said(learned)

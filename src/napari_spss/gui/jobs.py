@@ -378,26 +378,30 @@ def save_results(
 def load_run(
     run_dir: Path, *, image_identity: str = "", token: CancelToken
 ) -> Generator[Event, None, LoadedRun]:
-    """Load the model of a run folder with its curves, and what it learned from this image.
+    """Load the model of a run folder with its curves, what it learned from this image, and how.
 
     Of a folder with a model alone there is no more.
     """
     preload()
-    from ..core.training import RunFolder, load_model
+    from ..core.training import STATE_FILE, RunFolder, load_model
 
     began = time.monotonic()
     yield RunStarted("prediction", 1, "", ())
     model, run, learned = load_model(run_dir), RunFolder(run_dir), None
+    cut_short, n_before = None, 0
     try:
         told = run.events(RunStarted, Progress, Validated)
         curves = Curves.of_events(told, model.n_steps)
         if run.inputs().image_identity == image_identity:
-            learned = run.annotations()
+            learned, end = run.annotations(), run.end()
+            is_cut = end is not None and end.reason is FinishReason.time_limit
+            if end is not None and is_cut and (run_dir / STATE_FILE).is_file():
+                cut_short, n_before = run.settings(), model.n_steps - end.done
     except InputError as error:
         logger.info("%s", error)
         curves = Curves()
     yield RunFinished(FinishReason.completed, 1, time.monotonic() - began)
-    return LoadedRun(model, curves, learned)
+    return LoadedRun(model, curves, learned, cut_short, n_before)
 
 
 def compare_runs(

@@ -206,10 +206,6 @@ class RunForm:
             }
         return preset(self.preset).with_overrides({**changes, **self.overrides})
 
-    def without_limit(self) -> RunForm:
-        """Return what decides how a training goes, leaving out how long it may take and where."""
-        return replace(self, max_minutes=None, device="auto")
-
     def with_suggestion(self, suggestion: Suggestion) -> RunForm:
         """Return the form with a suggested setting put in."""
         if suggestion.setting == "device":
@@ -303,11 +299,17 @@ class LoadedRun:
         As it drew them.
     learned : Annotations or None
         What it learned from last, if that is of the image in hand.
+    cut_short : TrainingSettings or None
+        Its settings, if time ended it on that image, and it can go on.
+    n_before : int
+        Steps of the trainings that it continued, if it can go on.
     """
 
     model: Model
     curves: Curves = field(default_factory=Curves)
     learned: Annotations | None = None
+    cut_short: TrainingSettings | None = None
+    n_before: int = 0
 
 
 @dataclass
@@ -544,6 +546,7 @@ class Session:
             model = cast("Model", result)
             if isinstance(result, LoadedRun):
                 model, self._of_run.curves = result.model, result.curves
+                self._before = result.n_before
             self._model = self._of_run.model = model
         self._end(RunEnd(kind, ticket.kind, text, result=result))
         if is_model:
