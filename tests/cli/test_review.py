@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from pathlib import Path
 
@@ -127,6 +128,11 @@ def test_a_run_goes_on_with_its_review_and_a_second_time_changes_nothing(reviewe
     done = spss(*command, "--device=cpu")
     assert done.code == 0, done.err
     assert "1 changed" in done.err
+    assert re.search(
+        r"With 1 changed node, overlap at 64 judged nodes went from \d\.\d\d to \d\.\d\d; labels "
+        r"of what was counted: disc from \d+\.\d\d to \d+\.\d\d %\.",
+        done.out,
+    )
     run = RunFolder(Path("run"))
     now, settings = run.annotations(), run.settings()
     assert node_of(now, rows[1]) == (rows[1]["look"], 1)

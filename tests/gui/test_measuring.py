@@ -135,8 +135,8 @@ def test_a_value_without_a_name_is_called_by_its_number(make, qtbot):
     assert "class_7: 3.75 %" in told(widget)
 
 
-def test_classes_are_called_as_the_file_says_that_was_written_here(viewer, npe2pm, qtbot, tmp_path):
-    npe2pm.register(PluginManifest.from_distribution("napari"))
+@pytest.mark.usefixtures("naparis_readers")
+def test_classes_are_called_as_the_file_says_that_was_written_here(viewer, qtbot, tmp_path):
     layout = StackLayout([TWO.shape[1:]] * 4, np.uint8, classes=("background", "cristae", "matrix"))
     path = tmp_path / "labels.ome.tif"
     with WRITERS.get("tif").open(path, layout) as file:

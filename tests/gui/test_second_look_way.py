@@ -196,6 +196,8 @@ def test_nodes_are_looked_at_again_and_a_model_learns_what_was_changed(
     user.push_and_wait(button(dock.train, "Train"))
     told = [text for _, text in dock.session.messages if text.startswith("Second look: ")]
     assert told[0].startswith("Second look: 32 nodes looked at again, 1 changed, 1 unsure; ")
+    gained = [text for _, text in dock.session.messages if text.startswith("With 1 changed node,")]
+    assert len(gained) == 1
     run = RunFolder(dock.controller.model_dir)
     assert run.settings().labels.node_error != 0.05
     assert run.annotations().grids == dock.annotations().grids

@@ -8,13 +8,14 @@ import numpy as np
 
 from ..core.analysis import labels_from_probs
 from ..core.base import percent
-from ..core.prediction import predict_slice
+from ..core.prediction import agreement_with_nodes, gain_text, n_changed_nodes, predict_slice
 
 if TYPE_CHECKING:
     from ..core.annotations import Annotations, Proportion
     from ..core.base import CancelToken
     from ..core.images import Stack
     from ..core.training import Model
+    from .train_job import TrainJob
 
 _MAX_REGIONS = 8
 
@@ -57,6 +58,24 @@ def comparison_lines(
     shown = "" if len(stated) == len(chosen) else f", {len(chosen)} of {len(stated)} regions"
     title = f"fractions as stated, as the mean of the map, and of the labels{shown}:"
     return [title, *(_aligned(row, widths) for row in rows), ""]
+
+
+def gain_lines(model: Model, job: TrainJob, *, device: str, token: CancelToken) -> list[str]:
+    """Compare with the model before, if nodes were changed since; nothing else, or if stopped."""
+    if job.before is None or job.known is None:
+        return []
+    n_changed = n_changed_nodes(job.known, job.annotations)
+    if not n_changed:
+        return []
+    run = agreement_with_nodes(
+        model, job.stack, job.annotations, before=job.before, device=device, token=token
+    )
+    while True:
+        try:
+            next(run)
+        except StopIteration as end:
+            text = gain_text(n_changed, end.value, model.classes)
+            return [text, ""] if text else []
 
 
 def _rows(

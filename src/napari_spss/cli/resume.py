@@ -69,6 +69,7 @@ def resumed_job(request: TrainRequest) -> TrainJob:
     has_new_masks = request.masks is not None and inputs.masks is None
     is_changed = annotations != known or has_new_masks
     has_checkpoint = (request.out / STATE_FILE).is_file()
+    has_model = (request.out / MODEL_WEIGHTS).is_file()
     start_from = None
     if _is_finished(folder) and settings.without_limit() == before:
         if not is_changed:
@@ -78,7 +79,7 @@ def resumed_job(request: TrainRequest) -> TrainJob:
             )
         start_from = load_model(request.out)
         say("the run was complete: with the changed annotations it goes on from its model")
-    elif not has_checkpoint and (request.out / MODEL_WEIGHTS).is_file():
+    elif not has_checkpoint and has_model:
         start_from = load_model(request.out)
         say("the run has no checkpoint: it goes on from its model")
     if annotations != given or NODE_ERROR in request.overrides():
@@ -99,6 +100,8 @@ def resumed_job(request: TrainRequest) -> TrainJob:
         ),
         has_checkpoint=start_from is None and has_checkpoint,
         start_from=start_from,
+        known=known,
+        before=(start_from or load_model(request.out)) if is_changed and has_model else None,
         notes=notes,
     )
 

@@ -219,7 +219,7 @@ def _report(
 ) -> None:
     """Print fractions beside each other, where the model is, and what to do next."""
     from ..core.networks import Stopped
-    from .comparison import comparison_lines
+    from .comparison import comparison_lines, gain_lines
     from .streams import say
 
     lines = []
@@ -227,6 +227,7 @@ def _report(
         say("comparing stated and predicted fractions")
         try:
             lines += comparison_lines(model, job.stack, job.annotations, device=device, token=token)
+            lines += gain_lines(model, job, device=device, token=token)
         except Stopped:
             say("comparison left out")
     steps = counted(model.n_steps, "step")

@@ -104,6 +104,10 @@ class TrainJob:
         Whether to go on from the checkpoint in ``out``.
     start_from : Model or None
         Whose weights to begin with, with a budget of its own.
+    known : Annotations or None
+        What the run had learned from before it goes on.
+    before : Model or None
+        Its model, if the annotations are others now.
     notes : tuple of str
         What else was understood, for the user.
     """
@@ -116,6 +120,8 @@ class TrainJob:
     on_start: Callable[[], None]
     has_checkpoint: bool = False
     start_from: Model | None = None
+    known: Annotations | None = None
+    before: Model | None = None
     notes: tuple[str, ...] = ()
 
     def start(self, *, device: str, token: CancelToken) -> Generator[Event, None, Model]:

@@ -590,6 +590,18 @@ class Controller(QObject):
             f"{found.overlap_before:.2f}: clearly less, though this one has learned from all nodes."
         )
 
+    def _tell_gain(self) -> None:
+        """Say what came of nodes that were changed since the model before had learned from them."""
+        known = None if self._trained is None else self._known.get(self._trained)
+        if known is None or self._learned is None or self._agreement is None:
+            return
+        from ..core.prediction import gain_text, n_changed_nodes
+
+        said = self._learned[0]
+        n_changed = n_changed_nodes(known[0], said)
+        if text := gain_text(n_changed, self._agreement, said.classes):
+            self.session.say("info", text)
+
     @property
     def can_take_back(self) -> bool:
         """Whether the model before the last training is in a folder of its own."""
@@ -877,6 +889,8 @@ class Controller(QObject):
             if end.run == "objects" and end.error is not None:
                 self._refuse_objects(end.error)
         elif is_of_model and end.result is not None:
+            if end.run == "training":
+                self._tell_gain()
             self._is_untested = end.kind is EndKind.stopped and self.can_take_back
             self._model_dir = self._run_dir
             self._known = {}

@@ -7,9 +7,9 @@ import pytest
 from blobs import CLASSES, annotated, blobs, counted, quick
 from draining import drain
 
-from napari_spss.core.annotations import Annotations
+from napari_spss.core.annotations import UNSURE, Annotations
 from napari_spss.core.base import Agreement, CancelToken
-from napari_spss.core.prediction import agreement_with_nodes
+from napari_spss.core.prediction import agreement_with_nodes, gain_text, n_changed_nodes
 from napari_spss.core.training import fit
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -49,9 +49,27 @@ def test_the_worse_of_two_models_is_told_and_the_better_one_is_not(discs):
     assert worse.is_worse
     assert worse.overlap < worse.overlap_before == better.overlap
     assert not better.is_worse
+    assert worse.fractions_before == better.fractions
+    assert better.fractions_before == worse.fractions
     same = agreement(good, stack, said, before=good)
     assert not same.is_worse
     assert same.overlap == same.overlap_before
+
+
+def test_what_changed_nodes_brought_about_is_told_in_a_line(discs):
+    _, _, said, _, _ = discs
+    found = Agreement(64, 0.715, (0.9, 0.1), 0.64, False, (0.88, 0.12))
+    assert gain_text(2, found, said.classes) == (
+        "With 2 changed nodes, overlap at 64 judged nodes went from 0.64 to 0.71; labels of what "
+        "was counted: disc from 12.00 to 10.00 %."
+    )
+    assert gain_text(0, found, said.classes) == ""
+    assert gain_text(2, Agreement(64, 0.7, (0.9, 0.1)), said.classes) == ""
+    grid = said.grids[0]
+    turned = grid.looked_at(0, 1 - int(grid.class_index[0])).looked_at(1, UNSURE)
+    after = said.replace(grids=(turned, *said.grids[1:]))
+    assert n_changed_nodes(said, after) == 1
+    assert n_changed_nodes(Annotations(CLASSES), after) == 0  # new nodes are no changed ones
 
 
 def test_nodes_that_were_looked_at_again_and_frames_take_part(discs):

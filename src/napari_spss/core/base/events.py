@@ -219,8 +219,9 @@ class Agreement:
     ``overlap`` is the intersection over union of labels and judgements at ``n_nodes`` judged nodes,
     as a mean over the classes but the background: labels of nothing but background have 0, however
     rare a class is. ``fractions`` are those of the labels in all counted slices and frames, by
-    class, the class outside left out. ``overlap_before`` is that of the model before, None if there
-    is none; ``is_worse`` says that it was clearly larger (randomisation test, 5 %).
+    class, the class outside left out. ``overlap_before`` and ``fractions_before`` are those of the
+    model before, None if there is none; ``is_worse`` says that its overlap was clearly larger
+    (randomisation test, 5 %).
     """
 
     n_nodes: int
@@ -228,6 +229,7 @@ class Agreement:
     fractions: tuple[float, ...]
     overlap_before: float | None = None
     is_worse: bool = False
+    fractions_before: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 from .agreement import (
     agreement_with_nodes as agreement_with_nodes,
+    gain_text as gain_text,
+    n_changed_nodes as n_changed_nodes,
 )
 from .blocks import (
     join_prediction as join_prediction,

@@ -7,8 +7,16 @@ from collections.abc import Generator
 import numpy as np
 import numpy.typing as npt
 
-from ..annotations import Annotations, Region
-from ..base import Agreement, CancelToken, FinishReason, Predicted, Preparing, RunFinished
+from ..annotations import Annotations, Classes, Region
+from ..base import (
+    Agreement,
+    CancelToken,
+    FinishReason,
+    Predicted,
+    Preparing,
+    RunFinished,
+    counted,
+)
 from ..images import Stack
 from ..training import Model, NodeMaps
 from .engine import predict_regions
@@ -59,22 +67,22 @@ def agreement_with_nodes(
         before = None
     stated = [grid.class_index[grid.class_index >= 0] for grid in grids]
     found: list[npt.NDArray[np.int64]] = []
-    areas = np.zeros(len(annotations.classes), np.int64)
+    fractions: list[tuple[float, ...]] = []
     for one in (model, before):
         if one is None or not grids:
             continue
         maps = NodeMaps(annotations, looked_at=True)
+        areas = np.zeros(len(annotations.classes), np.int64)
 
         def take(
             region: Region,
             rows: tuple[int, int],
             probs: npt.NDArray[np.float32],
             maps: NodeMaps = maps,
-            is_new: bool = one is model,
+            areas: npt.NDArray[np.int64] = areas,
         ) -> None:
             maps.sink(region, rows, probs)
-            if is_new:
-                areas[:] += np.bincount(probs.argmax(axis=0).ravel(), minlength=len(areas))
+            areas += np.bincount(probs.argmax(axis=0).ravel(), minlength=len(areas))
 
         n_done = 0
         for event in predict_regions(one, stack, maps.regions, take, device=device, token=token):
@@ -89,17 +97,49 @@ def agreement_with_nodes(
                 [maps.probs[grid.region].argmax(axis=0)[grid.class_index >= 0] for grid in grids]
             )
         )
+        if annotations.outside_index is not None:
+            areas[annotations.outside_index] = 0
+        fractions.append(tuple(float(area) / max(1, int(areas.sum())) for area in areas))
     if not found:
         return None
-    if annotations.outside_index is not None:
-        areas[annotations.outside_index] = 0
-    overlaps, is_worse = _compared(np.concatenate(stated), found[0], found[-1], len(areas))
-    return Agreement(
-        found[0].size,
-        overlaps[0],
-        tuple(float(area) / max(1, int(areas.sum())) for area in areas),
-        None if before is None else overlaps[1],
-        is_worse,
+    n_classes = len(annotations.classes)
+    overlaps, is_worse = _compared(np.concatenate(stated), found[0], found[-1], n_classes)
+    if before is None:
+        return Agreement(found[0].size, overlaps[0], fractions[0])
+    return Agreement(found[0].size, overlaps[0], fractions[0], overlaps[1], is_worse, fractions[1])
+
+
+def n_changed_nodes(before: Annotations, after: Annotations) -> int:
+    """Count the nodes that are judged otherwise than before."""
+    known = {grid.region: grid for grid in before.grids}
+    pairs = [(known[one.region], one) for one in after.grids if one.region in known]
+    return sum(
+        int(
+            np.sum(
+                (old.class_index >= 0)
+                & (new.class_index >= 0)
+                & (old.class_index != new.class_index)
+            )
+        )
+        for old, new in pairs
+        if old.n_nodes == new.n_nodes
+    )
+
+
+def gain_text(n_changed: int, agreement: Agreement | None, classes: Classes) -> str:
+    """Say what came of nodes that were changed; nothing if there are none, or it is not known."""
+    if not n_changed or agreement is None or agreement.fractions_before is None:
+        return ""
+    pairs = zip(classes, agreement.fractions_before, agreement.fractions, strict=True)
+    moved = ", ".join(
+        f"{name} from {100 * old:.2f} to {100 * new:.2f} %"
+        for index, (name, old, new) in enumerate(pairs)
+        if index not in (0, classes.outside_index)
+    )
+    return (
+        f"With {counted(n_changed, 'changed node')}, overlap at {agreement.n_nodes} judged nodes "
+        f"went from {agreement.overlap_before:.2f} to {agreement.overlap:.2f}; labels of what was "
+        f"counted: {moved}."
     )
 
 
