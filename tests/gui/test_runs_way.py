@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from blobs import CLASSES, annotated, blobs
 from eye import number
+from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QPushButton, QTableWidget
 from superqt import QLabeledDoubleSlider
@@ -41,19 +42,18 @@ LEFT = Qt.MouseButton.LeftButton
 class Person:
     """Sits at a viewer with an image, which may be closed and opened again."""
 
-    def __init__(self, make_viewer, qtbot, path) -> None:
-        self._make_viewer, self._qtbot, self._path = make_viewer, qtbot, path
+    def __init__(self, qtbot, path) -> None:
+        self._qtbot, self._path = qtbot, path
         self.open()
 
     def open(self) -> None:
-        self.viewer = self._make_viewer()
+        self.viewer = ViewerModel()
         self.viewer.open(self._path, plugin="napari")
         self.dock = SpssDock(self.viewer, is_probing=False)
-        self.viewer.window.add_dock_widget(self.dock)
+        self._qtbot.addWidget(self.dock)
 
     def close(self) -> None:
         self.dock.shut_down()
-        self.viewer.close()
 
     def wait(self, is_so) -> None:
         self._qtbot.waitUntil(is_so, timeout=PATIENCE_MS)
@@ -103,13 +103,13 @@ class Person:
 
 
 @pytest.fixture
-def person(make_napari_viewer, qtbot, monkeypatch, tmp_path):
+def person(naparis_readers, qtbot, monkeypatch, tmp_path):
     """An image of discs that is annotated, in a viewer with the dock."""
     monkeypatch.setattr(project_folder, "user_data_path", lambda *_, **__: tmp_path / "home")
     stack, truth = blobs()
     pixels = np.stack([stack.read(z)[0] for z in range(stack.n_slices)])
     tifffile.imwrite(tmp_path / "image.tif", pixels, photometric="minisblack")
-    user = Person(make_napari_viewer, qtbot, tmp_path / "image.tif")
+    user = Person(qtbot, tmp_path / "image.tif")
     styles = [ClassStyle("background", "#999999", "Q"), ClassStyle(CLASSES[1], "#E69F00", "W")]
     user.dock.classes.set_value(styles)
     user.dock.annotate.set_value(annotated(truth, n_grids=3))
