@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,13 +41,6 @@ EXAMPLES = """Examples:
   napari-spss simulate masks --protocol frames --frames 16 --frame-size 256 --out framed
   napari-spss simulate masks --protocol paper --crop-size 224 --degrade eq5:0.1 --out degraded
 """
-
-_GUESSING = ("guess", "regions")
-_CUTTING = ("regions", "paper")
-_FRACTIONS = ("guess", "regions", "paper")
-_CLICK_PROTOCOLS = ("clicks", "paper")
-_COUNTING = ("grid", "frames")
-_ON_SLICES = ("guess", "regions", "clicks", "grid", "paper")
 
 
 def simulate(
@@ -135,31 +128,14 @@ def simulate(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Simulate, write the files, and say how long a person would have taken."""
-    _check_protocol(protocol)
-    for name, value, protocols in (
-        ("--slices", slices, _ON_SLICES),
-        ("--grid-size", grid_size, ("grid",)),
-        ("--frames", frames, ("frames",)),
-        ("--frame-size", frame_size, ("frames",)),
-        ("--frame-nodes", frame_nodes, ("frames",)),
-        ("--clicks-per-slice", clicks_per_slice, _CLICK_PROTOCOLS),
-        ("--crop-size", crop_size, _CUTTING),
-        ("--noise", noise, _GUESSING),
-        ("--bias", bias, _GUESSING),
-        ("--node-errors", node_errors, _COUNTING),
-        ("--degrade", degrade, _FRACTIONS),
-    ):
-        if value is not None and protocol not in protocols:
-            raise InputError(
-                f"{name} has no meaning for --protocol {protocol}; leave it out, or choose "
-                f"--protocol {' or '.join(protocols)}."
-            )
     check_seed(seed)
     check_out_dir(out)
     spec = parse_class_list(classes)
     from ..core.analysis import counted_fractions
     from ..core.images import open_masks
     from ..core.simulation import (
+        PROTOCOLS,
+        protocols_with,
         simulate as simulate_annotator,
         simulation_results,
         write_simulation,
@@ -167,24 +143,38 @@ def simulate(
     from .display import duration
     from .streams import say
 
+    if protocol not in PROTOCOLS:
+        raise InputError(
+            f"--protocol {protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}.",
+            field="protocol",
+        )
+    given: dict[str, tuple[str, Any]] = {
+        "--slices": ("n_slices", slices),
+        "--grid-size": ("grid_size", grid_size),
+        "--frames": ("n_frames", frames),
+        "--frame-size": ("frame_px", frame_size),
+        "--frame-nodes": ("frame_nodes", frame_nodes),
+        "--clicks-per-slice": ("clicks_per_slice", clicks_per_slice),
+        "--crop-size": ("tile_px", crop_size),
+        "--noise": ("noise", noise),
+        "--bias": ("bias", bias),
+        "--node-errors": ("node_errors", node_errors),
+        "--degrade": ("degradation", degrade),
+    }
+    for flag, (name, value) in given.items():
+        if value is not None and protocol not in protocols_with(name):
+            raise InputError(
+                f"{flag} has no meaning for --protocol {protocol}; leave it out, or choose "
+                f"--protocol {' or '.join(protocols_with(name))}."
+            )
     simulation_results(out, masks=masks, overwrite=overwrite).check()
     truth = open_masks(masks, classes=spec, instances=instances)
     result = simulate_annotator(
         truth,
         protocol,
         seed=seed,
-        n_slices=slices,
-        grid_size=16 if grid_size is None else grid_size,
-        n_frames=16 if frames is None else frames,
-        frame_px=256 if frame_size is None else frame_size,
-        frame_nodes=8 if frame_nodes is None else frame_nodes,
-        clicks_per_slice=clicks_per_slice,
-        tile_px=256 if crop_size is None else crop_size,
-        noise=0.0 if noise is None else noise,
-        bias=1.0 if bias is None else bias,
-        node_errors=0.0 if node_errors is None else node_errors,
-        degradation=degrade,
         outside=outside,
+        **{name: value for name, value in given.values() if value is not None},
     )
     files = write_simulation(result, out, seed=seed, masks=masks, overwrite=overwrite)
     for note in (*truth.notes, *result.annotations.notes):
@@ -201,13 +191,3 @@ def simulate(
     if result.annotations.outside is not None:
         options += f" --outside {shown_path(result.annotations.outside)}"
     typer.echo(f"next: napari-spss train IMAGE {options} --out RUN")
-
-
-def _check_protocol(name: str) -> None:
-    from ..core.simulation import PROTOCOLS
-
-    if name not in PROTOCOLS:
-        raise InputError(
-            f"--protocol {name!r} is unknown; choose one of {', '.join(PROTOCOLS)}.",
-            field="protocol",
-        )

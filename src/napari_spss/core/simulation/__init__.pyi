@@ -10,6 +10,7 @@ from .plan import (
     plan_counting as plan_counting,
 )
 from .protocols import (
+    protocols_with as protocols_with,
     simulate as simulate,
     simulation_results as simulation_results,
     write_simulation as write_simulation,

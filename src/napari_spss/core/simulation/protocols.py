@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,45 @@ from .annotators import (
 )
 from .cost import PROTOCOLS, Simulation
 from .degrade import degrade
+
+_STATED = {"n_slices": "slices", "degradation": ""}  # of stated fractions, afterwards
+_GUESS = {**_STATED, "noise": "noise", "bias": "bias"}
+_WAYS: dict[str, tuple[Callable[..., Simulation], dict[str, str]]] = {
+    "guess": (simulate_guesses, _GUESS),
+    "regions": (simulate_regions, {**_GUESS, "tile_px": "tile_px"}),
+    "clicks": (
+        simulate_clicks,
+        {"n_slices": "slices", "clicks_per_slice": "n_per_slice", "off_centre": "off_centre"},
+    ),
+    "grid": (
+        simulate_grids,
+        {"n_slices": "slices", "grid_size": "n_side", "node_errors": "node_errors"},
+    ),
+    "frames": (
+        simulate_frames,
+        {
+            "n_frames": "n_frames",
+            "frame_px": "frame_px",
+            "frame_nodes": "nodes_per_side",
+            "node_errors": "node_errors",
+        },
+    ),
+    "paper": (
+        simulate_paper,
+        {
+            **_STATED,
+            "tile_px": "crop_px",
+            "clicks_per_slice": "n_per_crop",
+            "off_centre": "off_centre",
+        },
+    ),
+}
+"""By protocol its function, and the function's names of the options of `simulate`."""
+
+
+def protocols_with(option: str) -> tuple[str, ...]:
+    """Protocols in which an option of `simulate` has a meaning."""
+    return tuple(name for name in PROTOCOLS if option in _WAYS[name][1])
 
 
 def evenly_spread(n_slices: int, count: int) -> tuple[int, ...]:
@@ -56,20 +96,10 @@ def simulate(
     protocol: str,
     *,
     seed: int = 0,
-    n_slices: int | None = None,
-    grid_size: int = 16,
-    n_frames: int = 16,
-    frame_px: int = 256,
-    frame_nodes: int = 8,
-    clicks_per_slice: int | None = None,
-    noise: float = 0.0,
-    bias: float = 1.0,
-    node_errors: float = 0.0,
-    off_centre: float = 0.0,
-    tile_px: int = 256,
     degradation: str | None = None,
     classes: Sequence[str] | None = None,
     outside: str | None = None,
+    **options: Any,
 ) -> Simulation:
     """Follow one protocol, as the command line does.
 
@@ -82,97 +112,51 @@ def simulate(
         fractions and keypoints of every crop.
     seed : int
         Same seed, same annotator.
-    n_slices : int, optional
-        Annotate this many evenly spread slices; default: all. Frames are spread over all slices.
-    grid_size : int
-        N: nodes of a grid along the side of a square of the slice's area, about N² in all.
-    n_frames, frame_px, frame_nodes : int
-        Number of counting frames; about the side of each in pixels; nodes along it.
-    clicks_per_slice : int, optional
-        Keypoints per slice, default 12; with "paper" per crop, default 6.
-    noise : float
-        Standard deviation of the log-normal error of guessed fractions.
-    bias : float
-        Factor by which all guesses are too large.
-    node_errors : float
-        Probability that a node of a grid or frame is given a wrong class.
-    off_centre : float
-        0: clicks at the centre of objects; 1: anywhere inside.
-    tile_px : int
-        Side of a tile ("regions") or crop ("paper"), in pixels.
     degradation : str, optional
         "eq5:SIGMA", "eq5-renorm:SIGMA" or "kmeans:K", applied to the stated fractions.
     classes : sequence of str, optional
         Class names; default: those of the masks.
     outside : str, optional
         Class that counts in no fraction; it is clicked and counted like the others.
+    **options
+        What the protocol has, of these; see its function, such as `simulate_guesses`, for defaults.
+
+        - n_slices: annotate this many evenly spread slices; default: all
+        - grid_size: nodes of a grid along the side of a square of the slice's area
+        - n_frames, frame_px, frame_nodes: number of counting frames; about the side of each in
+          pixels; nodes along it
+        - clicks_per_slice: keypoints per slice; with "paper" per crop
+        - noise, bias: standard deviation of the log-normal error of guessed fractions; factor by
+          which all guesses are too large
+        - node_errors: probability that a node of a grid or frame is given a wrong class
+        - off_centre: 0, clicks at the centre of objects, to 1, anywhere inside
+        - tile_px: side of a tile ("regions") or crop ("paper"), in pixels
 
     Raises
     ------
     InputError
-        If a value is out of its range or the protocol is unknown.
+        If a value is out of its range, or the protocol is unknown or has no such option.
     """
-    source = as_label_source(masks)
-    known = classes_of(source, classes, outside)
-    rng = np.random.default_rng(seed)
-    slices = None if n_slices is None else evenly_spread(source.n_slices, n_slices)
-    if protocol == "guess":
-        result = simulate_guesses(
-            source, rng=rng, slices=slices, noise=noise, bias=bias, classes=known
-        )
-    elif protocol == "regions":
-        result = simulate_regions(
-            source,
-            rng=rng,
-            slices=slices,
-            tile_px=tile_px,
-            noise=noise,
-            bias=bias,
-            classes=known,
-        )
-    elif protocol == "clicks":
-        result = simulate_clicks(
-            source,
-            rng=rng,
-            slices=slices,
-            n_per_slice=12 if clicks_per_slice is None else clicks_per_slice,
-            off_centre=off_centre,
-            classes=known,
-        )
-    elif protocol == "grid":
-        result = simulate_grids(
-            source,
-            rng=rng,
-            slices=slices,
-            n_side=grid_size,
-            node_errors=node_errors,
-            classes=known,
-        )
-    elif protocol == "frames":
-        result = simulate_frames(
-            source,
-            rng=rng,
-            n_frames=n_frames,
-            frame_px=frame_px,
-            nodes_per_side=frame_nodes,
-            node_errors=node_errors,
-            classes=known,
-        )
-    elif protocol == "paper":
-        result = simulate_paper(
-            source,
-            rng=rng,
-            slices=slices,
-            crop_px=tile_px,
-            n_per_crop=6 if clicks_per_slice is None else clicks_per_slice,
-            off_centre=off_centre,
-            classes=known,
-        )
-    else:
+    if protocol not in PROTOCOLS:
         raise InputError(
             f"protocol {protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}.",
             field="protocol",
         )
+    follow, names = _WAYS[protocol]
+    for name in options:
+        if name not in names:
+            raise InputError(
+                f"{name} has no meaning for protocol {protocol}; leave it out, or choose "
+                f"{' or '.join(protocols_with(name)) or 'another name'}.",
+                field=name,
+            )
+    source = as_label_source(masks)
+    known = classes_of(source, classes, outside)
+    rng = np.random.default_rng(seed)
+    values = {names[name]: value for name, value in options.items() if value is not None}
+    if "slices" in values:
+        values["slices"] = evenly_spread(source.n_slices, values["slices"])
+    result: Simulation = follow(source, rng=rng, classes=known, **values)
     if degradation is None:
         return result
     (step,) = result.steps
