@@ -75,6 +75,7 @@ class Outcome(QObject):
     ) -> None:
         super().__init__(parent)
         self._results = results
+        self._current_slice = current_slice
         self._styles: tuple[ClassStyle, ...] = ()
         self._cleaning = Cleaning()
         self._making = MapMaking()
@@ -172,9 +173,14 @@ class Outcome(QObject):
         self.maps.mark(predicted.slice, predicted.box)
         if predicted.box is None:
             self._uncertainty[predicted.slice] = predicted.uncertainty
-        for layer in self._map_layers:
-            layer.refresh(thumbnail=False, extent=False)
-        self._relabel((predicted.slice,))
+        if self._results.is_seen(predicted.slice, self._current_slice()):
+            for layer in self._map_layers:
+                layer.refresh(thumbnail=False, extent=False)
+        if self._layer is None or not self._results.is_writable(self._layer):
+            self._relabel((predicted.slice,))
+        else:
+            self.version += 1
+            self._relabeller.request((predicted.slice,))
 
     def set_styles(self, styles: Sequence[ClassStyle]) -> None:
         """Use other colours from now on."""

@@ -14,7 +14,7 @@ from qtpy.QtCore import QCoreApplication
 from napari_spss.core.annotations import Classes, ClassStyle, Region
 from napari_spss.core.base import Predicted
 from napari_spss.gui.layers import ResultLayers, relabel as relabel_module, snapshot
-from napari_spss.gui.models import Cleaning, ResultMaps
+from napari_spss.gui.models import Cleaning, ResultMaps, maps as maps_module
 from napari_spss.gui.outcome import Outcome
 
 STYLES = (ClassStyle("background", "#999999", "Q"), ClassStyle("mito", "#E69F00", "W"))
@@ -177,3 +177,59 @@ def test_labels_that_cannot_be_made_leave_the_others(gate, viewer, outcome, qtbo
     outcome.set_cleaning(Cleaning(threshold=0.35))
     qtbot.waitUntil(lambda: outcome.is_up_to_date)
     assert n_labelled(viewer) == [56, 40, 56]
+
+
+@pytest.fixture
+def small(viewer, qtbot):
+    """A result of which slices are small, nothing predicted yet; slice 1 is shown."""
+    results = Outcome(ResultLayers(viewer), lambda: 1)
+    model = SimpleNamespace(classes=CLASSES, identity="model", n_steps=3)
+    results.begin(snapshot(viewer.layers["em"]), model, STYLES)
+    yield results
+    results.stop_timers()
+
+
+def predict(outcome, qtbot, z, value=0.9):
+    foreground = np.full(SHAPE[1:], value, np.float32)
+    outcome.maps.store(z, np.stack([1 - foreground, foreground]))
+    outcome.take(Predicted(z, None))
+    qtbot.waitUntil(lambda: outcome.is_up_to_date)
+
+
+def test_slices_out_of_sight_are_not_drawn(small, viewer, qtbot):
+    layers, drawn = [viewer.layers["em mito probability"], viewer.layers["em labels"]], []
+    for layer in layers:
+        layer.visible = True
+        layer.events.set_data.connect(lambda event: drawn.append(event.source.name))
+    predict(small, qtbot, 0)
+    assert not drawn
+    predict(small, qtbot, 1)
+    assert set(drawn) == {layer.name for layer in layers}
+    drawn.clear()
+    viewer.dims.ndisplay = 3
+    drawn.clear()
+    predict(small, qtbot, 2)
+    assert set(drawn) == {layer.name for layer in layers}
+    assert small.labels().all()
+
+
+def test_labels_on_disk_can_be_painted_and_what_was_painted_is_kept(monkeypatch, viewer, qtbot):
+    monkeypatch.setattr(maps_module, "_IN_MEMORY_BYTES", 10)
+    results = Outcome(ResultLayers(viewer), lambda: 1)
+    model = SimpleNamespace(classes=CLASSES, identity="model", n_steps=3)
+    results.begin(snapshot(viewer.layers["em"]), model, STYLES)
+    predict(results, qtbot, 1)
+    layer = viewer.layers["em labels"]
+    assert isinstance(layer.data, np.memmap)
+    layer.brush_size = 1
+    layer.selected_label = 0
+    layer.paint((1, 2, 3), 0)
+    layer.fill((2, 0, 0), 1)
+    assert layer.data[1, 2, 3] == 0
+    assert layer.data[2].all()
+    layer.undo()
+    assert not layer.data[2].any()
+    predict(results, qtbot, 1)
+    assert viewer.layers["em labels edited"].data[1, 2, 3] == 0
+    assert viewer.layers["em labels"].data[1].all()
+    results.stop_timers()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from napari_spss.core.annotations import Classes, Proportion, Region
+from napari_spss.core.base import RunError
 from napari_spss.gui.models import Cleaning, ResultMaps, maps as maps_module
 
 CLASSES = Classes(("background", "mito"))
@@ -112,3 +115,22 @@ def test_large_maps_go_to_a_file_that_vanishes_with_them(monkeypatch):
     maps.write(1, probs)
     assert maps.labels(1, Cleaning()).tolist() == np.full((4, 4), 2).tolist()
     assert maps.full_slices == (1,)
+
+
+def test_maps_of_many_slices_are_on_disk():
+    maps = ResultMaps(CLASSES, (40, 1024, 1024))
+    assert isinstance(maps.maps[0], np.memmap)
+    maps.write(39, two_class(np.full((1024, 1024), 0.75)))
+    assert (maps.maps[0][39] == 0.75).all()
+
+
+def test_a_disk_without_room_ends_the_run_before_it_is_full(monkeypatch):
+    monkeypatch.setattr(maps_module, "_IN_MEMORY_BYTES", 10)
+    maps = ResultMaps(CLASSES, (2, 4, 4))
+    usage = SimpleNamespace(free=2**28)
+    monkeypatch.setattr(maps_module.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(RunError, match=r"where 0\.3 GB are free; free some space there"):
+        maps.write(0, two_class(np.zeros((4, 4))))
+    usage.free += 32
+    maps.write(0, two_class(np.zeros((4, 4))))
+    assert maps.full_slices == (0,)

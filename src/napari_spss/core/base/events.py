@@ -24,7 +24,7 @@ from pydantic import TypeAdapter
 T = TypeVar("T")
 
 _JSON = TypeAdapter(Any)
-_PROGRESS_INTERVAL_S = 0.1
+_PROGRESS_INTERVAL_S = 0.25
 
 
 class FinishReason(str, Enum):
@@ -121,7 +121,7 @@ class Progress:
 
 
 class SlicePace:
-    """How far a run over slices is, told at most ten times a second.
+    """How far a run over slices is, told at most four times a second.
 
     Parameters
     ----------

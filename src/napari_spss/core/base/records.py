@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -110,10 +111,12 @@ def fault_of(error: ValidationError | InputError) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what decides how a result comes out, by package."""
-    found = {}
-    for name in ("napari-spss", "torch", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return {name: _version(name) for name in ("napari-spss", "torch", "numpy")}
+
+
+@cache
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

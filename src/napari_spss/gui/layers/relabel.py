@@ -51,6 +51,7 @@ class Relabeller(QObject):
         self._target: _Target | None = None
         self._cleaning: Cleaning | None = None
         self._task: _Task | None = None
+        self._is_seen = False  # whether a slice on the screen was written since it was drawn
         self._timer = QTimer(self)
         self._timer.setInterval(0)
         self._timer.timeout.connect(self._work)
@@ -135,8 +136,9 @@ class Relabeller(QObject):
 
     def _stop(self) -> None:
         self._timer.stop()
-        if self._target is not None:
+        if self._target is not None and self._is_seen:
             self._target[1].refresh()
+        self._is_seen = False
 
     def _write(self, z: int) -> None:
         self._waiting.discard(z)
@@ -148,6 +150,7 @@ class Relabeller(QObject):
             return
         results, layer, source, _ = self._target
         if results.write_labels(layer, source, z, values):
+            self._is_seen |= results.is_seen(z, self._current_slice())
             self.slice_done.emit(z, values)
         else:
             self._waiting.clear()
@@ -176,16 +179,16 @@ class Relabeller(QObject):
             self._put(task.z, task.value)
         else:
             logger.error("labels of slice %s could not be made", task.z, exc_info=task.error)
-        self._draw(task.z)
+        self._draw()
         self._compute()
         if self.is_done:
             self.finished.emit()
 
-    def _draw(self, z: int) -> None:
-        """Have napari draw a slice that was written, if it is shown or the last one."""
-        is_last = not self._waiting
-        if self._target is not None and (is_last or z == self._current_slice()):
-            self._target[1].refresh(thumbnail=is_last, extent=False)
+    def _draw(self) -> None:
+        """Have napari draw what was written, if it is on the screen."""
+        if self._target is not None and self._is_seen:
+            self._target[1].refresh(thumbnail=not self._waiting, extent=False)
+        self._is_seen = False
 
 
 class _Task(Task["npt.NDArray[np.uint8]"]):

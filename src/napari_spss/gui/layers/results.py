@@ -23,6 +23,7 @@ from napari.utils.colormaps import Colormap
 from napari.utils.colormaps.standardize_color import transform_color
 
 from ...core.base import versions
+from ..models import forget_pages, scratch_zeros
 from .colours import label_colours
 from .geometry import Geometry, full_resolution, plane_index, voxel_size_um
 from .own import MARK, layer_mark, name_values
@@ -255,7 +256,9 @@ class ResultLayers:
             if mark.get("role") in _COMPARED and mark.get("source") == source.key:
                 self._take_away(layer)
         one, other = (
-            self._show_labels(source, role, np.zeros(shape, np.uint8), place, styles, contour=width)
+            self._show_labels(
+                source, role, scratch_zeros(shape, np.uint8), place, styles, contour=width
+            )
             for role, width in zip(_COMPARED, (0, 2), strict=True)
         )
         for layer, name in ((one, names[0]), (other, names[1])):
@@ -321,7 +324,7 @@ class ResultLayers:
             self._release(layer)
             layer = None
         is_usable = not is_fresh and isinstance(layer, Labels) and layer.data.shape == shape
-        data = layer.data if is_usable and layer is not None else np.zeros(shape, np.uint8)
+        data = layer.data if is_usable and layer is not None else scratch_zeros(shape, np.uint8)
         if is_fresh and layer is not None:
             self._checksums.pop(layer, None)
         return self._show_labels(source, "labels", data, place, styles)
@@ -376,7 +379,16 @@ class ResultLayers:
             return False
         source.geometry.plane(layer.data, z)[...] = values
         self._checksums.setdefault(layer, {})[z] = _checksum(values)
+        forget_pages(layer.data)
         return True
+
+    def is_writable(self, layer: Labels) -> bool:
+        """Whether labels are in the viewer, and as they were written."""
+        return layer in self._viewer.layers and not layer_mark(layer).get("is_edited")
+
+    def is_seen(self, z: int, current: int) -> bool:
+        """Whether a slice is on the screen while this one is the current one."""
+        return z == current or self._viewer.dims.ndisplay > 2
 
     def is_edited(self, layer: Labels, z: int | None = None) -> bool:
         """Whether labels were changed since they were written here.

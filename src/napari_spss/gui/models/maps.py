@@ -1,21 +1,43 @@
 """The current result: maps of the slices that were predicted, and labels made from them.
 
 No Qt and no napari inside. Maps are kept as float16 (a probability is exact to .0005), in memory
-or, when they are large, in a memory-mapped file, so that a threshold takes effect at once.
+or, when they are large, in a file, so that a threshold takes effect at once.
 """
 
 from __future__ import annotations
 
+import mmap
+import shutil
 import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...core.annotations import Box, Classes, Proportion, Region
+from ...core.base import RunError
 
-_IN_MEMORY_BYTES = 1 << 30
+_IN_MEMORY_BYTES = 1 << 26
+_ROOM_BYTES = 1 << 28  # that stay free beside what is stored, for labels
+
+
+def scratch_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return zeros: in memory or, where they are many, in a file that goes with the array."""
+    if int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize <= _IN_MEMORY_BYTES:
+        return np.zeros(shape, dtype)
+    with tempfile.TemporaryFile(prefix="napari-spss-") as file:
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+
+
+def forget_pages(array: npt.NDArray[Any]) -> None:
+    """Take what was written into `scratch_zeros`, or a view of it, out of memory; it is on disk."""
+    base: Any = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    is_ours = isinstance(array, np.memmap) and array.mode == "w+"
+    if base is not None and is_ours and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True)
@@ -83,22 +105,21 @@ class ResultMaps:
     def __init__(self, classes: Classes, shape: tuple[int, int, int]) -> None:
         self.classes = classes
         self.shape = shape
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self.maps = [self._allocate(name) for name in classes[1:]]
+        self.maps = [scratch_zeros(shape, np.float16) for _ in classes[1:]]
         self._boxes: dict[int, list[Box]] = {}
         self._histograms: dict[Region, npt.NDArray[np.int64]] = {}
 
-    def _allocate(self, name: str) -> npt.NDArray[np.float16]:
-        n_bytes = 2 * int(np.prod(self.shape, dtype=np.int64))
-        if n_bytes <= _IN_MEMORY_BYTES:
-            return np.zeros(self.shape, np.float16)
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(
-                prefix="napari-spss-", ignore_cleanup_errors=True
+    def _check_room(self, n_bytes: int) -> None:
+        """See that a file can take more: a full disk would end the program."""
+        if not isinstance(self.maps[0], np.memmap):
+            return
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
+        if free < n_bytes + _ROOM_BYTES:
+            raise RunError(
+                f"the maps do not fit into {folder}, where {free / 1e9:.1f} GB are free; free some "
+                "space there, or set the variable TMPDIR to another folder and start napari again."
             )
-        index = len(list(Path(self._folder.name).iterdir()))
-        path = Path(self._folder.name) / f"map-{index}.raw"
-        return np.memmap(path, dtype=np.float16, mode="w+", shape=self.shape)
 
     @property
     def slices(self) -> tuple[int, ...]:
@@ -120,20 +141,22 @@ class ResultMaps:
 
         May be called in another thread; they count only once `mark` says so.
         """
-        y0, x0, y1, x1 = box or self._whole
-        for target, values in zip(self.maps, probs[1:], strict=True):
-            target[z, y0:y1, x0:x1] = values
+        box = box or self._whole
+        self.store_rows(Region(z, box), (box[0], box[2]), probs)
 
     def store_rows(
         self, region: Region, rows: tuple[int, int], probs: npt.NDArray[np.floating]
     ) -> None:
         """Put some rows of a region's maps (C, rows, x) into memory, as `store` does."""
         _, x0, _, x1 = region.box or self._whole
+        self._check_room(probs[1:].size * 2)
         for target, values in zip(self.maps, probs[1:], strict=True):
             target[region.slice, rows[0] : rows[1], x0:x1] = values
 
     def mark(self, z: int, box: Box | None = None) -> None:
         """Count what was stored of a slice as predicted."""
+        for one in self.maps:
+            forget_pages(one)
         for region in [region for region in self._histograms if region.slice == z]:
             del self._histograms[region]
         boxes = self._boxes.setdefault(z, [])

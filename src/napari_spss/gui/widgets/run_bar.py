@@ -78,7 +78,10 @@ class RunBar(QFrame):
         fraction = status.fraction
         self._progress.setRange(0, 1000 if fraction is not None else 0)
         if fraction is not None:
+            # drawn with the next frame; Qt would draw at once, and the window with it
+            self._progress.setUpdatesEnabled(False)
             self._progress.setValue(round(1000 * fraction))
+            self._progress.setUpdatesEnabled(True)
 
     def set_hint(self, text: str) -> None:
         """Say what comes next, whenever nothing runs."""
