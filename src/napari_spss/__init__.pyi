@@ -43,9 +43,12 @@ from .core.networks import (
     register_network as register_network,
 )
 from .core.prediction import (
+    estimate_images as estimate_images,
     iter_prediction as iter_prediction,
     join_prediction as join_prediction,
+    measure_images as measure_images,
     predict as predict,
+    predict_images as predict_images,
     predict_in_blocks as predict_in_blocks,
     predict_regions as predict_regions,
     predict_slice as predict_slice,

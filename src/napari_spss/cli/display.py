@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import typer
 
 from ..core.base import (
     Event,
     FinishReason,
+    ImageProgress,
     InputError,
     Message,
     Preparing,
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 Show = Callable[[Event], None]
 
 _LINE_INTERVAL_S = 10.0
-_UNITS = {"training": "step", "prediction": "slice"}
+_STATES = {"running": "begun", "done": "done", "kept": "unchanged, kept"}
+_UNITS = {"training": "step", "prediction": "slice", "images": "image"}
 
 
 def duration(seconds: float) -> str:
@@ -98,11 +100,18 @@ def _show_json(event: Event) -> None:
         say(_text_of(event))
 
 
-def _text_of(event: Message | RunStarted | RunFinished, kind: str = "training") -> str:
-    """One line on what a run says, or on its start or end."""
+def _text_of(
+    event: Message | RunStarted | RunFinished | ImageProgress, kind: str = "training"
+) -> str:
+    """One line on what a run says, or on its start or end, or on that of an image."""
+    if isinstance(event, ImageProgress):
+        how = f"failed: {event.text}" if event.text else _STATES[event.state]
+        return f"image {event.place + 1} of {event.total}, {event.image}: {how}"
     if isinstance(event, Message):
         return f"{'warning' if event.level == 'warning' else 'note'}: {event.text}"
     if isinstance(event, RunStarted):
+        if event.kind == "images":
+            return counted(event.total or 0, "image")
         amount = f"{counted(event.total, _UNITS[event.kind])}, " if event.total is not None else ""
         return f"{event.kind} on {event.device}: {amount}classes {', '.join(event.classes)}"
     done = counted(event.done, _UNITS[kind])
@@ -126,6 +135,11 @@ def _detail(event: Progress) -> str:
     return ", ".join(parts)
 
 
+def _is_end(event: Event) -> TypeGuard[ImageProgress]:
+    """Whether the work on one of many images is at its end."""
+    return isinstance(event, ImageProgress) and event.state != "running"
+
+
 class _LineDisplay:
     """Plain lines, for a log file or a cluster's queue: progress every ten seconds."""
 
@@ -136,7 +150,7 @@ class _LineDisplay:
     def show(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             self._kind, self._last_s = event.kind, None
-        if isinstance(event, RunStarted | Message | RunFinished):
+        if isinstance(event, RunStarted | Message | RunFinished) or _is_end(event):
             say(_text_of(event, self._kind))
         elif isinstance(event, Validated):
             best = ", the best so far" if event.is_best else ""
@@ -193,7 +207,7 @@ def _bar_display() -> Iterator[Show]:
             if task is not None:
                 bar.remove_task(task)
             task = bar.add_task(kind, total=1.0, amount="", detail="")
-        elif isinstance(event, Message | RunFinished):
+        elif isinstance(event, Message | RunFinished) or _is_end(event):
             write(_text_of(event, kind))
         elif isinstance(event, Progress) and task is not None:
             total = "" if event.total is None else f"/{event.total}"

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.base import InputError, counted
-from .labels import OpenedLabels
 from .options import (
     ClassesOption,
+    EachOption,
+    GroupsOption,
     OutsideOption,
     OverwriteOption,
-    check_out_dir,
+    check_single,
+    each_of_many,
+    finish_many,
     parse_class_list,
 )
 
@@ -30,6 +33,10 @@ errors, and its 95 % interval contains them. Each estimate says what it assumes.
 
 Nodes that contradict the labels are listed beside the table: look again at each, and correct the
 check count where you were wrong.
+
+Several labels, a pattern, a text file with a path a line, or --each FOLDER: each has a folder of
+its own in --out, and images.csv has a row for each image, class and method; with --groups
+overall.csv has the means of groups, each as one unit.
 """
 
 EXAMPLES = """Examples:
@@ -38,37 +45,35 @@ EXAMPLES = """Examples:
   napari-spss estimate result --run run --check check.csv --out fractions.csv
   napari-spss estimate run/result --check check.csv --grid run/grid.csv
   napari-spss estimate result --check check.csv --groups animals.csv --out fractions.csv
+  napari-spss estimate results --each --check checks --groups animals.csv --out estimates
 """
 
 
 def estimate(
     labels: Annotated[
-        Path,
+        list[Path],
         typer.Argument(
-            metavar="LABELS", help="Labels, a file or a folder; or the folder of a result."
+            metavar="LABELS...", help="Labels, a file or a folder; or the folder of a result."
         ),
     ],
     check: Annotated[
         Path | None,
         typer.Option(
             metavar="CHECK.csv",
-            help="Table of counting grids or frames that nothing learned from, like grid.csv.",
+            help="Table of counting grids or frames that nothing learned from, like grid.csv. Of "
+            "several labels: a folder with NAME.csv for each, or the name of those beside each.",
         ),
     ] = None,
     grid: Annotated[
         Path | None,
         typer.Option(
             metavar="G.csv",
-            help="Table of those that the network learned from: it counts, but corrects nothing.",
+            help="Table of those that the network learned from: it counts, but corrects nothing. "
+            "Of several labels: as --check.",
         ),
     ] = None,
-    groups: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="GROUPS.csv",
-            help="Table image,group: to which animal, or other unit, each image of a set belongs.",
-        ),
-    ] = None,
+    each: EachOption = False,
+    groups: GroupsOption = None,
     run: Annotated[
         Path | None,
         typer.Option(
@@ -80,8 +85,9 @@ def estimate(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="TABLE.csv",
-            help="Write the table here; beside it TABLE_contradicted.csv, for a second look.",
+            metavar="TABLE.csv|DIR",
+            help="Write the table here; beside it TABLE_contradicted.csv, for a second look. Of "
+            "several labels: a folder.",
         ),
     ] = None,
     classes: ClassesOption = None,
@@ -90,10 +96,30 @@ def estimate(
 ) -> None:
     """Estimate, print each estimate with what it assumes, and write the tables."""
     spec = parse_class_list(classes)
-    if out is not None:
-        check_out_dir(out.parent)
-        if out.is_dir():
-            raise InputError(f"--out {out} is a folder; name a file, such as {out / 'table.csv'}.")
+    from ..core.images import BY_FOLDER, are_many
+
+    if are_many(labels, each=each):
+        with each_of_many(out, labels) as options:
+            from ..core.prediction import estimate_images
+
+            table = estimate_images(
+                labels,
+                check=check,
+                grid=grid,
+                each=each,
+                groups=groups,
+                run=run,
+                classes=spec,
+                outside=outside,
+                overwrite=overwrite,
+                **options,
+            )
+        finish_many(table, options["out_dir"])
+        return
+    check_single(out)
+    if groups == BY_FOLDER:
+        raise InputError("--groups folder is for several images; name a table image,group.")
+    of_image = None if groups is None else Path(groups)
     from ..core.analysis import (
         contradicted_nodes,
         estimate_fractions,
@@ -102,11 +128,12 @@ def estimate(
     )
     from ..core.annotations import read_groups
     from ..core.base import ResultFiles
+    from ..core.prediction import OpenedLabels
     from .streams import say
 
-    opened = OpenedLabels.of(labels, run=run, classes=spec, outside=outside)
+    opened = OpenedLabels.of(labels[0], run=run, classes=spec, outside=outside)
     path, masks = opened.path, opened.masks
-    used = [one for one in (path, check, grid, groups) if one is not None]
+    used = [one for one in (path, check, grid, of_image) if one is not None]
     if out is not None:
         results = ResultFiles(
             out.parent,
@@ -128,13 +155,13 @@ def estimate(
         masks,
         checked,
         training=learned,
-        groups=None if groups is None else read_groups(groups, masks.names),
+        groups=None if of_image is None else read_groups(of_image, masks.names),
         outside=opened.classes.outside,
     )
     for line in _lines(found):
         typer.echo(line)
     for note in opened.notes(checked):
-        say(note)
+        say(f"note: {note}")
     contradicted = None if checked is None else contradicted_nodes(masks, checked)
     if contradicted is None:
         say("note: --check CHECK.csv corrects the labels by nodes that nothing learned from.")

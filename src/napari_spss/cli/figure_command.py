@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from ..core.base import InputError
-from .labels import OpenedLabels
 from .options import (
     ClassesOption,
     OutsideOption,
@@ -94,6 +93,7 @@ def figure(
         write_figures,
     )
     from ..core.images import open_stack
+    from ..core.prediction import OpenedLabels
     from .streams import say
 
     opened = OpenedLabels.of(labels, run=run, classes=spec, outside=outside)
@@ -132,7 +132,7 @@ def figure(
         view=view,
     )
     for note in opened.notes(checked):
-        say(note)
+        say(f"note: {note}")
     if view is None:
         say("note: --image IMAGE draws the labels over a slice, too.")
     typer.echo(f"written: {', '.join(map(str, written))}")

@@ -10,13 +10,17 @@ import typer
 from ..core.base import InputError, counted, percent
 from .options import (
     ClassesOption,
+    EachOption,
+    GroupsOption,
     InstancesOption,
     MinSizeOption,
     OutsideOption,
     OverwriteOption,
     SplitOption,
     VoxelSizeOption,
-    check_out_dir,
+    check_single,
+    each_of_many,
+    finish_many,
     parse_class_list,
     parse_voxel_size,
 )
@@ -29,6 +33,10 @@ HELP = """Measure labels: area fraction of each slice, volume fraction of the st
 Fractions of an image set come with a 95 % interval for the spread between images; what the labels
 miss or make up is in none (see `estimate`). Sizes are in micrometres where the size of a voxel is
 known. Labels that `predict` or the dock wrote bring the names of their classes along.
+
+Several labels, a pattern, a text file with a path a line, or --each FOLDER: each has a folder of
+its own in --out, and images.csv has a row for each image and class. What is measured already, and
+unchanged, is kept.
 """
 
 EXAMPLES = """Examples:
@@ -38,6 +46,7 @@ EXAMPLES = """Examples:
   napari-spss measure masks.tif --out table.csv --classes background,mitochondria
   napari-spss measure result/labels.ome.tif --out table.csv --split 0.7 --min-size 0.01um3
   napari-spss measure instances.tif --instances --classes background,mitochondria
+  napari-spss measure results --each --groups animals.csv --out tables
 """
 
 _MAX_LISTED = 60
@@ -45,13 +54,18 @@ _MAX_LISTED = 60
 
 def measure(
     labels: Annotated[
-        Path, typer.Argument(metavar="LABELS", help="Labels or masks: a file or a folder.")
+        list[Path],
+        typer.Argument(
+            metavar="LABELS...",
+            help="Labels or masks, a file or a folder; or the folder of a result.",
+        ),
     ],
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="TABLE.csv",
-            help="Write the table of slices here; beside it TABLE_stack.csv and TABLE_objects.csv.",
+            metavar="TABLE.csv|DIR",
+            help="Write the table of slices here; beside it TABLE_stack.csv and TABLE_objects.csv. "
+            "Of several labels: a folder.",
         ),
     ] = None,
     classes: ClassesOption = None,
@@ -85,24 +99,49 @@ def measure(
             "surface per volume assumes isotropic sections.",
         ),
     ] = False,
+    each: EachOption = False,
+    groups: GroupsOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Measure, print a summary, and write the tables if a name is given."""
     spec = parse_class_list(classes)
     stated = parse_voxel_size(voxel_size)
-    if out is not None:
-        check_out_dir(out.parent)
-        if out.is_dir():
-            raise InputError(f"--out {out} is a folder; name a file, such as {out / 'table.csv'}.")
+    from ..core.images import are_many
+
+    if are_many(labels, each=each):
+        if image is not None or maps is not None:
+            raise InputError("--image and --maps are those of one stack; leave them out.")
+        with each_of_many(out, labels) as options:
+            from ..core.prediction import measure_images
+
+            table = measure_images(
+                labels,
+                each=each,
+                groups=groups,
+                classes=spec,
+                instances=instances,
+                voxel_size_um=stated,
+                min_size=min_size,
+                split=split,
+                per_slice=per_slice,
+                is_vertical=vertical,
+                outside=outside,
+                overwrite=overwrite,
+                **options,
+            )
+        finish_many(table, options["out_dir"])
+        return
+    check_single(out, groups)
     from ..core.analysis import measure_masks, measurement_results, write_measurement
     from ..core.base import merge_voxel_size
-    from ..core.images import open_labels, open_stack
+    from ..core.images import labels_in, open_labels, open_stack
     from .streams import say
 
-    masks = open_labels(labels, classes=spec, instances=instances)
+    path = labels_in(labels[0])
+    masks = open_labels(path, classes=spec, instances=instances)
     size = merge_voxel_size(stated, masks.stack.voxel_size_um)
     if out is not None:
-        measurement_results(out, labels=labels, voxel_size_um=size, overwrite=overwrite).check()
+        measurement_results(out, labels=path, voxel_size_um=size, overwrite=overwrite).check()
     found = measure_masks(
         masks,
         voxel_size_um=stated,
@@ -123,7 +162,7 @@ def measure(
     if out is None:
         say("note: --out TABLE.csv writes this and a row for every object.")
         return
-    written = write_measurement(found, out, labels=labels, voxel_size_um=size, overwrite=overwrite)
+    written = write_measurement(found, out, labels=path, voxel_size_um=size, overwrite=overwrite)
     typer.echo(f"written: {', '.join(map(str, written))}")
 
 

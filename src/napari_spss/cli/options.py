@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from ..core.base import InputError
+from ..core.base import InputError, counted
+from .streams import say
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..core.annotations import ClassSpec
     from ..core.base import VoxelSize
 
@@ -37,6 +41,22 @@ DeviceOption: TypeAlias = Annotated[
     typer.Option(
         metavar="auto|cpu|cuda|cuda:N|mps",
         help="What computes: auto takes a CUDA GPU if there is one, else Apple's, else the CPU.",
+    ),
+]
+EachOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--each",
+        help="Each file in a folder, and in those in it, is an image of its own; otherwise a "
+        "folder is one stack or image set.",
+    ),
+]
+GroupsOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="GROUPS.csv|folder",
+        help="Table image,group: the animal, or other unit, of each image of a set or of several; "
+        "of several also folder: the name of the folder in which each lies.",
     ),
 ]
 InstancesOption: TypeAlias = Annotated[
@@ -262,6 +282,59 @@ def parse_class_list(text: str | None) -> ClassSpec | None:
     return None if text is None else parse_classes(text)
 
 
+def check_single(out: Path | None, groups: str | None = None) -> None:
+    """Refuse for one image what is for several.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be a file, or there are groups.
+    """
+    if out is not None:
+        check_out_dir(out.parent)
+        if out.is_dir():
+            raise InputError(f"--out {out} is a folder; name a file, such as {out / 'table.csv'}.")
+    if groups is not None:
+        raise InputError("--groups is for several images; leave it out.", field="groups")
+
+
+@contextmanager
+def each_of_many(out: Path | None, images: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Give where the results of several images go, and how they are shown and stopped.
+
+    Raises
+    ------
+    InputError
+        If no folder is named for them.
+    """
+    from ..core.base import CancelToken
+    from .display import event_display
+    from .stopping import stop_on_signals
+
+    if out is None or out.suffix.lower() == ".csv":
+        raise InputError(
+            f"{counted(len(images), 'path')} are several images: name a folder for their tables, "
+            "such as --out tables.",
+            field="out",
+        )
+    check_out_dir(out)
+    token = CancelToken()
+    with stop_on_signals(token), event_display(is_jsonl=False) as show:
+        yield {"out_dir": out, "token": token, "show": show}
+
+
+def finish_many(table: pd.DataFrame, out: Path) -> None:
+    """Say what came of many images; the exit code is 1 if one of them failed."""
+    from ..core.prediction import NOT_DONE
+
+    typer.echo(f"written: {out / 'images.csv'}")
+    n_failed = table.loc[~table["problem"].isin(["", NOT_DONE]), "image"].nunique()
+    if n_failed:
+        n_images = table["image"].nunique()
+        say(f"error: {n_failed} of {n_images} images failed; images.csv says why.")
+        raise typer.Exit(1)
+
+
 def check_seed(seed: int) -> None:
     """See that random numbers can be drawn from a seed.
 
@@ -287,25 +360,6 @@ def check_out_dir(path: Path) -> None:
             return
         if folder.exists():
             raise InputError(f"--out {path}: {folder} is a file; choose another folder.")
-
-
-def labels_in(path: Path) -> Path:
-    """Return the labels in the folder of a result, or what was named.
-
-    Raises
-    ------
-    InputError
-        If the folder holds labels in several formats.
-    """
-    from ..core.images import WRITERS
-
-    names = {"labels", *(f"labels{WRITERS.get(name).suffix}" for name in WRITERS.names())}
-    found = [path / name for name in sorted(names) if (path / name).exists()]
-    if len(found) > 1:
-        raise InputError(
-            f"{path} holds {' and '.join(one.name for one in found)}; name one of them."
-        )
-    return found[0] if found else path
 
 
 def shown_path(path: Path | str) -> str:

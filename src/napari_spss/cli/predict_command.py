@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,26 +12,31 @@ from ..core.base import InputError
 from .options import (
     AxesOption,
     DeviceOption,
+    EachOption,
+    GroupsOption,
     MinSizeOption,
     OverwriteOption,
     SplitOption,
     VoxelSizeOption,
     check_out_dir,
+    check_single,
+    finish_many,
     gpu_devices,
     parse_threshold,
     parse_voxel_size,
     shown_path,
 )
 
-if TYPE_CHECKING:
-    from ..core.training import RunInputs
-
-HELP = """Apply a trained model to an image: maps, labels, and tables of fractions and objects.
+HELP = """Apply a trained model to images: maps, labels, and tables of fractions and objects.
 
 Writes maps.ome.tif (probability of each class), labels.ome.tif (class of each pixel),
 fractions.csv and fractions_objects.csv into --out, or folders of files for images of different
 sizes, and next_slices.csv: the slices that are worth counting next. Works piece by piece, so a
 stack may be larger than the memory. RUN is the folder that train wrote.
+
+Several images, a pattern, a text file with a path a line, or --each FOLDER: each has a folder of
+its own in --out, and images.csv has a row for each image and class. The same command goes on where
+it was stopped; an image that fails is told, and the others go on.
 """
 
 EXAMPLES = """Examples:
@@ -40,13 +45,16 @@ EXAMPLES = """Examples:
   napari-spss predict run stack.tif --out result
   napari-spss predict run another.tif --out result2 --threshold auto
   napari-spss predict run volume.zarr --out result3 --gpus all
+  napari-spss predict run a.tif b.zarr --out results
+  napari-spss predict run study --each --out results --groups folder
 """
 
 
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, as train wrote it.")],
-    image: Annotated[
-        Path, typer.Argument(metavar="IMAGE", help="Image stack, or folder of images.")
+    images: Annotated[
+        list[Path],
+        typer.Argument(metavar="IMAGE...", help="Image stacks, or folders of images."),
     ],
     out: Annotated[Path, typer.Option(metavar="OUT_DIR", help="Folder for the results.")],
     format_name: Annotated[
@@ -119,6 +127,8 @@ def predict(
     split: SplitOption = None,
     axes: AxesOption = None,
     voxel_size: VoxelSizeOption = None,
+    each: EachOption = False,
+    groups: GroupsOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Predict, measure the labels, and say where everything is."""
@@ -136,134 +146,60 @@ def predict(
             "--workers, --gpus and --host."
         )
     devices = (device,) if gpus is None else gpu_devices(gpus)
-    from ..core.analysis import check_split, table_names
-    from ..core.base import CancelToken, Event, Predicted, RunFinished, least_pixels
-    from ..core.images import BOTH_UNKNOWN, open_stack
-    from ..core.prediction import (
-        FRACTIONS,
-        iter_prediction,
-        predict_in_blocks,
-        prediction_results,
-        result_names,
-        write_fractions,
-    )
-    from ..core.training import RunFolder, load_model
+    from ..core.base import CancelToken
+    from ..core.images import are_many
+    from ..core.prediction import predict_image, predict_images
     from .display import event_display
-    from .next_slices import TABLE as NEXT_SLICES, write_next_slices
     from .stopping import stop_on_signals
     from .streams import python_alone, say
 
-    check_split(split)
-    model = load_model(run)
-    inputs = _inputs_of(run, image)
-    said = () if inputs is None else RunFolder(run).annotations().effective_proportions()
-    if inputs is not None:
-        axes, stated = axes or inputs.axes, stated or inputs.voxel_size_um
-    stack = open_stack(image, axes=axes, voxel_size_um=stated)
-    if stack.n_channels != model.n_channels:
-        raise InputError(
-            f"{image} has {stack.n_channels} channels, but the model was trained on "
-            f"{model.n_channels}; choose an image like those it was trained on."
-        )
-    is_volume = not stack.is_set and stack.n_slices > 1
-    pixel = stack.pixel_size_um(0)
-    least_pixels(min_size, stack.voxel_size_um if is_volume else (pixel, pixel))
-    names = result_names(is_set=stack.is_set, uncertainty=uncertainty, format=format_name).values()
-    results = prediction_results(
-        out,
-        (*names, *table_names(FRACTIONS), NEXT_SLICES),
-        model=model,
-        stack=stack,
-        source=stack.source,
-        overwrite=overwrite,
-    )
-    results.check()
-    is_known = model.working_scale.pixel_size_um or stack.pixel_size_um(0)
-    if inputs is None and not is_known:
-        say(f"note: {BOTH_UNKNOWN}")
-    token = CancelToken()
-    outputs: dict[str, str] = {}
-    means: dict[int, float] = {}
+    is_list = are_many(images, each=each)
+    if not is_list:
+        check_single(None, groups)
+    blocks = {
+        "n_workers": len(devices) if workers is None else workers,
+        "devices": devices,
+        "host": "127.0.0.1" if host is None else None if host == "auto" else host,
+    }
     with (
         python_alone() if in_blocks else contextlib.nullcontext(),
-        stop_on_signals(token),
+        stop_on_signals(token := CancelToken()),
         event_display(is_jsonl=False) as show,
     ):
-
-        def take(event: Event) -> None:
-            show(event)
-            if isinstance(event, Predicted):
-                means[event.slice] = event.uncertainty
-            elif isinstance(event, RunFinished):
-                outputs.update(event.outputs)
-
-        if in_blocks:
-            predict_in_blocks(
-                run,
-                image,
-                out_dir=out,
-                n_workers=len(devices) if workers is None else workers,
-                devices=devices,
-                host="127.0.0.1" if host is None else None if host == "auto" else host,
-                axes=axes,
-                voxel_size_um=stated,
-                threshold=limit,
-                uncertainty=uncertainty,
-                flips=flips,
-                smooth_z=smooth_z,
-                overwrite=overwrite,
-                show=take,
-                token=token,
-            )
+        options: dict[str, Any] = {
+            "out_dir": out,
+            "axes": axes,
+            "voxel_size_um": stated,
+            "format": format_name,
+            "threshold": limit,
+            "uncertainty": uncertainty,
+            "flips": flips,
+            "smooth_z": smooth_z,
+            "device": device,
+            "blocks": blocks if in_blocks else None,
+            "min_size": min_size,
+            "split": split,
+            "overwrite": overwrite,
+            "show": show,
+            "token": token,
+        }
+        if is_list:
+            table = predict_images(run, images, each=each, groups=groups, **options)
         else:
-            for event in iter_prediction(
-                model,
-                stack,
-                out_dir=out,
-                overwrite=overwrite,
-                threshold=limit,
-                uncertainty=uncertainty,
-                format=format_name,
-                flips=flips,
-                smooth_z=smooth_z,
-                device=device,
-                token=token,
-            ):
-                take(event)
-    if not outputs:
+            done, _ = predict_image(run, images[0], **options)
+    if is_list:
+        finish_many(table, out)
         return
-    with results.writing(adds=True) as folder:
-        found = write_fractions(
-            folder,
-            outputs["labels"],
-            stack,
-            model.classes,
-            maps=outputs["maps"],
-            voxel_size_um=stated,
-            min_size=min_size,
-            split=split,
-        )
-        advice = write_next_slices(
-            folder, model, stack, uncertainty=means, found=found, stated=said
-        )
+    if done is None:
+        return
+    found = done.found
     for line in found.summary():
         typer.echo(line)
     for note in found.notes:
         say(f"note: {note}")
-    if advice:
-        typer.echo(advice)
+    if done.advice:
+        typer.echo(done.advice)
     typer.echo("written:")
-    for name in results.names:
-        if name != NEXT_SLICES or advice:
-            typer.echo(f"  {out / name}")
-    typer.echo(f"look at it: napari {shown_path(image)} {shown_path(outputs['labels'])}")
-
-
-def _inputs_of(run: Path, image: Path) -> RunInputs | None:
-    """What was said about the image, if it is that of the run."""
-    from ..core.training import INPUTS, RunFolder
-
-    if not (run / INPUTS).is_file():
-        return None
-    inputs = RunFolder(run).inputs()
-    return inputs if Path(inputs.image) == image.resolve() else None
+    for name in done.names:
+        typer.echo(f"  {out / name}")
+    typer.echo(f"look at it: napari {shown_path(images[0])} {shown_path(done.labels)}")

@@ -162,6 +162,18 @@ def test_a_file_that_comes_meanwhile_stays(results):
     assert contents(results.folder) == {"table.csv": "mine"}
 
 
+def test_results_are_done_while_nothing_of_them_or_of_what_made_them_has_changed(results):
+    write(results)
+    assert not results.are_done("fast")  # nobody said that they were complete
+    with results.writing(adds=True, done_as="fast") as folder:
+        (folder / "table.csv").write_text("last")
+    assert results.are_done("fast")
+    assert not results.are_done("slow")
+    assert not replace(results, made_from={**FROM, "model": "n"}).are_done("fast")
+    (results.folder / "labels.tif").unlink()
+    assert not results.are_done("fast")
+
+
 @pytest.mark.parametrize("record", ["", "{", '{"made_from": {}, "digests": {"a": 1}}', "[]"])
 def test_a_damaged_record_lets_nothing_be_replaced(results, record):
     write(results)

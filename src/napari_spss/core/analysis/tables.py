@@ -116,7 +116,11 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def write_estimates(
-    results: ResultFiles, estimates: Iterable[Estimate], contradicted: pd.DataFrame | None
+    results: ResultFiles,
+    estimates: Iterable[Estimate],
+    contradicted: pd.DataFrame | None,
+    *,
+    done_as: str = "",
 ) -> tuple[Path, ...]:
     """Write CSV files: a row for each estimate, and one for each contradicted node.
 
@@ -128,6 +132,8 @@ def write_estimates(
         Of `estimate_fractions`; a number that is not known is a blank cell.
     contradicted : DataFrame or None
         Of `contradicted_nodes`; without, there is one file.
+    done_as : str
+        See `ResultFiles.writing`.
 
     Raises
     ------
@@ -136,7 +142,7 @@ def write_estimates(
     RunError
         If a file cannot be written.
     """
-    with results.writing() as folder:
+    with results.writing(done_as=done_as) as folder:
         names = write_estimate_tables(folder / results.names[0], estimates, contradicted)
     return tuple(results.folder / name for name in names)
 

@@ -19,9 +19,9 @@ def read_groups(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[str
     ----------
     path : path
         Columns ``image,group``, a row per image; other columns do not count. Images go by their
-        names, with or without the ending of a file.
+        names, with or without the ending of a file, and with as many folders as tell them apart.
     names : sequence of str
-        Of the images.
+        Of the images, or their paths.
 
     Returns
     -------
@@ -35,12 +35,17 @@ def read_groups(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[str
     """
     problems: list[CellProblem] = []
     table = read_table(Path(path), problems, expects=_HEADER)
-    places = {_stem(name): place for place, name in enumerate(names)}
+    known = [_parts(name) for name in names]
     found: dict[int, str] = {}
     if table is not None and table.has_columns(_HEADER, ",".join(_HEADER)):
         for line, cells in table.rows.items():
-            place = places.get(_stem(cells["image"]))
-            if place is None:
+            meant = _meant(cells["image"], known)
+            place = meant[0] if meant else None
+            if len(meant) > 1:
+                several = f"{names[meant[0]]} and {names[meant[1]]}"
+                remedy = f"write it with its folder, since there are {several}"
+                table.fail("is the name of several images", remedy, key="image", line=line)
+            elif place is None:
                 remedy = f"write the name of one, such as {names[0]}, or delete the row"
                 table.fail("is none of the images", remedy, key="image", line=line)
             elif found.get(place, cells["group"]) != cells["group"]:
@@ -58,5 +63,15 @@ def read_groups(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[str
     return tuple(found[place] for place in range(len(names)))
 
 
-def _stem(name: str) -> str:
-    return Path(name).stem.lower().removesuffix(".ome")
+def _parts(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Folders and name of an image, and the same without the ending of a file."""
+    path = Path(name.replace("\\", "/").lower())
+    return path.parts, (*path.parts[:-1], path.stem.removesuffix(".ome"))
+
+
+def _meant(name: str, known: Sequence[tuple[tuple[str, ...], tuple[str, ...]]]) -> list[int]:
+    """Images that have a name, or else those that have it but for the ending."""
+    whole, bare = _parts(name)
+    n = len(bare)
+    exact = [at for at, (one, _) in enumerate(known) if one[-n:] == whole]
+    return exact or [at for at, (_, one) in enumerate(known) if one[-n:] in (whole, bare)]

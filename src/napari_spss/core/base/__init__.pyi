@@ -12,6 +12,7 @@ from .events import (
     CheckpointSaved as CheckpointSaved,
     Event as Event,
     FinishReason as FinishReason,
+    ImageProgress as ImageProgress,
     KeypointsChecked as KeypointsChecked,
     Mailbox as Mailbox,
     Message as Message,
@@ -32,6 +33,7 @@ from .files import (
     remove_stale_files as remove_stale_files,
     replacing as replacing,
     set_aside as set_aside,
+    stamp_of as stamp_of,
     write_atomically as write_atomically,
     write_errors as write_errors,
 )

@@ -94,11 +94,11 @@ class Preparing:
 class RunStarted:
     """Emitted once, when all is read that the run needs, and its first step or slice is next.
 
-    ``kind`` is what runs, ``total`` the number of steps or slices ahead (None if only a time
-    budget bounds it), ``device`` the torch device by name.
+    ``kind`` is what runs, ``total`` the number of steps, slices or images ahead (None if only a
+    time budget bounds it), ``device`` the torch device by name.
     """
 
-    kind: Literal["training", "prediction"]
+    kind: Literal["training", "prediction", "images"]
     total: int | None
     device: str
     classes: tuple[str, ...]
@@ -241,13 +241,30 @@ class Message:
 
 
 @dataclass(frozen=True)
+class ImageProgress:
+    """Emitted when the work on one of many images begins or ends, and ten times a second at most.
+
+    ``image`` is its path, ``place`` counts from 0, ``share`` is how much of it is done (0-1).
+    ``state`` is ``kept`` where it was finished before and nothing has changed; ``text`` says why it
+    failed.
+    """
+
+    image: str
+    place: int
+    total: int
+    state: Literal["running", "done", "kept", "failed"]
+    share: float = 0.0
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class RunFinished:
     """Emitted once, at the end of a run that did not raise.
 
-    ``done`` is the number of completed steps or slices, ``total`` the number that was planned
-    (None if only a time budget bounds the run). ``outputs`` are the paths of what was written, by
-    what it is: ``model`` and ``record`` of a training, ``maps``, ``labels`` and ``uncertainty`` of
-    a prediction.
+    ``done`` is the number of completed steps, slices or images, ``total`` the number that was
+    planned (None if only a time budget bounds the run). ``outputs`` are the paths of what was
+    written, by what it is: ``model`` and ``record`` of a training, ``maps``, ``labels`` and
+    ``uncertainty`` of a prediction; ``table`` of many images.
     """
 
     reason: FinishReason
@@ -268,6 +285,7 @@ Event = (
     | CheckpointSaved
     | Agreement
     | Message
+    | ImageProgress
     | RunFinished
 )
 _TYPES: dict[str, type] = {cls.__name__: cls for cls in get_args(Event)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import filecmp
+import hashlib
 import os
 import shutil
 import uuid
@@ -115,6 +116,20 @@ def check_links(folder: Path, names: Iterable[str]) -> None:
                 raise InputError(
                     f"{path} is a link that leads out of {folder}; put there what it leads to."
                 )
+
+
+def stamp_of(path: Path) -> str:
+    """Size and time of change of a file, or of all files in a folder, as a short text.
+
+    What has the same stamp was not written since; nothing is read.
+    """
+    found = hashlib.sha256()
+    for one in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        state = one.stat()
+        if not one.is_dir():
+            place = one.relative_to(path).as_posix()
+            found.update(f"{place} {state.st_size} {state.st_mtime_ns};".encode(errors="replace"))
+    return found.hexdigest()[:16]
 
 
 def set_aside(path: Path) -> Path:

@@ -29,6 +29,7 @@ class _Written(Record):
 
     made_from: dict[str, str]
     digests: dict[str, list[str]]
+    done_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,20 @@ class ResultFiles:
         """What those that are there were made from; nothing if that is not known."""
         return self._written().made_from
 
+    def are_done(self, done_as: str) -> bool:
+        """Whether all that was written is there unchanged, from the same inputs, and so done."""
+        written = self._written()
+        return bool(
+            written.digests
+            and written.done_as == done_as
+            and not self._other_inputs(written)
+            and all(self._as_written(name, written) for name in written.digests)
+        )
+
     @contextlib.contextmanager
-    def writing(self, *, adds: bool = False, resumes: str | None = None) -> Iterator[Path]:
+    def writing(
+        self, *, adds: bool = False, resumes: str | None = None, done_as: str = ""
+    ) -> Iterator[Path]:
         """Give a folder; what is in it at the end takes its place among the results.
 
         If anything fails, nothing changes.
@@ -119,6 +132,8 @@ class ResultFiles:
         resumes : str, optional
             What is being made, as far as ``made_from`` does not say: if it fails, or is killed, the
             same text gives the same folder again, with what is in it by then.
+        done_as : str
+            How it was made, as far as ``made_from`` does not say, for `are_done`.
 
         Raises
         ------
@@ -139,7 +154,7 @@ class ResultFiles:
                 yield aside
                 self.check()  # files may have come meanwhile
                 with write_errors(self.folder):
-                    self._take_in(aside, adds=adds)
+                    self._take_in(aside, adds=adds, done_as=done_as)
                 is_done = True
             finally:
                 if is_done or resumes is None:
@@ -155,7 +170,7 @@ class ResultFiles:
                 lock.release()
                 shutil.rmtree(path)
 
-    def _take_in(self, aside: Path, *, adds: bool) -> None:
+    def _take_in(self, aside: Path, *, adds: bool, done_as: str) -> None:
         """Remove the old results, and move the new ones into place.
 
         Whenever it is interrupted, the record holds for all of them that are there.
@@ -170,7 +185,8 @@ class ResultFiles:
         old = [] if adds else list(digests)
         for name in new:
             digests[name] = [*digests.get(name, []), _digest(aside / name)]
-        record = _Written(made_from=dict(self.made_from or {}), digests=digests)
+        made_from = dict(self.made_from or {})
+        record = _Written(made_from=made_from, digests=digests, done_as=done_as)
         (aside / self._record_path.name).write_text(record.model_dump_json(indent=1))
         (aside / self._record_path.name).replace(self._record_path)
         for name in dict.fromkeys((*new, *old)):
@@ -189,9 +205,8 @@ class ResultFiles:
         except InputError:
             return _Written(made_from={}, digests={})
         names = [name for name in record.digests if Path(name).name == name != ".."]
-        return _Written(
-            made_from=record.made_from, digests={name: record.digests[name] for name in names}
-        )
+        digests = {name: record.digests[name] for name in names}
+        return record.model_copy(update={"digests": digests})
 
     def _other_inputs(self, written: _Written) -> str:
         """Say which inputs are others than before; nothing if all are the same."""

@@ -9,6 +9,12 @@ from .labels import (
     reading_notes as reading_notes,
     strips as strips,
 )
+from .listing import (
+    BY_FOLDER as BY_FOLDER,
+    ListedImage as ListedImage,
+    are_many as are_many,
+    list_images as list_images,
+)
 from .mask_values import (
     find_levels as find_levels,
 )
@@ -67,6 +73,7 @@ from .writers import (
     register_writer as register_writer,
 )
 from .written_labels import (
+    labels_in as labels_in,
     open_labels as open_labels,
     stored_classes as stored_classes,
 )

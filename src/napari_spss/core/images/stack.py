@@ -421,7 +421,8 @@ def _check_single(images: Sequence[_Image], names: Sequence[str], source: str) -
         if image.plan.n_slices != 1:
             raise InputError(
                 f"{name} in {source} holds {image.plan.n_slices} slices; a folder must hold one "
-                "2D image per file. Open this file itself, or move it elsewhere."
+                "2D image per file. Open this file itself, or move it elsewhere; predict, measure "
+                "and estimate take each file of a folder by itself with --each."
             )
 
 

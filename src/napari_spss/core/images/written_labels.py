@@ -14,6 +14,7 @@ from .masks import Masks, open_indices, open_masks
 from .ome_tiff import CLASS_KEY
 from .ome_zarr import is_zarr, zarr_classes
 from .raw import reading
+from .writers import WRITERS
 
 _LABELS, _MAPS = "labels", "maps.ome.tif"
 _MODEL_RECORD = "model.json"  # that of core.checkpoint, which would import torch
@@ -82,6 +83,23 @@ def stored_classes(path: str | Path) -> tuple[str, ...] | None:
     if found is None and path.name.startswith(_LABELS):
         return _classes_of_model(path.parent) or _channels_in(_ome_xml(path.parent / _MAPS))
     return found
+
+
+def labels_in(path: Path) -> Path:
+    """Return the labels in the folder of a result, or what was named.
+
+    Raises
+    ------
+    InputError
+        If the folder holds labels in several formats.
+    """
+    names = {"labels", *(f"labels{WRITERS.get(name).suffix}" for name in WRITERS.names())}
+    found = [path / name for name in sorted(names) if (path / name).exists()]
+    if len(found) > 1:
+        raise InputError(
+            f"{path} holds {' and '.join(one.name for one in found)}; name one of them."
+        )
+    return found[0] if found else path
 
 
 def _ome_xml(path: Path) -> ElementTree.Element | None:

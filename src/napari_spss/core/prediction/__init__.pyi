@@ -21,6 +21,15 @@ from .files import (
     result_names as result_names,
     write_fractions as write_fractions,
 )
+from .many import (
+    measure_images as measure_images,
+    predict_image as predict_image,
+    predict_images as predict_images,
+)
+from .many_estimates import estimate_images as estimate_images
+from .next_slices import NEXT_SLICES as NEXT_SLICES
+from .one_by_one import NOT_DONE as NOT_DONE
+from .opened_labels import OpenedLabels as OpenedLabels
 from .ranking import (
     rank_slices as rank_slices,
     uncertainty_slice as uncertainty_slice,

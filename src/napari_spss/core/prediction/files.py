@@ -59,7 +59,7 @@ def prediction_results(
     model: Model,
     stack: Stack,
     source: str = "",
-    overwrite: bool = False,
+    overwrite: bool | None = False,
 ) -> ResultFiles:
     """Results of a model on an image: those of another image or model are not replaced unasked.
 
@@ -77,7 +77,7 @@ def prediction_results(
         The image.
     source : str
         Its path, if it has one.
-    overwrite : bool
+    overwrite : bool or None
         See `ResultFiles`.
     """
     return ResultFiles(

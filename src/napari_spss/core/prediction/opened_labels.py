@@ -1,4 +1,4 @@
-"""Labels as `estimate` and `figure` open them, with the run that made them and their counts."""
+"""Labels that are to be estimated or drawn, with the run that made them and their counts."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import labels_in
+from ..analysis import check_fresh
+from ..annotations import Classes, read_annotations
+from ..base import ResultFiles
+from ..images import labels_in, open_labels
 
 if TYPE_CHECKING:
-    from ..core.annotations import Annotations, Classes, ClassSpec
-    from ..core.images import Masks
-    from ..core.training import RunFolder
+    from ..annotations import Annotations, ClassSpec
+    from ..images import Masks
+    from ..training import RunFolder
 
 _NOT_SEEN = (
-    "note: no run lies beside the labels, so nobody looked whether it learned from the check "
+    "no run lies beside the labels, so nobody looked whether it learned from the check "
     "count; name it by --run RUN."
 )
 _ABOVE = 3
@@ -43,9 +46,6 @@ class OpenedLabels:
         cls, labels: Path, *, run: Path | None, classes: ClassSpec | None, outside: str | None
     ) -> OpenedLabels:
         """Open labels, or those in the folder of a result; the run says what is outside."""
-        from ..core.annotations import Classes
-        from ..core.images import open_labels
-
         path = labels_in(labels)
         masks = open_labels(path, classes=classes)
         folder = _run_of(run, path)
@@ -57,8 +57,6 @@ class OpenedLabels:
         self, *, grid: Path | None = None, proportions: Path | None = None
     ) -> Annotations | None:
         """Read tables of these labels; None if there is none."""
-        from ..core.annotations import read_annotations
-
         if grid is None and proportions is None:
             return None
         return read_annotations(
@@ -77,8 +75,6 @@ class OpenedLabels:
         InputError
             If the run behind the labels learned from a node of it.
         """
-        from ..core.analysis import check_fresh
-
         checked = self.read(grid=path)
         if checked is not None:
             is_learned = self.run is not None and not self._are_of_another(self.run)
@@ -88,19 +84,17 @@ class OpenedLabels:
     def notes(self, checked: Annotations | None) -> tuple[str, ...]:
         """What is not plain about the labels, and that nobody looked from what a run learned."""
         is_unseen = checked is not None and self.run is None
-        return (*(f"note: {note}" for note in self.masks.notes), *((_NOT_SEEN,) * is_unseen))
+        return (*self.masks.notes, *((_NOT_SEEN,) * is_unseen))
 
     def _are_of_another(self, run: RunFolder) -> bool:
         """Whether they were predicted of another image than that which was learned from."""
-        from ..core.base import ResultFiles
-
         image = ResultFiles(self.path.parent, "prediction", ()).made_before().get("image")
         return image not in (None, run.inputs().image_identity)
 
 
 def _run_of(run: Path | None, labels: Path) -> RunFolder | None:
     """The run that is named, or in whose folder the labels lie."""
-    from ..core.training import CONFIG, INPUTS, RunFolder
+    from ..training import CONFIG, INPUTS, RunFolder
 
     if run is not None:
         return RunFolder(run)

@@ -1,4 +1,4 @@
-"""Which slices to count next, as ``predict`` tells it."""
+"""Which slices to count next: a table beside the results of a prediction."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from ..core.analysis import Measurement
-    from ..core.annotations import Proportion
-    from ..core.images import Stack
-    from ..core.training import Model
+from ..analysis import acquisition_scores
+from ..annotations import write_rows
 
-TABLE = "next_slices.csv"
+if TYPE_CHECKING:
+    from ..analysis import Measurement
+    from ..annotations import Proportion
+    from ..images import Stack
+    from ..training import Model
+
+NEXT_SLICES = "next_slices.csv"
 _N_NAMED = 3
 
 
@@ -45,9 +48,6 @@ def write_next_slices(
     str
         A line for the summary; empty, and no table, if there is nothing to choose from.
     """
-    from ..core.analysis import acquisition_scores
-    from ..core.annotations import write_rows
-
     fractions = found.slices["fraction"].to_numpy(np.float64).reshape(-1, len(model.classes))
     ranked = acquisition_scores(
         uncertainty,
@@ -62,6 +62,6 @@ def write_next_slices(
         (one.slice, stack.names[one.slice], f"{one.uncertainty:.4f}", f"{one.difference:.4f}")
         for one in ranked
     ]
-    write_rows(folder / TABLE, [("slice", "name", "uncertainty", "difference"), *rows])
+    write_rows(folder / NEXT_SLICES, [("slice", "name", "uncertainty", "difference"), *rows])
     named = ", ".join(str(one.slice) for one in ranked[:_N_NAMED])
     return f"count next, the map being least certain there: slice {named}"

@@ -1,0 +1,348 @@
+"""Many images in one call: predicted or measured, see `one_by_one`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ..analysis import (
+    check_split,
+    measure_masks,
+    measurement_results,
+    table_names,
+    write_tables,
+)
+from ..base import (
+    CancelToken,
+    Event,
+    InputError,
+    Message,
+    Predicted,
+    RunFinished,
+    VoxelSize,
+    least_pixels,
+    merge_voxel_size,
+    stamp_of,
+)
+from ..images import BOTH_UNKNOWN, ListedImage, Stack, labels_in, open_labels
+from .one_by_one import ImageStopped, Paths, Show, Told, list_with_names, one_by_one, table_at
+
+if TYPE_CHECKING:
+    from ..analysis import Measurement
+    from ..annotations import ClassSpec
+    from ..training import Model
+    from .files import Threshold
+
+_FRACTIONS = "fractions.csv"
+
+
+@dataclass(frozen=True)
+class PredictedImage:
+    """What `predict_image` has written.
+
+    Parameters
+    ----------
+    found : Measurement
+        Of the labels.
+    labels : str
+        Their path.
+    names : tuple of str
+        All files and folders in the folder of the result.
+    advice : str
+        What to count next; empty if there is nothing to choose from.
+    """
+
+    found: Measurement
+    labels: str
+    names: tuple[str, ...]
+    advice: str
+
+
+def predict_image(
+    run: str | Path,
+    image: str | Path,
+    *,
+    out_dir: str | Path,
+    model: Model | None = None,
+    axes: str | None = None,
+    voxel_size_um: VoxelSize | None = None,
+    format: str | None = None,
+    threshold: Threshold = None,
+    uncertainty: bool = False,
+    flips: bool = False,
+    smooth_z: bool | None = None,
+    device: str = "auto",
+    blocks: Mapping[str, Any] | None = None,
+    min_size: float | str = 1,
+    split: float | None = None,
+    overwrite: bool | None = False,
+    keeps: bool = False,
+    show: Show = lambda event: None,
+    token: CancelToken | None = None,
+) -> tuple[PredictedImage | None, Stack]:
+    """Predict an image into files, and measure its labels.
+
+    Parameters
+    ----------
+    run, image : path
+        Folder of a run; image. What was stated of the image of the run holds for it.
+    model : Model, optional
+        That of the run, if it is loaded.
+    blocks : mapping, optional
+        ``n_workers``, ``devices`` and ``host`` of `predict_in_blocks`, by which it is done then.
+    min_size, split
+        Of the objects, see `measure`.
+    keeps : bool
+        Whether a result that is there, finished and unchanged, as is the image, stays.
+    out_dir, axes, voxel_size_um, format, threshold, uncertainty, flips, smooth_z, device
+        As in `iter_prediction` and `open_stack`.
+    overwrite, show, token
+        As in `predict_in_blocks`.
+
+    Returns
+    -------
+    tuple of PredictedImage or None, and Stack
+        None if it was stopped, or stays.
+    """
+    from ..images import open_stack
+    from ..training import INPUTS, RunFolder, load_model
+    from .blocks import predict_in_blocks
+    from .engine import iter_prediction
+    from .files import prediction_results, result_names, write_fractions
+    from .next_slices import NEXT_SLICES, write_next_slices
+
+    check_split(split)
+    folder, source = RunFolder(Path(run)), Path(image)
+    model = load_model(run) if model is None else model
+    format = format or ("tif" if blocks is None else "zarr")
+    inputs = folder.inputs() if (folder.path / INPUTS).is_file() else None
+    if inputs is not None and Path(inputs.image) != source.resolve():
+        inputs = None
+    said = () if inputs is None else folder.annotations().effective_proportions()
+    if inputs is not None:
+        axes, voxel_size_um = axes or inputs.axes, voxel_size_um or inputs.voxel_size_um
+    stack = open_stack(source, axes=axes, voxel_size_um=voxel_size_um)
+    if stack.n_channels != model.n_channels:
+        raise InputError(
+            f"{image} has {stack.n_channels} channels, but the model was trained on "
+            f"{model.n_channels}; choose an image like those it was trained on."
+        )
+    pixel = stack.pixel_size_um(0)
+    is_volume = not stack.is_set and stack.n_slices > 1
+    least_pixels(min_size, stack.voxel_size_um if is_volume else (pixel, pixel))
+    files = result_names(is_set=stack.is_set, uncertainty=uncertainty, format=format).values()
+    results = prediction_results(
+        out_dir,
+        (*files, *table_names(_FRACTIONS), NEXT_SLICES),
+        model=model,
+        stack=stack,
+        source=stack.source,
+        overwrite=overwrite,
+    )
+    made: dict[str, object] = {"threshold": threshold, "uncertainty": uncertainty, "flips": flips}
+    made |= {"smooth_z": smooth_z, "format": format, "axes": axes, "file": stamp_of(source)}
+    made |= {"min_size": str(min_size), "split": split}
+    done_as = repr(made)
+    if keeps and results.are_done(done_as):
+        return None, stack
+    results.check()
+    if inputs is None and not (model.working_scale.pixel_size_um or pixel):
+        show(Message("info", BOTH_UNKNOWN))
+    options: dict[str, Any] = {"threshold": threshold, "uncertainty": uncertainty, "flips": flips}
+    options |= {"smooth_z": smooth_z, "overwrite": overwrite, "token": token}
+    outputs: dict[str, str] = {}
+    means: dict[int, float] = {}
+
+    def take(event: Event) -> None:
+        show(event)
+        if isinstance(event, Predicted):
+            means[event.slice] = event.uncertainty
+        elif isinstance(event, RunFinished):
+            outputs.update(event.outputs)
+
+    if blocks is None:
+        options |= {"format": format, "device": device}
+        for event in iter_prediction(model, stack, out_dir=out_dir, **options):
+            take(event)
+    else:
+        sizes: dict[str, Any] = {"axes": axes, "voxel_size_um": voxel_size_um}
+        predict_in_blocks(run, image, out_dir=out_dir, **blocks, **sizes, **options, show=take)
+    if not outputs:
+        return None, stack
+    with results.writing(adds=True, done_as=done_as) as place:
+        found = write_fractions(
+            place,
+            outputs["labels"],
+            stack,
+            model.classes,
+            maps=outputs["maps"],
+            voxel_size_um=voxel_size_um,
+            min_size=min_size,
+            split=split,
+        )
+        advice = write_next_slices(place, model, stack, uncertainty=means, found=found, stated=said)
+    names = tuple(name for name in results.names if name != NEXT_SLICES or advice)
+    return PredictedImage(found, outputs["labels"], names, advice), stack
+
+
+def predict_images(
+    run: str | Path,
+    images: Paths,
+    *,
+    out_dir: str | Path,
+    each: bool = False,
+    groups: str | Path | None = None,
+    overwrite: bool | None = False,
+    show: Show = lambda event: None,
+    token: CancelToken | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Apply a model to many images; what is finished already, and unchanged, is kept.
+
+    Each image has a folder of its own in ``out_dir``, in which all is as a call for it alone writes
+    it. An image that fails is told, and the others go on.
+
+    Parameters
+    ----------
+    run : path
+        Folder of a run.
+    images : path or sequence of path
+        Files; folders, each one image of slices; patterns such as ``study/**/*.tif``; or text files
+        with one of these a line.
+    out_dir : path
+        Folder for the results and the table, ``images.csv``.
+    each : bool
+        Whether each file in a folder, and in those in it, is an image of its own.
+    groups : path, optional
+        Table ``image,group``, or "folder": the folder in which an image lies.
+    overwrite : bool or None
+        Whether what stands there may be replaced, whatever it is; None if nobody can ask for it.
+    show : callable
+        Takes each event: RunStarted, ImageProgress, Progress, Message, RunFinished.
+    token : CancelToken, optional
+        Stops within a tile; the same call goes on later.
+    **options
+        ``axes``, ``voxel_size_um``, ``format``, ``threshold``, ``uncertainty``, ``flips``,
+        ``smooth_z`` and ``device``, as in :func:`napari_spss.iter_prediction` and
+        :func:`napari_spss.open_stack`; ``min_size`` and ``split``, as in
+        :func:`napari_spss.find_objects`.
+
+    Returns
+    -------
+    DataFrame
+        A row per image and class, as it is written, all cells texts: ``image``, ``group``,
+        ``folder`` of the result, ``problem`` if it failed or was not come to, ``pixel_um``; and the
+        columns of ``fractions_stack.csv``. Images of earlier calls are in it, too.
+
+    Raises
+    ------
+    InputError
+        If there are no images, the table of groups is wrong, or the table of another model or of
+        other options stands there.
+
+    Examples
+    --------
+    >>> table = predict_images("run", ["a.tif", "b.zarr"], out_dir="result")  # doctest: +SKIP
+    """
+    from ..training import load_model
+
+    model = load_model(run)
+    results = table_at(out_dir, {"model": model.identity}, overwrite)
+    token = token or CancelToken()
+
+    def work(image: ListedImage, folder: Path, show: Show) -> tuple[bool, Told]:
+        done, stack = predict_image(
+            run,
+            image.path,
+            out_dir=folder,
+            model=model,
+            overwrite=overwrite,
+            keeps=True,
+            show=show,
+            token=token,
+            **options,
+        )
+        if done is None and token.is_cancelled:
+            raise ImageStopped
+        sizes = {stack.pixel_size_um(z) for z in range(stack.n_slices if stack.is_set else 1)}
+        size = sizes.pop() if len(sizes) == 1 else None
+        return done is not None, {"pixel_um": "" if size is None else str(size)}
+
+    stack_table = table_names(_FRACTIONS)[1]
+    made = {
+        key: value
+        for key, value in sorted(options.items())
+        if key not in ("device", "blocks") and value not in (None, False, "tif", "1")
+    }
+    listed = list_with_names(images, results, each=each, groups=groups, made=made)
+    return one_by_one(listed, work, results, stack_table, made, show, token)
+
+
+def measure_images(
+    labels: Paths,
+    *,
+    out_dir: str | Path,
+    each: bool = False,
+    groups: str | Path | None = None,
+    classes: ClassSpec | None = None,
+    instances: bool = False,
+    voxel_size_um: VoxelSize | None = None,
+    overwrite: bool = False,
+    show: Show = lambda event: None,
+    token: CancelToken | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Measure many labels; what is finished already, and unchanged, is kept.
+
+    Parameters
+    ----------
+    labels : path or sequence of path
+        Files or folders of labels or masks, folders of results, patterns, or text files of these.
+    classes, instances
+        As in :func:`napari_spss.open_masks`.
+    out_dir, each, groups, overwrite, show, token
+        As in :func:`predict_images`.
+    voxel_size_um : tuple of float or None, optional
+        (z, y, x) of all of them, in micrometres; goes before what the labels state.
+    **options
+        ``min_size``, ``split``, ``per_slice``, ``is_vertical`` and ``outside`` of a measurement.
+
+    Returns
+    -------
+    DataFrame
+        As of :func:`predict_images`.
+    """
+    results = table_at(out_dir, {"table": "measurements"}, overwrite)
+    token = token or CancelToken()
+    made: dict[str, object] = {"classes": classes, "instances": instances, "size": voxel_size_um}
+    made |= sorted(options.items())
+
+    def go_on() -> None:
+        if token.is_cancelled:
+            raise ImageStopped
+
+    def work(image: ListedImage, folder: Path, show: Show) -> tuple[bool, Told]:
+        path = labels_in(image.path)
+        masks = open_labels(path, classes=classes, instances=instances)
+        size = merge_voxel_size(voxel_size_um, masks.stack.voxel_size_um)
+        files = measurement_results(
+            folder / _FRACTIONS, labels=path, voxel_size_um=size, overwrite=overwrite
+        )
+        told = {"pixel_um": "" if size[2] is None else str(size[2])}
+        done_as = f"{made} {stamp_of(path)}"
+        if files.are_done(done_as):
+            return False, told
+        files.check()
+        found = measure_masks(masks, voxel_size_um=voxel_size_um, go_on=go_on, **options)
+        for note in found.notes:
+            show(Message("info", note))
+        with files.writing(done_as=done_as) as place:
+            write_tables(found, place / _FRACTIONS)
+        return True, told
+
+    listed = list_with_names(labels, results, each=each, groups=groups, made=made, of_labels=True)
+    return one_by_one(listed, work, results, table_names(_FRACTIONS)[1], made, show, token)

@@ -1,0 +1,197 @@
+"""Work on many images, one after the other: what is finished is kept, what fails is told.
+
+What is made of an image lies in a folder of its own, as a call for it alone would write it. One
+table has a row per image and class.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from ..analysis import write_table
+from ..base import (
+    CancelToken,
+    Event,
+    FinishReason,
+    ImageProgress,
+    InputError,
+    Message,
+    Progress,
+    ResultFiles,
+    RunFinished,
+    RunStarted,
+    SpssError,
+    counted,
+)
+from ..images import ListedImage, list_images
+
+IMAGES_TABLE, OVERALL_TABLE = "images.csv", "overall.csv"
+"""The one table, a row per image and class; and the means of groups."""
+
+NOT_DONE = "not done: the call was stopped before"
+"""The problem of images that a call did not come to."""
+
+Paths: TypeAlias = str | Path | Sequence[str | Path]
+Show: TypeAlias = Callable[[Event], object]
+Told: TypeAlias = Mapping[str, object]
+"""Columns of the table that the image's own tables do not have."""
+
+Work: TypeAlias = Callable[[ListedImage, Path, Show], tuple[bool, Told]]
+"""Takes an image and its folder, and returns whether anything was computed."""
+
+
+class ImageStopped(Exception):
+    """The token was set before an image was finished."""
+
+
+def table_at(out_dir: str | Path, made_from: dict[str, str], overwrite: bool | None) -> ResultFiles:
+    """Files of the one table; see that nothing is in their way."""
+    names = (IMAGES_TABLE, OVERALL_TABLE)
+    results = ResultFiles(Path(out_dir), "images", names, made_from, overwrite=overwrite)
+    results.check()
+    return results
+
+
+def list_with_names(
+    images: Paths,
+    results: ResultFiles,
+    *,
+    each: bool,
+    groups: str | Path | None,
+    made: Mapping[str, object],
+    of_labels: bool = False,
+) -> tuple[ListedImage, ...]:
+    """List images, with the names of earlier calls; see that all in the table is made alike."""
+    before = _rows_before(results)
+    listed = list_images(
+        [images] if isinstance(images, (str, Path)) else images,
+        each=each,
+        groups=groups,
+        of_labels=of_labels,
+        skip=results.folder,
+        known={Path(row["image"]): row["folder"] for row in before},
+    )
+    others = {row["image"] for row in before} - {str(one.path) for one in listed}
+    if others and not results.are_done(repr(made)):
+        raise InputError(
+            f"{results.folder / IMAGES_TABLE} has {counted(len(others), 'image')} that other "
+            f"options were used for, such as {min(others)}; name all images, or another folder."
+        )
+    return listed
+
+
+def _rows_before(results: ResultFiles) -> list[dict[str, str]]:
+    """Rows of images that are still there; none of a table that was not written here."""
+    path = results.folder / IMAGES_TABLE
+    if not path.is_file() or results.in_the_way():
+        return []
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows: list[dict[str, str]] = table.to_dict("records")  # type: ignore[assignment]
+    return [row for row in rows if Path(row["image"]).exists()]
+
+
+def one_by_one(
+    images: Sequence[ListedImage],
+    work: Work,
+    results: ResultFiles,
+    table: str,
+    made: Mapping[str, object],
+    show: Show,
+    token: CancelToken,
+    finish: Callable[[Path], object] = lambda place: None,
+) -> pd.DataFrame:
+    """Do the work on each image, and write the one table, with what else is to lie beside it."""
+    pace = _Pace(len(images), show)
+    show(RunStarted("images", len(images), "", ()))
+    rows: list[dict[str, object]] = []
+    for image in images:
+        row: dict[str, object] = {
+            "image": str(image.path),
+            "group": image.group,
+            "folder": image.name,
+            "problem": "",
+        }
+        if token.is_cancelled:
+            rows.append({**row, "problem": NOT_DONE})
+            continue
+        pace.begin(image)
+        try:
+            is_new, told = work(image, results.folder / image.name, pace.take)
+            path = results.folder / image.name / table
+            found = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
+        except ImageStopped:
+            rows.append({**row, "problem": NOT_DONE})
+        except Exception as error:  # noqa: BLE001  a border: the others go on
+            text = str(error) if isinstance(error, SpssError | OSError) else repr(error)
+            problem = " ".join(text.split())
+            rows.append({**row, "problem": problem})
+            pace.end("failed", problem)
+        else:
+            rows += [{**row, **told, **{str(key): one[key] for key in one}} for one in found]
+            pace.end("done" if is_new else "kept")
+    listed = {str(one.path) for one in images}
+    others: list[Any] = [row for row in _rows_before(results) if row["image"] not in listed]
+    everything = pd.DataFrame([*rows, *others]).fillna("")
+    outputs = {}
+    if rows:
+        with results.writing(done_as=repr(made)) as place:
+            write_table(place / IMAGES_TABLE, everything)
+            finish(place)
+        outputs["table"] = str(results.folder / IMAGES_TABLE)
+    reason = FinishReason.stopped if token.is_cancelled else FinishReason.completed
+    show(RunFinished(reason, pace.done, pace.elapsed_s, outputs, len(images)))
+    return everything
+
+
+class _Pace:
+    """Tells how far the work is, on an image and in all."""
+
+    def __init__(self, total: int, show: Show) -> None:
+        self.done = 0
+        self._total, self._show = total, show
+        self._began = time.monotonic()
+        self._new_s, self._n_new = 0.0, 0
+        self._image = ("", 0.0)
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._began
+
+    def begin(self, image: ListedImage) -> None:
+        self._image = (str(image.path), time.monotonic())
+        self._show(ImageProgress(self._image[0], self.done, self._total, "running"))
+        self._tell(0.0)
+
+    def take(self, event: Event) -> None:
+        """Take an event of the work on the image."""
+        path = self._image[0]
+        if isinstance(event, Message):
+            self._show(Message(event.level, f"{Path(path).name}: {event.text}"))
+        elif isinstance(event, Progress):
+            share = event.done / event.total if event.total else 0.0
+            if event.eta_s is not None and event.elapsed_s + event.eta_s > 0:
+                share = event.elapsed_s / (event.elapsed_s + event.eta_s)
+            self._show(ImageProgress(path, self.done, self._total, "running", share))
+            self._tell(share)
+
+    def end(self, state: Any, text: str = "") -> None:
+        path, began = self._image
+        if state == "done":
+            self._new_s += time.monotonic() - began
+            self._n_new += 1
+        self._show(ImageProgress(path, self.done, self._total, state, 1.0, text))
+        self.done += 1
+        self._tell(0.0)
+
+    def _tell(self, share: float) -> None:
+        """Tell how far all is; the time left is that of images which are computed."""
+        seconds = self._new_s + (time.monotonic() - self._image[1]) * (share > 0)
+        n = self._n_new + share
+        left = self._total - self.done - share
+        eta_s = seconds / n * left if n > 0 else None
+        self._show(Progress(self.done, self._total, self.elapsed_s, eta_s))

@@ -1,0 +1,292 @@
+"""``predict``, ``measure`` and ``estimate`` of many images in one call: resumed, and one table."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from napari_spss import predict_images
+from napari_spss.core.annotations import Annotations, lay_grid, write_grid
+from napari_spss.core.base import CancelToken, FinishReason, ImageProgress, Progress
+from napari_spss.core.images import WRITERS, StackLayout
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+
+@pytest.fixture
+def study(trained, tmp_path, monkeypatch):
+    """Two images of one name in folders of their own, an OME-Zarr image, and the run."""
+    monkeypatch.chdir(tmp_path)
+    pixels = tifffile.imread(trained / "image.tif")
+    for name, image in (("a", pixels[:2]), ("b", pixels[1:])):
+        (tmp_path / "study" / name).mkdir(parents=True)
+        tifffile.imwrite(f"study/{name}/img.tif", image, photometric="minisblack")
+    layout = StackLayout((pixels[0].shape,), pixels.dtype, voxel_size_um=(None, 0.01, 0.01))
+    with WRITERS.get("zarr").open(tmp_path / "study" / "b" / "c.zarr", layout) as file:
+        file.write(0, pixels[0], 0)
+    shutil.copytree(trained / "run", "run")
+    return tmp_path
+
+
+def table_of(path="out/images.csv"):
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def contents(folder):
+    """Bytes of all tables of a result, and of the pixels of its images, by path."""
+    paths = [one for one in Path(folder).rglob("[!.]*") if one.is_file()]
+    return {
+        one.relative_to(folder): tifffile.imread(one).tobytes()
+        if one.suffix == ".tif"
+        else one.read_bytes()
+        for one in paths
+    }
+
+
+def times(folder="out"):
+    return {one: one.stat().st_mtime_ns for one in Path(folder).rglob("*.tif")}
+
+
+def test_each_image_has_what_a_call_for_it_alone_gives_and_a_row(spss, study):
+    done = spss("predict", "run", "study", "--each", "--groups", "folder", "--out", "out")
+    assert done.code == 0, done.err
+    table = table_of()
+    assert list(zip(table["folder"], table["group"], table["class"], strict=True)) == [
+        ("a_img", "a", "background"),
+        ("a_img", "a", "disc"),
+        ("c", "b", "background"),
+        ("c", "b", "disc"),
+        ("b_img", "b", "background"),
+        ("b_img", "b", "disc"),
+    ]
+    assert set(table["problem"]) == {""}
+    assert list(table["pixel_um"]) == ["", "", "0.01", "0.01", "", ""]
+    assert "c.zarr: The model does not say at which size" in done.err
+    assert "img.tif: The size of a pixel is not known" in done.err
+    for name, image in (("a_img", "a/img.tif"), ("b_img", "b/img.tif"), ("c", "b/c.zarr")):
+        assert spss("predict", "run", f"study/{image}", "--out", f"one/{name}").code == 0
+        assert contents(f"out/{name}") == contents(f"one/{name}")
+        rows = pd.read_csv(f"one/{name}/fractions_stack.csv", dtype=str, keep_default_na=False)
+        assert list(rows["fraction"]) == list(table.loc[table["folder"] == name, "fraction"])
+
+
+def test_what_is_finished_and_unchanged_is_kept(spss, study):
+    command = ("predict", "run", "study/*/img.tif", "--out", "out")
+    assert spss(*command).code == 0
+    before, table = times(), Path("out/images.csv").read_bytes()
+    done = spss(*command)
+    assert done.code == 0
+    assert done.err.count("unchanged, kept") == 2
+    assert times() == before
+    assert Path("out/images.csv").read_bytes() == table
+    image = tifffile.imread("study/a/img.tif")
+    image[0, 0, 0] += 1  # which no sample of its pixels would tell
+    tifffile.imwrite("study/a/img.tif", image, photometric="minisblack")
+    Path("out/b_img/labels.ome.tif").unlink()
+    assert spss(*command).code == 0
+    changed = {one.name for one, time in times().items() if before[one] != time}
+    assert changed == {"maps.ome.tif", "labels.ome.tif"}
+    done = spss(*command, "--threshold", "0.4")
+    assert done.code == 0
+    assert "kept" not in done.err
+
+
+def test_a_call_that_was_stopped_goes_on(study):
+    token, told = CancelToken(), []
+
+    def show(event):
+        told.append(event)
+        if isinstance(event, ImageProgress) and (event.place, event.state) == (1, "running"):
+            token.cancel()
+
+    images = ["study/a/img.tif", "study/b/img.tif"]
+    table = predict_images("run", images, out_dir="out", device="cpu", show=show, token=token)
+    problems = dict(zip(table["folder"], table["problem"], strict=True))
+    assert problems == {"a_img": "", "b_img": "not done: the call was stopped before"}
+    assert told[-1].reason is FinishReason.stopped
+    assert [path.name for path in Path("out/b_img").glob("[!.]*")] == []
+    told.clear()
+    table = predict_images("run", images, out_dir="out", device="cpu", show=told.append)
+    states = [one.state for one in told if isinstance(one, ImageProgress)]
+    assert [state for state in states if state != "running"] == ["kept", "done"]
+    assert set(table["problem"]) == {""}
+    shares = [one.done for one in told if isinstance(one, Progress)]
+    assert shares == sorted(shares)
+    assert shares[-1] == 2
+
+
+def test_a_result_that_was_changed_by_hand_is_not_replaced_and_is_told(spss, study):
+    command = ("predict", "run", "study/*/img.tif", "--out", "out")
+    assert spss(*command).code == 0
+    Path("out/a_img/fractions.csv").write_text("mine")
+    done = spss(*command)
+    assert done.code == 1
+    assert "changed since it was written" in done.err
+    assert Path("out/a_img/fractions.csv").read_text() == "mine"
+
+
+def test_a_damaged_and_a_foreign_file_are_told_and_the_others_go_on(spss, study):
+    Path("study/a/broken.tif").write_bytes(b"II*\0 is no image")
+    Path("study/a/notes.docx").write_text("no image")
+    Path("list.txt").write_text("study/a/*\nstudy/none.tif\n")
+    done = spss("predict", "run", "list.txt", "--out", "out")
+    assert done.code == 1
+    assert "3 of 4 images failed" in done.err
+    table = table_of()
+    problems = {Path(row["image"]).name: row["problem"] for _, row in table.iterrows()}
+    assert problems["img.tif"] == ""
+    assert "broken.tif" in problems["broken.tif"]
+    assert "kind (.docx) that cannot be read" in problems["notes.docx"]
+    assert "does not exist" in problems["none.tif"]
+    assert Path("out/img/labels.ome.tif").is_file()
+
+
+def test_an_image_that_comes_later_keeps_the_rows_and_folders_of_the_others(spss, study):
+    assert spss("predict", "run", "study/a/*.tif", "--out", "out").code == 0
+    before = times()
+    assert spss("predict", "run", "study/*/*.tif", "--out", "out").code == 0
+    assert sorted(set(table_of()["folder"])) == ["b_img", "img"]
+    done = spss("predict", "run", "study/b/c.zarr", "study/b/img.tif", "--out", "out")
+    assert done.code == 0
+    assert sorted(set(table_of()["folder"])) == ["b_img", "c", "img"]
+    assert {one: times()[one] for one in before} == before
+    done = spss("predict", "run", "study/b/*", "--out", "out", "--threshold", "0.3")
+    assert done.code == 2
+    assert "other options" in done.error
+    assert "study/a/img.tif" in done.error
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["study/*.nd2"], "matches nothing"),
+        (["study/a", "study/b", "--groups", "groups.csv"], "has no group"),
+        (["study/a/img.tif", "--groups", "folder"], "--groups is for several images"),
+        (["empty", "--each"], "holds no images"),
+    ],
+)
+def test_what_cannot_be_listed_is_told_before_anything_is_computed(spss, study, options, said):
+    Path("empty").mkdir()
+    Path("groups.csv").write_text("image,group\na,x\n")
+    done = spss("predict", "run", *options, "--out", "out")
+    assert done.code == 2
+    assert said in done.error
+    assert not Path("out").exists()
+
+
+def test_groups_by_a_table_whose_names_tell_images_apart(spss, study):
+    Path("g.csv").write_text("image,group\nimg.tif,x\n")
+    command = ("predict", "run", "study/*/img.tif", "--out", "out", "--groups", "g.csv")
+    done = spss(*command)
+    assert done.code == 2
+    assert "is the name of several images" in done.error
+    Path("g.csv").write_text("image,group\na/img.tif,x\nb/img,y\n")
+    assert spss(*command).code == 0
+    assert list(table_of()["group"]) == ["x", "x", "y", "y"]
+
+
+@pytest.fixture
+def labels(tmp_path, monkeypatch):
+    """Two stacks of labels and one image, of pixels of different sizes."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    made = {}
+    for name, shape, um in (("p", (3, 40, 50), 0.01), ("q", (3, 60, 40), 0.02)):
+        values = (rng.random(shape) < 0.2).astype(np.uint8)
+        made[name] = values
+        tifffile.imwrite(
+            f"{name}.tif",
+            values,
+            imagej=True,
+            resolution=(1 / um, 1 / um),
+            metadata={"unit": "um", "spacing": 0.05, "axes": "ZYX"},
+        )
+    return made
+
+
+def test_measurements_are_those_of_each_alone_and_are_kept(spss, labels):
+    command = ("measure", "p.tif", "q.tif", "--out", "out")
+    assert spss(*command).code == 0
+    for name in labels:
+        assert spss("measure", f"{name}.tif", "--out", f"{name}/fractions.csv").code == 0
+        assert contents(f"out/{name}") == contents(name)
+    table = table_of()
+    objects = table[table["class"] == "class_1"]
+    assert list(objects["pixel_um"].astype(float)) == pytest.approx([0.01, 0.02])
+    assert [float(one) for one in objects["fraction"]] == pytest.approx(
+        [values.mean() for values in labels.values()]
+    )
+    assert spss(*command).err.count("kept") == 2
+    assert "kept" not in spss(*command, "--min-size", "5").err
+
+
+def test_measuring_the_results_of_many_predictions(spss, study):
+    assert spss("predict", "run", "study/*/img.tif", "--out", "out").code == 0
+    done = spss("measure", "out", "--each", "--out", "tables")
+    assert done.code == 0, done.err
+    told, again = table_of(), table_of("tables/images.csv")
+    assert list(again["folder"]) == list(told["folder"])
+    assert list(again["fraction"]) == list(told["fraction"])
+
+
+@pytest.mark.parametrize("out", [[], ["--out", "table.csv"]])
+@pytest.mark.parametrize("command", ["measure", "estimate"])
+def test_tables_of_several_labels_need_a_folder(spss, labels, command, out):
+    done = spss(command, "p.tif", "q.tif", *out)
+    assert done.code == 2
+    assert "--out tables" in done.error
+
+
+def write_check(path, values, seed):
+    grids = []
+    for z in range(len(values)):
+        rng = np.random.default_rng(seed + z)
+        grid = lay_grid(z, values.shape[1:], n_side=8, rng=rng)
+        rows, columns = (np.floor(axis + 0.5).astype(int) for axis in (grid.y, grid.x))
+        grids.append(grid.replace(class_index=values[z, rows, columns].astype(int), is_done=True))
+    path.parent.mkdir(exist_ok=True)
+    write_grid(path, Annotations(("background", "class_1"), grids=tuple(grids)))
+
+
+def test_estimates_of_each_and_the_mean_of_groups(spss, labels):
+    for name, values in labels.items():
+        write_check(Path("checks") / f"{name}.csv", values, 3)
+    Path("animals.csv").write_text("image,group\np,one\nq,two\n")
+    command = ("estimate", "p.tif", "q.tif", "--check", "checks", "--out", "out")
+    done = spss(*command, "--groups", "animals.csv")
+    assert done.code == 0, done.err
+    table = table_of()
+    for name in labels:
+        alone = spss(
+            "estimate", f"{name}.tif", "--check", f"checks/{name}.csv", "--out", f"{name}.csv"
+        )
+        assert alone.code == 0
+        rows = pd.read_csv(f"{name}.csv", dtype=str, keep_default_na=False)
+        here = table[table["folder"] == name][list(rows.columns)]
+        pd.testing.assert_frame_equal(here.reset_index(drop=True), rows)
+    overall = pd.read_csv("out/overall.csv").set_index("method")
+    means = [values.mean() for values in labels.values()]
+    uncorrected = overall.loc["labels, uncorrected"]
+    assert uncorrected["fraction"] == pytest.approx(np.mean(means))
+    assert uncorrected["clusters"] == 2
+    corrected = overall.loc["labels, corrected"]
+    assert corrected["fraction"] == pytest.approx(np.mean(means))  # nodes agree everywhere
+    assert corrected["low"] < corrected["fraction"] < corrected["high"]
+    assert spss(*command).err.count("kept") == 2
+    assert not Path("out/overall.csv").exists()  # it would be of other groups
+
+
+def test_one_check_count_is_not_that_of_several(spss, labels):
+    write_check(Path("checks/p.csv"), labels["p"], 3)
+    command = ("estimate", "p.tif", "q.tif", "--out", "out", "--check")
+    done = spss(*command, "checks/p.csv")
+    assert done.code == 2
+    assert "one table for many labels" in done.error
+    done = spss(*command, "checks")
+    assert done.code == 1
+    assert "q.csv" in table_of().set_index("folder").loc["q", "problem"]
