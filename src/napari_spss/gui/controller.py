@@ -32,6 +32,7 @@ from .jobs import (
     ESTIMATES,
     TrainingJob,
     apply_model,
+    apply_to_many,
     compare_runs,
     find_class_objects,
     find_doubtful,
@@ -39,13 +40,14 @@ from .jobs import (
     save_results,
     train,
 )
-from .layers import ResultLayers, Source, origin_of
+from .layers import ResultLayers, Source, open_with_labels, origin_of
 from .models import (
     Cleaning,
     ComparedSlice,
     EndKind,
     FoundObjects,
     LoadedRun,
+    ManyRequest,
     MapMaking,
     ObjectRequest,
     Progress,
@@ -170,6 +172,7 @@ class Controller(QObject):
     refused = Signal(object, str)  # field that is wrong or None, why
     save_refused = Signal(str, bool)  # why, and whether it may be done all the same
     objects_refused = Signal(object, str)  # field that is wrong or None, why no objects are found
+    many_refused = Signal(str)  # why no images are predicted, or none is opened
     looks_found = Signal(object)  # nodes that are worth a second look, the most doubtful first
     outcome_changed = Signal()  # another result is shown, or the one that is shown changed
 
@@ -184,6 +187,7 @@ class Controller(QObject):
     ) -> None:
         super().__init__(parent)
         self.session = session
+        self._viewer = viewer
         self._context = context
         self._preview_interval_s = preview_interval_s
         self._runner = Runner(session, self)
@@ -412,6 +416,40 @@ class Controller(QObject):
         call = CoreCall("applying the model", apply_model)
         device = self._context.form().device
         self._runner.start(ticket, call, model, source.stack, maps, regions, making, device=device)
+
+    def apply_to_many(self, request: ManyRequest, threshold: float | None) -> bool:
+        """Apply the current model to images in files; return whether it began.
+
+        Why it did not begin is told by ``many_refused``.
+        """
+        return self._attempt(
+            lambda: self._begin_many(request, threshold),
+            refuse=lambda error: self.many_refused.emit(explain(error)),
+        )
+
+    def _begin_many(self, request: ManyRequest, threshold: float | None) -> None:
+        self.session.check_idle()
+        if self.session.model is None or self._model_dir is None:
+            raise InputError("There is no model yet; train one, or load one.")
+        ticket = self._claimed = self.session.begin("images")
+        making = self._context.map_making()
+        self._runner.start(
+            ticket,
+            CoreCall("applying the model to many images", apply_to_many),
+            self._model_dir,
+            request,
+            device=self._context.form().device,
+            threshold=threshold,
+            flips=making.flips,
+            smooth_z=making.smooth_z,
+        )
+
+    def open_result(self, image: Path, folder: Path) -> None:
+        """Show an image with the labels in the folder of its result."""
+        try:
+            open_with_labels(self._viewer, image, folder)
+        except (SpssError, OSError) as error:
+            self.many_refused.emit(explain(error))
 
     def find_doubtful(self) -> bool:
         """Look for the nodes that are worth a second look; return whether it began.

@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import queue
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,11 +40,13 @@ from .models import ComparedSlice, Curves, FoundObjects, LoadedRun
 from .preloading import preload
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..core.annotations import Annotations, Look
     from ..core.base import ResultFiles, TrainingSettings
     from ..core.images import Stack
     from ..core.training import Model
-    from .models import Cleaning, MapMaking, ObjectRequest, ResultMaps
+    from .models import Cleaning, ManyRequest, MapMaking, ObjectRequest, ResultMaps
     from .outcome import Estimated
 
 
@@ -198,6 +202,42 @@ def apply_model(
             smooth_z=making.smooth_z,
             token=token,
         )
+
+
+def apply_to_many(
+    run_dir: Path, request: ManyRequest, *, token: CancelToken, device: str, **options: Any
+) -> Generator[Event, None, pd.DataFrame]:
+    """Apply the model of a run to many images, and return the table of all."""
+    preload()
+    from ..core.prediction import predict_images
+
+    told: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+
+    def predict() -> pd.DataFrame:
+        try:
+            with spare_core():
+                return predict_images(
+                    run_dir,
+                    request.images,
+                    out_dir=request.folder,
+                    groups=request.groups,
+                    device=device,
+                    overwrite=None,
+                    show=told.put,
+                    token=token,
+                    **options,
+                )
+        finally:
+            told.put(None)
+
+    with ThreadPoolExecutor(1) as pool:
+        table = pool.submit(predict)
+        try:
+            while (event := told.get()) is not None:
+                yield event
+        finally:
+            token.cancel()
+    return table.result()
 
 
 def find_doubtful(

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 LayerData = tuple[Any, dict[str, Any], str]
 
 
@@ -37,38 +35,13 @@ def read_stacks(path: str | Sequence[str]) -> list[LayerData]:
 
 
 def _read(path: Path) -> LayerData:
-    import dask.array as da
     from napari.utils.notifications import show_info
 
     from ..core.images import open_stack
+    from .layers import stack_layer
 
     stack = open_stack(path)
     for note in stack.notes:
         show_info(note)
-    height, width = stack.shape_of(0)
-
-    def plane(z: int) -> np.ndarray:
-        return stack.read(z)[0][None]
-
-    data = da.map_blocks(
-        lambda block_info: plane(block_info[None]["array-location"][0][0]),
-        chunks=((1,) * stack.n_slices, (height,), (width,)),
-        dtype=stack.dtype,
-        meta=np.empty((0, 0, 0), stack.dtype),
-    )
-    size = stack.voxel_size_um
-    middle = stack.read(stack.n_slices // 2)
-    arguments: dict[str, Any] = {
-        "name": path.stem,
-        "scale": tuple(length or 1.0 for length in size),
-        "units": tuple("um" if length else "pixel" for length in size),
-        "axis_labels": ("z", "y", "x"),
-        # from one slice: napari would read the whole file to find its darkest and brightest pixel
-        "contrast_limits": _limits(middle),
-    }
-    return data, arguments, "image"
-
-
-def _limits(values: np.ndarray) -> tuple[float, float]:
-    low, high = (float(v) for v in np.percentile(values, (0.1, 99.9)))
-    return (low, high) if high > low else (low, low + 1.0)
+    arguments = stack_layer(stack)
+    return arguments.pop("data"), {"name": path.stem, **arguments}, "image"

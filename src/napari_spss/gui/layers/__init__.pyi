@@ -38,6 +38,10 @@ from .measure_line import (
 from .object_picker import (
     ObjectPicker as ObjectPicker,
 )
+from .opened import (
+    open_with_labels as open_with_labels,
+    stack_layer as stack_layer,
+)
 from .own import (
     MARK as MARK,
     add_unselected as add_unselected,

@@ -58,6 +58,7 @@ from .keypoint_rows import (
     Strays as Strays,
     class_column as class_column,
 )
+from .many_images import ManyRequest as ManyRequest
 from .maps import (
     Cleaning as Cleaning,
     MapMaking as MapMaking,

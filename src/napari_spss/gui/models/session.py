@@ -67,12 +67,15 @@ Owner = TypeVar("Owner", bound=HasSession)
 
 _MAX_MESSAGES = 200
 
-RunKind = Literal["training", "prediction", "review", "objects", "comparison", "export", "loading"]
+RunKind = Literal[
+    "training", "prediction", "images", "review", "objects", "comparison", "export", "loading"
+]
 
 _ROOM: dict[RunKind | None, str] = {
     None: "close other programs or images, then try again",
     "training": "choose a smaller batch or crop under Advanced",
     "prediction": "close other programs, or apply to a rectangle",
+    "images": "close other programs, then apply again: what is done is kept",
     "review": "close other programs, then try again",
     "objects": "close other programs, or find those of each slice",
     "comparison": "close other programs, then try again",
@@ -87,6 +90,7 @@ class RunState(str, Enum):
     idle = "idle"
     training = "training"
     predicting = "predicting"
+    applying = "applying to many"
     reviewing = "reviewing"
     finding = "finding objects"
     comparing = "comparing"
@@ -107,6 +111,7 @@ class EndKind(str, Enum):
 _STATE_OF_KIND: dict[str, RunState] = {
     "training": RunState.training,
     "prediction": RunState.predicting,
+    "images": RunState.applying,
     "review": RunState.reviewing,
     "objects": RunState.finding,
     "comparison": RunState.comparing,
@@ -116,6 +121,7 @@ _STATE_OF_KIND: dict[str, RunState] = {
 _DOING = {
     RunState.training: "Training",
     RunState.predicting: "Applying the model",
+    RunState.applying: "Applying the model to many images",
     RunState.reviewing: "Looking for doubtful nodes",
     RunState.finding: "Finding objects",
     RunState.comparing: "Comparing the runs",
@@ -450,7 +456,8 @@ class Session:
                 record.curves, record.model = Curves(), None
             if n_steps:
                 record.curves.continue_from(n_steps, n_before=before)
-        unit = {"training": "step", "review": "region", "objects": "object"}.get(kind, "slice")
+        units = {"training": "step", "images": "image", "review": "region", "objects": "object"}
+        unit = units.get(kind, "slice")
         self._set(RunStatus(state=_STATE_OF_KIND[kind], kind=kind, unit=unit, before=before))
         return self._ticket
 

@@ -18,6 +18,9 @@ from .image import (
 from .layer_combo import (
     LayerCombo as LayerCombo,
 )
+from .many_images import (
+    ManyImages as ManyImages,
+)
 from .notice import (
     Notice as Notice,
 )

@@ -27,6 +27,7 @@ from ...core.annotations import N_LOOKS
 from ...core.base import counted
 from ..models import Cleaning, MapMaking, percent_text, steps_of
 from .estimates import EstimatesView
+from .many_images import ManyImages
 from .notice import Notice
 from .objects import ObjectsSection
 from .save_place import SavePlace
@@ -74,6 +75,8 @@ class ResultsSection(QWidget):
         self._make_saving()
         self.objects = ObjectsSection()
         self._objects_header = Section("Objects", self.objects, is_open=False)
+        self.many = ManyImages()
+        self._many_header = Section("Many images", self.many, is_open=False)
         self._lay_out()
         self._refresh()
 
@@ -352,11 +355,13 @@ class ResultsSection(QWidget):
         layout.addLayout(saving)
         layout.addWidget(self._place)
         layout.addWidget(self._objects_header)
+        layout.addWidget(self._many_header)
 
     def _refresh(self) -> None:
         is_free = not self._is_busy
         self._apply.setEnabled(is_free and self._has_model and self._has_image)
         self._load.setEnabled(is_free)
+        self.many.set_ready(is_free and self._has_model)
         self._take_back.setEnabled(is_free)
         n_looks = min(N_LOOKS, self._n_nodes)
         can_look = bool(n_looks) and self._has_model and self._has_image

@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QPushButton,
-    QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
@@ -23,12 +20,12 @@ from qtpy.QtWidgets import (
 from ...core.base import FinishReason, counted
 from ..models import ComparedSlice, format_percent, together
 from .notice import Notice
+from .rows import fit_rows, make_rows, write_cell
 
 if TYPE_CHECKING:
     from ...core.annotations import Classes
     from ...core.training import RunSummary
 
-_MAX_ROWS_SHOWN = 5
 _ENDS = {
     FinishReason.time_limit: "time was up",
     FinishReason.converged: "converged",
@@ -66,7 +63,7 @@ class RunsList(QWidget):
         self._compared: list[ComparedSlice] = []
         self._classes: Classes | None = None  # of the comparison
         self._titles = ("", "")
-        self._table = _table("runs", ("Began", "Steps", "Overlap", "Fraction"))
+        self._table = make_rows("runs", ("Began", "Steps", "Overlap", "Fraction"))
         header = self._table.horizontalHeaderItem
         for column, text in (
             (
@@ -93,7 +90,7 @@ class RunsList(QWidget):
         self._compare.clicked.connect(lambda: self._emit(self.compare_requested))
         self._comparison = Notice()
         self._comparison.setObjectName("comparison")
-        self._slices = _table("compared slices", ("Slice", "", "", "Difference", "Overlap"))
+        self._slices = make_rows("compared slices", ("Slice", "", "", "Difference", "Overlap"))
         self._slices.setToolTip(
             "Fractions by the two runs, the second less the first in points of per cent, and the\n"
             "intersection over union of their labels. Click on a slice to go there."
@@ -127,8 +124,8 @@ class RunsList(QWidget):
                 "" if agreed is None else _fractions(run.model.classes, agreed.fractions),
             )
             for column, text in enumerate(texts):
-                _write(self._table, row, column, text, is_bold=is_current)
-        _fit(self._table)
+                write_cell(self._table, row, column, text, is_bold=is_current)
+        fit_rows(self._table)
         paths = [run.path for run in self._runs]
         kept = chosen.path if chosen is not None else current
         self._table.selectRow(paths.index(kept) if kept in paths else 0)
@@ -170,9 +167,9 @@ class RunsList(QWidget):
                 ", ".join(_overlap(one, index) for index in _shown(self._classes)),
             )
             for column, text in enumerate(texts):
-                _write(self._slices, row, column, text)
+                write_cell(self._slices, row, column, text)
         self._slices.show()
-        _fit(self._slices)
+        fit_rows(self._slices)
         total = together(self._compared)
         n_slices = counted(len(self._compared), "slice")
         lines = [f"{n_slices}, run {self._titles[0]} and run {self._titles[1]}:"]
@@ -240,34 +237,3 @@ def _all_fractions(compared: ComparedSlice, which: int) -> list[float]:
 def _overlap(compared: ComparedSlice, class_index: int) -> str:
     iou = compared.iou(class_index)
     return "\u2013" if isnan(iou) else f"{iou:.2f}"
-
-
-def _table(name: str, titles: Sequence[str]) -> QTableWidget:
-    table = QTableWidget(0, len(titles))
-    table.setObjectName(name)
-    table.setHorizontalHeaderLabels(list(titles))
-    table.verticalHeader().setVisible(False)
-    header = table.horizontalHeader()
-    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-    table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    return table
-
-
-def _write(table: QTableWidget, row: int, column: int, text: str, *, is_bold: bool = False) -> None:
-    item = QTableWidgetItem(text)
-    if column:
-        item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-    font = item.font()
-    font.setBold(is_bold)
-    item.setFont(font)
-    table.setItem(row, column, item)
-
-
-def _fit(table: QTableWidget) -> None:
-    """Take no more height than a few rows."""
-    rows = min(table.rowCount(), _MAX_ROWS_SHOWN) * table.verticalHeader().defaultSectionSize()
-    table.setFixedHeight(table.horizontalHeader().sizeHint().height() + rows + 4)
