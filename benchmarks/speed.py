@@ -1,60 +1,108 @@
-"""Memory of prediction, and times of start-up, training and prediction beside the bare network.
+"""Ratios of speed and memory, measured in one run: each thing beside what it cannot do without.
 
-    python benchmarks/speed.py [--threads 2] [--quick]
+    xvfb-run -a python benchmarks/speed.py --out benchmarks/results/speed
+    python benchmarks/speed.py --device cuda --only training prediction
 
-Absolute times depend on the machine; the ratios are what to compare. Medians of several rounds,
-in which the things compared take turns.
+Absolute numbers depend on the machine; the ratios are what to compare. Times are medians of several
+rounds, in which the things compared take turns. Memory is the most that a process of its own held.
+The record of a commit and device is one file, and the documentation shows them side by side.
+``--quick`` measures all of it on images too small to mean anything, to see that it still runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib.util
+import json
+import os
+import platform
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import records
 import torch
 
+from napari_spss.core.analysis import estimate_fractions
 from napari_spss.core.annotations import Annotations, CountingGrid, Proportion, Region, lay_grid
 from napari_spss.core.base import RunStarted, preset
-from napari_spss.core.images import stack_from_array
-from napari_spss.core.networks import build_network, has_fast_bfloat16
-from napari_spss.core.prediction import iter_prediction, predict_slice, write_fractions
-from napari_spss.core.training import fit, iter_training
+from napari_spss.core.images import open_labels, stack_from_array
+from napari_spss.core.networks import build_network, has_fast_bfloat16, resolve_device
+from napari_spss.core.prediction import iter_prediction, write_fractions
+from napari_spss.core.training import Model, fit, iter_training, load_model
 
-CPU = torch.device("cpu")
-ROUNDS = 5
-STEPS = 12
+NAMES = ("background", "mitochondria")
+DIAMETERS_PX = {1: 20, 3: 80}
+"""Width of the object by the scale at which it is predicted."""
+
+
+class Row(NamedTuple):
+    """Something, what it is measured beside, and by which factor it may take more."""
+
+    what: str
+    value: float
+    beside: str
+    other: float
+    unit: str
+    at_most: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        """How many times as much it takes."""
+        return self.value / self.other
+
+
+class Scale(NamedTuple):
+    """How much is measured."""
+
+    device: str
+    is_quick: bool
+
+    def of(self, quick: int, full: int) -> int:
+        """Choose a size."""
+        return quick if self.is_quick else full
+
+    @property
+    def rounds(self) -> int:
+        """Of each comparison."""
+        return self.of(1, 5)
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Time one call."""
+    """Time one call, to the end of what it gave a GPU to do."""
     start = time.perf_counter()
     work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
-def start_up() -> None:
-    """Time interpreters that import something and leave."""
-    programs = {
-        "python, nothing imported": "pass",
-        "import napari_spss": "import napari_spss",
-        "import torch": "import torch",
-        "import napari_spss.core.training.loop": "import napari_spss.core.training.loop",
-    }
-    times: dict[str, list[float]] = {name: [] for name in programs}
-    for _ in range(ROUNDS):
-        for name, program in programs.items():
-            command = [sys.executable, "-c", program]
-            times[name].append(seconds(lambda c=command: subprocess.run(c, check=True)))
-    for name, values in times.items():
-        print(f"{name:40} {statistics.median(values):8.2f} s")
+def in_turns(rounds: int, *works: Callable[[], object]) -> list[float]:
+    """Median seconds of each; the first of several rounds does not count."""
+    times = [[seconds(work) for work in works] for _ in range(rounds + (rounds > 1))]
+    return [statistics.median(column) for column in zip(*times[rounds > 1 :], strict=True)]
+
+
+def start_up(scale: Scale) -> Iterator[Row]:
+    """Interpreters that import something and leave."""
+    programs = ("napari_spss", "napari_spss.core.training.loop", "torch")
+    light, loop, torch_ = in_turns(
+        scale.rounds,
+        *[
+            lambda name=name: subprocess.run([sys.executable, "-c", f"import {name}"], check=True)
+            for name in programs
+        ],
+    )
+    yield Row("import napari_spss", light, "import torch", torch_, "s")
+    yield Row("import of all that trains", loop, "import torch", torch_, "s")
 
 
 def example(size: int) -> tuple[np.ndarray, Annotations]:
@@ -62,133 +110,318 @@ def example(size: int) -> tuple[np.ndarray, Annotations]:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (4, size, size), dtype=np.uint8)
     proportions = tuple(Proportion(Region(z), (0.95, 0.05)) for z in range(4))
-    grids: list[CountingGrid] = []
+    return image, Annotations(NAMES, proportions=proportions, grids=counted(size))
+
+
+def counted(size: int) -> tuple[CountingGrid, ...]:
+    """Grids on two slices, whose nodes are judged at random."""
+    rng, grids = np.random.default_rng(0), []
     for z in range(2):
         grid = lay_grid(z, (size, size), rng=rng)
         classes = (rng.random(grid.n_nodes) < 0.05).astype(np.int16)
         grids.append(grid.replace(class_index=classes, is_done=True))
-    names = ("background", "mitochondria")
-    return image, Annotations(names, proportions=proportions, grids=tuple(grids))
+    return tuple(grids)
 
 
-def training() -> None:
-    """Time steps of preset fast beside forward and backward of its network on such a batch."""
-    settings = preset("fast").with_overrides(
-        {
-            "optimisation.max_steps": STEPS,
-            "image.object_diameter_px": 80,
-            "self_training.start": 0,
-        }
-    )
-    image, annotations = example(1024)
-    stack = stack_from_array(image)
+def example_model(reduction: int, run_dir: Path | None = None) -> Model:
+    """A model after one step."""
+    image, annotations = example(256)
+    overrides = {
+        "optimisation.max_steps": 1,
+        "image.object_diameter_px": DIAMETERS_PX[reduction],
+    }
+    settings = preset("fast").with_overrides(overrides)
+    return fit(stack_from_array(image), annotations, settings, run_dir=run_dir, device="cpu")
+
+
+def training(scale: Scale) -> Iterator[Row]:
+    """Steps of preset fast, beside forward and backward of its network on such a batch."""
+    steps = scale.of(2, 12)
+    overrides = {
+        "optimisation.max_steps": steps,
+        "image.object_diameter_px": 80,
+        "self_training.start": 0,
+    }
+    settings = preset("fast").with_overrides(overrides)
+    image, annotations = example(scale.of(256, 1024))
+    stack, device = stack_from_array(image), resolve_device(scale.device)
     network = build_network(
         settings.network.name, in_channels=1, out_channels=1, filters=settings.network.filters
-    ).to(memory_format=torch.channels_last)
+    ).to(device=device, memory_format=torch.channels_last)
     crop, size = settings.sampling.crop_px, settings.sampling.batch_size
-    batch = torch.randn(size, 1, crop, crop).contiguous(memory_format=torch.channels_last)
+    batch = torch.randn(size, 1, crop, crop, device=device)
+    batch = batch.contiguous(memory_format=torch.channels_last)
 
     def bare() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16(CPU)):
-            logits = network(batch)
-        logits.float().mean().backward()
+        for _ in range(steps):
+            with torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device)):
+                logits = network(batch)
+            logits.float().mean().backward()
 
     whole, alone = [], []
-    for _ in range(ROUNDS):
-        run = iter_training(stack, annotations, settings, device="cpu")
+    for _ in range(scale.rounds):
+        run = iter_training(stack, annotations, settings, device=scale.device)
         while not isinstance(next(run), RunStarted):
             pass  # the data are read, the network is built
-        whole.append(seconds(lambda run=run: list(run)) / STEPS)
-        alone.append(seconds(lambda: [bare() for _ in range(STEPS)]) / STEPS)
-    report("a training step (with teacher)", whole, "forward and backward", alone)
+        whole.append(seconds(lambda run=run: list(run)) / steps)
+        alone.append(seconds(bare) / steps)
+    yield Row(
+        "a training step (with teacher)",
+        statistics.median(whole),
+        "forward and backward",
+        statistics.median(alone),
+        "s",
+    )
 
 
-def prediction() -> None:
-    """Time the map of a slice at full resolution beside the network's forward pass."""
-    image, annotations = example(2048)
-    stack = stack_from_array(image)
-    for diameter in (20, 80):
-        settings = preset("fast").with_overrides(
-            {"optimisation.max_steps": 1, "image.object_diameter_px": diameter}
+def prediction(scale: Scale) -> Iterator[Row]:
+    """Slices to files of maps and labels, beside the forward passes of their tiles alone."""
+    n_slices, size = scale.of(1, 6), scale.of(256, 2048)
+    stack = stack_from_array(Noise(n_slices, size))
+    for reduction in DIAMETERS_PX:
+        model, seen = example_model(reduction), []
+        # the predictor copies the network with this: it tells the copy, and each tile
+        hook = model.network.register_forward_pre_hook(
+            lambda network, tiles, seen=seen: seen.append((network, tiles[0]))
         )
-        model = fit(stack, annotations, settings, device="cpu")
-        edge = 2048 // model.reduction
-        seen = torch.randn(1, 1, edge, edge).contiguous(memory_format=torch.channels_last)
-        network = model.network.to(memory_format=torch.channels_last)
 
-        def bare(network: torch.nn.Module = network, seen: torch.Tensor = seen) -> None:
+        def predict(model: Model = model) -> None:
+            with tempfile.TemporaryDirectory() as folder:
+                list(
+                    iter_prediction(
+                        model, stack, out_dir=folder, smooth_z=False, device=scale.device
+                    )
+                )
+
+        predict()
+        hook.remove()
+        tiles = [(network.forward, tile) for network, tile in seen]
+
+        def bare(tiles: list[Any] = tiles) -> None:
             with torch.inference_mode():
-                network(seen)
+                for forward, tile in tiles:
+                    forward(tile)
 
-        whole = [seconds(lambda m=model: predict_slice(m, stack, 0)) for _ in range(ROUNDS)]
-        alone = [seconds(bare) for _ in range(ROUNDS)]
-        report(f"map of 2048 x 2048 px, scale 1/{model.reduction}", whole, "forward", alone)
+        def rounded(bare: Callable[[], None] = bare, kind: str = tiles[0][1].device.type) -> None:
+            with torch.autocast(kind, torch.bfloat16):
+                bare()
+
+        whole, alone, low = in_turns(scale.rounds, predict, bare, rounded)
+        at = f"scale 1/{reduction}"
+        yield Row(f"maps and labels, {at}", whole, "forwards of their tiles", alone, "s", 1 / 0.9)
+        yield Row(f"such forwards in bfloat16, {at}", low, "in float32, as they are", alone, "s")
 
 
 class Noise:
-    """A stack of 1024 x 1024 pixels that is made as it is read."""
+    """A stack that is made as it is read."""
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, n_slices: int) -> None:
-        self.shape = (n_slices, 1024, 1024)
+    def __init__(self, n_slices: int, size: int) -> None:
+        self.shape = (n_slices, size, size)
+        self._noise = np.random.default_rng(0).integers(0, 255, (1024, 1024), np.uint8)
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> np.ndarray:
         z, *box = index
-        return np.random.default_rng(z).integers(0, 255, self.shape[1:], np.uint8)[tuple(box)]
+        y, x = (np.arange(self.shape[1])[part] for part in box or (slice(None), slice(None)))
+        return self._noise[np.ix_((y + 17 * z) % 1024, x % 1024)]
 
 
-def predict_noise(n_slices: int, format_name: str) -> None:
-    """Predict and measure so many slices, and print the most memory that the process took."""
-    image, annotations = example(1024)
-    settings = preset("fast").with_overrides(
-        {"optimisation.max_steps": 1, "image.object_diameter_px": 80}
-    )
-    model = fit(stack_from_array(image), annotations, settings, device="cpu")
-    stack = stack_from_array(Noise(n_slices))
+def peak_mb() -> float:
+    """Most memory that this process held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def work_on(run: str, n_slices: int, size: int, n_predicted: int, format_: str) -> None:
+    """Predict slices, measure and estimate; print the most memory after each."""
+    model, stack, told = load_model(run), stack_from_array(Noise(n_slices, size)), {}
+    slices = range(n_predicted)
     with tempfile.TemporaryDirectory() as folder:
         *_, done = iter_prediction(
-            model, stack, out_dir=folder, format=format_name, smooth_z=False, device="cpu"
+            model,
+            stack,
+            out_dir=folder,
+            format=format_,
+            slices=slices,
+            smooth_z=False,
+            device="cpu",
         )
-        write_fractions(Path(folder), done.outputs["labels"], stack, model.classes)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        told["predict"] = peak_mb()
+        labels = done.outputs["labels"]
+        part = stack_from_array(Noise(n_predicted, size))
+        write_fractions(Path(folder), labels, part, model.classes, maps=done.outputs["maps"])
+        told["measure"] = peak_mb()
+        grids = tuple(grid for grid in counted(size) if grid.slice < n_predicted)
+        estimate_fractions(open_labels(labels), Annotations(NAMES, grids=grids))
+        told["estimate"] = peak_mb()
+    print(json.dumps(told))
 
 
-def memory(few: int, many: int) -> None:
-    """Compare the memory of predicting and measuring few slices and many."""
-    for name in ("tif", "zarr"):
-        taken = []
-        for n_slices in (few, many):
-            command = [sys.executable, __file__, "--noise", str(n_slices), name]
-            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            taken.append(float(said.split()[-1]))
-        text = f"memory of {few} and {many} slices, {name}"
-        print(f"{text:40} {taken[0]:8.0f} MB {taken[1]:8.0f} MB   ratio {taken[1] / taken[0]:5.2f}")
+def apply_in_dock(run: str, n_slices: int, size: int, rounds: int) -> None:
+    """Apply a model to a stack in the dock and outside of it; print seconds and memory."""
+    import napari
+    from gui_stalls import spin, spin_until
+
+    os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp()
+    pixels = np.broadcast_to(Noise(1, size)[0, :, :], (n_slices, size, size))
+    viewer = napari.Viewer(show=True)
+    viewer.add_image(pixels, name="em", contrast_limits=(0, 255))
+    from napari_spss.gui.dock import SpssDock
+
+    dock = SpssDock(viewer, is_probing=False)
+    viewer.window.add_dock_widget(dock, name="Semantic Proportions")
+    spin(1.0)
+    dock.controller.load(run)
+    spin_until(lambda: not dock.session.status.is_busy, 60)
+    model = dock.session.model
+    stack = stack_from_array(pixels)
+
+    def in_dock() -> None:
+        dock.controller.outcome.clear()
+        if not dock.controller.apply("stack"):
+            raise SystemExit(dock.bar.text())
+        outcome = dock.controller.outcome
+        spin_until(lambda: not dock.session.status.is_busy and outcome.is_up_to_date, 3600)
+
+    def outside() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            list(iter_prediction(model, stack, out_dir=folder, device="cpu"))
+
+    times = in_turns(rounds, in_dock, outside)
+    dock.shut_down()
+    viewer.close()
+    print(json.dumps({"dock": times[0], "outside": times[1], "mb": peak_mb()}))
 
 
-def report(name: str, whole: list[float], bare_name: str, alone: list[float]) -> None:
-    """Print two medians and their ratio."""
-    a, b = statistics.median(whole), statistics.median(alone)
-    print(f"{name:40} {a:8.3f} s   {bare_name:22} {b:8.3f} s   ratio {a / b:5.2f}")
+def apart(function: Callable[..., None], *arguments: object) -> dict[str, float]:
+    """Call one of the functions above in a process of its own; return what it prints."""
+    command = [sys.executable, "-W", "ignore", __file__, "--apart", function.__name__]
+    said = subprocess.run(
+        [*command, json.dumps(arguments)], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    found: dict[str, float] = json.loads(said.splitlines()[-1])
+    return found
+
+
+def memory(scale: Scale) -> Iterator[Row]:
+    """Many slices beside few, a large slice beside a small one, and a volume of 20 GB."""
+    few, many = scale.of(1, 10), scale.of(2, 300)
+    small, large = scale.of(128, 1024), scale.of(256, 16384)
+    with tempfile.TemporaryDirectory() as folder:
+        example_model(3, Path(folder))
+        for format_ in ("tif", "zarr")[: scale.of(1, 2)]:
+            base = apart(work_on, folder, few, small, few, format_)
+            grown = apart(work_on, folder, many, small, many, format_)
+            for what, value in grown.items():
+                name = f"{what}, {many} slices of {small} px, {format_}"
+                yield Row(name, value, f"{few} slices", base[what], "MB", 1.15)
+            grown = apart(work_on, folder, 1, large, 1, format_)
+            for what, value in grown.items():
+                name = f"{what}, a slice of {large} px, {format_}"
+                yield Row(name, value, f"slices of {small} px", base[what], "MB")
+        n_slices = scale.of(2, -(-20 * 10**9 // large**2))
+        grown = apart(work_on, folder, n_slices, large, scale.of(1, 3), "zarr")
+        gigabytes = n_slices * large**2 / 1e9
+        name = f"predict, 3 slices of a volume of {gigabytes:.0f} GB, zarr"
+        yield Row(name, grown["predict"], "4 GB", 4000.0, "MB", 1.0)
+
+
+def apply(scale: Scale) -> Iterator[Row]:
+    """Apply in the dock beside the same outside of it; needs a screen, such as xvfb's."""
+    has_screen = os.environ.get("DISPLAY") or sys.platform in ("win32", "darwin")
+    if not has_screen or importlib.util.find_spec("napari") is None:
+        print("no napari or no screen: Apply in the dock is left out", file=sys.stderr)
+        return
+    few, many, size = scale.of(1, 10), scale.of(2, 300), scale.of(128, 1024)
+    with tempfile.TemporaryDirectory() as folder:
+        example_model(3, Path(folder))
+        timed = apart(apply_in_dock, folder, scale.of(1, 40), size, scale.of(1, 3))
+        base = timed if scale.is_quick else apart(apply_in_dock, folder, few, size, 1)
+        grown = apart(apply_in_dock, folder, many, size, 1)
+    yield Row("Apply in the dock", timed["dock"], "as predict does it", timed["outside"], "s", 1.1)
+    name = f"Apply in the dock, {many} slices of {size} px"
+    yield Row(name, grown["mb"], f"{few} slices", base["mb"], "MB", 1.15)
+
+
+MEASURES = {one.__name__: one for one in (start_up, training, prediction, apply, memory)}
+APART = {one.__name__: one for one in (work_on, apply_in_dock)}
+
+
+def line(row: Row) -> str:
+    """Print a row so."""
+    wanted = "" if row.at_most is None else f"   at most {row.at_most:.2f}"
+    return (
+        f"{row.what:46} {row.value:9.3f} {row.unit:2}   {row.beside:24} {row.other:9.3f} "
+        f"{row.unit:2}   ratio {row.ratio:5.2f}{wanted}"
+    )
+
+
+def render(folder: Path) -> str:
+    """Markdown of all records in a folder: a table a device, a column of ratios a commit."""
+    found = [records.read(path) for path in sorted(folder.glob("*.json"))]
+    found.sort(key=lambda one: one["date"])
+    parts = []
+    for device in dict.fromkeys(one["device"] for one in found):
+        columns = [one for one in found if one["device"] == device]
+        latest: dict[tuple[str, str], float | None] = {}
+        values: dict[tuple[str, str, int], str] = {}
+        for index, record in enumerate(columns):
+            for row in (Row(*row) for row in record["rows"]):
+                latest[row.what, row.beside] = row.at_most
+                values[row.what, row.beside, index] = f"{row.ratio:.2f}"
+        heads = [f"{one['commit']}, {one['date']}" for one in columns]
+        lines = [f"| {device} | beside | at most | {' | '.join(heads)} |"]
+        lines.append("|---" * (3 + len(columns)) + "|")
+        for (what, beside), at_most in latest.items():
+            wanted = "" if at_most is None else f"{at_most:.2f}"
+            cells = [values.get((what, beside, i), "") for i in range(len(columns))]
+            lines.append(f"| {what} | {beside} | {wanted} | {' | '.join(cells)} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) or "Not measured yet."
+
+
+def device_name(device: str) -> str:
+    """Say what computed."""
+    if device == "cpu":
+        return f"CPU, {torch.get_num_threads()} of {os.cpu_count()} threads"
+    return torch.cuda.get_device_name()
 
 
 def main() -> None:
     """Run from the shell."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="Memory alone, of fewer slices.")
-    parser.add_argument("--noise", nargs=2, help=argparse.SUPPRESS)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES))
+    parser.add_argument("--quick", action="store_true", help="tiny images: does it run?")
+    parser.add_argument("--out", type=Path, help="folder for the record")
+    parser.add_argument("--apart", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    if options.noise:
-        predict_noise(int(options.noise[0]), options.noise[1])
+    if options.apart:
+        APART[options.apart[0]](*json.loads(options.apart[1]))
         return
-    memory(10, 40 if options.quick else 300)
-    if options.quick:
-        return
-    start_up()
-    training()
-    prediction()
+    rows, scale = [], Scale(options.device, options.quick)
+    for name in options.only:
+        with contextlib.closing(MEASURES[name](scale)) as found:
+            for row in found:
+                print(line(row), flush=True)
+                rows.append(row)
+    if options.out is not None:
+        record = {
+            "commit": records.commit(),
+            "date": time.strftime("%Y-%m-%d"),
+            "device": device_name(options.device),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "rows": rows,
+        }
+        path = options.out / f"{record['commit']}_{options.device}.json"
+        if path.exists():  # what was measured of the same commit before stays
+            new = {(row.what, row.beside) for row in rows}
+            old = [Row(*row) for row in records.read(path)["rows"]]
+            record["rows"] = [row for row in old if (row.what, row.beside) not in new] + rows
+        records.write(path, record)
 
 
 if __name__ == "__main__":

@@ -97,6 +97,13 @@ def stall_table() -> list[str]:
     ]
 
 
+def speed_table() -> list[str]:
+    """Markdown of the stored ratios of speed and memory."""
+    from speed import render
+
+    return render(HERE.parent / "benchmarks" / "results" / "speed").split("\n")
+
+
 def paper_tables(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Tables of the reproduced paper, each with its pictures, which are put into ``folder``."""
     from figures import draw
@@ -140,6 +147,7 @@ def write_tables(app: Sphinx) -> None:
     modules = ["| module | what it holds |", "|---|---|", *module_rows()]
     tables = {"settings": settings, "modules": modules}
     tables["gui_stalls"] = stall_table()
+    tables["speed"] = speed_table()
     tables.update(paper_tables(folder))
     tables.update(annotation_tables(folder))
     for name, table in tables.items():
