@@ -134,6 +134,7 @@ def one_by_one(
         else:
             rows += [{**row, **told, **{str(key): one[key] for key in one}} for one in found]
             pace.end("done" if is_new else "kept")
+    pace.say_again()
     listed = {str(one.path) for one in images}
     others: list[Any] = [row for row in _rows_before(results) if row["image"] not in listed]
     everything = pd.DataFrame([*rows, *others]).fillna("")
@@ -157,6 +158,7 @@ class _Pace:
         self._began = time.monotonic()
         self._new_s, self._n_new = 0.0, 0
         self._image = ("", 0.0)
+        self._said: dict[Message, list[str]] = {}  # of which images
 
     @property
     def elapsed_s(self) -> float:
@@ -171,7 +173,10 @@ class _Pace:
         """Take an event of the work on the image."""
         path = self._image[0]
         if isinstance(event, Message):
-            self._show(Message(event.level, f"{Path(path).name}: {event.text}"))
+            said = self._said.setdefault(event, [])
+            said.append(path)
+            if len(said) == 1:
+                self._show(Message(event.level, f"{Path(path).name}: {event.text}"))
         elif isinstance(event, Progress):
             share = event.done / event.total if event.total else 0.0
             if event.eta_s is not None and event.elapsed_s + event.eta_s > 0:
@@ -187,6 +192,13 @@ class _Pace:
         self._show(ImageProgress(path, self.done, self._total, state, 1.0, text))
         self.done += 1
         self._tell(0.0)
+
+    def say_again(self) -> None:
+        """Say of how many more images the same was to be said, of each text once."""
+        for message, (_, *more) in self._said.items():
+            if more:
+                n = counted(len(more), "more image")
+                self._show(Message(message.level, f"The same of {n}: {message.text}"))
 
     def _tell(self, share: float) -> None:
         """Tell how far all is; the time left is that of images which are computed."""
