@@ -410,12 +410,22 @@ def test_a_slice_too_large_to_be_held_has_the_same_maps(
     np.testing.assert_allclose(streamed, held, atol=1e-6)
 
 
-def test_memory_of_a_large_slice_is_that_of_a_band(tmp_path: Path) -> None:
-    stack = stack_from_array(np.broadcast_to(np.uint8(9), (1, 6000, 6000)))
+@pytest.mark.parametrize("smooth_z", [False, True])
+def test_memory_of_a_large_slice_is_that_of_a_band(tmp_path: Path, smooth_z: bool) -> None:
+    stack = stack_from_array(np.broadcast_to(np.uint8(9), (1 + smooth_z, 6000, 6000)))
     model = _model(normalisation="slice")
     tracemalloc.start()
     try:
-        list(iter_prediction(model, stack, out_dir=tmp_path / "out", tile_px=256, device="cpu"))
+        list(
+            iter_prediction(
+                model,
+                stack,
+                out_dir=tmp_path / "out",
+                tile_px=256,
+                smooth_z=smooth_z,
+                device="cpu",
+            )
+        )
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -12,9 +12,9 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QCoreApplication
 
 from napari_spss.core.annotations import Classes, ClassStyle, Region
-from napari_spss.core.base import Predicted
+from napari_spss.core.base import Predicted, scratch
 from napari_spss.gui.layers import ResultLayers, relabel as relabel_module, snapshot
-from napari_spss.gui.models import Cleaning, ResultMaps, maps as maps_module
+from napari_spss.gui.models import Cleaning, ResultMaps
 from napari_spss.gui.outcome import Outcome
 
 STYLES = (ClassStyle("background", "#999999", "Q"), ClassStyle("mito", "#E69F00", "W"))
@@ -214,7 +214,7 @@ def test_slices_out_of_sight_are_not_drawn(small, viewer, qtbot):
 
 
 def test_labels_on_disk_can_be_painted_and_what_was_painted_is_kept(monkeypatch, viewer, qtbot):
-    monkeypatch.setattr(maps_module, "_IN_MEMORY_BYTES", 10)
+    monkeypatch.setattr(scratch, "_IN_MEMORY_BYTES", 10)
     results = Outcome(ResultLayers(viewer), lambda: 1)
     model = SimpleNamespace(classes=CLASSES, identity="model", n_steps=3)
     results.begin(snapshot(viewer.layers["em"]), model, STYLES)

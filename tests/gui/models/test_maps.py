@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from napari_spss.core.annotations import Classes, Proportion, Region
-from napari_spss.core.base import RunError
-from napari_spss.gui.models import Cleaning, ResultMaps, maps as maps_module
+from napari_spss.core.base import RunError, scratch
+from napari_spss.gui.models import Cleaning, ResultMaps
 
 CLASSES = Classes(("background", "mito"))
 
@@ -107,7 +107,7 @@ def test_a_region_that_was_not_predicted_does_not_count_for_the_match():
 
 
 def test_large_maps_go_to_a_file_that_vanishes_with_them(monkeypatch):
-    monkeypatch.setattr(maps_module, "_IN_MEMORY_BYTES", 10)
+    monkeypatch.setattr(scratch, "_IN_MEMORY_BYTES", 10)
     maps = ResultMaps(Classes(("background", "a", "b")), (2, 4, 4))
     assert all(isinstance(array, np.memmap) for array in maps.maps)
     probs = np.zeros((3, 4, 4), np.float32)
@@ -125,10 +125,10 @@ def test_maps_of_many_slices_are_on_disk():
 
 
 def test_a_disk_without_room_ends_the_run_before_it_is_full(monkeypatch):
-    monkeypatch.setattr(maps_module, "_IN_MEMORY_BYTES", 10)
+    monkeypatch.setattr(scratch, "_IN_MEMORY_BYTES", 10)
     maps = ResultMaps(CLASSES, (2, 4, 4))
     usage = SimpleNamespace(free=2**28)
-    monkeypatch.setattr(maps_module.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(RunError, match=r"where 0\.3 GB are free; free some space there"):
         maps.write(0, two_class(np.zeros((4, 4))))
     usage.free += 32

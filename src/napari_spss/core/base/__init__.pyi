@@ -56,6 +56,11 @@ from .registry import (
     Registry as Registry,
 )
 from .results import ResultFiles as ResultFiles
+from .scratch import (
+    check_room as check_room,
+    forget_pages as forget_pages,
+    scratch_zeros as scratch_zeros,
+)
 from .settings import (
     ImageSettings as ImageSettings,
     LabelSettings as LabelSettings,

@@ -382,8 +382,9 @@ def iter_prediction(
     """Predict a stack of any size, from lazy input to files.
 
     Memory holds a band of tiles and some rows of maps; where maps are smoothed along z, two slices
-    of maps as well, in 16 bits a pixel and class. Files appear under their names when all are
-    complete; of a run that is stopped, or fails, nothing stays, and what stood there before does.
+    of maps as well, in 16 bits a pixel and class, large ones in a temporary file. Files appear
+    under their names when all are complete; of a run that is stopped, or fails, nothing stays, and
+    what stood there before does.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..annotations import Region
-from ..base import InputError
+from ..base import InputError, check_room, forget_pages, scratch_zeros
 
 if TYPE_CHECKING:
     from ..images import Stack
@@ -74,7 +74,7 @@ def is_smoothed(model: Model, stack: Stack, wanted: bool | None) -> tuple[bool, 
 class Smoother:
     """Takes maps of successive slices, and hands on smoothed ones of the slice before.
 
-    Two slices of maps are held, as whole numbers of 16 bits.
+    Two slices of maps are held, as whole numbers of 16 bits; large ones in a file.
 
     Parameters
     ----------
@@ -113,7 +113,8 @@ class Smoother:
         top, left, bottom, right = self._box
         if not self._latest.size:
             shape = len(probs) - 1, bottom - top, right - left
-            self._before, self._latest = np.empty(shape, np.uint16), np.empty(shape, np.uint16)
+            self._before, self._latest = (scratch_zeros(shape, np.uint16) for _ in range(2))
+            check_room(self._before, 2 * self._before.nbytes)
         here = np.s_[:, rows[0] - top : rows[1] - top]
         new = np.rint(probs[1:] * np.float32(_STEPS)).astype(np.uint16)
         before, latest = self._before[here], self._latest[here]
@@ -121,6 +122,8 @@ class Smoother:
             self._hand_on(z - 1, rows, before, latest, new)
         before[...] = latest
         latest[...] = new
+        for one in (self._before, self._latest):
+            forget_pages(one)
         if rows[1] == bottom and z in self._regions and z == self.slices[-1]:  # the stack ends here
             for first in range(top, bottom, _STRIP_ROWS):
                 rows = first, min(bottom, first + _STRIP_ROWS)

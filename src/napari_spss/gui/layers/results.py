@@ -22,8 +22,7 @@ from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import Colormap
 from napari.utils.colormaps.standardize_color import transform_color
 
-from ...core.base import versions
-from ..models import forget_pages, scratch_zeros
+from ...core.base import forget_pages, scratch_zeros, versions
 from .colours import label_colours
 from .geometry import Geometry, full_resolution, plane_index, voxel_size_um
 from .own import MARK, layer_mark, name_values

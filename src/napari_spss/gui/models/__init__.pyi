@@ -63,8 +63,6 @@ from .maps import (
     Cleaning as Cleaning,
     MapMaking as MapMaking,
     ResultMaps as ResultMaps,
-    forget_pages as forget_pages,
-    scratch_zeros as scratch_zeros,
 )
 from .objects import (
     FoundObjects as FoundObjects,

@@ -6,38 +6,13 @@ or, when they are large, in a file, so that a threshold takes effect at once.
 
 from __future__ import annotations
 
-import mmap
-import shutil
-import tempfile
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...core.annotations import Box, Classes, Proportion, Region
-from ...core.base import RunError
-
-_IN_MEMORY_BYTES = 1 << 26
-_ROOM_BYTES = 1 << 28  # that stay free beside what is stored, for labels
-
-
-def scratch_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return zeros: in memory or, where they are many, in a file that goes with the array."""
-    if int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize <= _IN_MEMORY_BYTES:
-        return np.zeros(shape, dtype)
-    with tempfile.TemporaryFile(prefix="napari-spss-") as file:
-        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
-
-
-def forget_pages(array: npt.NDArray[Any]) -> None:
-    """Take what was written into `scratch_zeros`, or a view of it, out of memory; it is on disk."""
-    base: Any = array
-    while base is not None and not isinstance(base, mmap.mmap):
-        base = getattr(base, "base", None)
-    is_ours = isinstance(array, np.memmap) and array.mode == "w+"
-    if base is not None and is_ours and hasattr(mmap, "MADV_DONTNEED"):
-        base.madvise(mmap.MADV_DONTNEED)
+from ...core.base import check_room, forget_pages, scratch_zeros
 
 
 @dataclass(frozen=True)
@@ -109,18 +84,6 @@ class ResultMaps:
         self._boxes: dict[int, list[Box]] = {}
         self._histograms: dict[Region, npt.NDArray[np.int64]] = {}
 
-    def _check_room(self, n_bytes: int) -> None:
-        """See that a file can take more: a full disk would end the program."""
-        if not isinstance(self.maps[0], np.memmap):
-            return
-        folder = tempfile.gettempdir()
-        free = shutil.disk_usage(folder).free
-        if free < n_bytes + _ROOM_BYTES:
-            raise RunError(
-                f"the maps do not fit into {folder}, where {free / 1e9:.1f} GB are free; free some "
-                "space there, or set the variable TMPDIR to another folder and start napari again."
-            )
-
     @property
     def slices(self) -> tuple[int, ...]:
         """Slices of which something was predicted, in order."""
@@ -149,7 +112,7 @@ class ResultMaps:
     ) -> None:
         """Put some rows of a region's maps (C, rows, x) into memory, as `store` does."""
         _, x0, _, x1 = region.box or self._whole
-        self._check_room(probs[1:].size * 2)
+        check_room(self.maps[0], 2 * probs[1:].size)
         for target, values in zip(self.maps, probs[1:], strict=True):
             target[region.slice, rows[0] : rows[1], x0:x1] = values
 

@@ -1,0 +1,54 @@
+"""Arrays that may be larger than memory, for as long as a process needs them."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import shutil
+import tempfile
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import RunError
+
+_IN_MEMORY_BYTES = 1 << 26
+_ROOM_BYTES = 1 << 28  # that stay free on the disk
+
+
+def scratch_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return zeros: in memory or, where they are many, in a file that goes with the array."""
+    if math.prod(shape) * np.dtype(dtype).itemsize <= _IN_MEMORY_BYTES:
+        return np.zeros(shape, dtype)
+    with tempfile.TemporaryFile(prefix="napari-spss-") as file:
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+
+
+def check_room(array: npt.NDArray[Any], n_bytes: int) -> None:
+    """See that so much can be written into `scratch_zeros`: a full disk would end the program.
+
+    Raises
+    ------
+    RunError
+        If the array is in a file, and there is not enough room on its disk.
+    """
+    if not isinstance(array, np.memmap):
+        return
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if free < n_bytes + _ROOM_BYTES:
+        raise RunError(
+            f"the maps do not fit into {folder}, where {free / 1e9:.1f} GB are free; free some "
+            "space there, or set the variable TMPDIR to another folder and start again."
+        )
+
+
+def forget_pages(array: npt.NDArray[Any]) -> None:
+    """Take what was written into `scratch_zeros`, or a view of it, out of memory; it is on disk."""
+    base: Any = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    is_ours = isinstance(array, np.memmap) and array.mode == "w+"
+    if base is not None and is_ours and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
