@@ -60,7 +60,7 @@ def write_example(folder):
     return truth
 
 
-@pytest.fixture(name="spss")
+@pytest.fixture(name="spss", scope="session")
 def spss_fixture():
     """The command line: ``spss("train", "image.tif", ...)``."""
     return spss
