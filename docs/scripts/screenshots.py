@@ -31,6 +31,7 @@ DOCUMENTED = {
     "training": "window",
     "results": "dock",
     "correction": "window",
+    "proofread": "window",
 }
 
 
@@ -180,6 +181,19 @@ def train_and_correct(stage: Stage, album: Album, steps: int, expert: Expert) ->
     album.shoot("results_and_fractions")
 
 
+def proofread(stage: Stage, album: Album) -> None:
+    """Find objects, and go to the one that is most worth a look."""
+    objects = stage.dock.results.objects
+    stage.show_only("Results")
+    objects._split.setChecked(True)
+    objects._find.click()
+    stage.wait_for_the_end()
+    stage.dock.results._objects_header.open()
+    stage.dock._scroll_to(objects)
+    objects.proofread.act_wanted.emit("next")
+    album.shoot("proofread")
+
+
 def save(stage: Stage, album: Album, folder: Path) -> None:
     """Save everything."""
     stage.show_only("Results")
@@ -196,6 +210,7 @@ def main() -> None:
         expert = Expert(arguments.sample)
         annotate(stage, album, arguments.sample, expert)
         train_and_correct(stage, album, arguments.steps, expert)
+        proofread(stage, album)
         save(stage, album, folder)
         stage.close()
 

@@ -239,6 +239,8 @@ def test_objects_that_were_edited_stay_beside_the_new_ones(dock, viewer, qtbot):
     old = objects_layer(dock, viewer)
     old.paint((1, 30, 30), 9)
     find(dock, qtbot, "5")
+    part(dock, QPushButton, "Begin anew").click()
+    wait(dock, qtbot)
     new = objects_layer(dock, viewer)
     assert new is not old
     assert old in viewer.layers

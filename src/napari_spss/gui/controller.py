@@ -24,7 +24,16 @@ from ..core.annotations import (
     error_after_looks,
     looks_summary,
 )
-from ..core.base import Agreement, Event, InputError, Mailbox, Predicted, Preview, SpssError
+from ..core.base import (
+    Agreement,
+    Event,
+    InputError,
+    Mailbox,
+    Predicted,
+    Preview,
+    SpssError,
+    counted,
+)
 from ..core.images import BOTH_UNKNOWN, LiveLabels
 from .check import CheckCount
 from .jobs import (
@@ -79,11 +88,32 @@ _NOT_WHOLE = (
     "Not all slices have labels: objects end where the labels do. Apply the model to the whole "
     "stack to have them whole."
 )
+_OBJECTS_NOT_SAVED = "The objects are not saved: the labels have changed since. Find them again."
 _LARGE_PREVIEW_PX = 1 << 21  # holes and small objects of larger previews stay
 
 
 class InTheWay(InputError):
     """Files that are replaced only if the user says so."""
+
+
+class ObjectsInTheWay(InputError):
+    """Objects that a person edited, and that others replace only if the user says so.
+
+    Parameters
+    ----------
+    found : FoundObjects
+    request : ObjectRequest
+        Of the others.
+    """
+
+    def __init__(self, found: FoundObjects, request: ObjectRequest) -> None:
+        was = found.request
+        self.can_be_kept = (was.class_name, was.per_slice) == (
+            request.class_name,
+            request.per_slice,
+        )
+        judged = f"{counted(len(found.judged), 'object')} of {was.class_name} judged or edited"
+        super().__init__(f"You have {judged}. Others take their place only if you say so.")
 
 
 class PreviewGate:
@@ -173,7 +203,9 @@ class Controller(QObject):
     save_refused = Signal(str, bool)  # why, and whether it may be done all the same
     objects_refused = Signal(object, str)  # field that is wrong or None, why no objects are found
     many_refused = Signal(str)  # why no images are predicted, or none is opened
+    objects_asked = Signal(str, bool)  # what is in the way of others, and whether it can be kept
     looks_found = Signal(object)  # nodes that are worth a second look, the most doubtful first
+    objects_edited = Signal(object)  # slices in which a person changed objects; None if dropped
     outcome_changed = Signal()  # another result is shown, or the one that is shown changed
 
     def __init__(
@@ -298,6 +330,7 @@ class Controller(QObject):
     def _new_outcome(self) -> Outcome:
         outcome = Outcome(self.layers, self.current_slice)
         outcome.changed.connect(self.outcome_changed)
+        outcome.objects_edited.connect(self.objects_edited)
         return outcome
 
     def missing(self, annotations: Annotations | None) -> str:
@@ -539,7 +572,7 @@ class Controller(QObject):
         self, outcome: Outcome, folder: Path, *, has_run: bool, overwrite: bool, format: str
     ) -> None:
         from ..core.analysis import estimate_names, table_names
-        from ..core.prediction import FRACTIONS, prediction_results, result_names
+        from ..core.prediction import FRACTIONS, objects_name, prediction_results, result_names
 
         self.session.check_idle()
         if has_run and (stale := self.stale()):
@@ -550,7 +583,7 @@ class Controller(QObject):
             folder,
             (
                 *(*result_names(format=format).values(), *table_names(FRACTIONS)),
-                *(*estimate_names(ESTIMATES), CHECK),
+                *(*estimate_names(ESTIMATES), CHECK, objects_name(format)),
             ),
             model=outcome.model,
             stack=outcome.source.stack,
@@ -580,6 +613,10 @@ class Controller(QObject):
         stale = self.check.stale() if outcome is self.outcome else ""
         if stale:
             self.session.say("warning", f"The estimate is not saved. {stale}")
+        objects = outcome.objects
+        if objects is not None and outcome.objects_are_stale():
+            objects = None
+            self.session.say("warning", _OBJECTS_NOT_SAVED)
         ticket = self._claimed = self.session.begin("export")
         self._of_run, outcome.saved_in = outcome, folder
         self._runner.start(
@@ -592,6 +629,7 @@ class Controller(QObject):
             format=format,
             run_dir=run_dir,
             estimated=None if stale else outcome.estimated,
+            objects=None if objects is None else objects.copy(),
         )
 
     def _refuse_saving(self, error: Exception) -> None:
@@ -689,20 +727,33 @@ class Controller(QObject):
             if self.layers.write_labels(layer, source, compared.slice, values):
                 layer.refresh(thumbnail=False, extent=False)
 
-    def find_objects(self, request: ObjectRequest) -> bool:
+    def find_objects(self, request: ObjectRequest, edited: str = "") -> bool:
         """Find objects in the labels as they are; return whether it began.
 
         It begins a little later where the labels of large slices are still being made. Why it did
-        not begin, or failed, is told by ``objects_refused``.
+        not begin, or failed, is told by ``objects_refused``; by ``objects_asked`` if a person
+        edited those that are there.
+
+        Parameters
+        ----------
+        request : ObjectRequest
+        edited : {"", "keep", "drop"}
+            What becomes of what a person said of the objects: "keep" finds the others anew.
         """
         outcome = self.outcome
         return self._attempt(
-            lambda: self._begin_finding(outcome, request), refuse=self._refuse_objects
+            lambda: self._begin_finding(outcome, request, edited), refuse=self._refuse_objects
         )
 
-    def _begin_finding(self, outcome: Outcome, request: ObjectRequest) -> None:
+    def _begin_finding(self, outcome: Outcome, request: ObjectRequest, edited: str) -> None:
         self.session.check_idle()
-        if outcome.after_labels(lambda: self.find_objects(request)):
+        before = outcome.objects
+        if before is not None and before.is_edited and not edited:
+            raise ObjectsInTheWay(before, request)
+        if edited == "drop":
+            outcome.drop_objects()
+            before = None
+        if outcome.after_labels(lambda: self.find_objects(request, edited)):
             self.session.say("info", "The search begins once the labels follow the threshold.")
             return
         labels = outcome.labels()
@@ -721,9 +772,13 @@ class Controller(QObject):
             outcome.source.stack,
             outcome.maps.maps[request.class_index - 1],
             outcome.version,
+            kept=None if before is None or edited != "keep" else before.copy(),
         )
 
     def _refuse_objects(self, error: Exception) -> None:
+        if isinstance(error, ObjectsInTheWay):
+            self.objects_asked.emit(str(error), error.can_be_kept)
+            return
         text = explain(error, "No objects were found")
         self.objects_refused.emit(getattr(error, "field", None), text)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,7 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from ..core.annotations import Keypoint
-from ..core.base import ImageProgress, InputError, KeypointsChecked, SpssError
+from ..core.base import ImageProgress, InputError, KeypointsChecked, SpssError, counted
 from ..core.projects import RUNS_FOLDER
 from .controller import Context, Controller
 from .figures import Figures
@@ -54,6 +55,7 @@ from .models import (
     read_preferences,
 )
 from .project_contents import Form, ProjectContents
+from .proofreader import Proofreader
 from .widgets import (
     AnnotateSection,
     ClassesEditor,
@@ -77,6 +79,7 @@ if TYPE_CHECKING:
     from ..core.annotations import Annotations, Look
     from ..core.projects import Project
     from ..core.training import RunSummary
+    from .models import FoundObjects
 
 _WIDTH_PX = 380
 
@@ -121,11 +124,13 @@ class SpssDock(QWidget):
         self._before: Form | None = None  # of the image before
         self._recognising: tuple[Task[str], Image, Source] | None = None
         self._listing: Task[tuple[RunSummary, ...]] | None = None
+        self._measuring: tuple[Task[pd.DataFrame], FoundObjects] | None = None
         self._runs: tuple[RunSummary, ...] = ()
         self._is_resuming = False  # whether the last run is to be loaded once runs are listed
         self.project = ProjectBar(
             self._contents.state,
             self._contents.painted,
+            self._contents.objects,
             folder=preferences.project_folder,
         )
         self.bar = RunBar()
@@ -139,6 +144,14 @@ class SpssDock(QWidget):
         )
         self.figures = Figures(self.session, self.controller, self._annotations_or_none, self)
         self._picker = ObjectPicker(self)
+        self._proofreader = Proofreader(
+            self._viewer,
+            self.results.objects.proofread,
+            self._picker,
+            self.session,
+            self._on_object_chosen,
+            self,
+        )
         self._lay_out()
         self._connect_sections()
         self._connect_session()
@@ -184,6 +197,7 @@ class SpssDock(QWidget):
             return
         self._is_open = False
         self._connections.disconnect_all()
+        self._proofreader.close()
         self._picker.set_layer(None)
         self._probe.stop()
         self._durations.stop()
@@ -285,6 +299,7 @@ class SpssDock(QWidget):
         self.train.runs.use_requested.connect(self.controller.load)
         self.train.runs.compare_requested.connect(self._on_compare)
         self.train.runs.slice_chosen.connect(self._go_to_slice)
+        self.results.save_requested.connect(self._proofreader.flush)
         self.results.save_requested.connect(
             lambda folder, format_name, has_run, overwrite: self.controller.save(
                 folder, format=format_name, has_run=has_run, overwrite=overwrite
@@ -293,9 +308,13 @@ class SpssDock(QWidget):
         self.results.set_place_to_save(self.controller.place_to_save)
         self.results.many.set_place(self.controller.place_to_save)
         self.controller.save_refused.connect(self.results.refuse_saving)
+        self.results.objects.find_requested.connect(self._proofreader.flush)
         self.results.objects.find_requested.connect(self.controller.find_objects)
         self.results.objects.chosen.connect(self._on_object_chosen)
         self.controller.objects_refused.connect(self.results.objects.refuse)
+        self.controller.objects_asked.connect(self.results.objects.ask)
+        self.controller.objects_edited.connect(self._on_objects_edited)
+        self._proofreader.train_wanted.connect(self._on_train_objects)
         self.results.many.apply_requested.connect(self._on_many)
         self.results.many.open_requested.connect(self.controller.open_result)
         self.controller.many_refused.connect(self.results.many.refuse)
@@ -392,6 +411,8 @@ class SpssDock(QWidget):
             self.annotate.set_source(layer, source)
             if is_other and source is not None:
                 self._contents.run = ""
+                self._contents.forget_objects()
+                self._measuring = None
                 self._show_runs(())
                 self.project.open(source)
                 if self.project.project is None or not self.project.project.state.classes:
@@ -445,6 +466,7 @@ class SpssDock(QWidget):
         finally:
             self._is_restoring = was_restoring
             self._contents.forget_actions()
+        self._restore_objects(project, is_switch=not was_restoring)
         if not was_restoring:
             self._tell_run()
         self.session.say("info", f"Restored {restored}.")
@@ -841,8 +863,9 @@ class SpssDock(QWidget):
         )
         objects.set_place(self.controller.place_to_save().parent)
         found = outcome.objects
-        objects.set_objects(found, is_stale=found is not None and found.version != outcome.version)
+        objects.set_objects(found, is_stale=outcome.objects_are_stale())
         self._picker.set_layer(outcome.object_layer)
+        self._proofreader.show(outcome)
 
     @guarded
     def _on_object_chosen(self, number: int) -> None:
@@ -852,6 +875,77 @@ class SpssDock(QWidget):
         if layer is not None and region is not None:
             SourceFrame(layer).look_at(self._viewer, region)
         self._picker.choose(number)
+        self.results.objects.select(number)
+        self._proofreader.refresh()
+
+    @guarded
+    def _on_objects_edited(self, slices: Iterable[int] | None) -> None:
+        """Have saved what a person did to the objects."""
+        if not self._is_restoring:
+            self._contents.note_objects(self.controller.outcome.objects, slices)
+            self._save_soon()
+
+    def _restore_objects(self, project: Project, *, is_switch: bool) -> None:
+        """Bring proofread objects back, once they are measured in a thread."""
+        outcome, source = self.controller.outcome, self._context.source
+        self._measuring = None
+        if source is None:
+            return
+        if outcome.objects is not None and not is_switch:  # the image was left and chosen again
+            if outcome.objects.is_edited:
+                self._contents.note_objects(outcome.objects, None)
+            return
+        was_restoring, self._is_restoring = self._is_restoring, True
+        try:
+            outcome.drop_objects()
+        finally:
+            self._is_restoring = was_restoring
+        found = self._contents.read_objects(project, source.geometry.stack_shape)
+        if found is not None:
+            task = Task("napari-spss objects", partial(found.measure, source.stack))
+            task.ended.connect(self._on_objects_measured)
+            self._measuring = task, found
+            task.start()
+
+    @guarded
+    def _on_objects_measured(self, task: Task[pd.DataFrame]) -> None:
+        measuring, source = self._measuring, self._context.source
+        if measuring is None or task is not measuring[0] or not self._is_open or source is None:
+            return  # the project is another one by now
+        self._measuring = None
+        if task.error is not None or task.value is None:
+            raise task.error or RuntimeError
+        found = measuring[1]
+        found.table = task.value
+        self._contents.note_objects(found, (), is_stored=True)
+        self.controller.outcome.show_objects(found, source)
+        judged = f"{len(found.judged)} judged: see Results, Objects"
+        what = counted(len(found.table), "object")
+        self.session.say("info", f"Restored {what} of {found.request.class_name}, {judged}.")
+
+    @guarded
+    def _on_train_objects(self) -> None:
+        """Paint what was judged into the painted labels."""
+        found, panel = self.controller.outcome.objects, self.results.objects.proofread
+        if found is None:
+            return
+        names = [style.name for style in self.classes.value()]
+        try:
+            if found.request.class_name not in names:
+                raise InputError(
+                    f"{found.request.class_name} is none of the classes; name one so under Image & "
+                    "classes."
+                )
+            index = names.index(found.request.class_name)
+            planes = map(found.trusted, range(len(found.removed)))
+            n_slices = self.annotate.painted.add(planes, index)
+        except InputError as error:
+            panel.say(refusal=str(error))
+            return
+        panel.say(
+            f"What was judged is painted on {counted(n_slices, 'slice')}: see Annotate, Painted. "
+            "Train learns from it."
+        )
 
     # -- closing ---------------------------------------------------------------------------------
 

@@ -274,6 +274,7 @@ def find_class_objects(
     probs: npt.NDArray[np.floating],
     version: int,
     *,
+    kept: FoundObjects | None = None,
     token: CancelToken,
 ) -> Generator[Event, None, FoundObjects | None]:
     """Return the objects of a class of the labels, (Z, Y, X); None if stopped.
@@ -290,13 +291,17 @@ def find_class_objects(
         The map of the class.
     version : int
         Of the labels.
+    kept : FoundObjects, optional
+        Those that a person judged stay as they are; the others are found anew.
 
     Raises
     ------
     InputError
         If the request says no size, or needs one of voxels that is not known.
     """
-    from ..core.analysis import find_objects, object_table
+    import pandas as pd
+
+    from ..core.analysis import find_objects
     from ..core.networks import Stopped
 
     def go_on() -> None:
@@ -306,6 +311,11 @@ def find_class_objects(
     began = time.monotonic()
     yield RunStarted("prediction", None, "", ())
     try:
+        for z in range(len(labels) if kept is not None else 0):
+            assert kept is not None
+            is_kept, _ = kept.trusted(z)
+            kept.instances[z][~is_kept] = 0
+            labels[z][is_kept] = 0
         instances = find_objects(
             labels,
             request.class_index,
@@ -315,20 +325,18 @@ def find_class_objects(
             split=request.split,
             go_on=go_on,
         )
-        table = object_table(
-            instances,
-            class_name=request.class_name,
-            per_slice=request.per_slice,
-            voxel_size_um=stack.voxel_size_um,
-            image=stack,
-            probs=probs,
-            go_on=go_on,
-        )
+        if kept is not None:
+            instances[instances > 0] += kept.instances.max()
+            np.maximum(instances, kept.instances, out=instances)
+        found = FoundObjects(request, instances, pd.DataFrame(), version)
+        found.table = found.measure(stack, probs, go_on=go_on)
     except Stopped:
         yield RunFinished(FinishReason.stopped, 0, time.monotonic() - began)
         return None
-    yield RunFinished(FinishReason.completed, len(table), time.monotonic() - began)
-    return FoundObjects(request, instances, table, version)
+    yield RunFinished(FinishReason.completed, len(found.table), time.monotonic() - began)
+    if kept is not None:
+        found.judged, found.removed = kept.judged, kept.removed
+    return found
 
 
 def save_results(
@@ -340,6 +348,7 @@ def save_results(
     format: str = "tif",
     run_dir: Path | None = None,
     estimated: Estimated | None = None,
+    objects: FoundObjects | None = None,
     token: CancelToken,
 ) -> Generator[Event, None, None]:
     """Write labels, maps, fractions and objects into a folder, as ``predict`` does.
@@ -362,6 +371,8 @@ def save_results(
         Run whose files are copied as well.
     estimated : Estimated, optional
         Fractions of these labels by a check count, which are written with it.
+    objects : FoundObjects, optional
+        Of these labels: their numbers are written, and the table lists them as they are.
 
     Raises
     ------
@@ -374,7 +385,7 @@ def save_results(
     from ..core.annotations import write_grid
     from ..core.images import StackLayout
     from ..core.networks import Stopped
-    from ..core.prediction import FileSink, result_names, write_fractions
+    from ..core.prediction import FileSink, result_names, write_fractions, write_objects
     from ..core.training import RunFolder
 
     slices, classes = range(stack.n_slices), maps.classes
@@ -395,9 +406,19 @@ def save_results(
                     sink.write(Region(z), (0, len(marked)), maps.probs(z), marked)
                     pace.done += 1
                     yield from pace.progress()
+            instances = {}
+            if objects is not None:
+                instances[classes.index(objects.request.class_name)] = objects.instances
+                write_objects(folder, objects.instances, StackLayout.of(stack), format=format)
             names = result_names(format=format)
             write_fractions(
-                folder, folder / names["labels"], stack, classes, maps=folder / names["maps"]
+                folder,
+                folder / names["labels"],
+                stack,
+                classes,
+                maps=folder / names["maps"],
+                per_slice=objects is not None and objects.request.per_slice,
+                instances=instances,
             )
             if estimated is not None:
                 write_estimate_tables(

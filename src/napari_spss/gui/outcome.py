@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from ..core.analysis import acquisition_scores
 from ..core.annotations import Proportion, Region
 from .layers import Relabeller, layer_mark, origin_of
-from .models import Cleaning, FoundObjects, MapMaking, ResultMaps
+from .models import Cleaning, FoundObjects, MapMaking, ObjectEdits, ResultMaps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +66,7 @@ class Outcome(QObject):
     """
 
     changed = Signal()  # soon after fractions, labels or stated fractions became others
+    objects_edited = Signal(object)  # slices in which a person changed objects; None if dropped
 
     def __init__(
         self,
@@ -89,6 +90,9 @@ class Outcome(QObject):
         self.source: Source | None = None
         self.maps: ResultMaps | None = None
         self.objects: FoundObjects | None = None
+        self.edits: ObjectEdits | None = None  # of these objects
+        self._is_resized = False  # whether voxels have another size than when objects were found
+        self._objects_checked = -1  # version of the labels to which they were compared
         self.object_layer: Labels | None = None
         self.model: Model | None = None
         self.run_dir: Path | None = None
@@ -96,7 +100,7 @@ class Outcome(QObject):
         self.saved_in: Path | None = None
         self.version = 0  # of the labels
         self.estimated: Estimated | None = None
-        self._relabeller = Relabeller(current_slice, self)
+        self._relabeller = Relabeller(current_slice, self, correct=self._correct)
         self._relabeller.slice_done.connect(self._on_slice_done)
         self._news = QTimer(self)
         self._news.setSingleShot(True)
@@ -245,21 +249,136 @@ class Outcome(QObject):
         self.source = source
         if before.stack.voxel_size_um != source.stack.voxel_size_um:
             if self.objects is not None:
-                self.objects = replace(self.objects, version=-1)
+                self.objects.version, self._is_resized = -1, True
             self._tell()
 
-    def show_objects(self, found: FoundObjects) -> None:
-        """Show objects that were found in the labels, or as they were edited since."""
+    def show_objects(self, found: FoundObjects, source: Source | None = None) -> None:
+        """Show objects that were found in the labels, or restored; from now on they are edited.
+
+        Those that a person edited before stay beside, unless what was said of them is in these.
+
+        Parameters
+        ----------
+        found : FoundObjects
+        source : Source, optional
+            The image, if there is no result yet.
+        """
+        self.source = self.source or source
         if self.source is None:
             return
-        self.objects = found
-        self.object_layer = self._results.show_objects(
-            self.source, found.request.class_name, found.instances, found.table
+        before, self.objects, self._is_resized = self.objects, found, False
+        self.edits = ObjectEdits(
+            found, self._measure_objects, self.source.stack.voxel_size_um, self._on_objects_edited
+        )
+        self._draw_objects(
+            stays=None if before is None else before.is_edited and not found.is_edited
         )
         labels = {} if self._layer is None else layer_mark(self._layer)
         origin = {**labels.get("made_by", {}), **asdict(found.request)}
-        self._results.note_origin([self.object_layer], origin)
+        if self.object_layer is not None:
+            self._results.note_origin([self.object_layer], origin)
+        if self.maps is not None and found.is_edited and found.version != self.version:
+            self._relabel(self.maps.slices)
+        if found.is_edited and source is None:
+            self.objects_edited.emit(range(len(found.instances)))
         self.changed.emit()
+
+    def drop_objects(self) -> None:
+        """Take what a person said of the objects back from the labels; their layer stays."""
+        found, self.objects, self.edits = self.objects, None, None
+        if found is None:
+            return
+        if self.object_layer is not None and found.is_edited:
+            self._results.let_go(self.object_layer)
+        self.object_layer = None
+        if self.maps is not None and found.is_edited:
+            self._relabel(self.maps.slices)
+        self.objects_edited.emit(None)
+        self.changed.emit()
+
+    def objects_are_stale(self) -> bool:
+        """Whether the labels are not those of the objects, or voxels have another size since."""
+        found, index = self.objects, self._object_index()
+        if found is None or self.maps is None or found.version == self.version:
+            return False
+        if self._is_resized or index is None or not self.is_up_to_date:
+            return True
+        if self._objects_checked != self.version and self.maps.is_complete:
+            self._objects_checked = self.version
+            labels = self.labels()
+            assert self.source is not None
+            size = self.source.stack.voxel_size_um
+            if labels is not None and found.fits(labels, index, size):
+                found.version = self.version
+        return found.version != self.version
+
+    def _object_index(self) -> int | None:
+        """Class of the objects among those of the maps."""
+        if self.objects is None or self.maps is None:
+            return None
+        names = list(self.maps.classes)
+        name = self.objects.request.class_name
+        return names.index(name) if name in names else None
+
+    def _correct(self, z: int, labels: npt.NDArray[np.uint8]) -> None:
+        index = self._object_index()
+        if self.objects is not None and index is not None:
+            self.objects.correct(z, labels, index)
+
+    def _measure_objects(
+        self, numbers: Sequence[int], within: tuple[slice, slice, slice]
+    ) -> pd.DataFrame:
+        assert self.objects is not None
+        assert self.source is not None
+        index = self._object_index()
+        return self.objects.measure(
+            self.source.stack,
+            None if index is None or self.maps is None else self.maps.maps[index - 1],
+            numbers=numbers,
+            within=within,
+        )
+
+    def _on_objects_edited(self, places: npt.NDArray[np.int64]) -> None:
+        """Show an edit, and bring the labels into line with it."""
+        found = self.objects
+        assert found is not None
+        was_stale = self.objects_are_stale()
+        slices = tuple(np.unique(places // found.instances[0].size).tolist())
+        self._correct_labels(places, slices)
+        if not was_stale:
+            found.version = self.version
+        self._draw_objects()
+        self.objects_edited.emit(slices)
+        self._tell()
+
+    def _draw_objects(self, *, stays: bool | None = None) -> None:
+        assert self.source is not None
+        assert self.objects is not None
+        found = self.objects
+        self.object_layer = self._results.show_objects(
+            self.source, found.request.class_name, found.instances, found.table, stays=stays
+        )
+
+    def _correct_labels(self, places: npt.NDArray[np.int64], slices: tuple[int, ...]) -> None:
+        """Bring labels into line with objects; where somebody painted them, voxel by voxel."""
+        index, layer, found = self._object_index(), self._layer, self.objects
+        if self.maps is None or layer is None or index is None or found is None:
+            return
+        slices = tuple(z for z in slices if z in self.maps.slices)
+        if not layer_mark(layer).get("is_edited"):
+            if slices:
+                self._relabel(slices)
+            return
+        flat = np.asarray(layer.data).reshape(-1)
+        is_there = found.instances.reshape(-1)[places] > 0
+        flat[places[is_there]] = index
+        gone = places[~is_there]
+        flat[gone[flat[gone] == index]] = 0
+        for z in slices:
+            self._measure(z, self._labels_of(z))
+        layer.refresh(thumbnail=False, extent=False)
+        self.version += 1
+        self._news.start()
 
     def after_labels(self, act: Callable[[], object]) -> bool:
         """Call something once the labels of large slices follow; False, and no call, if they do.
@@ -333,7 +452,7 @@ class Outcome(QObject):
         """Forget the result; its layers stay with the user."""
         self.stop_timers()
         self.maps, self.source, self._layer, self.model = None, None, None, None
-        self.objects, self.object_layer = None, None
+        self.objects, self.edits, self.object_layer = None, None, None
         self._map_layers, self._by_region, self._uncertainty = [], {}, {}
         self.estimated = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +14,9 @@ from napari.layers import Labels
 from ..core.annotations import PALETTE, Annotations, Classes, ClassStyle, CountingGrid
 from ..core.base import UNKNOWN_VOXEL, InputError, counted, merge_voxel_size, set_aside
 from ..core.images import IGNORE
-from ..core.projects import RECORD_FILE, ProjectState
+from ..core.projects import RECORD_FILE, ObjectsRecord, ProjectState
 from .layers import MARK, Geometry, add_unselected, find_stale_layer
-from .models import RunForm, check_texts
+from .models import FoundObjects, ObjectRequest, RunForm, check_texts
 from .widgets import CLASS_KEYS, PAINTED_LAYER
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ class ProjectContents:
         self._stored_slices: set[int] = set()
         self._counts: dict[str, int] = {}
         self.run = ""  # name of the run that is in use, empty for the newest
+        self._objects: FoundObjects | None = None  # that are proofread
+        self._objects_record: ObjectsRecord | None = None
+        self._changed_objects: set[int] = set()
 
     def state(self) -> ProjectState:
         """Return what is to be saved, painted labels excepted."""
@@ -73,6 +76,7 @@ class ProjectContents:
             looks=self._annotate.second_look.value(),
             check=self._annotate.check.value(),
             run=self.run,
+            objects=self._objects_record,
         )
 
     def form(self) -> Form:
@@ -136,6 +140,63 @@ class ProjectContents:
         for z, array in found.items():
             (self._stored_slices.discard if array is None else self._stored_slices.add)(z)
         return found
+
+    def forget_objects(self) -> None:
+        """Know of no objects, as of an image whose project holds none."""
+        self._objects, self._objects_record, self._changed_objects = None, None, set()
+
+    def note_objects(
+        self, found: FoundObjects | None, slices: Iterable[int] | None, *, is_stored: bool = False
+    ) -> None:
+        """Take what a person said of objects, to be saved; None if it is dropped.
+
+        Parameters
+        ----------
+        found : FoundObjects or None
+        slices : iterable of int, optional
+            In which they changed; of other objects than before, all are taken to have.
+        is_stored : bool
+            Whether they came from the project.
+        """
+        before, self._objects = self._objects, found
+        if found is None:
+            self._objects_record = None
+        else:
+            request = asdict(found.request)
+            del request["class_index"]
+            self._objects_record = ObjectsRecord(**request, judged=tuple(sorted(found.judged)))
+        if is_stored:
+            return
+        either = found or before
+        is_same = found is before and slices is not None
+        every = range(0 if either is None else len(either.instances))
+        self._changed_objects |= set(slices or ()) if is_same else set(every)
+
+    def objects(self) -> dict[int, npt.NDArray[np.int32] | None]:
+        """Return numbers of objects by slice that changed since the last call; None for none."""
+        changed, self._changed_objects = self._changed_objects, set()
+        found = self._objects
+        if found is None:
+            return dict.fromkeys(changed)
+        return {z: found.numbers(z) for z in sorted(changed)}
+
+    def read_objects(self, project: Project, shape: tuple[int, int, int]) -> FoundObjects | None:
+        """Read proofread objects from a project, not yet measured; None if it holds none."""
+        record = project.state.objects
+        self.forget_objects()
+        self._objects_record = record
+        slices = {} if record is None else project.read_objects(shape)
+        if record is None or not (slices or record.judged):
+            return None
+        names = [style.name for style in project.state.classes]
+        request = ObjectRequest(
+            class_index=names.index(record.class_name) if record.class_name in names else 1,
+            class_name=record.class_name,
+            per_slice=record.per_slice,
+            min_size=record.min_size,
+            split=record.split,
+        )
+        return FoundObjects.of_numbers(request, slices, shape, judged=record.judged)
 
     def restore(self, project: Project) -> tuple[str, list[str]]:
         """Fill the sections from a project; return what was restored, and what not, in words."""

@@ -63,6 +63,21 @@ def test_three_points_make_three_parts():
     assert [instances[p] for p in points] == [1, 9, 10]
 
 
+@pytest.mark.parametrize("places", [((7, 16, 7), (7, 12, 25)), ((5, 14, 16), (9, 14, 18))])
+def test_points_need_not_be_in_the_middle_of_the_parts(places):
+    instances = balls((7, 14, 12), (7, 14, 22)).astype(np.int32)
+    split_at_points(instances, 1, places)
+    sizes = [int((instances == number).sum()) for number in (1, 2)]
+    assert max(sizes) < 1.1 * min(sizes)
+
+
+def test_points_split_a_ball_in_their_middle():
+    instances = balls((7, 14, 22)).astype(np.int32)
+    split_at_points(instances, 1, [(7, 14, 19), (7, 14, 25)])
+    assert set(np.unique(instances[:, :, :22])) == {0, 1}
+    assert set(np.unique(instances[:, :, 23:])) == {0, 2}
+
+
 def test_a_slab_is_split_where_voxels_are_far_apart():
     """With slices ten times as thick as pixels, distances within slices decide."""
     instances = balls((7, 14, 12), (7, 14, 22)).astype(np.int32)

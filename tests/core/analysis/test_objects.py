@@ -330,3 +330,24 @@ def test_some_objects_are_measured_as_among_all(per_slice):
         )
         pd.testing.assert_frame_equal(found, some)
     assert object_table(instances, numbers=[10**6], **how).empty
+
+
+def test_objects_that_are_told_apart_already_are_listed_whole_beside_others():
+    labels = np.zeros((3, 20, 30), np.uint8)
+    labels[:, 2:8, 2:14] = 1
+    labels[1, 12:14, 2:4] = 1  # of no object
+    labels[:, 2:8, 20:26] = 2
+    instances = np.zeros(labels.shape, np.int32)
+    instances[:, 2:8, 2:8] = 7
+    instances[:, 2:8, 8:14] = 3
+    found = measure(labels, min_size=20, instances={1: instances})
+    assert found.objects["class"].tolist() == ["class_1", "class_1", "class_2"]
+    assert found.objects["voxels"].tolist() == [108, 108, 108]
+    assert found.objects["id"].tolist()[:2] == [3, 7]
+    assert found.objects["id"].isna().tolist() == [False, False, True]
+    assert found.stack["objects"].tolist()[1:] == [2, 1]
+    assert found.stack["voxels"].tolist()[1:] == [220, 108]
+    alone = object_table(instances, class_name="class_1")
+    same = [name for name in alone if name != "object"]
+    pd.testing.assert_frame_equal(found.objects[same].head(2), alone[same])
+    assert found.objects["id"].head(2).tolist() == alone["object"].tolist()

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from napari_spss.core.annotations import (
 from napari_spss.core.base import FolderLock, FolderLocked, InputError
 from napari_spss.core.projects import (
     FolderUnusable,
+    ObjectsRecord,
     Project,
     ProjectState,
     choose_folder,
@@ -784,3 +786,33 @@ def test_lost_log_does_not_disturb_saving(folder):
         (folder / "log.jsonl").rmdir()
         project.note_action("fraction", seconds=5)
     assert reopen_log(folder) == [4.0, 5.0]
+
+
+def test_proofread_objects_come_back_and_move_along(folder, tmp_path):
+    numbers = np.array([[0, 70_000], [-1, 2]], np.int32)
+    record = ObjectsRecord(class_name="mito", min_size="0.01um3", split=0.7, judged=(2, 70_000))
+    state = replace(STATE, objects=record)
+    with reopen(folder) as project:
+        project.save(state)
+        assert project.save_objects({1: numbers}) == ("objects/slice_00001.tif",)
+        assert project.save_objects({1: numbers, 2: None}) == ()
+    with reopen(folder) as project:
+        assert project.state.objects == record
+        np.testing.assert_array_equal(project.read_objects((4, 2, 2))[1], numbers)
+        project.move_to(tmp_path / "elsewhere")
+    with reopen(tmp_path / "elsewhere") as project:
+        assert project.state.objects == record
+        np.testing.assert_array_equal(project.read_objects()[1], numbers)
+        assert project.read_objects((4, 3, 3)) == {}
+        assert "shape (2, 2)" in project.warnings[-1]
+
+
+def test_a_project_without_objects_opens(folder):
+    with reopen(folder) as project:
+        project.save(STATE)
+    record = json.loads((folder / "project.json").read_text())
+    assert record.pop("objects") is None
+    (folder / "project.json").write_text(json.dumps(record))
+    with reopen(folder) as project:
+        assert project.state.objects is None
+        assert project.read_objects() == {}

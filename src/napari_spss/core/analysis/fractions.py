@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,7 @@ def measure(
     maps: Stack | npt.ArrayLike | None = None,
     outside: str | None = None,
     is_vertical: bool = False,
+    instances: Mapping[int, npt.NDArray[np.integer]] | None = None,
     go_on: Callable[[], object] = lambda: None,
 ) -> Measurement:
     """Measure labels strip by strip, so that not even a slice need fit into memory.
@@ -148,6 +149,9 @@ def measure(
         none, nor objects.
     is_vertical : bool
         Whether the slices are vertical sections, whose axis is y; see `surface_density`.
+    instances : mapping of int to array of int, (Z, Y, X), optional
+        By class index, objects that are told apart already: the number of an object where it is.
+        All of them are listed, whole, with their number as ``id``; other pixels are of none.
     go_on : callable, optional
         Called before each strip; what it raises ends the measurement.
 
@@ -163,6 +167,7 @@ def measure(
         ids are to be split.
     """
     task = _Task.of(labels, voxel_size_um, pixel_sizes_um, is_set, classes, names, per_slice)
+    task = replace(task, instances=dict(instances or {}))
     values = _Values.of(task, image, maps)
     sizes = task.object_sizes(min_size, split)
     names = task.classes or default_names(IGNORE)
@@ -193,7 +198,7 @@ def measure(
         notes=(
             *reading_notes(task.source),
             *_notes(task, counts, class_list, outside_index),
-            *_id_notes(objects),
+            *(_id_notes(objects) if task.has_ids else ()),
             *object_notes,
         ),
         outside=None if outside_index is None else class_list[outside_index],
@@ -320,6 +325,7 @@ class _Task:
     per_slice: bool
     classes: tuple[str, ...] | None
     names: tuple[str, ...] | None
+    instances: dict[int, npt.NDArray[np.integer]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -481,6 +487,9 @@ class _ClassReader:
 
     def mask(self, z: int, box: Box) -> npt.NDArray[Any]:
         source = self.task.source
+        if self.index in self.task.instances:
+            y0, x0, y1, x1 = box
+            return self.task.instances[self.index][z, y0:y1, x0:x1]
         if isinstance(source, Masks) and source.has_instances:
             return source.read_ids(z, box)
         return np.equal(source.read(z, box), self.index)
@@ -513,10 +522,11 @@ def _read(
             intercepts.add(z, strip)
             for index in (np.flatnonzero(found[1:]) + 1).tolist():
                 reader = _ClassReader(task, index, pixels)
+                has_ids = task.has_ids or index in task.instances
                 fresh = ComponentCollector(
-                    is_volume=sizes.is_volume, has_ids=task.has_ids, n_values=len(pixels.names)
+                    is_volume=sizes.is_volume, has_ids=has_ids, n_values=len(pixels.names)
                 )
-                where = reader.mask(z, box) if task.has_ids else strip == index
+                where = reader.mask(z, box) if has_ids else strip == index
                 collectors.setdefault(index, fresh).add(
                     z, where, values=reader.values(z, box), origin=(box[0], 0), shape=shape
                 )
@@ -563,13 +573,18 @@ def _object_table(
     notes: tuple[str, ...] = ()
     for index, found in components.items():
         reader = _ClassReader(task, index, pixels)
-        rows, said = object_rows(found, reader, sizes, classes[index], pixels.names)
+        asked = sizes
+        if index in task.instances:
+            asked = replace(sizes, least=np.zeros_like(sizes.least), split=None)
+        rows, said = object_rows(found, reader, asked, classes[index], pixels.names)
         parts.append(rows)
         notes += said
     if not parts:
         empty = ComponentCollector(is_volume=False, n_values=len(pixels.names)).finish(0)
         parts = [object_rows(empty, None, sizes, "", pixels.names)[0]]
     table = pd.concat(parts, ignore_index=True)
+    if task.instances and "id" in table:
+        table["id"] = table["id"].astype("Int64")
     table.insert(0, "object", np.arange(1, len(table) + 1))
     return table, notes
 

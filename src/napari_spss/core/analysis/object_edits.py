@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from ..base import InputError
+from .objects import split_object
 
 Instances = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
@@ -17,6 +19,7 @@ Floats = npt.NDArray[np.float64]
 _ODD = 2.5  # robust standard deviations
 _JUMP = 4.0  # of changes from slice to slice, which have long tails
 _LOW = 0.6  # mean probability
+_NECK = 0.95  # see `split_object`
 
 
 def merge_objects(instances: Instances, numbers: Sequence[int]) -> None:
@@ -76,7 +79,8 @@ def split_at_points(
 ) -> tuple[int, ...]:
     """Split an object into one part for each point, in place.
 
-    The parts meet at the necks between the points: a watershed on the distance to the boundary.
+    The parts meet at the necks between the points, by a watershed on the distance to the boundary;
+    where there is no neck between two points, in their middle.
 
     Parameters
     ----------
@@ -104,17 +108,27 @@ def split_at_points(
     box = _box_of(instances, number)
     corner = [one.start for one in box]
     is_object = instances[box] == number
-    markers = np.zeros(is_object.shape, np.int32)
-    for index, point in enumerate(points, start=1):
+    places: list[tuple[int, ...]] = []
+    for point in points:
         place = tuple(int(p) - c for p, c in zip(point, corner, strict=True))
         is_within = all(0 <= p < n for p, n in zip(place, is_object.shape, strict=True))
         if not is_within or not is_object[place]:
             raise InputError(f"{_at(point)} is not on object {number}; put the point on it.")
-        if markers[place]:
+        if place in places:
             raise InputError(f"two points are at {_at(point)}; put one in each part.")
-        markers[place] = index
+        places.append(place)
     if len(points) < 2:
         raise InputError(f"{len(points)} point splits nothing; put one in each part.")
+    sampling = _sampling(is_object.ndim, edges_um)
+    margin, inner = _margin(is_object.shape)
+    necks = split_object(np.pad(is_object, margin), _NECK, sampling)[inner]
+    markers = np.zeros(is_object.shape, np.int32)
+    for part in {int(necks[place]) for place in places}:
+        within = [index for index, place in enumerate(places) if necks[place] == part]
+        voxels = np.argwhere(necks == part)
+        tree = KDTree(np.array([places[index] for index in within]) * sampling)
+        nearest = tree.query(voxels * sampling)[1]
+        markers[tuple(voxels.T)] = np.array(within, np.int32)[nearest] + 1
     return _part(instances, number, box, markers, edges_um, first_new)
 
 
@@ -253,6 +267,18 @@ def _box_of(instances: Instances, number: int) -> tuple[slice, ...]:
     return box
 
 
+def _sampling(n_axes: int, edges_um: Sequence[float | None] | None) -> list[float]:
+    """Edges of a voxel; of a cube if one is not known."""
+    known = [edge for edge in edges_um or () if edge is not None and edge > 0]
+    return known if len(known) == n_axes else [1.0] * n_axes
+
+
+def _margin(shape: tuple[int, ...]) -> tuple[list[tuple[int, int]], tuple[slice, ...]]:
+    """How far to pad the box of an object, and where it is then; a flat one has no top."""
+    margin = [(int(n > 1),) * 2 for n in shape]
+    return margin, tuple(slice(m, m + n) for (m, _), n in zip(margin, shape, strict=True))
+
+
 def _part(
     instances: Instances,
     number: int,
@@ -265,11 +291,10 @@ def _part(
     from skimage.segmentation import watershed
 
     is_object = instances[box] == number
-    known = [edge for edge in edges_um or () if edge is not None and edge > 0]
-    sampling = known if len(known) == is_object.ndim else [1.0] * is_object.ndim
-    margin = [(int(n > 1),) * 2 for n in is_object.shape]  # a flat object has no top
-    distance = ndimage.distance_transform_edt(np.pad(is_object, margin), sampling=sampling)
-    inner = tuple(slice(m, m + n) for (m, _), n in zip(margin, is_object.shape, strict=True))
+    margin, inner = _margin(is_object.shape)
+    distance = ndimage.distance_transform_edt(
+        np.pad(is_object, margin), sampling=_sampling(is_object.ndim, edges_um)
+    )
     parts = watershed(  # type: ignore[no-untyped-call, unused-ignore]
         -distance[inner], markers, mask=is_object
     )

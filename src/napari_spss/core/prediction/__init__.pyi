@@ -17,9 +17,11 @@ from .engine import (
 from .files import (
     FRACTIONS as FRACTIONS,
     FileSink as FileSink,
+    objects_name as objects_name,
     prediction_results as prediction_results,
     result_names as result_names,
     write_fractions as write_fractions,
+    write_objects as write_objects,
 )
 from .many import (
     measure_images as measure_images,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -50,6 +50,37 @@ def result_names(
     kinds = ("maps", "labels", "uncertainty")[: 3 if uncertainty else 2]
     suffix = "" if is_set else WRITERS.get(format).suffix
     return {what: f"{what}{suffix}" for what in kinds}
+
+
+def write_objects(
+    folder: Path, instances: npt.NDArray[np.integer], layout: StackLayout, *, format: str = "tif"
+) -> None:
+    """Write the numbers of objects (Z, Y, X) into a file, named as by `objects_name`.
+
+    Parameters
+    ----------
+    folder : Path
+    instances : ndarray of int
+    layout : StackLayout
+        Of the image.
+    format : str
+        Name of a writer.
+    """
+    as_written = replace(layout, dtype=np.dtype(np.int32))
+    with WRITERS.get(format).open(folder / objects_name(format), as_written) as file:
+        for z, plane in enumerate(instances):
+            file.write(z, plane, 0)
+
+
+def objects_name(format: str = "tif") -> str:
+    """Name the file of the numbers of objects.
+
+    Examples
+    --------
+    >>> objects_name()
+    'objects.ome.tif'
+    """
+    return f"objects{WRITERS.get(format).suffix}"
 
 
 def prediction_results(
@@ -111,6 +142,8 @@ def write_fractions(
     voxel_size_um: VoxelSize | None = None,
     min_size: float | str = 1,
     split: float | None = None,
+    per_slice: bool = False,
+    instances: Mapping[int, npt.NDArray[np.integer]] | None = None,
 ) -> Measurement:
     """Measure the labels of a result, and write the tables.
 
@@ -128,7 +161,7 @@ def write_fractions(
         What was written of the maps, for the mean probability of each object.
     voxel_size_um : tuple, optional
         (z, y, x); goes before those of the image.
-    min_size, split
+    min_size, split, per_slice, instances
         Of the objects, see `measure`.
     """
     found = measure_masks(
@@ -140,6 +173,8 @@ def write_fractions(
         outside=classes.outside,
         min_size=min_size,
         split=split,
+        per_slice=per_slice,
+        instances=instances,
     )
     write_tables(found, folder / FRACTIONS)
     return found

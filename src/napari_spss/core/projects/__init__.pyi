@@ -10,6 +10,9 @@ from .folder import (
 from .project import (
     Project as Project,
 )
+from .record import (
+    ObjectsRecord as ObjectsRecord,
+)
 from .state import (
     ProjectState as ProjectState,
 )

@@ -2,8 +2,9 @@
 
 A folder with ``project.json``, ``proportions.csv``, ``keypoints.csv``, ``grid.csv``, ``check.csv``
 (the check count, apart from what is learned from), painted labels as ``painted/slice_00012.tif``
-(one per painted slice) and ``log.jsonl``. Every file is written atomically, so after a crash the
-last save is there. Nothing is written before the first save.
+(one per painted slice), the numbers of proofread objects as ``objects/slice_00012.tif`` and
+``log.jsonl``. Every file is written atomically, so after a crash the last save is there. Nothing is
+written before the first save.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from .state import TABLES, ProjectState, read_state
 logger = logging.getLogger(__name__)
 
 LOG_FILE = "log.jsonl"
-_NAMES = (RECORD_FILE, LOG_FILE, PAINTED_FOLDER, *(name for name, _ in TABLES.values()))
+OBJECTS_FOLDER = "objects"
+_FOLDERS = (PAINTED_FOLDER, OBJECTS_FOLDER)
+_NAMES = (RECORD_FILE, LOG_FILE, *_FOLDERS, *(name for name, _ in TABLES.values()))
 
 
 class _Place:
@@ -36,6 +39,7 @@ class _Place:
         self.folder = folder
         self.lock = FolderLock(folder)
         self.painted = PaintedSlices(folder / PAINTED_FOLDER)
+        self.objects = PaintedSlices(folder / OBJECTS_FOLDER)
         self.contents: dict[str, object] = {}  # by file, what it is known to say
         self.was_on_disk = False
 
@@ -161,8 +165,8 @@ class Project:
 
     def _clean_up(self) -> None:
         """Remove what a crash left half written."""
-        for folder in (self.folder, self.folder / PAINTED_FOLDER):
-            remove_stale_files(folder)
+        for name in ("", *_FOLDERS):
+            remove_stale_files(self.folder / name)
 
     def _load(self) -> None:
         """Restore what the folder holds."""
@@ -232,7 +236,24 @@ class Project:
         stack_shape : tuple of int, optional
             (Z, Y, X) of the image; labels that do not fit it count as unreadable.
         """
-        labels, problems = self._place.painted.read(stack_shape)
+        return self._read(self._place.painted, stack_shape)
+
+    def save_objects(self, slices: Mapping[int, Any]) -> tuple[str, ...]:
+        """Write the numbers of objects, -1 where a person took voxels from one.
+
+        Parameters, results and errors are those of :meth:`save_painted`.
+        """
+        self._place.objects.note(slices)
+        return self._writing("objects", self._place.objects.write)
+
+    def read_objects(self, stack_shape: tuple[int, int, int] | None = None) -> dict[int, Any]:
+        """Read the numbers of objects, as :meth:`read_painted` reads painted labels."""
+        return self._read(self._place.objects, stack_shape)
+
+    def _read(
+        self, slices: PaintedSlices, stack_shape: tuple[int, int, int] | None
+    ) -> dict[int, Any]:
+        labels, problems = slices.read(stack_shape)
         for problem in problems:
             self._warn(problem)
         return labels
@@ -268,12 +289,13 @@ class Project:
             raise InputError(
                 f"{new.folder} already holds a project; choose an empty folder.", field="project"
             )
-        labels, _ = old.painted.read()
-        new.painted.note({**labels, **old.painted.waiting})
+        for one, other in ((old.painted, new.painted), (old.objects, new.objects)):
+            other.note({**one.read()[0], **one.waiting})
         self._place = new
         try:
             self._writing("state", self._write_state, make_parents=True)
             self._writing("painted labels", new.painted.write)
+            self._writing("objects", new.objects.write)
             self.log.write_anew(new.folder / LOG_FILE)
         except (OSError, InputError) as error:
             unusable = self._unusable(_reason(error)) if isinstance(error, OSError) else error

@@ -14,6 +14,27 @@ from ..base import Record, parse_record, read_file, write_atomically
 FORMAT_VERSION = 1
 
 
+class ObjectsRecord(Record):
+    """Objects that a person proofread: what was asked for, and which were judged.
+
+    Parameters
+    ----------
+    class_name : str
+    per_slice : bool
+    min_size : str
+    split : float or None
+        As `find_objects` takes them.
+    judged : tuple of int
+        Objects that were kept or changed.
+    """
+
+    class_name: str
+    per_slice: bool = False
+    min_size: str = "1"
+    split: float | None = None
+    judged: tuple[int, ...] = ()
+
+
 class ProjectRecord(Record):
     """Content of ``project.json``.
 
@@ -35,6 +56,8 @@ class ProjectRecord(Record):
         Nodes to be looked at again.
     run : str
         Name of the run whose model is in use; empty for the newest.
+    objects : ObjectsRecord or None
+        What is said of the objects whose numbers are beside it.
     renamed : dict
         What classes are called now whose names, of an earlier version, cannot be those of classes.
         It is not written.
@@ -48,6 +71,7 @@ class ProjectRecord(Record):
     table_texts: dict[str, Any] = Field(default_factory=dict)
     looks: tuple[Look, ...] = ()
     run: str = ""
+    objects: ObjectsRecord | None = None
     renamed: dict[str, str] = Field(default_factory=dict, exclude=True)
 
     @field_validator("classes")

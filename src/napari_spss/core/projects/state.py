@@ -22,7 +22,7 @@ from ..annotations import (
 )
 from ..base import InputError, set_aside
 from .folder import RECORD_FILE
-from .record import ProjectRecord, read_project
+from .record import ObjectsRecord, ProjectRecord, read_project
 
 TABLES: dict[str, tuple[str, Callable[[Path, Annotations], None]]] = {
     "proportions": ("proportions.csv", write_proportions),
@@ -35,7 +35,7 @@ TABLES: dict[str, tuple[str, Callable[[Path, Annotations], None]]] = {
 
 @dataclass(frozen=True)
 class ProjectState:
-    """What a project holds, painted labels excepted.
+    """What a project holds, painted labels and numbers of objects excepted.
 
     Parameters
     ----------
@@ -54,6 +54,8 @@ class ProjectState:
         Grids and frames of the check count, that nothing learns from.
     run : str
         Name of the run whose model is in use; empty for the newest.
+    objects : ObjectsRecord or None
+        What is said of proofread objects; their numbers excepted.
 
     Raises
     ------
@@ -68,6 +70,7 @@ class ProjectState:
     looks: tuple[Look, ...] = ()
     check: tuple[CountingGrid, ...] = ()
     run: str = ""
+    objects: ObjectsRecord | None = None
 
     def __post_init__(self) -> None:
         if self.annotations is not None and self.annotations.classes != self.names:
@@ -105,6 +108,7 @@ class ProjectState:
             table_texts=dict(self.table_texts),
             looks=self.looks,
             run=self.run,
+            objects=self.objects,
         )
 
 
@@ -197,6 +201,7 @@ def read_state(folder: Path, *, identity: str) -> Restored | None:
         record.looks,
         check.grids,
         record.run,
+        record.objects,
     )
     return Restored(state, tuple(warnings), frozenset(unreadable), bool(record.renamed))
 

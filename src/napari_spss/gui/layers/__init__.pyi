@@ -35,6 +35,9 @@ from .look_marker import (
 from .measure_line import (
     LineMeasure as LineMeasure,
 )
+from .object_hand import (
+    ObjectHand as ObjectHand,
+)
 from .object_picker import (
     ObjectPicker as ObjectPicker,
 )

@@ -45,7 +45,13 @@ class LayerKeys:
         self._layer: Layer | None = None
         self._bound: list[str] = []
 
-    def bind(self, layer: Layer, callbacks: Mapping[str, Callable[[], None]]) -> tuple[str, ...]:
+    def bind(
+        self,
+        layer: Layer,
+        callbacks: Mapping[str, Callable[[], None]],
+        *,
+        in_place_of: Mapping[str, Callable[[], None]] | None = None,
+    ) -> tuple[str, ...]:
         """Replace the bound keys; an empty key is skipped.
 
         Parameters
@@ -54,6 +60,8 @@ class LayerKeys:
             The keys work while this layer is the active one.
         callbacks : mapping of str to callable
             Keys as in ``"Q"`` or ``"Control-Z"``, and what they do.
+        in_place_of : mapping of str to callable, optional
+            Those that do so in place of what napari has for them.
 
         Returns
         -------
@@ -68,10 +76,15 @@ class LayerKeys:
                 continue
             if is_taken(key, layer, self._viewer):
                 refused.append(key)
-                continue
-            layer.bind_key(key, lambda _layer, act=callback: act())
-            self._bound.append(key)
+            else:
+                self._bind(layer, key, callback)
+        for key, callback in (in_place_of or {}).items():
+            self._bind(layer, key, callback)
         return tuple(refused)
+
+    def _bind(self, layer: Layer, key: str, callback: Callable[[], None]) -> None:
+        layer.bind_key(key, lambda _layer: callback(), overwrite=True)
+        self._bound.append(key)
 
     def unbind(self) -> None:
         """Remove our keys from the layer."""

@@ -14,7 +14,7 @@ from .connections import Connections
 from .source_frame import SourceFrame
 
 if TYPE_CHECKING:
-    from napari.layers import Image
+    from napari.layers import Image, Labels
     from napari.utils.events import Event
     from napari.viewer import Viewer
 
@@ -27,6 +27,8 @@ class LineMeasure(QObject):
     """
 
     measured = Signal(float)  # length in data pixels of the image, when a line was drawn
+    drawn = Signal(object)  # its ends, (slice, y, x) each
+    clicked = Signal(object)  # (slice, y, x), when the mouse was not moved
     ended = Signal()  # when drawing is over, with a line or without
 
     def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:
@@ -34,6 +36,7 @@ class LineMeasure(QObject):
         self._viewer = viewer
         self._frame: SourceFrame | None = None
         self._was_active: Any = None
+        self._least_px = 1.0
         self._connections = Connections()
         self.destroyed.connect(self._connections.disconnect_all)
 
@@ -42,9 +45,10 @@ class LineMeasure(QObject):
         """Whether a line is awaited."""
         return self._frame is not None
 
-    def start(self, image: Image) -> None:
-        """Wait for a line on the image."""
+    def start(self, image: Image | Labels, *, least_px: float = 1.0) -> None:
+        """Wait for a line on an image, or on labels; what is shorter was meant as a click."""
         self.stop()
+        self._least_px = least_px
         selection = self._viewer.layers.selection
         self._was_active, selection.active = selection.active, image
         self._frame = SourceFrame(image)
@@ -72,7 +76,7 @@ class LineMeasure(QObject):
         if frame is not None and self._viewer.layers.selection.active is not frame.layer:
             self.stop()
 
-    def _on_drag(self, layer: Image, event: Event) -> Generator[None, None, None]:
+    def _on_drag(self, layer: Image | Labels, event: Event) -> Generator[None, None, None]:
         frame = self._frame
         if frame is None or event.button != 1 or event.modifiers:
             return
@@ -88,10 +92,14 @@ class LineMeasure(QObject):
         finally:
             layer.mouse_pan = True
             line.end()
-        length = math.dist(start[1:], frame.position_at(event.position)[1:])
-        if length >= 1 and self.is_drawing:
+        end = frame.position_at(event.position)
+        length = math.dist(start[1:], end[1:])
+        if length >= self._least_px and self.is_drawing:
             self.measured.emit(length)
+            self.drawn.emit((start, end))
             self.stop()
+        elif self.is_drawing:
+            self.clicked.emit(start)
 
 
 class _Line(QWidget):

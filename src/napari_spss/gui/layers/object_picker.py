@@ -30,6 +30,11 @@ class ObjectPicker(QObject):
         self._connections = Connections()
         self._is_choosing = False
 
+    @property
+    def chosen(self) -> int:
+        """Number of the chosen object; 0 if there is none."""
+        return 0 if self._layer is None else int(self._layer.selected_label)
+
     def set_layer(self, layer: Labels | None) -> None:
         """Follow another layer, or none."""
         if layer is self._layer:

@@ -38,14 +38,23 @@ class Relabeller(QObject):
     ----------
     current_slice : callable
         Returns the slice that the viewer shows; it comes first.
+    correct : callable
+        Changes the labels (Y, X) of a slice in place before they are written.
     """
 
     slice_done = Signal(int, object)  # slice, labels (Y, X) as written
     finished = Signal()  # when no slice waits any more
     refused = Signal()  # when the layer turned out to be edited: it needs another target
 
-    def __init__(self, current_slice: Callable[[], int], parent: QObject | None = None) -> None:
+    def __init__(
+        self,
+        current_slice: Callable[[], int],
+        parent: QObject | None = None,
+        *,
+        correct: Callable[[int, npt.NDArray[np.uint8]], object] = lambda z, labels: None,
+    ) -> None:
         super().__init__(parent)
+        self._correct = correct
         self._current_slice = current_slice
         self._waiting: set[int] = set()
         self._target: _Target | None = None
@@ -149,6 +158,7 @@ class Relabeller(QObject):
         if self._target is None:
             return
         results, layer, source, _ = self._target
+        self._correct(z, values)
         if results.write_labels(layer, source, z, values):
             self._is_seen |= results.is_seen(z, self._current_slice())
             self.slice_done.emit(z, values)

@@ -329,9 +329,15 @@ class ResultLayers:
         return self._show_labels(source, "labels", data, place, styles)
 
     def show_objects(
-        self, source: Source, class_name: str, instances: npt.NDArray[np.int32], table: DataFrame
+        self,
+        source: Source,
+        class_name: str,
+        instances: npt.NDArray[np.int32],
+        table: DataFrame,
+        *,
+        stays: bool | None = None,
     ) -> Labels:
-        """Show objects with their table, and no other labels; objects edited by hand stay beside.
+        """Show objects with their table, and no other labels.
 
         Parameters
         ----------
@@ -343,14 +349,21 @@ class ResultLayers:
             Numbers, pixel by pixel; the layer shares their memory.
         table : DataFrame
             A row per number, in the column ``object``.
+        stays : bool, optional
+            Whether other objects that are shown stay beside; by default if somebody painted them.
         """
         role = f"{class_name} objects"
         place, values = source.geometry.layer_arguments(), source.geometry.expand(instances)
         layer = self._find(source, role)
         if isinstance(layer, Labels) and np.shares_memory(layer.data, values):
             layer.refresh()
-        elif isinstance(layer, Labels) and not self.is_edited(layer):
+        elif isinstance(layer, Labels) and not (
+            (self.is_edited(layer) and not np.array_equal(layer.data, values))
+            if stays is None
+            else stays
+        ):
             self._update(layer, values, place)
+            layer.metadata[MARK]["is_edited"] = False
         else:
             if isinstance(layer, Labels):
                 self._release(layer)
@@ -435,6 +448,11 @@ class ResultLayers:
                 found: Layer = layer
                 return found
         return None
+
+    def let_go(self, layer: Labels) -> None:
+        """Leave a layer to the user; what is shown later is shown beside it."""
+        if layer in self._viewer.layers:
+            self._release(layer)
 
     def _release(self, layer: Labels) -> None:
         layer.metadata[MARK] = {**layer_mark(layer), "role": "kept", "is_edited": True}

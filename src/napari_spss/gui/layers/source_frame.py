@@ -14,7 +14,7 @@ from .geometry import Geometry
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Layer
+    from napari.layers import Image, Labels, Layer
 
     from ...core.annotations import Region
 
@@ -29,9 +29,9 @@ class SourceFrame:
 
     Parameters
     ----------
-    layer : Image
-        The image. It stays usable as a frame after its removal from the viewer, and while its data
-        have other axes: those need a frame of their own.
+    layer : Image or Labels
+        The image, or what lies on it. It stays usable as a frame after its removal from the viewer,
+        and while its data have other axes: those need a frame of their own.
 
     Raises
     ------
@@ -39,7 +39,7 @@ class SourceFrame:
         If the axes of the layer are not those of a stack.
     """
 
-    def __init__(self, layer: Image) -> None:
+    def __init__(self, layer: Image | Labels) -> None:
         self.layer = layer
         self._geometry = Geometry.of(layer)
 

@@ -64,6 +64,9 @@ from .maps import (
     MapMaking as MapMaking,
     ResultMaps as ResultMaps,
 )
+from .object_edits import (
+    ObjectEdits as ObjectEdits,
+)
 from .objects import (
     FoundObjects as FoundObjects,
     ObjectRequest as ObjectRequest,

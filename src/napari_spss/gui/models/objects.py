@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from ...core.annotations import Region
+from ...core.base import VoxelSize, least_pixels
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_BOX = ("z0", "y0", "x0", "z1", "y1", "x1")
+    from ...core.images import Stack
+
+BOX = ("z0", "y0", "x0", "z1", "y1", "x1")
 _AROUND = 1.0  # extents of an object that are shown on each side of it
 _LEAST_SHOWN_PX = 128
 
@@ -41,12 +45,9 @@ class ObjectRequest:
     split: float | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class FoundObjects:
-    """What was found; the array is the one that the viewer shows.
-
-    Edits by hand go here: change the numbers in ``instances`` in place, put a new ``table`` beside
-    them (`core.analysis.object_table`), then show both (`Outcome.show_objects`).
+    """What was found, and what a person made of it; the array is the one that the viewer shows.
 
     Parameters
     ----------
@@ -57,13 +58,113 @@ class FoundObjects:
     table : DataFrame
         A row per object, with its number in the column ``object``.
     version : int
-        Of the labels.
+        Of the labels to which they belong.
+    judged : set of int
+        Objects that a person kept, or changed.
+    removed : ndarray of bool, (Z, Y, X)
+        Voxels that a person took from an object.
     """
 
     request: ObjectRequest
     instances: npt.NDArray[np.int32]
     table: pd.DataFrame
     version: int
+    judged: set[int] = field(default_factory=set)
+    removed: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0, 0), bool))
+
+    def __post_init__(self) -> None:
+        if not self.removed.size:
+            self.removed = np.zeros(self.instances.shape, bool)
+
+    @classmethod
+    def of_numbers(
+        cls,
+        request: ObjectRequest,
+        slices: Mapping[int, npt.NDArray[np.integer]],
+        shape: tuple[int, int, int],
+        *,
+        judged: Iterable[int],
+    ) -> Self:
+        """Restore objects from what `numbers` gave of each slice; the table has no rows yet."""
+        import pandas as pd
+
+        instances, removed = np.zeros(shape, np.int32), np.zeros(shape, bool)
+        for z, numbers in slices.items():
+            np.maximum(numbers, 0, out=instances[z], casting="same_kind")
+            removed[z] = numbers < 0
+        return cls(request, instances, pd.DataFrame(), -1, set(judged), removed)
+
+    def numbers(self, z: int) -> npt.NDArray[np.int32] | None:
+        """Numbers of a slice to be kept, -1 where a voxel was taken away; None for nothing."""
+        plane, is_gone = self.instances[z], self.removed[z]
+        if not (plane.any() or is_gone.any()):
+            return None
+        return np.where(is_gone & (plane == 0), np.int32(-1), plane)
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether a person said anything of them."""
+        return bool(self.judged) or bool(self.removed.any())
+
+    def measure(
+        self, stack: Stack, probs: npt.NDArray[np.floating] | None = None, **options: Any
+    ) -> pd.DataFrame:
+        """Return their table, from the image and the map of the class; see `object_table`."""
+        from ...core.analysis import object_table
+
+        return object_table(
+            self.instances,
+            class_name=self.request.class_name,
+            per_slice=self.request.per_slice,
+            voxel_size_um=stack.voxel_size_um,
+            image=stack,
+            probs=probs,
+            **options,
+        )
+
+    def copy(self) -> FoundObjects:
+        """Return the same, which later edits leave as it is."""
+        return replace(
+            self,
+            instances=self.instances.copy(),
+            judged=set(self.judged),
+            removed=self.removed.copy(),
+        )
+
+    def trusted(self, z: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Where a person said that the class is in a slice, and where it is not (Y, X)."""
+        plane = self.instances[z]
+        is_judged = np.zeros(int(plane.max(initial=0)) + 1, bool)
+        is_judged[[number for number in self.judged if number < len(is_judged)]] = True
+        return is_judged[plane], self.removed[z] & (plane == 0)
+
+    def correct(self, z: int, labels: npt.NDArray[np.uint8], index: int) -> None:
+        """Bring the labels (Y, X) of a slice into line with what a person said, in place."""
+        is_there, is_gone = self.trusted(z)
+        labels[is_gone & (labels == index)] = 0
+        labels[is_there] = index
+
+    def fits(self, labels: npt.NDArray[np.uint8], index: int, edges: VoxelSize) -> bool:
+        """Whether labels (Z, Y, X) hold the class where the objects are, and only there.
+
+        But for what is smaller than the smallest object that was asked for.
+        """
+        from scipy import ndimage
+
+        is_left = np.zeros(labels.shape, bool)
+        for z, plane in enumerate(self.instances):
+            is_class = labels[z] == index
+            if (is_class < (plane > 0)).any():
+                return False
+            is_left[z] = is_class > (plane > 0)
+        if not is_left.any():
+            return True
+        is_flat = self.request.per_slice or len(labels) == 1
+        joins = ndimage.generate_binary_structure(3, 1)
+        joins[[0, 2]] &= not is_flat
+        parts, _ = ndimage.label(is_left, joins)
+        least = least_pixels(self.request.min_size, edges[1:] if is_flat else edges)
+        return bool(np.bincount(parts.ravel())[1:].max() < least)
 
     def region_of(self, number: int) -> Region | None:
         """Return where to look at an object: the slice that shows most of it, and a box around it.
@@ -73,7 +174,7 @@ class FoundObjects:
         rows = self.table[self.table["object"] == number]
         if rows.empty:
             return None
-        z0, y0, x0, z1, y1, x1 = (int(rows[name].iloc[0]) for name in _BOX)
+        z0, y0, x0, z1, y1, x1 = (int(rows[name].iloc[0]) for name in BOX)
         sections = self.instances[z0:z1, y0:y1, x0:x1] == number
         z = z0 + int(sections.sum(axis=(1, 2)).argmax())
         low, high = np.array([y0, x0]), np.array([y1, x1])

@@ -27,6 +27,10 @@ from .notice import (
 from .project_bar import (
     ProjectBar as ProjectBar,
 )
+from .proofread import (
+    ACTS as ACTS,
+    ProofreadPanel as ProofreadPanel,
+)
 from .results import (
     ResultsSection as ResultsSection,
 )

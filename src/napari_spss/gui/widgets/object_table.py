@@ -175,10 +175,15 @@ class ObjectTable(QTableView):
         self.clicked.connect(self._on_clicked)
 
     def set_table(self, table: pd.DataFrame | None) -> None:
-        """Show other objects; all of them."""
+        """Show other objects, all of them, in the order that was chosen."""
+        header, n_before = self.horizontalHeader(), self._model.columnCount()
         self._rows.set_shown(None)
         self._model.set_table(table)
-        self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
+        is_alike = 0 < n_before == self._model.columnCount()
+        column, order = header.sortIndicatorSection(), header.sortIndicatorOrder()
+        if not is_alike or column >= n_before:
+            column, order = 0, Qt.SortOrder.AscendingOrder
+        self.sortByColumn(column, order)
         self.resizeColumnsToContents()
 
     def set_shown(self, is_shown: np.ndarray | None) -> None:

@@ -29,6 +29,7 @@ from ...core.base import SpssError, counted
 from ..models import FoundObjects, ObjectRequest
 from .notice import Notice
 from .object_table import ObjectTable, column_title, shown_columns
+from .proofread import ProofreadPanel
 from .theme import set_mark
 
 if TYPE_CHECKING:
@@ -38,14 +39,14 @@ if TYPE_CHECKING:
     from .plots import Histogram
 
 _CSV = "Table (*.csv)"
-_HISTOGRAM_AT = 3  # below the limits
+_HISTOGRAM_AT = 4  # below the limits
 _STALE = "The labels, or the size of a voxel, have changed since: find the objects again."
 
 
 class ObjectsSection(QWidget):
     """States which objects are to be found, and shows what is known of them."""
 
-    find_requested = Signal(object)  # ObjectRequest
+    find_requested = Signal(object, str)  # ObjectRequest, and what becomes of edited ones
     chosen = Signal(int)  # number of an object to go to
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -105,11 +106,20 @@ class ObjectsSection(QWidget):
         """Say why nothing is found, beside the field that is wrong; an empty text takes it back."""
         set_mark(self._min_size, "error" if text and field == "min_size" else "")
         self._refusal.say(text)
+        self._keep.hide()
+        self._drop.hide()
+
+    def ask(self, text: str, can_be_kept: bool) -> None:
+        """Ask what becomes of objects that a person edited."""
+        self.refuse(None, text)
+        self._keep.setVisible(can_be_kept)
+        self._drop.show()
 
     def set_objects(self, found: FoundObjects | None, *, is_stale: bool = False) -> None:
         """Show what was found, if anything, and say whether the labels changed since."""
         table = None if found is None else found.table
-        is_other, self._found = table is not self._shown, found
+        is_other, is_anew = table is not self._shown, found is not self._found
+        self._found = found
         self._stale.say(_STALE if is_stale else "")
         self._results.setVisible(found is not None)
         if not is_other:
@@ -123,7 +133,10 @@ class ObjectsSection(QWidget):
             self._column.addItem(column_title(name), name)
         self._column.setCurrentIndex(max(0, self._column.findData(before)))
         self._column.blockSignals(False)
-        self._on_column()
+        if is_anew:
+            self._on_column()
+        else:
+            self._filter()
 
     def select(self, number: int) -> None:
         """Go to the row of an object that was chosen in the viewer."""
@@ -152,7 +165,7 @@ class ObjectsSection(QWidget):
         self._min_size.setPlaceholderText("any size")
         self._min_size.setToolTip("Smaller objects are left out.")
         self._min_size.textEdited.connect(lambda: self.refuse(None, ""))
-        self._min_size.returnPressed.connect(self._on_find)
+        self._min_size.returnPressed.connect(lambda: self._on_find())
         self._unit = QComboBox()
         self._unit.setToolTip("Micrometres need the size of a voxel: Image & classes.")
         self._unit.currentIndexChanged.connect(lambda: self.refuse(None, ""))
@@ -169,8 +182,16 @@ class ObjectsSection(QWidget):
         self._split.toggled.connect(self._split_at.setEnabled)
         self._find = QPushButton("Find objects")
         self._find.setToolTip("Number the objects of the labels, and measure each of them.")
-        self._find.clicked.connect(self._on_find)
+        self._find.clicked.connect(lambda: self._on_find())
         self._refusal = Notice(is_warning=True)
+        self._keep = QPushButton("Keep these, find others")
+        self._keep.setToolTip("What you judged or edited stays as it is; the rest is found anew.")
+        self._keep.clicked.connect(lambda: self._on_find("keep"))
+        self._drop = QPushButton("Begin anew")
+        self._drop.setToolTip("All are found anew; those that you edited stay in their layer.")
+        self._drop.clicked.connect(lambda: self._on_find("drop"))
+        self._keep.hide()
+        self._drop.hide()
 
     def _make_table(self) -> None:
         self._stale = Notice(is_warning=True)
@@ -191,6 +212,7 @@ class ObjectsSection(QWidget):
         self._whole.toggled.connect(self._filter)
         self._table = ObjectTable()
         self._table.chosen.connect(self.chosen)
+        self.proofread = ProofreadPanel()
         self._save = QPushButton("Save table…")
         self._save.setToolTip("Write all objects, with all columns, to a CSV file.")
         self._save.clicked.connect(self._on_save)
@@ -223,6 +245,7 @@ class ObjectsSection(QWidget):
         results = QVBoxLayout(self._results)
         results.setContentsMargins(0, 0, 0, 0)
         results.addWidget(self._stale)
+        results.addWidget(self.proofread)
         results.addWidget(self._summary)
         results.addLayout(limits)
         results.addWidget(self._table)
@@ -230,6 +253,11 @@ class ObjectsSection(QWidget):
         self._results.hide()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        asked = QHBoxLayout()
+        asked.addWidget(self._keep)
+        asked.addWidget(self._drop)
+        asked.addStretch(1)
+        form.insertRow(3, asked)
         layout.addLayout(form)
         layout.addWidget(self._find)
         layout.addWidget(self._results)
@@ -247,12 +275,12 @@ class ObjectsSection(QWidget):
     def _refresh(self) -> None:
         self._find.setEnabled(self._has_result and not self._is_busy and self._class.count() > 0)
 
-    def _on_find(self) -> None:
+    def _on_find(self, edited: str = "") -> None:
         text = self._min_size.text().strip()
         if text and not _number(text, -1.0) >= 0:
             self.refuse("min_size", f"{text!r} is no size; write a number, such as 50 or 0.01.")
         elif self._find.isEnabled():
-            self.find_requested.emit(self.value())
+            self.find_requested.emit(self.value(), edited)
 
     def _on_column(self) -> None:
         self._low.clear()

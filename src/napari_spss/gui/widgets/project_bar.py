@@ -55,6 +55,8 @@ class ProjectBar(QWidget):
         Returns what is to be saved.
     painted : callable
         Returns painted labels by slice that are to be saved.
+    objects : callable
+        Returns numbers of objects by slice that are to be saved.
     folder : str
         Where projects are kept; empty: beside the image.
     """
@@ -65,13 +67,14 @@ class ProjectBar(QWidget):
         self,
         state: Callable[[], ProjectState],
         painted: Callable[[], Mapping[int, Any]],
+        objects: Callable[[], Mapping[int, Any]] = dict,
         *,
         folder: str = "",
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._state = state
-        self._painted = painted
+        self._painted, self._objects = painted, objects
         self._folder = folder
         self._source: Source | None = None
         self._identity = ""
@@ -161,6 +164,7 @@ class ProjectBar(QWidget):
         try:
             self._project.save(self._state())
             self._project.save_painted(self._painted())
+            self._project.save_objects(self._objects())
         except FolderLocked as error:
             self._offer_fallback(str(error), self._project.fallback())
         except FolderUnusable as error:
@@ -208,6 +212,7 @@ class ProjectBar(QWidget):
         try:
             project.move_to(folder)
             project.save_painted(self._painted())
+            project.save_objects(self._objects())
         except SpssError as error:
             logger.warning("Unsaved annotations of %s are lost: %s", project.source, error)
         else:

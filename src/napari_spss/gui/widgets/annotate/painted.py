@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from napari.layers import Labels
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtGui import QShowEvent
@@ -260,6 +261,51 @@ class PaintedTool(QWidget):
         self._message = "Choose a class to paint with it. Painting the label 0 erases."
         self._refresh()
         self.value_changed.emit()
+
+    def add(
+        self, planes: Iterable[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]], index: int
+    ) -> int:
+        """Paint where a class is, and where the background is; napari's undo takes it back.
+
+        Parameters
+        ----------
+        planes : iterable of two ndarray of bool, (Y, X)
+            Slice by slice, where each of them is.
+        index : int
+            Of the class.
+
+        Returns
+        -------
+        int
+            How many slices are painted so.
+
+        Raises
+        ------
+        InputError
+            If the layer cannot be painted, or one of the two has no label value.
+        """
+        layer = self._layer or self._new_layer()
+        values = self._values
+        if not isinstance(layer.data, np.ndarray) or self._ids.isChecked() or self._levels:
+            raise InputError(
+                f"The labels '{layer.name}' cannot be painted with classes; choose none, or "
+                "others, under Annotate, Painted."
+            )
+        if not (values[0] and values[index]):
+            which = self._styles[index if values[0] else 0].name
+            raise InputError(f"{which} has no label value; give it one under Annotate, Painted.")
+        assert self._frame is not None
+        geometry, painted = self._frame.geometry, 0
+        with layer.block_history():
+            for z, masks in enumerate(planes):
+                painted += bool(np.any(masks))
+                for mask, value in zip(masks, (values[index], values[0]), strict=True):
+                    rows, columns = np.nonzero(mask & (geometry.plane(layer.data, z) != value))
+                    at: dict[str, npt.ArrayLike] = {"Z": z, "C": 0, "Y": rows, "X": columns}
+                    where = [np.broadcast_to(at[axis], rows.shape) for axis in geometry.axes]
+                    layer.data_setitem(tuple(where), value, refresh=False)
+        layer.refresh()
+        return painted
 
     def _new_layer(self) -> Labels:
         """Make an empty layer on the image and use it; the active layer stays active."""
