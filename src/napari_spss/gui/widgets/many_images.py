@@ -159,9 +159,7 @@ class ManyImages(QWidget):
         self._groups.activated.connect(self._on_groups)
         self._out = QLineEdit()
         self._out.setPlaceholderText("folder for the results")
-        self._out.setToolTip(
-            "Each image gets a folder of its own in it, beside the table of all, images.csv."
-        )
+        self._out.setToolTip("What is written of each image, and the table of all, images.csv.")
         self._browse = QPushButton("…")
         self._browse.clicked.connect(self._on_browse)
         self._apply = QPushButton("Apply to all")
