@@ -35,6 +35,12 @@ class Flip:
             images = images.flip(-1)
         return torch.rot90(images, self.n_turns, (-2, -1))
 
+    @property
+    def matrix(self) -> torch.Tensor:
+        """(2, 2): the offset (x, y) from the middle at which `apply` reads, of where it writes."""
+        turn = torch.linalg.matrix_power(torch.tensor([[0.0, -1.0], [1.0, 0.0]]), self.n_turns)
+        return torch.tensor([[-1.0 if self.has_flip else 1.0, 0.0], [0.0, 1.0]]) @ turn
+
     def undo(self, maps: torch.Tensor) -> torch.Tensor:
         """Transform the last two axes back."""
         maps = torch.rot90(maps, -self.n_turns, (-2, -1))
@@ -59,23 +65,24 @@ class View:
 
     def apply(self, images: torch.Tensor) -> torch.Tensor:
         """Transform images (B, channels, H, W); beyond its edges an image is mirrored."""
-        turned = torch.stack([flip.apply(im) for flip, im in zip(self.flips, images, strict=True)])
         if self.matrices is None:
-            return turned
-        places = _places(self.matrices, turned.shape).to(turned.device)
-        return F.grid_sample(turned, places, padding_mode="reflection", align_corners=False)
+            flips = zip(self.flips, images, strict=True)
+            return torch.stack([flip.apply(image) for flip, image in flips])
+        places = _places(self._all_in_one, images.shape).to(images.device)
+        return F.grid_sample(images, places, padding_mode="reflection", align_corners=False)
 
     def undo(self, maps: torch.Tensor) -> torch.Tensor:
         """Bring maps (B, n, H, W) back; where `shows` is False, they repeat their edge."""
-        if self.matrices is not None:
-            # Apple's GPUs lack its gradient, and this padding, in older releases of torch
-            # (https://github.com/pytorch/pytorch/issues/125098)
-            device = torch.device("cpu") if maps.device.type == "mps" else maps.device
-            places = self._places_back(maps.shape).to(device)
-            maps = F.grid_sample(
-                maps.to(device), places, padding_mode="border", align_corners=False
-            ).to(maps.device)
-        return torch.stack([flip.undo(map_) for flip, map_ in zip(self.flips, maps, strict=True)])
+        if self.matrices is None:
+            flips = zip(self.flips, maps, strict=True)
+            return torch.stack([flip.undo(map_) for flip, map_ in flips])
+        # Apple's GPUs lack its gradient, and this padding, in older releases of torch
+        # (https://github.com/pytorch/pytorch/issues/125098)
+        device = torch.device("cpu") if maps.device.type == "mps" else maps.device
+        places = self._places_back(maps.shape).to(device)
+        return F.grid_sample(
+            maps.to(device), places, padding_mode="border", align_corners=False
+        ).to(maps.device)
 
     def shows(self, height: int, width: int) -> torch.Tensor:
         """Which pixels of windows of this size are still seen after `apply`: (B, H, W) bool."""
@@ -83,14 +90,17 @@ class View:
         if self.matrices is None:
             return torch.ones((n, height, width), dtype=torch.bool)
         # not beyond the middles of the outermost pixels
-        inside = self._places_back(torch.Size((n, 1, height, width))).abs()
-        most = 1 - 1 / torch.tensor([width, height])
-        is_seen = (inside <= most + 1e-6).all(dim=-1)
-        return torch.stack([flip.undo(one) for flip, one in zip(self.flips, is_seen, strict=True)])
+        x, y = self._places_back(torch.Size((n, 1, height, width))).abs().unbind(dim=-1)
+        return (x <= 1 - 1 / width + 1e-6) & (y <= 1 - 1 / height + 1e-6)
+
+    @property
+    def _all_in_one(self) -> torch.Tensor:
+        """As ``matrices``, with the flips."""
+        assert self.matrices is not None
+        return torch.stack([flip.matrix for flip in self.flips]) @ self.matrices
 
     def _places_back(self, shape: torch.Size) -> torch.Tensor:
-        assert self.matrices is not None
-        return _places(torch.linalg.inv(self.matrices), shape)
+        return _places(torch.linalg.inv(self._all_in_one), shape)
 
 
 def _places(matrices: torch.Tensor, shape: torch.Size) -> torch.Tensor:

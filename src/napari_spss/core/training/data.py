@@ -424,9 +424,18 @@ def cut(
         columns = slice(window.x0, window.x0 + shape[1])
         image = sample.image[:, rows, columns]
         pad = [(0, n - have) for n, have in zip(shape, image.shape[1:], strict=True)]
-        images.append(np.pad(image, [(0, 0), *pad], mode="edge"))
-        targets.append(np.pad(sample.target[rows, columns], pad, constant_values=-1))
-        weight = np.pad(sample.weight[rows, columns], pad)
+        is_whole = image.shape[1:] == shape
+        images.append(image if is_whole else np.pad(image, [(0, 0), *pad], mode="edge"))
+        target, weight, error, covered = (
+            sample.target[rows, columns],
+            sample.weight[rows, columns].copy(),
+            sample.error[rows, columns],
+            np.ones(image.shape[1:], np.float32),
+        )
+        if not is_whole:
+            target = np.pad(target, pad, constant_values=-1)
+            weight, error, covered = (np.pad(one, pad) for one in (weight, error, covered))
+        targets.append(target)
         if not sample.is_mask:
             chances = np.array(min(1.0, math.prod(shape) / math.prod(sample.shape)))
             if places is not None:
@@ -434,8 +443,8 @@ def cut(
                 chances = places[window.sample].chances(y, x)
             np.divide(weight, chances, out=weight, where=weight > 0, casting="same_kind")
         weights.append(weight)
-        errors.append(np.pad(sample.error[rows, columns], pad))
-        coverage.append(np.pad(np.ones(image.shape[1:], np.float32), pad))
+        errors.append(error)
+        coverage.append(covered)
     return Batch(
         windows=tuple(windows),
         samples=tuple(samples[window.sample] for window in windows),
