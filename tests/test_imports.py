@@ -71,10 +71,10 @@ settings = spss.preset("fast").with_overrides(
 )
 model = spss.fit(stack, annotations, settings, device="cpu")
 probs = spss.predict_slice(model, stack, 0, device="cpu")
-print(probs.shape)
+print(probs.shape, "torch._dynamo" in sys.modules)
 """
     )
-    assert printed.strip() == "(2, 32, 32)"
+    assert printed.strip() == "(2, 32, 32) False", "torch's compiler takes two seconds to import"
 
 
 @pytest.mark.parametrize("name", napari_spss.__all__)

@@ -9,6 +9,7 @@ from torch import nn
 
 from napari_spss.core.base import CancelToken, Diverged, preset
 from napari_spss.core.networks import Stopped, register_network
+from napari_spss.core.training.checkpoint import new_network
 from napari_spss.core.training.learner import Learner, ema_of
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -29,6 +30,7 @@ def learner(*, shares=None, weights=None, n_classes=2, **overrides):
     )
 
 
+SIZES = {"n_channels": 1, "n_classes": 2}
 IMAGES = torch.randn(2, 1, 24, 24, generator=torch.Generator().manual_seed(0))
 
 
@@ -136,6 +138,24 @@ def test_what_was_saved_goes_on_as_if_nothing_had_happened():
     second.load(saved)
     learn(second, 3)
     assert same(first.tensors(), second.tensors())
+
+
+def test_steps_are_those_of_adamw_bit_for_bit():
+    one = learner(optimisation__weight_decay=0.1)
+    network = new_network(preset("fast").with_overrides({"network.filters": 2}), **SIZES)
+    network.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=0.01, weight_decay=0.1)
+    images = IMAGES.contiguous(memory_format=torch.channels_last)
+    for step in range(5):
+        one.learn(one.student_logits(IMAGES, step).square().mean(), learning_rate=0.01, step=step)
+        optimiser.zero_grad()
+        network(images).square().mean().backward()
+        optimiser.step()
+    assert same(network.state_dict(), student_of(one))
+    for index, moments in optimiser.state_dict()["state"].items():  # so that old runs go on
+        ours = {k: v for k, v in one.tensors().items() if k.startswith(f"optimiser.{index}.")}
+        assert len(ours) == len(moments)
+        assert same({f"optimiser.{index}.{name}": moments[name] for name in moments}, ours)
 
 
 @pytest.mark.parametrize(

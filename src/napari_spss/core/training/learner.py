@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,9 @@ from ..networks import (
 )
 from .checkpoint import Tensors, new_network, prefixed, with_prefix
 from .samples import Box
+
+# of torch.optim.AdamW
+_BETA, _BETA_SQUARES, _EPSILON = 0.9, 0.999, 1e-8
 
 
 class Learner:
@@ -66,11 +70,7 @@ class Learner:
         optimisation = settings.optimisation
         decay = optimisation.ema_decay
         self._teacher = None if decay is None else ema_of(self._network, decay)
-        self._optimiser = torch.optim.AdamW(
-            self._network.parameters(),
-            lr=optimisation.learning_rate,
-            weight_decay=optimisation.weight_decay,
-        )
+        self._optimiser = _AdamW(self._network.parameters(), optimisation.weight_decay)
 
     def student_logits(self, images: torch.Tensor, step: int) -> torch.Tensor:
         """Logits (B, n, H, W) of images (B, channels, H, W), to be differentiated.
@@ -94,15 +94,17 @@ class Learner:
 
     def _forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
         images = images.to(self.device).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._uses_bfloat16()):
+        with self._autocast():
             logits: torch.Tensor = network(images)
         return logits.float()
 
-    def _uses_bfloat16(self) -> bool:
+    def _autocast(self, *, enabled: bool = True) -> torch.autocast:
         precision = self._settings.optimisation.precision
         if precision == "auto":
-            return has_fast_bfloat16(self.device)
-        return precision == "bfloat16"
+            enabled &= has_fast_bfloat16(self.device)
+        else:
+            enabled &= precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def learn(self, loss: torch.Tensor, *, learning_rate: float, step: int) -> None:
         """Change the weights by one step (0-based), and the teacher after them.
@@ -113,13 +115,11 @@ class Learner:
             If loss or gradient are not finite; nothing has changed then.
         """
         self.check_finite("loss", loss, step)
-        self._optimiser.zero_grad(set_to_none=True)
+        self._network.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         gradients = [p.grad for p in self._network.parameters() if p.grad is not None]
         self.check_finite("gradient", torch.nn.utils.get_total_norm(gradients), step)
-        for group in self._optimiser.param_groups:
-            group["lr"] = learning_rate
-        self._optimiser.step()
+        self._optimiser.step(learning_rate)
         if self._teacher is not None:
             self._teacher.update_parameters(self._network)
 
@@ -138,11 +138,13 @@ class Learner:
         *,
         network: torch.nn.Module | None = None,
         box: Box | None = None,
+        is_exact: bool = True,
         token: CancelToken | None = None,
     ) -> torch.Tensor:
         """Map (C, y, x), on the CPU, of a working-scale slice by what would be kept now.
 
-        ``network`` takes its place if given, ``box`` (y0, x0, y1, x1) is a part of the slice.
+        ``network`` takes its place if given, ``box`` (y0, x0, y1, x1) is a part of the slice. What
+        need not be exact is computed as a training step is, in bfloat16 where that is faster.
 
         Raises
         ------
@@ -157,7 +159,8 @@ class Learner:
             box=box,
             token=token,
         )
-        return torch.cat([band.probs for band in bands if isinstance(band, Band)], dim=1)
+        with self._autocast(enabled=not is_exact):
+            return torch.cat([band.probs for band in bands if isinstance(band, Band)], dim=1)
 
     def weights(self) -> Tensors:
         """Copy, on the CPU, of the weights that would be kept now."""
@@ -174,9 +177,7 @@ class Learner:
         tensors = prefixed("student", self._network.state_dict())
         if self._teacher is not None:
             tensors |= prefixed("teacher", self._teacher.state_dict())
-        for index, moments in self._optimiser.state_dict()["state"].items():
-            tensors |= prefixed(f"optimiser.{index}", moments)
-        return tensors
+        return tensors | prefixed("optimiser", self._optimiser.tensors())
 
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Go on from what `tensors` gave.
@@ -186,10 +187,6 @@ class Learner:
         ValueError
             If it was of another network, or of one with or without a teacher.
         """
-        moments: dict[int, Tensors] = {}
-        for name, tensor in with_prefix("optimiser", tensors).items():
-            index, _, key = name.partition(".")
-            moments.setdefault(int(index), {})[key] = tensor
         of_teacher = with_prefix("teacher", tensors)
         if bool(of_teacher) != (self._teacher is not None):
             raise ValueError("it was saved with other averaging (optimisation.ema_decay)")
@@ -199,7 +196,7 @@ class Learner:
                 self._teacher.load_state_dict(of_teacher)
         except RuntimeError as error:  # names or shapes of weights
             raise ValueError(str(error)) from error
-        self._optimiser.load_state_dict({**self._optimiser.state_dict(), "state": moments})
+        self._optimiser.load(with_prefix("optimiser", tensors))
 
     def _kept(self) -> torch.nn.Module:
         network: torch.nn.Module = self._network if self._teacher is None else self._teacher.module
@@ -207,6 +204,56 @@ class Learner:
 
     def _new_network(self) -> torch.nn.Module:
         return new_network(self._settings, n_channels=self._n_channels, n_classes=self._n_classes)
+
+
+class _AdamW:
+    """AdamW as ``torch.optim`` computes it, which imports torch's compiler: two seconds."""
+
+    def __init__(self, parameters: Iterable[torch.nn.Parameter], weight_decay: float) -> None:
+        self._parameters = list(parameters)
+        self._weight_decay = weight_decay
+        self._means = [torch.zeros_like(one) for one in self._parameters]
+        self._squares = [torch.zeros_like(one) for one in self._parameters]
+        self._n_steps = [0] * len(self._parameters)
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        """Change the parameters that have a gradient."""
+        used = [i for i, one in enumerate(self._parameters) if one.grad is not None]
+        weights, means, squares = (
+            [values[i] for i in used] for values in (self._parameters, self._means, self._squares)
+        )
+        gradients = [one.grad for one in weights if one.grad is not None]
+        for i in used:
+            self._n_steps[i] += 1
+        bias = [1 - _BETA ** self._n_steps[i] for i in used]
+        roots = [math.sqrt(1 - _BETA_SQUARES ** self._n_steps[i]) for i in used]
+        torch._foreach_mul_(weights, 1 - learning_rate * self._weight_decay)
+        torch._foreach_lerp_(means, gradients, 1 - _BETA)
+        torch._foreach_mul_(squares, _BETA_SQUARES)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - _BETA_SQUARES)
+        scales = torch._foreach_sqrt(squares)
+        torch._foreach_div_(scales, roots)
+        torch._foreach_add_(scales, _EPSILON)
+        torch._foreach_addcdiv_(weights, means, scales, [-learning_rate / one for one in bias])
+
+    def tensors(self) -> Tensors:
+        """What it remembers, under the names of ``torch.optim``."""
+        tensors: Tensors = {}
+        for i, n_steps in enumerate(self._n_steps):
+            if n_steps:
+                tensors[f"{i}.step"] = torch.tensor(float(n_steps))
+                tensors[f"{i}.exp_avg"] = self._means[i]
+                tensors[f"{i}.exp_avg_sq"] = self._squares[i]
+        return tensors
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Go on from what `tensors` gave."""
+        for i, (mean, square) in enumerate(zip(self._means, self._squares, strict=True)):
+            self._n_steps[i] = int(tensors.get(f"{i}.step", 0))
+            if self._n_steps[i]:
+                mean.copy_(tensors[f"{i}.exp_avg"])
+                square.copy_(tensors[f"{i}.exp_avg_sq"])
 
 
 def ema_of(network: torch.nn.Module, decay: float) -> AveragedModel:
