@@ -35,7 +35,7 @@ from napari_spss.core.training.data import TrainingData, Window, cut
 from napari_spss.core.training.loss_terms import predicted_fractions
 from napari_spss.core.training.objective import Objective
 from napari_spss.core.training.samples import LabelScale
-from napari_spss.core.training.self_training import pseudo_labels
+from napari_spss.core.training.self_training import SliceMap, pseudo_labels
 
 CLASSES = ("background", "mito", "resin")
 RESIN = 2
@@ -217,25 +217,25 @@ def test_a_region_beyond_the_window_is_estimated_as_a_ratio():
     probs = torch.zeros(3, 1, 5)
     probs[:, 0] = torch.tensor([0.5, 0.4, 0.1])[:, None]
     everything = bag((0, 0, 1, 10), (0.5, 0.5, 0.0))
-    found = predicted_fractions(probs, (0, 5), everything, slice_map, outside=RESIN)
+    found = predicted_fractions(probs, (0, 5), everything, SliceMap.of(slice_map), outside=RESIN)
     # window + earlier map of all - earlier map of the window, class by class
     parts = torch.tensor([0.5 + 0.45 - 0.9, 0.4 + 0.05 - 0.1, 0.0])
     torch.testing.assert_close(found, parts / parts.sum())
     # a window of resin shows nothing, and changes nothing about the rest
     probs[:, 0] = torch.tensor([0.0, 0.0, 1.0])[:, None]
-    found = predicted_fractions(probs, (0, 0), everything, slice_map, outside=RESIN)
+    found = predicted_fractions(probs, (0, 0), everything, SliceMap.of(slice_map), outside=RESIN)
     torch.testing.assert_close(found, torch.tensor([0.9, 0.1, 0.0]))
 
 
 def objective(n_classes, outside, **changes):
     overrides = {"loss.sharpness": 0.0, "self_training.band": 0.0} | changes
     settings = preset("fast").with_overrides(overrides)
-    return Objective(settings, n_classes, LabelScale(1.0, (1.0,) * n_classes), 1, outside)
+    return Objective(settings, LabelScale(1.0, (1.0,) * n_classes), 1, outside)
 
 
 def evaluate(loss, logits, one, **kwargs):
     batch = cut([one], [Window(0, 0, 0, one.bags)], one.shape)
-    arguments = {"teacher_probs": None, "slice_maps": [None], "ramp": 0.0} | kwargs
+    arguments = {"teacher": None, "slice_maps": [None], "ramp": 0.0} | kwargs
     return loss(logits, batch, **arguments)
 
 
@@ -299,11 +299,12 @@ def test_pseudo_labels_are_the_likeliest_of_what_is_inside(has_memory):
     one = bag((0, 0, 1, 50), (0.75, 0.25, 0.0))
     seen = slice(25, 50) if has_memory else slice(0, 50)
     labels = pseudo_labels(
-        probs[..., seen],
+        lambda: probs[..., seen],
+        (1, seen.stop - seen.start),
         [one],
         band=0.0,
         origin=(0, seen.start),
-        slice_map=probs if has_memory else None,
+        slice_map=SliceMap.of(probs) if has_memory else None,
         outside=RESIN,
     )
     expected = [-1] * (30 - seen.start) + [1] * 5 + [0] * 15
@@ -312,10 +313,10 @@ def test_pseudo_labels_are_the_likeliest_of_what_is_inside(has_memory):
 
 def test_nothing_is_labelled_where_all_is_outside():
     one = bag((0, 0, 1, 9), (0.75, 0.25, 0.0))
-    labels = pseudo_labels(row_with_resin(9, 9), [one], band=0.0, outside=RESIN)
+    labels = pseudo_labels(lambda: row_with_resin(9, 9), (1, 9), [one], band=0.0, outside=RESIN)
     assert (labels == -1).all()
     certain = torch.tensor([0.0, 0.0, 1.0])[:, None, None].expand(3, 1, 9)
-    assert (pseudo_labels(certain, [one], band=0.0, outside=RESIN) == -1).all()
+    assert (pseudo_labels(lambda: certain, (1, 9), [one], band=0.0, outside=RESIN) == -1).all()
 
 
 def test_self_training_does_not_teach_where_the_outside_is():
@@ -323,7 +324,7 @@ def test_self_training_does_not_teach_where_the_outside_is():
     one = sample((4, 8), labels={(0, 0): RESIN}, bags=[whole((4, 8), (0.7, 0.3, 0.0))])
     teacher = logits_of(seed=5, shape=(4, 8)).softmax(dim=1)
     found = evaluate(
-        objective(3, RESIN, **{"loss.alpha": 1.0}), logits, one, teacher_probs=teacher, ramp=1.0
+        objective(3, RESIN, **{"loss.alpha": 1.0}), logits, one, teacher=lambda: teacher, ramp=1.0
     )
     assert found.parts["self_training"] > 0
     found.total.backward()

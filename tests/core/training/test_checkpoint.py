@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from blobs import CLASSES, annotated, blobs, quick
+from draining import drain
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -556,6 +557,34 @@ def test_a_checkpoint_of_an_earlier_version_opens(tmp_path):
     state, _ = load_state(tmp_path)
     counts = LabelPosterior(stated={Region(3): (250.0, 6.0)}, believed={Region(3): (252.25, 3.75)})
     assert state == STATE.model_copy(update={"posterior": counts, "posterior_at": 0.6})
+
+
+def test_whole_maps_in_a_checkpoint_of_an_earlier_version_serve(tmp_path):
+    stack, truth = blobs(n_slices=2, size=96)
+    settings = quick(optimisation__max_steps=8, self_training__start=0.0)
+    token = CancelToken()
+    for event in iter_training(
+        stack, annotated(truth), settings, run_dir=tmp_path, token=token, device="cpu"
+    ):
+        if isinstance(event, Progress) and event.done >= 3:
+            token.cancel()
+    state, tensors = load_state(tmp_path)
+    assert state.kept_until
+    for name in state.kept_until:
+        p = tensors[f"map.{name}"].float().sigmoid()
+        tensors[f"map.{name}"] = torch.cat([1 - p, p])
+    shutil.copytree(tmp_path, tmp_path / "old")
+    save_state(state, tensors, tmp_path / "old")
+    new, old = (
+        drain(
+            iter_training(
+                stack, annotated(truth), settings, run_dir=folder, resume=True, device="cpu"
+            )
+        )[1].network.state_dict()
+        for folder in (tmp_path, tmp_path / "old")
+    )
+    for name, weights in new.items():
+        torch.testing.assert_close(old[name], weights, rtol=1e-2, atol=1e-3)
 
 
 def test_a_checkpoint_without_a_map_that_it_names_is_damaged(tmp_path):

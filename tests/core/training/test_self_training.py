@@ -9,14 +9,22 @@ import torch
 from hypothesis import given, settings, strategies as st
 from samples_in_memory import bag, sample, whole
 
+from napari_spss.core.training import self_training
 from napari_spss.core.training.data import Window, cut
-from napari_spss.core.training.self_training import SliceMaps, pseudo_labels
+from napari_spss.core.training.self_training import SliceMap, SliceMaps
+
+CPU = torch.device("cpu")
 
 
 def two_classes(values):
     """Maps (2, y, x) with these probabilities of class 1."""
     p = torch.as_tensor(values, dtype=torch.float32)
     return torch.stack([1 - p, p])
+
+
+def pseudo_labels(probs, bags, **more):
+    """Labels of a window whose map by the teacher is known."""
+    return self_training.pseudo_labels(lambda: probs, probs.shape[1:], bags, **more)
 
 
 def ranked(n=20):
@@ -117,8 +125,19 @@ def test_a_window_gets_the_labels_that_the_whole_slice_would_give_it():
     regions = [bag((0, 0, 15, 20), (0.7, 0.3)), bag((2, 3, 12, 11), (0.2, 0.8))]
     expected = pseudo_labels(slice_map, regions, band=0.25)
     window = slice_map[:, 4:12, 6:18]
-    found = pseudo_labels(window, regions, band=0.25, origin=(4, 6), slice_map=slice_map)
+    found = pseudo_labels(
+        window, regions, band=0.25, origin=(4, 6), slice_map=SliceMap.of(slice_map)
+    )
     assert torch.equal(found, expected[4:12, 6:18])
+
+
+def test_the_teacher_is_not_asked_where_the_map_of_a_slice_says_all():
+    slice_map = SliceMap.of(two_classes(torch.randperm(300).reshape(15, 20) / 300))
+    region = whole((15, 20), (0.7, 0.3))
+    labels = self_training.pseudo_labels(
+        no_window, (8, 12), [region], band=0.25, origin=(4, 6), slice_map=slice_map
+    )
+    assert (labels >= 0).any()
 
 
 @pytest.mark.parametrize("period", [2, 4, 7, 64])
@@ -181,9 +200,14 @@ def predicted():
 def memory(predicted):
     def predict(image):
         predicted.append(image.shape[1:])
-        return torch.full((2, *image.shape[1:]), float(len(predicted)))
+        return two_classes(torch.full(image.shape[1:], len(predicted) / 100))
 
-    return SliceMaps(predict, torch.device("cpu"))
+    return SliceMaps(predict, CPU)
+
+
+def shown(one):
+    """Which prediction, counted from 1, a map is of."""
+    return round(100 * float(one.mean((0, 0, 32, 32))[1]))
 
 
 def no_window():
@@ -199,11 +223,11 @@ def test_a_slice_larger_than_its_window_is_predicted_whole_and_kept(memory, pred
     large = sample((32, 40), bags=[whole((32, 40), (0.9, 0.1))])
     first, second = memory.recall(batch(large, (0, 0), (16, 8)), 0, no_window)
     assert first is second
-    assert first.shape == (2, 32, 40)
+    assert first.probs((0, 0, 99, 99)).shape == (2, 32, 40)
     assert memory.recall(batch(large, (3, 3)), 49, no_window)[0] is first
     assert predicted == [(32, 40)]
     (renewed,) = memory.recall(batch(large, (3, 3)), 50, no_window)
-    assert renewed.unique() == 2
+    assert shown(renewed) == 2
     assert memory.recall(batch(large, (3, 3)), 99, no_window)[0] is renewed
 
 
@@ -215,13 +239,42 @@ def test_very_large_slices_are_kept_longer(memory, predicted):
 
 
 def test_of_many_slices_only_some_maps_are_kept(memory, predicted, monkeypatch):
-    monkeypatch.setattr("napari_spss.core.training.self_training._MOST_BYTES", 10 * 2 * 32 * 40 * 4)
+    monkeypatch.setattr("napari_spss.core.training.self_training._MOST_BYTES", 10 * 32 * 40 * 2)
     for z in range(60):
         large = sample((32, 40), index=z, bags=[whole((32, 40), (0.9, 0.1))])
         (map_,) = memory.recall(batch(large, (0, 0)), 0, no_window)
-        assert map_.unique() == z + 1
+        assert shown(map_) == z + 1
     assert sorted(memory.kept(49)) == [f"{z}" for z in range(10)]
     assert not memory.kept(50)
+
+
+def test_maps_of_many_slices_are_kept_longer(predicted):
+    def kept_until(n_slices, longest):
+        memory = SliceMaps(lambda image: torch.full((2, *image.shape[1:]), 0.5), CPU, None, longest)
+        for z in range(n_slices):
+            one = sample((32, 32), index=z, bags=[whole((32, 32), (0.9, 0.1))])
+            memory.recall(batch(one, (0, 0)), 0, no_window)
+        return memory.kept(0)[f"{n_slices - 1}"].until
+
+    assert kept_until(40, 100) == 50
+    assert kept_until(80, 100) == 80  # four windows each, and four windows a step
+    assert kept_until(120, 100) == 100
+
+
+def test_a_kept_map_takes_two_bytes_and_tells_sure_pixels_apart():
+    p = (
+        torch.tensor([1e-5, 2e-5, 0.3, 0.9999, 0.99995, 0.99999])
+        .repeat_interleave(8)
+        .expand(32, 48)
+    )
+    memory = SliceMaps(lambda _: two_classes(p), CPU)
+    large = sample((32, 48), bags=[whole((32, 48), (0.9, 0.1))])
+    (kept,) = memory.recall(batch(large, (0, 0)), 0, no_window)
+    assert kept.odds.nbytes == 2 * 32 * 48
+    found = kept.probs((0, 0, 32, 48))
+    assert (found[1, 0, ::8].diff() > 0).all()
+    torch.testing.assert_close(found[1], p, rtol=0.02, atol=0)
+    torch.testing.assert_close(found[0], 1 - p, rtol=0.02, atol=0)
 
 
 def test_huge_maps_are_kept_as_far_as_a_batch_needs_them(memory, monkeypatch):
@@ -235,8 +288,9 @@ def test_huge_maps_are_kept_as_far_as_a_batch_needs_them(memory, monkeypatch):
 def test_what_was_kept_serves_a_run_that_goes_on(memory, predicted):
     large = sample((32, 40), bags=[whole((32, 40), (0.9, 0.1))])
     (first,) = memory.recall(batch(large, (0, 0)), 3, no_window)
-    again = SliceMaps(no_window, torch.device("cpu"), memory.kept(20))
-    assert again.recall(batch(large, (16, 8)), 52, no_window)[0] is first
+    again = SliceMaps(no_window, CPU, memory.kept(20))
+    (recalled,) = again.recall(batch(large, (16, 8)), 52, no_window)
+    assert torch.equal(recalled.odds, first.odds)
     assert again.kept(52).keys() == {"0"}
     assert not again.kept(53)
 
@@ -263,7 +317,7 @@ def test_a_region_that_is_shown_in_part_is_completed(memory):
     parts = sample((32, 32), bags=[bag((4, 4, 12, 12), (0.9, 0.1))])
     seen, cut_off = memory.recall(batch(parts, (0, 0), (5, 0)), 0, no_window)
     assert seen is None
-    assert cut_off.shape == (2, 32, 32)
+    assert cut_off.probs((0, 0, 32, 32)).shape == (2, 32, 32)
 
 
 def test_a_region_of_which_a_part_is_hidden_is_completed(memory):
@@ -274,20 +328,20 @@ def test_a_region_of_which_a_part_is_hidden_is_completed(memory):
     assert memory.recall(whole_window.seen(is_seen), 0, no_window) == [None]
     is_seen[:, 9] = False
     (map_,) = memory.recall(whole_window.seen(is_seen), 0, no_window)
-    assert map_.shape == (2, 32, 32)
+    assert map_.probs((0, 0, 32, 32)).shape == (2, 32, 32)
 
 
 def test_a_slice_that_fits_a_window_is_completed_by_the_map_of_now(memory, predicted):
     small = sample((16, 12), bags=[whole((16, 12), (0.9, 0.1))])
     is_seen = torch.ones((2, 16, 16), dtype=torch.bool)
     is_seen[1, 5] = False
-    now = torch.rand(2, 2, 16, 16)
+    now = torch.rand(2, 2, 16, 16).softmax(dim=1)
     seen, hidden = memory.recall(batch(small, (0, 0), (0, 0)).seen(is_seen), 0, lambda: now)
     assert seen is None
-    assert torch.equal(hidden, now[1])
+    torch.testing.assert_close(hidden.probs((0, 0, 16, 16)), now[1])
     assert predicted == []
     # a fixed window may begin elsewhere: the map of now is not in the frame of its slice then
     corner = replace(small, bags=(bag((8, 4, 16, 12), (0.9, 0.1)),))
     (elsewhere,) = memory.recall(batch(corner, (8, 4)).seen(is_seen[1:]), 0, lambda: now)
-    assert elsewhere.shape == (2, 16, 12)
+    assert elsewhere.probs((0, 0, 16, 12)).shape == (2, 16, 12)
     assert predicted == [(16, 12)]

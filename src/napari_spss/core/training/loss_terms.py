@@ -8,9 +8,11 @@ from functools import cached_property
 from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 
 from ..base import Registry, TrainingSettings
 from ..networks import (
+    activate,
     dice_loss,
     gap,
     inside_maps,
@@ -23,7 +25,7 @@ from ..networks import (
 )
 from .data import Batch
 from .samples import Bag, LabelScale
-from .self_training import pseudo_labels
+from .self_training import SliceMap, pseudo_labels
 
 # an estimate is no less than this part of what the window shows: a fraction is never negative
 _LEAST_SHARE = 0.1
@@ -39,15 +41,13 @@ class LossInput:
     ----------
     logits : Tensor
         (B, n, H, W) of the network, to be differentiated.
-    probs : Tensor
-        (B, C, H, W), its maps.
     batch : Batch
         What was drawn, on the same device: ``images``, ``targets`` (the label of each pixel, -1
         where there is none), ``weights``, ``coverage`` (0 where a window shows nothing), and more.
-    teacher_probs : Tensor or None
-        (B, C, H, W) of the averaged weights, where there is self-training.
-    slice_maps : sequence of Tensor or None
-        Per window an earlier map (C, y, x) of the slice, where a region is shown in part.
+    teacher : callable or None
+        Returns the maps (B, C, H, W) of the averaged weights, where there is self-training.
+    slice_maps : sequence of SliceMap or None
+        Per window an earlier map of the slice, where a region is shown in part.
     ramp : float
         0-1, how far self-training has set in; 0 where held-out windows are evaluated.
     settings : TrainingSettings
@@ -61,10 +61,9 @@ class LossInput:
     """
 
     logits: torch.Tensor
-    probs: torch.Tensor
     batch: Batch
-    teacher_probs: torch.Tensor | None
-    slice_maps: Sequence[torch.Tensor | None]
+    teacher: Callable[[], torch.Tensor] | None
+    slice_maps: Sequence[SliceMap | None]
     ramp: float
     settings: TrainingSettings
     scale: LabelScale
@@ -72,9 +71,20 @@ class LossInput:
     outside: int | None
 
     @cached_property
+    def scores(self) -> torch.Tensor:
+        """Logits of a sigmoid (B, 1, H, W), or logarithms of a softmax (B, C, H, W)."""
+        return _scores(self.logits)
+
+    @cached_property
+    def probs(self) -> torch.Tensor:
+        """The network's maps (B, C, H, W)."""
+        return activate(self.logits, 2) if self.logits.shape[1] == 1 else self.scores.exp()
+
+    @cached_property
     def regions(self) -> _Regions | None:
         """Stated and predicted fractions of all regions that the windows show."""
         predicted, bags, weights = [], [], []
+        of_windows = self.probs.unbind()
         for index, window in enumerate(self.batch.windows):
             origin = (window.y0, window.x0)
             seen = [
@@ -82,7 +92,7 @@ class LossInput:
                 for bag in window.bags
                 if (
                     fractions := predicted_fractions(
-                        self.probs[index],
+                        of_windows[index],
                         origin,
                         bag,
                         self.slice_maps[index],
@@ -125,9 +135,15 @@ class LossInput:
             return values
         return torch.cat([values[:, : self.outside], values[:, self.outside + 1 :]], dim=1)
 
+    @cached_property
+    def counting_scores(self) -> torch.Tensor:
+        """As ``scores``, of what pixels are if they are not outside."""
+        return self.scores if self.outside is None else _scores(self.counting(self.logits))
+
+    @cached_property
     def counting_probs(self) -> torch.Tensor:
         """Maps of what pixels are if they are not outside; all of ``probs`` if nothing is."""
-        return self.probs if self.outside is None else self.counting(self.logits).softmax(dim=1)
+        return self.probs if self.outside is None else self.counting_scores.exp()
 
 
 @dataclass(frozen=True)
@@ -217,8 +233,13 @@ def labels(step: LossInput) -> torch.Tensor | None:
         return keypoint_loss(logits, targets)
     # undecided only as long as all labels are masks, and then there is nothing to divide
     normaliser = (step.scale.normaliser or 1.0) * step.n_labelled_slots
+    at = targets >= 0  # few pixels
     return label_cross_entropy(
-        logits, targets, batch.weights, normaliser=normaliser, errors=batch.errors
+        logits.movedim(1, -1)[at][:, :, None, None],
+        targets[at][:, None, None],
+        batch.weights[at][:, None, None],
+        normaliser=normaliser,
+        errors=batch.errors[at][:, None, None],
     )
 
 
@@ -229,12 +250,13 @@ def masks(step: LossInput) -> torch.Tensor | None:
         return None
     dense = _cross_entropy if step.settings.loss.masks == "entropy" else _dense_loss
     share = is_mask.float().mean()
-    return share * dense(step.logits[is_mask], step.probs[is_mask], step.batch.targets[is_mask])
+    return share * dense(step.scores[is_mask], step.probs[is_mask], step.batch.targets[is_mask])
 
 
 def self_training(step: LossInput) -> torch.Tensor | None:
     """Hold maps against what the teacher takes pixels for, ramped in."""
-    if step.teacher_probs is None or step.ramp <= 0:
+    teacher = step.teacher
+    if teacher is None or step.ramp <= 0:
         return None
     batch, outside = step.batch, step.outside
     targets = batch.targets.clone()
@@ -243,7 +265,8 @@ def self_training(step: LossInput) -> torch.Tensor | None:
         if sample.is_mask or not window.bags:
             continue
         pseudo = pseudo_labels(
-            step.teacher_probs[index],
+            lambda index=index: teacher()[index],
+            (targets.shape[1], targets.shape[2]),
             window.bags,
             band=step.settings.self_training.band,
             origin=(window.y0, window.x0),
@@ -251,18 +274,19 @@ def self_training(step: LossInput) -> torch.Tensor | None:
             outside=outside,
         )
         human = targets[index]
-        pseudo = torch.where(batch.coverage[index] > 0, pseudo, -1)
+        pseudo = torch.where(batch.coverage[index] > 0, pseudo.to(human.device), -1)
         targets[index] = torch.where(human >= 0, human, pseudo)
         chosen.append(index)
     if not chosen:
         return None
     share = len(chosen) / len(batch.windows)
-    logits, probs = step.counting(step.logits)[chosen], step.counting_probs()[chosen]
-    targets = targets[chosen]
+    scores, probs = step.counting_scores, step.counting_probs
+    if share < 1:
+        scores, probs, targets = scores[chosen], probs[chosen], targets[chosen]
     if outside is not None:
         targets = torch.where(targets == outside, -1, targets)
         targets = targets - (targets > outside).long()
-    return step.ramp * (share * _dense_loss(logits, probs, targets))
+    return step.ramp * (share * _dense_loss(scores, probs, targets))
 
 
 def sharpness(step: LossInput) -> torch.Tensor | None:
@@ -272,14 +296,14 @@ def sharpness(step: LossInput) -> torch.Tensor | None:
     coverage = step.batch.coverage
     if step.outside is not None:
         coverage = coverage * (1 - step.probs[:, step.outside].detach())
-    return step.ramp * undecided(step.counting_probs(), coverage)
+    return step.ramp * undecided(step.counting_probs, coverage)
 
 
 def predicted_fractions(
     probs: torch.Tensor,
     origin: tuple[int, int],
     bag: Bag,
-    slice_map: torch.Tensor | None,
+    slice_map: SliceMap | None,
     *,
     coverage: torch.Tensor | None = None,
     outside: int | None = None,
@@ -299,9 +323,9 @@ def predicted_fractions(
         First pixel of the window in the slice.
     bag : Bag
         In the frame of the slice.
-    slice_map : Tensor or None
-        (C, y, x), the earlier map of the whole slice; without it, the mean is taken over what the
-        window shows.
+    slice_map : SliceMap or None
+        The earlier map of the whole slice; without it, the mean is taken over what the window
+        shows.
     coverage : Tensor, optional
         (H, W), weight of each pixel of the window in the mean; 1 by default.
     outside : int, optional
@@ -330,10 +354,11 @@ def predicted_fractions(
     mean = gap(own[None], shown[None])[0]
     if slice_map is None:
         return mean if outside is None else _shares(mean)
-    whole = slice_map[:, y0:y1, x0:x1].mean(dim=(1, 2), dtype=torch.float32)
-    part = gap(slice_map[None, :, top:bottom, left:right].float(), shown[None])[0]
+    whole = slice_map.mean(bag.box)
+    part = gap(slice_map.probs((top, left, bottom, right))[None], shown[None])[0]
     if outside is not None:
-        whole[outside] = part[outside] = 0.0
+        whole = whole.index_fill(0, torch.tensor(outside, device=whole.device), 0.0)
+        part[outside] = 0.0
     shifted = (mean.detach() + whole - part).maximum(_LEAST_SHARE * mean.detach())
     # the value is shifted, the gradient is that of the part that is shown
     estimate = mean + (shifted - mean.detach())
@@ -346,16 +371,22 @@ def _shares(means: torch.Tensor) -> torch.Tensor | None:
     return means / total if total >= _LEAST_INSIDE else None
 
 
-def _dense_loss(logits: torch.Tensor, probs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def _scores(logits: torch.Tensor) -> torch.Tensor:
+    return logits if logits.shape[1] == 1 else logits.log_softmax(dim=1)
+
+
+def _dense_loss(scores: torch.Tensor, probs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy over labelled pixels plus soft Dice."""
-    return _cross_entropy(logits, probs, targets) + dice_loss(probs, targets)
+    return _cross_entropy(scores, probs, targets) + dice_loss(probs, targets)
 
 
 def _cross_entropy(
-    logits: torch.Tensor, probs: torch.Tensor, targets: torch.Tensor
+    scores: torch.Tensor, probs: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
     """Mean cross-entropy over labelled pixels."""
     is_valid = targets >= 0
     n = is_valid.sum().clamp(min=1)
-    weight = is_valid.to(logits.dtype)
-    return label_cross_entropy(logits, targets, weight, normaliser=1.0) / n
+    if scores.shape[1] > 1:
+        return F.nll_loss(scores, targets, ignore_index=-1, reduction="sum") / n
+    weight = is_valid.to(scores.dtype)
+    return label_cross_entropy(scores, targets, weight, normaliser=1.0) / n

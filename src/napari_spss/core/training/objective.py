@@ -7,16 +7,16 @@ self-training and a penalty on undecided pixels.
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from ..base import InputError, TrainingSettings
-from ..networks import activate
 from .data import Batch
 from .loss_terms import LOSSES, LossInput
 from .samples import LabelScale
+from .self_training import SliceMap
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,6 @@ class Objective:
     ----------
     settings : TrainingSettings
         Weights and forms of the terms.
-    n_classes : int
-        C, background included.
     scale : LabelScale
         Fixed weights of labels.
     n_labelled_slots : float
@@ -53,7 +51,6 @@ class Objective:
     """
 
     settings: TrainingSettings
-    n_classes: int
     scale: LabelScale
     n_labelled_slots: float
     outside: int | None = None
@@ -63,8 +60,8 @@ class Objective:
         logits: torch.Tensor,
         batch: Batch,
         *,
-        teacher_probs: torch.Tensor | None,
-        slice_maps: Sequence[torch.Tensor | None],
+        teacher: Callable[[], torch.Tensor] | None,
+        slice_maps: Sequence[SliceMap | None],
         ramp: float,
     ) -> StepLoss:
         """Evaluate a step.
@@ -75,10 +72,10 @@ class Objective:
             (B, n, H, W) of the student, brought back into the frame of ``batch``.
         batch : Batch
             What was drawn, on the device of ``logits``.
-        teacher_probs : Tensor or None
-            (B, C, H, W) of the teacher; None switches self-training off.
-        slice_maps : sequence of Tensor or None
-            Per window the teacher's map (C, y, x) of the slice, where a region is shown in part.
+        teacher : callable or None
+            Returns the teacher's maps (B, C, H, W); None switches self-training off.
+        slice_maps : sequence of SliceMap or None
+            Per window the teacher's map of the slice, where a region is shown in part.
         ramp : float
             0-1, the share of self-training and sharpness.
 
@@ -89,9 +86,8 @@ class Objective:
         """
         seen = LossInput(
             logits=logits,
-            probs=activate(logits, self.n_classes),
             batch=batch,
-            teacher_probs=teacher_probs,
+            teacher=teacher,
             slice_maps=slice_maps,
             settings=self.settings,
             scale=self.scale,

@@ -53,7 +53,7 @@ from .objective import Objective, StepLoss
 from .run_folder import write_update
 from .samples import Box, SampleReader, bags_of
 from .schedule import Schedule
-from .self_training import KeptMap, SliceMaps
+from .self_training import SliceMap, SliceMaps
 from .warnings import MapWatch, initial_warnings, n_looks_due
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from .samples import LabelScale, SliceSamples
 
 _PREPARING_INTERVAL_S = 0.5
+# maps of whole slices are made at least so often in a run, however many slices there are
+_LEAST_MAPS = 4
 
 
 @dataclass(frozen=True)
@@ -150,9 +152,10 @@ def prepare(
         learner,
         Schedule.of(settings, state.steps_per_epoch, has_learned=has_learned),
         SliceMaps(
-            lambda image: learner.predict(image, token=task.token),
+            lambda image: learner.predict(image, is_exact=False, token=task.token),
             task.device,
-            {name: KeptMap(maps[name], until) for name, until in state.kept_until.items()},
+            {name: _slice_map(maps[name], until) for name, until in state.kept_until.items()},
+            longest=(settings.optimisation.max_steps or 0) // _LEAST_MAPS,
         ),
         task.clock(),
         best,
@@ -195,6 +198,12 @@ def _believing(
     bags = reader.bags(posterior.nodes())
     samples = [replace(one, bags=bags_of(one, bags)) for one in data.samples]
     return _data_of(task, reader, samples, data.label_scale)
+
+
+def _slice_map(saved: torch.Tensor, until: int) -> SliceMap:
+    """Take what a checkpoint holds: odds, or maps in those of earlier versions."""
+    is_odds = saved.dtype == torch.float16
+    return SliceMap(saved, until) if is_odds else SliceMap.of(saved, until)
 
 
 def _load(learner: Learner, tensors: Tensors, task: Task, annotations: Annotations) -> None:
@@ -333,7 +342,7 @@ class Run:
         return self._objective(
             logits,
             placed,
-            teacher_probs=teacher() if has_pseudo_labels else None,
+            teacher=teacher if has_pseudo_labels else None,
             slice_maps=self.maps.recall(batch, self.state.step, teacher),
             ramp=ramp,
         )
@@ -353,7 +362,6 @@ class Run:
     def _objective(self) -> Objective:
         return Objective(
             self.task.settings,
-            len(self.annotations.classes),
             self.data.label_scale,
             self.data.sampler.n_labelled_slots,
             self.annotations.outside_index,
@@ -426,7 +434,7 @@ class Run:
             loss = self._objective(
                 self.learner.kept_logits(placed.images, network=network),
                 placed,
-                teacher_probs=None,
+                teacher=None,
                 slice_maps=[None] * len(batch.windows),
                 ramp=0.0,
             )
@@ -570,7 +578,7 @@ class Run:
         is_unfinished = self.end() in (None, FinishReason.stopped, FinishReason.time_limit)
         kept = self.maps.kept(state.step) if is_unfinished else {}
         state.kept_until = {name: one.until for name, one in kept.items()}
-        tensors |= prefixed("map", {name: one.probs for name, one in kept.items()})
+        tensors |= prefixed("map", {name: one.odds for name, one in kept.items()})
         return CheckpointSaved(state.step, str(save_state(state, tensors, self.task.run_dir)))
 
     def model(self) -> Model:

@@ -15,32 +15,77 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from .data import Batch, Window
-from .samples import Bag
+from .samples import Bag, Box
 
 # a slice of up to 32 windows is shown whole to the teacher after this many steps
 _STEPS = 50
 _WINDOWS = 32
+# where there are many slices, so many windows are shown to it a step
+_WINDOWS_A_STEP = 4
 # where slices are many or huge: no map is kept that would exceed both; it is made anew each time
 _MOST_BYTES = 2**29
 _MOST_HUGE = 8
 # pixels of a region that are ranked at most
 _MAX_RANKED = 2**16
 _MOSTLY = 0.5  # from this probability on, a pixel is taken to lie outside
+_LEAST = 1e-7  # no probability is told from 0 or 1 that is nearer
+
+Thresholds: TypeAlias = torch.Tensor
+"""(2, n) for n classes: values of the map above which a pixel surely is, and below which it surely
+is not, of the class."""
 
 
 @dataclass(frozen=True)
-class KeptMap:
-    """A map (C, y, x) float32 of a slice that serves until before a step."""
+class SliceMap:
+    """What the teacher said of a whole slice, and what was worked out from it.
 
-    probs: torch.Tensor
-    until: int
+    Parameters
+    ----------
+    odds : Tensor
+        (C - 1, y, x), logarithms of the odds of all classes but the background: few bits of them
+        still tell probabilities near 0 and 1 apart.
+    until : int
+        Step before which it serves.
+    """
+
+    odds: torch.Tensor
+    until: int = 0
+    _means: dict[Box, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _thresholds: dict[object, Thresholds | None] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    @classmethod
+    def of(cls, probs: torch.Tensor, until: int = 0) -> SliceMap:
+        """Take a map (C, y, x)."""
+        return cls(torch.logit(probs[1:], eps=_LEAST), until)
+
+    def probs(self, box: Box) -> torch.Tensor:
+        """Map (C, h, w) float32 of a box of the slice."""
+        y0, x0, y1, x1 = box
+        probs = torch.sigmoid(self.odds[:, y0:y1, x0:x1].float())
+        return torch.cat([(1 - probs.sum(dim=0, keepdim=True)).clamp_min(0), probs])
+
+    def mean(self, box: Box) -> torch.Tensor:
+        """Mean map (C,) of a box of the slice."""
+        if box not in self._means:
+            self._means[box] = self.probs(box).mean(dim=(1, 2))
+        return self._means[box]
+
+    def thresholds(self, bag: Bag, band: float, outside: int | None) -> Thresholds | None:
+        """Those of a region, by all of its pixels; None if none of them counts."""
+        key = (bag.box, bag.fractions.tobytes(), band, outside)
+        if key not in self._thresholds:
+            self._thresholds[key] = _thresholds(self.probs(bag.box), bag, band, outside)
+        return self._thresholds[key]
 
 
 class SliceMaps:
@@ -52,31 +97,36 @@ class SliceMaps:
         Maps (C, y, x) of an image (channels, y, x) by the teacher.
     device : torch.device
         Where the maps are kept.
-    kept : mapping of str to KeptMap
+    kept : mapping of str to SliceMap
         Maps by the names of samples, as an earlier part of the run left them.
+    longest : int
+        Steps that maps serve at most because there are many of them.
     """
 
     def __init__(
         self,
         predict: Callable[[npt.NDArray[np.float32]], torch.Tensor],
         device: torch.device,
-        kept: Mapping[str, KeptMap] | None = None,
+        kept: Mapping[str, SliceMap] | None = None,
+        longest: int = _STEPS,
     ) -> None:
         self._predict = predict
         self._device = device
-        self._maps = {
-            name: KeptMap(one.probs.to(device), one.until) for name, one in (kept or {}).items()
-        }
+        self._longest = longest
+        self._maps = {name: self._narrow(one) for name, one in (kept or {}).items()}
 
-    def kept(self, step: int) -> Mapping[str, KeptMap]:
+    def _narrow(self, one: SliceMap) -> SliceMap:
+        return SliceMap(one.odds.to(self._device, torch.float16), one.until)
+
+    def kept(self, step: int) -> Mapping[str, SliceMap]:
         """Maps by the names of samples that serve at a step or later."""
         self._maps = {name: one for name, one in self._maps.items() if step < one.until}
         return self._maps
 
     def recall(
         self, batch: Batch, step: int, now: Callable[[], torch.Tensor]
-    ) -> list[torch.Tensor | None]:
-        """Return the map (C, y, x) of each window's slice, made anew when it has become old.
+    ) -> list[SliceMap | None]:
+        """Return the map of each window's slice, made anew when it has become old.
 
         Parameters
         ----------
@@ -90,33 +140,36 @@ class SliceMaps:
 
         Returns
         -------
-        list of Tensor or None
-            In the frame of the slice, beyond which it may reach. None where the window shows
-            nothing of its regions but what it shows whole.
+        list of SliceMap or None
+            None where the window shows nothing of its regions but what it shows whole.
         """
         kept = dict(self.kept(step))
         height, width = batch.images.shape[-2:]
-        maps: list[torch.Tensor | None] = []
+        maps: list[SliceMap | None] = []
         for index, (window, sample) in enumerate(zip(batch.windows, batch.samples, strict=True)):
             if not any(_is_cut(bag, window, batch.coverage[index]) for bag in window.bags):
                 maps.append(None)
                 continue
             holds_slice = sample.shape[0] <= height and sample.shape[1] <= width
             if holds_slice and window.y0 == window.x0 == 0:
-                maps.append(now()[index])
+                maps.append(SliceMap.of(now()[index]))
                 continue
             if sample.name not in kept:
-                n_windows = sample.shape[0] * sample.shape[1] / (height * width)
-                probs = self._predict(sample.image).to(self._device)
-                until = step + math.ceil(_STEPS * max(1, n_windows / _WINDOWS))
-                kept[sample.name] = KeptMap(probs, until)
+                until = step + self._n_steps(math.prod(sample.shape), height * width)
+                kept[sample.name] = self._narrow(SliceMap.of(self._predict(sample.image), until))
                 self._keep(sample.name, kept[sample.name])
-            maps.append(kept[sample.name].probs)
+            maps.append(kept[sample.name])
         return maps
 
-    def _keep(self, name: str, new: KeptMap) -> None:
+    def _n_steps(self, size: int, window: int) -> int:
+        """How long a new map of so many pixels serves: longer where slices are large, or many."""
+        in_all = size + sum(one.odds[0].numel() for one in self._maps.values())
+        by_number = min(self._longest, in_all / window / _WINDOWS_A_STEP)
+        return math.ceil(max(_STEPS * max(1.0, size / window / _WINDOWS), by_number))
+
+    def _keep(self, name: str, new: SliceMap) -> None:
         """Keep a map if there is room. The others stay: they serve until they are old."""
-        n_bytes = sum(one.probs.nbytes for one in (new, *self._maps.values()))
+        n_bytes = sum(one.odds.nbytes for one in (new, *self._maps.values()))
         if n_bytes <= _MOST_BYTES or len(self._maps) < _MOST_HUGE:
             self._maps[name] = new
 
@@ -132,20 +185,23 @@ def _is_cut(bag: Bag, window: Window, coverage: torch.Tensor) -> bool:
 
 
 def pseudo_labels(
-    teacher_probs: torch.Tensor,
+    now: Callable[[], torch.Tensor],
+    shape: tuple[int, int],
     bags: Sequence[Bag],
     *,
     band: float,
     origin: tuple[int, int] = (0, 0),
-    slice_map: torch.Tensor | None = None,
+    slice_map: SliceMap | None = None,
     outside: int | None = None,
 ) -> torch.Tensor:
     """Label a window's surest pixels, matched to the stated fractions of its bags.
 
     Parameters
     ----------
-    teacher_probs : Tensor
-        (C, H, W), the teacher's map of the window.
+    now : callable
+        Returns (C, H, W), the teacher's map of the window; called only where it is needed.
+    shape : (int, int)
+        (H, W).
     bags : sequence of Bag
         Regions with fractions; a later one overrides an earlier one where they overlap.
         Classes with an unknown fraction are left alone: bags in which more than the background's
@@ -154,9 +210,9 @@ def pseudo_labels(
         Half width t of the ignored band, relative to min(f, 1 - f).
     origin : (int, int)
         First pixel of the window in the slice.
-    slice_map : Tensor, optional
-        (C, y, x), an earlier map of the whole slice. Bags that reach beyond the window are ranked
-        and labelled by it; without it, by what the window shows.
+    slice_map : SliceMap, optional
+        An earlier map of the whole slice. Bags that reach beyond the window are ranked and labelled
+        by it; without it, by what the window shows.
     outside : int, optional
         Class that counts in no fraction. Pixels that more probably than not are of this class are
         neither counted nor labelled; the others are ranked by what they are if they are not.
@@ -166,67 +222,71 @@ def pseudo_labels(
     Tensor
         (H, W) int64: class index, -1 where ignored.
     """
-    n_classes, height, width = teacher_probs.shape
-    labels = torch.full((height, width), -1, dtype=torch.int64, device=teacher_probs.device)
+    labels = torch.full(shape, -1, dtype=torch.int64)
     for bag in bags:
         y0, x0, y1, x1 = bag.box
         top, left = max(0, y0 - origin[0]), max(0, x0 - origin[1])
-        bottom, right = min(height, y1 - origin[0]), min(width, x1 - origin[1])
-        counting = [c for c in range(1, n_classes) if c != outside]
-        known = [c for c in counting if not math.isnan(bag.fractions[c])]
+        bottom, right = min(shape[0], y1 - origin[0]), min(shape[1], x1 - origin[1])
+        known, n_counting = _known(bag, outside)
         if not known or bottom <= top or right <= left:
             continue
-        probs = ranked = teacher_probs[:, top:bottom, left:right]
-        if slice_map is not None and probs[0].numel() < bag.area:
+        if slice_map is not None and (bottom - top) * (right - left) < bag.area:
             # one map for both, or the labels would drift off the fraction with the teacher
-            ranked = slice_map[:, y0:y1, x0:x1]
-            rows = slice(top + origin[0], bottom + origin[0])
-            probs = slice_map[:, rows, left + origin[1] : right + origin[1]]
-        is_inside = None
+            oy, ox = origin
+            probs = slice_map.probs((top + oy, left + ox, bottom + oy, right + ox))
+            thresholds = slice_map.thresholds(bag, band, outside)
+        else:
+            probs = now()[:, top:bottom, left:right]
+            thresholds = _thresholds(probs, bag, band, outside)
+        if thresholds is None:
+            continue
+        labels = labels.to(probs.device)
+        values = probs[known] if outside is None else probs[known] / (1 - probs[outside])
+        surely, possibly = thresholds[:, :, None, None]
+        best, which = torch.where(values > surely, values, 0.0).max(dim=0)
+        is_negative = ((values - possibly).amax(dim=0) < 0) & (len(known) == n_counting)
+        part = torch.where(
+            best > 0, torch.tensor(known, device=probs.device)[which], is_negative.long() - 1
+        )
         if outside is not None:
-            is_inside = probs[outside] < _MOSTLY
-            ranked, probs = _inside_values(ranked, outside), probs / (1 - probs[outside])
-            if ranked.numel() == 0:
-                continue
-        is_negative = torch.full(probs.shape[1:], len(known) == len(counting), device=probs.device)
-        best = torch.zeros(probs.shape[1:], device=probs.device)
-        part = torch.full_like(is_negative, -1, dtype=torch.int64)
-        for c in known:
-            surely, possibly = _thresholds(ranked[c], bag, c, band)
-            is_positive = (probs[c] > surely) & (probs[c] > best)
-            part = torch.where(is_positive, c, part)
-            best = torch.where(is_positive, probs[c], best)
-            is_negative &= probs[c] < possibly
-        part = torch.where(is_negative & (part < 0), 0, part)
-        if is_inside is not None:
-            part = torch.where(is_inside, part, -1)
+            part = torch.where(probs[outside] < _MOSTLY, part, -1)
         labels[top:bottom, left:right] = part
     return labels
 
 
-def _inside_values(probs: torch.Tensor, outside: int) -> torch.Tensor:
-    """Map values (C, n) of the pixels that are not outside, given that they are not."""
-    inside = probs[:, probs[outside] < _MOSTLY]
-    return inside / (1 - inside[outside])
+def _known(bag: Bag, outside: int | None) -> tuple[list[int], int]:
+    """Classes with a stated fraction, and how many could have one, the background aside."""
+    counting = [c for c in range(1, len(bag.fractions)) if c != outside]
+    return [c for c in counting if not math.isnan(bag.fractions[c])], len(counting)
 
 
 def _thresholds(
-    probs: torch.Tensor, bag: Bag, class_index: int, band: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Map values above which a pixel is surely, and below which it is surely not, of the class.
+    probs: torch.Tensor, bag: Bag, band: float, outside: int | None
+) -> Thresholds | None:
+    """Thresholds of the classes with a stated fraction by the map (C, h, w) of all of a region.
 
     Of a large region only some pixels are ranked: sorting all of a 2000 x 2000 px image takes
     longer than a training step.
     """
-    fraction = float(bag.fractions[class_index])
-    margin = band * min(fraction, 1 - fraction)
-    flat = _scattered(probs.flatten(), _MAX_RANKED)
-    n = flat.numel()
-    n_surely, n_possibly = round((fraction - margin) * n), round((fraction + margin) * n)
+    flat, (known, _) = probs.flatten(1), _known(bag, outside)
+    if outside is not None:
+        flat = flat[:, flat[outside] < _MOSTLY]
+        flat = flat / (1 - flat[outside])
+    flat = _scattered(flat[known], _MAX_RANKED)
+    n = flat.shape[1]
+    if n == 0:
+        return None
     infinity = torch.full((1,), torch.inf, device=probs.device, dtype=probs.dtype)
-    ranked = torch.cat([infinity, _descending(flat, (n_surely, n_possibly - 1)), -infinity])
-    # ranked[r] is the last of the r most likely pixels, ranked[r + 1] the first of the others
-    return ranked[n_surely + 1], ranked[n_possibly]
+    thresholds = []
+    for c, values in zip(known, flat, strict=True):
+        fraction = float(bag.fractions[c])
+        margin = band * min(fraction, 1 - fraction)
+        n_surely, n_possibly = round((fraction - margin) * n), round((fraction + margin) * n)
+        descending = _descending(values, (n_surely, n_possibly - 1))
+        ranked = torch.cat([infinity, descending, -infinity])
+        # ranked[r] is the last of the r most likely pixels, ranked[r + 1] the first of the others
+        thresholds.append(torch.stack([ranked[n_surely + 1], ranked[n_possibly]]))
+    return torch.stack(thresholds, dim=1)
 
 
 def _descending(values: torch.Tensor, ranks: Sequence[int]) -> torch.Tensor:
@@ -240,11 +300,11 @@ def _descending(values: torch.Tensor, ranks: Sequence[int]) -> torch.Tensor:
 
 
 def _scattered(values: torch.Tensor, n_most: int) -> torch.Tensor:
-    """Pick up to ``n_most`` values all over, in steps that no pattern of the image repeats."""
-    n = values.numel()
+    """Pick up to ``n_most`` columns all over, in steps that no pattern of the image repeats."""
+    n = values.shape[1]
     if n <= n_most:
         return values
     stride = round(n * 0.618)  # near the golden section, where multiples spread most evenly
     while math.gcd(stride, n) > 1:
         stride += 1
-    return values[torch.arange(n_most, device=values.device) * stride % n]
+    return values[:, torch.arange(n_most, device=values.device) * stride % n]
