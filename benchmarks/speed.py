@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -33,7 +34,7 @@ import torch
 
 from napari_spss.core.analysis import estimate_fractions
 from napari_spss.core.annotations import Annotations, CountingGrid, Proportion, Region, lay_grid
-from napari_spss.core.base import RunStarted, preset
+from napari_spss.core.base import Event, Progress, preset
 from napari_spss.core.images import open_labels, stack_from_array
 from napari_spss.core.networks import build_network, has_fast_bfloat16, resolve_device
 from napari_spss.core.prediction import iter_prediction, write_fractions
@@ -105,20 +106,24 @@ def start_up(scale: Scale) -> Iterator[Row]:
     yield Row("import of all that trains", loop, "import torch", torch_, "s")
 
 
-def example(size: int) -> tuple[np.ndarray, Annotations]:
-    """Noise with a grid and fractions: for timing, what is learned does not matter."""
+def example(size: int, n_slices: int = 4, n_classes: int = 2) -> tuple[np.ndarray, Annotations]:
+    """Noise with grids and fractions: for timing, what is learned does not matter."""
     rng = np.random.default_rng(0)
-    image = rng.integers(0, 255, (4, size, size), dtype=np.uint8)
-    proportions = tuple(Proportion(Region(z), (0.95, 0.05)) for z in range(4))
-    return image, Annotations(NAMES, proportions=proportions, grids=counted(size))
+    image = rng.integers(0, 255, (n_slices, size, size), dtype=np.uint8)
+    fractions = (1 - 0.05 * (n_classes - 1), *[0.05] * (n_classes - 1))
+    proportions = tuple(Proportion(Region(z), fractions) for z in range(n_slices))
+    grids = counted(size, -(-n_slices // 2), n_classes)
+    names = (*NAMES, *[f"class {c}" for c in range(2, n_classes)])
+    return image, Annotations(names, proportions=proportions, grids=grids)
 
 
-def counted(size: int) -> tuple[CountingGrid, ...]:
-    """Grids on two slices, whose nodes are judged at random."""
+def counted(size: int, n_grids: int = 2, n_classes: int = 2) -> tuple[CountingGrid, ...]:
+    """Grids on first slices, whose nodes are judged at random."""
     rng, grids = np.random.default_rng(0), []
-    for z in range(2):
+    for z in range(n_grids):
         grid = lay_grid(z, (size, size), rng=rng)
-        classes = (rng.random(grid.n_nodes) < 0.05).astype(np.int16)
+        hits = (rng.random(grid.n_nodes) * 20).astype(np.int16) + 1  # a twentieth each
+        classes = np.where(hits < n_classes, hits, 0).astype(np.int16)
         grids.append(grid.replace(class_index=classes, is_done=True))
     return tuple(grids)
 
@@ -135,43 +140,53 @@ def example_model(reduction: int, run_dir: Path | None = None) -> Model:
 
 
 def training(scale: Scale) -> Iterator[Row]:
-    """Steps of preset fast, beside forward and backward of its network on such a batch."""
-    steps = scale.of(2, 12)
-    overrides = {
-        "optimisation.max_steps": steps,
-        "image.object_diameter_px": 80,
-        "self_training.start": 0,
-    }
-    settings = preset("fast").with_overrides(overrides)
-    image, annotations = example(scale.of(256, 1024))
-    stack, device = stack_from_array(image), resolve_device(scale.device)
-    network = build_network(
-        settings.network.name, in_channels=1, out_channels=1, filters=settings.network.filters
-    ).to(device=device, memory_format=torch.channels_last)
-    crop, size = settings.sampling.crop_px, settings.sampling.batch_size
-    batch = torch.randn(size, 1, crop, crop, device=device)
-    batch = batch.contiguous(memory_format=torch.channels_last)
-
-    def bare() -> None:
-        for _ in range(steps):
-            with torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device)):
-                logits = network(batch)
-            logits.float().mean().backward()
-
-    whole, alone = [], []
-    for _ in range(scale.rounds):
-        run = iter_training(stack, annotations, settings, device=scale.device)
-        while not isinstance(next(run), RunStarted):
-            pass  # the data are read, the network is built
-        whole.append(seconds(lambda run=run: list(run)) / steps)
-        alone.append(seconds(bare) / steps)
-    yield Row(
-        "a training step (with teacher)",
-        statistics.median(whole),
-        "forward and backward",
-        statistics.median(alone),
-        "s",
+    """First steps of preset fast with its teacher, beside those of its network alone."""
+    settings = preset("fast").with_overrides({"self_training.start": 0, "self_training.ramp": 0})
+    crop, size, device = (
+        settings.sampling.crop_px,
+        settings.sampling.batch_size,
+        resolve_device(scale.device),
     )
+    images = torch.randn(size, 1, crop, crop, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    cases = [(2, 1, 480, 1.15), (8, 1, 480, 1.3)]
+    cases += [] if scale.is_quick else [(2, 20, 1024, 1.15), (2, 200, 1024, 1.15)]
+    for n_classes, n_slices, edge, at_most in cases:
+        image, annotations = example(edge, n_slices, n_classes)
+        network = build_network(
+            settings.network.name,
+            in_channels=1,
+            out_channels=1 if n_classes == 2 else n_classes,
+            filters=settings.network.filters,
+        ).to(device=device, memory_format=torch.channels_last)
+        optimiser = torch.optim.AdamW(network.parameters())
+
+        def bare(
+            network: torch.nn.Module = network, optimiser: torch.optim.Optimizer = optimiser
+        ) -> None:
+            optimiser.zero_grad()
+            with torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device)):
+                logits = network(images)
+            logits.float().square().mean().backward()
+            optimiser.step()
+
+        # a second passes whenever it looks at this clock, so that it tells of each step
+        run = iter_training(
+            stack_from_array(image),
+            annotations,
+            settings,
+            device=scale.device,
+            clock=itertools.count().__next__,
+        )
+
+        def step(run: Iterator[Event] = run) -> None:
+            next(event for event in run if isinstance(event, Progress))
+
+        step(), bare()  # data are read, and memory is asked for
+        pairs = [(seconds(step), seconds(bare)) for _ in range(scale.of(1, 60))]
+        whole, alone = (statistics.mean(one) for one in zip(*pairs, strict=True))
+        name = f"step, {n_classes} classes, {n_slices} x {edge} px"
+        yield Row(name, whole, "network and optimiser", alone, "s", at_most)
 
 
 def prediction(scale: Scale) -> Iterator[Row]:

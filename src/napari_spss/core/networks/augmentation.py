@@ -20,6 +20,7 @@ _WARP_SHARE = 0.7
 _MOST_TURN = math.pi / 4
 _MOST_LOG_SCALE = 0.3
 _MOST_SHEAR = 0.15
+_QUARTER_TURN = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Flip:
     @property
     def matrix(self) -> torch.Tensor:
         """(2, 2): the offset (x, y) from the middle at which `apply` reads, of where it writes."""
-        turn = torch.linalg.matrix_power(torch.tensor([[0.0, -1.0], [1.0, 0.0]]), self.n_turns)
-        return torch.tensor([[-1.0 if self.has_flip else 1.0, 0.0], [0.0, 1.0]]) @ turn
+        turns: torch.Tensor = torch.linalg.matrix_power(_QUARTER_TURN, self.n_turns)
+        return turns * torch.tensor([[-1.0 if self.has_flip else 1.0], [1.0]])
 
     def undo(self, maps: torch.Tensor) -> torch.Tensor:
         """Transform the last two axes back."""

@@ -264,8 +264,12 @@ def self_training(step: LossInput) -> torch.Tensor | None:
     for index, (window, sample) in enumerate(zip(batch.windows, batch.samples, strict=True)):
         if sample.is_mask or not window.bags:
             continue
+
+        def now(index: int = index) -> torch.Tensor:
+            return teacher()[index]
+
         pseudo = pseudo_labels(
-            lambda index=index: teacher()[index],
+            now,
             (targets.shape[1], targets.shape[2]),
             window.bags,
             band=step.settings.self_training.band,
