@@ -17,7 +17,7 @@ def bag(box, fractions, low=None, high=None):
 def sample(shape, *, index=0, labels=None, bags=(), channels=1, weight=1.0, **flags):
     """Return a slice of noise; ``labels`` maps (y, x) to a class."""
     rng = np.random.default_rng([7, index])
-    target = np.full(shape, -1, np.int64)
+    target = np.full(shape, -1, np.int16)
     for place, class_index in (labels or {}).items():
         target[place] = class_index
     return SliceSamples(

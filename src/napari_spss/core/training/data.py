@@ -106,7 +106,8 @@ class TrainingData:
         """Tell these labels and fractions from others by a few letters."""
         digest = hashlib.blake2b(digest_size=16)
         for sample in self.samples:
-            parts = [np.array(sample.slice), sample.target, sample.weight, sample.error]
+            target = sample.target.astype(np.int64)  # as earlier versions held it
+            parts = [np.array(sample.slice), target, sample.weight, sample.error]
             parts += [np.array(sample.part)] if sample.part else []
             for bag in sample.bags:
                 parts += [np.array(bag.box), bag.fractions, bag.low, bag.high]
@@ -449,7 +450,7 @@ def cut(
         windows=tuple(windows),
         samples=tuple(samples[window.sample] for window in windows),
         images=torch.from_numpy(np.stack(images)),
-        targets=torch.from_numpy(np.stack(targets)),
+        targets=torch.from_numpy(np.stack(targets)).long(),
         weights=torch.from_numpy(np.stack(weights)),
         errors=torch.from_numpy(np.stack(errors)),
         coverage=torch.from_numpy(np.stack(coverage)),

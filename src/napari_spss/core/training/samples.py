@@ -91,7 +91,7 @@ class SliceSamples:
     image : ndarray
         (channels, y, x) float32, normalised.
     target : ndarray
-        (y, x) int64, class index or -1 where unlabelled.
+        (y, x) int16, class index or -1 where unlabelled.
     weight : ndarray
         (y, x) float32, weight of the label at each pixel, in grid nodes.
     error : ndarray
@@ -113,7 +113,7 @@ class SliceSamples:
 
     slice: int
     image: npt.NDArray[np.float32]
-    target: npt.NDArray[np.int64]
+    target: npt.NDArray[np.int16]
     weight: npt.NDArray[np.float32]
     error: npt.NDArray[np.float32]
     bags: tuple[Bag, ...] = ()
@@ -241,7 +241,7 @@ class SampleReader:
             sample = SliceSamples(
                 slice=z,
                 image=image,
-                target=np.full(image.shape[1:], _UNLABELLED, np.int64),
+                target=np.full(image.shape[1:], _UNLABELLED, np.int16),
                 weight=np.zeros(image.shape[1:], np.float32),
                 error=np.zeros(image.shape[1:], np.float32),
                 part=part,
