@@ -400,10 +400,12 @@ def save_results(
         with results.writing() as folder:
             with FileSink(folder, StackLayout.of(stack), classes, format=format) as sink:
                 for z in slices:
-                    go_on()
-                    marked = np.array(labels[z])
-                    marked[~maps.is_predicted(z) & (marked == 0)] = IGNORE
-                    sink.write(Region(z), (0, len(marked)), maps.probs(z), marked)
+                    for rows in maps.rows():
+                        go_on()
+                        marked = np.array(labels[z, rows])
+                        marked[~maps.is_predicted(z, rows) & (marked == 0)] = IGNORE
+                        part = rows.start, rows.stop
+                        sink.write(Region(z), part, maps.probs(z, rows), marked)
                     pace.done += 1
                     yield from pace.progress()
             instances = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -134,3 +135,28 @@ def test_a_disk_without_room_ends_the_run_before_it_is_full(monkeypatch):
     usage.free += 32
     maps.write(0, two_class(np.zeros((4, 4))))
     assert maps.full_slices == (0,)
+
+
+@pytest.mark.parametrize("names", [("background", "a"), ("background", "a", "b")])
+def test_labels_of_a_large_slice_do_not_need_its_maps_as_floats(names):
+    maps = ResultMaps(Classes(names), (1, 5000, 5000))
+    maps.maps[0][0, 10:4000, 7:] = 0.75
+    maps.mark(0)
+    tracemalloc.start()
+    try:
+        labels = maps.labels(0, Cleaning())
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 5000 * 5000 * 4 * (len(names) - 1)
+    assert labels[10:4000, 7:].all()
+    assert labels.sum() == 3990 * 4993
+
+
+def test_rows_know_what_was_predicted():
+    maps = ResultMaps(CLASSES, (1, 9, 4))
+    maps.write(0, two_class(np.ones((4, 2))), (3, 1, 7, 3))
+    whole = maps.is_predicted(0)
+    for rows in (slice(0, 2), slice(2, 5), slice(5, 9)):
+        np.testing.assert_array_equal(maps.is_predicted(0, rows), whole[rows])
+        np.testing.assert_array_equal(maps.probs(0, rows), maps.probs(0)[:, rows])

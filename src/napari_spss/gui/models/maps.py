@@ -6,6 +6,7 @@ or, when they are large, in a file, so that a threshold takes effect at once.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,10 +52,19 @@ class Cleaning:
 
     def apply(self, probs: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
         """Turn maps (C, Y, X) into labels (Y, X)."""
-        # late: scipy.ndimage takes a third of a second, which the dock's opening does not need
-        from ...core.analysis import fill_holes, labels_from_probs, remove_small
+        return self.clean(self.labels_of(probs))
 
-        labels = labels_from_probs(probs, self.threshold if len(probs) == 2 else None)
+    def labels_of(self, probs: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+        """Turn maps into labels that are not cleaned; rows of a slice may come apart."""
+        from ...core.analysis import labels_from_probs
+
+        return labels_from_probs(probs, self.threshold if len(probs) == 2 else None)
+
+    def clean(self, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Fill holes and drop small objects of a slice."""
+        # late: scipy.ndimage takes a third of a second, which the dock's opening does not need
+        from ...core.analysis import fill_holes, remove_small
+
         if self.has_filled_holes:
             labels = fill_holes(labels)
         if self.min_size_px > 1:
@@ -137,29 +147,43 @@ class ResultMaps:
     def _whole(self) -> Box:
         return (0, 0, self.shape[1], self.shape[2])
 
-    def probs(self, z: int) -> npt.NDArray[np.float32]:
+    def probs(self, z: int, rows: slice = slice(None)) -> npt.NDArray[np.float32]:
         """Return the maps (C, Y, X) of a slice; background 1 where nothing was predicted."""
-        foreground = np.stack([m[z] for m in self.maps]).astype(np.float32)
+        foreground = np.stack([m[z, rows] for m in self.maps]).astype(np.float32)
         rest = np.clip(1.0 - foreground.sum(axis=0, keepdims=True), 0.0, 1.0)
         return np.concatenate([rest, foreground])
 
     def labels(self, z: int, cleaning: Cleaning) -> npt.NDArray[np.uint8]:
         """Return the labels (Y, X) of a slice; background where nothing was predicted."""
-        if len(self.maps) == 1:  # the background's map takes longest, and decides nothing here
-            foreground = self.maps[0][z].astype(np.float32)
-            probs = np.broadcast_to(foreground, (2, *foreground.shape))
-        else:
-            probs = self.probs(z)
-        labels = cleaning.apply(probs)
+        labels = np.empty(self.shape[1:], np.uint8)
+        for rows in self.rows():
+            if len(self.maps) == 1:  # the background's map takes longest, and decides nothing here
+                foreground = self.maps[0][z, rows].astype(np.float32)
+                probs = np.broadcast_to(foreground, (2, *foreground.shape))
+            else:
+                probs = self.probs(z, rows)
+            labels[rows] = cleaning.labels_of(probs)
+        labels = cleaning.clean(labels)
         if z not in self.full_slices:
             labels[~self.is_predicted(z)] = 0
         return labels
 
-    def is_predicted(self, z: int) -> npt.NDArray[np.bool_]:
+    def rows(self) -> Iterator[slice]:
+        """Rows of a slice that are worked on at a time, so that a large one is not held as floats.
+
+        From top to bottom.
+        """
+        from ...core.images import strips
+
+        for top, _, bottom, _ in strips((self.shape[1], self.shape[2])):
+            yield slice(top, bottom)
+
+    def is_predicted(self, z: int, rows: slice = slice(None)) -> npt.NDArray[np.bool_]:
         """Return the mask (Y, X) of the pixels that were predicted."""
-        mask = np.zeros(self.shape[1:], bool)
+        first, stop, _ = rows.indices(self.shape[1])
+        mask = np.zeros((stop - first, self.shape[2]), bool)
         for y0, x0, y1, x1 in self._boxes.get(z, ()):
-            mask[y0:y1, x0:x1] = True
+            mask[max(0, y0 - first) : max(0, y1 - first), x0:x1] = True
         return mask
 
     def fractions(
