@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from blobs import CLASSES, annotated, blobs
 from eye import number
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QPushButton, QTableWidget
+from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QTableWidget
 from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.annotations import ClassStyle
@@ -180,6 +181,28 @@ def test_a_run_that_time_ended_goes_on_when_the_image_is_opened_again(person, mo
     assert len(person.rows()) == 1
     assert person.dock.controller.model_dir == folder
     assert person.dock.session.curves.last_step == GOOD
+
+
+def test_runs_go_with_the_project_to_another_folder(person, monkeypatch, tmp_path):
+    person.train(POOR)
+    (row,), left = person.rows(), person.dock.controller.model_dir
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "new"))
+    (tmp_path / "new").mkdir()
+    person.press("Folder…")
+    folder = tmp_path / "new" / "runs"
+    assert person.dock.controller.model_dir == folder / left.name
+    assert "runs stay" not in person.dock.project.text()
+    person.wait(lambda: person.rows() == [row])
+    assert person.rows()[0][0].startswith(IN_USE)
+    shutil.rmtree(left.parents[1])
+    assert person.dock.controller.apply("stack")
+    person.wait_for_the_end()
+    assert person.dock.controller.save(tmp_path / "saved", has_run=True)
+    person.wait_for_the_end()
+    assert (tmp_path / "saved" / "model.json").exists()
+    person.train(POOR, continues=True)
+    assert {one.parent for one in folder.glob("*/model.json")} == {*folder.iterdir()}
+    assert len(person.rows()) == 2
 
 
 def test_what_was_annotated_after_the_run_is_news_when_the_image_is_opened_again(person):

@@ -31,14 +31,17 @@ from napari_spss.core.annotations import (
     ClassStyle,
     CountingGrid,
     Keypoint,
+    Look,
     Proportion,
     Region,
+    lay_frames,
 )
 from napari_spss.core.images import IGNORE
 from napari_spss.core.projects import folder as project_folder
 from napari_spss.core.projects.state import read_state
 from napari_spss.gui import dock as dock_module
 from napari_spss.gui.dock import SpssDock
+from napari_spss.gui.layers.source_frame import corners_of
 from napari_spss.gui.models.preferences import Preferences
 from napari_spss.gui.project_contents import ProjectContents
 
@@ -211,6 +214,29 @@ def test_everything_is_restored(dock, reopen):
     assert again.annotations() == SAID
     assert again.classes.value() == STYLES
     assert_painted(again, {1: 1, 2: 2})
+
+
+def test_what_is_half_done_is_restored(dock, reopen):
+    frames = lay_frames(PIXELS.shape, 4, 20, 3, rng=np.random.default_rng(0))
+    begun = frames[1].replace(class_index=np.r_[1, UNSURE, [NOT_JUDGED] * (frames[1].n_nodes - 2)])
+    counted = frames[0].replace(class_index=np.arange(frames[0].n_nodes) % 3, is_done=True)
+    grids = (counted, begun, *frames[2:])
+    dock.annotate.set_value(Annotations(NAMES, (), (), grids), check=grids[::-1])
+    places = [(counted.y[node], counted.x[node], int(counted.class_index[node])) for node in (0, 1)]
+    looks = [Look(counted.region, y, x, stated, 0, 0.5) for y, x, stated in places]
+    dock.annotate.begin_looking(looks)
+    dock.annotate.second_look.judge(2)  # and the other is left
+    dock.annotate.regions.start_drawing()
+    dock.annotate.regions.layer.add_rectangles(corners_of(Region(1, (4, 5, 24, 35))))
+    state = dock.annotate.second_look.value(), dock.annotate.check_value()
+    said, table = dock.annotations(), dock.annotate.fractions.text_state()
+    assert [look.verdict for look in state[0]] == [2, None]
+    assert dock.annotate.regions.value() == (Region(1, (4, 5, 24, 35)),)
+    again = reopen(dock)
+    assert again.annotations() == said
+    assert (again.annotate.second_look.value(), again.annotate.check_value()) == state
+    assert again.annotate.regions.value() == (Region(1, (4, 5, 24, 35)),)
+    assert again.annotate.fractions.text_state() == table
 
 
 @pytest.mark.parametrize("kind", FILES)

@@ -649,6 +649,21 @@ class Controller(QObject):
         call = CoreCall("loading of a model", load_run)
         self._runner.start(ticket, call, folder, image_identity=identity)
 
+    def follow_runs(self, left: Path, folder: Path) -> None:
+        """Take note that runs were copied from one folder to another, as far as they are there."""
+
+        def there(run: Path | None) -> Path | None:
+            known = run is not None and run.parent == left and (folder / run.name).is_dir()
+            return folder / run.name if run is not None and known else run
+
+        self._run_dir, self._model_dir = there(self._run_dir), there(self._model_dir)
+        self._dir_before = there(self._dir_before)
+        if self._cut_short is not None:
+            where = there(self._cut_short.folder) or self._cut_short.folder
+            self._cut_short = replace(self._cut_short, folder=where)
+        for outcome in {self.outcome, *self._outcomes.values()}:
+            outcome.run_dir = there(outcome.run_dir)
+
     def take_back(self) -> bool:
         """Load the model before the last training; return whether loading began."""
         return self._dir_before is not None and self.load(self._dir_before)

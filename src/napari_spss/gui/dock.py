@@ -287,6 +287,7 @@ class SpssDock(QWidget):
         self.annotate.fractions.cards.card_wanted.connect(self._on_card)
         self.train.value_changed.connect(self._on_form_changed)
         self.project.restored.connect(self._on_restored)
+        self.project.moved.connect(self._on_moved)
         self.results.apply_requested.connect(self.controller.apply)
         self.results.second_look_requested.connect(self.controller.find_doubtful)
         self.controller.looks_found.connect(self._on_looks)
@@ -475,6 +476,13 @@ class SpssDock(QWidget):
         self._show_runs(())
         self._is_resuming = self.session.model is None
         self._list_runs()
+
+    @guarded
+    def _on_moved(self, left: Path) -> None:
+        """Go on with the runs where the project is now."""
+        if self.project.folder is not None:
+            self.controller.follow_runs(left / RUNS_FOLDER, self.project.folder / RUNS_FOLDER)
+            self._list_runs()
 
     # -- runs ------------------------------------------------------------------------------------
 
@@ -666,6 +674,7 @@ class SpssDock(QWidget):
         self.bar.set_status(status)
         self.train.set_status(status)
         self.results.set_busy(status.is_busy)
+        self.project.set_busy(status.is_busy)
         if status.is_busy:
             self._durations.stop()
         else:

@@ -11,16 +11,25 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..base import FolderLock, InputError, RunError, check_links, remove_stale_files
+from ..base import (
+    LOCK_FILES,
+    STALE_FILES,
+    FolderLock,
+    InputError,
+    RunError,
+    check_links,
+    remove_stale_files,
+)
 from ..images import PAINTED_FOLDER, PaintedSlices
 from .action_log import Action, ActionLog, read_actions
-from .folder import RECORD_FILE, FolderUnusable, fallback_folder
+from .folder import RECORD_FILE, RUNS_FOLDER, FolderUnusable, fallback_folder
 from .record import ProjectRecord, write_project
 from .state import TABLES, ProjectState, read_state
 
@@ -275,7 +284,8 @@ class Project:
     def move_to(self, folder: str | Path) -> None:
         """Go on in another, empty or new, folder: write everything there and leave the old one.
 
-        Painted labels that were saved are copied, if the old folder can still be read.
+        Painted labels that were saved, and runs, are copied, if the old folder can still be read
+        and the new one has room for them.
 
         Raises
         ------
@@ -297,6 +307,7 @@ class Project:
             self._writing("painted labels", new.painted.write)
             self._writing("objects", new.objects.write)
             self.log.write_anew(new.folder / LOG_FILE)
+            _copy_runs(old.folder, new.folder)
         except (OSError, InputError) as error:
             unusable = self._unusable(_reason(error)) if isinstance(error, OSError) else error
             self.close()
@@ -411,6 +422,18 @@ def _reason(error: OSError | RunError) -> str:
     if isinstance(cause, OSError):
         return cause.strerror or str(cause)
     return str(error)
+
+
+def _copy_runs(old: Path, new: Path) -> None:
+    """Copy all runs, or none; what is on its way, and who is at work, stays."""
+    if not (old / RUNS_FOLDER).is_dir() or (new / RUNS_FOLDER).exists():
+        return
+    on_its_way = shutil.ignore_patterns(STALE_FILES, *LOCK_FILES)
+    try:
+        shutil.copytree(old / RUNS_FOLDER, new / RUNS_FOLDER, symlinks=True, ignore=on_its_way)
+    except OSError as error:
+        logger.warning("The runs of %s were not copied: %s", old, error)
+        shutil.rmtree(new / RUNS_FOLDER, ignore_errors=True)
 
 
 def _part(table: str) -> str:

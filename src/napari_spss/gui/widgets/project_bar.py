@@ -62,6 +62,7 @@ class ProjectBar(QWidget):
     """
 
     restored = Signal(object)  # Project that was opened and holds something
+    moved = Signal(object)  # folder that the project has left
 
     def __init__(
         self,
@@ -126,6 +127,10 @@ class ProjectBar(QWidget):
     def has_image(self) -> bool:
         """Whether an image's project was opened, however that went."""
         return bool(self._identity)
+
+    def set_busy(self, is_busy: bool) -> None:
+        """Offer no other folder while a run writes into the one there is."""
+        self._choose.setEnabled(not is_busy)
 
     def is_other(self, source: Source) -> bool:
         """Whether an image has other pixels than the one whose project was opened last."""
@@ -357,10 +362,11 @@ class ProjectBar(QWidget):
         except SpssError as error:
             self._say(str(error), is_warning=True)
         else:
-            if (left / RUNS_FOLDER).is_dir():
+            if (left / RUNS_FOLDER).is_dir() and not (folder / RUNS_FOLDER).is_dir():
                 self._note = f"Its runs stay in {_short(left)}: Load… under Results opens one."
                 self._is_note_warning = False
             self.save()
+            self.moved.emit(left)
 
     def _save_into_new(self) -> None:
         """Save what was made while nothing could be saved; a project that was there stays."""
