@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import tifffile
 from PIL import Image
 
 from napari_spss.core.base import event_from_json
+from napari_spss.core.images import WRITERS, StackLayout
 from napari_spss.core.training import RunFolder, load_model
 
 pytestmark = pytest.mark.usefixtures("truth", "one_torch_thread")
@@ -136,3 +138,19 @@ def test_labels_with_names_keep_what_is_unknown(spss, truth):
         assert "disc: 0.00 %" in spss("measure", "labels.ome.tif", *options).out
         scores = json.loads(spss("evaluate", "labels.ome.tif", "truth.tif", "--json", *options).out)
         assert "no label" in scores["notes"][-1]
+
+
+def test_labels_that_were_written_here_bring_their_classes_to_all_commands(spss, truth, tiny):
+    layout = StackLayout([truth.shape[1:]] * len(truth), classes=("background", "cristae"))
+    with WRITERS.get("tif").open(Path("labels.ome.tif"), layout) as file:
+        for z, plane in enumerate(truth):
+            file.write(z, np.where(np.arange(len(plane))[:, None] < 9, 255, plane))
+    done = spss("simulate", "labels.ome.tif", "--protocol", "clicks", "--out", "said")
+    assert done.out.startswith("classes: background, cristae\n")
+    done = spss("evaluate", "labels.ome.tif", "labels.ome.tif")
+    assert re.search(r"cristae +1\.0", done.out)
+    for more in ((), ("--resume", "--set", "optimisation.max_steps=8")):
+        given = () if more else ("image.tif", "--masks", "labels.ome.tif", *tiny)
+        done = spss("train", *given, "--out", "run", *more)
+        assert done.code == 0, done.err
+        assert "classes background, cristae" in done.err

@@ -174,7 +174,9 @@ def _write_sample(sample: Sample, folder: Path) -> None:
         _TRUTH: (np.uint8, (sample.truth.read(z) for z in range(stack.n_slices))),
     }
     for name, (dtype, slices) in planes.items():
-        with StackWriter(folder / name, StackLayout.of(stack, dtype=dtype)) as file:
+        classes = sample.truth.classes.names if name == _TRUTH else ()
+        layout = StackLayout.of(stack, dtype=dtype, classes=classes)
+        with StackWriter(folder / name, layout) as file:
             for z, plane in enumerate(slices):
                 file.write(z, plane)
 

@@ -132,7 +132,7 @@ def simulate(
     check_out_dir(out)
     spec = parse_class_list(classes)
     from ..core.analysis import counted_fractions
-    from ..core.images import open_masks
+    from ..core.images import open_labels
     from ..core.simulation import (
         PROTOCOLS,
         protocols_with,
@@ -168,7 +168,7 @@ def simulate(
                 f"--protocol {' or '.join(protocols_with(name))}."
             )
     simulation_results(out, masks=masks, overwrite=overwrite).check()
-    truth = open_masks(masks, classes=spec, instances=instances)
+    truth = open_labels(masks, classes=spec, instances=instances)
     result = simulate_annotator(
         truth,
         protocol,

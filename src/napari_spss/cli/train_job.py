@@ -18,7 +18,7 @@ from ..core.annotations import (
     with_looks,
 )
 from ..core.base import InputError, TrainingSettings, counted, preset as preset_settings
-from ..core.images import Masks, PairedMasks, Stack, open_masks, open_stack, pair_masks
+from ..core.images import Masks, PairedMasks, Stack, open_labels, open_stack, pair_masks
 from ..core.training import (
     RunFolder,
     RunInputs,
@@ -320,7 +320,7 @@ def open_training_masks(
     InputError
         If they cannot be opened, or do not fit the slices.
     """
-    return pair_masks(open_masks(path, classes=spec, instances=instances), stack)
+    return pair_masks(open_labels(path, classes=spec, instances=instances), stack)
 
 
 def introduce(job: TrainJob, device: str) -> None:
