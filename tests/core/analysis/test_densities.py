@@ -75,6 +75,8 @@ def test_edges_of_the_image_and_of_what_is_unknown_or_outside_are_no_surface() -
     classes, size = ("background", "mito", "resin"), (1, 1, 1)
     outside = measure(labels, classes=classes, voxel_size_um=size, outside="resin").stack
     assert outside["surface_um2_per_um3"].fillna(-1).tolist() == [-1, 0, -1]
+    other = measure(labels, classes=classes, voxel_size_um=size, outside="Resin").stack
+    pd.testing.assert_frame_equal(other, outside)  # names of classes have no case
     assert measure(labels, classes=classes, voxel_size_um=size).stack.iloc[1][
         "surface_um2_per_um3"
     ] > 0  # fmt: skip

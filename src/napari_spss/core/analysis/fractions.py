@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..annotations import Box, outside_class
+from ..annotations import Box, Classes, match_class
 from ..base import InputError, VoxelSize, counted, least_pixels, merge_voxel_size, percent
 from ..images import (
     IGNORE,
@@ -170,8 +170,9 @@ def measure(
     task = replace(task, instances=dict(instances or {}))
     values = _Values.of(task, image, maps)
     sizes = task.object_sizes(min_size, split)
-    names = task.classes or default_names(IGNORE)
-    unseen = names.index(outside) if outside in names else None
+    unseen = (
+        None if outside is None else match_class(outside, task.classes or default_names(IGNORE))
+    )
     intercepts = LineIntercepts(task.source.n_slices, unseen)
     counts, components = _read(task, sizes, values, intercepts, go_on)
     class_list = task.classes or default_names(max(2, _n_used(counts)))
@@ -181,27 +182,27 @@ def measure(
             f"named ({', '.join(class_list)}); name all classes."
         )
     counts = counts[:, : len(class_list)]
-    outside_index = None if outside is None else outside_class(outside, class_list)
-    if outside_index is not None:
-        components.pop(outside_index, None)
-    objects, object_notes = _object_table(task, components, class_list, sizes, values)
-    stack = _stack_table(task, counts, class_list, objects, outside_index)
+    known = Classes(class_list, outside)
+    if known.outside_index is not None:
+        components.pop(known.outside_index, None)
+    objects, object_notes = _object_table(task, components, known, sizes, values)
+    stack = _stack_table(task, counts, known, objects)
     densities = [
-        _densities(task, counts, objects, intercepts, outside_index, index, name, is_vertical)
-        for index, name in enumerate(class_list)
+        _densities(task, counts, known, objects, intercepts, index, is_vertical)
+        for index in range(len(known))
     ]
     stack = pd.concat([stack, pd.DataFrame(densities)], axis=1)
     return Measurement(
-        slices=_slice_table(task, counts, class_list, objects, outside_index),
+        slices=_slice_table(task, counts, known, objects),
         stack=stack,
         objects=objects,
         notes=(
             *reading_notes(task.source),
-            *_notes(task, counts, class_list, outside_index),
+            *_notes(task, counts, known),
             *(_id_notes(objects) if task.has_ids else ()),
             *object_notes,
         ),
-        outside=None if outside_index is None else class_list[outside_index],
+        outside=known.outside,
     )
 
 
@@ -589,21 +590,21 @@ def _object_table(
     return table, notes
 
 
-def _counting(counts: npt.NDArray[np.int64], outside: int | None) -> npt.NDArray[np.int64]:
+def _counting(counts: npt.NDArray[np.int64], classes: Classes) -> npt.NDArray[np.int64]:
     """Pixels per slice that count in the fractions (n,)."""
     labelled: npt.NDArray[np.int64] = counts.sum(axis=1)
+    outside = classes.outside_index
     return labelled if outside is None else labelled - counts[:, outside]
 
 
 def _slice_table(
     task: _Task,
     counts: npt.NDArray[np.int64],
-    classes: Sequence[str],
+    classes: Classes,
     objects: pd.DataFrame,
-    outside: int | None,
 ) -> pd.DataFrame:
     n_slices, n_classes = counts.shape
-    labelled = _counting(counts, outside)[:, None]
+    labelled, outside = _counting(counts, classes)[:, None], classes.outside_index
     fractions = np.divide(counts, labelled, out=np.full(counts.shape, math.nan), where=labelled > 0)
     if outside is not None:
         fractions[:, outside] = math.nan
@@ -632,23 +633,22 @@ def _slice_table(
 def _stack_table(
     task: _Task,
     counts: npt.NDArray[np.int64],
-    classes: Sequence[str],
+    classes: Classes,
     objects: pd.DataFrame,
-    outside: int | None,
 ) -> pd.DataFrame:
     size_name, physical_name = _size_columns(task)
     # Images of different pixel size weigh by their true area, where all of them are known.
     areas = task.pixel_areas_um2
     weights = areas if np.isfinite(areas).all() else np.ones(len(areas))
-    totals = _counting(counts, outside) * weights
+    totals = _counting(counts, classes) * weights
     physical = counts.sum(axis=0) * task.voxel_um3 if task.is_volume else areas @ counts
     rows = []
     for index, name in enumerate(classes):
         estimate = _NOTHING
-        if index != outside:
+        if index != classes.outside_index:
             areas_of_class = counts[:, index] * weights
             estimate = estimate_fraction(areas_of_class, totals, is_sample=task.is_set)
-        is_structure = index not in (0, outside)
+        is_structure = index not in (0, classes.outside_index)
         n_objects = int((objects["class"] == name).sum()) if is_structure else None
         rows.append(
             {
@@ -668,17 +668,16 @@ def _stack_table(
 def _densities(
     task: _Task,
     counts: npt.NDArray[np.int64],
+    classes: Classes,
     objects: pd.DataFrame,
     intercepts: LineIntercepts,
-    outside: int | None,
     index: int,
-    name: str,
     is_vertical: bool,
 ) -> dict[str, Any]:
     """Surface and number per volume of a class; nothing of the background and what is outside."""
     surface = number = _NOTHING
-    totals = _counting(counts, outside) * task.pixel_areas_um2
-    if index not in (0, outside):
+    totals = _counting(counts, classes) * task.pixel_areas_um2
+    if index not in (0, classes.outside_index):
         surface = surface_density(
             intercepts.changes[:, :, index],
             intercepts.pairs,
@@ -691,7 +690,7 @@ def _densities(
         inner = np.array([(y - 1) * (x - 1) / (y * x) for y, x in shapes])
         depth = task.slice_spacing_um if task.has_volumes else 1.0
         number = numerical_density(
-            objects[objects["class"] == name],
+            objects[objects["class"] == classes[index]],
             totals * inner * depth,
             is_volume=task.has_volumes,
             is_sample=task.is_set,
@@ -707,16 +706,14 @@ def _size_columns(task: _Task) -> tuple[str, str]:
     return ("voxels", "volume_um3") if task.is_volume else ("pixels", "area_um2")
 
 
-def _notes(
-    task: _Task, counts: npt.NDArray[np.int64], classes: Sequence[str], outside: int | None
-) -> tuple[str, ...]:
+def _notes(task: _Task, counts: npt.NDArray[np.int64], classes: Classes) -> tuple[str, ...]:
     notes = []
     absent = [name for name, n in zip(classes, counts.sum(axis=0), strict=True) if n == 0]
     if absent:
         notes.append(f"Nowhere in the labels: {', '.join(absent)}.")
-    n_empty = int((_counting(counts, outside) == 0).sum())
+    n_empty = int((_counting(counts, classes) == 0).sum())
     if n_empty:
-        which = "" if outside is None else f" that is not {classes[outside]}"
+        which = "" if classes.outside is None else f" that is not {classes.outside}"
         notes.append(
             f"{counted(n_empty, 'slice')} with no labelled pixel{which}: counted in no fraction."
         )
