@@ -22,7 +22,6 @@ from superqt import QLabeledDoubleSlider
 from napari_spss.core.annotations import Annotations, Proportion, Region
 from napari_spss.core.base import FinishReason, Predicted, RunFinished, RunStarted
 from napari_spss.gui import controller as controller_module
-from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.layers import layer_mark
 
 CLASSES = ("background", "mitochondria")
@@ -44,27 +43,20 @@ def predict(model, stack, maps, regions, *_, token, **__):
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer()
-
-
-@pytest.fixture
-def dock(viewer, monkeypatch, tmp_path, qtbot):
+def dock(viewer, open_dock, monkeypatch, tmp_path, qtbot):
     """A dock with a result that holds three objects."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(controller_module, "train", fake_train)
     monkeypatch.setattr(controller_module, "apply_model", predict)
     image = 10 * np.arange(4, dtype=np.uint8)[:, None, None] + np.zeros_like(LABELS)
     viewer.add_image(image, name="tissue", scale=(0.1, 0.01, 0.01), units="um")
-    dock = SpssDock(viewer, is_probing=False)
-    viewer.window.add_dock_widget(dock, name="spss")
+    dock = open_dock()
     dock.annotate.set_value(SAID)
     assert dock.start_training()
     wait(dock, qtbot)
     dock.controller.apply("stack")
     wait(dock, qtbot)
-    yield dock
-    dock.shut_down()
+    return dock
 
 
 def wait(dock, qtbot):
@@ -179,6 +171,7 @@ def test_a_row_leads_to_its_object_and_an_object_to_its_row(dock, viewer, qtbot)
     assert layer.selected_label == 3  # only what the user clicks on leads there
 
 
+@pytest.mark.window
 def test_a_click_on_an_object_chooses_it(dock, viewer, qtbot):
     dock.window().show()
     find(dock, qtbot)
