@@ -11,7 +11,6 @@ from napari.layers import Image, Labels
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QLineEdit, QPushButton, QTableWidget
 
 from napari_spss import fit, preset
-from napari_spss.gui.dock import SpssDock
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -53,11 +52,8 @@ def study(tmp_path, monkeypatch):
 class Person:
     """Sits at a dock with the model of a run, and has the images of a folder listed."""
 
-    def __init__(self, make_napari_viewer, qtbot, run) -> None:
-        self.viewer = make_napari_viewer()
-        self.dock = SpssDock(self.viewer, is_probing=False)
-        self.viewer.window.add_dock_widget(self.dock)
-        self._qtbot = qtbot
+    def __init__(self, viewer, dock, qtbot, run) -> None:
+        self.viewer, self.dock, self._qtbot = viewer, dock, qtbot
         self.dock.controller.load(run)
         self.wait_for_the_end()
         self.many = self.dock.results.many
@@ -80,10 +76,8 @@ class Person:
 
 
 @pytest.fixture
-def person(make_napari_viewer, qtbot, run, study):
-    person = Person(make_napari_viewer, qtbot, run)
-    yield person
-    person.dock.shut_down()
+def person(viewer, naparis_readers, open_dock, qtbot, run, study):
+    return Person(viewer, open_dock(), qtbot, run)
 
 
 def test_a_model_is_applied_to_all_images_of_a_folder(person, study):
