@@ -248,19 +248,6 @@ def test_of_many_slices_only_some_maps_are_kept(memory, predicted, monkeypatch):
     assert not memory.kept(50)
 
 
-def test_maps_of_many_slices_are_kept_longer(predicted):
-    def kept_until(n_slices, longest):
-        memory = SliceMaps(lambda image: torch.full((2, *image.shape[1:]), 0.5), CPU, None, longest)
-        for z in range(n_slices):
-            one = sample((32, 32), index=z, bags=[whole((32, 32), (0.9, 0.1))])
-            memory.recall(batch(one, (0, 0)), 0, no_window)
-        return memory.kept(0)[f"{n_slices - 1}"].until
-
-    assert kept_until(40, 100) == 50
-    assert kept_until(80, 100) == 80  # four windows each, and four windows a step
-    assert kept_until(120, 100) == 100
-
-
 def test_a_kept_map_takes_two_bytes_and_tells_sure_pixels_apart():
     p = (
         torch.tensor([1e-5, 2e-5, 0.3, 0.9999, 0.99995, 0.99999])

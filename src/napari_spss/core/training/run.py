@@ -61,8 +61,6 @@ if TYPE_CHECKING:
     from .samples import LabelScale, SliceSamples
 
 _PREPARING_INTERVAL_S = 0.5
-# maps of whole slices are made at least so often in a run, however many slices there are
-_LEAST_MAPS = 4
 
 
 @dataclass(frozen=True)
@@ -155,7 +153,6 @@ def prepare(
             lambda image: learner.predict(image, is_exact=False, token=task.token),
             task.device,
             {name: _slice_map(maps[name], until) for name, until in state.kept_until.items()},
-            longest=(settings.optimisation.max_steps or 0) // _LEAST_MAPS,
         ),
         task.clock(),
         best,

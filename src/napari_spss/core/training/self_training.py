@@ -28,8 +28,6 @@ from .samples import Bag, Box
 # a slice of up to 32 windows is shown whole to the teacher after this many steps
 _STEPS = 50
 _WINDOWS = 32
-# where there are many slices, so many windows are shown to it a step
-_WINDOWS_A_STEP = 4
 # where slices are many or huge: no map is kept that would exceed both; it is made anew each time
 _MOST_BYTES = 2**29
 _MOST_HUGE = 8
@@ -99,8 +97,6 @@ class SliceMaps:
         Where the maps are kept.
     kept : mapping of str to SliceMap
         Maps by the names of samples, as an earlier part of the run left them.
-    longest : int
-        Steps that maps serve at most because there are many of them.
     """
 
     def __init__(
@@ -108,11 +104,9 @@ class SliceMaps:
         predict: Callable[[npt.NDArray[np.float32]], torch.Tensor],
         device: torch.device,
         kept: Mapping[str, SliceMap] | None = None,
-        longest: int = _STEPS,
     ) -> None:
         self._predict = predict
         self._device = device
-        self._longest = longest
         self._maps = {name: self._narrow(one) for name, one in (kept or {}).items()}
 
     def _narrow(self, one: SliceMap) -> SliceMap:
@@ -155,17 +149,12 @@ class SliceMaps:
                 maps.append(SliceMap.of(now()[index]))
                 continue
             if sample.name not in kept:
-                until = step + self._n_steps(math.prod(sample.shape), height * width)
+                n_windows = math.prod(sample.shape) / (height * width)
+                until = step + math.ceil(_STEPS * max(1, n_windows / _WINDOWS))
                 kept[sample.name] = self._narrow(SliceMap.of(self._predict(sample.image), until))
                 self._keep(sample.name, kept[sample.name])
             maps.append(kept[sample.name])
         return maps
-
-    def _n_steps(self, size: int, window: int) -> int:
-        """How long a new map of so many pixels serves: longer where slices are large, or many."""
-        in_all = size + sum(one.odds[0].numel() for one in self._maps.values())
-        by_number = min(self._longest, in_all / window / _WINDOWS_A_STEP)
-        return math.ceil(max(_STEPS * max(1.0, size / window / _WINDOWS), by_number))
 
     def _keep(self, name: str, new: SliceMap) -> None:
         """Keep a map if there is room. The others stay: they serve until they are old."""
