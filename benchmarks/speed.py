@@ -291,7 +291,7 @@ def apply_in_dock(run: str, n_slices: int, size: int, rounds: int) -> None:
     viewer.window.add_dock_widget(dock, name="Semantic Proportions")
     spin(1.0)
     dock.controller.load(run)
-    spin_until(lambda: not dock.session.status.is_busy, 60)
+    spin_until(lambda: not dock.session.status.is_busy, 600)
     model = dock.session.model
     stack = stack_from_array(pixels)
 

@@ -24,7 +24,7 @@ def test_each_ratio_is_measured_and_kept(tmp_path: Path) -> None:
     wanted = {
         "import napari_spss",
         "import of all that trains",
-        "a training step (with teacher)",
+        "step",
         "maps and labels",
         "such forwards in bfloat16",
         "predict",
