@@ -99,6 +99,88 @@ def test_what_is_finished_and_unchanged_is_kept(spss, study):
     assert "kept" not in done.err
 
 
+@pytest.mark.parametrize(
+    ("images", "out"),
+    [
+        (["study/**/*.tif"], "study/out"),
+        (["study/**/*.tif"], "study"),
+        (["study/*", "--each"], "study/out"),
+        (["study", "--each"], "study"),
+    ],
+)
+def test_results_among_the_images_are_no_images(spss, study, images, out):
+    shutil.rmtree("study/b/c.zarr")
+    command = ("predict", "run", *images, "--out", out)
+    assert spss(*command).code == 0
+    table = Path(out, "images.csv").read_bytes()
+    done = spss(*command)
+    assert done.code == 0
+    assert done.err.count("unchanged, kept") == 2
+    assert Path(out, "images.csv").read_bytes() == table
+    assert spss("predict", "run", *images, "--out", "elsewhere").code == 0
+    assert list(table_of("elsewhere/images.csv")["folder"].unique()) == ["a_img", "b_img"]
+
+
+@pytest.mark.parametrize("folder", ["study", "study/a"])
+def test_an_image_beside_its_result_is_one_of_many(spss, study, folder):
+    shutil.rmtree("study/b/c.zarr")
+    assert spss("predict", "run", "study/a/img.tif", "--out", "study/a").code == 0
+    assert spss("predict", "run", folder, "--each", "--out", "out").code == 0
+    images = [Path(one).relative_to(study).as_posix() for one in table_of()["image"].unique()]
+    assert images == ["study/a/img.tif", "study/b/img.tif"][: 2 if folder == "study" else 1]
+
+
+def test_a_folder_of_masks_does_not_hide_the_images_beside_it(spss, study):
+    Path("study/a/labels").mkdir()
+    assert spss("predict", "run", "study", "--each", "--out", "out").code == 0
+    assert "study/a/img.tif" in "".join(table_of()["image"])
+
+
+def test_a_model_that_was_trained_on_is_applied_anew(spss, study, trained, tiny):
+    command = ("predict", "run", "study/*/img.tif", "--out", "out")
+    assert spss(*command).code == 0
+    before = tifffile.imread("out/a_img/maps.ome.tif")
+    more = ("--resume", "--set=optimisation.max_steps=9")
+    assert spss("train", trained / "image.tif", *tiny, *more, "--out", "run").code == 0
+    done = spss("predict", "run", "study/a/img.tif", "study/b/c.zarr", "--out", "out")
+    assert done.code == 2
+    assert "another state of the model" in done.error
+    assert "study/b/img.tif" in done.error
+    done = spss(*command)
+    assert done.code == 0
+    assert "kept" not in done.err
+    assert not np.array_equal(tifffile.imread("out/a_img/maps.ome.tif"), before)
+    assert spss(*command).err.count("unchanged, kept") == 2
+
+
+def test_links_keep_the_names_and_groups_that_they_have(spss, study):
+    for name in "ab":
+        Path("links", f"animal_{name}").mkdir(parents=True)
+        Path("links", f"animal_{name}", f"{name}1.tif").symlink_to(study / f"study/{name}/img.tif")
+    Path("links/again.tif").symlink_to(study / "study/a/img.tif")
+    command = ("predict", "run", "links/*/*.tif", "links/again.tif", "--out", "out")
+    assert spss(*command, "--groups", "folder").code == 0
+    table = table_of().drop_duplicates("image")
+    assert list(table["folder"]) == ["a1", "b1"]
+    assert list(table["group"]) == ["animal_a", "animal_b"]
+    done = spss("predict", "run", "study/*/img.tif", "--out", "out")
+    assert done.err.count("unchanged, kept") == 2
+    assert len(table_of().drop_duplicates("image")) == 2
+
+
+def test_no_image_takes_the_name_of_the_table(spss, study):
+    shutil.copy("study/a/img.tif", "images.csv.tif")
+    assert spss("predict", "run", "images.csv.tif", "study/b/img.tif", "--out", "out").code == 0
+    assert set(table_of()["problem"]) == {""}
+
+
+def test_a_pattern_in_a_folder_whose_name_looks_like_one(spss, study):
+    Path("study").rename("study[1]")
+    Path("study[1]/list.txt").write_text("*/img.tif\n")
+    assert spss("predict", "run", "study[1]/list.txt", "--out", "out").code == 0
+    assert len(table_of()["image"].unique()) == 2
+
+
 def test_a_call_that_was_stopped_goes_on(study):
     token, told = CancelToken(), []
 

@@ -55,7 +55,10 @@ from .records import (
 from .registry import (
     Registry as Registry,
 )
-from .results import ResultFiles as ResultFiles
+from .results import (
+    ResultFiles as ResultFiles,
+    written_names as written_names,
+)
 from .scratch import (
     check_room as check_room,
     forget_pages as forget_pages,

@@ -21,6 +21,7 @@ _ENDS_BYTES = 1 << 24
 _SHARD_ENDS_BYTES = (
     1 << 16
 )  # of a Zarr store: the table at a shard's end has the size of each chunk
+_RECORD = ".written.json"
 _IMAGES = (".tif", ".tiff", ".zarr")
 
 
@@ -196,7 +197,7 @@ class ResultFiles:
 
     @property
     def _record_path(self) -> Path:
-        return self.folder / f".{self.kind}.written.json"
+        return self.folder / f".{self.kind}{_RECORD}"
 
     def _written(self) -> _Written:
         """Read the record; what it cannot tell, nobody wrote."""
@@ -220,6 +221,14 @@ class ResultFiles:
         """Digest of what is there, if it is what was written; else nothing."""
         digest = _digest(self.folder / name)
         return digest if digest in written.digests.get(name, ()) else ""
+
+
+def written_names(folder: Path) -> frozenset[str]:
+    """Names of all results, of any kind, that were written into a folder."""
+    kinds = [path.name[1:].removesuffix(_RECORD) for path in folder.glob(f".*{_RECORD}")]
+    return frozenset(
+        name for kind in kinds for name in ResultFiles(folder, kind, ())._written().digests
+    )
 
 
 def _check_inputs(output: Path, inputs: tuple[Path, ...]) -> None:

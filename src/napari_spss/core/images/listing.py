@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from natsort import natsorted, ns
 
 from ..annotations import read_groups
-from ..base import InputError
+from ..base import InputError, written_names
 from .readers import known_readers, natural_order
 from .written_labels import labels_in
 
@@ -19,6 +21,7 @@ BY_FOLDER = "folder"
 """Instead of a table of groups: the group of an image is its folder."""
 
 _LIST = ".txt"
+_Test = Callable[[Path], bool]
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,9 @@ def list_images(
     each: bool = False,
     groups: str | Path | None = None,
     of_labels: bool = False,
-    skip: Path | None = None,
     known: Mapping[Path, str] | None = None,
 ) -> tuple[ListedImage, ...]:
-    """List images, each once.
+    """List images, each once; results that were written here are none unless they are named.
 
     Parameters
     ----------
@@ -67,25 +69,23 @@ def list_images(
     groups : path, optional
         Table ``image,group``, or "folder": the folder in which the image lies.
     of_labels : bool
-        Whether folders of results, in which there are labels, are meant; else they are passed over.
-    skip : Path, optional
-        Folder in which nothing is looked for.
+        Whether folders of results, in which there are labels, are meant, and results as well.
     known : mapping of Path to str, optional
-        Names that images have had.
+        Names that are taken, by the images that have them, links resolved.
 
     Raises
     ------
     InputError
         If a pattern or a folder gives no image, or the table of groups is wrong.
     """
-    found = dict.fromkeys(
-        path.resolve()
-        for one in inputs
-        for stated in _lines(Path(one))
-        for path in _expanded(stated, each, of_labels, skip)
-    )
-    names = _names(tuple(found), known or {})
-    images = [ListedImage(path, name) for path, name in zip(found, names, strict=True)]
+    is_result = _no_result if of_labels else _results()
+    found: dict[Path, Path] = {}
+    for one in inputs:
+        for stated in _lines(Path(one)):
+            for path in _expanded(stated, each, of_labels, is_result):
+                found.setdefault(path.resolve(), Path(os.path.abspath(path)))
+    names = _names(found, known or {})
+    images = [ListedImage(path, name) for path, name in zip(found.values(), names, strict=True)]
     if groups is None:
         return tuple(images)
     if str(groups) == BY_FOLDER:
@@ -105,15 +105,20 @@ def _lines(path: Path) -> list[Path]:
     raise InputError(f"{path} is empty; write the path of an image in each line.")
 
 
-def _expanded(path: Path, each: bool, of_labels: bool, skip: Path | None) -> Iterator[Path]:
+def _expanded(path: Path, each: bool, of_labels: bool, is_result: _Test) -> Iterator[Path]:
     if _is_pattern(path):
-        found = natsorted(glob.glob(str(path), recursive=True), alg=ns.PATH | ns.IGNORECASE)
+        root = next(one for one in path.parents if one.exists())
+        names = glob.glob(str(path.relative_to(root)), root_dir=root, recursive=True)
+        found = [root / name for name in natsorted(names, alg=ns.PATH | ns.IGNORECASE)]
+        found = [one for one in found if not is_result(one)]
+        if each:
+            found = [one for place in found for one in _each(place, of_labels, is_result)]
         if not found:
-            raise InputError(f"{path} matches nothing; check the pattern.")
-        for name in found:
-            yield from _expanded(Path(name), each, of_labels, skip)
-    elif each and path.is_dir() and not (_is_image(path) or (of_labels and _is_result(path))):
-        inside = list(_inside(path, of_labels, skip))
+            what = "no images" if names else "nothing"
+            raise InputError(f"{path} matches {what}; check the pattern.")
+        yield from found
+    elif each:
+        inside = _each(path, of_labels, is_result)
         if not inside:
             raise InputError(f"folder {path} holds no images; choose another.")
         yield from inside
@@ -121,21 +126,25 @@ def _expanded(path: Path, each: bool, of_labels: bool, skip: Path | None) -> Ite
         yield path
 
 
+def _each(path: Path, of_labels: bool, is_result: _Test) -> list[Path]:
+    """Images in a folder, and in those in it; or what is no such folder itself."""
+    if not path.is_dir() or _is_image(path) or (of_labels and _holds_labels(path)):
+        return [path]
+    return list(_inside(path, of_labels, is_result))
+
+
 def _is_pattern(path: Path) -> bool:
     return glob.has_magic(str(path)) and not path.exists()
 
 
-def _inside(folder: Path, of_labels: bool, skip: Path | None) -> Iterator[Path]:
-    """Images in a folder and in those in it."""
+def _inside(folder: Path, of_labels: bool, is_result: _Test) -> Iterator[Path]:
     for path in natural_order([one for one in folder.iterdir() if not one.name.startswith(".")]):
-        if skip is not None and path.resolve() == skip.resolve():
+        if is_result(path):
             continue
-        if _is_result(path):
-            yield from [path] * of_labels
-        elif _is_image(path):
+        if _is_image(path) or (of_labels and _holds_labels(path)):
             yield path
         elif path.is_dir():
-            yield from _inside(path, of_labels, skip)
+            yield from _inside(path, of_labels, is_result)
 
 
 def _is_image(path: Path) -> bool:
@@ -145,16 +154,34 @@ def _is_image(path: Path) -> bool:
     return any(path.suffix.lower() in one.suffixes for one in known_readers())
 
 
-def _is_result(path: Path) -> bool:
+def _holds_labels(path: Path) -> bool:
     return path.is_dir() and labels_in(path) != path
 
 
-def _names(paths: Sequence[Path], known: Mapping[Path, str]) -> Iterator[str]:
-    """Name images after their files; those of the same name with their folders, or a number."""
+def _results() -> _Test:
+    """Make a test whether a path, or a folder in which it lies, was written as a result."""
+    names_in = cache(written_names)
+
+    def is_result(path: Path) -> bool:
+        path = Path(os.path.abspath(path))
+        return any(one.name in names_in(one.parent) for one in (path, *path.parents))
+
+    return is_result
+
+
+def _no_result(path: Path) -> bool:
+    return False
+
+
+def _names(paths: Mapping[Path, Path], known: Mapping[Path, str]) -> Iterator[str]:
+    """Name images after their files; those of the same name with their folders, or a number.
+
+    ``paths`` are those that were stated, by those with links resolved.
+    """
     taken = {name.casefold() for name in known.values()}
-    often = Counter(_stem(path).casefold() for path in paths)
-    for path in paths:
-        name = known.get(path, "")
+    often = Counter(_stem(path).casefold() for path in paths.values())
+    for resolved, path in paths.items():
+        name = known.get(resolved, "")
         if not name:
             name = stem = _stem(path)
             above = [one.name for one in path.parents if one.name]

@@ -157,7 +157,7 @@ def predict_in_blocks(
         axes=axes,
         voxel_size_um=voxel_size_um,
         image_identity=stack.identity(),
-        weights=_weights(model),
+        weights=model.weights_digest,
         threshold=threshold,
         uncertainty=uncertainty,
         flips=flips or uncertainty,
@@ -389,7 +389,7 @@ class _Worker:
     def __init__(self, folder: Path, job: _Job, device: str) -> None:
         model = load_model(job.run)
         self._stack = open_stack(job.image, axes=job.axes, voxel_size_um=job.voxel_size_um)
-        if _weights(model) != job.weights or self._stack.identity() != job.image_identity:
+        if model.weights_digest != job.weights or self._stack.identity() != job.image_identity:
             raise InputError(
                 f"{job.run} or {job.image} has changed since the prediction was begun; begin it "
                 "again in another folder."
@@ -516,8 +516,3 @@ def _mean_uncertainty(
             y0, x0, y1, x1 = region.box or (0, 0, height, width)
             total[region.slice] += mean * (y1 - y0) * (x1 - x0) / (height * width)
     return total
-
-
-def _weights(model: Model) -> str:
-    """Digest of the weights, since a run may be trained on in its folder."""
-    return model.model_copy(update={"run_dir": None}).identity

@@ -145,7 +145,7 @@ def predict_image(
     )
     made: dict[str, object] = {"threshold": threshold, "uncertainty": uncertainty, "flips": flips}
     made |= {"smooth_z": smooth_z, "format": format, "axes": axes, "file": stamp_of(source)}
-    made |= {"min_size": str(min_size), "split": split}
+    made |= {"min_size": str(min_size), "split": split, "weights": model.weights_digest}
     done_as = repr(made)
     if keeps and results.are_done(done_as):
         return None, stack
@@ -278,6 +278,7 @@ def predict_images(
         for key, value in sorted(options.items())
         if key not in ("device", "blocks") and value not in (None, False, "tif", "1")
     }
+    made["weights"] = model.weights_digest
     listed = list_with_names(images, results, each=each, groups=groups, made=made)
     return one_by_one(listed, work, results, stack_table, made, show, token)
 

@@ -73,14 +73,17 @@ def list_with_names(
         each=each,
         groups=groups,
         of_labels=of_labels,
-        skip=results.folder,
-        known={Path(row["image"]): row["folder"] for row in before},
+        known={
+            **{results.folder.resolve() / name: name for name in results.names},
+            **{Path(row["image"]).resolve(): row["folder"] for row in before},
+        },
     )
-    others = {row["image"] for row in before} - {str(one.path) for one in listed}
+    others = {row["image"] for row in _of_others(before, listed)}
     if others and not results.are_done(repr(made)):
         raise InputError(
-            f"{results.folder / IMAGES_TABLE} has {counted(len(others), 'image')} that other "
-            f"options were used for, such as {min(others)}; name all images, or another folder."
+            f"{results.folder / IMAGES_TABLE} has {counted(len(others), 'image')} for which "
+            f"another state of the model or other options were used, such as {min(others)}; name "
+            "all images, or another folder."
         )
     return listed
 
@@ -93,6 +96,14 @@ def _rows_before(results: ResultFiles) -> list[dict[str, str]]:
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     rows: list[dict[str, str]] = table.to_dict("records")  # type: ignore[assignment]
     return [row for row in rows if Path(row["image"]).exists()]
+
+
+def _of_others(
+    rows: Sequence[dict[str, str]], images: Sequence[ListedImage]
+) -> list[dict[str, str]]:
+    """Rows of images that are not among these."""
+    listed = {one.path.resolve() for one in images}
+    return [row for row in rows if Path(row["image"]).resolve() not in listed]
 
 
 def one_by_one(
@@ -135,8 +146,7 @@ def one_by_one(
             rows += [{**row, **told, **{str(key): one[key] for key in one}} for one in found]
             pace.end("done" if is_new else "kept")
     pace.say_again()
-    listed = {str(one.path) for one in images}
-    others: list[Any] = [row for row in _rows_before(results) if row["image"] not in listed]
+    others: list[Any] = _of_others(_rows_before(results), images)
     everything = pd.DataFrame([*rows, *others]).fillna("")
     outputs = {}
     if rows:

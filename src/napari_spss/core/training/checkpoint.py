@@ -155,6 +155,11 @@ class Model(ModelRecord):
         """What tells it from other models: its run, or else a digest of its weights."""
         if self.run_dir is not None:
             return str(self.run_dir.resolve())
+        return self.weights_digest
+
+    @property
+    def weights_digest(self) -> str:
+        """Digest of the weights, since a run may be trained on in its folder."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(name.encode())

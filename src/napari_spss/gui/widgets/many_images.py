@@ -81,7 +81,7 @@ class ManyImages(QWidget):
         from ...core.images import list_images
 
         try:
-            listed = list_images(paths, each=each, skip=self._folder())
+            listed = list_images(paths, each=each)
         except (SpssError, OSError) as error:
             self._problem.say(str(error))
             return
