@@ -103,6 +103,45 @@ def test_points_that_split_nothing_are_refused(pair, points, said):
     np.testing.assert_array_equal(pair, before)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
+def test_a_part_whose_number_does_not_fit_is_told_and_nothing_changes(pair, dtype):
+    largest = np.iinfo(dtype).max
+    pair = np.where(pair == 5, largest, pair).astype(dtype)
+    before = pair.copy()
+    for split, where in (
+        (split_at_points, [(7, 14, 10), (7, 14, 24)]),
+        (split_along_line, [(7, 0, 17), (7, 29, 17)]),
+    ):
+        with pytest.raises(InputError, match=f"ends at {largest}"):
+            split(pair, 3, where)
+        np.testing.assert_array_equal(pair, before)
+        assert split(pair.copy(), 3, where, first_new=largest) == (3, largest)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda one: merge_objects(one, (3, 5)),
+        lambda one: fill_object(one, 3),
+        lambda one: split_at_points(one, 3, [(7, 14, 10), (7, 14, 24)]),
+    ],
+)
+def test_numbers_that_can_only_be_read_are_told(pair, act):
+    pair.flags.writeable = False
+    with pytest.raises(InputError, match="give a copy"):
+        act(pair)
+
+
+def test_a_line_lies_in_one_slice(pair):
+    with pytest.raises(InputError, match="within one"):
+        split_along_line(pair, 3, [(6, 0, 17), (8, 29, 17)])
+
+
+def test_nothing_is_not_merged(pair):
+    with pytest.raises(InputError, match="no object to merge"):
+        merge_objects(pair, ())
+
+
 def test_a_line_splits_a_disc_along_itself():
     instances = np.zeros((40, 40), np.int32)
     instances[5:35, 5:35] = 1

@@ -46,6 +46,8 @@ def merge_objects(instances: Instances, numbers: Sequence[int]) -> None:
     """
     for number in numbers:
         _box_of(instances, number)
+    if not numbers:
+        raise InputError("no object to merge; give the numbers of at least two.")
     instances[np.isin(instances, numbers)] = numbers[0]
 
 
@@ -103,7 +105,8 @@ def split_at_points(
     Raises
     ------
     InputError
-        If there are fewer than two points, or one is not on the object.
+        If there are fewer than two points, one is not on the object, or the type of the array has
+        no number left for a part.
     """
     box = _box_of(instances, number)
     corner = [one.start for one in box]
@@ -163,7 +166,8 @@ def split_along_line(
     Raises
     ------
     InputError
-        If the line does not cut the object in two.
+        If the line does not cut the object in two, or the type of the array has no number left for
+        a part.
     """
     from skimage.draw import line as pixels_between
 
@@ -171,6 +175,8 @@ def split_along_line(
     is_object = instances[box] == number
     corners = np.rint(line).astype(int) - [one.start for one in box]
     z = int(corners[0, 0]) if is_object.ndim == 3 else None
+    if z is not None and (corners[:, 0] != z).any():
+        raise InputError("the line goes through several slices; draw it within one.")
     if z is not None and not 0 <= z < len(is_object):
         raise InputError(f"the line does not cross object {number}; draw it right through.")
     section = is_object if z is None else is_object[z]
@@ -259,7 +265,9 @@ def _at(point: Sequence[int]) -> str:
 
 
 def _box_of(instances: Instances, number: int) -> tuple[slice, ...]:
-    """Bounding box of an object."""
+    """Bounding box of an object that may be changed."""
+    if not instances.flags.writeable:
+        raise InputError("the numbers of objects can only be read; give a copy, or open as 'r+'.")
     is_object = instances == number
     if number == 0 or not is_object.any():
         raise InputError(f"there is no object {number}; choose one of those that are there.")
@@ -300,6 +308,11 @@ def _part(
     )
     new = int(instances.max()) + 1 if first_new is None else first_new
     numbers = (number, *range(new, new + int(markers.max()) - 1))
+    if max(numbers) > (largest := np.iinfo(instances.dtype).max):
+        raise InputError(
+            f"number {max(numbers)} of a part does not fit into {instances.dtype}, which ends at "
+            f"{largest}; give the numbers of objects as int32."
+        )
     is_other = parts > 1
     instances[box][is_other] = np.array((0, *numbers), dtype=instances.dtype)[parts[is_other]]
     return numbers
