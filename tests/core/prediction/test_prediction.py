@@ -649,6 +649,38 @@ def test_other_errors_pass_and_leave_nothing(tmp_path: Path) -> None:
     assert _names(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("fault", "error", "said"),
+    [
+        (OSError(5, "server gone"), InputError, r"slice 7 of .* server gone.* can be reached"),
+        (MemoryError(), RunError, "the memory did not suffice"),
+    ],
+)
+@pytest.mark.parametrize("smooth_z", [False, True])
+def test_a_slice_that_cannot_be_read_any_more_is_told_and_nothing_stays(
+    tmp_path: Path, fault: Exception, error: type[Exception], said: str, smooth_z: bool
+) -> None:
+    class Fading:
+        """An array whose slice 7 can be read once, for what tells the image from others."""
+
+        shape, dtype, is_gone = (9, 8, 8), np.dtype(np.uint8), False
+
+        def __getitem__(self, index: Any) -> np.ndarray:
+            if self.is_gone and index[0] == 7:
+                raise fault
+            return _image(9, 8, 8)[index]
+
+    array = Fading()
+    stack = stack_from_array(array)
+    stack.identity()
+    array.is_gone = True
+    n_threads = threading.active_count()
+    with pytest.raises(error, match=said):
+        _run(_model(), stack, tmp_path, smooth_z=smooth_z)
+    assert _names(tmp_path) == []
+    assert threading.active_count() == n_threads
+
+
 # What is there already
 
 

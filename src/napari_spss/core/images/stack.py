@@ -241,11 +241,19 @@ class Stack:
         n_px = (wanted[2] - wanted[0]) * (wanted[3] - wanted[1]) * image.plan.n_channels
         check_memory(n_px * image.dtype.itemsize, f"slice {index} of {self.source}")
         where = image.plan.index(place, wanted)
+        try:
+            if image.is_decoded_whole:
+                pixels = self._cache.get(index, lambda: np.asarray(image.array[where]))
+            else:
+                pixels = np.asarray(image.array[where])
+        except OSError as error:
+            raise InputError(
+                f"slice {index} of {self.source} cannot be read ({error}); see that its disk or "
+                "server can be reached."
+            ) from error
+        pixels = image.plan.as_cyx(pixels)
         if image.is_decoded_whole:
-            pixels = self._cache.get(index, lambda: np.asarray(image.array[where]))
-            pixels = image.plan.as_cyx(pixels)[:, y0:y1, x0:x1]
-        else:
-            pixels = image.plan.as_cyx(np.asarray(image.array[where]))
+            pixels = pixels[:, y0:y1, x0:x1]
         dtype = pixels.dtype.newbyteorder("=")
         return np.array(pixels, dtype=dtype, order="C", copy=True, subok=False)
 

@@ -151,10 +151,11 @@ class TiledNetwork:
             stop = _next_cut(start, bottom, tile_height, self._stride)
             rows = self._extent(start, stop, (top, bottom))
             maps = torch.zeros(self.n_classes, rows[1] - rows[0], right - left)
+            y0, y1 = self._with_halo(rows, padded_height)
+            first = max(0, y0 - self._stride)  # enough for padding to reflect as in the whole
+            read = image[:, first : min(y1, height)]  # once: what fails to be read is not retried
             try:
-                y0, y1 = self._with_halo(rows, padded_height)
-                first = max(0, y0 - self._stride)  # enough for padding to reflect as in the whole
-                part = pad_to_multiple(image[:, first : min(y1, height)][None], self._stride)
+                part = pad_to_multiple(read[None], self._stride)
                 for columns in _cuts(left, right, tile_width, self._stride):
                     if token is not None and token.is_cancelled:
                         raise Stopped
