@@ -132,6 +132,20 @@ def test_a_row_opens_its_image_with_its_labels(person, study):
     assert len(person.viewer.layers) == 4  # none is opened twice
 
 
+def test_an_image_of_fewer_slices_than_the_one_that_is_shown_is_seen(person, study):
+    (study / "b" / "torn.tif").unlink()
+    person.press("Add folder…")
+    person.press("Apply to all")
+    person.wait_for_the_end()
+    person.viewer.add_image(np.zeros((9, 40, 40), np.uint8), name="deep")
+    person.viewer.dims.set_current_step(0, 8)
+    person.table.cellClicked.emit(0, 0)
+    assert person.viewer.dims.current_step[0] == 1
+    person.viewer.dims.set_current_step(0, 0)
+    person.table.cellClicked.emit(1, 0)
+    assert person.viewer.dims.current_step[0] == 0
+
+
 def test_groups_are_a_column_of_the_table(person, study):
     (study / "b" / "torn.tif").unlink()
     person.press("Add folder…")

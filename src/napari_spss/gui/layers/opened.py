@@ -63,6 +63,9 @@ def open_with_labels(viewer: Viewer, image: Path, folder: Path) -> None:
     )
     layer.editable = False  # they are those in the file
     viewer.layers.append(layer)
+    low, high = shown.extent.world
+    nearest = np.clip(viewer.dims.point[-shown.ndim :], low, high)  # of the slices that it has
+    viewer.dims.set_point(range(-shown.ndim, 0), nearest)
     viewer.layers.selection.active = shown
 
 
