@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from eye import button, number, offered, said, warned
+from eye import button, n_seen, number, offered, said, warned
 from hand import LEFT, Hand
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QTabBar
@@ -141,6 +141,12 @@ def test_a_check_count_corrects_the_labels_and_nothing_learns_from_it(user, tmp_
     person.open_tab(0)
     assert layers["em labels"].visible
     person.open_tab(CHECK_TAB)
+    dock.sections["Annotate"].header.click()
+    assert layers["em labels"].visible
+    assert not n_seen(layers["check count"])
+    dock.sections["Annotate"].header.click()
+    assert not layers["em labels"].visible
+    assert n_seen(layers["check count"])
     person.count(n_missed=2)
     person.count()
     assert dock.annotations() == before

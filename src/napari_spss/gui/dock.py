@@ -282,6 +282,11 @@ class SpssDock(QWidget):
         self.annotate.value_changed.connect(self._on_annotations_changed)
         self.annotate.slice_wanted.connect(self._go_to_slice)
         self.annotate.check_shown.connect(self._on_check_shown)
+        self.sections["Annotate"].header.toggled.connect(
+            lambda is_open: self.annotate.set_folded(not is_open)
+        )
+        for counting in (self.annotate.grid, self.annotate.check):
+            counting.called.connect(self.sections["Annotate"].open)
         self.train.train_requested.connect(lambda: self.start_training())
         self.train.continue_requested.connect(lambda: self.start_training(continues=True))
         self.annotate.fractions.cards.card_wanted.connect(self._on_card)

@@ -42,6 +42,7 @@ class AnnotateSection(QWidget):
         super().__init__(parent)
         self._styles: tuple[ClassStyle, ...] = ()
         self._is_loading = False
+        self._is_folded = False
         self.fractions = FractionsTable()
         self.regions = RegionsTool(viewer)
         self.grid = GridTool(viewer)
@@ -186,6 +187,11 @@ class AnnotateSection(QWidget):
         """Bring a tab to the front: fractions, grid, keypoints, painted, check."""
         self._tabs.setCurrentIndex(index)
 
+    def set_folded(self, is_folded: bool) -> None:
+        """Take note that no tab is in front, or that one is again."""
+        self._is_folded = is_folded
+        self._show_page(self._tabs.currentIndex())
+
     def _lay_out(self) -> None:
         fractions = QWidget()
         inner = QVBoxLayout(fractions)
@@ -231,10 +237,10 @@ class AnnotateSection(QWidget):
     def _show_page(self, index: int) -> None:
         for number, page in enumerate(self._pages):
             page.setVisible(number == index)
-        is_check = index == _CHECK
+        self.grid.key_goes_to = self.check if index == _CHECK else self.grid
+        is_check = index == _CHECK and not self._is_folded
         self.grid.step_aside(is_check)
         self.check.step_aside(not is_check)
-        self.grid.key_goes_to = self.check if is_check else self.grid
         self.check_shown.emit(is_check)
 
     def _on_regions_changed(self) -> None:
