@@ -151,7 +151,7 @@ def test_a_list_that_is_over_does_not_come_back(viewer, tool, panel, qtbot):
 
 def test_no_node_is_surely_wrong(panel):
     panel.begin([dataclasses.replace(LOOKS[0], probability=0.999)])
-    assert "over 99 %" in said(panel)
+    assert "You were wrong with a probability of over 99 %." in said(panel)
 
 
 def test_a_verdict_can_be_another_one_later(tool, panel):

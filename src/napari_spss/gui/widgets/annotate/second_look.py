@@ -341,8 +341,8 @@ class SecondLook(QWidget):
         else:
             so = "so, too" if look.by_map == look.stated else f"<b>{by_map}</b>"
             percent = round(100 * look.probability)
-            text += f"the map says {so}; wrong with a probability of "
-            text += f"{'over 99' if percent > 99 else percent} %."
+            likely = "over 99" if percent > 99 else percent
+            text += f"the map says {so}. You were wrong with a probability of {likely}&nbsp;%."
         verdict = self._grid.verdict(look)
         if verdict is None:
             return text
