@@ -38,7 +38,7 @@ from napari_spss.core.base import (
 )
 from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
-from napari_spss.gui.models import ResultMaps, RunForm, RunState
+from napari_spss.gui.models import Curves, LoadedRun, ResultMaps, RunForm, RunState
 from napari_spss.gui.widgets.plots import CurvesPlot
 from napari_spss.gui.widgets.theme import contrast, mark_of
 
@@ -160,6 +160,17 @@ def test_keypoints_that_the_trained_map_denies_are_crossed_and_counted(dock, qtb
     assert told.startswith("1 of 1 keypoint did not take effect")
     assert dock.bar.text() == f"Training finished: 2 steps in 2 s. {told}"
     assert dock.annotations() == SAID
+
+    def load(*_, **__):
+        yield RunStarted("prediction", 1, "", ())
+        yield RunFinished(FinishReason.completed, 1, 1.0)
+        return LoadedRun(FakeModel(SAID.classes), Curves(), None)
+
+    monkeypatch.setattr(controller_module, "load_run", load)
+    dock.controller.load("an earlier run")
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert [str(symbol) for symbol in dock.annotate.keypoints.layer.symbol] == ["disc"]
+    assert warned(dock.annotate.keypoints) == ""
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error: no kernel"), ValueError("nan")])

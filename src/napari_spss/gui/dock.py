@@ -731,6 +731,8 @@ class SpssDock(QWidget):
         if end.run == "training" and (denied := self.annotate.keypoints.denied_text()):
             self.bar.say("info", f"{end.text} {denied}")
         if end.result is not None and end.run in ("training", "loading"):
+            if end.run == "loading":
+                self.annotate.keypoints.set_denied(())  # another model was asked
             self._note_run(is_new=end.run == "training")
         if end.run == "images":
             if end.result is None:

@@ -36,7 +36,7 @@ _BORDER = 0.2  # of the size
 _UNKNOWN_COLOUR = "#ffffff"
 _BACKGROUND_FACE = (0.0, 0.0, 0.0, 0.55)  # a grey ring alone is not seen on a grey image
 _PLAIN, _DENIED = "disc", "x"  # symbols; a cross, for the map shows another class there
-_CROSS_SIZE = 2.0  # of a disc's
+_CROSS_SIZE = 1.3  # of a disc's
 _MAX_STEPS = 100  # each keeps all positions
 
 _Change = tuple[None, Rows, Rows]  # nothing, before, after
