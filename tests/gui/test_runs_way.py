@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 from blobs import CLASSES, annotated, blobs
-from eye import number
+from eye import number, said
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QTableWidget
@@ -238,12 +238,16 @@ def test_a_worse_model_is_told_and_the_one_before_comes_back_by_one_click(person
     assert poor != good
     told = person.text("worse model")
     assert re.match(r"At 192 judged nodes .* clearly less, though", told)
+    assert "how much worse this model is, and use the one before" in person.hint()
     person.press("Use the model before")
     person.wait_for_the_end()
     assert person.dock.controller.model_dir == good
     assert person.dock.session.model.n_steps == GOOD
     assert person.text("worse model") == ""
     assert [row[0].startswith(IN_USE) for row in person.rows()] == [False, True]
+    began = person.rows()[1][0].removeprefix(IN_USE).strip()
+    assert f"Model of the run {began}:" in said(person.dock.results)
+    assert "use the one before" not in person.hint()
     assert person.dock.session.curves.last_step == GOOD
     person.close()
 

@@ -365,6 +365,9 @@ class Controller(QObject):
             is_cut_short=self._cut_short is not None and self._is_image_of_run(),
             n_to_look_at=sum(look.verdict is None for look in self._context.looks()),
             has_news=self._has_news(annotations),
+            is_worse=self.can_take_back
+            and self._agreement is not None
+            and self._agreement.is_worse,
             has_preview=source is not None and self.layers.has_preview(source),
             has_result=self.outcome.has_result,
             can_look_again=not self._context.looks()

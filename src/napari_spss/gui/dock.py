@@ -517,6 +517,13 @@ class SpssDock(QWidget):
     def _show_runs(self, runs: tuple[RunSummary, ...]) -> None:
         self._runs = runs
         self.train.set_runs(runs, self.controller.model_dir)
+        self._name_model()
+
+    def _name_model(self) -> None:
+        """Name the model that is in use as the list of runs does."""
+        folder, titles = self.controller.model_dir, {run.path: run_title(run) for run in self._runs}
+        name = "" if folder is None else titles.get(folder, folder.name)
+        self.results.set_model(self.session.model, name)
 
     @guarded
     def _on_compare(self, folder: Path) -> None:
@@ -786,9 +793,8 @@ class SpssDock(QWidget):
 
     @guarded
     def _on_model(self, model: Any) -> None:
-        origin = "" if self.controller.model_dir is None else self.controller.model_dir.name
         self.train.set_model(model is not None)
-        self.results.set_model(model, origin)
+        self._name_model()
         self.results.set_worse(self.controller.worse(), can_go_back=self.controller.can_take_back)
         self.train.set_curves(self.session.curves)
         self._show_result()

@@ -37,6 +37,8 @@ class Progress:
         Nodes that a second look lists and that were not looked at yet.
     has_news : bool
         Whether something was annotated that the model has not learned.
+    is_worse : bool
+        Whether the model agrees with the judged nodes clearly less than the one before.
     has_preview : bool
         Whether the map of a training is shown.
     can_look_again : bool
@@ -66,6 +68,7 @@ class Progress:
     is_cut_short: bool = False
     n_to_look_at: int = 0
     has_news: bool = False
+    is_worse: bool = False
     has_preview: bool = False
     can_look_again: bool = False
     n_open_check: int = 0
@@ -120,6 +123,8 @@ def _with_model(progress: Progress) -> str:
         return "Next: press Continue. It does the steps for which there was no time."
     if progress.has_news and can_train:
         return "Next: press Continue. The model learns what you have annotated since."
+    if progress.is_worse and (progress.is_stale or not progress.has_result):
+        return "Next: see under Results how much worse this model is, and use the one before."
     if not (progress.has_preview or progress.has_result):
         return "Next: apply the model to this slice under Results, and look at the map."
     if progress.has_result and progress.is_stale:
