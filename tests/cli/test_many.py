@@ -168,6 +168,22 @@ def test_links_keep_the_names_and_groups_that_they_have(spss, study):
     assert len(table_of().drop_duplicates("image")) == 2
 
 
+def test_names_that_look_like_formulas_stay_as_they_are(spss, study):
+    Path("study/a").rename("study/-5C")
+    Path("study/-5C/img.tif").rename("study/-5C/-80C.tif")
+    Path("study/b/img.tif").rename("study/b/=1+1.tif")
+    command = ("predict", "run", "study/*/*.tif", "--groups", "folder", "--out", "out")
+    assert spss(*command).code == 0
+    before = table_of()[["image", "group", "folder"]].drop_duplicates()
+    assert list(before["folder"]) == ["'-80C", "'=1+1"]  # as a spreadsheet takes them for texts
+    assert spss(*command).err.count("unchanged, kept") == 2
+    assert spss("predict", "run", "study/b/c.zarr", "--each", "--out", "out").code == 0
+    after = table_of()[["image", "group", "folder"]].drop_duplicates()
+    pd.testing.assert_frame_equal(after[1:].reset_index(drop=True), before.reset_index(drop=True))
+    assert {one.name for one in Path("out").glob("[!.]*/")} >= {"-80C", "=1+1", "c"}
+    assert not list(Path("out").glob("'*"))
+
+
 def test_no_image_takes_the_name_of_the_table(spss, study):
     shutil.copy("study/a/img.tif", "images.csv.tif")
     assert spss("predict", "run", "images.csv.tif", "study/b/img.tif", "--out", "out").code == 0

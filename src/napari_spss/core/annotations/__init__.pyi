@@ -23,6 +23,7 @@ from .class_style import (
 from .csv_cells import (
     per_cent_text as per_cent_text,
     plain_number as plain_number,
+    read_rows as read_rows,
     write_rows as write_rows,
 )
 from .frames import (

@@ -316,7 +316,7 @@ def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV file in UTF-8; the file at ``path`` is either the old or the whole new one.
 
     A text that a spreadsheet would take for a formula gets an apostrophe before it, which
-    `read_table` takes away. Numbers are written as they are.
+    `read_table` and `read_rows` take away. Numbers are written as they are.
 
     Raises
     ------
@@ -328,6 +328,15 @@ def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
         temporary.open("x", encoding="utf-8", newline="") as stream,
     ):
         csv.writer(stream, lineterminator="\n").writerows(map(_harmless, row) for row in rows)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read what `write_rows` wrote, with a header: a mapping for each row, all cells texts."""
+    import pandas as pd
+
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False).map(_plain)
+    rows: list[dict[str, str]] = frame.to_dict("records")  # type: ignore[assignment]
+    return rows
 
 
 def _harmless(cell: object) -> object:

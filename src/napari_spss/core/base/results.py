@@ -150,7 +150,7 @@ class ResultFiles:
             key = hashlib.sha256(f"{made} {resumes}".encode()).hexdigest()[:32]
         aside = self.folder / f".{self.kind}.{key}.partial"
         with hold_folder(aside):
-            self._clean_up()
+            self._clean_up(aside)
             try:
                 yield aside
                 self.check()  # files may have come meanwhile
@@ -161,10 +161,13 @@ class ResultFiles:
                 if is_done or resumes is None:
                     shutil.rmtree(aside, ignore_errors=True)
 
-    def _clean_up(self) -> None:
-        """Remove what was being written when a process was killed."""
+    def _clean_up(self, aside: Path) -> None:
+        """Remove what was being written when a process was killed, but not ``aside``, our own."""
         name = re.compile(rf"\.{re.escape(self.kind)}\.[0-9a-f]{{32}}\.partial")
-        for path in [path for path in self.folder.iterdir() if name.fullmatch(path.name)]:
+        found = [path for path in self.folder.iterdir() if name.fullmatch(path.name)]
+        for path in found:
+            if path == aside:
+                continue
             lock = FolderLock(path)
             with contextlib.suppress(FolderLocked, OSError):
                 lock.acquire()

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from ..analysis import write_table
+from ..annotations import read_rows
 from ..base import (
     CancelToken,
     Event,
@@ -93,9 +94,7 @@ def _rows_before(results: ResultFiles) -> list[dict[str, str]]:
     path = results.folder / IMAGES_TABLE
     if not path.is_file() or results.in_the_way():
         return []
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    rows: list[dict[str, str]] = table.to_dict("records")  # type: ignore[assignment]
-    return [row for row in rows if Path(row["image"]).exists()]
+    return [row for row in read_rows(path) if Path(row["image"]).exists()]
 
 
 def _of_others(
@@ -133,8 +132,7 @@ def one_by_one(
         pace.begin(image)
         try:
             is_new, told = work(image, results.folder / image.name, pace.take)
-            path = results.folder / image.name / table
-            found = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
+            found = read_rows(results.folder / image.name / table)
         except ImageStopped:
             rows.append({**row, "problem": NOT_DONE})
         except Exception as error:  # noqa: BLE001  a border: the others go on
@@ -143,7 +141,7 @@ def one_by_one(
             rows.append({**row, "problem": problem})
             pace.end("failed", problem)
         else:
-            rows += [{**row, **told, **{str(key): one[key] for key in one}} for one in found]
+            rows += [{**row, **told, **one} for one in found]
             pace.end("done" if is_new else "kept")
     pace.say_again()
     others: list[Any] = _of_others(_rows_before(results), images)
