@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from ..core.base import InputError, counted
+from ..core.base import InputError
 from .streams import say
 
 if TYPE_CHECKING:
@@ -312,9 +312,9 @@ def each_of_many(out: Path | None, images: Sequence[Path]) -> Iterator[dict[str,
     from .stopping import stop_on_signals
 
     if out is None or out.suffix.lower() == ".csv":
+        what = f"{len(images)} paths are" if len(images) > 1 else f"{images[0]} stands for"
         raise InputError(
-            f"{counted(len(images), 'path')} are several images: name a folder for their tables, "
-            "such as --out tables.",
+            f"{what} several images: name a folder for their tables, such as --out tables.",
             field="out",
         )
     check_out_dir(out)

@@ -336,16 +336,17 @@ def test_a_full_disk_ends_the_record_with_a_clear_error(tmp_path, monkeypatch):
         drain(recorded(tell(), tmp_path))
 
 
-def test_versions_of_what_is_not_installed_are_told(tmp_path, annotations, monkeypatch):
-    from importlib.metadata import PackageNotFoundError
-
-    def missing(name):
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr("napari_spss.core.base.records.version", missing)
-    RunFolder(tmp_path).begin(SETTINGS, annotations, INPUT)
-    record = json.loads((tmp_path / INPUTS).read_text())
-    assert record["versions"]["torch"] == "not installed"
+def test_versions_of_what_is_not_installed_are_told():
+    script = """
+import importlib.metadata as metadata
+def missing(name):
+    raise metadata.PackageNotFoundError(name)
+metadata.version = missing
+from napari_spss.core.base import versions
+print(versions()["torch"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == "not installed", done.stderr
 
 
 PAINTED = np.full((3, 4, 5), IGNORE, np.uint8)

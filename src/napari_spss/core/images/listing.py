@@ -134,7 +134,11 @@ def _each(path: Path, of_labels: bool, is_result: _Test) -> list[Path]:
 
 
 def _is_pattern(path: Path) -> bool:
-    return glob.has_magic(str(path)) and not path.exists()
+    text = str(path)
+    if path.exists() or not glob.has_magic(text):
+        return False
+    # brackets alone are rather part of a name
+    return "*" in text or "?" in text or bool(glob.glob(text))
 
 
 def _inside(folder: Path, of_labels: bool, is_result: _Test) -> Iterator[Path]:
