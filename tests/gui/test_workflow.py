@@ -1,4 +1,4 @@
-"""A newcomer's whole way, with mouse and keys on a shown viewer, from the sample to the export.
+"""A newcomer's whole way, by mouse and keys on a shown viewer, from the sample to another day.
 
 The budget is stated in steps, so that the outcome does not depend on how busy the machine is: 120,
 and 60 more after the correction, which take about a minute on one idle core, previews included. The
@@ -12,15 +12,16 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
-from eye import button, number
+from eye import button, number, offered, said
 from hand import LEFT, Hand
 from napari._app_model import get_app_model
 from napari.layers import Labels
 from npe2 import PluginManager
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QLineEdit, QTabBar
+from qtpy.QtWidgets import QFileDialog, QLineEdit, QTabBar
 from scipy import ndimage
 
 from napari_spss.core.base import Preview
@@ -29,12 +30,14 @@ from napari_spss.gui import dock as dock_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.models import EndKind, RunForm
 from napari_spss.gui.models.preferences import Preferences
+from napari_spss.gui.widgets.annotate.grid_list import GridList
 from napari_spss.gui.widgets.save_place import SavePlace
 
 N_SLICES, SHAPE = 6, (256, 256)
 STEPS, MORE_STEPS = 120, 60
 PATIENCE_MS = 900_000  # generous: how long a step takes is the machine's affair
 BACKGROUND, MITO = 0, 1
+CTRL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 
 
 class Newcomer:
@@ -60,8 +63,16 @@ class Newcomer:
         assert what.isEnabled(), what.text()
         self._qtbot.mouseClick(what, LEFT, pos=QPoint(8, what.height() // 2))
 
+    def type_number(self, box, value: int) -> None:
+        """Type into a field, and press Enter."""
+        box.selectAll()
+        self._qtbot.keyClicks(box, str(value))
+        self._qtbot.keyClick(box, Qt.Key.Key_Return)
+
     def open_tab(self, name: str) -> None:
-        """Click a tab of Annotate."""
+        """Click a tab of Annotate, which may be folded."""
+        if not (section := self.dock.sections["Annotate"]).is_open:
+            self.press(section.header)
         bar = self.dock.annotate.findChild(QTabBar)
         index = [bar.tabText(i) for i in range(bar.count())].index(name)
         self._qtbot.mouseClick(bar, LEFT, pos=bar.tabRect(index).center())
@@ -72,10 +83,7 @@ class Newcomer:
 
     def state_diameter(self, pixels: int) -> None:
         """Type the width of a mitochondrion."""
-        box = number(self.dock.image, "px")
-        box.selectAll()
-        self._qtbot.keyClicks(box, str(pixels))
-        self._qtbot.keyClick(box, Qt.Key.Key_Return)
+        self.type_number(number(self.dock.image, "px"), pixels)
 
     def type_fractions(self) -> None:
         """Type a guess per slice, 15 % too high; Enter goes on to the next slice."""
@@ -94,10 +102,64 @@ class Newcomer:
         """Click the nodes on mitochondria on this slice, which has a grid; return their number."""
         z = self.dock.controller.current_slice()
         grid = next(grid for grid in self.dock.annotate.grid.value() if grid.slice == z)
+        return self._click_hits(grid)
+
+    def count_frame(self) -> None:
+        """Click the hits of the frame of the check count that is shown, and press D."""
+        tool = self.dock.annotate.check
+        row = tool.findChild(GridList).selectedIndexes()[0].row()
+        self._click_hits(tool.value()[row])
+        self.press_key(Qt.Key.Key_D)
+
+    def _click_hits(self, grid) -> int:
+        z = grid.slice
         hits = [(y, x) for y, x in zip(grid.y, grid.x, strict=True) if self._is_mito(z, y, x)]
         for y, x in hits:
             self._hand.click((z, y, x))
         return len(hits)
+
+    def press_named(self, part, start: str) -> None:
+        """Click the button of which the start is known."""
+        (name,) = [text for text in offered(part) if text.startswith(start)]
+        self.press(button(part, name))
+
+    def save(self, part, folder=None) -> None:
+        """Say where to save, if not where it is proposed, and press Save."""
+        place = next(one for one in part.findChildren(SavePlace) if one.isVisibleTo(part))
+        if folder is not None:
+            place.findChild(QLineEdit).setText(str(folder))
+        self.press(button(place, "Save"))
+
+    def choose(self, number: int, z: int):
+        """Click on an object on a slice; return where, and how far up and down it reaches."""
+        mask = self.objects.data[z] == number
+        y, x = _deepest(mask)
+        self._hand.click((z, y, x))
+        assert self.objects.selected_label == number
+        rows = np.flatnonzero(mask[:, x])
+        return (z, y, x), rows[0], rows[-1]
+
+    def click_on(self, z: int, place) -> None:
+        """Click on a place of a slice."""
+        self._hand.click((z, *place))
+
+    def draw(self, *places) -> None:
+        """Drag from place to place."""
+        self._hand.drag(places)
+
+    @property
+    def objects(self):
+        """The layer of objects."""
+        return result(self.viewer, "mitochondria objects")
+
+    def numbers(self) -> set[int]:
+        """Return the numbers of the objects, by the table in the layer."""
+        return set(self.objects.features["index"]) - {0}
+
+    def leave(self) -> None:
+        """Close the dock and the window."""
+        self.dock.shut_down()
+        self.viewer.close()
 
     def press_key(self, key: Qt.Key, modifier=Qt.KeyboardModifier.NoModifier) -> None:
         """Type a key on the canvas."""
@@ -159,24 +221,29 @@ def iou(labels, truth):
 
 
 @pytest.fixture
-def newcomer(make_napari_viewer, qtbot, monkeypatch, tmp_path):
-    """The viewer with the sample, smaller and not yet annotated, and the dock beside it."""
+def come(make_napari_viewer, qtbot, monkeypatch, tmp_path):
+    """Open the viewer with the sample, smaller and not yet annotated, and the dock beside it."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     sample = samples.synthetic_sample(N_SLICES, SHAPE)
     monkeypatch.setattr("napari_spss.core.simulation.synthetic_sample", lambda: sample)
     swift = partial(Preferences, device="cpu", preview_interval_s=0.5)
     monkeypatch.setattr(dock_module, "read_preferences", swift)
-    viewer = make_napari_viewer(show=True)
-    if "napari-spss" not in PluginManager.instance():
-        pytest.skip("the package is not installed")
-    viewer.window.resize(1400, 900)
-    viewer.open_sample("napari-spss", "synthetic")
-    del viewer.layers[0].metadata["napari_spss"]["annotations"]
-    get_app_model().commands.execute_command("napari-spss.open_dock").result()
-    (dock,) = (one for one in viewer.window.dock_widgets.values() if isinstance(one, SpssDock))
-    dock.annotate.grid._rng = np.random.default_rng(3)  # the same offsets every time
     truth = np.stack([sample.truth.read(z) for z in range(N_SLICES)])
-    return Newcomer(viewer, dock, truth, qtbot)
+
+    def open_all() -> Newcomer:
+        viewer = make_napari_viewer(show=True)
+        if "napari-spss" not in PluginManager.instance():
+            pytest.skip("the package is not installed")
+        viewer.window.resize(1400, 900)
+        viewer.open_sample("napari-spss", "synthetic")
+        del viewer.layers[0].metadata["napari_spss"]["annotations"]
+        get_app_model().commands.execute_command("napari-spss.open_dock").result()
+        (dock,) = (one for one in viewer.window.dock_widgets.values() if isinstance(one, SpssDock))
+        for counting in (dock.annotate.grid, dock.annotate.check):
+            counting._rng = np.random.default_rng(3)  # the same offsets every time
+        return Newcomer(viewer, dock, truth, qtbot)
+
+    return open_all
 
 
 def annotate(user):
@@ -187,8 +254,10 @@ def annotate(user):
     user.type_fractions()
 
     user.open_tab("Grid")
+    user.press(button(dock.annotate.grid, "Propose"))
+    assert "Count grids of 16 x 16 nodes" in said(dock.annotate)
     user.go_to(1)
-    user.press_key(Qt.Key.Key_G, Qt.KeyboardModifier.ShiftModifier)
+    user.press_key(Qt.Key.Key_G, SHIFT)
     n_hits = [user.count()]
     user.press_key(Qt.Key.Key_D)  # done; the next slice gets a grid
     assert dock.controller.current_slice() != 1
@@ -201,17 +270,18 @@ def annotate(user):
     for z in (2, 4):
         user.point_at_examples(z)
 
-    said = dock.annotations()
-    assert [p.region.slice for p in said.proportions] == list(range(N_SLICES))
-    assert all(grid.is_done for grid in said.grids)
-    assert sorted(int(g.judged_counts(2)[1]) for g in said.grids) == sorted(n_hits)
+    told = dock.annotations()
+    assert [p.region.slice for p in told.proportions] == list(range(N_SLICES))
+    assert all(grid.is_done for grid in told.grids)
+    assert sorted(int(g.judged_counts(2)[1]) for g in told.grids) == sorted(n_hits)
     assert min(n_hits) > 5
-    assert [(p.slice, p.class_index) for p in said.keypoints] == [(2, 1), (2, 0), (4, 1), (4, 0)]
+    assert [(p.slice, p.class_index) for p in told.keypoints] == [(2, 1), (2, 0), (4, 1), (4, 0)]
 
 
 @pytest.mark.timeout(3600)
-def test_a_newcomer_segments_the_sample(newcomer, tmp_path):
-    user, dock, viewer = newcomer, newcomer.dock, newcomer.viewer
+def test_a_newcomer_segments_the_sample(come, tmp_path, monkeypatch):
+    user = come()
+    dock, viewer = user.dock, user.viewer
     annotate(user)
 
     previews, ends = [], []
@@ -240,6 +310,7 @@ def test_a_newcomer_segments_the_sample(newcomer, tmp_path):
     n_before = len(dock.annotations().keypoints)
     n_clicks = user.correct(4, shown)
     assert len(dock.annotations().keypoints) == n_before + n_clicks
+    look_again(user)
     dock.train.set_value(budget(overrides={"optimisation.max_steps": MORE_STEPS}))
     user.press(button(dock.train, "Continue"))
     user.wait_for_the_end()
@@ -254,12 +325,138 @@ def test_a_newcomer_segments_the_sample(newcomer, tmp_path):
     np.testing.assert_array_equal(labels.scale, user.image.scale)
     assert iou(labels.data, user.truth) >= 0.5
 
-    out = tmp_path / "out"
-    user.press(button(dock.results, "Save everything…"))
-    place = dock.results.findChild(SavePlace)
-    place.findChild(QLineEdit).setText(str(out))
-    user.press(button(place, "Save"))
+    check(user)
+    proofread(user)
+    user.press(button(dock.results.estimates, "Estimate"))  # the labels follow the objects
+    user.wait_for(lambda: not dock.controller.check.is_estimating)
+    save(user, tmp_path / "out", monkeypatch)
+    go_on(user, come)
+
+
+def look_again(user):
+    """Keep two of the nodes that the map doubts, and leave the others."""
+    user.press_named(user.dock.results, "at ")
     user.wait_for_the_end()
-    np.testing.assert_array_equal(tifffile.imread(out / "labels.ome.tif"), labels.data)
+    user.press_key(Qt.Key.Key_K)
+    user.press_key(Qt.Key.Key_K)
+    assert "2 of 32 nodes looked at again, 0 changed" in said(user.dock.annotate)
+    user.press(button(user.dock.annotate.second_look, "End"))
+
+
+def check(user):
+    """Count three frames that no training has seen, look again, and estimate the fraction."""
+    tool, view = user.dock.annotate.check, user.dock.results.estimates
+    user.open_tab("Check")
+    user.type_number(number(tool, "px wide"), 128)
+    user.type_number(number(tool, "frames"), 3)
+    user.press_key(Qt.Key.Key_G, SHIFT)
+    for _ in range(3):
+        user.count_frame()
+    assert all(frame.is_done for frame in tool.value())
+    n_doubted = len(user.dock.controller.check.contradicted())
+    if n_doubted:
+        user.press(button(view, f"Look at {n_doubted}"))
+        for _ in range(n_doubted):
+            user.press_key(Qt.Key.Key_K)
+    user.press(button(view, "Estimate"))
+    user.wait_for(lambda: not user.dock.controller.check.is_estimating)
+    assert "labels, corrected" in said(view)
+    user.open_tab("Fractions")  # labels are shown again
+
+
+def proofread(user):
+    """Find objects, and do all that can be done to them."""
+    viewer, panel = user.viewer, user.dock.results.objects
+    user.press(button(panel, "Find objects"))
+    user.wait_for_the_end()
+    viewer.reset_view()
+    viewer.layers.selection.active = user.objects
+    first = user.numbers()
+    user.press_key(Qt.Key.Key_N)
+    assert user.objects.selected_label in first
+    user.press_key(Qt.Key.Key_K)
+    assert "; 1 judged." in said(panel)
+
+    viewer.reset_view()
+    z = 2
+    user.go_to(z)
+    areas = np.bincount(user.objects.data[z].ravel())
+    big = int(areas[1:].argmax()) + 1
+    (_, y, x), top, bottom = user.choose(big, z)
+    before = user.objects.data == big
+    user.press_key(Qt.Key.Key_S)
+    user.draw((z, top - 4, x), (z, y, x), (z, bottom + 4, x))
+    (new,) = user.numbers() - first
+    user.choose(big, z)
+    user.press_key(Qt.Key.Key_J)
+    user.click_on(z, _deepest(user.objects.data[z] == new))
+    np.testing.assert_array_equal(user.objects.data == big, before)
+
+    columns = np.flatnonzero(before[z, y])
+    parts = [(y, int(np.quantile(columns, share))) for share in (0.2, 0.8)]
+    user.press_key(Qt.Key.Key_S)
+    for place in parts:
+        user.click_on(z, place)
+    user.press(button(panel, "Split (S)"))
+    assert user.objects.data[z][parts[0]] != user.objects.data[z][parts[1]]
+    user.press_key(Qt.Key.Key_Z, CTRL)
+    np.testing.assert_array_equal(user.objects.data == big, before)
+
+    user.press_key(Qt.Key.Key_A)
+    y, x = _deepest(user.objects.data[z] == 0)
+    user.draw((z, y, x), (z, y, x + 6))
+    user.wait_for(lambda: "Object" in said(panel) and user.objects.data[z, y, x] != 0)
+    added = int(user.objects.data[z, y, x])
+    user.objects.mode = "pan_zoom"
+    user.choose(added, z)
+    user.press_key(Qt.Key.Key_H)
+    user.choose(added, z)
+    user.press_key(Qt.Key.Key_D)
+    assert user.numbers() == first
+    user.wait_for_the_end()
+    labels = result(viewer, "mitochondria labels").data
+    np.testing.assert_array_equal(labels == MITO, user.objects.data > 0)
+
+
+def save(user, out, monkeypatch):
+    """Save table, figures and everything."""
+    dock, table = user.dock, out.with_suffix(".csv")
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(table), ""))
+    user.press(button(dock.results.objects, "Save table…"))
+    assert set(pd.read_csv(table)["object"]) == user.numbers()
+
+    user.press(button(dock.results, "Save everything…"))
+    user.save(dock.results, out)
+    user.wait_for_the_end()
+    labels = result(user.viewer, "mitochondria labels").data
+    np.testing.assert_array_equal(tifffile.imread(out / "labels.ome.tif"), labels)
+    np.testing.assert_array_equal(tifffile.imread(out / "objects.ome.tif"), user.objects.data)
     written = {path.name for path in out.iterdir()}
     assert {"maps.ome.tif", "fractions.csv", "config.toml", "model.safetensors"} <= written
+    assert {"estimates.csv", "check.csv"} <= written
+
+    user.press(button(dock.plots, "Save figures…"))
+    user.save(dock.plots, out / "figures")
+    figures = [out / "figures" / f"{name}.svg" for name in ("fractions", "sizes", "overlay")]
+    user.wait_for(lambda: all(path.exists() for path in figures) and "Saved" in said(dock.bar))
+
+
+def go_on(user, come):
+    """Close all, come back another day, and go on with what is there."""
+    annotations, check = user.dock.annotations(), user.dock.annotate.check.value()
+    objects, numbers = user.objects.data.copy(), user.numbers()
+    user.leave()
+    user = come()
+    dock = user.dock
+    user.wait_for(lambda: user.objects is not None and dock.session.model is not None)
+    assert dock.annotations() == annotations
+    assert dock.annotate.check.value() == check
+    assert dock.session.curves.last_step == STEPS + MORE_STEPS
+    assert user.numbers() == numbers
+    dock.results.set_scope("stack")
+    user.press(button(dock.results, "Apply"))
+    user.wait_for_the_end()
+    np.testing.assert_array_equal(user.objects.data, objects)
+    user.press(button(dock.results.estimates, "Estimate"))
+    user.wait_for(lambda: not dock.controller.check.is_estimating)
+    assert "labels, corrected" in said(dock.results.estimates)
