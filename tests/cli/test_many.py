@@ -14,6 +14,7 @@ from napari_spss import predict_images
 from napari_spss.core.annotations import Annotations, lay_grid, write_grid
 from napari_spss.core.base import CancelToken, FinishReason, ImageProgress, Progress
 from napari_spss.core.images import WRITERS, StackLayout
+from napari_spss.core.projects import Project, ProjectState
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -128,6 +129,22 @@ def test_an_image_beside_its_result_is_one_of_many(spss, study, folder):
     assert spss("predict", "run", folder, "--each", "--out", "out").code == 0
     images = [Path(one).relative_to(study).as_posix() for one in table_of()["image"].unique()]
     assert images == ["study/a/img.tif", "study/b/img.tif"][: 2 if folder == "study" else 1]
+
+
+@pytest.mark.parametrize("images", [["study", "--each"], ["study/**/*.tif"]])
+def test_what_is_painted_in_a_project_is_no_image_and_no_labels(spss, study, images):
+    shutil.rmtree("study/b/c.zarr")
+    project = Project.open(Path("study/a/img.tif.spss"), identity="i", source="study/a/img.tif")
+    project.save(ProjectState())
+    project.save_painted({0: np.ones((64, 64), np.uint8)})
+    assert list(Path("study/a").rglob("slice_*.tif"))
+    assert spss("predict", "run", *images, "--out", "out").code == 0
+    assert list(table_of()["folder"].unique()) == ["a_img", "b_img"]
+    shutil.copytree("out/a_img", "study/a/img.tif.spss/result")
+    Path("study/a/img.tif").unlink()
+    Path("study/b/img.tif").unlink()
+    assert spss("measure", "study", "--each", "--out", "tables").code == 0
+    assert list(table_of("tables/images.csv")["folder"].unique()) == ["result"]
 
 
 def test_a_folder_of_masks_does_not_hide_the_images_beside_it(spss, study):

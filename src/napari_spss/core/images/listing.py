@@ -21,6 +21,7 @@ BY_FOLDER = "folder"
 """Instead of a table of groups: the group of an image is its folder."""
 
 _LIST = ".txt"
+_PROJECT, _OF_PROJECT = ".spss", ("painted", "objects")  # those of core.projects, which is above
 _Test = Callable[[Path], bool]
 
 
@@ -57,7 +58,7 @@ def list_images(
     of_labels: bool = False,
     known: Mapping[Path, str] | None = None,
 ) -> tuple[ListedImage, ...]:
-    """List images, each once; results that were written here are none unless they are named.
+    """List images, each once; results, and what lies in a project, are none unless named.
 
     Parameters
     ----------
@@ -78,11 +79,11 @@ def list_images(
     InputError
         If a pattern or a folder gives no image, or the table of groups is wrong.
     """
-    is_result = _no_result if of_labels else _results()
+    is_ours = _ours(of_labels)
     found: dict[Path, Path] = {}
     for one in inputs:
         for stated in _lines(Path(one)):
-            for path in _expanded(stated, each, of_labels, is_result):
+            for path in _expanded(stated, each, of_labels, is_ours):
                 found.setdefault(path.resolve(), Path(os.path.abspath(path)))
     names = _names(found, known or {})
     images = [ListedImage(path, name) for path, name in zip(found.values(), names, strict=True)]
@@ -105,20 +106,20 @@ def _lines(path: Path) -> list[Path]:
     raise InputError(f"{path} is empty; write the path of an image in each line.")
 
 
-def _expanded(path: Path, each: bool, of_labels: bool, is_result: _Test) -> Iterator[Path]:
+def _expanded(path: Path, each: bool, of_labels: bool, is_ours: _Test) -> Iterator[Path]:
     if _is_pattern(path):
         root = next(one for one in path.parents if one.exists())
         names = glob.glob(str(path.relative_to(root)), root_dir=root, recursive=True)
         found = [root / name for name in natsorted(names, alg=ns.PATH | ns.IGNORECASE)]
-        found = [one for one in found if not is_result(one)]
+        found = [one for one in found if not is_ours(one)]
         if each:
-            found = [one for place in found for one in _each(place, of_labels, is_result)]
+            found = [one for place in found for one in _each(place, of_labels, is_ours)]
         if not found:
             what = "no images" if names else "nothing"
             raise InputError(f"{path} matches {what}; check the pattern.")
         yield from found
     elif each:
-        inside = _each(path, of_labels, is_result)
+        inside = _each(path, of_labels, is_ours)
         if not inside:
             raise InputError(f"folder {path} holds no images; choose another.")
         yield from inside
@@ -126,11 +127,11 @@ def _expanded(path: Path, each: bool, of_labels: bool, is_result: _Test) -> Iter
         yield path
 
 
-def _each(path: Path, of_labels: bool, is_result: _Test) -> list[Path]:
+def _each(path: Path, of_labels: bool, is_ours: _Test) -> list[Path]:
     """Images in a folder, and in those in it; or what is no such folder itself."""
     if not path.is_dir() or _is_image(path) or (of_labels and _holds_labels(path)):
         return [path]
-    return list(_inside(path, of_labels, is_result))
+    return list(_inside(path, of_labels, is_ours))
 
 
 def _is_pattern(path: Path) -> bool:
@@ -141,14 +142,14 @@ def _is_pattern(path: Path) -> bool:
     return "*" in text or "?" in text or bool(glob.glob(text))
 
 
-def _inside(folder: Path, of_labels: bool, is_result: _Test) -> Iterator[Path]:
+def _inside(folder: Path, of_labels: bool, is_ours: _Test) -> Iterator[Path]:
     for path in natural_order([one for one in folder.iterdir() if not one.name.startswith(".")]):
-        if is_result(path):
+        if is_ours(path):
             continue
         if _is_image(path) or (of_labels and _holds_labels(path)):
             yield path
         elif path.is_dir():
-            yield from _inside(path, of_labels, is_result)
+            yield from _inside(path, of_labels, is_ours)
 
 
 def _is_image(path: Path) -> bool:
@@ -162,19 +163,21 @@ def _holds_labels(path: Path) -> bool:
     return path.is_dir() and labels_in(path) != path
 
 
-def _results() -> _Test:
-    """Make a test whether a path, or a folder in which it lies, was written as a result."""
+def _ours(of_labels: bool) -> _Test:
+    """Make a test whether a path lies in a project, or was written as a result.
+
+    Where labels are meant, results are looked for, in projects as well.
+    """
     names_in = cache(written_names)
 
-    def is_result(path: Path) -> bool:
+    def is_ours(path: Path) -> bool:
         path = Path(os.path.abspath(path))
-        return any(one.name in names_in(one.parent) for one in (path, *path.parents))
+        places = (path, *path.parents)
+        if of_labels:
+            return any(one.name in _OF_PROJECT and one.parent.suffix == _PROJECT for one in places)
+        return any(one.suffix == _PROJECT or one.name in names_in(one.parent) for one in places)
 
-    return is_result
-
-
-def _no_result(path: Path) -> bool:
-    return False
+    return is_ours
 
 
 def _names(paths: Mapping[Path, Path], known: Mapping[Path, str]) -> Iterator[str]:
