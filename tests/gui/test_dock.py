@@ -38,7 +38,7 @@ from napari_spss.core.base import (
 )
 from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
-from napari_spss.gui.models import Curves, LoadedRun, ResultMaps, RunForm, RunState
+from napari_spss.gui.models import Curves, LoadedRun, RunForm, RunState
 from napari_spss.gui.widgets.plots import CurvesPlot
 from napari_spss.gui.widgets.theme import contrast, mark_of
 
@@ -994,7 +994,7 @@ def test_maps_that_do_not_fit_are_told_and_the_result_stays(dock, qtbot, monkeyp
     def no_room(*_):
         raise MemoryError
 
-    monkeypatch.setattr(ResultMaps, "_allocate", no_room)
+    monkeypatch.setattr("napari_spss.gui.models.maps.scratch_zeros", no_room)
     with qtbot.captureExceptions() as errors:
         button(dock.results, "Apply").click()
     assert not errors
