@@ -170,6 +170,14 @@ def test_a_model_that_was_trained_on_is_applied_anew(spss, study, trained, tiny)
     assert spss(*command).err.count("unchanged, kept") == 2
 
 
+def test_one_folder_of_results_is_no_group(spss, study):
+    assert spss("predict", "run", "study", "--each", "--out", "out").code == 0
+    done = spss("measure", "out", "--each", "--groups", "folder", "--out", "tables")
+    assert done.code == 2
+    assert "lie in" in done.err
+    assert "name a table image,group instead" in done.err
+
+
 def test_links_keep_the_names_and_groups_that_they_have(spss, study):
     for name in "ab":
         Path("links", f"animal_{name}").mkdir(parents=True)

@@ -88,6 +88,21 @@ def test_labels_are_corrected_by_the_mean_of_what_nodes_say_less_the_labels():
     assert (found["count"].low, found["count"].high) == count.intervals[1]
 
 
+def test_a_fraction_that_cannot_be_is_not_told_as_if_it_were_found():
+    labels = np.zeros((2, 10, 10), np.uint8)
+    labels[:, :, :4] = 1  # 40 %
+    y, x = np.arange(10.0), np.full(10, 2.0)  # all nodes on labels, all of them wrong
+    said = np.zeros(10, np.int64)
+    check = Annotations(
+        CLASSES[:2], grids=tuple(CountingGrid(z, 1.0, 0, 0, y, x, said, True) for z in range(2))
+    )
+    found = estimate_fractions(labels, check)
+    corrected = by_method(found)["labels, corrected"]
+    assert corrected.fraction == 0.0
+    assert corrected.assumes.startswith("came to -60.0 %, of which 0 % is the nearest that can be")
+    assert "came to" not in by_method(found)["labels, uncorrected"].assumes
+
+
 def test_the_interval_adds_those_of_what_is_missed_and_of_what_is_made_up():
     y, x = (axis.ravel().astype(float) for axis in np.mgrid[:10, :10])
     labels = np.zeros((4, 10, 10), np.uint8)

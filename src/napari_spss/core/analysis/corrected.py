@@ -31,6 +31,7 @@ from .estimates import (
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 _SAME_PX = 0.05
+_ROUNDING = 1e-9
 """Nodes that are nearer are the same one; a table that was saved again may have been rounded."""
 
 _RATIO = "Cochran, Sampling Techniques, 1977"
@@ -494,8 +495,14 @@ def _estimate(method: str, name: str, index: int, found: _Found | str, reference
     assumes = found.assumes
     if found.is_sample and not math.isnan(fraction) and math.isnan(low):
         assumes = f"no interval, since {_no_spread(found.clusters)}; {assumes}"
+    nearest = min(max(fraction, 0.0), 1.0)
+    if abs(fraction - nearest) > _ROUNDING:
+        assumes = (
+            f"came to {100 * fraction:.1f} %, of which {100 * nearest:.0f} % is the nearest that "
+            f"can be: the labels are far off, correct them first; {assumes}"
+        )
     return Estimate(
-        method, name, fraction, low, high, found.clusters, found.nodes, assumes, reference
+        method, name, nearest, low, high, found.clusters, found.nodes, assumes, reference
     )
 
 

@@ -68,9 +68,8 @@ class CheckedNodes:
             # linear in the nodes, around the ratio that was found
             errors = differences[:, index] - fraction * differences[:, counting].sum(axis=1)
             below, above = self._reach(errors)
-            values[:, index] = np.clip(
-                [fraction, fraction - below / inside, fraction + above / inside], 0.0, 1.0
-            )
+            ends = fraction - below / inside, fraction + above / inside
+            values[:, index] = fraction, *np.clip(ends, 0.0, 1.0)
         return values
 
     def _reach(self, errors: Floats) -> tuple[float, float]:

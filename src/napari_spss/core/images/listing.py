@@ -77,7 +77,8 @@ def list_images(
     Raises
     ------
     InputError
-        If a pattern or a folder gives no image, or the table of groups is wrong.
+        If a pattern or a folder gives no image, the table of groups is wrong, or folders are to be
+        the groups and there is one alone.
     """
     is_ours = _ours(of_labels)
     found: dict[Path, Path] = {}
@@ -91,6 +92,12 @@ def list_images(
         return tuple(images)
     if str(groups) == BY_FOLDER:
         of_image: Sequence[str] = [one.path.parent.name for one in images]
+        if len(images) > 1 and len({one.path.parent for one in images}) == 1:
+            raise InputError(
+                f"all {len(images)} images lie in {images[0].path.parent}, which makes them one "
+                "group; name a table image,group instead.",
+                field="groups",
+            )
     else:
         of_image = read_groups(groups, [str(one.path) for one in images])
     return tuple(replace(one, group=group) for one, group in zip(images, of_image, strict=True))
