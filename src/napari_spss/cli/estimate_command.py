@@ -123,25 +123,18 @@ def estimate(
     from ..core.analysis import (
         contradicted_nodes,
         estimate_fractions,
-        estimate_names,
+        estimate_results,
         write_estimates,
     )
     from ..core.annotations import read_groups
-    from ..core.base import ResultFiles
     from ..core.prediction import OpenedLabels
     from .streams import say
 
     opened = OpenedLabels.of(labels[0], run=run, classes=spec, outside=outside)
     path, masks = opened.path, opened.masks
-    used = [one for one in (path, check, grid, of_image) if one is not None]
     if out is not None:
-        results = ResultFiles(
-            out.parent,
-            out.name,
-            estimate_names(out.name),
-            {"label image": str(path.resolve())},
-            inputs=tuple(used),
-            overwrite=overwrite,
+        results = estimate_results(
+            out, labels=path, inputs=(check, grid, of_image), overwrite=overwrite
         )
         results.check()
     checked, learned = opened.read_check(check), opened.read(grid=grid)

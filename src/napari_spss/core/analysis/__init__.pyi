@@ -70,6 +70,7 @@ from .scores import (
 )
 from .tables import (
     estimate_names as estimate_names,
+    estimate_results as estimate_results,
     measurement_results as measurement_results,
     table_names as table_names,
     write_estimate_tables as write_estimate_tables,

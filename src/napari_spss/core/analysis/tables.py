@@ -127,7 +127,7 @@ def write_estimates(
     Parameters
     ----------
     results : ResultFiles
-        Named as by `estimate_names`.
+        Of `estimate_results`.
     estimates : iterable of Estimate
         Of `estimate_fractions`; a number that is not known is a blank cell.
     contradicted : DataFrame or None
@@ -145,6 +145,20 @@ def write_estimates(
     with results.writing(done_as=done_as) as folder:
         names = write_estimate_tables(folder / results.names[0], estimates, contradicted)
     return tuple(results.folder / name for name in names)
+
+
+def estimate_results(
+    path: Path, *, labels: Path, inputs: Iterable[Path | None], overwrite: bool
+) -> ResultFiles:
+    """Files that `write_estimates` writes, from labels and other inputs, where there are any."""
+    return ResultFiles(
+        path.parent,
+        path.name,
+        estimate_names(path.name),
+        {"label image": str(labels.resolve())},
+        inputs=(labels, *(one for one in inputs if one is not None)),
+        overwrite=overwrite,
+    )
 
 
 def estimate_names(name: str) -> tuple[str, str]:

@@ -143,8 +143,9 @@ def predict_image(
         source=stack.source,
         overwrite=overwrite,
     )
-    made: dict[str, object] = {"threshold": threshold, "uncertainty": uncertainty, "flips": flips}
-    made |= {"smooth_z": smooth_z, "format": format, "axes": axes, "file": stamp_of(source)}
+    options: dict[str, Any] = {"threshold": threshold, "uncertainty": uncertainty, "flips": flips}
+    options["smooth_z"] = smooth_z
+    made = {**options, "format": format, "axes": axes, "file": stamp_of(source)}
     made |= {"min_size": str(min_size), "split": split, "weights": model.weights_digest}
     done_as = repr(made)
     if keeps and results.are_done(done_as):
@@ -152,8 +153,7 @@ def predict_image(
     results.check()
     if inputs is None and not (model.working_scale.pixel_size_um or pixel):
         show(Message("info", BOTH_UNKNOWN))
-    options: dict[str, Any] = {"threshold": threshold, "uncertainty": uncertainty, "flips": flips}
-    options |= {"smooth_z": smooth_z, "overwrite": overwrite, "token": token}
+    options |= {"overwrite": overwrite, "token": token}
     outputs: dict[str, str] = {}
     means: dict[int, float] = {}
 

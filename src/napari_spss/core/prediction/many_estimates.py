@@ -14,12 +14,12 @@ import pandas as pd
 from ..analysis import (
     contradicted_nodes,
     estimate_fractions,
-    estimate_names,
+    estimate_results,
     write_estimate_tables,
     write_estimates,
 )
 from ..annotations import Annotations
-from ..base import CancelToken, InputError, Message, ResultFiles, counted, stamp_of
+from ..base import CancelToken, InputError, Message, counted, stamp_of
 from ..images import ListedImage
 from .one_by_one import OVERALL_TABLE, Paths, Show, Told, list_with_names, one_by_one, table_at
 from .opened_labels import OpenedLabels
@@ -89,16 +89,10 @@ def estimate_images(
         paths = {what: _table_of(image, opened.path, one) for what, one in tables.items()}
         checked, learned = opened.read_check(paths["check"]), opened.read(grid=paths["grid"])
         part = _Part(image.group, opened, checked, learned)
-        used = [opened.path, *(one for one in paths.values() if one is not None)]
-        files = ResultFiles(
-            folder,
-            _ESTIMATES,
-            estimate_names(_ESTIMATES),
-            {"label image": str(opened.path.resolve())},
-            inputs=tuple(used),
-            overwrite=overwrite,
+        files = estimate_results(
+            folder / _ESTIMATES, labels=opened.path, inputs=paths.values(), overwrite=overwrite
         )
-        done_as = f"{made} {list(map(stamp_of, used))}"
+        done_as = f"{made} {list(map(stamp_of, files.inputs))}"
         if files.are_done(done_as):
             parts.append(part)
             return False, {}
