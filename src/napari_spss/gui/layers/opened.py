@@ -55,7 +55,7 @@ def open_with_labels(viewer: Viewer, image: Path, folder: Path) -> None:
     colours = Classes(labels.classes.names).colours
     place = {key: getattr(shown, key) for key in ("scale", "translate", "units", "axis_labels")}
     layer = Labels(
-        _planes(stack, labels.read, np.dtype(np.uint8)),
+        _Planes(stack, labels.read, np.dtype(np.uint8)),
         name=f"{image.stem.removesuffix('.ome')} labels",
         metadata=mark,
         colormap=label_colours(dict(enumerate(colours))),
@@ -79,7 +79,7 @@ def stack_layer(stack: Stack) -> dict[str, Any]:
         return np.moveaxis(pixels, 0, -1) if is_rgb else pixels[0]
 
     return {
-        "data": _planes(stack, plane, stack.dtype, (3,) if is_rgb else ()),
+        "data": _Planes(stack, plane, stack.dtype, (3,) if is_rgb else ()),
         "rgb": is_rgb,
         # from one slice: napari would read the whole file to find its darkest and brightest pixel
         "contrast_limits": _limits(middle[0]),
@@ -92,22 +92,51 @@ def _path_of(layer: Any) -> Path | None:
     return Path(stated).resolve() if stated and isinstance(layer, Image) else None
 
 
-def _planes(
-    stack: Stack,
-    read: Callable[[int], np.ndarray],
-    dtype: np.dtype[Any],
-    more: tuple[int, ...] = (),
-) -> Any:
-    """Slices as one array, each read when it is shown."""
-    import dask.array as da
+class _Planes:
+    """Slices as one array, each read when it is asked for.
 
-    height, width = stack.shape_of(0)
-    return da.map_blocks(
-        lambda block_info: read(block_info[None]["array-location"][0][0])[None],
-        chunks=((1,) * stack.n_slices, (height,), (width,), *((n,) for n in more)),
-        dtype=dtype,
-        meta=np.empty((0,) * (3 + len(more)), dtype),
-    )
+    A dask array would do, but for napari's cache of these, which fails at times where two threads
+    read at once.
+
+    Parameters
+    ----------
+    stack : Stack
+        Of one size.
+    read : callable
+        Gives the values of a slice, (Y, X, *more).
+    dtype : dtype
+        Of the values.
+    more : tuple of int
+        Further axes.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        read: Callable[[int], np.ndarray],
+        dtype: np.dtype[Any],
+        more: tuple[int, ...] = (),
+    ) -> None:
+        self._read = read
+        self.dtype = dtype
+        self.shape = (stack.n_slices, *stack.shape_of(0), *more)
+        self.ndim = len(self.shape)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        key = key if isinstance(key, tuple) else (key,)
+        if not key or not isinstance(key[0], slice):
+            place = (key or (...,))[0]
+            if not isinstance(place, (int, np.integer)):
+                return np.asarray(self)[key]
+            return self._read(range(len(self))[place])[key[1:]]
+        found = [self._read(z)[key[1:]] for z in range(len(self))[key[0]]]
+        return np.stack(found) if found else np.empty(self.shape, self.dtype)[key]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
 
 
 def _place(stack: Stack) -> dict[str, Any]:
