@@ -121,31 +121,48 @@ def told(record: records.Record) -> list[str]:
 
 
 def planned(results: Path, data: str, *, steps: int, seeds: Sequence[int]) -> Iterator[Choice]:
-    """List the runs, the most telling ones first; the last ones depend on those before.
+    """List the runs, the most telling ones first; the later ones depend on those before.
 
-    Benchmark and SPSS, then SPSS+ with every alpha, share of crops and radius, one seed. From the
-    best of these one thing at a time; then the best and the benchmark with all seeds.
+    Benchmark, SPSS+ and SPSS; then SPSS+ with another alpha, share of crops or radius, one seed,
+    and with the best of each together. The best of these with all seeds beside the benchmark, and
+    from it one thing at a time. Last come the other combinations, and the same again from one that
+    is better.
     """
-    first = seeds[0]
-    plain = Choice(seed=first, steps=steps)
+    plain = Choice(seed=seeds[0], steps=steps)
     yield replace(plain, method="benchmark")
-    found = [
-        replace(plain, alpha=alpha, keypoint_crops=share, radius_px=radius)
-        for share, radius, alpha in product(SHARES, RADII_PX, ALPHAS)
-    ]
-    # nearest to the default first: those say most
-    found.sort(
-        key=lambda one: sum(a != b for a, b in zip(astuple(one), astuple(plain), strict=True))
-    )
-    yield from found[:1]
+    yield plain
     yield replace(plain, method="spss")
-    yield from found[1:]
-    best = best_of(found, data, results)
+    varied = {"alpha": ALPHAS, "keypoint_crops": SHARES, "radius_px": RADII_PX}
+    best: dict[str, Any] = {}
+    single: list[Choice] = []
+    for name, values in varied.items():
+        found = [replace(plain, **{name: value}) for value in values]
+        yield from found
+        single += found
+        best[name] = getattr(best_of(found, data, results), name, None)
+    if None not in best.values():
+        together = replace(plain, **best)
+        yield together
+        yield from _around([*single, together], data, results, seeds)
+    every = [
+        replace(plain, **dict(zip(varied, values, strict=True)))
+        for values in product(*varied.values())
+    ]
+    yield from every
+    yield from _around(every, data, results, seeds)
+
+
+def _around(
+    choices: Sequence[Choice], data: str, results: Path, seeds: Sequence[int]
+) -> Iterator[Choice]:
+    """List what is run from the best of some choices, once all of these are stored."""
+    best = best_of(choices, data, results)
     if best is None:
         return
+    benchmark = Choice(method="benchmark", seed=best.seed, steps=best.steps)
     for seed in seeds[1:]:
         yield replace(best, seed=seed)
-        yield replace(plain, method="benchmark", seed=seed)
+        yield replace(benchmark, seed=seed)
     for change in (
         {"normalisation": "slice"},
         {"bias": "zero"},
@@ -155,7 +172,7 @@ def planned(results: Path, data: str, *, steps: int, seeds: Sequence[int]) -> It
         {"alpha": _alpha_of_mean(best.alpha)},
     ):
         yield replace(best, **change)  # type: ignore[arg-type]
-    yield replace(plain, method="benchmark", normalisation="slice")
+    yield replace(benchmark, normalisation="slice")
 
 
 def _alpha_of_mean(alpha: float) -> float:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +104,36 @@ def test_every_table_has_rows_of_one_width(command, results):
     for block in tables:
         widths = {len(re.findall(r" \|", line)) for line in block.splitlines()}
         assert len(widths) == 1, block
+
+
+def test_long_runs_go_on_from_the_best_so_far(results):
+    def iou(choice) -> float:
+        """Alpha 0.5, keypoints in all crops, 3 px; but more for alpha 0.9 with few keypoints."""
+        meets = choice.alpha == 0.9 and choice.keypoint_crops == 0.1
+        good = [
+            choice.alpha == 0.5,
+            choice.keypoint_crops == 1,
+            choice.radius_px == 3,
+            *[meets] * 6,
+        ]
+        return 0.1 * sum(good)
+
+    done = []
+    for choice in long.planned(results, "vnc", steps=2, seeds=[0, 1]):
+        if choice not in done:
+            done.append(choice)
+            told = asdict(choice)
+            method = told.pop("method")
+            del told["steps"]
+            write_long(results, method, [0.0, iou(choice)], **told)
+    best = long.Choice(alpha=0.5, radius_px=3.0, steps=2)
+    assert done.index(best) == 8  # benchmark, SPSS+, SPSS, and one thing changed at a time
+    assert done.index(replace(best, seed=1)) == 9
+    assert replace(best, initialisation="glorot") in done[9:17]
+    better = replace(best, alpha=0.9, keypoint_crops=0.1)  # found in the end
+    assert done.index(replace(better, seed=1)) > done.index(better) > 16
+    grid = {(one.alpha, one.keypoint_crops, one.radius_px) for one in done if one.keypoints == 3}
+    assert len(grid) == 18 + 2  # and the means over images of the two
 
 
 def test_long_runs_stand_beside_the_benchmark_of_their_seed(results, tmp_path):
