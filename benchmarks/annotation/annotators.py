@@ -19,6 +19,7 @@ from napari_spss.core.annotations import (
     Annotations,
     Look,
     Proportion,
+    Region,
     looks_summary,
     tiles,
     with_looks,
@@ -54,8 +55,8 @@ _LEAST_TILE = 16  # of a tile's side: the smallest that is outlined
 _GOLDEN = 0.6180339887498949  # steps of this spread over a list without a pattern
 
 Kind = Literal[
-    "masks", "bought", "clicks", "paper-slices", "paper-crops", "grids", "frames", "guesses",
-    "regions", "empty",
+    "masks", "bought", "clicks", "paper-slices", "paper-crops", "grids", "interpolated", "frames",
+    "guesses", "regions", "empty",
 ]  # fmt: skip
 
 
@@ -68,7 +69,8 @@ class Plan:
     kind : str
         "masks": all masks, whatever they cost. "bought": masks of tiles until the seconds are
         used. "clicks": points alone. "paper-slices": guesses of slices, and points. "paper-crops":
-        exact fractions and points of every crop, whatever they cost. "grids": grids alone.
+        exact fractions and points of every crop, whatever they cost. "grids": grids alone. "interpolated":
+        grids alone, and for every other slice, at no cost, what lies between their fractions.
         "guesses", "regions", "empty": grids, and in the rest of the time guesses of other slices,
         guesses of tiles of other slices, or ticks on tiles without any object.
     n_grids : int, optional
@@ -288,6 +290,27 @@ def _grids_alone(task: _Task) -> Iterator[Simulation]:
     yield task.grids(1.0)
 
 
+def _interpolated(task: _Task) -> Iterator[Simulation]:
+    """Grids, and for every other slice what lies between the fractions of those beside it."""
+    grids = task.grids(1.0)
+    yield grids
+    counted = {
+        grid.slice: np.bincount(
+            grid.class_index[grid.class_index >= 0], minlength=len(task.classes)
+        )
+        for grid in grids.annotations.grids
+    }
+    others, places = _others(task, grids), sorted(counted)
+    shares = np.stack([counted[z] / counted[z].sum() for z in places])
+    between = np.stack([np.interp(others, places, of_class) for of_class in shares.T], axis=1)
+    proportions = tuple(
+        Proportion(Region(z), tuple(map(float, fractions)))
+        for z, fractions in zip(others, between, strict=True)
+    )
+    told = Annotations(task.classes, proportions=proportions)
+    yield dataclasses.replace(grids, annotations=told, acts=Acts(), steps=())
+
+
 def _frames_alone(task: _Task) -> Iterator[Simulation]:
     n_nodes = task.plan.n_nodes or int(task.budget_s / Costs().node_s)
     yield simulate_frames(
@@ -344,6 +367,7 @@ _ROUTINES: dict[str, Callable[[_Task], Iterator[Simulation]]] = {
     "paper-slices": _paper_slices,
     "paper-crops": _paper_crops,
     "grids": _grids_alone,
+    "interpolated": _interpolated,
     "frames": _frames_alone,
     "guesses": _grids_and_guesses,
     "regions": _grids_and_regions,

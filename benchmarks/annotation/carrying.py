@@ -301,7 +301,7 @@ class _Run:
     test: Stack = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "test", stack_from_images(list(self.part.test.images)))
+        object.__setattr__(self, "test", _stack(self.part.test))
 
     def network(self) -> dict[str, Any]:
         """Train, score, and correct as often as the row says."""
@@ -483,7 +483,8 @@ class _Run:
 
 
 def _stack(pictures: Pictures) -> Stack:
-    return stack_from_images(list(pictures.images))
+    axes = "YX" if pictures.images[0].ndim == 2 else "CYX"
+    return stack_from_images(list(pictures.images), axes=axes)
 
 
 def described(scores: Scores) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""What makes images hard: other grey values, a width wrongly stated, a class that is missing."""
+"""What is done to images: other grey values, a width wrongly stated, a class that is missing.
+
+And, no hardship, the slices beside each one as its channels.
+"""
 
 from __future__ import annotations
 
@@ -77,6 +80,16 @@ def _one_slice(part: Part) -> Part:
     return dataclasses.replace(part, train=train, test=test)
 
 
+def _neighbours(part: Part) -> Part:
+    """(3, Y, X): the slice before, the slice, the one behind; at an end, itself again."""
+
+    def beside(pictures: Pictures) -> Pictures:
+        images = (pictures.images[0], *pictures.images, pictures.images[-1])
+        return pictures.mapped(lambda z, _: np.stack(images[z : z + 3]))
+
+    return dataclasses.replace(part, train=beside(part.train), test=beside(part.test))
+
+
 HARDSHIPS: dict[str, Callable[[Part], Part]] = {
     "inverted": _inverted,
     "drift": _drift,
@@ -84,6 +97,7 @@ HARDSHIPS: dict[str, Callable[[Part], Part]] = {
     "diameter-double": _misstated(2.0),
     "empty-stack": _empty_stack,
     "one-slice": _one_slice,
+    "neighbours": _neighbours,
 }
 
 

@@ -67,6 +67,19 @@ def test_ticks_are_on_tiles_without_objects(pictures):
         assert not pictures.truth[one.region.slice][y0:y1, x0:x1].any()
 
 
+def test_slices_without_a_grid_are_told_what_lies_between_those_with_one(pictures):
+    found = told(Plan("interpolated"), pictures).annotations
+    counted = {one.slice: (one.class_index == 1).sum() / (one.class_index >= 0).sum()
+               for one in found.grids}  # fmt: skip
+    assert {one.region.slice for one in found.proportions} == {*range(len(pictures))} - {*counted}
+    for one in found.proportions:
+        before = max((z for z in counted if z < one.region.slice), default=min(counted))
+        behind = min((z for z in counted if z > one.region.slice), default=max(counted))
+        low, high = sorted((counted[before], counted[behind]))
+        assert low - 1e-9 <= one.fractions[1] <= high + 1e-9
+        assert sum(one.fractions) == pytest.approx(1)
+
+
 def test_all_masks_cost_their_objects():
     masks = np.zeros((2, 64, 64), np.uint8)
     masks[0, 5:10, 5:10] = masks[0, 20:30, 20:30] = 1
@@ -156,6 +169,9 @@ def test_hardships_change_what_they_say():
     assert sum(mask.any() for mask in single.train.truth) == 1
     assert all(mask.any() for mask in single.test.truth)
     assert made_hard(part, None) is part
+    beside = made_hard(part, "neighbours").test.images
+    assert (beside[1] == np.stack(part.test.images[:3])).all()
+    assert (beside[-1] == np.stack([*part.test.images[-2:], part.test.images[-1]])).all()
     assert set(HARDSHIPS) >= {"inverted", "drift", "empty-stack", "one-slice"}
 
 
