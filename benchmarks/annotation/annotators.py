@@ -69,8 +69,8 @@ class Plan:
     kind : str
         "masks": all masks, whatever they cost. "bought": masks of tiles until the seconds are
         used. "clicks": points alone. "paper-slices": guesses of slices, and points. "paper-crops":
-        exact fractions and points of every crop, whatever they cost. "grids": grids alone. "interpolated":
-        grids alone, and for every other slice, at no cost, what lies between their fractions.
+        exact fractions and points of every crop, whatever they cost. "grids": grids alone.
+        "interpolated": these, and for every other slice what lies between their fractions.
         "guesses", "regions", "empty": grids, and in the rest of the time guesses of other slices,
         guesses of tiles of other slices, or ticks on tiles without any object.
     n_grids : int, optional
