@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_spss.core.base import read_origin
+
 pytest.importorskip("daisy")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 SPSS = (sys.executable, "-m", "napari_spss")
@@ -103,6 +105,10 @@ def test_two_workers_give_what_one_process_gives(case):
     assert f"completed: {SHAPE[0]} slices" in said
     assert_same(case / "two", case / "one")
     assert not list((case / "two").glob(".*.partial"))
+    one, two = (read_origin(case / name / "labels.ome.zarr") for name in ("one", "two"))
+    assert two == one
+    assert one["flips"]  # for the uncertainty
+    assert 0 < one["threshold"] < 1  # as it was matched
 
 
 def test_maps_that_are_smoothed_along_z_are_the_same_in_blocks(case, spss):
@@ -110,6 +116,7 @@ def test_maps_that_are_smoothed_along_z_are_the_same_in_blocks(case, spss):
     assert spss(*by_one).code == 0
     run(case, "smooth_blocks", "--workers", "1", "--smooth-z")
     assert_same(case / "smooth_blocks", case / "smooth")
+    assert read_origin(case / "smooth_blocks" / "labels.ome.zarr")["smooth_z"]
 
 
 @posix

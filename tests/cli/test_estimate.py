@@ -15,6 +15,7 @@ from napari_spss.core.annotations import (
     lay_grid,
     write_grid,
 )
+from napari_spss.core.base import read_origin
 
 CLASSES = ("background", "disc")
 TWO = ("--classes", "background,disc")
@@ -148,6 +149,17 @@ def test_a_run_knows_all_nodes_that_it_ever_learned_from(spss, run, disc):
     done = spss("estimate", "away/labels.ome.tif", "--check", "used.csv", "--run", "run")
     assert "nodes that the network learned from" in done.error
     assert "holds no run" in spss("estimate", "away", "--check", "used.csv", "--run", ".").error
+
+
+def test_tables_and_figures_tell_where_their_labels_come_from(spss, run):
+    places = {"measure": "measured.csv", "estimate": "estimated.csv", "figure": "figures"}
+    for command, out in places.items():
+        done = spss(command, "run/result", "--out", f"told/{out}")
+        assert done.code == 0, done.err
+    origin = read_origin(Path("run/result/labels.ome.tif"))
+    assert origin["run"] == str(Path("run").absolute())
+    for name in ("measured.csv", "measured_objects.csv", "estimated.csv", "figures/sizes.svg"):
+        assert read_origin(Path("told") / name) == origin, name
 
 
 def test_nodes_at_the_same_places_of_another_image_are_fresh(spss, run, disc):

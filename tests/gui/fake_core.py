@@ -129,7 +129,8 @@ class FakeModel:
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.classes = Classes(classes)
-        self.identity = "fake"
+        self.identity = self.weights_digest = "fake"
+        self.pixel_size_um = None
         self.n_steps = 2
         self.working_scale = WorkingScale(1)
         self.settings = preset("fast")

@@ -10,6 +10,7 @@ from qtpy.QtCore import QPointF, Qt
 from qtpy.QtWidgets import QComboBox, QLineEdit, QPushButton, QWidget
 
 from napari_spss.core.annotations import Annotations, CountingGrid, Proportion, Region
+from napari_spss.core.base import read_origin
 from napari_spss.gui import controller as controller_module
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (4, 32, 48), np.uint8)
@@ -83,6 +84,8 @@ def test_figures_are_saved_in_the_formats_that_are_chosen(dock, qtbot, tmp_path)
     kinds = {f"{k}.{s}" for k in ("fractions", "sizes", "overlay") for s in ("svg", "pdf", "png")}
     qtbot.waitUntil(lambda: "Saved in" in dock.bar.text(), timeout=60_000)
     assert names(tmp_path / "figures") == kinds
+    made_by = read_origin(tmp_path / "figures" / "sizes.svg")
+    assert (made_by["weights"], made_by["threshold"]) == ("fake", 0.5)
     assert ">counted, 95 %</text>" in (tmp_path / "figures" / "fractions.svg").read_text()
     assert "nm</text>" in (tmp_path / "figures" / "overlay.svg").read_text()
     assert not dock.controller.outcome.is_saved  # figures are not the result

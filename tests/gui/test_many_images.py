@@ -113,7 +113,7 @@ def test_what_was_stopped_goes_on(person, study, qtbot):
     assert all(person.column(3))
 
 
-def test_a_row_opens_its_image_with_its_labels(person, study):
+def test_a_row_opens_its_image_with_its_labels(person, study, run):
     person.press("Add folder…")
     person.press("Apply to all")
     person.wait_for_the_end()
@@ -129,7 +129,16 @@ def test_a_row_opens_its_image_with_its_labels(person, study):
         stored = tifffile.imread(out / f"{name}_img" / "labels.ome.tif")
         assert np.array_equal(np.asarray(image.data), pixels)
         assert np.array_equal(np.asarray(labels.data), stored)
+        mark = labels.metadata["napari_spss"]
+        model = person.dock.session.model
+        told = {"run": str(run), "n_steps": 3, "weights": model.weights_digest, "threshold": 0.5}
+        assert mark["made_by"].items() >= {**told, "smooth_z": False, "min_size_px": 0}.items()
+        assert not mark["is_edited"]
     assert len(person.viewer.layers) == 4  # none is opened twice
+    tifffile.imwrite(out / "b_img" / "labels.ome.tif", 1 - stored, photometric="minisblack")
+    person.table.cellClicked.emit(1, 0)
+    (labels,) = (one for one in person.viewer.layers if one.visible and isinstance(one, Labels))
+    assert labels.metadata["napari_spss"]["is_edited"]  # by somebody else, since it was written
 
 
 def test_an_image_of_fewer_slices_than_the_one_that_is_shown_is_seen(person, study):

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.annotations import Annotations, Proportion, Region
-from napari_spss.core.base import FinishReason, Predicted, RunFinished, RunStarted
+from napari_spss.core.base import FinishReason, Predicted, RunFinished, RunStarted, read_origin
 from napari_spss.gui import controller as controller_module
 from napari_spss.gui.layers import layer_mark
 
@@ -117,6 +117,7 @@ def test_objects_become_a_layer_with_a_table(dock, viewer, qtbot):
     made_by, labels = layer_mark(layer)["made_by"], layer_mark(viewer.layers["tissue labels"])
     assert made_by.items() >= labels["made_by"].items()
     assert (made_by["class_name"], made_by["split"]) == ("mitochondria", None)
+    assert (made_by["threshold"], made_by["is_edited"]) == (0.5, False)
     assert not viewer.layers["tissue labels"].visible
     assert [row["volume\nµm³"] for row in rows(dock)] == ["0.012", "0.002", "1e-05"]
     assert "3 objects, 1 at the border" in told(dock)
@@ -247,6 +248,7 @@ def test_the_table_is_saved(dock, viewer, qtbot, tmp_path, monkeypatch):
     part(dock, QPushButton, "Save table").click()
     table = pd.read_csv(path)
     assert table["voxels"].tolist() == [1200, 200, 1]
+    assert read_origin(path) == layer_mark(objects_layer(dock, viewer))["made_by"]
     assert {"z0", "is_counted", "axis_minor_px"} <= {*table}
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "no/o.csv"), ""))
     part(dock, QPushButton, "Save table").click()

@@ -15,6 +15,7 @@ from napari_spss.core.annotations import Annotations, Proportion, Region
 from napari_spss.core.base import FinishReason, Predicted, RunFinished, RunStarted
 from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
+from napari_spss.gui.layers import layer_mark
 
 CLASSES = ("background", "mitochondria")
 SAID = Annotations(CLASSES, proportions=(Proportion(Region(0), (None, 0.1)),))
@@ -365,7 +366,8 @@ def test_what_was_done_stands_there_after_close_and_reopen(desk, make_napari_vie
     desk.hand.drag([(2, 30, 20), (2, 30, 30)])
     qtbot.waitUntil(lambda: desk.numbers() == [2, 4])
     data, voxels = desk.layer.data.copy(), desk.voxels()
-    image = desk.viewer.layers["tissue"].data
+    image, made_by = desk.viewer.layers["tissue"].data, layer_mark(desk.layer)["made_by"]
+    assert (made_by["weights"], made_by["threshold"], made_by["is_edited"]) == ("fake", 0.5, True)
     desk.dock.shut_down()
 
     viewer = make_napari_viewer()
@@ -374,8 +376,10 @@ def test_what_was_done_stands_there_after_close_and_reopen(desk, make_napari_vie
     qtbot.waitUntil(lambda: "tissue mitochondria objects" in viewer.layers, timeout=60_000)
     np.testing.assert_array_equal(again.layer.data, data)
     assert again.voxels() == voxels
+    assert layer_mark(again.layer)["made_by"] == made_by
     assert "All are judged: 2." in said(again.objects)
     again.apply()
+    assert layer_mark(again.layer)["made_by"] == made_by
     np.testing.assert_array_equal(again.layer.data, data)
     np.testing.assert_array_equal(again.labels > 0, data > 0)
     assert "have changed since" not in said(again.objects)

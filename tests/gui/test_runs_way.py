@@ -18,8 +18,9 @@ from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QTableWidget
 from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.annotations import ClassStyle
+from napari_spss.core.base import read_origin
 from napari_spss.core.projects import folder as project_folder
-from napari_spss.core.training import iter_training
+from napari_spss.core.training import iter_training, load_model
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.models import RunForm
 
@@ -311,6 +312,12 @@ def test_two_runs_beside_each_other(person):
     assert pair[1].show_selected_label
     assert {_made_by(layer)["run"] for layer in pair} == {str(run) for run in runs}
     assert _made_by(pair[0])["run"] == str(person.dock.controller.model_dir)
+    models = [load_model(_made_by(layer)["run"]) for layer in pair]
+    assert {model.n_steps for model in models} == {GOOD, POOR}
+    for layer, model in zip(pair, models, strict=True):
+        found = (_made_by(layer)["n_steps"], _made_by(layer)["weights"])
+        assert found == (model.n_steps, model.weights_digest)
+        assert _made_by(layer)["threshold"] == 0.5
     pair[1].data[0, 0, 0] = 1  # the person's edit is not lost with the next comparison
     pair[1].events.paint(value=[])
     person.press("Compare")
@@ -319,19 +326,22 @@ def test_two_runs_beside_each_other(person):
     assert pair[1].name.endswith(" edited")
 
 
-def test_layers_tell_where_they_come_from(person):
+def test_layers_tell_where_they_come_from(person, tmp_path):
     person.train(POOR)
     dock = person.dock
     run = str(dock.controller.model_dir)
     previews = [layer for layer in person.viewer.layers if _role(layer).startswith("preview")]
     assert previews
     assert {_made_by(layer)["run"] for layer in previews} == {run}
+    assert {_made_by(layer)["n_steps"] for layer in previews} <= {1, POOR}
+    assert all(_made_by(layer)["is_preview"] for layer in previews)
     assert dock.controller.apply("stack")
     person.wait_for_the_end()
     (probability,) = [one for one in person.viewer.layers if one.name.endswith("probability")]
     made_by = _made_by(probability)
     assert (made_by["run"], made_by["n_steps"]) == (run, POOR)
-    assert made_by["model"] == dock.session.model.identity
+    assert (made_by["weights"], made_by["is_preview"]) == (dock.session.model.weights_digest, False)
+    assert (made_by["flips"], made_by["smooth_z"]) == (False, False)  # as it came out
     assert set(made_by["versions"]) == {"napari-spss", "torch", "numpy"}
     json.dumps(made_by)
     dock.results.findChild(QLabeledDoubleSlider).setValue(0.25)
@@ -340,6 +350,10 @@ def test_layers_tell_where_they_come_from(person):
     made_by = _made_by(person.labels())
     assert made_by["threshold"] == pytest.approx(0.25)
     assert (made_by["min_size_px"], made_by["has_filled_holes"]) == (9, False)
+    dock.controller.save(tmp_path / "out", has_run=False)
+    person.wait_for_the_end()
+    assert read_origin(tmp_path / "out" / "labels.ome.tif") == {**made_by, "is_edited": False}
+    assert read_origin(tmp_path / "out" / "fractions.csv") == {**made_by, "is_edited": False}
 
 
 def test_another_image_puts_previews_away_and_its_own_brings_them_back(person):

@@ -8,7 +8,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -33,6 +33,7 @@ from ..core.base import (
     Preview,
     SpssError,
     counted,
+    origin_of,
 )
 from ..core.images import BOTH_UNKNOWN, LiveLabels
 from .check import CheckCount
@@ -49,7 +50,7 @@ from .jobs import (
     save_results,
     train,
 )
-from .layers import ResultLayers, Source, open_with_labels, origin_of
+from .layers import ResultLayers, Source, open_with_labels
 from .models import (
     Cleaning,
     ComparedSlice,
@@ -625,7 +626,7 @@ class Controller(QObject):
         self._runner.start(
             ticket,
             CoreCall("saving of results", save_results),
-            results,
+            replace(results, made_by=outcome.origin()),
             outcome.maps,
             labels,
             outcome.source.stack,
@@ -725,12 +726,6 @@ class Controller(QObject):
         self.layers.remove_preview()
         layers = self.layers.show_pair(source, names, self.styles_of(model.classes))
         cleaning = self.outcome.cleaning
-        for layer, run, n_steps in (
-            (layers[0], current, model.n_steps),
-            (layers[1], run_dir, None),
-        ):
-            origin = origin_of(run, model=str(run), n_steps=n_steps, cleaning=cleaning)
-            self.layers.note_origin([layer], origin)
         self._compared = source, layers
         call, device = CoreCall("comparison of two runs", compare_runs), self._context.form().device
         self._runner.start(
@@ -741,7 +736,8 @@ class Controller(QObject):
         if self._compared is None:
             return
         source, layers = self._compared
-        for layer, values in zip(layers, compared.labels, strict=True):
+        for layer, values, made_by in zip(layers, compared.labels, compared.made_by, strict=True):
+            self.layers.note_origin([layer], made_by)
             if self.layers.write_labels(layer, source, compared.slice, values):
                 layer.refresh(thumbnail=False, extent=False)
 
@@ -790,6 +786,7 @@ class Controller(QObject):
             outcome.source.stack,
             outcome.maps.maps[request.class_index - 1],
             outcome.version,
+            outcome.origin(),
             kept=None if before is None or edited != "keep" else before.copy(),
         )
 
@@ -977,7 +974,7 @@ class Controller(QObject):
             self._held_back = None if self._is_previewed else preview
             if self._is_previewed:
                 shown = self.layers.show_preview(run.source, preview, run.styles, cleaning)
-                origin = origin_of(run.folder, n_steps=preview.step, cleaning=cleaning)
+                origin = origin_of(run.folder, n_steps=preview.step, **asdict(cleaning))
                 self.layers.note_origin(shown, origin)
         self.gate.open()
 

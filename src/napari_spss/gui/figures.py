@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -100,6 +101,7 @@ class Figures(QObject):
             overwrite=overwrite,
         )
         check_place(results)
+        results = replace(results, made_by=outcome.origin())
         classes, z = self._classes(outcome), self._controller.current_slice()
         stated, estimates = self._stated(classes), _estimates(outcome)
 

@@ -11,9 +11,9 @@ import os
 import queue
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +34,10 @@ from ..core.base import (
     RunStarted,
     SlicePace,
     Validated,
+    origin_of,
 )
 from ..core.images import IGNORE, LabelSource
-from .models import ComparedSlice, Curves, FoundObjects, LoadedRun
+from .models import ComparedSlice, Curves, FoundObjects, LoadedRun, MapMaking
 from .preloading import preload
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from ..core.base import ResultFiles, TrainingSettings
     from ..core.images import Stack
     from ..core.training import Model
-    from .models import Cleaning, ManyRequest, MapMaking, ObjectRequest, ResultMaps
+    from .models import Cleaning, ManyRequest, ObjectRequest, ResultMaps
     from .outcome import Estimated
 
 
@@ -273,6 +274,7 @@ def find_class_objects(
     stack: Stack,
     probs: npt.NDArray[np.floating],
     version: int,
+    made_by: Mapping[str, Any],
     *,
     kept: FoundObjects | None = None,
     token: CancelToken,
@@ -291,6 +293,8 @@ def find_class_objects(
         The map of the class.
     version : int
         Of the labels.
+    made_by : mapping
+        Where the labels come from, see `origin_of`.
     kept : FoundObjects, optional
         Those that a person judged stay as they are; the others are found anew.
 
@@ -328,7 +332,7 @@ def find_class_objects(
         if kept is not None:
             instances[instances > 0] += kept.instances.max()
             np.maximum(instances, kept.instances, out=instances)
-        found = FoundObjects(request, instances, pd.DataFrame(), version)
+        found = FoundObjects(request, instances, pd.DataFrame(), version, made_by=made_by)
         found.table = found.measure(stack, probs, go_on=go_on)
     except Stopped:
         yield RunFinished(FinishReason.stopped, 0, time.monotonic() - began)
@@ -495,6 +499,16 @@ def compare_runs(
             f"The runs are of other classes ({', '.join(classes)}; {', '.join(models[1].classes)});"
             " compare runs of the same."
         )
+    made_by = tuple(
+        origin_of(
+            run_dir,
+            n_steps=model.n_steps,
+            weights=model.weights_digest,
+            **asdict(MapMaking(smooth_z=False)),
+            **asdict(cleaning),
+        )
+        for run_dir, model in zip(run_dirs, models, strict=True)
+    )
     pace = SlicePace(len(slices))
     yield RunStarted("prediction", len(slices), device, classes)
     with spare_core():
@@ -508,7 +522,7 @@ def compare_runs(
                 yield RunFinished(FinishReason.stopped, pace.done, pace.elapsed_s)
                 return
             pace.done += 1
-            yield ComparedSlice.of(z, first, second, classes)
+            yield ComparedSlice.of(z, first, second, classes, made_by)
             yield from pace.progress()
     yield RunFinished(FinishReason.completed, pace.done, pace.elapsed_s)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,9 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from ..core.analysis import acquisition_scores
 from ..core.annotations import Proportion, Region
-from .layers import Relabeller, layer_mark, origin_of
+from ..core.base import origin_of
+from ..core.prediction import is_smoothed
+from .layers import Relabeller, layer_mark
 from .models import Cleaning, FoundObjects, MapMaking, ObjectEdits, ResultMaps
 
 if TYPE_CHECKING:
@@ -80,6 +82,7 @@ class Outcome(QObject):
         self._styles: tuple[ClassStyle, ...] = ()
         self._cleaning = Cleaning()
         self._making = MapMaking()
+        self._weights = ""  # digest of those of the model
         self._map_layers: list[Image] = []
         self._layer: Labels | None = None
         self._stated: tuple[Proportion, ...] = ()
@@ -115,6 +118,17 @@ class Outcome(QObject):
     def cleaning(self) -> Cleaning:
         """How maps become labels at the moment."""
         return self._cleaning
+
+    def origin(self) -> dict[str, Any]:
+        """Where the labels come from as they are, see `origin_of` and `read_origin`."""
+        is_edited = self._layer is not None and bool(layer_mark(self._layer).get("is_edited"))
+        is_edited |= self.objects is not None and self.objects.is_edited
+        return {**self._origin_of_maps(), **asdict(self._cleaning), "is_edited": is_edited}
+
+    def _origin_of_maps(self) -> dict[str, Any]:
+        assert self.model is not None
+        making, n_steps = asdict(self._making), self.model.n_steps
+        return origin_of(self.run_dir, n_steps=n_steps, weights=self._weights, **making)
 
     @property
     def has_result(self) -> bool:
@@ -152,6 +166,8 @@ class Outcome(QObject):
             How the model makes them.
         """
         making = making or MapMaking()
+        is_smooth, _ = is_smoothed(model, source.stack, making.smooth_z)
+        making = replace(making, smooth_z=is_smooth)
         maps = self.maps if self.model is model and self._making == making else None
         if maps is None:
             maps = ResultMaps(model.classes, source.geometry.stack_shape)  # may not fit
@@ -164,8 +180,8 @@ class Outcome(QObject):
             self._relabeller.clear()
             self._layer = None
         self._map_layers = self._results.show_maps(source, self.maps, self._styles)
-        origin = origin_of(run_dir, model=model.identity, n_steps=model.n_steps, making=making)
-        self._results.note_origin(self._map_layers, origin)
+        self._weights = model.weights_digest
+        self._results.note_origin(self._map_layers, self._origin_of_maps())
         self._prepare_labels()
         self._results.show_alone(self._layer)
         return self.maps
@@ -273,10 +289,6 @@ class Outcome(QObject):
         self._draw_objects(
             stays=None if before is None else before.is_edited and not found.is_edited
         )
-        labels = {} if self._layer is None else layer_mark(self._layer)
-        origin = {**labels.get("made_by", {}), **asdict(found.request)}
-        if self.object_layer is not None:
-            self._results.note_origin([self.object_layer], origin)
         if self.maps is not None and found.is_edited and found.version != self.version:
             self._relabel(self.maps.slices)
         if found.is_edited and source is None:
@@ -358,6 +370,7 @@ class Outcome(QObject):
         self.object_layer = self._results.show_objects(
             self.source, found.request.class_name, found.instances, found.table, stays=stays
         )
+        self._results.note_origin([self.object_layer], found.origin())
 
     def _correct_labels(self, places: npt.NDArray[np.int64], slices: tuple[int, ...]) -> None:
         """Bring labels into line with objects; where somebody painted them, voxel by voxel."""
@@ -472,13 +485,7 @@ class Outcome(QObject):
         assert self.maps is not None
         assert self.model is not None
         layer = self._results.show_labels(self.source, self._styles, is_fresh=self._layer is None)
-        origin = origin_of(
-            self.run_dir,
-            model=self.model.identity,
-            n_steps=self.model.n_steps,
-            making=self._making,
-            cleaning=self._cleaning,
-        )
+        origin = {**self._origin_of_maps(), **asdict(self._cleaning)}
         self._results.note_origin([layer], origin)
         if layer is self._layer:
             return False

@@ -164,7 +164,9 @@ class ProjectContents:
         else:
             request = asdict(found.request)
             del request["class_index"]
-            self._objects_record = ObjectsRecord(**request, judged=tuple(sorted(found.judged)))
+            self._objects_record = ObjectsRecord(
+                **request, judged=tuple(sorted(found.judged)), made_by=dict(found.made_by)
+            )
         if is_stored:
             return
         either = found or before
@@ -196,7 +198,9 @@ class ProjectContents:
             min_size=record.min_size,
             split=record.split,
         )
-        return FoundObjects.of_numbers(request, slices, shape, judged=record.judged)
+        return FoundObjects.of_numbers(
+            request, slices, shape, judged=record.judged, made_by=record.made_by
+        )
 
     def restore(self, project: Project) -> tuple[str, list[str]]:
         """Fill the sections from a project; return what was restored, and what not, in words."""

@@ -30,6 +30,8 @@ from napari_spss.core.base import (
     RunFinished,
     RunStarted,
     TrainingSettings,
+    read_origin,
+    versions,
 )
 from napari_spss.core.images import (
     ImageData,
@@ -531,6 +533,34 @@ def test_matched_threshold_gives_the_stated_fraction(tmp_path: Path, dtype: Any)
     assert _names(tmp_path) == ["labels.ome.tif", "maps.ome.tif"]
     assert isinstance(events[-1], RunFinished)
     assert (events[-1].reason, events[-1].done) == (FinishReason.completed, 3)
+    made_by = read_origin(tmp_path / "labels.ome.tif")
+    assert (labels == (_sigmoid(image) >= made_by["threshold"])).mean() > 0.99
+
+
+def test_files_tell_where_they_come_from(tmp_path: Path) -> None:
+    model, stack = _model().model_copy(update={"n_steps": 7}), stack_from_array(_image(2, 8, 8))
+    _run(model, stack, tmp_path, flips=True)
+    results = prediction_results(tmp_path, ["fractions.csv"], model=model, stack=stack)
+    with results.writing(adds=True) as folder:
+        (folder / "fractions.csv").write_text("table")
+    expected = {
+        "run": "",
+        "n_steps": 7,
+        "weights": model.weights_digest,
+        "is_preview": False,
+        "versions": versions(),
+        "flips": True,
+        "smooth_z": False,
+        "threshold": 0.5,
+        "has_filled_holes": False,
+        "min_size_px": 0,
+        "is_edited": False,
+    }
+    for name in ("labels.ome.tif", "maps.ome.tif", "fractions.csv"):
+        assert read_origin(tmp_path / name) == expected
+    (tmp_path / "fractions.csv").write_text("another table")
+    assert read_origin(tmp_path / "fractions.csv") == {**expected, "is_edited": True}
+    assert read_origin(tmp_path / "others.csv") == {}
 
 
 def test_progress_has_an_estimate_and_a_rate_limit(tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fake_core import FakeModel
 from napari.components import ViewerModel
 from qtpy.QtCore import QCoreApplication
 
@@ -68,9 +68,7 @@ def outcome(gate, viewer, qtbot):
     """Maps .1 to .9 from left to right on every slice, labels still to be made."""
     results = Outcome(ResultLayers(viewer), lambda: 1)
     source = snapshot(viewer.layers["em"])
-    maps = results.begin(
-        source, SimpleNamespace(classes=CLASSES, identity="model", n_steps=3), STYLES
-    )
+    maps = results.begin(source, FakeModel(CLASSES), STYLES)
     ramp = np.broadcast_to(np.linspace(0.1, 0.9, SHAPE[2], dtype=np.float32), SHAPE[1:])
     for z in range(SHAPE[0]):
         maps.store(z, np.stack([1 - ramp, ramp]))
@@ -183,8 +181,7 @@ def test_labels_that_cannot_be_made_leave_the_others(gate, viewer, outcome, qtbo
 def small(viewer, qtbot):
     """A result of which slices are small, nothing predicted yet; slice 1 is shown."""
     results = Outcome(ResultLayers(viewer), lambda: 1)
-    model = SimpleNamespace(classes=CLASSES, identity="model", n_steps=3)
-    results.begin(snapshot(viewer.layers["em"]), model, STYLES)
+    results.begin(snapshot(viewer.layers["em"]), FakeModel(CLASSES), STYLES)
     yield results
     results.stop_timers()
 
@@ -216,8 +213,7 @@ def test_slices_out_of_sight_are_not_drawn(small, viewer, qtbot):
 def test_labels_on_disk_can_be_painted_and_what_was_painted_is_kept(monkeypatch, viewer, qtbot):
     monkeypatch.setattr(scratch, "_IN_MEMORY_BYTES", 10)
     results = Outcome(ResultLayers(viewer), lambda: 1)
-    model = SimpleNamespace(classes=CLASSES, identity="model", n_steps=3)
-    results.begin(snapshot(viewer.layers["em"]), model, STYLES)
+    results.begin(snapshot(viewer.layers["em"]), FakeModel(CLASSES), STYLES)
     predict(results, qtbot, 1)
     layer = viewer.layers["em labels"]
     assert isinstance(layer.data, np.memmap)

@@ -123,6 +123,7 @@ def figure_results(
         {"label image": str(labels)},
         inputs=tuple(inputs),
         overwrite=overwrite,
+        made_by=labels if isinstance(labels, Path) else {},
     )
 
 

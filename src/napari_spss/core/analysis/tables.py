@@ -82,6 +82,7 @@ def measurement_results(
         else {"label image": str(source.resolve()), "voxel size": str(voxel_size_um)},
         inputs=() if source is None else (source,),
         overwrite=overwrite,
+        made_by={} if source is None else source,
     )
 
 
@@ -158,6 +159,7 @@ def estimate_results(
         {"label image": str(labels.resolve())},
         inputs=(labels, *(one for one in inputs if one is not None)),
         overwrite=overwrite,
+        made_by=labels,
     )
 
 

@@ -57,6 +57,8 @@ from .registry import (
 )
 from .results import (
     ResultFiles as ResultFiles,
+    origin_of as origin_of,
+    read_origin as read_origin,
     written_names as written_names,
 )
 from .scratch import (

@@ -11,11 +11,14 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from pydantic import Field
 
 from .errors import InputError
 from .files import write_errors
 from .locks import LOCK_FILES, FolderLock, FolderLocked, hold_folder
-from .records import Record, read_record
+from .records import Record, read_record, versions
 
 _ENDS_BYTES = 1 << 24
 _SHARD_ENDS_BYTES = (
@@ -28,6 +31,7 @@ _IMAGES = (".tif", ".tiff", ".zarr")
 class _Written(Record):
     """What was written: by name its digest, or two while it is replaced; and made from what."""
 
+    made_by: dict[str, Any] = Field(default_factory=dict)  # not known to earlier versions
     made_from: dict[str, str]
     digests: dict[str, list[str]]
     done_as: str = ""
@@ -57,6 +61,9 @@ class ResultFiles:
     overwrite : bool or None
         Whether other files of these names may be replaced; None if nobody can ask for it. Folders
         that hold anything else never are.
+    made_by : mapping or Path
+        Where they come from, see `origin_of`, or the file of labels that they are of; read once
+        they are complete.
     """
 
     folder: Path
@@ -65,6 +72,7 @@ class ResultFiles:
     made_from: Mapping[str, str] | None = None
     inputs: tuple[Path, ...] = field(default=(), kw_only=True)
     overwrite: bool | None = field(default=False, kw_only=True)
+    made_by: Mapping[str, Any] | Path = field(default_factory=dict, kw_only=True)
 
     def check(self) -> None:
         """See that nothing is in the way.
@@ -189,8 +197,14 @@ class ResultFiles:
         old = [] if adds else list(digests)
         for name in new:
             digests[name] = [*digests.get(name, []), _digest(aside / name)]
-        made_from = dict(self.made_from or {})
-        record = _Written(made_from=made_from, digests=digests, done_as=done_as)
+        made_by = self.made_by
+        made_by = read_origin(made_by) if isinstance(made_by, Path) else dict(made_by)
+        record = _Written(
+            made_by=made_by or (written.made_by if adds else {}),
+            made_from=dict(self.made_from or {}),
+            digests=digests,
+            done_as=done_as,
+        )
         (aside / self._record_path.name).write_text(record.model_dump_json(indent=1))
         (aside / self._record_path.name).replace(self._record_path)
         for name in dict.fromkeys((*new, *old)):
@@ -232,6 +246,48 @@ def written_names(folder: Path) -> frozenset[str]:
     return frozenset(
         name for kind in kinds for name in ResultFiles(folder, kind, ())._written().digests
     )
+
+
+def origin_of(
+    run: Path | None, *, n_steps: int, weights: str = "", **how: object
+) -> dict[str, Any]:
+    """What layers and the records of files tell of where a result comes from, as plain values.
+
+    Parameters
+    ----------
+    run : Path or None
+        Folder of the run.
+    n_steps : int
+        Steps of the model.
+    weights : str
+        Digest of its weights; empty for a preview, whose model is not kept.
+    **how
+        How it made maps, and how labels were made of them.
+    """
+    return {
+        "run": "" if run is None else str(run.absolute()),
+        "n_steps": n_steps,
+        "weights": weights,
+        "is_preview": not weights,
+        "versions": versions(),
+        **how,
+    }
+
+
+def read_origin(path: Path) -> dict[str, Any]:
+    """Where a file of results comes from, by the record beside it; nothing if none tells.
+
+    ``is_edited`` says whether its labels were changed by hand before they were written, or the
+    file since then.
+    """
+    for record in path.parent.glob(f".*{_RECORD}"):
+        files = ResultFiles(path.parent, record.name[1:].removesuffix(_RECORD), ())
+        written = files._written()
+        if written.made_by and path.name in written.digests:
+            is_edited = written.made_by.get("is_edited", False)
+            is_as_written = bool(files._as_written(path.name, written))
+            return {**written.made_by, "is_edited": is_edited or not is_as_written}
+    return {}
 
 
 def _check_inputs(output: Path, inputs: tuple[Path, ...]) -> None:

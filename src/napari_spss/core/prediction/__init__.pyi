@@ -36,3 +36,4 @@ from .ranking import (
     rank_slices as rank_slices,
     uncertainty_slice as uncertainty_slice,
 )
+from .smoothing import is_smoothed as is_smoothed

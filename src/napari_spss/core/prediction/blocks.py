@@ -52,6 +52,7 @@ from .files import (
     Threshold,
     as_probs,
     matched_text,
+    origin_of_files,
     prediction_results,
     quantised,
     result_layouts,
@@ -165,8 +166,17 @@ def predict_in_blocks(
         tile_px=default_tile_px(first) if can_cut else 0,
     )
     names = result_names(is_set=stack.is_set, uncertainty=uncertainty, format="zarr")
+    made_by = origin_of_files(
+        model, stack, threshold=threshold, flips=job.flips, smooth_z=is_smooth
+    )
     results = prediction_results(
-        out_dir, names.values(), model=model, stack=stack, source=stack.source, overwrite=overwrite
+        out_dir,
+        names.values(),
+        model=model,
+        stack=stack,
+        source=stack.source,
+        overwrite=overwrite,
+        made_by=made_by,
     )
     pace = SlicePace(stack.n_slices)
     key = f"{job.weights} {threshold} {uncertainty} {job.flips} {is_smooth} {axes}"
@@ -185,7 +195,8 @@ def predict_in_blocks(
             watch = _Watch(place, len(blocks), pace, show, token or CancelToken())
             _serve(daisy, folder, watch, n_workers, devices, host)
             if threshold == "auto":
-                show(Message("info", _match(folder, names, model, stack)))
+                made_by["threshold"], text = _match(folder, names, model, stack)
+                show(Message("info", text))
             for z, mean in _mean_uncertainty(place, blocks, stack).items():
                 show(Predicted(z, None, mean))
             shutil.rmtree(place)
@@ -481,7 +492,7 @@ def _blocks(model: Model, stack: Stack, job: _Job) -> list[list[Region]]:
     return [block for _, block in sorted(found, key=lambda one: one[0])]
 
 
-def _match(folder: Path, names: dict[str, str], model: Model, stack: Stack) -> str:
+def _match(folder: Path, names: dict[str, str], model: Model, stack: Stack) -> tuple[float, str]:
     """Write the labels at the threshold that gives the stated fraction; say which it is."""
     layout, histogram = StackLayout.of(stack), MapHistogram()
     maps, labels = (
@@ -501,7 +512,7 @@ def _match(folder: Path, names: dict[str, str], model: Model, stack: Stack) -> s
     for i, z, part in rows:
         found = (as_probs(maps[i].read(z, part)[1]) >= threshold).astype(np.uint8)
         labels[i].put(z, (part.start, 0), found)
-    return matched_text(threshold, model.classes, fraction)
+    return threshold, matched_text(threshold, model.classes, fraction)
 
 
 def _mean_uncertainty(

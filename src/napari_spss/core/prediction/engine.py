@@ -41,6 +41,8 @@ from .files import (
     FileSink,
     MapDtype,
     Threshold,
+    matched_text,
+    origin_of_files,
     prediction_results,
     result_names,
 )
@@ -441,6 +443,8 @@ def iter_prediction(
     if map_dtype not in MAP_DTYPES:
         raise InputError(f"map_dtype {map_dtype!r} is unknown; choose {', '.join(MAP_DTYPES)}.")
     names = result_names(is_set=stack.is_set, uncertainty=uncertainty, format=format)
+    flips = flips or uncertainty
+    made_by = origin_of_files(model, stack, threshold=threshold, flips=flips, smooth_z=smooth_z)
     results = prediction_results(
         out_dir,
         names.values(),
@@ -448,6 +452,7 @@ def iter_prediction(
         stack=stack,
         source=stack.source,
         overwrite=overwrite,
+        made_by=made_by,
     )
     began = clock()
     finished = RunFinished(FinishReason.stopped, 0, 0.0)
@@ -471,7 +476,7 @@ def iter_prediction(
                 sink.write,
                 device=device,
                 tile_px=tile_px,
-                flips=flips or uncertainty,
+                flips=flips,
                 smooth_z=smooth_z,
                 token=token,
                 clock=clock,
@@ -483,7 +488,9 @@ def iter_prediction(
             if finished.reason is FinishReason.stopped:
                 raise Stopped
             if threshold == "auto":
-                yield Message("info", sink.match(stated_fraction(model), token))
+                fraction = stated_fraction(model)
+                made_by["threshold"] = limit = sink.match(fraction, token)
+                yield Message("info", matched_text(limit, model.classes, fraction))
     except Stopped:
         done = f"{finished.done} of {counted(len(chosen), 'slice')}"
         text = f"stopped after {done}; no maps or labels were kept."

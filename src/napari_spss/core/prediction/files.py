@@ -22,10 +22,11 @@ from ..analysis import (
     write_tables,
 )
 from ..annotations import Classes, Region
-from ..base import CancelToken, ResultFiles, VoxelSize
+from ..base import CancelToken, ResultFiles, VoxelSize, origin_of
 from ..images import WRITERS, StackLayout, open_indices, open_stack
 from ..networks import Stopped
 from ..training import Model
+from .smoothing import is_smoothed
 
 if TYPE_CHECKING:
     from ..images import Stack
@@ -91,6 +92,7 @@ def prediction_results(
     stack: Stack,
     source: str = "",
     overwrite: bool | None = False,
+    made_by: Mapping[str, Any] | None = None,
 ) -> ResultFiles:
     """Results of a model on an image: those of another image or model are not replaced unasked.
 
@@ -108,7 +110,7 @@ def prediction_results(
         The image.
     source : str
         Its path, if it has one.
-    overwrite : bool or None
+    overwrite, made_by
         See `ResultFiles`.
     """
     return ResultFiles(
@@ -122,6 +124,30 @@ def prediction_results(
         },
         inputs=(Path(source),) if source and Path(source).exists() else (),
         overwrite=overwrite,
+        made_by=made_by or {},
+    )
+
+
+def origin_of_files(
+    model: Model,
+    stack: Stack,
+    *,
+    threshold: Threshold,
+    flips: bool,
+    smooth_z: bool | None,
+) -> dict[str, Any]:
+    """Where maps and labels come from that are written without clean-up, see `origin_of`."""
+    if threshold is None and len(model.classes) == 2:
+        threshold = 0.5
+    return origin_of(
+        model.run_dir,
+        n_steps=model.n_steps,
+        weights=model.weights_digest,
+        flips=flips,
+        smooth_z=is_smoothed(model, stack, smooth_z)[0],
+        threshold=threshold,
+        has_filled_holes=False,
+        min_size_px=0,
     )
 
 
@@ -216,7 +242,7 @@ class FileSink:
         layouts = result_layouts(layout, classes, map_dtype)
         names = result_names(is_set=layout.is_set, uncertainty=uncertainty, format=format)
         open_file = WRITERS.get(format).open
-        self._layout, self._classes = layout, classes
+        self._layout = layout
         self._is_float = map_dtype != "uint8"
         self._threshold = threshold
         self._waiting_dtype = np.dtype(np.uint16 if self._is_float else np.uint8)
@@ -258,8 +284,8 @@ class FileSink:
             self._files["labels"].write(z, labels, first)
         self._n_done += rows[1] == self._layout.shapes[z][0]
 
-    def match(self, fraction: float, token: CancelToken | None) -> str:
-        """Write the labels that waited, and say at which threshold.
+    def match(self, fraction: float, token: CancelToken | None) -> float:
+        """Write the labels that waited; return their threshold.
 
         Parameters
         ----------
@@ -277,7 +303,7 @@ class FileSink:
                 line = self._waiting.read(width * self._waiting_dtype.itemsize)
                 is_object = as_probs(np.frombuffer(line, self._waiting_dtype)) >= threshold
                 self._files["labels"].write(z, is_object.astype(np.uint8)[None], row)
-        return matched_text(threshold, self._classes, fraction)
+        return threshold
 
 
 def matched_text(threshold: float, classes: Sequence[str], fraction: float) -> str:

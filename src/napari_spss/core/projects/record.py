@@ -26,6 +26,8 @@ class ObjectsRecord(Record):
         As `find_objects` takes them.
     judged : tuple of int
         Objects that were kept or changed.
+    made_by : dict
+        Where the labels come from in which they were found, see `origin_of`.
     """
 
     class_name: str
@@ -33,6 +35,7 @@ class ObjectsRecord(Record):
     min_size: str = "1"
     split: float | None = None
     judged: tuple[int, ...] = ()
+    made_by: dict[str, Any] = Field(default_factory=dict)
 
 
 class ProjectRecord(Record):

@@ -66,7 +66,6 @@ from .relabel import (
 from .results import (
     ResultLayers as ResultLayers,
     Source as Source,
-    origin_of as origin_of,
     snapshot as snapshot,
 )
 from .source_frame import (

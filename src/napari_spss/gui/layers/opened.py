@@ -9,8 +9,9 @@ import numpy as np
 from napari.layers import Image, Labels
 
 from ...core.annotations import Classes
-from ...core.base import InputError
+from ...core.base import InputError, read_origin
 from .colours import label_colours
+from .own import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,8 @@ def open_with_labels(viewer: Viewer, image: Path, folder: Path) -> None:
     """
     from ...core.images import labels_in, open_labels, open_stack
 
-    stack, labels = open_stack(image), open_labels(labels_in(folder))
+    path = labels_in(folder)
+    stack, labels = open_stack(image), open_labels(path)
     if stack.is_set:
         raise InputError(
             f"{image} is a set of images of different sizes, which no layer shows; open one of "
@@ -49,15 +51,19 @@ def open_with_labels(viewer: Viewer, image: Path, folder: Path) -> None:
         viewer.layers.append(shown)
         viewer.reset_view()
     shown.visible = True
-    mark = {_OPENED: labels.source}
-    for layer in [one for one in viewer.layers if one.metadata == mark]:
+    for layer in [one for one in viewer.layers if one.metadata.get(_OPENED) == labels.source]:
         viewer.layers.remove(layer)  # its file may have been written again
+    made_by = read_origin(path)
+    is_edited = made_by.pop("is_edited", False)
     colours = Classes(labels.classes.names).colours
     place = {key: getattr(shown, key) for key in ("scale", "translate", "units", "axis_labels")}
     layer = Labels(
         _Planes(stack, labels.read, np.dtype(np.uint8)),
         name=f"{image.stem.removesuffix('.ome')} labels",
-        metadata=mark,
+        metadata={
+            _OPENED: labels.source,
+            MARK: {"role": "labels of a file", "is_edited": is_edited, "made_by": made_by},
+        },
         colormap=label_colours(dict(enumerate(colours))),
         **(place if shown.ndim == 3 else _place(stack)),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -22,21 +22,19 @@ from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import Colormap
 from napari.utils.colormaps.standardize_color import transform_color
 
-from ...core.base import forget_pages, scratch_zeros, versions
+from ...core.base import forget_pages, scratch_zeros
 from .colours import label_colours
 from .geometry import Geometry, full_resolution, plane_index, voxel_size_um
 from .own import MARK, layer_mark, name_values
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari.viewer import Viewer
     from pandas import DataFrame
 
     from ...core.annotations import ClassStyle
     from ...core.base import Preview
     from ...core.images import Stack
-    from ..models import Cleaning, MapMaking, ResultMaps
+    from ..models import Cleaning, ResultMaps
 
 _PREVIEW = "preview"
 _COMPARED = ("compared labels in use", "compared labels")
@@ -116,40 +114,6 @@ def snapshot(layer: Image) -> Source:
     ):
         vars(source)["identity"] = before.identity  # such as of an image with another scale
     return source
-
-
-def origin_of(
-    run: Path | None,
-    *,
-    model: str = "",
-    n_steps: int | None,
-    making: MapMaking | None = None,
-    cleaning: Cleaning | None = None,
-) -> dict[str, Any]:
-    """What the metadata of a layer tell of where it comes from, as plain values.
-
-    Parameters
-    ----------
-    run : Path or None
-        Folder of the run.
-    model : str
-        Its identity; empty for a preview.
-    n_steps : int or None
-        Steps of the model; None if they were not looked up.
-    making : MapMaking, optional
-        How the model made maps.
-    cleaning : Cleaning, optional
-        How labels were made of maps.
-    """
-    origin: dict[str, Any] = {
-        "run": "" if run is None else str(run),
-        "model": model,
-        "n_steps": n_steps,
-        "versions": versions(),
-    }
-    for how in (making, cleaning):
-        origin |= {} if how is None else asdict(how)
-    return origin
 
 
 class ResultLayers:

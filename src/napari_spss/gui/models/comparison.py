@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import nan
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,8 @@ class ComparedSlice:
         Pixels of each class that count in fractions.
     shared, either : ndarray of int, (C,)
         Pixels that have the class in both, and in at least one.
+    made_by : tuple of mapping
+        Where the labels of either come from, see `origin_of`.
     """
 
     slice: int
@@ -32,6 +35,7 @@ class ComparedSlice:
     areas: npt.NDArray[np.int64]
     shared: npt.NDArray[np.int64]
     either: npt.NDArray[np.int64]
+    made_by: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def of(
@@ -40,6 +44,7 @@ class ComparedSlice:
         one: npt.NDArray[np.uint8],
         other: npt.NDArray[np.uint8],
         classes: Classes,
+        made_by: tuple[Mapping[str, Any], ...] = (),
     ) -> ComparedSlice:
         """Compare the labels of a slice."""
         n = len(classes)
@@ -50,7 +55,7 @@ class ComparedSlice:
         either = areas.sum(axis=0) - shared
         if classes.outside_index is not None:
             areas[:, classes.outside_index] = 0
-        return cls(z, (one, other), areas, shared, either)
+        return cls(z, (one, other), areas, shared, either, made_by)
 
     def fraction(self, which: int, class_index: int) -> float:
         """Fraction of a class by the one (0) or by the other (1)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -63,6 +63,8 @@ class FoundObjects:
         Objects that a person kept, or changed.
     removed : ndarray of bool, (Z, Y, X)
         Voxels that a person took from an object.
+    made_by : mapping
+        Where the labels come from, see `origin_of`.
     """
 
     request: ObjectRequest
@@ -71,6 +73,7 @@ class FoundObjects:
     version: int
     judged: set[int] = field(default_factory=set)
     removed: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0, 0), bool))
+    made_by: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.removed.size:
@@ -84,6 +87,7 @@ class FoundObjects:
         shape: tuple[int, int, int],
         *,
         judged: Iterable[int],
+        made_by: Mapping[str, Any],
     ) -> Self:
         """Restore objects from what `numbers` gave of each slice; the table has no rows yet."""
         import pandas as pd
@@ -92,7 +96,7 @@ class FoundObjects:
         for z, numbers in slices.items():
             np.maximum(numbers, 0, out=instances[z], casting="same_kind")
             removed[z] = numbers < 0
-        return cls(request, instances, pd.DataFrame(), -1, set(judged), removed)
+        return cls(request, instances, pd.DataFrame(), -1, set(judged), removed, made_by)
 
     def numbers(self, z: int) -> npt.NDArray[np.int32] | None:
         """Numbers of a slice to be kept, -1 where a voxel was taken away; None for nothing."""
@@ -105,6 +109,11 @@ class FoundObjects:
     def is_edited(self) -> bool:
         """Whether a person said anything of them."""
         return bool(self.judged) or bool(self.removed.any())
+
+    def origin(self) -> dict[str, Any]:
+        """Where they come from as they are, see `origin_of` and `read_origin`."""
+        is_edited = self.is_edited or self.made_by.get("is_edited", False)
+        return {**self.made_by, **asdict(self.request), "is_edited": is_edited}
 
     def measure(
         self, stack: Stack, probs: npt.NDArray[np.floating] | None = None, **options: Any

@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ...core.base import SpssError, counted
+from ...core.base import ResultFiles, SpssError, counted
 from ..models import FoundObjects, ObjectRequest
 from .notice import Notice
 from .object_table import ObjectTable, column_title, shown_columns
@@ -332,8 +332,13 @@ class ObjectsSection(QWidget):
         path, _ = QFileDialog.getSaveFileName(self, "Save objects", proposed, _CSV)
         if not path:
             return
+        place = Path(path)
+        results = ResultFiles(
+            place.parent, place.name, (place.name,), overwrite=True, made_by=self._found.origin()
+        )
         try:
-            write_table(Path(path), self._found.table)
+            with results.writing() as folder:
+                write_table(folder / place.name, self._found.table)
         except SpssError as error:
             self._stale.say(str(error))
 
