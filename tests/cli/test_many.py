@@ -11,9 +11,10 @@ import pytest
 import tifffile
 
 from napari_spss import predict_images
+from napari_spss.core.analysis import clean_labels
 from napari_spss.core.annotations import Annotations, lay_grid, write_grid
 from napari_spss.core.base import CancelToken, FinishReason, ImageProgress, Progress
-from napari_spss.core.images import WRITERS, StackLayout
+from napari_spss.core.images import WRITERS, StackLayout, labels_in, open_labels
 from napari_spss.core.projects import Project, ProjectState
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -98,6 +99,41 @@ def test_what_is_finished_and_unchanged_is_kept(spss, study):
     done = spss(*command, "--threshold", "0.4")
     assert done.code == 0
     assert "kept" not in done.err
+
+
+def test_what_took_the_place_of_more_files_is_finished_too(spss, study):
+    command = ("predict", "run", "study/*/img.tif", "--out", "out")
+    assert spss(*command, "--uncertainty").code == 0
+    assert "kept" not in spss(*command).err
+    assert not list(Path("out").rglob("uncertainty*"))
+    assert spss(*command).err.count("unchanged, kept") == 2
+
+
+def test_the_threshold_of_a_half_is_the_one_without_a_word(spss, study):
+    command = ("predict", "run", "study/*/img.tif", "--out", "out")
+    assert spss(*command).code == 0
+    assert spss(*command, "--threshold", "0.5").err.count("unchanged, kept") == 2
+
+
+@pytest.mark.parametrize("more", [(), ("--threshold", "auto"), ("--format", "zarr")])
+def test_labels_are_cleaned_slice_by_slice(spss, study, more):
+    command = ("predict", "run", "study/*/img.tif", *more)
+    cleaning = ("--fill-holes", "--min-piece", "30")
+    assert spss(*command, "--out", "plain").code == 0
+    assert spss(*command, *cleaning, "--out", "out").code == 0
+    for name in ("a_img", "b_img"):
+        plain, cleaned = (open_labels(labels_in(Path(out, name))) for out in ("plain", "out"))
+        expected = [clean_labels(plain.read(z), fills_holes=True, min_size_px=30) for z in range(2)]
+        assert np.array_equal([cleaned.read(z) for z in range(2)], expected)
+        assert not np.array_equal([plain.read(z) for z in range(2)], expected)
+    assert spss(*command, *cleaning, "--out", "out").err.count("unchanged, kept") == 2
+    assert "kept" not in spss(*command, "--fill-holes", "--out", "out").err
+
+
+def test_labels_in_blocks_are_not_cleaned_in_part(spss, study):
+    done = spss("predict", "run", "study/a/img.tif", "--workers", "1", "--fill-holes", "--out", "o")
+    assert done.code == 2
+    assert "leave out --fill-holes" in done.error
 
 
 @pytest.mark.parametrize(
@@ -405,6 +441,27 @@ def test_estimates_of_each_and_the_mean_of_groups(spss, labels):
     assert corrected["low"] < corrected["fraction"] < corrected["high"]
     assert spss(*command).err.count("kept") == 2
     assert not Path("out/overall.csv").exists()  # it would be of other groups
+
+
+def test_check_counts_that_lie_beside_some_of_the_labels_correct_these(spss, labels):
+    for name in labels:
+        Path("results", name).mkdir(parents=True)
+        Path(f"{name}.tif").rename(Path("results", name, "labels.ome.tif"))
+    command = ("estimate", "results", "--each", "--check", "check.csv", "--out", "out")
+    done = spss(*command)
+    assert done.code == 2
+    assert "no check.csv lies beside any of the labels" in done.error
+    write_check(Path("results/p/check.csv"), labels["p"], 3)
+    Path("animals.csv").write_text("image,group\np,one\nq,one\n")
+    done = spss(*command, "--groups", "animals.csv")
+    assert done.code == 0, done.err
+    assert "q: no check.csv lies beside the labels" in done.err
+    assert "overall.csv has no interval: all images are of group one" in done.err
+    assert "corrects 1 image without a check count" in done.err
+    table = table_of().set_index(["folder", "method"])
+    assert table.loc[("p", "labels, corrected"), "fraction"]
+    assert not table.loc[("q", "labels, corrected"), "fraction"]
+    assert "there is no check count" in table.loc[("q", "labels, corrected"), "assumes"]
 
 
 def test_one_check_count_is_not_that_of_several(spss, labels):

@@ -17,9 +17,8 @@ from .options import (
     OutsideOption,
     OverwriteOption,
     check_single,
-    each_of_many,
-    finish_many,
     parse_class_list,
+    work_on_many,
 )
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def estimate(
         typer.Option(
             metavar="CHECK.csv",
             help="Table of counting grids or frames that nothing learned from, like grid.csv. Of "
-            "several labels: a folder with NAME.csv for each, or the name of those beside each.",
+            "several labels: a folder with NAME.csv for each, or the name of those beside them.",
         ),
     ] = None,
     grid: Annotated[
@@ -99,22 +98,21 @@ def estimate(
     from ..core.images import BY_FOLDER, are_many
 
     if are_many(labels, each=each):
-        with each_of_many(out, labels) as options:
-            from ..core.prediction import estimate_images
+        from ..core.prediction import estimate_images
 
-            table = estimate_images(
-                labels,
-                check=check,
-                grid=grid,
-                each=each,
-                groups=groups,
-                run=run,
-                classes=spec,
-                outside=outside,
-                overwrite=overwrite,
-                **options,
-            )
-        finish_many(table, options["out_dir"])
+        work_on_many(
+            estimate_images,
+            labels,
+            out,
+            check=check,
+            grid=grid,
+            each=each,
+            groups=groups,
+            run=run,
+            classes=spec,
+            outside=outside,
+            overwrite=overwrite,
+        )
         return
     check_single(out)
     if groups == BY_FOLDER:

@@ -19,10 +19,9 @@ from .options import (
     SplitOption,
     VoxelSizeOption,
     check_single,
-    each_of_many,
-    finish_many,
     parse_class_list,
     parse_voxel_size,
+    work_on_many,
 )
 
 if TYPE_CHECKING:
@@ -111,25 +110,24 @@ def measure(
     if are_many(labels, each=each):
         if image is not None or maps is not None:
             raise InputError("--image and --maps are those of one stack; leave them out.")
-        with each_of_many(out, labels) as options:
-            from ..core.prediction import measure_images
+        from ..core.prediction import measure_images
 
-            table = measure_images(
-                labels,
-                each=each,
-                groups=groups,
-                classes=spec,
-                instances=instances,
-                voxel_size_um=stated,
-                min_size=min_size,
-                split=split,
-                per_slice=per_slice,
-                is_vertical=vertical,
-                outside=outside,
-                overwrite=overwrite,
-                **options,
-            )
-        finish_many(table, options["out_dir"])
+        work_on_many(
+            measure_images,
+            labels,
+            out,
+            each=each,
+            groups=groups,
+            classes=spec,
+            instances=instances,
+            voxel_size_um=stated,
+            min_size=min_size,
+            split=split,
+            per_slice=per_slice,
+            is_vertical=vertical,
+            outside=outside,
+            overwrite=overwrite,
+        )
         return
     check_single(out, groups)
     from ..core.analysis import measure_masks, measurement_results, write_measurement

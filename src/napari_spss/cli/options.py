@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -298,14 +297,15 @@ def check_single(out: Path | None, groups: str | None = None) -> None:
         raise InputError("--groups is for several images; leave it out.", field="groups")
 
 
-@contextmanager
-def each_of_many(out: Path | None, images: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """Give where the results of several images go, and how they are shown and stopped.
+def work_on_many(
+    work: Callable[..., pd.DataFrame], images: Sequence[Path], out: Path | None, **options: Any
+) -> None:
+    """Do the work on several images, show how far it is, and say what came of it.
 
     Raises
     ------
     InputError
-        If no folder is named for them.
+        If no folder is named for their results.
     """
     from ..core.base import CancelToken
     from .display import event_display
@@ -320,7 +320,8 @@ def each_of_many(out: Path | None, images: Sequence[Path]) -> Iterator[dict[str,
     check_out_dir(out)
     token = CancelToken()
     with stop_on_signals(token), event_display(is_jsonl=False) as show:
-        yield {"out_dir": out, "token": token, "show": show}
+        table = work(images, out_dir=out, token=token, show=show, **options)
+    finish_many(table, out)
 
 
 def finish_many(table: pd.DataFrame, out: Path) -> None:

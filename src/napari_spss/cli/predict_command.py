@@ -99,6 +99,18 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    fill_holes: Annotated[
+        bool,
+        typer.Option(
+            "--fill-holes", help="Give background that a class encloses in a slice to that class."
+        ),
+    ] = False,
+    min_piece: Annotated[
+        int,
+        typer.Option(
+            metavar="PIXELS", min=0, help="Make smaller pieces of a slice background, after that."
+        ),
+    ] = 0,
     device: DeviceOption = "auto",
     workers: Annotated[
         int | None,
@@ -175,6 +187,8 @@ def predict(
             "uncertainty": uncertainty,
             "flips": flips,
             "smooth_z": smooth_z,
+            "fill_holes": fill_holes,
+            "min_piece_px": min_piece,
             "device": device,
             "blocks": blocks if in_blocks else None,
             "min_size": min_size,

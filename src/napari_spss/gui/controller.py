@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from qtpy.QtCore import QObject, Signal
 
@@ -42,7 +42,6 @@ from .jobs import (
     ESTIMATES,
     TrainingJob,
     apply_model,
-    apply_to_many,
     compare_runs,
     find_class_objects,
     find_doubtful,
@@ -50,19 +49,19 @@ from .jobs import (
     save_results,
     train,
 )
-from .layers import ResultLayers, Source, open_with_labels
+from .layers import ResultLayers, Source
 from .models import (
     Cleaning,
     ComparedSlice,
     EndKind,
     FoundObjects,
     LoadedRun,
-    ManyRequest,
     MapMaking,
     ObjectRequest,
     Progress,
     RunEnd,
     RunForm,
+    RunKind,
     Session,
     Ticket,
     explain,
@@ -203,7 +202,6 @@ class Controller(QObject):
     refused = Signal(object, str)  # field that is wrong or None, why
     save_refused = Signal(str, bool)  # why, and whether it may be done all the same
     objects_refused = Signal(object, str)  # field that is wrong or None, why no objects are found
-    many_refused = Signal(str)  # why no images are predicted, or none is opened
     objects_asked = Signal(str, bool)  # what is in the way of others, and whether it can be kept
     looks_found = Signal(object)  # nodes that are worth a second look, the most doubtful first
     objects_edited = Signal(object)  # slices in which a person changed objects; None if dropped
@@ -453,40 +451,6 @@ class Controller(QObject):
         call = CoreCall("applying the model", apply_model)
         device = self._context.form().device
         self._runner.start(ticket, call, model, source.stack, maps, regions, making, device=device)
-
-    def apply_to_many(self, request: ManyRequest, threshold: float | None) -> bool:
-        """Apply the current model to images in files; return whether it began.
-
-        Why it did not begin is told by ``many_refused``.
-        """
-        return self._attempt(
-            lambda: self._begin_many(request, threshold),
-            refuse=lambda error: self.many_refused.emit(explain(error)),
-        )
-
-    def _begin_many(self, request: ManyRequest, threshold: float | None) -> None:
-        self.session.check_idle()
-        if self.session.model is None or self._model_dir is None:
-            raise InputError("There is no model yet; train one, or load one.")
-        ticket = self._claimed = self.session.begin("images")
-        making = self._context.map_making()
-        self._runner.start(
-            ticket,
-            CoreCall("applying the model to many images", apply_to_many),
-            self._model_dir,
-            request,
-            device=self._context.form().device,
-            threshold=threshold,
-            flips=making.flips,
-            smooth_z=making.smooth_z,
-        )
-
-    def open_result(self, image: Path, folder: Path) -> None:
-        """Show an image with the labels in the folder of its result."""
-        try:
-            open_with_labels(self._viewer, image, folder)
-        except (SpssError, OSError) as error:
-            self.many_refused.emit(explain(error))
 
     def find_doubtful(self) -> bool:
         """Look for the nodes that are worth a second look; return whether it began.
@@ -796,6 +760,22 @@ class Controller(QObject):
             return
         text = explain(error, "No objects were found")
         self.objects_refused.emit(getattr(error, "field", None), text)
+
+    def begin(
+        self,
+        kind: RunKind,
+        call: CoreCall,
+        *args: Any,
+        refuse: Callable[[Exception], None],
+        **options: Any,
+    ) -> bool:
+        """Begin a run whose end somebody else awaits; return whether it began."""
+
+        def start() -> None:
+            ticket = self._claimed = self.session.begin(kind)
+            self._runner.start(ticket, call, *args, **options)
+
+        return self._attempt(start, refuse=refuse)
 
     def _attempt(
         self, begin: Callable[[], object], *, refuse: Callable[[Exception], None] | None = None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer
@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from ..core.annotations import Keypoint
-from ..core.base import ImageProgress, InputError, KeypointsChecked, SpssError, counted
+from ..core.base import InputError, KeypointsChecked, SpssError, counted
 from ..core.projects import RUNS_FOLDER
 from .controller import Context, Controller
 from .figures import Figures
@@ -36,13 +36,12 @@ from .layers import (
     raise_annotations,
     snapshot,
 )
+from .many import ManyRuns
 from .models import (
-    Cleaning,
     ComparedSlice,
     DeviceProbe,
     DurationProbe,
     EndKind,
-    ManyRequest,
     RunEnd,
     RunForm,
     RunStatus,
@@ -105,7 +104,6 @@ class SpssDock(QWidget):
         self._n_grids = 0  # that are laid
         self._continued = False  # whether the last training was to continue
         self._failed = ""  # kind of the last run, if it failed
-        self._many_folder = Path()  # of the results of many images
         self._refusal = ""  # why the last run did not begin
         preferences = read_preferences()
         self.session = Session()
@@ -142,6 +140,7 @@ class SpssDock(QWidget):
             preview_interval_s=preferences.preview_interval_s,
             parent=self,
         )
+        self._many = ManyRuns(self._viewer, self.controller, self.results, self._form, self)
         self.figures = Figures(self.session, self.controller, self._annotations_or_none, self)
         self._picker = ObjectPicker(self)
         self._proofreader = Proofreader(
@@ -312,7 +311,6 @@ class SpssDock(QWidget):
             )
         )
         self.results.set_place_to_save(self.controller.place_to_save)
-        self.results.many.set_place(self.controller.place_to_save)
         self.controller.save_refused.connect(self.results.refuse_saving)
         self.results.objects.find_requested.connect(self._proofreader.flush)
         self.results.objects.find_requested.connect(self.controller.find_objects)
@@ -321,9 +319,6 @@ class SpssDock(QWidget):
         self.controller.objects_asked.connect(self.results.objects.ask)
         self.controller.objects_edited.connect(self._on_objects_edited)
         self._proofreader.train_wanted.connect(self._on_train_objects)
-        self.results.many.apply_requested.connect(self._on_many)
-        self.results.many.open_requested.connect(self.controller.open_result)
-        self.controller.many_refused.connect(self.results.many.refuse)
         self._picker.picked.connect(self.results.objects.select)
         self.results.cleaning_changed.connect(self._on_cleaning_changed)
         self.plots.slice_wanted.connect(self._go_to_slice)
@@ -713,8 +708,6 @@ class SpssDock(QWidget):
             self.annotate.keypoints.set_denied(Keypoint(*one) for one in event.denied)
         if isinstance(event, ComparedSlice):
             self.train.runs.add_compared(event)
-        if isinstance(event, ImageProgress):
-            self.results.many.take(event)
 
     def _on_message(self, level: str, text: str) -> None:
         self.bar.say(level, text)
@@ -741,11 +734,6 @@ class SpssDock(QWidget):
             if end.run == "loading":
                 self.annotate.keypoints.set_denied(())  # another model was asked
             self._note_run(is_new=end.run == "training")
-        if end.run == "images":
-            if end.result is None:
-                self.results.many.refuse(end.text)
-            else:
-                self.results.many.show_table(cast("pd.DataFrame", end.result), self._many_folder)
         self._show_result()
         self._refresh_ready()
         if end.run == "training" and end.kind is not EndKind.failed:
@@ -799,16 +787,6 @@ class SpssDock(QWidget):
         self.train.set_curves(self.session.curves)
         self._show_result()
         self._refresh_ready()
-
-    @guarded
-    def _on_many(self, request: ManyRequest) -> None:
-        self._many_folder = request.folder
-        cleaning = self.results.cleaning()
-        if self.controller.apply_to_many(request, cleaning.threshold):
-            if cleaning.threshold is not None:
-                self.session.say("info", f"Threshold {cleaning.threshold:.3g} for all images.")
-            if cleaning != Cleaning(cleaning.threshold):
-                self.session.say("warning", "In files, holes and small pieces stay as they are.")
 
     @guarded
     def _on_looks(self, looks: tuple[Look, ...]) -> None:

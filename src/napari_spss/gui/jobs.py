@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,15 @@ from ..core.base import (
     origin_of,
 )
 from ..core.images import IGNORE, LabelSource
-from .models import ComparedSlice, Curves, FoundObjects, LoadedRun, MapMaking
+from .models import (
+    ComparedSlice,
+    Curves,
+    FoundObjects,
+    LoadedRun,
+    ManyMeasured,
+    MapMaking,
+    tables_in,
+)
 from .preloading import preload
 
 if TYPE_CHECKING:
@@ -52,6 +60,7 @@ if TYPE_CHECKING:
 
 
 ESTIMATES, CHECK = "estimates.csv", "check.csv"
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -206,39 +215,90 @@ def apply_model(
 
 
 def apply_to_many(
-    run_dir: Path, request: ManyRequest, *, token: CancelToken, device: str, **options: Any
+    run_dir: Path, request: ManyRequest, *, token: CancelToken, **options: Any
 ) -> Generator[Event, None, pd.DataFrame]:
     """Apply the model of a run to many images, and return the table of all."""
     preload()
     from ..core.prediction import predict_images
 
+    def predict(show: Callable[[Event], object]) -> pd.DataFrame:
+        with spare_core():
+            return predict_images(
+                run_dir,
+                request.images,
+                out_dir=request.folder,
+                groups=request.groups,
+                overwrite=None,
+                show=show,
+                token=token,
+                **options,
+            )
+
+    return (yield from _told(predict, token))
+
+
+def measure_many(
+    run_dir: Path,
+    request: ManyRequest,
+    *,
+    token: CancelToken,
+    outside: str | None,
+    **options: Any,
+) -> Generator[Event, None, ManyMeasured]:
+    """Measure the results of a run on many images, and estimate fractions.
+
+    Check counts that lie in the folders of results correct them.
+    """
+    import pandas as pd
+
+    from ..core.analysis import read_estimates
+    from ..core.prediction import OVERALL_TABLE, estimate_images, measure_images
+    from ..core.training import CONFIG
+
+    labels = list(request.results.values())
+    tables, estimates = tables_in(request.folder)
+    common: dict[str, Any] = {"overwrite": None, "token": token, "outside": outside}
+    if request.groups is not None:
+        known = request.groups
+        common["groups"] = {folder: known[one] for one, folder in request.results.items()}
+    has_check = any((one / CHECK).is_file() for one in labels)
+    run = run_dir if (run_dir / CONFIG).is_file() else None  # not a model alone
+
+    def work(show: Callable[[Event], object]) -> ManyMeasured:
+        measured = measure_images(labels, out_dir=tables, show=show, **common, **options)
+        if token.is_cancelled:
+            return ManyMeasured(measured, pd.DataFrame(), ())
+        check = CHECK if has_check else None
+        found = estimate_images(
+            labels, out_dir=estimates, check=check, run=run, show=show, **common
+        )
+        overall = estimates / OVERALL_TABLE
+        means = read_estimates(overall) if overall.is_file() else ()
+        return ManyMeasured(measured, found, means)
+
+    return (yield from _told(work, token))
+
+
+def _told(
+    work: Callable[[Callable[[Event], object]], T], token: CancelToken
+) -> Generator[Event, None, T]:
+    """Do work that takes a function for its events, and yield these."""
     told: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
 
-    def predict() -> pd.DataFrame:
+    def call() -> T:
         try:
-            with spare_core():
-                return predict_images(
-                    run_dir,
-                    request.images,
-                    out_dir=request.folder,
-                    groups=request.groups,
-                    device=device,
-                    overwrite=None,
-                    show=told.put,
-                    token=token,
-                    **options,
-                )
+            return work(told.put)
         finally:
             told.put(None)
 
     with ThreadPoolExecutor(1) as pool:
-        table = pool.submit(predict)
+        result = pool.submit(call)
         try:
             while (event := told.get()) is not None:
                 yield event
         finally:
             token.cancel()
-    return table.result()
+    return result.result()
 
 
 def find_doubtful(
@@ -389,7 +449,13 @@ def save_results(
     from ..core.annotations import write_grid
     from ..core.images import StackLayout
     from ..core.networks import Stopped
-    from ..core.prediction import FileSink, result_names, write_fractions, write_objects
+    from ..core.prediction import (
+        SAVED,
+        FileSink,
+        result_names,
+        write_fractions,
+        write_objects,
+    )
     from ..core.training import RunFolder
 
     slices, classes = range(stack.n_slices), maps.classes
@@ -401,7 +467,7 @@ def save_results(
 
     yield RunStarted("prediction", len(slices), "", classes)
     try:
-        with results.writing() as folder:
+        with results.writing(done_as=SAVED) as folder:
             with FileSink(folder, StackLayout.of(stack), classes, format=format) as sink:
                 for z in slices:
                     for rows in maps.rows():

@@ -58,6 +58,7 @@ from .objects import (
 )
 from .postprocess import (
     MapHistogram as MapHistogram,
+    clean_labels as clean_labels,
     fill_holes as fill_holes,
     labels_from_probs as labels_from_probs,
     matched_threshold as matched_threshold,
@@ -72,6 +73,7 @@ from .tables import (
     estimate_names as estimate_names,
     estimate_results as estimate_results,
     measurement_results as measurement_results,
+    read_estimates as read_estimates,
     table_names as table_names,
     write_estimate_tables as write_estimate_tables,
     write_estimates as write_estimates,

@@ -178,6 +178,22 @@ def remove_small(labels: Labels, min_size_px: int) -> Labels:
     return cleaned
 
 
+def clean_labels(labels: Labels, *, fills_holes: bool = False, min_size_px: int = 0) -> Labels:
+    """Fill holes of a slice, and then drop its small pieces, as far as it is asked for.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, (Y, X)
+        Class indices, 255 = ignore.
+    fills_holes : bool
+        Whether `fill_holes` is done.
+    min_size_px : int
+        See `remove_small`.
+    """
+    labels = fill_holes(labels) if fills_holes else labels
+    return remove_small(labels, min_size_px) if min_size_px > 1 else labels
+
+
 def _large(is_class: npt.NDArray[np.bool_], min_size_px: int) -> npt.NDArray[np.bool_]:
     """Pixels of the components with at least ``min_size_px`` pixels."""
     numbers, _ = ndimage.label(is_class)

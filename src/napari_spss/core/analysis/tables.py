@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ..annotations import write_rows
+from ..annotations import read_rows, write_rows
 from ..base import ResultFiles
 from .corrected import Estimate
 from .fractions import Measurement
@@ -68,7 +68,7 @@ def measurement_results(
     *,
     labels: str | Path | None = None,
     voxel_size_um: VoxelSize | None = None,
-    overwrite: bool = False,
+    overwrite: bool | None = False,
 ) -> ResultFiles:
     """Files that `write_measurement` writes, with the same parameters."""
     main = Path(path)
@@ -149,7 +149,7 @@ def write_estimates(
 
 
 def estimate_results(
-    path: Path, *, labels: Path, inputs: Iterable[Path | None], overwrite: bool
+    path: Path, *, labels: Path, inputs: Iterable[Path | None], overwrite: bool | None
 ) -> ResultFiles:
     """Files that `write_estimates` writes, from labels and other inputs, where there are any."""
     return ResultFiles(
@@ -186,6 +186,24 @@ def write_estimate_tables(
     for name, one in zip(names, tables, strict=True):
         write_table(path.with_name(name), one)
     return names
+
+
+def read_estimates(path: Path) -> tuple[Estimate, ...]:
+    """Read a table that `write_estimate_tables` has written."""
+    return tuple(
+        Estimate(
+            row["method"],
+            row["class"],
+            float(row["fraction"] or "nan"),
+            float(row["low"] or "nan"),
+            float(row["high"] or "nan"),
+            int(row["clusters"]),
+            int(row["nodes"]),
+            row["assumes"],
+            row["reference"],
+        )
+        for row in read_rows(path)
+    )
 
 
 def _csv_rows(table: pd.DataFrame) -> Iterator[Sequence[object]]:

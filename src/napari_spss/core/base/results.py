@@ -205,12 +205,17 @@ class ResultFiles:
             digests=digests,
             done_as=done_as,
         )
-        (aside / self._record_path.name).write_text(record.model_dump_json(indent=1))
-        (aside / self._record_path.name).replace(self._record_path)
+        self._write_record(record, aside)
         for name in dict.fromkeys((*new, *old)):
             _remove(self.folder / name)
         for name in new:
             (aside / name).rename(self.folder / name)
+        left = {name: digests[name] for name in digests if adds or name in new}
+        self._write_record(record.model_copy(update={"digests": left}), aside)
+
+    def _write_record(self, record: _Written, aside: Path) -> None:
+        (aside / self._record_path.name).write_text(record.model_dump_json(indent=1))
+        (aside / self._record_path.name).replace(self._record_path)
 
     @property
     def _record_path(self) -> Path:

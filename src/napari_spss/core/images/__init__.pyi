@@ -13,6 +13,7 @@ from .listing import (
     BY_FOLDER as BY_FOLDER,
     ListedImage as ListedImage,
     are_many as are_many,
+    left_out as left_out,
     list_images as list_images,
 )
 from .mask_values import (

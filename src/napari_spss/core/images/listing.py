@@ -54,7 +54,7 @@ def list_images(
     inputs: Iterable[str | Path],
     *,
     each: bool = False,
-    groups: str | Path | None = None,
+    groups: str | Path | Mapping[Path, str] | None = None,
     of_labels: bool = False,
     known: Mapping[Path, str] | None = None,
 ) -> tuple[ListedImage, ...]:
@@ -67,8 +67,9 @@ def list_images(
         or text files with one of these a line, from where they lie.
     each : bool
         Whether each file and store in a folder, and in those in it, is an image of its own.
-    groups : path, optional
-        Table ``image,group``, or "folder": the folder in which the image lies.
+    groups : path or mapping of Path to str, optional
+        Table ``image,group``, or "folder": the folder in which the image lies; or the group of each
+        image by its path.
     of_labels : bool
         Whether folders of results, in which there are labels, are meant, and results as well.
     known : mapping of Path to str, optional
@@ -90,8 +91,15 @@ def list_images(
     images = [ListedImage(path, name) for path, name in zip(found.values(), names, strict=True)]
     if groups is None:
         return tuple(images)
-    if str(groups) == BY_FOLDER:
-        of_image: Sequence[str] = [one.path.parent.name for one in images]
+    if isinstance(groups, Mapping):
+        of_image: Sequence[str] = [groups.get(one.path, "").strip() for one in images]
+        if "" in of_image:
+            raise InputError(
+                f"{images[of_image.index('')].path} has no group; name one for each image.",
+                field="groups",
+            )
+    elif str(groups) == BY_FOLDER:
+        of_image = [one.path.parent.name for one in images]
         if len(images) > 1 and len({one.path.parent for one in images}) == 1:
             raise InputError(
                 f"all {len(images)} images lie in {images[0].path.parent}, which makes them one "
@@ -101,6 +109,11 @@ def list_images(
     else:
         of_image = read_groups(groups, [str(one.path) for one in images])
     return tuple(replace(one, group=group) for one, group in zip(images, of_image, strict=True))
+
+
+def left_out(folder: Path) -> tuple[Path, ...]:
+    """What lies in a folder, and in those in it, and is no image, or ours; hidden files apart."""
+    return tuple(path for path, is_image in _entries(folder, False, _ours(False)) if not is_image)
 
 
 def _lines(path: Path) -> list[Path]:
@@ -138,7 +151,7 @@ def _each(path: Path, of_labels: bool, is_ours: _Test) -> list[Path]:
     """Images in a folder, and in those in it; or what is no such folder itself."""
     if not path.is_dir() or _is_image(path) or (of_labels and _holds_labels(path)):
         return [path]
-    return list(_inside(path, of_labels, is_ours))
+    return [one for one, is_image in _entries(path, of_labels, is_ours) if is_image]
 
 
 def _is_pattern(path: Path) -> bool:
@@ -149,14 +162,17 @@ def _is_pattern(path: Path) -> bool:
     return "*" in text or "?" in text or bool(glob.glob(text))
 
 
-def _inside(folder: Path, of_labels: bool, is_ours: _Test) -> Iterator[Path]:
+def _entries(folder: Path, of_labels: bool, is_ours: _Test) -> Iterator[tuple[Path, bool]]:
+    """What is in a folder, and in those in it, and whether it is an image."""
     for path in natural_order([one for one in folder.iterdir() if not one.name.startswith(".")]):
         if is_ours(path):
-            continue
-        if _is_image(path) or (of_labels and _holds_labels(path)):
-            yield path
+            yield path, False
+        elif _is_image(path) or (of_labels and _holds_labels(path)):
+            yield path, True
         elif path.is_dir():
-            yield from _inside(path, of_labels, is_ours)
+            yield from _entries(path, of_labels, is_ours)
+        else:
+            yield path, False
 
 
 def _is_image(path: Path) -> bool:

@@ -16,6 +16,7 @@ from .engine import (
 )
 from .files import (
     FRACTIONS as FRACTIONS,
+    SAVED as SAVED,
     FileSink as FileSink,
     objects_name as objects_name,
     prediction_results as prediction_results,
@@ -30,7 +31,11 @@ from .many import (
 )
 from .many_estimates import estimate_images as estimate_images
 from .next_slices import NEXT_SLICES as NEXT_SLICES
-from .one_by_one import NOT_DONE as NOT_DONE
+from .one_by_one import (
+    NOT_DONE as NOT_DONE,
+    OVERALL_TABLE as OVERALL_TABLE,
+    read_images_table as read_images_table,
+)
 from .opened_labels import OpenedLabels as OpenedLabels
 from .ranking import (
     rank_slices as rank_slices,

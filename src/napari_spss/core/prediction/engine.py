@@ -378,6 +378,8 @@ def iter_prediction(
     tile_px: int | None = None,
     flips: bool = False,
     smooth_z: bool | None = None,
+    fill_holes: bool = False,
+    min_piece_px: int = 0,
     token: CancelToken | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Generator[Event, None, None]:
@@ -418,6 +420,11 @@ def iter_prediction(
         Which slices, in this order; all by default.
     device, tile_px, flips, smooth_z
         As in :func:`predict_slice`.
+    fill_holes : bool
+        Give background that a class encloses within a slice to that class.
+    min_piece_px : int
+        Then make pieces of a slice with fewer pixels background. For both, the labels of one slice
+        must fit into memory.
     token : CancelToken, optional
         Stops the run within one tile; it then ends with reason ``stopped``.
     clock : callable
@@ -442,9 +449,19 @@ def iter_prediction(
     chosen = checked_slices(model, stack, threshold, slices)
     if map_dtype not in MAP_DTYPES:
         raise InputError(f"map_dtype {map_dtype!r} is unknown; choose {', '.join(MAP_DTYPES)}.")
+    if min_piece_px < 0:
+        raise InputError(f"min_piece_px {min_piece_px} is negative; give 0 or more.")
     names = result_names(is_set=stack.is_set, uncertainty=uncertainty, format=format)
     flips = flips or uncertainty
-    made_by = origin_of_files(model, stack, threshold=threshold, flips=flips, smooth_z=smooth_z)
+    made_by = origin_of_files(
+        model,
+        stack,
+        threshold=threshold,
+        flips=flips,
+        smooth_z=smooth_z,
+        fill_holes=fill_holes,
+        min_piece_px=min_piece_px,
+    )
     results = prediction_results(
         out_dir,
         names.values(),
@@ -467,6 +484,8 @@ def iter_prediction(
                 map_dtype=map_dtype,
                 uncertainty=uncertainty,
                 format=format,
+                fill_holes=fill_holes,
+                min_piece_px=min_piece_px,
             ) as sink,
         ):
             for event in predict_regions(

@@ -6,6 +6,7 @@ import contextlib
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from ..analysis import (
     MapHistogram,
     Measurement,
+    clean_labels,
     entropy,
     labels_from_probs,
     matched_threshold,
@@ -36,6 +38,8 @@ MapDtype = Literal["uint8", "float16", "float32"]
 MAP_DTYPES: tuple[MapDtype, ...] = ("uint8", "float16", "float32")
 FRACTIONS = "fractions.csv"
 """Name of the table of fractions; `table_names` names those beside it."""
+SAVED = "saved by a person"
+"""Says of a result that it may hold what a person did: how `ResultFiles` calls it done."""
 
 
 def result_names(
@@ -135,8 +139,10 @@ def origin_of_files(
     threshold: Threshold,
     flips: bool,
     smooth_z: bool | None,
+    fill_holes: bool = False,
+    min_piece_px: int = 0,
 ) -> dict[str, Any]:
-    """Where maps and labels come from that are written without clean-up, see `origin_of`."""
+    """Where maps and labels come from that are written, see `origin_of`."""
     if threshold is None and len(model.classes) == 2:
         threshold = 0.5
     return origin_of(
@@ -146,8 +152,8 @@ def origin_of_files(
         flips=flips,
         smooth_z=is_smoothed(model, stack, smooth_z)[0],
         threshold=threshold,
-        has_filled_holes=False,
-        min_size_px=0,
+        has_filled_holes=fill_holes,
+        min_size_px=min_piece_px,
     )
 
 
@@ -226,6 +232,10 @@ class FileSink:
         Whether there is a file of the uncertainty as well.
     format : str
         Name of a writer.
+    fill_holes : bool
+        See `clean_labels`; as the next, it waits for whole slices of labels.
+    min_piece_px : int
+        Pieces of a slice with fewer pixels become background.
     """
 
     def __init__(
@@ -238,6 +248,8 @@ class FileSink:
         map_dtype: MapDtype = "uint8",
         uncertainty: bool = False,
         format: str = "tif",
+        fill_holes: bool = False,
+        min_piece_px: int = 0,
     ) -> None:
         layouts = result_layouts(layout, classes, map_dtype)
         names = result_names(is_set=layout.is_set, uncertainty=uncertainty, format=format)
@@ -248,6 +260,9 @@ class FileSink:
         self._waiting_dtype = np.dtype(np.uint16 if self._is_float else np.uint8)
         self._histogram = MapHistogram()
         self._n_done = 0
+        self._is_cleaned = fill_holes or min_piece_px > 1
+        self._clean = partial(clean_labels, fills_holes=fill_holes, min_size_px=min_piece_px)
+        self._slice: npt.NDArray[np.uint8] = np.empty((0, 0), np.uint8)  # that is to be cleaned
         with contextlib.ExitStack() as opened:
             self._waiting = opened.enter_context(tempfile.TemporaryFile(dir=folder))
             self._files = {
@@ -281,7 +296,7 @@ class FileSink:
         else:
             if labels is None:
                 labels = labels_from_probs(probs, self._threshold)
-            self._files["labels"].write(z, labels, first)
+            self._put(z, labels, first)
         self._n_done += rows[1] == self._layout.shapes[z][0]
 
     def match(self, fraction: float, token: CancelToken | None) -> float:
@@ -302,8 +317,19 @@ class FileSink:
                     raise Stopped
                 line = self._waiting.read(width * self._waiting_dtype.itemsize)
                 is_object = as_probs(np.frombuffer(line, self._waiting_dtype)) >= threshold
-                self._files["labels"].write(z, is_object.astype(np.uint8)[None], row)
+                self._put(z, is_object.astype(np.uint8)[None], row)
         return threshold
+
+    def _put(self, z: int, labels: npt.NDArray[np.uint8], first: int) -> None:
+        """Write rows of labels; those that are to be cleaned once their slice is complete."""
+        if not self._is_cleaned:
+            self._files["labels"].write(z, labels, first)
+            return
+        if first == 0:
+            self._slice = np.empty(self._layout.shapes[z], np.uint8)
+        self._slice[first : first + len(labels)] = labels
+        if first + len(labels) == len(self._slice):
+            self._files["labels"].write(z, self._clean(self._slice), 0)
 
 
 def matched_text(threshold: float, classes: Sequence[str], fraction: float) -> str:

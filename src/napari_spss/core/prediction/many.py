@@ -75,6 +75,8 @@ def predict_image(
     uncertainty: bool = False,
     flips: bool = False,
     smooth_z: bool | None = None,
+    fill_holes: bool = False,
+    min_piece_px: int = 0,
     device: str = "auto",
     blocks: Mapping[str, Any] | None = None,
     min_size: float | str = 1,
@@ -97,8 +99,10 @@ def predict_image(
     min_size, split
         Of the objects, see `measure`.
     keeps : bool
-        Whether a result that is there, finished and unchanged, as is the image, stays.
-    out_dir, axes, voxel_size_um, format, threshold, uncertainty, flips, smooth_z, device
+        Whether a result that is there, finished and unchanged, as is the image, stays; one that a
+        person saved stays with other options, too.
+    out_dir, axes, voxel_size_um, format, threshold, uncertainty, flips, smooth_z, device, \
+    fill_holes, min_piece_px
         As in `iter_prediction` and `open_stack`.
     overwrite, show, token
         As in `predict_in_blocks`.
@@ -112,10 +116,17 @@ def predict_image(
     from ..training import INPUTS, RunFolder, load_model
     from .blocks import predict_in_blocks
     from .engine import iter_prediction
-    from .files import prediction_results, result_names, write_fractions
+    from .files import SAVED, prediction_results, result_names, write_fractions
     from .next_slices import NEXT_SLICES, write_next_slices
 
     check_split(split)
+    cleaning = {"fill_holes": fill_holes, "min_piece_px": min_piece_px}
+    cleaning = {key: value for key, value in cleaning.items() if value}
+    if cleaning and blocks is not None:
+        raise InputError(
+            "Labels cannot be cleaned in blocks, which are parts of slices; leave out --fill-holes "
+            "and --min-piece, or --workers, --gpus and --host."
+        )
     folder, source = RunFolder(Path(run)), Path(image)
     model = load_model(run) if model is None else model
     format = format or ("tif" if blocks is None else "zarr")
@@ -147,8 +158,12 @@ def predict_image(
     options["smooth_z"] = smooth_z
     made = {**options, "format": format, "axes": axes, "file": stamp_of(source)}
     made |= {"min_size": str(min_size), "split": split, "weights": model.weights_digest}
+    made |= cleaning
     done_as = repr(made)
     if keeps and results.are_done(done_as):
+        return None, stack
+    if keeps and results.are_done(SAVED):
+        show(Message("warning", "its result was saved from the dock, and stays as it is."))
         return None, stack
     results.check()
     if inputs is None and not (model.working_scale.pixel_size_um or pixel):
@@ -165,7 +180,7 @@ def predict_image(
             outputs.update(event.outputs)
 
     if blocks is None:
-        options |= {"format": format, "device": device}
+        options |= {"format": format, "device": device, **cleaning}
         for event in iter_prediction(model, stack, out_dir=out_dir, **options):
             take(event)
     else:
@@ -195,7 +210,7 @@ def predict_images(
     *,
     out_dir: str | Path,
     each: bool = False,
-    groups: str | Path | None = None,
+    groups: str | Path | Mapping[Path, str] | None = None,
     overwrite: bool | None = False,
     show: Show = lambda event: None,
     token: CancelToken | None = None,
@@ -217,8 +232,9 @@ def predict_images(
         Folder for the results and the table, ``images.csv``.
     each : bool
         Whether each file in a folder, and in those in it, is an image of its own.
-    groups : path, optional
-        Table ``image,group``, or "folder": the folder in which an image lies.
+    groups : path or mapping of Path to str, optional
+        Table ``image,group``, or "folder": the folder in which an image lies; or the group of each
+        image by its path.
     overwrite : bool or None
         Whether what stands there may be replaced, whatever it is; None if nobody can ask for it.
     show : callable
@@ -227,9 +243,9 @@ def predict_images(
         Stops within a tile; the same call goes on later.
     **options
         ``axes``, ``voxel_size_um``, ``format``, ``threshold``, ``uncertainty``, ``flips``,
-        ``smooth_z`` and ``device``, as in :func:`napari_spss.iter_prediction` and
-        :func:`napari_spss.open_stack`; ``min_size`` and ``split``, as in
-        :func:`napari_spss.find_objects`.
+        ``smooth_z``, ``fill_holes``, ``min_piece_px`` and ``device``, as in
+        :func:`napari_spss.iter_prediction` and :func:`napari_spss.open_stack`; ``min_size`` and
+        ``split``, as in :func:`napari_spss.find_objects`.
 
     Returns
     -------
@@ -253,6 +269,8 @@ def predict_images(
     model = load_model(run)
     results = table_at(out_dir, {"model": model.identity}, overwrite)
     token = token or CancelToken()
+    if options.get("threshold") == 0.5 and len(model.classes) == 2:
+        options["threshold"] = None  # which is the same
 
     def work(image: ListedImage, folder: Path, show: Show) -> tuple[bool, Told]:
         done, stack = predict_image(
@@ -288,11 +306,11 @@ def measure_images(
     *,
     out_dir: str | Path,
     each: bool = False,
-    groups: str | Path | None = None,
+    groups: str | Path | Mapping[Path, str] | None = None,
     classes: ClassSpec | None = None,
     instances: bool = False,
     voxel_size_um: VoxelSize | None = None,
-    overwrite: bool = False,
+    overwrite: bool | None = False,
     show: Show = lambda event: None,
     token: CancelToken | None = None,
     **options: Any,

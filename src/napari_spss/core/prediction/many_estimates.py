@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,11 +38,11 @@ def estimate_images(
     check: str | Path | None = None,
     grid: str | Path | None = None,
     each: bool = False,
-    groups: str | Path | None = None,
+    groups: str | Path | Mapping[Path, str] | None = None,
     run: str | Path | None = None,
     classes: ClassSpec | None = None,
     outside: str | None = None,
-    overwrite: bool = False,
+    overwrite: bool | None = False,
     show: Show = lambda event: None,
     token: CancelToken | None = None,
 ) -> pd.DataFrame:
@@ -55,10 +55,10 @@ def estimate_images(
     labels, out_dir, each, groups, overwrite, show, token
         As in :func:`measure_images`.
     check : path, optional
-        Folder with a check count ``NAME.csv`` for each; or the name that the check count beside
-        each of the labels has.
+        Folder with a check count ``NAME.csv`` for each; or the name that check counts beside the
+        labels have, where there is one.
     grid : path, optional
-        The same of the counts that the network learned from.
+        The same of the counts that the network learned from; each of the labels must have one.
     run : path, optional
         The run that made the labels, if they do not lie in it.
     classes, outside
@@ -86,7 +86,9 @@ def estimate_images(
 
     def work(image: ListedImage, folder: Path, show: Show) -> tuple[bool, Told]:
         opened = OpenedLabels.of(image.path, run=of_run, classes=classes, outside=outside)
-        paths = {what: _table_of(image, opened.path, one) for what, one in tables.items()}
+        paths = {what: _table_of(image, opened.path, what, one) for what, one in tables.items()}
+        if check is not None and paths["check"] is None:
+            show(Message("info", f"no {check} lies beside the labels; they are not corrected."))
         checked, learned = opened.read_check(paths["check"]), opened.read(grid=paths["grid"])
         part = _Part(image.group, opened, checked, learned)
         files = estimate_results(
@@ -108,27 +110,52 @@ def estimate_images(
         return True, {}
 
     listed = list_with_names(labels, results, each=each, groups=groups, made=made, of_labels=True)
+    if check is not None and not Path(check).is_dir():
+        places = [place / check for one in listed for place in (one.path, one.path.parent)]
+        if not any(place.is_file() for place in places):
+            raise InputError(
+                f"no {check} lies beside any of the labels; name the folder of the check counts, "
+                "or leave --check out.",
+                field="check",
+            )
 
     def finish(place: Path) -> None:
         if groups is not None and not token.is_cancelled and _fit_together(parts, show):
-            if len(parts) < len(listed):
-                n = counted(len(listed) - len(parts), "image")
-                show(Message("warning", f"{OVERALL_TABLE} leaves out {n} that failed."))
+            for warning in _doubts(parts, len(listed), is_checked=check is not None):
+                show(Message("warning", f"{OVERALL_TABLE} {warning}"))
             write_estimate_tables(place / OVERALL_TABLE, _of_groups(parts), None)
 
     return one_by_one(listed, work, results, _ESTIMATES, made, show, token, finish)
 
 
-def _table_of(image: ListedImage, labels: Path, where: str | Path | None) -> Path | None:
-    """The table of one of many labels."""
+def _doubts(parts: Sequence[_Part], n_listed: int, *, is_checked: bool) -> Iterator[str]:
+    """What is to be known of the means of groups."""
+    if len(parts) < n_listed:
+        yield f"leaves out {counted(n_listed - len(parts), 'image')} that failed."
+    groups = {one.group for one in parts}
+    if len(groups) == 1:
+        yield (
+            f"has no interval: all images are of group {groups.pop()}, which is one unit; name the "
+            "group of each image, such as its animal."
+        )
+    n_unchecked = sum(one.check is None for one in parts)
+    if is_checked and n_unchecked:
+        n = counted(n_unchecked, "image")
+        yield f"corrects {n} without a check count by the counts of the same group."
+
+
+def _table_of(image: ListedImage, labels: Path, what: str, where: str | Path | None) -> Path | None:
+    """The table of one of many labels; check counts that lie beside labels not all of them have."""
     if where is None:
         return None
     place = Path(where)
     is_folder = place.is_dir()
     path = place / f"{image.name}.csv" if is_folder else labels.parent / place
-    if not path.is_file():
-        raise InputError(f"{image.path} has no table {path}; count it, or leave the labels out.")
-    return path
+    if path.is_file():
+        return path
+    if what == "check" and not is_folder:
+        return None
+    raise InputError(f"{image.path} has no table {path}; count it, or leave the labels out.")
 
 
 @dataclass(frozen=True)

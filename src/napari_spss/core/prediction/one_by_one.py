@@ -52,8 +52,7 @@ class ImageStopped(Exception):
 
 def table_at(out_dir: str | Path, made_from: dict[str, str], overwrite: bool | None) -> ResultFiles:
     """Files of the one table; see that nothing is in their way."""
-    names = (IMAGES_TABLE, OVERALL_TABLE)
-    results = ResultFiles(Path(out_dir), "images", names, made_from, overwrite=overwrite)
+    results = _files(Path(out_dir), made_from, overwrite)
     results.check()
     return results
 
@@ -63,7 +62,7 @@ def list_with_names(
     results: ResultFiles,
     *,
     each: bool,
-    groups: str | Path | None,
+    groups: str | Path | Mapping[Path, str] | None,
     made: Mapping[str, object],
     of_labels: bool = False,
 ) -> tuple[ListedImage, ...]:
@@ -87,6 +86,16 @@ def list_with_names(
             "all images, or another folder."
         )
     return listed
+
+
+def read_images_table(folder: Path) -> pd.DataFrame:
+    """Read the one table that was written into a folder, all cells texts; no row if none was."""
+    return pd.DataFrame(_rows_before(_files(folder, {}, False)))
+
+
+def _files(folder: Path, made_from: dict[str, str], overwrite: bool | None) -> ResultFiles:
+    names = (IMAGES_TABLE, OVERALL_TABLE)
+    return ResultFiles(folder, "images", names, made_from, overwrite=overwrite)
 
 
 def _rows_before(results: ResultFiles) -> list[dict[str, str]]:

@@ -58,7 +58,11 @@ from .keypoint_rows import (
     Strays as Strays,
     class_column as class_column,
 )
-from .many_images import ManyRequest as ManyRequest
+from .many_images import (
+    ManyMeasured as ManyMeasured,
+    ManyRequest as ManyRequest,
+    tables_in as tables_in,
+)
 from .maps import (
     Cleaning as Cleaning,
     MapMaking as MapMaking,
@@ -85,6 +89,7 @@ from .session import (
     LoadedRun as LoadedRun,
     RunEnd as RunEnd,
     RunForm as RunForm,
+    RunKind as RunKind,
     RunState as RunState,
     RunStatus as RunStatus,
     Session as Session,

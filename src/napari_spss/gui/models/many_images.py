@@ -1,9 +1,16 @@
-"""To which images a model is to be applied."""
+"""Many images: which, and what came of their labels."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...core.analysis import Estimate
 
 
 @dataclass(frozen=True)
@@ -14,10 +21,36 @@ class ManyRequest:
     ----------
     images : tuple of Path
     folder : Path
-    groups : str or None
-        Path of a table, or "folder".
+    groups : mapping of Path to str, or None
+        The group of each image.
+    results : mapping of Path to Path
+        Folders of the results of images that have some.
     """
 
     images: tuple[Path, ...]
     folder: Path
-    groups: str | None = None
+    groups: Mapping[Path, str] | None
+    results: Mapping[Path, Path]
+
+
+@dataclass(frozen=True)
+class ManyMeasured:
+    """What was measured of the results of many images.
+
+    Parameters
+    ----------
+    measured, estimated : DataFrame
+        A row per image and class, of estimates per method as well; ``estimated`` has none if it was
+        stopped before.
+    overall : tuple of Estimate
+        The means of groups.
+    """
+
+    measured: pd.DataFrame
+    estimated: pd.DataFrame
+    overall: tuple[Estimate, ...]
+
+
+def tables_in(folder: Path) -> tuple[Path, Path]:
+    """Folders of measurements and of estimates, in that of the results of many images."""
+    return folder / "tables", folder / "estimates"

@@ -63,13 +63,9 @@ class Cleaning:
     def clean(self, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Fill holes and drop small objects of a slice."""
         # late: scipy.ndimage takes a third of a second, which the dock's opening does not need
-        from ...core.analysis import fill_holes, remove_small
+        from ...core.analysis import clean_labels
 
-        if self.has_filled_holes:
-            labels = fill_holes(labels)
-        if self.min_size_px > 1:
-            labels = remove_small(labels, self.min_size_px)
-        return labels
+        return clean_labels(labels, fills_holes=self.has_filled_holes, min_size_px=self.min_size_px)
 
     def at_scale(self, reduction: int) -> Cleaning:
         """Return the same for maps that are reduced by an integer factor in both directions."""

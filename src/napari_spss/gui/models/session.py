@@ -68,7 +68,15 @@ Owner = TypeVar("Owner", bound=HasSession)
 _MAX_MESSAGES = 200
 
 RunKind = Literal[
-    "training", "prediction", "images", "review", "objects", "comparison", "export", "loading"
+    "training",
+    "prediction",
+    "images",
+    "measuring",
+    "review",
+    "objects",
+    "comparison",
+    "export",
+    "loading",
 ]
 
 _ROOM: dict[RunKind | None, str] = {
@@ -76,6 +84,7 @@ _ROOM: dict[RunKind | None, str] = {
     "training": "choose a smaller batch or crop under Advanced",
     "prediction": "close other programs, or apply to a rectangle",
     "images": "close other programs, then apply again: what is done is kept",
+    "measuring": "close other programs, then measure again: what is done is kept",
     "review": "close other programs, then try again",
     "objects": "close other programs, or find those of each slice",
     "comparison": "close other programs, then try again",
@@ -91,6 +100,7 @@ class RunState(str, Enum):
     training = "training"
     predicting = "predicting"
     applying = "applying to many"
+    measuring = "measuring many"
     reviewing = "reviewing"
     finding = "finding objects"
     comparing = "comparing"
@@ -112,6 +122,7 @@ _STATE_OF_KIND: dict[str, RunState] = {
     "training": RunState.training,
     "prediction": RunState.predicting,
     "images": RunState.applying,
+    "measuring": RunState.measuring,
     "review": RunState.reviewing,
     "objects": RunState.finding,
     "comparison": RunState.comparing,
@@ -122,6 +133,7 @@ _DOING = {
     RunState.training: "Training",
     RunState.predicting: "Applying the model",
     RunState.applying: "Applying the model to many images",
+    RunState.measuring: "Measuring many images",
     RunState.reviewing: "Looking for doubtful nodes",
     RunState.finding: "Finding objects",
     RunState.comparing: "Comparing the runs",
@@ -456,7 +468,8 @@ class Session:
                 record.curves, record.model = Curves(), None
             if n_steps:
                 record.curves.continue_from(n_steps, n_before=before)
-        units = {"training": "step", "images": "image", "review": "region", "objects": "object"}
+        units = {"training": "step", "review": "region", "objects": "object"}
+        units |= dict.fromkeys(("images", "measuring"), "image")
         unit = units.get(kind, "slice")
         self._set(RunStatus(state=_STATE_OF_KIND[kind], kind=kind, unit=unit, before=before))
         return self._ticket

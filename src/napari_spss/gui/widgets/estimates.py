@@ -25,6 +25,24 @@ _TITLES = {
 }
 
 
+class EstimatesTable(QLabel):
+    """Fractions by class and method, if there are any; the tooltip tells what they rest on."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.RichText)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.hide()
+
+    def show_estimates(self, estimates: Sequence[Estimate], title: str = "") -> None:
+        """Show these, below a title if there is one."""
+        heading = f"<p>{escape(title)}</p>" if title and estimates else ""
+        self.setText(heading + "".join(map(_class_html, _by_class(estimates))))
+        self.setToolTip("".join(map(_basis_html, estimates)))
+        self.setVisible(bool(estimates))
+
+
 class EstimatesView(QWidget):
     """Offers what can be done with a check count, and shows what came of it."""
 
@@ -47,11 +65,7 @@ class EstimatesView(QWidget):
         self._estimate.clicked.connect(lambda: self.estimate_requested.emit())
         for button in (self._look, self._estimate):
             button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self._table = QLabel()
-        self._table.setWordWrap(True)
-        self._table.setTextFormat(Qt.TextFormat.RichText)
-        self._table.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._table.hide()
+        self._table = EstimatesTable()
         self._missing = Notice()
         self._warning = Notice(is_warning=True)
         buttons = QHBoxLayout()
@@ -74,9 +88,7 @@ class EstimatesView(QWidget):
 
     def show_estimates(self, estimates: Sequence[Estimate], warning: str = "") -> None:
         """Show fractions by class and method, and what is to be known of them."""
-        self._table.setText("".join(map(_class_html, _by_class(estimates))))
-        self._table.setToolTip("".join(map(_basis_html, estimates)))
-        self._table.setVisible(bool(estimates))
+        self._table.show_estimates(estimates)
         self._warning.say(warning if estimates else "")
 
 

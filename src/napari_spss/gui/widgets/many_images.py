@@ -1,25 +1,28 @@
-"""Many images: which, the state and the fractions of each, and the way to its labels."""
+"""Many images: which, of which groups, the state and the fractions of each, and of all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Signal, SignalInstance
 from qtpy.QtWidgets import (
+    QAbstractItemView,
     QComboBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
     QPushButton,
+    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
-from ...core.base import ImageProgress, SpssError, percent
-from ..models import ManyRequest, format_percent
+from ...core.base import ImageProgress, InputError, SpssError, counted
+from ..models import ManyMeasured, ManyRequest, percent_text, tables_in
+from .estimates import EstimatesTable
 from .notice import Notice
 from .rows import fit_rows, make_rows, write_cell
 
@@ -28,10 +31,11 @@ if TYPE_CHECKING:
 
     from ...core.images import ListedImage
 
-_NONE, _BY_FOLDER, _TABLE = "", "folder", "table"
+_NONE, _BY_FOLDER, _TABLE, _TYPED = "", "folder", "table", "typed"
 _STATES = {"done": "done", "kept": "done before", "failed": "failed"}
-_STATE, _FRACTION = 2, 3
+_GROUP, _STATE, _FRACTION = 1, 2, 3
 _CSV = "Table image,group (*.csv)"
+_MAX_TOLD = 3
 
 
 class ManyImages(QWidget):
@@ -41,25 +45,28 @@ class ManyImages(QWidget):
     -------
     apply_requested(ManyRequest)
         The model is to be applied to all of them.
+    measure_requested(ManyRequest)
+        The results of all of them are to be measured, and their fractions estimated.
     open_requested(Path, Path)
         An image is to be shown with the labels in a folder of results.
     """
 
     apply_requested = Signal(object)
+    measure_requested = Signal(object)
     open_requested = Signal(object, object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._paths: tuple[Path, ...] = ()
         self._images: tuple[ListedImage, ...] = ()
-        self._results: dict[Path, Path] = {}
+        self._groups: dict[Path, str] = {}
+        self._results: dict[Path, Path] = {}  # folders, as far as the images have some
+        self._results_in: Path | None = None  # where these lie
         self._groups_table: Path | None = None
         self._can_apply = False
         self._propose: Callable[[], Path] = Path.home
         self._make_form()
-        self._table = make_rows("many images", ("Image", "Group", "State", "Fraction"))
-        self._table.setToolTip("Click on an image that is done to open it with its labels.")
-        self._table.cellClicked.connect(self._on_row)
+        self._make_table()
+        self._overall = EstimatesTable()
         self._notice = Notice()
         self._problem = Notice(is_warning=True)
         self._lay_out()
@@ -72,67 +79,79 @@ class ManyImages(QWidget):
         self._propose = propose
 
     def set_ready(self, can_apply: bool) -> None:
-        """Offer to apply a model, or not."""
+        """Offer to apply a model and to measure its results, or not."""
         self._can_apply = can_apply
-        self._apply.setEnabled(can_apply and bool(self._paths))
+        self._apply.setEnabled(can_apply and bool(self._images))
+        self._measure.setEnabled(can_apply and bool(self._results))
 
     def add(self, paths: Sequence[Path], *, each: bool = False) -> None:
         """Add images, or each file in folders."""
-        from ...core.images import list_images
+        from ...core.images import left_out, list_images
 
         try:
             listed = list_images(paths, each=each)
+            others = [one.name for path in paths for one in (left_out(path) if each else ())]
+            self._images = list_images(one.path for one in (*self._images, *listed))
         except (SpssError, OSError) as error:
             self._problem.say(str(error))
             return
-        self._paths = tuple(dict.fromkeys((*self._paths, *(one.path for one in listed))))
-        if not self._out.text() and self._paths:
+        if not self._out.text() and self._images:
             place = paths[0] if each else paths[0].parent
             self._out.setText(str(place.with_name(f"{place.name}_results")))
-        self._list()
+        names = ", ".join(others[:_MAX_TOLD]) + ", …" * (len(others) > _MAX_TOLD)
+        told = f"{counted(len(others), 'file')} left out as no images: {names}."
+        self._notice.say(told if others else "")
+        self._problem.say("")
+        self._show_images()
+        self._recall()
+        self._fill_groups()
+
+    def show_begun(self, images: Collection[Path]) -> None:
+        """Show which images are to be worked on."""
+        self._notice.say("")
+        self._problem.say("")
+        for row, one in enumerate(self._images):
+            if one.path in images:
+                write_cell(self._table, row, _STATE, "waiting")
 
     def take(self, event: ImageProgress) -> None:
         """Show how far an image is."""
-        row = self._row_of(Path(event.image))
+        row = self._row_of(event.image)
         if row is None:
             return
         text = _STATES.get(event.state, f"{100 * event.share:.0f} %")
-        write_cell(self._table, row, _STATE, text)
-        self._table.item(row, _STATE).setToolTip(event.text)
+        self._show_state(row, text, event.text)
         self._table.scrollToItem(self._table.item(row, 0))
 
-    def show_table(self, table: pd.DataFrame, folder: Path) -> None:
+    def show_table(self, table: pd.DataFrame, folder: Path, warnings: Sequence[str] = ()) -> None:
         """Show the fractions of all images, with the folders in which their results are."""
-        from ...core.prediction import NOT_DONE
-
-        for image, rows in table.groupby("image", sort=False):
-            row = self._row_of(Path(str(image)))
-            if row is None:
-                continue
-            problem = str(rows["problem"].iloc[0])
-            if problem:
-                write_cell(
-                    self._table, row, _STATE, "not done" if problem == NOT_DONE else "failed"
-                )
-                self._table.item(row, _STATE).setToolTip(problem)
-                continue
-            self._results[self._images[row].path] = folder / str(rows["folder"].iloc[0])
-            known = rows.loc[rows["fraction"] != "", ["class", "fraction"]].iloc[1:]
-            fractions = known["fraction"].astype(float)
-            text = ", ".join(format_percent(one, digits=2) for one in fractions)
-            write_cell(self._table, row, _FRACTION, f"{text} %")
-            told = zip(known["class"], fractions, strict=True)
-            names = ", ".join(f"{name} {percent(fraction)}" for name, fraction in told)
-            self._table.item(row, _FRACTION).setToolTip(names)
-        is_failed = ~table["problem"].isin(["", NOT_DONE])
-        failed = table.loc[is_failed, ["image", "problem"]].drop_duplicates()
+        self._overall.show_estimates(())
+        self._show_results(table, folder, range(len(self._images)))
         self._notice.say(f"The table of all images is {folder / 'images.csv'}.")
-        self._problem.say(
-            "\n".join(f"{Path(image).name}: {why}" for image, why in failed.to_numpy()[:3])
+        self._problem.say("\n".join((*self._show_problems(table), *warnings)))
+        self.set_ready(self._can_apply)
+
+    def show_measured(
+        self, found: ManyMeasured, folder: Path, warnings: Sequence[str] = ()
+    ) -> None:
+        """Show the estimates of all images, and the means of groups."""
+        for row, rows in self._by_row(found.estimated):
+            if not rows["problem"].iloc[0]:
+                self._show_fractions(row, rows)
+        n_groups = max((one.clusters for one in found.overall), default=0)
+        self._overall.show_estimates(found.overall, f"Mean of {counted(n_groups, 'group')}:")
+        names = " and ".join(one.name for one in tables_in(folder))
+        text = f"Written: {names} in {folder}."
+        if not any(self._groups.values()) and len(self._results) > 1:
+            text += " Name the group of each image, such as its animal, to have the mean of groups."
+        self._notice.say(text)
+        told = dict.fromkeys(
+            one for table in (found.measured, found.estimated) for one in self._show_problems(table)
         )
+        self._problem.say("\n".join((*told, *warnings)))
 
     def refuse(self, text: str) -> None:
-        """Say why nothing is applied, or opened; an empty text takes it back."""
+        """Say why nothing is applied, measured or opened; an empty text takes it back."""
         self._problem.say(text)
 
     # -- inside ----------------------------------------------------------------------------------
@@ -149,90 +168,204 @@ class ManyImages(QWidget):
         self._clear = QPushButton("Clear")
         self._clear.setToolTip("Take all images from the list; their results stay.")
         self._clear.clicked.connect(self._on_clear)
-        self._groups = QComboBox()
-        for text, value in (("none", _NONE), ("by folder", _BY_FOLDER), ("by a table…", _TABLE)):
-            self._groups.addItem(text, value)
-        self._groups.setToolTip(
-            "To which group, such as an animal, each image belongs: the name of its folder, or\n"
-            "what a table image,group says. It becomes a column of the table of all images."
+        self._grouping = QComboBox()
+        for text, value in (
+            ("none", _NONE),
+            ("by folder", _BY_FOLDER),
+            ("by a table…", _TABLE),
+            ("as typed", _TYPED),
+        ):
+            self._grouping.addItem(text, value)
+        self._grouping.setToolTip(
+            "To which group, such as an animal, each image belongs: the name of its folder, what\n"
+            "a table image,group says, or what you type in the list. Measure all gives the mean\n"
+            "of groups, each of which is one unit, however many images it has."
         )
-        self._groups.activated.connect(self._on_groups)
+        self._grouping.activated.connect(self._on_grouping)
         self._out = QLineEdit()
         self._out.setPlaceholderText("folder for the results")
         self._out.setToolTip("What is written of each image, and the table of all, images.csv.")
+        self._out.editingFinished.connect(self._recall)
         self._browse = QPushButton("…")
         self._browse.clicked.connect(self._on_browse)
         self._apply = QPushButton("Apply to all")
         self._apply.setToolTip(
-            "Apply the model to each image, with the threshold and the averages above, and write\n"
-            "maps, labels and tables. What is done already, and unchanged, is kept: so it goes on\n"
-            "where it was stopped. Holes are not filled, nor small pieces removed."
+            "Apply the model to each image, with the averages, the threshold, the size of objects\n"
+            "and the holes above, and write maps, labels and tables. What is done already, and\n"
+            "unchanged, is kept: so it goes on where it was stopped."
         )
-        self._apply.clicked.connect(self._on_apply)
+        self._apply.clicked.connect(lambda: self._on_work(self.apply_requested))
+        self._measure = QPushButton("Measure all")
+        self._measure.setToolTip(
+            "Measure the objects of all results, by the size and splitting of Objects above, and\n"
+            "estimate the fractions, corrected by the check count in the folder of a result, if\n"
+            "check.csv is there; and the mean of groups with its 95 % interval."
+        )
+        self._measure.clicked.connect(lambda: self._on_work(self.measure_requested))
+
+    def _make_table(self) -> None:
+        self._table = make_rows("many images", ("Image", "Group", "State", "Fraction"))
+        self._table.setToolTip(
+            "Click on an image that is done to open it with its labels; in its column Group to\n"
+            "type to which group, such as an animal, it belongs."
+        )
+        triggers = QAbstractItemView.EditTrigger
+        self._table.setEditTriggers(triggers.AnyKeyPressed | triggers.EditKeyPressed)
+        self._table.cellClicked.connect(self._on_cell)
+        self._table.itemChanged.connect(self._on_item)
 
     def _lay_out(self) -> None:
-        adding, place = QHBoxLayout(), QHBoxLayout()
+        adding, place, work = QHBoxLayout(), QHBoxLayout(), QHBoxLayout()
         for button in (self._add_files, self._add_folder, self._clear):
             adding.addWidget(button)
         place.addWidget(self._out, 1)
         place.addWidget(self._browse)
+        work.addWidget(self._apply)
+        work.addWidget(self._measure)
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Groups", self._groups)
+        form.addRow("Groups", self._grouping)
         form.addRow("Results", place)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(adding)
         layout.addWidget(self._table)
         layout.addLayout(form)
-        for widget in (self._apply, self._notice, self._problem):
+        layout.addLayout(work)
+        for widget in (self._overall, self._notice, self._problem):
             layout.addWidget(widget)
 
     def _folder(self) -> Path | None:
         text = self._out.text().strip()
         return Path(text).expanduser() if text else None
 
-    def _grouping(self) -> str | None:
-        value = self._groups.currentData()
-        return str(self._groups_table) if value == _TABLE else value or None
+    def _recall(self) -> None:
+        """Show what was made of the images before in the folder, and the groups they had there."""
+        folder = self._folder()
+        if folder != self._results_in:
+            self._results, self._results_in = {}, folder
+            for row in range(len(self._images)):
+                self._show_state(row, "")
+                write_cell(self._table, row, _FRACTION, "")
+        if folder is not None and folder.is_dir():
+            from ...core.prediction import read_images_table
 
-    def _list(self) -> None:
-        """List the images anew, as with other groups."""
+            table, measured = read_images_table(folder), read_images_table(tables_in(folder)[1])
+            new = [row for row, _ in self._by_row(table) if not self._cell(row, _STATE)]
+            self._show_results(table, folder, new)
+            for row, rows in (*self._by_row(table), *self._by_row(measured)):
+                if row in new and rows["group"].iloc[0]:
+                    self._groups[self._images[row].path] = rows["group"].iloc[0]
+            for row in new:
+                is_done = self._images[row].path in self._results
+                self._show_state(row, _STATES["kept"] if is_done else "not done")
+            if self._grouping.currentData() == _NONE:
+                self._choose_typed()
+        self._show_groups()
+
+    def _fill_groups(self) -> None:
+        """Give the images their groups by folder or table, if that is chosen."""
         from ...core.images import list_images
 
+        chosen, paths = self._grouping.currentData(), [one.path for one in self._images]
+        by = {_BY_FOLDER: _BY_FOLDER, _TABLE: self._groups_table}.get(chosen)
         self._problem.say("")
         try:
-            self._images = list_images(self._paths, groups=self._grouping())
+            if by is not None and paths:
+                self._groups = {one.path: one.group for one in list_images(paths, groups=by)}
         except (SpssError, OSError) as error:
-            self._groups.setCurrentIndex(0)
-            self._images = list_images(self._paths)
             self._problem.say(str(error))
-        self._show_images()
+            self._choose_typed()
+        self._show_groups()
+
+    def _choose_typed(self) -> None:
+        """Say that groups are those that stand in the list, if there are any."""
+        chosen = _TYPED if any(self._groups.values()) else _NONE
+        self._grouping.setCurrentIndex(self._grouping.findData(chosen))
 
     def _show_images(self) -> None:
-        states = {one: self._cell(row, _STATE) for row, one in enumerate(self._shown())}
-        fractions = {one: self._cell(row, _FRACTION) for row, one in enumerate(self._shown())}
+        """List the images, of which the first ones may be listed already."""
+        n_before = self._table.rowCount()
         self._table.setRowCount(len(self._images))
-        for row, one in enumerate(self._images):
-            path = str(one.path)
-            cells = (one.path.name, one.group, states.get(path, ""), fractions.get(path, ""))
-            for column, text in enumerate(cells):
-                write_cell(self._table, row, column, text)
-            self._table.item(row, 0).setToolTip(path)
-        self._table.setColumnHidden(1, self._groups.currentData() == _NONE)
+        for row, one in list(enumerate(self._images))[n_before:]:
+            for column, text in enumerate((one.path.name, "", "", "")):
+                write_cell(self._table, row, column, text, can_edit=column == _GROUP)
+            self._table.item(row, 0).setToolTip(str(one.path))
         self._table.setVisible(bool(self._images))
         fit_rows(self._table)
         self._clear.setEnabled(bool(self._images))
+        self._show_groups()
+
+    def _show_groups(self) -> None:
+        for row, one in enumerate(self._images):
+            self._table.item(row, _GROUP).setText(self._groups.get(one.path, ""))
         self.set_ready(self._can_apply)
 
-    def _shown(self) -> list[str]:
-        return [self._table.item(row, 0).toolTip() for row in range(self._table.rowCount())]
+    def _show_state(self, row: int, text: str, tip: str = "") -> None:
+        write_cell(self._table, row, _STATE, text)
+        self._table.item(row, _STATE).setToolTip(tip)
+
+    def _show_results(self, table: pd.DataFrame, folder: Path, among: Collection[int]) -> None:
+        """Show the fractions of some rows, and know where their results are."""
+        for row, rows in self._by_row(table):
+            path = self._images[row].path
+            if row in among:
+                self._results.pop(path, None)
+                if not rows["problem"].iloc[0]:
+                    self._results[path] = folder / str(rows["folder"].iloc[0])
+                    self._show_fractions(row, rows)
+
+    def _show_fractions(self, row: int, rows: pd.DataFrame) -> None:
+        """Show those of the classes, with their intervals; of estimates the corrected ones."""
+        known = rows[rows["fraction"] != ""]
+        if "method" in rows:
+            is_of_labels = known["method"].str.startswith("labels")
+            known = known[is_of_labels].drop_duplicates("class", keep="last")
+        else:
+            known = known[known["class"] != rows["class"].iloc[0]]
+        texts, tips = [], []
+        for one in known.to_dict("records"):
+            text = f"{percent_text(float(one['fraction']))}\u00a0%"
+            if one["low"]:
+                low, high = (percent_text(float(one[key])) for key in ("low", "high"))
+                text += f" ({low}\u2013{high}\u00a0%)"
+            texts.append(text)
+            tips.append(f"{one['class']} ({one.get('method') or 'labels, uncorrected'}): {text}")
+        write_cell(self._table, row, _FRACTION, ", ".join(texts))
+        self._table.item(row, _FRACTION).setToolTip("\n".join(tips))
+
+    def _show_problems(self, table: pd.DataFrame) -> list[str]:
+        """Show which images failed, or were not come to; say why the first ones failed."""
+        from ...core.prediction import NOT_DONE
+
+        told = []
+        for row, rows in self._by_row(table):
+            if problem := str(rows["problem"].iloc[0]):
+                is_failed = problem != NOT_DONE
+                self._show_state(row, "failed" if is_failed else "not done", problem)
+                told += [f"{self._images[row].path.name}: {problem}"] * is_failed
+        return told[:_MAX_TOLD]
+
+    def _by_row(self, table: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
+        """Rows of a table for each image that is listed, or for its result."""
+        for image, rows in () if table.empty else table.groupby("image", sort=False):
+            row = self._row_of(str(image))
+            if row is not None:
+                yield row, rows
+
+    def _row_of(self, path: str) -> int | None:
+        known = Path(path)
+        return next(
+            (
+                row
+                for row, one in enumerate(self._images)
+                if known in (one.path, self._results.get(one.path))
+            ),
+            None,
+        )
 
     def _cell(self, row: int, column: int) -> str:
         return self._table.item(row, column).text()
-
-    def _row_of(self, path: Path) -> int | None:
-        return next((row for row, one in enumerate(self._images) if one.path == path), None)
 
     def _on_files(self) -> None:
         names, _ = QFileDialog.getOpenFileNames(self, "Add images", str(self._start()))
@@ -245,40 +378,61 @@ class ManyImages(QWidget):
             self.add([Path(name)], each=True)
 
     def _start(self) -> Path:
-        return self._paths[-1].parent if self._paths else self._propose().parent
+        return self._images[-1].path.parent if self._images else self._propose().parent
 
     def _on_clear(self) -> None:
-        self._paths, self._images = (), ()
-        self._table.setRowCount(0)
+        self._images, self._groups, self._results = (), {}, {}
+        self._overall.show_estimates(())
         self._notice.say("")
         self._problem.say("")
         self._show_images()
 
-    def _on_groups(self) -> None:
-        if self._groups.currentData() == _TABLE:
+    def _on_grouping(self) -> None:
+        chosen = self._grouping.currentData()
+        if chosen == _NONE:
+            self._groups = {}
+        elif chosen == _TABLE:
             name, _ = QFileDialog.getOpenFileName(self, "Groups", str(self._start()), _CSV)
-            self._groups_table = Path(name) if name else None
             if not name:
-                self._groups.setCurrentIndex(0)
-        self._list()
+                self._choose_typed()
+                return
+            self._groups_table = Path(name)
+        self._fill_groups()
 
     def _on_browse(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Results of all", str(self._start()))
         if name:
             self._out.setText(name)
+            self._recall()
 
-    def _on_apply(self) -> None:
-        folder = self._folder()
-        if folder is None:
-            self._problem.say("Name a folder for the results.")
-            return
-        self._problem.say("")
-        self._notice.say("")
-        for row in range(self._table.rowCount()):
-            write_cell(self._table, row, _STATE, "waiting")
-        self.apply_requested.emit(ManyRequest(self._paths, folder, self._grouping()))
+    def _on_work(self, wanted: SignalInstance) -> None:
+        from ...core.images import list_images
 
-    def _on_row(self, row: int, _column: int) -> None:
+        self._recall()
+        folder, paths = self._folder(), [one.path for one in self._images]
+        groups = {one: self._groups.get(one, "") for one in paths}
+        try:
+            if folder is None:
+                raise InputError("Name a folder for the results.")
+            request = ManyRequest(
+                tuple(paths), folder, groups if any(groups.values()) else None, dict(self._results)
+            )
+            list_images(paths, groups=request.groups)
+        except InputError as error:
+            self._problem.say(str(error))
+        else:
+            wanted.emit(request)
+
+    def _on_cell(self, row: int, column: int) -> None:
         path = self._images[row].path
-        if path in self._results:
+        if column == _GROUP:
+            self._table.editItem(self._table.item(row, column))
+        elif path in self._results:
             self.open_requested.emit(path, self._results[path])
+
+    def _on_item(self, item: QTableWidgetItem) -> None:
+        """Take a group that was typed."""
+        path = self._images[item.row()].path if item.column() == _GROUP else None
+        if path is not None and item.text().strip() != self._groups.get(path, ""):
+            self._groups[path] = item.text().strip()
+            self._choose_typed()

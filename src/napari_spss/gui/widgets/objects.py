@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ...core.base import ResultFiles, SpssError, counted
+from ...core.base import InputError, ResultFiles, SpssError, counted
 from ..models import FoundObjects, ObjectRequest
 from .notice import Notice
 from .object_table import ObjectTable, column_title, shown_columns
@@ -67,9 +67,21 @@ class ObjectsSection(QWidget):
     # -- value -----------------------------------------------------------------------------------
 
     def value(self) -> ObjectRequest:
-        """Return which objects are to be found."""
+        """Return which objects are to be found.
+
+        Raises
+        ------
+        InputError
+            If the least size is none.
+        """
         unit = self._unit.currentData()
         size = self._min_size.text().strip().replace(",", ".") or "1"
+        if not _number(size, -1.0) >= 0:
+            raise InputError(
+                f"{self._min_size.text().strip()!r} is no size; write a number, such as 50 or "
+                "0.01.",
+                field="min_size",
+            )
         return ObjectRequest(
             class_index=self._class.currentData() or 0,
             class_name=self._class.currentText(),
@@ -276,11 +288,13 @@ class ObjectsSection(QWidget):
         self._find.setEnabled(self._has_result and not self._is_busy and self._class.count() > 0)
 
     def _on_find(self, edited: str = "") -> None:
-        text = self._min_size.text().strip()
-        if text and not _number(text, -1.0) >= 0:
-            self.refuse("min_size", f"{text!r} is no size; write a number, such as 50 or 0.01.")
-        elif self._find.isEnabled():
-            self.find_requested.emit(self.value(), edited)
+        try:
+            wanted = self.value()
+        except InputError as error:
+            self.refuse(error.field, str(error))
+            return
+        if self._find.isEnabled():
+            self.find_requested.emit(wanted, edited)
 
     def _on_column(self) -> None:
         self._low.clear()

@@ -27,10 +27,18 @@ def make_rows(name: str, titles: Sequence[str]) -> QTableWidget:
 
 
 def write_cell(
-    table: QTableWidget, row: int, column: int, text: str, *, is_bold: bool = False
+    table: QTableWidget,
+    row: int,
+    column: int,
+    text: str,
+    *,
+    is_bold: bool = False,
+    can_edit: bool = False,
 ) -> None:
     """Write a text into a cell; all but those of the first column to the right."""
     item = QTableWidgetItem(text)
+    if not can_edit:
+        item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
     if column:
         item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
     font = item.font()
