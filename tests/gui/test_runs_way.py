@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import tifffile
 from blobs import CLASSES, annotated, blobs
-from eye import number, said
+from eye import choice, number, said
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QTableWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QPushButton, QTableWidget
 from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.annotations import ClassStyle
@@ -98,6 +98,25 @@ class Person:
     def hint(self) -> str:
         texts = [label.text() for label in self.dock.bar.findChildren(QLabel)]
         return next(text for text in texts if text)
+
+    def boxes(self, *texts):
+        boxes = self.dock.results.findChildren(QCheckBox)
+        return [box for text in texts for box in boxes if box.text() == text]
+
+    def tick(self, text) -> None:
+        (box,) = self.boxes(text)
+        box.click()
+
+    def entered(self):
+        """Threshold and least size as they stand in the dock, and what says the threshold."""
+        slider = self.dock.results.findChild(QLabeledDoubleSlider)
+        size = number(self.dock.results, "Smaller pieces").value()
+        mode = choice(self.dock.results, "matched").currentText()
+        return pytest.approx(slider.value()), size, mode
+
+    def enter(self, *, threshold, min_size) -> None:
+        self.dock.results.findChild(QLabeledDoubleSlider).setValue(threshold)
+        number(self.dock.results, "Smaller pieces").setValue(min_size)
 
     def labels(self):
         (layer,) = [one for one in self.viewer.layers if one.name == "image labels"]
@@ -354,6 +373,68 @@ def test_layers_tell_where_they_come_from(person, tmp_path):
     person.wait_for_the_end()
     assert read_origin(tmp_path / "out" / "labels.ome.tif") == {**made_by, "is_edited": False}
     assert read_origin(tmp_path / "out" / "fractions.csv") == {**made_by, "is_edited": False}
+
+
+def test_labels_are_made_as_before_after_close_and_reopen(person):
+    person.train(GOOD)
+    person.enter(threshold=0.3, min_size=30)
+    for text in ("fill holes", "mirror images", "along z"):
+        person.tick(text)
+    assert person.dock.controller.apply("stack")
+    person.wait_for_the_end()
+    labels, made_by = person.labels().data.copy(), _made_by(person.labels())
+    assert 0 < labels.mean() < 1
+    person.close()
+    person.open()
+    person.wait(lambda: person.dock.session.model is not None)
+    assert person.entered() == (0.3, 30, "as the slider says")
+    ticked = [box.isChecked() for box in person.boxes("fill holes", "mirror images", "along z")]
+    assert ticked == [True, True, False]
+    assert person.dock.controller.apply("stack")
+    person.wait_for_the_end()
+    np.testing.assert_array_equal(person.labels().data, labels)
+    assert _made_by(person.labels()) == made_by
+    choice(person.dock.results, "matched").setCurrentIndex(1)
+    person.close()
+    person.open()
+    assert person.entered()[2].startswith("matched to the stated fractions")
+
+
+def test_each_image_has_its_threshold_and_comes_back_with_its_labels(person):
+    person.train(POOR)
+    assert person.dock.controller.apply("stack")
+    person.wait_for_the_end()
+    image = person.viewer.layers[0]
+    person.enter(threshold=0.3, min_size=30)
+    person.wait_for_the_end()
+    labels = person.labels()
+    labels.data[0, 0, 0] = 1  # by hand
+    labels.events.paint(value=[])
+    for name in ("other", "third"):
+        pixels = np.random.default_rng(len(name)).random((3, 32, 32))
+        person.dock.image.set_layer(person.viewer.add_image(pixels, name=name))
+    person.enter(threshold=0.6, min_size=7)
+    person.dock.image.set_layer(image)
+    assert person.entered()[:2] == (0.3, 30)
+    person.wait_for_the_end()
+    assert person.labels() is labels
+    assert labels.data[0, 0, 0] == 1
+    person.dock.image.set_layer(person.viewer.layers["third"])
+    assert person.entered()[:2] == (0.6, 7)
+
+
+@pytest.mark.parametrize("damage", [{"threshold": 7}, {"mode": "high"}, "torn"])
+def test_a_threshold_that_is_none_is_told_and_kept_aside(person, damage):
+    person.enter(threshold=0.3, min_size=30)
+    project = person.dock.project.folder
+    person.close()
+    record = json.loads((project / "project.json").read_text())
+    record["settings"]["results"] = damage
+    (project / "project.json").write_text(json.dumps(record))
+    person.open()
+    assert "Threshold and clean-up of the labels cannot be restored" in said(person.dock)
+    assert person.entered()[:2] == (0.5, 0)
+    assert len(list(project.glob("project*.json*"))) == 2
 
 
 def test_another_image_puts_previews_away_and_its_own_brings_them_back(person):

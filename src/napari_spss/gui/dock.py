@@ -116,7 +116,7 @@ class SpssDock(QWidget):
         self.plots = FiguresSection()
         self._card = ReferenceLayer(self._viewer)
         self._contents = ProjectContents(
-            self._viewer, self.image, self.classes, self.annotate, self.train
+            self._viewer, self.image, self.classes, self.annotate, self.train, self.results
         )
         self._blank = self._contents.form()
         self._before: Form | None = None  # of the image before
@@ -320,7 +320,7 @@ class SpssDock(QWidget):
         self.controller.objects_edited.connect(self._on_objects_edited)
         self._proofreader.train_wanted.connect(self._on_train_objects)
         self._picker.picked.connect(self.results.objects.select)
-        self.results.cleaning_changed.connect(self._on_cleaning_changed)
+        self.results.value_changed.connect(self._on_results_form_changed)
         self.plots.slice_wanted.connect(self._go_to_slice)
         self.plots.set_place(self.figures.place)
         self.plots.save_requested.connect(self.figures.save)
@@ -392,8 +392,13 @@ class SpssDock(QWidget):
         self._context.source = source
         self._take_card_away()
         self._forget_refusal()
-        self.controller.show_image(source)
-        self._open_project(layer, source)
+        was_restoring, self._is_restoring = self._is_restoring, True
+        try:
+            self.controller.show_image(source)
+            self._open_project(layer, source)
+        finally:
+            self._is_restoring = was_restoring
+        self._set_cleaning()
         self.controller.note_known()
         self._on_slider()
         self._refresh_ready()
@@ -469,6 +474,7 @@ class SpssDock(QWidget):
             self._contents.forget_actions()
         self._restore_objects(project, is_switch=not was_restoring)
         if not was_restoring:
+            self._set_cleaning()
             self._tell_run()
         self.session.say("info", f"Restored {restored}.")
         for fault in faults:
@@ -814,8 +820,14 @@ class SpssDock(QWidget):
     # -- the result ------------------------------------------------------------------------------
 
     @guarded
-    def _on_cleaning_changed(self) -> None:
-        self.controller.outcome.set_cleaning(self.results.cleaning())
+    def _on_results_form_changed(self) -> None:
+        self._set_cleaning()
+        self._save_soon()
+
+    def _set_cleaning(self) -> None:
+        """Have labels made as it is entered, but not by what was entered for the image before."""
+        if not self._is_restoring:
+            self.controller.outcome.set_cleaning(self.results.cleaning())
 
     def _counted(self) -> CountedFractions | None:
         """What the counting frames tell of the whole stack."""
@@ -843,7 +855,7 @@ class SpssDock(QWidget):
         self._show_figures()
         self._show_objects()
         self._refresh_ready()
-        self._on_cleaning_changed()
+        self._set_cleaning()
 
     @guarded
     def _show_figures(self) -> None:

@@ -16,7 +16,7 @@ from ..core.base import UNKNOWN_VOXEL, InputError, counted, merge_voxel_size, se
 from ..core.images import IGNORE
 from ..core.projects import RECORD_FILE, ObjectsRecord, ProjectState
 from .layers import MARK, Geometry, add_unselected, find_stale_layer
-from .models import FoundObjects, ObjectRequest, RunForm, check_texts
+from .models import FoundObjects, ObjectRequest, ResultsForm, RunForm, check_texts
 from .widgets import CLASS_KEYS, PAINTED_LAYER
 
 if TYPE_CHECKING:
@@ -25,9 +25,15 @@ if TYPE_CHECKING:
 
     from ..core.projects import Project
     from .models import PaintedLabels
-    from .widgets import AnnotateSection, ClassesEditor, ImageSection, TrainSection
+    from .widgets import (
+        AnnotateSection,
+        ClassesEditor,
+        ImageSection,
+        ResultsSection,
+        TrainSection,
+    )
 
-_VOXEL = "voxel_size_um"
+_VOXEL, _RESULTS = "voxel_size_um", "results"  # among the settings, beside the form's
 
 
 @dataclass(frozen=True)
@@ -51,12 +57,14 @@ class ProjectContents:
         classes: ClassesEditor,
         annotate: AnnotateSection,
         train: TrainSection,
+        results: ResultsSection,
     ) -> None:
         self._viewer = viewer
         self._image = image
         self._classes = classes
         self._annotate = annotate
         self._train = train
+        self._results = results
         self._stored_layer: Labels | None = None
         self._stored_slices: set[int] = set()
         self._counts: dict[str, int] = {}
@@ -68,10 +76,11 @@ class ProjectContents:
     def state(self) -> ProjectState:
         """Return what is to be saved, painted labels excepted."""
         form, size = self.form(), self._image.stated_voxel_size()
+        settings = {**form.settings, _RESULTS: self._results.form().model_dump()}
         return ProjectState(
             classes=form.classes,
             annotations=self._annotate.value(),
-            settings=form.settings if size is None else {**form.settings, _VOXEL: size},
+            settings=settings if size is None else {**settings, _VOXEL: size},
             table_texts=self._annotate.fractions.text_state(),
             looks=self._annotate.second_look.value(),
             check=self._annotate.check.value(),
@@ -214,11 +223,15 @@ class ProjectContents:
                 f"cannot be restored: {damaged[0]}."
             )
         settings = dict(state.settings)
-        size = settings.pop(_VOXEL, None)
+        size, results = settings.pop(_VOXEL, None), settings.pop(_RESULTS, {})
         try:
             form = RunForm.restored(settings)
         except InputError as error:
             faults.append(f"The settings of the training cannot be restored: {error}")
+        try:
+            self._results.set_form(ResultsForm.restored(results))
+        except InputError as error:
+            faults.append(f"Threshold and clean-up of the labels cannot be restored: {error}")
         if size is not None:
             try:
                 self._image.state_voxel_size(merge_voxel_size(size, UNKNOWN_VOXEL))

@@ -64,9 +64,11 @@ from .many_images import (
     tables_in as tables_in,
 )
 from .maps import (
+    MAX_MIN_SIZE_PX as MAX_MIN_SIZE_PX,
     Cleaning as Cleaning,
     MapMaking as MapMaking,
     ResultMaps as ResultMaps,
+    ResultsForm as ResultsForm,
 )
 from .object_edits import (
     ObjectEdits as ObjectEdits,

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, ValidationError
 
 from ...core.annotations import Box, Classes, Proportion, Region
-from ...core.base import check_room, forget_pages, scratch_zeros
+from ...core.base import InputError, Record, check_room, fault_of, forget_pages, scratch_zeros
+
+MAX_MIN_SIZE_PX = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,45 @@ class Cleaning:
     def at_scale(self, reduction: int) -> Cleaning:
         """Return the same for maps that are reduced by an integer factor in both directions."""
         return replace(self, min_size_px=-(-self.min_size_px // reduction**2))
+
+
+class ResultsForm(Record):
+    """What was entered of maps and labels, as a project keeps it.
+
+    Parameters
+    ----------
+    mode : {"half", "matched", "slider"}
+        What says the threshold.
+    threshold : float
+        Where the slider is, 0-1.
+    has_filled_holes, min_size_px
+        As of `Cleaning`.
+    flips : bool
+        Whether maps are averaged over mirror images.
+    smooth_z : bool
+        Whether they are averaged along z where slices are close.
+    """
+
+    mode: Literal["half", "matched", "slider"] = "half"
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    has_filled_holes: bool = False
+    min_size_px: int = Field(default=0, ge=0, le=MAX_MIN_SIZE_PX)
+    flips: bool = False
+    smooth_z: bool = True
+
+    @classmethod
+    def restored(cls, values: object) -> Self:
+        """Return the form of values that were kept in a file, which may be damaged.
+
+        Raises
+        ------
+        InputError
+            If a value is not of its kind, or out of bounds.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise InputError(f"{fault_of(error)}.") from error
 
 
 class ResultMaps:

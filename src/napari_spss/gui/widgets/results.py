@@ -25,7 +25,14 @@ from superqt import QLabeledDoubleSlider
 
 from ...core.annotations import N_LOOKS
 from ...core.base import counted
-from ..models import Cleaning, MapMaking, percent_text, steps_of
+from ..models import (
+    MAX_MIN_SIZE_PX,
+    Cleaning,
+    MapMaking,
+    ResultsForm,
+    percent_text,
+    steps_of,
+)
 from .estimates import EstimatesView
 from .many_images import ManyImages
 from .notice import Notice
@@ -44,14 +51,14 @@ SCOPES = (
     ("stack", "the whole stack"),
 )
 _IN_PREVIEWS = "Previews of more than 2 megapixels during a training are shown without this."
-_HALF, _MATCHED, _SLIDER = "half", "matched", "slider"
+_HALF, _MATCHED, _SLIDER = "half", "matched", "slider"  # of `ResultsForm`
 
 
 class ResultsSection(QWidget):
     """States what is to be done with a model and its maps; does nothing itself."""
 
     apply_requested = Signal(str)  # one of SCOPES
-    cleaning_changed = Signal()
+    value_changed = Signal()  # how maps and labels are to be made
     second_look_requested = Signal()
     load_requested = Signal(str)  # folder of a run
     take_back_requested = Signal()  # the model before
@@ -102,6 +109,28 @@ class ResultsSection(QWidget):
     def map_making(self) -> MapMaking:
         """Return how the model is to make maps."""
         return MapMaking(self._flips.isChecked(), None if self._smooth.isChecked() else False)
+
+    def form(self) -> ResultsForm:
+        """Return what was entered of this."""
+        return ResultsForm(
+            mode=self._mode.currentData(),
+            threshold=self._slider.value(),
+            has_filled_holes=self._fill.isChecked(),
+            min_size_px=self._min_size.value(),
+            flips=self._flips.isChecked(),
+            smooth_z=self._smooth.isChecked(),
+        )
+
+    def set_form(self, form: ResultsForm) -> None:
+        """Enter it; nothing is emitted."""
+        was_blocked = self.blockSignals(True)
+        self._slider.setValue(form.threshold)
+        self._mode.setCurrentIndex(self._mode.findData(form.mode))
+        self._fill.setChecked(form.has_filled_holes)
+        self._min_size.setValue(form.min_size_px)
+        self._flips.setChecked(form.flips)
+        self._smooth.setChecked(form.smooth_z)
+        self.blockSignals(was_blocked)
 
     def scope(self) -> str:
         """Return where the model is to be applied."""
@@ -236,6 +265,7 @@ class ResultsSection(QWidget):
             "Average the maps of each slice and of its mirror images: a little better, and four\n"
             "times as long. Press Apply to have maps so."
         )
+        self._flips.toggled.connect(self.value_changed)
         self._smooth = QCheckBox("along z")
         self._smooth.setChecked(True)
         self._smooth.setToolTip(
@@ -243,6 +273,7 @@ class ResultsSection(QWidget):
             "slices are at most half an object's width apart. Needs the voxel size and the\n"
             "object's width. Press Apply to have maps so."
         )
+        self._smooth.toggled.connect(self.value_changed)
         self._look_again = QPushButton()
         self._look_again.setToolTip(
             "Show the nodes of the grids about which map and you differ most, one after the other:"
@@ -278,9 +309,9 @@ class ResultsSection(QWidget):
         self._fill.setToolTip(
             f"Give background that a class encloses within a slice to that class.\n{_IN_PREVIEWS}"
         )
-        self._fill.toggled.connect(self.cleaning_changed)
+        self._fill.toggled.connect(self.value_changed)
         self._min_size = QSpinBox()
-        self._min_size.setRange(0, 10_000_000)
+        self._min_size.setRange(0, MAX_MIN_SIZE_PX)
         self._min_size.setSuffix(" px")
         self._min_size.setPrefix("of at least ")
         self._min_size.setSpecialValueText("of any size")
@@ -288,7 +319,7 @@ class ResultsSection(QWidget):
         self._min_size.setToolTip(
             f"Smaller pieces within a slice become background.\n{_IN_PREVIEWS}"
         )
-        self._min_size.valueChanged.connect(self.cleaning_changed)
+        self._min_size.valueChanged.connect(self.value_changed)
 
     def _make_saving(self) -> None:
         self._fractions = QLabel()
@@ -379,14 +410,14 @@ class ResultsSection(QWidget):
 
     def _on_mode_changed(self) -> None:
         self._show_threshold()
-        self.cleaning_changed.emit()
+        self.value_changed.emit()
 
     def _on_slider_moved(self) -> None:
         if self._mode.currentData() != _SLIDER:
             self._mode.blockSignals(True)
             self._mode.setCurrentIndex(self._mode.findData(_SLIDER))
             self._mode.blockSignals(False)
-        self.cleaning_changed.emit()
+        self.value_changed.emit()
 
     def _show_threshold(self) -> None:
         threshold = self.threshold()
