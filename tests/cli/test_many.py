@@ -14,7 +14,7 @@ from napari_spss import predict_images
 from napari_spss.core.analysis import clean_labels
 from napari_spss.core.annotations import Annotations, lay_grid, write_grid
 from napari_spss.core.base import CancelToken, FinishReason, ImageProgress, Progress
-from napari_spss.core.images import WRITERS, StackLayout, labels_in, open_labels
+from napari_spss.core.images import WRITERS, StackLayout, labels_in, left_out, open_labels
 from napari_spss.core.projects import Project, ProjectState
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -156,6 +156,16 @@ def test_results_among_the_images_are_no_images(spss, study, images, out):
     assert Path(out, "images.csv").read_bytes() == table
     assert spss("predict", "run", *images, "--out", "elsewhere").code == 0
     assert list(table_of("elsewhere/images.csv")["folder"].unique()) == ["a_img", "b_img"]
+
+
+def test_what_is_left_out_of_a_folder_is_told(spss, study):
+    Path("study/notes.csv").write_text("a,b\n")
+    Path("study/a/.hidden.txt").write_text("")
+    assert left_out(Path("study")) == (Path("study/notes.csv"),)
+    assert left_out(Path("study/b/c.zarr")) == ()  # which is an image, not a folder of files
+    assert spss("predict", "run", "study/a/img.tif", "--out", "study/a").code == 0
+    found = {one.name for one in left_out(Path("study"))}
+    assert found >= {"notes.csv", "labels.ome.tif", "maps.ome.tif", "fractions.csv"}
 
 
 @pytest.mark.parametrize("folder", ["study", "study/a"])
@@ -317,10 +327,11 @@ def test_an_image_that_comes_later_keeps_the_rows_and_folders_of_the_others(spss
     assert done.code == 0
     assert sorted(set(table_of()["folder"])) == ["b_img", "c", "img"]
     assert {one: times()[one] for one in before} == before
-    done = spss("predict", "run", "study/b/*", "--out", "out", "--threshold", "0.3")
-    assert done.code == 2
-    assert "other options" in done.error
-    assert "study/a/img.tif" in done.error
+    for option in (("--threshold", "0.3"), ("--no-smooth-z",), ("--fill-holes",)):
+        done = spss("predict", "run", "study/b/*", "--out", "out", *option)
+        assert done.code == 2
+        assert "other options" in done.error
+        assert "study/a/img.tif" in done.error
 
 
 @pytest.mark.parametrize(
@@ -350,6 +361,18 @@ def test_groups_by_a_table_whose_names_tell_images_apart(spss, study):
     Path("g.csv").write_text("image,group\na/img.tif,x\nb/img,y\n")
     assert spss(*command).code == 0
     assert list(table_of()["group"]) == ["x", "x", "y", "y"]
+
+
+def test_groups_of_results_are_those_that_their_prediction_was_told(spss, study):
+    Path("study/b/torn.tif").write_bytes(b"II*\0torn")
+    assert spss("predict", "run", "study", "--each", "--groups", "folder", "--out", "out").code == 1
+    command = ("estimate", "out", "--each", "--groups", "out/images.csv", "--out", "estimates")
+    done = spss(*command)
+    assert done.code == 0, done.err
+    table = table_of("estimates/images.csv").drop_duplicates("folder")
+    groups = dict(zip(table["folder"], table["group"], strict=True))
+    assert groups == {"a_img": "a", "b_img": "b", "c": "b"}
+    assert spss(*command[:4], "estimates/images.csv", *command[5:]).err.count("kept") == 3
 
 
 @pytest.fixture
@@ -451,10 +474,13 @@ def test_check_counts_that_lie_beside_some_of_the_labels_correct_these(spss, lab
     done = spss(*command)
     assert done.code == 2
     assert "no check.csv lies beside any of the labels" in done.error
-    write_check(Path("results/p/check.csv"), labels["p"], 3)
+    judged = labels["p"].copy()
+    judged[0, :20] = 1 - judged[0, :20]
+    write_check(Path("results/p/check.csv"), judged, 3)
     Path("animals.csv").write_text("image,group\np,one\nq,one\n")
     done = spss(*command, "--groups", "animals.csv")
     assert done.code == 0, done.err
+    assert "p: nodes contradict the labels: look again" in done.err
     assert "q: no check.csv lies beside the labels" in done.err
     assert "overall.csv has no interval: all images are of group one" in done.err
     assert "corrects 1 image without a check count" in done.err

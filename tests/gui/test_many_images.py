@@ -131,6 +131,7 @@ def test_a_model_is_applied_to_all_images_of_a_folder(person, study):
     shown = [float(text.removesuffix("\u00a0%")) for text in person.column(3)[:2]]
     assert shown == pytest.approx(list(100 * fractions), rel=0.05)
     assert str(out / "images.csv") in person.said()
+    assert person.column(3)[2] == ""
     assert "torn.tif" in person.said()
     person.work("Apply to all")
     assert person.column(2) == ["done before", "done before", "failed"]
@@ -326,9 +327,11 @@ def test_what_the_command_line_has_applied_is_known_to_the_dock_and_the_reverse(
 
 
 def test_one_group_tells_no_spread_and_without_groups_there_is_no_mean(measured, study):
-    measured.type_group(0, "b")
     measured.work("Measure all")
-    assert measured.column(2) == ["done", "done"]
+    assert "Mean of 2 groups" in measured.said()
+    measured.type_group(0, "b")
+    assert "Mean of 2 groups" not in measured.said()  # it was of others
+    measured.work("Measure all")
     assert "has no interval: all images are of group b" in measured.said()
     assert "Mean of 1 group" in measured.said()
     measured.choose_groups("none")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from napari.viewer import Viewer
 
-    from ..core.training import Model
     from .controller import Controller
     from .widgets import ResultsSection
 
@@ -49,85 +49,77 @@ class ManyRuns(QObject):
     ) -> None:
         super().__init__(parent)
         self.session = controller.session
-        self._viewer, self._controller = viewer, controller
-        self._results, self._form = results, form
+        self._controller, self._results, self._form = controller, results, form
         self._folder = Path()  # of the results of the last run
         self._warnings: list[str] = []  # of that run
-        self._view = results.many
-        self._view.set_place(controller.place_to_save)
-        self._view.apply_requested.connect(self._on_apply)
-        self._view.measure_requested.connect(self._on_measure)
-        self._view.open_requested.connect(self._on_open)
+        view = self._view = results.many
+        view.set_place(controller.place_to_save)
+        view.apply_requested.connect(partial(self._try, self._apply))
+        view.measure_requested.connect(partial(self._try, self._measure))
+        view.open_requested.connect(partial(self._try, partial(open_with_labels, viewer)))
         self.session.event_taken.connect(self._on_event)
         self.session.run_ended.connect(self._on_end)
 
-    def _on_apply(self, request: ManyRequest) -> None:
-        def begin() -> None:
-            _, run_dir = self._model()
-            making, cleaning = self._results.map_making(), self._results.cleaning()
-            threshold = None if cleaning.threshold is None else round(cleaning.threshold, 4)
-            call = CoreCall("applying the model to many images", apply_to_many)
-            began = self._begin(
-                *("images", call, run_dir, request),
-                device=self._form().device,
-                threshold=threshold,
-                flips=making.flips,
-                smooth_z=making.smooth_z,
-                fill_holes=cleaning.has_filled_holes,
-                min_piece_px=cleaning.min_size_px,
+    def _apply(self, request: ManyRequest) -> None:
+        making, cleaning = self._results.map_making(), self._results.cleaning()
+        threshold = None if cleaning.threshold is None else round(cleaning.threshold, 4)
+        began = self._begin(
+            *("images", CoreCall("applying the model to many images", apply_to_many)),
+            *(request, request.images),
+            device=self._form().device,
+            threshold=threshold,
+            flips=making.flips,
+            smooth_z=making.smooth_z,
+            fill_holes=cleaning.has_filled_holes,
+            min_piece_px=cleaning.min_size_px,
+        )
+        if began and threshold is not None:
+            self.session.say("info", f"Threshold {threshold:g} for all images.")
+
+    def _measure(self, request: ManyRequest) -> None:
+        model, wanted = self.session.model, self._results.objects.value()
+        if not request.results:
+            raise InputError(f"{request.folder} has no results of these images; apply first.")
+        made_by = ResultFiles(request.folder, "images", ()).made_before().get("model")
+        if model is None or made_by != model.identity:
+            raise InputError(
+                f"The results in {request.folder} are of another model; load that one, or apply "
+                "this one to all."
             )
-            if began and threshold is not None:
-                self.session.say("info", f"Threshold {threshold:g} for all images.")
-
-        self._try(begin)
-
-    def _on_measure(self, request: ManyRequest) -> None:
-        def begin() -> None:
-            model, run_dir = self._model()
-            wanted = self._results.objects.value()
-            if not request.results:
-                raise InputError(f"{request.folder} has no results of these images; apply first.")
-            made_by = ResultFiles(request.folder, "images", ()).made_before().get("model")
-            if made_by != model.identity:
-                raise InputError(
-                    f"The results in {request.folder} are of another model; load that one, or "
-                    "apply this one to all."
-                )
-            began = self._begin(
-                *("measuring", CoreCall("measuring many images", measure_many), run_dir, request),
-                min_size=wanted.min_size,
-                split=wanted.split,
-                per_slice=wanted.per_slice,
-                is_vertical=False,
-                outside=model.classes.outside,
-            )
-            n_left = len(request.images) - len(request.results)
-            if began and n_left:
-                self._warnings.append(f"{counted(n_left, 'image')} without a result left out.")
-
-        self._try(begin)
-
-    def _on_open(self, image: Path, folder: Path) -> None:
-        self._try(lambda: open_with_labels(self._viewer, image, folder))
-
-    def _model(self) -> tuple[Model, Path]:
-        model, run_dir = self.session.model, self._controller.model_dir
-        if model is None or run_dir is None:
-            raise InputError("There is no model yet; train one, or load one.")
-        return model, run_dir
+        began = self._begin(
+            *("measuring", CoreCall("measuring many images", measure_many)),
+            *(request, request.results),
+            min_size=wanted.min_size,
+            split=wanted.split,
+            per_slice=wanted.per_slice,
+            is_vertical=False,
+            outside=model.classes.outside,
+        )
+        n_left = len(request.images) - len(request.results)
+        if began and n_left:
+            self._warnings.append(f"{counted(n_left, 'image')} without a result left out.")
 
     def _begin(
-        self, kind: RunKind, call: CoreCall, run_dir: Path, request: ManyRequest, **options: Any
+        self,
+        kind: RunKind,
+        call: CoreCall,
+        request: ManyRequest,
+        images: Collection[Path],
+        **options: Any,
     ) -> bool:
+        """Begin work on images of the request."""
+        run_dir = self._controller.model_dir
+        if run_dir is None:
+            raise InputError("There is no model yet; train one, or load one.")
         began = self._controller.begin(kind, call, run_dir, request, refuse=self._refuse, **options)
         if began:
             self._folder, self._warnings = request.folder, []
-            self._view.show_begun(request.images if kind == "images" else request.results)
+            self._view.show_begun(images)
         return began
 
-    def _try(self, act: Callable[[], object]) -> None:
+    def _try(self, act: Callable[..., object], *args: object) -> None:
         try:
-            act()
+            act(*args)
         except (SpssError, OSError) as error:
             self._refuse(error)
 

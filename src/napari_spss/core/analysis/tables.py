@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from pydantic import TypeAdapter
 
 from ..annotations import read_rows, write_rows
 from ..base import ResultFiles
@@ -190,20 +191,11 @@ def write_estimate_tables(
 
 def read_estimates(path: Path) -> tuple[Estimate, ...]:
     """Read a table that `write_estimate_tables` has written."""
-    return tuple(
-        Estimate(
-            row["method"],
-            row["class"],
-            float(row["fraction"] or "nan"),
-            float(row["low"] or "nan"),
-            float(row["high"] or "nan"),
-            int(row["clusters"]),
-            int(row["nodes"]),
-            row["assumes"],
-            row["reference"],
-        )
+    rows = [
+        {"name" if key == "class" else key: cell or "nan" for key, cell in row.items()}
         for row in read_rows(path)
-    )
+    ]
+    return TypeAdapter(tuple[Estimate, ...]).validate_python(rows)
 
 
 def _csv_rows(table: pd.DataFrame) -> Iterator[Sequence[object]]:

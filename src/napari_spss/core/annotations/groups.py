@@ -18,8 +18,9 @@ def read_groups(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[str
     Parameters
     ----------
     path : path
-        Columns ``image,group``, a row per image; other columns do not count. Images go by their
-        names, with or without the ending of a file, and with as many folders as tell them apart.
+        Columns ``image,group``, a row per image. Images go by their names, with or without the
+        ending of a file, and with as many folders as tell them apart. Of the table that predicting
+        many images writes, results go by its column ``folder``.
     names : sequence of str
         Of the images, or their paths.
 
@@ -39,12 +40,14 @@ def read_groups(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[str
     found: dict[int, str] = {}
     if table is not None and table.has_columns(_HEADER, ",".join(_HEADER)):
         for line, cells in table.rows.items():
-            meant = _meant(cells["image"], known)
+            meant = _meant(cells["image"], known) or _meant(cells.get("folder", ""), known)
             place = meant[0] if meant else None
             if len(meant) > 1:
                 several = f"{names[meant[0]]} and {names[meant[1]]}"
                 remedy = f"write it with its folder, since there are {several}"
                 table.fail("is the name of several images", remedy, key="image", line=line)
+            elif place is None and cells.get("problem"):
+                continue  # it has no result
             elif place is None:
                 remedy = f"write the name of one, such as {names[0]}, or delete the row"
                 table.fail("is none of the images", remedy, key="image", line=line)

@@ -113,7 +113,8 @@ def list_images(
 
 def left_out(folder: Path) -> tuple[Path, ...]:
     """What lies in a folder, and in those in it, and is no image, or ours; hidden files apart."""
-    return tuple(path for path, is_image in _entries(folder, False, _ours(False)) if not is_image)
+    found = () if _is_image(folder) else _entries(folder, False, _ours(False))
+    return tuple(path for path, is_image in found if not is_image)
 
 
 def _lines(path: Path) -> list[Path]:

@@ -294,7 +294,8 @@ def predict_images(
     made = {
         key: value
         for key, value in sorted(options.items())
-        if key not in ("device", "blocks") and value not in (None, False, "tif", "1")
+        if key not in ("device", "blocks")
+        and (value not in (None, False, "tif", "1") or (key == "smooth_z" and value is False))
     }
     made["weights"] = model.weights_digest
     listed = list_with_names(images, results, each=each, groups=groups, made=made)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..annotations import Box, ClassSpec
 
 _ESTIMATES = "estimates.csv"
+_CONTRADICTED = "nodes contradict the labels: look again at those in estimates_contradicted.csv."
 
 
 def estimate_images(
@@ -105,6 +106,8 @@ def estimate_images(
         for note in opened.notes(checked):
             show(Message("info", note))
         listed = None if checked is None else contradicted_nodes(opened.masks, checked)
+        if listed is not None and (listed["looks"] == 0).any():
+            show(Message("warning", _CONTRADICTED))
         write_estimates(files, found, listed, done_as=done_as)
         parts.append(part)
         return True, {}

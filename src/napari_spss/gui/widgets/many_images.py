@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -237,13 +238,14 @@ class ManyImages(QWidget):
 
     def _folder(self) -> Path | None:
         text = self._out.text().strip()
-        return Path(text).expanduser() if text else None
+        return Path(os.path.abspath(Path(text).expanduser())) if text else None
 
     def _recall(self) -> None:
         """Show what was made of the images before in the folder, and the groups they had there."""
         folder = self._folder()
         if folder != self._results_in:
             self._results, self._results_in = {}, folder
+            self._overall.show_estimates(())
             for row in range(len(self._images)):
                 self._show_state(row, "")
                 write_cell(self._table, row, _FRACTION, "")
@@ -270,6 +272,7 @@ class ManyImages(QWidget):
         chosen, paths = self._grouping.currentData(), [one.path for one in self._images]
         by = {_BY_FOLDER: _BY_FOLDER, _TABLE: self._groups_table}.get(chosen)
         self._problem.say("")
+        self._overall.show_estimates(())  # it may be of others
         try:
             if by is not None and paths:
                 self._groups = {one.path: one.group for one in list_images(paths, groups=by)}
@@ -308,12 +311,14 @@ class ManyImages(QWidget):
     def _show_results(self, table: pd.DataFrame, folder: Path, among: Collection[int]) -> None:
         """Show the fractions of some rows, and know where their results are."""
         for row, rows in self._by_row(table):
-            path = self._images[row].path
-            if row in among:
-                self._results.pop(path, None)
-                if not rows["problem"].iloc[0]:
-                    self._results[path] = folder / str(rows["folder"].iloc[0])
-                    self._show_fractions(row, rows)
+            path, is_done = self._images[row].path, not rows["problem"].iloc[0]
+            if row not in among:
+                continue
+            self._results.pop(path, None)
+            write_cell(self._table, row, _FRACTION, "")
+            if is_done:
+                self._results[path] = folder / str(rows["folder"].iloc[0])
+                self._show_fractions(row, rows)
 
     def _show_fractions(self, row: int, rows: pd.DataFrame) -> None:
         """Show those of the classes, with their intervals; of estimates the corrected ones."""
@@ -436,3 +441,4 @@ class ManyImages(QWidget):
         if path is not None and item.text().strip() != self._groups.get(path, ""):
             self._groups[path] = item.text().strip()
             self._choose_typed()
+            self._overall.show_estimates(())
