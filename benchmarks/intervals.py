@@ -5,9 +5,9 @@
 Masks are the truth: the stack ``vnc_sstem`` at every second pixel, contact sheets of it, and the
 axons of ``axon_sem`` at every second pixel. Maps are the truth with errors of a known kind. A check
 count is drawn anew each time, with no wrong node, with 2 % wrong ones, and with these after a
-second look at every node that contradicts the map. Nothing is trained. Stores what was found, and
-prints it as a table in Markdown: how many intervals hold the truth, with the bias of the fractions;
-and how wide they are, as a part of it.
+second look at every node that contradicts the map; for the labels alone, the errors are. Nothing is
+trained. Stores what was found, and prints it as a table in Markdown: how many intervals hold the
+truth; how wide they are, as a part of it; and the bias of the fractions.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import argparse
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import records
 from annotation.images import contact_sheets, read_axon, read_vnc
-from cells import table
+from cells import NOTHING, table
 from scipy import ndimage
+from skimage.draw import disk
 
 from napari_spss.core.analysis import Estimate, estimate_fractions
 from napari_spss.core.annotations import Annotations, CountingGrid, lay_frames, lay_grid
@@ -33,7 +35,13 @@ CLASSES = ("background", "object")
 WRONG = 0.02
 RESULTS = Path(__file__).parent / "results" / "intervals"
 NODES = ("all nodes right", "2 % wrong", "after a second look")
-METHODS = ("count", "count, Cavalieri", "labels, corrected")
+COUNTS = ("count", "count, Cavalieri")
+UNCORRECTED, CORRECTED = "labels, uncorrected", "labels, corrected"
+RADIUS_PX = 12
+HEAD = (
+    *("map", "method", "check count", "0 % wrong", "2 % wrong", "2 % wrong, second look"),
+    "nodes for ± 10 %: 0 %, second look",
+)
 
 Images = list[npt.NDArray[np.uint8]]
 Design = Callable[[LabelSource, np.random.Generator], Sequence[CountingGrid]]
@@ -76,35 +84,42 @@ def read_axons(root: Path) -> Images:
     return [(mask[::2, ::2] == 2).astype(np.uint8) for mask in read_axon(root).truth]
 
 
-def maps_of(truth: Images, *, is_stack: bool, px_per_disc: int) -> Iterator[tuple[str, Images]]:
-    """Maps with errors of one kind, and of all of them."""
-    rng = np.random.default_rng(0)
-    height, width = np.max([mask.shape for mask in truth], axis=0)
-    padded = np.zeros((len(truth), height, width), dtype=bool)
-    for plane, mask in zip(padded, truth, strict=True):
-        plane[: mask.shape[0], : mask.shape[1]] = mask
-    flat = ndimage.generate_binary_structure(3, 1)
-    flat[[0, 2]] = False
-    objects, n_objects = ndimage.label(padded, None if is_stack else flat)
-    is_missed = np.append(False, rng.random(n_objects) < 0.2)[objects]
-    seeds = np.zeros(padded.shape, dtype=bool)
-    seeds.reshape(-1)[rng.integers(padded.size, size=padded.size // px_per_disc)] = True
-    z, y, x = np.ogrid[-1:2, -12:13, -12:13]
-    is_made_up = ndimage.binary_dilation(seeds, (z == 0) & (y**2 + x**2 <= 144))
-    is_wide = ndimage.binary_dilation(padded, flat)
-    for name, found in (
-        ("1 px wider", is_wide),
-        ("a fifth of the objects missed", padded & ~is_missed),
-        ("discs made up", padded | is_made_up),
-        ("all of these", (is_wide & ~is_missed) | is_made_up),
-    ):
-        yield (
-            name,
-            [
-                plane[: mask.shape[0], : mask.shape[1]].astype(np.uint8)
-                for plane, mask in zip(found, truth, strict=True)
-            ],
-        )
+class Errs:
+    """Makes maps of a truth, with errors that are drawn."""
+
+    def __init__(self, truth: Images, data: DataSet) -> None:
+        flat = ndimage.generate_binary_structure(3, 1)
+        flat[[0, 2]] = False
+        self._shapes = [mask.shape for mask in truth]
+        self._truth = np.zeros((len(truth), *np.max(self._shapes, axis=0)), dtype=bool)
+        for plane, mask in zip(self._truth, truth, strict=True):
+            plane[: mask.shape[0], : mask.shape[1]] = mask
+        self._wide = ndimage.binary_dilation(self._truth, flat)
+        joins = None if data.is_stack else flat
+        self._objects, self._n_objects = ndimage.label(self._truth, joins)
+        self._n_discs = self._truth.size // data.px_per_disc
+
+    def draw(self, rng: np.random.Generator) -> Iterator[tuple[str, Images]]:
+        """Maps with errors of one kind, and of all of them."""
+        is_missed = np.append(False, rng.random(self._n_objects) < 0.2)[self._objects]
+        is_made_up = np.zeros_like(self._truth)
+        places = rng.integers(self._truth.size, size=self._n_discs)
+        for z, y, x in np.transpose(np.unravel_index(places, self._truth.shape)).tolist():
+            plane = is_made_up[z]
+            plane[disk((y, x), RADIUS_PX + 0.01, shape=plane.shape)] = True
+        for name, found in (
+            ("1 px wider", self._wide),
+            ("a fifth of the objects missed", self._truth & ~is_missed),
+            ("discs made up", self._truth | is_made_up),
+            ("all of these", (self._wide & ~is_missed) | is_made_up),
+        ):
+            yield (
+                name,
+                [
+                    plane[: shape[0], : shape[1]].astype(np.uint8)
+                    for plane, shape in zip(found, self._shapes, strict=True)
+                ],
+            )
 
 
 def fraction_of(masks: Images) -> float:
@@ -180,21 +195,25 @@ def drawn(
 
 
 def told(estimates: Sequence[Estimate], true: float) -> records.Record:
-    """Bias and half width as parts of the truth, coverage, and nodes that were judged."""
+    """Bias and half width as parts of the truth, coverage, and nodes that were judged.
+
+    Half width and coverage are None where there is no interval.
+    """
     fraction, low, high = np.array([(one.fraction, one.low, one.high) for one in estimates]).T
+    is_sample = not np.isnan(low).any()
     return {
         "bias": float(fraction.mean() / true - 1),
-        "coverage": float(((low <= true) & (true <= high)).mean()),
-        "half_width": float(((high - low) / 2).mean() / true),
+        "coverage": float(((low <= true) & (true <= high)).mean()) if is_sample else None,
+        "half_width": float(((high - low) / 2).mean() / true) if is_sample else None,
         "nodes": float(np.mean([one.nodes for one in estimates])),
     }
 
 
 def computed(data: DataSet, truth: Images, n_drawings: int) -> records.Record:
-    """What each method tells, by map, check count and wrong nodes."""
+    """What counts tell, and labels that they correct, by map, check count and wrong nodes."""
     true = fraction_of(truth)
     found: dict[str, dict[str, dict[str, records.Record]]] = {}
-    for name, labels in maps_of(truth, is_stack=data.is_stack, px_per_disc=data.px_per_disc):
+    for name, labels in Errs(truth, data).draw(np.random.default_rng(0)):
         key = f"{name} ({100 * (fraction_of(labels) / true - 1):+.0f} %)"
         for count, design in data.designs.items():
             for n_looks, nodes in enumerate(NODES):
@@ -203,31 +222,63 @@ def computed(data: DataSet, truth: Images, n_drawings: int) -> records.Record:
                 )
                 of_methods = {
                     method: told(estimates[method], true)
-                    for method in METHODS
+                    for method in (*COUNTS, CORRECTED)
                     if method in estimates
                 }
                 found.setdefault(key, {}).setdefault(count, {})[nodes] = of_methods
     return {"drawings": n_drawings, "fraction": true, "maps": found}
 
 
-def rows(record: records.Record) -> Iterator[list[str]]:
+def alone(data: DataSet, truth: Images, n_drawings: int) -> records.Record:
+    """What labels tell uncorrected, by the kind of their errors, which are drawn anew."""
+    errs, found = Errs(truth, data), dict[str, list[Estimate]]()
+    for seed in range(n_drawings):
+        for name, labels in errs.draw(np.random.default_rng(seed)):
+            for one in estimate_fractions(labels, classes=CLASSES, is_set=not data.is_stack):
+                if one.method == UNCORRECTED:
+                    found.setdefault(name, []).append(one)
+    true = fraction_of(truth)
+    maps = {name: told(estimates, true) for name, estimates in found.items()}
+    return {"drawings": n_drawings, "fraction": true, "maps": maps}
+
+
+def rows(record: records.Record, of_labels: records.Record) -> Iterator[list[str]]:
     """A row per map, method and check count; what a count alone says depends on no map."""
     for place, (name, counts) in enumerate(record["maps"].items()):
-        for method in METHODS:
+        for method in (*COUNTS, CORRECTED) if not place else (CORRECTED,):
+            if method == CORRECTED:
+                uncorrected = of_labels["maps"][name.partition(" (")[0]]
+                yield [name, UNCORRECTED, NOTHING, shown(uncorrected), *[NOTHING] * 3]
             for count, of_nodes in counts.items():
-                if method not in of_nodes[NODES[0]] or (place and method != METHODS[-1]):
+                if method not in of_nodes[NODES[0]]:
                     continue
                 cells = [of_nodes[nodes][method] for nodes in NODES]
-                last = cells[-1]
-                needed = last["nodes"] * (last["half_width"] / 0.1) ** 2
+                needed = [one["nodes"] * (one["half_width"] / 0.1) ** 2 for one in cells]
                 yield [
-                    name if method == METHODS[-1] else "-",
+                    name if method == CORRECTED else NOTHING,
                     method,
                     count,
-                    *(f"{one['coverage']:.2f} ({100 * one['bias']:+.0f} %)" for one in cells),
-                    f"± {100 * last['half_width']:.0f} %",
-                    f"{needed:.0f}",
+                    *map(shown, cells),
+                    f"{needed[0]:.0f}, {needed[-1]:.0f}",
                 ]
+
+
+def shown(found: records.Record) -> str:
+    """Coverage, half width and bias."""
+    bias = f"{100 * found['bias']:+.0f} %"
+    if found["coverage"] is None:
+        return f"no interval ({bias})"
+    return f"{found['coverage']:.2f}, ± {100 * found['half_width']:.0f} % ({bias})"
+
+
+def files(name: str, folder: Path = RESULTS) -> tuple[Path, Path]:
+    """Records of counts and corrected labels, and of labels alone."""
+    return folder / f"{name}.json", folder / f"{name}_labels.json"
+
+
+def render(name: str, folder: Path = RESULTS) -> str:
+    """Write the table of a data set from its records."""
+    return table(HEAD, rows(*map(records.read, files(name, folder))))
 
 
 def main() -> None:
@@ -239,13 +290,14 @@ def main() -> None:
     options = parser.parse_args()
     data = DATA[options.data]
     truth = data.read(Path(os.environ["NAPARI_SPSS_DATA"]))
-    record = records.stored(
-        options.out / f"{options.data}.json",
-        lambda: computed(data, truth, options.drawings),
-        data=records.data_hash(truth),
-    )
-    head = ["map (its bias)", "method", "check count", *NODES, "half width", "nodes for ± 10 %"]
-    print(table(head, rows(record or {"maps": {}})))
+    found = [
+        records.stored(
+            path, partial(compute, data, truth, options.drawings), data=records.data_hash(truth)
+        )
+        for path, compute in zip(files(options.data, options.out), (computed, alone), strict=True)
+    ]
+    if all(found):
+        print(render(options.data, options.out))
 
 
 if __name__ == "__main__":

@@ -34,10 +34,20 @@ def test_a_second_look_mends_wrong_nodes_where_the_map_is_right(truth):
 @pytest.mark.parametrize(("name", "n_counts"), [("vnc", 3 + 1), ("sheets", 2), ("axon", 3)])
 def test_the_table_has_a_row_for_each_map_and_count(truth, name, n_counts):
     data = intervals.DATA[name]
-    record = intervals.computed(data, truth, 3)
-    rows = list(intervals.rows(record))
-    # counts alone once, of grids in a stack by Cavalieri, too; each of four maps corrected
-    assert len(rows) == n_counts + 4 * len(data.designs)
-    maps = dict(intervals.maps_of(truth, is_stack=data.is_stack, px_per_disc=data.px_per_disc))
-    assert {row[0].partition(" (")[0] for row in rows[n_counts:]} == set(maps)
-    assert {len(row) for row in rows} == {8}
+    record, alone = (make(data, truth, 3) for make in (intervals.computed, intervals.alone))
+    rows = list(intervals.rows(record, alone))
+    # counts alone once, of grids in a stack by Cavalieri, too; of four maps as it is, and corrected
+    assert len(rows) == n_counts + 4 * (1 + len(data.designs))
+    assert len({row[0] for row in rows[n_counts:]}) == 4
+    assert {len(row) for row in rows} == {len(intervals.HEAD)}
+    uncorrected = [row for row in rows if row[1] == "labels, uncorrected"]
+    assert len(uncorrected) == 4
+    assert all(row[3].startswith("no interval (") == data.is_stack for row in uncorrected)
+
+
+def test_errors_of_maps_are_drawn_but_for_wider_borders(truth):
+    errs = intervals.Errs(truth, intervals.DATA["vnc"])
+    first, again, other = (dict(errs.draw(np.random.default_rng(seed))) for seed in (0, 0, 1))
+    for name, planes in first.items():
+        np.testing.assert_array_equal(planes, again[name])
+        assert np.array_equal(planes, other[name]) == (name == "1 px wider")
