@@ -49,7 +49,9 @@ class Person:
         self.dock.session.run_ended.connect(self.ends.append)
 
     def open_tab(self, index) -> None:
-        """Click a tab of Annotate."""
+        """Click a tab of Annotate, which may be folded."""
+        if not (section := self.dock.sections["Annotate"]).is_open:
+            self._qtbot.mouseClick(section.header, LEFT)
         bar = self.dock.annotate.findChild(QTabBar)
         self._qtbot.mouseClick(bar, LEFT, pos=bar.tabRect(index).center())
 
@@ -140,6 +142,7 @@ def test_a_check_count_corrects_the_labels_and_nothing_learns_from_it(user, tmp_
     assert "Labels and maps are hidden" in dock.bar.text()
     person.open_tab(0)
     assert layers["em labels"].visible
+    assert "hidden" not in dock.bar.text()
     person.open_tab(CHECK_TAB)
     dock.sections["Annotate"].header.click()
     assert layers["em labels"].visible

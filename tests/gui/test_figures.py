@@ -102,6 +102,28 @@ def test_what_others_wrote_is_replaced_only_if_the_user_says_so(dock, qtbot, tmp
     assert (tmp_path / "sizes.svg").read_text() != "mine"
 
 
+def test_training_shows_its_curves_and_folds_nothing_that_the_user_opens(dock, qtbot):
+    dock.resize(400, 600)
+    for section in dock.sections.values():
+        section.open()
+    qtbot.waitUntil(lambda: dock.height() == 600)
+    annotate = dock.sections["Annotate"]
+    for _ in range(2):  # to press Train is to be done with what was opened before
+        qtbot.mouseClick(button(dock.train, "Train"), Qt.MouseButton.LeftButton)
+        assert dock.session.status.is_busy
+        assert not annotate.is_open
+        assert dock.sections["Train"].is_open
+        qtbot.mouseClick(annotate.header, Qt.MouseButton.LeftButton)
+        wait(dock, qtbot)
+        assert annotate.is_open
+    dock.results.set_scope("stack")
+    qtbot.mouseClick(button(dock.results, "Apply"), Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(dock.sections["Image & classes"].header, Qt.MouseButton.LeftButton)
+    wait(dock, qtbot)
+    assert not annotate.is_open
+    assert dock.sections["Image & classes"].is_open
+
+
 def fold(dock, qtbot, height):
     dock.resize(400, height)
     for section in dock.sections.values():

@@ -114,7 +114,7 @@ def no_network(monkeypatch, tmp_path):
 @pytest.fixture
 def viewer(make_napari_viewer, no_network):
     viewer = make_napari_viewer()
-    image = 10 * np.arange(4, dtype=np.uint8)[:, None, None] + np.zeros_like(LABELS)
+    image = 10 * np.arange(len(LABELS), dtype=np.uint8)[:, None, None] + np.zeros_like(LABELS)
     viewer.add_image(image, name="tissue", scale=(0.1, 0.01, 0.01), units="um")
     return viewer
 
@@ -166,6 +166,19 @@ def test_next_goes_to_what_stands_out_and_on_once_it_is_judged(desk):
     desk.press(Qt.Key.Key_K)
     desk.press(Qt.Key.Key_K)
     assert "All are judged: 3." in said(desk.objects)
+
+
+def test_next_goes_to_the_slice_where_the_fraction_jumps(request, monkeypatch):
+    labels = np.zeros((24, 60, 80), np.uint8)
+    labels[:, 5:15, 5:15] = 1
+    for z in range(8, 20):
+        labels[z, 30:50, 20 : 40 + min(z, 28 - z)] = 1  # most of it is on slice 14
+    monkeypatch.setitem(globals(), "LABELS", labels)
+    desk = request.getfixturevalue("desk")
+    desk.viewer.layers.selection.active = desk.layer
+    desk.press(Qt.Key.Key_N)
+    assert "Object 2: ends at a jump of the fraction, slice 19." in said(desk.objects)
+    assert desk.viewer.dims.current_step[0] == 19
 
 
 def test_merge_by_key_and_a_click(desk):

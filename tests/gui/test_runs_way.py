@@ -316,6 +316,14 @@ def test_two_runs_beside_each_other(person):
     assert [re.sub(r" \[\d+\]$", "", one.name) for one in pair] == [f"{n} labels" for n in names]
     assert all(layer.visible for layer in pair)
     by_poor, by_good = (layer.data for layer in pair)
+    table = person.table("compared slices")
+    heads = [table.horizontalHeaderItem(column).text() for column in range(5)]
+    assert heads == ["Slice", *(name.replace(" ", "\n") for name in names), *heads[3:]]
+    person.dock.resize(person.dock.minimumWidth(), 900)
+    person.dock.show()
+    header = table.horizontalHeader()
+    assert all(header.sectionSize(one) >= header.sectionSizeHint(one) for one in range(5))
+    assert header.length() <= table.viewport().width()
     rows = person.rows("compared slices")
     assert [row[0] for row in rows] == ["0", "1", "2"]
     for z, row in enumerate(rows):

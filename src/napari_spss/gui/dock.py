@@ -28,6 +28,7 @@ from ..core.projects import RUNS_FOLDER
 from .controller import Context, Controller
 from .figures import Figures
 from .layers import (
+    HIDDEN,
     Connections,
     ObjectPicker,
     ReferenceLayer,
@@ -103,6 +104,7 @@ class SpssDock(QWidget):
         self._is_restoring = False
         self._n_grids = 0  # that are laid
         self._continued = False  # whether the last training was to continue
+        self._opened = ""  # section that the user opened since the last run began
         self._failed = ""  # kind of the last run, if it failed
         self._refusal = ""  # why the last run did not begin
         preferences = read_preferences()
@@ -185,9 +187,10 @@ class SpssDock(QWidget):
     def start_training(self, *, continues: bool = False) -> bool:
         """Do what Train and Continue do; return whether a run began."""
         self._continued = continues
+        self._opened = ""
         began = self.controller.train(continues=continues)
         if began:
-            self._show_section("Train", finished=("Image & classes",))
+            self._show_curves()
         return began
 
     def shut_down(self) -> None:
@@ -281,6 +284,9 @@ class SpssDock(QWidget):
         self.annotate.value_changed.connect(self._on_annotations_changed)
         self.annotate.slice_wanted.connect(self._go_to_slice)
         self.annotate.check_shown.connect(self._on_check_shown)
+        for name, section in self.sections.items():
+            section.header.clicked.connect(partial(self._on_header, name))
+        self.results.apply_requested.connect(lambda _: self._on_header("", False))
         self.sections["Annotate"].header.toggled.connect(
             lambda is_open: self.annotate.set_folded(not is_open)
         )
@@ -710,6 +716,8 @@ class SpssDock(QWidget):
     def _on_event(self, event: object) -> None:
         if self.session.status.kind == "training":
             self.train.set_curves(self.session.curves)
+            if len(self.session.curves.steps) == 1:  # the first of them take room
+                self._show_curves()
         if isinstance(event, KeypointsChecked) and self.session.is_of_shown_image:
             self.annotate.keypoints.set_denied(Keypoint(*one) for one in event.denied)
         if isinstance(event, ComparedSlice):
@@ -748,6 +756,13 @@ class SpssDock(QWidget):
         if end.run == "prediction" and maps is not None and maps.is_complete:
             self._show_section("Results", finished=("Image & classes", "Train", "Annotate"))
 
+    def _on_header(self, name: str, is_open: bool) -> None:
+        """Take note of what the user opened, which is not folded before the next run."""
+        self._opened = name if is_open else ""
+
+    def _show_curves(self) -> None:
+        self._show_section("Train", finished=("Image & classes", "Annotate"))
+
     def _show_section(self, name: str, *, finished: Sequence[str]) -> None:
         """Open a section; fold finished ones as far as the dock is too low for all of them."""
         self.sections[name].open()
@@ -756,7 +771,8 @@ class SpssDock(QWidget):
             # what was opened or folded counts once the layouts know of it
             QCoreApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest.value)
             is_low = self._body.sizeHint().height() > self._scroll.viewport().height()
-            if is_low and self.isVisible() and not section.isAncestorOf(focused):
+            is_in_use = other == self._opened or section.isAncestorOf(focused)
+            if is_low and self.isVisible() and not is_in_use:
                 section.close_up()
 
     def _note_run(self, *, is_new: bool) -> None:
@@ -812,6 +828,8 @@ class SpssDock(QWidget):
     def _on_check_shown(self, is_shown: bool) -> None:
         """Hide labels and maps while the check count is judged, lest they lead the eye."""
         self.controller.layers.set_aside(self._context.source, is_shown)
+        if not is_shown and self.bar.text() == HIDDEN:
+            self.bar.say("info", "")
 
     def _scroll_to(self, widget: QWidget) -> None:
         # once it has its height
@@ -880,10 +898,10 @@ class SpssDock(QWidget):
         self._proofreader.show(outcome)
 
     @guarded
-    def _on_object_chosen(self, number: int) -> None:
-        """Show an object: its slice, the camera around it, and its label chosen."""
+    def _on_object_chosen(self, number: int, z: int = -1) -> None:
+        """Show an object: this slice, or where most of it is, the camera around it; choose it."""
         layer, objects = self.image.value().layer, self.controller.outcome.objects
-        region = None if objects is None else objects.region_of(number)
+        region = None if objects is None else objects.region_of(number, z)
         if layer is not None and region is not None:
             SourceFrame(layer).look_at(self._viewer, region)
         self._picker.choose(number)

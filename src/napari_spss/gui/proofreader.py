@@ -41,7 +41,7 @@ class Proofreader(QObject):
     session : Session
         Tells what is under way.
     go_to : callable
-        Shows an object and chooses it.
+        Shows an object, in a slice or where most of it is (-1), and chooses it.
     """
 
     train_wanted = Signal()  # what was judged is to be learned from
@@ -52,7 +52,7 @@ class Proofreader(QObject):
         panel: ProofreadPanel,
         picker: ObjectPicker,
         session: Session,
-        go_to: Callable[[int], object],
+        go_to: Callable[[int, int], object],
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
@@ -145,12 +145,12 @@ class Proofreader(QObject):
                 self._walk()
 
     def _walk(self) -> None:
-        number = None if self._edits is None else self._edits.after(self._picker.chosen)
-        self._walked = number or 0
-        if number is None:
+        found = None if self._edits is None else self._edits.after(self._picker.chosen)
+        self._walked = 0 if found is None else found[0]
+        if found is None:
             self._say("All objects are judged.")
         else:
-            self._go_to(number)
+            self._go_to(*found)
         self.refresh()
 
     def _try(self, edit: Callable[[ObjectEdits], object]) -> bool:

@@ -80,6 +80,16 @@ def test_the_whole_stack_is_told_by_frames_and_by_a_check_count(labels):
     assert mito.whole["corrected"] == (corrected.fraction, corrected.low, corrected.high)
 
 
+def test_the_legend_names_the_bands_once(labels, tmp_path):
+    frames = tuple(grid(z, n_hits=4 + z, box=(0, 0, 60, 80)) for z in range(4))
+    annotations = Annotations(CLASSES, grids=frames)
+    estimates = estimate_fractions(labels, annotations, classes=CLASSES)
+    for said, n_bands in (({}, 0), ({"annotations": annotations, "estimates": estimates}, 1)):
+        write(tmp_path / str(n_bands), labels, formats=("svg",), **said)
+        drawn = (tmp_path / str(n_bands) / "fractions.svg").read_text()
+        assert drawn.count(">95 % interval, whole stack</text>") == n_bands
+
+
 def test_every_figure_is_written_in_every_format_with_text_as_text(tmp_path, labels):
     image = stack_from_array(np.arange(labels.size, dtype=np.uint16).reshape(labels.shape))
     view = FigureSlice(image, 2, labels[2], 0.01)

@@ -221,9 +221,11 @@ def test_objects_that_begin_where_the_fraction_jumps_are_told():
     instances[14:20, 48:60, 30:60] = 21
     areas = (instances > 0).sum(axis=(1, 2))
     found = doubtful_objects(object_table(instances), areas).set_index("object")
-    assert "at a jump of the fraction, slice" in found.loc[21, "reason"]
-    others = found.drop(21)["reason"].str.contains("slice (?!14|20)", regex=True)
-    assert not others.any()
+    assert found.loc[21, "reason"].endswith("begins at a jump of the fraction, slice 14")
+    assert found.loc[21, "slice"] == 14
+    others = found.drop(21)
+    assert not others["reason"].str.contains("slice (?!14|13|19|20)", regex=True).any()
+    assert ((others["slice"] >= 0) == others["reason"].str.contains("jump")).all()
 
 
 def test_objects_that_are_alike_stand_out_by_nothing():

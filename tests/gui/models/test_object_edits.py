@@ -161,9 +161,9 @@ def test_what_cannot_be_done_is_told_and_changes_nothing(bench, edit, said):
 def test_what_was_judged_drops_off_the_list(bench):
     numbers = bench.edits.queue()["object"].tolist()
     assert sorted(numbers) == [1, 2, 3]
-    assert bench.edits.after(0) == numbers[0]
-    assert bench.edits.after(numbers[0]) == numbers[1]
-    assert bench.edits.after(numbers[2]) == numbers[0]
+    assert bench.edits.after(0)[0] == numbers[0]
+    assert bench.edits.after(numbers[0])[0] == numbers[1]
+    assert bench.edits.after(numbers[2])[0] == numbers[0]
     bench.edits.keep(numbers[1])
     assert bench.edits.queue()["object"].tolist() == [numbers[0], numbers[2]]
     bench.edits.delete(numbers[0])

@@ -24,6 +24,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 TRUE, TYPED, COUNTED = "#56B4E9", "#777777", "#000000"
 _MIN_CONTRAST = 3.0  # WCAG 2.1, 1.4.11: of what is not text
 _CORRECTED = "labels, corrected"
+BAND = "95 % interval, whole stack"
 _FEWEST_FOR_BARS = 8
 _MOST_BINS = 40
 
@@ -151,7 +152,8 @@ def draw_fractions(
         axes.axvspan(shown - 0.4, shown + 0.4, color="0.93", lw=0)
     for style, (text, (fraction, low, high)) in zip(("--", ":"), one.whole.items(), strict=False):
         if not math.isnan(low):
-            axes.axhspan(100 * low, 100 * high, color="0.9", lw=0)
+            is_named = BAND in axes.get_legend_handles_labels()[1]
+            axes.axhspan(100 * low, 100 * high, color="0.9", lw=0, label=None if is_named else BAND)
         axes.axhline(100 * fraction, color="0.4", ls=style, label=f"{text}, whole stack")
     if true is not None:
         axes.plot(z, 100 * true, color=TRUE, lw=2, label="true")

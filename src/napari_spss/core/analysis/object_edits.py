@@ -210,7 +210,7 @@ def doubtful_objects(
     """Order objects by how much each is worth a look, and say why.
 
     What counts is a low mean probability, a size unlike that of most (the robust z-score of its
-    logarithm), and a beginning or an end where the fraction jumps from one slice to the next.
+    logarithm), and a first or a last slice where the fraction jumps from one slice to the next.
 
     Parameters
     ----------
@@ -222,8 +222,8 @@ def doubtful_objects(
     Returns
     -------
     DataFrame
-        ``object``, ``score`` (from 1 on something stands out) and ``reason`` (empty below), the
-        highest score first.
+        ``object``, ``score`` (from 1 on something stands out), ``reason`` (empty below) and
+        ``slice``, that of the jump (-1 where the reason is none), the highest score first.
     """
     sizes = table["voxels" if "voxels" in table else "pixels"].to_numpy(float)
     odd = _robust_z(np.log(np.maximum(sizes, 1)))
@@ -234,20 +234,26 @@ def doubtful_objects(
         low = np.maximum(-_robust_z(probability) / _ODD, 1 + 10 * (_LOW - probability))
         scores.append(np.nan_to_num(low, nan=0.0))
         texts.append(np.array([f"mean probability {one:.2f}" for one in probability], dtype=str))
+    at = np.full(len(table), -1)
     if voxels_of_slices is not None and np.size(voxels_of_slices) > 2:
         change = np.abs(_robust_z(np.diff(np.asarray(voxels_of_slices, float)))) / _JUMP
         change = np.concatenate([[0.0], change, [0.0]])  # at slice z: between z - 1 and z
         first, end = (table[name].to_numpy(int) for name in ("z0", "z1"))
         starts_here = change[first] >= change[end]
-        scores.append(np.where(starts_here, change[first], change[end]))
-        at = np.where(starts_here, first, end)
-        texts.append(np.array([f"at a jump of the fraction, slice {z}" for z in at], dtype=str))
+        jump = np.where(starts_here, change[first], change[end])
+        scores.append(jump)
+        at = np.where(jump < 1, -1, np.where(starts_here, first, end - 1))
+        does = np.where(starts_here, "begins", "ends")
+        told = zip(does, at, strict=True)
+        texts.append(np.array([f"{does} at a jump of the fraction, slice {z}" for does, z in told]))
     score = np.max(scores, axis=0)
     reasons = [
         ", ".join(text[i] for text, one in zip(texts, scores, strict=True) if one[i] >= 1)
         for i in range(len(table))
     ]
-    found = pd.DataFrame({"object": table["object"].to_numpy(), "score": score, "reason": reasons})
+    found = pd.DataFrame(
+        {"object": table["object"].to_numpy(), "score": score, "reason": reasons, "slice": at}
+    )
     return found.sort_values("score", ascending=False, kind="stable", ignore_index=True)
 
 

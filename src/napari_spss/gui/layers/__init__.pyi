@@ -64,6 +64,7 @@ from .relabel import (
     Relabeller as Relabeller,
 )
 from .results import (
+    HIDDEN as HIDDEN,
     ResultLayers as ResultLayers,
     Source as Source,
     snapshot as snapshot,

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ...core.images import Stack
     from ..models import Cleaning, ResultMaps
 
+HIDDEN = "Labels and maps are hidden while the tab Check is in front."
 _PREVIEW = "preview"
 _COMPARED = ("compared labels in use", "compared labels")
 _LONGEST_NAME = 28  # fits into the layer list; napari cuts the middle out of longer ones
@@ -203,7 +204,7 @@ class ResultLayers:
         for layer in self._aside:
             layer.visible = False
         if self._aside:
-            self._say("Labels and maps are hidden while the tab Check is in front.")
+            self._say(HIDDEN)
 
     def show_pair(
         self, source: Source, names: tuple[str, str], styles: Sequence[ClassStyle]

@@ -183,13 +183,17 @@ class ObjectEdits:
             self._order = doubtful_objects(self._found.table, self._n_in_slices)
         return self._order[~self._order["object"].isin(self._found.judged)]
 
-    def after(self, number: int) -> int | None:
-        """Return the object to be looked at after another one; None if all are judged."""
-        numbers = self.queue()["object"].tolist()
+    def after(self, number: int) -> tuple[int, int] | None:
+        """Return the object to be looked at after another one, and in which slice (-1 for any).
+
+        None if all are judged.
+        """
+        queue = self.queue()
+        numbers = queue["object"].tolist()
         if not numbers:
             return None
-        place = numbers.index(number) + 1 if number in numbers else 0
-        return int(numbers[place % len(numbers)])
+        place = (numbers.index(number) + 1) % len(numbers) if number in numbers else 0
+        return int(numbers[place]), int(queue["slice"].iloc[place])
 
     def number_at(self, place: Iterable[float]) -> int:
         """Number of the object at (z, y, x); 0 if there is none."""

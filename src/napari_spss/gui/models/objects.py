@@ -175,17 +175,18 @@ class FoundObjects:
         least = least_pixels(self.request.min_size, edges[1:] if is_flat else edges)
         return bool(np.bincount(parts.ravel())[1:].max() < least)
 
-    def region_of(self, number: int) -> Region | None:
-        """Return where to look at an object: the slice that shows most of it, and a box around it.
+    def region_of(self, number: int, z: int = -1) -> Region | None:
+        """Return where to look at an object: a slice, and a box around it.
 
-        None if there is no such object.
+        By default it is the slice that shows most of it. None if there is no such object.
         """
         rows = self.table[self.table["object"] == number]
         if rows.empty:
             return None
         z0, y0, x0, z1, y1, x1 = (int(rows[name].iloc[0]) for name in BOX)
         sections = self.instances[z0:z1, y0:y1, x0:x1] == number
-        z = z0 + int(sections.sum(axis=(1, 2)).argmax())
+        if not z0 <= z < z1:
+            z = z0 + int(sections.sum(axis=(1, 2)).argmax())
         low, high = np.array([y0, x0]), np.array([y1, x1])
         half = np.maximum((0.5 + _AROUND) * (high - low), _LEAST_SHOWN_PX / 2)
         shape = np.array(self.instances.shape[1:])

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 _HEIGHT_PX = 170
+_BAND = "95 % interval, whole stack"
 _STYLES = (Qt.PenStyle.DashLine, Qt.PenStyle.DashDotLine)
 _TOOLTIP = """Per cent of each slice, of the class that is chosen; click on a slice to go there.
 predicted: of the labels
 typed, counted: what you stated, with its bounds or 95 % interval
-whole stack: by counted frames, or by labels that a check count corrects, with 95 % interval"""
+whole stack: by counted frames, or by labels that a check count corrects; the band is its
+95 % interval"""
 
 
 class FractionPlot(QWidget):
@@ -133,6 +135,8 @@ class FractionPlot(QWidget):
                 )
                 self._plot.addItem(band)
             entries.append(("┅" if style == _STYLES[0] else "┈", text, f"{name}, whole stack"))
+        if any(not isnan(low) for _, low, _ in one.whole.values()):
+            entries.append(("▒", text, _BAND))
         self._plot.plot(
             z,
             100 * one.predicted,

@@ -141,7 +141,8 @@ class RunsList(QWidget):
         self.clear_comparison()
         self._classes, self._titles = classes, titles
         for column, title in enumerate(titles, start=1):
-            self._slices.setHorizontalHeaderItem(column, QTableWidgetItem(title[5:16]))
+            item = QTableWidgetItem(title.replace(" ", "\n"))
+            self._slices.setHorizontalHeaderItem(column, item)
 
     def clear_comparison(self) -> None:
         """Show no comparison, as of another image."""
