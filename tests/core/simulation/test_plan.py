@@ -64,7 +64,7 @@ def test_the_precision_to_expect_follows_from_the_fraction():
     (_, _, told) = plan_counting(SMALL, 256, 5, fraction=0.05).messages()
     error = 1.96 * math.sqrt(0.95 / (0.05 * 1024))
     assert "about 51 hits" in told
-    assert f"about {error:.0%} of itself" in told
+    assert f"about {100 * error:.0f} % of itself" in told
     frames = plan_counting(LARGE, 256, 4, fraction=0.05)
     assert frames.relative_error() == pytest.approx(1.5 * error)
     assert plan_counting(LARGE, 256, 4).relative_error() is None

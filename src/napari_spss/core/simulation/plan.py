@@ -101,7 +101,7 @@ class CountingPlan:
         if error is not None and self.fraction is not None:
             yield (
                 f"expect: about {self.fraction * self.n_nodes:.0f} hits; the counted fraction is "
-                f"then known to about {error:.0%} of itself, 95 times of 100"
+                f"then known to about {100 * error:.0f} % of itself, 95 times of 100"
             )
 
     def lay(self, stack: SliceShapes, rng: np.random.Generator) -> tuple[CountingGrid, ...]:
