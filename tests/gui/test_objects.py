@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from eye import button, choice, pick
 from fake_core import fake_train
 from hand import Hand
+from napari.components import ViewerModel
 from qtpy.QtCore import QItemSelectionModel, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -19,9 +21,10 @@ from qtpy.QtWidgets import (
 )
 from superqt import QLabeledDoubleSlider
 
-from napari_spss.core.annotations import Annotations, Proportion, Region
+from napari_spss.core.annotations import Annotations, ClassStyle, Proportion, Region
 from napari_spss.core.base import FinishReason, Predicted, RunFinished, RunStarted, read_origin
 from napari_spss.gui import controller as controller_module
+from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.layers import layer_mark
 
 CLASSES = ("background", "mitochondria")
@@ -273,3 +276,136 @@ def part_of_image(dock):
     """Find the box in which the image is chosen."""
     (box,) = [b for b in dock.image.findChildren(QComboBox) if b.findText("tissue") >= 0]
     return box
+
+
+@pytest.fixture
+def of_two_classes(monkeypatch, tmp_path, qtbot):
+    """Open docks with a result in which object 1 is a mitochondrion; the others are nuclei."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(controller_module, "train", fake_train)
+    monkeypatch.setattr(controller_module, "apply_model", predict_two)
+    names = (*CLASSES, "nuclei")
+    docks = []
+
+    def begin():
+        viewer = ViewerModel()
+        viewer.add_image(TWO, name="tissue")
+        dock = SpssDock(viewer, is_probing=False)
+        qtbot.addWidget(dock)
+        docks.append(dock)
+        if not dock.annotations().proportions:
+            styles = [ClassStyle(*one) for one in zip(names, COLOURS, "QWE", strict=True)]
+            dock.classes.set_value(styles)
+            said = Proportion(Region(0), (None, 0.1, 0.1))
+            dock.annotate.set_value(Annotations(names, proportions=(said,)))
+        return dock, viewer
+
+    def apply(dock):
+        assert dock.start_training()
+        wait(dock, qtbot)
+        dock.controller.apply("stack")
+        wait(dock, qtbot)
+
+    yield begin, apply
+    for dock in docks:
+        dock.shut_down()
+
+
+COLOURS = ("#999999", "#E69F00", "#0072B2")
+TWO = np.zeros((2, 60, 80), np.uint8)
+TWO[:, 5:15, 5:15] = 1
+TWO[:, 5:15, 45:55] = 1
+TWO[:, 40:50, 5:15] = 2
+TWO[:, 40:50, 45:55] = 2
+
+
+def predict_two(model, stack, maps, regions, *_, token, **__):
+    """Stand in for `jobs.apply_model`: the probabilities of `TWO`."""
+    yield RunStarted("prediction", len(regions), "cpu", model.classes)
+    for region in regions:
+        classes = [0.8 * (TWO[region.slice] == index) + 0.1 for index in range(3)]
+        maps.store(region.slice, np.stack(classes).astype(np.float32))
+        yield Predicted(region.slice, None)
+    yield RunFinished(FinishReason.completed, len(regions), 0.1)
+
+
+def find_of(dock, qtbot, name):
+    pick(choice(dock.results.objects, "mitochondria"), name)
+    button(dock.results.objects, "Find objects").click()
+    wait(dock, qtbot)
+
+
+def act_on(dock, row, text):
+    """Choose an object by its row, and press a button."""
+    table = dock.results.objects.findChild(QTableView)
+    table.clicked.emit(table.model().index(row, 0))
+    button(dock.results.objects, text).click()
+
+
+def labels_of(dock, viewer, qtbot):
+    wait(dock, qtbot)
+    return viewer.layers["tissue labels"].data
+
+
+def test_what_was_done_to_objects_of_each_class_is_kept(of_two_classes, qtbot):
+    begin, apply = of_two_classes
+    dock, viewer = begin()
+    apply(dock)
+    expected = TWO.copy()
+    for name, y in (("mitochondria", 5), ("nuclei", 40)):
+        find_of(dock, qtbot, name)
+        assert len(rows(dock)) == 2
+        act_on(dock, 0, "Delete (D)")
+        act_on(dock, 0, "Keep (K)")
+        expected[:, y : y + 10, 5:15] = 0
+        assert (labels_of(dock, viewer, qtbot) == expected).all()
+    assert "What you did to objects of mitochondria is kept" in told(dock)
+    project = dock.project.folder
+    dock.shut_down()
+
+    dock, viewer = begin()
+    qtbot.waitUntil(lambda: "tissue nuclei objects" in viewer.layers, timeout=60_000)
+    assert "What you did to objects of mitochondria is kept" in told(dock)
+    apply(dock)
+    assert (labels_of(dock, viewer, qtbot) == expected).all()
+    find_of(dock, qtbot, "mitochondria")
+    assert "1 object of mitochondria judged or edited" in told(dock)
+    button(dock.results.objects, "Keep these, find others").click()
+    wait(dock, qtbot)
+    assert len(rows(dock)) == 1
+    assert ((viewer.layers["tissue mitochondria objects"].data > 0) == (expected == 1)).all()
+    assert not viewer.layers["tissue nuclei objects"].editable  # as long as it is not shown
+    find_of(dock, qtbot, "nuclei")
+    button(dock.results.objects, "Begin anew").click()
+    wait(dock, qtbot)
+    assert len(rows(dock)) == 2
+    expected[:, 40:50, 5:15] = 2
+    assert (labels_of(dock, viewer, qtbot) == expected).all()
+    assert "tissue nuclei objects edited" in viewer.layers
+    dock.shut_down()
+
+    kept = {path.name for path in (project / "objects").iterdir()}
+    assert kept == {"slice_00000.tif", "slice_00001.tif"}
+    dock, viewer = begin()
+    qtbot.waitUntil(lambda: "tissue mitochondria objects" in viewer.layers, timeout=60_000)
+    assert "is kept" not in told(dock)
+
+
+def test_another_image_leaves_the_objects_of_each_class(of_two_classes, qtbot):
+    begin, apply = of_two_classes
+    dock, viewer = begin()
+    apply(dock)
+    for name in ("mitochondria", "nuclei"):
+        find_of(dock, qtbot, name)
+        act_on(dock, 0, "Delete (D)")
+    image = viewer.layers["tissue"]
+    dock.image.set_layer(viewer.add_image(TWO + 1, name="other"))
+    dock.image.set_layer(image)
+    act_on(dock, 0, "Keep (K)")
+    dock.shut_down()
+    dock, viewer = begin()
+    qtbot.waitUntil(lambda: "tissue nuclei objects" in viewer.layers, timeout=60_000)
+    apply(dock)
+    labels = labels_of(dock, viewer, qtbot)
+    assert not labels[:, :, 5:15].any()
+    assert (labels[:, :, 45:55] == TWO[:, :, 45:55]).all()

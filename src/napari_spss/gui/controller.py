@@ -107,12 +107,9 @@ class ObjectsInTheWay(InputError):
     """
 
     def __init__(self, found: FoundObjects, request: ObjectRequest) -> None:
-        was = found.request
-        self.can_be_kept = (was.class_name, was.per_slice) == (
-            request.class_name,
-            request.per_slice,
-        )
-        judged = f"{counted(len(found.judged), 'object')} of {was.class_name} judged or edited"
+        self.can_be_kept = found.request.per_slice == request.per_slice
+        name = request.class_name
+        judged = f"{counted(len(found.judged), 'object')} of {name} judged or edited"
         super().__init__(f"You have {judged}. Others take their place only if you say so.")
 
 
@@ -725,11 +722,11 @@ class Controller(QObject):
 
     def _begin_finding(self, outcome: Outcome, request: ObjectRequest, edited: str) -> None:
         self.session.check_idle()
-        before = outcome.objects
+        before = outcome.proofread.get(request.class_name)
         if before is not None and before.is_edited and not edited:
             raise ObjectsInTheWay(before, request)
         if edited == "drop":
-            outcome.drop_objects()
+            outcome.drop_objects(request.class_name)
             before = None
         if outcome.after_labels(lambda: self.find_objects(request, edited)):
             self.session.say("info", "The search begins once the labels follow the threshold.")

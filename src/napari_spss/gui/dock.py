@@ -893,7 +893,8 @@ class SpssDock(QWidget):
         )
         objects.set_place(self.controller.place_to_save().parent)
         found = outcome.objects
-        objects.set_objects(found, is_stale=outcome.objects_are_stale())
+        others = [name for name, one in outcome.proofread.items() if one is not found]
+        objects.set_objects(found, others, is_stale=outcome.objects_are_stale())
         self._picker.set_layer(outcome.object_layer)
         self._proofreader.show(outcome)
 
@@ -912,7 +913,7 @@ class SpssDock(QWidget):
     def _on_objects_edited(self, slices: Iterable[int] | None) -> None:
         """Have saved what a person did to the objects."""
         if not self._is_restoring:
-            self._contents.note_objects(self.controller.outcome.objects, slices)
+            self._contents.note_objects(self.controller.outcome.proofread, slices)
             self._save_soon()
 
     def _restore_objects(self, project: Project, *, is_switch: bool) -> None:
@@ -922,16 +923,18 @@ class SpssDock(QWidget):
         if source is None:
             return
         if outcome.objects is not None and not is_switch:  # the image was left and chosen again
-            if outcome.objects.is_edited:
-                self._contents.note_objects(outcome.objects, None)
+            self._contents.forget_objects(project.state.objects)
+            self._contents.note_objects(outcome.proofread, None)
             return
         was_restoring, self._is_restoring = self._is_restoring, True
         try:
-            outcome.drop_objects()
+            outcome.forget_objects()
         finally:
             self._is_restoring = was_restoring
-        found = self._contents.read_objects(project, source.geometry.stack_shape)
-        if found is not None:
+        every = self._contents.read_objects(project, source.geometry.stack_shape)
+        outcome.keep_aside(every)
+        if every:
+            found = every[-1]
             task = Task("napari-spss objects", partial(found.measure, source.stack))
             task.ended.connect(self._on_objects_measured)
             self._measuring = task, found
@@ -947,7 +950,6 @@ class SpssDock(QWidget):
             raise task.error or RuntimeError
         found = measuring[1]
         found.table = task.value
-        self._contents.note_objects(found, (), is_stored=True)
         self.controller.outcome.show_objects(found, source)
         judged = f"{len(found.judged)} judged: see Results, Objects"
         what = counted(len(found.table), "object")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +92,8 @@ class Outcome(QObject):
         self._uncertainty: dict[int, float] = {}
         self.source: Source | None = None
         self.maps: ResultMaps | None = None
-        self.objects: FoundObjects | None = None
+        self.objects: FoundObjects | None = None  # that are shown
+        self._aside: dict[str, FoundObjects] = {}  # of other classes, which a person edited
         self.edits: ObjectEdits | None = None  # of these objects
         self._is_resized = False  # whether voxels have another size than when objects were found
         self._objects_checked = -1  # version of the labels to which they were compared
@@ -122,7 +123,7 @@ class Outcome(QObject):
     def origin(self) -> dict[str, Any]:
         """Where the labels come from as they are, see `origin_of` and `read_origin`."""
         is_edited = self._layer is not None and bool(layer_mark(self._layer).get("is_edited"))
-        is_edited |= self.objects is not None and self.objects.is_edited
+        is_edited |= any(one.is_edited for one in self.proofread.values())
         return {**self._origin_of_maps(), **asdict(self._cleaning), "is_edited": is_edited}
 
     def _origin_of_maps(self) -> dict[str, Any]:
@@ -268,10 +269,23 @@ class Outcome(QObject):
                 self.objects.version, self._is_resized = -1, True
             self._tell()
 
+    @property
+    def proofread(self) -> dict[str, FoundObjects]:
+        """Objects that a person may have edited, by class; those that are shown come last."""
+        shown = self.objects
+        return self._aside if shown is None else {**self._aside, shown.request.class_name: shown}
+
+    def keep_aside(self, objects: Iterable[FoundObjects]) -> None:
+        """Take objects that were restored, until they are shown."""
+        self._aside = {one.request.class_name: one for one in objects}
+        if self.maps is not None and self._aside:
+            self._relabel(self.maps.slices)
+
     def show_objects(self, found: FoundObjects, source: Source | None = None) -> None:
         """Show objects that were found in the labels, or restored; from now on they are edited.
 
-        Those that a person edited before stay beside, unless what was said of them is in these.
+        Those that a person edited before stay beside, unless what was said of them is in these;
+        those of another class stay as they are until they are found again.
 
         Parameters
         ----------
@@ -282,12 +296,20 @@ class Outcome(QObject):
         self.source = self.source or source
         if self.source is None:
             return
-        before, self.objects, self._is_resized = self.objects, found, False
+        before, shown = self.proofread.get(found.request.class_name), self.objects
+        if shown is not None and shown is not before and shown.is_edited:
+            self._aside[shown.request.class_name] = shown
+            if self.object_layer is not None:
+                self.object_layer.editable = False
+        self._aside.pop(found.request.class_name, None)
+        self.objects, self._is_resized = found, False
         self.edits = ObjectEdits(
             found, self._measure_objects, self.source.stack.voxel_size_um, self._on_objects_edited
         )
         self._draw_objects(
-            stays=None if before is None else before.is_edited and not found.is_edited
+            stays=None
+            if before is None or before is found
+            else before.is_edited and not found.is_edited
         )
         if self.maps is not None and found.is_edited and found.version != self.version:
             self._relabel(self.maps.slices)
@@ -295,14 +317,28 @@ class Outcome(QObject):
             self.objects_edited.emit(range(len(found.instances)))
         self.changed.emit()
 
-    def drop_objects(self) -> None:
-        """Take what a person said of the objects back from the labels; their layer stays."""
-        found, self.objects, self.edits = self.objects, None, None
-        if found is None:
+    def forget_objects(self) -> None:
+        """Drop the objects that are shown, and know of no others."""
+        aside, self._aside = self._aside, {}
+        if self.objects is not None:
+            self.drop_objects(self.objects.request.class_name)
+        if self.maps is not None and aside:
+            self._relabel(self.maps.slices)
+
+    def drop_objects(self, class_name: str) -> None:
+        """Take what a person said of objects back from the labels; a layer of them stays."""
+        found = self.proofread.get(class_name)
+        if found is None or self.source is None:
             return
-        if self.object_layer is not None and found.is_edited:
-            self._results.let_go(self.object_layer)
-        self.object_layer = None
+        if found.is_edited:
+            layer = self._results.show_objects(
+                self.source, class_name, found.instances, found.table
+            )
+            layer.editable = True
+            self._results.let_go(layer)
+        self._aside.pop(class_name, None)
+        if found is self.objects:
+            self.objects, self.edits, self.object_layer = None, None, None
         if self.maps is not None and found.is_edited:
             self._relabel(self.maps.slices)
         self.objects_edited.emit(None)
@@ -325,17 +361,19 @@ class Outcome(QObject):
         return found.version != self.version
 
     def _object_index(self) -> int | None:
-        """Class of the objects among those of the maps."""
-        if self.objects is None or self.maps is None:
-            return None
-        names = list(self.maps.classes)
-        name = self.objects.request.class_name
+        """Class of the objects that are shown among those of the maps."""
+        return None if self.objects is None else self._index_of(self.objects)
+
+    def _index_of(self, found: FoundObjects) -> int | None:
+        names = [] if self.maps is None else list(self.maps.classes)
+        name = found.request.class_name
         return names.index(name) if name in names else None
 
     def _correct(self, z: int, labels: npt.NDArray[np.uint8]) -> None:
-        index = self._object_index()
-        if self.objects is not None and index is not None:
-            self.objects.correct(z, labels, index)
+        for found in self.proofread.values():
+            index = self._index_of(found)
+            if index is not None:
+                found.correct(z, labels, index)
 
     def _measure_objects(
         self, numbers: Sequence[int], within: tuple[slice, slice, slice]
@@ -370,6 +408,7 @@ class Outcome(QObject):
         self.object_layer = self._results.show_objects(
             self.source, found.request.class_name, found.instances, found.table, stays=stays
         )
+        self.object_layer.editable = True
         self._results.note_origin([self.object_layer], found.origin())
 
     def _correct_labels(self, places: npt.NDArray[np.int64], slices: tuple[int, ...]) -> None:
@@ -465,7 +504,7 @@ class Outcome(QObject):
         """Forget the result; its layers stay with the user."""
         self.stop_timers()
         self.maps, self.source, self._layer, self.model = None, None, None, None
-        self.objects, self.edits, self.object_layer = None, None, None
+        self.objects, self.edits, self.object_layer, self._aside = None, None, None, {}
         self._map_layers, self._by_region, self._uncertainty = [], {}, {}
         self.estimated = None
 

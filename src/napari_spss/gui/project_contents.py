@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,9 +70,9 @@ class ProjectContents:
         self._stored_slices: set[int] = set()
         self._counts: dict[str, int] = {}
         self.run = ""  # name of the run that is in use, empty for the newest
-        self._objects: FoundObjects | None = None  # that are proofread
-        self._objects_record: ObjectsRecord | None = None
-        self._changed_objects: set[int] = set()
+        self._objects: dict[str, FoundObjects] = {}  # that are proofread, by class
+        self._parts: dict[str, int] = {}  # of the project, in which each is
+        self._changed_objects: dict[int, set[int]] = {}
 
     def state(self) -> ProjectState:
         """Return what is to be saved, painted labels excepted."""
@@ -85,7 +86,7 @@ class ProjectContents:
             looks=self._annotate.second_look.value(),
             check=self._annotate.check.value(),
             run=self.run,
-            objects=self._objects_record,
+            objects=tuple(map(self._objects_record, self._objects)),
         )
 
     def form(self) -> Form:
@@ -150,66 +151,77 @@ class ProjectContents:
             (self._stored_slices.discard if array is None else self._stored_slices.add)(z)
         return found
 
-    def forget_objects(self) -> None:
-        """Know of no objects, as of an image whose project holds none."""
-        self._objects, self._objects_record, self._changed_objects = None, None, set()
+    def forget_objects(self, kept: Iterable[ObjectsRecord] = ()) -> None:
+        """Know of no objects, but of where a project keeps some."""
+        self._objects, self._changed_objects = {}, {}
+        self._parts = {record.class_name: record.part for record in kept}
 
-    def note_objects(
-        self, found: FoundObjects | None, slices: Iterable[int] | None, *, is_stored: bool = False
-    ) -> None:
-        """Take what a person said of objects, to be saved; None if it is dropped.
+    def note_objects(self, every: Mapping[str, FoundObjects], slices: Iterable[int] | None) -> None:
+        """Take what a person said of objects, to be saved; what is missing is dropped.
 
         Parameters
         ----------
-        found : FoundObjects or None
+        every : mapping of str to FoundObjects
+            By class, those that are shown last.
         slices : iterable of int, optional
-            In which they changed; of other objects than before, all are taken to have.
-        is_stored : bool
-            Whether they came from the project.
+            In which those changed; of other objects than before, all are taken to have.
         """
-        before, self._objects = self._objects, found
-        if found is None:
-            self._objects_record = None
-        else:
-            request = asdict(found.request)
-            del request["class_index"]
-            self._objects_record = ObjectsRecord(
-                **request, judged=tuple(sorted(found.judged)), made_by=dict(found.made_by)
-            )
-        if is_stored:
-            return
-        either = found or before
-        is_same = found is before and slices is not None
-        every = range(0 if either is None else len(either.instances))
-        self._changed_objects |= set(slices or ()) if is_same else set(every)
+        before, shown = self._objects, [None, *every][-1]
+        self._objects = {
+            name: found for name, found in every.items() if found.is_edited or name in before
+        }
+        for name in {**before, **self._objects}:
+            found = self._objects.get(name, before.get(name))
+            assert found is not None
+            changed = slices if name == shown else ()
+            if found is not before.get(name) or name not in self._objects or changed is None:
+                changed = range(len(found.instances))
+            free = (n for n in count(1) if n not in self._parts.values())
+            part = self._parts.setdefault(name, next(free))
+            self._changed_objects.setdefault(part, set()).update(changed)
+        self._parts = {name: self._parts[name] for name in self._objects}
 
-    def objects(self) -> dict[int, npt.NDArray[np.int32] | None]:
-        """Return numbers of objects by slice that changed since the last call; None for none."""
-        changed, self._changed_objects = self._changed_objects, set()
-        found = self._objects
-        if found is None:
-            return dict.fromkeys(changed)
-        return {z: found.numbers(z) for z in sorted(changed)}
+    def _objects_record(self, name: str) -> ObjectsRecord:
+        found = self._objects[name]
+        request = asdict(found.request)
+        del request["class_index"]
+        return ObjectsRecord(
+            **request,
+            judged=tuple(sorted(found.judged)),
+            made_by=dict(found.made_by),
+            part=self._parts[name],
+        )
 
-    def read_objects(self, project: Project, shape: tuple[int, int, int]) -> FoundObjects | None:
-        """Read proofread objects from a project, not yet measured; None if it holds none."""
-        record = project.state.objects
-        self.forget_objects()
-        self._objects_record = record
-        slices = {} if record is None else project.read_objects(shape)
-        if record is None or not (slices or record.judged):
-            return None
+    def objects(self) -> dict[int, dict[int, npt.NDArray[np.int32] | None]]:
+        """Return numbers by part and slice that changed since the last call; None for none."""
+        changed, self._changed_objects = self._changed_objects, {}
+        owners = {self._parts[name]: found for name, found in self._objects.items()}
+        return {
+            part: {z: owners[part].numbers(z) if part in owners else None for z in sorted(slices)}
+            for part, slices in changed.items()
+        }
+
+    def read_objects(
+        self, project: Project, shape: tuple[int, int, int]
+    ) -> tuple[FoundObjects, ...]:
+        """Read proofread objects of each class from a project, not yet measured."""
+        self.forget_objects(project.state.objects)
         names = [style.name for style in project.state.classes]
-        request = ObjectRequest(
-            class_index=names.index(record.class_name) if record.class_name in names else 1,
-            class_name=record.class_name,
-            per_slice=record.per_slice,
-            min_size=record.min_size,
-            split=record.split,
-        )
-        return FoundObjects.of_numbers(
-            request, slices, shape, judged=record.judged, made_by=record.made_by
-        )
+        for record in project.state.objects:
+            slices = project.read_objects(shape, part=record.part)
+            if not (slices or record.judged):
+                continue
+            request = ObjectRequest(
+                class_index=names.index(record.class_name) if record.class_name in names else 1,
+                class_name=record.class_name,
+                per_slice=record.per_slice,
+                min_size=record.min_size,
+                split=record.split,
+            )
+            self._objects[record.class_name] = FoundObjects.of_numbers(
+                request, slices, shape, judged=record.judged, made_by=record.made_by
+            )
+        return tuple(self._objects.values())
 
     def restore(self, project: Project) -> tuple[str, list[str]]:
         """Fill the sections from a project; return what was restored, and what not, in words."""

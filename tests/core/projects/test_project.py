@@ -791,28 +791,35 @@ def test_lost_log_does_not_disturb_saving(folder):
 def test_proofread_objects_come_back_and_move_along(folder, tmp_path):
     numbers = np.array([[0, 70_000], [-1, 2]], np.int32)
     record = ObjectsRecord(class_name="mito", min_size="0.01um3", split=0.7, judged=(2, 70_000))
-    state = replace(STATE, objects=record)
+    other = ObjectsRecord(class_name="nuclei", judged=(3,), part=2)
+    state = replace(STATE, objects=(record, other))
     with reopen(folder) as project:
         project.save(state)
-        assert project.save_objects({1: numbers}) == ("objects/slice_00001.tif",)
-        assert project.save_objects({1: numbers, 2: None}) == ()
+        assert project.save_objects({1: {1: numbers}, 2: {1: numbers + 1}}) == (
+            "objects/slice_00001.tif",
+            "objects/2_slice_00001.tif",
+        )
+        assert project.save_objects({1: {1: numbers, 2: None}}) == ()
     with reopen(folder) as project:
-        assert project.state.objects == record
+        assert project.state.objects == (record, other)
         np.testing.assert_array_equal(project.read_objects((4, 2, 2))[1], numbers)
         project.move_to(tmp_path / "elsewhere")
     with reopen(tmp_path / "elsewhere") as project:
-        assert project.state.objects == record
+        assert project.state.objects == (record, other)
         np.testing.assert_array_equal(project.read_objects()[1], numbers)
+        np.testing.assert_array_equal(project.read_objects(part=2)[1], numbers + 1)
         assert project.read_objects((4, 3, 3)) == {}
         assert "shape (2, 2)" in project.warnings[-1]
 
 
-def test_a_project_without_objects_opens(folder):
+@pytest.mark.parametrize("objects", [None, {"class_name": "mito", "judged": [2]}])
+def test_a_project_of_a_version_that_kept_objects_of_one_class_opens(folder, objects):
     with reopen(folder) as project:
         project.save(STATE)
     record = json.loads((folder / "project.json").read_text())
-    assert record.pop("objects") is None
+    record["objects"] = objects
     (folder / "project.json").write_text(json.dumps(record))
     with reopen(folder) as project:
-        assert project.state.objects is None
+        kept = () if objects is None else (ObjectsRecord(class_name="mito", judged=(2,)),)
+        assert project.state.objects == kept
         assert project.read_objects() == {}

@@ -25,10 +25,12 @@ class PaintedSlices:
     ----------
     folder : Path
         Made when the first slice is written.
+    prefix : str
+        What names of files begin with, where there are several such in a folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, prefix: str = "") -> None:
+        self._folder, self._prefix = folder, prefix
         self._digests: dict[int, str] = {}
         self._waiting: dict[int, NDArray[np.integer] | None] = {}
 
@@ -87,9 +89,10 @@ class PaintedSlices:
         """
         labels: dict[int, NDArray[np.integer]] = {}
         problems = []
-        paths = sorted(self._folder.glob("slice_*.tif")) if self._folder.is_dir() else []
+        is_there = self._folder.is_dir()
+        paths = sorted(self._folder.glob(f"{self._prefix}slice_*.tif")) if is_there else []
         for path in paths:
-            found = _NAME.fullmatch(path.name)
+            found = _NAME.fullmatch(path.name.removeprefix(self._prefix))
             if found is None:
                 continue
             z = int(found.group(1))
@@ -107,7 +110,7 @@ class PaintedSlices:
         return labels, problems
 
     def _path(self, z: int) -> Path:
-        return self._folder / f"slice_{z:05d}.tif"
+        return self._folder / f"{self._prefix}slice_{z:05d}.tif"
 
 
 def _read(path: Path, shape: tuple[int, int] | None) -> NDArray[np.integer]:

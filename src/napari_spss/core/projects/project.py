@@ -2,9 +2,9 @@
 
 A folder with ``project.json``, ``proportions.csv``, ``keypoints.csv``, ``grid.csv``, ``check.csv``
 (the check count, apart from what is learned from), painted labels as ``painted/slice_00012.tif``
-(one per painted slice), the numbers of proofread objects as ``objects/slice_00012.tif`` and
-``log.jsonl``. Every file is written atomically, so after a crash the last save is there. Nothing is
-written before the first save.
+(one per painted slice), the numbers of proofread objects as ``objects/slice_00012.tif`` (of another
+class ``objects/2_slice_00012.tif``) and ``log.jsonl``. Every file is written atomically, so after a
+crash the last save is there. Nothing is written before the first save.
 """
 
 from __future__ import annotations
@@ -48,9 +48,20 @@ class _Place:
         self.folder = folder
         self.lock = FolderLock(folder)
         self.painted = PaintedSlices(folder / PAINTED_FOLDER)
-        self.objects = PaintedSlices(folder / OBJECTS_FOLDER)
+        self._objects: dict[int, PaintedSlices] = {}
         self.contents: dict[str, object] = {}  # by file, what it is known to say
         self.was_on_disk = False
+
+    def objects(self, part: int) -> PaintedSlices:
+        """Numbers of the objects of a class."""
+        if part not in self._objects:
+            prefix = "" if part == 1 else f"{part}_"
+            self._objects[part] = PaintedSlices(self.folder / OBJECTS_FOLDER, prefix)
+        return self._objects[part]
+
+    def write_objects(self) -> tuple[str, ...]:
+        """Write what waits of the objects of all classes."""
+        return tuple(name for one in self._objects.values() for name in one.write())
 
 
 class Project:
@@ -247,17 +258,24 @@ class Project:
         """
         return self._read(self._place.painted, stack_shape)
 
-    def save_objects(self, slices: Mapping[int, Any]) -> tuple[str, ...]:
+    def save_objects(self, parts: Mapping[int, Mapping[int, Any]]) -> tuple[str, ...]:
         """Write the numbers of objects, -1 where a person took voxels from one.
 
-        Parameters, results and errors are those of :meth:`save_painted`.
+        Parameters
+        ----------
+        parts : mapping of int to mapping
+            By the ``part`` of their record, slices as :meth:`save_painted` takes them; results and
+            errors are its, too.
         """
-        self._place.objects.note(slices)
-        return self._writing("objects", self._place.objects.write)
+        for part, slices in parts.items():
+            self._place.objects(part).note(slices)
+        return self._writing("objects", self._place.write_objects)
 
-    def read_objects(self, stack_shape: tuple[int, int, int] | None = None) -> dict[int, Any]:
+    def read_objects(
+        self, stack_shape: tuple[int, int, int] | None = None, *, part: int = 1
+    ) -> dict[int, Any]:
         """Read the numbers of objects, as :meth:`read_painted` reads painted labels."""
-        return self._read(self._place.objects, stack_shape)
+        return self._read(self._place.objects(part), stack_shape)
 
     def _read(
         self, slices: PaintedSlices, stack_shape: tuple[int, int, int] | None
@@ -299,13 +317,15 @@ class Project:
             raise InputError(
                 f"{new.folder} already holds a project; choose an empty folder.", field="project"
             )
-        for one, other in ((old.painted, new.painted), (old.objects, new.objects)):
+        parts = {record.part for record in self.state.objects}
+        objects = ((old.objects(part), new.objects(part)) for part in parts)
+        for one, other in ((old.painted, new.painted), *objects):
             other.note({**one.read()[0], **one.waiting})
         self._place = new
         try:
             self._writing("state", self._write_state, make_parents=True)
             self._writing("painted labels", new.painted.write)
-            self._writing("objects", new.objects.write)
+            self._writing("objects", new.write_objects)
             self.log.write_anew(new.folder / LOG_FILE)
             _copy_runs(old.folder, new.folder)
         except (OSError, InputError) as error:

@@ -28,6 +28,8 @@ class ObjectsRecord(Record):
         Objects that were kept or changed.
     made_by : dict
         Where the labels come from in which they were found, see `origin_of`.
+    part : int
+        Which of the numbers beside the record are theirs.
     """
 
     class_name: str
@@ -36,6 +38,7 @@ class ObjectsRecord(Record):
     split: float | None = None
     judged: tuple[int, ...] = ()
     made_by: dict[str, Any] = Field(default_factory=dict)
+    part: int = Field(default=1, ge=1)
 
 
 class ProjectRecord(Record):
@@ -59,8 +62,10 @@ class ProjectRecord(Record):
         Nodes to be looked at again.
     run : str
         Name of the run whose model is in use; empty for the newest.
+    proofread : tuple of ObjectsRecord
+        What is said of the objects of each class whose numbers are beside it; the last are shown.
     objects : ObjectsRecord or None
-        What is said of the objects whose numbers are beside it.
+        The same of an earlier version, of one class. It is not written.
     renamed : dict
         What classes are called now whose names, of an earlier version, cannot be those of classes.
         It is not written.
@@ -74,7 +79,8 @@ class ProjectRecord(Record):
     table_texts: dict[str, Any] = Field(default_factory=dict)
     looks: tuple[Look, ...] = ()
     run: str = ""
-    objects: ObjectsRecord | None = None
+    proofread: tuple[ObjectsRecord, ...] = ()
+    objects: ObjectsRecord | None = Field(default=None, exclude=True)
     renamed: dict[str, str] = Field(default_factory=dict, exclude=True)
 
     @field_validator("classes")

@@ -54,8 +54,8 @@ class ProjectState:
         Grids and frames of the check count, that nothing learns from.
     run : str
         Name of the run whose model is in use; empty for the newest.
-    objects : ObjectsRecord or None
-        What is said of proofread objects; their numbers excepted.
+    objects : tuple of ObjectsRecord
+        What is said of proofread objects of each class; their numbers excepted.
 
     Raises
     ------
@@ -70,7 +70,7 @@ class ProjectState:
     looks: tuple[Look, ...] = ()
     check: tuple[CountingGrid, ...] = ()
     run: str = ""
-    objects: ObjectsRecord | None = None
+    objects: tuple[ObjectsRecord, ...] = ()
 
     def __post_init__(self) -> None:
         if self.annotations is not None and self.annotations.classes != self.names:
@@ -108,7 +108,7 @@ class ProjectState:
             table_texts=dict(self.table_texts),
             looks=self.looks,
             run=self.run,
-            objects=self.objects,
+            proofread=self.objects,
         )
 
 
@@ -201,7 +201,7 @@ def read_state(folder: Path, *, identity: str) -> Restored | None:
         record.looks,
         check.grids,
         record.run,
-        record.objects,
+        record.proofread or ((record.objects,) if record.objects else ()),
     )
     return Restored(state, tuple(warnings), frozenset(unreadable), bool(record.renamed))
 

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from .plots import Histogram
 
 _CSV = "Table (*.csv)"
-_HISTOGRAM_AT = 4  # below the limits
+_HISTOGRAM_AT = 5  # below the limits
+_OTHERS = "What you did to objects of {} is kept, and in the labels. Find them to go on with it."
 _STALE = "The labels, or the size of a voxel, have changed since: find the objects again."
 
 
@@ -127,8 +128,14 @@ class ObjectsSection(QWidget):
         self._keep.setVisible(can_be_kept)
         self._drop.show()
 
-    def set_objects(self, found: FoundObjects | None, *, is_stale: bool = False) -> None:
-        """Show what was found, if anything, and say whether the labels changed since."""
+    def set_objects(
+        self, found: FoundObjects | None, others: Sequence[str] = (), *, is_stale: bool = False
+    ) -> None:
+        """Show what was found, if anything, and say whether the labels changed since.
+
+        Those of other classes are named that a person edited.
+        """
+        self._others.say(_OTHERS.format(" and ".join(others)) if others else "")
         table = None if found is None else found.table
         is_other, is_anew = table is not self._shown, found is not self._found
         self._found = found
@@ -206,7 +213,7 @@ class ObjectsSection(QWidget):
         self._drop.hide()
 
     def _make_table(self) -> None:
-        self._stale = Notice(is_warning=True)
+        self._stale, self._others = Notice(is_warning=True), Notice()
         self._summary = QLabel()
         self._summary.setWordWrap(True)
         self._column = QComboBox()
@@ -257,6 +264,7 @@ class ObjectsSection(QWidget):
         results = QVBoxLayout(self._results)
         results.setContentsMargins(0, 0, 0, 0)
         results.addWidget(self._stale)
+        results.addWidget(self._others)
         results.addWidget(self.proofread)
         results.addWidget(self._summary)
         results.addLayout(limits)

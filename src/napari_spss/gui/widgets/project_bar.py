@@ -56,7 +56,7 @@ class ProjectBar(QWidget):
     painted : callable
         Returns painted labels by slice that are to be saved.
     objects : callable
-        Returns numbers of objects by slice that are to be saved.
+        Returns numbers of objects that are to be saved, as `Project.save_objects` takes them.
     folder : str
         Where projects are kept; empty: beside the image.
     """
@@ -68,7 +68,7 @@ class ProjectBar(QWidget):
         self,
         state: Callable[[], ProjectState],
         painted: Callable[[], Mapping[int, Any]],
-        objects: Callable[[], Mapping[int, Any]] = dict,
+        objects: Callable[[], Mapping[int, Mapping[int, Any]]] = dict,
         *,
         folder: str = "",
         parent: QWidget | None = None,
