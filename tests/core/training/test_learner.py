@@ -10,7 +10,7 @@ from torch import nn
 from napari_spss.core.base import CancelToken, Diverged, preset
 from napari_spss.core.networks import Stopped, register_network
 from napari_spss.core.training.checkpoint import new_network
-from napari_spss.core.training.learner import Learner, ema_of
+from napari_spss.core.training.learner import Learner, Teacher
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -206,12 +206,12 @@ def linear(value):
 
 def test_the_teacher_forgets_its_start_early_and_averages_slowly_then():
     student = linear(5.0)
-    teacher = ema_of(student, 0.9)
+    teacher = Teacher(student, 0.9)
     expected = 5.0
     for n in range(200):
         nn.init.constant_(student.weight, 1.0 + n % 2)
-        teacher.update_parameters(student)
-        # torch copies the weights at the first update
+        teacher.follow()
+        # weights are copied at the first update
         kept = min(0.9, (1 + n) / (10 + n)) if n else 0.0
         expected = kept * expected + (1 - kept) * (1.0 + n % 2)
     assert number(teacher.module) == pytest.approx(expected, rel=1e-5)
@@ -220,11 +220,11 @@ def test_the_teacher_forgets_its_start_early_and_averages_slowly_then():
 
 def test_running_statistics_are_averaged_and_counters_copied():
     student = nn.BatchNorm2d(1)
-    teacher = ema_of(student, 0.5)
+    teacher = Teacher(student, 0.5)
     for value in (1.0, 3.0):
         student.running_mean.fill_(value)
         student.num_batches_tracked += 1
-        teacher.update_parameters(student)
+        teacher.follow()
     kept = 2 / 11
     assert teacher.module.running_mean.item() == pytest.approx(kept * 1 + (1 - kept) * 3)
     assert teacher.module.num_batches_tracked == 2
@@ -232,7 +232,7 @@ def test_running_statistics_are_averaged_and_counters_copied():
 
 def test_the_teacher_is_in_evaluation_mode_and_has_no_gradient():
     student = nn.Sequential(nn.Linear(1, 1), nn.Dropout(0.5)).train()
-    teacher = ema_of(student, 0.99)
+    teacher = Teacher(student, 0.99)
     assert not teacher.module[1].training
     assert not any(p.requires_grad for p in teacher.parameters())
     assert all(p.requires_grad for p in student.parameters())

@@ -69,7 +69,7 @@ class Learner:
         )
         optimisation = settings.optimisation
         decay = optimisation.ema_decay
-        self._teacher = None if decay is None else ema_of(self._network, decay)
+        self._teacher = None if decay is None else Teacher(self._network, decay)
         self._optimiser = _AdamW(self._network.parameters(), optimisation.weight_decay)
 
     def student_logits(self, images: torch.Tensor, step: int) -> torch.Tensor:
@@ -79,7 +79,8 @@ class Learner:
         """
         draws = np.random.default_rng([self._settings.seed, 7, step])
         with own_draws(int(draws.integers(2**63)), self.device):
-            return self._forward(self._network.train(), images)
+            network = self._network if self._network.training else self._network.train()
+            return self._forward(network, images)
 
     def kept_logits(
         self, images: torch.Tensor, *, network: torch.nn.Module | None = None
@@ -115,13 +116,13 @@ class Learner:
             If loss or gradient are not finite; nothing has changed then.
         """
         self.check_finite("loss", loss, step)
-        self._network.zero_grad(set_to_none=True)
+        self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        gradients = [p.grad for p in self._network.parameters() if p.grad is not None]
+        gradients = self._optimiser.gradients()
         self.check_finite("gradient", torch.nn.utils.get_total_norm(gradients), step)
         self._optimiser.step(learning_rate)
         if self._teacher is not None:
-            self._teacher.update_parameters(self._network)
+            self._teacher.follow()
 
     def check_finite(self, name: str, value: torch.Tensor, step: int) -> None:
         """Raise Diverged if a number of a step is NaN or infinite."""
@@ -200,7 +201,7 @@ class Learner:
 
     def _kept(self) -> torch.nn.Module:
         network: torch.nn.Module = self._network if self._teacher is None else self._teacher.module
-        return network.eval()
+        return network.eval() if network.training else network
 
     def _new_network(self) -> torch.nn.Module:
         return new_network(self._settings, n_channels=self._n_channels, n_classes=self._n_classes)
@@ -216,6 +217,15 @@ class _AdamW:
         self._squares = [torch.zeros_like(one) for one in self._parameters]
         self._n_steps = [0] * len(self._parameters)
 
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for one in self._parameters:
+            one.grad = None
+
+    def gradients(self) -> list[torch.Tensor]:
+        """Those that there are."""
+        return [one.grad for one in self._parameters if one.grad is not None]
+
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
         """Change the parameters that have a gradient."""
@@ -223,7 +233,7 @@ class _AdamW:
         weights, means, squares = (
             [values[i] for i in used] for values in (self._parameters, self._means, self._squares)
         )
-        gradients = [one.grad for one in weights if one.grad is not None]
+        gradients = self.gradients()
         for i in used:
             self._n_steps[i] += 1
         bias = [1 - _BETA ** self._n_steps[i] for i in used]
@@ -256,23 +266,31 @@ class _AdamW:
                 square.copy_(tensors[f"{i}.exp_avg_sq"])
 
 
-def ema_of(network: torch.nn.Module, decay: float) -> AveragedModel:
-    """Return an EMA copy of a network; update it with ``update_parameters`` after each step.
+class Teacher(AveragedModel):
+    """A moving average of a network's weights and running statistics.
 
     The decay is warmed up, ``min(decay, (1 + n) / (10 + n))`` after n updates, so that the random
-    start is forgotten early. Buffers (running statistics) are averaged as well.
+    start is forgotten early.
     """
 
-    def average(
-        averaged: torch.Tensor, current: torch.Tensor, n_averaged: torch.Tensor | int
-    ) -> torch.Tensor:
-        if not averaged.is_floating_point():
-            return current
-        n = float(n_averaged)
-        return averaged.lerp(current, 1 - min(decay, (1 + n) / (10 + n)))
+    def __init__(self, network: torch.nn.Module, decay: float) -> None:
+        super().__init__(network)
+        self.eval().requires_grad_(False)
+        self._decay = decay
+        both = [[*one.parameters(), *one.buffers()] for one in (self.module, network)]
+        self._means, self._counts = (
+            [[one.detach() for one in its if one.is_floating_point() == is_float] for its in both]
+            for is_float in (True, False)
+        )
 
-    teacher = AveragedModel(network, avg_fn=average, use_buffers=True)
-    teacher.eval()
-    for parameter in teacher.parameters():
-        parameter.requires_grad_(False)
-    return teacher
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Take in what a step has made of the network."""
+        n = int(self.n_averaged)
+        kept = min(self._decay, (1 + n) / (10 + n)) if n else 0.0
+        # all at once, without a walk through the modules, which took a thirtieth of a step
+        means, news = self._means
+        torch._foreach_lerp_(means, news, 1 - kept)
+        for count, new in zip(*self._counts, strict=True):
+            count.copy_(new)
+        self.n_averaged += 1
