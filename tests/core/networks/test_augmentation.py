@@ -95,7 +95,8 @@ def test_maps_come_back_to_where_they_were(step, shape):
     view = draw(4, shape, step=step)
     back = view.undo(view.apply(images))
     is_seen = view.shows(*shape)[:, None]
-    assert (back - images)[is_seen].abs().max() < 0.15  # of 4 from crest to trough
+    # of 4 from crest to trough, and up to half a pixel away
+    assert (back - images)[is_seen].abs().max() < 0.3
     # what is not seen is what the warp moved out of the window
     assert 0.3 < is_seen.float().mean() <= 1
 

@@ -73,7 +73,11 @@ class View:
         return F.grid_sample(images, places, padding_mode="reflection", align_corners=False)
 
     def undo(self, maps: torch.Tensor) -> torch.Tensor:
-        """Bring maps (B, n, H, W) back; where `shows` is False, they repeat their edge."""
+        """Bring maps (B, n, H, W) back; where `shows` is False, they repeat their edge.
+
+        After a linear map, each pixel takes the nearest one: its gradient then takes a third of the
+        time, which of many classes is a large part of a step.
+        """
         if self.matrices is None:
             flips = zip(self.flips, maps, strict=True)
             return torch.stack([flip.undo(map_) for flip, map_ in flips])
@@ -82,7 +86,7 @@ class View:
         device = torch.device("cpu") if maps.device.type == "mps" else maps.device
         places = self._places_back(maps.shape).to(device)
         return F.grid_sample(
-            maps.to(device), places, padding_mode="border", align_corners=False
+            maps.to(device), places, mode="nearest", padding_mode="border", align_corners=False
         ).to(maps.device)
 
     def shows(self, height: int, width: int) -> torch.Tensor:
@@ -109,10 +113,10 @@ def _places(matrices: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     height, width = shape[-2:]
     half = torch.tensor([width / 2, height / 2])
     scaled = matrices * half[None, None, :] / half[None, :, None]
-    # as F.affine_grid, in a quarter of its time on a CPU
+    # as F.affine_grid; a plane of x and one of y take a tenth of the time of pairs on a CPU
     x, y = ((2 * torch.arange(n) + 1) / n - 1 for n in (width, height))
-    of_x, of_y = scaled[:, None, None, :, 0], scaled[:, None, None, :, 1]
-    return x[:, None] * of_x + y[:, None, None] * of_y
+    of_x, of_y = scaled[:, :, None, None, 0], scaled[:, :, None, None, 1]
+    return (x * of_x + y[:, None] * of_y).movedim(1, -1)
 
 
 def draw_view(
