@@ -345,27 +345,28 @@ def test_a_label_that_is_surely_doubted_pulls_little() -> None:
 # Dice and sharpness
 
 
-def test_dice_by_hand() -> None:
-    probs = losses.activate(_binary([0.5, 0.5, 0.25, 0.75]), 2)
-    target = torch.tensor([[[1, 0, 1, -1]]])
+def _entropy(p_of_label: list[float]) -> float:
+    return -sum(map(math.log, p_of_label)) / len(p_of_label)
+
+
+def test_dense_loss_by_hand() -> None:
+    logits, target = _binary([0.5, 0.5, 0.25, 0.75]), torch.tensor([[[1, 0, 1, -1]]])
     overlap, total = 0.5 + 0.25, (0.5 + 0.5 + 0.25) + 2
-    expected = 1 - (2 * overlap + 1) / (total + 1)
-    assert losses.dice_loss(probs, target).item() == pytest.approx(expected, rel=1e-5)
+    expected = _entropy([0.5, 0.5, 0.25]) + 1 - (2 * overlap + 1) / (total + 1)
+    assert losses.dense_loss(logits, target).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_dice_averages_over_foreground_classes_and_ignores_the_invalid() -> None:
-    probs = torch.tensor([[[[0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]]]])
-    target = torch.tensor([[[1, 2, 2]]])
-    valid = torch.tensor([[[True, True, False]]])
-    assert losses.dice_loss(probs, target, valid).item() == pytest.approx(0)
-    expected = (0 + 1 - 3 / 4) / 2
-    assert losses.dice_loss(probs, target).item() == pytest.approx(expected)
+    logits = torch.cat([_multi((0.5, 0.3, 0.2)), _multi((0.2, 0.7, 0.1))], dim=3)
+    expected = _entropy([0.3]) + ((1 - 1.6 / 2.3) + (1 - 1 / 1.2)) / 2
+    assert losses.dense_loss(logits, torch.tensor([[[1, -1]]])).item() == pytest.approx(expected)
 
 
-def test_dice_costs_nothing_where_nothing_is_and_nothing_is_predicted() -> None:
-    probs = torch.stack([torch.ones(2, 2), torch.zeros(2, 2)])[None]
-    assert losses.dice_loss(probs, torch.zeros(1, 2, 2, dtype=torch.int64)).item() == 0
-    assert losses.dice_loss(probs, torch.full((1, 2, 2), -1)).item() == 0
+def test_a_sure_map_that_is_right_or_of_which_nothing_is_known_costs_nothing() -> None:
+    empty, unknown = torch.zeros(1, 2, 2, dtype=torch.int64), torch.full((1, 2, 2), -1)
+    sure = torch.full((1, 1, 2, 2), -100.0)
+    assert losses.dense_loss(sure, empty).item() == 0
+    assert losses.dense_loss(sure, unknown).item() == 0
 
 
 def test_sharpness_is_zero_for_decided_and_a_quarter_for_undecided_maps() -> None:
@@ -403,7 +404,7 @@ def _losses(n_classes: int) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]
         "labels": lambda x: losses.label_cross_entropy(
             x, target, weight.to(x.dtype), normaliser=3.0
         ),
-        "dice": lambda x: losses.dice_loss(maps(x), target),
+        "dense": lambda x: losses.dense_loss(x, target),
         "sharpness": lambda x: losses.sharpness(maps(x)),
     }
 

@@ -13,7 +13,7 @@ from .devices import (
 )
 from .losses import (
     activate as activate,
-    dice_loss as dice_loss,
+    dense_loss as dense_loss,
     gap as gap,
     inside_maps as inside_maps,
     keypoint_loss as keypoint_loss,

@@ -12,8 +12,11 @@ References
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
 
 _TINY = 1e-7  # smallest probability in Eq. 2; 1 - 1e-7 is still below 1 in float32
 _DEAD = 1e-30  # smallest predicted fraction; so small that a collapsed map still has a gradient
@@ -82,7 +85,7 @@ def gap(probs: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tenso
     if weights is None:
         return probs.mean(dim=(2, 3))
     total = weights.sum(dim=(1, 2)).clamp_min(_TINY)
-    return (probs * weights[:, None]).sum(dim=(2, 3)) / total[:, None]
+    return _sums(probs, weights) / total[:, None]
 
 
 def inside_maps(probs: torch.Tensor, outside: int) -> torch.Tensor:
@@ -346,35 +349,73 @@ def label_cross_entropy(
     return torch.where(is_labelled, cost * weight, 0.0).sum() / normaliser
 
 
-def dice_loss(
-    probs: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None = None
+def dense_loss(
+    logits: torch.Tensor, target: torch.Tensor, probs: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Soft Dice loss, averaged over the classes other than the background.
+    """Mean cross-entropy over labelled pixels, plus soft Dice loss.
 
-    Sums run over all valid pixels of the batch, with 1 pixel added to both sides of the fraction,
-    so that an empty class that is predicted empty costs nothing.
+    Dice is averaged over the classes other than the background. Its sums run over all labelled
+    pixels of the batch, with 1 pixel added to both sides of the fraction, so that an empty class
+    that is predicted empty costs nothing.
 
     Parameters
     ----------
-    probs : Tensor
-        (B, C, H, W).
+    logits : Tensor
+        (B, n, H, W); n = 1 means two classes.
     target : Tensor
         (B, H, W) int64, -1 where ignored.
-    valid : Tensor, optional
-        (B, H, W) bool; further pixels are ignored where it is False.
+    probs : Tensor, optional
+        The maps (B, C, H, W) of these logits, if they are at hand.
 
     Returns
     -------
     Tensor
-        Scalar, 0-1.
+        Scalar.
     """
-    is_used = target >= 0 if valid is None else (target >= 0) & valid
-    classes = torch.arange(1, probs.shape[1], device=target.device)
-    truth = ((target[:, None] == classes[:, None, None]) & is_used[:, None]).to(probs.dtype)
-    maps = probs[:, 1:] * is_used[:, None]
-    overlap = (maps * truth).sum(dim=(0, 2, 3))
-    total = maps.sum(dim=(0, 2, 3)) + truth.sum(dim=(0, 2, 3))
-    return (1 - (2 * overlap + 1) / (total + 1)).mean()
+    if probs is None:
+        probs = activate(logits.detach(), max(2, logits.shape[1]))
+    loss: torch.Tensor = _Dense.apply(logits, probs.detach(), target)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _Dense(torch.autograd.Function):
+    """`dense_loss` with its gradient in closed form, in less than half of autograd's time."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: torch.Tensor, probs: torch.Tensor, target: torch.Tensor
+    ) -> torch.Tensor:
+        is_used, label = (target >= 0).to(probs.dtype), target.clamp_min(0)
+        n_used = is_used.sum().clamp_min(1)
+        own = probs.gather(1, label[:, None])[:, 0] * is_used  # probability of the label
+        entropy = -(own.clamp_min(_DEAD).log() * is_used).sum() / n_used
+        is_class = [target == c for c in range(1, probs.shape[1])]
+        overlap = torch.stack([(own * one).sum() for one in is_class])
+        total = _sums(probs[:, 1:], is_used).sum(dim=0)
+        total += torch.stack([one.sum() for one in is_class])
+        scores = (2 * overlap + 1) / (total + 1)
+        # what a pixel's maps add to the loss, background first, and what more that of its label
+        added = F.pad(torch.stack([scores, scores.new_tensor(-2).expand_as(scores)]), (1, 0))
+        added[:, 1:] /= (total + 1) * len(is_class)
+        ctx.save_for_backward(probs, own, is_used, label, added, n_used)
+        ctx.n_outputs = logits.shape[1]
+        return entropy + (1 - scores).mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        probs, own, is_used, label, added, n_used = ctx.saved_tensors
+        everywhere, of_label = added
+        pulled = of_label.index_select(0, label.flatten()).view_as(own) * own - 1 / n_used
+        # through a softmax: p_c (g_c - sum of p g); one output is the second of two
+        mean = pulled + (everywhere[None, None] @ probs.flatten(2)).view_as(own)
+        first = probs.shape[1] - ctx.n_outputs
+        found = (everywhere[first:, None, None] - mean[:, None]) * probs[:, first:]
+        if first:
+            found += (pulled * label)[:, None]
+        else:
+            found.scatter_add_(1, label[:, None], pulled[:, None])
+        return found * (is_used * gradient)[:, None], None, None
 
 
 def sharpness(probs: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
@@ -388,6 +429,11 @@ def sharpness(probs: torch.Tensor, weights: torch.Tensor | None = None) -> torch
         (B, H, W), weight of each pixel in the mean.
     """
     return gap(probs * (1 - probs), weights).mean()
+
+
+def _sums(probs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted sums (B, C) over the pixels of maps (B, C, H, W)."""
+    return (weights.flatten(1)[:, None] @ probs.flatten(2).transpose(1, 2))[:, 0]
 
 
 def _divergence(wanted: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:

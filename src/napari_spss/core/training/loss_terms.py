@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from ..base import Registry, TrainingSettings
 from ..networks import (
     activate,
-    dice_loss,
+    dense_loss,
     gap,
     inside_maps,
     keypoint_loss,
@@ -71,14 +71,9 @@ class LossInput:
     outside: int | None
 
     @cached_property
-    def scores(self) -> torch.Tensor:
-        """Logits of a sigmoid (B, 1, H, W), or logarithms of a softmax (B, C, H, W)."""
-        return _scores(self.logits)
-
-    @cached_property
     def probs(self) -> torch.Tensor:
         """The network's maps (B, C, H, W)."""
-        return activate(self.logits, 2) if self.logits.shape[1] == 1 else self.scores.exp()
+        return activate(self.logits, max(2, self.logits.shape[1]))
 
     @cached_property
     def regions(self) -> _Regions | None:
@@ -136,14 +131,14 @@ class LossInput:
         return torch.cat([values[:, : self.outside], values[:, self.outside + 1 :]], dim=1)
 
     @cached_property
-    def counting_scores(self) -> torch.Tensor:
-        """As ``scores``, of what pixels are if they are not outside."""
-        return self.scores if self.outside is None else _scores(self.counting(self.logits))
+    def counting_logits(self) -> torch.Tensor:
+        """As ``logits``, of what pixels are if they are not outside."""
+        return self.counting(self.logits)
 
     @cached_property
     def counting_probs(self) -> torch.Tensor:
         """Maps of what pixels are if they are not outside; all of ``probs`` if nothing is."""
-        return self.probs if self.outside is None else self.counting_scores.exp()
+        return self.probs if self.outside is None else self.counting_logits.softmax(dim=1)
 
 
 @dataclass(frozen=True)
@@ -228,16 +223,17 @@ def labels(step: LossInput) -> torch.Tensor | None:
     if bool(is_mask.all()) or not step.has_labels:
         return None
     logits, batch = step.logits, step.batch
-    targets = batch.targets.masked_fill(is_mask[:, None, None], -1)
+    targets = batch.targets
+    if bool(is_mask.any()):
+        targets = targets.masked_fill(is_mask[:, None, None], -1)
     if step.settings.loss.labels == "eq3":
         return keypoint_loss(logits, targets)
     # undecided only as long as all labels are masks, and then there is nothing to divide
     normaliser = (step.scale.normaliser or 1.0) * step.n_labelled_slots
-    at = targets >= 0  # few pixels
+    at = (targets >= 0).nonzero(as_tuple=True)  # few pixels
     return label_cross_entropy(
         logits.movedim(1, -1)[at][:, :, None, None],
-        targets[at][:, None, None],
-        batch.weights[at][:, None, None],
+        *(one[at][:, None, None] for one in (targets, batch.weights)),
         normaliser=normaliser,
         errors=batch.errors[at][:, None, None],
     )
@@ -248,9 +244,11 @@ def masks(step: LossInput) -> torch.Tensor | None:
     is_mask = step.is_mask
     if not (bool(is_mask.any()) and step.has_labels):
         return None
-    dense = _cross_entropy if step.settings.loss.masks == "entropy" else _dense_loss
     share = is_mask.float().mean()
-    return share * dense(step.scores[is_mask], step.probs[is_mask], step.batch.targets[is_mask])
+    logits, targets = step.logits[is_mask], step.batch.targets[is_mask]
+    if step.settings.loss.masks == "entropy":
+        return share * _cross_entropy(logits, targets)
+    return share * dense_loss(logits, targets, step.probs[is_mask])
 
 
 def self_training(step: LossInput) -> torch.Tensor | None:
@@ -258,9 +256,8 @@ def self_training(step: LossInput) -> torch.Tensor | None:
     teacher = step.teacher
     if teacher is None or step.ramp <= 0:
         return None
-    batch, outside = step.batch, step.outside
-    targets = batch.targets.clone()
-    chosen = []
+    batch, outside, chosen = step.batch, step.outside, []
+    targets = torch.full_like(batch.targets, -1)
     for index, (window, sample) in enumerate(zip(batch.windows, batch.samples, strict=True)):
         if sample.is_mask or not window.bags:
             continue
@@ -268,7 +265,7 @@ def self_training(step: LossInput) -> torch.Tensor | None:
         def now(index: int = index) -> torch.Tensor:
             return teacher()[index]
 
-        pseudo = pseudo_labels(
+        targets[index] = pseudo_labels(
             now,
             (targets.shape[1], targets.shape[2]),
             window.bags,
@@ -277,20 +274,19 @@ def self_training(step: LossInput) -> torch.Tensor | None:
             slice_map=step.slice_maps[index],
             outside=outside,
         )
-        human = targets[index]
-        pseudo = torch.where(batch.coverage[index] > 0, pseudo.to(human.device), -1)
-        targets[index] = torch.where(human >= 0, human, pseudo)
         chosen.append(index)
+    targets.masked_fill_(batch.coverage == 0, -1)
+    targets = torch.where(batch.targets >= 0, batch.targets, targets)
     if not chosen:
         return None
     share = len(chosen) / len(batch.windows)
-    scores, probs = step.counting_scores, step.counting_probs
+    logits, probs = step.counting_logits, step.counting_probs
     if share < 1:
-        scores, probs, targets = scores[chosen], probs[chosen], targets[chosen]
+        logits, probs, targets = logits[chosen], probs[chosen], targets[chosen]
     if outside is not None:
         targets = torch.where(targets == outside, -1, targets)
         targets = targets - (targets > outside).long()
-    return step.ramp * (share * _dense_loss(scores, probs, targets))
+    return step.ramp * (share * dense_loss(logits, targets, probs))
 
 
 def sharpness(step: LossInput) -> torch.Tensor | None:
@@ -375,22 +371,11 @@ def _shares(means: torch.Tensor) -> torch.Tensor | None:
     return means / total if total >= _LEAST_INSIDE else None
 
 
-def _scores(logits: torch.Tensor) -> torch.Tensor:
-    return logits if logits.shape[1] == 1 else logits.log_softmax(dim=1)
-
-
-def _dense_loss(scores: torch.Tensor, probs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy over labelled pixels plus soft Dice."""
-    return _cross_entropy(scores, probs, targets) + dice_loss(probs, targets)
-
-
-def _cross_entropy(
-    scores: torch.Tensor, probs: torch.Tensor, targets: torch.Tensor
-) -> torch.Tensor:
+def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy over labelled pixels."""
     is_valid = targets >= 0
     n = is_valid.sum().clamp(min=1)
-    if scores.shape[1] > 1:
-        return F.nll_loss(scores, targets, ignore_index=-1, reduction="sum") / n
-    weight = is_valid.to(scores.dtype)
-    return label_cross_entropy(scores, targets, weight, normaliser=1.0) / n
+    if logits.shape[1] > 1:
+        return F.cross_entropy(logits, targets, ignore_index=-1, reduction="sum") / n
+    weight = is_valid.to(logits.dtype)
+    return label_cross_entropy(logits, targets, weight, normaliser=1.0) / n
