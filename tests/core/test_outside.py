@@ -15,6 +15,7 @@ from samples_in_memory import bag, sample, whole
 from napari_spss.core.analysis import measure
 from napari_spss.core.annotations import (
     Annotations,
+    Classes,
     CountingGrid,
     Keypoint,
     Proportion,
@@ -357,11 +358,11 @@ def test_stated_fractions_of_masks_are_those_of_the_rest():
     labels = {(y, x): RESIN if x < 5 else int(x == 9) for y in range(4) for x in range(10)}
     one = sample((4, 10), labels=labels, is_mask=True)
     scale = LabelScale(1.0, (1.0,) * 3)
-    data = TrainingData((one,), scale, None, (), RESIN)
+    data = TrainingData((one,), scale, None, (), Classes(CLASSES, CLASSES[RESIN]))
     assert data.stated_fractions() == pytest.approx((0.8, 0.2, 0.0))
     # nothing is stated about the outside: it is expected to take up its equal share
     assert data.expected_shares() == pytest.approx((0.8 * 2 / 3, 0.2 * 2 / 3, 1 / 3))
-    inside = TrainingData((one,), scale, None, ())
+    inside = TrainingData((one,), scale, None, (), Classes(CLASSES))
     assert inside.stated_fractions() == pytest.approx((0.4, 0.1, 0.5))
     assert inside.expected_shares() == inside.stated_fractions()
     both = TrainingData(
@@ -369,7 +370,7 @@ def test_stated_fractions_of_masks_are_those_of_the_rest():
         scale,
         None,
         (),
-        RESIN,
+        Classes(CLASSES, CLASSES[RESIN]),
     )
     assert both.stated_fractions() == pytest.approx((40 / 60, 20 / 60, 0.0))
 

@@ -11,7 +11,7 @@ from blobs import CLASSES, annotated, blobs
 from hypothesis import given, settings, strategies as st
 from samples_in_memory import bag, read_all, sample, whole
 
-from napari_spss.core.annotations import Annotations, Proportion, Region
+from napari_spss.core.annotations import Annotations, Classes, Proportion, Region
 from napari_spss.core.base import InputError, preset
 from napari_spss.core.images import WorkingScale, as_label_source
 from napari_spss.core.training.data import (
@@ -41,7 +41,9 @@ def load(stack, annotations, *, masks=None, held_out_slices=None, **overrides):
     )
     samples = read_all(reader)
     scale = reader.label_scale(samples)
-    return TrainingData.of(samples, scale, chosen, held_out_slices=held_out_slices)
+    return TrainingData.of(
+        samples, scale, chosen, annotations.classes, held_out_slices=held_out_slices
+    )
 
 
 def test_a_fifth_of_the_crops_is_held_out_and_never_drawn():
@@ -117,7 +119,11 @@ def test_what_is_held_out_depends_on_the_seed_alone():
 def stated(samples, n_classes=2):
     sampler = Sampler(samples, None, shape=(8, 8), batch_size=1, seed=0)
     return TrainingData(
-        tuple(samples), LabelScale(1.0, (1.0,) * n_classes), sampler, ()
+        tuple(samples),
+        LabelScale(1.0, (1.0,) * n_classes),
+        sampler,
+        (),
+        Classes(("background", "a", "b")[:n_classes]),
     ).stated_fractions()
 
 
@@ -142,7 +148,7 @@ def test_unknown_fractions_do_not_count_and_one_class_without_any_is_enough_for_
 def test_grey_values_are_averaged_over_slices_and_channels():
     samples = [sample((8, 8), channels=2), sample((4, 4), index=1)]
     samples[0].image[0] = 3 * samples[0].image[0] + 10
-    data = TrainingData(tuple(samples), LabelScale(1.0, (1.0, 1.0)), None, ())
+    data = TrainingData(tuple(samples), LabelScale(1.0, (1.0, 1.0)), None, (), Classes(CLASSES))
     deviations = [
         np.mean([samples[0].image[0].std(), samples[0].image[1].std()]),
         samples[1].image.std(),
@@ -368,6 +374,32 @@ def test_without_counted_slices_the_labelled_ones_take_their_place():
     ]
     for batch in drawn(sampler(samples), range(8)):
         assert batch.count(1) == 2
+
+
+def test_of_many_large_slices_few_are_drawn_from_at_a_time_and_all_in_turn():
+    region = whole((32, 32), (0.5, 0.5))
+    samples = [sample((32, 32), index=i, bags=[region]) for i in range(60)]
+    steps = drawn(sampler(samples, shape=(8, 8), batch_size=4), range(1500))
+    for start in range(0, 1490, 7):
+        assert 2 <= len({index for batch in steps[start : start + 10] for index in batch}) <= 6
+    seen = Counter(index for batch in steps for index in batch)
+    assert all(20 < seen[i] < 180 for i in range(60))  # 100, but at the start and the end
+
+
+def test_of_large_slices_the_counted_ones_keep_their_share_and_are_all_seen():
+    said = {"bags": [whole((32, 32), (0.5, 0.5))]}
+    samples = [sample((32, 32), index=i, is_calibrated=i < 10, **said) for i in range(60)]
+    steps = drawn(sampler(samples, shape=(8, 8), batch_size=4), range(500))
+    assert all(sum(index < 10 for index in batch) == 2 for batch in steps)
+    seen = Counter(index for batch in steps for index in batch)
+    assert min(seen[i] for i in range(10)) > 0.7 * 100
+    assert max(seen[i] for i in range(10)) < 1.3 * 100
+
+
+def test_slices_without_fractions_have_no_maps_to_wait_for():
+    samples = [sample((32, 32), index=i, labels=LABEL) for i in range(60)]
+    steps = drawn(sampler(samples, shape=(8, 8), batch_size=4), range(15))
+    assert Counter(index for batch in steps for index in batch) == dict.fromkeys(range(60), 1)
 
 
 def test_slices_of_one_kind_share_the_whole_batch():

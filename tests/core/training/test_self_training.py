@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from samples_in_memory import bag, sample, whole
 
 from napari_spss.core.training import self_training
-from napari_spss.core.training.data import Window, cut
+from napari_spss.core.training.data import Sampler, Window, cut
 from napari_spss.core.training.self_training import SliceMap, SliceMaps
 
 CPU = torch.device("cpu")
@@ -221,28 +219,39 @@ def batch(one, *places, shape=(16, 16)):
 
 def test_a_slice_larger_than_its_window_is_predicted_whole_and_kept(memory, predicted):
     large = sample((32, 40), bags=[whole((32, 40), (0.9, 0.1))])
-    first, second = memory.recall(batch(large, (0, 0), (16, 8)), 0, no_window)
-    assert first is second
+    first, second = memory.recall(batch(large, (0, 0), (16, 8)), 0)
+    assert first.odds is second.odds
     assert first.probs((0, 0, 99, 99)).shape == (2, 32, 40)
-    assert memory.recall(batch(large, (3, 3)), 49, no_window)[0] is first
+    assert memory.recall(batch(large, (3, 3)), 49)[0].odds is first.odds
     assert predicted == [(32, 40)]
-    (renewed,) = memory.recall(batch(large, (3, 3)), 50, no_window)
+    (renewed,) = memory.recall(batch(large, (3, 3)), 50)
     assert shown(renewed) == 2
-    assert memory.recall(batch(large, (3, 3)), 99, no_window)[0] is renewed
+    assert memory.recall(batch(large, (3, 3)), 99)[0].odds is renewed.odds
 
 
 def test_very_large_slices_are_kept_longer(memory, predicted):
     huge = sample((128, 128), bags=[whole((128, 128), (0.9, 0.1))])
     for step in (0, 50, 99, 100):
-        memory.recall(batch(huge, (0, 0)), step, no_window)
+        memory.recall(batch(huge, (0, 0)), step)
     assert len(predicted) == 2  # 64 windows: twice as long
+
+
+@pytest.mark.parametrize("n_slices", [3, 20, 200])
+def test_maps_take_as_long_however_many_slices_there_are(memory, predicted, n_slices):
+    region = whole((32, 32), (0.9, 0.1))
+    slices = [sample((32, 32), index=z, bags=[region]) for z in range(n_slices)]
+    source = Sampler(slices, None, shape=(8, 8), batch_size=4, seed=0)
+    for step in range(200):
+        memory.recall(source.draw(step), step)
+    # each is of 16 windows: of 64 within 50 steps, and those of the start
+    assert len(predicted) <= (200 / 50 + 1) * 64 / 16
 
 
 def test_of_many_slices_only_some_maps_are_kept(memory, predicted, monkeypatch):
     monkeypatch.setattr("napari_spss.core.training.self_training._MOST_BYTES", 10 * 32 * 40 * 2)
     for z in range(60):
         large = sample((32, 40), index=z, bags=[whole((32, 40), (0.9, 0.1))])
-        (map_,) = memory.recall(batch(large, (0, 0)), 0, no_window)
+        (map_,) = memory.recall(batch(large, (0, 0)), 0)
         assert shown(map_) == z + 1
     assert sorted(memory.kept(49)) == [f"{z}" for z in range(10)]
     assert not memory.kept(50)
@@ -256,7 +265,7 @@ def test_a_kept_map_takes_two_bytes_and_tells_sure_pixels_apart():
     )
     memory = SliceMaps(lambda _: two_classes(p), CPU)
     large = sample((32, 48), bags=[whole((32, 48), (0.9, 0.1))])
-    (kept,) = memory.recall(batch(large, (0, 0)), 0, no_window)
+    (kept,) = memory.recall(batch(large, (0, 0)), 0)
     assert kept.odds.nbytes == 2 * 32 * 48
     found = kept.probs((0, 0, 32, 48))
     assert (found[1, 0, ::8].diff() > 0).all()
@@ -268,41 +277,39 @@ def test_huge_maps_are_kept_as_far_as_a_batch_needs_them(memory, monkeypatch):
     monkeypatch.setattr("napari_spss.core.training.self_training._MOST_BYTES", 1)
     for z in range(60):
         large = sample((32, 40), index=z, bags=[whole((32, 40), (0.9, 0.1))])
-        memory.recall(batch(large, (0, 0)), 0, no_window)
+        memory.recall(batch(large, (0, 0)), 0)
     assert len(memory.kept(1)) == 8
 
 
 def test_what_was_kept_serves_a_run_that_goes_on(memory, predicted):
     large = sample((32, 40), bags=[whole((32, 40), (0.9, 0.1))])
-    (first,) = memory.recall(batch(large, (0, 0)), 3, no_window)
+    (first,) = memory.recall(batch(large, (0, 0)), 3)
     again = SliceMaps(no_window, CPU, memory.kept(20))
-    (recalled,) = again.recall(batch(large, (16, 8)), 52, no_window)
+    (recalled,) = again.recall(batch(large, (16, 8)), 52)
     assert torch.equal(recalled.odds, first.odds)
     assert again.kept(52).keys() == {"0"}
     assert not again.kept(53)
 
 
 def test_nothing_is_remembered_where_the_window_shows_every_region(memory, predicted):
-    fits = sample((16, 12), bags=[whole((16, 12), (0.9, 0.1))])
-    assert memory.recall(batch(fits, (0, 0)), 0, no_window) == [None]
     parts = sample((32, 32), bags=[bag((4, 4, 12, 20), (0.9, 0.1))])
-    assert memory.recall(batch(parts, (4, 4)), 0, no_window) == [None]
+    assert memory.recall(batch(parts, (4, 4)), 0) == [None]
     unstated = sample((32, 32), labels={(1, 1): 1})
-    assert memory.recall(batch(unstated, (4, 4)), 0, no_window) == [None]
+    assert memory.recall(batch(unstated, (4, 4)), 0) == [None]
     assert predicted == []
 
 
 def test_nothing_is_remembered_for_regions_elsewhere(memory, predicted):
     frames = sample((64, 64), bags=[bag((4, 4, 12, 12), (0.9, 0.1)), bag((50, 8, 58, 16), (1, 0))])
     places = ((0, 0), (42, 4), (24, 40))  # one frame, the other, none
-    assert memory.recall(batch(frames, *places), 0, no_window) == [None] * 3
+    assert memory.recall(batch(frames, *places), 0) == [None] * 3
     assert predicted == []
-    assert memory.recall(batch(frames, (45, 4), shape=(8, 8)), 0, no_window)[0] is not None
+    assert memory.recall(batch(frames, (45, 4), shape=(8, 8)), 0)[0] is not None
 
 
 def test_a_region_that_is_shown_in_part_is_completed(memory):
     parts = sample((32, 32), bags=[bag((4, 4, 12, 12), (0.9, 0.1))])
-    seen, cut_off = memory.recall(batch(parts, (0, 0), (5, 0)), 0, no_window)
+    seen, cut_off = memory.recall(batch(parts, (0, 0), (5, 0)), 0)
     assert seen is None
     assert cut_off.probs((0, 0, 32, 32)).shape == (2, 32, 32)
 
@@ -312,23 +319,30 @@ def test_a_region_of_which_a_part_is_hidden_is_completed(memory):
     whole_window = batch(parts, (2, 2))
     is_seen = torch.ones((1, 16, 16), dtype=torch.bool)
     is_seen[:, 12:] = False
-    assert memory.recall(whole_window.seen(is_seen), 0, no_window) == [None]
+    assert memory.recall(whole_window.seen(is_seen), 0) == [None]
     is_seen[:, 9] = False
-    (map_,) = memory.recall(whole_window.seen(is_seen), 0, no_window)
+    (map_,) = memory.recall(whole_window.seen(is_seen), 0)
     assert map_.probs((0, 0, 32, 32)).shape == (2, 32, 32)
 
 
-def test_a_slice_that_fits_a_window_is_completed_by_the_map_of_now(memory, predicted):
+def test_the_map_of_a_slice_that_fits_a_window_serves_for_a_while(memory, predicted):
     small = sample((16, 12), bags=[whole((16, 12), (0.9, 0.1))])
     is_seen = torch.ones((2, 16, 16), dtype=torch.bool)
     is_seen[1, 5] = False
-    now = torch.rand(2, 2, 16, 16).softmax(dim=1)
-    seen, hidden = memory.recall(batch(small, (0, 0), (0, 0)).seen(is_seen), 0, lambda: now)
-    assert seen is None
-    torch.testing.assert_close(hidden.probs((0, 0, 16, 16)), now[1])
-    assert predicted == []
-    # a fixed window may begin elsewhere: the map of now is not in the frame of its slice then
-    corner = replace(small, bags=(bag((8, 4, 16, 12), (0.9, 0.1)),))
-    (elsewhere,) = memory.recall(batch(corner, (8, 4)).seen(is_seen[1:]), 0, lambda: now)
-    assert elsewhere.probs((0, 0, 16, 12)).shape == (2, 16, 12)
+    seen, hidden = memory.recall(batch(small, (0, 0), (0, 0)).seen(is_seen), 0)
+    assert seen.odds is hidden.odds
+    assert memory.recall(batch(small, (0, 0)), 9)[0].odds is seen.odds
     assert predicted == [(16, 12)]
+    assert shown(memory.recall(batch(small, (0, 0)), 10)[0]) == 2
+    # nothing is to be completed, and nothing to be labelled
+    assert memory.recall(batch(small, (0, 0)), 99, for_labels=False) == [None]
+
+
+def test_what_a_map_says_of_a_window_is_what_it_says_of_the_slice(memory):
+    probs = torch.rand(3, 32, 40).softmax(dim=0)
+    memory = SliceMaps(lambda _: probs, CPU)
+    large = sample((32, 40), bags=[whole((32, 40), (0.6, 0.3, 0.1))])
+    (near,) = memory.recall(batch(large, (16, 28)), 0)
+    for box in ((16, 28, 32, 40), (20, 30, 25, 36), (0, 0, 32, 40), (10, 30, 20, 40)):
+        y0, x0, y1, x1 = box
+        torch.testing.assert_close(near.probs(box), probs[:, y0:y1, x0:x1], atol=1e-3, rtol=0)

@@ -17,11 +17,19 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from ..annotations import Classes
 from ..base import InputError, TrainingSettings
 from .places import Places
 from .samples import Bag, Box, LabelScale, SliceSamples
 
 T = TypeVar("T")
+
+# a slice of up to 32 windows is shown whole to the teacher after this many steps, one of a window
+# sooner
+_MAP_STEPS, _SMALL_MAP_STEPS = 50, 10
+_MAP_WINDOWS = 32
+# windows of which such maps are made a step, however many slices there are
+_MOST_MAPPED = 64 / 50
 
 
 @dataclass(frozen=True)
@@ -38,15 +46,15 @@ class TrainingData:
         Draws what is not held out.
     held_out : tuple of Window
         Windows that decide when to stop; none of them is drawn.
-    outside : int, optional
-        Class that counts in no fraction.
+    classes : Classes
+        Background first.
     """
 
     samples: tuple[SliceSamples, ...]
     label_scale: LabelScale
     sampler: Sampler
     held_out: tuple[Window, ...]
-    outside: int | None = None
+    classes: Classes
 
     @classmethod
     def of(
@@ -54,8 +62,8 @@ class TrainingData:
         samples: Sequence[SliceSamples],
         label_scale: LabelScale,
         settings: TrainingSettings,
+        classes: Classes,
         *,
-        outside: int | None = None,
         held_out_slices: Collection[int] | None = None,
     ) -> TrainingData:
         """Decide what is drawn and what is held out: a random part, or some slices.
@@ -89,9 +97,9 @@ class TrainingData:
             batch_size=sampling.batch_size,
             seed=settings.seed,
             label_visits=sampling.label_visits,
-            outside=outside,
+            classes=classes,
         )
-        return cls(tuple(samples), label_scale, sampler, tuple(held_out), outside)
+        return cls(tuple(samples), label_scale, sampler, tuple(held_out), classes)
 
     @cached_property
     def grey_values(self) -> tuple[float, float]:
@@ -129,7 +137,7 @@ class TrainingData:
 
         That of the class outside is 0, and its pixels in masks do not count.
         """
-        n_classes = len(self.label_scale.keypoint_weights)
+        n_classes, outside = len(self.classes), self.classes.outside_index
         totals = np.zeros(n_classes)
         areas = np.zeros(n_classes)
         for sample in self.samples:
@@ -139,8 +147,8 @@ class TrainingData:
                 areas[known] += bag.area
             if sample.is_mask:
                 counts = np.bincount(sample.target[sample.target >= 0], minlength=n_classes)
-                if self.outside is not None:
-                    counts[self.outside] = 0
+                if outside is not None:
+                    counts[outside] = 0
                 totals += counts
                 areas += counts.sum()
         if not (areas > 0).all():
@@ -154,12 +162,12 @@ class TrainingData:
         Nothing is stated about how much is outside: it is expected to take up its equal share, and
         the others the rest in their stated fractions.
         """
-        fractions = self.stated_fractions()
-        if fractions is None or self.outside is None:
+        fractions, outside = self.stated_fractions(), self.classes.outside_index
+        if fractions is None or outside is None:
             return fractions
         equal = 1 / len(fractions)
         return tuple(
-            equal if index == self.outside else fraction * (1 - equal)
+            equal if index == outside else fraction * (1 - equal)
             for index, fraction in enumerate(fractions)
         )
 
@@ -283,6 +291,66 @@ class Batch:
         )
 
 
+def map_steps(sample: SliceSamples, shape: tuple[int, int]) -> int:
+    """Steps for which the teacher's map of a slice serves, with windows of a shape."""
+    if sample.shape[0] <= shape[0] and sample.shape[1] <= shape[1]:
+        return _SMALL_MAP_STEPS
+    n_windows = math.prod(sample.shape) / math.prod(shape)
+    return math.ceil(_MAP_STEPS * max(1, n_windows / _MAP_WINDOWS))
+
+
+@dataclass(frozen=True)
+class _Round:
+    """Slices of one kind in a shuffled order without end, in which each comes as often as another.
+
+    The teacher's map of a large slice takes as long as a step, and serves for all windows that are
+    drawn of the slice meanwhile. So of many slices some are drawn from at a time, and now and then
+    the next one takes the place of the one that came first: then a step takes as long with many
+    slices as with few.
+
+    Parameters
+    ----------
+    slices : tuple of int
+        Indices of samples.
+    share : Fraction
+        Part of all windows that are of these slices.
+    n_together, n_turns : int
+        How many slices are drawn from at a time, and windows until the next one comes.
+    """
+
+    slices: tuple[int, ...]
+    share: Fraction
+    n_together: int
+    n_turns: int
+
+    @classmethod
+    def of(
+        cls,
+        slices: Sequence[int],
+        share: Fraction,
+        samples: Sequence[SliceSamples],
+        shape: tuple[int, int],
+        batch_size: int,
+    ) -> _Round:
+        """Choose how many slices are drawn from at a time by the work that their maps are."""
+        steps = [map_steps(samples[i], shape) for i in slices]
+        work = sum(  # windows a step, if all had maps
+            math.prod(samples[i].shape) / math.prod(shape) / n
+            for i, n in zip(slices, steps, strict=True)
+            if samples[i].bags
+        )
+        part = share * _MOST_MAPPED / work if work else 1.0
+        n_together = max(1, min(len(slices), int(part * len(slices))))
+        n_turns = share * batch_size * sum(steps) / len(steps) / n_together
+        return cls(tuple(slices), share, n_together, max(1, round(n_turns)))
+
+    def place(self, turn: int) -> int:
+        """Place in the order of the slice that a window shows."""
+        if self.n_together == len(self.slices):
+            return turn
+        return turn // self.n_turns + turn % self.n_together
+
+
 class Sampler:
     """Draws windows: every other one from calibrated slices, or more if most slices are.
 
@@ -310,8 +378,8 @@ class Sampler:
         How often labelled places are shown on average, before slices without labels are.
     among : sequence of int, optional
         Indices of the slices that random windows may show; all by default.
-    outside : int, optional
-        Class of what lies outside of the specimen.
+    classes : Classes, optional
+        Of the labels; none of them lies outside of the specimen by default.
     """
 
     def __init__(
@@ -324,7 +392,7 @@ class Sampler:
         seed: int,
         label_visits: int = 0,
         among: Sequence[int] | None = None,
-        outside: int | None = None,
+        classes: Classes | None = None,
     ) -> None:
         self.samples = tuple(samples)
         self.windows = None if windows is None else tuple(windows)
@@ -337,9 +405,15 @@ class Sampler:
         if not first:
             first = [i for i in indices if samples[i].has_labels]
         rest = [i for i in indices if i not in set(first)]
-        self._groups = [group for group in (first, rest) if group]
         labelled = [i for i in rest if samples[i].has_labels]
-        self._labelled_groups = [group for group in (first, labelled) if group]
+        self._rounds, self._labelled_rounds = (
+            [
+                _Round.of(group, share, samples, shape, batch_size)
+                for group, share in zip(groups, _shares(groups), strict=True)
+            ]
+            for groups in ([one for one in (first, others) if one] for others in (rest, labelled))
+        )
+        outside = classes.outside_index if classes else None
         self._places = (
             [Places.of(one, shape, outside) for one in samples] if windows is None else None
         )
@@ -359,7 +433,7 @@ class Sampler:
         What a warp moves out of a window, about a tenth, most of it near the window's edges, is
         not made up for.
         """
-        return float(self._batch_size * _share_of_first(self._groups))
+        return float(self._batch_size * self._rounds[0].share)
 
     def draw(self, step: int, *, has_labels_first: bool = False) -> Batch:
         """Windows of step ``step`` (0-based).
@@ -374,37 +448,37 @@ class Sampler:
             start = position * self._batch_size
             chosen = [self.windows[i] for i in order[start : start + self._batch_size]]
         else:
-            groups = self._groups
+            rounds = self._rounds
             if has_labels_first and step < self._n_first:
-                groups = self._labelled_groups or groups
+                rounds = self._labelled_rounds or rounds
             first_turn = step * self._batch_size
             chosen = [
-                self._random_window(groups, first_turn + slot, rng)
+                self._random_window(rounds, first_turn + slot, rng)
                 for slot in range(self._batch_size)
             ]
         return cut(self.samples, chosen, self.shape, self._places)
 
     def _random_window(
-        self, groups: Sequence[Sequence[int]], turn: int, rng: np.random.Generator
+        self, rounds: Sequence[_Round], turn: int, rng: np.random.Generator
     ) -> Window:
-        share = _share_of_first(groups)
-        n_before = math.ceil(turn * share)  # windows of the first group
-        is_first = math.ceil((turn + 1) * share) > n_before
+        n_before = math.ceil(turn * rounds[0].share)  # windows of the first kind
+        is_first = math.ceil((turn + 1) * rounds[0].share) > n_before
         which, turn = (0, n_before) if is_first else (1, turn - n_before)
-        # a shuffled round through each group: every slice of it comes equally often
-        group = groups[which]
-        cycle, position = divmod(turn, len(group))
-        order = np.random.default_rng([self._seed, 4, which, cycle]).permutation(len(group))
-        index = group[order[position]]
+        one = rounds[which]
+        cycle, position = divmod(one.place(turn), len(one.slices))
+        order = np.random.default_rng([self._seed, 4, which, cycle]).permutation(len(one.slices))
+        index = one.slices[order[position]]
         assert self._places is not None
         y0, x0 = self._places[index].draw(rng)
         return Window(index, y0, x0, self.samples[index].bags)
 
 
-def _share_of_first(groups: Sequence[Sequence[int]]) -> Fraction:
-    """Share of windows that show the first of one or two groups, exact."""
-    n_slices = sum(map(len, groups))
-    return max(Fraction(1, 2), Fraction(len(groups[0]), n_slices))
+def _shares(groups: Sequence[Sequence[int]]) -> list[Fraction]:
+    """Shares of windows that show each of up to two groups, exact."""
+    if len(groups) < 2:
+        return [Fraction(1)] * len(groups)
+    first = max(Fraction(1, 2), Fraction(len(groups[0]), sum(map(len, groups))))
+    return [first, 1 - first]
 
 
 def cut(

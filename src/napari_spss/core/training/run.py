@@ -181,7 +181,7 @@ def _data_of(
         samples,
         scale,
         task.settings,
-        outside=reader.annotations.outside_index,
+        reader.annotations.classes,
         held_out_slices=task.held_out_slices,
     )
 
@@ -340,7 +340,7 @@ class Run:
             logits,
             placed,
             teacher=teacher if has_pseudo_labels else None,
-            slice_maps=self.maps.recall(batch, self.state.step, teacher),
+            slice_maps=self.maps.recall(batch, self.state.step, for_labels=has_pseudo_labels),
             ramp=ramp,
         )
 

@@ -15,19 +15,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from .data import Batch, Window
+from .data import Batch, Window, map_steps
 from .samples import Bag, Box
 
-# a slice of up to 32 windows is shown whole to the teacher after this many steps
-_STEPS = 50
-_WINDOWS = 32
 # where slices are many or huge: no map is kept that would exceed both; it is made anew each time
 _MOST_BYTES = 2**29
 _MOST_HUGE = 8
@@ -52,10 +50,13 @@ class SliceMap:
         still tell probabilities near 0 and 1 apart.
     until : int
         Step before which it serves.
+    window : (int, int, int, int), optional
+        Half-open box of the slice that is looked at now, of which maps are at hand.
     """
 
     odds: torch.Tensor
     until: int = 0
+    window: Box | None = None
     _means: dict[Box, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
     _thresholds: dict[object, Thresholds | None] = field(
         default_factory=dict, repr=False, compare=False
@@ -69,8 +70,17 @@ class SliceMap:
     def probs(self, box: Box) -> torch.Tensor:
         """Map (C, h, w) float32 of a box of the slice."""
         y0, x0, y1, x1 = box
-        probs = torch.sigmoid(self.odds[:, y0:y1, x0:x1].float())
-        return torch.cat([(1 - probs.sum(dim=0, keepdim=True)).clamp_min(0), probs])
+        if self.window is not None:
+            top, left, bottom, right = self.window
+            if top <= y0 and left <= x0 and y1 <= bottom and x1 <= right:
+                return self._of_window[:, y0 - top : y1 - top, x0 - left : x1 - left]
+        maps = torch.sigmoid(self.odds[:, y0:y1, x0:x1].float())
+        return torch.cat([(1 - maps.sum(dim=0, keepdim=True)).clamp_min_(0), maps])
+
+    @cached_property
+    def _of_window(self) -> torch.Tensor:
+        assert self.window is not None
+        return replace(self, window=None).probs(self.window)
 
     def mean(self, box: Box) -> torch.Tensor:
         """Mean map (C,) of a box of the slice."""
@@ -117,9 +127,7 @@ class SliceMaps:
         self._maps = {name: one for name, one in self._maps.items() if step < one.until}
         return self._maps
 
-    def recall(
-        self, batch: Batch, step: int, now: Callable[[], torch.Tensor]
-    ) -> list[SliceMap | None]:
+    def recall(self, batch: Batch, step: int, *, for_labels: bool = True) -> list[SliceMap | None]:
         """Return the map of each window's slice, made anew when it has become old.
 
         Parameters
@@ -128,9 +136,9 @@ class SliceMaps:
             On the CPU.
         step : int
             0-based.
-        now : callable
-            The teacher's maps (B, C, H, W) of the windows. Where a window begins with its slice and
-            holds all of it, its map is taken, so that such a run can be resumed exactly.
+        for_labels : bool
+            Whether the teacher labels windows. Then there is a map, too, where a window shows all
+            of a slice: an earlier one serves as well as one of this window alone.
 
         Returns
         -------
@@ -138,22 +146,25 @@ class SliceMaps:
             None where the window shows nothing of its regions but what it shows whole.
         """
         kept = dict(self.kept(step))
-        height, width = batch.images.shape[-2:]
+        shape = (batch.images.shape[-2], batch.images.shape[-1])
         maps: list[SliceMap | None] = []
         for index, (window, sample) in enumerate(zip(batch.windows, batch.samples, strict=True)):
-            if not any(_is_cut(bag, window, batch.coverage[index]) for bag in window.bags):
+            shown = [_n_shown(bag, window, batch.coverage[index]) for bag in window.bags]
+            fits = for_labels and sample.shape[0] <= shape[0] and sample.shape[1] <= shape[1]
+            if not any(
+                n > 0 and (fits or n < bag.area) for n, bag in zip(shown, window.bags, strict=True)
+            ):
                 maps.append(None)
                 continue
-            holds_slice = sample.shape[0] <= height and sample.shape[1] <= width
-            if holds_slice and window.y0 == window.x0 == 0:
-                maps.append(SliceMap.of(now()[index]))
-                continue
             if sample.name not in kept:
-                n_windows = math.prod(sample.shape) / (height * width)
-                until = step + math.ceil(_STEPS * max(1, n_windows / _WINDOWS))
+                until = step + map_steps(sample, shape)
                 kept[sample.name] = self._narrow(SliceMap.of(self._predict(sample.image), until))
                 self._keep(sample.name, kept[sample.name])
-            maps.append(kept[sample.name])
+            y1, x1 = (
+                min(start + n, end)
+                for start, n, end in zip((window.y0, window.x0), shape, sample.shape, strict=True)
+            )
+            maps.append(replace(kept[sample.name], window=(window.y0, window.x0, y1, x1)))
         return maps
 
     def _keep(self, name: str, new: SliceMap) -> None:
@@ -163,14 +174,12 @@ class SliceMaps:
             self._maps[name] = new
 
 
-def _is_cut(bag: Bag, window: Window, coverage: torch.Tensor) -> bool:
-    """Whether a window shows some of a region, but not all."""
+def _n_shown(bag: Bag, window: Window, coverage: torch.Tensor) -> int:
+    """How many pixels of a region a window shows."""
     y0, x0, y1, x1 = bag.box
     rows = slice(max(0, y0 - window.y0), max(0, y1 - window.y0))
     columns = slice(max(0, x0 - window.x0), max(0, x1 - window.x0))
-    part = coverage[rows, columns]
-    n_shown = int(part.count_nonzero())
-    return 0 < n_shown < bag.area
+    return int(coverage[rows, columns].count_nonzero())
 
 
 def pseudo_labels(
@@ -200,8 +209,8 @@ def pseudo_labels(
     origin : (int, int)
         First pixel of the window in the slice.
     slice_map : SliceMap, optional
-        An earlier map of the whole slice. Bags that reach beyond the window are ranked and labelled
-        by it; without it, by what the window shows.
+        An earlier map of the whole slice, by which bags are ranked and labelled; without it, by
+        what the window shows.
     outside : int, optional
         Class that counts in no fraction. Pixels that more probably than not are of this class are
         neither counted nor labelled; the others are ranked by what they are if they are not.
@@ -219,7 +228,7 @@ def pseudo_labels(
         known, n_counting = _known(bag, outside)
         if not known or bottom <= top or right <= left:
             continue
-        if slice_map is not None and (bottom - top) * (right - left) < bag.area:
+        if slice_map is not None:
             # one map for both, or the labels would drift off the fraction with the teacher
             oy, ox = origin
             probs = slice_map.probs((top + oy, left + ox, bottom + oy, right + ox))
@@ -230,16 +239,19 @@ def pseudo_labels(
         if thresholds is None:
             continue
         labels = labels.to(probs.device)
-        values = probs[known] if outside is None else probs[known] / (1 - probs[outside])
-        surely, possibly = thresholds[:, :, None, None]
-        best, which = torch.where(values > surely, values, 0.0).max(dim=0)
-        is_negative = ((values - possibly).amax(dim=0) < 0) & (len(known) == n_counting)
-        part = torch.where(
-            best > 0, torch.tensor(known, device=probs.device)[which], is_negative.long() - 1
-        )
+        part = labels[top:bottom, left:right]
+        best = torch.zeros_like(probs[0])
+        is_negative = torch.full_like(part, len(known) == n_counting, dtype=torch.bool)
+        part.fill_(-1)
+        for c, surely, possibly in zip(known, *thresholds, strict=True):
+            values = probs[c] if outside is None else probs[c] / (1 - probs[outside])
+            is_best = (values > surely) & (values > best)
+            best = torch.where(is_best, values, best)
+            part.masked_fill_(is_best, c)
+            is_negative &= values < possibly
+        part.masked_fill_(is_negative & (best == 0), 0)
         if outside is not None:
-            part = torch.where(probs[outside] < _MOSTLY, part, -1)
-        labels[top:bottom, left:right] = part
+            part.masked_fill_(probs[outside] >= _MOSTLY, -1)
     return labels
 
 
