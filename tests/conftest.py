@@ -17,8 +17,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # Before torch or numpy start their pools: the machine may be shared, and sums must repeat.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A busy machine is no reason to fail; a failure shows how to repeat it.
-settings.register_profile("napari-spss", deadline=None, print_blob=True)
+# A busy machine is no reason to fail; a failure shows how to repeat it. Every run draws anew.
+settings.register_profile("napari-spss", deadline=None, print_blob=True, max_examples=40)
 settings.load_profile("napari-spss")
 
 

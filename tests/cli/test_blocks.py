@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -42,16 +41,16 @@ def command(folder: Path, out: str, *options: str) -> tuple[str, ...]:
     return ("predict", *places, "--device", "cpu", *options)
 
 
-def run(folder: Path, out: str, *options: str) -> str:
-    done = subprocess.run(
-        (*SPSS, *command(folder, out, *options)),
-        capture_output=True,
-        text=True,
-        timeout=250,
-        env=ONE_THREAD,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stderr
+@pytest.fixture
+def run(spss):
+    """Predict, with this process as the server; return what was said."""
+
+    def predict(folder: Path, out: str, *options: str) -> str:
+        done = spss(*command(folder, out, *options))
+        assert done.code == 0, done.err
+        return done.err
+
+    return predict
 
 
 @pytest.fixture
@@ -77,9 +76,9 @@ def start():
 def wait_for(process: subprocess.Popen[str], folder: Path, number: int) -> None:
     """Wait until so many blocks are done."""
     while len(marks_in(folder)) < number:
-        if process.poll() is not None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
             pytest.fail(process.communicate()[1])
-        time.sleep(0.02)
 
 
 def marks_in(folder: Path) -> set[int]:
@@ -100,7 +99,7 @@ def assert_same(one: Path, other: Path) -> None:
     assert [name for name in different if name != "next_slices.csv"] == []
 
 
-def test_two_workers_give_what_one_process_gives(case):
+def test_two_workers_give_what_one_process_gives(case, run):
     said = run(case, "two", "--threshold", "auto", "--uncertainty", "--workers", "2")
     assert f"completed: {SHAPE[0]} slices" in said
     assert_same(case / "two", case / "one")
@@ -111,17 +110,16 @@ def test_two_workers_give_what_one_process_gives(case):
     assert 0 < one["threshold"] < 1  # as it was matched
 
 
-def test_maps_that_are_smoothed_along_z_are_the_same_in_blocks(case, spss):
-    by_one = command(case, "smooth", "--format", "zarr", "--smooth-z")
-    assert spss(*by_one).code == 0
+def test_maps_that_are_smoothed_along_z_are_the_same_in_blocks(case, run):
+    run(case, "smooth", "--format", "zarr", "--smooth-z")
     run(case, "smooth_blocks", "--workers", "1", "--smooth-z")
     assert_same(case / "smooth_blocks", case / "smooth")
     assert read_origin(case / "smooth_blocks" / "labels.ome.zarr")["smooth_z"]
 
 
 @posix
-def test_a_killed_prediction_goes_on_and_computes_no_finished_block_twice(case, start):
-    options = ("--threshold", "auto", "--uncertainty", "--workers", "2")
+def test_a_killed_prediction_goes_on_and_computes_no_finished_block_twice(case, start, run):
+    options = ("--threshold", "auto", "--uncertainty", "--workers", "1")
     process = start(*SPSS, *command(case, "killed", *options))
     wait_for(process, case / "killed", 3)
     os.killpg(process.pid, signal.SIGKILL)
@@ -173,7 +171,7 @@ def test_interrupt_keeps_what_is_done(case, start):
 
 
 @posix
-def test_what_a_worker_cannot_read_ends_all_and_is_told(case, start, tmp_path):
+def test_what_a_worker_cannot_read_ends_all_and_is_told(case, start, run, tmp_path):
     (tmp_path / "run").symlink_to(case / "run")
     shutil.copy(case / "big.tif", tmp_path)
     process = start(*SPSS, *command(tmp_path, "out", "--workers", "1"))

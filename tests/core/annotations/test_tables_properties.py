@@ -94,14 +94,14 @@ def test_any_bytes_are_read_or_explained(read, data, stack):
     check_reads_or_explains(read, data, stack)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(READERS), st.text(max_size=200), st.booleans())
 def test_any_text_is_read_or_explained(read, text, has_header):
     start = HEADERS[read] + "\n" if has_header else ""
     check_reads_or_explains(read, (start + text).encode("utf-8", "replace"), Stack())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from(READERS).flatmap(
         lambda read: st.tuples(
@@ -121,7 +121,7 @@ def test_tables_of_odd_cells_are_read_or_explained(table, stack, classes, line_e
     check_reads_or_explains(read, text.encode("utf-8", "replace"), stack, classes)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(CELLS, min_size=1, max_size=8), st.sampled_from(READERS))
 def test_odd_headers_are_read_or_explained(names, read):
     row = ",".join("1" for _ in names)
@@ -198,7 +198,7 @@ def all_annotations(draw):
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(all_annotations())
 def test_annotations_survive_writing_and_reading_exactly(annotations):
     with tempfile.TemporaryDirectory() as folder:
@@ -212,7 +212,7 @@ def test_annotations_survive_writing_and_reading_exactly(annotations):
     assert problems == ()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(all_annotations(), st.data())
 def test_a_damaged_row_takes_no_other_from_view(annotations, data):
     lines_of = {

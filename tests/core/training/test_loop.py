@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -276,45 +273,6 @@ def test_a_run_that_is_given_up_or_refused_lets_its_folder_go(tmp_path):
     with pytest.raises(InputError, match="annotate"):
         fit(blobs()[0], Annotations(CLASSES), quick(), run_dir=tmp_path / "run", device="cpu")
     assert not list(tmp_path.iterdir())
-
-
-TRAIN = """
-import sys
-sys.path.insert(0, {tests!r})
-import test_loop
-for line in sys.stdin:
-    try:
-        run, _ = test_loop.begin(line.strip())
-        print("began", flush=True)
-    except test_loop.FolderLocked as error:
-        run = None
-        print(error, flush=True)
-    sys.stdin.readline()
-    if run is not None:
-        run.close()
-    print("ended", flush=True)
-"""
-
-
-def test_exactly_one_of_two_processes_trains_in_a_folder(tmp_path):
-    here = Path(__file__).parent
-    code = f"import sys; sys.path.insert(0, {str(here.parent)!r})" + TRAIN.format(tests=str(here))
-    pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-    pair = [subprocess.Popen([sys.executable, "-c", code], **pipe) for _ in range(2)]
-
-    def ask(text):
-        for one in pair:
-            one.stdin.write(f"{text}\n")
-        return [one.stdout.readline().strip() for one in pair]
-
-    for number in range(5):
-        said = ask(tmp_path / str(number))
-        assert said.count("began") == 1, said
-        pid = pair[said.index("began")].pid
-        assert [text for text in said if f"in use by process {pid} since" in text], said
-        assert ask("") == ["ended", "ended"]
-    for one in pair:
-        one.communicate()
 
 
 @pytest.fixture

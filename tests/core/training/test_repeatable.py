@@ -160,12 +160,12 @@ def learned(folder):
 def test_a_run_that_was_left_goes_on_to_the_same_weights(tmp_path, name):
     annotations, settings = RUNS[name]
     whole = weights(train(annotations, settings, tmp_path / "whole"))
-    for kind, step in (("stop", random.Random(name).randint(4, 14)), ("kill", 16)):
-        folder = tmp_path / kind
-        train(annotations, settings, folder, leave_at=(kind, step))
-        resumed = train(annotations, settings, folder, resume=True)
-        assert torch.equal(whole, weights(resumed)), f"{kind} at step {step}"
-        assert learned(folder) == learned(tmp_path / "whole"), f"{kind} at step {step}"
+    stop, kill = ("stop", random.Random(name).randint(4, 14)), ("kill", 16)
+    train(annotations, settings, tmp_path, leave_at=stop)
+    train(annotations, settings, tmp_path, resume=True, leave_at=kill)
+    resumed = train(annotations, settings, tmp_path, resume=True)
+    assert torch.equal(whole, weights(resumed)), f"stop at step {stop[1]}"
+    assert learned(tmp_path) == learned(tmp_path / "whole"), f"stop at step {stop[1]}"
 
 
 def test_a_run_that_others_joined_goes_on_to_the_same_weights_after_a_kill(tmp_path):

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from ..annotations import Annotations, CountingGrid, Look, outside_class
 from ..base import InputError, counted
@@ -478,7 +478,7 @@ def _over_groups(
     if n > 1:
         spread = fractions.std(axis=0, ddof=1)
         spread[spread == 0] = math.nan
-        half = stats.t.ppf(0.975, n - 1) * spread / math.sqrt(n)
+        half = stdtrit(n - 1, 0.975) * spread / math.sqrt(n)
     return _Found(
         np.stack([mean, np.maximum(mean - half, 0.0), np.minimum(mean + half, 1.0)]),
         n,

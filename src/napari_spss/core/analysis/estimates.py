@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import stdtrit
 
 from ..annotations import Annotations, CountingGrid, wilson_interval
 from ..base import counted
@@ -67,7 +67,7 @@ def estimate_fraction(
         return FractionEstimate(fraction, math.nan, math.nan)
     residuals = (hits - fraction * sizes) / sizes.mean()
     variance = float((residuals**2).sum()) / (n * (n - 1))
-    half = float(stats.t.ppf(0.975, n - 1)) * math.sqrt(variance)
+    half = float(stdtrit(n - 1, 0.975)) * math.sqrt(variance)
     return FractionEstimate(fraction, max(0.0, fraction - half), min(most, fraction + half))
 
 
@@ -210,5 +210,5 @@ def effective_interval(
     """Wilson's interval for the number of nodes that would have this variance if independent."""
     spread = fraction * (1 - fraction)
     n = min(float(n_nodes), spread / variance) if variance > 0 else float(n_nodes)
-    t = float(stats.t.ppf(0.975, n_clusters - 1))
+    t = float(stdtrit(n_clusters - 1, 0.975))
     return wilson_interval(fraction * n, n, z=t)

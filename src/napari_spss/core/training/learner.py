@@ -71,6 +71,7 @@ class Learner:
         decay = optimisation.ema_decay
         self._teacher = None if decay is None else Teacher(self._network, decay)
         self._optimiser = _AdamW(self._network.parameters(), optimisation.weight_decay)
+        self._predictor: TiledNetwork | None = None  # of what would be kept now
 
     def student_logits(self, images: torch.Tensor, step: int) -> torch.Tensor:
         """Logits (B, n, H, W) of images (B, channels, H, W), to be differentiated.
@@ -117,6 +118,7 @@ class Learner:
         """
         self.check_finite("loss", loss, step)
         self._optimiser.zero_grad()
+        self._predictor = None
         loss.backward()  # type: ignore[no-untyped-call]
         gradients = self._optimiser.gradients()
         self.check_finite("gradient", torch.nn.utils.get_total_norm(gradients), step)
@@ -152,8 +154,10 @@ class Learner:
         Stopped
             If the token is set.
         """
-        kept = network or self._kept()
-        tiled = TiledNetwork(kept, n_classes=self._n_classes, device=self.device)
+        if network is not None:
+            tiled = self._tiled(network)
+        else:
+            tiled = self._predictor = self._predictor or self._tiled(self._kept())
         bands = tiled.bands(
             torch.from_numpy(image),
             tile_px=default_tile_px(self.device),
@@ -191,6 +195,7 @@ class Learner:
         of_teacher = with_prefix("teacher", tensors)
         if bool(of_teacher) != (self._teacher is not None):
             raise ValueError("it was saved with other averaging (optimisation.ema_decay)")
+        self._predictor = None
         try:
             self._network.load_state_dict(with_prefix("student", tensors))
             if self._teacher is not None:
@@ -198,6 +203,9 @@ class Learner:
         except RuntimeError as error:  # names or shapes of weights
             raise ValueError(str(error)) from error
         self._optimiser.load(with_prefix("optimiser", tensors))
+
+    def _tiled(self, network: torch.nn.Module) -> TiledNetwork:
+        return TiledNetwork(network, n_classes=self._n_classes, device=self.device)
 
     def _kept(self) -> torch.nn.Module:
         network: torch.nn.Module = self._network if self._teacher is None else self._teacher.module
