@@ -112,6 +112,24 @@ def _process_events() -> None:
     QCoreApplication.processEvents()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def swift_windows() -> Generator[None]:
+    """Do once what napari does for every window: look for plugins, and rake through libraries.
+
+    Garbage is collected after each window, and a million objects of libraries are none.
+    """
+    import napari._qt.qt_main_window
+    from npe2 import PluginManager
+
+    manager = PluginManager.instance()
+    manager.discover(include_npe1=True)
+    gc.collect()
+    gc.freeze()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manager, "discover", lambda *_, **__: 0)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def leak_watch(
     qapp: object, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
