@@ -47,12 +47,12 @@ def test_waiting_threads_leave_the_cores_to_others_unless_the_user_says_so(monke
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
-def test_interrupt_ends_with_0_and_the_run_can_go_on(truth, tiny):
-    command = (*SPSS, "train", "--out", "run", "--events", "jsonl")
+def test_interrupt_ends_with_0_and_the_run_can_go_on(spss, truth, tiny):
+    command = ("train", "--out", "run", "--events", "jsonl")
     first = ("image.tif", "--proportions", "proportions.csv", *tiny)
     endless = (*first, "--set", "optimisation.max_steps=1000000")
     with subprocess.Popen(
-        (*command, *endless), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        (*SPSS, *command, *endless), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         lines = []
         for line in process.stdout:
@@ -72,28 +72,26 @@ def test_interrupt_ends_with_0_and_the_run_can_go_on(truth, tiny):
     assert load_model("run").n_steps == n_steps
 
     budget = ("--set", f"optimisation.max_steps={n_steps + 2}")
-    done = subprocess.run(
-        (*command, "--resume", *budget), capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    last = event_from_json(done.stdout.splitlines()[-1])
+    done = spss(*command, "--resume", *budget)
+    assert done.code == 0, done.err
+    last = event_from_json(done.out.splitlines()[-1])
     assert isinstance(last, RunFinished)
     assert (last.reason, last.done) == (FinishReason.completed, n_steps + 2)
 
 
-def test_a_running_run_is_not_resumed_and_a_deleted_one_fails(truth, tiny):
-    command = (*SPSS, "train", "--out", "run", "--events", "jsonl")
+def test_a_running_run_is_not_resumed_and_a_deleted_one_fails(spss, truth, tiny):
+    command = ("train", "--out", "run", "--events", "jsonl")
     first = ("image.tif", "--proportions", "proportions.csv", *tiny)
     endless = (*first, "--set", "optimisation.max_steps=1000000")
     with subprocess.Popen(
-        (*command, *endless), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        (*SPSS, *command, *endless), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         for line in process.stdout:
             if isinstance(event_from_json(line), Progress):
                 break
-        other = subprocess.run((*command, "--resume"), capture_output=True, text=True, timeout=120)
-        assert other.returncode == 2
-        assert f"run is in use by process {process.pid} since" in other.stderr
+        other = spss(*command, "--resume")
+        assert other.code == 2
+        assert f"run is in use by process {process.pid} since" in other.err
         shutil.rmtree("run")
         _, err = process.communicate(timeout=120)
     assert process.returncode == 1

@@ -118,7 +118,7 @@ def swift_windows() -> Generator[None]:
 
     Garbage is collected after each window, and a million objects of libraries are none.
     """
-    import napari._qt.qt_main_window
+    import napari._qt.qt_main_window  # noqa: F401
     from npe2 import PluginManager
 
     manager = PluginManager.instance()

@@ -103,6 +103,15 @@ class Desk:
     def press(self, key, modifier=Qt.KeyboardModifier.NoModifier):
         self.hand.press(key, modifier)
 
+    def split_and_delete(self):
+        """Split object 1 by a line, and delete object 3."""
+        self.viewer.layers.selection.active = self.layer
+        self.viewer.dims.set_current_step(0, 1)
+        self.press(Qt.Key.Key_S)
+        self.hand.drag([(1, 2, 17), (1, 20, 17)])
+        self.choose(3)
+        self.press(Qt.Key.Key_D)
+
 
 @pytest.fixture
 def no_network(monkeypatch, tmp_path):
@@ -294,12 +303,7 @@ def _slider():
 
 
 def test_finding_anew_asks_and_keeps_what_was_judged(desk):
-    desk.viewer.layers.selection.active = desk.layer
-    desk.viewer.dims.set_current_step(0, 1)
-    desk.press(Qt.Key.Key_S)
-    desk.hand.drag([(1, 2, 17), (1, 20, 17)])
-    desk.choose(3)
-    desk.press(Qt.Key.Key_D)
+    desk.split_and_delete()
     before = desk.layer.data.copy()
     desk.find()
     assert "2 objects of mitochondria judged or edited" in warned(desk.objects)
@@ -340,12 +344,7 @@ def test_saved_objects_give_the_same_table_by_measure(desk, tmp_path):
     from napari_spss.core.analysis import measure_masks
     from napari_spss.core.images import open_labels, open_stack
 
-    desk.viewer.layers.selection.active = desk.layer
-    desk.viewer.dims.set_current_step(0, 1)
-    desk.press(Qt.Key.Key_S)
-    desk.hand.drag([(1, 2, 17), (1, 20, 17)])
-    desk.choose(3)
-    desk.press(Qt.Key.Key_D)
+    desk.split_and_delete()
     desk.dock.controller.save(tmp_path / "out", has_run=False)
     desk.wait()
     saved = pd.read_csv(tmp_path / "out" / "fractions_objects.csv")

@@ -133,7 +133,7 @@ def tools(qtbot):
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(rectangles, cells, clicks, counts, framed, paintings)
 def test_whatever_is_annotated_survives_the_store(
