@@ -139,6 +139,14 @@ def annotation_tables(folder: Path) -> Iterator[tuple[str, list[str]]]:
     yield "annotation_pictures", "\n\n".join([*shown, CAPTION] if shown else []).split("\n")
 
 
+def interval_tables() -> Iterator[tuple[str, list[str]]]:
+    """Coverage and width of the intervals of fractions, by data set."""
+    from intervals import DATA, render
+
+    for name in DATA:
+        yield f"intervals_{name}", render(name).split("\n")
+
+
 def write_tables(app: Sphinx) -> None:
     """Write the tables that pages include, from the code that they describe."""
     folder = HERE / "_generated"
@@ -150,6 +158,7 @@ def write_tables(app: Sphinx) -> None:
     tables["speed"] = speed_table()
     tables.update(paper_tables(folder))
     tables.update(annotation_tables(folder))
+    tables.update(interval_tables())
     for name, table in tables.items():
         (folder / f"{name}.md").write_text("\n".join(table) + "\n", encoding="utf-8")
 
