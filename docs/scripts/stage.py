@@ -35,14 +35,14 @@ def untouched_settings() -> Iterator[Path]:
 class Stage:
     """A viewer with the dock, that waits, acts and is photographed."""
 
-    def __init__(self, size: tuple[int, int], theme: str = "dark") -> None:
+    def __init__(self, size: tuple[int, int]) -> None:
         import napari
         from qtpy.QtWidgets import QApplication
 
         from napari_spss.gui.dock import SpssDock
 
         self._process_events = QApplication.processEvents
-        self.set_theme(theme)
+        self.set_theme("dark")
         self.viewer = napari.Viewer(show=True)
         self.window = self.viewer.window._qt_window
         self.dock = SpssDock(self.viewer)
@@ -59,6 +59,16 @@ class Stage:
         from napari.settings import get_settings
 
         get_settings().appearance.theme = theme
+
+    def set_view(self, theme: str, size: tuple[int, int]) -> None:
+        """Wear a theme in a window of another size, in which the same part of the image is seen."""
+        canvas = self.viewer.window._qt_viewer.canvas
+        before = min(canvas.size)
+        self.set_theme(theme)
+        self.window.resize(*size)
+        self.wait(0.6)
+        self.viewer.scene.camera.zoom *= min(canvas.size) / before
+        self.wait(0.3)
 
     def open_sample(self, sample: str) -> Annotations:
         """Open a sample; return the annotations that it comes with."""
@@ -92,6 +102,11 @@ class Stage:
                 raise TimeoutError("the viewer did not get where the script waits for it")
             self.wait(0.05)
 
+    def wait_for_step(self, step: int) -> None:
+        """Let the viewer live until a training has come as far, or has ended."""
+        session = self.dock.session
+        self.wait_until(lambda: session.curves.last_step >= step or not session.status.is_busy)
+
     def wait_for_the_end(self) -> None:
         """Let the viewer live until the run has ended and all labels are drawn."""
         session, outcome = self.dock.session, self.dock.controller.outcome
@@ -115,6 +130,13 @@ class Stage:
         """Open these sections and fold the others."""
         for name, section in self.dock.sections.items():
             (section.open if name in names else section.close_up)()
+
+    def press(self, part: Any, start: str) -> None:
+        """Press the button of a part of the dock, of which the start is known."""
+        from qtpy.QtWidgets import QAbstractButton
+
+        buttons = part.findChildren(QAbstractButton)
+        next(one for one in buttons if one.text().startswith(start) and one.isEnabled()).click()
 
     def go_to(self, z: int) -> None:
         """Move the slider to a slice."""

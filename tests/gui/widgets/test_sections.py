@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QLabeledDoubleSlider
 
-from napari_spss.core.analysis import FractionEstimate
+from napari_spss.core.analysis import FractionEstimate, estimate_fractions
 from napari_spss.core.annotations import Classes
 from napari_spss.core.base import OutOfMemory, Progress, Validated, preset
 from napari_spss.core.networks import NETWORKS
@@ -45,6 +45,7 @@ from napari_spss.gui.models import (
 )
 from napari_spss.gui.models.devices import parse_devices
 from napari_spss.gui.widgets import ImageSection, ResultsSection, RunBar, Section, TrainSection
+from napari_spss.gui.widgets.estimates import EstimatesView
 from napari_spss.gui.widgets.plots import CurvesPlot
 from napari_spss.gui.widgets.theme import contrast, error_colour, mark_of, warning_colour, wear
 
@@ -555,3 +556,13 @@ def test_pixels_that_are_not_square_are_described_so(viewer, image):
     assert "pixels 4 nm wide and 8 nm high" in said(image)
     image.set_diameter(40)
     assert "= " not in said(image)
+
+
+def test_an_estimate_without_an_interval_says_so(qtbot):
+    labels = np.zeros((3, 40, 40), np.uint8)
+    labels[:, :10] = 1
+    view = EstimatesView()
+    qtbot.addWidget(view)
+    view.show_estimates(estimate_fractions(labels, classes=("background", "mitochondria")))
+    assert "labels, uncorrected" in said(view)
+    assert said(view).count("(no interval)") == 1

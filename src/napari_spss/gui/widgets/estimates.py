@@ -113,7 +113,7 @@ def _row_html(one: Estimate) -> str:
     if isnan(one.fraction):
         found = ["not given", ""]
     else:
-        found = [f"{percent_text(one.fraction)}&nbsp;%", ""]
+        found = [f"{percent_text(one.fraction)}&nbsp;%", "(no interval)"]
     if not isnan(one.low):
         found[1] = f"({percent_text(one.low)}\u2013{percent_text(one.high)}&nbsp;%)"
     cells = [title, *found]
