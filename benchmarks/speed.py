@@ -77,13 +77,13 @@ class Scale(NamedTuple):
         return self.of(1, 5)
 
 
-def seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
     """Time one call, to the end of what it gave a GPU to do."""
-    start = time.perf_counter()
+    start = clock()
     work()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def in_turns(rounds: int, *works: Callable[[], object]) -> list[float]:
@@ -183,7 +183,9 @@ def training(scale: Scale) -> Iterator[Row]:
             next(event for event in run if isinstance(event, Progress))
 
         step(), bare()  # data are read, and memory is asked for
-        pairs = [(seconds(step), seconds(bare)) for _ in range(scale.of(1, 60))]
+        # of the processor: other programs take it in turns with them
+        clock = time.process_time if device.type == "cpu" else time.perf_counter
+        pairs = [(seconds(step, clock), seconds(bare, clock)) for _ in range(scale.of(1, 60))]
         whole, alone = (statistics.mean(one) for one in zip(*pairs, strict=True))
         name = f"step, {n_classes} classes, {n_slices} x {edge} px"
         yield Row(name, whole, "network and optimiser", alone, "s", at_most)
