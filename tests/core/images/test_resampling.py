@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -72,6 +74,7 @@ def test_strips_reduce_to_what_the_whole_slice_does(height, width, k, strip_px):
     whole = resample_slice(stack, 0, k, None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(working, "_STRIP_PX", strip_px)
+        patch.setattr(working, "_CHUNK_PX", strip_px)
         strips = resample_slice(stack, 0, k, None)
     np.testing.assert_array_equal(strips, whole)
 
@@ -88,6 +91,18 @@ def test_a_large_slice_is_never_read_whole(monkeypatch):
     monkeypatch.setattr(working, "_STRIP_PX", 80)
     resample_slice(stack, 0, 4, None)
     assert heights == [8] * 8
+
+
+def test_normalising_takes_a_second_image_and_no_more():
+    image = noise(1, 2000, 1000)
+    tracemalloc.start()
+    try:
+        scaled = normalise(image, "slice", np.dtype(np.uint8))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 1.5 * image.nbytes
+    np.testing.assert_allclose(scaled, (image - image.mean()) / image.std(), atol=1e-4)
 
 
 def test_slice_normalisation_gives_every_channel_zero_mean_and_unit_deviation():

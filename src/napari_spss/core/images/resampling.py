@@ -27,7 +27,8 @@ GreyRange: TypeAlias = npt.NDArray[np.floating[Any]]
 
 _STRIP_PX = 2**22
 _HELD_PX = 2**22  # a slice of more working pixels is read twice, rather than held
-_HANDED_PX = 2**20  # working pixels of a strip
+_HANDED_PX = 2**19  # working pixels of a strip
+_CHUNK_PX = 2**16  # that are computed with at a time, as fit a cache
 _SUM_TYPES = (np.dtype(np.uint16), np.dtype(np.uint32))
 _ROUNDING = 1e-7  # of float32, relative
 
@@ -80,7 +81,7 @@ def resample_slice(
     for y in range(top, bottom, n_rows):
         stop = min(bottom, y + n_rows)
         strip = stack.read(z, (y * k, left * k, min(height, stop * k), min(width, right * k)))
-        image[:, y - top : stop - top] = _reduce(strip, k)
+        _reduce(strip, k, image[:, y - top : stop - top])
     if normalisation is None:
         return image
     return normalise(image, normalisation, np.dtype(stack.dtype), name=name, greys=greys)
@@ -140,9 +141,9 @@ def streamed_greys(stack: Stack, z: int, reduction: int, mode: str) -> GreyRange
         strip = resample_slice(stack, z, reduction, None, box=box)
         grey_range(strip, "range", dtype, name=f"slice {z} of {stack.source}")  # refuses NaN
         size = strip[0].size
-        own = strip.mean(axis=(1, 2), dtype=np.float64)
+        own, squares_here = _moments(strip)
         # merging means and sums of squared differences, as in Chan, Golub and LeVeque 1979
-        squares = squares + strip.var(axis=(1, 2), dtype=np.float64) * size
+        squares = squares + squares_here
         squares += (own - mean) ** 2 * n * size / (n + size)
         n, mean = n + size, mean + (own - mean) * size / (n + size)
         low, high = min(low, float(strip.min())), max(high, float(strip.max()))
@@ -153,25 +154,43 @@ def streamed_greys(stack: Stack, z: int, reduction: int, mode: str) -> GreyRange
     return np.stack([mean, deviation])[:, :, None, None]
 
 
-def _reduce(image: npt.NDArray[np.generic], k: int) -> npt.NDArray[np.float32]:
-    """Means of blocks of k x k pixels; those of small integers are summed as integers."""
+def _moments(image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float64], ...]:
+    """Mean of each channel, and the sum of squared differences from it."""
+    mean = image.mean(axis=(1, 2), dtype=np.float64)
+    squares = np.zeros(len(image))
+    for part in _chunks(image):
+        squares += np.square(image[:, part] - mean[:, None, None]).sum(axis=(1, 2))
+    return mean, squares
+
+
+def _reduce(image: npt.NDArray[np.generic], k: int, means: npt.NDArray[np.float32]) -> None:
+    """Work out means of blocks of k x k pixels; those of small integers are summed as integers."""
     if k == 1:
-        return np.asarray(image, dtype=np.float32)
-    height, width = image.shape[1:]
+        means[...] = image
+        return
     wide: np.dtype[Any] = np.dtype(np.float32)
     if image.dtype.kind == "u":
         most = k * k * int(np.iinfo(image.dtype.name).max)
         wide = next((d for d in _SUM_TYPES if most <= np.iinfo(d).max), wide)
-    padded = np.pad(image, ((0, 0), (0, -height % k), (0, -width % k)))
-    rows = padded[:, ::k].astype(wide)
-    for i in range(1, k):
-        rows += padded[:, i::k]
-    sums = rows[:, :, ::k].copy()
-    for i in range(1, k):
-        sums += rows[:, :, i::k]
-    counts = (np.minimum(k, n - np.arange(0, n, k)) for n in (height, width))
-    means: npt.NDArray[np.float32] = (sums / np.outer(*counts)).astype(np.float32)
-    return means
+    for part in _chunks(means):
+        pixels = image[:, part.start * k : part.stop * k]
+        height, width = pixels.shape[1:]
+        padded = np.pad(pixels, ((0, 0), (0, -height % k), (0, -width % k)))
+        rows = padded[:, ::k].astype(wide)
+        for i in range(1, k):
+            rows += padded[:, i::k]
+        sums = rows[:, :, ::k].copy()
+        for i in range(1, k):
+            sums += rows[:, :, i::k]
+        counts = (np.minimum(k, n - np.arange(0, n, k)) for n in (height, width))
+        means[:, part] = sums / np.outer(*counts)
+
+
+def _chunks(image: npt.NDArray[Any]) -> Iterator[slice]:
+    """Some rows of an image (C, y, x) after the other."""
+    n_rows = max(1, _CHUNK_PX // image.shape[2])
+    for y in range(0, image.shape[1], n_rows):
+        yield slice(y, min(image.shape[1], y + n_rows))
 
 
 def normalise(
@@ -188,7 +207,9 @@ def normalise(
     """
     if greys is None:
         greys = grey_range(image, mode, dtype, name=name)
-    scaled: npt.NDArray[np.float32] = ((image - greys[0]) / greys[1]).astype(np.float32, copy=False)
+    scaled = np.empty(image.shape, np.float32)
+    for part in _chunks(image):
+        scaled[:, part] = (image[:, part] - greys[0]) / greys[1]
     return scaled
 
 
@@ -231,8 +252,8 @@ def grey_range(
             "numpy.nan_to_num."
         )
     if mode == "slice":
-        mean = image.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
-        deviation = image.std(axis=(1, 2), keepdims=True, dtype=np.float64)
+        mean, squares = (one[:, None, None] for one in _moments(image))
+        deviation = np.sqrt(squares / image[0].size)
         # relative, since images in physical units may vary by less than any fixed number
         deviation[deviation <= _ROUNDING * np.abs(mean)] = np.inf
         return np.stack([mean, deviation])
