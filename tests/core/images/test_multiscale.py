@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,24 @@ def test_rows_join_across_blocks(tmp_path: Path, rows: int) -> None:
     data = np.random.default_rng(2).integers(0, 255, (1, 4100, 8), np.uint8)
     path = write(tmp_path / "a.ome.zarr", data, rows)
     np.testing.assert_array_equal(open_stack(path).read(0), data)
+
+
+def test_a_wide_slice_takes_the_memory_of_a_block(tmp_path: Path) -> None:
+    shape = 2048, 16384
+    rows = np.random.default_rng(0).integers(0, 255, (2, 64, shape[1]), np.uint8)
+    tracemalloc.start()
+    try:
+        layout = StackLayout([shape], np.dtype(np.uint8), channels=CLASSES)
+        with WRITERS.get("zarr").open(tmp_path / "a.ome.zarr", layout) as writer:
+            for row in range(0, shape[0], 64):
+                writer.write(0, rows, row)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 2 * 2048 * 16384
+    assert [path.name for path in tmp_path.iterdir()] == ["a.ome.zarr"]
+    levels = [array[:, 0, :64] for array, _ in levels_of(tmp_path / "a.ome.zarr")]
+    np.testing.assert_array_equal(levels[0], rows)
 
 
 def test_blocks_in_any_order_give_what_rows_give(tmp_path: Path) -> None:

@@ -7,8 +7,11 @@ begins where all levels begin a shard, so blocks can be written in any order and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,6 +27,7 @@ BLOCK_PX = 2048
 """Edge of a block in pixels of the image."""
 
 _SUFFIX = ".ome.zarr"
+_SPOOLED_BYTES = 2**23  # of a band of blocks, that may wait in memory
 _CHUNK_PX = 256
 _TOP_PX = 256  # up to this edge a level has no smaller one
 _MAX_LEVELS = 6  # a shard of the last one has 64 pixels
@@ -90,7 +94,7 @@ class Pyramid:
 class ZarrWriter:
     """Writes maps or labels as an OME-Zarr image, or a folder of them for an image set.
 
-    Memory holds a band of blocks, not a slice.
+    Memory holds a block; where slices are wide, those beside it wait in an unnamed file.
 
     Parameters
     ----------
@@ -106,7 +110,11 @@ class ZarrWriter:
             Pyramid.create(one, layout, slices) for one, slices in image_paths(path, layout)
         ]
         self._next = 0, 0  # slice and row
-        self._band: Pixels = np.empty(0, layout.dtype)
+        with ExitStack() as opened:
+            self._blocks = opened.enter_context(
+                SpooledTemporaryFile(_SPOOLED_BYTES, dir=str(path.parent))
+            )
+            self._opened = opened.pop_all()
 
     def write(self, z: int, data: Pixels, first_row: int = 0) -> None:
         """Write the next slice, or its next rows: (C, rows, X), or (rows, X) without channels.
@@ -122,24 +130,35 @@ class ZarrWriter:
             raise ValueError(f"row {first_row} of slice {z} cannot be written after {self._next}")
         if data.shape[:-2] != tuple(lead) or data.shape[-1] != width:
             raise ValueError(f"rows of slice {z} have shape {data.shape}; expected {width} columns")
-        top = first_row // BLOCK_PX * BLOCK_PX
-        while first_row < last_row:
-            if first_row == top:
-                n_rows = min(BLOCK_PX, height - top)
-                self._band = np.empty((*lead, n_rows, width), self._layout.dtype)
-            stop = min(last_row, top + self._band.shape[-2])
-            part, data = np.split(data, [stop - first_row], axis=-2)
-            self._band[..., first_row - top : stop - top, :] = part
-            if stop == top + self._band.shape[-2]:
-                self._put(z, top)
-                top = stop
-            first_row = stop
         self._next = (z + 1, 0) if last_row == height else (z, last_row)
+        while first_row < last_row:
+            top = first_row // BLOCK_PX * BLOCK_PX
+            bottom = min(height, top + BLOCK_PX)
+            part, data = np.split(data, [min(last_row, bottom) - first_row], axis=-2)
+            for left, place in self._places(z, top, bottom):
+                rows = np.moveaxis(part[..., left : left + BLOCK_PX], -2, 0)
+                rows = rows.astype(self._layout.dtype, copy=False)
+                self._blocks.seek(place.start + (first_row - top) * rows[0].nbytes)
+                self._blocks.write(rows.tobytes())
+            first_row += part.shape[-2]
+            if first_row == bottom:
+                self._put(z, top, bottom)
 
-    def _put(self, z: int, top: int) -> None:
-        image, place = (self._images[z], 0) if self._layout.is_set else (self._images[0], z)
-        for left in range(0, self._band.shape[-1], BLOCK_PX):
-            image.put(place, (top, left), self._band[..., left : left + BLOCK_PX])
+    def _put(self, z: int, top: int, bottom: int) -> None:
+        image, index = (self._images[z], 0) if self._layout.is_set else (self._images[0], z)
+        *lead, _, width = self._layout.shape_of(z)
+        for left, place in self._places(z, top, bottom):
+            self._blocks.seek(place.start)
+            pixels = np.frombuffer(self._blocks.read(len(place)), self._layout.dtype)
+            rows = pixels.reshape(bottom - top, *lead, min(BLOCK_PX, width - left))
+            image.put(index, (top, left), np.moveaxis(rows, 0, -2))
+
+    def _places(self, z: int, top: int, bottom: int) -> Iterator[tuple[int, range]]:
+        """First column of each block of a band, and the bytes where it waits, row by row."""
+        *lead, _, width = self._layout.shape_of(z)
+        n_bytes = (bottom - top) * math.prod(lead) * self._layout.dtype.itemsize
+        for left in range(0, width, BLOCK_PX):
+            yield left, range(left * n_bytes, min(width, left + BLOCK_PX) * n_bytes)
 
     def __enter__(self) -> Self:
         return self
@@ -150,6 +169,7 @@ class ZarrWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._opened.close()
         if kind is None and self._next != (self._layout.n_slices, 0):
             raise RunError(
                 f"only {self._next[0]} of {self._layout.n_slices} slices of {self._path} were "
@@ -228,16 +248,19 @@ def _colours(names: Sequence[str]) -> Sequence[str]:
 def _quarters(pixels: Pixels) -> tuple[Pixels, Pixels, Pixels, Pixels]:
     """The four pixels of each block of 2 x 2; an odd edge is repeated."""
     odd = [(0, 0)] * (pixels.ndim - 2) + [(0, n % 2) for n in pixels.shape[-2:]]
-    even = np.pad(pixels, odd, mode="edge")
+    even = np.pad(pixels, odd, mode="edge") if np.any(odd) else pixels
     upper, lower = even[..., ::2, :], even[..., 1::2, :]
     return upper[..., ::2], upper[..., 1::2], lower[..., ::2], lower[..., 1::2]
 
 
 def _mean(pixels: Pixels) -> Pixels:
     wide = np.float64 if pixels.itemsize > 2 else np.float32
-    parts: list[Any] = [part.astype(wide) for part in _quarters(pixels)]
-    mean: Pixels = sum(parts) / 4
-    return (np.rint(mean) if pixels.dtype.kind in "ui" else mean).astype(pixels.dtype)
+    first, *others = _quarters(pixels)
+    mean: Pixels = first.astype(wide)
+    for part in others:
+        mean += part
+    mean /= 4
+    return (np.rint(mean, out=mean) if pixels.dtype.kind in "ui" else mean).astype(pixels.dtype)
 
 
 def _mode(pixels: Pixels) -> Pixels:
