@@ -34,6 +34,7 @@ from .tiling import (
     TiledNetwork as TiledNetwork,
     TileDone as TileDone,
     default_tile_px as default_tile_px,
+    with_background as with_background,
 )
 from .unet import (
     build_network as build_network,

@@ -26,7 +26,7 @@ from .unet import pad_to_multiple
 
 _MIN_TILE_PX = 64
 _BLEND_PX = _MIN_TILE_PX // 2  # each side of a seam
-_BAND_VALUES = 2**24  # of all maps; of wide images tiles are flatter, and as large
+_BAND_VALUES = 2**21  # of all maps; of wide images tiles are flatter, and as large
 
 Box = tuple[int, int, int, int]
 Span = tuple[int, int]
@@ -48,10 +48,18 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Band:
-    """Finished maps (C, rows, columns) float32 of image rows ``rows``, on the CPU."""
+    """Finished maps of image rows ``rows``, on the CPU.
+
+    ``objects`` are those of all classes but the background, (C - 1, rows, columns) float32.
+    """
 
     rows: Span
-    probs: torch.Tensor
+    objects: torch.Tensor
+
+    @property
+    def probs(self) -> torch.Tensor:
+        """Maps of all classes (C, rows, columns)."""
+        return with_background(self.objects)
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,14 @@ class TileDone:
     """A tile has been computed; ``fraction`` of the image is done (0-1)."""
 
     fraction: float
+
+
+def with_background(objects: torch.Tensor) -> torch.Tensor:
+    """Put what is left for the background before the maps (C - 1, h, w) of the other classes."""
+    probs = objects.new_empty(len(objects) + 1, *objects.shape[1:])
+    probs[1:] = objects
+    torch.sum(objects, dim=0, out=probs[0]).neg_().add_(1).clamp_(min=0)
+    return probs
 
 
 def default_tile_px(device: torch.device) -> int:
@@ -144,27 +160,22 @@ class TiledNetwork:
         height, width = image.shape[1:]
         top, left, bottom, right = box or (0, 0, height, width)
         padded_height = -(-height // self._stride) * self._stride
-        overlap = torch.zeros(self.n_classes, 0, right - left)
+        overlap = torch.zeros(self.n_classes - 1, 0, right - left)
         start = finished = top
         while start < bottom:
             tile_height, tile_width = self._tile_shape(tile_px, right - left)
             stop = _next_cut(start, bottom, tile_height, self._stride)
             rows = self._extent(start, stop, (top, bottom))
-            maps = torch.zeros(self.n_classes, rows[1] - rows[0], right - left)
+            maps = torch.zeros(self.n_classes - 1, rows[1] - rows[0], right - left)
             y0, y1 = self._with_halo(rows, padded_height)
-            first = max(0, y0 - self._stride)  # enough for padding to reflect as in the whole
+            first = max(0, y0 - self._stride)  # see `_probs`
             read = image[:, first : min(y1, height)]  # once: what fails to be read is not retried
             try:
-                part = pad_to_multiple(read[None], self._stride)
                 for columns in _cuts(left, right, tile_width, self._stride):
                     if token is not None and token.is_cancelled:
                         raise Stopped
                     self._add_tile(
-                        maps,
-                        part[:, :, y0 - first :],
-                        (start, stop),
-                        columns,
-                        (top, left, bottom, right),
+                        maps, read, first, (start, stop), columns, (top, left, bottom, right)
                     )
                     done = (stop - start) * (columns[1] - left) / (right - left)
                     yield TileDone((start - top + done) / (bottom - top))
@@ -183,7 +194,7 @@ class TiledNetwork:
 
     def _tile_shape(self, tile_px: int, width: int) -> Span:
         """Rows and columns of a tile: of the same area, but flat where a band would be large."""
-        n_rows = min(tile_px, max(tile_px // 2, _BAND_VALUES // (self.n_classes * width)))
+        n_rows = min(tile_px, max(tile_px // 2, _BAND_VALUES // ((self.n_classes - 1) * width)))
         return n_rows, tile_px * tile_px // max(1, n_rows)
 
     def _extent(self, start: int, stop: int, limits: Span) -> Span:
@@ -191,24 +202,33 @@ class TiledNetwork:
         return max(limits[0], start - self._blend), min(limits[1], stop + self._blend)
 
     def _add_tile(
-        self, maps: torch.Tensor, part: torch.Tensor, rows: Span, columns: Span, box: Box
+        self,
+        maps: torch.Tensor,
+        read: torch.Tensor,
+        first: int,
+        rows: Span,
+        columns: Span,
+        box: Box,
     ) -> None:
-        """Compute a tile from the padded rows that its maps depend on."""
+        """Compute a tile from rows of the image, from ``first`` on, that its maps depend on."""
         row_limits, column_limits = (box[0], box[2]), (box[1], box[3])
         y0, y1 = self._extent(*rows, row_limits)
         x0, x1 = self._extent(*columns, column_limits)
-        probs = self._probs(part, (y0, y1), (x0, x1))
+        probs = self._probs(read, first, (y0, y1), (x0, x1))
         if self._blend:
             weight_y = _ramp((y0, y1), rows, row_limits, self._blend)
             weight_x = _ramp((x0, x1), columns, column_limits, self._blend)
             probs = probs * weight_y[:, None] * weight_x
         maps[:, :, x0 - box[1] : x1 - box[1]] += probs
 
-    def _probs(self, part: torch.Tensor, rows: Span, columns: Span) -> torch.Tensor:
-        """Compute the maps (C, rows, columns) of a tile, with its halo."""
+    def _probs(self, read: torch.Tensor, first: int, rows: Span, columns: Span) -> torch.Tensor:
+        """Compute the maps (C - 1, rows, columns) of a tile, with its halo."""
+        stride = self._stride
         y0 = self._with_halo(rows, rows[1])[0]
-        x0, x1 = self._with_halo(columns, part.shape[3])
-        tile = part[:, :, :, x0:x1].to(self.device)
+        x0, x1 = self._with_halo(columns, -(-read.shape[2] // stride) * stride)
+        left = max(0, x0 - stride)  # enough for padding to reflect as in the whole
+        part = pad_to_multiple(read[None, :, :, left:x1], stride)
+        tile = part[:, :, y0 - first :, x0 - left :].to(self.device)
         total = None
         with torch.inference_mode(), _full_precision(self.device):
             for axes in self._flips:
@@ -216,7 +236,7 @@ class TiledNetwork:
                 probs = activate(self._network(turned), self.n_classes).flip(axes)[0]
                 total = probs if total is None else total + probs
             assert total is not None
-            inner = total[:, rows[0] - y0 : rows[1] - y0, columns[0] - x0 : columns[1] - x0]
+            inner = total[1:, rows[0] - y0 : rows[1] - y0, columns[0] - x0 : columns[1] - x0]
             return (inner / len(self._flips)).float().cpu()
 
     def _with_halo(self, span: Span, size: int) -> Span:

@@ -161,7 +161,7 @@ class FastUNet(nn.Module):
         skips.pop()
         for reduce, merge in zip(self.reduce, self.merge, strict=True):
             x = F.interpolate(reduce(x), scale_factor=2, mode="bilinear", align_corners=False)
-            x = merge(x + skips.pop())
+            x = merge(x.add_(skips.pop()))
         logits: torch.Tensor = self.head(x)[..., :height, :width]
         return logits.float()
 

@@ -20,13 +20,23 @@ import torch
 from ..annotations import Region
 from ..base import CancelToken, InputError, Message
 from ..images import GreyRange, enlarge, slice_greys, working_strips
-from ..networks import Band, Box, Stopped, TiledNetwork, TileDone, default_tile_px, resolve_device
+from ..networks import (
+    Band,
+    Box,
+    Stopped,
+    TiledNetwork,
+    TileDone,
+    default_tile_px,
+    resolve_device,
+    with_background,
+)
 from ..training import Model
 
 if TYPE_CHECKING:
     from ..images import Stack
 
-_PIECE_VALUES = 2**21  # map values at full resolution that are held as float32 at a time
+_PIECE_VALUES = 2**18  # map values at full resolution that are worked on at a time: as fit a cache
+_WINDOW_ROWS = 64  # at working scale
 _T = TypeVar("_T")
 _Strip = npt.NDArray[np.float32]
 _Greys = Callable[[int], GreyRange]
@@ -125,27 +135,31 @@ class SlicePredictor:
         Stopped
             If the token is set: looked at before anything is read, and before every tile.
         """
-        n_classes = len(self._model.classes)
-        window, window_top, done = torch.zeros(n_classes, 0, 0), 0, 0
+        n_objects = len(self._model.classes) - 1
+        window, window_top, done = torch.zeros(n_objects, 0, 0), 0, 0
         with contextlib.closing(_ahead(self._bands(stack, regions, greys, token))) as items:
             for region, item in items:
                 if not isinstance(item, Band):
                     yield item
                     continue
                 k, (y0, x0, y1, x1), (top, left, bottom, _) = self._place(stack, region)
-                if item.rows[0] == top:
-                    window, window_top, done = item.probs, top, y0
-                else:
-                    window = torch.cat([window, item.probs], dim=1)
-                # the last working row still lacks the next one, between which data rows interpolate
-                ready = y1 if item.rows[1] >= bottom else min(y1, (item.rows[1] - 1) * k)
-                for rows in _strips(done, ready, _PIECE_VALUES // (n_classes * (x1 - x0)) + 1):
-                    shifted = rows[0] - window_top * k, rows[1] - window_top * k
-                    maps = enlarge(window, (shifted[1], x1 - left * k), k, shifted)
-                    yield Piece(rows, maps[:, :, x0 - left * k :].numpy(), rows[1] == y1)
-                done = max(done, ready)
-                kept_from = max(window_top, done // k - 1)
-                window, window_top = window[:, kept_from - window_top :].clone(), kept_from
+                n_rows = _PIECE_VALUES // ((n_objects + 1) * (x1 - x0)) + 1
+                for first, stop in _strips(*item.rows, _WINDOW_ROWS):
+                    rows_here = item.objects[:, first - item.rows[0] : stop - item.rows[0]]
+                    if first == top:
+                        window, window_top, done = rows_here, top, y0
+                    else:
+                        window = torch.cat([window, rows_here], dim=1)
+                    # the last row still lacks the next one, between which data rows interpolate
+                    ready = y1 if stop >= bottom else min(y1, (stop - 1) * k)
+                    for rows in _strips(done, ready, n_rows):
+                        shifted = rows[0] - window_top * k, rows[1] - window_top * k
+                        maps = enlarge(window, (shifted[1], x1 - left * k), k, shifted)
+                        probs = with_background(maps[:, :, x0 - left * k :])
+                        yield Piece(rows, probs.numpy(), rows[1] == y1)
+                    done = max(done, ready)
+                    kept_from = max(window_top, done // k - 1)
+                    window, window_top = window[:, kept_from - window_top :].clone(), kept_from
 
     def _place(self, stack: Stack, region: Region) -> tuple[int, Box, Box]:
         """Reduction of a region's slice, its box in data pixels, and that at working scale."""
@@ -180,7 +194,7 @@ class SlicePredictor:
                     _Rows(shape, strips), tile_px=self._tile_px, box=inner, token=token
                 ):
                     if isinstance(item, Band):
-                        item = Band((item.rows[0] + seen[0], item.rows[1] + seen[0]), item.probs)
+                        item = Band((item.rows[0] + seen[0], item.rows[1] + seen[0]), item.objects)
                     yield region, item
 
     def _seen(self, stack: Stack, region: Region) -> Box:
@@ -210,20 +224,23 @@ class _Rows:
     def __init__(self, shape: tuple[int, int, int], strips: Iterator[_Strip]) -> None:
         self.shape = shape
         self._strips = strips
-        self._start = 0
-        self._held = np.empty((shape[0], 0, shape[2]), np.float32)
+        self._start = self._n_held = 0
+        self._held = self._next = np.empty((shape[0], 0, shape[2]), np.float32)
 
     def __getitem__(self, index: Any) -> torch.Tensor:
         start, stop = index[1].start, index[1].stop
-        held = self._held[:, start - self._start :]
-        if held.shape[1] < stop - start:
-            parts, n_rows = [held], held.shape[1]
-            while n_rows < stop - start:
-                parts.append(next(self._strips))
-                n_rows += parts[-1].shape[1]
-            held = np.concatenate(parts, axis=1)
-        self._start, self._held = start, held
-        return torch.from_numpy(held[:, : stop - start])
+        n_rows, kept = stop - start, self._held[:, start - self._start : self._n_held]
+        if n_rows > self._held.shape[1]:
+            self._held = np.empty((self.shape[0], n_rows, self.shape[2]), np.float32)
+        self._start, self._n_held = start, kept.shape[1]
+        self._held[:, : self._n_held] = kept
+        while self._n_held < n_rows:
+            if not self._next.shape[1]:
+                self._next = next(self._strips)
+            part, self._next = np.split(self._next, [n_rows - self._n_held], axis=1)
+            self._held[:, self._n_held : self._n_held + part.shape[1]] = part
+            self._n_held += part.shape[1]
+        return torch.from_numpy(self._held[:, :n_rows])
 
 
 def _ahead(items: Generator[_T, None, None]) -> Generator[_T, None, None]:
