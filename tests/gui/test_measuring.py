@@ -10,6 +10,7 @@ from eye import button
 from qtpy.QtCore import QPointF, Qt
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QWidget
 
+from napari_spss.core.base import read_origin
 from napari_spss.core.images import WRITERS, StackLayout
 from napari_spss.gui import measuring
 from napari_spss.gui.measuring import MeasureLabels, take_voxel_size
@@ -149,6 +150,16 @@ def test_classes_are_called_as_the_file_says_that_was_written_here(viewer, qtbot
     measured(qtbot, widget)
     assert "matrix: 4.84 %" in told(widget)  # 255 stands for what is not known
     assert "class_" not in told(widget)
+
+
+def test_tables_tell_where_the_labels_come_from(make, qtbot, tmp_path, monkeypatch):
+    mark = {"made_by": {"weights": "12ab"}, "is_edited": True}
+    _, widget = make(metadata={"napari_spss": mark})
+    measured(qtbot, widget)
+    path = tmp_path / "table.csv"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+    press(qtbot, widget, "Save CSV…")
+    assert read_origin(path) == {"weights": "12ab", "is_edited": True}
 
 
 def test_objects_have_the_name_of_their_class(make, qtbot):

@@ -352,6 +352,8 @@ def test_what_was_done_to_objects_of_each_class_is_kept(of_two_classes, qtbot):
     dock, viewer = begin()
     apply(dock)
     expected = TWO.copy()
+    part(dock, QLineEdit, "Smaller objects").setText("12")
+    part(dock, QCheckBox, "Split objects").click()
     for name, y in (("mitochondria", 5), ("nuclei", 40)):
         find_of(dock, qtbot, name)
         assert len(rows(dock)) == 2
@@ -366,7 +368,10 @@ def test_what_was_done_to_objects_of_each_class_is_kept(of_two_classes, qtbot):
     dock, viewer = begin()
     qtbot.waitUntil(lambda: "tissue nuclei objects" in viewer.layers, timeout=60_000)
     assert "What you did to objects of mitochondria is kept" in told(dock)
+    assert part(dock, QLineEdit, "Smaller objects").text() == "12"
+    assert part(dock, QCheckBox, "Split objects").isChecked()
     apply(dock)
+    assert choice(dock.results.objects, "mitochondria").currentText() == "nuclei"
     assert (labels_of(dock, viewer, qtbot) == expected).all()
     find_of(dock, qtbot, "mitochondria")
     assert "1 object of mitochondria judged or edited" in told(dock)

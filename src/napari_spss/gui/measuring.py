@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from .layers import (
     SourceFrame,
     file_voxel_size,
     full_resolution,
+    layer_origin,
     set_voxel_size,
     voxel_size_um,
 )
@@ -75,6 +77,7 @@ class MeasureLabels(QWidget):
         super().__init__()
         self._viewer: Viewer = getattr(viewer, "__wrapped__", viewer)
         self._found: Measurement | None = None
+        self._origin: dict[str, Any] = {}  # of the labels
         self._frame: SourceFrame | None = None
         self._task: Task[Any] | None = None
         self._plot: FractionPlot | None = None
@@ -118,7 +121,7 @@ class MeasureLabels(QWidget):
         except InputError as error:
             self._notice.say(str(error))
             return
-        self._frame = SourceFrame(layer)
+        self._frame, self._origin = SourceFrame(layer), layer_origin(layer)
         call = partial(_measure, layer, geometry, instances=self._are_ids.isChecked())
         self._task = Task("napari-spss measure", call)
         self._task.ended.connect(self._on_measured)
@@ -155,17 +158,19 @@ class MeasureLabels(QWidget):
             self._frame.go_to(self._viewer, z)
 
     def _on_save(self) -> None:
-        from ..core.analysis import write_measurement
+        from ..core.analysis import measurement_results, write_tables
 
         path, _ = QFileDialog.getSaveFileName(self, "Save tables", "labels.csv", _CSV)
         if path and self._found is not None:
+            results = replace(measurement_results(path), made_by=self._origin)
             try:
-                written = write_measurement(self._found, path)
+                with results.writing() as folder:
+                    write_tables(self._found, folder / results.names[0])
             except SpssError as error:
                 self._notice.say(str(error).partition(", or replace it")[0] + ".")
             else:
                 self._notice.say("")
-                show_info(f"written: {', '.join(one.name for one in written)}")
+                show_info(f"written: {', '.join(results.names)}")
 
     def _on_theme(self) -> None:
         wear(self, self._viewer.theme)

@@ -27,6 +27,14 @@ def layer_mark(layer: Layer) -> dict[str, Any]:
     return mark if isinstance(mark, dict) else {}
 
 
+def layer_origin(layer: Layer) -> dict[str, Any]:
+    """Where the values of a layer come from, see `read_origin`; nothing if it is not known."""
+    mark = layer_mark(layer)
+    made_by = mark.get("made_by", {})
+    is_edited = mark.get("is_edited", False) or made_by.get("is_edited", False)
+    return made_by and {**made_by, "is_edited": is_edited}
+
+
 def add_unselected(viewer: ViewerModel, layer: Layer) -> None:
     """Add a layer on top; the active layer stays active."""
     before = viewer.layers.selection.active

@@ -103,7 +103,9 @@ class ObjectsSection(QWidget):
         self._has_result = classes is not None
         outside = None if classes is None else classes.outside_index
         named = () if classes is None else tuple(enumerate(classes))[1:]
-        _offer(self._class, [(name, index) for index, name in named if index != outside])
+        choices = [(name, index) for index, name in named if index != outside]
+        if _offer(self._class, choices) and self._found is not None:
+            self._enter_class(self._found.request.class_name)
         if classes is not None and is_stack != self._where.isEnabled():
             self._where.setCurrentIndex(int(not is_stack))
             self._where.setEnabled(is_stack)
@@ -156,6 +158,23 @@ class ObjectsSection(QWidget):
             self._on_column()
         else:
             self._filter()
+        if is_anew and found is not None:
+            self._enter(found.request)
+
+    def _enter(self, request: ObjectRequest) -> None:
+        """Say which objects were asked for, such as of those that were restored."""
+        size, _, unit = request.min_size.partition(" ")
+        self._enter_class(request.class_name)
+        self._where.setCurrentIndex(int(request.per_slice))
+        place = self._unit.findData(unit)
+        self._unit.setCurrentIndex(max(0, place))
+        self._min_size.setText("" if request.min_size == "1" or place < 0 else size)
+        self._split.setChecked(request.split is not None)
+        if request.split is not None:
+            self._split_at.setValue(request.split)
+
+    def _enter_class(self, name: str) -> None:
+        self._class.setCurrentIndex(max(0, self._class.findText(name)))
 
     def select(self, number: int) -> None:
         """Go to the row of an object that was chosen in the viewer."""
