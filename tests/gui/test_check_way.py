@@ -26,9 +26,9 @@ N_FRAMES, CHECK_TAB, PATIENCE_MS = 4, 4, 600_000
 OVERRIDES = {"optimisation.max_steps": 8, "network.filters": 4, "sampling.crop_px": 128}
 
 
-def nodes_of(truth, grid):
-    """Class of the truth at each node."""
-    labels = truth.read(grid.slice)
+def nodes_of(labels, grid):
+    """Whether each node is of class 1, by the truth or by an array of labels."""
+    labels = labels.read(grid.slice) if hasattr(labels, "read") else labels[grid.slice]
     y, x = (np.floor(axis + 0.5).astype(int) for axis in (grid.y, grid.x))
     return (labels[y, x] == 1).astype(np.int16)
 
@@ -90,12 +90,18 @@ class Person:
             self._qtbot.keyClick(box, Qt.Key.Key_Return)
         self.hand.press(Qt.Key.Key_G, SHIFT)
 
-    def count(self, *, n_missed=0) -> None:
-        """Click the hits of the frame that is shown, and press D; miss some of them."""
+    def count(self, *, n_wrong=0) -> None:
+        """Click the hits of the frame that is shown, and press D.
+
+        Judge some nodes wrongly, at which the labels are right.
+        """
         row = self.tool.findChild(GridList).selectedIndexes()[0].row()
         frame = self.tool.value()[row]
-        hits = np.flatnonzero(nodes_of(self.truth, frame))[n_missed:]
-        for node in hits:
+        judged = nodes_of(self.truth, frame)
+        is_right = nodes_of(self.dock.controller.outcome.labels(), frame) == judged
+        wrong = np.flatnonzero(is_right)[:n_wrong]
+        judged[wrong] = 1 - judged[wrong]
+        for node in np.flatnonzero(judged):
             self.hand.click((frame.slice, frame.y[node], frame.x[node]))
         self.hand.press(Qt.Key.Key_D)
 
@@ -150,7 +156,7 @@ def test_a_check_count_corrects_the_labels_and_nothing_learns_from_it(user, tmp_
     dock.sections["Annotate"].header.click()
     assert not layers["em labels"].visible
     assert n_seen(layers["check count"])
-    person.count(n_missed=2)
+    person.count(n_wrong=2)
     person.count()
     assert dock.annotations() == before
     person.leave()
@@ -182,13 +188,15 @@ def test_a_check_count_corrects_the_labels_and_nothing_learns_from_it(user, tmp_
     panel = dock.annotate.check_look
     assert panel.isVisible()
     assert "the labels say " in said(panel)
+    n_changed = 0
     while (look := panel.current) is not None:
         (frame,) = [one for one in tool.value() if one.region == look.region]
         node = int(np.hypot(frame.y - look.y, frame.x - look.x).argmin())
-        if nodes_of(person.truth, frame)[node] == look.stated:
-            person.hand.press(Qt.Key.Key_K)
-        else:
-            person.hand.press(Qt.Key.Key_W)
+        true = nodes_of(person.truth, frame)[node]
+        n_changed += true != look.stated
+        key = Qt.Key.Key_W if true else Qt.Key.Key_Q
+        person.hand.press(Qt.Key.Key_K if true == look.stated else key)
+    assert n_changed == 2
     assert "Press Estimate under Results" in said(panel)
     for frame in tool.value():
         assert (frame.class_index == nodes_of(person.truth, frame)).all()
