@@ -129,7 +129,7 @@ def told(folder, read):
         ("sizes_labels.json", False),
     ],
 )
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_a_damaged_record_of_a_run_is_told(run, tmp_path_factory, name, is_old, data):
     folder = tmp_path_factory.getbasetemp() / f"{name}-{is_old}"
@@ -146,7 +146,7 @@ def test_a_damaged_record_of_a_run_is_told(run, tmp_path_factory, name, is_old, 
     assert str(folder) in told(folder, lambda: open_stack(folder))
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_a_damaged_record_inside_of_weights_is_told(run, tmp_path_factory, data):
     folder = tmp_path_factory.getbasetemp() / "inside"
@@ -166,7 +166,7 @@ def _record_of(path) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["project.json", "log.jsonl"])
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_a_damaged_record_of_a_project_is_told(project, tmp_path_factory, name, data):
     folder = tmp_path_factory.getbasetemp() / f"project-{name}"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from eye import button, said, warned
-from fake_core import fake_train
+from fake_core import FakeModel
 from hand import Hand
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QTableView
@@ -27,6 +27,13 @@ LABELS[0:3, 5:15, 19:29] = 1  # with the first one a dumb-bell: object 1
 LABELS[1:4, 40:52, 40:52] = 1
 LABELS[1:4, 44:48, 44:48] = 0  # a ring: object 2
 LABELS[1:4, 40:52, 60:72] = 1  # object 3
+
+
+def train(job, *, token):
+    """Stand in for `jobs.train`, without a preview."""
+    yield RunStarted("training", 1, "cpu", CLASSES)
+    yield RunFinished(FinishReason.completed, 1, 0.1)
+    return FakeModel(CLASSES)
 
 
 def predict(model, stack, maps, regions, *_, token, **__):
@@ -116,7 +123,7 @@ class Desk:
 @pytest.fixture
 def no_network(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(controller_module, "train", fake_train)
+    monkeypatch.setattr(controller_module, "train", train)
     monkeypatch.setattr(controller_module, "apply_model", predict)
 
 
