@@ -395,10 +395,10 @@ def write_hostile(folder: Path, kind: str) -> Path:
 @pytest.mark.filterwarnings("ignore")
 def test_sizes_that_no_memory_holds_are_refused_at_once(tmp_path: Path, kind: str) -> None:
     path = write_hostile(tmp_path, kind)
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(InputError, match=path.name):
         open_stack(path).read(0)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_a_negative_height_is_refused_when_the_file_is_opened(tmp_path: Path) -> None:
