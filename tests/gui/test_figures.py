@@ -148,3 +148,13 @@ def test_a_new_grid_folds_what_is_above_it_where_the_dock_is_low(dock, qtbot):
     qtbot.mouseClick(button(dock.annotate.grid, "Lay grid"), Qt.MouseButton.LeftButton)
     assert not dock.sections["Image & classes"].is_open
     assert dock.sections["Annotate"].is_open
+
+
+def test_the_bar_says_that_labels_are_hidden_as_long_as_they_are(dock, qtbot):
+    apply(dock, qtbot)
+    dock.sections["Annotate"].open()
+    for _ in range(2):
+        dock.annotate.show_tab(4)
+        assert "Labels and maps are hidden" in dock.bar.text()
+        dock.annotate.show_tab(0)
+        assert "hidden" not in dock.bar.text()

@@ -134,6 +134,7 @@ class CheckCount(QObject):
         else:
             outcome.estimated = task.value
             outcome.is_saved = False
+            self.session.say("info", "The fractions are estimated: see Results, Check count.")
         self.changed.emit()
 
     def shut_down(self) -> None:

@@ -28,7 +28,6 @@ from ..core.projects import RUNS_FOLDER
 from .controller import Context, Controller
 from .figures import Figures
 from .layers import (
-    HIDDEN,
     Connections,
     ObjectPicker,
     ReferenceLayer,
@@ -82,6 +81,7 @@ if TYPE_CHECKING:
     from .models import FoundObjects
 
 _WIDTH_PX = 380
+_HIDDEN = "Labels and maps are hidden while the tab Check is in front."
 
 
 class SpssDock(QWidget):
@@ -827,8 +827,9 @@ class SpssDock(QWidget):
     @guarded
     def _on_check_shown(self, is_shown: bool) -> None:
         """Hide labels and maps while the check count is judged, lest they lead the eye."""
-        self.controller.layers.set_aside(self._context.source, is_shown)
-        if not is_shown and self.bar.text() == HIDDEN:
+        if self.controller.layers.set_aside(self._context.source, is_shown):
+            self.bar.say("info", _HIDDEN)
+        elif self.bar.text() == _HIDDEN:
             self.bar.say("info", "")
 
     def _scroll_to(self, widget: QWidget) -> None:

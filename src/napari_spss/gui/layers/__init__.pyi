@@ -65,7 +65,6 @@ from .relabel import (
     Relabeller as Relabeller,
 )
 from .results import (
-    HIDDEN as HIDDEN,
     ResultLayers as ResultLayers,
     Source as Source,
     snapshot as snapshot,

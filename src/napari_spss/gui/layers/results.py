@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from ...core.images import Stack
     from ..models import Cleaning, ResultMaps
 
-HIDDEN = "Labels and maps are hidden while the tab Check is in front."
 _PREVIEW = "preview"
 _COMPARED = ("compared labels in use", "compared labels")
 _LONGEST_NAME = 28  # fits into the layer list; napari cuts the middle out of longer ones
@@ -191,20 +190,22 @@ class ResultLayers:
                 layer.visible = False
                 self._hidden.add(layer)
 
-    def set_aside(self, source: Source | None, is_aside: bool) -> None:
-        """Hide all results of an image, lest they lead who counts, and say so; or show them."""
+    def set_aside(self, source: Source | None, is_aside: bool) -> bool:
+        """Hide all results of an image, lest they lead who counts, or show them.
+
+        Return whether any are hidden.
+        """
         if not is_aside:
             aside, self._aside = self._aside, []
             for layer in aside:
                 layer.visible = True
-            return
+            return False
         key = None if source is None else source.key
         found = [one for one in self._viewer.layers if layer_mark(one).get("source") == key]
         self._aside += [one for one in found if one.visible and source is not None]
         for layer in self._aside:
             layer.visible = False
-        if self._aside:
-            self._say(HIDDEN)
+        return bool(self._aside)
 
     def show_pair(
         self, source: Source, names: tuple[str, str], styles: Sequence[ClassStyle]
