@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import records
 import tifffile
+from speed import peak_mb
 
 N_FRAMES, FRAME_PX, NODES = 16, 256, 8
 
@@ -49,14 +49,10 @@ def train(path: Path, n_steps: int) -> None:
     )
     annotations = Annotations(Classes(("background", "object")), grids=frames)
     settings = preset("fast").with_overrides({"optimisation.max_steps": n_steps})
-    before, start = _most_mib(), time.perf_counter()
+    before, start = peak_mb(), time.perf_counter()
     fit(stack, annotations, settings, device="cpu")
-    taken = {"seconds": round(time.perf_counter() - start, 1), "mib": round(_most_mib() - before)}
+    taken = {"seconds": round(time.perf_counter() - start, 1), "mib": round(peak_mb() - before)}
     print(json.dumps(taken))
-
-
-def _most_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:

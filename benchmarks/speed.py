@@ -37,12 +37,13 @@ from napari_spss.core.annotations import Annotations, CountingGrid, Proportion, 
 from napari_spss.core.base import Event, Progress, preset
 from napari_spss.core.images import open_labels, stack_from_array
 from napari_spss.core.networks import build_network, has_fast_bfloat16, resolve_device
-from napari_spss.core.prediction import iter_prediction, write_fractions
+from napari_spss.core.prediction import iter_prediction, result_names, write_fractions
 from napari_spss.core.training import Model, fit, iter_training, load_model
 
 NAMES = ("background", "mitochondria")
 DIAMETERS_PX = {1: 20, 3: 80}
 """Width of the object by the scale at which it is predicted."""
+WORK = ("predict", "measure", "estimate")
 
 
 class Row(NamedTuple):
@@ -86,16 +87,22 @@ def seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_c
     return clock() - start
 
 
-def in_turns(rounds: int, *works: Callable[[], object]) -> list[float]:
-    """Median seconds of each; the first of several rounds does not count."""
-    times = [[seconds(work) for work in works] for _ in range(rounds + (rounds > 1))]
-    return [statistics.median(column) for column in zip(*times[rounds > 1 :], strict=True)]
+def in_turns(rounds: int, *works: Callable[[], object]) -> tuple[list[float], list[float]]:
+    """Median seconds of each, and of the processor; the first of several rounds does not count."""
+    times = [[_both_seconds(work) for work in works] for _ in range(rounds + (rounds > 1))]
+    wall, processor = np.median(times[rounds > 1 :], axis=0).T.tolist()
+    return wall, processor
+
+
+def _both_seconds(work: Callable[[], object]) -> tuple[float, float]:
+    start = time.process_time()
+    return seconds(work), time.process_time() - start
 
 
 def start_up(scale: Scale) -> Iterator[Row]:
     """Interpreters that import something and leave."""
     programs = ("napari_spss", "napari_spss.core.training.loop", "torch")
-    light, loop, torch_ = in_turns(
+    (light, loop, torch_), _ = in_turns(
         scale.rounds,
         *[
             lambda name=name: subprocess.run([sys.executable, "-c", f"import {name}"], check=True)
@@ -223,9 +230,12 @@ def prediction(scale: Scale) -> Iterator[Row]:
             with torch.autocast(kind, torch.bfloat16):
                 bare()
 
-        whole, alone, low = in_turns(scale.rounds, predict, bare, rounded)
+        (whole, alone, low), processor = in_turns(scale.rounds, predict, bare, rounded)
         at = f"scale 1/{reduction}"
         yield Row(f"maps and labels, {at}", whole, "forwards of their tiles", alone, "s", 1 / 0.9)
+        if scale.device == "cpu":
+            name = f"processor time of maps and labels, {at}"
+            yield Row(name, processor[0], "forwards of their tiles", processor[1], "s")
         yield Row(f"such forwards in bfloat16, {at}", low, "in float32, as they are", alone, "s")
 
 
@@ -253,29 +263,22 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def work_on(run: str, n_slices: int, size: int, n_predicted: int, format_: str) -> None:
-    """Predict slices, measure and estimate; print the most memory after each."""
-    model, stack, told = load_model(run), stack_from_array(Noise(n_slices, size)), {}
-    slices = range(n_predicted)
-    with tempfile.TemporaryDirectory() as folder:
-        *_, done = iter_prediction(
-            model,
-            stack,
-            out_dir=folder,
-            format=format_,
-            slices=slices,
-            smooth_z=False,
-            device="cpu",
-        )
-        told["predict"] = peak_mb()
-        labels = done.outputs["labels"]
-        part = stack_from_array(Noise(n_predicted, size))
-        write_fractions(Path(folder), labels, part, model.classes, maps=done.outputs["maps"])
-        told["measure"] = peak_mb()
-        grids = tuple(grid for grid in counted(size) if grid.slice < n_predicted)
-        estimate_fractions(open_labels(labels), Annotations(NAMES, grids=grids))
-        told["estimate"] = peak_mb()
-    print(json.dumps(told))
+def work_on(
+    what: str, run: str, out: str, n_slices: int, size: int, n_used: int, format_: str
+) -> None:
+    """Predict slices, or measure or estimate those that were predicted; print the most memory."""
+    names = {kind: Path(out) / name for kind, name in result_names(format=format_).items()}
+    model, grids = load_model(run), tuple(one for one in counted(size) if one.slice < n_used)
+    if what == "predict":
+        stack = stack_from_array(Noise(n_slices, size))
+        options = {"format": format_, "slices": range(n_used), "device": "cpu"}
+        list(iter_prediction(model, stack, out_dir=out, smooth_z=False, **options))
+    elif what == "measure":
+        stack = stack_from_array(Noise(n_used, size))
+        write_fractions(Path(out), names["labels"], stack, model.classes, maps=names["maps"])
+    else:
+        estimate_fractions(open_labels(names["labels"]), Annotations(NAMES, grids=grids))
+    print(json.dumps({"mb": peak_mb()}))
 
 
 def apply_in_dock(run: str, n_slices: int, size: int, rounds: int) -> None:
@@ -308,10 +311,11 @@ def apply_in_dock(run: str, n_slices: int, size: int, rounds: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
             list(iter_prediction(model, stack, out_dir=folder, device="cpu"))
 
-    times = in_turns(rounds, in_dock, outside)
+    (dock_s, outside_s), processor = in_turns(rounds, in_dock, outside)
     dock.shut_down()
     viewer.close()
-    print(json.dumps({"dock": times[0], "outside": times[1], "mb": peak_mb()}))
+    told = {"dock": dock_s, "outside": outside_s, "mb": peak_mb()}
+    print(json.dumps(told | {"dock's": processor[0], "outside's": processor[1]}))
 
 
 def apart(function: Callable[..., None], *arguments: object) -> dict[str, float]:
@@ -330,18 +334,24 @@ def memory(scale: Scale) -> Iterator[Row]:
     small, large = scale.of(128, 1024), scale.of(256, 16384)
     with tempfile.TemporaryDirectory() as folder:
         example_model(3, Path(folder))
+
+        def peaks(n_slices: int, size: int, format_: str, n_used: int) -> dict[str, float]:
+            with tempfile.TemporaryDirectory() as out:
+                how = folder, out, n_slices, size, n_used, format_
+                return {what: apart(work_on, what, *how)["mb"] for what in WORK}
+
         for format_ in ("tif", "zarr")[: scale.of(1, 2)]:
-            base = apart(work_on, folder, few, small, few, format_)
-            grown = apart(work_on, folder, many, small, many, format_)
-            for what, value in grown.items():
-                name = f"{what}, {many} slices of {small} px, {format_}"
-                yield Row(name, value, f"{few} slices", base[what], "MB", 1.15)
-            grown = apart(work_on, folder, 1, large, 1, format_)
-            for what, value in grown.items():
-                name = f"{what}, a slice of {large} px, {format_}"
-                yield Row(name, value, f"slices of {small} px", base[what], "MB")
+            base = peaks(few, small, format_, few)
+            for beside, name, n_slices, size in (
+                (f"{few} slices", f"{many} slices of {small} px", many, small),
+                (f"slices of {small} px", f"a slice of {large} px", 1, large),
+            ):
+                grown = peaks(n_slices, size, format_, n_slices)
+                for what in WORK:
+                    row = f"{what}, {name}, {format_}", grown[what], beside, base[what]
+                    yield Row(*row, "MB", 1.15)
         n_slices = scale.of(2, -(-20 * 10**9 // large**2))
-        grown = apart(work_on, folder, n_slices, large, scale.of(1, 3), "zarr")
+        grown = peaks(n_slices, large, "zarr", scale.of(1, 3))
         gigabytes = n_slices * large**2 / 1e9
         name = f"predict, 3 slices of a volume of {gigabytes:.0f} GB, zarr"
         yield Row(name, grown["predict"], "4 GB", 4000.0, "MB", 1.0)
@@ -360,6 +370,8 @@ def apply(scale: Scale) -> Iterator[Row]:
         base = timed if scale.is_quick else apart(apply_in_dock, folder, few, size, 1)
         grown = apart(apply_in_dock, folder, many, size, 1)
     yield Row("Apply in the dock", timed["dock"], "as predict does it", timed["outside"], "s", 1.1)
+    name = "processor time of Apply in the dock"
+    yield Row(name, timed["dock's"], "as predict does it", timed["outside's"], "s", 1.1)
     name = f"Apply in the dock, {many} slices of {size} px"
     yield Row(name, grown["mb"], f"{few} slices", base["mb"], "MB", 1.15)
 

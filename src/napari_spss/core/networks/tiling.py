@@ -73,7 +73,10 @@ def with_background(objects: torch.Tensor) -> torch.Tensor:
     """Put what is left for the background before the maps (C - 1, h, w) of the other classes."""
     probs = objects.new_empty(len(objects) + 1, *objects.shape[1:])
     probs[1:] = objects
-    torch.sum(objects, dim=0, out=probs[0]).neg_().add_(1).clamp_(min=0)
+    rest = probs[0].fill_(1)
+    for one in objects:
+        rest -= one
+    rest.clamp_(min=0)
     return probs
 
 
