@@ -171,10 +171,13 @@ def train_and_correct(stage: Stage, album: Album, steps: int, expert: Expert) ->
     stage.wait_for_the_end()
     album.shoot(stage, "trained")
 
+    z = dock.controller.current_slice()
     stage.press(dock.results, "at ")
     stage.wait_for_the_end()
     album.shoot(stage, "second_look")
     stage.press(dock.annotate.second_look, "End")
+    stage.go_to(z)
+    viewer.reset_view()
 
     dock.annotate.show_tab(2)
     dock.annotate.keypoints.start_adding()
@@ -183,7 +186,6 @@ def train_and_correct(stage: Stage, album: Album, steps: int, expert: Expert) ->
     stage.press(dock.sections["Annotate"], "2  Annotate")
     stage.wait_for_step(steps + steps // 9)
     image, points = viewer.layers[0], dock.annotate.keypoints
-    z = dock.controller.current_slice()
     shown = next(one for one in viewer.layers if one.name.endswith("preview labels")).data[0]
     true_class, y, x = expert.worst(z, shown)
     points._points.set_active_class(true_class)
@@ -235,7 +237,7 @@ def proofread(stage: Stage, album: Album) -> None:
     objects.proofread.act_wanted.emit("next")
     album.shoot(stage, "proofread", objects.proofread)
     album.shoot(stage, "table", objects._save)
-    objects.proofread.act_wanted.emit("keep")  # else they are not kept with the project
+    objects.proofread.act_wanted.emit("delete")  # else they are not kept with the project
 
 
 def save(stage: Stage, album: Album, folder: Path) -> None:
