@@ -223,6 +223,9 @@ def test_an_animal_is_a_unit(spss, animals, disc):
     expected = (disc[:2].mean() + disc[2].mean()) / 2
     assert float(rows["labels, corrected"]["fraction"]) == pytest.approx(expected)
     assert rows["labels, corrected"]["assumes"].startswith("mean of 2 groups")
+    assert "by images as clusters" in rows["labels, corrected"]["assumes"]
+    assert float(rows["labels, uncorrected"]["high"]) > 0
+    assert "no interval" not in rows["labels, uncorrected"]["assumes"]
 
 
 def test_groups_must_name_each_image_once(spss, animals, labels):

@@ -339,7 +339,7 @@ def test_an_image_that_comes_later_keeps_the_rows_and_folders_of_the_others(spss
     [
         (["study/*.nd2"], "matches nothing"),
         (["study/a", "study/b", "--groups", "groups.csv"], "has no group"),
-        (["study/a/img.tif", "--groups", "folder"], "--groups is for several images"),
+        (["study/a/img.tif", "--groups", "folder"], "--groups is for several images: add --each"),
         (["empty", "--each"], "holds no images"),
     ],
 )

@@ -54,8 +54,8 @@ GroupsOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="GROUPS.csv|folder",
-        help="Table image,group: the animal, or other unit, of each image of a set or of several; "
-        "of several also folder: the name of the folder in which each lies.",
+        help="Table image,group: the animal, or other unit, of each image; of several, such as by "
+        "--each, also folder: the name of the folder in which each lies.",
     ),
 ]
 InstancesOption: TypeAlias = Annotated[
@@ -294,7 +294,11 @@ def check_single(out: Path | None, groups: str | None = None) -> None:
         if out.is_dir():
             raise InputError(f"--out {out} is a folder; name a file, such as {out / 'table.csv'}.")
     if groups is not None:
-        raise InputError("--groups is for several images; leave it out.", field="groups")
+        raise InputError(
+            "--groups is for several images: add --each if each file of a folder is one, or leave "
+            "--groups out.",
+            field="groups",
+        )
 
 
 def work_on_many(

@@ -142,8 +142,8 @@ def estimate_fractions(
     classes : sequence of str, optional
         Class names; default: those of the labels, or of the count.
     is_set : bool, optional
-        Whether the slices are separate images, not neighbours. Default: what the masks say, or
-        whether sizes differ.
+        Whether the slices are separate images, not neighbours. Default: whether they have groups;
+        else what the masks say, or whether sizes differ.
     pixel_areas : sequence of float, optional
         Area of a pixel of each image, any one unit, where they differ in that. Default: those of
         the masks of a set, if all are known.
@@ -180,6 +180,8 @@ def estimate_fractions(
     )
     if check is not None and training is not None:
         check_fresh(check, training)
+    if is_set is None and groups is not None:
+        is_set = True  # what belongs to several units is no stack
     is_set, pixel_areas = _geometry(source, is_set, pixel_areas)
     for what, given in (("groups", groups), ("pixel areas", pixel_areas)):
         if given is not None and len(given) != source.n_slices:
