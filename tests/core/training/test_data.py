@@ -396,6 +396,19 @@ def test_of_large_slices_the_counted_ones_keep_their_share_and_are_all_seen():
     assert max(seen[i] for i in range(10)) < 1.3 * 100
 
 
+def test_of_many_large_slices_no_label_waits_for_its_slice_to_come():
+    region = whole((32, 32), (0.5, 0.5))
+    samples = [
+        sample((32, 32), index=i, bags=[region], labels=LABEL if i % 10 == 0 else {})
+        for i in range(200)
+    ]
+    source = sampler([*samples, *slices(2, 0)], shape=(8, 8), batch_size=4)
+    windows = [window for step in range(100) for window in source.draw(step).windows]
+    shown = Counter(window.sample for window in windows if not window.bags)
+    assert {i: shown[i] for i in range(0, 200, 10)} == dict.fromkeys(range(0, 200, 10), 5)
+    assert sum(bool(window.bags) for window in windows) >= 100
+
+
 def test_slices_without_fractions_have_no_maps_to_wait_for():
     samples = [sample((32, 32), index=i, labels=LABEL) for i in range(60)]
     steps = drawn(sampler(samples, shape=(8, 8), batch_size=4), range(15))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -98,7 +99,7 @@ class View:
         x, y = self._places_back(torch.Size((n, 1, height, width))).abs().unbind(dim=-1)
         return (x <= 1 - 1 / width + 1e-6) & (y <= 1 - 1 / height + 1e-6)
 
-    @property
+    @cached_property
     def _all_in_one(self) -> torch.Tensor:
         """As ``matrices``, with the flips."""
         assert self.matrices is not None

@@ -306,7 +306,8 @@ class _Round:
     The teacher's map of a large slice takes as long as a step, and serves for all windows that are
     drawn of the slice meanwhile. So of many slices some are drawn from at a time, and now and then
     the next one takes the place of the one that came first: then a step takes as long with many
-    slices as with few.
+    slices as with few. Every second window then shows any slice with labels, for these alone,
+    which need no map: or else some would come late or never.
 
     Parameters
     ----------
@@ -316,12 +317,15 @@ class _Round:
         Part of all windows that are of these slices.
     n_together, n_turns : int
         How many slices are drawn from at a time, and windows until the next one comes.
+    labelled : tuple of int
+        Slices of which windows are shown for their labels alone.
     """
 
     slices: tuple[int, ...]
     share: Fraction
     n_together: int
     n_turns: int
+    labelled: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -342,13 +346,22 @@ class _Round:
         part = share * _MOST_MAPPED / work if work else 1.0
         n_together = max(1, min(len(slices), int(part * len(slices))))
         n_turns = share * batch_size * sum(steps) / len(steps) / n_together
-        return cls(tuple(slices), share, n_together, max(1, round(n_turns)))
+        labelled = tuple(i for i in slices if samples[i].has_labels)
+        if n_together == len(slices):
+            labelled = ()
+        elif labelled:
+            n_turns /= 2
+        return cls(tuple(slices), share, n_together, max(1, round(n_turns)), labelled)
 
-    def place(self, turn: int) -> int:
-        """Place in the order of the slice that a window shows."""
-        if self.n_together == len(self.slices):
-            return turn
-        return turn // self.n_turns + turn % self.n_together
+    def turn_of(self, turn: int) -> tuple[int, tuple[int, ...], bool]:
+        """Place in a shuffled order of some slices, and whether for more than their labels."""
+        if self.labelled and turn % 2:
+            return turn // 2, self.labelled, False
+        if self.labelled:
+            turn //= 2
+        if self.n_together < len(self.slices):
+            turn = turn // self.n_turns + turn % self.n_together
+        return turn, self.slices, True
 
 
 class Sampler:
@@ -464,13 +477,13 @@ class Sampler:
         n_before = math.ceil(turn * rounds[0].share)  # windows of the first kind
         is_first = math.ceil((turn + 1) * rounds[0].share) > n_before
         which, turn = (0, n_before) if is_first else (1, turn - n_before)
-        one = rounds[which]
-        cycle, position = divmod(one.place(turn), len(one.slices))
-        order = np.random.default_rng([self._seed, 4, which, cycle]).permutation(len(one.slices))
-        index = one.slices[order[position]]
+        turn, slices, has_bags = rounds[which].turn_of(turn)
+        cycle, position = divmod(turn, len(slices))
+        order = np.random.default_rng([self._seed, 4, which, cycle]).permutation(len(slices))
+        index = slices[order[position]]
         assert self._places is not None
         y0, x0 = self._places[index].draw(rng)
-        return Window(index, y0, x0, self.samples[index].bags)
+        return Window(index, y0, x0, self.samples[index].bags if has_bags else ())
 
 
 def _shares(groups: Sequence[Sequence[int]]) -> list[Fraction]:
