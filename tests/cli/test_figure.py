@@ -46,6 +46,26 @@ def test_without_an_image_there_is_no_overlay_and_it_is_told(figure, tmp_path):
     assert ">typed</text>" in (tmp_path / "figures" / "fractions.svg").read_text()
 
 
+def test_sizes_are_of_the_objects_that_measure_lists(figure, tmp_path):
+    def sizes(*options):
+        assert figure("--format", "svg", "--overwrite", *options).code == 0
+        return (tmp_path / "figures" / "sizes.svg").read_text()
+
+    assert ": 1 object, median" in sizes("--min-size", "1440")
+    assert ": no objects" in sizes("--min-size", "1441")
+    assert ": 3 objects, median" in sizes("--per-slice")
+    labels = np.zeros((1, 64, 64), np.uint8)
+    for x in (20, 37):  # two discs that touch
+        labels[0] |= np.hypot(*(np.mgrid[:64, :64] - np.array([32, x])[:, None, None])) < 10
+    tifffile.imwrite("labels.tif", labels, photometric="minisblack")
+    assert ": 1 object, median" in sizes()
+    assert ": 2 objects, median" in sizes("--split", "0.7")
+    labels[:, :, 29:] *= 7  # ids of two objects
+    tifffile.imwrite("labels.tif", labels, photometric="minisblack")
+    ids = "--instances", "--classes", "background,mito"
+    assert ">mito: 2 objects, median" in sizes(*ids)
+
+
 def test_figures_of_the_same_labels_are_replaced_and_no_others(figure, tmp_path):
     assert figure("--format", "png").code == 0
     assert figure("--format", "png").code == 0

@@ -136,6 +136,21 @@ def test_small_objects_are_left_out(dock, viewer, qtbot, size, unit, found):
     assert objects_layer(dock, viewer).data.max() == found
 
 
+def test_figures_show_the_sizes_of_the_objects_that_were_found(dock, viewer, qtbot, tmp_path):
+    def median():
+        dock.figures.save(str(tmp_path), ("svg",), False)
+        qtbot.waitUntil(lambda: "Saved in" in dock.bar.text(), timeout=60_000)
+        return (tmp_path / "sizes.svg").read_text()
+
+    assert ">mitochondria: 3 objects, median" in median()
+    find(dock, qtbot, "5")
+    assert ">mitochondria: 2 objects, median" in median()
+    dock.results.findChild(QLabeledDoubleSlider).setValue(0.9)  # nothing is left
+    wait(dock, qtbot)
+    assert ">mitochondria: no objects" in median()
+    assert any("Find them again" in text for _, text in dock.session.messages)
+
+
 def test_objects_of_each_slice(dock, viewer, qtbot):
     find(dock, qtbot, per_slice=True)
     assert len(rows(dock)) == 7

@@ -10,8 +10,12 @@ import typer
 from ..core.base import InputError
 from .options import (
     ClassesOption,
+    InstancesOption,
+    MinSizeOption,
     OutsideOption,
     OverwriteOption,
+    PerSliceOption,
+    SplitOption,
     VoxelSizeOption,
     check_out_dir,
     parse_class_list,
@@ -77,8 +81,12 @@ def figure(
         ),
     ] = None,
     classes: ClassesOption = None,
+    instances: InstancesOption = False,
     outside: OutsideOption = None,
     voxel_size: VoxelSizeOption = None,
+    min_size: MinSizeOption = "1",
+    split: SplitOption = None,
+    per_slice: PerSliceOption = False,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Measure the labels, and write the figures."""
@@ -96,7 +104,7 @@ def figure(
     from ..core.prediction import OpenedLabels
     from .streams import say
 
-    opened = OpenedLabels.of(labels, run=run, classes=spec, outside=outside)
+    opened = OpenedLabels.of(labels, run=run, classes=spec, outside=outside, instances=instances)
     path, masks, outside = opened.path, opened.masks, opened.classes.outside
     results = figure_results(
         out,
@@ -125,7 +133,14 @@ def figure(
         view = FigureSlice(stack, z, masks.read(z), pixel_um)
     written = write_figures(
         results,
-        measure_masks(masks, voxel_size_um=stated, outside=outside),
+        measure_masks(
+            masks,
+            voxel_size_um=stated,
+            outside=outside,
+            min_size=min_size,
+            split=split,
+            per_slice=per_slice,
+        ),
         opened.classes,
         annotations=opened.read(grid=grid, proportions=proportions),
         estimates=() if checked is None else estimate_fractions(masks, checked, outside=outside),

@@ -16,6 +16,7 @@ from .options import (
     MinSizeOption,
     OutsideOption,
     OverwriteOption,
+    PerSliceOption,
     SplitOption,
     VoxelSizeOption,
     check_single,
@@ -84,12 +85,7 @@ def measure(
     ] = None,
     min_size: MinSizeOption = "1",
     split: SplitOption = None,
-    per_slice: Annotated[
-        bool,
-        typer.Option(
-            "--per-slice", help="List the objects of each slice, not those of the volume."
-        ),
-    ] = False,
+    per_slice: PerSliceOption = False,
     vertical: Annotated[
         bool,
         typer.Option(

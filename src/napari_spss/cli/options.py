@@ -88,6 +88,10 @@ SplitOption: TypeAlias = Annotated[
         "such as 0.7; by default they are one.",
     ),
 ]
+PerSliceOption: TypeAlias = Annotated[
+    bool,
+    typer.Option("--per-slice", help="List the objects of each slice, not those of the volume."),
+]
 OutsideOption: TypeAlias = Annotated[
     str | None,
     typer.Option(

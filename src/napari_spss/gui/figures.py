@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 Labels: TypeAlias = npt.NDArray[np.uint8]
 
+_OBJECTS_NOT_DRAWN = (
+    "The sizes are those of connected parts: the labels have changed since objects were found. "
+    "Find them again."
+)
+
 
 class Figures(QObject):
     """Puts figures together from a result and what was stated, and writes them in a thread.
@@ -104,6 +109,13 @@ class Figures(QObject):
         results = replace(results, made_by=outcome.origin())
         classes, z = self._classes(outcome), self._controller.current_slice()
         stated, estimates = self._stated(classes), _estimates(outcome)
+        objects = outcome.objects
+        if objects is not None and outcome.objects_are_stale():
+            objects = None
+            self.session.say("warning", _OBJECTS_NOT_DRAWN)
+        instances = {}
+        if objects is not None:
+            instances[classes.index(objects.request.class_name)] = objects.instances.copy()
 
         def draw() -> tuple[Path, ...]:
             slices = range(stack.n_slices)
@@ -118,6 +130,8 @@ class Figures(QObject):
                 is_set=stack.is_set,
                 classes=classes,
                 outside=classes.outside,
+                per_slice=objects is not None and objects.request.per_slice,
+                instances=instances,
             )
             view = FigureSlice(stack, z, labels[z], sizes[z])
             return write_figures(

@@ -43,11 +43,17 @@ class OpenedLabels:
 
     @classmethod
     def of(
-        cls, labels: Path, *, run: Path | None, classes: ClassSpec | None, outside: str | None
+        cls,
+        labels: Path,
+        *,
+        run: Path | None,
+        classes: ClassSpec | None,
+        outside: str | None,
+        instances: bool = False,
     ) -> OpenedLabels:
         """Open labels, or those in the folder of a result; the run says what is outside."""
         path = labels_in(labels)
-        masks = open_labels(path, classes=classes)
+        masks = open_labels(path, classes=classes, instances=instances)
         folder = _run_of(run, path)
         if outside is None and folder is not None:
             outside = folder.annotations().outside
