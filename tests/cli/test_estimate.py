@@ -69,6 +69,7 @@ def test_labels_are_corrected_and_every_number_says_what_it_assumes(spss, labels
     assert all(row["assumes"] and row["reference"] for row in rows.values())
     assert f"  labels, corrected: {100 * float(one['fraction']):.2f} % (95 % interval " in done.out
     assert done.out.count("      assumed: ") == 4
+    assert all(f"{row['assumes']} ({row['reference']})" in done.out for row in rows.values())
     assert "written: tables/t.csv, tables/t_contradicted.csv" in done.out
 
 

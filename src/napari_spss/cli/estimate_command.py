@@ -179,4 +179,4 @@ def _lines(found: Iterable[Estimate]) -> Iterator[str]:
             if one.low == one.low:
                 text += f" (95 % interval {100 * one.low:.2f} to {100 * one.high:.2f} %)"
             yield text
-            yield f"      assumed: {one.assumes}"
+            yield f"      assumed: {one.assumes} ({one.reference})"

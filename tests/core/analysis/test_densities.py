@@ -58,6 +58,21 @@ def test_vertical_sections_give_the_surface_of_what_is_not_isotropic(across, alo
     assert isotropic / off > 1
 
 
+def test_densities_say_what_they_assume() -> None:
+    labels = np.zeros((3, 8, 8), np.uint8)
+    labels[1, 3:5, 3:5] = 1
+    size = (1, 1, 1)
+    surface = "Surface per volume assumes right labels and {} sections."
+    number = "Objects per volume assume right labels"
+    plain = " ".join(measure(labels, voxel_size_um=size).notes)
+    assert surface.format("isotropic") in plain
+    assert number in plain
+    sections = " ".join(measure(labels, voxel_size_um=size, is_vertical=True, per_slice=True).notes)
+    assert surface.format("vertical") in sections
+    assert number not in sections
+    assert "assume" not in " ".join(measure(labels).notes)
+
+
 def test_pixels_that_are_not_square_change_no_surface() -> None:
     shape, edges = (26, 300, 160), (0.1, 0.05, 0.1)
     ball = _spheroids(shape, edges, [(1.3, 7.43, 8.11)], 1.0, 1.0)

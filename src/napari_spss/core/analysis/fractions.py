@@ -199,6 +199,7 @@ def measure(
         notes=(
             *reading_notes(task.source),
             *_notes(task, counts, known),
+            *_density_notes(stack),
             *(_id_notes(objects) if task.has_ids else ()),
             *object_notes,
         ),
@@ -726,6 +727,20 @@ def _notes(task: _Task, counts: npt.NDArray[np.int64], classes: Classes) -> tupl
         )
     elif len(counts) == 1:
         notes.append("A single image tells nothing about the spread between images: no interval.")
+    return tuple(notes)
+
+
+def _density_notes(stack: pd.DataFrame) -> tuple[str, ...]:
+    """Say what surface and number per volume assume, where any is known."""
+    notes = []
+    if stack["surface_um2_per_um3"].notna().any():
+        sections = stack["sections"].iloc[0]
+        notes.append(f"Surface per volume assumes right labels and {sections} sections.")
+    if "objects_per_um3" in stack and stack["objects_per_um3"].notna().any():
+        notes.append(
+            "Objects per volume assume right labels, that no object lies between two slices, and "
+            "a stack that was placed at random."
+        )
     return tuple(notes)
 
 
