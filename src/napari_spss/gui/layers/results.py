@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _PREVIEW = "preview"
 _COMPARED = ("compared labels in use", "compared labels")
-_LONGEST_NAME = 25  # fits into the layer list; napari cuts the middle out of longer ones
+_LONGEST_NAME = 28  # fits into the layer list; napari cuts the middle out of longer ones
 _keys: WeakKeyDictionary[Layer, int] = WeakKeyDictionary()
 _next_key = itertools.count(1)
 _snapshots: WeakKeyDictionary[Layer, Source] = WeakKeyDictionary()  # the last one of each
