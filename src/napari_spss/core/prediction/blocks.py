@@ -170,13 +170,7 @@ def predict_in_blocks(
         model, stack, threshold=threshold, flips=job.flips, smooth_z=is_smooth
     )
     results = prediction_results(
-        out_dir,
-        names.values(),
-        model=model,
-        stack=stack,
-        source=stack.source,
-        overwrite=overwrite,
-        made_by=made_by,
+        out_dir, names.values(), model=model, stack=stack, overwrite=overwrite, made_by=made_by
     )
     pace = SlicePace(stack.n_slices)
     key = f"{job.weights} {threshold} {uncertainty} {job.flips} {is_smooth} {axes}"

@@ -463,13 +463,7 @@ def iter_prediction(
         min_piece_px=min_piece_px,
     )
     results = prediction_results(
-        out_dir,
-        names.values(),
-        model=model,
-        stack=stack,
-        source=stack.source,
-        overwrite=overwrite,
-        made_by=made_by,
+        out_dir, names.values(), model=model, stack=stack, overwrite=overwrite, made_by=made_by
     )
     began = clock()
     finished = RunFinished(FinishReason.stopped, 0, 0.0)

@@ -94,7 +94,7 @@ def prediction_results(
     *,
     model: Model,
     stack: Stack,
-    source: str = "",
+    source: str | None = None,
     overwrite: bool | None = False,
     made_by: Mapping[str, Any] | None = None,
 ) -> ResultFiles:
@@ -112,11 +112,12 @@ def prediction_results(
         The model.
     stack : Stack
         The image.
-    source : str
-        Its path, if it has one.
+    source : str, optional
+        Its path, empty if it has none; by default that of the stack.
     overwrite, made_by
         See `ResultFiles`.
     """
+    source = stack.source if source is None else source
     return ResultFiles(
         Path(out_dir),
         "prediction",

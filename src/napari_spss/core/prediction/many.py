@@ -151,7 +151,6 @@ def predict_image(
         (*files, *table_names(_FRACTIONS), NEXT_SLICES),
         model=model,
         stack=stack,
-        source=stack.source,
         overwrite=overwrite,
     )
     options: dict[str, Any] = {"threshold": threshold, "uncertainty": uncertainty, "flips": flips}

@@ -129,13 +129,12 @@ class _Planes:
         self.ndim = len(self.shape)
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        key = key if isinstance(key, tuple) else (key,)
-        if not key or not isinstance(key[0], slice):
-            place = (key or (...,))[0]
-            if not isinstance(place, (int, np.integer)):
-                return np.asarray(self)[key]
-            return self._read(range(len(self))[place])[key[1:]]
-        found = [self._read(z)[key[1:]] for z in range(len(self))[key[0]]]
+        place, *within = key if isinstance(key, tuple) and key else (key,)
+        if isinstance(place, (int, np.integer)):
+            return self._read(range(len(self))[place])[tuple(within)]
+        if not isinstance(place, slice):
+            return np.asarray(self)[key]
+        found = [self._read(z)[tuple(within)] for z in range(len(self))[place]]
         return np.stack(found) if found else np.empty(self.shape, self.dtype)[key]
 
     def __len__(self) -> int:
