@@ -128,7 +128,7 @@ def test_applying_stops_soon_after_the_token_was_set(model):
             token.cancel()
     done = [event.slice for event in events if isinstance(event, Predicted)]
     assert done == list(range(len(done)))
-    assert 1 <= len(done) < 10  # the next ones may be ready already
+    assert 1 <= len(done) <= 3  # the next ones may be ready already
     assert isinstance(events[-1], RunFinished)
     assert (events[-1].reason, events[-1].done) == (FinishReason.stopped, len(done))
 
