@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 
 import numpy as np
 import pytest
+import torch
 from blobs import annotated, blobs, quick
 from scipy import ndimage
 
 from napari_spss.core.annotations import Keypoint, Region
 from napari_spss.core.base import InputError, Message
+from napari_spss.core.images import enlarge, resample_points
 from napari_spss.core.prediction import predict, predict_regions, predict_slice
 from napari_spss.core.training import fit, iter_training, load_model
 from napari_spss.core.training.corrections import Corrections, errors_at
@@ -25,8 +28,9 @@ def two_classes(values):
 
 
 def errors(probs, *keypoints, origin=(0, 0), width_px=6.0):
-    points = np.array(keypoints, np.int64)
-    return errors_at(two_classes(probs), points, width_px=width_px, origin=origin)
+    points = np.array(keypoints, float)
+    found = errors_at(two_classes(probs), points, width_px=width_px, origin=origin)
+    return list(chain.from_iterable(found))
 
 
 def test_the_object_that_is_none_is_found_whole_and_alone():
@@ -49,6 +53,20 @@ def test_what_the_map_heeds_is_no_error_and_keeps_its_half_of_an_object():
     probs[2, 2:10] = 0.9
     assert errors(probs, (2, 3, 1)) == []
     assert errors(probs, (2, 3, 0), (2, 8, 1), width_px=12.0) == [(2, 2, 6, 0)]
+
+
+@pytest.mark.parametrize("reduction", [1, 2, 3])
+def test_a_click_is_denied_by_what_the_map_shows_at_full_resolution(reduction):
+    rng = np.random.default_rng(0)
+    maps = two_classes(np.clip(ndimage.gaussian_filter(rng.random((20, 20)), 2) * 6 - 2.5, 0, 1))
+    labels = enlarge(torch.from_numpy(maps), (20 * reduction,) * 2, reduction).argmax(dim=0)
+    for pixel in rng.integers(0, 20 * reduction, (100, 2)).tolist():
+        y, x = resample_points(pixel, reduction)
+        shown = int(labels[tuple(pixel)])
+        assert errors(maps[1], (y, x, shown)) == []
+        row, column = (at // reduction for at in pixel)
+        spans = errors(maps[1], (y, x, 1 - shown))
+        assert any(at == row and start <= column < end for at, start, end, _ in spans)
 
 
 def corrected(reduction=1, run_dir=None):

@@ -44,23 +44,24 @@ class Corrections(Record):
 
 def errors_at(
     probs: npt.NDArray[np.float32],
-    keypoints: npt.NDArray[np.int64],
+    keypoints: npt.NDArray[np.float64],
     *,
     width_px: float,
     origin: tuple[int, int],
-) -> list[Span]:
+) -> list[list[Span]]:
     """Find the pixels about keypoints that a map denies, where it errs alike.
 
-    Those are connected with the keypoint, bear the same class in the map, are at least half as
-    likely to be of the keypoint's class as its own pixel, and nearer to it than to any keypoint of
-    another class.
+    A map denies a keypoint if it shows another class there when it is enlarged bilinearly. The
+    pixels are the keypoint's own, and if that is denied too, those that are connected with it, bear
+    the same class in the map, are at least half as likely to be of the keypoint's class as it is,
+    and nearer to the keypoint than to any of another class.
 
     Parameters
     ----------
     probs : ndarray, (C, H, W)
         Map of a part of a slice.
-    keypoints : ndarray, (N, 3) int64
-        Row, column and class index, in the slice.
+    keypoints : ndarray, (N, 3) float64
+        Row, column and class index, in the slice; integers are centres of working pixels.
     width_px : float
         Of an object, in working pixels: how far from the keypoint errors reach, where the map shows
         an object; a third of it where the map shows background.
@@ -69,28 +70,36 @@ def errors_at(
 
     Returns
     -------
-    list of Span
+    list of list of Span
+        For each keypoint; none where the map heeds it.
     """
     labels = probs.argmax(axis=0)
     points = keypoints - (*origin, 0)
-    spans: list[Span] = []
-    for y, x, c in points.tolist():
-        if labels[y, x] == c:
+    shown = np.stack(
+        [ndimage.map_coordinates(one, points[:, :2].T, order=1, mode="nearest") for one in probs]
+    ).argmax(axis=0)
+    spans: list[list[Span]] = []
+    for (y, x, c), seen in zip(points.tolist(), shown.tolist(), strict=True):
+        spans.append([])
+        if seen == c:
             continue
-        reach_px = width_px * (_REACH_WITHIN if labels[y, x] else _REACH)
-        top, left = (max(0, at - math.ceil(reach_px)) for at in (y, x))
-        here = (slice(top, y + math.ceil(reach_px) + 1), slice(left, x + math.ceil(reach_px) + 1))
+        row, column, c = round(y), round(x), int(c)
+        reach_px = width_px * (_REACH_WITHIN if labels[row, column] else _REACH)
+        margin = math.ceil(reach_px)
+        top, left = max(0, row - margin), max(0, column - margin)
+        here = (slice(top, row + margin + 1), slice(left, column + margin + 1))
         rows, columns = np.indices(labels[here].shape) + np.array([top, left])[:, None, None]
         distance = np.hypot(rows - y, columns - x)
-        is_error = (distance <= reach_px) & (labels[here] == labels[y, x])
-        is_error &= probs[c][here] >= _AS_LIKELY * probs[c, y, x]
+        is_error = (distance <= reach_px) & (labels[here] == labels[row, column])
+        is_error &= (labels[here] != c) & (probs[c][here] >= _AS_LIKELY * probs[c, row, column])
         others = points[points[:, 2] != c]
         near = np.hypot(others[:, 0] - y, others[:, 1] - x) <= 2 * reach_px
         for other_y, other_x, _ in others[near].tolist():
             is_error &= distance < np.hypot(rows - other_y, columns - other_x)
+        is_error[row - top, column - left] = True
         parts, _ = ndimage.label(is_error)
-        mask = (parts == parts[y - top, x - left]) & is_error
-        spans += _spans(mask, (origin[0] + top, origin[1] + left), c)
+        mask = parts == parts[row - top, column - left]
+        spans[-1] += _spans(mask, (origin[0] + top, origin[1] + left), c)
     return spans
 
 

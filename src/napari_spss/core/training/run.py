@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ from ..base import (
     Validated,
     counted,
 )
-from ..images import LiveLabels, WorkingScale, reading_notes, resample_slice
+from ..images import LiveLabels, WorkingScale, reading_notes, resample_points, resample_slice
 from ..networks import Stopped, View, augment_intensity, draw_view
 from .checkpoint import (
     MODEL_RECORD,
@@ -459,7 +460,8 @@ class Run:
         with contextlib.suppress(Stopped):
             probs = self._predict(image)
             for sample in self.data.samples:
-                for row, start, end, c in self._errors(sample, probs) if sample.slice == z else ():
+                errors = self._errors(sample, probs) if sample.slice == z else []
+                for row, start, end, c in chain.from_iterable(errors):
                     probs[:, row, start:end], probs[c, row, start:end] = 0.0, 1.0
             yield Preview(self.state.step, int(z), reduction, stack.shape_of(z), probs)
 
@@ -512,24 +514,24 @@ class Run:
         spans: dict[int, tuple[Span, ...]] = {}
         try:
             for sample in self.data.samples:
-                if not len(sample.keypoints):
+                if not sample.keypoints:
                     continue
-                y, x, stated, order = sample.keypoints.T
-                box = _box_around(y, x, sample.shape, math.ceil(width_px))
-                probs = self._predict(sample.image, model.network, box)
-                is_denied = probs[:, y - box[0], x - box[1]].argmax(axis=0) != stated
-                denied += [points[index] for index in order[is_denied]]
                 top, left = sample.origin
+                places = self._places_of(sample)[:, :2] - (top, left)
+                box = _box_around(places, sample.shape, math.ceil(width_px) + 1)
+                probs = self._predict(sample.image, model.network, box)
                 errors = self._errors(sample, probs, origin=(box[0] + top, box[1] + left))
-                if errors:
-                    spans[sample.slice] = (*spans.get(sample.slice, ()), *errors)
+                denied += [points[n] for n, of in zip(sample.keypoints, errors, strict=True) if of]
+                if any(errors):
+                    before = spans.get(sample.slice, ())
+                    spans[sample.slice] = (*before, *chain.from_iterable(errors))
         except Stopped:
             return model, []
         total = len(points)
         if not total:
             return model, []
-        places = tuple((one.slice, one.y, one.x, one.class_index) for one in denied)
-        told: list[KeypointsChecked | Message] = [KeypointsChecked(total, places)]
+        where = tuple((one.slice, one.y, one.x, one.class_index) for one in denied)
+        told: list[KeypointsChecked | Message] = [KeypointsChecked(total, where)]
         if not denied:
             return model, told
         first = denied[0]
@@ -550,11 +552,22 @@ class Run:
         probs: npt.NDArray[np.float32],
         *,
         origin: tuple[int, int] = (0, 0),
-    ) -> list[Span]:
-        """Pixels about a sample's keypoints that a map denies; ``origin``: of it in the slice."""
-        points = sample.keypoints[:, :3] + (*sample.origin, 0)
+    ) -> list[list[Span]]:
+        """Pixels about each of a sample's keypoints that a map denies, which begins at ``origin``.
+
+        All in working pixels of the slice.
+        """
+        if not sample.keypoints:
+            return []
         width_px = self.task.settings.image.target_diameter_px
-        return errors_at(probs, points, width_px=width_px, origin=origin)
+        return errors_at(probs, self._places_of(sample), width_px=width_px, origin=origin)
+
+    def _places_of(self, sample: SliceSamples) -> npt.NDArray[np.float64]:
+        """Row and column of a sample's keypoints in working pixels of the slice, and class."""
+        points = [self.annotations.keypoints[index] for index in sample.keypoints]
+        reduction = self.state.working_scale.of_slice(self.task.stack, sample.slice)
+        places = resample_points([point.pixel for point in points], reduction)
+        return np.column_stack([places, [point.class_index for point in points]])
 
     def _predict(
         self,
@@ -614,13 +627,11 @@ class Run:
         return RunFinished(reason, self.state.step, self.elapsed_s, outputs, total)
 
 
-def _box_around(
-    y: npt.NDArray[np.int64], x: npt.NDArray[np.int64], shape: tuple[int, int], margin_px: int
-) -> Box:
-    """Part of a slice of some shape that holds pixels and a margin."""
+def _box_around(places: npt.NDArray[np.float64], shape: tuple[int, int], margin_px: int) -> Box:
+    """Part of a slice of some shape that holds places, (N, 2), and a margin."""
     (y0, y1), (x0, x1) = (
-        (max(0, int(at.min()) - margin_px), min(size, int(at.max()) + 1 + margin_px))
-        for at, size in zip((y, x), shape, strict=True)
+        (max(0, math.floor(at.min()) - margin_px), min(size, math.ceil(at.max()) + 1 + margin_px))
+        for at, size in zip(places.T, shape, strict=True)
     )
     return y0, x0, y1, x1
 

@@ -104,8 +104,8 @@ class SliceSamples:
         Whether the labels are a fair sample of the slice: a finished count or a mask.
     nodes : dict of Region to ndarray, (N,)
         Flat indices of the pixels that the nodes of each finished grid label.
-    keypoints : ndarray, (N, 4) int64
-        Row, column and class index of each keypoint, and its place among all.
+    keypoints : list of int
+        Places of the keypoints that lie here among all.
     part : tuple of int, optional
         Half-open box of the slice, in working pixels, if this is not all of it; rows and columns of
         all others are those of the part.
@@ -120,7 +120,7 @@ class SliceSamples:
     is_mask: bool = False
     is_calibrated: bool = False
     nodes: dict[Region, npt.NDArray[np.int64]] = field(default_factory=dict)
-    keypoints: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 4), np.int64))
+    keypoints: list[int] = field(default_factory=list)
     part: Box | None = None
 
     @property
@@ -522,16 +522,11 @@ def _paint_points(
             places = [np.ravel_multi_index(disc, sample.shape) for disc in discs]
             sample.nodes[grid.region] = np.unique(np.concatenate(places))
     radius = keypoint_radius_px / reduction
-    pixels = []
     for place, point in enumerate(annotations.keypoints):
         if point.slice == sample.slice and _is_in(sample, point.y, point.x, reduction):
             disc = _disc_in(sample, point.y, point.x, radius, reduction)
             _paint(sample, disc, point.class_index, keypoint_weights[point.class_index], 0.0)
-            row, column = _pixel(point.y, point.x, reduction)
-            top, left = sample.origin
-            pixels.append((row - top, column - left, point.class_index, place))
-    if pixels:
-        sample.keypoints = np.array(pixels, np.int64)
+            sample.keypoints.append(place)
 
 
 def _is_in(
