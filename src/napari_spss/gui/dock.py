@@ -9,13 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.theme import get_theme
 from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
     QFrame,
-    QPushButton,
     QScrollArea,
     QSizePolicy,
     QVBoxLayout,
@@ -65,6 +63,8 @@ from .widgets import (
     RunBar,
     Section,
     TrainSection,
+    fill_column,
+    make_button,
     run_title,
     wear,
 )
@@ -229,23 +229,15 @@ class SpssDock(QWidget):
         return replace(self.train.value(), object_diameter_px=diameter)
 
     def _lay_out(self) -> None:
-        image = QWidget()
-        inner = QVBoxLayout(image)
-        inner.setContentsMargins(0, 0, 0, 0)
-        self._take_over = QPushButton("Use classes and settings of the image before")
+        self._take_over = make_button(
+            "Use classes and settings of the image before", self._on_take_over
+        )
         self._take_over.hide()
-        self._take_over.clicked.connect(lambda: self._on_take_over())
-        inner.addWidget(self.image)
-        inner.addWidget(self._take_over)
-        inner.addWidget(self.classes)
-        inner.addWidget(self.project)
-        results = QWidget()
-        inner = QVBoxLayout(results)
-        inner.setContentsMargins(0, 0, 0, 0)
-        inner.addWidget(self.results)
+        image, results = QWidget(), QWidget()
+        fill_column(image, self.image, self._take_over, self.classes, self.project)
         self._figures = Section("Figures", self.plots)
         self._figures.hide()
-        inner.addWidget(self._figures)
+        fill_column(results, self.results, self._figures)
         self.sections: dict[str, Section] = {}
         body = self._body = QWidget()
         column = QVBoxLayout(body)
@@ -268,10 +260,7 @@ class SpssDock(QWidget):
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setWidget(body)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scroll, 1)
-        layout.addWidget(self.bar)
+        fill_column(self, (scroll, 1), self.bar)
         self.setMinimumWidth(_WIDTH_PX)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
@@ -680,9 +669,6 @@ class SpssDock(QWidget):
     @guarded
     def _on_theme(self, event: Any = None) -> None:
         wear(self, self._viewer.theme)
-        theme = get_theme(self._viewer.theme)
-        for section in (self.train, self.plots, self.results.objects):
-            section.set_theme(theme.background.as_hex("long"), theme.text.as_hex("long"))
 
     # -- the run ---------------------------------------------------------------------------------
 

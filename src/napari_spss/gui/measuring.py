@@ -11,9 +11,7 @@ import numpy as np
 from napari import Viewer
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_info, show_warning
-from napari.utils.theme import get_theme
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QVBoxLayout, QWidget
 
 from ..core.base import UNKNOWN_VOXEL, InputError, SpssError, length_text
 from .layers import (
@@ -27,7 +25,7 @@ from .layers import (
     voxel_size_um,
 )
 from .models import Task, explain
-from .widgets import LayerCombo, Notice, wear
+from .widgets import LayerCombo, Notice, make_button, wear
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -84,13 +82,11 @@ class MeasureLabels(QWidget):
         self._layer = LayerCombo(self._viewer, lambda one: isinstance(one, Labels), "No labels")
         self._are_ids = QCheckBox("values are ids of objects")
         self._are_ids.setToolTip("Otherwise each value is a class.")
-        self._measure = QPushButton("Measure")
-        self._summary = QLabel()
-        self._summary.setWordWrap(True)
-        self._summary.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._notice = Notice(is_warning=True)
-        self._save = QPushButton("Save CSV…")
-        self._save.setToolTip("Write tables of slices, classes and objects.")
+        self._measure = make_button("Measure", self._on_measure)
+        self._summary, self._notice = Notice(), Notice(is_warning=True)
+        self._save = make_button(
+            "Save CSV…", self._on_save, "Write tables of slices, classes and objects."
+        )
         self._save.setEnabled(False)
         self._column = QVBoxLayout(self)
         for widget in (self._layer, self._are_ids, self._measure, self._notice, self._summary):
@@ -102,8 +98,6 @@ class MeasureLabels(QWidget):
         self._connections.connect(self._viewer.dims.events.point, self._on_slider)
         self.destroyed.connect(self._connections.disconnect_all)
         self._layer.layer_changed.connect(self._on_layer)
-        self._measure.clicked.connect(self._on_measure)
-        self._save.clicked.connect(self._on_save)
         self._on_theme()
         self._on_layer(self._layer.layer())
 
@@ -126,26 +120,25 @@ class MeasureLabels(QWidget):
         self._task = Task("napari-spss measure", call)
         self._task.ended.connect(self._on_measured)
         self._measure.setEnabled(False)
-        self._summary.setText("Measuring …")
+        self._summary.say("Measuring …")
         self._task.start()
 
     def _on_measured(self, task: Task[tuple[Measurement, tuple[ClassFractions, ...]]]) -> None:
         self._measure.setEnabled(True)
         self._save.setEnabled(task.value is not None)
-        self._summary.setText("")
+        self._summary.say("")
         if task.value is None:
             assert task.error is not None
             self._notice.say(explain(task.error, "The labels could not be measured"))
             return
         self._found, drawn = task.value
-        self._summary.setText("\n".join((*self._found.summary(), *self._found.notes)))
+        self._summary.say("\n".join((*self._found.summary(), *self._found.notes)))
         if self._plot is None:
             from .widgets import FractionPlot
 
             self._plot = FractionPlot("labels")
             self._plot.slice_chosen.connect(self._on_slice)
             self._column.insertWidget(self._column.indexOf(self._save), self._plot)
-            self._on_theme()
         self._plot.set_fractions(drawn)
         self._on_slider()
 
@@ -174,11 +167,6 @@ class MeasureLabels(QWidget):
 
     def _on_theme(self) -> None:
         wear(self, self._viewer.theme)
-        theme = get_theme(self._viewer.theme)
-        if self._plot is not None:
-            self._plot.set_theme(
-                background=theme.background.as_hex("long"), foreground=theme.text.as_hex("long")
-            )
 
 
 def _measure(

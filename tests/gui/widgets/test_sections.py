@@ -46,6 +46,7 @@ from napari_spss.gui.models import (
 from napari_spss.gui.models.devices import parse_devices
 from napari_spss.gui.widgets import ImageSection, ResultsSection, RunBar, Section, TrainSection
 from napari_spss.gui.widgets.estimates import EstimatesView
+from napari_spss.gui.widgets.parts import fill_column
 from napari_spss.gui.widgets.plots import CurvesPlot
 from napari_spss.gui.widgets.theme import contrast, error_colour, mark_of, warning_colour, wear
 
@@ -237,7 +238,6 @@ def pens_of(plot):
 def test_plots_draw_every_part_and_drop_old_ones(qtbot):
     plot = CurvesPlot()
     qtbot.addWidget(plot)
-    plot.set_theme(background="#111111", foreground="#eeeeee")
     curves = Curves()
     for step in (1, 2):
         curves.add(Progress(step, None, 1, None, {"total": 1.0, "labels": 0.5}, 0.25))
@@ -312,13 +312,16 @@ def test_many_marks_thin_out_and_nothing_is_written_over_the_curves(qtbot):
 
 
 def test_a_curve_keeps_its_colour_and_stands_out_in_both_themes(qtbot):
-    plot = CurvesPlot()
-    qtbot.addWidget(plot)
+    window, plot = QWidget(), CurvesPlot()
+    qtbot.addWidget(window)
+    fill_column(window, plot)
+    window.show()
     alone, among = Curves(), Curves()
     alone.add(Progress(1, None, 1, None, {"self_training": 1.0}, None))
     among.add(Progress(1, None, 1, None, {"total": 1.0, "labels": 1.0, "self_training": 1.0}, None))
-    for background, foreground in (("#262930", "#f0f1f2"), ("#efebe9", "#3b3a39")):
-        plot.set_theme(background=background, foreground=foreground)
+    for theme in ("dark", "light"):
+        wear(window, theme)
+        background = get_theme(theme).background.as_hex("long")
         plot.set_curves(alone)
         before = pens_of(plot)["self_training"]
         plot.set_curves(among)

@@ -24,6 +24,10 @@ from .many_images import (
 from .notice import (
     Notice as Notice,
 )
+from .parts import (
+    fill_column as fill_column,
+    make_button as make_button,
+)
 from .project_bar import (
     ProjectBar as ProjectBar,
 )

@@ -5,23 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import QSignalBlocker, QSize, Signal
 from qtpy.QtGui import QColor, QFont, QIcon, QPixmap
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QColorDialog,
-    QComboBox,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QColorDialog, QComboBox, QLineEdit, QToolButton, QVBoxLayout, QWidget
 
 from ...core.annotations import PALETTE, ClassStyle, class_name_fault, match_class
 from ..layers import shown_key
+from .notice import Notice
+from .parts import fill_column, fill_row, make_button, make_check, make_row
 from .theme import set_mark
 
 # Letters that no layer of napari binds; B, D, G, N and U are left to the counting grid.
@@ -64,31 +55,21 @@ class ClassesEditor(QWidget):
     def _build(self) -> None:
         self._list = QVBoxLayout()
         self._list.setSpacing(2)
-        self._add_button = QPushButton("Add class")
-        self._add_button.setToolTip("Add a class to be segmented.")
-        self._add_button.clicked.connect(self.add_class)
-        self._outside_box = QCheckBox("Area outside")
-        self._outside_box.setToolTip(
+        add = make_button("Add class", self.add_class, "Add a class to be segmented.")
+        self._outside_box = make_check(
+            "Area outside",
+            lambda: self._set_outside(self._outside_box.isChecked()),
             "Tick if the images show something that is not part of the specimen, such as empty "
-            "resin or a frame.\nIt becomes a class that is excluded from all fractions."
+            "resin or a frame.\nIt becomes a class that is excluded from all fractions.",
         )
-        self._outside_box.toggled.connect(self._set_outside)
-        self._message = QLabel()
-        self._message.setWordWrap(True)
-        self._message.setTextFormat(Qt.TextFormat.PlainText)
-        self._undo_button = QPushButton("Undo")
-        self._undo_button.setToolTip("Bring the removed class back, with all that was annotated.")
-        self._undo_button.clicked.connect(self._undo)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self._add_button)
-        buttons.addWidget(self._outside_box)
-        buttons.addStretch()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(self._list)
-        layout.addWidget(self._message)
-        layout.addWidget(self._undo_button)
-        layout.addLayout(buttons)
+        self._message = Notice()
+        self._undo_button = make_button(
+            "Undo", self._undo, "Bring the removed class back, with all that was annotated."
+        )
+        fill_column(
+            *(self, self._list, self._message, self._undo_button),
+            make_row(add, self._outside_box, None),
+        )
 
     # Value --------------------------------------------------------------------------------------
 
@@ -269,9 +250,8 @@ class ClassesEditor(QWidget):
         for row in self._rows:
             row.show_fault(self._fault(row))
         has_outside = any(row.style_.is_outside for row in self._rows)
-        blocked = self._outside_box.blockSignals(True)
-        self._outside_box.setChecked(has_outside)
-        self._outside_box.blockSignals(blocked)
+        with QSignalBlocker(self._outside_box):
+            self._outside_box.setChecked(has_outside)
         text = self.problem()
         if not text and self._asked is not None:
             name = self._asked.style_.name
@@ -282,8 +262,7 @@ class ClassesEditor(QWidget):
         if not text and self._before:
             gone = [style.name for style in self._before if style.name not in self.names()]
             text = f"Removed, with what was annotated: {', '.join(gone)}."
-        self._message.setText(f"\u26a0 {text}" if text else "")
-        self._message.setVisible(bool(text))
+        self._message.say(f"\u26a0 {text}" if text else "")
         self._undo_button.setVisible(bool(self._before))
 
 
@@ -323,12 +302,7 @@ class _ClassRow(QWidget):
         policy.setRetainSizeWhenHidden(True)
         self.remove_button.setSizePolicy(policy)
         self.remove_button.setVisible(not is_background)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.colour_button)
-        layout.addWidget(self.name_edit, 1)
-        layout.addWidget(self.key_box)
-        layout.addWidget(self.remove_button)
+        fill_row(self, self.colour_button, (self.name_edit, 1), self.key_box, self.remove_button)
         font = QFont(self.name_edit.font())
         font.setItalic(style.is_outside or is_background)
         self.name_edit.setFont(font)

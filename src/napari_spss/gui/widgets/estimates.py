@@ -9,10 +9,11 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QWidget
 
 from ..models import percent_text
 from .notice import Notice
+from .parts import fill_column, make_button, make_row, shrink
 
 if TYPE_CHECKING:
     from ...core.analysis import Estimate
@@ -51,32 +52,23 @@ class EstimatesView(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._look = QPushButton()
-        self._look.setToolTip(
+        self._look = make_button(
+            "",
+            self.look_requested.emit,
             "Show the nodes of the check count that contradict the labels, one after the other:\n"
-            "one of the two is wrong. A few wrong nodes make a rare class much too large."
+            "one of the two is wrong. A few wrong nodes make a rare class much too large.",
         )
-        self._look.clicked.connect(lambda: self.look_requested.emit())
-        self._estimate = QPushButton("Estimate")
-        self._estimate.setToolTip(
+        self._estimate = make_button(
+            "Estimate",
+            self.estimate_requested.emit,
             "Correct the fractions of the labels by the check count. Their 95 % intervals hold the "
-            "errors of the labels."
+            "errors of the labels.",
         )
-        self._estimate.clicked.connect(lambda: self.estimate_requested.emit())
-        for button in (self._look, self._estimate):
-            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        shrink(self._look, self._estimate)
         self._table = EstimatesTable()
-        self._missing = Notice()
-        self._warning = Notice(is_warning=True)
-        buttons = QHBoxLayout()
-        buttons.addWidget(QLabel("Check count"))
-        for button in (self._look, self._estimate):
-            buttons.addWidget(button, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(buttons)
-        for widget in (self._missing, self._table, self._warning):
-            layout.addWidget(widget)
+        self._missing, self._warning = Notice(), Notice(is_warning=True)
+        buttons = make_row(QLabel("Check count"), (self._look, 1), (self._estimate, 1))
+        fill_column(self, buttons, self._missing, self._table, self._warning)
 
     def offer(self, *, missing: str, n_to_look_at: int, is_busy: bool) -> None:
         """Say what is missing for an estimate, or how many nodes are to be looked at before it."""

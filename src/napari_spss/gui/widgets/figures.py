@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
+from .parts import fill_column, make_button
 from .save_place import SavePlace
 
 if TYPE_CHECKING:
@@ -33,23 +34,19 @@ class FiguresSection(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._plot: FractionPlot | None = None
-        self._theme = ("#262930", "#d0d0d0")
         self._slice = 0
         self._propose: Callable[[], Path] = Path.home
-        save = QPushButton("Save figures…")
-        save.setToolTip(
+        save = make_button(
+            "Save figures…",
+            lambda: self._place.ask(self._propose()),
             "Write this plot, the sizes of the objects, and the labels over the slice that is "
-            "shown,\nwith a scale bar, as SVG, PDF or PNG."
+            "shown,\nwith a scale bar, as SVG, PDF or PNG.",
         )
         self._place = SavePlace(
             _FORMATS, "SVG and PDF are for drawing programs and print, PNG is for slides."
         )
-        save.clicked.connect(lambda: self._place.ask(self._propose()))
         self._place.chosen.connect(self._on_chosen)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(save)
-        layout.addWidget(self._place)
+        fill_column(self, save, self._place)
 
     def set_place(self, propose: Callable[[], Path]) -> None:
         """Tell who proposes a folder."""
@@ -61,7 +58,6 @@ class FiguresSection(QWidget):
             from .fraction_plot import FractionPlot  # pyqtgraph is not loaded with the dock
 
             self._plot = FractionPlot()
-            self._plot.set_theme(background=self._theme[0], foreground=self._theme[1])
             self._plot.set_slice(self._slice)
             self._plot.slice_chosen.connect(self.slice_wanted)
             self.layout().insertWidget(0, self._plot)
@@ -78,12 +74,6 @@ class FiguresSection(QWidget):
         self._slice = z
         if self._plot is not None:
             self._plot.set_slice(z)
-
-    def set_theme(self, background: str, foreground: str) -> None:
-        """Take the window's colours."""
-        self._theme = (background, foreground)
-        if self._plot is not None:
-            self._plot.set_theme(background=background, foreground=foreground)
 
     def refuse(self, text: str, can_replace: bool) -> None:
         """Say why nothing is saved, and whether the user may have files replaced."""

@@ -11,10 +11,9 @@ import numpy.typing as npt
 import pyqtgraph as pg
 from qtpy.QtCore import QPoint, Qt, Signal
 from qtpy.QtGui import QColor, QMouseEvent
-from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 
-from .plots import legend_html, plain_legend
-from .theme import distinct
+from .parts import fill_column, make_choice, make_text, offer_quietly
+from .plots import ThemedPlot, legend_html, plain_legend
 
 if TYPE_CHECKING:
     from ...core.analysis import ClassFractions
@@ -31,7 +30,7 @@ whole stack: by counted frames, or by labels that a check count corrects; the ba
 95 % interval"""
 
 
-class FractionPlot(QWidget):
+class FractionPlot(ThemedPlot):
     """Draws what is known of the fractions of a class, slice by slice.
 
     Parameters
@@ -42,63 +41,37 @@ class FractionPlot(QWidget):
 
     slice_chosen = Signal(int)
 
-    def __init__(self, of_labels: str = "predicted", parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, of_labels: str = "predicted") -> None:
+        graphics = _ClickPlot()
+        self._plot = graphics.getPlotItem()
+        super().__init__(graphics, self._plot)
         self._of_labels = of_labels
         self._found: tuple[ClassFractions, ...] = ()
-        self._slice = 0
-        self._foreground, self._background = "#d0d0d0", "#262930"
-        self._class = QComboBox()
-        self._class.setToolTip("Class whose fractions are drawn.")
-        self._class.currentIndexChanged.connect(self._draw)
-        self._legend = QLabel()
-        self._legend.setWordWrap(True)
-        self._legend.setToolTip(_TOOLTIP)
-        self._graphics = _ClickPlot()
-        self._graphics.setObjectName("fractions_by_slice")
-        self._graphics.setFixedHeight(_HEIGHT_PX)
-        self._graphics.setToolTip(_TOOLTIP)
-        self._graphics.clicked.connect(self._on_clicked)
-        plot = self._plot = self._graphics.getPlotItem()
-        plot.setMenuEnabled(False)
-        plot.hideButtons()
-        plot.setMouseEnabled(x=False, y=False)
-        plot.setLabel("bottom", "slice")
-        plot.setLabel("left", "% of slice")
-        plot.showGrid(x=False, y=True, alpha=0.15)
-        for side in ("left", "bottom"):
-            plot.getAxis(side).enableAutoSIPrefix(False)
+        self._class = make_choice((), "Class whose fractions are drawn.", self._draw)
+        self._legend = make_text(tooltip=_TOOLTIP)
+        graphics.setObjectName("fractions_by_slice")
+        graphics.setFixedHeight(_HEIGHT_PX)
+        graphics.setToolTip(_TOOLTIP)
+        graphics.clicked.connect(self._on_clicked)
+        self._plot.setLabel("bottom", "slice")
+        self._plot.setLabel("left", "% of slice")
+        self._plot.showGrid(x=False, y=True, alpha=0.15)
         self._here = pg.InfiniteLine(angle=90)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        for widget in (self._class, self._legend, self._graphics):
-            layout.addWidget(widget)
+        fill_column(self, self._class, self._legend, graphics).setSpacing(2)
+        self._take_colours()
 
-    def set_theme(self, *, background: str, foreground: str) -> None:
-        """Take the colours of the surrounding window."""
-        self._foreground, self._background = foreground, background
-        self._graphics.setBackground(background)
-        for side in ("left", "bottom"):
-            self._plot.getAxis(side).setPen(foreground)
-            self._plot.getAxis(side).setTextPen(foreground)
+    def _recolour(self) -> None:
         self._draw()
 
     def set_fractions(self, found: Sequence[ClassFractions]) -> None:
         """Draw other fractions, of the same class if it is among them."""
-        name = self._class.currentText()
         self._found = tuple(found)
-        self._class.blockSignals(True)
-        self._class.clear()
-        self._class.addItems([one.name for one in found])
-        self._class.setCurrentIndex(max(0, self._class.findText(name)))
-        self._class.blockSignals(False)
+        offer_quietly(self._class, [(one.name, one.name) for one in found])
         self._class.setVisible(len(self._found) > 1)
         self._draw()
 
     def set_slice(self, z: int) -> None:
         """Mark the slice that the viewer shows."""
-        self._slice = z
         self._here.setValue(z)
 
     def legend(self) -> str:
@@ -166,10 +139,6 @@ class FractionPlot(QWidget):
             x, y, pen=None, symbol=symbol, symbolSize=8, symbolPen=pen, symbolBrush=brush
         )
 
-    def _shade(self, colour: str) -> str:
-        text, background = QColor(self._foreground), QColor(self._background)
-        return str(distinct(QColor(colour), text=text, background=background).name())
-
     def _on_clicked(self, place: QPoint) -> None:
         if self._found:
             at = self._plot.vb.mapSceneToView(self._graphics.mapToScene(place))
@@ -178,13 +147,9 @@ class FractionPlot(QWidget):
 
 
 class _ClickPlot(pg.PlotWidget):
-    """A plot that tells where it is clicked; the wheel scrolls the dock."""
+    """A plot that tells where it is clicked."""
 
     clicked = Signal(object)  # QPoint
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setInteractive(False)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         """Tell where the left button was pressed."""

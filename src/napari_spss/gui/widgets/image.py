@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QDoubleSpinBox,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QWidget,
-)
+from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QPushButton, QWidget
 
 from ...core.base import UNKNOWN_VOXEL, ImageSettings, InputError, VoxelSize, length_text
 from ..layers import (
@@ -30,6 +23,7 @@ from ..layers import (
 )
 from .layer_combo import LayerCombo
 from .notice import Notice
+from .parts import make_row
 from .voxel_size import VoxelSizeField
 
 if TYPE_CHECKING:
@@ -66,14 +60,12 @@ class ImageSection(QWidget):
         self._layer_connections = Connections()
         self._measure = LineMeasure(viewer, self)
         self._combo = LayerCombo(viewer, _is_usable, "Open an image first", self)
-        self._facts = QLabel()
-        self._facts.setWordWrap(True)
+        self._facts, self._voxel_note, self._scale_note = Notice(), Notice(), Notice()
         self._voxel = VoxelSizeField()
         self._voxel.setToolTip(
             "Size of a voxel, from the file or the layer, or as you state it here; ? = not known."
             "\nThe image and the layers on it are scaled, and all numbers follow."
         )
-        self._voxel_note = Notice()
         self._diameter = QDoubleSpinBox()
         self._diameter.setRange(0.0, 9999.0)
         self._diameter.setDecimals(1)
@@ -88,8 +80,6 @@ class ImageSection(QWidget):
         self._measure_button = QPushButton("Measure")
         self._measure_button.setCheckable(True)
         self._measure_button.setToolTip("Draw one line across an object in the viewer.")
-        self._scale_note = QLabel()
-        self._scale_note.setWordWrap(True)
         self._lay_out()
         self._combo.setToolTip("The image to annotate and to segment.")
         self._combo.layer_changed.connect(self._on_layer_changed)
@@ -146,9 +136,6 @@ class ImageSection(QWidget):
         self._measure.stop()
 
     def _lay_out(self) -> None:
-        diameter = QHBoxLayout()
-        diameter.addWidget(self._diameter, 1)
-        diameter.addWidget(self._measure_button)
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
@@ -156,7 +143,7 @@ class ImageSection(QWidget):
         form.addRow(self._facts)
         form.addRow("Voxel size", self._voxel)
         form.addRow(self._voxel_note)
-        form.addRow("Object diameter", diameter)
+        form.addRow("Object diameter", make_row((self._diameter, 1), self._measure_button))
         form.addRow(self._scale_note)
 
     def _on_layer_changed(self, layer: Layer | None) -> None:
@@ -234,13 +221,11 @@ class ImageSection(QWidget):
                 has_depth = "Z" in geometry.axes
                 asked = _about_voxels(size, layer_mark(layer).get(_FOUND), has_depth)
                 note = _scale_text(self._diameter.value(), pixel_um)
-        self._facts.setText(facts.strip())
+        self._facts.say(facts.strip())
         self._facts.setToolTip("" if layer is None else layer_mark(layer).get("origin", ""))
-        self._facts.setVisible(bool(facts))
         self._voxel.set_value(size, has_depth=has_depth)
         self._voxel_note.say(asked)
-        self._scale_note.setText(note)
-        self._scale_note.setVisible(bool(note))
+        self._scale_note.say(note)
 
 
 def _size_of(layer: Layer) -> VoxelSize | None:

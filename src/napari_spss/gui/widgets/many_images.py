@@ -10,14 +10,9 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal, SignalInstance
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QComboBox,
     QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
     QLineEdit,
-    QPushButton,
     QTableWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -25,6 +20,7 @@ from ...core.base import ImageProgress, InputError, SpssError, counted
 from ..models import ManyMeasured, ManyRequest, percent_text, tables_in
 from .estimates import EstimatesTable
 from .notice import Notice
+from .parts import fill_column, make_button, make_choice, make_form, make_row
 from .rows import fit_rows, make_rows, write_cell
 
 if TYPE_CHECKING:
@@ -158,51 +154,48 @@ class ManyImages(QWidget):
     # -- inside ----------------------------------------------------------------------------------
 
     def _make_form(self) -> None:
-        self._add_files = QPushButton("Add files…")
-        self._add_files.setToolTip("Images to which the model is to be applied.")
-        self._add_files.clicked.connect(self._on_files)
-        self._add_folder = QPushButton("Add folder…")
-        self._add_folder.setToolTip(
-            "Every image in a folder, and in those in it: each file, and each OME-Zarr image."
+        self._add_files = make_button(
+            "Add files…", self._on_files, "Images to which the model is to be applied."
         )
-        self._add_folder.clicked.connect(self._on_folder)
-        self._clear = QPushButton("Clear")
-        self._clear.setToolTip("Take all images from the list; their results stay.")
-        self._clear.clicked.connect(self._on_clear)
-        self._grouping = QComboBox()
-        for text, value in (
-            ("none", _NONE),
-            ("by folder", _BY_FOLDER),
-            ("by a table…", _TABLE),
-            ("as typed", _TYPED),
-        ):
-            self._grouping.addItem(text, value)
-        self._grouping.setToolTip(
+        self._add_folder = make_button(
+            "Add folder…",
+            self._on_folder,
+            "Every image in a folder, and in those in it: each file, and each OME-Zarr image.",
+        )
+        self._clear = make_button(
+            "Clear", self._on_clear, "Take all images from the list; their results stay."
+        )
+        self._grouping = make_choice(
+            (
+                ("none", _NONE),
+                ("by folder", _BY_FOLDER),
+                ("by a table…", _TABLE),
+                ("as typed", _TYPED),
+            ),
             "To which group, such as an animal, each image belongs: the name of its folder, what\n"
             "a table image,group says, or what you type in the list. Measure all gives the mean\n"
-            "of groups, each of which is one unit, however many images it has."
+            "of groups, each of which is one unit, however many images it has.",
         )
         self._grouping.activated.connect(self._on_grouping)
         self._out = QLineEdit()
         self._out.setPlaceholderText("folder for the results")
         self._out.setToolTip("What is written of each image, and the table of all, images.csv.")
         self._out.editingFinished.connect(self._recall)
-        self._browse = QPushButton("…")
-        self._browse.clicked.connect(self._on_browse)
-        self._apply = QPushButton("Apply to all")
-        self._apply.setToolTip(
+        self._browse = make_button("…", self._on_browse)
+        self._apply = make_button(
+            "Apply to all",
+            lambda: self._on_work(self.apply_requested),
             "Apply the model to each image, with the averages, the threshold, the size of objects\n"
             "and the holes above, and write maps, labels and tables. What is done already, and\n"
-            "unchanged, is kept: so it goes on where it was stopped."
+            "unchanged, is kept: so it goes on where it was stopped.",
         )
-        self._apply.clicked.connect(lambda: self._on_work(self.apply_requested))
-        self._measure = QPushButton("Measure all")
-        self._measure.setToolTip(
+        self._measure = make_button(
+            "Measure all",
+            lambda: self._on_work(self.measure_requested),
             "Measure the objects of all results, by the size and splitting of Objects above, and\n"
             "estimate the fractions, corrected by the check count in the folder of a result, if\n"
-            "check.csv is there; and the mean of groups with its 95 % interval."
+            "check.csv is there; and the mean of groups with its 95 % interval.",
         )
-        self._measure.clicked.connect(lambda: self._on_work(self.measure_requested))
 
     def _make_table(self) -> None:
         self._table = make_rows("many images", ("Image", "Group", "State", "Fraction"))
@@ -216,25 +209,14 @@ class ManyImages(QWidget):
         self._table.itemChanged.connect(self._on_item)
 
     def _lay_out(self) -> None:
-        adding, place, work = QHBoxLayout(), QHBoxLayout(), QHBoxLayout()
-        for button in (self._add_files, self._add_folder, self._clear):
-            adding.addWidget(button)
-        place.addWidget(self._out, 1)
-        place.addWidget(self._browse)
-        work.addWidget(self._apply)
-        work.addWidget(self._measure)
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Groups", self._grouping)
-        form.addRow("Results", place)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(adding)
-        layout.addWidget(self._table)
-        layout.addLayout(form)
-        layout.addLayout(work)
-        for widget in (self._overall, self._notice, self._problem):
-            layout.addWidget(widget)
+        form = make_form(
+            ("Groups", self._grouping), ("Results", make_row((self._out, 1), self._browse))
+        )
+        fill_column(
+            *(self, make_row(self._add_files, self._add_folder, self._clear), self._table, form),
+            make_row(self._apply, self._measure),
+            *(self._overall, self._notice, self._problem),
+        )
 
     def _folder(self) -> Path | None:
         text = self._out.text().strip()

@@ -10,25 +10,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QDoubleValidator
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QDoubleSpinBox,
-    QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QLineEdit, QWidget
 
 from ...core.base import InputError, ResultFiles, SpssError, counted
 from ..models import FoundObjects, ObjectRequest
 from .notice import Notice
 from .object_table import ObjectTable, column_title, shown_columns
+from .parts import (
+    fill_column,
+    make_button,
+    make_check,
+    make_choice,
+    make_form,
+    make_row,
+    make_text,
+    offer,
+    offer_quietly,
+    shrink,
+)
 from .proofread import ProofreadPanel
 from .theme import set_mark
 
@@ -58,7 +57,6 @@ class ObjectsSection(QWidget):
         self._found: FoundObjects | None = None
         self._shown: pd.DataFrame | None = None  # its table, which edits replace
         self._folder = Path.home()
-        self._theme = ("#262930", "#d0d0d0")
         self._histogram: Histogram | None = None
         self._make_form()
         self._make_table()
@@ -104,7 +102,7 @@ class ObjectsSection(QWidget):
         outside = None if classes is None else classes.outside_index
         named = () if classes is None else tuple(enumerate(classes))[1:]
         choices = [(name, index) for index, name in named if index != outside]
-        if _offer(self._class, choices) and self._found is not None:
+        if offer(self._class, choices) and self._found is not None:
             self._enter_class(self._found.request.class_name)
         if classes is not None and is_stack != self._where.isEnabled():
             self._where.setCurrentIndex(int(not is_stack))
@@ -147,13 +145,8 @@ class ObjectsSection(QWidget):
             return
         self._shown = table
         self._table.set_table(table)
-        before = self._column.currentData()
-        self._column.blockSignals(True)
-        self._column.clear()
-        for name in () if table is None else shown_columns(table)[1:]:
-            self._column.addItem(column_title(name), name)
-        self._column.setCurrentIndex(max(0, self._column.findData(before)))
-        self._column.blockSignals(False)
+        names = () if table is None else shown_columns(table)[1:]
+        offer_quietly(self._column, [(column_title(name), name) for name in names])
         if is_anew:
             self._on_column()
         else:
@@ -180,64 +173,64 @@ class ObjectsSection(QWidget):
         """Go to the row of an object that was chosen in the viewer."""
         self._table.select(number)
 
-    def set_theme(self, background: str, foreground: str) -> None:
-        """Take the window's colours."""
-        self._theme = (background, foreground)
-        if self._histogram is not None:
-            self._histogram.set_theme(background=background, foreground=foreground)
-
     # -- inside ----------------------------------------------------------------------------------
 
     def _make_form(self) -> None:
-        self._class = QComboBox()
-        self._class.setToolTip("Objects of which class; parts that touch are one, unless split.")
-        self._where = QComboBox()
-        self._where.addItem("in the volume", False)
-        self._where.addItem("in each slice", True)
-        self._where.setToolTip(
-            "In the volume an object goes on through the slices, and has a volume and a surface;\n"
-            "in each slice its sections are objects, with areas and perimeters."
+        self._class = make_choice(
+            (), "Objects of which class; parts that touch are one, unless split."
         )
-        self._where.currentIndexChanged.connect(self._offer_units)
+        self._where = make_choice(
+            (("in the volume", False), ("in each slice", True)),
+            "In the volume an object goes on through the slices, and has a volume and a surface;\n"
+            "in each slice its sections are objects, with areas and perimeters.",
+            self._offer_units,
+        )
         self._min_size = QLineEdit()
         self._min_size.setPlaceholderText("any size")
         self._min_size.setToolTip("Smaller objects are left out.")
         self._min_size.textEdited.connect(lambda: self.refuse(None, ""))
         self._min_size.returnPressed.connect(lambda: self._on_find())
-        self._unit = QComboBox()
-        self._unit.setToolTip("Micrometres need the size of a voxel: Image & classes.")
-        self._unit.currentIndexChanged.connect(lambda: self.refuse(None, ""))
-        self._split = QCheckBox("split at necks below")
-        self._split.setToolTip(
-            "Split objects that touch, where a neck is narrower than this part of the narrower "
-            "side.\nMore splits more: 0.7 suits most objects, 0.5 long or knobbly ones."
+        self._unit = make_choice(
+            (),
+            "Micrometres need the size of a voxel: Image & classes.",
+            lambda: self.refuse(None, ""),
         )
         self._split_at = QDoubleSpinBox()
         self._split_at.setRange(0.1, 0.95)
         self._split_at.setSingleStep(0.05)
         self._split_at.setValue(0.7)
         self._split_at.setEnabled(False)
-        self._split.toggled.connect(self._split_at.setEnabled)
-        self._find = QPushButton("Find objects")
-        self._find.setToolTip("Number the objects of the labels, and measure each of them.")
-        self._find.clicked.connect(lambda: self._on_find())
+        self._split = make_check(
+            "split at necks below",
+            lambda: self._split_at.setEnabled(self._split.isChecked()),
+            "Split objects that touch, where a neck is narrower than this part of the narrower "
+            "side.\nMore splits more: 0.7 suits most objects, 0.5 long or knobbly ones.",
+        )
+        self._find = make_button(
+            "Find objects",
+            self._on_find,
+            "Number the objects of the labels, and measure each of them.",
+        )
         self._refusal = Notice(is_warning=True)
-        self._keep = QPushButton("Keep these, find others")
-        self._keep.setToolTip("What you judged or edited stays as it is; the rest is found anew.")
-        self._keep.clicked.connect(lambda: self._on_find("keep"))
-        self._drop = QPushButton("Begin anew")
-        self._drop.setToolTip("All are found anew; those that you edited stay in their layer.")
-        self._drop.clicked.connect(lambda: self._on_find("drop"))
+        self._keep = make_button(
+            "Keep these, find others",
+            lambda: self._on_find("keep"),
+            "What you judged or edited stays as it is; the rest is found anew.",
+        )
+        self._drop = make_button(
+            "Begin anew",
+            lambda: self._on_find("drop"),
+            "All are found anew; those that you edited stay in their layer.",
+        )
         self._keep.hide()
         self._drop.hide()
 
     def _make_table(self) -> None:
         self._stale, self._others = Notice(is_warning=True), Notice()
-        self._summary = QLabel()
-        self._summary.setWordWrap(True)
-        self._column = QComboBox()
-        self._column.setToolTip("Which number the histogram shows, and the limits are for.")
-        self._column.currentIndexChanged.connect(self._on_column)
+        self._summary = make_text()
+        self._column = make_choice(
+            (), "Which number the histogram shows, and the limits are for.", self._on_column
+        )
         self._low, self._high = QLineEdit(), QLineEdit()
         for edit, text in ((self._low, "from"), (self._high, "to")):
             edit.setPlaceholderText(text)
@@ -245,61 +238,35 @@ class ObjectsSection(QWidget):
             edit.setMaximumWidth(80)
             edit.setToolTip("Show only objects within these limits.")
             edit.textChanged.connect(self._filter)
-        self._whole = QCheckBox("whole ones only")
-        self._whole.setToolTip("Leave out those that touch the border: their sizes are of a part.")
-        self._whole.toggled.connect(self._filter)
+        self._whole = make_check(
+            "whole ones only",
+            self._filter,
+            "Leave out those that touch the border: their sizes are of a part.",
+        )
         self._table = ObjectTable()
         self._table.chosen.connect(self.chosen)
         self.proofread = ProofreadPanel()
-        self._save = QPushButton("Save table…")
-        self._save.setToolTip("Write all objects, with all columns, to a CSV file.")
-        self._save.clicked.connect(self._on_save)
+        self._save = make_button(
+            "Save table…", self._on_save, "Write all objects, with all columns, to a CSV file."
+        )
 
     def _lay_out(self) -> None:
-        what, size, split = QHBoxLayout(), QHBoxLayout(), QHBoxLayout()
-        what.addWidget(self._class, 1)
-        what.addWidget(self._where)
-        size.addWidget(self._min_size, 1)
-        size.addWidget(self._unit)
-        split.addWidget(self._split)
-        split.addWidget(self._split_at)
-        split.addStretch(1)
-        self._class.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Objects of", what)
-        form.addRow("Of at least", size)
-        form.addRow("", self._refusal)
-        form.addRow("Touching", split)
-        limits = QHBoxLayout()
-        limits.addWidget(self._column, 1)
-        limits.addWidget(self._low)
-        limits.addWidget(self._high)
-        below = QHBoxLayout()
-        below.addWidget(self._whole)
-        below.addStretch(1)
-        below.addWidget(self._save)
+        shrink(self._class)
+        form = make_form(
+            ("Objects of", make_row((self._class, 1), self._where)),
+            ("Of at least", make_row((self._min_size, 1), self._unit)),
+            ("", self._refusal),
+            ("Touching", make_row(self._split, self._split_at, None)),
+        )
+        form.insertRow(3, make_row(self._keep, self._drop, None))
         self._results = QWidget()
-        results = QVBoxLayout(self._results)
-        results.setContentsMargins(0, 0, 0, 0)
-        results.addWidget(self._stale)
-        results.addWidget(self._others)
-        results.addWidget(self.proofread)
-        results.addWidget(self._summary)
-        results.addLayout(limits)
-        results.addWidget(self._table)
-        results.addLayout(below)
+        fill_column(
+            *(self._results, self._stale, self._others, self.proofread, self._summary),
+            make_row((self._column, 1), self._low, self._high),
+            *(self._table, make_row(self._whole, None, self._save)),
+        )
         self._results.hide()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        asked = QHBoxLayout()
-        asked.addWidget(self._keep)
-        asked.addWidget(self._drop)
-        asked.addStretch(1)
-        form.insertRow(3, asked)
-        layout.addLayout(form)
-        layout.addWidget(self._find)
-        layout.addWidget(self._results)
+        fill_column(self, form, self._find, self._results)
 
     def _offer_units(self) -> None:
         """Offer the units of areas or volumes; those in micrometres if they can be told."""
@@ -308,7 +275,7 @@ class ObjectsSection(QWidget):
         if self._is_size_known:
             units.append((f"µm{'²' if power == '2' else '³'}", f"um{power}"))
         is_physical = bool(self._unit.currentData())
-        if _offer(self._unit, units):
+        if offer(self._unit, units):
             self._unit.setCurrentIndex(int(is_physical and len(units) > 1))
 
     def _refresh(self) -> None:
@@ -353,7 +320,6 @@ class ObjectsSection(QWidget):
             from .plots import Histogram
 
             self._histogram = Histogram()
-            self._histogram.set_theme(background=self._theme[0], foreground=self._theme[1])
             self._results.layout().insertWidget(_HISTOGRAM_AT, self._histogram)
         return self._histogram
 
@@ -382,16 +348,6 @@ class ObjectsSection(QWidget):
                 write_table(folder / place.name, self._found.table)
         except SpssError as error:
             self._stale.say(str(error))
-
-
-def _offer(box: QComboBox, choices: Sequence[tuple[str, object]]) -> bool:
-    """Offer these texts, each with what it stands for; return whether they are others."""
-    if [(box.itemText(i), box.itemData(i)) for i in range(box.count())] == list(choices):
-        return False
-    box.clear()
-    for text, data in choices:
-        box.addItem(text, data)
-    return True
 
 
 def _number(text: str, other: float) -> float:

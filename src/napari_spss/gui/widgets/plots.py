@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyqtgraph as pg
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor, QTextDocument
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QColor, QShowEvent, QTextDocument
+from qtpy.QtWidgets import QWidget
 
-from .theme import distinct
+from .parts import fill_column, make_text
+from .theme import distinct, theme_colour
 
 if TYPE_CHECKING:
     from ..models import Curves
@@ -41,29 +42,80 @@ Below: by how much the map's fractions differ from the stated ones, on average,
 in per cent of the area."""
 
 
-class CurvesPlot(QWidget):
+class ThemedPlot(QWidget):
+    """Plots that are only looked at, in the colours of the theme that is worn around them.
+
+    The wheel scrolls the dock.
+
+    Parameters
+    ----------
+    graphics : GraphicsView
+        Where they are drawn.
+    *plots : PlotItem
+    """
+
+    def __init__(self, graphics: pg.GraphicsView, *plots: pg.PlotItem) -> None:
+        super().__init__()
+        self._graphics, self._plots = graphics, plots
+        self._foreground = self._background = ""
+        graphics.setInteractive(False)
+        for plot in plots:
+            plot.setMenuEnabled(False)
+            plot.hideButtons()
+            plot.setMouseEnabled(x=False, y=False)
+            for side in ("left", "bottom"):
+                plot.getAxis(side).enableAutoSIPrefix(False)
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Follow the theme."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.StyleChange:
+            self._take_colours()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Wear the theme of the window that it has come into."""
+        super().showEvent(event)
+        self._take_colours()
+
+    def _take_colours(self) -> None:
+        before = self._foreground, self._background
+        self._foreground = theme_colour("text", self).name()
+        self._background = theme_colour("background", self).name()
+        if before == (self._foreground, self._background):
+            return
+        self._graphics.setBackground(self._background)
+        for plot in self._plots:
+            for side in ("left", "bottom"):
+                plot.getAxis(side).setPen(self._foreground)
+                plot.getAxis(side).setTextPen(self._foreground)
+        self._recolour()
+
+    def _recolour(self) -> None:
+        """Give what is drawn other colours."""
+        raise NotImplementedError
+
+    def _shade(self, colour: str) -> str:
+        """Colour that stands out from either theme's background."""
+        text, background = QColor(self._foreground), QColor(self._background)
+        return str(distinct(QColor(colour), text=text, background=background).name())
+
+
+class CurvesPlot(ThemedPlot):
     """Two plots over the steps: the parts of the loss, and how far off the fractions are."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._graphics = pg.GraphicsLayoutWidget()
-        self._graphics.setFixedHeight(210)
-        self._graphics.setInteractive(False)  # the wheel scrolls the dock, over the axes too
-        self._loss = self._graphics.addPlot(row=0, col=0)
-        self._error = self._graphics.addPlot(row=1, col=0)
+    def __init__(self) -> None:
+        graphics = pg.GraphicsLayoutWidget()
+        graphics.setFixedHeight(210)
+        self._loss = graphics.addPlot(row=0, col=0)
+        self._error = graphics.addPlot(row=1, col=0)
+        super().__init__(graphics, self._loss, self._error)
         self._loss.setLabel("left", "loss")
         self._error.setLabel("left", "error, %")
         self._error.setLabel("bottom", "step")
         self._error.setXLink(self._loss)
-        self._legend = QLabel()
-        self._legend.setWordWrap(True)
+        self._legend = make_text(tooltip=_TOOLTIP)
         for plot in (self._loss, self._error):
-            plot.setMenuEnabled(False)
-            plot.hideButtons()
-            plot.setMouseEnabled(x=False, y=False)
             plot.getAxis("left").setWidth(46)
-            plot.getAxis("left").enableAutoSIPrefix(False)
-            plot.getAxis("bottom").enableAutoSIPrefix(False)
             plot.showGrid(x=False, y=True, alpha=0.15)
         self._loss.getAxis("bottom").setStyle(showValues=False)
         self._lines: dict[str, pg.PlotDataItem] = {}
@@ -71,24 +123,11 @@ class CurvesPlot(QWidget):
         self._marks: tuple[tuple[int, str], ...] = ()  # those that are drawn
         self._n_continued = 0
         self._mark_lines: list[tuple[pg.PlotItem, pg.InfiniteLine]] = []
-        self._foreground, self._background = "#d0d0d0", "#262930"
-        self._graphics.setToolTip(_TOOLTIP)
-        self._legend.setToolTip(_TOOLTIP)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addWidget(self._legend)
-        layout.addWidget(self._graphics)
+        graphics.setToolTip(_TOOLTIP)
+        fill_column(self, self._legend, graphics).setSpacing(0)
+        self._take_colours()
 
-    def set_theme(self, *, background: str, foreground: str) -> None:
-        """Take the colours of the surrounding window."""
-        self._foreground, self._background = foreground, background
-        self._graphics.setBackground(background)
-        for plot in (self._loss, self._error):
-            for side in ("left", "bottom"):
-                axis = plot.getAxis(side)
-                axis.setPen(foreground)
-                axis.setTextPen(foreground)
+    def _recolour(self) -> None:
         for name, line in self._lines.items():
             line.setPen(self._pen(name))
         self._error_line.setPen(self._pen("proportions", width=2))
@@ -134,10 +173,7 @@ class CurvesPlot(QWidget):
         return self._lines[name]
 
     def _colour(self, name: str) -> str:
-        """Colour of a curve, which stands out from either theme's background."""
-        colour = QColor(_SHOWN.get(name, (name, _COLOURS[4]))[1])
-        text, background = QColor(self._foreground), QColor(self._background)
-        return str(distinct(colour, text=text, background=background).name())
+        return self._shade(_SHOWN.get(name, (name, _COLOURS[4]))[1])
 
     def _pen(self, name: str, *, width: int = 1) -> Any:
         return pg.mkPen(self._colour(name), width=2 if name == "total" else width)
@@ -168,37 +204,24 @@ class CurvesPlot(QWidget):
                 self._mark_lines.append((plot, line))
 
 
-class Histogram(QWidget):
+class Histogram(ThemedPlot):
     """How many objects have how much of something, in bins as wide as the numbers ask for."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._plot = pg.PlotWidget()
-        self._plot.setFixedHeight(130)
-        self._plot.setInteractive(False)  # the wheel scrolls the dock
-        self._plot.setMenuEnabled(False)
-        self._plot.hideButtons()
-        self._plot.setMouseEnabled(x=False, y=False)
+    def __init__(self) -> None:
+        graphics = pg.PlotWidget()
+        graphics.setFixedHeight(130)
+        self._plot = graphics.getPlotItem()
+        super().__init__(graphics, self._plot)
         self._plot.setLabel("left", "objects")
-        for side in ("left", "bottom"):
-            self._plot.getAxis(side).enableAutoSIPrefix(False)
         self._bars = pg.BarGraphItem(x0=[], x1=[], height=[])
         self._plot.addItem(self._bars)
         self._counts: tuple[int, ...] = ()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._plot)
+        fill_column(self, graphics)
+        self._take_colours()
 
-    def set_theme(self, *, background: str, foreground: str) -> None:
-        """Take the colours of the surrounding window."""
-        self._plot.setBackground(background)
-        for side in ("left", "bottom"):
-            self._plot.getAxis(side).setPen(foreground)
-            self._plot.getAxis(side).setTextPen(foreground)
-        colour = distinct(
-            QColor(_COLOURS[0]), text=QColor(foreground), background=QColor(background)
-        )
-        self._bars.setOpts(brush=pg.mkBrush(colour), pen=pg.mkPen(background))
+    def _recolour(self) -> None:
+        brush = pg.mkBrush(self._shade(_COLOURS[0]))
+        self._bars.setOpts(brush=brush, pen=pg.mkPen(self._background))
 
     def set_values(self, values: np.ndarray, title: str) -> None:
         """Show how numbers are spread; blank ones are left out."""

@@ -9,15 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import (
-    QFileDialog,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from ...core.base import FolderLocked, SpssError
 from ...core.projects import (
@@ -32,6 +24,8 @@ from ...core.projects import (
     saved_projects,
 )
 from ..models import duration, explain
+from .notice import Notice
+from .parts import fill_column, make_button, make_row
 from .theme import set_mark
 
 if TYPE_CHECKING:
@@ -87,22 +81,13 @@ class ProjectBar(QWidget):
         self._is_note_warning = False
         self._locked: Path | None = None  # project that is open elsewhere, and wanted here
         self._fallback: Path | None = None  # set while the last save did not work
-        self._label = QLabel()
-        self._label.setWordWrap(True)
-        self._label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        self._choose = QPushButton("Folder…")
-        self._choose.setToolTip("Keep the annotations of this image in another folder.")
-        self._choose.clicked.connect(self._on_choose)
-        self._act = QPushButton()
-        self._act.clicked.connect(self._on_act)
+        self._label = Notice()
+        self._choose = make_button(
+            "Folder…", self._on_choose, "Keep the annotations of this image in another folder."
+        )
+        self._act = make_button("", self._on_act)
         self._act.hide()
-        row = QHBoxLayout()
-        row.addWidget(self._label, 1)
-        row.addWidget(self._choose)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(row)
-        layout.addWidget(self._act)
+        fill_column(self, make_row((self._label, 1), self._choose), self._act)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_DELAY_MS)
@@ -377,7 +362,7 @@ class ProjectBar(QWidget):
         self._act.hide()
         self._action = None
         set_mark(self._label, "warning" if is_warning else "")
-        self._label.setText(text)
+        self._label.say(text)
         self._choose.setVisible(self._source is not None)
 
     def text(self) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QPushButton, QWidget
 
 from ...core.base import counted
 from ..layers import REDO_KEY, UNDO_KEY, shown_key
 from .notice import Notice
+from .parts import fill_column, make_button, make_row, make_text
 
 ACTS = {
     "next": ("Next", "N", "Go to the object that is most worth a look among those not judged."),
@@ -43,39 +44,33 @@ class ProofreadPanel(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._title = QLabel("<b>Proofread</b>")
-        self._progress = QLabel()
-        self._progress.setWordWrap(True)
-        self._object = QLabel()
-        self._object.setWordWrap(True)
+        self._progress, self._object = make_text(), make_text()
         self._hint, self._refusal = Notice(), Notice(is_warning=True)
         self._buttons: dict[str, QPushButton] = {}
         grid = QGridLayout()
         for place, (name, (text, key, tooltip)) in enumerate(ACTS.items()):
             has_room = name not in ("undo", "redo")
-            button = self._button(f"{text} ({key})" if has_room else text, name)
-            button.setToolTip(f"{tooltip}\nKey on the layer of objects: {shown_key(key)}.")
+            button = self._button(
+                f"{text} ({key})" if has_room else text,
+                name,
+                f"{tooltip}\nKey on the layer of objects: {shown_key(key)}.",
+            )
             grid.addWidget(button, *divmod(place, _COLUMNS))
-        train = self._button("Use for training", "train")
-        train.setToolTip(
+        train = self._button(
+            "Use for training",
+            "train",
             "Paint what was judged into the painted labels, from which Train learns: objects that\n"
-            "were kept, added or changed as their class, what was deleted as background."
+            "were kept, added or changed as their class, what was deleted as background.",
         )
-        below = QHBoxLayout()
-        below.addStretch(1)
-        below.addWidget(train)
-        layout = QVBoxLayout(self)
+        layout = fill_column(
+            *(self, make_text("<b>Proofread</b>"), self._progress, self._object, grid),
+            *(self._hint, self._refusal, make_row(None, train)),
+        )
         layout.setContentsMargins(0, 4, 0, 4)
-        for widget in (self._title, self._progress, self._object):
-            layout.addWidget(widget)
-        layout.addLayout(grid)
-        layout.addWidget(self._hint)
-        layout.addWidget(self._refusal)
-        layout.addLayout(below)
 
-    def _button(self, text: str, name: str) -> QPushButton:
-        button = self._buttons[name] = QPushButton(text)
-        button.clicked.connect(lambda: self.act_wanted.emit(name))
+    def _button(self, text: str, name: str, tooltip: str) -> QPushButton:
+        button = make_button(text, lambda: self.act_wanted.emit(name), tooltip)
+        self._buttons[name] = button
         return button
 
     def show_progress(self, n_first: int, n_left: int, n_judged: int) -> None:

@@ -7,20 +7,8 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
-    QSpinBox,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import QFileDialog, QSpinBox, QWidget
 from superqt import QLabeledDoubleSlider
 
 from ...core.annotations import N_LOOKS
@@ -37,6 +25,16 @@ from .estimates import EstimatesView
 from .many_images import ManyImages
 from .notice import Notice
 from .objects import ObjectsSection
+from .parts import (
+    fill_column,
+    make_button,
+    make_check,
+    make_choice,
+    make_form,
+    make_row,
+    make_text,
+    shrink,
+)
 from .save_place import SavePlace
 from .section import Section
 
@@ -46,11 +44,14 @@ if TYPE_CHECKING:
     from ...core.training import Model
 
 SCOPES = (
-    ("slice", "this slice"),
-    ("rectangle", "the rectangle on this slice"),
-    ("stack", "the whole stack"),
+    ("this slice", "slice"),
+    ("the rectangle on this slice", "rectangle"),
+    ("the whole stack", "stack"),
 )
 _IN_PREVIEWS = "Previews of more than 2 megapixels during a training are shown without this."
+_MOST_PROBABLE = (
+    "With more than two classes, outside included, each pixel gets its most probable one."
+)
 _HALF, _MATCHED, _SLIDER = "half", "matched", "slider"  # of `ResultsForm`
 
 
@@ -123,14 +124,13 @@ class ResultsSection(QWidget):
 
     def set_form(self, form: ResultsForm) -> None:
         """Enter it; nothing is emitted."""
-        was_blocked = self.blockSignals(True)
-        self._slider.setValue(form.threshold)
-        self._mode.setCurrentIndex(self._mode.findData(form.mode))
-        self._fill.setChecked(form.has_filled_holes)
-        self._min_size.setValue(form.min_size_px)
-        self._flips.setChecked(form.flips)
-        self._smooth.setChecked(form.smooth_z)
-        self.blockSignals(was_blocked)
+        with QSignalBlocker(self):
+            self._slider.setValue(form.threshold)
+            self._mode.setCurrentIndex(self._mode.findData(form.mode))
+            self._fill.setChecked(form.has_filled_holes)
+            self._min_size.setValue(form.min_size_px)
+            self._flips.setChecked(form.flips)
+            self._smooth.setChecked(form.smooth_z)
 
     def scope(self) -> str:
         """Return where the model is to be applied."""
@@ -204,8 +204,7 @@ class ResultsSection(QWidget):
         The class outside has none. The interval in brackets is that of the spread between images.
         """
         if classes is None or predicted is None:
-            self._fractions.setText("")
-            self._fractions.hide()
+            self._fractions.say("")
             return
         where = "1 slice" if n_slices == 1 else f"{n_slices} slices"
         lines = []
@@ -220,8 +219,7 @@ class ResultsSection(QWidget):
                 else ""
             )
             lines.append(f"{name}: {percent_text(found.fraction)} %{spread} of {where}{said}")
-        self._fractions.setText("\n".join(lines).replace(" %", "\u00a0%"))
-        self._fractions.show()
+        self._fractions.say("\n".join(lines).replace(" %", "\u00a0%"))
 
     def set_place_to_save(self, propose: Callable[[], Path]) -> None:
         """Tell who proposes a folder for the results."""
@@ -238,60 +236,62 @@ class ResultsSection(QWidget):
     # -- inside ----------------------------------------------------------------------------------
 
     def _make_model_row(self) -> None:
-        self._model = QLabel("No model yet: train one, or load one.")
-        self._model.setWordWrap(True)
-        self._load = QPushButton("Load…")
-        self._load.setToolTip("Load the model of a saved run, to apply it or to train it on.")
-        self._load.clicked.connect(self._on_load)
+        self._model = make_text("No model yet: train one, or load one.")
+        self._load = make_button(
+            "Load…",
+            self._on_load,
+            "Load the model of a saved run, to apply it or to train it on.",
+        )
         self._worse = Notice(is_warning=True)
         self._worse.setObjectName("worse model")
-        self._take_back = QPushButton("Use the model before")
-        self._take_back.setToolTip("The new one stays in the list of runs under Train.")
-        self._take_back.clicked.connect(lambda: self.take_back_requested.emit())
+        self._take_back = make_button(
+            "Use the model before",
+            self.take_back_requested.emit,
+            "The new one stays in the list of runs under Train.",
+        )
         self._take_back.hide()
-        self._scope = QComboBox()
-        for name, label in SCOPES:
-            self._scope.addItem(label, name)
-        self._scope.setToolTip(
-            "Where to apply the model.\nRectangles are drawn under Annotate, Fractions."
+        self._scope = make_choice(
+            SCOPES,
+            "Where to apply the model.\nRectangles are drawn under Annotate, Fractions.",
         )
-        self._apply = QPushButton("Apply")
-        self._apply.setToolTip(
-            "Compute the maps and labels there, in the background; Stop keeps what is done."
+        self._apply = make_button(
+            "Apply",
+            lambda: self.apply_requested.emit(self.scope()),
+            "Compute the maps and labels there, in the background; Stop keeps what is done.",
         )
-        self._apply.clicked.connect(lambda: self.apply_requested.emit(self.scope()))
-        self._flips = QCheckBox("mirror images")
-        self._flips.setToolTip(
+        self._flips = make_check(
+            "mirror images",
+            self.value_changed.emit,
             "Average the maps of each slice and of its mirror images: a little better, and four\n"
-            "times as long. Press Apply to have maps so."
+            "times as long. Press Apply to have maps so.",
         )
-        self._flips.toggled.connect(self.value_changed)
-        self._smooth = QCheckBox("along z")
-        self._smooth.setChecked(True)
-        self._smooth.setToolTip(
+        self._smooth = make_check(
+            "along z",
+            self.value_changed.emit,
             "Average the map of each slice with those of the slices before and after it, where\n"
             "slices are at most half an object's width apart. Needs the voxel size and the\n"
-            "object's width. Press Apply to have maps so."
+            "object's width. Press Apply to have maps so.",
+            is_on=True,
         )
-        self._smooth.toggled.connect(self.value_changed)
-        self._look_again = QPushButton()
-        self._look_again.setToolTip(
+        self._look_again = make_button(
+            "",
+            self.second_look_requested.emit,
             "Show the nodes of the grids about which map and you differ most, one after the other:"
-            "\nkeep, change, or leave unsure. Then press Continue, or Train."
+            "\nkeep, change, or leave unsure. Then press Continue, or Train.",
         )
-        self._look_again.clicked.connect(lambda: self.second_look_requested.emit())
 
     def _make_cleaning(self) -> None:
-        self._mode = QComboBox()
-        self._mode.addItem("0.5", _HALF)
-        self._mode.addItem("matched to the stated fractions", _MATCHED)
-        self._mode.addItem("as the slider says", _SLIDER)
-        self._mode.setToolTip(
+        self._mode = make_choice(
+            (
+                ("0.5", _HALF),
+                ("matched to the stated fractions", _MATCHED),
+                ("as the slider says", _SLIDER),
+            ),
             "From which probability on a pixel belongs to the class.\nMatched: one threshold for "
             "all slices, at which the slices with stated fractions have them in sum,\ncorrected by "
-            "what was counted, as for training. A right fraction does not make a right mask."
+            "what was counted, as for training. A right fraction does not make a right mask.",
+            self._on_mode_changed,
         )
-        self._mode.currentIndexChanged.connect(self._on_mode_changed)
         self._slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         self._slider.setRange(0.0, 1.0)
         self._slider.setDecimals(2)
@@ -300,16 +300,12 @@ class ResultsSection(QWidget):
             "Move it to choose the threshold yourself; the labels follow at once."
         )
         self._slider.valueChanged.connect(self._on_slider_moved)
-        self._no_threshold = QLabel(
-            "With more than two classes, outside included, each pixel gets its most probable one."
+        self._no_threshold = Notice()
+        self._fill = make_check(
+            "fill holes",
+            self.value_changed.emit,
+            f"Give background that a class encloses within a slice to that class.\n{_IN_PREVIEWS}",
         )
-        self._no_threshold.setWordWrap(True)
-        self._no_threshold.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        self._fill = QCheckBox("fill holes")
-        self._fill.setToolTip(
-            f"Give background that a class encloses within a slice to that class.\n{_IN_PREVIEWS}"
-        )
-        self._fill.toggled.connect(self.value_changed)
         self._min_size = QSpinBox()
         self._min_size.setRange(0, MAX_MIN_SIZE_PX)
         self._min_size.setSuffix(" px")
@@ -322,10 +318,7 @@ class ResultsSection(QWidget):
         self._min_size.valueChanged.connect(self.value_changed)
 
     def _make_saving(self) -> None:
-        self._fractions = QLabel()
-        self._fractions.setWordWrap(True)
-        self._fractions.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._fractions.hide()
+        self._fractions = Notice()
         self._fractions.setToolTip(
             "Area of the labels in all slices that the model was applied to; of an image set in "
             "brackets\nthe 95 % interval that follows from how the images differ. What the labels "
@@ -333,60 +326,37 @@ class ResultsSection(QWidget):
             "you said about these slices."
         )
         self._stale = Notice(is_warning=True)
-        self._save = QPushButton("Save results…")
-        self._save.setToolTip(
-            "Write labels and maps, and the fractions and objects as CSV, to a folder."
+        self._save = make_button(
+            "Save results…",
+            lambda: self._on_save(is_everything=False),
+            "Write labels and maps, and the fractions and objects as CSV, to a folder.",
         )
-        self._save.clicked.connect(lambda: self._on_save(is_everything=False))
-        self._save_all = QPushButton("Save everything…")
-        self._save_all.setToolTip(
+        self._save_all = make_button(
+            "Save everything…",
+            lambda: self._on_save(is_everything=True),
             "The same, with the run: model, settings, annotations and log.\n"
-            "The command line repeats a run from such a folder, and Load… opens it."
+            "The command line repeats a run from such a folder, and Load… opens it.",
         )
-        self._save_all.clicked.connect(lambda: self._on_save(is_everything=True))
         self._place = SavePlace()
         self._place.chosen.connect(self._on_place)
 
     def _lay_out(self) -> None:
-        model = QHBoxLayout()
-        model.addWidget(self._model, 1)
-        model.addWidget(self._load)
-        apply = QHBoxLayout()
-        apply.addWidget(self._scope, 1)
-        apply.addWidget(self._apply)
-        sizes = QHBoxLayout()
-        sizes.addWidget(self._min_size, 1)
-        sizes.addWidget(self._fill)
-        making = QHBoxLayout()
-        making.addWidget(self._flips)
-        making.addWidget(self._smooth, 1)
-        self._mode.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self._scope.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Apply to", apply)
-        form.addRow("Average", making)
-        form.addRow("Second look", self._look_again)
-        form.addRow("Threshold", self._mode)
-        form.addRow("", self._slider)
-        form.addRow("", self._no_threshold)
-        form.addRow("Keep objects", sizes)
-        saving = QHBoxLayout()
-        saving.addWidget(self._save)
-        saving.addWidget(self._save_all)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(model)
-        layout.addWidget(self._worse)
-        layout.addWidget(self._take_back)
-        layout.addLayout(form)
-        layout.addWidget(self._fractions)
-        layout.addWidget(self._stale)
-        layout.addWidget(self.estimates)
-        layout.addLayout(saving)
-        layout.addWidget(self._place)
-        layout.addWidget(self._objects_header)
-        layout.addWidget(self._many_header)
+        shrink(self._mode, self._scope)
+        form = make_form(
+            ("Apply to", make_row((self._scope, 1), self._apply)),
+            ("Average", make_row(self._flips, (self._smooth, 1))),
+            ("Second look", self._look_again),
+            ("Threshold", self._mode),
+            ("", self._slider),
+            ("", self._no_threshold),
+            ("Keep objects", make_row((self._min_size, 1), self._fill)),
+        )
+        fill_column(
+            *(self, make_row((self._model, 1), self._load), self._worse, self._take_back, form),
+            *(self._fractions, self._stale, self.estimates),
+            *(make_row(self._save, self._save_all), self._place),
+            *(self._objects_header, self._many_header),
+        )
 
     def _refresh(self) -> None:
         is_free = not self._is_busy
@@ -406,7 +376,7 @@ class ResultsSection(QWidget):
         is_binary = self._n_classes == 2
         self._mode.setEnabled(is_binary)
         self._slider.setVisible(is_binary)
-        self._no_threshold.setVisible(not is_binary)
+        self._no_threshold.say("" if is_binary else _MOST_PROBABLE)
 
     def _on_mode_changed(self) -> None:
         self._show_threshold()
@@ -414,17 +384,15 @@ class ResultsSection(QWidget):
 
     def _on_slider_moved(self) -> None:
         if self._mode.currentData() != _SLIDER:
-            self._mode.blockSignals(True)
-            self._mode.setCurrentIndex(self._mode.findData(_SLIDER))
-            self._mode.blockSignals(False)
+            with QSignalBlocker(self._mode):
+                self._mode.setCurrentIndex(self._mode.findData(_SLIDER))
         self.value_changed.emit()
 
     def _show_threshold(self) -> None:
         threshold = self.threshold()
         if threshold is not None:
-            self._slider.blockSignals(True)
-            self._slider.setValue(min(threshold, 1.0))
-            self._slider.blockSignals(False)
+            with QSignalBlocker(self._slider):
+                self._slider.setValue(min(threshold, 1.0))
 
     def _on_load(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Load the model of a run")

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFrame, QProgressBar, QWidget
 
 from ..models import RunState
+from .notice import Notice
+from .parts import fill_column, make_button, make_row
 from .theme import Level, set_mark
 
 if TYPE_CHECKING:
@@ -35,36 +28,23 @@ class RunBar(QFrame):
         super().__init__(parent)
         self._suggestion: Suggestion | None = None
         self._hint = "Ready"
-        self._status = QLabel(self._hint)
-        self._status.setWordWrap(True)
-        self._status.setTextFormat(Qt.TextFormat.PlainText)
-        self._status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self._is_busy = False
+        self._status, self._message = Notice(), Notice()
         self._progress = QProgressBar()
         self._progress.setTextVisible(False)
         self._progress.setFixedHeight(12)
-        self._stop = QPushButton("Stop")
-        self._stop.setToolTip("Stop the run; a training hands over its best model so far.")
-        self._stop.clicked.connect(self.stop_requested)
-        self._message = QLabel()
-        self._message.setWordWrap(True)
-        self._message.setTextFormat(Qt.TextFormat.PlainText)
-        self._message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        self._accept = QPushButton()
-        self._accept.clicked.connect(self._on_accepted)
-        row = QHBoxLayout()
-        row.addWidget(self._status, 1)
-        row.addWidget(self._stop)
-        layout = QVBoxLayout(self)
+        self._stop = make_button(
+            "Stop",
+            self.stop_requested.emit,
+            "Stop the run; a training hands over its best model so far.",
+        )
+        self._accept = make_button("", self._on_accepted)
+        row = make_row((self._status, 1), self._stop)
+        layout = fill_column(self, row, self._progress, self._message, self._accept)
         layout.setContentsMargins(6, 4, 6, 4)
         layout.setSpacing(4)
-        layout.addLayout(row)
-        layout.addWidget(self._progress)
-        layout.addWidget(self._message)
-        layout.addWidget(self._accept)
         self._accept.hide()
-        self._message.hide()
+        self._status.say(self._hint)
         self._show_busy(False)
 
     def set_status(self, status: RunStatus) -> None:
@@ -94,7 +74,7 @@ class RunBar(QFrame):
         n_lines = 2 if self._is_busy else 1
         self._status.setMinimumHeight(n_lines * self._status.fontMetrics().lineSpacing())
         if text != self._status.text():
-            self._status.setText(text)
+            self._status.say(text)
             self._make_room()
 
     def _make_room(self) -> None:
@@ -110,8 +90,7 @@ class RunBar(QFrame):
         self._accept.hide()
         mark, sign = _MARKS.get(level, ("", ""))
         set_mark(self._message, mark)
-        self._message.setText(sign + text if text else "")
-        self._message.setVisible(bool(text))
+        self._message.say(sign + text if text else "")
         self._make_room()
 
     def text(self) -> str:

@@ -8,18 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QTableWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QTableWidgetItem, QWidget
 
 from ...core.base import FinishReason, counted
 from ..models import ComparedSlice, format_percent, together
 from .notice import Notice
+from .parts import fill_column, make_button, make_row, make_text
 from .rows import fit_rows, make_rows, write_cell
 
 if TYPE_CHECKING:
@@ -75,19 +69,20 @@ class RunsList(QWidget):
         ):
             header(column).setToolTip(text)
         self._table.itemSelectionChanged.connect(self._refresh)
-        self._detail = QLabel()
+        self._detail = make_text()
         self._detail.setObjectName("run detail")
-        self._detail.setWordWrap(True)
         self._detail.setTextFormat(Qt.TextFormat.PlainText)
-        self._use = QPushButton("Use")
-        self._use.setToolTip("Go back to the model of this run; no other run is lost.")
-        self._use.clicked.connect(lambda: self._emit(self.use_requested))
-        self._compare = QPushButton("Compare")
-        self._compare.setToolTip(
-            "Show the labels of this run, and of the one in use, in two layers for the whole stack,"
-            "\nand how far they agree. Stop keeps the slices that are done."
+        self._use = make_button(
+            "Use",
+            lambda: self._emit(self.use_requested),
+            "Go back to the model of this run; no other run is lost.",
         )
-        self._compare.clicked.connect(lambda: self._emit(self.compare_requested))
+        self._compare = make_button(
+            "Compare",
+            lambda: self._emit(self.compare_requested),
+            "Show the labels of this run, and of the one in use, in two layers for the whole stack,"
+            "\nand how far they agree. Stop keeps the slices that are done.",
+        )
         self._comparison = Notice()
         self._comparison.setObjectName("comparison")
         self._slices = make_rows("compared slices", ("Slice", "", "", "Difference", "Overlap"))
@@ -97,16 +92,10 @@ class RunsList(QWidget):
         )
         self._slices.cellClicked.connect(self._on_slice)
         self._slices.hide()
-        buttons = QHBoxLayout()
-        buttons.addWidget(self._use)
-        buttons.addWidget(self._compare)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self._table, self._detail):
-            layout.addWidget(widget)
-        layout.addLayout(buttons)
-        layout.addWidget(self._comparison)
-        layout.addWidget(self._slices)
+        fill_column(
+            *(self, self._table, self._detail, make_row(self._use, self._compare)),
+            *(self._comparison, self._slices),
+        )
         self._refresh()
 
     def set_runs(self, runs: Sequence[RunSummary], current: Path | None) -> None:

@@ -8,18 +8,15 @@ from pathlib import Path
 from qtpy.QtCore import QCoreApplication, QEvent, Signal
 from qtpy.QtGui import QHideEvent
 from qtpy.QtWidgets import (
-    QComboBox,
     QFileDialog,
-    QHBoxLayout,
     QLineEdit,
-    QPushButton,
     QScrollArea,
-    QVBoxLayout,
     QWidget,
 )
 
 from ...core.images import WRITERS
 from .notice import Notice
+from .parts import fill_column, make_button, make_choice, make_row, offer
 
 _SAVE, _REPLACE = "Save", "Replace them"
 _FORMAT_NAMES = {"tif": "OME-TIFF", "zarr": "OME-Zarr"}
@@ -54,27 +51,17 @@ class SavePlace(QWidget):
         self._folder.setToolTip("A folder; it is made if it does not exist.")
         self._folder.textEdited.connect(lambda: self.refuse(""))
         self._folder.returnPressed.connect(lambda: self._choose(may_replace=False))
-        browse = QPushButton("…")
-        browse.setToolTip("Choose a folder that exists.")
-        browse.clicked.connect(self._on_browse)
-        self._format = QComboBox()
-        self._format.setToolTip(tooltip)
+        browse = make_button("…", self._on_browse, "Choose a folder that exists.")
+        self._format = make_choice((), tooltip)
         self._notice = Notice(is_warning=True)
-        self._save = QPushButton()
-        self._save.clicked.connect(lambda: self._choose(may_replace=self._save.text() == _REPLACE))
-        cancel = QPushButton("Cancel")
-        cancel.clicked.connect(self.hide)
-        place, buttons = QHBoxLayout(), QHBoxLayout()
-        place.addWidget(self._folder, 1)
-        place.addWidget(browse)
-        buttons.addWidget(self._format)
-        buttons.addWidget(self._save)
-        buttons.addWidget(cancel)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(place)
-        layout.addWidget(self._notice)
-        layout.addLayout(buttons)
+        self._save = make_button(
+            "", lambda: self._choose(may_replace=self._save.text() == _REPLACE)
+        )
+        cancel = make_button("Cancel", self.hide)
+        fill_column(
+            *(self, make_row((self._folder, 1), browse), self._notice),
+            make_row(self._format, self._save, cancel),
+        )
         self.hide()
 
     def ask(self, proposed: Path) -> None:
@@ -83,8 +70,7 @@ class SavePlace(QWidget):
         self._folder.setText(str(proposed))
         if not self._format.count():  # what is installed takes long to look through
             formats = self._formats or {n: _FORMAT_NAMES.get(n, n) for n in WRITERS.names()}
-            for name, text in formats.items():
-                self._format.addItem(text, name)
+            offer(self._format, ((text, name) for name, text in formats.items()))
         self.refuse("")
         self._folder.setFocus()
 

@@ -76,8 +76,8 @@ def _luminance(colour: QColor) -> float:
 
 
 def _distinct(name: str, widget: QWidget) -> QColor:
-    text, background = _colour("text", widget), _colour("background", widget)
-    return distinct(_colour(name, widget), text=text, background=background)
+    text, background = theme_colour("text", widget), theme_colour("background", widget)
+    return distinct(theme_colour(name, widget), text=text, background=background)
 
 
 def distinct(colour: QColor, *, text: QColor, background: QColor) -> QColor:
@@ -97,12 +97,13 @@ def _mixed(one: QColor, other: QColor, share: float) -> QColor:
 
 def muted_text_colour(widget: QWidget) -> QColor:
     """Return the colour of text that is less important; it has enough contrast to be read."""
-    colour = _colour("text", widget)
+    colour = theme_colour("text", widget)
     colour.setAlphaF(_MUTED)
     return colour
 
 
-def _colour(name: str, widget: QWidget) -> QColor:
+def theme_colour(name: str, widget: QWidget) -> QColor:
+    """Return a colour of the theme that a widget wears, such as "text" or "background"."""
     from napari.utils.theme import get_theme
 
     return QColor(getattr(get_theme(_theme_of(widget)), name).as_hex("long"))

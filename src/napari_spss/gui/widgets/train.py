@@ -6,21 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtGui import QStandardItemModel
-from qtpy.QtWidgets import (
-    QComboBox,
-    QDoubleSpinBox,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QPlainTextEdit,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QDoubleSpinBox, QPlainTextEdit, QWidget
 
 from ..models import RunForm, duration
+from .notice import Notice
+from .parts import fill_column, make_button, make_choice, make_form, make_row
 from .runs import RunsList
 from .section import Section
 from .settings_form import SettingsForm
@@ -57,7 +49,6 @@ class TrainSection(QWidget):
         self._make_fields()
         self._make_buttons()
         self._plot: QWidget | None = None
-        self._theme = ("#262930", "#d0d0d0")
         self._redraw = QTimer(self)
         self._redraw.setSingleShot(True)
         self._redraw.setInterval(_REDRAW_MS)
@@ -100,8 +91,7 @@ class TrainSection(QWidget):
             text = device.label if device.name == "cpu" else f"{device.label} ({device.name})"
             self._device.addItem(text, device.name)
         self._device.setCurrentIndex(max(0, self._device.findData(chosen)))
-        self._advice.setText(advice)
-        self._advice.setVisible(bool(advice))
+        self._advice.say(advice)
 
     # -- what goes on ----------------------------------------------------------------------------
 
@@ -152,12 +142,6 @@ class TrainSection(QWidget):
         if level == "warning":
             self._log.open()
 
-    def set_theme(self, background: str, foreground: str) -> None:
-        """Take the window's colours."""
-        self._theme = (background, foreground)
-        if self._plot is not None:
-            self._plot.set_theme(background=background, foreground=foreground)
-
     def mark_error(self, field: str | None, text: str) -> None:
         """Mark the field that is wrong and say why; an empty text clears both."""
         is_here = self._form.mark(field if text else None)
@@ -165,9 +149,7 @@ class TrainSection(QWidget):
             self._advanced.open()
         for name, widget in (("device", self._device), ("optimisation.max_minutes", self._minutes)):
             set_mark(widget, "error" if text and name == field else "")
-        is_of_a_field = bool(text) and field is not None  # the rest stands in the dock's bar
-        self._error.setText(text)
-        self._error.setVisible(is_of_a_field)
+        self._error.say("" if field is None else text)  # the rest stands in the dock's bar
 
     def stop_timers(self) -> None:
         """Draw no more; the dock is about to close."""
@@ -176,14 +158,15 @@ class TrainSection(QWidget):
     # -- inside ----------------------------------------------------------------------------------
 
     def _make_fields(self) -> None:
-        self._preset = QComboBox()
-        for name, label, tooltip in _PRESETS:
-            self._preset.addItem(label, name)
-            model = self._preset.model()
+        self._preset = make_choice(
+            [(label, name) for name, label, _ in _PRESETS],
+            "\n".join(f"{label}: {text}" for _, label, text in _PRESETS),
+            self._on_preset_changed,
+        )
+        model = self._preset.model()
+        for row, (_, _, tooltip) in enumerate(_PRESETS):
             if isinstance(model, QStandardItemModel):
-                model.item(self._preset.count() - 1).setToolTip(tooltip)
-        self._preset.setToolTip("\n".join(f"{label}: {text}" for _, label, text in _PRESETS))
-        self._preset.currentIndexChanged.connect(self._on_preset_changed)
+                model.item(row).setToolTip(tooltip)
         self._minutes = QDoubleSpinBox()
         self._minutes.setRange(0.0, 24 * 60.0)
         self._minutes.setDecimals(1)
@@ -194,83 +177,60 @@ class TrainSection(QWidget):
             "Training ends after this time, though steps may be left: the map is then worse than "
             "it would be.\nContinue does the steps that are left. You may stop at any time, too."
         )
-        self._device = QComboBox()
-        self._device.addItem("auto", "auto")
-        self._device.setToolTip("Where to compute; a GPU is ten to a hundred times as fast.")
-        self._advice = QLabel()
-        self._advice.setWordWrap(True)
-        self._advice.setTextFormat(Qt.TextFormat.PlainText)
-        self._advice.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._advice.hide()
+        self._minutes.valueChanged.connect(lambda: self.value_changed.emit())
+        self._minutes.valueChanged.connect(lambda: self._show_duration())
+        self._device = make_choice(
+            [("auto", "auto")],
+            "Where to compute; a GPU is ten to a hundred times as fast.",
+            self.value_changed.emit,
+        )
+        self._advice = Notice()
         self._form = SettingsForm()
-        for signal in (self._minutes.valueChanged, self._device.currentIndexChanged):
-            signal.connect(lambda *_: self.value_changed.emit())
         self._form.value_changed.connect(self.value_changed)
-        self._minutes.valueChanged.connect(lambda *_: self._show_duration())
 
     def _make_buttons(self) -> None:
-        self._train = QPushButton("Train")
-        self._train.clicked.connect(self.train_requested)
-        self._continue = QPushButton("Continue")
-        self._continue.setToolTip("Train on from the current model, with all annotations.")
-        self._continue.clicked.connect(self.continue_requested)
-        self._duration = QLabel()
-        self._duration.setWordWrap(True)
+        self._train = make_button("Train", self.train_requested.emit)
+        self._continue = make_button(
+            "Continue",
+            self.continue_requested.emit,
+            "Train on from the current model, with all annotations.",
+        )
+        self._duration, self._missing, self._error = Notice(), Notice(), Notice()
         self._duration.setToolTip(
             "Measured by a few steps on this computer. Previews, and what else it does, add to it."
         )
-        self._duration.hide()
-        self._missing = QLabel()
-        self._missing.setWordWrap(True)
-        self._error = QLabel()
-        self._error.setWordWrap(True)
         set_mark(self._error, "error")
-        self._error.hide()
         self._messages = QPlainTextEdit()
         self._messages.setReadOnly(True)
         self._messages.setMaximumBlockCount(200)
         self._messages.setFixedHeight(110)
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Preset", self._preset)
-        form.addRow("Time limit", self._minutes)
-        form.addRow("Device", self._device)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self._train, 2)
-        buttons.addWidget(self._continue, 1)
+        form = make_form(
+            ("Preset", self._preset), ("Time limit", self._minutes), ("Device", self._device)
+        )
         self._advanced = Section("Advanced", self._form, is_open=False)
         self._log = Section("Messages", self._messages, is_open=False)
         self.runs = RunsList()
         self._runs_section = Section("Runs", self.runs)
         self._runs_section.hide()
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.addLayout(form)
-        self._layout.addWidget(self._advice)
-        self._layout.addWidget(self._advanced)
-        self._layout.addWidget(self._error)
-        self._layout.addLayout(buttons)
-        self._layout.addWidget(self._duration)
-        self._layout.addWidget(self._missing)
-        self._plot_at = self._layout.count()
-        self._layout.addWidget(self._runs_section)
-        self._layout.addWidget(self._log)
+        self._layout = fill_column(
+            *(self, form, self._advice, self._advanced, self._error),
+            *(make_row((self._train, 2), (self._continue, 1)), self._duration, self._missing),
+            *(self._runs_section, self._log),
+        )
 
     def _refresh_buttons(self) -> None:
         may_start = not self._is_busy and not self._reason
         self._train.setEnabled(may_start)
         self._continue.setEnabled(may_start and self._has_model)
         self._train.setToolTip(f"{self._reason}\n{_TRAIN}" if self._reason else _TRAIN)
-        self._missing.setText(self._reason)
-        is_news = bool(self._reason) and not self._is_said
-        self._missing.setVisible(is_news and not self._is_busy)
+        self._missing.say("" if self._is_said or self._is_busy else self._reason)
         self._show_duration()
 
     def _show_duration(self) -> None:
-        self._duration.setVisible(self._seconds is not None and not self._is_busy)
-        if self._seconds is None:
+        if self._seconds is None or self._is_busy:
+            self._duration.say("")
             return
         grain = 10 if self._seconds < 55 else 30 if self._seconds < 600 else 60
         about = duration(max(1, round(self._seconds / grain)) * grain)
@@ -278,7 +238,7 @@ class TrainSection(QWidget):
         limit_s = 60 * self._minutes.value()
         if 0 < limit_s < self._seconds:
             text += f", of which the time limit allows {duration(limit_s)}: maps will be worse"
-        self._duration.setText(f"{text}.")
+        self._duration.say(f"{text}.")
 
     def _on_preset_changed(self) -> None:
         name = self._preset.currentData()
@@ -296,6 +256,5 @@ class TrainSection(QWidget):
             from .plots import CurvesPlot
 
             self._plot = CurvesPlot()
-            self._plot.set_theme(background=self._theme[0], foreground=self._theme[1])
-            self._layout.insertWidget(self._plot_at, self._plot)
+            self._layout.insertWidget(self._layout.indexOf(self._runs_section), self._plot)
         self._plot.set_curves(self._curves)

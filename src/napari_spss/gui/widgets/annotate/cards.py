@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QIcon, QImage, QPixmap
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QToolButton, QWidget
+from qtpy.QtWidgets import QLabel, QToolButton, QWidget
 
 from ....core.simulation import CARD_FRACTIONS, reference_card
+from ..parts import fill_row
 
 _ICON_PX, _OBJECT_PX = 32, 5
 _INK, _PAPER = (0, 90, 160), (240, 240, 240)
@@ -23,10 +24,6 @@ class CardButtons(QWidget):
         super().__init__(parent)
         self.setStyleSheet("QToolButton:checked { border: 2px solid #56B4E9; }")
         self._buttons: dict[float, QToolButton] = {}
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(2)
-        row.addWidget(QLabel("Looks like"))
         for fraction in CARD_FRACTIONS:
             button = QToolButton()
             button.setObjectName(f"card_{100 * fraction:g}")
@@ -37,8 +34,8 @@ class CardButtons(QWidget):
             button.setIconSize(QSize(_ICON_PX, _ICON_PX))
             button.clicked.connect(lambda on, chosen=fraction: self._on_clicked(chosen, on))
             self._buttons[fraction] = button
-            row.addWidget(button)
-        row.addStretch(1)
+        row = fill_row(self, QLabel("Looks like"), *self._buttons.values(), None)
+        row.setSpacing(2)
         self.set_known(False)
 
     def set_known(self, is_known: bool) -> None:

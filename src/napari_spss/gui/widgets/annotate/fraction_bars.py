@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QFrame, QSizePolicy, QWidget
 
 from ...models import Mark
+from ..parts import fill_column, fill_row, make_button, make_row, make_text
 
 
 class QuestionBar(QFrame):
@@ -26,21 +18,15 @@ class QuestionBar(QFrame):
         super().__init__(parent)
         self.mark: Mark | None = None
         self.setFrameShape(QFrame.Shape.StyledPanel)
-        self._text = QLabel()
-        self._text.setWordWrap(True)
-        self._buttons = (QPushButton(), QPushButton())
+        self._text = make_text()
+        self._buttons = (
+            make_button("", lambda: self._answer(0), "A fraction of 1 was typed."),
+            make_button("", lambda: self._answer(1), "Per cent was typed."),
+        )
         self._for_all = QCheckBox()
         self._for_all.setToolTip("Answer all cells that ask, each by its own value.")
-        row = QHBoxLayout()
-        for choice, button in enumerate(self._buttons):
-            button.clicked.connect(lambda _=False, choice=choice: self._answer(choice))
-            row.addWidget(button)
-        row.addWidget(self._for_all)
-        row.addStretch()
-        layout = QVBoxLayout(self)
+        layout = fill_column(self, self._text, make_row(*self._buttons, self._for_all, None))
         layout.setContentsMargins(6, 4, 6, 4)
-        layout.addWidget(self._text)
-        layout.addLayout(row)
 
     def ask(self, mark: Mark | None, place: str, choices: tuple[str, str], n_cells: int) -> None:
         """Show a question, or nothing."""
@@ -51,10 +37,8 @@ class QuestionBar(QFrame):
             return
         shown = [choice.replace("%", " %") for choice in choices]
         self._text.setText(f"{place}: {shown[0]} or {shown[1]}?")
-        tooltips = ("A fraction of 1 was typed.", "Per cent was typed.")
-        for button, text, tooltip in zip(self._buttons, shown, tooltips, strict=True):
+        for button, text in zip(self._buttons, shown, strict=True):
             button.setText(text)
-            button.setToolTip(tooltip)
         self._for_all.setText(f"all {n_cells}")
         self._for_all.setVisible(n_cells > 1)
 
@@ -69,17 +53,11 @@ class MessageBar(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._label = QLabel()
-        self._label.setWordWrap(True)
+        self._label = make_text()
         self._label.setTextFormat(Qt.TextFormat.PlainText)
         self._label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self._next = QPushButton("Show")
-        self._next.setToolTip("Go to the next marked cell.")
-        self._next.clicked.connect(self.show_requested)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._label, 1)
-        layout.addWidget(self._next)
+        self._next = make_button("Show", self.show_requested.emit, "Go to the next marked cell.")
+        fill_row(self, (self._label, 1), self._next)
 
     def text(self) -> str:
         """Return what is shown."""

@@ -8,18 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QModelIndex, Signal
-from qtpy.QtWidgets import (
-    QFileDialog,
-    QHBoxLayout,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from ....core.annotations import ClassStyle, Proportion, Region
 from ....core.base import SpssError, counted
 from ...models import Edit, FractionSheet, Mark
 from ..notice import Notice
+from ..parts import fill_column, make_button, make_row
 from .cards import CardButtons
 from .fraction_bars import MessageBar, QuestionBar
 from .fraction_csv import read_fractions, write_fractions
@@ -65,24 +60,19 @@ class FractionsTable(QWidget):
         self._refresh()
 
     def _build(self) -> None:
-        self._open_button = QPushButton("Open CSV…")
-        self._open_button.setToolTip("Read fractions from a CSV file into the table.")
-        self._open_button.clicked.connect(self._ask_and_import)
-        self._save_button = QPushButton("Save CSV…")
-        self._save_button.setToolTip("Write the stated fractions, 0-1, to a CSV file.")
-        self._save_button.clicked.connect(self._ask_and_export)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self._open_button)
-        buttons.addWidget(self._save_button)
-        buttons.addStretch()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.view, 1)
-        layout.addWidget(self._question)
-        layout.addWidget(self._message)
-        layout.addWidget(self._stack_fraction)
-        layout.addWidget(self.cards)
-        layout.addLayout(buttons)
+        buttons = make_row(
+            make_button(
+                "Open CSV…", self._ask_and_import, "Read fractions from a CSV file into the table."
+            ),
+            make_button(
+                "Save CSV…", self._ask_and_export, "Write the stated fractions, 0-1, to a CSV file."
+            ),
+            None,
+        )
+        fill_column(
+            *(self, (self.view, 1), self._question, self._message),
+            *(self._stack_fraction, self.cards, buttons),
+        )
 
     # Value --------------------------------------------------------------------------------------
 

@@ -10,17 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QRadioButton,
-    QSizePolicy,
-    QSpinBox,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QLabel, QRadioButton, QSpinBox, QWidget
 
 from ....core.annotations import UNSURE, ClassStyle, CountingGrid, Look, Region
 from ....core.base import InputError, counted
@@ -47,6 +37,7 @@ from ...models import (
 )
 from ..class_picker import ClassPicker
 from ..notice import Notice
+from ..parts import fill_column, make_button, make_row, make_text, shrink
 from ..theme import set_mark
 from .grid_list import GridList, tally_html
 
@@ -158,7 +149,7 @@ class GridTool(QWidget):
         self._refresh()
 
     def _build(self) -> None:
-        self._plan = self._button(
+        self._plan = make_button(
             "Propose",
             self.propose,
             "Propose what to count in the time that you have: grids over whole slices, or frames.\n"
@@ -178,7 +169,7 @@ class GridTool(QWidget):
         for choice in (self._on_slice, self._in_frames):
             choice.setVisible(not self._is_check)
         self._in_frames.toggled.connect(self._on_kind)
-        self._lay = self._button("Lay grid", self.lay_grid, "")
+        self._lay = make_button("Lay grid", self.lay_grid)
         self._n_side = self._number(
             (4, 64),
             "About this many nodes along a side of the next grid. 16 x 16 nodes tell a fraction of "
@@ -194,72 +185,45 @@ class GridTool(QWidget):
             (1, 64), "Nodes along a side of a frame: 8 is 8 x 8 nodes.", " nodes a side"
         )
         self._show_layout(FrameLayout())
-        self._before = self._button(
+        self._before = make_button(
             "Before", partial(self.walk, step=-1), f"The frame before ({BEFORE_KEY})."
         )
-        self._next = self._button("Next", self.walk, f"The next frame ({NEXT_KEY}).")
-        self._next_open = self._button(
+        self._next = make_button("Next", self.walk, f"The next frame ({NEXT_KEY}).")
+        self._next_open = make_button(
             "Next open",
             partial(self.walk, is_open=True),
             f"The next frame that is not counted ({shown_key(NEXT_OPEN_KEY)}).",
         )
         self._stack_fraction = Notice(self)
-        self._progress = QLabel(self)
-        self._progress.setWordWrap(True)
+        self._progress = make_text()
         self._picker = ClassPicker(self)
-        self._tally = QLabel(self)
-        self._tally.setWordWrap(True)
-        self._tally.setToolTip(_TOOLTIP_INTERVAL)
+        self._tally = make_text(tooltip=_TOOLTIP_INTERVAL)
         self._news = Notice(self)
         self._problems = Notice(self, is_warning=True)
-        self._undo = self._button(
+        self._undo = make_button(
             "Undo", self.undo, f"Take the last step back ({shown_key(UNDO_KEY)})."
         )
-        self._redo = self._button("Redo", self.redo, f"Repeat it ({shown_key(REDO_KEY)}).")
-        self._done = self._button("Done", self.finish, "")
-        self._remove = self._button("Remove", self.remove, "")
+        self._redo = make_button("Redo", self.redo, f"Repeat it ({shown_key(REDO_KEY)}).")
+        self._done = make_button("Done", self.finish)
+        self._remove = make_button("Remove", self.remove)
         self._goes_on = QCheckBox(self)
         self._goes_on.setChecked(True)
         self._list = GridList(self)
         self._list.region_chosen.connect(self._on_row)
-        self._lay_out()
-
-    def _lay_out(self) -> None:
-        for button in (
-            *(self._before, self._next, self._next_open),
-            *(self._undo, self._redo, self._remove),
-        ):
-            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for row in (
-            (self._plan, self._minutes),
-            (self._on_slice, self._in_frames),
-            (self._lay, self._n_side_label, self._n_side, self._n_frames),
-            (self._frame_px, self._frame_nodes),
-            (self._problems,),
-            (self._picker,),
-            (self._progress,),
-            (self._tally,),
-            (self._stack_fraction,),
-            (self._news,),
+        walk, steps = (
             (self._before, self._next, self._next_open),
             (self._undo, self._redo, self._remove),
-            (self._done, self._goes_on),
-            (self._list,),
-        ):
-            line = QHBoxLayout()
-            for widget in row:
-                is_wide = not isinstance(widget, (QCheckBox, QLabel)) or len(row) == 1
-                line.addWidget(widget, int(is_wide and widget is not self._n_side))
-            layout.addLayout(line)
-        layout.addStretch(1)
-
-    def _button(self, text: str, act: Callable[[], None], tooltip: str) -> QPushButton:
-        button = QPushButton(text, self)
-        button.setToolTip(tooltip)
-        button.clicked.connect(lambda _checked: act())
-        return button
+        )
+        shrink(*walk, *steps)
+        fill_column(
+            *(self, make_row((self._plan, 1), (self._minutes, 1))),
+            make_row((self._on_slice, 1), (self._in_frames, 1)),
+            make_row((self._lay, 1), self._n_side_label, self._n_side, (self._n_frames, 1)),
+            make_row((self._frame_px, 1), (self._frame_nodes, 1)),
+            *(self._problems, self._picker, self._progress, self._tally),
+            *(self._stack_fraction, self._news, make_row(*walk), make_row(*steps)),
+            *(make_row((self._done, 1), self._goes_on), self._list, None),
+        )
 
     def _number(self, bounds: tuple[int, int], tooltip: str, suffix: str = "") -> QSpinBox:
         box = QSpinBox(self)

@@ -7,14 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from napari.layers import Points
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtWidgets import QLabel, QWidget
 
 from ....core.annotations import Keypoint
 from ....core.base import InputError, counted
@@ -30,6 +24,7 @@ from ...models import Strays
 from ..adopt_combo import AdoptCombo
 from ..class_picker import ClassPicker
 from ..notice import Notice
+from ..parts import fill_column, make_button, make_row
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -78,50 +73,29 @@ class KeypointsTool(QWidget):
 
     def _build(self) -> None:
         self._picker = ClassPicker(self)
-        self._picker.chosen.connect(self._on_class_chosen)
-        self._add = QPushButton("Add keypoints", self)
-        self._add.setToolTip(_HELP)
+        self._picker.chosen.connect(lambda index: self._points.set_active_class(index))
+        self._add = make_button("Add keypoints", lambda: self._toggle("add"), _HELP)
         self._add.setCheckable(True)
-        self._add.clicked.connect(self._on_add)
-        self._select = QPushButton("Select / move", self)
-        self._select.setToolTip(
+        self._select = make_button(
+            "Select / move",
+            lambda: self._toggle("select"),
             "Select keypoints to drag them, to delete them (Delete key), or to give them another "
-            "class by its button or key."
+            "class by its button or key.",
         )
         self._select.setCheckable(True)
-        self._select.clicked.connect(self._on_select)
-        self._layers = AdoptCombo(
-            self._viewer,
-            _is_adoptable,
-            "new layer",
-            self,
-        )
+        self._layers = AdoptCombo(self._viewer, _is_adoptable, "new layer")
         self._layers.setToolTip(
             "The Points layer that holds the keypoints. Choose one of your own to adopt it: its "
             "feature 'class' names the classes, and keypoints without one get the chosen class."
         )
         self._layers.adopted.connect(self._on_layer_chosen)
-        self._counts = QLabel(self)
-        self._counts.setWordWrap(True)
-        self._counts.setTextFormat(Qt.TextFormat.PlainText)
+        self._counts, self._news, self._problems = Notice(), Notice(), Notice(is_warning=True)
         self._counts.setToolTip("Keypoints that are used in training, per class.")
-        self._news = Notice(self)
-        self._problems = Notice(self, is_warning=True)
-
-        buttons = QHBoxLayout()
-        buttons.addWidget(self._add, 1)
-        buttons.addWidget(self._select, 1)
-        layer = QHBoxLayout()
-        layer.addWidget(QLabel("Layer", self))
-        layer.addWidget(self._layers, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._picker)
-        layout.addLayout(buttons)
-        layout.addLayout(layer)
-        for label in (self._counts, self._news, self._problems):
-            layout.addWidget(label)
-        layout.addStretch(1)
+        fill_column(
+            *(self, self._picker, make_row((self._add, 1), (self._select, 1))),
+            make_row(QLabel("Layer"), (self._layers, 1)),
+            *(self._counts, self._news, self._problems, None),
+        )
 
     # ---- the widget's value -----------------------------------------------------------------
 
@@ -192,12 +166,6 @@ class KeypointsTool(QWidget):
         """Make the layer active, in add mode; made anew if it was deleted."""
         self._activate("add")
 
-    def _on_add(self) -> None:
-        self._toggle("add")
-
-    def _on_select(self) -> None:
-        self._toggle("select")
-
     def _toggle(self, mode: str) -> None:
         layer = self._points.layer
         if layer is not None and self._is_active() and layer.mode == mode:
@@ -217,9 +185,6 @@ class KeypointsTool(QWidget):
         layer.visible = True
         self._viewer.layers.selection.active = layer
         layer.mode = mode
-
-    def _on_class_chosen(self, index: int) -> None:
-        self._points.set_active_class(index)
 
     def _on_layer_chosen(self, layer: Points | None) -> None:
         self._message = ""
@@ -241,9 +206,8 @@ class KeypointsTool(QWidget):
     def _refresh(self, *_: object) -> None:
         """Follow the layer, and tell if the value has changed."""
         points = self._points
-        self._picker.blockSignals(True)
-        self._picker.set_value(points.active_class)
-        self._picker.blockSignals(False)
+        with QSignalBlocker(self._picker):
+            self._picker.set_value(points.active_class)
         mode = points.layer.mode if points.layer is not None and self._is_active() else ""
         self._add.setChecked(mode == "add")
         self._select.setChecked(mode == "select")
@@ -261,7 +225,7 @@ class KeypointsTool(QWidget):
 
     def _show_counts(self, *_: object) -> None:
         if not self._value:
-            self._counts.setText(f"No keypoints yet. {_HELP}")
+            self._counts.say(f"No keypoints yet. {_HELP}")
             self._points.set_slice_has_points(False)
             return
         counts = Counter(point.class_index for point in self._value)
@@ -272,7 +236,7 @@ class KeypointsTool(QWidget):
         self._points.set_slice_has_points(n_here > 0)
         if self._frame is not None and self._frame.n_slices > 1:
             text += f" ({n_here} of {len(self._value)} on slice {here})"
-        self._counts.setText(text)
+        self._counts.say(text)
 
     def _show_notices(self) -> None:
         self._news.say(self._message)

@@ -10,14 +10,7 @@ import numpy.typing as npt
 from napari.layers import Labels
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QLabel, QWidget
 
 from ....core.base import InputError
 from ...layers import (
@@ -38,6 +31,7 @@ from ...models import (
 )
 from ..adopt_combo import AdoptCombo
 from ..notice import Notice
+from ..parts import fill_column, make_button, make_check, make_row
 from .painted_table import PaintedTable
 
 if TYPE_CHECKING:
@@ -95,36 +89,28 @@ class PaintedTool(QWidget):
         self._refresh()
 
     def _build(self) -> None:
-        self._layers = AdoptCombo(self._viewer, _is_adoptable, "none", self)
+        self._layers = AdoptCombo(self._viewer, _is_adoptable, "none")
         self._layers.setToolTip(
             "A Labels layer of the image's size, whose pixels count as labels. It may be partial: "
             "pixels with the value 0 say nothing."
         )
         self._layers.adopted.connect(self._on_layer_chosen)
-        self._new = QPushButton("New", self)
-        self._new.setToolTip("Make a Labels layer and start painting.")
-        self._new.clicked.connect(self.start_painting)
+        self._new = make_button(
+            "New", self.start_painting, "Make a Labels layer and start painting."
+        )
         self._table = PaintedTable(self)
         self._table.value_changed.connect(self._on_value_edited)
         self._table.class_chosen.connect(self._on_class_chosen)
-        self._ids = QCheckBox("Values are ids of objects of one class", self)
-        self._ids.setToolTip("Every value but 0 then counts as the one class.")
-        self._ids.toggled.connect(self._on_ids_toggled)
-        self._info = Notice(self)
-        self._problems = Notice(self, is_warning=True)
-
-        first = QHBoxLayout()
-        first.addWidget(QLabel("Labels", self))
-        first.addWidget(self._layers, 1)
-        first.addWidget(self._new)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(first)
-        layout.addWidget(self._table)
-        layout.addWidget(self._ids)
-        layout.addWidget(self._info)
-        layout.addWidget(self._problems)
-        layout.addStretch(1)
+        self._ids = make_check(
+            "Values are ids of objects of one class",
+            self._on_ids_toggled,
+            "Every value but 0 then counts as the one class.",
+        )
+        self._info, self._problems = Notice(), Notice(is_warning=True)
+        fill_column(
+            *(self, make_row(QLabel("Labels"), (self._layers, 1), self._new), self._table),
+            *(self._ids, self._info, self._problems, None),
+        )
 
     # ---- the widget's value -----------------------------------------------------------------
 

@@ -9,20 +9,13 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QGridLayout, QPushButton, QWidget
 
 from ....core.annotations import UNSURE, ClassStyle, Look, looks_summary
 from ...layers import LOOK_LAYER, REDO_KEY, UNDO_KEY, LookMarker, SourceFrame, shown_key
 from ...models import follow_classes
 from ..notice import Notice
+from ..parts import fill_column, make_button, make_row, make_text, shrink
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -82,12 +75,8 @@ class SecondLook(QWidget):
         self.setVisible(False)
 
     def _build(self) -> None:
-        self._title = QLabel("<b>Second look</b>", self)
-        self._text = QLabel(self)
-        self._text.setWordWrap(True)
-        self._progress = QLabel(self)
-        self._progress.setWordWrap(True)
-        self._problems = Notice(self, is_warning=True)
+        self._text, self._progress = make_text(), make_text()
+        self._problems = Notice(is_warning=True)
         self._keep = self._button(f"Keep ({KEEP_KEY})", self.keep, "It is what you said.")
         self._unsure = self._button(
             f"Unsure ({UNSURE_KEY})",
@@ -105,32 +94,20 @@ class SecondLook(QWidget):
         )
         self._end = self._button("End", self.end, "Look at no more nodes; what you said stays.")
         self._classes = QGridLayout()
-        layout = QVBoxLayout(self)
+        layout = fill_column(
+            *(self, make_text("<b>Second look</b>"), self._text),
+            *(make_row(self._keep, self._unsure), self._classes),
+            make_row(self._back, self._next, self._undo, self._end),
+            *(self._progress, self._problems),
+        )
         layout.setContentsMargins(0, 0, 0, 6)
-        for label in (self._title, self._text):
-            layout.addWidget(label)
-        verdicts = QHBoxLayout()
-        for button in (self._keep, self._unsure):
-            verdicts.addWidget(button)
-        layout.addLayout(verdicts)
-        layout.addLayout(self._classes)
-        walk = QHBoxLayout()
-        for button in (self._back, self._next, self._undo, self._end):
-            walk.addWidget(button)
-        layout.addLayout(walk)
-        layout.addWidget(self._progress)
-        layout.addWidget(self._problems)
 
     def _button(self, text: str, act: Callable[[], object], tooltip: str) -> QPushButton:
-        button = QPushButton(text, self)
-        button.setToolTip(tooltip)
-        button.clicked.connect(lambda _checked: self._press(act))
-        return button
+        def press() -> None:
+            self.setFocus()  # the button may be disabled then, and a field would get the keys
+            act()
 
-    def _press(self, act: Callable[[], object]) -> None:
-        """Do what a button says; it may be disabled then, and a field would get the keys."""
-        self.setFocus()
-        act()
+        return make_button(text, press, tooltip)
 
     # ---- the widget's value -----------------------------------------------------------------
 
@@ -185,7 +162,7 @@ class SecondLook(QWidget):
             key = f" ({shown_key(style.key)})" if style.key else ""
             text, tooltip = f"{style.name}{key}", f"It is {style.name}{key}."
             button = self._button(text.replace("&", "&&"), partial(self.judge, index), tooltip)
-            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            shrink(button)
             self._class_buttons.append(button)
         self._bind_keys()
         self._show_current()

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QTabBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QTabBar, QWidget
 
 from ....core.analysis import counted_fractions
 from ....core.annotations import Annotations, Classes, Region
 from ....core.base import counted
 from ...layers import RegionsTool
+from ..parts import fill_column
 from .fractions import FractionsTable
 from .grid import GridTool
 from .keypoints import KeypointsTool
@@ -193,28 +194,16 @@ class AnnotateSection(QWidget):
         self._show_page(self._tabs.currentIndex())
 
     def _lay_out(self) -> None:
-        fractions = QWidget()
-        inner = QVBoxLayout(fractions)
-        inner.setContentsMargins(0, 0, 0, 0)
-        inner.addWidget(self.fractions, 1)
-        inner.addWidget(self.regions)
-        counting, checking = QWidget(), QWidget()
-        for page, look, grid in (
-            (counting, self.second_look, self.grid),
-            (checking, self.check_look, self.check),
-        ):
-            inner = QVBoxLayout(page)
-            inner.setContentsMargins(0, 0, 0, 0)
-            inner.addWidget(look)
-            inner.addWidget(grid, 1)
+        fractions, counting, checking = QWidget(), QWidget(), QWidget()
+        fill_column(fractions, (self.fractions, 1), self.regions)
+        fill_column(counting, self.second_look, (self.grid, 1))
+        fill_column(checking, self.check_look, (self.check, 1))
         # not a QTabWidget, which is as high as its highest page
         self._tabs = QTabBar()
         self._tabs.setDrawBase(False)
         self._tabs.setExpanding(False)
         self._pages: list[QWidget] = []
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._tabs)
+        layout = fill_column(self, self._tabs)
         for widget, name, tooltip in (
             (fractions, "Fractions", "State how much of each slice belongs to each class."),
             (counting, "Grid", "Count the nodes of a grid: a fraction, and labels everywhere."),
