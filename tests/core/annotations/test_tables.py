@@ -373,7 +373,9 @@ def test_remedies_for_a_mixed_table_lead_to_what_is_meant_one_by_one(save, cells
 
 
 def test_the_header_may_say_that_a_column_is_per_cent(save):
-    for column in ("mitochondria (%)", "mitochondria [%]", "mitochondria %", "% mitochondria"):
+    signs = "{} (%)", "{} [%]", "{} %", "% {}", "{}_%", "{} (in %)"
+    words = "{}_percent", "{}.pct", "{} pct", "percent_{}", "Percentage of {}", "{} per cent"
+    for column in (one.format("mitochondria") for one in (*signs, *words)):
         annotations = read_proportions(save(f"slice,{column}\n0,6\n1,1\n2,0.6%\n3,120e-1\n"))
         assert annotations.classes == ("background", "mitochondria")
         fractions = [one.fractions[1] for one in annotations.proportions]
@@ -414,6 +416,23 @@ def test_a_number_that_may_be_two_is_told_with_both(save, cell, reason, remedy):
 
 
 # --- keypoints -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("header", [" ,X,Y,Slice", "X,Y,Slice", " ,Label,X,Y,Slice,Extra"])
+def test_a_table_of_fiji_without_measurements_counts_slices_from_1_too(save, header):
+    cells = {" ": "1", "X": "8.5", "Y": "3.5", "Slice": "2"}
+    row = ",".join(cells.get(name, "a") for name in header.split(","))
+    annotations = read_keypoints(
+        save(f"{header}\n{row}\n"), classes=["mito"], stack=Stack(), keypoint_units="pixel"
+    )
+    assert annotations.keypoints == (Keypoint(1, 3.0, 8.0, 1),)
+    assert "counted from 1" in annotations.notes[0]
+
+
+def test_shapes_of_napari_are_no_points(save):
+    path = save("index,shape-type,vertex-index,axis-0,axis-1,axis-2\n0,polygon,0,1,10,20\n")
+    (problem,) = problems_of(read_keypoints, path, classes=["mito"])
+    assert "shapes" in problem.reason
 
 
 def test_keypoints_name_their_classes_in_order_of_appearance(save):

@@ -27,6 +27,17 @@ def test_mrc_has_its_voxel_size(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_array_equal(stack.read(3, (1, 2, 5, 6))[0], data[3, 1:5, 2:6])
 
 
+def test_voxels_of_one_angstrom_stand_for_an_unknown_size(tmp_path: Path) -> None:
+    for size in (1.0, 10.0):
+        with mrcfile.new(tmp_path / f"{size}.mrc") as mrc:
+            mrc.set_data(ramp(4, 6, 7, dtype=np.int16))
+            mrc.voxel_size = size
+    stack = open_stack(tmp_path / "1.0.mrc")
+    assert stack.voxel_size_um == (None, None, None)
+    assert "taken as unknown" in stack.notes[0]
+    assert open_stack(tmp_path / "10.0.mrc").voxel_size_um == pytest.approx((0.001,) * 3)
+
+
 @pytest.mark.parametrize(("flags", "dtype"), [(0, np.uint8), (1, np.int8)])
 def test_bytes_that_imod_wrote_are_unsigned_unless_flagged(
     tmp_path: Path, flags: int, dtype: Any

@@ -28,6 +28,24 @@ def test_zarr_folder_and_group(tmp_path: Path) -> None:
         open_stack(tmp_path / "group")
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_array_has_the_axes_that_its_dimensions_name(tmp_path: Path, version: Any) -> None:
+    data = ramp(20, 30, 3)  # rows, columns, slices
+    for names, axes in ((["y", "x", "z"], "YXZ"), (["Y", "X", "channel"], "YXC")):
+        path = tmp_path / f"{axes}.zarr"
+        named = {"dimension_names": names} if version == 3 else {}
+        array = zarr.create_array(path, data=data, zarr_format=version, **named)
+        if version == 2:
+            array.attrs["_ARRAY_DIMENSIONS"] = names
+        found, stated = open_stack(path), open_stack(path, axes=axes)
+        assert (found.n_slices, found.n_channels) == (stated.n_slices, stated.n_channels)
+        np.testing.assert_array_equal(found.read(0), stated.read(0))
+    path = tmp_path / "unknown.zarr"
+    array = zarr.create_array(path, data=data, zarr_format=version)
+    array.attrs["_ARRAY_DIMENSIONS"] = ["row", "column", "band"]
+    assert open_stack(path).n_slices == 20
+
+
 def test_ome_zarr_axes_and_scale(tmp_path: Path) -> None:
     data = ramp(1, 2, 3, 20, 30)
     group = zarr.create_group(tmp_path / "image.ome.zarr")

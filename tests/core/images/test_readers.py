@@ -63,6 +63,21 @@ def test_slices_of_a_format_from_outside_stand_in_a_folder_with_others(tmp_path:
     assert int(stack.read(1).max()) == 19
 
 
+def test_a_folder_tells_what_may_be_a_slice_and_what_is_one_twice(tmp_path: Path) -> None:
+    for name in ("z_1.png", "z_2.png"):
+        write_png(tmp_path / name, ramp(4, 5, dtype=np.uint8))
+    for name in ("z_2.json", "notes.txt", ".z_9.bmp"):
+        (tmp_path / name).touch()
+    assert open_stack(tmp_path).notes == ()
+    for name in ("z_3.bmp", "z_10.bmp"):
+        (tmp_path / name).touch()
+    write_png(tmp_path / "z_2.PNG", ramp(4, 5, dtype=np.uint8))
+    unread, twice = open_stack(tmp_path).notes
+    assert unread.startswith("z_3.bmp in ")
+    assert "not read as a slice (and 1 more like it)" in unread
+    assert "has the name of another slice" in twice
+
+
 def test_masks_of_a_format_from_outside_open(tmp_path: Path) -> None:
     (ramp(3, 4, 5, dtype=np.uint8) % 2).tofile(tmp_path / "mask.raw45")
     masks = napari_spss.open_masks(tmp_path / "mask.raw45")

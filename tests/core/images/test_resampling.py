@@ -16,6 +16,7 @@ from napari_spss.core.images import (
     resample_slice,
     resampling as working,
     stack_from_array,
+    streamed_greys,
 )
 from napari_spss.core.images.resampling import normalise
 
@@ -125,6 +126,28 @@ def test_slice_normalisation_does_not_depend_on_the_unit(exponent, offset):
 def test_a_slice_that_does_not_vary_is_zero(value):
     image = np.full((2, 9, 11), value, np.float32)
     np.testing.assert_array_equal(normalise(image, "slice", np.dtype(np.float32)), 0)
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_padding_of_aligned_slices_does_not_change_what_the_network_sees(value, monkeypatch):
+    turned = np.add.outer(np.arange(50), np.arange(80)) < 70  # a corner, whole rows, right columns
+    turned[:5], turned[:, 62:] = True, True
+    image = noise(50, 80).clip(1, 254).astype(np.uint8)
+    stack = stack_from_array(np.where(turned, np.uint8(value), image), axes="YX")
+    seen = image[~turned].astype(float)
+    expected = (seen - seen.mean()) / seen.std()
+    found = resample_slice(stack, 0, 1, "slice")[0]
+    np.testing.assert_allclose(found[~turned], expected, atol=1e-5)
+    monkeypatch.setattr(working, "_STRIP_PX", 80 * 6)
+    greys = streamed_greys(stack, 0, 1, "slice")
+    np.testing.assert_allclose(np.ravel(greys), [seen.mean(), seen.std()], rtol=1e-5)
+
+
+def test_stripes_and_narrow_images_are_no_padding():
+    stripes = np.repeat(np.arange(30, dtype=np.float32)[None, :, None], 40, axis=2)
+    for image in (stripes, noise(1, 20, 1), noise(1, 1, 20)):
+        scaled = normalise(image, "slice", np.dtype(np.float32))
+        np.testing.assert_allclose(scaled.std(), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize(

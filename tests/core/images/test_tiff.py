@@ -369,6 +369,8 @@ def test_three_slices_that_were_stored_as_rgb_planes_are_slices(tmp_path: Path) 
     tifffile.imwrite(tmp_path / "three.tif", data)
     with open_stack(tmp_path / "three.tif") as stack:
         assert (stack.n_slices, stack.n_channels) == (3, 1)
+        (note,) = stack.notes
+        assert "unless the axes CYX are stated" in note
     with open_stack(tmp_path / "three.tif", axes="CYX") as stack:
         assert (stack.n_slices, stack.n_channels) == (1, 3)
 

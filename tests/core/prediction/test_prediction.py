@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
 
-from napari_spss.core.annotations import Region
+from napari_spss.core.annotations import Classes, Region
 from napari_spss.core.base import (
     CancelToken,
     Event,
@@ -111,6 +111,23 @@ def test_the_scale_follows_the_size_of_a_pixel(tmp_path: Path) -> None:
     assert "reduced by 2 instead of 4" in next(e.text for e in events if isinstance(e, Message))
     maps = tifffile.imread(tmp_path / "maps.ome.tif")
     np.testing.assert_allclose(maps[1, 1], expected, atol=1e-5)
+
+
+def test_padding_of_aligned_slices_is_told_unless_the_model_knows_what_lies_outside(
+    tmp_path: Path,
+) -> None:
+    image = _image(3, 40, 60)
+    image[1, :, :30], image[2] = 0, 0
+    model = _model(_Linear([[1.0]] * 3, [0.0] * 3), classes=("background", "mito", "resin"))
+    events = _run(model, stack_from_array(image), tmp_path / "a")
+    (text,) = [e.text for e in events if isinstance(e, Message) and "aligning" in e.text]
+    assert text.startswith("2 slices (1, 2) have one grey value from an edge on")
+    assert "in up to 100 % of the pixels" in text
+    with pytest.warns(UserWarning, match=r"1 slice \(1\).* up to 50 %"):
+        predict_slice(model, stack_from_array(image), 1)
+    knows = model.model_copy(update={"classes": Classes(model.classes, "resin")})
+    events = _run(knows, stack_from_array(image), tmp_path / "b")
+    assert not [e for e in events if isinstance(e, Message) and "aligning" in e.text]
 
 
 def test_each_image_of_a_set_has_its_own_scale() -> None:

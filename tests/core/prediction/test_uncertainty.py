@@ -23,7 +23,10 @@ from napari_spss.core.prediction import (
 from napari_spss.core.training import Model
 from napari_spss.core.training.samples import LabelScale
 
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
+pytestmark = [
+    pytest.mark.usefixtures("one_torch_thread"),
+    pytest.mark.filterwarnings("ignore:.*as aligning leaves it"),  # slices are of few greys
+]
 
 CLASSES = ("background", "mito")
 

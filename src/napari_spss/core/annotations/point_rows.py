@@ -27,6 +27,7 @@ NODE_COLUMNS = {"class_index": "class", "is_done": "status"}
 _OF_GRID = ("spacing_px", "offset_y", "offset_x", "is_done")
 _NAPARI_AXIS = re.compile(r"axis-\d+", re.ASCII)
 _FIJI = frozenset({"Area", "Mean", "StdDev", "Min", "Max", "XM", "YM", "Ch", "Frame", "Counter"})
+_FIJI_POINT = ("X", "Y", "Slice")  # in this order and case also where nothing was measured
 _LARGEST_SLICE = 2**31
 _ROUNDING_PX = 1e-6
 _NEAR_PX = 2.0
@@ -163,7 +164,8 @@ def _point_layout(
     axes = [key for key in names if _NAPARI_AXIS.fullmatch(key)]
     written = set(names.values())
     n_slices = reading.extent.n_slices
-    if {"X", "Y"} <= written and not _FIJI.isdisjoint(written):
+    in_order = [name for name in names.values() if name in _FIJI_POINT]
+    if in_order == [*_FIJI_POINT] or ({"X", "Y"} <= written and not _FIJI.isdisjoint(written)):
         is_of_frames = _has_frames(table)
         if is_of_frames is None:
             return None
@@ -184,6 +186,9 @@ def _point_layout(
             "pixel",
         )
         return FijiRow, columns
+    if "shape-type" in names:
+        table.fail("holds shapes of napari, not points", "save the points of a Points layer")
+        return None
     used = {"", "class", "slice", "y", "x"}
     model: type[KeypointRow] = KeypointRow
     if axes and not names.keys() >= columns.keys():

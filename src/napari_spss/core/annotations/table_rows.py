@@ -30,7 +30,12 @@ from .class_style import Classes
 from .csv_cells import CellFault, Table, fraction, number, per_cent_text, plain_number, whole
 from .proportions import Box, Proportion, Region
 
-UNIT = re.compile(r"^% ?|(?:,? in)? ?[(\[]? ?(?:%|\bper ?cent) ?[)\]]?$", re.IGNORECASE)
+_PER_CENT = "(?:per[ _.-]?cent(?:age)?|pct)"
+UNIT = re.compile(
+    rf"^(?:% ?|{_PER_CENT}[ _.-](?:of )?)"
+    rf"|(?:,? in)?[ _.-]?[(\[]? ?(?:in )?(?:%|(?<![^\W_]){_PER_CENT}) ?[)\]]?$",
+    re.IGNORECASE,
+)
 """The part of a column's name that says that its numbers are per cent."""
 
 _MOST_LINES = 10

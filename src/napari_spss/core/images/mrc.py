@@ -133,12 +133,21 @@ def open_mrc(path: Path) -> ImageData:
         length_um(float(length) / int(n), "angstrom") if n > 0 else None
         for length, n in zip(header.fields["cell"], header.fields["intervals"], strict=True)
     ]
-    note = f"{path.name} has a header that is not as the standard has it: {'; '.join(oddities)}."
+    notes = []
+    if oddities:
+        odd = "; ".join(oddities)
+        notes.append(f"{path.name} has a header that is not as the standard has it: {odd}.")
+    if edges == [length_um(1, "angstrom")] * 3:
+        edges = [None] * 3
+        notes.append(
+            f"{path.name} states voxels of 1 Å, as programs write where the size is not known: it "
+            "is taken as unknown; state it if you know it (voxel size)."
+        )
     return ImageData(
         RawPixels([(file, header.start)], header.shape, header.shape, header.dtype),
         axes,
         (edges[2], edges[1], edges[0]),
-        notes=(note,) if oddities else (),
+        notes=tuple(notes),
     )
 
 

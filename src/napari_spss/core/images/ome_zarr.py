@@ -17,6 +17,8 @@ from .raw import Pixels, Where, reading
 from .stack import ArrayLike, ImageData
 
 _MARKS = ("zarr.json", ".zarray", ".zgroup")
+_DIMENSIONS = "_ARRAY_DIMENSIONS"  # of xarray
+_LETTERS = {name: name[0].upper() for name in ("t", "time", "c", "channel", "z", "y", "x")}
 _MAX_NAMED = 20
 _MAX_DEPTH = 3  # folders from a level to its image
 
@@ -118,7 +120,7 @@ def open_zarr(path: Path) -> ImageData:
         name = images[0]
         return _finest_level(groups[name], found[name][0], path / name)
     if len(arrays) == 1 and not images:
-        return ImageData(_StoredArray(next(iter(arrays.values())), path))
+        return _plain(next(iter(arrays.values())), path)
     raise _unclear(path, natsorted(arrays), images, natsorted(groups))
 
 
@@ -188,7 +190,17 @@ def _level_of_image(array: Any, path: Path) -> ImageData:
                     if folder / level.path == place:
                         axes, size = _axes_of(multiscale, level, len(array.shape))
                         return ImageData(_StoredArray(array, path), axes, size)
-    return ImageData(_StoredArray(array, path))
+    return _plain(array, path)
+
+
+def _plain(array: Any, path: Path) -> ImageData:
+    """An array of no image; its axes are known if all have names, as of Zarr 3 or xarray."""
+    with reading(path):
+        stated = getattr(array.metadata, "dimension_names", None) or array.attrs.get(_DIMENSIONS)
+    names = stated if isinstance(stated, list | tuple) else ()
+    letters = "".join(_LETTERS.get(str(name).casefold(), "") for name in names)
+    is_known = len(set(letters)) == len(array.shape) and {"Y", "X"} <= set(letters)
+    return ImageData(_StoredArray(array, path), letters if is_known else None)
 
 
 def _finest_level(group: Any, multiscale: _Multiscale, path: Path) -> ImageData:

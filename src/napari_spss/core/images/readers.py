@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from .stack import ImageData, Stack
 from .tiff import open_tiff
 
 _SLICE_AXES = frozenset("ZT")
+_DIGITS = re.compile(r"\d+")
 _sort_key = natsort_keygen(alg=ns.IGNORECASE)
 
 
@@ -158,8 +161,10 @@ def _open_folder(
             + ". Choose a folder of PNG, TIFF or JPEG files."
         )
     sidecars = SidecarSizes(folder)
+    images = [open_zarr(p) if p.is_dir() else _open_file(p, palette, sidecars) for p in paths]
+    images[0] = replace(images[0], notes=(*images[0].notes, *_oddities(paths, visible)))
     return Stack(
-        [open_zarr(p) if p.is_dir() else _open_file(p, palette, sidecars) for p in paths],
+        images,
         source=str(folder),
         names=[path.name for path in paths],
         # the slice axis is the folder itself
@@ -167,6 +172,24 @@ def _open_folder(
         voxel_size_um=voxel_size_um,
         strict=strict,
     )
+
+
+def _oddities(paths: Sequence[Path], visible: Sequence[Path]) -> Iterator[str]:
+    """Say what may be a slice and is not read, and what may be one slice and is read twice."""
+    stems = Counter(path.stem for path in paths)
+    patterns = {_DIGITS.sub("0", stem) for stem in stems}
+    likely = [
+        path
+        for path in natural_order(visible)
+        if path.is_file() and path.stem not in stems and _DIGITS.sub("0", path.stem) in patterns
+    ]
+    for what, found in (
+        ("is no TIFF, PNG or JPEG and is not read as a slice", likely),
+        ("has the name of another slice; both are read", [p for p in paths if stems[p.stem] > 1]),
+    ):
+        if found:
+            more = f" (and {len(found) - 1} more like it)" if len(found) > 1 else ""
+            yield f"{found[0].name} in {found[0].parent} {what}{more}."
 
 
 def natural_order(paths: Sequence[Path]) -> list[Path]:

@@ -31,6 +31,7 @@ _HANDED_PX = 2**19  # working pixels of a strip
 _CHUNK_PX = 2**16  # that are computed with at a time, as fit a cache
 _SUM_TYPES = (np.dtype(np.uint16), np.dtype(np.uint32))
 _ROUNDING = 1e-7  # of float32, relative
+_PADDING_PX = 16  # working pixels of one value from an edge on; fewer may be chance
 
 
 def resample_slice(
@@ -140,27 +141,63 @@ def streamed_greys(stack: Stack, z: int, reduction: int, mode: str) -> GreyRange
         box = (y, 0, min(shape[0], y + n_rows), shape[1])
         strip = resample_slice(stack, z, reduction, None, box=box)
         grey_range(strip, "range", dtype, name=f"slice {z} of {stack.source}")  # refuses NaN
-        size = strip[0].size
-        own, squares_here = _moments(strip)
+        size, own, squares_here = _moments(strip)
         # merging means and sums of squared differences, as in Chan, Golub and LeVeque 1979
         squares = squares + squares_here
-        squares += (own - mean) ** 2 * n * size / (n + size)
-        n, mean = n + size, mean + (own - mean) * size / (n + size)
+        squares += (own - mean) ** 2 * n * size / max(1, n + size)
+        n, mean = n + size, mean + (own - mean) * size / max(1, n + size)
         low, high = min(low, float(strip.min())), max(high, float(strip.max()))
     if mode != "slice":
         return grey_range(np.array([[[low, high]]], np.float32), mode, dtype)
-    deviation = np.sqrt(squares / n)
+    deviation = np.sqrt(squares / max(1, n))
     deviation[deviation <= _ROUNDING * np.abs(mean)] = np.inf
     return np.stack([mean, deviation])[:, :, None, None]
 
 
-def _moments(image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float64], ...]:
-    """Mean of each channel, and the sum of squared differences from it."""
-    mean = image.mean(axis=(1, 2), dtype=np.float64)
+def _moments(
+    image: npt.NDArray[np.float32],
+) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Number of pixels that are no padding, mean of each channel, and sum of squared differences.
+
+    All are 0 if there is none.
+    """
+    image = _without_padding(image)
+    size = image[0].size
+    mean = image.sum(axis=(1, 2), dtype=np.float64) / max(1, size)
     squares = np.zeros(len(image))
     for part in _chunks(image):
         squares += np.square(image[:, part] - mean[:, None, None]).sum(axis=(1, 2))
-    return mean, squares
+    return size, mean, squares
+
+
+def _without_padding(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Leave out what `padding_runs` finds; the rest is then one row."""
+    left, right = padding_runs(image)
+    if not (left.any() or right.any()):
+        return image
+    width = image.shape[2]
+    columns = np.arange(width)
+    return image[:, None, (left[:, None] <= columns) & (columns < width - right[:, None])]
+
+
+def padding_runs(image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.intp], ...]:
+    """Pixels of each row of an image (C, y, x) that are padding, from the left and the right on.
+
+    They are of one grey value up to the edge, and so are those of a row beside it, as aligning
+    slices leaves them. A row that is so throughout counts once.
+    """
+    width = image.shape[2]
+    left, right = runs = tuple(np.zeros(image.shape[1], np.intp) for _ in range(2))
+    if width < _PADDING_PX:
+        return runs
+    for run, part in ((left, image), (right, image[:, :, ::-1])):
+        near, edge = part[:, :, :_PADDING_PX], part[:, :, :1]
+        is_flat = (near == edge).all(axis=(0, 2)) & (left < width)
+        goes_on = is_flat[1:] & is_flat[:-1] & (edge[:, 1:] == edge[:, :-1]).all(axis=(0, 2))
+        rows = np.flatnonzero(np.append(goes_on, False) | np.append(False, goes_on))
+        differs = (part[:, rows] != edge[:, rows]).any(axis=0)
+        run[rows] = np.where(differs.any(axis=1), differs.argmax(axis=1), width)
+    return runs
 
 
 def _reduce(image: npt.NDArray[np.generic], k: int, means: npt.NDArray[np.float32]) -> None:
@@ -188,7 +225,7 @@ def _reduce(image: npt.NDArray[np.generic], k: int, means: npt.NDArray[np.float3
 
 def _chunks(image: npt.NDArray[Any]) -> Iterator[slice]:
     """Some rows of an image (C, y, x) after the other."""
-    n_rows = max(1, _CHUNK_PX // image.shape[2])
+    n_rows = max(1, _CHUNK_PX // max(1, image.shape[2]))
     for y in range(0, image.shape[1], n_rows):
         yield slice(y, min(image.shape[1], y + n_rows))
 
@@ -227,9 +264,9 @@ def grey_range(
     image : ndarray
         (C, y, x) float32, a **whole** slice, so that no map depends on a tile's statistics.
     mode : {"slice", "range"}
-        Zero mean and unit deviation per channel (all 0 if it does not vary), or the dtype's range
-        to 0-1. Float images in mode "range" are taken as they are if they lie in 0-1, else scaled
-        by minimum and maximum.
+        Zero mean and unit deviation per channel (all 0 if it does not vary) of what is no padding,
+        or the dtype's range to 0-1. Float images in mode "range" are taken as they are if they lie
+        in 0-1, else scaled by minimum and maximum.
     dtype : dtype
         The stack's own dtype.
     name : str
@@ -252,8 +289,9 @@ def grey_range(
             "numpy.nan_to_num."
         )
     if mode == "slice":
-        mean, squares = (one[:, None, None] for one in _moments(image))
-        deviation = np.sqrt(squares / image[0].size)
+        size, *moments = _moments(image)
+        mean, squares = (one[:, None, None] for one in moments)
+        deviation = np.sqrt(squares / max(1, size))
         # relative, since images in physical units may vary by less than any fixed number
         deviation[deviation <= _ROUNDING * np.abs(mean)] = np.inf
         return np.stack([mean, deviation])

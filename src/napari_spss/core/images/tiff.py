@@ -159,7 +159,13 @@ def _only_image(tif: tifffile.TiffFile, path: Path) -> tuple[_Series, list[str]]
             f"{path} is incomplete: it states {n_stated} images in its ImageJ metadata, but holds "
             f"{n_read}; copy it again, or save it again in Fiji."
         )
-    return images[0], []
+    series, notes = images[0], []
+    if "S" in str(found[0][1].axes) and series.axes == "ZYX":
+        notes.append(
+            f"{path.name} holds {series.shape[0]} planes that are marked as the colours of one "
+            "image, as some programs mark slices; they are slices unless the axes CYX are stated."
+        )
+    return series, notes
 
 
 def _joined(images: Sequence[_Series], path: Path) -> tuple[_Series, list[str]]:

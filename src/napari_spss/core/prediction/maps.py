@@ -7,7 +7,8 @@ rows before.
 from __future__ import annotations
 
 import contextlib
-from collections import deque
+import math
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ import numpy.typing as npt
 import torch
 
 from ..annotations import Region
-from ..base import CancelToken, InputError, Message
-from ..images import GreyRange, enlarge, slice_greys, working_strips
+from ..base import CancelToken, InputError, Message, counted, percent
+from ..images import GreyRange, enlarge, padding_runs, slice_greys, working_strips
 from ..networks import (
     Band,
     Box,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 _PIECE_VALUES = 2**18  # map values at full resolution that are worked on at a time: as fit a cache
 _WINDOW_ROWS = 64  # at working scale
+_PADDED = 0.02  # of a slice, that is worth a word
+_MOST_SLICES = 10
 _T = TypeVar("_T")
 _Strip = npt.NDArray[np.float32]
 _Greys = Callable[[int], GreyRange]
@@ -183,8 +186,9 @@ class SlicePredictor:
             )
         if token is not None and token.is_cancelled:
             raise Stopped
-        regions = tuple(regions)
-        with contextlib.closing(_ahead(self._strips(stack, regions, greys))) as strips:
+        regions, padded = tuple(regions), Counter[int]()
+        strips_of = self._strips(stack, regions, greys, padded)
+        with contextlib.closing(_ahead(strips_of)) as strips:
             for region in regions:
                 _, _, box = self._place(stack, region)
                 seen = self._seen(stack, region)
@@ -196,6 +200,8 @@ class SlicePredictor:
                     if isinstance(item, Band):
                         item = Band((item.rows[0] + seen[0], item.rows[1] + seen[0]), item.objects)
                     yield region, item
+        if message := self._of_padding(stack, padded):
+            yield regions[-1], message
 
     def _seen(self, stack: Stack, region: Region) -> Box:
         """What of a slice at working scale a region depends on."""
@@ -204,18 +210,45 @@ class SlicePredictor:
         return self._network.window(box, (-(-height // k), -(-width // k)))
 
     def _strips(
-        self, stack: Stack, regions: Iterable[Region], greys: _Greys | None
+        self,
+        stack: Stack,
+        regions: Iterable[Region],
+        greys: _Greys | None,
+        padded: Counter[int],
     ) -> Generator[_Strip, None, None]:
-        """Read what the regions depend on, at working scale."""
+        """Read what the regions depend on, at working scale, and count padding of whole slices."""
         for region in regions:
-            yield from working_strips(
+            seen = self._seen(stack, region)
+            for strip in working_strips(
                 stack,
                 region.slice,
                 self._model.working_scale.of_slice(stack, region.slice),
                 self._model.normalisation,
-                box=self._seen(stack, region),
+                box=seen,
                 greys=None if greys is None else greys(region.slice),
-            )
+            ):
+                if seen == self._seen(stack, Region(region.slice)):
+                    padded[region.slice] += sum(int(run.sum()) for run in padding_runs(strip))
+                yield strip
+
+    def _of_padding(self, stack: Stack, padded: Counter[int]) -> Message | None:
+        """Say which slices are padded, unless the model knows what lies outside."""
+        shares = {
+            z: n * self._model.working_scale.of_slice(stack, z) ** 2 / math.prod(stack.shape_of(z))
+            for z, n in padded.items()
+        }
+        found = sorted(z for z, share in shares.items() if share > _PADDED)
+        if not found or self._model.classes.outside_index is not None:
+            return None
+        shown = ", ".join(map(str, found[:_MOST_SLICES])) + ", ..." * (len(found) > _MOST_SLICES)
+        text = (
+            f"{counted(len(found), 'slice')} ({shown}) {'have' if len(found) > 1 else 'has'} one "
+            f"grey value from an edge on, as aligning leaves it, in up to "
+            f"{percent(min(1.0, max(shares.values())), 0)} of the pixels. Labels there mean "
+            "nothing, but count in the fractions: crop the image, or train with a class that is "
+            "named outside and marked there."
+        )
+        return Message("warning", text)
 
 
 class _Rows:
