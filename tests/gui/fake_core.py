@@ -59,12 +59,12 @@ def fake_train(job, *, token: CancelToken) -> Generator[Event, None, object]:
     classes = job.annotations.classes
     yield RunStarted("training", 2, "cpu", classes)
     for step in (1, 2):
-        z = job.preview_slice()
+        z = job.gate()
         if z is not None:
             probs = np.zeros((len(classes), *shape), np.float32)
             probs[1, : shape[0] // 2] = 0.9
             probs[0] = 1 - probs[1:].sum(0)
-            job.preview_sent()
+            job.gate.close()
             yield Preview(step, z, 1, shape, probs)
         yield Progress(step, 2, float(step), 2.0 - step, {"total": 1 / step}, 0.1)
     yield RunFinished(FinishReason.completed, 2, 2.0)

@@ -38,7 +38,7 @@ from napari_spss.core.base import (
 )
 from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
-from napari_spss.gui.models import Curves, LoadedRun, RunForm, RunState
+from napari_spss.gui.models import Curves, LoadedRun, RunForm
 from napari_spss.gui.widgets.plots import CurvesPlot
 from napari_spss.gui.widgets.theme import contrast, mark_of
 
@@ -303,7 +303,7 @@ def test_a_second_run_is_refused_and_stop_hands_over_the_model(dock, qtbot, monk
     assert "in progress" in dock.bar.text()
     qtbot.waitUntil(lambda: dock.session.status.done == 2)
     button(dock.bar, "Stop").click()
-    assert dock.session.status.state is RunState.stopping
+    assert dock.session.status.is_stopping
     qtbot.waitUntil(lambda: is_idle(dock))
     assert dock.session.model is not None
 

@@ -32,7 +32,7 @@ from napari_spss.core.training import load_model, loop
 from napari_spss.core.training.run import Run
 from napari_spss.gui import controller as controller_module, dock as dock_module
 from napari_spss.gui.jobs import save_results
-from napari_spss.gui.models import EndKind, RunForm, RunState
+from napari_spss.gui.models import EndKind, RunForm
 from napari_spss.gui.models.preferences import Preferences
 
 STACK, TRUTH = blobs()
@@ -234,7 +234,7 @@ def stop_at_the_first(dock, kind):
     """Press Stop when the first event of a kind arrives."""
 
     def watch(event):
-        if isinstance(event, kind) and dock.session.status.state is not RunState.stopping:
+        if isinstance(event, kind) and not dock.session.status.is_stopping:
             button(dock.bar, "Stop").click()
 
     dock.session.event_taken.connect(watch)

@@ -16,6 +16,7 @@ from napari_spss.core.base import FinishReason, Predicted, RunFinished, RunStart
 from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.layers import layer_mark
+from napari_spss.gui.models import ObjectEdits
 
 CLASSES = ("background", "mitochondria")
 SAID = Annotations(CLASSES, proportions=(Proportion(Region(0), (None, 0.1)),))
@@ -158,6 +159,17 @@ def test_delete_by_key_and_undo_by_key(desk):
     np.testing.assert_array_equal(desk.labels, LABELS)
     desk.press(Qt.Key.Key_Z, CTRL | SHIFT)
     assert desk.numbers() == [1, 2]
+
+
+def test_an_error_that_nobody_foresaw_is_told(desk, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no such voxel")
+
+    monkeypatch.setattr(ObjectEdits, "keep", fail)
+    desk.choose(2)
+    desk.press(Qt.Key.Key_K)
+    assert "no such voxel" in said(desk.dock.bar)
+    assert "3 objects not judged" in said(desk.objects)
 
 
 def test_keep_by_key_and_it_drops_off_the_list(desk):

@@ -26,6 +26,7 @@ from napari_spss.core.base import (
 )
 from napari_spss.core.images import stack_from_array
 from napari_spss.gui.jobs import (
+    PreviewGate,
     TrainingJob,
     apply_model,
     load_run,
@@ -144,7 +145,7 @@ def test_two_runs_in_one_folder_exclude_each_other(model, tmp_path):
         start_from=None,
         device="cpu",
         updates=None,
-        preview_slice=lambda: None,
+        gate=PreviewGate(),
         preview_interval_s=1.0,
     )
     first = train(job, token=CancelToken())

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QObject, Signal
 
-from ..core.annotations import Annotations, Look
+from ..core.annotations import Look
 from ..core.base import InputError, counted
-from .models import Session, Task, explain, guarded
+from .models import Session, Task, explain, guarded, start_task
 from .outcome import Estimated, Outcome
 
 if TYPE_CHECKING:
-    from ..core.annotations import Classes
+    from ..core.annotations import Annotations, Classes
+    from .widgets import AnnotateSection
 
 
 class CheckCount(QObject):
@@ -29,8 +30,8 @@ class CheckCount(QObject):
         Tells what cannot be done.
     outcome : callable
         Returns the result of the image that is shown.
-    check, training : callable
-        Return the check count, and what a training would learn from.
+    annotate : AnnotateSection
+        Has the check count, and what a training would learn from.
     """
 
     changed = Signal()  # there is another estimate
@@ -39,13 +40,12 @@ class CheckCount(QObject):
         self,
         session: Session,
         outcome: Callable[[], Outcome],
-        check: Callable[[], Annotations],
-        training: Callable[[], Annotations],
+        annotate: AnnotateSection,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self.session = session
-        self._outcome, self._check, self._training = outcome, check, training
+        self._outcome, self._check, self._training = outcome, annotate.check_value, annotate.value
         self._running: tuple[Task[Estimated], Outcome] | None = None
 
     @property
@@ -118,10 +118,7 @@ class CheckCount(QObject):
             identity=source.identity,
             run_dir=outcome.run_dir,
         )
-        task = Task("napari-spss estimate", call)
-        self._running = task, outcome
-        task.ended.connect(self._on_ended)
-        task.start()
+        self._running = start_task("napari-spss estimate", call, self._on_ended), outcome
         self.changed.emit()
 
     @guarded

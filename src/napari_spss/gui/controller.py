@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, cast
 
 from qtpy.QtCore import QObject, Signal
 
 from ..core.annotations import (
     Annotations,
-    Classes,
     ClassStyle,
-    Look,
     Region,
     error_after_looks,
     looks_summary,
@@ -40,6 +36,7 @@ from .check import CheckCount
 from .jobs import (
     CHECK,
     ESTIMATES,
+    PreviewGate,
     TrainingJob,
     apply_model,
     compare_runs,
@@ -56,7 +53,6 @@ from .models import (
     EndKind,
     FoundObjects,
     LoadedRun,
-    MapMaking,
     ObjectRequest,
     Progress,
     RunEnd,
@@ -71,18 +67,23 @@ from .models import (
     steps_of,
 )
 from .outcome import Outcome
-from .worker import CoreCall, Runner
+from .worker import Runner
 
 if TYPE_CHECKING:
     from napari.layers import Labels
     from napari.viewer import Viewer
 
     from ..core.base import ResultFiles, TrainingSettings
-    from ..core.images import LabelSource
+    from ..core.training import Model
+    from .inputs import Inputs
+    from .worker import CoreCall
 
 logger = logging.getLogger(__name__)
 _ImageId = tuple[int, str]  # key of the layer, identity of its pixels
 _Said = tuple[Annotations, int]  # and how often somebody painted
+P = ParamSpec("P")
+_Begin: TypeAlias = Callable[Concatenate["Controller", P], None]
+_AtHand: TypeAlias = "tuple[Model, Source]"
 _NODE_ERROR = "labels.node_error"
 _NOT_WHOLE = (
     "Not all slices have labels: objects end where the labels do. Apply the model to the whole "
@@ -113,72 +114,6 @@ class ObjectsInTheWay(InputError):
         super().__init__(f"You have {judged}. Others take their place only if you say so.")
 
 
-class PreviewGate:
-    """Tells a run which slice to preview: none while the last preview was not shown.
-
-    Read in the worker's thread; single reads and writes of attributes need no lock.
-    """
-
-    def __init__(self) -> None:
-        self.slice = 0
-        self._is_waiting = False
-
-    def __call__(self) -> int | None:
-        """Return the slice that the viewer shows; None from `close` until `open` is called."""
-        return None if self._is_waiting else self.slice
-
-    def close(self) -> None:
-        """Wait for a preview that is on its way to be shown."""
-        self._is_waiting = True
-
-    def open(self) -> None:
-        """Let the next preview come."""
-        self._is_waiting = False
-
-
-class Context:
-    """What the user has in hand when a run begins; the dock fills it, the controller reads it.
-
-    Attributes
-    ----------
-    source : Source or None
-        The image.
-    styles : tuple of ClassStyle
-        The classes, background first.
-    annotations : callable
-        Returns the annotations as they are now.
-    masks : callable
-        Returns painted labels, or None.
-    form : callable
-        Returns the training form.
-    runs_folder : callable
-        Returns the folder for runs, or None if there is no project.
-    map_making : callable
-        Returns how maps are to be made.
-    rectangles : callable
-        Returns the rectangles of a slice, the selected one first.
-    n_strokes : callable
-        Returns how often somebody painted.
-    looks : callable
-        Returns the nodes that were looked at again, and what came of it.
-    check : callable
-        Returns the check count, from which nothing is to learn.
-    """
-
-    def __init__(self) -> None:
-        self.source: Source | None = None
-        self.styles: tuple[ClassStyle, ...] = ()
-        self.annotations: Callable[[], Annotations]
-        self.masks: Callable[[], LabelSource | None] = lambda: None
-        self.form: Callable[[], RunForm]
-        self.runs_folder: Callable[[], Path | None] = lambda: None
-        self.map_making: Callable[[], MapMaking] = MapMaking
-        self.rectangles: Callable[[int], tuple[Region, ...]] = lambda _: ()
-        self.n_strokes: Callable[[], int] = lambda: 0
-        self.looks: Callable[[], tuple[Look, ...]] = lambda: ()
-        self.check: Callable[[], Annotations] = lambda: Annotations(("background",))
-
-
 @dataclass(frozen=True)
 class _Training:
     """With what a training began."""
@@ -187,6 +122,21 @@ class _Training:
     styles: tuple[ClassStyle, ...]
     settings: TrainingSettings
     folder: Path
+
+
+def _begins(
+    refuse: Callable[[Controller, Exception], None],
+) -> Callable[[_Begin[P]], Callable[Concatenate[Controller, P], bool]]:
+    """Make a method that begins a run return whether it did; if not, it tells why."""
+
+    def make(begin: _Begin[P]) -> Callable[Concatenate[Controller, P], bool]:
+        @wraps(begin)
+        def call(owner: Controller, /, *args: P.args, **kwargs: P.kwargs) -> bool:
+            return owner._attempt(partial(begin, owner, *args, **kwargs), partial(refuse, owner))
+
+        return call
+
+    return make
 
 
 class Controller(QObject):
@@ -208,7 +158,8 @@ class Controller(QObject):
         self,
         viewer: Viewer,
         session: Session,
-        context: Context,
+        inputs: Inputs,
+        runs_folder: Callable[[], Path | None],
         *,
         preview_interval_s: float = 3.0,
         parent: QObject | None = None,
@@ -216,7 +167,8 @@ class Controller(QObject):
         super().__init__(parent)
         self.session = session
         self._viewer = viewer
-        self._context = context
+        self._inputs, self._annotate = inputs, inputs.annotate
+        self._runs_folder = runs_folder
         self._preview_interval_s = preview_interval_s
         self._runner = Runner(session, self)
         self._scratch: list[tempfile.TemporaryDirectory[str]] = []
@@ -229,7 +181,7 @@ class Controller(QObject):
         self._claimed: Ticket | None = None  # of the run that is about to begin
         self._training: _Training | None = None  # the last one that began
         self._run_dir: Path | None = None
-        self._model_dir: Path | None = None
+        self.model_dir: Path | None = None  # of the run that the current model came from
         self._dir_before: Path | None = None  # of the model before the last training
         self._agreement: Agreement | None = None  # of the model of the last training
         self._is_untested = False  # whether that was stopped before it was compared
@@ -240,25 +192,14 @@ class Controller(QObject):
             viewer, partial(session.say, "info"), on_edit=lambda one: self.outcome.note_edit(one)
         )
         self._image: _ImageId | None = None
-        self._source: Source | None = None  # of that image, as it lies now
+        self.source: Source | None = None  # that image, as it is annotated now
         self._trained: _ImageId | None = None
         self._outcomes: dict[_ImageId, Outcome] = {}
         self.outcome = self._of_run = self._new_outcome()
         self._known: dict[_ImageId, _Said | None] = {}  # by image, what the model has learned of
-        self.check = CheckCount(
-            session,
-            lambda: self.outcome,
-            lambda: context.check(),
-            lambda: context.annotations(),
-            self,
-        )
+        self.check = CheckCount(session, lambda: self.outcome, inputs.annotate, self)
         session.event_taken.connect(self._on_event)
         session.run_ended.connect(self._on_end)
-
-    @property
-    def model_dir(self) -> Path | None:
-        """Folder of the run that the current model came from."""
-        return self._model_dir
 
     def current_slice(self) -> int:
         """Slice that the viewer shows."""
@@ -270,10 +211,11 @@ class Controller(QObject):
         if image == self._image and source is not None:
             self._follow(source)
             return
-        self._source = source
-        self._image = image
-        for other in [one for one in self._outcomes if one != image and self._is_gone(one)]:
-            self._outcomes.pop(other).clear()
+        self.source, self._image = source, image
+        for other in list(self._outcomes):
+            is_replaced = image is not None and image[0] == other[0]  # in its layer
+            if other != image and (is_replaced or not self.layers.is_in_viewer(other[0])):
+                self._outcomes.pop(other).clear()
         if image is None:
             self.outcome = self._new_outcome()
         elif image in self._outcomes:
@@ -286,7 +228,7 @@ class Controller(QObject):
 
     def _follow(self, source: Source) -> None:
         """Take note that the image lies elsewhere, such as at another scale."""
-        before, self._source = self._source, source
+        before, self.source = self.source, source
         if before is not None and not before.geometry.is_same(source.geometry):
             self.layers.follow(before, source)
         self.outcome.follow(source)
@@ -296,7 +238,7 @@ class Controller(QObject):
     def note_known(self) -> None:
         """Take what is annotated on the image for nothing new, unless it was shown before."""
         if self._image is not None:
-            self._known.setdefault(self._image, self._said(self._context.annotations()))
+            self._known.setdefault(self._image, self._said(self._annotate.value()))
 
     def _said(self, annotations: Annotations) -> _Said:
         """What a training would learn from; a grid that was only laid says nothing.
@@ -311,17 +253,12 @@ class Controller(QObject):
             for one in annotations.proportions
         )
         said = annotations.replace(grids=grids, proportions=proportions)
-        return said, self._context.n_strokes()
+        return said, self._annotate.painted.n_edits
 
     def _has_news(self, annotations: Annotations | None) -> bool:
         if annotations is None or self._image is None or self._image not in self._known:
             return False
         return self._said(annotations) != self._known[self._image]
-
-    def _is_gone(self, image: _ImageId) -> bool:
-        """Whether an image left the viewer, or its layer shows another one by now."""
-        is_other = self._image is not None and self._image[0] == image[0]
-        return is_other or not self.layers.is_in_viewer(image[0])
 
     def _new_outcome(self) -> Outcome:
         outcome = Outcome(self.layers, self.current_slice)
@@ -331,12 +268,11 @@ class Controller(QObject):
 
     def missing(self, annotations: Annotations | None) -> str:
         """Say what has to be done before a training; nothing if it may start."""
-        context = self._context
-        if context.source is None:
+        if self.source is None:
             return "Open an image, or one of File > Open Sample > Semantic Proportions."
-        if sum(not style.is_outside for style in context.styles) < 2:
+        if sum(not style.is_outside for style in self._inputs.classes.value()) < 2:
             return "Add a class to be segmented under Image & classes."
-        if annotations is None or (annotations.is_empty and context.masks() is None):
+        if annotations is None or (annotations.is_empty and self._annotate.masks() is None):
             if annotations is not None and annotations.grids:
                 return (
                     "Count what was laid under Annotate, Grid: click the nodes that lie on a "
@@ -347,7 +283,7 @@ class Controller(QObject):
 
     def progress(self, annotations: Annotations | None) -> Progress:
         """Say how far the work has come."""
-        source, maps, check = self._context.source, self.outcome.maps, self._context.check()
+        source, maps, looks = self.source, self.outcome.maps, self._annotate.second_look.value()
         return Progress(
             has_image=source is not None,
             missing=self.missing(annotations),
@@ -356,21 +292,21 @@ class Controller(QObject):
                 grid.box is not None and not grid.is_done
                 for grid in (() if annotations is None else annotations.grids)
             ),
-            has_places=has_places(annotations) or self._context.masks() is not None,
+            has_places=has_places(annotations) or self._annotate.masks() is not None,
             has_model=self.session.model is not None,
             is_cut_short=self._cut_short is not None and self._is_image_of_run(),
-            n_to_look_at=sum(look.verdict is None for look in self._context.looks()),
+            n_to_look_at=sum(look.verdict is None for look in looks),
             has_news=self._has_news(annotations),
             is_worse=self.can_take_back
             and self._agreement is not None
             and self._agreement.is_worse,
             has_preview=source is not None and self.layers.has_preview(source),
             has_result=self.outcome.has_result,
-            can_look_again=not self._context.looks()
+            can_look_again=not looks
             and annotations is not None
             and any(grid.to_look_at.any() for grid in annotations.grids),
             n_contradicted=len(self.check.contradicted()),
-            n_open_check=sum(not grid.is_done for grid in check.grids),
+            n_open_check=sum(not grid.is_done for grid in self._annotate.check.value()),
             can_estimate=not self.check.missing(),
             is_estimated=self.outcome.estimated is not None and not self.check.stale(),
             is_stale=bool(self.stale()),
@@ -381,11 +317,27 @@ class Controller(QObject):
 
     # -- buttons ---------------------------------------------------------------------------------
 
-    def train(self, *, continues: bool = False) -> bool:
-        """Start a training; return whether it began."""
-        return self._attempt(lambda: self._begin_training(continues=continues))
+    def _refuse(self, error: Exception) -> None:
+        text = explain(error, "The run did not begin")
+        self.refused.emit(getattr(error, "field", None), text)
+        self.session.say("error", text)
 
-    def _begin_training(self, *, continues: bool) -> None:
+    def _refuse_saving(self, error: Exception) -> None:
+        can_replace = isinstance(error, InTheWay)
+        self.save_refused.emit(str(error), can_replace)
+        if not can_replace:
+            self.session.say("error", str(error))
+
+    def _refuse_objects(self, error: Exception) -> None:
+        if isinstance(error, ObjectsInTheWay):
+            self.objects_asked.emit(str(error), error.can_be_kept)
+            return
+        text = explain(error, "No objects were found")
+        self.objects_refused.emit(getattr(error, "field", None), text)
+
+    @_begins(_refuse)
+    def train(self, *, continues: bool = False) -> None:
+        """Start a training."""
         job, classes = self._job(continues=continues)
         ticket = self._claimed = self.session.begin(
             "training", classes=classes, continues=continues, resumes=job.resumes
@@ -400,14 +352,14 @@ class Controller(QObject):
         self._run_dir = job.run_dir
         self._agreement = None
         if not job.resumes:
-            self._dir_before = self._model_dir
-        self._runner.start(ticket, CoreCall("training of the segmentation", train), job)
+            self._dir_before = self.model_dir
+        self._runner.start(ticket, train, job)
 
     def update_annotations(self, annotations: Annotations) -> None:
         """Hand what was annotated and painted meanwhile to a training of the same image."""
         if self.session.status.kind != "training" or not self._is_image_of_run():
             return
-        labels = self._context.masks()
+        labels = self._annotate.masks()
         if labels is None and self._labels.n_slices == 0 and annotations == self._told:
             return
         self._told, self._learned = annotations, self._said(annotations)
@@ -416,20 +368,22 @@ class Controller(QObject):
 
     def _is_image_of_run(self) -> bool:
         """Whether the chosen image has the pixels that the run began with."""
-        source, run = self._context.source, self._training
+        source, run = self.source, self._training
         return source is not None and run is not None and source.identity == run.source.identity
 
-    def apply(self, scope: str) -> bool:
-        """Apply the current model to "slice", "rectangle" or "stack"; return whether it began."""
-        return self._attempt(lambda: self._begin_applying(scope))
-
-    def _begin_applying(self, scope: str) -> None:
-        model, source = self.session.model, self._context.source
+    def _at_hand(self, missing: str = "There is no model yet; train one, or load one.") -> _AtHand:
+        """Return model and image for another run, or raise an InputError."""
         self.session.check_idle()
-        if model is None:
-            raise InputError("There is no model yet; train one, or load one.")
-        if source is None:
+        if self.session.model is None:
+            raise InputError(missing)
+        if self.source is None:
             raise InputError("There is no image; open one.", field="image")
+        return self.session.model, self.source
+
+    @_begins(_refuse)
+    def apply(self, scope: str) -> None:
+        """Apply the current model to "slice", "rectangle" or "stack"."""
+        model, source = self._at_hand()
         regions = self._regions(scope, source)
         ticket = self._claimed = self.session.begin("prediction")
         is_known = model.working_scale.pixel_size_um or source.stack.pixel_size_um(0)
@@ -437,33 +391,17 @@ class Controller(QObject):
             self.session.say("info", BOTH_UNKNOWN)
         self.layers.remove_preview()
         self._of_run = self.outcome
-        making = self._context.map_making()
-        maps = self.outcome.begin(
-            source,
-            model,
-            self.styles_of(model.classes),
-            run_dir=self._model_dir,
-            making=making,
+        making, device = self._inputs.results.map_making(), self._inputs.form().device
+        styles = self._inputs.classes.styles_of(model.classes)
+        maps = self.outcome.begin(source, model, styles, run_dir=self.model_dir, making=making)
+        self._runner.start(
+            ticket, apply_model, model, source.stack, maps, regions, making, device=device
         )
-        call = CoreCall("applying the model", apply_model)
-        device = self._context.form().device
-        self._runner.start(ticket, call, model, source.stack, maps, regions, making, device=device)
 
-    def find_doubtful(self) -> bool:
-        """Look for the nodes that are worth a second look; return whether it began.
-
-        ``looks_found`` tells them.
-        """
-        return self._attempt(self._begin_review)
-
-    def _begin_review(self) -> None:
-        model, source = self.session.model, self._context.source
-        self.session.check_idle()
-        if model is None:
-            raise InputError("There is no model yet; train one, or load one.")
-        if source is None:
-            raise InputError("There is no image; open one.", field="image")
-        annotations = self._context.annotations()
+    @_begins(_refuse)
+    def find_doubtful(self) -> None:
+        """Look for the nodes that are worth a second look; ``looks_found`` tells them."""
+        (model, source), annotations = self._at_hand(), self._annotate.value()
         if annotations.classes != model.classes:
             raise InputError(
                 "The classes are others than those of the model; train with them first."
@@ -473,9 +411,8 @@ class Controller(QObject):
                 "There is no node to look at again; count a grid, and train with it first."
             )
         ticket = self._claimed = self.session.begin("review")
-        call = CoreCall("looking for doubtful nodes", find_doubtful)
-        device = self._context.form().device
-        self._runner.start(ticket, call, model, source.stack, annotations, device=device)
+        device = self._inputs.form().device
+        self._runner.start(ticket, find_doubtful, model, source.stack, annotations, device=device)
 
     def stale(self) -> str:
         """Say that the result is of another model than the one at hand; nothing if it is not."""
@@ -486,17 +423,6 @@ class Controller(QObject):
             f"The labels are of the model before ({steps_of(made_by)}). Press Apply to have those "
             f"of the present one ({steps_of(model)}), and then save everything."
         )
-
-    def place_to_save(self) -> Path:
-        """Propose a folder for the results: the last one, else one beside the image."""
-        outcome = self.outcome
-        if outcome.saved_in is not None or outcome.source is None:
-            return outcome.saved_in or Path.home()
-        path = outcome.source.path
-        beside = None if path is None else Path(path).absolute()
-        if beside is not None and os.access(beside.parent, os.W_OK):
-            return beside.with_name(re.sub(r"(\.ome)?\.\w+$", "", beside.name) + "_results")
-        return Path.home() / (re.sub(r"[^\w.-]+", "_", outcome.source.name) + "_results")
 
     def save(
         self,
@@ -523,17 +449,12 @@ class Controller(QObject):
         format : str
             Of labels and maps: the name of a writer.
         """
-        begin = partial(
-            self._begin_saving,
-            self.outcome,
-            Path(folder),
-            has_run=has_run,
-            overwrite=overwrite,
-            format=format,
+        return self._save(
+            self.outcome, Path(folder), has_run=has_run, overwrite=overwrite, format=format
         )
-        return self._attempt(begin, refuse=self._refuse_saving)
 
-    def _begin_saving(
+    @_begins(_refuse_saving)
+    def _save(
         self, outcome: Outcome, folder: Path, *, has_run: bool, overwrite: bool, format: str
     ) -> None:
         from ..core.analysis import estimate_names, table_names
@@ -558,18 +479,8 @@ class Controller(QObject):
         run_dir = outcome.run_dir if has_run else None
         check_place(results, run_dir)
 
-        def again() -> bool:
-            begin = partial(
-                self._begin_saving,
-                outcome,
-                folder,
-                has_run=has_run,
-                overwrite=overwrite,
-                format=format,
-            )
-            return self._attempt(begin, refuse=self._refuse_saving)
-
-        if outcome.after_labels(again):
+        again = partial(self._save, outcome, folder, has_run=has_run)
+        if outcome.after_labels(partial(again, overwrite=overwrite, format=format)):
             self.session.say("info", "Saving begins once the labels follow the threshold.")
             return
         labels = outcome.labels()
@@ -586,7 +497,7 @@ class Controller(QObject):
         self._of_run, outcome.saved_in = outcome, folder
         self._runner.start(
             ticket,
-            CoreCall("saving of results", save_results),
+            save_results,
             replace(results, made_by=outcome.origin()),
             outcome.maps,
             labels,
@@ -597,22 +508,13 @@ class Controller(QObject):
             objects=None if objects is None else objects.copy(),
         )
 
-    def _refuse_saving(self, error: Exception) -> None:
-        can_replace = isinstance(error, InTheWay)
-        self.save_refused.emit(str(error), can_replace)
-        if not can_replace:
-            self.session.say("error", str(error))
-
-    def load(self, folder: str | Path) -> bool:
-        """Load the model of a run; return whether loading began."""
-        return self._attempt(lambda: self._begin_loading(Path(folder)))
-
-    def _begin_loading(self, folder: Path) -> None:
+    @_begins(_refuse)
+    def load(self, folder: str | Path) -> None:
+        """Load the model of a run."""
         ticket = self._claimed = self.session.begin("loading")
-        self._run_dir, source = folder, self._context.source
-        identity = "" if source is None else source.identity
-        call = CoreCall("loading of a model", load_run)
-        self._runner.start(ticket, call, folder, image_identity=identity)
+        self._run_dir = Path(folder)
+        identity = "" if self.source is None else self.source.identity
+        self._runner.start(ticket, load_run, self._run_dir, image_identity=identity)
 
     def follow_runs(self, left: Path, folder: Path) -> None:
         """Take note that runs were copied from one folder to another, as far as they are there."""
@@ -621,7 +523,7 @@ class Controller(QObject):
             known = run is not None and run.parent == left and (folder / run.name).is_dir()
             return folder / run.name if run is not None and known else run
 
-        self._run_dir, self._model_dir = there(self._run_dir), there(self._model_dir)
+        self._run_dir, self.model_dir = there(self._run_dir), there(self.model_dir)
         self._dir_before = there(self._dir_before)
         if self._cut_short is not None:
             where = there(self._cut_short.folder) or self._cut_short.folder
@@ -663,8 +565,9 @@ class Controller(QObject):
         """Whether the model before the last training is in a folder of its own."""
         return self._dir_before not in (None, self._run_dir)
 
-    def compare(self, run_dir: Path, names: tuple[str, str]) -> bool:
-        """Show the labels of the run in use, and of another, on all slices; say if it began.
+    @_begins(_refuse)
+    def compare(self, run_dir: Path, names: tuple[str, str]) -> None:
+        """Show the labels of the run in use, and of another, on all slices.
 
         Parameters
         ----------
@@ -673,24 +576,19 @@ class Controller(QObject):
         names : tuple of str
             Of the two layers.
         """
-        return self._attempt(lambda: self._begin_comparison(run_dir, names))
-
-    def _begin_comparison(self, run_dir: Path, names: tuple[str, str]) -> None:
-        model, source, current = self.session.model, self._context.source, self._model_dir
-        self.session.check_idle()
-        if model is None or current is None:
-            raise InputError("No run is in use; choose one, and press Use.")
-        if source is None:
-            raise InputError("There is no image; open one.", field="image")
+        missing = "No run is in use; choose one, and press Use."
+        model, source = self._at_hand(missing)
+        if self.model_dir is None:
+            raise InputError(missing)
         slices = [region.slice for region in self._regions("stack", source)]
         ticket = self._claimed = self.session.begin("comparison")
         self.layers.remove_preview()
-        layers = self.layers.show_pair(source, names, self.styles_of(model.classes))
+        layers = self.layers.show_pair(source, names, self._inputs.classes.styles_of(model.classes))
         cleaning = self.outcome.cleaning
         self._compared = source, layers
-        call, device = CoreCall("comparison of two runs", compare_runs), self._context.form().device
+        run_dirs, device = (self.model_dir, run_dir), self._inputs.form().device
         self._runner.start(
-            ticket, call, (current, run_dir), source.stack, slices, cleaning, device=device
+            ticket, compare_runs, run_dirs, source.stack, slices, cleaning, device=device
         )
 
     def _show_compared(self, compared: ComparedSlice) -> None:
@@ -715,12 +613,10 @@ class Controller(QObject):
         edited : {"", "keep", "drop"}
             What becomes of what a person said of the objects: "keep" finds the others anew.
         """
-        outcome = self.outcome
-        return self._attempt(
-            lambda: self._begin_finding(outcome, request, edited), refuse=self._refuse_objects
-        )
+        return self._find(self.outcome, request, edited)
 
-    def _begin_finding(self, outcome: Outcome, request: ObjectRequest, edited: str) -> None:
+    @_begins(_refuse_objects)
+    def _find(self, outcome: Outcome, request: ObjectRequest, edited: str) -> None:
         self.session.check_idle()
         before = outcome.proofread.get(request.class_name)
         if before is not None and before.is_edited and not edited:
@@ -741,7 +637,7 @@ class Controller(QObject):
         self._of_run = outcome
         self._runner.start(
             ticket,
-            CoreCall("finding objects", find_class_objects),
+            find_class_objects,
             request,
             labels.copy(),  # moving the threshold changes them
             outcome.source.stack,
@@ -750,13 +646,6 @@ class Controller(QObject):
             outcome.origin(),
             kept=None if before is None or edited != "keep" else before.copy(),
         )
-
-    def _refuse_objects(self, error: Exception) -> None:
-        if isinstance(error, ObjectsInTheWay):
-            self.objects_asked.emit(str(error), error.can_be_kept)
-            return
-        text = explain(error, "No objects were found")
-        self.objects_refused.emit(getattr(error, "field", None), text)
 
     def begin(
         self,
@@ -772,42 +661,23 @@ class Controller(QObject):
             ticket = self._claimed = self.session.begin(kind)
             self._runner.start(ticket, call, *args, **options)
 
-        return self._attempt(start, refuse=refuse)
+        return self._attempt(start, refuse)
 
-    def _attempt(
-        self, begin: Callable[[], object], *, refuse: Callable[[Exception], None] | None = None
-    ) -> bool:
+    def _attempt(self, begin: Callable[[], object], refuse: Callable[[Exception], None]) -> bool:
         """Begin a run; if that fails, tell why and leave the session free for another one."""
         try:
             begin()
         except Exception as error:  # a border: beyond it is Qt
             if not isinstance(error, SpssError):
                 logger.error("a run did not begin", exc_info=error)
-            ticket = self._take_claimed()
+            ticket, self._claimed = self._claimed, None
             if ticket is None:
-                (refuse or self._refuse)(error)
+                refuse(error)
             else:
                 self.session.fail(ticket, error)
             return False
-        self._take_claimed()
+        self._claimed = None
         return True
-
-    def _take_claimed(self) -> Ticket | None:
-        ticket, self._claimed = self._claimed, None
-        return ticket
-
-    def styles_of(self, classes: Classes) -> tuple[ClassStyle, ...]:
-        """Classes of a model as they look: as the user's where the names agree."""
-        known = {style.name.lower(): style for style in self._context.styles}
-        looks = (
-            known.get(name.lower())
-            or ClassStyle(name, colour)  # of a loaded model; the user has not named it
-            for name, colour in zip(classes, classes.colours, strict=True)
-        )
-        return tuple(
-            replace(one, name=look.name, colour=look.colour, key=look.key)
-            for one, look in zip(classes.records, looks, strict=True)
-        )
 
     def shut_down(self) -> None:
         """Stop the run and all timers; the dock is about to close."""
@@ -823,30 +693,29 @@ class Controller(QObject):
 
     def _job(self, *, continues: bool) -> tuple[TrainingJob, tuple[str, ...]]:
         """Collect and check all that a training needs, on the GUI thread."""
-        context = self._context
+        source, form = self.source, self._inputs.form()
         self.session.check_idle()  # before anything is made for a run that is refused
-        if context.source is None:
+        if source is None:
             raise InputError("There is no image to train on; open one.", field="image")
-        form, model = context.form(), self.session.model if continues else None
+        model = self.session.model if continues else None
         settings = form.settings(continued=model)
-        annotations = context.annotations()
-        masks = context.masks()
+        annotations, masks = self._annotate.value(), self._annotate.masks()
         if annotations.is_empty and masks is None:
             raise InputError(
                 "Nothing is annotated yet; state fractions, count a grid or add keypoints."
             )
-        annotations.validate_against(context.source.stack)
+        annotations.validate_against(source.stack)
         resumed = self._resumable(form) if continues else None
         if resumed is not None:
             run = replace(resumed, settings=resumed.settings.without_limit())
         else:
-            run = _Training(context.source, context.styles, settings, self._new_run_dir())
+            run = _Training(source, self._inputs.classes.value(), settings, self._new_run_dir())
         run = replace(run, settings=self._after_looks(run.settings, form))
         self._training = run
         self._labels, self._told = LiveLabels(masks), annotations
         self._learned, self._trained = self._said(annotations), self._image
         job = TrainingJob(
-            stack=context.source.stack,
+            stack=source.stack,
             annotations=annotations,
             settings=run.settings,
             run_dir=run.folder,
@@ -854,8 +723,7 @@ class Controller(QObject):
             start_from=model,
             device=form.device,
             updates=None,
-            preview_slice=self.gate,
-            preview_sent=self.gate.close,
+            gate=self.gate,
             preview_interval_s=self._preview_interval_s,
             resumes=resumed is not None,
             before=self.session.model if resumed is None else None,
@@ -864,7 +732,8 @@ class Controller(QObject):
 
     def _after_looks(self, settings: TrainingSettings, form: RunForm) -> TrainingSettings:
         """Expect as many wrong nodes as the second looks let expect, unless it is stated."""
-        looks = [look for look in self._context.looks() if look.verdict is not None]
+        every = self._annotate.second_look.value()
+        looks = [look for look in every if look.verdict is not None]
         if not looks or _NODE_ERROR in form.overrides:
             return settings
         error = round(error_after_looks(looks, form.settings().labels.node_error), 4)
@@ -888,17 +757,18 @@ class Controller(QObject):
 
     def _cut_short_before(self, loaded: LoadedRun) -> _Training | None:
         """Return the training of a model that was loaded, if it is one of this project's to end."""
-        source, folder = self._context.source, self._run_dir
+        source, folder = self.source, self._run_dir
         if loaded.cut_short is None or source is None or folder is None:
             return None
-        if not self.session.is_of_shown_image or folder.parent != self._context.runs_folder():
+        if not self.session.is_of_shown_image or folder.parent != self._runs_folder():
             return None
-        self._training = _Training(source, self._context.styles, loaded.cut_short, folder)
+        styles = self._inputs.classes.value()
+        self._training = _Training(source, styles, loaded.cut_short, folder)
         return self._training
 
     def _new_run_dir(self) -> Path:
         """Name a folder for the next run: in the project, else a temporary one."""
-        runs = self._context.runs_folder()
+        runs = self._runs_folder()
         name = time.strftime("%Y-%m-%d_%H-%M-%S")
         if runs is not None:
             folder, number = runs / name, 2
@@ -916,17 +786,12 @@ class Controller(QObject):
         if scope == "stack":
             others = [Region(i) for i in range(source.stack.n_slices) if i != z]
             return (Region(z), *others)  # the one that is looked at comes first
-        rectangles = self._context.rectangles(z)
+        rectangles = self._annotate.regions.on_slice(z)
         if not rectangles:
             raise InputError(
                 f"There is no rectangle on slice {z}; draw one under Annotate, Fractions."
             )
         return rectangles[:1]
-
-    def _refuse(self, error: Exception) -> None:
-        text = explain(error, "The run did not begin")
-        self.refused.emit(getattr(error, "field", None), text)
-        self.session.say("error", text)
 
     @guarded
     def _on_event(self, event: Event) -> None:
@@ -977,7 +842,7 @@ class Controller(QObject):
             if end.run == "training":
                 self._tell_gain()
             self._is_untested = end.kind is EndKind.stopped and self.can_take_back
-            self._model_dir = self._run_dir
+            self.model_dir = self._run_dir
             self._known = {}
             if isinstance(end.result, LoadedRun):
                 self._agreement, self._cut_short = None, self._cut_short_before(end.result)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,21 +16,19 @@ from qtpy.QtWidgets import (
     QFrame,
     QScrollArea,
     QSizePolicy,
-    QVBoxLayout,
     QWidget,
 )
 
 from ..core.annotations import Keypoint
 from ..core.base import InputError, KeypointsChecked, SpssError, counted
 from ..core.projects import RUNS_FOLDER
-from .controller import Context, Controller
+from .controller import Controller
 from .figures import Figures
+from .inputs import Inputs
 from .layers import (
     Connections,
-    ObjectPicker,
     ReferenceLayer,
     Source,
-    SourceFrame,
     raise_annotations,
     snapshot,
 )
@@ -41,7 +39,6 @@ from .models import (
     DurationProbe,
     EndKind,
     RunEnd,
-    RunForm,
     RunStatus,
     Session,
     Suggestion,
@@ -50,6 +47,7 @@ from .models import (
     guarded,
     next_step,
     read_preferences,
+    start_task,
 )
 from .project_contents import Form, ProjectContents
 from .proofreader import Proofreader
@@ -117,9 +115,8 @@ class SpssDock(QWidget):
         self.results = ResultsSection()
         self.plots = FiguresSection()
         self._card = ReferenceLayer(self._viewer)
-        self._contents = ProjectContents(
-            self._viewer, self.image, self.classes, self.annotate, self.train, self.results
-        )
+        self._inputs = Inputs(self.image, self.classes, self.annotate, self.train, self.results)
+        self._contents = ProjectContents(self._viewer, self._inputs)
         self._blank = self._contents.form()
         self._before: Form | None = None  # of the image before
         self._recognising: tuple[Task[str], Image, Source] | None = None
@@ -134,28 +131,21 @@ class SpssDock(QWidget):
             folder=preferences.project_folder,
         )
         self.bar = RunBar()
-        self._context = self._make_context()
         self.controller = Controller(
             self._viewer,
             self.session,
-            self._context,
+            self._inputs,
+            self.project.runs_folder,
             preview_interval_s=preferences.preview_interval_s,
             parent=self,
         )
-        self._many = ManyRuns(self._viewer, self.controller, self.results, self._form, self)
-        self.figures = Figures(self.session, self.controller, self._annotations_or_none, self)
-        self._picker = ObjectPicker(self)
-        self._proofreader = Proofreader(
-            self._viewer,
-            self.results.objects.proofread,
-            self._picker,
-            self.session,
-            self._on_object_chosen,
-            self,
+        self._many = ManyRuns(self._viewer, self.controller, self._inputs, self)
+        self.figures = Figures(
+            self.session, self.controller, self.classes, self._annotations_or_none, self
         )
+        self._proofreader = Proofreader(self._viewer, self.controller, self._inputs, self)
         self._lay_out()
-        self._connect_sections()
-        self._connect_session()
+        self._connect()
         self._connections = Connections()
         self._connections.connect(self._viewer.dims.events.point, self._on_slider)
         self._connections.connect(self._viewer.events.theme, self._on_theme)
@@ -178,7 +168,7 @@ class SpssDock(QWidget):
     @property
     def source(self) -> Source | None:
         """The image as it is annotated now."""
-        return self._context.source
+        return self.controller.source
 
     def annotations(self) -> Annotations:
         """Return all annotations but the painted ones."""
@@ -200,7 +190,6 @@ class SpssDock(QWidget):
         self._is_open = False
         self._connections.disconnect_all()
         self._proofreader.close()
-        self._picker.set_layer(None)
         self._probe.stop()
         self._durations.stop()
         self.image.stop_measuring()
@@ -210,23 +199,6 @@ class SpssDock(QWidget):
         self.controller.shut_down()
 
     # -- building --------------------------------------------------------------------------------
-
-    def _make_context(self) -> Context:
-        context = Context()
-        context.annotations = self.annotate.value
-        context.masks = self.annotate.masks
-        context.form = self._form
-        context.runs_folder = self._runs_folder
-        context.map_making = self.results.map_making
-        context.rectangles = self.annotate.regions.on_slice
-        context.n_strokes = lambda: self.annotate.painted.n_edits
-        context.looks = self.annotate.second_look.value
-        context.check = self.annotate.check_value
-        return context
-
-    def _form(self) -> RunForm:
-        diameter = self.image.value().object_diameter_px
-        return replace(self.train.value(), object_diameter_px=diameter)
 
     def _lay_out(self) -> None:
         self._take_over = make_button(
@@ -238,24 +210,20 @@ class SpssDock(QWidget):
         self._figures = Section("Figures", self.plots)
         self._figures.hide()
         fill_column(results, self.results, self._figures)
-        self.sections: dict[str, Section] = {}
+        contents = {
+            "Image & classes": image,
+            "Annotate": self.annotate,
+            "Train": self.train,
+            "Results": results,
+        }
+        self.sections = {
+            name: Section(f"{number}  {name}".replace("&", "&&"), content, is_main=True)
+            for number, (name, content) in enumerate(contents.items(), start=1)
+        }
         body = self._body = QWidget()
-        column = QVBoxLayout(body)
+        column = fill_column(body, *self.sections.values(), None)
         column.setContentsMargins(4, 2, 4, 2)
         column.setSpacing(2)
-        for number, (name, content) in enumerate(
-            (
-                ("Image & classes", image),
-                ("Annotate", self.annotate),
-                ("Train", self.train),
-                ("Results", results),
-            ),
-            start=1,
-        ):
-            section = Section(f"{number}  {name}".replace("&", "&&"), content, is_main=True)
-            self.sections[name] = section
-            column.addWidget(section)
-        column.addStretch(1)  # a factor, so that no section takes part of what is left
         scroll = self._scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -264,7 +232,7 @@ class SpssDock(QWidget):
         self.setMinimumWidth(_WIDTH_PX)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
-    def _connect_sections(self) -> None:
+    def _connect(self) -> None:
         self.image.image_changed.connect(self._on_image_changed)
         self.image.value_changed.connect(self._on_form_changed)
         self.image.value_changed.connect(self._take_card_away)
@@ -299,22 +267,17 @@ class SpssDock(QWidget):
         self.train.runs.use_requested.connect(self.controller.load)
         self.train.runs.compare_requested.connect(self._on_compare)
         self.train.runs.slice_chosen.connect(self._go_to_slice)
-        self.results.save_requested.connect(self._proofreader.flush)
         self.results.save_requested.connect(
             lambda folder, format_name, has_run, overwrite: self.controller.save(
                 folder, format=format_name, has_run=has_run, overwrite=overwrite
             )
         )
-        self.results.set_place_to_save(self.controller.place_to_save)
+        self.results.set_place_to_save(lambda: self.controller.outcome.place_to_save())
         self.controller.save_refused.connect(self.results.refuse_saving)
-        self.results.objects.find_requested.connect(self._proofreader.flush)
         self.results.objects.find_requested.connect(self.controller.find_objects)
-        self.results.objects.chosen.connect(self._on_object_chosen)
         self.controller.objects_refused.connect(self.results.objects.refuse)
         self.controller.objects_asked.connect(self.results.objects.ask)
         self.controller.objects_edited.connect(self._on_objects_edited)
-        self._proofreader.train_wanted.connect(self._on_train_objects)
-        self._picker.picked.connect(self.results.objects.select)
         self.results.value_changed.connect(self._on_results_form_changed)
         self.plots.slice_wanted.connect(self._go_to_slice)
         self.plots.set_place(self.figures.place)
@@ -324,8 +287,6 @@ class SpssDock(QWidget):
         self.bar.suggestion_accepted.connect(self._on_suggestion)
         self.controller.refused.connect(self._on_refused)
         self.controller.outcome_changed.connect(self._on_outcome)
-
-    def _connect_session(self) -> None:
         self.session.status_changed.connect(self._on_status)
         self.session.event_taken.connect(self._on_event)
         self.session.message_added.connect(self._on_message)
@@ -355,11 +316,9 @@ class SpssDock(QWidget):
     def _recognise(self, layer: Image, source: Source) -> None:
         """Read in a thread which image it is; until then there is none, and nothing is entered."""
         self._enter(None, None)
-        task = Task("napari-spss image", lambda: source.identity)
-        task.ended.connect(self._on_recognised)
+        task = start_task("napari-spss image", lambda: source.identity, self._on_recognised)
         self._recognising = task, layer, source
         self._show_reading(True)
-        task.start()
 
     @guarded
     def _on_recognised(self, task: Task[str]) -> None:
@@ -384,19 +343,24 @@ class SpssDock(QWidget):
         """Turn to an image with all that belongs to it, or to none."""
         if self.image.is_reading:
             self._show_reading(False)
-        self._context.source = source
-        self._take_card_away()
-        self._forget_refusal()
-        was_restoring, self._is_restoring = self._is_restoring, True
-        try:
+        with self._restoring():
             self.controller.show_image(source)
             self._open_project(layer, source)
-        finally:
-            self._is_restoring = was_restoring
+        self._take_card_away()
+        self._forget_refusal()
         self._set_cleaning()
         self.controller.note_known()
         self._on_slider()
         self._refresh_ready()
+
+    @contextlib.contextmanager
+    def _restoring(self) -> Iterator[None]:
+        """Take what changes meanwhile as restored, not as entered."""
+        was_restoring, self._is_restoring = self._is_restoring, True
+        try:
+            yield
+        finally:
+            self._is_restoring = was_restoring
 
     def _open_project(self, layer: Image | None, source: Source | None) -> None:
         """Bring the annotations of an image, and none of another."""
@@ -405,7 +369,6 @@ class SpssDock(QWidget):
         if is_other:
             self.project.close_project()  # saves what waits, before the widgets change
             self._take_over.hide()
-        was_restoring, self._is_restoring = self._is_restoring, True
         try:
             if is_other:
                 self.annotate.clear()  # while it still lies on the image before
@@ -421,7 +384,6 @@ class SpssDock(QWidget):
                 if layer is not None:
                     raise_annotations(self._viewer, layer)
         finally:
-            self._is_restoring = was_restoring
             self._contents.forget_actions()
         self._tell_run()
 
@@ -455,20 +417,21 @@ class SpssDock(QWidget):
     @guarded
     def _on_restored(self, project: Project) -> None:
         """Show what a project holds, and nothing of the one that was open before."""
-        was_restoring, self._is_restoring = self._is_restoring, True
+        is_switch = not self._is_restoring
         try:
-            self.annotate.clear()
-            restored, faults = self._contents.restore(project)
+            with self._restoring():
+                self.annotate.clear()
+                restored, faults = self._contents.restore(project)
         except Exception as error:
             # what is shown is a part of it by now, which must not be saved in its place
             self.project.leave_alone(explain(error, "The project could not be restored"))
-            self.annotate.clear()
+            with self._restoring():
+                self.annotate.clear()
             raise
         finally:
-            self._is_restoring = was_restoring
             self._contents.forget_actions()
-        self._restore_objects(project, is_switch=not was_restoring)
-        if not was_restoring:
+        self._restore_objects(project, is_switch=is_switch)
+        if is_switch:
             self._set_cleaning()
             self._tell_run()
         self.session.say("info", f"Restored {restored}.")
@@ -493,9 +456,11 @@ class SpssDock(QWidget):
         folder = None if project is None else project / RUNS_FOLDER
         self._listing = None
         if folder is not None and folder.is_dir():
-            self._listing = Task("napari-spss runs", lambda: _runs_in(folder))
-            self._listing.ended.connect(self._on_runs_listed)
-            self._listing.start()
+            from ..core import training  # torch, which the thread of the window has no time for
+
+            self._listing = start_task(
+                "napari-spss runs", lambda: training.list_runs(folder), self._on_runs_listed
+            )
 
     @guarded
     def _on_runs_listed(self, task: Task[tuple[RunSummary, ...]]) -> None:
@@ -517,33 +482,28 @@ class SpssDock(QWidget):
 
     def _name_model(self) -> None:
         """Name the model that is in use as the list of runs does."""
-        folder, titles = self.controller.model_dir, {run.path: run_title(run) for run in self._runs}
-        name = "" if folder is None else titles.get(folder, folder.name)
-        self.results.set_model(self.session.model, name)
+        folder = self.controller.model_dir
+        self.results.set_model(self.session.model, "" if folder is None else self._title_of(folder))
+
+    def _title_of(self, folder: Path) -> str:
+        listed = (run_title(run) for run in self._runs if run.path == folder)
+        return next(listed, folder.name)
 
     @guarded
     def _on_compare(self, folder: Path) -> None:
-        titles = {run.path: run_title(run) for run in self._runs}
         current, model = self.controller.model_dir, self.session.model
         if current is None or model is None:
             return
-        one, other = (titles.get(path, path.name) for path in (current, folder))
+        one, other = map(self._title_of, (current, folder))
         if self.controller.compare(folder, (f"{one} labels", f"{other} labels")):
             self.train.runs.begin_comparison(model.classes, (one, other))
 
-    def _runs_folder(self) -> Path | None:
-        project = self.project.project
-        if project is None or not project.is_writable or not self.project.save():
-            return None
-        return project.folder / RUNS_FOLDER
-
     @guarded
     def _on_classes_changed(self) -> None:
-        self._context.styles = self.classes.value()
-        self.annotate.set_styles(self._context.styles)
+        self.annotate.set_styles(self.classes.value())
         model = self.session.model
         if model is not None:
-            styles = self.controller.styles_of(model.classes)
+            styles = self.classes.styles_of(model.classes)
             self.controller.outcome.set_styles(styles)
         self._on_annotations_changed()
 
@@ -586,7 +546,7 @@ class SpssDock(QWidget):
     @guarded
     def _on_card(self, fraction: float | None) -> None:
         """Show what a fraction looks like in objects of the stated diameter, or no longer."""
-        source, width = self._context.source, self.image.value().object_diameter_px
+        source, width = self.source, self.image.value().object_diameter_px
         self._card.hide()
         if fraction is None or source is None or width is None:
             return
@@ -600,12 +560,12 @@ class SpssDock(QWidget):
         self._card.hide()
         self.annotate.fractions.cards.release()
         is_known = self.image.value().object_diameter_px is not None
-        self.annotate.fractions.cards.set_known(is_known and self._context.source is not None)
+        self.annotate.fractions.cards.set_known(is_known and self.source is not None)
 
     @guarded
     def _on_form_changed(self) -> None:
         try:
-            settings = self._form().settings()
+            settings = self._inputs.form().settings()
         except InputError as error:
             self.train.mark_error(error.field, str(error))
             return
@@ -650,7 +610,7 @@ class SpssDock(QWidget):
 
     @guarded
     def _on_slider(self, event: Any = None) -> None:
-        source = self._context.source
+        source = self.source
         if source is None or self._viewer.dims.ndim < len(source.geometry.axes):
             return  # no image, or napari is about to take it away
         z = source.geometry.slice_at(self._viewer.dims.point)
@@ -660,7 +620,7 @@ class SpssDock(QWidget):
 
     @guarded
     def _go_to_slice(self, z: int) -> None:
-        source = self._context.source
+        source = self.source
         target = None if source is None else source.geometry.world_of_slice(z)
         if target is not None:
             axis, world = target
@@ -689,7 +649,7 @@ class SpssDock(QWidget):
         """Have it measured how long a training would take, unless one is under way."""
         if self._is_probing and not self.session.status.is_busy:
             with contextlib.suppress(InputError):  # the field that is wrong is marked
-                form = self._form()
+                form = self._inputs.form()
                 self._durations.ask(form.settings(), form.device)
 
     def _let_go_of_button(self) -> None:
@@ -813,14 +773,13 @@ class SpssDock(QWidget):
     @guarded
     def _on_check_shown(self, is_shown: bool) -> None:
         """Hide labels and maps while the check count is judged, lest they lead the eye."""
-        if self.controller.layers.set_aside(self._context.source, is_shown):
+        if self.controller.layers.set_aside(self.source, is_shown):
             self.bar.say("info", _HIDDEN)
         elif self.bar.text() == _HIDDEN:
             self.bar.say("info", "")
 
     def _scroll_to(self, widget: QWidget) -> None:
-        # once it has its height
-        QTimer.singleShot(0, lambda: self._scroll.ensureWidgetVisible(widget))
+        QTimer.singleShot(0, lambda: self._scroll.ensureWidgetVisible(widget))  # once laid out
 
     # -- the result ------------------------------------------------------------------------------
 
@@ -858,7 +817,7 @@ class SpssDock(QWidget):
         self.results.set_fractions(classes, overall, stated, slices)
         self.results.set_matched(outcome.matched_threshold())
         self._show_figures()
-        self._show_objects()
+        self._proofreader.show()
         self._refresh_ready()
         self._set_cleaning()
 
@@ -867,34 +826,6 @@ class SpssDock(QWidget):
         drawn = self.figures.fractions()
         self.plots.set_fractions(drawn)
         self._figures.setVisible(bool(drawn))
-
-    def _show_objects(self) -> None:
-        """Offer to find objects, and show those that were found, with the way to and from them."""
-        outcome, objects = self.controller.outcome, self.results.objects
-        source, maps = outcome.source, outcome.maps
-        is_known = source is not None and None not in source.stack.voxel_size_um
-        objects.set_classes(
-            None if maps is None else maps.classes,
-            is_stack=maps is not None and maps.shape[0] > 1,
-            is_size_known=is_known,
-        )
-        objects.set_place(self.controller.place_to_save().parent)
-        found = outcome.objects
-        others = [name for name, one in outcome.proofread.items() if one is not found]
-        objects.set_objects(found, others, is_stale=outcome.objects_are_stale())
-        self._picker.set_layer(outcome.object_layer)
-        self._proofreader.show(outcome)
-
-    @guarded
-    def _on_object_chosen(self, number: int, z: int = -1) -> None:
-        """Show an object: this slice, or where most of it is, the camera around it; choose it."""
-        layer, objects = self.image.value().layer, self.controller.outcome.objects
-        region = None if objects is None else objects.region_of(number, z)
-        if layer is not None and region is not None:
-            SourceFrame(layer).look_at(self._viewer, region)
-        self._picker.choose(number)
-        self.results.objects.select(number)
-        self._proofreader.refresh()
 
     @guarded
     def _on_objects_edited(self, slices: Iterable[int] | None) -> None:
@@ -905,7 +836,7 @@ class SpssDock(QWidget):
 
     def _restore_objects(self, project: Project, *, is_switch: bool) -> None:
         """Bring proofread objects back, once they are measured in a thread."""
-        outcome, source = self.controller.outcome, self._context.source
+        outcome, source = self.controller.outcome, self.source
         self._measuring = None
         if source is None:
             return
@@ -913,23 +844,19 @@ class SpssDock(QWidget):
             self._contents.forget_objects(project.state.objects)
             self._contents.note_objects(outcome.proofread, None)
             return
-        was_restoring, self._is_restoring = self._is_restoring, True
-        try:
+        with self._restoring():
             outcome.forget_objects()
-        finally:
-            self._is_restoring = was_restoring
         every = self._contents.read_objects(project, source.geometry.stack_shape)
         outcome.keep_aside(every)
         if every:
             found = every[-1]
-            task = Task("napari-spss objects", partial(found.measure, source.stack))
-            task.ended.connect(self._on_objects_measured)
+            call = partial(found.measure, source.stack)
+            task = start_task("napari-spss objects", call, self._on_objects_measured)
             self._measuring = task, found
-            task.start()
 
     @guarded
     def _on_objects_measured(self, task: Task[pd.DataFrame]) -> None:
-        measuring, source = self._measuring, self._context.source
+        measuring, source = self._measuring, self.source
         if measuring is None or task is not measuring[0] or not self._is_open or source is None:
             return  # the project is another one by now
         self._measuring = None
@@ -941,30 +868,6 @@ class SpssDock(QWidget):
         judged = f"{len(found.judged)} judged: see Results, Objects"
         what = counted(len(found.table), "object")
         self.session.say("info", f"Restored {what} of {found.request.class_name}, {judged}.")
-
-    @guarded
-    def _on_train_objects(self) -> None:
-        """Paint what was judged into the painted labels."""
-        found, panel = self.controller.outcome.objects, self.results.objects.proofread
-        if found is None:
-            return
-        names = [style.name for style in self.classes.value()]
-        try:
-            if found.request.class_name not in names:
-                raise InputError(
-                    f"{found.request.class_name} is none of the classes; name one so under Image & "
-                    "classes."
-                )
-            index = names.index(found.request.class_name)
-            planes = map(found.trusted, range(len(found.removed)))
-            n_slices = self.annotate.painted.add(planes, index)
-        except InputError as error:
-            panel.say(refusal=str(error))
-            return
-        panel.say(
-            f"What was judged is painted on {counted(n_slices, 'slice')}: see Annotate, Painted. "
-            "Train learns from it."
-        )
 
     # -- closing ---------------------------------------------------------------------------------
 
@@ -994,9 +897,3 @@ class SpssDock(QWidget):
         """Shut down when the widget is closed by itself."""
         self.shut_down()
         super().closeEvent(event)
-
-
-def _runs_in(folder: Path) -> tuple[RunSummary, ...]:
-    from ..core.training import list_runs  # torch, which the thread of the window has no time for
-
-    return list_runs(folder)

@@ -15,12 +15,13 @@ from ..core.annotations import Annotations, Classes
 from ..core.base import InputError
 from ..core.images import IGNORE
 from .controller import InTheWay, check_place
-from .models import Session, Task, explain, guarded
+from .models import Session, Task, explain, guarded, start_task
 from .outcome import Outcome
 
 if TYPE_CHECKING:
     from ..core.analysis import ClassFractions, Estimate
     from .controller import Controller
+    from .widgets import ClassesEditor
 
 Labels: TypeAlias = npt.NDArray[np.uint8]
 
@@ -38,7 +39,9 @@ class Figures(QObject):
     session : Session
         Tells what became of them.
     controller : Controller
-        Knows the result, and the classes as they look.
+        Has the result.
+    classes : ClassesEditor
+        Knows how classes look.
     annotations : callable
         Returns what was stated; None if that is not known for a moment.
     """
@@ -49,12 +52,13 @@ class Figures(QObject):
         self,
         session: Session,
         controller: Controller,
+        classes: ClassesEditor,
         annotations: Callable[[], Annotations | None],
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self.session = session
-        self._controller, self._annotations = controller, annotations
+        self._controller, self._editor, self._annotations = controller, classes, annotations
         self._running: Task[tuple[Path, ...]] | None = None
 
     def fractions(self) -> tuple[ClassFractions, ...]:
@@ -74,7 +78,7 @@ class Figures(QObject):
 
     def place(self) -> Path:
         """Propose a folder."""
-        return self._controller.place_to_save() / "figures"
+        return self._controller.outcome.place_to_save() / "figures"
 
     @guarded
     def save(self, folder: str, formats: tuple[str, ...], overwrite: bool) -> None:
@@ -138,9 +142,7 @@ class Figures(QObject):
                 results, measured, classes, annotations=stated, estimates=estimates, view=view
             )
 
-        self._running = Task("napari-spss figures", draw)
-        self._running.ended.connect(self._on_ended)
-        self._running.start()
+        self._running = start_task("napari-spss figures", draw, self._on_ended)
         self.session.say("info", "Drawing figures …")
 
     @guarded
@@ -156,7 +158,7 @@ class Figures(QObject):
 
     def _classes(self, outcome: Outcome) -> Classes:
         assert outcome.maps is not None
-        return Classes(self._controller.styles_of(outcome.maps.classes))
+        return Classes(self._editor.styles_of(outcome.maps.classes))
 
     def _stated(self, classes: Classes) -> Annotations | None:
         found = self._annotations()

@@ -47,6 +47,7 @@ from .models import (
     tables_in,
 )
 from .preloading import preload
+from .worker import named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,6 +64,29 @@ ESTIMATES, CHECK = "estimates.csv", "check.csv"
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+
+
+class PreviewGate:
+    """Tells a run which slice to preview: none while the last preview was not shown.
+
+    Read in the worker's thread; single reads and writes of attributes need no lock.
+    """
+
+    def __init__(self) -> None:
+        self.slice = 0
+        self._is_waiting = False
+
+    def __call__(self) -> int | None:
+        """Return the slice that the viewer shows; None from `close` until `open` is called."""
+        return None if self._is_waiting else self.slice
+
+    def close(self) -> None:
+        """Wait for a preview that is on its way to be shown."""
+        self._is_waiting = True
+
+    def open(self) -> None:
+        """Let the next preview come."""
+        self._is_waiting = False
 
 
 @dataclass(frozen=True)
@@ -83,13 +107,11 @@ class TrainingJob:
         Torch device or "auto".
     updates : Mailbox or None
         Annotations made meanwhile.
-    preview_slice : callable
-        Returns the slice that the viewer shows, or None while the last preview was not taken.
+    gate : PreviewGate
+        Says which slice to preview. It is closed before each preview that is handed over: not every
+        question leads to one, since a slice may be unreadable.
     preview_interval_s : float
         Least time between previews.
-    preview_sent : callable
-        Called in the thread before each preview that is handed over. Not every question leads to
-        one: a slice may be unreadable.
     resumes : bool
         Whether the run in the folder goes on, instead of another one from ``start_from``.
     before : Model or None
@@ -104,13 +126,13 @@ class TrainingJob:
     start_from: Model | None
     device: str
     updates: Mailbox[Annotations] | None
-    preview_slice: Callable[[], int | None]
+    gate: PreviewGate
     preview_interval_s: float
-    preview_sent: Callable[[], None] = lambda: None
     resumes: bool = False
     before: Model | None = None
 
 
+@named("training of the segmentation")
 def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Model]:
     """Train in a run folder, as the command line does."""
     if "torch" not in sys.modules:
@@ -141,7 +163,7 @@ def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Mod
             resume=job.resumes,
             start_from=None if job.resumes else job.start_from,
             updates=job.updates,
-            preview_slice=job.preview_slice,
+            preview_slice=job.gate,
             preview_interval_s=job.preview_interval_s,
             token=token,
             device=job.device,
@@ -166,7 +188,7 @@ def _watched(
                 model: Model = end.value
                 break
             if isinstance(event, Preview):
-                job.preview_sent()
+                job.gate.close()
             if isinstance(event, RunFinished):
                 finished = event
             else:
@@ -187,6 +209,7 @@ def _watched(
     return model
 
 
+@named("applying the model")
 def apply_model(
     model: Model,
     stack: Stack,
@@ -214,6 +237,7 @@ def apply_model(
         )
 
 
+@named("applying the model to many images")
 def apply_to_many(
     run_dir: Path, request: ManyRequest, *, token: CancelToken, **options: Any
 ) -> Generator[Event, None, pd.DataFrame]:
@@ -237,6 +261,7 @@ def apply_to_many(
     return (yield from _told(predict, token))
 
 
+@named("measuring many images")
 def measure_many(
     run_dir: Path,
     request: ManyRequest,
@@ -301,6 +326,7 @@ def _told(
     return result.result()
 
 
+@named("looking for doubtful nodes")
 def find_doubtful(
     model: Model,
     stack: Stack,
@@ -328,6 +354,7 @@ def find_doubtful(
     return rank_nodes(annotations, maps.probs, node_error=model.settings.labels.node_error)
 
 
+@named("finding objects")
 def find_class_objects(
     request: ObjectRequest,
     labels: npt.NDArray[np.uint8],
@@ -403,6 +430,7 @@ def find_class_objects(
     return found
 
 
+@named("saving of results")
 def save_results(
     results: ResultFiles,
     maps: ResultMaps,
@@ -508,6 +536,7 @@ def save_results(
     yield RunFinished(FinishReason.completed, pace.done, pace.elapsed_s, outputs)
 
 
+@named("loading of a model")
 def load_run(
     run_dir: Path, *, image_identity: str = "", token: CancelToken
 ) -> Generator[Event, None, LoadedRun]:
@@ -537,6 +566,7 @@ def load_run(
     return LoadedRun(model, curves, learned, cut_short, n_before)
 
 
+@named("comparison of two runs")
 def compare_runs(
     run_dirs: tuple[Path, Path],
     stack: Stack,

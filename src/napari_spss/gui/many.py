@@ -12,15 +12,15 @@ from qtpy.QtCore import QObject
 from ..core.base import Event, ImageProgress, InputError, Message, ResultFiles, SpssError, counted
 from .jobs import apply_to_many, measure_many
 from .layers import open_with_labels
-from .models import ManyMeasured, ManyRequest, RunEnd, RunForm, RunKind, explain, guarded
-from .worker import CoreCall
+from .models import ManyMeasured, ManyRequest, RunEnd, RunKind, explain, guarded
 
 if TYPE_CHECKING:
     import pandas as pd
     from napari.viewer import Viewer
 
     from .controller import Controller
-    from .widgets import ResultsSection
+    from .inputs import Inputs
+    from .worker import CoreCall
 
 _KINDS = ("images", "measuring")
 
@@ -33,27 +33,25 @@ class ManyRuns(QObject):
     viewer : Viewer
     controller : Controller
         Begins the runs.
-    results : ResultsSection
+    inputs : Inputs
         Has the list, and says how maps, labels and objects are made.
-    form : callable
-        Returns the training form.
     """
 
     def __init__(
         self,
         viewer: Viewer,
         controller: Controller,
-        results: ResultsSection,
-        form: Callable[[], RunForm],
+        inputs: Inputs,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self.session = controller.session
-        self._controller, self._results, self._form = controller, results, form
+        self._controller, self._inputs = controller, inputs
+        self._results = inputs.results
         self._folder = Path()  # of the results of the last run
         self._warnings: list[str] = []  # of that run
-        view = self._view = results.many
-        view.set_place(controller.place_to_save)
+        view = self._view = inputs.results.many
+        view.set_place(lambda: controller.outcome.place_to_save())
         view.apply_requested.connect(partial(self._try, self._apply))
         view.measure_requested.connect(partial(self._try, self._measure))
         view.open_requested.connect(partial(self._try, partial(open_with_labels, viewer)))
@@ -64,9 +62,8 @@ class ManyRuns(QObject):
         making, cleaning = self._results.map_making(), self._results.cleaning()
         threshold = None if cleaning.threshold is None else round(cleaning.threshold, 4)
         began = self._begin(
-            *("images", CoreCall("applying the model to many images", apply_to_many)),
-            *(request, request.images),
-            device=self._form().device,
+            *("images", apply_to_many, request, request.images),
+            device=self._inputs.form().device,
             threshold=threshold,
             flips=making.flips,
             smooth_z=making.smooth_z,
@@ -87,8 +84,7 @@ class ManyRuns(QObject):
                 "this one to all."
             )
         began = self._begin(
-            *("measuring", CoreCall("measuring many images", measure_many)),
-            *(request, request.results),
+            *("measuring", measure_many, request, request.results),
             min_size=wanted.min_size,
             split=wanted.split,
             per_slice=wanted.per_slice,

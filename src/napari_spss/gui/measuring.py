@@ -24,7 +24,7 @@ from .layers import (
     set_voxel_size,
     voxel_size_um,
 )
-from .models import Task, explain
+from .models import Task, explain, start_task
 from .widgets import LayerCombo, Notice, make_button, wear
 
 if TYPE_CHECKING:
@@ -117,11 +117,9 @@ class MeasureLabels(QWidget):
             return
         self._frame, self._origin = SourceFrame(layer), layer_origin(layer)
         call = partial(_measure, layer, geometry, instances=self._are_ids.isChecked())
-        self._task = Task("napari-spss measure", call)
-        self._task.ended.connect(self._on_measured)
         self._measure.setEnabled(False)
         self._summary.say("Measuring …")
-        self._task.start()
+        self._task = start_task("napari-spss measure", call, self._on_measured)
 
     def _on_measured(self, task: Task[tuple[Measurement, tuple[ClassFractions, ...]]]) -> None:
         self._measure.setEnabled(True)

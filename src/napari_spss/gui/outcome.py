@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from ..core.analysis import acquisition_scores
 from ..core.annotations import Proportion, Region
 from ..core.base import origin_of
 from ..core.prediction import is_smoothed
 from .layers import Relabeller, layer_mark
-from .models import Cleaning, FoundObjects, MapMaking, ObjectEdits, ResultMaps
+from .models import Cleaning, FoundObjects, MapMaking, ObjectEdits, ResultMaps, make_timer
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
     from napari.layers import Image, Labels, Layer
 
@@ -74,13 +75,12 @@ class Outcome(QObject):
         self,
         results: ResultLayers,
         current_slice: Callable[[], int],
-        parent: QObject | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self._results = results
         self._current_slice = current_slice
         self._styles: tuple[ClassStyle, ...] = ()
-        self._cleaning = Cleaning()
+        self.cleaning = Cleaning()  # how maps become labels at the moment
         self._making = MapMaking()
         self._weights = ""  # digest of those of the model
         self._map_layers: list[Image] = []
@@ -105,26 +105,18 @@ class Outcome(QObject):
         self.version = 0  # of the labels
         self.estimated: Estimated | None = None
         self._relabeller = Relabeller(current_slice, self, correct=self._correct)
-        self._relabeller.slice_done.connect(self._on_slice_done)
-        self._news = QTimer(self)
-        self._news.setSingleShot(True)
-        self._news.setInterval(_NEWS_MS)
-        self._news.timeout.connect(self._tell)
+        self._relabeller.slice_done.connect(self._measure)
+        self._news = make_timer(self, _NEWS_MS, self._tell)
         self._relabeller.finished.connect(self._news.start)
         self._relabeller.finished.connect(self._on_relabelled)
         self._relabeller.refused.connect(self._on_refused)
         self._then: Callable[[], object] | None = None
 
-    @property
-    def cleaning(self) -> Cleaning:
-        """How maps become labels at the moment."""
-        return self._cleaning
-
     def origin(self) -> dict[str, Any]:
         """Where the labels come from as they are, see `origin_of` and `read_origin`."""
         is_edited = self._layer is not None and bool(layer_mark(self._layer).get("is_edited"))
         is_edited |= any(one.is_edited for one in self.proofread.values())
-        return {**self._origin_of_maps(), **asdict(self._cleaning), "is_edited": is_edited}
+        return {**self._origin_of_maps(), **asdict(self.cleaning), "is_edited": is_edited}
 
     def _origin_of_maps(self) -> dict[str, Any]:
         assert self.model is not None
@@ -209,9 +201,9 @@ class Outcome(QObject):
 
     def set_cleaning(self, cleaning: Cleaning) -> None:
         """Make the labels anew with other settings."""
-        if cleaning == self._cleaning:
+        if cleaning == self.cleaning:
             return
-        self._cleaning = cleaning
+        self.cleaning = cleaning
         if self.maps is not None:
             self._relabel(self.maps.slices)
 
@@ -500,6 +492,16 @@ class Outcome(QObject):
         )
         return tuple(one.slice for one in found if is_whole or one.difference > 0)
 
+    def place_to_save(self) -> Path:
+        """Propose a folder for the result: the last one, else one beside the image."""
+        if self.saved_in is not None or self.source is None:
+            return self.saved_in or Path.home()
+        if self.source.path is not None:
+            beside = Path(self.source.path).absolute()
+            if os.access(beside.parent, os.W_OK):
+                return beside.with_name(re.sub(r"(\.ome)?\.\w+$", "", beside.name) + "_results")
+        return Path.home() / (re.sub(r"[^\w.-]+", "_", self.source.name) + "_results")
+
     def clear(self) -> None:
         """Forget the result; its layers stay with the user."""
         self.stop_timers()
@@ -524,13 +526,13 @@ class Outcome(QObject):
         assert self.maps is not None
         assert self.model is not None
         layer = self._results.show_labels(self.source, self._styles, is_fresh=self._layer is None)
-        origin = {**self._origin_of_maps(), **asdict(self._cleaning)}
+        origin = {**self._origin_of_maps(), **asdict(self.cleaning)}
         self._results.note_origin([layer], origin)
         if layer is self._layer:
             return False
         self._layer = layer
         self._relabeller.set_target(self._results, layer, self.source, self.maps)
-        self._relabeller.set_cleaning(self._cleaning)
+        self._relabeller.set_cleaning(self.cleaning)
         return True
 
     def _relabel(self, slices: tuple[int, ...]) -> None:
@@ -540,7 +542,7 @@ class Outcome(QObject):
             self._results.show_alone(self._layer)
             slices = self.maps.slices
         self.version += 1
-        self._relabeller.set_cleaning(self._cleaning)
+        self._relabeller.set_cleaning(self.cleaning)
         self._relabeller.request(slices)
 
     def _labels_of(self, z: int) -> npt.NDArray[np.uint8]:
@@ -557,9 +559,6 @@ class Outcome(QObject):
     def _on_refused(self) -> None:
         if self.maps is not None:
             self._relabel(self.maps.slices)
-
-    def _on_slice_done(self, z: int, labels: npt.NDArray[np.uint8]) -> None:
-        self._measure(z, labels)
 
     def _measure(self, z: int, labels: npt.NDArray[np.uint8]) -> None:
         assert self.maps is not None

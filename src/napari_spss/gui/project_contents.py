@@ -25,14 +25,8 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from ..core.projects import Project
+    from .inputs import Inputs
     from .models import PaintedLabels
-    from .widgets import (
-        AnnotateSection,
-        ClassesEditor,
-        ImageSection,
-        ResultsSection,
-        TrainSection,
-    )
 
 _VOXEL, _RESULTS = "voxel_size_um", "results"  # among the settings, beside the form's
 
@@ -54,18 +48,11 @@ class ProjectContents:
     def __init__(
         self,
         viewer: Viewer,
-        image: ImageSection,
-        classes: ClassesEditor,
-        annotate: AnnotateSection,
-        train: TrainSection,
-        results: ResultsSection,
+        inputs: Inputs,
     ) -> None:
-        self._viewer = viewer
-        self._image = image
-        self._classes = classes
-        self._annotate = annotate
-        self._train = train
-        self._results = results
+        self._viewer, self._inputs = viewer, inputs
+        self._image, self._classes = inputs.image, inputs.classes
+        self._annotate, self._results = inputs.annotate, inputs.results
         self._stored_layer: Labels | None = None
         self._stored_slices: set[int] = set()
         self._counts: dict[str, int] = {}
@@ -91,22 +78,12 @@ class ProjectContents:
 
     def form(self) -> Form:
         """Return classes and settings as they are entered."""
-        form = self._train.value()
-        return Form(
-            self._classes.value(),
-            {
-                "object_diameter_px": self._image.value().object_diameter_px,
-                "preset": form.preset,
-                "max_minutes": form.max_minutes,
-                "device": form.device,
-                "overrides": dict(form.overrides),
-            },
-        )
+        return Form(self._classes.value(), asdict(self._inputs.form()))
 
     def set_form(self, form: Form) -> None:
         """Enter classes and settings; the device stays, which is no matter of the image."""
         self._classes.set_value(form.classes)
-        self._show_form(RunForm(**{**form.settings, "device": self._train.value().device}))
+        self._show_form(RunForm(**{**form.settings, "device": self._inputs.form().device}))
 
     def note_actions(self, project: Project | None, current_slice: int) -> None:
         """Record what was annotated since the last call, with its time, in the project's log."""
@@ -289,7 +266,7 @@ class ProjectContents:
 
     def _show_form(self, form: RunForm) -> None:
         self._image.set_diameter(form.object_diameter_px)
-        self._train.set_value(form)
+        self._inputs.train.set_value(form)
 
     def _restore_painted(
         self, slices: Mapping[int, npt.NDArray[np.integer]], image: Image, n_classes: int

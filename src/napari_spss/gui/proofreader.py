@@ -1,4 +1,4 @@
-"""Proofreading in the dock: buttons, keys and the mouse, and what becomes of them."""
+"""Objects in the dock: which are shown and chosen, and what a person does with them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject
 
-from ..core.base import InputError
-from .layers import ObjectHand, ObjectPicker
-from .models import ObjectEdits, Session, guarded
-from .outcome import Outcome
-from .widgets import ACTS, ProofreadPanel
+from ..core.base import InputError, counted
+from .layers import ObjectHand, SourceFrame
+from .models import ObjectEdits, guarded, sentence
+from .widgets import ACTS
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+
+    from .controller import Controller
+    from .inputs import Inputs
+    from .models import FoundObjects
 
 _SPLIT_HINT = (
     "Draw a line through an object, from one side to the other. Or click once on each part, and "
@@ -35,30 +38,24 @@ class Proofreader(QObject):
     Parameters
     ----------
     viewer : Viewer
-    panel : ProofreadPanel
-    picker : ObjectPicker
-        Tells which object is chosen.
-    session : Session
-        Tells what is under way.
-    go_to : callable
-        Shows an object, in a slice or where most of it is (-1), and chooses it.
+    controller : Controller
+        Has the result.
+    inputs : Inputs
+        Where objects are listed, and what was judged is painted.
     """
-
-    train_wanted = Signal()  # what was judged is to be learned from
 
     def __init__(
         self,
         viewer: Viewer,
-        panel: ProofreadPanel,
-        picker: ObjectPicker,
-        session: Session,
-        go_to: Callable[[int, int], object],
+        controller: Controller,
+        inputs: Inputs,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self._viewer = viewer
-        self._panel, self._picker, self._session, self._go_to = panel, picker, session, go_to
-        self._outcome: Outcome | None = None
+        self.session = controller.session
+        self._viewer, self._controller, self._inputs = viewer, controller, inputs
+        self._list = inputs.results.objects
+        self._panel = self._list.proofread
         self._edits: ObjectEdits | None = None
         self._walked = 0  # object to which Next went last
         self._merged = 0  # object with which another one is to be one
@@ -67,30 +64,59 @@ class Proofreader(QObject):
         self._hand.painted.connect(self._on_painted)
         self._hand.line_drawn.connect(lambda line: self._try(lambda one: one.split_along(line)))
         self._hand.points_set.connect(self._on_points)
-        picker.picked.connect(self._on_picked)
-        panel.act_wanted.connect(self.act)
+        self._hand.picked.connect(self._on_picked)
+        self._hand.picked.connect(self._list.select)
+        self._panel.act_wanted.connect(self.act)
+        self._list.chosen.connect(self.choose)
+        for asked in (self._list.find_requested, inputs.results.save_requested):
+            asked.connect(self._hand.flush)  # what was painted a moment ago
 
-    def show(self, outcome: Outcome) -> None:
-        """Turn to a result, or to what became of its objects."""
+    @property
+    def _found(self) -> FoundObjects | None:
+        return self._controller.outcome.objects
+
+    def show(self) -> None:
+        """Offer to find objects, and show those that were found, with the way to and from them."""
+        outcome = self._controller.outcome
+        source, maps, found = outcome.source, outcome.maps, outcome.objects
+        self._list.set_classes(
+            None if maps is None else maps.classes,
+            is_stack=maps is not None and maps.shape[0] > 1,
+            is_size_known=source is not None and None not in source.stack.voxel_size_um,
+        )
+        self._list.set_place(outcome.place_to_save().parent)
+        others = [name for name, one in outcome.proofread.items() if one is not found]
+        self._list.set_objects(found, others, is_stale=outcome.objects_are_stale())
         is_other = outcome.edits is not self._edits
-        self._outcome, self._edits = outcome, outcome.edits
-        taken = self._hand.set_layer(outcome.object_layer if outcome.edits else None)
+        self._edits = outcome.edits
+        taken = self._hand.set_layer(outcome.object_layer)
         if is_other:
             self._walked = self._merged = 0
-            self._picker.choose(0)
+            self._hand.choose(0)
             keys = ", ".join(taken)
             self._say(refusal=f"Keys that are taken by something else: {keys}." if taken else "")
         self.refresh()
 
+    @guarded
+    def choose(self, number: int, z: int = -1) -> None:
+        """Show an object: this slice, or where most of it is, the camera around it; choose it."""
+        layer = self._inputs.image.value().layer
+        region = None if self._found is None else self._found.region_of(number, z)
+        if layer is not None and region is not None:
+            SourceFrame(layer).look_at(self._viewer, region)
+        self._hand.choose(number)
+        self._list.select(number)
+        self.refresh()
+
     def refresh(self) -> None:
         """Say how far the work is, and what is known of the chosen object."""
-        edits, found = self._edits, None if self._outcome is None else self._outcome.objects
+        edits, found = self._edits, self._found
         if edits is None or found is None:
             return
         queue = edits.queue()
         n_judged = int(found.table["object"].isin(found.judged).sum())
         self._panel.show_progress(int((queue["score"] >= 1).sum()), len(queue), n_judged)
-        number = self._picker.chosen
+        number = self._hand.chosen
         rows = queue[queue["object"] == number]
         text = ""
         if not rows.empty:
@@ -104,20 +130,16 @@ class Proofreader(QObject):
             can_train=found.is_edited,
         )
 
-    def flush(self, *_: object) -> None:
-        """Take note of what was painted a moment ago."""
-        self._hand.flush()
-
     def close(self) -> None:
         """Let go of the viewer."""
         self._hand.close()
-        self._outcome = self._edits = None
+        self._edits = None
 
     @guarded
     def act(self, name: str) -> None:
         """Do what a button or a key says."""
         self._hand.flush()
-        number = self._picker.chosen
+        number = self._hand.chosen
         if name != "split":
             self._hand.stop()
         self._merged = 0
@@ -138,20 +160,41 @@ class Proofreader(QObject):
         elif name == "next":
             self._walk()
         elif name == "train":
-            self.train_wanted.emit()
+            self._paint_judged()
         else:
             self._try(partial(_SIMPLE[name], number=number))
             if name in ("keep", "delete") and number == self._walked:
                 self._walk()
 
     def _walk(self) -> None:
-        found = None if self._edits is None else self._edits.after(self._picker.chosen)
+        found = None if self._edits is None else self._edits.after(self._hand.chosen)
         self._walked = 0 if found is None else found[0]
         if found is None:
             self._say("All objects are judged.")
         else:
-            self._go_to(*found)
+            self.choose(*found)
         self.refresh()
+
+    def _paint_judged(self) -> None:
+        """Paint what was judged into the painted labels."""
+        found = self._found
+        if found is None:
+            return
+        name, names = found.request.class_name, [one.name for one in self._inputs.classes.value()]
+        try:
+            if name not in names:
+                raise InputError(
+                    f"{name} is none of the classes; name one so under Image & classes."
+                )
+            planes = map(found.trusted, range(len(found.removed)))
+            n_slices = self._inputs.annotate.painted.add(planes, names.index(name))
+        except InputError as error:
+            self._say(refusal=str(error))
+            return
+        self._say(
+            f"What was judged is painted on {counted(n_slices, 'slice')}: see Annotate, Painted. "
+            "Train learns from it."
+        )
 
     def _try(self, edit: Callable[[ObjectEdits], object]) -> bool:
         """Edit, or say why not."""
@@ -159,12 +202,11 @@ class Proofreader(QObject):
             return False
         self._say()
         try:
-            if self._session.status.kind == "objects":
+            if self.session.status.kind == "objects":
                 raise InputError("Objects are being found; wait until they are.")
             edit(self._edits)
         except InputError as error:
-            text = str(error)
-            self._say(refusal=text[:1].upper() + text[1:])
+            self._say(refusal=sentence(str(error)))
             return False
         self.refresh()  # by now the step can be taken back
         return True
@@ -182,7 +224,7 @@ class Proofreader(QObject):
     def _on_picked(self, number: int) -> None:
         first, self._merged = self._merged, 0
         if first and self._try(lambda one: one.merge(first, number)):
-            self._picker.choose(first)
+            self._hand.choose(first)
         self.refresh()
 
     def _say(self, hint: str = "", refusal: str = "") -> None:

@@ -14,6 +14,7 @@ import logging
 import traceback
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
@@ -42,6 +43,11 @@ class CoreCall:
     def __call__(self, *args: Any, **kwargs: Any) -> Generator[Any, None, object]:
         """Call the generator function."""
         return self._function(*args, **kwargs)
+
+
+def named(name: str) -> Callable[[Callable[..., Generator[Any, None, object]]], CoreCall]:
+    """Give a generator function a name."""
+    return partial(CoreCall, name)
 
 
 @dataclass(frozen=True)

@@ -274,7 +274,7 @@ def test_pasted_column_of_fractions_is_asked_about_as_a_whole(qtbot, table):
     press(qtbot, table, "6 %")
     assert [one.fractions[1] for one in table.value()] == [0.06, 0.12, 0.0, 1.0]
     press_undo(qtbot, table)
-    assert table.has_marks()
+    assert table.marks()
 
 
 def test_pasted_column_of_per_cent_asks_only_about_the_small_number(qtbot, table):

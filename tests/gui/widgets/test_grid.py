@@ -130,7 +130,7 @@ def test_stroke_is_undone_as_a_whole_and_a_new_step_ends_redo():
     assert book.mark(Region(0), [1], 1, with_last=True)
     assert not book.mark(Region(0), [1], 1, with_last=True)
     book.undo()
-    assert book.sheet(Region(0)).is_blank
+    assert not book.sheet(Region(0)).n_marked
     assert book.history.canRedo()
     book.mark(Region(0), [5], 1)
     assert not book.history.canRedo()

@@ -38,7 +38,6 @@ from napari_spss.gui.models import (
     EndKind,
     RunEnd,
     RunForm,
-    RunState,
     RunStatus,
     Session,
     Suggestion,
@@ -357,7 +356,7 @@ def test_no_text_of_the_bar_is_clipped_when_it_gets_longer(qtbot):
     window.resize(380, 400)
     with qtbot.waitExposed(window):
         window.show()
-    applying = RunStatus(RunState.predicting, "prediction", "cpu", total=160, unit="slice")
+    applying = RunStatus("prediction", device="cpu", total=160, unit="slice")
     long = (
         "Next: look at the map. Where it is wrong, add keypoints and press Continue; where it is "
     )

@@ -25,7 +25,9 @@ from .keypoints import (
 from .keys import (
     REDO_KEY as REDO_KEY,
     UNDO_KEY as UNDO_KEY,
+    class_key as class_key,
     is_taken as is_taken,
+    refused_text as refused_text,
     shown_key as shown_key,
 )
 from .look_marker import (
@@ -37,9 +39,6 @@ from .measure_line import (
 )
 from .object_hand import (
     ObjectHand as ObjectHand,
-)
-from .object_picker import (
-    ObjectPicker as ObjectPicker,
 )
 from .opened import (
     open_with_labels as open_with_labels,
@@ -59,7 +58,7 @@ from .reference import (
 )
 from .regions import (
     REGIONS_LAYER as REGIONS_LAYER,
-    RegionsTool as RegionsTool,
+    RegionLayer as RegionLayer,
 )
 from .relabel import (
     Relabeller as Relabeller,

@@ -92,7 +92,7 @@ class Geometry:
         """Index of the slice that shows a world point, clipped to the stack."""
         if "Z" not in self.axes:
             return 0
-        data = self._to_world().inverse(self._fitted(world))
+        data = self._to_world().inverse(self.fitted(world))
         z = int(np.floor(data[self.axes.index("Z")] + 0.5))
         return min(max(z, 0), self.stack_shape[0] - 1)
 
@@ -105,7 +105,7 @@ class Geometry:
         centre[axis] = z
         return axis - len(self.axes), float(self._to_world()(centre)[axis])
 
-    def _fitted(self, world: Sequence[float]) -> npt.NDArray[np.float64]:
+    def fitted(self, world: Sequence[float]) -> npt.NDArray[np.float64]:
         """Last coordinates of a world point; zeros where a viewer of fewer axes gives none."""
         point = np.asarray(world, float)[-len(self.axes) :]
         return np.concatenate([np.zeros(len(self.axes) - len(point)), point])

@@ -65,7 +65,7 @@ class KeypointLayer(OwnLayer):
         self._has_crosses = False
         self._history = History(self._put, _MAX_STEPS)
         self._radius_px = 3.0
-        self._active = 0
+        self.active_class = 0  # of the next point
         self._is_dragging = self._is_moving = False
         self._follows_image = True
         self.refused_keys: tuple[str, ...] = ()
@@ -101,7 +101,7 @@ class KeypointLayer(OwnLayer):
         """Set the classes; renamed ones take their points along."""
         old = [style.name for style in self._styles]
         new = [style.name for style in styles]
-        active = self._active
+        active = self.active_class
         self._styles = tuple(styles)
         if old and old != new:
             mapping = follow_classes(old, new)
@@ -112,7 +112,7 @@ class KeypointLayer(OwnLayer):
             self._history.clear()
         elif not old:
             active = min(1, len(new) - 1)
-        self._active = max(active, 0)
+        self.active_class = max(active, 0)
         self._write()
         self._bind_keys()
         self._changed()
@@ -130,16 +130,11 @@ class KeypointLayer(OwnLayer):
             if layer.canvas_size_limits != (smallest, _LARGEST_ON_SCREEN_PX):
                 layer.canvas_size_limits = (smallest, _LARGEST_ON_SCREEN_PX)
 
-    @property
-    def active_class(self) -> int:
-        """Class of the next point."""
-        return self._active
-
     def set_active_class(self, index: int) -> None:
         """Choose the class of the next points; selected points in select mode get it as well."""
         if not 0 <= index < len(self._styles):
             return
-        self._active = index
+        self.active_class = index
         layer = self._layer
         if layer is not None:
             selected = sorted(layer.selected_data)
@@ -302,7 +297,7 @@ class KeypointLayer(OwnLayer):
         self._release()
         names = self._names()
         given = class_column(layer, names)
-        active = names[self._active] if names else ""
+        active = names[self.active_class] if names else ""
         n_blank = given.count("")
         positions = self._frame.positions(layer.data, layer)
         self._rows = Rows(
@@ -381,7 +376,7 @@ class KeypointLayer(OwnLayer):
             if not (CLASS_FEATURE in table and table[CLASS_FEATURE].equals(column)):
                 table[CLASS_FEATURE] = column
                 layer.features = table
-            defaults[CLASS_FEATURE] = pd.Series([names[self._active]], dtype=dtype)
+            defaults[CLASS_FEATURE] = pd.Series([names[self.active_class]], dtype=dtype)
             if not defaults.equals(layer.feature_defaults):
                 layer.feature_defaults = defaults[list(layer.features.columns)]
             self._write_colours()
@@ -430,8 +425,8 @@ class KeypointLayer(OwnLayer):
                 if not np.allclose(getattr(layer, name), wanted):
                     setattr(layer, name, wanted)
         with layer.block_update_properties():  # or selected points would get it as well
-            layer.current_border_color = table[self._active]
-            layer.current_face_color = faces[self._active]
+            layer.current_border_color = table[self.active_class]
+            layer.current_face_color = faces[self.active_class]
 
     def _write_size(self) -> None:
         layer, frame = self._layer, self._frame
@@ -492,11 +487,11 @@ class KeypointLayer(OwnLayer):
             return
         column = layer.feature_defaults[CLASS_FEATURE]
         index = match_class(str(column.iloc[0]), self._names())
-        before = self._active
-        self._active = before if index is None else index
+        before = self.active_class
+        self.active_class = before if index is None else index
         # napari makes the default plain text, and the next point would make the column so
         self._write_classes()
-        if self._active != before:
+        if self.active_class != before:
             self._changed()
 
     def _on_layer_removed(self, event: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.key_bindings import coerce_keybinding
@@ -35,6 +35,17 @@ def is_taken(key: str, *owners: Any) -> bool:
             if binding in getattr(cls, "class_keymap", {}):
                 return True
     return False
+
+
+def refused_text(keys: Sequence[str]) -> str:
+    """Say which keys were left alone; empty if none."""
+    named = ", ".join(keys)
+    return f"Not bound, as napari uses them or they are no keys: {named}." if keys else ""
+
+
+def class_key(key: str) -> str:
+    """Key of a class as it is compared with others; letters have no case."""
+    return key.upper() if len(key) == 1 else key
 
 
 class LayerKeys:

@@ -1,14 +1,15 @@
-"""A person's hand on the layer of objects: keys, paint, lines and points that split."""
+"""A person's hand on the layer of objects: choice, keys, paint, lines and points that split."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
+from ..models import make_timer
 from .connections import Connections
 from .keys import REDO_KEY, UNDO_KEY, LayerKeys
 from .measure_line import LineMeasure
@@ -33,12 +34,15 @@ class ObjectHand(QObject):
 
     Signals
     -------
+    picked(int)
+        This object was chosen, by a click on it or by napari's picker.
     painted(ndarray, ndarray)
         Flat places in the layer's data, each once, and what was there.
     line_drawn(list of (slice, y, x)), points_set(list of (slice, y, x))
         By which an object is to be split.
     """
 
+    picked = Signal(int)
     painted = Signal(object, object)
     line_drawn = Signal(object)
     points_set = Signal(object)
@@ -55,11 +59,9 @@ class ObjectHand(QObject):
         self._layer: Labels | None = None
         self._layer_keys = LayerKeys(viewer)
         self._connections = Connections()
+        self._is_choosing = False
         self._atoms: list[tuple[Any, ...]] = []
-        self._soon = QTimer(self)
-        self._soon.setSingleShot(True)
-        self._soon.setInterval(0)  # napari may tell before it writes
-        self._soon.timeout.connect(self.flush)
+        self._soon = make_timer(self, 0, self.flush)  # napari may tell before it writes
         self._points = _SplitPoints(viewer)
         self._line = LineMeasure(viewer, self)
         self._line.drawn.connect(self.line_drawn)
@@ -71,6 +73,21 @@ class ObjectHand(QObject):
         """Whether a line or points are awaited."""
         return self._line.is_drawing
 
+    @property
+    def chosen(self) -> int:
+        """Number of the chosen object; 0 if there is none."""
+        return 0 if self._layer is None else int(self._layer.selected_label)
+
+    def choose(self, number: int) -> None:
+        """Choose an object in the layer; nothing is told."""
+        if self._layer is None:
+            return
+        self._is_choosing = True
+        try:
+            self._layer.selected_label = number
+        finally:
+            self._is_choosing = False
+
     def set_layer(self, layer: Labels | None) -> tuple[str, ...]:
         """Follow another layer, or none; return keys that are taken."""
         if layer is self._layer:
@@ -79,9 +96,13 @@ class ObjectHand(QObject):
         self.flush()
         self._connections.disconnect_all()
         self._layer_keys.unbind()
+        if self._layer is not None:
+            self._layer.mouse_drag_callbacks.remove(self._on_click)
         self._layer = layer
         if layer is None:
             return ()
+        layer.mouse_drag_callbacks.append(self._on_click)
+        self._connections.connect(layer.events.selected_label, self._on_selected)
         self._points.set_frame(SourceFrame(layer))
         self._connections.connect(layer.events.paint, self._on_paint)
         ours = {key: act for key, act in self._keys.items() if key in (UNDO_KEY, REDO_KEY)}
@@ -138,6 +159,24 @@ class ObjectHand(QObject):
         """Let go of the viewer."""
         self.set_layer(None)
         self._points.close()
+
+    def _on_click(self, layer: Labels, event: Any) -> Generator[None]:
+        """Choose the object that was clicked on, unless the mouse was dragged or paints."""
+        yield
+        if event.type != "mouse_release" or layer.mode != "pan_zoom":
+            return
+        number = layer.get_value(
+            event.position,
+            view_direction=event.view_direction,
+            dims_displayed=event.dims_displayed,
+            world=True,
+        )
+        if number:
+            layer.selected_label = int(number)
+
+    def _on_selected(self) -> None:
+        if self.chosen and not self._is_choosing:
+            self.picked.emit(self.chosen)
 
     def _on_paint(self, event: Any) -> None:
         self._atoms += event.value

@@ -333,12 +333,8 @@ class ResultLayers:
         else:
             if isinstance(layer, Labels):
                 self._release(layer)
-            layer = Labels(
-                values, name=_title(source, role), metadata=self._new_mark(source, role), **place
-            )
-            for event in (layer.events.paint, layer.events.labels_update, layer.events.data):
-                event.connect(self._on_edited)
-            self._insert(source, layer)
+            layer = Labels(values, **place)
+            self._insert(source, role, layer)
         layer.features = table.rename(columns={"object": "index"})
         self.show_alone(layer)
         self._viewer.layers.selection.active = layer  # a click on an object is to choose it
@@ -445,16 +441,14 @@ class ResultLayers:
             return layer
         layer = Image(
             values,
-            name=_title(source, role),
             colormap=_map_colours(style),
             contrast_limits=(0.0, 1.0),
             blending="translucent",
             opacity=0.6,
             visible=is_visible,
-            metadata=self._new_mark(source, role),
             **place,
         )
-        self._insert(source, layer)
+        self._insert(source, role, layer)
         return layer
 
     def _show_labels(
@@ -472,25 +466,12 @@ class ResultLayers:
         if isinstance(layer, Labels):
             self._update(layer, values, place)
             _set_colours(layer, colours)
-            name_values(layer, dict(enumerate(style.name for style in styles)))
-            return layer
-        layer = Labels(
-            values,
-            name=_title(source, role),
-            colormap=colours,
-            opacity=0.9 if contour else 0.5,
-            metadata=self._new_mark(source, role),
-            **place,
-        )
-        layer.contour = contour
+        else:
+            layer = Labels(values, colormap=colours, opacity=0.9 if contour else 0.5, **place)
+            layer.contour = contour
+            self._insert(source, role, layer)
         name_values(layer, dict(enumerate(style.name for style in styles)))
-        for event in (layer.events.paint, layer.events.labels_update, layer.events.data):
-            event.connect(self._on_edited)
-        self._insert(source, layer)
         return layer
-
-    def _new_mark(self, source: Source, role: str) -> dict[str, Any]:
-        return {MARK: {"role": role, "source": source.key, "axes": source.geometry.axes}}
 
     def _update(self, layer: Layer, values: npt.NDArray[Any], place: dict[str, Any]) -> None:
         self._is_writing = True
@@ -505,8 +486,17 @@ class ResultLayers:
         finally:
             self._is_writing = False
 
-    def _insert(self, source: Source, layer: Layer) -> None:
+    def _insert(self, source: Source, role: str, layer: Layer) -> None:
         """Add a layer just above its source and its other results, and select nothing anew."""
+        layer.name = _title(source, role)
+        layer.metadata[MARK] = {
+            "role": role,
+            "source": source.key,
+            "axes": source.geometry.axes,
+        }
+        if isinstance(layer, Labels):
+            for event in (layer.events.paint, layer.events.labels_update, layer.events.data):
+                event.connect(self._on_edited)
         layers = self._viewer.layers
         selected, active = set(layers.selection), layers.selection.active
         above = [

@@ -119,14 +119,14 @@ class SourceFrame:
 
     def position_at(self, world: Sequence[float]) -> tuple[float, float, float]:
         """(slice, y, x) of a point in the viewer's world."""
-        z, y, x = self.geometry.to_pixels([_last(world, self.ndim)])[0]
+        z, y, x = self.geometry.to_pixels(self.geometry.fitted(world))[0]
         return float(z), float(y), float(x)
 
     # ---- what the viewer shows --------------------------------------------------------------
 
     def current_slice(self, viewer: ViewerModel) -> int:
         """Index of the slice that the viewer shows."""
-        return self.geometry.slice_at(_last(viewer.dims.point, self.ndim))
+        return self.geometry.slice_at(viewer.dims.point)
 
     def go_to(self, viewer: ViewerModel, slice_index: int) -> None:
         """Move the viewer's slider to a slice."""
@@ -171,12 +171,6 @@ def _canvas_size(viewer: ViewerModel) -> tuple[float, float]:
         viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size
     )
     return size
-
-
-def _last(world: Sequence[float], ndim: int) -> tuple[float, ...]:
-    """Last coordinates of a world point, with zeros before them where the viewer has fewer."""
-    point = [float(value) for value in world][-ndim:]
-    return (*[0.0] * (ndim - len(point)), *point)
 
 
 def _data_to_world(layer: Layer) -> NDArray[np.float64]:

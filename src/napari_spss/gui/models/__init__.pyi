@@ -92,7 +92,6 @@ from .session import (
     RunEnd as RunEnd,
     RunForm as RunForm,
     RunKind as RunKind,
-    RunState as RunState,
     RunStatus as RunStatus,
     Session as Session,
     Suggestion as Suggestion,
@@ -100,8 +99,11 @@ from .session import (
     duration as duration,
     explain as explain,
     guarded as guarded,
+    sentence as sentence,
     steps_of as steps_of,
 )
 from .task import (
     Task as Task,
+    make_timer as make_timer,
+    start_task as start_task,
 )

@@ -11,7 +11,9 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, QProcess, QTimer, Signal
+from qtpy.QtCore import QObject, QProcess, Signal
+
+from .task import make_timer
 
 if TYPE_CHECKING:
     from ...core.base import TrainingSettings
@@ -80,10 +82,7 @@ class DurationProbe(_Child):
         super().__init__("napari_spss.gui.models.training_time", parent)
         self._asked = ("", "")
         self._known: dict[tuple[str, str], float | None] = {}
-        self._soon = QTimer(self)
-        self._soon.setSingleShot(True)
-        self._soon.setInterval(_SOON_MS)
-        self._soon.timeout.connect(lambda: self.start(*self._asked))
+        self._soon = make_timer(self, _SOON_MS, lambda: self.start(*self._asked))
 
     def ask(self, settings: TrainingSettings, device: str) -> None:
         """Ask for the time of a training with these settings on a device; the last one counts."""

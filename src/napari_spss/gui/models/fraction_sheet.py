@@ -97,10 +97,10 @@ class FractionSheet:
         self.n_slices = 0
         self.rows: tuple[Region, ...] = ()
         self._row_of: dict[Region, int] = {}
-        self._boxes: tuple[Region, ...] = ()
+        self.boxes: tuple[Region, ...] = ()  # rectangles, in the order in which they were given
         self._cells: dict[Region, dict[str, Cell]] = {}
         self._has_signs: bool | None = None  # None: to be looked up
-        self._history = History(self._put_edit)
+        self.history = History(self._put_edit)
 
     # Rows and columns ---------------------------------------------------------------------------
 
@@ -113,11 +113,6 @@ class FractionSheet:
     def typed_classes(self) -> tuple[str, ...]:
         """Names of the classes that have a column to type in."""
         return tuple(one.name for one in self.classes.records[1:] if not one.is_outside)
-
-    @property
-    def boxes(self) -> tuple[Region, ...]:
-        """The rectangles, in the order in which they were given."""
-        return self._boxes
 
     def row_of(self, region: Region) -> int | None:
         """Row of a region; None if it has none."""
@@ -144,17 +139,17 @@ class FractionSheet:
     def set_boxes(self, regions: Iterable[Region]) -> None:
         """Have a row for each rectangle; one that was moved or resized keeps its texts."""
         new = tuple(dict.fromkeys(region for region in regions if region.box is not None))
-        gone = [region for region in self._boxes if region not in new]
-        come = [region for region in new if region not in self._boxes]
+        gone = [region for region in self.boxes if region not in new]
+        come = [region for region in new if region not in self.boxes]
         if len(gone) == len(come):
             self._move(dict(zip(gone, come, strict=True)))
-        self._boxes = new
+        self.boxes = new
         self._arrange()
 
     def _arrange(self) -> None:
         """Order the rows: each slice, then its rectangles."""
         by_slice: dict[int, list[Region]] = {}
-        for region in self._boxes:
+        for region in self.boxes:
             by_slice.setdefault(region.slice, []).append(region)
         rows: list[Region] = []
         for z in range(self.n_slices):
@@ -171,14 +166,14 @@ class FractionSheet:
             for old, new in names.items():
                 if old in cells:
                     cells[new] = cells.pop(old)
-        self._history.rewrite(lambda edit: replace(edit, name=names.get(edit.name, edit.name)))
+        self.history.rewrite(lambda edit: replace(edit, name=names.get(edit.name, edit.name)))
 
     def _move(self, regions: Mapping[Region, Region]) -> None:
         if not regions:
             return
         moved = {new: self._cells.pop(old, {}) for old, new in regions.items()}
         self._cells.update({region: cells for region, cells in moved.items() if cells})
-        self._history.rewrite(
+        self.history.rewrite(
             lambda edit: replace(edit, region=regions.get(edit.region, edit.region))
         )
 
@@ -296,19 +291,6 @@ class FractionSheet:
                 edits.append(Edit(mark.region, mark.name, old, Cell(choices[choice])))
         return tuple(edits)
 
-    def apply(self, edits: Sequence[Edit]) -> None:
-        """Carry out edits as one step that can be undone."""
-        if edits:
-            self._history.do(*edits)
-
-    def undo(self) -> tuple[Edit, ...]:
-        """Take the last step back; return what it was, empty if there is none."""
-        return self._history.take_back()
-
-    def redo(self) -> tuple[Edit, ...]:
-        """Repeat the step that was taken back last; return what it was, empty if there is none."""
-        return self._history.repeat()
-
     def _put_edit(self, edit: Edit, is_back: bool) -> None:
         self._put(edit.region, edit.name, edit.old if is_back else edit.new)
 
@@ -354,9 +336,7 @@ class FractionSheet:
         """Show proportions instead of what is typed; their rectangles get rows. Clears undo."""
         given = tuple(proportions)
         self.clear()
-        self._boxes = tuple(
-            dict.fromkeys(one.region for one in given if one.region.box is not None)
-        )
+        self.boxes = tuple(dict.fromkeys(one.region for one in given if one.region.box is not None))
         self._arrange()
         for one in given:
             for name, cell in self._cells_of(one).items():
@@ -395,8 +375,8 @@ class FractionSheet:
     def clear(self) -> None:
         """Forget all texts, rectangles and steps."""
         self._cells.clear()
-        self._history.clear()
-        self._boxes = ()
+        self.history.clear()
+        self.boxes = ()
         self._arrange()
 
     # Texts, for the project file ----------------------------------------------------------------
@@ -405,7 +385,7 @@ class FractionSheet:
         """All texts as typed, wrong ones included, as plain values for JSON."""
         return {
             "version": _STATE_VERSION,
-            "rectangles": [[region.slice, *(region.box or ())] for region in self._boxes],
+            "rectangles": [[region.slice, *(region.box or ())] for region in self.boxes],
             "cells": [
                 {
                     "slice": region.slice,
@@ -426,7 +406,7 @@ class FractionSheet:
         """
         texts, _ = check_texts(state)
         self.clear()
-        self._boxes = tuple(dict.fromkeys(_box_of(item) for item in texts.get("rectangles", ())))
+        self.boxes = tuple(dict.fromkeys(_box_of(item) for item in texts.get("rectangles", ())))
         self._arrange()
         for item in texts.get("cells", ()):
             text = _TEXT.validate_python(item, strict=False)
@@ -464,7 +444,7 @@ class FractionSheet:
             cells = {**kept, **(self._cells_of(one) if one is not None else {})}
             for name, cell in cells.items():
                 self._put(region, name, cell)
-        self._boxes = tuple(dict.fromkeys((*self._boxes, *boxes)))
+        self.boxes = tuple(dict.fromkeys((*self.boxes, *boxes)))
         self._arrange()
 
 

@@ -55,11 +55,6 @@ class GridSheet:
         return self.grid.is_done
 
     @property
-    def is_blank(self) -> bool:
-        """Whether no node was judged yet."""
-        return bool(np.all(self.marks == UNTOUCHED))
-
-    @property
     def n_marked(self) -> int:
         """Number of nodes that have a class, or were left open on purpose."""
         return int(np.count_nonzero(self.marks != UNTOUCHED))

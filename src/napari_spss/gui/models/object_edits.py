@@ -62,14 +62,10 @@ class ObjectEdits:
         self._edges = edges_um
         self._told = told
         self._n_in_slices = np.array([np.count_nonzero(one) for one in found.instances])
-        self._next = int(found.table["object"].max()) + 1 if len(found.table) else 1
+        # of the object that is added next
+        self.next_number = int(found.table["object"].max()) + 1 if len(found.table) else 1
         self._order: pd.DataFrame | None = None
         self.history = History(self._put, _MAX_STEPS)
-
-    @property
-    def next_number(self) -> int:
-        """Number of the next object that is added."""
-        return self._next
 
     # -- what is done ----------------------------------------------------------------------------
 
@@ -162,14 +158,14 @@ class ObjectEdits:
         flat = found.instances.reshape(-1)
         after = flat[places].copy()
         flat[places] = before
-        self._next = max(self._next, int(after.max(initial=0)) + 1)
+        self.next_number = max(self.next_number, int(after.max(initial=0)) + 1)
         if per_slice:
             zs = places // found.instances[0].size
             first = dict(zip(found.table["object"], found.table["z0"], strict=True))
             for z, number in np.unique(np.stack([zs, after]), axis=1).T.tolist():
                 if number and first.setdefault(number, z) != z:
-                    after[(zs == z) & (after == number)] = self._next
-                    self._next += 1
+                    after[(zs == z) & (after == number)] = self.next_number
+                    self.next_number += 1
         by_hand = np.unique(np.where(after > 0, after, before))
         self._do(places, after, [int(number) for number in by_hand if number])
 
@@ -231,11 +227,11 @@ class ObjectEdits:
         self._edit(
             [number],
             lambda part: new.extend(
-                split(part, number, places, edges_um=self._edges, first_new=self._next)
+                split(part, number, places, edges_um=self._edges, first_new=self.next_number)
             ),
             new,
         )
-        self._next = max(self._next, max(new) + 1)
+        self.next_number = max(self.next_number, max(new) + 1)
 
     def _edit(
         self,

@@ -79,34 +79,37 @@ RunKind = Literal[
     "loading",
 ]
 
-_ROOM: dict[RunKind | None, str] = {
-    None: "close other programs or images, then try again",
-    "training": "choose a smaller batch or crop under Advanced",
-    "prediction": "close other programs, or apply to a rectangle",
-    "images": "close other programs, then apply again: what is done is kept",
-    "measuring": "close other programs, then measure again: what is done is kept",
-    "review": "close other programs, then try again",
-    "objects": "close other programs, or find those of each slice",
-    "comparison": "close other programs, then try again",
-    "export": "close other programs, then save again: nothing was replaced",
-    "loading": "close other programs, then load the model again",
+
+@dataclass(frozen=True)
+class _Kind:
+    """What is said of runs of a kind: what goes on, what helps if memory does not suffice."""
+
+    doing: str
+    room: str
+    unit: str = "slice"
+
+
+_KINDS: dict[RunKind, _Kind] = {
+    "training": _Kind("Training", "choose a smaller batch or crop under Advanced", "step"),
+    "prediction": _Kind("Applying the model", "close other programs, or apply to a rectangle"),
+    "images": _Kind(
+        "Applying the model to many images",
+        "close other programs, then apply again: what is done is kept",
+        "image",
+    ),
+    "measuring": _Kind(
+        "Measuring many images",
+        "close other programs, then measure again: what is done is kept",
+        "image",
+    ),
+    "review": _Kind("Looking for doubtful nodes", "close other programs, then try again", "region"),
+    "objects": _Kind(
+        "Finding objects", "close other programs, or find those of each slice", "object"
+    ),
+    "comparison": _Kind("Comparing the runs", "close other programs, then try again"),
+    "export": _Kind("Saving", "close other programs, then save again: nothing was replaced"),
+    "loading": _Kind("Loading the model", "close other programs, then load the model again"),
 }
-
-
-class RunState(str, Enum):
-    """What the session is doing."""
-
-    idle = "idle"
-    training = "training"
-    predicting = "predicting"
-    applying = "applying to many"
-    measuring = "measuring many"
-    reviewing = "reviewing"
-    finding = "finding objects"
-    comparing = "comparing"
-    exporting = "exporting"
-    loading = "loading"
-    stopping = "stopping"  # asked to stop; the run still finishes its step or tile
 
 
 class EndKind(str, Enum):
@@ -116,30 +119,6 @@ class EndKind(str, Enum):
     cut_short = "cut short"  # time was up before all steps were done
     stopped = "stopped"
     failed = "failed"
-
-
-_STATE_OF_KIND: dict[str, RunState] = {
-    "training": RunState.training,
-    "prediction": RunState.predicting,
-    "images": RunState.applying,
-    "measuring": RunState.measuring,
-    "review": RunState.reviewing,
-    "objects": RunState.finding,
-    "comparison": RunState.comparing,
-    "export": RunState.exporting,
-    "loading": RunState.loading,
-}
-_DOING = {
-    RunState.training: "Training",
-    RunState.predicting: "Applying the model",
-    RunState.applying: "Applying the model to many images",
-    RunState.measuring: "Measuring many images",
-    RunState.reviewing: "Looking for doubtful nodes",
-    RunState.finding: "Finding objects",
-    RunState.comparing: "Comparing the runs",
-    RunState.exporting: "Saving",
-    RunState.loading: "Loading the model",
-}
 
 
 @dataclass(frozen=True)
@@ -245,8 +224,8 @@ class Ticket:
 class RunStatus:
     """Snapshot of the run for the widgets."""
 
-    state: RunState = RunState.idle
-    kind: RunKind | None = None
+    kind: RunKind | None = None  # None while nothing runs
+    is_stopping: bool = False  # asked to stop; the run still finishes its step or tile
     device: str = ""
     done: int = 0
     total: int | None = None
@@ -260,7 +239,7 @@ class RunStatus:
     @property
     def is_busy(self) -> bool:
         """Whether a run is in progress or about to stop."""
-        return self.state is not RunState.idle
+        return self.kind is not None
 
     @property
     def fraction(self) -> float | None:
@@ -272,11 +251,11 @@ class RunStatus:
         return None
 
     def __str__(self) -> str:
-        if self.state is RunState.idle:
+        if self.kind is None:
             return "Ready"
-        if self.state is RunState.stopping:
+        if self.is_stopping:
             return "Stopping after this step …"
-        text = _DOING[self.state]
+        text = _KINDS[self.kind].doing
         if self.image:
             text += f" ({self.image})"
         if self.device:
@@ -365,25 +344,15 @@ class Session:
     def __init__(self) -> None:
         self._generation = 0
         self._ticket: Ticket | None = None
-        self._status = RunStatus()
+        self.status = RunStatus()
         self._reason: FinishReason | None = None
         self._outputs: dict[str, str] = {}
         self._classes: tuple[str, ...] = ()
-        self._model: Model | None = None
+        self.model: Model | None = None  # that Continue and Apply use
         self._before = 0  # steps of the trainings that the last one continued
         self._shown = _Record()
         self._of_run = self._shown
         self._records: dict[Hashable, _Record] = {}
-
-    @property
-    def status(self) -> RunStatus:
-        """Snapshot of the run."""
-        return self._status
-
-    @property
-    def model(self) -> Model | None:
-        """The model that Continue and Apply use."""
-        return self._model
 
     @property
     def curves(self) -> Curves:
@@ -419,12 +388,12 @@ class Session:
             self._shown = self._records.setdefault(image, _Record(image))
             self._shown.name = name
         if self._ticket is not None:
-            self._set(self._status)
+            self._set(self.status)
         self.image_shown.emit()
 
     def set_model(self, model: Model | None) -> None:
         """Make another model the current one, such as one that was loaded."""
-        self._model = model
+        self.model = model
         self.model_changed.emit(model)
 
     def begin(
@@ -461,24 +430,21 @@ class Session:
         self._of_run = record = self._shown
         before = 0
         if kind == "training":
-            n_steps = self._model.n_steps if continues and self._model is not None else 0
+            n_steps = self.model.n_steps if continues and self.model is not None else 0
             before = self._before if resumes else n_steps
             self._before = before
-            if not n_steps or record.model is not self._model:
+            if not n_steps or record.model is not self.model:
                 record.curves, record.model = Curves(), None
             if n_steps:
                 record.curves.continue_from(n_steps, n_before=before)
-        units = {"training": "step", "review": "region", "objects": "object"}
-        units |= dict.fromkeys(("images", "measuring"), "image")
-        unit = units.get(kind, "slice")
-        self._set(RunStatus(state=_STATE_OF_KIND[kind], kind=kind, unit=unit, before=before))
+        self._set(RunStatus(kind, unit=_KINDS[kind].unit, before=before))
         return self._ticket
 
     def check_idle(self) -> None:
         """Raise an InputError if a run is in progress."""
         if self._ticket is not None:
             raise InputError(
-                f"A run is in progress ({self._status}); wait for its end or press Stop first."
+                f"A run is in progress ({self.status}); wait for its end or press Stop first."
             )
 
     def stop(self) -> None:
@@ -486,7 +452,7 @@ class Session:
         if self._ticket is None:
             return
         self._ticket.token.cancel()
-        self._set(replace(self._status, state=RunState.stopping))
+        self._set(replace(self.status, is_stopping=True))
 
     def abandon(self, *_: object) -> None:
         """Ask the run to stop and hear no more of it; nothing is emitted, for nobody is left."""
@@ -494,7 +460,7 @@ class Session:
             self._ticket.token.cancel()
         self._ticket = None
         self._generation += 1
-        self._status = RunStatus()
+        self.status = RunStatus()
 
     def update_annotations(self, annotations: Annotations) -> None:
         """Hand annotations made meanwhile to a training run; it takes them at its next epoch."""
@@ -511,16 +477,16 @@ class Session:
         if not self._is_current(ticket):
             return False
         if isinstance(event, Preparing):
-            status = replace(self._status, done=event.done, total=event.total)
+            status = replace(self.status, done=event.done, total=event.total)
             self._set(replace(status, preparing=event.text))
         elif isinstance(event, RunStarted):
-            status = replace(self._status, device=event.device, total=event.total)
+            status = replace(self.status, device=event.device, total=event.total)
             self._set(replace(status, preparing="", done=0))
         elif isinstance(event, Progress):
             self._of_run.curves.add(event)
             self._set(
                 replace(
-                    self._status,
+                    self.status,
                     preparing="",
                     done=event.done,
                     total=event.total,
@@ -534,9 +500,9 @@ class Session:
             self._say_of_run(event.level, event.text)
         elif isinstance(event, RunFinished):
             self._reason, self._outputs = event.reason, event.outputs
-            total = event.total or self._status.total
-            self._status = replace(
-                self._status, done=event.done, total=total, elapsed_s=event.elapsed_s
+            total = event.total or self.status.total
+            self.status = replace(
+                self.status, done=event.done, total=total, elapsed_s=event.elapsed_s
             )
         self.event_taken.emit(event)
         return True
@@ -553,13 +519,13 @@ class Session:
             FinishReason.stopped: EndKind.stopped,
             FinishReason.time_limit: EndKind.cut_short,
         }.get(self._reason or FinishReason.completed, EndKind.finished)
-        text = _end_text(ticket.kind, kind, self._reason, self._status)
+        text = _end_text(ticket.kind, kind, self._reason, self.status)
         if ticket.kind == "export" and not is_stopped and self._outputs:
             text = _saved_text(tuple(map(Path, self._outputs.values())))
         if ticket.kind == "review" and not is_stopped:
             nodes = counted(len(cast("tuple[Look, ...]", result)), "node")
             text = f"Second look: {nodes} about which map and person differ most."
-        if ticket.kind == "training" and self._status.done == 0:
+        if ticket.kind == "training" and self.status.done == 0:
             result = None
         is_model = ticket.kind in ("training", "loading") and result is not None
         if is_model:
@@ -567,10 +533,10 @@ class Session:
             if isinstance(result, LoadedRun):
                 model, self._of_run.curves = result.model, result.curves
                 self._before = result.n_before
-            self._model = self._of_run.model = model
+            self.model = self._of_run.model = model
         self._end(RunEnd(kind, ticket.kind, text, result=result))
         if is_model:
-            self.model_changed.emit(self._model)
+            self.model_changed.emit(self.model)
         return True
 
     def fail(self, ticket: Ticket, error: Exception) -> bool:
@@ -601,10 +567,8 @@ class Session:
         return self._ticket is not None and ticket.generation == self._ticket.generation
 
     def _set(self, status: RunStatus) -> None:
-        if self._status.state is RunState.stopping and status.state is not RunState.idle:
-            status = replace(status, state=RunState.stopping)
         image = "" if self.is_of_shown_image or not status.is_busy else self._of_run.name
-        self._status = status = replace(status, image=image)
+        self.status = status = replace(status, image=image)
         self.status_changed.emit(status)
 
     def _end(self, end: RunEnd) -> None:
@@ -624,6 +588,11 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, rest = divmod(whole, 3600)
     return f"{hours} h {rest // 60} min"
+
+
+def sentence(text: str) -> str:
+    """Begin a text with a capital letter."""
+    return text[:1].upper() + text[1:]
 
 
 def steps_of(model: Model) -> str:
@@ -654,7 +623,8 @@ def explain(error: Exception, what: str = "The run failed", *, run: RunKind | No
     if isinstance(error, SpssError):
         return str(error)
     if isinstance(error, MemoryError):
-        return f"The computer's memory did not suffice; {_ROOM.get(run, _ROOM[None])}."
+        room = "close other programs or images, then try again" if run is None else _KINDS[run].room
+        return f"The computer's memory did not suffice; {room}."
     text = str(error).strip() or "no message"
     return f"{what}, with an unexpected error: {type(error).__name__}: {text}"
 
@@ -699,7 +669,7 @@ def _end_text(run: RunKind, kind: EndKind, reason: FinishReason | None, status: 
         slices = counted(status.done, "slice")
         is_whole = kind is not EndKind.stopped
         return f"{slices} compared in {took}." if is_whole else f"Stopped; {slices} compared."
-    what = "Saving" if run == "export" else _DOING[_STATE_OF_KIND[run]]
+    what = _KINDS[run].doing
     if kind is EndKind.stopped:
         return f"{what} was stopped after {counted(status.done, status.unit)}."
     return f"{what} finished: {counted(status.done, status.unit)} in {took}."

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 logger = logging.getLogger(__name__)
 
@@ -50,3 +50,20 @@ class Task(QObject, Generic[T]):
             logger.debug("%s failed", self._thread.name, exc_info=error)
             self.error = error
         self.ended.emit(self)
+
+
+def make_timer(parent: QObject, delay_ms: int, act: Callable[[], object]) -> QTimer:
+    """Make a timer that does something once, a while after it was last started."""
+    timer = QTimer(parent)
+    timer.setSingleShot(True)
+    timer.setInterval(delay_ms)
+    timer.timeout.connect(act)
+    return timer
+
+
+def start_task(name: str, call: Callable[[], T], then: Callable[[Task[T]], None]) -> Task[T]:
+    """Begin a task, and have something done with it when it has ended."""
+    task = Task(name, call)
+    task.ended.connect(then)
+    task.start()
+    return task

@@ -21,10 +21,8 @@ from .layer_combo import (
 from .many_images import (
     ManyImages as ManyImages,
 )
-from .notice import (
-    Notice as Notice,
-)
 from .parts import (
+    Notice as Notice,
     fill_column as fill_column,
     make_button as make_button,
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QSizePolicy
 
 from ..layers import Connections
 
@@ -39,9 +39,8 @@ class AdoptCombo(QComboBox):
         viewer: ViewerModel,
         accepts: Callable[[Layer], bool],
         none_text: str,
-        parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self._viewer = viewer
         self._accepts = accepts
         self._none_text = none_text

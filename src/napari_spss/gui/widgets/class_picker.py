@@ -32,8 +32,8 @@ class ClassPicker(QWidget):
     value_changed = Signal(int)
     chosen = Signal(int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._buttons: dict[int, QPushButton] = {}
         self._value: int | None = None
         self._layout = QFlowLayout(self)

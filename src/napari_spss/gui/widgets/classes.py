@@ -9,10 +9,9 @@ from qtpy.QtCore import QSignalBlocker, QSize, Signal
 from qtpy.QtGui import QColor, QFont, QIcon, QPixmap
 from qtpy.QtWidgets import QColorDialog, QComboBox, QLineEdit, QToolButton, QVBoxLayout, QWidget
 
-from ...core.annotations import PALETTE, ClassStyle, class_name_fault, match_class
+from ...core.annotations import PALETTE, Classes, ClassStyle, class_name_fault, match_class
 from ..layers import shown_key
-from .notice import Notice
-from .parts import fill_column, fill_row, make_button, make_check, make_row
+from .parts import Notice, fill_column, fill_row, make_button, make_check, make_row
 from .theme import set_mark
 
 # Letters that no layer of napari binds; B, D, G, N and U are left to the counting grid.
@@ -43,8 +42,8 @@ class ClassesEditor(QWidget):
 
     value_changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._rows: list[_ClassRow] = []
         self._usage_of: Callable[[str], str] = lambda _: ""
         self._asked: _ClassRow | None = None
@@ -96,6 +95,19 @@ class ClassesEditor(QWidget):
             self.value_changed.emit()
             self._before = before if is_loss else ()
             self._show_state()
+
+    def styles_of(self, classes: Classes) -> tuple[ClassStyle, ...]:
+        """Return the classes of a model as they look: as here where the names agree."""
+        known = {style.name.lower(): style for style in self.value()}
+        looks = (
+            known.get(name.lower())
+            or ClassStyle(name, colour)  # of a loaded model; the user has not named it
+            for name, colour in zip(classes, classes.colours, strict=True)
+        )
+        return tuple(
+            replace(one, name=look.name, colour=look.colour, key=look.key)
+            for one, look in zip(classes.records, looks, strict=True)
+        )
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the classes, background first."""

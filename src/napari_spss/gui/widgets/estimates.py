@@ -12,8 +12,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QWidget
 
 from ..models import percent_text
-from .notice import Notice
-from .parts import fill_column, make_button, make_row, shrink
+from .parts import Notice, fill_column, make_button, make_row, shrink
 
 if TYPE_CHECKING:
     from ...core.analysis import Estimate
@@ -29,8 +28,8 @@ _TITLES = {
 class EstimatesTable(QLabel):
     """Fractions by class and method, if there are any; the tooltip tells what they rest on."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setWordWrap(True)
         self.setTextFormat(Qt.TextFormat.RichText)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -50,8 +49,8 @@ class EstimatesView(QWidget):
     look_requested = Signal()
     estimate_requested = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._look = make_button(
             "",
             self.look_requested.emit,

@@ -31,8 +31,8 @@ class FiguresSection(QWidget):
     # folder, formats, whether files there may be replaced
     save_requested = Signal(str, tuple, bool)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._plot: FractionPlot | None = None
         self._slice = 0
         self._propose: Callable[[], Path] = Path.home

@@ -22,8 +22,7 @@ from ..layers import (
     voxel_size_um,
 )
 from .layer_combo import LayerCombo
-from .notice import Notice
-from .parts import make_row
+from .parts import Notice, make_row
 from .voxel_size import VoxelSizeField
 
 if TYPE_CHECKING:
@@ -53,13 +52,14 @@ class ImageSection(QWidget):
     image_changed = Signal(object)  # another layer or None, or the same with other data
     value_changed = Signal()
 
-    def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
         self._viewer = viewer
-        self._is_reading = self._is_scaling = False
+        self.is_reading = False  # whether it is still being found out which image it is
+        self._is_scaling = False
         self._layer_connections = Connections()
         self._measure = LineMeasure(viewer, self)
-        self._combo = LayerCombo(viewer, _is_usable, "Open an image first", self)
+        self._combo = LayerCombo(viewer, _is_usable, "Open an image first")
         self._facts, self._voxel_note, self._scale_note = Notice(), Notice(), Notice()
         self._voxel = VoxelSizeField()
         self._voxel.setToolTip(
@@ -98,14 +98,9 @@ class ImageSection(QWidget):
             layer if isinstance(layer, Image) else None, self._diameter.value() or None
         )
 
-    @property
-    def is_reading(self) -> bool:
-        """Whether it is still being found out which image it is."""
-        return self._is_reading
-
     def set_reading(self, is_reading: bool) -> None:
         """Let nothing be stated of an image as long as it is not known which one it is."""
-        self._is_reading = is_reading
+        self.is_reading = is_reading
         self._show_facts()
 
     def set_layer(self, layer: Layer) -> None:
@@ -203,7 +198,7 @@ class ImageSection(QWidget):
 
     def _show_facts(self) -> None:
         layer = self.value().layer
-        can_state = layer is not None and not self._is_reading
+        can_state = layer is not None and not self.is_reading
         self._diameter.setEnabled(can_state)
         self._measure_button.setEnabled(can_state)
         self._voxel.setEnabled(can_state)

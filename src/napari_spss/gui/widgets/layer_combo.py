@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QSizePolicy
 
 from ..layers import Connections
 
@@ -34,9 +34,8 @@ class LayerCombo(QComboBox):
         viewer: Viewer,
         accepts: Callable[[Layer], bool],
         placeholder: str = "",
-        parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self._viewer = viewer
         self._accepts = accepts
         self._layer: Layer | None = None

@@ -19,8 +19,7 @@ from qtpy.QtWidgets import (
 from ...core.base import ImageProgress, InputError, SpssError, counted
 from ..models import ManyMeasured, ManyRequest, percent_text, tables_in
 from .estimates import EstimatesTable
-from .notice import Notice
-from .parts import fill_column, make_button, make_choice, make_form, make_row
+from .parts import Notice, fill_column, make_button, make_choice, make_form, make_row
 from .rows import fit_rows, make_rows, write_cell
 
 if TYPE_CHECKING:
@@ -52,8 +51,8 @@ class ManyImages(QWidget):
     measure_requested = Signal(object)
     open_requested = Signal(object, object)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._images: tuple[ListedImage, ...] = ()
         self._groups: dict[Path, str] = {}
         self._results: dict[Path, Path] = {}  # folders, as far as the images have some

@@ -154,8 +154,8 @@ class ObjectTable(QTableView):
 
     chosen = Signal(int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._is_following = False
         self._model = _Model(self)
         self._rows = _Rows(self)

@@ -14,9 +14,9 @@ from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QLineEdit, QWidget
 
 from ...core.base import InputError, ResultFiles, SpssError, counted
 from ..models import FoundObjects, ObjectRequest
-from .notice import Notice
 from .object_table import ObjectTable, column_title, shown_columns
 from .parts import (
+    Notice,
     fill_column,
     make_button,
     make_check,
@@ -49,8 +49,8 @@ class ObjectsSection(QWidget):
     find_requested = Signal(object, str)  # ObjectRequest, and what becomes of edited ones
     chosen = Signal(int)  # number of an object to go to
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._is_busy = False
         self._has_result = False
         self._is_size_known = False

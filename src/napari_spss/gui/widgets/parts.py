@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
-from qtpy.QtCore import QSignalBlocker
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import (
     QBoxLayout,
     QCheckBox,
@@ -19,6 +19,8 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+
+from .theme import set_mark
 
 Act: TypeAlias = Callable[[], object]
 Part: TypeAlias = QWidget | QLayout | tuple[QWidget, int] | None
@@ -79,6 +81,25 @@ def make_text(text: str = "", tooltip: str = "") -> QLabel:
     label.setWordWrap(True)
     label.setToolTip(tooltip)
     return label
+
+
+class Notice(QLabel):
+    """Wrapped text, hidden while empty; a warning has a bar in the theme's warning colour."""
+
+    def __init__(self, *, is_warning: bool = False) -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.setVisible(False)
+        set_mark(self, "warning" if is_warning else "")
+
+    def say(self, text: str) -> None:
+        """Show a text, or nothing."""
+        if text != self.text():
+            self.setText(text)
+        self.setVisible(bool(text))
 
 
 def shrink(*widgets: QWidget) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from ...core.base import FolderLocked, SpssError
@@ -23,9 +23,8 @@ from ...core.projects import (
     last_saved_first,
     saved_projects,
 )
-from ..models import duration, explain
-from .notice import Notice
-from .parts import fill_column, make_button, make_row
+from ..models import duration, explain, make_timer
+from .parts import Notice, fill_column, make_button, make_row
 from .theme import set_mark
 
 if TYPE_CHECKING:
@@ -65,15 +64,14 @@ class ProjectBar(QWidget):
         objects: Callable[[], Mapping[int, Mapping[int, Any]]] = dict,
         *,
         folder: str = "",
-        parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self._state = state
         self._painted, self._objects = painted, objects
         self._folder = folder
         self._source: Source | None = None
         self._identity = ""
-        self._project: Project | None = None
+        self.project: Project | None = None  # that is open
         self._held = _Held()
         self.destroyed.connect(self._held.give_back)
         self._action: Callable[[], None] | None = None
@@ -88,25 +86,21 @@ class ProjectBar(QWidget):
         self._act = make_button("", self._on_act)
         self._act.hide()
         fill_column(self, make_row((self._label, 1), self._choose), self._act)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_DELAY_MS)
-        self._timer.timeout.connect(self.save)
-        self._retry = QTimer(self)
-        self._retry.setSingleShot(True)
-        self._retry.setInterval(_RETRY_MS)
-        self._retry.timeout.connect(self.save)
+        self._timer = make_timer(self, _DELAY_MS, self.save)
+        self._retry = make_timer(self, _RETRY_MS, self.save)
         self._say("")
-
-    @property
-    def project(self) -> Project | None:
-        """The open project."""
-        return self._project
 
     @property
     def folder(self) -> Path | None:
         """Where it is, or will be once something is saved."""
-        return None if self._project is None else self._project.folder
+        return None if self.project is None else self.project.folder
+
+    def runs_folder(self) -> Path | None:
+        """Return where runs are kept, once what waits is saved; None if they cannot be."""
+        project = self.project
+        if project is None or not project.is_writable or not self.save():
+            return None
+        return project.folder / RUNS_FOLDER
 
     @property
     def has_image(self) -> bool:
@@ -138,31 +132,31 @@ class ProjectBar(QWidget):
 
     def save_soon(self) -> None:
         """Save after a moment without further changes."""
-        if self._project is not None and not self._timer.isActive():
+        if self.project is not None and not self._timer.isActive():
             self._timer.start()
 
     def save(self) -> bool:
         """Save now; return whether it worked."""
         self._timer.stop()
         self._retry.stop()
-        if self._project is None:
+        if self.project is None:
             return False
         self._fallback = None
         if self._folder:  # its absence would be told by the save below
             with contextlib.suppress(OSError):
                 Path(self._folder).expanduser().mkdir(parents=True, exist_ok=True)
         try:
-            self._project.save(self._state())
-            self._project.save_painted(self._painted())
-            self._project.save_objects(self._objects())
+            self.project.save(self._state())
+            self.project.save_painted(self._painted())
+            self.project.save_objects(self._objects())
         except FolderLocked as error:
-            self._offer_fallback(str(error), self._project.fallback())
+            self._offer_fallback(str(error), self.project.fallback())
         except FolderUnusable as error:
             self._offer_fallback(str(error), error.fallback)
         except Exception as error:  # a border: beyond it is a timer of Qt
             logger.error("saving failed", exc_info=error)
             text = explain(error, "Your annotations could not be saved")
-            self._offer_fallback(text, self._project.fallback())
+            self._offer_fallback(text, self.project.fallback())
         else:
             self._show_place()
             return True
@@ -171,9 +165,9 @@ class ProjectBar(QWidget):
 
     def leave_alone(self, reason: str) -> None:
         """Write nothing more into the open project, and go on in another one."""
-        if self._project is not None:
+        if self.project is not None:
             self._timer.stop()
-            self._project.close()
+            self.project.close()
             self._open_instead(reason)
 
     def save_if_waiting(self) -> None:
@@ -188,12 +182,12 @@ class ProjectBar(QWidget):
 
     def _leave(self) -> None:
         self.save_if_waiting()
-        if self._project is not None:
+        if self.project is not None:
             if self._fallback is not None:
-                self._rescue(self._project, self._fallback)
-            self._project.close()
+                self._rescue(self.project, self._fallback)
+            self.project.close()
         self._retry.stop()
-        self._project, self._fallback = None, None
+        self.project, self._fallback = None, None
         self._note, self._locked = "", None
         self._held.let_go()
 
@@ -271,12 +265,12 @@ class ProjectBar(QWidget):
         self._adopt(project, note)
 
     def _adopt(self, project: Project, note: str = "", *, is_warning: bool = False) -> None:
-        self._project = project
+        self.project = project
         self._note, self._is_note_warning = note, is_warning
         self._held.hold(project)
         if project.state.classes:
             self.restored.emit(project)  # reads painted labels, which may be damaged
-            if self._project is not project:
+            if self.project is not project:
                 return  # it was left alone
         for warning in project.warnings:
             logger.warning("%s", warning)
@@ -297,13 +291,13 @@ class ProjectBar(QWidget):
             self._offer("Open it here", lambda: self._switch_to(folder))
 
     def _where(self) -> str:
-        if self._project is None:
+        if self.project is None:
             return ""
-        folder = self._project.folder
+        folder = self.project.folder
         self._label.setToolTip(str(folder))
         if not folder.exists():
             return "Annotations will be saved as you make them."
-        seconds = self._project.log.seconds()
+        seconds = self.project.log.seconds()
         spent = f"; {duration(60 * round(seconds / 60))} of annotating" if seconds >= 60 else ""
         return f"Annotations saved in {_short(folder)}{spent}"
 
@@ -330,20 +324,20 @@ class ProjectBar(QWidget):
 
     def _go_on_in(self, folder: Path) -> None:
         """Open the project that is in a folder, or move this one there."""
-        if (folder / RECORD_FILE).exists() and self._project is not None:
+        if (folder / RECORD_FILE).exists() and self.project is not None:
             self._switch_to(folder)
         else:
             self._move_to(folder)
 
     def _move_to(self, folder: Path) -> None:
         """Go on in another folder: move the project, or open what is there."""
-        if self._project is None:
+        if self.project is None:
             self._open_at(folder)
             self._save_into_new()
             return
-        left = self._project.folder
+        left = self.project.folder
         try:
-            self._project.move_to(folder)
+            self.project.move_to(folder)
         except SpssError as error:
             self._say(str(error), is_warning=True)
         else:
@@ -355,7 +349,7 @@ class ProjectBar(QWidget):
 
     def _save_into_new(self) -> None:
         """Save what was made while nothing could be saved; a project that was there stays."""
-        if self._project is not None and not self._project.state.classes:
+        if self.project is not None and not self.project.state.classes:
             self.save()
 
     def _say(self, text: str, *, is_warning: bool = False) -> None:

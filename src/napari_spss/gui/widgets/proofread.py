@@ -7,8 +7,7 @@ from qtpy.QtWidgets import QGridLayout, QPushButton, QWidget
 
 from ...core.base import counted
 from ..layers import REDO_KEY, UNDO_KEY, shown_key
-from .notice import Notice
-from .parts import fill_column, make_button, make_row, make_text
+from .parts import Notice, fill_column, make_button, make_row, make_text
 
 ACTS = {
     "next": ("Next", "N", "Go to the object that is most worth a look among those not judged."),
@@ -42,8 +41,8 @@ class ProofreadPanel(QWidget):
 
     act_wanted = Signal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._progress, self._object = make_text(), make_text()
         self._hint, self._refusal = Notice(), Notice(is_warning=True)
         self._buttons: dict[str, QPushButton] = {}

@@ -23,9 +23,9 @@ from ..models import (
 )
 from .estimates import EstimatesView
 from .many_images import ManyImages
-from .notice import Notice
 from .objects import ObjectsSection
 from .parts import (
+    Notice,
     fill_column,
     make_button,
     make_check,
@@ -66,8 +66,8 @@ class ResultsSection(QWidget):
     # folder; whether the run's own files go there as well; whether files there may be replaced
     save_requested = Signal(str, str, bool, bool)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._is_busy = False
         self._has_model = False
         self._has_image = True

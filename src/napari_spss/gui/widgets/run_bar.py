@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFrame, QProgressBar, QWidget
+from qtpy.QtWidgets import QFrame, QProgressBar
 
-from ..models import RunState
-from .notice import Notice
-from .parts import fill_column, make_button, make_row
+from .parts import Notice, fill_column, make_button, make_row
 from .theme import Level, set_mark
 
 if TYPE_CHECKING:
@@ -24,8 +22,8 @@ class RunBar(QFrame):
     stop_requested = Signal()
     suggestion_accepted = Signal(object)  # the Suggestion that the user took
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._suggestion: Suggestion | None = None
         self._hint = "Ready"
         self._is_busy = False
@@ -54,7 +52,7 @@ class RunBar(QFrame):
         self._is_busy = status.is_busy
         self._show_busy(status.is_busy)
         self._write(str(status) if status.is_busy else self._hint)
-        self._stop.setEnabled(status.state is not RunState.stopping)
+        self._stop.setEnabled(not status.is_stopping)
         fraction = status.fraction
         self._progress.setRange(0, 1000 if fraction is not None else 0)
         if fraction is not None:

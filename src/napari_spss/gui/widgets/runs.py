@@ -12,8 +12,7 @@ from qtpy.QtWidgets import QTableWidgetItem, QWidget
 
 from ...core.base import FinishReason, counted
 from ..models import ComparedSlice, format_percent, together
-from .notice import Notice
-from .parts import fill_column, make_button, make_row, make_text
+from .parts import Notice, fill_column, make_button, make_row, make_text
 from .rows import fit_rows, make_rows, write_cell
 
 if TYPE_CHECKING:
@@ -49,8 +48,8 @@ class RunsList(QWidget):
     compare_requested = Signal(object)
     slice_chosen = Signal(int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._runs: tuple[RunSummary, ...] = ()
         self._current: Path | None = None
         self._is_busy = False

@@ -15,8 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from ...core.images import WRITERS
-from .notice import Notice
-from .parts import fill_column, make_button, make_choice, make_row, offer
+from .parts import Notice, fill_column, make_button, make_choice, make_row, offer
 
 _SAVE, _REPLACE = "Save", "Replace them"
 _FORMAT_NAMES = {"tif": "OME-TIFF", "zarr": "OME-Zarr"}
@@ -42,9 +41,8 @@ class SavePlace(QWidget):
         self,
         formats: Mapping[str, str] | None = None,
         tooltip: str = _ABOUT,
-        parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self._formats = formats
         self._proposed = Path()
         self._folder = QLineEdit()

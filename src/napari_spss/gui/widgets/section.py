@@ -31,9 +31,8 @@ class Section(QWidget):
         *,
         is_open: bool = True,
         is_main: bool = False,
-        parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self._content = content
         self.header = QToolButton()
         self.header.setText(title)

@@ -37,8 +37,8 @@ class SettingsForm(QWidget):
 
     value_changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._preset = "fast"
         self._others: dict[str, object] = {}
         self._form: Container[Any] = Container()

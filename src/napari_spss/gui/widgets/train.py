@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QDoubleSpinBox, QPlainTextEdit, QWidget
 
-from ..models import RunForm, duration
-from .notice import Notice
-from .parts import fill_column, make_button, make_choice, make_form, make_row
+from ..models import RunForm, duration, make_timer
+from .parts import Notice, fill_column, make_button, make_choice, make_form, make_row
 from .runs import RunsList
 from .section import Section
 from .settings_form import SettingsForm
@@ -38,8 +37,8 @@ class TrainSection(QWidget):
     continue_requested = Signal()
     value_changed = Signal()
 
-    def __init__(self, *, default_minutes: float = 0.0, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, *, default_minutes: float = 0.0) -> None:
+        super().__init__()
         self._default_minutes = default_minutes
         self._is_busy = False
         self._has_model = False
@@ -49,10 +48,7 @@ class TrainSection(QWidget):
         self._make_fields()
         self._make_buttons()
         self._plot: QWidget | None = None
-        self._redraw = QTimer(self)
-        self._redraw.setSingleShot(True)
-        self._redraw.setInterval(_REDRAW_MS)
-        self._redraw.timeout.connect(self._draw)
+        self._redraw = make_timer(self, _REDRAW_MS, self._draw)
         self._lay_out()
         self._refresh_buttons()
 

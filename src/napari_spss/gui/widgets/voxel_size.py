@@ -24,8 +24,8 @@ class VoxelSizeField(QWidget):
 
     stated = Signal(object)  # the VoxelSize, with what the user entered
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._size = UNKNOWN_VOXEL
         self._lengths: list[QDoubleSpinBox] = []
         # napari's style gives such fields the width of three

@@ -20,8 +20,8 @@ class CardButtons(QWidget):
 
     card_wanted = Signal(object)  # the fraction, 0-1, or None for no card
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setStyleSheet("QToolButton:checked { border: 2px solid #56B4E9; }")
         self._buttons: dict[float, QToolButton] = {}
         for fraction in CARD_FRACTIONS:

@@ -14,8 +14,8 @@ class QuestionBar(QFrame):
 
     answered = Signal(int, bool)  # 0 = the fraction, 1 = per cent; for all such cells
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.mark: Mark | None = None
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self._text = make_text()
@@ -51,8 +51,8 @@ class MessageBar(QWidget):
 
     show_requested = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._label = make_text()
         self._label.setTextFormat(Qt.TextFormat.PlainText)
         self._label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 from qtpy.QtGui import QColor, QFont, QPixmap
 
-from ....core.annotations import ClassStyle, Proportion, Region
+from ....core.annotations import Proportion, Region
 from ....core.base import counted
 from ...models import (
     EMPTY,
@@ -61,7 +61,6 @@ class FractionModel(QAbstractTableModel):
         self.columns: tuple[Column, ...] = ()
         self.slice_names: tuple[str, ...] = ()
         self._numbers: dict[Region, int] = {}
-        self._colours: dict[str, str] = {}
         self._counted: dict[Region, Proportion] = {}
         self._framed: dict[int, list[Proportion]] = {}  # those of frames, by slice
         self._predicted: dict[Region, tuple[float, ...]] = {}
@@ -70,15 +69,9 @@ class FractionModel(QAbstractTableModel):
 
     # Structure ----------------------------------------------------------------------------------
 
-    def set_classes(self, classes: Iterable[str | ClassStyle]) -> None:
-        """Have a column for each class but the background and the one outside."""
-        self.beginResetModel()
-        self.sheet.set_classes(classes)
-        self._colours = {one.name: one.colour for one in self.sheet.classes.records}
-        self._set_columns()
-        self.endResetModel()
-
     def _set_columns(self) -> None:
+        """Have a column for each class but the background and the one outside."""
+        self._colours = {one.name: one.colour for one in self.sheet.classes.records}
         self.columns = (
             *(Column("class", name) for name in self.sheet.typed_classes),
             Column("empty", EMPTY),
@@ -87,25 +80,11 @@ class FractionModel(QAbstractTableModel):
             Column("background", self.sheet.background),
         )
 
-    def set_slices(self, n_slices: int, names: Sequence[str]) -> None:
-        """Have a row for each slice."""
-        self.beginResetModel()
-        self.slice_names = tuple(names)
-        self.sheet.set_slices(n_slices)
-        self._number_boxes()
-        self.endResetModel()
-
-    def set_boxes(self, regions: Iterable[Region]) -> None:
-        """Have a row for each rectangle."""
-        self.beginResetModel()
-        self.sheet.set_boxes(regions)
-        self._number_boxes()
-        self.endResetModel()
-
     def reset_with(self, change: Any, *args: Any) -> None:
         """Call a method of the sheet that may change everything."""
         self.beginResetModel()
         change(*args)
+        self._set_columns()
         self._number_boxes()
         self.endResetModel()
 
@@ -147,11 +126,6 @@ class FractionModel(QAbstractTableModel):
             if self.sheet.has_row(region)
             for name in names
         )
-
-    @property
-    def has_predicted(self) -> bool:
-        """Whether the model says anything."""
-        return bool(self._predicted)
 
     def longest_texts(self) -> dict[str, str]:
         """Return the longest texts of the two columns that others fill in."""
@@ -214,18 +188,19 @@ class FractionModel(QAbstractTableModel):
 
     def apply(self, edits: tuple[Edit, ...]) -> bool:
         """Carry out edits as one step; False if there are none."""
-        self.sheet.apply(edits)
+        if edits:
+            self.sheet.history.do(*edits)
         return self._announce(edits)
 
     def undo(self) -> tuple[Edit, ...]:
         """Take the last step back and return it."""
-        edits = self.sheet.undo()
+        edits = self.sheet.history.take_back()
         self._announce(edits)
         return edits
 
     def redo(self) -> tuple[Edit, ...]:
         """Repeat the step that was taken back last and return it."""
-        edits = self.sheet.redo()
+        edits = self.sheet.history.repeat()
         self._announce(edits)
         return edits
 

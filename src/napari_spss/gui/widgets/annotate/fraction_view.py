@@ -148,8 +148,8 @@ class FractionView(QTableView):
 
     notice = Signal(str)  # what the user should know about the last paste
 
-    def __init__(self, model: FractionModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, model: FractionModel) -> None:
+        super().__init__()
         self._model = model
         self._has_bar = False
         self.setModel(model)

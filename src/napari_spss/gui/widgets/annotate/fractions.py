@@ -13,8 +13,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from ....core.annotations import ClassStyle, Proportion, Region
 from ....core.base import SpssError, counted
 from ...models import Edit, FractionSheet, Mark
-from ..notice import Notice
-from ..parts import fill_column, make_button, make_row
+from ..parts import Notice, fill_column, make_button, make_row
 from .cards import CardButtons
 from .fraction_bars import MessageBar, QuestionBar
 from .fraction_csv import read_fractions, write_fractions
@@ -37,20 +36,20 @@ class FractionsTable(QWidget):
     slice_activated = Signal(int)  # the user went to a row of another slice
     regions_added = Signal(object)  # tuple[Region, ...]: rectangles that came with a CSV file
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._sheet = FractionSheet()
         self._model = FractionModel(self._sheet, self)
         self._marks: list[Mark] = []
         self._slice = -1
         self._folder = Path()  # where CSV files are looked for and proposed
         self._notice = ""
-        self.view = FractionView(self._model, self)
+        self.view = FractionView(self._model)
         self.view.setToolTip("How much of each slice or rectangle belongs to each class.")
-        self._question = QuestionBar(self)
-        self._message = MessageBar(self)
-        self._stack_fraction = Notice(self)
-        self.cards = CardButtons(self)
+        self._question = QuestionBar()
+        self._message = MessageBar()
+        self._stack_fraction = Notice()
+        self.cards = CardButtons()
         self._build()
         self._model.edited.connect(self._on_edited)
         self.view.notice.connect(self._on_notice)
@@ -113,10 +112,6 @@ class FractionsTable(QWidget):
         """Forget all texts and rectangles, as for another image."""
         self._reset(self._sheet.clear)
 
-    def has_marks(self) -> bool:
-        """Return whether a cell is wrong or waits for an answer."""
-        return bool(self._marks)
-
     def marks(self) -> tuple[Mark, ...]:
         """Return what is wrong or waits for an answer, from top to bottom."""
         return tuple(self._marks)
@@ -131,15 +126,12 @@ class FractionsTable(QWidget):
         classes : iterable of str or ClassStyle
             Background first. A name that changed in its place is a renamed class.
         """
-        region, name = self._current()
-        self._model.set_classes(classes)
-        self._after_reset(region, name)
+        self._change(self._sheet.set_classes, classes)
 
     def set_slices(self, n_slices: int, names: Sequence[str] | None = None) -> None:
         """Have a row for each slice, named by its index or by the name of its file."""
-        region, name = self._current()
-        self._model.set_slices(n_slices, names or ())
-        self._after_reset(region, name)
+        self._model.slice_names = tuple(names or ())
+        self._change(self._sheet.set_slices, n_slices)
 
     def set_folder(self, folder: Path) -> None:
         """Tell the folder of the image."""
@@ -149,7 +141,7 @@ class FractionsTable(QWidget):
         """Have a row for each rectangle, below its slice; texts follow a moved rectangle."""
         region, name = self._current()
         row = self.view.currentIndex().row()
-        self._model.set_boxes(regions)
+        self._model.reset_with(self._sheet.set_boxes, regions)
         if region is not None and self._sheet.row_of(region) is None:
             region = self._model.region_at(row)
         self._after_reset(region, name)
@@ -193,10 +185,13 @@ class FractionsTable(QWidget):
         column = self._model.columns[index.column()]
         return self._model.region_at(index.row()), column.name or None
 
-    def _reset(self, change: Any, *args: Any) -> None:
+    def _change(self, change: Any, *args: Any) -> None:
         region, name = self._current()
         self._model.reset_with(change, *args)
         self._after_reset(region, name)
+
+    def _reset(self, change: Any, *args: Any) -> None:
+        self._change(change, *args)
         self.value_changed.emit()
 
     def _after_reset(self, region: Region | None, name: str | None) -> None:

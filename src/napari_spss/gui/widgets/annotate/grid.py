@@ -24,7 +24,9 @@ from ...layers import (
     FrameState,
     GridLayer,
     SourceFrame,
+    class_key,
     is_taken,
+    refused_text,
     shown_key,
 )
 from ...models import (
@@ -34,10 +36,10 @@ from ...models import (
     GridBook,
     GridSheet,
     next_slice,
+    sentence,
 )
 from ..class_picker import ClassPicker
-from ..notice import Notice
-from ..parts import fill_column, make_button, make_row, make_text, shrink
+from ..parts import Notice, fill_column, make_button, make_row, make_text, shrink
 from ..theme import set_mark
 from .grid_list import GridList, tally_html
 
@@ -74,7 +76,6 @@ class GridTool(QWidget):
     Parameters
     ----------
     viewer : ViewerModel
-    parent : QWidget, optional
     rng : numpy.random.Generator, optional
         Draws the offsets.
     is_check : bool
@@ -103,12 +104,11 @@ class GridTool(QWidget):
     def __init__(
         self,
         viewer: ViewerModel,
-        parent: QWidget | None = None,
         *,
         rng: np.random.Generator | None = None,
         is_check: bool = False,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self._viewer = viewer
         self._is_check = is_check
         self._is_aside = is_check
@@ -194,12 +194,12 @@ class GridTool(QWidget):
             partial(self.walk, is_open=True),
             f"The next frame that is not counted ({shown_key(NEXT_OPEN_KEY)}).",
         )
-        self._stack_fraction = Notice(self)
+        self._stack_fraction = Notice()
         self._progress = make_text()
-        self._picker = ClassPicker(self)
+        self._picker = ClassPicker()
         self._tally = make_text(tooltip=_TOOLTIP_INTERVAL)
-        self._news = Notice(self)
-        self._problems = Notice(self, is_warning=True)
+        self._news = Notice()
+        self._problems = Notice(is_warning=True)
         self._undo = make_button(
             "Undo", self.undo, f"Take the last step back ({shown_key(UNDO_KEY)})."
         )
@@ -208,7 +208,7 @@ class GridTool(QWidget):
         self._remove = make_button("Remove", self.remove)
         self._goes_on = QCheckBox(self)
         self._goes_on.setChecked(True)
-        self._list = GridList(self)
+        self._list = GridList()
         self._list.region_chosen.connect(self._on_row)
         walk, steps = (
             (self._before, self._next, self._next_open),
@@ -345,7 +345,7 @@ class GridTool(QWidget):
         else:
             self._in_frames.setChecked(True)
             self._fill(FrameLayout(plan.n, plan.size_px, plan.nodes_per_side))
-        self._message = "\n".join(f"{_sentence(text)}." for text in plan.messages())
+        self._message = "\n".join(f"{sentence(text)}." for text in plan.messages())
         self._refresh()
 
     def lay_grid(self) -> None:
@@ -379,7 +379,7 @@ class GridTool(QWidget):
         try:
             first = self._book.lay_frames(self._source, self._layout(), rng=self._rng)
         except InputError as error:
-            self._mark_field(error.field, _sentence(str(error)))
+            self._mark_field(error.field, sentence(str(error)))
             return
         self._message = f"{_HELP} Then press Done ({DONE_KEY}): it goes to the next frame."
         self._revive()
@@ -765,11 +765,7 @@ class GridTool(QWidget):
 
     def _show_notices(self) -> None:
         self._news.say(self._message or self._hint())
-        problem = self._fault
-        if self._refused_keys and not problem:
-            keys = ", ".join(self._refused_keys)
-            problem = f"Not bound, as napari uses them or they are no keys: {keys}."
-        self._problems.say(problem)
+        self._problems.say(self._fault or refused_text(self._refused_keys))
 
     def _hint(self) -> str:
         """Tell what to do where nothing is shown that could be counted."""
@@ -801,7 +797,7 @@ class GridTool(QWidget):
             REDO_KEY: self.redo,
         }
         for index, style in enumerate(self._styles):
-            keys[_normal(style.key)] = partial(self._picker.set_value, index)
+            keys[class_key(style.key)] = partial(self._picker.set_value, index)
         self._refused_keys = self._layer.bind_keys(keys)
 
     def _bind_viewer_key(self) -> None:
@@ -816,16 +812,6 @@ def _unbind(viewer_of: weakref.ref[ViewerModel], *_: object) -> None:
     viewer = viewer_of()
     if viewer is not None:
         viewer.bind_key(LAY_KEY, None)
-
-
-def _sentence(text: str) -> str:
-    """Begin with a capital letter."""
-    return text[:1].upper() + text[1:]
-
-
-def _normal(key: str) -> str:
-    """Key as it is compared with others; letters have no case."""
-    return key.upper() if len(key) == 1 else key
 
 
 def _class_tooltip(style: ClassStyle) -> str:

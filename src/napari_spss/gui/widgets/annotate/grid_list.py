@@ -7,15 +7,14 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from ....core.base import counted
 from ...models import GridBook, GridSheet, Tally
+from ..rows import fit_rows
 
 if TYPE_CHECKING:
     from ....core.annotations import ClassStyle, Region
-
-_MAX_ROWS_SHOWN = 5
 
 
 def tally_html(sheet: GridSheet | None, styles: Sequence[ClassStyle]) -> str:
@@ -61,8 +60,8 @@ class GridList(QTableWidget):
 
     region_chosen = Signal(object)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(0, 3, parent)
+    def __init__(self) -> None:
+        super().__init__(0, 3)
         self._regions: tuple[Region, ...] = ()
         self._titles: tuple[str, ...] = ()
         self.setToolTip("Click on one to go there.")
@@ -105,7 +104,7 @@ class GridList(QTableWidget):
             self.selectRow(self._regions.index(current))
         else:
             self.clearSelection()
-        self._fit(len(regions))
+        fit_rows(self)
 
     def _write(self, row: int, column: int, text: str) -> None:
         item = self.item(row, column)
@@ -115,12 +114,6 @@ class GridList(QTableWidget):
             self.setItem(row, column, item)
         if item.text() != text:
             item.setText(text)
-
-    def _fit(self, n_rows: int) -> None:
-        """Take no more height than a few rows."""
-        row_height = self.verticalHeader().defaultSectionSize()
-        header = self.horizontalHeader().sizeHint().height()
-        self.setFixedHeight(header + min(n_rows, _MAX_ROWS_SHOWN) * row_height + 4)
 
     def _on_clicked(self, row: int, _column: int) -> None:
         self.region_chosen.emit(self._regions[row])

@@ -18,13 +18,13 @@ from ...layers import (
     KeypointLayer,
     SourceFrame,
     layer_mark,
+    refused_text,
     shown_key,
 )
 from ...models import Strays
 from ..adopt_combo import AdoptCombo
 from ..class_picker import ClassPicker
-from ..notice import Notice
-from ..parts import fill_column, make_button, make_row
+from ..parts import Notice, fill_column, make_button, make_row
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -53,8 +53,8 @@ class KeypointsTool(QWidget):
 
     value_changed = Signal()
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
         self._viewer = viewer
         self._frame: SourceFrame | None = None
         self._has_source = False
@@ -72,7 +72,7 @@ class KeypointsTool(QWidget):
         self._refresh()
 
     def _build(self) -> None:
-        self._picker = ClassPicker(self)
+        self._picker = ClassPicker()
         self._picker.chosen.connect(lambda index: self._points.set_active_class(index))
         self._add = make_button("Add keypoints", lambda: self._toggle("add"), _HELP)
         self._add.setCheckable(True)
@@ -241,16 +241,14 @@ class KeypointsTool(QWidget):
     def _show_notices(self) -> None:
         self._news.say(self._message)
         lines = list(_stray_lines(self._points.strays()))
-        lines += [text] if (text := self.denied_text()) else []
+        lines.append(self.denied_text())
         if self._points.lost_layer:
             lines.append(
                 f"The layer was deleted; {counted(len(self._value), 'keypoint')} of it stay in "
                 "use. Press Add keypoints to see them again."
             )
-        if self._points.refused_keys:
-            keys = ", ".join(self._points.refused_keys)
-            lines.append(f"Not bound, as napari uses them or they are no keys: {keys}.")
-        self._problems.say("\n".join(lines))
+        lines.append(refused_text(self._points.refused_keys))
+        self._problems.say("\n".join(filter(None, lines)))
 
 
 def _is_adoptable(layer: Layer) -> bool:

@@ -30,8 +30,7 @@ from ...models import (
     spread_levels,
 )
 from ..adopt_combo import AdoptCombo
-from ..notice import Notice
-from ..parts import fill_column, make_button, make_check, make_row
+from ..parts import Notice, fill_column, make_button, make_check, make_row
 from .painted_table import PaintedTable
 
 if TYPE_CHECKING:
@@ -62,8 +61,8 @@ class PaintedTool(QWidget):
 
     value_changed = Signal()
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
         self._viewer = viewer
         self._frame: SourceFrame | None = None
         self._styles: tuple[ClassStyle, ...] = ()
@@ -75,7 +74,7 @@ class PaintedTool(QWidget):
         self._gone: dict[str, int] = {}  # label values of removed classes
         self._is_count_due = False
         self._changed: set[int] | None = set()  # None for all
-        self._n_edits = 0
+        self.n_edits = 0  # how often somebody painted, or took that back
         self._message = ""
         self._build()
         self._layer_connections = Connections()
@@ -98,7 +97,7 @@ class PaintedTool(QWidget):
         self._new = make_button(
             "New", self.start_painting, "Make a Labels layer and start painting."
         )
-        self._table = PaintedTable(self)
+        self._table = PaintedTable()
         self._table.value_changed.connect(self._on_value_edited)
         self._table.class_chosen.connect(self._on_class_chosen)
         self._ids = make_check(
@@ -222,11 +221,6 @@ class PaintedTool(QWidget):
         """Slices in which labels changed since the last call; None if all may have."""
         changed, self._changed = self._changed, set()
         return None if changed is None else frozenset(changed)
-
-    @property
-    def n_edits(self) -> int:
-        """How often somebody painted, or took that back."""
-        return self._n_edits
 
     @property
     def layer(self) -> Labels | None:
@@ -439,7 +433,7 @@ class PaintedTool(QWidget):
 
     def _note_change(self, slices: set[int] | None) -> None:
         self._is_blank = False
-        self._n_edits += 1
+        self.n_edits += 1
         self._counts.clear()
         self._count_current()
         keep_all = slices is None or self._changed is None

@@ -31,8 +31,8 @@ class PaintedTable(QWidget):
     value_changed = Signal()
     class_chosen = Signal(int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.buttons: list[QPushButton] = []
         self.boxes: list[QSpinBox] = []
         self._layout = QGridLayout(self)

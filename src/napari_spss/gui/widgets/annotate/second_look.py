@@ -12,10 +12,18 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGridLayout, QPushButton, QWidget
 
 from ....core.annotations import UNSURE, ClassStyle, Look, looks_summary
-from ...layers import LOOK_LAYER, REDO_KEY, UNDO_KEY, LookMarker, SourceFrame, shown_key
+from ...layers import (
+    LOOK_LAYER,
+    REDO_KEY,
+    UNDO_KEY,
+    LookMarker,
+    SourceFrame,
+    class_key,
+    refused_text,
+    shown_key,
+)
 from ...models import follow_classes
-from ..notice import Notice
-from ..parts import fill_column, make_button, make_row, make_text, shrink
+from ..parts import Notice, fill_column, make_button, make_row, make_text, shrink
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -38,7 +46,6 @@ class SecondLook(QWidget):
     viewer : ViewerModel
     grid : GridTool
         Whose nodes are looked at.
-    parent : QWidget, optional
     is_check : bool
         Whether they are nodes of a check count that contradict the labels.
 
@@ -54,11 +61,10 @@ class SecondLook(QWidget):
         self,
         viewer: ViewerModel,
         grid: GridTool,
-        parent: QWidget | None = None,
         *,
         is_check: bool = False,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self._is_check = is_check
         self._grid = grid
         self._styles: tuple[ClassStyle, ...] = ()
@@ -303,10 +309,7 @@ class SecondLook(QWidget):
         )
         summary = looks_summary(looks)
         self._progress.setText(f"{summary}. {all_seen}" if is_over else f"{summary}.")
-        keys = ", ".join(self._refused_keys)
-        self._problems.say(
-            f"Not bound, as napari uses them or they are no keys: {keys}." if keys else ""
-        )
+        self._problems.say(refused_text(self._refused_keys))
 
     def _sentence(self, look: Look) -> str:
         assert self._current is not None
@@ -338,6 +341,5 @@ class SecondLook(QWidget):
             REDO_KEY: self.redo,
         }
         for index, style in enumerate(self._styles):
-            key = style.key.upper() if len(style.key) == 1 else style.key
-            keys[key] = partial(self.judge, index)
+            keys[class_key(style.key)] = partial(self.judge, index)
         self._refused_keys = self._marker.bind_keys(keys)

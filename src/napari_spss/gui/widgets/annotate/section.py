@@ -13,8 +13,9 @@ from qtpy.QtWidgets import QTabBar, QWidget
 from ....core.analysis import counted_fractions
 from ....core.annotations import Annotations, Classes, Region
 from ....core.base import counted
-from ...layers import RegionsTool
-from ..parts import fill_column
+from ...layers import RegionLayer, SourceFrame
+from ...models import sentence
+from ..parts import fill_column, make_button, make_row
 from .fractions import FractionsTable
 from .grid import GridTool
 from .keypoints import KeypointsTool
@@ -39,13 +40,14 @@ class AnnotateSection(QWidget):
     slice_wanted = Signal(int)  # the user went to another row of the table
     check_shown = Signal(bool)  # whether the tab of the check count is in front
 
-    def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
         self._styles: tuple[ClassStyle, ...] = ()
         self._is_loading = False
         self._is_folded = False
         self.fractions = FractionsTable()
-        self.regions = RegionsTool(viewer)
+        self.regions = RegionLayer(viewer, self._on_regions_changed)
+        self.destroyed.connect(self.regions.close)
         self.grid = GridTool(viewer)
         self.second_look = SecondLook(viewer, self.grid)
         self.check = GridTool(viewer, is_check=True)
@@ -57,7 +59,6 @@ class AnnotateSection(QWidget):
         self.fractions.regions_added.connect(
             lambda _: self.regions.set_value(self.fractions.regions())
         )
-        self.regions.value_changed.connect(self._on_regions_changed)
         for grid, tab in ((self.grid, _GRID), (self.check, _CHECK)):
             grid.value_changed.connect(self._on_grid_changed)
             grid.called.connect(partial(self.show_tab, tab))
@@ -159,9 +160,12 @@ class AnnotateSection(QWidget):
         """Point out the annotated image, or that there is none at the moment."""
         for tool in (
             *(self.grid, self.second_look, self.check, self.check_look),
-            *(self.keypoints, self.painted, self.regions),
+            *(self.keypoints, self.painted),
         ):
             tool.set_source(layer)
+        self._draw.setEnabled(layer is not None)
+        if layer is not None:
+            self.regions.set_frame(SourceFrame(layer))
         if source is not None:
             self.fractions.set_slices(source.stack.n_slices, source.stack.names)
             self.fractions.set_folder(Path(source.path or "").parent)
@@ -195,7 +199,14 @@ class AnnotateSection(QWidget):
 
     def _lay_out(self) -> None:
         fractions, counting, checking = QWidget(), QWidget(), QWidget()
-        fill_column(fractions, (self.fractions, 1), self.regions)
+        self._draw = make_button(
+            "Draw rectangle",
+            self.regions.start_drawing,
+            "Draw rectangles on the image; each gets a row for fractions of its own.\n"
+            "Fractions of parts of a slice teach more than those of whole slices.",
+        )
+        self._draw.setEnabled(False)
+        fill_column(fractions, (self.fractions, 1), make_row(self._draw, None))
         fill_column(counting, self.second_look, (self.grid, 1))
         fill_column(checking, self.check_look, (self.check, 1))
         # not a QTabWidget, which is as high as its highest page
@@ -245,13 +256,12 @@ class AnnotateSection(QWidget):
         self.fractions.set_grid_proportions(value.counted_proportions())
         found = counted_fractions(value)
         told = ("", "") if found is None or not found.has_frames else found.messages()
-        text, basis = (one[:1].upper() + one[1:] for one in told)
+        text, basis = map(sentence, told)
         self.fractions.set_stack_fraction(text, basis)
         rarest = None if found is None else min(found.fractions[1:], default=None)
         self.grid.set_stack_fraction(text, basis, fraction=rarest)
         of_check = counted_fractions(self.check_value())
-        told = ("", "") if of_check is None else of_check.messages()
-        text, basis = (one[:1].upper() + one[1:] for one in told)
+        text, basis = ("", "") if of_check is None else map(sentence, of_check.messages())
         self.check.set_stack_fraction(text, basis, fraction=rarest)
 
     def _on_changed(self) -> None:
