@@ -33,8 +33,7 @@ from napari_spss.core.simulation.cost import combine
 from napari_spss.core.simulation.degrade import degrade
 from napari_spss.core.training import RunFolder, RunInputs, fit, iter_training, load_model
 from napari_spss.core.training.data import TrainingData, Window, cut
-from napari_spss.core.training.loss_terms import predicted_fractions
-from napari_spss.core.training.objective import Objective
+from napari_spss.core.training.loss_terms import LossInput, predicted_fractions, step_loss
 from napari_spss.core.training.samples import LabelScale
 from napari_spss.core.training.self_training import SliceMap, pseudo_labels
 
@@ -231,13 +230,20 @@ def test_a_region_beyond_the_window_is_estimated_as_a_ratio():
 def objective(n_classes, outside, **changes):
     overrides = {"loss.sharpness": 0.0, "self_training.band": 0.0} | changes
     settings = preset("fast").with_overrides(overrides)
-    return Objective(settings, LabelScale(1.0, (1.0,) * n_classes), 1, outside)
+    names = ("background", *map(str, range(1, n_classes)))
+    classes = Classes(names, None if outside is None else names[outside])
+    return {
+        "settings": settings,
+        "scale": LabelScale(1.0, (1.0,) * n_classes),
+        "n_labelled_slots": 1,
+        "classes": classes,
+    }
 
 
 def evaluate(loss, logits, one, **kwargs):
     batch = cut([one], [Window(0, 0, 0, one.bags)], one.shape)
     arguments = {"teacher": None, "slice_maps": [None], "ramp": 0.0} | kwargs
-    return loss(logits, batch, **arguments)
+    return step_loss(LossInput(logits, batch, **arguments, **loss))
 
 
 def half_resin(index=RESIN):

@@ -12,11 +12,11 @@ from divergence import binary_kl
 from hypothesis import given, settings, strategies as st
 from samples_in_memory import bag, sample, whole
 
+from napari_spss.core.annotations import Classes
 from napari_spss.core.base import preset
 from napari_spss.core.networks import keypoint_loss
 from napari_spss.core.training.data import Window, cut
-from napari_spss.core.training.loss_terms import predicted_fractions
-from napari_spss.core.training.objective import Objective
+from napari_spss.core.training.loss_terms import LossInput, predicted_fractions, step_loss
 from napari_spss.core.training.samples import LabelScale
 from napari_spss.core.training.self_training import SliceMap
 
@@ -24,13 +24,15 @@ LN2 = math.log(2)
 
 
 def objective(*, n_classes=2, normaliser=1.0, slots=1, **changes):
-    """Objective with settings of the group loss (and self_training) changed."""
+    """What a loss is made with, settings of the group loss (and self_training) changed."""
     names = {"weight": "self_training.weight", "band": "self_training.band"}
     overrides = {"loss.alpha": 0.5, "loss.proportions": "kl", "loss.labels": "fixed"}
     overrides |= {"loss.sharpness": 0.0, "self_training.weight": 1.0, "self_training.band": 0.0}
     overrides |= {names.get(name, f"loss.{name}"): value for name, value in changes.items()}
     chosen = preset("fast").with_overrides(overrides)
-    return Objective(chosen, LabelScale(normaliser, (1.0,) * n_classes), slots)
+    classes = Classes(("background", *map(str, range(1, n_classes))))
+    scale = LabelScale(normaliser, (1.0,) * n_classes)
+    return {"settings": chosen, "scale": scale, "n_labelled_slots": slots, "classes": classes}
 
 
 def batch_of(samples, shape, *places):
@@ -45,7 +47,7 @@ def batch_of(samples, shape, *places):
 def evaluate(loss, logits, batch, *, teacher=None, slice_maps=None, ramp=0.0):
     maps = [SliceMap.of(one) for one in slice_maps or ()] or [None] * len(batch.windows)
     now = None if teacher is None else lambda: teacher
-    return loss(logits, batch, teacher=now, slice_maps=maps, ramp=ramp)
+    return step_loss(LossInput(logits, batch, now, maps, ramp, **loss))
 
 
 def zeros(n, shape, outputs=1):

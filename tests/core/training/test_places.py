@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from samples_in_memory import bag, sample, whole
 
-from napari_spss.core.annotations import Region
+from napari_spss.core.annotations import Classes, Region
 from napari_spss.core.training.data import Sampler
 from napari_spss.core.training.places import Places
 
@@ -83,7 +83,7 @@ def test_nodes_of_a_grid_over_the_slice_need_no_windows_of_their_own():
     places = Places.of(counted, (16, 16))
     assert places.shares.tolist() == [0.5, 0.5], "around the keypoint, or anywhere"
     assert places.n_windows == pytest.approx(100 * 100 / 16 / 16)
-    with_resin = Places.of(counted, (16, 16), outside=2)
+    with_resin = Places.of(counted, (16, 16), Classes(("background", "mito", "resin"), "resin"))
     assert len(with_resin.shares) > 30, "but where there is resin, the specimen is looked for"
 
 

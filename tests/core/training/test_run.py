@@ -29,7 +29,7 @@ from napari_spss.core.base import (
 from napari_spss.core.images import WorkingScale, stack_from_array
 from napari_spss.core.training import STATE_FILE, fit, iter_training, load_model, run as run_module
 from napari_spss.core.training.label_posterior import LabelPosterior
-from napari_spss.core.training.objective import Objective, StepLoss
+from napari_spss.core.training.loss_terms import StepLoss, step_loss
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -113,14 +113,13 @@ def test_a_validation_loss_that_is_no_number_is_an_error_not_the_best(monkeypatc
     settings = preset("paper").with_overrides(
         {"network.filters": 2, "sampling.crop_px": 16, "optimisation.max_epochs": 2}
     )
-    evaluate = Objective.__call__
 
-    def broken(self, logits, batch, **kwargs):
-        if logits.requires_grad:
-            return evaluate(self, logits, batch, **kwargs)
+    def broken(step):
+        if step.logits.requires_grad:
+            return step_loss(step)
         return StepLoss(torch.tensor(float("nan")), {}, None)
 
-    monkeypatch.setattr(Objective, "__call__", broken)
+    monkeypatch.setattr("napari_spss.core.training.run.step_loss", broken)
     with pytest.raises(Diverged, match="the validation loss became nan"):
         run(annotated(TRUTH, n_grids=0), settings)
 

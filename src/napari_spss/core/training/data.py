@@ -426,9 +426,8 @@ class Sampler:
             ]
             for groups in ([one for one in (first, others) if one] for others in (rest, labelled))
         )
-        outside = classes.outside_index if classes else None
         self._places = (
-            [Places.of(one, shape, outside) for one in samples] if windows is None else None
+            [Places.of(one, shape, classes) for one in samples] if windows is None else None
         )
         n_windows = sum(self._places[i].n_windows for i in first) if self._places else 0
         self._n_first = math.ceil(label_visits * n_windows / batch_size)

@@ -33,7 +33,7 @@ from .run_folder import enter_run_dir
 
 if TYPE_CHECKING:
     from ..images import LabelSource, Stack
-    from .objective import StepLoss
+    from .loss_terms import StepLoss
 
 _PROGRESS_INTERVAL_S = 0.1
 _CHECKPOINT_INTERVAL_S = 30.0

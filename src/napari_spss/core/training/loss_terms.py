@@ -1,7 +1,12 @@
-"""The terms of the loss, by name: pure functions of what a step has predicted and what is known."""
+"""The loss of a step, and its terms by name: functions of what was predicted and what is known.
+
+Eq. 4 with the project's additions: ``alpha L_proportions + (1 - alpha) L_labels`` and, ramped in,
+self-training and a penalty on undecided pixels.
+"""
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +15,8 @@ from typing import TypeAlias
 import torch
 import torch.nn.functional as F
 
-from ..base import Registry, TrainingSettings
+from ..annotations import Classes
+from ..base import InputError, Registry, TrainingSettings
 from ..networks import (
     activate,
     dense_loss,
@@ -55,9 +61,11 @@ class LossInput:
     scale : LabelScale
         Fixed weights of labels.
     n_labelled_slots : float
-        Windows of a batch that carry labels on average.
-    outside : int or None
-        Class that counts in no fraction.
+        Windows of a batch that carry labels on average: with ``scale``, the constant by which label
+        losses are divided.
+    classes : Classes
+        Labels alone teach where one outside is: fractions, self-training and sharpness choose among
+        the others only.
     """
 
     logits: torch.Tensor
@@ -68,7 +76,12 @@ class LossInput:
     settings: TrainingSettings
     scale: LabelScale
     n_labelled_slots: float
-    outside: int | None
+    classes: Classes
+
+    @property
+    def outside(self) -> int | None:
+        """Index of the class that counts in no fraction; None if there is none."""
+        return self.classes.outside_index
 
     @cached_property
     def probs(self) -> torch.Tensor:
@@ -201,6 +214,58 @@ def register_loss(name: str, term: LossTerm) -> None:
     {'smooth': 0.1}
     """
     LOSSES.register(name, term)
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """Loss of one step: ``total`` to differentiate, ``parts`` to show.
+
+    ``proportion_error`` is the mean absolute difference of stated and predicted fractions; None if
+    the batch states none.
+    """
+
+    total: torch.Tensor
+    parts: dict[str, float]
+    proportion_error: float | None
+
+
+def step_loss(step: LossInput) -> StepLoss:
+    """Sum the terms of a step, each with the weight that the settings give it.
+
+    Raises
+    ------
+    InputError
+        If no term has a name that the settings give, or it returns no number.
+    """
+    loss = step.settings.loss
+    weights = {
+        "proportions": loss.alpha,
+        "labels": 1 - loss.alpha,
+        "masks": 1.0,
+        "self_training": step.settings.self_training.weight,
+        "sharpness": loss.sharpness,
+        **loss.terms,
+    }
+    parts = {
+        name: weight * term
+        for name, weight in weights.items()
+        if weight > 0 and (term := _value(name, step)) is not None
+    }
+    total = torch.stack(list(parts.values())).sum() if parts else step.logits.sum() * 0
+    shown = {name: float(part.detach()) for name, part in parts.items()}
+    error = None if step.regions is None else step.regions.error()
+    return StepLoss(total, {"total": float(total.detach()), **shown}, error)
+
+
+def _value(name: str, step: LossInput) -> torch.Tensor | None:
+    value: object = LOSSES.get(name)(step)  # of whoever offers it
+    if value is None or (isinstance(value, torch.Tensor) and value.shape == ()):
+        return value
+    raise InputError(
+        f"the loss term {name!r} returned {reprlib.repr(value)}; it must return a tensor of one "
+        "number, or None.",
+        field="loss.terms",
+    )
 
 
 def proportions(step: LossInput) -> torch.Tensor | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..annotations import Classes
 from .samples import Box, SliceSamples
 
 _CELL_PX = 16  # labels as near as this are shown together
@@ -49,19 +50,21 @@ class Places:
     n_windows: float
 
     @classmethod
-    def of(cls, sample: SliceSamples, shape: tuple[int, int], outside: int | None = None) -> Places:
+    def of(
+        cls, sample: SliceSamples, shape: tuple[int, int], classes: Classes | None = None
+    ) -> Places:
         """Look where something is said.
 
         Windows show all of a region that is not larger than they are, and lie within one that is.
         Of labels beside those, each class gets as many windows as another. The whole slice, parts
         of it, and labels get the same part of the windows, as far as there are such. Nodes of a
-        finished grid are all over its region, and need no windows of their own, unless there is a
-        class ``outside``: batches of nothing but resin teach little, and their statistics, by which
-        a network normalises, are unlike those of the specimen.
+        finished grid are all over its region, and need no windows of their own, unless one of the
+        classes lies outside: batches of nothing but resin teach little, and their statistics, by
+        which a network normalises, are unlike those of the specimen.
         """
         whole = (0, 0, *sample.shape)
         is_left = sample.target >= 0
-        for nodes in sample.nodes.values() if outside is None else ():
+        for nodes in () if classes and classes.outside else sample.nodes.values():
             is_left.flat[nodes] = False
         boxes = [bag.box for bag in sample.bags]
         for y0, x0, y1, x1 in boxes:

@@ -49,8 +49,7 @@ from .corrections import Corrections, Span, errors_at
 from .data import Batch, TrainingData
 from .label_posterior import LabelPosterior, label_posterior
 from .learner import Learner
-from .loss_terms import LOSSES
-from .objective import Objective, StepLoss
+from .loss_terms import LOSSES, LossInput, StepLoss, step_loss
 from .run_folder import write_update
 from .samples import Box, SampleReader, bags_of
 from .schedule import Schedule
@@ -337,7 +336,7 @@ class Run:
         placed = batch.to(self.task.device)
         teacher = cache(lambda: self.learner.kept_probs(placed.images))
         has_pseudo_labels = self.task.settings.self_training.enabled and ramp > 0
-        return self._objective(
+        return self._evaluate(
             logits,
             placed,
             teacher=teacher if has_pseudo_labels else None,
@@ -356,14 +355,27 @@ class Run:
         self.learner.learn(loss.total, learning_rate=learning_rate, step=self.state.step)
         self.state.step += 1
 
-    @property
-    def _objective(self) -> Objective:
-        return Objective(
+    def _evaluate(
+        self,
+        logits: torch.Tensor,
+        batch: Batch,
+        *,
+        teacher: Callable[[], torch.Tensor] | None,
+        slice_maps: Sequence[SliceMap | None],
+        ramp: float,
+    ) -> StepLoss:
+        step = LossInput(
+            logits,
+            batch,
+            teacher,
+            slice_maps,
+            ramp,
             self.task.settings,
             self.data.label_scale,
             self.data.sampler.n_labelled_slots,
-            self.annotations.outside_index,
+            self.data.classes,
         )
+        return step_loss(step)
 
     # -- what it learns from ---------------------------------------------------------------------
 
@@ -429,7 +441,7 @@ class Run:
         total = torch.zeros(())
         for batch in self.data.held_out_batches(self.task.settings.sampling.batch_size):
             placed = batch.to(self.task.device)
-            loss = self._objective(
+            loss = self._evaluate(
                 self.learner.kept_logits(placed.images, network=network),
                 placed,
                 teacher=None,
