@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from napari_spss.core.analysis import confusion_matrix, evaluate, scores_from_confusion
-from napari_spss.core.analysis.scores import Calibration, binarisation
+from napari_spss.core.analysis.scores import binarisation
 from napari_spss.core.base import InputError
 from napari_spss.core.images import open_masks, stack_from_array
 
@@ -225,40 +225,6 @@ def test_renaming_classes_permutes_the_scores(
             assert before.f1[index] == pytest.approx(2 * iou / (1 + iou))
     assert after.mean_iou == pytest.approx(before.mean_iou, nan_ok=True)
     assert after.accuracy == pytest.approx(before.accuracy, nan_ok=True)
-
-
-def test_calibration_error_by_hand() -> None:
-    # Four pixels say class 1 with .75: half are right; four say class 0 with .9375: all are.
-    p1 = np.array([[0.75] * 4, [0.0625] * 4])
-    truth = np.array([[1, 1, 0, 0], [0, 0, 0, 0]])
-    calibration = Calibration(n_bins=8)
-    calibration.add(np.stack([1 - p1, p1]), truth)
-    assert calibration.ece == pytest.approx((0.25 + 0.0625) / 2)
-    assert calibration.confidence[6] == pytest.approx(0.75)
-    assert calibration.frequency[6] == pytest.approx(0.5)
-    assert math.isnan(calibration.frequency[0])
-
-
-def test_calibration_of_one_class_and_ignored_pixels() -> None:
-    p1 = np.array([[0.75, 0.75, 0.25, 0.25]])
-    calibration = Calibration(class_index=1)
-    calibration.add(np.stack([1 - p1, p1]), np.array([[1, 255, 0, 255]]))
-    assert calibration.count.sum() == 2
-    assert calibration.ece == pytest.approx(0.25)
-
-
-def test_calibrated_maps_have_little_error_and_none_without_pixels() -> None:
-    rng = np.random.default_rng(1)
-    p1 = rng.random((200, 200))
-    calibration = Calibration(class_index=1)
-    assert math.isnan(calibration.ece)
-    calibration.add(np.stack([1 - p1, p1]), (rng.random(p1.shape) < p1).astype(int))
-    assert calibration.ece < 0.02
-
-
-def test_maps_that_do_not_fit_the_truth_are_refused() -> None:
-    with pytest.raises(InputError, match="do not fit"):
-        Calibration().add(np.zeros((2, 3, 4)), np.zeros((3, 5), int))
 
 
 def test_binarisation_tells_binary_from_soft_maps() -> None:

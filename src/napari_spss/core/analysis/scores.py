@@ -1,4 +1,4 @@
-"""Scores of labels against truth, and of maps: IoU, F1, accuracy, calibration, binarisation."""
+"""Scores of labels against truth, and of maps: IoU, F1, accuracy, binarisation."""
 
 from __future__ import annotations
 
@@ -297,73 +297,6 @@ def _shared_names(found: LabelSource, true: LabelSource) -> tuple[str, ...] | No
             f"of the truth ({', '.join(in_truth)}); open both with the same --classes."
         )
     return in_truth if len(in_truth) >= len(in_labels) else in_labels
-
-
-class Calibration:
-    """Collects, slice by slice, how often the class that a map gives with probability p is right.
-
-    Parameters
-    ----------
-    n_bins : int
-        Number of equal bins over 0-1.
-    class_index : int, optional
-        Judge the map of this class alone. Default: the most probable class of every pixel.
-
-    References
-    ----------
-    Guo et al., On calibration of modern neural networks, ICML 2017.
-    """
-
-    def __init__(self, n_bins: int = 15, *, class_index: int | None = None) -> None:
-        self._class_index = class_index
-        self.count: npt.NDArray[np.int64] = np.zeros(n_bins, dtype=np.int64)
-        self._sum_p = np.zeros(n_bins)
-        self._sum_right = np.zeros(n_bins)
-
-    def add(self, probs: npt.ArrayLike, truth: npt.ArrayLike) -> None:
-        """Add one slice: maps (C, Y, X), 0-1, and class indices (Y, X), 255 = ignore.
-
-        Raises
-        ------
-        InputError
-            If the sizes differ.
-        """
-        maps, true = np.asarray(probs, dtype=np.float32), np.asarray(truth)
-        if maps.ndim != 3 or maps.shape[1:] != true.shape:
-            raise InputError(
-                f"maps of shape {maps.shape} do not fit a truth of shape {true.shape}; "
-                "give (C, Y, X) and (Y, X)."
-            )
-        is_known = true != IGNORE
-        if self._class_index is None:
-            confidence = maps.max(axis=0)[is_known]
-            is_right = maps.argmax(axis=0)[is_known] == true[is_known]
-        else:
-            confidence = maps[self._class_index][is_known]
-            is_right = true[is_known] == self._class_index
-        n_bins = self.count.size
-        bins = np.clip((confidence * n_bins).astype(np.int64), 0, n_bins - 1)
-        self.count += np.bincount(bins, minlength=n_bins)
-        self._sum_p += np.bincount(bins, weights=confidence, minlength=n_bins)
-        self._sum_right += np.bincount(bins, weights=is_right, minlength=n_bins)
-
-    @property
-    def confidence(self) -> npt.NDArray[np.float64]:
-        """Mean stated probability per bin; nan for an empty bin."""
-        return np.array(_ratio(self._sum_p, self.count.astype(float)))
-
-    @property
-    def frequency(self) -> npt.NDArray[np.float64]:
-        """Share of the bin's pixels in which the class is right; nan for an empty bin."""
-        return np.array(_ratio(self._sum_right, self.count.astype(float)))
-
-    @property
-    def ece(self) -> float:
-        """Expected calibration error: mean |frequency - confidence|, weighted by pixels."""
-        n_pixels = int(self.count.sum())
-        if n_pixels == 0:
-            return math.nan
-        return float(np.abs(self._sum_right - self._sum_p).sum() / n_pixels)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Eq. 1-4 of the paper with their literal sums, and their better-behaved kin.
+"""Eq. 1-3 of the paper with their literal sums, and their better-behaved kin.
 
 All are pure functions of float32 tensors, differentiable and finite at extreme logits. Maps
 ``probs`` are (B, C, H, W) with the background first, as :func:`activate` gives them, also for a
@@ -7,7 +7,7 @@ none. Fractions are (B, C), 0-1, NaN where unknown.
 
 References
 ----------
-.. [1] Aysel, Cai and Prügel-Bennett, section 2, Eq. 1-4.
+.. [1] Aysel, Cai and Prügel-Bennett, section 2, Eq. 1-3.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-_TINY = 1e-7  # smallest probability in Eq. 2; 1 - 1e-7 is still below 1 in float32
+_TINY = 1e-7  # smallest weight of a region
 _DEAD = 1e-30  # smallest predicted fraction; so small that a collapsed map still has a gradient
 
 
@@ -152,31 +152,6 @@ def proportion_mse(
     return _weighted(distance, weights, normaliser)
 
 
-def bce_map(probs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Eq. 2: binary cross-entropy of one class at every pixel.
-
-    Probabilities are clamped to [1e-7, 1 - 1e-7]; beyond, the gradient is zero:
-    :func:`bce_map_with_logits` has no such limit.
-
-    Parameters
-    ----------
-    probs, target : Tensor
-        Y and Y*, 0-1, of one shape.
-
-    Returns
-    -------
-    Tensor
-        f, of that shape.
-    """
-    clamped = probs.clamp(_TINY, 1 - _TINY)
-    return -(target * clamped.log() + (1 - target) * (1 - clamped).log())
-
-
-def bce_map_with_logits(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Eq. 2 from the logits of a sigmoid, exact at any size."""
-    return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-
-
 def keypoint_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     r"""Eq. 3: the sum over images and their classes with keypoints of the mean BCE there.
 
@@ -208,13 +183,6 @@ def keypoint_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     is_in_set = target[:, None] == classes[:, None, None]
     sizes = is_in_set.sum(dim=(2, 3)).clamp_min(1)
     return ((cost * is_in_set).sum(dim=(2, 3)) / sizes).sum()
-
-
-def total_loss(
-    proportion_part: torch.Tensor, keypoint_part: torch.Tensor, *, alpha: float
-) -> torch.Tensor:
-    """Eq. 4: alpha L_sp + (1 - alpha) L_sk."""
-    return alpha * proportion_part + (1 - alpha) * keypoint_part
 
 
 def proportion_kl(
@@ -338,7 +306,8 @@ def label_cross_entropy(
     """
     is_labelled = target >= 0
     if logits.shape[1] == 1:
-        cost = bce_map_with_logits(logits[:, 0], (target == 1).to(logits.dtype))
+        is_object = (target == 1).to(logits.dtype)
+        cost = F.binary_cross_entropy_with_logits(logits[:, 0], is_object, reduction="none")
     else:
         cost = F.cross_entropy(logits, target.clamp_min(0), reduction="none")
     if errors is not None:
