@@ -20,14 +20,12 @@ from napari_spss.core.annotations import (
     lay_frames,
     lay_grid,
     read_annotations,
-    read_proportions,
     restore_annotations,
     write_annotations,
     write_grid,
     write_keypoints,
     write_proportions,
 )
-from napari_spss.core.annotations.tables import read_grid, read_keypoints
 from napari_spss.core.base import InputError, RunError
 
 GRID_HEADER = "slice,spacing_px,offset_y,offset_x,y,x,class,status\n"
@@ -43,6 +41,18 @@ class Stack:
     def shape_of(self, z):
         assert 0 <= z < self.n_slices
         return 10, 20
+
+
+def read_proportions(path, **options):
+    return read_annotations(proportions=path, **options)
+
+
+def read_keypoints(path, **options):
+    return read_annotations(keypoints=path, **options)
+
+
+def read_grid(path, **options):
+    return read_annotations(grid=path, **options)
 
 
 @pytest.fixture

@@ -19,14 +19,25 @@ from napari_spss.core.annotations import (
     annotation_files,
     class_name_fault,
     read_annotations,
-    read_proportions,
     restore_annotations,
     write_annotations,
     write_rows,
 )
 from napari_spss.core.annotations.csv_cells import read_table
-from napari_spss.core.annotations.tables import read_grid, read_keypoints
 from napari_spss.core.base import InputError
+
+
+def read_proportions(path, **options):
+    return read_annotations(proportions=path, **options)
+
+
+def read_keypoints(path, **options):
+    return read_annotations(keypoints=path, **options)
+
+
+def read_grid(path, **options):
+    return read_annotations(grid=path, **options)
+
 
 READERS = (read_proportions, read_keypoints, read_grid)
 

@@ -20,10 +20,10 @@ from napari_spss.core.annotations import (
     ClassStyle,
     CountingGrid,
     Region,
+    read_annotations,
     wilson_interval,
     write_grid,
 )
-from napari_spss.core.annotations.tables import read_grid
 from napari_spss.core.base import InputError
 from napari_spss.gui.models import UNTOUCHED, GridBook, GridSheet, next_slice
 from napari_spss.gui.widgets.annotate.grid import GridTool
@@ -420,7 +420,7 @@ def test_stored_unsure_nodes_are_unsure_again(qtbot, tmp_path, is_done):
     grids = (square_grid(2, classes=marks, is_done=is_done),)
     write_grid(tmp_path / "grid.csv", Annotations(names, grids=grids))
     viewer, _, tool = make_tool(qtbot)
-    tool.set_value(read_grid(tmp_path / "grid.csv", classes=names).grids)
+    tool.set_value(read_annotations(grid=tmp_path / "grid.csv", classes=names).grids)
     viewer.dims.set_current_step(0, 2)
     assert tool.value() == grids
     assert [str(s) for s in tool.layer.symbol[:3]] == ["disc", "diamond", "cross"]

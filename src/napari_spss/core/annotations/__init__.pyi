@@ -64,7 +64,6 @@ from .tables import (
     annotation_files as annotation_files,
     read_annotations as read_annotations,
     read_fraction_texts as read_fraction_texts,
-    read_proportions as read_proportions,
     restore_annotations as restore_annotations,
     write_annotations as write_annotations,
     write_grid as write_grid,

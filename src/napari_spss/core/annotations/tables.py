@@ -178,33 +178,6 @@ def restore_annotations(
     return annotations.replace(outside=outside or annotations.outside).settled(), tuple(problems)
 
 
-def read_proportions(
-    path: AnyPath, *, classes: Sequence[str] | None = None, stack: SliceShapes | None = None
-) -> Annotations:
-    """Read ``proportions.csv`` alone; see `read_annotations`."""
-    return read_annotations(proportions=path, classes=classes, stack=stack)
-
-
-def read_keypoints(
-    path: AnyPath,
-    *,
-    classes: Sequence[str] | None = None,
-    stack: SliceShapes | None = None,
-    keypoint_units: str | None = None,
-) -> Annotations:
-    """Read a table of keypoints alone; see `read_annotations`."""
-    return read_annotations(
-        keypoints=path, classes=classes, stack=stack, keypoint_units=keypoint_units
-    )
-
-
-def read_grid(
-    path: AnyPath, *, classes: Sequence[str] | None = None, stack: SliceShapes | None = None
-) -> Annotations:
-    """Read ``grid.csv`` alone; see `read_annotations`."""
-    return read_annotations(grid=path, classes=classes, stack=stack)
-
-
 def read_fraction_texts(path: AnyPath, classes: Sequence[str]) -> FractionTexts | None:
     """Read the cells of ``proportions.csv`` as text, to be corrected in a form.
 

@@ -12,8 +12,8 @@ from ....core.annotations import (
     Region,
     per_cent_text,
     plain_number,
+    read_annotations,
     read_fraction_texts,
-    read_proportions,
     write_proportions,
 )
 from ....core.base import InputError
@@ -56,7 +56,7 @@ def read_fractions(path: Path, sheet: FractionSheet) -> Imported:
         If the file cannot be read, or its rows or columns have no place in the table.
     """
     try:
-        annotations = read_proportions(path, classes=sheet.classes)
+        annotations = read_annotations(proportions=path, classes=sheet.classes)
     except InputError as error:
         cells = _read_texts(path, sheet)
         if cells is None:
