@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.analysis import labels_from_probs
-from ..core.base import percent
+from ..core.base import Watched, percent
 from ..core.prediction import agreement_with_nodes, gain_text, n_changed_nodes, predict_slice
 
 if TYPE_CHECKING:
@@ -67,15 +67,15 @@ def gain_lines(model: Model, job: TrainJob, *, device: str, token: CancelToken) 
     n_changed = n_changed_nodes(job.known, job.annotations)
     if not n_changed:
         return []
-    run = agreement_with_nodes(
-        model, job.stack, job.annotations, before=job.before, device=device, token=token
+    run = Watched(
+        agreement_with_nodes(
+            model, job.stack, job.annotations, before=job.before, device=device, token=token
+        )
     )
-    while True:
-        try:
-            next(run)
-        except StopIteration as end:
-            text = gain_text(n_changed, end.value, model.classes)
-            return [text, ""] if text else []
+    for _ in run:
+        pass
+    text = gain_text(n_changed, run.result, model.classes)
+    return [text, ""] if text else []
 
 
 def _rows(

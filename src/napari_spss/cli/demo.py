@@ -6,7 +6,7 @@ import math
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from ..core.base import (
     ResultFiles,
     RunFinished,
     TrainingSettings,
+    Watched,
     counted,
 )
 from ..core.images import Masks, Stack, StackLayout, StackWriter, open_labels, open_stack
@@ -35,8 +36,7 @@ from ..core.prediction import iter_prediction, result_names
 from ..core.simulation import Sample, synthetic_sample
 from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training
 
-if TYPE_CHECKING:
-    from ..core.training import Model
+T = TypeVar("T")
 
 _IMAGE, _TRUTH, _OVERLAY = "image.ome.tif", "truth.ome.tif", "overlay.png"
 
@@ -152,18 +152,12 @@ def iter_demo(
     return DemoResult(lines, (overlay, maps, labels, *written), outcome.iou)
 
 
-def _watch(run: Iterator[Event]) -> Generator[Event, None, tuple[Model, RunFinished]]:
+def _watch(run: Generator[Event, None, T]) -> Generator[Event, None, tuple[T, RunFinished]]:
     """Pass a run's events on; give its result and its last event."""
-    finished: RunFinished | None = None
-    while True:
-        try:
-            event = next(run)
-        except StopIteration as end:
-            assert finished is not None
-            return end.value, finished
-        if isinstance(event, RunFinished):
-            finished = event
+    for event in (watched := Watched(run)):
         yield event
+    assert isinstance(event, RunFinished)
+    return watched.result, event
 
 
 def _write_sample(sample: Sample, folder: Path) -> None:

@@ -31,22 +31,17 @@ def demo(
 ) -> None:
     """Drain the demo's events and print what it found."""
     check_out_dir(out)
-    from ..core.base import CancelToken
+    from ..core.base import CancelToken, Watched
     from .demo import iter_demo
     from .display import event_display
     from .stopping import stop_on_signals
 
     token = CancelToken()
     with stop_on_signals(token), event_display(is_jsonl=False) as show:
-        run = iter_demo(out, device=device, token=token)
-        while True:
-            try:
-                show(next(run))
-            except StopIteration as end:
-                result = end.value
-                break
-    for line in result.lines:
+        for event in (run := Watched(iter_demo(out, device=device, token=token))):
+            show(event)
+    for line in run.result.lines:
         typer.echo(line)
-    typer.echo("written:" if result.files else "nothing was written")
-    for path in result.files:
+    typer.echo("written:" if run.result.files else "nothing was written")
+    for path in run.result.files:
         typer.echo(f"  {path}")

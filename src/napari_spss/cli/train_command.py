@@ -158,7 +158,7 @@ def train(
     voxel_size: VoxelSizeOption = None,
 ) -> None:
     """Prepare the run, drain its events, and say what came of it."""
-    from ..core.base import CancelToken, FinishReason, RunFinished, RunStarted
+    from ..core.base import CancelToken, FinishReason, RunFinished, RunStarted, Watched
     from .display import busy, check_events_option, event_display
     from .resume import resumed_job
     from .stopping import stop_on_signals
@@ -190,22 +190,17 @@ def train(
     token = CancelToken()
     with busy("reading image and annotations"):
         job = resumed_job(request) if is_resume else fresh_job(request)
-    run = job.start(device=device, token=token)
+    run = Watched(job.start(device=device, token=token))
     reason: FinishReason | None = None
     with stop_on_signals(token):
         with event_display(is_jsonl=is_jsonl) as show:
-            while True:
-                try:
-                    event = next(run)
-                except StopIteration as end:
-                    model = end.value
-                    break
+            for event in run:
                 if isinstance(event, RunStarted):
                     introduce(job, event.device)  # the data have proved usable
                 show(event)
                 reason = event.reason if isinstance(event, RunFinished) else None
         is_cut_short = reason in (FinishReason.stopped, FinishReason.time_limit)
-        _report(job, model, is_cut_short, device=device, token=token, is_jsonl=is_jsonl)
+        _report(job, run.result, is_cut_short, device=device, token=token, is_jsonl=is_jsonl)
 
 
 def _report(

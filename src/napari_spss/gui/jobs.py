@@ -34,6 +34,7 @@ from ..core.base import (
     RunStarted,
     SlicePace,
     Validated,
+    Watched,
     origin_of,
 )
 from ..core.images import IGNORE, LabelSource
@@ -181,18 +182,14 @@ def _watched(
 
     finished: RunFinished | None = None
     with contextlib.closing(events):
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as end:
-                model: Model = end.value
-                break
+        for event in (watched := Watched(events)):
             if isinstance(event, Preview):
                 job.gate.close()
             if isinstance(event, RunFinished):
                 finished = event
             else:
                 yield event
+    model = watched.result
     if finished is None:
         return model
     try:

@@ -24,6 +24,7 @@ from .events import (
     RunStarted as RunStarted,
     SlicePace as SlicePace,
     Validated as Validated,
+    Watched as Watched,
     event_from_json as event_from_json,
     event_to_json as event_to_json,
 )

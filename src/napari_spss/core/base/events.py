@@ -11,7 +11,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import PurePath
@@ -75,6 +75,29 @@ class Mailbox(Generic[T]):
         """Whether the last item was taken."""
         with self._lock:
             return self._item is None
+
+
+class Watched(Generic[T]):
+    """The events of a run, to be looped over; then its result.
+
+    Parameters
+    ----------
+    run : generator
+        Of `iter_training`, for example.
+
+    Attributes
+    ----------
+    result : object
+        What the generator returned; there is none before.
+    """
+
+    result: T
+
+    def __init__(self, run: Generator[Event, None, T]) -> None:
+        self._run = run
+
+    def __iter__(self) -> Iterator[Event]:
+        self.result = yield from self._run
 
 
 @dataclass(frozen=True)

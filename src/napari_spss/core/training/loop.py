@@ -22,6 +22,7 @@ from ..base import (
     RunError,
     RunStarted,
     TrainingSettings,
+    Watched,
     counted,
     hold_folder,
 )
@@ -61,23 +62,21 @@ def fit(
     --------
     >>> model = fit(stack, annotations, preset("fast"))  # doctest: +SKIP
     """
-    run = iter_training(
-        stack,
-        annotations,
-        settings or TrainingSettings(),
-        masks=masks,
-        run_dir=run_dir,
-        held_out_slices=held_out_slices,
-        device=device,
+    run = Watched(
+        iter_training(
+            stack,
+            annotations,
+            settings or TrainingSettings(),
+            masks=masks,
+            run_dir=run_dir,
+            held_out_slices=held_out_slices,
+            device=device,
+        )
     )
-    while True:
-        try:
-            event = next(run)
-        except StopIteration as end:
-            model: Model = end.value
-            return model
+    for event in run:
         if isinstance(event, Message) and event.level == "warning":
             warnings.warn(event.text, stacklevel=2)
+    return run.result
 
 
 def iter_training(

@@ -21,7 +21,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import BinaryIO, ClassVar, TypeVar
 
 import numpy as np
 from pydantic import ConfigDict
@@ -48,6 +48,7 @@ from ..base import (
     SpssError,
     TrainingSettings,
     Validated,
+    Watched,
     check_links,
     counted,
     event_from_json,
@@ -509,24 +510,19 @@ def begin_recorded(
         Writes what goes in, as `RunFolder.begin` does.
     """
     path = run_dir / EVENTS
-    with contextlib.closing(run):  # lets the folder go
-        event = next(run)
-        while not isinstance(event, RunStarted):
-            yield event
-            event = next(run)
-        begin()
-        with write_errors(path):
-            file = path.open("ab", buffering=0)
-        with file:
-            while True:
+    file: BinaryIO | None = None
+    with contextlib.ExitStack() as opened:
+        opened.enter_context(contextlib.closing(run))  # lets the folder go
+        for event in (watched := Watched(run)):
+            if isinstance(event, RunStarted):
+                begin()
+                with write_errors(path):
+                    file = opened.enter_context(path.open("ab", buffering=0))
+            if file is not None:
                 with write_errors(path):
                     file.write(f"{event_to_json(event)}\n".encode())
-                yield event
-                try:
-                    event = next(run)
-                except StopIteration as end:
-                    model: Model = end.value
-                    return model
+            yield event
+    return watched.result
 
 
 def write_painted(folder: Path, labels: LabelSource) -> None:
