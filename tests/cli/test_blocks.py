@@ -15,6 +15,10 @@ import pytest
 import tifffile
 
 from napari_spss.core.base import read_origin
+from napari_spss.core.images import open_stack
+from napari_spss.core.training import load_model
+from napari_spss.core.training.checkpoint import save_model
+from napari_spss.core.training.corrections import Corrections
 
 pytest.importorskip("daisy")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
@@ -115,6 +119,25 @@ def test_maps_that_are_smoothed_along_z_are_the_same_in_blocks(case, run):
     run(case, "smooth_blocks", "--workers", "1", "--smooth-z")
     assert_same(case / "smooth_blocks", case / "smooth")
     assert read_origin(case / "smooth_blocks" / "labels.ome.zarr")["smooth_z"]
+
+
+def test_maps_are_set_right_by_keypoints_in_blocks_too(case, run, tmp_path):
+    stack = open_stack(case / "big.tif")
+    shutil.copytree(case / "run", tmp_path / "run")
+    shutil.copyfile(case / "big.tif", tmp_path / "big.tif")
+    model = load_model(tmp_path / "run")
+    rows = tuple((row, 3, 20, 1) for row in range(1000, 1030))  # on both sides of a seam
+    set_right = Corrections(image=stack.identity(), n_keypoints=1, spans={2: rows})
+    save_model(model.model_copy(update={"corrections": set_right}), tmp_path / "run")
+    said = [
+        run(tmp_path, "one", "--format", "zarr"),
+        run(tmp_path, "blocks", "--workers", "1"),
+    ]
+    assert all("1 keypoint of this image did not take effect" in text for text in said)
+    labels = open_stack(tmp_path / "one" / "labels.ome.zarr").read(2)[0]
+    plain = open_stack(case / "one" / "labels.ome.zarr").read(2)[0]
+    assert (labels != plain).any()
+    assert_same(tmp_path / "blocks", tmp_path / "one")
 
 
 @posix

@@ -47,6 +47,7 @@ from ..base import (
 from ..images import BLOCK_PX, GreyRange, Pyramid, StackLayout, image_paths, open_stack
 from ..networks import Stopped, default_tile_px, resolve_device
 from ..training import Model, load_model
+from .corrections import Corrected
 from .engine import checked_slices, prediction_steps, stated_fraction
 from .files import (
     Threshold,
@@ -180,7 +181,8 @@ def predict_in_blocks(
             job = _begin(folder, job, model, stack, names)
             blocks = _blocks(model, stack, job)
             show(RunStarted("prediction", stack.n_slices, ", ".join(devices), model.classes))
-            for text in (*stack.notes, *why):
+            set_right = Corrected(model, stack, lambda *_: None).notes(chosen)
+            for text in (*stack.notes, *why, *set_right):
                 show(Message("info", text))
             for message in model.working_scale.notes(stack, chosen):
                 show(message)
@@ -400,7 +402,7 @@ class _Worker:
                 "again in another folder."
             )
         self._job, self._place = job, folder / _JOB
-        self._n_classes = len(model.classes)
+        self._model = model
         self._blocks = _blocks(model, self._stack, job)
         self._predictor = SlicePredictor(model, device, tile_px=None, flips=job.flips)
         layout = StackLayout.of(self._stack)
@@ -417,7 +419,7 @@ class _Worker:
             return False
         regions = self._blocks[index]
         y0, x0, y1, x1 = regions[0].box or (0, 0, *self._stack.shape_of(regions[0].slice))
-        probs = np.empty((self._n_classes, y1 - y0, x1 - x0), np.float32)
+        probs = np.empty((len(self._model.classes), y1 - y0, x1 - x0), np.float32)
         means: list[float] = []
 
         def keep(region: Region, rows: tuple[int, int], found: npt.NDArray[np.float32]) -> None:
@@ -426,7 +428,8 @@ class _Worker:
                 self._write(region.slice, (y0, x0), probs)
                 means.append(mean_entropy(probs))
 
-        steps = deque(prediction_steps([regions], self._stack, keep, is_smooth=self._job.smooth_z))
+        sink = Corrected(self._model, self._stack, keep)
+        steps = deque(prediction_steps([regions], self._stack, sink, is_smooth=self._job.smooth_z))
         greys = None if regions[0].box is None else self._greys
         with closing(
             self._predictor.pieces(self._stack, [step[0] for step in steps], greys=greys)

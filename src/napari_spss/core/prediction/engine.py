@@ -35,7 +35,7 @@ from ..base import (
 from ..images import StackLayout
 from ..networks import Box, Stopped, TileDone, is_out_of_memory
 from ..training import Model
-from .corrected import Corrected
+from .corrections import Corrected
 from .files import (
     MAP_DTYPES,
     FileSink,
