@@ -135,7 +135,8 @@ def measure(
     masks = open_labels(path, classes=spec, instances=instances)
     size = merge_voxel_size(stated, masks.stack.voxel_size_um)
     if out is not None:
-        measurement_results(out, labels=path, voxel_size_um=size, overwrite=overwrite).check()
+        results = measurement_results(out, labels=path, voxel_size_um=size, overwrite=overwrite)
+        results.check()
     found = measure_masks(
         masks,
         voxel_size_um=stated,
@@ -156,7 +157,7 @@ def measure(
     if out is None:
         say("note: --out TABLE.csv writes this and a row for every object.")
         return
-    written = write_measurement(found, out, labels=path, voxel_size_um=size, overwrite=overwrite)
+    written = write_measurement(results, found)
     typer.echo(f"written: {', '.join(map(str, written))}")
 
 
@@ -165,11 +166,10 @@ def slice_lines(found: Measurement) -> list[str]:
     table = found.slices
     unlisted = (table["class"].iloc[0], found.outside)
     names = [name for name in dict.fromkeys(table["class"]) if name not in unlisted]
-    by_slice = table.pivot(index="slice", columns="class", values="fraction")
     widths = [max(len(name), 9) + 2 for name in names]
     header = "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
     lines = [f"slice{header}"]
-    for z, row in by_slice.iterrows():
-        cells = zip((row[name] for name in names), widths, strict=True)
-        lines.append(f"{z!s:>5}" + "".join(f"{percent(value):>{width}}" for value, width in cells))
+    for z, row in enumerate(found.by_slice(names)):
+        cells = zip(row, widths, strict=True)
+        lines.append(f"{z:>5}" + "".join(f"{percent(value):>{width}}" for value, width in cells))
     return [*lines, ""]

@@ -149,14 +149,13 @@ class MeasureLabels(QWidget):
             self._frame.go_to(self._viewer, z)
 
     def _on_save(self) -> None:
-        from ..core.analysis import measurement_results, write_tables
+        from ..core.analysis import measurement_results, write_measurement
 
         path, _ = QFileDialog.getSaveFileName(self, "Save tables", "labels.csv", _CSV)
         if path and self._found is not None:
             results = replace(measurement_results(path), made_by=self._origin)
             try:
-                with results.writing() as folder:
-                    write_tables(self._found, folder / results.names[0])
+                write_measurement(results, self._found)
             except SpssError as error:
                 self._notice.say(str(error).partition(", or replace it")[0] + ".")
             else:

@@ -11,7 +11,12 @@ from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from napari_spss.core.analysis import estimate_fraction, measure, write_measurement
+from napari_spss.core.analysis import (
+    estimate_fraction,
+    measure,
+    measurement_results,
+    write_measurement,
+)
 from napari_spss.core.annotations import parse_classes
 from napari_spss.core.annotations.csv_cells import read_table
 from napari_spss.core.base import InputError
@@ -295,7 +300,7 @@ def test_names_of_files_are_not_written_as_formulas(tmp_path):
     names = ('=HYPERLINK("http://x")', "-1.tif")
     masks = [np.ones((4, 4), int), np.zeros((4, 4), int)]
     found = measure(masks, names=names, classes=("background", "a"))
-    path, *_ = write_measurement(found, tmp_path / "table.csv")
+    path, *_ = write_measurement(measurement_results(tmp_path / "table.csv"), found)
     with path.open(encoding="utf-8", newline="") as file:
         raw = {row["name"] for row in csv.DictReader(file)}
     assert raw == {f"'{name}" for name in names}
@@ -304,7 +309,7 @@ def test_names_of_files_are_not_written_as_formulas(tmp_path):
 
 
 def test_tables_are_written_with_blanks_for_the_unknown(tmp_path: Path, stack: np.ndarray) -> None:
-    paths = write_measurement(measure(stack), tmp_path / "table.csv")
+    paths = write_measurement(measurement_results(tmp_path / "table.csv"), measure(stack))
     assert [path.name for path in paths] == ["table.csv", "table_stack.csv", "table_objects.csv"]
     written = {path.name for path in tmp_path.iterdir()}
     assert written == {path.name for path in paths} | {".table.csv.written.json"}
@@ -315,23 +320,23 @@ def test_tables_are_written_with_blanks_for_the_unknown(tmp_path: Path, stack: n
     assert float(rows[1]["fraction"]) == pytest.approx(11 / 60)
     assert len(pd.read_csv(paths[2])) == 3
     with pytest.raises(InputError, match=r"table\.csv is a file; choose another folder"):
-        write_measurement(measure(stack), paths[0] / "table.csv")
+        write_measurement(measurement_results(paths[0] / "table.csv"), measure(stack))
 
 
 def test_tables_replace_only_those_of_the_same_labels(tmp_path: Path, stack: np.ndarray) -> None:
     labels, table, found = tmp_path / "a.tif", tmp_path / "table.csv", measure(stack)
-    write_measurement(found, table, labels=labels)
-    write_measurement(found, table, labels=labels)
+    write_measurement(measurement_results(table, labels=labels), found)
+    write_measurement(measurement_results(table, labels=labels), found)
     for other in (tmp_path / "b.tif", None):
         with pytest.raises(InputError, match=r"table\.csv was "):
-            write_measurement(found, table, labels=other)
-    write_measurement(found, table, labels=tmp_path / "b.tif", overwrite=True)
+            write_measurement(measurement_results(table, labels=other), found)
+    write_measurement(measurement_results(table, labels=tmp_path / "b.tif", overwrite=True), found)
     table.with_name("table_stack.csv").write_text("mine")
     with pytest.raises(InputError, match=r"table_stack\.csv was changed"):
-        write_measurement(found, table, labels=tmp_path / "b.tif")
+        write_measurement(measurement_results(table, labels=tmp_path / "b.tif"), found)
     labels.write_bytes(b"image")
     with pytest.raises(InputError, match=r"a\.tif is read, and would be replaced"):
-        write_measurement(found, labels, labels=labels, overwrite=True)
+        write_measurement(measurement_results(labels, labels=labels, overwrite=True), found)
 
 
 # The interval

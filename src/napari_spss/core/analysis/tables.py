@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 
 
 def write_measurement(
-    measurement: Measurement,
-    path: str | Path,
-    *,
-    labels: str | Path | None = None,
-    voxel_size_um: VoxelSize | None = None,
-    overwrite: bool = False,
+    results: ResultFiles, measurement: Measurement, *, done_as: str = ""
 ) -> tuple[Path, ...]:
     """Write the tables as CSV: ``NAME.csv`` (slices), ``NAME_stack.csv``, ``NAME_objects.csv``.
 
@@ -33,16 +28,12 @@ def write_measurement(
 
     Parameters
     ----------
+    results : ResultFiles
+        Of `measurement_results`.
     measurement : Measurement
         Result of :func:`measure`.
-    path : path
-        Path of the table of slices; the others are named after it.
-    labels : path, optional
-        The file or folder that was measured. Tables of the same one are replaced unasked.
-    voxel_size_um : tuple of float or None, optional
-        With which it was measured. Tables of another size are not replaced unasked.
-    overwrite : bool
-        Whether other files of these names may be replaced.
+    done_as : str
+        See `ResultFiles.writing`.
 
     Returns
     -------
@@ -56,10 +47,7 @@ def write_measurement(
     RunError
         If a file cannot be written.
     """
-    results = measurement_results(
-        path, labels=labels, voxel_size_um=voxel_size_um, overwrite=overwrite
-    )
-    with results.writing() as folder:
+    with results.writing(done_as=done_as) as folder:
         write_tables(measurement, folder / results.names[0])
     return tuple(results.folder / name for name in results.names)
 
@@ -71,7 +59,19 @@ def measurement_results(
     voxel_size_um: VoxelSize | None = None,
     overwrite: bool | None = False,
 ) -> ResultFiles:
-    """Files that `write_measurement` writes, with the same parameters."""
+    """Files that `write_measurement` writes.
+
+    Parameters
+    ----------
+    path : path
+        Path of the table of slices; the others are named after it.
+    labels : path, optional
+        The file or folder that was measured. Tables of the same one are replaced unasked.
+    voxel_size_um : tuple of float or None, optional
+        With which it was measured. Tables of another size are not replaced unasked.
+    overwrite : bool or None
+        Whether other files of these names may be replaced.
+    """
     main = Path(path)
     source = None if labels is None else Path(labels)
     return ResultFiles(

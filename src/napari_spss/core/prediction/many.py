@@ -14,7 +14,7 @@ from ..analysis import (
     measure_masks,
     measurement_results,
     table_names,
-    write_tables,
+    write_measurement,
 )
 from ..base import (
     CancelToken,
@@ -359,8 +359,7 @@ def measure_images(
         found = measure_masks(masks, voxel_size_um=voxel_size_um, go_on=go_on, **options)
         for note in found.notes:
             show(Message("info", note))
-        with files.writing(done_as=done_as) as place:
-            write_tables(found, place / _FRACTIONS)
+        write_measurement(files, found, done_as=done_as)
         return True, told
 
     listed = list_with_names(labels, results, each=each, groups=groups, made=made, of_labels=True)
