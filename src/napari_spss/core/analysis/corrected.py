@@ -19,7 +19,7 @@ from ..annotations import Annotations, CountingGrid, Look, outside_class
 from ..base import InputError, counted
 from ..images import IGNORE, LabelsLike, LabelSource, as_label_source, class_names, strips
 from .cavalieri import ALPHA, Smoothness, cavalieri_error
-from .difference import CheckedNodes
+from .difference import corrected_fractions
 from .estimates import (
     area_of_node,
     counted_fractions,
@@ -203,7 +203,10 @@ def estimate_fractions(
         smoothness,
         np.ones(source.n_slices) if pixel_areas is None else np.asarray(pixel_areas, float),
     )
-    units = None if groups is None else _units(groups)
+    units: dict[str, npt.NDArray[np.bool_]] | None = None
+    if groups is not None:  # which slices belong to each
+        of_slice = np.array([str(one) for one in groups], dtype=object)
+        units = {name: of_slice == name for name in dict.fromkeys(of_slice)}
     found: list[tuple[str, str, _Found | str]] = []
     for name, one in counts.items():
         found.append((name, _RATIO, _of(units, task, partial(_counted, annotations=one))))
@@ -224,9 +227,7 @@ def estimate_fractions(
     )
 
 
-def contradicted_nodes(
-    labels: LabelsLike, check: Annotations, *, classes: Sequence[str] | None = None
-) -> pd.DataFrame:
+def contradicted_nodes(labels: LabelsLike, check: Annotations) -> pd.DataFrame:
     """List the nodes of a check count that contradict the labels, for a second look.
 
     One of the two is wrong there. A person who errs at 2 % of the nodes makes a class of 5 % a
@@ -234,7 +235,7 @@ def contradicted_nodes(
 
     Parameters
     ----------
-    labels, check, classes
+    labels, check
         As in `estimate_fractions`.
 
     Returns
@@ -243,50 +244,44 @@ def contradicted_nodes(
         ``slice``, ``y``, ``x``, ``class`` as it was judged, ``labels``, its class there, and
         ``looks``, how often it was looked at again.
     """
-    names, found = _contradicted(labels, check, classes)
+    source = as_label_source(labels)
+    names = _names(source, None, check)
     rows = [
         (
             *(grid.slice, float(grid.y[node]), float(grid.x[node])),
             *(names[grid.class_index[node]], names[labelled], int(grid.looks[node])),
         )
-        for grid, node, labelled in found
+        for grid, node, labelled in _contradicted(source, check.with_classes(names))
     ]
     return pd.DataFrame(rows, columns=["slice", "y", "x", "class", "labels", "looks"])
 
 
-def contradicted_looks(
-    labels: LabelsLike, check: Annotations, *, classes: Sequence[str] | None = None
-) -> tuple[Look, ...]:
+def contradicted_looks(labels: LabelsLike, check: Annotations) -> tuple[Look, ...]:
     """Nodes of `contradicted_nodes` that were not looked at again, one after the other.
 
     Their probability to be wrong is not known (nan).
     """
-    _, found = _contradicted(labels, check, classes)
+    source = as_label_source(labels)
+    known = check.with_classes(_names(source, None, check))
     return tuple(
         Look(
             *(grid.region, float(grid.y[node]), float(grid.x[node])),
             *(int(grid.class_index[node]), labelled, math.nan),
         )
-        for grid, node, labelled in found
+        for grid, node, labelled in _contradicted(source, known)
         if not grid.looks[node]
     )
 
 
 def _contradicted(
-    labels: LabelsLike, check: Annotations, classes: Sequence[str] | None
-) -> tuple[tuple[str, ...], Iterator[tuple[CountingGrid, int, int]]]:
-    """Class names; and grid, node, and class of the labels, where these are contradicted."""
-    source = as_label_source(labels)
-    names = _names(source, classes, check)
-
-    def found() -> Iterator[tuple[CountingGrid, int, int]]:
-        for grid in _done(check.with_classes(names)):
-            _check_inside(source, grid)
-            under, said = _labels_under(source, grid), grid.class_index
-            for node in np.flatnonzero((said >= 0) & (under != IGNORE) & (said != under)):
-                yield grid, int(node), int(under[node])
-
-    return names, found()
+    source: LabelSource, check: Annotations
+) -> Iterator[tuple[CountingGrid, int, int]]:
+    """Grid, node, and class of the labels, where these are contradicted."""
+    for grid in _done(check):
+        _check_inside(source, grid)
+        under, said = _labels_under(source, grid), grid.class_index
+        for node in np.flatnonzero((said >= 0) & (under != IGNORE) & (said != under)):
+            yield grid, int(node), int(under[node])
 
 
 def check_fresh(check: Annotations, *learned: Annotations) -> None:
@@ -339,12 +334,6 @@ def _names(
 def _done(annotations: Annotations) -> tuple[CountingGrid, ...]:
     """Finished frames, or else grids, with a judged node."""
     return tuple(one for one in frames_or_grids(annotations) if one.is_done and one.n_judged)
-
-
-def _units(groups: Sequence[str]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Which slices belong to each group."""
-    of_slice = np.array([str(one) for one in groups], dtype=object)
-    return {name: of_slice == name for name in dict.fromkeys(of_slice)}
 
 
 # -- what is in the labels -------------------------------------------------------------------------
@@ -496,7 +485,9 @@ def _estimate(method: str, name: str, index: int, found: _Found | str, reference
     fraction, low, high = map(float, found.values[:, index])
     assumes = found.assumes
     if found.is_sample and not math.isnan(fraction) and math.isnan(low):
-        assumes = f"no interval, since {_no_spread(found.clusters)}; {assumes}"
+        n = found.clusters
+        why = "one alone tells no spread" if n == 1 else f"all {n} are equal, by chance or not"
+        assumes = f"no interval, since {why}; {assumes}"
     nearest = min(max(fraction, 0.0), 1.0)
     if abs(fraction - nearest) > _ROUNDING:
         assumes = (
@@ -506,10 +497,6 @@ def _estimate(method: str, name: str, index: int, found: _Found | str, reference
     return Estimate(
         method, name, nearest, low, high, found.clusters, found.nodes, assumes, reference
     )
-
-
-def _no_spread(n: int) -> str:
-    return "one alone tells no spread" if n == 1 else f"all {n} are equal, by chance or not"
 
 
 # -- the methods -----------------------------------------------------------------------------------
@@ -607,17 +594,11 @@ def _corrected(task: _Task) -> _Found:
         labelled.append(under[counts])
         weights.append(np.full(counts.sum(), area_of_node(grid, task.pixel_areas)))
         clusters.append(np.full(counts.sum(), place))
-    nodes = CheckedNodes(
-        np.concatenate(said),
-        np.concatenate(labelled),
-        np.concatenate(weights),
-        np.concatenate(clusters),
-        len(areas),
-        task.outside,
-    )
-    if not nodes.said.size:
+    nodes = [np.concatenate(one) for one in (said, labelled, weights, clusters)]
+    n_nodes, n_clusters = len(nodes[0]), len(np.unique(nodes[3]))
+    if not n_nodes:
         raise _NotGiven("no node of the check count lies on a labelled pixel")
-    values = nodes.estimate(areas / areas.sum())
+    values = corrected_fractions(areas / areas.sum(), *nodes, task.outside)
     if np.isnan(values[0]).all():
         raise _NotGiven("all lies outside")
     what = "frames" if task.sample[0].box is not None else "images" if task.is_set else "slices"
@@ -625,7 +606,7 @@ def _corrected(task: _Task) -> _Found:
         f"check nodes are a fair sample of all pixels, by {what} as clusters; nothing learned from "
         f"them; {_NO_WRONG}: look again at those that contradict the labels"
     )
-    return _Found(values, nodes.n_clusters, nodes.said.size, _told(assumes, task.sample))
+    return _Found(values, n_clusters, n_nodes, _told(assumes, task.sample))
 
 
 def _told(assumes: str, grids: Iterable[CountingGrid]) -> str:
