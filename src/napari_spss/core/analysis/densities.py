@@ -10,13 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..images import IGNORE
-from .estimates import FractionEstimate, estimate_fraction
+from .estimates import NOTHING, FractionEstimate, estimate_fraction
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 _STEPS = np.array([(0, 1), (1, 0), (1, 1), (1, -1)])  # (y, x)
-_NOTHING = FractionEstimate(math.nan, math.nan, math.nan)
 
 
 class LineIntercepts:
@@ -113,7 +112,7 @@ def surface_density(
     n_pairs, found = np.asarray(pairs), np.zeros(len(weights))
     is_usable = (n_pairs > 0).all(axis=1) & np.isfinite(edges).all(axis=1) & (weights > 0)
     if not is_usable.any() or np.isnan(edges).any():
-        return _NOTHING
+        return NOTHING
     for edge in np.unique(edges[is_usable], axis=0):
         of_size = is_usable & (edges == edge).all(axis=1)
         vectors = _STEPS * edge
@@ -158,7 +157,7 @@ def numerical_density(
     """
     sizes = np.asarray(totals, dtype=float)
     if not np.isfinite(sizes).all():
-        return _NOTHING
+        return NOTHING
     begins = objects.loc[objects["is_counted"], "z0"].to_numpy(dtype=np.int64)
     counts = np.bincount(begins, minlength=len(sizes)).astype(float)
     first = int(is_volume)

@@ -23,6 +23,10 @@ class FractionEstimate:
     high: float
 
 
+NOTHING = FractionEstimate(math.nan, math.nan, math.nan)
+"""What is not known."""
+
+
 def estimate_fraction(
     areas: npt.ArrayLike, totals: npt.ArrayLike, *, is_sample: bool, most: float = 1.0
 ) -> FractionEstimate:
@@ -61,7 +65,7 @@ def estimate_fraction(
     hits, sizes = hits[sizes > 0], sizes[sizes > 0]
     n = len(sizes)
     if n == 0:
-        return FractionEstimate(math.nan, math.nan, math.nan)
+        return NOTHING
     fraction = float(hits.sum() / sizes.sum())
     if n == 1 or not is_sample:
         return FractionEstimate(fraction, math.nan, math.nan)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..annotations import Box, Classes, match_class
+from ..annotations import Classes, match_class
 from ..base import InputError, VoxelSize, counted, least_pixels, merge_voxel_size, percent
 from ..images import (
     IGNORE,
@@ -30,11 +30,9 @@ from ..images import (
 )
 from .components import ComponentCollector, Components
 from .densities import LineIntercepts, density_columns, numerical_density, surface_density
-from .estimates import FractionEstimate, estimate_fraction
-from .object_rows import ObjectSizes, object_rows
+from .estimates import NOTHING, estimate_fraction
+from .object_rows import ClassReader, ObjectSizes, PixelValues, object_rows
 from .objects import check_split
-
-_NOTHING = FractionEstimate(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,7 @@ def measure(
     """
     task = _Task.of(labels, voxel_size_um, pixel_sizes_um, is_set, classes, names, per_slice)
     task = replace(task, instances=dict(instances or {}))
-    values = _Values.of(task, image, maps)
+    values = PixelValues(_over(task, image, "image"), _over(task, maps, "maps"))
     sizes = task.object_sizes(min_size, split)
     unseen = (
         None if outside is None else match_class(outside, task.classes or default_names(IGNORE))
@@ -198,9 +196,7 @@ def measure(
         objects=objects,
         notes=(
             *reading_notes(task.source),
-            *_notes(task, counts, known),
-            *_density_notes(stack),
-            *(_id_notes(objects) if task.has_ids else ()),
+            *_notes(task, counts, known, stack, objects),
             *object_notes,
         ),
         outside=known.outside,
@@ -307,7 +303,8 @@ def object_table(
         ).objects
     else:
         task = _Task.of(masks, voxel_size_um, None, None, classes, None, per_slice)
-        values, sizes = _Values.of(task, image, probs), task.object_sizes(1, None)
+        values = PixelValues(_over(task, image, "image"), _over(task, probs, "maps"))
+        sizes = task.object_sizes(1, None)
         found = _read_some(task, masks, sizes, values, numbers, within, go_on)
         table, _ = _object_table(task, {1: found}, classes, sizes, values)
     if "id" in table:
@@ -411,47 +408,6 @@ def _n_used(counts: npt.NDArray[np.int64]) -> int:
     return int(np.flatnonzero(counts.any(axis=0)).max(initial=0)) + 1
 
 
-@dataclass(frozen=True)
-class _Values:
-    """What each pixel has beside its class: a grey value, and the probability of each class."""
-
-    image: Stack | None
-    maps: Stack | None
-
-    @classmethod
-    def of(
-        cls,
-        task: _Task,
-        image: Stack | npt.ArrayLike | None,
-        maps: Stack | npt.ArrayLike | None,
-    ) -> _Values:
-        """See that both lie over the labels."""
-        return cls(_over(task, image, "image"), _over(task, maps, "maps"))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Columns of their means."""
-        given = (("mean_grey", self.image), ("mean_probability", self.maps))
-        return tuple(name for name, stack in given if stack is not None)
-
-    def read(self, z: int, box: Box, index: int) -> npt.NDArray[np.float64]:
-        """Values of the pixels of a box for class ``index``, (k, rows, columns)."""
-        found = [] if self.image is None else [self.image.read(z, box).mean(axis=0)]
-        if self.maps is not None:
-            n_maps = self.maps.n_channels
-            if n_maps > 1 and index >= n_maps:
-                raise InputError(
-                    f"{self.maps.source} has {n_maps} maps, but the labels hold class {index}; "
-                    "give a map for each class.",
-                    field="maps",
-                )
-            probs = self.maps.read(z, box)[index if n_maps > 1 else 0]
-            scale = np.iinfo(probs.dtype).max if probs.dtype.kind == "u" else 1
-            found.append(probs / scale)
-        shape = (0, box[2] - box[0], box[3] - box[1])
-        return np.stack(found).astype(np.float64) if found else np.zeros(shape)
-
-
 def _over(task: _Task, given: Stack | npt.ArrayLike | None, what: str) -> Stack | None:
     """Open an image that has to lie over the labels."""
     if given is None:
@@ -472,42 +428,10 @@ def _over(task: _Task, given: Stack | npt.ArrayLike | None, what: str) -> Stack 
     return stack
 
 
-@dataclass(frozen=True)
-class _ClassReader:
-    """Where one class is, or the ids of its objects."""
-
-    task: _Task
-    index: int
-    pixels: _Values
-
-    @property
-    def n_slices(self) -> int:
-        return self.task.source.n_slices
-
-    def shape_of(self, z: int) -> tuple[int, int]:
-        return self.task.source.shape_of(z)
-
-    def mask(self, z: int, box: Box) -> npt.NDArray[Any]:
-        source = self.task.source
-        if self.index in self.task.instances:
-            y0, x0, y1, x1 = box
-            return self.task.instances[self.index][z, y0:y1, x0:x1]
-        if isinstance(source, Masks) and source.has_instances:
-            return source.read_ids(z, box)
-        return np.equal(source.read(z, box), self.index)
-
-    def values(self, z: int, box: Box) -> npt.NDArray[np.float64]:
-        return self.pixels.read(z, box, self.index)
-
-    def grey(self, z: int, box: Box) -> npt.NDArray[np.float64] | None:
-        image = self.pixels.image
-        return None if image is None else np.asarray(image.read(z, box).mean(axis=0))
-
-
 def _read(
     task: _Task,
     sizes: ObjectSizes,
-    pixels: _Values,
+    pixels: PixelValues,
     intercepts: LineIntercepts,
     go_on: Callable[[], object],
 ) -> tuple[npt.NDArray[np.int64], dict[int, Components]]:
@@ -523,7 +447,7 @@ def _read(
             counts[z] += found
             intercepts.add(z, strip)
             for index in (np.flatnonzero(found[1:]) + 1).tolist():
-                reader = _ClassReader(task, index, pixels)
+                reader = ClassReader(task.source, index, pixels, task.instances.get(index))
                 has_ids = task.has_ids or index in task.instances
                 fresh = ComponentCollector(
                     is_volume=sizes.is_volume, has_ids=has_ids, n_values=len(pixels.names)
@@ -540,13 +464,13 @@ def _read_some(
     task: _Task,
     masks: Masks,
     sizes: ObjectSizes,
-    pixels: _Values,
+    pixels: PixelValues,
     numbers: Sequence[int],
     within: tuple[slice, slice, slice] | None,
     go_on: Callable[[], object],
 ) -> Components:
     """Components of some objects that have ids, of one class."""
-    reader = _ClassReader(task, 1, pixels)
+    reader = ClassReader(masks, 1, pixels)
     collector = ComponentCollector(
         is_volume=sizes.is_volume, has_ids=True, n_values=len(pixels.names)
     )
@@ -569,12 +493,12 @@ def _object_table(
     components: dict[int, Components],
     classes: Sequence[str],
     sizes: ObjectSizes,
-    pixels: _Values,
+    pixels: PixelValues,
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     parts: list[pd.DataFrame] = []
     notes: tuple[str, ...] = ()
     for index, found in components.items():
-        reader = _ClassReader(task, index, pixels)
+        reader = ClassReader(task.source, index, pixels, task.instances.get(index))
         asked = sizes
         if index in task.instances:
             asked = replace(sizes, least=np.zeros_like(sizes.least), split=None)
@@ -637,7 +561,7 @@ def _stack_table(
     classes: Classes,
     objects: pd.DataFrame,
 ) -> pd.DataFrame:
-    size_name, physical_name = _size_columns(task)
+    in_px, in_um = ("voxels", "volume_um3") if task.is_volume else ("pixels", "area_um2")
     # Images of different pixel size weigh by their true area, where all of them are known.
     areas = task.pixel_areas_um2
     weights = areas if np.isfinite(areas).all() else np.ones(len(areas))
@@ -645,7 +569,7 @@ def _stack_table(
     physical = counts.sum(axis=0) * task.voxel_um3 if task.is_volume else areas @ counts
     rows = []
     for index, name in enumerate(classes):
-        estimate = _NOTHING
+        estimate = NOTHING
         if index != classes.outside_index:
             areas_of_class = counts[:, index] * weights
             estimate = estimate_fraction(areas_of_class, totals, is_sample=task.is_set)
@@ -659,8 +583,8 @@ def _stack_table(
                 "high": estimate.high,
                 "slices": int((totals > 0).sum()),
                 "objects": n_objects,
-                size_name: int(counts[:, index].sum()),
-                physical_name: float(physical[index]),
+                in_px: int(counts[:, index].sum()),
+                in_um: float(physical[index]),
             }
         )
     return pd.DataFrame(rows).astype({"objects": "Int64"})
@@ -676,7 +600,7 @@ def _densities(
     is_vertical: bool,
 ) -> dict[str, Any]:
     """Surface and number per volume of a class; nothing of the background and what is outside."""
-    surface = number = _NOTHING
+    surface = number = NOTHING
     totals = _counting(counts, classes) * task.pixel_areas_um2
     if index not in (0, classes.outside_index):
         surface = surface_density(
@@ -703,11 +627,14 @@ def _densities(
     }
 
 
-def _size_columns(task: _Task) -> tuple[str, str]:
-    return ("voxels", "volume_um3") if task.is_volume else ("pixels", "area_um2")
-
-
-def _notes(task: _Task, counts: npt.NDArray[np.int64], classes: Classes) -> tuple[str, ...]:
+def _notes(
+    task: _Task,
+    counts: npt.NDArray[np.int64],
+    classes: Classes,
+    stack: pd.DataFrame,
+    objects: pd.DataFrame,
+) -> list[str]:
+    """Say what was left out, and what the numbers assume."""
     notes = []
     absent = [name for name, n in zip(classes, counts.sum(axis=0), strict=True) if n == 0]
     if absent:
@@ -727,12 +654,6 @@ def _notes(task: _Task, counts: npt.NDArray[np.int64], classes: Classes) -> tupl
         )
     elif len(counts) == 1:
         notes.append("A single image tells nothing about the spread between images: no interval.")
-    return tuple(notes)
-
-
-def _density_notes(stack: pd.DataFrame) -> tuple[str, ...]:
-    """Say what surface and number per volume assume, where any is known."""
-    notes = []
     if stack["surface_um2_per_um3"].notna().any():
         sections = stack["sections"].iloc[0]
         notes.append(f"Surface per volume assumes right labels and {sections} sections.")
@@ -741,13 +662,9 @@ def _density_notes(stack: pd.DataFrame) -> tuple[str, ...]:
             "Objects per volume assume right labels, that no object lies between two slices, and "
             "a stack that was placed at random."
         )
-    return tuple(notes)
-
-
-def _id_notes(objects: pd.DataFrame) -> tuple[str, ...]:
-    """Say that ids tell no objects apart."""
-    if "id" not in objects or objects["id"].nunique() != 1:
-        return ()
-    return (
-        "All objects have one id and count as one; without instances, connected parts are counted.",
-    )
+    if task.has_ids and "id" in objects and objects["id"].nunique() == 1:
+        notes.append(
+            "All objects have one id and count as one; without instances, connected parts are "
+            "counted."
+        )
+    return notes

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from ..annotations import Box
 from ..base import InputError, Registry, counted
+from ..images import LabelSource, Masks, Stack
 from .components import DIRECTIONS, ComponentCollector, Components
 from .densities import direction_weights
 from .objects import split_object
@@ -70,24 +71,74 @@ def register_object_property(name: str, function: ObjectProperty) -> None:
     OBJECT_PROPERTIES.register(name, function)
 
 
-class ObjectReader(Protocol):
-    """Reads where one class is, part by part."""
+@dataclass(frozen=True)
+class PixelValues:
+    """What each pixel has beside its class: a grey value, and the probability of each class."""
+
+    image: Stack | None
+    maps: Stack | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Columns of their means."""
+        given = (("mean_grey", self.image), ("mean_probability", self.maps))
+        return tuple(name for name, stack in given if stack is not None)
+
+    def read(self, z: int, box: Box, index: int) -> npt.NDArray[np.float64]:
+        """Values of the pixels of a box for class ``index``, (k, rows, columns)."""
+        found = [] if self.image is None else [self.image.read(z, box).mean(axis=0)]
+        if self.maps is not None:
+            n_maps = self.maps.n_channels
+            if n_maps > 1 and index >= n_maps:
+                raise InputError(
+                    f"{self.maps.source} has {n_maps} maps, but the labels hold class {index}; "
+                    "give a map for each class.",
+                    field="maps",
+                )
+            probs = self.maps.read(z, box)[index if n_maps > 1 else 0]
+            scale = np.iinfo(probs.dtype).max if probs.dtype.kind == "u" else 1
+            found.append(probs / scale)
+        shape = (0, box[2] - box[0], box[3] - box[1])
+        return np.stack(found).astype(np.float64) if found else np.zeros(shape)
+
+
+@dataclass(frozen=True)
+class ClassReader:
+    """Reads where one class is, or the ids of its objects, part by part.
+
+    Parameters
+    ----------
+    source : LabelSource
+        Masks of instances give ids.
+    index : int
+        The class.
+    pixels : PixelValues
+    instances : ndarray of int, (Z, Y, X), optional
+        The ids, if objects are told apart already.
+    """
+
+    source: LabelSource
+    index: int
+    pixels: PixelValues
+    instances: npt.NDArray[np.integer] | None = None
 
     def mask(self, z: int, box: Box) -> npt.NDArray[Any]:
         """Where the class is, or the ids of its objects (rows, columns)."""
+        if self.instances is not None:
+            y0, x0, y1, x1 = box
+            return self.instances[z, y0:y1, x0:x1]
+        if isinstance(self.source, Masks) and self.source.has_instances:
+            return self.source.read_ids(z, box)
+        return np.equal(self.source.read(z, box), self.index)
 
     def values(self, z: int, box: Box) -> Floats:
         """Values of which the means are wanted (k, rows, columns)."""
+        return self.pixels.read(z, box, self.index)
 
     def grey(self, z: int, box: Box) -> Floats | None:
         """The image (rows, columns); None if there is none."""
-
-    def shape_of(self, z: int) -> tuple[int, int]:
-        """Height and width of a slice."""
-
-    @property
-    def n_slices(self) -> int:
-        """Number of slices."""
+        image = self.pixels.image
+        return None if image is None else np.asarray(image.read(z, box).mean(axis=0))
 
 
 @dataclass(frozen=True)
@@ -124,7 +175,7 @@ class ObjectSizes:
 
 def object_rows(
     found: Components,
-    reader: ObjectReader | None,
+    reader: ClassReader | None,
     sizes: ObjectSizes,
     name: str,
     value_names: tuple[str, ...] = (),
@@ -135,7 +186,7 @@ def object_rows(
     ----------
     found : Components
         Its connected parts, or what carries one id.
-    reader : ObjectReader or None
+    reader : ClassReader or None
         Of its pixels, to split objects and for properties of other packages; None if there are
         none.
     sizes : ObjectSizes
@@ -169,7 +220,7 @@ def object_rows(
 
 def _look_closer(
     found: Components,
-    reader: ObjectReader,
+    reader: ClassReader,
     sizes: ObjectSizes,
     functions: dict[str, ObjectProperty],
 ) -> tuple[Components, pd.DataFrame, int]:
@@ -179,10 +230,10 @@ def _look_closer(
     n_left = 0
     for index in range(len(found.n_voxels)):
         one = found.take(np.array([index]))
-        height, width = reader.shape_of(int(one.low[0, 0]))
+        height, width = reader.source.shape_of(int(one.low[0, 0]))
         (z0, *low), (z1, *high) = one.low[0].tolist(), one.high[0].tolist()
         margin = int(sizes.is_volume and sizes.split is not None)
-        z0, z1 = max(0, z0 - margin), min(reader.n_slices, z1 + margin)
+        z0, z1 = max(0, z0 - margin), min(reader.source.n_slices, z1 + margin)
         y0, x0 = (max(0, corner - 1) for corner in low)
         y1, x1 = min(height, high[0] + 1), min(width, high[1] + 1)
         if (z1 - z0) * (y1 - y0) * (x1 - x0) > _MAX_BOX:
@@ -211,9 +262,9 @@ def _look_closer(
                 if plane.any():
                     values = reader.values(z, box)
                     collector.add(
-                        z, plane, values=values, origin=(y0, x0), shape=reader.shape_of(z)
+                        z, plane, values=values, origin=(y0, x0), shape=reader.source.shape_of(z)
                     )
-            one = collector.finish(reader.n_slices)
+            one = collector.finish(reader.source.n_slices)
             one = replace(one, ids=np.zeros_like(one.ids))
         pieces.append(one)
         grey = [reader.grey(z, box) for z in range(z0, z1)] if functions else []
