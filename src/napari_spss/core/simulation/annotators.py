@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ from ..annotations import (
 from ..base import InputError
 from ..images import IGNORE, LabelsLike, LabelSource, as_label_source, class_names, default_names
 from .clicks import place_clicks
-from .cost import Acts, Costs, Protocol, Simulation, Step
+from .cost import Acts, Protocol, Simulation, Step
 
 Box: TypeAlias = tuple[int, int, int, int]
 _Piece: TypeAlias = tuple[int, Box, npt.NDArray[np.uint8]]
@@ -40,7 +40,11 @@ def classes_of(
 ) -> Classes:
     """Return the classes of masks: those that are named, else their own."""
     names = class_names(source) if classes is None else classes
-    return Classes(names or default_names(_count_classes(source)), outside)
+    if not names:
+        masks = (source.read(z) for z in range(source.n_slices))
+        highest = max((int(mask[mask != IGNORE].max(initial=0)) for mask in masks), default=0)
+        names = default_names(max(1, highest) + 1)
+    return Classes(names, outside)
 
 
 def simulate_guesses(
@@ -51,7 +55,6 @@ def simulate_guesses(
     noise: float = 0.0,
     bias: float = 1.0,
     classes: Sequence[str] | None = None,
-    costs: Costs | None = None,
 ) -> Simulation:
     """Guess the fractions of whole slices.
 
@@ -74,14 +77,12 @@ def simulate_guesses(
     classes : sequence of str, optional
         Class names; default: those of the masks. One that lies outside counts in no fraction; it
         is clicked and counted like the others.
-    costs : Costs, optional
-        Seconds per act.
     """
     task = _Task.of(masks, slices, classes)
     boxes: list[tuple[int, Box | None]] = [(z, None) for z in task.slices]
     proportions, acts = _state_fractions(task, boxes, noise=noise, bias=bias, rng=rng)
     step = task.step("guess", noise == 0 and bias == 1, noise=noise, bias=bias)
-    return Simulation(task.annotations(proportions=proportions), acts, (step,), costs or Costs())
+    return Simulation(Annotations(task.classes, proportions), acts, (step,))
 
 
 def simulate_regions(
@@ -93,7 +94,6 @@ def simulate_regions(
     noise: float = 0.0,
     bias: float = 1.0,
     classes: Sequence[str] | None = None,
-    costs: Costs | None = None,
 ) -> Simulation:
     """Guess the fractions of rectangular tiles that cover the slices.
 
@@ -106,7 +106,7 @@ def simulate_regions(
     ]
     proportions, acts = _state_fractions(task, boxes, noise=noise, bias=bias, rng=rng)
     step = task.step("regions", noise == 0 and bias == 1, tile_px=tile_px, noise=noise, bias=bias)
-    return Simulation(task.annotations(proportions=proportions), acts, (step,), costs or Costs())
+    return Simulation(Annotations(task.classes, proportions), acts, (step,))
 
 
 def simulate_clicks(
@@ -118,13 +118,12 @@ def simulate_clicks(
     n_object: int | None = None,
     off_centre: float = 0.0,
     classes: Sequence[str] | None = None,
-    costs: Costs | None = None,
 ) -> Simulation:
     """Click keypoints in objects and on the background.
 
     Parameters
     ----------
-    masks, rng, slices, classes, costs
+    masks, rng, slices, classes
         As in :func:`simulate_guesses`.
     n_per_slice : int
         Clicks per slice.
@@ -141,12 +140,8 @@ def simulate_clicks(
         shares = _click_shares(task, mask, n_per_slice, n_object=n_object)
         keypoints += place_clicks(z, mask, shares, off_centre=off_centre, rng=rng)
     step = task.step("clicks", off_centre == 0, n_per_slice=n_per_slice, off_centre=off_centre)
-    return Simulation(
-        task.annotations(keypoints=tuple(keypoints)),
-        Acts(n_clicks=len(keypoints)),
-        (step,),
-        costs or Costs(),
-    )
+    annotations = Annotations(task.classes, keypoints=keypoints)
+    return Simulation(annotations, Acts(n_clicks=len(keypoints)), (step,))
 
 
 def simulate_grids(
@@ -157,13 +152,12 @@ def simulate_grids(
     n_side: int = 16,
     node_errors: float = 0.0,
     classes: Sequence[str] | None = None,
-    costs: Costs | None = None,
 ) -> Simulation:
     """Count a grid on every slice: all nodes judged, marked as done.
 
     Parameters
     ----------
-    masks, rng, slices, classes, costs
+    masks, rng, slices, classes
         As in :func:`simulate_guesses`. Nodes on ignored pixels stay unsure.
     n_side : int
         Nodes along the side of a square of the slice's area, about ``n_side``² in all.
@@ -173,7 +167,7 @@ def simulate_grids(
     _check_range("node_errors", node_errors, 0.0, 1.0)
     task = _Task.of(masks, slices, classes)
     laid = (lay_grid(z, task.source.shape_of(z), n_side=n_side, rng=rng) for z in task.slices)
-    return _counted(task, "grid", laid, node_errors, rng, costs, n_side=n_side)
+    return _counted(task, "grid", laid, node_errors, rng, n_side=n_side)
 
 
 def simulate_frames(
@@ -185,13 +179,12 @@ def simulate_frames(
     nodes_per_side: int = 8,
     node_errors: float = 0.0,
     classes: Sequence[str] | None = None,
-    costs: Costs | None = None,
 ) -> Simulation:
     """Count frames all over the stack: all nodes judged, marked as done.
 
     Parameters
     ----------
-    masks, rng, node_errors, classes, costs
+    masks, rng, node_errors, classes
         As in :func:`simulate_grids`.
     n_frames, frame_px, nodes_per_side : int
         As in :func:`napari_spss.core.annotations.lay_frames`.
@@ -201,7 +194,7 @@ def simulate_frames(
     laid = lay_frames(task.source, n_frames, frame_px, nodes_per_side, rng=rng)
     task = dataclasses.replace(task, slices=tuple(sorted({frame.slice for frame in laid})))
     numbers = {"n_frames": n_frames, "frame_px": frame_px, "nodes_per_side": nodes_per_side}
-    return _counted(task, "frames", laid, node_errors, rng, costs, **numbers)
+    return _counted(task, "frames", laid, node_errors, rng, **numbers)
 
 
 def simulate_paper(
@@ -213,7 +206,6 @@ def simulate_paper(
     n_per_crop: int = 6,
     off_centre: float = 0.0,
     classes: Sequence[str] | None = None,
-    costs: Costs | None = None,
 ) -> Simulation:
     """State the exact fractions of every crop, and keypoints in every crop, as the paper has it.
 
@@ -222,7 +214,7 @@ def simulate_paper(
 
     Parameters
     ----------
-    masks, rng, slices, off_centre, classes, costs
+    masks, rng, slices, off_centre, classes
         As in :func:`simulate_clicks`.
     crop_px : int
         Side of a crop in pixels; what is left over at the lower and right edge is not used, and a
@@ -241,12 +233,8 @@ def simulate_paper(
         inside = place_clicks(z, mask, shares, off_centre=off_centre, rng=rng)
         keypoints += [dataclasses.replace(one, y=one.y + top, x=one.x + left) for one in inside]
     step = task.step("paper", True, crop_px=crop_px, n_per_crop=n_per_crop, off_centre=off_centre)
-    return Simulation(
-        task.annotations(proportions=proportions, keypoints=tuple(keypoints)),
-        acts + Acts(n_clicks=len(keypoints)),
-        (step,),
-        costs or Costs(),
-    )
+    annotations = Annotations(task.classes, proportions, keypoints)
+    return Simulation(annotations, acts + Acts(n_clicks=len(keypoints)), (step,))
 
 
 def crops(shape: tuple[int, int], crop_px: int) -> list[Box]:
@@ -274,10 +262,6 @@ class _Task:
     slices: tuple[int, ...]
     classes: Classes
 
-    @property
-    def outside(self) -> int | None:
-        return self.classes.outside_index
-
     @classmethod
     def of(
         cls,
@@ -298,20 +282,8 @@ class _Task:
     def n_classes(self) -> int:
         return len(self.classes)
 
-    def annotations(self, **parts: Any) -> Annotations:
-        """Annotations of these classes."""
-        return Annotations(self.classes, **parts)
-
     def step(self, protocol: Protocol, is_exact: bool, **parameters: float) -> Step:
         return Step(protocol, self.slices, is_exact, tuple(parameters.items()))
-
-
-def _count_classes(source: LabelSource) -> int:
-    highest = 1
-    for z in range(source.n_slices):
-        mask = source.read(z)
-        highest = max(highest, int(mask[mask != IGNORE].max(initial=0)))
-    return highest + 1
 
 
 def _cut(task: _Task, regions: Sequence[tuple[int, Box | None]]) -> Iterator[_Piece]:
@@ -345,15 +317,15 @@ def _state_fractions(
                 f"slice {z} of the masks holds a class beyond the {task.n_classes} named ones "
                 f"({', '.join(task.classes)}); name all classes."
             )
-        if task.outside is not None:
-            counts[task.outside] = 0
+        if task.classes.outside_index is not None:
+            counts[task.classes.outside_index] = 0
         if counts.sum() == 0:
             continue
         exact = counts[: task.n_classes] / counts.sum()
         stated = _guess(exact, noise, bias, rng)
         proportions.append(Proportion(Region(z, box), tuple(float(value) for value in stated)))
         n_present = int((stated[1:] > 0).sum())
-        n_structures = task.n_classes - (1 if task.outside is None else 2)
+        n_structures = task.n_classes - (1 if task.classes.outside_index is None else 2)
         n_empty = n_structures - n_present if n_present else 1
         acts += Acts(n_guesses=n_present, n_empty_ticks=n_empty)
     return tuple(proportions), acts
@@ -411,7 +383,6 @@ def _counted(
     laid: Iterable[CountingGrid],
     node_errors: float,
     rng: np.random.Generator,
-    costs: Costs | None,
     **parameters: float,
 ) -> Simulation:
     """Judge all nodes of grids, some of them wrongly."""
@@ -430,7 +401,7 @@ def _counted(
             n_wrong_nodes=int(is_wrong.sum()),
         )
     step = task.step(protocol, node_errors == 0, **parameters, node_errors=node_errors)
-    return Simulation(task.annotations(grids=tuple(grids)), acts, (step,), costs or Costs())
+    return Simulation(Annotations(task.classes, grids=grids), acts, (step,))
 
 
 def _under_nodes(mask: npt.NDArray[np.uint8], grid: CountingGrid) -> npt.NDArray[np.int64]:

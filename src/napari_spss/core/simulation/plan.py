@@ -120,7 +120,6 @@ def plan_counting(
     minutes: float,
     *,
     fraction: float | None = None,
-    costs: Costs | None = None,
     only_frames: bool = False,
 ) -> CountingPlan:
     """Propose what to count: frames where a grid over the slice would be thin in a window.
@@ -136,8 +135,6 @@ def plan_counting(
         That a person has.
     fraction : float, optional
         Of the class of interest, 0-1, as far as it is known.
-    costs : Costs, optional
-        Seconds that acts take.
     only_frames : bool
         Whether to propose frames in small fields, too, as for a check count.
 
@@ -152,7 +149,7 @@ def plan_counting(
     >>> plan.kind, plan.n, plan.nodes_per_side  # doctest: +SKIP
     ('frames', 16, 8)
     """
-    costs = costs or Costs()
+    costs = Costs()
     if not (math.isfinite(minutes) and minutes > 0):
         raise InputError(f"minutes {minutes:g} is no time; give minutes above 0.", field="minutes")
     if fraction is not None and not 0 <= fraction <= 1:
