@@ -122,15 +122,10 @@ class ZarrWriter:
         Raises
         ------
         ValueError
-            If it is not the turn of this slice or row, or the shape does not fit.
+            See `StackLayout.after`.
         """
-        *lead, height, width = self._layout.shape_of(z)
-        last_row = first_row + data.shape[-2]
-        if (z, first_row) != self._next or last_row > height:
-            raise ValueError(f"row {first_row} of slice {z} cannot be written after {self._next}")
-        if data.shape[:-2] != tuple(lead) or data.shape[-1] != width:
-            raise ValueError(f"rows of slice {z} have shape {data.shape}; expected {width} columns")
-        self._next = (z + 1, 0) if last_row == height else (z, last_row)
+        self._next = self._layout.after(self._next, z, data, first_row)
+        height, last_row = self._layout.shapes[z][0], first_row + data.shape[-2]
         while first_row < last_row:
             top = first_row // BLOCK_PX * BLOCK_PX
             bottom = min(height, top + BLOCK_PX)

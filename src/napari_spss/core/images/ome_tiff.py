@@ -94,11 +94,13 @@ class StackWriter:
                 f"dtype {layout.dtype} cannot be written; choose one of "
                 f"{', '.join(map(str, _STORED_AS))}."
             )
-        self.path = _result_folder(Path(path)) if layout.is_set else Path(path)
+        self.path = Path(path)
+        if layout.is_set:  # labels.tif and labels.ome.tif become the folder labels
+            name = re.sub(r"(\.ome)?\.tiff?$", "", self.path.name, flags=re.IGNORECASE)
+            self.path = self.path.with_name(name or self.path.name)
         self._layout = layout
         self._files = file_names(layout.names, ".tif")
-        self._n_written = 0
-        self._n_rows = 0  # of the next slice
+        self._next = 0, 0  # slice and row
         self._is_open = False
         if os.path.lexists(self.path):
             raise InputError(f"{self.path} is there already; choose another output folder.")
@@ -127,32 +129,22 @@ class StackWriter:
         Raises
         ------
         ValueError
-            If it is not the turn of this slice or row, or shape or dtype do not fit.
+            See `StackLayout.after`.
         RunError
             If the disk is full or cannot be written to; nothing is left behind.
         """
-        if not self._is_open or z != self._n_written or z >= self._layout.n_slices:
-            raise ValueError(f"slice {z} cannot be written after {self._n_written} slices")
-        dtype, expected = self._layout.dtype, self._layout.shape_of(z)
-        *lead, height, width = expected
-        last_row = first_row + data.shape[-2]
-        is_fitting = data.shape == (*lead, last_row - first_row, width) and last_row <= height
-        if not is_fitting or not np.can_cast(data.dtype, dtype, "same_kind"):
-            raise ValueError(
-                f"slice {z} from row {first_row} has shape {data.shape} and type {data.dtype}; "
-                f"expected {expected} and {dtype}"
-            )
-        if first_row != self._n_rows:
-            raise ValueError(f"row {first_row} of slice {z} cannot be written after {self._n_rows}")
+        if not self._is_open:
+            raise ValueError(f"slice {z} cannot be written: {self.path} is closed")
+        due = self._layout.after(self._next, z, data, first_row)
+        n_rows, width = data.shape[-2:]
         with self._writing():
             if self._file is None:
                 self._file = self._new_file(self.path / self._files[z], range(z, z + 1))
-            self._file.write(data.reshape(-1, last_row - first_row, width).astype(dtype))
-            if self._layout.is_set and last_row == height:
+            self._file.write(data.reshape(-1, n_rows, width).astype(self._layout.dtype))
+            if self._layout.is_set and due[1] == 0:
                 self._file.close()
                 self._file = None
-        self._n_rows = last_row % height
-        self._n_written += last_row == height
+        self._next = due
 
     def close(self) -> None:
         """Finish the file.
@@ -164,10 +156,10 @@ class StackWriter:
         """
         if not self._is_open:
             return
-        if self._n_written < self._layout.n_slices:
+        if self._next[0] < self._layout.n_slices:
             self.abort()
             raise RunError(
-                f"only {self._n_written} of {self._layout.n_slices} slices of {self.path} were "
+                f"only {self._next[0]} of {self._layout.n_slices} slices of {self.path} were "
                 "written; nothing was kept. Run it again."
             )
         with self._writing():
@@ -215,20 +207,19 @@ class StackWriter:
         except OSError as error:
             self.abort()
             if error.errno in _DISK_FULL:
+                layout = self._layout
+                n_values = sum(math.prod(layout.shape_of(z)) for z in range(layout.n_slices))
+                n_bytes = n_values * _STORED_AS[layout.dtype].itemsize
                 raise RunError(
-                    f"the disk is full: slice {self._n_written} of {self._layout.n_slices} of "
+                    f"the disk is full: slice {self._next[0]} of {self._layout.n_slices} of "
                     f"{self.path} could not be written, and nothing was kept. Free about "
-                    f"{self._n_bytes() / 1e6:.0f} MB, or choose an output folder on another disk."
+                    f"{n_bytes / 1e6:.0f} MB, or choose an output folder on another disk."
                 ) from error
             message = (
                 f"{self.path} cannot be written ({error.strerror or error}); "
                 "choose an output folder where you may write."
             )
             raise (InputError(message) if is_start else RunError(message)) from error
-
-    def _n_bytes(self) -> int:
-        n_values = sum(math.prod(self._layout.shape_of(z)) for z in range(self._layout.n_slices))
-        return n_values * _STORED_AS[self._layout.dtype].itemsize
 
 
 OME_TIFF = Writer(".ome.tif", StackWriter)
@@ -245,7 +236,9 @@ class _OmeTiff:
         self._description: bytes | None = _ome_xml(
             title, shape, dtype, layout.channels, layout.classes, voxel_size_um
         )
-        self._resolution = _resolution(voxel_size_um)
+        _, y_um, x_um = voxel_size_um
+        # pixels per centimetre along x and y, for programs that do not read OME-XML
+        self._resolution = None if y_um is None or x_um is None else (1e4 / x_um, 1e4 / y_um)
         self._rows_per_strip = max(1, min(height, _STRIP_BYTES // (width * dtype.itemsize)))
         n_bytes = math.prod(shape) * dtype.itemsize
         with ExitStack() as opened:
@@ -357,18 +350,6 @@ def _ome_xml(
         **metadata,
     )
     return xml.tostring().encode()
-
-
-def _resolution(voxel_size_um: VoxelSize) -> tuple[float, float] | None:
-    """Pixels per centimetre along x and y, for programs that do not read OME-XML."""
-    _, y, x = voxel_size_um
-    return None if y is None or x is None else (1e4 / x, 1e4 / y)
-
-
-def _result_folder(path: Path) -> Path:
-    """``labels.tif`` and ``labels.ome.tif`` of an image set become the folder ``labels``."""
-    name = re.sub(r"(\.ome)?\.tiff?$", "", path.name, flags=re.IGNORECASE)
-    return path.with_name(name or path.name)
 
 
 def file_names(names: Sequence[str], suffix: str) -> tuple[str, ...]:

@@ -107,6 +107,30 @@ class StackLayout:
         """(Y, X) of a slice, or (C, Y, X)."""
         return (*(() if self.channels is None else (len(self.channels),)), *self.shapes[z])
 
+    def after(
+        self, due: tuple[int, int], z: int, data: npt.NDArray[Any], first_row: int
+    ) -> tuple[int, int]:
+        """Slice and row that come next once these rows were written.
+
+        Raises
+        ------
+        ValueError
+            If it is not the turn of this slice or row, or shape or dtype do not fit.
+        """
+        if (z, first_row) != due or z >= self.n_slices:
+            raise ValueError(
+                f"row {first_row} of slice {z} cannot be written after {due[1]} of slice {due[0]}"
+            )
+        *lead, height, width = self.shape_of(z)
+        last_row = first_row + data.shape[-2]
+        is_fitting = data.shape == (*lead, last_row - first_row, width) and last_row <= height
+        if not is_fitting or not np.can_cast(data.dtype, self.dtype, "same_kind"):
+            raise ValueError(
+                f"slice {z} from row {first_row} has shape {data.shape} and type {data.dtype}; "
+                f"expected {self.shape_of(z)} and {self.dtype}"
+            )
+        return (z + 1, 0) if last_row == height else (z, last_row)
+
     def voxel_size_of(self, z: int) -> VoxelSize:
         """(z, y, x) of a slice, or of an image of a set, in micrometres."""
         return self._voxels[z]
