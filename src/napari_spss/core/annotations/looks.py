@@ -24,7 +24,7 @@ from .csv_cells import CellFault, Table, fraction, read_table, write_rows
 from .grids import NOT_JUDGED, UNSURE, CountingGrid
 from .proportions import Region
 from .records import Annotations
-from .table_rows import Number, Reading, RegionRow
+from .table_rows import ClassIndex, Number, Reading, RegionRow
 
 N_LOOKS = 32
 """Nodes to look at again, unless another number is asked for."""
@@ -139,6 +139,8 @@ def write_looks(
     has_boxes = any(look.region.box is not None for look in looks)
     header = ["rank", "slice", *(BOX if has_boxes else ()), "y", "x", "stated", "map"]
 
+    texts: dict[int | None, str] = {**dict(enumerate(classes)), UNSURE: UNSURE_TEXT, None: ""}
+
     def rows() -> Iterator[Sequence[object]]:
         yield [*header, "probability", "look"]
         for rank, look in enumerate(looks, start=1):
@@ -146,21 +148,10 @@ def write_looks(
             yield [
                 *(rank, look.region.slice, *(box if has_boxes else ()), look.y, look.x),
                 *(classes[look.stated], classes[look.by_map], look.probability),
-                _look_text(look, classes),
+                texts[look.verdict],
             ]
 
     write_rows(Path(path), rows())
-
-
-def _look_text(look: Look, classes: Sequence[str]) -> str:
-    if look.verdict is None:
-        return ""
-    return UNSURE_TEXT if look.verdict == UNSURE else classes[look.verdict]
-
-
-def _class_index(text: str, info: ValidationInfo) -> int:
-    assert isinstance(info.context, Reading)
-    return info.context.class_index(text)
 
 
 def _probability(text: str) -> float:
@@ -193,8 +184,8 @@ class LookRow(RegionRow):
 
     y: Number
     x: Number
-    stated: Annotated[int, BeforeValidator(_class_index)]
-    map: Annotated[int, BeforeValidator(_class_index)]
+    stated: ClassIndex
+    map: ClassIndex
     probability: Annotated[float, BeforeValidator(_probability)]
     look: Annotated[int | None, BeforeValidator(_verdict)]
 

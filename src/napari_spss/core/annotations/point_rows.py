@@ -17,7 +17,15 @@ from .csv_cells import CellFault, Table, number, plain_number, whole
 from .grids import NOT_JUDGED, UNSURE, CountingGrid
 from .proportions import Region
 from .records import Keypoint
-from .table_rows import Number, Reading, RegionRow, TableRow, Whole
+from .table_rows import (
+    ClassIndex,
+    Number,
+    Reading,
+    RegionRow,
+    TableRow,
+    Whole,
+    class_index,
+)
 
 _T = TypeVar("_T")
 
@@ -63,15 +71,10 @@ def _looks(text: str) -> int:
     return value
 
 
-def _class_index(text: str, info: ValidationInfo) -> int:
-    assert isinstance(info.context, Reading)
-    return info.context.class_index(text)
-
-
 def _class_of_node(text: str, info: ValidationInfo) -> int:
     if text == UNSURE_TEXT:
         return UNSURE
-    return _class_index(text, info) if text else NOT_JUDGED
+    return class_index(text, info) if text else NOT_JUDGED
 
 
 class KeypointRow(TableRow):
@@ -80,7 +83,7 @@ class KeypointRow(TableRow):
     slice: Whole
     y: Number
     x: Number
-    class_index: Annotated[int, BeforeValidator(_class_index)] = 1
+    class_index: ClassIndex = 1
 
 
 class NapariRow(KeypointRow):

@@ -138,6 +138,13 @@ class Reading:
                     table.fail(fault.reason, fault.remedy, key=columns[one["loc"]], line=line)
 
 
+def class_index(text: str, info: ValidationInfo) -> int:
+    """Index of the class that a cell names."""
+    assert isinstance(info.context, Reading)
+    return info.context.class_index(text)
+
+
+ClassIndex = Annotated[int, BeforeValidator(class_index)]
 Number = Annotated[float, BeforeValidator(number)]
 Whole = Annotated[int, BeforeValidator(whole)]
 Fraction = Annotated[float | None, BeforeValidator(fraction)]
