@@ -28,7 +28,12 @@ def exit_code_of(error: Exception, *, has_debug: bool) -> int:
         say(f"error: {_usage_text(error)}")
         return _BAD_INPUT
     if isinstance(error, InputError):
-        say(f"error: {_input_text(error)}")
+        n_problems = len(error.problems)  # several are told in a line each
+        is_list = n_problems > 1
+        text = (
+            f"{n_problems} problems in the tables:\n{error}" if is_list else _one_line(str(error))
+        )
+        say(f"error: {text}")
         return _BAD_INPUT
     if isinstance(error, SpssError):
         say(f"error: {_one_line(str(error))}{_suggestion(error)}")
@@ -67,17 +72,9 @@ def _usage_text(error: typer.BadParameter) -> str:
     return f"{text}{' See' if text.endswith('?') else '; see'} {command} --help."
 
 
-def _input_text(error: InputError) -> str:
-    """One line; with several wrong cells a line that counts them, and one for each."""
-    n_problems = len(error.problems)
-    if n_problems > 1:
-        return f"{n_problems} problems in the tables:\n{error}"
-    return _one_line(str(error))
-
-
 def _suggestion(error: SpssError) -> str:
-    if isinstance(error, OutOfMemory) and "." in error.suggestion.setting:
-        return f" Try --set {error.suggestion.setting}={error.suggestion.value}"
+    if isinstance(error, OutOfMemory) and "." in error.setting:
+        return f" Try --set {error.setting}={error.value}"
     return ""
 
 

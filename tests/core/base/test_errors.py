@@ -66,7 +66,7 @@ def test_an_error_keeps_its_field_when_it_crosses_processes():
 
 def test_out_of_memory_carries_what_may_fit():
     error = OutOfMemory("too big", setting="sampling.batch_size", value=2)
-    assert (error.suggestion.setting, error.suggestion.value) == ("sampling.batch_size", 2)
+    assert (error.setting, error.value) == ("sampling.batch_size", 2)
 
 
 def test_input_errors_are_told_from_failed_runs():

@@ -623,8 +623,8 @@ def test_out_of_memory_proposes_half_the_batch(monkeypatch, error):
     monkeypatch.setattr(FastUNet, "forward", fail)
     with pytest.raises(OutOfMemory) as caught:
         fit(stack, annotated(truth), quick(), device="cpu")
-    assert caught.value.suggestion.setting == "sampling.batch_size"
-    assert caught.value.suggestion.value == 1
+    assert caught.value.setting == "sampling.batch_size"
+    assert caught.value.value == 1
     with pytest.raises(OutOfMemory, match=r"crop_px to 32"):
         fit(stack, annotated(truth), quick(sampling__batch_size=1), device="cpu")
 

@@ -302,7 +302,7 @@ def test_where_batch_and_crop_are_least_fewer_filters_are_proposed(monkeypatch):
     settings = tiny(sampling__batch_size=1, sampling__crop_px=16, network__filters=6)
     with pytest.raises(OutOfMemory, match=r"network\.filters to 3") as e:
         run(annotated(TRUTH), settings)
-    assert (e.value.suggestion.setting, e.value.suggestion.value) == ("network.filters", 3)
+    assert (e.value.setting, e.value.value) == ("network.filters", 3)
 
 
 # -- what is refused before anything is read -------------------------------------------------------

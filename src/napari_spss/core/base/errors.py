@@ -78,12 +78,6 @@ class RunError(SpssError):
     """A run that had started could not go on."""
 
 
-@dataclass(frozen=True)
-class _Suggestion:
-    setting: str
-    value: object
-
-
 class OutOfMemory(RunError):
     """The device's memory did not suffice; carries a smaller setting that may fit.
 
@@ -97,7 +91,7 @@ class OutOfMemory(RunError):
 
     def __init__(self, message: str, *, setting: str, value: object) -> None:
         super().__init__(message)
-        self.suggestion = _Suggestion(setting, value)
+        self.setting, self.value = setting, value
 
 
 class Diverged(RunError):

@@ -35,6 +35,7 @@ from ...core.base import (
     InputError,
     Mailbox,
     Message,
+    OutOfMemory,
     Preparing,
     Progress,
     RunFinished,
@@ -543,10 +544,10 @@ class Session:
         """End a run that raised; the model and the annotations stay as they were."""
         if not self._is_current(ticket):
             return False
-        found = getattr(error, "suggestion", None)
-        suggestion = None if found is None else Suggestion(found.setting, found.value)
-        if suggestion is not None and not suggestion.fits(ticket.kind):
-            suggestion = None
+        suggestion = None
+        if isinstance(error, OutOfMemory):
+            smaller = Suggestion(error.setting, error.value)
+            suggestion = smaller if smaller.fits(ticket.kind) else None
         text = explain(error, run=ticket.kind)
         self._end(RunEnd(EndKind.failed, ticket.kind, text, error=error, suggestion=suggestion))
         return True
