@@ -31,7 +31,7 @@ from ..core.base import (
     Watched,
     counted,
 )
-from ..core.images import Masks, Stack, StackLayout, StackWriter, open_labels, open_stack
+from ..core.images import Masks, StackLayout, StackWriter, open_labels, open_stack
 from ..core.prediction import iter_prediction, result_names
 from ..core.simulation import Sample, synthetic_sample
 from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training
@@ -282,7 +282,7 @@ def _write_figure(path: Path, sample: Sample, outcome: _Outcome, maps: Path, lab
     view = SliceView(
         slice=z,
         image=sample.stack.read(z)[0],
-        probs=_map_of(open_stack(maps), z),
+        probs=open_stack(maps).read(z)[1].astype(np.float32) / np.float32(255),
         labels=open_labels(labels).read(z) == 1,
         truth=sample.truth.read(z) == 1,
         caption=f"Labels and truth (IoU {iou:.2f}, a typical slice)",
@@ -299,9 +299,3 @@ def _write_figure(path: Path, sample: Sample, outcome: _Outcome, maps: Path, lab
             f"IoU {outcome.iou:.2f} over {counted(sample.stack.n_slices, 'slice')}"
         ),
     )
-
-
-def _map_of(maps: Stack, z: int) -> npt.NDArray[np.float32]:
-    """Probabilities of class 1 in a slice, 0-1, from a file of 0-255."""
-    probs: npt.NDArray[np.float32] = maps.read(z)[1].astype(np.float32) / np.float32(255)
-    return probs

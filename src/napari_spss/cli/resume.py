@@ -71,7 +71,9 @@ def resumed_job(request: TrainRequest) -> TrainJob:
     has_checkpoint = (request.out / STATE_FILE).is_file()
     has_model = (request.out / MODEL_WEIGHTS).is_file()
     start_from = None
-    if _is_finished(folder) and settings.without_limit() == before:
+    end = folder.end() if has_model else None
+    is_cut_short = end is None or end.reason in (FinishReason.stopped, FinishReason.time_limit)
+    if not is_cut_short and settings.without_limit() == before:
         if not is_changed:
             raise InputError(
                 f"the run in {request.out} is complete, and nothing has changed; give tables to "
@@ -223,13 +225,6 @@ def _masks(
     return open_training_masks(
         path, spec, stack, instances=request.has_instances or inputs.has_instances
     )
-
-
-def _is_finished(folder: RunFolder) -> bool:
-    """Whether the run has a model, and ended with nothing left to do."""
-    end = folder.end() if (folder.path / MODEL_WEIGHTS).is_file() else None
-    unfinished = (FinishReason.stopped, FinishReason.time_limit)
-    return end is not None and end.reason not in unfinished
 
 
 def _larger_budget(settings: TrainingSettings) -> str:

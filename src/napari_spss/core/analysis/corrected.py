@@ -587,18 +587,18 @@ def _corrected(task: _Task) -> _Found:
     areas = task.areas.sum(axis=0)
     if not areas.any():
         raise _NotGiven("no pixel is labelled")
-    said, labelled, weights, clusters = [], [], [], []
+    found = []
     for place, (grid, under) in enumerate(zip(task.sample, task.under, strict=True)):
         counts = (grid.class_index >= 0) & (under != IGNORE)
-        said.append(grid.class_index[counts])
-        labelled.append(under[counts])
-        weights.append(np.full(counts.sum(), area_of_node(grid, task.pixel_areas)))
-        clusters.append(np.full(counts.sum(), place))
-    nodes = [np.concatenate(one) for one in (said, labelled, weights, clusters)]
-    n_nodes, n_clusters = len(nodes[0]), len(np.unique(nodes[3]))
-    if not n_nodes:
+        areas_of_nodes = np.full(counts.sum(), area_of_node(grid, task.pixel_areas))
+        places = np.full(counts.sum(), place)
+        found.append((grid.class_index[counts], under[counts], areas_of_nodes, places))
+    said, labelled, weights, clusters = map(np.concatenate, zip(*found, strict=True))
+    if not said.size:
         raise _NotGiven("no node of the check count lies on a labelled pixel")
-    values = corrected_fractions(areas / areas.sum(), *nodes, task.outside)
+    values = corrected_fractions(
+        areas / areas.sum(), said, labelled, weights, clusters, task.outside
+    )
     if np.isnan(values[0]).all():
         raise _NotGiven("all lies outside")
     what = "frames" if task.sample[0].box is not None else "images" if task.is_set else "slices"
@@ -606,7 +606,8 @@ def _corrected(task: _Task) -> _Found:
         f"check nodes are a fair sample of all pixels, by {what} as clusters; nothing learned from "
         f"them; {_NO_WRONG}: look again at those that contradict the labels"
     )
-    return _Found(values, n_clusters, n_nodes, _told(assumes, task.sample))
+    n_clusters = len(np.unique(clusters))
+    return _Found(values, n_clusters, said.size, _told(assumes, task.sample))
 
 
 def _told(assumes: str, grids: Iterable[CountingGrid]) -> str:

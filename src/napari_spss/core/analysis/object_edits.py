@@ -11,7 +11,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from ..base import InputError
-from .objects import split_object
+from .objects import sampling_of, split_object
 
 Instances = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
@@ -122,7 +122,7 @@ def split_at_points(
         places.append(place)
     if len(points) < 2:
         raise InputError(f"{len(points)} point splits nothing; put one in each part.")
-    sampling = _sampling(is_object.ndim, edges_um)
+    sampling = sampling_of(is_object.ndim, edges_um)
     margin, inner = _margin(is_object.shape)
     necks = split_object(np.pad(is_object, margin), _NECK, sampling)[inner]
     markers = np.zeros(is_object.shape, np.int32)
@@ -281,12 +281,6 @@ def _box_of(instances: Instances, number: int) -> tuple[slice, ...]:
     return box
 
 
-def _sampling(n_axes: int, edges_um: Sequence[float | None] | None) -> list[float]:
-    """Edges of a voxel; of a cube if one is not known."""
-    known = [edge for edge in edges_um or () if edge is not None and edge > 0]
-    return known if len(known) == n_axes else [1.0] * n_axes
-
-
 def _margin(shape: tuple[int, ...]) -> tuple[list[tuple[int, int]], tuple[slice, ...]]:
     """How far to pad the box of an object, and where it is then; a flat one has no top."""
     margin = [(int(n > 1),) * 2 for n in shape]
@@ -307,7 +301,7 @@ def _part(
     is_object = instances[box] == number
     margin, inner = _margin(is_object.shape)
     distance = ndimage.distance_transform_edt(
-        np.pad(is_object, margin), sampling=_sampling(is_object.ndim, edges_um)
+        np.pad(is_object, margin), sampling=sampling_of(is_object.ndim, edges_um)
     )
     parts = watershed(  # type: ignore[no-untyped-call, unused-ignore]
         -distance[inner], markers, mask=is_object

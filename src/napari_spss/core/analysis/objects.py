@@ -118,6 +118,12 @@ def check_split(split: float | None) -> None:
         )
 
 
+def sampling_of(n_axes: int, edges_um: Sequence[float | None] | None) -> list[float]:
+    """Edges of a voxel; of a cube if one is not known."""
+    known = [edge for edge in edges_um or () if edge is not None and edge > 0]
+    return known if len(known) == n_axes else [1.0] * n_axes
+
+
 def split_object(
     is_object: Bools, split: float, edges_um: Sequence[float | None] | None = None
 ) -> Instances:
@@ -151,8 +157,7 @@ def split_object(
 
     if is_object.all():  # no boundary to measure a distance from
         return is_object.astype(np.int32)
-    known = [edge for edge in edges_um or () if edge is not None and edge > 0]
-    sampling = known if len(known) == is_object.ndim else [1.0] * is_object.ndim
+    sampling = sampling_of(is_object.ndim, edges_um)
     distance = ndimage.distance_transform_edt(is_object, sampling=sampling)
     depth = np.full(is_object.shape, _NEVER)
     depth[is_object] = np.log(distance[is_object] / min(sampling) + 1.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,7 +114,9 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     RunError
         If the file cannot be written.
     """
-    write_rows(path, _csv_rows(table))
+    rows = table.itertuples(index=False, name=None)
+    cells = (["" if pd.isna(value) else value for value in row] for row in rows)
+    write_rows(path, [list(table.columns), *cells])
 
 
 def write_estimates(
@@ -196,9 +198,3 @@ def read_estimates(path: Path) -> tuple[Estimate, ...]:
         for row in read_rows(path)
     ]
     return TypeAdapter(tuple[Estimate, ...]).validate_python(rows)
-
-
-def _csv_rows(table: pd.DataFrame) -> Iterator[Sequence[object]]:
-    yield list(table.columns)
-    for row in table.itertuples(index=False, name=None):
-        yield ["" if pd.isna(value) else value for value in row]

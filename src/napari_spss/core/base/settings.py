@@ -497,13 +497,10 @@ def load_settings(path: str | Path) -> TrainingSettings:
 
 
 def _mark_none(data: dict[str, Any]) -> dict[str, Any]:
-    marked: dict[str, Any] = {}
-    for key, value in data.items():
-        if isinstance(value, dict):
-            marked[key] = _mark_none(value)
-        else:
-            marked[key] = "none" if value is None else value
-    return marked
+    return {
+        key: _mark_none(value) if isinstance(value, dict) else ("none" if value is None else value)
+        for key, value in data.items()
+    }
 
 
 def _unmark_none(data: dict[str, Any]) -> dict[str, Any]:

@@ -57,25 +57,19 @@ class PaintedSlices:
         """
         changed = []
         for z, labels in sorted(self._waiting.items()):
-            if self._write_slice(z, labels):
-                changed.append(f"{self._folder.name}/{self._path(z).name}")
+            array = None if labels is None or not np.any(labels) else np.ascontiguousarray(labels)
+            digest = "" if array is None else _digest(array)
+            path = self._path(z)
+            if self._digests.get(z, "") != digest or path.exists() != (array is not None):
+                if array is None:
+                    path.unlink(missing_ok=True)
+                else:
+                    self._folder.mkdir(exist_ok=True)
+                    write_atomically(path, _encoded(array), makes_folder=False)
+                self._digests[z] = digest
+                changed.append(f"{self._folder.name}/{path.name}")
             del self._waiting[z]
         return tuple(changed)
-
-    def _write_slice(self, z: int, labels: NDArray[np.integer] | None) -> bool:
-        """Bring a slice to disk; return whether its file changed."""
-        array = None if labels is None or not np.any(labels) else np.ascontiguousarray(labels)
-        digest = "" if array is None else _digest(array)
-        path = self._path(z)
-        if self._digests.get(z, "") == digest and path.exists() == (array is not None):
-            return False
-        if array is None:
-            path.unlink(missing_ok=True)
-        else:
-            self._folder.mkdir(exist_ok=True)
-            write_atomically(path, _encoded(array), makes_folder=False)
-        self._digests[z] = digest
-        return True
 
     def read(
         self, stack_shape: tuple[int, int, int] | None = None

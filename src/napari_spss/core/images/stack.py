@@ -274,7 +274,7 @@ class Stack:
         for i, z in enumerate(sampled.round().astype(int).tolist()):
             height, width = self._image(z).shape
             for part in (i % 4, 2):  # the corners' inner neighbours in turn, and the middle
-                y0, x0 = (_sample_start(n, part) for n in (height, width))
+                y0, x0 = (max(0, (n - _SAMPLE_PX) * (part + 1) // 5) for n in (height, width))
                 box = (y0, x0, min(height, y0 + _SAMPLE_PX), min(width, x0 + _SAMPLE_PX))
                 pixels = self.read(z, box)
                 digest.update(pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes())
@@ -464,10 +464,6 @@ def check_memory(n_bytes: int, name: str) -> None:
             f"{name} takes {n_bytes / 1e9:.1f} GB, but {free / 1e9:.1f} GB of memory are free; "
             "crop or reduce the image, or close other programs."
         )
-
-
-def _sample_start(extent: int, part: int) -> int:
-    return max(0, (extent - _SAMPLE_PX) * (part + 1) // 5)
 
 
 class _SliceCache:

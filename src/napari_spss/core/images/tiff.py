@@ -129,7 +129,10 @@ def _only_image(tif: tifffile.TiffFile, path: Path) -> tuple[_Series, list[str]]
         found = [(i, one) for i, one in full if not one.keyframe.is_reduced] or full
         # pages of other files, or of several images, are looked up one by one
         offsets = [
-            one.dataoffset if len(found) == 1 and _is_of(one, tif) else None for _, one in found
+            one.dataoffset
+            if len(found) == 1 and one.keyframe.parent is tif and not one.is_multifile
+            else None
+            for _, one in found
         ]
         pages = [
             () if offset is not None else tuple(one.pages)
@@ -193,11 +196,6 @@ def _is_chain_cut(tif: tifffile.TiffFile) -> bool:
     tif.filehandle.seek(tif.pages.next_page_offset or 0)
     end = tif.filehandle.read(tif.tiff.offsetsize)
     return bool(end.strip(b"\x00")) or len(end) < tif.tiff.offsetsize
-
-
-def _is_of(series: tifffile.TiffPageSeries, tif: tifffile.TiffFile) -> bool:
-    """Whether all pages lie in this file."""
-    return series.keyframe.parent is tif and not series.is_multifile
 
 
 def _planes_of_imagej(tif: tifffile.TiffFile) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -117,10 +116,6 @@ def _classes_in(xml: ElementTree.Element | None) -> tuple[str, ...] | None:
     if xml is None:
         return None
     pairs = {str(item.get("K", "")): item.text or "" for item in xml.iterfind(".//{*}M")}
-    return _in_order(pairs)
-
-
-def _in_order(pairs: Mapping[str, str]) -> tuple[str, ...] | None:
     names = tuple(pairs.get(CLASS_KEY.format(index), "") for index in range(len(pairs)))
     names = names[: names.index("")] if "" in names else names
     return names if len(names) > 1 else None

@@ -68,7 +68,8 @@ def missing_gpu_advice() -> str | None:
 
     Takes the driver's files as the sign of a GPU; does not start it.
     """
-    if torch.cuda.is_available() or not _has_nvidia_driver():
+    has_driver = shutil.which("nvidia-smi") is not None or _NVIDIA_DRIVER.exists()
+    if torch.cuda.is_available() or not has_driver:
         return None
     if torch.version.cuda is None:
         return (
@@ -90,10 +91,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     # The CPU's allocator and Apple's GPU raise plain RuntimeErrors.
     words = ("out of memory", "can't allocate memory", "not enough memory")
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
-
-
-def _has_nvidia_driver() -> bool:
-    return shutil.which("nvidia-smi") is not None or _NVIDIA_DRIVER.exists()
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

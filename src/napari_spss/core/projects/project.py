@@ -342,8 +342,9 @@ class Project:
     ) -> tuple[str, ...]:
         """Write into the folder, made or still ours; turn failures into a message."""
         self._unsaved.add(what)
+        is_fallback = self.folder == fallback_folder(self.source, self.identity)
         try:
-            self._ensure_folder(make_parents=make_parents or self._is_fallback)
+            self._ensure_folder(make_parents=make_parents or is_fallback)
             written = write()
         except (OSError, RunError) as error:
             raise self._unusable(_reason(error)) from error
@@ -372,10 +373,6 @@ class Project:
             problem = "another program has made a project in it meanwhile"
             raise PermissionError(problem if is_project else f"{found[0]} is there already")
 
-    @property
-    def _is_fallback(self) -> bool:
-        return self.folder == fallback_folder(self.source, self.identity)
-
     def _write_state(self) -> tuple[str, ...]:
         """Write the files that do not say what the state says, as far as is known."""
         place = self._place
@@ -385,7 +382,10 @@ class Project:
         names = [name for name, content in contents.items() if self._has_changed(name, content)]
         for name in sorted(names, key=self._place_in_order):
             place.contents.pop(name, None)
-            self._write_file(name)
+            if name == RECORD_FILE:
+                write_project(place.folder / name, self._record(self.state))
+            else:
+                TABLES[_part(name)][1](place.folder / name, self.state.said(_part(name)))
             place.contents[name] = contents[name]
         place.was_on_disk = True
         return tuple(names)
@@ -412,13 +412,6 @@ class Project:
         known = self._place.contents.get(RECORD_FILE)
         old = {one.name for one in known.classes} if isinstance(known, ProjectRecord) else set()
         return (1 if old - set(self.state.names) else -1) if name == RECORD_FILE else 0
-
-    def _write_file(self, name: str) -> None:
-        if name == RECORD_FILE:
-            write_project(self.folder / name, self._record(self.state))
-            return
-        part = _part(name)
-        TABLES[part][1](self.folder / name, self.state.said(part))
 
     def _record(self, state: ProjectState) -> ProjectRecord:
         return state.record(identity=self.identity, source=self.source)

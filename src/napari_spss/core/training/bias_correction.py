@@ -118,7 +118,8 @@ def correct_bias(
     typed = {
         one.region: np.array(one.fractions, np.float64)
         for one in (stated.without(outside).normalised() for stated in annotations.proportions)
-        if _is_comparable(one)
+        # known without an interval, and some background
+        if one.low is one.high is None and None not in one.fractions and (one.fractions[0] or 0) > 0
     }
     whole = {region.slice: known for region, known in typed.items() if region.box is None}
     slices = sorted(whole.keys() | counted.keys())
@@ -229,13 +230,6 @@ def _counted_slices(
 
 def _ratios_at(estimates: Mapping[int, _Estimate], position: int) -> dict[int, float]:
     return {index: float(one.log_ratios[position]) for index, one in estimates.items()}
-
-
-def _is_comparable(proportion: Proportion) -> bool:
-    """Whether every fraction is known, without an interval, and there is some background."""
-    has_bounds = proportion.low is not None or proportion.high is not None
-    known = proportion.fractions
-    return not has_bounds and None not in known and (known[0] or 0.0) > 0
 
 
 def _log_ratio(fractions: Array | None, index: int) -> float:

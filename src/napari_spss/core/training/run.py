@@ -152,7 +152,13 @@ def prepare(
         SliceMaps(
             lambda image: learner.predict(image, is_exact=False, token=task.token),
             task.device,
-            {name: _slice_map(maps[name], until) for name, until in state.kept_until.items()},
+            # maps of earlier versions, else odds
+            {
+                name: SliceMap(maps[name], until)
+                if maps[name].dtype == torch.float16
+                else SliceMap.of(maps[name], until)
+                for name, until in state.kept_until.items()
+            },
         ),
         task.clock(),
         best,
@@ -195,12 +201,6 @@ def _believing(
     bags = reader.bags(posterior.nodes())
     samples = [replace(one, bags=bags_of(one, bags)) for one in data.samples]
     return _data_of(task, reader, samples, data.label_scale)
-
-
-def _slice_map(saved: torch.Tensor, until: int) -> SliceMap:
-    """Take what a checkpoint holds: odds, or maps in those of earlier versions."""
-    is_odds = saved.dtype == torch.float16
-    return SliceMap(saved, until) if is_odds else SliceMap.of(saved, until)
 
 
 def _load(learner: Learner, tensors: Tensors, task: Task, annotations: Annotations) -> None:

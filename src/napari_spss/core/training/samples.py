@@ -554,18 +554,13 @@ def _disc(shape: tuple[int, int], y: float, x: float, radius: float, reduction: 
     """Rows and columns of the working pixels within ``radius`` of a point, and of its own one."""
     height, width = shape
     yw, xw = resample_points((y, x), reduction)
-    cy, cx = _pixel(y, x, reduction)
+    cy, cx = (math.floor(at + 0.5) // reduction for at in (y, x))
     y0, y1 = max(0, int(np.floor(yw - radius))), min(height, int(np.ceil(yw + radius)) + 1)
     x0, x1 = max(0, int(np.floor(xw - radius))), min(width, int(np.ceil(xw + radius)) + 1)
     rows, columns = np.mgrid[y0:y1, x0:x1]
     inside = (rows - yw) ** 2 + (columns - xw) ** 2 <= radius**2 + 1e-9
     inside |= (rows == cy) & (columns == cx)
     return rows[inside], columns[inside]
-
-
-def _pixel(y: float, x: float, reduction: int) -> tuple[int, int]:
-    """Row and column of the working pixel that holds a point."""
-    return math.floor(y + 0.5) // reduction, math.floor(x + 0.5) // reduction
 
 
 def _paint(
