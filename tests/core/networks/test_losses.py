@@ -199,14 +199,13 @@ def test_kl_asks_nothing_of_how_unknown_classes_share_the_remainder() -> None:
     assert predicted.grad[0, 0] == predicted.grad[0, 2] == predicted.grad[0, 3]
 
 
-def test_kl_of_regions_is_weighted_and_divided_by_their_number() -> None:
+def test_kl_of_regions_is_weighted() -> None:
     predicted = torch.tensor([[0.8, 0.2]] * 4)
     stated = torch.tensor([[0.95, 0.05], [0.95, 0.05], [NAN, NAN], [0.8, 0.2]])
     one = losses.proportion_kl(predicted[:1], stated[:1])
     weights = torch.tensor([1.0, 3.0, 5.0, 1.0])
-    torch.testing.assert_close(losses.proportion_kl(predicted, stated, weights), one)
-    normalised = losses.proportion_kl(predicted, stated, weights, normaliser=8.0)
-    torch.testing.assert_close(normalised, one / 2)
+    torch.testing.assert_close(losses.proportion_kl(predicted, stated, weights / 4), one)
+    torch.testing.assert_close(losses.proportion_kl(predicted, stated), one / 2)  # the mean
 
 
 def test_kl_is_zero_and_flat_at_the_stated_fractions() -> None:
@@ -258,9 +257,7 @@ def test_interval_of_no_width_is_the_kl() -> None:
 def test_interval_weighs_regions() -> None:
     predicted = torch.tensor([[0.5, 0.5]] * 2)
     low, high = torch.tensor([[NAN, NAN]] * 2), torch.tensor([[NAN, 0.2]] * 2)
-    loss = losses.proportion_interval(
-        predicted, low, high, torch.tensor([1.0, 3.0]), normaliser=2.0
-    )
+    loss = losses.proportion_interval(predicted, low, high, torch.tensor([0.5, 1.5]))
     assert loss.item() == pytest.approx(2 * binary_kl(0.2, 0.5), rel=1e-5)
 
 

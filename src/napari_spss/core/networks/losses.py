@@ -117,8 +117,6 @@ def proportion_mse(
     predicted: torch.Tensor,
     stated: torch.Tensor,
     weights: torch.Tensor | None = None,
-    *,
-    normaliser: float | None = None,
 ) -> torch.Tensor:
     """Eq. 1: the mean over images of the squared distance of stated and predicted proportions.
 
@@ -130,9 +128,7 @@ def proportion_mse(
     predicted, stated : Tensor
         (B, C), a row a region; in the paper a region is an image.
     weights : Tensor, optional
-        (B,), weight of each region; 1 by default.
-    normaliser : float, optional
-        What the weighted sum is divided by; the number of regions by default, as in Eq. 1.
+        (B,), weight of each region in the sum; by default all alike, and the mean is taken.
 
     Returns
     -------
@@ -149,7 +145,7 @@ def proportion_mse(
     squares = torch.where(is_known, predicted - torch.where(is_known, stated, 0.0), 0.0).square()
     # The squares of both classes are equal where both are known: count the larger, not the sum.
     distance = squares.amax(dim=1) if stated.shape[1] == 2 else squares.sum(dim=1)
-    return _weighted(distance, weights, normaliser)
+    return _weighted(distance, weights)
 
 
 def keypoint_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -189,8 +185,6 @@ def proportion_kl(
     predicted: torch.Tensor,
     stated: torch.Tensor,
     weights: torch.Tensor | None = None,
-    *,
-    normaliser: float | None = None,
 ) -> torch.Tensor:
     """Kullback-Leibler divergence of the predicted proportions from the stated ones.
 
@@ -204,9 +198,7 @@ def proportion_kl(
     predicted, stated : Tensor
         (B, C), a row a region.
     weights : Tensor, optional
-        (B,), weight of each region; 1 by default.
-    normaliser : float, optional
-        What the weighted sum is divided by; the number of regions by default, known or not.
+        (B,), weight of each region in the sum; by default all alike, and the mean is taken.
 
     Returns
     -------
@@ -221,7 +213,7 @@ def proportion_kl(
     rest_wanted = torch.where(is_known.all(dim=1), 0.0, rest_wanted)
     terms = _divergence(wanted, predicted).sum(dim=1) + _divergence(rest_wanted, rest)
     terms = torch.where(is_known.any(dim=1), terms, 0.0)
-    return _weighted(terms, weights, normaliser)
+    return _weighted(terms, weights)
 
 
 def proportion_interval(
@@ -229,8 +221,6 @@ def proportion_interval(
     low: torch.Tensor,
     high: torch.Tensor,
     weights: torch.Tensor | None = None,
-    *,
-    normaliser: float | None = None,
 ) -> torch.Tensor:
     """Cost of proportions outside their stated intervals; zero, with zero gradient, inside.
 
@@ -244,9 +234,7 @@ def proportion_interval(
     low, high : Tensor
         (B, C), NaN where a side is open.
     weights : Tensor, optional
-        (B,), weight of each region; 1 by default.
-    normaliser : float, optional
-        What the weighted sum is divided by; the number of regions by default.
+        (B,), weight of each region in the sum; by default all alike, and the mean is taken.
 
     Returns
     -------
@@ -264,7 +252,7 @@ def proportion_interval(
     nearest = torch.minimum(torch.maximum(predicted.detach(), low), high)
     outside = _divergence(nearest, predicted) + _divergence(1 - nearest, others)
     terms = torch.where(nearest == predicted, 0.0, outside)
-    return _weighted(terms.sum(dim=1), weights, normaliser)
+    return _weighted(terms.sum(dim=1), weights)
 
 
 def label_cross_entropy(
@@ -412,8 +400,5 @@ def _divergence(wanted: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
     )
 
 
-def _weighted(
-    terms: torch.Tensor, weights: torch.Tensor | None, normaliser: float | None
-) -> torch.Tensor:
-    total = (terms if weights is None else terms * weights).sum()
-    return total / (terms.shape[0] if normaliser is None else normaliser)
+def _weighted(terms: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    return terms.sum() / terms.shape[0] if weights is None else (terms * weights).sum()

@@ -276,10 +276,10 @@ def proportions(step: LossInput) -> torch.Tensor | None:
     rho, weight = regions.predicted, regions.weight
     form = step.settings.loss.proportions
     if form == "mse":
-        return proportion_mse(rho, regions.stated, weight, normaliser=1.0)
+        return proportion_mse(rho, regions.stated, weight)
     if form == "kl":
-        return proportion_kl(rho, regions.stated, weight, normaliser=1.0)
-    return proportion_interval(rho, regions.low, regions.high, weight, normaliser=1.0)
+        return proportion_kl(rho, regions.stated, weight)
+    return proportion_interval(rho, regions.low, regions.high, weight)
 
 
 def labels(step: LossInput) -> torch.Tensor | None:
