@@ -15,7 +15,7 @@ Every network that :func:`build_network` returns
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -82,9 +82,7 @@ class PaperUNet(nn.Module):
             self.merge.append(nn.ConvTranspose2d(2 * width, width, 3, padding=1))
             previous = width
         self.head = nn.Conv2d(previous, out_channels, 1)
-        self.receptive_radius = _receptive_radius(
-            depth=_DEPTH, encoder=2, decoder=1, up="transposed"
-        )
+        self.receptive_radius = _receptive_radius(_DEPTH, "transposed")
         _initialise(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -144,9 +142,7 @@ class FastUNet(nn.Module):
             self.merge.append(_conv_norm_relu(width, width))
             previous = width
         self.head = nn.Conv2d(previous, out_channels, 1)
-        self.receptive_radius = _receptive_radius(
-            depth=_FAST_DEPTH, encoder=2, decoder=1, bottom=2, up="bilinear"
-        )
+        self.receptive_radius = _receptive_radius(_FAST_DEPTH, "bilinear", bottom=2)
         _initialise(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -310,33 +306,22 @@ def _initialise(network: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-_UP: dict[str, Callable[[int, int], tuple[int, int]]] = {
-    # which input pixels an output interval needs, kernel 3 with padding 1, or bilinear
-    "transposed": lambda low, high: (low // 2, -(-high // 2)),
-    "bilinear": lambda low, high: ((low - 1) // 2, (high + 1) // 2),
-}
-
-
-def _receptive_radius(
-    *,
-    depth: int,
-    encoder: int,
-    decoder: int,
-    up: Literal["transposed", "bilinear"],
-    bottom: int = 0,
-) -> int:
+def _receptive_radius(depth: int, up: Literal["transposed", "bilinear"], bottom: int = 0) -> int:
     """Follow an output pixel back through the deepest path, which contains all others.
 
-    ``encoder``, ``decoder`` and ``bottom`` count the 3x3 convolutions of a block; the reach depends
-    on the pixel's place within a stride, so the worst place counts.
+    Blocks have two 3x3 convolutions on the way down, ``bottom`` below, and one on the way up; the
+    reach depends on the pixel's place within a stride, so the worst place counts.
     """
     worst = 0
     for place in range(2**depth):
         low = high = place
         for _ in range(depth):
-            low, high = _UP[up](low - decoder, high + decoder)
+            low, high = low - 1, high + 1
+            # input pixels that an enlarged interval needs, by kernel 3 with padding 1, or bilinear
+            low = low // 2 if up == "transposed" else (low - 1) // 2
+            high = -(-high // 2) if up == "transposed" else (high + 1) // 2
         low, high = low - bottom, high + bottom
         for _ in range(depth):
-            low, high = 2 * low - encoder, 2 * high + 1 + encoder
+            low, high = 2 * low - 2, 2 * high + 1 + 2
         worst = max(worst, place - low, high - place)
     return worst

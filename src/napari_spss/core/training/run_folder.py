@@ -121,14 +121,9 @@ class RunInputs:
 
 
 class _Begun(Record):
-    """When a run began; not known to earlier versions."""
+    """When a run began, and with which classes; earlier versions named the one outside only."""
 
     began: str = ""
-
-
-class _Annotated(Record):
-    """Classes of the annotations; earlier versions named the one outside only."""
-
     annotated: Classes | None = None
     outside: str | None = None
 
@@ -305,7 +300,7 @@ class RunFolder:
 
     def _annotations_in(self, folder: Path) -> Annotations:
         files = annotation_files(folder)
-        known = self._read(_Annotated)
+        known = self._read(_Begun)
         try:
             annotations, problems = restore_annotations(
                 files, classes=known.annotated, outside=known.outside
