@@ -52,13 +52,7 @@ def duration(seconds: float) -> str:
 
 
 def check_events_option(value: str | None) -> bool:
-    """Tell whether JSON lines are wanted.
-
-    Raises
-    ------
-    InputError
-        If another form than "jsonl" is asked for.
-    """
+    """Tell whether JSON lines are wanted; InputError for any form but "jsonl"."""
     if value not in (None, "jsonl"):
         raise InputError(f"--events {value!r} is unknown; write --events jsonl, or leave it out.")
     return value is not None

@@ -236,13 +236,7 @@ def _check_setting(name: str) -> None:
 
 
 def gpu_devices(text: str) -> tuple[str, ...]:
-    """Turn the text of ``--gpus`` into names of devices.
-
-    Raises
-    ------
-    InputError
-        If it names none.
-    """
+    """Turn the text of ``--gpus`` into names of devices; InputError if it names none."""
     from ..core.networks import device_names
 
     if text.strip().lower() == "all":
@@ -257,13 +251,7 @@ def gpu_devices(text: str) -> tuple[str, ...]:
 
 
 def parse_threshold(text: str | None) -> float | Literal["auto"] | None:
-    """Turn the text of ``--threshold`` into a number, "auto" or None.
-
-    Raises
-    ------
-    InputError
-        If it is neither.
-    """
+    """Turn the text of ``--threshold`` into a number, "auto" or None, or raise InputError."""
     if text is None or text.strip().lower() == "auto":
         return None if text is None else "auto"
     try:
@@ -286,13 +274,7 @@ def parse_class_list(text: str | None) -> ClassSpec | None:
 
 
 def check_single(out: Path | None, groups: str | None = None) -> None:
-    """Refuse for one image what is for several.
-
-    Raises
-    ------
-    InputError
-        If the table cannot be a file, or there are groups.
-    """
+    """Refuse for one image what is for several: groups, and a table that is no file."""
     if out is not None:
         check_out_dir(out.parent)
         if out.is_dir():
@@ -308,13 +290,7 @@ def check_single(out: Path | None, groups: str | None = None) -> None:
 def work_on_many(
     work: Callable[..., pd.DataFrame], images: Sequence[Path], out: Path | None, **options: Any
 ) -> None:
-    """Do the work on several images, show how far it is, and say what came of it.
-
-    Raises
-    ------
-    InputError
-        If no folder is named for their results.
-    """
+    """Do the work on several images, into the folder that must be named, and say how it went."""
     from ..core.base import CancelToken
     from .display import event_display
     from .stopping import stop_on_signals
@@ -345,25 +321,13 @@ def finish_many(table: pd.DataFrame, out: Path) -> None:
 
 
 def check_seed(seed: int) -> None:
-    """See that random numbers can be drawn from a seed.
-
-    Raises
-    ------
-    InputError
-        If it is negative.
-    """
+    """Refuse a negative seed, from which no random numbers can be drawn."""
     if seed < 0:
         raise InputError(f"--seed {seed} is negative; give 0 or more.", field="seed")
 
 
 def check_out_dir(path: Path) -> None:
-    """Refuse a folder that cannot be one, before any work is done.
-
-    Raises
-    ------
-    InputError
-        If the path, or what lies above it, is a file.
-    """
+    """Refuse, before any work is done, a folder that is a file or lies below one."""
     for folder in (path, *path.parents):
         if folder.is_dir():
             return

@@ -109,13 +109,7 @@ def resumed_job(request: TrainRequest) -> TrainJob:
 
 
 def _settings(request: TrainRequest, before: TrainingSettings) -> TrainingSettings:
-    """Settings of the run, with another budget if one is stated.
-
-    Raises
-    ------
-    InputError
-        If another setting would change.
-    """
+    """Settings of the run, with another budget if one is stated; others must not change."""
     if request.preset not in (None, before.preset):
         raise _contradiction(request.out, "preset", before.preset, request.preset)
     overrides = request.overrides()

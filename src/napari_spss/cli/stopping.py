@@ -17,13 +17,7 @@ _NOTICE = b"\nstopping; press Ctrl-C again to abort at once\n"
 
 @contextmanager
 def stop_on_signals(token: CancelToken) -> Iterator[None]:
-    """Let the first SIGINT or SIGTERM set the token.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        Upon the second signal.
-    """
+    """Let the first SIGINT or SIGTERM set the token; the second raises KeyboardInterrupt."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may have signal handlers
         return

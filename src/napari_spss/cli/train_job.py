@@ -71,13 +71,7 @@ class TrainRequest:
         return any(path is not None for path in (self.proportions, self.keypoints, self.grid))
 
     def overrides(self) -> dict[str, object]:
-        """Settings that options state; what ``--set`` says goes first.
-
-        Raises
-        ------
-        InputError
-            If an option cannot be understood.
-        """
+        """Settings that options state; what ``--set`` says goes first."""
         values: dict[str, object] = {}
         if self.object_diameter is not None:
             values |= diameter_settings(self.object_diameter)
@@ -125,13 +119,7 @@ class TrainJob:
     notes: tuple[str, ...] = ()
 
     def start(self, *, device: str, token: CancelToken) -> Generator[Event, None, Model]:
-        """Read the data, and if they can be used, record what goes in and return the run.
-
-        Raises
-        ------
-        SpssError
-            As `iter_training`, and if the folder cannot be written.
-        """
+        """Read the data, and if they can be used, record what goes in and return the run."""
         run = iter_training(
             self.stack,
             self.annotations,
@@ -147,13 +135,7 @@ class TrainJob:
 
 
 def fresh_job(request: TrainRequest) -> TrainJob:
-    """Prepare a new run.
-
-    Raises
-    ------
-    InputError
-        If the folder holds a run, or anything that is given cannot be used.
-    """
+    """Prepare a new run; InputError if the folder holds one, or anything given cannot be used."""
     if RunFolder(request.out).holds_run:
         raise InputError(
             f"--out {request.out} already holds a run; choose another folder, or add --resume to "
@@ -269,13 +251,7 @@ def read_tables(
     *,
     outside: str | None = None,
 ) -> Annotations | None:
-    """Read the tables that are given; None if there are none.
-
-    Raises
-    ------
-    InputError
-        If a cell cannot be used, or the tables say nothing.
-    """
+    """Read the tables that are given, which must say something; None if there are none."""
     if not request.has_tables:
         return None
     annotations = read_annotations(
@@ -313,13 +289,7 @@ def _with_masks(
 def open_training_masks(
     path: Path, spec: ClassSpec | None, stack: Stack, *, instances: bool
 ) -> Masks | PairedMasks:
-    """Open masks that belong to an image.
-
-    Raises
-    ------
-    InputError
-        If they cannot be opened, or do not fit the slices.
-    """
+    """Open masks that belong to an image; InputError if they cannot, or do not fit the slices."""
     return pair_masks(open_labels(path, classes=spec, instances=instances), stack)
 
 

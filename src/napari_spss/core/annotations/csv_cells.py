@@ -42,13 +42,7 @@ class CellFault(ValueError):
 
 
 def number(text: str) -> float:
-    """Read a finite number of a cell that must not be blank.
-
-    Raises
-    ------
-    CellFault
-        If it is none, or could be two.
-    """
+    """Read a finite number of a cell, or raise CellFault, as for "1,234", which could be two."""
     if len(text) <= _LONGEST_NUMBER and _NUMBER.fullmatch(text):
         value = float(text)
         if math.isfinite(value):
@@ -78,13 +72,7 @@ def _refuse_commas(text: str) -> None:
 
 
 def whole(text: str) -> int:
-    """Read a whole number of at least 0, of a cell that must not be blank.
-
-    Raises
-    ------
-    CellFault
-        If it is none, or could be two.
-    """
+    """Read a whole number of at least 0, or raise CellFault, as `number`."""
     value = number(text)
     if not value.is_integer():
         raise CellFault("is not a whole number", "give a whole number")
@@ -102,13 +90,7 @@ def whole(text: str) -> int:
 
 
 def fraction(text: str) -> float | None:
-    """Read a fraction 0-1, or per cent with a sign; None for a blank cell.
-
-    Raises
-    ------
-    CellFault
-        If it is none.
-    """
+    """Read a fraction 0-1, or per cent with a sign, or raise CellFault; None for a blank cell."""
     if not text:
         return None
     if text.casefold() in _NOT_FINITE:

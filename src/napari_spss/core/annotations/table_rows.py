@@ -78,13 +78,7 @@ class Reading:
         return self._index.get(class_key(name))
 
     def class_index(self, name: str) -> int:
-        """Index of the class that a cell names.
-
-        Raises
-        ------
-        CellFault
-            If there is none.
-        """
+        """Index of the class that a cell names; CellFault if there is none."""
         index = self.find(name)
         if index is None:
             fault = class_name_fault(name)

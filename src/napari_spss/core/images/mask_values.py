@@ -56,13 +56,7 @@ class Levels:
 
 
 def find_values(stack: Stack, limit: int) -> list[Any]:
-    """Sorted grey values or colours, read strip by strip; not more than ``limit`` and a few.
-
-    Raises
-    ------
-    InputError
-        If all is NaN.
-    """
+    """Sorted grey values or colours, ``limit`` and a few at most; InputError if all is NaN."""
     colours: set[tuple[Any, ...]] = set()
     for pixels in _pixels(stack):
         is_colour = stack.channel_axis_is_rgb or pixels.shape[0] == 3

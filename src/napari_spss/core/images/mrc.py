@@ -96,13 +96,7 @@ class _Header:
 
 
 def open_mrc(path: Path) -> ImageData:
-    """Open a volume, with its axes as the header orders them.
-
-    Raises
-    ------
-    InputError
-        If it is no MRC file, is incomplete, or holds what is no image.
-    """
+    """Open a volume, with its axes as the header orders them, or raise InputError."""
     file = SteadyFile(path)
     if file.size < _HEADER_BYTES:
         raise InputError(

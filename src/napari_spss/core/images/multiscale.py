@@ -116,13 +116,7 @@ class ZarrWriter:
             self._opened = opened.pop_all()
 
     def write(self, z: int, data: Pixels, first_row: int = 0) -> None:
-        """Write the next slice, or its next rows: (C, rows, X), or (rows, X) without channels.
-
-        Raises
-        ------
-        ValueError
-            See `StackLayout.after`.
-        """
+        """Write the next slice, or its next rows: (C, rows, X), or (rows, X) without channels."""
         self._next = self._layout.after(self._next, z, data, first_row)
         height, last_row = self._layout.shapes[z][0], first_row + data.shape[-2]
         while first_row < last_row:

@@ -108,13 +108,7 @@ class PaintedSlices:
 
 
 def _read(path: Path, shape: tuple[int, int] | None) -> NDArray[np.integer]:
-    """Read the labels of a file, which must have a shape.
-
-    Raises
-    ------
-    InputError
-        If it is damaged, or holds no labels of such a slice.
-    """
+    """Read the labels of a file; InputError if it is damaged or of another shape."""
     from .tiff import open_tiff  # late: few projects that are opened have painted labels
 
     pixels = open_tiff(path).array

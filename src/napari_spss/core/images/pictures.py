@@ -24,13 +24,7 @@ _PNG_WITH_ALPHA = 4  # bit of the colour type
 
 
 def open_picture(path: Path, palette: Palette = "display") -> ImageData:
-    """Open a PNG or JPEG; alpha is left out, 1-bit becomes 0 and 255.
-
-    Raises
-    ------
-    InputError
-        If it is damaged, or of another kind than its name says.
-    """
+    """Open a PNG or JPEG unless it is damaged; alpha is left out, 1-bit becomes 0 and 255."""
     picture = _Picture(path, palette)
     x_um, y_um = picture.pixel_um
     axes = "YX" if len(picture.shape) == 2 else "YXS"

@@ -402,13 +402,7 @@ def _checked(
 
 
 def _check_dtype(dtype: npt.DTypeLike, source: str) -> np.dtype[Any]:
-    """Return the dtype in native byte order.
-
-    Raises
-    ------
-    InputError
-        Unless it is a bool, an integer or a real floating-point number.
-    """
+    """Return the dtype in native byte order; InputError unless it holds bools or real numbers."""
     try:
         checked = np.dtype(dtype)
     except TypeError as error:
@@ -449,13 +443,7 @@ def _check_agreement(images: Sequence[_Image], names: Sequence[str], source: str
 
 
 def check_memory(n_bytes: int, name: str) -> None:
-    """Refuse to read what does not fit into memory, before anything is read.
-
-    Raises
-    ------
-    InputError
-        If there is less memory.
-    """
+    """Refuse to read what does not fit into memory, before anything is read."""
     if n_bytes < _LARGE_BYTES:
         return
     free: int = psutil.virtual_memory().available

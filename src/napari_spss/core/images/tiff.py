@@ -219,13 +219,7 @@ def _letters(series: Any) -> str:
 
 
 def _ome(tif: tifffile.TiffFile, path: Path) -> tuple[ElementTree.Element | None, list[str]]:
-    """Read OME-XML, and refuse what it must not ask for.
-
-    Raises
-    ------
-    InputError
-        If it names a file outside of the folder, or more planes than any file holds.
-    """
+    """Read OME-XML; refuse files outside of the folder, and more planes than any file holds."""
     with reading(path):
         text = tif.ome_metadata if tif.is_ome else None
     if not text:

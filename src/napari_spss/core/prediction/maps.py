@@ -95,13 +95,7 @@ class SlicePredictor:
     def resampled_maps(
         self, stack: Stack, z: int, *, token: CancelToken | None = None
     ) -> npt.NDArray[np.float32]:
-        """Predict the maps (C, y, x) of slice ``z`` at working scale.
-
-        Raises
-        ------
-        InputError, OutOfMemory, Stopped
-            As in `pieces`.
-        """
+        """Predict the maps (C, y, x) of slice ``z`` at working scale; raises as `pieces`."""
         with contextlib.closing(self._bands(stack, [Region(z)], None, token)) as items:
             bands = [item.probs for _, item in items if isinstance(item, Band)]
         return torch.cat(bands, dim=1).numpy()

@@ -133,13 +133,7 @@ class ActionLog:
         self._n_written = len(self._new)
 
     def write_anew(self, path: Path) -> None:
-        """Write all actions to a file in another folder.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written.
-        """
+        """Write all actions to a file in another folder."""
         path.write_bytes(b"".join(map(_line, self.actions)))
         self._n_written = len(self._new)
 

@@ -92,13 +92,7 @@ class ProjectRecord(Record):
 
 
 def read_project(path: Path) -> ProjectRecord:
-    """Read ``project.json``.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, is damaged, or was made by a newer version.
-    """
+    """Read ``project.json``; InputError if it is damaged, or was made by a newer version."""
     remedy = (
         "the annotations beside it are untouched. Choose another project folder and open its CSV "
         "files there, or restore the file from a backup"
@@ -133,11 +127,5 @@ def _entries(record: Any, name: str) -> list[dict[str, Any]]:
 
 
 def write_project(path: Path, record: ProjectRecord) -> None:
-    """Write ``project.json`` atomically.
-
-    Raises
-    ------
-    RunError
-        If it cannot be written.
-    """
+    """Write ``project.json`` atomically, or raise RunError."""
     write_atomically(path, f"{record.model_dump_json(indent=1)}\n", makes_folder=False)

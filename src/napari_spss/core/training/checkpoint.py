@@ -246,13 +246,7 @@ def new_network(settings: TrainingSettings, *, n_channels: int, n_classes: int) 
 
 
 def save_model(model: Model, run_dir: str | Path) -> None:
-    """Write ``model.safetensors`` and ``model.json`` into a run folder.
-
-    Raises
-    ------
-    RunError
-        If the disk is full or the folder cannot be written; an older model stays intact.
-    """
+    """Write weights and record of a model; upon a RunError an older model stays intact."""
     folder = Path(run_dir)
     _save_tensors(model.network.state_dict(), folder / MODEL_WEIGHTS, model)
     write_atomically(folder / MODEL_RECORD, model.model_dump_json(indent=2))
@@ -292,13 +286,7 @@ def load_model(run_dir: str | Path) -> Model:
 
 
 def load_record(run_dir: str | Path) -> ModelRecord:
-    """Read what is said of a model in a run folder, but not its weights.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
+    """Read what is said of a model in a run folder, but not its weights, or raise InputError."""
     path, weights_path = Path(run_dir) / MODEL_RECORD, Path(run_dir) / MODEL_WEIGHTS
     return _record_of_model(path, weights_path, _load_tensors(weights_path, names=())[1])
 
@@ -321,26 +309,14 @@ def _record_of_model(path: Path, weights_path: Path, inner: str | None) -> Model
 
 
 def save_state(state: RunState, tensors: Mapping[str, torch.Tensor], run_dir: str | Path) -> Path:
-    """Write a resumable checkpoint as one file, replacing the last one atomically.
-
-    Raises
-    ------
-    RunError
-        If the disk is full or the folder cannot be written; the last checkpoint stays intact.
-    """
+    """Write a resumable checkpoint as one file; upon a RunError the last one stays intact."""
     path = Path(run_dir) / STATE_FILE
     _save_tensors(tensors, path, state)
     return path
 
 
 def load_state(run_dir: str | Path) -> tuple[RunState, Tensors]:
-    """Read a checkpoint.
-
-    Raises
-    ------
-    InputError
-        If there is none, or one that this version cannot read.
-    """
+    """Read a checkpoint; InputError if there is none, or one that this version cannot read."""
     path = Path(run_dir) / STATE_FILE
     if not path.is_file():
         raise InputError(f"{run_dir} holds no checkpoint to resume; start a new run.")

@@ -233,13 +233,7 @@ def iter_training(
 
 
 def _check_folder(lock: FolderLock | None, run: Run) -> None:
-    """End a run whose folder is gone, but not its model.
-
-    Raises
-    ------
-    RunError
-        If the folder is no longer held.
-    """
+    """End a run, but not its model, by a RunError once its folder is no longer held."""
     if lock is None or not lock.is_lost:
         return
     folder = run.task.run_dir

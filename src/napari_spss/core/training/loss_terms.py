@@ -230,13 +230,7 @@ class StepLoss:
 
 
 def step_loss(step: LossInput) -> StepLoss:
-    """Sum the terms of a step, each with the weight that the settings give it.
-
-    Raises
-    ------
-    InputError
-        If no term has a name that the settings give, or it returns no number.
-    """
+    """Sum what the settings weigh; InputError if a term is unknown or no number."""
     loss = step.settings.loss
     weights = {
         "proportions": loss.alpha,

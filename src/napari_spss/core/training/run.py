@@ -80,13 +80,7 @@ class Task:
 def prepare(
     task: Task, annotations: Annotations, *, resume: bool, start_from: Model | None
 ) -> Generator[Preparing, None, Run]:
-    """Read the data, and build, load or resume the network.
-
-    Raises
-    ------
-    InputError
-        If nothing is annotated, settings do not fit, or there is nothing to go on from.
-    """
+    """Read the data, and build, load or resume the network; InputError if they do not fit."""
     settings = task.settings
     _check_settings(settings)
     _check_classes(annotations)
@@ -345,13 +339,7 @@ class Run:
         )
 
     def learn(self, loss: StepLoss, learning_rate: float) -> None:
-        """Change the weights.
-
-        Raises
-        ------
-        Diverged
-            If loss or gradient are not finite; the weights are those of the step before.
-        """
+        """Change the weights; they stay as they were if it raises Diverged."""
         self.learner.learn(loss.total, learning_rate=learning_rate, step=self.state.step)
         self.state.step += 1
 

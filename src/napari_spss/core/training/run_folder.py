@@ -521,13 +521,7 @@ def begin_recorded(
 
 
 def write_painted(folder: Path, labels: LabelSource) -> None:
-    """Store painted labels in a run's folder, a file per slice that has any.
-
-    Raises
-    ------
-    RunError
-        If they cannot be written.
-    """
+    """Store painted labels in a run's folder, a file per slice that has any, or raise RunError."""
     painted = PaintedSlices(folder / PAINTED_FOLDER)
     with write_errors(folder):
         (folder / PAINTED_FOLDER).mkdir(exist_ok=True)  # also if all labels are gone by now

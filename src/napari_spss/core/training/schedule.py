@@ -38,13 +38,7 @@ class Schedule:
     def of(
         cls, settings: TrainingSettings, steps_per_epoch: int, *, has_learned: bool = False
     ) -> Schedule:
-        """Schedule of the settings; the smaller of steps and epochs counts.
-
-        Raises
-        ------
-        InputError
-            If no budget is set.
-        """
+        """Schedule of the settings; the smaller of steps and epochs counts, one must be set."""
         budget = settings.optimisation
         steps = [budget.max_steps] if budget.max_steps is not None else []
         if budget.max_epochs is not None:
