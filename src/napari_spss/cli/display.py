@@ -209,17 +209,10 @@ def _bar_display() -> Iterator[Show]:
             bar.update(
                 task,
                 description=kind,
-                completed=_share(event),
+                completed=event.share,
                 amount=f"{_UNITS[kind]} {event.done}{total}",
                 detail=", ".join(part for part in (left, _detail(event)) if part),
             )
 
     with bar:
         yield show
-
-
-def _share(event: Progress) -> float:
-    """How much of the run is done, 0-1, by time left if that is known."""
-    if event.eta_s is not None and event.elapsed_s + event.eta_s > 0:
-        return event.elapsed_s / (event.elapsed_s + event.eta_s)
-    return event.done / event.total if event.total else 0.0

@@ -142,6 +142,13 @@ class Progress:
     losses: dict[str, float] = dataclasses.field(default_factory=dict)
     proportion_error: float | None = None
 
+    @property
+    def share(self) -> float:
+        """How much of the run is done, 0-1, by time left if that is known."""
+        if self.eta_s is not None and self.elapsed_s + self.eta_s > 0:
+            return self.elapsed_s / (self.elapsed_s + self.eta_s)
+        return self.done / self.total if self.total else 0.0
+
 
 class SlicePace:
     """How far a run over slices is, told at most four times a second.

@@ -195,11 +195,8 @@ class _Pace:
             if len(said) == 1:
                 self._show(Message(event.level, f"{Path(path).name}: {event.text}"))
         elif isinstance(event, Progress):
-            share = event.done / event.total if event.total else 0.0
-            if event.eta_s is not None and event.elapsed_s + event.eta_s > 0:
-                share = event.elapsed_s / (event.elapsed_s + event.eta_s)
-            self._show(ImageProgress(path, self.done, self._total, "running", share))
-            self._tell(share)
+            self._show(ImageProgress(path, self.done, self._total, "running", event.share))
+            self._tell(event.share)
 
     def end(self, state: Any, text: str = "") -> None:
         path, began = self._image
