@@ -243,17 +243,14 @@ def draw_overlay(
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch
 
-    low, high = np.percentile(image, (0.5, 99.5))
-    axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+    show_grey(axes, image)
     present = [c for c in range(1, len(classes)) if (labels == c).any()]
     tint = np.zeros((*labels.shape, 4), np.float32)
     for index in present:
         colour, mask = classes.colours[index], labels == index
         tint[mask] = (*to_rgb(colour), 0.3)
-        if not mask.all():
-            axes.contour(mask.astype(np.float32), levels=[0.5], colors=[colour], linewidths=1)
+        draw_outline(axes, mask, colour, 1.0)
     axes.imshow(tint)
-    axes.set_axis_off()
     patches = [Patch(color=classes.colours[c], label=classes[c]) for c in present]
     if patches:
         _legend_above(axes, handles=patches)
@@ -266,6 +263,19 @@ def draw_overlay(
     axes.add_patch(_box(x0 - pad, y0 - room, length + 2 * pad, room + thick + pad, "black", 0.6))
     axes.add_patch(_box(x0, y0, length, thick, "white", 1.0))
     axes.text(x0 + length / 2, y0 - 0.008 * width, text, color="white", ha="center", va="bottom")
+
+
+def show_grey(axes: Axes, image: npt.NDArray[Any]) -> None:
+    """Show an image from its darkest to its brightest, but for a few outliers."""
+    low, high = np.percentile(image, (0.5, 99.5))
+    axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+    axes.set_axis_off()
+
+
+def draw_outline(axes: Axes, mask: npt.NDArray[np.bool_], colour: str, width: float) -> None:
+    """Draw around a mask, unless it is empty or full, where there is no outline."""
+    if mask.any() and not mask.all():
+        axes.contour(mask.astype(np.float32), levels=[0.5], colors=[colour], linewidths=width)
 
 
 def scale_bar(width_px: int, pixel_um: float | None) -> tuple[float, str]:

@@ -14,14 +14,22 @@ import numpy.typing as npt
 
 from ..annotations import PALETTE, Annotations, Classes
 from ..base import InputError, ResultFiles, write_atomically
-from .charts import TRUE, ClassFractions, class_fractions, draw_fractions, draw_overlay, draw_sizes
+from .charts import (
+    TRUE,
+    ClassFractions,
+    class_fractions,
+    draw_fractions,
+    draw_outline,
+    draw_overlay,
+    draw_sizes,
+    show_grey,
+)
 from .corrected import Estimate
 from .fractions import Measurement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
     from ..images import Stack
 
@@ -273,8 +281,11 @@ def write_overlay(
     parts: dict[str, Axes] = figure.subplot_mosaic(
         [["image", "map", "outlines"], ["fractions"] * 3], height_ratios=(1.75, 1)
     )
-    _show_image(parts["image"], view)
-    shown = _show_map(parts["map"], view, fractions.name)
+    show_grey(parts["image"], view.image)
+    parts["image"].set_title(f"Slice {view.slice}", fontsize=11)
+    shown = parts["map"].imshow(view.probs, cmap="inferno", vmin=0, vmax=1)
+    parts["map"].set_title(f"Map: probability of {fractions.name}", fontsize=11)
+    parts["map"].set_axis_off()
     _show_outlines(parts["outlines"], view)
     pictures = [parts[name] for name in ("image", "map", "outlines")]
     bar = figure.colorbar(shown, ax=pictures, location="bottom", shrink=0.3, pad=0.02, aspect=40)
@@ -290,32 +301,17 @@ def write_overlay(
     return target
 
 
-def _show_image(axes: Axes, view: SliceView) -> None:
-    low, high = np.percentile(view.image, (0.5, 99.5))
-    axes.imshow(view.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
-    axes.set_title(f"Slice {view.slice}", fontsize=11)
-    axes.set_axis_off()
-
-
-def _show_map(axes: Axes, view: SliceView, class_name: str) -> AxesImage:
-    shown: AxesImage = axes.imshow(view.probs, cmap="inferno", vmin=0, vmax=1)
-    axes.set_title(f"Map: probability of {class_name}", fontsize=11)
-    axes.set_axis_off()
-    return shown
-
-
 def _show_outlines(axes: Axes, view: SliceView) -> None:
     from matplotlib.lines import Line2D
 
-    _show_image(axes, view)
+    show_grey(axes, view.image)
     axes.set_title(view.caption, fontsize=11)
     handles = []
     for mask, colour, name in ((view.truth, TRUE, "truth"), (view.labels, PALETTE[0], "labels")):
         if mask is None:
             continue
         handles.append(Line2D([], [], color=colour, label=name))
-        if mask.any() and not mask.all():  # else there is no outline to draw
-            axes.contour(mask.astype(np.float32), levels=[0.5], colors=[colour], linewidths=1.4)
+        draw_outline(axes, mask, colour, 1.4)
     legend = axes.legend(
         handles=handles,
         loc="upper center",

@@ -91,19 +91,16 @@ class Simulation:
         What the annotator did for it.
     steps : tuple of Step
         The protocols that were followed, in order.
-    costs : Costs
-        Seconds per act.
     """
 
     annotations: Annotations
     acts: Acts
     steps: tuple[Step, ...]
-    costs: Costs = Costs()
 
     @property
     def seconds(self) -> float:
         """Seconds that the annotator spent."""
-        return self.acts.seconds(self.costs)
+        return self.acts.seconds()
 
 
 def combine(*simulations: Simulation) -> Simulation:
@@ -112,8 +109,8 @@ def combine(*simulations: Simulation) -> Simulation:
     Raises
     ------
     InputError
-        If none is given, their classes or costs differ, or two state fractions of one region or
-        count one slice or frame.
+        If none is given, their classes differ, or two state fractions of one region or count
+        one slice or frame.
     """
     if not simulations:
         raise InputError("there is nothing to combine; give at least one simulation.")
@@ -122,8 +119,6 @@ def combine(*simulations: Simulation) -> Simulation:
     if any(part.classes != first.annotations.classes for part in parts):
         known = "; ".join(dict.fromkeys(str(part.classes) for part in parts))
         raise InputError(f"simulations of different classes cannot be combined: {known}.")
-    if any(simulation.costs != first.costs for simulation in simulations):
-        raise InputError("simulations with different costs cannot be combined.")
     proportions = tuple(item for part in parts for item in part.proportions)
     grids = tuple(item for part in parts for item in part.grids)
     regions = [item.region for item in proportions]
@@ -141,5 +136,4 @@ def combine(*simulations: Simulation) -> Simulation:
         ),
         acts=sum((simulation.acts for simulation in simulations), Acts()),
         steps=tuple(step for simulation in simulations for step in simulation.steps),
-        costs=first.costs,
     )

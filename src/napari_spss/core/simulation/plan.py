@@ -186,7 +186,7 @@ def plan_counting(
         side,
         size_px if is_framed else None,
         n_guesses,
-        acts.seconds(costs),
+        acts.seconds(),
         density,
         fraction,
     )

@@ -27,7 +27,7 @@ from .annotators import (
     simulate_paper,
     simulate_regions,
 )
-from .cost import PROTOCOLS, Simulation
+from .cost import PROTOCOLS, Costs, Simulation
 from .degrade import degrade
 
 _STATED = {"n_slices": "slices", "degradation": ""}  # of stated fractions, afterwards
@@ -209,7 +209,7 @@ def write_simulation(
         "classes": list(annotations.classes),
         "outside": annotations.outside,
         "acts": dataclasses.asdict(simulation.acts),
-        "costs": dataclasses.asdict(simulation.costs),
+        "costs": dataclasses.asdict(Costs()),
         "steps": [
             {**dataclasses.asdict(step), "parameters": dict(step.parameters)}
             for step in simulation.steps
