@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ _QUICK: dict[str, object] = {
     "sampling.batch_size": 2,
 }
 _QUICK_TREES = 3
+_START = {"vnc": "axon-rat2", "sheets": "axon-rat2", "axon": "vnc"}
 
 Scored = Callable[[str], None]
 
@@ -109,7 +111,12 @@ class Experiment:
 
 
 def carry_out(
-    experiment: Experiment, part: Part, *, scored: Scored, device: str = "cpu"
+    experiment: Experiment,
+    part: Part,
+    *,
+    scored: Scored,
+    load: Callable[[str], Part] | None = None,
+    device: str = "cpu",
 ) -> records.Record:
     """Run an experiment.
 
@@ -122,6 +129,8 @@ def carry_out(
     scored : callable
         Told, with the name of the labels, whenever they are compared with the part's masks that
         are scored on.
+    load : callable, optional
+        Gives the part of another data set, from which some rows start.
     device : str
         Where networks are trained and applied.
     """
@@ -133,7 +142,11 @@ def carry_out(
         budget_s -= row.n_rounds * N_LOOKS * LOOK_S if row.is_looking_again else clicks_s
     told = annotate(row.plan, part.train, part.classes, budget_s=budget_s, seed=experiment.seed)
     settings = settings_of(experiment, part)
-    run = _Run(experiment, part, settings, told, scored, device)
+    start = None
+    if row.has_start:
+        assert load is not None
+        start = _start(load, _START[part.data.partition("-")[0]], experiment.is_quick, device)
+    run = _Run(experiment, part, settings, told, scored, device, start)
     with _threads(row.n_threads) as n_threads:
         outcome = run.forest() if row.base == "forest" else run.network()
     return {
@@ -298,6 +311,7 @@ class _Run:
     told: Told
     scored: Scored
     device: str
+    start: Model | None = None
     test: Stack = field(init=False)
 
     def __post_init__(self) -> None:
@@ -306,7 +320,7 @@ class _Run:
     def network(self) -> dict[str, Any]:
         """Train, score, and correct as often as the row says."""
         row = self.experiment.row
-        trained = self._train(self.told, self.settings)
+        trained = self._train(self.told, self.settings, self._begin_with())
         first = self._scored(trained.model, "")
         rounds = []
         model, told = trained.model, self.told
@@ -356,6 +370,14 @@ class _Run:
             "messages": trained.messages,
             "course": trained.course,
         }
+
+    def _begin_with(self) -> Model | None:
+        """The model that training begins with, at the scale of these images."""
+        if self.start is None:
+            return None
+        scale = {"reduction": self.settings.image.reduction(None) or 1, "pixel_size_um": None}
+        model = self.start.for_classes(self.told.annotations.classes)
+        return model.model_copy(update=scale)
 
     def _seen(self, model: Model) -> list[Mask]:
         """Labels of the slices that are annotated, as the person sees them."""
@@ -480,6 +502,17 @@ class _Run:
         self.scored(f"{self.experiment.label}{when}")
         scores = evaluate(labels, list(self.part.test.truth), classes=self.part.classes)
         return described(scores)
+
+
+@cache
+def _start(load: Callable[[str], Part], data: str, is_quick: bool, device: str) -> Model:
+    """Train on all masks of a data set."""
+    part = load(data)
+    experiment = Experiment("study", data, part.part, "masks", 0.0, 0, is_quick)
+    told = annotate(experiment.row.plan, part.train, part.classes, budget_s=0.0, seed=0)
+    settings = settings_of(experiment, part)
+    run = _Run(experiment, part, settings, told, lambda _: None, device)
+    return run._train(told, settings).model
 
 
 def _stack(pictures: Pictures) -> Stack:

@@ -146,7 +146,7 @@ def _loader(options: argparse.Namespace) -> Callable[[str], Part]:
 
 def _run(experiment: Experiment, results: Path, load: Callable[[str], Part], device: str) -> None:
     part = load(experiment.data)
-    carried = partial(_carried, experiment, device=device)
+    carried = partial(_carried, experiment, load=load, device=device)
     record = _new_record(experiment, results, part, is_current, carried)
     if record is not None:
         print(f"{experiment.label}: {_shown(record)}", flush=True)
@@ -204,12 +204,18 @@ def _draw_example(
 
 
 def _carried(
-    experiment: Experiment, part: Part, results: Path, why: str = "", *, device: str
+    experiment: Experiment,
+    part: Part,
+    results: Path,
+    why: str = "",
+    *,
+    load: Callable[[str], Part],
+    device: str,
 ) -> records.Record:
     def scored(what: str) -> None:
         note_scoring(results, part.name, what + why, commit=records.commit())
 
-    return carry_out(experiment, part, scored=scored, device=device)
+    return carry_out(experiment, part, scored=scored, load=load, device=device)
 
 
 def _shown(record: records.Record) -> str:
@@ -252,7 +258,7 @@ def _verify(
             is_different = True
             continue
         where = device or before.get("device", "cpu")
-        after = _carried(experiment, part, results, " to verify", device=where)
+        after = _carried(experiment, part, results, " to verify", load=load, device=where)
         difference = _difference(before, after)
         is_different |= difference > TOLERANCE
         n_compared += 1

@@ -41,6 +41,8 @@ class Row:
         What is done to the images, see `annotation.hardships`.
     is_oracle : bool
         Whether the person knows what no person knows.
+    has_start : bool
+        Begin with a network that learned another structure, in other images, from masks.
     n_threads : int, optional
         Threads of the training, whatever the command says. The map of a slice is looked at on the
         way then: the row tells how fast the map becomes what it will be.
@@ -59,6 +61,7 @@ class Row:
     flips: bool = False
     hardship: str | None = None
     is_oracle: bool = False
+    has_start: bool = False
     n_threads: int | None = None
 
     @property
@@ -226,6 +229,8 @@ ABLATIONS: dict[str, Change] = {
     "filters-32": _settings("network", "32 filters", network__filters=32),
     "network-paper": _settings("network", "paper's, 16 filters, 1e-3", network__name="paper-unet",
                                network__filters=16, optimisation__learning_rate=1e-3),
+    "start": Change("begins with one that learned axons (of axons: mitochondria)", "network",
+                    row={"has_start": True}),
     "regions": _told("what is guessed", "tiles of a quarter of the width", kind="regions"),
     "regions-large": _told("what is guessed", "tiles of 512 px", kind="regions", tile_px=512),
     "empty": _told("what is guessed", "nothing; ticks on empty tiles instead", kind="empty"),

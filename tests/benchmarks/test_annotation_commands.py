@@ -306,6 +306,31 @@ def test_rounds_tell_how_many_clicks_are_right_also_in_the_control():
     assert clicked["rounds"][0]["iou"] != control["rounds"][0]["iou"]
 
 
+@pytest.mark.parametrize("data", ["vnc", "axon-rat2"])
+def test_a_run_starts_from_what_learned_the_other_structure(data):
+    loaded = []
+
+    def load(name):
+        loaded.append(name)
+        return tiny_part(name, "tune")
+
+    part = tiny_part(data, "tune")
+    base, started, again = (
+        carry_out(
+            Experiment("ablations", data, "tune", name, 300, 0, True),
+            part,
+            scored=lambda _: None,
+            load=load,
+        )
+        for name in ("base", "start", "start")
+    )
+    assert loaded == ["vnc" if data == "axon-rat2" else "axon-rat2"]
+    assert started["n_steps"] == base["n_steps"]
+    assert started["classes"] == base["classes"]
+    assert started["iou"] == again["iou"]
+    assert data != "vnc" or started["iou"] != base["iou"]
+
+
 @pytest.mark.parametrize(
     ("name", "is_still"),
     [("fast", False), ("paper-slices", False), ("masks", True), ("clicks", True), ("grids", True),

@@ -383,6 +383,27 @@ def test_a_run_starts_from_the_model_of_another(spss, train, tmp_path):
     assert not (tmp_path / "third").exists()
 
 
+def test_a_run_of_other_classes_lends_all_but_the_last_layer(spss, train, tmp_path):
+    train()
+    first = dict(load_model("run").network.named_parameters())
+    table = "slice,background,ring,disc\n0,80%,5%,15%\n"
+    (tmp_path / "three.csv").write_text(table)
+    others = ("train", "image.tif", "--proportions", "three.csv", "--device=cpu", "--out", "second")
+    none = ("--set", "optimisation.max_steps=1", "--set", "optimisation.learning_rate=1e-9")
+    done = spss(*others, "--start-from", "run", *none)
+    assert done.code == 0, done.err
+    assert "run is of the classes background, disc: all but the last layer" in done.err
+    second = load_model("second")
+    assert second.classes == ("background", "ring", "disc")
+    assert second.n_steps == 1, "training is as long as without"
+    weights = {name: one.detach() for name, one in second.network.named_parameters()}
+    for name in weights.keys() - {"head.weight", "head.bias"}:
+        np.testing.assert_allclose(weights[name], first[name].detach(), atol=1e-6)
+    assert weights["head.weight"].shape[0] == 3
+    expected = np.log([0.8, 0.05, 0.15])
+    np.testing.assert_allclose(weights["head.bias"], expected, atol=1e-3)
+
+
 def test_run_without_a_checkpoint_starts_again(spss, train):
     train()
     shutil.rmtree("run/checkpoint")

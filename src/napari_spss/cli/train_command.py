@@ -93,8 +93,8 @@ def train(
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="Begin with the model of an earlier run of the same classes, such as of another "
-            "stack; with its network.",
+            help="Begin with the model of an earlier run, such as of another stack; with its "
+            "network. Of other classes, all but its last layer is taken.",
         ),
     ] = None,
     masks: Annotated[

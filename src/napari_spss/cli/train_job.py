@@ -160,6 +160,12 @@ def fresh_job(request: TrainRequest) -> TrainJob:
     annotations, settings, notes = reviewed(request, annotations, settings)
     _check_diameter(settings, stack)
     if start_from is not None:
+        if start_from.classes != annotations.classes:
+            notes += (
+                f"{request.start_from} is of the classes {', '.join(start_from.classes)}: all but "
+                "the last layer of its network is taken.",
+            )
+            start_from = start_from.for_classes(annotations.classes)
         start_from = _of_other_images(start_from, settings, stack)
     inputs = RunInputs(
         image=str(request.image.resolve()),
@@ -314,7 +320,7 @@ def introduce(job: TrainJob, device: str) -> None:
     found = counted_fractions(annotations)
     for text in (*job.notes, *(() if found is None else found.messages())):
         say(text)
-    if job.start_from is not None and not job.has_checkpoint:
+    if job.start_from is not None and job.start_from.n_steps and not job.has_checkpoint:
         say(f"begins with the model of {counted(job.start_from.n_steps, 'step')}")
     reduction = job.settings.image.reduction(stack.pixel_size_um(0))
     if reduction is not None:

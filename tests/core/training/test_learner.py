@@ -61,11 +61,14 @@ def test_a_new_network_predicts_about_the_stated_fractions(shares):
     assert alone.kept_probs(IMAGES).mean((0, 2, 3)).tolist() == pytest.approx(shares, abs=1e-4)
 
 
-def test_weights_are_taken_over_as_they_are():
+def test_weights_are_taken_over_as_they_are_but_for_shares_that_are_given():
     first = learner()
     learn(first, 3)
-    second = learner(shares=(0.5, 0.5), weights=first.weights())
+    second = learner(weights=first.weights())
     assert same(second.weights(), first.weights())
+    third = learner(shares=(0.5, 0.5), weights=first.weights()).weights()
+    assert not third.pop("head.bias").any()
+    assert same(third, {n: w for n, w in first.weights().items() if n != "head.bias"})
 
 
 def test_the_teacher_is_kept_if_there_is_one_else_the_student():

@@ -27,6 +27,7 @@ from napari_spss.core.base import (
     preset,
 )
 from napari_spss.core.images import WorkingScale, stack_from_array
+from napari_spss.core.networks import NETWORKS, register_network
 from napari_spss.core.training import STATE_FILE, fit, iter_training, load_model, run as run_module
 from napari_spss.core.training.label_posterior import LabelPosterior
 from napari_spss.core.training.loss_terms import StepLoss, step_loss
@@ -371,6 +372,39 @@ def test_a_model_of_something_else_is_refused(model, name, changes):
     begin(tiny(loss__alpha=0.1), start_from=model)
     with pytest.raises(InputError, match=rf"trained with {name} .*, not .*start a new run"):
         begin(tiny(), start_from=model.model_copy(update=changes))
+
+
+def prepared(start_from=None):
+    """Return a run before its first step."""
+    task = run_module.Task(
+        STACK, tiny(), None, None, None, torch.device("cpu"), CancelToken(), lambda: 0.0
+    )
+    steps = run_module.prepare(task, annotated(TRUTH), resume=False, start_from=start_from)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def test_a_model_of_other_classes_weighs_labels_as_a_new_run_does(model):
+    new = prepared()
+    other = model.model_copy(update={"classes": Classes(("background", "ring"))})
+    run = prepared(other.for_classes(Classes(CLASSES)))
+    assert run.data.label_scale == new.data.label_scale
+    assert run.schedule == new.schedule
+    weights, trained = run.learner.weights(), model.network.state_dict()
+    assert not any((weights[name] != trained[name]).any() for name in weights if "head" not in name)
+    np.testing.assert_array_equal(weights["head.bias"], new.learner.weights()["head.bias"])
+    assert (weights["head.weight"] != trained["head.weight"]).any()
+
+
+def test_a_network_without_a_last_convolution_cannot_be_given_other_classes(model, monkeypatch):
+    monkeypatch.setattr(NETWORKS, "_registered", {})
+    register_network("linear", lambda **_: torch.nn.Identity())
+    other = model.model_copy(update={"settings": tiny(network__name="linear")})
+    with pytest.raises(InputError, match="no last convolution that could be exchanged"):
+        other.for_classes(Classes(("background", "ring")))
 
 
 def test_only_a_checkpoint_with_the_same_classes_is_resumed(tmp_path):

@@ -39,4 +39,5 @@ from .tiling import (
 from .unet import (
     build_network as build_network,
     initialise_output_bias as initialise_output_bias,
+    last_layer as last_layer,
 )

@@ -240,16 +240,18 @@ def initialise_output_bias(network: nn.Module, fractions: Sequence[float]) -> bo
         bias = [math.log(clamped[1] / (1 - clamped[1]))]
     else:
         bias = [math.log(fraction) for fraction in clamped]
-    last = None
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            last = module
-    head = getattr(network, "head", last)
+    head = network.get_submodule(last_layer(network) or "")
     if not isinstance(head, nn.Conv2d) or head.bias is None or head.out_channels != len(bias):
         return False
     with torch.no_grad():
         head.bias.copy_(torch.tensor(bias))
     return True
+
+
+def last_layer(network: nn.Module) -> str | None:
+    """Name of the convolution that gives the maps: "head", or the last one; None without any."""
+    names = [name for name, one in network.named_modules() if isinstance(one, nn.Conv2d)]
+    return "head" if "head" in names else (names or [None])[-1]
 
 
 def pad_to_multiple(x: torch.Tensor, multiple: int, *, minimum: int = 1) -> torch.Tensor:

@@ -40,7 +40,7 @@ from ..base import (
     write_atomically,
 )
 from ..images import WorkingScale
-from ..networks import build_network, own_draws
+from ..networks import build_network, last_layer, own_draws
 from .corrections import Corrections
 from .label_posterior import LabelPosterior
 from .samples import LabelScale
@@ -170,6 +170,39 @@ class Model(ModelRecord):
     def normalisation(self) -> str:
         """How grey values are normalised: "slice" or "range"."""
         return self.settings.image.normalisation
+
+    def for_classes(self, classes: Classes) -> Model:
+        """Return a model of other classes to begin with: this network with a new last layer.
+
+        It counts as one of no steps.
+
+        Raises
+        ------
+        InputError
+            If the network has no last convolution that could be exchanged.
+        """
+        network = new_network(self.settings, n_channels=self.n_channels, n_classes=len(classes))
+        last = last_layer(network)
+        if last is None:
+            raise InputError(
+                f"the model is of the classes {', '.join(self.classes)}, not {', '.join(classes)}, "
+                f"and {describe_network(self.settings)} has no last convolution that could be "
+                "exchanged; begin with a model of the same classes, or anew."
+            )
+        kept = self.network.state_dict().items()
+        network.load_state_dict(
+            {name: one for name, one in kept if not name.startswith(f"{last}.")}, strict=False
+        )
+        changes = {
+            "network": network.eval(),
+            "classes": classes,
+            "outside": classes.outside,
+            "n_steps": 0,
+            "stated_fractions": None,
+            "corrections": Corrections(),
+            "label_scale": LabelScale(0.0, (1.0,) * len(classes)),
+        }
+        return self.model_copy(update=changes)
 
 
 class RunState(_ClassesRecord):

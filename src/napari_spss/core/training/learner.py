@@ -39,7 +39,7 @@ class Learner:
     device : torch.device
         Where to compute.
     shares : sequence of float, optional
-        Mean fraction of each class, which a new network is to predict.
+        Mean fraction of each class, which a new last layer is to predict.
     weights : mapping of str to Tensor, optional
         Of a trained network, to begin with.
     """
@@ -61,7 +61,7 @@ class Learner:
         self._network = self._new_network()
         if weights is not None:
             self._network.load_state_dict(weights)
-        elif shares is not None:
+        if shares is not None:
             initialise_output_bias(self._network, shares)
         # torch's stubs lack the keyword; convolutions run faster on CPUs and tensor cores so
         self._network.to(  # type: ignore[call-overload]

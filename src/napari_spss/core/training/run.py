@@ -93,8 +93,9 @@ def prepare(
     elif start_from is not None:
         _check_model(start_from, settings, annotations, task.stack.n_channels)
         working = start_from.working_scale.at(task.stack.pixel_size_um(0))
-        before = start_from.settings.labels.keypoint_weight
-        scale = start_from.label_scale.with_keypoints(settings.labels.keypoint_weight / before)
+        if start_from.n_steps:
+            factor = settings.labels.keypoint_weight / start_from.settings.labels.keypoint_weight
+            scale = start_from.label_scale.with_keypoints(factor)
     else:
         working = working_scale(settings, task.stack)
     reader = SampleReader(
@@ -113,7 +114,7 @@ def prepare(
         n_channels=task.stack.n_channels,
         n_classes=len(annotations.classes),
         device=task.device,
-        shares=data.expected_shares(),
+        shares=None if start_from and start_from.n_steps else data.expected_shares(),
         weights=start_from.network.state_dict() if start_from and not resume else None,
     )
     if state is None:
@@ -134,7 +135,7 @@ def prepare(
     state.steps_per_epoch = state.steps_per_epoch or data.sampler.steps_per_epoch
     # what was stopped early is not trusted to label itself, nor disturbed less
     least = settings.self_training.start * (settings.optimisation.max_steps or 0)
-    has_learned = state.steps_before is not None and state.steps_before >= least
+    has_learned = (state.steps_before or 0) >= max(1, least)
     maps = with_prefix("map", tensors)
     return Run(
         task,
