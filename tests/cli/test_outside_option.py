@@ -56,6 +56,11 @@ def test_fractions_of_the_rest_go_from_masks_to_tables(spss, tiny, masks, tmp_pa
     n_inside = np.count_nonzero(labels != 2)
     assert table["disc"] == pytest.approx(np.count_nonzero(labels == 1) / n_inside)
     assert np.isnan(table["resin"])
+    done = spss("measure", "result", "--out", "again.csv")  # labels say themselves what is outside
+    assert done.code == 0, done.err
+    for name in ("fractions.csv", "fractions_stack.csv"):
+        again = name.replace("fractions", "again")
+        pd.testing.assert_frame_equal(pd.read_csv(again), pd.read_csv(f"result/{name}"))
 
 
 def test_measure_leaves_the_outside_out(spss, masks):

@@ -152,6 +152,15 @@ def test_classes_are_called_as_the_file_says_that_was_written_here(viewer, qtbot
     assert "class_" not in told(widget)
 
 
+def test_the_class_outside_counts_in_no_fraction(make, qtbot):
+    names = ["background", "cristae", "resin"]
+    layer, widget = make(data=TWO, metadata={"classes": names, "outside": "resin"})
+    measured(qtbot, widget)
+    share = (layer.data == 1).sum() / (layer.data != 2).sum()
+    assert f"cristae: {share:.2%}".replace("%", " %") in told(widget)
+    assert "resin:" not in told(widget)
+
+
 def test_tables_tell_where_the_labels_come_from(make, qtbot, tmp_path, monkeypatch):
     mark = {"made_by": {"weights": "12ab"}, "is_edited": True}
     _, widget = make(metadata={"napari_spss": mark})

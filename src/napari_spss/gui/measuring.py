@@ -182,9 +182,25 @@ def _measure(
         masks = open_masks(labels, classes=spec, instances=True)
     else:  # several objects have the name of one class
         masks = open_masks(labels, known=known if len(names) == len(known) else {})
-    found = measure_masks(masks, voxel_size_um=voxel_size_um(geometry))
-    classes = Classes(masks.classes.names)
+    outside = _outside_of(layer)
+    found = measure_masks(
+        masks,
+        voxel_size_um=voxel_size_um(geometry),
+        outside=outside if outside in masks.classes.names else None,
+    )
+    classes = Classes(masks.classes.names, found.outside)
     return found, class_fractions(found.by_slice(classes), classes)
+
+
+def _outside_of(layer: Labels) -> str | None:
+    """Class that counts in no fraction: by its metadata, or the file we wrote."""
+    from ..core.images import stored_classes
+
+    if "outside" in layer.metadata or layer.source.path is None:
+        stated = layer.metadata.get("outside")
+    else:
+        stated = getattr(stored_classes(layer.source.path), "outside", None)
+    return stated if isinstance(stated, str) else None
 
 
 def _known_names(layer: Labels) -> dict[int, str]:

@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_spss.core.annotations import ClassSpec
+from napari_spss.core.analysis import measure
+from napari_spss.core.annotations import Classes, ClassSpec
 from napari_spss.core.base import InputError
-from napari_spss.core.images import StackLayout, StackWriter, open_labels, written_labels
+from napari_spss.core.images import (
+    WRITERS,
+    StackLayout,
+    StackWriter,
+    open_labels,
+    written_labels,
+)
 from napari_spss.core.images.written_labels import stored_classes
 from napari_spss.core.training import checkpoint
 
@@ -33,6 +40,21 @@ def test_names_come_back_with_the_labels(tmp_path, is_set):
     masks = open_labels(path)
     assert masks.classes.names == NAMES
     np.testing.assert_array_equal(np.stack([masks.read(z) for z in range(2)]), VALUES)
+
+
+@pytest.mark.parametrize("form", ["tif", "zarr"])
+def test_the_class_outside_comes_back_with_the_labels(tmp_path, form):
+    writer = WRITERS.get(form)
+    path = tmp_path / f"labels{writer.suffix}"
+    layout = StackLayout([VALUES.shape[1:]] * 2, np.uint8, classes=Classes(NAMES, NAMES[2]))
+    with writer.open(path, layout) as file:
+        for z, plane in enumerate(VALUES):
+            file.write(z, plane)
+    assert stored_classes(path).outside == NAMES[2]
+    assert open_labels(path, classes=ClassSpec(NAMES)).classes.names.outside == NAMES[2]
+    found = measure(open_labels(path))
+    assert found.outside == NAMES[2]
+    np.testing.assert_allclose(found.by_slice(NAMES[:2]), [[1 / 2, 1 / 2], [1, 0]])
 
 
 def test_what_is_not_said_is_no_class(tmp_path):

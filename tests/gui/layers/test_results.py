@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import dask.array as da
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
 
-from napari_spss.core.annotations import Classes
+from napari_spss.core.annotations import Classes, ClassStyle
 from napari_spss.core.base import InputError, Preview
 from napari_spss.gui.layers import ResultLayers, snapshot
 from napari_spss.gui.models import Cleaning, ResultMaps
 
 STYLES = (
-    SimpleNamespace(name="background", colour="#000000", key="0"),
-    SimpleNamespace(name="mito", colour="#e69f00", key="1"),
+    ClassStyle("background", "#000000", "0"),
+    ClassStyle("mito", "#e69f00", "1"),
 )
 
 

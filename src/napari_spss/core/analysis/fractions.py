@@ -144,7 +144,7 @@ def measure(
         them, or that of class 1 alone.
     outside : str, optional
         Class of what lies outside of the specimen: fractions are those of the rest, and it has
-        none, nor objects.
+        none, nor objects. By default the one that labels bring along.
     is_vertical : bool
         Whether the slices are vertical sections, whose axis is y; see `surface_density`.
     instances : mapping of int to array of int, (Z, Y, X), optional
@@ -168,6 +168,8 @@ def measure(
     task = replace(task, instances=dict(instances or {}))
     values = PixelValues(_over(task, image, "image"), _over(task, maps, "maps"))
     sizes = task.object_sizes(min_size, split)
+    if outside is None and isinstance(task.classes, Classes):
+        outside = task.classes.outside
     unseen = (
         None if outside is None else match_class(outside, task.classes or default_names(IGNORE))
     )
@@ -354,7 +356,8 @@ class _Task:
         if is_set is None:
             shapes = {source.shape_of(z) for z in range(n_slices)}
             is_set = len(shapes) > 1 or pixel_sizes_um is not None
-        chosen = tuple(classes) if classes is not None else class_names(source)
+        given = class_names(source) if classes is None else classes
+        chosen = given if given is None or isinstance(given, tuple) else tuple(given)
         named = None if names is None else tuple(names)
         areas = edges[:, 1] * edges[:, 2]
         return cls(source, is_set, z_um, areas, edges, per_slice, chosen, named)

@@ -291,7 +291,7 @@ def _shared_names(found: LabelSource, true: LabelSource) -> tuple[str, ...] | No
     in_labels, in_truth = class_names(found), class_names(true)
     if in_labels is None or in_truth is None:
         return in_truth or in_labels
-    if in_labels != in_truth and sorted(in_labels) == sorted(in_truth):
+    if tuple(in_labels) != tuple(in_truth) and sorted(in_labels) == sorted(in_truth):
         raise InputError(
             f"the classes of the labels ({', '.join(in_labels)}) are in another order than those "
             f"of the truth ({', '.join(in_truth)}); open both with the same --classes."

@@ -157,7 +157,7 @@ def _checked(array: Any, allowed: set[int]) -> Any:
 def class_names(source: LabelSource) -> tuple[str, ...] | None:
     """Class names that come with the labels; None for a plain array."""
     spec = getattr(source, "classes", None)
-    return None if spec is None else tuple(spec.names)
+    return None if spec is None else spec.names  # of our own labels with what is outside
 
 
 def reading_notes(source: LabelSource) -> tuple[str, ...]:

@@ -212,13 +212,16 @@ def _metadata(title: str, layout: StackLayout, z: int, n_levels: int) -> dict[st
         ]}  # fmt: skip
     if layout.classes:
         colours = _colours(layout.classes)
+        outside = layout.classes.outside if isinstance(layout.classes, Classes) else None
         found["image-label"] = {
             "colors": [
                 {"label-value": index, "rgba": [*bytes.fromhex(colour[1:]), 255 * (index > 0)]}
                 for index, colour in enumerate(colours)
             ],
             "properties": [
-                {"label-value": index, "class": name} for index, name in enumerate(layout.classes)
+                {"label-value": index, "class": name}
+                | ({"outside": True} if name == outside else {})
+                for index, name in enumerate(layout.classes)
             ],
         }
     return found

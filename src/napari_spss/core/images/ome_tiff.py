@@ -26,11 +26,12 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
+from ..annotations import Classes
 from ..base import InputError, RunError, VoxelSize
 from .readers import natural_order
 from .writers import StackLayout, Writer
 
-CLASS_KEY = "class {}"
+CLASS_KEY, OUTSIDE_KEY = "class {}", "outside"
 """Under which key the OME-XML of labels names the class of an index."""
 
 _STORED_AS: dict[np.dtype[Any], np.dtype[Any]] = {
@@ -333,7 +334,8 @@ def _ome_xml(
         metadata["Channel"] = {"Name": list(channels)}
     if classes:
         names = {CLASS_KEY.format(index): name for index, name in enumerate(classes)}
-        metadata["MapAnnotation"] = names
+        outside = classes.outside if isinstance(classes, Classes) else None
+        metadata["MapAnnotation"] = names | ({} if outside is None else {OUTSIDE_KEY: outside})
     xml = tifffile.OmeXml(Creator=_CREATOR)
     xml.addimage(
         dtype,

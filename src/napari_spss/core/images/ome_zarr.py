@@ -62,6 +62,7 @@ class _Metadata(Record):
 class _Class(Record):
     value: int = Field(alias="label-value")
     name: str = Field(alias="class")
+    outside: bool = False
 
 
 class _Colour(Record):
@@ -166,11 +167,14 @@ def zarr_classes(path: Path) -> tuple[str, ...] | None:
     found = tuple(names.get(index, "") for index in range(len(names)))
     if len(found) < 2 or not all(found):
         return None
+    outside = next((one.name for one in label.image_label.properties if one.outside), None)
     with contextlib.suppress(ValidationError, InputError):  # or names that no class can have
+        found = Classes(found, outside) if outside is not None else found
         colours = TypeAdapter(list[_Colour]).validate_python(label.image_label.colors)
         of_value = {one.value: "#" + bytes(one.rgba[:3]).hex() for one in colours}
         if len(set(of_value.values())) > 1:
-            return Classes(ClassStyle(name, of_value.get(i, "")) for i, name in enumerate(found))
+            styles = (ClassStyle(name, of_value.get(i, "")) for i, name in enumerate(found))
+            return Classes(styles, outside)
     return found
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from xml.etree import ElementTree
 
 import tifffile
 
-from ..annotations import ClassNames, ClassSpec
+from ..annotations import Classes, ClassSpec
 from ..base import InputError, Record, fault_of, read_record
 from .masks import Masks, open_indices, open_masks
-from .ome_tiff import CLASS_KEY
+from .ome_tiff import CLASS_KEY, OUTSIDE_KEY
 from .ome_zarr import is_zarr, zarr_classes
 from .raw import reading
 from .writers import WRITERS
@@ -22,7 +23,7 @@ _MODEL_RECORD = "model.json"  # that of core.checkpoint, which would import torc
 class _Classes(Record):
     """What is read of the record of a model."""
 
-    classes: ClassNames
+    classes: Classes
 
 
 def open_labels(
@@ -57,12 +58,13 @@ def open_labels(
             ) from error
     is_plain = classes is not None and classes.values is None
     if classes is not None and is_plain and len(classes.names) == len(stored or ()):
-        return open_indices(path, classes.names)
+        names = stored.named(classes.names) if isinstance(stored, Classes) else classes.names
+        return open_indices(path, names)
     return open_masks(path, classes=classes, instances=instances)
 
 
 def stored_classes(path: str | Path) -> tuple[str, ...] | None:
-    """Return the class names of labels, background first; None if they are not known.
+    """Return the classes of labels, background first, and which is outside; None if not known.
 
     They stand in the OME-XML or the OME-Zarr metadata of the labels. For older labels the names are
     those of the model in the same folder, or of the channels of ``maps.ome.tif`` there.
@@ -118,6 +120,10 @@ def _classes_in(xml: ElementTree.Element | None) -> tuple[str, ...] | None:
     pairs = {str(item.get("K", "")): item.text or "" for item in xml.iterfind(".//{*}M")}
     names = tuple(pairs.get(CLASS_KEY.format(index), "") for index in range(len(pairs)))
     names = names[: names.index("")] if "" in names else names
+    outside = pairs.get(OUTSIDE_KEY)
+    if outside in names:
+        with contextlib.suppress(InputError):  # names that no class can have
+            names = Classes(names, outside)
     return names if len(names) > 1 else None
 
 

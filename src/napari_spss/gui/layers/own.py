@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from .source_frame import SourceFrame, camera_of
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
+
+    from ...core.annotations import ClassStyle
 
 MARK = "napari_spss"
 """Key of a layer's metadata under which it says what it is to us: a dictionary with a "role"."""
@@ -81,8 +83,10 @@ def find_stale_layer(
     return None
 
 
-def name_values(layer: Labels, names: Mapping[int, str]) -> None:
-    """Let napari, and whoever measures labels, know which class a value stands for."""
+def name_values(layer: Labels, styles: Sequence[ClassStyle]) -> None:
+    """Let napari, and whoever measures labels, know the classes of values, and which is outside."""
+    names = dict(enumerate(style.name for style in styles))
+    layer.metadata["outside"] = next((one.name for one in styles if one.is_outside), None)
     if list(layer.features.get("class", ())) != list(names.values()):
         layer.features = {"index": list(names), "class": list(names.values())}
 

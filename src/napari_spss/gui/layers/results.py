@@ -470,7 +470,7 @@ class ResultLayers:
             layer = Labels(values, colormap=colours, opacity=0.9 if contour else 0.5, **place)
             layer.contour = contour
             self._insert(source, role, layer)
-        name_values(layer, dict(enumerate(style.name for style in styles)))
+        name_values(layer, styles)
         return layer
 
     def _update(self, layer: Layer, values: npt.NDArray[Any], place: dict[str, Any]) -> None:
