@@ -712,6 +712,16 @@ def test_rectangles_get_rows_of_their_own(dock, viewer):
     assert dock.annotate.fractions.regions() == (Region(2, (6, 5, 12, 21)),)
 
 
+def test_rectangles_of_a_deleted_image_do_not_stay_for_another(dock, viewer):
+    dock.annotate.regions.set_value([Region(2, (4, 5, 10, 21))])
+    viewer.layers.remove("em")
+    viewer.add_image(pixels(1), name="other")
+    dock.annotate.regions.start_drawing()
+    layer = viewer.layers["regions"]
+    layer.add_rectangles(np.array([[1, 3, 4], [1, 3, 20], [1, 9, 20], [1, 9, 4]]))
+    assert dock.annotate.regions.value() == (Region(1, (4, 5, 10, 21)),)
+
+
 def test_annotations_and_form_are_restored(dock, viewer, qtbot):
     say(dock)
     dock.annotate.regions.set_value([Region(1, (2, 2, 8, 9))])

@@ -615,7 +615,7 @@ class SpssDock(QWidget):
             return  # no image, or napari is about to take it away
         z = source.geometry.slice_at(self._viewer.dims.point)
         self.controller.gate.slice = z
-        self.annotate.select_slice(z)
+        self.annotate.fractions.select_slice(z)
         self.plots.set_slice(z)
 
     @guarded
@@ -808,8 +808,7 @@ class SpssDock(QWidget):
     def _on_outcome(self) -> None:
         outcome = self.controller.outcome
         self._show_result()
-        predicted = outcome.predicted_fractions()
-        self.annotate.set_predicted(predicted)
+        self.annotate.fractions.set_predicted(outcome.predicted_fractions())
         self.annotate.grid.set_suggested_slices(outcome.slices_to_count())
         classes = None if outcome.maps is None else outcome.maps.classes
         slices = 0 if outcome.maps is None else len(outcome.maps.full_slices)

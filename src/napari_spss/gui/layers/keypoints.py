@@ -19,7 +19,7 @@ from ...core.annotations import Keypoint, match_class
 from ...core.base import InputError
 from ..models import CLASS_FEATURE, History, Rows, Strays, class_column, follow_classes
 from .keys import REDO_KEY, UNDO_KEY
-from .own import OwnLayer, layer_mark, put_away
+from .own import OwnLayer, layer_mark
 from .source_frame import SourceFrame
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ class KeypointLayer(OwnLayer):
         if layer is not None and (is_other or layer.ndim != frame.ndim):
             rows = self._rows
             if layer.ndim != frame.ndim:
-                self._release()
-                put_away(layer)
+                self.hide()
             elif self._follows_image:
                 frame.align(layer)
             self._rows = rows

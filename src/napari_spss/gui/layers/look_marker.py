@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .own import FixedPoints, put_away
+from .own import FixedPoints
 from .source_frame import camera_of
 
 if TYPE_CHECKING:
@@ -38,13 +38,6 @@ class LookMarker(FixedPoints):
         self._write()
         self.activate()
         return not had_layer
-
-    def hide(self) -> None:
-        """Ring no node, and let go of the layer."""
-        layer = self._layer
-        self._release()
-        if layer is not None:
-            put_away(layer)
 
     def _write(self) -> None:
         layer = self._layer

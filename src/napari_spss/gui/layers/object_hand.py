@@ -13,7 +13,7 @@ from ..models import make_timer
 from .connections import Connections
 from .keys import REDO_KEY, UNDO_KEY, LayerKeys
 from .measure_line import LineMeasure
-from .own import FixedPoints, put_away
+from .own import FixedPoints
 from .source_frame import SourceFrame
 
 if TYPE_CHECKING:
@@ -203,10 +203,7 @@ class _SplitPoints(FixedPoints):
     def clear(self) -> None:
         """Show none."""
         self.places = []
-        layer = self._layer
-        self._release()
-        if layer is not None:
-            put_away(layer)
+        self.hide()
 
     def _write(self) -> None:
         layer, frame = self._layer, self._frame

@@ -157,14 +157,19 @@ class OwnLayer:
     def set_frame(self, frame: SourceFrame) -> None:
         """Point out the image on which the layer lies."""
         self._follow(frame)
-        layer = self._layer
-        if layer is None:
+        if self._layer is None:
             return
-        if layer.ndim != frame.ndim:
-            self._release()
-            put_away(layer)
+        if self._layer.ndim != frame.ndim:
+            self.hide()
         else:
-            frame.align(layer)
+            frame.align(self._layer)
+
+    def hide(self) -> None:
+        """Let go of the layer, which is emptied and hidden until it is found again."""
+        layer = self._layer
+        self._release()
+        if layer is not None:
+            put_away(layer)
 
     def bind_keys(self, callbacks: Mapping[str, Callable[[], None]]) -> tuple[str, ...]:
         """Bind keys on the layer; return those that are taken."""

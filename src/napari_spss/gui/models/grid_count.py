@@ -310,6 +310,10 @@ class GridBook:
         sheet = self._sheets.get(look.region)
         return None if sheet is None else sheet.nearest(look.y, look.x, _NEAR_PX)
 
+    def has_node(self, look: Look) -> bool:
+        """Whether a node to be looked at again is on a grid, or frame."""
+        return self.node_of(look) is not None
+
     def verdict(self, look: Look) -> int | None:
         """Class of a node at its second look; None if it had none."""
         node = self.node_of(look)

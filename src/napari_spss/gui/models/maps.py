@@ -225,20 +225,6 @@ class ResultMaps:
             mask[max(0, y0 - first) : max(0, y1 - first), x0:x1] = True
         return mask
 
-    def fractions(
-        self,
-        z: int,
-        labels: npt.NDArray[np.uint8],
-        box: Box | None = None,
-    ) -> tuple[float, ...] | None:
-        """Return each class's fraction of the predicted pixels of a slice or box; None if none.
-
-        Pixels of the class outside do not count.
-        """
-        counts = self.counts(z, labels, box)
-        total = int(counts.sum())
-        return tuple(float(n) / total for n in counts) if total else None
-
     def counts(
         self,
         z: int,

@@ -215,7 +215,6 @@ class RunForm:
 class Ticket:
     """The right to run: given once, void when the run ends or is abandoned."""
 
-    generation: int
     kind: RunKind
     token: CancelToken
     updates: Mailbox[Annotations]
@@ -343,7 +342,6 @@ class Session:
     image_shown = Signal()  # when curves and messages became those of another image
 
     def __init__(self) -> None:
-        self._generation = 0
         self._ticket: Ticket | None = None
         self.status = RunStatus()
         self._reason: FinishReason | None = None
@@ -424,8 +422,7 @@ class Session:
             If a run is in progress.
         """
         self.check_idle()
-        self._generation += 1
-        self._ticket = Ticket(self._generation, kind, CancelToken(), Mailbox())
+        self._ticket = Ticket(kind, CancelToken(), Mailbox())
         self._reason, self._outputs = None, {}
         self._classes = classes
         self._of_run = record = self._shown
@@ -460,7 +457,6 @@ class Session:
         if self._ticket is not None:
             self._ticket.token.cancel()
         self._ticket = None
-        self._generation += 1
         self.status = RunStatus()
 
     def update_annotations(self, annotations: Annotations) -> None:
@@ -475,7 +471,7 @@ class Session:
 
     def take(self, ticket: Ticket, event: Event) -> bool:
         """Take an event of a run; return False, and do nothing, if that run is not current."""
-        if not self._is_current(ticket):
+        if ticket is not self._ticket:
             return False
         if isinstance(event, Preparing):
             status = replace(self.status, done=event.done, total=event.total)
@@ -513,7 +509,7 @@ class Session:
 
         One that ended before its first step has learned nothing: the last model stays.
         """
-        if not self._is_current(ticket):
+        if ticket is not self._ticket:
             return False
         is_stopped = self._reason is FinishReason.stopped
         kind = {
@@ -542,7 +538,7 @@ class Session:
 
     def fail(self, ticket: Ticket, error: Exception) -> bool:
         """End a run that raised; the model and the annotations stay as they were."""
-        if not self._is_current(ticket):
+        if ticket is not self._ticket:
             return False
         suggestion = None
         if isinstance(error, OutOfMemory):
@@ -563,9 +559,6 @@ class Session:
             self._of_run.add(level, text)
             text = f"{self._of_run.name}: {text}" if self._of_run.name else text
         self.say(level, text)
-
-    def _is_current(self, ticket: Ticket) -> bool:
-        return self._ticket is not None and ticket.generation == self._ticket.generation
 
     def _set(self, status: RunStatus) -> None:
         image = "" if self.is_of_shown_image or not status.is_busy else self._of_run.name

@@ -114,7 +114,7 @@ class GridTool(QWidget):
         self._is_aside = is_check
         self.key_goes_to = self
         self._rng = rng or np.random.default_rng()
-        self._book = GridBook()
+        self.book = GridBook()
         self._source: SourceFrame | None = None
         self._is_here = False
         self._styles: tuple[ClassStyle, ...] = ()
@@ -258,7 +258,7 @@ class GridTool(QWidget):
         Nodes of a class that is gone become unsure, and a text says so; they come back with it.
         """
         old, new = ([style.name for style in these] for these in (self._styles, styles))
-        n_lost = self._book.follow_classes(old, new)
+        n_lost = self.book.follow_classes(old, new)
         self._styles = tuple(styles)
         if n_lost:
             nodes = counted(n_lost, "node")
@@ -303,11 +303,11 @@ class GridTool(QWidget):
     def set_value(self, grids: Iterable[CountingGrid]) -> None:
         """Replace all grids and frames, and forget the history."""
         self._message = ""
-        self._book.set_value(grids)
+        self.book.set_value(grids)
         self._current_frame = None
         is_framing = self._is_check
-        if self._book.value():
-            is_framing = bool(self._book.frames(is_open=True)) or not self._book.slices()
+        if self.book.value():
+            is_framing = bool(self.book.frames(is_open=True)) or not self.book.slices()
         (self._in_frames if is_framing else self._on_slice).setChecked(True)
         self._revive()
         self._propose()
@@ -367,7 +367,7 @@ class GridTool(QWidget):
 
     def _on_lay_key(self) -> None:
         """Lay what there is none of: more frames beside open ones only by the button."""
-        if self._is_ready() and self._is_framing() and self._book.frames(is_open=True):
+        if self._is_ready() and self._is_framing() and self.book.frames(is_open=True):
             self._message = f"There are open frames. {self._lay.text()} lays others beside them."
             self._show_notices()
         else:
@@ -377,7 +377,7 @@ class GridTool(QWidget):
     def _lay_frames(self) -> None:
         assert self._source is not None
         try:
-            first = self._book.lay_frames(self._source, self._layout(), rng=self._rng)
+            first = self.book.lay_frames(self._source, self._layout(), rng=self._rng)
         except InputError as error:
             self._mark_field(error.field, sentence(str(error)))
             return
@@ -391,11 +391,11 @@ class GridTool(QWidget):
             return
         self._message = ""
         current = self._current_frame
-        sheet = None if current is None else self._book.sheet(current)
+        sheet = None if current is None else self.book.sheet(current)
         is_left = sheet is not None and not sheet.is_done and self._sheet() is None
         target = current
         if not (is_open and is_left):  # it was left by the slider: back to it
-            target = self._book.next_frame(current, step=step, is_open=is_open)
+            target = self.book.next_frame(current, step=step, is_open=is_open)
         self._revive()
         if target is not None:
             self._go_to(target)
@@ -406,28 +406,15 @@ class GridTool(QWidget):
 
     def undo(self) -> None:
         """Take the last step back, on whichever slice it was."""
-        self._travel(self._book.undo())
+        self._travel(self.book.undo())
 
     def redo(self) -> None:
         """Repeat the step that was last taken back."""
-        self._travel(self._book.redo())
-
-    @property
-    def can_undo(self) -> bool:
-        """Whether there is a step to be taken back."""
-        return bool(self._book.history.canUndo())
-
-    def has_node(self, look: Look) -> bool:
-        """Whether a node to be looked at again is on a grid, or frame."""
-        return self._book.node_of(look) is not None
-
-    def verdict(self, look: Look) -> int | None:
-        """Class of a node at its second look; None if it had none."""
-        return self._book.verdict(look)
+        self._travel(self.book.redo())
 
     def judge_again(self, look: Look, verdict: int) -> None:
         """Give a node the class of its second look; `undo` takes it back."""
-        if self._book.judge_again(look, verdict):
+        if self.book.judge_again(look, verdict):
             self._refresh()
 
     def look_at(self, look: Look) -> None:
@@ -456,12 +443,12 @@ class GridTool(QWidget):
         region = sheet.grid.region
         self._revive()
         if sheet.is_done:
-            self._book.reopen(region)
+            self.book.reopen(region)
             self._refresh()
             self._layer.activate()
             return
         has_hits = bool((sheet.marks > BACKGROUND).any())
-        self._book.finish(region)
+        self.book.finish(region)
         name = self._name_of(region)
         if self._goes_on.isChecked() and region.box is not None:
             self._go_on(region)
@@ -484,13 +471,13 @@ class GridTool(QWidget):
             return
         sheet = self._sheet()
         if sheet is not None:
-            self._book.remove(sheet.grid.region)
+            self.book.remove(sheet.grid.region)
             self._message = "Removed; Undo brings the grid back."
             self._refresh()
 
     def _remove_open_frames(self) -> None:
-        frames = self._book.frames(is_open=True)
-        sheets = [sheet for sheet in map(self._book.sheet, frames) if sheet is not None]
+        frames = self.book.frames(is_open=True)
+        sheets = [sheet for sheet in map(self.book.sheet, frames) if sheet is not None]
         n_marked = sum(sheet.n_marked for sheet in sheets)
         question = (
             f"{counted(n_marked, 'marked node')} would go with the open frames. "
@@ -499,28 +486,28 @@ class GridTool(QWidget):
         if n_marked and self._message != question:
             self._message = question
         elif frames:
-            self._book.remove(*frames)
+            self.book.remove(*frames)
             self._message = f"Removed: {counted(len(frames), 'open frame')}. Undo brings them back."
         self._refresh()
 
     def _go_on(self, region: Region) -> None:
-        target = self._book.next_frame(region, is_open=True)
+        target = self.book.next_frame(region, is_open=True)
         if target is None:
             self._message = self._all_counted()
         else:
             self._go_to(target)
 
     def _all_counted(self) -> str:
-        return f"All {counted(len(self._book.frames()), 'frame')} are counted."
+        return f"All {counted(len(self.book.frames()), 'frame')} are counted."
 
     def _name_of(self, region: Region) -> str:
         if region.box is None:
             return f"slice {region.slice}"
-        return f"frame {self._book.frames().index(region) + 1}"
+        return f"frame {self.book.frames().index(region) + 1}"
 
     def _move_on(self, z: int) -> None:
         assert self._source is not None
-        counted = self._book.counted()
+        counted = self.book.counted()
         open_suggestions = [
             s for s in self._suggested if s not in counted and 0 <= s < self._source.n_slices
         ]
@@ -528,7 +515,7 @@ class GridTool(QWidget):
         if target is None:
             self._message = "All slices are counted."
             return
-        if self._book.sheet(Region(target)) is None:
+        if self.book.sheet(Region(target)) is None:
             self._try_lay(target, with_last=True)
         self._message = f"Slice {z} is counted. This is slice {target}."
         self._source.go_to(self._viewer, target)
@@ -538,7 +525,7 @@ class GridTool(QWidget):
         assert self._source is not None
         n_side = self._n_side.value()
         try:
-            self._book.lay(
+            self.book.lay(
                 z, self._source.shape_of(z), n_side=n_side, rng=self._rng, with_last=with_last
             )
         except InputError as error:
@@ -555,9 +542,9 @@ class GridTool(QWidget):
     def _go_to(self, region: Region) -> None:
         """Show a slice, or a frame at full zoom; of a frame that is gone, its slice."""
         if region.box is not None:
-            self._current_frame = region if self._book.sheet(region) is not None else None
+            self._current_frame = region if self.book.sheet(region) is not None else None
         if self._source is not None:
-            if self._book.sheet(region) is None:
+            if self.book.sheet(region) is None:
                 region = Region(region.slice)
             self._source.look_at(self._viewer, region)
         self._refresh()
@@ -590,7 +577,7 @@ class GridTool(QWidget):
             self._stroke_mark = UNTOUCHED if has_it else chosen
             self._has_stroke_changed = False
             self._message = ""
-        changed = self._book.mark(
+        changed = self.book.mark(
             sheet.grid.region, nodes, self._stroke_mark, with_last=self._has_stroke_changed
         )
         self._has_stroke_changed |= changed
@@ -630,7 +617,7 @@ class GridTool(QWidget):
         if self._is_framing():
             frame = self._current_frame
             region = frame if frame is not None and frame.slice == self._current_slice() else None
-        return self._book.sheet(region) if self._is_ready() and region is not None else None
+        return self.book.sheet(region) if self._is_ready() and region is not None else None
 
     def _refresh(self) -> None:
         """Follow the book and the slider, and tell if the value has changed."""
@@ -644,22 +631,22 @@ class GridTool(QWidget):
         self._show_walk()
         self._tally.setText(tally_html(sheet, self._styles))
         self._tally.setVisible(sheet is not None or not self._is_framing())
-        regions = self._book.frames()
+        regions = self.book.frames()
         current = self._current_frame
         if not self._is_framing():
-            regions = tuple(map(Region, self._book.slices()))
+            regions = tuple(map(Region, self.book.slices()))
             current = Region(self._shown_slice)
-        self._list.show_grids(self._book, regions, current, self._styles)
+        self._list.show_grids(self.book, regions, current, self._styles)
         self._show_notices()
-        value = self._book.value()
+        value = self.book.value()
         is_other, self._value = value != self._value, value
         if is_other:
             self._propose()
             self.value_changed.emit()
 
     def _show_outlines(self) -> None:
-        is_open = set(self._book.frames(is_open=True))
-        frames = self._book.frames() if self._is_framing() and not self._is_aside else ()
+        is_open = set(self.book.frames(is_open=True))
+        frames = self.book.frames() if self._is_framing() and not self._is_aside else ()
         states: dict[Region, FrameState] = {
             region: "open" if region in is_open else "done" for region in frames
         }
@@ -674,7 +661,7 @@ class GridTool(QWidget):
         what = "frame" if is_framing else "slice"
         lay = "Lay grid"
         if is_framing:
-            lay = "Lay more frames" if self._book.frames() else "Lay frames"
+            lay = "Lay more frames" if self.book.frames() else "Lay frames"
         key = shown_key(LAY_KEY)
         self._plan.setEnabled(self._is_ready())
         self._lay.setEnabled(self._is_ready())
@@ -685,8 +672,8 @@ class GridTool(QWidget):
             else f"Lay a grid on this slice, at a random offset ({key})."
         )
         self._picker.setEnabled(self._is_ready() and not is_done)
-        self._undo.setEnabled(self._book.history.canUndo())
-        self._redo.setEnabled(self._book.history.canRedo())
+        self._undo.setEnabled(self.book.history.canUndo())
+        self._redo.setEnabled(self.book.history.canRedo())
         self._remove.setText("Remove open" if is_framing else "Remove")
         self._remove.setToolTip(
             "Remove all frames that are not counted. Undo brings them back.\n"
@@ -695,7 +682,7 @@ class GridTool(QWidget):
             if is_framing
             else "Remove the grid of this slice. Undo brings it back."
         )
-        can_remove = self._book.frames(is_open=True) if is_framing else sheet is not None
+        can_remove = self.book.frames(is_open=True) if is_framing else sheet is not None
         self._remove.setEnabled(bool(can_remove))
         self._done.setEnabled(sheet is not None)
         self._done.setText("Reopen" if is_done else "Done")
@@ -716,7 +703,7 @@ class GridTool(QWidget):
     def _show_walk(self) -> None:
         """Show what belongs to frames, or what belongs to grids over slices."""
         is_framing = self._is_framing()
-        frames = self._book.frames()
+        frames = self.book.frames()
         for widget in (self._n_side, self._n_side_label):
             widget.setVisible(not is_framing)
         for widget in (self._n_frames, self._frame_px, self._frame_nodes):
@@ -724,14 +711,14 @@ class GridTool(QWidget):
         for widget in (self._progress, self._before, self._next, self._next_open):
             widget.setVisible(is_framing and bool(frames))
         self._stack_fraction.say(self._stack_text if is_framing else "")
-        self._progress.setText(self._book.progress(self._current_frame))
-        self._next_open.setEnabled(bool(self._book.frames(is_open=True)))
+        self._progress.setText(self.book.progress(self._current_frame))
+        self._next_open.setEnabled(bool(self.book.frames(is_open=True)))
 
     def _propose(self) -> None:
         """Propose how to lay frames, unless the user has said it."""
         if not self._is_here or self._source is None or self._layout() != self._proposed:
             return
-        laid = [grid for grid in self._book.value() if grid.box is not None]
+        laid = [grid for grid in self.book.value() if grid.box is not None]
         self._show_layout(FrameLayout.proposed(self._source, self._window_px, laid))
 
     def _layout(self) -> FrameLayout:
@@ -772,10 +759,10 @@ class GridTool(QWidget):
         if not self._is_ready() or self._sheet() is not None:
             return ""
         key = shown_key(LAY_KEY)
-        if self._is_framing() and self._book.frames(is_open=True):
+        if self._is_framing() and self.book.frames(is_open=True):
             return f"Next open ({shown_key(NEXT_OPEN_KEY)}) goes to the frame to be counted next."
         if self._is_framing():
-            verb = "more frames" if self._book.frames() else "frames"
+            verb = "more frames" if self.book.frames() else "frames"
             spread = f"Lay {verb} ({key}): small parts of the image, spread over all slices."
             return f"{spread} No training learns from their nodes." if self._is_check else spread
         return f"Lay a grid on this slice ({key}), then click its nodes that lie on a class."

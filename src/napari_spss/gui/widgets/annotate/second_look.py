@@ -127,7 +127,7 @@ class SecondLook(QWidget):
         self._looks = tuple(
             look
             for look in looks
-            if self._grid.has_node(look) and max(look.stated, look.by_map) < n_classes
+            if self._grid.book.has_node(look) and max(look.stated, look.by_map) < n_classes
         )
         is_over = not any(map(self._is_open, self._looks))
         self._n_before, self._current = len(self._looks) if is_over else 0, None
@@ -136,7 +136,7 @@ class SecondLook(QWidget):
 
     def begin(self, looks: Iterable[Look]) -> None:
         """List other nodes, and go to the first; what was said of earlier ones still counts."""
-        before = [look for look in self._looks if self._grid.verdict(look) is not None]
+        before = [look for look in self._looks if self._grid.book.verdict(look) is not None]
         self._looks = (*before, *looks)
         self._n_before, self._current = len(before), None
         self._go_on()
@@ -203,7 +203,7 @@ class SecondLook(QWidget):
             return
         start = len(self._looks) if self._current is None else self._current
         order = range(start + step, len(self._looks) if step > 0 else self._n_before - 1, step)
-        target = next((i for i in order if self._grid.has_node(self._looks[i])), None)
+        target = next((i for i in order if self._grid.book.has_node(self._looks[i])), None)
         if target is not None:
             self._go_to(target)
 
@@ -218,16 +218,16 @@ class SecondLook(QWidget):
 
     def end(self) -> None:
         """Look at no more nodes; those that were looked at stay so."""
-        self._looks = tuple(one for one in self._looks if self._grid.verdict(one) is not None)
+        self._looks = tuple(one for one in self._looks if self._grid.book.verdict(one) is not None)
         self._n_before, self._current = len(self._looks), None
         self._marker.hide()
         self._show_current()
         self.value_changed.emit()
 
     def _travel(self, act: Callable[[], None]) -> None:
-        before = list(map(self._grid.verdict, self._looks))
+        before = list(map(self._grid.book.verdict, self._looks))
         act()
-        after = map(self._grid.verdict, self._looks)
+        after = map(self._grid.book.verdict, self._looks)
         pairs = enumerate(zip(before, after, strict=True))
         changed = next((place for place, (old, new) in pairs if old != new), None)
         if changed is not None and changed >= self._n_before:
@@ -247,17 +247,17 @@ class SecondLook(QWidget):
 
     def _can_undo(self) -> bool:
         looks = self._seen(self._looks[self._n_before :])
-        return self._grid.can_undo and any(look.verdict is not None for look in looks)
+        return self._grid.book.history.canUndo() and any(look.verdict is not None for look in looks)
 
     def _is_open(self, look: Look) -> bool:
-        return self._grid.has_node(look) and self._grid.verdict(look) is None
+        return self._grid.book.has_node(look) and self._grid.book.verdict(look) is None
 
     def _seen(self, looks: Iterable[Look]) -> tuple[Look, ...]:
         """Those whose grid is there, with what was said."""
         return tuple(
-            dataclasses.replace(look, verdict=self._grid.verdict(look))
+            dataclasses.replace(look, verdict=self._grid.book.verdict(look))
             for look in looks
-            if self._grid.has_node(look)
+            if self._grid.book.has_node(look)
         )
 
     def _go_to(self, index: int) -> None:
@@ -271,7 +271,7 @@ class SecondLook(QWidget):
 
     def _refresh(self) -> None:
         """Follow the grids, which may be removed and come back."""
-        if self.current is not None and not self._grid.has_node(self.current):
+        if self.current is not None and not self._grid.book.has_node(self.current):
             self._current = None
             self._marker.hide()
         self._show_current()
@@ -323,7 +323,7 @@ class SecondLook(QWidget):
             percent = round(100 * look.probability)
             likely = "over 99" if percent > 99 else percent
             text += f"the map says {so}. You were wrong with a probability of {likely}&nbsp;%."
-        verdict = self._grid.verdict(look)
+        verdict = self._grid.book.verdict(look)
         if verdict is None:
             return text
         now = "unsure" if verdict == UNSURE else escape(self._styles[verdict].name)

@@ -11,7 +11,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QTabBar, QWidget
 
 from ....core.analysis import counted_fractions
-from ....core.annotations import Annotations, Classes, Region
+from ....core.annotations import Annotations, Classes
 from ....core.base import counted
 from ...layers import RegionLayer, SourceFrame
 from ...models import sentence
@@ -169,14 +169,6 @@ class AnnotateSection(QWidget):
         if source is not None:
             self.fractions.set_slices(source.stack.n_slices, source.stack.names)
             self.fractions.set_folder(Path(source.path or "").parent)
-
-    def select_slice(self, z: int) -> None:
-        """Follow the viewer to a slice."""
-        self.fractions.select_slice(z)
-
-    def set_predicted(self, predicted: dict[Region, tuple[float, ...]]) -> None:
-        """Show predicted fractions beside the stated ones."""
-        self.fractions.set_predicted(predicted)
 
     def begin_looking(self, looks: Sequence[Look]) -> None:
         """Show doubtful nodes, one after the other, in the tab of the grids."""
