@@ -258,7 +258,9 @@ class SpssDock(QWidget):
         self.results.apply_requested.connect(self.controller.apply)
         self.results.second_look_requested.connect(self.controller.find_doubtful)
         self.controller.looks_found.connect(self._on_looks)
-        self.results.estimates.look_requested.connect(self._on_check_looks)
+        self.results.estimates.look_requested.connect(
+            lambda: self._on_looks(self.controller.check.contradicted(), is_check=True)
+        )
         self.results.estimates.estimate_requested.connect(self.controller.check.estimate)
         self.controller.check.changed.connect(self._refresh_ready)
         self.controller.check.changed.connect(self._show_figures)
@@ -757,18 +759,11 @@ class SpssDock(QWidget):
         self._refresh_ready()
 
     @guarded
-    def _on_looks(self, looks: tuple[Look, ...]) -> None:
+    def _on_looks(self, looks: tuple[Look, ...], *, is_check: bool = False) -> None:
         """Show the nodes that are worth a second look, one after the other."""
         self.sections["Annotate"].open()
-        self.annotate.begin_looking(looks)
-        self._scroll_to(self.annotate.second_look)
-
-    @guarded
-    def _on_check_looks(self) -> None:
-        """Show the nodes of the check count that contradict the labels, one after the other."""
-        self.sections["Annotate"].open()
-        self.annotate.begin_checking(self.controller.check.contradicted())
-        self._scroll_to(self.annotate.check_look)
+        view = self.annotate.begin_looking(looks, is_check=is_check)
+        QTimer.singleShot(0, lambda: self._scroll.ensureWidgetVisible(view))  # once laid out
 
     @guarded
     def _on_check_shown(self, is_shown: bool) -> None:
@@ -777,9 +772,6 @@ class SpssDock(QWidget):
             self.bar.say("info", _HIDDEN)
         elif self.bar.text() == _HIDDEN:
             self.bar.say("info", "")
-
-    def _scroll_to(self, widget: QWidget) -> None:
-        QTimer.singleShot(0, lambda: self._scroll.ensureWidgetVisible(widget))  # once laid out
 
     # -- the result ------------------------------------------------------------------------------
 

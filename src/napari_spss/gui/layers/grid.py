@@ -99,7 +99,7 @@ class GridLayer(FixedPoints):
 
     def _take(self, layer: Points) -> None:
         super()._take(layer)
-        layer.canvas_size_limits = (0, NODE_SCREEN_PX * self._pixel_ratio)
+        layer.canvas_size_limits = (0, NODE_SCREEN_PX * self.pixel_ratio)
         layer.mouse_drag_callbacks.append(self._on_drag)
         layer.mouse_double_click_callbacks.append(self._on_double_click)
 

@@ -318,12 +318,12 @@ class KeypointLayer(OwnLayer):
         self._write_size()
         connect = self._layer_connections.connect
         connect(layer.events.data, self._on_data)
-        connect(layer.events.features, self._on_edited)
+        connect(layer.events.features, self._read)
         connect(layer.events.set_data, self._on_pasted)
         connect(layer.events.feature_defaults, self._on_default_class)
         connect(layer.events.name, self._changed)
         connect(layer.events.mode, self._changed)
-        self._layer_connections.connect_moves(layer, self._on_edited)
+        self._layer_connections.connect_moves(layer, self._read)
         layer.mouse_drag_callbacks.append(self._on_drag)
         self._bind_keys()
 
@@ -469,9 +469,6 @@ class KeypointLayer(OwnLayer):
                 yield
         finally:
             self._is_dragging = self._is_moving = False
-
-    def _on_edited(self) -> None:
-        self._read()
 
     def _on_pasted(self) -> None:
         # Pasting points emits no data event, only this one, which any refresh emits.

@@ -52,4 +52,4 @@ class LookMarker(FixedPoints):
     def _fit_size(self) -> None:
         """Keep the ring as large on the screen, whatever the zoom."""
         if self._layer is not None:
-            self._layer.size = _SCREEN_PX * self._pixel_ratio / self._screen_px_per_pixel()
+            self._layer.size = _SCREEN_PX * self.pixel_ratio / self._screen_px_per_pixel()

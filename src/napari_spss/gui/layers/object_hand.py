@@ -214,7 +214,7 @@ class _SplitPoints(FixedPoints):
             layer.selected_data = set()
             layer.data = self._places.copy()
             layer.face_color, layer.border_color = _COLOUR, "black"
-            layer.size = _SIZE_PX * self._pixel_ratio / self._screen_px_per_pixel()
+            layer.size = _SIZE_PX * self.pixel_ratio / self._screen_px_per_pixel()
 
 
 def _changed(

@@ -266,11 +266,7 @@ class FixedPoints(OwnLayer):
     def __init__(self, viewer: ViewerModel, role: str) -> None:
         super().__init__(viewer, role)
         self._places = np.zeros((0, 2))
-        self._pixel_ratio = 1.0
-
-    def set_pixel_ratio(self, ratio: float) -> None:
-        """Draw larger on a screen with several pixels a point."""
-        self._pixel_ratio = ratio
+        self.pixel_ratio = 1.0  # of the screen, if it has several pixels a point
 
     def _make(self, **arguments: Any) -> Layer:
         return Points(**arguments)

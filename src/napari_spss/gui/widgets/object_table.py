@@ -172,7 +172,7 @@ class ObjectTable(QTableView):
         self.setFixedHeight((_ROWS_SHOWN + 3) * (self.fontMetrics().height() + 6))
         self.setToolTip("Click on a row to go to the object, on a title to sort.")
         self.selectionModel().currentRowChanged.connect(self._on_current)
-        self.clicked.connect(self._on_clicked)
+        self.clicked.connect(self._tell)
 
     def set_table(self, table: pd.DataFrame | None) -> None:
         """Show other objects, all of them, in the order that was chosen."""
@@ -213,9 +213,6 @@ class ObjectTable(QTableView):
     def _on_current(self, current: QModelIndex, _before: QModelIndex) -> None:
         if current.isValid() and not self._is_following and self.hasFocus():
             self._tell(current)
-
-    def _on_clicked(self, index: QModelIndex) -> None:
-        self._tell(index)
 
     def _tell(self, index: QModelIndex) -> None:
         self.chosen.emit(self._model.number_at(self._rows.mapToSource(index).row()))

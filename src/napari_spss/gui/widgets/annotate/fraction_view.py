@@ -405,9 +405,6 @@ def _is_ticked(index: QModelIndex) -> bool:
 
 
 def _is_typing(event: QKeyEvent) -> bool:
-    return bool(event.text()) and event.text().isprintable() and not _has_control(event)
-
-
-def _has_control(event: QKeyEvent) -> bool:
     held = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier
-    return bool(event.modifiers() & (held | Qt.KeyboardModifier.MetaModifier))
+    has_control = event.modifiers() & (held | Qt.KeyboardModifier.MetaModifier)
+    return bool(event.text()) and event.text().isprintable() and not has_control

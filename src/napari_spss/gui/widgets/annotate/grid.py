@@ -137,7 +137,7 @@ class GridTool(QWidget):
             on_removed=self._on_layer_removed,
             role="check count" if is_check else GRID_LAYER,
         )
-        self._layer.set_pixel_ratio(self.devicePixelRatioF())
+        self._layer.pixel_ratio = self.devicePixelRatioF()
         self._outlines = FrameOutlines(viewer, "check frames" if is_check else FRAMES_LAYER)
         self._connections = Connections()
         self._connections.connect(viewer.dims.events.point, self._on_slider)

@@ -74,7 +74,7 @@ class SecondLook(QWidget):
         self._refused_keys: tuple[str, ...] = ()
         self._class_buttons: list[QPushButton] = []
         self._marker = LookMarker(viewer, "check second look" if is_check else LOOK_LAYER)
-        self._marker.set_pixel_ratio(self.devicePixelRatioF())
+        self._marker.pixel_ratio = self.devicePixelRatioF()
         self.destroyed.connect(self._marker.close)
         self._build()
         grid.value_changed.connect(self._refresh)

@@ -170,15 +170,12 @@ class AnnotateSection(QWidget):
             self.fractions.set_slices(source.stack.n_slices, source.stack.names)
             self.fractions.set_folder(Path(source.path or "").parent)
 
-    def begin_looking(self, looks: Sequence[Look]) -> None:
-        """Show doubtful nodes, one after the other, in the tab of the grids."""
-        self.show_tab(_GRID)
-        self.second_look.begin(looks)
-
-    def begin_checking(self, looks: Sequence[Look]) -> None:
-        """Show nodes of the check count that contradict the labels, one after the other."""
-        self.show_tab(_CHECK)
-        self.check_look.begin(looks)
+    def begin_looking(self, looks: Sequence[Look], *, is_check: bool = False) -> SecondLook:
+        """Show nodes of the grids, or of the check count, one after the other; return where."""
+        self.show_tab(_CHECK if is_check else _GRID)
+        view = self.check_look if is_check else self.second_look
+        view.begin(looks)
+        return view
 
     def show_tab(self, index: int) -> None:
         """Bring a tab to the front: fractions, grid, keypoints, painted, check."""
