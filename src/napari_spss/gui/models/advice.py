@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...core.base import counted
-
 if TYPE_CHECKING:
     from ...core.annotations import Annotations
 
@@ -103,10 +101,6 @@ def next_step(progress: Progress) -> str:
     return _with_model(progress) if progress.has_model else _without_model(progress)
 
 
-def _are(n: int) -> str:
-    return "is" if n == 1 else "are"
-
-
 def _without_model(progress: Progress) -> str:
     if progress.missing:
         return progress.missing
@@ -114,7 +108,8 @@ def _without_model(progress: Progress) -> str:
         return "Next: count a grid or add keypoints. Fractions alone do not tell where things are."
     if progress.n_open_frames:
         n_open = progress.n_open_frames
-        return f"Next: count more frames ({n_open} {_are(n_open)} open), or press Train."
+        are_open = "1 is open" if n_open == 1 else f"{n_open} are open"
+        return f"Next: count more frames ({are_open}), or press Train."
     return "Next: press Train."
 
 
@@ -122,8 +117,8 @@ def _with_model(progress: Progress) -> str:
     can_train = not progress.missing
     if progress.n_to_look_at and can_train:
         n_left = progress.n_to_look_at
-        are_left = f"{counted(n_left, 'node')} {_are(n_left)} left"
-        return f"Next: go on with the second look ({are_left}) or press End, then Continue."
+        are_left = "1 node is" if n_left == 1 else f"{n_left} nodes are"
+        return f"Next: go on with the second look ({are_left} left) or press End, then Continue."
     if progress.is_cut_short and can_train:
         return "Next: press Continue. It does the steps for which there was no time."
     if progress.has_news and can_train:
@@ -145,8 +140,8 @@ def _with_model(progress: Progress) -> str:
         return hint + looks if progress.can_look_again else hint
     if progress.n_open_check:
         n_open = progress.n_open_check
-        are_open = f"{counted(n_open, 'frame')} {_are(n_open)} open"
-        return f"Next: go on with the check count under Annotate, Check ({are_open})."
+        are_open = "1 frame is" if n_open == 1 else f"{n_open} frames are"
+        return f"Next: go on with the check count under Annotate, Check ({are_open} open)."
     if progress.n_contradicted:
         nodes = "node" if progress.n_contradicted == 1 else f"{progress.n_contradicted} nodes"
         return f"Next: look again at the {nodes} of the check count that contradict the labels."
