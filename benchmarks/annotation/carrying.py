@@ -47,7 +47,6 @@ _TRUE_SHARE = 0.99
 _FOLLOW_S = (3.0, 15.0)  # between looks at a map: at a reduced scale, and at full resolution
 
 _PAPER_FILTERS = 16  # instead of 64, for two cores
-_PAPER_RADIUS_PX = 10.0
 _PAPER_BATCH = 16
 _PAPER_STEPS = 400  # of as many pixels as `fast` has in a batch; they take longer than its own do
 _QUICK: dict[str, object] = {
@@ -258,7 +257,6 @@ def settings_of(experiment: Experiment, part: Part) -> TrainingSettings:
             "optimisation.max_epochs": None,
             "optimisation.validation_fraction": 0.0,
             "optimisation.patience": None,
-            "labels.keypoint_radius_px": _PAPER_RADIUS_PX,
         }
     if row.base == "paper-crops":
         values |= _in_crops(row, part, fast)

@@ -24,7 +24,6 @@ from napari_spss.core.simulation.degrade import degrade
 METHODS = ("benchmark", "spss", "spss+", "fast")
 
 # What the paper does not state of SPSS+: "very few" crops, "two or three" keypoints, dilated.
-ALPHA = preset("paper").loss.alpha
 KEYPOINT_CROPS = 0.1
 KEYPOINTS_PER_CLASS = 3
 

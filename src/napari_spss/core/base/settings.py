@@ -412,9 +412,9 @@ _PAPER = TrainingSettings(
         warp=False,
         intensity=False,
     ),
-    labels=LabelSettings(keypoint_radius_px=5.0, node_error=0.0),
+    labels=LabelSettings(keypoint_radius_px=10.0, node_error=0.0),
     loss=LossSettings(
-        bias_correction=False, alpha=0.5, proportions="mse", labels="eq3", masks="entropy"
+        bias_correction=False, alpha=0.99, proportions="mse", labels="eq3", masks="entropy"
     ),
     self_training=SelfTrainingSettings(enabled=False),
     optimisation=OptimisationSettings(
