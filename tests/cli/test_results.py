@@ -254,6 +254,14 @@ def test_labels_are_indices_or_marked_as_the_truth(spss, masks, classes, labels)
     assert scores["notes"] == ([] if classes else [found])
 
 
+def test_the_folder_of_a_result_is_judged_by_its_labels(predict, spss, tmp_path):
+    assert predict("--device", "cpu").code == 0
+    result = tmp_path / "result"
+    done = spss("evaluate", result, result / "labels.ome.tif", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["accuracy"] == 1
+
+
 def test_labels_of_another_size_are_refused(spss, masks):
     masks(labels=np.zeros((2, 32, 32)), truth=np.ones((3, 32, 32)), wide=np.ones((2, 32, 40)))
     assert "2 slices" in spss("evaluate", "labels.tif", "truth.tif").error

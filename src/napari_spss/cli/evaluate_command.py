@@ -44,10 +44,10 @@ def evaluate(
     """Score labels and print a table, or JSON."""
     spec = parse_class_list(classes)
     from ..core.analysis import evaluate as score
-    from ..core.images import open_labels
+    from ..core.images import labels_in, open_labels
 
     true = open_labels(truth, classes=spec, instances=instances)
-    scores = score(_open_labels(labels, true), true)
+    scores = score(_open_labels(labels_in(labels), true), true)
     typer.echo(json.dumps(scores.to_json(), indent=2) if is_json else scores.to_text())
 
 
