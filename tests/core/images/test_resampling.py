@@ -18,7 +18,7 @@ from napari_spss.core.images import (
     stack_from_array,
     streamed_greys,
 )
-from napari_spss.core.images.resampling import normalise
+from napari_spss.core.images.resampling import grey_range, normalise
 
 sizes = st.integers(1, 40)
 reductions = st.integers(1, 9)
@@ -141,6 +141,30 @@ def test_padding_of_aligned_slices_does_not_change_what_the_network_sees(value, 
     monkeypatch.setattr(working, "_STRIP_PX", 80 * 6)
     greys = streamed_greys(stack, 0, 1, "slice")
     np.testing.assert_allclose(np.ravel(greys), [seen.mean(), seen.std()], rtol=1e-5)
+
+
+def test_a_drawn_image_of_two_values_keeps_what_is_drawn(monkeypatch):
+    rows, columns = np.indices((60, 80)) - 40
+    halves, disc = columns < 10, rows**2 + columns**2 < 300
+    for is_drawn in (halves, disc):
+        stack = stack_from_array(np.where(is_drawn, np.uint8(255), np.uint8(0)), axes="YX")
+        expected = (is_drawn - is_drawn.mean()) / is_drawn.std()
+        found = resample_slice(stack, 0, 1, "slice")[0]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        with monkeypatch.context() as patch:
+            patch.setattr(working, "_STRIP_PX", 80 * 7)
+            greys = streamed_greys(stack, 0, 1, "slice").ravel()
+        np.testing.assert_allclose(greys, [255 * is_drawn.mean(), 255 * is_drawn.std()], rtol=1e-6)
+
+
+def test_leaving_out_padding_takes_little_memory():
+    image = noise(1, 2000, 2000)
+    image[:, :, :300] = 0
+    tracemalloc.start()
+    grey_range(image, "slice", np.dtype(np.float32))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < image.nbytes
 
 
 def test_stripes_and_narrow_images_are_no_padding():

@@ -131,7 +131,9 @@ def slice_greys(stack: Stack, z: int, reduction: int, normalisation: str) -> Gre
     return grey_range(image, normalisation, np.dtype(stack.dtype), name=name)
 
 
-def streamed_greys(stack: Stack, z: int, reduction: int, mode: str) -> GreyRange:
+def streamed_greys(
+    stack: Stack, z: int, reduction: int, mode: str, *, has_padding: bool = True
+) -> GreyRange:
     """Work out those of `grey_range` but for rounding, and hold no more than a strip."""
     height, width = stack.shape_of(z)
     n_rows = max(1, _STRIP_PX // max(1, width) // reduction)
@@ -141,7 +143,7 @@ def streamed_greys(stack: Stack, z: int, reduction: int, mode: str) -> GreyRange
         box = (y, 0, min(shape[0], y + n_rows), shape[1])
         strip = resample_slice(stack, z, reduction, None, box=box)
         grey_range(strip, "range", dtype, name=f"slice {z} of {stack.source}")  # refuses NaN
-        size, own, squares_here = _moments(strip)
+        size, own, squares_here = _moments(strip, has_padding)
         # merging means and sums of squared differences, as in Chan, Golub and LeVeque 1979
         squares = squares + squares_here
         squares += (own - mean) ** 2 * n * size / max(1, n + size)
@@ -149,35 +151,45 @@ def streamed_greys(stack: Stack, z: int, reduction: int, mode: str) -> GreyRange
         low, high = min(low, float(strip.min())), max(high, float(strip.max()))
     if mode != "slice":
         return grey_range(np.array([[[low, high]]], np.float32), mode, dtype)
-    deviation = np.sqrt(squares / max(1, n))
+    greys = _of_moments(n, mean, squares)
+    if has_padding and np.isinf(greys[1]).all() and low < high:
+        return streamed_greys(stack, z, reduction, mode, has_padding=False)
+    return greys
+
+
+def _of_moments(
+    size: int, mean: npt.NDArray[np.float64], squares: npt.NDArray[np.float64]
+) -> GreyRange:
+    deviation = np.sqrt(squares / max(1, size))
+    # relative, since images in physical units may vary by less than any fixed number
     deviation[deviation <= _ROUNDING * np.abs(mean)] = np.inf
     return np.stack([mean, deviation])[:, :, None, None]
 
 
 def _moments(
-    image: npt.NDArray[np.float32],
+    image: npt.NDArray[np.float32], has_padding: bool
 ) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Number of pixels that are no padding, mean of each channel, and sum of squared differences.
+    """Number of pixels, mean of each channel, and sum of squared differences; padding left out.
 
-    All are 0 if there is none.
+    All are 0 if nothing is left.
     """
-    image = _without_padding(image)
-    size = image[0].size
-    mean = image.sum(axis=(1, 2), dtype=np.float64) / max(1, size)
-    squares = np.zeros(len(image))
-    for part in _chunks(image):
-        squares += np.square(image[:, part] - mean[:, None, None]).sum(axis=(1, 2))
+    left, right = padding_runs(image) if has_padding else (np.zeros(image.shape[1], np.intp),) * 2
+    columns, width = np.arange(image.shape[2]), image.shape[2]
+
+    def parts() -> Iterator[npt.NDArray[np.float32]]:
+        for part in _chunks(image):
+            pixels = image[:, part]
+            if (left[part] | right[part]).any():
+                is_inside = (left[part, None] <= columns) & (columns < width - right[part, None])
+                yield pixels[:, is_inside]
+            else:
+                yield pixels.reshape(len(image), -1)
+
+    size = sum(pixels.shape[1] for pixels in parts())
+    total = sum(pixels.sum(axis=1, dtype=np.float64) for pixels in parts())
+    mean = total / max(1, size)
+    squares = sum(np.square(pixels - mean[:, None]).sum(axis=1) for pixels in parts())
     return size, mean, squares
-
-
-def _without_padding(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Leave out what `padding_runs` finds; the rest is then one row."""
-    left, right = padding_runs(image)
-    if not (left.any() or right.any()):
-        return image
-    width = image.shape[2]
-    columns = np.arange(width)
-    return image[:, None, (left[:, None] <= columns) & (columns < width - right[:, None])]
 
 
 def padding_runs(image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.intp], ...]:
@@ -195,8 +207,9 @@ def padding_runs(image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.intp], 
         is_flat = (near == edge).all(axis=(0, 2)) & (left < width)
         goes_on = is_flat[1:] & is_flat[:-1] & (edge[:, 1:] == edge[:, :-1]).all(axis=(0, 2))
         rows = np.flatnonzero(np.append(goes_on, False) | np.append(False, goes_on))
-        differs = (part[:, rows] != edge[:, rows]).any(axis=0)
-        run[rows] = np.where(differs.any(axis=1), differs.argmax(axis=1), width)
+        for some in np.array_split(rows, len(rows) * width // _CHUNK_PX + 1):
+            differs = (part[:, some] != edge[:, some]).any(axis=0)
+            run[some] = np.where(differs.any(axis=1), differs.argmax(axis=1), width)
     return runs
 
 
@@ -225,7 +238,7 @@ def _reduce(image: npt.NDArray[np.generic], k: int, means: npt.NDArray[np.float3
 
 def _chunks(image: npt.NDArray[Any]) -> Iterator[slice]:
     """Some rows of an image (C, y, x) after the other."""
-    n_rows = max(1, _CHUNK_PX // max(1, image.shape[2]))
+    n_rows = max(1, _CHUNK_PX // image.shape[2])
     for y in range(0, image.shape[1], n_rows):
         yield slice(y, min(image.shape[1], y + n_rows))
 
@@ -265,8 +278,8 @@ def grey_range(
         (C, y, x) float32, a **whole** slice, so that no map depends on a tile's statistics.
     mode : {"slice", "range"}
         Zero mean and unit deviation per channel (all 0 if it does not vary) of what is no padding,
-        or the dtype's range to 0-1. Float images in mode "range" are taken as they are if they lie
-        in 0-1, else scaled by minimum and maximum.
+        or of all if only padding varies; or the dtype's range to 0-1. Float images in mode "range"
+        are taken as they are if they lie in 0-1, else scaled by minimum and maximum.
     dtype : dtype
         The stack's own dtype.
     name : str
@@ -289,12 +302,9 @@ def grey_range(
             "numpy.nan_to_num."
         )
     if mode == "slice":
-        size, *moments = _moments(image)
-        mean, squares = (one[:, None, None] for one in moments)
-        deviation = np.sqrt(squares / max(1, size))
-        # relative, since images in physical units may vary by less than any fixed number
-        deviation[deviation <= _ROUNDING * np.abs(mean)] = np.inf
-        return np.stack([mean, deviation])
+        greys = _of_moments(*_moments(image, has_padding=True))
+        is_flat = bool(np.isinf(greys[1]).all())
+        return _of_moments(*_moments(image, has_padding=False)) if is_flat else greys
     if dtype.kind in "ui":
         info = np.iinfo(dtype.name)
         low, high = float(info.min), float(info.max)
