@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from eye import button, said
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QLineEdit,
     QToolButton,
+    QWidget,
 )
 
 from napari_spss.core.annotations import PALETTE, ClassStyle
@@ -146,6 +147,20 @@ def test_names_stay_unique_while_one_is_wrong(qtbot, editor):
     rename(qtbot, editor, 1, "nucleus")
     rename(qtbot, editor, 2, "mito")
     assert editor.names() == ("background", "nucleus", "mito")
+
+
+def test_added_class_opens_no_window_of_its_own(qtbot, editor):
+    class Watch(QObject):
+        def eventFilter(self, widget, event):
+            if event.type() == QEvent.Type.Show and isinstance(widget, QWidget):
+                opened.extend([widget] * widget.isWindow())
+            return False
+
+    opened, watch = [], Watch()
+    QApplication.instance().installEventFilter(watch)
+    button(editor, "Add class").click()
+    QApplication.instance().removeEventFilter(watch)
+    assert not opened
 
 
 def test_added_class_has_a_free_name_colour_and_key(qtbot, editor):

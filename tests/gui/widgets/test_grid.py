@@ -13,6 +13,7 @@ from hypothesis import given, settings, strategies as st
 from napari.components import ViewerModel
 from napari.layers import Points
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractButton, QSpinBox
 
 from napari_spss.core.annotations import (
     UNSURE,
@@ -238,6 +239,20 @@ def test_grid_is_laid_on_the_current_slice(qtbot, kwargs):
     assert viewer.layers.selection.active is tool.layer
     nodes = [image.world_to_data(tool.layer.data_to_world(p)) for p in tool.layer.data]
     np.testing.assert_allclose(nodes, np.stack([np.full(grid.n_nodes, 4), grid.y, grid.x], 1))
+
+
+def test_tab_goes_through_the_tool_from_top_to_bottom(qtbot):
+    tool = GridTool(ViewerModel())
+    qtbot.addWidget(tool)
+    one, order = tool.nextInFocusChain(), []
+    while one is not tool:
+        if isinstance(one, (QAbstractButton, QSpinBox)) and one.isVisibleTo(tool):
+            order.append(one.text())
+        one = one.nextInFocusChain()
+    assert order == [
+        *("Propose", "for 5 min", "Whole slice", "Frames", "Lay grid", "16"),
+        *("Undo", "Redo", "Remove", "Done", "then the next slice"),
+    ]
 
 
 def test_single_image_and_channels(qtbot):

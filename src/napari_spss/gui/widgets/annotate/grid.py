@@ -158,16 +158,14 @@ class GridTool(QWidget):
         self._minutes = self._number((1, 999), "Time that you have.", " min")
         self._minutes.setPrefix("for ")
         self._minutes.setValue(5)
-        self._on_slice = QRadioButton("Whole slice", self)
+        self._on_slice = QRadioButton("Whole slice")
         self._on_slice.setToolTip("Count a grid over the whole of a slice.")
-        self._in_frames = QRadioButton("Frames", self)
+        self._in_frames = QRadioButton("Frames")
         self._in_frames.setToolTip(
             "Count small frames, spread over the stack, at full zoom.\n"
             "For large images, where the nodes of one grid would lie too far apart."
         )
         (self._in_frames if self._is_check else self._on_slice).setChecked(True)
-        for choice in (self._on_slice, self._in_frames):
-            choice.setVisible(not self._is_check)
         self._in_frames.toggled.connect(self._on_kind)
         self._lay = make_button("Lay grid", self.lay_grid)
         self._n_side = self._number(
@@ -176,7 +174,7 @@ class GridTool(QWidget):
             "6 % to about 1.5 percentage points.",
         )
         self._n_side.setValue(16)
-        self._n_side_label = QLabel("nodes a side", self)
+        self._n_side_label = QLabel("nodes a side")
         self._n_frames = self._number((1, 9999), "How many frames to lay.", " frames")
         self._frame_px = self._number(
             (1, 99999), "About the side of a frame, in pixels of the image.", " px wide"
@@ -206,7 +204,7 @@ class GridTool(QWidget):
         self._redo = make_button("Redo", self.redo, f"Repeat it ({shown_key(REDO_KEY)}).")
         self._done = make_button("Done", self.finish)
         self._remove = make_button("Remove", self.remove)
-        self._goes_on = QCheckBox(self)
+        self._goes_on = QCheckBox()
         self._goes_on.setChecked(True)
         self._list = GridList()
         self._list.region_chosen.connect(self._on_row)
@@ -224,9 +222,11 @@ class GridTool(QWidget):
             *(self._stack_fraction, self._news, make_row(*walk), make_row(*steps)),
             *(make_row((self._done, 1), self._goes_on), self._list, None),
         )
+        for choice in (self._on_slice, self._in_frames):
+            choice.setVisible(not self._is_check)
 
     def _number(self, bounds: tuple[int, int], tooltip: str, suffix: str = "") -> QSpinBox:
-        box = QSpinBox(self)
+        box = QSpinBox()
         box.setRange(*bounds)
         box.setSuffix(suffix)
         box.setToolTip(tooltip)
