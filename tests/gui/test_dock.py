@@ -275,7 +275,7 @@ def test_maps_that_are_made_otherwise_are_not_mixed_with_those_at_hand(dock, qtb
 def test_a_slice_without_a_preview_does_not_end_the_previews(dock, viewer, qtbot, monkeypatch):
     def train(job, *, token):
         for _ in range(3):
-            assert job.preview_slice() is not None  # asked for, and found to be unreadable
+            assert job.gate() is not None  # asked for, and found to be unreadable
         yield from fake_train(job, token=token)
 
     monkeypatch.setattr(controller_module, "train", train)

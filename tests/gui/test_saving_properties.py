@@ -93,7 +93,9 @@ class Tools:
         self.sheet.set_boxes(regions)
         for row, name, text in texts:
             region = self.sheet.rows[row % len(self.sheet.rows)]
-            self.sheet.apply(self.sheet.edits_for([(region, name, text)]))
+            edits = self.sheet.edits_for([(region, name, text)])
+            if edits:
+                self.sheet.history.do(*edits)
         self.keypoints.set_value(points)
         self.book.set_value(())
         for z, (nodes, is_done) in grids.items():
