@@ -140,6 +140,18 @@ def test_maps_are_set_right_by_keypoints_in_blocks_too(case, run, tmp_path):
     assert_same(tmp_path / "blocks", tmp_path / "one")
 
 
+@pytest.mark.parametrize("shape", [(2, 2060, 96), (2, 64, 64)])  # in two blocks a slice, and one
+def test_padding_is_told_by_workers_too(case, run, tmp_path, shape):
+    shutil.copytree(case / "run", tmp_path / "run")
+    image = np.random.default_rng(0).integers(1, 255, shape, np.uint8)
+    image[1, :, : shape[2] // 4] = 0
+    tifffile.imwrite(tmp_path / "big.tif", image, photometric="minisblack")
+    said = run(tmp_path, "blocks", "--workers", "1")
+    assert said.count("from an edge on") == 1
+    assert "1 slice (1) has one grey value" in said
+    assert "in up to 25 % of the pixels" in said
+
+
 @posix
 def test_a_killed_prediction_goes_on_and_computes_no_finished_block_twice(case, start, run):
     options = ("--threshold", "auto", "--uncertainty", "--workers", "1")

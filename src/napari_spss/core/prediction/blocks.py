@@ -59,7 +59,7 @@ from .files import (
     result_layouts,
     result_names,
 )
-from .maps import Piece, SlicePredictor
+from .maps import Piece, SlicePredictor, padding_message
 from .smoothing import is_smoothed
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
 _TASK = "prediction"
 _JOB, _RECORD, _ADDRESS, _ERROR = ".job", "job.json", "address.json", "error.txt"
-_DONE, _GREYS = "done", "greys"
+_DONE, _GREYS, _PADDED = "done", "greys", "{}.padded"
 _SMOOTHED_SLICES = 8  # of a block, since those beside it are predicted as well
 _ONLY_HERE = "127.0.0.1"
 
@@ -190,6 +190,10 @@ def predict_in_blocks(
                 show(Message("info", f"going on: {done} of {len(blocks)} blocks are done."))
             watch = _Watch(place, len(blocks), pace, show, token or CancelToken())
             _serve(daisy, folder, watch, n_workers, devices, host)
+            shares = (place / _GREYS).glob(_PADDED.format("[0-9]*"))
+            told = padding_message(model, {int(p.stem): float(p.read_text()) for p in shares})
+            if told is not None:
+                show(told)
             if threshold == "auto":
                 made_by["threshold"], text = _match(folder, names, model, stack)
                 show(Message("info", text))
@@ -430,9 +434,10 @@ class _Worker:
 
         sink = Corrected(self._model, self._stack, keep)
         steps = deque(prediction_steps([regions], self._stack, sink, is_smooth=self._job.smooth_z))
-        greys = None if regions[0].box is None else self._greys
+        greys, padded = None if regions[0].box is None else self._greys, dict[int, float]()
+        places = [step[0] for step in steps]
         with closing(
-            self._predictor.pieces(self._stack, [step[0] for step in steps], greys=greys)
+            self._predictor.pieces(self._stack, places, greys=greys, padded=padded)
         ) as items:
             for item in items:
                 if isinstance(item, Piece):
@@ -440,6 +445,8 @@ class _Worker:
                     take(region, item.rows, item.probs)
                     if item.is_last:
                         steps.popleft()
+        for z, share in padded.items():
+            self._note_padding(z, share)
         write_atomically(mark, json.dumps(means))
         return True
 
@@ -455,11 +462,15 @@ class _Worker:
         image, place = (images[z], 0) if self._stack.is_set else (images[0], z)
         image.put(place, corner, pixels)
 
+    def _note_padding(self, z: int, share: float) -> None:
+        write_atomically(self._place / _GREYS / _PADDED.format(z), str(share))
+
     def _greys(self, z: int) -> GreyRange:
         """Grey values of a whole slice, which the first who needs them works out."""
         path = self._place / _GREYS / f"{z}.npy"
         if not path.exists():
             greys = self._predictor.greys(self._stack, z)
+            self._note_padding(z, self._predictor.padded(self._stack, z, greys))
             temporary = path.with_name(f".{z}.{os.getpid()}.npy")
             np.save(temporary, greys)
             temporary.replace(path)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -105,6 +105,13 @@ class SlicePredictor:
         reduction = self._model.working_scale.of_slice(stack, z)
         return slice_greys(stack, z, reduction, self._model.normalisation)
 
+    def padded(self, stack: Stack, z: int, greys: GreyRange) -> float:
+        """Share of a slice that is padding."""
+        shares: dict[int, float] = {}
+        for _ in self._strips(stack, [Region(z)], lambda _: greys, shares):
+            pass
+        return shares[z]
+
     def pieces(
         self,
         stack: Stack,
@@ -112,11 +119,13 @@ class SlicePredictor:
         *,
         greys: _Greys | None = None,
         token: CancelToken | None = None,
+        padded: dict[int, float] | None = None,
     ) -> Generator[Piece | TileDone | Message, None, None]:
         """Predict regions, one after the other, each from top to bottom.
 
         A slice is read whole for its grey values, unless ``greys`` tells those of slices: then only
-        what a box depends on.
+        what a box depends on. ``padded`` takes the share of each slice read whole that is padding;
+        without it, a message tells of them.
 
         Yields
         ------
@@ -134,7 +143,7 @@ class SlicePredictor:
         """
         n_objects = len(self._model.classes) - 1
         window, window_top, done = torch.zeros(n_objects, 0, 0), 0, 0
-        with contextlib.closing(_ahead(self._bands(stack, regions, greys, token))) as items:
+        with contextlib.closing(_ahead(self._bands(stack, regions, greys, token, padded))) as items:
             for region, item in items:
                 if not isinstance(item, Band):
                     yield item
@@ -171,6 +180,7 @@ class SlicePredictor:
         regions: Iterable[Region],
         greys: _Greys | None,
         token: CancelToken | None,
+        padded: dict[int, float] | None = None,
     ) -> Generator[tuple[Region, Band | TileDone | Message], None, None]:
         """Compute maps at working scale; rows of a band are those of the slice."""
         if stack.n_channels != self._model.n_channels:
@@ -180,8 +190,8 @@ class SlicePredictor:
             )
         if token is not None and token.is_cancelled:
             raise Stopped
-        regions, padded = tuple(regions), Counter[int]()
-        strips_of = self._strips(stack, regions, greys, padded)
+        regions, shares = tuple(regions), {} if padded is None else padded
+        strips_of = self._strips(stack, regions, greys, shares)
         with contextlib.closing(_ahead(strips_of)) as strips:
             for region in regions:
                 _, _, box = self._place(stack, region)
@@ -194,7 +204,7 @@ class SlicePredictor:
                     if isinstance(item, Band):
                         item = Band((item.rows[0] + seen[0], item.rows[1] + seen[0]), item.objects)
                     yield region, item
-        if message := self._of_padding(stack, padded):
+        if padded is None and (message := padding_message(self._model, shares)):
             yield regions[-1], message
 
     def _seen(self, stack: Stack, region: Region) -> Box:
@@ -208,41 +218,39 @@ class SlicePredictor:
         stack: Stack,
         regions: Iterable[Region],
         greys: _Greys | None,
-        padded: Counter[int],
+        padded: dict[int, float],
     ) -> Generator[_Strip, None, None]:
-        """Read what the regions depend on, at working scale, and count padding of whole slices."""
+        """Read what the regions depend on, at working scale, and the padding of whole slices."""
         for region in regions:
-            seen = self._seen(stack, region)
+            z, seen = region.slice, self._seen(stack, region)
+            k, n = self._model.working_scale.of_slice(stack, z), 0
             for strip in working_strips(
                 stack,
-                region.slice,
-                self._model.working_scale.of_slice(stack, region.slice),
+                z,
+                k,
                 self._model.normalisation,
                 box=seen,
-                greys=None if greys is None else greys(region.slice),
+                greys=None if greys is None else greys(z),
             ):
-                if seen == self._seen(stack, Region(region.slice)):
-                    padded[region.slice] += sum(int(run.sum()) for run in padding_runs(strip))
+                if seen == self._seen(stack, Region(z)):
+                    n += sum(int(run.sum()) for run in padding_runs(strip))
+                    padded[z] = min(1.0, n * k**2 / math.prod(stack.shape_of(z)))
                 yield strip
 
-    def _of_padding(self, stack: Stack, padded: Counter[int]) -> Message | None:
-        """Say which slices are padded, unless the model knows what lies outside."""
-        shares = {
-            z: n * self._model.working_scale.of_slice(stack, z) ** 2 / math.prod(stack.shape_of(z))
-            for z, n in padded.items()
-        }
-        found = sorted(z for z, share in shares.items() if share > _PADDED)
-        if not found or self._model.classes.outside_index is not None:
-            return None
-        shown = ", ".join(map(str, found[:_MOST_SLICES])) + ", ..." * (len(found) > _MOST_SLICES)
-        text = (
-            f"{counted(len(found), 'slice')} ({shown}) {'have' if len(found) > 1 else 'has'} one "
-            f"grey value from an edge on, as aligning leaves it, in up to "
-            f"{percent(min(1.0, max(shares.values())), 0)} of the pixels. Labels there mean "
-            "nothing, but count in the fractions: crop the image, or train with a class that is "
-            "named outside and marked there."
-        )
-        return Message("warning", text)
+
+def padding_message(model: Model, shares: Mapping[int, float]) -> Message | None:
+    """Say which slices are padded, unless the model knows what lies outside."""
+    found = sorted(z for z, share in shares.items() if share > _PADDED)
+    if not found or model.classes.outside_index is not None:
+        return None
+    shown = ", ".join(map(str, found[:_MOST_SLICES])) + ", ..." * (len(found) > _MOST_SLICES)
+    text = (
+        f"{counted(len(found), 'slice')} ({shown}) {'have' if len(found) > 1 else 'has'} one grey "
+        f"value from an edge on, as aligning leaves it, in up to {percent(max(shares.values()), 0)}"
+        " of the pixels. Labels there mean nothing, but count in the fractions: crop the image, or "
+        "train with a class that is named outside and marked there."
+    )
+    return Message("warning", text)
 
 
 class _Rows:
