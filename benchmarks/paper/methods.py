@@ -24,6 +24,7 @@ from napari_spss.core.simulation.degrade import degrade
 METHODS = ("benchmark", "spss", "spss+", "fast")
 
 # What the paper does not state of SPSS+: "very few" crops, "two or three" keypoints, dilated.
+ALPHA, RADIUS_PX = 0.5, 5.0
 KEYPOINT_CROPS = 0.1
 KEYPOINTS_PER_CLASS = 3
 
@@ -80,7 +81,7 @@ def settings_of(
     scale: Scale,
     crop_px: int,
     n_crops: int,
-    alpha: float | None = None,
+    alpha: float = ALPHA,
 ) -> TrainingSettings:
     """Settings of a run.
 
@@ -97,8 +98,8 @@ def settings_of(
     n_crops : int
         Crops that the paper's methods train on: ``fast`` takes as many steps as they take in all
         their epochs, in batches of the same size.
-    alpha : float, optional
-        Weight of the proportions in Eq. 4, instead of the preset's.
+    alpha : float
+        Weight of the proportions in Eq. 4.
     """
     published = preset("paper")
     values: dict[str, object] = {
@@ -114,8 +115,7 @@ def settings_of(
         return preset("fast").with_overrides(values)
     values["network.filters"] = scale.filters
     values["optimisation.max_epochs"] = scale.max_epochs
-    if alpha is not None:
-        values["loss.alpha"] = alpha
+    values |= {"loss.alpha": alpha, "labels.keypoint_radius_px": RADIUS_PX}
     return published.with_overrides(values)
 
 

@@ -79,10 +79,15 @@ def test_clusters_give_no_more_than_k_annotations():
     assert len({p.fractions for p in found.annotations.proportions}) <= 4
 
 
+# where the paper is silent, in its tables; the preset has what did best without a stopping rule
+CHOSEN = {"loss.alpha": 0.5, "labels.keypoint_radius_px": 5.0}
+
+
 @pytest.mark.parametrize("method", [one for one in METHODS if one != "fast"])
 def test_preset_paper_is_what_was_published(method):
     found = settings_of(method, seed=2, scale=scale_of("paper"), crop_px=224, n_crops=1317)
-    assert found == preset("paper").with_overrides({"seed": 2, "sampling.crop_px": 224})
+    changed = {"seed": 2, "sampling.crop_px": 224, **CHOSEN}
+    assert found == preset("paper").with_overrides(changed)
     assert found.loss.masks == "entropy"
     assert reduced(method, scale_of("paper")) == {}
 
@@ -94,6 +99,7 @@ def test_preset_cpu_reduces_filters_scale_and_epochs_alone():
         "sampling.crop_px": 112,
         "image.object_diameter_px": 2 * preset("paper").image.target_diameter_px,
         "optimisation.max_epochs": 40,
+        **CHOSEN,
     }
     assert found == preset("paper").with_overrides(changed)
     expected = {"filters": [64, 8], "reduction": [1, 2], "max_epochs": [100, 40]}
