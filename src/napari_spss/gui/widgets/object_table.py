@@ -133,7 +133,7 @@ class _Rows(QSortFilterProxyModel):
 
     def set_shown(self, is_shown: np.ndarray | None) -> None:
         self._is_shown = is_shown
-        self.invalidateFilter()
+        self.invalidate()  # that of the filter alone is deprecated
 
     def filterAcceptsRow(self, row: int, parent: QModelIndex) -> bool:
         return self._is_shown is None or bool(self._is_shown[row])
