@@ -243,7 +243,7 @@ class SpssDock(QWidget):
         self.annotate.check_shown.connect(self._on_check_shown)
         for name, section in self.sections.items():
             section.header.clicked.connect(partial(self._on_header, name))
-        self.results.apply_requested.connect(lambda _: self._on_header("", False))
+        self.results.apply_requested.connect(lambda _: self._on_header(""))
         self.sections["Annotate"].header.toggled.connect(
             lambda is_open: self.annotate.set_folded(not is_open)
         )
@@ -704,9 +704,10 @@ class SpssDock(QWidget):
         if end.run == "prediction" and maps is not None and maps.is_complete:
             self._show_section("Results", finished=("Image & classes", "Train", "Annotate"))
 
-    def _on_header(self, name: str, is_open: bool) -> None:
+    def _on_header(self, name: str, *_: bool) -> None:  # bindings differ in what a click gives
         """Take note of what the user opened, which is not folded before the next run."""
-        self._opened = name if is_open else ""
+        section = self.sections.get(name)
+        self._opened = name if section is not None and section.header.isChecked() else ""
 
     def _show_curves(self) -> None:
         self._show_section("Train", finished=("Image & classes", "Annotate"))
