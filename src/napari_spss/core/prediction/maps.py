@@ -224,6 +224,7 @@ class SlicePredictor:
         for region in regions:
             z, seen = region.slice, self._seen(stack, region)
             k, n = self._model.working_scale.of_slice(stack, z), 0
+            is_whole = seen == self._seen(stack, Region(z))
             for strip in working_strips(
                 stack,
                 z,
@@ -232,7 +233,7 @@ class SlicePredictor:
                 box=seen,
                 greys=None if greys is None else greys(z),
             ):
-                if seen == self._seen(stack, Region(z)):
+                if is_whole:
                     n += sum(int(run.sum()) for run in padding_runs(strip))
                     padded[z] = min(1.0, n * k**2 / math.prod(stack.shape_of(z)))
                 yield strip
