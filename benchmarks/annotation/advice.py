@@ -23,7 +23,6 @@ from napari_spss.core.analysis import evaluate
 from napari_spss.core.annotations import Annotations
 from napari_spss.core.base import TrainingSettings
 from napari_spss.core.images import Stack, stack_from_array
-from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.prediction import predict, rank_slices
 from napari_spss.core.simulation.annotators import simulate_grids
 from napari_spss.core.simulation.cost import Simulation, combine
@@ -180,7 +179,7 @@ def _stack(pictures: Pictures, data: str) -> Stack:
     """Slices of one volume as a stack, of which neighbours are alike; else a set of images."""
     if data == "vnc":
         return stack_from_array(np.stack(pictures.images))
-    return stack_from_images(list(pictures.images))
+    return pictures.stack()
 
 
 # -- table ---------------------------------------------------------------------------------------

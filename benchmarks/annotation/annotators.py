@@ -33,10 +33,10 @@ from napari_spss.core.simulation.annotators import (
     simulate_paper,
     simulate_regions,
 )
-from napari_spss.core.simulation.clicks import correction_clicks
 from napari_spss.core.simulation.cost import Acts, Costs, Simulation, combine
 from napari_spss.core.simulation.protocols import evenly_spread
 
+from .corrections import correction_clicks
 from .images import Mask, Pictures
 
 HEADLINE_S = 300.0
@@ -149,8 +149,8 @@ def annotate(
 def correct(told: Told, labels: Sequence[Mask], n: int, *, off_centre: float, seed: int) -> Told:
     """Add a click on each of the ``n`` worst errors of the labels, and the seconds for them."""
     clicks = correction_clicks(
-        list(labels),
-        list(told.pictures.truth),
+        labels,
+        told.pictures.truth,
         n,
         rng=np.random.default_rng(seed),
         off_centre=off_centre,

@@ -29,7 +29,6 @@ from napari_spss.core.base import (
     with_current_names,
 )
 from napari_spss.core.images import Stack, as_label_source
-from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.networks import resolve_device
 from napari_spss.core.prediction import predict, predict_regions
 from napari_spss.core.simulation.cost import Acts
@@ -38,7 +37,7 @@ from napari_spss.core.training import Model, NodeMaps, iter_training, rank_nodes
 from .annotators import LOOK_S, OBJECT_S, Plan, Told, annotate, correct, look_again, wrong_nodes
 from .forest import best_labels, grow, plain_labels
 from .hardships import made_hard
-from .images import Mask, Part, Pictures
+from .images import Mask, Part
 from .rows import ROUND_SHARE, Row, row_of
 
 N_CLICKS = 20  # of a round of correction
@@ -313,7 +312,7 @@ class _Run:
     test: Stack = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "test", _stack(self.part.test))
+        object.__setattr__(self, "test", self.part.test.stack())
 
     def network(self) -> dict[str, Any]:
         """Train, score, and correct as often as the row says."""
@@ -379,14 +378,14 @@ class _Run:
 
     def _seen(self, model: Model) -> list[Mask]:
         """Labels of the slices that are annotated, as the person sees them."""
-        stack, flips = _stack(self.told.pictures), self.experiment.row.flips
+        stack, flips = self.told.pictures.stack(), self.experiment.row.flips
         return list(predict(model, stack, device=self.device, flips=flips).labels)
 
     def _looked_again(self, trained: _Trained) -> dict[str, Any]:
         """Look at doubtful nodes again, train anew, and score."""
         annotations, node_error = self.told.annotations, self.settings.labels.node_error
         maps = NodeMaps(annotations)
-        stack = _stack(self.told.pictures)
+        stack = self.told.pictures.stack()
         for _ in predict_regions(trained.model, stack, maps.regions, maps.sink, device=self.device):
             pass
         doubtful = rank_nodes(annotations, maps.probs, node_error=node_error)
@@ -409,7 +408,7 @@ class _Run:
         """Grow, and score at the threshold that suits the truth best, and at the plain one."""
         n_trees = _QUICK_TREES if self.experiment.is_quick else 100
         grown = grow(
-            _stack(self.told.pictures),
+            self.told.pictures.stack(),
             self.told.annotations,
             self.settings,
             n_trees=n_trees,
@@ -447,7 +446,7 @@ class _Run:
         course: list[list[float]] = []
         start, start_cpu = time.perf_counter(), time.process_time()
         run = iter_training(
-            _stack(told.pictures),
+            told.pictures.stack(),
             told.annotations,
             settings,
             masks=None if told.masks is None else as_label_source(list(told.masks)),
@@ -511,11 +510,6 @@ def _start(load: Callable[[str], Part], data: str, is_quick: bool, device: str) 
     settings = settings_of(experiment, part)
     run = _Run(experiment, part, settings, told, lambda _: None, device)
     return run._train(told, settings).model
-
-
-def _stack(pictures: Pictures) -> Stack:
-    axes = "YX" if pictures.images[0].ndim == 2 else "CYX"
-    return stack_from_images(list(pictures.images), axes=axes)
 
 
 def described(scores: Scores) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import records
 
 from napari_spss.core.annotations import parse_classes
-from napari_spss.core.images import open_masks, open_stack
+from napari_spss.core.images import ImageData, Stack, open_masks, open_stack
 
 Image: TypeAlias = npt.NDArray[Any]
 Mask: TypeAlias = npt.NDArray[np.uint8]
@@ -52,6 +52,12 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def stack(self) -> Stack:
+        """Each a slice, of its own size."""
+        axes = "YX" if self.images[0].ndim == 2 else "CYX"
+        data = [ImageData(image) for image in self.images]
+        return Stack(data, source="array", names=self.names, is_set=True, axes=axes)
 
     def chosen(self, indices: Iterable[int]) -> Pictures:
         """Some of them, in the order of ``indices``."""

@@ -13,7 +13,6 @@ import numpy as np
 import PIL.Image
 
 from napari_spss.core.annotations import CountingGrid
-from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.prediction import predict
 from napari_spss.core.training import fit
 
@@ -64,9 +63,9 @@ def draw_example(part: Part, out: Path, *, is_quick: bool = False) -> Path:
         raise ValueError(f"images of {part.data} may not be shown; draw {', '.join(_SHARED)}.")
     told = annotate(BASE.plan, part.train, part.classes, budget_s=HEADLINE_S, seed=_SEED)
     experiment = Experiment("study", part.data, part.part, BASE.name, HEADLINE_S, _SEED, is_quick)
-    seen = stack_from_images(list(part.train.images))
+    seen = part.train.stack()
     model = fit(seen, told.annotations, settings_of(experiment, part), device="cpu")
-    test = stack_from_images([part.test.images[0]])
+    test = part.test.chosen([0]).stack()
     labels = predict(model, test, device="cpu").labels[0]
     return _draw(part, told.annotations.grids, labels, out / NAME)
 

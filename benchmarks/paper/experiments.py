@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import records
 import torch
 from crops import Split, cut, split_honest, split_random
@@ -26,10 +28,8 @@ from methods import annotate, reduced, scale_of, settings_of, steps_per_epoch
 from runs import FOLDERS
 
 from napari_spss.core.analysis import evaluate
-from napari_spss.core.analysis.scores import binarisation
 from napari_spss.core.base import RunFinished, Validated, replacing
-from napari_spss.core.images import IGNORE, Stack
-from napari_spss.core.images.stack import stack_from_images
+from napari_spss.core.images import IGNORE, ImageData, Stack
 from napari_spss.core.prediction import predict
 from napari_spss.core.prediction.engine import Prediction
 from napari_spss.core.training import Model, iter_training
@@ -289,9 +289,9 @@ def _stopping(experiment: Experiment) -> str:
 def stack_of(crops: Sequence[Picture]) -> Stack:
     """Make a stack of crops, each a slice."""
     axes = "YXC" if crops[0].image.ndim == 3 else "YX"
-    return stack_from_images(
-        [crop.image for crop in crops], axes=axes, names=[crop.name for crop in crops]
-    )
+    names = [crop.name for crop in crops]
+    images = [ImageData(crop.image) for crop in crops]
+    return Stack(images, source="array", names=names, is_set=True, axes=axes)
 
 
 def _course(run: Any) -> tuple[Model, dict[str, Any]]:
@@ -319,15 +319,36 @@ def scores_of(found: Prediction, test: Sequence[Picture], classes: Sequence[str]
         "mean_iou_all": records.number(scores.mean_iou),
         "mean_iou_named": records.number(scores.mean_iou_foreground),
         "mean_class_accuracy": records.number(scores.balanced_accuracy),
-        "binarisation": {name: _binary(found, [index]) for index, name in enumerate(classes)}
-        | {"total": _binary(found, range(len(classes)))},
+        "binarisation": {
+            name: binarisation(maps[index] for maps in found.probs)
+            for index, name in enumerate(classes)
+        }
+        | {"total": binarisation(found.probs)},
     }
 
 
-def _binary(found: Prediction, indices: Sequence[int]) -> dict[str, float | None]:
-    measured = binarisation(maps[index] for maps in found.probs for index in indices)
-    names = ("near_binary", "mass_near_one", "softness")
-    return {name: records.number(getattr(measured, name)) for name in names}
+def binarisation(maps: Iterable[npt.NDArray[np.floating]]) -> dict[str, float | None]:
+    """Say how binary maps are, where within 0.1 of 0 or 1 counts as near.
+
+    ``near_binary`` is the share of the pixels that are near 0 or 1. Where a class is rare it is
+    high for any map, since nearly all pixels are near 0; hence the other two. ``mass_near_one`` is
+    the share of the maps' sum that lies in pixels near 1: 1 for a binary map, 0 for a constant
+    one, None for zeros. ``softness`` is the mean of 4 p (1 - p): 0 for a binary map, 1 for p = 0.5.
+    """
+    n_pixels, n_near, mass, mass_near_one, softness = 0, 0, 0.0, 0.0, 0.0
+    for one in maps:
+        p = np.asarray(one, dtype=np.float64)
+        is_near_one = p >= 0.9
+        n_pixels += p.size
+        n_near += int(np.count_nonzero(is_near_one | (p <= 0.1)))
+        mass += float(p.sum())
+        mass_near_one += float(p[is_near_one].sum())
+        softness += float((4.0 * p * (1.0 - p)).sum())
+    return {
+        "near_binary": records.number(n_near / n_pixels),
+        "mass_near_one": records.number(mass_near_one / mass if mass > 0 else math.nan),
+        "softness": records.number(softness / n_pixels),
+    }
 
 
 def _store_panels(

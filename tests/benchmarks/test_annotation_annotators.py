@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from annotation.annotators import OBJECT_S, Plan, annotate, correct, look_again, wrong_nodes
+from annotation.corrections import correction_clicks
 from annotation.hardships import HARDSHIPS, made_hard
 from annotation.images import Pictures, contact_sheets, folds_of, load_part, tiny_part
 
@@ -115,6 +116,34 @@ def test_a_correction_clicks_errors_and_costs_two_seconds_each(pictures):
     for point in after.annotations.keypoints:
         y, x = point.pixel
         assert pictures.truth[point.slice][y, x] == point.class_index == 1
+
+
+def discs():
+    """Truth of two slices of 64 x 96: a large disc and a small one, alike in both."""
+    y, x = np.mgrid[:64, :96]
+    is_disc = ((y - 20) ** 2 + (x - 20) ** 2 <= 12**2) | ((y - 45) ** 2 + (x - 50) ** 2 <= 6**2)
+    return np.stack([is_disc, is_disc]).astype(np.uint8)
+
+
+def test_the_largest_errors_are_corrected_first():
+    truth, found = discs(), discs()
+    found[1, 45 - 7 : 45 + 8, 50 - 7 : 50 + 8] = 0  # the small disc is missed
+    found[1, 50:60, 80:90] = 1  # something is wrongly found, 10 x 10
+    found[0, 8:12] = 0  # the top of the large disc is missed
+    first, second, third = correction_clicks(found, truth, 9, rng=np.random.default_rng(0))
+    assert (first.slice, first.y, first.x, first.class_index) == (1, 45, 50, 1)
+    assert (second.slice, second.class_index) == (1, 0)
+    assert 53 <= second.y <= 56
+    assert 83 <= second.x <= 86
+    assert (third.slice, third.class_index) == (0, 1)
+    assert correction_clicks(found, truth, 1, rng=np.random.default_rng(0)) == (first,)
+
+
+def test_right_labels_and_pixels_without_a_class_need_no_correction():
+    truth = discs()
+    assert correction_clicks(truth, truth, 5, rng=np.random.default_rng(0)) == ()
+    unknown = np.full_like(truth, 255)
+    assert correction_clicks(truth, unknown, 5, rng=np.random.default_rng(0)) == ()
 
 
 def test_parts_do_not_overlap():

@@ -12,7 +12,7 @@ import methods
 import numpy as np
 import pytest
 import records
-from experiments import Data, Experiment, carry_out, planned
+from experiments import Data, Experiment, binarisation, carry_out, planned
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -212,3 +212,15 @@ def test_in_the_papers_split_the_test_part_decides_when_to_stop(tiny_data):
         losses.append(record["best_loss"])
     assert losses[0] != losses[1]
     assert record["n_epochs"] == 1
+
+
+def test_binarisation_tells_binary_from_soft_maps():
+    assert binarisation([np.array([0.0, 0.0]), np.array([0.0, 1.0])]) == {
+        "near_binary": 1, "mass_near_one": 1, "softness": 0,
+    }  # fmt: skip
+    assert binarisation([np.array([0.0, 1.0, 0.5, 0.5])]) == {
+        "near_binary": 0.5, "mass_near_one": 0.5, "softness": 0.5,
+    }  # fmt: skip
+    rare = binarisation([np.full((3, 3), 0.05)])
+    assert (rare["near_binary"], rare["mass_near_one"]) == (1, 0)
+    assert binarisation([np.zeros((3, 3))])["mass_near_one"] is None

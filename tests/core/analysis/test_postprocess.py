@@ -67,8 +67,7 @@ def test_certain_pixels_are_not_labelled_if_nothing_is_to_be() -> None:
     st.floats(0, 1),
 )
 def test_no_threshold_comes_closer_than_the_matched_one(p: np.ndarray, fraction: float) -> None:
-    histogram = MapHistogram(n_bins=64)
-    histogram.add(p)
+    histogram = np.bincount(np.minimum((p * 64).astype(int), 63), minlength=64)
     miss = abs((p >= matched_threshold(histogram, fraction)).mean() - fraction)
     others = np.append(np.arange(64) / 64, 1.5)
     assert miss <= min(abs((p >= other).mean() - fraction) for other in others) + 1e-9
@@ -103,16 +102,6 @@ def test_an_enclosed_class_and_ignored_pixels_are_no_holes() -> None:
         ring = RING.copy()
         ring[1, 1] = inside
         assert (fill_holes(ring) == ring).all()
-
-
-def test_large_holes_stay_open() -> None:
-    labels = np.ones((5, 9), dtype=np.uint8)
-    labels[2, 1] = 0
-    labels[1:4, 4:7] = 0
-    filled = fill_holes(labels, max_size_px=8)
-    assert filled[2, 1] == 1
-    assert (filled == 0).sum() == 9
-    assert fill_holes(labels, max_size_px=9).all()
 
 
 def test_small_components_become_background() -> None:

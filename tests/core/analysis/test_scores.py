@@ -11,7 +11,6 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from napari_spss.core.analysis import confusion_matrix, evaluate, scores_from_confusion
-from napari_spss.core.analysis.scores import binarisation
 from napari_spss.core.base import InputError
 from napari_spss.core.images import open_masks, stack_from_array
 
@@ -225,23 +224,3 @@ def test_renaming_classes_permutes_the_scores(
             assert before.f1[index] == pytest.approx(2 * iou / (1 + iou))
     assert after.mean_iou == pytest.approx(before.mean_iou, nan_ok=True)
     assert after.accuracy == pytest.approx(before.accuracy, nan_ok=True)
-
-
-def test_binarisation_tells_binary_from_soft_maps() -> None:
-    binary = binarisation(np.array([[0.0, 0.0, 0.0, 1.0]]))
-    assert (binary.near_binary, binary.mass_near_one, binary.softness) == (1.0, 1.0, 0.0)
-    constant = binarisation(np.full((3, 3), 0.05))
-    assert constant.near_binary == 1.0
-    assert constant.mass_near_one == 0.0
-    assert binarisation(np.full((3, 3), 0.5)).softness == 1.0
-    assert math.isnan(binarisation(np.zeros((3, 3))).mass_near_one)
-
-
-def test_binarisation_of_slices_equals_that_of_the_stack() -> None:
-    maps = np.random.default_rng(0).random((3, 4, 5))
-    whole, sliced = binarisation(maps), binarisation(iter(maps))
-    assert sliced.softness == pytest.approx(whole.softness)
-    assert sliced.mass_near_one == pytest.approx(whole.mass_near_one)
-    assert sliced.near_binary == whole.near_binary
-    with pytest.raises(InputError, match="no pixels"):
-        binarisation([])

@@ -20,6 +20,7 @@ from napari_spss.core.annotations import (
     wilson_interval,
 )
 from napari_spss.core.annotations.checks import is_background, order_classes
+from napari_spss.core.annotations.grids import nodes_in
 from napari_spss.core.base import InputError
 
 CLASSES = ("background", "mito", "axon")
@@ -79,7 +80,7 @@ def test_wilson_interval_narrows_with_more_nodes_and_refuses_impossible_counts()
 )
 def test_a_grid_covers_the_image_evenly_and_stays_inside(shape, size, seed):
     spacing = 1 + size * (min(shape) - 1)
-    grid = lay_grid(3, shape, spacing_px=spacing, rng=np.random.default_rng(seed))
+    grid = nodes_in(Region(3), shape, spacing, np.random.default_rng(seed))
     assert grid.slice == 3
     assert not grid.is_done
     assert 0 <= grid.offset_y < spacing
@@ -113,25 +114,14 @@ def test_same_generator_state_gives_the_same_grid_and_another_one_another():
 def test_every_pixel_is_as_likely_to_hold_a_node():
     # Spacing 4 on 6 px: nodes at offset -4, 0, +4. Offsets are uniform, so counts are even.
     rng = np.random.default_rng(0)
-    rows = np.concatenate(
-        [np.unique(lay_grid(0, (6, 6), spacing_px=4, rng=rng).y) for _ in range(4000)]
-    )
+    rows = np.concatenate([np.unique(nodes_in(Region(0), (6, 6), 4, rng).y) for _ in range(4000)])
     counts = np.bincount(np.floor(rows + 0.5).astype(int), minlength=6)
     assert counts == pytest.approx(np.full(6, 1000), rel=0.12)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"spacing_px": 0.5}, "spacing_px 0.5 .* choose 1 to 50"),
-        ({"spacing_px": 51}, "spacing_px 51 .* choose 1 to 50"),
-        ({"spacing_px": math.nan}, "choose 1 to 50"),
-        ({"n_side": 0}, "n_side 0 is below 1"),
-    ],
-)
-def test_a_grid_that_does_not_suit_the_image_is_refused(options, message):
-    with pytest.raises(InputError, match=message):
-        lay_grid(0, (50, 80), rng=np.random.default_rng(0), **options)
+def test_a_grid_without_nodes_is_refused():
+    with pytest.raises(InputError, match="n_side 0 is below 1"):
+        lay_grid(0, (50, 80), n_side=0, rng=np.random.default_rng(0))
 
 
 def test_a_grid_counts_judged_nodes_only():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from table_readers import Stack, read_grid, read_keypoints, read_proportions
 
 from napari_spss.core.annotations import (
     NOT_JUDGED,
@@ -30,29 +31,6 @@ from napari_spss.core.base import InputError, RunError
 
 GRID_HEADER = "slice,spacing_px,offset_y,offset_x,y,x,class,status\n"
 FRAME_HEADER = "slice,y0,x0,y1,x1,spacing_px,offset_y,offset_x,y,x,class,status\n"
-
-
-class Stack:
-    """Stands for ``n_slices`` slices of 10 x 20 px."""
-
-    def __init__(self, n_slices=3):
-        self.n_slices = n_slices
-
-    def shape_of(self, z):
-        assert 0 <= z < self.n_slices
-        return 10, 20
-
-
-def read_proportions(path, **options):
-    return read_annotations(proportions=path, **options)
-
-
-def read_keypoints(path, **options):
-    return read_annotations(keypoints=path, **options)
-
-
-def read_grid(path, **options):
-    return read_annotations(grid=path, **options)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import example, given, settings, strategies as st
+from table_readers import Stack, read_grid, read_keypoints, read_proportions
 
 from napari_spss.core.annotations import (
     Annotations,
@@ -26,19 +27,6 @@ from napari_spss.core.annotations import (
 from napari_spss.core.annotations.csv_cells import read_table
 from napari_spss.core.base import InputError
 
-
-def read_proportions(path, **options):
-    return read_annotations(proportions=path, **options)
-
-
-def read_keypoints(path, **options):
-    return read_annotations(keypoints=path, **options)
-
-
-def read_grid(path, **options):
-    return read_annotations(grid=path, **options)
-
-
 READERS = (read_proportions, read_keypoints, read_grid)
 
 HEADERS = {
@@ -54,16 +42,6 @@ CELLS = st.one_of(
     st.floats().map(repr),
     st.integers().map(str),
 )
-
-
-class Stack:
-    """Stands for 3 slices of 10 x 20 px."""
-
-    n_slices = 3
-
-    def shape_of(self, z):
-        assert 0 <= z < 3
-        return 10, 20
 
 
 def attempt(read, path, **options):

@@ -11,12 +11,12 @@ import pytest
 import tifffile
 from hypothesis import assume, given, strategies as st
 from PIL import Image
+from pixels import image_set
 from scipy import ndimage
 
 from napari_spss.core.annotations import ClassSpec, parse_classes
 from napari_spss.core.base import InputError
 from napari_spss.core.images import IGNORE, LabelSource, open_masks, open_stack, stack_from_array
-from napari_spss.core.images.stack import stack_from_images
 
 AXON = parse_classes("background=0,myelin=127,axon=255")
 DUBAI = parse_classes(
@@ -456,8 +456,8 @@ def test_palette_tiff_as_colours(tmp_path: Path) -> None:
 
 
 def test_a_stack_is_taken_as_masks() -> None:
-    image_set = stack_from_images([np.ones((3, 4), np.uint8), np.zeros((5, 2), np.uint8)])
-    masks = open_masks(image_set)
+    stack = image_set([np.ones((3, 4), np.uint8), np.zeros((5, 2), np.uint8)])
+    masks = open_masks(stack)
     assert (masks.n_slices, masks.shape_of(1)) == (2, (5, 2))
     assert masks.read(0).all()
     assert masks.source == "array"

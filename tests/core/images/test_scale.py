@@ -7,16 +7,16 @@ import math
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+from pixels import image_set
 
 from napari_spss.core.images import WorkingScale
-from napari_spss.core.images.stack import stack_from_images
 
 SIZES = st.floats(1e-4, 10)
 
 
 def said(scale: WorkingScale, *sizes: float | None) -> list[tuple[str, str]]:
     images = [np.zeros((4, 4), np.uint8)] * len(sizes)
-    notes = scale.notes(stack_from_images(images, pixel_sizes_um=sizes))
+    notes = scale.notes(image_set(images, sizes_um=sizes))
     return [(note.level, note.text) for note in notes]
 
 

@@ -13,12 +13,11 @@ import tifffile
 import zarr
 from hypothesis import given, settings, strategies as st
 from PIL import Image
-from pixels import ramp, write_png
+from pixels import image_set, ramp, write_png
 
 from napari_spss.core.base import InputError
 from napari_spss.core.base.units import unit_in_um
 from napari_spss.core.images import open_stack, stack_from_array
-from napari_spss.core.images.stack import stack_from_images
 
 AXES = ["YX", "ZYX", "TYX", "CYX", "YXC", "ZCYX", "ZYXC", "CZYX", "YXZ", "XYZ"]
 
@@ -189,24 +188,22 @@ def test_a_slice_outside_the_stack_is_refused(z: int) -> None:
 
 def test_image_set_of_arrays() -> None:
     images = [ramp(4, 6), ramp(5, 3)]
-    image_set = stack_from_images(images, pixel_sizes_um=[0.1, None], names=["a", "b"])
-    assert image_set.is_set
-    assert image_set.names == ("a", "b")
-    assert [image_set.shape_of(z) for z in (0, 1)] == [(4, 6), (5, 3)]
-    assert [image_set.pixel_size_um(z) for z in (0, 1)] == [0.1, None]
-    assert image_set.voxel_size_um == (None, None, None)
-    np.testing.assert_array_equal(image_set.read(1, (1, 0, 3, 2))[0], images[1][1:3, 0:2])
+    stack = image_set(images, sizes_um=[0.1, None], names=["a", "b"])
+    assert stack.is_set
+    assert stack.names == ("a", "b")
+    assert [stack.shape_of(z) for z in (0, 1)] == [(4, 6), (5, 3)]
+    assert [stack.pixel_size_um(z) for z in (0, 1)] == [0.1, None]
+    assert stack.voxel_size_um == (None, None, None)
+    np.testing.assert_array_equal(stack.read(1, (1, 0, 3, 2))[0], images[1][1:3, 0:2])
 
 
 def test_image_set_of_disagreeing_arrays_is_refused() -> None:
     with pytest.raises(InputError, match="differ in type: 0 has uint8, 1 has float32"):
-        stack_from_images([np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.float32)])
+        image_set([np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.float32)])
     with pytest.raises(InputError, match="no images"):
-        stack_from_images([])
+        image_set([])
     with pytest.raises(InputError, match="1 names for 2 images"):
-        stack_from_images([np.zeros((4, 4))] * 2, names=["a"])
-    with pytest.raises(InputError, match="1 values for 2 images"):
-        stack_from_images([np.zeros((4, 4))] * 2, pixel_sizes_um=[0.1])
+        image_set([np.zeros((4, 4))] * 2, names=["a"])
 
 
 def test_errors_of_the_callers_own_array_are_not_disguised() -> None:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from pixels import image_set
 from torch import nn
 
 import napari_spss
 from napari_spss import Model, StackLayout, Writer, iter_prediction, open_stack
 from napari_spss.core.base import FinishReason, InputError, RunError, RunFinished, TrainingSettings
 from napari_spss.core.images import Stack, stack_from_array
-from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.training.samples import LabelScale
 
 CLASSES = ("background", "mito")
@@ -128,7 +128,7 @@ def test_a_writer_knows_axes_classes_type_and_sizes(tmp_path: Path) -> None:
 
 def test_an_image_set_becomes_a_folder_of_that_format(tmp_path: Path) -> None:
     images = [_image(20, 30), _image(10, 15)]
-    stack = stack_from_images(images, names=["a.png", "b.png"], pixel_sizes_um=(0.01, 0.02))
+    stack = image_set(images, names=["a.png", "b.png"], sizes_um=(0.01, 0.02))
     labels = Path(_run(stack, tmp_path, format="npy").outputs["labels"])
     assert labels == tmp_path / "labels"
     assert [np.load(path).shape for path in sorted(labels.iterdir())] == [(20, 30), (10, 15)]

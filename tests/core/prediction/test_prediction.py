@@ -14,6 +14,7 @@ import pytest
 import tifffile
 import torch
 from hypothesis import given, settings, strategies as st
+from pixels import image_set
 from torch import nn
 
 from napari_spss.core.annotations import Classes, Region
@@ -42,7 +43,6 @@ from napari_spss.core.images import (
     resampling,
     stack_from_array,
 )
-from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.networks import Stopped, unet
 from napari_spss.core.prediction import (
     files as prediction_files,
@@ -133,7 +133,7 @@ def test_padding_of_aligned_slices_is_told_unless_the_model_knows_what_lies_outs
 def test_each_image_of_a_set_has_its_own_scale() -> None:
     fine = _image(80, 64).astype(np.float32) / 255
     coarse = fine.reshape(40, 2, 32, 2).mean((1, 3))
-    stack = stack_from_images([fine, coarse], pixel_sizes_um=(0.005, 0.01))
+    stack = image_set([fine, coarse], sizes_um=(0.005, 0.01))
     model = _model().model_copy(update={"reduction": 4, "pixel_size_um": 0.005})
     maps = predict(model, stack, device="cpu").probs
     inner = maps[0][1][4:-4, 4:-4].reshape(36, 2, 28, 2).mean((1, 3))
@@ -325,7 +325,7 @@ def test_prediction_of_a_stack() -> None:
 
 def test_prediction_of_a_set_with_a_threshold() -> None:
     images = [_image(20, 30), _image(10, 15)]
-    prediction = predict(_model(), stack_from_images(images), threshold=0.8, device="cpu")
+    prediction = predict(_model(), image_set(images), threshold=0.8, device="cpu")
     assert isinstance(prediction.labels, list)
     for labels, image in zip(prediction.labels, images, strict=True):
         np.testing.assert_array_equal(labels, _sigmoid(image) >= 0.8)
@@ -524,7 +524,7 @@ def test_files_agree_with_the_prediction_in_memory(tmp_path: Path) -> None:
 
 def test_image_set_becomes_folders(tmp_path: Path) -> None:
     images = [_image(20, 30), _image(10, 15)]
-    stack = stack_from_images(images, names=["a.png", "b.png"])
+    stack = image_set(images, names=["a.png", "b.png"])
     events = _run(_model(), stack, tmp_path)
     assert _names(tmp_path) == ["labels", "maps"]
     assert isinstance(events[-1], RunFinished)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from pixels import image_set
 from torch import nn
 
 from napari_spss.core.annotations import Region
 from napari_spss.core.base import InputError, Message, Predicted, Progress, TrainingSettings
 from napari_spss.core.images import Stack, stack_from_array
-from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.prediction import predict, predict_regions, predict_slice
 from napari_spss.core.training import Model
 from napari_spss.core.training.samples import LabelScale
@@ -153,7 +153,7 @@ def test_the_width_may_be_stated_in_micrometres() -> None:
 
 def test_images_of_a_set_are_not_averaged() -> None:
     images = np.random.default_rng(3).integers(0, 256, (3, 20, 20), dtype=np.uint8)
-    stack = stack_from_images(list(images), pixel_sizes_um=(0.005,) * 3)
+    stack = image_set(images, sizes_um=(0.005,) * 3)
     plain = predict(_model(), stack, smooth_z=False, device="cpu").probs
     np.testing.assert_array_equal(predict(_model(), stack, device="cpu").probs, plain)
     with pytest.raises(InputError, match="no slices of one volume") as error:

@@ -28,8 +28,8 @@ from napari_spss.core.simulation.annotators import (
     simulate_paper,
     simulate_regions,
 )
-from napari_spss.core.simulation.clicks import correction_clicks, place_clicks
-from napari_spss.core.simulation.cost import Acts, Costs, Simulation, combine
+from napari_spss.core.simulation.clicks import place_clicks
+from napari_spss.core.simulation.cost import Acts, Simulation, combine
 from napari_spss.core.simulation.degrade import (
     degrade,
     degrade_eq5,
@@ -413,60 +413,7 @@ def test_contradicting_simulations_are_not_combined(masks: np.ndarray, binary: n
 def test_costs_are_reckoned_by_act() -> None:
     acts = Acts(n_guesses=1, n_empty_ticks=1, n_clicks=1, n_grids=1, n_nodes=256, n_hits=10)
     assert acts.seconds() == 5 + 2 + 2 + 60
-    assert acts.seconds(Costs(hit_s=1.0)) == 5 + 2 + 2 + 60 + 10
     assert Simulation(Annotations(("background", "mito")), acts, ()).seconds == acts.seconds()
-
-
-# Corrections
-
-
-def test_corrections_are_the_largest_errors_worst_first(binary: np.ndarray) -> None:
-    found = binary.copy()
-    found[2, 45 - 7 : 45 + 8, 50 - 7 : 50 + 8] = 0  # the small disc of slice 2 is missed
-    found[4, 50:60, 80:90] = 1  # something in slice 4 is wrongly found, 10 x 10
-    found[0, 8:12] = 0  # the top of the large disc of slice 0 is missed
-    clicks = correction_clicks(found, binary, 3, rng=_rng())
-    assert (clicks[0].slice, clicks[0].class_index) == (2, 1)
-    assert (clicks[0].y, clicks[0].x) == (45, 50)
-    assert (clicks[1].slice, clicks[1].class_index) == (4, 0)
-    assert 53 <= clicks[1].y <= 56
-    assert 83 <= clicks[1].x <= 86
-    assert (clicks[2].slice, clicks[2].class_index) == (0, 1)
-    assert len(correction_clicks(found, binary, 50, rng=_rng())) == 3
-    assert [one.slice for one in correction_clicks(found, binary, 9, rng=_rng(), slices=[4])] == [4]
-
-
-def test_corrections_bear_the_true_class_wherever_they_fall(masks: np.ndarray) -> None:
-    found = np.roll(masks, 6, axis=2)
-    clicks = correction_clicks(found, masks, 20, rng=_rng(), off_centre=1.0)
-    _check_on_class(clicks, masks)
-    for one in clicks:
-        assert found[one.slice, int(one.y), int(one.x)] != one.class_index
-
-
-def test_right_labels_and_ignored_pixels_need_no_correction(masks: np.ndarray) -> None:
-    assert correction_clicks(masks, masks, 5, rng=_rng()) == ()
-    unknown = np.full_like(masks, 255)
-    assert correction_clicks(masks, unknown, 5, rng=_rng()) == ()
-
-
-def test_corrections_of_maps_are_those_of_their_labels(binary: np.ndarray) -> None:
-    shifted = np.roll(binary, 5, axis=2)
-    p1 = np.where(shifted == 1, 0.4, 0.1)
-    maps = np.stack([1 - p1, p1], axis=1)
-    expected = correction_clicks(shifted, binary, 6, rng=_rng())
-    assert correction_clicks(maps, binary, 6, rng=_rng(), threshold=0.3) == expected
-    one = correction_clicks(maps[0], binary[0], 6, rng=_rng(), threshold=0.3)
-    assert one == correction_clicks(shifted[0], binary[0], 6, rng=_rng())
-
-
-def test_labels_that_do_not_fit_the_truth_are_refused(binary: np.ndarray) -> None:
-    with pytest.raises(InputError, match="6 slices and the truth has 5"):
-        correction_clicks(binary, binary[:5], 1, rng=_rng())
-    with pytest.raises(InputError, match="full resolution"):
-        correction_clicks(binary[:, ::2], binary, 1, rng=_rng())
-    with pytest.raises(InputError, match="cannot be read"):
-        correction_clicks(np.zeros((4, 4)), binary, 1, rng=_rng())
 
 
 # Degraded fractions (section 3.2 of the paper)

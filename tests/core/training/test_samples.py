@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from blobs import CLASSES
 from hypothesis import given, settings, strategies as st
+from pixels import image_set
 from samples_in_memory import read_all
 
 from napari_spss.core.annotations import (
@@ -21,7 +22,6 @@ from napari_spss.core.annotations import (
 )
 from napari_spss.core.base import InputError, preset
 from napari_spss.core.images import WorkingScale, as_label_source, stack_from_array
-from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.training.samples import LabelScale, SampleReader
 
 THREE = ("background", "mito", "nucleus")
@@ -479,8 +479,8 @@ def test_images_are_read_once():
 def test_images_of_other_pixel_sizes_are_reduced_alike():
     fine = np.random.default_rng(0).integers(0, 255, (64, 48), np.uint8)
     coarse = fine.reshape(32, 2, 24, 2).mean((1, 3))
-    stack = stack_from_images([fine.astype(np.float32), coarse.astype(np.float32)],
-                              pixel_sizes_um=(0.005, 0.01))  # fmt: skip
+    stack = image_set([fine.astype(np.float32), coarse.astype(np.float32)],
+                              sizes_um=(0.005, 0.01))  # fmt: skip
     halves = [
         Proportion(Region(z, (0, 0, edge, 24 // (z + 1))), (0.5, 0.5))
         for z, edge in enumerate((32, 16))
@@ -508,7 +508,7 @@ def test_images_of_other_pixel_sizes_are_reduced_alike():
 
 
 def test_images_of_a_set_keep_their_own_size():
-    stack = stack_from_images([np.zeros((30, 20), np.uint8), np.zeros((8, 50), np.uint8)])
+    stack = image_set([np.zeros((30, 20), np.uint8), np.zeros((8, 50), np.uint8)])
     annotations = Annotations(CLASSES, proportions=(stated(0.5, 0.5), stated(0.5, 0.5, slice=1)))
     samples, _ = load(annotations, stack=stack, k=4)
     assert [s.shape for s in samples] == [(8, 5), (2, 13)]

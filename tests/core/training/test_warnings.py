@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from blobs import CLASSES, annotated, blobs, counted, fractions, quick
+from pixels import image_set
 from samples_in_memory import read_all
 
 from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
@@ -16,7 +17,6 @@ from napari_spss.core.images import (
     as_label_source,
     stack_from_array,
 )
-from napari_spss.core.images.stack import stack_from_images
 from napari_spss.core.training import iter_training
 from napari_spss.core.training.run import working_scale
 from napari_spss.core.training.samples import SampleReader
@@ -345,7 +345,7 @@ def test_images_of_several_pixel_sizes_are_told():
         ([0.005, 0.01], ["pixels of 5 nm to 10 nm: the network sees them reduced by 2 to 1"]),
         ([0.005, 0.03], ["objects look 3.0 times smaller"]),
     ):
-        stack = stack_from_images(images, pixel_sizes_um=sizes)
+        stack = image_set(images, sizes_um=sizes)
         texts = said(settings, stack, scale=working_scale(settings, stack))
         assert len(texts) == len(expected)
         assert all(part in text for part, text in zip(expected, texts, strict=True))

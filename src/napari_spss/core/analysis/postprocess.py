@@ -11,6 +11,7 @@ from ..images import IGNORE
 
 Labels = npt.NDArray[np.uint8]
 
+_N_BINS = 4096  # the precision of a threshold that is read from them
 _NOTHING = 1.0 + 2.0**-9  # above 1 in half precision too
 
 
@@ -59,22 +60,15 @@ def labels_from_probs(probs: npt.NDArray[np.floating], threshold: float | None =
 
 
 class MapHistogram:
-    """Collects, slice by slice, how often each probability occurs in the map of one class.
+    """Collects, slice by slice, how often each probability occurs in the map of one class."""
 
-    Parameters
-    ----------
-    n_bins : int
-        Equal bins over 0-1; the precision of a threshold that is read from them.
-    """
-
-    def __init__(self, n_bins: int = 4096) -> None:
-        self.counts: npt.NDArray[np.int64] = np.zeros(n_bins, dtype=np.int64)
+    def __init__(self) -> None:
+        self.counts: npt.NDArray[np.int64] = np.zeros(_N_BINS, dtype=np.int64)
 
     def add(self, probs: npt.NDArray[np.floating]) -> None:
         """Add a map of any shape, probabilities 0-1."""
-        n_bins = self.counts.size
-        bins = np.clip((probs.reshape(-1) * n_bins).astype(np.int64), 0, n_bins - 1)
-        self.counts += np.bincount(bins, minlength=n_bins)
+        bins = np.clip((probs.reshape(-1) * _N_BINS).astype(np.int64), 0, _N_BINS - 1)
+        self.counts += np.bincount(bins, minlength=_N_BINS)
 
 
 def matched_threshold(histogram: MapHistogram | npt.ArrayLike, fraction: float) -> float:
@@ -120,15 +114,13 @@ def matched_threshold(histogram: MapHistogram | npt.ArrayLike, fraction: float) 
     return edge / n_bins if edge < n_bins else _NOTHING
 
 
-def fill_holes(labels: Labels, *, max_size_px: int | None = None) -> Labels:
+def fill_holes(labels: Labels) -> Labels:
     """Give background that one class encloses within a slice to that class.
 
     Parameters
     ----------
     labels : ndarray of uint8, (Y, X) or (Z, Y, X)
         Class indices, 255 = ignore. Slices are filled one by one.
-    max_size_px : int, optional
-        Leave larger holes open.
 
     Returns
     -------
@@ -140,10 +132,7 @@ def fill_holes(labels: Labels, *, max_size_px: int | None = None) -> Labels:
         for index in np.unique(plane):
             if index in (0, IGNORE):
                 continue
-            is_hole = ndimage.binary_fill_holes(plane == index) & (plane == 0)
-            if max_size_px is not None:
-                is_hole &= ~_large(is_hole, max_size_px + 1)
-            plane[is_hole] = index
+            plane[ndimage.binary_fill_holes(plane == index) & (plane == 0)] = index
     return filled
 
 

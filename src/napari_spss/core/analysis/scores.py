@@ -1,10 +1,10 @@
-"""Scores of labels against truth, and of maps: IoU, F1, accuracy, binarisation."""
+"""Scores of labels against truth: IoU, F1, accuracy."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -297,72 +297,6 @@ def _shared_names(found: LabelSource, true: LabelSource) -> tuple[str, ...] | No
             f"of the truth ({', '.join(in_truth)}); open both with the same --classes."
         )
     return in_truth if len(in_truth) >= len(in_labels) else in_labels
-
-
-@dataclass(frozen=True)
-class Binarisation:
-    """How binary the map of one class is.
-
-    Attributes
-    ----------
-    near_binary : float
-        Share of the pixels within ``margin`` of 0 or of 1. Where a class is rare this is high for
-        any map, since nearly all pixels are near 0; hence the other two.
-    mass_near_one : float
-        Share of the map's mass (its sum) that lies in pixels within ``margin`` of 1: 1 for a
-        binary map, 0 for a constant one; nan for a map of zeros.
-    softness : float
-        Mean of 4 p (1 - p): 0 for a binary map, 1 for p = 0.5 everywhere.
-    margin : float
-        Distance from 0 or 1 that counts as near.
-    """
-
-    near_binary: float
-    mass_near_one: float
-    softness: float
-    margin: float
-
-
-def binarisation(
-    maps: npt.ArrayLike | Iterable[npt.ArrayLike], *, margin: float = 0.1
-) -> Binarisation:
-    """Measure how binary the map of one class is.
-
-    Parameters
-    ----------
-    maps : array or iterable of arrays
-        Probabilities 0-1 of one class, any shape; an iterable is read once, array by array.
-    margin : float
-        Distance from 0 or 1 that counts as near.
-
-    Raises
-    ------
-    InputError
-        If there are no pixels.
-
-    Examples
-    --------
-    >>> binarisation([[0.0, 1.0], [0.5, 0.5]])
-    Binarisation(near_binary=0.5, mass_near_one=0.5, softness=0.5, margin=0.1)
-    """
-    pieces = [maps] if isinstance(maps, np.ndarray) else maps
-    n_pixels, n_near, mass, mass_near_one, softness = 0, 0, 0.0, 0.0, 0.0
-    for piece in pieces:  # type: ignore[union-attr]  # scalars are no maps
-        p = np.asarray(piece, dtype=np.float64)
-        is_near_one = p >= 1.0 - margin
-        n_pixels += p.size
-        n_near += int(np.count_nonzero(is_near_one | (p <= margin)))
-        mass += float(p.sum())
-        mass_near_one += float(p[is_near_one].sum())
-        softness += float((4.0 * p * (1.0 - p)).sum())
-    if n_pixels == 0:
-        raise InputError("the map holds no pixels; give at least one.")
-    return Binarisation(
-        near_binary=n_near / n_pixels,
-        mass_near_one=mass_near_one / mass if mass > 0 else math.nan,
-        softness=softness / n_pixels,
-        margin=margin,
-    )
 
 
 def _ratio(numerator: npt.NDArray[np.float64], denominator: npt.NDArray[np.float64]) -> list[float]:

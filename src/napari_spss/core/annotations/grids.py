@@ -233,7 +233,6 @@ def lay_grid(
     slice: int,
     shape: tuple[int, int],
     *,
-    spacing_px: float | None = None,
     n_side: int = 16,
     rng: np.random.Generator,
 ) -> CountingGrid:
@@ -245,10 +244,8 @@ def lay_grid(
         0-based slice index.
     shape : tuple of int
         (Y, X) of the slice in pixels.
-    spacing_px : float, optional
-        Distance of neighbouring nodes; by default one that gives about ``n_side**2`` nodes.
     n_side : int
-        Nodes along the side of a square of the slice's area; ignored if ``spacing_px`` is given.
+        Nodes along the side of a square of the slice's area: there are about ``n_side**2``.
     rng : numpy.random.Generator
         Draws the offset, uniform in [0, spacing), so that every position is equally likely.
 
@@ -260,20 +257,13 @@ def lay_grid(
     Raises
     ------
     InputError
-        If the spacing is below 1 px or exceeds a side of the image, or ``n_side`` is below 1.
+        If ``n_side`` is below 1.
     """
     height, width = shape
     if n_side < 1:
         raise InputError(f"n_side {n_side} is below 1; choose at least 1.")
-    largest = float(min(height, width))
-    if spacing_px is None:
-        spacing_px = min(max(math.sqrt(height * width) / n_side, 1.0), largest)
-    if not 1.0 <= spacing_px <= largest:
-        raise InputError(
-            f"spacing_px {spacing_px} does not suit an image of {height} x {width} px; "
-            f"choose 1 to {largest:g}."
-        )
-    return nodes_in(Region(slice), shape, float(spacing_px), rng)
+    spacing_px = min(max(math.sqrt(height * width) / n_side, 1.0), float(min(height, width)))
+    return nodes_in(Region(slice), shape, spacing_px, rng)
 
 
 def nodes_in(

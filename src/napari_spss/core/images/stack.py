@@ -330,55 +330,6 @@ def stack_from_array(
     return Stack([ImageData(array)], source=source, axes=axes, voxel_size_um=voxel_size_um)
 
 
-def stack_from_images(
-    images: Sequence[Any],
-    *,
-    axes: str = "YX",
-    pixel_sizes_um: Sequence[float | None] | None = None,
-    names: Sequence[str] | None = None,
-) -> Stack:
-    """Make an image set of 2D images that may differ in size.
-
-    Parameters
-    ----------
-    images : sequence of arrays
-        All of one dtype and number of channels.
-    axes : str
-        Axes of each image, such as "YX", "CYX" or "YXC".
-    pixel_sizes_um : sequence of float or None, optional
-        Edge of a pixel in micrometres, per image.
-    names : sequence of str, optional
-        Per image; by default its index.
-
-    Raises
-    ------
-    InputError
-        If there is no image, an image is no single 2D image, or they do not agree.
-
-    Examples
-    --------
-    >>> image_set = stack_from_images([np.zeros((4, 6)), np.zeros((5, 3))])
-    >>> image_set.is_set, image_set.shape_of(1)
-    (True, (5, 3))
-    """
-    sizes = [None] * len(images) if pixel_sizes_um is None else list(pixel_sizes_um)
-    if len(sizes) != len(images):
-        raise InputError(
-            f"pixel_sizes_um has {len(sizes)} values for {len(images)} images; give one per image.",
-            field="pixel_sizes_um",
-        )
-    singles = [
-        ImageData(
-            image if hasattr(image, "shape") else np.asarray(image),
-            voxel_size_um=merge_voxel_size((None, size, size), UNKNOWN_VOXEL),
-            source=f"image {i}",
-        )
-        for i, (image, size) in enumerate(zip(images, sizes, strict=True))
-    ]
-    names = [str(i) for i in range(len(images))] if names is None else names
-    return Stack(singles, source="array", names=names, is_set=True, axes=axes)
-
-
 def _checked(
     image: ImageData,
     source: str,

@@ -1,19 +1,16 @@
-"""Click simulation: in objects, on background, on the worst errors of a map."""
+"""Click simulation: in objects and on background."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from ..analysis import labels_from_probs
 from ..annotations import Keypoint
 from ..base import InputError
-from ..images import IGNORE, LabelsLike, LabelSource, as_label_source
 
 Mask: TypeAlias = npt.NDArray[np.uint8]
 Pixel: TypeAlias = tuple[int, int]
@@ -100,122 +97,22 @@ def _in_objects(
                 if box[0].start <= y < box[0].stop and box[1].start <= x < box[1].stop:
                     is_object[y - top, x - left] = False
             if is_object.any():
-                y, x = _inside(is_object, off_centre if is_first_round else 1.0, rng)
+                y, x = pixel_inside(is_object, off_centre if is_first_round else 1.0, rng)
                 chosen[(y + top, x + left)] = None
     return list(chosen)
 
 
-def _inside(is_object: npt.NDArray[np.bool_], off_centre: float, rng: np.random.Generator) -> Pixel:
+def pixel_inside(
+    is_object: npt.NDArray[np.bool_], off_centre: float, rng: np.random.Generator
+) -> Pixel:
     """One pixel of an object, at least so far from its boundary as ``off_centre`` allows."""
-    depth = _depth(is_object)
+    depth = depth_px(is_object)
     candidates = np.argwhere(is_object & (depth >= (1.0 - off_centre) * depth.max()))
     y, x = candidates[rng.integers(len(candidates))]
     return int(y), int(x)
 
 
-def _depth(is_object: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+def depth_px(is_object: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     """Distance to the boundary in pixels; the array's edge is a boundary too."""
     depth: npt.NDArray[np.float64] = ndimage.distance_transform_edt(np.pad(is_object, 1))
     return depth[1:-1, 1:-1]
-
-
-@dataclass(frozen=True)
-class _Error:
-    """A connected area of wrong pixels: where to click it, and how bad it is."""
-
-    badness: float
-    click: Keypoint
-
-
-def correction_clicks(
-    found: LabelsLike | npt.NDArray[np.floating[Any]],
-    truth: LabelsLike,
-    n: int,
-    *,
-    rng: np.random.Generator,
-    slices: Sequence[int] | None = None,
-    threshold: float | None = None,
-    off_centre: float = 0.0,
-) -> tuple[Keypoint, ...]:
-    """Click the worst errors of labels, as a user does who corrects them.
-
-    An error is a connected area of one true class that bears another label. The worst are those
-    that a user notices: the sum over their pixels of the distance to the area's boundary is
-    largest, so that a missed object counts for more than the rim of a found one.
-
-    Parameters
-    ----------
-    found : Masks or array
-        Labels, whole numbers, (Y, X) or (Z, Y, X); or probabilities, float, (C, Y, X) of one
-        slice or (Z, C, Y, X), which are turned into labels.
-    truth : Masks or array of int, (Y, X) or (Z, Y, X)
-        True class indices; errors where it is 255 do not count.
-    n : int
-        Number of clicks, fewer if there are fewer errors.
-    rng : numpy.random.Generator
-        Chooses among equally good pixels.
-    slices : sequence of int, optional
-        Slices that the user looks at; default: all.
-    threshold : float, optional
-        For probabilities of two classes; default 0.5.
-    off_centre : float
-        0: the pixel farthest from the boundary of the error; 1: any of its pixels.
-
-    Returns
-    -------
-    tuple of Keypoint
-        With the true class, worst error first.
-
-    Raises
-    ------
-    InputError
-        If the numbers or sizes of the slices differ.
-    """
-    labels, true = _as_labels(found, threshold), as_label_source(truth)
-    if labels.n_slices != true.n_slices:
-        raise InputError(
-            f"the labels have {labels.n_slices} slices and the truth has {true.n_slices}; "
-            "give the same slices of both."
-        )
-    errors: list[_Error] = []
-    for z in range(true.n_slices) if slices is None else slices:
-        in_slice = _slice_errors(z, labels.read(z), true.read(z), n, off_centre=off_centre, rng=rng)
-        errors = sorted([*errors, *in_slice], key=lambda error: -error.badness)[:n]
-    return tuple(error.click for error in errors)
-
-
-def _as_labels(
-    found: LabelsLike | npt.NDArray[np.floating[Any]], threshold: float | None
-) -> LabelSource:
-    if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
-        return as_label_source(found)
-    if found.ndim == 3:
-        return as_label_source(labels_from_probs(found, threshold))
-    if found.ndim != 4:
-        raise InputError(
-            f"probabilities of shape {found.shape} cannot be read; give (C, Y, X) or (Z, C, Y, X)."
-        )
-    return as_label_source(np.stack([labels_from_probs(probs, threshold) for probs in found]))
-
-
-def _slice_errors(
-    z: int, labels: Mask, true: Mask, n: int, *, off_centre: float, rng: np.random.Generator
-) -> Iterator[_Error]:
-    """Find the worst errors of one slice, at most ``n`` per true class."""
-    if labels.shape != true.shape:
-        raise InputError(
-            f"slice {z} of the labels has shape {labels.shape}, that of the truth {true.shape}; "
-            "give labels at full resolution."
-        )
-    for index in np.unique(true):
-        is_wrong = (true == index) & (labels != index)
-        if index == IGNORE or not is_wrong.any():
-            continue
-        numbers, _ = ndimage.label(is_wrong)
-        boxes = ndimage.find_objects(numbers)
-        badness = np.bincount(numbers.reshape(-1), weights=_depth(is_wrong).reshape(-1))[1:]
-        for number in np.argsort(-badness, kind="stable")[:n]:
-            box = boxes[number]
-            y, x = _inside(numbers[box] == number + 1, off_centre, rng)
-            click = Keypoint(z, float(y + box[0].start), float(x + box[1].start), int(index))
-            yield _Error(float(badness[number]), click)

@@ -29,15 +29,12 @@ class Costs:
     node_s : float
         Judging one node of a counting grid or frame; a 16x16 grid takes a minute, clicks on hits
         included.
-    hit_s : float
-        Added for every node that is given a foreground class, for a stricter reckoning.
     """
 
     guess_s: float = 5.0
     empty_s: float = 2.0
     click_s: float = 2.0
     node_s: float = 60.0 / 256.0
-    hit_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,15 +53,14 @@ class Acts:
         pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
         return Acts(*(mine + theirs for mine, theirs in pairs))
 
-    def seconds(self, costs: Costs | None = None) -> float:
+    def seconds(self) -> float:
         """Seconds spent on all of them."""
-        costs = costs or Costs()
+        costs = Costs()
         return (
             self.n_guesses * costs.guess_s
             + self.n_empty_ticks * costs.empty_s
             + self.n_clicks * costs.click_s
             + self.n_nodes * costs.node_s
-            + self.n_hits * costs.hit_s
         )
 
 

@@ -18,20 +18,16 @@ _BESIDE = 1.3  # of what the network takes: windows, views, the loss, the teache
 def training_seconds(
     settings: TrainingSettings,
     *,
-    n_channels: int = 1,
-    n_classes: int = 2,
     device: str | torch.device = "auto",
 ) -> float | None:
     """Estimate how long the steps of a run will take, by taking a few on noise.
 
     Takes a few seconds. Windows are taken to be as large as the settings say, which they are where
-    slices are.
+    slices are, of one channel, and maps to have one class beside the background.
 
     Parameters
     ----------
     settings : TrainingSettings
-    n_channels, n_classes : int
-        Of the image; of the maps, background included.
     device : str or torch.device
         Where to compute.
 
@@ -50,13 +46,13 @@ def training_seconds(
         return None
     learner = Learner(
         settings,
-        n_channels=n_channels,
-        n_classes=n_classes,
+        n_channels=1,
+        n_classes=2,
         device=device if isinstance(device, torch.device) else resolve_device(device),
     )
     size = settings.sampling.crop_px
     noise = torch.Generator().manual_seed(0)
-    images = torch.randn(settings.sampling.batch_size, n_channels, size, size, generator=noise)
+    images = torch.randn(settings.sampling.batch_size, 1, size, size, generator=noise)
     taken = []
     for step in range(_N_STEPS):
         began = time.perf_counter()

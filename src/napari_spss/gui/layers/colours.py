@@ -14,7 +14,7 @@ UNKNOWN_COLOUR = "#ffffff80"
 _N_LABELS = 256  # our labels are bytes
 
 
-def label_colours(colours: Mapping[int, str], unknown: str = UNKNOWN_COLOUR) -> CyclicLabelColormap:
+def label_colours(colours: Mapping[int, str]) -> CyclicLabelColormap:
     """Return the colormap of a labels layer; 0 is transparent.
 
     napari compiles a dictionary of its `DirectLabelColormap` when the first such layer is shown,
@@ -24,11 +24,9 @@ def label_colours(colours: Mapping[int, str], unknown: str = UNKNOWN_COLOUR) -> 
     Parameters
     ----------
     colours : mapping of int to str
-        Colour of each label from 1 to 255.
-    unknown : str
-        Colour of all other labels.
+        Colour of each label from 1 to 255; all others get ``UNKNOWN_COLOUR``.
     """
-    table = np.tile(transform_color(unknown), (_N_LABELS, 1))
+    table = np.tile(transform_color(UNKNOWN_COLOUR), (_N_LABELS, 1))
     table[0] = 0.0
     for label, colour in colours.items():
         if 0 < label < _N_LABELS:
