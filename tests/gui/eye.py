@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 from napari.layers import Layer
 from napari.utils.interactions import mouse_press_callbacks, mouse_release_callbacks
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QTextDocumentFragment
 from qtpy.QtWidgets import (
     QAbstractButton,
+    QApplication,
     QComboBox,
     QDoubleSpinBox,
     QLabel,
@@ -113,3 +115,19 @@ def _texts(labels: Iterable[QLabel]) -> Iterable[str]:
         if label.textFormat() != Qt.TextFormat.PlainText and Qt.mightBeRichText(text):
             text = QTextDocumentFragment.fromHtml(text).toPlainText()
         yield text.replace("\u00a0", " ")
+
+
+@contextlib.contextmanager
+def windows_opened() -> Iterator[list[QWidget]]:
+    """Widgets that are shown as windows of their own meanwhile."""
+
+    class Watch(QObject):
+        def eventFilter(self, widget, event):
+            if event.type() == QEvent.Type.Show and isinstance(widget, QWidget):
+                opened.extend([widget] * widget.isWindow())
+            return False
+
+    opened, watch = [], Watch()
+    QApplication.instance().installEventFilter(watch)
+    yield opened
+    QApplication.instance().removeEventFilter(watch)

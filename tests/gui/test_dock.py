@@ -8,7 +8,7 @@ import threading
 
 import numpy as np
 import pytest
-from eye import button, choice, log_of, number, offered, pick, said, warned
+from eye import button, choice, log_of, number, offered, pick, said, warned, windows_opened
 from fake_core import FakeModel, failing_train, fake_apply, fake_train, gated_train
 from napari.layers import Labels
 from napari.utils.theme import get_theme
@@ -85,6 +85,16 @@ def run(dock, qtbot):
 
 def names(viewer):
     return [layer.name for layer in viewer.layers]
+
+
+def test_nothing_flashes_up_beside_the_window(viewer, open_dock, qtbot):
+    viewer.add_image(pixels(), name="em", scale=(40, 4, 4), units=("nm",) * 3)
+    with windows_opened() as opened:
+        dock = open_dock()
+        run(dock, qtbot)
+        button(dock, "Add class").click()
+        viewer.add_image(pixels(1), name="another")
+    assert not opened
 
 
 def test_train_is_offered_once_something_is_said(dock, qtbot):

@@ -6,8 +6,8 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from eye import button, said
-from qtpy.QtCore import QEvent, QObject, Qt
+from eye import button, said, windows_opened
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QLineEdit,
     QToolButton,
-    QWidget,
 )
 
 from napari_spss.core.annotations import PALETTE, ClassStyle
@@ -150,16 +149,8 @@ def test_names_stay_unique_while_one_is_wrong(qtbot, editor):
 
 
 def test_added_class_opens_no_window_of_its_own(qtbot, editor):
-    class Watch(QObject):
-        def eventFilter(self, widget, event):
-            if event.type() == QEvent.Type.Show and isinstance(widget, QWidget):
-                opened.extend([widget] * widget.isWindow())
-            return False
-
-    opened, watch = [], Watch()
-    QApplication.instance().installEventFilter(watch)
-    button(editor, "Add class").click()
-    QApplication.instance().removeEventFilter(watch)
+    with windows_opened() as opened:
+        button(editor, "Add class").click()
     assert not opened
 
 

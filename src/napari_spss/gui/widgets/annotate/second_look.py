@@ -289,9 +289,10 @@ class SecondLook(QWidget):
         ]
         for button in self._class_buttons:
             self._classes.removeWidget(button)
-            button.setVisible(button in others)
         for place, button in enumerate(others):
             self._classes.addWidget(button, *divmod(place, _CLASSES_A_ROW))
+        for button in self._class_buttons:
+            button.setVisible(button in others)
         is_over = all(one.verdict is not None for one in looks)
         self._back.setEnabled(look is None or self._current != self._n_before)
         self._next.setEnabled(
