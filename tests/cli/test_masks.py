@@ -140,6 +140,42 @@ def test_labels_with_names_keep_what_is_unknown(spss, truth):
         assert "no label" in scores["notes"][-1]
 
 
+def test_a_truth_whose_values_could_be_other_classes_than_those_of_labels_is_refused(spss, truth):
+    classes = ("background", "disc", "edge")
+    labels = truth.astype(np.uint8)
+    labels[:, :9] = 2
+    layout = StackLayout([truth.shape[1:]] * len(truth), classes=classes)
+    with WRITERS.get("tif").open(Path("labels.ome.tif"), layout) as file:
+        for z, plane in enumerate(labels):
+            file.write(z, plane)
+    colours = {"#3c1098": 0, "#8429f6": 2, "#ffffff": 1}
+    (Path("drawn")).mkdir()
+    for z, plane in enumerate(labels):
+        rgb = np.zeros((*plane.shape, 3), np.uint8)
+        for text, index in colours.items():
+            rgb[plane == index] = np.frombuffer(bytes.fromhex(text[1:]), np.uint8)
+        Image.fromarray(rgb).save(f"drawn/{z}.png")
+    greys = np.array([0, 255, 127], np.uint8)[labels]
+    tifffile.imwrite("greys.tif", greys, photometric="minisblack")
+    tifffile.imwrite("one.tif", greys * (labels == 1), photometric="minisblack")
+    tifffile.imwrite("same.tif", labels, photometric="minisblack")
+    for masks, spec in (
+        ("drawn", "background=#3c1098,disc=#ffffff,edge=#8429f6"),
+        ("greys.tif", "background=0,disc=255,edge=127"),
+        ("one.tif", "background=0,disc=255,edge=127"),
+    ):
+        refused = spss("evaluate", "labels.ome.tif", masks)
+        assert refused.code == 2
+        assert "background, disc, edge" in refused.error
+        assert "--classes" in refused.error
+        scores = json.loads(
+            spss("evaluate", "labels.ome.tif", masks, "--classes", spec, "--json").out
+        )
+        assert scores["iou"]["disc"] == 1.0
+    done = spss("evaluate", "labels.ome.tif", "same.tif", "--json")
+    assert json.loads(done.out)["iou"] == {"background": 1.0, "disc": 1.0, "edge": 1.0}
+
+
 def test_labels_that_were_written_here_bring_their_classes_to_all_commands(spss, truth, tiny):
     layout = StackLayout([truth.shape[1:]] * len(truth), classes=("background", "cristae"))
     with WRITERS.get("tif").open(Path("labels.ome.tif"), layout) as file:

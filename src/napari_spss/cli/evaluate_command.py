@@ -46,9 +46,31 @@ def evaluate(
     from ..core.analysis import evaluate as score
     from ..core.images import labels_in, open_labels
 
-    true = open_labels(truth, classes=spec, instances=instances)
-    scores = score(_open_labels(labels_in(labels), true), true)
+    found = labels_in(labels)
+    if spec is None and not instances:
+        true = _open_truth(truth, found)
+    else:
+        true = open_labels(truth, classes=spec, instances=instances)
+    scores = score(_open_labels(found, true), true)
     typer.echo(json.dumps(scores.to_json(), indent=2) if is_json else scores.to_text())
+
+
+def _open_truth(path: Path, labels: Path) -> Masks:
+    """Open the truth; values that could stand for several of the labels' classes are refused."""
+    from ..core.annotations import ClassSpec
+    from ..core.images import open_labels, stored_classes
+
+    names = stored_classes(labels)
+    if names is None or stored_classes(path) is not None:
+        return open_labels(path)
+    true = open_labels(path, classes=ClassSpec(names))
+    if len(names) > 2 and true.classes.values is not None:
+        raise InputError(
+            f"which values of {path} stand for which of {', '.join(names)} is not known; say it, "
+            f'such as --classes "{true.classes.text}".',
+            field="classes",
+        )
+    return true
 
 
 def _open_labels(path: Path, true: Masks) -> Masks:
