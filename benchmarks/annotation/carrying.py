@@ -55,7 +55,7 @@ _QUICK: dict[str, object] = {
     "sampling.batch_size": 2,
 }
 _QUICK_TREES = 3
-_START = {"vnc": "axon-rat2", "sheets": "axon-rat2", "axon": "vnc"}
+_START = {"vnc": "axon-rat2", "sheets": "axon-rat2", "sheets2048": "axon-rat2", "axon": "vnc"}
 
 Scored = Callable[[str], None]
 

@@ -1,7 +1,8 @@
 """Run and show the annotation study: accuracy against seconds of an annotator.
 
     python benchmarks/annotation study|ablations|robustness --data DATA --out RESULTS
-        [--part tune|report] [--sets vnc axon sheets] [--rows ..] [--seeds ..] [--budgets ..]
+        [--part tune|report] [--sets vnc axon sheets sheets2048]
+        [--rows ..] [--seeds ..] [--budgets ..]
     python benchmarks/annotation advice --data DATA --out RESULTS
         [--part tune|report] [--sets vnc axon] [--seeds ..]
     python benchmarks/annotation picture --data DATA --out RESULTS
@@ -16,7 +17,8 @@ it finds. ``--quick`` takes tiny drawn images and a few steps, and stores under 
 
 DATA holds ``vnc_sstem`` (mitochondria; tune: slices 0-11 and 13-15, report: 0-15 and 16-19) and
 ``axon_sem`` (axon and myelin; tune: rat 2, report: rats 4 and 6, each left out in turn). "sheets"
-are the slices of ``vnc_sstem`` reduced by 4 and laid side by side: fields 50 objects wide. Names of
+are the slices of ``vnc_sstem`` reduced by 4 and laid side by side: fields 50 objects wide, and
+"sheets2048" those reduced by 2. Names of
 ablations can be joined: ``study --rows fast+steps-twice``, ``ablations --rows steps-twice+band-0``,
 which is compared with ``steps-twice`` if that is stored, else with the base.
 """
@@ -46,7 +48,7 @@ TOLERANCE = 0.02
 """IoU by which a repeated run may differ: the spread of seeds. One thread of one machine repeats
 itself exactly."""
 
-_SEEDS = {"vnc": (0, 1, 2), "axon": (0,), "sheets": (0, 1, 2)}
+_SEEDS = {"vnc": (0, 1, 2), "axon": (0,), "sheets": (0, 1, 2), "sheets2048": (0, 1, 2)}
 _ADVICE_SEEDS = (0, 1, 2)
 
 One = TypeVar("One", Experiment, advice.Trial)

@@ -19,14 +19,15 @@ Image: TypeAlias = npt.NDArray[Any]
 Mask: TypeAlias = npt.NDArray[np.uint8]
 
 PARTS = ("tune", "report")
-DATA_SETS = ("vnc", "axon", "sheets")
+DATA_SETS = ("vnc", "axon", "sheets", "sheets2048")
 
 VNC_CLASSES: tuple[str, ...] = ("background", "mitochondria")
 AXON_CLASSES: tuple[str, ...] = ("background", "myelin", "axon")
 VNC_DIAMETER_PX = 80.0
 AXON_DIAMETER_PX = 40.0
 
-_N_SHEETS, _SHEET_REDUCTION = 4, 4
+_N_SHEETS = 4
+_SHEET_REDUCTIONS = {"sheets": 4, "sheets2048": 2}
 
 _VNC_SLICES = {"tune": (range(12), range(13, 16)), "report": (range(16), range(16, 20))}
 _AXON_FOLDS = {"tune": ("rat2",), "report": ("rat4", "rat6")}
@@ -82,7 +83,7 @@ class Part:
     ----------
     data : str
         "vnc", "axon-" and the rat that is left out, or "sheets": the slices of "vnc", reduced by 4
-        and laid side by side, as fields that are large beside their objects.
+        and laid side by side, as fields that are large beside their objects; "sheets2048" by 2.
     part : {"tune", "report"}
         On which part choices are made, and on which the frozen choice is reported.
     classes : tuple of str
@@ -182,25 +183,25 @@ def _divided(pictures: Pictures, data: str, part: str, diameter_px: float) -> Pa
     if not (train and test):
         raise ValueError(f"{data} has nothing to train or to score on; choose another fold.")
     classes = AXON_CLASSES if has_axons else VNC_CLASSES
-    if data == "sheets":
+    if k := _SHEET_REDUCTIONS.get(data):
         return Part(
             data,
             part,
             classes,
-            diameter_px / _SHEET_REDUCTION,
-            contact_sheets(pictures.chosen(train), _N_SHEETS),
-            contact_sheets(pictures.chosen(test), 1),
+            diameter_px / k,
+            contact_sheets(pictures.chosen(train), _N_SHEETS, k),
+            contact_sheets(pictures.chosen(test), 1, k),
         )
     return Part(data, part, classes, diameter_px, pictures.chosen(train), pictures.chosen(test))
 
 
-def contact_sheets(pictures: Pictures, n_sheets: int) -> Pictures:
-    """Lay all images, reduced, side by side in one; each sheet in another order and phase.
+def contact_sheets(pictures: Pictures, n_sheets: int, k: int = 4) -> Pictures:
+    """Lay all images, reduced by k, side by side in one; each sheet in another order and phase.
 
     Of each block of pixels, a sheet shows the mean of the image, and the class of its truth that
     most of them have.
     """
-    k, n = _SHEET_REDUCTION, len(pictures)
+    n = len(pictures)
     n_columns = next(c for c in range(1, n + 1) if n % c == 0 and c * c >= n)
     images, truth = [], []
     for sheet in range(n_sheets):

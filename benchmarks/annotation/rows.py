@@ -137,6 +137,7 @@ ROWS: dict[str, Row] = {
             is_oracle=True),
         dataclasses.replace(BASE, name="timed", title="`fast`, followed on two cores",
                             n_threads=2),
+        Row("timed-frames", "counting frames, followed on two cores", Plan("frames"), n_threads=2),
     )
 }  # fmt: skip
 

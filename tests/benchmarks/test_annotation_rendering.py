@@ -9,7 +9,7 @@ from annotation.rendering import TABLES, render, time_to_share
 from annotation.scorings import count_scorings, note_scoring
 from annotation.stored import load_runs
 
-FOREGROUND = {"vnc": ["mitochondria"], "axon-rat4": ["myelin", "axon"]}
+FOREGROUND = {"sheets": ["mitochondria"], "vnc": ["mitochondria"], "axon-rat4": ["myelin", "axon"]}
 
 
 def scores(iou, n_classes):
@@ -83,6 +83,27 @@ def test_the_way_to_95_percent_is_that_of_the_run_on_two_cores(tmp_path):
     found = rows_of(render("goals", tmp_path))
     what = "s of training on two cores to 95 % of its own IoU, mean (slowest)"
     assert found[f"Mitochondria (VNC): {what}"][1:] == ["below 60", "45 (50)"]
+
+
+def test_goals_tell_clicks_that_are_right_their_control_and_second_looks(tmp_path):
+    clicked = {"n_clicked": 20, "n_learned": 8, "n_right": 18}
+    write_run(tmp_path, "frames+rounds", iou=0.6, data="sheets", rounds=(0.63,))
+    path = next(tmp_path.glob("study/sheets-report/*.json"))
+    record = json.loads(path.read_text())
+    record["rounds"][0] |= clicked
+    path.write_text(json.dumps(record))
+    write_run(tmp_path, "frames+control", iou=0.6, data="sheets", rounds=(0.61,))
+    write_run(tmp_path, "looked", iou=0.6, data="sheets", rounds=(0.625,))
+    path = next(tmp_path.glob("study/sheets-report/looked*.json"))
+    record = json.loads(path.read_text())
+    record["rounds"][0] |= {"n_wrong_before": 16, "n_wrong_after": 3}
+    path.write_text(json.dumps(record))
+    found = {what: cells[2] for what, cells in rows_of(render("goals", tmp_path)).items()}
+    assert found["Large fields: change by a round of correction"] == "0.030 (0.030)"
+    assert found["Large fields: the same steps without clicks"] == "0.010 (0.010)"
+    assert found["Large fields: clicked places that are right after a round"] == "0.90 (0.90)"
+    look = "Large fields: change by a second look, wrong nodes 16 before and 3 after"
+    assert found[look] == "0.025 (0.025)"
 
 
 def test_three_classes_are_judged_by_the_mean_with_the_background(tmp_path):
