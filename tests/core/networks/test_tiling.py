@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
@@ -291,3 +294,33 @@ def test_a_stop_takes_effect_before_the_next_tile() -> None:
 def test_default_tiles_are_smaller_on_a_cpu() -> None:
     assert default_tile_px(CPU) == 512
     assert default_tile_px(torch.device("cuda")) == 2048
+
+
+_PAGES = """
+import resource, threading, torch
+from napari_spss.core.networks import TiledNetwork, build_network
+
+network = build_network("fast-unet", in_channels=1, out_channels=1, filters=8)
+tiled = TiledNetwork(network, n_classes=2, device=torch.device("cpu"))
+image = torch.rand(1, 600, 600)
+
+def work():
+    for _ in range(6):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        list(tiled.bands(image, tile_px=600))
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
+def test_a_tile_is_computed_in_the_memory_of_the_one_before() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", _PAGES], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    pages = [int(line) for line in told.split()]
+    one_map = 8 * 600 * 600 * 4 / 4096  # pages of what a convolution gives
+    assert min(pages) < one_map

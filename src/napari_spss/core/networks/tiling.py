@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..base import CancelToken, Message, OutOfMemory
-from .devices import is_out_of_memory
+from .devices import is_out_of_memory, keep_freed_memory
 from .losses import activate
 from .unet import pad_to_multiple
 
@@ -108,6 +108,8 @@ class TiledNetwork:
         device: torch.device,
         flips: bool = False,
     ) -> None:
+        if device.type == "cpu":
+            keep_freed_memory()
         self.n_classes = n_classes
         self.device = device
         self._stride = int(getattr(network, "stride", 1))
