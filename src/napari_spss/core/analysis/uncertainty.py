@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ..annotations import Proportion
 
 _TINY = 1e-12
-_STEP_PX = 4  # every so many columns tell the mean of a map well enough
+_STEP_PX = 4  # every so many rows and columns tell the mean of a map well enough
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def entropy(probs: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
 
 
 def mean_entropy(probs: npt.NDArray[np.floating]) -> float:
-    """Mean uncertainty of a map (C, Y, X), from every fourth of its columns."""
-    return float(entropy(probs[:, :, ::_STEP_PX]).mean())
+    """Mean uncertainty of a map (C, Y, X), from every fourth of its rows and columns."""
+    return float(entropy(probs[:, ::_STEP_PX, ::_STEP_PX]).mean())
 
 
 def acquisition_scores(

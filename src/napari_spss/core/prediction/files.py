@@ -355,8 +355,9 @@ def result_layouts(
 def quantised(probs: npt.NDArray[np.float32], dtype: npt.DTypeLike = np.uint8) -> npt.NDArray[Any]:
     """Probabilities as whole numbers over the range of an unsigned integer type."""
     largest = np.float32(np.iinfo(dtype).max)
-    numbers: npt.NDArray[Any] = np.rint(probs * largest).astype(dtype)
-    return numbers
+    numbers: npt.NDArray[Any] = probs * largest
+    np.rint(numbers, out=numbers)
+    return numbers.astype(dtype)
 
 
 def as_probs(numbers: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
