@@ -393,23 +393,23 @@ class _Reported:
 
 
 def test_what_comes_next_is_read_and_computed_while_maps_are_taken() -> None:
-    image, is_computed = _Reported(3, 8), threading.Event()
+    image, is_computed = _Reported(4, 8), threading.Event()
 
     class _Network(_Linear):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            if x.max() > 0:  # the second slice
+            if x.max() > 15 / 255:  # the third slice
                 is_computed.set()
             return super().forward(x)
 
     def slow(region: Region, rows: tuple[int, int], probs: np.ndarray) -> None:
         if region.slice == 0:
             assert is_computed.wait(20)
-            assert image.is_read[2].wait(20)
+            assert image.is_read[3].wait(20)
             taken.append(probs)
 
     taken: list[np.ndarray] = []
     model = _model(_Network([[8.0]], [-4.0]))
-    regions = [Region(z) for z in range(3)]
+    regions = [Region(z) for z in range(4)]
     list(predict_regions(model, stack_from_array(image), regions, slow, device="cpu"))
     assert len(taken) == 1
 
@@ -427,6 +427,25 @@ def test_a_slice_too_large_to_be_held_has_the_same_maps(
         monkeypatch.setattr(resampling, name, 2000)
     streamed = predict_slice(model, stack, 0, device="cpu", tile_px=64)
     np.testing.assert_allclose(streamed, held, atol=1e-6)
+
+
+def test_rows_are_read_once_for_grey_values_and_once_for_maps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class _Counted:
+        shape, dtype = (1, 640, 250), np.dtype(np.uint8)
+
+        def __getitem__(self, index: Any) -> np.ndarray:
+            read.append(index)
+            return _image(*self.shape)[index]
+
+    for name, value in (("_HELD_PX", 2000), ("_STRIP_PX", 160 * 250), ("_HANDED_PX", 4000)):
+        monkeypatch.setattr(resampling, name, value)
+    stack, read = stack_from_array(_Counted()), list[Any]()
+    stack.identity()
+    read.clear()
+    predict_slice(_model(normalisation="slice"), stack, 0, device="cpu")
+    assert len(read) == 2 * 640 / 160
 
 
 @pytest.mark.parametrize("smooth_z", [False, True])

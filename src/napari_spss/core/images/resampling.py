@@ -27,7 +27,7 @@ GreyRange: TypeAlias = npt.NDArray[np.floating[Any]]
 
 _STRIP_PX = 2**22
 _HELD_PX = 2**22  # a slice of more working pixels is read twice, rather than held
-_HANDED_PX = 2**19  # working pixels of a strip
+_HANDED_PX = 2**17  # working pixels of a strip
 _CHUNK_PX = 2**16  # that are computed with at a time, as fit a cache
 _SUM_TYPES = (np.dtype(np.uint16), np.dtype(np.uint32))
 _ROUNDING = 1e-7  # of float32, relative
@@ -78,10 +78,7 @@ def resample_slice(
     shape = (stack.n_channels, bottom - top, right - left)
     check_memory(4 * math.prod(shape), f"{name}, reduced by {k},")
     image = np.empty(shape, np.float32)
-    n_rows = max(1, _STRIP_PX // max(1, width) // k)  # working rows that are read at once
-    for y in range(top, bottom, n_rows):
-        stop = min(bottom, y + n_rows)
-        strip = stack.read(z, (y * k, left * k, min(height, stop * k), min(width, right * k)))
+    for y, stop, strip in _read_strips(stack, z, k, (top, left, bottom, right)):
         _reduce(strip, k, image[:, y - top : stop - top])
     if normalisation is None:
         return image
@@ -105,20 +102,32 @@ def working_strips(
     top, left, bottom, right = box
     shape = -(-stack.shape_of(z)[0] // reduction), -(-stack.shape_of(z)[1] // reduction)
     dtype, name = np.dtype(stack.dtype), f"slice {z} of {stack.source}"
-    image = None
+    parts = _read_strips(stack, z, reduction, box)
     if greys is None and math.prod(shape) <= _HELD_PX:
         image = resample_slice(stack, z, reduction, None)
         greys = grey_range(image, normalisation, dtype, name=name)
+        reduction, parts = 1, iter([(top, bottom, image[:, top:bottom, left:right])])
     elif greys is None:
         greys = streamed_greys(stack, z, reduction, normalisation)
-    n_rows = max(1, _HANDED_PX // (right - left))
-    for y in range(top, bottom, n_rows):
-        part = y, left, min(bottom, y + n_rows), right
-        if image is None:
-            yield resample_slice(stack, z, reduction, normalisation, box=part, greys=greys)
-        else:
-            strip = image[:, y : part[2], left:right]
+    n_rows = max(_PADDING_PX, _HANDED_PX // (right - left))  # whoever looks for padding sees it
+    for first, last, pixels in parts:
+        for y in range(first, last, n_rows):
+            strip = np.empty((len(pixels), min(last, y + n_rows) - y, right - left), np.float32)
+            _reduce(pixels[:, (y - first) * reduction :], reduction, strip)
             yield normalise(strip, normalisation, dtype, name=name, greys=greys)
+
+
+def _read_strips(
+    stack: Stack, z: int, k: int, box: Box
+) -> Iterator[tuple[int, int, npt.NDArray[np.generic]]]:
+    """Read a box in working pixels: from which working row to which, and the pixels of these."""
+    height, width = stack.shape_of(z)
+    top, left, bottom, right = box
+    n_rows = max(1, _STRIP_PX // max(1, width) // k)
+    for y in range(top, bottom, n_rows):
+        stop = min(bottom, y + n_rows)
+        box = (y * k, left * k, min(height, stop * k), min(width, right * k))
+        yield y, stop, stack.read(z, box)
 
 
 def slice_greys(stack: Stack, z: int, reduction: int, normalisation: str) -> GreyRange:
@@ -216,7 +225,7 @@ def padding_runs(image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.intp], 
 def _reduce(image: npt.NDArray[np.generic], k: int, means: npt.NDArray[np.float32]) -> None:
     """Work out means of blocks of k x k pixels; those of small integers are summed as integers."""
     if k == 1:
-        means[...] = image
+        means[...] = image[:, : means.shape[1]]
         return
     wide: np.dtype[Any] = np.dtype(np.float32)
     if image.dtype.kind == "u":

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _PIECE_VALUES = 2**18  # map values at full resolution that are worked on at a time: as fit a cache
 _WINDOW_ROWS = 64  # at working scale
+_VALUES_AHEAD = 2**21  # of maps that wait for whoever takes them
+_STRIPS_AHEAD = 8  # rows that wait for the tiles
 _PADDED = 0.02  # of a slice, that is worth a word
 _MOST_SLICES = 10
 _T = TypeVar("_T")
@@ -85,6 +87,8 @@ class SlicePredictor:
         self.device = device if isinstance(device, torch.device) else resolve_device(device)
         self._model = model
         self._tile_px = tile_px or default_tile_px(self.device)
+        tile_values = (len(model.classes) - 1) * self._tile_px**2
+        self._n_ahead = max(2, _VALUES_AHEAD // tile_values)
         self._network = TiledNetwork(
             model.network,
             n_classes=len(model.classes),
@@ -143,7 +147,8 @@ class SlicePredictor:
         """
         n_objects = len(self._model.classes) - 1
         window, window_top, done = torch.zeros(n_objects, 0, 0), 0, 0
-        with contextlib.closing(_ahead(self._bands(stack, regions, greys, token, padded))) as items:
+        bands = self._bands(stack, regions, greys, token, padded)
+        with contextlib.closing(_ahead(bands, self._n_ahead)) as items:
             for region, item in items:
                 if not isinstance(item, Band):
                     yield item
@@ -192,7 +197,7 @@ class SlicePredictor:
             raise Stopped
         regions, shares = tuple(regions), {} if padded is None else padded
         strips_of = self._strips(stack, regions, greys, shares)
-        with contextlib.closing(_ahead(strips_of)) as strips:
+        with contextlib.closing(_ahead(strips_of, _STRIPS_AHEAD)) as strips:
             for region in regions:
                 _, _, box = self._place(stack, region)
                 seen = self._seen(stack, region)
@@ -279,13 +284,13 @@ class _Rows:
         return torch.from_numpy(self._held[:, :n_rows])
 
 
-def _ahead(items: Generator[_T, None, None]) -> Generator[_T, None, None]:
-    """Have a thread make the next item while the last one is used."""
+def _ahead(items: Generator[_T, None, None], n_items: int) -> Generator[_T, None, None]:
+    """Have a thread make the next items, at most so many, while the last one is used."""
     end: Any = object()
     n_threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(1, "napari-spss-ahead", torch.set_num_threads, (n_threads,))
     try:
-        coming = deque([pool.submit(next, items, end)])
+        coming = deque(pool.submit(next, items, end) for _ in range(n_items))
         while (item := coming.popleft().result()) is not end:
             coming.append(pool.submit(next, items, end))
             yield item
