@@ -80,7 +80,7 @@ def test_table_lists_doubtful_nodes_first_with_a_column_to_fill_in(folder, spss)
     assert probabilities == sorted(probabilities, reverse=True)
     assert {row["look"] for row in rows} == {""}
     assert "written: review.csv (5 nodes" in done.out
-    assert "--resume\n    --review review.csv" in done.out
+    assert "next: napari-spss train --out run --resume --review review.csv\n" in done.out
 
 
 def test_a_new_run_learns_from_what_was_changed(reviewed, spss, tiny):

@@ -122,7 +122,7 @@ def person(viewer, naparis_readers, open_dock, qtbot, run, study):
 
 def test_a_model_is_applied_to_all_images_of_a_folder(person, study):
     person.press("Add folder…")
-    assert person.column(0) == ["img.tif", "img.tif", "torn.tif"]
+    assert person.column(0) == ["a_img", "b_img", "torn.tif"]
     person.work("Apply to all")
     assert person.column(2) == ["done", "done", "failed"]
     out = study.with_name("study_results")
@@ -210,6 +210,10 @@ def spss(capsys):
 
 
 def test_files_that_are_no_images_are_left_out_and_said(person, study):
+    person.press("Add folder…")
+    # one is called as its results, since there are two
+    assert person.column(0) == ["a_img", "b_img", "torn.tif"]
+    (study / "a" / "img.tif.spss").mkdir()
     person.press("Add folder…")
     assert "2 files left out as no images: weights.csv, notes.txt." in person.said()
 

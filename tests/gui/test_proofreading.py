@@ -193,6 +193,7 @@ def test_next_goes_to_what_stands_out_and_on_once_it_is_judged(desk):
     assert desk.layer.selected_label in (1, 2)
     desk.press(Qt.Key.Key_K)
     desk.press(Qt.Key.Key_K)
+    assert said(desk.objects).count("are judged") == 1
     assert "All are judged: 3." in said(desk.objects)
 
 

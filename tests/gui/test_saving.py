@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from eye import button, offered
+from eye import button, log_of, offered
 from full_disk import fail_once
 from hand import Hand
 from napari.components import ViewerModel
@@ -214,6 +214,12 @@ def test_everything_is_restored(dock, reopen):
     assert again.annotations() == SAID
     assert again.classes.value() == STYLES
     assert_painted(again, {1: 1, 2: 2})
+
+
+def test_classes_alone_are_restored_and_said(dock, reopen):
+    again = reopen(dock)
+    assert again.classes.value() == STYLES
+    assert "Restored the classes; nothing is annotated yet." in log_of(again)
 
 
 def test_what_is_half_done_is_restored(dock, reopen):

@@ -114,5 +114,5 @@ def review(
     typer.echo(
         f"written: {table} ({counted(len(looks), 'node')}; the map has another class at {n_differ})"
     )
-    typer.echo(f"fill in its column look, then: napari-spss train --out {shown_path(run)} --resume")
-    typer.echo(f"    --review {table}, or with the tables and --review into a new run")
+    typer.echo("fill in its column look; --review takes it, to go on with the run or for a new one")
+    typer.echo(f"next: napari-spss train --out {shown_path(run)} --resume --review {table}")

@@ -242,11 +242,12 @@ class ProjectContents:
         self._stored_slices = set(slices)
         if slices and layer is not None:
             self._restore_painted(slices, layer, len(state.classes))
-        texts = [annotations.summary()]
+        is_blank = annotations.is_empty and not annotations.grids
+        texts = [] if is_blank else [annotations.summary()]
         texts += [counted(len(slices), "painted slice")] if slices else []
         check = self._annotate.check_value()
         texts += [f"a check count of {check.summary()}"] if check.grids else []
-        return ", ".join(texts), faults
+        return ", ".join(texts) or "the classes; nothing is annotated yet", faults
 
     def take_sample(self, layer: Image | None) -> None:
         """Fill the sections with what came with a sample image, if there is any."""

@@ -169,9 +169,7 @@ class Proofreader(QObject):
     def _walk(self) -> None:
         found = None if self._edits is None else self._edits.after(self._hand.chosen)
         self._walked = 0 if found is None else found[0]
-        if found is None:
-            self._say("All objects are judged.")
-        else:
+        if found is not None:
             self.choose(*found)
         self.refresh()
 

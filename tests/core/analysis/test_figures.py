@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -132,6 +133,13 @@ def test_the_same_result_gives_the_same_files(tmp_path, labels):
 def test_figures_of_labels_without_objects_are_drawn(tmp_path, labels):
     write(tmp_path, np.zeros_like(labels), formats=["svg"])
     assert ">mito: no objects</text>" in (tmp_path / "sizes.svg").read_text()
+
+
+def test_a_single_slice_is_not_cut_into_fractions_of_one(tmp_path, labels):
+    write(tmp_path, labels[:1], formats=["svg"])
+    ticks = re.findall(r">(\S+)</text>", (tmp_path / "fractions.svg").read_text())
+    assert "0" in ticks
+    assert not [tick for tick in ticks if tick.startswith("\u2212")]
 
 
 def test_matplotlibs_settings_stay_as_they_are(tmp_path, labels):

@@ -293,6 +293,8 @@ def test_slices_summary_and_emptiness():
     assert annotations.slices() == (1, 4, 5, 7)
     done = annotations.replace(grids=(a_grid([0, 1, 2, -1], z=7),))
     assert done.summary() == "1 grid (4 nodes, 2 hits), 1 fraction, 2 keypoints"
+    counted = done.replace(grids=(a_grid([0, 1, 2, -1], z=4),))
+    assert "1 fraction (1 replaced by counts)," in counted.summary()
     begun = annotations.grids[0].replace(is_done=False, class_index=[1, -2, -2, -1])
     both = done.replace(grids=(*done.grids, begun))
     assert both.summary().startswith("1 grid (4 nodes, 2 hits), 1 grid still open (1 node judged),")
@@ -459,7 +461,9 @@ def test_frames_give_their_own_fractions_beside_the_grid_and_the_typed_ones():
         Region(0),
         Region(1),
     }
-    assert beside.summary() == ("2 grids (4 nodes, 2 hits), 1 frame (4 nodes, 1 hit), 3 fractions")
+    assert beside.summary() == (
+        "2 grids (4 nodes, 2 hits), 1 frame (4 nodes, 1 hit), 3 fractions (2 replaced by counts)"
+    )
 
 
 def test_of_frames_that_overlap_the_last_one_stays():

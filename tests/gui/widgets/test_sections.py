@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from datetime import datetime
 from math import nan
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from eye import button, choice, choices, log_of, number, offered, pick, said, warned
 from napari.utils.theme import get_theme
@@ -20,6 +22,7 @@ from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QLabel,
     QProgressBar,
+    QTableWidget,
     QVBoxLayout,
     QWidget,
 )
@@ -45,8 +48,10 @@ from napari_spss.gui.models import (
 from napari_spss.gui.models.devices import parse_devices
 from napari_spss.gui.widgets import ImageSection, ResultsSection, RunBar, Section, TrainSection
 from napari_spss.gui.widgets.estimates import EstimatesView
+from napari_spss.gui.widgets.many_images import ManyImages
 from napari_spss.gui.widgets.parts import fill_column
 from napari_spss.gui.widgets.plots import CurvesPlot
+from napari_spss.gui.widgets.runs import RunsList
 from napari_spss.gui.widgets.theme import contrast, error_colour, mark_of, warning_colour, wear
 
 CPU, GPU = Device("cpu", "CPU"), Device("cuda:0", "NVIDIA H100")
@@ -419,9 +424,57 @@ def test_a_threshold_is_offered_where_it_has_an_effect(qtbot, classes, is_offere
     results.findChild(QLabeledDoubleSlider).setValue(0.8)
     results.set_model(SimpleNamespace(classes=classes, n_steps=1))
     assert results.findChild(QLabeledDoubleSlider).isVisibleTo(results) is is_offered
-    assert choice(results, "matched").isEnabled() is is_offered
-    assert ("With more than two classes" in said(results)) is not is_offered
+    assert choice(results, "matched").isVisibleTo(results) is is_offered
+    assert ("none: the most probable class" in said(results)) is not is_offered
     assert (results.cleaning().threshold is not None) is is_offered
+
+
+def test_fractions_of_many_classes_leave_the_names_of_images_readable(qtbot, tmp_path):
+    paths = [tmp_path / "rat" / name for name in ("first_image.tif", "second_image.tif")]
+    names = ("building", "land", "road", "vegetation", "water")
+    many = ManyImages()
+    qtbot.addWidget(many)
+    many.add(paths)
+    many.show_table(
+        pd.DataFrame(
+            [
+                {"image": str(path), "group": "", "folder": "a", "problem": ""}
+                | {"class": name, "fraction": "0.125", "low": "0.1", "high": "0.15"}
+                for path in paths
+                for name in ("background", *names)
+            ]
+        ),
+        tmp_path,
+    )
+    many.resize(350, 500)
+    many.show()
+    table = many.findChild(QTableWidget)
+    assert table.item(0, 0).text() == "first_image.tif"
+    assert table.columnWidth(0) > 100
+    assert table.horizontalHeader().length() <= table.viewport().width()
+    assert all(f"{name} (labels" in table.item(0, 3).toolTip() for name in names)
+
+
+def test_fractions_of_many_classes_leave_the_time_of_a_run_readable(qtbot, tmp_path):
+    names = ("bg", "building", "land", "road", "vegetation", "water")
+    run = SimpleNamespace(
+        path=tmp_path,
+        began=datetime(2026, 11, 29, 14, 46, 9),
+        model=SimpleNamespace(n_steps=40, classes=Classes(names)),
+        agreement=SimpleNamespace(overlap=0.46, n_nodes=252, fractions=(0.01, *5 * (0.123,))),
+        learned_from="1 grid",
+        end=None,
+        validation_loss=None,
+    )
+    runs = RunsList()
+    qtbot.addWidget(runs)
+    runs.set_runs([run], tmp_path)
+    runs.resize(350, 300)
+    runs.show()
+    table = runs.findChild(QTableWidget, "runs")
+    assert table.columnWidth(0) >= table.sizeHintForColumn(0)
+    assert table.horizontalHeader().length() <= table.viewport().width()
+    assert "vegetation: 12" in table.item(0, 3).toolTip()
 
 
 def test_a_folded_section_takes_its_content_away(qtbot):

@@ -182,7 +182,9 @@ def draw_fractions(
     axes.set_xlabel("slice")
     axes.set_ylabel(f"{one.name}, % of slice")
     axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if z.size == 1:
+        axes.set_xlim(-0.5, 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _legend_above(axes)
 
 

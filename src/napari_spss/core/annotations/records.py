@@ -370,14 +370,18 @@ class Annotations:
     def summary(self) -> str:
         """Short text such as "4 grids (1020 nodes, 61 hits), 16 fractions, 12 keypoints".
 
-        A grid that is not done is told apart, with the nodes that are judged by now.
+        A grid that is not done is told apart, with the nodes that are judged by now; so is a
+        fraction in whose place a count is learned from.
         """
         frames = [grid for grid in self.grids if grid.box is not None]
         grids = [grid for grid in self.grids if grid.box is None]
         parts = [*_tally(grids, "grid"), *_tally(frames, "frame")]
-        fractions = sum(proportion.is_informative for proportion in self.proportions)
-        if fractions:
-            parts.append(counted(fractions, "fraction"))
+        typed = [one.region for one in self.proportions if one.is_informative]
+        counts = {one.region for one in self.counted_proportions() if one.is_informative}
+        if typed:
+            n_replaced = sum(region in counts for region in typed)
+            told = f" ({n_replaced} replaced by counts)" if n_replaced else ""
+            parts.append(f"{counted(len(typed), 'fraction')}{told}")
         if self.keypoints:
             parts.append(counted(len(self.keypoints), "keypoint"))
         return ", ".join(parts) or "no annotations"

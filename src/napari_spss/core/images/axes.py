@@ -139,8 +139,8 @@ def _only_axis(
         shown = " and ".join(f"{letter} ({extents[letter]})" for letter in long)
         raise InputError(
             f"{source} has axes {letters} of shape {tuple(extents.values())}; {shown} cannot both "
-            f"be {meaning}. Save one of them, such as one time point, as a file of its own, or "
-            "name the axes, such as axes ZCYX.",
+            f"be {meaning}. Save one of them, such as one time point, as a file of its own; or, if "
+            "these axes are wrong, name the right ones.",
             field="axes",
         )
     if long:

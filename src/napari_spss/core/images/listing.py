@@ -112,9 +112,10 @@ def list_images(
 
 
 def left_out(folder: Path) -> tuple[Path, ...]:
-    """What lies in a folder, and in those in it, and is no image, or ours; hidden files apart."""
-    found = () if _is_image(folder) else _entries(folder, False, _ours(False))
-    return tuple(path for path, is_image in found if not is_image)
+    """What lies in a folder, and in those in it, and is neither an image, hidden, nor ours."""
+    is_ours = _ours(False)
+    found = () if _is_image(folder) else _entries(folder, False, is_ours)
+    return tuple(path for path, is_image in found if not (is_image or is_ours(path)))
 
 
 def _lines(path: Path) -> list[Path]:

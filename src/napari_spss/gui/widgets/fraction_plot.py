@@ -22,6 +22,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 _HEIGHT_PX = 170
 _BAND = "95 % interval, whole stack"
+_FEW_SLICES = 8  # each of which gets a tick
 _STYLES = (Qt.PenStyle.DashLine, Qt.PenStyle.DashDotLine)
 _TOOLTIP = """Per cent of each slice, of the class that is chosen; click on a slice to go there.
 predicted: of the labels
@@ -122,6 +123,8 @@ class FractionPlot(ThemedPlot):
         )
         self._here.setPen(pg.mkPen(text, width=1, style=Qt.PenStyle.DotLine))
         self._plot.addItem(self._here, ignoreBounds=True)
+        ticks = [[(i, str(i)) for i in range(len(z))]] if len(z) <= _FEW_SLICES else None
+        self._plot.getAxis("bottom").setTicks(ticks)
         self._plot.setXRange(-0.5, max(0.5, len(z) - 0.5), padding=0.02)
         self._plot.setYRange(0, 105 * _highest(one), padding=0)
         self._legend.setText(legend_html(entries))

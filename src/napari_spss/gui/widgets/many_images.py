@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Signal, SignalInstance
+from qtpy.QtCore import Qt, Signal, SignalInstance
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QFileDialog,
@@ -197,7 +198,10 @@ class ManyImages(QWidget):
         )
 
     def _make_table(self) -> None:
-        self._table = make_rows("many images", ("Image", "Group", "State", "Fraction"))
+        self._table = make_rows(
+            "many images", ("Image", "Group", "State", "Fraction"), (0, _FRACTION)
+        )
+        self._table.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # ends tell images apart
         self._table.setToolTip(
             "Click on an image that is done to open it with its labels; in its column Group to\n"
             "type to which group, such as an animal, it belongs."
@@ -271,10 +275,13 @@ class ManyImages(QWidget):
         """List the images, of which the first ones may be listed already."""
         n_before = self._table.rowCount()
         self._table.setRowCount(len(self._images))
-        for row, one in list(enumerate(self._images))[n_before:]:
-            for column, text in enumerate((one.path.name, "", "", "")):
-                write_cell(self._table, row, column, text, can_edit=column == _GROUP)
-            self._table.item(row, 0).setToolTip(str(one.path))
+        often = Counter(one.path.name for one in self._images)
+        for row, one in enumerate(self._images):
+            # those of one name are called as their results
+            text = one.path.name if often[one.path.name] == 1 else one.name
+            write_cell(self._table, row, 0, text, tip=str(one.path))
+            for column in (_GROUP, _STATE, _FRACTION) if row >= n_before else ():
+                write_cell(self._table, row, column, "", can_edit=column == _GROUP)
         self._table.setVisible(bool(self._images))
         fit_rows(self._table)
         self._clear.setEnabled(bool(self._images))
@@ -286,8 +293,7 @@ class ManyImages(QWidget):
         self.set_ready(self._can_apply)
 
     def _show_state(self, row: int, text: str, tip: str = "") -> None:
-        write_cell(self._table, row, _STATE, text)
-        self._table.item(row, _STATE).setToolTip(tip)
+        write_cell(self._table, row, _STATE, text, tip=tip)
 
     def _show_results(self, table: pd.DataFrame, folder: Path, among: Collection[int]) -> None:
         """Show the fractions of some rows, and know where their results are."""
@@ -317,8 +323,7 @@ class ManyImages(QWidget):
                 text += f" ({low}\u2013{high}\u00a0%)"
             texts.append(text)
             tips.append(f"{one['class']} ({one.get('method') or 'labels, uncorrected'}): {text}")
-        write_cell(self._table, row, _FRACTION, ", ".join(texts))
-        self._table.item(row, _FRACTION).setToolTip("\n".join(tips))
+        write_cell(self._table, row, _FRACTION, ", ".join(texts), tip="\n".join(tips))
 
     def _show_problems(self, table: pd.DataFrame) -> list[str]:
         """Show which images failed, or were not come to; say why the first ones failed."""

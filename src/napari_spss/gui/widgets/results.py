@@ -300,7 +300,7 @@ class ResultsSection(QWidget):
             "Move it to choose the threshold yourself; the labels follow at once."
         )
         self._slider.valueChanged.connect(self._on_slider_moved)
-        self._no_threshold = Notice()
+        self._no_threshold = make_text("none: the most probable class", _MOST_PROBABLE)
         self._fill = make_check(
             "fill holes",
             self.value_changed.emit,
@@ -346,9 +346,8 @@ class ResultsSection(QWidget):
             ("Apply to", make_row((self._scope, 1), self._apply)),
             ("Average", make_row(self._flips, (self._smooth, 1))),
             ("Second look", self._look_again),
-            ("Threshold", self._mode),
+            ("Threshold", make_row((self._mode, 1), (self._no_threshold, 1))),
             ("", self._slider),
-            ("", self._no_threshold),
             ("Keep objects", make_row((self._min_size, 1), self._fill)),
         )
         fill_column(
@@ -374,9 +373,9 @@ class ResultsSection(QWidget):
         if not self._has_result:
             self._place.hide()
         is_binary = self._n_classes == 2
-        self._mode.setEnabled(is_binary)
+        self._mode.setVisible(is_binary)
         self._slider.setVisible(is_binary)
-        self._no_threshold.say("" if is_binary else _MOST_PROBABLE)
+        self._no_threshold.setVisible(not is_binary)
 
     def _on_mode_changed(self) -> None:
         self._show_threshold()

@@ -10,15 +10,20 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 _MAX_ROWS_SHOWN = 5
 
 
-def make_rows(name: str, titles: Sequence[str]) -> QTableWidget:
-    """Make a table of rows that are chosen as a whole, and not edited."""
+def make_rows(name: str, titles: Sequence[str], elastic: Sequence[int]) -> QTableWidget:
+    """Make a table of rows that are chosen as a whole, and not edited.
+
+    The elastic columns share the room that the others leave; what they cannot show is cut.
+    """
     table = QTableWidget(0, len(titles))
     table.setObjectName(name)
     table.setHorizontalHeaderLabels(list(titles))
     table.verticalHeader().setVisible(False)
     header = table.horizontalHeader()
     header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+    for column in elastic:
+        header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
+    table.setWordWrap(False)
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -32,11 +37,13 @@ def write_cell(
     column: int,
     text: str,
     *,
+    tip: str = "",
     is_bold: bool = False,
     can_edit: bool = False,
 ) -> None:
     """Write a text into a cell; all but those of the first column to the right."""
     item = QTableWidgetItem(text)
+    item.setToolTip(tip)
     if not can_edit:
         item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
     if column:

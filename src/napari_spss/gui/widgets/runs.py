@@ -56,7 +56,7 @@ class RunsList(QWidget):
         self._compared: list[ComparedSlice] = []
         self._classes: Classes | None = None  # of the comparison
         self._titles = ("", "")
-        self._table = make_rows("runs", ("Began", "Steps", "Overlap", "Fraction"))
+        self._table = make_rows("runs", ("Began", "Steps", "Overlap", "Fraction"), (3,))
         header = self._table.horizontalHeaderItem
         for column, text in (
             (
@@ -84,7 +84,9 @@ class RunsList(QWidget):
         )
         self._comparison = Notice()
         self._comparison.setObjectName("comparison")
-        self._slices = make_rows("compared slices", ("Slice", "", "", "Difference", "Overlap"))
+        self._slices = make_rows(
+            "compared slices", ("Slice", "", "", "Difference", "Overlap"), range(1, 5)
+        )
         self._slices.setToolTip(
             "Fractions by the two runs, the second less the first in points of per cent, and the\n"
             "intersection over union of their labels. Click on a slice to go there."
@@ -111,8 +113,13 @@ class RunsList(QWidget):
                 "" if agreed is None else f"{agreed.overlap:.2f}",
                 "" if agreed is None else _fractions(run.model.classes, agreed.fractions),
             )
+            tip = "" if agreed is None else _by_class(run.model.classes, texts[3])
             for column, text in enumerate(texts):
-                write_cell(self._table, row, column, text, is_bold=is_current)
+                write_cell(
+                    *(self._table, row, column, text),
+                    tip=tip if column == 3 else "",
+                    is_bold=is_current,
+                )
         fit_rows(self._table)
         paths = [run.path for run in self._runs]
         kept = chosen.path if chosen is not None else current
@@ -156,7 +163,8 @@ class RunsList(QWidget):
                 ", ".join(_overlap(one, index) for index in _shown(self._classes)),
             )
             for column, text in enumerate(texts):
-                write_cell(self._slices, row, column, text)
+                tip = _by_class(self._classes, text) if column else ""
+                write_cell(self._slices, row, column, text, tip=tip)
         self._slices.show()
         fit_rows(self._slices)
         total = together(self._compared)
@@ -216,6 +224,12 @@ def _shown(classes: Classes) -> list[int]:
 def _fractions(classes: Classes, fractions: Sequence[float]) -> str:
     texts = [format_percent(fractions[index], digits=2) for index in _shown(classes)]
     return ", ".join(texts) + " %"
+
+
+def _by_class(classes: Classes, text: str) -> str:
+    """Say what each part of a text is of."""
+    parts = zip(_shown(classes), text.split(", "), strict=True)
+    return "\n".join(f"{classes[index]}: {part}" for index, part in parts)
 
 
 def _all_fractions(compared: ComparedSlice, which: int) -> list[float]:
