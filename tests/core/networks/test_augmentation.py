@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, strategies as st
 
 from napari_spss.core.networks import View, augment_intensity, draw_view
@@ -111,6 +112,21 @@ def test_what_is_seen_lies_in_the_view():
         places = offsets @ np.linalg.inv(matrix.numpy()).T
         limits = np.array([width, height]) / 2 - 0.5
         assert np.array_equal(seen.numpy(), (np.abs(places) <= limits + 1e-4).all(-1))
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (20, 33)])
+def test_a_map_comes_back_as_its_nearest_pixels_or_those_of_its_edge(shape):
+    maps = torch.rand(6, 3, *shape)
+    view = draw(6, shape, step=2)
+    turned = torch.stack([flip.matrix for flip in view.flips]) @ view.matrices
+    half = torch.tensor(shape[::-1]) / 2
+    normalised = torch.linalg.inv(turned) * half / half[:, None]
+    places = F.affine_grid(F.pad(normalised, (0, 1)), maps.shape, align_corners=False)
+    expected = F.grid_sample(
+        maps, places, mode="nearest", padding_mode="border", align_corners=False
+    )
+    # between two pixels rounding decides
+    assert (view.undo(maps) == expected).float().mean() > 0.999
 
 
 def test_gradients_flow_back_through_a_view():

@@ -8,6 +8,7 @@ an uninterrupted one would have drawn.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,6 +22,7 @@ _WARP_SHARE = 0.7
 _MOST_TURN = math.pi / 4
 _MOST_LOG_SCALE = 0.3
 _MOST_SHEAR = 0.15
+_ROUNDING = 1e-4  # pixels
 _QUARTER_TURN = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
 
 
@@ -70,8 +72,12 @@ class View:
         if self.matrices is None:
             flips = zip(self.flips, images, strict=True)
             return torch.stack([flip.apply(image) for flip, image in flips])
-        places = _places(self._all_in_one, images.shape).to(images.device)
-        return F.grid_sample(images, places, padding_mode="reflection", align_corners=False)
+        height, width = images.shape[-2:]
+        to_edge = torch.tensor([[width / 2], [height / 2]])
+        places = _offsets(self._all_in_one / to_edge, height, width).movedim(1, -1)
+        return F.grid_sample(
+            images, places.to(images.device), padding_mode="reflection", align_corners=False
+        )
 
     def undo(self, maps: torch.Tensor) -> torch.Tensor:
         """Bring maps (B, n, H, W) back; where `shows` is False, they repeat their edge.
@@ -82,13 +88,14 @@ class View:
         if self.matrices is None:
             flips = zip(self.flips, maps, strict=True)
             return torch.stack([flip.undo(map_) for flip, map_ in flips])
-        # Apple's GPUs lack its gradient, and this padding, in older releases of torch
-        # (https://github.com/pytorch/pytorch/issues/125098)
-        device = torch.device("cpu") if maps.device.type == "mps" else maps.device
-        places = self._places_back(maps.shape).to(device)
-        return F.grid_sample(
-            maps.to(device), places, mode="nearest", padding_mode="border", align_corners=False
-        ).to(maps.device)
+        height, width = maps.shape[-2:]
+        x, y = (
+            (offset + (size - 1) / 2).round_().clamp_(0, size - 1).int()
+            for offset, size in zip(self._back(height, width), (width, height), strict=True)
+        )
+        # not by grid_sample, which takes longer, and lacks a gradient on Apple's GPUs
+        place = (y * width + x).long().flatten(1)[:, None].to(maps.device)
+        return maps.flatten(2).gather(2, place.expand(-1, maps.shape[1], -1)).view(maps.shape)
 
     def shows(self, height: int, width: int) -> torch.Tensor:
         """Which pixels of windows of this size are still seen after `apply`: (B, H, W) bool."""
@@ -96,8 +103,9 @@ class View:
         if self.matrices is None:
             return torch.ones((n, height, width), dtype=torch.bool)
         # not beyond the middles of the outermost pixels
-        x, y = self._places_back(torch.Size((n, 1, height, width))).abs().unbind(dim=-1)
-        return (x <= 1 - 1 / width + 1e-6) & (y <= 1 - 1 / height + 1e-6)
+        x, y = self._back(height, width)
+        most_x, most_y = ((size - 1) / 2 + _ROUNDING for size in (width, height))
+        return (x.abs() <= most_x) & (y.abs() <= most_y)
 
     @cached_property
     def _all_in_one(self) -> torch.Tensor:
@@ -105,19 +113,15 @@ class View:
         assert self.matrices is not None
         return torch.stack([flip.matrix for flip in self.flips]) @ self.matrices
 
-    def _places_back(self, shape: torch.Size) -> torch.Tensor:
-        return _places(torch.linalg.inv(self._all_in_one), shape)
+    def _back(self, height: int, width: int) -> Sequence[torch.Tensor]:
+        return _offsets(torch.linalg.inv(self._all_in_one), height, width).unbind(dim=1)
 
 
-def _places(matrices: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """Where to read each pixel of (B, n, H, W), in the units of ``grid_sample``: (B, H, W, 2)."""
-    height, width = shape[-2:]
-    half = torch.tensor([width / 2, height / 2])
-    scaled = matrices * half[None, None, :] / half[None, :, None]
-    # as F.affine_grid; a plane of x and one of y take a tenth of the time of pairs on a CPU
-    x, y = ((2 * torch.arange(n) + 1) / n - 1 for n in (width, height))
-    of_x, of_y = scaled[:, :, None, None, 0], scaled[:, :, None, None, 1]
-    return (x * of_x + y[:, None] * of_y).movedim(1, -1)
+def _offsets(matrices: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Where matrices (B, 2, 2) move each pixel, from the middle: planes of x and y (B, 2, H, W)."""
+    x, y = (torch.arange(n) - (n - 1) / 2 for n in (width, height))
+    of_x, of_y = matrices[..., None, None].unbind(dim=2)
+    return x * of_x + y[:, None] * of_y
 
 
 def draw_view(

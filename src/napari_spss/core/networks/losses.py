@@ -336,43 +336,44 @@ def dense_loss(
 
 
 class _Dense(torch.autograd.Function):
-    """`dense_loss` with its gradient in closed form, in less than half of autograd's time."""
+    """`dense_loss` with its gradient in closed form, in a fraction of autograd's time."""
 
     @staticmethod
     def forward(
         ctx: Any, logits: torch.Tensor, probs: torch.Tensor, target: torch.Tensor
     ) -> torch.Tensor:
-        is_used, label = (target >= 0).to(probs.dtype), target.clamp_min(0)
+        is_used = (target >= 0).to(probs.dtype)
         n_used = is_used.sum().clamp_min(1)
-        own = probs.gather(1, label[:, None])[:, 0] * is_used  # probability of the label
+        # numbers: a processor takes several times as long for truth values
+        is_label = torch.zeros_like(probs)
+        is_label.scatter_(1, target.clamp_min(0)[:, None], is_used[:, None])
+        own = (probs * is_label).sum(dim=1)  # probability of the label
         entropy = -(own.clamp_min(_DEAD).log() * is_used).sum() / n_used
-        is_class = [target == c for c in range(1, probs.shape[1])]
-        overlap = torch.stack([(own * one).sum() for one in is_class])
-        total = _sums(probs[:, 1:], is_used).sum(dim=0)
-        total += torch.stack([one.sum() for one in is_class])
-        scores = (2 * overlap + 1) / (total + 1)
+        pairs = (is_label, own), (is_label, is_used), (probs, is_used)
+        overlap, size, predicted = (_sums(*pair).sum(dim=0)[1:] for pair in pairs)
+        total = size + predicted + 1
+        scores = (2 * overlap + 1) / total
         # what a pixel's maps add to the loss, background first, and what more that of its label
         added = F.pad(torch.stack([scores, scores.new_tensor(-2).expand_as(scores)]), (1, 0))
-        added[:, 1:] /= (total + 1) * len(is_class)
-        ctx.save_for_backward(probs, own, is_used, label, added, n_used)
+        added[:, 1:] /= total * len(scores)
+        ctx.save_for_backward(probs, own, is_used, is_label, added, n_used)
         ctx.n_outputs = logits.shape[1]
         return entropy + (1 - scores).mean()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        probs, own, is_used, label, added, n_used = ctx.saved_tensors
-        everywhere, of_label = added
-        pulled = of_label.index_select(0, label.flatten()).view_as(own) * own - 1 / n_used
+        probs, own, is_used, is_label, added, n_used = ctx.saved_tensors
+        everywhere, of_label = added[:, None]
+        pulled = (of_label @ is_label.flatten(2)).view_as(own) * own - 1 / n_used
         # through a softmax: p_c (g_c - sum of p g); one output is the second of two
-        mean = pulled + (everywhere[None, None] @ probs.flatten(2)).view_as(own)
-        first = probs.shape[1] - ctx.n_outputs
-        found = (everywhere[first:, None, None] - mean[:, None]) * probs[:, first:]
-        if first:
-            found += (pulled * label)[:, None]
-        else:
-            found.scatter_add_(1, label[:, None], pulled[:, None])
-        return found * (is_used * gradient)[:, None], None, None
+        mean = pulled + (everywhere @ probs.flatten(2)).view_as(own)
+        probs, is_label, everywhere = (
+            one[:, -ctx.n_outputs :] for one in (probs, is_label, everywhere)
+        )
+        found = (everywhere[..., None, None] - mean[:, None]).mul_(probs)
+        found.addcmul_(is_label, pulled[:, None])
+        return found.mul_((is_used * gradient)[:, None]), None, None
 
 
 def sharpness(probs: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
@@ -390,7 +391,10 @@ def sharpness(probs: torch.Tensor, weights: torch.Tensor | None = None) -> torch
 
 def _sums(probs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Weighted sums (B, C) over the pixels of maps (B, C, H, W)."""
-    return (weights.flatten(1)[:, None] @ probs.flatten(2).transpose(1, 2))[:, 0]
+    # one by one: the gradient of a batched product takes several times as long
+    return torch.stack(
+        [one.flatten(1) @ weight.flatten() for one, weight in zip(probs, weights, strict=True)]
+    )
 
 
 def _divergence(wanted: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:

@@ -132,10 +132,10 @@ class LossInput:
         is_mask = [sample.is_mask for sample in self.batch.samples]
         return torch.tensor(is_mask, device=self.logits.device)
 
-    @property
-    def has_labels(self) -> bool:
-        """Whether any pixel has a label."""
-        return bool((self.batch.targets >= 0).any())
+    @cached_property
+    def labelled(self) -> tuple[torch.Tensor, ...]:
+        """Windows, rows and columns of the pixels that have a label."""
+        return (self.batch.targets >= 0).nonzero(as_tuple=True)
 
     def counting(self, values: torch.Tensor) -> torch.Tensor:
         """Leave the class outside out of (B, C, ...)."""
@@ -279,20 +279,18 @@ def proportions(step: LossInput) -> torch.Tensor | None:
 def labels(step: LossInput) -> torch.Tensor | None:
     """Hold maps against points and nodes."""
     is_mask = step.is_mask
-    if bool(is_mask.all()) or not step.has_labels:
+    if bool(is_mask.all()) or not len(step.labelled[0]):
         return None
     logits, batch = step.logits, step.batch
-    targets = batch.targets
-    if bool(is_mask.any()):
-        targets = targets.masked_fill(is_mask[:, None, None], -1)
     if step.settings.loss.labels == "eq3":
-        return keypoint_loss(logits, targets)
+        return keypoint_loss(logits, batch.targets.masked_fill(is_mask[:, None, None], -1))
     # undecided only as long as all labels are masks, and then there is nothing to divide
     normaliser = (step.scale.normaliser or 1.0) * step.n_labelled_slots
-    at = (targets >= 0).nonzero(as_tuple=True)  # few pixels
+    is_point = ~is_mask[step.labelled[0]]
+    at = of_window, y, x = tuple(one[is_point] for one in step.labelled)  # few pixels
     return label_cross_entropy(
-        logits.movedim(1, -1)[at][:, :, None, None],
-        *(one[at][:, None, None] for one in (targets, batch.weights)),
+        logits[of_window, :, y, x][:, :, None, None],
+        *(one[at][:, None, None] for one in (batch.targets, batch.weights)),
         normaliser=normaliser,
         errors=batch.errors[at][:, None, None],
     )
@@ -301,7 +299,7 @@ def labels(step: LossInput) -> torch.Tensor | None:
 def masks(step: LossInput) -> torch.Tensor | None:
     """Hold maps against masks of whole slices, in the form that the settings name."""
     is_mask = step.is_mask
-    if not (bool(is_mask.any()) and step.has_labels):
+    if not (bool(is_mask.any()) and bool((step.batch.targets >= 0).any())):
         return None
     share = is_mask.float().mean()
     logits, targets = step.logits[is_mask], step.batch.targets[is_mask]
@@ -334,10 +332,10 @@ def self_training(step: LossInput) -> torch.Tensor | None:
             outside=outside,
         )
         chosen.append(index)
-    targets.masked_fill_(batch.coverage == 0, -1)
-    targets = torch.where(batch.targets >= 0, batch.targets, targets)
     if not chosen:
         return None
+    targets = torch.where(batch.coverage > 0, targets, -1)
+    targets[step.labelled] = batch.targets[step.labelled]
     share = len(chosen) / len(batch.windows)
     logits, probs = step.counting_logits, step.counting_probs
     if share < 1:

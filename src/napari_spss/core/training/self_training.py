@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -50,15 +49,12 @@ class SliceMap:
         still tell probabilities near 0 and 1 apart.
     until : int
         Step before which it serves.
-    window : (int, int, int, int), optional
-        Half-open box of the slice that is looked at now, of which maps are at hand.
     """
 
     odds: torch.Tensor
     until: int = 0
-    window: Box | None = None
     _means: dict[Box, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
-    _thresholds: dict[object, Thresholds | None] = field(
+    _labels: dict[object, torch.Tensor | None] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -70,17 +66,8 @@ class SliceMap:
     def probs(self, box: Box) -> torch.Tensor:
         """Map (C, h, w) float32 of a box of the slice."""
         y0, x0, y1, x1 = box
-        if self.window is not None:
-            top, left, bottom, right = self.window
-            if top <= y0 and left <= x0 and y1 <= bottom and x1 <= right:
-                return self._of_window[:, y0 - top : y1 - top, x0 - left : x1 - left]
         maps = torch.sigmoid(self.odds[:, y0:y1, x0:x1].float())
         return torch.cat([(1 - maps.sum(dim=0, keepdim=True)).clamp_min_(0), maps])
-
-    @cached_property
-    def _of_window(self) -> torch.Tensor:
-        assert self.window is not None
-        return replace(self, window=None).probs(self.window)
 
     def mean(self, box: Box) -> torch.Tensor:
         """Mean map (C,) of a box of the slice."""
@@ -88,12 +75,12 @@ class SliceMap:
             self._means[box] = self.probs(box).mean(dim=(1, 2))
         return self._means[box]
 
-    def thresholds(self, bag: Bag, band: float, outside: int | None) -> Thresholds | None:
-        """Those of a region, by all of its pixels; None if none of them counts."""
+    def labels(self, bag: Bag, band: float, outside: int | None) -> torch.Tensor | None:
+        """Those of all pixels of a region, int16 (h, w); None if none of them counts."""
         key = (bag.box, bag.fractions.tobytes(), band, outside)
-        if key not in self._thresholds:
-            self._thresholds[key] = _thresholds(self.probs(bag.box), bag, band, outside)
-        return self._thresholds[key]
+        if key not in self._labels:
+            self._labels[key] = _labels(self.probs(bag.box), bag, band, outside)
+        return self._labels[key]
 
 
 class SliceMaps:
@@ -160,11 +147,7 @@ class SliceMaps:
                 until = step + map_steps(sample, shape)
                 kept[sample.name] = self._narrow(SliceMap.of(self._predict(sample.image), until))
                 self._keep(sample.name, kept[sample.name])
-            y1, x1 = (
-                min(start + n, end)
-                for start, n, end in zip((window.y0, window.x0), shape, sample.shape, strict=True)
-            )
-            maps.append(replace(kept[sample.name], window=(window.y0, window.x0, y1, x1)))
+            maps.append(kept[sample.name])
         return maps
 
     def _keep(self, name: str, new: SliceMap) -> None:
@@ -225,33 +208,38 @@ def pseudo_labels(
         y0, x0, y1, x1 = bag.box
         top, left = max(0, y0 - origin[0]), max(0, x0 - origin[1])
         bottom, right = min(shape[0], y1 - origin[0]), min(shape[1], x1 - origin[1])
-        known, n_counting = _known(bag, outside)
-        if not known or bottom <= top or right <= left:
+        if bottom <= top or right <= left:
             continue
-        if slice_map is not None:
-            # one map for both, or the labels would drift off the fraction with the teacher
-            oy, ox = origin
-            probs = slice_map.probs((top + oy, left + ox, bottom + oy, right + ox))
-            thresholds = slice_map.thresholds(bag, band, outside)
-        else:
-            probs = now()[:, top:bottom, left:right]
-            thresholds = _thresholds(probs, bag, band, outside)
-        if thresholds is None:
-            continue
-        labels = labels.to(probs.device)
-        part = labels[top:bottom, left:right]
-        best = torch.zeros_like(probs[0])
-        is_negative = torch.full_like(part, len(known) == n_counting, dtype=torch.bool)
-        part.fill_(-1)
-        for c, surely, possibly in zip(known, *thresholds, strict=True):
-            values = probs[c] if outside is None else probs[c] / (1 - probs[outside])
-            is_best = (values > surely) & (values > best)
-            best = torch.where(is_best, values, best)
-            part.masked_fill_(is_best, c)
-            is_negative &= values < possibly
-        part.masked_fill_(is_negative & (best == 0), 0)
-        if outside is not None:
-            part.masked_fill_(probs[outside] >= _MOSTLY, -1)
+        if slice_map is None:
+            found = _labels(now()[:, top:bottom, left:right], bag, band, outside)
+        elif (found := slice_map.labels(bag, band, outside)) is not None:
+            # of all of it by one map, or the labels would drift off the fraction with the teacher
+            dy, dx = origin[0] - y0, origin[1] - x0
+            found = found[top + dy : bottom + dy, left + dx : right + dx]
+        if found is not None:
+            labels = labels.to(found.device)
+            labels[top:bottom, left:right] = found
+    return labels
+
+
+def _labels(probs: torch.Tensor, bag: Bag, band: float, outside: int | None) -> torch.Tensor | None:
+    """Labels, int16 (h, w), by the map (C, h, w) of all of a region; None if no pixel counts."""
+    known, n_counting = _known(bag, outside)
+    thresholds = _thresholds(probs, bag, band, outside) if known else None
+    if thresholds is None:
+        return None
+    best = torch.zeros_like(probs[0])
+    labels = torch.full_like(best, -1, dtype=torch.int16)
+    is_negative = torch.full_like(labels, len(known) == n_counting, dtype=torch.bool)
+    for c, surely, possibly in zip(known, *thresholds, strict=True):
+        values = probs[c] if outside is None else probs[c] / (1 - probs[outside])
+        is_best = (values > surely) & (values > best)
+        best = torch.where(is_best, values, best)
+        labels.masked_fill_(is_best, c)
+        is_negative &= values < possibly
+    labels.masked_fill_(is_negative & (best == 0), 0)
+    if outside is not None:
+        labels.masked_fill_(probs[outside] >= _MOSTLY, -1)
     return labels
 
 
