@@ -3,7 +3,7 @@
     python docs/scripts/house.py docs/images/house.svg
 
 A box is a package; what stands directly on a floor shares one. An arrow points from a room to one
-that it builds on; what follows from other arrows is left out. The counts are printed as well.
+that it builds on; what follows from other arrows is left out. How large rooms are is printed.
 Another checkout is measured by putting its ``src`` first on PYTHONPATH.
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import mean
 
 import grimp
 import matplotlib
@@ -85,55 +86,53 @@ def builds_on(graph: grimp.ImportGraph, rooms: dict[str, Room]) -> dict[str, set
     return below
 
 
-def draw(rooms: dict[str, Room], below: dict[str, set[str]], out: Path) -> None:
+def draw(below: dict[str, set[str]], out: Path) -> None:
     """Write the picture: each room stands above all that it builds on."""
     row: dict[str, int] = {}
     reached: dict[str, set[str]] = {}
     for name in TopologicalSorter(below).static_order():
         row[name] = 1 + max((row[other] for other in below[name]), default=-1)
         reached[name] = below[name].union(*(reached[other] for other in below[name]))
-    rows = [sorted(n for n in rooms if row[n] == i) for i in range(max(row.values()) + 1)]
-    width, height, gap = 2.3, 0.62, 1.05
-    breadth = max(len(names) for names in rows) * (width + 0.6)
+    drawn = {
+        name: others.difference(*(reached[other] for other in others))
+        for name, others in below.items()
+    }
+    rows = [sorted(n for n in below if row[n] == i) for i in range(max(row.values()) + 1)]
+    width, height, gap = 1.8, 0.4, 0.95
+    breadth = max(len(names) for names in rows) * (width + 0.9)
     figure = Figure(figsize=(breadth, len(rows) * gap))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(0, breadth)
     axes.set_ylim(-0.2, len(rows) * gap - 0.2)
-    middle = {
-        name: (breadth * (j + 0.5) / len(names), i * gap + height / 2)
-        for i, names in enumerate(rows)
-        for j, name in enumerate(names)
-    }
-    for name, others in below.items():
-        implied = set().union(*(reached[other] for other in others))
-        for other in sorted(others - implied):
-            start, end = middle[name], middle[other]
+    middle: dict[str, tuple[float, float]] = {}
+    for i, names in reversed(list(enumerate(rows))):
+        # a room stands below those that build on it, so that few arrows cross
+        above = {n: [middle[o][0] for o in middle if n in drawn[o]] or [breadth] for n in names}
+        for j, name in enumerate(sorted(names, key=lambda n: mean(above[n]))):
+            middle[name] = (breadth * (j + 0.5) / len(names), i * gap + height / 2)
+    for name, (x, y) in middle.items():
+        for other in sorted(drawn[name]):
             arrow = FancyArrowPatch(
-                (start[0], start[1] - height / 2),
-                (end[0], end[1] + height / 2),
+                (x, y - height / 2),
+                (middle[other][0], middle[other][1] + height / 2 + 0.07),
                 arrowstyle="-|>",
                 mutation_scale=12,
                 color="#777777",
                 zorder=1,
             )
             axes.add_patch(arrow)
-    for name, (x, y) in middle.items():
-        colour, room = FLOORS[name.partition(".")[0]], rooms[name]
         box = FancyBboxPatch(
             (x - width / 2, y - height / 2),
             width,
             height,
             boxstyle="round,pad=0.02,rounding_size=0.08",
-            facecolor=colour,
+            facecolor=FLOORS[name.partition(".")[0]],
             edgecolor="#444444",
             zorder=2,
         )
         axes.add_patch(box)
-        files = "1 file" if room.n_files == 1 else f"{room.n_files} files"
-        note = f"{files}, {room.n_lines:,} lines"
-        axes.text(x, y + 0.1, name, ha="center", va="center", fontsize=11, weight="bold")
-        axes.text(x, y - 0.15, note, ha="center", va="center", fontsize=8)
+        axes.text(x, y, name, ha="center", va="center", fontsize=11, weight="bold")
     matplotlib.rcParams["svg.hashsalt"] = PACKAGE  # the same picture has the same ids
     figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
 
@@ -151,7 +150,7 @@ def main() -> None:
         n_files, n_lines = sum(r.n_files for r in mine), sum(r.n_lines for r in mine)
         print(f"{'all of ' + floor:<24}{n_files:>7}{n_lines:>8}")
     if options.out:
-        draw(rooms, builds_on(graph, rooms), options.out)
+        draw(builds_on(graph, rooms), options.out)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def user(make_napari_viewer, qtbot, monkeypatch, tmp_path):
 
     def come():
         person = Person(make_napari_viewer(show=True), sample, qtbot)
-        person.tool._rng = np.random.default_rng(4)  # the same frames every time
+        person.tool.rng = np.random.default_rng(4)  # the same frames every time
         return person
 
     return come

@@ -97,7 +97,7 @@ def test_frames_are_counted_left_and_counted_on_until_a_model_learns_them(
     sample = synthetic_sample(3, (384, 384))
     user = Person(make_napari_viewer(show=True), sample, qtbot)
     tool = user.tool
-    tool._rng = np.random.default_rng(2)  # the same frames every time
+    tool.rng = np.random.default_rng(2)  # the same frames every time
 
     user.push(button(tool, "Frames"))
     assert "Lay frames (Shift+G)" in said(tool)

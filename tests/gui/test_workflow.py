@@ -240,7 +240,7 @@ def come(make_napari_viewer, qtbot, monkeypatch, tmp_path):
         get_app_model().commands.execute_command("napari-spss.open_dock").result()
         (dock,) = (one for one in viewer.window.dock_widgets.values() if isinstance(one, SpssDock))
         for counting in (dock.annotate.grid, dock.annotate.check):
-            counting._rng = np.random.default_rng(3)  # the same offsets every time
+            counting.rng = np.random.default_rng(3)  # the same offsets every time
         return Newcomer(viewer, dock, truth, qtbot)
 
     return open_all

@@ -28,7 +28,7 @@ class Gate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.threads: list[str] = []
         self.made: list[tuple[int, float | None]] = []
-        self._passes = threading.Semaphore(0)
+        self.passes = threading.Semaphore(0)
         self.is_open = False
         labels = ResultMaps.labels
 
@@ -37,17 +37,17 @@ class Gate:
             self.threads.append(threading.current_thread().name)
             self.made.append((z, cleaning.threshold))
             if is_beside and not self.is_open:
-                assert self._passes.acquire(timeout=60)
+                assert self.passes.acquire(timeout=60)
             return labels(maps, z, cleaning)
 
         monkeypatch.setattr(ResultMaps, "labels", gated)
 
     def pass_one(self) -> None:
-        self._passes.release()
+        self.passes.release()
 
     def open(self) -> None:
         self.is_open = True
-        self._passes.release(10)
+        self.passes.release(10)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_moving_slider_shows_what_it_passed_and_ends_with_the_last_threshold(
     gate.open()
     qtbot.waitUntil(lambda: outcome.is_up_to_date)
     gate.is_open, gate.made = False, []
-    gate._passes = threading.Semaphore(0)
+    gate.passes = threading.Semaphore(0)
     for threshold in (0.75, 0.65, 0.35):
         outcome.set_cleaning(Cleaning(threshold=threshold))
     assert gate.made in ([], [(1, 0.75)])
@@ -119,7 +119,7 @@ def test_labels_edited_meanwhile_are_kept_and_the_others_written_beside_them(
     gate.open()
     qtbot.waitUntil(lambda: outcome.is_up_to_date)
     gate.is_open = False
-    gate._passes = threading.Semaphore(0)
+    gate.passes = threading.Semaphore(0)
     outcome.set_cleaning(Cleaning(threshold=0.35))
     edited = viewer.layers["em labels"]
     edited.data_setitem((np.array([1]), np.array([0]), np.array([0])), 1)

@@ -84,6 +84,8 @@ class GridTool(QWidget):
 
     Attributes
     ----------
+    rng : numpy.random.Generator
+        Draws the offsets.
     key_goes_to : GridTool
         Which tool lays something when the key is pressed in the viewer.
 
@@ -113,7 +115,7 @@ class GridTool(QWidget):
         self._is_check = is_check
         self._is_aside = is_check
         self.key_goes_to = self
-        self._rng = rng or np.random.default_rng()
+        self.rng = rng or np.random.default_rng()
         self.book = GridBook()
         self._source: SourceFrame | None = None
         self._is_here = False
@@ -377,7 +379,7 @@ class GridTool(QWidget):
     def _lay_frames(self) -> None:
         assert self._source is not None
         try:
-            first = self.book.lay_frames(self._source, self._layout(), rng=self._rng)
+            first = self.book.lay_frames(self._source, self._layout(), rng=self.rng)
         except InputError as error:
             self._mark_field(error.field, sentence(str(error)))
             return
@@ -526,7 +528,7 @@ class GridTool(QWidget):
         n_side = self._n_side.value()
         try:
             self.book.lay(
-                z, self._source.shape_of(z), n_side=n_side, rng=self._rng, with_last=with_last
+                z, self._source.shape_of(z), n_side=n_side, rng=self.rng, with_last=with_last
             )
         except InputError as error:
             self._message = str(error)
