@@ -6,7 +6,8 @@
 Absolute numbers depend on the machine; the ratios are what to compare. Times are medians of several
 rounds, in which the things compared take turns. Memory is the most that a process of its own held.
 The record of a commit and device is one file, and the documentation shows them side by side.
-``--quick`` measures all of it on images too small to mean anything, to see that it still runs.
+``--quick`` measures all of it on images and with a network too small to mean anything, to see that
+it still runs.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +35,7 @@ import torch
 
 from napari_spss.core.analysis import estimate_fractions
 from napari_spss.core.annotations import Annotations, CountingGrid, Proportion, Region, lay_grid
-from napari_spss.core.base import Event, Progress, preset
+from napari_spss.core.base import Event, Progress, TrainingSettings, preset
 from napari_spss.core.images import open_labels, stack_from_array
 from napari_spss.core.networks import build_network, has_fast_bfloat16, resolve_device
 from napari_spss.core.prediction import iter_prediction, result_names, write_fractions
@@ -76,6 +77,11 @@ class Scale(NamedTuple):
     def rounds(self) -> int:
         """Of each comparison."""
         return self.of(1, 5)
+
+    def settings(self, **overrides: Any) -> TrainingSettings:
+        """Preset fast; quickly with a small network on small windows."""
+        small = {"network.filters": 4, "sampling.crop_px": 64} if self.is_quick else {}
+        return preset("fast").with_overrides(small | overrides)
 
 
 def seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
@@ -135,20 +141,17 @@ def counted(size: int, n_grids: int = 2, n_classes: int = 2) -> tuple[CountingGr
     return tuple(grids)
 
 
-def example_model(reduction: int, run_dir: Path | None = None) -> Model:
+def example_model(scale: Scale, reduction: int, run_dir: Path | None = None) -> Model:
     """A model after one step."""
     image, annotations = example(256)
-    overrides = {
-        "optimisation.max_steps": 1,
-        "image.object_diameter_px": DIAMETERS_PX[reduction],
-    }
-    settings = preset("fast").with_overrides(overrides)
+    diameter = {"image.object_diameter_px": DIAMETERS_PX[reduction]}
+    settings = scale.settings(**{"optimisation.max_steps": 1}, **diameter)
     return fit(stack_from_array(image), annotations, settings, run_dir=run_dir, device="cpu")
 
 
 def training(scale: Scale) -> Iterator[Row]:
     """First steps of preset fast with its teacher, beside those of its network alone."""
-    settings = preset("fast").with_overrides({"self_training.start": 0, "self_training.ramp": 0})
+    settings = scale.settings(**{"self_training.start": 0, "self_training.ramp": 0})
     crop, size, device = (
         settings.sampling.crop_px,
         settings.sampling.batch_size,
@@ -203,7 +206,7 @@ def prediction(scale: Scale) -> Iterator[Row]:
     n_slices, size = scale.of(1, 6), scale.of(256, 2048)
     stack = stack_from_array(Noise(n_slices, size))
     for reduction in DIAMETERS_PX:
-        model, seen = example_model(reduction), []
+        model, seen = example_model(scale, reduction), []
         # the predictor copies the network with this: it tells the copy, and each tile
         hook = model.network.register_forward_pre_hook(
             lambda network, tiles, seen=seen: seen.append((network, tiles[0]))
@@ -333,25 +336,28 @@ def memory(scale: Scale) -> Iterator[Row]:
     few, many = scale.of(1, 10), scale.of(2, 300)
     small, large = scale.of(128, 1024), scale.of(256, 16384)
     with tempfile.TemporaryDirectory() as folder:
-        example_model(3, Path(folder))
+        example_model(scale, 3, Path(folder))
 
-        def peaks(n_slices: int, size: int, format_: str, n_used: int) -> dict[str, float]:
+        def peaks(
+            n_slices: int, size: int, format_: str, n_used: int, works: Sequence[str] = WORK
+        ) -> dict[str, float]:
             with tempfile.TemporaryDirectory() as out:
                 how = folder, out, n_slices, size, n_used, format_
-                return {what: apart(work_on, what, *how)["mb"] for what in WORK}
+                return {what: apart(work_on, what, *how)["mb"] for what in works}
 
         for format_ in ("tif", "zarr")[: scale.of(1, 2)]:
-            base = peaks(few, small, format_, few)
+            base = grown = peaks(few, small, format_, few)
             for beside, name, n_slices, size in (
                 (f"{few} slices", f"{many} slices of {small} px", many, small),
                 (f"slices of {small} px", f"a slice of {large} px", 1, large),
             ):
-                grown = peaks(n_slices, size, format_, n_slices)
+                if not scale.is_quick:
+                    grown = peaks(n_slices, size, format_, n_slices)
                 for what in WORK:
                     row = f"{what}, {name}, {format_}", grown[what], beside, base[what]
                     yield Row(*row, "MB", 1.15)
         n_slices = scale.of(2, -(-20 * 10**9 // large**2))
-        grown = peaks(n_slices, large, "zarr", scale.of(1, 3))
+        grown = peaks(n_slices, large, "zarr", scale.of(1, 3), ["predict"])
         gigabytes = n_slices * large**2 / 1e9
         name = f"predict, 3 slices of a volume of {gigabytes:.0f} GB, zarr"
         yield Row(name, grown["predict"], "4 GB", 4000.0, "MB", 1.0)
@@ -365,10 +371,11 @@ def apply(scale: Scale) -> Iterator[Row]:
         return
     few, many, size = scale.of(1, 10), scale.of(2, 300), scale.of(128, 1024)
     with tempfile.TemporaryDirectory() as folder:
-        example_model(3, Path(folder))
+        example_model(scale, 3, Path(folder))
         timed = apart(apply_in_dock, folder, scale.of(1, 40), size, scale.of(1, 3))
-        base = timed if scale.is_quick else apart(apply_in_dock, folder, few, size, 1)
-        grown = apart(apply_in_dock, folder, many, size, 1)
+        base = grown = timed
+        if not scale.is_quick:
+            base, grown = (apart(apply_in_dock, folder, n, size, 1) for n in (few, many))
     yield Row("Apply in the dock", timed["dock"], "as predict does it", timed["outside"], "s", 1.1)
     name = "processor time of Apply in the dock"
     yield Row(name, timed["dock's"], "as predict does it", timed["outside's"], "s", 1.1)
