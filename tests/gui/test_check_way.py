@@ -83,7 +83,7 @@ class Person:
     def lay(self) -> None:
         """Lay frames for the check count, by the key."""
         self.open_tab(CHECK_TAB)
-        for unit, value in (("px wide", 128), ("frames", N_FRAMES)):
+        for unit, value in (("px wide", 128), ("nodes a side", 5), ("frames", N_FRAMES)):
             box = number(self.tool, unit)
             box.selectAll()
             self._qtbot.keyClicks(box, str(value))

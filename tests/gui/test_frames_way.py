@@ -105,11 +105,12 @@ def test_frames_are_counted_left_and_counted_on_until_a_model_learns_them(
     user.push(button(tool, "Lay frames"))
     assert "choose at most 384" in warned(tool)
     user.type_number(number(tool, "px wide"), 128)
+    user.type_number(number(tool, "nodes a side"), 6)
     user.type_number(number(tool, "frames"), N_FRAMES)
     user.press(Qt.Key.Key_G, SHIFT)
     assert "Frame 1 of 5, slice " in said(tool)
     n_hits = [user.count()]
-    assert f"{n_hits[0]} of 64 nodes marked; 0 done." in said(tool)
+    assert f"{n_hits[0]} of 36 nodes marked; 0 done." in said(tool)
 
     user.press(Qt.Key.Key_Z, CONTROL)
     assert (user.current()[1].class_index == 1).sum() == n_hits[0] - 1

@@ -209,7 +209,7 @@ class _SplitPoints(FixedPoints):
         layer, frame = self._layer, self._frame
         if layer is None or frame is None:
             return
-        self._places = frame.place(np.array(self.places), layer)
+        self._places = frame.place(np.array(self.places).reshape(-1, 3), layer)
         with self._writing():
             layer.selected_data = set()
             layer.data = self._places.copy()
