@@ -15,6 +15,7 @@ from napari_spss.core.images import (
     resample_points,
     resample_slice,
     resampling as working,
+    slice_greys,
     stack_from_array,
     streamed_greys,
 )
@@ -139,8 +140,9 @@ def test_padding_of_aligned_slices_does_not_change_what_the_network_sees(value, 
     found = resample_slice(stack, 0, 1, "slice")[0]
     np.testing.assert_allclose(found[~turned], expected, atol=1e-5)
     monkeypatch.setattr(working, "_STRIP_PX", 80 * 6)
-    greys = streamed_greys(stack, 0, 1, "slice")
+    greys, padded = streamed_greys(stack, 0, 1, "slice")
     np.testing.assert_allclose(np.ravel(greys), [seen.mean(), seen.std()], rtol=1e-5)
+    assert padded == pytest.approx(slice_greys(stack, 0, 1, "slice")[1]) == turned.mean()
 
 
 def test_a_drawn_image_of_two_values_keeps_what_is_drawn(monkeypatch):
@@ -153,7 +155,7 @@ def test_a_drawn_image_of_two_values_keeps_what_is_drawn(monkeypatch):
         np.testing.assert_allclose(found, expected, atol=1e-5)
         with monkeypatch.context() as patch:
             patch.setattr(working, "_STRIP_PX", 80 * 7)
-            greys = streamed_greys(stack, 0, 1, "slice").ravel()
+            greys = streamed_greys(stack, 0, 1, "slice")[0].ravel()
         np.testing.assert_allclose(greys, [255 * is_drawn.mean(), 255 * is_drawn.std()], rtol=1e-6)
 
 

@@ -51,7 +51,6 @@ from .readers import (
 from .resampling import (
     GreyRange as GreyRange,
     enlarge as enlarge,
-    padding_runs as padding_runs,
     resample_points as resample_points,
     resample_slice as resample_slice,
     slice_greys as slice_greys,

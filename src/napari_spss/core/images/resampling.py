@@ -92,29 +92,24 @@ def working_strips(
     normalisation: str,
     *,
     box: Box,
-    greys: GreyRange | None = None,
+    greys: GreyRange,
+    image: npt.NDArray[np.float32] | None = None,
 ) -> Iterator[npt.NDArray[np.float32]]:
     """Read a box of slice ``z`` as the network sees it, and hand out strips of it.
 
-    They are parts of what `resample_slice` gives of the whole slice. By default its grey values are
-    worked out first, as in `slice_greys`.
+    They are parts of what `resample_slice` gives of the whole slice. Grey values, and the slice
+    where it is held, are those of `slice_greys`.
     """
     top, left, bottom, right = box
-    shape = -(-stack.shape_of(z)[0] // reduction), -(-stack.shape_of(z)[1] // reduction)
-    dtype, name = np.dtype(stack.dtype), f"slice {z} of {stack.source}"
     parts = _read_strips(stack, z, reduction, box)
-    if greys is None and math.prod(shape) <= _HELD_PX:
-        image = resample_slice(stack, z, reduction, None)
-        greys = grey_range(image, normalisation, dtype, name=name)
+    if image is not None:
         reduction, parts = 1, iter([(top, bottom, image[:, top:bottom, left:right])])
-    elif greys is None:
-        greys = streamed_greys(stack, z, reduction, normalisation)
-    n_rows = max(_PADDING_PX, _HANDED_PX // (right - left))  # whoever looks for padding sees it
+    n_rows = max(1, _HANDED_PX // (right - left))
     for first, last, pixels in parts:
         for y in range(first, last, n_rows):
             strip = np.empty((len(pixels), min(last, y + n_rows) - y, right - left), np.float32)
             _reduce(pixels[:, (y - first) * reduction :], reduction, strip)
-            yield normalise(strip, normalisation, dtype, name=name, greys=greys)
+            yield normalise(strip, normalisation, np.dtype(stack.dtype), greys=greys)
 
 
 def _read_strips(
@@ -130,20 +125,32 @@ def _read_strips(
         yield y, stop, stack.read(z, box)
 
 
-def slice_greys(stack: Stack, z: int, reduction: int, normalisation: str) -> GreyRange:
-    """Return the grey values of a whole slice at working scale, see `grey_range`."""
+def slice_greys(
+    stack: Stack, z: int, reduction: int, normalisation: str
+) -> tuple[GreyRange, float, npt.NDArray[np.float32] | None]:
+    """Return grey values of a whole slice at working scale, see `grey_range`, and more of it.
+
+    Returns
+    -------
+    greys : ndarray
+    padded : float
+        Share of the slice that is padding.
+    image : ndarray or None
+        The slice, not normalised; None of one that is too large to be held.
+    """
     height, width = stack.shape_of(z)
     if -(-height // reduction) * -(-width // reduction) > _HELD_PX:
-        return streamed_greys(stack, z, reduction, normalisation)
+        return *streamed_greys(stack, z, reduction, normalisation), None
     image = resample_slice(stack, z, reduction, None)
     name = f"slice {z} of {stack.source}"
-    return grey_range(image, normalisation, np.dtype(stack.dtype), name=name)
+    greys = grey_range(image, normalisation, np.dtype(stack.dtype), name=name)
+    return greys, sum(int(run.sum()) for run in _padding_runs(image)) / image[0].size, image
 
 
 def streamed_greys(
     stack: Stack, z: int, reduction: int, mode: str, *, has_padding: bool = True
-) -> GreyRange:
-    """Work out those of `grey_range` but for rounding, and hold no more than a strip."""
+) -> tuple[GreyRange, float]:
+    """Work out those of `slice_greys` but for rounding, and hold no more than a strip."""
     height, width = stack.shape_of(z)
     n_rows = max(1, _STRIP_PX // max(1, width) // reduction)
     shape, dtype = (-(-height // reduction), -(-width // reduction)), np.dtype(stack.dtype)
@@ -158,12 +165,13 @@ def streamed_greys(
         squares += (own - mean) ** 2 * n * size / max(1, n + size)
         n, mean = n + size, mean + (own - mean) * size / max(1, n + size)
         low, high = min(low, float(strip.min())), max(high, float(strip.max()))
+    padded = 1 - n / math.prod(shape)
     if mode != "slice":
-        return grey_range(np.array([[[low, high]]], np.float32), mode, dtype)
+        return grey_range(np.array([[[low, high]]], np.float32), mode, dtype), padded
     greys = _of_moments(n, mean, squares)
     if has_padding and np.isinf(greys[1]).all() and low < high:
-        return streamed_greys(stack, z, reduction, mode, has_padding=False)
-    return greys
+        return streamed_greys(stack, z, reduction, mode, has_padding=False)[0], padded
+    return greys, padded
 
 
 def _of_moments(
@@ -182,7 +190,7 @@ def _moments(
 
     All are 0 if nothing is left.
     """
-    left, right = padding_runs(image) if has_padding else (np.zeros(image.shape[1], np.intp),) * 2
+    left, right = _padding_runs(image) if has_padding else (np.zeros(image.shape[1], np.intp),) * 2
     columns, width = np.arange(image.shape[2]), image.shape[2]
 
     def parts() -> Iterator[npt.NDArray[np.float32]]:
@@ -201,7 +209,7 @@ def _moments(
     return size, mean, squares
 
 
-def padding_runs(image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.intp], ...]:
+def _padding_runs(image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.intp], ...]:
     """Pixels of each row of an image (C, y, x) that are padding, from the left and the right on.
 
     They are of one grey value up to the edge, and so are those of a row beside it, as aligning

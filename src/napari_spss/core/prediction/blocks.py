@@ -469,8 +469,8 @@ class _Worker:
         """Grey values of a whole slice, which the first who needs them works out."""
         path = self._place / _GREYS / f"{z}.npy"
         if not path.exists():
-            greys = self._predictor.greys(self._stack, z)
-            self._note_padding(z, self._predictor.padded(self._stack, z, greys))
+            greys, padded = self._predictor.greys(self._stack, z)
+            self._note_padding(z, padded)
             temporary = path.with_name(f".{z}.{os.getpid()}.npy")
             np.save(temporary, greys)
             temporary.replace(path)

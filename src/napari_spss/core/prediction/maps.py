@@ -7,7 +7,6 @@ rows before.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ import torch
 
 from ..annotations import Region
 from ..base import CancelToken, InputError, Message, counted, percent
-from ..images import GreyRange, enlarge, padding_runs, slice_greys, working_strips
+from ..images import GreyRange, enlarge, slice_greys, working_strips
 from ..networks import (
     Band,
     Box,
@@ -104,17 +103,10 @@ class SlicePredictor:
             bands = [item.probs for _, item in items if isinstance(item, Band)]
         return torch.cat(bands, dim=1).numpy()
 
-    def greys(self, stack: Stack, z: int) -> GreyRange:
-        """Grey values of a whole slice, by which boxes of it are normalised without reading it."""
+    def greys(self, stack: Stack, z: int) -> tuple[GreyRange, float]:
+        """Grey values of a whole slice, by which boxes are normalised, and its share of padding."""
         reduction = self._model.working_scale.of_slice(stack, z)
-        return slice_greys(stack, z, reduction, self._model.normalisation)
-
-    def padded(self, stack: Stack, z: int, greys: GreyRange) -> float:
-        """Share of a slice that is padding."""
-        shares: dict[int, float] = {}
-        for _ in self._strips(stack, [Region(z)], lambda _: greys, shares):
-            pass
-        return shares[z]
+        return slice_greys(stack, z, reduction, self._model.normalisation)[:2]
 
     def pieces(
         self,
@@ -226,22 +218,17 @@ class SlicePredictor:
         padded: dict[int, float],
     ) -> Generator[_Strip, None, None]:
         """Read what the regions depend on, at working scale, and the padding of whole slices."""
+        mode = self._model.normalisation
         for region in regions:
             z, seen = region.slice, self._seen(stack, region)
-            k, n = self._model.working_scale.of_slice(stack, z), 0
-            is_whole = seen == self._seen(stack, Region(z))
-            for strip in working_strips(
-                stack,
-                z,
-                k,
-                self._model.normalisation,
-                box=seen,
-                greys=None if greys is None else greys(z),
-            ):
-                if is_whole:
-                    n += sum(int(run.sum()) for run in padding_runs(strip))
-                    padded[z] = min(1.0, n * k**2 / math.prod(stack.shape_of(z)))
-                yield strip
+            k, image = self._model.working_scale.of_slice(stack, z), None
+            if greys is not None:
+                own = greys(z)
+            else:
+                own, share, image = slice_greys(stack, z, k, mode)
+                if seen == self._seen(stack, Region(z)):
+                    padded[z] = share
+            yield from working_strips(stack, z, k, mode, box=seen, greys=own, image=image)
 
 
 def padding_message(model: Model, shares: Mapping[int, float]) -> Message | None:

@@ -276,7 +276,7 @@ class SampleReader:
     def _image(self, z: int, reduction: int, part: Box | None) -> npt.NDArray[np.float32]:
         place, mode = Region(z, part), self._settings.image.normalisation
         if part is not None and z not in self._greys:
-            self._greys[z] = streamed_greys(self._stack, z, reduction, mode)
+            self._greys[z], _ = streamed_greys(self._stack, z, reduction, mode)
         if place not in self.images:
             greys = None if part is None else self._greys[z]
             self.images[place] = resample_slice(
