@@ -38,7 +38,7 @@ class Person:
 
     def __init__(self, viewer, sample, qtbot, size=(1400, 900)) -> None:
         viewer.window.resize(*size)
-        self.truth, self._qtbot, self.viewer = sample.truth, qtbot, viewer
+        self.truth, self.qtbot, self.viewer = sample.truth, qtbot, viewer
         pixels = np.stack([sample.stack.read(z)[0] for z in range(sample.stack.n_slices)])
         self.image = viewer.add_image(pixels, name="em")
         self.dock = SpssDock(viewer, is_probing=False)
@@ -51,21 +51,21 @@ class Person:
     def open_tab(self, index) -> None:
         """Click a tab of Annotate, which may be folded."""
         if not (section := self.dock.sections["Annotate"]).is_open:
-            self._qtbot.mouseClick(section.header, LEFT)
+            self.qtbot.mouseClick(section.header, LEFT)
         bar = self.dock.annotate.findChild(QTabBar)
-        self._qtbot.mouseClick(bar, LEFT, pos=bar.tabRect(index).center())
+        self.qtbot.mouseClick(bar, LEFT, pos=bar.tabRect(index).center())
 
     def push(self, what) -> None:
         """Click a button of the dock that is to be seen."""
         assert what.isVisible(), what.text()
         assert what.isEnabled(), what.text()
-        self._qtbot.mouseClick(what, LEFT, pos=QPoint(8, what.height() // 2))
+        self.qtbot.mouseClick(what, LEFT, pos=QPoint(8, what.height() // 2))
 
     def push_and_wait(self, what) -> None:
         """Click a button that begins a run, and watch until it has ended."""
         n_ends, outcome = len(self.ends), self.dock.controller.outcome
         self.push(what)
-        self._qtbot.waitUntil(
+        self.qtbot.waitUntil(
             lambda: len(self.ends) > n_ends and outcome.is_up_to_date, timeout=PATIENCE_MS
         )
         assert self.ends[-1].kind is EndKind.finished, self.ends[-1].text
@@ -86,8 +86,8 @@ class Person:
         for unit, value in (("px wide", 128), ("nodes a side", 5), ("frames", N_FRAMES)):
             box = number(self.tool, unit)
             box.selectAll()
-            self._qtbot.keyClicks(box, str(value))
-            self._qtbot.keyClick(box, Qt.Key.Key_Return)
+            self.qtbot.keyClicks(box, str(value))
+            self.qtbot.keyClick(box, Qt.Key.Key_Return)
         self.hand.press(Qt.Key.Key_G, SHIFT)
 
     def count(self, *, n_wrong=0) -> None:
@@ -108,7 +108,7 @@ class Person:
     def estimate(self) -> None:
         """Press Estimate, and wait for it."""
         self.push(button(self.view, "Estimate"))
-        self._qtbot.waitUntil(lambda: not self.dock.controller.check.is_estimating)
+        self.qtbot.waitUntil(lambda: not self.dock.controller.check.is_estimating)
 
     def leave(self) -> None:
         """Close the dock and the window."""
@@ -216,11 +216,11 @@ def test_a_check_count_corrects_the_labels_and_nothing_learns_from_it(user, tmp_
 
     person.push(button(dock.results, "Save results…"))
     dock.controller.save(tmp_path / "out", has_run=False)
-    person._qtbot.waitUntil(lambda: dock.controller.outcome.is_saved, timeout=PATIENCE_MS)
+    person.qtbot.waitUntil(lambda: dock.controller.outcome.is_saved, timeout=PATIENCE_MS)
     table = pd.read_csv(tmp_path / "out" / "estimates.csv")
     assert table["method"].tolist() == [one.method for one in expected]
     assert read_annotations(grid=tmp_path / "out" / "check.csv").grids == tool.value()
 
     dock.results.findChild(QLabeledDoubleSlider).setValue(0.9)
-    person._qtbot.waitUntil(lambda: "The labels changed since" in warned(view))
+    person.qtbot.waitUntil(lambda: "The labels changed since" in warned(view))
     person.leave()

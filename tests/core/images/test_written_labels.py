@@ -16,10 +16,8 @@ from napari_spss.core.images import (
     StackLayout,
     StackWriter,
     open_labels,
-    written_labels,
 )
 from napari_spss.core.images.written_labels import stored_classes
-from napari_spss.core.training import checkpoint
 
 NAMES = ("background", "<mito> & more", "zweite Klasse é")
 VALUES = np.array([[[0, 1, 2, 255]], [[2, 2, 0, 0]]], np.uint8)
@@ -100,10 +98,6 @@ def test_masks_of_others_are_opened_as_before(tmp_path):
     assert open_labels(tmp_path / "labels.tif").classes.names == ("background", "class_1")
     assert stored_classes(tmp_path / "broken.tif") is None
     assert stored_classes(tmp_path / "missing.tif") is None
-
-
-def test_the_record_is_that_of_a_model():
-    assert written_labels._MODEL_RECORD == checkpoint.MODEL_RECORD
 
 
 def test_names_that_cannot_be_those_of_classes_are_refused_with_the_way_out(tmp_path):

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from napari_spss.core.annotations import Annotations, Region
-from napari_spss.core.base import CancelToken, InputError, Progress, RunError, preset
+from napari_spss.core.base import MODEL_RECORD, CancelToken, InputError, Progress, RunError, preset
 from napari_spss.core.images import WorkingScale, stack_from_array
 from napari_spss.core.networks import register_network
 from napari_spss.core.training import (
@@ -29,7 +29,6 @@ from napari_spss.core.training import (
     load_model,
 )
 from napari_spss.core.training.checkpoint import (
-    MODEL_RECORD,
     MODEL_WEIGHTS,
     RunState,
     load_state,

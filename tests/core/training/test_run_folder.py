@@ -20,6 +20,7 @@ from draining import drain
 
 from napari_spss.core.annotations import Annotations, Keypoint
 from napari_spss.core.base import (
+    MODEL_RECORD,
     Agreement,
     FinishReason,
     FolderLocked,
@@ -48,7 +49,7 @@ from napari_spss.core.training import (
     list_runs,
     write_update,
 )
-from napari_spss.core.training.checkpoint import MODEL_RECORD, MODEL_WEIGHTS
+from napari_spss.core.training.checkpoint import MODEL_WEIGHTS
 from napari_spss.core.training.run_folder import write_painted
 
 INPUT = RunInputs("/data/em.tif", "abc123")

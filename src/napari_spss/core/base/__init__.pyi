@@ -45,6 +45,7 @@ from .locks import (
     hold_folder as hold_folder,
 )
 from .records import (
+    MODEL_RECORD as MODEL_RECORD,
     RECORD as RECORD,
     Record as Record,
     fault_of as fault_of,

@@ -16,6 +16,9 @@ T = TypeVar("T")
 RECORD = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
 """Types must be those stated, numbers finite; unknown names are passed over."""
 
+MODEL_RECORD = "model.json"
+"""What a trained model is, in the folder of its run."""
+
 
 class Record(BaseModel):
     """Base of what is written as JSON."""

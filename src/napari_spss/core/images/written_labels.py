@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import tifffile
 
 from ..annotations import Classes, ClassSpec
-from ..base import InputError, Record, fault_of, read_record
+from ..base import MODEL_RECORD, InputError, Record, fault_of, read_record
 from .masks import Masks, open_indices, open_masks
 from .ome_tiff import CLASS_KEY, OUTSIDE_KEY
 from .ome_zarr import is_zarr, zarr_classes
@@ -17,7 +17,6 @@ from .raw import reading
 from .writers import WRITERS
 
 _LABELS, _MAPS = "labels", "maps.ome.tif"
-_MODEL_RECORD = "model.json"  # that of core.checkpoint, which would import torch
 
 
 class _Classes(Record):
@@ -136,6 +135,6 @@ def _channels_in(xml: ElementTree.Element | None) -> tuple[str, ...] | None:
 
 def _classes_of_model(folder: Path) -> tuple[str, ...] | None:
     try:
-        return read_record(_Classes, folder / _MODEL_RECORD, remedy="restore it").classes
+        return read_record(_Classes, folder / MODEL_RECORD, remedy="restore it").classes
     except InputError:
         return None  # no run, or none whose record can be read

@@ -30,6 +30,7 @@ from safetensors.torch import save
 
 from ..annotations import Classes
 from ..base import (
+    MODEL_RECORD,
     InputError,
     Record,
     TrainingSettings,
@@ -49,7 +50,6 @@ Tensors = dict[str, torch.Tensor]
 
 FORMAT_VERSION = 1
 MODEL_WEIGHTS = "model.safetensors"
-MODEL_RECORD = "model.json"
 STATE_FILE = Path("checkpoint") / "state.safetensors"
 
 _NEWEST = ("format_version", FORMAT_VERSION)

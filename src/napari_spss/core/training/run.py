@@ -17,6 +17,7 @@ import torch
 
 from ..annotations import Annotations, Keypoint, Region
 from ..base import (
+    MODEL_RECORD,
     CancelToken,
     CheckpointSaved,
     FinishReason,
@@ -34,7 +35,6 @@ from ..base import (
 from ..images import LiveLabels, WorkingScale, reading_notes, resample_points, resample_slice
 from ..networks import Stopped, View, augment_intensity, draw_view
 from .checkpoint import (
-    MODEL_RECORD,
     MODEL_WEIGHTS,
     Model,
     RunState,

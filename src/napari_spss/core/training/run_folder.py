@@ -36,6 +36,7 @@ from ..annotations import (
     write_annotations,
 )
 from ..base import (
+    MODEL_RECORD,
     RECORD,
     STALE_FILES,
     Agreement,
@@ -66,7 +67,6 @@ from ..base import (
 )
 from ..images import IGNORE, PAINTED_FOLDER, LabelSource, PaintedSlices, as_label_source
 from .checkpoint import (
-    MODEL_RECORD,
     MODEL_WEIGHTS,
     STATE_FILE,
     Model,
