@@ -422,7 +422,8 @@ def test_runs_are_listed_with_what_they_learned_from_and_what_came_of_it(runs):
     assert new.model.n_steps == 2
     assert new.model.classes == CLASSES
     n_hits = RunFolder(new.path).annotations().grids[0].judged_counts(2)[1]
-    assert new.learned_from == f"1 grid (64 nodes, {n_hits} hits), 3 fractions, 1 keypoint"
+    stated = "3 fractions (1 replaced by counts), 1 keypoint"
+    assert new.learned_from == f"1 grid (64 nodes, {n_hits} hits), {stated}"
     assert new.end is not None
     assert new.end.reason is FinishReason.completed
     assert new.agreement == AGREED
