@@ -781,12 +781,24 @@ def test_a_project_that_is_open_elsewhere_is_not_written(dock, viewer, qtbot):
 
 
 def test_an_image_that_is_no_stack_is_told(dock, viewer):
+    say(dock)
+    stated = dock.annotations()
     viewer.add_image(np.zeros((2, 2, 2, 16, 24), np.uint8), name="5d")
     dock.image.set_layer(viewer.layers["5d"])
     assert "at most one channel axis" in said(dock.image)
     assert dock.source is None
+    assert dock.annotations().is_empty  # what was said of another image is not shown beside it
     dock.image.set_layer(viewer.layers["em"])
     assert dock.source.name == "em"
+    assert dock.annotations() == stated
+
+
+def test_labels_of_which_no_value_stands_for_a_class_are_nothing_to_train_on(dock, viewer):
+    ids = np.arange(viewer.layers["em"].data.size).reshape(viewer.layers["em"].data.shape) // 9
+    viewer.add_labels(ids, name="cells", scale=(40, 4, 4), units=("nm",) * 3)
+    dock.annotate.painted.set_value(viewer.layers["cells"])
+    assert not button(dock.train, "Train").isEnabled()
+    assert "add keypoints under Annotate" in said(dock.bar)
 
 
 def gated_updates(monkeypatch):

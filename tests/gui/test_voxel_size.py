@@ -83,6 +83,17 @@ def test_a_unit_of_the_layer_is_not_replaced_by_the_file(viewer, section, tmp_pa
     assert [field(section, axis).value() for axis in "zyx"] == pytest.approx([30, 8, 8])
 
 
+def test_a_transform_that_stretches_pixels_counts(viewer, section, qtbot):
+    turned = np.array([[0.0, -2.0], [2.0, 0.0]])
+    affine = np.eye(4)
+    affine[1:3, 1:3] = turned
+    layer = viewer.add_image(PIXELS, scale=(50, 4, 4), units=("nm",) * 3, affine=affine)
+    section.set_layer(layer)
+    assert size_of(layer) == pytest.approx((0.05, 0.008, 0.008))
+    enter(qtbot, section, "x", "10")
+    assert size_of(layer)[2] == pytest.approx(0.01)
+
+
 def test_what_is_not_known_is_asked_for_and_pixels_are_square(viewer, section, qtbot):
     layer = viewer.add_image(PIXELS)
     assert field(section, "z").text() == "z ?"

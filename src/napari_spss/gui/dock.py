@@ -307,8 +307,7 @@ class SpssDock(QWidget):
         try:
             source = None if layer is None else snapshot(layer)
         except SpssError as error:
-            self._enter(None, None)
-            self.session.say("error", str(error))
+            self._refuse_image(str(error))
             return
         if layer is None or source is None or source.is_at_hand:
             self._enter(layer, source)
@@ -331,8 +330,18 @@ class SpssDock(QWidget):
         if task.error is None:
             self._enter(layer, source)
         else:
-            self._enter(None, None)
-            self.session.say("error", f"{source.name} cannot be read: {explain(task.error)}")
+            self._refuse_image(f"{source.name} cannot be read: {explain(task.error)}")
+
+    def _refuse_image(self, why: str) -> None:
+        """Turn to no image, and show nothing of the one before beside the one that is chosen."""
+        self._enter(None, None)
+        with self._restoring():
+            self.project.close_project()
+            self.annotate.clear()
+            self._contents.set_form(self._blank)
+            self._contents.forget_actions()
+        self._refresh_ready()
+        self.session.say("error", why)
 
     def _show_reading(self, is_reading: bool) -> None:
         """Let nothing be entered while it is not known to which image it would belong."""

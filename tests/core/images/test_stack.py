@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -204,6 +205,19 @@ def test_image_set_of_disagreeing_arrays_is_refused() -> None:
         image_set([])
     with pytest.raises(InputError, match="1 names for 2 images"):
         image_set([np.zeros((4, 4))] * 2, names=["a"])
+
+
+def test_slices_of_another_shape_than_the_stack_says_are_refused() -> None:
+    sizes = ((20, 30), (24, 30), (20, 30, 2))
+    planes = [
+        da.from_delayed(dask.delayed(np.zeros)(size, np.uint8), (20, 30), np.uint8)
+        for size in sizes
+    ]
+    stack = stack_from_array(da.stack(planes))
+    assert stack.read(0).shape == (1, 20, 30)
+    for z in (1, 2):
+        with pytest.raises(InputError, match=f"slice {z} of array has the shape .* one by one"):
+            stack.read(z)
 
 
 def test_errors_of_the_callers_own_array_are_not_disguised() -> None:

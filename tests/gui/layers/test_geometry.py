@@ -43,6 +43,11 @@ def test_a_layer_that_is_no_stack_says_why(shape):
     assert str(shape) in str(caught.value)
 
 
+def test_an_axis_of_time_is_not_taken_for_channels():
+    with pytest.raises(InputError, match="take one time point as a layer of its own"):
+        find_axes(image((2, 6, 20, 30), axis_labels=("t", "z", "y", "x")))
+
+
 def test_a_pyramid_counts_with_its_largest_level():
     layer = Image([np.zeros((5, 64, 64)), np.zeros((5, 32, 32))], multiscale=True)
     assert Geometry.of(layer).stack_shape == (5, 64, 64)

@@ -110,6 +110,15 @@ def test_facts_and_the_working_scale_are_told(viewer, image):
     assert "full resolution" in said(image)
 
 
+def test_channels_that_only_the_shape_tells_are_called_a_guess(viewer, image):
+    layer = add(viewer, (2, 6, 32, 48))
+    image.set_layer(layer)
+    assert "6 slices, 48 x 32 px, 2 channels" in said(image)
+    assert "The 2 channels are guessed from the shape" in said(image)
+    layer.axis_labels = ("c", "z", "y", "x")
+    assert "guessed" not in said(image)
+
+
 def test_what_a_sample_says_of_itself_is_told(viewer, image):
     add(viewer, metadata={MARK: {"notice": "Its annotations are simulated."}})
     assert "\nIts annotations are simulated." in said(image)

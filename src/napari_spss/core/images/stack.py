@@ -251,6 +251,13 @@ class Stack:
                 f"slice {index} of {self.source} cannot be read ({error}); see that its disk or "
                 "server can be reached."
             ) from error
+        expected = tuple(part.stop - part.start for part in where if isinstance(part, slice))
+        if pixels.shape != expected:
+            raise InputError(
+                f"slice {index} of {self.source} has the shape {pixels.shape}, not {expected} as "
+                "the stack says, such as where a folder of images of several sizes was opened as "
+                "one; open these one by one."
+            )
         pixels = image.plan.as_cyx(pixels)
         if image.is_decoded_whole:
             pixels = pixels[:, y0:y1, x0:x1]

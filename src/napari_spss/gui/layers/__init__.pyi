@@ -12,6 +12,7 @@ from .frame_outlines import (
 from .geometry import (
     Geometry as Geometry,
     full_resolution as full_resolution,
+    guessed_channels as guessed_channels,
     voxel_size_um as voxel_size_um,
 )
 from .grid import (

@@ -14,7 +14,12 @@ from napari.utils.transforms import Affine, CompositeAffine
 from ...core.base import InputError
 
 _CHANNEL_LABELS = {"c", "ch", "channel", "channels"}
+_TIME_LABELS = {"t", "time"}
 _MAX_CHANNELS = 8
+_REMEDY = (
+    "name the axis of channels 'c' (Layers > Metadata), or take one time point as a layer of its "
+    "own"
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,11 @@ class Geometry:
         """(Z, Y, X); Z is 1 without such an axis."""
         n_z = self.shape[self.axes.index("Z")] if "Z" in self.axes else 1
         return n_z, self.shape[self.axes.index("Y")], self.shape[self.axes.index("X")]
+
+    @property
+    def steps(self) -> npt.NDArray[np.float64]:
+        """World units from a data pixel to the next one, along each axis."""
+        return np.linalg.norm(self.to_world[:-1, :-1], axis=0)
 
     def is_same(self, other: Geometry) -> bool:
         """Whether pixels of either lie at the same place in the world."""
@@ -197,22 +207,31 @@ def find_axes(layer: Layer) -> str:
     """
     shape = full_resolution(layer).shape[: layer.ndim]
     is_rgb = getattr(layer, "rgb", False)
-    is_channel = [str(label).lower() in _CHANNEL_LABELS for label in layer.axis_labels]
+    labels = [str(label).lower() for label in layer.axis_labels]
+    is_channel = [label in _CHANNEL_LABELS for label in labels]
     if layer.ndim == 2:
         return "YX"
     if layer.ndim == 3:
         return "CYX" if is_channel[0] and not is_rgb else "ZYX"
-    if layer.ndim == 4 and not is_rgb:
+    if layer.ndim == 4 and not is_rgb and not _TIME_LABELS.intersection(labels):
         if any(is_channel[:2]):
             return "CZYX" if is_channel[0] else "ZCYX"
         if min(shape[:2]) <= _MAX_CHANNELS and shape[0] != shape[1]:
             return "CZYX" if shape[0] < shape[1] else "ZCYX"
     raise InputError(
         f"The layer {layer.name!r} has the shape {tuple(shape)}; a stack has the axes z, y, x and "
-        "at most one channel axis. Name that axis 'c' (Layers > Metadata), or take one time point "
-        "as a layer of its own.",
+        f"at most one channel axis: {_REMEDY}.",
         field="image",
     )
+
+
+def guessed_channels(layer: Layer, geometry: Geometry) -> str:
+    """Say so if only the shape tells which axis is that of channels; nothing if not."""
+    labels = [str(label).lower() for label in layer.axis_labels]
+    if "C" not in geometry.axes or _CHANNEL_LABELS.intersection(labels):
+        return ""
+    n_channels = geometry.shape[geometry.axes.index("C")]
+    return f"The {n_channels} channels are guessed from the shape. If it is wrong, {_REMEDY}."
 
 
 def full_resolution(layer: Layer) -> Any:
@@ -221,7 +240,10 @@ def full_resolution(layer: Layer) -> Any:
 
 
 def voxel_size_um(geometry: Geometry) -> tuple[float | None, float | None, float | None]:
-    """Voxel size (z, y, x) in micrometres; None where the layer's unit is no length."""
+    """Voxel size (z, y, x) in micrometres; None where the layer's unit is no length.
+
+    It is that of the world, as napari's scale bar shows it: an affine transform may stretch pixels.
+    """
 
     def size(name: str) -> float | None:
         if name not in geometry.axes:
@@ -230,6 +252,6 @@ def voxel_size_um(geometry: Geometry) -> tuple[float | None, float | None, float
         unit = geometry.units[axis]
         if not unit.is_compatible_with("micrometer"):
             return None
-        return float((geometry.scale[axis] * unit).to("micrometer").magnitude)
+        return float((geometry.steps[axis] * unit).to("micrometer").magnitude)
 
     return size("Z"), size("Y"), size("X")

@@ -55,12 +55,14 @@ def set_voxel_size(viewer: ViewerModel, layer: Image, size_um: VoxelSize) -> Non
     """
     before = Geometry.of(layer)
     scale, units = before.scale.copy(), list(before.units)
+    stretch = before.steps / before.scale
     for axis, name in enumerate(before.axes):
         length = size_um["ZYX".index(name)] if name in "ZYX" else None
         is_length = units[axis].is_compatible_with(_UM)
         if length is not None:
             unit = units[axis] if is_length else type(units[axis])(_UM)
-            units[axis], scale[axis] = unit, length / float((1 * unit).to(_UM).magnitude)
+            step = length / float((1 * unit).to(_UM).magnitude)
+            units[axis], scale[axis] = unit, step / stretch[axis]
         elif is_length and name in "ZYX":
             units[axis], scale[axis] = type(units[axis])(_NO_UNIT), 1.0
     on_top = [other for other in viewer.layers if _lies_on(other, layer, before)]

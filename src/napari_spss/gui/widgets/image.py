@@ -17,6 +17,7 @@ from ..layers import (
     Geometry,
     LineMeasure,
     file_voxel_size,
+    guessed_channels,
     layer_mark,
     set_voxel_size,
     voxel_size_um,
@@ -210,7 +211,8 @@ class ImageSection(QWidget):
             except InputError as error:
                 facts = str(error)
             else:
-                facts = "\n".join([describe(layer, geometry), layer_mark(layer).get("notice", "")])
+                more = (guessed_channels(layer, geometry), layer_mark(layer).get("notice", ""))
+                facts = "\n".join(text for text in (describe(layer, geometry), *more) if text)
                 size = voxel_size_um(geometry)
                 pixel_um = size[2] if _is_square(*size[1:]) else None
                 has_depth = "Z" in geometry.axes

@@ -177,8 +177,8 @@ class PaintedTool(QWidget):
             self.value_changed.emit()
 
     def value(self) -> PaintedLabels | None:
-        """Painted labels; None without a layer, or as long as nothing is painted in a new one."""
-        return None if self._is_blank else self._labels()
+        """Painted labels; None where nothing is painted, or no value stands for a class."""
+        return None if self._is_blank or not any(self._values) else self._labels()
 
     def has_labels_of(self, index: int) -> bool:
         """Whether a pixel of a class is painted; of a layer that is read lazily, on some slices."""
