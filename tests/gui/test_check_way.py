@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from eye import button, n_seen, number, offered, said, warned
-from hand import LEFT, Hand
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QTabBar
+from person import PATIENCE_MS, Person
+from qtpy.QtCore import Qt
 from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.analysis import estimate_fractions
@@ -16,13 +15,12 @@ from napari_spss.core.annotations import lay_grid, read_annotations
 from napari_spss.core.simulation import synthetic_sample
 from napari_spss.core.training import RunFolder
 from napari_spss.gui import dock as dock_module
-from napari_spss.gui.dock import SpssDock
-from napari_spss.gui.models import EndKind, RunForm
+from napari_spss.gui.models import RunForm
 from napari_spss.gui.models.preferences import Preferences
 from napari_spss.gui.widgets.annotate.grid_list import GridList
 
 SHIFT = Qt.KeyboardModifier.ShiftModifier
-N_FRAMES, CHECK_TAB, PATIENCE_MS = 4, 4, 600_000
+N_FRAMES, CHECK_TAB = 4, 4
 OVERRIDES = {"optimisation.max_steps": 8, "network.filters": 4, "sampling.crop_px": 128}
 
 
@@ -33,42 +31,12 @@ def nodes_of(labels, grid):
     return (labels[y, x] == 1).astype(np.int16)
 
 
-class Person:
-    """Sits before a window with a dock, and knows mitochondria when seeing them."""
+class Counter(Person):
+    """Counts a check, and knows mitochondria when seeing them."""
 
-    def __init__(self, viewer, sample, qtbot, size=(1400, 900)) -> None:
-        viewer.window.resize(*size)
-        self.truth, self.qtbot, self.viewer = sample.truth, qtbot, viewer
-        pixels = np.stack([sample.stack.read(z)[0] for z in range(sample.stack.n_slices)])
-        self.image = viewer.add_image(pixels, name="em")
-        self.dock = SpssDock(viewer, is_probing=False)
-        self._frame = viewer.window.add_dock_widget(self.dock, name="Semantic Proportions")
-        self.hand = Hand(viewer, self.image)
+    def __init__(self, viewer, sample, qtbot) -> None:
+        super().__init__(viewer, sample, qtbot)
         self.tool, self.view = self.dock.annotate.check, self.dock.results.estimates
-        self.ends = []
-        self.dock.session.run_ended.connect(self.ends.append)
-
-    def open_tab(self, index) -> None:
-        """Click a tab of Annotate, which may be folded."""
-        if not (section := self.dock.sections["Annotate"]).is_open:
-            self.qtbot.mouseClick(section.header, LEFT)
-        bar = self.dock.annotate.findChild(QTabBar)
-        self.qtbot.mouseClick(bar, LEFT, pos=bar.tabRect(index).center())
-
-    def push(self, what) -> None:
-        """Click a button of the dock that is to be seen."""
-        assert what.isVisible(), what.text()
-        assert what.isEnabled(), what.text()
-        self.qtbot.mouseClick(what, LEFT, pos=QPoint(8, what.height() // 2))
-
-    def push_and_wait(self, what) -> None:
-        """Click a button that begins a run, and watch until it has ended."""
-        n_ends, outcome = len(self.ends), self.dock.controller.outcome
-        self.push(what)
-        self.qtbot.waitUntil(
-            lambda: len(self.ends) > n_ends and outcome.is_up_to_date, timeout=PATIENCE_MS
-        )
-        assert self.ends[-1].kind is EndKind.finished, self.ends[-1].text
 
     def train_and_apply(self) -> None:
         """Learn a few steps from one grid, and apply the model to the whole stack."""
@@ -84,11 +52,8 @@ class Person:
         """Lay frames for the check count, by the key."""
         self.open_tab(CHECK_TAB)
         for unit, value in (("px wide", 128), ("nodes a side", 5), ("frames", N_FRAMES)):
-            box = number(self.tool, unit)
-            box.selectAll()
-            self.qtbot.keyClicks(box, str(value))
-            self.qtbot.keyClick(box, Qt.Key.Key_Return)
-        self.hand.press(Qt.Key.Key_G, SHIFT)
+            self.type_number(number(self.tool, unit), value)
+        self.press(Qt.Key.Key_G, SHIFT)
 
     def count(self, *, n_wrong=0) -> None:
         """Click the hits of the frame that is shown, and press D.
@@ -103,17 +68,12 @@ class Person:
         judged[wrong] = 1 - judged[wrong]
         for node in np.flatnonzero(judged):
             self.hand.click((frame.slice, frame.y[node], frame.x[node]))
-        self.hand.press(Qt.Key.Key_D)
+        self.press(Qt.Key.Key_D)
 
     def estimate(self) -> None:
         """Press Estimate, and wait for it."""
         self.push(button(self.view, "Estimate"))
         self.qtbot.waitUntil(lambda: not self.dock.controller.check.is_estimating)
-
-    def leave(self) -> None:
-        """Close the dock and the window."""
-        self.viewer.window.remove_dock_widget(self._frame)
-        self.viewer.close()
 
 
 @pytest.fixture
@@ -123,7 +83,7 @@ def user(make_napari_viewer, qtbot, monkeypatch, tmp_path):
     sample = synthetic_sample(3, (384, 384))
 
     def come():
-        person = Person(make_napari_viewer(show=True), sample, qtbot)
+        person = Counter(make_napari_viewer(show=True), sample, qtbot)
         person.tool.rng = np.random.default_rng(4)  # the same frames every time
         return person
 
@@ -195,7 +155,7 @@ def test_a_check_count_corrects_the_labels_and_nothing_learns_from_it(user, tmp_
         true = nodes_of(person.truth, frame)[node]
         n_changed += true != look.stated
         key = Qt.Key.Key_W if true else Qt.Key.Key_Q
-        person.hand.press(Qt.Key.Key_K if true == look.stated else key)
+        person.press(Qt.Key.Key_K if true == look.stated else key)
     assert n_changed == 2
     assert "Press Estimate under Results" in said(panel)
     for frame in tool.value():

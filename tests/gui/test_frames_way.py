@@ -5,57 +5,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from eye import button, number, said, warned
-from hand import LEFT, Hand
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QTabBar
+from person import Person
+from qtpy.QtCore import Qt
 
 from napari_spss.core.annotations import annotation_files, read_annotations
 from napari_spss.core.projects.action_log import read_actions
 from napari_spss.core.simulation import synthetic_sample
 from napari_spss.gui import dock as dock_module
-from napari_spss.gui.dock import SpssDock
-from napari_spss.gui.models import UNTOUCHED, EndKind, RunForm
+from napari_spss.gui.models import UNTOUCHED, RunForm
 from napari_spss.gui.models.preferences import Preferences
 from napari_spss.gui.widgets.annotate.grid_list import GridList
 
 CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
-N_FRAMES, PATIENCE_MS = 5, 600_000
+N_FRAMES = 5
 
 
-class Person:
-    """Sits before a window with a dock, and knows mitochondria when seeing them."""
+class Counter(Person):
+    """Counts frames, and knows mitochondria when seeing them."""
 
     def __init__(self, viewer, sample, qtbot) -> None:
-        viewer.window.resize(1400, 900)
-        self._truth, self._qtbot = sample.truth, qtbot
-        pixels = np.stack([sample.stack.read(z)[0] for z in range(sample.stack.n_slices)])
-        image = viewer.add_image(pixels, name="em")
-        self.dock = SpssDock(viewer, is_probing=False)
-        self._frame = viewer.window.add_dock_widget(self.dock, name="Semantic Proportions")
-        self._viewer = viewer
-        self._hand = Hand(viewer, image)
+        super().__init__(viewer, sample, qtbot)
         self.tool = self.dock.annotate.grid
         self.open_tab(1)
-
-    def open_tab(self, index: int) -> None:
-        """Click a tab of Annotate."""
-        bar = self.dock.annotate.findChild(QTabBar)
-        self._qtbot.mouseClick(bar, LEFT, pos=bar.tabRect(index).center())
-
-    def press(self, key, modifier=Qt.KeyboardModifier.NoModifier) -> None:
-        """Type a key on the canvas."""
-        self._hand.press(key, modifier)
-
-    def push(self, what) -> None:
-        """Click a button of the dock."""
-        assert what.isEnabled(), what.text()
-        self._qtbot.mouseClick(what, LEFT, pos=QPoint(8, what.height() // 2))
-
-    def type_number(self, box, value: int) -> None:
-        """Type into a number's field."""
-        box.selectAll()
-        self._qtbot.keyClicks(box, str(value))
-        self._qtbot.keyClick(box, Qt.Key.Key_Return)
 
     def current(self):
         """The frame that is counted: its number and itself."""
@@ -65,27 +36,15 @@ class Person:
     def count(self) -> int:
         """Click the nodes on mitochondria of the frame that is shown."""
         _, frame = self.current()
-        labels = self._truth.read(frame.slice)
+        labels = self.truth.read(frame.slice)
         rows, columns = (
             np.clip(np.rint(axis).astype(int), 0, size - 1)
             for axis, size in zip((frame.y, frame.x), labels.shape, strict=True)
         )
         hits = np.flatnonzero(labels[rows, columns] == 1)
         for node in hits:
-            self._hand.click((frame.slice, frame.y[node], frame.x[node]))
+            self.hand.click((frame.slice, frame.y[node], frame.x[node]))
         return len(hits)
-
-    def wait_for_the_end(self) -> None:
-        """Watch until the run has ended."""
-        session, outcome = self.dock.session, self.dock.controller.outcome
-        self._qtbot.waitUntil(
-            lambda: not session.status.is_busy and outcome.is_up_to_date, timeout=PATIENCE_MS
-        )
-
-    def leave(self) -> None:
-        """Close the dock and the window."""
-        self._viewer.window.remove_dock_widget(self._frame)
-        self._viewer.close()
 
 
 @pytest.mark.timeout(900)
@@ -95,7 +54,7 @@ def test_frames_are_counted_left_and_counted_on_until_a_model_learns_them(
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setattr(dock_module, "read_preferences", lambda: Preferences(device="cpu"))
     sample = synthetic_sample(3, (384, 384))
-    user = Person(make_napari_viewer(show=True), sample, qtbot)
+    user = Counter(make_napari_viewer(show=True), sample, qtbot)
     tool = user.tool
     tool.rng = np.random.default_rng(2)  # the same frames every time
 
@@ -137,7 +96,7 @@ def test_frames_are_counted_left_and_counted_on_until_a_model_learns_them(
     kinds = [action.kind for action in read_actions(folder.parent / "log.jsonl")]
     assert (kinds.count("frame"), kinds.count("grid")) == (2, 0)
 
-    user = Person(make_napari_viewer(show=True), sample, qtbot)
+    user = Counter(make_napari_viewer(show=True), sample, qtbot)
     tool = user.tool
     assert user.dock.annotations() == before
     assert "2 of 5 frames done." in said(tool)
@@ -162,10 +121,6 @@ def test_frames_are_counted_left_and_counted_on_until_a_model_learns_them(
     nodes = np.concatenate([frame.class_index for frame in annotations.grids])
     assert f"mitochondria {100 * (nodes == 1).mean():.2f} % (95 % interval " in stack
 
-    ends = []
-    user.dock.session.run_ended.connect(ends.append)
     user.dock.train.set_value(RunForm(device="cpu", overrides={"optimisation.max_steps": 4}))
-    user.push(button(user.dock.train, "Train"))
-    user.wait_for_the_end()
-    assert ends[-1].kind is EndKind.finished, ends[-1].text
+    user.push_and_wait(button(user.dock.train, "Train"))
     user.leave()

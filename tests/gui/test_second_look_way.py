@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from eye import button, offered, said
-from hand import LEFT, Hand
-from qtpy.QtCore import QPoint, Qt
+from person import Person
+from qtpy.QtCore import Qt
 
 from napari_spss.core.annotations import (
     UNSURE,
@@ -18,14 +18,12 @@ from napari_spss.core.annotations import (
 from napari_spss.core.simulation import synthetic_sample
 from napari_spss.core.training import RunFolder
 from napari_spss.gui import dock as dock_module
-from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.layers import LOOK_LAYER
 from napari_spss.gui.layers.source_frame import camera_of
-from napari_spss.gui.models import EndKind, RunForm
+from napari_spss.gui.models import RunForm
 from napari_spss.gui.models.preferences import Preferences
 
 CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
-PATIENCE_MS = 600_000
 N_WRONG = 8
 
 
@@ -49,37 +47,12 @@ def counted(sample):
     return tuple(judged)
 
 
-class Person:
-    """Sits before a window with a dock."""
+class Looker(Person):
+    """Looks at nodes again."""
 
     def __init__(self, viewer, sample, qtbot) -> None:
-        viewer.window.resize(1400, 900)
-        self._qtbot, self.viewer = qtbot, viewer
-        pixels = np.stack([sample.stack.read(z)[0] for z in range(sample.stack.n_slices)])
-        image = viewer.add_image(pixels, name="em")
-        self.dock = SpssDock(viewer, is_probing=False)
-        self._frame = viewer.window.add_dock_widget(self.dock, name="Semantic Proportions")
-        self._hand = Hand(viewer, image)
+        super().__init__(viewer, sample, qtbot)
         self.looks = self.dock.annotate.second_look
-        self.ends = []
-        self.dock.session.run_ended.connect(self.ends.append)
-
-    def press(self, key, modifier=Qt.KeyboardModifier.NoModifier) -> None:
-        """Type a key on the canvas."""
-        self._hand.press(key, modifier)
-
-    def push(self, what) -> None:
-        """Click a button of the dock that is to be seen."""
-        assert what.isVisible(), what.text()
-        assert what.isEnabled(), what.text()
-        self._qtbot.mouseClick(what, LEFT, pos=QPoint(8, what.height() // 2))
-
-    def push_and_wait(self, what) -> None:
-        """Click a button that begins a run, and watch until it has ended."""
-        n_ends = len(self.ends)
-        self.push(what)
-        self._qtbot.waitUntil(lambda: len(self.ends) > n_ends, timeout=PATIENCE_MS)
-        assert self.ends[-1].kind is EndKind.finished, self.ends[-1].text
 
     def grid_of(self, look):
         """The grid of a node, and its index in it."""
@@ -101,16 +74,11 @@ class Person:
 
     def ring_px(self, look) -> int:
         """Width of the ring around the node on the screen; 0 if it is filled."""
-        picture = self._hand.picture()
-        at = self._hand.at((look.region.slice, look.y, look.x))
+        picture = self.hand.picture()
+        at = self.hand.at((look.region.slice, look.y, look.x))
         rows = [picture.pixelColor(at.x() + d, at.y()) for d in range(-60, 61)]
         yellow = [d for d, c in zip(range(-60, 61), rows, strict=True) if c.name() == "#ffd400"]
         return 0 if not yellow or min(map(abs, yellow)) < 15 else yellow[-1] - yellow[0]
-
-    def leave(self) -> None:
-        """Close the dock and the window."""
-        self.viewer.window.remove_dock_widget(self._frame)
-        self.viewer.close()
 
 
 @pytest.mark.timeout(900)
@@ -120,7 +88,7 @@ def test_nodes_are_looked_at_again_and_a_model_learns_what_was_changed(
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setattr(dock_module, "read_preferences", lambda: Preferences(device="cpu"))
     sample = synthetic_sample(2, (384, 384))
-    user = Person(make_napari_viewer(show=True), sample, qtbot)
+    user = Looker(make_napari_viewer(show=True), sample, qtbot)
     dock, panel = user.dock, user.looks
     dock.annotate.grid.set_value(counted(sample))
     assert not button(dock.results, "at 32 nodes").isEnabled()  # there is no model yet
@@ -176,7 +144,7 @@ def test_nodes_are_looked_at_again_and_a_model_learns_what_was_changed(
     (record,) = tmp_path.glob("**/project.json")
     assert read_annotations(**annotation_files(record.parent)).grids == annotations.grids
 
-    user = Person(make_napari_viewer(show=True), sample, qtbot)
+    user = Looker(make_napari_viewer(show=True), sample, qtbot)
     dock, panel = user.dock, user.looks
     assert dock.annotations() == annotations
     assert panel.value() == looks
