@@ -169,6 +169,8 @@ def test_images_of_different_sizes_become_folders(predict, tmp_path):
     labels = [tifffile.imread(path) for path in sorted((tmp_path / "result/labels").iterdir())]
     assert [one.shape for one in labels] == [(40, 50), (64, 32)]
     assert set(pd.read_csv(tmp_path / "result/fractions.csv")["name"]) == {"a.tif", "b.tif"}
+    shown = f"napari {images / 'a.tif'} {tmp_path / 'result/labels/a.tif'}"
+    assert f"look at it: {shown}\n" in done.out
 
 
 @pytest.mark.parametrize(

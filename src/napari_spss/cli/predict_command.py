@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -216,4 +217,9 @@ def predict(
     typer.echo("written:")
     for name in done.names:
         typer.echo(f"  {out / name}")
-    typer.echo(f"look at it: napari {shown_path(images[0])} {shown_path(done.labels)}")
+    shown = [Path(images[0]), Path(done.labels)]
+    if shown[1].is_dir() and not shown[1].suffix:
+        # images of several sizes, which napari opens one by one
+        shown[1] = min(shown[1].iterdir())
+        shown[0] = next(shown[0].glob(f"{glob.escape(shown[1].stem)}.*"), shown[0])
+    typer.echo(f"look at it: napari {' '.join(map(shown_path, shown))}")

@@ -15,7 +15,7 @@ from natsort import natsorted, ns
 from ..annotations import read_groups
 from ..base import InputError, written_names
 from .readers import known_readers, natural_order
-from .written_labels import labels_in
+from .written_labels import holds_labels
 
 BY_FOLDER = "folder"
 """Instead of a table of groups: the group of an image is its folder."""
@@ -151,7 +151,7 @@ def _expanded(path: Path, each: bool, of_labels: bool, is_ours: _Test) -> Iterat
 
 def _each(path: Path, of_labels: bool, is_ours: _Test) -> list[Path]:
     """Images in a folder, and in those in it; or what is no such folder itself."""
-    if not path.is_dir() or _is_image(path) or (of_labels and _holds_labels(path)):
+    if not path.is_dir() or _is_image(path) or (of_labels and holds_labels(path)):
         return [path]
     return [one for one, is_image in _entries(path, of_labels, is_ours) if is_image]
 
@@ -169,7 +169,7 @@ def _entries(folder: Path, of_labels: bool, is_ours: _Test) -> Iterator[tuple[Pa
     for path in natural_order([one for one in folder.iterdir() if not one.name.startswith(".")]):
         if is_ours(path):
             yield path, False
-        elif _is_image(path) or (of_labels and _holds_labels(path)):
+        elif _is_image(path) or (of_labels and holds_labels(path)):
             yield path, True
         elif path.is_dir():
             yield from _entries(path, of_labels, is_ours)
@@ -182,10 +182,6 @@ def _is_image(path: Path) -> bool:
     if path.is_dir():
         return any(one.is_store is not None and one.is_store(path) for one in known_readers())
     return any(path.suffix.lower() in one.suffixes for one in known_readers())
-
-
-def _holds_labels(path: Path) -> bool:
-    return path.is_dir() and labels_in(path) != path
 
 
 def _ours(of_labels: bool) -> _Test:

@@ -14,6 +14,7 @@ from .masks import Masks, open_indices, open_masks
 from .ome_tiff import CLASS_KEY, OUTSIDE_KEY
 from .ome_zarr import is_zarr, zarr_classes
 from .raw import reading
+from .readers import known_readers
 from .writers import WRITERS
 
 _LABELS, _MAPS = "labels", "maps.ome.tif"
@@ -91,15 +92,34 @@ def labels_in(path: Path) -> Path:
     Raises
     ------
     InputError
-        If the folder holds labels in several formats.
+        If the folder holds labels in several formats, or results of several images.
     """
-    names = {"labels", *(f"labels{WRITERS.get(name).suffix}" for name in WRITERS.names())}
-    found = [path / name for name in sorted(names) if (path / name).exists()]
+    found = _all_labels_in(path)
     if len(found) > 1:
         raise InputError(
             f"{path} holds {' and '.join(one.name for one in found)}; name one of them."
         )
+    if not found and path.is_dir():
+        inside = sorted(path.iterdir())
+        suffixes = {suffix for reader in known_readers() for suffix in reader.suffixes}
+        has_images = any(one.is_file() and one.suffix.lower() in suffixes for one in inside)
+        results = [one for one in inside if holds_labels(one)]
+        if results and not has_images:
+            raise InputError(
+                f"{path} holds results of several images; name one of them, such as {results[0]}; "
+                "measure and estimate take all with --each (each=True)."
+            )
     return found[0] if found else path
+
+
+def holds_labels(path: Path) -> bool:
+    """Whether a path is the folder of a result."""
+    return path.is_dir() and bool(_all_labels_in(path))
+
+
+def _all_labels_in(path: Path) -> list[Path]:
+    names = {"labels", *(f"labels{WRITERS.get(name).suffix}" for name in WRITERS.names())}
+    return [path / name for name in sorted(names) if (path / name).exists()]
 
 
 def _ome_xml(path: Path) -> ElementTree.Element | None:
