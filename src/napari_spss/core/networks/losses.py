@@ -342,11 +342,12 @@ class _Dense(torch.autograd.Function):
     def forward(
         ctx: Any, logits: torch.Tensor, probs: torch.Tensor, target: torch.Tensor
     ) -> torch.Tensor:
-        is_used = (target >= 0).to(probs.dtype)
-        n_used = is_used.sum().clamp_min(1)
         # numbers: a processor takes several times as long for truth values
-        is_label = torch.zeros_like(probs)
-        is_label.scatter_(1, target.clamp_min(0)[:, None], is_used[:, None])
+        classes = torch.arange(probs.shape[1], dtype=probs.dtype, device=probs.device)
+        label, is_label = target.to(probs.dtype)[:, None], torch.empty_like(probs)
+        torch.eq(label, classes[:, None, None], out=is_label)
+        is_used = is_label.sum(dim=1)
+        n_used = is_used.sum().clamp_min(1)
         own = (probs * is_label).sum(dim=1)  # probability of the label
         entropy = -(own.clamp_min(_DEAD).log() * is_used).sum() / n_used
         pairs = (is_label, own), (is_label, is_used), (probs, is_used)

@@ -66,7 +66,7 @@ class SliceMap:
     def probs(self, box: Box) -> torch.Tensor:
         """Map (C, h, w) float32 of a box of the slice."""
         y0, x0, y1, x1 = box
-        maps = torch.sigmoid(self.odds[:, y0:y1, x0:x1].float())
+        maps = self.odds[:, y0:y1, x0:x1].to(torch.float32, copy=True).sigmoid_()
         return torch.cat([(1 - maps.sum(dim=0, keepdim=True)).clamp_min_(0), maps])
 
     def mean(self, box: Box) -> torch.Tensor:
