@@ -320,7 +320,7 @@ def dense_loss(
     logits : Tensor
         (B, n, H, W); n = 1 means two classes.
     target : Tensor
-        (B, H, W) int64, -1 where ignored.
+        (B, H, W) integers, -1 where ignored.
     probs : Tensor, optional
         The maps (B, C, H, W) of these logits, if they are at hand.
 

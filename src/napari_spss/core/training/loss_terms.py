@@ -314,7 +314,7 @@ def self_training(step: LossInput) -> torch.Tensor | None:
     if teacher is None or step.ramp <= 0:
         return None
     batch, outside, chosen = step.batch, step.outside, []
-    targets = torch.full_like(batch.targets, -1)
+    targets = torch.full_like(batch.targets, -1, dtype=torch.int16)
     for index, (window, sample) in enumerate(zip(batch.windows, batch.samples, strict=True)):
         if sample.is_mask or not window.bags:
             continue
@@ -335,7 +335,7 @@ def self_training(step: LossInput) -> torch.Tensor | None:
     if not chosen:
         return None
     targets = torch.where(batch.coverage > 0, targets, -1)
-    targets[step.labelled] = batch.targets[step.labelled]
+    targets[step.labelled] = batch.targets[step.labelled].short()
     share = len(chosen) / len(batch.windows)
     logits, probs = step.counting_logits, step.counting_probs
     if share < 1:

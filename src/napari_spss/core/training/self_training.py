@@ -201,9 +201,9 @@ def pseudo_labels(
     Returns
     -------
     Tensor
-        (H, W) int64: class index, -1 where ignored.
+        (H, W) int16: class index, -1 where ignored.
     """
-    labels = torch.full(shape, -1, dtype=torch.int64)
+    labels = torch.full(shape, -1, dtype=torch.int16)
     for bag in bags:
         y0, x0, y1, x1 = bag.box
         top, left = max(0, y0 - origin[0]), max(0, x0 - origin[1])
