@@ -36,7 +36,7 @@ import torch
 from napari_spss.core.analysis import estimate_fractions
 from napari_spss.core.annotations import Annotations, CountingGrid, Proportion, Region, lay_grid
 from napari_spss.core.base import Event, Progress, TrainingSettings, preset
-from napari_spss.core.images import open_labels, stack_from_array
+from napari_spss.core.images import Stack, open_labels, stack_from_array
 from napari_spss.core.networks import build_network, has_fast_bfloat16, resolve_device
 from napari_spss.core.prediction import iter_prediction, result_names, write_fractions
 from napari_spss.core.training import Model, fit, iter_training, load_model
@@ -204,15 +204,16 @@ def training(scale: Scale) -> Iterator[Row]:
 def prediction(scale: Scale) -> Iterator[Row]:
     """Slices to files of maps and labels, beside the forward passes of their tiles alone."""
     n_slices, size = scale.of(1, 6), scale.of(256, 2048)
-    stack = stack_from_array(Noise(n_slices, size))
     for reduction in DIAMETERS_PX:
+        # so many that the start takes about as small a share at each scale
+        stack = stack_from_array(Noise(reduction * n_slices, size))
         model, seen = example_model(scale, reduction), []
         # the predictor copies the network with this: it tells the copy, and each tile
         hook = model.network.register_forward_pre_hook(
             lambda network, tiles, seen=seen: seen.append((network, tiles[0]))
         )
 
-        def predict(model: Model = model) -> None:
+        def predict(model: Model = model, stack: Stack = stack) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 list(
                     iter_prediction(
@@ -254,7 +255,9 @@ class Noise:
     def __getitem__(self, index: tuple[int | slice, ...]) -> np.ndarray:
         z, *box = index
         y, x = (np.arange(self.shape[1])[part] for part in box or (slice(None), slice(None)))
-        return self._noise[np.ix_((y + 17 * z) % 1024, x % 1024)]
+        first = x[0] % 1024
+        rows = np.tile(self._noise[(y + 17 * z) % 1024], (1, (first + len(x)) // 1024 + 1))
+        return rows[:, first : first + len(x)]
 
 
 def peak_mb() -> float:
