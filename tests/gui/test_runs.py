@@ -128,10 +128,9 @@ def test_applying_stops_soon_after_the_token_was_set(model):
         if isinstance(event, Predicted):
             token.cancel()
     done = [event.slice for event in events if isinstance(event, Predicted)]
-    assert done == list(range(len(done)))
-    assert 1 <= len(done) <= 3  # the next ones may be ready already
+    assert done == [0]  # though the next ones are ready already
     assert isinstance(events[-1], RunFinished)
-    assert (events[-1].reason, events[-1].done) == (FinishReason.stopped, len(done))
+    assert (events[-1].reason, events[-1].done) == (FinishReason.stopped, 1)
 
 
 def test_two_runs_in_one_folder_exclude_each_other(model, tmp_path):

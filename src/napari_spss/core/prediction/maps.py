@@ -135,7 +135,8 @@ class SlicePredictor:
         OutOfMemory
             If not even a small tile fits.
         Stopped
-            If the token is set: looked at before anything is read, and before every tile.
+            If the token is set: looked at before anything is read, before every tile, and before
+            what is ready is taken.
         """
         n_objects = len(self._model.classes) - 1
         window, window_top, done = torch.zeros(n_objects, 0, 0), 0, 0
@@ -145,6 +146,8 @@ class SlicePredictor:
                 if not isinstance(item, Band):
                     yield item
                     continue
+                if token is not None and token.is_cancelled:
+                    raise Stopped
                 k, (y0, x0, y1, x1), (top, left, bottom, _) = self._place(stack, region)
                 n_rows = _PIECE_VALUES // ((n_objects + 1) * (x1 - x0)) + 1
                 for first, stop in _strips(*item.rows, _WINDOW_ROWS):
