@@ -93,9 +93,13 @@ class View:
             (offset + (size - 1) / 2).round_().clamp_(0, size - 1).int()
             for offset, size in zip(self._back(height, width), (width, height), strict=True)
         )
-        # not by grid_sample, which takes longer, and lacks a gradient on Apple's GPUs
-        place = (y * width + x).long().flatten(1)[:, None].to(maps.device)
-        return maps.flatten(2).gather(2, place.expand(-1, maps.shape[1], -1)).view(maps.shape)
+        # Apple's GPUs have scattered gradients to wrong places
+        # (https://github.com/pytorch/pytorch/issues/163327)
+        device = torch.device("cpu") if maps.device.type == "mps" else maps.device
+        place = (y * width + x).long().flatten(1)[:, None].to(device)
+        # not by grid_sample, which takes longer
+        found = maps.to(device).flatten(2).gather(2, place.expand(-1, maps.shape[1], -1))
+        return found.view(maps.shape).to(maps.device)
 
     def shows(self, height: int, width: int) -> torch.Tensor:
         """Which pixels of windows of this size are still seen after `apply`: (B, H, W) bool."""
