@@ -171,6 +171,7 @@ def test_images_of_different_sizes_become_folders(predict, tmp_path):
     assert set(pd.read_csv(tmp_path / "result/fractions.csv")["name"]) == {"a.tif", "b.tif"}
     shown = f"napari {images / 'a.tif'} {tmp_path / 'result/labels/a.tif'}"
     assert f"look at it: {shown}\n" in done.out
+    assert "Convert to Labels" in done.out  # napari opens them as an image, which is black
 
 
 @pytest.mark.parametrize(

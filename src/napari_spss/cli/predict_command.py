@@ -223,3 +223,4 @@ def predict(
         shown[1] = min(shown[1].iterdir())
         shown[0] = next(shown[0].glob(f"{glob.escape(shown[1].stem)}.*"), shown[0])
     typer.echo(f"look at it: napari {' '.join(map(shown_path, shown))}")
+    typer.echo("    and there right click on the layer of labels: Convert to Labels")
