@@ -630,3 +630,14 @@ def test_an_estimate_without_an_interval_says_so(qtbot):
     view.show_estimates(estimate_fractions(labels, classes=("background", "mitochondria")))
     assert "labels, uncorrected" in said(view)
     assert said(view).count("(no interval)") == 1
+
+
+def test_what_holds_of_several_classes_is_said_once_and_on_a_line_of_its_own(qtbot):
+    labels = np.zeros((3, 40, 40), np.uint8)
+    labels[:, :10], labels[:, 20:] = 1, 2
+    view = EstimatesView()
+    qtbot.addWidget(view)
+    view.show_estimates(estimate_fractions(labels, classes=("background", "mito", "er")))
+    lines = said(view).splitlines()
+    assert {"mito", "er"} < set(lines)
+    assert len([line for line in lines if "there is no check count" in line]) == 1

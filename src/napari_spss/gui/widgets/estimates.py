@@ -38,7 +38,11 @@ class EstimatesTable(QLabel):
     def show_estimates(self, estimates: Sequence[Estimate], title: str = "") -> None:
         """Show these, below a title if there is one."""
         heading = f"<p>{escape(title)}</p>" if title and estimates else ""
-        self.setText(heading + "".join(map(_class_html, _by_class(estimates))))
+        texts = [heading]
+        # what holds of several classes stands below the last of them
+        for basis, classes in itertools.groupby(_by_class(estimates), _basis):
+            texts += [*map(_class_html, classes), f"<div><small>{escape(basis)}</small></div>"]
+        self.setText("".join(texts))
         self.setToolTip("".join(map(_basis_html, estimates)))
         self.setVisible(bool(estimates))
 
@@ -89,9 +93,12 @@ def _by_class(estimates: Sequence[Estimate]) -> list[list[Estimate]]:
 
 def _class_html(of_class: Sequence[Estimate]) -> str:
     rows = "".join(map(_row_html, filter(_is_told, of_class)))
-    corrected = next(one for one in of_class if one.method == CORRECTED)
-    table = f"<table cellspacing='0'>{rows}</table>"
-    return f"<b>{escape(of_class[0].name)}</b>{table}<small>{escape(corrected.assumes)}</small>"
+    return f"<div><b>{escape(of_class[0].name)}</b></div><table cellspacing='0'>{rows}</table>"
+
+
+def _basis(of_class: Sequence[Estimate]) -> str:
+    """What the corrected fraction assumes, or why it is not given."""
+    return next(one.assumes for one in of_class if one.method == CORRECTED)
 
 
 def _is_told(one: Estimate) -> bool:

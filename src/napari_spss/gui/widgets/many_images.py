@@ -6,13 +6,14 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, Signal, SignalInstance
+from qtpy.QtCore import QModelIndex, Qt, Signal, SignalInstance
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QFileDialog,
     QLineEdit,
+    QStyledItemDelegate,
     QTableWidgetItem,
     QWidget,
 )
@@ -33,6 +34,14 @@ _STATES = {"done": "done", "kept": "done before", "failed": "failed"}
 _GROUP, _STATE, _FRACTION = 1, 2, 3
 _CSV = "Table image,group (*.csv)"
 _MAX_TOLD = 3
+
+
+class _MiddleCut(QStyledItemDelegate):
+    """Cuts long names in the middle, since their ends tell images apart."""
+
+    def initStyleOption(self, option: Any, index: QModelIndex) -> None:
+        super().initStyleOption(option, index)
+        option.textElideMode = Qt.TextElideMode.ElideMiddle
 
 
 class ManyImages(QWidget):
@@ -201,7 +210,7 @@ class ManyImages(QWidget):
         self._table = make_rows(
             "many images", ("Image", "Group", "State", "Fraction"), (0, _FRACTION)
         )
-        self._table.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # ends tell images apart
+        self._table.setItemDelegateForColumn(0, _MiddleCut(self._table))
         self._table.setToolTip(
             "Click on an image that is done to open it with its labels; in its column Group to\n"
             "type to which group, such as an animal, it belongs."
