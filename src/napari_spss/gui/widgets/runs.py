@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QTableWidgetItem, QWidget
+from qtpy.QtWidgets import QHeaderView, QTableWidgetItem, QWidget
 
 from ...core.base import FinishReason, counted
 from ..models import ComparedSlice, format_percent, together
@@ -85,7 +85,7 @@ class RunsList(QWidget):
         self._comparison = Notice()
         self._comparison.setObjectName("comparison")
         self._slices = make_rows(
-            "compared slices", ("Slice", "", "", "Difference", "Overlap"), range(1, 5)
+            "compared slices", ("Slice", "", "", "Difference", "Overlap"), (0,)
         )
         self._slices.setToolTip(
             "Fractions by the two runs, the second less the first in points of per cent, and the\n"
@@ -138,6 +138,11 @@ class RunsList(QWidget):
         for column, title in enumerate(titles, start=1):
             item = QTableWidgetItem(title.replace(" ", "\n"))
             self._slices.setHorizontalHeaderItem(column, item)
+        modes = QHeaderView.ResizeMode
+        is_long = len(_shown(classes)) > 2
+        for column in range(1, 5):
+            mode = modes.Stretch if is_long else modes.ResizeToContents
+            self._slices.horizontalHeader().setSectionResizeMode(column, mode)
 
     def clear_comparison(self) -> None:
         """Show no comparison, as of another image."""
