@@ -208,11 +208,12 @@ class _Pace:
         self._tell(0.0)
 
     def say_again(self) -> None:
-        """Say of how many more images the same was to be said, of each text once."""
-        for message, (_, *more) in self._said.items():
+        """Say of how many more images the same was to be said, of each text its beginning."""
+        for message, (first, *more) in self._said.items():
             if more:
-                n = counted(len(more), "more image")
-                self._show(Message(message.level, f"The same of {n}: {message.text}"))
+                same = f"The same of {counted(len(more), 'more image')} as of {Path(first).name}"
+                beginning = message.text.partition(". ")[0].rstrip(".")
+                self._show(Message(message.level, f"{same}: {beginning}."))
 
     def _tell(self, share: float) -> None:
         """Tell how far all is; the time left is that of images which are computed."""
