@@ -44,11 +44,11 @@ _MEASURED = {
     "spread": "seven smaller grids",
     "corrected/2": "three grids and two rounds in the same seconds",
     "fast/2": "two rounds",
-    "frames+rounds/2": "counting frames and two rounds",
+    "frames/2": "counting frames and two rounds",
     "spread/2": "seven smaller grids and two rounds",
     "spread-corrected/2": "seven grids of 11 x 11 and two rounds in the same seconds",
 }
-_CORRECTED = ("fast", "corrected", "spread", "spread-corrected", "frames+rounds")
+_CORRECTED = ("fast", "corrected", "spread", "spread-corrected", "frames")
 
 
 def render(name: str, results: Path) -> str:
@@ -234,7 +234,7 @@ def _goals_of(family: str, runs: Sequence[Run]) -> Iterator[list[str]]:
         under, beside = ("masks-long", ", as many steps") if "/" in over else ("masks", "")
         ratios = [top / bottom for top, bottom in pairs(over, under) if bottom > 0]
         yield from row(f"{what} / all masks{beside}", _LEAST[family], ratios, 2)
-    controls = [f"{one.removesuffix('+rounds')}+control" for one in _CORRECTED]
+    controls = [f"{one}+control" for one in _CORRECTED]
     for names, what, wanted in (
         (_CORRECTED, "change by a round of correction", "at least -.01"),
         (controls, "the same steps without clicks", NOTHING),

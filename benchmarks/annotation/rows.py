@@ -117,7 +117,7 @@ ROWS: dict[str, Row] = {
             Plan("guesses", n_grids=7, n_nodes=1183), n_rounds=_ROUNDS),
         Row("spread-corrected", "seven grids of 11 x 11 nodes, and two rounds in the same seconds",
             Plan("guesses", n_grids=7, n_nodes=847), n_rounds=_ROUNDS, has_rounds_within=True),
-        Row("frames", "counting frames alone, 8 x 8 nodes each", Plan("frames")),
+        Row("frames", "counting frames alone, 8 x 8 nodes each", Plan("frames"), n_rounds=_ROUNDS),
         Row("masks-bought", "the masks that the same seconds buy", Plan("bought")),
         Row("forest", "random forest at its best threshold, the labels of `fast`",
             Plan("guesses"), base="forest"),

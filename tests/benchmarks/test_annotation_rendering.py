@@ -87,7 +87,7 @@ def test_the_way_to_95_percent_is_that_of_the_run_on_two_cores(tmp_path):
 
 def test_goals_tell_clicks_that_are_right_their_control_and_second_looks(tmp_path):
     clicked = {"n_clicked": 20, "n_learned": 8, "n_right": 18}
-    write_run(tmp_path, "frames+rounds", iou=0.6, data="sheets", rounds=(0.63,))
+    write_run(tmp_path, "frames", iou=0.6, data="sheets", rounds=(0.63,))
     path = next(tmp_path.glob("study/sheets-report/*.json"))
     record = json.loads(path.read_text())
     record["rounds"][0] |= clicked
