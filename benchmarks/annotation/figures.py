@@ -42,7 +42,7 @@ _DPI = 110
 
 
 def draw(results: Path, out: Path) -> list[Path]:
-    """Draw ``OUT/curves_FAMILY.png`` for every part with runs; nothing without.
+    """Draw ``OUT/curves_FAMILY.png`` for every part with runs of the curves; nothing without.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def draw(results: Path, out: Path) -> list[Path]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    runs = load_runs(results, "study")
+    runs = [run for run in load_runs(results, "study") if run.row in _COLOURS]
     paths = []
     for family in parts_of(runs):
         here = [run for run in runs if run.family == family]
