@@ -8,8 +8,10 @@ import json
 import os
 import shutil
 import stat
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from blobs import CLASSES, annotated, blobs, quick
@@ -17,8 +19,16 @@ from draining import drain
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from napari_spss.core.annotations import Annotations, Region
-from napari_spss.core.base import MODEL_RECORD, CancelToken, InputError, Progress, RunError, preset
+from napari_spss.core.annotations import Annotations, Keypoint, Region
+from napari_spss.core.base import (
+    MODEL_RECORD,
+    CancelToken,
+    InputError,
+    Mailbox,
+    Progress,
+    RunError,
+    preset,
+)
 from napari_spss.core.images import WorkingScale, stack_from_array
 from napari_spss.core.networks import register_network
 from napari_spss.core.training import (
@@ -500,7 +510,62 @@ def test_a_continued_run_that_was_stopped_goes_on_as_if_it_had_not(stopped, tmp_
         assert torch.equal(tensor, expected[name])
 
 
-def fit_from(model, stack, annotations, settings, *, run_dir=None, stop_at=None):
+def counted_anew(annotations):
+    """The same, one node judged otherwise."""
+    first, *others = annotations.grids
+    judged = np.where(np.arange(len(first.x)) == 3, 1 - first.class_index, first.class_index)
+    return annotations.replace(grids=(replace(first, class_index=judged), *others))
+
+
+@pytest.mark.parametrize(
+    ("change", "is_mean"),
+    [
+        (lambda stack, told: (stack, told), True),
+        (lambda stack, told: (stack, told.replace(keypoints=(Keypoint(1, 9, 9, 1),))), True),
+        (lambda stack, told: (stack, counted_anew(told)), False),
+        (lambda stack, told: (blobs(n_slices=2, size=32, seed=7)[0], told), False),
+    ],
+    ids=["nothing new", "a keypoint", "a node judged otherwise", "another image"],
+)
+def test_where_keypoints_alone_are_new_the_mean_of_before_and_after_is_kept(
+    change, is_mean, stopped, tmp_path
+):
+    folder, stack, annotations = stopped
+    model = load_model(folder)
+    stack, annotations = change(stack, annotations)
+    fit_from(model, stack, annotations, tiny(), run_dir=tmp_path)
+    after = averaged(tmp_path)
+    for name, tensor in load_model(tmp_path).network.state_dict().items():
+        before = model.network.state_dict()[name]
+        is_mean_of_it = is_mean and tensor.is_floating_point()
+        expected = (before + after[name]) / 2 if is_mean_of_it else after[name]
+        assert torch.equal(tensor, expected)
+
+
+def test_annotations_that_join_a_continued_run_decide_what_is_kept(stopped, tmp_path):
+    folder, stack, annotations = stopped
+    model = load_model(folder)
+    clicked = annotations.replace(keypoints=(Keypoint(1, 9, 9, 1),))
+    for number, (joined, is_mean) in enumerate(
+        [(clicked, True), (counted_anew(annotations), False)]
+    ):
+        run_dir, updates = tmp_path / str(number), Mailbox()
+        updates.put(joined)
+        fit_from(model, stack, annotations, tiny(), run_dir=run_dir, updates=updates)
+        weights, after = load_model(run_dir).network.state_dict(), averaged(run_dir)
+        assert any(not torch.equal(weights[name], after[name]) for name in after) == is_mean
+
+
+def averaged(run_dir):
+    """Weights of the teacher in a checkpoint."""
+    return {
+        name.removeprefix("teacher.module."): tensor
+        for name, tensor in load_state(run_dir)[1].items()
+        if name.startswith("teacher.module.")
+    }
+
+
+def fit_from(model, stack, annotations, settings, *, run_dir=None, stop_at=None, updates=None):
     token = CancelToken()
     run = iter_training(
         stack,
@@ -508,6 +573,7 @@ def fit_from(model, stack, annotations, settings, *, run_dir=None, stop_at=None)
         settings,
         run_dir=run_dir,
         start_from=model,
+        updates=updates,
         device="cpu",
         token=token,
         clock=itertools.count().__next__,
@@ -526,11 +592,7 @@ def test_weights_on_disk_are_those_of_the_model(stopped):
     weights = load_file(folder / MODEL_WEIGHTS)
     network = load_model(folder).network
     assert weights.keys() == network.state_dict().keys()
-    teacher = {
-        name.removeprefix("teacher.module."): tensor
-        for name, tensor in load_state(folder)[1].items()
-        if name.startswith("teacher.module.")
-    }
+    teacher = averaged(folder)
     for name, tensor in weights.items():
         assert torch.equal(tensor, teacher[name])
 

@@ -97,7 +97,9 @@ class ModelRecord(_ClassesRecord):
     stated_fractions: tuple[float, ...] | None
     n_steps: NonNegativeInt
     settings: Annotated[TrainingSettings, BeforeValidator(parse_settings)]
-    corrections: Corrections = Field(default_factory=Corrections)  # not known to earlier versions
+    # not known to earlier versions
+    corrections: Corrections = Field(default_factory=Corrections)
+    learned_from: str = ""
 
     @field_validator("corrections")
     @classmethod
@@ -140,6 +142,8 @@ class Model(ModelRecord):
         Optimiser steps so far.
     corrections : Corrections
         Places of the image it learned from at which maps are set right by keypoints.
+    learned_from : str
+        Digest of that image and of all that was said of it but keypoints.
     run_dir : Path, optional
         Folder of its run.
     """
@@ -200,6 +204,7 @@ class Model(ModelRecord):
             "n_steps": 0,
             "stated_fractions": None,
             "corrections": Corrections(),
+            "learned_from": "",
             "label_scale": LabelScale(0.0, (1.0,) * len(classes)),
         }
         return self.model_copy(update=changes)
@@ -242,6 +247,8 @@ class RunState(_ClassesRecord):
         What they were found to lack.
     data_digest : str or None
         Of what the run learns from; None in checkpoints of earlier versions.
+    learned_from : str
+        Of the image and all that the run learns but keypoints.
     """
 
     model_config = ConfigDict(frozen=False)
@@ -262,6 +269,7 @@ class RunState(_ClassesRecord):
     n_looks: NonNegativeInt = 0
     lost: tuple[str, ...] = ()
     data_digest: str | None = None
+    learned_from: str = ""
 
 
 def new_network(settings: TrainingSettings, *, n_channels: int, n_classes: int) -> torch.nn.Module:

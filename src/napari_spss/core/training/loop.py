@@ -142,7 +142,9 @@ def iter_training(
     Returns
     -------
     Model
-        ``fast``: the EMA weights at the last step. With validation: those of the lowest loss.
+        ``fast``: the EMA weights at the last step; with ``start_from`` the mean of these and of the
+        weights that it began with, if that model learned from the same image and nothing but
+        keypoints is new. With validation: those of the lowest loss.
 
     Raises
     ------
@@ -217,9 +219,10 @@ def iter_training(
                 took_s = clock() - before
                 checkpoint_due = now + max(_CHECKPOINT_INTERVAL_S, took_s / _CHECKPOINT_SHARE)
         yield run.progress(loss)
+        model = run.model()
         if (z := wanted()) is not None:
-            yield from run.preview(z)
-        model, told_of_keypoints = run.settle_keypoints(run.model())
+            yield from run.preview(z, model)
+        model, told_of_keypoints = run.settle_keypoints(model)
         if task.run_dir is not None:
             _check_folder(lock, run)
             yield run.save()

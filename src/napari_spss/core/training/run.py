@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -132,10 +133,15 @@ def prepare(
         best, state.best_loss, state.stale_epochs = None, None, 0
         state.posterior, state.posterior_at = LabelPosterior(), None
     state.data_digest = digest
+    learned_from = _learned_from(task, data, annotations)
+    before = with_prefix("before", tensors) if learned_from == state.learned_from else None
+    state.learned_from = learned_from
     state.steps_per_epoch = state.steps_per_epoch or data.sampler.steps_per_epoch
     # what was stopped early is not trusted to label itself, nor disturbed less
     least = settings.self_training.start * (settings.optimisation.max_steps or 0)
     has_learned = (state.steps_before or 0) >= max(1, least)
+    if start_from is not None and not resume and start_from.learned_from == learned_from:
+        before = start_from.network.state_dict() if has_learned else None
     maps = with_prefix("map", tensors)
     return Run(
         task,
@@ -157,6 +163,7 @@ def prepare(
         ),
         task.clock(),
         best,
+        before or None,
     )
 
 
@@ -185,6 +192,17 @@ def _data_of(
         reader.annotations.classes,
         held_out_slices=task.held_out_slices,
     )
+
+
+def _learned_from(task: Task, data: TrainingData, annotations: Annotations) -> str:
+    """Digest of the image and of all that is said of it but keypoints."""
+    digest = hashlib.blake2b(task.stack.identity().encode(), digest_size=16)
+    masked = sorted({sample.slice for sample in data.samples if sample.is_mask})
+    digest.update(repr((annotations.proportions, masked)).encode())
+    for grid in annotations.grids:
+        digest.update(repr((grid.region, grid.is_done)).encode())
+        digest.update(np.column_stack([grid.y, grid.x, grid.class_index]).tobytes())
+    return digest.hexdigest()
 
 
 def _believing(
@@ -230,6 +248,9 @@ class Run:
         When the first step began, by the task's clock.
     best : dict of str to Tensor, optional
         Weights of the lowest validation loss.
+    before : dict of str to Tensor, optional
+        Weights that it began with, if it goes on with a trained model and nothing but keypoints is
+        new.
     """
 
     task: Task
@@ -241,6 +262,7 @@ class Run:
     maps: SliceMaps
     started_at: float
     best: Tensors | None = None
+    before: Tensors | None = None
     _without_preview: set[int] = field(default_factory=set)
 
     @property
@@ -399,6 +421,9 @@ class Run:
         self.state.posterior, self.state.data_digest = posterior, data.digest()
         # losses on other annotations cannot be compared, nor what was best by them be kept
         self.best, self.state.best_loss, self.state.stale_epochs = None, None, 0
+        learned_from = _learned_from(task, data, annotations)
+        if learned_from != self.state.learned_from:
+            self.before, self.state.learned_from = None, learned_from
         if task.run_dir is not None:
             painted = task.masks if isinstance(task.masks, LiveLabels) else None
             write_update(task.run_dir, self.state.step, annotations, painted=painted)
@@ -441,10 +466,10 @@ class Run:
         self.learner.check_finite("validation loss", total, self.state.step)
         return float(total) / len(self.data.held_out)
 
-    def preview(self, z: int) -> Iterator[Preview | Message]:
+    def preview(self, z: int, model: Model | None = None) -> Iterator[Preview | Message]:
         """Compute the map of slice ``z`` at working scale, set right where it denies keypoints.
 
-        Nothing if stopped meanwhile.
+        By the averaged weights, or by a model. Nothing if stopped meanwhile.
         """
         stack = self.task.stack
         reduction = self.state.working_scale.of_slice(stack, z)
@@ -459,7 +484,7 @@ class Run:
                 yield Message("warning", f"There is no preview of slice {z}: {error}")
             return
         with contextlib.suppress(Stopped):
-            probs = self._predict(image)
+            probs = self._predict(image, None if model is None else model.network)
             for sample in self.data.samples:
                 errors = self._errors(sample, probs) if sample.slice == z else []
                 for row, start, end, c in chain.from_iterable(errors):
@@ -586,6 +611,7 @@ class Run:
         now = {"elapsed_s": self.elapsed_s, "label_scale": self.data.label_scale}
         state = self.state.model_copy(update=now)
         tensors = self.learner.tensors() | prefixed("best", self.best or {})
+        tensors |= prefixed("before", self.before or {})
         is_unfinished = self.end() in (None, FinishReason.stopped, FinishReason.time_limit)
         kept = self.maps.kept(state.step) if is_unfinished else {}
         state.kept_until = {name: one.until for name, one in kept.items()}
@@ -593,10 +619,20 @@ class Run:
         return CheckpointSaved(state.step, str(save_state(state, tensors, self.task.run_dir)))
 
     def model(self) -> Model:
-        """Return the model as it would be kept now, on the CPU."""
+        """Return the model as it would be kept now, on the CPU.
+
+        Where nothing but keypoints is new, its weights are the mean of those before and after: a
+        single run changes a map by chance by more than keypoints do.
+        """
         state = self.state
+        weights = self.best or self.learner.weights()
+        if self.best is None and self.before is not None:
+            weights = {
+                name: (one + self.before[name]) / 2 if one.is_floating_point() else one
+                for name, one in weights.items()
+            }
         return Model(
-            network=self.learner.network_of(self.best or self.learner.weights()),
+            network=self.learner.network_of(weights),
             classes=state.classes,
             reduction=state.reduction,
             pixel_size_um=state.pixel_size_um,
@@ -605,6 +641,7 @@ class Run:
             stated_fractions=self.data.stated_fractions(),
             label_scale=self.data.label_scale,
             n_steps=(state.steps_before or 0) + state.step,
+            learned_from=state.learned_from,
             run_dir=self.task.run_dir,
         )
 
