@@ -55,7 +55,6 @@ _QUICK: dict[str, object] = {
     "sampling.batch_size": 2,
 }
 _QUICK_TREES = 3
-_START = {"vnc": "axon-rat2", "sheets": "axon-rat2", "sheets2048": "axon-rat2", "axon": "vnc"}
 
 Scored = Callable[[str], None]
 
@@ -143,7 +142,8 @@ def carry_out(
     start = None
     if row.has_start:
         assert load is not None
-        start = _start(load, _START[part.data.partition("-")[0]], experiment.is_quick, device)
+        other = "vnc" if part.data.startswith("axon") else "axon-rat2"
+        start = _start(load, other, experiment.is_quick, device)
     run = _Run(experiment, part, settings, told, scored, device, start)
     with _threads(row.n_threads) as n_threads:
         outcome = run.forest() if row.base == "forest" else run.network()

@@ -19,13 +19,14 @@ Image: TypeAlias = npt.NDArray[Any]
 Mask: TypeAlias = npt.NDArray[np.uint8]
 
 PARTS = ("tune", "report")
-DATA_SETS = ("vnc", "axon", "sheets", "sheets2048")
+DATA_SETS = ("vnc", "axon", "axonlarge", "sheets", "sheets2048")
 
 VNC_CLASSES: tuple[str, ...] = ("background", "mitochondria")
 AXON_CLASSES: tuple[str, ...] = ("background", "myelin", "axon")
 VNC_DIAMETER_PX = 80.0
 AXON_DIAMETER_PX = 40.0
 
+_N_LARGEST = 2
 _N_SHEETS = 4
 _SHEET_REDUCTIONS = {"sheets": 4, "sheets2048": 2}
 
@@ -82,8 +83,9 @@ class Part:
     Parameters
     ----------
     data : str
-        "vnc", "axon-" and the rat that is left out, or "sheets": the slices of "vnc", reduced by 4
-        and laid side by side, as fields that are large beside their objects; "sheets2048" by 2.
+        "vnc", or "axon-" and the rat that is left out, or "axonlarge-", of whose images the two
+        largest train, or "sheets": the slices of "vnc", reduced by 4 and laid side by side, as
+        fields that are large beside their objects; "sheets2048" by 2.
     part : {"tune", "report"}
         On which part choices are made, and on which the frozen choice is reported.
     classes : tuple of str
@@ -117,7 +119,7 @@ class Part:
 
 
 def folds_of(data_sets: Sequence[str], part: str) -> list[str]:
-    """Expand "axon" to its folds of a part.
+    """Expand "axon" and "axonlarge" to their folds of a part.
 
     Examples
     --------
@@ -126,7 +128,8 @@ def folds_of(data_sets: Sequence[str], part: str) -> list[str]:
     """
     folds = []
     for name in data_sets:
-        folds += [f"axon-{rat}" for rat in _AXON_FOLDS[part]] if name == "axon" else [name]
+        rats = _AXON_FOLDS[part] if name.startswith("axon") else ()
+        folds += [f"{name}-{rat}" for rat in rats] or [name]
     return folds
 
 
@@ -180,6 +183,9 @@ def _divided(pictures: Pictures, data: str, part: str, diameter_px: float) -> Pa
         names = list(enumerate(pictures.names))
         test = [i for i, name in names if rat in name]
         train = [i for i, name in names if not any(one in name for one in unseen)]
+        if data.startswith("axonlarge"):
+            by_size = sorted(train, key=lambda i: -pictures.truth[i].size)
+            train = sorted(by_size[:_N_LARGEST])
     if not (train and test):
         raise ValueError(f"{data} has nothing to train or to score on; choose another fold.")
     classes = AXON_CLASSES if has_axons else VNC_CLASSES

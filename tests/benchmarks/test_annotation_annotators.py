@@ -149,7 +149,7 @@ def test_right_labels_and_pixels_without_a_class_need_no_correction():
 def test_parts_do_not_overlap():
     assert folds_of(["vnc", "axon"], "tune") == ["vnc", "axon-rat2"]
     for part in ("tune", "report"):
-        for fold in folds_of(["vnc", "axon"], part):
+        for fold in folds_of(["vnc", "axon", "axonlarge"], part):
             found = tiny_part(fold, part)
             assert not set(found.train.names) & set(found.test.names)
     tuned = tiny_part("axon-rat2", "tune")
@@ -212,6 +212,9 @@ def test_real_parts(shared_data):
     assert {size for image in sheets.train.images for size in image.shape} == {1020, 1024}
     share = np.mean([mask.mean() for mask in sheets.test.truth])
     assert share == pytest.approx(np.mean([mask.mean() for mask in vnc.test.truth]), rel=0.05)
+    large = load_part(shared_data, "axonlarge-rat4", "report")
+    assert [name.split("_")[0] for name in large.train.names] == ["sub-rat2", "sub-rat5"]
+    assert {name.split("_")[0] for name in large.test.names} == {"sub-rat4"}
     axon = load_part(shared_data, "axon-rat2", "tune")
     assert (len(axon.train), len(axon.test)) == (5, 1)
     assert {int(value) for mask in axon.train.truth for value in np.unique(mask)} == {0, 1, 2}
