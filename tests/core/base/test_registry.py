@@ -47,6 +47,7 @@ def test_what_is_installed_is_looked_through_once(numbers, install, monkeypatch)
     assert numbers.get("eight") == 8.0
     monkeypatch.delattr("napari_spss.core.base.registry.entry_points")
     assert numbers.get("eight") == 8.0
+    assert numbers.names() == ("pi", "eight")
 
 
 def test_a_package_cannot_take_the_name_of_ours(numbers, install):

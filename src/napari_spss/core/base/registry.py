@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
@@ -55,8 +57,8 @@ class Registry(Generic[T]):
 
     def names(self) -> tuple[str, ...]:
         """Return all names: ours, those registered, those of installed packages."""
-        installed = entry_points(group=self._group).names
-        return tuple(dict.fromkeys((*self._built_in, *self._registered, *sorted(installed))))
+        installed = sorted(_installed(self._group, tuple(sys.path)))
+        return tuple(dict.fromkeys((*self._built_in, *self._registered, *installed)))
 
     def get(self, name: str) -> T:
         """Return the thing of a name.
@@ -71,7 +73,7 @@ class Registry(Generic[T]):
                 return known[name]
         offer = self._built_in.get(name)
         if offer is None:  # only then: what is installed takes long to look through
-            offer = next(iter(entry_points(group=self._group, name=name)), None)
+            offer = _installed(self._group, tuple(sys.path)).get(name)
         if offer is None:
             raise InputError(
                 f"no {self._kind} is called {name!r}; choose one of {', '.join(self.names())}, "
@@ -88,3 +90,9 @@ class Registry(Generic[T]):
                 field=self._field,
             ) from error
         return thing
+
+
+@cache
+def _installed(group: str, path: tuple[str, ...]) -> Mapping[str, EntryPoint]:
+    """What packages on a path offer, by name; looked through once."""
+    return {offer.name: offer for offer in reversed(entry_points(group=group))}
