@@ -58,12 +58,12 @@ def evaluate(
 def _open_truth(path: Path, labels: Path) -> Masks:
     """Open the truth; values that could stand for several of the labels' classes are refused."""
     from ..core.annotations import ClassSpec
-    from ..core.images import open_labels, stored_classes
+    from ..core.images import open_labels, open_masks, stored_classes
 
     names = stored_classes(labels)
     if names is None or stored_classes(path) is not None:
         return open_labels(path)
-    true = open_labels(path, classes=ClassSpec(names))
+    true = open_masks(path, classes=ClassSpec(names))
     if len(names) > 2 and true.classes.values is not None:
         raise InputError(
             f"which values of {path} stand for which of {', '.join(names)} is not known; say it, "
@@ -78,12 +78,11 @@ def _open_labels(path: Path, true: Masks) -> Masks:
     from ..core.annotations import ClassSpec
     from ..core.images import open_labels, open_masks, stored_classes
 
-    is_ours = stored_classes(path) is not None
-    spec = ClassSpec(true.classes.names)
-    if true.has_instances and not is_ours:
-        return open_masks(path, classes=spec, instances=True)
     try:
-        return open_labels(path, classes=None if is_ours else spec)
+        if stored_classes(path) is not None:
+            return open_labels(path)
+        spec = ClassSpec(true.classes.names)
+        return open_masks(path, classes=spec, instances=true.has_instances)
     except InputError as error:
         if error.field != "classes" or true.classes.values is None:
             raise
