@@ -50,6 +50,7 @@ from .readers import (
 )
 from .resampling import (
     GreyRange as GreyRange,
+    SliceGreys as SliceGreys,
     enlarge as enlarge,
     resample_points as resample_points,
     resample_slice as resample_slice,

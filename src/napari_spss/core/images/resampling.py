@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,16 @@ _CHUNK_PX = 2**16  # that are computed with at a time, as fit a cache
 _SUM_TYPES = (np.dtype(np.uint16), np.dtype(np.uint32))
 _ROUNDING = 1e-7  # of float32, relative
 _PADDING_PX = 16  # working pixels of one value from an edge on; fewer may be chance
+
+
+class SliceGreys(NamedTuple):
+    """What reading a whole slice at working scale tells of it."""
+
+    range: GreyRange
+    padded: float
+    """Share of the slice that is padding."""
+    image: npt.NDArray[np.float32] | None = None
+    """(C, y, x), not normalised; None of a slice that is too large to be held."""
 
 
 def resample_slice(
@@ -125,26 +135,16 @@ def _read_strips(
         yield y, stop, stack.read(z, box)
 
 
-def slice_greys(
-    stack: Stack, z: int, reduction: int, normalisation: str
-) -> tuple[GreyRange, float, npt.NDArray[np.float32] | None]:
-    """Return grey values of a whole slice at working scale, see `grey_range`, and more of it.
-
-    Returns
-    -------
-    greys : ndarray
-    padded : float
-        Share of the slice that is padding.
-    image : ndarray or None
-        The slice, not normalised; None of one that is too large to be held.
-    """
+def slice_greys(stack: Stack, z: int, reduction: int, normalisation: str) -> SliceGreys:
+    """Read a whole slice at working scale for its grey values, see `grey_range`."""
     height, width = stack.shape_of(z)
     if -(-height // reduction) * -(-width // reduction) > _HELD_PX:
-        return *streamed_greys(stack, z, reduction, normalisation), None
+        return SliceGreys(*streamed_greys(stack, z, reduction, normalisation))
     image = resample_slice(stack, z, reduction, None)
     name = f"slice {z} of {stack.source}"
     greys = grey_range(image, normalisation, np.dtype(stack.dtype), name=name)
-    return greys, sum(int(run.sum()) for run in _padding_runs(image)) / image[0].size, image
+    padded = sum(int(run.sum()) for run in _padding_runs(image)) / image[0].size
+    return SliceGreys(greys, padded, image)
 
 
 def streamed_greys(

@@ -469,10 +469,10 @@ class _Worker:
         """Grey values of a whole slice, which the first who needs them works out."""
         path = self._place / _GREYS / f"{z}.npy"
         if not path.exists():
-            greys, padded = self._predictor.greys(self._stack, z)
-            self._note_padding(z, padded)
+            greys = self._predictor.greys(self._stack, z)
+            self._note_padding(z, greys.padded)
             temporary = path.with_name(f".{z}.{os.getpid()}.npy")
-            np.save(temporary, greys)
+            np.save(temporary, greys.range)
             temporary.replace(path)
         known: GreyRange = np.load(path)
         return known

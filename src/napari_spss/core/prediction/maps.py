@@ -19,7 +19,7 @@ import torch
 
 from ..annotations import Region
 from ..base import CancelToken, InputError, Message, counted, percent
-from ..images import GreyRange, enlarge, slice_greys, working_strips
+from ..images import GreyRange, SliceGreys, enlarge, slice_greys, working_strips
 from ..networks import (
     Band,
     Box,
@@ -103,10 +103,10 @@ class SlicePredictor:
             bands = [item.probs for _, item in items if isinstance(item, Band)]
         return torch.cat(bands, dim=1).numpy()
 
-    def greys(self, stack: Stack, z: int) -> tuple[GreyRange, float]:
-        """Grey values of a whole slice, by which boxes are normalised, and its share of padding."""
+    def greys(self, stack: Stack, z: int) -> SliceGreys:
+        """Read a whole slice for the grey values by which boxes of it are normalised."""
         reduction = self._model.working_scale.of_slice(stack, z)
-        return slice_greys(stack, z, reduction, self._model.normalisation)[:2]
+        return slice_greys(stack, z, reduction, self._model.normalisation)
 
     def pieces(
         self,
@@ -228,7 +228,7 @@ class SlicePredictor:
             if greys is not None:
                 own = greys(z)
             else:
-                own, share, image = slice_greys(stack, z, k, mode)
+                own, share, image = self.greys(stack, z)
                 if seen == self._seen(stack, Region(z)):
                     padded[z] = share
             yield from working_strips(stack, z, k, mode, box=seen, greys=own, image=image)
