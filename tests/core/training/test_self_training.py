@@ -248,7 +248,9 @@ def test_maps_take_as_long_however_many_slices_there_are(memory, predicted, n_sl
 
 
 def test_of_many_slices_only_some_maps_are_kept(memory, predicted, monkeypatch):
-    monkeypatch.setattr("napari_spss.core.training.self_training._MOST_BYTES", 10 * 32 * 40 * 2)
+    of_labels = of_a_map = 2 * 32 * 40
+    room = 10 * (of_a_map + of_labels)
+    monkeypatch.setattr("napari_spss.core.training.self_training._MOST_BYTES", room)
     for z in range(60):
         large = sample((32, 40), index=z, bags=[whole((32, 40), (0.9, 0.1))])
         (map_,) = memory.recall(batch(large, (0, 0)), 0)

@@ -25,7 +25,8 @@ import torch
 from .data import Batch, Window, map_steps
 from .samples import Bag, Box
 
-# where slices are many or huge: no map is kept that would exceed both; it is made anew each time
+# where slices are many or huge: no map is kept that would, with its labels, exceed both; it is made
+# anew each time
 _MOST_BYTES = 2**29
 _MOST_HUGE = 8
 # pixels of a region that are ranked at most
@@ -62,6 +63,14 @@ class SliceMap:
     def of(cls, probs: torch.Tensor, until: int = 0) -> SliceMap:
         """Take a map (C, y, x)."""
         return cls(torch.logit(probs[1:], eps=_LEAST), until)
+
+    @property
+    def n_bytes(self) -> int:
+        """What it takes once all of its pixels are labelled: as much more as the odds of a class.
+
+        It is the same before and after, so that a run that goes on keeps the same maps.
+        """
+        return self.odds.nbytes + self.odds[0].nbytes
 
     def probs(self, box: Box) -> torch.Tensor:
         """Map (C, h, w) float32 of a box of the slice."""
@@ -152,7 +161,7 @@ class SliceMaps:
 
     def _keep(self, name: str, new: SliceMap) -> None:
         """Keep a map if there is room. The others stay: they serve until they are old."""
-        n_bytes = sum(one.odds.nbytes for one in (new, *self._maps.values()))
+        n_bytes = sum(one.n_bytes for one in (new, *self._maps.values()))
         if n_bytes <= _MOST_BYTES or len(self._maps) < _MOST_HUGE:
             self._maps[name] = new
 
