@@ -55,7 +55,7 @@ def read(labels, z):
 
 def test_values_become_class_indices_and_the_rest_is_ignored():
     data = np.array([[[0, 1, 2]], [[5, 0, 7]]])
-    labels = PaintedLabels("x", data, "ZYX", (1, 2, 7))
+    labels = PaintedLabels(data, "ZYX", (1, 2, 7))
     assert isinstance(labels, LabelSource)
     assert (labels.n_slices, labels.shape_of(0)) == (2, (1, 3))
     assert read(labels, 0) == [[IGNORE, 0, 1]]
@@ -66,21 +66,21 @@ def test_values_become_class_indices_and_the_rest_is_ignored():
 
 
 def test_class_that_is_not_painted_takes_no_pixels():
-    labels = PaintedLabels("x", np.array([[0, 1]]), "YX", (0, 1))
+    labels = PaintedLabels(np.array([[0, 1]]), "YX", (0, 1))
     assert read(labels, 0) == [[IGNORE, 1]]
 
 
 def test_sparse_slices():
     data = np.zeros((3, 2, 2), int)
     data[1, 0, 0] = 2
-    ((z, array),) = PaintedLabels("x", data, "ZYX", (1, 2)).sparse()
+    ((z, array),) = PaintedLabels(data, "ZYX", (1, 2)).sparse()
     assert (z, array.dtype, array.tolist()) == (1, np.int16, [[1, -1], [-1, -1]])
 
 
 def test_channels_and_lazy_arrays():
     data = np.zeros((2, 3, 2, 2), int)
     data[1, 2, 0, 1] = 1
-    labels = PaintedLabels("x", da.from_array(data), "ZCYX", (1, 2))
+    labels = PaintedLabels(da.from_array(data), "ZCYX", (1, 2))
     assert read(labels, 1) == [[IGNORE, 0], [IGNORE, IGNORE]]
     assert labels.slices() == (1,)
 

@@ -9,7 +9,6 @@ from .checks import (
 from .class_spec import (
     COLOUR_EXAMPLE as COLOUR_EXAMPLE,
     EXAMPLE as EXAMPLE,
-    ClassNames as ClassNames,
     ClassSpec as ClassSpec,
     Colour as Colour,
     parse_classes as parse_classes,

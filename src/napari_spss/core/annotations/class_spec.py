@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypeAlias
-
-from pydantic import AfterValidator
+from typing import TypeAlias
 
 from ..base import InputError
 from .checks import check_class_names, is_background, order_classes
@@ -17,15 +15,6 @@ Value: TypeAlias = float | Colour
 
 EXAMPLE = "background=0,myelin=127,axon=255"
 COLOUR_EXAMPLE = "background=(155;155;155),building=#3C1098"
-
-
-def _checked(names: tuple[str, ...]) -> tuple[str, ...]:
-    check_class_names(names)
-    return names
-
-
-ClassNames = Annotated[tuple[str, ...], AfterValidator(_checked)]
-"""Names in a record, background first, by the rule that holds wherever they are typed."""
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,6 @@ class PaintedLabels:
 
     Parameters
     ----------
-    layer_name : str
-        Name of the layer.
     data : array
         Label values at full resolution; NumPy, dask or zarr.
     axes : str
@@ -37,7 +35,6 @@ class PaintedLabels:
         Whether values are ids of objects; each then counts as 1.
     """
 
-    layer_name: str
     data: Any
     axes: str
     values: tuple[int, ...]

@@ -476,7 +476,6 @@ class PaintedTool(QWidget):
             return None
         axes = self._frame.geometry.axes
         return PaintedLabels(
-            self._layer.name,
             full_resolution(self._layer),
             axes,
             self._values,
