@@ -9,6 +9,7 @@ from eye import button, choices, n_seen, pick, said, warned
 from hand import Hand
 from napari.components import ViewerModel
 from napari.layers import Points
+from napari.utils.key_bindings import coerce_keybinding
 from qtpy.QtCore import Qt
 
 from napari_spss.core.annotations import ClassStyle, Keypoint, match_class
@@ -95,7 +96,7 @@ def test_keypoints_without_effect_are_crosses_until_they_change(qtbot):
     tool.layer.remove_selected()
     assert symbols_of(tool) == ["x", "disc", "disc"]
     assert "1 of 3 keypoints" in warned(tool)
-    tool._points.undo()
+    tool.layer.keymap[coerce_keybinding("Control-Z")](tool.layer)
     assert sorted(symbols_of(tool)) == ["disc", "disc", "x", "x"]
     tool.set_denied([])
     assert symbols_of(tool) == ["disc"] * 4

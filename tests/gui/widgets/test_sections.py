@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from datetime import datetime
 from math import nan
@@ -14,7 +13,7 @@ import pytest
 from eye import button, choice, choices, log_of, number, offered, pick, said, warned
 from napari.utils.theme import get_theme
 from pyqtgraph import GraphicsLayoutWidget, InfiniteLine
-from qtpy.QtCore import QCoreApplication, QEvent, QPoint, QPointF, Qt
+from qtpy.QtCore import QCoreApplication, QEvent, QPoint, QPointF, QProcess, Qt
 from qtpy.QtGui import QColor, QWheelEvent
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -555,8 +554,8 @@ def test_a_time_limit_that_cuts_a_training_short_is_said_before(train, seconds, 
 
 def test_a_probe_that_is_deleted_while_it_asks_is_silent(qtbot):
     probe = DeviceProbe()
-    probe._process.start(sys.executable, ["-c", "input()"])
-    assert probe._process.waitForStarted()
+    probe.start()
+    assert probe.findChild(QProcess).waitForStarted()
     with qtbot.captureExceptions() as errors:
         probe.deleteLater()
         QCoreApplication.sendPostedEvents(probe, QEvent.Type.DeferredDelete)
