@@ -13,6 +13,7 @@ from hypothesis import settings
 REQUIRE_DATA = "NAPARI_SPSS_REQUIRE_DATA"
 DATA_FOLDER = "NAPARI_SPSS_DATA"
 REPOSITORY = Path(__file__).resolve().parents[1]
+CORE = Path(__file__).resolve().parent / "core"
 
 # Before torch or numpy start their pools: the machine may be shared, and sums must repeat.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -82,6 +83,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "shared_data" in getattr(item, "fixturenames", ()):
             item.add_marker("data")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let coverage follow the core's own tests alone: every line costs half its time again."""
+    coverage = getattr(sys.modules.get("coverage"), "Coverage", None)
+    follower = coverage.current() if coverage and CORE not in item.path.parents else None
+    if follower is None:
+        return (yield)
+    follower.stop()
+    try:
+        return (yield)
+    finally:
+        follower.start()
 
 
 @pytest.hookimpl(wrapper=True)
