@@ -139,16 +139,18 @@ def test_maps_set_right_by_keypoints_and_smoothed_along_z_are_the_same_in_blocks
     assert read_origin(tmp_path / "blocks" / "labels.ome.zarr")["smooth_z"]
 
 
-@pytest.mark.parametrize("shape", [(2, 2060, 96), (2, 64, 64)])  # in two blocks a slice, and one
-def test_padding_is_told_by_workers_too(case, run, tmp_path, shape):
-    shutil.copytree(case / "run", tmp_path / "run")
-    image = np.random.default_rng(0).integers(1, 255, shape, np.uint8)
-    image[1, :, : shape[2] // 4] = 0
-    tifffile.imwrite(tmp_path / "big.tif", image, photometric="minisblack")
-    said = run(tmp_path, "blocks", "--workers", "1")
-    assert said.count("from an edge on") == 1
-    assert "1 slice (1) has one grey value" in said
-    assert "in up to 25 % of the pixels" in said
+def test_padding_is_told_by_workers_too(case, spss, tmp_path):
+    (tmp_path / "images").mkdir()
+    for z, height in enumerate((64, 64, SHAPE[1])):  # in one block, and in two
+        image = np.random.default_rng(0).integers(1, 255, (height, 96), np.uint8)
+        image[:, : 24 * (z > 0)] = 0
+        tifffile.imwrite(tmp_path / "images" / f"{z}.tif", image, photometric="minisblack")
+    places = (case / "run", tmp_path / "images", "--out", tmp_path / "blocks")
+    done = spss("predict", *places, "--device", "cpu", "--workers", "1")
+    assert done.code == 0, done.err
+    assert done.err.count("from an edge on") == 1
+    assert "2 slices (1, 2) have one grey value" in done.err
+    assert "in up to 25 % of the pixels" in done.err
 
 
 @posix

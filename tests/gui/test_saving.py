@@ -464,52 +464,52 @@ def test_nothing_but_the_last_second_is_lost_by_a_kill(viewer, home, open_dock):
 DEEP = '{"a": ' * 150 + "1" + "}" * 150
 
 
-@pytest.mark.parametrize(
-    ("part", "damaged", "told"),
-    [
-        ("settings", '{"max_minutes": "long"}', "settings of the training .*max_minutes"),
-        ("settings", '{"max_minutes": Infinity}', "settings of the training .*max_minutes"),
-        ("settings", '{"max_minutes": -1}', "optimisation.max_minutes cannot be -1"),
-        ("settings", '{"object_diameter_px": [1]}', "settings .*object_diameter_px"),
-        ("settings", '{"preset": 3}', "settings of the training .*preset"),
-        ("settings", '{"preset": "best"}', "unknown preset 'best'"),
-        ("settings", '{"overrides": [1]}', "settings of the training .*overrides"),
-        (
-            "settings",
-            '{"overrides": {"loss.alpha": "much"}}',
-            "loss.alpha cannot be 'much'",
-        ),
-        ("settings", '{"overrides": {"sead": 1}}', "unknown setting 'sead'"),
-        ("settings", f'{{"overrides": {DEEP}}}', "unknown setting 'a'"),
-        ("table_texts", '{"version": "one"}', "typed into the table .*version"),
-        ("table_texts", '{"version": 1, "cells": 7}', "typed into the table .*cells"),
-        (
-            "table_texts",
-            '{"version": 1, "cells": [{"slice": 0}]}',
-            "typed into the .*cells.0",
-        ),
-        ("table_texts", '{"version": 1, "rectangles": [[0, 9]]}', "typed into the .*rectangles.0"),
-        ("table_texts", '{"version": 1, "rectangles": [[0, 9, 9, 2, 2]]}', "box .* is empty"),
-        ("table_texts", '{"version": 1, "rectangles": [[0, 0, 0, 1e99, 2]]}', "rectangles"),
-    ],
-)
-def test_damaged_settings_and_texts_are_told_and_cost_no_annotation(
-    dock, open_dock, part, damaged, told, viewer
-):
+DAMAGES = [
+    ("settings", '{"max_minutes": "long"}', "settings of the training .*max_minutes"),
+    ("settings", '{"max_minutes": Infinity}', "settings of the training .*max_minutes"),
+    ("settings", '{"max_minutes": -1}', "optimisation.max_minutes cannot be -1"),
+    ("settings", '{"object_diameter_px": [1]}', "settings .*object_diameter_px"),
+    ("settings", '{"preset": 3}', "settings of the training .*preset"),
+    ("settings", '{"preset": "best"}', "unknown preset 'best'"),
+    ("settings", '{"overrides": [1]}', "settings of the training .*overrides"),
+    (
+        "settings",
+        '{"overrides": {"loss.alpha": "much"}}',
+        "loss.alpha cannot be 'much'",
+    ),
+    ("settings", '{"overrides": {"sead": 1}}', "unknown setting 'sead'"),
+    ("settings", f'{{"overrides": {DEEP}}}', "unknown setting 'a'"),
+    ("table_texts", '{"version": "one"}', "typed into the table .*version"),
+    ("table_texts", '{"version": 1, "cells": 7}', "typed into the table .*cells"),
+    (
+        "table_texts",
+        '{"version": 1, "cells": [{"slice": 0}]}',
+        "typed into the .*cells.0",
+    ),
+    ("table_texts", '{"version": 1, "rectangles": [[0, 9]]}', "typed into the .*rectangles.0"),
+    ("table_texts", '{"version": 1, "rectangles": [[0, 9, 9, 2, 2]]}', "box .* is empty"),
+    ("table_texts", '{"version": 1, "rectangles": [[0, 0, 0, 1e99, 2]]}', "rectangles"),
+]
+
+
+def test_damaged_settings_and_texts_are_told_and_cost_no_annotation(dock, open_dock, viewer):
     annotate(dock)
     path = close(dock, viewer) / "project.json"
-    record = json.loads(path.read_text()) | {part: "DAMAGED"}
-    before = json.dumps(record).replace('"DAMAGED"', damaged)
-    path.write_text(before)
-    again = open_dock()
-    assert again.annotations() == SAID
-    assert_painted(again, {1: 1, 2: 2})
-    (warning,) = [text for level, text in again.session.messages if level == "warning"]
-    assert re.search(told, warning), warning
-    assert again.project.save()
-    kept = path.with_name("project.unreadable-1.json")
-    assert str(kept) in warning
-    assert kept.read_text() == before
+    sound = json.loads(path.read_text())
+    for part, damaged, told in DAMAGES:
+        before = json.dumps(sound | {part: "DAMAGED"}).replace('"DAMAGED"', damaged)
+        path.write_text(before)
+        again = open_dock()
+        assert again.annotations() == SAID
+        assert_painted(again, {1: 1, 2: 2})
+        (warning,) = [text for level, text in again.session.messages if level == "warning"]
+        assert re.search(told, warning), warning
+        assert again.project.save()
+        kept = path.with_name("project.unreadable-1.json")
+        assert str(kept) in warning
+        assert kept.read_text() == before
+        close(again, viewer)
+        kept.unlink()
 
 
 @pytest.mark.parametrize(

@@ -500,6 +500,7 @@ def coverage(shape, n, size_px, *, n_draws, first=None):
         ((2, 9, 25), 1, 8, 6),
     ],
 )
+@pytest.mark.no_cover
 def test_each_pixel_is_as_likely_in_a_frame_at_borders_too(shape, n, size_px, n_tiles):
     for first in (n, (n + 1) // 2):
         share = coverage(shape, n, size_px, n_draws=1500, first=first)

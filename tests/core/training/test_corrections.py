@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from itertools import chain
 
 import numpy as np
@@ -69,8 +70,9 @@ def test_a_click_is_denied_by_what_the_map_shows_at_full_resolution(reduction):
         assert any(at == row and start <= column < end for at, start, end, _ in spans)
 
 
-def corrected(reduction=1, run_dir=None):
-    """Return a stack, clicks that call found discs none, and the model after two steps more."""
+@cache
+def trained(reduction):
+    """Return a stack, what is known of it, the settings, and the model that they gave."""
     stack, truth = blobs(n_slices=3, size=64 * reduction if reduction > 1 else 64, seed=5)
     settings = quick(
         optimisation__max_steps=80,
@@ -78,7 +80,12 @@ def corrected(reduction=1, run_dir=None):
         image__target_diameter_px=13,
     )
     known = annotated(truth, n_grids=1)
-    first = fit(stack, known, settings, device="cpu")
+    return stack, known, settings, fit(stack, known, settings, device="cpu")
+
+
+def corrected(reduction=1, run_dir=None):
+    """Return a stack, clicks that call found discs none, and the model after two steps more."""
+    stack, known, settings, first = trained(reduction)
     labels = np.stack(predict(first, stack, device="cpu").labels)
     clicks = []
     for z in (1, 2):

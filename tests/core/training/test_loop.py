@@ -410,7 +410,7 @@ def test_fifth_of_the_crops_is_held_out():
 
 def test_twenty_correct_labels_never_harm_a_half_trained_run():
     stack, truth = blobs(n_slices=8, seed=3)
-    settings = quick(optimisation__max_steps=120)
+    settings = quick(optimisation__max_steps=80)
     annotations = annotated(truth, n_grids=2)
     before = fit(stack, annotations, settings, device="cpu")
     mailbox = Mailbox()
@@ -431,7 +431,7 @@ def test_twenty_correct_labels_never_harm_a_half_trained_run():
             after = end.value
             break
         events.append(event)
-        if isinstance(event, Progress) and event.done == 60:
+        if isinstance(event, Progress) and event.done == 40:
             mailbox.put(annotations.replace(keypoints=tuple(clicks)))
     assert any("20 keypoints" in message.text for message in of_type(events, Message))
     plain, corrected = (mean_iou(model, stack, truth) for model in (before, after))

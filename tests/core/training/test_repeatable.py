@@ -151,9 +151,9 @@ def train(annotations, settings, folder, *, resume=False, leave_at=None, joining
 
 
 def learned(folder):
-    """All numbers of a run's last checkpoint: network, teacher, optimiser and best weights."""
+    """Return all numbers of a run's last checkpoint: network, teacher, optimiser, best weights."""
     tensors = load_file(folder / STATE_FILE)
-    return {name: value.tolist() for name, value in tensors.items()}
+    return {name: (value.dtype, value.numpy().tobytes()) for name, value in tensors.items()}
 
 
 @pytest.mark.parametrize("name", RUNS)
