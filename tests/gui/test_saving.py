@@ -427,22 +427,22 @@ def test_every_kind_of_work_is_in_the_log(dock, open_dock, viewer):
 _CRASH = """
 import os, signal, sys, time
 sys.path[:0] = {path!r}
-from napari import Viewer
+from napari.components import ViewerModel
 from napari_spss.core.projects import folder as project_folder
 from pathlib import Path
 import test_saving as t
 project_folder.user_data_path = lambda *_, **__: Path({home!r})
 t.dock_module.read_preferences = lambda: t.Preferences(device="cpu")
-viewer = Viewer(show=False)
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
+app = QApplication([])
+viewer = ViewerModel()
 viewer.add_image(t.PIXELS, name="em")
 dock = t.SpssDock(viewer, is_probing=False)
-viewer.window.add_dock_widget(dock, name="spss")
 dock.classes.set_value(t.STYLES)
 t.annotate(dock)
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QApplication
 QTimer.singleShot(1000, lambda: os.kill(os.getpid(), signal.SIGKILL))
-QApplication.instance().exec()
+app.exec()
 """
 
 
