@@ -96,11 +96,9 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def assert_same(one: Path, other: Path) -> None:
-    """Whether two folders hold the same, except the estimate of which slices to count next."""
     ours, theirs = files_of(one), files_of(other)
     assert ours.keys() == theirs.keys()
-    different = [name for name in ours if ours[name] != theirs[name]]
-    assert [name for name in different if name != "next_slices.csv"] == []
+    assert [name for name in ours if ours[name] != theirs[name]] == []
 
 
 def test_two_workers_give_what_one_process_gives(case, run):

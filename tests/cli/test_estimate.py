@@ -146,8 +146,11 @@ def test_a_run_knows_all_nodes_that_it_ever_learned_from(spss, run, disc):
         assert done.code == 2
         assert "nodes that the network learned from" in done.error
     shutil.move("run/result", "away")
+    done = spss("estimate", "away", "--check", "used.csv")  # their record names the run
+    assert "nodes that the network learned from" in done.error
+    shutil.move("run", "moved")
     assert "name it by --run RUN" in spss("estimate", "away", "--check", "used.csv").err
-    done = spss("estimate", "away/labels.ome.tif", "--check", "used.csv", "--run", "run")
+    done = spss("estimate", "away/labels.ome.tif", "--check", "used.csv", "--run", "moved")
     assert "nodes that the network learned from" in done.error
     assert "holds no run" in spss("estimate", "away", "--check", "used.csv", "--run", ".").error
 

@@ -77,7 +77,7 @@ def estimate(
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="The run that made the labels, if their folder does not lie in it: nodes that it "
+            help="The run that made the labels, if it is not found by itself: nodes that it "
             "learned from are refused.",
         ),
     ] = None,

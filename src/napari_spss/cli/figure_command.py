@@ -71,7 +71,7 @@ def figure(
     run: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN", help="The run that made the labels, if their folder does not lie in it."
+            metavar="RUN", help="The run that made the labels, if it is not found by itself."
         ),
     ] = None,
     formats: Annotated[

@@ -85,5 +85,7 @@ from .uncertainty import (
     acquisition_scores as acquisition_scores,
     counted_slices as counted_slices,
     entropy as entropy,
+    entropy_sum as entropy_sum,
     mean_entropy as mean_entropy,
+    n_summed as n_summed,
 )

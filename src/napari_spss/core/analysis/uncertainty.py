@@ -62,7 +62,21 @@ def entropy(probs: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
 
 def mean_entropy(probs: npt.NDArray[np.floating]) -> float:
     """Mean uncertainty of a map (C, Y, X), from every fourth of its rows and columns."""
-    return float(entropy(probs[:, ::_STEP_PX, ::_STEP_PX]).mean())
+    return entropy_sum(probs) / n_summed(*probs.shape[1:])
+
+
+def entropy_sum(probs: npt.NDArray[np.floating], first_row: int = 0) -> float:
+    """Sum up the uncertainty of every fourth column of a map (C, Y, X), in every fourth row.
+
+    Rows count from ``first_row``, so that the parts of a map give the sum of the whole.
+    """
+    part = probs[:, -first_row % _STEP_PX :: _STEP_PX, ::_STEP_PX]
+    return float(entropy(part).sum(dtype=np.float64))
+
+
+def n_summed(height: int, width: int) -> int:
+    """Count the pixels of a map that :func:`entropy_sum` sums up."""
+    return -(-height // _STEP_PX) * -(-width // _STEP_PX)
 
 
 def acquisition_scores(

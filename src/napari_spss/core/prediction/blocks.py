@@ -25,7 +25,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..analysis import MapHistogram, entropy, labels_from_probs, matched_threshold, mean_entropy
+from ..analysis import (
+    MapHistogram,
+    entropy,
+    labels_from_probs,
+    matched_threshold,
+    mean_entropy,
+    n_summed,
+)
 from ..annotations import Region
 from ..base import (
     CancelToken,
@@ -533,5 +540,5 @@ def _mean_uncertainty(
         for region, mean in zip(regions, means, strict=True):
             height, width = stack.shape_of(region.slice)
             y0, x0, y1, x1 = region.box or (0, 0, height, width)
-            total[region.slice] += mean * (y1 - y0) * (x1 - x0) / (height * width)
+            total[region.slice] += mean * n_summed(y1 - y0, x1 - x0) / n_summed(height, width)
     return total

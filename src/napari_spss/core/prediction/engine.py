@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..analysis import MapHistogram, labels_from_probs, matched_threshold, mean_entropy
+from ..analysis import MapHistogram, entropy_sum, labels_from_probs, matched_threshold, n_summed
 from ..annotations import Region
 from ..base import (
     CancelToken,
@@ -134,10 +134,10 @@ def predict_regions(
         _box_of(stack, region.slice, region.box)
     predictor = SlicePredictor(model, device, tile_px=tile_px, flips=flips)
     is_smooth, why = is_smoothed(model, stack, smooth_z)
-    corrections = Corrected(model, stack, sink)
-    delivery = _Delivery(stack, corrections)
+    delivery = _Delivery(stack, sink)
+    corrections = Corrected(model, stack, delivery)
     series = _series(regions) if is_smooth else [[region] for region in regions]
-    steps = deque(prediction_steps(series, stack, delivery, is_smooth))
+    steps = deque(prediction_steps(series, stack, corrections, is_smooth))
     pace = SlicePace(len(steps), clock)
     yield RunStarted("prediction", len(regions), str(predictor.device), model.classes)
     for note in stack.notes:
@@ -202,10 +202,11 @@ class _Delivery:
 
     def __call__(self, region: Region, rows: tuple[int, int], probs: Probs) -> None:
         self._sink(region, rows, probs)
-        self._total += mean_entropy(probs) * (rows[1] - rows[0])
-        top, _, bottom, _ = _box_of(self._stack, region.slice, region.box)
+        top, left, bottom, right = _box_of(self._stack, region.slice, region.box)
+        self._total += entropy_sum(probs, rows[0] - top)
         if rows[1] == bottom:
-            self._news.append(Predicted(region.slice, region.box, self._total / (bottom - top)))
+            mean = self._total / n_summed(bottom - top, right - left)
+            self._news.append(Predicted(region.slice, region.box, mean))
             self._total = 0.0
             self.n_done += 1
 

@@ -61,7 +61,7 @@ def estimate_images(
     grid : path, optional
         The same of the counts that the network learned from; each of the labels must have one.
     run : path, optional
-        The run that made the labels, if they do not lie in it.
+        The run that made the labels, if it is not found by itself.
     classes, outside
         As in :func:`napari_spss.open_masks` and :func:`napari_spss.estimate_fractions`.
 

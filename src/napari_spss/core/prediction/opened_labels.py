@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from ..training import RunFolder
 
 _NOT_SEEN = (
-    "no run lies beside the labels, so nobody looked whether it learned from the check "
-    "count; name it by --run RUN."
+    "the run that made the labels was not found, so nobody looked whether it learned from the "
+    "check count; name it by --run RUN."
 )
 _ABOVE = 3
 
@@ -94,17 +95,22 @@ class OpenedLabels:
 
     def _are_of_another(self, run: RunFolder) -> bool:
         """Whether they were predicted of another image than that which was learned from."""
-        image = ResultFiles(self.path.parent, "prediction", ()).made_before().get("image")
-        return image not in (None, run.inputs().image_identity)
+        return _made_from(self.path).get("image") not in (None, run.inputs().image_identity)
 
 
 def _run_of(run: Path | None, labels: Path) -> RunFolder | None:
-    """The run that is named, or in whose folder the labels lie."""
+    """The run that is named, in whose folder the labels lie, or that their record names."""
     from ..training import CONFIG, INPUTS, RunFolder
 
     if run is not None:
         return RunFolder(run)
-    for folder in labels.resolve().parents[:_ABOVE]:
+    recorded = [Path(name) for name in [_made_from(labels).get("model")] if name]
+    for folder in (*labels.resolve().parents[:_ABOVE], *recorded):
         if (folder / CONFIG).is_file() and (folder / INPUTS).is_file():
             return RunFolder(folder)
     return None
+
+
+def _made_from(labels: Path) -> Mapping[str, str]:
+    """What the record beside labels says that they were predicted from."""
+    return ResultFiles(labels.parent, "prediction", ()).made_before()
