@@ -11,7 +11,13 @@ import pytest
 import tifffile
 
 import napari_spss
-from napari_spss.core.annotations import Annotations, Proportion, Region, parse_classes
+from napari_spss.core.annotations import (
+    Annotations,
+    Proportion,
+    Region,
+    parse_classes,
+    write_annotations,
+)
 
 PAGES = ("README.md", "docs/quickstart.md", "docs/file_formats.md")
 
@@ -131,3 +137,40 @@ def test_the_way_of_a_tiff_is_the_one_that_the_page_tells(repository, tmp_path):
         sys.setprofile(None)
     first = [calls.index(name) for name in told]
     assert first == sorted(first)
+
+
+def test_python_examples_run_as_printed(repository, tmp_path, monkeypatch):
+    """In a folder with the files that they name, with a preset of two steps."""
+    truth = np.zeros((3, 48, 48), np.uint8)
+    truth[:, 10:30, 12:32] = 1
+    stack = napari_spss.stack_from_array(200 - 100 * truth)
+    (tmp_path / "study").mkdir()
+    for name in ("stack.tif", "study/a.tif", "study/b.tif"):
+        tifffile.imwrite(tmp_path / name, 200 - 100 * truth, photometric="minisblack")
+    frames = napari_spss.lay_frames((3, 48, 48), 3, 24, 4, rng=np.random.default_rng(0))
+    counted = [
+        one.replace(
+            class_index=truth[one.slice, one.y.astype(int), one.x.astype(int)].astype(np.int16),
+            is_done=True,
+        )
+        for one in frames
+    ]
+    classes = ("background", "mitochondria")
+    said = Annotations(classes, (Proportion(Region(0), (None, truth[0].mean())),), grids=counted)
+    said.validate_against(stack)
+    write_annotations(tmp_path, said)
+    (tmp_path / "animals.csv").write_text("image,group\na.tif,A\nb.tif,B\n", encoding="utf-8")
+    small = {"optimisation.max_steps": 2, "network.filters": 2, "sampling.crop_px": 16}
+    settings = napari_spss.preset("fast").with_overrides(small)
+    monkeypatch.setattr(napari_spss, "preset", lambda name: settings)
+    monkeypatch.chdir(tmp_path)
+    n_run = 0
+    for page in ("README.md", "docs/python_api.md"):
+        names = {}
+        text = (repository / page).read_text(encoding="utf-8")
+        for block in re.findall(r"^```python\n(.*?)```$", text, flags=re.DOTALL | re.MULTILINE):
+            exec(compile(block, page, "exec"), names)
+            n_run += 1
+        assert names["probs"].shape == (2, 48, 48)
+    assert n_run == 3
+    assert set(names["table"]["group"]) == {"A", "B"}

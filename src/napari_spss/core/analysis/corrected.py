@@ -17,7 +17,15 @@ from scipy.special import stdtrit
 
 from ..annotations import Annotations, CountingGrid, Look, outside_class
 from ..base import InputError, counted
-from ..images import IGNORE, LabelsLike, LabelSource, as_label_source, class_names, strips
+from ..images import (
+    IGNORE,
+    LabelsLike,
+    LabelSource,
+    as_label_source,
+    class_names,
+    refuse_marks,
+    strips,
+)
 from .cavalieri import ALPHA, Smoothness, cavalieri_error
 from .difference import corrected_fractions
 from .estimates import (
@@ -359,6 +367,7 @@ def _count_pixels(source: LabelSource, n_classes: int) -> npt.NDArray[np.int64]:
     for z in range(source.n_slices):
         for box in strips(source.shape_of(z)):
             pixels[z] += np.bincount(source.read(z, box).reshape(-1), minlength=IGNORE + 1)
+    refuse_marks(source, pixels[:, :IGNORE].sum(axis=0), int(pixels[:, IGNORE].sum()))
     used = np.flatnonzero(pixels[:, :IGNORE].any(axis=0))
     if used.max(initial=0) >= n_classes:
         raise InputError(

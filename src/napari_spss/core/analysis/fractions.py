@@ -13,7 +13,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..annotations import Classes, match_class
-from ..base import InputError, VoxelSize, counted, least_pixels, merge_voxel_size, percent
+from ..base import (
+    UNKNOWN_VOXEL,
+    InputError,
+    VoxelSize,
+    counted,
+    least_pixels,
+    merge_voxel_size,
+    percent,
+)
 from ..images import (
     IGNORE,
     LabelsLike,
@@ -348,7 +356,8 @@ class _Task:
                 raise InputError(
                     f"{len(given)} {what} were given for {counted(n_slices, 'slice')}."
                 )
-        z_um, y_um, x_um = (_size("voxel_size_um", value) for value in voxel_size_um or [None] * 3)
+        edges_um = merge_voxel_size(voxel_size_um, UNKNOWN_VOXEL)
+        z_um, y_um, x_um = (math.nan if edge is None else edge for edge in edges_um)
         edges = np.tile([z_um, y_um, x_um], (n_slices, 1))
         if pixel_sizes_um is not None:
             edges[:, 1] = [_size("pixel_sizes_um", value) for value in pixel_sizes_um]

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from ..base import InputError, VoxelSize, least_pixels
+from ..base import UNKNOWN_VOXEL, InputError, VoxelSize, least_pixels, merge_voxel_size
+from ..images import class_indices
 
 Bools = npt.NDArray[np.bool_]
 Instances = npt.NDArray[np.int32]
@@ -66,13 +67,14 @@ def find_objects(
     [[1, 0, 2], [1, 0, 0]]
     """
     check_split(split)
-    is_class = np.asarray(labels) == class_index
-    if is_class.ndim not in (2, 3):
+    if not isinstance(class_index, int | np.integer):
         raise InputError(
-            f"labels of shape {is_class.shape} cannot be read; give axes (Y, X) or (Z, Y, X)."
+            f"class_index {class_index!r} is no whole number; give the place of the class, 0 for "
+            "the background."
         )
+    is_class = np.asarray(class_indices(labels, {2, 3})) == class_index
     is_flat = per_slice or is_class.ndim == 2
-    edges = (voxel_size_um or (None,) * 3)[1 if is_flat else 0 :]
+    edges = merge_voxel_size(voxel_size_um, UNKNOWN_VOXEL)[1 if is_flat else 0 :]
     least = least_pixels(min_size, edges)
     joins = ndimage.generate_binary_structure(is_class.ndim, 1)
     if is_class.ndim == 3 and is_flat:

@@ -21,6 +21,7 @@ from ..images import (
     default_names,
     pair_by_name,
     reading_notes,
+    refuse_marks,
     strips,
 )
 
@@ -234,8 +235,8 @@ def evaluate(
     Raises
     ------
     InputError
-        If the numbers of slices or the sizes of a slice differ, or the two hold the same classes
-        in different order.
+        If the numbers of slices or the sizes of a slice differ, the two hold the same classes in
+        different order, or 255 seems to mark objects.
 
     Examples
     --------
@@ -248,10 +249,11 @@ def evaluate(
     names = tuple(classes) if classes is not None else _shared_names(found, true)
     # Without names the number of classes is only known once every slice was read.
     n_classes = len(names) if names is not None else IGNORE
-    total = np.zeros((n_classes, n_classes + 1), dtype=np.int64)
+    total, n_pixels = np.zeros((n_classes, n_classes + 1), dtype=np.int64), 0
     for z, partner in enumerate(pairing.partners):
         if partner is None:
             continue
+        n_pixels += math.prod(true.shape_of(z))
         for box in strips(true.shape_of(z)):
             total += confusion_matrix(
                 found.read(partner, box), true.read(z, box), n_classes=n_classes
@@ -260,6 +262,11 @@ def evaluate(
         is_used = (total.sum(axis=1) > 0) | (total[:, :-1].sum(axis=0) > 0)
         n_used = max(int(np.flatnonzero(is_used).max(initial=0)) + 1, 2)
         total = np.hstack([total[:n_used, :n_used], total[:n_used, -1:]])
+    for what, source, counts, n_unknown in (
+        ("the truth", true, total.sum(axis=1), n_pixels - total.sum()),
+        ("the labels", found, total[:, :-1].sum(axis=0), total[:, -1].sum()),
+    ):
+        refuse_marks(source, counts, n_unknown, what=what)
     scores = scores_from_confusion(total, names)
     notes = dict.fromkeys((*reading_notes(found), *reading_notes(true), *pairing.notes))
     return dataclasses.replace(scores, notes=(*notes, *scores.notes))

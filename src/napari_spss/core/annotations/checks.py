@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from numbers import Real
 from typing import Protocol, runtime_checkable
 
 from ..base import InputError
@@ -55,6 +56,23 @@ class PixelSizes(SliceShapes, Protocol):
 def is_background(name: str) -> bool:
     """Whether a class name means the background: "background" or "bg", in any case."""
     return name.strip().casefold() in _BACKGROUND_NAMES
+
+
+def settle_index(record: object, name: str, remedy: str) -> None:
+    """Make a field of a frozen record an int, also where an array gave a whole float.
+
+    Raises
+    ------
+    InputError
+        If it is no whole number, or negative; with the remedy.
+    """
+    value = getattr(record, name)
+    if type(value) is not int:
+        if not (isinstance(value, Real) and float(value).is_integer()):
+            raise InputError(f"{name} {value!r} is no whole number; {remedy}.")
+        object.__setattr__(record, name, int(float(value)))
+    if value < 0:
+        raise InputError(f"{name} {value} is negative; {remedy}.")
 
 
 def class_key(name: str) -> str:

@@ -174,7 +174,12 @@ class Table:
 
 
 def read_table(
-    path: Path, problems: list[CellProblem], *, expects: Sequence[str], salvages: bool = False
+    path: Path,
+    problems: list[CellProblem],
+    *,
+    expects: Sequence[str],
+    salvages: bool = False,
+    text: str | None = None,
 ) -> Table | None:
     """Read a CSV file; None if it has no usable header.
 
@@ -190,13 +195,16 @@ def read_table(
         Column keys of which at least one must be there to believe in the separator.
     salvages : bool
         Whether only the rows with wrong bytes or quotes are left out, not the whole table.
+    text : str, optional
+        What the file would hold; nothing is opened then, and ``path`` is a name for messages.
     """
     file = str(path)
 
     def fail(line: int | None, reason: str, remedy: str) -> None:
         problems.append(CellProblem(file, line, None, "", reason, remedy))
 
-    text = _text(path, fail, salvages=salvages)
+    if text is None:
+        text = _text(path, fail, salvages=salvages)
     rows = [] if text is None else _rows(text, fail, salvages=salvages)
     if not rows:
         return None

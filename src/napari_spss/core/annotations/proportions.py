@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal
 
 from ..base import InputError
-from .checks import SUM_TOLERANCE
+from .checks import SUM_TOLERANCE, settle_index
 
 Box = tuple[int, int, int, int]
 Fractions = tuple[float | None, ...]
@@ -30,15 +31,15 @@ class Region:
     Raises
     ------
     InputError
-        If the slice is negative, or the box is empty or starts outside the image.
+        If the slice is no whole number or negative, or the box is empty or starts outside the
+        image.
     """
 
     slice: int
     box: Box | None = None
 
     def __post_init__(self) -> None:
-        if self.slice < 0:
-            raise InputError(f"slice {self.slice} is negative; slices count from 0.")
+        settle_index(self, "slice", "slices count from 0")
         if self.box is None:
             return
         y0, x0, y1, x1 = self.box
@@ -87,6 +88,15 @@ class Proportion:
     source: Literal["typed", "grid"] = "typed"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.region, Region):
+            raise InputError(f"region {self.region!r} is none; give a Region, such as Region(0).")
+        try:
+            object.__setattr__(self, "fractions", tuple(self.fractions))
+        except TypeError as error:
+            raise InputError(
+                f"fractions {self.fractions!r} are no list; give one for each class, that of the "
+                "background first, and None where it is unknown, such as (None, 0.06)."
+            ) from error
         n_classes = len(self.fractions)
         for name in ("low", "high"):
             bounds = getattr(self, name)
@@ -94,9 +104,10 @@ class Proportion:
                 object.__setattr__(self, name, None)
             elif bounds is not None and len(bounds) != n_classes:
                 raise InputError(f"{name} has {len(bounds)} values for {n_classes} fractions.")
-        for value in (*self.fractions, *(self.low or ()), *(self.high or ())):
-            if value is not None and not 0.0 <= value <= 1.0:
-                raise InputError(f"fraction {value} is not between 0 and 1; write 30 % as 0.30.")
+        numbers: tuple[object, ...] = (*self.fractions, *(self.low or ()), *(self.high or ()))
+        for value in numbers:
+            if value is not None and not (isinstance(value, Real) and 0.0 <= float(value) <= 1.0):
+                raise InputError(f"fraction {value!r} is not between 0 and 1; write 30 % as 0.30.")
         for index in range(n_classes):
             stated = (self._bound("low", index), self.fractions[index], self._bound("high", index))
             known = [value for value in stated if value is not None]

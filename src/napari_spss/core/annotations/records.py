@@ -22,6 +22,7 @@ from .checks import (
     StackExtent,
     box_point_faults,
     match_class,
+    settle_index,
 )
 from .class_style import Classes, ClassStyle
 from .grids import (
@@ -51,7 +52,7 @@ class Keypoint:
     Raises
     ------
     InputError
-        If the slice or class is negative, or a coordinate is not finite.
+        If the slice or class is no whole number or negative, or a coordinate is not finite.
     """
 
     slice: int
@@ -60,10 +61,8 @@ class Keypoint:
     class_index: int
 
     def __post_init__(self) -> None:
-        if self.slice < 0:
-            raise InputError(f"slice {self.slice} is negative; slices count from 0.")
-        if self.class_index < 0:
-            raise InputError(f"class_index {self.class_index} is negative; classes count from 0.")
+        settle_index(self, "slice", "slices count from 0")
+        settle_index(self, "class_index", "classes count from 0, the background")
         if not (math.isfinite(self.y) and math.isfinite(self.x)):
             raise InputError(f"position ({self.y}, {self.x}) is not finite; give pixels.")
 
@@ -139,6 +138,13 @@ class Annotations:
         object.__setattr__(self, "outside", self.classes.outside)
         for name in ("proportions", "keypoints", "grids", "notes"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, kind in (
+            *(("proportions", Proportion), ("keypoints", Keypoint)),
+            *(("grids", CountingGrid), ("notes", str)),
+        ):
+            strange = [one for one in getattr(self, name) if not isinstance(one, kind)]
+            if strange:
+                raise InputError(f"{name} hold {strange[0]!r}; give a {kind.__name__} for each.")
         n_classes = len(self.classes)
         for proportion in self.proportions:
             if len(proportion.fractions) != n_classes:

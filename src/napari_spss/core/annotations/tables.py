@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from ..base import CellProblem, InputError, length_um
 from .checks import (
@@ -37,6 +37,9 @@ from .table_rows import (
     proportions_of,
     texts_of,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 AnyPath = str | os.PathLike[str]
 Kind = Literal["proportions", "keypoints", "grid"]
@@ -69,31 +72,33 @@ class AnnotationPaths(TypedDict, total=False):
 
 def read_annotations(
     *,
-    proportions: AnyPath | None = None,
-    keypoints: AnyPath | None = None,
-    grid: AnyPath | None = None,
+    proportions: AnyPath | pd.DataFrame | None = None,
+    keypoints: AnyPath | pd.DataFrame | None = None,
+    grid: AnyPath | pd.DataFrame | None = None,
     classes: Sequence[str] | None = None,
     stack: SliceShapes | None = None,
     outside: str | None = None,
     keypoint_units: str | None = None,
 ) -> Annotations:
-    """Read what is annotated in up to three CSV files.
+    """Read what is annotated in up to three CSV files, or data frames with the same columns.
+
+    In messages, line 2 of a data frame is its first row.
 
     Parameters
     ----------
-    proportions : path, optional
+    proportions : path or DataFrame, optional
         Columns ``slice[,y0,x0,y1,x1],<class>...[,<class>_low,<class>_high...]``. Fractions are 0-1,
         or per cent with ``%`` in the cells or at the end of the column's name; a table that mixes
         the two is refused. Blank = unknown. A background that is not stated is the remainder if
         all other classes are known. If all classes are known and sum to 1 within 0.02, they are
         divided by their sum, with a note. Boxes are half-open; blank = the whole slice. An
         interval may stand without a fraction, which then stays unknown (None).
-    keypoints : path, optional
+    keypoints : path or DataFrame, optional
         Columns ``slice,y,x,class``; or the file that napari's own Points writer saves,
         ``index,axis-0,axis-1,axis-2[,class]``; or Fiji's table of results, whose slices count from
         1 and whose positions from the corner of the first pixel. Without a class column, all
         points are of the only class besides the background. Other columns are ignored with a note.
-    grid : path, optional
+    grid : path or DataFrame, optional
         Columns ``slice[,y0,x0,y1,x1],spacing_px,offset_y,offset_x,y,x,class[,status][,looks]``,
         a row per node. A ``?`` as class = unsure, a blank one = not judged yet, or unsure too in a
         grid that is done; ``status`` is ``done`` (also if blank) or ``open``. The half-open box is
@@ -131,13 +136,17 @@ def read_annotations(
             field="keypoint_units",
         )
     files = {"proportions": proportions, "keypoints": keypoints, "grid": grid}
-    paths = {kind: Path(path) for kind, path in files.items() if path is not None}
+    paths = {
+        kind: path if hasattr(path, "to_csv") else Path(path)
+        for kind, path in files.items()
+        if path is not None
+    }
     extent = StackExtent(stack)
     problems: list[CellProblem] = []
     annotations, lines = _read(paths, names, extent, outside, problems, units=keypoint_units)
     problems += annotations.problems(extent, lines)
     if problems:
-        order = [str(path) for path in paths.values()]
+        order = [str(path) if isinstance(path, Path) else kind for kind, path in paths.items()]
         problems.sort(key=lambda one: (order.index(one.file), one.row or 0))
         raise InputError(problems=problems)
     return annotations.replace(outside=outside or annotations.outside)
@@ -226,7 +235,9 @@ def _read(
     """What the rows without a fault say, and file and line of each of them."""
     tables: dict[Kind, Table] = {}
     for kind, path in paths.items():
-        table = read_table(path, problems, expects=_EXPECTED[kind], salvages=is_ours)
+        text = None if isinstance(path, Path) else path.to_csv(index=False)
+        name = path if text is None else Path(kind)
+        table = read_table(name, problems, expects=_EXPECTED[kind], salvages=is_ours, text=text)
         if table is not None:
             tables[kind] = table
     classes, is_settled = _classes(tables, names, outside, is_ours=is_ours)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import TypeAlias
 
 from .errors import InputError
@@ -107,19 +108,23 @@ def merge_voxel_size(stated: Sequence[float | None] | None, found: VoxelSize) ->
     """
     if stated is None:
         return found
-    if len(stated) != 3:
+    given: object = stated  # of a caller without type checks
+    values = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else ()
+    if len(values) != 3:
         raise InputError(
-            f"voxel_size_um {tuple(stated)} has {len(stated)} values; give three: z, y, x.",
+            f"voxel_size_um {given!r} does not have three values; give three: z, y, x.",
             field="voxel_size_um",
         )
-    for value in stated:
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise InputError(
-                f"voxel_size_um {tuple(stated)} holds {value}; give micrometres above 0.",
-                field="voxel_size_um",
-            )
+    for value in values:
+        if value is None or (isinstance(value, Real) and math.isfinite(value) and float(value) > 0):
+            continue
+        raise InputError(
+            f"voxel_size_um {given!r} holds {value!r}; give micrometres above 0, as numbers, or "
+            "None where it is not known.",
+            field="voxel_size_um",
+        )
     z, y, x = (
-        known if given is None else float(given) for given, known in zip(stated, found, strict=True)
+        known if value is None else float(value) for value, known in zip(values, found, strict=True)
     )
     return z, y, x
 

@@ -4,9 +4,11 @@ from .labels import (
     LabelSource as LabelSource,
     LiveLabels as LiveLabels,
     as_label_source as as_label_source,
+    class_indices as class_indices,
     class_names as class_names,
     default_names as default_names,
     reading_notes as reading_notes,
+    refuse_marks as refuse_marks,
     strips as strips,
 )
 from .listing import (
@@ -65,6 +67,7 @@ from .scale import (
 from .stack import (
     ImageData as ImageData,
     Stack as Stack,
+    check_stack as check_stack,
     stack_from_array as stack_from_array,
 )
 from .writers import (

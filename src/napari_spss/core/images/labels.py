@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -136,13 +136,29 @@ def as_label_source(labels: LabelsLike) -> LabelSource:
     if isinstance(labels, LabelSource):
         return labels
     if isinstance(labels, (list, tuple)):
-        planes = [_checked(np.asarray(plane), {2}) for plane in labels]
+        planes = [class_indices(plane, {2}) for plane in labels]
         return _ArrayLabels(planes)
-    array = _checked(labels if hasattr(labels, "dtype") else np.asarray(labels), {2, 3})
+    array = class_indices(labels, {2, 3})
     return _ArrayLabels(array[None] if array.ndim == 2 else array)
 
 
-def _checked(array: Any, allowed: set[int]) -> Any:
+def class_indices(labels: Any, allowed: Collection[int]) -> Any:
+    """Return labels as an array, which may be a lazy one.
+
+    Parameters
+    ----------
+    labels : array
+    allowed : collection of int
+        How many axes they may have.
+
+    Raises
+    ------
+    InputError
+        If they have another number of axes, are no integers, or are masked.
+    """
+    array = labels if hasattr(labels, "dtype") else np.asarray(labels)
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputError("labels are a masked array; fill it, such as with labels.filled(255).")
     if len(array.shape) not in allowed:
         raise InputError(
             f"labels of shape {tuple(array.shape)} cannot be read; give axes (Y, X) or (Z, Y, X)."
@@ -158,6 +174,33 @@ def class_names(source: LabelSource) -> tuple[str, ...] | None:
     """Class names that come with the labels; None for a plain array."""
     spec = getattr(source, "classes", None)
     return None if spec is None else spec.names  # of our own labels with what is outside
+
+
+def refuse_marks(
+    source: LabelSource, counts: npt.NDArray[np.int64], n_unknown: int, *, what: str = "the labels"
+) -> None:
+    """Refuse an array of nothing but 0 and 255, where 255 is more likely to mark objects.
+
+    Parameters
+    ----------
+    source : LabelSource
+    counts : ndarray of int64, (C,)
+        Pixels of each class.
+    n_unknown : int
+        Pixels of the value 255.
+    what : str
+        Their name in the message.
+
+    Raises
+    ------
+    InputError
+        If that is so.
+    """
+    if class_names(source) is None and n_unknown and counts[0] and not counts[1:].any():
+        raise InputError(
+            f"{what} hold{'s' * (what == 'the truth')} nothing but 0 and 255, and 255 means that a "
+            "pixel has no known class; if it marks objects, give open_masks(array)."
+        )
 
 
 def reading_notes(source: LabelSource) -> tuple[str, ...]:

@@ -333,8 +333,28 @@ def stack_from_array(
     >>> stack.n_slices, stack.shape_of(0), stack.read(2, (0, 0, 8, 16)).shape
     (5, (64, 48), (1, 8, 16))
     """
-    array = array if hasattr(array, "shape") else np.asarray(array)
+    array = array if hasattr(array, "dtype") else np.asarray(array)
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputError(
+            f"{source} is a masked array; fill it first by array.filled(VALUE): with a grey value, "
+            "or with 255 in masks, where it means unknown."
+        )
     return Stack([ImageData(array)], source=source, axes=axes, voxel_size_um=voxel_size_um)
+
+
+def check_stack(stack: object) -> None:
+    """Refuse what is no stack, such as an array.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    if not isinstance(stack, Stack):
+        raise InputError(
+            f"the stack is a {type(stack).__name__}; make one by open_stack(path), or by "
+            "stack_from_array(array)."
+        )
 
 
 def _checked(

@@ -32,7 +32,7 @@ from ..base import (
     SlicePace,
     counted,
 )
-from ..images import StackLayout
+from ..images import StackLayout, check_stack
 from ..networks import Box, Stopped, TileDone, is_out_of_memory
 from ..training import Model
 from .corrections import Corrected
@@ -536,6 +536,7 @@ def iter_prediction(
 
 def _box_of(stack: Stack, z: int, box: Box | None) -> Box:
     """Return a box, or that of the whole slice, if it lies in the slice."""
+    check_stack(stack)
     height, width = stack.shape_of(z)
     y0, x0, y1, x1 = box or (0, 0, height, width)
     if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
@@ -550,6 +551,7 @@ def checked_slices(
     model: Model, stack: Stack, threshold: Threshold, slices: Sequence[int] | None
 ) -> tuple[int, ...]:
     """Return the chosen slices, if slices and threshold can be used."""
+    check_stack(stack)
     if threshold is not None and len(model.classes) != 2:
         raise InputError(
             f"threshold {threshold!r} cannot be used with {len(model.classes)} classes; leave it "

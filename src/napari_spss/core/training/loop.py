@@ -16,6 +16,7 @@ from ..base import (
     CancelToken,
     Event,
     FolderLock,
+    InputError,
     Mailbox,
     Message,
     OutOfMemory,
@@ -26,14 +27,14 @@ from ..base import (
     counted,
     hold_folder,
 )
-from ..images import Masks, pair_masks
+from ..images import LabelSource, Masks, check_stack, pair_masks
 from ..networks import Stopped, is_out_of_memory, resolve_device
 from .checkpoint import Model, save_model
 from .run import Run, Task, prepare
 from .run_folder import enter_run_dir
 
 if TYPE_CHECKING:
-    from ..images import LabelSource, Stack
+    from ..images import Stack
     from .loss_terms import StepLoss
 
 _PROGRESS_INTERVAL_S = 0.1
@@ -159,6 +160,9 @@ def iter_training(
     OutOfMemory
         If the device's memory does not suffice; carries a smaller setting.
     """
+    check_stack(stack)
+    if not (masks is None or isinstance(masks, LabelSource)):
+        raise InputError(f"masks are a {type(masks).__name__}; make them by open_masks(masks).")
     task = Task(
         stack,
         settings,

@@ -1,0 +1,96 @@
+"""What people hand over in a notebook: arrays, data frames, and things of the wrong kind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import napari_spss as spss
+from napari_spss.core.base import InputError
+
+CLASSES = ("background", "disc")
+TRUTH = np.zeros((2, 24, 24), np.uint8)
+TRUTH[:, 6:15, 6:15] = 1
+MARKED = 255 * TRUTH
+MASKED = np.ma.masked_array(TRUTH, mask=TRUTH == 0)
+STACK = spss.stack_from_array(200 - 100 * TRUTH)
+SAID = spss.Annotations(CLASSES, keypoints=[spss.Keypoint(0, 9, 9, 1)])
+
+
+@pytest.mark.parametrize(
+    ("give", "remedy"),
+    [
+        (lambda: spss.stack_from_array(TRUTH, voxel_size_um=0.05), "0.05 does not .* give three"),
+        (lambda: spss.stack_from_array(TRUTH, voxel_size_um="5nm"), "'5nm' does not .* give three"),
+        (
+            lambda: spss.stack_from_array(TRUTH, voxel_size_um=("5nm", 1, 1)),
+            "holds '5nm'; give micrometres",
+        ),
+        (lambda: spss.object_table(TRUTH, voxel_size_um=0.05), "0.05 does not .* give three"),
+        (
+            lambda: spss.find_objects(TRUTH, voxel_size_um=0.05, min_size="1 um3"),
+            "0.05 does not .* give three",
+        ),
+        (lambda: spss.stack_from_array(MASKED), "masked array; fill it"),
+        (lambda: spss.open_masks(MASKED), "masked array; fill it"),
+        (lambda: spss.evaluate(MASKED, TRUTH), "masked array; fill it"),
+        (lambda: spss.evaluate([*MASKED], [*TRUTH]), "masked array; fill it"),
+        (lambda: spss.find_objects(MASKED), "masked array; fill it"),
+        (lambda: spss.evaluate(TRUTH, MARKED), "the truth holds nothing but 0 and 255.*open_masks"),
+        (lambda: spss.evaluate(MARKED, TRUTH), "the labels hold nothing but 0 and 255"),
+        (
+            lambda: spss.estimate_fractions(MARKED, classes=CLASSES),
+            "the labels hold nothing but 0 and 255",
+        ),
+        (lambda: spss.find_objects(0.9 * TRUTH), "type float64 cannot be read; give whole-number"),
+        (lambda: spss.find_objects(TRUTH, "disc"), "'disc' is no whole number; give the place"),
+        (lambda: spss.Keypoint(0, 1, 1, "disc"), "class_index 'disc' is no whole number"),
+        (lambda: spss.Keypoint(0.5, 1, 1, 1), "slice 0.5 is no whole number"),
+        (lambda: spss.Region(float("nan")), "slice nan is no whole number"),
+        (lambda: spss.Proportion(0, (None, 0.1)), "region 0 is none; give a Region"),
+        (lambda: spss.Proportion(spss.Region(0), 0.1), "fractions 0.1 are no list; give one for"),
+        (lambda: spss.Proportion(spss.Region(0), (None, "6%")), "fraction '6%' is not between"),
+        (lambda: spss.Annotations(CLASSES, keypoints=[(0, 1, 1, 1)]), "give a Keypoint for each"),
+        (lambda: spss.fit(TRUTH, SAID), "the stack is a ndarray; make one by .*stack_from_array"),
+        (lambda: spss.fit(STACK, SAID, masks=TRUTH), "masks are a ndarray; make them by open_mask"),
+    ],
+)
+def test_what_cannot_be_used_is_told_with_the_remedy(give, remedy):
+    with pytest.raises(InputError, match=remedy):
+        give()
+
+
+def test_masks_that_are_marked_by_255_score_once_they_are_opened():
+    scores = spss.evaluate(TRUTH, spss.open_masks(MARKED))
+    assert scores.iou == (1.0, 1.0)
+    partial = np.where(TRUTH == 0, 255, TRUTH).astype(np.uint8)  # 255 is unknown there
+    assert spss.evaluate(TRUTH, partial).n_pixels == TRUTH.sum()
+
+
+def test_positions_may_come_from_an_array_of_floats():
+    rows = np.argwhere(TRUTH)[:3].astype(float)
+    points = [spss.Keypoint(z, y, x, 1) for z, y, x in rows]
+    assert [type(point.slice) for point in points] == [int] * 3
+    said = spss.Annotations(
+        CLASSES, [spss.Proportion(spss.Region(1.0), np.array([0.9, 0.1]))], points
+    )
+    said.validate_against(STACK)
+    assert said.slices() == (0, 1)
+    assert said == said.replace()
+
+
+def test_data_frames_are_read_like_files(tmp_path):
+    proportions = pd.DataFrame({"slice": [0.0, 1.0], "disc": [0.1, np.nan], "disc_low": [None, 0]})
+    keypoints = pd.DataFrame({"slice": [0, 1], "y": [9, 3.25], "x": 9, "class": CLASSES[::-1]})
+    files = {"proportions": proportions, "keypoints": keypoints}
+    for name, frame in files.items():
+        frame.to_csv(tmp_path / name, index=False)
+    given = spss.read_annotations(**files, stack=STACK)
+    assert given == spss.read_annotations(**{name: tmp_path / name for name in files}, stack=STACK)
+    assert given.keypoints == (spss.Keypoint(0, 9, 9, 1), spss.Keypoint(1, 3.25, 9, 0))
+    keypoints.loc[1, "y"] = 99
+    with pytest.raises(InputError, match=r"keypoints, line 3, column 'y': '99\.0' is outside"):
+        spss.read_annotations(**files, stack=STACK)
+    with pytest.raises(InputError, match=r"keypoints.* has no column slice"):
+        spss.read_annotations(keypoints=keypoints.set_index("slice"))
