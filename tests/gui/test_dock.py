@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from eye import button, choice, log_of, number, offered, pick, said, warned, windows_opened
 from fake_core import FakeModel, failing_train, fake_apply, fake_train, gated_train
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QColor
@@ -914,6 +914,30 @@ def test_the_dock_wears_the_theme_of_the_viewer_whatever_the_settings_say(dock, 
 
 def next_step_of(dock):
     return said(dock.bar)
+
+
+def test_an_image_over_the_chosen_one_is_told_and_choosing_brings_an_image_to_sight(dock, viewer):
+    (image,) = (layer for layer in viewer.layers if isinstance(layer, Image))
+    told = "lies over the image that is worked on"
+    assert told not in next_step_of(dock)
+    other = viewer.add_image(np.zeros(image.data.shape, np.uint8), name="other")
+    assert next_step_of(dock).startswith("other " + told)
+    other.blending = "additive"  # as a channel
+    assert told not in next_step_of(dock)
+    other.blending = "translucent"
+    other.translate = (0, 0, 2 * image.extent.world[1, -1])  # beside it
+    assert told not in next_step_of(dock)
+    other.translate = (0, 0, 0)
+    assert told in next_step_of(dock)
+    combo = choice(dock, "other")
+    pick(combo, "other")
+    assert dock.image.value().layer is other
+    assert told not in next_step_of(dock)
+    pick(combo, image.name)
+    assert (image.visible, other.visible) == (True, False)
+    assert told not in next_step_of(dock)
+    pick(combo, "other")
+    assert other.visible
 
 
 def test_the_next_step_follows_corrections_a_loaded_model_and_applying(dock, viewer, qtbot):

@@ -236,6 +236,7 @@ class SpssDock(QWidget):
         self.image.image_changed.connect(self._on_image_changed)
         self.image.value_changed.connect(self._on_form_changed)
         self.image.value_changed.connect(self._take_card_away)
+        self.image.cover_changed.connect(self._refresh_ready)
         self.classes.value_changed.connect(self._on_classes_changed)
         self.classes.set_usage(self.annotate.usage_of)
         self.annotate.value_changed.connect(self._on_annotations_changed)
@@ -598,6 +599,7 @@ class SpssDock(QWidget):
         progress = replace(
             progress,
             is_reading=self._recognising is not None,
+            cover=self.image.cover,
             n_marked=len(self.annotate.fractions.marks()),
         )
         hint = next_step(progress)

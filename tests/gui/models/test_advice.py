@@ -25,6 +25,7 @@ APPLIED = replace(TRAINED, has_preview=False, has_result=True, n_predicted=4)
         (replace(READY, n_open_frames=3, open_grid="frame 2 of 4"), "counting frame 2 of 4"),
         (Progress(n_open_frames=3, missing="State fractions."), "Press Done (D) after each"),
         (Progress(has_image=False, is_reading=True, missing="Open an image."), "Reading the image"),
+        (replace(READY, cover="other", n_marked=1), "other lies over the image that is worked on"),
         (replace(READY, n_marked=1), "correct the marked cell in"),
         (Progress(missing="State fractions.", n_marked=2), "correct the 2 marked cells"),
         (replace(READY, open_grid="the grid on slice 3"), "grid on slice 3"),

@@ -19,6 +19,8 @@ class Progress:
         Whether there is an image to work on.
     is_reading : bool
         Whether it is still being found out which image it is.
+    cover : str
+        Image that lies over the one to work on; empty if none does.
     missing : str
         What has to be done before a training, empty if nothing.
     n_marked : int
@@ -59,6 +61,7 @@ class Progress:
 
     has_image: bool = True
     is_reading: bool = False
+    cover: str = ""
     missing: str = ""
     n_marked: int = 0
     open_grid: str = ""
@@ -88,6 +91,11 @@ def next_step(progress: Progress) -> str:
         return "Reading the image: has it been annotated before?"
     if not progress.has_image:
         return progress.missing
+    if progress.cover:
+        return (
+            f"{progress.cover} lies over the image that is worked on, and you do not see that. "
+            "Choose it under Image, or hide it in the list of layers."
+        )
     if progress.n_marked:
         cells = "marked cell" if progress.n_marked == 1 else f"{progress.n_marked} marked cells"
         return f"Next: correct the {cells} in the table of fractions."

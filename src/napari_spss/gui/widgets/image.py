@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 _FOUND = "found_voxel_size_um"
+_OPAQUE = ("opaque", "translucent", "translucent_no_depth")
+_COVERING = frozenset(
+    ("inserted", "removed", "reordered", "visible", "opacity", "blending", "translate", "scale")
+)
 _ASKED = "Enter the size of a voxel, for lengths and volumes; until then they are in pixels."
 _TARGET_PX = ImageSettings().target_diameter_px
 
@@ -52,10 +56,13 @@ class ImageSection(QWidget):
 
     image_changed = Signal(object)  # another layer or None, or the same with other data
     value_changed = Signal()
+    cover_changed = Signal()  # another image lies over the chosen one, or none any more
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._viewer = viewer
+        self._cover = ""
+        self._list_connections = Connections()
         self.is_reading = False  # whether it is still being found out which image it is
         self._is_scaling = False
         self._layer_connections = Connections()
@@ -84,6 +91,9 @@ class ImageSection(QWidget):
         self._lay_out()
         self._combo.setToolTip("The image to annotate and to segment.")
         self._combo.layer_changed.connect(self._on_layer_changed)
+        self._combo.activated.connect(self._uncover)
+        self._list_connections.connect(viewer.layers.events, self._on_list_event)
+        self.destroyed.connect(self._list_connections.disconnect_all)
         self._diameter.valueChanged.connect(self._on_diameter_changed)
         self._voxel.stated.connect(self._on_voxel_stated)
         self._measure_button.toggled.connect(self._on_measure_toggled)
@@ -98,6 +108,13 @@ class ImageSection(QWidget):
         return ImageChoice(
             layer if isinstance(layer, Image) else None, self._diameter.value() or None
         )
+
+    @property
+    def cover(self) -> str:
+        """Name of an image that hides the chosen one in the viewer; empty if none does."""
+        layer = self.value().layer
+        found = None if layer is None else _cover_of(self._viewer, layer)
+        return "" if found is None else found.name
 
     def set_reading(self, is_reading: bool) -> None:
         """Let nothing be stated of an image as long as it is not known which one it is."""
@@ -187,6 +204,20 @@ class ImageSection(QWidget):
         self._show_facts()
         self.value_changed.emit()
 
+    def _uncover(self) -> None:
+        """Let the image be seen that a person has chosen."""
+        layer = self.value().layer
+        if layer is None:
+            return
+        layer.visible = True
+        while (cover := _cover_of(self._viewer, layer)) is not None:
+            cover.visible = False
+
+    def _on_list_event(self, event: Any) -> None:
+        if event.type in _COVERING and self.cover != self._cover:
+            self._cover = self.cover
+            self.cover_changed.emit()
+
     def _on_measure_toggled(self, is_on: bool) -> None:
         layer = self.value().layer
         if not is_on:
@@ -223,6 +254,19 @@ class ImageSection(QWidget):
         self._voxel.set_value(size, has_depth=has_depth)
         self._voxel_note.say(asked)
         self._scale_note.say(note)
+
+
+def _cover_of(viewer: Viewer, layer: Image) -> Image | None:
+    """The topmost image that hides another one, or a part of it."""
+    if getattr(viewer, "canvas", viewer).grid.enabled or layer not in viewer.layers:
+        return None
+    for other in reversed(viewer.layers[viewer.layers.index(layer) + 1 :]):
+        is_opaque = other.visible and other.opacity == 1.0 and other.blending in _OPAQUE
+        if is_opaque and _is_usable(other):
+            (low, high), (start, stop) = (one.extent.world[:, -2:] for one in (layer, other))
+            if (low < stop).all() and (start < high).all():
+                return other
+    return None
 
 
 def _size_of(layer: Layer) -> VoxelSize | None:
