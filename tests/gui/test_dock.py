@@ -30,6 +30,7 @@ from napari_spss.core.base import (
     FinishReason,
     InputError,
     KeypointsChecked,
+    Message,
     OutOfMemory,
     Predicted,
     Preview,
@@ -914,6 +915,26 @@ def test_the_dock_wears_the_theme_of_the_viewer_whatever_the_settings_say(dock, 
 
 def next_step_of(dock):
     return said(dock.bar)
+
+
+def test_a_warning_of_applying_stays_when_it_has_finished(dock, qtbot, monkeypatch):
+    def apply(*arguments, **options):
+        events = fake_apply(*arguments, **options)
+        yield next(events)
+        yield Message("warning", "Slice 1 is blank.")
+        yield from events
+
+    run(dock, qtbot)
+    apply_to_all(dock, qtbot)
+    assert "finished" in dock.bar.text()
+    monkeypatch.setattr(controller_module, "apply_model", apply)
+    apply_to_all(dock, qtbot)
+    assert "finished" in warned(dock.bar)
+    assert "Slice 1 is blank." in warned(dock.bar)
+    assert "Slice 1 is blank." in log_of(dock)
+    monkeypatch.setattr(controller_module, "apply_model", fake_apply)
+    apply_to_all(dock, qtbot)
+    assert "blank" not in dock.bar.text()
 
 
 def test_an_image_over_the_chosen_one_is_told_and_choosing_brings_an_image_to_sight(dock, viewer):

@@ -104,6 +104,7 @@ class SpssDock(QWidget):
         self._continued = False  # whether the last training was to continue
         self._opened = ""  # section that the user opened since the last run began
         self._failed = ""  # kind of the last run, if it failed
+        self._warned: list[str] = []  # by the run that goes on
         self._refusal = ""  # why the last run did not begin
         preferences = read_preferences()
         self.session = Session()
@@ -683,6 +684,8 @@ class SpssDock(QWidget):
             self.train.runs.add_compared(event)
 
     def _on_message(self, level: str, text: str) -> None:
+        if level == "warning" and self.session.status.is_busy:
+            self._warned.append(text)
         self.bar.say(level, text)
         self.train.say(level, text)
 
@@ -700,6 +703,9 @@ class SpssDock(QWidget):
         if end.kind is EndKind.failed and field is not None:
             self.train.mark_error(field, end.text)
         self._failed = end.run if end.kind is EndKind.failed else ""
+        warned, self._warned = self._warned, []
+        if warned and end.run == "prediction":  # of labels that are there now
+            self.bar.say("warning", " ".join((end.text, *warned)))
         self.bar.propose(end)
         if end.run == "training" and (denied := self.annotate.keypoints.denied_text()):
             self.bar.say("info", f"{end.text} {denied}")
