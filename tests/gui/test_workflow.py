@@ -236,7 +236,7 @@ def come(make_napari_viewer, qtbot, monkeypatch, tmp_path):
         viewer = make_napari_viewer(show=True)
         if "napari-spss" not in PluginManager.instance():
             pytest.skip("the package is not installed")
-        viewer.window.resize(1400, 900)
+        viewer.window.resize(1100, 700)  # fewer pixels are drawn
         viewer.open_sample("napari-spss", "synthetic")
         del viewer.layers[0].metadata["napari_spss"]["annotations"]
         get_app_model().commands.execute_command("napari-spss.open_dock").result()
