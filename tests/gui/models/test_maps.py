@@ -158,6 +158,17 @@ def test_labels_of_a_large_slice_do_not_need_its_maps_as_floats(names):
     assert labels.sum() == 3990 * 4993
 
 
+@pytest.mark.parametrize("threshold", [None, 0, 1e-9, 0.2, 0.5, 0.50001, 0.9999, 1, 1 + 2**-9])
+def test_labels_begin_where_a_map_in_half_precision_reaches_the_threshold(threshold):
+    halves = np.arange(0x3C01, dtype=np.uint16).view(np.float16)  # all from 0 to 1
+    maps = ResultMaps(CLASSES, (1, 1, halves.size))
+    maps.maps[0][0, 0] = halves
+    maps.mark(0)
+    found = maps.labels(0, Cleaning(threshold=threshold))[0]
+    wanted = halves.astype(np.float64) >= (0.5 if threshold is None else threshold)
+    np.testing.assert_array_equal(found, wanted)
+
+
 def test_rows_know_what_was_predicted():
     maps = ResultMaps(CLASSES, (1, 9, 4))
     maps.write(0, two_class(np.ones((4, 2))), (3, 1, 7, 3))

@@ -54,6 +54,13 @@ class Cleaning:
     has_filled_holes: bool = False
     min_size_px: int = 0
 
+    @property
+    def least(self) -> np.float16:
+        """Least probability in half precision that makes a pixel the one class of two."""
+        threshold = 0.5 if self.threshold is None else self.threshold
+        half = np.float16(threshold)
+        return half if half >= np.float64(threshold) else np.nextafter(half, np.float16(np.inf))
+
     def apply(self, probs: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
         """Turn maps (C, Y, X) into labels (Y, X)."""
         return self.clean(self.labels_of(probs))
@@ -195,13 +202,13 @@ class ResultMaps:
     def labels(self, z: int, cleaning: Cleaning) -> npt.NDArray[np.uint8]:
         """Return the labels (Y, X) of a slice; background where nothing was predicted."""
         labels = np.empty(self.shape[1:], np.uint8)
-        for rows in self.rows():
-            if len(self.maps) == 1:  # the background's map takes longest, and decides nothing here
-                foreground = self.maps[0][z, rows].astype(np.float32)
-                probs = np.broadcast_to(foreground, (2, *foreground.shape))
-            else:
-                probs = self.probs(z, rows)
-            labels[rows] = cleaning.labels_of(probs)
+        if len(self.maps) == 1:
+            # the bits of halves are in order too, and compared in a twentieth of the time
+            bits, least = self.maps[0][z].view(np.int16), cleaning.least.view(np.int16)
+            np.greater_equal(bits, least, out=labels.view(np.bool_))
+        else:
+            for rows in self.rows():
+                labels[rows] = cleaning.labels_of(self.probs(z, rows))
         labels = cleaning.clean(labels)
         if z not in self.full_slices:
             labels[~self.is_predicted(z)] = 0
