@@ -49,6 +49,13 @@ def activate(logits: torch.Tensor, n_classes: int) -> torch.Tensor:
     return logits.softmax(dim=1)
 
 
+def activate_objects(logits: torch.Tensor, n_classes: int) -> torch.Tensor:
+    """Maps as `activate` gives them, (B, C - 1, H, W), without that of the background."""
+    if logits.shape[1] == 1 and n_classes == 2:
+        return logits.sigmoid()
+    return activate(logits, n_classes)[:, 1:]
+
+
 def log_activate(logits: torch.Tensor) -> torch.Tensor:
     """Logarithms of the maps, exact where the maps themselves round to 0 or 1.
 

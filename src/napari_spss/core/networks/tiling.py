@@ -21,7 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..base import CancelToken, Message, OutOfMemory
 from .devices import is_out_of_memory, keep_freed_memory
-from .losses import activate
+from .losses import activate_objects
 from .unet import pad_to_multiple
 
 _MIN_TILE_PX = 64
@@ -238,10 +238,10 @@ class TiledNetwork:
         with torch.inference_mode(), _full_precision(self.device):
             for axes in self._flips:
                 turned = tile.flip(axes).contiguous(memory_format=torch.channels_last)
-                probs = activate(self._network(turned), self.n_classes).flip(axes)[0]
+                probs = activate_objects(self._network(turned), self.n_classes).flip(axes)[0]
                 total = probs if total is None else total + probs
             assert total is not None
-            inner = total[1:, rows[0] - y0 : rows[1] - y0, columns[0] - x0 : columns[1] - x0]
+            inner = total[:, rows[0] - y0 : rows[1] - y0, columns[0] - x0 : columns[1] - x0]
             return (inner / len(self._flips)).float().cpu()
 
     def _with_halo(self, span: Span, size: int) -> Span:

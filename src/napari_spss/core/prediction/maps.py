@@ -166,6 +166,7 @@ class SlicePredictor:
                     done = max(done, ready)
                     kept_from = max(window_top, done // k - 1)
                     window, window_top = window[:, kept_from - window_top :].clone(), kept_from
+                del item, rows_here  # a band is given back before the next one comes
 
     def _place(self, stack: Stack, region: Region) -> tuple[int, Box, Box]:
         """Reduction of a region's slice, its box in data pixels, and that at working scale."""
