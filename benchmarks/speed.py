@@ -20,6 +20,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -31,12 +32,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import records
+import tifffile
 import torch
 
 from napari_spss.core.analysis import estimate_fractions
-from napari_spss.core.annotations import Annotations, CountingGrid, Proportion, Region, lay_grid
+from napari_spss.core.annotations import (
+    Annotations,
+    CountingGrid,
+    Proportion,
+    Region,
+    lay_frames,
+    lay_grid,
+)
 from napari_spss.core.base import Event, Progress, TrainingSettings, preset
-from napari_spss.core.images import Stack, open_labels, stack_from_array
+from napari_spss.core.images import Stack, open_labels, open_stack, stack_from_array
 from napari_spss.core.networks import build_network, has_fast_bfloat16, resolve_device
 from napari_spss.core.prediction import iter_prediction, result_names, write_fractions
 from napari_spss.core.training import Model, fit, iter_training, load_model
@@ -243,6 +252,54 @@ def prediction(scale: Scale) -> Iterator[Row]:
         yield Row(f"such forwards in bfloat16, {at}", low, "in float32, as they are", alone, "s")
 
 
+def blocks(scale: Scale) -> Iterator[Row]:
+    """Processes that share a stack beside one, and a job that is killed halfway beside another."""
+    if importlib.util.find_spec("daisy") is None or not hasattr(os, "killpg"):
+        print("no daisy or no Unix: prediction in blocks is left out", file=sys.stderr)
+        return
+    n_slices, size = scale.of(2, 24), scale.of(128, 2048)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        example_model(scale, 3, place / "run")
+        write_noise(place / "stack.tif", n_slices, size)
+
+        def start(name: str, *options: str) -> subprocess.Popen[bytes]:
+            command = [
+                sys.executable,
+                "-W",
+                "ignore",
+                "-m",
+                "napari_spss",
+                "predict",
+                place / "run",
+            ]
+            command += [place / "stack.tif", "--out", place / name, "--format", "zarr", *options]
+            settings = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+            with (place / "said.txt").open("wb") as said:
+                return subprocess.Popen(
+                    command, stdout=said, stderr=said, env=settings, start_new_session=True
+                )
+
+        def predict(name: str, *options: str) -> None:
+            if start(name, *options).wait():
+                raise SystemExit((place / "said.txt").read_text())
+
+        def kill(name: str, *options: str) -> None:
+            with start(name, *options) as process:
+                while process.poll() is None:
+                    if len(list((place / name).glob(".*.partial/.job/done/*"))) >= n_slices // 2:
+                        os.killpg(process.pid, signal.SIGKILL)
+                    time.sleep(0.02)
+
+        alone, name = seconds(lambda: predict("alone")), f"{n_slices} slices of {size} px"
+        for n in (1, 2)[scale.is_quick :]:
+            options = "--workers", str(n)
+            whole = seconds(lambda options=options: predict(options[1], *options))
+            yield Row(f"predict --workers {n}, {name}", whole, "without workers", alone, "s")
+        in_two = sum(seconds(lambda run=run: run("killed", *options)) for run in (kill, predict))
+        yield Row("the last one killed halfway, and resumed", in_two, "not killed", whole, "s")
+
+
 class Noise:
     """A stack that is made as it is read."""
 
@@ -284,6 +341,29 @@ def work_on(
         write_fractions(Path(out), names["labels"], stack, model.classes, maps=names["maps"])
     else:
         estimate_fractions(open_labels(names["labels"]), Annotations(NAMES, grids=grids))
+    print(json.dumps({"mb": peak_mb()}))
+
+
+def write_noise(path: Path, n_slices: int, size: int) -> None:
+    """Write slices of noise, some rows at a time."""
+    shape = n_slices, size, size
+    pixels = tifffile.memmap(path, shape=shape, dtype=np.uint8, photometric="minisblack")
+    rng = np.random.default_rng(0)
+    for z, y in itertools.product(range(n_slices), range(0, size, 256)):
+        pixels[z, y : y + 256] = rng.integers(0, 255, pixels[z, y : y + 256].shape, np.uint8)
+    pixels.flush()
+
+
+def train_on(path: str, n_steps: int, is_quick: bool) -> None:
+    """Train on 16 frames of a slice of which nothing else is said; print the most memory."""
+    stack, rng = open_stack(path), np.random.default_rng(0)
+    shape, nodes = (stack.n_slices, *stack.shape_of(0)), 8
+    frames = tuple(
+        frame.replace(class_index=(rng.random(frame.y.size) < 0.1).astype(np.int16), is_done=True)
+        for frame in lay_frames(shape, 16, min(256, shape[1] // 4), nodes, rng=rng)
+    )
+    settings = Scale("cpu", is_quick).settings(**{"optimisation.max_steps": n_steps})
+    fit(stack, Annotations(NAMES, grids=frames), settings, device="cpu")
     print(json.dumps({"mb": peak_mb()}))
 
 
@@ -359,6 +439,12 @@ def memory(scale: Scale) -> Iterator[Row]:
                 for what in WORK:
                     row = f"{what}, {name}, {format_}", grown[what], beside, base[what]
                     yield Row(*row, "MB", 1.15)
+        for size in (small, large):
+            base, path = grown, str(Path(folder) / "slice.tif")
+            write_noise(Path(path), 1, size)
+            grown = apart(train_on, path, scale.of(1, 20), scale.is_quick)
+        name = f"train, frames of a slice of {large} px"
+        yield Row(name, grown["mb"], f"of one of {small} px", base["mb"], "MB", 1.15)
         n_slices = scale.of(2, -(-20 * 10**9 // large**2))
         grown = peaks(n_slices, large, "zarr", scale.of(1, 3), ["predict"])
         gigabytes = n_slices * large**2 / 1e9
@@ -375,7 +461,8 @@ def apply(scale: Scale) -> Iterator[Row]:
     few, many, size = scale.of(1, 10), scale.of(2, 300), scale.of(128, 1024)
     with tempfile.TemporaryDirectory() as folder:
         example_model(scale, 3, Path(folder))
-        timed = apart(apply_in_dock, folder, scale.of(1, 40), size, scale.of(1, 3))
+        # so many that layers, and the wait for the last labels, are as small a share as in use
+        timed = apart(apply_in_dock, folder, scale.of(1, 120), size, scale.of(1, 3))
         base = grown = timed
         if not scale.is_quick:
             base, grown = (apart(apply_in_dock, folder, n, size, 1) for n in (few, many))
@@ -386,8 +473,8 @@ def apply(scale: Scale) -> Iterator[Row]:
     yield Row(name, grown["mb"], f"{few} slices", base["mb"], "MB", 1.15)
 
 
-MEASURES = {one.__name__: one for one in (start_up, training, prediction, apply, memory)}
-APART = {one.__name__: one for one in (work_on, apply_in_dock)}
+MEASURES = {one.__name__: one for one in (start_up, training, prediction, blocks, apply, memory)}
+APART = {one.__name__: one for one in (work_on, train_on, apply_in_dock)}
 
 
 def line(row: Row) -> str:
