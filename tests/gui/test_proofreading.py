@@ -72,7 +72,7 @@ class Desk:
         self.wait()
 
     def begin(self):
-        self.dock.window().resize(1400, 900)  # without a slider the canvas may have no width
+        self.dock.window().resize(1100, 700)  # without a slider the canvas may have no width
         self.dock.window().show()
         self.hand = Hand(self.viewer, self.layer)
         return self
