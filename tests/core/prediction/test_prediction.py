@@ -250,7 +250,7 @@ def test_a_box_is_read_with_no_more_than_it_depends_on(
     y0, x0 = data.draw(st.integers(0, 699)), data.draw(st.integers(0, 499))
     box = (y0, x0, data.draw(st.integers(y0 + 1, 700)), data.draw(st.integers(x0 + 1, 500)))
     stack = stack_from_array(image)
-    greys, _ = predictor.greys(stack, 0)
+    greys = predictor.greys(stack, 0).range
 
     def maps(box: Any, greys: Any = None) -> np.ndarray:
         pieces = predictor.pieces(stack, [Region(0, box)], greys=greys)

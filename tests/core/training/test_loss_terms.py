@@ -71,10 +71,11 @@ def test_a_term_that_returns_no_number_is_named(value):
         losses(**{"loss.terms.wrong": 1.0})
 
 
-def test_an_unknown_term_is_refused_before_anything_is_read():
+def test_an_unknown_term_is_refused_before_anything_is_read(monkeypatch):
+    monkeypatch.setattr(STACK, "read", None)
     with pytest.raises(InputError, match=r"no loss term is called 'gone'.*masks") as caught:
         next(
-            iter_training(None, annotated(TRUTH), settings(**{"loss.terms.gone": 1}), device="cpu")
+            iter_training(STACK, annotated(TRUTH), settings(**{"loss.terms.gone": 1}), device="cpu")
         )
     assert caught.value.field == "loss.terms"
 
