@@ -44,7 +44,9 @@ class Counter(Person):
         grid = grid.replace(class_index=nodes_of(self.truth, grid), is_done=True)
         self.dock.annotate.grid.set_value([grid])
         self.dock.train.set_value(RunForm(device="cpu", overrides=OVERRIDES))
-        self.push_and_wait(button(self.dock.train, "Train"))
+        train = button(self.dock.train, "Train")
+        self.qtbot.waitUntil(train.isEnabled)  # a model of before may be loading
+        self.push_and_wait(train)
         self.dock.results.set_scope("stack")
         self.push_and_wait(button(self.dock.results, "Apply"))
 
