@@ -145,7 +145,7 @@ def iter_training(
     Model
         ``fast``: the EMA weights at the last step; with ``start_from`` the mean of these and of the
         weights that it began with, if that model learned from the same image and nothing but
-        keypoints is new. With validation: those of the lowest loss.
+        keypoints and painted strokes is new. With validation: those of the lowest loss.
 
     Raises
     ------

@@ -195,7 +195,7 @@ def _data_of(
 
 
 def _learned_from(task: Task, data: TrainingData, annotations: Annotations) -> str:
-    """Digest of the image and of all that is said of it but keypoints."""
+    """Digest of the image, of what is counted and stated, and of which slices have full masks."""
     digest = hashlib.blake2b(task.stack.identity().encode(), digest_size=16)
     masked = sorted({sample.slice for sample in data.samples if sample.is_mask})
     digest.update(repr((annotations.proportions, masked)).encode())
@@ -621,8 +621,8 @@ class Run:
     def model(self) -> Model:
         """Return the model as it would be kept now, on the CPU.
 
-        Where nothing but keypoints is new, its weights are the mean of those before and after: a
-        single run changes a map by chance by more than keypoints do.
+        Where nothing but keypoints and strokes is new, its weights are the mean of those before and
+        after: a single run changes a map by chance by more than these do.
         """
         state = self.state
         weights = self.best or self.learner.weights()

@@ -214,8 +214,8 @@ class ImageSection(QWidget):
             cover.visible = False
 
     def _on_list_event(self, event: Any) -> None:
-        if event.type in _COVERING and self.cover != self._cover:
-            self._cover = self.cover
+        if event.type in _COVERING and (cover := self.cover) != self._cover:
+            self._cover = cover
             self.cover_changed.emit()
 
     def _on_measure_toggled(self, is_on: bool) -> None:
