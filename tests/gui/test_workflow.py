@@ -226,7 +226,8 @@ def come(make_napari_viewer, qtbot, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     sample = samples.synthetic_sample(N_SLICES, SHAPE)
     monkeypatch.setattr("napari_spss.core.simulation.synthetic_sample", lambda: sample)
-    swift = partial(Preferences, device="cpu", preview_interval_s=2)
+    # The first preview is of a network that has learned nothing yet, however fast the machine is.
+    swift = partial(Preferences, device="cpu", preview_interval_s=0.3)
     monkeypatch.setattr(dock_module, "read_preferences", swift)
     # a process that takes some steps in the background after each change
     monkeypatch.setattr(dock_module.DurationProbe, "ask", lambda *_: None)
@@ -289,11 +290,11 @@ def test_a_newcomer_segments_the_sample(come, tmp_path, monkeypatch):
     previews, ends = [], []
 
     def watch(event):
-        layer = result(viewer, "preview labels")  # none as long as it is of one colour
-        if isinstance(event, Preview) and layer is not None:
-            shown = layer.data[0]
-            truth = _reduced(user.truth[event.slice], shown.shape)
-            previews.append((event.slice, iou(shown, truth)))
+        if isinstance(event, Preview):
+            layer = result(viewer, "preview labels")  # none as long as it is of one colour
+            shown = None if layer is None else layer.data[0]
+            truth = None if layer is None else _reduced(user.truth[event.slice], shown.shape)
+            previews.append((event.slice, 0.0 if layer is None else iou(shown, truth)))
 
     dock.session.event_taken.connect(watch)
     dock.session.run_ended.connect(lambda end: ends.append(end))
