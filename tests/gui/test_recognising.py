@@ -94,10 +94,9 @@ def test_an_image_that_is_left_while_it_is_read_does_not_come_back(dock, viewer,
     dock.image.set_layer(viewer.layers["other"])
     assert can_annotate(dock)
     dock.annotate.set_value(SAID)
+    (reader,) = (one for one in threading.enumerate() if one.name == "napari-spss image")
     disk.gate.set()
-    for thread in threading.enumerate():
-        if thread.name == "napari-spss image":
-            thread.join()
+    reader.join()
     QApplication.processEvents()  # what the thread told
     assert dock.source.name == "other"
     assert dock.annotations() == SAID

@@ -11,7 +11,6 @@ import itertools
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -71,15 +70,18 @@ class Source:
     geometry: Geometry
     pixels: Any = field(default=None, repr=False, compare=False)
 
-    @cached_property
+    @property
     def identity(self) -> str:
-        """What the pixels have of their own; it reads some of them."""
-        return self.stack.identity()
+        """What the pixels have of their own; the first call reads some of them."""
+        # no cached_property: before Python 3.12 all images wait for the one that is read
+        known: str = vars(self).get("_identity") or self.stack.identity()
+        vars(self)["_identity"] = known
+        return known
 
     @property
     def is_at_hand(self) -> bool:
         """Whether the identity is known, or found at once: pixels in memory take no time."""
-        return "identity" in vars(self) or type(self.pixels) is np.ndarray
+        return "_identity" in vars(self) or type(self.pixels) is np.ndarray
 
 
 def snapshot(layer: Image) -> Source:
@@ -112,7 +114,7 @@ def snapshot(layer: Image) -> Source:
         and before.geometry.axes == geometry.axes
         and not source.is_at_hand
     ):
-        vars(source)["identity"] = before.identity  # such as of an image with another scale
+        vars(source)["_identity"] = before.identity  # such as of an image with another scale
     return source
 
 
