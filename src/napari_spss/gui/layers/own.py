@@ -96,7 +96,7 @@ def raise_annotations(viewer: ViewerModel, image: Image) -> None:
     place = viewer.layers.index(image)
     hidden = [
         at
-        for at, layer in enumerate(viewer.layers[:place])
+        for at, layer in enumerate(list(viewer.layers)[:place])
         if layer_mark(layer) and not isinstance(layer, (Image, Labels))
     ]
     if hidden:

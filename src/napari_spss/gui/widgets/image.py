@@ -260,7 +260,9 @@ def _cover_of(viewer: Viewer, layer: Image) -> Image | None:
     """The topmost image that hides another one, or a part of it."""
     if getattr(viewer, "canvas", viewer).grid.enabled or layer not in viewer.layers:
         return None
-    for other in reversed(viewer.layers[viewer.layers.index(layer) + 1 :]):
+    for other in reversed(list(viewer.layers)):  # to slice it takes milliseconds
+        if other is layer:
+            return None
         is_opaque = other.visible and other.opacity == 1.0 and other.blending in _OPAQUE
         if is_opaque and _is_usable(other):
             (low, high), (start, stop) = (one.extent.world[:, -2:] for one in (layer, other))
