@@ -147,7 +147,8 @@ class Learner:
         """Map (C, y, x), on the CPU, of a working-scale slice by what would be kept now.
 
         ``network`` takes its place if given, ``box`` (y0, x0, y1, x1) is a part of the slice. What
-        need not be exact is computed as a training step is, in bfloat16 where that is faster.
+        need not be exact is computed as a training step is, in bfloat16 where that is faster, and
+        in tiles that take more memory, as a step does, and less time.
 
         Raises
         ------
@@ -160,7 +161,7 @@ class Learner:
             tiled = self._predictor = self._predictor or self._tiled(self._kept())
         bands = tiled.bands(
             torch.from_numpy(image),
-            tile_px=default_tile_px(self.device),
+            tile_px=default_tile_px(self.device) * (1 if is_exact else 2),
             box=box,
             token=token,
         )
