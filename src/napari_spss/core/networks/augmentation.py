@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -66,6 +66,9 @@ class View:
 
     flips: tuple[Flip, ...]
     matrices: torch.Tensor | None = None
+    _ways_back: dict[tuple[int, int], torch.Tensor] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def apply(self, images: torch.Tensor) -> torch.Tensor:
         """Transform images (B, channels, H, W); beyond its edges an image is mirrored."""
@@ -118,7 +121,11 @@ class View:
         return torch.stack([flip.matrix for flip in self.flips]) @ self.matrices
 
     def _back(self, height: int, width: int) -> Sequence[torch.Tensor]:
-        return _offsets(torch.linalg.inv(self._all_in_one), height, width).unbind(dim=1)
+        """Where each pixel is seen, from the middle: planes of x and y (B, H, W)."""
+        shape = height, width
+        if shape not in self._ways_back:
+            self._ways_back[shape] = _offsets(torch.linalg.inv(self._all_in_one), *shape)
+        return self._ways_back[shape].unbind(dim=1)
 
 
 def _offsets(matrices: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -504,40 +504,37 @@ def cut(
     Weights of labels are divided by the chance of being shown: that of ``places``, or the part of
     the slice that a window takes up.
     """
-    images, targets, weights, errors, coverage = [], [], [], [], []
-    for window in windows:
+    n = len(windows)
+    images = np.empty((n, len(samples[windows[0].sample].image), *shape), np.float32)
+    targets = np.full((n, *shape), -1, np.int64)
+    weights, errors, coverage = (np.zeros((n, *shape), np.float32) for _ in range(3))
+    for at, window in enumerate(windows):
         sample = samples[window.sample]
         rows = slice(window.y0, window.y0 + shape[0])
         columns = slice(window.x0, window.x0 + shape[1])
         image = sample.image[:, rows, columns]
-        pad = [(0, n - have) for n, have in zip(shape, image.shape[1:], strict=True)]
-        is_whole = image.shape[1:] == shape
-        images.append(image if is_whole else np.pad(image, [(0, 0), *pad], mode="edge"))
-        target, weight, error, covered = (
-            sample.target[rows, columns],
-            sample.weight[rows, columns].copy(),
-            sample.error[rows, columns],
-            np.ones(image.shape[1:], np.float32),
-        )
-        if not is_whole:
-            target = np.pad(target, pad, constant_values=-1)
-            weight, error, covered = (np.pad(one, pad) for one in (weight, error, covered))
-        targets.append(target)
-        if not sample.is_mask:
-            chances = np.array(min(1.0, math.prod(shape) / math.prod(sample.shape)))
-            if places is not None:
-                y, x = np.arange(shape[0]) + window.y0, np.arange(shape[1]) + window.x0
-                chances = places[window.sample].chances(y, x)
-            np.divide(weight, chances, out=weight, where=weight > 0, casting="same_kind")
-        weights.append(weight)
-        errors.append(error)
-        coverage.append(covered)
+        height, width = image.shape[1:]
+        pad = ((0, 0), (0, shape[0] - height), (0, shape[1] - width))
+        images[at] = image if image.shape[1:] == shape else np.pad(image, pad, mode="edge")
+        targets[at, :height, :width] = sample.target[rows, columns]
+        weights[at, :height, :width] = sample.weight[rows, columns]
+        errors[at, :height, :width] = sample.error[rows, columns]
+        coverage[at, :height, :width] = 1
+        if sample.is_mask:
+            continue
+        y, x = np.divmod(np.flatnonzero(weights[at] > 0), shape[1])  # few of all pixels
+        if places is None:
+            weights[at, y, x] /= min(1.0, math.prod(shape) / math.prod(sample.shape))
+        elif len(y):
+            of_y, of_x = np.unique(y), np.unique(x)
+            chances = places[window.sample].chances(of_y + window.y0, of_x + window.x0)
+            weights[at, y, x] /= chances[np.searchsorted(of_y, y), np.searchsorted(of_x, x)]
     return Batch(
         windows=tuple(windows),
         samples=tuple(samples[window.sample] for window in windows),
-        images=torch.from_numpy(np.stack(images)),
-        targets=torch.from_numpy(np.stack(targets)).long(),
-        weights=torch.from_numpy(np.stack(weights)),
-        errors=torch.from_numpy(np.stack(errors)),
-        coverage=torch.from_numpy(np.stack(coverage)),
+        images=torch.from_numpy(images),
+        targets=torch.from_numpy(targets),
+        weights=torch.from_numpy(weights),
+        errors=torch.from_numpy(errors),
+        coverage=torch.from_numpy(coverage),
     )

@@ -412,7 +412,7 @@ def predicted_fractions(
     if slice_map is None:
         return mean if outside is None else _shares(mean)
     whole = slice_map.mean(bag.box)
-    part = gap(slice_map.probs((top, left, bottom, right))[None], shown[None])[0]
+    part = slice_map.mean_shown((top, left, bottom, right), shown)
     if outside is not None:
         whole = whole.index_fill(0, torch.tensor(outside, device=whole.device), 0.0)
         part[outside] = 0.0

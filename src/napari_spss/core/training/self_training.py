@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..networks import gap
 from .data import Batch, Window, map_steps
 from .samples import Bag, Box
 
@@ -74,8 +75,7 @@ class SliceMap:
 
     def probs(self, box: Box) -> torch.Tensor:
         """Map (C, h, w) float32 of a box of the slice."""
-        y0, x0, y1, x1 = box
-        maps = self.odds[:, y0:y1, x0:x1].to(torch.float32, copy=True).sigmoid_()
+        maps = self._objects(box)
         return torch.cat([(1 - maps.sum(dim=0, keepdim=True)).clamp_min_(0), maps])
 
     def mean(self, box: Box) -> torch.Tensor:
@@ -83,6 +83,15 @@ class SliceMap:
         if box not in self._means:
             self._means[box] = self.probs(box).mean(dim=(1, 2))
         return self._means[box]
+
+    def mean_shown(self, box: Box, shown: torch.Tensor) -> torch.Tensor:
+        """Mean map (C,) of a box of the slice by weights (h, w) of its pixels."""
+        objects = gap(self._objects(box)[None], shown[None])[0]
+        return torch.cat([1 - objects.sum(dim=0, keepdim=True), objects])
+
+    def _objects(self, box: Box) -> torch.Tensor:
+        y0, x0, y1, x1 = box
+        return self.odds[:, y0:y1, x0:x1].to(torch.float32, copy=True).sigmoid_()
 
     def labels(self, bag: Bag, band: float, outside: int | None) -> torch.Tensor | None:
         """Those of all pixels of a region, int16 (h, w); None if none of them counts."""
