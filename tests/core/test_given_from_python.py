@@ -53,6 +53,10 @@ SAID = spss.Annotations(CLASSES, keypoints=[spss.Keypoint(0, 9, 9, 1)])
         (lambda: spss.Proportion(spss.Region(0), (None, "6%")), "fraction '6%' is not between"),
         (lambda: spss.Annotations(CLASSES, keypoints=[(0, 1, 1, 1)]), "give a Keypoint for each"),
         (lambda: spss.fit(TRUTH, SAID), "the stack is a ndarray; make one by .*stack_from_array"),
+        (lambda: spss.rank_slices(None, TRUTH, SAID), "the stack is a ndarray; make one by open"),
+        (lambda: spss.open_stack(TRUTH), r"ndarray is no path; give .*stack_from_array\(array\)"),
+        (lambda: spss.measure_images(TRUTH, out_dir="tables"), "a ndarray is no path; give that"),
+        (lambda: spss.measure_images(STACK, out_dir="tables"), "a Stack is no path; give that"),
         (lambda: spss.fit(STACK, SAID, masks=TRUTH), "masks are a ndarray; make them by open_mask"),
     ],
 )

@@ -125,6 +125,14 @@ def test_what_is_read_is_a_copy() -> None:
     assert not array.any()
 
 
+def test_a_stack_tells_what_it_holds() -> None:
+    assert repr(stack_from_array(ramp(3, 8, 9))) == (
+        "<Stack array: 3 slices of 8 x 9, 1 channel, uint16>"
+    )
+    both = repr(image_set([ramp(8, 9), ramp(4, 4)]))
+    assert both.endswith("2 slices of various sizes, 1 channel, uint16>")
+
+
 def test_time_is_taken_as_slices_without_depth() -> None:
     stack = stack_from_array(ramp(3, 4, 5), axes="TYX", voxel_size_um=(2, 0.1, 0.1))
     assert stack.n_slices == 3

@@ -14,7 +14,7 @@ from natsort import natsorted, ns
 
 from ..annotations import read_groups
 from ..base import InputError, written_names
-from .readers import known_readers, natural_order
+from .readers import checked_path, known_readers, natural_order
 from .written_labels import holds_labels
 
 BY_FOLDER = "folder"
@@ -84,7 +84,7 @@ def list_images(
     is_ours = _ours(of_labels)
     found: dict[Path, Path] = {}
     for one in inputs:
-        for stated in _lines(Path(one)):
+        for stated in _lines(checked_path(one)):
             for path in _expanded(stated, each, of_labels, is_ours):
                 found.setdefault(path.resolve(), Path(os.path.abspath(path)))
     names = _names(found, known or {})

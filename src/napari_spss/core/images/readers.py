@@ -112,7 +112,7 @@ def open_stack(
         If there is nothing to read, or it cannot be read as such a stack: the message says why
         and what to do.
     """
-    path = Path(path)
+    path = checked_path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path.")
     if path.is_dir():
@@ -123,6 +123,16 @@ def open_stack(
     else:
         images = [_open_file(path, palette, SidecarSizes(path.parent))]
     return Stack(images, source=str(path), axes=axes, voxel_size_um=voxel_size_um)
+
+
+def checked_path(path: object) -> Path:
+    """Return a path; InputError for what is none, such as an array."""
+    if isinstance(path, str | os.PathLike):
+        return Path(path)
+    raise InputError(
+        f"a {type(path).__name__} is no path; give that of a file or folder, or, where a stack "
+        "is taken, stack_from_array(array)."
+    )
 
 
 def _open_file(path: Path, palette: Palette, sidecars: SidecarSizes) -> ImageData:

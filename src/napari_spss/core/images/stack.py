@@ -184,6 +184,13 @@ class Stack:
         self._cache = _SliceCache()
         self._identity = ""
 
+    def __repr__(self) -> str:
+        sizes = {image.shape for image in self._images}
+        size = "{} x {}".format(*sizes.pop()) if len(sizes) == 1 else "various sizes"
+        slices = f"{counted(self.n_slices, 'slice')} of {size}"
+        channels = counted(self.n_channels, "channel")
+        return f"<Stack {self.source}: {slices}, {channels}, {self.dtype}>"
+
     def close(self) -> None:
         """Forget decoded slices; files are open only while they are read."""
         self._cache.clear()

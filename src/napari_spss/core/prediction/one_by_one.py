@@ -7,7 +7,7 @@ table has a row per image and class.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -69,7 +69,7 @@ def list_with_names(
     """List images, with the names of earlier calls; see that all in the table is made alike."""
     before = _rows_before(results)
     listed = list_images(
-        [images] if isinstance(images, (str, Path)) else images,
+        images if isinstance(images, Iterable) and not isinstance(images, str) else [images],
         each=each,
         groups=groups,
         of_labels=of_labels,

@@ -24,6 +24,7 @@ import torch
 
 from ..analysis import acquisition_scores, counted_slices, entropy
 from ..annotations import Annotations
+from ..images import check_stack
 from ..networks import Box
 from ..training import Model
 from .engine import predict_slice
@@ -108,6 +109,7 @@ def rank_slices(
     >>> rank_slices(model, stack, annotations)[:3]  # doctest: +SKIP
     (11, 4, 17)
     """
+    check_stack(stack)
     stated = annotations.effective_proportions()
     counted = counted_slices(stated)
     predictor = SlicePredictor(model, device, tile_px=None, flips=True)
