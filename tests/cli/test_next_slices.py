@@ -55,4 +55,4 @@ def test_uncertainty_is_written_when_asked_for(predict, tmp_path):
     assert str(path) in done.out
     means = pd.read_csv(tmp_path / "result" / "next_slices.csv").set_index("slice")["uncertainty"]
     for z in means.index:
-        assert means[z] == pytest.approx(written[z, :, ::4].mean() / 255, abs=0.003)
+        assert means[z] == pytest.approx(written[z, ::4, ::4].mean() / 255, abs=0.002)
