@@ -110,12 +110,6 @@ class GridLayer(FixedPoints):
         super()._release()
         self._sheet = None
 
-    def _on_layer_removed(self, event: Any) -> None:
-        is_ours = event.value is self._layer
-        super()._on_layer_removed(event)
-        if is_ours:
-            self._on_removed()
-
     def _write(self) -> None:
         """Bring the nodes into the layer, and how they look."""
         layer, frame = self._layer, self._frame
@@ -139,13 +133,10 @@ class GridLayer(FixedPoints):
         if self._sheet is None or not self._sheet.marks.size:
             layer.refresh()
             return
-        looks = _Looks(self._sheet.marks, self._styles)
         with self._writing():
             with _undrawn(layer):
-                layer.border_width = looks.border_width
-                layer.symbol = looks.symbol
-                layer.border_color = looks.border
-                layer.face_color = looks.face
+                for name, values in _looks(self._sheet.marks, self._styles).items():
+                    setattr(layer, name, values)
             layer.size = 0.8 * self._sheet.grid.spacing_px  # no larger, or nodes would overlap
 
     # ---- the mouse --------------------------------------------------------------------------
@@ -247,34 +238,26 @@ def _is_same_place(a: GridSheet, b: GridSheet) -> bool:
     )
 
 
-class _Looks:
-    """Symbols and colours of nodes."""
-
-    def __init__(self, marks: NDArray[np.int16], styles: Sequence[ClassStyle]) -> None:
-        self.symbol = np.full(marks.size, "cross", dtype=object)
-        self.face = np.tile(_UNTOUCHED_COLOUR, (marks.size, 1))
-        self.border = np.tile((0.0, 0.0, 0.0, 0.6), (marks.size, 1))
-        self.border_width = np.full(marks.size, 0.12)
-        self.face[marks == BACKGROUND] = _MISS_COLOUR
-        self.border[marks == BACKGROUND, 3] = 0.35
-        unsure = marks == UNSURE
-        self.symbol[unsure] = "diamond"
-        self.face[unsure] = 0.0
-        self.border[unsure] = _UNSURE_COLOUR
-        self.border_width[unsure] = _RING
-        for index, style in enumerate(styles):
-            if index != BACKGROUND:
-                self._hit(marks == index, style)
-
-    def _hit(self, nodes: NDArray[np.bool_], style: ClassStyle) -> None:
-        colour = transform_color(style.colour)[0]
-        self.symbol[nodes] = "x" if style.is_outside else "disc"
-        self.face[nodes] = colour
-        self.border[nodes] = colour
-        self.border_width[nodes] = _RING
+def _looks(marks: NDArray[np.int16], styles: Sequence[ClassStyle]) -> dict[str, NDArray[Any]]:
+    """Symbols and colours of nodes, by the property of the layer."""
+    symbol = np.full(marks.size, "cross", dtype=object)
+    face = np.tile(_UNTOUCHED_COLOUR, (marks.size, 1))
+    border = np.tile((0.0, 0.0, 0.0, 0.6), (marks.size, 1))
+    width = np.full(marks.size, 0.12)
+    face[marks == BACKGROUND] = _MISS_COLOUR
+    border[marks == BACKGROUND, 3] = 0.35
+    unsure = marks == UNSURE
+    symbol[unsure], face[unsure] = "diamond", 0.0
+    border[unsure], width[unsure] = _UNSURE_COLOUR, _RING
+    for index, style in enumerate(styles):
+        if index == BACKGROUND:
+            continue
+        nodes, colour = marks == index, transform_color(style.colour)[0]
         if style.is_outside:
             is_dark = colour[:3] @ (0.3, 0.6, 0.1) < 0.4
-            self.border[nodes] = (1, 1, 1, 0.8) if is_dark else (0, 0, 0, 0.6)
-            self.border_width[nodes] = 0.12
+            symbol[nodes], face[nodes] = "x", colour
+            border[nodes] = (1, 1, 1, 0.8) if is_dark else (0, 0, 0, 0.6)
         else:
-            self.face[nodes] = 0.0
+            symbol[nodes], face[nodes] = "disc", 0.0
+            border[nodes], width[nodes] = colour, _RING
+    return {"border_width": width, "symbol": symbol, "border_color": border, "face_color": face}

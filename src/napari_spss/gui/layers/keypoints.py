@@ -57,7 +57,7 @@ class KeypointLayer(OwnLayer):
 
     def __init__(self, viewer: ViewerModel, on_change: Callable[[], None]) -> None:
         super().__init__(viewer, KEYPOINTS_LAYER)
-        self._on_change = on_change
+        self._on_change, self._on_removed = on_change, self._changed
         self._styles: tuple[ClassStyle, ...] = ()
         self._rows = Rows()
         self._points: tuple[Keypoint, ...] | None = ()  # None while it has to be made anew
@@ -488,12 +488,6 @@ class KeypointLayer(OwnLayer):
         # napari makes the default plain text, and the next point would make the column so
         self._write_classes()
         if self.active_class != before:
-            self._changed()
-
-    def _on_layer_removed(self, event: Any) -> None:
-        is_ours = event.value is self._layer
-        super()._on_layer_removed(event)
-        if is_ours:
             self._changed()
 
     def _on_image_moved(self) -> None:

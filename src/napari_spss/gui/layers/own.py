@@ -136,6 +136,7 @@ class OwnLayer:
         self._frame: SourceFrame | None = None
         self._layer: Any = None
         self.was_removed = False
+        self._on_removed: Callable[[], object] = lambda: None  # called when the user deleted it
         self._is_writing = False
         self._keys = LayerKeys(viewer)
         self._layer_connections = Connections()
@@ -213,6 +214,7 @@ class OwnLayer:
         if event.value is self._layer:
             self._release()
             self.was_removed = True
+            self._on_removed()
 
     # ---- for kinds of layers ----------------------------------------------------------------
 

@@ -177,13 +177,15 @@ class GridTool(QWidget):
         )
         self._n_side.setValue(16)
         self._n_side_label = QLabel("nodes a side")
-        self._n_frames = self._number((1, 9999), "How many frames to lay.", " frames")
-        self._frame_px = self._number(
+        n_frames = self._number((1, 9999), "How many frames to lay.", " frames")
+        frame_px = self._number(
             (1, 99999), "About the side of a frame, in pixels of the image.", " px wide"
         )
-        self._frame_nodes = self._number(
+        frame_nodes = self._number(
             (1, 64), "Nodes along a side of a frame: 8 is 8 x 8 nodes.", " nodes a side"
         )
+        # by field of a FrameLayout
+        self._frame_boxes = {"n": n_frames, "size_px": frame_px, "nodes_per_side": frame_nodes}
         self._show_layout(FrameLayout())
         self._before = make_button(
             "Before", partial(self.walk, step=-1), f"The frame before ({BEFORE_KEY})."
@@ -218,8 +220,8 @@ class GridTool(QWidget):
         fill_column(
             *(self, make_row((self._plan, 1), (self._minutes, 1))),
             make_row((self._on_slice, 1), (self._in_frames, 1)),
-            make_row((self._lay, 1), self._n_side_label, self._n_side, (self._n_frames, 1)),
-            make_row((self._frame_px, 1), (self._frame_nodes, 1)),
+            make_row((self._lay, 1), self._n_side_label, self._n_side, (n_frames, 1)),
+            make_row((frame_px, 1), (frame_nodes, 1)),
             *(self._problems, self._picker, self._progress, self._tally),
             *(self._stack_fraction, self._news, make_row(*walk), make_row(*steps)),
             *(make_row((self._done, 1), self._goes_on), self._list, None),
@@ -708,7 +710,7 @@ class GridTool(QWidget):
         frames = self.book.frames()
         for widget in (self._n_side, self._n_side_label):
             widget.setVisible(not is_framing)
-        for widget in (self._n_frames, self._frame_px, self._frame_nodes):
+        for widget in self._frame_boxes.values():
             widget.setVisible(is_framing)
         for widget in (self._progress, self._before, self._next, self._next_open):
             widget.setVisible(is_framing and bool(frames))
@@ -724,31 +726,22 @@ class GridTool(QWidget):
         self._show_layout(FrameLayout.proposed(self._source, self._window_px, laid))
 
     def _layout(self) -> FrameLayout:
-        boxes = (self._n_frames, self._frame_px, self._frame_nodes)
-        return FrameLayout(*(box.value() for box in boxes))
+        return FrameLayout(**{name: box.value() for name, box in self._frame_boxes.items()})
 
     def _show_layout(self, layout: FrameLayout) -> None:
         self._proposed = layout
         self._fill(layout)
 
     def _fill(self, layout: FrameLayout) -> None:
-        for box, value in (
-            (self._n_frames, layout.n),
-            (self._frame_px, layout.size_px),
-            (self._frame_nodes, layout.nodes_per_side),
-        ):
-            box.setValue(value)
+        for name, box in self._frame_boxes.items():
+            box.setValue(getattr(layout, name))
 
     def _mark_field(self, field: str | None, fault: str = "") -> None:
         """Mark the number that is wrong, and say why; without one, take that back."""
         if fault == self._fault:
             return
         self._fault = fault
-        for name, box in (
-            ("n", self._n_frames),
-            ("size_px", self._frame_px),
-            ("nodes_per_side", self._frame_nodes),
-        ):
+        for name, box in self._frame_boxes.items():
             set_mark(box, "error" if name == field else "")
         self._show_notices()
 
