@@ -211,6 +211,19 @@ class Stack:
         known = [edge for edge in edges if edge is not None]
         return sum(known) / len(known) if known else None
 
+    def box_of(self, z: int, box: Box | None = None) -> Box:
+        """Return a box, or that of the whole slice; InputError unless it lies in slice ``z``."""
+        height, width = self.shape_of(z)
+        if box is None:
+            return 0, 0, height, width
+        y0, x0, y1, x1 = (operator.index(edge) for edge in box)
+        if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+            raise InputError(
+                f"box {(y0, x0, y1, x1)} is empty or outside slice {z} of {height} x {width} "
+                "pixels; give half-open y0, x0, y1, x1 inside it."
+            )
+        return y0, x0, y1, x1
+
     def read(self, z: int, box: Box | None = None) -> Pixels:
         """Read a slice, or a box of it.
 
@@ -235,16 +248,8 @@ class Stack:
         """
         index = self._index(z)
         image, place = self._image(index), 0 if self._is_series else index
-        height, width = image.shape
-        y0, x0, y1, x1 = whole = (0, 0, height, width)
-        if box is not None:
-            y0, x0, y1, x1 = (operator.index(edge) for edge in box)
-        if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
-            raise InputError(
-                f"box {(y0, x0, y1, x1)} is empty or outside slice {index} of {height} x {width} "
-                "pixels; give half-open y0, x0, y1, x1 inside it."
-            )
-        wanted = whole if image.is_decoded_whole else (y0, x0, y1, x1)
+        y0, x0, y1, x1 = within = self.box_of(index, box)
+        wanted = (0, 0, *image.shape) if image.is_decoded_whole else within
         n_px = (wanted[2] - wanted[0]) * (wanted[3] - wanted[1]) * image.plan.n_channels
         check_memory(n_px * image.dtype.itemsize, f"slice {index} of {self.source}")
         where = image.plan.index(place, wanted)

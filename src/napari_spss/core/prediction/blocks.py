@@ -429,7 +429,7 @@ class _Worker:
         if mark.exists():
             return False
         regions = self._blocks[index]
-        y0, x0, y1, x1 = regions[0].box or (0, 0, *self._stack.shape_of(regions[0].slice))
+        y0, x0, y1, x1 = self._stack.box_of(regions[0].slice, regions[0].box)
         probs = np.empty((len(self._model.classes), y1 - y0, x1 - x0), np.float32)
         means: list[float] = []
 
@@ -539,6 +539,6 @@ def _mean_uncertainty(
         means = json.loads((place / _DONE / str(index)).read_text())
         for region, mean in zip(regions, means, strict=True):
             height, width = stack.shape_of(region.slice)
-            y0, x0, y1, x1 = region.box or (0, 0, height, width)
+            y0, x0, y1, x1 = stack.box_of(region.slice, region.box)
             total[region.slice] += mean * n_summed(y1 - y0, x1 - x0) / n_summed(height, width)
     return total

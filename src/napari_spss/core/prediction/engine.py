@@ -130,8 +130,9 @@ def predict_regions(
     >>> for event in predict_regions(model, stack, [Region(4)], show):  # doctest: +SKIP
     ...     print(event)
     """
+    check_stack(stack)
     for region in regions:
-        _box_of(stack, region.slice, region.box)
+        stack.box_of(region.slice, region.box)
     predictor = SlicePredictor(model, device, tile_px=tile_px, flips=flips)
     is_smooth, why = is_smoothed(model, stack, smooth_z)
     delivery = _Delivery(stack, sink)
@@ -202,7 +203,7 @@ class _Delivery:
 
     def __call__(self, region: Region, rows: tuple[int, int], probs: Probs) -> None:
         self._sink(region, rows, probs)
-        top, left, bottom, right = _box_of(self._stack, region.slice, region.box)
+        top, left, bottom, right = self._stack.box_of(region.slice, region.box)
         self._total += entropy_sum(probs, rows[0] - top)
         if rows[1] == bottom:
             mean = self._total / n_summed(bottom - top, right - left)
@@ -270,7 +271,8 @@ def predict_slice(
     Stopped
         If the token was set.
     """
-    region = Region(z, _box_of(stack, z, box))
+    check_stack(stack)
+    region = Region(z, stack.box_of(z, box))
     return _in_memory(
         model,
         stack,
@@ -349,7 +351,7 @@ def _in_memory(
     """Predict regions into arrays (C, Y, X); warnings of the run become Python's."""
     found = {}
     for region in regions:
-        y0, x0, y1, x1 = _box_of(stack, region.slice, region.box)
+        y0, x0, y1, x1 = stack.box_of(region.slice, region.box)
         found[region] = np.empty((len(model.classes), y1 - y0, x1 - x0), np.float32)
 
     def keep(region: Region, rows: tuple[int, int], probs: Probs) -> None:
@@ -532,19 +534,6 @@ def iter_prediction(
     else:
         outputs = {what: str(results.folder / name) for what, name in names.items()}
         yield replace(finished, elapsed_s=clock() - began, outputs=outputs)
-
-
-def _box_of(stack: Stack, z: int, box: Box | None) -> Box:
-    """Return a box, or that of the whole slice, if it lies in the slice."""
-    check_stack(stack)
-    height, width = stack.shape_of(z)
-    y0, x0, y1, x1 = box or (0, 0, height, width)
-    if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
-        raise InputError(
-            f"box {box} is empty or outside slice {z} of {height} x {width} pixels; give half-open "
-            "y0, x0, y1, x1 inside it."
-        )
-    return y0, x0, y1, x1
 
 
 def checked_slices(
