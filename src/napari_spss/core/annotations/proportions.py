@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from typing import Literal
 
@@ -160,15 +162,18 @@ class Proportion:
         if outside is None:
             return self
 
-        def placed(values: Fractions, value: float | None) -> Fractions:
-            return (*values[:outside], value, *values[outside + 1 :])
+        blank = self.blanked(outside)
+        fractions = (*blank.fractions[:outside], 0.0, *blank.fractions[outside + 1 :])
+        return dataclasses.replace(blank, fractions=fractions)
 
-        return dataclasses.replace(
-            self,
-            fractions=placed(self.fractions, 0.0),
-            low=None if self.low is None else placed(self.low, None),
-            high=None if self.high is None else placed(self.high, None),
-        )
+    def blanked(self, index: int) -> Proportion:
+        """Copy in which nothing is said of a class."""
+        return self.mapped(lambda values: (*values[:index], None, *values[index + 1 :]))
+
+    def mapped(self, change: Callable[[Fractions], Fractions]) -> Proportion:
+        """Copy with fractions and bounds, as far as they are stated, changed alike."""
+        low, high = (None if ends is None else change(ends) for ends in (self.low, self.high))
+        return dataclasses.replace(self, fractions=change(self.fractions), low=low, high=high)
 
     def sum_fault(self) -> tuple[str, str] | None:
         """Reason and remedy if the fractions cannot belong together."""
@@ -216,12 +221,7 @@ class Proportion:
         deviates = total > 1 + _EXACT or (len(known) == len(self.fractions) and total < 1 - _EXACT)
         scaled = self
         if deviates and abs(total - 1) <= SUM_TOLERANCE:
-            scaled = dataclasses.replace(
-                self,
-                fractions=_divided(self.fractions, total),
-                low=None if self.low is None else _divided(self.low, total),
-                high=None if self.high is None else _divided(self.high, total),
-            )
+            scaled = self.mapped(partial(_divided, total=total))
         if scaled.bounds()[:1] != (None,):
             return scaled
         return dataclasses.replace(scaled, fractions=_with_remainder(list(scaled.fractions)))

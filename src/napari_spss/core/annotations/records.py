@@ -352,15 +352,7 @@ class Annotations:
 
         return Annotations(
             self.classes.named(classes),
-            tuple(
-                dataclasses.replace(
-                    one,
-                    fractions=moved(one.fractions),
-                    low=None if one.low is None else moved(one.low),
-                    high=None if one.high is None else moved(one.high),
-                )
-                for one in self.proportions
-            ),
+            tuple(one.mapped(moved) for one in self.proportions),
             tuple(
                 dataclasses.replace(point, class_index=int(new_index[point.class_index]))
                 for point in self.keypoints
@@ -428,6 +420,4 @@ def _blanked(proportion: Proportion, outside: int, name: str) -> Proportion:
             "counts in no fraction; leave it out, and state the others as fractions of the rest.",
             field="outside",
         )
-    blank = proportion.without(outside)
-    fractions = (*blank.fractions[:outside], None, *blank.fractions[outside + 1 :])
-    return dataclasses.replace(blank, fractions=fractions)
+    return proportion.blanked(outside)

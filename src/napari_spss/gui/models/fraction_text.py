@@ -245,7 +245,7 @@ def percent_text(fraction: float) -> str:
 
 def _exact_percent(fraction: float) -> str:
     """Write a fraction as per cent such that :func:`parse_cell` gives the same float back."""
-    return _plain(Decimal(repr(float(fraction))) * _HUNDRED)
+    return _plain(_percent(fraction))
 
 
 def cell_text(value: float | None, low: float | None = None, high: float | None = None) -> str:
