@@ -465,7 +465,7 @@ def test_demo_shows_events_lines_and_files(spss, tmp_path, monkeypatch):
         lines: tuple[str, ...]
         files: tuple[Path, ...]
 
-    def iter_demo(out_dir, *, device="auto", token=None, seed=0):
+    def iter_demo(out_dir, *, device="auto", token=None):
         yield RunStarted("training", 2, device, ("background", "disc"))
         yield Message("info", "hello")
         yield RunFinished(FinishReason.completed, 2, 1.0)

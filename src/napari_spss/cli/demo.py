@@ -65,7 +65,6 @@ def iter_demo(
     *,
     device: str = "auto",
     token: CancelToken | None = None,
-    seed: int = 0,
     settings: TrainingSettings | None = None,
     sample: Sample | None = None,
 ) -> Generator[Event, None, DemoResult]:
@@ -80,8 +79,6 @@ def iter_demo(
     token : CancelToken, optional
         Stops within one step or tile. If training is stopped, its model stays, and nothing is
         predicted.
-    seed : int
-        Of the sample, its annotations, and the training.
     settings : TrainingSettings, optional
         By default the preset ``fast``.
     sample : Sample, optional
@@ -110,9 +107,9 @@ def iter_demo(
     predictions = tuple(result_names().values())
     for results in (own, replace(own, names=predictions)):
         results.check()  # at once, not after the training
-    sample = sample or synthetic_sample(seed=seed)
+    sample = sample or synthetic_sample()
     settings = (settings or TrainingSettings()).with_overrides(
-        {"seed": seed, "image.object_diameter_px": sample.object_diameter_px}
+        {"image.object_diameter_px": sample.object_diameter_px}
     )
     token = token or CancelToken()
     run = iter_training(

@@ -101,7 +101,6 @@ def test_what_is_saved_comes_back(folder):
 def test_opening_a_new_project_writes_nothing(folder):
     with Project.open(folder, identity=IDENTITY) as project:
         assert project.state == ProjectState()
-        assert project.is_saved
         project.note_action("fraction")
     assert not folder.exists()
 
@@ -371,7 +370,6 @@ def test_project_whose_lock_was_removed_is_not_overwritten(folder):
         with pytest.raises(FolderUnusable, match="its lock was removed"):
             first.save(ProjectState(CLASSES))
         assert first.state == ProjectState(CLASSES)
-        assert not first.is_saved
     assert reopen(folder).state == STATE
 
 
@@ -408,19 +406,17 @@ def test_vanished_folder_keeps_annotations_in_memory_and_offers_another(folder):
         ) as caught:
             project.save(STATE)
         assert project.state == STATE
-        assert not project.is_saved
         assert not folder.exists()
-        project.note_action("fraction", seconds=3)
+        project.note_action("fraction")
         project.move_to(caught.value.fallback)
         assert project.folder == caught.value.fallback
-        assert project.is_saved
         project.save(STATE)
-        assert reopen_log(project.folder) == [3.0]
+        assert logged(project.folder) == ["fraction"]
     assert reopen(caught.value.fallback).state == STATE
 
 
-def reopen_log(folder):
-    return [action.seconds for action in read_actions(folder / "log.jsonl")]
+def logged(folder):
+    return [action.kind for action in read_actions(folder / "log.jsonl")]
 
 
 def test_file_that_cannot_be_replaced_is_told_and_written_later(folder):
@@ -432,7 +428,6 @@ def test_file_that_cannot_be_replaced_is_told_and_written_later(folder):
             project.save(STATE)
         blocker.rmdir()
         assert "keypoints.csv" in project.save(STATE)
-        assert project.is_saved
     assert reopen(folder).state == STATE
 
 
@@ -446,9 +441,7 @@ def test_file_whose_save_failed_is_written_by_the_next(folder, monkeypatch, name
         with pytest.raises(FolderUnusable, match="No space left on device"):
             project.save(STATE)
         assert failures
-        assert not project.is_saved
         assert name in project.save(STATE)
-        assert project.is_saved
     assert reopen(folder).state == STATE
 
 
@@ -472,9 +465,7 @@ def test_painted_slice_whose_save_failed_is_written_by_the_next(folder, monkeypa
         fail_once(monkeypatch, "slice_00001.tif")
         with pytest.raises(FolderUnusable, match="No space left on device"):
             project.save_painted({0: None, 1: painted[1], 2: painted[2]})
-        assert not project.is_saved
         assert project.save_painted({}) == ("painted/slice_00001.tif", "painted/slice_00002.tif")
-        assert project.is_saved
     with Project.open(folder, identity=IDENTITY) as project:
         assert {z: a.max() for z, a in project.read_painted().items()} == {1: 2, 2: 3}
 
@@ -488,7 +479,6 @@ def test_painted_slices_that_could_not_be_saved_move_along(folder, tmp_path):
         with pytest.raises(FolderUnusable):
             project.save_painted({1: painted[1]})
         project.move_to(tmp_path / "elsewhere")
-        assert project.is_saved
         assert sorted(project.read_painted()) == [0, 1]
 
 
@@ -733,32 +723,25 @@ class Clock:
 
 def test_action_takes_the_time_since_the_last_one_and_a_pause_counts_little():
     clock = Clock()
-    log = ActionLog(clock=clock, pause_limit_s=60)
-    log.start()
-    for gap_s, kind in ((3, "fraction"), (2.5, "keypoint"), (5000, "fraction"), (-10, "keypoint")):
+    log = ActionLog(clock=clock)
+    for gap_s in (3, 2.5, 5000, -10):  # the first action has no other before it
         clock.now_s += gap_s
-        log.note(kind)
-    assert [action.seconds for action in log.actions] == [3.0, 2.5, 60.0, 0.0]
-    assert log.seconds() == 65.5
-    assert log.seconds(["keypoint"]) == 2.5
-    assert log.count("fraction") == 2
-
-
-def test_first_action_of_a_session_that_was_not_started_takes_no_time():
-    assert ActionLog(clock=Clock()).note("fraction").seconds == 0
-    assert ActionLog(clock=Clock()).note("fraction", seconds=4).seconds == 4
+        log.note("fraction")
+    assert [action.seconds for action in log.actions] == [0.0, 2.5, 60.0, 0.0]
+    assert log.seconds() == 62.5
 
 
 def test_log_goes_on_over_sessions(folder):
     clock = Clock()
     with Project.open(folder, identity=IDENTITY, clock=clock) as project:
-        project.note_action("fraction", seconds=4, slice=2)
+        project.note_action("fraction", slice=2)
         project.save(STATE)
-        project.note_action("node", seconds=6, n_items=16)
+        clock.now_s += 6
+        project.note_action("node", n_items=16)
     with Project.open(folder, identity=IDENTITY, clock=clock) as project:
-        assert project.log.seconds() == 10
-        assert project.log.count("node") == 16
-        project.note_action("keypoint", seconds=1)
+        assert project.log.seconds() == 6
+        assert [action.n_items for action in project.log.actions] == [1, 16]
+        project.note_action("keypoint")
     lines = (folder / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["kind"] for line in lines] == ["fraction", "node", "keypoint"]
     assert json.loads(lines[0])["slice"] == 2
@@ -768,24 +751,24 @@ def test_log_goes_on_over_sessions(folder):
 def test_damaged_line_of_the_log_costs_no_other(folder):
     path = folder.with_suffix(".jsonl")
     log = ActionLog(clock=Clock())
-    log.note("fraction", seconds=4)
+    log.note("fraction")
     log.write(path)
     with path.open("ab") as stream:
         stream.write(b'\xff\xfe\n{"kind": "node", "time_s": 0, "seconds": Infinity}\n{"kind": "fra')
-    log.note("keypoint", seconds=5)
+    log.note("keypoint")
     log.write(path)
-    assert [action.seconds for action in read_actions(path)] == [4.0, 5.0]
+    assert read_actions(path) == log.actions
 
 
 def test_lost_log_does_not_disturb_saving(folder):
     with Project.open(folder, identity=IDENTITY) as project:
         project.save(STATE)
         (folder / "log.jsonl").mkdir()
-        project.note_action("fraction", seconds=4)
+        project.note_action("fraction")
         assert project.save(ProjectState(CLASSES))
         (folder / "log.jsonl").rmdir()
-        project.note_action("fraction", seconds=5)
-    assert reopen_log(folder) == [4.0, 5.0]
+        project.note_action("keypoint")
+    assert logged(folder) == ["fraction", "keypoint"]
 
 
 def test_proofread_objects_come_back_and_move_along(folder, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, ClassVar
@@ -50,34 +50,25 @@ _ACTION = TypeAdapter(Action)
 class ActionLog:
     """Measures actions and keeps them until they are written.
 
-    An action is taken to have begun when the last one ended. A longer gap than
-    ``pause_limit_s`` is a pause and counts as that much, so that the sum is an upper bound of the
-    time spent at work rather than the time that went by.
+    An action is taken to have begun when the last one ended; the first one takes no time. A gap of
+    more than `PAUSE_LIMIT_S` is a pause and counts as that much, so that the sum is an upper bound
+    of the time spent at work rather than the time that went by.
 
     Parameters
     ----------
     past : tuple of Action
         Actions of earlier sessions.
-    pause_limit_s : float
-        Longest time that a single action may count, unless it is stated.
     clock : callable
         Seconds since 1970.
     """
 
     past: tuple[Action, ...] = ()
-    pause_limit_s: float = PAUSE_LIMIT_S
     clock: Callable[[], float] = time.time
     _new: list[Action] = field(default_factory=list)
     _n_written: int = 0
     _last_s: float | None = None
 
-    def start(self) -> None:
-        """Let the clock run from now on: the user has begun to annotate."""
-        self._last_s = self.clock()
-
-    def note(
-        self, kind: str, *, n_items: int = 1, slice: int | None = None, seconds: float | None = None
-    ) -> Action:
+    def note(self, kind: str, *, n_items: int = 1, slice: int | None = None) -> None:
         """Record an action that has just been finished.
 
         Parameters
@@ -88,31 +79,21 @@ class ActionLog:
             How many fractions, points or nodes it set.
         slice : int, optional
             Where.
-        seconds : float, optional
-            How long it took, if that is known better than from the last action.
         """
         now_s = self.clock()
-        if seconds is None:
-            since_s = 0.0 if self._last_s is None else now_s - self._last_s
-            seconds = min(max(since_s, 0.0), self.pause_limit_s)
+        since_s = 0.0 if self._last_s is None else now_s - self._last_s
+        seconds = min(max(since_s, 0.0), PAUSE_LIMIT_S)
         self._last_s = now_s
-        action = Action(kind, now_s, round(seconds, 3), n_items, slice)
-        self._new.append(action)
-        return action
+        self._new.append(Action(kind, now_s, round(seconds, 3), n_items, slice))
 
     @property
     def actions(self) -> tuple[Action, ...]:
         """All actions, those of earlier sessions first."""
         return (*self.past, *self._new)
 
-    def seconds(self, kinds: Iterable[str] | None = None) -> float:
-        """Sum up the seconds spent, on some kinds of actions or on all."""
-        chosen = None if kinds is None else set(kinds)
-        return sum(one.seconds for one in self.actions if chosen is None or one.kind in chosen)
-
-    def count(self, kind: str) -> int:
-        """Sum up how many items actions of a kind have set."""
-        return sum(one.n_items for one in self.actions if one.kind == kind)
+    def seconds(self) -> float:
+        """Sum up the seconds spent."""
+        return sum(one.seconds for one in self.actions)
 
     def write(self, path: Path) -> None:
         """Append the actions that are not yet in the file.

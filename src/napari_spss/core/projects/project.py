@@ -27,7 +27,7 @@ from ..base import (
     remove_stale_files,
 )
 from ..images import PAINTED_FOLDER, PaintedSlices
-from .action_log import Action, ActionLog, read_actions
+from .action_log import ActionLog, read_actions
 from .folder import RECORD_FILE, RUNS_FOLDER, FolderUnusable, fallback_folder
 from .record import ProjectRecord, write_project
 from .state import TABLES, ProjectState, read_state
@@ -89,7 +89,6 @@ class Project:
         self.unreadable: frozenset[str] = frozenset()
         self.log = ActionLog(clock=clock)
         self._place = _Place(folder)
-        self._unsaved: set[str] = set()
 
     @property
     def folder(self) -> Path:
@@ -162,11 +161,6 @@ class Project:
         self.close()
 
     @property
-    def is_saved(self) -> bool:
-        """Whether everything that was to be saved is on disk."""
-        return not self._unsaved
-
-    @property
     def is_writable(self) -> bool:
         """Whether saving can be expected to work: the lock is ours, or nothing is there yet."""
         return self._place.lock.is_held or not self._place.was_on_disk
@@ -217,7 +211,7 @@ class Project:
             If somebody else has opened a project in the folder meanwhile.
         """
         self.state = state
-        return self._writing("state", self._write_state)
+        return self._writing(self._write_state)
 
     def save_painted(self, slices: Mapping[int, Any]) -> tuple[str, ...]:
         """Write painted labels.
@@ -240,7 +234,7 @@ class Project:
             As :meth:`save`.
         """
         self._place.painted.note(slices)
-        return self._writing("painted labels", self._place.painted.write)
+        return self._writing(self._place.painted.write)
 
     def read_painted(self, stack_shape: tuple[int, int, int] | None = None) -> dict[int, Any]:
         """Read all painted labels, (Y, X) per slice; unreadable ones become a warning.
@@ -263,7 +257,7 @@ class Project:
         """
         for part, slices in parts.items():
             self._place.objects(part).note(slices)
-        return self._writing("objects", self._place.write_objects)
+        return self._writing(self._place.write_objects)
 
     def read_objects(
         self, stack_shape: tuple[int, int, int] | None = None, *, part: int = 1
@@ -279,19 +273,11 @@ class Project:
             self._warn(problem)
         return labels
 
-    def note_action(
-        self,
-        kind: str,
-        *,
-        n_items: int = 1,
-        slice: int | None = None,
-        seconds: float | None = None,
-    ) -> Action:
+    def note_action(self, kind: str, *, n_items: int = 1, slice: int | None = None) -> None:
         """Record an action in the log, see `ActionLog.note`; it never fails."""
-        action = self.log.note(kind, n_items=n_items, slice=slice, seconds=seconds)
+        self.log.note(kind, n_items=n_items, slice=slice)
         if self._place.was_on_disk and self._place.lock.is_held:
             self._write_log()
-        return action
 
     def move_to(self, folder: str | Path) -> None:
         """Go on in another, empty or new, folder: write everything there and leave the old one.
@@ -317,9 +303,9 @@ class Project:
             other.note({**one.read()[0], **one.waiting})
         self._place = new
         try:
-            self._writing("state", self._write_state, make_parents=True)
-            self._writing("painted labels", new.painted.write)
-            self._writing("objects", new.write_objects)
+            self._writing(self._write_state, make_parents=True)
+            self._writing(new.painted.write)
+            self._writing(new.write_objects)
             self.log.write_anew(new.folder / LOG_FILE)
             _copy_runs(old.folder, new.folder)
         except (OSError, InputError) as error:
@@ -332,17 +318,15 @@ class Project:
         self._place = new
 
     def _writing(
-        self, what: str, write: Callable[[], tuple[str, ...]], *, make_parents: bool = False
+        self, write: Callable[[], tuple[str, ...]], *, make_parents: bool = False
     ) -> tuple[str, ...]:
         """Write into the folder, made or still ours; turn failures into a message."""
-        self._unsaved.add(what)
         is_fallback = self.folder == fallback_folder(self.source, self.identity)
         try:
             self._ensure_folder(make_parents=make_parents or is_fallback)
             written = write()
         except (OSError, RunError) as error:
             raise self._unusable(_reason(error)) from error
-        self._unsaved.discard(what)
         if self._place.was_on_disk:
             self._write_log()
         return written
