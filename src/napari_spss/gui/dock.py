@@ -634,11 +634,8 @@ class SpssDock(QWidget):
 
     @guarded
     def _go_to_slice(self, z: int) -> None:
-        source = self.source
-        target = None if source is None else source.geometry.world_of_slice(z)
-        if target is not None:
-            axis, world = target
-            self._viewer.dims.set_point(self._viewer.dims.ndim + axis, world)
+        if self.source is not None:
+            self.source.geometry.go_to(self._viewer.dims, z)
 
     @guarded
     def _on_theme(self, event: Any = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from napari.components import Dims
 from napari.layers import Image
 
 from napari_spss.core.base import InputError
@@ -58,7 +59,9 @@ def test_the_slice_under_the_slider_respects_scale_and_translation():
     assert [geometry.slice_at((w, 0, 0)) for w in (1000, 1024, 1026, 1450)] == [0, 0, 1, 9]
     assert geometry.slice_at((0, 0, 0)) == 0
     assert geometry.slice_at((99999, 0, 0)) == 9
-    assert geometry.world_of_slice(3) == (-3, 1150.0)
+    dims = Dims(ndim=3, range=((1000, 1450, 50), (0, 100, 1), (0, 100, 1)))
+    geometry.go_to(dims, 3)
+    assert dims.point == (1150, 0, 0)
 
 
 def test_a_viewer_with_more_axes_uses_the_last_ones():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ from napari.layers import Layer
 from napari.utils.transforms import Affine, CompositeAffine
 
 from ...core.base import InputError
+
+if TYPE_CHECKING:
+    from napari.components import Dims
 
 _CHANNEL_LABELS = {"c", "ch", "channel", "channels"}
 _TIME_LABELS = {"t", "time"}
@@ -106,14 +109,13 @@ class Geometry:
         z = int(np.floor(data[self.axes.index("Z")] + 0.5))
         return min(max(z, 0), self.stack_shape[0] - 1)
 
-    def world_of_slice(self, z: int) -> tuple[int, float] | None:
-        """Slider (counted from the last axis, negative) and world coordinate of a slice."""
-        if "Z" not in self.axes:
-            return None
-        axis = self.axes.index("Z")
-        centre = (np.asarray(self.shape, float) - 1) / 2
-        centre[axis] = z
-        return axis - len(self.axes), float(self._to_world()(centre)[axis])
+    def go_to(self, dims: Dims, z: int) -> None:
+        """Move a viewer's slider to a slice."""
+        if "Z" in self.axes:
+            axis = self.axes.index("Z")
+            centre = (np.asarray(self.shape, float) - 1) / 2
+            centre[axis] = z
+            dims.set_point(dims.ndim + axis - len(self.axes), float(self._to_world()(centre)[axis]))
 
     def fitted(self, world: Sequence[float]) -> npt.NDArray[np.float64]:
         """Last coordinates of a world point; zeros where a viewer of fewer axes gives none."""

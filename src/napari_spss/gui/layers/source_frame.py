@@ -130,10 +130,7 @@ class SourceFrame:
 
     def go_to(self, viewer: ViewerModel, slice_index: int) -> None:
         """Move the viewer's slider to a slice."""
-        target = self.geometry.world_of_slice(slice_index)
-        if target is not None:
-            axis, world = target
-            viewer.dims.set_point(viewer.dims.ndim + axis, world)
+        self.geometry.go_to(viewer.dims, slice_index)
 
     def look_at(self, viewer: ViewerModel, region: Region) -> None:
         """Move the slider to a region's slice, and the camera to its rectangle, with a margin."""
