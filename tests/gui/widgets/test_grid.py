@@ -79,8 +79,8 @@ def test_tally_counts_untouched_nodes_as_misses_and_leaves_unsure_and_outside_ou
 
 def test_nearest_node_and_none_beyond_the_radius():
     sheet = GridSheet(square_grid())
-    assert sheet.nearest(14.0, 26.0, 5.0) == 6
-    assert sheet.nearest(10.0, 10.0, 5.0) is None
+    assert sheet.grid.nearest(14.0, 26.0, 5.0) == 6
+    assert sheet.grid.nearest(10.0, 10.0, 5.0) is None
 
 
 @settings(max_examples=50, deadline=None)

@@ -380,7 +380,7 @@ def _count_pixels(source: LabelSource, n_classes: int) -> npt.NDArray[np.int64]:
 
 def _labels_under(source: LabelSource, grid: CountingGrid) -> npt.NDArray[np.uint8]:
     """Labels of the pixels that hold the nodes (N,)."""
-    y, x = _pixels_of(grid)
+    y, x = grid.pixels
     labels = np.full(grid.n_nodes, IGNORE, np.uint8)
     for y0, _, y1, _ in strips(source.shape_of(grid.slice)):
         here = (y >= y0) & (y < y1)
@@ -392,11 +392,6 @@ def _labels_under(source: LabelSource, grid: CountingGrid) -> npt.NDArray[np.uin
     return labels
 
 
-def _pixels_of(grid: CountingGrid) -> npt.NDArray[np.int_]:
-    """Rows and columns (2, N) of the pixels that hold the nodes."""
-    return np.floor(np.stack([grid.y, grid.x]) + 0.5).astype(int)
-
-
 def _check_inside(source: LabelSource, grid: CountingGrid) -> None:
     if grid.slice >= source.n_slices:
         raise InputError(
@@ -405,7 +400,7 @@ def _check_inside(source: LabelSource, grid: CountingGrid) -> None:
             field="check",
         )
     height, width = source.shape_of(grid.slice)
-    y, x = _pixels_of(grid)
+    y, x = grid.pixels
     out = (y < 0) | (x < 0) | (y >= height) | (x >= width)
     if out.any():
         first = int(np.flatnonzero(out)[0])

@@ -128,6 +128,19 @@ class CountingGrid:
         mask: NDArray[np.bool_] = (self.class_index >= 0) & (self.looks == 0)
         return mask
 
+    @property
+    def pixels(self) -> NDArray[np.int64]:
+        """Rows and columns (2, N) of the pixels that hold the nodes."""
+        return np.floor(np.stack([self.y, self.x]) + 0.5).astype(np.int64)
+
+    def nearest(self, y: float, x: float, radius_px: float) -> int | None:
+        """Index of the node nearest to a position, if there is one within a radius."""
+        if not self.n_nodes:
+            return None
+        distances = np.hypot(self.y - y, self.x - x)
+        node = int(distances.argmin())
+        return node if distances[node] <= radius_px else None
+
     def judged_counts(self, n_classes: int) -> NDArray[np.int64]:
         """Count the judged nodes per class, shape (C,).
 

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 from pydantic import BeforeValidator, ValidationInfo
 
 from ..base import CellProblem, InputError, counted
 from .checks import BOX, UNSURE_TEXT, StackExtent
 from .csv_cells import CellFault, Table, fraction, read_table, write_rows
-from .grids import NOT_JUDGED, UNSURE, CountingGrid
+from .grids import NOT_JUDGED, UNSURE
 from .proportions import Region
 from .records import Annotations
 from .table_rows import ClassIndex, Number, Reading, RegionRow
@@ -83,7 +82,7 @@ def with_looks(annotations: Annotations, looks: Iterable[Look]) -> Annotations:
         if look.verdict is None:
             continue
         grid = grids.get(look.region)
-        node = _node_at(grid, look.y, look.x)
+        node = None if grid is None else grid.nearest(look.y, look.x, _NEAR_PX)
         if grid is None or node is None:
             raise InputError(
                 f"no counting grid has a node at y {look.y:g}, x {look.x:g} of slice "
@@ -241,7 +240,7 @@ def _looks_of(table: Table, annotations: Annotations) -> tuple[list[tuple[int, L
         verdict = row.stated if row.look == _KEPT else row.look
         region = Region(row.slice, row.box)
         grid = grids.get(region)
-        node = _node_at(grid, row.y, row.x)
+        node = None if grid is None else grid.nearest(row.y, row.x, _NEAR_PX)
         found.append(
             (line, Look(region, row.y, row.x, row.stated, row.map, row.probability, verdict))
         )
@@ -269,12 +268,3 @@ def _looks_of(table: Table, annotations: Annotations) -> tuple[list[tuple[int, L
                 line=line,
             )
     return found, n_strange
-
-
-def _node_at(grid: CountingGrid | None, y: float, x: float) -> int | None:
-    """Index of the node at a place; None if there is none."""
-    if grid is None or not grid.n_nodes:
-        return None
-    distances = np.hypot(grid.y - y, grid.x - x)
-    nearest = int(distances.argmin())
-    return nearest if distances[nearest] <= _NEAR_PX else None

@@ -408,8 +408,8 @@ def _under_nodes(mask: npt.NDArray[np.uint8], grid: CountingGrid) -> npt.NDArray
     """Class under every node, by the mask of the grid's region; -1 where it is not known."""
     # A point belongs to the pixel whose centre is nearest, halves to the higher one.
     top, left = grid.box[:2] if grid.box else (0, 0)
-    rows = np.clip(np.floor(grid.y + 0.5).astype(np.int64) - top, 0, mask.shape[0] - 1)
-    columns = np.clip(np.floor(grid.x + 0.5).astype(np.int64) - left, 0, mask.shape[1] - 1)
+    y, x = grid.pixels
+    rows, columns = (y - top).clip(0, mask.shape[0] - 1), (x - left).clip(0, mask.shape[1] - 1)
     found = mask[rows, columns].astype(np.int64)
     return np.where(found == IGNORE, -1, found)
 

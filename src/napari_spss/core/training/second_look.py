@@ -62,7 +62,7 @@ class NodeMaps:
         empty = np.full((len(probs), grid.n_nodes), np.nan, np.float32)
         found = self.probs.setdefault(region, empty)
         left = 0 if region.box is None else region.box[1]
-        y, x = (np.floor(axis + 0.5).astype(np.int64) for axis in (grid.y, grid.x))
+        y, x = grid.pixels
         (here,) = np.nonzero((y >= rows[0]) & (y < rows[1]))
         found[:, here] = probs[:, y[here] - rows[0], x[here] - left]
 

@@ -179,7 +179,7 @@ class GridLayer(FixedPoints):
         if event.button != 1 or event.modifiers or self._sheet is None or self._frame is None:
             return None
         reach_px = self._reach_px(event, PRESS_RADIUS_SCREEN_PX, 1 / 2)
-        return self._sheet.nearest(*self._place(event), reach_px)
+        return self._sheet.grid.nearest(*self._place(event), reach_px)
 
     def _may_mark(self) -> bool:
         """Whether nodes can be marked now; tells if not."""

@@ -89,14 +89,6 @@ class GridSheet:
         marks[judged & ~known] = UNSURE
         return self._with(marks, is_done=self.is_done)
 
-    def nearest(self, y: float, x: float, radius_px: float) -> int | None:
-        """Node nearest to a position, if there is one within a radius."""
-        if not self.marks.size:
-            return None
-        distance = np.hypot(self.grid.y - y, self.grid.x - x)
-        node = int(np.argmin(distance))
-        return node if distance[node] <= radius_px else None
-
     def along(
         self, start: tuple[float, float], end: tuple[float, float], radius_px: float
     ) -> NDArray[np.intp]:
@@ -308,7 +300,7 @@ class GridBook:
     def node_of(self, look: Look) -> int | None:
         """Node that was looked at again, or is to be; None if there is none by now."""
         sheet = self._sheets.get(look.region)
-        return None if sheet is None else sheet.nearest(look.y, look.x, _NEAR_PX)
+        return None if sheet is None else sheet.grid.nearest(look.y, look.x, _NEAR_PX)
 
     def has_node(self, look: Look) -> bool:
         """Whether a node to be looked at again is on a grid, or frame."""
