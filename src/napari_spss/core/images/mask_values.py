@@ -21,6 +21,7 @@ from .labels import strips
 from .raw import Pixels
 from .stack import Stack
 
+_MOST_VALUES = 256  # that are looked up
 _N_BINS = 256
 _LEAST_SOLID = 0.1  # of a level's pixels have four equal neighbours; at edges none have
 _LEAST_AREA = 1e-5  # of all such pixels: fewer are chance
@@ -55,14 +56,14 @@ class Levels:
     are_clear: bool
 
 
-def find_values(stack: Stack, limit: int) -> list[Any]:
-    """Sorted grey values or colours, ``limit`` and a few at most; InputError if all is NaN."""
+def find_values(stack: Stack) -> list[Any]:
+    """Sorted grey values or colours, at most 256 and a few; InputError if all is NaN."""
     colours: set[tuple[Any, ...]] = set()
     for pixels in _pixels(stack):
         is_colour = stack.channel_axis_is_rgb or pixels.shape[0] == 3
         flat = pixels[: 3 if is_colour else 1].reshape(3 if is_colour else 1, -1)
         colours.update(_unique_columns(flat))
-        if len(colours) > limit:
+        if len(colours) > _MOST_VALUES:
             break
     if not colours:
         raise InputError(f"{stack.source} holds no values, only NaN; choose another file.")

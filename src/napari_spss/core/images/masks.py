@@ -38,7 +38,6 @@ from .stack import Box, Stack, stack_from_array
 Labels: TypeAlias = npt.NDArray[np.uint8]
 
 _MAX_UNLISTED = 16
-_MAX_SCANNED = 256
 _BINARY = default_names(2)
 _LOSSY = re.compile(r"\.jpe?g$", re.IGNORECASE)
 _TAKE_IDS = "--instances (instances=True) takes them as objects of one class"
@@ -190,7 +189,7 @@ def open_masks(
         return _with_named_values(stack, classes)
     n_classes = len(classes.names)
     if classes.values == tuple(range(n_classes)):
-        found = find_values(stack, _MAX_SCANNED)
+        found = find_values(stack)
         if IGNORE in found and _are_indices(found, n_classes):
             return Masks(ClassSpec(classes.names), stack, _index_encoder(n_classes))
     return Masks(classes, stack, _nearest_encoder(classes))
@@ -248,7 +247,7 @@ def _with_found_values(stack: Stack, known: Mapping[int, str]) -> Masks:
     """Masks whose values say which classes there are."""
     if stack.dtype == np.bool_:
         return Masks(ClassSpec(_named((0, 1), known)), stack, _encode_binary)
-    found = find_values(stack, _MAX_SCANNED)
+    found = find_values(stack)
     indices = range(len(known) + 1)
     if known.keys() == {*indices[1:]} and known and _are_indices(found, len(indices)):
         return Masks(ClassSpec(_named(indices, known)), stack, _index_encoder(len(indices)))
@@ -286,7 +285,7 @@ def _with_named_values(stack: Stack, classes: ClassSpec) -> Masks:
     n_classes = len(classes.names)
     if n_classes == 2 and stack.dtype == np.bool_:
         return Masks(classes, stack, _encode_binary)
-    found = find_values(stack, _MAX_SCANNED)
+    found = find_values(stack)
     if n_classes == 2 and _are_binary(found):
         return Masks(classes, stack, _encode_binary)
     if _are_indices(found, n_classes):

@@ -137,11 +137,7 @@ def predict_image(
     if inputs is not None:
         axes, voxel_size_um = axes or inputs.axes, voxel_size_um or inputs.voxel_size_um
     stack = open_stack(source, axes=axes, voxel_size_um=voxel_size_um)
-    if stack.n_channels != model.n_channels:
-        raise InputError(
-            f"{image} has {stack.n_channels} channels, but the model was trained on "
-            f"{model.n_channels}; choose an image like those it was trained on."
-        )
+    model.check_channels(stack)
     pixel = stack.pixel_size_um(0)
     is_volume = not stack.is_set and stack.n_slices > 1
     least_pixels(min_size, stack.voxel_size_um if is_volume else (pixel, pixel))

@@ -184,11 +184,7 @@ class SlicePredictor:
         padded: dict[int, float] | None = None,
     ) -> Generator[tuple[Region, Band | TileDone | Message], None, None]:
         """Compute maps at working scale; rows of a band are those of the slice."""
-        if stack.n_channels != self._model.n_channels:
-            raise InputError(
-                f"{stack.source} has {stack.n_channels} channels, but the model was trained on "
-                f"{self._model.n_channels}; choose an image like those it was trained on."
-            )
+        self._model.check_channels(stack)
         if token is not None and token.is_cancelled:
             raise Stopped
         regions, shares = tuple(regions), {} if padded is None else padded

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import torch
 from pydantic import (
@@ -45,6 +45,9 @@ from ..networks import build_network, last_layer, own_draws
 from .corrections import Corrections
 from .label_posterior import LabelPosterior
 from .samples import LabelScale
+
+if TYPE_CHECKING:
+    from ..images import Stack
 
 Tensors = dict[str, torch.Tensor]
 
@@ -174,6 +177,14 @@ class Model(ModelRecord):
     def normalisation(self) -> str:
         """How grey values are normalised: "slice" or "range"."""
         return self.settings.image.normalisation
+
+    def check_channels(self, stack: Stack) -> None:
+        """Raise an InputError if an image has other channels than those it learned from."""
+        if stack.n_channels != self.n_channels:
+            raise InputError(
+                f"{stack.source} has {stack.n_channels} channels, but the model was trained on "
+                f"{self.n_channels}; choose an image like those it was trained on."
+            )
 
     def for_classes(self, classes: Classes) -> Model:
         """Return a model of other classes to begin with: this network with a new last layer.
