@@ -379,6 +379,7 @@ def test_class_names_match_without_case_and_background_has_two_names():
     assert order_classes(["mito"]) == ("background", "mito")
     assert match_class(" AXON ", CLASSES) == 2
     assert match_class("bg", CLASSES) == 0
+    assert match_class("noye\u0301", ("background", "noy\u00e9")) == 1, "as macOS writes accents"
     assert match_class("nucleus", CLASSES) is None
 
 

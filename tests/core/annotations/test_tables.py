@@ -21,6 +21,7 @@ from napari_spss.core.annotations import (
     lay_frames,
     lay_grid,
     read_annotations,
+    read_groups,
     restore_annotations,
     write_annotations,
     write_grid,
@@ -539,6 +540,12 @@ def test_fijis_table_is_recognised_and_counted_from_1_and_from_corners(save):
         read_keypoints, save(text.replace(",3,0,2,a", ",4,0,2,a")), stack=Stack1000()
     )
     assert "outside the stack of 3 slices" in problem.reason
+    assert (problem.value, problem.remedy) == ("4", "use 1 to 3, as Fiji counts")
+
+
+def test_groups_go_by_names_however_accents_are_written(save):
+    path = save("image,group\nmau\u00df_\u00e4,a\n")
+    assert read_groups(path, ["study/mau\u00df_a\u0308.tif"]) == ("a",)
 
 
 def test_fijis_table_of_a_single_image_has_no_slices(save):

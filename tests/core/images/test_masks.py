@@ -271,6 +271,24 @@ def test_smooth_edges_are_cut_in_the_middle(dtype: Any) -> None:
     assert len(masks.notes) == 1
 
 
+def test_values_beside_those_that_were_stated_are_told() -> None:
+    plane = np.array([[0, 1, 2, 2]], np.uint8)
+    masks = open_masks(plane, classes=parse_classes("background=0,mito=1"))
+    assert masks.read(0).tolist() == [[0, 1, 1, 1]]
+    assert "also holds 2: each is taken as the nearest of background=0,mito=1" in masks.notes[0]
+    assert open_masks(plane, classes=parse_classes("background=0,a=1,b=2")).notes == ()
+
+
+@pytest.mark.parametrize("names", [None, "background,mito"])
+def test_indices_with_255_are_to_be_named(names: str | None) -> None:
+    plane = np.array([[0, 1, 2, 255]], np.uint8)
+    with pytest.raises(InputError, match="is not clear") as failure:
+        open_masks(plane, classes=None if names is None else parse_classes(names))
+    listed = "background,class_1,class_2" if names is None else "background,mito,class_2"
+    assert f"--classes {listed}: 255 is unknown then" in str(failure.value)
+    assert open_masks(plane, classes=parse_classes(listed)).read(0).tolist() == plane.tolist()
+
+
 @pytest.mark.parametrize("n_rows", [1, 2, 3, 6])
 def test_thin_objects_of_another_value_are_not_rounded_away(tmp_path: Path, n_rows: int) -> None:
     plane = discs()

@@ -49,6 +49,7 @@ def paired(tmp_path: Path, images: list[str], masks: list[str]) -> tuple[Pairing
         (["s-1_SEM.png", "s-2_SEM.png"], ["s-2_SEM_seg-axon-manual.png"], (None, 0)),
         (["7 raw.png", "8 raw.png"], ["8 Ground Truth.png", "7 Ground Truth.png"], (0, 1)),
         (["image.png", "image_2.png"], ["mask.png", "mask_2.png"], (0, 1)),
+        (["a\u0308_1.png", "b_1.png"], ["b_1.png", "\u00e4_1.png"], (0, 1)),  # as macOS has accents
         # of two that would do, the name itself goes first
         (["x_1.png", "raw_x_1.png"], ["x_1.png", "x_1_seg.png"], (1, 0)),
     ],

@@ -234,6 +234,16 @@ def test_an_index_of_micromanager_is_not_followed_out_of_its_folder(tmp_path: Pa
         open_stack(inner)
 
 
+def test_a_compressed_tiff_is_read_through_links(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    data = ramp(2, 16, 16)
+    tifffile.imwrite(tmp_path / "scratch" / "a.tif", data, compression="zlib")
+    (tmp_path / "folder").symlink_to(tmp_path / "scratch")
+    (tmp_path / "b.tif").symlink_to(tmp_path / "scratch" / "a.tif")
+    for path in (tmp_path / "folder" / "a.tif", tmp_path / "b.tif"):
+        np.testing.assert_array_equal(np.concatenate(read_all(path)), data)
+
+
 def test_threads_share_one_tiff(tmp_path: Path) -> None:
     path = tmp_path / "tiled.tif"
     data = ramp(8, 64, 64)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Real
 from typing import Protocol, runtime_checkable
@@ -76,8 +77,12 @@ def settle_index(record: object, name: str, remedy: str) -> None:
 
 
 def class_key(name: str) -> str:
-    """Name as it is compared with others: without regard to case and surrounding blanks."""
-    return _BACKGROUND if is_background(name) else name.strip().casefold()
+    """Name as it is compared with others: without regard to case and surrounding blanks.
+
+    Nor to whether an accent is a letter's own or follows it, as macOS has it.
+    """
+    same = unicodedata.normalize("NFC", name.strip().casefold())
+    return _BACKGROUND if is_background(name) else same
 
 
 def match_class(name: str, classes: Sequence[str]) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def read_groups(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[str
 
 def _parts(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Folders and name of an image, and the same without the ending of a file."""
-    path = Path(name.replace("\\", "/").lower())
+    path = Path(unicodedata.normalize("NFC", name).replace("\\", "/").lower())
     return path.parts, (*path.parts[:-1], path.stem.removesuffix(".ome"))
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 import numpy as np
 from pydantic import BeforeValidator, ValidationInfo
 
-from ..base import InputError, length_um
+from ..base import InputError, counted, length_um
 from .checks import BOX, UNSURE_TEXT, StackExtent
 from .csv_cells import CellFault, Table, number, plain_number, whole
 from .grids import NOT_JUDGED, UNSURE, CountingGrid
@@ -131,6 +131,7 @@ def keypoints_of(table: Table, reading: Reading, units: str | None) -> list[tupl
             "say what they are: --keypoint-units um, or pixel (keypoint_units in Python)",
         )
     found: list[tuple[int, Keypoint]] = []
+    n_slices = reading.extent.n_slices
     between: list[int] = []
     repeated: list[int] = []
     seen: set[tuple[int, int, int, int]] = set()
@@ -140,6 +141,11 @@ def keypoints_of(table: Table, reading: Reading, units: str | None) -> list[tupl
         if not 0 <= nearest <= _LARGEST_SLICE:
             key = columns["slice"]
             table.fail("is outside the stack", "slices count from 0", key=key, line=line)
+            continue
+        if model is FijiRow and n_slices is not None and nearest >= n_slices:
+            reason = f"is outside the stack of {counted(n_slices, 'slice')}"
+            remedy = f"use 1 to {n_slices}, as Fiji counts"
+            table.fail(reason, remedy, key=columns["slice"], line=line)
             continue
         if abs(z - nearest) > _ROUNDING_PX:
             between.append(line)

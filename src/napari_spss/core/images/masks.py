@@ -192,7 +192,7 @@ def open_masks(
         found = find_values(stack)
         if IGNORE in found and _are_indices(found, n_classes):
             return Masks(ClassSpec(classes.names), stack, _index_encoder(n_classes))
-    return Masks(classes, stack, _nearest_encoder(classes))
+    return Masks(classes, stack, _nearest_encoder(classes), _taken_as_nearest(stack, classes))
 
 
 def open_indices(path_or_array: Any, names: Sequence[str]) -> Masks:
@@ -319,6 +319,19 @@ def _a_class_each(spec: ClassSpec) -> str:
     return f"a class for each value: {spec.text}; --classes names them."
 
 
+def _taken_as_nearest(stack: Stack, classes: ClassSpec) -> tuple[str, ...]:
+    """Say which grey values there are beside those that were stated: they may mean a class."""
+    found = find_values(stack, _MAX_SCANNED)
+    greys = sorted({value[0] if isinstance(value, tuple) else value for value in found})
+    others = [value for value in greys if value not in (classes.values or ())]
+    if not others:
+        return ()
+    return (
+        f"{stack.source} also holds {_shown(others)}: each is taken as the nearest of "
+        f"{classes.text}; a value that means something else needs a class of its own.",
+    )
+
+
 def _unclear(
     stack: Stack, found: list[Any], classes: ClassSpec | None, levels: Levels | None
 ) -> InputError:
@@ -327,6 +340,9 @@ def _unclear(
     remedies = []
     if levels is None:
         remedies.append(f"give each class its colour, such as --classes {COLOUR_EXAMPLE}")
+    elif _are_indices(found, n_known := len(found) - (IGNORE in found)) and IGNORE in found:
+        listed = ",".join((*names, *default_names(n_known)[len(names) :]))
+        remedies.append(f"name each class, such as --classes {listed}: 255 is unknown then")
     elif len(found) <= _MAX_UNLISTED or len(levels.values) <= _MAX_UNLISTED:
         is_exact = len(found) <= _MAX_UNLISTED and not are_crowded(found)
         meant = levels.values if len(levels.values) > 1 else value_range(stack)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,7 +207,7 @@ def _file_names(source: Any) -> tuple[str, ...]:
 
 
 def _stem(name: str) -> Hashable:
-    return Path(name).stem.lower().removesuffix(".ome")
+    return unicodedata.normalize("NFC", Path(name).stem.lower()).removesuffix(".ome")
 
 
 def _words(name: str) -> Hashable:

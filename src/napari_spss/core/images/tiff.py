@@ -483,7 +483,8 @@ def _pages(series: _Series, path: Path) -> list[_Page]:
             n_bytes = np.atleast_1d(np.asarray(page.databytecounts, np.int64))
             tables = {"jpegtables": page.jpegtables, "jpegheader": keyframe.jpegheader}
         if home not in files:
-            if not Path(os.path.abspath(home)).is_relative_to(Path(os.path.abspath(path)).parent):
+            # tifffile resolves links, and so must be what it is compared with
+            if not Path(os.path.realpath(home)).is_relative_to(Path(os.path.realpath(path)).parent):
                 raise InputError(
                     f"{path} has pixels in a file outside of its folder ({home}), which is not "
                     "followed; put all its files into one folder."
