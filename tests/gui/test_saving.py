@@ -43,7 +43,7 @@ from napari_spss.gui import dock as dock_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.layers.source_frame import corners_of
 from napari_spss.gui.models.preferences import Preferences
-from napari_spss.gui.project_contents import ProjectContents
+from napari_spss.gui.widgets.annotate.painted import PaintedTool
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (4, 40, 60), np.uint8)
 STYLES = (
@@ -792,7 +792,7 @@ def test_a_project_that_fails_halfway_is_told_and_not_written_over(
     annotate(dock)
     folder = close(dock, viewer)
     before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.suffix != ".jsonl"}
-    monkeypatch.setattr(ProjectContents, "_restore_painted", lambda *_: 1 / 0)
+    monkeypatch.setattr(PaintedTool, "restore", lambda *_: 1 / 0)
     again = open_dock()
     assert "ZeroDivisionError" in again.project.text()
     assert "could not be restored" in again.project.text()

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from napari.layers import Labels
 
 from ..core.annotations import PALETTE, Annotations, Classes, ClassStyle, CountingGrid
 from ..core.base import UNKNOWN_VOXEL, InputError, counted, merge_voxel_size, set_aside
 from ..core.images import IGNORE
 from ..core.projects import RECORD_FILE, ObjectsRecord, ProjectState
-from .layers import MARK, Geometry, add_unselected, find_stale_layer
+from .layers import MARK, Geometry
 from .models import FoundObjects, ObjectRequest, ResultsForm, RunForm, check_texts
-from .widgets import CLASS_KEYS, PAINTED_LAYER
+from .widgets import CLASS_KEYS
 
 if TYPE_CHECKING:
-    from napari.layers import Image
+    from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
     from ..core.projects import Project
@@ -241,7 +240,8 @@ class ProjectContents:
         slices = project.read_painted(shape)
         self._stored_slices = set(slices)
         if slices and layer is not None:
-            self._restore_painted(slices, layer, len(state.classes))
+            self._annotate.painted.restore(slices, len(state.classes))
+            self._stored_layer = self._annotate.painted.layer
         is_blank = annotations.is_empty and not annotations.grids
         texts = [] if is_blank else [annotations.summary()]
         texts += [counted(len(slices), "painted slice")] if slices else []
@@ -268,30 +268,6 @@ class ProjectContents:
     def _show_form(self, form: RunForm) -> None:
         self._image.set_diameter(form.object_diameter_px)
         self._inputs.train.set_value(form)
-
-    def _restore_painted(
-        self, slices: Mapping[int, npt.NDArray[np.integer]], image: Image, n_classes: int
-    ) -> None:
-        """Show painted labels in a layer of their own."""
-        geometry = Geometry.of(image)
-        data = np.zeros(geometry.stack_shape, np.uint8)
-        for z, labels in slices.items():
-            data[z] = labels
-        data = geometry.expand(data)
-        layer = find_stale_layer(
-            self._viewer, PAINTED_LAYER, data.ndim, lambda one: np.array_equal(one.data, data)
-        )
-        if layer is None:
-            layer = Labels(
-                data,
-                name=PAINTED_LAYER,
-                metadata={MARK: {"role": PAINTED_LAYER}},
-                **geometry.layer_arguments(),
-            )
-            add_unselected(self._viewer, layer)
-        self._annotate.painted.set_value(layer, range(1, n_classes + 1))
-        self._stored_layer = layer
-        self._annotate.painted.take_changed_slices()
 
 
 def _count_nodes(grids: Iterable[CountingGrid]) -> dict[str, int]:

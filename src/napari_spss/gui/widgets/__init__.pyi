@@ -1,5 +1,4 @@
 from .annotate import (
-    PAINTED_LAYER as PAINTED_LAYER,
     AnnotateSection as AnnotateSection,
 )
 from .classes import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +16,10 @@ from ....core.base import InputError
 from ...layers import (
     MARK,
     Connections,
+    Geometry,
     SourceFrame,
     add_unselected,
+    find_stale_layer,
     full_resolution,
     label_colours,
     layer_mark,
@@ -292,16 +294,34 @@ class PaintedTool(QWidget):
         if self._frame is None:
             raise InputError("there is no image to label; choose one first.")
         geometry = self._frame.geometry
-        data = np.zeros(geometry.stack_shape, dtype=np.uint8)
+        layer = self._added(geometry, geometry.expand(np.zeros(geometry.stack_shape, np.uint8)))
+        self._take(layer, is_new=True)
+        return layer
+
+    def _added(self, geometry: Geometry, data: npt.NDArray[np.uint8]) -> Labels:
         layer = Labels(
-            geometry.expand(data),
+            data,
             name=PAINTED_LAYER,
             metadata={MARK: {"role": PAINTED_LAYER}},
             **geometry.layer_arguments(),
         )
         add_unselected(self._viewer, layer)
-        self._take(layer, is_new=True)
         return layer
+
+    def restore(self, slices: Mapping[int, npt.NDArray[np.integer]], n_classes: int) -> None:
+        """Show painted labels in a layer of their own; the class's index plus one, 0 for none."""
+        if self._frame is None:
+            return
+        geometry = self._frame.geometry
+        planes = np.zeros(geometry.stack_shape, np.uint8)
+        for z, labels in slices.items():
+            planes[z] = labels
+        data = geometry.expand(planes)
+        layer = find_stale_layer(
+            self._viewer, PAINTED_LAYER, data.ndim, lambda one: np.array_equal(one.data, data)
+        )
+        self.set_value(layer or self._added(geometry, data), range(1, n_classes + 1))
+        self._changed = set()
 
     def _on_layer_chosen(self, layer: Labels | None) -> None:
         if layer is self._layer:
