@@ -70,13 +70,6 @@ def test_class_that_is_not_painted_takes_no_pixels():
     assert read(labels, 0) == [[IGNORE, 1]]
 
 
-def test_sparse_slices():
-    data = np.zeros((3, 2, 2), int)
-    data[1, 0, 0] = 2
-    ((z, array),) = PaintedLabels(data, "ZYX", (1, 2)).sparse()
-    assert (z, array.dtype, array.tolist()) == (1, np.int16, [[1, -1], [-1, -1]])
-
-
 def test_channels_and_lazy_arrays():
     data = np.zeros((2, 3, 2, 2), int)
     data[1, 2, 0, 1] = 1

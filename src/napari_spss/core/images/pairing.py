@@ -57,8 +57,6 @@ class PairedMasks:
         In any order.
     partners : tuple of int or None
         Per image its mask.
-    names : tuple of str
-        Of the images.
     shapes : tuple of (int, int)
         (Y, X) of the images in pixels.
     notes : tuple of str
@@ -67,7 +65,6 @@ class PairedMasks:
 
     masks: Masks
     partners: tuple[int | None, ...]
-    names: tuple[str, ...]
     shapes: tuple[tuple[int, int], ...]
     notes: tuple[str, ...]
 
@@ -75,11 +72,6 @@ class PairedMasks:
     def classes(self) -> ClassSpec:
         """Names and values of the classes."""
         return self.masks.classes
-
-    @property
-    def source(self) -> str:
-        """Path of the masks."""
-        return self.masks.source
 
     @property
     def n_masks(self) -> int:
@@ -131,7 +123,7 @@ def pair_masks(masks: Masks, stack: Stack) -> Masks | PairedMasks:
     if pairing.is_plain:
         return masks
     notes = (*masks.notes, *pairing.notes)
-    return PairedMasks(masks, pairing.partners, stack.names, shapes, notes)
+    return PairedMasks(masks, pairing.partners, shapes, notes)
 
 
 def pair_by_name(images: Any, masks: Any) -> Pairing | None:

@@ -109,9 +109,7 @@ class GridSheet:
         marks = np.where(self.marks == UNTOUCHED, BACKGROUND, self.marks)
         hits = np.bincount(marks[marks >= 0], minlength=len(classes)).tolist()
         n = sum(hits[c] for c, one in enumerate(classes) if not one.is_outside)
-        return tuple(
-            Tally(c, hits[c], None if one.is_outside else n) for c, one in enumerate(classes)
-        )
+        return tuple(Tally(hits[c], None if one.is_outside else n) for c, one in enumerate(classes))
 
     def _with(self, marks: NDArray[np.int16], *, is_done: bool) -> GridSheet:
         return GridSheet(self.grid.replace(class_index=marks, is_done=is_done))
@@ -123,14 +121,12 @@ class Tally:
 
     Parameters
     ----------
-    class_index : int
     hits : int
         Nodes on the class.
     n : int or None
         Nodes that count, the denominator; None for a class outside the fractions.
     """
 
-    class_index: int
     hits: int
     n: int | None
 

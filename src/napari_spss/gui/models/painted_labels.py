@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,13 +63,6 @@ class PaintedLabels:
     def slices(self) -> tuple[int, ...]:
         """Slices with labelled pixels; looks through all of them."""
         return tuple(z for z in range(self.n_slices) if (self.read(z) != IGNORE).any())
-
-    def sparse(self) -> Iterator[tuple[int, NDArray[np.int16]]]:
-        """Slices with labelled pixels and their class indices (Y, X), -1 where nothing is said."""
-        for z in range(self.n_slices):
-            labels = self.read(z)
-            if (labels != IGNORE).any():
-                yield z, np.where(labels == IGNORE, -1, labels.astype(np.int16)).astype(np.int16)
 
     def unknown(self, z: int) -> tuple[int, ...]:
         """Label values on a slice that stand for no class."""
