@@ -321,7 +321,7 @@ def _a_class_each(spec: ClassSpec) -> str:
 
 def _taken_as_nearest(stack: Stack, classes: ClassSpec) -> tuple[str, ...]:
     """Say which grey values there are beside those that were stated: they may mean a class."""
-    found = find_values(stack, _MAX_SCANNED)
+    found = find_values(stack)
     greys = sorted({value[0] if isinstance(value, tuple) else value for value in found})
     others = [value for value in greys if value not in (classes.values or ())]
     if not others:
