@@ -165,12 +165,15 @@ def test_a_preset_brings_its_values_and_its_own_time(train):
 
 def test_devices_are_listed_by_name_and_the_choice_stays(train):
     train.set_device("cuda:0")
+    heard = []
+    train.value_changed.connect(lambda: heard.append(train.value().device))
     train.set_devices((GPU, CPU), "")
+    assert not heard  # or it would be saved
     assert choices(choice(train, "auto")) == ["auto (NVIDIA H100)", "NVIDIA H100 (cuda:0)", "CPU"]
     assert train.value().device == "cuda:0"
     assert "GPU that" not in said(train)
     train.set_devices((CPU,), "There is a GPU that torch cannot use.")
-    assert train.value().device == "auto"
+    assert heard == [train.value().device] == ["auto"]
     assert "There is a GPU that torch cannot use." in said(train)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QDoubleSpinBox, QPlainTextEdit, QWidget
 
@@ -80,13 +80,16 @@ class TrainSection(QWidget):
     def set_devices(self, devices: Sequence[Device], advice: str) -> None:
         """List the devices that were found, "auto" first."""
         chosen = self._device.currentData()
-        self._device.clear()
-        best = f"auto ({devices[0].label})" if devices else "auto"
-        self._device.addItem(best, "auto")
-        for device in devices:
-            text = device.label if device.name == "cpu" else f"{device.label} ({device.name})"
-            self._device.addItem(text, device.name)
-        self._device.setCurrentIndex(max(0, self._device.findData(chosen)))
+        with QSignalBlocker(self._device):  # nobody chose anything
+            self._device.clear()
+            best = f"auto ({devices[0].label})" if devices else "auto"
+            self._device.addItem(best, "auto")
+            for device in devices:
+                text = device.label if device.name == "cpu" else f"{device.label} ({device.name})"
+                self._device.addItem(text, device.name)
+            self._device.setCurrentIndex(max(0, self._device.findData(chosen)))
+        if self._device.currentData() != chosen:
+            self.value_changed.emit()
         self._advice.say(advice)
 
     # -- what goes on ----------------------------------------------------------------------------
