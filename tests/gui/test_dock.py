@@ -8,7 +8,18 @@ import threading
 
 import numpy as np
 import pytest
-from eye import button, choice, log_of, number, offered, pick, said, warned, windows_opened
+from eye import (
+    button,
+    choice,
+    click_on,
+    log_of,
+    number,
+    offered,
+    pick,
+    said,
+    warned,
+    windows_opened,
+)
 from fake_core import FakeModel, failing_train, fake_apply, fake_train, gated_train
 from napari.layers import Image, Labels
 from napari.utils.theme import get_theme
@@ -364,6 +375,38 @@ def test_closing_the_viewer_ends_the_run(dock, viewer, qtbot, monkeypatch):
     qtbot.waitUntil(lambda: tokens[0].is_cancelled)
     assert (folder / "keypoints.csv").exists()
     qtbot.waitUntil(lambda: not (folder / ".lock").exists())
+
+
+def test_clicks_on_nodes_can_be_taken_back_after_another_image_was_shown(dock, viewer):
+    grid, em = dock.annotate.grid, viewer.layers["em"]
+    grid.lay_grid()
+    for node in (1, 2):
+        click_on(grid.layer, grid.layer.data[node])
+    marked = grid.value()
+    other = viewer.add_image(pixels(1), name="other")
+    dock.image.set_layer(other)
+    grid.lay_grid()
+    grid.undo()
+    grid.undo()
+    assert grid.value() == ()
+    dock.image.set_layer(em)
+    assert grid.value() == marked
+    grid.undo()
+    assert list(np.flatnonzero(grid.value()[0].class_index == 1)) == [1]
+    dock.image.set_layer(other)
+    dock.image.set_layer(em)
+    grid.redo()
+    assert grid.value() == marked
+
+
+def test_what_was_restored_is_said_until_something_is_changed(dock, viewer):
+    grid, em = dock.annotate.grid, viewer.layers["em"]
+    grid.lay_grid()
+    dock.image.set_layer(viewer.add_image(pixels(1), name="other"))
+    dock.image.set_layer(em)
+    assert "1 grid still open" in dock.bar.text()
+    grid.finish()
+    assert dock.bar.text() == ""
 
 
 @pytest.mark.window

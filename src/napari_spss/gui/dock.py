@@ -79,6 +79,8 @@ if TYPE_CHECKING:
     from .models import FoundObjects
 
 _WIDTH_PX = 380
+_SCROLL_BAR_PX = 16  # with what is left beside it
+_RESTORED = "Restored "
 _HIDDEN = "Labels and maps are hidden while the tab Check is in front."
 
 
@@ -447,7 +449,7 @@ class SpssDock(QWidget):
         if is_switch:
             self._set_cleaning()
             self._tell_run()
-        self.session.say("info", f"Restored {restored}.")
+        self.session.say("info", f"{_RESTORED}{restored}.")
         for fault in faults:
             self.session.say("warning", fault)
         self._show_runs(())
@@ -592,6 +594,8 @@ class SpssDock(QWidget):
 
     def _save_soon(self) -> None:
         self._take_over.hide()  # something was entered that it would replace
+        if self.bar.text().startswith(_RESTORED):  # which it was, but may not be now
+            self.bar.say("info", "")
         self.project.save_soon()
 
     def _refresh_ready(self) -> None:
@@ -873,7 +877,7 @@ class SpssDock(QWidget):
         self.controller.outcome.show_objects(found, source)
         judged = f"{len(found.judged)} judged: see Results, Objects"
         what = counted(len(found.table), "object")
-        self.session.say("info", f"Restored {what} of {found.request.class_name}, {judged}.")
+        self.session.say("info", f"{_RESTORED}{what} of {found.request.class_name}, {judged}.")
 
     # -- closing ---------------------------------------------------------------------------------
 

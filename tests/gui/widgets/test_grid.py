@@ -284,6 +284,15 @@ def test_offset_is_random_and_the_number_of_nodes_adjustable(qtbot):
     assert all(45 <= grid.n_nodes <= 85 for grid in tool.value())
 
 
+def test_help_goes_with_the_grid_that_it_is_about(qtbot):
+    viewer, _, tool = make_tool(qtbot)
+    tool.lay_grid()
+    assert "Click the nodes" in said(tool)
+    viewer.dims.set_current_step(0, viewer.dims.current_step[0] + 1)
+    assert "Click the nodes" not in said(tool)
+    assert "Lay a grid on this slice" in said(tool)
+
+
 def test_only_the_current_slice_shows_its_grid(qtbot):
     viewer, _, tool = make_tool(qtbot)
     viewer.dims.set_current_step(0, 1)

@@ -162,10 +162,10 @@ class GridBook:
         return tuple(self._sheets[region].grid for region in regions)
 
     def set_value(self, grids: Iterable[CountingGrid]) -> None:
-        """Replace all grids and forget the history."""
+        """Replace all grids and begin a history; that of before is left as it is."""
         self._sheets = {grid.region: GridSheet(grid) for grid in grids}
         self._gone.clear()
-        self.history.clear()
+        self.history = History(self._put)
 
     def slices(self) -> tuple[int, ...]:
         """Slices with a grid over the whole of them, ascending."""

@@ -35,6 +35,7 @@ from ...models import (
     FrameLayout,
     GridBook,
     GridSheet,
+    History,
     next_slice,
     sentence,
 )
@@ -45,7 +46,7 @@ from .grid_list import GridList, tally_html
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Points
+    from napari.layers import Image, Layer, Points
 
 LAY_KEY = "Shift-G"
 DONE_KEY = "D"
@@ -125,6 +126,10 @@ class GridTool(QWidget):
         self._fraction: float | None = None
         self._current_frame: Region | None = None
         self._value: tuple[CountingGrid, ...] = ()
+        # of each image the grids that it had when it was left, and how they came about
+        self._left: weakref.WeakKeyDictionary[Layer, tuple[tuple[CountingGrid, ...], History]] = (
+            weakref.WeakKeyDictionary()
+        )
         self._shown_slice = -1
         self._stroke_mark = UNTOUCHED
         self._has_stroke_changed = False
@@ -305,9 +310,12 @@ class GridTool(QWidget):
         return self._value
 
     def set_value(self, grids: Iterable[CountingGrid]) -> None:
-        """Replace all grids and frames, and forget the history."""
+        """Replace all grids and frames.
+
+        The history is forgotten; it comes back with the grids of an image that was left.
+        """
         self._message = ""
-        self.book.set_value(grids)
+        self._replace(grids)
         self._current_frame = None
         is_framing = self._is_check
         if self.book.value():
@@ -316,6 +324,18 @@ class GridTool(QWidget):
         self._revive()
         self._propose()
         self._refresh()
+
+    def _replace(self, grids: Iterable[CountingGrid]) -> None:
+        layer = None if self._source is None else self._source.layer
+        left = self.book.value(), self.book.history
+        self.book.set_value(grids)
+        if layer is None:
+            return
+        if left[0]:
+            self._left[layer] = left
+        value, history = self._left.get(layer, left)
+        if value and value == self.book.value():
+            self.book.history = history
 
     @property
     def layer(self) -> Points | None:
@@ -605,6 +625,8 @@ class GridTool(QWidget):
 
     def _on_slider(self) -> None:
         if self._source is not None and self._current_slice() != self._shown_slice:
+            if self._message.startswith(_HELP) and self._sheet() is None:
+                self._message = ""
             self._refresh()
 
     # ---- what is shown ----------------------------------------------------------------------
