@@ -283,6 +283,8 @@ def test_maps_that_are_made_otherwise_are_not_mixed_with_those_at_hand(dock, qtb
 
     monkeypatch.setattr(controller_module, "apply_model", apply)
     run(dock, qtbot)
+    settings = dock.session.model.settings
+    dock.session.model.settings = settings.with_overrides({"image.object_diameter_px": 40})
     apply_to_all(dock, qtbot)
     button(dock.results, "mirror images").click()
     button(dock.results, "along z").click()
@@ -292,6 +294,22 @@ def test_maps_that_are_made_otherwise_are_not_mixed_with_those_at_hand(dock, qtb
     qtbot.waitUntil(lambda: is_idle(dock))
     assert seen == [(False, None), (True, False)]
     assert dock.controller.outcome.maps.full_slices == (dock.controller.current_slice(),)
+
+
+def test_along_z_is_offered_where_slices_can_be_averaged(dock, viewer, qtbot):
+    box = button(dock.results, "along z")
+    assert (box.isEnabled(), box.isChecked()) == (True, True)
+    dock.image.state_voxel_size((None, 0.004, 0.004))
+    assert (box.isEnabled(), box.isChecked()) == (False, False)
+    assert dock.results.map_making().smooth_z is None  # where it can be, as for many images
+    dock.image.state_voxel_size((0.04, 0.004, 0.004))
+    box.click()
+    dock.image.set_layer(viewer.add_image(pixels()[0], name="flat", scale=(4, 4), units="nm"))
+    assert (box.isEnabled(), box.isChecked()) == (False, False)
+    dock.image.set_layer(viewer.layers["em"])
+    assert (box.isEnabled(), box.isChecked()) == (True, False)
+    run(dock, qtbot)
+    assert not box.isEnabled()  # the model knows of no object's width
 
 
 def test_a_slice_without_a_preview_does_not_end_the_previews(dock, viewer, qtbot, monkeypatch):

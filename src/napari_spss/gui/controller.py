@@ -32,6 +32,7 @@ from ..core.base import (
     origin_of,
 )
 from ..core.images import BOTH_UNKNOWN, LiveLabels
+from ..core.prediction import is_smoothed
 from .check import CheckCount
 from .jobs import (
     CHECK,
@@ -314,6 +315,16 @@ class Controller(QObject):
             n_predicted=0 if maps is None else len(maps.full_slices),
             is_saved=self.outcome.is_saved,
         )
+
+    def can_smooth(self) -> bool:
+        """Whether maps of the image are averaged along z if that is wanted, as far as is known."""
+        source, model = self.source, self.session.model
+        if source is None:
+            return True
+        if model is not None:
+            return is_smoothed(model, source.stack, None)[0]
+        sizes_um = source.stack.voxel_size_um[0], source.stack.pixel_size_um(0)
+        return source.stack.n_slices > 1 and None not in sizes_um
 
     # -- buttons ---------------------------------------------------------------------------------
 

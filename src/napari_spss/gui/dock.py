@@ -610,6 +610,7 @@ class SpssDock(QWidget):
         hint = next_step(progress)
         self.train.set_ready(progress.missing, is_said=hint == progress.missing)
         self.results.set_image(progress.has_image)
+        self.results.set_smoothing(self.controller.can_smooth())
         grids = () if annotations is None else annotations.grids
         self.results.set_nodes(sum(int(grid.to_look_at.sum()) for grid in grids))
         self.bar.set_hint(hint)

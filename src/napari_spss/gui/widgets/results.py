@@ -72,6 +72,7 @@ class ResultsSection(QWidget):
         self._has_model = False
         self._has_image = True
         self._n_nodes = 0
+        self._wants_smooth = True
         self._has_result = False
         self._n_classes = 2
         self._matched: float | None = None
@@ -109,7 +110,7 @@ class ResultsSection(QWidget):
 
     def map_making(self) -> MapMaking:
         """Return how the model is to make maps."""
-        return MapMaking(self._flips.isChecked(), None if self._smooth.isChecked() else False)
+        return MapMaking(self._flips.isChecked(), None if self._wants_smooth else False)
 
     def form(self) -> ResultsForm:
         """Return what was entered of this."""
@@ -119,7 +120,7 @@ class ResultsSection(QWidget):
             has_filled_holes=self._fill.isChecked(),
             min_size_px=self._min_size.value(),
             flips=self._flips.isChecked(),
-            smooth_z=self._smooth.isChecked(),
+            smooth_z=self._wants_smooth,
         )
 
     def set_form(self, form: ResultsForm) -> None:
@@ -130,7 +131,8 @@ class ResultsSection(QWidget):
             self._fill.setChecked(form.has_filled_holes)
             self._min_size.setValue(form.min_size_px)
             self._flips.setChecked(form.flips)
-            self._smooth.setChecked(form.smooth_z)
+            self._wants_smooth = form.smooth_z
+            self.set_smoothing(self._smooth.isEnabled())
 
     def scope(self) -> str:
         """Return where the model is to be applied."""
@@ -170,6 +172,12 @@ class ResultsSection(QWidget):
         """Offer to apply a model, or not."""
         self._has_image = has_image
         self._refresh()
+
+    def set_smoothing(self, can_smooth: bool) -> None:
+        """Offer to average maps along z, or not; what was wanted holds for other images."""
+        with QSignalBlocker(self._smooth):
+            self._smooth.setChecked(can_smooth and self._wants_smooth)
+        self._smooth.setEnabled(can_smooth)
 
     def set_nodes(self, n_nodes: int) -> None:
         """Offer a second look at so many nodes, or at none."""
@@ -267,7 +275,7 @@ class ResultsSection(QWidget):
         )
         self._smooth = make_check(
             "along z",
-            self.value_changed.emit,
+            self._on_smooth,
             "Average the map of each slice with those of the slices before and after it, where\n"
             "slices are at most half an object's width apart. Needs the voxel size and the\n"
             "object's width. Press Apply to have maps so.",
@@ -279,6 +287,10 @@ class ResultsSection(QWidget):
             "Show the nodes of the grids about which map and you differ most, one after the other:"
             "\nkeep, change, or leave unsure. Then press Continue, or Train.",
         )
+
+    def _on_smooth(self) -> None:
+        self._wants_smooth = self._smooth.isChecked()
+        self.value_changed.emit()
 
     def _make_cleaning(self) -> None:
         self._mode = make_choice(
