@@ -98,6 +98,18 @@ def test_the_active_image_is_chosen_at_first(viewer, qtbot):
     assert widget.value().layer is first
 
 
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_values_that_are_no_numbers_are_told_beside_the_image(viewer, image, value):
+    layer = viewer.add_image(np.zeros((3, 8, 9), np.float32))
+    assert warned(image) == ""
+    pixels = layer.data.copy()
+    pixels[1, 2, 3] = value
+    layer.data = pixels
+    assert "NaN or infinite values; replace them first" in warned(image)
+    viewer.layers.clear()
+    assert warned(image) == ""
+
+
 def test_facts_and_the_working_scale_are_told(viewer, image):
     add(viewer, scale=(50, 8, 8), units=("nm",) * 3)
     assert said(image).splitlines()[1] == "3 slices, 96 x 64 px, uint8, 8 nm per px"

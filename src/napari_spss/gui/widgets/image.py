@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import isclose
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QPushButton, QWidget
@@ -17,6 +18,7 @@ from ..layers import (
     Geometry,
     LineMeasure,
     file_voxel_size,
+    full_resolution,
     guessed_channels,
     layer_mark,
     set_voxel_size,
@@ -36,6 +38,8 @@ _COVERING = frozenset(
     ("inserted", "removed", "reordered", "visible", "opacity", "blending", "translate", "scale")
 )
 _ASKED = "Enter the size of a voxel, for lengths and volumes; until then they are in pixels."
+_MOST_SEARCHED_BYTES = 2**28  # in a tenth of a second
+_NOT_FINITE = "It holds NaN or infinite values; replace them first, such as by numpy.nan_to_num."
 _TARGET_PX = ImageSettings().target_diameter_px
 
 
@@ -69,6 +73,7 @@ class ImageSection(QWidget):
         self._measure = LineMeasure(viewer, self)
         self._combo = LayerCombo(viewer, _is_usable, "Open an image first")
         self._facts, self._voxel_note, self._scale_note = Notice(), Notice(), Notice()
+        self._fault = Notice(is_warning=True)
         self._voxel = VoxelSizeField()
         self._voxel.setToolTip(
             "Size of a voxel, from the file or the layer, or as you state it here; ? = not known."
@@ -154,6 +159,7 @@ class ImageSection(QWidget):
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Image", self._combo)
         form.addRow(self._facts)
+        form.addRow(self._fault)
         form.addRow("Voxel size", self._voxel)
         form.addRow(self._voxel_note)
         form.addRow("Object diameter", make_row((self._diameter, 1), self._measure_button))
@@ -168,7 +174,12 @@ class ImageSection(QWidget):
                     getattr(layer.events, name), self._on_layer_data_changed
                 )
             self._take_found_size(layer)
+        self._show_image(layer)
+
+    def _show_image(self, layer: Layer | None) -> None:
+        """Show what another image is, or one with other pixels, and tell of it."""
         self._show_facts()
+        self._fault.say("" if layer is None or _is_finite(layer) else _NOT_FINITE)
         self.image_changed.emit(layer)
 
     def _take_found_size(self, layer: Layer) -> None:
@@ -197,8 +208,7 @@ class ImageSection(QWidget):
     def _on_layer_data_changed(self, event: Any = None) -> None:
         if self._is_scaling:
             return
-        self._show_facts()
-        self.image_changed.emit(self._combo.layer())
+        self._show_image(self._combo.layer())
 
     def _on_diameter_changed(self) -> None:
         self._show_facts()
@@ -269,6 +279,15 @@ def _cover_of(viewer: Viewer, layer: Image) -> Image | None:
             if (low < stop).all() and (start < high).all():
                 return other
     return None
+
+
+def _is_finite(layer: Image) -> bool:
+    """Whether no value is NaN or infinite, as far as that can be told at once."""
+    pixels = full_resolution(layer)
+    if type(pixels) is not np.ndarray or pixels.dtype.kind != "f" or not pixels.size:
+        return True
+    is_large = pixels.nbytes > _MOST_SEARCHED_BYTES
+    return is_large or bool(np.isfinite((pixels.min(), pixels.max())).all())
 
 
 def _size_of(layer: Layer) -> VoxelSize | None:
