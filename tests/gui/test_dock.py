@@ -51,6 +51,7 @@ from napari_spss.core.base import (
 from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.models import Curves, LoadedRun, RunForm
+from napari_spss.gui.widgets import Section
 from napari_spss.gui.widgets.plots import CurvesPlot
 from napari_spss.gui.widgets.theme import contrast, mark_of
 
@@ -381,20 +382,6 @@ def test_annotations_of_a_deleted_image_come_back_with_it(dock, viewer, qtbot):
     assert dock.annotations() == SAID
 
 
-@pytest.mark.window
-def test_closing_the_viewer_ends_the_run(dock, viewer, qtbot, monkeypatch):
-    tokens = []
-    monkeypatch.setattr(controller_module, "train", gated_train(threading.Event(), tokens))
-    say(dock)
-    dock.start_training()
-    qtbot.waitUntil(lambda: dock.session.status.done == 2)
-    folder = dock.project.folder
-    viewer.close()
-    qtbot.waitUntil(lambda: tokens[0].is_cancelled)
-    assert (folder / "keypoints.csv").exists()
-    qtbot.waitUntil(lambda: not (folder / ".lock").exists())
-
-
 def test_clicks_on_nodes_can_be_taken_back_after_another_image_was_shown(dock, viewer):
     grid, em = dock.annotate.grid, viewer.layers["em"]
     grid.lay_grid()
@@ -425,6 +412,20 @@ def test_what_was_restored_is_said_until_something_is_changed(dock, viewer):
     assert "1 grid still open" in dock.bar.text()
     grid.finish()
     assert dock.bar.text() == ""
+
+
+@pytest.mark.window
+def test_closing_the_viewer_ends_the_run(dock, viewer, qtbot, monkeypatch):
+    tokens = []
+    monkeypatch.setattr(controller_module, "train", gated_train(threading.Event(), tokens))
+    say(dock)
+    dock.start_training()
+    qtbot.waitUntil(lambda: dock.session.status.done == 2)
+    folder = dock.project.folder
+    viewer.close()
+    qtbot.waitUntil(lambda: tokens[0].is_cancelled)
+    assert (folder / "keypoints.csv").exists()
+    qtbot.waitUntil(lambda: not (folder / ".lock").exists())
 
 
 @pytest.mark.window
@@ -941,6 +942,17 @@ def test_all_sections_fit_into_380_px(dock, qtbot):
         dock.annotate.show_tab(tab)
         assert body.widget().minimumSizeHint().width() + bar <= 380
     assert dock.minimumWidth() <= 380
+
+
+@pytest.mark.window
+def test_no_section_is_cut_off_where_the_font_is_large(dock, viewer, qtbot):
+    viewer.window.resize(1400, 900)
+    viewer.window._qt_window.show()
+    dock.setStyleSheet("QWidget { font-size: 14pt }")
+    for section in dock.findChildren(Section):
+        section.open()
+    bar = dock.findChildren(QScrollArea)[0].horizontalScrollBar()
+    qtbot.waitUntil(lambda: dock.width() > 380 and not bar.isVisible())
 
 
 def test_a_wrong_setting_marks_its_field(dock, qtbot):

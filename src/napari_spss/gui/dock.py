@@ -233,6 +233,7 @@ class SpssDock(QWidget):
         scroll.setWidget(body)
         fill_column(self, (scroll, 1), self.bar)
         self.setMinimumWidth(_WIDTH_PX)
+        body.installEventFilter(self)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
     def _connect(self) -> None:
@@ -899,8 +900,15 @@ class SpssDock(QWidget):
         window.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Save what waits when the window is about to close, which it may yet decide not to."""
-        if event.type() == QEvent.Type.Close and self._is_open:
+        """Save what waits when the window is about to close, which it may yet decide not to.
+
+        Be as wide as all that is open, as where the font is large.
+        """
+        if watched is self._body:
+            if event.type() == QEvent.Type.LayoutRequest:
+                needed = self._body.minimumSizeHint().width() + _SCROLL_BAR_PX
+                self.setMinimumWidth(max(_WIDTH_PX, min(needed, 2 * _WIDTH_PX)))
+        elif event.type() == QEvent.Type.Close and self._is_open:
             self.project.save_if_waiting()
         return super().eventFilter(watched, event)
 
