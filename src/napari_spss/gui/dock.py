@@ -589,7 +589,10 @@ class SpssDock(QWidget):
         self._ask_duration()
         self.annotate.keypoints.set_radius_px(settings.radius_of_keypoints_px())
         reduction = settings.image.reduction(None) or 1
-        self.annotate.grid.set_window_px(settings.sampling.crop_px * reduction)
+        self.annotate.grid.set_window_px(
+            settings.sampling.crop_px * reduction,
+            has_diameter=settings.image.object_diameter_px is not None,
+        )
         if not self._is_restoring:
             self._save_soon()
 

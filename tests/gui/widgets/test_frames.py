@@ -464,8 +464,12 @@ def test_large_fields_are_proposed_frames_and_small_ones_grids(qtbot):
     assert f"Count {plan.n} frames of about 256 px, with 8 x 8 nodes" in said(tool)
     button(tool, "Lay frames").click()
     assert len(frames_of(tool)) == plan.n
+    tool.set_window_px(256, has_diameter=False)
+    button(tool, "Propose").click()
+    assert "measure the object diameter" in said(tool)
     tool.set_window_px(1024)  # large objects
     button(tool, "Propose").click()
+    assert "measure the object diameter" not in said(tool)
     plan = plan_counting(SourceFrame(viewer.layers[0]), 1024, 10)
     assert (plan.kind, button(tool, "Whole slice").isChecked()) == ("grids", True)
     assert number(tool, "About this many nodes").value() == plan.nodes_per_side

@@ -83,8 +83,8 @@ class CountingPlan:
                 f"{side} nodes each {cost}"
             )
             yield (
-                f"why: the field is large; where the network looks, about ten objects wide, a grid "
-                f"over the whole slice has {self.density:.0f} nodes, a frame {side**2}"
+                "why: the field is large; in what the network sees at a time a grid over the whole "
+                f"slice has {self.density:.0f} nodes, a frame {side**2}"
                 if self.density < _DENSE_ENOUGH
                 else "why: spread over all slices, frames tell more of the stack than a few grids"
             )
@@ -94,8 +94,8 @@ class CountingPlan:
             slices = counted(self.n, "slice")
             yield f"count grids of {side} x {side} nodes on {slices}{guesses} {cost}"
             yield (
-                f"why: the field is small; where the network looks, about ten objects wide, a grid "
-                f"over the whole slice has {self.density:.0f} nodes"
+                "why: the field is small; in what the network sees at a time a grid over the whole "
+                f"slice has {self.density:.0f} nodes"
             )
         error = self.relative_error()
         if error is not None and self.fraction is not None:

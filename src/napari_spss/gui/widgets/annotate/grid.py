@@ -58,6 +58,7 @@ _HELP = (
     "Click the nodes whose very centre lies on the class, or drag over them. "
     "All nodes that you leave are background."
 )
+_NO_DIAMETER = "State or measure the object diameter, and propose again: this follows from it."
 _TOOLTIP_INTERVAL = (
     "95 % Wilson interval of the fraction. It is conservative: it treats the nodes as random "
     "points, and a systematic grid normally does better."
@@ -122,7 +123,7 @@ class GridTool(QWidget):
         self._is_here = False
         self._styles: tuple[ClassStyle, ...] = ()
         self._suggested: tuple[int, ...] = ()
-        self._window_px = FrameLayout.size_px
+        self._window_px, self._has_diameter = FrameLayout.size_px, True
         self._fraction: float | None = None
         self._current_frame: Region | None = None
         self._value: tuple[CountingGrid, ...] = ()
@@ -285,9 +286,12 @@ class GridTool(QWidget):
         """Set which slices Done should go to, best first; counted ones are skipped."""
         self._suggested = tuple(slices)
 
-    def set_window_px(self, window_px: int) -> None:
-        """Tell how many pixels of the image a window of training is wide, about ten objects."""
-        self._window_px = window_px
+    def set_window_px(self, window_px: int, *, has_diameter: bool = True) -> None:
+        """Tell how many pixels of the image a window of training is wide, about ten objects.
+
+        Without a stated diameter of the objects it may be many, or few.
+        """
+        self._window_px, self._has_diameter = window_px, has_diameter
         self._propose()
 
     def set_stack_fraction(
@@ -370,6 +374,8 @@ class GridTool(QWidget):
             self._in_frames.setChecked(True)
             self._fill(FrameLayout(plan.n, plan.size_px, plan.nodes_per_side))
         self._message = "\n".join(f"{sentence(text)}." for text in plan.messages())
+        if not self._has_diameter:
+            self._message += f"\n{_NO_DIAMETER}"
         self._refresh()
 
     def lay_grid(self) -> None:
