@@ -188,6 +188,14 @@ def test_class_in_use_is_removed_at_the_second_click_and_can_be_brought_back(qtb
     assert said(editor) == ""
 
 
+def test_what_goes_with_a_class_is_said_although_a_name_is_wrong(qtbot, editor):
+    editor.set_usage({"mito": "12 keypoints", "er": ""}.get)
+    rename(qtbot, editor, 2, "mito")
+    assert "named twice" in said(editor)
+    qtbot.mouseClick(removers(editor)[0], Qt.MouseButton.LeftButton)
+    assert "mito has 12 keypoints, which go with it" in said(editor)
+
+
 def test_other_classes_in_place_of_annotated_ones_can_be_taken_back(qtbot, editor):
     editor.set_usage({"mito": "12 keypoints", "er": ""}.get)
     editor.set_value((THREE[0], ClassStyle("nucleus", "#009E73")))

@@ -265,7 +265,7 @@ class ClassesEditor(QWidget):
         with QSignalBlocker(self._outside_box):
             self._outside_box.setChecked(has_outside)
         text = self.problem()
-        if not text and self._asked is not None:
+        if self._asked is not None:
             name = self._asked.style_.name
             text = (
                 f"{name} has {self._usage_of(name)}, which go with it. Remove it once more to go "
