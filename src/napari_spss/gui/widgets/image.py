@@ -284,10 +284,10 @@ def _cover_of(viewer: Viewer, layer: Image) -> Image | None:
 def _is_finite(layer: Image) -> bool:
     """Whether no value is NaN or infinite, as far as that can be told at once."""
     pixels = full_resolution(layer)
-    if type(pixels) is not np.ndarray or pixels.dtype.kind != "f" or not pixels.size:
+    if type(pixels) is not np.ndarray or not 0 < pixels.nbytes <= _MOST_SEARCHED_BYTES:
         return True
-    is_large = pixels.nbytes > _MOST_SEARCHED_BYTES
-    return is_large or bool(np.isfinite((pixels.min(), pixels.max())).all())
+    is_quick = pixels.dtype in (np.float32, np.float64)  # numpy is slow with half precision
+    return not is_quick or bool(np.isfinite((pixels.min(), pixels.max())).all())
 
 
 def _size_of(layer: Layer) -> VoxelSize | None:
