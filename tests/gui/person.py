@@ -21,7 +21,7 @@ class Person:
     """Opens the images of a sample and the dock beside them, and knows the truth."""
 
     def __init__(self, viewer: Viewer, sample: Sample, qtbot: QtBot) -> None:
-        viewer.window.resize(1400, 900)
+        viewer.window.resize(1100, 700)
         self.viewer, self.truth, self.qtbot = viewer, sample.truth, qtbot
         pixels = np.stack([sample.stack.read(z)[0] for z in range(sample.stack.n_slices)])
         image = viewer.add_image(pixels, name="em")
