@@ -404,6 +404,21 @@ def test_clicks_on_nodes_can_be_taken_back_after_another_image_was_shown(dock, v
     assert grid.value() == marked
 
 
+def test_keypoints_can_be_taken_back_after_another_image_was_shown(dock, viewer):
+    keypoints, em = dock.annotate.keypoints, viewer.layers["em"]
+    keypoints.start_adding()
+    keypoints.layer.add((1, 7.3, 9.1))
+    keypoints.layer.add((1, 20.7, 5.25))
+    stated = keypoints.value()
+    dock.image.set_layer(viewer.add_image(pixels(1), name="other"))
+    dock.image.set_layer(em)
+    assert keypoints.value() == stated
+    keypoints._points.undo()
+    assert keypoints.value() == stated[:1]
+    keypoints._points.redo()
+    assert keypoints.value() == stated
+
+
 def test_what_was_restored_is_said_until_something_is_changed(dock, viewer):
     grid, em = dock.annotate.grid, viewer.layers["em"]
     grid.lay_grid()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Points
@@ -64,6 +65,8 @@ class KeypointLayer(OwnLayer):
         self._denied: frozenset[Keypoint] = frozenset()
         self._has_crosses = False
         self._history = History(self._put, _MAX_STEPS)
+        # of each image the points that it had when it was left, and how they came about
+        self._left: WeakKeyDictionary[Layer, tuple[Rows, History]] = WeakKeyDictionary()
         self._radius_px = 3.0
         self.active_class = 0  # of the next point
         self._is_dragging = self._is_moving = False
@@ -166,13 +169,23 @@ class KeypointLayer(OwnLayer):
         return Strays(int(np.count_nonzero(~self._inside())), unknown)
 
     def set_points(self, points: Iterable[Keypoint]) -> None:
-        """Replace all points, and forget what could be taken back."""
+        """Replace all points, and forget what could be taken back.
+
+        It comes back with the points of an image that was left.
+        """
+        left = self._rows, self._history
         names = self._names()
         given = tuple(points)
         positions = np.array([(one.slice, one.y, one.x) for one in given], float).reshape(-1, 3)
         known = (one.class_index for one in given)
         self._rows = Rows(positions, tuple(names[i] if i < len(names) else "" for i in known))
-        self._history.clear()
+        self._history = History(self._put, _MAX_STEPS)
+        if self._frame is not None:
+            if len(left[0]):
+                self._left[self._frame.layer] = left
+            rows, history = self._left.get(self._frame.layer, left)
+            if len(rows) and rows.is_same(self._rows):
+                self._history = history
         self._denied = frozenset()
         if self._layer is None and self._frame is not None and len(self._rows):
             self.show()
