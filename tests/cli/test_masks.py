@@ -174,6 +174,7 @@ def test_a_truth_whose_values_could_be_other_classes_than_those_of_labels_is_ref
         assert scores["iou"]["disc"] == 1.0
     done = spss("evaluate", "labels.ome.tif", "same.tif", "--json")
     assert json.loads(done.out)["iou"] == {"background": 1.0, "disc": 1.0, "edge": 1.0}
+    assert "taken as background=0,disc=1,edge=2; --classes" in done.err
 
 
 def test_labels_that_were_written_here_bring_their_classes_to_all_commands(spss, truth, tiny):
@@ -190,3 +191,24 @@ def test_labels_that_were_written_here_bring_their_classes_to_all_commands(spss,
         done = spss("train", *given, "--out", "run", *more)
         assert done.code == 0, done.err
         assert "classes background, cristae" in done.err
+
+
+def test_masks_and_tables_agree_by_name_or_it_is_told_how_masks_are_read(spss, truth, tiny):
+    labels = truth.astype(np.uint8)
+    labels[:, :9] = 2
+    layout = StackLayout([truth.shape[1:]] * len(truth), classes=("background", "disc", "edge"))
+    with WRITERS.get("tif").open(Path("labels.ome.tif"), layout) as file:
+        for z, plane in enumerate(labels):
+            file.write(z, plane)
+    tifffile.imwrite("nameless.tif", labels, photometric="minisblack")
+    Path("p.csv").write_text("slice,edge,disc\n0,20%,10%\n")
+    for masks, classes in (
+        ("labels.ome.tif", "background=0,edge=2,disc=1"),
+        ("nameless.tif", "background,edge,disc"),
+    ):
+        given = ("image.tif", "--proportions", "p.csv", "--masks", masks, *tiny)
+        done = spss("train", *given, "--out", masks[:4])
+        assert done.code == 0, done.err
+        assert json.loads(Path(masks[:4], "inputs.json").read_text())["classes"] == classes
+        told = "are taken as background=0,edge=1,disc=2, in the order" in done.err
+        assert told == (masks == "nameless.tif")

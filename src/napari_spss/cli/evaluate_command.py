@@ -45,20 +45,25 @@ def evaluate(
     spec = parse_class_list(classes)
     from ..core.analysis import evaluate as score
     from ..core.images import labels_in, open_labels
+    from .streams import say
 
     found = labels_in(labels)
     if spec is None and not instances:
         true = _open_truth(truth, found)
     else:
         true = open_labels(truth, classes=spec, instances=instances)
-    scores = score(_open_labels(found, true), true)
+    judged = _open_labels(found, true)
+    scores = score(judged, true)
     typer.echo(json.dumps(scores.to_json(), indent=2) if is_json else scores.to_text())
+    for note in dict.fromkeys((*judged.notes, *true.notes)):
+        say(f"note: {note}")
 
 
 def _open_truth(path: Path, labels: Path) -> Masks:
     """Open the truth; values that could stand for several of the labels' classes are refused."""
     from ..core.annotations import ClassSpec
     from ..core.images import open_labels, open_masks, stored_classes
+    from .streams import say
 
     names = stored_classes(labels)
     if names is None or stored_classes(path) is not None:
@@ -70,6 +75,9 @@ def _open_truth(path: Path, labels: Path) -> Masks:
             f'such as --classes "{true.classes.text}".',
             field="classes",
         )
+    if len(names) > 2:
+        taken = ClassSpec(names, tuple(range(len(names)))).text
+        say(f"note: the values of {path} are taken as {taken}; --classes says others.")
     return true
 
 

@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.annotations import Annotations, ClassSpec, match_class
+from ..core.annotations import Annotations, match_class
 from ..core.base import FinishReason, InputError, TrainingSettings
 from ..core.images import Stack, open_stack
 from ..core.training import MODEL_WEIGHTS, STATE_FILE, RunFolder, RunInputs, load_model
@@ -215,9 +215,13 @@ def _masks(
             "--masks would replace; leave --masks out, or start a new run in another folder.",
             field="masks",
         )
-    spec = parse_class_list(request.classes or inputs.classes) or ClassSpec(known.classes)
+    spec = parse_class_list(request.classes or inputs.classes)
     return open_training_masks(
-        path, spec, stack, instances=request.has_instances or inputs.has_instances
+        path,
+        spec,
+        stack,
+        known=known.classes,
+        instances=request.has_instances or inputs.has_instances,
     )
 
 

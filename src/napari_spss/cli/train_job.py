@@ -13,12 +13,21 @@ from ..core.annotations import (
     ClassSpec,
     error_after_looks,
     looks_summary,
+    match_class,
     read_annotations,
     read_looks,
     with_looks,
 )
 from ..core.base import InputError, TrainingSettings, counted, preset as preset_settings
-from ..core.images import Masks, PairedMasks, Stack, open_labels, open_stack, pair_masks
+from ..core.images import (
+    Masks,
+    PairedMasks,
+    Stack,
+    open_labels,
+    open_stack,
+    pair_masks,
+    stored_classes,
+)
 from ..core.training import (
     RunFolder,
     RunInputs,
@@ -283,9 +292,10 @@ def _with_masks(
     if request.masks is None:
         assert tables is not None
         return tables, None
-    if spec is None and tables is not None:
-        spec = ClassSpec(tables.classes)
-    masks = open_training_masks(request.masks, spec, stack, instances=request.has_instances)
+    known = None if tables is None else tables.classes
+    masks = open_training_masks(
+        request.masks, spec, stack, known=known, instances=request.has_instances
+    )
     names = masks.classes.names
     if tables is not None:
         return tables.with_classes(names), masks
@@ -293,10 +303,32 @@ def _with_masks(
 
 
 def open_training_masks(
-    path: Path, spec: ClassSpec | None, stack: Stack, *, instances: bool
+    path: Path,
+    spec: ClassSpec | None,
+    stack: Stack,
+    *,
+    known: tuple[str, ...] | None,
+    instances: bool,
 ) -> Masks | PairedMasks:
-    """Open masks that belong to an image; InputError if they cannot, or do not fit the slices."""
-    return pair_masks(open_labels(path, classes=spec, instances=instances), stack)
+    """Open masks that belong to an image; InputError if they cannot, or do not fit the slices.
+
+    Without ``spec`` the classes are those that are ``known``: by name if the masks bring names,
+    else in order.
+    """
+    if spec is not None or known is None:
+        return pair_masks(open_labels(path, classes=spec, instances=instances), stack)
+    stored = () if instances else stored_classes(path) or ()
+    places = [match_class(name, stored) for name in known]
+    is_by_name = len(stored) == len(known) and None not in places
+    if is_by_name and places != [*range(len(known))]:
+        spec = ClassSpec(known, tuple(place for place in places if place is not None))
+    masks = open_labels(path, classes=spec or ClassSpec(known), instances=instances)
+    if len(known) > 2 and not is_by_name:
+        text = ClassSpec(known, masks.classes.values or tuple(range(len(known)))).text
+        note = f"the values in {path} are taken as {text}, in the order of what was annotated; "
+        note += "--classes states others."
+        masks = replace(masks, readings=(*masks.readings, note))
+    return pair_masks(masks, stack)
 
 
 def introduce(job: TrainJob, device: str) -> None:

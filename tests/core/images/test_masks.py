@@ -279,6 +279,13 @@ def test_values_beside_those_that_were_stated_are_told() -> None:
     assert open_masks(plane, classes=parse_classes("background=0,a=1,b=2")).notes == ()
 
 
+def test_255_is_unknown_among_indices_in_any_order() -> None:
+    plane = np.array([[0, 1, 2, 255]], np.uint8)
+    masks = open_masks(plane, classes=parse_classes("background=0,b=2,a=1"))
+    assert masks.classes.names == ("background", "b", "a")
+    assert masks.read(0).tolist() == [[0, 2, 1, 255]]
+
+
 @pytest.mark.parametrize("names", [None, "background,mito"])
 def test_indices_with_255_are_to_be_named(names: str | None) -> None:
     plane = np.array([[0, 1, 2, 255]], np.uint8)

@@ -299,9 +299,13 @@ def _shared_names(found: LabelSource, true: LabelSource) -> tuple[str, ...] | No
     if in_labels is None or in_truth is None:
         return in_truth or in_labels
     if tuple(in_labels) != tuple(in_truth) and sorted(in_labels) == sorted(in_truth):
+        values = getattr(getattr(true, "classes", None), "values", None) or range(len(in_truth))
+        named = ",".join(f"{name}={values[in_truth.index(name)]}" for name in in_labels)
         raise InputError(
             f"the classes of the labels ({', '.join(in_labels)}) are in another order than those "
-            f"of the truth ({', '.join(in_truth)}); open both with the same --classes."
+            f"of the truth ({', '.join(in_truth)}); state which values of the truth stand for "
+            f'them, in the order of the labels, such as --classes "{named}".',
+            field="classes",
         )
     return in_truth if len(in_truth) >= len(in_labels) else in_labels
 

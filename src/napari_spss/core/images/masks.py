@@ -188,10 +188,10 @@ def open_masks(
     if classes.values is None:
         return _with_named_values(stack, classes)
     n_classes = len(classes.names)
-    if classes.values == tuple(range(n_classes)):
+    if set(classes.values) == set(range(n_classes)):
         found = find_values(stack)
         if IGNORE in found and _are_indices(found, n_classes):
-            return Masks(ClassSpec(classes.names), stack, _index_encoder(n_classes))
+            return Masks(classes, stack, _index_encoder(n_classes, classes.values))
     return Masks(classes, stack, _nearest_encoder(classes), _taken_as_nearest(stack, classes))
 
 
@@ -404,7 +404,13 @@ def _nearest_encoder(spec: ClassSpec) -> Callable[[Pixels, str], Labels]:
     return encode
 
 
-def _index_encoder(n_classes: int) -> Callable[[Pixels, str], Labels]:
+def _index_encoder(
+    n_classes: int, values: Sequence[Any] | None = None
+) -> Callable[[Pixels, str], Labels]:
+    """Values as indices, or as those at which they stand in ``values``; 255 stays."""
+    index_of = np.arange(256, dtype=np.uint8)
+    index_of[:n_classes] = np.argsort(range(n_classes) if values is None else values)
+
     def encode(pixels: Pixels, name: str) -> Labels:
         plane = pixels[0]
         is_known = (plane >= 0) & (plane < n_classes)
@@ -415,7 +421,7 @@ def _index_encoder(n_classes: int) -> Callable[[Pixels, str], Labels]:
                 f"give each class its value, such as --classes {EXAMPLE}.",
                 field="classes",
             )
-        return np.where(is_known, plane, IGNORE).astype(np.uint8)
+        return index_of[np.where(is_known, plane, IGNORE).astype(np.uint8)]
 
     return encode
 
