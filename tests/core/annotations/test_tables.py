@@ -680,6 +680,14 @@ def test_rows_of_a_slice_make_its_grid(save):
     assert "slice 1 has no judged node" in note
 
 
+def test_a_grid_that_covers_less_than_half_of_its_slice_is_told(save):
+    nodes = [(y, x) for y in (1, 5, 9) for x in (2, 6, 10, 14, 18)]
+    rows = [f"0,4,1,2,{y},{x},mito,done\n" for y, x in nodes]
+    assert read_grid(save(GRID_HEADER + "".join(rows)), stack=Stack()).notes == ()
+    (note,) = read_grid(save(GRID_HEADER + "".join(rows[:5])), stack=Stack()).notes
+    assert "the grid of slice 0 has 5 nodes, where about 12 fit 4 px apart" in note
+
+
 def test_unsure_nodes_are_told_from_those_that_nobody_has_judged(save):
     text = "".join(f"{z},4,1,2,1,2,mito,{s}\n{z},4,1,2,1,6,?,{s}\n{z},4,1,2,1,10,,{s}\n"
                    for z, s in enumerate(("open", "done")))  # fmt: skip

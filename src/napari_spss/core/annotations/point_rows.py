@@ -340,9 +340,18 @@ def grids_of(table: Table, reading: Reading) -> list[tuple[list[int], CountingGr
             box=region.box,
             looks=np.array([row.looks for row in rows], dtype=np.uint8),
         )
+        what = "grid" if region.box is None else f"frame {region.box}"
         if grid.is_done and not grid.n_judged:
-            what = "grid" if region.box is None else f"frame {region.box}"
             text = f"the {what} of slice {region.slice} has no judged node and gives no proportion"
             reading.note(table, text)
+        y0, x0, y1, x1 = region.box or (0, 0, *(reading.extent.shape_of(region.slice) or (0, 0)))
+        n_due = (y1 - y0) * (x1 - x0) / grid.spacing_px**2
+        if grid.is_done and grid.n_judged and 2 * grid.n_nodes < n_due and not reading.is_ours:
+            reading.note(
+                table,
+                f"the {what} of slice {region.slice} has {counted(grid.n_nodes, 'node')}, where "
+                f"about {n_due:.0f} fit {grid.spacing_px:.4g} px apart, but stands for all of it; "
+                "look whether rows are missing, or whether it is of another image",
+            )
         grids.append(([line for line, _ in found], grid))
     return grids

@@ -91,7 +91,8 @@ class OpenedLabels:
     def notes(self, checked: Annotations | None) -> tuple[str, ...]:
         """What is not plain about the labels, and that nobody looked from what a run learned."""
         is_unseen = checked is not None and self.run is None
-        return (*self.masks.notes, *((_NOT_SEEN,) * is_unseen))
+        of_check = () if checked is None else checked.notes
+        return (*self.masks.notes, *of_check, *((_NOT_SEEN,) * is_unseen))
 
     def _are_of_another(self, run: RunFolder) -> bool:
         """Whether they were predicted of another image than that which was learned from."""
