@@ -20,6 +20,7 @@ from full_disk import fail_once
 from hand import Hand
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
+from napari.utils.key_bindings import coerce_keybinding
 from pytestqt.exceptions import capture_exceptions
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QPushButton, QToolButton
@@ -724,6 +725,21 @@ def test_dock_that_is_closed_and_opened_again_leaves_no_second_layers(dock, view
         assert len([one for one in viewer.layers if isinstance(one, kind)]) == 1
     assert len([one for one in viewer.layers if isinstance(one, Points)]) == 2  # and the grid
     assert [one.name for one in viewer.layers if "[" in one.name] == []
+
+
+def test_dock_that_is_closed_leaves_layers_and_keys_to_the_next_one(dock, viewer, open_dock):
+    annotate(dock)
+    viewer.dims.set_current_step(0, 3)
+    dock.shut_down()
+    again = open_dock()
+    nodes = again.annotate.grid.layer
+    for tab, n_nodes in ((4, 0), (1, 4)):
+        again.annotate.show_tab(tab)
+        assert len(nodes.data) == n_nodes
+    viewer.dims.set_current_step(0, 2)
+    viewer.keymap[coerce_keybinding("Shift-G")](viewer)
+    assert [grid.slice for grid in again.annotate.grid.value()] == [0, 2, 3]
+    assert [grid.slice for grid in dock.annotate.grid.value()] == [0, 3]
 
 
 def test_layer_that_was_edited_after_the_dock_was_closed_stays(dock, viewer, open_dock):

@@ -198,6 +198,7 @@ class SpssDock(QWidget):
         self.image.stop_measuring()
         self.train.stop_timers()
         self.project.close_project()
+        self.annotate.let_go()  # Python may keep this widget for long
         self.figures.shut_down()
         self.controller.shut_down()
 

@@ -131,7 +131,8 @@ class GridLayer(FixedPoints):
         if layer is None:
             return
         if self._sheet is None or not self._sheet.marks.size:
-            layer.refresh()
+            with self._writing():
+                layer.refresh()
             return
         with self._writing():
             with _undrawn(layer):

@@ -137,6 +137,7 @@ class GridTool(QWidget):
         self._message, self._fault, self._stack_text = "", "", ""
         self._refused_keys: tuple[str, ...] = ()
         self._bound_layer: Points | None = None
+        self._unbind_key: Callable[..., None] | None = None
         self._build()
         self._layer = GridLayer(
             viewer,
@@ -345,6 +346,15 @@ class GridTool(QWidget):
     def layer(self) -> Points | None:
         """Layer that shows the nodes of the current slice, if there is one."""
         return self._layer.layer
+
+    def let_go(self) -> None:
+        """Leave the viewer and the layers to another tool, for good."""
+        self._connections.disconnect_all()
+        self._layer.close()
+        self._outlines.close()
+        if self._unbind_key is not None:
+            self.destroyed.disconnect(self._unbind_key)
+            self._unbind_key()
 
     def step_aside(self, is_aside: bool) -> None:
         """Show no node and no frame, as while those of another tool are judged; or show them."""
@@ -814,7 +824,8 @@ class GridTool(QWidget):
         if is_taken(LAY_KEY, self._viewer):
             return
         self._viewer.bind_key(LAY_KEY, lambda _viewer: self.key_goes_to._on_lay_key())
-        self.destroyed.connect(partial(_unbind, weakref.ref(self._viewer)))
+        self._unbind_key = partial(_unbind, weakref.ref(self._viewer))
+        self.destroyed.connect(self._unbind_key)
 
 
 def _unbind(viewer_of: weakref.ref[ViewerModel], *_: object) -> None:

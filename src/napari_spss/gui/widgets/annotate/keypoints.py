@@ -71,6 +71,11 @@ class KeypointsTool(QWidget):
         self.destroyed.connect(self._points.close)
         self._refresh()
 
+    def let_go(self) -> None:
+        """Leave the viewer and the layer to another tool, for good."""
+        self._connections.disconnect_all()
+        self._points.close()
+
     def _build(self) -> None:
         self._picker = ClassPicker()
         self._picker.chosen.connect(lambda index: self._points.set_active_class(index))

@@ -80,6 +80,10 @@ class SecondLook(QWidget):
         grid.value_changed.connect(self._refresh)
         self.setVisible(False)
 
+    def let_go(self) -> None:
+        """Leave the viewer and the layer to another tool, for good."""
+        self._marker.close()
+
     def _build(self) -> None:
         self._text, self._progress = make_text(), make_text()
         self._problems = Notice(is_warning=True)

@@ -146,6 +146,12 @@ class AnnotateSection(QWidget):
         self.fractions.clear()
         self.set_value(Annotations(Classes(self._styles)))
 
+    def let_go(self) -> None:
+        """Leave the viewer and the layers to another section, for good; the value stays."""
+        for tool in (self.grid, self.check, self.second_look, self.check_look, self.keypoints):
+            tool.let_go()
+        self.regions.close()
+
     def set_styles(self, styles: Sequence[ClassStyle]) -> None:
         """Tell names, colours and keys of the classes, background first."""
         self._styles = tuple(styles)
