@@ -47,7 +47,7 @@ def package(tmp_path, monkeypatch):
 def test_predict_writes_and_measures_a_format_of_another_package(package, spss, trained, tmp_path):
     def predict(out, *options):
         image = (trained / "image.tif", "--out", tmp_path / out, "--device", "cpu")
-        sizes = ("--voxel-size", "50,10,10")
+        sizes = ("--voxel-size", "50um,10um,10um")
         return spss("predict", trained / "run", *image, *sizes, "--threshold", "0.1", *options)
 
     assert predict("ours").code == 0
@@ -75,7 +75,7 @@ def test_an_unknown_format_names_those_of_other_packages(package, spss, trained,
 def test_zarr_is_measured_and_estimated_as_tif_is(spss, trained, tmp_path):
     def predict(out, *options):
         image = (trained / "image.tif", "--out", tmp_path / out, "--device", "cpu")
-        sizes = ("--voxel-size", "50,10,10")
+        sizes = ("--voxel-size", "50um,10um,10um")
         return spss("predict", trained / "run", *image, *sizes, "--threshold", "0.1", *options)
 
     assert predict("tif", "--uncertainty").code == 0

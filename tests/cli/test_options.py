@@ -74,6 +74,12 @@ def test_voxel_size_that_is_none(text):
         parse_voxel_size(text)
 
 
+@pytest.mark.parametrize("text", ["5", "50,4.6,4.6", "0.05um, 4.6 ,4.6"])
+def test_a_voxel_size_that_may_be_nanometres_needs_its_unit(text):
+    with pytest.raises(InputError, match=r"write (5|50|4\.6)nm or (5|50|4\.6)um"):
+        parse_voxel_size(text)
+
+
 @given(st.text(max_size=20))
 def test_any_text_is_understood_or_refused(text):
     for parse in (diameter_settings, parse_voxel_size, parse_threshold):

@@ -105,7 +105,7 @@ VoxelSizeOption: TypeAlias = Annotated[
     typer.Option(
         metavar="Z,Y,X",
         help="Size of a voxel, if the file does not say so or is wrong: 0.05um,4.6nm,4.6nm; in "
-        "micrometres where no unit is given. One length alone is the edge of a pixel.",
+        "micrometres where no unit is given, below 1. One length alone is the edge of a pixel.",
     ),
 ]
 
@@ -156,7 +156,7 @@ def parse_voxel_size(text: str | None) -> VoxelSize | None:
     Raises
     ------
     InputError
-        Unless it is three lengths or one.
+        Unless it is three lengths or one; from 1 on they need a unit.
 
     Examples
     --------
@@ -167,8 +167,16 @@ def parse_voxel_size(text: str | None) -> VoxelSize | None:
     """
     if text is None:
         return None
-    lengths = [_length_um(part, default="um") for part in text.split(",")]
+    parts = text.split(",")
+    lengths = [_length_um(part, default="um") for part in parts]
     known = [length for length in lengths if length is not None]
+    for part, length in zip(parts, lengths, strict=True):
+        if len(known) in (1, 3) and _length_um(part) is None and (length or 0) >= 1:
+            raise InputError(
+                f"--voxel-size {text!r} has {part.strip()} without a unit, which may be "
+                f"nanometres; write {part.strip()}nm or {part.strip()}um.",
+                field="voxel_size_um",
+            )
     if len(known) == len(lengths) == 3:
         return known[0], known[1], known[2]
     if len(known) == len(lengths) == 1:
