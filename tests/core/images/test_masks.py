@@ -277,6 +277,10 @@ def test_values_beside_those_that_were_stated_are_told() -> None:
     assert masks.read(0).tolist() == [[0, 1, 1, 1]]
     assert "also holds 2: each is taken as the nearest of background=0,mito=1" in masks.notes[0]
     assert open_masks(plane, classes=parse_classes("background=0,a=1,b=2")).notes == ()
+    rgb = np.array([[(0, 0, 0), (9, 9, 9), (255, 0, 0), (250, 9, 0)] * 2] * 6, np.uint8)
+    masks = open_masks(rgb, classes=parse_classes("background=(9;9;9),mito=(255;0;0)"))
+    assert masks.read(0)[0, :4].tolist() == [IGNORE, 0, 1, 1]
+    assert "also holds (250;9;0): each is taken" in masks.notes[0]
 
 
 def test_255_is_unknown_among_indices_in_any_order() -> None:

@@ -184,7 +184,7 @@ def open_masks(
                 "save the masks as 8-bit RGB, or list grey values.",
                 field="classes",
             )
-        return Masks(classes, stack, _colour_encoder(classes))
+        return Masks(classes, stack, _colour_encoder(classes), _taken_as_nearest(stack, classes))
     if classes.values is None:
         return _with_named_values(stack, classes)
     n_classes = len(classes.names)
@@ -320,10 +320,10 @@ def _a_class_each(spec: ClassSpec) -> str:
 
 
 def _taken_as_nearest(stack: Stack, classes: ClassSpec) -> tuple[str, ...]:
-    """Say which grey values there are beside those that were stated: they may mean a class."""
-    found = find_values(stack)
-    greys = sorted({value[0] if isinstance(value, tuple) else value for value in found})
-    others = [value for value in greys if value not in (classes.values or ())]
+    """Say which values there are beside those that were stated: they may mean a class."""
+    colours = [value if isinstance(value, tuple) else (value,) * 3 for value in find_values(stack)]
+    found = set(colours) - {(0, 0, 0)} if classes.is_coloured else {one[0] for one in colours}
+    others = sorted(found - set(classes.values or ()))
     if not others:
         return ()
     return (
