@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 
@@ -27,7 +28,7 @@ from napari_spss.core.annotations import (
     Proportion,
     Region,
 )
-from napari_spss.core.base import InputError
+from napari_spss.core.base import InputError, RunError
 from napari_spss.core.images import stack_from_array
 
 CLASSES = Classes(["background", ClassStyle("mito", "#00A050")])
@@ -140,6 +141,15 @@ def test_a_single_slice_is_not_cut_into_fractions_of_one(tmp_path, labels):
     ticks = re.findall(r">(\S+)</text>", (tmp_path / "fractions.svg").read_text())
     assert "0" in ticks
     assert not [tick for tick in ticks if tick.startswith("\u2212")]
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path, labels, monkeypatch):
+    def fails(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fails)
+    with pytest.raises(RunError, match=r"the disk is full: .*fractions\.svg could not be written"):
+        write(tmp_path, labels, formats=["svg"])
 
 
 def test_matplotlibs_settings_stay_as_they_are(tmp_path, labels):

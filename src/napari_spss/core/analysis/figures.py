@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..annotations import PALETTE, Annotations, Classes
-from ..base import InputError, ResultFiles, write_atomically
+from ..base import InputError, ResultFiles, write_atomically, write_errors
 from .charts import (
     TRUE,
     ClassFractions,
@@ -232,7 +232,7 @@ def _save(figure: Figure, path: Path, suffix: str) -> None:
 
     texts = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "napari-spss"}
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
-    with matplotlib.rc_context(texts):
+    with matplotlib.rc_context(texts), write_errors(path):
         figure.savefig(path, format=suffix, dpi=_DPI, metadata=undated)
 
 
