@@ -16,6 +16,7 @@ import pytest
 from blobs import CLASSES, annotated, blobs, correct_clicks
 from eye import button, offered
 from fake_core import FakeModel, fake_apply
+from qtpy.QtGui import QOpenGLContext
 
 from napari_spss.core.annotations import ClassStyle
 from napari_spss.core.base import (
@@ -346,6 +347,17 @@ def test_applying_survives_what_happens_to_layers(dock, viewer, wait, ends, monk
     assert_ready(dock)
 
 
+def close(viewer):
+    """Close a window beside a thread, in which garbage may be collected.
+
+    There Qt does not forget a deleted context of OpenGL that the main thread still has as its own,
+    and the next window that goes asks for it.
+    """
+    if (context := QOpenGLContext.currentContext()) is not None:
+        context.doneCurrent()
+    viewer.close()
+
+
 @pytest.mark.window
 def test_a_viewer_that_is_closed_ends_the_application(viewer, open_dock, wait, monkeypatch):
     tokens, applying = [], gated_apply(threading.Event())
@@ -363,7 +375,7 @@ def test_a_viewer_that_is_closed_ends_the_application(viewer, open_dock, wait, m
     assert dock.controller.apply("stack")
     wait(lambda: dock.controller.outcome.has_result)
     folder = dock.project.folder
-    viewer.close()
+    close(viewer)
     wait(lambda: tokens[0].is_cancelled)
     assert (folder / "keypoints.csv").exists()
 
@@ -378,7 +390,7 @@ def test_a_viewer_that_is_closed_while_the_core_trains(viewer, open_dock, wait, 
     dock.train.set_value(RunForm(device="cpu", overrides=endless))
     assert dock.start_training()
     wait(lambda: dock.session.status.done > 0)
-    viewer.close()
+    close(viewer)
     assert leak_watch.leaks(wait_s=60.0) == []
 
 
