@@ -145,8 +145,10 @@ def test_measure_replaces_tables_of_the_same_labels_alone(spss, here, masks):
 
 @pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
 def test_measure_never_replaces_what_it_measures(spss, here, masks, overwrite):
+    before = (here / "mask.tif").read_bytes()
     error = refused(spss, "measure", "mask.tif", "--out", "mask.tif", *overwrite)
-    assert "mask.tif is read, and would be replaced" in error
+    assert "name it mask.csv" in error
+    assert (here / "mask.tif").read_bytes() == before
 
 
 def test_simulate_looks_before_it_simulates(spss, here):

@@ -81,6 +81,8 @@ def test_the_table_that_is_read_is_not_replaced(spss, image, tmp_path):
         (("--minutes", "0.01"), "minutes 0.01 allow 2 nodes"),
         (("--minutes", "0"), "minutes 0 is no time"),
         (("--seed", "-1"), "--seed -1 is negative"),
+        (("--object-diameter", "0.02"), "means about 0.02 of a pixel"),
+        (("--object-diameter", "800"), "means about 800 pixels, but the image is 300 pixels wide"),
     ],
 )
 def test_what_cannot_be_planned_is_one_line(spss, image, options, message):

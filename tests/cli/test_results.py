@@ -297,6 +297,9 @@ def test_table_must_be_a_file(spss, masks, tmp_path):
     masks(labels=plane(0, 1, 0, 1))
     assert "table.csv" in spss("measure", "labels.tif", "--out", tmp_path).error
     assert "is a file" in spss("measure", "labels.tif", "--out", "labels.tif/t.csv").error
+    for name in ("t.xlsx", "t"):
+        error = spss("measure", "labels.tif", "--out", name).error
+        assert error == f"--out {name}: tables are CSV; name it t.csv."
 
 
 def test_measure_lists_objects_as_asked(spss, masks):

@@ -197,7 +197,7 @@ def test_folder_with_a_run_is_refused(spss, trained, tiny):
         (("--set", "loss.terms.mine=1"), "no loss term is called 'mine'"),
         (("--set", "loss.terms.="), "KEY=VALUE"),
         (("--object-diameter", "0.3um"), "pixel size"),
-        (("--object-diameter", "3000"), "only 64 wide"),
+        (("--object-diameter", "3000"), "is 64 pixels wide"),
         (("--axes", "ZY"), "'ZY'"),
         (("--events", "json"), "jsonl"),
         (("--voxel-size", "1,2"), "three lengths"),
@@ -430,6 +430,15 @@ def test_contradiction_to_the_run_is_refused(spss, trained, options, said):
     done = spss("train", "--out", trained / "run", "--resume", *options)
     assert done.code == 2
     assert said in done.error
+
+
+def test_a_run_does_not_go_on_with_another_size_of_a_pixel(spss, train):
+    train("--voxel-size", "5nm")
+    more = ("train", "--out", "run", "--resume", "--set", "optimisation.max_steps=6")
+    done = spss(*more, "--voxel-size", "10nm")
+    assert done.code == 2
+    assert "where the size of a pixel is 5 nm, not 10 nm" in done.error
+    assert spss(*more, "--voxel-size", "50nm,5nm,5nm").code == 0
 
 
 def test_resume_needs_a_run_and_its_image(spss, train, tmp_path):

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..core.annotations import ClassSpec
-    from ..core.base import VoxelSize
+    from ..core.base import TrainingSettings, VoxelSize
+    from ..core.images import Stack
 
 AxesOption: TypeAlias = Annotated[
     str | None,
@@ -148,6 +149,19 @@ def diameter_settings(text: str) -> dict[str, object]:
         "unit, such as 0.3um.",
         field="object_diameter",
     )
+
+
+def check_diameter(settings: TrainingSettings, stack: Stack) -> None:
+    """Refuse an object that the image cannot show: most likely a wrong unit."""
+    diameter_px = settings.image.object_width_px(stack.pixel_size_um(0))
+    edge = min(stack.shape_of(0))
+    if diameter_px is not None and not 1 <= diameter_px <= edge:
+        shown = f"{diameter_px:.0f} pixels" if diameter_px > 1 else f"{diameter_px:.2g} of a pixel"
+        raise InputError(
+            f"--object-diameter means about {shown}, but the image is {edge} pixels wide; check "
+            "number and unit.",
+            field="object_diameter",
+        )
 
 
 def parse_voxel_size(text: str | None) -> VoxelSize | None:
@@ -282,11 +296,13 @@ def parse_class_list(text: str | None) -> ClassSpec | None:
 
 
 def check_single(out: Path | None, groups: str | None = None) -> None:
-    """Refuse for one image what is for several: groups, and a table that is no file."""
+    """Refuse for one image what is for several, groups; and a table that is no CSV file."""
     if out is not None:
         check_out_dir(out.parent)
         if out.is_dir():
             raise InputError(f"--out {out} is a folder; name a file, such as {out / 'table.csv'}.")
+        if out.suffix.lower() != ".csv":
+            raise InputError(f"--out {out}: tables are CSV; name it {out.with_suffix('.csv')}.")
     if groups is not None:
         raise InputError(
             "--groups is for several images: add --each if each file of a folder is one, or leave "

@@ -12,6 +12,7 @@ from .options import (
     AxesOption,
     OverwriteOption,
     VoxelSizeOption,
+    check_diameter,
     check_out_dir,
     check_seed,
     diameter_settings,
@@ -80,6 +81,7 @@ def plan(
 
     settings = preset("fast").with_overrides(wanted)
     stack = open_stack(image, axes=axes, voxel_size_um=parse_voxel_size(voxel_size))
+    check_diameter(settings, stack)
     reduction = settings.image.reduction(stack.pixel_size_um(0)) or 1
     fraction = None
     if grid is not None:

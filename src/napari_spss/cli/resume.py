@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.annotations import Annotations, match_class
-from ..core.base import FinishReason, InputError, TrainingSettings
+from ..core.base import FinishReason, InputError, TrainingSettings, length_text
 from ..core.images import Stack, open_stack
-from ..core.training import MODEL_WEIGHTS, STATE_FILE, RunFolder, RunInputs, load_model
+from ..core.training import MODEL_WEIGHTS, STATE_FILE, Model, RunFolder, RunInputs, load_model
 from .options import parse_class_list
 from .streams import say
 from .train_job import (
@@ -70,6 +71,9 @@ def resumed_job(request: TrainRequest) -> TrainJob:
     is_changed = annotations != known or has_new_masks
     has_checkpoint = (request.out / STATE_FILE).is_file()
     has_model = (request.out / MODEL_WEIGHTS).is_file()
+    model = load_model(request.out) if has_model else None
+    if model is not None:
+        _check_pixel_size(request.out, model, stack)
     start_from = None
     end = folder.end() if has_model else None
     is_cut_short = end is None or end.reason in (FinishReason.stopped, FinishReason.time_limit)
@@ -79,10 +83,10 @@ def resumed_job(request: TrainRequest) -> TrainJob:
                 f"the run in {request.out} is complete, and nothing has changed; give tables to "
                 f"which you added something, masks, or {_larger_budget(settings)}."
             )
-        start_from = load_model(request.out)
+        start_from = model
         say("the run was complete: with the changed annotations it goes on from its model")
     elif not has_checkpoint and has_model:
-        start_from = load_model(request.out)
+        start_from = model
         say("the run has no checkpoint: it goes on from its model")
     if annotations != given or NODE_ERROR in request.overrides():
         settings = after_looks
@@ -103,7 +107,7 @@ def resumed_job(request: TrainRequest) -> TrainJob:
         has_checkpoint=start_from is None and has_checkpoint,
         start_from=start_from,
         known=known,
-        before=(start_from or load_model(request.out)) if is_changed and has_model else None,
+        before=model if is_changed else None,
         notes=notes,
     )
 
@@ -130,6 +134,14 @@ def _contradiction(out: Path, name: str, ours: object, theirs: object) -> InputE
         "out, or start a new run in another folder.",
         field=name,
     )
+
+
+def _check_pixel_size(out: Path, model: Model, stack: Stack) -> None:
+    """Refuse another size of a pixel, with which the network would see the image otherwise."""
+    ours, theirs = model.pixel_size_um, stack.pixel_size_um(0)
+    if ours and theirs and not math.isclose(ours, theirs, rel_tol=0.001):
+        sizes = length_text(ours), length_text(theirs)
+        raise _contradiction(out, "the size of a pixel", *sizes)
 
 
 def _check_classes(request: TrainRequest, known: Annotations) -> None:

@@ -38,7 +38,7 @@ from ..core.training import (
     working_scale,
 )
 from .display import duration
-from .options import diameter_settings, parse_assignments, parse_class_list
+from .options import check_diameter, diameter_settings, parse_assignments, parse_class_list
 from .streams import say
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def fresh_job(request: TrainRequest) -> TrainJob:
     tables = read_tables(request, spec.names if spec else None, stack, outside=request.outside)
     annotations, masks = _with_masks(tables, request, spec, stack)
     annotations, settings, notes = reviewed(request, annotations, settings)
-    _check_diameter(settings, stack)
+    check_diameter(settings, stack)
     if start_from is not None:
         if start_from.classes != annotations.classes:
             notes += (
@@ -370,15 +370,3 @@ def _pixels(stack: Stack) -> str:
     if len(known) < len(widths):
         return "size of a pixel not known"
     return f"pixel {' to '.join(dict.fromkeys((known[0], known[-1])))} nm wide"
-
-
-def _check_diameter(settings: TrainingSettings, stack: Stack) -> None:
-    """Refuse an object that the image cannot hold: most likely a wrong unit."""
-    diameter_px = settings.image.object_width_px(stack.pixel_size_um(0))
-    edge = min(stack.shape_of(0))
-    if diameter_px is not None and diameter_px > edge:
-        raise InputError(
-            f"--object-diameter means about {diameter_px:.0f} pixels, but the image is only {edge} "
-            "wide; check number and unit.",
-            field="object_diameter",
-        )

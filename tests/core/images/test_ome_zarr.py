@@ -13,7 +13,7 @@ import zarr
 from pixels import ramp
 
 from napari_spss.core.base import InputError
-from napari_spss.core.images import open_stack
+from napari_spss.core.images import check_stack, open_stack
 
 
 def test_zarr_folder_and_group(tmp_path: Path) -> None:
@@ -114,6 +114,29 @@ def test_labels_do_not_stand_in_the_way_of_their_image(tmp_path: Path) -> None:
     assert int(open_stack(tmp_path / "a.zarr").read(1).max()) == 143
     assert int(open_stack(tmp_path / "a.zarr" / "labels").read(1).max()) == 1
     assert int(open_stack(tmp_path / "a.zarr" / "labels" / "cells").read(1).max()) == 1
+
+
+@pytest.mark.parametrize("place", ["labels", "labels/cells", "labels/cells/0", "own.zarr"])
+def test_labels_are_refused_as_an_image(tmp_path: Path, place: str) -> None:
+    root = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
+    write_image(root, ramp(2, 8, 9))
+    write_image(root.create_group("labels").create_group("cells"), np.ones((2, 8, 9), np.uint8))
+    write_image(root.create_group("own.zarr"), ramp(2, 8, 9), **{"image-label": {}})
+    check_stack(open_stack(tmp_path / "a.zarr"))
+    with pytest.raises(InputError, match="labels, not grey values; name the image"):
+        check_stack(open_stack(tmp_path / "a.zarr" / place))
+
+
+def test_the_finest_level_is_read_wherever_it_stands(tmp_path: Path) -> None:
+    root = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
+    write_image(root, ramp(2, 8, 9))
+    root.create_array("1", shape=(2, 4, 5), dtype=np.uint8)
+    (image,) = root.attrs["multiscales"]
+    coarse = {"path": "1", "coordinateTransformations": [{"type": "scale", "scale": [5, 10, 10]}]}
+    root.attrs["multiscales"] = [image | {"datasets": [coarse, *image["datasets"]]}]
+    stack = open_stack(tmp_path / "a.zarr")
+    assert stack.shape_of(0) == (8, 9)
+    assert stack.voxel_size_um == pytest.approx((0.005,) * 3)
 
 
 def test_a_plate_says_which_folder_to_choose(tmp_path: Path) -> None:

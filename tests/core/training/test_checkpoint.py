@@ -29,7 +29,7 @@ from napari_spss.core.base import (
     RunError,
     preset,
 )
-from napari_spss.core.images import WorkingScale, stack_from_array
+from napari_spss.core.images import WorkingScale, open_masks, stack_from_array
 from napari_spss.core.networks import register_network
 from napari_spss.core.training import (
     STATE_FILE,
@@ -542,6 +542,20 @@ def test_where_keypoints_alone_are_new_the_mean_of_before_and_after_is_kept(
         assert torch.equal(tensor, expected)
 
 
+@pytest.mark.parametrize("is_same", [True, False])
+def test_another_mask_of_a_slice_leaves_no_mean_of_before_and_after(stopped, tmp_path, is_same):
+    _, stack, annotations = stopped
+    truth = blobs(n_slices=2, size=32)[1]
+    masks, changed = open_masks(truth), truth.copy()
+    changed[0, :4, :4] = 1 - changed[0, :4, :4]
+    model = fit(stack, annotations, tiny(), masks=masks, run_dir=tmp_path / "a", device="cpu")
+    masks = open_masks(truth if is_same else changed)
+    clicked = annotations.replace(keypoints=(Keypoint(1, 9, 9, 1),))
+    continued = fit_from(model, stack, clicked, tiny(), masks=masks, run_dir=tmp_path / "b")
+    weights, after = continued.network.state_dict(), averaged(tmp_path / "b")
+    assert any(not torch.equal(weights[name], after[name]) for name in after) == is_same
+
+
 def test_annotations_that_join_a_continued_run_decide_what_is_kept(stopped, tmp_path):
     folder, stack, annotations = stopped
     model = load_model(folder)
@@ -565,7 +579,9 @@ def averaged(run_dir):
     }
 
 
-def fit_from(model, stack, annotations, settings, *, run_dir=None, stop_at=None, updates=None):
+def fit_from(
+    model, stack, annotations, settings, *, run_dir=None, stop_at=None, updates=None, masks=None
+):
     token = CancelToken()
     run = iter_training(
         stack,
@@ -574,6 +590,7 @@ def fit_from(model, stack, annotations, settings, *, run_dir=None, stop_at=None,
         run_dir=run_dir,
         start_from=model,
         updates=updates,
+        masks=masks,
         device="cpu",
         token=token,
         clock=itertools.count().__next__,

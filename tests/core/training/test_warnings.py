@@ -306,6 +306,36 @@ def test_an_image_without_contrast_is_told_with_a_remedy(shape):
     assert said(settings, varied(*shape)) == []
 
 
+def test_a_contrast_that_single_precision_loses_is_told():
+    settings = SMALL.with_overrides({"image.object_diameter_px": 20})
+    grey = np.random.default_rng(0).normal(0, 20, (1, 40, 100))
+    (text,) = said(settings, stack_from_array(grey + 1e9))
+    assert "slice 0 lie about 1e+09 and differ by 20 only" in text
+    assert said(settings, stack_from_array(grey + 1e5)) == []
+    assert said(settings, stack_from_array((grey + 1e5).astype(np.int64))) == []
+
+
+@pytest.mark.parametrize(
+    ("whole", "part", "text"),
+    [
+        (0.1, 0.8, "slice 0 has at least 32.0 % of disc, but 10.0 % by that of the whole slice"),
+        (0.9, 0.1, "slice 0 has at most 64.0 % of disc, but 90.0 %"),
+        (0.31, 0.8, ""),
+        (0.68, 0.2, ""),
+    ],
+)
+def test_fractions_of_parts_that_their_slice_cannot_have_are_told(whole, part, text):
+    stated = (
+        Proportion(Region(0), (None, whole)),
+        Proportion(Region(0, (0, 0, 40, 40)), (None, part)),
+        Proportion(Region(0, (0, 20, 40, 60)), (None, part)),  # overlaps: counts no second time
+        Proportion(Region(1, (0, 0, 40, 40)), (None, part)),
+    )
+    settings = SMALL.with_overrides({"image.object_diameter_px": 20})
+    told = said(settings, varied(2, 40, 100), Annotations(CLASSES, proportions=stated))
+    assert [text in one for one in told] == [True] * bool(text)
+
+
 def test_channels_of_different_grey_are_no_contrast():
     data = np.stack([np.zeros((40, 60), np.uint8), np.full((40, 60), 7, np.uint8)])
     settings = SMALL.with_overrides({"image.object_diameter_px": 20})

@@ -54,6 +54,7 @@ from .resampling import (
     GreyRange as GreyRange,
     SliceGreys as SliceGreys,
     enlarge as enlarge,
+    lost_contrast as lost_contrast,
     resample_points as resample_points,
     resample_slice as resample_slice,
     slice_greys as slice_greys,

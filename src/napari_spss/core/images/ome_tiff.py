@@ -29,10 +29,8 @@ import tifffile
 from ..annotations import Classes
 from ..base import InputError, RunError, VoxelSize
 from .readers import natural_order
+from .tiff import CLASS_KEY, CREATOR, OUTSIDE_KEY
 from .writers import StackLayout, Writer
-
-CLASS_KEY, OUTSIDE_KEY = "class {}", "outside"
-"""Under which key the OME-XML of labels names the class of an index."""
 
 _STORED_AS: dict[np.dtype[Any], np.dtype[Any]] = {
     np.dtype(np.uint8): np.dtype(np.uint8),
@@ -46,7 +44,6 @@ _CLASSIC_TIFF_BYTES = 2**32 - 2**25
 _STRIP_BYTES = 2**18
 _N_WAITING = 4  # strips of a page, while they are compressed
 _N_THREADS = max(1, (os.cpu_count() or 2) // 2)
-_CREATOR = "napari-spss"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 
@@ -285,7 +282,7 @@ class _OmeTiff:
             description=self._description,
             resolution=self._resolution,
             resolutionunit=None if self._resolution is None else "CENTIMETER",
-            software=_CREATOR,
+            software=CREATOR,
             metadata=None,
         )
         self._description = None  # the first page speaks for all
@@ -341,7 +338,7 @@ def _ome_xml(
         names = {CLASS_KEY.format(index): name for index, name in enumerate(classes)}
         outside = classes.outside if isinstance(classes, Classes) else None
         metadata["MapAnnotation"] = names | ({} if outside is None else {OUTSIDE_KEY: outside})
-    xml = tifffile.OmeXml(Creator=_CREATOR)
+    xml = tifffile.OmeXml(Creator=CREATOR)
     xml.addimage(
         dtype,
         shape,

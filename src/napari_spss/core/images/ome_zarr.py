@@ -57,6 +57,7 @@ class _Metadata(Record):
 
     multiscales: list[_Multiscale] = Field([])
     plate: _Plate | None = None
+    image_label: Any = Field(None, alias="image-label")
 
 
 class _Class(Record):
@@ -106,7 +107,7 @@ def open_zarr(path: Path) -> ImageData:
         return _level_of_image(node, path)
     metadata = _metadata(node, path)
     if metadata.multiscales:
-        return _finest_level(node, metadata.multiscales[0], path)
+        return _finest_level(node, metadata, path)
     if metadata.plate is not None:
         wells = [well.path for well in metadata.plate.wells] or ["A/1"]
         raise InputError(
@@ -115,11 +116,11 @@ def open_zarr(path: Path) -> ImageData:
         )
     with reading(path):
         arrays, groups = dict(node.arrays()), dict(node.groups())
-    found = {name: _metadata(group, path / name).multiscales for name, group in groups.items()}
-    images = natsorted(name for name, multiscales in found.items() if multiscales)
+    found = {name: _metadata(group, path / name) for name, group in groups.items()}
+    images = natsorted(name for name, one in found.items() if one.multiscales)
     if len(images) == 1 and not arrays:
         name = images[0]
-        return _finest_level(groups[name], found[name][0], path / name)
+        return _finest_level(groups[name], found[name], path / name)
     if len(arrays) == 1 and not images:
         return _plain(next(iter(arrays.values())), path)
     raise _unclear(path, natsorted(arrays), images, natsorted(groups))
@@ -189,11 +190,13 @@ def _level_of_image(array: Any, path: Path) -> ImageData:
         with contextlib.suppress(InputError):  # of no matter to who asks for the array
             with reading(folder):
                 group: Any = zarr.open_group(folder, mode="r")
-            for multiscale in _metadata(group, folder).multiscales:
+            metadata = _metadata(group, folder)
+            for multiscale in metadata.multiscales:
                 for level in multiscale.datasets:
                     if folder / level.path == place:
                         axes, size = _axes_of(multiscale, level, len(array.shape))
-                        return ImageData(_StoredArray(array, path), axes, size)
+                        is_labels = _are_labels(metadata, folder)
+                        return ImageData(_StoredArray(array, path), axes, size, is_labels=is_labels)
     return _plain(array, path)
 
 
@@ -207,17 +210,32 @@ def _plain(array: Any, path: Path) -> ImageData:
     return ImageData(_StoredArray(array, path), letters if is_known else None)
 
 
-def _finest_level(group: Any, multiscale: _Multiscale, path: Path) -> ImageData:
+def _finest_level(group: Any, metadata: _Metadata, path: Path) -> ImageData:
     import zarr
 
-    level = multiscale.datasets[0]
+    multiscale = metadata.multiscales[0]
+    level = min(multiscale.datasets, key=_step)  # some list the coarsest first
     with reading(path):
         array = group[level.path]
         is_array = isinstance(array, zarr.Array)
     if not is_array:
         raise InputError(f"{path / level.path} is no array; restore it, or choose another folder.")
-    axes, voxel_size_um = _axes_of(multiscale, level, len(array.shape))
-    return ImageData(_StoredArray(array, path), axes, voxel_size_um)
+    axes, size = _axes_of(multiscale, level, len(array.shape))
+    is_labels = _are_labels(metadata, path)
+    return ImageData(_StoredArray(array, path), axes, size, is_labels=is_labels)
+
+
+def _step(level: _Level) -> float:
+    """How coarse a level says that it is, to compare it with others of its image."""
+    scales = [one.scale for one in level.coordinateTransformations if one.type == "scale"]
+    known = [one for one in scales if isinstance(one, list) and _are_steps(one, len(one))]
+    return math.prod(math.prod(scale) for scale in known)
+
+
+def _are_labels(metadata: _Metadata, path: Path) -> bool:
+    """Whether an image says that it holds labels, or lies in the group of an image's labels."""
+    above = Path(os.path.abspath(path)).parent
+    return metadata.image_label is not None or (above.name == "labels" and is_zarr(above))
 
 
 def _axes_of(multiscale: _Multiscale, level: _Level, ndim: int) -> tuple[str | None, VoxelSize]:

@@ -31,6 +31,8 @@ _HANDED_PX = 2**17  # working pixels of a strip
 _CHUNK_PX = 2**16  # that are computed with at a time, as fit a cache
 _SUM_TYPES = (np.dtype(np.uint16), np.dtype(np.uint32))
 _ROUNDING = 1e-7  # of float32, relative
+_SEEN_PX = 512
+_LEAST_STEPS = 8  # of single precision in a deviation, so that rounding is as noise
 _PADDING_PX = 16  # working pixels of one value from an edge on; fewer may be chance
 
 
@@ -331,6 +333,22 @@ def grey_range(
             low, high = 0.0, 1.0
     span = high - low if high > low else 1.0
     return np.array([low, span], np.float32).reshape(2, 1, 1, 1)
+
+
+def lost_contrast(stack: Stack, z: int) -> Iterator[str]:
+    """Say that grey values around the middle of a slice are too alike for single precision."""
+    if np.can_cast(stack.dtype, np.float32):
+        return
+    height, width = stack.shape_of(z)
+    y, x = (max(0, (edge - _SEEN_PX) // 2) for edge in (height, width))
+    pixels = stack.read(z, (y, x, min(height, y + _SEEN_PX), min(width, x + _SEEN_PX)))
+    values = pixels[np.isfinite(pixels)].astype(np.float64)
+    if values.size and 0 < values.std() < _LEAST_STEPS * np.spacing(np.float32(abs(values).max())):
+        yield (
+            f"grey values of slice {z} lie about {values.mean():.6g} and differ by "
+            f"{values.std():.2g} only, which single precision does not tell apart: subtract "
+            f"{values.min():.6g} and save the image again."
+        )
 
 
 def resample_points(coordinate: npt.ArrayLike, reduction: int) -> npt.NDArray[np.float64]:

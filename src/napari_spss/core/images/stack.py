@@ -64,6 +64,8 @@ class ImageData:
         What the user should know, such as that a header was not as the standard has it.
     source : str
         Name of the image in messages; by default that of the stack.
+    is_labels : bool
+        Whether the file says that its values are ids or classes, not grey values.
     """
 
     array: ArrayLike
@@ -73,6 +75,7 @@ class ImageData:
     decodes_whole_slices: bool = False
     notes: tuple[str, ...] = ()
     source: str = ""
+    is_labels: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,8 @@ class Stack:
         (z, y, x) in micrometres; None = unknown, or not the same in all slices.
     notes : tuple of str
         What the user should know of the file.
+    is_labels : bool
+        Whether a file says that its values are ids or classes, not grey values.
 
     Raises
     ------
@@ -181,6 +186,7 @@ class Stack:
         self.source = source
         self.channel_axis_is_rgb = all(image.plan.is_rgb for image in self._images)
         self.notes = tuple(note for image in images for note in image.notes)
+        self.is_labels = any(image.is_labels for image in images)
         self._cache = _SliceCache()
         self._identity = ""
 
@@ -355,17 +361,21 @@ def stack_from_array(
 
 
 def check_stack(stack: object) -> None:
-    """Refuse what is no stack, such as an array.
+    """Refuse what is no stack, such as an array, or holds labels where an image is meant.
 
     Raises
     ------
     InputError
-        If it is none.
+        If it is none, or a file of labels.
     """
     if not isinstance(stack, Stack):
         raise InputError(
             f"the stack is a {type(stack).__name__}; make one by open_stack(path), or by "
             "stack_from_array(array)."
+        )
+    if stack.is_labels:
+        raise InputError(
+            f"{stack.source} says that it holds labels, not grey values; name the image itself."
         )
 
 

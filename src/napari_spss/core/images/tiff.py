@@ -26,6 +26,10 @@ from .pictures import Palette
 from .raw import Pixels, RawPixels, SteadyFile, Where, reading
 from .stack import ArrayLike, ImageData
 
+CREATOR = "napari-spss"
+CLASS_KEY, OUTSIDE_KEY = "class {}", "outside"
+"""Under which key the OME-XML of labels names the class of an index."""
+
 _MAX_PLANES = 2**24
 _ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
 _GREY = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
@@ -88,6 +92,7 @@ def _image_data(
         voxel_size_um,
         decodes_whole_slices=is_whole,
         notes=(*notes, *more_notes, *size_notes),
+        is_labels=ome is not None and _says_classes(ome),
     )
 
 
@@ -255,6 +260,13 @@ def _ome(tif: tifffile.TiffFile, path: Path) -> tuple[ElementTree.Element | None
             "read as slices, and its pixel size is not known."
         ]
     return root, []
+
+
+def _says_classes(ome: ElementTree.Element) -> bool:
+    """Whether OME-XML is that of labels, written here."""
+    first = CLASS_KEY.format(0)
+    is_ours = ome.get("Creator") == CREATOR
+    return is_ours and any(one.get("K") == first for one in ome.iterfind(".//{*}M"))
 
 
 def _is_inside(name: str) -> bool:

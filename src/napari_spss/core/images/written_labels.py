@@ -11,10 +11,10 @@ import tifffile
 from ..annotations import Classes, ClassSpec
 from ..base import MODEL_RECORD, InputError, Record, fault_of, read_record
 from .masks import Masks, open_indices, open_masks
-from .ome_tiff import CLASS_KEY, OUTSIDE_KEY
 from .ome_zarr import is_zarr, zarr_classes
 from .raw import reading
 from .readers import known_readers
+from .tiff import CLASS_KEY, OUTSIDE_KEY
 from .writers import WRITERS
 
 _LABELS, _MAPS = "labels", "maps.ome.tif"

@@ -32,7 +32,7 @@ from ..base import (
     SlicePace,
     counted,
 )
-from ..images import StackLayout, check_stack
+from ..images import StackLayout, check_stack, lost_contrast
 from ..networks import Box, Stopped, TileDone, is_out_of_memory
 from ..training import Model
 from .corrections import Corrected
@@ -143,6 +143,8 @@ def predict_regions(
     yield RunStarted("prediction", len(regions), str(predictor.device), model.classes)
     for note in stack.notes:
         yield Message("info", note)
+    for text in lost_contrast(stack, regions[0].slice) if regions else ():
+        yield Message("warning", text)
     yield from model.working_scale.notes(stack, [region.slice for region in regions])
     for note in (*why, *corrections.notes(region.slice for region in regions)):
         yield Message("info", note)

@@ -195,9 +195,9 @@ def _data_of(
 
 
 def _learned_from(task: Task, data: TrainingData, annotations: Annotations) -> str:
-    """Digest of the image, of what is counted and stated, and of which slices have full masks."""
+    """Digest of the image, of what is counted and stated, and of full masks."""
     digest = hashlib.blake2b(task.stack.identity().encode(), digest_size=16)
-    masked = sorted({sample.slice for sample in data.samples if sample.is_mask})
+    masked = sorted((one.slice, one.mask_digest) for one in data.samples if one.is_mask)
     digest.update(repr((annotations.proportions, masked)).encode())
     for grid in annotations.grids:
         digest.update(repr((grid.region, grid.is_done)).encode())

@@ -5,6 +5,7 @@ A *bag* is a region with its stated fractions.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -100,6 +101,8 @@ class SliceSamples:
         Regions with fractions, the largest first.
     is_mask : bool
         Whether ``target`` is a full mask (weights are then 1).
+    mask_digest : str
+        Tells that mask from others, whatever points are painted over it.
     is_calibrated : bool
         Whether the labels are a fair sample of the slice: a finished count or a mask.
     nodes : dict of Region to ndarray, (N,)
@@ -118,6 +121,7 @@ class SliceSamples:
     error: npt.NDArray[np.float32]
     bags: tuple[Bag, ...] = ()
     is_mask: bool = False
+    mask_digest: str = ""
     is_calibrated: bool = False
     nodes: dict[Region, npt.NDArray[np.int64]] = field(default_factory=dict)
     keypoints: list[int] = field(default_factory=list)
@@ -481,6 +485,7 @@ def _paint_mask(
     sample.target[...] = target
     if is_known.mean() >= _DENSE_SHARE:
         sample.is_mask = sample.is_calibrated = True
+        sample.mask_digest = hashlib.blake2b(sample.target.tobytes(), digest_size=16).hexdigest()
         sample.weight[...] = target >= 0
         return
     # a painted stroke counts like one keypoint, however long it is

@@ -10,6 +10,7 @@ by an interval that begins at 0, or where no node of a grid fell on it, nothing 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..annotations import Annotations, Classes
-from ..base import Message, TrainingSettings, counted
+from ..annotations import SUM_TOLERANCE, Annotations, Classes, Proportion
+from ..base import Message, TrainingSettings, counted, percent
+from ..images import lost_contrast
 from .bias_correction import bias_messages, correct_bias
 from .samples import Bag, SliceSamples
 
@@ -76,6 +78,7 @@ def initial_warnings(
             yield Message("info", text)
     for note in annotations.notes:
         yield Message("info", note)
+    yield from _contradictions(stack, annotations)
     if settings.optimisation.validation_fraction > 0 and not has_held_out:
         yield Message(
             "warning",
@@ -86,6 +89,8 @@ def initial_warnings(
 def _contrast_warnings(stack: Stack, annotations: Annotations) -> Iterator[Message]:
     """Tell that no annotated slice shows anything; the first that does ends the reading."""
     slices = annotations.slices() or range(stack.n_slices)
+    for text in lost_contrast(stack, slices[0]):
+        yield Message("warning", text)
     if all(_is_flat(stack, z) for z in slices):
         of = "The image has" if len(slices) == stack.n_slices else "The annotated slices have"
         yield Message(
@@ -109,6 +114,47 @@ def _is_flat(stack: Stack, z: int) -> bool:
         if (strip != corner).any():
             return False
     return True
+
+
+def _contradictions(stack: Stack, annotations: Annotations) -> Iterator[Message]:
+    """Tell of the first slice whose regions hold more, or less, of a class than it can have."""
+    if annotations.outside is not None:
+        return  # how much of a region counts is not known
+    stated = annotations.effective_proportions()
+    for whole in stated:
+        if whole.region.box is not None:
+            continue
+        z, parts = whole.region.slice, list[Proportion]()
+        for one in stated:
+            is_part = one.region.slice == z and one.region.box is not None
+            if is_part and not any(one.region.meets(other.region) for other in parts):
+                parts.append(one)
+        for index in (*range(1, len(annotations.classes)), 0):
+            low, high = _limits(whole, index)
+            least, most = 0.0, 1.0
+            for one in parts:
+                y0, x0, y1, x1 = one.region.box or (0, 0, 0, 0)
+                share = (y1 - y0) * (x1 - x0) / math.prod(stack.shape_of(z))
+                inside = _limits(one, index)
+                least, most = least + share * inside[0], most - share * (1 - inside[1])
+            if least <= high + SUM_TOLERANCE and most >= low - SUM_TOLERANCE:
+                continue
+            is_more = least > high
+            bound, can = ("at least", least) if is_more else ("at most", most)
+            said = percent(high if is_more else low, 1)
+            yield Message(
+                "warning",
+                f"By the fractions of its regions, slice {z} has {bound} {percent(can, 1)} of "
+                f"{annotations.classes[index]}, but {said} by that of the whole slice. Look at "
+                "both again.",
+            )
+            return
+
+
+def _limits(proportion: Proportion, index: int) -> tuple[float, float]:
+    """Lowest and highest fraction of a class that is stated."""
+    value, bound = proportion.fractions[index], proportion.bounds()[index]
+    return bound or ((0.0, 1.0) if value is None else (value, value))
 
 
 @dataclass(frozen=True)
