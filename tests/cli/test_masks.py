@@ -45,6 +45,9 @@ def test_a_perfect_mask_scores_one(spss, kinds, masks, options):
         scores = json.loads(done.out)
         assert list(scores["iou"].values()) == [1.0, 1.0]
         assert scores["notes"]
+    table = spss("evaluate", "truth.tif", masks, *options)
+    assert table.out.endswith("\n".join(scores["notes"]) + "\n")
+    assert table.err == ""
 
 
 @pytest.mark.parametrize("masks", ["jpeg", "minus.tif"])
@@ -127,6 +130,13 @@ def test_masks_of_a_folder_go_with_the_images_of_their_name(spss, tiny, truth, t
     assert load_model("run").stated_fractions[1] == pytest.approx(expected, abs=0.01)
     scores = json.loads(spss("evaluate", "masks", "masks", "--json").out)
     assert scores["n_pixels"] == 3 * 64 * 64
+
+
+def test_simulated_classes_keep_their_order_in_the_command_that_trains(spss, kinds):
+    named = ("--classes", "background,left,right")
+    done = spss("simulate", "ids.tif", "--protocol", "grid", "--out", "sim", *named)
+    assert done.code == 0, done.err
+    assert "--grid sim/grid.csv --classes background,left,right --out" in done.out
 
 
 def test_labels_with_names_keep_what_is_unknown(spss, truth):

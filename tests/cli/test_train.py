@@ -287,6 +287,19 @@ def test_complete_run_goes_on_with_more_steps(spss, train, tmp_path):
     assert RunFolder(tmp_path / "run").settings().optimisation.max_steps == 8
 
 
+def test_a_run_that_would_make_no_step_is_refused(spss, train, tmp_path):
+    train()
+    before = (tmp_path / "run" / "config.toml").read_bytes()
+    (tmp_path / "points.csv").write_text("slice,y,x,class\n0,3,3,disc\n")
+    more = ("train", "--out", "run", "--resume", "--keypoints", "points.csv")
+    done = spss(*more, "--set", "optimisation.max_steps=3")
+    assert done.code == 2
+    assert "has made 5 steps, more than the 3 that are set" in done.err
+    assert (tmp_path / "run" / "config.toml").read_bytes() == before
+    assert not (tmp_path / "run" / "updates").exists()
+    assert spss(*more).code == 0
+
+
 def test_a_run_without_a_checkpoint_goes_on_from_its_model(spss, train):
     train()
     model = load_model("run")

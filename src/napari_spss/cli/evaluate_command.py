@@ -52,10 +52,9 @@ def evaluate(
         true = _open_truth(truth, found)
     else:
         true = open_labels(truth, classes=spec, instances=instances)
-    judged = _open_labels(found, true)
-    scores = score(judged, true)
+    scores = score(_open_labels(found, true), true)
     typer.echo(json.dumps(scores.to_json(), indent=2) if is_json else scores.to_text())
-    for note in dict.fromkeys((*judged.notes, *true.notes)):
+    for note in scores.notes if is_json else ():  # the table has them
         say(f"note: {note}")
 
 

@@ -188,6 +188,9 @@ def simulate(
     typer.echo(f"written: {', '.join(map(str, files))}")
     tables = [path for path in files if path.suffix == ".csv"]
     options = " ".join(f"--{path.stem} {shown_path(path)}" for path in tables)
+    names = result.annotations.classes
+    if len(names) > 2:  # in tables they may appear in another order
+        options += f" --classes {shown_path(','.join(names))}"
     if result.annotations.outside is not None:
         options += f" --outside {shown_path(result.annotations.outside)}"
     typer.echo(f"next: napari-spss train IMAGE {options} --out RUN")

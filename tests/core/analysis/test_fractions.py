@@ -224,6 +224,13 @@ def test_slices_of_a_set_are_not_joined() -> None:
     assert len(measure(labels, is_set=True).objects) == 2
 
 
+def test_of_a_stack_with_slices_of_unknown_distance_only_volumes_are_missing() -> None:
+    measured = measure(np.ones((2, 4, 4), np.uint8), voxel_size_um=(None, 0.1, 0.1))
+    assert measured.slices["area_um2"].tolist()[1] == pytest.approx(0.16)
+    assert "The distance of slices is not known, so volumes are in voxels only." in measured.notes
+    assert not any("in pixels only" in note for note in measured.notes)
+
+
 def test_single_image_has_no_interval_and_says_so() -> None:
     measured = measure(np.array([[0, 1], [1, 1]]))
     row = _row(measured.stack, **{"class": "class_1"})

@@ -657,8 +657,10 @@ def _notes(
         notes.append(
             f"{counted(n_empty, 'slice')} with no labelled pixel{which}: counted in no fraction."
         )
-    if not np.isfinite(task.voxel_um3 if task.is_volume else task.pixel_areas_um2).all():
+    if not np.isfinite(task.pixel_areas_um2).all():
         notes.append("The pixel or voxel size is not known, so sizes are in pixels only.")
+    elif task.is_volume and not np.isfinite(task.voxel_um3):
+        notes.append("The distance of slices is not known, so volumes are in voxels only.")
     if not task.is_set:
         notes.append(
             "All of it is measured and nothing sampled, so that the fractions have no interval; "

@@ -143,13 +143,21 @@ def prepare(
     if start_from is not None and not resume and start_from.learned_from == learned_from:
         before = start_from.network.state_dict() if has_learned else None
     maps = with_prefix("map", tensors)
+    schedule = Schedule.of(settings, state.steps_per_epoch, has_learned=has_learned)
+    if resume and schedule.max_steps is not None and state.step > schedule.max_steps:
+        raise InputError(
+            f"the run in {task.run_dir} has made {counted(state.step, 'step')}, more than the "
+            f"{schedule.max_steps} that are set, so it would learn nothing; set more, or leave "
+            "them out: with other annotations it then goes on from its model.",
+            field="optimisation.max_steps",
+        )
     return Run(
         task,
         reader,
         state,
         _believing(task, reader, data, state.posterior),
         learner,
-        Schedule.of(settings, state.steps_per_epoch, has_learned=has_learned),
+        schedule,
         SliceMaps(
             lambda image: learner.predict(image, is_exact=False, token=task.token),
             task.device,
