@@ -22,6 +22,7 @@ from eye import (
 )
 from fake_core import FakeModel, failing_train, fake_apply, fake_train, gated_train
 from napari.layers import Image, Labels
+from napari.settings import get_settings
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QColor
@@ -417,6 +418,52 @@ def test_keypoints_can_be_taken_back_after_another_image_was_shown(dock, viewer)
     assert keypoints.value() == stated[:1]
     keypoints._points.redo()
     assert keypoints.value() == stated
+
+
+def test_typed_fractions_can_be_taken_back_after_another_image_was_shown(dock, viewer):
+    fractions, em = dock.annotate.fractions, viewer.layers["em"]
+    table = fractions.view.model()
+    for text in ("6", "7"):
+        table.setData(table.index(0, 0), text)
+    stated = fractions.value()
+    other = viewer.add_image(pixels(1), name="other")
+    dock.image.set_layer(other)
+    table.undo()
+    assert fractions.value() == ()
+    dock.image.set_layer(em)
+    assert fractions.value() == stated
+    table.undo()
+    assert [one.fractions[1] for one in fractions.value()] == [0.06]
+    dock.image.set_layer(other)
+    dock.image.set_layer(em)
+    table.redo()
+    assert fractions.value() == stated
+
+
+def test_both_counts_propose_by_the_diameter_that_is_stated(dock):
+    asks = "State or measure the object diameter"
+    counts = (dock.annotate.grid, dock.annotate.check)
+    for tab, counting in zip((1, 4), counts, strict=True):
+        dock.annotate.show_tab(tab)
+        button(counting, "Propose").click()
+        assert asks in said(counting)
+    number(dock.image, "px").setValue(60)
+    for tab, counting in zip((1, 4), counts, strict=True):
+        dock.annotate.show_tab(tab)
+        button(counting, "Propose").click()
+        assert asks not in said(counting)
+
+
+def test_what_was_painted_and_erased_is_nothing_to_train_on(dock):
+    painted = dock.annotate.painted
+    painted.start_painting()
+    place = ([1], [4], [6])
+    painted.layer.data_setitem(tuple(map(np.array, place)), 2)
+    assert button(dock.train, "Train").isEnabled()
+    painted.layer.data_setitem(tuple(map(np.array, place)), 0)
+    assert not button(dock.train, "Train").isEnabled()
+    painted.layer.undo()
+    assert button(dock.train, "Train").isEnabled()
 
 
 def test_what_was_restored_is_said_until_something_is_changed(dock, viewer):
@@ -986,6 +1033,13 @@ def highest_contrast(widget, rect):
     pixels = [shown.pixel(x, y) for x in range(shown.width()) for y in range(shown.height())]
     ground = QColor.fromRgb(max(set(pixels), key=pixels.count))
     return max(contrast(QColor.fromRgb(pixel), ground) for pixel in set(pixels))
+
+
+def test_titles_are_as_large_as_the_font_that_is_set(dock):
+    titles = [section.header for section in dock.sections.values()]
+    for size in (9, 15):
+        get_settings().appearance.font_size = size
+        assert {title.font().pointSize() for title in titles} == {size}
 
 
 @pytest.mark.window

@@ -228,6 +228,25 @@ def test_applying_that_fails_keeps_what_was_predicted(dock, wait, ends, monkeypa
     assert_ready(dock)
 
 
+def test_applying_that_fails_at_once_leaves_no_empty_layers(dock, viewer, wait, ends, monkeypatch):
+    train(dock, wait)
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(controller_module, "apply_model", broken)
+        assert dock.controller.apply("stack")
+        wait(lambda: is_idle(dock))
+    assert ends[-1].kind is EndKind.failed
+    assert [layer.name for layer in viewer.layers if "em " in layer.name] == []
+    apply(dock, wait)
+    assert ends[-1].kind is EndKind.finished
+    assert dock.controller.outcome.maps.is_complete
+    assert "em labels" in viewer.layers
+
+
 # ---- Stop -----------------------------------------------------------------------------------
 
 

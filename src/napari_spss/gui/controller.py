@@ -845,6 +845,8 @@ class Controller(QObject):
         is_of_model = end.run in ("training", "loading")
         if is_of_model and (end.result is not None or end.error is not None):
             self._cut_short = self._training if end.kind is EndKind.cut_short else None
+        if end.run == "prediction":
+            self._of_run.drop_if_empty()
         if end.kind is EndKind.failed:
             logger.info("a run failed: %s", end.text)
             if end.run == "objects" and end.error is not None:

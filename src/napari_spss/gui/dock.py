@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari.settings import get_settings
 from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -152,6 +153,7 @@ class SpssDock(QWidget):
         self._connections = Connections()
         self._connections.connect(self._viewer.dims.events.point, self._on_slider)
         self._connections.connect(self._viewer.events.theme, self._on_theme)
+        self._connections.connect(get_settings().appearance.events.font_size, self._on_theme)
         self.destroyed.connect(self._connections.disconnect_all)
         self._probe = DeviceProbe(self)
         self._probe.found.connect(self.train.set_devices)
@@ -590,10 +592,11 @@ class SpssDock(QWidget):
         self._ask_duration()
         self.annotate.keypoints.set_radius_px(settings.radius_of_keypoints_px())
         reduction = settings.image.reduction(None) or 1
-        self.annotate.grid.set_window_px(
-            settings.sampling.crop_px * reduction,
-            has_diameter=settings.image.object_diameter_px is not None,
-        )
+        for counting in (self.annotate.grid, self.annotate.check):
+            counting.set_window_px(
+                settings.sampling.crop_px * reduction,
+                has_diameter=settings.image.object_diameter_px is not None,
+            )
         if not self._is_restoring:
             self._save_soon()
 

@@ -179,6 +179,15 @@ class Outcome(QObject):
         self._results.show_alone(self._layer)
         return self.maps
 
+    def drop_if_empty(self) -> None:
+        """Take the layers away if a run has ended before anything was predicted."""
+        if self.maps is None or self.maps.slices:
+            return
+        self._relabeller.clear()
+        self._results.take_away([*self._map_layers, *filter(None, [self._layer])])
+        self.maps, self._layer, self._map_layers = None, None, []
+        self.changed.emit()
+
     def take(self, predicted: Predicted) -> None:
         """Show what was predicted."""
         if self.maps is None:

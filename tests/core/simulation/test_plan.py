@@ -55,6 +55,13 @@ def test_a_plan_takes_no_longer_than_there_is_time_and_can_be_laid(stack, minute
     assert plan.seconds == pytest.approx(plan.n_nodes * Costs().node_s + plan.n_guesses * 5)
 
 
+@pytest.mark.parametrize("edge", [20, 64, 200, 400])
+def test_frames_of_a_check_count_are_parts_of_a_small_image_with_nodes_apart(edge):
+    plan = plan_counting(Shapes((edge, edge)), 256, 30, only_frames=True)
+    assert (plan.kind, plan.n, plan.size_px) == ("frames", 4, edge // 2)
+    assert plan.size_px / plan.nodes_per_side >= 256 / 40  # an object is a tenth of the window
+
+
 def test_where_there_is_no_more_room_there_are_more_nodes():
     plan = plan_counting(Shapes((400, 400)), 256, 3)
     assert (plan.n, plan.nodes_per_side) == (1, 24)

@@ -104,6 +104,23 @@ def test_nothing_until_something_is_painted(qtbot):
     assert tool.take_changed_slices() == frozenset()
 
 
+@pytest.mark.parametrize("z", [0, 1, 3])  # the middle one is shown
+def test_all_being_erased_again_is_noticed(qtbot, z):
+    viewer, _, tool = make_tool(qtbot)
+    tool.start_painting()
+    put(tool.layer, ([z], [4], [6]), 2)
+    assert not tool.is_erased
+    viewer.dims.set_current_step(0, z)
+    put(tool.layer, ([z], [4], [6]), 0)
+    assert tool.is_erased
+    tool.layer.undo()
+    assert not tool.is_erased
+    tool.layer.redo()
+    viewer.dims.set_current_step(0, 1)
+    put(tool.layer, ([z], [4], [6]), 2)
+    assert not tool.is_erased
+
+
 @pytest.mark.parametrize("kwargs", [{}, PLACED, {"rgb": True, "shape": (*SHAPE, 3)}])
 def test_new_layer_lies_on_the_image(qtbot, kwargs):
     _, image, tool = make_tool(qtbot, **kwargs)

@@ -19,6 +19,7 @@ from .protocols import evenly_spread
 _DENSE_ENOUGH = 64
 _N_SIDE, _FRAME_NODES = 16, 8  # nodes along a side
 _MOST_NODES = 24  # along a side: more tell little more of the same place
+_NODES_PER_WINDOW = 40  # at most, along a side: four to an object's width
 _GRID_SHARE = 0.8  # of the time, beside guesses of the other slices
 # errors of a counted fraction beside those of independent nodes: measured with 16 frames
 _FRAME_ERROR = 1.5
@@ -86,7 +87,7 @@ class CountingPlan:
                 "why: the field is large; in what the network sees at a time a grid over the whole "
                 f"slice has {self.density:.0f} nodes, a frame {side**2}"
                 if self.density < _DENSE_ENOUGH
-                else "why: spread over all slices, frames tell more of the stack than a few grids"
+                else "why: spread over all there is, frames are a fair sample of it"
             )
         else:
             others = counted(self.n_guesses, "other slice")
@@ -160,11 +161,14 @@ def plan_counting(
     largest = max(shapes, key=math.prod)
     density = _N_SIDE**2 * math.prod(min(1.0, window_px / edge) for edge in largest)
     n_nodes = int(minutes * 60 / costs.node_s + 1e-6)
-    size_px = min(window_px, *map(min, shapes))
     is_framed = only_frames or density < _DENSE_ENOUGH
+    size_px = min(window_px, *map(min, shapes))
+    if only_frames:  # several in each slice: they tell how much its parts differ
+        size_px = max(1, min(size_px, min(map(min, shapes)) // 2))
     if is_framed:
         room = sum(len(tiles(shape, size_px)) for shape in shapes)
-        n, side = _fitting(n_nodes, _FRAME_NODES, room)
+        most = max(1, min(_MOST_NODES, _NODES_PER_WINDOW * size_px // window_px))
+        n, side = _fitting(n_nodes, min(_FRAME_NODES, most), room, most)
         n_guesses = 0
     else:
         n, side = _fitting(
@@ -192,9 +196,9 @@ def plan_counting(
     )
 
 
-def _fitting(n_nodes: int, side: int, room: int) -> tuple[int, int]:
+def _fitting(n_nodes: int, side: int, room: int, most: int = _MOST_NODES) -> tuple[int, int]:
     """How many counts of ``side**2`` nodes; with more nodes each where there is no more room."""
     n = n_nodes // side**2
     if n <= room:
         return n, side
-    return room, min(_MOST_NODES, math.isqrt(n_nodes // room))
+    return room, min(most, math.isqrt(n_nodes // room))

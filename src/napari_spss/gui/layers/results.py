@@ -254,6 +254,12 @@ class ResultLayers:
             if str(layer_mark(layer).get("role", "")).startswith(_PREVIEW):
                 self._take_away(layer)
 
+    def take_away(self, layers: Iterable[Layer]) -> None:
+        """Take those layers away that are still in the viewer, but not labels that were edited."""
+        for layer in layers:
+            if layer in self._viewer.layers:
+                self._take_away(layer)
+
     def _take_away(self, layer: Layer) -> None:
         if isinstance(layer, Labels) and self.is_edited(layer):
             self._release(layer)

@@ -151,8 +151,10 @@ def _with_model(progress: Progress) -> str:
         are_open = "1 frame is" if n_open == 1 else f"{n_open} frames are"
         return f"Next: go on with the check count under Annotate, Check ({are_open} open)."
     if progress.n_contradicted:
-        nodes = "node" if progress.n_contradicted == 1 else f"{progress.n_contradicted} nodes"
-        return f"Next: look again at the {nodes} of the check count that contradict the labels."
+        is_one = progress.n_contradicted == 1
+        nodes = "node" if is_one else f"{progress.n_contradicted} nodes"
+        verb = "contradicts" if is_one else "contradict"
+        return f"Next: look again at the {nodes} of the check count that {verb} the labels."
     if progress.can_estimate and not progress.is_estimated:
         return "Next: press Estimate under Results."
     if not progress.is_saved:

@@ -183,6 +183,10 @@ class FractionSheet:
         """Return what was typed."""
         return self._cells.get(region, {}).get(name, NOTHING)
 
+    def cells(self) -> dict[Region, dict[str, Cell]]:
+        """Return all that was typed, in a copy."""
+        return {region: dict(cells) for region, cells in self._cells.items()}
+
     def is_empty(self, region: Region) -> bool:
         """Whether the region is ticked as containing none of the classes."""
         return EMPTY in self._cells.get(region, {})
@@ -374,8 +378,8 @@ class FractionSheet:
 
     def clear(self) -> None:
         """Forget all texts, rectangles and steps."""
-        self._cells.clear()
-        self.history.clear()
+        self._cells = {}
+        self.history = History(self._put_edit)
         self.boxes = ()
         self._arrange()
 

@@ -195,8 +195,9 @@ class ResultsSection(QWidget):
     def set_matched(self, threshold: float | None) -> None:
         """Tell the threshold at which the labels have the stated fractions; None if unknown."""
         self._matched = threshold
-        known = "matched to the stated fractions"
-        text = known if threshold is None else f"{known}: {min(threshold, 1.0):.2f}"
+        # the number comes early: the end is cut off where the dock is narrow
+        number = "" if threshold is None else f" ({min(threshold, 1.0):.2f})"
+        text = f"matched{number} to the stated fractions"
         self._mode.setItemText(self._mode.findData(_MATCHED), text)
         self._show_threshold()
 

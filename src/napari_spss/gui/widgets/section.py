@@ -41,7 +41,7 @@ class Section(QWidget):
         self.header.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.header.setStyleSheet(
             "QToolButton { text-align: left; background: transparent; border: none; padding: 3px;"
-            + (" font-weight: bold; font-size: 10pt; }" if is_main else " }")
+            + (" font-weight: bold; }" if is_main else " }")
         )
         self.header.toggled.connect(self._show)
         layout = QVBoxLayout(self)

@@ -22,7 +22,12 @@ _N_SHADES = 20
 
 
 def wear(widget: QWidget, theme: str) -> None:
-    """Give a widget, and all that is in it now or later, the colours of one of napari's themes."""
+    """Give a widget, and all that is in it now or later, the colours of one of napari's themes.
+
+    Napari's own style leaves out titles and fields of text where it sets the size of the font.
+    """
+    from napari.settings import get_settings
+
     widget.setProperty(_THEME, theme)
     bars = (
         f'QLabel[{_MARK}="{mark}"] {{ border-left: 4px solid {colour.name()}; padding-left: 6px; }}'
@@ -30,7 +35,8 @@ def wear(widget: QWidget, theme: str) -> None:
     )
     wrong = ", ".join(f'{kind}[{_MARK}="error"]' for kind in _FIELDS)
     frames = f"{wrong} {{ border: 2px solid {error_colour(widget).name()}; }}"
-    widget.setStyleSheet("\n".join((*bars, frames)))  # the children hear of it
+    font = f"QToolButton, QLineEdit {{ font-size: {get_settings().appearance.font_size}pt; }}"
+    widget.setStyleSheet("\n".join((*bars, frames, font)))  # the children hear of it
 
 
 def set_mark(widget: QWidget, mark: Level) -> None:

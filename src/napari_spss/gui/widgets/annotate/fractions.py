@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from qtpy.QtCore import QModelIndex, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from ....core.annotations import ClassStyle, Proportion, Region
 from ....core.base import SpssError, counted
-from ...models import Edit, FractionSheet, Mark
+from ...models import Cell, Edit, FractionSheet, History, Mark
 from ..parts import Notice, fill_column, make_button, make_row
 from .cards import CardButtons
 from .fraction_bars import MessageBar, QuestionBar
 from .fraction_csv import read_fractions, write_fractions
 from .fraction_model import FractionModel
 from .fraction_view import FractionView
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
 
 _HINT = "Per cent of the area: 6, 0.5, <1, 5-10. Blank means unknown."
 _OVERRULED = "Struck out: the slice's counted grid takes its place."
@@ -42,6 +46,11 @@ class FractionsTable(QWidget):
         self._model = FractionModel(self._sheet, self)
         self._marks: list[Mark] = []
         self._slice = -1
+        self._image: Layer | None = None
+        # of each image what was typed when it was left, and how it came about
+        self._left: WeakKeyDictionary[Layer, tuple[dict[Region, dict[str, Cell]], History]] = (
+            WeakKeyDictionary()
+        )
         self._folder = Path()  # where CSV files are looked for and proposed
         self._notice = ""
         self.view = FractionView(self._model)
@@ -133,6 +142,10 @@ class FractionsTable(QWidget):
         self._model.slice_names = tuple(names or ())
         self._change(self._sheet.set_slices, n_slices)
 
+    def set_image(self, layer: Layer) -> None:
+        """Tell of which image these fractions are; it finds its steps again, to be taken back."""
+        self._image = layer
+
     def set_folder(self, folder: Path) -> None:
         """Tell the folder of the image."""
         self._folder = folder
@@ -191,7 +204,14 @@ class FractionsTable(QWidget):
         self._after_reset(region, name)
 
     def _reset(self, change: Any, *args: Any) -> None:
+        left = self._sheet.cells(), self._sheet.history
         self._change(change, *args)
+        if self._image is not None:
+            if left[0]:
+                self._left[self._image] = left
+            cells, history = self._left.get(self._image, left)
+            if cells and cells == self._sheet.cells():
+                self._sheet.history = history
         self.value_changed.emit()
 
     def _after_reset(self, region: Region | None, name: str | None) -> None:

@@ -13,6 +13,7 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QLabel, QWidget
 
 from ....core.base import InputError
+from ....core.images import IGNORE
 from ...layers import (
     MARK,
     Connections,
@@ -70,6 +71,7 @@ class PaintedTool(QWidget):
         self._styles: tuple[ClassStyle, ...] = ()
         self._layer: Labels | None = None
         self._is_blank = False
+        self.is_erased = False  # whether nothing is left of what was painted
         self._values: tuple[int, ...] = ()
         self._levels: tuple[int, ...] = ()
         self._counts: dict[int, tuple[int, ...]] = {}
@@ -385,7 +387,7 @@ class PaintedTool(QWidget):
     def _take(self, layer: Labels, *, is_new: bool = False) -> None:
         self._let_go()
         self._layer = layer
-        self._is_blank = is_new
+        self._is_blank, self.is_erased = is_new, False
         self._changed = set() if is_new else None
         connect = self._layer_connections.connect
         connect(layer.events.paint, self._on_painted)
@@ -420,7 +422,7 @@ class PaintedTool(QWidget):
         self._layer = None
         self._levels = ()
         self._drop_ids()
-        self._is_blank = False
+        self._is_blank = self.is_erased = False
         self._counts.clear()
         self._gone.clear()
 
@@ -455,16 +457,26 @@ class PaintedTool(QWidget):
         self._is_blank = False
         self.n_edits += 1
         self._counts.clear()
-        self._count_current()
+        self.is_erased = self._is_empty(self._count_current())
         keep_all = slices is None or self._changed is None
         self._changed = None if keep_all else (self._changed or set()) | (slices or set())
         self._show_counts()
         self.value_changed.emit()
 
+    def _is_empty(self, z: int) -> bool:
+        """Whether nothing is left in a layer of ours; looks at all of it where a slice is empty."""
+        layer = self._layer
+        if layer is None or not layer_mark(layer) or any(self._counts[z][:IGNORE]):
+            return False
+        return not np.any(layer.data)
+
     def _on_partly_redrawn(self) -> None:
         if self._is_count_due:
             self._is_count_due = False
             self._on_redrawn()
+            if self.is_erased and not self._is_empty(self._count_current()):
+                self.is_erased = False  # it was told before it was drawn, on another slice
+                self.value_changed.emit()
 
     def _on_redrawn(self) -> None:
         """Notice undo and redo, which only redraw; so does a change of slice."""

@@ -138,7 +138,7 @@ class AnnotateSection(QWidget):
 
     def masks(self) -> PaintedLabels | None:
         """Return the painted labels; None if nothing is painted."""
-        return self.painted.value()
+        return None if self.painted.is_erased else self.painted.value()
 
     def clear(self) -> None:
         """Forget everything, as for another image."""
@@ -172,6 +172,7 @@ class AnnotateSection(QWidget):
         self._draw.setEnabled(layer is not None)
         if layer is not None:
             self.regions.set_frame(SourceFrame(layer))
+            self.fractions.set_image(layer)
         if source is not None:
             self.fractions.set_slices(source.stack.n_slices, source.stack.names)
             self.fractions.set_folder(Path(source.path or "").parent)
