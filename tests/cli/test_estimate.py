@@ -134,6 +134,14 @@ def run(spss, truth, tiny):
     return "run"
 
 
+def test_a_run_that_is_named_in_place_of_another_hides_nothing(spss, run, disc, tiny):
+    options = ("image.tif", "--proportions", "proportions.csv", "--out", "plain")
+    assert spss("train", *options, *tiny).code == 0
+    write_count("used.csv", judged(disc, 0))
+    done = spss("estimate", "run/result", "--check", "used.csv", "--run", "plain")
+    assert "nodes that the network learned from" in done.error
+
+
 def test_a_run_knows_all_nodes_that_it_ever_learned_from(spss, run, disc):
     write_count("check.csv", judged(disc, 0, seed=50), judged(disc, 1, seed=50))
     done = spss("estimate", "run/result", "--check", "check.csv")

@@ -192,7 +192,7 @@ def test_an_image_that_is_gone_and_a_run_without_grids_are_told(folder, spss, ti
     options = ("--proportions", "proportions.csv", "--out", "plain")
     assert spss("train", "image.tif", *options, *tiny).code == 0
     done = spss("review", "plain", "--out", "review.csv")
-    assert "plain: no counting grid; count another grid" in done.error
+    assert "plain: no judged counting grid; count another grid" in done.error
     Path("image.tif").rename("moved.tif")
     inputs = Path("run/inputs.json")
     inputs.write_text(inputs.read_text().replace("trained", "gone"))

@@ -287,6 +287,14 @@ def test_complete_run_goes_on_with_more_steps(spss, train, tmp_path):
     assert RunFolder(tmp_path / "run").settings().optimisation.max_steps == 8
 
 
+def test_background_alone_is_refused(spss, truth, tiny):
+    Path("points.csv").write_text("slice,y,x,class\n0,3,3,background\n")
+    done = spss("train", "image.tif", "--keypoints", "points.csv", "--out", "run", *tiny)
+    assert done.code == 2
+    assert "nothing but background is annotated" in done.err
+    assert not Path("run").exists()
+
+
 def test_a_run_that_would_make_no_step_is_refused(spss, train, tmp_path):
     train()
     before = (tmp_path / "run" / "config.toml").read_bytes()

@@ -296,13 +296,9 @@ def parse_class_list(text: str | None) -> ClassSpec | None:
 
 
 def check_single(out: Path | None, groups: str | None = None) -> None:
-    """Refuse for one image what is for several, groups; and a table that is no CSV file."""
+    """Refuse for one image what is for several, groups; and what `check_table` refuses."""
     if out is not None:
-        check_out_dir(out.parent)
-        if out.is_dir():
-            raise InputError(f"--out {out} is a folder; name a file, such as {out / 'table.csv'}.")
-        if out.suffix.lower() != ".csv":
-            raise InputError(f"--out {out}: tables are CSV; name it {out.with_suffix('.csv')}.")
+        check_table(out)
     if groups is not None:
         raise InputError(
             "--groups is for several images: add --each if each file of a folder is one, or leave "
@@ -348,6 +344,15 @@ def check_seed(seed: int) -> None:
     """Refuse a negative seed, from which no random numbers can be drawn."""
     if seed < 0:
         raise InputError(f"--seed {seed} is negative; give 0 or more.", field="seed")
+
+
+def check_table(path: Path) -> None:
+    """Refuse, before any work is done, a table that is no CSV file, or lies in no folder."""
+    check_out_dir(path.parent)
+    if path.is_dir():
+        raise InputError(f"--out {path} is a folder; name a file, such as {path / 'table.csv'}.")
+    if path.suffix.lower() != ".csv":
+        raise InputError(f"--out {path}: tables are CSV; name it {path.with_suffix('.csv')}.")
 
 
 def check_out_dir(path: Path) -> None:

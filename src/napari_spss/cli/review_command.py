@@ -13,7 +13,7 @@ from .options import (
     DeviceOption,
     OverwriteOption,
     VoxelSizeOption,
-    check_out_dir,
+    check_table,
     parse_voxel_size,
     shown_path,
 )
@@ -51,9 +51,7 @@ def review(
 ) -> None:
     """Predict the regions of the grids, rank their nodes, and write the table."""
     stated = parse_voxel_size(voxel_size)
-    check_out_dir(out.parent)
-    if out.is_dir():
-        raise InputError(f"--out {out} is a folder; name a file, such as {out / 'review.csv'}.")
+    check_table(out)
     from ..core.annotations import TABLE_NAMES, write_looks
     from ..core.base import CancelToken, FinishReason, ResultFiles, RunFinished
     from ..core.prediction import predict_regions
@@ -76,7 +74,8 @@ def review(
     model = load_model(run)
     maps = NodeMaps(annotations)
     if not maps.regions:
-        what = "all judged nodes were looked at again" if annotations.grids else "no counting grid"
+        is_judged = any(grid.n_judged for grid in annotations.grids)
+        what = "all judged nodes were looked at again" if is_judged else "no judged counting grid"
         raise InputError(f"{run}: {what}; count another grid, and train with it first.")
     stack = stack_of_run(
         run,

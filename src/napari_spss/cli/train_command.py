@@ -231,7 +231,7 @@ def _report(
     if is_cut_short:
         lines.append(f"to go on: napari-spss train --out {out} --resume")
     result = shown_path(job.out / "result")
-    if job.annotations.grids:
+    if any(grid.n_judged for grid in job.annotations.grids):
         lines.append(f"second look at doubtful nodes: napari-spss review {out} --out review.csv")
     lines.append(f"next: napari-spss predict {out} {shown_path(job.stack.source)} --out {result}")
     for line in lines:

@@ -310,6 +310,12 @@ def test_thin_objects_of_another_value_are_not_rounded_away(tmp_path: Path, n_ro
             open_masks(masks, classes=parse_classes("mito"))
 
 
+def test_an_image_of_all_grey_values_is_told_in_short() -> None:
+    with pytest.raises(InputError, match="give each class its value") as failure:
+        open_masks(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    assert len(str(failure.value)) < 400
+
+
 def test_images_are_no_masks() -> None:
     noise = np.random.default_rng(0).normal(128, 30, (99, 99)).clip(0, 255).astype(np.uint8)
     for classes in (None, parse_classes("mito"), parse_classes("a,b")):

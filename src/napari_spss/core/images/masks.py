@@ -340,7 +340,11 @@ def _unclear(
     remedies = []
     if levels is None:
         remedies.append(f"give each class its colour, such as --classes {COLOUR_EXAMPLE}")
-    elif _are_indices(found, n_known := len(found) - (IGNORE in found)) and IGNORE in found:
+    elif (
+        IGNORE in found
+        and (n_known := len(found) - 1) <= _MAX_UNLISTED
+        and _are_indices(found, n_known)
+    ):
         listed = ",".join((*names, *default_names(n_known)[len(names) :]))
         remedies.append(f"name each class, such as --classes {listed}: 255 is unknown then")
     elif len(found) <= _MAX_UNLISTED or len(levels.values) <= _MAX_UNLISTED:

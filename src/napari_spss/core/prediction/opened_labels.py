@@ -80,12 +80,13 @@ class OpenedLabels:
         Raises
         ------
         InputError
-            If the run behind the labels learned from a node of it.
+            If the run behind the labels, named or found, learned from a node of it.
         """
         checked = self.read(grid=path)
         if checked is not None:
-            is_learned = self.run is not None and not self._are_of_another(self.run)
-            check_fresh(checked, *(self.run.all_annotations() if self.run and is_learned else ()))
+            runs = [one for one in (self.run, _run_of(None, self.path)) if one is not None]
+            learned = [one for one in runs if not self._are_of_another(one)]
+            check_fresh(checked, *(told for one in learned for told in one.all_annotations()))
         return checked
 
     def notes(self, checked: Annotations | None) -> tuple[str, ...]:

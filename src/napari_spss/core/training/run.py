@@ -683,7 +683,13 @@ def _box_around(places: npt.NDArray[np.float64], shape: tuple[int, int], margin_
 
 
 def _check_classes(annotations: Annotations) -> None:
-    """Refuse a class outside that leaves nothing but background to tell apart."""
+    """Refuse classes of which there is nothing but background to tell apart."""
+    if len(annotations.classes) < 2:
+        raise InputError(
+            f"nothing but {annotations.classes[0]} is annotated; name the class that is to be "
+            "found as well, such as --classes background,mitochondria (classes=... in Python).",
+            field="classes",
+        )
     if annotations.outside is not None and len(annotations.classes) < 3:
         raise InputError(
             f"class {annotations.outside!r} lies outside, and there is no other class besides the "
