@@ -49,7 +49,7 @@ from napari_spss.core.base import (
     RunFinished,
     RunStarted,
 )
-from napari_spss.gui import controller as controller_module
+from napari_spss.gui import controller as controller_module, dock as dock_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.models import Curves, LoadedRun, RunForm
 from napari_spss.gui.widgets import Section
@@ -452,6 +452,21 @@ def test_both_counts_propose_by_the_diameter_that_is_stated(dock):
         dock.annotate.show_tab(tab)
         button(counting, "Propose").click()
         assert asks not in said(counting)
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_how_long_a_whole_training_took_is_noted(dock, qtbot, monkeypatch, is_stopped):
+    taken = []
+    monkeypatch.setattr(dock_module.DurationProbe, "note", lambda _, seconds: taken.append(seconds))
+    gate = threading.Event()
+    monkeypatch.setattr(controller_module, "train", gated_train(gate))
+    say(dock)
+    assert dock.start_training()
+    if is_stopped:
+        dock.session.stop()
+    gate.set()
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert taken == ([] if is_stopped else [2.0])
 
 
 def test_what_was_painted_and_erased_is_nothing_to_train_on(dock):

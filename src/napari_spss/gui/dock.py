@@ -21,7 +21,14 @@ from qtpy.QtWidgets import (
 )
 
 from ..core.annotations import Keypoint
-from ..core.base import InputError, KeypointsChecked, SpssError, counted
+from ..core.base import (
+    FinishReason,
+    InputError,
+    KeypointsChecked,
+    RunFinished,
+    SpssError,
+    counted,
+)
 from ..core.projects import RUNS_FOLDER
 from .controller import Controller
 from .figures import Figures
@@ -676,6 +683,11 @@ class SpssDock(QWidget):
                 form = self._inputs.form()
                 self._durations.ask(form.settings(), form.device)
 
+    def _note_duration(self, end: RunFinished) -> None:
+        """Tell from now on how long a training took, in place of what was measured before."""
+        if end.reason is FinishReason.completed:
+            self._durations.note(end.elapsed_s)
+
     def _let_go_of_button(self) -> None:
         """Take the focus off a button that is to be disabled, lest keys reach a field beside it."""
         focused = QApplication.focusWidget()
@@ -688,6 +700,8 @@ class SpssDock(QWidget):
             self.train.set_curves(self.session.curves)
             if len(self.session.curves.steps) == 1:  # the first of them take room
                 self._show_curves()
+            if isinstance(event, RunFinished) and not self._continued:
+                self._note_duration(event)
         if isinstance(event, KeypointsChecked) and self.session.is_of_shown_image:
             self.annotate.keypoints.set_denied(Keypoint(*one) for one in event.denied)
         if isinstance(event, ComparedSlice):

@@ -228,9 +228,13 @@ def test_the_name_of_a_result_shows_its_role_beside_a_long_one_of_the_image(view
     shown = results.show_preview(source, preview(), STYLES, Cleaning())
     names_of = [layer.name for layer in (results.show_labels(source, STYLES), *shown)]
     assert names_of == [
-        "2024-11-03_…12x512_8nm labels",
-        "2024-11-…512_8nm preview mito",
-        "2024-11…12_8nm preview labels",
+        "2024-11-0…x512_8nm labels",
+        "2024-1…2_8nm preview mito",
+        "2024-…_8nm preview labels",
+    ]
+    maps = ResultMaps(Classes(("background", "mito")), source.geometry.stack_shape)
+    assert [layer.name for layer in results.show_maps(source, maps, STYLES)] == [
+        "mito probability 2024…8nm",
     ]
 
 

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
 _PREVIEW = "preview"
 _COMPARED = ("compared labels in use", "compared labels")
-_LONGEST_NAME = 28  # fits into the layer list; napari cuts the middle out of longer ones
+_LONGEST_NAME = 24  # fits into the layer list; napari cuts the middle out of longer ones
+_SHORTEST_NAME = 6  # of the image, cut
+_ROOM_IN_FRONT = 10  # that the image's name needs to stand in front of a role
 _keys: WeakKeyDictionary[Layer, int] = WeakKeyDictionary()
 _next_key = itertools.count(1)
 _snapshots: WeakKeyDictionary[Layer, Source] = WeakKeyDictionary()  # the last one of each
@@ -524,11 +526,16 @@ class ResultLayers:
 
 
 def _title(source: Source, role: str) -> str:
-    """Name a layer of results, so that its role is seen beside a long name of the image."""
-    name, room = source.name, max(6, _LONGEST_NAME - len(role))
-    if len(name) > room:
-        name = f"{name[: room // 2]}…{name[1 + room // 2 - room :]}"
-    return f"{name} {role}"
+    """Name a layer of results, so that its role is seen beside a long name of the image.
+
+    A long role comes first: the list of layers cuts the middle out, where the class would be.
+    """
+    name, room = source.name, _LONGEST_NAME - len(role)
+    if len(name) <= max(_SHORTEST_NAME, room):
+        return f"{name} {role}"
+    n_kept = max(_SHORTEST_NAME, room)
+    name = f"{name[: n_kept // 2]}…{name[1 + n_kept // 2 - n_kept :]}"
+    return f"{role} {name}" if room < _ROOM_IN_FRONT else f"{name} {role}"
 
 
 def _map_colours(style: ClassStyle) -> Colormap:

@@ -98,6 +98,10 @@ class DurationProbe(_Child):
             self.found.emit(None)
             self._soon.start()
 
+    def note(self, seconds: float) -> None:
+        """Take note of how long the training took of which was asked last."""
+        self._known[self._asked] = seconds
+
     @property
     def is_running(self) -> bool:
         """Whether it is being measured."""
