@@ -173,6 +173,17 @@ def test_close_reopen_and_go_on(person):
     assert person.rows()[0][0].startswith(IN_USE)
     assert dock.session.curves.steps[: len(curves.steps)] == curves.steps
     assert dock.session.curves.last_step == GOOD + 10
+    curves = dock.session.curves
+    person.close()
+
+    person.open()
+    dock = person.dock
+    person.wait(lambda: dock.session.model is not None)
+    person.wait_for_the_end()
+    assert dock.session.curves.steps == curves.steps
+    assert dock.session.curves.continued == curves.continued == [GOOD]
+    for name, values in curves.losses.items():
+        np.testing.assert_array_equal(dock.session.curves.losses[name], values)
 
 
 def test_a_run_that_time_ended_goes_on_when_the_image_is_opened_again(person, monkeypatch):

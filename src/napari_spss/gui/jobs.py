@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from ..core.annotations import Annotations, Look
     from ..core.base import ResultFiles, TrainingSettings
     from ..core.images import Stack
-    from ..core.training import Model
+    from ..core.training import Model, RunFolder
     from .models import Cleaning, ManyRequest, ObjectRequest, ResultMaps
     from .outcome import Estimated
 
@@ -142,10 +142,12 @@ def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Mod
     from ..core.training import RunFolder, RunInputs, begin_recorded, iter_training
 
     folder = RunFolder(job.run_dir)
+    before = None if job.start_from is None else job.start_from.run_dir
     inputs = RunInputs(
         image=job.stack.source,
         image_identity=job.stack.identity(),
         classes=",".join(job.annotations.classes),
+        continues=None if before is None or before.parent != folder.path.parent else before.name,
     )
 
     def begin() -> None:
@@ -549,8 +551,7 @@ def load_run(
     model, run, learned = load_model(run_dir), RunFolder(run_dir), None
     cut_short, n_before = None, 0
     try:
-        told = run.events(RunStarted, Progress, Validated)
-        curves = Curves.of_events(told, model.n_steps)
+        curves = _curves_of(run, model.n_steps)
         if run.inputs().image_identity == image_identity:
             learned, end = run.annotations(), run.end()
             is_cut = end is not None and end.reason is FinishReason.time_limit
@@ -561,6 +562,20 @@ def load_run(
         curves = Curves()
     yield RunFinished(FinishReason.completed, 1, time.monotonic() - began)
     return LoadedRun(model, curves, learned, cut_short, n_before)
+
+
+def _curves_of(run: RunFolder, n_steps: int) -> Curves:
+    """Draw again what a run told, with what those told that it went on from and lie beside it."""
+    from ..core.training import RunFolder
+
+    def before(first: int) -> Curves:
+        name = run.inputs().continues
+        if name and first < n_steps:  # else a damaged file could name the run itself
+            with contextlib.suppress(InputError):
+                return _curves_of(RunFolder(run.path.parent / Path(name).name), first)
+        return Curves()
+
+    return Curves.of_events(run.events(RunStarted, Progress, Validated), n_steps, before)
 
 
 @named("comparison of two runs")

@@ -106,7 +106,8 @@ class RunInputs:
     """Where a run's data came from.
 
     ``classes`` is None where the class order is that of the annotation files; ``has_instances``
-    says whether the values of the masks are ids of objects.
+    says whether the values of the masks are ids of objects; ``continues`` is the folder, beside its
+    own, of the run whose model it went on from.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = RECORD
@@ -118,6 +119,7 @@ class RunInputs:
     axes: str | None = None
     voxel_size_um: tuple[float | None, float | None, float | None] | None = None
     has_instances: bool = False
+    continues: str | None = None
 
 
 class _Begun(Record):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import isnan
 
 from ...core.base import Event, Progress, RunStarted, Validated
@@ -27,7 +27,12 @@ class Curves:
         self._seen = 0
 
     @classmethod
-    def of_events(cls, events: Iterable[Event], n_steps: int) -> Curves:
+    def of_events(
+        cls,
+        events: Iterable[Event],
+        n_steps: int,
+        before_start: Callable[[int], Curves] | None = None,
+    ) -> Curves:
         """Draw again what a run told.
 
         Parameters
@@ -37,6 +42,8 @@ class Curves:
             after each start.
         n_steps : int
             Steps of the model in all, those before the run included.
+        before_start : callable, optional
+            Gives the curves of the steps before the run, of which there are so many.
         """
         told: list[tuple[int, Progress | Validated]] = []
         before = done = 0
@@ -52,6 +59,7 @@ class Curves:
             told.append((before, event))
         curves, last = cls(), 0
         if (first := n_steps - before - done) > 0:
+            curves = curves if before_start is None else before_start(first)
             curves.continue_from(first)
         for before, event in told:
             if before != last:
