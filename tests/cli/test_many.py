@@ -326,6 +326,9 @@ def test_a_damaged_and_a_foreign_file_are_told_and_the_others_go_on(spss, study)
     assert "kind (.docx) that cannot be read" in problems["notes.docx"]
     assert "does not exist" in problems["none.tif"]
     assert Path("out/img/labels.ome.tif").is_file()
+    done = spss("predict", "run", "study/b/img.tif", "study/a/img.tif", "--out", "out")
+    assert done.code == 0, "images of an earlier call failed, not of this one"
+    assert set(table_of()["problem"]) > {""}
 
 
 def test_an_image_that_comes_later_keeps_the_rows_and_folders_of_the_others(spss, study):

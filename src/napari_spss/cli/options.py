@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..core.annotations import ClassSpec
-    from ..core.base import TrainingSettings, VoxelSize
+    from ..core.base import Event, TrainingSettings, VoxelSize
     from ..core.images import Stack
 
 AxesOption: TypeAlias = Annotated[
@@ -323,20 +323,32 @@ def work_on_many(
         )
     check_out_dir(out)
     token = CancelToken()
+    ends: dict[str, str] = {}
     with stop_on_signals(token), event_display(is_jsonl=False) as show:
-        table = work(images, out_dir=out, token=token, show=show, **options)
-    finish_many(table, out)
+        work(images, out_dir=out, token=token, show=keeping_ends(show, ends), **options)
+    finish_many(ends, out)
 
 
-def finish_many(table: pd.DataFrame, out: Path) -> None:
-    """Say what came of many images; the exit code is 1 if one of them failed."""
-    from ..core.prediction import NOT_DONE
+def keeping_ends(
+    show: Callable[[Event], object], ends: dict[str, str]
+) -> Callable[[Event], object]:
+    """Show events, and keep how each of many images ended, by its path."""
+    from ..core.base import ImageProgress
 
+    def take(event: Event) -> None:
+        if isinstance(event, ImageProgress) and event.state != "running":
+            ends[event.image] = event.state
+        show(event)
+
+    return take
+
+
+def finish_many(ends: Mapping[str, str], out: Path) -> None:
+    """Say what came of many images; the exit code is 1 if one of them failed, now."""
     typer.echo(f"written: {out / 'images.csv'}")
-    n_failed = table.loc[~table["problem"].isin(["", NOT_DONE]), "image"].nunique()
+    n_failed = list(ends.values()).count("failed")
     if n_failed:
-        n_images = table["image"].nunique()
-        say(f"error: {n_failed} of {n_images} images failed; images.csv says why.")
+        say(f"error: {n_failed} of {len(ends)} images failed; images.csv says why.")
         raise typer.Exit(1)
 
 

@@ -23,6 +23,7 @@ from .options import (
     check_single,
     finish_many,
     gpu_devices,
+    keeping_ends,
     parse_threshold,
     parse_voxel_size,
     shown_path,
@@ -174,6 +175,7 @@ def predict(
         "devices": devices,
         "host": "127.0.0.1" if host is None else None if host == "auto" else host,
     }
+    ends: dict[str, str] = {}
     with (
         python_alone() if in_blocks else contextlib.nullcontext(),
         stop_on_signals(token := CancelToken()),
@@ -199,11 +201,12 @@ def predict(
             "token": token,
         }
         if is_list:
-            table = predict_images(run, images, each=each, groups=groups, **options)
+            options["show"] = keeping_ends(show, ends)
+            predict_images(run, images, each=each, groups=groups, **options)
         else:
             done, _ = predict_image(run, images[0], **options)
     if is_list:
-        finish_many(table, out)
+        finish_many(ends, out)
         return
     if done is None:
         return
