@@ -49,9 +49,9 @@ from napari_spss.core.base import (
     RunFinished,
     RunStarted,
 )
-from napari_spss.gui import controller as controller_module, dock as dock_module
+from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
-from napari_spss.gui.models import Curves, LoadedRun, RunForm
+from napari_spss.gui.models import Curves, DeviceProbe, DurationProbe, LoadedRun, RunForm
 from napari_spss.gui.widgets import Section
 from napari_spss.gui.widgets.plots import CurvesPlot
 from napari_spss.gui.widgets.theme import contrast, mark_of
@@ -454,10 +454,25 @@ def test_both_counts_propose_by_the_diameter_that_is_stated(dock):
         assert asks not in said(counting)
 
 
+def test_the_time_of_a_training_is_measured_once_devices_were_found(viewer, qtbot, monkeypatch):
+    asked = []
+    monkeypatch.setattr(DurationProbe, "ask", lambda *_: asked.append(True))
+    monkeypatch.setattr(DeviceProbe, "start", lambda _: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(DeviceProbe, "is_running", True)
+        dock = SpssDock(viewer)
+        qtbot.addWidget(dock)
+        number(dock.image, "px").setValue(60)
+        assert not asked
+    dock.findChild(DeviceProbe).found.emit((), "")
+    assert asked
+    dock.shut_down()
+
+
 @pytest.mark.parametrize("is_stopped", [False, True])
 def test_how_long_a_whole_training_took_is_noted(dock, qtbot, monkeypatch, is_stopped):
     taken = []
-    monkeypatch.setattr(dock_module.DurationProbe, "note", lambda _, seconds: taken.append(seconds))
+    monkeypatch.setattr(DurationProbe, "note", lambda _, seconds: taken.append(seconds))
     gate = threading.Event()
     monkeypatch.setattr(controller_module, "train", gated_train(gate))
     say(dock)

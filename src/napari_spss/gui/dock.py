@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     from ..core.annotations import Annotations, Look
     from ..core.projects import Project
     from ..core.training import RunSummary
-    from .models import FoundObjects
+    from .models import Device, FoundObjects
 
 _WIDTH_PX = 380
 _SCROLL_BAR_PX = 16  # with what is left beside it
@@ -163,17 +163,16 @@ class SpssDock(QWidget):
         self._connections.connect(get_settings().appearance.events.font_size, self._on_theme)
         self.destroyed.connect(self._connections.disconnect_all)
         self._probe = DeviceProbe(self)
-        self._probe.found.connect(self.train.set_devices)
+        self._probe.found.connect(self._on_devices)
         self._durations = DurationProbe(self)
         self._durations.found.connect(self.train.set_duration)
         self._is_probing = is_probing
+        if is_probing:
+            self._probe.start()
         self._on_theme()
         self._on_classes_changed()
         self._on_form_changed()
         self._on_image_changed(self.image.value().layer)
-        if is_probing:
-            self._probe.start()
-            self._ask_duration()
 
     # -- for the outside -------------------------------------------------------------------------
 
@@ -676,9 +675,14 @@ class SpssDock(QWidget):
         else:
             self._ask_duration()
 
+    def _on_devices(self, devices: Sequence[Device], advice: str) -> None:
+        self.train.set_devices(devices, advice)
+        self._ask_duration()
+
     def _ask_duration(self) -> None:
-        """Have it measured how long a training would take, unless one is under way."""
-        if self._is_probing and not self.session.status.is_busy:
+        """Have it measured how long a training would take, unless a run or the probe goes on."""
+        is_free = not (self.session.status.is_busy or self._probe.is_running)
+        if self._is_probing and is_free:
             with contextlib.suppress(InputError):  # the field that is wrong is marked
                 form = self._inputs.form()
                 self._durations.ask(form.settings(), form.device)

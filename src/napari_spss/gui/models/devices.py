@@ -51,6 +51,11 @@ class _Child(QObject):
         self._process.waitForFinished(1000)
         self._process.blockSignals(False)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether an answer is awaited."""
+        return self._process.state() != QProcess.ProcessState.NotRunning
+
     def _on_failed(self, *_: object) -> None:
         self._answer(b"")
 
@@ -101,11 +106,6 @@ class DurationProbe(_Child):
     def note(self, seconds: float) -> None:
         """Take note of how long the training took of which was asked last."""
         self._known[self._asked] = seconds
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it is being measured."""
-        return self._process.state() != QProcess.ProcessState.NotRunning
 
     def stop(self) -> None:
         """Measure no more, as during a training, which it would slow down."""
