@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_spss.cli import main
 from napari_spss.core.annotations import Annotations, lay_grid, write_annotations, write_grid
+from napari_spss.gui.layers.source_frame import camera_of
 from napari_spss.gui.models import Cleaning, percent_text
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -189,6 +190,19 @@ def test_an_image_of_fewer_slices_than_the_one_that_is_shown_is_seen(person, stu
     person.viewer.dims.set_current_step(0, 0)
     person.table.cellClicked.emit(1, 0)
     assert person.viewer.dims.current_step[0] == 0
+
+
+def test_the_image_of_a_row_fills_the_view_though_a_larger_one_is_open(person, study):
+    (study / "b" / "torn.tif").unlink()
+    person.press("Add folder…")
+    person.work("Apply to all")
+    person.viewer.add_image(np.zeros((9, 400, 400), np.uint8), name="large")
+    camera = camera_of(person.viewer)
+    zoom = camera.zoom
+    person.table.cellClicked.emit(0, 0)
+    middle = person.viewer.layers.selection.active.extent.world[:, -2:].mean(axis=0)
+    assert tuple(camera.center[-2:]) == pytest.approx(tuple(middle))
+    assert camera.zoom > 2 * zoom
 
 
 def table_at(path) -> pd.DataFrame:

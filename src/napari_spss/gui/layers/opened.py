@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels
 
-from ...core.annotations import Classes
+from ...core.annotations import Classes, Region
 from ...core.base import InputError, read_origin
 from .colours import label_colours
 from .own import MARK
+from .source_frame import SourceFrame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +73,9 @@ def open_with_labels(viewer: Viewer, image: Path, folder: Path) -> None:
     low, high = shown.extent.world
     nearest = np.clip(viewer.dims.point[-shown.ndim :], low, high)  # of the slices that it has
     viewer.dims.set_point(range(-shown.ndim, 0), nearest)
+    frame = SourceFrame(shown)
+    z = frame.current_slice(viewer)
+    frame.look_at(viewer, Region(z, (0, 0, *frame.shape_of(z))))  # others may be larger
     viewer.layers.selection.active = shown
 
 

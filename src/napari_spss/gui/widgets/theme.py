@@ -35,7 +35,8 @@ def wear(widget: QWidget, theme: str) -> None:
     )
     wrong = ", ".join(f'{kind}[{_MARK}="error"]' for kind in _FIELDS)
     frames = f"{wrong} {{ border: 2px solid {error_colour(widget).name()}; }}"
-    font = f"QToolButton, QLineEdit {{ font-size: {get_settings().appearance.font_size}pt; }}"
+    size = get_settings().appearance.font_size
+    font = f"QToolButton {{ font-size: {size + 1}pt; }} QLineEdit {{ font-size: {size}pt; }}"
     widget.setStyleSheet("\n".join((*bars, frames, font)))  # the children hear of it
 
 
