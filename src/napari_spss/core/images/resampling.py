@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 GreyRange: TypeAlias = npt.NDArray[np.floating[Any]]
 """(2, C or 1, 1, 1): grey value that becomes 0, and distance from it of that which becomes 1."""
 
-_STRIP_PX = 2**22
+_STRIP_PX = 2**21
 _HELD_PX = 2**22  # a slice of more working pixels is read twice, rather than held
 _HANDED_PX = 2**17  # working pixels of a strip
 _CHUNK_PX = 2**16  # that are computed with at a time, as fit a cache

@@ -13,7 +13,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -67,6 +67,14 @@ class TileDone:
     """A tile has been computed; ``fraction`` of the image is done (0-1)."""
 
     fraction: float
+
+
+class _Tile(NamedTuple):
+    """Along one axis: where a tile is cut, where it gives a share, and what it sees."""
+
+    cut: Span
+    given: Span
+    seen: Span
 
 
 def with_background(objects: torch.Tensor) -> torch.Tensor:
@@ -164,76 +172,94 @@ class TiledNetwork:
         """
         height, width = image.shape[1:]
         top, left, bottom, right = box or (0, 0, height, width)
-        padded_height = -(-height // self._stride) * self._stride
         overlap = torch.zeros(self.n_classes - 1, 0, right - left)
         start = finished = top
+        bands: list[_Tile] = []
         while start < bottom:
-            tile_height, tile_width = self._tile_shape(tile_px, right - left)
-            stop = _next_cut(start, bottom, tile_height, self._stride)
-            rows = self._extent(start, stop, (top, bottom))
-            maps = torch.zeros(self.n_classes - 1, rows[1] - rows[0], right - left)
-            y0, y1 = self._with_halo(rows, padded_height)
-            first = max(0, y0 - self._stride)  # see `_probs`
-            read = image[:, first : min(y1, height)]  # once: what fails to be read is not retried
+            if not bands:
+                n_rows, n_columns = self._tile_shape(tile_px, right - left)
+                bands = self._cut((start, bottom), (top, bottom), height, n_rows)
+                tiles = self._cut((left, right), (left, right), width, n_columns)
+            band = bands[0]
+            maps = torch.zeros(self.n_classes - 1, band.given[1] - band.given[0], right - left)
+            first = max(0, band.seen[0] - self._stride)  # see `_probs`
+            # once: what fails to be read is not retried
+            read = image[:, first : min(band.seen[1], height)]
             try:
-                for columns in _cuts(left, right, tile_width, self._stride):
+                for tile in tiles:
                     if token is not None and token.is_cancelled:
                         raise Stopped
-                    self._add_tile(
-                        maps, read, first, (start, stop), columns, (top, left, bottom, right)
-                    )
-                    done = (stop - start) * (columns[1] - left) / (right - left)
+                    self._add_tile(maps, read, first, band, tile, (top, left, bottom, right))
+                    done = (band.cut[1] - start) * (tile.cut[1] - left) / (right - left)
                     yield TileDone((start - top + done) / (bottom - top))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                tile_px = self._smaller(tile_px, error)
+                tile_px, bands = self._smaller(tile_px, error), []
                 text = f"the memory did not suffice; going on with tiles of {tile_px} px."
                 yield Message("warning", text)
                 continue
             maps[:, : overlap.shape[1]] += overlap
-            final = bottom if stop >= bottom else stop - self._blend
-            yield Band((finished, final), maps[:, finished - rows[0] : final - rows[0]])
-            overlap = maps[:, final - rows[0] :].clone()
-            start, finished = stop, final
+            start = bands.pop(0).cut[1]
+            final = start - self._blend if bands else bottom
+            yield Band((finished, final), maps[:, finished - band.given[0] : final - band.given[0]])
+            overlap = maps[:, final - band.given[0] :].clone()
+            finished = final
 
     def _tile_shape(self, tile_px: int, width: int) -> Span:
         """Rows and columns of a tile: of the same area, but flat where a band would be large."""
         n_rows = min(tile_px, max(tile_px // 2, _BAND_VALUES // ((self.n_classes - 1) * width)))
         return n_rows, tile_px * tile_px // max(1, n_rows)
 
-    def _extent(self, start: int, stop: int, limits: Span) -> Span:
+    def _cut(self, span: Span, limits: Span, size: int, tile_px: int) -> list[_Tile]:
+        """Cut a range of an axis into tiles that see equally much, about ``tile_px`` of their own.
+
+        All tiles then find the memory that the one before has left.
+        """
+        stride = self._stride
+        size = -(-size // stride) * stride
+        reach = -(-(self._halo + self._blend) // stride) * stride
+        low, high = self._with_halo(self._given(span, limits), size)
+        n_tiles = -(-(span[1] - span[0]) // max(_MIN_TILE_PX, tile_px))
+        n_seen = -(-(high - low + 2 * reach * (n_tiles - 1)) // n_tiles)
+        n_seen = -(-max(n_seen, 2 * reach + _MIN_TILE_PX) // stride) * stride
+        tiles: list[_Tile] = []
+        start, stop = span
+        while start < stop:
+            seen_to = min(high, (start - reach if tiles else low) + n_seen)
+            cut = start, stop if seen_to == high else seen_to - reach
+            seen = max(low, seen_to - n_seen), seen_to
+            tiles.append(_Tile(cut, self._given(cut, limits), seen))
+            start = cut[1]
+        return tiles
+
+    def _given(self, cut: Span, limits: Span) -> Span:
         """Where a tile gives a share: beyond its cuts by the blended width."""
-        return max(limits[0], start - self._blend), min(limits[1], stop + self._blend)
+        return max(limits[0], cut[0] - self._blend), min(limits[1], cut[1] + self._blend)
 
     def _add_tile(
         self,
         maps: torch.Tensor,
         read: torch.Tensor,
         first: int,
-        rows: Span,
-        columns: Span,
+        rows: _Tile,
+        columns: _Tile,
         box: Box,
     ) -> None:
         """Compute a tile from rows of the image, from ``first`` on, that its maps depend on."""
-        row_limits, column_limits = (box[0], box[2]), (box[1], box[3])
-        y0, y1 = self._extent(*rows, row_limits)
-        x0, x1 = self._extent(*columns, column_limits)
-        probs = self._probs(read, first, (y0, y1), (x0, x1))
+        probs = self._probs(read, first, rows, columns)
         if self._blend:
-            weight_y = _ramp((y0, y1), rows, row_limits, self._blend)
-            weight_x = _ramp((x0, x1), columns, column_limits, self._blend)
+            weight_y = _ramp(rows, (box[0], box[2]), self._blend)
+            weight_x = _ramp(columns, (box[1], box[3]), self._blend)
             probs = probs * weight_y[:, None] * weight_x
-        maps[:, :, x0 - box[1] : x1 - box[1]] += probs
+        maps[:, :, columns.given[0] - box[1] : columns.given[1] - box[1]] += probs
 
-    def _probs(self, read: torch.Tensor, first: int, rows: Span, columns: Span) -> torch.Tensor:
-        """Compute the maps (C - 1, rows, columns) of a tile, with its halo."""
-        stride = self._stride
-        y0 = self._with_halo(rows, rows[1])[0]
-        x0, x1 = self._with_halo(columns, -(-read.shape[2] // stride) * stride)
-        left = max(0, x0 - stride)  # enough for padding to reflect as in the whole
-        part = pad_to_multiple(read[None, :, :, left:x1], stride)
-        tile = part[:, :, y0 - first :, x0 - left :].to(self.device)
+    def _probs(self, read: torch.Tensor, first: int, rows: _Tile, columns: _Tile) -> torch.Tensor:
+        """Compute the maps (C - 1, rows, columns) that a tile gives."""
+        (y0, y1), (x0, x1) = rows.seen, columns.seen
+        left = max(0, x0 - self._stride)  # enough for padding to reflect as in the whole
+        part = pad_to_multiple(read[None, :, :, left:x1], self._stride)
+        tile = part[:, :, y0 - first : y1 - first, x0 - left :].to(self.device)
         total = None
         with torch.inference_mode(), _full_precision(self.device):
             for axes in self._flips:
@@ -241,7 +267,8 @@ class TiledNetwork:
                 probs = activate_objects(self._network(turned), self.n_classes).flip(axes)[0]
                 total = probs if total is None else total + probs
             assert total is not None
-            inner = total[:, rows[0] - y0 : rows[1] - y0, columns[0] - x0 : columns[1] - x0]
+            (top, bottom), (start, stop) = rows.given, columns.given
+            inner = total[:, top - y0 : bottom - y0, start - x0 : stop - x0]
             return (inner / len(self._flips)).float().cpu()
 
     def _with_halo(self, span: Span, size: int) -> Span:
@@ -263,31 +290,14 @@ class TiledNetwork:
         return max(smallest, tile_px // 2)
 
 
-def _cuts(start: int, stop: int, tile_px: int, stride: int) -> Iterator[Span]:
-    """Cut a range into parts of about the same length, all but the last a multiple of stride."""
-    while start < stop:
-        end = _next_cut(start, stop, tile_px, stride)
-        yield start, end
-        start = end
-
-
-def _next_cut(start: int, stop: int, tile_px: int, stride: int) -> int:
-    """Where the part that begins at ``start`` ends."""
-    tile_px = max(_MIN_TILE_PX, tile_px // stride * stride, stride)
-    n_parts = -(-(stop - start) // tile_px)
-    size = -(-(stop - start) // n_parts)
-    aligned = -(-(start + max(size, _MIN_TILE_PX)) // stride) * stride
-    return min(stop, aligned)
-
-
-def _ramp(extent: Span, cuts: Span, limits: Span, blend: int) -> torch.Tensor:
+def _ramp(tile: _Tile, limits: Span, blend: int) -> torch.Tensor:
     """Weights of a tile along one axis: those of neighbouring tiles sum to 1 everywhere."""
-    places = torch.arange(*extent, dtype=torch.float32) + 0.5
-    weight = torch.ones(extent[1] - extent[0])
-    if cuts[0] > limits[0]:
-        weight *= ((places - (cuts[0] - blend)) / (2 * blend)).clamp(0, 1)
-    if cuts[1] < limits[1]:
-        weight *= 1 - ((places - (cuts[1] - blend)) / (2 * blend)).clamp(0, 1)
+    places = torch.arange(*tile.given, dtype=torch.float32) + 0.5
+    weight = torch.ones(len(places))
+    if tile.cut[0] > limits[0]:
+        weight *= ((places - (tile.cut[0] - blend)) / (2 * blend)).clamp(0, 1)
+    if tile.cut[1] < limits[1]:
+        weight *= 1 - ((places - (tile.cut[1] - blend)) / (2 * blend)).clamp(0, 1)
     return weight
 
 

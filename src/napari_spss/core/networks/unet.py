@@ -156,7 +156,8 @@ class FastUNet(nn.Module):
             skips.append(x)
         skips.pop()
         for reduce, merge in zip(self.reduce, self.merge, strict=True):
-            x = F.interpolate(reduce(x), scale_factor=2, mode="bilinear", align_corners=False)
+            x = reduce(x)  # the wider features are let go before their enlarged sum is made
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             x = merge(x.add_(skips.pop()))
         logits: torch.Tensor = self.head(x)[..., :height, :width]
         return logits.float()

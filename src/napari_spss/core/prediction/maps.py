@@ -259,7 +259,8 @@ class _Rows:
         start, stop = index[1].start, index[1].stop
         n_rows, kept = stop - start, self._held[:, start - self._start : self._n_held]
         if n_rows > self._held.shape[1]:
-            self._held = np.empty((self.shape[0], n_rows, self.shape[2]), np.float32)
+            # the first tiles see less above them: with room for more, there is no second copy
+            self._held = np.empty((self.shape[0], n_rows * 5 // 4, self.shape[2]), np.float32)
         self._start, self._n_held = start, kept.shape[1]
         self._held[:, : self._n_held] = kept
         while self._n_held < n_rows:
