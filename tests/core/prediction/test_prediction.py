@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -405,13 +406,16 @@ def test_what_comes_next_is_read_and_computed_while_maps_are_taken() -> None:
         if region.slice == 0:
             assert is_computed.wait(20)
             assert image.is_read[3].wait(20)
+            assert sys.getswitchinterval() < turn_s  # the network does not wait long for the taker
             taken.append(probs)
 
     taken: list[np.ndarray] = []
+    turn_s = sys.getswitchinterval()
     model = _model(_Network([[8.0]], [-4.0]))
     regions = [Region(z) for z in range(4)]
     list(predict_regions(model, stack_from_array(image), regions, slow, device="cpu"))
     assert len(taken) == 1
+    assert sys.getswitchinterval() == turn_s
 
 
 @pytest.mark.parametrize("normalisation", ["slice", "range"])
@@ -740,11 +744,11 @@ def test_a_slice_that_cannot_be_read_any_more_is_told_and_nothing_stays(
     stack = stack_from_array(array)
     stack.identity()
     array.is_gone = True
-    n_threads = threading.active_count()
+    before = threading.active_count(), sys.getswitchinterval()
     with pytest.raises(error, match=said):
         _run(_model(), stack, tmp_path, smooth_z=smooth_z)
     assert _names(tmp_path) == []
-    assert threading.active_count() == n_threads
+    assert (threading.active_count(), sys.getswitchinterval()) == before
 
 
 # What is there already

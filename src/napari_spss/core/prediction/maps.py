@@ -7,6 +7,7 @@ rows before.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,7 @@ _PIECE_VALUES = 2**18  # map values at full resolution that are worked on at a t
 _WINDOW_ROWS = 64  # at working scale
 _VALUES_AHEAD = 2**21  # of maps that wait for whoever takes them
 _STRIPS_AHEAD = 8  # rows that wait for the tiles
+_TURN_S = 1e-4  # Python's own 5 ms are long beside a layer of the network
 _PADDED = 0.02  # of a slice, that is worth a word
 _MOST_SLICES = 10
 _T = TypeVar("_T")
@@ -273,8 +275,14 @@ class _Rows:
 
 
 def _ahead(items: Generator[_T, None, None], n_items: int) -> Generator[_T, None, None]:
-    """Have a thread make the next items, at most so many, while the last one is used."""
+    """Have a thread make the next items, at most so many, while the last one is used.
+
+    Meanwhile threads take turns often: a network needs Python between any two layers, and would
+    wait for whoever has it.
+    """
     end: Any = object()
+    turn_s = sys.getswitchinterval()
+    sys.setswitchinterval(min(turn_s, _TURN_S))
     n_threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(1, "napari-spss-ahead", torch.set_num_threads, (n_threads,))
     try:
@@ -285,6 +293,7 @@ def _ahead(items: Generator[_T, None, None], n_items: int) -> Generator[_T, None
     finally:
         pool.shutdown(cancel_futures=True)
         items.close()
+        sys.setswitchinterval(turn_s)
 
 
 def _working_box(box: Box, reduction: int, shape: tuple[int, int]) -> Box:
