@@ -44,7 +44,7 @@ from napari_spss.core.annotations import (
     lay_frames,
     lay_grid,
 )
-from napari_spss.core.base import Event, Progress, TrainingSettings, preset
+from napari_spss.core.base import Event, Progress, TrainingSettings, preset, scratch_zeros
 from napari_spss.core.images import Stack, open_labels, open_stack, stack_from_array
 from napari_spss.core.networks import build_network, has_fast_bfloat16, resolve_device
 from napari_spss.core.prediction import iter_prediction, result_names, write_fractions
@@ -368,7 +368,10 @@ def train_on(path: str, n_steps: int, is_quick: bool) -> None:
 
 
 def apply_in_dock(run: str, n_slices: int, size: int, rounds: int) -> None:
-    """Apply a model to a stack in the dock and outside of it; print seconds and memory."""
+    """Apply a model to a stack in the dock and outside of it; print seconds and memory.
+
+    In no rounds there are the image and labels of it alone.
+    """
     import napari
     from gui_stalls import spin, spin_until
 
@@ -376,6 +379,12 @@ def apply_in_dock(run: str, n_slices: int, size: int, rounds: int) -> None:
     pixels = np.broadcast_to(Noise(1, size)[0, :, :], (n_slices, size, size))
     viewer = napari.Viewer(show=True)
     viewer.add_image(pixels, name="em", contrast_limits=(0, 255))
+    if not rounds:
+        viewer.add_labels(scratch_zeros(pixels.shape, np.uint8))
+        spin(1.0)
+        print(json.dumps({"mb": peak_mb()}))
+        viewer.close()
+        return
     from napari_spss.gui.dock import SpssDock
 
     dock = SpssDock(viewer, is_probing=False)
@@ -466,11 +475,15 @@ def apply(scale: Scale) -> Iterator[Row]:
         base = grown = timed
         if not scale.is_quick:
             base, grown = (apart(apply_in_dock, folder, n, size, 1) for n in (few, many))
+        large = scale.of(256, 16384)
+        alone, applied = (apart(apply_in_dock, folder, 1, large, rounds) for rounds in (0, 1))
     yield Row("Apply in the dock", timed["dock"], "as predict does it", timed["outside"], "s", 1.1)
     name = "processor time of Apply in the dock"
     yield Row(name, timed["dock's"], "as predict does it", timed["outside's"], "s", 1.1)
     name = f"Apply in the dock, {many} slices of {size} px"
     yield Row(name, grown["mb"], f"{few} slices", base["mb"], "MB", 1.15)
+    name = f"Apply in the dock, a slice of {large} px"
+    yield Row(name, applied["mb"], "napari with such labels", alone["mb"], "MB", 1.15)
 
 
 MEASURES = {one.__name__: one for one in (start_up, training, prediction, blocks, apply, memory)}

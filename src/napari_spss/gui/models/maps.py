@@ -18,6 +18,7 @@ from ...core.annotations import Box, Classes, Proportion, Region
 from ...core.base import InputError, Record, check_room, fault_of, forget_pages, scratch_zeros
 
 MAX_MIN_SIZE_PX = 10_000_000
+_COUNTED_PX = 2**22  # at a time
 
 
 @dataclass(frozen=True)
@@ -171,11 +172,10 @@ class ResultMaps:
         check_room(self.maps[0], 2 * probs[1:].size)
         for target, values in zip(self.maps, probs[1:], strict=True):
             target[region.slice, rows[0] : rows[1], x0:x1] = values
+            forget_pages(target)
 
     def mark(self, z: int, box: Box | None = None) -> None:
         """Count what was stored of a slice as predicted."""
-        for one in self.maps:
-            forget_pages(one)
         for region in [region for region in self._histograms if region.slice == z]:
             del self._histograms[region]
         boxes = self._boxes.setdefault(z, [])
@@ -202,13 +202,15 @@ class ResultMaps:
     def labels(self, z: int, cleaning: Cleaning) -> npt.NDArray[np.uint8]:
         """Return the labels (Y, X) of a slice; background where nothing was predicted."""
         labels = np.empty(self.shape[1:], np.uint8)
-        if len(self.maps) == 1:
-            # the bits of halves are in order too, and compared in a twentieth of the time
-            bits, least = self.maps[0][z].view(np.int16), cleaning.least.view(np.int16)
-            np.greater_equal(bits, least, out=labels.view(np.bool_))
-        else:
-            for rows in self.rows():
+        for rows in self.rows():
+            if len(self.maps) == 1:
+                # the bits of halves are in order too, and compared in a twentieth of the time
+                bits, least = self.maps[0][z, rows].view(np.int16), cleaning.least.view(np.int16)
+                np.greater_equal(bits, least, out=labels[rows].view(np.bool_))
+            else:
                 labels[rows] = cleaning.labels_of(self.probs(z, rows))
+            for one in self.maps:
+                forget_pages(one)
         labels = cleaning.clean(labels)
         if z not in self.full_slices:
             labels[~self.is_predicted(z)] = 0
@@ -243,7 +245,10 @@ class ResultMaps:
         labels = labels[y0:y1, x0:x1]
         if z not in self.full_slices:
             labels = labels[self.is_predicted(z)[y0:y1, x0:x1]]
-        counts = np.array([np.count_nonzero(labels == k) for k in range(len(self.classes))])
+        parts = np.array_split(labels, labels.size // _COUNTED_PX + 1)
+        counts = np.array(
+            [sum(np.count_nonzero(part == k) for part in parts) for k in range(len(self.classes))]
+        )
         if self.classes.outside_index is not None:
             counts[self.classes.outside_index] = 0
         return counts
