@@ -120,15 +120,16 @@ def _contradictions(stack: Stack, annotations: Annotations) -> Iterator[Message]
     """Tell of the first slice whose regions hold more, or less, of a class than it can have."""
     if annotations.outside is not None:
         return  # how much of a region counts is not known
-    stated = annotations.effective_proportions()
-    for whole in stated:
-        if whole.region.box is not None:
+    wholes, parts_of = dict[int, Proportion](), dict[int, list[Proportion]]()
+    for one in annotations.effective_proportions():
+        if one.region.box is None:
+            wholes[one.region.slice] = one
             continue
-        z, parts = whole.region.slice, list[Proportion]()
-        for one in stated:
-            is_part = one.region.slice == z and one.region.box is not None
-            if is_part and not any(one.region.meets(other.region) for other in parts):
-                parts.append(one)
+        apart = parts_of.setdefault(one.region.slice, [])
+        if not any(one.region.meets(other.region) for other in apart):
+            apart.append(one)
+    for z, whole in wholes.items():
+        parts = parts_of.get(z, [])
         for index in (*range(1, len(annotations.classes)), 0):
             low, high = _limits(whole, index)
             least, most = 0.0, 1.0
