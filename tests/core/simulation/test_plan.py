@@ -58,8 +58,15 @@ def test_a_plan_takes_no_longer_than_there_is_time_and_can_be_laid(stack, minute
 @pytest.mark.parametrize("edge", [20, 64, 200, 400])
 def test_frames_of_a_check_count_are_parts_of_a_small_image_with_nodes_apart(edge):
     plan = plan_counting(Shapes((edge, edge)), 256, 30, only_frames=True)
-    assert (plan.kind, plan.n, plan.size_px) == ("frames", 4, edge // 2)
-    assert plan.size_px / plan.nodes_per_side >= 256 / 40  # an object is a tenth of the window
+    assert (plan.kind, plan.n, plan.size_px) == ("frames", 16, edge // 4)
+    assert plan.nodes_per_side == max(1, min(24, 40 * plan.size_px // 256))  # of 256 px, 10 objects
+
+
+@pytest.mark.parametrize(("n_slices", "parts"), [(1, 4), (2, 3), (4, 2), (20, 2)])
+def test_a_check_count_has_room_for_enough_frames_to_tell_how_much_they_differ(n_slices, parts):
+    plan = plan_counting(Shapes(*[(240, 300)] * n_slices), 1000, 60, only_frames=True)
+    assert plan.size_px == 240 // parts
+    assert plan.n >= 16
 
 
 def test_where_there_is_no_more_room_there_are_more_nodes():

@@ -449,6 +449,17 @@ def test_proposal_follows_image_and_objects_until_something_is_typed(qtbot):
     assert layout_of(tool) == FrameLayout(3, 512, 8)
 
 
+def test_frames_of_a_check_count_are_smaller_in_a_single_small_image(qtbot):
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((512, 512), np.uint8))
+    for is_check, layout in ((False, FrameLayout(2, 256, 8)), (True, FrameLayout(8, 128, 8))):
+        tool = GridTool(viewer, is_check=is_check)
+        qtbot.addWidget(tool)
+        tool.set_classes(STYLES)
+        tool.set_source(image)
+        assert layout_of(tool) == layout
+
+
 def test_large_fields_are_proposed_frames_and_small_ones_grids(qtbot):
     viewer = ViewerModel()
     tool = GridTool(viewer, rng=np.random.default_rng(0))

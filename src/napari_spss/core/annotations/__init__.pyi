@@ -28,6 +28,7 @@ from .csv_cells import (
 from .frames import (
     lay_frames as lay_frames,
     tiles as tiles,
+    widest_frame_px as widest_frame_px,
 )
 from .grids import (
     NOT_JUDGED as NOT_JUDGED,

@@ -9,7 +9,14 @@ from typing import Literal
 
 import numpy as np
 
-from ..annotations import CountingGrid, SliceShapes, lay_frames, lay_grid, tiles
+from ..annotations import (
+    CountingGrid,
+    SliceShapes,
+    lay_frames,
+    lay_grid,
+    tiles,
+    widest_frame_px,
+)
 from ..base import InputError, counted
 from .cost import Acts, Costs
 from .protocols import evenly_spread
@@ -162,9 +169,7 @@ def plan_counting(
     density = _N_SIDE**2 * math.prod(min(1.0, window_px / edge) for edge in largest)
     n_nodes = int(minutes * 60 / costs.node_s + 1e-6)
     is_framed = only_frames or density < _DENSE_ENOUGH
-    size_px = min(window_px, *map(min, shapes))
-    if only_frames:  # several in each slice: they tell how much its parts differ
-        size_px = max(1, min(size_px, min(map(min, shapes)) // 2))
+    size_px = min(window_px, widest_frame_px(stack) if only_frames else min(map(min, shapes)))
     if is_framed:
         room = sum(len(tiles(shape, size_px)) for shape in shapes)
         most = max(1, min(_MOST_NODES, _NODES_PER_WINDOW * size_px // window_px))

@@ -407,7 +407,12 @@ class FrameLayout:
 
     @classmethod
     def proposed(
-        cls, stack: SliceShapes, window_px: int, laid: Sequence[CountingGrid] = ()
+        cls,
+        stack: SliceShapes,
+        window_px: int,
+        laid: Sequence[CountingGrid] = (),
+        *,
+        most_px: int | None = None,
     ) -> FrameLayout:
         """Propose a layout for a stack: 16 frames of 8 x 8 nodes that a network sees at a glance.
 
@@ -422,11 +427,13 @@ class FrameLayout:
             Side of a window of training, in pixels of the image.
         laid : sequence of CountingGrid
             Frames that are there.
+        most_px : int, optional
+            How wide frames may be at most, where half a slice is too much.
         """
         shapes = Counter(stack.shape_of(z) for z in range(stack.n_slices))
         nodes = cls.nodes_per_side
         narrowest = min(min(shape) for shape in shapes)
-        size_px = max(1, min(window_px, narrowest // 2))
+        size_px = max(1, min(window_px, most_px or narrowest // 2))
         if laid and laid[0].box is not None:
             y0, x0, y1, x1 = laid[0].box
             size_px = min(narrowest, round(math.sqrt((y1 - y0) * (x1 - x0))))

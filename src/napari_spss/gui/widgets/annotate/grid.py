@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QLabel, QRadioButton, QSpinBox, QWidget
 
-from ....core.annotations import UNSURE, ClassStyle, CountingGrid, Look, Region
+from ....core.annotations import (
+    UNSURE,
+    ClassStyle,
+    CountingGrid,
+    Look,
+    Region,
+    widest_frame_px,
+)
 from ....core.base import InputError, counted
 from ...layers import (
     FRAMES_LAYER,
@@ -761,7 +768,9 @@ class GridTool(QWidget):
         if not self._is_here or self._source is None or self._layout() != self._proposed:
             return
         laid = [grid for grid in self.book.value() if grid.box is not None]
-        self._show_layout(FrameLayout.proposed(self._source, self._window_px, laid))
+        most_px = widest_frame_px(self._source) if self._is_check else None
+        layout = FrameLayout.proposed(self._source, self._window_px, laid, most_px=most_px)
+        self._show_layout(layout)
 
     def _layout(self) -> FrameLayout:
         return FrameLayout(**{name: box.value() for name, box in self._frame_boxes.items()})
