@@ -344,6 +344,25 @@ def test_complete_run_learns_from_changed_annotations(spss, train, tmp_path):
     assert len(RunFolder(tmp_path / "run").annotations().keypoints) == 2
 
 
+def test_a_run_keeps_its_masks_and_how_they_are_read(spss, train, truth, tmp_path):
+    tifffile.imwrite("masks.tif", truth.astype(np.uint8), photometric="minisblack")
+    assert train(tables=("--masks", "masks.tif", "--classes", "background,disc")).code == 0
+    more = ("train", "--out", "run", "--resume", "--set", "optimisation.max_steps=6")
+    for options, said in (
+        (("--masks", "truth.tif"), "the file of masks is"),
+        (("--classes", "background=1,disc=0"), "classes is background,disc, not background=1"),
+        (("--instances",), "--instances is off, not on"),
+    ):
+        done = spss(*more, *options)
+        assert done.code == 2
+        assert said in done.error
+    Path("masks.tif").rename("moved.tif")
+    assert "not there any more; say where they are by --masks" in spss(*more).error
+    done = spss(*more, "--masks", "moved.tif", "--classes", "background,disc")
+    assert done.code == 0, done.err
+    assert RunFolder(tmp_path / "run").inputs().masks == str(tmp_path / "moved.tif")
+
+
 def test_masks_join_a_run_and_stay_with_it(spss, train, tmp_path):
     train()
     mask = np.full((3, 64, 64), 255, np.uint8)
@@ -472,6 +491,7 @@ def test_resume_needs_a_run_and_its_image(spss, train, tmp_path):
     assert "say where it is" in spss("train", *more).error
     done = spss("train", "moved.tif", *more)
     assert done.code == 0, done.err
+    assert RunFolder(tmp_path / "run").inputs().image == str(tmp_path / "moved.tif")
 
 
 def test_time_limit_says_so_and_resume_makes_the_other_steps(spss, train, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,7 @@ def resumed_job(request: TrainRequest) -> TrainJob:
     inputs = folder.inputs()
     known = folder.annotations()
     _check_classes(request, known)
+    _check_masks(request, inputs)
     stack = stack_of_run(
         request.out,
         inputs,
@@ -68,6 +70,11 @@ def resumed_job(request: TrainRequest) -> TrainJob:
     annotations, after_looks, notes = reviewed(request, given, settings)
     masks = _masks(request, folder, known, stack)
     has_new_masks = request.masks is not None and inputs.masks is None
+    told = with_masks(inputs, request, masks) if has_new_masks else inputs
+    if request.image is not None:  # it may have been moved
+        told = replace(told, image=str(request.image.resolve()))
+    if request.masks is not None:
+        told = replace(told, masks=str(request.masks.resolve()))
     is_changed = annotations != known or has_new_masks
     has_checkpoint = (request.out / STATE_FILE).is_file()
     has_model = (request.out / MODEL_WEIGHTS).is_file()
@@ -102,7 +109,7 @@ def resumed_job(request: TrainRequest) -> TrainJob:
             folder.go_on,
             settings,
             annotations if is_changed else None,
-            inputs=with_masks(inputs, request, masks) if has_new_masks else None,
+            inputs=None if told == inputs else told,
         ),
         has_checkpoint=start_from is None and has_checkpoint,
         start_from=start_from,
@@ -153,6 +160,20 @@ def _check_classes(request: TrainRequest, known: Annotations) -> None:
         return
     if match_class(request.outside, known.classes) != (known.outside_index or -1):
         raise _contradiction(request.out, "the class outside", known.outside, request.outside)
+
+
+def _check_masks(request: TrainRequest, inputs: RunInputs) -> None:
+    """Refuse other masks than those of the run, as long as these are there, or read otherwise."""
+    if inputs.masks is None:
+        return
+    ours, theirs = Path(inputs.masks), request.masks
+    if theirs is not None and theirs.resolve() != ours.resolve() and ours.exists():
+        raise _contradiction(request.out, "the file of masks", ours, theirs)
+    given, known = (parse_class_list(text) for text in (request.classes, inputs.classes))
+    if given is not None and given.values not in (None, known and known.values):
+        raise _contradiction(request.out, "the list of classes", inputs.classes, request.classes)
+    if request.has_instances and not inputs.has_instances:
+        raise _contradiction(request.out, "--instances", "off", "on")
 
 
 def stack_of_run(
@@ -221,6 +242,11 @@ def _masks(
     painted = None if inputs.masks else folder.painted(stack)
     if path is None:
         return painted
+    if request.masks is None and not path.exists():
+        raise InputError(
+            f"the masks of the run, {path}, are not there any more; say where they are by --masks.",
+            field="masks",
+        )
     if painted is not None:
         raise InputError(
             f"the run in {folder.path} learns from labels that were painted in the dock, which "
