@@ -28,6 +28,7 @@ from napari_spss.core.base import Preview
 from napari_spss.core.simulation import samples
 from napari_spss.gui import dock as dock_module
 from napari_spss.gui.dock import SpssDock
+from napari_spss.gui.layers import layer_mark
 from napari_spss.gui.models import EndKind, RunForm
 from napari_spss.gui.models.preferences import Preferences
 from napari_spss.gui.widgets.annotate.grid_list import GridList
@@ -211,8 +212,8 @@ def _reduced(truth, shape):
 
 
 def result(viewer, role):
-    """Layer of results by the end of its name."""
-    return next((layer for layer in viewer.layers if layer.name.endswith(role)), None)
+    """Layer of results by what it is."""
+    return next((one for one in viewer.layers if layer_mark(one).get("role") == role), None)
 
 
 def iou(labels, truth):
@@ -323,7 +324,7 @@ def test_a_newcomer_segments_the_sample(come, tmp_path, monkeypatch):
     dock.results.set_scope("stack")
     user.press(button(dock.results, "Apply"))
     user.wait_for_the_end()
-    labels = result(viewer, "mitochondria labels")
+    labels = result(viewer, "labels")
     assert isinstance(labels, Labels)
     np.testing.assert_array_equal(labels.scale, user.image.scale)
     assert iou(labels.data, user.truth) >= 0.5
@@ -417,7 +418,7 @@ def proofread(user):
     user.press_key(Qt.Key.Key_D)
     assert user.numbers() == first
     user.wait_for_the_end()
-    labels = result(viewer, "mitochondria labels").data
+    labels = result(viewer, "labels").data
     np.testing.assert_array_equal(labels == MITO, user.objects.data > 0)
 
 
@@ -431,7 +432,7 @@ def save(user, out, monkeypatch):
     user.press(button(dock.results, "Save everything…"))
     user.save(dock.results, out)
     user.wait_for_the_end()
-    labels = result(user.viewer, "mitochondria labels").data
+    labels = result(user.viewer, "labels").data
     np.testing.assert_array_equal(tifffile.imread(out / "labels.ome.tif"), labels)
     np.testing.assert_array_equal(tifffile.imread(out / "objects.ome.tif"), user.objects.data)
     written = {path.name for path in out.iterdir()}
