@@ -1113,6 +1113,22 @@ def test_a_warning_of_applying_stays_when_it_has_finished(dock, qtbot, monkeypat
     assert "blank" not in dock.bar.text()
 
 
+def test_warnings_of_a_training_are_counted_when_it_has_finished(dock, qtbot, monkeypatch):
+    def train(*arguments, **options):
+        events = fake_train(*arguments, **options)
+        yield next(events)
+        yield Message("warning", "By the fractions of its regions, slice 1 has less.")
+        return (yield from events)
+
+    monkeypatch.setattr(controller_module, "train", train)
+    run(dock, qtbot)
+    assert dock.bar.text().endswith(" 1 warning: see Train, Messages.")
+    assert "slice 1 has less" in log_of(dock)
+    monkeypatch.setattr(controller_module, "train", fake_train)
+    run(dock, qtbot)
+    assert "warning" not in dock.bar.text()
+
+
 def test_an_image_over_the_chosen_one_is_told_and_choosing_brings_an_image_to_sight(dock, viewer):
     (image,) = (layer for layer in viewer.layers if isinstance(layer, Image))
     told = "lies over the image that is worked on"

@@ -735,8 +735,11 @@ class SpssDock(QWidget):
         if warned and end.run == "prediction":  # of labels that are there now
             self.bar.say("warning", " ".join((end.text, *warned)))
         self.bar.propose(end)
-        if end.run == "training" and (denied := self.annotate.keypoints.denied_text()):
-            self.bar.say("info", f"{end.text} {denied}")
+        if end.run == "training" and end.kind is not EndKind.failed:
+            denied = self.annotate.keypoints.denied_text()
+            n_warned = f"{counted(len(warned), 'warning')}: see Train, Messages." if warned else ""
+            if more := " ".join(filter(None, (denied, n_warned))):
+                self.bar.say("info", f"{end.text} {more}")
         if end.result is not None and end.run in ("training", "loading"):
             if end.run == "loading":
                 self.annotate.keypoints.set_denied(())  # another model was asked
