@@ -113,6 +113,21 @@ def test_no_column_is_hidden_because_another_one_was_in_its_place(table):
         assert hidden == ["grid", "predicted"]
 
 
+def test_names_of_many_classes_have_the_room_that_there_is(table):
+    model, header = table.view.model(), table.view.horizontalHeader()
+
+    def swatch():
+        return model.headerData(0, Qt.Orientation.Horizontal, Qt.ItemDataRole.DecorationRole)
+
+    width = swatch().width()
+    table.set_classes(("background", *(f"structure {letter}" for letter in "abcde")))
+    assert swatch().width() < width
+    room = table.view.viewport().width()
+    assert room - 5 <= header.length() <= room
+    table.resize(1200, 400)
+    assert swatch().width() == width
+
+
 def test_table_is_as_high_as_its_rows_but_not_endless(table):
     heights = []
     for n_slices in (1, 8, 12, 500):

@@ -30,6 +30,7 @@ MUTED_ROLE = MARK_ROLE + 1
 
 ColumnKind = Literal["class", "empty", "background", "grid", "predicted"]
 _SWATCH_PX = 10
+_BAR_PX = 4  # of a swatch beside a name for which there is little room
 _HOW_TO_TYPE = (
     "Per cent of the area. 6, 6% and 0.5 are 6, 6 and 0.5 %; <1 and 5-10 are intervals; "
     "blank is unknown."
@@ -64,7 +65,7 @@ class FractionModel(QAbstractTableModel):
         self._counted: dict[Region, Proportion] = {}
         self._framed: dict[int, list[Proportion]] = {}  # those of frames, by slice
         self._predicted: dict[Region, tuple[float, ...]] = {}
-        self._is_compact = False
+        self._is_compact = self._is_narrow = False
         self._set_columns()
 
     # Structure ----------------------------------------------------------------------------------
@@ -115,6 +116,12 @@ class FractionModel(QAbstractTableModel):
         if is_compact != self._is_compact:
             self._is_compact = is_compact
             self._changed_all()
+
+    def set_narrow(self, is_narrow: bool) -> None:
+        """Leave room for the names of classes beside their colours, or not."""
+        if is_narrow != self._is_narrow:
+            self._is_narrow = is_narrow
+            self.headerDataChanged.emit(Qt.Orientation.Horizontal, 0, len(self.columns) - 1)
 
     @property
     def has_overruled(self) -> bool:
@@ -261,7 +268,7 @@ class FractionModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ToolTipRole:
             return self._column_tooltip(column)
         if role == Qt.ItemDataRole.DecorationRole and column.name in self._colours:
-            swatch = QPixmap(_SWATCH_PX, _SWATCH_PX)
+            swatch = QPixmap(_BAR_PX if self._is_narrow else _SWATCH_PX, _SWATCH_PX)
             swatch.fill(QColor(self._colours[column.name]))
             return swatch
         return None

@@ -194,8 +194,14 @@ class FractionView(QTableView):
         if sum(widths) > room:
             self._model.set_compact(True)
             widths = self._widths(_CLASS_PX, has_background=False)
-        if sum(widths) > room:
+        is_narrow = sum(widths) > room
+        if is_narrow:
             widths = self._widths(_MIN_PX, has_background=False)
+            classes = [n for n, column in enumerate(self._model.columns) if column.kind == "class"]
+            spare = max(0, room - sum(widths)) // max(1, len(classes))
+            for place in classes:
+                widths[place] += spare
+        self._model.set_narrow(is_narrow)
         for place, width in enumerate(widths):
             # for each column, since another one may have had its place and been hidden
             self.setColumnHidden(place, not width)
