@@ -212,7 +212,7 @@ class TiledNetwork:
         return n_rows, tile_px * tile_px // max(1, n_rows)
 
     def _cut(self, span: Span, limits: Span, size: int, tile_px: int) -> list[_Tile]:
-        """Cut a range of an axis into tiles that see equally much, about ``tile_px`` of their own.
+        """Cut a range of an axis into tiles that see equally much: ``tile_px`` and a halo, or less.
 
         All tiles then find the memory that the one before has left.
         """
@@ -220,7 +220,7 @@ class TiledNetwork:
         size = -(-size // stride) * stride
         reach = -(-(self._halo + self._blend) // stride) * stride
         low, high = self._with_halo(self._given(span, limits), size)
-        n_tiles = -(-(span[1] - span[0]) // max(_MIN_TILE_PX, tile_px))
+        n_tiles = max(1, -(-(high - low - 2 * reach) // max(_MIN_TILE_PX, tile_px)))
         n_seen = -(-(high - low + 2 * reach * (n_tiles - 1)) // n_tiles)
         n_seen = -(-max(n_seen, 2 * reach + _MIN_TILE_PX) // stride) * stride
         tiles: list[_Tile] = []
