@@ -114,6 +114,13 @@ def test_the_scale_follows_the_size_of_a_pixel(tmp_path: Path) -> None:
     np.testing.assert_allclose(maps[1, 1], expected, atol=1e-5)
 
 
+def test_a_contrast_that_single_precision_loses_is_told(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).normal(1e9, 20, (2, 40, 60))
+    events = _run(_model(_Linear([[1.0]], [0.0])), stack_from_array(image), tmp_path)
+    (text,) = [e.text for e in events if isinstance(e, Message) and e.level == "warning"]
+    assert "slice 0 lie about 1e+09" in text
+
+
 def test_padding_of_aligned_slices_is_told_unless_the_model_knows_what_lies_outside(
     tmp_path: Path,
 ) -> None:

@@ -51,7 +51,15 @@ from ..base import (
     read_record,
     write_atomically,
 )
-from ..images import BLOCK_PX, GreyRange, Pyramid, StackLayout, image_paths, open_stack
+from ..images import (
+    BLOCK_PX,
+    GreyRange,
+    Pyramid,
+    StackLayout,
+    image_paths,
+    lost_contrast,
+    open_stack,
+)
 from ..networks import Stopped, default_tile_px, resolve_device
 from ..training import Model, load_model
 from .corrections import Corrected
@@ -189,6 +197,8 @@ def predict_in_blocks(
             blocks = _blocks(model, stack, job)
             show(RunStarted("prediction", stack.n_slices, ", ".join(devices), model.classes))
             set_right = Corrected(model, stack, lambda *_: None).notes(chosen)
+            for text in lost_contrast(stack, chosen[0]):
+                show(Message("warning", text))
             for text in (*stack.notes, *why, *set_right):
                 show(Message("info", text))
             for message in model.working_scale.notes(stack, chosen):
