@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 from napari_spss.core.annotations import PALETTE, ClassStyle
 from napari_spss.core.base import InputError
 from napari_spss.gui.widgets import CLASS_KEYS, ClassesEditor
+from napari_spss.gui.widgets.annotate.second_look import KEEP_KEY
 from napari_spss.gui.widgets.classes import DEFAULT_CLASSES
 
 THREE = (
@@ -294,6 +295,7 @@ def test_no_key_is_one_of_naparis():
     layers = [Points(np.zeros((1, 2))), Labels(np.zeros((4, 4), dtype=int)), image]
     taken = [key for key in CLASS_KEYS if any(is_taken(key, layer, viewer) for layer in layers)]
     assert taken == []
+    assert KEEP_KEY not in CLASS_KEYS
 
 
 def test_colours_can_be_told_apart():

@@ -487,7 +487,7 @@ def test_large_fields_are_proposed_frames_and_small_ones_grids(qtbot):
     assert "Why: the field is small" in said(tool)
     tool.set_stack_fraction("", fraction=0.05)
     button(tool, "Propose").click()
-    assert "Expect: about" in said(tool)
+    assert "Expect of the rarest class: about" in said(tool)
     number(tool, "min").setValue(0)
     assert number(tool, "min").value() == 1  # the least time suffices for a count
     button(tool, "Propose").click()

@@ -214,6 +214,18 @@ def test_looks_of_an_earlier_list_still_count_and_are_not_shown_again(panel):
     assert error_after_looks(panel.value(), 0.05) == pytest.approx(0.05 * 2 / 2.1)
 
 
+def test_the_key_that_keeps_keeps_whatever_key_a_class_has(tool, panel):
+    styles = (*STYLES, ClassStyle("golgi", "#009E73", "k"))
+    tool.set_classes(styles)
+    panel.set_classes(styles)
+    panel.begin(LOOKS)
+    (bound,) = [call for key, call in panel.layer.keymap.items() if str(key) == "K"]
+    bound(panel.layer)
+    assert verdicts(panel)[0] == LOOKS[0].stated
+    button(panel, "golgi").click()
+    assert verdicts(panel)[1] == 3
+
+
 def test_a_ring_that_is_moved_comes_back_and_one_that_is_deleted_is_made_anew(viewer, panel):
     panel.begin(LOOKS)
     layer = panel.layer

@@ -14,9 +14,10 @@ from ..layers import shown_key
 from .parts import Notice, fill_column, fill_row, make_button, make_check, make_row
 from .theme import set_mark
 
-# Letters that no layer of napari binds; B, D, G, N and U are left to the counting grid.
+# Letters that no layer of napari binds; B, D, G, N and U are left to the counting grid, K to the
+# second look.
 CLASS_KEYS = (
-    *("Q", "W", "H", "J", "K", "8", "9", "0"),
+    *("Q", "W", "H", "J", "8", "9", "0"),
     *("Shift-Q", "Shift-W", "Shift-H", "Shift-J", "Shift-K"),
 )
 """Keys to choose from."""

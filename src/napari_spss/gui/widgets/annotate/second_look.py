@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .grid import GridTool
 
 _CLASSES_A_ROW = 2
-KEEP_KEY, UNSURE_KEY, NEXT_KEY, BACK_KEY = "K", "U", "N", "B"
+KEEP_KEY, UNSURE_KEY, NEXT_KEY, BACK_KEY = _OWN_KEYS = "K", "U", "N", "B"
 
 
 class SecondLook(QWidget):
@@ -169,7 +169,8 @@ class SecondLook(QWidget):
             button.deleteLater()
         self._class_buttons = []
         for index, style in enumerate(styles):
-            key = f" ({shown_key(style.key)})" if style.key else ""
+            has_key = style.key and class_key(style.key) not in _OWN_KEYS
+            key = f" ({shown_key(style.key)})" if has_key else ""
             text, tooltip = f"{style.name}{key}", f"It is {style.name}{key}."
             button = self._button(text.replace("&", "&&"), partial(self.judge, index), tooltip)
             shrink(button)
@@ -338,6 +339,10 @@ class SecondLook(QWidget):
         if self._marker.layer is None:
             return
         keys: dict[str, Callable[[], None]] = {
+            class_key(style.key): partial(self.judge, index)
+            for index, style in enumerate(self._styles)
+        }
+        keys |= {  # a class of which one is the key is chosen by its button
             KEEP_KEY: self.keep,
             UNSURE_KEY: partial(self.judge, UNSURE),
             NEXT_KEY: self.walk,
@@ -345,6 +350,4 @@ class SecondLook(QWidget):
             UNDO_KEY: self.undo,
             REDO_KEY: self.redo,
         }
-        for index, style in enumerate(self._styles):
-            keys[class_key(style.key)] = partial(self.judge, index)
         self._refused_keys = self._marker.bind_keys(keys)
