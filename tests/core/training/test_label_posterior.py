@@ -30,7 +30,7 @@ def counted(labels, *, error=0.02, index=0, **flags):
 def maps(*classes):
     """Predict the same maps everywhere: one value, or an array, a class."""
     planes = np.stack([np.broadcast_to(np.float32(one), SHAPE) for one in classes])
-    return lambda image: planes
+    return lambda sample: planes
 
 
 def grid(n_hits):
@@ -134,7 +134,7 @@ def posterior_of(counts, monkeypatch):
 
     def fake(samples, predict):
         shown = [one for one in samples if (one.error > 0).any()]
-        assert all(predict(one.image).shape == (2, 32, 32) for one in shown)
+        assert all(predict(one).shape == (2, 32, 32) for one in shown)
         asked.append([one.slice for one in shown])
         return LabelPosterior(believed={at: tuple(counts) for one in shown for at in one.nodes})
 

@@ -227,6 +227,10 @@ def test_a_slice_larger_than_its_window_is_predicted_whole_and_kept(memory, pred
     (renewed,) = memory.recall(batch(large, (3, 3)), 50)
     assert shown(renewed) == 2
     assert memory.recall(batch(large, (3, 3)), 99)[0].odds is renewed.odds
+    assert memory.of(large, 99, (16, 16)).odds is renewed.odds
+    counted = memory.of(large, 100, (16, 16))
+    assert shown(counted) == 3
+    assert memory.recall(batch(large, (3, 3)), 149)[0].odds is counted.odds
 
 
 def test_very_large_slices_are_kept_longer(memory, predicted):

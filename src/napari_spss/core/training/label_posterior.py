@@ -31,7 +31,7 @@ _MOST_LOST = 0.5
 _LEAST_TOLD = 0.1
 
 Array = npt.NDArray[np.float64]
-Predict = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+Predict = Callable[[SliceSamples], npt.NDArray[np.float32]]
 
 
 def _region(key: Region | str) -> Region:
@@ -99,7 +99,7 @@ def label_posterior(samples: Iterable[SliceSamples], predict: Predict) -> LabelP
     samples : iterable of SliceSamples
         Annotated slices; of their finished grids, labels that may be wrong take part.
     predict : callable
-        Maps (C, y, x) of an image (channels, y, x).
+        Maps (C, y, x) of such a slice.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def label_posterior(samples: Iterable[SliceSamples], predict: Predict) -> LabelP
         may_err = sample.error.ravel() > 0
         nodes = {region: places[may_err[places]] for region, places in sample.nodes.items()}
         if any(places.size for places in nodes.values()):
-            probs = predict(sample.image)
+            probs = predict(sample)
             for region, places in nodes.items():
                 if places.size:
                     judged[region] = _Judged.of(sample, places, probs)

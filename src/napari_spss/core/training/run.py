@@ -400,7 +400,12 @@ class Run:
 
     def count_by_map(self, spent: float) -> None:
         """Weigh the nodes of grids by what the network has learned by now."""
-        posterior = label_posterior(self.data.samples, self._predict)
+        step, shape = self.state.step, self.data.sampler.shape
+
+        def predict(sample: SliceSamples) -> npt.NDArray[np.float32]:
+            return self.maps.of(sample, step, shape).probs((0, 0, *sample.shape)).cpu().numpy()
+
+        posterior = label_posterior(self.data.samples, predict)
         self.state.posterior, self.state.posterior_at = posterior, spent
         self.data = _believing(self.task, self.reader, self.data, posterior)
         if self.best is not None:  # its loss must compare with those to come

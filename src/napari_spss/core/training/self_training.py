@@ -24,7 +24,7 @@ import torch
 
 from ..networks import gap
 from .data import Batch, Window, map_steps
-from .samples import Bag, Box
+from .samples import Bag, Box, SliceSamples
 
 # where slices are many or huge: no map is kept that would, with its labels, exceed both; it is made
 # anew each time
@@ -162,11 +162,18 @@ class SliceMaps:
                 maps.append(None)
                 continue
             if sample.name not in kept:
-                until = step + map_steps(sample, shape)
-                kept[sample.name] = self._narrow(SliceMap.of(self._predict(sample.image), until))
-                self._keep(sample.name, kept[sample.name])
+                kept[sample.name] = self.of(sample, step, shape)
             maps.append(kept[sample.name])
         return maps
+
+    def of(self, sample: SliceSamples, step: int, shape: tuple[int, int]) -> SliceMap:
+        """Return the map of a slice with windows of a shape, made anew when it has become old."""
+        known = self.kept(step).get(sample.name)
+        if known is None:
+            until = step + map_steps(sample, shape)
+            known = self._narrow(SliceMap.of(self._predict(sample.image), until))
+            self._keep(sample.name, known)
+        return known
 
     def _keep(self, name: str, new: SliceMap) -> None:
         """Keep a map if there is room. The others stay: they serve until they are old."""
