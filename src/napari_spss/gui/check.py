@@ -59,7 +59,7 @@ class CheckCount(QObject):
         if not any(grid.is_done and grid.n_judged for grid in check.grids):
             return "Count frames under Annotate, Check: nodes from which nothing learns."
         if maps is None or not maps.is_complete:
-            return "Apply the model to the whole stack first."
+            return "Apply the model to the whole image first."
         if check.classes != maps.classes:
             return "The classes are others than those of the labels; train with them first."
         return ""

@@ -315,6 +315,15 @@ def test_a_contrast_that_single_precision_loses_is_told():
     assert said(settings, stack_from_array((grey + 1e5).astype(np.int64))) == []
 
 
+def test_pixels_that_are_not_square_are_told():
+    settings = SMALL.with_overrides({"image.object_diameter_px": 20})
+    pixels = varied(1, 40, 100).read(0)
+    (text,) = said(settings, stack_from_array(pixels, voxel_size_um=(None, 0.03, 0.01)))
+    assert text.startswith("Pixels are 10 nm wide and 30 nm high")
+    for y_um in (0.011, None):
+        assert said(settings, stack_from_array(pixels, voxel_size_um=(None, y_um, 0.01))) == []
+
+
 @pytest.mark.parametrize(
     ("whole", "part", "text"),
     [

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..annotations import SUM_TOLERANCE, Annotations, Classes, Proportion
-from ..base import Message, TrainingSettings, counted, percent
+from ..base import Message, TrainingSettings, counted, length_text, percent
 from ..images import lost_contrast
 from .bias_correction import bias_messages, correct_bias
 from .samples import Bag, SliceSamples
@@ -34,6 +34,7 @@ _LOOK_AT = (0.65, 0.85)
 _SLICES = 2  # that are looked at for a class, those that have most of it
 _LEAST_FOUND = 0.1  # of what is claimed
 _LEAST_FOUND_AGAIN = 0.25  # before a warning is taken back
+_MOST_LONG = 1.2  # one edge of a pixel beside the other
 _LEAST_CLAIM_PX = 10  # of a share: less may be one speck
 _LEAST_VARIANCE = 0.02  # of that of a map with the same mean that is 0 or 1 everywhere
 _LEAST_INSIDE = 0.1  # of a region, also if the map places nearly all of it outside
@@ -67,6 +68,14 @@ def initial_warnings(
             "stating it makes training on large objects faster and better.",
         )
     yield from scale.notes_of_set(stack)
+    _, height_um, width_um = stack.voxel_size_um
+    if height_um and width_um and not 1 / _MOST_LONG < height_um / width_um < _MOST_LONG:
+        yield Message(
+            "warning",
+            f"Pixels are {length_text(width_um)} wide and {length_text(height_um)} high, so the "
+            "network sees objects stretched. Save the image with square pixels, or state the size "
+            "if it is another one.",
+        )
     if annotations.outside is not None and not is_outside_shown:
         yield Message(
             "warning",
