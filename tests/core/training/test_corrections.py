@@ -116,7 +116,7 @@ def test_what_was_not_learned_is_right_in_maps_of_its_image_alone(reduction):
         is_clicked = objects == objects[click.pixel]
         assert before[click.slice][click.pixel] == 1
         assert after[click.slice][click.pixel] == 0
-        assert (after[click.slice][is_clicked] == 0).sum() >= 25
+        assert (after[click.slice][is_clicked] == 0).sum() >= min(25, is_clicked.sum())
         others = (before[click.slice] == 1) & ~is_clicked
         assert after[click.slice][others].all()
     assert (after[0] == before[0]).all()

@@ -466,7 +466,13 @@ def test_a_large_slice_trains_by_its_parts_and_goes_on_as_if_it_had_not_been_sto
     def stopping(folder, n_steps):
         token = CancelToken()
         for event in iter_training(
-            stack, annotations, settings, run_dir=folder, token=token, device="cpu"
+            stack,
+            annotations,
+            settings,
+            run_dir=folder,
+            token=token,
+            device="cpu",
+            clock=itertools.count().__next__,
         ):
             if isinstance(event, Progress) and event.done >= n_steps:
                 token.cancel()
