@@ -91,7 +91,8 @@ def corrected(reduction=1, run_dir=None):
     for z in (1, 2):
         objects, n = ndimage.label(labels[z])
         assert n
-        y, x = np.argwhere(objects == 1).mean(axis=0).round()
+        largest = 1 + np.bincount(objects.ravel())[1:].argmax()
+        y, x = np.argwhere(objects == largest).mean(axis=0).round()
         clicks.append(Keypoint(z, y, x, 0))
         assert labels[z][clicks[-1].pixel] == 1
     again = known.replace(keypoints=tuple(clicks))
@@ -116,7 +117,7 @@ def test_what_was_not_learned_is_right_in_maps_of_its_image_alone(reduction):
         is_clicked = objects == objects[click.pixel]
         assert before[click.slice][click.pixel] == 1
         assert after[click.slice][click.pixel] == 0
-        assert (after[click.slice][is_clicked] == 0).sum() >= min(25, is_clicked.sum())
+        assert (after[click.slice][is_clicked] == 0).sum() >= 25
         others = (before[click.slice] == 1) & ~is_clicked
         assert after[click.slice][others].all()
     assert (after[0] == before[0]).all()
