@@ -81,8 +81,8 @@ class CountingPlan:
         error = 1.96 * math.sqrt((1 - self.fraction) / (self.fraction * self.n_nodes))
         return error * _FRAME_ERROR if self.kind == "frames" else error
 
-    def messages(self) -> Iterator[str]:
-        """Say in plain words what to do and why."""
+    def messages(self, *, of: str = "") -> Iterator[str]:
+        """Say in plain words what to do and why; ``of`` names the class of the fraction."""
         side = self.nodes_per_side
         cost = f"({self.n_nodes} nodes, about {self.seconds / 60:.1f} min)"
         if self.kind == "frames":
@@ -107,9 +107,10 @@ class CountingPlan:
             )
         error = self.relative_error()
         if error is not None and self.fraction is not None:
+            what = f" of {of}" if of else ""
             yield (
-                f"expect: about {self.fraction * self.n_nodes:.0f} hits; the counted fraction is "
-                f"then known to about {100 * error:.0f} % of itself, 95 times of 100"
+                f"expect{what}: about {self.fraction * self.n_nodes:.0f} hits; the counted "
+                f"fraction is then known to about {100 * error:.0f} % of itself, 95 times of 100"
             )
 
     def lay(self, stack: SliceShapes, rng: np.random.Generator) -> tuple[CountingGrid, ...]:

@@ -390,10 +390,8 @@ class GridTool(QWidget):
         else:
             self._in_frames.setChecked(True)
             self._fill(FrameLayout(plan.n, plan.size_px, plan.nodes_per_side))
-        texts = [f"{sentence(text)}." for text in plan.messages()]
-        if len(self._styles) > 2:
-            texts = [text.replace("Expect:", "Expect of the rarest class:") for text in texts]
-        self._message = "\n".join(texts)
+        texts = plan.messages(of="the rarest class" if len(self._styles) > 2 else "")
+        self._message = "\n".join(f"{sentence(text)}." for text in texts)
         if not self._has_diameter:
             self._message += f"\n{_NO_DIAMETER}"
         self._refresh()
