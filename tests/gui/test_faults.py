@@ -247,6 +247,35 @@ def test_applying_that_fails_at_once_leaves_no_empty_layers(dock, viewer, wait, 
     assert "em labels" in viewer.layers
 
 
+def test_another_model_that_fails_at_once_leaves_the_labels_of_the_one_before(
+    dock, viewer, wait, ends, monkeypatch
+):
+    train(dock, wait)
+    apply(dock, wait)
+    outcome, model = dock.controller.outcome, dock.session.model
+    labels, maps = outcome.labels().copy(), outcome.maps
+    train(dock, wait)
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(controller_module, "apply_model", broken)
+        apply(dock, wait)
+    assert ends[-1].kind is EndKind.failed
+    assert (outcome.model, outcome.maps) == (model, maps)
+    assert labels.any()
+    np.testing.assert_array_equal(viewer.layers["em labels"].data, labels)
+    np.testing.assert_array_equal(viewer.layers[f"em {CLASSES[1]} probability"].data, maps.maps[0])
+    assert outcome.predicted_fractions()
+    assert dock.controller.stale()
+    apply(dock, wait)
+    assert outcome.model is dock.session.model
+    assert not dock.controller.stale()
+    assert outcome.maps.is_complete
+
+
 # ---- Stop -----------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +112,7 @@ class Outcome(QObject):
         self._relabeller.finished.connect(self._on_relabelled)
         self._relabeller.refused.connect(self._on_refused)
         self._then: Callable[[], object] | None = None
+        self._show_next: Callable[[], None] | None = None  # maps that take the place of these
 
     def origin(self) -> dict[str, Any]:
         """Where the labels come from as they are, see `origin_of` and `read_origin`."""
@@ -144,7 +146,8 @@ class Outcome(QObject):
     ) -> ResultMaps:
         """Return the maps to predict into: those at hand if they are of the same model.
 
-        They must have been made alike, too, so that all slices of a result belong together.
+        They must have been made alike, too, so that all slices of a result belong together. A
+        result that is there stays until the first of the others is taken.
 
         Parameters
         ----------
@@ -164,7 +167,24 @@ class Outcome(QObject):
         maps = self.maps if self.model is model and self._making == making else None
         if maps is None:
             maps = ResultMaps(model.classes, source.geometry.stack_shape)  # may not fit
-        self._styles = tuple(styles)
+        show = partial(self._show, source, model, tuple(styles), run_dir, making, maps)
+        if self.has_result and maps is not self.maps:
+            self._show_next = show
+        else:
+            show()
+        return maps
+
+    def _show(
+        self,
+        source: Source,
+        model: Model,
+        styles: tuple[ClassStyle, ...],
+        run_dir: Path | None,
+        making: MapMaking,
+        maps: ResultMaps,
+    ) -> None:
+        """Have layers of maps, which are filled from now on, and of their labels."""
+        self._show_next, self._styles = None, styles
         self.source, self.model, self.run_dir, self._making = source, model, run_dir, making
         if maps is not self.maps:
             self.maps = maps
@@ -177,10 +197,10 @@ class Outcome(QObject):
         self._results.note_origin(self._map_layers, self._origin_of_maps())
         self._prepare_labels()
         self._results.show_alone(self._layer)
-        return self.maps
 
     def drop_if_empty(self) -> None:
         """Take the layers away if a run has ended before anything was predicted."""
+        self._show_next = None
         if self.maps is None or self.maps.slices:
             return
         self._relabeller.clear()
@@ -190,6 +210,8 @@ class Outcome(QObject):
 
     def take(self, predicted: Predicted) -> None:
         """Show what was predicted."""
+        if self._show_next is not None:
+            self._show_next()
         if self.maps is None:
             return
         self.maps.mark(predicted.slice, predicted.box)
@@ -517,7 +539,7 @@ class Outcome(QObject):
         self.maps, self.source, self._layer, self.model = None, None, None, None
         self.objects, self.edits, self.object_layer, self._aside = None, None, None, {}
         self._map_layers, self._by_region, self._uncertainty = [], {}, {}
-        self.estimated = None
+        self.estimated, self._show_next = None, None
 
     def stop_timers(self) -> None:
         """Write no more labels, tell no more news."""
