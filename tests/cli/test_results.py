@@ -271,6 +271,26 @@ def test_labels_of_another_size_are_refused(spss, masks):
     assert "32 x 40" in spss("evaluate", "labels.tif", "wide.tif").error
 
 
+@pytest.mark.parametrize("suffix", [".tif", ".zarr"])
+def test_objects_of_a_film_are_those_of_each_time_point(predict, spss, trained, tmp_path, suffix):
+    film, image = tmp_path / "film.tif", tifffile.imread(trained / "image.tif")
+    tifffile.imwrite(film, image, imagej=True, metadata={"axes": "TYX"})
+    options = ("--device", "cpu", "--threshold", "0.1", "--format", suffix[1:])
+    done = predict(*options, image=film)
+    assert done.code == 0, done.err
+    assert "time points" in done.err
+    again = spss("measure", tmp_path / "result", "--out", tmp_path / "t.csv")
+    assert "time points" in again.err
+    for table in (tmp_path / "result" / "fractions", tmp_path / "t"):
+        found = pd.read_csv(f"{table}_objects.csv")
+        assert set(found["slices"]) == {1}
+        assert set(found["z0"]) == {0, 1, 2}
+        assert "area_um2" in pd.read_csv(f"{table}_stack.csv")
+    done = predict(*options, "--axes", "ZYX", "--overwrite", image=film)
+    assert "time points" not in done.err
+    assert set(pd.read_csv(tmp_path / "result" / "fractions_objects.csv")["slices"]) != {1}
+
+
 # -- measure -------------------------------------------------------------------------------------
 
 

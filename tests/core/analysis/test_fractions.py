@@ -14,13 +14,14 @@ from scipy import ndimage
 from napari_spss.core.analysis import (
     estimate_fraction,
     measure,
+    measure_masks,
     measurement_results,
     write_measurement,
 )
 from napari_spss.core.annotations import parse_classes
 from napari_spss.core.annotations.csv_cells import read_table
 from napari_spss.core.base import InputError
-from napari_spss.core.images import as_label_source, open_masks
+from napari_spss.core.images import as_label_source, open_masks, stack_from_array
 
 
 def _row(table: pd.DataFrame, **where: object) -> pd.Series:
@@ -222,6 +223,21 @@ def test_slices_of_a_set_are_not_joined() -> None:
     labels = np.ones((2, 3, 3), dtype=np.uint8)
     assert len(measure(labels).objects) == 1
     assert len(measure(labels, is_set=True).objects) == 2
+
+
+def test_time_points_are_not_joined_unless_the_distance_of_slices_is_stated() -> None:
+    labels = np.ones((2, 3, 3), np.uint8)
+    film = stack_from_array(np.ones((2, 3, 3)), axes="TYX", voxel_size_um=(None, 0.1, 0.1))
+    for options in ({"stack": film}, {"image": film}):
+        measured = measure_masks(open_masks(labels), **options)
+        assert len(measured.objects) == 2
+        assert "pixels" in measured.stack
+        assert "volume_um3" not in measured.stack
+        assert not any("distance of slices is not known" in note for note in measured.notes)
+        assert "--voxel-size Z,Y,X" in measured.notes[0]
+    volume = measure_masks(open_masks(labels), stack=film, voxel_size_um=(0.1, 0.1, 0.1))
+    assert len(volume.objects) == 1
+    assert volume.stack["volume_um3"][1] == pytest.approx(0.018)
 
 
 def test_of_a_stack_with_slices_of_unknown_distance_only_volumes_are_missing() -> None:

@@ -14,7 +14,16 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from napari_spss.core.annotations import parse_classes
 from napari_spss.core.base import InputError, RunError
-from napari_spss.core.images import StackLayout, StackWriter, open_masks, open_stack
+from napari_spss.core.images import (
+    StackLayout,
+    StackWriter,
+    Writer,
+    open_masks,
+    open_stack,
+    stack_from_array,
+)
+from napari_spss.core.images.multiscale import OME_ZARR
+from napari_spss.core.images.ome_tiff import OME_TIFF
 
 VOXEL = (0.05, 0.0046, 0.004)
 
@@ -47,6 +56,25 @@ def test_reads_back(tmp_path: Path, dtype: Any, n_slices: int, n_channels: int |
         assert stack.voxel_size_um == pytest.approx(VOXEL)
         for z in range(n_slices):
             np.testing.assert_array_equal(stack.read(z), data[z].reshape(-1, 300, 211))
+
+
+@pytest.mark.parametrize("writer", [OME_TIFF, OME_ZARR])
+def test_time_points_read_back_as_such(tmp_path: Path, writer: Writer) -> None:
+    data = np.arange(24, dtype=np.uint8).reshape(3, 2, 4)
+    path = tmp_path / f"labels{writer.suffix}"
+    film = stack_from_array(data, axes="TYX", voxel_size_um=(None, 0.1, 0.1))
+    for layout, pixels in (
+        (StackLayout.of(film), data),
+        (StackLayout.of(film, channels=["a", "b"]), np.stack([data, data], axis=1)),
+    ):
+        with writer.open(path, layout) as written:
+            for z, one in enumerate(pixels):
+                written.write(z, one)
+        with open_stack(path) as stack:
+            assert (stack.is_film, stack.n_slices) == (True, 3)
+            assert stack.voxel_size_um == pytest.approx((None, 0.1, 0.1))
+            np.testing.assert_array_equal(stack.read(2)[-1], data[2])
+        path = tmp_path / f"maps{writer.suffix}"
 
 
 @settings(

@@ -42,6 +42,11 @@ from .estimates import NOTHING, estimate_fraction
 from .object_rows import ClassReader, ObjectSizes, PixelValues, object_rows
 from .objects import check_split
 
+_FILM = (
+    "The slices are time points: objects are those of each, and have areas. If they are slices of "
+    "a volume, state their distance: --voxel-size Z,Y,X (voxel_size_um in Python)."
+)
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -108,6 +113,7 @@ def measure(
     voxel_size_um: VoxelSize | None = None,
     pixel_sizes_um: Sequence[float | None] | None = None,
     is_set: bool | None = None,
+    is_film: bool = False,
     classes: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
     min_size: float | str = 1,
@@ -134,6 +140,8 @@ def measure(
     is_set : bool, optional
         Whether the slices are separate images, not neighbours: objects then stay within a slice.
         Default: whether their sizes differ or ``pixel_sizes_um`` is given.
+    is_film : bool
+        Whether the slices are time points: objects then stay within one, too.
     classes : sequence of str, optional
         Class names; default: those of the labels.
     names : sequence of str, optional
@@ -173,7 +181,7 @@ def measure(
         ids are to be split.
     """
     task = _Task.of(labels, voxel_size_um, pixel_sizes_um, is_set, classes, names, per_slice)
-    task = replace(task, instances=dict(instances or {}))
+    task = replace(task, is_film=is_film, instances=dict(instances or {}))
     values = PixelValues(_over(task, image, "image"), _over(task, maps, "maps"))
     sizes = task.object_sizes(min_size, split)
     if outside is None and isinstance(task.classes, Classes):
@@ -223,9 +231,12 @@ def measure_masks(
     """Measure masks with the names and sizes that they carry.
 
     The sizes of ``stack``, the image, go before those of the masks, a stated size before both.
-    The options are those of :func:`measure`.
+    Time points are taken for such unless the distance of slices is stated. The options are those
+    of :func:`measure`.
     """
+    image = options.get("image")
     stack, names = stack or masks.stack, masks.stack.names
+    is_film = stack.is_film or (isinstance(image, Stack) and image.is_film)
     pixel_sizes = None
     if stack.is_set and voxel_size_um is None:
         pixel_sizes = [stack.pixel_size_um(z) for z in range(stack.n_slices)]
@@ -234,6 +245,7 @@ def measure_masks(
         voxel_size_um=merge_voxel_size(voxel_size_um, stack.voxel_size_um),
         pixel_sizes_um=pixel_sizes,
         is_set=stack.is_set,
+        is_film=is_film and merge_voxel_size(voxel_size_um, UNKNOWN_VOXEL)[0] is None,
         names=names if stack.is_set else None,
         **options,
     )
@@ -334,6 +346,7 @@ class _Task:
     per_slice: bool
     classes: tuple[str, ...] | None
     names: tuple[str, ...] | None
+    is_film: bool = False
     instances: dict[int, npt.NDArray[np.integer]] = field(default_factory=dict)
 
     @classmethod
@@ -373,7 +386,7 @@ class _Task:
 
     @property
     def is_volume(self) -> bool:
-        return not self.is_set and self.source.n_slices > 1
+        return not self.is_set and not self.is_film and self.source.n_slices > 1
 
     @property
     def has_volumes(self) -> bool:
@@ -648,6 +661,8 @@ def _notes(
 ) -> list[str]:
     """Say what was left out, and what the numbers assume."""
     notes = []
+    if task.is_film:
+        notes.append(_FILM)
     absent = [name for name, n in zip(classes, counts.sum(axis=0), strict=True) if n == 0]
     if absent:
         notes.append(f"Nowhere in the labels: {', '.join(absent)}.")

@@ -1,8 +1,8 @@
 """Axes by letter: which axis of an array holds slices, channels, rows and columns.
 
-Letters: Z slice, T time (read as slices), C channel, S colour sample (RGB, an alpha sample is
-dropped), Y row, X column. Every other letter, such as Q or I in TIFF files, is a sequence of
-unknown meaning: it is read as slices if nothing else is, and dropped if it has length 1.
+Letters: Z slice, T time (read as slices without depth), C channel, S colour sample (RGB, an alpha
+sample is dropped), Y row, X column. Every other letter, such as Q or I in TIFF files, is a sequence
+of unknown meaning: it is read as slices if nothing else is, and dropped if it has length 1.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Pyramid:
         import zarr
 
         *lead, height, width = layout.shape_of(slices[0])
-        axes = "zyx" if layout.channels is None else "czyx"
+        axes = ("" if layout.channels is None else "c") + ("tyx" if layout.is_film else "zyx")
         group: Any = zarr.create_group(path)
         levels = _level_sizes(height, width)
         for level, size in enumerate(levels):
@@ -186,6 +186,8 @@ def _metadata(title: str, layout: StackLayout, z: int, n_levels: int) -> dict[st
         {"name": name, "type": "space"} | ({} if size is None else {"unit": "micrometer"})
         for name, size in zip("zyx", sizes, strict=True)
     ]
+    if layout.is_film:
+        space[0] = {"name": "t", "type": "time"}
     z_step, *steps = (1.0 if size is None else size for size in sizes)
     datasets = []
     for level in range(n_levels):

@@ -226,9 +226,7 @@ class _OmeTiff:
         voxel_size_um = layout.voxel_size_of(slices[0])
         self._dtype = dtype = _STORED_AS[layout.dtype]
         shape = (len(slices), len(layout.channels or [""]), height, width)
-        self._description: bytes | None = _ome_xml(
-            title, shape, dtype, layout.channels, layout.classes, voxel_size_um
-        )
+        self._description: bytes | None = _ome_xml(title, shape, dtype, layout, voxel_size_um)
         _, y_um, x_um = voxel_size_um
         # pixels per centimetre along x and y, for programs that do not read OME-XML
         self._resolution = None if y_um is None or x_um is None else (1e4 / x_um, 1e4 / y_um)
@@ -322,11 +320,11 @@ def _ome_xml(
     title: str,
     shape: tuple[int, int, int, int],
     dtype: np.dtype[Any],
-    channels: Sequence[str] | None,
-    classes: Sequence[str],
+    layout: StackLayout,
     voxel_size_um: VoxelSize,
 ) -> bytes:
     """OME-XML of the pages, with physical sizes in micrometres and the names of classes."""
+    channels, classes = layout.channels, layout.classes
     n_slices, n_channels, height, width = shape
     metadata: dict[str, Any] = {}
     for axis, size in zip("ZYX", voxel_size_um, strict=True):
@@ -343,7 +341,7 @@ def _ome_xml(
         dtype,
         shape,
         (n_slices * n_channels, 1, 1, height, width, 1),
-        axes="ZCYX",
+        axes="TCYX" if layout.is_film else "ZCYX",
         Name=title,
         **metadata,
     )

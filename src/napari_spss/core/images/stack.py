@@ -109,7 +109,8 @@ class Stack:
     axes : str, optional
         Axes of each image, instead of those that it states.
     voxel_size_um : sequence of 3 floats or None, optional
-        (z, y, x) in micrometres; goes before what the images state.
+        (z, y, x) in micrometres; goes before what the images state. Where z is stated, what a
+        file calls time points are slices.
     strict : bool
         Whether single images must agree in type and number of channels. If not, `read` gives each
         in its own, and ``dtype`` and ``n_channels`` are those of the richest.
@@ -124,6 +125,8 @@ class Stack:
         Type that `read` gives, in native byte order.
     is_set : bool
         Whether this is an image set, whose slices may differ in size.
+    is_film : bool
+        Whether the slices are time points, as the file or ``axes`` says.
     names : tuple of str
         Per slice the file's name, or its index as text.
     source : str
@@ -172,7 +175,10 @@ class Stack:
             )
         self.names = tuple(str(z) for z in range(self.n_slices)) if names is None else tuple(names)
         sizes = {image.voxel_size_um[1:] for image in self._images}
-        z_um = first.voxel_size_um[0] if self._is_series or first.plan.has_depth else None
+        is_stated = axes is None and merge_voxel_size(voxel_size_um, UNKNOWN_VOXEL)[0] is not None
+        has_depth = self._is_series or first.plan.has_depth or is_stated
+        self.is_film = not has_depth and self.n_slices > 1
+        z_um = first.voxel_size_um[0] if has_depth else None
         self.is_set = False
         if names is not None:
             _check_single(self._images, names, source)
