@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from eye import button
 from qtpy.QtCore import QPointF, Qt
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QLabel, QWidget
 
 from napari_spss.core.base import read_origin
 from napari_spss.core.images import WRITERS, StackLayout
@@ -57,6 +57,21 @@ def test_a_labels_layer_is_measured_in_its_units_and_saved(make, qtbot, tmp_path
     assert objects["volume_um3"].tolist() == pytest.approx([800 * 1e-6, 100 * 1e-6])
     press(qtbot, widget, "Save CSV…")
     assert "choose another place" in told(widget)
+
+
+def test_time_points_are_no_volume(make, qtbot, viewer, naparis_readers, tmp_path):
+    _, widget = make(axis_labels=("t", "y", "x"))
+    measured(qtbot, widget)
+    assert "5 objects" in told(widget)
+    assert "name their axis z" in told(widget)
+    tifffile.imwrite(tmp_path / "labels.tif", LABELS, imagej=True, metadata={"axes": "TYX"})
+    (layer,) = viewer.open(tmp_path / "labels.tif", plugin="napari", layer_type="labels")
+    widget.findChild(QComboBox).setCurrentText(layer.name)
+    press(qtbot, widget, "Measure")
+    qtbot.waitUntil(lambda: "5 objects" in told(widget), timeout=60_000)
+    layer.axis_labels = ("z", "y", "x")
+    press(qtbot, widget, "Measure")
+    qtbot.waitUntil(lambda: "2 objects" in told(widget), timeout=60_000)
 
 
 def test_a_click_goes_to_the_slice(make, qtbot, viewer):

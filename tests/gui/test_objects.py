@@ -128,7 +128,8 @@ def test_objects_become_a_layer_with_a_table(dock, viewer, qtbot):
 
 
 @pytest.mark.parametrize(
-    ("size", "unit", "found"), [("5", "voxels", 2), ("0.005", "µm³", 1), ("0,005", "µm³", 1)]
+    ("size", "unit", "found"),
+    [("5", "voxels", 2), ("0.005", "µm³", 1), ("0,005", "µm³", 1), ("", "µm³", 3)],
 )
 def test_small_objects_are_left_out(dock, viewer, qtbot, size, unit, found):
     find(dock, qtbot, size, unit=unit)
@@ -155,6 +156,17 @@ def test_objects_of_each_slice(dock, viewer, qtbot):
     find(dock, qtbot, per_slice=True)
     assert len(rows(dock)) == 7
     assert {row["area\nµm²"] for row in rows(dock)} == {"0.03", "0.01", "0.0001"}
+
+
+def test_objects_of_time_points_are_those_of_each(dock, viewer, qtbot):
+    find(dock, qtbot)
+    viewer.layers["tissue"].axis_labels = ("t", "y", "x")
+    assert "find the objects again" in told(dock)
+    assert not part(dock, QComboBox, "In the volume").isEnabled()
+    part(dock, QComboBox, "Micrometres").setCurrentText("µm²")
+    part(dock, QPushButton, "Find objects").click()
+    wait(dock, qtbot)
+    assert len(rows(dock)) == 7
 
 
 @pytest.mark.parametrize("size", ["many", "-3", "nan"])

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import QDoubleSpinBox, QLabel
 from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
 from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
-from napari_spss.gui.layers import voxel_size_um
+from napari_spss.gui.layers import snapshot, voxel_size_um
 from napari_spss.gui.layers.geometry import Geometry
 from napari_spss.gui.widgets import ImageSection
 
@@ -73,6 +73,18 @@ def test_a_calibrated_file_is_shown_in_physical_units(viewer, section, tmp_path,
     assert [field(section, axis).text() for axis in "zyx"] == ["z 50", "y 4.6", "x 4.6"]
     assert "Enter the size of a voxel" not in told(section)
     assert section.stated_voxel_size() is None
+
+
+def test_time_points_have_no_distance_until_their_axis_is_called_z(viewer, section, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS, imagej=True, metadata={"axes": "TYX"})
+    (layer,) = viewer.open(tmp_path / "a.tif", plugin="napari")
+    assert snapshot(layer).stack.is_film
+    assert "time points" in told(section)
+    assert field(section, "z").isHidden()
+    layer.axis_labels = ("z", "y", "x")
+    assert not snapshot(layer).stack.is_film
+    assert "time points" not in told(section)
+    assert not field(section, "z").isHidden()
 
 
 def test_a_unit_of_the_layer_is_not_replaced_by_the_file(viewer, section, tmp_path):

@@ -21,6 +21,7 @@ from .layers import (
     file_voxel_size,
     full_resolution,
     layer_origin,
+    name_time_axis,
     set_voxel_size,
     voxel_size_um,
 )
@@ -111,6 +112,7 @@ class MeasureLabels(QWidget):
         layer = self._layer.layer()
         self._notice.say("")
         try:
+            name_time_axis(layer)
             geometry = Geometry.of(layer)
         except InputError as error:
             self._notice.say(str(error))
@@ -172,7 +174,7 @@ def _measure(
     """Measure in a thread; give what is to be drawn as well."""
     from ..core.analysis import class_fractions, measure_masks
     from ..core.annotations import Classes, ClassSpec
-    from ..core.images import open_masks
+    from ..core.images import open_masks, stack_from_array
 
     labels = geometry.collapse(np.asarray(full_resolution(layer)))
     known = _known_names(layer)
@@ -185,6 +187,7 @@ def _measure(
     outside = _outside_of(layer)
     found = measure_masks(
         masks,
+        stack=stack_from_array(labels, axes="TYX") if geometry.is_film else None,
         voxel_size_um=voxel_size_um(geometry),
         outside=outside if outside in masks.classes.names else None,
     )

@@ -287,7 +287,8 @@ class Outcome(QObject):
         if before is None:
             return
         self.source = source
-        if before.stack.voxel_size_um != source.stack.voxel_size_um:
+        known = [(one.stack.voxel_size_um, one.stack.is_film) for one in (before, source)]
+        if known[0] != known[1]:
             if self.objects is not None:
                 self.objects.version, self._is_resized = -1, True
             self._tell()

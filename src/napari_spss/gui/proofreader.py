@@ -79,10 +79,12 @@ class Proofreader(QObject):
         """Offer to find objects, and show those that were found, with the way to and from them."""
         outcome = self._controller.outcome
         source, maps, found = outcome.source, outcome.maps, outcome.objects
+        is_volume = source is not None and source.stack.n_slices > 1 and not source.stack.is_film
         self._list.set_classes(
             None if maps is None else maps.classes,
-            is_stack=maps is not None and maps.shape[0] > 1,
-            is_size_known=source is not None and None not in source.stack.voxel_size_um,
+            is_stack=is_volume,
+            is_size_known=source is not None
+            and None not in source.stack.voxel_size_um[0 if is_volume else 1 :],
         )
         self._list.set_place(outcome.place_to_save().parent)
         others = [name for name, one in outcome.proofread.items() if one is not found]

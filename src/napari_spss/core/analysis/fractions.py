@@ -44,7 +44,8 @@ from .objects import check_split
 
 _FILM = (
     "The slices are time points: objects are those of each, and have areas. If they are slices of "
-    "a volume, state their distance: --voxel-size Z,Y,X (voxel_size_um in Python)."
+    "a volume, state their distance: --voxel-size Z,Y,X (voxel_size_um in Python; in napari name "
+    "their axis z)."
 )
 
 

@@ -74,5 +74,6 @@ from .source_frame import (
 )
 from .voxel_size import (
     file_voxel_size as file_voxel_size,
+    name_time_axis as name_time_axis,
     set_voxel_size as set_voxel_size,
 )

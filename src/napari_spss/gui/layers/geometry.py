@@ -92,6 +92,17 @@ class Geometry:
         return n_z, self.shape[self.axes.index("Y")], self.shape[self.axes.index("X")]
 
     @property
+    def stack_axes(self) -> str:
+        """Axes of the layer as the core names them: T of time points."""
+        return self.axes.replace("Z", "T") if self.is_film else self.axes
+
+    @property
+    def is_film(self) -> bool:
+        """Whether the slices are time points, by the name of their axis."""
+        name = dict(zip(self.axes, self.axis_labels, strict=True)).get("Z", "")
+        return name.lower() in _TIME_LABELS and self.stack_shape[0] > 1
+
+    @property
     def steps(self) -> npt.NDArray[np.float64]:
         """World units from a data pixel to the next one, along each axis."""
         return np.linalg.norm(self.to_world[:-1, :-1], axis=0)
@@ -248,7 +259,7 @@ def voxel_size_um(geometry: Geometry) -> tuple[float | None, float | None, float
     """
 
     def size(name: str) -> float | None:
-        if name not in geometry.axes:
+        if name not in geometry.axes or (name == "Z" and geometry.is_film):
             return None
         axis = geometry.axes.index(name)
         unit = geometry.units[axis]

@@ -101,7 +101,7 @@ def snapshot(layer: Image) -> Source:
     pixels = full_resolution(layer)
     stack = stack_from_array(
         pixels,
-        axes=geometry.axes + ("S" if layer.rgb else ""),
+        axes=geometry.stack_axes + ("S" if layer.rgb else ""),
         voxel_size_um=voxel_size_um(geometry),
         source=str(path or layer.name),
     )

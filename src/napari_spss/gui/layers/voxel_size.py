@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.layers import Image
+from napari.layers import Image, Labels
 
 from ...core.base import UNKNOWN_VOXEL, SpssError, VoxelSize
 from .geometry import Geometry
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from numpy.typing import NDArray
 
+    from ...core.images import Stack
+
 _UM = "micrometer"
 _NO_UNIT = "pixel"
 
@@ -26,19 +28,47 @@ _NO_UNIT = "pixel"
 def file_voxel_size(layer: Image) -> VoxelSize:
     """Voxel size (z, y, x) in micrometres that the file of a layer states; None where it does not.
 
-    napari opens TIFF files without it.
+    napari opens TIFF files without it. If the file calls its slices time points, and nobody named
+    their axis, that is called t from now on.
     """
+    stack = _file_stack(layer)
+    if stack is None:
+        return UNKNOWN_VOXEL
+    name_time_axis(layer, stack)
+    return stack.voxel_size_um
+
+
+def name_time_axis(layer: Image | Labels, stack: Stack | None = None) -> None:
+    """Call the axis of slices t if nobody named it, and the file says that these are time points.
+
+    Parameters
+    ----------
+    layer : Image or Labels
+    stack : Stack, optional
+        What is in its file; by default this is opened.
+    """
+    axes, names = Geometry.of(layer).axes, list(layer.axis_labels)
+    if "Z" not in axes or not names[axes.index("Z")].startswith("-"):
+        return
+    stack = stack or _file_stack(layer)
+    if stack is not None and stack.is_film:
+        names[axes.index("Z")] = "t"
+        layer.axis_labels = names
+
+
+def _file_stack(layer: Image | Labels) -> Stack | None:
+    """Open the file of a layer, if it holds what the layer shows."""
     path = layer.source.path
     if not path:
-        return UNKNOWN_VOXEL
+        return None
     from ...core.images import open_stack
 
     try:
         stack = open_stack(path)
         is_same = (stack.n_slices, *stack.shape_of(0)) == Geometry.of(layer).stack_shape
     except (SpssError, OSError):  # a file that only napari can open
-        return UNKNOWN_VOXEL
-    return stack.voxel_size_um if is_same else UNKNOWN_VOXEL
+        return None
+    return stack if is_same else None
 
 
 def set_voxel_size(viewer: ViewerModel, layer: Image, size_um: VoxelSize) -> None:

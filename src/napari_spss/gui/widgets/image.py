@@ -37,6 +37,10 @@ _OPAQUE = ("opaque", "translucent", "translucent_no_depth")
 _COVERING = frozenset(
     ("inserted", "removed", "reordered", "visible", "opacity", "blending", "translate", "scale")
 )
+_FILM = (
+    "The slices are time points: objects are those of each. If they are slices of a volume, name "
+    "their axis 'z' (Layers > Metadata)."
+)
 _ASKED = "Enter the size of a voxel, for lengths and volumes; until then they are in pixels."
 _MOST_SEARCHED_BYTES = 2**28  # in a tenth of a second
 _NOT_FINITE = "It holds NaN or infinite values; replace them first, such as by numpy.nan_to_num."
@@ -169,11 +173,11 @@ class ImageSection(QWidget):
         self._measure.stop()
         self._layer_connections.disconnect_all()
         if layer is not None:
+            self._take_found_size(layer)
             for name in ("data", "scale", "units", "axis_labels"):
                 self._layer_connections.connect(
                     getattr(layer.events, name), self._on_layer_data_changed
                 )
-            self._take_found_size(layer)
         self._show_image(layer)
 
     def _show_image(self, layer: Layer | None) -> None:
@@ -252,11 +256,15 @@ class ImageSection(QWidget):
             except InputError as error:
                 facts = str(error)
             else:
-                more = (guessed_channels(layer, geometry), layer_mark(layer).get("notice", ""))
+                more = (
+                    _FILM if geometry.is_film else "",
+                    guessed_channels(layer, geometry),
+                    layer_mark(layer).get("notice", ""),
+                )
                 facts = "\n".join(text for text in (describe(layer, geometry), *more) if text)
                 size = voxel_size_um(geometry)
                 pixel_um = size[2] if _is_square(*size[1:]) else None
-                has_depth = "Z" in geometry.axes
+                has_depth = "Z" in geometry.axes and not geometry.is_film
                 asked = _about_voxels(size, layer_mark(layer).get(_FOUND), has_depth)
                 note = _scale_text(self._diameter.value(), pixel_um)
         self._facts.say(facts.strip())

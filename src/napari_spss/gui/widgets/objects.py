@@ -73,8 +73,9 @@ class ObjectsSection(QWidget):
         InputError
             If the least size is none.
         """
-        unit = self._unit.currentData()
-        size = self._min_size.text().strip().replace(",", ".") or "1"
+        size = self._min_size.text().strip().replace(",", ".")
+        unit = self._unit.currentData() if size else ""
+        size = size or "1"
         if not _number(size, -1.0) >= 0:
             raise InputError(
                 f"{self._min_size.text().strip()!r} is no size; write a number, such as 50 or "
