@@ -308,6 +308,17 @@ def test_a_run_that_would_make_no_step_is_refused(spss, train, tmp_path):
     assert spss(*more).code == 0
 
 
+def test_a_run_on_time_alone_is_refused_fewer_minutes_than_it_took(spss, train):
+    train("--set", "optimisation.max_steps=none", "--max-minutes", "0.01")
+    n_steps = load_model("run").n_steps
+    more = ("train", "--out", "run", "--resume", "--max-minutes")
+    done = spss(*more, "0.005")
+    assert done.code == 2
+    assert "so it would learn nothing; set more, such as --max-minutes 1." in done.err
+    assert spss(*more, "0.05").code == 0
+    assert load_model("run").n_steps > n_steps
+
+
 def test_a_run_without_a_checkpoint_goes_on_from_its_model(spss, train):
     train()
     model = load_model("run")

@@ -151,6 +151,14 @@ def prepare(
             "them out: with other annotations it then goes on from its model.",
             field="optimisation.max_steps",
         )
+    if resume and schedule.max_steps is None and schedule.spent(0, state.elapsed_s) == 1:
+        took, budget = state.elapsed_s / 60, settings.optimisation.max_minutes
+        more = math.ceil(2 * took)
+        raise InputError(
+            f"the run in {task.run_dir} has taken {took:.3g} minutes of the {budget:g} in all that "
+            f"are set, so it would learn nothing; set more, such as --max-minutes {more}.",
+            field="optimisation.max_minutes",
+        )
     return Run(
         task,
         reader,
