@@ -12,6 +12,7 @@ import tifffile
 
 from napari_spss.cli.problems import exit_code_of, plain_warnings
 from napari_spss.core.base import CellProblem, Diverged, InputError, OutOfMemory, RunError
+from napari_spss.core.images import StackLayout, StackWriter
 
 CONTRACT = {
     "demo": "--out",
@@ -41,6 +42,27 @@ def test_without_a_command_the_commands_are_listed(spss, arguments):
     assert done.code == 0
     listed = done.out.partition("Commands:")[2]
     assert all(f"\n  {command} " in listed for command in CONTRACT)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("measure", "labels.tif", "--image", "labels.tif"),
+        ("figure", "labels.tif", "--out", "figures", "--image", "labels.tif"),
+        ("plan", "labels.tif", "--object-diameter", "20"),
+        ("predict", "run", "labels.tif", "--out", "result"),
+    ],
+)
+def test_labels_are_no_image(spss, trained, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    layout = StackLayout([(64, 64)] * 3, classes=("background", "disc"))
+    with StackWriter("labels.tif", layout) as writer:
+        for z in range(3):
+            writer.write(z, np.eye(64, dtype=np.uint8))
+    run = str(trained / "run")
+    done = spss(*(run if one == "run" else one for one in command))
+    assert done.code == 2
+    assert "holds labels, not grey values; name the image itself" in done.err
 
 
 def test_version(spss):

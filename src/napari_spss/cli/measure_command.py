@@ -128,13 +128,11 @@ def measure(
     check_single(out, groups)
     from ..core.analysis import measure_masks, measurement_results, write_measurement
     from ..core.base import merge_voxel_size
-    from ..core.images import check_stack, labels_in, open_labels, open_stack
+    from ..core.images import labels_in, open_labels, open_stack
     from .streams import say
 
     path = labels_in(labels[0])
     grey = None if image is None else open_stack(image)
-    if grey is not None:
-        check_stack(grey)
     masks = open_labels(path, classes=spec, instances=instances)
     size = merge_voxel_size(stated, masks.stack.voxel_size_um)
     if out is not None:

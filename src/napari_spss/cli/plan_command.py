@@ -75,12 +75,13 @@ def plan(
     from ..core.analysis import counted_fractions
     from ..core.annotations import Annotations, Classes, read_annotations, write_grid
     from ..core.base import ResultFiles, preset
-    from ..core.images import open_stack
+    from ..core.images import check_stack, open_stack
     from ..core.simulation import plan_counting
     from .streams import say
 
     settings = preset("fast").with_overrides(wanted)
     stack = open_stack(image, axes=axes, voxel_size_um=parse_voxel_size(voxel_size))
+    check_stack(stack)
     check_diameter(settings, stack)
     reduction = settings.image.reduction(stack.pixel_size_um(0)) or 1
     fraction = None

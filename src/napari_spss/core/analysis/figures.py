@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ..annotations import PALETTE, Annotations, Classes
 from ..base import InputError, ResultFiles, write_atomically, write_errors
+from ..images import check_stack
 from .charts import (
     TRUE,
     ClassFractions,
@@ -80,12 +81,20 @@ class FigureSlice:
         Class indices.
     pixel_um : float, optional
         Width of a pixel in micrometres.
+
+    Raises
+    ------
+    InputError
+        If the image says that it holds labels.
     """
 
     image: Stack
     z: int
     labels: npt.NDArray[np.integer]
     pixel_um: float | None = None
+
+    def __post_init__(self) -> None:
+        check_stack(self.image)
 
 
 def figure_results(

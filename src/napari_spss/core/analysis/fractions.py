@@ -29,6 +29,7 @@ from ..images import (
     Masks,
     Stack,
     as_label_source,
+    check_stack,
     class_names,
     default_names,
     open_masks,
@@ -178,8 +179,8 @@ def measure(
     ------
     InputError
         If there is no slice, a size is not positive, a list has another length than the labels, or
-        there is no class ``outside``; if image or maps do not fit the labels; if objects that have
-        ids are to be split.
+        there is no class ``outside``; if image or maps do not fit the labels, or the image holds
+        labels; if objects that have ids are to be split.
     """
     task = _Task.of(labels, voxel_size_um, pixel_sizes_um, is_set, classes, names, per_slice)
     task = replace(task, is_film=is_film, instances=dict(instances or {}))
@@ -440,6 +441,8 @@ def _over(task: _Task, given: Stack | npt.ArrayLike | None, what: str) -> Stack 
         return None
     if isinstance(given, Stack):
         stack = given
+        if what == "image":
+            check_stack(stack)
     else:
         array = given if hasattr(given, "shape") else np.asarray(given)
         stack = stack_from_array(array, axes="ZYX"[-np.ndim(array) :], source=f"the {what}")
