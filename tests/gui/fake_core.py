@@ -130,7 +130,7 @@ class FakeModel:
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.classes = Classes(classes)
         self.identity = self.weights_digest = "fake"
-        self.pixel_size_um = None
+        self.pixel_size_um = self.run_dir = None
         self.n_steps = 2
         self.working_scale = WorkingScale(1)
         self.settings = preset("fast")

@@ -276,6 +276,23 @@ def test_another_model_that_fails_at_once_leaves_the_labels_of_the_one_before(
     assert outcome.maps.is_complete
 
 
+def test_a_model_goes_on_only_with_pixels_of_the_size_that_it_learned_from(dock, wait, ends):
+    dock.image.state_voxel_size((0.05, 0.01, 0.01))
+    train(dock, wait)
+    n_steps = dock.session.model.n_steps
+    dock.image.state_voxel_size((0.05, 0.02, 0.02))
+    assert not dock.start_training(continues=True)
+    assert "pixels of 10 nm, not 20 nm; state that size" in dock.bar.text()
+    dock.image.state_voxel_size((0.06, 0.01, 0.01))
+    assert dock.start_training(continues=True)
+    wait(lambda: is_idle(dock))
+    assert ends[-1].kind is EndKind.finished
+    assert dock.session.model.n_steps > n_steps
+    dock.image.state_voxel_size((0.05, 0.02, 0.02))
+    train(dock, wait)
+    assert dock.session.model.pixel_size_um == pytest.approx(0.02)
+
+
 # ---- Stop -----------------------------------------------------------------------------------
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -145,10 +144,9 @@ def _contradiction(out: Path, name: str, ours: object, theirs: object) -> InputE
 
 def _check_pixel_size(out: Path, model: Model, stack: Stack) -> None:
     """Refuse another size of a pixel, with which the network would see the image otherwise."""
-    ours, theirs = model.pixel_size_um, stack.pixel_size_um(0)
-    if ours and theirs and not math.isclose(ours, theirs, rel_tol=0.001):
-        sizes = length_text(ours), length_text(theirs)
-        raise _contradiction(out, "the size of a pixel", *sizes)
+    sizes = model.other_pixels(stack)
+    if sizes is not None:
+        raise _contradiction(out, "the size of a pixel", *map(length_text, sizes))
 
 
 def _check_classes(request: TrainRequest, known: Annotations) -> None:

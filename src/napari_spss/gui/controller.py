@@ -29,6 +29,7 @@ from ..core.base import (
     Preview,
     SpssError,
     counted,
+    length_text,
     origin_of,
 )
 from ..core.images import BOTH_UNKNOWN, LiveLabels
@@ -709,6 +710,8 @@ class Controller(QObject):
         if source is None:
             raise InputError("There is no image to train on; open one.", field="image")
         model = self.session.model if continues else None
+        if model is not None:
+            _check_pixel_size(model, source)
         settings = form.settings(continued=model)
         annotations, masks = self._annotate.value(), self._annotate.masks()
         if annotations.is_empty and masks is None:
@@ -872,6 +875,26 @@ class Controller(QObject):
             self._of_run.show_objects(cast("FoundObjects", end.result))
         elif end.run == "export":
             self._of_run.is_saved = end.kind is EndKind.finished
+
+
+def _check_pixel_size(model: Model, source: Source) -> None:
+    """Refuse another size of a pixel than the image had when the model learned from it."""
+    from ..core.training import RunFolder
+
+    sizes = None if model.run_dir is None else model.other_pixels(source.stack)
+    if sizes is None or model.run_dir is None:
+        return
+    try:
+        identity = RunFolder(model.run_dir).inputs().image_identity
+    except InputError:  # a model alone
+        return
+    if identity == source.identity:
+        ours, theirs = map(length_text, sizes)
+        raise InputError(
+            f"The model learned from this image with pixels of {ours}, not {theirs}; state that "
+            "size under Image & classes, or press Train to begin anew.",
+            field="image",
+        )
 
 
 def check_place(results: ResultFiles, run_dir: Path | None = None) -> None:

@@ -7,6 +7,7 @@ Each file of weights carries its whole record, so that the two cannot be of diff
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
@@ -185,6 +186,13 @@ class Model(ModelRecord):
                 f"{stack.source} has {stack.n_channels} channels, but the model was trained on "
                 f"{self.n_channels}; choose an image like those it was trained on."
             )
+
+    def other_pixels(self, stack: Stack) -> tuple[float, float] | None:
+        """Size of a pixel that it learned from, and that of an image, in um; None if they agree."""
+        ours, theirs = self.pixel_size_um, stack.pixel_size_um(0)
+        if ours is None or theirs is None or math.isclose(ours, theirs, rel_tol=0.001):
+            return None
+        return ours, theirs
 
     def for_classes(self, classes: Classes) -> Model:
         """Return a model of other classes to begin with: this network with a new last layer.
