@@ -185,4 +185,6 @@ def test_a_check_count_corrects_the_labels_and_nothing_learns_from_it(user, tmp_
 
     dock.results.findChild(QLabeledDoubleSlider).setValue(0.9)
     person.qtbot.waitUntil(lambda: "The labels changed since" in warned(view))
+    dock.results.findChild(QLabeledDoubleSlider).setValue(0.5)
+    person.qtbot.waitUntil(lambda: warned(view) == "")
     person.leave()

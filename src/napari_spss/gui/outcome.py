@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -103,7 +104,10 @@ class Outcome(QObject):
         self.run_dir: Path | None = None
         self.is_saved = False
         self.saved_in: Path | None = None
+        self._versions = itertools.count(1)
         self.version = 0  # of the labels
+        self._by_cleaning: dict[Cleaning, int] = {}  # while nothing else changes the labels
+        self._cleaned = 0  # version after the cleaning was set
         self.estimated: Estimated | None = None
         self._relabeller = Relabeller(current_slice, self, correct=self._correct)
         self._relabeller.slice_done.connect(self._measure)
@@ -189,7 +193,7 @@ class Outcome(QObject):
         if maps is not self.maps:
             self.maps = maps
             self._by_region, self._uncertainty = {}, {}
-            self.version += 1
+            self.version = next(self._versions)
             self._relabeller.clear()
             self._layer = None
         self._map_layers = self._results.show_maps(source, self.maps, self._styles)
@@ -223,7 +227,7 @@ class Outcome(QObject):
         if self._layer is None or not self._results.is_writable(self._layer):
             self._relabel((predicted.slice,))
         else:
-            self.version += 1
+            self.version = next(self._versions)
             self._relabeller.request((predicted.slice,))
 
     def set_styles(self, styles: Sequence[ClassStyle]) -> None:
@@ -231,12 +235,19 @@ class Outcome(QObject):
         self._styles = tuple(styles)
 
     def set_cleaning(self, cleaning: Cleaning) -> None:
-        """Make the labels anew with other settings."""
+        """Make the labels anew with other settings; back at these they have their version again."""
         if cleaning == self.cleaning:
             return
-        self.cleaning = cleaning
+        if self.version != self._cleaned:
+            self._by_cleaning = {}
+        self._by_cleaning[self.cleaning] = self.version
+        self.cleaning, layer = cleaning, self._layer
         if self.maps is not None:
             self._relabel(self.maps.slices)
+            if self._layer is not layer:  # somebody painted in the one before
+                self._by_cleaning = {}
+            self.version = self._by_cleaning.setdefault(cleaning, self.version)
+        self._cleaned = self.version
 
     def set_stated(self, annotations: Annotations) -> None:
         """Tell which regions have stated fractions, to be compared with the predicted ones."""
@@ -278,7 +289,7 @@ class Outcome(QObject):
     def note_edit(self, layer: Layer) -> None:
         """Take notice that somebody edited labels."""
         if layer is self._layer:
-            self.version += 1
+            self.version = next(self._versions)
             self._news.start()
 
     def follow(self, source: Source) -> None:
@@ -453,7 +464,7 @@ class Outcome(QObject):
         for z in slices:
             self._measure(z, self._labels_of(z))
         layer.refresh(thumbnail=False, extent=False)
-        self.version += 1
+        self.version = next(self._versions)
         self._news.start()
 
     def after_labels(self, act: Callable[[], object]) -> bool:
@@ -573,7 +584,7 @@ class Outcome(QObject):
         if self._prepare_labels():
             self._results.show_alone(self._layer)
             slices = self.maps.slices
-        self.version += 1
+        self.version = next(self._versions)
         self._relabeller.set_cleaning(self.cleaning)
         self._relabeller.request(slices)
 

@@ -130,6 +130,31 @@ def test_labels_edited_meanwhile_are_kept_and_the_others_written_beside_them(
     assert new.data.sum(axis=(1, 2)).tolist() == [56, 56, 56]
 
 
+def test_labels_have_their_version_again_where_the_threshold_is_moved_back(
+    outcome, gate, viewer, qtbot
+):
+    def at(threshold):
+        outcome.set_cleaning(Cleaning(threshold=threshold))
+        qtbot.waitUntil(lambda: outcome.is_up_to_date)
+        return outcome.version
+
+    gate.open()
+    qtbot.waitUntil(lambda: outcome.is_up_to_date)
+    half = outcome.version
+    least, most = at(0.2), at(0.8)
+    assert len({half, least, most}) == 3
+    assert (at(None), at(0.2), at(0.8)) == (half, least, most)
+    layer = viewer.layers["em labels"]
+    layer.data_setitem((np.array([1]), np.array([0]), np.array([0])), 1)
+    outcome.note_edit(layer)
+    painted = outcome.version
+    assert painted not in {half, least, most}
+    others = {at(0.2), at(0.8)}
+    assert not others & {half, least, most, painted}
+    outcome.take(Predicted(1, None))
+    assert at(0.2) not in others
+
+
 def test_labels_that_are_asked_for_are_brought_up_to_date(outcome, gate, viewer):
     assert outcome.labels().sum() == 120
     assert not outcome.after_labels(pytest.fail), "nothing is waited for any more"
