@@ -349,6 +349,12 @@ def test_one_group_tells_no_spread_and_without_groups_there_is_no_mean(measured,
     assert "Mean of 2 groups" in measured.said()
     measured.type_group(0, "b")
     assert "Mean of 2 groups" not in measured.said()  # it was of others
+    measured.choose_groups("by folder")
+    assert "Mean of 2 groups" in measured.said()
+    measured.choose_groups("none")
+    assert "Mean of 2 groups" not in measured.said()
+    measured.choose_groups("by folder")
+    measured.type_group(0, "b")
     measured.work("Measure all")
     assert "has no interval: all images are of group b" in measured.said()
     assert "Mean of 1 group" in measured.said()

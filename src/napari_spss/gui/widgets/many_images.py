@@ -27,6 +27,7 @@ from .rows import fit_rows, make_rows, write_cell
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ...core.analysis import Estimate
     from ...core.images import ListedImage
 
 _NONE, _BY_FOLDER, _TABLE, _TYPED = "", "folder", "table", "typed"
@@ -68,6 +69,10 @@ class ManyImages(QWidget):
         self._results: dict[Path, Path] = {}  # folders, as far as the images have some
         self._results_in: Path | None = None  # where these lie
         self._groups_table: Path | None = None
+        self._means: tuple[Estimate, ...] = ()  # of groups
+        # the group of each image: of these, and as it was when work was last asked for
+        self._means_of: dict[Path, str] = {}
+        self._asked_of: dict[Path, str] = {}
         self._can_apply = False
         self._propose: Callable[[], Path] = Path.home
         self._make_form()
@@ -131,7 +136,7 @@ class ManyImages(QWidget):
 
     def show_table(self, table: pd.DataFrame, folder: Path, warnings: Sequence[str] = ()) -> None:
         """Show the fractions of all images, with the folders in which their results are."""
-        self._overall.show_estimates(())
+        self._set_means(())
         self._show_results(table, folder, range(len(self._images)))
         self._notice.say(f"The table of all images is {folder / 'images.csv'}.")
         self._problem.say("\n".join((*self._show_problems(table), *warnings)))
@@ -144,8 +149,7 @@ class ManyImages(QWidget):
         for row, rows in self._by_row(found.estimated):
             if not rows["problem"].iloc[0]:
                 self._show_fractions(row, rows)
-        n_groups = max((one.clusters for one in found.overall), default=0)
-        self._overall.show_estimates(found.overall, f"Mean of {counted(n_groups, 'group')}:")
+        self._set_means(found.overall)
         names = " and ".join(one.name for one in tables_in(folder))
         text = f"Written: {names} in {folder}."
         if not any(self._groups.values()) and len(self._results) > 1:
@@ -239,7 +243,7 @@ class ManyImages(QWidget):
         folder = self._folder()
         if folder != self._results_in:
             self._results, self._results_in = {}, folder
-            self._overall.show_estimates(())
+            self._set_means(())
             for row in range(len(self._images)):
                 self._show_state(row, "")
                 write_cell(self._table, row, _FRACTION, "")
@@ -266,7 +270,6 @@ class ManyImages(QWidget):
         chosen, paths = self._grouping.currentData(), [one.path for one in self._images]
         by = {_BY_FOLDER: _BY_FOLDER, _TABLE: self._groups_table}.get(chosen)
         self._problem.say("")
-        self._overall.show_estimates(())  # it may be of others
         try:
             if by is not None and paths:
                 self._groups = {one.path: one.group for one in list_images(paths, groups=by)}
@@ -274,6 +277,20 @@ class ManyImages(QWidget):
             self._problem.say(str(error))
             self._choose_typed()
         self._show_groups()
+        self._show_means()
+
+    def _group_of_each(self) -> dict[Path, str]:
+        return {one.path: self._groups.get(one.path, "") for one in self._images}
+
+    def _set_means(self, means: tuple[Estimate, ...]) -> None:
+        self._means, self._means_of = means, self._asked_of
+        self._show_means()
+
+    def _show_means(self) -> None:
+        """Show the means of groups if they are of those in the list."""
+        means = self._means if self._means_of == self._group_of_each() else ()
+        n_groups = max((one.clusters for one in means), default=0)
+        self._overall.show_estimates(means, f"Mean of {counted(n_groups, 'group')}:")
 
     def _choose_typed(self) -> None:
         """Say that groups are those that stand in the list, if there are any."""
@@ -382,7 +399,7 @@ class ManyImages(QWidget):
 
     def _on_clear(self) -> None:
         self._images, self._groups, self._results = (), {}, {}
-        self._overall.show_estimates(())
+        self._set_means(())
         self._notice.say("")
         self._problem.say("")
         self._show_images()
@@ -410,7 +427,7 @@ class ManyImages(QWidget):
 
         self._recall()
         folder, paths = self._folder(), [one.path for one in self._images]
-        groups = {one: self._groups.get(one, "") for one in paths}
+        groups = self._group_of_each()
         try:
             if folder is None:
                 raise InputError("Name a folder for the results.")
@@ -421,6 +438,7 @@ class ManyImages(QWidget):
         except InputError as error:
             self._problem.say(str(error))
         else:
+            self._asked_of = groups
             wanted.emit(request)
 
     def _on_cell(self, row: int, column: int) -> None:
@@ -436,4 +454,4 @@ class ManyImages(QWidget):
         if path is not None and item.text().strip() != self._groups.get(path, ""):
             self._groups[path] = item.text().strip()
             self._choose_typed()
-            self._overall.show_estimates(())
+            self._show_means()
