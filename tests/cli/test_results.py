@@ -33,6 +33,11 @@ def predict(spss, trained, tmp_path):
     return call
 
 
+def write_other(image, path="other.tif"):
+    """Write an image of the same kind."""
+    tifffile.imwrite(path, tifffile.imread(image)[::-1], photometric="minisblack")
+
+
 def test_predict_writes_maps_labels_and_fractions(predict, tmp_path):
     done = predict("--device", "cpu", "--threshold", "0.1")
     assert done.code == 0, done.err
@@ -113,8 +118,14 @@ def test_image_of_the_run_needs_no_second_word_on_its_voxels(spss, tiny, truth, 
     assert spss("predict", "run", "image.tif", "--out", "result").code == 0
     volumes = pd.read_csv("result/fractions_stack.csv")
     assert volumes["volume_um3"].sum() == pytest.approx(truth.size * 0.05 * 0.004**2)
-    Path("image.tif").rename("other.tif")
+    write_other("image.tif")
     assert "not known" in spss("predict", "run", "other.tif", "--out", "unknown").err
+    (moved := tmp_path / "moved").mkdir()
+    for name in ("image.tif", "run"):
+        shutil.move(name, moved / name)
+    done = spss("predict", moved / "run", moved / "image.tif", "--out", "again")
+    assert "not known" not in done.err
+    pd.testing.assert_frame_equal(pd.read_csv("again/fractions_stack.csv"), volumes)
 
 
 def test_an_image_of_another_pixel_size_is_told(spss, tiny, truth, tmp_path):
@@ -123,7 +134,7 @@ def test_an_image_of_another_pixel_size_is_told(spss, tiny, truth, tmp_path):
     assert trained.code == 0, trained.err
     own = spss("predict", "run", "image.tif", "--out", "own")
     assert " nm" not in own.err
-    shutil.copy("image.tif", "other.tif")
+    write_other("image.tif")
     for size, said in (("10nm", "reduced by 1 instead of 2"), ("40nm", "4.0 times smaller")):
         done = spss("predict", "run", "other.tif", "--voxel-size", size, "--out", f"of_{size}")
         assert done.code == 0, done.err
@@ -155,8 +166,8 @@ def test_maps_are_averaged_over_mirror_images_and_neighbours_if_asked_for(
 
 def test_pixels_of_unknown_size_are_told_of_another_image(predict, trained, tmp_path):
     assert "pixels wide" not in predict().err
-    shutil.copy(trained / "image.tif", tmp_path / "other.tif")
-    assert "as many pixels wide" in predict(image=tmp_path / "other.tif").err
+    write_other(trained / "image.tif", tmp_path / "other.tif")
+    assert "as many pixels wide" in predict("--overwrite", image=tmp_path / "other.tif").err
 
 
 def test_images_of_different_sizes_become_folders(predict, tmp_path):

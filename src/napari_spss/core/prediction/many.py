@@ -28,13 +28,13 @@ from ..base import (
     merge_voxel_size,
     stamp_of,
 )
-from ..images import BOTH_UNKNOWN, ListedImage, Stack, labels_in, open_labels
+from ..images import BOTH_UNKNOWN, ListedImage, Stack, labels_in, open_labels, open_stack
 from .one_by_one import ImageStopped, Paths, Show, Told, list_with_names, one_by_one, table_at
 
 if TYPE_CHECKING:
     from ..analysis import Measurement
     from ..annotations import ClassSpec
-    from ..training import Model
+    from ..training import Model, RunInputs
     from .files import Threshold
 
 _FRACTIONS = "fractions.csv"
@@ -112,7 +112,6 @@ def predict_image(
     tuple of PredictedImage or None, and Stack
         None if it was stopped, or stays.
     """
-    from ..images import open_stack
     from ..training import INPUTS, RunFolder, load_model
     from .blocks import predict_in_blocks
     from .engine import iter_prediction
@@ -131,7 +130,7 @@ def predict_image(
     model = load_model(run) if model is None else model
     format = format or ("tif" if blocks is None else "zarr")
     inputs = folder.inputs() if (folder.path / INPUTS).is_file() else None
-    if inputs is not None and Path(inputs.image) != source.resolve():
+    if inputs is not None and not _is_image_of(inputs, source, axes):
         inputs = None
     said = () if inputs is None else folder.annotations().effective_proportions()
     if inputs is not None:
@@ -197,6 +196,16 @@ def predict_image(
         advice = write_next_slices(place, model, stack, uncertainty=means, found=found, stated=said)
     names = tuple(name for name in results.names if name != NEXT_SLICES or advice)
     return PredictedImage(found, outputs["labels"], names, advice), stack
+
+
+def _is_image_of(inputs: RunInputs, image: Path, axes: str | None) -> bool:
+    """Whether a run learned from an image, which may lie at another place since."""
+    if Path(inputs.image) == image.resolve():
+        return True
+    try:
+        return open_stack(image, axes=axes or inputs.axes).identity() == inputs.image_identity
+    except InputError:  # of other axes
+        return False
 
 
 def predict_images(
