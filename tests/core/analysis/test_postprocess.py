@@ -39,6 +39,16 @@ def test_a_single_map_is_refused() -> None:
         labels_from_probs(np.zeros((1, 2, 2)))
 
 
+def test_maps_in_half_precision_are_counted_as_their_values() -> None:
+    probs = np.random.default_rng(0).random((40, 60)).astype(np.float16)
+    probs[0, :3] = 0, 1, -0.0
+    half, single = MapHistogram(), MapHistogram()
+    half.add(probs[:, 5:])
+    half.add(probs[:, :5])
+    single.add(probs.astype(np.float32))
+    np.testing.assert_array_equal(half.counts, single.counts)
+
+
 @pytest.mark.parametrize(("fraction", "n_labelled"), [(0.0, 0), (0.3, 30), (0.05, 5), (1.0, 100)])
 def test_matched_threshold_labels_the_stated_fraction(fraction: float, n_labelled: int) -> None:
     maps = np.random.default_rng(0).permutation(np.arange(100) / 99.0).reshape(10, 10)

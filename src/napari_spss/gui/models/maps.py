@@ -286,7 +286,7 @@ class ResultMaps:
         if z >= self.shape[0] or not self.is_predicted(z)[y0:y1, x0:x1].all():
             return None
         histogram = MapHistogram()
-        histogram.add(self.maps[0][z, y0:y1, x0:x1].astype(np.float32))
+        histogram.add(self.maps[0][z, y0:y1, x0:x1])
         self._histograms[region] = histogram.counts
         return histogram.counts
 
