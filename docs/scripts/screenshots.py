@@ -148,7 +148,7 @@ def count_frames(stage: Stage, album: Album, expert: Expert) -> None:
 
 def judge(tool: GridTool, expert: Expert, left: Sequence[int]) -> None:
     """Lay frames and count the first ones; so many hits are left out, and the last one is open."""
-    tool._rng = np.random.default_rng(7)
+    tool.rng = np.random.default_rng(7)
     tool.lay_grid()
     for place, n_left in enumerate(left, start=1):
         frame = next(grid for grid in tool.value() if grid.region == tool._current_frame)

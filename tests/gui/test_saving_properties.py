@@ -99,8 +99,8 @@ class Tools:
         self.keypoints.set_value(points)
         self.book.set_value(())
         for z, (nodes, is_done) in grids.items():
-            n = self.book.lay(z, (HEIGHT, WIDTH), n_side=4, rng=np.random.default_rng(z)).marks.size
-            for node, mark in enumerate(nodes[:n]):
+            self.book.lay(z, (HEIGHT, WIDTH), n_side=4, rng=np.random.default_rng(z))
+            for node, mark in enumerate(nodes[: self.book.grid(Region(z)).n_nodes]):
                 self.book.mark(Region(z), [node], mark)
             if is_done:
                 self.book.finish(Region(z))

@@ -177,7 +177,8 @@ def test_more_frames_are_proposed_like_those_that_are_there():
 def make_tool(qtbot, shape=SHAPE, **kwargs):
     viewer = ViewerModel()
     image = viewer.add_image(np.zeros(shape, np.uint8), name="em", **kwargs)
-    tool = GridTool(viewer, rng=np.random.default_rng(3))
+    tool = GridTool(viewer)
+    tool.rng = np.random.default_rng(3)
     qtbot.addWidget(tool)
     tool.set_classes(STYLES)
     tool.set_source(image)
@@ -462,7 +463,8 @@ def test_frames_of_a_check_count_are_smaller_in_a_single_small_image(qtbot):
 
 def test_large_fields_are_proposed_frames_and_small_ones_grids(qtbot):
     viewer = ViewerModel()
-    tool = GridTool(viewer, rng=np.random.default_rng(0))
+    tool = GridTool(viewer)
+    tool.rng = np.random.default_rng(0)
     qtbot.addWidget(tool)
     assert not button(tool, "Propose").isEnabled()
     tool.set_classes(STYLES)
@@ -643,7 +645,8 @@ def test_counting_frames_with_mouse_and_keys(make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1000, 800)
     image = viewer.add_image(np.zeros((4, 300, 400), np.uint8), **PLACED)
-    tool = GridTool(viewer, rng=np.random.default_rng(5))
+    tool = GridTool(viewer)
+    tool.rng = np.random.default_rng(5)
     tool.set_classes(STYLES)
     tool.set_source(image)
     viewer.window.add_dock_widget(tool)

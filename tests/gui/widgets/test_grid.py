@@ -26,7 +26,7 @@ from napari_spss.core.annotations import (
     write_grid,
 )
 from napari_spss.core.base import InputError
-from napari_spss.gui.models import UNTOUCHED, GridBook, GridSheet, next_slice
+from napari_spss.gui.models import UNTOUCHED, GridBook, n_marked, next_slice, tally
 from napari_spss.gui.widgets.annotate.grid import GridTool
 from napari_spss.gui.widgets.annotate.grid_list import GridList
 
@@ -45,31 +45,21 @@ def square_grid(z=0, n=4, spacing=10.0, classes=None, is_done=False):
     return CountingGrid(z, spacing, 5.0, 5.0, y, x, marks, is_done)
 
 
-# ---- sheets and books -----------------------------------------------------------------------
+# ---- grids and books ------------------------------------------------------------------------
 
 
-def test_done_makes_untouched_nodes_background_and_keeps_unsure_ones():
-    sheet = GridSheet(square_grid()).marked([0, 1, 2], 1).marked([3], UNSURE).done()
-    assert sheet.grid.is_done
-    assert sheet.grid.class_index.tolist() == [1, 1, 1, -1] + [0] * 12
-    assert sheet.grid.judged_counts(2).tolist() == [12, 3]
-
-
-def test_open_grid_tells_unsure_nodes_from_those_that_nobody_has_judged():
-    sheet = GridSheet(square_grid()).marked([0], 1).marked([3], UNSURE)
-    assert not sheet.grid.is_done
-    assert sheet.grid.class_index.tolist() == [1, -2, -2, -1] + [-2] * 12
-    assert sheet.done().grid.class_index.tolist() == [1, 0, 0, -1] + [0] * 12
-
-
-def test_stored_done_grid_keeps_its_unsure_nodes_when_reopened():
-    sheet = GridSheet(square_grid(classes=[1, -1] + [0] * 14, is_done=True)).reopened().done()
-    assert sheet.grid.class_index.tolist() == [1, -1] + [0] * 14
+def test_done_makes_untouched_nodes_background_and_keeps_unsure_ones_also_when_reopened():
+    book = GridBook()
+    book.set_value([square_grid().with_class([0, 1, 2], 1).with_class([3], UNSURE)])
+    for act in (book.finish, book.reopen, book.finish):
+        act(Region(0))
+        assert book.value()[0].class_index.tolist() == [1, 1, 1, -1] + [0] * 12
+    assert book.value()[0].judged_counts(2).tolist() == [12, 3]
 
 
 def test_tally_counts_untouched_nodes_as_misses_and_leaves_unsure_and_outside_out():
-    sheet = GridSheet(square_grid()).marked([0, 1], 1).marked([2], UNSURE).marked([3, 4], 3)
-    _, mito, er, resin = sheet.tally(WITH_OUTSIDE)
+    grid = square_grid().with_class([0, 1], 1).with_class([2], UNSURE).with_class([3, 4], 3)
+    _, mito, er, resin = tally(grid, WITH_OUTSIDE)
     assert (mito.hits, mito.n) == (2, 13)
     assert mito.fraction == pytest.approx(2 / 13)
     assert mito.interval == wilson_interval(2, 13)
@@ -78,9 +68,8 @@ def test_tally_counts_untouched_nodes_as_misses_and_leaves_unsure_and_outside_ou
 
 
 def test_nearest_node_and_none_beyond_the_radius():
-    sheet = GridSheet(square_grid())
-    assert sheet.grid.nearest(14.0, 26.0, 5.0) == 6
-    assert sheet.grid.nearest(10.0, 10.0, 5.0) is None
+    assert square_grid().nearest(14.0, 26.0, 5.0) == 6
+    assert square_grid().nearest(10.0, 10.0, 5.0) is None
 
 
 @settings(max_examples=50, deadline=None)
@@ -90,11 +79,11 @@ def test_nearest_node_and_none_beyond_the_radius():
     st.floats(0.5, 6),
 )
 def test_nodes_along_a_line_are_those_near_one_of_its_points(start, end, radius):
-    sheet = GridSheet(square_grid())
-    along = set(sheet.along(start, end, radius).tolist())
+    grid = square_grid()
+    along = set(grid.along(start, end, radius).tolist())
     parts = np.linspace(0, 1, 400)[:, None]
     line = np.array(start) * (1 - parts) + np.array(end) * parts
-    nodes = np.stack([sheet.grid.y, sheet.grid.x], axis=1)
+    nodes = np.stack([grid.y, grid.x], axis=1)
     distance = np.hypot(*(nodes[:, None] - line[None]).transpose(2, 0, 1)).min(axis=1)
     step = math.dist(start, end) / 399
     assert set(np.flatnonzero(distance <= radius - step).tolist()) <= along
@@ -131,7 +120,7 @@ def test_stroke_is_undone_as_a_whole_and_a_new_step_ends_redo():
     assert book.mark(Region(0), [1], 1, with_last=True)
     assert not book.mark(Region(0), [1], 1, with_last=True)
     book.undo()
-    assert not book.sheet(Region(0)).n_marked
+    assert not n_marked(book.value()[0])
     assert book.history.canRedo()
     book.mark(Region(0), [5], 1)
     assert not book.history.canRedo()
@@ -202,7 +191,8 @@ def test_suggestions_halve_the_gaps():
 def make_tool(qtbot, shape=SHAPE, styles=STYLES, **kwargs):
     viewer = ViewerModel()
     image = viewer.add_image(np.zeros(shape, np.uint8), name="em", **kwargs)
-    tool = GridTool(viewer, rng=np.random.default_rng(3))
+    tool = GridTool(viewer)
+    tool.rng = np.random.default_rng(3)
     qtbot.addWidget(tool)
     tool.set_classes(styles)
     tool.set_source(image)
@@ -676,7 +666,8 @@ def shown(make_napari_viewer, qtbot):
     viewer.window.resize(1000, 800)
     image = viewer.add_image(np.zeros((4, 60, 80), np.uint8), **PLACED)
     viewer.dims.set_current_step(0, 2)
-    tool = GridTool(viewer, rng=np.random.default_rng(5))
+    tool = GridTool(viewer)
+    tool.rng = np.random.default_rng(5)
     tool.set_classes(STYLES)
     tool.set_source(image)
     viewer.window.add_dock_widget(tool)

@@ -141,6 +141,18 @@ class CountingGrid:
         node = int(distances.argmin())
         return node if distances[node] <= radius_px else None
 
+    def along(
+        self, start: tuple[float, float], end: tuple[float, float], radius_px: float
+    ) -> NDArray[np.intp]:
+        """Nodes within a radius of a line between two positions (y, x)."""
+        y0, x0 = start
+        dy, dx = end[0] - y0, end[1] - x0
+        length2 = dy * dy + dx * dx
+        along = (self.y - y0) * dy + (self.x - x0) * dx
+        part = np.clip(along / length2, 0.0, 1.0) if length2 > 0 else np.zeros(self.n_nodes)
+        distance = np.hypot(self.y - y0 - part * dy, self.x - x0 - part * dx)
+        return np.flatnonzero(distance <= radius_px)
+
     def judged_counts(self, n_classes: int) -> NDArray[np.int64]:
         """Count the judged nodes per class, shape (C,).
 

@@ -12,7 +12,7 @@ from napari.utils.colormaps.standardize_color import transform_color
 from numpy.typing import NDArray
 
 from ...core.annotations import UNSURE
-from ..models import BACKGROUND, GridSheet
+from ..models import BACKGROUND
 from .own import FixedPoints, layer_mark
 from .source_frame import camera_of
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.utils.events import Event
 
-    from ...core.annotations import ClassStyle
+    from ...core.annotations import ClassStyle, CountingGrid
 
 GRID_LAYER = "counting grid"
 NODE_SCREEN_PX = 15.0
@@ -36,7 +36,7 @@ _View = tuple[tuple[float, ...], float]  # centre and zoom of the camera
 
 
 class GridLayer(FixedPoints):
-    """Shows one sheet at a time, and tells which nodes the mouse touches.
+    """Shows one grid at a time, and tells which nodes the mouse touches.
 
     Nodes have one size on the screen: hits are thick rings in the colour of their class, misses
     small crosses, unsure nodes white diamonds, and classes outside the fractions crossed (x).
@@ -70,25 +70,25 @@ class GridLayer(FixedPoints):
         self._on_idle_click = on_idle_click
         self._on_removed = on_removed
         self._styles: tuple[ClassStyle, ...] = ()
-        self._sheet: GridSheet | None = None
+        self._grid: CountingGrid | None = None
         self._view_at_press: _View | None = None
 
-    def show(self, sheet: GridSheet | None, styles: Sequence[ClassStyle]) -> None:
-        """Show a sheet, or no node; makes the layer, unless the user deleted it.
+    def show(self, grid: CountingGrid | None, styles: Sequence[ClassStyle]) -> None:
+        """Show a grid, or no node; makes the layer, unless the user deleted it.
 
-        Only what differs from the sheet before is sent to the layer, so that painting is quick.
+        Only what differs from the grid before is sent to the layer, so that painting is quick.
         """
-        if self._layer is None and (sheet is None or self.was_removed or not self._has_image()):
+        if self._layer is None and (grid is None or self.was_removed or not self._has_image()):
             return
         if self._ensure_layer():
             self.activate()
-        old, same_styles = self._sheet, tuple(styles) == self._styles
-        self._sheet, self._styles = sheet, tuple(styles)
-        if old is None and sheet is None:
+        old, same_styles = self._grid, tuple(styles) == self._styles
+        self._grid, self._styles = grid, tuple(styles)
+        if old is None and grid is None:
             return  # as with most slices that are scrolled through
-        if old is None or sheet is None or not _is_same_place(old, sheet):
+        if old is None or grid is None or not _is_same_place(old, grid):
             self._write()
-        elif not same_styles or not np.array_equal(old.marks, sheet.marks):
+        elif not same_styles or not np.array_equal(old.class_index, grid.class_index):
             self._write_looks()
 
     # ---- the layer --------------------------------------------------------------------------
@@ -108,7 +108,7 @@ class GridLayer(FixedPoints):
             self._layer.mouse_drag_callbacks.remove(self._on_drag)
             self._layer.mouse_double_click_callbacks.remove(self._on_double_click)
         super()._release()
-        self._sheet = None
+        self._grid = None
 
     def _write(self) -> None:
         """Bring the nodes into the layer, and how they look."""
@@ -116,8 +116,7 @@ class GridLayer(FixedPoints):
         if layer is None or frame is None:
             return
         positions = np.zeros((0, 3))
-        if self._sheet is not None:
-            grid = self._sheet.grid
+        if (grid := self._grid) is not None:
             positions = np.stack([np.full(grid.y.size, grid.slice), grid.y, grid.x], axis=1)
         with self._writing():
             with _undrawn(layer):
@@ -130,15 +129,15 @@ class GridLayer(FixedPoints):
         layer = self._layer
         if layer is None:
             return
-        if self._sheet is None or not self._sheet.marks.size:
+        if self._grid is None or not self._grid.n_nodes:
             with self._writing():
                 layer.refresh()
             return
         with self._writing():
             with _undrawn(layer):
-                for name, values in _looks(self._sheet.marks, self._styles).items():
+                for name, values in _looks(self._grid.class_index, self._styles).items():
                     setattr(layer, name, values)
-            layer.size = 0.8 * self._sheet.grid.spacing_px  # no larger, or nodes would overlap
+            layer.size = 0.8 * self._grid.spacing_px  # no larger, or nodes would overlap
 
     # ---- the mouse --------------------------------------------------------------------------
 
@@ -177,16 +176,16 @@ class GridLayer(FixedPoints):
 
     def _node_at(self, event: Event) -> int | None:
         """Node that a plain left click reaches."""
-        if event.button != 1 or event.modifiers or self._sheet is None or self._frame is None:
+        if event.button != 1 or event.modifiers or self._grid is None or self._frame is None:
             return None
         reach_px = self._reach_px(event, PRESS_RADIUS_SCREEN_PX, 1 / 2)
-        return self._sheet.grid.nearest(*self._place(event), reach_px)
+        return self._grid.nearest(*self._place(event), reach_px)
 
     def _may_mark(self) -> bool:
         """Whether nodes can be marked now; tells if not."""
-        if self._sheet is None or self._frame is None:
+        if self._grid is None or self._frame is None:
             return False
-        if self._sheet.is_done or not self._frame.is_shown_in_plane(self._viewer):
+        if self._grid.is_done or not self._frame.is_shown_in_plane(self._viewer):
             self._on_idle_click()
             return False
         return True
@@ -203,22 +202,22 @@ class GridLayer(FixedPoints):
         return tuple(camera.center), float(camera.zoom)
 
     def _drag_to(self, last: tuple[float, float], event: Event) -> tuple[float, float]:
-        if self._sheet is None or self._frame is None:
+        if self._grid is None or self._frame is None:
             return last
         place = self._place(event)
         if place != last:
             reach_px = self._reach_px(event, DRAG_RADIUS_SCREEN_PX, 1 / 3)
-            nodes = self._sheet.along(last, place, reach_px)
+            nodes = self._grid.along(last, place, reach_px)
             if nodes.size:
                 self._on_stroke(nodes, False)
         return place
 
     def _reach_px(self, event: Event, on_screen_px: float, of_spacing: float) -> float:
         """Reach of the mouse in pixels of the image, which never extends to the next node."""
-        if self._sheet is None or self._frame is None:
+        if self._grid is None or self._frame is None:
             return 0.0
         screen_px_per_pixel = event.camera_zoom * abs(self._frame.layer.scale[-1])
-        spacing_px = self._sheet.grid.spacing_px
+        spacing_px = self._grid.spacing_px
         return float(min(on_screen_px / screen_px_per_pixel, of_spacing * spacing_px))
 
 
@@ -231,12 +230,8 @@ def _undrawn(layer: Points) -> Iterator[None]:
         yield
 
 
-def _is_same_place(a: GridSheet, b: GridSheet) -> bool:
-    return (
-        a.grid.slice == b.grid.slice
-        and np.array_equal(a.grid.y, b.grid.y)
-        and np.array_equal(a.grid.x, b.grid.x)
-    )
+def _is_same_place(a: CountingGrid, b: CountingGrid) -> bool:
+    return a.slice == b.slice and np.array_equal(a.y, b.y) and np.array_equal(a.x, b.x)
 
 
 def _looks(marks: NDArray[np.int16], styles: Sequence[ClassStyle]) -> dict[str, NDArray[Any]]:

@@ -45,9 +45,11 @@ from .grid_count import (
     UNTOUCHED as UNTOUCHED,
     FrameLayout as FrameLayout,
     GridBook as GridBook,
-    GridSheet as GridSheet,
     Tally as Tally,
+    n_marked as n_marked,
+    n_unsure as n_unsure,
     next_slice as next_slice,
+    tally as tally,
 )
 from .history import (
     History as History,

@@ -32,89 +32,6 @@ UNTOUCHED = NOT_JUDGED  # becomes background once the grid is done
 BACKGROUND = 0
 
 
-@dataclass(frozen=True, eq=False)
-class GridSheet:
-    """A grid, or frame, that is being counted.
-
-    Parameters
-    ----------
-    grid : CountingGrid
-        What is stored.
-    """
-
-    grid: CountingGrid
-
-    @property
-    def marks(self) -> NDArray[np.int16]:
-        """Class index, `UNSURE` or `UNTOUCHED` per node, shape (N,); read-only."""
-        return self.grid.class_index
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the slice or frame is counted."""
-        return self.grid.is_done
-
-    @property
-    def n_marked(self) -> int:
-        """Number of nodes that have a class, or were left open on purpose."""
-        return int(np.count_nonzero(self.marks != UNTOUCHED))
-
-    @property
-    def n_unsure(self) -> int:
-        """Number of nodes that were left open on purpose."""
-        return int(np.count_nonzero(self.marks == UNSURE))
-
-    def marked(self, nodes: Sequence[int] | NDArray[np.intp], mark: int) -> GridSheet:
-        """Copy in which some nodes have another mark."""
-        marks = self.marks.copy()
-        marks[nodes] = mark
-        return self._with(marks, is_done=self.is_done)
-
-    def done(self) -> GridSheet:
-        """Return a counted copy, in which untouched nodes are background."""
-        marks = np.where(self.marks == UNTOUCHED, BACKGROUND, self.marks).astype(np.int16)
-        return self._with(marks, is_done=True)
-
-    def reopened(self) -> GridSheet:
-        """Copy that can be changed again."""
-        return self._with(self.marks, is_done=False)
-
-    def followed(self, mapping: Sequence[int | None]) -> GridSheet:
-        """Copy in which the classes have new indices; nodes of lost classes are unsure."""
-        table = np.array([UNSURE if new is None else new for new in mapping], dtype=np.int16)
-        marks = self.marks.copy()
-        judged = marks >= 0
-        known = judged & (marks < len(table))
-        marks[known] = table[marks[known]]
-        marks[judged & ~known] = UNSURE
-        return self._with(marks, is_done=self.is_done)
-
-    def along(
-        self, start: tuple[float, float], end: tuple[float, float], radius_px: float
-    ) -> NDArray[np.intp]:
-        """Nodes within a radius of a line between two positions (y, x)."""
-        y0, x0 = start
-        dy, dx = end[0] - y0, end[1] - x0
-        length2 = dy * dy + dx * dx
-        along = (self.grid.y - y0) * dy + (self.grid.x - x0) * dx
-        part = np.clip(along / length2, 0.0, 1.0) if length2 > 0 else np.zeros(self.marks.size)
-        distance = np.hypot(self.grid.y - y0 - part * dy, self.grid.x - x0 - part * dx)
-        return np.flatnonzero(distance <= radius_px)
-
-    def tally(self, classes: Sequence[ClassStyle]) -> tuple[Tally, ...]:
-        """Count per class; nodes on classes outside the fractions and unsure ones do not count.
-
-        As long as the grid is not done, untouched nodes count as background, provisionally.
-        """
-        marks = np.where(self.marks == UNTOUCHED, BACKGROUND, self.marks)
-        hits = np.bincount(marks[marks >= 0], minlength=len(classes)).tolist()
-        n = sum(hits[c] for c, one in enumerate(classes) if not one.is_outside)
-        return tuple(Tally(hits[c], None if one.is_outside else n) for c, one in enumerate(classes))
-
-    def _with(self, marks: NDArray[np.int16], *, is_done: bool) -> GridSheet:
-        return GridSheet(self.grid.replace(class_index=marks, is_done=is_done))
-
-
 @dataclass(frozen=True)
 class Tally:
     """Nodes on a class.
@@ -141,8 +58,45 @@ class Tally:
         return wilson_interval(self.hits, self.n) if self.n else None
 
 
-_Sheets = Mapping[Region, GridSheet]
-_Change = tuple[Region, _Sheets, _Sheets]  # where, and all sheets before and after
+def tally(grid: CountingGrid, classes: Sequence[ClassStyle]) -> tuple[Tally, ...]:
+    """Count per class; nodes on classes outside the fractions and unsure ones do not count.
+
+    As long as the grid is not done, untouched nodes count as background, provisionally.
+    """
+    marks = _without_untouched(grid)
+    hits = np.bincount(marks[marks >= 0], minlength=len(classes)).tolist()
+    n = sum(hits[c] for c, one in enumerate(classes) if not one.is_outside)
+    return tuple(Tally(hits[c], None if one.is_outside else n) for c, one in enumerate(classes))
+
+
+def n_marked(grid: CountingGrid) -> int:
+    """Number of nodes that have a class, or were left open on purpose."""
+    return int(np.count_nonzero(grid.class_index != UNTOUCHED))
+
+
+def n_unsure(grid: CountingGrid) -> int:
+    """Number of nodes that were left open on purpose."""
+    return int(np.count_nonzero(grid.class_index == UNSURE))
+
+
+def _without_untouched(grid: CountingGrid) -> NDArray[np.int16]:
+    """Class of each node, or `UNSURE`, if untouched ones are background."""
+    return np.where(grid.class_index == UNTOUCHED, np.int16(BACKGROUND), grid.class_index)
+
+
+def _followed(grid: CountingGrid, mapping: Sequence[int | None]) -> CountingGrid:
+    """Copy in which the classes have new indices; nodes of lost classes are unsure."""
+    table = np.array([UNSURE if new is None else new for new in mapping], dtype=np.int16)
+    marks = grid.class_index.copy()
+    judged = marks >= 0
+    known = judged & (marks < len(table))
+    marks[known] = table[marks[known]]
+    marks[judged & ~known] = UNSURE
+    return grid.replace(class_index=marks)
+
+
+_Grids = Mapping[Region, CountingGrid]
+_Change = tuple[Region, _Grids, _Grids]  # where, and all grids before and after
 
 
 class GridBook:
@@ -152,40 +106,40 @@ class GridBook:
     """
 
     def __init__(self) -> None:
-        self._sheets: _Sheets = {}  # never changed in place: the history refers to it
+        self._grids: _Grids = {}  # never changed in place: the history refers to it
         self._gone: dict[str, dict[Region, tuple[CountingGrid, NDArray[np.intp]]]] = {}
         self.history = History(self._put)
 
     def value(self) -> tuple[CountingGrid, ...]:
         """All grids by slice, then the frames in their order."""
         regions = (*map(Region, self.slices()), *self.frames())
-        return tuple(self._sheets[region].grid for region in regions)
+        return tuple(self._grids[region] for region in regions)
 
     def set_value(self, grids: Iterable[CountingGrid]) -> None:
         """Replace all grids and begin a history; that of before is left as it is."""
-        self._sheets = {grid.region: GridSheet(grid) for grid in grids}
+        self._grids = {grid.region: grid for grid in grids}
         self._gone.clear()
         self.history = History(self._put)
 
     def slices(self) -> tuple[int, ...]:
         """Slices with a grid over the whole of them, ascending."""
-        return tuple(sorted(region.slice for region in self._sheets if region.box is None))
+        return tuple(sorted(region.slice for region in self._grids if region.box is None))
 
     def frames(self, *, is_open: bool = False) -> tuple[Region, ...]:
         """Frames in their order; all of them, or those that are not counted."""
         return tuple(
             region
-            for region, sheet in self._sheets.items()
-            if region.box is not None and not (is_open and sheet.is_done)
+            for region, grid in self._grids.items()
+            if region.box is not None and not (is_open and grid.is_done)
         )
 
-    def sheet(self, region: Region) -> GridSheet | None:
-        """Sheet of a slice or frame."""
-        return self._sheets.get(region)
+    def grid(self, region: Region) -> CountingGrid | None:
+        """Grid of a slice or frame."""
+        return self._grids.get(region)
 
     def counted(self) -> tuple[int, ...]:
         """Slices whose grid is done, ascending."""
-        return tuple(z for z in self.slices() if self._sheets[Region(z)].is_done)
+        return tuple(z for z in self.slices() if self._grids[Region(z)].is_done)
 
     def next_frame(
         self, current: Region | None, *, step: int = 1, is_open: bool = False
@@ -211,12 +165,12 @@ class GridBook:
         """Say in a line which frame this is, and how far the counting is."""
         frames = self.frames()
         n_done = len(frames) - len(self.frames(is_open=True))
-        sheet = None if current is None else self.sheet(current)
-        if sheet is None or current not in frames:
+        grid = None if current is None else self.grid(current)
+        if grid is None or current not in frames:
             return f"{n_done} of {counted(len(frames), 'frame')} done."
         place = f"Frame {frames.index(current) + 1} of {len(frames)}, slice {current.slice}"
-        so_far = f"{sheet.n_marked} of {counted(sheet.marks.size, 'node')} marked"
-        return f"{place}: {'counted' if sheet.is_done else so_far}; {n_done} done."
+        so_far = f"{n_marked(grid)} of {counted(grid.n_nodes, 'node')} marked"
+        return f"{place}: {'counted' if grid.is_done else so_far}; {n_done} done."
 
     def lay(
         self,
@@ -226,7 +180,7 @@ class GridBook:
         n_side: int,
         rng: np.random.Generator,
         with_last: bool = False,
-    ) -> GridSheet:
+    ) -> None:
         """Lay a grid with a random offset on a slice that has none.
 
         Parameters
@@ -247,11 +201,10 @@ class GridBook:
             If the slice has a grid.
         """
         region = Region(slice_index)
-        if region in self._sheets:
+        if region in self._grids:
             raise InputError(f"slice {slice_index} has a grid; remove it to lay another one.")
-        sheet = GridSheet(lay_grid(slice_index, shape, n_side=n_side, rng=rng))
-        self._do(region, {**self._sheets, region: sheet}, with_last=with_last)
-        return sheet
+        grid = lay_grid(slice_index, shape, n_side=n_side, rng=rng)
+        self._do(region, self._with(grid), with_last=with_last)
 
     def lay_frames(
         self, stack: SliceShapes, layout: FrameLayout, *, rng: np.random.Generator
@@ -269,10 +222,9 @@ class GridBook:
             layout.size_px,
             layout.nodes_per_side,
             rng=rng,
-            beside=[sheet.grid for sheet in self._sheets.values()],
+            beside=list(self._grids.values()),
         )
-        sheets = {grid.region: GridSheet(grid) for grid in new}
-        self._do(new[0].region, {**self._sheets, **sheets})
+        self._do(new[0].region, self._with(*new))
         return new[0].region
 
     def mark(
@@ -287,16 +239,16 @@ class GridBook:
 
         ``with_last`` joins the step before, so that a stroke is undone as a whole.
         """
-        sheet = self._sheets[region]
-        if sheet.is_done or np.all(sheet.marks[nodes] == mark):
+        grid = self._grids[region]
+        if grid.is_done or np.all(grid.class_index[nodes] == mark):
             return False
-        self._do(region, self._with(region, sheet.marked(nodes, mark)), with_last=with_last)
+        self._do(region, self._with(grid.with_class(nodes, mark)), with_last=with_last)
         return True
 
     def node_of(self, look: Look) -> int | None:
         """Node that was looked at again, or is to be; None if there is none by now."""
-        sheet = self._sheets.get(look.region)
-        return None if sheet is None else sheet.grid.nearest(look.y, look.x, _NEAR_PX)
+        grid = self._grids.get(look.region)
+        return None if grid is None else grid.nearest(look.y, look.x, _NEAR_PX)
 
     def has_node(self, look: Look) -> bool:
         """Whether a node to be looked at again is on a grid, or frame."""
@@ -307,7 +259,7 @@ class GridBook:
         node = self.node_of(look)
         if node is None:
             return None
-        grid = self._sheets[look.region].grid
+        grid = self._grids[look.region]
         return int(grid.class_index[node]) if grid.looks[node] else None
 
     def judge_again(self, look: Look, verdict: int) -> bool:
@@ -318,21 +270,23 @@ class GridBook:
         node = self.node_of(look)
         if node is None or self.verdict(look) == verdict:
             return False
-        grid = self._sheets[look.region].grid.looked_at(node, verdict)
-        self._do(look.region, self._with(look.region, GridSheet(grid)))
+        grid = self._grids[look.region].looked_at(node, verdict)
+        self._do(look.region, self._with(grid))
         return True
 
     def finish(self, region: Region) -> None:
         """Mark a slice or frame as counted."""
-        self._do(region, self._with(region, self._sheets[region].done()))
+        grid = self._grids[region]
+        done = grid.replace(class_index=_without_untouched(grid), is_done=True)
+        self._do(region, self._with(done))
 
     def reopen(self, region: Region) -> None:
         """Make a grid that is counted changeable again."""
-        self._do(region, self._with(region, self._sheets[region].reopened()))
+        self._do(region, self._with(self._grids[region].replace(is_done=False)))
 
     def remove(self, *regions: Region) -> None:
         """Remove the grids of slices or frames, as one step."""
-        left = {one: sheet for one, sheet in self._sheets.items() if one not in regions}
+        left = {one: grid for one, grid in self._grids.items() if one not in regions}
         self._do(regions[0], left)
 
     def undo(self) -> Region | None:
@@ -357,34 +311,34 @@ class GridBook:
         for index, target in enumerate(mapping):
             if target is None:
                 self._gone[old[index]] = {
-                    region: (sheet.grid, np.flatnonzero(sheet.marks == index))
-                    for region, sheet in self._sheets.items()
+                    region: (grid, np.flatnonzero(grid.class_index == index))
+                    for region, grid in self._grids.items()
                 }
-        before = self._n_unsure()
-        sheets = {region: sheet.followed(mapping) for region, sheet in self._sheets.items()}
-        self._sheets = sheets
+        n_before = self._n_unsure()
+        grids = {region: _followed(grid, mapping) for region, grid in self._grids.items()}
+        self._grids = grids
         self.history.clear()
-        lost = self._n_unsure() - before
+        lost = self._n_unsure() - n_before
         for index, name in enumerate(new):
-            for region, (grid, nodes) in self._gone.pop(name, {}).items():
-                sheet = sheets.get(region)
-                if sheet is not None and np.array_equal(sheet.grid.y, grid.y):
-                    still = nodes[sheet.marks[nodes] == UNSURE]
-                    sheets[region] = sheet.marked(still, index)
+            for region, (before, nodes) in self._gone.pop(name, {}).items():
+                now = grids.get(region)
+                if now is not None and np.array_equal(now.y, before.y):
+                    still = nodes[now.class_index[nodes] == UNSURE]
+                    grids[region] = now.with_class(still, index)
         return lost
 
     def _n_unsure(self) -> int:
-        return sum(sheet.n_unsure for sheet in self._sheets.values())
+        return sum(map(n_unsure, self._grids.values()))
 
-    def _with(self, region: Region, sheet: GridSheet) -> _Sheets:
-        return {**self._sheets, region: sheet}
+    def _with(self, *grids: CountingGrid) -> _Grids:
+        return {**self._grids, **{grid.region: grid for grid in grids}}
 
-    def _do(self, where: Region, after: _Sheets, *, with_last: bool = False) -> None:
-        self.history.do((where, self._sheets, after), joins=with_last)
+    def _do(self, where: Region, after: _Grids, *, with_last: bool = False) -> None:
+        self.history.do((where, self._grids, after), joins=with_last)
 
     def _put(self, change: _Change, is_back: bool) -> None:
         _, before, after = change
-        self._sheets = before if is_back else after
+        self._grids = before if is_back else after
 
 
 @dataclass(frozen=True)

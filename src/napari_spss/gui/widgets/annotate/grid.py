@@ -41,8 +41,8 @@ from ...models import (
     UNTOUCHED,
     FrameLayout,
     GridBook,
-    GridSheet,
     History,
+    n_marked,
     next_slice,
     sentence,
 )
@@ -85,8 +85,6 @@ class GridTool(QWidget):
     Parameters
     ----------
     viewer : ViewerModel
-    rng : numpy.random.Generator, optional
-        Draws the offsets.
     is_check : bool
         Whether the nodes are those of a check count. Then frames are laid, which are a fair sample
         of the stack, and the layers have other names.
@@ -112,19 +110,13 @@ class GridTool(QWidget):
     called = Signal()
     grid_done = Signal(int)
 
-    def __init__(
-        self,
-        viewer: ViewerModel,
-        *,
-        rng: np.random.Generator | None = None,
-        is_check: bool = False,
-    ) -> None:
+    def __init__(self, viewer: ViewerModel, *, is_check: bool = False) -> None:
         super().__init__()
         self._viewer = viewer
         self._is_check = is_check
         self._is_aside = is_check
         self.key_goes_to = self
-        self.rng = rng or np.random.default_rng()
+        self.rng = np.random.default_rng()
         self.book = GridBook()
         self._source: SourceFrame | None = None
         self._is_here = False
@@ -401,11 +393,11 @@ class GridTool(QWidget):
         self._message = ""
         if not self._is_ready():
             self._message = "Choose an image first."
-        elif self._layer.was_removed and self._sheet() is not None:
+        elif self._layer.was_removed and self._grid() is not None:
             self._revive()
         elif self._is_framing():
             self._lay_frames()
-        elif self._sheet() is not None:
+        elif self._grid() is not None:
             self._message = "This slice has a grid. Remove it first if you want another one."
         else:
             self._message = _HELP
@@ -439,8 +431,8 @@ class GridTool(QWidget):
             return
         self._message = ""
         current = self._current_frame
-        sheet = None if current is None else self.book.sheet(current)
-        is_left = sheet is not None and not sheet.is_done and self._sheet() is None
+        grid = None if current is None else self.book.grid(current)
+        is_left = grid is not None and not grid.is_done and self._grid() is None
         target = current
         if not (is_open and is_left):  # it was left by the slider: back to it
             target = self.book.next_frame(current, step=step, is_open=is_open)
@@ -484,18 +476,18 @@ class GridTool(QWidget):
 
     def finish(self) -> None:
         """Mark the current slice or frame as counted and move on; or reopen a counted one."""
-        sheet = self._sheet()
-        if sheet is None:
+        grid = self._grid()
+        if grid is None:
             return
         self._message = ""
-        region = sheet.grid.region
+        region = grid.region
         self._revive()
-        if sheet.is_done:
+        if grid.is_done:
             self.book.reopen(region)
             self._refresh()
             self._layer.activate()
             return
-        has_hits = bool((sheet.marks > BACKGROUND).any())
+        has_hits = bool((grid.class_index > BACKGROUND).any())
         self.book.finish(region)
         name = self._name_of(region)
         if self._goes_on.isChecked() and region.box is not None:
@@ -517,21 +509,20 @@ class GridTool(QWidget):
         if self._is_framing():
             self._remove_open_frames()
             return
-        sheet = self._sheet()
-        if sheet is not None:
-            self.book.remove(sheet.grid.region)
+        grid = self._grid()
+        if grid is not None:
+            self.book.remove(grid.region)
             self._message = "Removed; Undo brings the grid back."
             self._refresh()
 
     def _remove_open_frames(self) -> None:
         frames = self.book.frames(is_open=True)
-        sheets = [sheet for sheet in map(self.book.sheet, frames) if sheet is not None]
-        n_marked = sum(sheet.n_marked for sheet in sheets)
+        n = sum(n_marked(grid) for grid in map(self.book.grid, frames) if grid is not None)
         question = (
-            f"{counted(n_marked, 'marked node')} would go with the open frames. "
+            f"{counted(n, 'marked node')} would go with the open frames. "
             f"Press {self._remove.text()} once more to go on."
         )
-        if n_marked and self._message != question:
+        if n and self._message != question:
             self._message = question
         elif frames:
             self.book.remove(*frames)
@@ -563,7 +554,7 @@ class GridTool(QWidget):
         if target is None:
             self._message = "All slices are counted."
             return
-        if self.book.sheet(Region(target)) is None:
+        if self.book.grid(Region(target)) is None:
             self._try_lay(target, with_last=True)
         self._message = f"Slice {z} is counted. This is slice {target}."
         self._source.go_to(self._viewer, target)
@@ -590,9 +581,9 @@ class GridTool(QWidget):
     def _go_to(self, region: Region) -> None:
         """Show a slice, or a frame at full zoom; of a frame that is gone, its slice."""
         if region.box is not None:
-            self._current_frame = region if self.book.sheet(region) is not None else None
+            self._current_frame = region if self.book.grid(region) is not None else None
         if self._source is not None:
-            if self.book.sheet(region) is None:
+            if self.book.grid(region) is None:
                 region = Region(region.slice)
             self._source.look_at(self._viewer, region)
         self._refresh()
@@ -615,27 +606,27 @@ class GridTool(QWidget):
         self._outlines.revive()
 
     def _on_stroke(self, nodes: NDArray[np.intp], is_first: bool) -> None:
-        sheet = self._sheet()
-        if sheet is None:
+        grid = self._grid()
+        if grid is None:
             return
         if is_first:
             chosen = self._picker.value()
             chosen = UNTOUCHED if chosen in (None, BACKGROUND) else chosen
-            has_it = sheet.marks[nodes[0]] == chosen
+            has_it = grid.class_index[nodes[0]] == chosen
             self._stroke_mark = UNTOUCHED if has_it else chosen
             self._has_stroke_changed = False
             self._message = ""
         changed = self.book.mark(
-            sheet.grid.region, nodes, self._stroke_mark, with_last=self._has_stroke_changed
+            grid.region, nodes, self._stroke_mark, with_last=self._has_stroke_changed
         )
         self._has_stroke_changed |= changed
         if changed:
             self._refresh()
 
     def _on_idle_click(self) -> None:
-        sheet = self._sheet()
-        if sheet is not None and sheet.is_done:
-            what = "slice" if sheet.grid.box is None else "frame"
+        grid = self._grid()
+        if grid is not None and grid.is_done:
+            what = "slice" if grid.box is None else "frame"
             self._message = f"This {what} is counted. Press Reopen to change it."
         else:
             self._message = "Nodes can be marked in the 2D view of single slices only."
@@ -649,7 +640,7 @@ class GridTool(QWidget):
 
     def _on_slider(self) -> None:
         if self._source is not None and self._current_slice() != self._shown_slice:
-            if self._message.startswith(_HELP) and self._sheet() is None:
+            if self._message.startswith(_HELP) and self._grid() is None:
                 self._message = ""
             self._refresh()
 
@@ -661,26 +652,26 @@ class GridTool(QWidget):
     def _current_slice(self) -> int:
         return 0 if self._source is None else self._source.current_slice(self._viewer)
 
-    def _sheet(self) -> GridSheet | None:
-        """Sheet of the slice that is shown, or of the current frame if it lies there."""
+    def _grid(self) -> CountingGrid | None:
+        """Grid of the slice that is shown, or of the current frame if it lies there."""
         region: Region | None = Region(self._current_slice())
         if self._is_framing():
             frame = self._current_frame
             region = frame if frame is not None and frame.slice == self._current_slice() else None
-        return self.book.sheet(region) if self._is_ready() and region is not None else None
+        return self.book.grid(region) if self._is_ready() and region is not None else None
 
     def _refresh(self) -> None:
         """Follow the book and the slider, and tell if the value has changed."""
         self._shown_slice = self._current_slice()
-        sheet = self._sheet()
+        grid = self._grid()
         if self._is_ready():
             self._show_outlines()
-            self._layer.show(None if self._is_aside else sheet, self._styles)
+            self._layer.show(None if self._is_aside else grid, self._styles)
         self._bind_layer_keys()
-        self._show_buttons(sheet)
+        self._show_buttons(grid)
         self._show_walk()
-        self._tally.setText(tally_html(sheet, self._styles))
-        self._tally.setVisible(sheet is not None or not self._is_framing())
+        self._tally.setText(tally_html(grid, self._styles))
+        self._tally.setVisible(grid is not None or not self._is_framing())
         regions = self.book.frames()
         current = self._current_frame
         if not self._is_framing():
@@ -705,8 +696,8 @@ class GridTool(QWidget):
             states[self._current_frame] = "current"  # last, over the edges of its neighbours
         self._outlines.show(states)
 
-    def _show_buttons(self, sheet: GridSheet | None) -> None:
-        is_done = sheet is not None and sheet.is_done
+    def _show_buttons(self, grid: CountingGrid | None) -> None:
+        is_done = grid is not None and grid.is_done
         is_framing = self._is_framing()
         what = "frame" if is_framing else "slice"
         lay = "Lay grid"
@@ -715,7 +706,7 @@ class GridTool(QWidget):
         key = shown_key(LAY_KEY)
         self._plan.setEnabled(self._is_ready())
         self._lay.setEnabled(self._is_ready())
-        self._lay.setText("Show grid" if sheet and self._layer.was_removed else lay)
+        self._lay.setText("Show grid" if grid and self._layer.was_removed else lay)
         self._lay.setToolTip(
             f"Spread small frames over the stack, at random, beside those that are there ({key})."
             if is_framing
@@ -732,9 +723,9 @@ class GridTool(QWidget):
             if is_framing
             else "Remove the grid of this slice. Undo brings it back."
         )
-        can_remove = self.book.frames(is_open=True) if is_framing else sheet is not None
+        can_remove = self.book.frames(is_open=True) if is_framing else grid is not None
         self._remove.setEnabled(bool(can_remove))
-        self._done.setEnabled(sheet is not None)
+        self._done.setEnabled(grid is not None)
         self._done.setText("Reopen" if is_done else "Done")
         self._done.setToolTip(
             f"Change the count of this {what}."
@@ -799,7 +790,7 @@ class GridTool(QWidget):
 
     def _hint(self) -> str:
         """Tell what to do where nothing is shown that could be counted."""
-        if not self._is_ready() or self._sheet() is not None:
+        if not self._is_ready() or self._grid() is not None:
             return ""
         key = shown_key(LAY_KEY)
         if self._is_framing() and self.book.frames(is_open=True):

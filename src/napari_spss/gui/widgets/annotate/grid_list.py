@@ -10,40 +10,37 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from ....core.base import counted
-from ...models import GridBook, GridSheet, Tally
+from ...models import GridBook, Tally, n_unsure, tally
 from ..rows import fit_rows
 
 if TYPE_CHECKING:
-    from ....core.annotations import ClassStyle, Region
+    from ....core.annotations import ClassStyle, CountingGrid, Region
 
 
-def tally_html(sheet: GridSheet | None, styles: Sequence[ClassStyle]) -> str:
+def tally_html(grid: CountingGrid | None, styles: Sequence[ClassStyle]) -> str:
     """Hits, fraction and interval of each class, as rich text.
 
     The background is left out; classes outside the fractions show their hits only.
     """
-    if sheet is None:
+    if grid is None:
         return "No grid on this slice."
-    tallies = sheet.tally(styles)[1:]
-    rows = "".join(
-        f"<tr>{_cells(tally, style)}</tr>"
-        for tally, style in zip(tallies, styles[1:], strict=False)
-    )
-    notes = [] if sheet.is_done else ["so far; nodes without a mark count as misses"]
-    if sheet.n_unsure:
-        notes.append(f"{sheet.n_unsure} unsure, left out")
+    tallies = zip(tally(grid, styles)[1:], styles[1:], strict=False)
+    rows = "".join(f"<tr>{_cells(*one)}</tr>" for one in tallies)
+    notes = [] if grid.is_done else ["so far; nodes without a mark count as misses"]
+    if n := n_unsure(grid):
+        notes.append(f"{n} unsure, left out")
     notes.append("95 % interval; an even grid errs less")
     return f"<table cellspacing='0'>{rows}</table><small>{'; '.join(notes)}</small>"
 
 
-def _cells(tally: Tally, style: ClassStyle) -> str:
+def _cells(found: Tally, style: ClassStyle) -> str:
     name = f"<td><b>{escape(style.name)}</b>&nbsp;&nbsp;</td>"
-    if tally.n is None:
-        return f"{name}<td colspan='3'>{counted(tally.hits, 'node')}, left out</td>"
-    cells = [f"{tally.hits} / {tally.n}"]
-    if tally.fraction is not None and tally.interval is not None:
-        low, high = tally.interval
-        cells.append(f"<b>{100 * tally.fraction:.1f} %</b>")
+    if found.n is None:
+        return f"{name}<td colspan='3'>{counted(found.hits, 'node')}, left out</td>"
+    cells = [f"{found.hits} / {found.n}"]
+    if found.fraction is not None and found.interval is not None:
+        low, high = found.interval
+        cells.append(f"<b>{100 * found.fraction:.1f} %</b>")
         cells.append(f"({100 * low:.1f}\u2013{100 * high:.1f} %)")
     gap = "\u00a0\u00a0"
     return name + "".join(f"<td>{cell.replace(' ', gap[:1])}{gap}</td>" for cell in cells)
@@ -90,14 +87,14 @@ class GridList(QTableWidget):
         self.setVisible(bool(regions))
         self.setRowCount(len(regions))
         for row, region in enumerate(regions):
-            sheet = book.sheet(region)
-            if sheet is None:
+            grid = book.grid(region)
+            if grid is None:
                 continue
-            tallies = sheet.tally(styles)
-            n_nodes = max((tally.n or 0 for tally in tallies), default=0)
-            n_hits = sum(tally.hits for tally in tallies[1:] if tally.n is not None)
+            tallies = tally(grid, styles)
+            n_nodes = max((one.n or 0 for one in tallies), default=0)
+            n_hits = sum(one.hits for one in tallies[1:] if one.n is not None)
             place = f"{row + 1}, slice {region.slice}" if region.box else f"{region.slice}"
-            texts = (place, f"{n_hits} / {n_nodes}", "done" if sheet.is_done else "open")
+            texts = (place, f"{n_hits} / {n_nodes}", "done" if grid.is_done else "open")
             for column, text in enumerate(texts):
                 self._write(row, column, text)
         if current in self._regions:
