@@ -637,7 +637,7 @@ def test_texts_survive_a_project_wrong_and_doubted_ones_included(qtbot, table):
     state = json.loads(json.dumps(table.text_state()))
     table.clear()
     assert table.value() == ()
-    table.set_text_state(state)
+    table.restore((), state)
     assert [mark(table, row) for row in range(3)] == ["wrong", "question", ""]
     assert table.regions() == (BOX,)
 
@@ -650,7 +650,7 @@ def test_only_damaged_texts_are_lost(qtbot, table):
     state["cells"][0]["text"] = 7
     state["rectangles"].append([0, 9])
     table.clear()
-    table.set_text_state(state)
+    table.restore((), state)
     assert [cell(table, row) for row in range(3)] == ["", "6 %", "xyz"]
     assert table.regions() == (BOX,)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Points
@@ -18,7 +17,15 @@ from numpy.typing import NDArray
 
 from ...core.annotations import Keypoint, match_class
 from ...core.base import InputError
-from ..models import CLASS_FEATURE, History, Rows, Strays, class_column, follow_classes
+from ..models import (
+    CLASS_FEATURE,
+    History,
+    LeftHistories,
+    Rows,
+    Strays,
+    class_column,
+    follow_classes,
+)
 from .keys import REDO_KEY, UNDO_KEY
 from .own import OwnLayer, layer_mark
 from .source_frame import SourceFrame
@@ -65,8 +72,7 @@ class KeypointLayer(OwnLayer):
         self._denied: frozenset[Keypoint] = frozenset()
         self._has_crosses = False
         self._history = History(self._put, _MAX_STEPS)
-        # of each image the points that it had when it was left, and how they came about
-        self._left: WeakKeyDictionary[Layer, tuple[Rows, History]] = WeakKeyDictionary()
+        self._left: LeftHistories[Rows] = LeftHistories()
         self._radius_px = 3.0
         self.active_class = 0  # of the next point
         self._is_dragging = self._is_moving = False
@@ -75,13 +81,8 @@ class KeypointLayer(OwnLayer):
 
     # ---- what the widget sets ---------------------------------------------------------------
 
-    def set_frame(self, frame: SourceFrame | None) -> None:
-        """Point out the annotated image; the points keep their pixels.
-
-        Without an image the last one stays the frame of reference.
-        """
-        if frame is None:
-            return
+    def set_frame(self, frame: SourceFrame) -> None:
+        """Point out the annotated image; the points keep their pixels."""
         layer = self._layer
         is_other = self._frame is None or frame.layer is not self._frame.layer
         self._follow(frame)
@@ -181,11 +182,8 @@ class KeypointLayer(OwnLayer):
         self._rows = Rows(positions, tuple(names[i] if i < len(names) else "" for i in known))
         self._history = History(self._put, _MAX_STEPS)
         if self._frame is not None:
-            if len(left[0]):
-                self._left[self._frame.layer] = left
-            rows, history = self._left.get(self._frame.layer, left)
-            if len(rows) and rows.is_same(self._rows):
-                self._history = history
+            now = self._rows, self._history
+            self._history = self._left.exchange(self._frame.layer, left, now)
         self._denied = frozenset()
         if self._layer is None and self._frame is not None and len(self._rows):
             self.show()
@@ -272,7 +270,7 @@ class KeypointLayer(OwnLayer):
         if self._frame is None or not len(layer.data):
             return self._frame is not None
         positions = self._frame.positions(layer.data, layer)
-        return self._rows.is_same(Rows(positions, class_column(layer, self._names())))
+        return self._rows == Rows(positions, class_column(layer, self._names()))
 
     def start_anew(self) -> Points:
         """Make a layer; an adopted one before it keeps its points, which are used no more."""
@@ -464,7 +462,7 @@ class KeypointLayer(OwnLayer):
         if CLASS_FEATURE not in layer.features and len(names) == len(self._rows):
             names = self._rows.names  # the user deleted the column, not the points
         rows = Rows(frame.positions(layer.data, layer), names)
-        if not rows.is_same(self._rows):
+        if rows != self._rows:
             self._edit(rows)
         elif CLASS_FEATURE not in layer.features:
             self._write_classes()

@@ -53,6 +53,7 @@ from .grid_count import (
 )
 from .history import (
     History as History,
+    LeftHistories as LeftHistories,
 )
 from .keypoint_rows import (
     CLASS_FEATURE as CLASS_FEATURE,

@@ -226,19 +226,21 @@ class FractionSheet:
             return ""
         return row_problem([*self.row_readings(region), self.stated_background(region)])
 
+    def mark(self, region: Region, name: str | None) -> Mark | None:
+        """What is wrong with a cell or waits for an answer, or with a row; None if nothing is."""
+        if name is None:
+            problem = self.row_problem(region)
+            return Mark(region, None, problem) if problem else None
+        reading = self.reading(region, name)
+        is_question = reading.kind == "question"
+        found = Mark(region, name, reading.reason, reading.remedy, is_question)
+        return found if reading.reason else None
+
     def marks(self) -> list[Mark]:
         """All wrong cells, unanswered questions and impossible rows, from top to bottom."""
-        found: list[Mark] = []
-        for region in self._filled_rows():
-            problem = self.row_problem(region)
-            if problem:
-                found.append(Mark(region, None, problem))
-            for name in self.typed_classes:
-                reading = self.reading(region, name)
-                if reading.reason:
-                    is_question = reading.kind == "question"
-                    found.append(Mark(region, name, reading.reason, reading.remedy, is_question))
-        return found
+        names = (None, *self.typed_classes)
+        found = (self.mark(region, name) for region in self._filled_rows() for name in names)
+        return [mark for mark in found if mark is not None]
 
     def _filled_rows(self) -> list[Region]:
         """Shown regions with a text, in the order of the rows."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-from weakref import WeakMethod
+from collections.abc import Callable, Sized
+from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary, WeakMethod
 
 try:
     from qtpy.QtGui import QUndoCommand, QUndoStack
@@ -12,6 +12,7 @@ except ImportError:  # it lay there in Qt 5
     from qtpy.QtWidgets import QUndoCommand, QUndoStack
 
 _MAX_STEPS = 1000
+V = TypeVar("V", bound=Sized)
 
 
 class _Step(QUndoCommand):
@@ -92,3 +93,17 @@ class History(QUndoStack):
     def _changes(self, index: int) -> tuple[Any, ...]:
         step: Any = self.command(index) if 0 <= index < self.count() else None
         return () if step is None else step.changes
+
+
+class LeftHistories(Generic[V]):
+    """Of each image what was stated when it was left, and the history by which that came about."""
+
+    def __init__(self) -> None:
+        self._left: WeakKeyDictionary[Any, tuple[V, History]] = WeakKeyDictionary()
+
+    def exchange(self, image: object, left: tuple[V, History], now: tuple[V, History]) -> History:
+        """Keep what is left; return the history of what is there now, if it was left like that."""
+        if left[0]:
+            self._left[image] = left
+        value, history = self._left.get(image, now)
+        return history if value == now[0] else now[1]

@@ -36,8 +36,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.names)
 
-    def is_same(self, other: Rows) -> bool:
-        """Whether other rows say the same."""
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Rows):
+            return NotImplemented
         return self.names == other.names and np.array_equal(self.positions, other.positions)
 
     def is_last_on_pixel(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

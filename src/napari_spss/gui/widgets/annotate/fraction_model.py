@@ -347,13 +347,8 @@ class FractionModel(QAbstractTableModel):
         if region is None:
             return None
         column = self.columns[index.column()]
-        if column.kind == "class":
-            reading = self.sheet.reading(region, column.name)
-            if reading.reason:
-                is_question = reading.kind == "question"
-                return Mark(region, column.name, reading.reason, reading.remedy, is_question)
-        problem = self.sheet.row_problem(region)
-        return Mark(region, None, problem) if problem else None
+        mark = self.sheet.mark(region, column.name) if column.kind == "class" else None
+        return mark or self.sheet.mark(region, None)
 
     def _is_overruled(self, region: Region, column: Column) -> bool:
         """Whether a counted grid is used instead of what was typed."""
@@ -370,11 +365,8 @@ class FractionModel(QAbstractTableModel):
 
     def _tooltip(self, region: Region, column: Column) -> str:
         if column.kind == "class":
-            mark = self._mark(region, column)
-            reading = self.sheet.reading(region, column.name)
-            if mark:
-                problem = self.sheet.row_problem(region)
-                return f"{reading.reason}; {reading.remedy}" if reading.reason else problem
+            if self._mark(region, column):
+                return str(self.sheet.mark(region, column.name) or self.sheet.row_problem(region))
             if self._is_overruled(region, column):
                 return "The counted grid of this slice is used instead of what is typed here."
             if self.sheet.is_empty(region):

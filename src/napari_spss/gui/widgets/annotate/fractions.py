@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from qtpy.QtCore import QModelIndex, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from ....core.annotations import ClassStyle, Proportion, Region
 from ....core.base import SpssError, counted
-from ...models import Cell, Edit, FractionSheet, History, Mark
+from ...models import Cell, Edit, FractionSheet, LeftHistories, Mark
 from ..parts import Notice, fill_column, make_button, make_row
 from .cards import CardButtons
 from .fraction_bars import MessageBar, QuestionBar
@@ -47,10 +46,7 @@ class FractionsTable(QWidget):
         self._marks: list[Mark] = []
         self._slice = -1
         self._image: Layer | None = None
-        # of each image what was typed when it was left, and how it came about
-        self._left: WeakKeyDictionary[Layer, tuple[dict[Region, dict[str, Cell]], History]] = (
-            WeakKeyDictionary()
-        )
+        self._left: LeftHistories[dict[Region, dict[str, Cell]]] = LeftHistories()
         self._folder = Path()  # where CSV files are looked for and proposed
         self._notice = ""
         self.view = FractionView(self._model)
@@ -99,10 +95,6 @@ class FractionsTable(QWidget):
     def text_state(self) -> dict[str, Any]:
         """Return all texts as typed, wrong ones included, as plain values for a project file."""
         return self._sheet.text_state()
-
-    def set_text_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`text_state` gave, after the classes and slices were set."""
-        self._reset(self._sheet.set_text_state, state)
 
     def restore(
         self,
@@ -207,11 +199,8 @@ class FractionsTable(QWidget):
         left = self._sheet.cells(), self._sheet.history
         self._change(change, *args)
         if self._image is not None:
-            if left[0]:
-                self._left[self._image] = left
-            cells, history = self._left.get(self._image, left)
-            if cells and cells == self._sheet.cells():
-                self._sheet.history = history
+            now = self._sheet.cells(), self._sheet.history
+            self._sheet.history = self._left.exchange(self._image, left, now)
         self.value_changed.emit()
 
     def _after_reset(self, region: Region | None, name: str | None) -> None:

@@ -41,7 +41,7 @@ from ...models import (
     UNTOUCHED,
     FrameLayout,
     GridBook,
-    History,
+    LeftHistories,
     n_marked,
     next_slice,
     sentence,
@@ -53,7 +53,7 @@ from .grid_list import GridList, tally_html
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Layer, Points
+    from napari.layers import Image, Points
 
 LAY_KEY = "Shift-G"
 DONE_KEY = "D"
@@ -126,10 +126,7 @@ class GridTool(QWidget):
         self._fraction: float | None = None
         self._current_frame: Region | None = None
         self._value: tuple[CountingGrid, ...] = ()
-        # of each image the grids that it had when it was left, and how they came about
-        self._left: weakref.WeakKeyDictionary[Layer, tuple[tuple[CountingGrid, ...], History]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._left: LeftHistories[tuple[CountingGrid, ...]] = LeftHistories()
         self._shown_slice = -1
         self._stroke_mark = UNTOUCHED
         self._has_stroke_changed = False
@@ -330,16 +327,11 @@ class GridTool(QWidget):
         self._refresh()
 
     def _replace(self, grids: Iterable[CountingGrid]) -> None:
-        layer = None if self._source is None else self._source.layer
         left = self.book.value(), self.book.history
         self.book.set_value(grids)
-        if layer is None:
-            return
-        if left[0]:
-            self._left[layer] = left
-        value, history = self._left.get(layer, left)
-        if value and value == self.book.value():
-            self.book.history = history
+        if self._source is not None:
+            now = self.book.value(), self.book.history
+            self.book.history = self._left.exchange(self._source.layer, left, now)
 
     @property
     def layer(self) -> Points | None:
