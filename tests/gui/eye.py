@@ -114,7 +114,7 @@ def _texts(labels: Iterable[QLabel]) -> Iterable[str]:
         text = label.text()
         if label.textFormat() != Qt.TextFormat.PlainText and Qt.mightBeRichText(text):
             text = QTextDocumentFragment.fromHtml(text).toPlainText()
-        yield text.replace("\u00a0", " ")
+        yield text.replace("\u00a0", " ").replace("\u2011", "-")
 
 
 @contextlib.contextmanager

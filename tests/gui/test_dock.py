@@ -1237,7 +1237,7 @@ def test_all_columns_are_seen_at_the_least_width_once_a_model_was_applied(
     grid = CountingGrid(1, 8.0, 0.0, 0.0, nodes, nodes, [0, 1, n_classes - 1, 0], is_done=True)
     classes = dock.classes.names()
     dock.annotate.set_value(Annotations(classes, grids=(grid,)))
-    dock.session.set_model(FakeModel(classes))
+    dock.session.model = FakeModel(classes)
     for name in ("Image & classes", "Train"):
         dock.sections[name].close_up()
     apply_to_all(dock, qtbot)

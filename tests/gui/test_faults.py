@@ -391,7 +391,7 @@ def gated_apply(gate):
 def test_applying_survives_what_happens_to_layers(dock, viewer, wait, ends, monkeypatch, what):
     gate = threading.Event()
     monkeypatch.setattr(controller_module, "apply_model", gated_apply(gate))
-    dock.session.set_model(FakeModel(CLASSES))
+    dock.session.model = FakeModel(CLASSES)
     assert dock.controller.apply("stack")
     wait(lambda: dock.controller.outcome.has_result)
     if what == "rename":
@@ -436,7 +436,7 @@ def test_a_viewer_that_is_closed_ends_the_application(viewer, open_dock, wait, m
     dock = open_dock()
     dock.classes.set_value(STYLES)
     dock.annotate.set_value(SAID)
-    dock.session.set_model(FakeModel(CLASSES))
+    dock.session.model = FakeModel(CLASSES)
     assert dock.controller.apply("stack")
     wait(lambda: dock.controller.outcome.has_result)
     folder = dock.project.folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from eye import button
+from eye import button, said
 from fake_core import fake_apply, fake_train
 from qtpy.QtCore import QPointF, Qt
 from qtpy.QtWidgets import QComboBox, QLineEdit, QPushButton, QWidget
@@ -43,13 +43,13 @@ def wait(dock, qtbot):
 def apply(dock, qtbot):
     dock.controller.apply("stack")
     wait(dock, qtbot)
-    qtbot.waitUntil(lambda: "predicted" in dock.plots.legend())
+    qtbot.waitUntil(lambda: "predicted" in said(dock.plots))
 
 
 def test_the_plot_comes_with_a_result_and_says_what_it_shows(dock, qtbot):
     assert not dock.plots.isVisible()
     apply(dock, qtbot)
-    legend = dock.plots.legend()
+    legend = said(dock.plots)
     assert all(name in legend for name in ("predicted", "typed", "counted, 95 %"))
 
 

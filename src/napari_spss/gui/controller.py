@@ -163,7 +163,7 @@ class Controller(QObject):
         inputs: Inputs,
         runs_folder: Callable[[], Path | None],
         *,
-        preview_interval_s: float = 3.0,
+        preview_interval_s: float,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
@@ -490,9 +490,8 @@ class Controller(QObject):
         )
         run_dir = outcome.run_dir if has_run else None
         check_place(results, run_dir)
-
-        again = partial(self._save, outcome, folder, has_run=has_run)
-        if outcome.after_labels(partial(again, overwrite=overwrite, format=format)):
+        options: dict[str, Any] = {"has_run": has_run, "overwrite": overwrite, "format": format}
+        if outcome.after_labels(partial(self._save, outcome, folder, **options)):
             self.session.say("info", "Saving begins once the labels follow the threshold.")
             return
         labels = outcome.labels()

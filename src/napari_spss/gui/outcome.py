@@ -73,11 +73,7 @@ class Outcome(QObject):
     changed = Signal()  # soon after fractions, labels or stated fractions became others
     objects_edited = Signal(object)  # slices in which a person changed objects; None if dropped
 
-    def __init__(
-        self,
-        results: ResultLayers,
-        current_slice: Callable[[], int],
-    ) -> None:
+    def __init__(self, results: ResultLayers, current_slice: Callable[[], int]) -> None:
         super().__init__()
         self._results = results
         self._current_slice = current_slice
@@ -145,8 +141,8 @@ class Outcome(QObject):
         model: Model,
         styles: Sequence[ClassStyle],
         *,
-        run_dir: Path | None = None,
-        making: MapMaking | None = None,
+        run_dir: Path | None,
+        making: MapMaking,
     ) -> ResultMaps:
         """Return the maps to predict into: those at hand if they are of the same model.
 
@@ -160,12 +156,11 @@ class Outcome(QObject):
         model : Model
         styles : sequence of ClassStyle
             Of the model's classes.
-        run_dir : Path, optional
+        run_dir : Path or None
             Folder of the run that the model came from.
-        making : MapMaking, optional
+        making : MapMaking
             How the model makes them.
         """
-        making = making or MapMaking()
         is_smooth, _ = is_smoothed(model, source.stack, making.smooth_z)
         making = replace(making, smooth_z=is_smooth)
         maps = self.maps if self.model is model and self._making == making else None
@@ -498,7 +493,7 @@ class Outcome(QObject):
             estimate_fraction(one * totals, totals, is_sample=is_sample) for one in fractions.T
         )
 
-    def stated_mean(self, counted: CountedFractions | None = None) -> dict[str, float]:
+    def stated_mean(self, counted: CountedFractions | None) -> dict[str, float]:
         """Mean stated fraction of each class, of the predicted slices that have one.
 
         If none has, and all slices were predicted, what was counted of the whole stack.

@@ -13,7 +13,7 @@ from qtpy.QtCore import QCoreApplication
 from napari_spss.core.annotations import Classes, ClassStyle, Region
 from napari_spss.core.base import Predicted, scratch
 from napari_spss.gui.layers import ResultLayers, relabel as relabel_module, snapshot
-from napari_spss.gui.models import Cleaning, ResultMaps
+from napari_spss.gui.models import Cleaning, MapMaking, ResultMaps
 from napari_spss.gui.outcome import Outcome
 
 STYLES = (ClassStyle("background", "#999999", "Q"), ClassStyle("mito", "#E69F00", "W"))
@@ -62,15 +62,20 @@ def viewer():
     return viewer
 
 
+def begun(viewer):
+    """A result in which nothing is predicted yet; slice 1 is shown."""
+    results, source = Outcome(ResultLayers(viewer), lambda: 1), snapshot(viewer.layers["em"])
+    results.begin(source, FakeModel(CLASSES), STYLES, run_dir=None, making=MapMaking())
+    return results
+
+
 @pytest.fixture
 def outcome(gate, viewer, qtbot):
     """Maps .1 to .9 from left to right on every slice, labels still to be made."""
-    results = Outcome(ResultLayers(viewer), lambda: 1)
-    source = snapshot(viewer.layers["em"])
-    maps = results.begin(source, FakeModel(CLASSES), STYLES)
+    results = begun(viewer)
     ramp = np.broadcast_to(np.linspace(0.1, 0.9, SHAPE[2], dtype=np.float32), SHAPE[1:])
     for z in range(SHAPE[0]):
-        maps.store(z, np.stack([1 - ramp, ramp]))
+        results.maps.store(z, np.stack([1 - ramp, ramp]))
         results.take(Predicted(z, None))
     yield results
     gate.open()
@@ -202,8 +207,7 @@ def test_labels_that_cannot_be_made_leave_the_others(gate, viewer, outcome, qtbo
 @pytest.fixture
 def small(viewer, qtbot):
     """A result of which slices are small, nothing predicted yet; slice 1 is shown."""
-    results = Outcome(ResultLayers(viewer), lambda: 1)
-    results.begin(snapshot(viewer.layers["em"]), FakeModel(CLASSES), STYLES)
+    results = begun(viewer)
     yield results
     results.stop_timers()
 
@@ -234,8 +238,7 @@ def test_slices_out_of_sight_are_not_drawn(small, viewer, qtbot):
 
 def test_labels_on_disk_can_be_painted_and_what_was_painted_is_kept(monkeypatch, viewer, qtbot):
     monkeypatch.setattr(scratch, "_IN_MEMORY_BYTES", 10)
-    results = Outcome(ResultLayers(viewer), lambda: 1)
-    results.begin(snapshot(viewer.layers["em"]), FakeModel(CLASSES), STYLES)
+    results = begun(viewer)
     predict(results, qtbot, 1)
     layer = viewer.layers["em labels"]
     assert isinstance(layer.data, np.memmap)

@@ -118,7 +118,7 @@ def test_stop_sets_the_token_and_stays_stopping_until_the_end(session):
 
 
 def test_a_failure_keeps_the_model_and_names_the_cause(session):
-    session.set_model("good")
+    session.model = "good"
     ends, _, _ = record(session)
     session.fail(session.begin("training"), RuntimeError("cudnn says no"))
     assert session.model == "good"
@@ -222,7 +222,7 @@ def test_curves_of_a_continuation_that_failed_go_with_the_next_one():
 
 
 def test_a_continued_run_counts_the_steps_before_it(session):
-    session.set_model(SimpleNamespace(n_steps=20))
+    session.model = SimpleNamespace(n_steps=20)
     ends, _, _ = record(session)
     ticket = session.begin("training", continues=True)
     session.take(ticket, Progress(3, 6, 2.0, 3.0, {"total": 0.5}, 0.1))
@@ -251,7 +251,7 @@ def test_a_run_that_was_stopped_says_if_it_was_too_early(session, done, told):
 
 
 def test_a_run_that_time_ended_says_so_and_goes_on_with_its_own_steps(session):
-    session.set_model(SimpleNamespace(n_steps=20))
+    session.model = SimpleNamespace(n_steps=20)
     ends, _, _ = record(session)
     ticket = session.begin("training", continues=True)
     session.take(ticket, Progress(3, 6, 2.0, 3.0, {"total": 0.5}, 0.1))

@@ -278,7 +278,7 @@ def test_plots_draw_every_part_and_drop_old_ones(qtbot):
     fresh.add(Progress(1, None, 1, None, {"total": 1.0}, None))
     plot.set_curves(fresh)
     assert plot.names() == ("total",)
-    assert "places" not in plot.legend()
+    assert "places" not in said(plot)
 
 
 def test_plots_say_where_self_training_sets_in_and_where_a_run_was_continued(qtbot):
@@ -292,11 +292,11 @@ def test_plots_say_where_self_training_sets_in_and_where_a_run_was_continued(qtb
     curves.continue_from(3)
     plot.set_curves(curves)
     assert set(plot.marks()) == {(2, "self-training starts"), (3, "continued")}
-    assert "self-training starts" in plot.legend()
-    assert "continued" in plot.legend()
+    assert "self-training starts" in said(plot)
+    assert "continued" in said(plot)
     plot.set_curves(Curves())
     assert plot.marks() == ()
-    assert "continued" not in plot.legend()
+    assert "continued" not in said(plot)
 
 
 @pytest.mark.parametrize("x", [8, 20, 36, 200])
@@ -332,7 +332,7 @@ def test_many_marks_thin_out_and_nothing_is_written_over_the_curves(qtbot):
     assert steps[-1] == 780  # the last one stays
     assert 6 <= len(steps) <= 12
     assert min(np.diff(steps)) >= 800 / 12
-    assert "continued (39 times)" in plot.legend()
+    assert "continued (39 times)" in said(plot)
     upper = plot.findChild(GraphicsLayoutWidget).getItem(0, 0)
     lines = [item for item in upper.items if isinstance(item, InfiniteLine)]
     assert [line for line in lines if getattr(line, "label", None) is not None] == []

@@ -390,11 +390,6 @@ class Session:
             self._set(self.status)
         self.image_shown.emit()
 
-    def set_model(self, model: Model | None) -> None:
-        """Make another model the current one, such as one that was loaded."""
-        self.model = model
-        self.model_changed.emit(model)
-
     def begin(
         self,
         kind: RunKind,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy
 
-from ..layers import Connections
+from ..layers import Connections, layer_mark
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -21,8 +20,10 @@ class AdoptCombo(QComboBox):
     Parameters
     ----------
     viewer : ViewerModel
-    accepts : callable
-        Whether a layer is offered.
+    kind : type
+        Of the layers that are offered.
+    role : str
+        That of the tool's own layers; those of ours that have another are not offered.
     none_text : str
         The entry that stands for no layer.
 
@@ -37,12 +38,13 @@ class AdoptCombo(QComboBox):
     def __init__(
         self,
         viewer: ViewerModel,
-        accepts: Callable[[Layer], bool],
+        kind: type[Layer],
+        role: str,
         none_text: str,
     ) -> None:
         super().__init__()
         self._viewer = viewer
-        self._accepts = accepts
+        self._kind, self._role = kind, role
         self._none_text = none_text
         self._layer: Layer | None = None
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -70,7 +72,9 @@ class AdoptCombo(QComboBox):
         self.clear()
         self.addItem(self._none_text, None)
         for layer in self._viewer.layers:
-            if layer is self._layer or self._accepts(layer):
+            role = layer_mark(layer).get("role", self._role)
+            is_free = isinstance(layer, self._kind) and role == self._role
+            if is_free or layer is self._layer:
                 self.addItem(layer.name, layer)
                 if layer is self._layer:
                     self.setCurrentIndex(self.count() - 1)

@@ -65,10 +65,6 @@ class FiguresSection(QWidget):
             self._plot.set_fractions(found)
         self.setEnabled(bool(found))
 
-    def legend(self) -> str:
-        """Return what is written above the plot."""
-        return "" if self._plot is None else self._plot.legend()
-
     def set_slice(self, z: int) -> None:
         """Mark the slice that the viewer shows."""
         self._slice = z

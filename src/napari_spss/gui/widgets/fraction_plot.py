@@ -13,7 +13,7 @@ from qtpy.QtCore import QPoint, Qt, Signal
 from qtpy.QtGui import QColor, QMouseEvent
 
 from .parts import fill_column, make_choice, make_text, offer_quietly
-from .plots import ThemedPlot, legend_html, plain_legend
+from .plots import ThemedPlot, legend_html
 
 if TYPE_CHECKING:
     from ...core.analysis import ClassFractions
@@ -74,10 +74,6 @@ class FractionPlot(ThemedPlot):
     def set_slice(self, z: int) -> None:
         """Mark the slice that the viewer shows."""
         self._here.setValue(z)
-
-    def legend(self) -> str:
-        """Return what is written above the plot."""
-        return plain_legend(self._legend.text())
 
     def _draw(self) -> None:
         index = self._class.currentIndex()

@@ -33,7 +33,7 @@ class LayerCombo(QComboBox):
         self,
         viewer: Viewer,
         accepts: Callable[[Layer], bool],
-        placeholder: str = "",
+        placeholder: str,
     ) -> None:
         super().__init__()
         self._viewer = viewer
@@ -43,7 +43,7 @@ class LayerCombo(QComboBox):
         self.setPlaceholderText(placeholder)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.setMinimumContentsLength(8)
-        self.currentIndexChanged.connect(self._on_index_changed)
+        self.currentIndexChanged.connect(lambda row: self._choose(self.itemData(row)))
         self._connections = Connections()
         for event in ("inserted", "removed", "reordered"):
             self._connections.connect(getattr(viewer.layers.events, event), self._refresh)
@@ -57,14 +57,11 @@ class LayerCombo(QComboBox):
         """Return the chosen layer."""
         return self._layer
 
-    def set_layer(self, layer: Layer | None) -> None:
+    def set_layer(self, layer: Layer) -> None:
         """Choose a layer; one that is not offered leaves the choice as it is."""
-        index = self.findData(layer) if layer is not None else -1
         for row in range(self.count()):
             if self.itemData(row) is layer:
-                index = row
-        if index >= 0:
-            self.setCurrentIndex(index)
+                self.setCurrentIndex(row)
 
     def _refresh(self, event: Any = None) -> None:
         offered = [layer for layer in self._viewer.layers if self._accepts(layer)]
@@ -89,9 +86,6 @@ class LayerCombo(QComboBox):
     def _on_renamed(self, event: Any = None) -> None:
         for row in range(self.count()):
             self.setItemText(row, self.itemData(row).name)
-
-    def _on_index_changed(self, index: int) -> None:
-        self._choose(self.itemData(index) if index >= 0 else None)
 
     def _choose(self, layer: Layer | None) -> None:
         if layer is not self._layer:

@@ -190,11 +190,6 @@ class ObjectTable(QTableView):
         """Show only some rows; a mask over those of the table."""
         self._rows.set_shown(is_shown)
 
-    def numbers(self) -> list[int]:
-        """Return the objects that are shown, from top to bottom."""
-        places = (self._rows.index(row, 0) for row in range(self._rows.rowCount()))
-        return [self._model.number_at(self._rows.mapToSource(one).row()) for one in places]
-
     def select(self, number: int) -> None:
         """Go to the row of an object; nothing is told, and nothing done if it is not shown."""
         row = self._model.row_of(number)

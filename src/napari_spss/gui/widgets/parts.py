@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import (
@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from .theme import set_mark
 
+L = TypeVar("L", bound=QBoxLayout)
 Act: TypeAlias = Callable[[], object]
 Part: TypeAlias = QWidget | QLayout | tuple[QWidget, int] | None
 """What stands in a row or column: with a number it takes that share of the room; None is a gap."""
@@ -110,25 +111,17 @@ def shrink(*widgets: QWidget) -> None:
 
 def make_row(*parts: Part) -> QHBoxLayout:
     """Put parts beside each other."""
-    row = QHBoxLayout()
-    _add(row, parts)
-    return row
+    return _filled(QHBoxLayout(), parts)
 
 
 def fill_row(widget: QWidget, *parts: Part) -> QHBoxLayout:
     """Put parts beside each other into a widget, without a margin."""
-    row = QHBoxLayout(widget)
-    row.setContentsMargins(0, 0, 0, 0)
-    _add(row, parts)
-    return row
+    return _filled(QHBoxLayout(widget), parts)
 
 
 def fill_column(widget: QWidget, *parts: Part) -> QVBoxLayout:
     """Put parts below each other into a widget, without a margin."""
-    column = QVBoxLayout(widget)
-    column.setContentsMargins(0, 0, 0, 0)
-    _add(column, parts)
-    return column
+    return _filled(QVBoxLayout(widget), parts)
 
 
 def make_form(*rows: tuple[str, QWidget | QLayout]) -> QFormLayout:
@@ -140,7 +133,8 @@ def make_form(*rows: tuple[str, QWidget | QLayout]) -> QFormLayout:
     return form
 
 
-def _add(layout: QBoxLayout, parts: Iterable[Part]) -> None:
+def _filled(layout: L, parts: Iterable[Part]) -> L:
+    layout.setContentsMargins(0, 0, 0, 0)
     for part in parts:
         if part is None:
             layout.addStretch(1)
@@ -150,3 +144,4 @@ def _add(layout: QBoxLayout, parts: Iterable[Part]) -> None:
             layout.addLayout(part)
         else:
             layout.addWidget(part)
+    return layout

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyqtgraph as pg
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtGui import QColor, QShowEvent, QTextDocument
+from qtpy.QtGui import QColor, QShowEvent
 from qtpy.QtWidgets import QWidget
 
 from .parts import fill_column, make_text
@@ -163,10 +163,6 @@ class CurvesPlot(ThemedPlot):
         """Steps that are marked by a line, and what the legend calls it."""
         return self._marks
 
-    def legend(self) -> str:
-        """Return what is written above the curves."""
-        return plain_legend(self._legend.text())
-
     def _line(self, name: str) -> pg.PlotDataItem:
         if name not in self._lines:
             self._lines[name] = self._loss.plot(pen=self._pen(name))
@@ -215,7 +211,6 @@ class Histogram(ThemedPlot):
         self._plot.setLabel("left", "objects")
         self._bars = pg.BarGraphItem(x0=[], x1=[], height=[])
         self._plot.addItem(self._bars)
-        self._counts: tuple[int, ...] = ()
         fill_column(self, graphics)
         self._take_colours()
 
@@ -229,11 +224,6 @@ class Histogram(ThemedPlot):
         counts, edges = np.histogram(known, bins=_bins(known))
         self._bars.setOpts(x0=edges[:-1], x1=edges[1:], height=counts)
         self._plot.setLabel("bottom", title)
-        self._counts = tuple(counts.tolist())
-
-    def counts(self) -> tuple[int, ...]:
-        """Return the heights of the bars."""
-        return self._counts
 
 
 def _bins(values: np.ndarray) -> int | np.ndarray:
@@ -263,13 +253,6 @@ def legend_html(entries: Iterable[tuple[str, str, str]]) -> str:
         f'<span style="color:{colour}"><b>{sign}</b></span>&nbsp;{_unbroken(said)}'
         for sign, colour, said in entries
     )
-
-
-def plain_legend(html: str) -> str:
-    """Return the text of what `legend_html` wrote."""
-    text = QTextDocument()
-    text.setHtml(html)
-    return text.toPlainText().replace("\u00a0", " ").replace("\u2011", "-")
 
 
 def _unbroken(text: str) -> str:

@@ -17,7 +17,6 @@ from ...layers import (
     Connections,
     KeypointLayer,
     SourceFrame,
-    layer_mark,
     refused_text,
     shown_key,
 )
@@ -28,7 +27,7 @@ from ..parts import Notice, fill_column, make_button, make_row
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Layer
+    from napari.layers import Image
 
     from ....core.annotations import ClassStyle
 
@@ -88,7 +87,7 @@ class KeypointsTool(QWidget):
             "class by its button or key.",
         )
         self._select.setCheckable(True)
-        self._layers = AdoptCombo(self._viewer, _is_adoptable, "new layer")
+        self._layers = AdoptCombo(self._viewer, Points, KEYPOINTS_LAYER, "new layer")
         self._layers.setToolTip(
             "The Points layer that holds the keypoints. Choose one of your own to adopt it: its "
             "feature 'class' names the classes, and keypoints without one get the chosen class."
@@ -254,11 +253,6 @@ class KeypointsTool(QWidget):
             )
         lines.append(refused_text(self._points.refused_keys))
         self._problems.say("\n".join(filter(None, lines)))
-
-
-def _is_adoptable(layer: Layer) -> bool:
-    role = layer_mark(layer).get("role", KEYPOINTS_LAYER)
-    return isinstance(layer, Points) and role == KEYPOINTS_LAYER
 
 
 def _key_hint(style: ClassStyle) -> str:

@@ -38,7 +38,7 @@ from .painted_table import PaintedTable
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Layer
+    from napari.layers import Image
     from napari.utils.events import Event
 
     from ....core.annotations import ClassStyle
@@ -92,7 +92,7 @@ class PaintedTool(QWidget):
         self._refresh()
 
     def _build(self) -> None:
-        self._layers = AdoptCombo(self._viewer, _is_adoptable, "none")
+        self._layers = AdoptCombo(self._viewer, Labels, PAINTED_LAYER, "none")
         self._layers.setToolTip(
             "A Labels layer of the image's size, whose pixels count as labels. It may be partial: "
             "pixels with the value 0 say nothing."
@@ -574,9 +574,3 @@ class PaintedTool(QWidget):
 def _indices(index: Any, length: int) -> list[int]:
     """Positions that an index along one axis selects: an integer, a slice or an array."""
     return [int(i) for i in np.unique(np.arange(length)[index])]
-
-
-def _is_adoptable(layer: Layer) -> bool:
-    """Whether labels are the user's own or painted with this tool, but no result of ours."""
-    role = layer_mark(layer).get("role", PAINTED_LAYER)
-    return isinstance(layer, Labels) and role == PAINTED_LAYER
