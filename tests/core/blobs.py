@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region, lay_grid
 from napari_spss.core.base import TrainingSettings, preset
@@ -83,6 +84,17 @@ def quick(**overrides) -> TrainingSettings:
     return preset("fast").with_overrides(
         values | {name.replace("__", "."): value for name, value in overrides.items()}
     )
+
+
+def tiny(**overrides) -> TrainingSettings:
+    """Smaller still, for images of 32 x 32 pixels."""
+    values = {"network__filters": 2, "optimisation__max_steps": 4, "sampling__crop_px": 32}
+    return quick(**(values | overrides))
+
+
+def weights(model):
+    """All weights of a model, one after the other."""
+    return torch.cat([value.flatten().float() for value in model.network.state_dict().values()])
 
 
 def iou(labels, truth):

@@ -16,10 +16,10 @@ from napari_spss.core.analysis import (
     estimate_fractions,
     figure_results,
     measure,
-    scale_bar,
     stated_fractions,
     write_figures,
 )
+from napari_spss.core.analysis.charts import scale_bar
 from napari_spss.core.annotations import (
     Annotations,
     Classes,

@@ -10,8 +10,8 @@ from napari_spss.core.analysis import (
     fill_holes,
     labels_from_probs,
     matched_threshold,
-    remove_small,
 )
+from napari_spss.core.analysis.postprocess import remove_small
 from napari_spss.core.base import InputError
 
 

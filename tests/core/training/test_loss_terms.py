@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from blobs import annotated, blobs, quick
+from blobs import annotated, blobs, tiny, weights
 
 from napari_spss.core.base import InputError, Progress, load_settings, preset, save_settings
 from napari_spss.core.training import fit, iter_training, register_loss
@@ -22,12 +22,7 @@ def flat(step):
 
 
 def settings(**overrides):
-    values = {"network__filters": 2, "optimisation__max_steps": 8, "sampling__crop_px": 32}
-    return quick(**values).with_overrides(overrides)
-
-
-def weights(model):
-    return torch.cat([value.flatten().float() for value in model.network.state_dict().values()])
+    return tiny(optimisation__max_steps=8).with_overrides(overrides)
 
 
 def trained(**overrides):

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from blobs import CLASSES, annotated, blobs, correct_clicks, fractions, quick
+from blobs import CLASSES, annotated, blobs, correct_clicks, fractions, quick, tiny, weights
 from safetensors.torch import load_file
 
 from napari_spss.core.annotations import Annotations, Proportion, Region
@@ -37,15 +37,6 @@ class Dropping(torch.nn.Module):
 
 
 register_network("dropping", Dropping)
-
-
-def tiny(**overrides):
-    values = {"network__filters": 2, "optimisation__max_steps": 4, "sampling__crop_px": 32}
-    return quick(**(values | overrides))
-
-
-def weights(model):
-    return torch.cat([value.flatten().float() for value in model.network.state_dict().values()])
 
 
 @pytest.mark.parametrize("network", ["fast-unet", "dropping"])

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from blobs import CLASSES, annotated, blobs, fractions, quick
+from blobs import CLASSES, annotated, blobs, fractions, tiny
 from safetensors.torch import load_file
 
 from napari_spss.core.annotations import Annotations, Classes, Keypoint, lay_frames
@@ -35,11 +35,6 @@ from napari_spss.core.training.loss_terms import StepLoss, step_loss
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 STACK, TRUTH = blobs(n_slices=3, size=32)
-
-
-def tiny(**overrides):
-    values = {"network__filters": 2, "optimisation__max_steps": 4, "sampling__crop_px": 32}
-    return quick(**(values | overrides))
 
 
 def run(annotations, settings, *, stack=STACK, **kwargs):

@@ -47,10 +47,9 @@ from napari_spss.core.training import (
     begin_recorded,
     iter_training,
     list_runs,
-    write_update,
 )
 from napari_spss.core.training.checkpoint import MODEL_WEIGHTS
-from napari_spss.core.training.run_folder import write_painted
+from napari_spss.core.training.run_folder import write_painted, write_update
 
 INPUT = RunInputs("/data/em.tif", "abc123")
 SETTINGS = preset("fast").with_overrides({"seed": 3, "optimisation.max_minutes": 2})

@@ -6,7 +6,6 @@ from .charts import (
     ClassFractions as ClassFractions,
     StatedFractions as StatedFractions,
     class_fractions as class_fractions,
-    scale_bar as scale_bar,
     stated_fractions as stated_fractions,
 )
 from .corrected import (
@@ -48,8 +47,6 @@ from .object_edits import (
     split_at_points as split_at_points,
 )
 from .object_rows import (
-    OBJECT_PROPERTIES as OBJECT_PROPERTIES,
-    ObjectProperty as ObjectProperty,
     register_object_property as register_object_property,
 )
 from .objects import (
@@ -62,7 +59,6 @@ from .postprocess import (
     fill_holes as fill_holes,
     labels_from_probs as labels_from_probs,
     matched_threshold as matched_threshold,
-    remove_small as remove_small,
 )
 from .scores import (
     confusion_matrix as confusion_matrix,

@@ -71,7 +71,6 @@ from .scratch import (
 from .settings import (
     ImageSettings as ImageSettings,
     LabelSettings as LabelSettings,
-    OptimisationSettings as OptimisationSettings,
     TrainingSettings as TrainingSettings,
     current_name as current_name,
     is_setting as is_setting,

@@ -73,7 +73,6 @@ from .stack import (
 )
 from .writers import (
     WRITERS as WRITERS,
-    SliceWriter as SliceWriter,
     StackLayout as StackLayout,
     Writer as Writer,
     register_writer as register_writer,

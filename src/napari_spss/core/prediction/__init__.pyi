@@ -8,7 +8,6 @@ from .blocks import (
     predict_in_blocks as predict_in_blocks,
 )
 from .engine import (
-    Sink as Sink,
     iter_prediction as iter_prediction,
     predict as predict,
     predict_regions as predict_regions,
@@ -30,7 +29,6 @@ from .many import (
     predict_images as predict_images,
 )
 from .many_estimates import estimate_images as estimate_images
-from .next_slices import NEXT_SLICES as NEXT_SLICES
 from .one_by_one import (
     NOT_DONE as NOT_DONE,
     OVERALL_TABLE as OVERALL_TABLE,

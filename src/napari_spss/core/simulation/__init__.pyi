@@ -6,7 +6,6 @@ from .cost import (
     PROTOCOLS as PROTOCOLS,
 )
 from .plan import (
-    CountingPlan as CountingPlan,
     plan_counting as plan_counting,
 )
 from .protocols import (

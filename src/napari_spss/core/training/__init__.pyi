@@ -29,7 +29,6 @@ from .run_folder import (
     RunSummary as RunSummary,
     begin_recorded as begin_recorded,
     list_runs as list_runs,
-    write_update as write_update,
 )
 from .second_look import (
     NodeMaps as NodeMaps,

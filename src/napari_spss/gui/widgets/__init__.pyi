@@ -17,9 +17,6 @@ from .image import (
 from .layer_combo import (
     LayerCombo as LayerCombo,
 )
-from .many_images import (
-    ManyImages as ManyImages,
-)
 from .parts import (
     Notice as Notice,
     fill_column as fill_column,
@@ -30,7 +27,6 @@ from .project_bar import (
 )
 from .proofread import (
     ACTS as ACTS,
-    ProofreadPanel as ProofreadPanel,
 )
 from .results import (
     ResultsSection as ResultsSection,
