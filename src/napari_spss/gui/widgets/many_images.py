@@ -22,7 +22,7 @@ from ...core.base import ImageProgress, InputError, SpssError, counted
 from ..models import ManyMeasured, ManyRequest, percent_text, tables_in
 from .estimates import EstimatesTable
 from .parts import Notice, fill_column, make_button, make_choice, make_form, make_row
-from .rows import fit_rows, make_rows, write_cell
+from .rows import RowTable, fit_rows, write_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -211,7 +211,7 @@ class ManyImages(QWidget):
         )
 
     def _make_table(self) -> None:
-        self._table = make_rows(
+        self._table = RowTable(
             "many images", ("Image", "Group", "State", "Fraction"), (0, _FRACTION)
         )
         self._table.setItemDelegateForColumn(0, _MiddleCut(self._table))

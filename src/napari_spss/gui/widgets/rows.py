@@ -10,25 +10,26 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 _MAX_ROWS_SHOWN = 5
 
 
-def make_rows(name: str, titles: Sequence[str], elastic: Sequence[int]) -> QTableWidget:
-    """Make a table of rows that are chosen as a whole, and not edited.
+class RowTable(QTableWidget):
+    """Rows that are chosen as a whole, and not edited.
 
     The elastic columns share the room that the others leave; what they cannot show is cut.
     """
-    table = QTableWidget(0, len(titles))
-    table.setObjectName(name)
-    table.setHorizontalHeaderLabels(list(titles))
-    table.verticalHeader().setVisible(False)
-    header = table.horizontalHeader()
-    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-    for column in elastic:
-        header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
-    table.setWordWrap(False)
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-    table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    return table
+
+    def __init__(self, name: str, titles: Sequence[str], elastic: Sequence[int]) -> None:
+        super().__init__(0, len(titles))
+        self.setObjectName(name)
+        self.setHorizontalHeaderLabels(list(titles))
+        self.verticalHeader().setVisible(False)
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        for column in elastic:
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
+        self.setWordWrap(False)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
 
 
 def write_cell(

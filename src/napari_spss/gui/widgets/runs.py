@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QHeaderView, QTableWidgetItem, QWidget
 from ...core.base import FinishReason, counted
 from ..models import ComparedSlice, format_percent, together
 from .parts import Notice, fill_column, make_button, make_row, make_text
-from .rows import fit_rows, make_rows, write_cell
+from .rows import RowTable, fit_rows, write_cell
 
 if TYPE_CHECKING:
     from ...core.annotations import Classes
@@ -56,7 +56,7 @@ class RunsList(QWidget):
         self._compared: list[ComparedSlice] = []
         self._classes: Classes | None = None  # of the comparison
         self._titles = ("", "")
-        self._table = make_rows("runs", ("Began", "Steps", "Overlap", "Fraction"), (3,))
+        self._table = RowTable("runs", ("Began", "Steps", "Overlap", "Fraction"), (3,))
         header = self._table.horizontalHeaderItem
         for column, text in (
             (
@@ -84,9 +84,7 @@ class RunsList(QWidget):
         )
         self._comparison = Notice()
         self._comparison.setObjectName("comparison")
-        self._slices = make_rows(
-            "compared slices", ("Slice", "", "", "Difference", "Overlap"), (0,)
-        )
+        self._slices = RowTable("compared slices", ("Slice", "", "", "Difference", "Overlap"), (0,))
         self._slices.setToolTip(
             "Fractions by the two runs, the second less the first in points of per cent, and the\n"
             "intersection over union of their labels. Click on a slice to go there."

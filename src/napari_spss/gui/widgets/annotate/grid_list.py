@@ -7,11 +7,11 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
+from qtpy.QtWidgets import QTableWidgetItem
 
 from ....core.base import counted
 from ...models import GridBook, Tally, n_unsure, tally
-from ..rows import fit_rows
+from ..rows import RowTable, fit_rows
 
 if TYPE_CHECKING:
     from ....core.annotations import ClassStyle, CountingGrid, Region
@@ -46,7 +46,7 @@ def _cells(found: Tally, style: ClassStyle) -> str:
     return name + "".join(f"<td>{cell.replace(' ', gap[:1])}{gap}</td>" for cell in cells)
 
 
-class GridList(QTableWidget):
+class GridList(RowTable):
     """One row a grid, or a frame in its order: where, hits of nodes, status.
 
     Signals
@@ -58,16 +58,9 @@ class GridList(QTableWidget):
     region_chosen = Signal(object)
 
     def __init__(self) -> None:
-        super().__init__(0, 3)
+        super().__init__("grids", ("", "Hits / nodes", "Status"), (0, 1, 2))
         self._regions: tuple[Region, ...] = ()
-        self._titles: tuple[str, ...] = ()
         self.setToolTip("Click on one to go there.")
-        self.verticalHeader().setVisible(False)
-        self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.cellClicked.connect(self._on_clicked)
 
     def show_grids(
@@ -79,10 +72,7 @@ class GridList(QTableWidget):
     ) -> None:
         """List some of the grids of a book, and select the current one."""
         is_of_frames = any(region.box is not None for region in regions)
-        titles = ("Frame" if is_of_frames else "Slice", "Hits / nodes", "Status")
-        if self._titles != titles:
-            self._titles = titles
-            self.setHorizontalHeaderLabels(titles)
+        self.horizontalHeaderItem(0).setText("Frame" if is_of_frames else "Slice")
         self._regions = tuple(regions)
         self.setVisible(bool(regions))
         self.setRowCount(len(regions))
