@@ -13,6 +13,8 @@ from weakref import WeakKeyDictionary, WeakSet
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari.components import ViewerModel
 
     from napari_spss.gui.dock import SpssDock
@@ -141,6 +143,25 @@ def leak_watch(
     leaks = watch.leaks()
     if leaks:
         pytest.fail(f"left running by {request.node.name}: " + "; ".join(leaks))
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Let projects and runs lie in the test's own folder."""
+    home = tmp_path / "home"
+    monkeypatch.setattr("napari_spss.core.projects.folder.user_data_path", lambda *_, **__: home)
+    return home
+
+
+@pytest.fixture
+def fake_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train and apply nothing: the events are those of `fake_core`."""
+    from fake_core import fake_apply, fake_train
+
+    from napari_spss.gui import controller
+
+    monkeypatch.setattr(controller, "train", fake_train)
+    monkeypatch.setattr(controller, "apply_model", fake_apply)
 
 
 @pytest.fixture

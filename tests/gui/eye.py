@@ -9,6 +9,7 @@ from typing import Any
 
 from napari.layers import Layer
 from napari.utils.interactions import mouse_press_callbacks, mouse_release_callbacks
+from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QTextDocumentFragment
 from qtpy.QtWidgets import (
@@ -22,6 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.widgets.theme import mark_of
 
 
@@ -77,6 +79,14 @@ def log_of(widget: QWidget) -> str:
 def warned(widget: QWidget) -> str:
     """Those texts that are marked as a warning or an error."""
     return "\n".join(_texts(label for label in _labels(widget) if mark_of(label)))
+
+
+def wait(dock: SpssDock, qtbot: QtBot) -> None:
+    """Wait until nothing runs, and labels follow what was applied."""
+    qtbot.waitUntil(
+        lambda: not dock.session.status.is_busy and dock.controller.outcome.is_up_to_date,
+        timeout=60_000,  # what is used first imports SciPy
+    )
 
 
 def n_seen(layer: Layer) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 import numpy as np
 
-from napari_spss.core.annotations import Classes
+from napari_spss.core.annotations import Box, Classes, Region
 from napari_spss.core.base import (
     CancelToken,
     Event,
@@ -20,6 +20,7 @@ from napari_spss.core.base import (
     preset,
 )
 from napari_spss.core.images import WorkingScale
+from napari_spss.gui.models import ResultMaps
 
 
 def fake_run(
@@ -118,10 +119,22 @@ def fake_apply(model, stack, maps, regions, making, *, device: str, token: Cance
         probs = np.full((len(model.classes), y1 - y0, x1 - x0), 0.3, np.float32)
         probs[1, : max(0, height // 2 - y0)] = 0.9
         probs[0] = 1 - probs[1:].sum(0)
-        maps.store(region.slice, probs, region.box)
+        store(maps, region.slice, probs, region.box)
         done += 1
         yield Predicted(region.slice, region.box)
     yield RunFinished(FinishReason.completed, done, 0.1)
+
+
+def store(maps: ResultMaps, z: int, probs: np.ndarray, box: Box | None = None) -> None:
+    """Put the maps (C, y, x) of a slice, or of a box in it, into a result, as a prediction does."""
+    y0, _, y1, _ = box or (0, 0, *maps.shape[1:])
+    maps.store_rows(Region(z, box), (y0, y1), probs)
+
+
+def fill(maps: ResultMaps, z: int, probs: np.ndarray, box: Box | None = None) -> None:
+    """Store maps, and count them as predicted."""
+    store(maps, z, probs, box)
+    maps.mark(z, box)
 
 
 class FakeModel:

@@ -20,8 +20,7 @@ def viewer():
 
 
 @pytest.fixture
-def dock(open_dock, monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+def dock(open_dock):
     dock = open_dock()
     dock.image.set_diameter(24)
     return dock

@@ -79,8 +79,7 @@ class Counter(Person):
 
 
 @pytest.fixture
-def user(make_napari_viewer, qtbot, monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+def user(make_napari_viewer, qtbot, monkeypatch):
     monkeypatch.setattr(dock_module, "read_preferences", lambda: Preferences(device="cpu"))
     sample = synthetic_sample(3, (384, 384))
 
@@ -93,7 +92,7 @@ def user(make_napari_viewer, qtbot, monkeypatch, tmp_path):
 
 
 @pytest.mark.timeout(900)
-def test_a_check_count_corrects_the_labels_and_nothing_learns_from_it(user, tmp_path):
+def test_a_check_count_corrects_the_labels_and_nothing_learns_from_it(user, home, tmp_path):
     person = user()
     dock, tool, view = person.dock, person.tool, person.view
     person.train_and_apply()
@@ -122,7 +121,7 @@ def test_a_check_count_corrects_the_labels_and_nothing_learns_from_it(user, tmp_
     person.count()
     assert dock.annotations() == before
     person.leave()
-    (path,) = (tmp_path / "data").glob("**/check.csv")
+    (path,) = home.glob("**/check.csv")
     counted = read_annotations(grid=path).grids
     assert sum(grid.is_done for grid in counted) == 2
     assert len(read_annotations(grid=path.with_name("grid.csv")).grids) == 1

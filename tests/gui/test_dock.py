@@ -17,12 +17,14 @@ from eye import (
     offered,
     pick,
     said,
+    wait,
     warned,
     windows_opened,
 )
 from fake_core import FakeModel, failing_train, fake_apply, fake_train, gated_train
 from napari.layers import Image, Labels
 from napari.settings import get_settings
+from napari.utils.key_bindings import coerce_keybinding
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QColor
@@ -66,11 +68,7 @@ SAID = Annotations(
 )
 
 
-@pytest.fixture(autouse=True)
-def fakes(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setattr(controller_module, "train", fake_train)
-    monkeypatch.setattr(controller_module, "apply_model", fake_apply)
+pytestmark = pytest.mark.usefixtures("fake_runs")
 
 
 def pixels(seed=0):
@@ -414,9 +412,9 @@ def test_keypoints_can_be_taken_back_after_another_image_was_shown(dock, viewer)
     dock.image.set_layer(viewer.add_image(pixels(1), name="other"))
     dock.image.set_layer(em)
     assert keypoints.value() == stated
-    keypoints._points.undo()
+    keypoints.layer.keymap[coerce_keybinding("Control-Z")](keypoints.layer)
     assert keypoints.value() == stated[:1]
-    keypoints._points.redo()
+    keypoints.layer.keymap[coerce_keybinding("Control-Shift-Z")](keypoints.layer)
     assert keypoints.value() == stated
 
 
@@ -543,7 +541,7 @@ def test_what_frames_tell_of_the_stack_stands_beside_its_labels(dock, qtbot):
     for scope, is_told in (("slice", False), ("stack", True)):
         dock.results.set_scope(scope)
         button(dock.results, "Apply").click()
-        qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
+        wait(dock, qtbot)
         assert ("stated 25.0 %" in said(dock.results)) == is_told
 
 
@@ -551,7 +549,7 @@ def test_apply_to_the_stack_fills_labels_maps_and_fractions(dock, viewer, qtbot)
     run(dock, qtbot)
     dock.results.set_scope("stack")
     button(dock.results, "Apply").click()
-    qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
+    wait(dock, qtbot)
     assert names(viewer) == ["em", "em mitochondria probability", "em labels", "keypoints"]
     assert viewer.layers["em labels"].data.sum() == 4 * 16 * 48
     assert "of 4 slices, stated 35.0 %" in said(dock.results)
@@ -586,7 +584,7 @@ def test_apply_to_this_slice_and_to_a_rectangle(dock, viewer, qtbot):
     viewer.dims.set_point(0, 3 * 40)
     dock.annotate.regions.set_value([Region(3, (8, 10, 24, 30))])
     assert dock.controller.apply("rectangle")
-    qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
+    wait(dock, qtbot)
     labels = viewer.layers["em labels"].data
     assert [int(plane.sum()) for plane in labels] == [0, 16 * 48, 0, 8 * 20]
 
@@ -594,7 +592,7 @@ def test_apply_to_this_slice_and_to_a_rectangle(dock, viewer, qtbot):
 def test_the_threshold_takes_effect_at_once_and_keeps_edited_labels(dock, viewer, qtbot):
     run(dock, qtbot)
     dock.controller.apply("stack")
-    qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
+    wait(dock, qtbot)
     labels = viewer.layers["em labels"]
     dock.results.findChild(QLabeledDoubleSlider).setValue(0.2)
     shown = dock.controller.current_slice()
@@ -616,7 +614,7 @@ def test_the_threshold_takes_effect_at_once_and_keeps_edited_labels(dock, viewer
 def test_the_matched_threshold_follows_what_is_stated(dock, qtbot):
     run(dock, qtbot)
     dock.controller.apply("stack")
-    qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
+    wait(dock, qtbot)
     dock.annotate.set_value(
         Annotations(CLASSES, (Proportion(Region(0), (0.0, 1.0)), Proportion(Region(1), (0.0, 1.0))))
     )
@@ -636,7 +634,7 @@ def counted_grid(z, share):
 def test_the_matched_threshold_follows_fractions_as_training_corrects_them(dock, qtbot):
     run(dock, qtbot)
     dock.controller.apply("stack")
-    qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
+    wait(dock, qtbot)
     typed = tuple(Proportion(Region(z), (0.04, 0.96)) for z in range(4))
     pick(choice(dock.results, "matched"), choice(dock.results, "matched").itemText(1))
     dock.annotate.set_value(Annotations(CLASSES, typed))
@@ -668,7 +666,7 @@ def test_results_are_saved_and_everything_means_the_run_too(dock, qtbot, tmp_pat
 
 def apply_to_all(dock, qtbot):
     assert dock.controller.apply("stack")
-    qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
+    wait(dock, qtbot)
 
 
 def predicted_column(dock):
@@ -794,7 +792,7 @@ def test_everything_is_saved_only_with_labels_of_the_model_that_is_saved(dock, q
     assert not (tmp_path / "out").exists()
     assert button(dock.results, "Save results…").isEnabled()  # labels and maps belong together
     button(dock.results, "Apply").click()
-    qtbot.waitUntil(lambda: is_idle(dock) and dock.controller.outcome.is_up_to_date)
+    wait(dock, qtbot)
     assert button(dock.results, "Save everything…").isEnabled()
 
 

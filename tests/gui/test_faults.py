@@ -28,7 +28,7 @@ from napari_spss.core.base import (
     RunStarted,
 )
 from napari_spss.core.images import PaintedSlices
-from napari_spss.core.projects import Project, folder as project_folder
+from napari_spss.core.projects import Project
 from napari_spss.core.training import load_model, loop
 from napari_spss.core.training.run import Run
 from napari_spss.gui import controller as controller_module, dock as dock_module
@@ -56,10 +56,9 @@ PATIENCE_MS = 120_000
 
 
 @pytest.fixture(autouse=True)
-def homes(monkeypatch, tmp_path):
+def places(home, monkeypatch, tmp_path):
     """Let projects and their fallbacks lie in the test's own folder; preview at every step."""
-    for module in (project_folder, loop):
-        monkeypatch.setattr(module, "user_data_path", lambda *_, **__: tmp_path / "home")
+    monkeypatch.setattr(loop, "user_data_path", lambda *_, **__: home)
     (tmp_path / "projects").mkdir()
     preferences = Preferences(
         device="cpu", preview_interval_s=0.0, project_folder=str(tmp_path / "projects")
@@ -478,7 +477,7 @@ def test_a_project_folder_that_vanished_is_told_and_another_is_offered(dock, wai
     assert dock.annotations() == SAID.replace(keypoints=SAID.keypoints[:2])
 
 
-def test_a_project_folder_that_vanishes_during_a_run(dock, wait, ends, tmp_path):
+def test_a_project_folder_that_vanishes_during_a_run(dock, wait, ends, home):
     assert dock.project.save()
     removed = []
 
@@ -493,7 +492,7 @@ def test_a_project_folder_that_vanishes_during_a_run(dock, wait, ends, tmp_path)
     assert len(ends) == 1
     assert ends[0].kind is EndKind.failed
     assert str(removed[0]) in ends[0].text
-    assert load_model(next((tmp_path / "home" / "rescued").iterdir())).n_steps > 0
+    assert load_model(next((home / "rescued").iterdir())).n_steps > 0
     assert_ready(dock)
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from eye import button, said
-from fake_core import fake_apply, fake_train
+from eye import button, said, wait
 from qtpy.QtCore import QPointF, Qt
 from qtpy.QtWidgets import QComboBox, QLineEdit, QPushButton, QWidget
 
 from napari_spss.core.annotations import Annotations, CountingGrid, Proportion, Region
 from napari_spss.core.base import read_origin
-from napari_spss.gui import controller as controller_module
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (4, 32, 48), np.uint8)
 CLASSES = ("background", "mitochondria")
@@ -20,10 +18,7 @@ SAID = Annotations(CLASSES, (Proportion(Region(0), (None, 0.1)),), grids=(GRID,)
 
 
 @pytest.fixture
-def dock(viewer, open_dock, monkeypatch, tmp_path, qtbot):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(controller_module, "train", fake_train)
-    monkeypatch.setattr(controller_module, "apply_model", fake_apply)
+def dock(viewer, open_dock, fake_runs, qtbot):
     viewer.add_image(PIXELS, name="em", scale=(50, 8, 8), units=("nm",) * 3)
     dock = open_dock()
     dock.resize(400, 900)
@@ -32,12 +27,6 @@ def dock(viewer, open_dock, monkeypatch, tmp_path, qtbot):
     assert dock.start_training()
     wait(dock, qtbot)
     return dock
-
-
-def wait(dock, qtbot):
-    qtbot.waitUntil(
-        lambda: not dock.session.status.is_busy and dock.controller.outcome.is_up_to_date
-    )
 
 
 def apply(dock, qtbot):

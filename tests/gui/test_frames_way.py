@@ -49,9 +49,8 @@ class Counter(Person):
 
 @pytest.mark.timeout(900)
 def test_frames_are_counted_left_and_counted_on_until_a_model_learns_them(
-    make_napari_viewer, qtbot, monkeypatch, tmp_path
+    make_napari_viewer, qtbot, monkeypatch, home
 ):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setattr(dock_module, "read_preferences", lambda: Preferences(device="cpu"))
     sample = synthetic_sample(3, (384, 384))
     user = Counter(make_napari_viewer(show=True), sample, qtbot)
@@ -90,7 +89,7 @@ def test_frames_are_counted_left_and_counted_on_until_a_model_learns_them(
     assert [int((grid.class_index == 1).sum()) for grid in counted] == n_hits
     assert sum(n_hits) > 5
     user.leave()
-    (folder,) = tmp_path.glob("**/grid.csv")
+    (folder,) = home.glob("**/grid.csv")
     assert read_annotations(**annotation_files(folder.parent)).grids == before.grids
 
     kinds = [action.kind for action in read_actions(folder.parent / "log.jsonl")]

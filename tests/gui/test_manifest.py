@@ -54,8 +54,7 @@ def test_icon_is_shipped(manifest):
 
 
 @pytest.fixture
-def viewer(make_napari_viewer, monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+def viewer(make_napari_viewer):
     viewer = make_napari_viewer()
     if "napari-spss" not in PluginManager.instance():
         pytest.skip("the package is not installed")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from eye import button, choice, pick
-from fake_core import fake_train
+from eye import button, choice, pick, wait
+from fake_core import store
 from hand import Hand
 from napari.components import ViewerModel
 from qtpy.QtCore import QItemSelectionModel, Qt
@@ -40,16 +40,14 @@ def predict(model, stack, maps, regions, *_, token, **__):
     yield RunStarted("prediction", len(regions), "cpu", model.classes)
     for region in regions:
         objects = 0.8 * LABELS[region.slice].astype(np.float32)
-        maps.store(region.slice, np.stack([1 - objects, objects]))
+        store(maps, region.slice, np.stack([1 - objects, objects]))
         yield Predicted(region.slice, None)
     yield RunFinished(FinishReason.completed, len(regions), 0.1)
 
 
 @pytest.fixture
-def dock(viewer, open_dock, monkeypatch, tmp_path, qtbot):
+def dock(viewer, open_dock, fake_runs, monkeypatch, qtbot):
     """A dock with a result that holds three objects."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(controller_module, "train", fake_train)
     monkeypatch.setattr(controller_module, "apply_model", predict)
     image = 10 * np.arange(4, dtype=np.uint8)[:, None, None] + np.zeros_like(LABELS)
     viewer.add_image(image, name="tissue", scale=(0.1, 0.01, 0.01), units="um")
@@ -60,13 +58,6 @@ def dock(viewer, open_dock, monkeypatch, tmp_path, qtbot):
     dock.controller.apply("stack")
     wait(dock, qtbot)
     return dock
-
-
-def wait(dock, qtbot):
-    qtbot.waitUntil(
-        lambda: not dock.session.status.is_busy and dock.controller.outcome.is_up_to_date,
-        timeout=60_000,  # the first search imports SciPy
-    )
 
 
 def part(dock, kind, text):
@@ -306,10 +297,8 @@ def part_of_image(dock):
 
 
 @pytest.fixture
-def of_two_classes(monkeypatch, tmp_path, qtbot):
+def of_two_classes(fake_runs, monkeypatch, qtbot):
     """Open docks with a result in which object 1 is a mitochondrion; the others are nuclei."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(controller_module, "train", fake_train)
     monkeypatch.setattr(controller_module, "apply_model", predict_two)
     names = (*CLASSES, "nuclei")
     docks = []
@@ -351,7 +340,7 @@ def predict_two(model, stack, maps, regions, *_, token, **__):
     yield RunStarted("prediction", len(regions), "cpu", model.classes)
     for region in regions:
         classes = [0.8 * (TWO[region.slice] == index) + 0.1 for index in range(3)]
-        maps.store(region.slice, np.stack(classes).astype(np.float32))
+        store(maps, region.slice, np.stack(classes).astype(np.float32))
         yield Predicted(region.slice, None)
     yield RunFinished(FinishReason.completed, len(regions), 0.1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from eye import button, said
-from fake_core import FakeModel, fake_train
+from fake_core import fake_train, store
 
 from napari_spss.core.annotations import Annotations, ClassStyle, CountingGrid, Proportion, Region
 from napari_spss.core.base import FinishReason, Predicted, RunFinished, RunStarted
@@ -30,13 +30,6 @@ SAID = Annotations(
 )
 
 
-def train_with_resin(job, *, token):
-    """Stand in for a training; the model knows what is outside."""
-    model = yield from fake_train(job, token=token)
-    assert isinstance(model, FakeModel)
-    return model
-
-
 def apply_with_resin(model, stack, maps, regions, making, *, device, token):
     """Slice 0: half resin, a quarter each of the others; slice z > 0: all background."""
     yield RunStarted("prediction", len(regions), "cpu", model.classes)
@@ -46,15 +39,14 @@ def apply_with_resin(model, stack, maps, regions, making, *, device, token):
         if region.slice == 0:
             probs[:, :, :24] = np.array([0, 0, 1])[:, None, None]
             probs[:, :16, 24:] = np.array([0, 1, 0])[:, None, None]
-        maps.store(region.slice, probs, region.box)
+        store(maps, region.slice, probs, region.box)
         yield Predicted(region.slice, region.box)
     yield RunFinished(FinishReason.completed, len(regions), 0.1)
 
 
 @pytest.fixture
-def dock(viewer, open_dock, monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setattr(controller_module, "train", train_with_resin)
+def dock(viewer, open_dock, monkeypatch):
+    monkeypatch.setattr(controller_module, "train", fake_train)
     monkeypatch.setattr(controller_module, "apply_model", apply_with_resin)
     pixels = np.random.default_rng(0).integers(0, 255, (2, 32, 48), np.uint8)
     viewer.add_image(pixels, name="em")

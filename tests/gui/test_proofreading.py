@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from eye import button, said, warned
-from fake_core import FakeModel
+from fake_core import FakeModel, store
 from hand import Hand
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton, QTableView
@@ -43,7 +43,7 @@ def predict(model, stack, maps, regions, *_, token, **__):
     for region in regions:
         objects = 0.8 * LABELS[region.slice].astype(np.float32)
         objects[:, 60:] *= 0.7
-        maps.store(region.slice, np.stack([1 - objects, objects]))
+        store(maps, region.slice, np.stack([1 - objects, objects]))
         yield Predicted(region.slice, None)
     yield RunFinished(FinishReason.completed, len(regions), 0.1)
 
@@ -133,8 +133,7 @@ class Desk:
 
 
 @pytest.fixture
-def no_network(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+def no_network(monkeypatch):
     monkeypatch.setattr(controller_module, "train", train)
     monkeypatch.setattr(controller_module, "apply_model", predict)
 

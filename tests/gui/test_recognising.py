@@ -12,7 +12,6 @@ from eye import said
 from qtpy.QtWidgets import QApplication
 
 from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
-from napari_spss.core.projects import folder as project_folder
 from napari_spss.gui import dock as dock_module
 from napari_spss.gui.models.preferences import Preferences
 
@@ -27,8 +26,7 @@ def slices_are_read_where_they_are_asked_for():
 
 
 @pytest.fixture(autouse=True)
-def home(monkeypatch, tmp_path):
-    monkeypatch.setattr(project_folder, "user_data_path", lambda *_, **__: tmp_path)
+def device(monkeypatch):
     monkeypatch.setattr(dock_module, "read_preferences", lambda: Preferences(device="cpu"))
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import tifffile
 from draining import drain
+from fake_core import fill
 
 from napari_spss.core.analysis import table_names
 from napari_spss.core.annotations import Annotations, Classes, Keypoint, Region
@@ -165,8 +166,8 @@ def result():
     maps = ResultMaps(CLASSES, (3, 4, 6))
     probs = np.zeros((3, 4, 6), np.float32)
     probs[1, :2], probs[2, 3], probs[0, 2] = 1, 1, 1  # 12 mito, 6 outside, 6 background
-    maps.write(0, probs)
-    maps.write(2, probs[:, :, :3], (0, 0, 4, 3))
+    fill(maps, 0, probs)
+    fill(maps, 2, probs[:, :, :3], (0, 0, 4, 3))
     labels = np.stack([maps.labels(z, Cleaning()) for z in range(3)])
     labels[2, 0, 5] = 1  # painted beyond what was predicted
     return maps, labels

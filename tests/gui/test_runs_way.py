@@ -19,7 +19,6 @@ from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.annotations import ClassStyle
 from napari_spss.core.base import read_origin
-from napari_spss.core.projects import folder as project_folder
 from napari_spss.core.training import iter_training, load_model
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.models import RunForm
@@ -124,9 +123,8 @@ class Person:
 
 
 @pytest.fixture
-def person(naparis_readers, qtbot, monkeypatch, tmp_path):
+def person(naparis_readers, qtbot, tmp_path):
     """An image of discs that is annotated, in a viewer with the dock."""
-    monkeypatch.setattr(project_folder, "user_data_path", lambda *_, **__: tmp_path / "home")
     stack, truth = blobs()
     pixels = np.stack([stack.read(z)[0] for z in range(stack.n_slices)])
     tifffile.imwrite(tmp_path / "image.tif", pixels, photometric="minisblack")

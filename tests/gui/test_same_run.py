@@ -12,7 +12,6 @@ from eye import said
 
 from napari_spss.cli import main
 from napari_spss.core.annotations import ClassStyle
-from napari_spss.core.projects import folder as project_folder
 from napari_spss.core.training import RunFolder, iter_training
 from napari_spss.gui.models import RunForm
 
@@ -32,8 +31,7 @@ def spss(*arguments):
 
 
 @pytest.mark.usefixtures("one_torch_thread", "naparis_readers")
-def test_dock_and_command_line_give_the_same_maps(viewer, open_dock, qtbot, monkeypatch, tmp_path):
-    monkeypatch.setattr(project_folder, "user_data_path", lambda *_, **__: tmp_path / "home")
+def test_dock_and_command_line_give_the_same_maps(viewer, open_dock, qtbot, tmp_path):
     stack, truth = blobs()
     pixels = np.stack([stack.read(z)[0] for z in range(stack.n_slices)])
     tifffile.imwrite(tmp_path / "image.tif", pixels, photometric="minisblack")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
-from fake_core import fake_apply, fake_train
+from eye import wait
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QLineEdit, QPushButton, QScrollArea
 
 from napari_spss.core.annotations import Annotations, Proportion, Region
 from napari_spss.core.images import open_labels
-from napari_spss.gui import controller as controller_module
 
 CLASSES = ("background", "mitochondria")
 SAID = Annotations(CLASSES, proportions=(Proportion(Region(0), (None, 0.1)),))
@@ -27,11 +26,8 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def dock(viewer, naparis_readers, open_dock, monkeypatch, tmp_path, folder, qtbot):
+def dock(viewer, naparis_readers, open_dock, fake_runs, folder, qtbot):
     """A dock with a result of the image ``cells.ome.tif``."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(controller_module, "train", fake_train)
-    monkeypatch.setattr(controller_module, "apply_model", fake_apply)
     path = folder / "cells.ome.tif"
     tifffile.imwrite(path, np.zeros((2, 32, 48), np.uint8), metadata={"axes": "ZYX"})
     viewer.open(path, plugin="napari")
@@ -42,12 +38,6 @@ def dock(viewer, naparis_readers, open_dock, monkeypatch, tmp_path, folder, qtbo
     dock.controller.apply("stack")
     wait(dock, qtbot)
     return dock
-
-
-def wait(dock, qtbot):
-    qtbot.waitUntil(
-        lambda: not dock.session.status.is_busy and dock.controller.outcome.is_up_to_date
-    )
 
 
 def press(dock, qtbot, text):

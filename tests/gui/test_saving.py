@@ -22,7 +22,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 from napari.utils.key_bindings import coerce_keybinding
 from pytestqt.exceptions import capture_exceptions
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QPushButton, QToolButton
 
 from napari_spss.core.annotations import (
@@ -38,7 +38,6 @@ from napari_spss.core.annotations import (
     lay_frames,
 )
 from napari_spss.core.images import IGNORE
-from napari_spss.core.projects import folder as project_folder
 from napari_spss.core.projects.state import read_state
 from napari_spss.gui import dock as dock_module
 from napari_spss.gui.dock import SpssDock
@@ -77,11 +76,8 @@ FILES = {
 
 
 @pytest.fixture(autouse=True)
-def home(monkeypatch, tmp_path):
-    """Let projects lie in the test's own folder."""
-    monkeypatch.setattr(project_folder, "user_data_path", lambda *_, **__: tmp_path / "home")
+def device(monkeypatch):
     monkeypatch.setattr(dock_module, "read_preferences", lambda: Preferences(device="cpu"))
-    return tmp_path / "home"
 
 
 @pytest.fixture
@@ -108,6 +104,12 @@ def reopen(open_dock, viewer):
         return open_dock()
 
     return again
+
+
+def hurry(dock):
+    """Let a save that failed be tried again at once."""
+    for timer in dock.project.findChildren(QTimer):
+        timer.setInterval(20)
 
 
 def annotate(dock):
@@ -248,7 +250,7 @@ def test_what_is_half_done_is_restored(dock, reopen):
 
 @pytest.mark.parametrize("kind", FILES)
 def test_save_that_failed_is_tried_again_by_itself(dock, qtbot, monkeypatch, kind, reopen):
-    dock.project._retry.setInterval(20)
+    hurry(dock)
     failures = fail_once(monkeypatch, FILES[kind])
     annotate(dock)
     assert not dock.project.save()
@@ -703,7 +705,7 @@ def test_folder_chosen_while_nothing_could_be_saved_is_filled_at_once(
 
 
 def test_folder_that_comes_back_is_saved_into(dock, qtbot, tmp_path, reopen):
-    dock.project._retry.setInterval(20)
+    hurry(dock)
     annotate(dock)
     assert dock.project.save()
     shutil.move(dock.project.folder, tmp_path / "away")
@@ -822,7 +824,7 @@ def test_a_project_that_fails_halfway_is_told_and_not_written_over(
 def test_what_cannot_be_saved_for_an_unforeseen_reason_is_told_and_tried_again(
     dock, qtbot, monkeypatch
 ):
-    dock.project._retry.setInterval(20)
+    hurry(dock)
     with monkeypatch.context() as patch:
         patch.setattr(type(dock.project.project), "save", lambda *_: 1 / 0)
         annotate(dock)

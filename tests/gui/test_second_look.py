@@ -49,8 +49,7 @@ class Jobs:
 
 
 @pytest.fixture
-def jobs(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+def jobs(monkeypatch):
     jobs = Jobs()
     monkeypatch.setattr(controller_module, "train", jobs.train)
     monkeypatch.setattr(controller_module, "find_doubtful", jobs.find)

@@ -83,9 +83,8 @@ class Looker(Person):
 
 @pytest.mark.timeout(900)
 def test_nodes_are_looked_at_again_and_a_model_learns_what_was_changed(
-    make_napari_viewer, qtbot, monkeypatch, tmp_path
+    make_napari_viewer, qtbot, monkeypatch, home
 ):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setattr(dock_module, "read_preferences", lambda: Preferences(device="cpu"))
     sample = synthetic_sample(2, (384, 384))
     user = Looker(make_napari_viewer(show=True), sample, qtbot)
@@ -141,7 +140,7 @@ def test_nodes_are_looked_at_again_and_a_model_learns_what_was_changed(
     assert user.class_of(fifth) == (1 - fifth.stated, 1)
     annotations, looks = dock.annotations(), panel.value()
     user.leave()
-    (record,) = tmp_path.glob("**/project.json")
+    (record,) = home.glob("**/project.json")
     assert read_annotations(**annotation_files(record.parent)).grids == annotations.grids
 
     user = Looker(make_napari_viewer(show=True), sample, qtbot)

@@ -8,14 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from eye import button
-from fake_core import fake_apply, fake_train
+from eye import button, wait
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDoubleSpinBox, QLabel
 
 from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
-from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.layers import snapshot, voxel_size_um
 from napari_spss.gui.layers.geometry import Geometry
@@ -147,10 +145,7 @@ def test_layers_on_the_image_follow_and_the_view_stays(viewer, section, qtbot):
 
 
 @pytest.fixture
-def make_dock(monkeypatch, tmp_path, qtbot):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(controller_module, "train", fake_train)
-    monkeypatch.setattr(controller_module, "apply_model", fake_apply)
+def make_dock(fake_runs, qtbot):
     docks = []
 
     def make(path):
@@ -163,12 +158,6 @@ def make_dock(monkeypatch, tmp_path, qtbot):
     yield make
     for dock in docks:
         dock.shut_down()
-
-
-def wait(dock, qtbot):
-    qtbot.waitUntil(
-        lambda: not dock.session.status.is_busy and dock.controller.outcome.is_up_to_date
-    )
 
 
 def test_results_and_saved_numbers_follow(make_dock, qtbot, tmp_path):

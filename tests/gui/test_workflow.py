@@ -224,7 +224,6 @@ def iou(labels, truth):
 @pytest.fixture
 def come(make_napari_viewer, qtbot, monkeypatch, tmp_path):
     """Open the viewer with the sample, smaller and not yet annotated, and the dock beside it."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     sample = samples.synthetic_sample(N_SLICES, SHAPE)
     monkeypatch.setattr("napari_spss.core.simulation.synthetic_sample", lambda: sample)
     # The first preview is of a network that has learned nothing yet, however fast the machine is.

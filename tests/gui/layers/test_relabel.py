@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from fake_core import FakeModel
+from fake_core import FakeModel, store
 from napari.components import ViewerModel
 from qtpy.QtCore import QCoreApplication
 
@@ -75,7 +75,7 @@ def outcome(gate, viewer, qtbot):
     results = begun(viewer)
     ramp = np.broadcast_to(np.linspace(0.1, 0.9, SHAPE[2], dtype=np.float32), SHAPE[1:])
     for z in range(SHAPE[0]):
-        results.maps.store(z, np.stack([1 - ramp, ramp]))
+        store(results.maps, z, np.stack([1 - ramp, ramp]))
         results.take(Predicted(z, None))
     yield results
     gate.open()
@@ -214,7 +214,7 @@ def small(viewer, qtbot):
 
 def predict(outcome, qtbot, z, value=0.9):
     foreground = np.full(SHAPE[1:], value, np.float32)
-    outcome.maps.store(z, np.stack([1 - foreground, foreground]))
+    store(outcome.maps, z, np.stack([1 - foreground, foreground]))
     outcome.take(Predicted(z, None))
     qtbot.waitUntil(lambda: outcome.is_up_to_date)
 

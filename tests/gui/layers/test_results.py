@@ -5,6 +5,7 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 import pytest
+from fake_core import fill
 from napari.layers import Image, Labels
 
 from napari_spss.core.annotations import Classes, ClassStyle
@@ -148,7 +149,7 @@ def test_results_have_the_full_shape_and_place_of_the_source(rig, viewer):
     labels = results.show_labels(source, STYLES)
     probs = np.zeros((2, 16, 24), np.float32)
     probs[1, :8] = 0.8
-    maps.write(2, probs)
+    fill(maps, 2, probs)
     results.write_labels(labels, source, 2, maps.labels(2, Cleaning()))
     assert names(viewer) == ["em", "em mito probability", "em labels"]
     for shown in (probability, labels):

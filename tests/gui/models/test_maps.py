@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fake_core import fill
 
 from napari_spss.core.annotations import Classes, Proportion, Region
 from napari_spss.core.base import RunError, scratch
@@ -27,7 +28,7 @@ def fractions(maps, *place):
 
 def test_what_was_predicted_comes_back_and_the_rest_is_background():
     maps = ResultMaps(CLASSES, (3, 4, 6))
-    maps.write(1, two_class(np.full((2, 3), 0.75)), (1, 2, 3, 5))
+    fill(maps, 1, two_class(np.full((2, 3), 0.75)), (1, 2, 3, 5))
     probs = maps.probs(1)
     assert probs.dtype == np.float32
     assert probs[1, 1, 2] == 0.75
@@ -41,7 +42,7 @@ def test_what_was_predicted_comes_back_and_the_rest_is_background():
 
 def test_fractions_count_predicted_pixels_only():
     maps = ResultMaps(CLASSES, (2, 4, 4))
-    maps.write(0, two_class([[0.9, 0.1], [0.1, 0.1]]), (0, 0, 2, 2))
+    fill(maps, 0, two_class([[0.9, 0.1], [0.1, 0.1]]), (0, 0, 2, 2))
     labels = maps.labels(0, Cleaning())
     assert fractions(maps, 0, labels) == (0.75, 0.25)
     assert fractions(maps, 0, labels, (0, 0, 1, 2)) == (0.5, 0.5)
@@ -52,14 +53,14 @@ def test_what_lies_outside_counts_in_no_fraction():
     maps = ResultMaps(Classes(("background", "mito", "outside"), outside="outside"), (1, 1, 4))
     probs = np.zeros((3, 1, 4), np.float32)
     probs[:, 0] = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]).T
-    maps.write(0, probs)
+    fill(maps, 0, probs)
     labels = maps.labels(0, Cleaning())
     assert fractions(maps, 0, labels) == (0.5, 0.5, 0.0)
 
 
 def test_a_low_threshold_labels_nothing_where_nothing_was_predicted():
     maps = ResultMaps(CLASSES, (1, 4, 4))
-    maps.write(0, two_class(np.zeros((2, 2))), (0, 0, 2, 2))
+    fill(maps, 0, two_class(np.zeros((2, 2))), (0, 0, 2, 2))
     assert maps.labels(0, Cleaning(threshold=0.0)).sum() == 4
 
 
@@ -89,8 +90,8 @@ def test_more_classes_take_the_most_probable_whatever_the_threshold():
 def test_the_matched_threshold_reaches_the_stated_share():
     maps = ResultMaps(CLASSES, (2, 1, 10))
     ramp = (np.arange(10)[None] + 0.5) / 10
-    maps.write(0, two_class(ramp))
-    maps.write(1, two_class(ramp))
+    fill(maps, 0, two_class(ramp))
+    fill(maps, 1, two_class(ramp))
     stated = (
         Proportion(Region(0), (0.7, 0.3)),
         Proportion(Region(1), (0.9, None)),  # by its background
@@ -106,7 +107,7 @@ def test_the_matched_threshold_reaches_the_stated_share():
 
 def test_a_region_that_was_not_predicted_does_not_count_for_the_match():
     maps = ResultMaps(CLASSES, (2, 1, 10))
-    maps.write(0, two_class((np.arange(10)[None] + 0.5) / 10))
+    fill(maps, 0, two_class((np.arange(10)[None] + 0.5) / 10))
     only = maps.matched_threshold((Proportion(Region(0), (0.7, 0.3)),))
     both = (Proportion(Region(0), (0.7, 0.3)), Proportion(Region(1), (0.0, 1.0)))
     assert maps.matched_threshold(both) == only == pytest.approx(0.7, abs=0.1)
@@ -118,7 +119,7 @@ def test_large_maps_go_to_a_file_that_vanishes_with_them(monkeypatch):
     assert all(isinstance(array, np.memmap) for array in maps.maps)
     probs = np.zeros((3, 4, 4), np.float32)
     probs[2] = 1
-    maps.write(1, probs)
+    fill(maps, 1, probs)
     assert maps.labels(1, Cleaning()).tolist() == np.full((4, 4), 2).tolist()
     assert maps.full_slices == (1,)
 
@@ -126,7 +127,7 @@ def test_large_maps_go_to_a_file_that_vanishes_with_them(monkeypatch):
 def test_maps_of_many_slices_are_on_disk():
     maps = ResultMaps(CLASSES, (40, 1024, 1024))
     assert isinstance(maps.maps[0], np.memmap)
-    maps.write(39, two_class(np.full((1024, 1024), 0.75)))
+    fill(maps, 39, two_class(np.full((1024, 1024), 0.75)))
     assert (maps.maps[0][39] == 0.75).all()
 
 
@@ -136,9 +137,9 @@ def test_a_disk_without_room_ends_the_run_before_it_is_full(monkeypatch):
     usage = SimpleNamespace(free=2**28)
     monkeypatch.setattr(scratch.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(RunError, match=r"where 0\.3 GB are free; free some space there"):
-        maps.write(0, two_class(np.zeros((4, 4))))
+        fill(maps, 0, two_class(np.zeros((4, 4))))
     usage.free += 32
-    maps.write(0, two_class(np.zeros((4, 4))))
+    fill(maps, 0, two_class(np.zeros((4, 4))))
     assert maps.full_slices == (0,)
 
 
@@ -171,7 +172,7 @@ def test_labels_begin_where_a_map_in_half_precision_reaches_the_threshold(thresh
 
 def test_rows_know_what_was_predicted():
     maps = ResultMaps(CLASSES, (1, 9, 4))
-    maps.write(0, two_class(np.ones((4, 2))), (3, 1, 7, 3))
+    fill(maps, 0, two_class(np.ones((4, 2))), (3, 1, 7, 3))
     whole = maps.is_predicted(0)
     for rows in (slice(0, 2), slice(2, 5), slice(5, 9)):
         np.testing.assert_array_equal(maps.is_predicted(0, rows), whole[rows])

@@ -39,7 +39,6 @@ def record(session):
     session.run_ended.connect(ends.append)
     session.event_taken.connect(events.append)
     session.status_changed.connect(lambda status: states.append(status))
-    session._keep = (ends, events, states)
     return ends, events, states
 
 

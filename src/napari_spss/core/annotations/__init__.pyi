@@ -57,6 +57,7 @@ from .proportions import (
 from .records import (
     Annotations as Annotations,
     Keypoint as Keypoint,
+    last_on_pixel as last_on_pixel,
 )
 from .tables import (
     TABLE_NAMES as TABLE_NAMES,

@@ -15,7 +15,7 @@ from napari.layers import Points
 from napari.utils.colormaps.standardize_color import transform_color
 from numpy.typing import NDArray
 
-from ...core.annotations import Keypoint, match_class
+from ...core.annotations import Keypoint, last_on_pixel, match_class
 from ...core.base import InputError
 from ..models import (
     CLASS_FEATURE,
@@ -156,11 +156,10 @@ class KeypointLayer(OwnLayer):
         if self._points is None:
             indices = self._rows.class_indices(self._names())
             usable = self._inside() & (indices >= 0)
-            usable[usable] = self._rows.is_last_on_pixel(usable)
             z, y, x = self._rows.positions[usable].T
             slices = np.floor(z + 0.5).astype(int)
             columns = (values.tolist() for values in (slices, y, x, indices[usable]))
-            self._points = tuple(map(Keypoint, *columns))
+            self._points = last_on_pixel(map(Keypoint, *columns))
         return self._points
 
     def strays(self) -> Strays:

@@ -41,15 +41,6 @@ class Rows:
             return NotImplemented
         return self.names == other.names and np.array_equal(self.positions, other.positions)
 
-    def is_last_on_pixel(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Whether no later one of the rows in a mask lies on the same pixel, as for the core."""
-        if not mask.any():
-            return np.zeros(0, bool)
-        import pandas as pd  # late, as below
-
-        pixels = pd.DataFrame(np.floor(self.positions[mask] + 0.5))
-        return ~pixels.duplicated(keep="last").to_numpy()
-
     def as_set(self) -> set[tuple[float, float, float, str]]:
         """Return all rows as (slice, y, x, class)."""
         return set(zip(*self.positions.T.tolist(), self.names, strict=True))

@@ -156,18 +156,13 @@ class ResultMaps:
         """Whether every slice was predicted as a whole."""
         return len(self.full_slices) == self.shape[0]
 
-    def store(self, z: int, probs: npt.NDArray[np.floating], box: Box | None = None) -> None:
-        """Put the maps (C, y, x) of a slice, or of a half-open box in it, into memory.
-
-        May be called in another thread; they count only once `mark` says so.
-        """
-        box = box or self._whole
-        self.store_rows(Region(z, box), (box[0], box[2]), probs)
-
     def store_rows(
         self, region: Region, rows: tuple[int, int], probs: npt.NDArray[np.floating]
     ) -> None:
-        """Put some rows of a region's maps (C, rows, x) into memory, as `store` does."""
+        """Put some rows of a region's maps (C, rows, x) into memory.
+
+        May be called in another thread; they count only once `mark` says so.
+        """
         _, x0, _, x1 = region.box or self._whole
         check_room(self.maps[0], 2 * probs[1:].size)
         for target, values in zip(self.maps, probs[1:], strict=True):
@@ -183,11 +178,6 @@ class ResultMaps:
             self._boxes[z] = [self._whole]
         elif box not in boxes and self._whole not in boxes:
             boxes.append(box)
-
-    def write(self, z: int, probs: npt.NDArray[np.floating], box: Box | None = None) -> None:
-        """Store and mark at once."""
-        self.store(z, probs, box)
-        self.mark(z, box)
 
     @property
     def _whole(self) -> Box:
