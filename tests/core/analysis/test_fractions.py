@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
@@ -238,6 +239,21 @@ def test_time_points_are_not_joined_unless_the_distance_of_slices_is_stated() ->
     volume = measure_masks(open_masks(labels), stack=film, voxel_size_um=(0.1, 0.1, 0.1))
     assert len(volume.objects) == 1
     assert volume.stack["volume_um3"][1] == pytest.approx(0.018)
+
+
+def test_images_of_one_size_are_told_to_be_taken_for_a_volume(tmp_path: Path) -> None:
+    for name in "ab":
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.eye(4, dtype=np.uint8))
+    masks = open_masks(tmp_path)
+    measured = measure_masks(masks)
+    assert len(measured.objects) == 4
+    assert "slices of one volume, through which objects go on. If" in measured.notes[0]
+    assert "one volume. If" in measure_masks(masks, per_slice=True).notes[0]
+    for notes in (
+        measure_masks(masks, voxel_size_um=(0.1, 0.1, 0.1)).notes,
+        measure_masks(open_masks(tmp_path / "a.tif")).notes,
+    ):
+        assert not any("--each" in note for note in notes)
 
 
 def test_of_a_stack_with_slices_of_unknown_distance_only_volumes_are_missing() -> None:

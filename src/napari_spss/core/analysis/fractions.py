@@ -48,6 +48,10 @@ _FILM = (
     "a volume, state their distance: --voxel-size Z,Y,X (voxel_size_um in Python; in napari name "
     "their axis z)."
 )
+_SERIES = (
+    "The images are of one size, and taken for slices of one volume{}. If they are images of their "
+    "own, such as of several animals, give --each."
+)
 
 
 @dataclass(frozen=True)
@@ -242,15 +246,20 @@ def measure_masks(
     pixel_sizes = None
     if stack.is_set and voxel_size_um is None:
         pixel_sizes = [stack.pixel_size_um(z) for z in range(stack.n_slices)]
-    return measure(
+    size_um = merge_voxel_size(voxel_size_um, stack.voxel_size_um)
+    found = measure(
         masks,
-        voxel_size_um=merge_voxel_size(voxel_size_um, stack.voxel_size_um),
+        voxel_size_um=size_um,
         pixel_sizes_um=pixel_sizes,
         is_set=stack.is_set,
         is_film=is_film and merge_voxel_size(voxel_size_um, UNKNOWN_VOXEL)[0] is None,
         names=names if stack.is_set else None,
         **options,
     )
+    if stack.is_series and not stack.is_set and stack.n_slices > 1 and size_um[0] is None:
+        said = _SERIES.format("" if options.get("per_slice") else ", through which objects go on")
+        return replace(found, notes=(said, *found.notes))
+    return found
 
 
 def object_table(

@@ -125,6 +125,8 @@ class Stack:
         Type that `read` gives, in native byte order.
     is_set : bool
         Whether this is an image set, whose slices may differ in size.
+    is_series : bool
+        Whether each slice is an image of its own, such as a file of a folder.
     is_film : bool
         Whether the slices are time points, as the file or ``axes`` says.
     names : tuple of str
@@ -164,9 +166,9 @@ class Stack:
         if names is not None and len(names) != len(images):
             raise InputError(f"{len(names)} names for {len(images)} images; give one per image.")
         self._images = [_checked(one, one.source or source, axes, voxel_size_um) for one in images]
-        self._is_series = names is not None
+        self.is_series = names is not None
         first = self._images[0]
-        self.n_slices = len(images) if self._is_series else first.plan.n_slices
+        self.n_slices = len(images) if self.is_series else first.plan.n_slices
         if self.n_slices > _MAX_SLICES:
             raise InputError(
                 f"{source} has {self.n_slices} slices, more than {_MAX_SLICES}; if they lie along "
@@ -176,7 +178,7 @@ class Stack:
         self.names = tuple(str(z) for z in range(self.n_slices)) if names is None else tuple(names)
         sizes = {image.voxel_size_um[1:] for image in self._images}
         is_stated = axes is None and merge_voxel_size(voxel_size_um, UNKNOWN_VOXEL)[0] is not None
-        has_depth = self._is_series or first.plan.has_depth or is_stated
+        has_depth = self.is_series or first.plan.has_depth or is_stated
         self.is_film = not has_depth and self.n_slices > 1
         z_um = first.voxel_size_um[0] if has_depth else None
         self.is_set = False
@@ -259,7 +261,7 @@ class Stack:
             does not fit into memory.
         """
         index = self._index(z)
-        image, place = self._image(index), 0 if self._is_series else index
+        image, place = self._image(index), 0 if self.is_series else index
         y0, x0, y1, x1 = within = self.box_of(index, box)
         wanted = (0, 0, *image.shape) if image.is_decoded_whole else within
         n_px = (wanted[2] - wanted[0]) * (wanted[3] - wanted[1]) * image.plan.n_channels
@@ -312,7 +314,7 @@ class Stack:
         return digest.hexdigest()[:16]
 
     def _image(self, index: int) -> _Image:
-        return self._images[index if self._is_series else 0]
+        return self._images[index if self.is_series else 0]
 
     def _index(self, z: int) -> int:
         index = operator.index(z)
