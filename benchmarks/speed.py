@@ -393,7 +393,7 @@ def apply_in_dock(run: str, n_slices: int, size: int, rounds: int) -> None:
     dock.controller.load(run)
     spin_until(lambda: not dock.session.status.is_busy, 600)
     model = dock.session.model
-    stack = stack_from_array(pixels)
+    stack, peaks = stack_from_array(pixels), []
 
     def in_dock() -> None:
         dock.controller.outcome.clear()
@@ -401,6 +401,7 @@ def apply_in_dock(run: str, n_slices: int, size: int, rounds: int) -> None:
             raise SystemExit(dock.bar.text())
         outcome = dock.controller.outcome
         spin_until(lambda: not dock.session.status.is_busy and outcome.is_up_to_date, 3600)
+        peaks.append(peak_mb())  # outside of the dock it takes some more
 
     def outside() -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -409,7 +410,7 @@ def apply_in_dock(run: str, n_slices: int, size: int, rounds: int) -> None:
     (dock_s, outside_s), processor = in_turns(rounds, in_dock, outside)
     dock.shut_down()
     viewer.close()
-    told = {"dock": dock_s, "outside": outside_s, "mb": peak_mb()}
+    told = {"dock": dock_s, "outside": outside_s, "mb": peaks[0]}
     print(json.dumps(told | {"dock's": processor[0], "outside's": processor[1]}))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 
 import numpy as np
@@ -11,7 +12,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QCoreApplication
 
 from napari_spss.core.annotations import Classes, ClassStyle, Region
-from napari_spss.core.base import Predicted, scratch
+from napari_spss.core.base import Predicted, RunError, scratch
 from napari_spss.gui.layers import ResultLayers, relabel as relabel_module, snapshot
 from napari_spss.gui.models import Cleaning, MapMaking, ResultMaps
 from napari_spss.gui.outcome import Outcome
@@ -62,17 +63,23 @@ def viewer():
     return viewer
 
 
-def begun(viewer):
+def begun(viewer, said):
     """A result in which nothing is predicted yet; slice 1 is shown."""
-    results, source = Outcome(ResultLayers(viewer), lambda: 1), snapshot(viewer.layers["em"])
+    results = Outcome(ResultLayers(viewer, said.append), lambda: 1)
+    source = snapshot(viewer.layers["em"])
     results.begin(source, FakeModel(CLASSES), STYLES, run_dir=None, making=MapMaking())
     return results
 
 
 @pytest.fixture
-def outcome(gate, viewer, qtbot):
+def said():
+    return []
+
+
+@pytest.fixture
+def outcome(gate, viewer, said, qtbot):
     """Maps .1 to .9 from left to right on every slice, labels still to be made."""
-    results = begun(viewer)
+    results = begun(viewer, said)
     ramp = np.broadcast_to(np.linspace(0.1, 0.9, SHAPE[2], dtype=np.float32), SHAPE[1:])
     for z in range(SHAPE[0]):
         store(results.maps, z, np.stack([1 - ramp, ramp]))
@@ -188,7 +195,9 @@ def test_closing_waits_for_the_thread_and_writes_no_more(outcome, gate, viewer):
     assert n_labelled(viewer) == [0, 0, 0]
 
 
-def test_labels_that_cannot_be_made_leave_the_others(gate, viewer, outcome, qtbot, monkeypatch):
+def test_labels_that_cannot_be_made_leave_the_others(
+    gate, viewer, outcome, said, qtbot, monkeypatch
+):
     gate.open()
     qtbot.waitUntil(lambda: outcome.is_up_to_date)
     made = ResultMaps.labels
@@ -202,12 +211,31 @@ def test_labels_that_cannot_be_made_leave_the_others(gate, viewer, outcome, qtbo
     outcome.set_cleaning(Cleaning(threshold=0.35))
     qtbot.waitUntil(lambda: outcome.is_up_to_date)
     assert n_labelled(viewer) == [56, 40, 56]
+    assert said == ["The labels of slice 1 could not be made: MemoryError()"]
+
+
+def test_labels_that_the_disk_cannot_take_are_not_begun(viewer, monkeypatch):
+    monkeypatch.setattr(scratch, "_IN_MEMORY_BYTES", 10)
+    maps = ResultMaps(CLASSES, SHAPE)
+    store(maps, 1, np.full((2, *SHAPE[1:]), 0.5))
+    maps.mark(1)
+    labels = maps.labels(1, Cleaning())
+    assert labels.all()
+    results, source = ResultLayers(viewer), snapshot(viewer.layers["em"])
+    layer = results.show_labels(source, STYLES)
+    full = shutil.disk_usage(".")._replace(free=2**27)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: full)
+    with pytest.raises(RunError, match=r"maps and labels do not fit into .* free some space"):
+        maps.labels(1, Cleaning())
+    with pytest.raises(RunError, match="do not fit"):
+        results.write_labels(layer, source, 1, labels)
+    assert not layer.data.any()
 
 
 @pytest.fixture
-def small(viewer, qtbot):
+def small(viewer, said, qtbot):
     """A result of which slices are small, nothing predicted yet; slice 1 is shown."""
-    results = begun(viewer)
+    results = begun(viewer, said)
     yield results
     results.stop_timers()
 
@@ -236,9 +264,11 @@ def test_slices_out_of_sight_are_not_drawn(small, viewer, qtbot):
     assert small.labels().all()
 
 
-def test_labels_on_disk_can_be_painted_and_what_was_painted_is_kept(monkeypatch, viewer, qtbot):
+def test_labels_on_disk_can_be_painted_and_what_was_painted_is_kept(
+    monkeypatch, viewer, said, qtbot
+):
     monkeypatch.setattr(scratch, "_IN_MEMORY_BYTES", 10)
-    results = begun(viewer)
+    results = begun(viewer, said)
     predict(results, qtbot, 1)
     layer = viewer.layers["em labels"]
     assert isinstance(layer.data, np.memmap)

@@ -39,8 +39,8 @@ def check_room(array: npt.NDArray[Any], n_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < n_bytes + _ROOM_BYTES:
         raise RunError(
-            f"the maps do not fit into {folder}, where {free / 1e9:.1f} GB are free; free some "
-            "space there, or set the variable TMPDIR to another folder and start again."
+            f"maps and labels do not fit into {folder}, where {free / 1e9:.1f} GB are free; free "
+            "some space there, or set the variable TMPDIR to another folder and start again."
         )
 
 

@@ -189,6 +189,8 @@ class Relabeller(QObject):
             self._put(task.z, task.value)
         else:
             logger.error("labels of slice %s could not be made", task.z, exc_info=task.error)
+            why = str(task.error) or repr(task.error)
+            self._target[0].say(f"The labels of slice {task.z} could not be made: {why}")
         self._draw()
         self._compute()
         if self.is_done:

@@ -21,7 +21,7 @@ from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import Colormap
 from napari.utils.colormaps.standardize_color import transform_color
 
-from ...core.base import forget_pages, scratch_zeros
+from ...core.base import check_room, forget_pages, scratch_zeros
 from .colours import label_colours
 from .geometry import Geometry, full_resolution, plane_index, voxel_size_um
 from .own import MARK, layer_mark, name_values
@@ -39,6 +39,7 @@ _PREVIEW = "preview"
 _COMPARED = ("compared labels in use", "compared labels")
 _LONGEST_NAME = 24  # fits into the layer list; napari cuts the middle out of longer ones
 _SHORTEST_NAME = 6  # of the image, cut
+_PART_PX = 1 << 22  # of labels, that are copied at a time
 _ROOM_IN_FRONT = 10  # that the image's name needs to stand in front of a role
 _keys: WeakKeyDictionary[Layer, int] = WeakKeyDictionary()
 _next_key = itertools.count(1)
@@ -144,7 +145,7 @@ class ResultLayers:
         on_edit: Callable[[Layer], None] = lambda layer: None,
     ) -> None:
         self._viewer = viewer
-        self._say = say
+        self.say = say
         self._on_edit = on_edit
         self._hidden: WeakSet[Layer] = WeakSet()  # by us; the user may have shown them again
         self._away: WeakSet[Layer] = WeakSet()  # previews of images that are not chosen
@@ -356,14 +357,19 @@ class ResultLayers:
         """Write one slice's labels in place; the caller refreshes when it has written all.
 
         Returns False, and writes nothing, if the user edited the layer: `show_labels` then gives
-        another one.
+        another one. Raises RunError if there is no room for it on the disk.
         """
         if self.is_edited(layer, z):
             layer.metadata[MARK]["is_edited"] = True
             return False
-        source.geometry.plane(layer.data, z)[...] = values
-        self._checksums.setdefault(layer, {})[z] = _checksum(values)
-        forget_pages(layer.data)
+        check_room(layer.data, values.size)
+        plane, found = source.geometry.plane(layer.data, z), 0
+        for part, new in zip(_parts(plane), _parts(values), strict=True):
+            part[...] = new
+            found = _checksum(new, found)
+            for array in (layer.data, values):
+                forget_pages(array)
+        self._checksums.setdefault(layer, {})[z] = found
         return True
 
     def is_writable(self, layer: Labels) -> bool:
@@ -430,9 +436,7 @@ class ResultLayers:
         layer.metadata[MARK] = {**layer_mark(layer), "role": "kept", "is_edited": True}
         self._checksums.pop(layer, None)
         layer.name = f"{layer.name} edited"
-        self._say(
-            f"Your edits are kept in the layer '{layer.name}'; new labels are made beside it."
-        )
+        self.say(f"Your edits are kept in the layer '{layer.name}'; new labels are made beside it.")
 
     def _show_map(
         self,
@@ -550,5 +554,11 @@ def _set_colours(layer: Image | Labels, colours: Colormap) -> None:
         layer.colormap = colours
 
 
-def _checksum(values: npt.ArrayLike) -> int:
-    return zlib.crc32(np.ascontiguousarray(values).data)
+def _parts(plane: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """Rows of a slice that may be in memory at a time."""
+    return np.array_split(plane, plane.size // _PART_PX + 1)
+
+
+def _checksum(values: npt.ArrayLike, before: int = 0) -> int:
+    """Of values after those that have the one before, or of these alone."""
+    return zlib.crc32(np.ascontiguousarray(values).data, before)

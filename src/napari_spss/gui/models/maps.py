@@ -191,7 +191,8 @@ class ResultMaps:
 
     def labels(self, z: int, cleaning: Cleaning) -> npt.NDArray[np.uint8]:
         """Return the labels (Y, X) of a slice; background where nothing was predicted."""
-        labels = np.empty(self.shape[1:], np.uint8)
+        labels = scratch_zeros(self.shape[1:], np.uint8)
+        check_room(labels, labels.size)
         for rows in self.rows():
             if len(self.maps) == 1:
                 # the bits of halves are in order too, and compared in a twentieth of the time
@@ -199,7 +200,7 @@ class ResultMaps:
                 np.greater_equal(bits, least, out=labels[rows].view(np.bool_))
             else:
                 labels[rows] = cleaning.labels_of(self.probs(z, rows))
-            for one in self.maps:
+            for one in (*self.maps, labels):
                 forget_pages(one)
         labels = cleaning.clean(labels)
         if z not in self.full_slices:
@@ -235,10 +236,10 @@ class ResultMaps:
         labels = labels[y0:y1, x0:x1]
         if z not in self.full_slices:
             labels = labels[self.is_predicted(z)[y0:y1, x0:x1]]
-        parts = np.array_split(labels, labels.size // _COUNTED_PX + 1)
-        counts = np.array(
-            [sum(np.count_nonzero(part == k) for part in parts) for k in range(len(self.classes))]
-        )
+        counts = np.zeros(len(self.classes), np.int64)
+        for part in np.array_split(labels, labels.size // _COUNTED_PX + 1):
+            counts += [np.count_nonzero(part == k) for k in range(len(self.classes))]
+            forget_pages(part)
         if self.classes.outside_index is not None:
             counts[self.classes.outside_index] = 0
         return counts
