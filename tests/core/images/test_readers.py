@@ -102,3 +102,9 @@ def test_a_kind_without_a_reader_is_told_all_that_are_read(tmp_path: Path) -> No
 def test_no_two_readers_claim_one_suffix() -> None:
     suffixes = [suffix for reader in known_readers() for suffix in reader.suffixes]
     assert len(suffixes) == len(set(suffixes))
+
+
+@pytest.mark.parametrize("address", ["https://host.org/image.zarr", "s3://bucket/image.zarr/0"])
+def test_an_address_is_told_from_a_wrong_path(address: str) -> None:
+    with pytest.raises(InputError, match=r"is an address, .* download it, or open it in napari"):
+        open_stack(address)

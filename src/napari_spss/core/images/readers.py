@@ -22,6 +22,7 @@ from .tiff import open_tiff
 
 _SLICE_AXES = frozenset("ZT")
 _DIGITS = re.compile(r"\d+")
+_ADDRESS = re.compile(r"\w\w+:[/\\]")  # a letter alone is a disk of Windows
 _sort_key = natsort_keygen(alg=ns.IGNORECASE)
 
 
@@ -114,6 +115,11 @@ def open_stack(
     """
     path = checked_path(path)
     if not path.exists():
+        if _ADDRESS.match(str(path)):
+            raise InputError(
+                f"{path} is an address, and images are read from disks; download it, or open it "
+                "in napari."
+            )
         raise InputError(f"{path} does not exist; check the path.")
     if path.is_dir():
         store = next((one for one in _readers if one.is_store and one.is_store(path)), None)
