@@ -76,11 +76,11 @@ def test_a_calibrated_file_is_shown_in_physical_units(viewer, section, tmp_path,
 def test_time_points_have_no_distance_until_their_axis_is_called_z(viewer, section, tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", PIXELS, imagej=True, metadata={"axes": "TYX"})
     (layer,) = viewer.open(tmp_path / "a.tif", plugin="napari")
-    assert snapshot(layer).stack.is_film
+    assert snapshot(layer).stack.is_time_series
     assert "time points" in told(section)
     assert field(section, "z").isHidden()
     layer.axis_labels = ("z", "y", "x")
-    assert not snapshot(layer).stack.is_film
+    assert not snapshot(layer).stack.is_time_series
     assert "time points" not in told(section)
     assert not field(section, "z").isHidden()
 

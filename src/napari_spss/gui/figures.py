@@ -132,7 +132,7 @@ class Figures(QObject):
                 voxel_size_um=stack.voxel_size_um,
                 pixel_sizes_um=sizes if stack.is_set else None,
                 is_set=stack.is_set,
-                is_film=stack.is_film,
+                is_time_series=stack.is_time_series,
                 classes=classes,
                 outside=classes.outside,
                 per_slice=objects is not None and objects.request.per_slice,

@@ -187,7 +187,7 @@ def _measure(
     outside = _outside_of(layer)
     found = measure_masks(
         masks,
-        stack=stack_from_array(labels, axes="TYX") if geometry.is_film else None,
+        stack=stack_from_array(labels, axes="TYX") if geometry.is_time_series else None,
         voxel_size_um=voxel_size_um(geometry),
         outside=outside if outside in masks.classes.names else None,
     )

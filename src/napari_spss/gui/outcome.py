@@ -293,7 +293,7 @@ class Outcome(QObject):
         if before is None:
             return
         self.source = source
-        known = [(one.stack.voxel_size_um, one.stack.is_film) for one in (before, source)]
+        known = [(one.stack.voxel_size_um, one.stack.is_time_series) for one in (before, source)]
         if known[0] != known[1]:
             if self.objects is not None:
                 self.objects.version, self._is_resized = -1, True

@@ -137,8 +137,8 @@ def test_time_is_taken_as_slices_without_depth() -> None:
     stack = stack_from_array(ramp(3, 4, 5), axes="TYX", voxel_size_um=(2, 0.1, 0.1))
     assert stack.n_slices == 3
     assert stack.voxel_size_um == (None, 0.1, 0.1)
-    assert stack.is_film
-    assert not stack_from_array(ramp(1, 4, 5), axes="TYX").is_film
+    assert stack.is_time_series
+    assert not stack_from_array(ramp(1, 4, 5), axes="TYX").is_time_series
 
 
 @pytest.mark.parametrize(

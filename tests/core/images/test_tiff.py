@@ -298,9 +298,9 @@ def test_imagej_time_series_is_a_stack(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "t.tif", ramp(5, 8, 9), imagej=True, metadata={"axes": "TYX"})
     with open_stack(tmp_path / "t.tif") as stack:
         assert stack.n_slices == 5
-        assert stack.is_film
+        assert stack.is_time_series
     for stated in ({"axes": "ZYX"}, {"voxel_size_um": (0.05, 0.01, 0.01)}):
-        assert not open_stack(tmp_path / "t.tif", **stated).is_film
+        assert not open_stack(tmp_path / "t.tif", **stated).is_time_series
 
 
 @pytest.mark.parametrize(

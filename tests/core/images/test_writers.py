@@ -71,7 +71,7 @@ def test_time_points_read_back_as_such(tmp_path: Path, writer: Writer) -> None:
             for z, one in enumerate(pixels):
                 written.write(z, one)
         with open_stack(path) as stack:
-            assert (stack.is_film, stack.n_slices) == (True, 3)
+            assert (stack.is_time_series, stack.n_slices) == (True, 3)
             assert stack.voxel_size_um == pytest.approx((None, 0.1, 0.1))
             np.testing.assert_array_equal(stack.read(2)[-1], data[2])
         path = tmp_path / f"maps{writer.suffix}"

@@ -43,7 +43,7 @@ from .estimates import NOTHING, estimate_fraction
 from .object_rows import ClassReader, ObjectSizes, PixelValues, object_rows
 from .objects import check_split
 
-_FILM = (
+_TIME_SERIES = (
     "The slices are time points: objects are those of each, and have areas. If they are slices of "
     "a volume, state their distance: --voxel-size Z,Y,X (voxel_size_um in Python; in napari name "
     "their axis z)."
@@ -119,7 +119,7 @@ def measure(
     voxel_size_um: VoxelSize | None = None,
     pixel_sizes_um: Sequence[float | None] | None = None,
     is_set: bool | None = None,
-    is_film: bool = False,
+    is_time_series: bool = False,
     classes: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
     min_size: float | str = 1,
@@ -146,7 +146,7 @@ def measure(
     is_set : bool, optional
         Whether the slices are separate images, not neighbours: objects then stay within a slice.
         Default: whether their sizes differ or ``pixel_sizes_um`` is given.
-    is_film : bool
+    is_time_series : bool
         Whether the slices are time points: objects then stay within one, too.
     classes : sequence of str, optional
         Class names; default: those of the labels.
@@ -187,7 +187,7 @@ def measure(
         labels; if objects that have ids are to be split.
     """
     task = _Task.of(labels, voxel_size_um, pixel_sizes_um, is_set, classes, names, per_slice)
-    task = replace(task, is_film=is_film, instances=dict(instances or {}))
+    task = replace(task, is_time_series=is_time_series, instances=dict(instances or {}))
     values = PixelValues(_over(task, image, "image"), _over(task, maps, "maps"))
     sizes = task.object_sizes(min_size, split)
     if outside is None and isinstance(task.classes, Classes):
@@ -242,7 +242,7 @@ def measure_masks(
     """
     image = options.get("image")
     stack, names = stack or masks.stack, masks.stack.names
-    is_film = stack.is_film or (isinstance(image, Stack) and image.is_film)
+    is_time_series = stack.is_time_series or (isinstance(image, Stack) and image.is_time_series)
     pixel_sizes = None
     if stack.is_set and voxel_size_um is None:
         pixel_sizes = [stack.pixel_size_um(z) for z in range(stack.n_slices)]
@@ -252,7 +252,7 @@ def measure_masks(
         voxel_size_um=size_um,
         pixel_sizes_um=pixel_sizes,
         is_set=stack.is_set,
-        is_film=is_film and merge_voxel_size(voxel_size_um, UNKNOWN_VOXEL)[0] is None,
+        is_time_series=is_time_series and merge_voxel_size(voxel_size_um, UNKNOWN_VOXEL)[0] is None,
         names=names if stack.is_set else None,
         **options,
     )
@@ -357,7 +357,7 @@ class _Task:
     per_slice: bool
     classes: tuple[str, ...] | None
     names: tuple[str, ...] | None
-    is_film: bool = False
+    is_time_series: bool = False
     instances: dict[int, npt.NDArray[np.integer]] = field(default_factory=dict)
 
     @classmethod
@@ -397,7 +397,7 @@ class _Task:
 
     @property
     def is_volume(self) -> bool:
-        return not self.is_set and not self.is_film and self.source.n_slices > 1
+        return not self.is_set and not self.is_time_series and self.source.n_slices > 1
 
     @property
     def has_volumes(self) -> bool:
@@ -674,8 +674,8 @@ def _notes(
 ) -> list[str]:
     """Say what was left out, and what the numbers assume."""
     notes = []
-    if task.is_film:
-        notes.append(_FILM)
+    if task.is_time_series:
+        notes.append(_TIME_SERIES)
     absent = [name for name, n in zip(classes, counts.sum(axis=0), strict=True) if n == 0]
     if absent:
         notes.append(f"Nowhere in the labels: {', '.join(absent)}.")

@@ -55,7 +55,9 @@ class Pyramid:
         import zarr
 
         *lead, height, width = layout.shape_of(slices[0])
-        axes = ("" if layout.channels is None else "c") + ("tyx" if layout.is_film else "zyx")
+        axes = ("" if layout.channels is None else "c") + (
+            "tyx" if layout.is_time_series else "zyx"
+        )
         group: Any = zarr.create_group(path)
         levels = _level_sizes(height, width)
         for level, size in enumerate(levels):
@@ -186,7 +188,7 @@ def _metadata(title: str, layout: StackLayout, z: int, n_levels: int) -> dict[st
         {"name": name, "type": "space"} | ({} if size is None else {"unit": "micrometer"})
         for name, size in zip("zyx", sizes, strict=True)
     ]
-    if layout.is_film:
+    if layout.is_time_series:
         space[0] = {"name": "t", "type": "time"}
     z_step, *steps = (1.0 if size is None else size for size in sizes)
     datasets = []

@@ -341,7 +341,7 @@ def _ome_xml(
         dtype,
         shape,
         (n_slices * n_channels, 1, 1, height, width, 1),
-        axes="TCYX" if layout.is_film else "ZCYX",
+        axes="TCYX" if layout.is_time_series else "ZCYX",
         Name=title,
         **metadata,
     )

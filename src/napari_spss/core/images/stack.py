@@ -127,7 +127,7 @@ class Stack:
         Whether this is an image set, whose slices may differ in size.
     is_series : bool
         Whether each slice is an image of its own, such as a file of a folder.
-    is_film : bool
+    is_time_series : bool
         Whether the slices are time points, as the file or ``axes`` says.
     names : tuple of str
         Per slice the file's name, or its index as text.
@@ -179,7 +179,7 @@ class Stack:
         sizes = {image.voxel_size_um[1:] for image in self._images}
         is_stated = axes is None and merge_voxel_size(voxel_size_um, UNKNOWN_VOXEL)[0] is not None
         has_depth = self.is_series or first.plan.has_depth or is_stated
-        self.is_film = not has_depth and self.n_slices > 1
+        self.is_time_series = not has_depth and self.n_slices > 1
         z_um = first.voxel_size_um[0] if has_depth else None
         self.is_set = False
         if names is not None:

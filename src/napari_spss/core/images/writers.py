@@ -35,7 +35,7 @@ class StackLayout:
         (z, y, x) in micrometres.
     is_set : bool
         Whether the slices are images of their own, which become a folder.
-    is_film : bool
+    is_time_series : bool
         Whether the slices are time points.
     names : sequence of str
         Per image of a set, the source's file name; by default its index.
@@ -54,7 +54,7 @@ class StackLayout:
     classes: Sequence[str] = ()
     voxel_size_um: VoxelSize = UNKNOWN_VOXEL
     is_set: bool = False
-    is_film: bool = False
+    is_time_series: bool = False
     names: Sequence[str] = ()
     pixel_sizes_um: Sequence[float | None] | None = None
 
@@ -91,7 +91,7 @@ class StackLayout:
             shapes=[stack.shape_of(z) for z in chosen],
             voxel_size_um=stack.voxel_size_um,
             is_set=stack.is_set,
-            is_film=stack.is_film,
+            is_time_series=stack.is_time_series,
             names=[stack.names[z] for z in chosen],
             pixel_sizes_um=sizes,
             **others,
@@ -104,8 +104,8 @@ class StackLayout:
 
     @property
     def axes(self) -> str:
-        """Axes of the whole: "ZYX" or "ZCYX", of a film with T; a slice lacks the first."""
-        return ("T" if self.is_film else "Z") + ("YX" if self.channels is None else "CYX")
+        """Axes of the whole: "ZYX" or "ZCYX", of a time series with T; a slice lacks the first."""
+        return ("T" if self.is_time_series else "Z") + ("YX" if self.channels is None else "CYX")
 
     def shape_of(self, z: int) -> tuple[int, ...]:
         """(Y, X) of a slice, or (C, Y, X)."""

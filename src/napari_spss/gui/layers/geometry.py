@@ -94,10 +94,10 @@ class Geometry:
     @property
     def stack_axes(self) -> str:
         """Axes of the layer as the core names them: T of time points."""
-        return self.axes.replace("Z", "T") if self.is_film else self.axes
+        return self.axes.replace("Z", "T") if self.is_time_series else self.axes
 
     @property
-    def is_film(self) -> bool:
+    def is_time_series(self) -> bool:
         """Whether the slices are time points, by the name of their axis."""
         name = dict(zip(self.axes, self.axis_labels, strict=True)).get("Z", "")
         return name.lower() in _TIME_LABELS and self.stack_shape[0] > 1
@@ -259,7 +259,7 @@ def voxel_size_um(geometry: Geometry) -> tuple[float | None, float | None, float
     """
 
     def size(name: str) -> float | None:
-        if name not in geometry.axes or (name == "Z" and geometry.is_film):
+        if name not in geometry.axes or (name == "Z" and geometry.is_time_series):
             return None
         axis = geometry.axes.index(name)
         unit = geometry.units[axis]

@@ -153,7 +153,7 @@ def _place(stack: Stack) -> dict[str, Any]:
     return {
         "scale": tuple(length or 1.0 for length in size),
         "units": tuple("um" if length else "pixel" for length in size),
-        "axis_labels": ("t" if stack.is_film else "z", "y", "x"),
+        "axis_labels": ("t" if stack.is_time_series else "z", "y", "x"),
     }
 
 

@@ -51,7 +51,7 @@ def name_time_axis(layer: Image | Labels, stack: Stack | None = None) -> None:
     if "Z" not in axes or not names[axes.index("Z")].startswith("-"):
         return
     stack = stack or _file_stack(layer)
-    if stack is not None and stack.is_film:
+    if stack is not None and stack.is_time_series:
         names[axes.index("Z")] = "t"
         layer.axis_labels = names
 

@@ -37,7 +37,7 @@ _OPAQUE = ("opaque", "translucent", "translucent_no_depth")
 _COVERING = frozenset(
     ("inserted", "removed", "reordered", "visible", "opacity", "blending", "translate", "scale")
 )
-_FILM = (
+_TIME_SERIES = (
     "The slices are time points: objects are those of each. If they are slices of a volume, name "
     "their axis 'z' (Layers > Metadata)."
 )
@@ -257,14 +257,14 @@ class ImageSection(QWidget):
                 facts = str(error)
             else:
                 more = (
-                    _FILM if geometry.is_film else "",
+                    _TIME_SERIES if geometry.is_time_series else "",
                     guessed_channels(layer, geometry),
                     layer_mark(layer).get("notice", ""),
                 )
                 facts = "\n".join(text for text in (describe(layer, geometry), *more) if text)
                 size = voxel_size_um(geometry)
                 pixel_um = size[2] if _is_square(*size[1:]) else None
-                has_depth = "Z" in geometry.axes and not geometry.is_film
+                has_depth = "Z" in geometry.axes and not geometry.is_time_series
                 asked = _about_voxels(size, layer_mark(layer).get(_FOUND), has_depth)
                 note = _scale_text(self._diameter.value(), pixel_um)
         self._facts.say(facts.strip())
