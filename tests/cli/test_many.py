@@ -12,7 +12,7 @@ import tifffile
 
 from napari_spss import predict_images
 from napari_spss.core.analysis import clean_labels
-from napari_spss.core.annotations import Annotations, lay_grid, write_grid
+from napari_spss.core.annotations import Annotations, lay_frames, lay_grid, write_grid
 from napari_spss.core.base import CancelToken, FinishReason, ImageProgress, Progress
 from napari_spss.core.images import WRITERS, StackLayout, labels_in, left_out, open_labels
 from napari_spss.core.projects import Project, ProjectState
@@ -477,6 +477,29 @@ def test_estimates_of_each_and_the_mean_of_groups(spss, labels):
     assert corrected["low"] < corrected["fraction"] < corrected["high"]
     assert spss(*command).err.count("kept") == 2
     assert not Path("out/overall.csv").exists()  # it would be of other groups
+
+
+def test_each_image_of_a_group_weighs_by_its_volume_however_it_was_counted(
+    spss, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name, edge, value in (("small", 96, 1), ("large", 384, 0)):
+        tifffile.imwrite(f"{name}.tif", np.eye(edge, dtype=np.uint8)[None].repeat(2, axis=0))
+        judged = np.full((2, edge, edge), value)
+        frames = lay_frames(judged.shape, 4, 48, 6, rng=np.random.default_rng(0))
+        grids = tuple(
+            one.replace(class_index=np.full(one.n_nodes, value), is_done=True) for one in frames
+        )
+        Path("checks").mkdir(exist_ok=True)
+        write_grid(f"checks/{name}.csv", Annotations(("background", "class_1"), grids=grids))
+    Path("animals.csv").write_text("image,group\nsmall,one\nlarge,one\n")
+    command = ("estimate", "small.tif", "large.tif", "--check", "checks", "--out", "out")
+    for _ in range(2):
+        done = spss(*command, "--groups", "animals.csv", "--overwrite")
+        assert done.code == 0, done.err
+        overall = pd.read_csv("out/overall.csv").set_index("method")
+        assert overall.loc["count", "fraction"] == pytest.approx(1 / 17)  # 96² and 384² pixels
+        write_check(Path("checks/large.csv"), np.zeros((2, 384, 384), int), 3)  # grids, not frames
 
 
 def test_check_counts_that_lie_beside_some_of_the_labels_correct_these(spss, labels):

@@ -22,8 +22,10 @@ from .densities import (
 from .estimates import (
     CountedFractions as CountedFractions,
     FractionEstimate as FractionEstimate,
+    area_of_node as area_of_node,
     counted_fractions as counted_fractions,
     estimate_fraction as estimate_fraction,
+    frames_or_grids as frames_or_grids,
 )
 from .figures import (
     FORMATS as FORMATS,

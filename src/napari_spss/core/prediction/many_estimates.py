@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..analysis import (
+    area_of_node,
     contradicted_nodes,
     estimate_fractions,
     estimate_results,
+    frames_or_grids,
     write_estimate_tables,
     write_estimates,
 )
@@ -209,33 +212,47 @@ def _depths(parts: Sequence[_Part]) -> list[tuple[Path, float | None]]:
 def _of_groups(parts: Sequence[_Part]) -> tuple[Estimate, ...]:
     """Estimate the mean of groups from the slices of all labels, by their volume."""
     pixels, depths = _pixels(parts), _depths(parts)
-    joined = _Joined(parts)
+    pixel_areas = [
+        (size or 1.0) ** 2 * (depth or 1.0)
+        for (_, size), (_, depth) in zip(pixels, depths, strict=True)
+    ]
     classes = parts[0].opened.classes
     return estimate_fractions(
-        joined,
-        _joined_counts([one.check for one in parts], parts),
-        training=_joined_counts([one.training for one in parts], parts),
+        _Joined(parts),
+        _joined_counts([one.check for one in parts], parts, pixel_areas),
+        training=_joined_counts([one.training for one in parts], parts, pixel_areas),
         groups=[one.group for one in parts for _ in range(one.opened.masks.n_slices)],
         classes=classes,
         is_set=True,
-        pixel_areas=[
-            (size or 1.0) ** 2 * (depth or 1.0)
-            for (_, size), (_, depth) in zip(pixels, depths, strict=True)
-        ],
+        pixel_areas=pixel_areas,
         outside=classes.outside,
     )
 
 
 def _joined_counts(
-    counts: Sequence[Annotations | None], parts: Sequence[_Part]
+    counts: Sequence[Annotations | None], parts: Sequence[_Part], pixel_areas: Sequence[float]
 ) -> Annotations | None:
-    """Counts of many labels, with the slices that these have one after the other."""
+    """Counts of many labels, with the slices that these have one after the other.
+
+    The nodes of each stand for all of its volume, in however many frames or slices they are.
+    """
+    samples = [
+        () if one is None else frames_or_grids(one.with_classes(part.opened.classes))
+        for one, part in zip(counts, parts, strict=True)
+    ]
+    has_frames = any(grid.box is not None for sample in samples for grid in sample)
     grids, first = [], 0
-    for one, part in zip(counts, parts, strict=True):
-        if one is not None:
-            known = one.with_classes(part.opened.classes).grids
-            grids += [grid.replace(slice=first + grid.slice) for grid in known]
-        first += part.opened.masks.n_slices
+    for sample, part in zip(samples, parts, strict=True):
+        shapes = [part.opened.masks.shape_of(z) for z in range(part.opened.masks.n_slices)]
+        areas = pixel_areas[first : first + len(shapes)]
+        judged = sum(grid.n_judged * area_of_node(grid, areas) for grid in sample if grid.is_done)
+        volume = sum(math.prod(shape) * area for shape, area in zip(shapes, areas, strict=True))
+        scale = math.sqrt(volume / judged) if judged else 1.0
+        for grid in sample:
+            box = (0, 0, *shapes[grid.slice]) if has_frames and grid.box is None else grid.box
+            spacing_px = scale * grid.spacing_px
+            grids.append(grid.replace(slice=first + grid.slice, spacing_px=spacing_px, box=box))
+        first += len(shapes)
     return Annotations(parts[0].opened.classes, grids=tuple(grids)) if grids else None
 
 
