@@ -129,7 +129,8 @@ def figure(
                 "the image that the labels belong to.",
                 field="image",
             )
-        pixel_um = stack.pixel_size_um(z) or masks.stack.pixel_size_um(z)
+        along_x = stack.voxel_size_um[2]  # as the scale bar
+        pixel_um = along_x or stack.pixel_size_um(z) or masks.stack.pixel_size_um(z)
         view = FigureSlice(stack, z, masks.read(z), pixel_um)
     written = write_figures(
         results,

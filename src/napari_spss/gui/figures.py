@@ -138,7 +138,7 @@ class Figures(QObject):
                 per_slice=objects is not None and objects.request.per_slice,
                 instances=instances,
             )
-            view = FigureSlice(stack, z, labels[z], sizes[z])
+            view = FigureSlice(stack, z, labels[z], stack.voxel_size_um[2] or sizes[z])
             return write_figures(
                 results, measured, classes, annotations=stated, estimates=estimates, view=view
             )

@@ -19,7 +19,7 @@ from napari_spss.core.analysis import (
     stated_fractions,
     write_figures,
 )
-from napari_spss.core.analysis.charts import scale_bar
+from napari_spss.core.analysis.charts import draw_overlay, scale_bar
 from napari_spss.core.annotations import (
     Annotations,
     Classes,
@@ -177,3 +177,14 @@ def test_the_scale_bar_is_round_and_a_tenth_to_a_quarter_of_the_width(width, pix
     assert number.strip("0.")[:1] in "125"
     factor = {"px": 1.0, "nm": 1e-3, "µm": 1.0, "mm": 1e3}[unit]
     assert float(number) * factor == pytest.approx(length * (pixel_um or 1.0))
+
+
+@pytest.mark.parametrize(("pixel_um", "text"), [(None, "500 px"), (0.004, "2 µm")])
+def test_the_scale_bar_of_a_reduced_overlay_is_told_in_pixels_of_the_data(pixel_um, text):
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    picture = np.zeros((50, 500))
+    draw_overlay(axes, picture, picture.astype(int), CLASSES, pixel_um=pixel_um, reduced_by=4)
+    assert [one.get_text() for one in axes.texts] == [text]
+    assert axes.patches[-1].get_width() == pytest.approx(500 / 4)

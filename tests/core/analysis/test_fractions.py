@@ -396,9 +396,24 @@ def test_intervals_of_nothing_and_of_one_slice() -> None:
     assert math.isnan(one.low)
 
 
-def test_images_without_spread_give_an_interval_without_width() -> None:
-    estimate = estimate_fraction(np.full(10, 5), np.full(10, 100), is_sample=True)
-    assert (estimate.low, estimate.high) == (0.05, 0.05)
+@pytest.mark.parametrize("share", [0, 0.1, 1])
+def test_equal_images_are_no_certainty(share) -> None:
+    totals = np.array([300, 100, 700])
+    estimate = estimate_fraction(share * totals, totals, is_sample=True)
+    assert estimate.fraction == pytest.approx(share)
+    assert math.isnan(estimate.low)
+    assert math.isnan(estimate.high)
+    measured = measure(np.zeros((3, 4, 4), int), is_set=True, classes=("background", "axon"))
+    assert measured.summary()[0] == "axon: 0.00 %, 0 objects"
+    assert any("All images have the same fraction of" in note for note in measured.notes)
+
+
+def test_images_of_which_some_have_no_pixel_size_are_said_to_weigh_by_pixels() -> None:
+    labels = np.zeros((2, 4, 4), int)
+    labels[0] = 1
+    for sizes, is_told in (((0.1, None), True), ((0.1, 0.3), False), ((None, None), False)):
+        notes = measure(labels, pixel_sizes_um=sizes).notes
+        assert any("not known of 1 of 2 images" in note for note in notes) == is_told
 
 
 def test_interval_of_a_set_covers_what_its_images_were_drawn_from() -> None:

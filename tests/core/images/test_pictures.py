@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tracemalloc
 from pathlib import Path
@@ -62,10 +63,23 @@ def test_folder_of_several_sizes_is_a_set_with_own_pixel_sizes(tmp_path: Path) -
     assert image_set.is_set
     assert [image_set.shape_of(z) for z in range(3)] == [(6, 7), (8, 5), (8, 5)]
     assert image_set.pixel_size_um(0) == pytest.approx(0.18)
-    assert image_set.pixel_size_um(1) == pytest.approx(0.095)
+    assert image_set.pixel_size_um(1) == pytest.approx(
+        math.sqrt(0.09 * 0.1)
+    )  # so that areas are right
     assert image_set.pixel_size_um(2) is None
     stated = open_stack(tmp_path, voxel_size_um=(None, 0.2, 0.2))
     assert [stated.pixel_size_um(z) for z in range(3)] == [0.2, 0.2, 0.2]
+
+
+@pytest.mark.parametrize(("edges_nm", "is_set"), [((10, 10.1), False), ((10, 50), True)])
+def test_images_of_another_scale_are_no_slices_of_one_volume(tmp_path, edges_nm, is_set):
+    for index, edge in enumerate(edges_nm):
+        write_png(tmp_path / f"{index}.png", np.zeros((6, 7), np.uint8))
+        content = {"PixelSize": [edge, edge], "PixelSizeUnits": "nm"}
+        (tmp_path / f"{index}.json").write_text(json.dumps(content))
+    stack = open_stack(tmp_path)
+    assert stack.is_set == is_set
+    assert stack.pixel_size_um(1) == pytest.approx(edges_nm[1] / 1000)
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,7 @@ def draw_overlay(
     classes: Classes,
     *,
     pixel_um: float | None = None,
+    reduced_by: int = 1,
 ) -> None:
     """Draw labels over an image, with a scale bar.
 
@@ -240,7 +241,9 @@ def draw_overlay(
         Class indices; 0 and what is no class are left free.
     classes : Classes
     pixel_um : float, optional
-        Width of a pixel; without, the bar is so many pixels long.
+        Width of a pixel of the data; without, the bar is so many of these long.
+    reduced_by : int
+        How many pixels of the data make one that is drawn, along each side.
     """
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch
@@ -257,7 +260,8 @@ def draw_overlay(
     if patches:
         _legend_above(axes, handles=patches)
     height, width = labels.shape
-    length, text = scale_bar(width, pixel_um)
+    length, text = scale_bar(width * reduced_by, pixel_um)
+    length /= reduced_by
     margin, thick = 0.03 * width, max(1.0, 0.008 * width)
     x0, y0 = width - margin - length, height - margin - thick
     pad = 0.015 * width

@@ -13,6 +13,8 @@ from scipy.special import stdtrit
 from ..annotations import Annotations, CountingGrid, wilson_interval
 from ..base import counted
 
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class FractionEstimate:
@@ -50,7 +52,8 @@ def estimate_fraction(
     Returns
     -------
     FractionEstimate
-        nan for no slice; interval nan for a stack, and for one image.
+        nan for no slice; interval nan for a stack, for one image, and where all images are equal:
+        they tell no spread.
 
     References
     ----------
@@ -58,8 +61,9 @@ def estimate_fraction(
 
     Examples
     --------
-    >>> estimate_fraction([10, 10], [100, 100], is_sample=True)
-    FractionEstimate(fraction=0.1, low=0.1, high=0.1)
+    >>> found = estimate_fraction([10, 12, 14], [100, 100, 100], is_sample=True)
+    >>> print(f"{found.fraction:.2f}, {found.low:.2f} to {found.high:.2f}")
+    0.12, 0.07 to 0.17
     """
     hits, sizes = np.asarray(areas, dtype=float), np.asarray(totals, dtype=float)
     hits, sizes = hits[sizes > 0], sizes[sizes > 0]
@@ -72,6 +76,8 @@ def estimate_fraction(
     residuals = (hits - fraction * sizes) / sizes.mean()
     variance = float((residuals**2).sum()) / (n * (n - 1))
     half = float(stdtrit(n - 1, 0.975)) * math.sqrt(variance)
+    if half <= _ROUNDING * fraction:
+        return FractionEstimate(fraction, math.nan, math.nan)
     return FractionEstimate(fraction, max(0.0, fraction - half), min(most, fraction + half))
 
 

@@ -231,8 +231,7 @@ def _overlay(view: FigureSlice, classes: Classes) -> Figure:
     labels = view.labels[k // 2 :: k, k // 2 :: k]
     shown = shown[: len(labels), : labels.shape[1]]
     figure = Figure(figsize=(6, 6 * height / width + 0.3), layout="constrained")
-    pixel_um = None if view.pixel_um is None else k * view.pixel_um
-    draw_overlay(figure.subplots(), shown, labels, classes, pixel_um=pixel_um)
+    draw_overlay(figure.subplots(), shown, labels, classes, pixel_um=view.pixel_um, reduced_by=k)
     return figure
 
 

@@ -685,7 +685,14 @@ def _notes(
         notes.append(
             f"{counted(n_empty, 'slice')} with no labelled pixel{which}: counted in no fraction."
         )
-    if not np.isfinite(task.pixel_areas_um2).all():
+    n_known = int(np.isfinite(task.pixel_areas_um2).sum())
+    if 0 < n_known < len(counts):
+        n_left = len(counts) - n_known
+        notes.append(
+            f"The size of a pixel is not known of {n_left} of {counted(len(counts), 'image')}: in "
+            "the fraction of all, images weigh by their pixels, not by their area."
+        )
+    elif not n_known:
         notes.append("The pixel or voxel size is not known, so sizes are in pixels only.")
     elif task.is_volume and not np.isfinite(task.voxel_um3):
         notes.append("The distance of slices is not known, so volumes are in voxels only.")
@@ -696,6 +703,11 @@ def _notes(
         )
     elif len(counts) == 1:
         notes.append("A single image tells nothing about the spread between images: no interval.")
+    elif len(equal := stack.loc[stack["fraction"].notna() & stack["low"].isna(), "class"]):
+        notes.append(
+            f"All images have the same fraction of {', '.join(equal)}, by chance or not: no "
+            "interval."
+        )
     if stack["surface_um2_per_um3"].notna().any():
         sections = stack["sections"].iloc[0]
         notes.append(f"Surface per volume assumes right labels and {sections} sections.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import operator
 import threading
 from collections import OrderedDict
@@ -22,6 +23,7 @@ Box: TypeAlias = tuple[int, int, int, int]
 """Half-open pixel box (y0, x0, y1, x1)."""
 
 _MAX_CHANNELS = 16
+_SAME_SCALE = 1.05  # sizes of a pixel in one volume, which may be calibrated slice by slice
 _MAX_SLICES = 2**18
 _CACHE_BYTES = 2**28
 _SAMPLED_SLICES = 16
@@ -105,7 +107,7 @@ class Stack:
     names : sequence of str, optional
         Of single images.
     is_set : bool, optional
-        Whether single images may differ in size; by default, whether they do.
+        Whether single images may differ in size; by default, whether they do, or their pixels.
     axes : str, optional
         Axes of each image, instead of those that it states.
     voxel_size_um : sequence of 3 floats or None, optional
@@ -186,7 +188,7 @@ class Stack:
             _check_single(self._images, names, source)
             if strict:
                 _check_agreement(self._images, names, source)
-            self.is_set = len({i.shape for i in self._images}) > 1 if is_set is None else is_set
+            self.is_set = _are_separate(self._images) if is_set is None else is_set
         y_um, x_um = sizes.pop() if len(sizes) == 1 else (None, None)
         self.voxel_size_um: VoxelSize = (None if self.is_set else z_um, y_um, x_um)
         self.n_channels = max(image.plan.n_channels for image in self._images)
@@ -220,10 +222,15 @@ class Stack:
         return self._image(self._index(z)).shape
 
     def pixel_size_um(self, z: int) -> float | None:
-        """In-plane edge of a pixel of slice ``z`` in micrometres, None if unknown."""
+        """In-plane edge of a pixel of slice ``z`` in micrometres, None if unknown.
+
+        Of a pixel that is not square, that of a square of the same area.
+        """
         edges = self._image(self._index(z)).voxel_size_um[1:]
         known = [edge for edge in edges if edge is not None]
-        return sum(known) / len(known) if known else None
+        if len(set(known)) == 2:
+            return math.sqrt(math.prod(known))
+        return known[0] if known else None
 
     def box_of(self, z: int, box: Box | None = None) -> Box:
         """Return a box, or that of the whole slice; InputError unless it lies in slice ``z``."""
@@ -448,6 +455,13 @@ def _check_agreement(images: Sequence[_Image], names: Sequence[str], source: str
                     f"the images of {source} differ in {what}: {before} has {here}, {name} "
                     f"has {there}; convert them to one, or keep them in separate folders."
                 )
+
+
+def _are_separate(images: Sequence[_Image]) -> bool:
+    """Whether the sizes of images, or of their pixels, show that they are no slices of a volume."""
+    edges = [edge for one in images if (edge := one.voxel_size_um[1]) is not None]
+    is_one_scale = not edges or max(edges) <= _SAME_SCALE * min(edges)
+    return len({one.shape for one in images}) > 1 or not is_one_scale
 
 
 def check_memory(n_bytes: int, name: str) -> None:

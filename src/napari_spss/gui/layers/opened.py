@@ -31,7 +31,7 @@ def open_with_labels(viewer: Viewer, image: Path, folder: Path) -> None:
     Raises
     ------
     InputError
-        If it cannot be read, or is a set of images of different sizes.
+        If it cannot be read, or is a set of images of different sizes or scales.
     """
     from ...core.images import labels_in, open_labels, open_stack
 
@@ -39,8 +39,8 @@ def open_with_labels(viewer: Viewer, image: Path, folder: Path) -> None:
     stack, labels = open_stack(image), open_labels(path)
     if stack.is_set:
         raise InputError(
-            f"{image} is a set of images of different sizes, which no layer shows; open one of "
-            "them."
+            f"{image} is a set of images of different sizes or scales, which no layer shows; open "
+            "one of them."
         )
     for layer in viewer.layers:
         if _OPENED in layer.metadata:
