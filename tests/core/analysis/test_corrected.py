@@ -78,6 +78,7 @@ def test_labels_are_corrected_by_the_mean_of_what_nodes_say_less_the_labels():
     assert corrected.fraction == pytest.approx(0.3 - 20 / 198)
     assert (corrected.clusters, corrected.nodes) == (2, 198)
     assert "2 unsure nodes as the others" in corrected.assumes
+    assert "errors do not crowd in a few places that nodes may miss" in corrected.assumes
     assert found["labels, uncorrected"].fraction == pytest.approx(0.3)
     assert (
         "what the labels miss or make up is left, and not known"

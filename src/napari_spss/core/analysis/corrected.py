@@ -608,7 +608,8 @@ def _corrected(task: _Task) -> _Found:
     what = "frames" if task.sample[0].box is not None else "images" if task.is_set else "slices"
     assumes = (
         f"check nodes are a fair sample of all pixels, by {what} as clusters; nothing learned from "
-        f"them; {_NO_WRONG}: look again at those that contradict the labels"
+        f"them; {_NO_WRONG}: look again at those that contradict the labels; errors do not crowd "
+        "in a few places that nodes may miss"
     )
     n_clusters = len(np.unique(clusters))
     return _Found(values, n_clusters, said.size, _told(assumes, task.sample))
