@@ -442,3 +442,11 @@ def test_fractions_of_real_masks_are_the_published_ones(shared_data: Path) -> No
     row = measured.stack.iloc[1]
     assert math.isnan(row["low"])
     assert any("nothing sampled" in note for note in measured.notes)
+
+
+@pytest.mark.parametrize("stray", [np.nan, np.inf, 1e30])
+def test_grey_values_beside_an_object_leave_no_trace_in_its_mean(stray) -> None:
+    labels = np.array([[0, 1, 1, 0, 0, 1], [0, 0, 0, 0, 0, 1]])
+    image = np.array([[stray, 0.2, 0.4, 0, stray, 0.5], [stray, 0, 0, 0, 0, 0.7]])
+    means = measure(labels, image=image).objects["mean_grey"]
+    assert means.tolist() == pytest.approx([0.3, 0.6])

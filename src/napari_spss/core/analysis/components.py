@@ -148,10 +148,11 @@ class ComponentCollector:
             self._shape = shape or (len(strip), strip.shape[1])
         runs = _runs(strip)
         sums = np.zeros((runs.shape[1], 0 if values is None else len(values)))
-        for index, one in enumerate(() if values is None else values):
-            up_to = np.zeros((strip.shape[0], strip.shape[1] + 1))
-            np.cumsum(one, axis=1, out=up_to[:, 1:], dtype=np.float64)
-            sums[:, index] = up_to[runs[0], runs[2]] - up_to[runs[0], runs[1]]
+        ends = (runs[0] * strip.shape[1] + runs[1:3]).T.reshape(-1)  # of each run, in turn
+        for index, one in enumerate(() if values is None or not ends.size else values):
+            # not differences of cumulative sums, in which a pixel elsewhere might leave its trace
+            padded = np.append(one, 0.0).astype(np.float64, copy=False)
+            sums[:, index] = np.add.reduceat(padded, ends)[::2]
         runs[:3] += np.array([origin[0], origin[1], origin[1]])[:, None]
         self._n_runs += runs.shape[1]
         if self._n_runs > _MAX_RUNS:
