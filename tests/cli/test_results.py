@@ -389,6 +389,21 @@ def test_long_stacks_are_not_listed(spss, masks):
 # -- simulate ------------------------------------------------------------------------------------
 
 
+def test_images_of_a_set_count_by_their_areas(spss, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("masks").mkdir()
+    for name, edge, nm, value in (("a", 64, 10, 1), ("b", 32, 60, 0)):
+        mask = np.full((edge, edge), value, np.uint8)
+        tifffile.imwrite(f"masks/{name}.tif", mask)
+        content = {"PixelSize": [nm, nm], "PixelSizeUnits": "nm"}
+        Path(f"masks/{name}.json").write_text(json.dumps(content))
+    named = ("--classes", "background,disc")
+    done = spss("simulate", "masks", "--protocol", "grid", "--grid-size", "8", "--out", "s", *named)
+    assert done.code == 0, done.err
+    share = 100 * 640**2 / (640**2 + 1920**2)
+    assert f"whole stack, by 2 of 2 grids: disc {share:.2f} %" in done.out
+
+
 def test_simulated_frames_can_be_trained_on_and_give_the_fraction_of_the_stack(spss, truth):
     named = ("--classes", "background,disc")
     done = spss("simulate", "truth.tif", "--protocol", "frames", "--frames", "6", "--frame-size",

@@ -72,7 +72,7 @@ def plan(
     wanted = diameter_settings(object_diameter)
     import numpy as np
 
-    from ..core.analysis import counted_fractions
+    from ..core.analysis import areas_of_pixels, counted_fractions
     from ..core.annotations import Annotations, Classes, read_annotations, write_grid
     from ..core.base import ResultFiles, preset
     from ..core.images import check_stack, open_stack
@@ -86,7 +86,8 @@ def plan(
     reduction = settings.image.reduction(stack.pixel_size_um(0)) or 1
     fraction = None
     if grid is not None:
-        so_far = counted_fractions(read_annotations(grid=grid, stack=stack))
+        known = read_annotations(grid=grid, stack=stack)
+        so_far = counted_fractions(known, pixel_areas=areas_of_pixels(stack))
         if so_far is None:
             raise InputError(
                 f"--grid {grid} holds nothing that is counted to its end; leave it out, or finish "

@@ -131,7 +131,7 @@ def simulate(
     check_seed(seed)
     check_out_dir(out)
     spec = parse_class_list(classes)
-    from ..core.analysis import counted_fractions
+    from ..core.analysis import areas_of_pixels, counted_fractions
     from ..core.images import open_labels
     from ..core.simulation import (
         PROTOCOLS,
@@ -181,7 +181,7 @@ def simulate(
         say(f"note: {note}")
     typer.echo(f"classes: {', '.join(result.annotations.classes)}")
     typer.echo(f"simulated: {result.annotations.summary()}")
-    found = counted_fractions(result.annotations)
+    found = counted_fractions(result.annotations, pixel_areas=areas_of_pixels(truth.stack))
     for text in () if found is None else found.messages():
         typer.echo(text)
     typer.echo(f"a person would have spent {duration(result.seconds)} ({result.seconds:.0f} s)")

@@ -333,7 +333,7 @@ def open_training_masks(
 
 def introduce(job: TrainJob, device: str) -> None:
     """Tell what was understood and how long it will take, before minutes are spent."""
-    from ..core.analysis import counted_fractions
+    from ..core.analysis import areas_of_pixels, counted_fractions
 
     stack, annotations, masks = job.stack, job.annotations, job.masks
     shapes = {stack.shape_of(z) for z in range(stack.n_slices)}
@@ -349,7 +349,7 @@ def introduce(job: TrainJob, device: str) -> None:
     elif masks is not None:
         said.append("labels that were painted in the dock")
     say(f"annotations: {', '.join(said)}")
-    found = counted_fractions(annotations)
+    found = counted_fractions(annotations, pixel_areas=areas_of_pixels(stack))
     for text in (*job.notes, *(() if found is None else found.messages())):
         say(text)
     if job.start_from is not None and job.start_from.n_steps and not job.has_checkpoint:

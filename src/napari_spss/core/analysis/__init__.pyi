@@ -23,6 +23,7 @@ from .estimates import (
     CountedFractions as CountedFractions,
     FractionEstimate as FractionEstimate,
     area_of_node as area_of_node,
+    areas_of_pixels as areas_of_pixels,
     counted_fractions as counted_fractions,
     estimate_fraction as estimate_fraction,
     frames_or_grids as frames_or_grids,

@@ -30,6 +30,7 @@ from .cavalieri import ALPHA, Smoothness, cavalieri_error
 from .difference import corrected_fractions
 from .estimates import (
     area_of_node,
+    areas_of_pixels,
     counted_fractions,
     effective_interval,
     estimate_fraction,
@@ -355,9 +356,8 @@ def _geometry(
     if is_set is None:
         shapes = {source.shape_of(z) for z in range(source.n_slices)}
         is_set = len(shapes) > 1 if stack is None else stack.is_set
-    if pixel_areas is None and is_set and stack is not None:
-        sizes = [stack.pixel_size_um(z) for z in range(stack.n_slices)]
-        pixel_areas = None if None in sizes else [size**2 for size in sizes]
+    if pixel_areas is None and stack is not None:
+        pixel_areas = areas_of_pixels(stack)
     return is_set, pixel_areas
 
 

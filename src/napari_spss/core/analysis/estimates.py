@@ -12,6 +12,7 @@ from scipy.special import stdtrit
 
 from ..annotations import Annotations, CountingGrid, wilson_interval
 from ..base import counted
+from ..images import Stack
 
 _ROUNDING = 1e-9
 
@@ -187,6 +188,12 @@ def counted_fractions(
     names = tuple(annotations.classes[c] for c in inside)
     has_frames = laid[0].box is not None
     return CountedFractions(names, fractions, errors, intervals, len(nodes), len(laid), has_frames)
+
+
+def areas_of_pixels(stack: Stack) -> list[float] | None:
+    """Area of a pixel of each image of a set, if all are known; None where all count alike."""
+    sizes = [stack.pixel_size_um(z) for z in range(stack.n_slices)] if stack.is_set else [None]
+    return None if None in sizes else [size**2 for size in sizes if size is not None]
 
 
 def frames_or_grids(annotations: Annotations) -> tuple[CountingGrid, ...]:
