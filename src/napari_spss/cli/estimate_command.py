@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..core.base import InputError, counted
+from ..core.base import InputError, counted, percent
 from .options import (
     ClassesOption,
     EachOption,
@@ -175,8 +175,8 @@ def _lines(found: Iterable[Estimate]) -> Iterator[str]:
             if one.fraction != one.fraction:
                 yield f"  {one.method}: {one.assumes}"
                 continue
-            text = f"  {one.method}: {100 * one.fraction:.2f} %"
+            text = f"  {one.method}: {percent(one.fraction)}"
             if one.low == one.low:
-                text += f" (95 % interval {100 * one.low:.2f} to {100 * one.high:.2f} %)"
+                text += f" (95 % interval {percent(one.low)} to {percent(one.high)})"
             yield text
             yield f"      assumed: {one.assumes} ({one.reference})"

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 from ..annotations import Annotations, CountingGrid, wilson_interval
-from ..base import counted
+from ..base import counted, percent
 from ..images import Stack
 
 _ROUNDING = 1e-9
@@ -112,9 +112,9 @@ class CountedFractions:
         """Say the fractions of all classes but the background, and what they rest on."""
         told = []
         for name, fraction, (low, high) in self._rows():
-            text = f"{name} {100 * fraction:.2f} %"
+            text = f"{name} {percent(fraction)}"
             if not math.isnan(low):
-                text += f" (95 % interval {100 * low:.2f} to {100 * high:.2f} %)"
+                text += f" (95 % interval {percent(low)} to {percent(high)})"
             told.append(text)
         thing = "counting frame" if self.has_frames else "grid"
         yield f"whole stack, by {self.n_done} of {counted(self.n_laid, thing)}: {', '.join(told)}"

@@ -76,14 +76,17 @@ def length_text(micrometres: float) -> str:
 
 
 def percent(fraction: float, digits: int = 2) -> str:
-    """Write a fraction for people; a dash if it is not known.
+    """Write a fraction for people, a small one to two digits; a dash if it is not known.
 
     Examples
     --------
-    >>> percent(0.0625), percent(float("nan"))
-    ('6.25 %', '-')
+    >>> percent(0.0625), percent(0.00004321), percent(float("nan"))
+    ('6.25 %', '0.0043 %', '-')
     """
-    return "-" if math.isnan(fraction) else f"{100 * fraction:.{digits}f} %"
+    if math.isnan(fraction):
+        return "-"
+    is_small = 0 < abs(100 * fraction) < 10 ** (1 - digits)
+    return f"{100 * fraction:.2g} %" if is_small else f"{100 * fraction:.{digits}f} %"
 
 
 def printed_pixel_um(length: float | None) -> float | None:
