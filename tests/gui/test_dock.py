@@ -552,7 +552,7 @@ def test_apply_to_the_stack_fills_labels_maps_and_fractions(dock, viewer, qtbot)
     wait(dock, qtbot)
     assert names(viewer) == ["em", "em mitochondria probability", "em labels", "keypoints"]
     assert viewer.layers["em labels"].data.sum() == 4 * 16 * 48
-    assert "of 4 slices, stated 35.0 %" in said(dock.results)
+    assert "of 4 slices, stated 35.0 % of 2" in said(dock.results)
     # .5 predicted; .1 and .6 stated; the fake core is as sure of one slice as of another
     assert dock.controller.outcome.slices_to_count() == (0, 2, 1, 3)
     dock.controller.outcome.take(Predicted(3, None, uncertainty=0.9))

@@ -493,8 +493,8 @@ class Outcome(QObject):
             estimate_fraction(one * totals, totals, is_sample=is_sample) for one in fractions.T
         )
 
-    def stated_mean(self, counted: CountedFractions | None) -> dict[str, float]:
-        """Mean stated fraction of each class, of the predicted slices that have one.
+    def stated_mean(self, counted: CountedFractions | None) -> dict[str, tuple[float, int]]:
+        """Mean stated fraction of each class, and of how many predicted slices.
 
         If none has, and all slices were predicted, what was counted of the whole stack.
         """
@@ -508,8 +508,10 @@ class Outcome(QObject):
                 if fraction is not None:
                     found.setdefault(name, []).append(fraction)
         if not found and counted is not None and self.maps.is_complete:
-            return dict(zip(counted.classes, counted.fractions, strict=True))
-        return {name: float(np.mean(values)) for name, values in found.items()}
+            n_slices = self.maps.shape[0]
+            fractions = [(fraction, n_slices) for fraction in counted.fractions]
+            return dict(zip(counted.classes, fractions, strict=True))
+        return {name: (float(np.mean(values)), len(values)) for name, values in found.items()}
 
     def slices_to_count(self) -> tuple[int, ...]:
         """Slices that are worth counting next, the most worthwhile first.

@@ -205,10 +205,10 @@ class ResultsSection(QWidget):
         self,
         classes: Classes | None,
         predicted: Sequence[FractionEstimate] | None,
-        stated: Mapping[str, float],
+        stated: Mapping[str, tuple[float, int]],
         n_slices: int,
     ) -> None:
-        """Show the fractions of the predicted slices, beside those that were stated for them.
+        """Show the fractions of the predicted slices, beside the mean of those stated for some.
 
         The class outside has none. The interval in brackets is that of the spread between images.
         """
@@ -220,7 +220,10 @@ class ResultsSection(QWidget):
         for index, (name, found) in enumerate(zip(classes, predicted, strict=False)):
             if index in (0, classes.outside_index):
                 continue
-            said = f", stated {percent_text(stated[name])} %" if name in stated else ""
+            mean, n_stated = stated.get(name, (0.0, 0))
+            said = f", stated {percent_text(mean)} %" if n_stated else ""
+            if 0 < n_stated < n_slices:
+                said += f" of {n_stated}"
             is_known = not isnan(found.low)
             spread = (
                 f" ({percent_text(found.low)}\u2013{percent_text(found.high)} %)"
