@@ -56,6 +56,13 @@ def test_hits_over_nodes_with_frames_as_clusters():
     assert found.intervals[1] == pytest.approx(wilson_interval(0.075 * n, n, z=4.30265), rel=1e-5)
 
 
+def test_nodes_of_small_areas_do_not_make_a_large_one_better_known():
+    counts = Annotations(CLASSES, grids=(frame(0, 100, box=False), frame(1, 100, box=False)))
+    both = counted_fractions(counts, pixel_areas=[1, 9])
+    n = 100 * (1 + 9) ** 2 / (1 + 9**2)
+    assert both.intervals[1] == pytest.approx(wilson_interval(0, n, z=12.7062), rel=1e-5)
+
+
 def test_no_hit_is_no_proof_of_absence_and_equal_frames_are_no_certainty():
     found = of(*(frame(z, 32, 0) for z in range(4)))
     assert found.fractions[1] == 0
