@@ -524,6 +524,11 @@ def test_check_counts_that_lie_beside_some_of_the_labels_correct_these(spss, lab
     assert table.loc[("p", "labels, corrected"), "fraction"]
     assert not table.loc[("q", "labels, corrected"), "fraction"]
     assert "there is no check count" in table.loc[("q", "labels, corrected"), "assumes"]
+    unfinished = Path("results/q/check.csv")
+    write_check(unfinished, labels["q"], 4)
+    unfinished.write_text(unfinished.read_text().replace("done", "open"))
+    done = spss(*command, "--groups", "animals.csv")
+    assert "corrects 1 image without a check count" in done.err
 
 
 def test_one_check_count_is_not_that_of_several(spss, labels):

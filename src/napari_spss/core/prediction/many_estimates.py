@@ -144,7 +144,8 @@ def _doubts(parts: Sequence[_Part], n_listed: int, *, is_checked: bool) -> Itera
             f"has no interval: all images are of group {groups.pop()}, which is one unit; name the "
             "group of each image, such as its animal."
         )
-    n_unchecked = sum(one.check is None for one in parts)
+    counts = [() if one.check is None else one.check.grids for one in parts]
+    n_unchecked = sum(not any(grid.is_done and grid.n_judged for grid in one) for one in counts)
     if is_checked and n_unchecked:
         n = counted(n_unchecked, "image")
         yield f"corrects {n} without a check count by the counts of the same group."
