@@ -112,7 +112,7 @@ class Outcome(QObject):
         self._relabeller.finished.connect(self._on_relabelled)
         self._relabeller.refused.connect(self._on_refused)
         self._then: Callable[[], object] | None = None
-        self._show_next: Callable[[], None] | None = None  # maps that take the place of these
+        self._show_next: Callable[[Source], None] | None = None  # maps that take the place of these
 
     def origin(self) -> dict[str, Any]:
         """Where the labels come from as they are, see `origin_of` and `read_origin`."""
@@ -166,21 +166,22 @@ class Outcome(QObject):
         maps = self.maps if self.model is model and self._making == making else None
         if maps is None:
             maps = ResultMaps(model.classes, source.geometry.stack_shape)  # may not fit
-        show = partial(self._show, source, model, tuple(styles), run_dir, making, maps)
+        show = partial(self._show, model, tuple(styles), run_dir, making, maps)
         if self.has_result and maps is not self.maps:
+            self.follow(source)
             self._show_next = show
         else:
-            show()
+            show(source)
         return maps
 
     def _show(
         self,
-        source: Source,
         model: Model,
         styles: tuple[ClassStyle, ...],
         run_dir: Path | None,
         making: MapMaking,
         maps: ResultMaps,
+        source: Source,
     ) -> None:
         """Have layers of maps, which are filled from now on, and of their labels."""
         self._show_next, self._styles = None, styles
@@ -209,8 +210,8 @@ class Outcome(QObject):
 
     def take(self, predicted: Predicted) -> None:
         """Show what was predicted."""
-        if self._show_next is not None:
-            self._show_next()
+        if self._show_next is not None and self.source is not None:
+            self._show_next(self.source)  # which may lie elsewhere since
         if self.maps is None:
             return
         self.maps.mark(predicted.slice, predicted.box)

@@ -167,6 +167,19 @@ def test_labels_have_their_version_again_where_the_threshold_is_moved_back(
     assert at(0.2) not in others
 
 
+def test_maps_of_another_model_lie_where_the_image_lies_by_then(outcome, gate, viewer):
+    gate.open()
+    image, model = viewer.layers["em"], FakeModel(CLASSES)
+    making = MapMaking()
+    outcome.begin(snapshot(image), model, STYLES, run_dir=None, making=making)
+    image.scale = (5, 2, 2)
+    outcome.follow(snapshot(image))
+    outcome.take(Predicted(1, None))
+    assert outcome.model is model
+    assert outcome.source.geometry.is_same(snapshot(image).geometry)
+    assert all(layer.scale.tolist() == [5, 2, 2] for layer in viewer.layers if layer.visible)
+
+
 def test_labels_that_are_asked_for_are_brought_up_to_date(outcome, gate, viewer):
     assert outcome.labels().sum() == 120
     assert not outcome.after_labels(pytest.fail), "nothing is waited for any more"
