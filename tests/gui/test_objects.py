@@ -99,6 +99,19 @@ def objects_layer(dock, viewer):
     return viewer.layers["tissue mitochondria objects"]
 
 
+def test_objects_of_a_volume_that_became_a_time_series_are_found_anew_in_each_slice(
+    dock, viewer, qtbot
+):
+    find(dock, qtbot)
+    found = dock.controller.outcome.objects
+    assert not found.request.per_slice
+    viewer.layers["tissue"].axis_labels = ("t", "y", "x")
+    section = dock.results.objects
+    for restored in (None, found):
+        section.set_objects(restored)
+    assert section.value().per_slice
+
+
 def test_objects_become_a_layer_with_a_table(dock, viewer, qtbot):
     find(dock, qtbot)
     layer = objects_layer(dock, viewer)

@@ -159,7 +159,7 @@ class ObjectsSection(QWidget):
         """Say which objects were asked for, such as of those that were restored."""
         size, _, unit = request.min_size.partition(" ")
         self._enter_class(request.class_name)
-        self._where.setCurrentIndex(int(request.per_slice))
+        self._where.setCurrentIndex(int(request.per_slice or not self._where.isEnabled()))
         place = self._unit.findData(unit)
         self._unit.setCurrentIndex(max(0, place))
         self._min_size.setText("" if request.min_size == "1" or place < 0 else size)
