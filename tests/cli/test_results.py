@@ -297,6 +297,8 @@ def test_objects_of_a_film_are_those_of_each_time_point(predict, spss, trained, 
         assert set(found["slices"]) == {1}
         assert set(found["z0"]) == {0, 1, 2}
         assert "area_um2" in pd.read_csv(f"{table}_stack.csv")
+    size = ("--voxel-size", "50nm,5nm,5nm", "--overwrite")
+    assert "time points" in predict(*options, "--axes", "TYX", *size, image=film).err
     done = predict(*options, "--axes", "ZYX", "--overwrite", image=film)
     assert "time points" not in done.err
     assert set(pd.read_csv(tmp_path / "result" / "fractions_objects.csv")["slices"]) != {1}

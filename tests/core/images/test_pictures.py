@@ -43,7 +43,8 @@ def test_folder_of_tiff_and_png_slices(tmp_path: Path) -> None:
     )
     write_png(tmp_path / "2.png", pages[1], dpi=(25400 / 0.004, 25400 / 0.004))
     stack = open_stack(tmp_path, axes="ZYX")
-    assert (stack.n_slices, stack.is_set) == (2, False)
+    assert (stack.n_slices, stack.is_set, stack.is_time_series) == (2, False, False)
+    assert open_stack(tmp_path, axes="tyx").is_time_series
     assert stack.pixel_size_um(1) == pytest.approx(0.004, rel=1e-3)
     for z in range(2):
         np.testing.assert_array_equal(stack.read(z, (1, 2, 5, 6))[0], pages[z, 1:5, 2:6])

@@ -144,6 +144,12 @@ def test_where_slices_are_not_close_or_it_is_unknown_nothing_is_smoothed_and_it_
     assert text in told
 
 
+def test_nothing_is_said_of_time_points() -> None:
+    pixels = np.asarray([_stack().read(z)[0] for z in range(5)])
+    series = stack_from_array(pixels, axes="TYX", voxel_size_um=(0.05, 0.005, 0.005))
+    assert _told(series, _model()) == ("", False)
+
+
 def test_the_width_may_be_stated_in_micrometres() -> None:
     model = _model(width_px=None)
     settings = model.settings.with_overrides({"image.object_diameter_um": 0.2})

@@ -256,7 +256,8 @@ def measure_masks(
         names=names if stack.is_set else None,
         **options,
     )
-    if stack.is_series and not stack.is_set and stack.n_slices > 1 and size_um[0] is None:
+    is_guess = stack.is_series and not stack.is_set and not stack.is_time_series
+    if is_guess and stack.n_slices > 1 and size_um[0] is None:
         said = _SERIES.format("" if options.get("per_slice") else ", through which objects go on")
         return replace(found, notes=(said, *found.notes))
     return found

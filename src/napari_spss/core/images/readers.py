@@ -20,7 +20,6 @@ from .sidecar import SidecarSizes
 from .stack import ImageData, Stack
 from .tiff import open_tiff
 
-_SLICE_AXES = frozenset("ZT")
 _DIGITS = re.compile(r"\d+")
 _ADDRESS = re.compile(r"\w\w+:[/\\]")  # a letter alone is a disk of Windows
 _sort_key = natsort_keygen(alg=ns.IGNORECASE)
@@ -98,7 +97,8 @@ def open_stack(
         folder, or a level in it; or what a reader that was registered opens.
     axes : str, optional
         A letter per axis of the data as stored, if the metadata are missing or wrong: "ZYX",
-        "ZCYX", "YXC" and so on. T is taken as Z. For a folder: the axes of each image.
+        "ZCYX", "YXC" and so on; T for time points. For a folder: the axes of each image, and T if
+        these are time points.
     voxel_size_um : sequence of 3 floats or None, optional
         (z, y, x) in micrometres; goes before the metadata, which fill in what is None.
     palette : {"display", "rgb", "index"}
@@ -183,8 +183,7 @@ def _open_folder(
         images,
         source=str(folder),
         names=[path.name for path in paths],
-        # the slice axis is the folder itself
-        axes=None if axes is None else "".join(a for a in axes.upper() if a not in _SLICE_AXES),
+        axes=axes,
         voxel_size_um=voxel_size_um,
         strict=strict,
     )

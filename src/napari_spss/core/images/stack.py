@@ -109,7 +109,8 @@ class Stack:
     is_set : bool, optional
         Whether single images may differ in size; by default, whether they do, or their pixels.
     axes : str, optional
-        Axes of each image, instead of those that it states.
+        Axes of each image, instead of those that it states; of single images also what they follow
+        along, T if they are time points.
     voxel_size_um : sequence of 3 floats or None, optional
         (z, y, x) in micrometres; goes before what the images state. Where z is stated, what a
         file calls time points are slices.
@@ -167,8 +168,11 @@ class Stack:
             raise InputError(f"{source} holds no images; give at least one.")
         if names is not None and len(names) != len(images):
             raise InputError(f"{len(names)} names for {len(images)} images; give one per image.")
-        self._images = [_checked(one, one.source or source, axes, voxel_size_um) for one in images]
         self.is_series = names is not None
+        said = axes and axes.upper()
+        if said and self.is_series:  # the slice axis is the series itself
+            axes = said.replace("Z", "").replace("T", "")
+        self._images = [_checked(one, one.source or source, axes, voxel_size_um) for one in images]
         first = self._images[0]
         self.n_slices = len(images) if self.is_series else first.plan.n_slices
         if self.n_slices > _MAX_SLICES:
@@ -180,8 +184,8 @@ class Stack:
         self.names = tuple(str(z) for z in range(self.n_slices)) if names is None else tuple(names)
         sizes = {image.voxel_size_um[1:] for image in self._images}
         is_stated = axes is None and merge_voxel_size(voxel_size_um, UNKNOWN_VOXEL)[0] is not None
-        has_depth = self.is_series or first.plan.has_depth or is_stated
-        self.is_time_series = not has_depth and self.n_slices > 1
+        of_file = "T" not in (said or "") if self.is_series else first.plan.has_depth
+        has_depth = of_file or is_stated
         z_um = first.voxel_size_um[0] if has_depth else None
         self.is_set = False
         if names is not None:
@@ -189,6 +193,7 @@ class Stack:
             if strict:
                 _check_agreement(self._images, names, source)
             self.is_set = _are_separate(self._images) if is_set is None else is_set
+        self.is_time_series = not has_depth and self.n_slices > 1 and not self.is_set
         y_um, x_um = sizes.pop() if len(sizes) == 1 else (None, None)
         self.voxel_size_um: VoxelSize = (None if self.is_set else z_um, y_um, x_um)
         self.n_channels = max(image.plan.n_channels for image in self._images)
@@ -347,8 +352,8 @@ def stack_from_array(
     array : array
         NumPy, memory-mapped, dask or zarr; bool, integer or real floating point.
     axes : str
-        A letter per axis, such as "YX", "ZYX", "CYX", "YXC", "ZCYX" or "ZYXC", in any order. T
-        is taken as Z. S instead of C marks colour samples: the alpha sample of RGBA is left out.
+        A letter per axis, such as "YX", "ZYX", "CYX", "YXC", "ZCYX" or "ZYXC", in any order; T
+        of time points. S instead of C marks colour samples: the alpha sample of RGBA is left out.
     voxel_size_um : sequence of 3 floats or None, optional
         (z, y, x) in micrometres.
     source : str

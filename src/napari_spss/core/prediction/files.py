@@ -24,7 +24,7 @@ from ..analysis import (
     write_tables,
 )
 from ..annotations import Classes, Region
-from ..base import CancelToken, ResultFiles, VoxelSize, origin_of
+from ..base import CancelToken, ResultFiles, origin_of
 from ..images import WRITERS, StackLayout, open_indices, open_stack
 from ..networks import Stopped
 from ..training import Model
@@ -172,7 +172,6 @@ def write_fractions(
     classes: Classes,
     *,
     maps: str | Path,
-    voxel_size_um: VoxelSize | None = None,
     min_size: float | str = 1,
     split: float | None = None,
     per_slice: bool = False,
@@ -192,8 +191,6 @@ def write_fractions(
         Of the labels.
     maps : path
         What was written of the maps, for the mean probability of each object.
-    voxel_size_um : tuple, optional
-        (z, y, x); goes before those of the image.
     min_size, split, per_slice, instances
         Of the objects, see `measure`.
     """
@@ -202,7 +199,6 @@ def write_fractions(
         stack=stack,
         image=stack,
         maps=open_stack(maps),
-        voxel_size_um=voxel_size_um,
         outside=classes.outside,
         min_size=min_size,
         split=split,

@@ -189,7 +189,6 @@ def predict_image(
             stack,
             model.classes,
             maps=outputs["maps"],
-            voxel_size_um=voxel_size_um,
             min_size=min_size,
             split=split,
         )

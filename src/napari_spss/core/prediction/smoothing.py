@@ -52,7 +52,7 @@ def is_smoothed(model: Model, stack: Stack, wanted: bool | None) -> tuple[bool, 
             "no slices of one volume; leave that out.",
             field="smooth_z",
         )
-    if wanted is not None or stack.is_set or stack.n_slices == 1:
+    if wanted is not None or stack.is_set or stack.is_time_series or stack.n_slices == 1:
         return bool(wanted), ()
     spacing_um, pixel_um = stack.voxel_size_um[0], model.pixel_size_um or stack.pixel_size_um(0)
     width_px = model.settings.image.object_width_px(pixel_um or 1.0)
