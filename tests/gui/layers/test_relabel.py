@@ -227,6 +227,23 @@ def test_labels_that_cannot_be_made_leave_the_others(
     assert said == ["The labels of slice 1 could not be made: MemoryError()"]
 
 
+def test_slices_that_the_disk_cannot_take_do_not_hold_up_the_others(
+    gate, viewer, outcome, said, qtbot, monkeypatch
+):
+    write = ResultLayers.write_labels
+
+    def full(results, layer, source, z, values):
+        if z == 1:
+            raise RunError("no room")
+        return write(results, layer, source, z, values)
+
+    monkeypatch.setattr(ResultLayers, "write_labels", full)
+    gate.open()
+    qtbot.waitUntil(lambda: outcome.is_up_to_date)
+    assert n_labelled(viewer) == [40, 0, 40]
+    assert said == ["The labels of slice 1 could not be made: no room"]
+
+
 def test_labels_that_the_disk_cannot_take_are_not_begun(viewer, monkeypatch):
     monkeypatch.setattr(scratch, "_IN_MEMORY_BYTES", 10)
     maps = ResultMaps(CLASSES, SHAPE)

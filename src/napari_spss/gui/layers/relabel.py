@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from ...core.base import RunError
 from ..models import Task
 
 if TYPE_CHECKING:
@@ -185,11 +186,15 @@ class Relabeller(QObject):
         if task is not self._task or self._target is None:
             return  # of a target that was left
         self._task = None
+        error = task.error
         if task.value is not None:
-            self._put(task.z, task.value)
-        else:
-            logger.error("labels of slice %s could not be made", task.z, exc_info=task.error)
-            why = str(task.error) or repr(task.error)
+            try:
+                self._put(task.z, task.value)
+            except RunError as problem:  # no room on the disk
+                error = problem
+        if error is not None and self._target is not None:
+            logger.error("labels of slice %s could not be made", task.z, exc_info=error)
+            why = str(error) or repr(error)
             self._target[0].say(f"The labels of slice {task.z} could not be made: {why}")
         self._draw()
         self._compute()
