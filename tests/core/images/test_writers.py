@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import yaozarrs
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from napari_spss.core.annotations import parse_classes
@@ -74,6 +75,8 @@ def test_time_points_read_back_as_such(tmp_path: Path, writer: Writer) -> None:
             assert (stack.is_time_series, stack.n_slices) == (True, 3)
             assert stack.voxel_size_um == pytest.approx((None, 0.1, 0.1))
             np.testing.assert_array_equal(stack.read(2)[-1], data[2])
+        if writer is OME_ZARR:
+            yaozarrs.validate_zarr_store(str(path))
         path = tmp_path / f"maps{writer.suffix}"
 
 

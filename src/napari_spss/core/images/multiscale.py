@@ -47,6 +47,7 @@ class Pyramid:
         group: Any = zarr.open_group(path, mode="r+")
         metadata = group.attrs["ome"]
         self._levels = [group[level["path"]] for level in metadata["multiscales"][0]["datasets"]]
+        self._is_time_first = metadata["multiscales"][0]["axes"][0]["type"] == "time"
         self._halve: Callable[[Pixels], Pixels] = _mode if "image-label" in metadata else _mean
 
     @classmethod
@@ -55,9 +56,10 @@ class Pyramid:
         import zarr
 
         *lead, height, width = layout.shape_of(slices[0])
-        axes = ("" if layout.channels is None else "c") + (
-            "tyx" if layout.is_time_series else "zyx"
-        )
+
+        def shape_of(n: int, *edges: int) -> tuple[int, ...]:
+            return (n, *lead, *edges) if layout.is_time_series else (*lead, n, *edges)
+
         group: Any = zarr.create_group(path)
         levels = _level_sizes(height, width)
         for level, size in enumerate(levels):
@@ -65,11 +67,11 @@ class Pyramid:
             chunk = min(edge, _CHUNK_PX)
             group.create_array(
                 str(level),
-                shape=(*lead, len(slices), *size),
+                shape=shape_of(len(slices), *size),
                 dtype=layout.dtype,
                 chunks=(*[1] * len(lead), 1, chunk, chunk),
-                shards=(*lead, 1, edge, edge),
-                dimension_names=list(axes),
+                shards=shape_of(1, edge, edge),
+                dimension_names=[axis["name"] for axis in _axes(layout, slices[0])],
             )
         title = path.name.removesuffix(_SUFFIX)
         group.attrs["ome"] = _metadata(title, layout, slices[0], len(levels))
@@ -83,13 +85,16 @@ class Pyramid:
         y, x = corner
         for level in self._levels:
             height, width = pixels.shape[-2:]
-            level[..., z, y : y + height, x : x + width] = pixels
+            level[self._index(z, slice(y, y + height), slice(x, x + width))] = pixels
             pixels, y, x = self._halve(pixels), y // 2, x // 2
 
     def read(self, z: int, rows: slice) -> Pixels:
         """Rows of a slice at full resolution."""
-        pixels: Pixels = self._levels[0][..., z, rows, :]
+        pixels: Pixels = self._levels[0][self._index(z, rows, slice(None))]
         return pixels
+
+    def _index(self, z: int, rows: slice, columns: slice) -> tuple[Any, ...]:
+        return (z, ..., rows, columns) if self._is_time_first else (..., z, rows, columns)
 
 
 class ZarrWriter:
@@ -180,22 +185,28 @@ def _level_sizes(height: int, width: int) -> list[tuple[int, int]]:
     return sizes
 
 
-def _metadata(title: str, layout: StackLayout, z: int, n_levels: int) -> dict[str, Any]:
-    """What an image says of itself, see https://ngff.openmicroscopy.org/0.5."""
-    sizes = layout.voxel_size_of(z)
+def _axes(layout: StackLayout, z: int) -> list[dict[str, str]]:
+    """Axes in the order that OME-Zarr demands: time, channel, space."""
     channel = [] if layout.channels is None else [{"name": "c", "type": "channel"}]
     space = [
         {"name": name, "type": "space"} | ({} if size is None else {"unit": "micrometer"})
-        for name, size in zip("zyx", sizes, strict=True)
+        for name, size in zip("zyx", layout.voxel_size_of(z), strict=True)
     ]
     if layout.is_time_series:
-        space[0] = {"name": "t", "type": "time"}
-    z_step, *steps = (1.0 if size is None else size for size in sizes)
+        return [{"name": "t", "type": "time"}, *channel, *space[1:]]
+    return channel + space
+
+
+def _metadata(title: str, layout: StackLayout, z: int, n_levels: int) -> dict[str, Any]:
+    """What an image says of itself, see https://ngff.openmicroscopy.org/0.5."""
+    axes = _axes(layout, z)
+    z_step, *steps = (1.0 if size is None else size for size in layout.voxel_size_of(z))
+    before = [1.0] * (len(axes) - 3)  # of channels; time points have no distance either
     datasets = []
     for level in range(n_levels):
         times = 2**level
-        scale = [1.0] * len(channel) + [z_step, *(step * times for step in steps)]
-        shift = [0.0] * (len(channel) + 1) + [step * (times - 1) / 2 for step in steps]
+        scale = [*before, z_step, *(step * times for step in steps)]
+        shift = [0.0] * (len(axes) - 2) + [step * (times - 1) / 2 for step in steps]
         datasets.append({
             "path": str(level),
             "coordinateTransformations": [
@@ -204,7 +215,7 @@ def _metadata(title: str, layout: StackLayout, z: int, n_levels: int) -> dict[st
             ],
         })  # fmt: skip
     kind = "mode" if layout.classes else "mean"
-    multiscale = {"name": title, "axes": channel + space, "datasets": datasets, "type": kind}
+    multiscale = {"name": title, "axes": axes, "datasets": datasets, "type": kind}
     found: dict[str, Any] = {"version": "0.5", "multiscales": [multiscale]}
     if layout.channels is not None:
         largest = np.iinfo(layout.dtype).max if layout.dtype.kind in "ui" else 1
