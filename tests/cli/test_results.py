@@ -125,7 +125,20 @@ def test_image_of_the_run_needs_no_second_word_on_its_voxels(spss, tiny, truth, 
         shutil.move(name, moved / name)
     done = spss("predict", moved / "run", moved / "image.tif", "--out", "again")
     assert "not known" not in done.err
+    assert "taken to be" not in done.err
     pd.testing.assert_frame_equal(pd.read_csv("again/fractions_stack.csv"), volumes)
+    pixels = tifffile.imread(moved / "image.tif")
+    tifffile.imwrite(
+        "own.tif",
+        pixels,
+        imagej=True,
+        resolution=(100, 100),
+        metadata={"axes": "ZYX", "unit": "um"},
+    )
+    told = "taken to be 4 nm, as was stated of this image for training, not 10 nm"
+    again = ("predict", moved / "run", "own.tif")
+    assert told in spss(*again, "--out", "own").err
+    assert told not in spss(*again, "--voxel-size", "50nm,10nm,10nm", "--out", "mine").err
 
 
 def test_an_image_of_another_pixel_size_is_told(spss, tiny, truth, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from ..base import (
     RunFinished,
     VoxelSize,
     least_pixels,
+    length_text,
     merge_voxel_size,
     stamp_of,
 )
@@ -132,6 +134,9 @@ def predict_image(
     inputs = folder.inputs() if (folder.path / INPUTS).is_file() else None
     if inputs is not None and not _is_image_of(inputs, source, axes):
         inputs = None
+    own = None  # size of a pixel that a moved image says itself
+    if inputs is not None and voxel_size_um is None and Path(inputs.image) != source.resolve():
+        own = open_stack(source, axes=axes or inputs.axes).pixel_size_um(0)
     said = () if inputs is None else folder.annotations().effective_proportions()
     if inputs is not None:
         axes, voxel_size_um = axes or inputs.axes, voxel_size_um or inputs.voxel_size_um
@@ -162,6 +167,12 @@ def predict_image(
     results.check()
     if inputs is None and not (model.working_scale.pixel_size_um or pixel):
         show(Message("info", BOTH_UNKNOWN))
+    if own is not None and pixel is not None and not math.isclose(own, pixel, rel_tol=0.001):
+        text = (
+            f"The size of a pixel is taken to be {length_text(pixel)}, as was stated of this image "
+            f"for training, not {length_text(own)}, as it says; --voxel-size states another."
+        )
+        show(Message("warning", text))
     options |= {"overwrite": overwrite, "token": token}
     outputs: dict[str, str] = {}
     means: dict[int, float] = {}
