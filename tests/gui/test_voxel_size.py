@@ -85,6 +85,17 @@ def test_time_points_have_no_distance_until_their_axis_is_called_z(viewer, secti
     assert not field(section, "z").isHidden()
 
 
+def test_time_points_of_several_channels_are_time_points(viewer, section, tmp_path):
+    pixels = np.stack([PIXELS, PIXELS], axis=1)
+    tifffile.imwrite(tmp_path / "a.ome.tif", pixels, ome=True, metadata={"axes": "TCYX"})
+    (layer,) = viewer.open(tmp_path / "a.ome.tif", plugin="napari")
+    assert layer.ndim == 4
+    stack = snapshot(layer).stack
+    assert (stack.n_slices, stack.n_channels) == (len(PIXELS), 2)
+    assert stack.is_time_series
+    assert "time points" in told(section)
+
+
 def test_a_unit_of_the_layer_is_not_replaced_by_the_file(viewer, section, tmp_path):
     imagej(tmp_path / "a.tif")
     data = tifffile.imread(tmp_path / "a.tif")

@@ -226,10 +226,11 @@ def find_axes(layer: Layer) -> str:
         return "YX"
     if layer.ndim == 3:
         return "CYX" if is_channel[0] and not is_rgb else "ZYX"
-    if layer.ndim == 4 and not is_rgb and not _TIME_LABELS.intersection(labels):
+    if layer.ndim == 4 and not is_rgb:
         if any(is_channel[:2]):
             return "CZYX" if is_channel[0] else "ZCYX"
-        if min(shape[:2]) <= _MAX_CHANNELS and shape[0] != shape[1]:
+        is_guess = not _TIME_LABELS.intersection(labels)  # beside time the other may be z
+        if is_guess and min(shape[:2]) <= _MAX_CHANNELS and shape[0] != shape[1]:
             return "CZYX" if shape[0] < shape[1] else "ZCYX"
     raise InputError(
         f"The layer {layer.name!r} has the shape {tuple(shape)}; a stack has the axes z, y, x and "

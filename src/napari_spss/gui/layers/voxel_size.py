@@ -41,6 +41,8 @@ def file_voxel_size(layer: Image) -> VoxelSize:
 def name_time_axis(layer: Image | Labels, stack: Stack | None = None) -> None:
     """Call the axis of slices t if nobody named it, and the file says that these are time points.
 
+    That of channels, if there is one, is called c.
+
     Parameters
     ----------
     layer : Image or Labels
@@ -53,6 +55,8 @@ def name_time_axis(layer: Image | Labels, stack: Stack | None = None) -> None:
     stack = stack or _file_stack(layer)
     if stack is not None and stack.is_time_series:
         names[axes.index("Z")] = "t"
+        if "C" in axes:  # or it might be z
+            names[axes.index("C")] = "c"
         layer.axis_labels = names
 
 
