@@ -365,6 +365,18 @@ def test_one_group_tells_no_spread_and_without_groups_there_is_no_mean(measured,
     assert not (study.with_name("study_results") / "estimates" / "overall.csv").exists()
 
 
+def test_volumes_are_measured_as_such_beside_an_image_without_depth(measured, study):
+    objects = measured.dock.results.objects
+    names = measured.dock.session.model.classes
+    for is_stack in (True, False):  # the chosen image is a time series, or one slice
+        objects.set_classes(names, is_stack=is_stack, is_size_known=False)
+    assert objects.value().per_slice
+    measured.work("Measure all")
+    tables = study.with_name("study_results") / "tables"
+    for path in tables.glob("*/fractions_objects.csv"):
+        assert "voxels" in pd.read_csv(path).columns
+
+
 def test_holes_and_small_pieces_are_as_the_dock_says(measured, study):
     out = study.with_name("study_results") / "a_img"
     plain = tifffile.imread(out / "labels.ome.tif")

@@ -87,7 +87,7 @@ class ManyRuns(QObject):
             *("measuring", measure_many, request, request.results),
             min_size=wanted.min_size,
             split=wanted.split,
-            per_slice=wanted.per_slice,
+            per_slice=self._results.objects.splits_volumes,
             is_vertical=False,
             outside=model.classes.outside,
         )

@@ -90,6 +90,11 @@ class ObjectsSection(QWidget):
             split=self._split_at.value() if self._split.isChecked() else None,
         )
 
+    @property
+    def splits_volumes(self) -> bool:
+        """Whether somebody chose objects of each slice for images that are volumes."""
+        return self._where.isEnabled() and bool(self._where.currentData())
+
     # -- what goes on ----------------------------------------------------------------------------
 
     def set_busy(self, is_busy: bool) -> None:
