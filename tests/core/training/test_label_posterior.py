@@ -16,6 +16,8 @@ from napari_spss.core.training import fit, iter_training, run as run_module
 from napari_spss.core.training.checkpoint import load_state
 from napari_spss.core.training.label_posterior import LabelPosterior, label_posterior
 
+NOTHING = LabelPosterior()
+
 SHAPE = (20, 20)
 
 
@@ -40,14 +42,14 @@ def grid(n_hits):
 
 
 def test_one_node_by_bayes_rule():
-    found = label_posterior([counted({(3, 3): 1}, error=0.1)], maps(0.9, 0.1))
+    found = label_posterior([counted({(3, 3): 1}, error=0.1)], maps(0.9, 0.1), NOTHING)
     assert found.stated[Region(0)] == (0, 1)
     right = 0.1 * 0.9 / (0.1 * 0.9 + 0.9 * 0.1)
     assert found.believed[Region(0)] == pytest.approx([1 - right, right])
 
 
 def test_a_wrong_label_may_mean_any_other_class():
-    found = label_posterior([counted({(3, 3): 2}, error=0.1)], maps(0.5, 0.3, 0.2))
+    found = label_posterior([counted({(3, 3): 2}, error=0.1)], maps(0.5, 0.3, 0.2), NOTHING)
     parts = np.array([0.5 * 0.05, 0.3 * 0.05, 0.2 * 0.9])
     assert found.believed[Region(0)] == pytest.approx(parts / parts.sum())
 
@@ -57,7 +59,7 @@ def test_what_the_map_shows_too_is_not_touched():
     plane = np.full(SHAPE, 0.001)
     for (y, x), c in labels.items():
         plane[y, x] = 0.999 if c else 0.001
-    found = label_posterior([counted(labels)], maps(1 - plane, plane))
+    found = label_posterior([counted(labels)], maps(1 - plane, plane), NOTHING)
     assert found.believed[Region(0)] == pytest.approx([95, 5], abs=0.01)
     assert not list(found.messages(("background", "mito")))
 
@@ -67,7 +69,7 @@ def test_lone_hits_on_sure_background_are_doubted_and_told():
     plane = np.full(SHAPE, 0.0005)
     for (y, x), c in list(labels.items())[:4]:
         plane[y, x] = 0.99 if c else 0.0005
-    found = label_posterior([counted(labels)], maps(1 - plane, plane))
+    found = label_posterior([counted(labels)], maps(1 - plane, plane), NOTHING)
     assert found.believed[Region(0)][1] == pytest.approx(4.05, abs=0.1)
     (text,) = found.messages(("background", "mito"))
     assert "6 were judged so" in text
@@ -76,21 +78,21 @@ def test_lone_hits_on_sure_background_are_doubted_and_told():
 
 def test_a_map_without_the_class_cannot_argue_all_hits_away():
     n_hits = 20
-    found = label_posterior([counted(grid(n_hits))], maps(1.0, 0.0))
+    found = label_posterior([counted(grid(n_hits))], maps(1.0, 0.0), NOTHING)
     most = 100 * 0.02 + 2 * np.sqrt(100 * 0.02)
     assert found.believed[Region(0)][1] == pytest.approx(n_hits - most, rel=1e-5)
     assert sum(found.believed[Region(0)]) == pytest.approx(100)
 
 
 def test_a_class_keeps_half_of_its_nodes():
-    found = label_posterior([counted(grid(4), error=0.1)], maps(1.0, 0.0))
+    found = label_posterior([counted(grid(4), error=0.1)], maps(1.0, 0.0), NOTHING)
     assert found.believed[Region(0)] == pytest.approx([98, 2], rel=1e-5)
 
 
 def test_only_counted_slices_with_doubtful_labels_take_part():
     keypoints = sample(SHAPE, index=1, labels={(3, 3): 1}, is_calibrated=True)
     unfinished = dataclasses.replace(counted({(3, 3): 1}, index=2), nodes={})
-    found = label_posterior([keypoints, unfinished], maps(0.5, 0.5))
+    found = label_posterior([keypoints, unfinished], maps(0.5, 0.5), NOTHING)
     assert found.stated == {}
     assert found.believed == {}
     assert not list(found.messages(("background", "mito")))
@@ -103,7 +105,7 @@ def test_each_frame_of_a_slice_is_counted_by_its_own_nodes():
     made = dataclasses.replace(made, nodes=dict(zip(frames, map(np.array, places), strict=True)))
     plane = np.full(SHAPE, 0.5)
     plane[:10] = 0.1
-    found = label_posterior([made], maps(1 - plane, plane))
+    found = label_posterior([made], maps(1 - plane, plane), NOTHING)
     assert found.stated == {frames[0]: (1, 1), frames[1]: (0, 2)}
     assert found.believed[frames[0]] == pytest.approx([1.49, 0.51], abs=0.01)
     assert found.believed[frames[1]] == pytest.approx([0.2, 1.8], abs=0.01)
@@ -114,8 +116,37 @@ def test_a_keypoint_over_a_node_is_certain():
     labels = {(3, 3): 1, (6, 6): 0}
     made = counted(labels)
     made.error[3, 3] = 0
-    found = label_posterior([made], maps(1.0, 0.0))
+    found = label_posterior([made], maps(1.0, 0.0), NOTHING)
     assert found.stated[Region(0)] == (1, 0)
+
+
+def test_a_slice_without_a_map_counts_as_before_and_what_never_had_one_as_judged():
+    first, second, third = (counted(grid(20), index=z) for z in range(3))
+    half = maps(0.5, 0.5)
+    before = label_posterior([first], maps(1.0, 0.0), NOTHING)
+    found = label_posterior(
+        [first, second, third], lambda one: None if one.slice != 1 else half(one), before
+    )
+    assert list(found.believed) == [Region(0), Region(1)]
+    assert found.believed[Region(0)] == before.believed[Region(0)]
+    assert found.stated[Region(0)] == (80, 20)
+    assert found.believed[Region(1)] == pytest.approx(
+        [80 * 0.98 + 20 * 0.02, 80 * 0.02 + 20 * 0.98]
+    )
+
+
+def test_what_counts_as_before_takes_its_part_of_the_errors_that_may_be():
+    samples = [counted(grid(20), index=z) for z in range(8)]
+    alone = [label_posterior([one], maps(1.0, 0.0), NOTHING) for one in samples]
+    before = LabelPosterior(
+        stated={at: n for one in alone for at, n in one.stated.items()},
+        believed={at: n for one in alone for at, n in one.believed.items()},
+    )
+    n_expected = 8 * 100 * 0.02
+    for predict, earlier in ((maps(1.0, 0.0), NOTHING), (lambda one: None, before)):
+        found = label_posterior(samples, predict, earlier)
+        n_moved = sum(counts[0] - 80 for counts in found.believed.values())
+        assert n_moved == pytest.approx(n_expected + 2 * n_expected**0.5, rel=1e-3)
 
 
 # -- in a run --------------------------------------------------------------------------------------
@@ -132,7 +163,7 @@ def posterior_of(counts, monkeypatch):
     """Let every label posterior be these counts; returns the slices of each."""
     asked = []
 
-    def fake(samples, predict):
+    def fake(samples, predict, before):
         shown = [one for one in samples if (one.error > 0).any()]
         assert all(predict(one).shape == (2, 32, 32) for one in shown)
         asked.append([one.slice for one in shown])
@@ -183,3 +214,23 @@ def test_new_annotations_forget_the_label_posterior_of_changed_grids_only(tmp_pa
             break  # that of the new annotations
     state, _ = load_state(tmp_path)
     assert (event.step, list(state.posterior.believed)) == (4, [Region(0)])
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+def test_of_many_counted_slices_some_are_weighed_at_a_time_in_turn(monkeypatch):
+    monkeypatch.setattr(run_module, "_MOST_WEIGHED", 2)
+    monkeypatch.setattr(run_module.SliceMaps, "kept", lambda self, step: {})
+    weighed, orders = [], []
+
+    def noted(samples, predict, before):
+        samples = list(samples)
+        weighed.append([one.slice for one in samples if predict(one) is not None])
+        found = label_posterior(samples, predict, before)
+        orders.append(list(found.believed))
+        return found
+
+    monkeypatch.setattr(run_module, "label_posterior", noted)
+    stack, truth = blobs(n_slices=5, size=32)
+    fit(stack, Annotations(CLASSES, grids=counted_truth(truth, range(5))), tiny(), device="cpu")
+    assert weighed == [[0, 1], [2, 3], [4, 0], [1, 2], [3, 4], [0, 1], [2, 3], [4, 0]]
+    assert [len(order) for order in orders] == [2, 4, 5, 5, 5, 5, 5, 5]

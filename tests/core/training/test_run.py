@@ -193,7 +193,7 @@ def test_what_was_best_by_old_annotations_is_not_kept_by_a_resumed_run(tmp_path,
 
 
 def test_after_a_label_posterior_losses_are_compared_by_the_new_counts(monkeypatch):
-    def posterior(samples, predict):
+    def posterior(samples, predict, before):
         counted = [region for one in samples for region in one.nodes]
         return LabelPosterior(believed=dict.fromkeys(counted, (2.0, 62.0)))
 

@@ -31,7 +31,7 @@ _MOST_LOST = 0.5
 _LEAST_TOLD = 0.1
 
 Array = npt.NDArray[np.float64]
-Predict = Callable[[SliceSamples], npt.NDArray[np.float32]]
+Predict = Callable[[SliceSamples], npt.NDArray[np.float32] | None]
 
 
 def _region(key: Region | str) -> Region:
@@ -91,7 +91,9 @@ class LabelPosterior(Record):
                 )
 
 
-def label_posterior(samples: Iterable[SliceSamples], predict: Predict) -> LabelPosterior:
+def label_posterior(
+    samples: Iterable[SliceSamples], predict: Predict, before: LabelPosterior
+) -> LabelPosterior:
     """Count the nodes of finished grids by what was judged and what a map says.
 
     Parameters
@@ -99,14 +101,16 @@ def label_posterior(samples: Iterable[SliceSamples], predict: Predict) -> LabelP
     samples : iterable of SliceSamples
         Annotated slices; of their finished grids, labels that may be wrong take part.
     predict : callable
-        Maps (C, y, x) of such a slice.
+        Maps (C, y, x) of such a slice; None where it counts as before, if it was counted.
+    before : LabelPosterior
+        By earlier maps.
 
     Returns
     -------
     LabelPosterior
-        Of all slices and frames with such labels. In all, classes lose no more nodes to others, on
-        balance, than were expected to be wrong, and two standard deviations; and no class loses
-        more than half of its own.
+        Of all slices and frames with such labels that were counted, in their order. In all,
+        classes lose no more nodes to others, on balance, than were expected to be wrong, and two
+        standard deviations; and no class loses more than half of its own.
     """
     judged: dict[Region, _Judged] = {}
     for sample in samples:
@@ -115,8 +119,11 @@ def label_posterior(samples: Iterable[SliceSamples], predict: Predict) -> LabelP
         if any(places.size for places in nodes.values()):
             probs = predict(sample)
             for region, places in nodes.items():
-                if places.size:
+                if places.size and probs is not None:
                     judged[region] = _Judged.of(sample, places, probs)
+                elif places.size and region in before.believed:
+                    known = np.array(before.stated[region]), np.array(before.believed[region])
+                    judged[region] = _Judged(*known, _n_expected(sample, places))
     share = _share_that_counts(list(judged.values()))
     believed = {at: share * one.believed + (1 - share) * one.stated for at, one in judged.items()}
     return LabelPosterior(
@@ -159,14 +166,24 @@ class _Judged:
     def of(
         cls, sample: SliceSamples, nodes: npt.NDArray[np.int64], probs: npt.NDArray[np.float32]
     ) -> _Judged:
-        labels = sample.target.ravel()[nodes]
-        weights, errors = (
-            one.ravel()[nodes].astype(np.float64) for one in (sample.weight, sample.error)
-        )
-        n_classes = len(probs)
+        labels, n_classes = sample.target.ravel()[nodes], len(probs)
+        weights, errors = _weights_and_errors(sample, nodes)
         posterior = node_posterior(probs.reshape(n_classes, -1)[:, nodes], labels, errors)
         stated = np.bincount(labels, weights, minlength=n_classes).astype(np.float64)
-        return cls(stated, posterior @ weights, float((weights * errors).sum()))
+        return cls(stated, posterior @ weights, _n_expected(sample, nodes))
+
+
+def _weights_and_errors(sample: SliceSamples, nodes: npt.NDArray[np.int64]) -> tuple[Array, Array]:
+    weights, errors = (
+        one.ravel()[nodes].astype(np.float64) for one in (sample.weight, sample.error)
+    )
+    return weights, errors
+
+
+def _n_expected(sample: SliceSamples, nodes: npt.NDArray[np.int64]) -> float:
+    """Count the nodes of a region that are expected to be wrong."""
+    weights, errors = _weights_and_errors(sample, nodes)
+    return float((weights * errors).sum())
 
 
 def _share_that_counts(judged: Sequence[_Judged]) -> float:

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from ..images import LabelSource, Stack
     from .samples import LabelScale, SliceSamples
 
+_MOST_WEIGHED = 64  # windows of which maps are made at a time for the nodes in them
 _PREPARING_INTERVAL_S = 0.5
 
 
@@ -407,13 +408,31 @@ class Run:
     # -- what it learns from ---------------------------------------------------------------------
 
     def count_by_map(self, spent: float) -> None:
-        """Weigh the nodes of grids by what the network has learned by now."""
-        step, shape = self.state.step, self.data.sampler.shape
+        """Weigh the nodes of grids by what the network has learned by now.
 
-        def predict(sample: SliceSamples) -> npt.NDArray[np.float32]:
+        Where many slices are counted, those that were weighed longest ago have their turn, and
+        those of which there is a map.
+        """
+        step, shape, before = self.state.step, self.data.sampler.shape, self.state.posterior
+        turns = {region: turn for turn, region in enumerate(before.believed)}
+        counted = [sample for sample in self.data.samples if sample.nodes]
+        counted.sort(key=lambda sample: max(turns.get(region, -1) for region in sample.nodes))
+        at_hand, room = self.maps.kept(step), float(_MOST_WEIGHED)
+        mapped: dict[str, SliceSamples] = {}
+        for sample in counted:
+            if sample.name in at_hand:
+                mapped[sample.name] = sample
+            elif room > 0:
+                mapped[sample.name] = sample
+                room -= math.prod(sample.shape) / math.prod(shape)
+
+        def predict(sample: SliceSamples) -> npt.NDArray[np.float32] | None:
+            if sample.name not in mapped:
+                return None
             return self.maps.of(sample, step, shape).probs((0, 0, *sample.shape)).cpu().numpy()
 
-        posterior = label_posterior(self.data.samples, predict)
+        waiting = [sample for sample in counted if sample.name not in mapped]
+        posterior = label_posterior([*waiting, *mapped.values()], predict, before)
         self.state.posterior, self.state.posterior_at = posterior, spent
         self.data = _believing(self.task, self.reader, self.data, posterior)
         if self.best is not None:  # its loss must compare with those to come
