@@ -73,12 +73,16 @@ class CountingPlan:
     def relative_error(self) -> float | None:
         """Half a 95 % interval of the counted fraction, as a part of it; None if none is known.
 
-        That of independent nodes, 1.96 ((1 - f) / (f n))^1/2 (Howard and Reed, Unbiased
-        Stereology), half as much again for frames, whose nodes are alike.
+        That of independent nodes, t ((1 - f) / (f n))^1/2 (Howard and Reed, Unbiased Stereology),
+        half as much again for frames, whose nodes are alike, with Student's t for the degrees of
+        freedom that the frames or grids leave: of one there is no interval.
         """
-        if not self.fraction:
+        if not self.fraction or self.n < 2:
             return None
-        error = 1.96 * math.sqrt((1 - self.fraction) / (self.fraction * self.n_nodes))
+        from scipy.special import stdtrit  # which opening the dock spares
+
+        t = float(stdtrit(self.n - 1, 0.975))
+        error = t * math.sqrt((1 - self.fraction) / (self.fraction * self.n_nodes))
         return error * _FRAME_ERROR if self.kind == "frames" else error
 
     def messages(self, *, of: str = "") -> Iterator[str]:
@@ -105,13 +109,16 @@ class CountingPlan:
                 "why: the field is small; in what the network sees at a time a grid over the whole "
                 f"slice has {self.density:.0f} nodes"
             )
-        error = self.relative_error()
-        if error is not None and self.fraction is not None:
+        if self.fraction:
             what = f" of {of}" if of else ""
-            yield (
-                f"expect{what}: about {self.fraction * self.n_nodes:.0f} hits; the counted "
-                f"fraction is then known to about {100 * error:.0f} % of itself, 95 times of 100"
+            error = self.relative_error()
+            known = (
+                f"one {self.kind[:-1]} tells no interval"
+                if error is None
+                else f"the counted fraction is then known to about {100 * error:.0f} % of itself, "
+                "95 times of 100"
             )
+            yield f"expect{what}: about {self.fraction * self.n_nodes:.0f} hits; {known}"
 
     def lay(self, stack: SliceShapes, rng: np.random.Generator) -> tuple[CountingGrid, ...]:
         """Lay the grids or frames; no node is judged yet."""
