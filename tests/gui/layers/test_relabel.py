@@ -242,6 +242,11 @@ def test_slices_that_the_disk_cannot_take_do_not_hold_up_the_others(
     qtbot.waitUntil(lambda: outcome.is_up_to_date)
     assert n_labelled(viewer) == [40, 0, 40]
     assert said == ["The labels of slice 1 could not be made: no room"]
+    with pytest.raises(RunError, match="no room"):
+        outcome.labels()
+    assert outcome.is_up_to_date, "or saving would wait for ever"
+    monkeypatch.setattr(ResultLayers, "write_labels", write)
+    assert outcome.labels().sum() == 120
 
 
 def test_labels_that_the_disk_cannot_take_are_not_begun(viewer, monkeypatch):
@@ -275,6 +280,25 @@ def predict(outcome, qtbot, z, value=0.9):
     store(outcome.maps, z, np.stack([1 - foreground, foreground]))
     outcome.take(Predicted(z, None))
     qtbot.waitUntil(lambda: outcome.is_up_to_date)
+
+
+def test_small_slices_that_the_disk_cannot_take_do_not_hold_up_the_others(
+    small, viewer, said, qtbot, monkeypatch
+):
+    write = ResultLayers.write_labels
+
+    def full(results, layer, source, z, values):
+        if z > 0:
+            raise RunError("no room")
+        return write(results, layer, source, z, values)
+
+    monkeypatch.setattr(ResultLayers, "write_labels", full)
+    for z in (1, 2, 0):
+        predict(small, qtbot, z)
+    assert n_labelled(viewer) == [80, 0, 0]
+    assert said == [f"The labels of slice {z} could not be made: no room" for z in (1, 2)]
+    monkeypatch.setattr(ResultLayers, "write_labels", write)
+    assert small.labels().all()
 
 
 def test_slices_out_of_sight_are_not_drawn(small, viewer, qtbot):

@@ -58,6 +58,7 @@ class Relabeller(QObject):
         self._correct = correct
         self._current_slice = current_slice
         self._waiting: set[int] = set()
+        self._unwritten: set[int] = set()  # that wait no more, and are being made, or failed
         self._target: _Target | None = None
         self._cleaning: Cleaning | None = None
         self._task: _Task | None = None
@@ -82,6 +83,7 @@ class Relabeller(QObject):
         """Forget the target; what is computed at the moment will not be written."""
         self._target, self._task = None, None
         self._waiting.clear()
+        self._unwritten.clear()
         self._timer.stop()
 
     def shut_down(self) -> None:
@@ -105,7 +107,7 @@ class Relabeller(QObject):
             return
         shown = self._current_slice()
         if shown in self._waiting:
-            self._write(shown)
+            self._write_or_tell(shown)
             self._target[1].refresh(thumbnail=False, extent=False)
         if self._waiting:
             self._timer.start()
@@ -113,13 +115,22 @@ class Relabeller(QObject):
             self.finished.emit()
 
     def flush(self) -> None:
-        """Write everything that waits, now."""
+        """Write everything that waits, now, and again what failed.
+
+        Raises
+        ------
+        RunError
+            If there is no room for it on the disk.
+        """
         task, self._task = self._task, None
-        if task is not None:
-            self._waiting.add(task.z)
+        self._waiting |= self._unwritten
         is_running = task is not None or self._timer.isActive()
-        while self._waiting:
-            self._write(next(iter(self._waiting)))
+        try:
+            while self._waiting:
+                self._write(next(iter(self._waiting)))
+        finally:
+            self._unwritten |= self._waiting
+            self._waiting.clear()
         self._stop()
         if is_running:
             self.finished.emit()
@@ -139,7 +150,7 @@ class Relabeller(QObject):
     def _work(self) -> None:
         began = time.monotonic()
         while self._waiting and time.monotonic() - began < _BATCH_S:
-            self._write(self._next())
+            self._write_or_tell(self._next())
         if not self._waiting:
             self._stop()
             self.finished.emit()
@@ -150,8 +161,24 @@ class Relabeller(QObject):
             self._target[1].refresh()
         self._is_seen = False
 
-    def _write(self, z: int) -> None:
+    def _take(self, z: int) -> None:
         self._waiting.discard(z)
+        self._unwritten.add(z)
+
+    def _write_or_tell(self, z: int) -> None:
+        try:
+            self._write(z)
+        except (RunError, MemoryError) as error:
+            self._tell(z, error)
+
+    def _tell(self, z: int, error: BaseException) -> None:
+        logger.error("labels of slice %s could not be made", z, exc_info=error)
+        if self._target is not None:
+            why = str(error) or repr(error)
+            self._target[0].say(f"The labels of slice {z} could not be made: {why}")
+
+    def _write(self, z: int) -> None:
+        self._take(z)
         if self._target is not None and self._cleaning is not None:
             self._put(z, self._target[3].labels(z, self._cleaning))
 
@@ -161,10 +188,12 @@ class Relabeller(QObject):
         results, layer, source, _ = self._target
         self._correct(z, values)
         if results.write_labels(layer, source, z, values):
+            self._unwritten.discard(z)
             self._is_seen |= results.is_seen(z, self._current_slice())
             self.slice_done.emit(z, values)
         else:
             self._waiting.clear()
+            self._unwritten.clear()
             self.refused.emit()
 
     # ---- large slices ---------------------------------------------------------------------------
@@ -176,7 +205,7 @@ class Relabeller(QObject):
         if not self._waiting:
             return
         z = self._next()
-        self._waiting.discard(z)
+        self._take(z)
         self._task = _Task(self._target[3], z, self._cleaning)
         self._task.ended.connect(self._on_computed)
         self._task.start()
@@ -186,16 +215,13 @@ class Relabeller(QObject):
         if task is not self._task or self._target is None:
             return  # of a target that was left
         self._task = None
-        error = task.error
-        if task.value is not None:
+        if task.error is not None:
+            self._tell(task.z, task.error)
+        elif task.value is not None:
             try:
                 self._put(task.z, task.value)
-            except RunError as problem:  # no room on the disk
-                error = problem
-        if error is not None and self._target is not None:
-            logger.error("labels of slice %s could not be made", task.z, exc_info=error)
-            why = str(error) or repr(error)
-            self._target[0].say(f"The labels of slice {task.z} could not be made: {why}")
+            except RunError as error:  # no room on the disk
+                self._tell(task.z, error)
         self._draw()
         self._compute()
         if self.is_done:
