@@ -77,6 +77,12 @@ def dock(viewer, open_dock):
     return dock
 
 
+def broken_apply(*args, **kwargs):
+    """Fail at once, as a device may."""
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    yield
+
+
 def is_idle(dock):
     return not dock.session.status.is_busy
 
@@ -213,11 +219,7 @@ def test_applying_that_fails_keeps_what_was_predicted(dock, wait, ends, monkeypa
     shown = dock.controller.current_slice()
     before = dock.controller.outcome.labels()
 
-    def broken(*args, **kwargs):
-        raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        yield
-
-    monkeypatch.setattr(controller_module, "apply_model", broken)
+    monkeypatch.setattr(controller_module, "apply_model", broken_apply)
     assert dock.controller.apply("stack")
     wait(lambda: is_idle(dock))
     assert ends[-1].kind is EndKind.failed
@@ -230,12 +232,8 @@ def test_applying_that_fails_keeps_what_was_predicted(dock, wait, ends, monkeypa
 def test_applying_that_fails_at_once_leaves_no_empty_layers(dock, viewer, wait, ends, monkeypatch):
     train(dock, wait)
 
-    def broken(*args, **kwargs):
-        raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        yield
-
     with monkeypatch.context() as patch:
-        patch.setattr(controller_module, "apply_model", broken)
+        patch.setattr(controller_module, "apply_model", broken_apply)
         assert dock.controller.apply("stack")
         wait(lambda: is_idle(dock))
     assert ends[-1].kind is EndKind.failed
@@ -255,12 +253,8 @@ def test_another_model_that_fails_at_once_leaves_the_labels_of_the_one_before(
     labels, maps = outcome.labels().copy(), outcome.maps
     train(dock, wait)
 
-    def broken(*args, **kwargs):
-        raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        yield
-
     with monkeypatch.context() as patch:
-        patch.setattr(controller_module, "apply_model", broken)
+        patch.setattr(controller_module, "apply_model", broken_apply)
         apply(dock, wait)
     assert ends[-1].kind is EndKind.failed
     assert (outcome.model, outcome.maps) == (model, maps)
