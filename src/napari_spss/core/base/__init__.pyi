@@ -66,6 +66,7 @@ from .results import (
 from .scratch import (
     check_room as check_room,
     forget_pages as forget_pages,
+    in_parts as in_parts,
     scratch_zeros as scratch_zeros,
 )
 from .settings import (

@@ -6,6 +6,7 @@ import math
 import mmap
 import shutil
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from .errors import RunError
 
 _IN_MEMORY_BYTES = 1 << 26
 _ROOM_BYTES = 1 << 28  # that stay free on the disk
+_PART_PX = 1 << 22
 
 
 def scratch_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -52,3 +54,12 @@ def forget_pages(array: npt.NDArray[Any]) -> None:
     is_ours = isinstance(array, np.memmap) and array.mode == "w+"
     if base is not None and is_ours and hasattr(mmap, "MADV_DONTNEED"):
         base.madvise(mmap.MADV_DONTNEED)
+
+
+def in_parts(*planes: npt.NDArray[Any]) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+    """Go through planes of one shape by some rows at a time, whose pages are then forgotten."""
+    n_parts = planes[0].size // _PART_PX + 1
+    for parts in zip(*(np.array_split(one, n_parts) for one in planes), strict=True):
+        yield parts
+        for part in parts:
+            forget_pages(part)

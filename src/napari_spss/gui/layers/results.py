@@ -21,7 +21,7 @@ from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import Colormap
 from napari.utils.colormaps.standardize_color import transform_color
 
-from ...core.base import check_room, forget_pages, scratch_zeros
+from ...core.base import check_room, in_parts, scratch_zeros
 from .colours import label_colours
 from .geometry import Geometry, full_resolution, plane_index, voxel_size_um
 from .own import MARK, layer_mark, name_values
@@ -39,7 +39,6 @@ _PREVIEW = "preview"
 _COMPARED = ("compared labels in use", "compared labels")
 _LONGEST_NAME = 24  # fits into the layer list; napari cuts the middle out of longer ones
 _SHORTEST_NAME = 6  # of the image, cut
-_PART_PX = 1 << 22  # of labels, that are copied at a time
 _ROOM_IN_FRONT = 10  # that the image's name needs to stand in front of a role
 _keys: WeakKeyDictionary[Layer, int] = WeakKeyDictionary()
 _next_key = itertools.count(1)
@@ -364,11 +363,9 @@ class ResultLayers:
             return False
         check_room(layer.data, values.size)
         plane, found = source.geometry.plane(layer.data, z), 0
-        for part, new in zip(_parts(plane), _parts(values), strict=True):
+        for part, new in in_parts(plane, values):
             part[...] = new
             found = _checksum(new, found)
-            for array in (layer.data, values):
-                forget_pages(array)
         self._checksums.setdefault(layer, {})[z] = found
         return True
 
@@ -552,11 +549,6 @@ def _set_colours(layer: Image | Labels, colours: Colormap) -> None:
     """Give a layer colours, unless it has them: napari then redraws it and its thumbnail."""
     if not np.array_equal(layer.colormap.colors, colours.colors):
         layer.colormap = colours
-
-
-def _parts(plane: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """Rows of a slice that may be in memory at a time."""
-    return np.array_split(plane, plane.size // _PART_PX + 1)
 
 
 def _checksum(values: npt.ArrayLike, before: int = 0) -> int:

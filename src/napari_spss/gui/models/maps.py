@@ -15,10 +15,17 @@ import numpy.typing as npt
 from pydantic import Field, ValidationError
 
 from ...core.annotations import Box, Classes, Proportion, Region
-from ...core.base import InputError, Record, check_room, fault_of, forget_pages, scratch_zeros
+from ...core.base import (
+    InputError,
+    Record,
+    check_room,
+    fault_of,
+    forget_pages,
+    in_parts,
+    scratch_zeros,
+)
 
 MAX_MIN_SIZE_PX = 10_000_000
-_COUNTED_PX = 2**22  # at a time
 
 
 @dataclass(frozen=True)
@@ -237,9 +244,8 @@ class ResultMaps:
         if z not in self.full_slices:
             labels = labels[self.is_predicted(z)[y0:y1, x0:x1]]
         counts = np.zeros(len(self.classes), np.int64)
-        for part in np.array_split(labels, labels.size // _COUNTED_PX + 1):
+        for (part,) in in_parts(labels):
             counts += [np.count_nonzero(part == k) for k in range(len(self.classes))]
-            forget_pages(part)
         if self.classes.outside_index is not None:
             counts[self.classes.outside_index] = 0
         return counts
