@@ -148,6 +148,8 @@ def test_nothing_is_said_of_time_points() -> None:
     pixels = np.asarray([_stack().read(z)[0] for z in range(5)])
     series = stack_from_array(pixels, axes="TYX", voxel_size_um=(0.05, 0.005, 0.005))
     assert _told(series, _model()) == ("", False)
+    with pytest.raises(InputError, match="time points; leave that out, or state the voxel size"):
+        predict(_model(), series, smooth_z=True, device="cpu")
 
 
 def test_the_width_may_be_stated_in_micrometres() -> None:
