@@ -22,7 +22,7 @@ from napari_spss.core.analysis import (
 from napari_spss.core.annotations import parse_classes
 from napari_spss.core.annotations.csv_cells import read_table
 from napari_spss.core.base import InputError
-from napari_spss.core.images import as_label_source, open_masks, stack_from_array
+from napari_spss.core.images import ImageData, Stack, as_label_source, open_masks
 
 
 def _row(table: pd.DataFrame, **where: object) -> pd.Series:
@@ -228,7 +228,7 @@ def test_slices_of_a_set_are_not_joined() -> None:
 
 def test_time_points_are_not_joined_unless_the_distance_of_slices_is_stated() -> None:
     labels = np.ones((2, 3, 3), np.uint8)
-    film = stack_from_array(np.ones((2, 3, 3)), axes="TYX", voxel_size_um=(None, 0.1, 0.1))
+    film = Stack([ImageData(np.ones((2, 3, 3)), "TYX", (None, 0.1, 0.1))], source="film")
     for options in ({"stack": film}, {"image": film}):
         measured = measure_masks(open_masks(labels), **options)
         assert len(measured.objects) == 2

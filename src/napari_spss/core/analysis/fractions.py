@@ -242,17 +242,21 @@ def measure_masks(
     """
     image = options.get("image")
     stack, names = stack or masks.stack, masks.stack.names
-    is_time_series = stack.is_time_series or (isinstance(image, Stack) and image.is_time_series)
+    as_stated = [
+        one.with_voxel_size(voxel_size_um)
+        for one in (stack, masks.stack, image)
+        if isinstance(one, Stack)
+    ]
     pixel_sizes = None
     if stack.is_set and voxel_size_um is None:
-        pixel_sizes = [stack.pixel_size_um(z) for z in range(stack.n_slices)]
-    size_um = merge_voxel_size(voxel_size_um, stack.voxel_size_um)
+        pixel_sizes = [stack.pixel_size_um(z) for z in range(masks.n_slices)]
+    size_um = as_stated[0].voxel_size_um
     found = measure(
         masks,
         voxel_size_um=size_um,
         pixel_sizes_um=pixel_sizes,
         is_set=stack.is_set,
-        is_time_series=is_time_series and merge_voxel_size(voxel_size_um, UNKNOWN_VOXEL)[0] is None,
+        is_time_series=any(one.is_time_series for one in as_stated),
         names=names if stack.is_set else None,
         **options,
     )

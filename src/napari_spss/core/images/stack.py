@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
@@ -168,6 +169,10 @@ class Stack:
             raise InputError(f"{source} holds no images; give at least one.")
         if names is not None and len(names) != len(images):
             raise InputError(f"{len(names)} names for {len(images)} images; give one per image.")
+        self._opened = partial(
+            Stack, images, source=source, names=names, is_set=is_set, axes=axes, strict=strict
+        )
+        self._stated_um = merge_voxel_size(voxel_size_um, UNKNOWN_VOXEL)
         self.is_series = names is not None
         said = axes and axes.upper()
         if said and self.is_series:  # the slice axis is the series itself
@@ -183,7 +188,7 @@ class Stack:
             )
         self.names = tuple(str(z) for z in range(self.n_slices)) if names is None else tuple(names)
         sizes = {image.voxel_size_um[1:] for image in self._images}
-        is_stated = axes is None and merge_voxel_size(voxel_size_um, UNKNOWN_VOXEL)[0] is not None
+        is_stated = axes is None and self._stated_um[0] is not None
         of_file = "T" not in (said or "") if self.is_series else first.plan.has_depth
         has_depth = of_file or is_stated
         z_um = first.voxel_size_um[0] if has_depth else None
@@ -221,6 +226,12 @@ class Stack:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def with_voxel_size(self, voxel_size_um: Sequence[float | None] | None) -> Stack:
+        """Return the same images as if they were opened with this (z, y, x) in micrometres."""
+        stack = self._opened(voxel_size_um=merge_voxel_size(voxel_size_um, self._stated_um))
+        stack._identity = self._identity
+        return stack
 
     def shape_of(self, z: int) -> tuple[int, int]:
         """(Y, X) of slice ``z`` in pixels."""

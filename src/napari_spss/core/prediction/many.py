@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -132,15 +133,14 @@ def predict_image(
     model = load_model(run) if model is None else model
     format = format or ("tif" if blocks is None else "zarr")
     inputs = folder.inputs() if (folder.path / INPUTS).is_file() else None
-    if inputs is not None and not _is_image_of(inputs, source, axes):
-        inputs = None
+    inputs, stack = _opened(inputs, source, axes)
     own = None  # size of a pixel that a moved image says itself
     if inputs is not None and voxel_size_um is None and Path(inputs.image) != source.resolve():
-        own = open_stack(source, axes=axes or inputs.axes).pixel_size_um(0)
+        own = stack.pixel_size_um(0)
     said = () if inputs is None else folder.annotations().effective_proportions()
     if inputs is not None:
         axes, voxel_size_um = axes or inputs.axes, voxel_size_um or inputs.voxel_size_um
-    stack = open_stack(source, axes=axes, voxel_size_um=voxel_size_um)
+    stack = stack.with_voxel_size(voxel_size_um)
     model.check_channels(stack)
     pixel = stack.pixel_size_um(0)
     is_volume = not stack.is_set and not stack.is_time_series and stack.n_slices > 1
@@ -208,14 +208,20 @@ def predict_image(
     return PredictedImage(found, outputs["labels"], names, advice), stack
 
 
-def _is_image_of(inputs: RunInputs, image: Path, axes: str | None) -> bool:
-    """Whether a run learned from an image, which may lie at another place since."""
-    if Path(inputs.image) == image.resolve():
-        return True
-    try:
-        return open_stack(image, axes=axes or inputs.axes).identity() == inputs.image_identity
-    except InputError:  # of other axes
-        return False
+def _opened(
+    inputs: RunInputs | None, image: Path, axes: str | None
+) -> tuple[RunInputs | None, Stack]:
+    """Open an image; if a run learned from it, wherever it lay then, with what it says of it."""
+    if inputs is not None and Path(inputs.image) == image.resolve():
+        return inputs, open_stack(image, axes=axes or inputs.axes)
+    if inputs is not None:
+        with contextlib.suppress(InputError):  # of other axes
+            stack = open_stack(image, axes=axes or inputs.axes)
+            if stack.identity() == inputs.image_identity:
+                return inputs, stack
+            if axes or not inputs.axes:
+                return None, stack
+    return None, open_stack(image, axes=axes)
 
 
 def predict_images(
