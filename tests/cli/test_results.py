@@ -339,6 +339,24 @@ def test_measure_prints_and_writes_fractions_and_objects(spss, masks):
     assert pd.read_csv("tables/t_stack.csv")["fraction"].tolist() == [0.625, 0.375]
 
 
+def test_sizes_that_labels_lack_are_those_of_the_image(spss, masks):
+    masks(labels=np.concatenate([plane(0, 0, 0, 1), plane(0, 0, 1, 1)]))
+    tifffile.imwrite(
+        "image.tif",
+        tifffile.imread("labels.tif"),
+        imagej=True,
+        resolution=(100, 100),
+        metadata={"axes": "ZYX", "unit": "um", "spacing": 0.05},
+    )
+    measured = ("measure", "labels.tif", "--out", "t.csv", "--image", "image.tif")
+    done = spss(*measured)
+    assert "Sizes are those of image.tif" in done.err
+    volume = pd.read_csv("t_objects.csv")["volume_um3"]
+    assert volume.tolist() == pytest.approx([24 * 32 * 0.05 * 0.01**2])
+    done = spss(*measured, "--voxel-size", "50nm,4nm,4nm", "--overwrite")
+    assert "Sizes are those" not in done.err
+
+
 def test_table_must_be_a_file(spss, masks, tmp_path):
     masks(labels=plane(0, 1, 0, 1))
     assert "table.csv" in spss("measure", "labels.tif", "--out", tmp_path).error

@@ -27,6 +27,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..core.analysis import Measurement
+    from ..core.images import Stack
 
 HELP = """Measure labels: area fraction of each slice, volume fraction of the stack, objects.
 
@@ -74,7 +75,10 @@ def measure(
     voxel_size: VoxelSizeOption = None,
     image: Annotated[
         Path | None,
-        typer.Option(metavar="IMAGE", help="For the mean grey value of each object."),
+        typer.Option(
+            metavar="IMAGE",
+            help="For the mean grey value of each object, and for sizes that the labels lack.",
+        ),
     ] = None,
     maps: Annotated[
         Path | None,
@@ -134,12 +138,16 @@ def measure(
     path = labels_in(labels[0])
     grey = None if image is None else open_stack(image)
     masks = open_labels(path, classes=spec, instances=instances)
-    size = merge_voxel_size(stated, masks.stack.voxel_size_um)
+    sized = masks.stack
+    if grey is not None and stated is None and not _has_sizes(sized) and _has_sizes(grey):
+        sized = grey
+    size = merge_voxel_size(stated, sized.voxel_size_um)
     if out is not None:
         results = measurement_results(out, labels=path, voxel_size_um=size, overwrite=overwrite)
         results.check()
     found = measure_masks(
         masks,
+        stack=sized,
         voxel_size_um=stated,
         image=grey,
         maps=None if maps is None else open_stack(maps),
@@ -155,11 +163,18 @@ def measure(
         typer.echo(line)
     for note in found.notes:
         say(f"note: {note}")
+    if sized is grey:
+        say(f"note: Sizes are those of {image}, since the labels say none.")
     if out is None:
         say("note: --out TABLE.csv writes this and a row for every object.")
         return
     written = write_measurement(results, found)
     typer.echo(f"written: {', '.join(map(str, written))}")
+
+
+def _has_sizes(stack: Stack) -> bool:
+    """Whether the size of a pixel is known in any slice."""
+    return any(stack.pixel_size_um(z) for z in range(stack.n_slices))
 
 
 def slice_lines(found: Measurement) -> list[str]:
