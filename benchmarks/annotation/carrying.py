@@ -26,7 +26,6 @@ from napari_spss.core.base import (
     Preview,
     TrainingSettings,
     preset,
-    with_current_names,
 )
 from napari_spss.core.images import Stack, as_label_source
 from napari_spss.core.networks import resolve_device
@@ -206,7 +205,7 @@ def is_made_so(
     """Whether a record is of these settings, this plan, these data and so many rounds."""
     before, now = (
         _as_seen(one, has_rounds=n_rounds > 0, has_fractions=plan.has_fractions and not is_forest)
-        for one in (with_current_names(record["settings"]), settings.model_dump())
+        for one in (record["settings"], settings.model_dump())
     )
     return bool(
         before == now

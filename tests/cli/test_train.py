@@ -472,7 +472,6 @@ def test_run_without_a_checkpoint_starts_again(spss, train):
         (("--object-diameter", "50"), "image.object_diameter_px is None, not 50"),
         (("--seed", "4"), "seed is 0, not 4"),
         (("--set", "loss.alpha=0.1"), "loss.alpha is 0.5, not 0.1"),
-        (("--set", "loss.reconcile=false"), "loss.bias_correction is True, not False"),
         (("--classes", "background,mito"), "background, disc"),
         (("--start-from", "run"), "--start-from has no meaning with --resume"),
     ],

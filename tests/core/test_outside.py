@@ -156,15 +156,6 @@ def test_a_run_folder_remembers_the_outside(tmp_path):
     assert RunFolder(tmp_path).annotations() == annotations
 
 
-def test_the_outside_of_a_run_of_an_earlier_version_is_known(tmp_path):
-    annotations = said(Proportion(Region(0), (0.8, 0.2, None)))
-    RunFolder(tmp_path).begin(preset("fast"), annotations, RunInputs("image", "id"))
-    record = json.loads((tmp_path / "inputs.json").read_text())
-    del record["annotated"]
-    (tmp_path / "inputs.json").write_text(json.dumps(record | {"outside": "resin"}))
-    assert RunFolder(tmp_path).annotations() == annotations
-
-
 # Losses -------------------------------------------------------------------------------------------
 
 

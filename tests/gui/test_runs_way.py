@@ -468,26 +468,6 @@ def test_another_image_puts_previews_away_and_its_own_brings_them_back(person):
     person.wait(lambda: len(person.rows()) == 1)
 
 
-def test_a_project_of_an_earlier_version_opens_with_its_newest_run(person):
-    person.train(POOR)
-    project = person.dock.project.folder
-    person.close()
-    record = json.loads((project / "project.json").read_text())
-    del record["run"]
-    (project / "project.json").write_text(json.dumps(record))
-    (run,) = (project / "runs").iterdir()
-    record = json.loads((run / "inputs.json").read_text())
-    del record["began"]
-    (run / "inputs.json").write_text(json.dumps(record))
-    events = (run / "events.jsonl").read_text().splitlines(keepends=True)
-    (run / "events.jsonl").write_text("".join(e for e in events if "Agreement" not in e))
-    person.open()
-    person.wait(lambda: person.dock.session.model is not None)
-    ((_, steps, agrees, fraction),) = person.rows()
-    assert (steps, agrees, fraction) == (str(POOR), "", "")
-    assert "Stated on average" in person.text("run detail")
-
-
 def _role(layer) -> str:
     return str(layer.metadata.get("napari_spss", {}).get("role", ""))
 

@@ -520,7 +520,6 @@ def test_damaged_settings_and_texts_are_told_and_cost_no_annotation(dock, open_d
         ({"loss.alpha": "0.25"}, {"loss.alpha": 0.25}),
         ({"seed": 2**40}, {"seed": 2**40}),
         ({"self_training.enabled": "false"}, {"self_training.enabled": False}),
-        ({"self_training.is_on": False}, {"self_training.enabled": False}),
     ],
 )
 def test_settings_changed_by_hand_are_taken(dock, open_dock, overrides, shown, viewer):

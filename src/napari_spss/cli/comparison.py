@@ -87,7 +87,7 @@ def _rows(
     name = f"slice {region.slice}"
     if region.box is not None:
         name += f" [{region.box[0]}:{region.box[2]}, {region.box[1]}:{region.box[3]}]"
-    outside = model.outside_index
+    outside = model.classes.outside_index
     counting = [index for index in range(len(model.classes)) if index != outside]
     of_map = float(probs[counting].sum(axis=0).mean()) if outside is not None else 1.0
     of_labels = float((labels != outside).mean()) if outside is not None else 1.0

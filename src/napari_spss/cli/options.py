@@ -225,8 +225,6 @@ def parse_assignments(texts: Sequence[str]) -> dict[str, object]:
     >>> parse_assignments(["loss.alpha=0.3"])
     {'loss.alpha': '0.3'}
     """
-    from ..core.base import current_name
-
     values: dict[str, object] = {}
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
@@ -235,7 +233,6 @@ def parse_assignments(texts: Sequence[str]) -> dict[str, object]:
                 f"--set {text!r} is no KEY=VALUE; write for example "
                 "--set optimisation.max_steps=800."
             )
-        name = current_name(name)
         _check_setting(name)
         values[name] = value
     return values

@@ -57,15 +57,6 @@ def test_events_come_back_from_their_line(event):
     assert event_from_json(line) == event
 
 
-def test_outputs_of_earlier_versions_come_back_by_their_file_names():
-    line = (
-        '{"event": "RunFinished", "reason": "completed", "done": 7, "elapsed_s": 2.5, '
-        '"outputs": ["run/model.safetensors", "run/model.json"]}'
-    )
-    outputs = {name: f"run/{name}" for name in ("model.safetensors", "model.json")}
-    assert event_from_json(line) == RunFinished(FinishReason.completed, 7, 2.5, outputs)
-
-
 def test_a_preview_comes_back_without_its_map():
     event = Preview(5, 2, 4, (101, 99), np.ones((2, 26, 25), np.float32))
     line = event_to_json(event)

@@ -87,26 +87,6 @@ def test_text_is_parsed_and_the_original_stays():
     assert fast == preset("fast")
 
 
-FORMER = {
-    "sampling.has_flips": "sampling.flips",
-    "sampling.has_warp": "sampling.warp",
-    "sampling.has_intensity": "sampling.intensity",
-    "self_training.is_on": "self_training.enabled",
-    "loss.reconcile": "loss.bias_correction",
-}
-
-
-@pytest.mark.parametrize(("former", "name"), FORMER.items())
-def test_a_name_of_an_earlier_version_is_taken(tmp_path, former, name):
-    expected = preset("fast").with_overrides({name: False})
-    assert value_of(expected, name) is False
-    assert preset("fast").with_overrides({former: "false"}) == expected
-    group, _, key = former.partition(".")
-    assert parse_settings({group: {key: False}}) == expected
-    (tmp_path / "config.toml").write_text(f"[{group}]\n{key} = false\n")
-    assert load_settings(tmp_path / "config.toml") == expected
-
-
 @pytest.mark.parametrize(
     "name", ["loss.alfa", "alpha", "loss", "a.b.c", "loss.alpha.x", "", ".", "model_config"]
 )

@@ -22,10 +22,7 @@ from napari_spss.core.annotations import (
     Keypoint,
     Proportion,
     Region,
-    class_name_fault,
     lay_frames,
-    match_class,
-    usable_class_names,
 )
 from napari_spss.core.base import FolderLock, FolderLocked, InputError
 from napari_spss.core.projects import (
@@ -132,39 +129,6 @@ def test_only_what_changed_is_written_after_reopening(folder):
     save(folder)
     with Project.open(folder, identity=IDENTITY, source="/images/stack.tif") as project:
         assert project.save(project.state) == ()
-
-
-def test_a_class_of_a_name_that_older_versions_took_is_renamed_and_keeps_its_annotations(folder):
-    annotations = ANNOTATIONS.replace(outside=None)
-    texts = {"version": 1, "cells": [{"slice": 5, "class": "mito", "text": "abc"}]}
-    save(folder, ProjectState(CLASSES, annotations, {}, texts, check=CHECK))
-    for name in ALL_FILES:
-        path = folder / name
-        path.write_text(path.read_text().replace("mito", "+1"))
-    project = reopen(folder)
-    (warning,) = project.warnings
-    assert "The class '+1' is called '1' now" in warning
-    assert project.state.names == ("background", "1", "outside")
-    for part in ("proportions", "keypoints", "grids"):
-        assert project.state.part(part) == getattr(ANNOTATIONS, part)
-    assert project.state.check == CHECK
-    assert project.state.table_texts["cells"][0]["class"] == "1"
-    with Project.open(folder, identity=IDENTITY) as project:
-        assert set(project.save(project.state)) == set(ALL_FILES)
-        state = project.state
-    again = reopen(folder)
-    assert again.state == state
-    assert again.warnings == ()
-
-
-@given(st.lists(st.text(min_size=1, max_size=8), max_size=5))
-def test_every_name_of_a_class_can_be_made_usable(names):
-    renamed = usable_class_names(names)
-    assert set(renamed) == {name for name in names if class_name_fault(name) is not None}
-    assert all(class_name_fault(new) is None for new in renamed.values())
-    for new in renamed.values():
-        others = [name for name in (*names, *renamed.values()) if name is not new]
-        assert match_class(new, others) is None
 
 
 def test_renamed_class_is_renamed_in_all_files(folder):
@@ -793,16 +757,3 @@ def test_proofread_objects_come_back_and_move_along(folder, tmp_path):
         np.testing.assert_array_equal(project.read_objects(part=2)[1], numbers + 1)
         assert project.read_objects((4, 3, 3)) == {}
         assert "shape (2, 2)" in project.warnings[-1]
-
-
-@pytest.mark.parametrize("objects", [None, {"class_name": "mito", "judged": [2]}])
-def test_a_project_of_a_version_that_kept_objects_of_one_class_opens(folder, objects):
-    with reopen(folder) as project:
-        project.save(STATE)
-    record = json.loads((folder / "project.json").read_text())
-    record["objects"] = objects
-    (folder / "project.json").write_text(json.dumps(record))
-    with reopen(folder) as project:
-        kept = () if objects is None else (ObjectsRecord(class_name="mito", judged=(2,)),)
-        assert project.state.objects == kept
-        assert project.read_objects() == {}

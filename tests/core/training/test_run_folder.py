@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import json
-import os
 import subprocess
 import sys
 import time
@@ -397,7 +396,7 @@ def with_scores(run):
 
 @pytest.fixture
 def runs(tmp_path, annotations):
-    """Folder with a run that ended, an older one of an earlier version, and what is no run."""
+    """Folder with a run that ended, an older one that told nothing, and what is no run."""
     stack, _ = blobs()
     for name in ("old", "new"):
         path = tmp_path / name
@@ -406,9 +405,8 @@ def runs(tmp_path, annotations):
         begin = partial(RunFolder(path).begin, settings, annotations, INPUT)
         drain(recorded(with_scores(run), path, begin))
     record = json.loads((tmp_path / "old" / INPUTS).read_text())
-    del record["began"]
+    record["began"] = "2001-09-09T01:46:40+00:00"
     (tmp_path / "old" / INPUTS).write_text(json.dumps(record))
-    os.utime(tmp_path / "old" / INPUTS, (1e9, 1e9))
     (tmp_path / "old" / EVENTS).unlink()
     RunFolder(tmp_path / "no model yet").begin(SETTINGS, annotations, INPUT)
     (tmp_path / "file").touch()

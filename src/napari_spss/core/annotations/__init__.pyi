@@ -4,7 +4,6 @@ from .checks import (
     class_name_fault as class_name_fault,
     match_class as match_class,
     outside_class as outside_class,
-    usable_class_names as usable_class_names,
 )
 from .class_spec import (
     COLOUR_EXAMPLE as COLOUR_EXAMPLE,

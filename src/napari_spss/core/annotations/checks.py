@@ -146,31 +146,6 @@ def class_name_fault(name: str) -> str | None:
     return None
 
 
-def usable_class_names(names: Iterable[str]) -> dict[str, str]:
-    """Give each name that cannot be that of a class another one that looks like it.
-
-    Examples
-    --------
-    >>> usable_class_names(["background", "+1", "1"])
-    {'+1': '1 (2)'}
-    """
-    found = list(dict.fromkeys(names))
-    taken = {class_key(name) for name in found}
-    renamed: dict[str, str] = {}
-    for number, name in enumerate(found):
-        if class_name_fault(name) is None:
-            continue
-        shown = "".join(letter for letter in name if letter.isprintable())
-        like = shown.lstrip(FORMULA_SIGNS + " ").strip() or f"class {number}"
-        if class_name_fault(like) is not None:
-            like = f"class {like}"
-        tries = (like, *(f"{like} ({n})" for n in range(2, len(found) + 3)))
-        usable = (one for one in tries if class_name_fault(one) is None)
-        renamed[name] = next(one for one in usable if class_key(one) not in taken)
-        taken.add(class_key(renamed[name]))
-    return renamed
-
-
 def check_class_names(classes: Sequence[str]) -> None:
     """Raise InputError unless the names are usable, unique, and the background comes first."""
     for name in classes:

@@ -56,8 +56,6 @@ class Reading:
         Limits of slices and positions.
     is_ours : bool
         Whether the tables are what this program wrote, and are taken as they stand.
-    former : mapping of str to str
-        What names of classes that stand in the tables are called now.
     notes : list of str
         What was changed, for the user.
     """
@@ -66,12 +64,10 @@ class Reading:
     is_settled: bool
     extent: StackExtent
     is_ours: bool
-    former: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._index = {class_key(name): index for index, name in enumerate(self.classes)}
-        self._index |= {class_key(old): self._index[class_key(n)] for old, n in self.former.items()}
 
     def find(self, name: str) -> int | None:
         """Index of a class; None if there is none of that name."""

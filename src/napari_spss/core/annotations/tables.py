@@ -156,8 +156,6 @@ def restore_annotations(
     paths: AnnotationPaths,
     *,
     classes: Sequence[str] | None = None,
-    outside: str | None = None,
-    former: Mapping[str, str] | None = None,
 ) -> tuple[Annotations, tuple[CellProblem, ...]]:
     """Read what `write_annotations` wrote, as far as it is whole.
 
@@ -167,10 +165,8 @@ def restore_annotations(
     Parameters
     ----------
     paths : AnnotationPaths
-    classes, outside
+    classes
         As in `read_annotations`.
-    former : mapping of str to str, optional
-        What classes are called now whose former names stand in the files.
 
     Returns
     -------
@@ -180,11 +176,9 @@ def restore_annotations(
     names = None if classes is None else Classes(classes)
     extent = StackExtent(None)
     problems: list[CellProblem] = []
-    annotations, lines = _read(
-        dict(paths), names, extent, outside, problems, is_ours=True, former=former
-    )
+    annotations, lines = _read(dict(paths), names, extent, None, problems, is_ours=True)
     problems += annotations.problems(extent, lines)
-    return annotations.replace(outside=outside or annotations.outside).settled(), tuple(problems)
+    return annotations.settled(), tuple(problems)
 
 
 def read_fraction_texts(path: AnyPath, classes: Sequence[str]) -> FractionTexts | None:
@@ -230,7 +224,6 @@ def _read(
     *,
     units: str | None = None,
     is_ours: bool = False,
-    former: Mapping[str, str] | None = None,
 ) -> tuple[Annotations, dict[str, tuple[str, Sequence[int]]]]:
     """What the rows without a fault say, and file and line of each of them."""
     tables: dict[Kind, Table] = {}
@@ -243,7 +236,7 @@ def _read(
     classes, is_settled = _classes(tables, names, outside, is_ours=is_ours)
     if outside is not None and match_class(outside, classes) is not None:
         classes = Classes(classes, outside)
-    reading = Reading(classes, is_settled, extent, is_ours, former or {})
+    reading = Reading(classes, is_settled, extent, is_ours)
     stated = proportions_of(tables["proportions"], reading) if "proportions" in tables else []
     points = keypoints_of(tables["keypoints"], reading, units) if "keypoints" in tables else []
     grids = grids_of(tables["grid"], reading) if "grid" in tables else []

@@ -73,14 +73,12 @@ from .settings import (
     ImageSettings as ImageSettings,
     LabelSettings as LabelSettings,
     TrainingSettings as TrainingSettings,
-    current_name as current_name,
     is_setting as is_setting,
     load_settings as load_settings,
     parse_settings as parse_settings,
     preset as preset,
     save_settings as save_settings,
     setting_names as setting_names,
-    with_current_names as with_current_names,
 )
 from .units import (
     UNKNOWN_VOXEL as UNKNOWN_VOXEL,

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import PurePath
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 import numpy as np
@@ -362,8 +361,6 @@ def event_from_json(line: str | bytes) -> Event:
         record["probs"] = np.zeros((0, 0, 0), np.float32)
     if name == "RunFinished":
         record["reason"] = FinishReason(record.get("reason"))
-        if isinstance(paths := record.get("outputs"), list):  # as they were once written
-            record["outputs"] = {PurePath(str(path)).name: str(path) for path in paths}
     for key, value in record.items():
         if isinstance(value, list):
             record[key] = tuple(tuple(one) if isinstance(one, list) else one for one in value)

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
 from .errors import InputError
 from .files import write_errors
 from .locks import LOCK_FILES, FolderLock, FolderLocked, hold_folder
@@ -31,7 +29,7 @@ _IMAGES = (".tif", ".tiff", ".zarr")
 class _Written(Record):
     """What was written: by name its digest, or two while it is replaced; and made from what."""
 
-    made_by: dict[str, Any] = Field(default_factory=dict)  # not known to earlier versions
+    made_by: dict[str, Any]
     made_from: dict[str, str]
     digests: dict[str, list[str]]
     done_as: str = ""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import InputError
 from .files import write_atomically
@@ -25,13 +25,6 @@ PresetName = Literal["fast", "paper"]
 PRESETS: tuple[PresetName, ...] = ("fast", "paper")
 
 _TERMS = "loss.terms."
-_FORMER_NAMES = {
-    "sampling.has_flips": "sampling.flips",
-    "sampling.has_warp": "sampling.warp",
-    "sampling.has_intensity": "sampling.intensity",
-    "self_training.is_on": "self_training.enabled",
-    "loss.reconcile": "loss.bias_correction",
-}
 
 
 class _Frozen(BaseModel):
@@ -275,11 +268,6 @@ class TrainingSettings(_Frozen):
     self_training: SelfTrainingSettings = SelfTrainingSettings()
     optimisation: OptimisationSettings = OptimisationSettings()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _take_former_names(cls, data: object) -> object:
-        return with_current_names(data) if isinstance(data, Mapping) else data
-
     def radius_of_keypoints_px(self, pixel_size_um: float | None = None) -> float:
         """Dilation of a keypoint in data pixels, so that it lies within an object as is stated.
 
@@ -318,7 +306,6 @@ class TrainingSettings(_Frozen):
         """
         data = self.model_dump()
         for key, value in overrides.items():
-            key = current_name(key)
             if not is_setting(key):
                 raise _unknown_setting(key)
             if key == "preset" and value != self.preset:
@@ -359,24 +346,6 @@ def is_setting(name: str) -> bool:
 
 def _parts(name: str) -> list[str]:
     return name.split(".", 2)  # no more: names of terms may have dots
-
-
-def current_name(name: str) -> str:
-    """Return the dotted name that a setting has now; files of earlier versions have others."""
-    return _FORMER_NAMES.get(name, name)
-
-
-def with_current_names(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Rename settings in nested plain values, as earlier versions wrote them."""
-    return {
-        group: {
-            current_name(f"{group}.{name}").removeprefix(f"{group}."): value
-            for name, value in values.items()
-        }
-        if isinstance(values, Mapping)
-        else values
-        for group, values in data.items()
-    }
 
 
 def preset(name: str) -> TrainingSettings:

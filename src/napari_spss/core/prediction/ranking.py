@@ -120,8 +120,8 @@ def rank_slices(
         probs = predictor.resampled_maps(stack, z, token=token)
         uncertainty[z] = float(entropy(probs).mean())
         counts = np.bincount(probs.argmax(axis=0).ravel(), minlength=len(model.classes))
-        if model.outside_index is not None:
-            counts[model.outside_index] = 0
+        if model.classes.outside_index is not None:
+            counts[model.classes.outside_index] = 0
         predicted[z] = tuple(counts / counts.sum() if counts.any() else np.nan * counts)
     ranked = acquisition_scores(
         uncertainty, predicted, stated, n_slices=stack.n_slices, is_set=stack.is_set

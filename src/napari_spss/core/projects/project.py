@@ -183,8 +183,7 @@ class Project:
         if restored is None:
             return
         self.state = restored.state
-        if not restored.is_renamed:  # otherwise the next save writes all of it
-            self._place.contents = self._contents(restored.state)
+        self._place.contents = self._contents(restored.state)
         self.warnings = (*self.warnings, *restored.warnings)
         self.unreadable = restored.unreadable
         self._place.was_on_disk = True

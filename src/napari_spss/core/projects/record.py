@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator
 
-from ..annotations import Classes, ClassStyle, Look, usable_class_names
-from ..base import Record, parse_record, read_file, write_atomically
+from ..annotations import Classes, ClassStyle, Look
+from ..base import Record, read_record, write_atomically
 
 FORMAT_VERSION = 1
 
@@ -64,11 +63,6 @@ class ProjectRecord(Record):
         Name of the run whose model is in use; empty for the newest.
     proofread : tuple of ObjectsRecord
         What is said of the objects of each class whose numbers are beside it; the last are shown.
-    objects : ObjectsRecord or None
-        The same of an earlier version, of one class. It is not written.
-    renamed : dict
-        What classes are called now whose names, of an earlier version, cannot be those of classes.
-        It is not written.
     """
 
     version: int = Field(default=FORMAT_VERSION, ge=1)
@@ -80,8 +74,6 @@ class ProjectRecord(Record):
     looks: tuple[Look, ...] = ()
     run: str = ""
     proofread: tuple[ObjectsRecord, ...] = ()
-    objects: ObjectsRecord | None = Field(default=None, exclude=True)
-    renamed: dict[str, str] = Field(default_factory=dict, exclude=True)
 
     @field_validator("classes")
     @classmethod
@@ -97,33 +89,7 @@ def read_project(path: Path) -> ProjectRecord:
         "the annotations beside it are untouched. Choose another project folder and open its CSV "
         "files there, or restore the file from a backup"
     )
-    content, renamed = _with_usable_names(read_file(path, remedy=remedy))
-    newest = ("version", FORMAT_VERSION)
-    record = parse_record(ProjectRecord, content, path, remedy=remedy, newest=newest)
-    return record.model_copy(update={"renamed": renamed})
-
-
-def _with_usable_names(content: bytes) -> tuple[bytes, dict[str, str]]:
-    """Give classes of earlier versions names that can be used now; say which by the former ones."""
-    try:
-        record = json.loads(content)
-    except (ValueError, RecursionError):  # damaged, as will be told
-        return content, {}
-    styles = _entries(record, "classes")
-    renamed = usable_class_names(s["name"] for s in styles if isinstance(s.get("name"), str))
-    if not renamed:
-        return content, {}
-    cells = _entries(record.get("table_texts"), "cells")
-    for entry, key in (*((one, "name") for one in styles), *((one, "class") for one in cells)):
-        if isinstance(entry.get(key), str):
-            entry[key] = renamed.get(entry[key], entry[key])
-    return json.dumps(record).encode(), renamed
-
-
-def _entries(record: Any, name: str) -> list[dict[str, Any]]:
-    """Return the objects in a list of a record that may be damaged."""
-    items = record.get(name) if isinstance(record, dict) else None
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    return read_record(ProjectRecord, path, remedy=remedy, newest=("version", FORMAT_VERSION))
 
 
 def write_project(path: Path, record: ProjectRecord) -> None:

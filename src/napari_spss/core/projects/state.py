@@ -14,7 +14,6 @@ from ..annotations import (
     CountingGrid,
     Look,
     annotation_files,
-    class_name_fault,
     restore_annotations,
     write_grid,
     write_keypoints,
@@ -124,14 +123,11 @@ class Restored:
         What could not be restored.
     unreadable : frozenset of str
         Keys of `TABLES` of which something could not be restored.
-    is_renamed : bool
-        Whether classes are called otherwise than in the files.
     """
 
     state: ProjectState
     warnings: tuple[str, ...] = ()
     unreadable: frozenset[str] = frozenset()
-    is_renamed: bool = False
 
 
 def read_state(folder: Path, *, identity: str) -> Restored | None:
@@ -172,18 +168,11 @@ def read_state(folder: Path, *, identity: str) -> Restored | None:
     if not names:
         state = ProjectState(classes, None, record.settings, record.table_texts, run=record.run)
         return Restored(state)
-    annotations, problems = restore_annotations(
-        annotation_files(folder), classes=names, former=record.renamed
-    )
+    annotations, problems = restore_annotations(annotation_files(folder), classes=names)
     path = folder / TABLES["check"][0]
-    check, of_check = restore_annotations(
-        {"grid": path} if path.exists() else {}, classes=names, former=record.renamed
-    )
+    check, of_check = restore_annotations({"grid": path} if path.exists() else {}, classes=names)
     problems = (*problems, *of_check)
-    warnings = [
-        f"The class {old!r} is called {new!r} now, since its name {class_name_fault(old)}."
-        for old, new in record.renamed.items()
-    ]
+    warnings: list[str] = []
     unreadable: set[str] = set()
     for part, (name, _) in TABLES.items():
         faults = [problem for problem in problems if Path(problem.file).name == name]
@@ -201,9 +190,9 @@ def read_state(folder: Path, *, identity: str) -> Restored | None:
         record.looks,
         check.grids,
         record.run,
-        record.proofread or ((record.objects,) if record.objects else ()),
+        record.proofread,
     )
-    return Restored(state, tuple(warnings), frozenset(unreadable), bool(record.renamed))
+    return Restored(state, tuple(warnings), frozenset(unreadable))
 
 
 def _refuse_foreign_tables(folder: Path) -> None:

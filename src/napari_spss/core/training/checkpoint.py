@@ -10,11 +10,10 @@ import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from pydantic import (
-    AliasChoices,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -24,7 +23,6 @@ from pydantic import (
     PositiveInt,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -66,9 +64,8 @@ class _ClassesRecord(Record):
     format_version: int = FORMAT_VERSION
     classes: Classes
     reduction: PositiveInt
-    pixel_size_um: PositiveFloat | None = None  # not known to earlier versions
+    pixel_size_um: PositiveFloat | None = None
     label_scale: LabelScale
-    outside: str | None = Field(default=None, exclude=True)  # of earlier versions
 
     @field_validator("label_scale")
     @classmethod
@@ -82,16 +79,10 @@ class _ClassesRecord(Record):
         """How far images are reduced."""
         return WorkingScale(self.reduction, self.pixel_size_um)
 
-    @model_validator(mode="after")
-    def _settle_outside(self) -> Self:
-        classes = Classes(self.classes, self.outside)
-        self.__dict__.update(classes=classes, outside=classes.outside)
-        return self
-
     @property
-    def outside_index(self) -> int | None:
-        """Index of the class that counts in no fraction; None if there is none."""
-        return self.classes.outside_index
+    def outside(self) -> str | None:
+        """Name of the class that counts in no fraction; None if there is none."""
+        return self.classes.outside
 
 
 class ModelRecord(_ClassesRecord):
@@ -101,7 +92,6 @@ class ModelRecord(_ClassesRecord):
     stated_fractions: tuple[float, ...] | None
     n_steps: NonNegativeInt
     settings: Annotated[TrainingSettings, BeforeValidator(parse_settings)]
-    # not known to earlier versions
     corrections: Corrections = Field(default_factory=Corrections)
     learned_from: str = ""
 
@@ -246,8 +236,8 @@ class RunState(_ClassesRecord):
         Optimiser steps of this run.
     steps_before : int or None
         Steps of the model that it began with; None if it began anew.
-    steps_per_epoch : int or None
-        Of the budget; None in checkpoints of earlier versions.
+    steps_per_epoch : int
+        Of the budget.
     elapsed_s : float
         Training time of the parts of the run that are over.
     best_loss : float or None
@@ -264,8 +254,8 @@ class RunState(_ClassesRecord):
         How often it was looked whether maps have collapsed.
     lost : tuple of str
         What they were found to lack.
-    data_digest : str or None
-        Of what the run learns from; None in checkpoints of earlier versions.
+    data_digest : str
+        Of what the run learns from.
     learned_from : str
         Of the image and all that the run learns but keypoints.
     """
@@ -274,20 +264,16 @@ class RunState(_ClassesRecord):
 
     step: NonNegativeInt = 0
     steps_before: NonNegativeInt | None = None
-    steps_per_epoch: PositiveInt | None = None
+    steps_per_epoch: PositiveInt
     elapsed_s: NonNegativeFloat = 0.0
     best_loss: float | None = None
     stale_epochs: NonNegativeInt = 0
-    posterior: LabelPosterior = Field(
-        default_factory=LabelPosterior, validation_alias=AliasChoices("posterior", "recounts")
-    )
-    posterior_at: float | None = Field(
-        default=None, validation_alias=AliasChoices("posterior_at", "recounted_at")
-    )
+    posterior: LabelPosterior = Field(default_factory=LabelPosterior)
+    posterior_at: float | None = None
     kept_until: dict[str, int] = Field(default_factory=dict)
     n_looks: NonNegativeInt = 0
     lost: tuple[str, ...] = ()
-    data_digest: str | None = None
+    data_digest: str
     learned_from: str = ""
 
 
@@ -351,13 +337,8 @@ def load_record(run_dir: str | Path) -> ModelRecord:
     return _record_of_model(path, weights_path, _load_tensors(weights_path, names=())[1])
 
 
-def _record_of_model(path: Path, weights_path: Path, inner: str | None) -> ModelRecord:
-    """Return the record in the weights, once ``model.json`` says the same or is not there.
-
-    Earlier versions wrote ``model.json`` only.
-    """
-    if inner is None:
-        return read_record(ModelRecord, path, remedy=_REMEDY, newest=_NEWEST)
+def _record_of_model(path: Path, weights_path: Path, inner: str) -> ModelRecord:
+    """Return the record in the weights, once ``model.json`` says the same or is not there."""
     record = parse_record(ModelRecord, inner, weights_path, remedy=_REMEDY, newest=_NEWEST)
     remedy = f"delete it, since {weights_path.name} holds a copy, or train again"
     if path.exists() and record != read_record(ModelRecord, path, remedy=remedy, newest=_NEWEST):
@@ -382,7 +363,7 @@ def load_state(run_dir: str | Path) -> tuple[RunState, Tensors]:
         raise InputError(f"{run_dir} holds no checkpoint to resume; start a new run.")
     check_links(Path(run_dir), STATE_FILE.parts[:1])
     tensors, inner = _load_tensors(path)
-    state = parse_record(RunState, inner or "", path, remedy=_REMEDY, newest=_NEWEST)
+    state = parse_record(RunState, inner, path, remedy=_REMEDY, newest=_NEWEST)
     if missing := {f"map.{name}" for name in state.kept_until} - tensors.keys():
         raise InputError(f"{path} is damaged ({min(missing)} is missing); {_REMEDY}.")
     return state, tensors
@@ -417,14 +398,12 @@ def _save_tensors(tensors: Mapping[str, torch.Tensor], path: Path, record: Recor
     write_atomically(path, save(owned, {"record": record.model_dump_json()}))
 
 
-def _load_tensors(
-    path: Path, *, names: tuple[str, ...] | None = None
-) -> tuple[Tensors, str | None]:
-    """Read tensors, all by default, and the record that was written with them if there is one."""
+def _load_tensors(path: Path, *, names: tuple[str, ...] | None = None) -> tuple[Tensors, str]:
+    """Read tensors, all by default, and the record that was written with them."""
     try:
         with safe_open(path, framework="pt") as file:
             wanted = file.keys() if names is None else names
             tensors = {name: file.get_tensor(name) for name in wanted}
-            return tensors, (file.metadata() or {}).get("record")
+            return tensors, (file.metadata() or {}).get("record", "")
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} is damaged ({error}); {_REMEDY}.") from error

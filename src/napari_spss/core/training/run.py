@@ -111,6 +111,7 @@ def prepare(
     began, n_slices = task.clock(), len(reader.slices)
     data = yield from _read(task, reader, began, told_at=-math.inf)
     yield Preparing("building the network", n_slices, n_slices, task.clock() - began)
+    digest = data.digest()
     learner = Learner(
         settings,
         n_channels=task.stack.n_channels,
@@ -126,18 +127,19 @@ def prepare(
             pixel_size_um=working.pixel_size_um,
             label_scale=data.label_scale,
             steps_before=None if start_from is None else start_from.n_steps,
+            steps_per_epoch=data.sampler.steps_per_epoch,
+            data_digest=digest,
         )
     else:
         _load(learner, tensors, task, annotations)
-    best, digest = with_prefix("best", tensors) or None, data.digest()
-    if state.data_digest not in (None, digest):  # of other annotations
+    best = with_prefix("best", tensors) or None
+    if state.data_digest != digest:  # of other annotations
         best, state.best_loss, state.stale_epochs = None, None, 0
         state.posterior, state.posterior_at = LabelPosterior(), None
     state.data_digest = digest
     learned_from = _learned_from(task, data, annotations)
     before = with_prefix("before", tensors) if learned_from == state.learned_from else None
     state.learned_from = learned_from
-    state.steps_per_epoch = state.steps_per_epoch or data.sampler.steps_per_epoch
     # what was stopped early is not trusted to label itself, nor disturbed less
     least = settings.self_training.start * (settings.optimisation.max_steps or 0)
     has_learned = (state.steps_before or 0) >= max(1, least)
@@ -170,13 +172,7 @@ def prepare(
         SliceMaps(
             lambda image: learner.predict(image, is_exact=False, token=task.token),
             task.device,
-            # maps of earlier versions, else odds
-            {
-                name: SliceMap(maps[name], until)
-                if maps[name].dtype == torch.float16
-                else SliceMap.of(maps[name], until)
-                for name, until in state.kept_until.items()
-            },
+            {name: SliceMap(maps[name], until) for name, until in state.kept_until.items()},
         ),
         task.clock(),
         best,

@@ -54,7 +54,6 @@ from ..base import (
     counted,
     event_from_json,
     event_to_json,
-    fault_of,
     hold_folder,
     load_settings,
     read_file,
@@ -123,11 +122,10 @@ class RunInputs:
 
 
 class _Begun(Record):
-    """When a run began, and with which classes; earlier versions named the one outside only."""
+    """When a run began, and with which classes."""
 
-    began: str = ""
-    annotated: Classes | None = None
-    outside: str | None = None
+    began: datetime
+    annotated: Classes
 
 
 @dataclass(frozen=True)
@@ -301,16 +299,8 @@ class RunFolder:
         return [self.path, *(folder for _, folder in sorted(self._updates().items()))]
 
     def _annotations_in(self, folder: Path) -> Annotations:
-        files = annotation_files(folder)
-        known = self._read(_Begun)
-        try:
-            annotations, problems = restore_annotations(
-                files, classes=known.annotated, outside=known.outside
-            )
-        except InputError as error:
-            raise InputError(
-                f"{self.path / INPUTS} does not fit the annotations ({fault_of(error)}); {_REMEDY}."
-            ) from error
+        classes = self._read(_Begun).annotated
+        annotations, problems = restore_annotations(annotation_files(folder), classes=classes)
         if problems:
             raise InputError(problems=problems)
         return annotations
@@ -400,12 +390,9 @@ class RunFolder:
         learned = self.annotations()
         said = [] if learned.is_empty else [learned.summary()]
         said += [counted(n_painted, "painted slice")] if n_painted else []
-        began = self._read(_Begun).began
         return RunSummary(
             self.path,
-            datetime.fromisoformat(began)
-            if began
-            else datetime.fromtimestamp((self.path / INPUTS).stat().st_mtime).astimezone(),
+            self._read(_Begun).began,
             load_record(self.path),
             ", ".join(said) or "masks",
             self.end(),

@@ -44,7 +44,6 @@ from ...core.base import (
     TrainingSettings,
     Validated,
     counted,
-    current_name,
     fault_of,
     preset,
 )
@@ -177,9 +176,7 @@ class RunForm:
         except ValidationError as error:
             raise InputError(f"{fault_of(error)}.") from error
         settings = form.settings()
-        names = map(current_name, form.overrides)
-        overrides = {name: settings.value(name) for name in names}
-        return replace(form, overrides=overrides)
+        return replace(form, overrides={name: settings.value(name) for name in form.overrides})
 
     def settings(self, *, continued: Model | None = None) -> TrainingSettings:
         """Return the settings of the run.
