@@ -14,6 +14,7 @@ from napari_spss.core.images import (
     IGNORE,
     Pairing,
     Stack,
+    list_images,
     open_masks,
     open_stack,
     pair_by_name,
@@ -38,6 +39,18 @@ def paired(tmp_path: Path, images: list[str], masks: list[str]) -> tuple[Pairing
     found = pair_by_name(stack, open_masks(folder(tmp_path / "masks", masks), classes=MITO))
     assert found is not None
     return found, stack
+
+
+@pytest.mark.parametrize("mask", ["z_2_cp_masks.png", "z_02_label.png", "z_2_seg-axon-manual.png"])
+def test_masks_among_the_images_are_refused(tmp_path: Path, mask: str) -> None:
+    both = folder(tmp_path / "both", ["z_1.png", "z_2.png", mask])
+    for opens in (open_stack, lambda path: list_images([path], each=True)):
+        with pytest.raises(
+            InputError, match=rf"z_2\.png and {mask}\); put the masks into a folder"
+        ):
+            opens(both)
+    (both / mask).rename(tmp_path / mask)
+    assert open_stack(both).n_slices == 2
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from natsort import natsorted, ns
 
 from ..annotations import read_groups
 from ..base import InputError, written_names
+from .file_names import find_mask
 from .readers import checked_path, known_readers, natural_order
 from .written_labels import holds_labels
 
@@ -78,8 +79,8 @@ def list_images(
     Raises
     ------
     InputError
-        If a pattern or a folder gives no image, the table of groups is wrong, or folders are to be
-        the groups and there is one alone.
+        If a pattern or a folder gives no image, a folder holds images and masks of them, the table
+        of groups is wrong, or folders are to be the groups and there is one alone.
     """
     is_ours = _ours(of_labels)
     found: dict[Path, Path] = {}
@@ -144,6 +145,13 @@ def _expanded(path: Path, each: bool, of_labels: bool, is_ours: _Test) -> Iterat
         inside = _each(path, of_labels, is_ours)
         if not inside:
             raise InputError(f"folder {path} holds no images; choose another.")
+        for folder in () if of_labels else {one.parent: None for one in inside}:
+            if both := find_mask([one.name for one in inside if one.parent == folder]):
+                raise InputError(
+                    f"folder {folder} holds images and masks of them, by their names ({both[0]} "
+                    f"and {both[1]}); put the masks into a folder of their own, or name the images "
+                    "by a pattern."
+                )
         yield from inside
     else:
         yield path

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,18 +12,11 @@ import numpy.typing as npt
 
 from ..annotations import ClassSpec
 from ..base import InputError
+from .file_names import name_stem, name_words
 from .labels import IGNORE
 from .masks import Masks
 from .stack import Box, Stack
 
-_OF_MASKS = (
-    r"masks?|label(?:s|ed|led)?|segs?|segment(?:ed|ations?)|gt|ground|(?:ground)?truth|"
-    r"annot(?:ated|ations?)?|targets?|manual|pred(?:ictions?)?|results?|semantic|instances?|"
-    r"binary|cp"
-)
-_OF_IMAGES = r"images?|imgs?|im|raw|em|input"
-_KIND = re.compile(f"{_OF_MASKS}|{_OF_IMAGES}")
-_ENTITY = re.compile(f"_(?:{_OF_MASKS})-[^_]*")  # of BIDS: _seg-axonmyelin-manual
 _N_SHOWN = 5
 
 _Key: TypeAlias = Callable[[str], Hashable]
@@ -146,7 +137,8 @@ def pair_by_name(images: Any, masks: Any) -> Pairing | None:
     if not all(names):
         return None
     left = [dict(enumerate(one)) for one in names]
-    pairs = _paired(left, _stem, images, masks) | _paired(left, _words, images, masks)
+    pairs = _paired(left, name_stem, images, masks)
+    pairs |= _paired(left, name_words, images, masks)
     notes = []
     if not pairs:
         pairs = _paired(left, _numbers, images, masks)
@@ -198,18 +190,8 @@ def _file_names(source: Any) -> tuple[str, ...]:
     return () if names == tuple(map(str, range(len(names)))) else names
 
 
-def _stem(name: str) -> Hashable:
-    return unicodedata.normalize("NFC", Path(name).stem.lower()).removesuffix(".ome")
-
-
-def _words(name: str) -> Hashable:
-    """Words and numbers of a name but for those that only say what kind of file it is."""
-    parts = re.findall(r"\d+|[^\W\d_]+", _ENTITY.sub("", str(_stem(name))))
-    return tuple(int(p) if p.isdecimal() else p for p in parts if not _KIND.fullmatch(p))
-
-
 def _numbers(name: str) -> Hashable:
-    return tuple(map(int, re.findall(r"\d+", str(_stem(name))))) or name
+    return tuple(map(int, re.findall(r"\d+", name_stem(name)))) or name
 
 
 def _shown(names: Sequence[str]) -> str:

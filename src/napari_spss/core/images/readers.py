@@ -12,6 +12,7 @@ from pathlib import Path
 from natsort import natsort_keygen, ns
 
 from ..base import InputError, merge_voxel_size
+from .file_names import find_mask
 from .mrc import open_mrc
 from .npy import open_npy
 from .ome_zarr import is_zarr, open_zarr
@@ -175,6 +176,11 @@ def _open_folder(
             f"folder {folder} holds no images"
             + (f" of its own, only others such as {others}" if others else "; it is empty")
             + ". Choose a folder of PNG, TIFF or JPEG files."
+        )
+    if strict and (both := find_mask([path.name for path in paths])):
+        raise InputError(
+            f"folder {folder} holds images and masks of them, by their names ({both[0]} and "
+            f"{both[1]}); put the masks into a folder of their own."
         )
     sidecars = SidecarSizes(folder)
     images = [open_zarr(p) if p.is_dir() else _open_file(p, palette, sidecars) for p in paths]
