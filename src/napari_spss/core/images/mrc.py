@@ -31,6 +31,7 @@ _FIELDS = {  # name: (type, first byte)
     "intervals": ("3i4", 28),  # along x, y, z
     "cell": ("3f4", 40),  # along x, y, z, in ångström
     "axes": ("3i4", 64),  # of columns, rows, sections; 1 = x
+    "largest": ("f4", 80),
     "space_group": ("i4", 88),
     "extended": ("i4", 92),  # bytes between header and data
     "imod_stamp": ("i4", 152),
@@ -52,6 +53,7 @@ _ORDERS: dict[bytes, Order] = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": 
 _ORDER_NAMES = {"<": "little", ">": "big"}
 _IMOD_STAMP = 1146047817
 _SIGNED_BYTES = 1
+_MOST_SIGNED, _MOST_UNSIGNED = 127, 255
 _VOLUMES = range(401, 631)  # space groups of stacks of volumes
 
 
@@ -83,9 +85,11 @@ class _Header:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the pixels: IMOD means unsigned bytes unless a flag says otherwise."""
+        """Type of the pixels: of bytes, IMOD's flag, or the largest value, says the sign."""
         is_imod = self.fields["imod_stamp"] == _IMOD_STAMP
-        if self.mode == 0 and is_imod and not self.fields["imod_flags"] & _SIGNED_BYTES:
+        is_above_signed = _MOST_SIGNED < self.fields["largest"] <= _MOST_UNSIGNED
+        is_unsigned = not self.fields["imod_flags"] & _SIGNED_BYTES if is_imod else is_above_signed
+        if self.mode == 0 and is_unsigned:
             return np.dtype("u1")
         return np.dtype(self.order + _TYPES[self.mode])
 
