@@ -494,6 +494,20 @@ def test_keypoints_that_may_be_micrometres_ask_for_their_unit(save, rows):
         assert (scaled.y, scaled.x) == pytest.approx((in_pixels.y / 0.004, in_pixels.x / 0.005))
 
 
+def test_positions_in_a_corner_of_an_image_without_pixel_size_ask_for_their_unit(save):
+    path = save("slice,y,x,class\n0,1.2,8.5,mito\n1,7.3,2.5,mito\n")
+    (problem,) = problems_of(read_keypoints, path, stack=Stack1000())
+    assert "may be micrometres" in problem.reason
+    assert read_keypoints(path, stack=Stack1000(), keypoint_units="pixel").keypoints[1].y == 7.3
+
+
+def test_slices_of_fijis_cell_counter_count_from_1(save):
+    path = save("Type,Slice,X,Y,Value,class\n1,3,500,200,9,mito\n")
+    annotations = read_keypoints(path, stack=Stack1000())
+    assert annotations.keypoints == (Keypoint(2, 199.5, 499.5, 1),)
+    assert "a table of Fiji" in annotations.notes[0]
+
+
 @pytest.mark.parametrize("rows", ["0,3.2,8.5,mito\n", "0,1,1,mito\n1,700,2,mito\n"])
 def test_keypoints_of_which_one_lies_far_from_the_origin_are_pixels(save, rows):
     assert read_keypoints(save(f"slice,y,x,class\n{rows}"), stack=Stack1000()).keypoints
@@ -558,7 +572,7 @@ def test_fijis_table_of_a_single_image_has_no_slices(save):
 @pytest.mark.parametrize("slices", [",1", ",0", None])
 def test_frames_of_fiji_are_slices_if_they_alone_vary(save, slices):
     header = " ,Area,X,Y,Ch,Frame,class" if slices is None else " ,Area,X,Y,Ch,Slice,Frame,class"
-    rows = [f"{i},0,50.5,40.5,1{slices or ''},{frame},a" for i, frame in ((1, 1), (2, 3))]
+    rows = [f"{i},0,550.5,440.5,1{slices or ''},{frame},a" for i, frame in ((1, 1), (2, 3))]
     annotations = read_keypoints(save("\n".join([header, *rows])), stack=Stack1000())
     assert [point.slice for point in annotations.keypoints] == [0, 2]
     assert "slices are its frames, which were counted from 1" in annotations.notes[0]

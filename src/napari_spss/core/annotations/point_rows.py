@@ -36,11 +36,13 @@ _OF_GRID = ("spacing_px", "offset_y", "offset_x", "is_done")
 _NAPARI_AXIS = re.compile(r"axis-\d+", re.ASCII)
 _FIJI = frozenset({"Area", "Mean", "StdDev", "Min", "Max", "XM", "YM", "Ch", "Frame", "Counter"})
 _FIJI_POINT = ("X", "Y", "Slice")  # in this order and case also where nothing was measured
+_CELL_COUNTER = frozenset({"Type", "Slice", "X", "Y", "Value"})
 _LARGEST_SLICE = 2**31
 _ROUNDING_PX = 1e-6
 _NEAR_PX = 2.0
 _MOST_LOOKS = 255
 _UNLIKELY = 1e-3
+_UNLIKELY_PART = (0.05, 0.05)  # of the height and width of an image
 
 
 def _above_0(text: str) -> float:
@@ -174,7 +176,8 @@ def _point_layout(
     written = set(names.values())
     n_slices = reading.extent.n_slices
     in_order = [name for name in names.values() if name in _FIJI_POINT]
-    if in_order == [*_FIJI_POINT] or ({"X", "Y"} <= written and not _FIJI.isdisjoint(written)):
+    is_measured = {"X", "Y"} <= written and not _FIJI.isdisjoint(written)
+    if in_order == [*_FIJI_POINT] or is_measured or written >= _CELL_COUNTER:
         is_of_frames = _has_frames(table)
         if is_of_frames is None:
             return None
@@ -253,15 +256,15 @@ def _has_frames(table: Table) -> bool | None:
 def _may_be_lengths(rows: Sequence[tuple[int, KeypointRow]], extent: StackExtent) -> bool:
     """Whether positions are suspiciously near the origin for pixels.
 
-    They are if all are within 2 px; or within as many pixels as the image has micrometres, which
-    would be chance.
+    They are if all are within 2 px; or within as many pixels as the image has micrometres, or if
+    that is not known within a small part of it, which would be chance.
     """
     chance = 1.0
     far = [row for _, row in rows if max(abs(row.y), abs(row.x)) > _NEAR_PX]
     for row in far:
         z = math.floor(row.slice + 0.5)
-        shape, size = extent.shape_of(z), extent.pixel_um(z)
-        if shape is None or size is None:
+        shape, size = extent.shape_of(z), extent.pixel_um(z) or _UNLIKELY_PART
+        if shape is None:
             return False
         if not (0 <= row.y <= shape[0] * size[0] and 0 <= row.x <= shape[1] * size[1]):
             return False
