@@ -383,6 +383,32 @@ def test_the_text_of_classes_opens_the_same_masks() -> None:
         assert again.read(0).tolist() == masks.read(0).tolist()
 
 
+def test_nan_is_unknown_and_told() -> None:
+    masks = open_masks(np.array([[0, 1, np.nan]]), classes=parse_classes("mito"))
+    assert masks.read(0).tolist() == [[0, 1, IGNORE]]
+    assert "NaN is taken as unknown" in masks.notes[0]
+    for text in (None, "mito"):
+        with pytest.raises(InputError, match="nothing but 1 and NaN"):
+            labels_of([[np.nan, 1.0]], text)
+
+
+def test_ids_that_their_type_does_not_tell_apart_are_refused() -> None:
+    exact = np.array([[0, 2**24 - 1]], np.float32)
+    assert open_masks(exact, instances=True).read_ids(0).tolist() == [[0, 2**24 - 1]]
+    with pytest.raises(InputError, match="ids from 16777216 on as float32"):
+        open_masks(exact + 1, instances=True).read_ids(0)
+
+
+@pytest.mark.parametrize("text", [None, "mito"])
+def test_what_is_transparent_in_a_mask_is_background(tmp_path: Path, text: str | None) -> None:
+    pixels = np.full((4, 5, 4), 255, np.uint8)
+    pixels[1:, :, 3] = 0
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    masks = open_masks(tmp_path / "mask.png", classes=None if text is None else parse_classes(text))
+    assert masks.read(0).sum() == 5
+    assert open_stack(tmp_path / "mask.png").read(0).min() == 255, "an image is as it is"
+
+
 def test_maps_are_no_masks() -> None:
     maps = np.zeros((3, 2, 9, 9), np.uint8)
     with pytest.raises(InputError, match="2 channels"):

@@ -72,6 +72,11 @@ def find_values(stack: Stack) -> list[Any]:
     return sorted({colour * 3 if len(colour) == 1 else colour for colour in colours})
 
 
+def holds_nan(stack: Stack) -> bool:
+    """Whether a pixel of a stack of floating-point numbers is NaN."""
+    return any(bool(np.isnan(pixels).any()) for pixels in _pixels(stack))
+
+
 def find_levels(stack: Stack) -> Levels:
     """Find the values that were meant in a mask of grey values; its first channel counts."""
     is_8_bit = stack.dtype == np.uint8

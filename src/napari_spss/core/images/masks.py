@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,6 +24,7 @@ from .mask_values import (
     are_crowded,
     find_levels,
     find_values,
+    holds_nan,
     look_like_ids,
     pack,
     unpack,
@@ -122,6 +123,12 @@ class Masks:
                 f"slice {z} of {self.source} holds {stray}, but ids of objects are whole numbers; "
                 "save them as integers."
             )
+        n_exact = 2 ** (np.finfo(ids.dtype).nmant + 1) if ids.dtype.kind == "f" else 0
+        if n_exact and np.abs(ids).max(initial=0) >= n_exact:
+            raise InputError(
+                f"slice {z} of {self.source} holds ids from {n_exact} on as {ids.dtype}, which "
+                "does not tell all of them apart; save them as integers, from whole numbers on."
+            )
         return ids.astype(np.int64, copy=False)
 
     def _pixels(self, z: int, box: Box | None) -> Pixels:
@@ -168,6 +175,23 @@ def open_masks(
     if not instances and (classes is None or classes.is_coloured):
         palette = "rgb"
     stack = _open(path_or_array, palette)
+    masks = _opened(stack, classes, instances, known or {})
+    if instances or stack.dtype.kind != "f" or not holds_nan(stack):
+        return masks
+    found = find_values(stack)
+    if len(found) == 1 and found[0]:
+        raise InputError(
+            f"{stack.source} holds nothing but {found[0]} and NaN, which means that a pixel has no "
+            "known class; if it is the background, save it as 0.",
+            field="classes",
+        )
+    note = f"NaN is taken as unknown in {stack.source}; if it is background, save it as 0."
+    return replace(masks, readings=(*masks.readings, note))
+
+
+def _opened(
+    stack: Stack, classes: ClassSpec | None, instances: bool, known: Mapping[int, str]
+) -> Masks:
     if stack.n_channels not in (1, 3):
         raise InputError(
             f"{stack.source} has {stack.n_channels} channels, but masks have one, or red, green "
@@ -176,7 +200,7 @@ def open_masks(
     if instances:
         return _with_instances(stack, classes)
     if classes is None:
-        return _with_found_values(stack, known or {})
+        return _with_found_values(stack, known)
     if classes.is_coloured:
         if stack.dtype != np.uint8:
             raise InputError(

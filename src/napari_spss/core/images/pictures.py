@@ -24,7 +24,10 @@ _PNG_WITH_ALPHA = 4  # bit of the colour type
 
 
 def open_picture(path: Path, palette: Palette = "display") -> ImageData:
-    """Open a PNG or JPEG unless it is damaged; alpha is left out, 1-bit becomes 0 and 255."""
+    """Open a PNG or JPEG unless it is damaged; 1-bit becomes 0 and 255.
+
+    Alpha is left out; in masks what is transparent is 0, whatever colour lies hidden there.
+    """
     picture = _Picture(path, palette)
     x_um, y_um = picture.pixel_um
     axes = "YX" if len(picture.shape) == 2 else "YXS"
@@ -71,6 +74,8 @@ class _Picture:
                 with self._plugin(stream) as image:
                     is_own = image.mode == self._mode
                     pixels = np.asarray(image if is_own else image.convert(self._mode))
+        if self._palette != "display" and pixels.ndim == 3 and pixels.shape[2] in (2, 4):
+            pixels = np.where(pixels[..., -1:] == 0, pixels.dtype.type(0), pixels)
         pixels = _without_alpha(pixels, self._mode)
         if pixels.shape != self.shape:
             raise InputError(f"{path} holds other pixels than its header says; save it again.")
