@@ -115,7 +115,7 @@ def test_slice_normalisation_gives_every_channel_zero_mean_and_unit_deviation():
     np.testing.assert_allclose(scaled.std((1, 2)), 1, atol=1e-5)
 
 
-@given(exponent=st.integers(-30, 30), offset=st.integers(-3, 3))
+@given(exponent=st.integers(-30, 16), offset=st.integers(-3, 3))
 def test_slice_normalisation_does_not_depend_on_the_unit(exponent, offset):
     image = noise(1, 12, 15)
     other = (image + 10 * offset) * np.float32(10.0) ** exponent
@@ -196,15 +196,17 @@ def test_range_normalisation_maps_the_dtype_to_0_to_1(dtype, values, expected):
     np.testing.assert_allclose(scaled[0, 0], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1e30])
 @pytest.mark.parametrize("mode", ["slice", "range"])
 def test_values_that_are_no_numbers_are_refused_with_their_slice(value, mode):
     image = noise(3, 8, 8)
     image[1, 2, 5] = value
     stack = stack_from_array(image, source="em.tif")
     resample_slice(stack, 0, 2, mode)
-    with pytest.raises(InputError, match=r"slice 1 of em\.tif holds 1 NaN or infinite values"):
+    with pytest.raises(InputError, match=r"slice 1 of em\.tif holds 1 value of NaN"):
         resample_slice(stack, 1, 2, mode)
+    replaced = np.where(abs(image) < 1e20, image, 0)  # as the message says
+    resample_slice(stack_from_array(replaced), 1, 2, mode)
 
 
 def test_a_resampled_slice_is_reduced_first_and_normalised_then():

@@ -71,7 +71,7 @@ def test_a_slice_that_cannot_be_shown_does_not_end_the_run():
     assert [event.slice for event in events if isinstance(event, Preview)] == [1]
     told = [text for text in messages(events) if "preview" in text]
     assert len(told) == 1
-    assert "slice 2 of em.tif holds 1 NaN or infinite values" in told[0]
+    assert "slice 2 of em.tif holds 1 value of NaN" in told[0]
 
 
 def test_annotations_that_cannot_be_used_leave_the_run_as_it_is(tmp_path):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from ..base import InputError
+from ..base import InputError, counted
 from .stack import Box, check_memory
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _SUM_TYPES = (np.dtype(np.uint16), np.dtype(np.uint32))
 _ROUNDING = 1e-7  # of float32, relative
 _SEEN_PX = 512
 _LEAST_STEPS = 8  # of single precision in a deviation, so that rounding is as noise
+_LARGEST_GREY = 1e20  # what is beyond marks a missing pixel, such as -1e30
 _PADDING_PX = 16  # working pixels of one value from an edge on; fewer may be chance
 
 
@@ -82,7 +83,8 @@ def resample_slice(
     Raises
     ------
     InputError
-        If the slice cannot be read, does not fit into memory, or holds NaN or infinite values.
+        If the slice cannot be read, does not fit into memory, or holds what is no
+        number, as for `grey_range`.
     """
     height, width = stack.shape_of(z)
     k, name = reduction, f"slice {z} of {stack.source}"
@@ -312,13 +314,13 @@ def grey_range(
     Raises
     ------
     InputError
-        If the slice holds NaN or infinite values.
+        If the slice holds NaN, or infinite or huge values, as programs mark missing pixels.
     """
-    if not np.isfinite(image).all():
-        n_bad = int(np.count_nonzero(~np.isfinite(image)))
+    if not (image.min() > -_LARGEST_GREY and image.max() < _LARGEST_GREY):  # so is NaN
+        n_bad = int(np.count_nonzero(~(np.abs(image) < _LARGEST_GREY)))
         raise InputError(
-            f"{name} holds {n_bad} NaN or infinite values; replace them first, such as by "
-            "numpy.nan_to_num."
+            f"{name} holds {counted(n_bad, 'value')} of NaN, infinity or beyond 1e20; "
+            "replace them first, such as by numpy.where(abs(image) < 1e20, image, 0)."
         )
     if mode == "slice":
         greys = _of_moments(*_moments(image, has_padding=True))

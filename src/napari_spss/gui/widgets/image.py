@@ -43,7 +43,10 @@ _TIME_SERIES = (
 )
 _ASKED = "Enter the size of a voxel, for lengths and volumes; until then they are in pixels."
 _MOST_SEARCHED_BYTES = 2**28  # in a tenth of a second
-_NOT_FINITE = "It holds NaN or infinite values; replace them first, such as by numpy.nan_to_num."
+_NOT_FINITE = (
+    "It holds NaN or infinite values; replace them first, such as by "
+    "numpy.where(abs(image) < 1e20, image, 0)."
+)
 _TARGET_PX = ImageSettings().target_diameter_px
 
 
