@@ -378,6 +378,44 @@ def test_rgb_tiff_without_its_alpha(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*stored as RGB:DeprecationWarning")
+@pytest.mark.parametrize("mode", ["CMYK", "LAB", "YCbCr"])
+def test_colours_other_than_rgb_are_refused_unless_decoded(tmp_path: Path, mode: Any) -> None:
+    picture = Image.fromarray(ramp(8, 9, 3, dtype=np.uint8)).convert(mode)
+    picture.save(tmp_path / "a.tif")
+    with pytest.raises(InputError, match="colours, which cannot be read; save it as a grey or RGB"):
+        open_stack(tmp_path / "a.tif")
+    Image.fromarray(ramp(8, 9, 3, dtype=np.uint8)).save(tmp_path / "b.tif", compression="jpeg")
+    assert open_stack(tmp_path / "b.tif").channel_axis_is_rgb
+
+
+def test_slices_that_may_be_stored_as_channels_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    named = {"axes": "CYX", "Channel": {"Name": ["SE", "BSE"]}}
+    for options, n_notes in (({"imagej": True}, 1), ({}, 1), ({"metadata": named}, 0)):
+        tifffile.imwrite(path, ramp(2, 8, 9), **options)
+        notes = open_stack(path).notes
+        assert len(notes) == n_notes
+        assert all("2 planes of the file are channels of one slice" in note for note in notes)
+    tifffile.imwrite(path, ramp(5, 2, 8, 9), metadata={"axes": "ZCYX"})
+    assert open_stack(path).notes == ()
+
+
+def test_white_that_is_zero_is_told_once(tmp_path: Path) -> None:
+    for name in ("1.tif", "2.tif"):
+        tifffile.imwrite(tmp_path / name, ramp(8, 9), photometric="miniswhite")
+    tifffile.imwrite(tmp_path / "3.tif", ramp(8, 9), photometric="minisblack")
+    (note,) = open_stack(tmp_path).notes
+    assert "0 is white" in note
+
+
+def test_pixels_of_one_micrometre_are_told_unless_stated(tmp_path: Path) -> None:
+    sizes = {f"PhysicalSize{axis}": 1.0 for axis in "XYZ"}
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, ramp(5, 8, 9), metadata={"axes": "ZYX", **sizes})
+    assert "states pixels of 1 \u00b5m" in open_stack(path).notes[0]
+    assert open_stack(path, voxel_size_um=(1, 1, 1)).notes == ()
+
+
 def test_three_slices_that_were_stored_as_rgb_planes_are_slices(tmp_path: Path) -> None:
     data = ramp(3, 20, 30, dtype=np.uint8)
     tifffile.imwrite(tmp_path / "three.tif", data)

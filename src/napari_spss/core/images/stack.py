@@ -205,7 +205,14 @@ class Stack:
         self.dtype: np.dtype[Any] = np.result_type(*{image.dtype for image in self._images})
         self.source = source
         self.channel_axis_is_rgb = all(image.plan.is_rgb for image in self._images)
-        self.notes = tuple(note for image in images for note in image.notes)
+        notes = dict.fromkeys(note for image in images for note in image.notes)
+        found = {edge for image in images for edge in image.voxel_size_um if edge is not None}
+        if found == {1.0} and voxel_size_um is None:
+            notes[
+                f"{source} states pixels of 1 µm, as programs write where the size is not known; "
+                "state it if it is another one (voxel size)."
+            ] = None
+        self.notes = tuple(notes)
         self.is_labels = any(image.is_labels for image in images)
         self._cache = _SliceCache()
         self._identity = ""

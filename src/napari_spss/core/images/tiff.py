@@ -33,6 +33,7 @@ CLASS_KEY, OUTSIDE_KEY = "class {}", "outside"
 _MAX_PLANES = 2**24
 _ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
 _GREY = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
+_NO_RGB = ("SEPARATED", "CIELAB", "ICCLAB", "ITULAB", "YCBCR", "LOGLUV")
 _UNIT_OF_TAG = {2: "inch", 3: "cm"}
 
 
@@ -80,6 +81,8 @@ def _image_data(
     notes: Sequence[str],
 ) -> ImageData:
     series, more_notes = _only_image(tif, path)
+    _check_colours(series.keyframe, path)
+    more_notes += _doubts(series, ome)
     voxel_size_um, size_notes = _voxel_size(tif, series.index, ome, path)
     pixels, axes = _pixels(series, path), series.axes
     is_whole = isinstance(pixels, _Segments) and pixels.has_one_segment
@@ -273,6 +276,37 @@ def _is_inside(name: str) -> bool:
     """Whether a file name stays in its folder, whichever system it is meant for."""
     parts = PureWindowsPath(name)  # knows both kinds of slashes
     return not (parts.drive or parts.root or ".." in parts.parts)
+
+
+def _check_colours(page: tifffile.TiffPage, path: Path) -> None:
+    """Refuse colours of which the samples are not red, green and blue, nor decoded as such."""
+    name = getattr(page.photometric, "name", "")
+    if name in _NO_RGB and page.compression not in tifffile.TIFF.IMAGE_COMPRESSIONS:
+        kind = "CMYK" if name == "SEPARATED" else name
+        raise InputError(
+            f"{path} holds {kind} colours, which cannot be read; save it as a grey or RGB image, "
+            "such as in GIMP."
+        )
+
+
+def _doubts(series: _Series, ome: ElementTree.Element | None) -> list[str]:
+    """Say what the file states, and may be meant otherwise."""
+    notes = []
+    if series.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        notes.append(
+            "Grey values are as stored, but 0 is white by the file: dark and bright are swapped "
+            "beside a file in which 0 is black."
+        )
+    extents = dict(zip(series.axes, series.shape, strict=True))
+    is_named = ome is not None and any(one.get("Name") for one in ome.iterfind(".//{*}Channel"))
+    n_channels, others = extents.pop("C", 1), [n for axis, n in extents.items() if axis not in "YX"]
+    if n_channels > 1 and not is_named and all(n == 1 for n in others):
+        notes.append(
+            f"The {n_channels} planes of the file are channels of one slice by its metadata; if "
+            "they are slices, state the axes (--axes ZYX), or swap them in Fiji (Image > "
+            "Hyperstacks > Re-order Hyperstack)."
+        )
+    return notes
 
 
 def _colour_table(page: tifffile.TiffPage, path: Path) -> Pixels | None:
