@@ -13,15 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from .errors import InputError
 from .files import write_errors
 from .locks import LOCK_FILES, FolderLock, FolderLocked, hold_folder
 from .records import Record, read_record, versions
 
 _ENDS_BYTES = 1 << 24
-_SHARD_ENDS_BYTES = (
-    1 << 16
-)  # of a Zarr store: the table at a shard's end has the size of each chunk
+# of a Zarr store: the table at a shard's end has the size of each chunk
+_SHARD_ENDS_BYTES = 1 << 16
 _RECORD = ".written.json"
 _IMAGES = (".tif", ".tiff", ".zarr")
 
@@ -29,7 +30,7 @@ _IMAGES = (".tif", ".tiff", ".zarr")
 class _Written(Record):
     """What was written: by name its digest, or two while it is replaced; and made from what."""
 
-    made_by: dict[str, Any]
+    made_by: dict[str, Any] = Field(default_factory=dict)
     made_from: dict[str, str]
     digests: dict[str, list[str]]
     done_as: str = ""
