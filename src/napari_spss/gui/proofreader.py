@@ -79,9 +79,7 @@ class Proofreader(QObject):
         """Offer to find objects, and show those that were found, with the way to and from them."""
         outcome = self._controller.outcome
         source, maps, found = outcome.source, outcome.maps, outcome.objects
-        is_volume = (
-            source is not None and source.stack.n_slices > 1 and not source.stack.is_time_series
-        )
+        is_volume = source is not None and source.stack.is_volume
         self._list.set_classes(
             None if maps is None else maps.classes,
             is_stack=is_volume,

@@ -39,9 +39,8 @@ from .estimates import (
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
-_SAME_PX = 0.05
+_SAME_PX = 0.05  # nodes that are nearer are one; a table that was saved again may have been rounded
 _ROUNDING = 1e-9
-"""Nodes that are nearer are the same one; a table that was saved again may have been rounded."""
 
 _RATIO = "Cochran, Sampling Techniques, 1977"
 _CAVALIERI = "Gundersen et al., J. Microsc. 193 (1999) 199"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -186,8 +187,17 @@ def measure(
         there is no class ``outside``; if image or maps do not fit the labels, or the image holds
         labels; if objects that have ids are to be split.
     """
-    task = _Task.of(labels, voxel_size_um, pixel_sizes_um, is_set, classes, names, per_slice)
-    task = replace(task, is_time_series=is_time_series, instances=dict(instances or {}))
+    task = _Task.of(
+        labels,
+        voxel_size_um=voxel_size_um,
+        pixel_sizes_um=pixel_sizes_um,
+        is_set=is_set,
+        is_time_series=is_time_series,
+        classes=classes,
+        names=names,
+        per_slice=per_slice,
+        instances=instances or {},
+    )
     values = PixelValues(_over(task, image, "image"), _over(task, maps, "maps"))
     sizes = task.object_sizes(min_size, split)
     if outside is None and isinstance(task.classes, Classes):
@@ -260,8 +270,7 @@ def measure_masks(
         names=names if stack.is_set else None,
         **options,
     )
-    is_guess = stack.is_series and not stack.is_set and not stack.is_time_series
-    if is_guess and stack.n_slices > 1 and size_um[0] is None:
+    if stack.is_series and stack.is_volume and size_um[0] is None:
         said = _SERIES.format("" if options.get("per_slice") else ", through which objects go on")
         return replace(found, notes=(said, *found.notes))
     return found
@@ -340,7 +349,7 @@ def object_table(
             go_on=go_on,
         ).objects
     else:
-        task = _Task.of(masks, voxel_size_um, None, None, classes, None, per_slice)
+        task = _Task.of(masks, voxel_size_um=voxel_size_um, classes=classes, per_slice=per_slice)
         values = PixelValues(_over(task, image, "image"), _over(task, probs, "maps"))
         sizes = task.object_sizes(1, None)
         found = _read_some(task, masks, sizes, values, numbers, within, go_on)
@@ -356,25 +365,26 @@ class _Task:
 
     source: LabelSource
     is_set: bool
-    slice_spacing_um: float
-    pixel_areas_um2: npt.NDArray[np.float64]
-    edges_um: npt.NDArray[np.float64]
+    is_time_series: bool
+    edges_um: npt.NDArray[np.float64]  # (n, 3), nan where not known
     per_slice: bool
     classes: tuple[str, ...] | None
     names: tuple[str, ...] | None
-    is_time_series: bool = False
-    instances: dict[int, npt.NDArray[np.integer]] = field(default_factory=dict)
+    instances: Mapping[int, npt.NDArray[np.integer]]
 
     @classmethod
     def of(
         cls,
         labels: LabelsLike,
+        *,
         voxel_size_um: VoxelSize | None,
-        pixel_sizes_um: Sequence[float | None] | None,
-        is_set: bool | None,
         classes: Sequence[str] | None,
-        names: Sequence[str] | None,
         per_slice: bool,
+        pixel_sizes_um: Sequence[float | None] | None = None,
+        is_set: bool | None = None,
+        is_time_series: bool = False,
+        names: Sequence[str] | None = None,
+        instances: Mapping[int, npt.NDArray[np.integer]] = MappingProxyType({}),
     ) -> _Task:
         source = as_label_source(labels)
         n_slices = source.n_slices
@@ -385,9 +395,8 @@ class _Task:
                 raise InputError(
                     f"{len(given)} {what} were given for {counted(n_slices, 'slice')}."
                 )
-        edges_um = merge_voxel_size(voxel_size_um, UNKNOWN_VOXEL)
-        z_um, y_um, x_um = (math.nan if edge is None else edge for edge in edges_um)
-        edges = np.tile([z_um, y_um, x_um], (n_slices, 1))
+        voxel = merge_voxel_size(voxel_size_um, UNKNOWN_VOXEL)
+        edges = np.tile(np.array(voxel, dtype=float), (n_slices, 1))  # None is nan
         if pixel_sizes_um is not None:
             edges[:, 1] = [_size("pixel_sizes_um", value) for value in pixel_sizes_um]
             edges[:, 2] = edges[:, 1]
@@ -397,8 +406,7 @@ class _Task:
         given = class_names(source) if classes is None else classes
         chosen = given if given is None or isinstance(given, tuple) else tuple(given)
         named = None if names is None else tuple(names)
-        areas = edges[:, 1] * edges[:, 2]
-        return cls(source, is_set, z_um, areas, edges, per_slice, chosen, named)
+        return cls(source, is_set, is_time_series, edges, per_slice, chosen, named, instances)
 
     @property
     def is_volume(self) -> bool:
@@ -428,9 +436,14 @@ class _Task:
         return ObjectSizes(self.has_volumes, self.edges_um, least, split)
 
     @property
+    def pixel_areas_um2(self) -> npt.NDArray[np.float64]:
+        """Of each slice; nan where not known."""
+        return self.edges_um[:, 1] * self.edges_um[:, 2]
+
+    @property
     def voxel_um3(self) -> float:
         """Volume of a voxel of a stack; nan if it is not known."""
-        return self.slice_spacing_um * float(self.pixel_areas_um2[0])
+        return float(self.edges_um[0].prod())
 
 
 def _size(name: str, value: float | None) -> float:
@@ -656,7 +669,7 @@ def _densities(
         )
         shapes = [task.source.shape_of(z) for z in range(len(totals))]
         inner = np.array([(y - 1) * (x - 1) / (y * x) for y, x in shapes])
-        depth = task.slice_spacing_um if task.has_volumes else 1.0
+        depth = float(task.edges_um[0, 0]) if task.has_volumes else 1.0
         number = numerical_density(
             objects[objects["class"] == classes[index]],
             totals * inner * depth,

@@ -234,6 +234,11 @@ class Stack:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def is_volume(self) -> bool:
+        """Whether the slices are neighbours in space, through which objects may reach."""
+        return self.n_slices > 1 and not self.is_set and not self.is_time_series
+
     def with_voxel_size(self, voxel_size_um: Sequence[float | None] | None) -> Stack:
         """Return the same images as if they were opened with this (z, y, x) in micrometres."""
         stack = self._opened(voxel_size_um=merge_voxel_size(voxel_size_um, self._stated_um))

@@ -143,8 +143,7 @@ def predict_image(
     stack = stack.with_voxel_size(voxel_size_um)
     model.check_channels(stack)
     pixel = stack.pixel_size_um(0)
-    is_volume = not stack.is_set and not stack.is_time_series and stack.n_slices > 1
-    least_pixels(min_size, stack.voxel_size_um if is_volume else (pixel, pixel))
+    least_pixels(min_size, stack.voxel_size_um if stack.is_volume else (pixel, pixel))
     files = result_names(is_set=stack.is_set, uncertainty=uncertainty, format=format).values()
     results = prediction_results(
         out_dir,

@@ -46,8 +46,7 @@ def is_smoothed(model: Model, stack: Stack, wanted: bool | None) -> tuple[bool, 
     InputError
         If it is wanted of images that are no slices of one volume.
     """
-    is_volume = not stack.is_set and not stack.is_time_series
-    if wanted and not is_volume:
+    if wanted and (stack.is_set or stack.is_time_series):
         raise InputError(
             f"maps of {stack.source} cannot be smoothed along z (smooth_z), since its "
             + (
@@ -57,7 +56,7 @@ def is_smoothed(model: Model, stack: Stack, wanted: bool | None) -> tuple[bool, 
             ),
             field="smooth_z",
         )
-    if wanted is not None or not is_volume or stack.n_slices == 1:
+    if wanted is not None or not stack.is_volume:
         return bool(wanted), ()
     spacing_um, pixel_um = stack.voxel_size_um[0], model.pixel_size_um or stack.pixel_size_um(0)
     width_px = model.settings.image.object_width_px(pixel_um or 1.0)
