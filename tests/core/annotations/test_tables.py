@@ -249,14 +249,43 @@ def test_rows_that_contradict_are_reported(save, text, row, reason):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "slice;mito;axon\n0;6%;0,5%\n2;1,250%;\n",
+        "slice\tmito\taxon\r\n0\t6%\t0,5%\r\n2\t1,250%\t\r\n",
+        "slice|mito|axon\n0|6%|0.5%\n2|1.25%|\n",
+        "sep=;\nslice;mito;axon\n0;0,06;0,005\n2;0,0125;\n",
+        '"sep=,"\nslice,mito,axon\n0,6%,0.5%\n2,1.25%,\n',
+        ';;\n"slice";mito (%);axon (%)\n0;6;0,5\n2;1,25;\n',
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_tables_of_spreadsheets_in_other_languages_are_read(tmp_path, text, encoding):
+    path = tmp_path / "table.csv"
+    path.write_bytes(text.encode(encoding))
+    first, second = read_proportions(path, stack=Stack()).proportions
+    assert first.fractions == pytest.approx((0.935, 0.06, 0.005))
+    assert (second.region.slice, *second.fractions) == (2, None, 0.0125, None)
+
+
+def test_commas_that_may_all_be_those_of_thousands_are_told_whatever_the_separator(save):
+    path = save("slice;y;x;class\n0;1,250;1;mito\n1;8,5;1,250;mito\n")
+    assert [point.x for point in read_keypoints(path).keypoints] == [1, 1.25]
+    for rows in ("0;1,250;1;mito\n", "0;1.250;1;mito\n1;8,5;1;mito\n"):
+        (problem,) = problems_of(read_keypoints, save(f"slice;y;x;class\n{rows}"))
+        assert "may be 1250 or 1.250" in problem.reason
+
+
+def test_lines_of_a_table_count_with_one_that_states_the_separator(save):
+    (problem,) = problems_of(read_proportions, save("sep=;\nslice;mito\n0;x\n"))
+    assert problem.row == 3
+
+
+@pytest.mark.parametrize(
     ("data", "reason"),
     [
         (b"", "is empty"),
         (b"\xef\xbb\xbf\n ,,\n", "is empty"),
-        (b"slice;mito\n0;0,1\n", "is separated by semicolons"),
-        (b"slice\tmito\n0\t0.1\n", "is separated by tabs"),
-        (b"slice|mito\n0|0.1\n", "is separated by bars"),
-        ("slice,mito\n0,.1\n".encode("utf-16"), "is not UTF-8 text"),
         ("slice,Hülle\n0,.1\n".encode("latin-1"), "is not UTF-8 text"),
         (b"mito\n.1\n", "has no column slice"),
         (b"0,0.1\n1,0.2\n", "has no column slice"),
@@ -659,7 +688,6 @@ def test_points_without_classes_are_of_the_only_class(save):
         ("index,axis-0,axis-1,axis-2,axis-3,class\n0,1,1,1,1,a\n", "has 4 axes"),
         ("index,axis-0,axis-1,axis-2,class\n0,-0.6,5,5,a\n", "is outside the stack"),
         ("index,axis-0,axis-1,axis-2,class,,b\n0,1,1,1,a,b,\n", "a column without a name"),
-        ("index;axis-0;axis-1;axis-2;class\n0;1;1;1;a\n", "is separated by semicolons"),
         (GRID_HEADER, "looks like a counting grid"),
     ],
 )

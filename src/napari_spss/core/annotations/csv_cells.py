@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import math
@@ -14,12 +15,15 @@ from pathlib import Path
 from ..base import CellProblem, replacing
 from .checks import FORMULA_SIGNS
 
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_SEPARATORS = ",;\t|"
+_STATED_SEPARATOR = re.compile(r"\"?sep=(.)[^\r\n]*", re.IGNORECASE)  # first line, for Excel
 _MOST_COLUMNS = 2000
 # Numbers as Python and spreadsheets write them; float() alone would also take 1_000, nan and inf.
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _THOUSANDS = re.compile(r"([+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?)(\s*%?)", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+\s*%?", re.ASCII)
+_POINT_OF_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}\s*%?", re.ASCII)
+_SWAP = str.maketrans(",.", ".,")
 _POINT_OR_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.000", re.ASCII)
 _NOT_FINITE = frozenset({"nan", "inf", "infinity", "na", "n/a", "none", "null"})
 _LONGEST_NUMBER = 64  # characters; also keeps the patterns above fast on garbage
@@ -183,8 +187,9 @@ def read_table(
 ) -> Table | None:
     """Read a CSV file; None if it has no usable header.
 
-    A byte order mark, Windows line ends, quoted cells, blank lines and trailing blank cells are
-    accepted. Rows with a wrong number of cells are left out, and noted.
+    A byte order mark, UTF-16, Windows line ends, quoted cells, blank lines and trailing blank cells
+    are accepted, and so are semicolons, tabs or bars between cells, with decimal commas in them.
+    Rows with a wrong number of cells are left out, and noted.
 
     Parameters
     ----------
@@ -192,7 +197,7 @@ def read_table(
     problems : list of CellProblem
         Whatever is wrong is added here.
     expects : sequence of str
-        Column keys of which at least one must be there to believe in the separator.
+        Column keys; that between which one of them stands in the header is the separator.
     salvages : bool
         Whether only the rows with wrong bytes or quotes are left out, not the whole table.
     text : str, optional
@@ -205,18 +210,16 @@ def read_table(
 
     if text is None:
         text = _text(path, fail, salvages=salvages)
-    rows = [] if text is None else _rows(text, fail, salvages=salvages)
+    rows = []
+    if text is not None:
+        separator, text = _separator(text, expects)
+        rows = _rows(text, separator, fail, salvages=salvages)
     if not rows:
         return None
     line, header = rows[0]
     while not header[-1]:
         header.pop()
     names = {name.casefold(): name for name in header}
-    if not any(key in names for key in expects):
-        for separator, plural in _SEPARATORS.items():
-            if any(separator in name for name in header):
-                fail(line, f"is separated by {plural}", "save it with commas as separators")
-                return None
     if len(names) < len(header):
         keys = [name.casefold() for name in header]
         repeated = [name for name in header if keys.count(name.casefold()) > 1]
@@ -252,6 +255,8 @@ def _text(path: Path, fail: _Fail, *, salvages: bool) -> str | None:
         reason = f"cannot be read ({error.strerror or error})"
         fail(None, reason, "check the path and its permissions")
         return None
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -260,10 +265,21 @@ def _text(path: Path, fail: _Fail, *, salvages: bool) -> str | None:
     return data.decode("utf-8-sig", "replace") if salvages else None
 
 
-def _rows(text: str, fail: _Fail, *, salvages: bool) -> list[tuple[int, list[str]]]:
+def _separator(text: str, expects: Sequence[str]) -> tuple[str, str]:
+    """What separates cells, and the text without the words that state it."""
+    if stated := _STATED_SEPARATOR.match(text):
+        return stated[1], text[stated.end() :]
+    header = next((line for line in _LINE_END.split(text) if line.strip(f"{_SEPARATORS} ")), "")
+    for separator in _SEPARATORS:
+        if any(cell.strip(' "').casefold() in expects for cell in header.split(separator)):
+            return separator, text
+    return ",", text
+
+
+def _rows(text: str, separator: str, fail: _Fail, *, salvages: bool) -> list[tuple[int, list[str]]]:
     """Line and trimmed cells of each row that is not blank; none after telling why."""
     try:
-        rows = _split(text)
+        rows = _split(text, separator)
     except ValueError as error:  # pandas' own are of this kind
         lines = _LINE_END.split(text)
         torn = {n: line for n, line in enumerate(lines) if line.count('"') % 2}
@@ -272,19 +288,36 @@ def _rows(text: str, fail: _Fail, *, salvages: bool) -> list[tuple[int, list[str
         if not salvages or not torn:
             return []
         kept = ("" if n in torn else line for n, line in enumerate(lines))
-        return _rows("\n".join(kept), fail, salvages=salvages)
+        return _rows("\n".join(kept), separator, fail, salvages=salvages)
     if not rows:
         fail(None, "is empty", "start it with a header line")
-    return rows
+    return rows if separator == "," else _with_points(rows)
 
 
-def _split(text: str) -> list[tuple[int, list[str]]]:
+def _with_points(rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """Write decimal commas as points, and points that may be those of thousands as commas.
+
+    Nothing is changed where all commas may be those of thousands.
+    """
+    cells = {cell for _, row in rows for cell in row if len(cell) <= _LONGEST_NUMBER}
+    decimal = {cell for cell in cells if _DECIMAL_COMMA.fullmatch(cell)}
+    if all(map(_THOUSANDS.fullmatch, decimal)):
+        return rows
+    swapped = decimal | {cell for cell in cells if _POINT_OF_THOUSANDS.fullmatch(cell)}
+    return [
+        (line, [cell.translate(_SWAP) if cell in swapped else cell for cell in row])
+        for line, row in rows
+    ]
+
+
+def _split(text: str, separator: str) -> list[tuple[int, list[str]]]:
     """Line and trimmed cells of each row that is not blank."""
     import pandas as pd  # late: a third of a second, of which most commands need nothing
 
-    width = min(1 + max(line.count(",") for line in _LINE_END.split(text)), _MOST_COLUMNS)
+    width = min(1 + max(line.count(separator) for line in _LINE_END.split(text)), _MOST_COLUMNS)
     frame = pd.read_csv(
         io.StringIO(text, newline=""),
+        sep=separator,
         header=None,
         names=range(width),
         dtype=str,
