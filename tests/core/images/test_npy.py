@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from pixels import ramp
 
 from napari_spss.core.base import InputError
@@ -22,6 +23,8 @@ from napari_spss.core.images import open_stack
         ((20, 30, 4), np.uint8, (1, 3, 20, 30)),
         ((5, 2, 20, 30), np.float32, (5, 2, 20, 30)),
         ((5, 20, 30, 3), np.uint8, (5, 3, 20, 30)),
+        ((20, 30, 1), np.float32, (1, 1, 20, 30)),
+        ((5, 20, 30, 1), np.uint8, (5, 1, 20, 30)),
     ],
 )
 def test_npy_axes_follow_from_the_shape(
@@ -30,6 +33,18 @@ def test_npy_axes_follow_from_the_shape(
     np.save(tmp_path / "a.npy", ramp(*shape, dtype=dtype))
     stack = open_stack(tmp_path / "a.npy")
     assert (stack.n_slices, stack.n_channels, *stack.shape_of(0)) == expected
+
+
+def test_a_last_axis_that_is_rather_slices_or_channels_is_questioned(tmp_path: Path) -> None:
+    data = ramp(70, 80, 6)
+    np.save(tmp_path / "a.npy", data)
+    tifffile.imwrite(tmp_path / "a.tif", data, photometric="minisblack", metadata=None)
+    for name in ("a.npy", "a.tif"):
+        with pytest.raises(InputError, match=r"70 slices of 80 x 6 pixels.*give axes YXZ or YXC"):
+            open_stack(tmp_path / name)
+    stack = open_stack(tmp_path / "a.npy", axes="YXZ")
+    np.testing.assert_array_equal(stack.read(5)[0], data[..., 5])
+    assert open_stack(tmp_path / "a.npy", axes="ZYX").n_slices == 70
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -78,6 +78,15 @@ def test_a_folder_tells_what_may_be_a_slice_and_what_is_one_twice(tmp_path: Path
     assert "has the name of another slice" in twice
 
 
+def test_names_that_count_more_than_slices_are_told(tmp_path: Path) -> None:
+    for name in ("z1_c1", "z1_c2", "z2_c1", "z2_c2"):
+        write_png(tmp_path / f"{name}.png", ramp(4, 5, dtype=np.uint8))
+    (note,) = open_stack(tmp_path).notes
+    assert "(z1_c1.png, z1_c2.png, ...)" in note
+    (tmp_path / "z2_c2.png").unlink()
+    assert open_stack(tmp_path).notes == ()
+
+
 def test_masks_of_a_format_from_outside_open(tmp_path: Path) -> None:
     (ramp(3, 4, 5, dtype=np.uint8) % 2).tofile(tmp_path / "mask.raw45")
     masks = napari_spss.open_masks(tmp_path / "mask.raw45")

@@ -152,8 +152,8 @@ def _only_axis(
 def guess_axes(shape: Sequence[int], dtype: np.dtype[np.generic], *, source: str) -> str:
     """Name the axes of an array without metadata.
 
-    A last axis of 3 or 4 in uint8 is taken as RGB or RGBA; a second axis of at most 16 in 4D as
-    channels.
+    A last axis of 3 or 4 in uint8 is taken as RGB or RGBA, one of length 1 as the only channel; a
+    second axis of at most 16 in 4D as channels.
 
     Raises
     ------
@@ -169,6 +169,8 @@ def guess_axes(shape: Sequence[int], dtype: np.dtype[np.generic], *, source: str
     is_colour = ndim > 2 and dtype == np.uint8 and shape[-1] in (3, 4) and min(shape[-3:-1]) > 4
     if ndim == 2:
         return "YX"
+    if ndim in (3, 4) and shape[-1] == 1 < min(shape[-3:-1]):
+        return "YXC" if ndim == 3 else "ZYXC"
     if ndim == 3:
         return "YXS" if is_colour else "ZYX"
     if ndim == 4 and is_colour:

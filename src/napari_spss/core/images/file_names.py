@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Hashable, Sequence
@@ -44,3 +45,21 @@ def find_mask(names: Sequence[str]) -> tuple[str, str] | None:
         is_mask = any(map(_MASK.fullmatch, _PART.findall(name_stem(name))))
         (masks if is_mask else images).setdefault(name_words(name), name)
     return next(((name, masks[key]) for key, name in images.items() if key in masks), None)
+
+
+def count_several_things(names: Sequence[str]) -> bool:
+    """Whether numbers in names count more than one thing, and each with each: slices and channels.
+
+    Examples
+    --------
+    >>> count_several_things(["z1_c0", "z1_c1", "z2_c0", "z2_c1"])
+    True
+    >>> count_several_things(["z1_at_930", "z2_at_935", "z3_at_941", "z4_at_946"])
+    False
+    """
+    numbers = [tuple(re.findall(r"\d+", name_stem(name))) for name in names]
+    if len({len(one) for one in numbers}) > 1:
+        return False
+    counted = {column for column in zip(*numbers, strict=True) if len(set(column)) > 1}
+    extents = [len(set(column)) for column in counted]
+    return len(extents) > 1 and math.prod(extents) == len(set(zip(*counted, strict=True)))

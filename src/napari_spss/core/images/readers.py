@@ -12,7 +12,7 @@ from pathlib import Path
 from natsort import natsort_keygen, ns
 
 from ..base import InputError, merge_voxel_size
-from .file_names import find_mask
+from .file_names import count_several_things, find_mask
 from .mrc import open_mrc
 from .npy import open_npy
 from .ome_zarr import is_zarr, open_zarr
@@ -211,6 +211,13 @@ def _oddities(paths: Sequence[Path], visible: Sequence[Path]) -> Iterator[str]:
         if found:
             more = f" (and {len(found) - 1} more like it)" if len(found) > 1 else ""
             yield f"{found[0].name} in {found[0].parent} {what}{more}."
+    if count_several_things([path.name for path in paths]):
+        yield (
+            f"Names in {paths[0].parent} count more than one thing, such as slices and channels, "
+            f"or tiles; all are read as slices, one after the other ({paths[0].name}, "
+            f"{paths[1].name}, ...): if they are not, put what belongs together into a folder of "
+            "its own."
+        )
 
 
 def natural_order(paths: Sequence[Path]) -> list[Path]:

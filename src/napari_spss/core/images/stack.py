@@ -440,6 +440,13 @@ def _checked(
             f"Hyperstacks > Re-order Hyperstack); else give axes {letters.upper()}.",
             field="axes",
         )
+    if not is_stated and plan.width <= _MAX_CHANNELS < min(plan.n_slices, plan.height) / 4:
+        raise InputError(
+            f"{source} has {plan.n_slices} slices of {plan.height} x {plan.width} pixels; if "
+            "slices or channels lie along its last axis, give axes YXZ or YXC, or save it with "
+            f"that axis first; else give axes {letters.upper()}.",
+            field="axes",
+        )
     size = merge_voxel_size(voxel_size_um, image.voxel_size_um)
     return _Image(image.array, plan, dtype, size, image.decodes_whole_slices)
 
