@@ -307,7 +307,7 @@ def test_a_run_leaves_one_of_the_usable_cores_to_the_window(monkeypatch):
     try:
         torch.set_num_threads(4)
         for usable, wanted in ((1, 1), (2, 1), (4, 3), (16, 4)):
-            monkeypatch.setattr(runs, "_usable_cores", lambda usable=usable: usable)
+            monkeypatch.setattr(runs, "usable_cores", lambda usable=usable: usable)
             with runs.spare_core():
                 assert torch.get_num_threads() == wanted
             assert torch.get_num_threads() == 4

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import queue
 import sys
 import time
@@ -36,6 +35,7 @@ from ..core.base import (
     Validated,
     Watched,
     origin_of,
+    usable_cores,
 )
 from ..core.images import IGNORE, LabelSource
 from .models import (
@@ -642,17 +642,10 @@ def spare_core() -> Iterator[None]:
 
     # OpenMP's number of threads belongs to the thread that asks, hence not on the GUI thread
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(before, _usable_cores() - 1)))
+    torch.set_num_threads(max(1, min(before, usable_cores() - 1)))
     try:
         yield
     finally:
         torch.set_num_threads(before)
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
-
-
-def _usable_cores() -> int:
-    """Cores that this process may use, which a scheduler or a container may have limited."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 2

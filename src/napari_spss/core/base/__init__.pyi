@@ -1,3 +1,6 @@
+from .cores import (
+    usable_cores as usable_cores,
+)
 from .errors import (
     CellProblem as CellProblem,
     Diverged as Diverged,

@@ -27,7 +27,7 @@ import numpy.typing as npt
 import tifffile
 
 from ..annotations import Classes
-from ..base import InputError, RunError, VoxelSize
+from ..base import InputError, RunError, VoxelSize, usable_cores
 from .readers import natural_order
 from .tiff import CLASS_KEY, CREATOR, OUTSIDE_KEY
 from .writers import StackLayout, Writer
@@ -43,7 +43,7 @@ _STORED_AS: dict[np.dtype[Any], np.dtype[Any]] = {
 _CLASSIC_TIFF_BYTES = 2**32 - 2**25
 _STRIP_BYTES = 2**18
 _N_WAITING = 4  # strips of a page, while they are compressed
-_N_THREADS = max(1, (os.cpu_count() or 2) // 2)
+_N_THREADS = (usable_cores() - 1) // 2  # of two cores the network needs one
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 
@@ -243,7 +243,10 @@ class _OmeTiff:
                 _Page(opened.enter_context(tempfile.TemporaryFile(dir=path.parent)))
                 for _ in range(shape[1])
             ]
-            self._pool = opened.enter_context(ThreadPoolExecutor(_N_THREADS, "napari-spss-tiff"))
+            self._pool = None
+            if _N_THREADS:
+                pool = ThreadPoolExecutor(_N_THREADS, "napari-spss-tiff")
+                self._pool = opened.enter_context(pool)
             self._opened = opened.pop_all()
         self._shape = height, width
         self._compressed = _compressed_runs if layout.classes else _compressed
@@ -261,8 +264,12 @@ class _OmeTiff:
             is_last = self._n_rows == self._shape[0]
             if is_last or stop == self._rows_per_strip:
                 for page, strip in zip(self._pages, self._strip, strict=True):
-                    page.coming.append(self._pool.submit(self._compressed, strip[:stop].tobytes()))
-                    page.keep(is_last)
+                    data = strip[:stop].tobytes()
+                    if self._pool is None:
+                        page.keep(self._compressed(data))
+                    else:
+                        page.coming.append(self._pool.submit(self._compressed, data))
+                        page.keep_ready(is_last)
         if is_last:
             self._n_rows = 0
             for page in self._pages:
@@ -300,10 +307,14 @@ class _Page:
     strips: list[int] = field(default_factory=list)  # how many bytes each takes
     coming: deque[Future[bytes]] = field(default_factory=deque)
 
-    def keep(self, is_last: bool) -> None:
+    def keep(self, strip: bytes) -> None:
+        """Write the next strip."""
+        self.strips.append(self.file.write(strip))
+
+    def keep_ready(self, is_last: bool) -> None:
         """Write strips that are ready, and all that were to be while newer ones are compressed."""
         while len(self.coming) > (0 if is_last else _N_WAITING):
-            self.strips.append(self.file.write(self.coming.popleft().result()))
+            self.keep(self.coming.popleft().result())
 
 
 def _compressed(strip: bytes) -> bytes:
