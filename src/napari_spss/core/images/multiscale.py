@@ -27,7 +27,7 @@ BLOCK_PX = 2048
 
 _SUFFIX = ".ome.zarr"
 _SPOOLED_BYTES = 2**23  # of a band of blocks, that may wait in memory
-_CHUNK_PX = 256
+_CHUNK_PX = 512  # with 256, zarr took half as long again
 _TOP_PX = 256  # up to this edge a level has no smaller one
 _MAX_LEVELS = 6  # a shard of the last one has 64 pixels
 
@@ -71,6 +71,8 @@ class Pyramid:
                 dtype=layout.dtype,
                 chunks=(*[1] * len(lead), 1, chunk, chunk),
                 shards=shape_of(1, edge, edge),
+                # half the time of zarr's own level, for a seventh more bytes
+                compressors=zarr.codecs.ZstdCodec(level=1),
                 dimension_names=[axis["name"] for axis in _axes(layout, slices[0])],
             )
         title = path.name.removesuffix(_SUFFIX)
