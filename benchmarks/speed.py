@@ -48,6 +48,7 @@ from napari_spss.core.base import Event, Progress, TrainingSettings, preset, scr
 from napari_spss.core.images import Stack, open_labels, open_stack, stack_from_array
 from napari_spss.core.networks import build_network, has_fast_bfloat16, resolve_device
 from napari_spss.core.prediction import iter_prediction, result_names, write_fractions
+from napari_spss.core.simulation import synthetic_mitochondria
 from napari_spss.core.training import Model, fit, iter_training, load_model
 
 NAMES = ("background", "mitochondria")
@@ -210,13 +211,32 @@ def training(scale: Scale) -> Iterator[Row]:
         yield Row(name, whole, "network and optimiser", alone, "s", at_most)
 
 
+def learned(scale: Scale, reduction: int) -> tuple[Model, np.ndarray]:
+    """A model after 200 steps, whose maps are as easily compressed as a user's, and its image."""
+    image, labels = (
+        one.repeat(reduction, axis=1).repeat(reduction, axis=2)
+        for one in synthetic_mitochondria(2, (scale.of(128, 512), scale.of(128, 512)))
+    )
+    rng, grids = np.random.default_rng(0), []
+    for z, truth in enumerate(labels):
+        grid = lay_grid(z, truth.shape, rng=rng)
+        hits = truth[grid.y.astype(int), grid.x.astype(int)].astype(np.int16)
+        grids.append(grid.replace(class_index=hits, is_done=True))
+    settings = scale.settings(**{
+        "image.object_diameter_px": DIAMETERS_PX[reduction],
+        "optimisation.max_steps": scale.of(1, 200),
+    })  # fmt: skip
+    annotations = Annotations(NAMES, grids=tuple(grids))
+    return fit(stack_from_array(image), annotations, settings, device="cpu"), image
+
+
 def prediction(scale: Scale) -> Iterator[Row]:
     """Slices to files of maps and labels, beside the forward passes of their tiles alone."""
     n_slices, size = scale.of(1, 6), scale.of(256, 2048)
     for reduction in DIAMETERS_PX:
         # so many that the start takes about as small a share at each scale
-        stack = stack_from_array(Noise(reduction * n_slices, size))
-        model, seen = example_model(scale, reduction), []
+        (model, image), seen = learned(scale, reduction), []
+        stack = stack_from_array(Repeated(image, reduction * n_slices, size))
         # the predictor copies the network with this: it tells the copy, and each tile
         hook = model.network.register_forward_pre_hook(
             lambda network, tiles, seen=seen: seen.append((network, tiles[0]))
@@ -300,21 +320,30 @@ def blocks(scale: Scale) -> Iterator[Row]:
         yield Row("the last one killed halfway, and resumed", in_two, "not killed", whole, "s")
 
 
-class Noise:
-    """A stack that is made as it is read."""
+class Repeated:
+    """Slices (z, y, x) side by side, a stack that is made as it is read."""
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, n_slices: int, size: int) -> None:
+    def __init__(self, slices: np.ndarray, n_slices: int, size: int) -> None:
         self.shape = (n_slices, size, size)
-        self._noise = np.random.default_rng(0).integers(0, 255, (1024, 1024), np.uint8)
+        self._slices = slices
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> np.ndarray:
         z, *box = index
         y, x = (np.arange(self.shape[1])[part] for part in box or (slice(None), slice(None)))
-        first = x[0] % 1024
-        rows = np.tile(self._noise[(y + 17 * z) % 1024], (1, (first + len(x)) // 1024 + 1))
+        one = self._slices[z % len(self._slices)]
+        first, width = x[0] % one.shape[1], one.shape[1]
+        rows = np.tile(one[(y + 17 * z) % len(one)], (1, (first + len(x)) // width + 1))
         return rows[:, first : first + len(x)]
+
+
+class Noise(Repeated):
+    """A stack of noise."""
+
+    def __init__(self, n_slices: int, size: int) -> None:
+        noise = np.random.default_rng(0).integers(0, 255, (1, 1024, 1024), np.uint8)
+        super().__init__(noise, n_slices, size)
 
 
 def peak_mb() -> float:

@@ -54,6 +54,7 @@ class Pyramid:
     def create(cls, path: Path, layout: StackLayout, slices: range) -> Self:
         """Make an image of these slices, all 0 so far."""
         import zarr
+        from zarr.codecs import ZstdCodec
 
         *lead, height, width = layout.shape_of(slices[0])
 
@@ -72,7 +73,7 @@ class Pyramid:
                 chunks=(*[1] * len(lead), 1, chunk, chunk),
                 shards=shape_of(1, edge, edge),
                 # half the time of zarr's own level, for a seventh more bytes
-                compressors=zarr.codecs.ZstdCodec(level=1),
+                compressors=ZstdCodec(level=1),
                 dimension_names=[axis["name"] for axis in _axes(layout, slices[0])],
             )
         title = path.name.removesuffix(_SUFFIX)

@@ -123,7 +123,7 @@ class TiledNetwork:
         self._stride = int(getattr(network, "stride", 1))
         self._halo = int(getattr(network, "receptive_radius", 0))
         self._blend = 0 if getattr(network, "has_exact_radius", True) else _BLEND_PX
-        self._flips: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3)) if flips else ((),)
+        self._flips: tuple[tuple[int, ...], ...] = ((2,), (3,), (2, 3)) if flips else ()
         fused = _with_merged_normalisation(copy.deepcopy(network).eval())
         # torch's stubs do not know this overload
         self._network: nn.Module = fused.to(  # type: ignore[call-overload]
@@ -260,16 +260,21 @@ class TiledNetwork:
         left = max(0, x0 - self._stride)  # enough for padding to reflect as in the whole
         part = pad_to_multiple(read[None, :, :, left:x1], self._stride)
         tile = part[:, :, y0 - first : y1 - first, x0 - left :].to(self.device)
-        total = None
         with torch.inference_mode(), _full_precision(self.device):
+            probs = self._objects(tile)
             for axes in self._flips:
-                turned = tile.flip(axes).contiguous(memory_format=torch.channels_last)
-                probs = activate_objects(self._network(turned), self.n_classes).flip(axes)[0]
-                total = probs if total is None else total + probs
-            assert total is not None
+                probs += self._objects(tile.flip(axes)).flip(axes)
+            if self._flips:
+                probs /= 1 + len(self._flips)
             (top, bottom), (start, stop) = rows.given, columns.given
-            inner = total[:, top - y0 : bottom - y0, start - x0 : stop - x0]
-            return (inner / len(self._flips)).float().cpu()
+            inner = probs[0, :, top - y0 : bottom - y0, start - x0 : stop - x0]
+            return inner.float().cpu()
+
+    def _objects(self, tile: torch.Tensor) -> torch.Tensor:
+        """Maps (1, C - 1, h, w) of a tile (1, channels, h, w)."""
+        tile = tile.contiguous(memory_format=torch.channels_last)
+        maps: torch.Tensor = activate_objects(self._network(tile), self.n_classes)
+        return maps
 
     def _with_halo(self, span: Span, size: int) -> Span:
         stride = self._stride
