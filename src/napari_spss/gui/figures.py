@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from qtpy.QtCore import QObject, Signal
 
 from ..core.annotations import Annotations, Classes
 from ..core.base import InputError
-from ..core.images import IGNORE
 from .controller import InTheWay, check_place
 from .models import Session, Task, explain, guarded, start_task
 from .outcome import Outcome
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from ..core.analysis import ClassFractions, Estimate
     from .controller import Controller
     from .widgets import ClassesEditor
-
-Labels: TypeAlias = npt.NDArray[np.uint8]
 
 _OBJECTS_NOT_DRAWN = (
     "The sizes are those of connected parts: the labels have changed since objects were found. "
@@ -125,7 +121,7 @@ class Figures(QObject):
             slices = range(stack.n_slices)
             known = labels
             if not maps.is_complete:
-                known = np.stack([_known(labels[i], maps.is_predicted(i)) for i in slices])
+                known = np.stack([maps.marked(i, labels[i]) for i in slices])
             sizes = [stack.pixel_size_um(i) for i in slices]
             measured = measure(
                 known,
@@ -170,11 +166,6 @@ class Figures(QObject):
         running, self._running = self._running, None
         if running is not None:
             running.join()
-
-
-def _known(labels: Labels, is_predicted: npt.NDArray[np.bool_]) -> Labels:
-    """Labels of a slice, with 255 where nothing was predicted."""
-    return np.where(~is_predicted & (labels == 0), np.uint8(IGNORE), labels)
 
 
 def _estimates(outcome: Outcome) -> tuple[Estimate, ...]:

@@ -37,7 +37,7 @@ from ..core.base import (
     origin_of,
     usable_cores,
 )
-from ..core.images import IGNORE, LabelSource
+from ..core.images import LabelSource
 from .models import (
     ComparedSlice,
     Curves,
@@ -499,9 +499,10 @@ def save_results(
                 for z in slices:
                     for rows in maps.rows():
                         go_on()
-                        marked = np.array(labels[z, rows])
-                        marked[~maps.is_predicted(z, rows) & (marked == 0)] = IGNORE
-                        part = rows.start, rows.stop
+                        part, marked = (
+                            (rows.start, rows.stop),
+                            maps.marked(z, labels[z, rows], rows),
+                        )
                         sink.write(Region(z), part, maps.probs(z, rows), marked)
                     pace.done += 1
                     yield from pace.progress()

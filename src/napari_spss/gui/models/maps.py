@@ -24,6 +24,7 @@ from ...core.base import (
     in_parts,
     scratch_zeros,
 )
+from ...core.images import IGNORE
 
 MAX_MIN_SIZE_PX = 10_000_000
 
@@ -231,6 +232,12 @@ class ResultMaps:
         for y0, x0, y1, x1 in self._boxes.get(z, ()):
             mask[max(0, y0 - first) : max(0, y1 - first), x0:x1] = True
         return mask
+
+    def marked(
+        self, z: int, labels: npt.NDArray[np.uint8], rows: slice = slice(None)
+    ) -> npt.NDArray[np.uint8]:
+        """Return labels of a slice with 255 where nothing was predicted, nor painted."""
+        return np.where(~self.is_predicted(z, rows) & (labels == 0), np.uint8(IGNORE), labels)
 
     def counts(
         self,
