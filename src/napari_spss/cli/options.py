@@ -178,10 +178,13 @@ def parse_voxel_size(text: str | None) -> VoxelSize | None:
     (0.05, 0.004, 0.004)
     >>> parse_voxel_size("0.004")
     (None, 0.004, 0.004)
+    >>> parse_voxel_size("0,05;4,0nm;4,0nm")
+    (0.05, 0.004, 0.004)
     """
     if text is None:
         return None
-    parts = text.split(",")
+    # with decimal commas, lengths are separated by semicolons
+    parts = text.replace(",", ".").split(";") if ";" in text else text.split(",")
     lengths = [_length_um(part, default="um") for part in parts]
     known = [length for length in lengths if length is not None]
     for part, length in zip(parts, lengths, strict=True):

@@ -100,6 +100,12 @@ def test_what_a_reader_from_outside_refuses_is_told(tmp_path: Path) -> None:
         open_stack(tmp_path / "cut.raw45")
 
 
+def test_what_is_packed_is_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "a.ome.zarr.zip").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"is packed \(\.zip\).*unpack it first"):
+        open_stack(tmp_path / "a.ome.zarr.zip")
+
+
 def test_a_kind_without_a_reader_is_told_all_that_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.czi").write_bytes(b"x")
     with pytest.raises(InputError, match=r"of a kind \(\.czi\) that cannot be read") as told:

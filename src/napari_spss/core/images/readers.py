@@ -21,6 +21,7 @@ from .sidecar import SidecarSizes
 from .stack import ImageData, Stack
 from .tiff import open_tiff
 
+_PACKED = (".zip", ".gz", ".bz2", ".xz", ".7z", ".tar")
 _DIGITS = re.compile(r"\d+")
 _ADDRESS = re.compile(r"\w\w+:[/\\]")  # a letter alone is a disk of Windows
 _sort_key = natsort_keygen(alg=ns.IGNORECASE)
@@ -145,6 +146,10 @@ def checked_path(path: object) -> Path:
 def _open_file(path: Path, palette: Palette, sidecars: SidecarSizes) -> ImageData:
     suffix = path.suffix.lower()
     reader = next((one for one in _readers if suffix in one.suffixes), None)
+    if reader is None and suffix in _PACKED:
+        raise InputError(
+            f"{path} is packed ({suffix}), and cannot be read as it is; unpack it first."
+        )
     if reader is None:
         kinds = ", ".join(f"{one.name} ({', '.join(one.suffixes)})"
                           for one in _readers if one.suffixes)  # fmt: skip
