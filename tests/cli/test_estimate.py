@@ -108,6 +108,8 @@ def test_without_a_check_count_nothing_is_corrected(spss, labels, disc):
     assert rows["labels, corrected"]["fraction"] == ""
     assert "not given: there is no check count" in done.out
     assert "--check CHECK.csv corrects" in done.err
+    write_count("check.csv", judged(disc, 0))
+    assert "--check check.csv corrects" in spss("estimate", "labels.tif", *TWO).err
 
 
 def test_a_check_count_that_was_learned_from_is_refused(spss, labels, disc, tmp_path):

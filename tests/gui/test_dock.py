@@ -53,6 +53,8 @@ from napari_spss.core.base import (
 )
 from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
+from napari_spss.gui.layers import SourceFrame
+from napari_spss.gui.layers.source_frame import camera_of
 from napari_spss.gui.models import Curves, DeviceProbe, DurationProbe, LoadedRun, RunForm
 from napari_spss.gui.widgets import Section
 from napari_spss.gui.widgets.plots import CurvesPlot
@@ -1151,6 +1153,25 @@ def test_an_image_over_the_chosen_one_is_told_and_choosing_brings_an_image_to_si
     assert other.visible
 
 
+def test_an_image_elsewhere_is_shown_whole_when_it_is_chosen(dock, viewer):
+    camera = camera_of(viewer)
+    camera.zoom, camera.center = 0.01, (5.0, 5.0)
+    same = {"scale": (40, 4, 4), "units": ("nm",) * 3}
+    viewer.add_image(pixels(1), name="filtered", **same)
+    large = viewer.add_image(np.zeros((300, 500), np.uint8), name="large", units="um")
+    combo = choice(dock, "filtered")
+    pick(combo, "filtered")
+    assert (camera.zoom, camera.center[-2:]) == (0.01, (5.0, 5.0))
+    pick(combo, "large")
+    seen = np.array(viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size)
+    shape = SourceFrame(large).geometry.to_world[[0, 1], [0, 1]] * large.data.shape
+    assert camera.center[-2:] == pytest.approx(shape / 2, rel=0.01)
+    assert 0.5 < (camera.zoom * shape / seen).max() < 1
+    camera.zoom = 7.0
+    pick(combo, "large")
+    assert camera.zoom == 7.0
+
+
 def test_the_next_step_follows_corrections_a_loaded_model_and_applying(dock, viewer, qtbot):
     run(dock, qtbot)
     assert "look at the map" in next_step_of(dock)
@@ -1179,6 +1200,15 @@ def test_strokes_are_news_to_the_model(dock, qtbot):
     assert "press Continue. The model" not in next_step_of(dock)
     dock.annotate.painted.layer.data_setitem(tuple(np.array([[1], [4], [7]])), 2)
     assert next_step_of(dock).startswith("Next: press Continue. The model")
+
+
+def test_with_other_classes_than_the_models_it_says_to_train_anew(dock, qtbot):
+    run(dock, qtbot)
+    styles = dock.classes.value()
+    dock.classes.set_value((*styles, dataclasses.replace(styles[1], name="vesicle", key="V")))
+    assert next_step_of(dock).startswith("Next: press Train. The classes are no longer")
+    dock.classes.set_value(styles)
+    assert "look at the map" in next_step_of(dock)
 
 
 def preview_of(job, step, value):

@@ -138,6 +138,16 @@ def test_a_model_is_applied_to_all_images_of_a_folder(person, study):
     assert person.column(2) == ["done before", "done before", "failed"]
 
 
+def test_long_names_that_are_cut_alike_are_told_apart(person, study):
+    for animal in ("rat1", "rat2"):
+        (study / "b" / f"sub-{animal}_sample-1_SEM.tif").write_bytes(b"II*\0torn")
+    for name in ("a/img.tif", "b/img.tif", "b/torn.tif"):
+        (study / name).unlink()
+    person.press("Add folder…")
+    assert person.column(0) == ["rat1", "rat2"]
+    assert person.table.item(0, 0).toolTip().endswith("sub-rat1_sample-1_SEM.tif")
+
+
 def test_what_was_stopped_goes_on(person, study, qtbot):
     (study / "b" / "torn.tif").unlink()
     person.press("Add folder…")

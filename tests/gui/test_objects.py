@@ -26,6 +26,7 @@ from napari_spss.core.base import FinishReason, Predicted, RunFinished, RunStart
 from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.layers import layer_mark
+from napari_spss.gui.widgets.object_table import ObjectTable
 
 CLASSES = ("background", "mitochondria")
 SAID = Annotations(CLASSES, proportions=(Proportion(Region(0), (None, 0.1)),))
@@ -238,6 +239,25 @@ def test_rows_are_sorted_and_filtered_by_their_numbers(dock, viewer, qtbot):
     edits[1].clear()
     part(dock, QCheckBox, "touch the border").setChecked(True)
     assert [row["object"] for row in rows(dock)] == ["3", "2"]
+
+
+def test_a_long_table_is_not_read_as_a_whole_to_be_shown(qtbot, monkeypatch):
+    table = ObjectTable()
+    qtbot.addWidget(table)
+    n_rows, read = 5000, set()
+    model = type(table.model().sourceModel())
+    text_of = model.data
+
+    def read_text(self, index, role=Qt.ItemDataRole.DisplayRole):
+        if role == Qt.ItemDataRole.DisplayRole:
+            read.add(index.row())
+        return text_of(self, index, role)
+
+    monkeypatch.setattr(model, "data", read_text)
+    numbers = np.arange(1, n_rows + 1)
+    table.set_table(pd.DataFrame({"object": numbers, "pixels": numbers}))
+    table.grab()
+    assert len(read) < n_rows // 10
 
 
 def test_labels_that_changed_since_are_told(dock, viewer, qtbot):

@@ -155,7 +155,9 @@ def estimate(
         say(f"note: {note}")
     contradicted = None if checked is None else contradicted_nodes(masks, checked)
     if contradicted is None:
-        say("note: --check CHECK.csv corrects the labels by nodes that nothing learned from.")
+        saved = path.with_name("check.csv")  # as the dock saves it with a result
+        name = saved if saved.is_file() else "CHECK.csv"
+        say(f"note: --check {name} corrects the labels by nodes that nothing learned from.")
     elif n_left := int((contradicted["looks"] == 0).sum()):
         where = f"listed in {results.names[1]}" if out else "--out TABLE.csv lists them"
         say(

@@ -286,6 +286,7 @@ class Controller(QObject):
     def progress(self, annotations: Annotations | None) -> Progress:
         """Say how far the work has come."""
         source, maps, looks = self.source, self.outcome.maps, self._annotate.second_look.value()
+        model = self.session.model
         return Progress(
             has_image=source is not None,
             missing=self.missing(annotations),
@@ -295,7 +296,10 @@ class Controller(QObject):
                 for grid in (() if annotations is None else annotations.grids)
             ),
             has_places=has_places(annotations) or self._annotate.masks() is not None,
-            has_model=self.session.model is not None,
+            has_model=model is not None,
+            has_other_classes=model is not None
+            and annotations is not None
+            and annotations.classes != model.classes,
             is_cut_short=self._cut_short is not None and self._is_image_of_run(),
             n_to_look_at=sum(look.verdict is None for look in looks),
             has_news=self._has_news(annotations),

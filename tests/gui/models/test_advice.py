@@ -46,6 +46,8 @@ APPLIED = replace(TRAINED, has_preview=False, has_result=True, n_predicted=4)
         (replace(TRAINED, n_to_look_at=30, is_cut_short=True), "second look (30 nodes are left)"),
         (replace(APPLIED, has_news=True), "press Continue. The model learns"),
         (replace(APPLIED, is_saved=True, has_news=True), "press Continue. The model learns"),
+        (replace(APPLIED, has_other_classes=True, has_news=True), "Train. The classes are no"),
+        (replace(TRAINED, has_other_classes=True, is_cut_short=True), "press Train"),
         (replace(APPLIED, is_stale=True, has_preview=True), "look at the new map"),
         (replace(APPLIED, is_stale=True), "Next: apply the model under Results"),
         (replace(APPLIED, n_slices=1, n_predicted=1), "look at the labels, then"),
@@ -64,7 +66,7 @@ def test_each_state_of_the_work_has_its_next_step(progress, word):
 def all_states():
     flags = (
         *("has_image", "has_places", "has_model", "is_cut_short", "has_news"),
-        *("has_preview", "has_result", "is_stale", "is_saved"),
+        *("has_preview", "has_result", "is_stale", "is_saved", "has_other_classes"),
     )
     others = product(("", "State fractions."), (0, 2), ("", "frame 3 of 4"), (1, 4), (0, 1, 4))
     for missing, n_marked, begun, n_slices, n_predicted in others:
@@ -87,9 +89,8 @@ def test_no_state_is_told_to_do_what_it_cannot_do():
         step, n_states = next_step(state), n_states + 1
         has_map = state.has_preview or state.has_result
         assert step.endswith(".")
-        assert "press Train" not in step or not state.missing
-        assert not step.startswith("Next: press Continue") or not state.missing
-        assert "Continue" not in step or state.has_model
+        assert not step.startswith("Next: press") or not state.missing
+        assert "Continue" not in step or (state.has_model and not state.has_other_classes)
         assert "look at the" not in step or has_map or "apply the model to this slice" in step
         is_done = state.has_result and not state.is_stale and state.n_predicted == state.n_slices
         assert "save them" not in step or is_done

@@ -31,8 +31,9 @@ class Progress:
         Frames that are not done, begun or not.
     has_places : bool
         Whether anything says where a class is: a done grid, a keypoint, a painted label.
-    has_model : bool
-        Whether there is a model to apply.
+    has_model, has_other_classes : bool
+        Whether there is a model to apply; whether its classes are others than those that are
+        annotated, so that it cannot be trained on.
     is_cut_short : bool
         Whether time ended its training before all steps were done.
     n_to_look_at : int
@@ -68,6 +69,7 @@ class Progress:
     n_open_frames: int = 0
     has_places: bool = False
     has_model: bool = False
+    has_other_classes: bool = False
     is_cut_short: bool = False
     n_to_look_at: int = 0
     has_news: bool = False
@@ -122,12 +124,14 @@ def _without_model(progress: Progress) -> str:
 
 
 def _with_model(progress: Progress) -> str:
-    can_train = not progress.missing
+    can_train, learn = not progress.missing, "Train" if progress.has_other_classes else "Continue"
     if progress.n_to_look_at and can_train:
         n_left = progress.n_to_look_at
         are_left = "1 node is" if n_left == 1 else f"{n_left} nodes are"
-        return f"Next: go on with the second look ({are_left} left) or press End, then Continue."
-    if progress.is_cut_short and can_train:
+        return f"Next: go on with the second look ({are_left} left) or press End, then {learn}."
+    if progress.has_other_classes and progress.has_news and can_train:
+        return "Next: press Train. The classes are no longer those of the model."
+    if progress.is_cut_short and can_train and not progress.has_other_classes:
         return "Next: press Continue. It does the steps for which there was no time."
     if progress.has_news and can_train:
         return "Next: press Continue. The model learns what you have annotated since."
@@ -141,7 +145,7 @@ def _with_model(progress: Progress) -> str:
     if not progress.has_result or progress.n_predicted < progress.n_slices:
         where = " to the whole stack" if progress.n_slices > 1 else ""
         hint = (
-            "Next: look at the map. Where it is wrong, add keypoints and press Continue; "
+            f"Next: look at the map. Where it is wrong, add keypoints and press {learn}; "
             f"where it is right, apply it{where} under Results."
         )
         looks = " A second look, there, finds nodes that were judged wrongly."
@@ -165,7 +169,7 @@ def _with_model(progress: Progress) -> str:
             f"Next: look at {where}, then save them under Results. To report fractions, count "
             "frames under Annotate, Check."
         )
-    return "Saved. To improve the map: correct it under Annotate, then press Continue."
+    return f"Saved. To improve the map: correct it under Annotate, then press {learn}."
 
 
 def has_places(annotations: Annotations | None) -> bool:

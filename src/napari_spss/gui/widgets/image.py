@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from math import isclose
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,14 @@ from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QPushButton, QWidget
 
+from ...core.annotations import Region
 from ...core.base import UNKNOWN_VOXEL, ImageSettings, InputError, VoxelSize, length_text
 from ..layers import (
     MARK,
     Connections,
     Geometry,
     LineMeasure,
+    SourceFrame,
     file_voxel_size,
     full_resolution,
     guessed_channels,
@@ -73,6 +76,8 @@ class ImageSection(QWidget):
         super().__init__()
         self._viewer = viewer
         self._cover = ""
+        self._chosen: Layer | None = None
+        self._left: Layer | None = None  # chosen before, until a person has chosen
         self._list_connections = Connections()
         self.is_reading = False  # whether it is still being found out which image it is
         self._is_scaling = False
@@ -173,6 +178,7 @@ class ImageSection(QWidget):
         form.addRow(self._scale_note)
 
     def _on_layer_changed(self, layer: Layer | None) -> None:
+        self._left, self._chosen = self._chosen, layer
         self._measure.stop()
         self._layer_connections.disconnect_all()
         if layer is not None:
@@ -222,13 +228,18 @@ class ImageSection(QWidget):
         self.value_changed.emit()
 
     def _uncover(self) -> None:
-        """Let the image be seen that a person has chosen."""
-        layer = self.value().layer
+        """Let the image be seen that a person has chosen, all of it if it lies elsewhere."""
+        (layer, left), self._left = (self.value().layer, self._left), None
         if layer is None:
             return
         layer.visible = True
         while (cover := _cover_of(self._viewer, layer)) is not None:
             cover.visible = False
+        if left is not None and not _is_in_place_of(layer, left):
+            with contextlib.suppress(InputError):  # its axes are not those of a stack
+                frame = SourceFrame(layer)
+                z = frame.current_slice(self._viewer)
+                frame.look_at(self._viewer, Region(z, (0, 0, *frame.shape_of(z))))
 
     def _on_list_event(self, event: Any) -> None:
         if event.type in _COVERING and (cover := self.cover) != self._cover:
@@ -290,6 +301,12 @@ def _cover_of(viewer: Viewer, layer: Image) -> Image | None:
             if (low < stop).all() and (start < high).all():
                 return other
     return None
+
+
+def _is_in_place_of(one: Layer, other: Layer) -> bool:
+    """Whether layers lie in one place of the plane, as raw and filtered pixels of an image do."""
+    extents = (layer.extent.world[:, -2:] for layer in (one, other))
+    return bool(one.units[-2:] == other.units[-2:] and np.allclose(*extents))
 
 
 def _is_finite(layer: Image) -> bool:

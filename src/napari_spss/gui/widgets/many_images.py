@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -35,6 +37,7 @@ _STATES = {"done": "done", "kept": "done before", "failed": "failed"}
 _GROUP, _STATE, _FRACTION = 1, 2, 3
 _CSV = "Table image,group (*.csv)"
 _MAX_TOLD = 3
+_SEEN = 7  # letters at either end of a long name for which its cell has room
 
 
 class _MiddleCut(QStyledItemDelegate):
@@ -302,9 +305,9 @@ class ManyImages(QWidget):
         n_before = self._table.rowCount()
         self._table.setRowCount(len(self._images))
         often = Counter(one.path.name for one in self._images)
-        for row, one in enumerate(self._images):
-            # those of one name are called as their results
-            text = one.path.name if often[one.path.name] == 1 else one.name
+        # those of one name are called as their results
+        names = [one.path.name if often[one.path.name] == 1 else one.name for one in self._images]
+        for row, (one, text) in enumerate(zip(self._images, _telling(names), strict=True)):
             write_cell(self._table, row, 0, text, tip=str(one.path))
             for column in (_GROUP, _STATE, _FRACTION) if row >= n_before else ():
                 write_cell(self._table, row, column, "", can_edit=column == _GROUP)
@@ -455,3 +458,26 @@ class ManyImages(QWidget):
             self._groups[path] = item.text().strip()
             self._choose_typed()
             self._show_means()
+
+
+def _telling(names: Sequence[str]) -> list[str]:
+    """Leave out the words that all names begin and end with, if what is seen of them is alike.
+
+    >>> _telling(["sub-rat1_sample_SEM.png", "sub-rat2_sample_SEM.png"])
+    ['rat1', 'rat2']
+    >>> _telling(["control.tif", "treated.tif"])
+    ['control.tif', 'treated.tif']
+    """
+    if len({(name[:_SEEN], name[-_SEEN:]) for name in names}) == len(names):
+        return list(names)
+    words = [re.split(r"(?<=[\W_])", name) for name in names]
+    rests = [of_name[_n_alike(words) :] for of_name in words]
+    n_last = _n_alike([rest[::-1] for rest in rests])
+    cut = ["".join(rest[: len(rest) - n_last]).rstrip("-_. ") for rest in rests]
+    return cut if all(cut) else list(names)
+
+
+def _n_alike(words: Sequence[Sequence[str]]) -> int:
+    """How many words all begin with."""
+    alike = itertools.takewhile(lambda one: len(set(one)) == 1, zip(*words, strict=False))
+    return sum(1 for _ in alike)

@@ -33,6 +33,7 @@ _TITLES = {
 _UNITS = {"_um": "µm", "_um2": "µm²", "_um3": "µm³", "_px": "px", "_px2": "px²"}
 _LEFT_OUT = {"class", "is_counted", *"zyx", "z0", "y0", "x0", "z1", "y1", "x1"}
 _ROWS_SHOWN = 8
+_ROWS_MEASURED = 100  # for the width of columns, besides those that are shown
 _NUMBER_ROLE = Qt.ItemDataRole.UserRole
 
 
@@ -169,6 +170,7 @@ class ObjectTable(QTableView):
         self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 6)
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         self.horizontalHeader().setHighlightSections(False)
+        self.horizontalHeader().setResizeContentsPrecision(_ROWS_MEASURED)
         self.setFixedHeight((_ROWS_SHOWN + 3) * (self.fontMetrics().height() + 6))
         self.setToolTip("Click on a row to go to the object, on a title to sort.")
         self.selectionModel().currentRowChanged.connect(self._on_current)
