@@ -59,12 +59,14 @@ def test_frames_are_counted_left_and_counted_on_until_a_model_learns_them(
 
     user.push(button(tool, "Frames"))
     assert "Lay frames (Shift+G)" in said(tool)
+    user.type_number(number(tool, "frames"), 1)
+    assert number(tool, "frame").text() == "1 frame"
     user.type_number(number(tool, "px wide"), 9999)
     user.push(button(tool, "Lay frames"))
     assert "choose at most 384" in warned(tool)
     user.type_number(number(tool, "px wide"), 128)
     user.type_number(number(tool, "nodes a side"), 6)
-    user.type_number(number(tool, "frames"), N_FRAMES)
+    user.type_number(number(tool, "frame"), N_FRAMES)
     user.press(Qt.Key.Key_G, SHIFT)
     assert "Frame 1 of 5, slice " in said(tool)
     n_hits = [user.count()]

@@ -181,6 +181,9 @@ class GridTool(QWidget):
         self._n_side.setValue(16)
         self._n_side_label = QLabel("nodes a side")
         n_frames = self._number((1, 9999), "How many frames to lay.", " frames")
+        n_frames.valueChanged.connect(
+            lambda n: n_frames.setSuffix(" frame" if n == 1 else " frames")
+        )
         frame_px = self._number(
             (1, 99999), "About the side of a frame, in pixels of the image.", " px wide"
         )

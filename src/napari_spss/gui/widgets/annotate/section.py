@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
+    from ....core.analysis import CountedFractions
     from ....core.annotations import ClassStyle, CountingGrid, Look
     from ...layers import Source
     from ...models import PaintedLabels
@@ -251,15 +252,19 @@ class AnnotateSection(QWidget):
         value = self.value()
         self.fractions.set_grid_proportions(value.counted_proportions())
         found = counted_fractions(value)
-        told = ("", "") if found is None or not found.has_frames else found.messages()
-        text, basis = map(sentence, told)
+        text, basis = _told(found if found is not None and found.has_frames else None)
         self.fractions.set_stack_fraction(text, basis)
         rarest = None if found is None else min(found.fractions[1:], default=None)
         self.grid.set_stack_fraction(text, basis, fraction=rarest)
-        of_check = counted_fractions(self.check_value())
-        text, basis = ("", "") if of_check is None else map(sentence, of_check.messages())
+        text, basis = _told(counted_fractions(self.check_value()))
         self.check.set_stack_fraction(text, basis, fraction=rarest)
 
     def _on_changed(self) -> None:
         if not self._is_loading:
             self.value_changed.emit()
+
+
+def _told(found: CountedFractions | None) -> tuple[str, str]:
+    """What counts say, without a break before a sign of per cent, and what it rests on."""
+    text, basis = ("", "") if found is None else map(sentence, found.messages())
+    return text.replace(" %", "\u00a0%"), basis
