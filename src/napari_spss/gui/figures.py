@@ -85,7 +85,8 @@ class Figures(QObject):
             self.refused.emit(str(error), isinstance(error, InTheWay))
 
     def _begin(self, folder: Path, formats: tuple[str, ...], *, overwrite: bool) -> None:
-        from ..core.analysis import FigureSlice, figure_results, measure, write_figures
+        from ..core.analysis import FigureSlice, figure_results, measure_masks, write_figures
+        from ..core.images import open_indices, stack_from_array
 
         outcome = self._controller.outcome
         if outcome.maps is None or outcome.source is None:
@@ -118,23 +119,19 @@ class Figures(QObject):
             instances[classes.index(objects.request.class_name)] = objects.instances.copy()
 
         def draw() -> tuple[Path, ...]:
-            slices = range(stack.n_slices)
             known = labels
             if not maps.is_complete:
-                known = np.stack([maps.marked(i, labels[i]) for i in slices])
-            sizes = [stack.pixel_size_um(i) for i in slices]
-            measured = measure(
-                known,
-                voxel_size_um=stack.voxel_size_um,
-                pixel_sizes_um=sizes if stack.is_set else None,
-                is_set=stack.is_set,
-                is_time_series=stack.is_time_series,
-                classes=classes,
+                known = np.stack([maps.marked(i, one) for i, one in enumerate(labels)])
+            measured = measure_masks(
+                open_indices(stack_from_array(known), classes),
+                stack=stack,
                 outside=classes.outside,
                 per_slice=objects is not None and objects.request.per_slice,
                 instances=instances,
             )
-            view = FigureSlice(stack, z, labels[z], stack.voxel_size_um[2] or sizes[z])
+            view = FigureSlice(
+                stack, z, labels[z], stack.voxel_size_um[2] or stack.pixel_size_um(z)
+            )
             return write_figures(
                 results, measured, classes, annotations=stated, estimates=estimates, view=view
             )

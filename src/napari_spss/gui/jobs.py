@@ -499,10 +499,8 @@ def save_results(
                 for z in slices:
                     for rows in maps.rows():
                         go_on()
-                        part, marked = (
-                            (rows.start, rows.stop),
-                            maps.marked(z, labels[z, rows], rows),
-                        )
+                        part = rows.start, rows.stop
+                        marked = maps.marked(z, labels[z, rows], rows)
                         sink.write(Region(z), part, maps.probs(z, rows), marked)
                     pace.done += 1
                     yield from pace.progress()
