@@ -181,7 +181,7 @@ def test_a_file_is_no_folder_and_no_name_no_place(dock, qtbot, folder):
 def test_everything_asks_for_the_files_of_the_run_too(dock, qtbot, folder, tmp_path):
     run_dir = tmp_path / "run"
     run_dir.mkdir()
-    for name in ("config.toml", "proportions.csv"):
+    for name in ("config.toml", "proportions.csv", "model.safetensors"):
         (run_dir / name).write_text("of the run")
     dock.controller.outcome.run_dir = run_dir
     (folder / "mine").mkdir()
@@ -192,6 +192,7 @@ def test_everything_asks_for_the_files_of_the_run_too(dock, qtbot, folder, tmp_p
     press(dock, qtbot, "Replace them")
     wait(dock, qtbot)
     assert names(folder / "mine") >= {*RESULTS, "config.toml"}
+    assert "fractions_objects.csv, model.safetensors" in dock.bar.text()
     assert (folder / "mine" / "proportions.csv").read_text() == "of the run"
 
 

@@ -483,7 +483,7 @@ def save_results(
         write_fractions,
         write_objects,
     )
-    from ..core.training import RunFolder
+    from ..core.training import MODEL_WEIGHTS, RunFolder
 
     slices, classes = range(stack.n_slices), maps.classes
     pace = SlicePace(len(slices))
@@ -529,7 +529,8 @@ def save_results(
     except Stopped:
         yield RunFinished(FinishReason.stopped, pace.done, pace.elapsed_s)
         return
-    paths = {name: results.folder / name for name in results.names}
+    written = (*results.names, *((MODEL_WEIGHTS,) if run_dir is not None else ()))
+    paths = {name: results.folder / name for name in written}
     outputs = {name: str(path) for name, path in paths.items() if path.exists()}
     yield RunFinished(FinishReason.completed, pace.done, pace.elapsed_s, outputs)
 
