@@ -399,6 +399,36 @@ def test_ids_that_their_type_does_not_tell_apart_are_refused() -> None:
         open_masks(exact + 1, instances=True).read_ids(0)
 
 
+def write_table(path: Path, indices: Any, *colours: tuple[int, int, int]) -> None:
+    picture = Image.fromarray(np.asarray(indices, np.uint8), "P")
+    picture.putpalette([value for colour in colours for value in colour])
+    picture.save(path)
+
+
+@pytest.mark.parametrize("instances", [False, True])
+def test_a_colour_table_in_which_black_is_not_the_first_is_refused(
+    tmp_path: Path, instances: bool
+) -> None:
+    write_table(tmp_path / "mask.png", [[0, 1, 1]], (255, 0, 0), (0, 0, 0))
+    named = None if instances else parse_classes("mito")
+    with pytest.raises(InputError, match=r"index 0 is not black, but \(255;0;0\)"):
+        open_masks(tmp_path / "mask.png", classes=named, instances=instances)
+    stated = parse_classes("background=(0;0;0),mito=(255;0;0)")  # as the message says
+    assert open_masks(tmp_path / "mask.png", classes=stated).read(0).tolist() == [[1, 0, 0]]
+
+
+def test_colour_tables_that_differ_are_refused_and_one_is_told(tmp_path: Path) -> None:
+    black, green, red = (0, 0, 0), (0, 128, 0), (128, 0, 0)
+    for name in ("1.png", "2.png"):
+        write_table(tmp_path / name, [[0, 1, 2]], black, green, red)
+    masks = open_masks(tmp_path, classes=parse_classes("mito,golgi"))
+    assert masks.read(0).tolist() == [[0, 1, 2]]
+    assert "mito is (0;128;0), golgi is (128;0;0)" in masks.notes[-1]
+    write_table(tmp_path / "2.png", [[0, 1, 2]], black, red, green)
+    with pytest.raises(InputError, match=r"index 1 is the colours \(0;128;0\), \(128;0;0\)"):
+        open_masks(tmp_path, classes=parse_classes("mito,golgi"))
+
+
 @pytest.mark.parametrize("text", [None, "mito"])
 def test_what_is_transparent_in_a_mask_is_background(tmp_path: Path, text: str | None) -> None:
     pixels = np.full((4, 5, 4), 255, np.uint8)

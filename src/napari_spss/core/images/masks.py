@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ..annotations import COLOUR_EXAMPLE, EXAMPLE, ClassSpec, show_values
 from ..base import InputError
 from .axes import guess_axes
-from .labels import IGNORE, default_names
+from .labels import IGNORE, default_names, strips
 from .mask_values import (
     Levels,
     are_crowded,
@@ -176,6 +176,8 @@ def open_masks(
         palette = "rgb"
     stack = _open(path_or_array, palette)
     masks = _opened(stack, classes, instances, known or {})
+    if palette == "index" and isinstance(path_or_array, (str, os.PathLike)):
+        masks = _with_colours_told(masks, _open(path_or_array, "rgb"))
     if instances or stack.dtype.kind != "f" or not holds_nan(stack):
         return masks
     found = find_values(stack)
@@ -187,6 +189,50 @@ def open_masks(
         )
     note = f"NaN is taken as unknown in {stack.source}; if it is background, save it as 0."
     return replace(masks, readings=(*masks.readings, note))
+
+
+def _with_colours_told(masks: Masks, coloured: Stack) -> Masks:
+    """Refuse indices of colour tables that cannot be classes, and say which colours classes have.
+
+    Programs that make tables small put the colours in any order, another one for each file.
+    """
+    stack = masks.stack
+    if stack.n_channels == coloured.n_channels:
+        return masks
+    black = (0, 0, 0)
+    colours: dict[int, tuple[int, int, int]] = {}
+    for z in range(stack.n_slices):
+        for box in strips(stack.shape_of(z)):
+            rgb = coloured.read(z, box)
+            if len(rgb) < 3:
+                continue  # a grey file among others
+            both = np.unique(stack.read(z, box)[0].astype(np.int64) << 24 | pack(rgb))
+            for index, code in zip((both >> 24).tolist(), (both % 2**24).tolist(), strict=True):
+                colour = unpack(code)
+                if colours.setdefault(index, colour) != colour:
+                    raise _unclear_table(stack, index, (colours[index], colour))
+    background = colours.get(0, black)
+    if background != black and black in colours.values():
+        raise _unclear_table(stack, 0, (background,))
+    if len(masks.classes.names) < 3 or masks.classes.values is not None:
+        return masks
+    shown = ", ".join(
+        f"{name} is {show_values([colours[index]])}"
+        for index, name in enumerate(masks.classes.names)
+        if index in colours
+    )
+    note = f"classes are taken by their index in the colour table of {stack.source}: {shown}."
+    return replace(masks, readings=(*masks.readings, note))
+
+
+def _unclear_table(stack: Stack, index: int, colours: Sequence[object]) -> InputError:
+    what = "the colours" if len(colours) > 1 else "not black, but"
+    return InputError(
+        f"{stack.source} has a colour table: its index {index} is {what} {show_values(colours)}, "
+        "so that indices tell no classes; give each class its colour, such as --classes "
+        f"{COLOUR_EXAMPLE}, or save the masks as grey images.",
+        field="classes",
+    )
 
 
 def _opened(
