@@ -73,6 +73,12 @@ def estimate_images(
     DataFrame
         A row per image, class and method, all cells texts: ``image``, ``group``, ``folder``,
         ``problem``, and the columns of a table of estimates.
+
+    Raises
+    ------
+    InputError
+        If there are no labels, ``check`` or ``grid`` is one table, no check count lies beside any
+        of the labels, or the table of other options stands there.
     """
     results = table_at(out_dir, {"table": "estimates"}, overwrite)
     token = token or CancelToken()
