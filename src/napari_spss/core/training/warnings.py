@@ -20,14 +20,13 @@ import numpy.typing as npt
 
 from ..annotations import SUM_TOLERANCE, Annotations, Classes, Proportion
 from ..base import Message, TrainingSettings, counted, length_text, percent
-from ..images import lost_contrast
+from ..images import lost_contrast, strips
 from .bias_correction import bias_messages, correct_bias
 from .samples import Bag, SliceSamples
 
 if TYPE_CHECKING:
     from ..images import Stack, WorkingScale
 
-_STRIP_PX = 256  # rows that are read at once
 # shares of the budget after which maps are looked at, besides the end: self-training, which sets in
 # at half of it, finds rare classes
 _LOOK_AT = (0.65, 0.85)
@@ -112,17 +111,8 @@ def _contrast_warnings(stack: Stack, annotations: Annotations) -> Iterator[Messa
 
 def _is_flat(stack: Stack, z: int) -> bool:
     """Whether each channel of a slice has one value throughout."""
-    height, width = stack.shape_of(z)
-    strips = (
-        stack.read(z, (y, 0, min(y + _STRIP_PX, height), width))
-        for y in range(0, height, _STRIP_PX)
-    )
-    corner = None
-    for strip in strips:
-        corner = strip[:, :1, :1] if corner is None else corner
-        if (strip != corner).any():
-            return False
-    return True
+    corner = stack.read(z, (0, 0, 1, 1))
+    return not any((stack.read(z, box) != corner).any() for box in strips(stack.shape_of(z)))
 
 
 def _contradictions(stack: Stack, annotations: Annotations) -> Iterator[Message]:
