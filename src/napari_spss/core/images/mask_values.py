@@ -19,7 +19,7 @@ from scipy import ndimage
 from ..base import InputError
 from .labels import strips
 from .raw import Pixels
-from .stack import Stack
+from .stack import Box, Stack
 
 _MOST_VALUES = 256  # that are looked up
 _N_BINS = 256
@@ -198,13 +198,18 @@ def look_like_ids(stack: Stack, values: list[Any]) -> bool:
     return n_areas <= 2 * n_found
 
 
+def mask_pixels(stack: Stack, z: int, box: Box | None = None) -> Pixels:
+    """Read a slice or box of masks (C, Y, X); of a file of bools among others as 0 and 255."""
+    pixels = stack.read(z, box)
+    is_other = pixels.dtype == np.bool_ and stack.dtype != np.bool_
+    return pixels * np.uint8(255) if is_other else pixels
+
+
 def _pixels(stack: Stack) -> Iterator[Pixels]:
     """All pixels of a stack, a strip (C, rows, X) at a time."""
     for z in range(stack.n_slices):
         for box in strips(stack.shape_of(z)):
-            pixels = stack.read(z, box)
-            is_other = pixels.dtype == np.bool_ and stack.dtype != np.bool_
-            yield pixels * np.uint8(255) if is_other else pixels
+            yield mask_pixels(stack, z, box)
 
 
 def _unique_columns(pixels: Pixels) -> list[tuple[Any, ...]]:

@@ -26,6 +26,7 @@ from .mask_values import (
     find_values,
     holds_nan,
     look_like_ids,
+    mask_pixels,
     pack,
     unpack,
     value_range,
@@ -103,7 +104,7 @@ class Masks:
         InputError
             If the file is damaged or holds values that stand for no class.
         """
-        return self._encode(self._pixels(z, box), f"slice {z} of {self.source}")
+        return self._encode(mask_pixels(self.stack, z, box), f"slice {z} of {self.source}")
 
     def read_ids(self, z: int, box: Box | None = None) -> npt.NDArray[np.int64]:
         """Read the ids of objects (Y, X) of a slice or box; 0 where there is none.
@@ -113,7 +114,7 @@ class Masks:
         InputError
             If the file is damaged, or a value is no whole number.
         """
-        pixels = self._pixels(z, box)
+        pixels = mask_pixels(self.stack, z, box)
         if len(pixels) == 3:
             return pack(pixels).astype(np.int64)
         ids: Pixels = np.nan_to_num(pixels[0])
@@ -130,12 +131,6 @@ class Masks:
                 "does not tell all of them apart; save them as integers, from whole numbers on."
             )
         return ids.astype(np.int64, copy=False)
-
-    def _pixels(self, z: int, box: Box | None) -> Pixels:
-        """Pixels of a slice or box; of a file of bools among others as 0 and 255."""
-        pixels = self.stack.read(z, box)
-        is_other = pixels.dtype == np.bool_ and self.stack.dtype != np.bool_
-        return pixels * np.uint8(255) if is_other else pixels
 
 
 def open_masks(
