@@ -240,6 +240,11 @@ def test_files_that_are_no_images_are_left_out_and_said(person, study):
     (study / "a" / "img.tif.spss").mkdir()
     person.press("Add folder…")
     assert "2 files left out as no images: weights.csv, notes.txt." in person.said()
+    for name in ("c.txt", "d.txt"):
+        (study / name).touch()
+    person.press("Add folder…")
+    assert "4 files left out as no images: " in person.said()
+    assert " and 1 more." in person.said()
 
 
 def test_groups_are_typed_or_filled_and_become_a_column_of_the_table(person, study):

@@ -493,7 +493,7 @@ def test_large_fields_are_proposed_frames_and_small_ones_grids(qtbot):
     number(tool, "min").setValue(0)
     assert number(tool, "min").value() == 1  # the least time suffices for a count
     button(tool, "Propose").click()
-    assert "Count grids of 16 x 16 nodes on 1 slice" in said(tool)
+    assert "Count a grid of 16 x 16 nodes on 1 slice" in said(tool)
 
 
 def test_restored_frames_go_on_where_they_were_left(qtbot):

@@ -104,7 +104,8 @@ class CountingPlan:
             others = counted(self.n_guesses, "other slice")
             guesses = f", and state a rough fraction of {others}" if self.n_guesses else ""
             slices = counted(self.n, "slice")
-            yield f"count grids of {side} x {side} nodes on {slices}{guesses} {cost}"
+            grids = "a grid" if self.n == 1 else "grids"
+            yield f"count {grids} of {side} x {side} nodes on {slices}{guesses} {cost}"
             yield (
                 "why: the field is small; in what the network sees at a time a grid over the whole "
                 f"slice has {self.density:.0f} nodes"

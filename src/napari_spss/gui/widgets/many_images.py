@@ -112,7 +112,8 @@ class ManyImages(QWidget):
         if not self._out.text() and self._images:
             place = paths[0] if each else paths[0].parent
             self._out.setText(str(place.with_name(f"{place.name}_results")))
-        names = ", ".join(others[:_MAX_TOLD]) + ", …" * (len(others) > _MAX_TOLD)
+        n_more = len(others) - _MAX_TOLD
+        names = ", ".join(others[:_MAX_TOLD]) + (f" and {n_more} more" if n_more > 0 else "")
         told = f"{counted(len(others), 'file')} left out as no images: {names}."
         self._notice.say(told if others else "")
         self._problem.say("")
