@@ -414,7 +414,9 @@ def test_a_colour_table_in_which_black_is_not_the_first_is_refused(
     with pytest.raises(InputError, match=r"index 0 is not black, but \(255;0;0\)"):
         open_masks(tmp_path / "mask.png", classes=named, instances=instances)
     stated = parse_classes("background=(0;0;0),mito=(255;0;0)")  # as the message says
-    assert open_masks(tmp_path / "mask.png", classes=stated).read(0).tolist() == [[1, 0, 0]]
+    for classes in (stated, parse_classes("background=1,mito=0")):
+        masks = open_masks(tmp_path / "mask.png", classes=classes)
+        assert masks.read(0).tolist() == [[1, 0, 0]]
 
 
 def test_colour_tables_that_differ_are_refused_and_one_is_told(tmp_path: Path) -> None:
@@ -427,6 +429,17 @@ def test_colour_tables_that_differ_are_refused_and_one_is_told(tmp_path: Path) -
     write_table(tmp_path / "2.png", [[0, 1, 2]], black, red, green)
     with pytest.raises(InputError, match=r"index 1 is the colours \(0;128;0\), \(128;0;0\)"):
         open_masks(tmp_path, classes=parse_classes("mito,golgi"))
+
+
+def test_stated_grey_values_are_those_of_a_grey_colour_table_unless_they_are_indices(
+    tmp_path: Path,
+) -> None:
+    write_table(tmp_path / "mask.png", [[0, 1, 2]], (0, 0, 0), (127, 127, 127), (255, 255, 255))
+    told = open_masks(tmp_path / "mask.png").classes.text
+    assert told == "background=0,class_1=127,class_2=255"
+    for text in (told, "background=0,a=1,b=2"):
+        masks = open_masks(tmp_path / "mask.png", classes=parse_classes(text))
+        assert masks.read(0).tolist() == [[0, 1, 2]]
 
 
 @pytest.mark.parametrize("text", [None, "mito"])

@@ -170,9 +170,18 @@ def open_masks(
     if not instances and (classes is None or classes.is_coloured):
         palette = "rgb"
     stack = _open(path_or_array, palette)
-    masks = _opened(stack, classes, instances, known or {})
+    coloured = None
     if palette == "index" and isinstance(path_or_array, (str, os.PathLike)):
-        masks = _with_colours_told(masks, _open(path_or_array, "rgb"))
+        shown = _open(path_or_array, "rgb")
+        coloured = shown if shown.n_channels != stack.n_channels else None
+    if coloured is not None and classes is not None and classes.values is not None:
+        is_grey = not isinstance(find_values(coloured)[-1], tuple)
+        if is_grey and not {*find_values(stack)} <= {*classes.values}:
+            stack = coloured  # grey values, as they are shown
+        coloured = None
+    masks = _opened(stack, classes, instances, known or {})
+    if coloured is not None:
+        masks = _with_colours_told(masks, coloured)
     if instances or stack.dtype.kind != "f" or not holds_nan(stack):
         return masks
     found = find_values(stack)
@@ -192,8 +201,6 @@ def _with_colours_told(masks: Masks, coloured: Stack) -> Masks:
     Programs that make tables small put the colours in any order, another one for each file.
     """
     stack = masks.stack
-    if stack.n_channels == coloured.n_channels:
-        return masks
     black = (0, 0, 0)
     colours: dict[int, tuple[int, int, int]] = {}
     for z in range(stack.n_slices):
@@ -209,7 +216,7 @@ def _with_colours_told(masks: Masks, coloured: Stack) -> Masks:
     background = colours.get(0, black)
     if background != black and black in colours.values():
         raise _unclear_table(stack, 0, (background,))
-    if len(masks.classes.names) < 3 or masks.classes.values is not None:
+    if len(masks.classes.names) < 3:
         return masks
     shown = ", ".join(
         f"{name} is {show_values([colours[index]])}"
