@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -242,13 +243,10 @@ def prediction(scale: Scale) -> Iterator[Row]:
             lambda network, tiles, seen=seen: seen.append((network, tiles[0]))
         )
 
-        def predict(model: Model = model, stack: Stack = stack) -> None:
+        def predict(format_: str = "tif", model: Model = model, stack: Stack = stack) -> None:
+            options = {"format": format_, "smooth_z": False, "device": scale.device}
             with tempfile.TemporaryDirectory() as folder:
-                list(
-                    iter_prediction(
-                        model, stack, out_dir=folder, smooth_z=False, device=scale.device
-                    )
-                )
+                list(iter_prediction(model, stack, out_dir=folder, **options))
 
         predict()
         hook.remove()
@@ -263,9 +261,11 @@ def prediction(scale: Scale) -> Iterator[Row]:
             with torch.autocast(kind, torch.bfloat16):
                 bare()
 
-        (whole, alone, low), processor = in_turns(scale.rounds, predict, bare, rounded)
+        works = predict, bare, rounded, partial(predict, "zarr")
+        (whole, alone, low, zarr), processor = in_turns(scale.rounds, *works)
         at = f"scale 1/{reduction}"
-        yield Row(f"maps and labels, {at}", whole, "forwards of their tiles", alone, "s", 1 / 0.9)
+        for name, value in (("maps and labels", whole), ("the same as OME-Zarr", zarr)):
+            yield Row(f"{name}, {at}", value, "forwards of their tiles", alone, "s", 1 / 0.9)
         if scale.device == "cpu":
             name = f"processor time of maps and labels, {at}"
             yield Row(name, processor[0], "forwards of their tiles", processor[1], "s")
