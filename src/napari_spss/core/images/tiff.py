@@ -281,7 +281,8 @@ def _is_inside(name: str) -> bool:
 def _check_colours(page: tifffile.TiffPage, path: Path) -> None:
     """Refuse colours of which the samples are not red, green and blue, nor decoded as such."""
     name = getattr(page.photometric, "name", "")
-    if name in _NO_RGB and page.compression not in tifffile.TIFF.IMAGE_COMPRESSIONS:
+    is_decoded = name == "YCBCR" and page.compression in tifffile.TIFF.IMAGE_COMPRESSIONS
+    if name in _NO_RGB and not is_decoded:
         kind = "CMYK" if name == "SEPARATED" else name
         raise InputError(
             f"{path} holds {kind} colours, which cannot be read; save it as a grey or RGB image, "
