@@ -33,7 +33,8 @@ _SUM_TYPES = (np.dtype(np.uint16), np.dtype(np.uint32))
 _ROUNDING = 1e-7  # of float32, relative
 _SEEN_PX = 512
 _LEAST_STEPS = 8  # of single precision in a deviation, so that rounding is as noise
-_LARGEST_GREY = 1e20  # what is beyond marks a missing pixel, such as -1e30
+_LARGEST_GREY = 1e20  # what is beyond may mark a missing pixel, such as -1e30
+_MOST_CONTRAST = 2.0**24  # of single precision: beside a larger value others are all one
 _PADDING_PX = 16  # working pixels of one value from an edge on; fewer may be chance
 
 
@@ -314,10 +315,10 @@ def grey_range(
     Raises
     ------
     InputError
-        If the slice holds NaN, or infinite or huge values, as programs mark missing pixels.
+        If the slice holds NaN or infinity, or huge values among others, as programs mark missing
+        pixels.
     """
-    if not (image.min() > -_LARGEST_GREY and image.max() < _LARGEST_GREY):  # so is NaN
-        n_bad = int(np.count_nonzero(~(np.abs(image) < _LARGEST_GREY)))
+    if n_bad := _count_marks(image):
         raise InputError(
             f"{name} holds {counted(n_bad, 'value')} of NaN, infinity or beyond 1e20; "
             "replace them first, such as by numpy.where(abs(image) < 1e20, image, 0)."
@@ -335,6 +336,19 @@ def grey_range(
             low, high = 0.0, 1.0
     span = high - low if high > low else 1.0
     return np.array([low, span], np.float32).reshape(2, 1, 1, 1)
+
+
+def _count_marks(image: npt.NDArray[np.float32]) -> int:
+    """Count values that are no numbers, or huge beside all others, which may be due to the unit."""
+    if image.min() > -_LARGEST_GREY and image.max() < _LARGEST_GREY:  # NaN is neither
+        return 0
+    sizes = np.abs(image)
+    is_mark = ~(sizes < _LARGEST_GREY)
+    if np.isfinite(image).all():
+        most = float(sizes[~is_mark].max(initial=0))
+        if not 0 < most * _MOST_CONTRAST < sizes[is_mark].min():
+            return 0
+    return int(np.count_nonzero(is_mark))
 
 
 def lost_contrast(stack: Stack, z: int) -> Iterator[str]:
