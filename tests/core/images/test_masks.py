@@ -429,6 +429,8 @@ def test_colour_tables_that_differ_are_refused_and_one_is_told(tmp_path: Path) -
     write_table(tmp_path / "2.png", [[0, 1, 2]], black, red, green)
     with pytest.raises(InputError, match=r"index 1 is the colours \(0;128;0\), \(128;0;0\)"):
         open_masks(tmp_path, classes=parse_classes("mito,golgi"))
+    ids = open_masks(tmp_path, instances=True)  # often drawn in colours at random
+    assert [ids.read_ids(z).tolist() for z in (0, 1)] == [[[0, 1, 2]]] * 2
 
 
 def test_stated_grey_values_are_those_of_a_grey_colour_table_unless_they_are_indices(
@@ -440,6 +442,19 @@ def test_stated_grey_values_are_those_of_a_grey_colour_table_unless_they_are_ind
     for text in (told, "background=0,a=1,b=2"):
         masks = open_masks(tmp_path / "mask.png", classes=parse_classes(text))
         assert masks.read(0).tolist() == [[0, 1, 2]]
+
+
+def test_a_grey_colour_table_leaves_255_unknown_and_is_told_whole(tmp_path: Path) -> None:
+    greys = [(0, 0, 0), (255, 255, 255), *[(9, 9, 9)] * 253, (128, 128, 128)]
+    write_table(tmp_path / "mask.png", [[0, 1, 255]], *greys)
+    for text in ("mito", "background=0,mito=1"):
+        masks = open_masks(tmp_path / "mask.png", classes=parse_classes(text))
+        assert masks.read(0).tolist() == [[0, 1, IGNORE]]
+    write_table(tmp_path / "mask.png", [[0, 60, 200]], *[(i, i, i) for i in range(256)])
+    assert open_masks(tmp_path / "mask.png", classes=parse_classes("a,b")).notes == ()
+    write_table(tmp_path / "mask.png", [[0, 60, 200]], *[(i, 0, i) for i in range(256)])
+    masks = open_masks(tmp_path / "mask.png", classes=parse_classes("a,b"))
+    assert "background is (0;0;0), a is (60;0;60), b is (200;0;200)" in masks.notes[-1]
 
 
 @pytest.mark.parametrize("text", [None, "mito"])

@@ -176,7 +176,7 @@ def open_masks(
         coloured = shown if shown.n_channels != stack.n_channels else None
     if coloured is not None and classes is not None and classes.values is not None:
         is_grey = not isinstance(find_values(coloured)[-1], tuple)
-        if is_grey and not {*find_values(stack)} <= {*classes.values}:
+        if is_grey and not {*find_values(stack)} - {IGNORE} <= {*classes.values}:
             stack = coloured  # grey values, as they are shown
         coloured = None
     masks = _opened(stack, classes, instances, known or {})
@@ -202,7 +202,7 @@ def _with_colours_told(masks: Masks, coloured: Stack) -> Masks:
     """
     stack = masks.stack
     black = (0, 0, 0)
-    colours: dict[int, tuple[int, int, int]] = {}
+    colours: dict[Any, tuple[int, int, int]] = {}
     for z in range(stack.n_slices):
         for box in strips(stack.shape_of(z)):
             rgb = coloured.read(z, box)
@@ -211,16 +211,18 @@ def _with_colours_told(masks: Masks, coloured: Stack) -> Masks:
             both = np.unique(stack.read(z, box)[0].astype(np.int64) << 24 | pack(rgb))
             for index, code in zip((both >> 24).tolist(), (both % 2**24).tolist(), strict=True):
                 colour = unpack(code)
-                if colours.setdefault(index, colour) != colour:
+                is_same = colours.setdefault(index, colour) == colour
+                if not is_same and (index == 0 or not masks.has_instances):  # ids need no colours
                     raise _unclear_table(stack, index, (colours[index], colour))
     background = colours.get(0, black)
     if background != black and black in colours.values():
         raise _unclear_table(stack, 0, (background,))
-    if len(masks.classes.names) < 3:
+    names = masks.classes.names
+    if len(names) < 3 or all(colour == (index,) * 3 for index, colour in colours.items()):
         return masks
     shown = ", ".join(
         f"{name} is {show_values([colours[index]])}"
-        for index, name in enumerate(masks.classes.names)
+        for index, name in zip(masks.classes.values or range(len(names)), names, strict=True)
         if index in colours
     )
     note = f"classes are taken by their index in the colour table of {stack.source}: {shown}."
