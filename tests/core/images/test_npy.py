@@ -11,7 +11,7 @@ import tifffile
 from pixels import ramp
 
 from napari_spss.core.base import InputError
-from napari_spss.core.images import open_stack
+from napari_spss.core.images import open_masks, open_stack
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,15 @@ def test_a_last_axis_that_is_rather_slices_or_channels_is_questioned(tmp_path: P
     stack = open_stack(tmp_path / "a.npy", axes="YXZ")
     np.testing.assert_array_equal(stack.read(5)[0], data[..., 5])
     assert open_stack(tmp_path / "a.npy", axes="ZYX").n_slices == 70
+    for name, kind in (("a.ome.tif", {}), ("b.tif", {"imagej": True})):  # by name a stack
+        tifffile.imwrite(tmp_path / name, data, metadata={"axes": "ZYX"}, **kind)
+        stack = open_stack(tmp_path / name)
+        assert stack.n_slices == 70
+        assert "if slices lie along its last axis" in stack.notes[0]
+    np.save(tmp_path / "mask.npy", data % 2)  # of masks nobody can state the axes
+    masks = open_masks(tmp_path / "mask.npy")
+    assert masks.n_slices == 70
+    assert "if slices lie along its last axis" in masks.notes[0]
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

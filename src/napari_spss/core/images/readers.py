@@ -107,7 +107,8 @@ def open_stack(
         What colour tables mean: images look as shown; colour masks need "rgb", index masks
         "index".
     strict : bool
-        Whether the images of a folder must agree in type and number of channels.
+        Whether it is an image, not masks: those of a folder must agree in type and number of
+        channels, and slices that are a few pixels wide need axes.
 
     Raises
     ------
@@ -130,7 +131,7 @@ def open_stack(
         images = [store.open(path, palette)]
     else:
         images = [_open_file(path, palette, SidecarSizes(path.parent))]
-    return Stack(images, source=str(path), axes=axes, voxel_size_um=voxel_size_um)
+    return Stack(images, source=str(path), axes=axes, voxel_size_um=voxel_size_um, strict=strict)
 
 
 def checked_path(path: object) -> Path:

@@ -24,6 +24,7 @@ Box: TypeAlias = tuple[int, int, int, int]
 """Half-open pixel box (y0, x0, y1, x1)."""
 
 _MAX_CHANNELS = 16
+_UNNAMED = frozenset("QI")  # axes of a TIFF file that says no more of them than their length
 _SAME_SCALE = 1.05  # sizes of a pixel in one volume, which may be calibrated slice by slice
 _MAX_SLICES = 2**18
 _CACHE_BYTES = 2**28
@@ -116,8 +117,9 @@ class Stack:
         (z, y, x) in micrometres; goes before what the images state. Where z is stated, what a
         file calls time points are slices.
     strict : bool
-        Whether single images must agree in type and number of channels. If not, `read` gives each
-        in its own, and ``dtype`` and ``n_channels`` are those of the richest.
+        Whether single images must agree in type and number of channels, and slices be wider than a
+        few pixels unless their axes are named. If not, `read` gives each in its own, and ``dtype``
+        and ``n_channels`` are those of the richest.
 
     Attributes
     ----------
@@ -177,7 +179,9 @@ class Stack:
         said = axes and axes.upper()
         if said and self.is_series:  # the slice axis is the series itself
             axes = said.replace("Z", "").replace("T", "")
-        self._images = [_checked(one, one.source or source, axes, voxel_size_um) for one in images]
+        self._images = [
+            _checked(one, one.source or source, axes, voxel_size_um, strict) for one in images
+        ]
         first = self._images[0]
         self.n_slices = len(images) if self.is_series else first.plan.n_slices
         if self.n_slices > _MAX_SLICES:
@@ -214,6 +218,11 @@ class Stack:
             ] = None
         self.notes = tuple(notes)
         self.is_labels = any(image.is_labels for image in images)
+        if axes is None and not self.is_labels and _is_narrow(first.plan):
+            self.notes += (
+                f"{source} has {self.n_slices} slices of {first.plan.height} x {first.plan.width} "
+                "pixels; if slices lie along its last axis, save it with that axis first.",
+            )
         self._cache = _SliceCache()
         self._identity = ""
 
@@ -427,6 +436,7 @@ def _checked(
     source: str,
     axes: str | None,
     voxel_size_um: Sequence[float | None] | None,
+    strict: bool,
 ) -> _Image:
     """Work out what an image's axes mean, and refuse what is no real number."""
     shape, dtype = image.array.shape, _check_dtype(image.array.dtype, source)
@@ -440,7 +450,8 @@ def _checked(
             f"Hyperstacks > Re-order Hyperstack); else give axes {letters.upper()}.",
             field="axes",
         )
-    if not is_stated and plan.width <= _MAX_CHANNELS < min(plan.n_slices, plan.height) / 4:
+    is_named = image.axes is not None and not set(image.axes) & _UNNAMED
+    if strict and not is_stated and not is_named and _is_narrow(plan):
         raise InputError(
             f"{source} has {plan.n_slices} slices of {plan.height} x {plan.width} pixels; if "
             "slices or channels lie along its last axis, give axes YXZ or YXC, or save it with "
@@ -449,6 +460,11 @@ def _checked(
         )
     size = merge_voxel_size(voxel_size_um, image.voxel_size_um)
     return _Image(image.array, plan, dtype, size, image.decodes_whole_slices)
+
+
+def _is_narrow(plan: AxisPlan) -> bool:
+    """Whether what is taken as the width is rather a number of slices or channels."""
+    return plan.width <= _MAX_CHANNELS < min(plan.n_slices, plan.height) / 4
 
 
 def _check_dtype(dtype: npt.DTypeLike, source: str) -> np.dtype[Any]:
