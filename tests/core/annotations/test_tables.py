@@ -528,6 +528,8 @@ def test_positions_in_a_corner_of_an_image_without_pixel_size_ask_for_their_unit
     (problem,) = problems_of(read_keypoints, path, stack=Stack1000())
     assert "may be micrometres" in problem.reason
     assert read_keypoints(path, stack=Stack1000(), keypoint_units="pixel").keypoints[1].y == 7.3
+    path = save("slice,y,x,class\n0,3,5,mito\n1,4,2,mito\n1,6.5,40,mito\n")  # no lengths
+    assert len(read_keypoints(path, stack=Stack1000()).keypoints) == 3
 
 
 def test_slices_of_fijis_cell_counter_count_from_1(save):
@@ -601,7 +603,7 @@ def test_fijis_table_of_a_single_image_has_no_slices(save):
 @pytest.mark.parametrize("slices", [",1", ",0", None])
 def test_frames_of_fiji_are_slices_if_they_alone_vary(save, slices):
     header = " ,Area,X,Y,Ch,Frame,class" if slices is None else " ,Area,X,Y,Ch,Slice,Frame,class"
-    rows = [f"{i},0,550.5,440.5,1{slices or ''},{frame},a" for i, frame in ((1, 1), (2, 3))]
+    rows = [f"{i},0,50.5,40.5,1{slices or ''},{frame},a" for i, frame in ((1, 1), (2, 3))]
     annotations = read_keypoints(save("\n".join([header, *rows])), stack=Stack1000())
     assert [point.slice for point in annotations.keypoints] == [0, 2]
     assert "slices are its frames, which were counted from 1" in annotations.notes[0]

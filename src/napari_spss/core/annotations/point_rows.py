@@ -257,14 +257,15 @@ def _may_be_lengths(rows: Sequence[tuple[int, KeypointRow]], extent: StackExtent
     """Whether positions are suspiciously near the origin for pixels.
 
     They are if all are within 2 px; or within as many pixels as the image has micrometres, or if
-    that is not known within a small part of it, which would be chance.
+    that is not known within a small part of it and not all at pixels, which would be chance.
     """
     chance = 1.0
     far = [row for _, row in rows if max(abs(row.y), abs(row.x)) > _NEAR_PX]
+    is_at_pixels = all((2 * at).is_integer() for _, row in rows for at in (row.y, row.x))
     for row in far:
         z = math.floor(row.slice + 0.5)
         shape, size = extent.shape_of(z), extent.pixel_um(z) or _UNLIKELY_PART
-        if shape is None:
+        if shape is None or (size is _UNLIKELY_PART and is_at_pixels):
             return False
         if not (0 <= row.y <= shape[0] * size[0] and 0 <= row.x <= shape[1] * size[1]):
             return False
