@@ -53,6 +53,10 @@ def test_masks_among_the_images_are_refused(tmp_path: Path, mask: str) -> None:
     assert open_stack(both).n_slices == 2
 
 
+def test_cp_alone_marks_no_masks(tmp_path: Path) -> None:
+    assert open_stack(folder(tmp_path / "both", ["1.png", "cp_1.png"])).n_slices == 2
+
+
 @pytest.mark.parametrize(
     ("images", "masks", "partners"),
     [

@@ -397,6 +397,7 @@ def test_slices_that_may_be_stored_as_channels_are_told(tmp_path: Path) -> None:
         notes = open_stack(path).notes
         assert len(notes) == n_notes
         assert all("2 planes of the file are channels of one slice" in note for note in notes)
+        assert open_stack(path, axes="ZYX").notes == (), "as the note says"
     tifffile.imwrite(path, ramp(5, 2, 8, 9), metadata={"axes": "ZCYX"})
     assert open_stack(path).notes == ()
 

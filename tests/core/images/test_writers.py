@@ -362,3 +362,10 @@ def test_slices_out_of_turn_or_shape_are_refused(tmp_path: Path) -> None:
             writer.write(z, np.zeros((4, 4), np.uint8))
     with pytest.raises(ValueError, match="slice 2 cannot"):
         writer.write(2, np.zeros((4, 4), np.uint8))
+
+
+def test_own_labels_bring_no_doubts_of_sizes_and_axes(tmp_path: Path) -> None:
+    data, path = np.ones((68, 68, 16), np.uint8), tmp_path / "labels.ome.tif"
+    write_stack(path, data, classes=("background", "mito"), voxel_size_um=(1.0, 1.0, 1.0))
+    masks = open_masks(path)
+    assert (masks.n_slices, masks.notes) == (68, ())

@@ -11,10 +11,10 @@ from pathlib import Path
 _OF_MASKS = (
     r"masks?|label(?:s|ed|led)?|segs?|segment(?:ed|ations?)|gt|ground|(?:ground)?truth|"
     r"annot(?:ated|ations?)?|targets?|manual|pred(?:ictions?)?|results?|semantic|instances?|"
-    r"binary|cp"
+    r"binary"
 )
 _OF_IMAGES = r"images?|imgs?|im|raw|em|input"
-_KIND = re.compile(f"{_OF_MASKS}|{_OF_IMAGES}")
+_KIND = re.compile(f"{_OF_MASKS}|cp|{_OF_IMAGES}")  # cp beside masks, as Cellpose names them
 _MASK = re.compile(_OF_MASKS)
 _ENTITY = re.compile(f"_(?:{_OF_MASKS})-[^_]*")  # of BIDS: _seg-axonmyelin-manual
 _PART = re.compile(r"\d+|[^\W\d_]+")

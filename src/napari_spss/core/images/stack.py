@@ -70,6 +70,8 @@ class ImageData:
         Name of the image in messages; by default that of the stack.
     is_labels : bool
         Whether the file says that its values are ids or classes, not grey values.
+    axes_notes : tuple of str
+        What the user should know of the axes that the file states, if no others are stated.
     """
 
     array: ArrayLike
@@ -80,6 +82,7 @@ class ImageData:
     notes: tuple[str, ...] = ()
     source: str = ""
     is_labels: bool = False
+    axes_notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -209,15 +212,19 @@ class Stack:
         self.dtype: np.dtype[Any] = np.result_type(*{image.dtype for image in self._images})
         self.source = source
         self.channel_axis_is_rgb = all(image.plan.is_rgb for image in self._images)
-        notes = dict.fromkeys(note for image in images for note in image.notes)
+        self.is_labels = any(image.is_labels for image in images)
+        notes = dict.fromkeys(
+            note
+            for image in images
+            for note in (*image.notes, *(image.axes_notes if axes is None else ()))
+        )
         found = {edge for image in images for edge in image.voxel_size_um if edge is not None}
-        if found == {1.0} and voxel_size_um is None:
+        if found == {1.0} and voxel_size_um is None and not self.is_labels:
             notes[
                 f"{source} states pixels of 1 µm, as programs write where the size is not known; "
                 "state it if it is another one (voxel size)."
             ] = None
         self.notes = tuple(notes)
-        self.is_labels = any(image.is_labels for image in images)
         if axes is None and not self.is_labels and _is_narrow(first.plan):
             self.notes += (
                 f"{source} has {self.n_slices} slices of {first.plan.height} x {first.plan.width} "

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path, PureWindowsPath
@@ -82,7 +82,11 @@ def _image_data(
 ) -> ImageData:
     series, more_notes = _only_image(tif, path)
     _check_colours(series.keyframe, path)
-    more_notes += _doubts(series, ome)
+    if series.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        more_notes.append(
+            "Grey values are as stored, but 0 is white by the file: dark and bright are swapped "
+            "beside a file in which 0 is black."
+        )
     voxel_size_um, size_notes = _voxel_size(tif, series.index, ome, path)
     pixels, axes = _pixels(series, path), series.axes
     is_whole = isinstance(pixels, _Segments) and pixels.has_one_segment
@@ -96,6 +100,7 @@ def _image_data(
         decodes_whole_slices=is_whole,
         notes=(*notes, *more_notes, *size_notes),
         is_labels=ome is not None and _says_classes(ome),
+        axes_notes=tuple(_doubts_of_axes(series, ome)),
     )
 
 
@@ -290,24 +295,17 @@ def _check_colours(page: tifffile.TiffPage, path: Path) -> None:
         )
 
 
-def _doubts(series: _Series, ome: ElementTree.Element | None) -> list[str]:
-    """Say what the file states, and may be meant otherwise."""
-    notes = []
-    if series.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-        notes.append(
-            "Grey values are as stored, but 0 is white by the file: dark and bright are swapped "
-            "beside a file in which 0 is black."
-        )
+def _doubts_of_axes(series: _Series, ome: ElementTree.Element | None) -> Iterator[str]:
+    """Say that channels of one slice may be meant as slices."""
     extents = dict(zip(series.axes, series.shape, strict=True))
     is_named = ome is not None and any(one.get("Name") for one in ome.iterfind(".//{*}Channel"))
     n_channels, others = extents.pop("C", 1), [n for axis, n in extents.items() if axis not in "YX"]
     if n_channels > 1 and not is_named and all(n == 1 for n in others):
-        notes.append(
+        yield (
             f"The {n_channels} planes of the file are channels of one slice by its metadata; if "
             "they are slices, state the axes (--axes ZYX), or swap them in Fiji (Image > "
             "Hyperstacks > Re-order Hyperstack)."
         )
-    return notes
 
 
 def _colour_table(page: tifffile.TiffPage, path: Path) -> Pixels | None:
