@@ -66,6 +66,24 @@ def test_sizes_are_of_the_objects_that_measure_lists(figure, tmp_path):
     assert ">mito: 2 objects, median" in sizes(*ids)
 
 
+def test_sizes_that_the_labels_lack_are_those_of_the_image_as_measure_tells_them(figure, tmp_path):
+    def sizes(*options):
+        assert figure("--image=image.tif", "--format=svg", "--overwrite", *options).code == 0
+        return (tmp_path / "figures" / "sizes.svg").read_text()
+
+    def write(axes, **more):
+        metadata = {"axes": axes, "unit": "um", **more}
+        tifffile.imwrite("image.tif", pixels, imagej=True, resolution=(10, 10), metadata=metadata)
+
+    pixels = tifffile.imread("image.tif")
+    write("ZYX", spacing=0.1)
+    told = sizes()
+    assert "equivalent diameter, µm<" in told
+    assert ": 1 object, median 1.4 µm<" in told
+    write("TYX")
+    assert ": 3 objects, median 2.47 µm<" in sizes()
+
+
 def test_figures_of_the_same_labels_are_replaced_and_no_others(figure, tmp_path):
     assert figure("--format", "png").code == 0
     assert figure("--format", "png").code == 0

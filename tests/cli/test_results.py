@@ -351,10 +351,31 @@ def test_sizes_that_labels_lack_are_those_of_the_image(spss, masks):
     measured = ("measure", "labels.tif", "--out", "t.csv", "--image", "image.tif")
     done = spss(*measured)
     assert "Sizes are those of image.tif" in done.err
+    assert "states pixels of 1 µm" not in done.err
     volume = pd.read_csv("t_objects.csv")["volume_um3"]
     assert volume.tolist() == pytest.approx([24 * 32 * 0.05 * 0.01**2])
     done = spss(*measured, "--voxel-size", "50nm,4nm,4nm", "--overwrite")
     assert "Sizes are those" not in done.err
+    one_um = {"axes": "ZYX", "unit": "um", "spacing": 1}
+    labels = tifffile.imread("labels.tif")
+    tifffile.imwrite("image.tif", labels, imagej=True, resolution=(1, 1), metadata=one_um)
+    assert "image.tif states pixels of 1 µm" in spss(*measured, "--overwrite").err
+
+
+def test_images_that_are_fewer_than_the_labels_are_refused(spss, masks, tmp_path):
+    masks(labels=np.concatenate([plane(0, 0, 0, 1)] * 3))
+    (tmp_path / "images").mkdir()
+    for edge in (20, 30):
+        pixels = np.zeros((edge, edge), np.uint8)
+        tifffile.imwrite(
+            tmp_path / f"images/{edge}.tif",
+            pixels,
+            resolution=(9, 9),
+            imagej=True,
+            metadata={"unit": "um"},
+        )
+    error = spss("measure", "labels.tif", "--image", tmp_path / "images").error
+    assert "images has 2 slices of (20, 20) pixels, but the labels have 3" in error
 
 
 def test_table_must_be_a_file(spss, masks, tmp_path):

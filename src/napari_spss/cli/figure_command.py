@@ -48,7 +48,10 @@ def figure(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the figures.")],
     image: Annotated[
         Path | None,
-        typer.Option(metavar="IMAGE", help="The image, for an overlay of one of its slices."),
+        typer.Option(
+            metavar="IMAGE",
+            help="The image, for an overlay of a slice, and for sizes that the labels lack.",
+        ),
     ] = None,
     slice_index: Annotated[
         int | None,
@@ -102,6 +105,7 @@ def figure(
     )
     from ..core.images import open_stack
     from ..core.prediction import OpenedLabels
+    from .measure_command import sized_stack
     from .streams import say
 
     opened = OpenedLabels.of(labels, run=run, classes=spec, outside=outside, instances=instances)
@@ -120,7 +124,7 @@ def figure(
     if not 0 <= z < masks.n_slices:
         raise InputError(f"--slice {z} is not in the labels; choose 0 to {masks.n_slices - 1}.")
     checked = opened.read_check(check)
-    view = None
+    stack = view = None
     if image is not None:
         stack = open_stack(image, voxel_size_um=stated)
         if stack.n_slices != masks.n_slices:
@@ -136,7 +140,9 @@ def figure(
         results,
         measure_masks(
             masks,
+            stack=sized_stack(masks.stack, stack if stated is None else None),
             voxel_size_um=stated,
+            image=stack,
             outside=outside,
             min_size=min_size,
             split=split,

@@ -138,9 +138,7 @@ def measure(
     path = labels_in(labels[0])
     grey = None if image is None else open_stack(image)
     masks = open_labels(path, classes=spec, instances=instances)
-    sized = masks.stack
-    if grey is not None and stated is None and not _has_sizes(sized) and _has_sizes(grey):
-        sized = grey
+    sized = sized_stack(masks.stack, grey if stated is None else None)
     size = merge_voxel_size(stated, sized.voxel_size_um)
     if out is not None:
         results = measurement_results(out, labels=path, voxel_size_um=size, overwrite=overwrite)
@@ -164,7 +162,8 @@ def measure(
     for note in found.notes:
         say(f"note: {note}")
     if sized is grey:
-        say(f"note: Sizes are those of {image}, since the labels say none.")
+        for note in (f"Sizes are those of {image}, since the labels say none.", *grey.notes):
+            say(f"note: {note}")
     if out is None:
         say("note: --out TABLE.csv writes this and a row for every object.")
         return
@@ -172,9 +171,15 @@ def measure(
     typer.echo(f"written: {', '.join(map(str, written))}")
 
 
-def _has_sizes(stack: Stack) -> bool:
-    """Whether the size of a pixel is known in any slice."""
-    return any(stack.pixel_size_um(z) for z in range(stack.n_slices))
+def sized_stack(labels: Stack, image: Stack | None) -> Stack:
+    """Return the image if its pixels have a size that those of its labels lack, else the labels."""
+
+    def has_sizes(stack: Stack) -> bool:
+        return any(stack.pixel_size_um(z) for z in range(stack.n_slices))
+
+    if image is None or image.n_slices != labels.n_slices or has_sizes(labels):
+        return labels
+    return image if has_sizes(image) else labels
 
 
 def slice_lines(found: Measurement) -> list[str]:
