@@ -145,6 +145,7 @@ class FakeModel:
         self.identity = self.weights_digest = "fake"
         self.pixel_size_um = self.run_dir = None
         self.n_steps = 2
+        self.n_channels = 1
         self.working_scale = WorkingScale(1)
         self.settings = preset("fast")
         self.normalisation = self.settings.image.normalisation

@@ -373,6 +373,24 @@ def test_a_run_survives_what_happens_to_its_image(dock, viewer, qtbot, monkeypat
     assert [end for end in dock.session.messages if end[0] == "error"] == []
 
 
+def test_an_object_diameter_stated_during_a_training_is_said_to_be_for_the_next(
+    dock, qtbot, monkeypatch
+):
+    gate = threading.Event()
+    monkeypatch.setattr(controller_module, "train", gated_train(gate))
+    say(dock)
+    dock.image.set_diameter(30)
+    dock.start_training()
+    assert "The object diameter changed" not in str(dock.session.messages)
+    dock.image.set_diameter(40)
+    told = ("warning", "The object diameter changed: that takes effect at the next Train.")
+    assert told in dock.session.messages
+    gate.set()
+    qtbot.waitUntil(lambda: is_idle(dock))
+    dock.image.set_diameter(50)
+    assert dock.session.messages.count(told) == 1
+
+
 def test_annotations_of_a_deleted_image_come_back_with_it(dock, viewer, qtbot):
     say(dock)
     viewer.layers.remove("em")
@@ -1158,10 +1176,13 @@ def test_an_image_elsewhere_is_shown_whole_when_it_is_chosen(dock, viewer):
     camera.zoom, camera.center = 0.01, (5.0, 5.0)
     same = {"scale": (40, 4, 4), "units": ("nm",) * 3}
     viewer.add_image(pixels(1), name="filtered", **same)
+    reduced = viewer.add_image(pixels(1)[:, ::2, ::2], name="reduced", units=("nm",) * 3)
+    reduced.scale = 40, 8, 8
     large = viewer.add_image(np.zeros((300, 500), np.uint8), name="large", units="um")
     combo = choice(dock, "filtered")
-    pick(combo, "filtered")
-    assert (camera.zoom, camera.center[-2:]) == (0.01, (5.0, 5.0))
+    for name in ("filtered", "reduced"):
+        pick(combo, name)
+        assert (camera.zoom, camera.center[-2:]) == (0.01, (5.0, 5.0))
     pick(combo, "large")
     seen = np.array(viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size)
     shape = SourceFrame(large).geometry.to_world[[0, 1], [0, 1]] * large.data.shape
@@ -1208,6 +1229,16 @@ def test_with_other_classes_than_the_models_it_says_to_train_anew(dock, qtbot):
     dock.classes.set_value((*styles, dataclasses.replace(styles[1], name="vesicle", key="V")))
     assert next_step_of(dock).startswith("Next: press Train. The classes are no longer")
     dock.classes.set_value(styles)
+    assert "look at the map" in next_step_of(dock)
+
+
+def test_a_model_of_other_channels_is_not_what_comes_next(dock, viewer, qtbot):
+    run(dock, qtbot)
+    viewer.add_image(np.zeros((30, 40, 3), np.uint8), rgb=True, name="colour")
+    combo = choice(dock, "colour")
+    pick(combo, "colour")
+    assert next_step_of(dock).startswith("State fractions, count a grid")
+    pick(combo, "em")
     assert "look at the map" in next_step_of(dock)
 
 

@@ -287,6 +287,8 @@ class Controller(QObject):
         """Say how far the work has come."""
         source, maps, looks = self.source, self.outcome.maps, self._annotate.second_look.value()
         model = self.session.model
+        if model is not None and source is not None:
+            model = model if model.n_channels == source.stack.n_channels else None
         return Progress(
             has_image=source is not None,
             missing=self.missing(annotations),
@@ -381,6 +383,15 @@ class Controller(QObject):
         self._told, self._learned = annotations, self._said(annotations)
         self._labels.follow(labels)
         self.session.update_annotations(annotations)
+
+    def note_diameter(self, diameter_px: float | None) -> None:
+        """Tell that a training does not take an object diameter that was stated meanwhile."""
+        if self.session.status.kind != "training" or not self._is_image_of_run():
+            return
+        if self._training and diameter_px != self._training.settings.image.object_diameter_px:
+            self.session.say(
+                "warning", "The object diameter changed: that takes effect at the next Train."
+            )
 
     def _is_image_of_run(self) -> bool:
         """Whether the chosen image has the pixels that the run began with."""

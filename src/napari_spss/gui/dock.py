@@ -249,6 +249,7 @@ class SpssDock(QWidget):
         self.image.image_changed.connect(self._on_image_changed)
         self.image.value_changed.connect(self._on_form_changed)
         self.image.value_changed.connect(self._take_card_away)
+        self.image.value_changed.connect(self._note_diameter)
         self.image.cover_changed.connect(self._refresh_ready)
         self.classes.value_changed.connect(self._on_classes_changed)
         self.classes.set_usage(self.annotate.usage_of)
@@ -586,6 +587,10 @@ class SpssDock(QWidget):
         self.annotate.fractions.cards.release()
         is_known = self.image.value().object_diameter_px is not None
         self.annotate.fractions.cards.set_known(is_known and self.source is not None)
+
+    def _note_diameter(self) -> None:
+        if not self._is_restoring:
+            self.controller.note_diameter(self.image.value().object_diameter_px)
 
     @guarded
     def _on_form_changed(self) -> None:

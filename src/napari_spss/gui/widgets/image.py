@@ -50,6 +50,7 @@ _NOT_FINITE = (
     "It holds NaN or infinite values; replace them first, such as by "
     "numpy.where(abs(image) < 1e20, image, 0)."
 )
+_SAME_PLACE = 0.1  # of an image's size, by which edges differ at most
 _TARGET_PX = ImageSettings().target_diameter_px
 
 
@@ -304,9 +305,10 @@ def _cover_of(viewer: Viewer, layer: Image) -> Image | None:
 
 
 def _is_in_place_of(one: Layer, other: Layer) -> bool:
-    """Whether layers lie in one place of the plane, as raw and filtered pixels of an image do."""
-    extents = (layer.extent.world[:, -2:] for layer in (one, other))
-    return bool(one.units[-2:] == other.units[-2:] and np.allclose(*extents))
+    """Whether layers lie in one place of the plane, as raw and reduced pixels of an image do."""
+    ours, theirs = (layer.extent.world[:, -2:] for layer in (one, other))
+    is_near = (abs(ours - theirs) <= _SAME_PLACE * np.ptp(ours, axis=0)).all()
+    return bool(one.units[-2:] == other.units[-2:] and is_near)
 
 
 def _is_finite(layer: Image) -> bool:

@@ -466,16 +466,20 @@ def _telling(names: Sequence[str]) -> list[str]:
 
     >>> _telling(["sub-rat1_sample_SEM.png", "sub-rat2_sample_SEM.png"])
     ['rat1', 'rat2']
+    >>> _telling(["sub-rat_10.5nm_SEM.png", "sub-rat_10.7nm_SEM.png"])
+    ['10.5nm', '10.7nm']
+    >>> _telling(["sub-rat_a-_sample.png", "sub-rat_a_sample.png"])
+    ['sub-rat_a-_sample.png', 'sub-rat_a_sample.png']
     >>> _telling(["control.tif", "treated.tif"])
     ['control.tif', 'treated.tif']
     """
     if len({(name[:_SEEN], name[-_SEEN:]) for name in names}) == len(names):
         return list(names)
-    words = [re.split(r"(?<=[\W_])", name) for name in names]
+    words = [re.split(r"(?<=[\W_])(?!(?<=\d\.)\d)", name) for name in names]
     rests = [of_name[_n_alike(words) :] for of_name in words]
     n_last = _n_alike([rest[::-1] for rest in rests])
     cut = ["".join(rest[: len(rest) - n_last]).rstrip("-_. ") for rest in rests]
-    return cut if all(cut) else list(names)
+    return cut if all(cut) and len(set(cut)) == len(names) else list(names)
 
 
 def _n_alike(words: Sequence[Sequence[str]]) -> int:
