@@ -465,6 +465,15 @@ def test_what_is_transparent_in_a_mask_is_background(tmp_path: Path, text: str |
     masks = open_masks(tmp_path / "mask.png", classes=None if text is None else parse_classes(text))
     assert masks.read(0).sum() == 5
     assert open_stack(tmp_path / "mask.png").read(0).min() == 255, "an image is as it is"
+    pixels[..., :3] = 0
+    Image.fromarray(pixels).save(tmp_path / "black.png")
+    with pytest.raises(InputError, match="nothing but black on a transparent ground"):
+        open_masks(tmp_path / "black.png", classes=None if text is None else parse_classes(text))
+    table = Image.fromarray(np.array([[0, 1, 0]], np.uint8), "P")
+    table.putpalette([255, 255, 255, 255, 0, 0])
+    table.save(tmp_path / "mask.png", transparency=0)  # a colour, not a channel
+    masks = open_masks(tmp_path / "mask.png", classes=None if text is None else parse_classes(text))
+    assert masks.read(0).tolist() == [[0, 1, 0]]
 
 
 def test_maps_are_no_masks() -> None:

@@ -20,6 +20,7 @@ Palette: TypeAlias = Literal["display", "rgb", "index"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8"
+_WITH_ALPHA = {"L": "LA", "RGB": "RGBA"}
 _PNG_WITH_ALPHA = 4  # bit of the colour type
 
 
@@ -55,8 +56,11 @@ class _Picture:
         with self._file.open() as stream, reading(path), self._plugin(stream) as image:
             mode, size, dpi = image.mode, image.size, image.info.get("dpi")
             table = image.getpalette("RGB") if mode in ("P", "PA") else None
+            is_transparent = "transparency" in image.info
         colours = np.asarray(table or [], np.uint8).reshape(-1, 3)
         self._mode = _colour_mode(mode, colours, palette)
+        if is_transparent and palette != "display":  # one colour, or some of a table
+            self._mode = _WITH_ALPHA.get(self._mode, self._mode)
         with reading(path):
             # the mode's own dtype and channels, from a single pixel: nothing is decoded
             sample = np.asarray(Image.new(mode, (1, 1)).convert(self._mode))
@@ -75,7 +79,13 @@ class _Picture:
                     is_own = image.mode == self._mode
                     pixels = np.asarray(image if is_own else image.convert(self._mode))
         if self._palette != "display" and pixels.ndim == 3 and pixels.shape[2] in (2, 4):
-            pixels = np.where(pixels[..., -1:] == 0, pixels.dtype.type(0), pixels)
+            is_clear = pixels[..., -1:] == 0
+            pixels = np.where(is_clear, pixels.dtype.type(0), pixels)
+            if is_clear.any() and not is_clear.all() and not pixels[..., :-1].any():
+                raise InputError(
+                    f"{path} shows nothing but black on a transparent ground, both of which would "
+                    "be background; save it without transparency, with objects in white on black."
+                )
         pixels = _without_alpha(pixels, self._mode)
         if pixels.shape != self.shape:
             raise InputError(f"{path} holds other pixels than its header says; save it again.")
