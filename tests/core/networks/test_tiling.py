@@ -244,6 +244,18 @@ def test_flipped_tiles_equal_the_flipped_whole(network: nn.Module) -> None:
     torch.testing.assert_close(_joined(tiled.bands(image, tile_px=64)), whole, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("flips", [False, True])
+def test_a_network_may_work_in_the_memory_of_its_tile(channels: int, flips: bool) -> None:
+    """As one whose first layer is an activation in place does."""
+    image = torch.randn(channels, 70, 50)
+    before = image.clone()
+    tiled = _tiled(_Tilewise(lambda x: x.mul_(2)[:, :1], radius=8), flips=flips)
+    maps = _joined(tiled.bands(image, tile_px=32))
+    assert torch.equal(image, before)
+    torch.testing.assert_close(maps[1], torch.sigmoid(2 * before[0]))
+
+
 @pytest.mark.parametrize("is_exact", [True, False])
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError(), "alloc"]

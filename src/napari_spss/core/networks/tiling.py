@@ -261,7 +261,7 @@ class TiledNetwork:
         part = pad_to_multiple(read[None, :, :, left:x1], self._stride)
         tile = part[:, :, y0 - first : y1 - first, x0 - left :].to(self.device)
         with torch.inference_mode(), _full_precision(self.device):
-            probs = self._objects(tile)
+            probs = self._objects(tile.clone())  # a network may begin in place
             for axes in self._flips:
                 probs += self._objects(tile.flip(axes)).flip(axes)
             if self._flips:
