@@ -73,6 +73,15 @@ def test_a_calibrated_file_is_shown_in_physical_units(viewer, section, tmp_path,
     assert section.stated_voxel_size() is None
 
 
+def test_pixels_of_exactly_a_micrometre_are_doubted(viewer, section, qtbot, tmp_path):
+    metadata = {"axes": "ZYX", "spacing": 1.0, "unit": "um"}
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS, imagej=True, resolution=(1, 1), metadata=metadata)
+    viewer.open(tmp_path / "a.tif", plugin="napari")
+    assert "as programs write where the size is not known" in told(section)
+    enter(qtbot, section, "x", "5")
+    assert "as programs write" not in told(section)
+
+
 def test_time_points_have_no_distance_until_their_axis_is_called_z(viewer, section, tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", PIXELS, imagej=True, metadata={"axes": "TYX"})
     (layer,) = viewer.open(tmp_path / "a.tif", plugin="napari")
