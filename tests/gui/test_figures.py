@@ -91,6 +91,20 @@ def test_what_others_wrote_is_replaced_only_if_the_user_says_so(dock, qtbot, tmp
     assert (tmp_path / "sizes.svg").read_text() != "mine"
 
 
+def test_a_painted_value_that_stands_for_no_class_is_to_be_painted_over(
+    dock, viewer, qtbot, tmp_path
+):
+    apply(dock, qtbot)
+    viewer.layers["em labels"].data_setitem((np.array([2]), np.array([5]), np.array([7])), 9)
+    told = "The labels hold the value 9 on slice 2, which stands for no class; paint it over."
+    dock.controller.save(tmp_path / "saved", has_run=False)
+    wait(dock, qtbot)
+    assert dock.session.messages[-1] == ("error", told)
+    assert not (tmp_path / "saved").exists()
+    save(dock, qtbot, tmp_path / "figures")
+    qtbot.waitUntil(lambda: dock.session.messages.count(("error", told)) == 2)
+
+
 def test_training_shows_its_curves_and_folds_nothing_that_the_user_opens(dock, qtbot):
     dock.resize(400, 600)
     for section in dock.sections.values():

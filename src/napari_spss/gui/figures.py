@@ -120,6 +120,8 @@ class Figures(QObject):
 
         def draw() -> tuple[Path, ...]:
             known = labels
+            for i, one in enumerate(labels):
+                maps.check_values(i, one)
             if not maps.is_complete:
                 known = np.stack([maps.marked(i, one) for i, one in enumerate(labels)])
             measured = measure_masks(

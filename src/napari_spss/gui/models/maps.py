@@ -236,8 +236,24 @@ class ResultMaps:
     def marked(
         self, z: int, labels: npt.NDArray[np.uint8], rows: slice = slice(None)
     ) -> npt.NDArray[np.uint8]:
-        """Return labels of a slice with 255 where nothing was predicted, nor painted."""
+        """Return labels of a slice with 255 where nothing was predicted, nor painted.
+
+        Raises
+        ------
+        InputError
+            If a value stands for no class.
+        """
+        self.check_values(z, labels)
         return np.where(~self.is_predicted(z, rows) & (labels == 0), np.uint8(IGNORE), labels)
+
+    def check_values(self, z: int, labels: npt.NDArray[np.uint8]) -> None:
+        """Refuse labels of a slice to which a person gave a value that stands for no class."""
+        strays = labels[(labels >= len(self.classes)) & (labels != IGNORE)]
+        if strays.size:
+            raise InputError(
+                f"The labels hold the value {strays[0]} on slice {z}, which stands for no class; "
+                "paint it over."
+            )
 
     def counts(
         self,
