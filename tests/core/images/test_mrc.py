@@ -53,14 +53,17 @@ def test_bytes_that_imod_wrote_are_unsigned_unless_flagged(
     assert stack.read(0)[0, 0, 0] == np.array(-56, np.int8).view(dtype)
 
 
-@pytest.mark.parametrize(("largest", "dtype"), [(255, np.uint8), (127, np.int8), (0, np.int8)])
-def test_the_largest_value_says_whether_bytes_of_others_are_unsigned(
-    tmp_path: Path, largest: float, dtype: Any
+@pytest.mark.parametrize(
+    ("smallest", "largest", "dtype"),
+    [(0, 255, np.uint8), (0, 127, np.int8), (0, 0, np.int8), (-9, 200, np.int8)],
+)
+def test_the_range_of_values_says_whether_bytes_of_others_are_unsigned(
+    tmp_path: Path, smallest: float, largest: float, dtype: Any
 ) -> None:
     path = tmp_path / "bytes.mrc"
     with mrcfile.new(path) as mrc:
         mrc.set_data(np.full((2, 6, 7), -56, np.int8))
-        mrc.header.dmax = largest
+        mrc.header.dmin, mrc.header.dmax = smallest, largest
     stack = open_stack(path)
     assert stack.read(0)[0, 0, 0] == np.array(-56, np.int8).view(dtype)
 

@@ -31,6 +31,7 @@ _FIELDS = {  # name: (type, first byte)
     "intervals": ("3i4", 28),  # along x, y, z
     "cell": ("3f4", 40),  # along x, y, z, in ångström
     "axes": ("3i4", 64),  # of columns, rows, sections; 1 = x
+    "smallest": ("f4", 76),
     "largest": ("f4", 80),
     "space_group": ("i4", 88),
     "extended": ("i4", 92),  # bytes between header and data
@@ -85,9 +86,10 @@ class _Header:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the pixels: of bytes, IMOD's flag, or the largest value, says the sign."""
+        """Type of the pixels: of bytes, IMOD's flag, or the range of values, says the sign."""
         is_imod = self.fields["imod_stamp"] == _IMOD_STAMP
-        is_above_signed = _MOST_SIGNED < self.fields["largest"] <= _MOST_UNSIGNED
+        low, high = self.fields["smallest"], self.fields["largest"]
+        is_above_signed = low >= 0 and _MOST_SIGNED < high <= _MOST_UNSIGNED
         is_unsigned = not self.fields["imod_flags"] & _SIGNED_BYTES if is_imod else is_above_signed
         if self.mode == 0 and is_unsigned:
             return np.dtype("u1")
