@@ -411,7 +411,8 @@ def test_a_colour_table_in_which_black_is_not_the_first_is_refused(
 ) -> None:
     write_table(tmp_path / "mask.png", [[0, 1, 1]], (255, 0, 0), (0, 0, 0))
     named = None if instances else parse_classes("mito")
-    with pytest.raises(InputError, match=r"index 0 is not black, but \(255;0;0\)"):
+    remedy = "save these as grey" if instances else "give each class its colour"
+    with pytest.raises(InputError, match=rf"index 0 is not black, but \(255;0;0\).*{remedy}"):
         open_masks(tmp_path / "mask.png", classes=named, instances=instances)
     stated = parse_classes("background=(0;0;0),mito=(255;0;0)")  # as the message says
     for classes in (stated, parse_classes("background=1,mito=0")):
@@ -444,12 +445,17 @@ def test_stated_grey_values_are_those_of_a_grey_colour_table_unless_they_are_ind
         assert masks.read(0).tolist() == [[0, 1, 2]]
 
 
-def test_a_grey_colour_table_leaves_255_unknown_and_is_told_whole(tmp_path: Path) -> None:
+def test_a_grey_colour_table_is_read_by_what_fits_best_and_told_whole(tmp_path: Path) -> None:
     greys = [(0, 0, 0), (255, 255, 255), *[(9, 9, 9)] * 253, (128, 128, 128)]
     write_table(tmp_path / "mask.png", [[0, 1, 255]], *greys)
     for text in ("mito", "background=0,mito=1"):
         masks = open_masks(tmp_path / "mask.png", classes=parse_classes(text))
         assert masks.read(0).tolist() == [[0, 1, IGNORE]]
+    greys = [(0, 0, 0), (85, 85, 85), (170, 170, 170), (255, 255, 255)]
+    write_table(tmp_path / "mask.png", [[0, 1, 3]], *greys)
+    for text, labels in (("background=0,a=1,b=2", [0, 1, 2]), ("background=0,a=85", [0, 1, 1])):
+        masks = open_masks(tmp_path / "mask.png", classes=parse_classes(text))
+        assert masks.read(0).tolist() == [labels]
     write_table(tmp_path / "mask.png", [[0, 60, 200]], *[(i, i, i) for i in range(256)])
     assert open_masks(tmp_path / "mask.png", classes=parse_classes("a,b")).notes == ()
     write_table(tmp_path / "mask.png", [[0, 60, 200]], *[(i, 0, i) for i in range(256)])

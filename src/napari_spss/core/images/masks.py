@@ -175,8 +175,9 @@ def open_masks(
         shown = _open(path_or_array, "rgb")
         coloured = shown if shown.n_channels != stack.n_channels else None
     if coloured is not None and classes is not None and classes.values is not None:
+        strays = [{*find_values(one)} - {*classes.values} for one in (stack, coloured)]
         is_grey = not isinstance(find_values(coloured)[-1], tuple)
-        if is_grey and not {*find_values(stack)} - {IGNORE} <= {*classes.values}:
+        if is_grey and len(strays[0]) > len(strays[1]):
             stack = coloured  # grey values, as they are shown
         coloured = None
     masks = _opened(stack, classes, instances, known or {})
@@ -213,10 +214,10 @@ def _with_colours_told(masks: Masks, coloured: Stack) -> Masks:
                 colour = unpack(code)
                 is_same = colours.setdefault(index, colour) == colour
                 if not is_same and (index == 0 or not masks.has_instances):  # ids need no colours
-                    raise _unclear_table(stack, index, (colours[index], colour))
+                    raise _unclear_table(masks, index, (colours[index], colour))
     background = colours.get(0, black)
     if background != black and black in colours.values():
-        raise _unclear_table(stack, 0, (background,))
+        raise _unclear_table(masks, 0, (background,))
     names = masks.classes.names
     if len(names) < 3 or all(colour == (index,) * 3 for index, colour in colours.items()):
         return masks
@@ -229,12 +230,17 @@ def _with_colours_told(masks: Masks, coloured: Stack) -> Masks:
     return replace(masks, readings=(*masks.readings, note))
 
 
-def _unclear_table(stack: Stack, index: int, colours: Sequence[object]) -> InputError:
+def _unclear_table(masks: Masks, index: int, colours: Sequence[object]) -> InputError:
     what = "the colours" if len(colours) > 1 else "not black, but"
+    remedy = (
+        f"tell no classes; give each class its colour, such as --classes {COLOUR_EXAMPLE}, or save "
+        "the masks as grey images."
+    )
+    if masks.has_instances:
+        remedy = "tell no ids; save these as grey images (in Fiji: Image > Lookup Tables > Grays)."
     return InputError(
-        f"{stack.source} has a colour table: its index {index} is {what} {show_values(colours)}, "
-        "so that indices tell no classes; give each class its colour, such as --classes "
-        f"{COLOUR_EXAMPLE}, or save the masks as grey images.",
+        f"{masks.source} has a colour table: its index {index} is {what} {show_values(colours)}, "
+        f"so that indices {remedy}",
         field="classes",
     )
 
