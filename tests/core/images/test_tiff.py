@@ -414,7 +414,9 @@ def test_pixels_of_one_micrometre_are_told_unless_stated(tmp_path: Path) -> None
     sizes = {f"PhysicalSize{axis}": 1.0 for axis in "XYZ"}
     path = tmp_path / "a.ome.tif"
     tifffile.imwrite(path, ramp(5, 8, 9), metadata={"axes": "ZYX", **sizes})
-    assert "states pixels of 1 \u00b5m" in open_stack(path).notes[0]
+    (note,) = open_stack(path).notes
+    assert "states pixels of 1 \u00b5m" in note
+    assert open_stack(path).with_voxel_size(None).notes == (note,)
     assert open_stack(path, voxel_size_um=(1, 1, 1)).notes == ()
 
 

@@ -219,7 +219,7 @@ class Stack:
             for note in (*image.notes, *(image.axes_notes if axes is None else ()))
         )
         found = {edge for image in images for edge in image.voxel_size_um if edge is not None}
-        if found == {1.0} and voxel_size_um is None and not self.is_labels:
+        if found == {1.0} and self._stated_um == UNKNOWN_VOXEL and not self.is_labels:
             notes[
                 f"{source} states pixels of 1 µm, as programs write where the size is not known; "
                 "state it if it is another one (voxel size)."
