@@ -228,7 +228,7 @@ def learned(scale: Scale, reduction: int) -> tuple[Model, np.ndarray]:
         "optimisation.max_steps": scale.of(1, 200),
     })  # fmt: skip
     annotations = Annotations(NAMES, grids=tuple(grids))
-    return fit(stack_from_array(image), annotations, settings, device="cpu"), image
+    return fit(stack_from_array(image), annotations, settings, device=scale.device), image
 
 
 def prediction(scale: Scale) -> Iterator[Row]:
