@@ -70,6 +70,7 @@ from .scratch import (
     check_room as check_room,
     forget_pages as forget_pages,
     in_parts as in_parts,
+    keep_freed_memory as keep_freed_memory,
     scratch_zeros as scratch_zeros,
 )
 from .settings import (

@@ -12,7 +12,15 @@ from natsort import natsorted
 from pydantic import Field, TypeAdapter, ValidationError
 
 from ..annotations import Classes, ClassStyle
-from ..base import UNKNOWN_VOXEL, InputError, Record, VoxelSize, fault_of, length_um
+from ..base import (
+    UNKNOWN_VOXEL,
+    InputError,
+    Record,
+    VoxelSize,
+    fault_of,
+    keep_freed_memory,
+    length_um,
+)
 from .raw import Pixels, Where, reading
 from .stack import ArrayLike, ImageData
 
@@ -100,6 +108,7 @@ def open_zarr(path: Path) -> ImageData:
     """
     import zarr  # half a second
 
+    keep_freed_memory()
     with reading(path):
         node: Any = zarr.open(path, mode="r")
         is_array = isinstance(node, zarr.Array)

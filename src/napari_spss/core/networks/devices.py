@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,10 +19,6 @@ _INSTALL_CUDA_BUILD = (
     "python -m pip uninstall --yes torch\n"
     "python -m pip install torch --index-url https://download.pytorch.org/whl/cu128"
 )
-
-# names and numbers of glibc's malloc.h
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_HEAP = {_M_ARENA_MAX: 1, _M_MMAP_THRESHOLD: 2**25, _M_TRIM_THRESHOLD: 2**27}
 
 
 def device_names() -> tuple[str, ...]:
@@ -113,18 +107,6 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     # not in older releases of torch
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
-
-
-def keep_freed_memory() -> None:
-    """Let what a tile frees serve the next one, and all threads, where the C library is glibc's.
-
-    Else it goes back to the system, and pages come anew for each tile, which takes a sixth of the
-    time of a forward pass; and each thread holds memory of its own.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(AttributeError):  # another C library
-            for option, value in _HEAP.items():
-                ctypes.CDLL(None).mallopt(option, value)
 
 
 @contextlib.contextmanager
