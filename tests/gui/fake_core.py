@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator
+from copy import copy
 
 import numpy as np
 
@@ -147,5 +148,12 @@ class FakeModel:
         self.n_steps = 2
         self.n_channels = 1
         self.working_scale = WorkingScale(1)
+        self.network = object()
         self.settings = preset("fast")
         self.normalisation = self.settings.image.normalisation
+
+    def model_copy(self, update: dict[str, object]) -> FakeModel:
+        """Return a copy with other values of some fields, as that of a record does."""
+        copied = copy(self)
+        vars(copied).update(update)
+        return copied

@@ -28,7 +28,7 @@ from napari.utils.key_bindings import coerce_keybinding
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QLabel, QScrollArea, QWidget
+from qtpy.QtWidgets import QLabel, QLineEdit, QScrollArea, QWidget
 from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.annotations import (
@@ -1228,8 +1228,45 @@ def test_with_other_classes_than_the_models_it_says_to_train_anew(dock, qtbot):
     styles = dock.classes.value()
     dock.classes.set_value((*styles, dataclasses.replace(styles[1], name="vesicle", key="V")))
     assert next_step_of(dock).startswith("Next: press Train. The classes are no longer")
+    assert not button(dock.train, "Continue").isEnabled()
+    told = button(dock.train, "Continue").toolTip()
+    assert "the classes background, mitochondria, and you state background, mitoch" in told
     dock.classes.set_value(styles)
     assert "look at the map" in next_step_of(dock)
+    assert button(dock.train, "Continue").isEnabled()
+
+
+def test_a_class_may_be_named_anew_during_a_training(dock, qtbot, monkeypatch):
+    gate = threading.Event()
+    monkeypatch.setattr(controller_module, "train", gated_train(gate))
+    say(dock)
+    assert dock.start_training()
+    name_class(dock, "mitochondria", "Mito")
+    more = (*SAID.keypoints, Keypoint(3, 1.0, 1.0, 0))
+    dock.annotate.keypoints.set_value(more)
+    assert "classes changed" not in dock.bar.text()
+    gate.set()
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert button(dock.train, "Continue").isEnabled()
+    assert dock.start_training(continues=True)
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert dock.session.model.classes == ("background", "Mito")
+
+
+def test_a_model_is_not_taken_for_one_of_a_class_that_took_the_name_of_another(dock, qtbot):
+    run(dock, qtbot)
+    name_class(dock, "mitochondria", "vesicles")
+    button(dock, "Add class").click()
+    name_class(dock, "class 2", "mitochondria")
+    assert not button(dock.train, "Continue").isEnabled()
+
+
+def name_class(dock, before, text):
+    """Type another name for a class."""
+    fields = dock.classes.findChildren(QLineEdit)
+    field = next(one for one in fields if one.text() == before)
+    field.setText(text)
+    field.editingFinished.emit()
 
 
 def test_a_model_of_other_channels_is_not_what_comes_next(dock, viewer, qtbot):

@@ -14,7 +14,7 @@ from blobs import CLASSES, annotated, blobs
 from eye import choice, number, said
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QPushButton, QTableWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QLineEdit, QPushButton, QTableWidget
 from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.annotations import ClassStyle
@@ -75,6 +75,14 @@ class Person:
         (button,) = [one for one in self.dock.findChildren(QPushButton) if one.text() == name]
         assert button.isEnabled(), name
         button.click()
+
+    def name(self, text) -> None:
+        """Type another name for the first class."""
+        (field,) = [
+            one for one in self.dock.classes.findChildren(QLineEdit) if one.text() == CLASSES[1]
+        ]
+        field.setText(text)
+        field.editingFinished.emit()
 
     def table(self, name="runs"):
         return self.dock.findChild(QTableWidget, name)
@@ -210,6 +218,36 @@ def test_a_run_that_time_ended_goes_on_when_the_image_is_opened_again(person, mo
     assert len(person.rows()) == 1
     assert person.dock.controller.model_dir == folder
     assert person.dock.session.curves.last_step == GOOD
+
+
+def test_a_class_that_is_named_anew_keeps_its_model_and_its_result(person, tmp_path):
+    dock = person.dock
+    person.train(POOR)
+    assert dock.controller.apply("stack")
+    person.wait_for_the_end()
+    seen = person.labels().data.copy()
+    person.name("mitochondria")
+    assert "Model of the run" in said(dock.results)
+    assert ": mitochondria, 2 steps" in said(dock.results)
+    assert any(one.name == "image mitochondria probability" for one in person.viewer.layers)
+    assert "Continue" not in person.hint()
+    assert "Train" not in person.hint()
+    assert dock.controller.apply("stack")
+    person.wait_for_the_end()
+    np.testing.assert_array_equal(person.labels().data, seen)
+    assert dock.controller.save(tmp_path / "saved", has_run=False)
+    person.wait_for_the_end()
+    assert "mitochondria" in (tmp_path / "saved" / "fractions.csv").read_text()
+    person.close()
+
+    person.open()
+    dock = person.dock
+    person.wait(lambda: dock.session.model is not None)
+    person.wait_for_the_end()
+    assert "Continue" not in person.hint()
+    person.train(POOR, continues=True)
+    assert dock.session.model.classes == ("background", "mitochondria")
+    assert dock.session.model.n_steps == 2 * POOR
 
 
 def test_runs_go_with_the_project_to_another_folder(person, monkeypatch, tmp_path):

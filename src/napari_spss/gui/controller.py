@@ -15,6 +15,7 @@ from qtpy.QtCore import QObject, Signal
 
 from ..core.annotations import (
     Annotations,
+    Classes,
     ClassStyle,
     Region,
     error_after_looks,
@@ -228,6 +229,15 @@ class Controller(QObject):
         self.session.show_image(image, "" if source is None else source.name)
         self.outcome_changed.emit()
 
+    @property
+    def model(self) -> Model | None:
+        """The current model, its classes as they are named by now."""
+        model = self.session.model
+        if model is None:
+            return None
+        classes = self._inputs.classes.named(model.classes)
+        return model if classes == model.classes else model.model_copy(update={"classes": classes})
+
     def _follow(self, source: Source) -> None:
         """Take note that the image lies elsewhere, such as at another scale."""
         before, self.source = self.source, source
@@ -260,7 +270,11 @@ class Controller(QObject):
     def _has_news(self, annotations: Annotations | None) -> bool:
         if annotations is None or self._image is None or self._image not in self._known:
             return False
-        return self._said(annotations) != self._known[self._image]
+        known = self._known[self._image]
+        if known is not None:
+            classes = self._inputs.classes.named(known[0].classes)
+            known = known[0].replace(classes=classes, outside=None), known[1]
+        return self._said(annotations) != known
 
     def _new_outcome(self) -> Outcome:
         outcome = Outcome(self.layers, self.current_slice)
@@ -283,10 +297,23 @@ class Controller(QObject):
             return "State fractions, count a grid or add keypoints under Annotate."
         return ""
 
+    def other_model(self, annotations: Annotations | None) -> str:
+        """Say why the model cannot be trained on with this image and its classes; else nothing."""
+        model, source = self.model, self.source
+        if model is None or source is None or annotations is None:
+            return ""
+        if model.n_channels != source.stack.n_channels:
+            said = f"{counted(model.n_channels, 'channel')}, the image {source.stack.n_channels}"
+        elif model.classes != annotations.classes:
+            said = f"the classes {model.classes}, and you state {annotations.classes}"
+        else:
+            return ""
+        return f"The model has {said}: press Train for a new one."
+
     def progress(self, annotations: Annotations | None) -> Progress:
         """Say how far the work has come."""
         source, maps, looks = self.source, self.outcome.maps, self._annotate.second_look.value()
-        model = self.session.model
+        model = self.model
         if model is not None and source is not None:
             model = model if model.n_channels == source.stack.n_channels else None
         return Progress(
@@ -302,7 +329,9 @@ class Controller(QObject):
             has_other_classes=model is not None
             and annotations is not None
             and annotations.classes != model.classes,
-            is_cut_short=self._cut_short is not None and self._is_image_of_run(),
+            is_cut_short=self._cut_short is not None
+            and self._is_image_of_run()
+            and self.model is self.session.model,
             n_to_look_at=sum(look.verdict is None for look in looks),
             has_news=self._has_news(annotations),
             is_worse=self.can_take_back
@@ -375,13 +404,17 @@ class Controller(QObject):
 
     def update_annotations(self, annotations: Annotations) -> None:
         """Hand what was annotated and painted meanwhile to a training of the same image."""
-        if self.session.status.kind != "training" or not self._is_image_of_run():
+        run = self._training
+        if self.session.status.kind != "training" or run is None or not self._is_image_of_run():
             return
         labels = self._annotate.masks()
         if labels is None and self._labels.n_slices == 0 and annotations == self._told:
             return
         self._told, self._learned = annotations, self._said(annotations)
         self._labels.follow(labels)
+        begun = Classes(run.styles)
+        if self._inputs.classes.named(begun) == annotations.classes:  # renamed since
+            annotations = annotations.replace(classes=begun, outside=None)
         self.session.update_annotations(annotations)
 
     def note_diameter(self, diameter_px: float | None) -> None:
@@ -401,11 +434,12 @@ class Controller(QObject):
     def _at_hand(self, missing: str = "There is no model yet; train one, or load one.") -> _AtHand:
         """Return model and image for another run, or raise an InputError."""
         self.session.check_idle()
-        if self.session.model is None:
+        model = self.model
+        if model is None:
             raise InputError(missing)
         if self.source is None:
             raise InputError("There is no image; open one.", field="image")
-        return self.session.model, self.source
+        return model, self.source
 
     @_begins(_refuse)
     def apply(self, scope: str) -> None:
@@ -444,7 +478,9 @@ class Controller(QObject):
     def stale(self) -> str:
         """Say that the result is of another model than the one at hand; nothing if it is not."""
         made_by, model = self.outcome.model, self.session.model
-        if not self.outcome.has_result or made_by is None or model is None or made_by is model:
+        if not self.outcome.has_result or made_by is None or model is None:
+            return ""
+        if made_by.network is model.network:
             return ""
         return (
             f"The labels are of the model before ({steps_of(made_by)}). Press Apply to have those "
@@ -723,7 +759,7 @@ class Controller(QObject):
         self.session.check_idle()  # before anything is made for a run that is refused
         if source is None:
             raise InputError("There is no image to train on; open one.", field="image")
-        model = self.session.model if continues else None
+        model = self.model if continues else None
         if model is not None:
             _check_pixel_size(model, source)
         settings = form.settings(continued=model)
@@ -754,7 +790,7 @@ class Controller(QObject):
             gate=self.gate,
             preview_interval_s=self._preview_interval_s,
             resumes=resumed is not None,
-            before=self.session.model if resumed is None else None,
+            before=self.model if resumed is None else None,
         )
         return job, annotations.classes
 
@@ -772,7 +808,7 @@ class Controller(QObject):
     def _resumable(self, form: RunForm) -> _Training | None:
         """Return the model's training if time cut it short, and nothing but annotations changed."""
         run = self._cut_short
-        if run is None or not self._is_image_of_run():
+        if run is None or not self._is_image_of_run() or self.model is not self.session.model:
             return None
         from ..core.training import STATE_FILE  # torch, which that run has loaded
 

@@ -509,7 +509,9 @@ class SpssDock(QWidget):
     def _name_model(self) -> None:
         """Name the model that is in use as the list of runs does."""
         folder = self.controller.model_dir
-        self.results.set_model(self.session.model, "" if folder is None else self._title_of(folder))
+        self.results.set_model(
+            self.controller.model, "" if folder is None else self._title_of(folder)
+        )
 
     def _title_of(self, folder: Path) -> str:
         listed = (run_title(run) for run in self._runs if run.path == folder)
@@ -517,7 +519,7 @@ class SpssDock(QWidget):
 
     @guarded
     def _on_compare(self, folder: Path) -> None:
-        current, model = self.controller.model_dir, self.session.model
+        current, model = self.controller.model_dir, self.controller.model
         if current is None or model is None:
             return
         one, other = map(self._title_of, (current, folder))
@@ -527,10 +529,8 @@ class SpssDock(QWidget):
     @guarded
     def _on_classes_changed(self) -> None:
         self.annotate.set_styles(self.classes.value())
-        model = self.session.model
-        if model is not None:
-            styles = self.classes.styles_of(model.classes)
-            self.controller.outcome.set_styles(styles)
+        self.controller.outcome.follow_classes(self.classes.styles_of)
+        self._name_model()
         self._on_annotations_changed()
 
     @guarded
@@ -627,7 +627,11 @@ class SpssDock(QWidget):
             n_marked=len(self.annotate.fractions.marks()),
         )
         hint = next_step(progress)
-        self.train.set_ready(progress.missing, is_said=hint == progress.missing)
+        self.train.set_ready(
+            progress.missing,
+            is_said=hint == progress.missing,
+            other_model=self.controller.other_model(annotations),
+        )
         self.results.set_image(progress.has_image)
         self.results.set_smoothing(self.controller.can_smooth())
         grids = () if annotations is None else annotations.grids

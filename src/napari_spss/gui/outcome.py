@@ -16,10 +16,10 @@ import numpy.typing as npt
 from qtpy.QtCore import QObject, Signal
 
 from ..core.analysis import acquisition_scores
-from ..core.annotations import Proportion, Region
+from ..core.annotations import Classes, Proportion, Region
 from ..core.base import origin_of
 from ..core.prediction import is_smoothed
-from .layers import Relabeller, layer_mark
+from .layers import Relabeller, layer_mark, name_values
 from .models import Cleaning, FoundObjects, MapMaking, ObjectEdits, ResultMaps, make_timer
 
 if TYPE_CHECKING:
@@ -163,7 +163,8 @@ class Outcome(QObject):
         """
         is_smooth, _ = is_smoothed(model, source.stack, making.smooth_z)
         making = replace(making, smooth_z=is_smooth)
-        maps = self.maps if self.model is model and self._making == making else None
+        is_same = self.model is not None and self.model.network is model.network
+        maps = self.maps if is_same and self._making == making else None
         if maps is None:
             maps = ResultMaps(model.classes, source.geometry.stack_shape)  # may not fit
         show = partial(self._show, model, tuple(styles), run_dir, making, maps)
@@ -226,9 +227,31 @@ class Outcome(QObject):
             self.version = next(self._versions)
             self._relabeller.request((predicted.slice,))
 
-    def set_styles(self, styles: Sequence[ClassStyle]) -> None:
-        """Use other colours from now on."""
-        self._styles = tuple(styles)
+    def follow_classes(self, styles_of: Callable[[Classes], tuple[ClassStyle, ...]]) -> None:
+        """Use other colours and names from now on.
+
+        Parameters
+        ----------
+        styles_of : callable
+            Returns the classes of a model as they look.
+        """
+        maps, source = self.maps, self.source
+        classes = Classes(("background", *self.proofread)) if maps is None else maps.classes
+        self._styles = styles_of(classes)
+        names = {was: style.name for was, style in zip(classes, self._styles, strict=True)}
+        if source is None or all(was == name for was, name in names.items()):
+            return
+        if maps is not None:
+            maps.classes = Classes(self._styles)
+        for found in self.proofread.values():
+            name = found.request.class_name
+            found.request = replace(found.request, class_name=names.get(name, name))
+        self._aside = {one.request.class_name: one for one in self._aside.values()}
+        self._results.rename(source, names)
+        if self._layer is not None:
+            name_values(self._layer, self._styles)
+        self.objects_edited.emit(None)
+        self.changed.emit()
 
     def set_cleaning(self, cleaning: Cleaning) -> None:
         """Make the labels anew with other settings; back at these they have their version again."""

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from .inputs import Inputs
     from .models import PaintedLabels
 
-_VOXEL, _RESULTS = "voxel_size_um", "results"  # among the settings, beside the form's
+_VOXEL, _RESULTS, _RENAMED = (
+    "voxel_size_um",
+    "results",
+    "renamed",
+)  # among the settings, beside the form's
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class ProjectContents:
         """Return what is to be saved, painted labels excepted."""
         form, size = self.form(), self._image.stated_voxel_size()
         settings = {**form.settings, _RESULTS: self._results.form().model_dump()}
+        if self._classes.renamed:
+            settings[_RENAMED] = self._classes.renamed
         return ProjectState(
             classes=form.classes,
             annotations=self._annotate.value(),
@@ -212,6 +218,7 @@ class ProjectContents:
             )
         settings = dict(state.settings)
         size, results = settings.pop(_VOXEL, None), settings.pop(_RESULTS, {})
+        renamed = settings.pop(_RENAMED, {})
         try:
             form = RunForm.restored(settings)
         except InputError as error:
@@ -225,7 +232,7 @@ class ProjectContents:
                 self._image.state_voxel_size(merge_voxel_size(size, UNKNOWN_VOXEL))
             except (InputError, TypeError) as error:
                 faults.append(f"The stated voxel size {size} cannot be restored: {error}")
-        self._classes.set_value(state.classes)
+        self._classes.set_value(state.classes, renamed if isinstance(renamed, dict) else {})
         annotations = state.annotations or Annotations(Classes(state.classes))
         is_damaged = "proportions" in project.unreadable
         self._annotate.set_value(

@@ -51,6 +51,7 @@ from .own import (
     find_stale_layer as find_stale_layer,
     layer_mark as layer_mark,
     layer_origin as layer_origin,
+    name_values as name_values,
     raise_annotations as raise_annotations,
 )
 from .reference import (

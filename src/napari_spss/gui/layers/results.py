@@ -424,6 +424,16 @@ class ResultLayers:
                 return found
         return None
 
+    def rename(self, source: Source, names: Mapping[str, str]) -> None:
+        """Let the layers of maps and objects follow classes that have other names by now."""
+        kinds = ("probability", "objects")
+        roles = {f"{was} {kind}": f"{names[was]} {kind}" for was in names for kind in kinds}
+        for layer in self._viewer.layers:
+            role = layer_mark(layer).get("role", "")
+            if role in roles and layer_mark(layer).get("source") == source.key:
+                layer.metadata[MARK] = {**layer_mark(layer), "role": roles[role]}
+                layer.name = layer.name.replace(role, roles[role])
+
     def let_go(self, layer: Labels) -> None:
         """Leave a layer to the user; what is shown later is shown beside it."""
         if layer in self._viewer.layers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from qtpy.QtCore import QSignalBlocker, QSize, Signal
@@ -49,6 +49,7 @@ class ClassesEditor(QWidget):
         self._usage_of: Callable[[str], str] = lambda _: ""
         self._asked: _ClassRow | None = None
         self._before: tuple[ClassStyle, ...] = ()  # a class in use was removed; empty if none
+        self.renamed: dict[str, str] = {}  # name by which models may know a class, and its own
         self._build()
         self._fill(DEFAULT_CLASSES)
 
@@ -77,8 +78,16 @@ class ClassesEditor(QWidget):
         """Return the classes, background first, with unique and usable names."""
         return tuple(row.style_ for row in self._rows)
 
-    def set_value(self, classes: Sequence[ClassStyle]) -> None:
+    def set_value(
+        self, classes: Sequence[ClassStyle], renamed: Mapping[str, str] | None = None
+    ) -> None:
         """Show other classes, the background first; a loss of annotated ones can be taken back.
+
+        Parameters
+        ----------
+        classes : sequence of ClassStyle
+        renamed : mapping, optional
+            Names that some of them had before, and have now.
 
         Raises
         ------
@@ -89,7 +98,7 @@ class ClassesEditor(QWidget):
         is_unique = all(match_class(name, names) == place for place, name in enumerate(names))
         if not names or not is_unique:
             raise ValueError(f"classes {names} are not a background and unique names")
-        before = self.value()
+        before, self.renamed = self.value(), dict(renamed or {})
         if tuple(classes) != before:
             is_loss = any(self._usage_of(name) for name in set(self.names()) - set(names))
             self._fill(classes)
@@ -103,12 +112,24 @@ class ClassesEditor(QWidget):
         looks = (
             known.get(name.lower())
             or ClassStyle(name, colour)  # of a loaded model; the user has not named it
-            for name, colour in zip(classes, classes.colours, strict=True)
+            for name, colour in zip(self.named(classes), classes.colours, strict=True)
         )
         return tuple(
             replace(one, name=look.name, colour=look.colour, key=look.key)
             for one, look in zip(classes.records, looks, strict=True)
         )
+
+    def named(self, classes: Classes) -> Classes:
+        """Return the classes of a model by the names that they have here by now."""
+        names, found = self.names(), []
+        for name in classes:
+            place = match_class(name, names)
+            if place is None:
+                place = match_class(str(self.renamed.get(name, name)), names)
+            found.append(name if place is None else names[place])
+        is_unique = all(match_class(name, found) == place for place, name in enumerate(found))
+        pairs = zip(classes.records, found, strict=True)
+        return Classes(replace(one, name=name) for one, name in pairs) if is_unique else classes
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the classes, background first."""
@@ -208,7 +229,7 @@ class ClassesEditor(QWidget):
 
     def _undo(self) -> None:
         """Bring the class back that was removed last."""
-        self.set_value(self._before)
+        self.set_value(self._before, self.renamed)
 
     def _announce(self) -> None:
         """Tell that the classes are others now; what was asked or could be undone is past."""
@@ -244,6 +265,10 @@ class ClassesEditor(QWidget):
                 one.accept_text()
         self._show_state()
         if self.value() != before:
+            pairs = zip(before, self.value(), strict=True)
+            names = {one.name: now.name for one, now in pairs if one.name != now.name}
+            known = {was: names.get(now, now) for was, now in self.renamed.items()}
+            self.renamed = {**known, **names}
             self._announce()
 
     def _on_key(self, row: _ClassRow, key: str) -> None:

@@ -26,6 +26,7 @@ _PRESETS = (
     ("paper", "As in the paper", "The published protocol: exact fractions, 100 epochs, slow."),
 )
 _TRAIN = "Train a new network on the annotations made so far."
+_CONTINUE = "Train on from the current model, with all annotations."
 _REDRAW_MS = 400
 _SIGNS = {"warning": "⚠ ", "error": "✖ "}
 
@@ -43,7 +44,7 @@ class TrainSection(QWidget):
         self._is_busy = False
         self._has_model = False
         self._seconds: float | None = None
-        self._reason, self._is_said = "", False
+        self._reason, self._is_said, self._other_model = "", False, ""
         self._curves: Curves | None = None
         self._make_fields()
         self._make_buttons()
@@ -110,12 +111,13 @@ class TrainSection(QWidget):
         self.runs.set_runs(runs, current)
         self._runs_section.setVisible(bool(runs))
 
-    def set_ready(self, reason: str, *, is_said: bool = False) -> None:
+    def set_ready(self, reason: str, *, is_said: bool = False, other_model: str = "") -> None:
         """Say what is still missing before a training; nothing if it may start.
 
         With ``is_said`` the dock's bar says it already, and the button's tooltip does here.
+        ``other_model`` says why the model there is cannot be trained on.
         """
-        self._reason, self._is_said = reason, is_said
+        self._reason, self._is_said, self._other_model = reason, is_said, other_model
         self._refresh_buttons()
 
     def set_duration(self, seconds: float | None) -> None:
@@ -192,7 +194,6 @@ class TrainSection(QWidget):
         self._continue = make_button(
             "Continue",
             self.continue_requested.emit,
-            "Train on from the current model, with all annotations.",
         )
         self._duration, self._missing, self._error = Notice(), Notice(), Notice()
         self._duration.setToolTip(
@@ -222,7 +223,8 @@ class TrainSection(QWidget):
     def _refresh_buttons(self) -> None:
         may_start = not self._is_busy and not self._reason
         self._train.setEnabled(may_start)
-        self._continue.setEnabled(may_start and self._has_model)
+        self._continue.setEnabled(may_start and self._has_model and not self._other_model)
+        self._continue.setToolTip(f"{self._other_model}\n{_CONTINUE}".strip())
         self._train.setToolTip(f"{self._reason}\n{_TRAIN}" if self._reason else _TRAIN)
         self._missing.say("" if self._is_said or self._is_busy else self._reason)
         self._show_duration()
