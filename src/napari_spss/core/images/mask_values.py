@@ -186,8 +186,7 @@ def look_like_ids(stack: Stack, values: list[Any]) -> bool:
     if stack.dtype.kind not in "ui" or values[0] != 0 or not 2 <= values[-1] < _WIDE_RANGE:
         return False
     n_areas = n_found = 0
-    n_looked_at = min(stack.n_slices, _SAMPLED_SLICES)
-    for z in np.linspace(0, stack.n_slices - 1, n_looked_at).round().astype(int).tolist():
+    for z in sampled_slices(stack):
         plane = stack.read(z, next(strips(stack.shape_of(z))))[0]
         for value in inside:
             n = ndimage.label(plane == value)[1]
@@ -196,6 +195,14 @@ def look_like_ids(stack: Stack, values: list[Any]) -> bool:
         if n_areas > 4 * n_found:
             return False  # to look on would cost seconds
     return n_areas <= 2 * n_found
+
+
+def sampled_slices(stack: Stack) -> list[int]:
+    """Return some slices from the first to the last, to be looked at where all would take long."""
+    n_looked_at = min(stack.n_slices, _SAMPLED_SLICES)
+    slices = np.linspace(0, stack.n_slices - 1, n_looked_at).round().astype(int)
+    found: list[int] = slices.tolist()
+    return found
 
 
 def mask_pixels(stack: Stack, z: int, box: Box | None = None) -> Pixels:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -28,6 +28,7 @@ from .mask_values import (
     look_like_ids,
     mask_pixels,
     pack,
+    sampled_slices,
     unpack,
     value_range,
     without_crowds,
@@ -183,6 +184,8 @@ def open_masks(
     masks = _opened(stack, classes, instances, known or {})
     if coloured is not None:
         masks = _with_colours_told(masks, coloured)
+    if masks._encode is _encode_binary and not (instances or known):
+        masks = replace(masks, readings=(*masks.readings, *_doubt_of_inversion(masks)))
     if instances or stack.dtype.kind != "f" or not holds_nan(stack):
         return masks
     found = find_values(stack)
@@ -194,6 +197,30 @@ def open_masks(
         )
     note = f"NaN is taken as unknown in {stack.source}; if it is background, save it as 0."
     return replace(masks, readings=(*masks.readings, note))
+
+
+def _doubt_of_inversion(masks: Masks) -> Iterator[str]:
+    """Say which value is taken for the object where it covers more than the background."""
+    n_object = n_looked_at = 0
+    value: Any = 0
+    for z in sampled_slices(masks.stack):
+        box = next(strips(masks.shape_of(z)))
+        pixels = mask_pixels(masks.stack, z, box)
+        labels = masks._encode(pixels, masks.source)
+        inside = pixels[:, labels == 1]
+        n_object += inside.shape[1]
+        n_looked_at += int((labels != IGNORE).sum())
+        if inside.size:
+            value = tuple(inside[:, 0].tolist()) if len(pixels) == 3 else inside[0, 0].item() * 1
+    if 2 * n_object <= n_looked_at:
+        return
+    names = masks.classes.names
+    inverted = ClassSpec(names, (value, (0, 0, 0) if isinstance(value, tuple) else 0))
+    share = f"{100 * n_object / n_looked_at:.0f} %"
+    yield (
+        f"{show_values([value])} covers {share} of {masks.source}, and is taken for {names[1]}; if "
+        f"it is the background, give --classes {inverted.text}."
+    )
 
 
 def _with_colours_told(masks: Masks, coloured: Stack) -> Masks:
