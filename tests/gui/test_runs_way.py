@@ -19,7 +19,7 @@ from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.annotations import ClassStyle
 from napari_spss.core.base import read_origin
-from napari_spss.core.training import iter_training, load_model
+from napari_spss.core.training import STATE_FILE, iter_training, load_model, loop
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.models import RunForm
 
@@ -209,7 +209,7 @@ def test_a_run_that_time_ended_goes_on_when_the_image_is_opened_again(person, mo
 
     person.open()
     person.wait(lambda: person.dock.session.model is not None)
-    person.wait(lambda: "the steps for which there was no time" in person.hint())
+    person.wait(lambda: "the steps that are left" in person.hint())
     person.press("Continue")
     person.wait(lambda: f", step {n_done}" in str(person.dock.session.status))
     assert f" of {GOOD}," in str(person.dock.session.status)
@@ -218,6 +218,38 @@ def test_a_run_that_time_ended_goes_on_when_the_image_is_opened_again(person, mo
     assert len(person.rows()) == 1
     assert person.dock.controller.model_dir == folder
     assert person.dock.session.curves.last_step == GOOD
+
+
+def test_a_run_that_was_killed_goes_on_when_the_image_is_opened_again(person, monkeypatch):
+    monkeypatch.setattr(loop, "_CHECKPOINT_INTERVAL_S", 0.0)
+    dock = person.dock
+    dock.train.set_value(
+        RunForm(device="cpu", overrides={**SETTINGS, "optimisation.max_steps": GOOD})
+    )
+    person.press("Train")
+    person.wait(lambda: ", step " in str(dock.session.status))
+    (folder,) = dock.project.runs_folder().iterdir()
+    killed = folder.parent / "killed"
+    person.wait(lambda: (folder / STATE_FILE).exists())
+    shutil.copytree(folder, killed, ignore=shutil.ignore_patterns(".lock*", "model.*"))
+    person.close()
+    person.wait(lambda: not (folder / ".lock").exists())
+    shutil.rmtree(folder)
+
+    person.open()
+    dock = person.dock
+    person.wait(lambda: dock.session.model is not None)
+    person.wait_for_the_end()
+    assert "interrupted" in person.text("run detail")
+    assert dock.controller.model_dir == killed
+    n_done = dock.session.model.n_steps
+    assert 0 < n_done < GOOD
+    person.wait(lambda: "the steps that are left" in person.hint())
+    person.press("Continue")
+    person.wait_for_the_end()
+    person.wait(lambda: person.rows()[0][1] == str(GOOD))
+    assert len(person.rows()) == 1
+    assert "interrupted" not in person.text("run detail")
 
 
 def test_a_class_that_is_named_anew_keeps_its_model_and_its_result(person, tmp_path):

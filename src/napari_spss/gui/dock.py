@@ -484,9 +484,11 @@ class SpssDock(QWidget):
         if folder is not None and folder.is_dir():
             from ..core import training  # torch, which the thread of the window has no time for
 
-            self._listing = start_task(
-                "napari-spss runs", lambda: training.list_runs(folder), self._on_runs_listed
-            )
+            def read() -> tuple[RunSummary, ...]:
+                training.rescue_runs(folder)
+                return training.list_runs(folder)
+
+            self._listing = start_task("napari-spss runs", read, self._on_runs_listed)
 
     @guarded
     def _on_runs_listed(self, task: Task[tuple[RunSummary, ...]]) -> None:
@@ -499,7 +501,16 @@ class SpssDock(QWidget):
         is_resuming, self._is_resuming = self._is_resuming, False
         if is_resuming and self._runs and not self.session.status.is_busy:
             named = [run for run in self._runs if run.path.name == self._contents.run]
-            self.controller.load((named or self._runs)[0].path)
+            ended = [run for run in self._runs if not run.is_interrupted]
+            chosen = (named or ended or self._runs)[0]
+            self.controller.load(chosen.path)
+            newest = self._runs[0]
+            if newest.is_interrupted and chosen is not newest:
+                self.session.say(
+                    "warning",
+                    f"The training of {run_title(newest)} was interrupted. To go on with it, "
+                    "choose it under Train, Runs, and press Use, then Continue.",
+                )
 
     def _show_runs(self, runs: tuple[RunSummary, ...]) -> None:
         self._runs = runs

@@ -554,8 +554,13 @@ def load_run(
         curves = _curves_of(run, model.n_steps)
         if run.inputs().image_identity == image_identity:
             learned, end = run.annotations(), run.end()
-            is_cut = end is not None and end.reason is FinishReason.time_limit
-            if end is not None and is_cut and (run_dir / STATE_FILE).is_file():
+            if run.is_interrupted:
+                cut_short, n_before = run.settings(), run.n_steps_before()
+            elif (
+                end is not None
+                and end.reason is FinishReason.time_limit
+                and (run_dir / STATE_FILE).is_file()
+            ):
                 cut_short, n_before = run.settings(), model.n_steps - end.done
     except InputError as error:
         logger.info("%s", error)

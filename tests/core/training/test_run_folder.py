@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import json
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from napari_spss.core.annotations import Annotations, Keypoint
 from napari_spss.core.base import (
     MODEL_RECORD,
     Agreement,
+    CheckpointSaved,
     FinishReason,
     FolderLocked,
     InputError,
@@ -35,7 +37,13 @@ from napari_spss.core.base import (
     event_to_json,
     preset,
 )
-from napari_spss.core.images import IGNORE, LiveLabels, PaintedSlices, as_label_source
+from napari_spss.core.images import (
+    IGNORE,
+    LiveLabels,
+    PaintedSlices,
+    as_label_source,
+    stack_from_array,
+)
 from napari_spss.core.training import (
     CONFIG,
     EVENTS,
@@ -46,6 +54,9 @@ from napari_spss.core.training import (
     begin_recorded,
     iter_training,
     list_runs,
+    load_model,
+    loop,
+    rescue_runs,
 )
 from napari_spss.core.training.checkpoint import MODEL_WEIGHTS
 from napari_spss.core.training.run_folder import write_painted, write_update
@@ -428,6 +439,39 @@ def test_runs_are_listed_with_what_they_learned_from_and_what_came_of_it(runs):
     assert abs(new.began.timestamp() - time.time()) < 3600
     assert old.began.timestamp() == 1e9
     assert (old.end, old.agreement, old.validation_loss) == (None, None, None)
+
+
+def test_a_run_that_was_killed_has_the_model_of_its_checkpoint(runs, annotations, monkeypatch):
+    grey, _ = blobs()
+    pixels = np.stack([np.repeat(grey.read(z), 2, axis=0) for z in range(3)])
+    stack = stack_from_array(pixels, axes="ZCYX")
+    monkeypatch.setattr(loop, "_CHECKPOINT_INTERVAL_S", 0.0)
+    path, settings = runs / "killed", quick(optimisation__max_steps=9)
+    run = iter_training(
+        stack, annotations, settings, run_dir=path, device="cpu", clock=itertools.count().__next__
+    )
+    begin = partial(RunFolder(path).begin, settings, annotations, INPUT)
+    events = recorded(run, path, begin)
+    step = next(one.step for one in events if isinstance(one, CheckpointSaved) and one.step > 2)
+    rescue_runs(runs)
+    assert "killed" not in [one.path.name for one in list_runs(runs)]  # it is at work
+    events.close()
+    assert RunFolder(path).is_interrupted
+    rescue_runs(runs)
+    newest = next(one for one in list_runs(runs) if one.path == path)
+    assert newest.is_interrupted
+    assert newest.model.n_steps == step
+    assert load_model(path).n_channels == 2
+    assert RunFolder(path).n_steps_before() == 0
+    drain(
+        recorded(
+            iter_training(stack, annotations, settings, run_dir=path, resume=True, device="cpu"),
+            path,
+            partial(RunFolder(path).go_on, settings),
+        )
+    )
+    assert not RunFolder(path).is_interrupted
+    assert load_model(path).n_steps == 9
 
 
 def test_a_list_shows_what_joined_a_run(runs, annotations):

@@ -37,7 +37,7 @@ APPLIED = replace(TRAINED, has_preview=False, has_result=True, n_predicted=4)
         (replace(TRAINED, is_worse=True), "how much worse this model is, and use the one before"),
         (replace(APPLIED, is_worse=True, is_stale=True), "and use the one before"),
         (replace(APPLIED, is_worse=True), "labels on other slices, then save them"),
-        (replace(TRAINED, is_cut_short=True), "does the steps for which there was no time"),
+        (replace(TRAINED, is_cut_short=True), "does the steps that are left"),
         (replace(TRAINED, has_result=True, n_predicted=1), "apply it to the whole stack"),
         (replace(TRAINED, n_slices=1), "apply it under"),
         (replace(TRAINED, can_look_again=True), "A second look, there, finds nodes that were"),

@@ -29,6 +29,7 @@ from .run_folder import (
     RunSummary as RunSummary,
     begin_recorded as begin_recorded,
     list_runs as list_runs,
+    rescue_runs as rescue_runs,
 )
 from .second_look import (
     NodeMaps as NodeMaps,

@@ -232,6 +232,8 @@ class RunState(_ClassesRecord):
         Edge of a data pixel.
     label_scale : LabelScale
         Weights of labels.
+    n_channels : int
+        Channels of the image.
     step : int
         Optimiser steps of this run.
     steps_before : int or None
@@ -262,6 +264,7 @@ class RunState(_ClassesRecord):
 
     model_config = ConfigDict(frozen=False)
 
+    n_channels: PositiveInt = 1
     step: NonNegativeInt = 0
     steps_before: NonNegativeInt | None = None
     steps_per_epoch: PositiveInt
@@ -367,6 +370,39 @@ def load_state(run_dir: str | Path) -> tuple[RunState, Tensors]:
     if missing := {f"map.{name}" for name in state.kept_until} - tensors.keys():
         raise InputError(f"{path} is damaged ({min(missing)} is missing); {_REMEDY}.")
     return state, tensors
+
+
+def model_of_checkpoint(run_dir: str | Path, settings: TrainingSettings) -> Model:
+    """Return the model that a run with these settings had come to at its checkpoint.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it cannot be read.
+    """
+    state, tensors = load_state(run_dir)
+    kept = (with_prefix(name, tensors) for name in ("best", "teacher.module", "student"))
+    network = new_network(settings, n_channels=state.n_channels, n_classes=len(state.classes))
+    try:
+        network.load_state_dict(next(filter(None, kept), {}))
+    except RuntimeError as error:
+        raise InputError(
+            f"the weights in {Path(run_dir) / STATE_FILE} do not fit "
+            f"{describe_network(settings)}; {_REMEDY}."
+        ) from error
+    return Model(
+        network=network.eval(),
+        classes=state.classes,
+        reduction=state.reduction,
+        pixel_size_um=state.pixel_size_um,
+        n_channels=state.n_channels,
+        settings=settings,
+        stated_fractions=None,
+        label_scale=state.label_scale,
+        n_steps=(state.steps_before or 0) + state.step,
+        learned_from=state.learned_from,
+        run_dir=Path(run_dir),
+    )
 
 
 def prefixed(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:

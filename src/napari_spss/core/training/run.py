@@ -126,6 +126,7 @@ def prepare(
             reduction=working.reduction,
             pixel_size_um=working.pixel_size_um,
             label_scale=data.label_scale,
+            n_channels=task.stack.n_channels,
             steps_before=None if start_from is None else start_from.n_steps,
             steps_per_epoch=data.sampler.steps_per_epoch,
             data_digest=digest,

@@ -72,6 +72,9 @@ from .checkpoint import (
     ModelRecord,
     load_model,
     load_record,
+    load_state,
+    model_of_checkpoint,
+    save_model,
 )
 
 CONFIG = "config.toml"
@@ -345,10 +348,23 @@ class RunFolder:
         InputError
             If the file of events cannot be read.
         """
+        last = self._last_told()
+        return last if isinstance(last, RunFinished) else None
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the run began, or went on, without an end, and can go on from its checkpoint."""
+        return (self.path / STATE_FILE).is_file() and isinstance(self._last_told(), RunStarted)
+
+    def _last_told(self) -> Event | None:
         last = None
         for event in self.events(RunStarted, RunFinished):
             last = event
-        return last if isinstance(last, RunFinished) else None
+        return last
+
+    def n_steps_before(self) -> int:
+        """Read from the checkpoint how many steps the model had that the run began with."""
+        return load_state(self.path)[0].steps_before or 0
 
     def events(self, *kinds: type) -> Iterator[Event]:
         """What the run told, as far as it is of some kinds; what is damaged is passed over.
@@ -398,6 +414,7 @@ class RunFolder:
             self.end(),
             agreement,
             min(losses, default=None),
+            self.is_interrupted,
         )
 
     def _read(self, kind: type[T]) -> T:
@@ -430,6 +447,8 @@ class RunSummary:
         How far its labels agree with the counted nodes; None if that was not measured.
     validation_loss : float or None
         The lowest; None if nothing was held out.
+    is_interrupted : bool
+        Whether it did not end, and can go on from its checkpoint.
     """
 
     path: Path
@@ -439,6 +458,25 @@ class RunSummary:
     end: RunFinished | None = None
     agreement: Agreement | None = None
     validation_loss: float | None = None
+    is_interrupted: bool = False
+
+
+def rescue_runs(folder: Path) -> None:
+    """Give runs in a folder that were killed the models of their checkpoints, if they have none.
+
+    Parameters
+    ----------
+    folder : Path
+        Such as ``runs`` of a project; need not exist.
+    """
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if (path / MODEL_WEIGHTS).is_file() or not (path / STATE_FILE).is_file():
+            continue
+        try:
+            with hold_folder(path):  # unless it is still at work
+                save_model(model_of_checkpoint(path, RunFolder(path).settings()), path)
+        except (SpssError, OSError, ValueError) as error:
+            logger.warning("The run %s was interrupted, and has no model: %s", path, error)
 
 
 def list_runs(folder: Path) -> tuple[RunSummary, ...]:

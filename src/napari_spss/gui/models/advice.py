@@ -35,7 +35,7 @@ class Progress:
         Whether there is a model to apply; whether its classes are others than those that are
         annotated, so that it cannot be trained on.
     is_cut_short : bool
-        Whether time ended its training before all steps were done.
+        Whether its training ended, by time or a crash, before all steps were done.
     n_to_look_at : int
         Nodes that a second look lists and that were not looked at yet.
     has_news : bool
@@ -132,7 +132,7 @@ def _with_model(progress: Progress) -> str:
     if progress.has_other_classes and progress.has_news and can_train:
         return "Next: press Train. The classes are no longer those of the model."
     if progress.is_cut_short and can_train and not progress.has_other_classes:
-        return "Next: press Continue. It does the steps for which there was no time."
+        return "Next: press Continue. It does the steps that are left."
     if progress.has_news and can_train:
         return "Next: press Continue. The model learns what you have annotated since."
     if progress.is_worse and (progress.is_stale or not progress.has_result):

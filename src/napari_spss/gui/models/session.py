@@ -294,7 +294,7 @@ class LoadedRun:
     learned : Annotations or None
         What it learned from last, if that is of the image in hand.
     cut_short : TrainingSettings or None
-        Its settings, if time ended it on that image, and it can go on.
+        Its settings, if time or a crash ended it on that image, and it can go on.
     n_before : int
         Steps of the trainings that it continued, if it can go on.
     """

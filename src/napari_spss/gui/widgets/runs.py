@@ -206,6 +206,8 @@ class RunsList(QWidget):
 def _described(run: RunSummary) -> str:
     """Say all that is known of a run."""
     how = "" if run.end is None else _ENDS.get(run.end.reason, "")
+    if run.is_interrupted:
+        how = "interrupted"
     text = f"Learned from {run.learned_from}" + (f"; {how}" if how else "")
     agreed = run.agreement
     if agreed is not None:
