@@ -72,6 +72,7 @@ from .scratch import (
     in_parts as in_parts,
     keep_freed_memory as keep_freed_memory,
     scratch_zeros as scratch_zeros,
+    write_into as write_into,
 )
 from .settings import (
     ImageSettings as ImageSettings,

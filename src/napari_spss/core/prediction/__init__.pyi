@@ -17,6 +17,7 @@ from .files import (
     FRACTIONS as FRACTIONS,
     SAVED as SAVED,
     FileSink as FileSink,
+    as_floats as as_floats,
     objects_name as objects_name,
     prediction_results as prediction_results,
     result_names as result_names,

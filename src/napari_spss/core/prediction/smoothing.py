@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..annotations import Region
-from ..base import InputError, check_room, forget_pages, scratch_zeros
+from ..base import InputError, check_room, scratch_zeros, write_into
 
 if TYPE_CHECKING:
     from ..images import Stack
@@ -124,10 +124,8 @@ class Smoother:
         before, latest = self._before[here], self._latest[here]
         if z - 1 in self._regions:
             self._hand_on(z - 1, rows, before, latest, new)
-        before[...] = latest
-        latest[...] = new
-        for one in (self._before, self._latest):
-            forget_pages(one)
+        write_into(before, latest)
+        write_into(latest, new)
         if rows[1] == bottom and z in self._regions and z == self.slices[-1]:  # the stack ends here
             for first in range(top, bottom, _STRIP_ROWS):
                 rows = first, min(bottom, first + _STRIP_ROWS)

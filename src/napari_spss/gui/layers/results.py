@@ -21,7 +21,7 @@ from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import Colormap
 from napari.utils.colormaps.standardize_color import transform_color
 
-from ...core.base import check_room, in_parts, scratch_zeros
+from ...core.base import check_room, in_parts, scratch_zeros, write_into
 from .colours import label_colours
 from .geometry import Geometry, full_resolution, plane_index, voxel_size_um
 from .own import MARK, layer_mark, name_values
@@ -364,7 +364,7 @@ class ResultLayers:
         check_room(layer.data, values.size)
         plane, found = source.geometry.plane(layer.data, z), 0
         for part, new in in_parts(plane, values):
-            part[...] = new
+            write_into(part, new)
             found = _checksum(new, found)
         self._checksums.setdefault(layer, {})[z] = found
         return True

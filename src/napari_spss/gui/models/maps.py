@@ -23,6 +23,7 @@ from ...core.base import (
     forget_pages,
     in_parts,
     scratch_zeros,
+    write_into,
 )
 from ...core.images import IGNORE
 
@@ -171,11 +172,13 @@ class ResultMaps:
 
         May be called in another thread; they count only once `mark` says so.
         """
+        from ...core.prediction import as_floats  # late: needs torch
+
         _, x0, _, x1 = region.box or self._whole
         check_room(self.maps[0], 2 * probs[1:].size)
         for target, values in zip(self.maps, probs[1:], strict=True):
-            target[region.slice, rows[0] : rows[1], x0:x1] = values
-            forget_pages(target)
+            kept = target[region.slice, rows[0] : rows[1], x0:x1]
+            write_into(kept, as_floats(values, np.float16))
 
     def mark(self, z: int, box: Box | None = None) -> None:
         """Count what was stored of a slice as predicted."""
@@ -193,7 +196,9 @@ class ResultMaps:
 
     def probs(self, z: int, rows: slice = slice(None)) -> npt.NDArray[np.float32]:
         """Return the maps (C, Y, X) of a slice; background 1 where nothing was predicted."""
-        foreground = np.stack([m[z, rows] for m in self.maps]).astype(np.float32)
+        from ...core.prediction import as_floats
+
+        foreground = as_floats(np.stack([m[z, rows] for m in self.maps]))
         rest = np.clip(1.0 - foreground.sum(axis=0, keepdims=True), 0.0, 1.0)
         return np.concatenate([rest, foreground])
 
