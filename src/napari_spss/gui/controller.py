@@ -899,7 +899,7 @@ class Controller(QObject):
         if is_of_model and (end.result is not None or end.error is not None):
             self._cut_short = self._training if end.kind is EndKind.cut_short else None
         if end.run == "prediction":
-            self._of_run.drop_if_empty()
+            self._of_run.end()
         if end.kind is EndKind.failed:
             logger.info("a run failed: %s", end.text)
             if end.run == "objects" and end.error is not None:

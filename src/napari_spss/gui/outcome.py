@@ -199,9 +199,12 @@ class Outcome(QObject):
         self._prepare_labels()
         self._results.show_alone(self._layer)
 
-    def drop_if_empty(self) -> None:
-        """Take the layers away if a run has ended before anything was predicted."""
+    def end(self) -> None:
+        """Tell what is new at the end of a run; take empty layers away if nothing was predicted."""
         self._show_next = None
+        if self._news.isActive():
+            self._news.stop()
+            self._tell()
         if self.maps is None or self.maps.slices:
             return
         self._relabeller.clear()
