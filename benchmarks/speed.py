@@ -55,6 +55,7 @@ from napari_spss.core.training import Model, fit, iter_training, load_model
 NAMES = ("background", "mitochondria")
 DIAMETERS_PX = {1: 20, 3: 80}
 """Width of the object by the scale at which it is predicted."""
+IMAGE = "image.npy"
 WORK = ("predict", "measure", "estimate")
 
 
@@ -212,8 +213,8 @@ def training(scale: Scale) -> Iterator[Row]:
         yield Row(name, whole, "network and optimiser", alone, "s", at_most)
 
 
-def learned(scale: Scale, reduction: int) -> tuple[Model, np.ndarray]:
-    """A model after 200 steps, whose maps are as easily compressed as a user's, and its image."""
+def learned(scale: Scale, reduction: int, run_dir: Path | None = None) -> tuple[Model, np.ndarray]:
+    """A model after 200 steps, whose maps are as easily handled as a user's, and its image."""
     image, labels = (
         one.repeat(reduction, axis=1).repeat(reduction, axis=2)
         for one in synthetic_mitochondria(2, (scale.of(128, 512), scale.of(128, 512)))
@@ -228,7 +229,8 @@ def learned(scale: Scale, reduction: int) -> tuple[Model, np.ndarray]:
         "optimisation.max_steps": scale.of(1, 200),
     })  # fmt: skip
     annotations = Annotations(NAMES, grids=tuple(grids))
-    return fit(stack_from_array(image), annotations, settings, device=scale.device), image
+    stack = stack_from_array(image)
+    return fit(stack, annotations, settings, run_dir=run_dir, device=scale.device), image
 
 
 def prediction(scale: Scale) -> Iterator[Row]:
@@ -405,7 +407,8 @@ def apply_in_dock(run: str, n_slices: int, size: int, rounds: int) -> None:
     from gui_stalls import spin, spin_until
 
     os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp()
-    pixels = np.broadcast_to(Noise(1, size)[0, :, :], (n_slices, size, size))
+    image = np.load(Path(run) / IMAGE)
+    pixels = np.broadcast_to(Repeated(image, 1, size)[0, :, :], (n_slices, size, size))
     viewer = napari.Viewer(show=True)
     viewer.add_image(pixels, name="em", contrast_limits=(0, 255))
     if not rounds:
@@ -499,7 +502,8 @@ def apply(scale: Scale) -> Iterator[Row]:
         return
     few, many, size = scale.of(1, 10), scale.of(2, 300), scale.of(128, 1024)
     with tempfile.TemporaryDirectory() as folder:
-        example_model(scale, 3, Path(folder))
+        _, image = learned(scale, 3, Path(folder))
+        np.save(Path(folder) / IMAGE, image)
         # so many that layers, and the wait for the last labels, are as small a share as in use
         timed = apart(apply_in_dock, folder, scale.of(1, 120), size, scale.of(1, 3))
         base = grown = timed
