@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 
+from ..base import InputError
+
 _OF_MASKS = (
     r"masks?|label(?:s|ed|led)?|segs?|segment(?:ed|ations?)|gt|ground|(?:ground)?truth|"
     r"annot(?:ated|ations?)?|targets?|manual|pred(?:ictions?)?|results?|semantic|instances?|"
@@ -45,6 +47,15 @@ def find_mask(names: Sequence[str]) -> tuple[str, str] | None:
         is_mask = any(map(_MASK.fullmatch, _PART.findall(name_stem(name))))
         (masks if is_mask else images).setdefault(name_words(name), name)
     return next(((name, masks[key]) for key, name in images.items() if key in masks), None)
+
+
+def check_no_masks(folder: Path, names: Sequence[str], or_else: str = "") -> None:
+    """Refuse a folder of images that holds masks of them as well."""
+    if both := find_mask(names):
+        raise InputError(
+            f"folder {folder} holds images and masks of them, by their names ({both[0]} and "
+            f"{both[1]}); put the masks into a folder of their own{or_else}."
+        )
 
 
 def count_several_things(names: Sequence[str]) -> bool:

@@ -14,7 +14,7 @@ from natsort import natsorted, ns
 
 from ..annotations import read_groups
 from ..base import InputError, written_names
-from .file_names import find_mask
+from .file_names import check_no_masks
 from .readers import checked_path, known_readers, natural_order
 from .written_labels import holds_labels
 
@@ -146,12 +146,8 @@ def _expanded(path: Path, each: bool, of_labels: bool, is_ours: _Test) -> Iterat
         if not inside:
             raise InputError(f"folder {path} holds no images; choose another.")
         for folder in () if of_labels else {one.parent: None for one in inside}:
-            if both := find_mask([one.name for one in inside if one.parent == folder]):
-                raise InputError(
-                    f"folder {folder} holds images and masks of them, by their names ({both[0]} "
-                    f"and {both[1]}); put the masks into a folder of their own, or name the images "
-                    "by a pattern."
-                )
+            names = [one.name for one in inside if one.parent == folder]
+            check_no_masks(folder, names, ", or name the images by a pattern")
         yield from inside
     else:
         yield path

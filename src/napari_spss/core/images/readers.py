@@ -12,7 +12,7 @@ from pathlib import Path
 from natsort import natsort_keygen, ns
 
 from ..base import InputError, merge_voxel_size
-from .file_names import count_several_things, find_mask
+from .file_names import check_no_masks, count_several_things
 from .mrc import open_mrc
 from .npy import open_npy
 from .ome_zarr import is_zarr, open_zarr
@@ -183,11 +183,8 @@ def _open_folder(
             + (f" of its own, only others such as {others}" if others else "; it is empty")
             + ". Choose a folder of PNG, TIFF or JPEG files."
         )
-    if strict and (both := find_mask([path.name for path in paths])):
-        raise InputError(
-            f"folder {folder} holds images and masks of them, by their names ({both[0]} and "
-            f"{both[1]}); put the masks into a folder of their own."
-        )
+    if strict:
+        check_no_masks(folder, [path.name for path in paths])
     sidecars = SidecarSizes(folder)
     images = [open_zarr(p) if p.is_dir() else _open_file(p, palette, sidecars) for p in paths]
     images[0] = replace(images[0], notes=(*images[0].notes, *_oddities(paths, visible)))
