@@ -56,25 +56,26 @@ class Levels:
     are_clear: bool
 
 
-def find_values(stack: Stack) -> list[Any]:
-    """Sorted grey values or colours, at most 256 and a few; InputError if all is NaN."""
+def find_values(stack: Stack) -> tuple[list[Any], bool]:
+    """Sorted grey values or colours, at most 256 and a few, and whether there is NaN beside them.
+
+    InputError if all is NaN.
+    """
     colours: set[tuple[Any, ...]] = set()
+    has_nan, is_float = False, stack.dtype.kind == "f"
     for pixels in _pixels(stack):
-        is_colour = stack.channel_axis_is_rgb or pixels.shape[0] == 3
-        flat = pixels[: 3 if is_colour else 1].reshape(3 if is_colour else 1, -1)
-        colours.update(_unique_columns(flat))
-        if len(colours) > _MOST_VALUES:
+        has_nan = has_nan or (is_float and bool(np.isnan(pixels).any()))
+        if len(colours) <= _MOST_VALUES:
+            is_colour = stack.channel_axis_is_rgb or pixels.shape[0] == 3
+            flat = pixels[: 3 if is_colour else 1].reshape(3 if is_colour else 1, -1)
+            colours.update(_unique_columns(flat))
+        if len(colours) > _MOST_VALUES and has_nan == is_float:
             break
     if not colours:
         raise InputError(f"{stack.source} holds no values, only NaN; choose another file.")
     if all(len(set(colour)) == 1 for colour in colours):
-        return sorted({colour[0] for colour in colours})
-    return sorted({colour * 3 if len(colour) == 1 else colour for colour in colours})
-
-
-def holds_nan(stack: Stack) -> bool:
-    """Whether a pixel of a stack of floating-point numbers is NaN."""
-    return any(bool(np.isnan(pixels).any()) for pixels in _pixels(stack))
+        return sorted({colour[0] for colour in colours}), has_nan
+    return sorted({colour * 3 if len(colour) == 1 else colour for colour in colours}), has_nan
 
 
 def find_levels(stack: Stack) -> Levels:

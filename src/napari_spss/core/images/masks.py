@@ -24,7 +24,6 @@ from .mask_values import (
     are_crowded,
     find_levels,
     find_values,
-    holds_nan,
     look_like_ids,
     mask_pixels,
     pack,
@@ -176,9 +175,9 @@ def open_masks(
         shown = _open(path_or_array, "rgb")
         coloured = shown if shown.n_channels != stack.n_channels else None
     if coloured is not None and classes is not None and classes.values is not None:
-        strays = [{*find_values(one)} - {*classes.values} for one in (stack, coloured)]
-        is_grey = not isinstance(find_values(coloured)[-1], tuple)
-        if is_grey and len(strays[0]) > len(strays[1]):
+        indices, colours = (find_values(one)[0] for one in (stack, coloured))
+        strays = [len({*found} - {*classes.values}) for found in (indices, colours)]
+        if not isinstance(colours[-1], tuple) and strays[0] > strays[1]:
             stack = coloured  # grey values, as they are shown
         coloured = None
     masks = _opened(stack, classes, instances, known or {})
@@ -186,17 +185,7 @@ def open_masks(
         masks = _with_colours_told(masks, coloured)
     if masks._encode is _encode_binary and not (instances or known):
         masks = replace(masks, readings=(*masks.readings, *_doubt_of_inversion(masks)))
-    if instances or stack.dtype.kind != "f" or not holds_nan(stack):
-        return masks
-    found = find_values(stack)
-    if len(found) == 1 and found[0]:
-        raise InputError(
-            f"{stack.source} holds nothing but {found[0]} and NaN, which means that a pixel has no "
-            "known class; if it is the background, save it as 0.",
-            field="classes",
-        )
-    note = f"NaN is taken as unknown in {stack.source}; if it is background, save it as 0."
-    return replace(masks, readings=(*masks.readings, note))
+    return masks
 
 
 def _doubt_of_inversion(masks: Masks) -> Iterator[str]:
@@ -282,24 +271,33 @@ def _opened(
         )
     if instances:
         return _with_instances(stack, classes)
+    if stack.dtype == np.bool_ and (
+        classes is None or (classes.values is None and len(classes.names) == 2)
+    ):
+        return Masks(classes or ClassSpec(_named((0, 1), known)), stack, _encode_binary)
+    if classes is not None and classes.is_coloured and stack.dtype != np.uint8:
+        raise InputError(
+            f"{stack.source} holds {stack.dtype}, but colours are matched in 8-bit images; "
+            "save the masks as 8-bit RGB, or list grey values.",
+            field="classes",
+        )
+    found, has_nan = find_values(stack)
     if classes is None:
-        return _with_found_values(stack, known)
-    if classes.is_coloured:
-        if stack.dtype != np.uint8:
-            raise InputError(
-                f"{stack.source} holds {stack.dtype}, but colours are matched in 8-bit images; "
-                "save the masks as 8-bit RGB, or list grey values.",
-                field="classes",
-            )
-        return Masks(classes, stack, _colour_encoder(classes), _taken_as_nearest(stack, classes))
-    if classes.values is None:
-        return _with_named_values(stack, classes)
-    n_classes = len(classes.names)
-    if set(classes.values) == set(range(n_classes)):
-        found = find_values(stack)
-        if IGNORE in found and _are_indices(found, n_classes):
-            return Masks(classes, stack, _index_encoder(n_classes, classes.values))
-    return Masks(classes, stack, _nearest_encoder(classes), _taken_as_nearest(stack, classes))
+        masks = _with_found_values(stack, found, known)
+    elif classes.values is None:
+        masks = _with_named_values(stack, found, classes)
+    else:
+        masks = _with_stated_values(stack, found, classes)
+    if not has_nan:
+        return masks
+    if len(found) == 1 and found[0]:
+        raise InputError(
+            f"{stack.source} holds nothing but {found[0]} and NaN, which means that a pixel has no "
+            "known class; if it is the background, save it as 0.",
+            field="classes",
+        )
+    note = f"NaN is taken as unknown in {stack.source}; if it is background, save it as 0."
+    return replace(masks, readings=(*masks.readings, note))
 
 
 def open_indices(path_or_array: Any, names: Sequence[str]) -> Masks:
@@ -350,11 +348,8 @@ def _with_instances(stack: Stack, classes: ClassSpec | None) -> Masks:
     return Masks(spec, stack, _encode_binary, has_instances=True)
 
 
-def _with_found_values(stack: Stack, known: Mapping[int, str]) -> Masks:
+def _with_found_values(stack: Stack, found: list[Any], known: Mapping[int, str]) -> Masks:
     """Masks whose values say which classes there are."""
-    if stack.dtype == np.bool_:
-        return Masks(ClassSpec(_named((0, 1), known)), stack, _encode_binary)
-    found = find_values(stack)
     indices = range(len(known) + 1)
     if known.keys() == {*indices[1:]} and known and _are_indices(found, len(indices)):
         return Masks(ClassSpec(_named(indices, known)), stack, _index_encoder(len(indices)))
@@ -387,12 +382,9 @@ def _named(values: Sequence[Any], known: Mapping[int, str]) -> tuple[str, ...]:
     return (default[0], *(known.get(value, f"class_{value}") for value in values[1:]))
 
 
-def _with_named_values(stack: Stack, classes: ClassSpec) -> Masks:
+def _with_named_values(stack: Stack, found: list[Any], classes: ClassSpec) -> Masks:
     """Masks of named classes: 0 and another value, indices, the sorted values, or levels."""
     n_classes = len(classes.names)
-    if n_classes == 2 and stack.dtype == np.bool_:
-        return Masks(classes, stack, _encode_binary)
-    found = find_values(stack)
     if n_classes == 2 and _are_binary(found):
         return Masks(classes, stack, _encode_binary)
     if _are_indices(found, n_classes):
@@ -426,17 +418,21 @@ def _a_class_each(spec: ClassSpec) -> str:
     return f"a class for each value: {spec.text}; --classes names them."
 
 
-def _taken_as_nearest(stack: Stack, classes: ClassSpec) -> tuple[str, ...]:
-    """Say which values there are beside those that were stated: they may mean a class."""
-    colours = [value if isinstance(value, tuple) else (value,) * 3 for value in find_values(stack)]
-    found = set(colours) - {(0, 0, 0)} if classes.is_coloured else {one[0] for one in colours}
-    others = sorted(found - set(classes.values or ()))
-    if not others:
-        return ()
-    return (
-        f"{stack.source} also holds {_shown(others)}: each is taken as the nearest of "
-        f"{classes.text}; a value that means something else needs a class of its own.",
-    )
+def _with_stated_values(stack: Stack, found: list[Any], classes: ClassSpec) -> Masks:
+    """Masks whose values were stated; a note says what they hold beside: it may mean a class."""
+    stated, n_classes = set(classes.values or ()), len(classes.names)
+    if stated == set(range(n_classes)) and IGNORE in found and _are_indices(found, n_classes):
+        return Masks(classes, stack, _index_encoder(n_classes, classes.values))
+    colours = {value if isinstance(value, tuple) else (value,) * 3 for value in found}
+    held = colours - {(0, 0, 0)} if classes.is_coloured else {one[0] for one in colours}
+    notes: tuple[str, ...] = ()
+    if others := sorted(held - stated):
+        notes = (
+            f"{stack.source} also holds {_shown(others)}: each is taken as the nearest of "
+            f"{classes.text}; a value that means something else needs a class of its own.",
+        )
+    encoder = _colour_encoder if classes.is_coloured else _nearest_encoder
+    return Masks(classes, stack, encoder(classes), notes)
 
 
 def _unclear(
