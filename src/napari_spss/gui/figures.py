@@ -119,11 +119,8 @@ class Figures(QObject):
             instances[classes.index(objects.request.class_name)] = objects.instances.copy()
 
         def draw() -> tuple[Path, ...]:
-            known = labels
-            for i, one in enumerate(labels):
-                maps.check_values(i, one)
-            if not maps.is_complete:
-                known = np.stack([maps.marked(i, one) for i, one in enumerate(labels)])
+            marked = [maps.marked(i, one) for i, one in enumerate(labels)]
+            known = labels if maps.is_complete else np.stack(marked)
             measured = measure_masks(
                 open_indices(stack_from_array(known), classes),
                 stack=stack,

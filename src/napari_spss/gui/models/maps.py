@@ -248,17 +248,15 @@ class ResultMaps:
         InputError
             If a value stands for no class.
         """
-        self.check_values(z, labels)
-        return np.where(~self.is_predicted(z, rows) & (labels == 0), np.uint8(IGNORE), labels)
-
-    def check_values(self, z: int, labels: npt.NDArray[np.uint8]) -> None:
-        """Refuse labels of a slice to which a person gave a value that stands for no class."""
         strays = labels[(labels >= len(self.classes)) & (labels != IGNORE)]
         if strays.size:
             raise InputError(
                 f"The labels hold the value {strays[0]} on slice {z}, which stands for no class; "
                 "paint it over."
             )
+        if z in self.full_slices:
+            return labels
+        return np.where(~self.is_predicted(z, rows) & (labels == 0), np.uint8(IGNORE), labels)
 
     def counts(
         self,
