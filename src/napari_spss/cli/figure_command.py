@@ -101,11 +101,11 @@ def figure(
         estimate_fractions,
         figure_results,
         measure_masks,
+        sized_stack,
         write_figures,
     )
     from ..core.images import open_stack
     from ..core.prediction import OpenedLabels
-    from .measure_command import sized_stack
     from .streams import say
 
     opened = OpenedLabels.of(labels, run=run, classes=spec, outside=outside, instances=instances)

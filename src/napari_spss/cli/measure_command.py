@@ -27,7 +27,6 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..core.analysis import Measurement
-    from ..core.images import Stack
 
 HELP = """Measure labels: area fraction of each slice, volume fraction of the stack, objects.
 
@@ -130,7 +129,12 @@ def measure(
         )
         return
     check_single(out, groups)
-    from ..core.analysis import measure_masks, measurement_results, write_measurement
+    from ..core.analysis import (
+        measure_masks,
+        measurement_results,
+        sized_stack,
+        write_measurement,
+    )
     from ..core.base import merge_voxel_size
     from ..core.images import labels_in, open_labels, open_stack
     from .streams import say
@@ -156,7 +160,7 @@ def measure(
         outside=outside,
     )
     n_slices = found.slices["slice"].nunique()
-    lines = slice_lines(found) if n_slices <= _MAX_LISTED else [counted(n_slices, "slice")]
+    lines = _slice_lines(found) if n_slices <= _MAX_LISTED else [counted(n_slices, "slice")]
     for line in (*lines, *found.summary()):
         typer.echo(line)
     for note in found.notes:
@@ -171,18 +175,7 @@ def measure(
     typer.echo(f"written: {', '.join(map(str, written))}")
 
 
-def sized_stack(labels: Stack, image: Stack | None) -> Stack:
-    """Return the image if its pixels have a size that those of its labels lack, else the labels."""
-
-    def has_sizes(stack: Stack) -> bool:
-        return any(stack.pixel_size_um(z) for z in range(stack.n_slices))
-
-    if image is None or image.n_slices != labels.n_slices or has_sizes(labels):
-        return labels
-    return image if has_sizes(image) else labels
-
-
-def slice_lines(found: Measurement) -> list[str]:
+def _slice_lines(found: Measurement) -> list[str]:
     """Table of the fractions of every slice, a column for each class with objects."""
     table = found.slices
     unlisted = (table["class"].iloc[0], found.outside)

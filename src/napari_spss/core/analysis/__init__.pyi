@@ -41,6 +41,7 @@ from .fractions import (
     measure as measure,
     measure_masks as measure_masks,
     object_table as object_table,
+    sized_stack as sized_stack,
 )
 from .object_edits import (
     doubtful_objects as doubtful_objects,

@@ -276,6 +276,17 @@ def measure_masks(
     return found
 
 
+def sized_stack(labels: Stack, image: Stack | None) -> Stack:
+    """Return the image if its pixels have a size that those of its labels lack, else the labels."""
+
+    def has_sizes(stack: Stack) -> bool:
+        return any(stack.pixel_size_um(z) for z in range(stack.n_slices))
+
+    if image is None or image.n_slices != labels.n_slices or has_sizes(labels):
+        return labels
+    return image if has_sizes(image) else labels
+
+
 def object_table(
     instances: Masks | npt.ArrayLike,
     *,
