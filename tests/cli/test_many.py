@@ -123,7 +123,7 @@ def test_labels_are_cleaned_slice_by_slice(spss, study, more):
     assert spss(*command, *cleaning, "--out", "out").code == 0
     for name in ("a_img", "b_img"):
         plain, cleaned = (open_labels(labels_in(Path(out, name))) for out in ("plain", "out"))
-        expected = [clean_labels(plain.read(z), fills_holes=True, min_size_px=30) for z in range(2)]
+        expected = [clean_labels(plain.read(z), fill_holes=True, min_piece_px=30) for z in range(2)]
         assert np.array_equal([cleaned.read(z) for z in range(2)], expected)
         assert not np.array_equal([plain.read(z) for z in range(2)], expected)
     assert spss(*command, *cleaning, "--out", "out").err.count("unchanged, kept") == 2

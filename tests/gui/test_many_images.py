@@ -180,7 +180,7 @@ def test_a_row_opens_its_image_with_its_labels(person, study, run):
         mark = labels.metadata["napari_spss"]
         model = person.dock.session.model
         told = {"run": str(run), "n_steps": 3, "weights": model.weights_digest, "threshold": 0.5}
-        assert mark["made_by"].items() >= {**told, "smooth_z": False, "min_size_px": 0}.items()
+        assert mark["made_by"].items() >= {**told, "smooth_z": False, "min_piece_px": 0}.items()
         assert not mark["is_edited"]
     assert len(person.viewer.layers) == 4  # none is opened twice
     tifffile.imwrite(out / "b_img" / "labels.ome.tif", 1 - stored, photometric="minisblack")

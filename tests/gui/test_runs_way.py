@@ -455,7 +455,7 @@ def test_layers_tell_where_they_come_from(person, tmp_path):
     person.wait_for_the_end()
     made_by = _made_by(person.labels())
     assert made_by["threshold"] == pytest.approx(0.25)
-    assert (made_by["min_size_px"], made_by["has_filled_holes"]) == (9, False)
+    assert (made_by["min_piece_px"], made_by["fill_holes"]) == (9, False)
     dock.controller.save(tmp_path / "out", has_run=False)
     person.wait_for_the_end()
     assert read_origin(tmp_path / "out" / "labels.ome.tif") == {**made_by, "is_edited": False}

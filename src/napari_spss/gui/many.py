@@ -67,8 +67,8 @@ class ManyRuns(QObject):
             threshold=threshold,
             flips=making.flips,
             smooth_z=making.smooth_z,
-            fill_holes=cleaning.has_filled_holes,
-            min_piece_px=cleaning.min_size_px,
+            fill_holes=cleaning.fill_holes,
+            min_piece_px=cleaning.min_piece_px,
         )
         if began and threshold is not None:
             self.session.say("info", f"Threshold {threshold:g} for all images.")

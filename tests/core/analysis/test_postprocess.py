@@ -7,11 +7,10 @@ from hypothesis.extra import numpy as hnp
 
 from napari_spss.core.analysis import (
     MapHistogram,
-    fill_holes,
+    clean_labels,
     labels_from_probs,
     matched_threshold,
 )
-from napari_spss.core.analysis.postprocess import remove_small
 from napari_spss.core.base import InputError
 
 
@@ -100,10 +99,9 @@ RING = np.array(
 )
 
 
-def test_holes_within_a_class_are_filled_slice_by_slice() -> None:
-    filled = fill_holes(np.stack([RING, np.zeros_like(RING)]))
-    assert filled[0].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 0, 2], [1, 1, 1, 0, 2]]
-    assert not filled[1].any()
+def test_holes_within_a_class_are_filled() -> None:
+    filled = clean_labels(RING, fill_holes=True)
+    assert filled.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 0, 2], [1, 1, 1, 0, 2]]
     assert RING[1, 1] == 0
 
 
@@ -111,20 +109,12 @@ def test_an_enclosed_class_and_ignored_pixels_are_no_holes() -> None:
     for inside in (2, 255):
         ring = RING.copy()
         ring[1, 1] = inside
-        assert (fill_holes(ring) == ring).all()
+        assert (clean_labels(ring, fill_holes=True) == ring).all()
 
 
-def test_small_components_become_background() -> None:
+def test_small_pieces_become_background() -> None:
     labels = np.array([[1, 1, 0, 1], [0, 0, 0, 255], [2, 2, 2, 0]], dtype=np.uint8)
-    assert remove_small(labels, 2).tolist() == [[1, 1, 0, 0], [0, 0, 0, 255], [2, 2, 2, 0]]
-    assert remove_small(labels, 3).tolist() == [[0, 0, 0, 0], [0, 0, 0, 255], [2, 2, 2, 0]]
-    assert (remove_small(labels, 0) == labels).all()
-    with pytest.raises(InputError, match="-1 is negative"):
-        remove_small(labels, -1)
-
-
-def test_sizes_in_a_stack_are_voxels_of_3d_components() -> None:
-    labels = np.zeros((3, 4, 4), dtype=np.uint8)
-    labels[:, 1, 1] = 1
-    labels[0, 3, 3] = 1
-    assert remove_small(labels, 3).sum() == 3
+    two, three = (clean_labels(labels, min_piece_px=n).tolist() for n in (2, 3))
+    assert two == [[1, 1, 0, 0], [0, 0, 0, 255], [2, 2, 2, 0]]
+    assert three == [[0, 0, 0, 0], [0, 0, 0, 255], [2, 2, 2, 0]]
+    assert (clean_labels(labels) == labels).all()

@@ -599,8 +599,8 @@ def test_files_tell_where_they_come_from(tmp_path: Path) -> None:
         "flips": True,
         "smooth_z": False,
         "threshold": 0.5,
-        "has_filled_holes": False,
-        "min_size_px": 0,
+        "fill_holes": False,
+        "min_piece_px": 0,
         "is_edited": False,
     }
     for name in ("labels.ome.tif", "maps.ome.tif", "fractions.csv"):

@@ -87,10 +87,10 @@ def test_previews_update_the_same_layers_in_place(rig, viewer):
     assert names(viewer) == ["em"]
 
 
-@pytest.mark.parametrize(("min_size_px", "n_left"), [(2 * 6 * 4 * 4, 12), (2 * 6 * 4 * 4 + 1, 0)])
-def test_a_preview_drops_objects_by_their_size_in_the_image(rig, min_size_px, n_left):
+@pytest.mark.parametrize(("min_piece_px", "n_left"), [(2 * 6 * 4 * 4, 12), (2 * 6 * 4 * 4 + 1, 0)])
+def test_a_preview_drops_objects_by_their_size_in_the_image(rig, min_piece_px, n_left):
     _, source, results = rig
-    cleaning = Cleaning(min_size_px=min_size_px)
+    cleaning = Cleaning(min_piece_px=min_piece_px)
     shown = results.show_preview(source, preview(reduction=4), STYLES, cleaning)
     assert np.count_nonzero(shown[-1].data) == n_left
 

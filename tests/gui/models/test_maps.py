@@ -71,14 +71,19 @@ def test_cleaning_fills_holes_and_drops_small_objects():
     foreground[8, 8] = 0.9
     probs = two_class(foreground)
     assert Cleaning().apply(probs).sum() == 25
-    assert Cleaning(has_filled_holes=True, min_size_px=2).apply(probs).sum() == 25
-    assert Cleaning(has_filled_holes=True, min_size_px=2).apply(probs)[3, 3] == 1
+    assert Cleaning(fill_holes=True, min_piece_px=2).apply(probs).sum() == 25
+    assert Cleaning(fill_holes=True, min_piece_px=2).apply(probs)[3, 3] == 1
     assert Cleaning(threshold=0.95).apply(probs).sum() == 0
 
 
 def test_reduced_maps_are_cleaned_of_objects_of_the_same_true_size():
     assert Cleaning(0.4, True, 100).at_scale(4) == Cleaning(0.4, True, 7)  # 7 * 16 >= 100 > 6 * 16
-    assert [Cleaning(min_size_px=n).at_scale(3).min_size_px for n in (0, 1, 9, 10)] == [0, 1, 1, 2]
+    assert [Cleaning(min_piece_px=n).at_scale(3).min_piece_px for n in (0, 1, 9, 10)] == [
+        0,
+        1,
+        1,
+        2,
+    ]
 
 
 def test_more_classes_take_the_most_probable_whatever_the_threshold():

@@ -60,7 +60,6 @@ from .objects import (
 from .postprocess import (
     MapHistogram as MapHistogram,
     clean_labels as clean_labels,
-    fill_holes as fill_holes,
     labels_from_probs as labels_from_probs,
     matched_threshold as matched_threshold,
 )

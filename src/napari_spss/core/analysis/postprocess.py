@@ -119,79 +119,34 @@ def matched_threshold(histogram: MapHistogram | npt.ArrayLike, fraction: float) 
     return edge / n_bins if edge < n_bins else _NOTHING
 
 
-def fill_holes(labels: Labels) -> Labels:
-    """Give background that one class encloses within a slice to that class.
-
-    Parameters
-    ----------
-    labels : ndarray of uint8, (Y, X) or (Z, Y, X)
-        Class indices, 255 = ignore. Slices are filled one by one.
-
-    Returns
-    -------
-    ndarray of uint8
-        A new array. Only background changes; classes are filled in ascending order.
-    """
-    filled = labels.copy()
-    for plane in filled if filled.ndim == 3 else filled[None]:
-        for index in np.unique(plane):
-            if index in (0, IGNORE):
-                continue
-            plane[ndimage.binary_fill_holes(plane == index) & (plane == 0)] = index
-    return filled
-
-
-def remove_small(labels: Labels, min_size_px: int) -> Labels:
-    """Turn connected components with fewer than ``min_size_px`` pixels into background.
-
-    Parameters
-    ----------
-    labels : ndarray of uint8, (Y, X) or (Z, Y, X)
-        Class indices, 255 = ignore. Components join across faces, in 3D through the slices too.
-    min_size_px : int
-        Smallest size that stays, in pixels or voxels.
-
-    Returns
-    -------
-    ndarray of uint8
-        A new array.
-
-    Raises
-    ------
-    InputError
-        If ``min_size_px`` is negative.
-    """
-    if min_size_px < 0:
-        raise InputError(f"min_size_px {min_size_px} is negative; give 0 or more.")
-    cleaned = labels.copy()
-    for index in np.unique(labels):
-        if index in (0, IGNORE):
-            continue
-        is_class = labels == index
-        cleaned[is_class & ~_large(is_class, min_size_px)] = 0
-    return cleaned
-
-
-def clean_labels(labels: Labels, *, fills_holes: bool = False, min_size_px: int = 0) -> Labels:
+def clean_labels(labels: Labels, *, fill_holes: bool = False, min_piece_px: int = 0) -> Labels:
     """Fill holes of a slice, and then drop its small pieces, as far as it is asked for.
 
     Parameters
     ----------
     labels : ndarray of uint8, (Y, X)
         Class indices, 255 = ignore.
-    fills_holes : bool
-        Whether `fill_holes` is done.
-    min_size_px : int
-        See `remove_small`.
+    fill_holes : bool
+        Whether background that one class encloses is given to it, in ascending order of classes.
+    min_piece_px : int
+        Connected pieces with fewer pixels become background.
+
+    Returns
+    -------
+    ndarray of uint8
+        A new array if anything is asked for.
     """
-    labels = fill_holes(labels) if fills_holes else labels
-    return remove_small(labels, min_size_px) if min_size_px > 1 else labels
-
-
-def _large(is_class: npt.NDArray[np.bool_], min_size_px: int) -> npt.NDArray[np.bool_]:
-    """Pixels of the components with at least ``min_size_px`` pixels."""
-    numbers, _ = ndimage.label(is_class)
-    is_kept = np.bincount(numbers.reshape(-1)) >= min_size_px
-    is_kept[0] = False
-    kept: npt.NDArray[np.bool_] = is_kept[numbers]
-    return kept
+    if not fill_holes and min_piece_px <= 1:
+        return labels
+    cleaned = labels.copy()
+    indices = [index for index in np.unique(labels) if index not in (0, IGNORE)]
+    if fill_holes:
+        for index in indices:
+            cleaned[ndimage.binary_fill_holes(cleaned == index) & (cleaned == 0)] = index
+    if min_piece_px > 1:
+        for index in indices:
+            pieces, _ = ndimage.label(cleaned == index)
+            is_small = np.bincount(pieces.reshape(-1)) < min_piece_px
+            is_small[0] = False
+            cleaned[is_small[pieces]] = 0
+    return cleaned

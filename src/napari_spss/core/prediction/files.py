@@ -154,8 +154,8 @@ def origin_of_files(
         flips=flips,
         smooth_z=is_smoothed(model, stack, smooth_z)[0],
         threshold=threshold,
-        has_filled_holes=fill_holes,
-        min_size_px=min_piece_px,
+        fill_holes=fill_holes,
+        min_piece_px=min_piece_px,
     )
 
 
@@ -260,7 +260,7 @@ class FileSink:
         self._histogram = MapHistogram()
         self._n_done = 0
         self._is_cleaned = fill_holes or min_piece_px > 1
-        self._clean = partial(clean_labels, fills_holes=fill_holes, min_size_px=min_piece_px)
+        self._clean = partial(clean_labels, fill_holes=fill_holes, min_piece_px=min_piece_px)
         self._slice: npt.NDArray[np.uint8] = np.empty((0, 0), np.uint8)  # that is to be cleaned
         with contextlib.ExitStack() as opened:
             self._waiting = opened.enter_context(tempfile.TemporaryFile(dir=folder))

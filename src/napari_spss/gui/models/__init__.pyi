@@ -67,7 +67,7 @@ from .many_images import (
     tables_in as tables_in,
 )
 from .maps import (
-    MAX_MIN_SIZE_PX as MAX_MIN_SIZE_PX,
+    MAX_MIN_PIECE_PX as MAX_MIN_PIECE_PX,
     Cleaning as Cleaning,
     MapMaking as MapMaking,
     ResultMaps as ResultMaps,

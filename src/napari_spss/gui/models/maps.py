@@ -27,7 +27,7 @@ from ...core.base import (
 )
 from ...core.images import IGNORE
 
-MAX_MIN_SIZE_PX = 10_000_000
+MAX_MIN_PIECE_PX = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,15 @@ class Cleaning:
     ----------
     threshold : float or None
         Two classes only; None is 0.5. More classes: the most probable one, whatever is given.
-    has_filled_holes : bool
+    fill_holes : bool
         Whether background enclosed within a slice is filled.
-    min_size_px : int
+    min_piece_px : int
         Smaller objects of a slice become background.
     """
 
     threshold: float | None = None
-    has_filled_holes: bool = False
-    min_size_px: int = 0
+    fill_holes: bool = False
+    min_piece_px: int = 0
 
     @property
     def least(self) -> np.float16:
@@ -86,11 +86,11 @@ class Cleaning:
         # late: scipy.ndimage takes a third of a second, which the dock's opening does not need
         from ...core.analysis import clean_labels
 
-        return clean_labels(labels, fills_holes=self.has_filled_holes, min_size_px=self.min_size_px)
+        return clean_labels(labels, fill_holes=self.fill_holes, min_piece_px=self.min_piece_px)
 
     def at_scale(self, reduction: int) -> Cleaning:
         """Return the same for maps that are reduced by an integer factor in both directions."""
-        return replace(self, min_size_px=-(-self.min_size_px // reduction**2))
+        return replace(self, min_piece_px=-(-self.min_piece_px // reduction**2))
 
 
 class ResultsForm(Record):
@@ -102,7 +102,7 @@ class ResultsForm(Record):
         What says the threshold.
     threshold : float
         Where the slider is, 0-1.
-    has_filled_holes, min_size_px
+    fill_holes, min_piece_px
         As of `Cleaning`.
     flips : bool
         Whether maps are averaged over mirror images.
@@ -112,8 +112,8 @@ class ResultsForm(Record):
 
     mode: Literal["half", "matched", "slider"] = "half"
     threshold: float = Field(default=0.5, ge=0, le=1)
-    has_filled_holes: bool = False
-    min_size_px: int = Field(default=0, ge=0, le=MAX_MIN_SIZE_PX)
+    fill_holes: bool = False
+    min_piece_px: int = Field(default=0, ge=0, le=MAX_MIN_PIECE_PX)
     flips: bool = False
     smooth_z: bool = True
 

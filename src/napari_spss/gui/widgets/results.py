@@ -14,7 +14,7 @@ from superqt import QLabeledDoubleSlider
 from ...core.annotations import N_LOOKS
 from ...core.base import counted
 from ..models import (
-    MAX_MIN_SIZE_PX,
+    MAX_MIN_PIECE_PX,
     Cleaning,
     MapMaking,
     ResultsForm,
@@ -95,8 +95,8 @@ class ResultsSection(QWidget):
         """Return how maps are to become labels."""
         return Cleaning(
             threshold=self.threshold(),
-            has_filled_holes=self._fill.isChecked(),
-            min_size_px=self._min_size.value(),
+            fill_holes=self._fill.isChecked(),
+            min_piece_px=self._min_piece.value(),
         )
 
     def threshold(self) -> float | None:
@@ -117,8 +117,8 @@ class ResultsSection(QWidget):
         return ResultsForm(
             mode=self._mode.currentData(),
             threshold=self._slider.value(),
-            has_filled_holes=self._fill.isChecked(),
-            min_size_px=self._min_size.value(),
+            fill_holes=self._fill.isChecked(),
+            min_piece_px=self._min_piece.value(),
             flips=self._flips.isChecked(),
             smooth_z=self._wants_smooth,
         )
@@ -128,8 +128,8 @@ class ResultsSection(QWidget):
         with QSignalBlocker(self):
             self._slider.setValue(form.threshold)
             self._mode.setCurrentIndex(self._mode.findData(form.mode))
-            self._fill.setChecked(form.has_filled_holes)
-            self._min_size.setValue(form.min_size_px)
+            self._fill.setChecked(form.fill_holes)
+            self._min_piece.setValue(form.min_piece_px)
             self._flips.setChecked(form.flips)
             self._wants_smooth = form.smooth_z
             self.set_smoothing(self._smooth.isEnabled())
@@ -322,16 +322,16 @@ class ResultsSection(QWidget):
             self.value_changed.emit,
             f"Give background that a class encloses within a slice to that class.\n{_IN_PREVIEWS}",
         )
-        self._min_size = QSpinBox()
-        self._min_size.setRange(0, MAX_MIN_SIZE_PX)
-        self._min_size.setSuffix(" px")
-        self._min_size.setPrefix("of at least ")
-        self._min_size.setSpecialValueText("of any size")
-        self._min_size.setKeyboardTracking(False)
-        self._min_size.setToolTip(
+        self._min_piece = QSpinBox()
+        self._min_piece.setRange(0, MAX_MIN_PIECE_PX)
+        self._min_piece.setSuffix(" px")
+        self._min_piece.setPrefix("of at least ")
+        self._min_piece.setSpecialValueText("of any size")
+        self._min_piece.setKeyboardTracking(False)
+        self._min_piece.setToolTip(
             f"Smaller pieces within a slice become background.\n{_IN_PREVIEWS}"
         )
-        self._min_size.valueChanged.connect(self.value_changed)
+        self._min_piece.valueChanged.connect(self.value_changed)
 
     def _make_saving(self) -> None:
         self._fractions = Notice()
@@ -364,7 +364,7 @@ class ResultsSection(QWidget):
             ("Second look", self._look_again),
             ("Threshold", make_row((self._mode, 1), (self._no_threshold, 1))),
             ("", self._slider),
-            ("Keep objects", make_row((self._min_size, 1), self._fill)),
+            ("Keep objects", make_row((self._min_piece, 1), self._fill)),
         )
         fill_column(
             *(self, make_row((self._model, 1), self._load), self._worse, self._take_back, form),
