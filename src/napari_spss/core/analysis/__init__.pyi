@@ -8,25 +8,18 @@ from .charts import (
     class_fractions as class_fractions,
     stated_fractions as stated_fractions,
 )
-from .corrected import (
-    Estimate as Estimate,
+from .check_count import (
     check_fresh as check_fresh,
     contradicted_looks as contradicted_looks,
     contradicted_nodes as contradicted_nodes,
-    estimate_fractions as estimate_fractions,
 )
 from .densities import (
     numerical_density as numerical_density,
     surface_density as surface_density,
 )
 from .estimates import (
-    CountedFractions as CountedFractions,
-    FractionEstimate as FractionEstimate,
-    area_of_node as area_of_node,
-    areas_of_pixels as areas_of_pixels,
-    counted_fractions as counted_fractions,
-    estimate_fraction as estimate_fraction,
-    frames_or_grids as frames_or_grids,
+    Estimate as Estimate,
+    estimate_fractions as estimate_fractions,
 )
 from .figures import (
     FORMATS as FORMATS,
@@ -62,6 +55,15 @@ from .postprocess import (
     clean_labels as clean_labels,
     labels_from_probs as labels_from_probs,
     matched_threshold as matched_threshold,
+)
+from .ratio import (
+    CountedFractions as CountedFractions,
+    FractionEstimate as FractionEstimate,
+    area_of_node as area_of_node,
+    areas_of_pixels as areas_of_pixels,
+    counted_fractions as counted_fractions,
+    estimate_fraction as estimate_fraction,
+    frames_or_grids as frames_or_grids,
 )
 from .scores import (
     confusion_matrix as confusion_matrix,

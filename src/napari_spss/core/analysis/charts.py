@@ -13,8 +13,8 @@ import pandas as pd
 
 from ..annotations import Annotations, Classes
 from ..base import counted, length_text
-from .corrected import Estimate
-from .estimates import counted_fractions
+from .estimates import Estimate
+from .ratio import counted_fractions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..images import IGNORE
-from .estimates import NOTHING, FractionEstimate, estimate_fraction
+from .ratio import NOTHING, FractionEstimate, estimate_fraction
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -25,7 +25,7 @@ from .charts import (
     draw_sizes,
     show_grey,
 )
-from .corrected import Estimate
+from .estimates import Estimate
 from .fractions import Measurement
 
 if TYPE_CHECKING:

@@ -40,9 +40,9 @@ from ..images import (
 )
 from .components import ComponentCollector, Components
 from .densities import LineIntercepts, density_columns, numerical_density, surface_density
-from .estimates import NOTHING, estimate_fraction
 from .object_rows import ClassReader, ObjectSizes, PixelValues, object_rows
 from .objects import check_split
+from .ratio import NOTHING, estimate_fraction
 
 _TIME_SERIES = (
     "The slices are time points: objects are those of each, and have areas. If they are slices of "

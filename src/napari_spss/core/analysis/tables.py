@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from ..annotations import read_rows, write_rows
 from ..base import ResultFiles
-from .corrected import Estimate
+from .estimates import Estimate
 from .fractions import Measurement
 
 if TYPE_CHECKING:
