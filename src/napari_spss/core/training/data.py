@@ -114,8 +114,7 @@ class TrainingData:
         """Tell these labels and fractions from others by a few letters."""
         digest = hashlib.blake2b(digest_size=16)
         for sample in self.samples:
-            target = sample.target.astype(np.int64)  # as earlier versions held it
-            parts = [np.array(sample.slice), target, sample.weight, sample.error]
+            parts = [np.array(sample.slice), sample.target, sample.weight, sample.error]
             parts += [np.array(sample.part)] if sample.part else []
             for bag in sample.bags:
                 parts += [np.array(bag.box), bag.fractions, bag.low, bag.high]
