@@ -89,6 +89,7 @@ from .units import (
     UNKNOWN_VOXEL as UNKNOWN_VOXEL,
     VoxelSize as VoxelSize,
     counted as counted,
+    doubt_of_size as doubt_of_size,
     least_pixels as least_pixels,
     length_text as length_text,
     length_um as length_um,

@@ -75,6 +75,19 @@ def length_text(micrometres: float) -> str:
     return f"{micrometres:.4g} µm" if micrometres < 1000 else f"{micrometres / 1000:.4g} mm"
 
 
+def doubt_of_size(edges_um: Iterable[float | None]) -> str:
+    """Say why the size of a voxel that a file states is doubted; empty if it is not.
+
+    Examples
+    --------
+    >>> doubt_of_size((None, 1.0, 1.0)), doubt_of_size((1.0, 0.5, 0.5))
+    ('states pixels of 1 µm, as programs write where the size is not known', '')
+    """
+    if {*edges_um} - {None} != {1.0}:
+        return ""
+    return "states pixels of 1 µm, as programs write where the size is not known"
+
+
 def percent(fraction: float, digits: int = 2) -> str:
     """Write a fraction for people, a small one to two digits; a dash if it is not known.
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil  # type: ignore[import-untyped]
 
-from ..base import UNKNOWN_VOXEL, InputError, VoxelSize, counted, merge_voxel_size
+from ..base import UNKNOWN_VOXEL, InputError, VoxelSize, counted, doubt_of_size, merge_voxel_size
 from .axes import AxisPlan, guess_axes, resolve_axes
 from .raw import Pixels
 
@@ -218,12 +218,9 @@ class Stack:
             for image in images
             for note in (*image.notes, *(image.axes_notes if axes is None else ()))
         )
-        found = {edge for image in images for edge in image.voxel_size_um if edge is not None}
-        if found == {1.0} and self._stated_um == UNKNOWN_VOXEL and not self.is_labels:
-            notes[
-                f"{source} states pixels of 1 µm, as programs write where the size is not known; "
-                "state it if it is another one (voxel size)."
-            ] = None
+        doubt = doubt_of_size(edge for image in images for edge in image.voxel_size_um)
+        if doubt and self._stated_um == UNKNOWN_VOXEL and not self.is_labels:
+            notes[f"{source} {doubt}; state it if it is another one (voxel size)."] = None
         self.notes = tuple(notes)
         if axes is None and not self.is_labels and _is_narrow(first.plan):
             self.notes += (

@@ -13,7 +13,14 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QPushButton, QWidget
 
 from ...core.annotations import Region
-from ...core.base import UNKNOWN_VOXEL, ImageSettings, InputError, VoxelSize, length_text
+from ...core.base import (
+    UNKNOWN_VOXEL,
+    ImageSettings,
+    InputError,
+    VoxelSize,
+    doubt_of_size,
+    length_text,
+)
 from ..layers import (
     MARK,
     Connections,
@@ -45,7 +52,6 @@ _TIME_SERIES = (
     "their axis 'z' (Layers > Metadata)."
 )
 _ASKED = "Enter the size of a voxel, for lengths and volumes; until then they are in pixels."
-_DOUBTED = "It states pixels of 1 µm, as programs write where the size is not known."
 _MOST_SEARCHED_BYTES = 2**28  # in a tenth of a second
 _NOT_FINITE = (
     "It holds NaN or infinite values; replace them first, such as by "
@@ -340,8 +346,8 @@ def _about_voxels(size: VoxelSize, found: VoxelSize | None, has_depth: bool) -> 
     """Ask for the size of a voxel, doubt it, or say that the file says otherwise."""
     if None in (size if has_depth else size[1:]):
         return _ASKED
-    if found is not None and _is_same(size, found) and {*found} <= {1.0, None}:
-        return _DOUBTED
+    if found is not None and _is_same(size, found) and (doubt := doubt_of_size(found)):
+        return f"It {doubt}."
     if found is None or _is_same(size, found) or None in (found if has_depth else found[1:]):
         return ""
     said = " x ".join(length_text(length) for length in found if length is not None)
