@@ -183,7 +183,7 @@ def open_masks(
     masks = _opened(stack, classes, instances, known or {})
     if coloured is not None:
         masks = _with_colours_told(masks, coloured)
-    if masks._encode is _encode_binary and not (instances or known):
+    if masks._encode is _encode_binary and not (instances or known or stack.is_labels):
         masks = replace(masks, readings=(*masks.readings, *_doubt_of_inversion(masks)))
     return masks
 
