@@ -62,11 +62,11 @@ def write_into(target: npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
     system need not map a page for each 4 kB.
     """
     mapped = _mapped(target)
-    if mapped in _files and target.flags.c_contiguous:
+    if mapped is not None and mapped in _files and target.flags.c_contiguous:
         # the array begins where the file does
         start = target.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data
-        data = np.ascontiguousarray(values, target.dtype).reshape(-1).view(np.uint8)
-        while data.size:
+        data = np.ascontiguousarray(values, target.dtype).reshape(-1).view(np.uint8).data
+        while data:
             n_bytes = os.pwrite(_files[mapped], data, start)
             data, start = data[n_bytes:], start + n_bytes
     else:

@@ -15,6 +15,7 @@ from tempfile import SpooledTemporaryFile
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from ..annotations import Classes
 from ..base import RunError
@@ -265,7 +266,8 @@ def _mean(pixels: Pixels) -> Pixels:
     """The mean of four pixels; of whole numbers the nearest, and of two the even one."""
     even = _evened(pixels)
     # pixels of two rows lie side by side, so that they are added first
-    pairs = even[..., ::2, :].astype(np.uint16 if pixels.dtype == np.uint8 else np.float64)
+    wide = np.uint16 if pixels.dtype == np.uint8 else np.float64
+    pairs: npt.NDArray[Any] = even[..., ::2, :].astype(wide)
     pairs += even[..., 1::2, :]
     mean: Pixels = (pairs[..., ::2] + pairs[..., 1::2]) / np.float32(4)
     return (np.rint(mean, out=mean) if pixels.dtype.kind in "ui" else mean).astype(pixels.dtype)
