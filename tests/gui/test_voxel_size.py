@@ -82,6 +82,29 @@ def test_pixels_of_exactly_a_micrometre_are_doubted(viewer, section, qtbot, tmp_
     assert "as programs write" not in told(section)
 
 
+@pytest.mark.parametrize(
+    ("pixels", "stored", "doubt"),
+    [
+        (np.repeat(PIXELS[..., None], 4, 3), {"photometric": "separated"}, "holds CMYK colours"),
+        (np.repeat(PIXELS[..., None], 3, 3), {"photometric": "cielab"}, "holds CIELAB colours"),
+        (PIXELS, {"photometric": "miniswhite"}, "but 0 is white by the file"),
+        (PIXELS, {"metadata": {"axes": "CYX"}, "imagej": True}, "an axis is that of 3 channels"),
+        (PIXELS, {"photometric": "minisblack"}, ""),
+    ],
+)
+def test_what_is_doubtful_of_a_file_that_napari_opens_is_told(
+    viewer, section, tmp_path, pixels, stored, doubt
+):
+    tifffile.imwrite(tmp_path / "a.tif", pixels, **stored)
+    (layer,) = viewer.open(tmp_path / "a.tif", plugin="napari")
+    assert doubt in told(section)
+    if not doubt:
+        assert told(section).startswith("Image\n3 slices, 48 x 32 px, uint8\nVoxel size")
+    if "channels" in doubt:
+        layer.axis_labels = ("c", "y", "x")
+        assert doubt not in told(section)
+
+
 def test_time_points_have_no_distance_until_their_axis_is_called_z(viewer, section, tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", PIXELS, imagej=True, metadata={"axes": "TYX"})
     (layer,) = viewer.open(tmp_path / "a.tif", plugin="napari")

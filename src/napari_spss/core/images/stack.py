@@ -148,6 +148,8 @@ class Stack:
         (z, y, x) in micrometres; None = unknown, or not the same in all slices.
     notes : tuple of str
         What the user should know of the file.
+    file_notes : tuple of str
+        Those of them that hold whatever its axes and the size of its pixels are.
     is_labels : bool
         Whether a file says that its values are ids or classes, not grey values.
 
@@ -213,6 +215,7 @@ class Stack:
         self.source = source
         self.channel_axis_is_rgb = all(image.plan.is_rgb for image in self._images)
         self.is_labels = any(image.is_labels for image in images)
+        self.file_notes = tuple(dict.fromkeys(note for image in images for note in image.notes))
         notes = dict.fromkeys(
             note
             for image in images

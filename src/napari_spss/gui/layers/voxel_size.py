@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Image, Labels
 
-from ...core.base import UNKNOWN_VOXEL, SpssError, VoxelSize
+from ...core.base import UNKNOWN_VOXEL, InputError, SpssError, VoxelSize
 from .geometry import Geometry
 from .own import layer_mark
 from .source_frame import camera_of
@@ -25,13 +26,19 @@ _UM = "micrometer"
 _NO_UNIT = "pixel"
 
 
-def file_voxel_size(layer: Image) -> VoxelSize:
+def file_voxel_size(layer: Image, stack: Stack | None = None) -> VoxelSize:
     """Voxel size (z, y, x) in micrometres that the file of a layer states; None where it does not.
 
     napari opens TIFF files without it. If the file calls its slices time points, and nobody named
     their axis, that is called t from now on.
+
+    Parameters
+    ----------
+    layer : Image
+    stack : Stack, optional
+        What is in its file; by default this is opened.
     """
-    stack = _file_stack(layer)
+    stack = _file_stack(layer, stack)
     if stack is None:
         return UNKNOWN_VOXEL
     name_time_axis(layer, stack)
@@ -60,17 +67,33 @@ def name_time_axis(layer: Image | Labels, stack: Stack | None = None) -> None:
         layer.axis_labels = names
 
 
-def _file_stack(layer: Image | Labels) -> Stack | None:
-    """Open the file of a layer, if it holds what the layer shows."""
-    path = layer.source.path
-    if not path:
-        return None
-    from ...core.images import open_stack
+def look_into_file(layer: Image | Labels) -> tuple[Stack | None, str]:
+    """Open the file of a layer, and say what is doubtful of it.
 
+    napari opens more kinds of files, and tells less.
+    """
+    path = layer.source.path
+    if not path or not os.path.exists(path):
+        return None, ""
+    from ...core.images import known_readers, open_stack
+
+    suffixes = tuple(one for reader in known_readers() for one in reader.suffixes)
     try:
         stack = open_stack(path)
-        is_same = (stack.n_slices, *stack.shape_of(0)) == Geometry.of(layer).stack_shape
-    except (SpssError, OSError):  # a file that only napari can open
+    except (SpssError, OSError) as error:
+        is_known = str(path).lower().endswith(suffixes)
+        return None, f"\u26a0 Only napari reads its file: {error}" if is_known else ""
+    return stack, "\n".join(stack.file_notes)
+
+
+def _file_stack(layer: Image | Labels, stack: Stack | None = None) -> Stack | None:
+    """Return what is in the file of a layer, if it is what the layer shows."""
+    stack = stack or look_into_file(layer)[0]
+    try:
+        is_same = stack is not None and (
+            (stack.n_slices, *stack.shape_of(0)) == Geometry.of(layer).stack_shape
+        )
+    except InputError:  # of more axes than a stack has
         return None
     return stack if is_same else None
 

@@ -31,6 +31,7 @@ from ..layers import (
     full_resolution,
     guessed_channels,
     layer_mark,
+    look_into_file,
     set_voxel_size,
     voxel_size_um,
 )
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 _FOUND = "found_voxel_size_um"
+_DOUBTS, _CHANNELS = "doubts_of_file", "channels_of_file"
 _OPAQUE = ("opaque", "translucent", "translucent_no_depth")
 _COVERING = frozenset(
     ("inserted", "removed", "reordered", "visible", "opacity", "blending", "translate", "scale")
@@ -204,15 +206,21 @@ class ImageSection(QWidget):
         self.image_changed.emit(layer)
 
     def _take_found_size(self, layer: Layer) -> None:
-        """Give an image whose unit is no length the voxel size that its file states."""
+        """Give an image whose unit is no length the voxel size that its file states.
+
+        What is doubtful of that file is told, too.
+        """
         size = _size_of(layer)
         if size is None or _FOUND in layer_mark(layer):
             return
+        stack, doubts = look_into_file(layer)
         if size[1:] == UNKNOWN_VOXEL[1:]:
-            size = file_voxel_size(layer)
+            size = file_voxel_size(layer, stack) if stack is not None else UNKNOWN_VOXEL
             if size != UNKNOWN_VOXEL:
                 self._scale(layer, size)
-        layer.metadata[MARK] = {**layer_mark(layer), _FOUND: size}
+        n_channels = 1 if stack is None else stack.n_channels
+        found = {_FOUND: size, _DOUBTS: doubts, _CHANNELS: n_channels}
+        layer.metadata[MARK] = {**layer_mark(layer), **found}
 
     def _scale(self, layer: Image, size_um: VoxelSize) -> None:
         self._is_scaling = True
@@ -282,6 +290,8 @@ class ImageSection(QWidget):
                     _TIME_SERIES if geometry.is_time_series else "",
                     guessed_channels(layer, geometry),
                     layer_mark(layer).get("notice", ""),
+                    layer_mark(layer).get(_DOUBTS, ""),
+                    _hidden_channels(layer, geometry),
                 )
                 facts = "\n".join(text for text in (describe(layer, geometry), *more) if text)
                 size = voxel_size_um(geometry)
@@ -369,6 +379,17 @@ def describe(layer: Image, geometry: Geometry) -> str:
     elif width_um is not None:
         parts.append(f"{length_text(width_um)} per px")
     return ", ".join(parts)
+
+
+def _hidden_channels(layer: Image, geometry: Geometry) -> str:
+    """Say so if the file has channels, and none of the layer's axes is theirs."""
+    n_channels = layer_mark(layer).get(_CHANNELS, 1)
+    if n_channels == 1 or layer.rgb or "C" in geometry.axes or n_channels not in geometry.shape:
+        return ""
+    return (
+        f"By its file an axis is that of {n_channels} channels; if so, name it 'c' (Layers > "
+        "Metadata)."
+    )
 
 
 def _scale_text(diameter_px: float, pixel_um: float | None) -> str:
