@@ -488,6 +488,7 @@ def test_fractions_of_many_classes_leave_the_time_of_a_run_readable(qtbot, tmp_p
         learned_from="1 grid",
         end=None,
         validation_loss=None,
+        is_interrupted=False,
     )
     runs = RunsList()
     qtbot.addWidget(runs)
