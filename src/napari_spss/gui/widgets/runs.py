@@ -213,9 +213,6 @@ def _described(run: RunSummary) -> str:
     if agreed is not None:
         n_nodes = counted(agreed.n_nodes, "judged node")
         text += f". Overlap with your judgements {agreed.overlap:.2f}, at {n_nodes}"
-    elif run.model.stated_fractions is not None:
-        stated = _fractions(run.model.classes, run.model.stated_fractions)
-        text += f". Stated on average: {stated}"
     if run.validation_loss is not None:
         text += f". Lowest validation loss {run.validation_loss:.3g}"
     return f"{text}."
