@@ -1223,6 +1223,18 @@ def test_strokes_are_news_to_the_model(dock, qtbot):
     assert next_step_of(dock).startswith("Next: press Continue. The model")
 
 
+def test_strokes_are_not_shown_over_another_image(dock, viewer):
+    dock.annotate.painted.start_painting()
+    layer = dock.annotate.painted.layer
+    layer.data_setitem(tuple(np.array([[1], [4], [7]])), 2)
+    viewer.add_image(pixels(1), name="other")
+    dock.image.set_layer(viewer.layers["other"])
+    assert not layer.visible
+    dock.image.set_layer(viewer.layers["em"])
+    assert dock.annotate.painted.layer is layer
+    assert layer.visible
+
+
 def test_with_other_classes_than_the_models_it_says_to_train_anew(dock, qtbot):
     run(dock, qtbot)
     styles = dock.classes.value()

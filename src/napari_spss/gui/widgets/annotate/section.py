@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QTabBar, QWidget
 from ....core.analysis import counted_fractions
 from ....core.annotations import Annotations, Classes
 from ....core.base import counted
-from ...layers import RegionLayer, SourceFrame
+from ...layers import RegionLayer, SourceFrame, layer_mark
 from ...models import sentence
 from ..parts import fill_column, make_button, make_row
 from .fractions import FractionsTable
@@ -143,7 +143,10 @@ class AnnotateSection(QWidget):
 
     def clear(self) -> None:
         """Forget everything, as for another image."""
+        painted = self.painted.layer
         self.painted.set_value(None)
+        if painted is not None and layer_mark(painted):
+            painted.visible = False
         self.fractions.clear()
         self.set_value(Annotations(Classes(self._styles)))
 
