@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..annotations import Annotations, Classes
+from ..annotations import MIN_CONTRAST, Annotations, Classes, contrast
 from ..base import counted, length_text
 from .estimates import Estimate
 from .ratio import counted_fractions
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 TRUE, TYPED, COUNTED = "#56B4E9", "#777777", "#000000"
-_MIN_CONTRAST = 3.0  # WCAG 2.1, 1.4.11: of what is not text
 _CORRECTED = "labels, corrected"
 BAND = "95 % interval, whole stack"
 _FEWEST_FOR_BARS = 8
@@ -325,11 +324,6 @@ def _on_white(colour: str) -> tuple[float, float, float]:
     from matplotlib.colors import to_rgb
 
     rgb = np.array(to_rgb(colour))
-    while 1.05 / (_luminance(rgb) + 0.05) < _MIN_CONTRAST:
+    while contrast(rgb, (1, 1, 1)) < MIN_CONTRAST:
         rgb *= 0.95
     return float(rgb[0]), float(rgb[1]), float(rgb[2])
-
-
-def _luminance(rgb: Floats) -> float:
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])

@@ -14,9 +14,11 @@ from .class_spec import (
     show_values as show_values,
 )
 from .class_style import (
+    MIN_CONTRAST as MIN_CONTRAST,
     PALETTE as PALETTE,
     Classes as Classes,
     ClassStyle as ClassStyle,
+    contrast as contrast,
 )
 from .csv_cells import (
     per_cent_text as per_cent_text,

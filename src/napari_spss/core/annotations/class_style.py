@@ -19,7 +19,27 @@ if TYPE_CHECKING:
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 _BACKGROUND = "#808080"
 
+MIN_CONTRAST = 3.0
+"""Of what is not text: WCAG 2.1, 1.4.11."""
+
 _HEX = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+def contrast(one: Iterable[float], other: Iterable[float]) -> float:
+    """Contrast ratio of two colours (red, green, blue), 0-1, as WCAG 2.1 defines it, 1-21.
+
+    Examples
+    --------
+    >>> contrast((0, 0, 0), (1, 1, 1))
+    21.0
+    """
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(rgb: Iterable[float]) -> float:
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 @dataclass(frozen=True)

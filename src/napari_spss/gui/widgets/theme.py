@@ -12,12 +12,13 @@ from qtpy.QtCore import QEvent
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QApplication, QWidget
 
+from ...core.annotations import MIN_CONTRAST, contrast as contrast_of
+
 Level = Literal["", "warning", "error"]
 
 _THEME, _MARK = "spss_theme", "spss_mark"  # Qt properties
 _FIELDS = ("QLineEdit", "QAbstractSpinBox", "QComboBox", "QCheckBox")
 _MUTED = 0.75  # opacity
-_MIN_CONTRAST = 3.0  # WCAG 2.1, 1.4.11: of what is not text
 _N_SHADES = 20
 
 
@@ -72,14 +73,7 @@ def warning_colour(widget: QWidget) -> QColor:
 
 def contrast(one: QColor, other: QColor) -> float:
     """Return the contrast ratio of two colours as WCAG 2.1 defines it, 1-21."""
-    low, high = sorted((_luminance(one), _luminance(other)))
-    return (high + 0.05) / (low + 0.05)
-
-
-def _luminance(colour: QColor) -> float:
-    parts = (colour.redF(), colour.greenF(), colour.blueF())
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return contrast_of(one.getRgbF()[:3], other.getRgbF()[:3])
 
 
 def _distinct(name: str, widget: QWidget) -> QColor:
@@ -91,7 +85,7 @@ def distinct(colour: QColor, *, text: QColor, background: QColor) -> QColor:
     """Return a colour, shifted towards that of the text until it stands out from the background."""
     shade = colour
     for step in range(1, _N_SHADES):
-        if contrast(shade, background) >= _MIN_CONTRAST:
+        if contrast(shade, background) >= MIN_CONTRAST:
             break
         shade = _mixed(colour, text, step / _N_SHADES)
     return shade
