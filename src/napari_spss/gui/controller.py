@@ -69,7 +69,7 @@ from .models import (
     open_grid,
     steps_of,
 )
-from .outcome import Outcome
+from .outcome import NO_RESULT, Outcome
 from .worker import Runner
 
 if TYPE_CHECKING:
@@ -527,7 +527,7 @@ class Controller(QObject):
         if has_run and (stale := self.stale()):
             raise InputError(stale)
         if outcome.maps is None or outcome.source is None or outcome.model is None:
-            raise InputError("There is no result yet; apply the model first.")
+            raise InputError(NO_RESULT)
         results = prediction_results(
             folder,
             (
@@ -547,7 +547,7 @@ class Controller(QObject):
             return
         labels = outcome.labels()
         if labels is None:
-            raise InputError("There is no result yet; apply the model first.")
+            raise InputError(NO_RESULT)
         stale = self.check.stale() if outcome is self.outcome else ""
         if stale:
             self.session.say("warning", f"The estimate is not saved. {stale}")
@@ -691,7 +691,7 @@ class Controller(QObject):
             return
         labels = outcome.labels()
         if labels is None or outcome.maps is None or outcome.source is None:
-            raise InputError("There is no result yet; apply the model first.")
+            raise InputError(NO_RESULT)
         if not outcome.maps.is_complete:
             self.session.say("warning", _NOT_WHOLE)
         ticket = self._claimed = self.session.begin("objects")

@@ -14,7 +14,7 @@ from ..core.annotations import Annotations, Classes
 from ..core.base import InputError
 from .controller import InTheWay, check_place
 from .models import Session, Task, explain, guarded, start_task
-from .outcome import Outcome
+from .outcome import NO_RESULT, Outcome
 
 if TYPE_CHECKING:
     from ..core.analysis import ClassFractions, Estimate
@@ -90,7 +90,7 @@ class Figures(QObject):
 
         outcome = self._controller.outcome
         if outcome.maps is None or outcome.source is None:
-            raise InputError("There is no result yet; apply the model first.")
+            raise InputError(NO_RESULT)
         if self._running is not None:
             raise InputError("Figures are being drawn; wait until they are done.")
         if outcome.after_labels(lambda: self.save(str(folder), formats, overwrite)):

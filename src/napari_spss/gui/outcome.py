@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..core.training import Model
     from .layers import ResultLayers, Source
 
+NO_RESULT = "There is no result yet; apply the model first."
 _NEWS_MS = 150
 
 

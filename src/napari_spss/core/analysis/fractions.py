@@ -363,7 +363,7 @@ def object_table(
         task = _Task.of(masks, voxel_size_um=voxel_size_um, classes=classes, per_slice=per_slice)
         values = PixelValues(_over(task, image, "image"), _over(task, probs, "maps"))
         sizes = task.object_sizes(1, None)
-        found = _read_some(task, masks, sizes, values, numbers, within, go_on)
+        found = _read_some(masks, sizes, values, numbers, within, go_on)
         table, _ = _object_table(task, {1: found}, classes, sizes, values)
     if "id" in table:
         table["object"] = table.pop("id")
@@ -528,7 +528,6 @@ def _read(
 
 
 def _read_some(
-    task: _Task,
     masks: Masks,
     sizes: ObjectSizes,
     pixels: PixelValues,

@@ -154,14 +154,14 @@ def tiles(shape: tuple[int, int], tile_px: int) -> list[Box]:
     return [(y0, x0, y1, x1) for y0, y1 in pairwise(edges[0]) for x0, x1 in pairwise(edges[1])]
 
 
-def widest_frame_px(stack: SliceShapes, n: int = 16) -> int:
-    """Tell how wide frames may be so that several find room in each slice, and so many in all.
+def widest_frame_px(stack: SliceShapes) -> int:
+    """Tell how wide frames may be so that several find room in each slice, and 16 in all.
 
     How much frames differ tells how precise their mean is; a few tell it badly, a single one not
     at all.
     """
     narrowest = min(min(stack.shape_of(z)) for z in range(stack.n_slices))
-    return max(1, narrowest // max(2, math.ceil(math.sqrt(n / stack.n_slices))))
+    return max(1, narrowest // max(2, math.ceil(math.sqrt(16 / stack.n_slices))))
 
 
 def _by_quarters(shape: tuple[int, int], size_px: int, rng: np.random.Generator) -> list[Box]:

@@ -133,8 +133,11 @@ class CountingGrid:
         """Rows and columns (2, N) of the pixels that hold the nodes."""
         return np.floor(np.stack([self.y, self.x]) + 0.5).astype(np.int64)
 
-    def nearest(self, y: float, x: float, radius_px: float) -> int | None:
-        """Index of the node nearest to a position, if there is one within a radius."""
+    def nearest(self, y: float, x: float, radius_px: float = 0.25) -> int | None:
+        """Index of the node nearest to a position, if there is one within a radius.
+
+        By default it is less than half of the least distance of two nodes.
+        """
         if not self.n_nodes:
             return None
         distances = np.hypot(self.y - y, self.x - x)

@@ -30,7 +30,6 @@ N_LOOKS = 32
 
 _KEEP = "keep"
 _KEPT = -3
-_NEAR_PX = 0.25  # less than half of the least distance of two nodes
 _LEAST_ERROR, _MOST_ERROR = 0.01, 0.25
 _REMEDY = "restore it, or write the table anew"
 
@@ -82,7 +81,7 @@ def with_looks(annotations: Annotations, looks: Iterable[Look]) -> Annotations:
         if look.verdict is None:
             continue
         grid = grids.get(look.region)
-        node = None if grid is None else grid.nearest(look.y, look.x, _NEAR_PX)
+        node = None if grid is None else grid.nearest(look.y, look.x)
         if grid is None or node is None:
             raise InputError(
                 f"no counting grid has a node at y {look.y:g}, x {look.x:g} of slice "
@@ -240,7 +239,7 @@ def _looks_of(table: Table, annotations: Annotations) -> tuple[list[tuple[int, L
         verdict = row.stated if row.look == _KEPT else row.look
         region = Region(row.slice, row.box)
         grid = grids.get(region)
-        node = None if grid is None else grid.nearest(row.y, row.x, _NEAR_PX)
+        node = None if grid is None else grid.nearest(row.y, row.x)
         found.append(
             (line, Look(region, row.y, row.x, row.stated, row.map, row.probability, verdict))
         )

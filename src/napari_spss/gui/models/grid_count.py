@@ -27,7 +27,6 @@ from ...core.base import InputError, counted
 from .class_changes import follow_classes
 from .history import History
 
-_NEAR_PX = 0.25  # of a node that is looked for by its place
 UNTOUCHED = NOT_JUDGED  # becomes background once the grid is done
 BACKGROUND = 0
 
@@ -248,7 +247,7 @@ class GridBook:
     def node_of(self, look: Look) -> int | None:
         """Node that was looked at again, or is to be; None if there is none by now."""
         grid = self._grids.get(look.region)
-        return None if grid is None else grid.nearest(look.y, look.x, _NEAR_PX)
+        return None if grid is None else grid.nearest(look.y, look.x)
 
     def has_node(self, look: Look) -> bool:
         """Whether a node to be looked at again is on a grid, or frame."""

@@ -36,7 +36,7 @@ def make_button(text: str, act: Act, tooltip: str = "") -> QPushButton:
     return button
 
 
-def make_check(text: str, act: Act, tooltip: str = "", *, is_on: bool = False) -> QCheckBox:
+def make_check(text: str, act: Act, tooltip: str, *, is_on: bool = False) -> QCheckBox:
     """Make a box to be ticked; ticking it does something, as does taking that back."""
     check = QCheckBox(text)
     check.setChecked(is_on)
