@@ -235,7 +235,7 @@ def test_time_points_are_not_joined_unless_the_distance_of_slices_is_stated() ->
         assert "pixels" in measured.stack
         assert "volume_um3" not in measured.stack
         assert not any("distance of slices is not known" in note for note in measured.notes)
-        assert "--voxel-size Z,Y,X" in measured.notes[0]
+        assert any("--voxel-size Z,Y,X" in note for note in measured.notes)
     volume = measure_masks(open_masks(labels), stack=film, voxel_size_um=(0.1, 0.1, 0.1))
     assert len(volume.objects) == 1
     assert volume.stack["volume_um3"][1] == pytest.approx(0.018)
