@@ -12,8 +12,9 @@ import pytest
 import zarr
 from pixels import ramp
 
+from napari_spss.core.annotations import ClassSpec
 from napari_spss.core.base import InputError
-from napari_spss.core.images import check_stack, open_stack
+from napari_spss.core.images import check_stack, open_masks, open_stack
 
 
 def test_zarr_folder_and_group(tmp_path: Path) -> None:
@@ -239,6 +240,24 @@ def test_a_level_has_the_axes_and_its_own_voxel_size(
         assert (stack.n_slices, stack.n_channels) == (3, 2)
         assert stack.voxel_size_um == pytest.approx((0.05, 0.004 * (k + 1), 0.004 * (k + 1)))
         np.testing.assert_array_equal(stack.read(1), data[:, 1, :: k + 1, :: k + 1])
+
+
+@pytest.mark.parametrize(("version", "options"), [(2, {}), (3, {}), (3, {"shards": (1, 20, 24)})])
+def test_missing_chunks_of_an_image_are_told_but_not_of_masks(
+    tmp_path: Path, version: Any, options: Any
+) -> None:
+    group = zarr.open_group(tmp_path / "image.zarr", mode="w", zarr_format=version)
+    array = group.create_array("0", shape=(3, 20, 24), chunks=(1, 10, 12), dtype="u1", **options)
+    array[:] = 1
+    assert open_stack(tmp_path / "image.zarr").notes == ()
+    array[1] = 0  # its chunks are left out
+    n, n_chunks = (1, 3) if "shards" in options else (4, 12)
+    for place in ("image.zarr", "image.zarr/0"):
+        (note,) = open_stack(tmp_path / place).notes
+        assert note.startswith(f"{n} of {n_chunks} chunks of {tmp_path / place} are missing and c")
+        assert (
+            open_masks(tmp_path / place, classes=ClassSpec(("background", "a"), (0, 1))).notes == ()
+        )
 
 
 def test_sharded_arrays_are_read(tmp_path: Path) -> None:

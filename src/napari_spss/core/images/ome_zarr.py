@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +29,7 @@ _MARKS = ("zarr.json", ".zarray", ".zgroup")
 _DIMENSIONS = "_ARRAY_DIMENSIONS"  # of xarray
 _LETTERS = {name: name[0].upper() for name in ("t", "time", "c", "channel", "z", "y", "x")}
 _MAX_NAMED = 20
+_MAX_COUNTED = 50_000  # chunks, in a tenth of a second
 _MAX_DEPTH = 3  # folders from a level to its image
 
 
@@ -205,7 +207,7 @@ def _level_of_image(array: Any, path: Path) -> ImageData:
                     if folder / level.path == place:
                         axes, size = _axes_of(multiscale, level, len(array.shape))
                         is_labels = _are_labels(metadata, folder)
-                        return ImageData(_StoredArray(array, path), axes, size, is_labels=is_labels)
+                        return _image(array, path, axes, size, is_labels=is_labels)
     return _plain(array, path)
 
 
@@ -216,7 +218,7 @@ def _plain(array: Any, path: Path) -> ImageData:
     names = stated if isinstance(stated, list | tuple) else ()
     letters = "".join(_LETTERS.get(str(name).casefold(), "") for name in names)
     is_known = len(set(letters)) == len(array.shape) and {"Y", "X"} <= set(letters)
-    return ImageData(_StoredArray(array, path), letters if is_known else None)
+    return _image(array, path, letters if is_known else None)
 
 
 def _finest_level(group: Any, metadata: _Metadata, path: Path) -> ImageData:
@@ -231,7 +233,38 @@ def _finest_level(group: Any, metadata: _Metadata, path: Path) -> ImageData:
         raise InputError(f"{path / level.path} is no array; restore it, or choose another folder.")
     axes, size = _axes_of(multiscale, level, len(array.shape))
     is_labels = _are_labels(metadata, path)
-    return ImageData(_StoredArray(array, path), axes, size, is_labels=is_labels)
+    return _image(array, path, axes, size, is_labels=is_labels)
+
+
+def _image(
+    array: Any,
+    path: Path,
+    axes: str | None,
+    size: VoxelSize = UNKNOWN_VOXEL,
+    *,
+    is_labels: bool = False,
+) -> ImageData:
+    gaps = () if is_labels else tuple(_gaps(array, path))
+    return ImageData(_StoredArray(array, path), axes, size, is_labels=is_labels, gaps=gaps)
+
+
+def _gaps(array: Any, path: Path) -> Iterator[str]:
+    """Say how many chunks have no file, unless there are too many to count at once."""
+    folder = Path(array.store.root) / array.path
+    edges = getattr(array, "shards", None) or array.chunks
+    n_chunks = math.prod(-(-n // edge) for n, edge in zip(array.shape, edges, strict=True))
+    if n_chunks > _MAX_COUNTED:
+        return
+    n_files = sum(
+        name not in _MARKS and not name.startswith(".")
+        for _, _, names in os.walk(folder)
+        for name in names
+    )
+    if n_files < n_chunks:
+        yield (
+            f"{n_chunks - n_files} of {n_chunks} chunks of {path} are missing and count as "
+            f"{array.fill_value or 0}: either nothing is there, or the copy is incomplete."
+        )
 
 
 def _step(level: _Level) -> float:

@@ -72,6 +72,8 @@ class ImageData:
         Whether the file says that its values are ids or classes, not grey values.
     axes_notes : tuple of str
         What the user should know of the axes that the file states, if no others are stated.
+    gaps : tuple of str
+        What is missing in the file; in masks that means that nothing is there.
     """
 
     array: ArrayLike
@@ -83,6 +85,7 @@ class ImageData:
     source: str = ""
     is_labels: bool = False
     axes_notes: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -215,12 +218,10 @@ class Stack:
         self.source = source
         self.channel_axis_is_rgb = all(image.plan.is_rgb for image in self._images)
         self.is_labels = any(image.is_labels for image in images)
-        self.file_notes = tuple(dict.fromkeys(note for image in images for note in image.notes))
-        notes = dict.fromkeys(
-            note
-            for image in images
-            for note in (*image.notes, *(image.axes_notes if axes is None else ()))
-        )
+        told = [(*image.notes, *(image.gaps if strict else ())) for image in images]
+        self.file_notes = tuple(dict.fromkeys(note for notes in told for note in notes))
+        of_axes = [image.axes_notes for image in images if axes is None]
+        notes = dict.fromkeys((*self.file_notes, *(note for one in of_axes for note in one)))
         doubt = doubt_of_size(edge for image in images for edge in image.voxel_size_um)
         if doubt and self._stated_um == UNKNOWN_VOXEL and not self.is_labels:
             notes[f"{source} {doubt}; state it if it is another one (voxel size)."] = None
