@@ -13,7 +13,7 @@ from ..base import InputError
 IGNORE = 255
 """Value of a pixel without a known class."""
 
-_STRIP_PX = 2**22
+_STRIP_PX = 2**21
 
 Box: TypeAlias = tuple[int, int, int, int]
 
@@ -76,8 +76,8 @@ def strips(shape: tuple[int, int]) -> Iterator[Box]:
 
     Examples
     --------
-    >>> list(strips((4096, 2048)))
-    [(0, 0, 2048, 2048), (2048, 0, 4096, 2048)]
+    >>> list(strips((2048, 2048)))
+    [(0, 0, 1024, 2048), (1024, 0, 2048, 2048)]
     """
     height, width = shape
     n_rows = max(1, _STRIP_PX // width)
