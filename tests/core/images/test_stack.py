@@ -171,6 +171,7 @@ def test_rgb_is_told_from_channels(
         (np.array([["a", "b"]]), "YX", "not numbers"),
         (np.zeros((4, 4)), "YY", "each letter once"),
         (np.zeros((4, 4)), "ZC", "must name Y and X"),
+        (np.zeros((2, 3, 4, 5)), "QQYX", "does not say what its axes are"),
         (np.zeros((4, 4, 4)), "Y-X", "other signs"),
     ],
 )

@@ -116,6 +116,13 @@ def _check_letters(letters: str, shape: Sequence[int], source: str) -> None:
             f"give one letter of Z, C, Y, X for each of its {len(shape)} axes.",
             field="axes",
         )
+    if letters.count("Q") > 1:  # as tifffile calls an axis without a name
+        raise InputError(
+            f"{source} has the shape {tuple(shape)}, and does not say what its axes are; state "
+            "them, such as --axes ZCYX (axes in Python), or save it with named axes, such as in "
+            "Fiji.",
+            field="axes",
+        )
     if len(set(letters)) != len(letters) or not {"Y", "X"} <= set(letters):
         raise InputError(
             f"axes {letters!r} of {source} must name Y and X, and each letter once; "
