@@ -181,8 +181,11 @@ def test_it_is_refused_without_nodes_and_with_other_classes(dock, qtbot):
     assert "The classes are others than those of the model" in dock.bar.text()
 
 
-def test_the_job_ranks_nodes_and_gives_none_where_it_is_stopped():
+def test_the_job_ranks_nodes_and_gives_none_of_which_it_is_sure():
+    import torch
+
     from napari_spss.core.base import preset
+    from napari_spss.core.networks import last_layer
     from napari_spss.core.prediction import predict_slice
     from napari_spss.core.training import iter_training
 
@@ -194,8 +197,16 @@ def test_the_job_ranks_nodes_and_gives_none_where_it_is_stopped():
     assert events[-1].reason is FinishReason.completed
     maps = predict_slice(model, stack, 1, device="cpu")[:, 4, GRID.x.astype(int)]
     doubt = 1 - maps[GRID.class_index, np.arange(4)]
-    assert [look.x for look in looks] == GRID.x[np.argsort(-doubt, kind="stable")].tolist()
+    in_order = GRID.x[np.argsort(-doubt, kind="stable")].tolist()
+    assert [look.x for look in looks] == in_order[: len(looks)]
+    assert looks
     token = CancelToken()
     token.cancel()
     events, looks = drain(find_doubtful(model, stack, SAID, device="cpu", token=token))
     assert (events[-1].reason, looks) == (FinishReason.stopped, ())
+    last = model.network.get_submodule(last_layer(model.network))
+    with torch.no_grad():  # background everywhere, for certain
+        last.weight.zero_()
+        last.bias.fill_(-20.0)
+    _, looks = drain(find_doubtful(model, stack, SAID, device="cpu", token=CancelToken()))
+    assert [look.stated for look in looks] == [1, 1]

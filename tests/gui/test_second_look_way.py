@@ -172,7 +172,8 @@ def test_nodes_are_looked_at_again_and_a_model_learns_what_was_changed(
     n_next = min(32, n_left)
     assert f"at {n_next} nodes" in offered(dock.results)
     user.push_and_wait(button(dock.results, f"at {n_next} nodes"))
-    assert {user.class_of(look)[1] for look in panel.value()[32:]} == {0}
-    assert len(panel.value()) == 64
-    assert "Node 1 of 32" in said(panel)
+    more = panel.value()[32:]  # the map may be sure of all others
+    assert {user.class_of(look)[1] for look in more} <= {0}
+    assert all(look.probability >= 0.01 for look in more)
+    assert ("no node is doubtful" in dock.bar.text()) == (not more)
     user.leave()

@@ -64,6 +64,8 @@ if TYPE_CHECKING:
 ESTIMATES, CHECK = "estimates.csv", "check.csv"
 T = TypeVar("T")
 
+_LEAST_DOUBT = 0.01  # probability that a node is wrong, to be looked at again
+
 logger = logging.getLogger(__name__)
 
 
@@ -334,7 +336,10 @@ def find_doubtful(
     device: str,
     token: CancelToken,
 ) -> Generator[Event, None, tuple[Look, ...]]:
-    """Return the nodes about which the model and the annotations differ most; none if stopped."""
+    """Return the nodes about which the model and the annotations differ most; none if stopped.
+
+    Those that are as good as certain are left out.
+    """
     preload()
     from ..core.prediction import predict_regions
     from ..core.training import NodeMaps, rank_nodes
@@ -350,7 +355,8 @@ def find_doubtful(
             yield event
     if not is_complete:
         return ()
-    return rank_nodes(annotations, maps.probs, node_error=model.settings.labels.node_error)
+    looks = rank_nodes(annotations, maps.probs, node_error=model.settings.labels.node_error)
+    return tuple(look for look in looks if look.probability >= _LEAST_DOUBT)
 
 
 @named("finding objects")

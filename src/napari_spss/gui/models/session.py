@@ -514,6 +514,8 @@ class Session:
         if ticket.kind == "review" and not is_stopped:
             nodes = counted(len(cast("tuple[Look, ...]", result)), "node")
             text = f"Second look: {nodes} about which map and person differ most."
+            if not result:
+                text = "Second look: the map agrees with what you judged, and no node is doubtful."
         if ticket.kind == "training" and self.status.done == 0:
             result = None
         is_model = ticket.kind in ("training", "loading") and result is not None
