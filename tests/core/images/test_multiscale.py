@@ -77,6 +77,12 @@ def test_labels_are_a_pyramid_of_modes_that_knows_its_classes(tmp_path: Path) ->
     assert open_stack(path).voxel_size_um == (None, None, None)
 
 
+def test_numbers_of_objects_are_not_averaged(tmp_path: Path) -> None:
+    data = np.random.default_rng(1).choice(np.array([0, 7, 70_000], np.int32), (1, 520, 600))
+    levels = levels_of(write(tmp_path / "objects.ome.zarr", data))
+    assert set(np.unique(levels[1][0][:])) == {0, 7, 70_000}
+
+
 def test_labels_are_measured_as_what_they_are(tmp_path: Path) -> None:
     data = np.zeros((2, 40, 30), np.uint8)
     data[0, :10] = 1

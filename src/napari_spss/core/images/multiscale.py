@@ -53,7 +53,8 @@ class Pyramid:
             levels = metadata["multiscales"][0]["datasets"]
             self._levels = [group[level["path"]] for level in levels]
         self._is_time_first = metadata["multiscales"][0]["axes"][0]["type"] == "time"
-        self._halve: Callable[[Pixels], Pixels] = _mode if "image-label" in metadata else _mean
+        is_mode = metadata["multiscales"][0]["type"] == "mode"
+        self._halve: Callable[[Pixels], Pixels] = _mode if is_mode else _mean
 
     @classmethod
     def create(cls, path: Path, layout: StackLayout, slices: range) -> Self:
@@ -224,7 +225,8 @@ def _metadata(title: str, layout: StackLayout, z: int, n_levels: int) -> dict[st
                 *([{"type": "translation", "translation": shift}] if level else []),
             ],
         })  # fmt: skip
-    kind = "mode" if layout.classes else "mean"
+    is_numbers = layout.dtype == np.int32  # of objects
+    kind = "mode" if layout.classes or is_numbers else "mean"
     multiscale = {"name": title, "axes": axes, "datasets": datasets, "type": kind}
     found: dict[str, Any] = {"version": "0.5", "multiscales": [multiscale]}
     if layout.channels is not None:
