@@ -129,6 +129,14 @@ def test_a_mask_that_is_mostly_object_may_be_inverted(mask: Any, told: str, text
     assert turned.classes.names == masks.classes.names
 
 
+def test_a_large_mask_may_be_full_at_its_top() -> None:
+    mask = np.zeros((5000, 2000), np.uint8)
+    mask[:1048] = 255  # the rows that are read at a time
+    assert not open_masks(mask).notes
+    (note,) = open_masks(255 - mask).notes
+    assert note.startswith("255 covers 79 %")
+
+
 def test_an_inverted_mask_of_fiji_is_told(tmp_path: Path) -> None:
     """Fiji saves an inverting lookup table as a colour table, or as 0 being white."""
     mask = np.zeros((8, 10), np.uint8)

@@ -193,14 +193,17 @@ def _doubt_of_inversion(masks: Masks) -> Iterator[str]:
     n_object = n_looked_at = 0
     value: Any = 0
     for z in sampled_slices(masks.stack):
-        box = next(strips(masks.shape_of(z)))
-        pixels = mask_pixels(masks.stack, z, box)
-        labels = masks._encode(pixels, masks.source)
-        inside = pixels[:, labels == 1]
-        n_object += inside.shape[1]
-        n_looked_at += int((labels != IGNORE).sum())
-        if inside.size:
-            value = tuple(inside[:, 0].tolist()) if len(pixels) == 3 else inside[0, 0].item() * 1
+        boxes = list(strips(masks.shape_of(z)))
+        for top, left, bottom, right in boxes:
+            n_rows = -(-(bottom - top) // len(boxes))  # all of them are one strip
+            pixels = mask_pixels(masks.stack, z, (top, left, top + n_rows, right))
+            labels = masks._encode(pixels, masks.source)
+            inside = pixels[:, labels == 1]
+            n_object += inside.shape[1]
+            n_looked_at += int((labels != IGNORE).sum())
+            if inside.size:
+                first = inside[:, 0].tolist()
+                value = tuple(first) if len(first) == 3 else first[0] * 1
     if 2 * n_object <= n_looked_at:
         return
     names = masks.classes.names
