@@ -27,11 +27,8 @@ if TYPE_CHECKING:
     from .inputs import Inputs
     from .models import PaintedLabels
 
-_VOXEL, _RESULTS, _RENAMED = (
-    "voxel_size_um",
-    "results",
-    "renamed",
-)  # among the settings, beside the form's
+# among the settings, beside the form's
+_VOXEL, _RESULTS, _FORMER = "voxel_size_um", "results", "former_names"
 
 
 @dataclass(frozen=True)
@@ -68,8 +65,8 @@ class ProjectContents:
         """Return what is to be saved, painted labels excepted."""
         form, size = self.form(), self._image.stated_voxel_size()
         settings = {**form.settings, _RESULTS: self._results.form().model_dump()}
-        if self._classes.renamed:
-            settings[_RENAMED] = self._classes.renamed
+        if self._classes.former:
+            settings[_FORMER] = self._classes.former
         return ProjectState(
             classes=form.classes,
             annotations=self._annotate.value(),
@@ -218,7 +215,7 @@ class ProjectContents:
             )
         settings = dict(state.settings)
         size, results = settings.pop(_VOXEL, None), settings.pop(_RESULTS, {})
-        renamed = settings.pop(_RENAMED, {})
+        former = settings.pop(_FORMER, {})
         try:
             form = RunForm.restored(settings)
         except InputError as error:
@@ -232,7 +229,14 @@ class ProjectContents:
                 self._image.state_voxel_size(merge_voxel_size(size, UNKNOWN_VOXEL))
             except (InputError, TypeError) as error:
                 faults.append(f"The stated voxel size {size} cannot be restored: {error}")
-        self._classes.set_value(state.classes, renamed if isinstance(renamed, dict) else {})
+        self._classes.set_value(
+            state.classes,
+            {
+                name: list(map(str, names))
+                for name, names in (former.items() if isinstance(former, dict) else ())
+                if isinstance(names, list)
+            },
+        )
         annotations = state.annotations or Annotations(Classes(state.classes))
         is_damaged = "proportions" in project.unreadable
         self._annotate.set_value(

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QToolButton,
 )
 
-from napari_spss.core.annotations import PALETTE, ClassStyle
+from napari_spss.core.annotations import PALETTE, Classes, ClassStyle
 from napari_spss.core.base import InputError
 from napari_spss.gui.widgets import CLASS_KEYS, ClassesEditor
 from napari_spss.gui.widgets.annotate.second_look import KEEP_KEY
@@ -108,6 +108,24 @@ def test_half_a_name_is_not_announced(qtbot, editor):
     with qtbot.assertNotEmitted(editor.value_changed):
         qtbot.keyClicks(edit, "chondria")
     assert editor.names() == ("background", "mito", "er")
+
+
+def test_models_are_told_apart_whose_classes_swapped_names(qtbot, editor):
+    before, new = Classes(("background", "mito", "er")), Classes(("background", "er", "mito"))
+    only = Classes(("background", "mito"))
+    for place, name in ((1, "other"), (2, "mito"), (1, "er")):
+        rename(qtbot, editor, place, name)
+        assert editor.named(before) == editor.names()
+        assert editor.named(only) == editor.names()[:2]
+    assert editor.named(new) == ("background", "er", "mito")
+    for place, name in ((1, "other"), (2, "er"), (1, "mito")):
+        rename(qtbot, editor, place, name)
+        assert editor.named(new) == editor.names()
+    assert editor.named(before) == ("background", "mito", "er")
+    rename(qtbot, editor, 1, "third")
+    for one in (before, new):
+        assert editor.named(one) == ("background", "third", "er")
+    assert editor.named(Classes(("background", "er", "axon"))) == ("background", "er", "axon")
 
 
 def test_background_can_be_neither_renamed_nor_removed(qtbot, editor):

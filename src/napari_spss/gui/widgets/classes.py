@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 
 from qtpy.QtCore import QSignalBlocker, QSize, Signal
 from qtpy.QtGui import QColor, QFont, QIcon, QPixmap
@@ -49,7 +50,7 @@ class ClassesEditor(QWidget):
         self._usage_of: Callable[[str], str] = lambda _: ""
         self._asked: _ClassRow | None = None
         self._before: tuple[ClassStyle, ...] = ()  # a class in use was removed; empty if none
-        self.renamed: dict[str, str] = {}  # name by which models may know a class, and its own
+        self.former: dict[str, list[str]] = {}  # names that a class had, by which models know it
         self._build()
         self._fill(DEFAULT_CLASSES)
 
@@ -79,15 +80,15 @@ class ClassesEditor(QWidget):
         return tuple(row.style_ for row in self._rows)
 
     def set_value(
-        self, classes: Sequence[ClassStyle], renamed: Mapping[str, str] | None = None
+        self, classes: Sequence[ClassStyle], former: Mapping[str, Sequence[str]] | None = None
     ) -> None:
         """Show other classes, the background first; a loss of annotated ones can be taken back.
 
         Parameters
         ----------
         classes : sequence of ClassStyle
-        renamed : mapping, optional
-            Names that some of them had before, and have now.
+        former : mapping, optional
+            Names that some of them had before, by the present one.
 
         Raises
         ------
@@ -98,7 +99,8 @@ class ClassesEditor(QWidget):
         is_unique = all(match_class(name, names) == place for place, name in enumerate(names))
         if not names or not is_unique:
             raise ValueError(f"classes {names} are not a background and unique names")
-        before, self.renamed = self.value(), dict(renamed or {})
+        before = self.value()
+        self.former = {name: list(names) for name, names in (former or {}).items()}
         if tuple(classes) != before:
             is_loss = any(self._usage_of(name) for name in set(self.names()) - set(names))
             self._fill(classes)
@@ -120,13 +122,27 @@ class ClassesEditor(QWidget):
         )
 
     def named(self, classes: Classes) -> Classes:
-        """Return the classes of a model by the names that they have here by now."""
-        names, found = self.names(), []
-        for name in classes:
-            place = match_class(name, names)
-            if place is None:
-                place = match_class(str(self.renamed.get(name, name)), names)
-            found.append(name if place is None else names[place])
+        """Return the classes of a model by the names that they have here by now.
+
+        A name may have been that of two classes, one after the other: classes stay in their order,
+        which tells them apart.
+        """
+        names = self.names()
+        known = [(name, *self.former.get(name, ())) for name in names]
+
+        def is_one(name: str, place: int) -> bool:
+            return match_class(name, known[place]) is not None
+
+        for places in combinations(range(len(names)), len(classes)):
+            if all(map(is_one, classes, places)):
+                found = [names[place] for place in places]
+                break
+        else:  # a model from elsewhere
+            found = []
+            for name in classes:
+                place = match_class(name, names)
+                before = [one for i, one in enumerate(names) if is_one(name, i)]
+                found.append(names[place] if place is not None else [*before, name][0])
         is_unique = all(match_class(name, found) == place for place, name in enumerate(found))
         pairs = zip(classes.records, found, strict=True)
         return Classes(replace(one, name=name) for one, name in pairs) if is_unique else classes
@@ -229,7 +245,7 @@ class ClassesEditor(QWidget):
 
     def _undo(self) -> None:
         """Bring the class back that was removed last."""
-        self.set_value(self._before, self.renamed)
+        self.set_value(self._before, self.former)
 
     def _announce(self) -> None:
         """Tell that the classes are others now; what was asked or could be undone is past."""
@@ -267,8 +283,8 @@ class ClassesEditor(QWidget):
         if self.value() != before:
             pairs = zip(before, self.value(), strict=True)
             names = {one.name: now.name for one, now in pairs if one.name != now.name}
-            known = {was: names.get(now, now) for was, now in self.renamed.items()}
-            self.renamed = {**known, **names}
+            changed = {now: [*self.former.pop(was, ()), was] for was, now in names.items()}
+            self.former |= changed
             self._announce()
 
     def _on_key(self, row: _ClassRow, key: str) -> None:
