@@ -9,7 +9,7 @@ from eye import button, said, warned
 from fake_core import FakeModel, store
 from hand import Hand
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QPushButton, QTableView
+from qtpy.QtWidgets import QLineEdit, QPushButton, QTableView
 
 from napari_spss.core.annotations import Annotations, Proportion, Region
 from napari_spss.core.base import FinishReason, Predicted, RunFinished, RunStarted
@@ -335,6 +335,27 @@ def test_edits_outlast_threshold_and_apply(desk):
     desk.qtbot.waitUntil(lambda: not (desk.labels[1, 40:52, 40:52]).any())
     assert (desk.labels[kept] == 1).all()
     desk.qtbot.waitUntil(lambda: "have changed since" in said(desk.objects))
+
+
+def test_edits_follow_a_class_that_is_named_anew(desk):
+    desk.choose(3)
+    desk.press(Qt.Key.Key_D)
+    layer, classes = desk.layer, desk.dock.classes
+    field = next(one for one in classes.findChildren(QLineEdit) if one.text() == CLASSES[1])
+    field.setText("cells")
+    field.editingFinished.emit()
+    assert layer.name == "tissue cells objects"
+    desk.apply()
+    assert not desk.labels[:, 40:52, 60:72].any()
+    assert desk.numbers() == [1, 2]
+    desk.find()
+    assert "You edited objects of cells." in warned(desk.objects)
+    button(desk.objects, "Keep these, find others").click()
+    desk.wait()
+    assert [one for one in desk.viewer.layers if one.name.endswith("objects")] == [layer]
+    desk.dock.project.save_if_waiting()
+    (kept,) = desk.dock.project.project.state.objects
+    assert kept.class_name == "cells"
 
 
 def _slider():

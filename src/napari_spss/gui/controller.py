@@ -113,8 +113,10 @@ class ObjectsInTheWay(InputError):
     def __init__(self, found: FoundObjects, request: ObjectRequest) -> None:
         self.can_be_kept = found.request.per_slice == request.per_slice
         name = request.class_name
-        judged = f"{counted(len(found.judged), 'object')} of {name} judged or edited"
-        super().__init__(f"You have {judged}. Others take their place only if you say so.")
+        judged = f"have {counted(len(found.judged), 'object')} of {name} judged or edited"
+        if not found.judged:  # but some were deleted, or parts of them
+            judged = f"edited objects of {name}"
+        super().__init__(f"You {judged}. Others take their place only if you say so.")
 
 
 @dataclass(frozen=True)
