@@ -463,3 +463,21 @@ def test_another_image_leaves_the_objects_of_each_class(of_two_classes, qtbot):
     labels = labels_of(dock, viewer, qtbot)
     assert not labels[:, :, 5:15].any()
     assert (labels[:, :, 45:55] == TWO[:, :, 45:55]).all()
+
+
+def test_restored_objects_follow_classes_that_swap_their_names(of_two_classes, qtbot):
+    begin, apply = of_two_classes
+    dock, viewer = begin()
+    apply(dock)
+    find_of(dock, qtbot, "nuclei")
+    act_on(dock, 0, "Keep (K)")
+    dock.shut_down()
+    dock, viewer = begin()
+    qtbot.waitUntil(lambda: "tissue nuclei objects" in viewer.layers, timeout=60_000)
+    for before, now in (("mitochondria", "a"), ("nuclei", "mitochondria"), ("a", "nuclei")):
+        field = next(one for one in dock.classes.findChildren(QLineEdit) if one.text() == before)
+        field.setText(now)
+        field.editingFinished.emit()
+    button(dock.classes, "Add class").click()
+    assert [*dock.controller.outcome.proofread] == ["mitochondria"]
+    assert "tissue mitochondria objects" in viewer.layers

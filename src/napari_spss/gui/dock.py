@@ -540,7 +540,7 @@ class SpssDock(QWidget):
     @guarded
     def _on_classes_changed(self) -> None:
         self.annotate.set_styles(self.classes.value())
-        self.controller.outcome.follow_classes(self.classes.styles_of)
+        self.controller.outcome.follow_classes(self.classes.styles_of, self.classes.names())
         self._name_model()
         self._on_annotations_changed()
 

@@ -231,27 +231,32 @@ class Outcome(QObject):
             self.version = next(self._versions)
             self._relabeller.request((predicted.slice,))
 
-    def follow_classes(self, styles_of: Callable[[Classes], tuple[ClassStyle, ...]]) -> None:
+    def follow_classes(
+        self, styles_of: Callable[[Classes], tuple[ClassStyle, ...]], names: Sequence[str]
+    ) -> None:
         """Use other colours and names from now on.
 
         Parameters
         ----------
         styles_of : callable
             Returns the classes of a model as they look.
+        names : sequence of str
+            Of all classes as they are now.
         """
         maps, source = self.maps, self.source
-        classes = Classes(("background", *self.proofread)) if maps is None else maps.classes
+        left = (name for name in self.proofread if name not in names)
+        classes = Classes(("background", *left)) if maps is None else maps.classes
         self._styles = styles_of(classes)
-        names = {was: style.name for was, style in zip(classes, self._styles, strict=True)}
-        if source is None or all(was == name for was, name in names.items()):
+        renamed = {was: style.name for was, style in zip(classes, self._styles, strict=True)}
+        if source is None or all(was == name for was, name in renamed.items()):
             return
         if maps is not None:
             maps.classes = Classes(self._styles)
         for found in self.proofread.values():
             name = found.request.class_name
-            found.request = replace(found.request, class_name=names.get(name, name))
+            found.request = replace(found.request, class_name=renamed.get(name, name))
         self._aside = {one.request.class_name: one for one in self._aside.values()}
-        self._results.rename(source, names)
+        self._results.rename(source, renamed)
         if self._layer is not None:
             name_values(self._layer, self._styles)
         self.objects_edited.emit(None)
