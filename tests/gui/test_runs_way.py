@@ -245,6 +245,10 @@ def test_a_run_that_was_killed_goes_on_when_the_image_is_opened_again(person, mo
     n_done = dock.session.model.n_steps
     assert 0 < n_done < GOOD
     person.wait(lambda: "the steps that are left" in person.hint())
+    dock.image.set_diameter(14)  # Continue would begin another training
+    assert "the steps that are left" not in person.hint()
+    dock.image.set_diameter(None)
+    assert "the steps that are left" in person.hint()
     person.press("Continue")
     person.wait_for_the_end()
     person.wait(lambda: person.rows()[0][1] == str(GOOD))

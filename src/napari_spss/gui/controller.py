@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
 import time
@@ -331,9 +332,7 @@ class Controller(QObject):
             has_other_classes=model is not None
             and annotations is not None
             and annotations.classes != model.classes,
-            is_cut_short=self._cut_short is not None
-            and self._is_image_of_run()
-            and self.model is self.session.model,
+            is_cut_short=self._is_cut_short(),
             n_to_look_at=sum(look.verdict is None for look in looks),
             has_news=self._has_news(annotations),
             is_worse=self.can_take_back
@@ -820,6 +819,12 @@ class Controller(QObject):
             settings = settings.with_overrides({_NODE_ERROR: error})
         is_same = settings.without_limit() == run.settings.without_limit()
         return run if is_same and (run.folder / STATE_FILE).is_file() else None
+
+    def _is_cut_short(self) -> bool:
+        """Whether Continue would end the model's training, by what is entered."""
+        with contextlib.suppress(InputError):
+            return self._resumable(self._inputs.form()) is not None
+        return False
 
     def _cut_short_before(self, loaded: LoadedRun) -> _Training | None:
         """Return the training of a model that was loaded, if it is one of this project's to end."""

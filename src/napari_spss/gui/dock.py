@@ -611,6 +611,7 @@ class SpssDock(QWidget):
             self.train.mark_error(error.field, str(error))
             return
         self.train.mark_error(None, "")
+        self._refresh_ready()
         self._ask_duration()
         self.annotate.keypoints.set_radius_px(settings.radius_of_keypoints_px())
         reduction = settings.image.reduction(None) or 1
