@@ -59,6 +59,15 @@ def test_a_labels_layer_is_measured_in_its_units_and_saved(make, qtbot, tmp_path
     assert "choose another place" in told(widget)
 
 
+def test_a_layer_that_is_mostly_object_is_in_no_doubt(make, qtbot):
+    labels = np.ones((2, 40, 30), np.uint8)
+    labels[:, :4] = 0
+    _, widget = make(data=labels)
+    measured(qtbot, widget)
+    assert ": 90.00 %" in told(widget)
+    assert "--classes" not in told(widget)  # the viewer shows which value is the background
+
+
 def test_time_points_are_no_volume(make, qtbot, viewer, naparis_readers, tmp_path):
     _, widget = make(axis_labels=("t", "y", "x"))
     measured(qtbot, widget)

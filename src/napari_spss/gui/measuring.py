@@ -174,9 +174,13 @@ def _measure(
     """Measure in a thread; give what is to be drawn as well."""
     from ..core.analysis import class_fractions, measure_masks
     from ..core.annotations import Classes, ClassSpec
-    from ..core.images import open_masks, stack_from_array
+    from ..core.images import ImageData, Stack, open_masks
 
-    labels = geometry.collapse(np.asarray(full_resolution(layer)))
+    labels = Stack(
+        [ImageData(geometry.collapse(np.asarray(full_resolution(layer))), is_labels=True)],
+        source="the layer",
+        axes="TYX" if geometry.is_time_series else "ZYX",
+    )
     known = _known_names(layer)
     names = {*known.values()}
     if instances:
@@ -187,7 +191,6 @@ def _measure(
     outside = _outside_of(layer)
     found = measure_masks(
         masks,
-        stack=stack_from_array(labels, axes="TYX") if geometry.is_time_series else None,
         voxel_size_um=voxel_size_um(geometry),
         outside=outside if outside in masks.classes.names else None,
     )
