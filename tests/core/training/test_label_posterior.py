@@ -183,6 +183,27 @@ def test_a_run_learns_from_the_label_posterior(monkeypatch):
 
 
 @pytest.mark.usefixtures("one_torch_thread")
+def test_what_a_map_lacks_is_told_as_it_was_judged(monkeypatch):
+    told = []
+
+    class Watch:
+        def __init__(self, classes):
+            pass
+
+        def look(self, samples, predict, lost, **about):
+            told.extend(bag.fractions[1] for one in samples for bag in one.bags)
+            return lost, None
+
+    posterior_of((60, 4), monkeypatch)
+    monkeypatch.setattr(run_module, "MapWatch", Watch)
+    annotations = Annotations(CLASSES, grids=counted_truth(TRUTH, [1]))
+    fit(STACK, annotations, tiny(), device="cpu")
+    (judged,) = annotations.counted_proportions()
+    assert told
+    assert told == pytest.approx([judged.fractions[1]] * len(told))
+
+
+@pytest.mark.usefixtures("one_torch_thread")
 @pytest.mark.parametrize("change", [{"labels__node_error": 0.0}, {"self_training__enabled": False}])
 def test_there_is_no_label_posterior_where_all_nodes_are_believed(change, monkeypatch):
     asked = posterior_of([60.0, 4.0], monkeypatch)

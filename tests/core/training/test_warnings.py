@@ -155,6 +155,20 @@ def test_one_of_three_classes_is_lost():
     assert "band takes" in told.text
 
 
+def test_all_lost_classes_are_listed():
+    truth = squares(12, 10, 8, 6)
+    truth[:, 25:], truth[:, :, 30:] = 2, 3
+    classes = ("background", "disc", "band", "edge")
+    shares = [tuple(float((t == c).mean()) for c in range(4)) for t in truth]
+    annotations = Annotations(
+        classes, proportions=tuple(Proportion(Region(z), s) for z, s in enumerate(shares))
+    )
+    (told,) = look(annotations, truth, np.where(truth == 2, 2, 0))
+    assert "lacks disc and edge after" in told.text
+    (told,) = look(annotations, truth, np.zeros_like(truth))
+    assert "if there is no disc, band or edge, state 0" in told.text
+
+
 def test_a_map_of_even_chances_is_constant():
     truth = np.zeros((2, SIZE, SIZE), np.uint8)
     truth[0, :20] = truth[1, :, :20] = 1
@@ -381,7 +395,7 @@ def test_images_of_several_pixel_sizes_are_told():
     settings = SMALL.with_overrides({"image.object_diameter_um": 0.24})
     for sizes, expected in (
         ([0.005, 0.005], []),
-        ([0.005, 0.01], ["pixels of 5 nm to 10 nm: the network sees them reduced by 2 to 1"]),
+        ([0.005, 0.01], ["pixels of 5 to 10 nm: the network sees them reduced by 2 to 1"]),
         ([0.005, 0.03], ["objects look 3.0 times smaller"]),
     ):
         stack = image_set(images, sizes_um=sizes)

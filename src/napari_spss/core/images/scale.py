@@ -82,8 +82,9 @@ class WorkingScale:
             return (Message("warning", _UNKNOWN_OF_IMAGE.format(length_text(learned))),)
         farthest = max(known, key=lambda size: abs(math.log(size / learned)))
         reduction = self.of(farthest)
+        has = "One of the images has" if len(known) > 1 else "The image has"
         seen = (
-            f"The image has pixels of {length_text(farthest)}, that which the model learned from "
+            f"{has} pixels of {length_text(farthest)}, that which the model learned from "
             f"of {length_text(learned)}"
         )
         smaller = reduction * farthest / (self.reduction * learned)
@@ -111,7 +112,7 @@ class WorkingScale:
         most, least = self.of(sizes[0]), self.of(sizes[-1])
         smaller = least * sizes[-1] / (self.reduction * self.pixel_size_um)
         text = (
-            f"The images have pixels of {length_text(sizes[0])} to {length_text(sizes[-1])}: the "
+            f"The images have pixels of {1000 * sizes[0]:.4g} to {1000 * sizes[-1]:.4g} nm: the "
             f"network sees them reduced by {most} to {least}, so that working pixels are about as "
             "large as those of the first image."
         )

@@ -554,9 +554,11 @@ class Run:
             model = self.model() if self.best is not None else None
         network = None if model is None else model.network
         watch = MapWatch(self.annotations.classes)
+        # as judged: a map that lacks a class makes its nodes less likely, too
+        bags = self.reader.bags()
         with contextlib.suppress(Stopped):
             self.state.lost, message = watch.look(
-                self.data.samples,
+                [replace(one, bags=bags_of(one, bags)) for one in self.data.samples],
                 lambda image: self._predict(image, network),
                 self.state.lost,
                 n_steps=self.state.step,

@@ -282,7 +282,7 @@ class MapWatch:
         lost_now = (*names, *([_CONSTANT] if stands else []))
         when = f"after {counted(n_steps, 'step')}"
         if set(lost_now) - set(lost_before):
-            head = "is nearly constant" if constant else f"lacks {' and '.join(names)}"
+            head = "is nearly constant" if constant else f"lacks {_listed(names)}"
             reason = self._described(tallies, lost, is_lost=True) or constant
             advice = _advice(samples, lost, self._classes, settings)
             text = f"The map {head} {when}: {reason}. What may help: {advice}."
@@ -291,7 +291,7 @@ class MapWatch:
         if not found:
             return lost_now, None
         back = [c for c, name in enumerate(self._classes) if name in found]
-        shows = f"shows {' and '.join(self._classes[c] for c in back)}"
+        shows = f"shows {_listed([self._classes[c] for c in back])}"
         news = f"The map {shows if back else 'is not constant'} after all, {when}"
         described = self._described(tallies, back, is_lost=False)
         return lost_now, Message("info", f"{news}: {described}." if described else f"{news}.")
@@ -411,7 +411,7 @@ def _advice(
             "alone do not tell where things are"
         ]
     elif unlabelled:
-        advice = [f"set a few keypoints on {' and '.join(unlabelled)}, or count a grid there"]
+        advice = [f"set a few keypoints on {_listed(unlabelled)}, or count a grid there"]
     else:
         advice = ["count a grid on another slice, or set a few keypoints of every class"]
     image = settings.image
@@ -420,7 +420,12 @@ def _advice(
     advice.append("train longer" if settings.preset != "paper" else "use the preset fast")
     if lost:
         advice.append(
-            f"if there is no {' and no '.join(classes[c] for c in lost)}, state 0 and "
+            f"if there is no {_listed([classes[c] for c in lost], 'or')}, state 0 and "
             "take back what is marked as such"
         )
     return "; ".join(advice)
+
+
+def _listed(names: Sequence[str], last: str = "and") -> str:
+    """Write names one after the other: a, b and c."""
+    return f" {last} ".join(filter(None, (", ".join(names[:-1]), names[-1])))
