@@ -19,7 +19,7 @@ from napari_spss.core.analysis import (
     stated_fractions,
     write_figures,
 )
-from napari_spss.core.analysis.charts import draw_overlay, scale_bar
+from napari_spss.core.analysis.charts import draw_overlay, draw_sizes, scale_bar
 from napari_spss.core.annotations import (
     Annotations,
     Classes,
@@ -158,6 +158,14 @@ def test_matplotlibs_settings_stay_as_they_are(tmp_path, labels):
     before = dict(matplotlib.rcParams)
     write(tmp_path, labels, formats=["svg"])
     assert dict(matplotlib.rcParams) == before
+
+
+def test_a_class_without_objects_is_drawn_in_the_units_of_the_others(labels):
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    draw_sizes(axes, measure(labels, classes=CLASSES).objects, "none", "#00A050")
+    assert axes.get_xlabel() == "equivalent diameter, px"
 
 
 def test_an_image_of_another_size_is_refused(tmp_path, labels):

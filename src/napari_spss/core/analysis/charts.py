@@ -201,7 +201,7 @@ def draw_sizes(axes: Axes, objects: pd.DataFrame, name: str, colour: str) -> Non
     from matplotlib.ticker import MaxNLocator
 
     found = objects[objects["class"] == name]
-    is_known = not found["equivalent_diameter_um"].isna().any()
+    is_known = not objects["equivalent_diameter_um"].isna().any()
     sizes = found[f"equivalent_diameter_{'um' if is_known else 'px'}"].to_numpy(float)
     if len(sizes):
         bins: Any = "auto" if len(sizes) >= _FEWEST_FOR_BARS else max(1, len(sizes))
