@@ -359,6 +359,20 @@ def test_what_the_command_line_has_applied_is_known_to_the_dock_and_the_reverse(
     assert person.column(1) == ["rat 1", "rat 2"]
 
 
+def test_other_images_after_clear_get_a_place_of_their_own(person, study, monkeypatch):
+    place = person.many._out
+    person.press("Add folder…")
+    assert place.text() == str(study.with_name("study_results"))
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, **__: str(study / "b"))
+    person.press("Clear")
+    person.press("Add folder…")
+    assert place.text() == str(study / "b_results")
+    place.setText("elsewhere")
+    person.press("Clear")
+    person.press("Add folder…")
+    assert place.text() == "elsewhere", "it was typed"
+
+
 def test_one_group_tells_no_spread_and_without_groups_there_is_no_mean(measured, study):
     measured.work("Measure all")
     assert "Mean of 2 groups" in measured.said()

@@ -71,6 +71,7 @@ class ManyImages(QWidget):
         self._groups: dict[Path, str] = {}
         self._results: dict[Path, Path] = {}  # folders, as far as the images have some
         self._results_in: Path | None = None  # where these lie
+        self._proposed_out = ""
         self._groups_table: Path | None = None
         self._means: tuple[Estimate, ...] = ()  # of groups
         # the group of each image: of these, and as it was when work was last asked for
@@ -111,7 +112,8 @@ class ManyImages(QWidget):
             return
         if not self._out.text() and self._images:
             place = paths[0] if each else paths[0].parent
-            self._out.setText(str(place.with_name(f"{place.name}_results")))
+            self._proposed_out = str(place.with_name(f"{place.name}_results"))
+            self._out.setText(self._proposed_out)
         n_more = len(others) - _MAX_TOLD
         names = ", ".join(others[:_MAX_TOLD]) + (f" and {n_more} more" if n_more > 0 else "")
         told = f"{counted(len(others), 'file')} left out as no images: {names}."
@@ -403,6 +405,8 @@ class ManyImages(QWidget):
 
     def _on_clear(self) -> None:
         self._images, self._groups, self._results = (), {}, {}
+        if self._out.text() == self._proposed_out:
+            self._out.clear()  # the next images have another folder
         self._set_means(())
         self._notice.say("")
         self._problem.say("")
