@@ -93,7 +93,8 @@ def _by_class(estimates: Sequence[Estimate]) -> list[list[Estimate]]:
 
 def _class_html(of_class: Sequence[Estimate]) -> str:
     rows = "".join(map(_row_html, filter(_is_told, of_class)))
-    return f"<div><b>{escape(of_class[0].name)}</b></div><table cellspacing='0'>{rows}</table>"
+    heading = f"<p style='margin: 6px 0 0 0'><b>{escape(of_class[0].name)}</b></p>"
+    return f"{heading}<table cellspacing='0'>{rows}</table>"
 
 
 def _basis(of_class: Sequence[Estimate]) -> str:
