@@ -284,6 +284,10 @@ def test_a_class_that_is_named_anew_keeps_its_model_and_its_result(person, tmp_p
     person.train(POOR, continues=True)
     assert dock.session.model.classes == ("background", "mitochondria")
     assert dock.session.model.n_steps == 2 * POOR
+    person.choose(1)
+    person.press("Compare")
+    person.wait_for_the_end()
+    assert len(person.rows("compared slices")) == 3
 
 
 def test_runs_go_with_the_project_to_another_folder(person, monkeypatch, tmp_path):

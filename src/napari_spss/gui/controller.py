@@ -649,9 +649,15 @@ class Controller(QObject):
         layers = self.layers.show_pair(source, names, self._inputs.classes.styles_of(model.classes))
         cleaning = self.outcome.cleaning
         self._compared = source, layers
-        run_dirs, device = (self.model_dir, run_dir), self._inputs.form().device
         self._runner.start(
-            ticket, compare_runs, run_dirs, source.stack, slices, cleaning, device=device
+            ticket,
+            compare_runs,
+            (self.model_dir, run_dir),
+            source.stack,
+            slices,
+            cleaning,
+            as_named=self._inputs.classes.named,
+            device=self._inputs.form().device,
         )
 
     def _show_compared(self, compared: ComparedSlice) -> None:

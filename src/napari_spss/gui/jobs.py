@@ -53,7 +53,7 @@ from .worker import named
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..core.annotations import Annotations, Look
+    from ..core.annotations import Annotations, Classes, Look
     from ..core.base import ResultFiles, TrainingSettings
     from ..core.images import Stack
     from ..core.training import Model, RunFolder
@@ -596,10 +596,13 @@ def compare_runs(
     slices: Sequence[int],
     cleaning: Cleaning,
     *,
+    as_named: Callable[[Classes], Classes],
     device: str,
     token: CancelToken,
 ) -> Generator[Event | ComparedSlice, None, None]:
     """Yield the labels of two runs, slice by slice, and how far they agree.
+
+    Classes have the names that ``as_named`` gives them: one may have got another between the runs.
 
     Raises
     ------
@@ -612,11 +615,11 @@ def compare_runs(
     from ..core.training import load_model
 
     models = [load_model(one) for one in run_dirs]
-    classes = models[0].classes
-    if models[1].classes != classes:
+    classes, others = (as_named(one.classes) for one in models)
+    if others != classes:
         raise InputError(
-            f"The runs are of other classes ({', '.join(classes)}; {', '.join(models[1].classes)});"
-            " compare runs of the same."
+            f"The runs are of other classes ({', '.join(classes)}; {', '.join(others)}); compare "
+            "runs of the same."
         )
     made_by = tuple(
         origin_of(
