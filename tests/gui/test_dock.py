@@ -197,6 +197,28 @@ def test_keypoints_that_the_trained_map_denies_are_crossed_and_counted(dock, qtb
     assert warned(dock.annotate.keypoints) == ""
 
 
+@pytest.mark.parametrize("is_annotated", [False, True])
+def test_a_loaded_model_brings_its_classes_where_nothing_is_said(
+    dock, qtbot, monkeypatch, is_annotated
+):
+    def load(*_, **__):
+        yield RunStarted("prediction", 1, "", ())
+        yield RunFinished(FinishReason.completed, 1, 1.0)
+        return LoadedRun(FakeModel(("background", "myelin", "axon")), Curves(), None)
+
+    if is_annotated:
+        dock.annotate.set_value(Annotations(dock.classes.names(), keypoints=SAID.keypoints))
+    before = dock.classes.value()
+    monkeypatch.setattr(controller_module, "load_run", load)
+    dock.controller.load("the run of another image")
+    qtbot.waitUntil(lambda: is_idle(dock))
+    if is_annotated:
+        assert dock.classes.value() == before
+    else:
+        assert dock.classes.names() == ("background", "myelin", "axon")
+        assert [style.key for style in dock.classes.value()] == ["Q", "W", "H"]
+
+
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error: no kernel"), ValueError("nan")])
 def test_a_failing_core_is_told_and_nothing_is_lost(dock, qtbot, monkeypatch, error):
     monkeypatch.setattr(controller_module, "train", failing_train(error))

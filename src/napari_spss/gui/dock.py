@@ -46,6 +46,7 @@ from .models import (
     DeviceProbe,
     DurationProbe,
     EndKind,
+    LoadedRun,
     RunEnd,
     RunStatus,
     Session,
@@ -60,6 +61,7 @@ from .models import (
 from .project_contents import Form, ProjectContents
 from .proofreader import Proofreader
 from .widgets import (
+    CLASS_KEYS,
     AnnotateSection,
     ClassesEditor,
     FiguresSection,
@@ -81,7 +83,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from ..core.analysis import CountedFractions
-    from ..core.annotations import Annotations, Look
+    from ..core.annotations import Annotations, Classes, Look
     from ..core.projects import Project
     from ..core.training import RunSummary
     from .models import Device, FoundObjects
@@ -762,8 +764,9 @@ class SpssDock(QWidget):
             if more := " ".join(filter(None, (denied, n_warned))):
                 self.bar.say("info", f"{end.text} {more}")
         if end.result is not None and end.run in ("training", "loading"):
-            if end.run == "loading":
+            if isinstance(end.result, LoadedRun):
                 self.annotate.keypoints.set_denied(())  # another model was asked
+                self._take_classes(end.result.model.classes)
             self._note_run(is_new=end.run == "training")
         self._show_result()
         self._refresh_ready()
@@ -772,6 +775,17 @@ class SpssDock(QWidget):
         maps = self.controller.outcome.maps
         if end.run == "prediction" and maps is not None and maps.is_complete:
             self._show_section("Results", finished=("Image & classes", "Train", "Annotate"))
+
+    def _take_classes(self, classes: Classes) -> None:
+        """Take those of a loaded model, unless the user has named or annotated some."""
+        names = self.classes.names()
+        is_blank = self.classes.value() == self._blank.classes
+        if is_blank and not any(self.annotate.usage_of(name) for name in names):
+            styles = self.classes.styles_of(classes)
+            keys = (*CLASS_KEYS, *[""] * len(styles))
+            self.classes.set_value(
+                [replace(one, key=one.key or key) for one, key in zip(styles, keys, strict=False)]
+            )
 
     def _on_header(self, name: str, *_: bool) -> None:  # bindings differ in what a click gives
         """Take note of what the user opened, which is not folded before the next run."""
