@@ -238,6 +238,7 @@ def test_files_that_are_no_images_are_left_out_and_said(person, study):
     # one is called as its results, since there are two
     assert person.column(0) == ["a_img", "b_img", "torn.tif"]
     (study / "a" / "img.tif.spss").mkdir()
+    (study / "a" / "img.json").write_text('{"PixelSize": [0.1, 0.1]}')
     person.press("Add folder…")
     assert "2 files left out as no images: weights.csv, notes.txt." in person.said()
     for name in ("c.txt", "d.txt"):

@@ -113,10 +113,14 @@ def list_images(
 
 
 def left_out(folder: Path) -> tuple[Path, ...]:
-    """What lies in a folder, and in those in it, and is neither an image, hidden, nor ours."""
+    """What lies in a folder, and in those in it, and is neither an image, hidden, nor ours.
+
+    JSON files may speak for the images beside them, and are not told.
+    """
     is_ours = _ours(False)
     found = () if _is_image(folder) else _entries(folder, False, is_ours)
-    return tuple(path for path, is_image in found if not (is_image or is_ours(path)))
+    others = (path for path, is_image in found if not (is_image or is_ours(path)))
+    return tuple(path for path in others if path.suffix.lower() != ".json")
 
 
 def _lines(path: Path) -> list[Path]:
