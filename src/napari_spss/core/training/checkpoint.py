@@ -34,6 +34,7 @@ from ..base import (
     Record,
     TrainingSettings,
     check_links,
+    counted,
     parse_record,
     parse_settings,
     read_record,
@@ -173,8 +174,8 @@ class Model(ModelRecord):
         """Raise an InputError if an image has other channels than those it learned from."""
         if stack.n_channels != self.n_channels:
             raise InputError(
-                f"{stack.source} has {stack.n_channels} channels, but the model was trained on "
-                f"{self.n_channels}; choose an image like those it was trained on."
+                f"{stack.source} has {counted(stack.n_channels, 'channel')}, but the model was "
+                f"trained on {self.n_channels}; choose an image like those it was trained on."
             )
 
     def other_pixels(self, stack: Stack) -> tuple[float, float] | None:
