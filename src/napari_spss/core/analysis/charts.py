@@ -156,7 +156,9 @@ def draw_fractions(
         axes.axhline(100 * fraction, color="0.4", ls=style, label=f"{text}, whole stack")
     if true is not None:
         axes.plot(z, 100 * true, color=TRUE, lw=2, label="true")
-    axes.plot(z, 100 * one.predicted, color=colour, lw=2, marker=".", label="predicted")
+    # not clipped, so that marks at 0 are whole
+    predicted = 100 * one.predicted
+    axes.plot(z, predicted, color=colour, lw=2, marker=".", label="predicted", clip_on=False)
     for values, marker, kind, text in (
         (stated.typed, "_", TYPED, "typed"),
         (stated.counted, "o", COUNTED, "counted, 95 %"),
@@ -177,6 +179,7 @@ def draw_fractions(
             color=kind,
             capsize=3,
             label=text,
+            clip_on=False,
         )
     axes.set_xlabel("slice")
     axes.set_ylabel(f"{one.name}, % of slice")
