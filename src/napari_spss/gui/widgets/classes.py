@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
 
 from qtpy.QtCore import QSignalBlocker, QSize, Signal
 from qtpy.QtGui import QColor, QFont, QIcon, QPixmap
@@ -133,11 +132,9 @@ class ClassesEditor(QWidget):
         def is_one(name: str, place: int) -> bool:
             return match_class(name, known[place]) is not None
 
-        for places in combinations(range(len(names)), len(classes)):
-            if all(map(is_one, classes, places)):
-                found = [names[place] for place in places]
-                break
-        else:  # a model from elsewhere
+        places = iter(range(len(names)))
+        found = [next((names[i] for i in places if is_one(name, i)), "") for name in classes]
+        if not all(found):  # a model from elsewhere
             found = []
             for name in classes:
                 place = match_class(name, names)
