@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from pydantic import (
@@ -280,6 +280,16 @@ class RunState(_ClassesRecord):
     data_digest: str
     learned_from: str = ""
 
+    def model(self, network: torch.nn.Module, **others: Any) -> Model:
+        """Return the model of a network to which the run has come, with ``others`` of its fields.
+
+        What is not given is as it was at the checkpoint.
+        """
+        shared = (*_ClassesRecord.model_fields, "n_channels", "learned_from")
+        known = {name: getattr(self, name) for name in shared}
+        known["n_steps"] = (self.steps_before or 0) + self.step
+        return Model(network=network, **(known | others))
+
 
 def new_network(settings: TrainingSettings, *, n_channels: int, n_classes: int) -> torch.nn.Module:
     """Build the settings' network: one output for two classes, else one a class.
@@ -391,18 +401,8 @@ def model_of_checkpoint(run_dir: str | Path, settings: TrainingSettings) -> Mode
             f"the weights in {Path(run_dir) / STATE_FILE} do not fit "
             f"{describe_network(settings)}; {_REMEDY}."
         ) from error
-    return Model(
-        network=network.eval(),
-        classes=state.classes,
-        reduction=state.reduction,
-        pixel_size_um=state.pixel_size_um,
-        n_channels=state.n_channels,
-        settings=settings,
-        stated_fractions=None,
-        label_scale=state.label_scale,
-        n_steps=(state.steps_before or 0) + state.step,
-        learned_from=state.learned_from,
-        run_dir=Path(run_dir),
+    return state.model(
+        network.eval(), settings=settings, stated_fractions=None, run_dir=Path(run_dir)
     )
 
 

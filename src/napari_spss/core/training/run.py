@@ -670,17 +670,12 @@ class Run:
                 name: (one + self.before[name]) / 2 if one.is_floating_point() else one
                 for name, one in weights.items()
             }
-        return Model(
-            network=self.learner.network_of(weights),
-            classes=state.classes,
-            reduction=state.reduction,
-            pixel_size_um=state.pixel_size_um,
+        return state.model(
+            self.learner.network_of(weights),
             n_channels=self.task.stack.n_channels,
             settings=self.task.settings,
             stated_fractions=self.data.stated_fractions(),
             label_scale=self.data.label_scale,
-            n_steps=(state.steps_before or 0) + state.step,
-            learned_from=state.learned_from,
             run_dir=self.task.run_dir,
         )
 
