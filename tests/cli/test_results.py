@@ -277,8 +277,8 @@ def test_labels_are_indices_or_marked_as_the_truth(spss, masks, classes, labels)
     assert done.code == 0, done.err
     scores = json.loads(done.out)
     assert list(scores["iou"].values()) == [0.5, 0.0, 1.0]
-    found = "a class for each value: background=0,class_1=127,class_2=255; --classes names them."
-    assert scores["notes"] == ([] if classes else [found])
+    found = "a class for each value: background=0,class_1=127,class_2=255; --classes "
+    assert [note.startswith(found) for note in scores["notes"]] == ([] if classes else [True])
 
 
 def test_the_folder_of_a_result_is_judged_by_its_labels(predict, spss, tmp_path):

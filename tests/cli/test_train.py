@@ -314,7 +314,7 @@ def test_a_run_on_time_alone_is_refused_fewer_minutes_than_it_took(spss, train):
     more = ("train", "--out", "run", "--resume", "--max-minutes")
     done = spss(*more, "0.005")
     assert done.code == 2
-    assert "so it would learn nothing; set more, such as --max-minutes 1." in done.err
+    assert "so it would learn nothing; set more, such as 1 (--max-minutes)." in done.err
     assert spss(*more, "0.05").code == 0
     assert load_model("run").n_steps > n_steps
 

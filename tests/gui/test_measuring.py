@@ -101,12 +101,21 @@ def test_ids_of_objects_are_one_class(make, qtbot):
     assert "2 objects" in told(widget)
 
 
+def test_values_that_are_no_known_classes_are_told_by_what_napari_has(make, qtbot):
+    _, widget = make(data=TWO)
+    measured(qtbot, widget)
+    of_names, of_ids = (line for line in told(widget).splitlines() if "--" in line)
+    assert "in napari a column class of the layer's features" in of_names
+    assert f"in napari {widget.findChild(QCheckBox).text()!r}" in of_ids
+
+
 def test_what_cannot_be_measured_is_told(make, qtbot):
     _, widget = make(data=np.arange(2000, dtype=np.int32).reshape(40, 50))
     widget.findChild(QCheckBox).setChecked(False)
     press(qtbot, widget, "Measure")
     qtbot.waitUntil(lambda: "Measuring" not in told(widget), timeout=60_000)
-    assert "instances" in told(widget)
+    assert "if every object has a value of its own" in told(widget)
+    assert widget.findChild(QCheckBox).text() in told(widget)
     assert not button(widget, "Save CSV…").isEnabled()
 
 

@@ -192,7 +192,8 @@ def least_pixels(size: float | str, edges_um: Sequence[float | None]) -> float:
     if len(known) < n_axes:
         raise InputError(
             f"min_size {size!r} needs the size of a {thing}, which is not known; state it "
-            f"(--voxel-size, voxel_size_um in Python), or give a number of {thing}s.",
+            f"(--voxel-size, voxel_size_um in Python, Voxel size in napari), or give a number "
+            f"of {thing}s.",
             field="min_size",
         )
     return round(number * scale**n_axes / math.prod(known), 6)

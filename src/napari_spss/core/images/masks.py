@@ -42,7 +42,10 @@ Labels: TypeAlias = npt.NDArray[np.uint8]
 _MAX_UNLISTED = 16
 _BINARY = default_names(2)
 _LOSSY = re.compile(r"\.jpe?g$", re.IGNORECASE)
-_TAKE_IDS = "--instances (instances=True) takes them as objects of one class"
+_TAKE_IDS = (
+    "--instances (in Python instances=True, in napari 'values are ids of objects') takes them as "
+    "objects of one class"
+)
 
 
 @dataclass(frozen=True)
@@ -418,7 +421,10 @@ def _rounded(stack: Stack, names: tuple[str, ...], levels: Levels) -> Masks:
 
 def _a_class_each(spec: ClassSpec) -> str:
     """Say which value became which class: a stray one must not pass for a class unseen."""
-    return f"a class for each value: {spec.text}; --classes names them."
+    return (
+        f"a class for each value: {spec.text}; --classes (in Python classes, in napari a column "
+        "class of the layer's features) names them."
+    )
 
 
 def _with_stated_values(stack: Stack, found: list[Any], classes: ClassSpec) -> Masks:

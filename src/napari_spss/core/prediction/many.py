@@ -169,7 +169,8 @@ def predict_image(
     if own is not None and pixel is not None and not math.isclose(own, pixel, rel_tol=0.001):
         text = (
             f"The size of a pixel is taken to be {length_text(pixel)}, as was stated of this image "
-            f"for training, not {length_text(own)}, as it says; --voxel-size states another."
+            f"for training, not {length_text(own)}, as it says; --voxel-size states another "
+            "(voxel_size_um in Python; in napari train with another Voxel size)."
         )
         show(Message("warning", text))
     options |= {"overwrite": overwrite, "token": token}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _NOT_SEEN = (
     "the run that made the labels was not found, so nobody looked whether it learned from the "
-    "check count; name it by --run RUN."
+    "check count; name it by --run RUN (run in Python; in napari use a run, not a model alone)."
 )
 _ABOVE = 3
 

@@ -160,7 +160,7 @@ def prepare(
         more = math.ceil(2 * took)
         raise InputError(
             f"the run in {task.run_dir} has taken {took:.3g} minutes of the {budget:g} in all that "
-            f"are set, so it would learn nothing; set more, such as --max-minutes {more}.",
+            f"are set, so it would learn nothing; set more, such as {more} (--max-minutes).",
             field="optimisation.max_minutes",
         )
     return Run(
