@@ -318,7 +318,7 @@ def test_a_run_leaves_one_of_the_usable_cores_to_the_window(monkeypatch):
 def test_what_the_display_needs_is_loaded_on_demand():
     code = (
         "import sys\n"
-        "from napari_spss.gui.preloading import preload\n"
+        "from napari_spss.gui.jobs import preload\n"
         "assert 'pyqtgraph' not in sys.modules\n"
         "preload()\n"
         "print('pyqtgraph' in sys.modules, 'skimage.color' in sys.modules)\n"

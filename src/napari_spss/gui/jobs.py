@@ -6,6 +6,7 @@ Generators of events that import torch late. They touch no widget and no layer.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import queue
 import sys
@@ -47,7 +48,6 @@ from .models import (
     MapMaking,
     tables_in,
 )
-from .preloading import preload
 from .worker import named
 
 if TYPE_CHECKING:
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from ..core.training import Model, RunFolder
     from .models import Cleaning, ManyRequest, ObjectRequest, ResultMaps
     from .outcome import Estimated
-
 
 ESTIMATES, CHECK = "estimates.csv", "check.csv"
 T = TypeVar("T")
@@ -663,3 +662,15 @@ def spare_core() -> Iterator[None]:
         torch.set_num_threads(before)
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
+
+
+def preload() -> None:
+    """Import what a run's display needs soon, where the window does not wait for it.
+
+    To be called in a run's thread before its first event. What fails is tried again by whoever
+    needs it, who can then say so.
+    """
+    # the curves; what napari's Labels constructor asks for; intervals of fractions
+    for name in ("pyqtgraph", "skimage.color.colorconv", "scipy.ndimage", "scipy.stats"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)

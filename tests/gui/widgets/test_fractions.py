@@ -15,9 +15,8 @@ from qtpy.QtWidgets import QAbstractButton, QApplication, QCheckBox, QFileDialog
 from napari_spss.core.annotations import Classes, CountingGrid, Proportion, Region
 from napari_spss.core.base import InputError
 from napari_spss.gui.models import FractionSheet
-from napari_spss.gui.widgets.annotate.fraction_bars import QuestionBar
 from napari_spss.gui.widgets.annotate.fraction_model import MARK_ROLE
-from napari_spss.gui.widgets.annotate.fractions import FractionsTable
+from napari_spss.gui.widgets.annotate.fractions import FractionsTable, QuestionBar
 
 CLASSES = ("background", "mito")
 THREE = ("background", "mito", "er")

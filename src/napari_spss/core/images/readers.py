@@ -10,14 +10,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from natsort import natsort_keygen, ns
+from pydantic import Field
 
-from ..base import InputError, merge_voxel_size
+from ..base import (
+    UNKNOWN_VOXEL,
+    InputError,
+    Record,
+    VoxelSize,
+    length_um,
+    merge_voxel_size,
+    read_record,
+)
 from .file_names import check_no_masks, count_several_things
 from .mrc import open_mrc
 from .npy import open_npy
 from .ome_zarr import is_zarr, open_zarr
 from .pictures import Palette, open_picture
-from .sidecar import SidecarSizes
 from .stack import ImageData, Stack
 from .tiff import open_tiff
 
@@ -232,3 +240,46 @@ def natural_order(paths: Sequence[Path]) -> list[Path]:
     ['z2.png', 'z10.png']
     """
     return sorted(paths, key=lambda path: (_sort_key(path.stem), _sort_key(path.suffix), path.name))
+
+
+class SidecarSizes:
+    """Pixel sizes that the JSON files of a folder state; unusable files are passed over.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the images.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        sizes = []
+        for path in sorted(folder.glob("*.json")):
+            size = None if path.name.startswith(".") else _stated_size(path)
+            if size is not None:
+                sizes.append((path.stem.split("_"), size))
+        self._sizes = sorted(sizes, key=lambda entry: len(entry[0]), reverse=True)
+
+    def of(self, image: Path) -> VoxelSize:
+        """(z, y, x) in micrometres from the most specific file that speaks for the image."""
+        parts = image.stem.split("_")
+        for stated_parts, size in self._sizes:
+            if stated_parts[-1] == parts[-1] and set(stated_parts) <= set(parts):
+                return size
+        return UNKNOWN_VOXEL
+
+
+class _Stated(Record):
+    """What a file may state; numbers may be written as text."""
+
+    sizes: tuple[float | str, ...] = Field(alias="PixelSize")
+    unit: str | None = Field(default=None, alias="PixelSizeUnits")
+
+
+def _stated_size(path: Path) -> VoxelSize | None:
+    try:
+        stated = read_record(_Stated, path, remedy="restore it")
+    except InputError:
+        return None
+    lengths = [length_um(size, stated.unit) for size in stated.sizes]
+    x, y, z = [*lengths, None, None, None][:3]
+    return z, y, x

@@ -119,7 +119,7 @@ def predict_image(
     from .blocks import predict_in_blocks
     from .engine import iter_prediction
     from .files import SAVED, prediction_results, result_names, write_fractions
-    from .next_slices import NEXT_SLICES, write_next_slices
+    from .ranking import NEXT_SLICES, write_next_slices
 
     check_split(split)
     cleaning = {"fill_holes": fill_holes, "min_piece_px": min_piece_px}

@@ -15,7 +15,8 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,7 @@ import numpy.typing as npt
 import torch
 
 from ..analysis import acquisition_scores, counted_slices, entropy
-from ..annotations import Annotations
+from ..annotations import Annotations, write_rows
 from ..images import check_stack
 from ..networks import Box
 from ..training import Model
@@ -31,8 +32,14 @@ from .engine import predict_slice
 from .maps import SlicePredictor
 
 if TYPE_CHECKING:
+    from ..analysis import Measurement
+    from ..annotations import Proportion
     from ..base import CancelToken
     from ..images import Stack
+    from ..training import Model
+
+NEXT_SLICES = "next_slices.csv"
+_N_NAMED = 3
 
 
 def uncertainty_slice(
@@ -127,3 +134,49 @@ def rank_slices(
         uncertainty, predicted, stated, n_slices=stack.n_slices, is_set=stack.is_set
     )
     return tuple(score.slice for score in ranked)
+
+
+def write_next_slices(
+    folder: Path,
+    model: Model,
+    stack: Stack,
+    *,
+    uncertainty: Mapping[int, float],
+    found: Measurement,
+    stated: Sequence[Proportion],
+) -> str:
+    """Write the slices that were not counted yet, the most worthwhile first.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the table.
+    uncertainty : mapping of int to float
+        Mean of every slice.
+    found : Measurement
+        Of the labels of all slices.
+    stated : sequence of Proportion
+        What is said about these slices.
+
+    Returns
+    -------
+    str
+        A line for the summary; empty, and no table, if there is nothing to choose from.
+    """
+    fractions = found.slices["fraction"].to_numpy(np.float64).reshape(-1, len(model.classes))
+    ranked = acquisition_scores(
+        uncertainty,
+        dict(enumerate(fractions.tolist())),
+        stated,
+        n_slices=stack.n_slices,
+        is_set=stack.is_set,
+    )
+    if stack.n_slices < 2 or not ranked:
+        return ""
+    rows = [
+        (one.slice, stack.names[one.slice], f"{one.uncertainty:.4f}", f"{one.difference:.4f}")
+        for one in ranked
+    ]
+    write_rows(folder / NEXT_SLICES, [("slice", "name", "uncertainty", "difference"), *rows])
+    named = ", ".join(str(one.slice) for one in ranked[:_N_NAMED])
+    return f"count next, the map being least certain there: slice {named}"

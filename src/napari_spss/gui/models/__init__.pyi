@@ -19,16 +19,14 @@ from .devices import (
     DeviceProbe as DeviceProbe,
     DurationProbe as DurationProbe,
 )
-from .fraction_cells import (
+from .fraction_sheet import (
     EMPTY as EMPTY,
     Cell as Cell,
     Edit as Edit,
-    Mark as Mark,
-    region_label as region_label,
-)
-from .fraction_sheet import (
     FractionSheet as FractionSheet,
+    Mark as Mark,
     check_texts as check_texts,
+    region_label as region_label,
 )
 from .fraction_text import (
     cell_text as cell_text,

@@ -8,7 +8,7 @@ come back when it does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -16,7 +16,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 from ...core.annotations import Classes, ClassStyle, Proportion, Region
 from ...core.base import InputError, Record, fault_of
 from .class_changes import follow_classes
-from .fraction_cells import EMPTY, NOTHING, TICK, Cell, Edit, Mark
 from .fraction_text import (
     BLANK,
     Reading,
@@ -33,6 +32,60 @@ _STATE_VERSION = 1
 
 _Index: TypeAlias = Annotated[int, Field(ge=0, lt=2**31)]
 _Box: TypeAlias = tuple[_Index, _Index, _Index, _Index]
+EMPTY = ""
+"""Name of the column of ticks; no class can be called so."""
+
+_TICKED = "1"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What was typed into a cell, and whether the text is under suspicion of being a fraction."""
+
+    text: str = ""
+    is_doubted: bool = False
+
+    def reading(self, *, is_doubted: bool = False) -> Reading:
+        """Return what the text means; in doubt if the table around it is, too."""
+        return parse_cell(self.text, is_doubted=is_doubted or self.is_doubted)
+
+
+NOTHING = Cell()
+TICK = Cell(_TICKED)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One cell before and after."""
+
+    region: Region
+    name: str
+    old: Cell
+    new: Cell
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A cell, or a row if the name is None, that needs the user's attention."""
+
+    region: Region
+    name: str | None
+    reason: str
+    remedy: str = ""
+    is_question: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.reason}; {self.remedy}" if self.remedy else self.reason
+
+
+def region_label(region: Region, names: Sequence[str] = (), number: int | None = None) -> str:
+    """Name a row: the slice's index or file name, and the rectangle's number within it.
+
+    >>> region_label(Region(3)), region_label(Region(3, (0, 0, 8, 8)), number=2)
+    ('3', '3 ▭2')
+    """
+    slice_name = names[region.slice] if region.slice < len(names) else str(region.slice)
+    return slice_name if region.box is None else f"{slice_name} \u25ad{number or ''}"
 
 
 class _Text(Record):

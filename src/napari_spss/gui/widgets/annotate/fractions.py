@@ -7,15 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QModelIndex, Signal
-from qtpy.QtWidgets import QFileDialog, QWidget
+import numpy as np
+from qtpy.QtCore import QModelIndex, QSize, Qt, Signal
+from qtpy.QtGui import QIcon, QImage, QPixmap
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QFrame, QLabel, QSizePolicy, QToolButton, QWidget
 
 from ....core.annotations import ClassStyle, Proportion, Region
 from ....core.base import SpssError, counted
+from ....core.simulation import CARD_FRACTIONS, reference_card
 from ...models import Cell, Edit, FractionSheet, LeftHistories, Mark
-from ..parts import Notice, fill_column, make_button, make_row
-from .cards import CardButtons
-from .fraction_bars import MessageBar, QuestionBar
+from ..parts import Notice, fill_column, fill_row, make_button, make_row, make_text
 from .fraction_csv import read_fractions, write_fractions
 from .fraction_model import FractionModel
 from .fraction_view import FractionView
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 _HINT = "Per cent of the area: 6, 0.5, <1, 5-10. Blank means unknown."
 _OVERRULED = "Struck out: the slice's counted grid takes its place."
 _CSV = "CSV files (*.csv)"
+_ICON_PX, _OBJECT_PX = 32, 5
+_INK, _PAPER = (0, 90, 160), (240, 240, 240)
+_UNKNOWN = "State or measure the object diameter first, under Image & classes."
 
 
 class FractionsTable(QWidget):
@@ -340,3 +344,117 @@ class FractionsTable(QWidget):
             action(path)
         except SpssError as error:
             self._message.show_text(str(error), len(self._marks), is_wrong=True)
+
+
+class CardButtons(QWidget):
+    """A button for each fraction, with a small picture of it; a second click takes it back."""
+
+    card_wanted = Signal(object)  # the fraction, 0-1, or None for no card
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setStyleSheet("QToolButton:checked { border: 2px solid #56B4E9; }")
+        self._buttons: dict[float, QToolButton] = {}
+        for fraction in CARD_FRACTIONS:
+            button = QToolButton()
+            button.setObjectName(f"card_{100 * fraction:g}")
+            button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
+            button.setIcon(_icon(fraction))
+            button.setText(f"{100 * fraction:g}\u00a0%")
+            button.setCheckable(True)
+            button.setIconSize(QSize(_ICON_PX, _ICON_PX))
+            button.clicked.connect(lambda on, chosen=fraction: self._on_clicked(chosen, on))
+            self._buttons[fraction] = button
+        row = fill_row(self, QLabel("Looks like"), *self._buttons.values(), None)
+        row.setSpacing(2)
+        self.set_known(False)
+
+    def set_known(self, is_known: bool) -> None:
+        """Offer cards, or ask for the width of objects."""
+        for fraction, button in self._buttons.items():
+            button.setEnabled(is_known)
+            button.setToolTip(
+                f"Lay {100 * fraction:g} % of objects of the stated diameter over the image; click "
+                "again to take them away."
+                if is_known
+                else _UNKNOWN
+            )
+
+    def release(self) -> None:
+        """Show that no card is laid."""
+        for button in self._buttons.values():
+            button.setChecked(False)
+
+    def _on_clicked(self, fraction: float, is_on: bool) -> None:
+        self.release()
+        self._buttons[fraction].setChecked(is_on)
+        self.card_wanted.emit(fraction if is_on else None)
+
+
+def _icon(fraction: float) -> QIcon:
+    card = reference_card(fraction, (2 * _ICON_PX, 2 * _ICON_PX), 2 * _OBJECT_PX)
+    pixels = np.where(card[..., None], _INK, _PAPER).astype(np.uint8)
+    height, width, _ = pixels.shape
+    image = QImage(pixels.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
+    return QIcon(QPixmap.fromImage(image.copy()))
+
+
+class QuestionBar(QFrame):
+    """Asks, beside the table, whether a small number is a fraction or per cent."""
+
+    answered = Signal(int, bool)  # 0 = the fraction, 1 = per cent; for all such cells
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mark: Mark | None = None
+        self.setFrameShape(QFrame.Shape.StyledPanel)
+        self._text = make_text()
+        self._buttons = (
+            make_button("", lambda: self._answer(0), "A fraction of 1 was typed."),
+            make_button("", lambda: self._answer(1), "Per cent was typed."),
+        )
+        self._for_all = QCheckBox()
+        self._for_all.setToolTip("Answer all cells that ask, each by its own value.")
+        layout = fill_column(self, self._text, make_row(*self._buttons, self._for_all, None))
+        layout.setContentsMargins(6, 4, 6, 4)
+
+    def ask(self, mark: Mark | None, place: str, choices: tuple[str, str], n_cells: int) -> None:
+        """Show a question, or nothing."""
+        self.mark = mark
+        self.setVisible(mark is not None)
+        if mark is None:
+            self._for_all.setChecked(False)
+            return
+        shown = [choice.replace("%", " %") for choice in choices]
+        self._text.setText(f"{place}: {shown[0]} or {shown[1]}?")
+        for button, text in zip(self._buttons, shown, strict=True):
+            button.setText(text)
+        self._for_all.setText(f"all {n_cells}")
+        self._for_all.setVisible(n_cells > 1)
+
+    def _answer(self, choice: int) -> None:
+        self.answered.emit(choice, self._for_all.isChecked())
+
+
+class MessageBar(QWidget):
+    """One line below the table: a hint, or what is wrong and where."""
+
+    show_requested = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._label = make_text()
+        self._label.setTextFormat(Qt.TextFormat.PlainText)
+        self._label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._next = make_button("Show", self.show_requested.emit, "Go to the next marked cell.")
+        fill_row(self, (self._label, 1), self._next)
+
+    def text(self) -> str:
+        """Return what is shown."""
+        return self._label.text()
+
+    def show_text(self, text: str, n_marks: int, *, is_wrong: bool = False) -> None:
+        """Show a text, and a button to go through the marked cells if there are any."""
+        self._label.setText(f"⚠ {text}" if is_wrong else text)
+        self._next.setText(f"Show ({n_marks})" if n_marks > 1 else "Show")
+        self._next.setVisible(n_marks > 0)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Labels
-from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QLabel, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QSpinBox, QWidget
 
 from ....core.base import InputError
 from ....core.images import IGNORE
@@ -33,8 +33,8 @@ from ...models import (
     spread_levels,
 )
 from ..adopt_combo import AdoptCombo
+from ..class_picker import colour_icon
 from ..parts import Notice, fill_column, make_button, make_check, make_row
-from .painted_table import PaintedTable
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -48,6 +48,8 @@ _HELP = (
     "Press New and paint a few places of each class, or choose a Labels layer that you have. "
     "Pixels with the value 0 say nothing."
 )
+_LARGEST_VALUE = 2**31 - 1
+_NAME_WIDTH_PX = 150
 
 
 class PaintedTool(QWidget):
@@ -574,3 +576,61 @@ class PaintedTool(QWidget):
 def _indices(index: Any, length: int) -> list[int]:
     """Positions that an index along one axis selects: an integer, a slice or an array."""
     return [int(i) for i in np.unique(np.arange(length)[index])]
+
+
+class PaintedTable(QWidget):
+    """One row a class: a button that paints it, and its label value.
+
+    Signals
+    -------
+    value_changed()
+        The user gave a class another value.
+    class_chosen(int)
+        The user pressed the button of a class.
+    """
+
+    value_changed = Signal()
+    class_chosen = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.buttons: list[QPushButton] = []
+        self.boxes: list[QSpinBox] = []
+        self._layout = QGridLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setVerticalSpacing(2)
+
+    def values(self) -> tuple[int, ...]:
+        """Label value of each class; 0 = not painted."""
+        return tuple(box.value() for box in self.boxes)
+
+    def set_rows(self, styles: Sequence[ClassStyle], values: Sequence[int]) -> None:
+        """Replace the rows."""
+        while (item := self._layout.takeAt(0)) is not None:
+            widget = item.widget()
+            widget.hide()
+            widget.deleteLater()
+        self.buttons, self.boxes = [], []
+        for row, (style, value) in enumerate(zip(styles, values, strict=True)):
+            self._add_row(row, style, value)
+
+    def _add_row(self, row: int, style: ClassStyle, value: int) -> None:
+        button = QPushButton(self)
+        elide = Qt.TextElideMode.ElideRight
+        button.setText(button.fontMetrics().elidedText(style.name, elide, _NAME_WIDTH_PX))
+        button.setIcon(colour_icon(style.colour))
+        button.setToolTip(f"Paint '{style.name}'.")
+        button.clicked.connect(lambda _checked: self.class_chosen.emit(row))
+        box = QSpinBox(self)
+        box.setRange(0, _LARGEST_VALUE)
+        box.setPrefix("label ")
+        box.setSpecialValueText("not painted")
+        box.setKeyboardTracking(False)
+        box.setValue(value)
+        box.setToolTip(f"Label value that stands for '{style.name}'.")
+        box.valueChanged.connect(lambda _value: self.value_changed.emit())
+        self._layout.addWidget(button, row, 0)
+        self._layout.addWidget(box, row, 1)
+        self._layout.setColumnStretch(0, 1)
+        self.buttons.append(button)
+        self.boxes.append(box)
