@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -99,6 +101,13 @@ class Person:
         self._qtbot.keyClicks(editor, text)
         self._qtbot.keyClick(editor, Qt.Key.Key_Return)
         self._qtbot.waitUntil(lambda: self.table.item(row, 1).text() == text)
+
+    def name(self, text) -> None:
+        """Name the class of the model anew."""
+        edit = self.dock.classes.findChildren(QLineEdit)[1]
+        edit.selectAll()
+        self._qtbot.keyClicks(edit, text)
+        self._qtbot.keyClick(edit, Qt.Key.Key_Return)
 
     def choose_groups(self, text) -> None:
         groups = self.many.findChild(QComboBox)
@@ -405,6 +414,32 @@ def test_volumes_are_measured_as_such_beside_an_image_without_depth(measured, st
     tables = study.with_name("study_results") / "tables"
     for path in tables.glob("*/fractions_objects.csv"):
         assert "voxels" in pd.read_csv(path).columns
+
+
+def test_a_class_that_is_named_anew_has_its_name_in_all_tables(measured, study):
+    out = study.with_name("study_results")
+    measured.work("Measure all")
+    measured.name("vesicle")
+    measured.work("Measure all")
+    for folder in ("tables", "estimates"):
+        names = set(table_at(out / folder / "images.csv")["class"])
+        assert names - {"background"} == {"vesicle"}
+    measured.work("Apply to all")
+    assert measured.column(2) == ["done", "done"]
+    assert set(table_at(out / "images.csv")["class"]) == {"background", "vesicle"}
+    measured.work("Measure all")
+    assert measured.column(2) == ["done", "done"]
+
+
+def test_results_of_a_run_that_moved_with_its_project_are_measured(measured, study, run, tmp_path):
+    shutil.copytree(run, tmp_path / "runs" / run.name)
+    measured.dock.controller.follow_runs(run.parent, tmp_path / "runs")
+    measured.work("Measure all")
+    assert measured.column(2) == ["done", "done"]
+    shutil.rmtree(study.with_name("study_results"))
+    for button in ("Apply to all", "Measure all"):
+        measured.work(button)
+        assert measured.column(2) == ["done", "done"]
 
 
 def test_holes_and_small_pieces_are_as_the_dock_says(measured, study):

@@ -267,22 +267,26 @@ def measure_many(
     request: ManyRequest,
     *,
     token: CancelToken,
+    names: tuple[str, ...] | None,
     outside: str | None,
     **options: Any,
 ) -> Generator[Event, None, ManyMeasured]:
     """Measure the results of a run on many images, and estimate fractions.
 
-    Check counts that lie in the folders of results correct them.
+    Check counts that lie in the folders of results correct them. Classes have the ``names`` that
+    are given, else those in the results.
     """
     import pandas as pd
 
     from ..core.analysis import read_estimates
+    from ..core.annotations import ClassSpec
     from ..core.prediction import OVERALL_TABLE, estimate_images, measure_images
     from ..core.training import CONFIG
 
     labels = list(request.results.values())
     tables, estimates = tables_in(request.folder)
     common: dict[str, Any] = {"overwrite": None, "token": token, "outside": outside}
+    common["classes"] = None if names is None else ClassSpec(names)
     if request.groups is not None:
         known = request.groups
         common["groups"] = {folder: known[one] for one, folder in request.results.items()}

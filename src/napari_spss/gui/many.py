@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from napari.viewer import Viewer
 
+    from ..core.training import Model
     from .controller import Controller
     from .inputs import Inputs
     from .worker import CoreCall
@@ -63,6 +64,7 @@ class ManyRuns(QObject):
         threshold = None if cleaning.threshold is None else round(cleaning.threshold, 4)
         began = self._begin(
             *("images", apply_to_many, request, request.images),
+            model=self._model(),
             device=self._inputs.form().device,
             threshold=threshold,
             flips=making.flips,
@@ -74,17 +76,18 @@ class ManyRuns(QObject):
             self.session.say("info", f"Threshold {threshold:g} for all images.")
 
     def _measure(self, request: ManyRequest) -> None:
-        model, wanted = self.session.model, self._results.objects.value()
+        begun, model, wanted = self.session.model, self._model(), self._results.objects.value()
         if not request.results:
             raise InputError(f"{request.folder} has no results of these images; apply first.")
         made_by = ResultFiles(request.folder, "images", ()).made_before().get("model")
-        if model is None or made_by != model.identity:
+        if begun is None or model is None or made_by not in (begun.identity, model.identity):
             raise InputError(
                 f"The results in {request.folder} are of another model; load that one, or apply "
                 "this one to all."
             )
         began = self._begin(
             *("measuring", measure_many, request, request.results),
+            names=None if model.classes == begun.classes else tuple(model.classes),
             min_size=wanted.min_size,
             split=wanted.split,
             per_slice=self._results.objects.splits_volumes,
@@ -94,6 +97,11 @@ class ManyRuns(QObject):
         n_left = len(request.images) - len(request.results)
         if began and n_left:
             self._warnings.append(f"{counted(n_left, 'image')} without a result left out.")
+
+    def _model(self) -> Model | None:
+        """The current model as it is called, and where it lies, by now."""
+        model, run_dir = self._controller.model, self._controller.model_dir
+        return None if model is None else model.model_copy(update={"run_dir": run_dir})
 
     def _begin(
         self,

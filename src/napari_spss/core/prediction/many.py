@@ -156,6 +156,7 @@ def predict_image(
     options["smooth_z"] = smooth_z
     made = {**options, "format": format, "axes": axes, "file": stamp_of(source)}
     made |= {"min_size": str(min_size), "split": split, "weights": model.weights_digest}
+    made["classes"] = tuple(model.classes)
     made |= cleaning
     done_as = repr(made)
     if keeps and results.are_done(done_as):
@@ -229,6 +230,7 @@ def predict_images(
     images: Paths,
     *,
     out_dir: str | Path,
+    model: Model | None = None,
     each: bool = False,
     groups: str | Path | Mapping[Path, str] | None = None,
     overwrite: bool | None = False,
@@ -250,6 +252,8 @@ def predict_images(
         with one of these a line.
     out_dir : path
         Folder for the results and the table, ``images.csv``.
+    model : Model, optional
+        That of the run, if it is loaded.
     each : bool
         Whether each file in a folder, and in those in it, is an image of its own.
     groups : path or mapping of Path to str, optional
@@ -286,7 +290,7 @@ def predict_images(
     """
     from ..training import load_model
 
-    model = load_model(run)
+    model = load_model(run) if model is None else model
     results = table_at(out_dir, {"model": model.identity}, overwrite)
     token = token or CancelToken()
     if options.get("threshold") == 0.5 and len(model.classes) == 2:
@@ -317,7 +321,7 @@ def predict_images(
         if key not in ("device", "blocks")
         and (value not in (None, False, "tif", "1") or (key == "smooth_z" and value is False))
     }
-    made["weights"] = model.weights_digest
+    made |= {"weights": model.weights_digest, "classes": tuple(model.classes)}
     listed = list_with_names(images, results, each=each, groups=groups, made=made)
     return one_by_one(listed, work, results, stack_table, made, show, token)
 
