@@ -19,7 +19,7 @@ from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.annotations import ClassStyle
 from napari_spss.core.base import read_origin
-from napari_spss.core.training import STATE_FILE, iter_training, load_model, loop
+from napari_spss.core.training import STATE_FILE, RunFolder, iter_training, load_model, loop
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.models import RunForm
 
@@ -274,6 +274,10 @@ def test_a_class_that_is_named_anew_keeps_its_model_and_its_result(person, tmp_p
     assert dock.controller.save(tmp_path / "saved", has_run=False)
     person.wait_for_the_end()
     assert "mitochondria" in (tmp_path / "saved" / "fractions.csv").read_text()
+    assert dock.controller.save(tmp_path / "all", has_run=True)
+    person.wait_for_the_end()
+    assert load_model(tmp_path / "all").classes == ("background", "mitochondria")
+    assert RunFolder(tmp_path / "all").annotations().classes == ("background", "mitochondria")
     person.close()
 
     person.open()

@@ -556,7 +556,8 @@ class Controller(QObject):
         if objects is not None and outcome.objects_are_stale():
             objects = None
             self.session.say("warning", _OBJECTS_NOT_SAVED)
-        ticket = self._claimed = self.session.begin("export")
+        ticket, model = self.session.begin("export"), self.session.model
+        self._claimed = ticket
         self._of_run, outcome.saved_in = outcome, folder
         self._runner.start(
             ticket,
@@ -567,6 +568,7 @@ class Controller(QObject):
             outcome.source.stack,
             format=format,
             run_dir=run_dir,
+            is_named_anew=model is not None and model.classes != outcome.maps.classes,
             estimated=None if stale else outcome.estimated,
             objects=None if objects is None else objects.copy(),
         )

@@ -447,6 +447,7 @@ def save_results(
     *,
     format: str = "tif",
     run_dir: Path | None = None,
+    is_named_anew: bool = False,
     estimated: Estimated | None = None,
     objects: FoundObjects | None = None,
     token: CancelToken,
@@ -469,6 +470,8 @@ def save_results(
         Of labels and maps: the name of a writer.
     run_dir : Path, optional
         Run whose files are copied as well.
+    is_named_anew : bool
+        Whether its classes have other names by now: those of the maps.
     estimated : Estimated, optional
         Fractions of these labels by a check count, which are written with it.
     objects : FoundObjects, optional
@@ -534,7 +537,11 @@ def save_results(
                 write_grid(folder / CHECK, estimated.check)
             go_on()
             if run_dir is not None:
-                RunFolder(run_dir).copy_to(results.folder, overwrite=bool(results.overwrite))
+                RunFolder(run_dir).copy_to(
+                    results.folder,
+                    overwrite=bool(results.overwrite),
+                    classes=classes if is_named_anew else None,
+                )
     except Stopped:
         yield RunFinished(FinishReason.stopped, pace.done, pace.elapsed_s)
         return

@@ -18,7 +18,7 @@ import pytest
 from blobs import CLASSES, blobs, counted, fractions, quick
 from draining import drain
 
-from napari_spss.core.annotations import Annotations, Keypoint
+from napari_spss.core.annotations import Annotations, Classes, Keypoint
 from napari_spss.core.base import (
     MODEL_RECORD,
     Agreement,
@@ -479,6 +479,20 @@ def test_a_list_shows_what_joined_a_run(runs, annotations):
     write_update(path, 2, annotations.replace(proportions=()))
     write_painted(path / "updates" / "step_000002", as_label_source([np.eye(64, dtype=np.uint8)]))
     assert list_runs(runs)[0].learned_from.endswith(" hits), 1 keypoint, 1 painted slice")
+
+
+def test_classes_of_a_copy_can_have_other_names(runs, annotations, tmp_path):
+    run = RunFolder(runs / "new")
+    write_update(run.path, 2, annotations.replace(keypoints=()))
+    classes = Classes(("background", "vesicle"))
+    run.copy_to(tmp_path / "copy", classes=classes)
+    copy = RunFolder(tmp_path / "copy")
+    assert [one.classes for one in copy.all_annotations()] == [classes, classes]
+    assert [one.keypoints for one in copy.all_annotations()] == [annotations.keypoints, ()]
+    assert load_model(copy.path).classes == classes
+    assert load_model(copy.path).weights_digest == load_model(run.path).weights_digest
+    assert copy.inputs() == run.inputs()
+    assert load_model(run.path).classes == CLASSES
 
 
 def test_a_damaged_run_is_no_reason_not_to_list_the_others(runs):

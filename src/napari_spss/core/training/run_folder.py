@@ -30,8 +30,10 @@ from ..annotations import (
     TABLE_NAMES,
     Annotations,
     Classes,
+    ClassSpec,
     SliceShapes,
     annotation_files,
+    parse_classes,
     restore_annotations,
     write_annotations,
 )
@@ -182,8 +184,12 @@ class RunFolder:
         made_from = {"run": str(self.path.resolve())}
         return ResultFiles(folder, "run", names, made_from, overwrite=overwrite)
 
-    def copy_to(self, folder: Path, *, overwrite: bool = False) -> None:
+    def copy_to(
+        self, folder: Path, *, overwrite: bool = False, classes: Classes | None = None
+    ) -> None:
         """Copy what makes a run repeatable, but not its checkpoint.
+
+        Its classes have the names of ``classes`` there, if these are given, in the same order.
 
         Raises
         ------
@@ -202,6 +208,22 @@ class RunFolder:
                     shutil.copytree(self.path / name, new / name, ignore=unwanted)
                 else:
                     shutil.copyfile(self.path / name, new / name)
+            if classes is not None:
+                RunFolder(new)._name(classes)
+
+    def _name(self, classes: Classes) -> None:
+        """Name the classes anew in the model, the annotations and the record of what went in."""
+        save_model(load_model(self.path).model_copy(update={"classes": classes}), self.path)
+        if not (self.path / CONFIG).is_file():  # a model alone
+            return
+        for folder, said in zip(self._all_annotated(), self.all_annotations(), strict=True):
+            write_annotations(folder, said.replace(classes=classes, outside=None))
+        record = json.loads(read_file(self.path / INPUTS, remedy=_REMEDY))
+        record["annotated"] = classes.plain()
+        if record.get("classes") is not None:
+            values = parse_classes(record["classes"]).values
+            record["classes"] = ClassSpec(tuple(classes), values).text
+        write_atomically(self.path / INPUTS, json.dumps(record, indent=2))
 
     def begin(
         self,
