@@ -256,6 +256,24 @@ def test_a_run_that_was_killed_goes_on_when_the_image_is_opened_again(person, mo
     assert "interrupted" not in person.text("run detail")
 
 
+def test_a_killed_run_that_cannot_go_on_is_told_when_the_image_is_opened_again(person):
+    dock = person.dock
+    person.train(POOR)
+    folder = dock.controller.model_dir
+    damaged = folder.with_name("damaged")
+    shutil.copytree(folder, damaged, ignore=shutil.ignore_patterns(".lock*", "model.*"))
+    (damaged / STATE_FILE).write_bytes(b"torn")
+    person.close()
+
+    person.open()
+    dock = person.dock
+    person.wait(lambda: dock.session.model is not None)
+    person.wait_for_the_end()
+    assert dock.controller.model_dir == folder
+    (text,) = [text for level, text in dock.session.messages if "damaged was interrupted" in text]
+    assert "or train again" in text
+
+
 def test_a_class_that_is_named_anew_keeps_its_model_and_its_result(person, tmp_path):
     dock = person.dock
     person.train(POOR)

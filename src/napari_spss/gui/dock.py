@@ -88,6 +88,8 @@ if TYPE_CHECKING:
     from ..core.training import RunSummary
     from .models import Device, FoundObjects
 
+    _Listed = tuple[tuple[str, ...], tuple[RunSummary, ...]]  # what was lost, and the runs
+
 _WIDTH_PX = 380
 _SCROLL_BAR_PX = 16  # with what is left beside it
 _RESTORED = "Restored "
@@ -133,7 +135,7 @@ class SpssDock(QWidget):
         self._blank = self._contents.form()
         self._before: Form | None = None  # of the image before
         self._recognising: tuple[Task[str], Image, Source] | None = None
-        self._listing: Task[tuple[RunSummary, ...]] | None = None
+        self._listing: Task[_Listed] | None = None
         self._measuring: tuple[Task[pd.DataFrame], FoundObjects] | None = None
         self._runs: tuple[RunSummary, ...] = ()
         self._is_resuming = False  # whether the last run is to be loaded once runs are listed
@@ -486,21 +488,23 @@ class SpssDock(QWidget):
         if folder is not None and folder.is_dir():
             from ..core import training  # torch, which the thread of the window has no time for
 
-            def read() -> tuple[RunSummary, ...]:
-                training.rescue_runs(folder)
-                return training.list_runs(folder)
+            def read() -> _Listed:
+                return training.rescue_runs(folder), training.list_runs(folder)
 
             self._listing = start_task("napari-spss runs", read, self._on_runs_listed)
 
     @guarded
-    def _on_runs_listed(self, task: Task[tuple[RunSummary, ...]]) -> None:
+    def _on_runs_listed(self, task: Task[_Listed]) -> None:
         if task is not self._listing or not self._is_open:
             return  # the project is another one by now
         self._listing = None
         if task.error is not None:
             raise task.error
-        self._show_runs(task.value or ())
+        faults, runs = task.value or ((), ())
+        self._show_runs(runs)
         is_resuming, self._is_resuming = self._is_resuming, False
+        for fault in faults if is_resuming else ():
+            self.session.say("warning", fault)
         if is_resuming and self._runs and not self.session.status.is_busy:
             named = [run for run in self._runs if run.path.name == self._contents.run]
             ended = [run for run in self._runs if not run.is_interrupted]

@@ -453,7 +453,7 @@ def test_a_run_that_was_killed_has_the_model_of_its_checkpoint(runs, annotations
     begin = partial(RunFolder(path).begin, settings, annotations, INPUT)
     events = recorded(run, path, begin)
     step = next(one.step for one in events if isinstance(one, CheckpointSaved) and one.step > 2)
-    rescue_runs(runs)
+    assert rescue_runs(runs) == ()
     assert "killed" not in [one.path.name for one in list_runs(runs)]  # it is at work
     events.close()
     assert RunFolder(path).is_interrupted
@@ -472,6 +472,10 @@ def test_a_run_that_was_killed_has_the_model_of_its_checkpoint(runs, annotations
     )
     assert not RunFolder(path).is_interrupted
     assert load_model(path).n_steps == 9
+    (path / MODEL_WEIGHTS).unlink()
+    (path / STATE_FILE).write_bytes(b"torn")
+    (fault,) = rescue_runs(runs)
+    assert fault.startswith("The training of killed was interrupted, and is lost: ")
 
 
 def test_a_list_shows_what_joined_a_run(runs, annotations):

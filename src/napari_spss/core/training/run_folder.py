@@ -43,6 +43,7 @@ from ..base import (
     STALE_FILES,
     Agreement,
     Event,
+    FolderLocked,
     InputError,
     Record,
     ResultFiles,
@@ -483,22 +484,28 @@ class RunSummary:
     is_interrupted: bool = False
 
 
-def rescue_runs(folder: Path) -> None:
+def rescue_runs(folder: Path) -> tuple[str, ...]:
     """Give runs in a folder that were killed the models of their checkpoints, if they have none.
+
+    Returns why others stay without one.
 
     Parameters
     ----------
     folder : Path
         Such as ``runs`` of a project; need not exist.
     """
+    faults = []
     for path in folder.iterdir() if folder.is_dir() else ():
         if (path / MODEL_WEIGHTS).is_file() or not (path / STATE_FILE).is_file():
             continue
         try:
             with hold_folder(path):  # unless it is still at work
                 save_model(model_of_checkpoint(path, RunFolder(path).settings()), path)
+        except FolderLocked:
+            continue
         except (SpssError, OSError, ValueError) as error:
-            logger.warning("The run %s was interrupted, and has no model: %s", path, error)
+            faults.append(f"The training of {path.name} was interrupted, and is lost: {error}")
+    return tuple(faults)
 
 
 def list_runs(folder: Path) -> tuple[RunSummary, ...]:
