@@ -596,7 +596,9 @@ def _curves_of(run: RunFolder, n_steps: int) -> Curves:
                 return _curves_of(RunFolder(run.path.parent / Path(name).name), first)
         return Curves()
 
-    return Curves.of_events(run.events(RunStarted, Progress, Validated), n_steps, before)
+    return Curves.of_events(
+        run.events(RunStarted, Progress, Validated, RunFinished), n_steps, before
+    )
 
 
 @named("comparison of two runs")

@@ -220,6 +220,16 @@ def test_curves_of_a_continuation_that_failed_go_with_the_next_one():
     assert curves.continued == [10]
 
 
+@pytest.mark.parametrize(("ends", "steps"), [(False, [5, 7, 9]), (True, [5, 10, 17, 19])])
+def test_a_killed_run_is_drawn_again_from_its_checkpoint_on(ends, steps):
+    start = RunStarted("training", 9, "cpu", ("background", "disc"))
+    told = {step: Progress(step, 9, 1, None, {"total": 1.0}, 0.2) for step in (5, 7, 9, 10)}
+    parts = [start, told[5], told[10], start, told[7], told[9]]
+    if ends:  # and the next part counts anew
+        parts.insert(3, RunFinished(FinishReason.completed, 10, 1.0))
+    assert Curves.of_events(parts, steps[-1]).steps == steps
+
+
 def test_a_continued_run_counts_the_steps_before_it(session):
     session.model = SimpleNamespace(n_steps=20)
     ends, _, _ = record(session)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from math import isnan
 
-from ...core.base import Event, Progress, RunStarted, Validated
+from ...core.base import Event, Progress, RunFinished, RunStarted, Validated
 
 _MAX_POINTS = 2000
 
@@ -38,8 +38,8 @@ class Curves:
         Parameters
         ----------
         events : iterable of Event
-            In their order; those without a curve are passed over. Steps may count on, or anew,
-            after each start.
+            In their order; those without a curve are passed over. After each start steps may count
+            on, or anew; after a part that was killed they go back to those of its checkpoint.
         n_steps : int
             Steps of the model in all, those before the run included.
         before_start : callable, optional
@@ -47,15 +47,19 @@ class Curves:
         """
         told: list[tuple[int, Progress | Validated]] = []
         before = done = 0
-        is_new = False
+        is_new = has_ended = False
         for event in events:
             is_new = is_new or isinstance(event, RunStarted)
+            has_ended = has_ended or isinstance(event, RunFinished)
             if not isinstance(event, (Progress, Validated)):
                 continue
-            step = event.done if isinstance(event, Progress) else event.step
-            if is_new and step <= done:
+            step = _step_of(event)
+            if is_new and step <= done and has_ended:
                 before, done = before + done, 0
-            is_new, done = False, max(done, step)
+            elif is_new and step <= done:
+                told = [one for one in told if (one[0], _step_of(one[1])) < (before, step)]
+                done = 0
+            is_new, has_ended, done = False, has_ended and not is_new, max(done, step)
             told.append((before, event))
         curves, last = cls(), 0
         if (first := n_steps - before - done) > 0:
@@ -130,3 +134,7 @@ class Curves:
         self.steps = self.steps[1::2]
         self.proportion_error = self.proportion_error[1::2]
         self.losses = {name: values[1::2] for name, values in self.losses.items()}
+
+
+def _step_of(event: Progress | Validated) -> int:
+    return event.done if isinstance(event, Progress) else event.step
