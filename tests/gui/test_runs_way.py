@@ -245,6 +245,7 @@ def test_a_run_that_was_killed_goes_on_when_the_image_is_opened_again(person, mo
     n_done = dock.session.model.n_steps
     assert 0 < n_done < GOOD
     person.wait(lambda: "the steps that are left" in person.hint())
+    person.name("mitochondria")
     dock.image.set_diameter(14)  # Continue would begin another training
     assert "the steps that are left" not in person.hint()
     dock.image.set_diameter(None)
@@ -254,6 +255,7 @@ def test_a_run_that_was_killed_goes_on_when_the_image_is_opened_again(person, mo
     person.wait(lambda: person.rows()[0][1] == str(GOOD))
     assert len(person.rows()) == 1
     assert "interrupted" not in person.text("run detail")
+    assert dock.controller.model.classes == ("background", "mitochondria")
 
 
 def test_a_killed_run_that_cannot_go_on_is_told_when_the_image_is_opened_again(person):

@@ -779,8 +779,16 @@ class Controller(QObject):
             )
         annotations.validate_against(source.stack)
         resumed = self._resumable(form) if continues else None
-        if resumed is not None:
-            run = replace(resumed, settings=resumed.settings.without_limit())
+        said = annotations
+        if resumed is not None and self.session.model is not None:
+            begun = self.session.model.classes  # some may be renamed since
+            styles = zip(self._inputs.classes.styles_of(begun), begun, strict=True)
+            run = replace(
+                resumed,
+                settings=resumed.settings.without_limit(),
+                styles=tuple(replace(style, name=name) for style, name in styles),
+            )
+            said = annotations.replace(classes=begun, outside=None)
         else:
             run = _Training(source, self._inputs.classes.value(), settings, self._new_run_dir())
         run = replace(run, settings=self._after_looks(run.settings, form))
@@ -789,7 +797,7 @@ class Controller(QObject):
         self._learned, self._trained = self._said(annotations), self._image
         job = TrainingJob(
             stack=source.stack,
-            annotations=annotations,
+            annotations=said,
             settings=run.settings,
             run_dir=run.folder,
             masks=self._labels,
@@ -801,7 +809,7 @@ class Controller(QObject):
             resumes=resumed is not None,
             before=self.model if resumed is None else None,
         )
-        return job, annotations.classes
+        return job, said.classes
 
     def _after_looks(self, settings: TrainingSettings, form: RunForm) -> TrainingSettings:
         """Expect as many wrong nodes as the second looks let expect, unless it is stated."""
@@ -817,7 +825,7 @@ class Controller(QObject):
     def _resumable(self, form: RunForm) -> _Training | None:
         """Return the model's training if time cut it short, and nothing but annotations changed."""
         run = self._cut_short
-        if run is None or not self._is_image_of_run() or self.model is not self.session.model:
+        if run is None or not self._is_image_of_run():
             return None
         from ..core.training import STATE_FILE  # torch, which that run has loaded
 
