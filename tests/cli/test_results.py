@@ -356,6 +356,12 @@ def test_sizes_that_labels_lack_are_those_of_the_image(spss, masks):
     assert volume.tolist() == pytest.approx([24 * 32 * 0.05 * 0.01**2])
     done = spss(*measured, "--voxel-size", "50nm,4nm,4nm", "--overwrite")
     assert "Sizes are those" not in done.err
+    metadata = {"axes": "ZYX", "unit": "um"}  # no spacing
+    labels = tifffile.imread("labels.tif")
+    tifffile.imwrite("flat.tif", labels, imagej=True, resolution=(100, 100), metadata=metadata)
+    done = spss("measure", "flat.tif", "--out", "f.csv", "--image", "image.tif")
+    assert "The slices are 50 nm apart as in image.tif" in done.err
+    assert pd.read_csv("f_objects.csv")["volume_um3"].tolist() == volume.tolist()
     one_um = {"axes": "ZYX", "unit": "um", "spacing": 1}
     labels = tifffile.imread("labels.tif")
     tifffile.imwrite("image.tif", labels, imagej=True, resolution=(1, 1), metadata=one_um)

@@ -135,7 +135,7 @@ def measure(
         sized_stack,
         write_measurement,
     )
-    from ..core.base import merge_voxel_size
+    from ..core.base import length_text, merge_voxel_size
     from ..core.images import labels_in, open_labels, open_stack
     from .streams import say
 
@@ -168,6 +168,9 @@ def measure(
     if sized is grey:
         for note in (f"Sizes are those of {image}, since the labels say none.", *grey.notes):
             say(f"note: {note}")
+    elif sized is not masks.stack and size[0] is not None:
+        distance = length_text(size[0])
+        say(f"note: The slices are {distance} apart as in {image}, since the labels do not say.")
     if out is None:
         say("note: --out TABLE.csv writes this and a row for every object.")
         return

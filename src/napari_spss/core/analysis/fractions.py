@@ -277,14 +277,20 @@ def measure_masks(
 
 
 def sized_stack(labels: Stack, image: Stack | None) -> Stack:
-    """Return the image if its pixels have a size that those of its labels lack, else the labels."""
+    """Return the image if its pixels have a size that those of its labels lack, else the labels.
+
+    These have the distance of its slices, if they say none.
+    """
 
     def has_sizes(stack: Stack) -> bool:
         return any(stack.pixel_size_um(z) for z in range(stack.n_slices))
 
-    if image is None or image.n_slices != labels.n_slices or has_sizes(labels):
+    if image is None or image.n_slices != labels.n_slices:
         return labels
-    return image if has_sizes(image) else labels
+    if not has_sizes(labels):
+        return image if has_sizes(image) else labels
+    distance = image.voxel_size_um[0] if labels.voxel_size_um[0] is None else None
+    return labels if distance is None else labels.with_voxel_size((distance, None, None))
 
 
 def object_table(
