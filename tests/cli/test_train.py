@@ -86,6 +86,16 @@ def test_comparison_knows_regions_and_is_short(train, truth):
     assert "8 of 16 regions" in done.out
 
 
+def test_comparison_tells_once_of_all_slices_that_are_padded(train):
+    image = tifffile.imread("image.tif")
+    image[1:, :, :16] = 0
+    tifffile.imwrite("image.tif", image, photometric="minisblack")
+    done = train()
+    assert done.code == 0, done.err
+    assert done.err.count("from an edge on") == 1
+    assert "warning: 2 slices (1, 2) have one grey value" in done.err
+
+
 def test_keypoints_in_micrometres_are_asked_about_and_scaled(train, tmp_path):
     Path("um.csv").write_text("slice,y,x,class\n0,0.08,0.1,disc\n1,0.2,0.22,background\n")
     tables = ("--keypoints", "um.csv")

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from ..core.analysis import labels_from_probs
-from ..core.base import Watched, percent
-from ..core.prediction import agreement_with_nodes, gain_text, n_changed_nodes, predict_slice
+from ..core.base import FinishReason, Message, RunFinished, Watched, percent
+from ..core.networks import Stopped
+from ..core.prediction import agreement_with_nodes, gain_text, n_changed_nodes, predict_regions
+from .streams import say
 
 if TYPE_CHECKING:
-    from ..core.annotations import Annotations, Proportion
+    from ..core.annotations import Annotations, Proportion, Region
     from ..core.base import CancelToken
     from ..core.images import Stack
     from ..core.training import Model
@@ -23,7 +26,7 @@ _MAX_REGIONS = 8
 def comparison_lines(
     model: Model, stack: Stack, annotations: Annotations, *, device: str, token: CancelToken
 ) -> list[str]:
-    """Predict some of the regions whose fractions were stated, and tabulate both.
+    """Predict some of the regions whose fractions were stated, and tabulate both; say warnings.
 
     Parameters
     ----------
@@ -51,9 +54,25 @@ def comparison_lines(
     if not stated:
         return []
     chosen = np.linspace(0, len(stated) - 1, min(len(stated), _MAX_REGIONS)).round().astype(int)
+    compared = [stated[index] for index in chosen.tolist()]
+    n_classes = len(model.classes)
+    sums = {one.region: np.zeros((2, n_classes)) for one in compared}
+
+    def add(region: Region, _: tuple[int, int], probs: npt.NDArray[np.float32]) -> None:
+        labels = labels_from_probs(probs, 0.5 if n_classes == 2 else None)
+        sums[region] += (
+            probs.sum(axis=(1, 2), dtype=np.float64),
+            np.bincount(labels.ravel(), minlength=n_classes),
+        )
+
+    for event in predict_regions(model, stack, list(sums), add, device=device, token=token):
+        if isinstance(event, Message) and event.level == "warning":
+            say(f"warning: {event.text}")
+        elif isinstance(event, RunFinished) and event.reason is FinishReason.stopped:
+            raise Stopped
     rows = [["region", "class", "stated", "map", "labels"]]
-    for index in chosen.tolist():
-        rows += _rows(stated[index], model, stack, device=device, token=token)
+    for one in compared:
+        rows += _rows(one, model, sums[one.region])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     shown = "" if len(stated) == len(chosen) else f", {len(chosen)} of {len(stated)} regions"
     title = f"fractions as stated, as the mean of the map, and of the labels{shown}:"
@@ -78,27 +97,21 @@ def gain_lines(model: Model, job: TrainJob, *, device: str, token: CancelToken) 
     return [text, ""] if text else []
 
 
-def _rows(
-    proportion: Proportion, model: Model, stack: Stack, *, device: str, token: CancelToken
-) -> list[list[str]]:
+def _rows(proportion: Proportion, model: Model, sums: npt.NDArray[np.float64]) -> list[list[str]]:
+    """Rows of a region from what map and labels hold of each class."""
     region = proportion.region
-    probs = predict_slice(model, stack, region.slice, box=region.box, device=device, token=token)
-    labels = labels_from_probs(probs, 0.5 if len(model.classes) == 2 else None)
     name = f"slice {region.slice}"
     if region.box is not None:
         name += f" [{region.box[0]}:{region.box[2]}, {region.box[1]}:{region.box[3]}]"
     outside = model.classes.outside_index
     counting = [index for index in range(len(model.classes)) if index != outside]
-    of_map = float(probs[counting].sum(axis=0).mean()) if outside is not None else 1.0
-    of_labels = float((labels != outside).mean()) if outside is not None else 1.0
+    whole = sums[:, counting].sum(axis=1)
+    whole[whole == 0] = 1
     rows = []
     for index, fraction in enumerate(proportion.effective_fractions()):
         if index in counting[1:] and fraction is not None:
-            found = (
-                float(probs[index].mean()) / (of_map or 1.0),
-                float((labels == index).mean()) / (of_labels or 1.0),
-            )
             stated = percent(fraction, 1) + (" counted" if proportion.source == "grid" else "")
+            found = sums[:, index] / whole
             rows.append([name, model.classes[index], stated, *(percent(one, 1) for one in found)])
     return rows
 
