@@ -13,9 +13,11 @@ import tifffile
 from napari_spss import predict_images
 from napari_spss.core.analysis import clean_labels
 from napari_spss.core.annotations import Annotations, lay_frames, lay_grid, write_grid
-from napari_spss.core.base import CancelToken, FinishReason, ImageProgress, Progress
+from napari_spss.core.base import CancelToken, FinishReason, ImageProgress, Message, Progress
 from napari_spss.core.images import WRITERS, StackLayout, labels_in, left_out, open_labels
+from napari_spss.core.prediction import predict_image
 from napari_spss.core.projects import Project, ProjectState
+from napari_spss.core.training import load_model
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -52,6 +54,23 @@ def contents(folder):
 
 def times(folder="out"):
     return {one: one.stat().st_mtime_ns for one in Path(folder).rglob("*.tif")}
+
+
+def test_a_class_that_takes_up_far_more_or_less_than_in_training_is_told(study):
+    def told(stated):
+        known = load_model("run").model_copy(update={"stated_fractions": (1 - stated, stated)})
+        events = []
+        predict_image("run", "study/a/img.tif", out_dir="one", model=known, show=events.append)
+        texts = [one.text for one in events if isinstance(one, Message)]
+        return [text for text in texts if "of what the model learned from" in text]
+
+    assert not told(0.0)
+    found = float(pd.read_csv("one/fractions_stack.csv")["fraction"][1])
+    assert not told(found)
+    for factor, shown in ((0.1, f"disc takes up {100 * found:.2f} % here, "), (8, "and about ")):
+        odds = found / (1 - found) * factor
+        (text,) = told(odds / (1 + odds))
+        assert shown in text
 
 
 def test_each_image_has_what_a_call_for_it_alone_gives_and_a_row(spss, study):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from ..base import (
     least_pixels,
     length_text,
     merge_voxel_size,
+    percent,
     stamp_of,
 )
 from ..images import BOTH_UNKNOWN, ListedImage, Stack, labels_in, open_labels, open_stack
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from .files import Threshold
 
 _FRACTIONS = "fractions.csv"
+_MOST_UNLIKE = 5.0  # odds of a class beside those in what the model learned from
 
 
 @dataclass(frozen=True)
@@ -204,9 +206,28 @@ def predict_image(
             min_size=min_size,
             split=split,
         )
+        for text in _unlike_training(model, found):
+            show(Message("warning", text))
         advice = write_next_slices(place, model, stack, uncertainty=means, found=found, stated=said)
     names = tuple(name for name in results.names if name != NEXT_SLICES or advice)
     return PredictedImage(found, outputs["labels"], names, advice), stack
+
+
+def _unlike_training(model: Model, found: Measurement) -> Iterator[str]:
+    """Say of which classes there is far more, or less, than in what the model learned from."""
+    stated = dict(zip(model.classes, model.stated_fractions or (), strict=False))
+    for name, fraction in zip(found.stack["class"], found.stack["fraction"], strict=True):
+        known = stated.get(name, 0.0)
+        if name == model.classes[0] or not known or math.isnan(fraction):
+            continue
+        odds, usual = (one / max(1 - one, 1e-9) for one in (fraction, known))
+        if not usual / _MOST_UNLIKE <= odds <= usual * _MOST_UNLIKE:
+            yield (
+                f"{name} takes up {percent(fraction)} here, and about {percent(known)} of "
+                "what the model learned from. Look at the labels: if they are wrong, the image "
+                "looks unlike those of training (contrast, focus, size of a pixel); count a grid "
+                "in it, and train on it."
+            )
 
 
 def _opened(
