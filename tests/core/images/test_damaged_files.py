@@ -239,6 +239,17 @@ def test_a_file_cut_short_before_is_refused_when_it_is_opened(
         open_stack(tmp_path / name)
 
 
+def test_pages_whose_last_one_leads_back_to_an_earlier_one_are_refused(tmp_path: Path) -> None:
+    write_pages(path := tmp_path / "round.tif")
+    with tifffile.TiffFile(path) as tif:
+        second, end = tif.pages[1].offset, [len(tif.pages), tif.pages.next_page_offset][1]
+    data = bytearray(path.read_bytes())
+    data[end : end + 4] = struct.pack("<I", second)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"round\.tif is incomplete"):
+        open_stack(path)
+
+
 def test_an_imagej_stack_of_one_page_that_was_cut_short_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "large.tif"  # ImageJ writes a single page for stacks above 4 GB
     text = "ImageJ=1.54f\nimages=5\nslices=5\nunit=um\n"
@@ -439,3 +450,22 @@ def test_a_bug_of_our_own_is_not_blamed_on_the_file(
     with suppress(AttributeError):
         open_stack(path).read(0)
         assert not called
+
+
+def test_what_tifffile_finds_wrong_is_a_note_and_goes_nowhere_else(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tifffile.imwrite(path := tmp_path / "odd.tif", DATA, **GREY)
+    with tifffile.TiffFile(path) as tif:
+        tag = tif.pages.first.tags["Software"].offset
+    data = bytearray(path.read_bytes())
+    data[tag + 2] = 255  # of no known type
+    path.write_bytes(data)
+    (note,) = open_stack(path).notes
+    assert "odd.tif is unusual or damaged" in note
+    assert "305" in note  # the tag's number
+    assert capfd.readouterr().err == ""
+    path.write_bytes(data[:-600])
+    with pytest.raises(InputError, match="incomplete"):
+        open_stack(path)
+    assert capfd.readouterr().err == ""

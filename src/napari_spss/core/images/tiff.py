@@ -7,9 +7,12 @@ table nor "white is zero" changes them, as in napari and ImageJ, where both are 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import logging
 import math
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BufferedReader
@@ -53,9 +56,35 @@ def open_tiff(path: Path, palette: Palette = "display") -> ImageData:
         If it is no TIFF, is damaged, holds images of several sizes, or names files outside of its
         folder.
     """
+    with _what_is_logged() as logged:
+        image = _open(path, palette)
+    if logged:
+        note = f"{path.name} is unusual or damaged ({logged[0]}): check its size and pixels."
+        image = replace(image, notes=(*image.notes, note))
+    return image
+
+
+@contextlib.contextmanager
+def _what_is_logged() -> Iterator[list[str]]:
+    """Collect what tifffile finds wrong, which else goes to standard error."""
+    found: list[str] = []
+    here = threading.get_ident()
+    handler = logging.Handler(logging.WARNING)
+    handler.addFilter(lambda record: record.thread == here)
+    handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("tifffile")
+    logger.addHandler(handler)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(handler)
+
+
+def _open(path: Path, palette: Palette) -> ImageData:
     with reading(path):
         tif = tifffile.TiffFile(path)
     with tif:
+        _check_chain(tif, path)
         ome, notes = _ome(tif, path)
         try:
             with reading(path):
@@ -151,7 +180,6 @@ def _only_image(tif: tifffile.TiffFile, path: Path) -> tuple[_Series, list[str]]
             () if offset is not None else tuple(one.pages)
             for (_, one), offset in zip(found, offsets, strict=True)
         ]
-        is_cut = _is_chain_cut(tif)
         n_stated, n_pages = _planes_of_imagej(tif), len(tif.pages)
     images = [
         _Series(
@@ -162,11 +190,8 @@ def _only_image(tif: tifffile.TiffFile, path: Path) -> tuple[_Series, list[str]]
     ]  # fmt: skip
     if not images:
         raise InputError(f"{path} holds no image; choose a file with pixels.")
-    if is_cut or any(page is None for image in images for page in image.pages):
-        raise InputError(
-            f"{path} is incomplete: it names pages that are missing; copy it again, with all the "
-            "files that belong to it."
-        )
+    if any(page is None for image in images for page in image.pages):
+        raise _incomplete(path)
     if len(images) > 1:
         return _joined(images, path)
     n_read = len(images[0].pages) or n_pages
@@ -203,12 +228,22 @@ def _joined(images: Sequence[_Series], path: Path) -> tuple[_Series, list[str]]:
     return replace(first, axes=axes, shape=shape, pages=tuple(pages)), [note]
 
 
-def _is_chain_cut(tif: tifffile.TiffFile) -> bool:
-    """Whether the chain of pages breaks off: tifffile leaves such pages out."""
-    len(tif.pages)  # follows the chain to its end
-    tif.filehandle.seek(tif.pages.next_page_offset or 0)
-    end = tif.filehandle.read(tif.tiff.offsetsize)
-    return bool(end.strip(b"\x00")) or len(end) < tif.tiff.offsetsize
+def _check_chain(tif: tifffile.TiffFile, path: Path) -> None:
+    """See that the chain of pages has an end, and does not break off or turn back before."""
+    with reading(path):
+        # tifffile leaves pages behind a break out, and goes round for ever where nobody counted
+        len(tif.pages)
+        tif.filehandle.seek(tif.pages.next_page_offset or 0)
+        end = tif.filehandle.read(tif.tiff.offsetsize)
+    if end.strip(b"\x00") or len(end) < tif.tiff.offsetsize:
+        raise _incomplete(path)
+
+
+def _incomplete(path: Path) -> InputError:
+    return InputError(
+        f"{path} is incomplete: it names pages that are missing; copy it again, with all the "
+        "files that belong to it."
+    )
 
 
 def _planes_of_imagej(tif: tifffile.TiffFile) -> int:
