@@ -137,6 +137,8 @@ def test_numbers_and_sizes_must_fit(tmp_path: Path) -> None:
     stack = open_stack(folder(tmp_path / "images", ["1.png", "2.png"]))
     with pytest.raises(InputError, match="3 masks for the 2 slices"):
         pair_masks(open_masks(np.zeros((3, 6, 4), np.uint8)), stack)
+    with pytest.raises(InputError, match=r"Their last axis .* numpy\.moveaxis\(labels, -1, 0\)"):
+        pair_masks(open_masks(np.zeros((6, 4, 2), np.uint8)), stack)
     wide = open_masks(folder(tmp_path / "masks", ["2.png"], size=(6, 9)))
     with pytest.raises(InputError, match=r"2\.png of .*6 x 9 .*2\.png 6 x 4"):
         pair_masks(wide, stack)

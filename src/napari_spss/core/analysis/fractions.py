@@ -33,6 +33,7 @@ from ..images import (
     check_stack,
     class_names,
     default_names,
+    hint_to_turn,
     open_masks,
     reading_notes,
     stack_from_array,
@@ -495,7 +496,8 @@ def _over(task: _Task, given: Stack | npt.ArrayLike | None, what: str) -> Stack 
     if theirs != ours:
         raise InputError(
             f"{stack.source} has {counted(len(theirs), 'slice')} of {theirs[0]} pixels, but the "
-            f"labels have {len(ours)} of {ours[0]}; give the {what} of the labels.",
+            f"labels have {len(ours)} of {ours[0]}; give the {what} of the labels."
+            f"{hint_to_turn(task.source, stack)}",
             field=what,
         )
     return stack

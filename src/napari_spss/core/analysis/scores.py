@@ -19,6 +19,7 @@ from ..images import (
     as_label_source,
     class_names,
     default_names,
+    hint_to_turn,
     pair_by_name,
     reading_notes,
     refuse_marks,
@@ -278,7 +279,7 @@ def _partners(found: LabelSource, true: LabelSource) -> Pairing:
     if pairing is None and found.n_slices != true.n_slices:
         raise InputError(
             f"the labels have {found.n_slices} slices and the truth has {true.n_slices}; "
-            "give the same slices of both."
+            f"give the same slices of both.{hint_to_turn(true, found) or hint_to_turn(found, true)}"
         )
     if true.n_slices == 0:
         raise InputError("labels and truth hold no slices; give at least one image of each.")

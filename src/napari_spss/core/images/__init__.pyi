@@ -41,6 +41,7 @@ from .painted import (
 from .pairing import (
     PairedMasks as PairedMasks,
     Pairing as Pairing,
+    hint_to_turn as hint_to_turn,
     pair_by_name as pair_by_name,
     pair_masks as pair_masks,
 )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ..annotations import ClassSpec
 from ..base import InputError
 from .file_names import name_stem, name_words
-from .labels import IGNORE
+from .labels import IGNORE, LabelSource
 from .masks import Masks
 from .stack import Box, Stack
 
@@ -100,6 +100,7 @@ def pair_masks(masks: Masks, stack: Stack) -> Masks | PairedMasks:
         raise InputError(
             f"{masks.source} holds {masks.n_slices} masks for the {stack.n_slices} slices of "
             f"{stack.source}; give one for each (filled with {IGNORE} where nothing is known)."
+            f"{hint_to_turn(masks, stack)}"
         )
     pairing = pairing or Pairing(tuple(range(stack.n_slices)))
     shapes = tuple(stack.shape_of(z) for z in range(stack.n_slices))
@@ -115,6 +116,17 @@ def pair_masks(masks: Masks, stack: Stack) -> Masks | PairedMasks:
         return masks
     notes = (*masks.notes, *pairing.notes)
     return PairedMasks(masks, pairing.partners, shapes, notes)
+
+
+def hint_to_turn(labels: LabelSource, stack: Stack | LabelSource) -> str:
+    """Say how labels (Y, X, Z) are made to fit a stack; nothing if that is not it."""
+    height, width = stack.shape_of(0)
+    if labels.n_slices != height or labels.shape_of(0) != (width, stack.n_slices):
+        return ""
+    return (
+        " Their last axis seems to be that of the slices: save them as (Z, Y, X), by "
+        "numpy.moveaxis(labels, -1, 0)."
+    )
 
 
 def pair_by_name(images: Any, masks: Any) -> Pairing | None:
