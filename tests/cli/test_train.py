@@ -164,6 +164,18 @@ def test_masks_alone(train):
     assert model.stated_fractions[1] == pytest.approx(tifffile.imread("truth.tif").mean(), abs=0.01)
 
 
+def test_masks_are_no_image(train, spss):
+    tables = ("--masks", "truth.tif", "--classes", "background,disc")
+    both = spss("train", "truth.tif", *tables, "--out", "both")
+    assert both.code == 2
+    assert "truth.tif is named as the image and as its masks" in both.err
+    assert train(tables=tables).code == 0
+    done = spss("predict", "run", "truth.tif", "--out", "result")
+    assert done.code == 2
+    assert "truth.tif is of the masks that the run learned from; name an image like" in done.err
+    assert not Path("result").exists()
+
+
 def test_tables_and_masks_share_the_classes_of_the_tables(train, tmp_path):
     done = train(tables=(*TABLES, "--masks", "truth.tif"))
     assert done.code == 0, done.err

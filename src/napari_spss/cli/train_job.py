@@ -315,6 +315,11 @@ def open_training_masks(
     Without ``spec`` the classes are those that are ``known``: by name if the masks bring names,
     else in order.
     """
+    if path.resolve() == Path(stack.source).resolve():
+        raise InputError(
+            f"{path} is named as the image and as its masks; name the grey image first, and its "
+            "masks by --masks."
+        )
     if spec is not None or known is None:
         return pair_masks(open_labels(path, classes=spec, instances=instances), stack)
     stored = () if instances else stored_classes(path) or ()

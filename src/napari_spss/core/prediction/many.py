@@ -135,6 +135,13 @@ def predict_image(
     model = load_model(run) if model is None else model
     format = format or ("tif" if blocks is None else "zarr")
     inputs = folder.inputs() if (folder.path / INPUTS).is_file() else None
+    if inputs is not None and inputs.masks is not None:
+        masks, place = Path(inputs.masks), source.resolve()
+        if masks == place or (masks == place.parent and masks != Path(inputs.image).parent):
+            raise InputError(
+                f"{image} is of the masks that the run learned from; name an image like "
+                f"{inputs.image}."
+            )
     inputs, stack = _opened(inputs, source, axes)
     own = None  # size of a pixel that a moved image says itself
     if inputs is not None and voxel_size_um is None and Path(inputs.image) != source.resolve():
