@@ -33,6 +33,7 @@ from ..core.base import (
     RunFinished,
     RunStarted,
     SlicePace,
+    Stopped,
     Validated,
     Watched,
     origin_of,
@@ -401,11 +402,6 @@ def find_class_objects(
     import pandas as pd
 
     from ..core.analysis import find_objects
-    from ..core.networks import Stopped
-
-    def go_on() -> None:
-        if token.is_cancelled:
-            raise Stopped
 
     began = time.monotonic()
     yield RunStarted("prediction", None, "", ())
@@ -422,13 +418,13 @@ def find_class_objects(
             voxel_size_um=stack.voxel_size_um,
             min_size=request.min_size,
             split=request.split,
-            go_on=go_on,
+            go_on=token.check,
         )
         if kept is not None:
             instances[instances > 0] += kept.instances.max()
             np.maximum(instances, kept.instances, out=instances)
         found = FoundObjects(request, instances, pd.DataFrame(), version, made_by=made_by)
-        found.table = found.measure(stack, probs, go_on=go_on)
+        found.table = found.measure(stack, probs, go_on=token.check)
     except Stopped:
         yield RunFinished(FinishReason.stopped, 0, time.monotonic() - began)
         return None
@@ -487,7 +483,6 @@ def save_results(
     from ..core.analysis import write_estimate_tables
     from ..core.annotations import write_grid
     from ..core.images import StackLayout
-    from ..core.networks import Stopped
     from ..core.prediction import (
         SAVED,
         FileSink,
@@ -500,17 +495,13 @@ def save_results(
     slices, classes = range(stack.n_slices), maps.classes
     pace = SlicePace(len(slices))
 
-    def go_on() -> None:
-        if token.is_cancelled:
-            raise Stopped
-
     yield RunStarted("prediction", len(slices), "", classes)
     try:
         with results.writing(done_as=SAVED) as folder:
             with FileSink(folder, StackLayout.of(stack), classes, format=format) as sink:
                 for z in slices:
                     for rows in maps.rows():
-                        go_on()
+                        token.check()
                         part = rows.start, rows.stop
                         marked = maps.marked(z, labels[z, rows], rows)
                         sink.write(Region(z), part, maps.probs(z, rows), marked)
@@ -535,7 +526,7 @@ def save_results(
                     folder / ESTIMATES, estimated.estimates, estimated.contradicted
                 )
                 write_grid(folder / CHECK, estimated.check)
-            go_on()
+            token.check()
             if run_dir is not None:
                 RunFolder(run_dir).copy_to(
                     results.folder,
@@ -622,7 +613,6 @@ def compare_runs(
         If the runs are of other classes.
     """
     preload()
-    from ..core.networks import Stopped
     from ..core.prediction import predict_slice
     from ..core.training import load_model
 

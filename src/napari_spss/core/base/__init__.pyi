@@ -26,6 +26,7 @@ from .events import (
     RunFinished as RunFinished,
     RunStarted as RunStarted,
     SlicePace as SlicePace,
+    Stopped as Stopped,
     Validated as Validated,
     Watched as Watched,
     event_from_json as event_from_json,

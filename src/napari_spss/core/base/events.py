@@ -35,6 +35,10 @@ class FinishReason(str, Enum):
     stopped = "stopped"  # the cancel token was set
 
 
+class Stopped(Exception):
+    """The cancel token was set."""
+
+
 class CancelToken:
     """A flag that asks a run to stop; setting it is safe from any thread and at any time."""
 
@@ -49,6 +53,11 @@ class CancelToken:
     def is_cancelled(self) -> bool:
         """Whether the run was asked to stop."""
         return self._event.is_set()
+
+    def check(self) -> None:
+        """Raise `Stopped` once the run was asked to stop."""
+        if self.is_cancelled:
+            raise Stopped
 
 
 class Mailbox(Generic[T]):

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..base import CancelToken, Message, OutOfMemory, keep_freed_memory
+from ..base import CancelToken, Message, OutOfMemory, Stopped as Stopped, keep_freed_memory
 from .devices import is_out_of_memory
 from .losses import activate_objects
 from .unet import pad_to_multiple
@@ -40,10 +40,6 @@ class RowSource(Protocol):
         """(channels, h, w)."""
 
     def __getitem__(self, index: Any, /) -> torch.Tensor: ...
-
-
-class Stopped(Exception):
-    """The cancel token was set."""
 
 
 @dataclass(frozen=True)
@@ -187,8 +183,8 @@ class TiledNetwork:
             read = image[:, first : min(band.seen[1], height)]
             try:
                 for tile in tiles:
-                    if token is not None and token.is_cancelled:
-                        raise Stopped
+                    if token is not None:
+                        token.check()
                     self._add_tile(maps, read, first, band, tile, (top, left, bottom, right))
                     done = (band.cut[1] - start) * (tile.cut[1] - left) / (right - left)
                     yield TileDone((start - top + done) / (bottom - top))

@@ -47,6 +47,7 @@ from ..base import (
     RunStarted,
     SlicePace,
     SpssError,
+    Stopped,
     VoxelSize,
     read_record,
     write_atomically,
@@ -60,7 +61,7 @@ from ..images import (
     lost_contrast,
     open_stack,
 )
-from ..networks import Stopped, default_tile_px, resolve_device
+from ..networks import default_tile_px, resolve_device
 from ..training import Model, load_model
 from .corrections import Corrected
 from .engine import checked_slices, prediction_steps, stated_fraction

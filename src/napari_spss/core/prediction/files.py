@@ -27,7 +27,6 @@ from ..analysis import (
 from ..annotations import Classes, Region
 from ..base import CancelToken, ResultFiles, origin_of
 from ..images import WRITERS, StackLayout, open_indices, open_stack
-from ..networks import Stopped
 from ..training import Model
 from .smoothing import is_smoothed
 
@@ -313,8 +312,8 @@ class FileSink:
         self._waiting.seek(0)
         for z, (height, width) in enumerate(self._layout.shapes):
             for row in range(height):
-                if token is not None and token.is_cancelled:
-                    raise Stopped
+                if token is not None:
+                    token.check()
                 line = self._waiting.read(width * self._waiting_dtype.itemsize)
                 is_object = as_probs(np.frombuffer(line, self._waiting_dtype)) >= threshold
                 self._put(z, is_object.astype(np.uint8)[None], row)

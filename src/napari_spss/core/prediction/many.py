@@ -33,7 +33,7 @@ from ..base import (
     stamp_of,
 )
 from ..images import BOTH_UNKNOWN, ListedImage, Stack, labels_in, open_labels, open_stack
-from .one_by_one import ImageStopped, Paths, Show, Told, list_with_names, one_by_one, table_at
+from .one_by_one import Paths, Show, Told, list_with_names, one_by_one, table_at
 
 if TYPE_CHECKING:
     from ..analysis import Measurement
@@ -336,8 +336,8 @@ def predict_images(
             token=token,
             **options,
         )
-        if done is None and token.is_cancelled:
-            raise ImageStopped
+        if done is None:
+            token.check()
         sizes = {stack.pixel_size_um(z) for z in range(stack.n_slices if stack.is_set else 1)}
         size = sizes.pop() if len(sizes) == 1 else None
         return done is not None, {"pixel_um": "" if size is None else str(size)}
@@ -393,10 +393,6 @@ def measure_images(
     made: dict[str, object] = {"classes": classes, "instances": instances, "size": voxel_size_um}
     made |= sorted(options.items())
 
-    def go_on() -> None:
-        if token.is_cancelled:
-            raise ImageStopped
-
     def work(image: ListedImage, folder: Path, show: Show) -> tuple[bool, Told]:
         path = labels_in(image.path)
         masks = open_labels(path, classes=classes, instances=instances)
@@ -409,7 +405,7 @@ def measure_images(
         if files.are_done(done_as):
             return False, told
         files.check()
-        found = measure_masks(masks, voxel_size_um=voxel_size_um, go_on=go_on, **options)
+        found = measure_masks(masks, voxel_size_um=voxel_size_um, go_on=token.check, **options)
         for note in found.notes:
             show(Message("info", note))
         write_measurement(files, found, done_as=done_as)

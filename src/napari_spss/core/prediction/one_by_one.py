@@ -27,6 +27,7 @@ from ..base import (
     RunFinished,
     RunStarted,
     SpssError,
+    Stopped,
     counted,
 )
 from ..images import ListedImage, list_images
@@ -44,10 +45,6 @@ Told: TypeAlias = Mapping[str, object]
 
 Work: TypeAlias = Callable[[ListedImage, Path, Show], tuple[bool, Told]]
 """Takes an image and its folder, and returns whether anything was computed."""
-
-
-class ImageStopped(Exception):
-    """The token was set before an image was finished."""
 
 
 def table_at(out_dir: str | Path, made_from: dict[str, str], overwrite: bool | None) -> ResultFiles:
@@ -142,7 +139,7 @@ def one_by_one(
         try:
             is_new, told = work(image, results.folder / image.name, pace.take)
             found = read_rows(results.folder / image.name / table)
-        except ImageStopped:
+        except Stopped:
             rows.append({**row, "problem": NOT_DONE})
         except Exception as error:  # noqa: BLE001  a border: the others go on
             text = str(error) if isinstance(error, SpssError | OSError) else repr(error)

@@ -22,13 +22,14 @@ from ..base import (
     OutOfMemory,
     RunError,
     RunStarted,
+    Stopped,
     TrainingSettings,
     Watched,
     counted,
     hold_folder,
 )
 from ..images import LabelSource, Masks, check_stack, pair_masks
-from ..networks import Stopped, is_out_of_memory, resolve_device
+from ..networks import is_out_of_memory, resolve_device
 from .checkpoint import Model, save_model
 from .run import Run, Task, prepare
 from .run_folder import enter_run_dir

@@ -29,12 +29,13 @@ from ..base import (
     Preview,
     Progress,
     RunFinished,
+    Stopped,
     TrainingSettings,
     Validated,
     counted,
 )
 from ..images import LiveLabels, WorkingScale, reading_notes, resample_points, resample_slice
-from ..networks import Stopped, View, augment_intensity, draw_view
+from ..networks import View, augment_intensity, draw_view
 from .checkpoint import (
     MODEL_WEIGHTS,
     Model,
