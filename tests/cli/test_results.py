@@ -434,13 +434,6 @@ def test_measure_tells_surface_and_number_per_volume(spss, masks):
     assert "per µm" not in spss("measure", "labels.tif").out
 
 
-def test_measure_of_one_slice_has_no_interval(spss, masks):
-    masks(labels=plane(0, 1, 0, 1))
-    done = spss("measure", "labels.tif")
-    assert "class_1: 50.00 %, 2 objects" in done.out
-    assert "--out" in done.err
-
-
 def test_long_stacks_are_not_listed(spss, masks):
     masks(labels=np.ones((61, 8, 8)))
     assert spss("measure", "labels.tif").out.splitlines()[0] == "61 slices"
@@ -499,13 +492,6 @@ def test_simulated_grid_can_be_trained_on(spss, tiny, truth):
     assert spss(*command.replace("RUN", "run").split(), *tiny).code == 0
 
 
-def test_exact_guesses_are_the_fractions(spss, truth):
-    assert spss("simulate", "truth.tif", "--protocol", "guess", "--out", "sim").code == 0
-    annotations = read_annotations(proportions="sim/proportions.csv")
-    found = [one.fractions[1] for one in annotations.proportions]
-    assert found == pytest.approx(truth.mean(axis=(1, 2)))
-
-
 def test_degraded_guesses_are_the_softmax_of_eq_5(spss, truth):
     done = spss(
         "simulate", "truth.tif", "--protocol", "guess", "--degrade", "eq5:0", "--out", "sim"
@@ -515,18 +501,6 @@ def test_degraded_guesses_are_the_softmax_of_eq_5(spss, truth):
              proportions]  # fmt: skip
     p = truth.mean(axis=(1, 2))
     assert found == pytest.approx(np.exp(p) / (np.exp(p) + np.exp(1 - p)))
-
-
-@pytest.mark.parametrize("protocol", ["paper", "regions"])
-def test_crops_have_the_edge_that_is_asked_for(spss, truth, protocol):
-    edge = truth.shape[1] // 2
-    done = spss("simulate", "truth.tif", "--protocol", protocol, "--crop-size", str(edge),
-                "--out", "sim")  # fmt: skip
-    assert done.code == 0, done.err
-    boxes = [one.region.box for one in read_annotations(proportions="sim/proportions.csv").
-             proportions]  # fmt: skip
-    assert len(boxes) == 4 * len(truth)
-    assert {(y1 - y0, x1 - x0) for y0, x0, y1, x1 in boxes} == {(edge, edge)}
 
 
 @pytest.mark.parametrize(
@@ -556,13 +530,6 @@ def test_bad_option_of_simulate_is_refused(spss, truth, tmp_path, options, said)
     assert done.code == 2
     assert said in done.error
     assert not (tmp_path / "sim").exists()
-
-
-def test_simulation_replaces_nothing(spss, truth):
-    command = ("simulate", "truth.tif", "--protocol", "guess", "--out", "sim")
-    assert spss(*command).code == 0
-    assert "proportions.csv was written before" in spss(*command).error
-    assert spss(*command, "--overwrite").code == 0
 
 
 # -- demo ----------------------------------------------------------------------------------------

@@ -136,26 +136,6 @@ def test_keypoints_without_effect_are_told_when_the_run_goes_on(train, spss):
     assert "1 of 2 keypoints did not take effect" in more.err
 
 
-def test_all_cells_of_a_table_of_two_units_are_told(train):
-    Path("mixed.csv").write_text("slice,disc\n0,6%\n1,1\n2,0.6\n")
-    done = train(tables=("--proportions", "mixed.csv"))
-    assert done.code == 2
-    assert "write 100% or 1%" in done.err
-    assert "write 60% or 0.6%" in done.err
-    Path("mixed.csv").write_text("slice,disc (%)\n0,6%\n1,1\n2,0.6\n")
-    done = train(tables=("--proportions", "mixed.csv"))
-    assert done.code == 0, done.err
-
-
-def test_a_table_of_fiji_is_taken_as_such_and_said(train, tmp_path):
-    Path("fiji.csv").write_text(" ,Area,X,Y,Slice,class\n1,0,20.5,30.5,3,disc\n")
-    done = train(tables=("--keypoints", "fiji.csv"))
-    assert done.code == 0, done.err
-    assert "a table of Fiji: slices were counted from 1" in done.err
-    (point,) = RunFolder(tmp_path / "run").annotations().keypoints
-    assert (point.slice, point.y, point.x) == (2, 30, 20)
-
-
 def test_masks_alone(train):
     tables = ("--masks", "truth.tif", "--classes", "background,disc")
     assert train(tables=tables).code == 0
@@ -249,11 +229,6 @@ def test_unusable_image_leaves_no_folder(train, tmp_path):
     np.save("nan.npy", np.full((3, 64, 64), np.nan, np.float32))
     assert "NaN" in train(image="nan.npy").error
     assert not (tmp_path / "run").exists()
-
-
-def test_class_that_is_not_listed_is_refused(train):
-    tables = ("--proportions", "proportions.csv", "--classes", "background,mito")
-    assert "'disc': is not a known class" in train(tables=tables).error
 
 
 def test_every_wrong_cell_is_reported(train):

@@ -119,24 +119,14 @@ def told(folder, read):
 
 
 @pytest.mark.parametrize(
-    ("name", "is_old"),
-    [
-        ("model.json", True),  # without a copy in the weights
-        ("model.json", False),
-        ("inputs.json", False),
-        ("config.toml", False),
-        ("events.jsonl", False),
-        ("sizes_labels.json", False),
-    ],
+    "name", ["model.json", "inputs.json", "config.toml", "events.jsonl", "sizes_labels.json"]
 )
 @settings(max_examples=30)
 @given(data=st.data())
-def test_a_damaged_record_of_a_run_is_told(run, tmp_path_factory, name, is_old, data):
-    folder = tmp_path_factory.getbasetemp() / f"{name}-{is_old}"
+def test_a_damaged_record_of_a_run_is_told(run, tmp_path_factory, name, data):
+    folder = tmp_path_factory.getbasetemp() / name
     if not folder.exists():
         shutil.copytree(run, folder)
-        if is_old:
-            save_file(load_file(run / MODEL_WEIGHTS), folder / MODEL_WEIGHTS)
     (folder / name).write_bytes(data.draw(damage((run / name).read_bytes())))
     reader = RunFolder(folder)
     for read in (reader.settings, reader.inputs, reader.annotations, reader.end):

@@ -417,28 +417,6 @@ def close(viewer):
 
 
 @pytest.mark.window
-def test_a_viewer_that_is_closed_ends_the_application(viewer, open_dock, wait, monkeypatch):
-    tokens, applying = [], gated_apply(threading.Event())
-
-    def apply(*arguments, device, token):
-        tokens.append(token)
-        return applying(*arguments, device=device, token=token)
-
-    monkeypatch.setattr(controller_module, "apply_model", apply)
-    viewer.add_image(PIXELS, name="em")
-    dock = open_dock()
-    dock.classes.set_value(STYLES)
-    dock.annotate.set_value(SAID)
-    dock.session.model = FakeModel(CLASSES)
-    assert dock.controller.apply("stack")
-    wait(lambda: dock.controller.outcome.has_result)
-    folder = dock.project.folder
-    close(viewer)
-    wait(lambda: tokens[0].is_cancelled)
-    assert (folder / "keypoints.csv").exists()
-
-
-@pytest.mark.window
 def test_a_viewer_that_is_closed_while_the_core_trains(viewer, open_dock, wait, leak_watch):
     viewer.add_image(PIXELS, name="em")
     dock = open_dock()
@@ -502,18 +480,6 @@ def deny_writing(monkeypatch, blocked):
     monkeypatch.setattr(Project, "_ensure_folder", refuse)
 
 
-def test_a_read_only_project_folder_is_told_and_another_is_offered(dock, wait, ends, monkeypatch):
-    deny_writing(monkeypatch, dock.project.folder)
-    assert not dock.project.save()
-    assert "Permission denied" in dock.project.text()
-    train(dock, wait)
-    assert ends[-1].kind is EndKind.finished, ends[-1].text
-    (offer,) = (text for text in offered(dock.project) if text.startswith("Save in"))
-    button(dock.project, offer).click()
-    assert (dock.project.folder / "proportions.csv").exists()
-    assert_ready(dock)
-
-
 def test_what_could_not_be_saved_is_not_lost_with_the_next_image(dock, viewer, monkeypatch):
     said = SAID.replace(keypoints=SAID.keypoints[:1])
     with monkeypatch.context() as patch:
@@ -539,7 +505,6 @@ def test_a_folder_for_projects_is_made(dock, tmp_path):
         ("proportions.csv", b"slice,background,disc\n0,much,little\n"),
         ("keypoints.csv", b"\xff\xfe\x00nonsense"),
         ("grid.csv", b""),
-        ("project.json", b"{"),
     ],
 )
 def test_a_damaged_project_file_is_told_and_kept(viewer, open_dock, name, damage):
@@ -557,9 +522,8 @@ def test_a_damaged_project_file_is_told_and_kept(viewer, open_dock, name, damage
     again = open_dock()
     assert again.project.text(), "nothing is said"
     restored = again.annotations()
-    if name != "project.json":
-        assert again.classes.names() == CLASSES
-        lost = {"proportions.csv": "proportions", "keypoints.csv": "keypoints", "grid.csv": "grids"}
-        kinds = set(lost.values()) - {lost[name]}
-        assert {kind for kind in kinds if getattr(restored, kind) == getattr(SAID, kind)} == kinds
+    assert again.classes.names() == CLASSES
+    lost = {"proportions.csv": "proportions", "keypoints.csv": "keypoints", "grid.csv": "grids"}
+    kinds = set(lost.values()) - {lost[name]}
+    assert {kind for kind in kinds if getattr(restored, kind) == getattr(SAID, kind)} == kinds
     assert damage in [path.read_bytes() for path in folder.iterdir() if path.is_file()]

@@ -17,7 +17,6 @@ from napari_spss.core.annotations import Annotations, Classes, Keypoint, Region
 from napari_spss.core.base import (
     CancelToken,
     FinishReason,
-    FolderLocked,
     InputError,
     Message,
     Predicted,
@@ -27,12 +26,9 @@ from napari_spss.core.base import (
 )
 from napari_spss.core.images import stack_from_array
 from napari_spss.gui.jobs import (
-    PreviewGate,
-    TrainingJob,
     apply_model,
     load_run,
     save_results,
-    train,
 )
 from napari_spss.gui.models import Cleaning, MapMaking, ResultMaps
 
@@ -134,33 +130,6 @@ def test_applying_stops_soon_after_the_token_was_set(model):
     assert (events[-1].reason, events[-1].done) == (FinishReason.stopped, 1)
 
 
-def test_two_runs_in_one_folder_exclude_each_other(model, tmp_path):
-    model, stack = model
-    job = TrainingJob(
-        stack=stack,
-        annotations=Annotations(model.classes, keypoints=(Keypoint(0, 9.0, 9.0, 1),)),
-        settings=model.settings,
-        run_dir=tmp_path / "run",
-        masks=None,
-        start_from=None,
-        device="cpu",
-        updates=None,
-        gate=PreviewGate(),
-        preview_interval_s=1.0,
-    )
-    first = train(job, token=CancelToken())
-    assert any(isinstance(event, RunStarted) for event in first)
-    before = (tmp_path / "run" / "inputs.json").stat().st_mtime_ns
-    with pytest.raises(FolderLocked, match="in use by this program"):
-        next(train(job, token=CancelToken()))
-    assert (tmp_path / "run" / "inputs.json").stat().st_mtime_ns == before
-    _, trained = drain(first)
-    assert trained.n_steps == 2
-    with pytest.raises(InputError, match="already holds a run"):
-        drain(train(job, token=CancelToken()))
-    assert not (tmp_path / "run" / ".lock").exists()
-
-
 @pytest.fixture
 def result():
     maps = ResultMaps(CLASSES, (3, 4, 6))
@@ -237,15 +206,6 @@ def test_saving_gives_the_files_of_predict_and_either_replaces_the_other(model, 
         np.testing.assert_allclose(stored[1] / 255, whole.probs(1), atol=2 / 255)
         table = pd.read_csv(tmp_path / "fractions.csv")
         assert list(table["fraction"][:2]) == [(labels[0] == k).mean() for k in (0, 1)]
-
-
-def test_saved_fractions_leave_out_what_lies_outside(result, tmp_path):
-    result[0].classes = Classes(CLASSES, outside="outside")
-    save(result, tmp_path)
-    table = pd.read_csv(tmp_path / "fractions.csv")
-    first = table[table["slice"] == 0].set_index("class")["fraction"]
-    assert first["mito"] == pytest.approx(12 / 18)
-    assert table[table["slice"] == 1]["fraction"].isna().all()
 
 
 def test_everything_includes_the_run_but_neither_its_checkpoint_nor_its_lock(result, tmp_path):

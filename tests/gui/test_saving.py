@@ -23,7 +23,7 @@ from napari.layers import Image, Labels, Points, Shapes
 from napari.utils.key_bindings import coerce_keybinding
 from pytestqt.exceptions import capture_exceptions
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QPushButton, QToolButton
+from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QToolButton
 
 from napari_spss.core.annotations import (
     NOT_JUDGED,
@@ -168,7 +168,9 @@ def close(dock, viewer):
     return folder
 
 
-@pytest.mark.parametrize("other", [PIXELS[0], PIXELS[:, :20], np.zeros((2, 3, *PIXELS.shape))])
+@pytest.mark.parametrize(
+    "other", [PIXELS[0], PIXELS[:, :20], PIXELS[::-1].copy(), np.zeros((2, 3, *PIXELS.shape))]
+)
 def test_other_pixels_in_the_same_layer_have_their_own_project(dock, viewer, other):
     annotate(dock)
     image, folder = viewer.layers[0], dock.project.folder
@@ -325,18 +327,6 @@ def test_pixel_clicked_again_with_another_class_comes_back_as_that_class(make_na
     assert again.annotations().keypoints == points
     assert not list(folder.glob("*unreadable*"))
     again.shut_down()
-
-
-def test_damaged_painted_slice_is_told_and_the_other_one_shown(dock, reopen):
-    annotate(dock)
-    assert dock.project.save()
-    path = dock.project.folder / "painted" / "slice_00002.tif"
-    path.write_bytes(path.read_bytes()[:-40])
-    again = reopen(dock)
-    assert_painted(again, {1: 1})
-    again.annotate.keypoints.set_value(())
-    assert again.project.save()
-    assert "kept as slice_00002.unreadable-1.tif" in again.project.text(), "still told"
 
 
 def test_slice_that_was_painted_is_saved_although_another_is_shown_by_then(dock, reopen, viewer):
@@ -546,19 +536,6 @@ def test_a_damaged_project_is_told_and_the_dock_goes_on_beside_it(dock, open_doc
     assert (folder / "project.json").read_bytes() == content
 
 
-def test_second_dock_on_an_image_is_told_and_opens_it_once_it_is_free(dock, viewer, open_dock):
-    annotate(dock)
-    assert dock.project.save()
-    other = open_dock()
-    assert "in use by this program" in other.project.text()
-    assert other.annotations().is_empty
-    assert dock.project.save()
-    dock.shut_down()
-    button(other.project, "Open it here").click()
-    assert other.annotations() == SAID
-    other.shut_down()
-
-
 def test_two_docks_that_begin_at_the_same_time_lose_nothing(dock, viewer, home, open_dock):
     other = open_dock()
     other.classes.set_value(STYLES)
@@ -663,16 +640,6 @@ def test_folder_with_the_project_of_another_image_is_refused(dock, viewer, go_on
     assert dock.project.save()
 
 
-def test_pixels_of_the_same_shape_get_annotations_of_their_own(dock, viewer):
-    annotate(dock)
-    viewer.layers["em"].data = PIXELS[::-1].copy()
-    assert dock.annotations().is_empty
-    assert painted(dock) == {}
-    viewer.layers["em"].data = PIXELS
-    assert dock.annotations() == SAID
-    assert_painted(dock, {1: 1, 2: 2})
-
-
 def test_renamed_layer_is_the_same_image(viewer, tmp_path, monkeypatch, open_dock, reopen):
     kept = Preferences(device="cpu", project_folder=str(tmp_path / "kept"))
     monkeypatch.setattr(dock_module, "read_preferences", lambda: kept)
@@ -753,56 +720,6 @@ def test_layer_that_was_edited_after_the_dock_was_closed_stays(dock, viewer, ope
     assert again.annotations() == SAID
 
 
-# ---- the table of fractions in the dock -----------------------------------------------------
-
-
-def type_into(dock, qtbot, row, text):
-    view = dock.annotate.fractions.view
-    view.setCurrentIndex(view.model().index(row, 0))
-    qtbot.keyClick(view, text[0])
-    editor = view.viewport().findChildren(QLineEdit)[-1]
-    qtbot.keyClicks(editor, text[1:])
-    qtbot.keyClick(editor, Qt.Key.Key_Return)
-
-
-def test_cells_are_restored_as_typed_wrong_and_doubted_ones_too(dock, qtbot, reopen):
-    typed = ["6,5", "a lot", "0.06", "<1"]
-    for row, text in enumerate(typed):
-        type_into(dock, qtbot, row, text)
-    marks = dock.annotate.fractions.marks()
-    assert [(one.region.slice, one.is_question) for one in marks] == [(1, False), (2, True)]
-    again = reopen(dock)
-    model = again.annotate.fractions.view.model()
-    assert [model.index(row, 0).data(Qt.ItemDataRole.EditRole) for row in range(4)] == typed
-    assert again.annotate.fractions.marks() == marks
-    assert [one.region.slice for one in again.annotations().proportions] == [0, 3]
-
-
-def test_viewer_and_table_go_to_slices_together(dock, viewer, qtbot):
-    viewer.layers["em"].scale = (40, 4, 4)
-    viewer.dims.set_current_step(0, 1)
-    view = dock.annotate.fractions.view
-    assert view.currentIndex().row() == 1
-    type_into(dock, qtbot, 1, "6")
-    assert viewer.dims.current_step[0] == 2
-    assert view.currentIndex().row() == 2
-
-
-def test_counted_fraction_stands_beside_what_was_typed(dock, qtbot, reopen):
-    dock.annotate.set_value(SAID)
-    type_into(dock, qtbot, 4, "50")  # slice 3, below the rectangle of slice 2
-    for one in (dock, reopen(dock)):
-        typed = [p for p in one.annotations().proportions if p.region == Region(3)]
-        assert typed == [Proportion(Region(3), (None, 0.5, None))]
-        model = one.annotate.fractions.view.model()
-        row = next(r for r in range(model.rowCount()) if model.region_at(r) == Region(3))
-        place = [column.kind for column in model.columns].index("grid")
-        assert model.index(row, place).data().startswith("33 (")
-        assert model.index(row, 0).data(Qt.ItemDataRole.FontRole).strikeOut()
-        counted = [p for p in one.annotations().effective_proportions() if p.region == Region(3)]
-        assert [p.source for p in counted] == ["grid"]
-
-
 def test_a_project_that_fails_halfway_is_told_and_not_written_over(
     dock, open_dock, monkeypatch, viewer
 ):
@@ -849,5 +766,6 @@ def test_a_flipped_byte_costs_one_painted_slice_which_is_kept_and_told(
     assert "slice_00001" in again.project.text()
     paint(again, 1, 1)
     assert again.project.save()
+    assert "kept as slice_00001.unreadable-1.tif" in again.project.text(), "still told"
     kept = [one.read_bytes() for one in path.parent.glob("slice_00001.unreadable*")]
     assert kept == [bytes(damaged)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import tifffile
@@ -67,25 +65,6 @@ def test_stated_classes_win(tmp_path):
     assert open_labels(path, classes=spec).classes.names == ("background", "b", "c")
 
 
-def test_older_labels_take_the_names_of_maps_or_model_beside_them(tmp_path):
-    path = write(tmp_path / "labels.ome.tif")
-    other = write(tmp_path / "mine.ome.tif")
-    assert stored_classes(path) is None
-    maps = np.zeros((2, 3, 1, 4), np.uint8)
-    write(tmp_path / "maps.ome.tif", values=maps, channels=NAMES)
-    assert stored_classes(path) == NAMES
-    (tmp_path / "model.json").write_text(json.dumps({"classes": ["background", "x", "y"]}))
-    assert stored_classes(path) == ("background", "x", "y")
-    assert stored_classes(other) is None  # a mask that happens to lie there
-
-
-@pytest.mark.parametrize("record", ["", "[]", "{}", '{"classes": 3}'])
-def test_a_damaged_record_names_nothing(tmp_path, record):
-    path = write(tmp_path / "labels.ome.tif")
-    (tmp_path / "model.json").write_text(record)
-    assert stored_classes(path) is None
-
-
 def test_a_value_beyond_the_names_is_told(tmp_path):
     path = write(tmp_path / "labels.ome.tif", classes=NAMES[:2])
     with pytest.raises(InputError, match="holds the value 2"):
@@ -106,10 +85,3 @@ def test_names_that_cannot_be_those_of_classes_are_refused_with_the_way_out(tmp_
         open_labels(path)
     spec = ClassSpec(("background", "b", "c"))
     np.testing.assert_array_equal(open_labels(path, classes=spec).read(1), VALUES[1])
-
-
-@pytest.mark.parametrize("content", ["[" * 99999, '{"classes": ["background", "a\\u001b[31m"]}'])
-def test_a_damaged_record_beside_older_labels_names_no_class(tmp_path, content):
-    path = write(tmp_path / "labels.ome.tif")
-    (tmp_path / "model.json").write_text(content)
-    assert stored_classes(path) is None

@@ -314,15 +314,6 @@ def test_project_open_elsewhere_is_locked(folder):
     assert reopen(folder).state == STATE
 
 
-def test_lock_of_an_earlier_version_does_not_block(folder):
-    save(folder)
-    owner = {"pid": os.getpid(), "host": "elsewhere", "since_s": 1.7e9, "token": "of another"}
-    (folder / ".lock").write_text(json.dumps(owner))
-    with Project.open(folder, identity=IDENTITY) as project:
-        project.save(ProjectState(CLASSES))
-    assert reopen(folder).state.classes == CLASSES
-
-
 def test_project_whose_lock_was_removed_is_not_overwritten(folder):
     save(folder)
     with Project.open(folder, identity=IDENTITY) as first:

@@ -43,7 +43,7 @@ from napari_spss.core.images import (
 )
 from napari_spss.core.prediction import predict
 from napari_spss.core.training import fit, iter_training, load_model, loop
-from napari_spss.core.training.checkpoint import load_state, save_model
+from napari_spss.core.training.checkpoint import save_model
 from napari_spss.core.training.corrections import Corrections
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -173,46 +173,6 @@ def test_same_seed_same_weights_other_seed_others():
     assert same_weights(first, fit(stack, annotated(truth), settings, device="cpu"))
     other = fit(stack, annotated(truth), settings.with_overrides({"seed": 1}), device="cpu")
     assert not same_weights(first, other)
-
-
-@pytest.mark.parametrize("name", ["fast", "warped", "paper"])
-def test_stopped_and_resumed_equals_uninterrupted(tmp_path, name):
-    stack, truth = blobs()
-    settings = quick(optimisation__max_steps=16, sampling__warp=name == "warped")
-    if name == "paper":
-        settings = preset("paper").with_overrides(
-            {
-                "network.filters": 4,
-                "sampling.crop_px": 32,
-                "sampling.batch_size": 4,
-                "optimisation.max_epochs": 6,
-            }
-        )
-    whole = fit(stack, annotated(truth), settings, device="cpu")
-    token = CancelToken()
-    run = iter_training(
-        stack,
-        annotated(truth),
-        settings,
-        run_dir=tmp_path,
-        token=token,
-        device="cpu",
-        clock=iter(range(100_000)).__next__,
-    )
-    events = []
-    for event in run:
-        events.append(event)
-        if isinstance(event, Progress) and event.done >= 7:
-            token.cancel()
-    assert events[-1].reason is FinishReason.stopped
-    assert load_state(tmp_path)[0].step == events[-1].done
-    again, model = drain(
-        iter_training(
-            stack, annotated(truth), settings, run_dir=tmp_path, resume=True, device="cpu"
-        )
-    )
-    assert again[-1].reason is FinishReason.completed
-    assert same_weights(whole, model)
 
 
 def test_a_stop_at_any_event_leaves_a_usable_model(tmp_path):

@@ -12,7 +12,7 @@ from blobs import CLASSES, annotated, blobs, correct_clicks, fractions, quick, t
 from safetensors.torch import load_file
 
 from napari_spss.core.annotations import Annotations, Proportion, Region
-from napari_spss.core.base import CancelToken, Mailbox, Message, Progress
+from napari_spss.core.base import CancelToken, Mailbox, Message, Progress, preset
 from napari_spss.core.networks import register_network
 from napari_spss.core.training import STATE_FILE, fit, iter_training, load_model
 
@@ -104,6 +104,17 @@ RUNS = {
     ),
     "dropout": (annotated(LARGE_TRUTH, n_grids=1), parts(network__name="dropping")),
     "wide": (annotated(LARGE_TRUTH, n_grids=1), parts(network__filters=9)),
+    "paper": (
+        annotated(LARGE_TRUTH),
+        preset("paper").with_overrides(
+            {
+                "network.filters": 4,
+                "sampling.crop_px": 32,
+                "sampling.batch_size": 4,
+                "optimisation.max_epochs": 6,
+            }
+        ),
+    ),
 }
 
 

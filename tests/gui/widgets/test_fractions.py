@@ -794,7 +794,3 @@ def test_every_control_has_a_tooltip(qtbot, table):
     named = [button for button in buttons if button.text()]
     assert len(named) == 11
     assert all(button.toolTip() for button in named)
-
-
-def test_fits_380_px(table):
-    assert table.minimumSizeHint().width() <= 380

@@ -8,12 +8,10 @@ from time import thread_time
 import numpy as np
 import pytest
 from eye import button, click_on, n_seen, number, offered, said, warned
-from hand import Hand
 from napari.components import ViewerModel
 from napari.layers import Vectors
-from qtpy.QtCore import Qt
 
-from napari_spss.core.annotations import UNSURE, ClassStyle, CountingGrid, Region, lay_frames
+from napari_spss.core.annotations import UNSURE, ClassStyle, Region, lay_frames
 from napari_spss.core.base import InputError
 from napari_spss.core.simulation import plan_counting
 from napari_spss.gui.layers import SourceFrame
@@ -133,16 +131,6 @@ def test_progress_is_told_in_plain_words():
     assert book.progress(one) == f"{place}: 3 of 16 nodes marked; 1 done."
     book.finish(one)
     assert book.progress(one) == f"{place}: counted; 2 done."
-
-
-def test_nodes_of_frames_come_back_with_a_class_that_was_removed():
-    book, (one, *rest) = GridBook(), some_frames(3)
-    one = one.replace(class_index=[1, 2, 2] + [UNTOUCHED] * 13)
-    book.set_value((one, *rest))
-    assert book.follow_classes(("background", "mito", "er"), ("background", "mito")) == 2
-    assert book.value()[0].class_index[:3].tolist() == [1, UNSURE, UNSURE]
-    book.follow_classes(("background", "mito"), ("background", "mito", "er"))
-    assert book.value() == (one, *rest)
 
 
 @pytest.mark.parametrize(
@@ -562,16 +550,6 @@ def test_outlines_that_the_user_hid_stay_hidden(qtbot):
     assert outlines(viewer).visible
 
 
-def test_removed_class_leaves_nodes_of_frames_unsure_and_tells(qtbot):
-    _, _, tool = make_tool(qtbot)
-    tool.lay_grid()
-    choose(tool, 2)
-    paint(tool, 0, 1)
-    tool.set_classes(STYLES[:2])
-    assert "Unsure now, since their class was removed: 2 nodes." in said(tool)
-    assert frames_of(tool)[0].class_index[:2].tolist() == [UNSURE, UNSURE]
-
-
 def test_outlines_follow_image_and_zoom(qtbot):
     viewer, image, tool = make_tool(qtbot)
     tool.lay_grid()
@@ -617,13 +595,6 @@ def test_row_of_the_list_makes_the_keys_hold(qtbot):
     assert viewer.layers.selection.active is tool.layer
 
 
-def test_frames_in_a_narrow_dock(qtbot):
-    _, _, tool = make_tool(qtbot)
-    tool.lay_grid()
-    tool.show()
-    assert tool.minimumSizeHint().width() <= 380
-
-
 def test_destroyed_tool_lets_go_of_camera_and_layers(qtbot):
     viewer = ViewerModel()
     tool = GridTool(viewer)
@@ -639,53 +610,3 @@ def test_destroyed_tool_lets_go_of_camera_and_layers(qtbot):
 
 
 # ---- a hand on a real canvas ----------------------------------------------------------------
-
-
-def test_counting_frames_with_mouse_and_keys(make_napari_viewer, qtbot):
-    viewer = make_napari_viewer(show=True)
-    viewer.window.resize(1000, 800)
-    image = viewer.add_image(np.zeros((4, 300, 400), np.uint8), **PLACED)
-    tool = GridTool(viewer)
-    tool.rng = np.random.default_rng(5)
-    tool.set_classes(STYLES)
-    tool.set_source(image)
-    viewer.window.add_dock_widget(tool)
-    hand = Hand(viewer, image)
-    shift, control = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
-    qtbot.mouseClick(
-        button(tool, "Frames"),
-        Qt.MouseButton.LeftButton,
-        pos=button(tool, "Frames").rect().center() / 4,
-    )
-    assert button(tool, "Frames").isChecked()
-    fill(tool, FrameLayout(6, 60, 5))
-
-    hand.press(Qt.Key.Key_G, shift)
-    assert shown_frame(tool) == 0
-    hand.press(Qt.Key.Key_N)
-    hand.press(Qt.Key.Key_N)
-    assert shown_frame(tool) == 2
-    hand.press(Qt.Key.Key_B)
-    assert shown_frame(tool) == 1
-
-    def place(node):
-        grid: CountingGrid = frames_of(tool)[shown_frame(tool)]
-        return grid.slice, grid.y[node], grid.x[node]
-
-    hand.click(place(3))
-    hand.press(Qt.Key.Key_H)
-    hand.drag([place(10), place(12)])
-    assert frames_of(tool)[1].class_index[[3, 10, 11, 12]].tolist() == [1, 2, 2, 2]
-    hand.press(Qt.Key.Key_Z, control)
-    assert frames_of(tool)[1].class_index[[3, 10, 11, 12]].tolist() == [1] + [UNTOUCHED] * 3
-    hand.press(Qt.Key.Key_D)
-    assert frames_of(tool)[1].judged_counts(3).tolist() == [24, 1, 0]
-    assert shown_frame(tool) == 2
-    hand.press(Qt.Key.Key_B)
-    hand.press(Qt.Key.Key_N, shift)
-    assert shown_frame(tool) == 2
-    hand.press(Qt.Key.Key_Z, control)
-    assert shown_frame(tool) == 1
-    assert not frames_of(tool)[1].is_done
-    hand.press(Qt.Key.Key_Z, control | shift)
-    assert frames_of(tool)[1].is_done

@@ -373,20 +373,6 @@ def test_last_slice_says_so(qtbot):
     assert "Reopen" in offered(tool)
 
 
-def test_reopened_grid_can_be_changed(qtbot):
-    _, _, tool = make_tool(qtbot, shape=(80, 120))
-    tool.lay_grid()
-    paint(tool, 0)
-    tool.finish()
-    paint(tool, 5)
-    assert tool.value()[0].class_index[5] == 0
-    button(tool, "Reopen").click()
-    assert not tool.value()[0].is_done
-    paint(tool, 5)
-    button(tool, "Done").click()
-    assert tool.value()[0].judged_counts(3).tolist()[1] == 2
-
-
 def test_undo_of_done_returns_to_the_slice(qtbot):
     viewer, _, tool = make_tool(qtbot)
     viewer.dims.set_current_step(0, 2)
@@ -634,13 +620,6 @@ def test_other_source_with_other_axes(qtbot):
     tool.lay_grid()
     assert tool.layer is first
     assert (first.visible, second.visible) == (True, False)
-
-
-def test_fits_a_narrow_dock(qtbot):
-    _, _, tool = make_tool(qtbot, styles=WITH_OUTSIDE)
-    tool.lay_grid()
-    tool.show()
-    assert tool.minimumSizeHint().width() <= 380
 
 
 def test_destroyed_tool_lets_go_of_the_viewer(qtbot):

@@ -520,13 +520,6 @@ def test_counts(qtbot):
     assert "(1 of 3 on slice 4)" in said(tool)
 
 
-def test_fits_a_narrow_dock(qtbot):
-    _, _, tool = make_tool(qtbot)
-    tool.set_value(POINTS)
-    tool.show()
-    assert tool.minimumSizeHint().width() <= 380
-
-
 def test_destroyed_tool_lets_go_of_the_viewer(qtbot):
     viewer = ViewerModel()
     tool = KeypointsTool(viewer)

@@ -350,11 +350,6 @@ def test_slice_summary_and_brush(qtbot):
     assert tool.layer.selected_label == 3
 
 
-def test_fits_a_narrow_dock(qtbot):
-    _, _, tool = make_tool(qtbot)
-    assert tool.minimumSizeHint().width() <= 380
-
-
 def test_destroyed_tool_lets_go_of_the_viewer(qtbot):
     viewer = ViewerModel()
     tool = PaintedTool(viewer)

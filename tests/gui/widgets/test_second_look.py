@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from eye import button, said
 from napari.components import ViewerModel
+from napari.utils.key_bindings import coerce_keybinding
 
 from napari_spss.core.annotations import (
     UNSURE,
@@ -18,6 +19,7 @@ from napari_spss.core.annotations import (
     error_after_looks,
 )
 from napari_spss.gui.layers import LOOK_LAYER
+from napari_spss.gui.layers.source_frame import camera_of
 from napari_spss.gui.widgets.annotate.grid import GridTool
 from napari_spss.gui.widgets.annotate.second_look import SecondLook
 
@@ -63,6 +65,11 @@ def panel(viewer, tool, qtbot):
     return panel
 
 
+def press(panel, key):
+    """Press a key while the ring's layer is the active one."""
+    panel.layer.keymap[coerce_keybinding(key)](panel.layer)
+
+
 def classes_of(tool):
     return [grid.class_index.tolist() for grid in tool.value()]
 
@@ -77,12 +84,16 @@ def test_it_goes_from_node_to_node_between_grids_and_frames(viewer, tool, panel)
     assert not panel.isHidden()
     assert panel.current == LOOKS[0]
     assert viewer.layers.selection.active.name == LOOK_LAYER
-    panel.judge(0)
+    size = panel.layer.size[0]
+    camera_of(viewer).zoom *= 2
+    assert panel.layer.size[0] == size / 2  # one size on the screen
+    press(panel, "Q")
     assert panel.current == LOOKS[1]
     assert viewer.dims.point[0] == 2 * 50
+    assert camera_of(viewer).center[-2:] == pytest.approx((188, 242))  # of what is around it
     assert tool.layer.data[:, 1:].tolist() == np.stack([FRAME.y, FRAME.x], 1).tolist()
-    panel.judge(UNSURE)
-    panel.keep()
+    press(panel, "U")
+    press(panel, "K")
     assert panel.current is None
     assert verdicts(panel) == [0, UNSURE, 0]
     assert classes_of(tool) == [[0, 0, 1, 0], [0, 0, 1, UNSURE]]
@@ -91,11 +102,14 @@ def test_it_goes_from_node_to_node_between_grids_and_frames(viewer, tool, panel)
 
 def test_later_and_back_say_nothing_and_go_no_farther_than_the_list(panel):
     panel.begin(LOOKS)
-    panel.walk(step=-1)
+    press(panel, "B")
     assert panel.current == LOOKS[0]
-    panel.walk()
-    panel.walk()
-    panel.walk()
+    press(panel, "N")
+    press(panel, "N")
+    press(panel, "B")
+    assert panel.current == LOOKS[1]
+    press(panel, "N")
+    press(panel, "N")
     assert panel.current == LOOKS[2]
     panel.judge(2)
     assert panel.current == LOOKS[0]  # the first that is left
@@ -108,14 +122,14 @@ def test_every_step_is_taken_back_where_it_was(viewer, tool, panel):
     panel.judge(0)
     panel.judge(1)
     after = tool.value()
-    panel.undo()
+    press(panel, "Control-Z")
     assert panel.current == LOOKS[1]
     assert viewer.dims.point[0] == 2 * 50
-    panel.undo()
+    press(panel, "Control-Z")
     assert panel.current == LOOKS[0]
     assert tool.value() == before
-    panel.redo()
-    panel.redo()
+    press(panel, "Control-Shift-Z")
+    press(panel, "Control-Shift-Z")
     assert tool.value() == after
 
 
@@ -219,8 +233,7 @@ def test_the_key_that_keeps_keeps_whatever_key_a_class_has(tool, panel):
     tool.set_classes(styles)
     panel.set_classes(styles)
     panel.begin(LOOKS)
-    (bound,) = [call for key, call in panel.layer.keymap.items() if str(key) == "K"]
-    bound(panel.layer)
+    press(panel, "K")
     assert verdicts(panel)[0] == LOOKS[0].stated
     button(panel, "golgi").click()
     assert verdicts(panel)[1] == 3
@@ -238,8 +251,7 @@ def test_a_ring_that_is_moved_comes_back_and_one_that_is_deleted_is_made_anew(vi
     assert panel.layer is None
     panel.keep()
     assert panel.layer in viewer.layers
-    (bound,) = [call for key, call in panel.layer.keymap.items() if str(key) == "K"]
-    bound(panel.layer)
+    press(panel, "K")
     assert verdicts(panel) == [1, 2, None]
 
 

@@ -1,4 +1,4 @@
-"""Which classes labels hold that were written here: from the file, or from beside it."""
+"""Which classes labels hold that were written here, and where they lie."""
 
 from __future__ import annotations
 
@@ -9,21 +9,13 @@ from xml.etree import ElementTree
 import tifffile
 
 from ..annotations import Classes, ClassSpec
-from ..base import MODEL_RECORD, InputError, Record, fault_of, read_record
+from ..base import InputError, fault_of
 from .masks import Masks, open_indices, open_masks
 from .ome_zarr import is_zarr, zarr_classes
 from .raw import reading
 from .readers import known_readers
 from .tiff import CLASS_KEY, OUTSIDE_KEY
 from .writers import WRITERS
-
-_LABELS, _MAPS = "labels", "maps.ome.tif"
-
-
-class _Classes(Record):
-    """What is read of the record of a model."""
-
-    classes: Classes
 
 
 def open_labels(
@@ -66,8 +58,7 @@ def open_labels(
 def stored_classes(path: str | Path) -> tuple[str, ...] | None:
     """Return the classes of labels, background first, and which is outside; None if not known.
 
-    They stand in the OME-XML or the OME-Zarr metadata of the labels. For older labels the names are
-    those of the model in the same folder, or of the channels of ``maps.ome.tif`` there.
+    They stand in the OME-XML or the OME-Zarr metadata of the labels.
 
     Parameters
     ----------
@@ -80,10 +71,7 @@ def stored_classes(path: str | Path) -> tuple[str, ...] | None:
     ):
         return zarr_classes(store)
     first = min(path.glob("*.tif"), default=None) if path.is_dir() else path
-    found = None if first is None else _classes_in(_ome_xml(first))
-    if found is None and path.name.startswith(_LABELS):
-        return _classes_of_model(path.parent) or _channels_in(_ome_xml(path.parent / _MAPS))
-    return found
+    return None if first is None else _classes_in(_ome_xml(first))
 
 
 def labels_in(path: Path) -> Path:
@@ -144,17 +132,3 @@ def _classes_in(xml: ElementTree.Element | None) -> tuple[str, ...] | None:
         with contextlib.suppress(InputError):  # names that no class can have
             names = Classes(names, outside)
     return names if len(names) > 1 else None
-
-
-def _channels_in(xml: ElementTree.Element | None) -> tuple[str, ...] | None:
-    if xml is None:
-        return None
-    names = tuple(one.get("Name", "") for one in xml.iterfind(".//{*}Channel"))
-    return names if len(names) > 1 and all(names) else None
-
-
-def _classes_of_model(folder: Path) -> tuple[str, ...] | None:
-    try:
-        return read_record(_Classes, folder / MODEL_RECORD, remedy="restore it").classes
-    except InputError:
-        return None  # no run, or none whose record can be read

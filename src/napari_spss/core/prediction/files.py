@@ -199,7 +199,6 @@ def write_fractions(
         stack=stack,
         image=stack,
         maps=open_stack(maps),
-        outside=classes.outside,
         min_size=min_size,
         split=split,
         per_slice=per_slice,
