@@ -124,7 +124,6 @@ class Figures(QObject):
             measured = measure_masks(
                 open_indices(stack_from_array(known), classes),
                 stack=stack,
-                outside=classes.outside,
                 per_slice=objects is not None and objects.request.per_slice,
                 instances=instances,
             )
