@@ -151,7 +151,7 @@ def test_exit_code_and_line_of_an_error(capsys, error, code, text):
 
 def test_several_problems_are_counted_and_listed(capsys):
     problems = [
-        CellProblem("p.csv", row, "disc", "30", "is above 1", "write 0.3 or 30%")
+        CellProblem("p.csv", row, "disc", f"{28 + row}", "is above 1", "write 0.3 or 30%")
         for row in range(2, 14)
     ]
     assert exit_code_of(InputError(problems=problems), has_debug=False) == 2

@@ -42,7 +42,7 @@ def test_a_problem_names_its_cell(changes, text):
 
 
 def test_the_first_ten_problems_are_listed_and_all_are_kept():
-    problems = [problem(row=row) for row in range(2, 14)]
+    problems = [problem(row=row, value=str(10 * row)) for row in range(2, 14)]
     error = InputError("3 tables", problems=problems)
     lines = str(error).splitlines()
     assert lines[0] == "3 tables"
@@ -52,9 +52,17 @@ def test_the_first_ten_problems_are_listed_and_all_are_kept():
 
 
 def test_ten_problems_leave_nothing_out():
-    error = InputError(problems=[problem(row=row) for row in range(10)])
+    error = InputError(problems=[problem(row=row, value=str(row)) for row in range(10)])
     assert len(str(error).splitlines()) == 10
     assert "more" not in str(error)
+
+
+def test_what_is_wrong_in_many_rows_is_told_once():
+    error = InputError(problems=[problem(row=row) for row in (2, 4, 5, 6, 8, 9, 11)])
+    wrong = ": '30' is above 1; write 30 % as 0.30."
+    assert str(error) == f"p.csv, lines 2, 4, 5, 6, 8 and 2 more, column 'mito'{wrong}"
+    error = InputError(problems=[problem(row=2), problem(row=7)])
+    assert str(error) == f"p.csv, lines 2, 7, column 'mito'{wrong}"
 
 
 def test_an_error_keeps_its_field_when_it_crosses_processes():

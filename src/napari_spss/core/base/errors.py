@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-_MAX_LISTED = 10
+_MAX_LISTED, _MAX_ROWS = 10, 5
 
 
 class SpssError(Exception):
@@ -40,9 +40,15 @@ class CellProblem:
     remedy: str
 
     def __str__(self) -> str:
+        return self.told_of([] if self.row is None else [self.row])
+
+    def told_of(self, rows: Sequence[int]) -> str:
+        """Say what is wrong in each of these lines."""
         place = self.file
-        if self.row is not None:
-            place += f", line {self.row}"
+        if rows:
+            n_more = len(rows) - _MAX_ROWS
+            listed = ", ".join(map(str, rows[:_MAX_ROWS])) + f" and {n_more} more" * (n_more > 0)
+            place += f", line{'s' * (len(rows) > 1)} {listed}"
         if self.column is not None:
             place += f", column {self.column!r}"
         shown = f" {self.value!r}" if self.value else ""
@@ -59,7 +65,7 @@ class InputError(SpssError):
     field : str, optional
         Name of the setting or form field that is to be marked.
     problems : sequence of CellProblem
-        The wrong cells, all of them; the message lists the first ten.
+        The wrong cells, all of them; the message lists the first ten, those that are alike as one.
     """
 
     def __init__(
@@ -68,9 +74,14 @@ class InputError(SpssError):
         self.field = field
         self.problems = tuple(problems)
         lines = [message] if message else []
-        lines += [str(problem) for problem in self.problems[:_MAX_LISTED]]
-        if len(self.problems) > _MAX_LISTED:
-            lines.append(f"... and {len(self.problems) - _MAX_LISTED} more.")
+        alike: dict[CellProblem, list[int]] = {}
+        for problem in self.problems:
+            rows = alike.setdefault(replace(problem, row=None), [])
+            rows += [] if problem.row is None else [problem.row]
+        told = list(alike.items())
+        lines += [problem.told_of(rows) for problem, rows in told[:_MAX_LISTED]]
+        if n_left := sum(max(1, len(rows)) for _, rows in told[_MAX_LISTED:]):
+            lines.append(f"... and {n_left} more.")
         super().__init__("\n".join(lines))
 
 
