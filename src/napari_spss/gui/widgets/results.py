@@ -381,7 +381,9 @@ class ResultsSection(QWidget):
         self._take_back.setEnabled(is_free)
         n_looks = min(N_LOOKS, self._n_nodes)
         can_look = bool(n_looks) and self._has_model and self._has_image
-        self._look_again.setText(f"at {counted(n_looks, 'node')}" if n_looks else "no node is left")
+        self._look_again.setText(
+            f"at up to {counted(n_looks, 'node')}" if n_looks else "no node is left"
+        )
         self._look_again.setEnabled(is_free and can_look)
         self._save.setEnabled(is_free and self._has_result)
         self._save_all.setEnabled(is_free and self._has_result and not self._stale.text())
