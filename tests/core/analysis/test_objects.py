@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,11 @@ def _ball(radius: float, spacing: tuple[float, float, float] = (1, 1, 1)) -> np.
     z, y, x = (np.arange(-n, n + 1) * step for n, step in zip(half, spacing, strict=True))
     inside = z[:, None, None] ** 2 + y[:, None] ** 2 + x**2 <= radius**2
     return inside.astype(np.uint8)
+
+
+def _as_known(lengths: Any) -> Any:
+    """Lengths; none of an axis along which an object is one voxel thick."""
+    return pytest.approx(np.where(lengths > 1e-3, lengths, np.nan), abs=1e-6, nan_ok=True)
 
 
 def _discs(n_slices: int) -> np.ndarray:
@@ -64,7 +70,7 @@ def test_volumes_are_measured_as_by_regionprops(instances: np.ndarray, image: np
     for name, twice in zip(("major", "middle", "minor"), axes, strict=True):
         lengths = np.sqrt(10 * np.clip(twice, 0, None))
         found = table[f"axis_{name}_um"].to_numpy()
-        assert found == pytest.approx(lengths.to_numpy(), abs=1e-6)
+        assert found == _as_known(lengths.to_numpy())
 
 
 @given(hnp.arrays(np.int32, (9, 11), elements=st.integers(0, 3)))
@@ -78,7 +84,7 @@ def test_areas_are_measured_as_by_regionprops(instances: np.ndarray) -> None:
         ("axis_minor_px", "axis_minor_length"),
         ("perimeter_px", "perimeter_crofton"),
     ):
-        assert table[ours].to_numpy() == pytest.approx(known[theirs], abs=1e-6)
+        assert table[ours].to_numpy() == _as_known(known[theirs])
 
 
 @pytest.mark.parametrize("spacing", [(1, 1, 1), (1, 0.5, 0.5), (3, 1, 1)])

@@ -21,6 +21,7 @@ from .objects import split_object
 
 Floats = npt.NDArray[np.float64]
 
+_FLAT = 1e-3  # of the smallest edge: an axis below has no length
 _MAX_BOX = 2**25  # voxels; splitting takes about 60 bytes for each
 
 
@@ -324,7 +325,6 @@ def _columns(
     )
     lengths = [_axis_lengths(found, scale) for scale in (np.ones_like(edges), edges)]
     known = np.where(np.isfinite(lengths[1]), lengths[1], lengths[0])
-    minor = np.where(known[:, -1] > 0, known[:, -1], math.nan)
     columns: dict[str, Any] = {
         "class": np.full(len(physical), name, dtype=object),
         size_name: found.n_voxels,
@@ -339,7 +339,7 @@ def _columns(
             f"{axis}_{unit}": values[:, index]
             for unit, values in zip(("px", "um"), lengths, strict=True)
         }
-    columns["elongation"] = known[:, 0] / minor
+    columns["elongation"] = known[:, 0] / known[:, -1]
     columns |= {one: found.means[:, index] for index, one in enumerate(value_names)}
     for suffix, corners in (("0", found.low), ("1", found.high)):
         columns |= {letter + suffix: corners[:, axis] for axis, letter in enumerate("zyx")}
@@ -353,13 +353,17 @@ def _columns(
 
 
 def _axis_lengths(found: Components, edges: Floats) -> Floats:
-    """Axes of the ellipse or ellipsoid with the same moments, longest first (N, axes)."""
+    """Axes of the ellipse or ellipsoid with the same moments, longest first (N, axes).
+
+    Across one voxel they are not known.
+    """
     n_axes = edges.shape[1]
     scaled = found.covariance[:, -n_axes:, -n_axes:] * edges[:, :, None] * edges[:, None]
     lengths = np.full(edges.shape, math.nan)
     is_known = np.isfinite(edges).all(axis=1)
     variances = np.linalg.eigvalsh(scaled[is_known])[:, ::-1]
     lengths[is_known] = 2 * np.sqrt((n_axes + 2) * np.clip(variances, 0, None))
+    lengths[lengths < _FLAT * edges.min(axis=1, keepdims=True)] = math.nan
     return lengths
 
 
