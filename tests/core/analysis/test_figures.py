@@ -168,6 +168,17 @@ def test_a_class_without_objects_is_drawn_in_the_units_of_the_others(labels):
     assert axes.get_xlabel() == "equivalent diameter, px"
 
 
+def test_objects_that_the_border_cuts_are_told_beside_the_sizes():
+    from matplotlib.figure import Figure
+
+    labels = np.zeros((20, 20), np.uint8)
+    labels[0:4, 3:7] = labels[8:12, 3:7] = labels[16:20, 3:7] = 1
+    axes = Figure().subplots()
+    draw_sizes(axes, measure(labels, classes=CLASSES).objects, "mito", "#00A050")
+    assert "3 objects" in axes.get_legend().get_texts()[0].get_text()
+    assert axes.get_legend().get_texts()[0].get_text().endswith("; 2 cut by the border")
+
+
 def test_an_image_of_another_size_is_refused(tmp_path, labels):
     image = stack_from_array(np.zeros((4, 30, 80), np.uint8))
     with pytest.raises(InputError, match=r"slice 1 of array has 30 x 80 pixels, but its labels"):

@@ -213,6 +213,8 @@ def draw_sizes(axes: Axes, objects: pd.DataFrame, name: str, colour: str) -> Non
             edges = np.histogram_bin_edges(sizes, _MOST_BINS)
         middle = f"{np.median(sizes):.3g} {'µm' if is_known else 'px'}"
         label = f"{name}: {counted(len(sizes), 'object')}, median {middle}"
+        if n_cut := int(found["touches_border"].sum()):
+            label += f"; {n_cut} cut by the border"
         axes.hist(sizes, list(edges), color=colour, ec=_on_white(colour), label=label)
         _legend_above(axes)
     else:
