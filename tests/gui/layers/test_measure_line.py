@@ -49,8 +49,9 @@ def test_a_drawn_line_is_the_diameter_in_pixels_and_leaves_nothing_behind(shown)
 
 
 def test_the_line_is_seen_while_it_is_drawn(shown):
-    _, image, section, hand = shown
+    viewer, image, section, hand = shown
     button_of(section).click()
+    show_settled(viewer)  # the controls of the image are wider
     seen = []
 
     def look(layer, event):
