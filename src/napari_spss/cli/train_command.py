@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..core.base import Stopped, counted
+from ..core.base import counted
 from .options import (
     AxesOption,
     ClassesOption,
@@ -213,6 +213,7 @@ def _report(
     is_jsonl: bool,
 ) -> None:
     """Print fractions beside each other, where the model is, and what to do next."""
+    from ..core.base import Stopped
     from .comparison import comparison_lines, gain_lines
     from .streams import say
 
