@@ -186,6 +186,7 @@ class Controller(QObject):
         self._updates: Mailbox[Annotations] = Mailbox()
         self._claimed: Ticket | None = None  # of the run that is about to begin
         self._training: _Training | None = None  # the last one that began
+        self._begun = Classes(("background",))  # its classes, as they are called in its folder
         self._run_dir: Path | None = None
         self.model_dir: Path | None = None  # of the run that the current model came from
         self._dir_before: Path | None = None  # of the model before the last training
@@ -413,9 +414,8 @@ class Controller(QObject):
             return
         self._told, self._learned = annotations, self._said(annotations)
         self._labels.follow(labels)
-        begun = Classes(run.styles)
-        if self._inputs.classes.named(begun) == annotations.classes:  # renamed since
-            annotations = annotations.replace(classes=begun, outside=None)
+        if self._inputs.classes.named(self._begun) == annotations.classes:  # renamed since
+            annotations = annotations.replace(classes=self._begun, outside=None)
         self.session.update_annotations(annotations)
 
     def note_diameter(self, diameter_px: float | None) -> None:
@@ -779,25 +779,19 @@ class Controller(QObject):
             )
         annotations.validate_against(source.stack)
         resumed = self._resumable(form) if continues else None
-        said = annotations
+        styles, self._begun = self._inputs.classes.value(), annotations.classes
         if resumed is not None and self.session.model is not None:
-            begun = self.session.model.classes  # some may be renamed since
-            styles = zip(self._inputs.classes.styles_of(begun), begun, strict=True)
-            run = replace(
-                resumed,
-                settings=resumed.settings.without_limit(),
-                styles=tuple(replace(style, name=name) for style, name in styles),
-            )
-            said = annotations.replace(classes=begun, outside=None)
+            run = replace(resumed, settings=resumed.settings.without_limit(), styles=styles)
+            self._begun = self.session.model.classes  # some may be renamed since
         else:
-            run = _Training(source, self._inputs.classes.value(), settings, self._new_run_dir())
+            run = _Training(source, styles, settings, self._new_run_dir())
         run = replace(run, settings=self._after_looks(run.settings, form))
         self._training = run
         self._labels, self._told = LiveLabels(masks), annotations
         self._learned, self._trained = self._said(annotations), self._image
         job = TrainingJob(
             stack=source.stack,
-            annotations=said,
+            annotations=annotations.replace(classes=self._begun, outside=None),
             settings=run.settings,
             run_dir=run.folder,
             masks=self._labels,
@@ -809,7 +803,7 @@ class Controller(QObject):
             resumes=resumed is not None,
             before=self.model if resumed is None else None,
         )
-        return job, said.classes
+        return job, self._begun
 
     def _after_looks(self, settings: TrainingSettings, form: RunForm) -> TrainingSettings:
         """Expect as many wrong nodes as the second looks let expect, unless it is stated."""
