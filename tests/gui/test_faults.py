@@ -29,10 +29,8 @@ from napari_spss.core.base import (
 )
 from napari_spss.core.images import PaintedSlices
 from napari_spss.core.projects import Project
-from napari_spss.core.training import load_model, loop
 from napari_spss.core.training.run import Run
 from napari_spss.gui import controller as controller_module, dock as dock_module
-from napari_spss.gui.jobs import save_results
 from napari_spss.gui.models import EndKind, RunForm
 from napari_spss.gui.models.preferences import Preferences
 
@@ -58,7 +56,6 @@ PATIENCE_MS = 120_000
 @pytest.fixture(autouse=True)
 def places(home, monkeypatch, tmp_path):
     """Let projects and their fallbacks lie in the test's own folder; preview at every step."""
-    monkeypatch.setattr(loop, "user_data_path", lambda *_, **__: home)
     (tmp_path / "projects").mkdir()
     preferences = Preferences(
         device="cpu", preview_interval_s=0.0, project_folder=str(tmp_path / "projects")
@@ -162,29 +159,6 @@ def test_what_is_painted_before_a_run_is_stored_with_it(dock, wait):
 
 
 # ---- the core fails -------------------------------------------------------------------------
-
-
-def test_memory_that_runs_out_within_torch_is_mended_by_one_click(dock, wait, ends, monkeypatch):
-    import torch
-
-    from napari_spss.core.networks.unet import FastUNet
-
-    forward = FastUNet.forward
-
-    def greedy(self, x):
-        if len(x) > 1:
-            torch.empty(2**60)  # torch's own allocator refuses
-        return forward(self, x)
-
-    monkeypatch.setattr(FastUNet, "forward", greedy)
-    train(dock, wait)
-    assert ends[-1].kind is EndKind.failed
-    assert "batch_size" in dock.bar.text()
-    assert_ready(dock)
-    button(dock.bar, *offered(dock.bar)).click()
-    wait(lambda: is_idle(dock))
-    assert ends[-1].kind is EndKind.finished, ends[-1].text
-    assert dock.train.value().overrides["sampling.batch_size"] == 1
 
 
 @pytest.mark.parametrize("what", ["nan", "error"])
@@ -341,29 +315,6 @@ def test_stop_while_applying_keeps_the_slices_that_are_done(dock, wait, ends):
     assert_ready(dock)
 
 
-def test_stop_while_saving_leaves_no_half_file(dock, wait, ends, tmp_path, monkeypatch):
-    is_stopped = threading.Event()
-
-    def save_once_stopped(*args, **kwargs):
-        events = save_results(*args, **kwargs)
-        yield next(events)
-        is_stopped.wait()
-        return (yield from events)
-
-    monkeypatch.setattr(controller_module, "save_results", save_once_stopped)
-    train(dock, wait)
-    apply(dock, wait)
-    assert dock.controller.save(tmp_path / "out", has_run=False)
-    dock.session.stop()
-    is_stopped.set()
-    wait(lambda: is_idle(dock))
-    assert ends[-1].run == "export"
-    assert ends[-1].kind is EndKind.stopped
-    left = {path.name for path in (tmp_path / "out").glob("*")}
-    assert left <= {"labels.ome.tif", "maps.ome.tif"}
-    assert_ready(dock)
-
-
 # ---- the image and the viewer ---------------------------------------------------------------
 
 
@@ -447,25 +398,6 @@ def test_a_project_folder_that_vanished_is_told_and_another_is_offered(dock, wai
     assert dock.project.folder != gone
     assert (dock.project.folder / "keypoints.csv").exists()
     assert dock.annotations() == SAID.replace(keypoints=SAID.keypoints[:2])
-
-
-def test_a_project_folder_that_vanishes_during_a_run(dock, wait, ends, home):
-    assert dock.project.save()
-    removed = []
-
-    def remove(event):
-        if isinstance(event, Progress) and not removed:
-            removed.append(dock.project.folder)
-            shutil.rmtree(dock.project.folder)
-
-    dock.session.event_taken.connect(remove)
-    train(dock, wait)
-    assert removed
-    assert len(ends) == 1
-    assert ends[0].kind is EndKind.failed
-    assert str(removed[0]) in ends[0].text
-    assert load_model(next((home / "rescued").iterdir())).n_steps > 0
-    assert_ready(dock)
 
 
 def deny_writing(monkeypatch, blocked):

@@ -282,19 +282,6 @@ def test_objects_of_a_part_of_the_stack_are_told_to_be_cut(dock, viewer, qtbot):
     assert any("objects end where" in text for _, text in dock.session.messages)
 
 
-def test_objects_that_were_edited_stay_beside_the_new_ones(dock, viewer, qtbot):
-    find(dock, qtbot)
-    old = objects_layer(dock, viewer)
-    old.paint((1, 30, 30), 9)
-    find(dock, qtbot, "5")
-    part(dock, QPushButton, "Begin anew").click()
-    wait(dock, qtbot)
-    new = objects_layer(dock, viewer)
-    assert new is not old
-    assert old in viewer.layers
-    assert old.data[1, 30, 30] == 9
-
-
 def test_the_table_is_saved(dock, viewer, qtbot, tmp_path, monkeypatch):
     find(dock, qtbot)
     path = tmp_path / "objects.csv"

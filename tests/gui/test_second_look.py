@@ -13,7 +13,14 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QComboBox
 
 from napari_spss.core.annotations import Annotations, CountingGrid, Look, Region
-from napari_spss.core.base import CancelToken, FinishReason, Predicted, RunFinished, RunStarted
+from napari_spss.core.base import (
+    Agreement,
+    CancelToken,
+    FinishReason,
+    Predicted,
+    RunFinished,
+    RunStarted,
+)
 from napari_spss.core.images import stack_from_array
 from napari_spss.gui import controller as controller_module
 from napari_spss.gui.jobs import find_doubtful
@@ -35,6 +42,7 @@ class Jobs:
 
     def train(self, job, *, token):
         self.settings.append(job.settings)
+        yield Agreement(4, 0.75, (0.5, 0.5), 0.5, False, (0.75, 0.25))
         return (yield from fake_train(job, token=token))
 
     def find(self, model, stack, annotations, *, device, token):
@@ -94,6 +102,8 @@ def test_the_nodes_appear_and_what_is_said_is_learned(dock, jobs, qtbot):
     assert jobs.settings[1].labels.node_error == 0.05
     (grid,) = dock.annotations().grids
     assert grid.class_index.tolist() == [1, 0, 0, 1]
+    gained = [text for _, text in dock.session.messages if text.startswith("With 2 changed nodes,")]
+    assert len(gained) == 1
     assert not look_button(dock).isEnabled()  # all were looked at
 
 

@@ -111,7 +111,7 @@ def test_later_and_back_say_nothing_and_go_no_farther_than_the_list(panel):
     press(panel, "N")
     press(panel, "N")
     assert panel.current == LOOKS[2]
-    panel.judge(2)
+    press(panel, "H")
     assert panel.current == LOOKS[0]  # the first that is left
     assert verdicts(panel) == [None, None, 2]
 
