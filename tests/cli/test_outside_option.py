@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from napari_spss.core.annotations import read_annotations
+from napari_spss.core.annotations import Classes, read_annotations
 from napari_spss.core.training import RunFolder, load_model
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -61,6 +61,10 @@ def test_fractions_of_the_rest_go_from_masks_to_tables(spss, tiny, masks, tmp_pa
     for name in ("fractions.csv", "fractions_stack.csv"):
         again = name.replace("fractions", "again")
         pd.testing.assert_frame_equal(pd.read_csv(again), pd.read_csv(f"result/{name}"))
+    named = Classes(("background", "disc", "plastic"), outside="plastic")
+    RunFolder(tmp_path / "run").copy_to(tmp_path / "named", classes=named)
+    done = spss("estimate", "result", "--run", "named")  # what is outside has another name there
+    assert done.code == 0, done.err
 
 
 def test_measure_leaves_the_outside_out(spss, masks):

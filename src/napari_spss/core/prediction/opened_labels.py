@@ -52,10 +52,11 @@ class OpenedLabels:
         outside: str | None,
         instances: bool = False,
     ) -> OpenedLabels:
-        """Open labels, or those in the folder of a result; the run says what is outside."""
+        """Open labels, or those in the folder of a result; they or the run say what is outside."""
         path = labels_in(labels)
         masks = open_labels(path, classes=classes, instances=instances)
         folder = _run_of(run, path)
+        outside = outside or getattr(masks.classes.names, "outside", None)
         if outside is None and folder is not None:
             outside = folder.annotations().outside
         return cls(path, masks, folder, Classes(masks.classes.names, outside))
