@@ -194,7 +194,7 @@ def test_wrong_cells_are_named(spss, labels, disc):
     assert "outside the stack of 3 slices" in error
     write_count("check.csv", grid.replace(y=grid.y + 1000))
     error = spss("estimate", "labels.tif", *TWO, "--check", "check.csv").err
-    assert "check.csv, line 2, column 'y': '100" in error
+    assert "check.csv, lines 2, 3, 4, 5, 6 and " in error
     assert "is outside the image, which is 64 x 64 px" in error
     write_count("check.csv", grid, classes=("background", "tube"))
     error = spss("estimate", "labels.tif", *TWO, "--check", "check.csv").err
