@@ -74,6 +74,7 @@ def test_lone_hits_on_sure_background_are_doubted_and_told():
     (text,) = found.messages(("background", "mito"))
     assert "6 were judged so" in text
     assert "4 are more likely" in text
+    assert "Nodes that stand alone" in text
 
 
 def test_a_map_without_the_class_cannot_argue_all_hits_away():
@@ -87,6 +88,8 @@ def test_a_map_without_the_class_cannot_argue_all_hits_away():
 def test_a_class_keeps_half_of_its_nodes():
     found = label_posterior([counted(grid(4), error=0.1)], maps(1.0, 0.0), NOTHING)
     assert found.believed[Region(0)] == pytest.approx([98, 2], rel=1e-5)
+    (text,) = found.messages(("background", "mito"))
+    assert text.endswith("If the nodes are right, it does not find mito.")
 
 
 def test_only_counted_slices_with_doubtful_labels_take_part():

@@ -84,10 +84,15 @@ class LabelPosterior(Record):
         before, after = (np.sum(list(one.values()), axis=0) for one in (self.stated, self.believed))
         for name, old, new in list(zip(classes, before, after, strict=True))[1:]:
             if abs(new - old) > _LEAST_TOLD * old and abs(new - old) >= 1:
+                advice = "Nodes that stand alone are worth another look."
+                if new <= (1 - _MOST_LOST) * old * (1 + 1e-6):  # as many as may be doubted
+                    advice = (
+                        "No more are doubted than half: look again at them, and at the map. If the "
+                        f"nodes are right, it does not find {name}."
+                    )
                 yield (
                     f"Nodes on {name}: {old:.0f} were judged so, but by the map {new:.0f} are more "
-                    "likely, and self-training goes by these. Nodes that stand alone are worth "
-                    "another look."
+                    f"likely, and self-training goes by these. {advice}"
                 )
 
 
