@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import signal
@@ -84,6 +85,20 @@ def test_comparison_knows_regions_and_is_short(train, truth):
     assert len(rows) == 8
     assert rows[0].split()[:5] == ["slice", "1", "[0:16,", "0:16]", "disc"]
     assert "8 of 16 regions" in done.out
+
+
+def test_comparison_shows_what_was_counted_before_what_was_typed(train):
+    boxes = [(y, x, y + 16, x + 16) for y in range(0, 64, 16) for x in range(0, 64, 16)]
+    typed = [Proportion(Region(0, box), (0.9, 0.1)) for box in boxes[:6]]
+    typed += [Proportion(Region(2, box), (0.9, 0.1)) for box in boxes[6:]]
+    known = read_annotations(grid="grid.csv").replace(proportions=tuple(typed))
+    (grid,) = known.grids
+    write_annotations(".", known.replace(grids=(dataclasses.replace(grid, slice=1),)))
+    done = train()
+    rows = [line for line in done.out.splitlines() if line.startswith("  slice ")]
+    assert len(rows) == 8
+    assert [row.split()[1] for row in rows if "counted" in row] == ["1"]
+    assert [row.split()[1] for row in rows] == sorted(row.split()[1] for row in rows)
 
 
 def test_comparison_tells_once_of_all_slices_that_are_padded(train):

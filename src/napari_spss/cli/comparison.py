@@ -42,8 +42,8 @@ def comparison_lines(
     Returns
     -------
     list of str
-        A line for every class but the background of at most eight regions, spread evenly; nothing
-        if no fraction was stated.
+        A line for every class but the background of at most eight regions, counted ones first,
+        spread evenly; nothing if no fraction was stated.
 
     Raises
     ------
@@ -53,8 +53,12 @@ def comparison_lines(
     stated = sorted(annotations.effective_proportions(), key=_place)
     if not stated:
         return []
-    chosen = np.linspace(0, len(stated) - 1, min(len(stated), _MAX_REGIONS)).round().astype(int)
-    compared = [stated[index] for index in chosen.tolist()]
+    compared: list[Proportion] = []
+    for is_counted in (True, False):
+        some = [one for one in stated if (one.source == "grid") is is_counted]
+        n = min(len(some), _MAX_REGIONS - len(compared))
+        compared += [some[index] for index in np.linspace(0, len(some) - 1, n).round().astype(int)]
+    compared.sort(key=_place)
     n_classes = len(model.classes)
     sums = {one.region: np.zeros((2, n_classes)) for one in compared}
 
@@ -74,7 +78,7 @@ def comparison_lines(
     for one in compared:
         rows += _rows(one, model, sums[one.region])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    shown = "" if len(stated) == len(chosen) else f", {len(chosen)} of {len(stated)} regions"
+    shown = "" if len(stated) == len(compared) else f", {len(compared)} of {len(stated)} regions"
     title = f"fractions as stated, as the mean of the map, and of the labels{shown}:"
     return [title, *(_aligned(row, widths) for row in rows), ""]
 
