@@ -159,6 +159,34 @@ def test_a_drawn_image_of_two_values_keeps_what_is_drawn(monkeypatch):
         np.testing.assert_allclose(greys, [255 * is_drawn.mean(), 255 * is_drawn.std()], rtol=1e-6)
 
 
+@pytest.mark.parametrize("n_channels", [1, 2])
+def test_saturated_spots_do_not_change_what_the_network_sees_elsewhere(n_channels, monkeypatch):
+    image = np.stack([noise(60, 80, seed=seed) for seed in range(n_channels)]).astype(np.uint16)
+    spot, hidden = np.zeros((2, 60, 80), bool)
+    spot[20:28, 30:42], hidden[50, 3] = True, True  # 2 % of the slice; and one that this one hides
+    stained = image.copy()
+    stained[:, spot], stained[:, hidden] = 65535, 3000
+    seen = image[:, ~(spot | hidden)].astype(float)
+    expected = (seen - seen.mean(1, keepdims=True)) / seen.std(1, keepdims=True)
+    stack = stack_from_array(stained, axes="CYX")
+    found = resample_slice(stack, 0, 1, "slice")
+    np.testing.assert_allclose(found[:, ~(spot | hidden)], expected, atol=1e-4)
+    assert (abs(expected).max() < found[:, hidden]).all()
+    assert (found[:, hidden] < found[:, spot].min()).all()
+    assert found.max() < 20
+    monkeypatch.setattr(working, "_STRIP_PX", 80 * 6)
+    greys = streamed_greys(stack, 0, 1, "slice")[0][..., 0, 0]
+    np.testing.assert_allclose(greys, [seen.mean(1), seen.std(1)], rtol=1e-5)
+
+
+def test_bright_spots_that_vary_are_no_artefact():
+    image = noise(1, 60, 80)
+    image[:, 20:28, 10:22] = np.random.default_rng(1).uniform(1000, 3000, (8, 12))  # 2 %
+    scaled = normalise(image, "slice", np.dtype(np.float32))
+    assert scaled.max() < 10
+    np.testing.assert_allclose(scaled, (image - image.mean()) / image.std(), atol=1e-4)
+
+
 def test_leaving_out_padding_takes_little_memory():
     image = noise(1, 2000, 2000)
     image[:, :, :300] = 0

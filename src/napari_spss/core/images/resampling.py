@@ -8,7 +8,8 @@ centred at data pixel ``i * k + (k - 1) / 2``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 GreyRange: TypeAlias = npt.NDArray[np.floating[Any]]
 """(2, C or 1, 1, 1): grey value that becomes 0, and distance from it of that which becomes 1."""
 
+_Moments: TypeAlias = tuple[int, npt.NDArray[np.float64], npt.NDArray[np.float64]]
+_Ends: TypeAlias = tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.floating[Any]]]
+
 _STRIP_PX = 2**21
 _HELD_PX = 2**22  # a slice of more working pixels is read twice, rather than held
 _HANDED_PX = 2**17  # working pixels of a strip
@@ -35,6 +39,9 @@ _SEEN_PX = 512
 _LEAST_STEPS = 8  # of single precision in a deviation, so that rounding is as noise
 _LARGEST_GREY = 1e20  # what is beyond may mark a missing pixel, such as -1e30
 _MOST_CONTRAST = 2.0**24  # of single precision: beside a larger value others are all one
+_FAR = 6.0  # deviations from the mean, where no specimen is
+_LEAST_ALIKE = 0.5  # of what is so far, of one value: saturated, or drawn
+_MOST_SEEN = 10.0  # deviations from the mean; what is beyond is brought nearer
 _PADDING_PX = 16  # working pixels of one value from an edge on; fewer may be chance
 
 
@@ -159,24 +166,72 @@ def streamed_greys(
     height, width = stack.shape_of(z)
     n_rows = max(1, _STRIP_PX // max(1, width) // reduction)
     shape, dtype = (-(-height // reduction), -(-width // reduction)), np.dtype(stack.dtype)
-    n, mean, squares, low, high = 0, np.zeros(1), np.zeros(1), math.inf, -math.inf
-    for y in range(0, shape[0], n_rows):
-        box = (y, 0, min(shape[0], y + n_rows), shape[1])
-        strip = resample_slice(stack, z, reduction, None, box=box)
-        grey_range(strip, "range", dtype, name=f"slice {z} of {stack.source}")  # refuses NaN
-        size, own, squares_here = _moments(strip, has_padding)
-        # merging means and sums of squared differences, as in Chan, Golub and LeVeque 1979
-        squares = squares + squares_here
-        squares += (own - mean) ** 2 * n * size / max(1, n + size)
-        n, mean = n + size, mean + (own - mean) * size / max(1, n + size)
-        low, high = min(low, float(strip.min())), max(high, float(strip.max()))
-    padded = 1 - n / math.prod(shape)
+    low, high = np.full((2, stack.n_channels, 1, 1), np.inf, np.float32)
+    high *= -1
+
+    def moments(has_padding: bool, ends: _Ends | None = None) -> _Moments:
+        n, mean, squares = 0, np.zeros(1), np.zeros(1)
+        for y in range(0, shape[0], n_rows):
+            box = (y, 0, min(shape[0], y + n_rows), shape[1])
+            strip = resample_slice(stack, z, reduction, None, box=box)
+            grey_range(strip, "range", dtype, name=f"slice {z} of {stack.source}")  # refuses NaN
+            np.minimum(low, strip.min(axis=(1, 2), keepdims=True), out=low)
+            np.maximum(high, strip.max(axis=(1, 2), keepdims=True), out=high)
+            size, own, squares_here = _moments(strip, has_padding, ends)
+            # merging means and sums of squared differences, as in Chan, Golub and LeVeque 1979
+            squares = squares + squares_here
+            squares += (own - mean) ** 2 * n * size / max(1, n + size)
+            n, mean = n + size, mean + (own - mean) * size / max(1, n + size)
+        return n, mean, squares
+
+    first = moments(True)
+    padded = 1 - first[0] / math.prod(shape)
     if mode != "slice":
-        return grey_range(np.array([[[low, high]]], np.float32), mode, dtype), padded
-    greys = _of_moments(n, mean, squares)
-    if has_padding and np.isinf(greys[1]).all() and low < high:
-        return streamed_greys(stack, z, reduction, mode, has_padding=False)[0], padded
-    return greys, padded
+        ends = np.array([[[low.min(), high.max()]]])
+        return grey_range(ends, mode, dtype), padded
+    return _greys(moments, first, (low, high)), padded
+
+
+def _greys(
+    moments: Callable[[bool, _Ends | None], _Moments], first: _Moments, extremes: _Ends
+) -> GreyRange:
+    """Mean and deviation without padding, unless nothing else varies, and without artefacts.
+
+    A saturated spot makes the deviation so large that little is left of the contrast of all else.
+    It is of one value, so that nothing is lost with it; spots that vary may be what is looked for.
+
+    Parameters
+    ----------
+    moments : callable
+        Those of `_moments`.
+    first : tuple
+        Those without padding.
+    extremes : tuple of ndarray, (C, 1, 1)
+        Lowest and highest value of each channel.
+    """
+    low, high = extremes
+    has_padding, whole = True, _of_moments(*first)
+    if np.isinf(whole[1]).all() and (low < high).any():
+        has_padding, first = False, moments(False, None)
+        whole = _of_moments(*first)
+    greys, n = whole, first[0]
+    while True:  # one artefact may hide another
+        ends = greys[0] - _FAR * greys[1], greys[0] + _FAR * greys[1]
+        is_far = low < ends[0], high > ends[1]
+        left = moments(has_padding, ends) if np.any(is_far) else first
+        if left[0] in (n, first[0]):
+            break
+        greys, n = _of_moments(*left), left[0]
+        if (np.isinf(greys[1]) > np.isinf(whole[1])).any():
+            return whole
+    if n == first[0]:
+        return whole
+    inner = (
+        np.where(is_far[0], np.nextafter(low, np.inf, dtype=np.float32), -np.inf),
+        np.where(is_far[1], np.nextafter(high, -np.inf, dtype=np.float32), np.inf),
+    )
+    n_alike = first[0] - moments(has_padding, inner)[0]
+    return greys if n_alike >= _LEAST_ALIKE * (first[0] - n) else whole
 
 
 def _of_moments(
@@ -189,11 +244,11 @@ def _of_moments(
 
 
 def _moments(
-    image: npt.NDArray[np.float32], has_padding: bool
-) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    image: npt.NDArray[np.float32], has_padding: bool, ends: _Ends | None = None
+) -> _Moments:
     """Number of pixels, mean of each channel, and sum of squared differences; padding left out.
 
-    All are 0 if nothing is left.
+    So are pixels beyond ``ends``, of which any channel is. All are 0 if nothing is left.
     """
     left, right = _padding_runs(image) if has_padding else (np.zeros(image.shape[1], np.intp),) * 2
     columns, width = np.arange(image.shape[2]), image.shape[2]
@@ -201,8 +256,10 @@ def _moments(
     def parts() -> Iterator[npt.NDArray[np.float32]]:
         for part in _chunks(image):
             pixels = image[:, part]
-            if (left[part] | right[part]).any():
+            if ends is not None or (left[part] | right[part]).any():
                 is_inside = (left[part, None] <= columns) & (columns < width - right[part, None])
+                if ends is not None:
+                    is_inside &= ((ends[0] <= pixels) & (pixels <= ends[1])).all(axis=0)
                 yield pixels[:, is_inside]
             else:
                 yield pixels.reshape(len(image), -1)
@@ -275,6 +332,7 @@ def normalise(
 ) -> npt.NDArray[np.float32]:
     """Bring grey values to the network's range: by ``greys``, or those of the image itself.
 
+    What is far from all else is brought nearer, by its logarithm, lest it outweigh the rest.
     The other parameters, and what is raised, are those of `grey_range`.
     """
     if greys is None:
@@ -282,6 +340,11 @@ def normalise(
     scaled = np.empty(image.shape, np.float32)
     for part in _chunks(image):
         scaled[:, part] = (image[:, part] - greys[0]) / greys[1]
+        values = scaled[:, part]
+        if max(values.max(), -values.min()) > _MOST_SEEN:
+            sizes = np.abs(values)
+            sizes = np.minimum(sizes, _MOST_SEEN) + np.log1p(np.maximum(sizes - _MOST_SEEN, 0))
+            scaled[:, part] = np.copysign(sizes, values)
     return scaled
 
 
@@ -299,9 +362,10 @@ def grey_range(
     image : ndarray
         (C, y, x) float32, a **whole** slice, so that no map depends on a tile's statistics.
     mode : {"slice", "range"}
-        Zero mean and unit deviation per channel (all 0 if it does not vary) of what is no padding,
-        or of all if only padding varies; or the dtype's range to 0-1. Float images in mode "range"
-        are taken as they are if they lie in 0-1, else scaled by minimum and maximum.
+        Zero mean and unit deviation per channel (all 0 if it does not vary) of what is no padding
+        and no saturated spot, or of all if only these vary; or the dtype's range to 0-1. Float
+        images in mode "range" are taken as they are if they lie in 0-1, else scaled by minimum and
+        maximum.
     dtype : dtype
         The stack's own dtype.
     name : str
@@ -324,9 +388,12 @@ def grey_range(
             "replace them first, such as by numpy.where(abs(image) < 1e20, image, 0)."
         )
     if mode == "slice":
-        greys = _of_moments(*_moments(image, has_padding=True))
-        is_flat = bool(np.isinf(greys[1]).all())
-        return _of_moments(*_moments(image, has_padding=False)) if is_flat else greys
+        moments = partial(_moments, image)
+        extremes = (
+            image.min(axis=(1, 2), keepdims=True),
+            image.max(axis=(1, 2), keepdims=True),
+        )
+        return _greys(moments, moments(True), extremes)
     if dtype.kind in "ui":
         info = np.iinfo(dtype.name)
         low, high = float(info.min), float(info.max)
