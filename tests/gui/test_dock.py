@@ -33,6 +33,7 @@ from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.annotations import (
     Annotations,
+    ClassStyle,
     CountingGrid,
     Keypoint,
     Proportion,
@@ -654,6 +655,39 @@ def test_the_matched_threshold_follows_what_is_stated(dock, qtbot):
     threshold = choice(dock.results, "matched")
     pick(threshold, threshold.itemText(1))
     assert dock.results.threshold() <= 0.301
+
+
+def test_what_is_stated_of_other_classes_is_not_compared(dock, qtbot):
+    """After a class is removed, numbers of the next one would stand beside those of its maps."""
+    run(dock, qtbot)
+    dock.controller.apply("stack")
+    wait(dock, qtbot)
+    outcome, table = dock.controller.outcome, dock.annotate.fractions.view.model()
+    stated = (Proportion(Region(0), (0.0, 1.0)),)
+    dock.annotate.set_value(Annotations(CLASSES, stated))
+    qtbot.waitUntil(lambda: outcome.is_up_to_date)
+    assert outcome.matched_threshold() is not None
+    assert outcome.stated_mean(None)[CLASSES[1]] == (1.0, 1)
+
+    def predicted():
+        (column,) = [
+            column
+            for column in range(table.columnCount())
+            if table.columns[column].kind == "predicted"
+        ]
+        return table.index(0, column).data()
+
+    assert predicted()
+    styles = [*dock.classes.value(), ClassStyle("another", "#CC79A7", "H")]
+    dock.classes.set_value(styles[::2])  # without mitochondria
+    dock.annotate.set_value(Annotations((CLASSES[0], "another"), stated))
+    qtbot.waitUntil(lambda: not predicted())
+    assert outcome.matched_threshold() is None
+    assert outcome.stated_mean(None) == {}
+    dock.classes.set_value(styles)
+    dock.annotate.set_value(Annotations((*CLASSES, "another"), (Proportion(Region(0), (0, 1, 0)),)))
+    qtbot.waitUntil(lambda: bool(predicted()))
+    assert outcome.stated_mean(None)[CLASSES[1]] == (1.0, 1)
 
 
 def counted_grid(z, share):

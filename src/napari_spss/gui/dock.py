@@ -888,7 +888,8 @@ class SpssDock(QWidget):
     def _on_outcome(self) -> None:
         outcome = self.controller.outcome
         self._show_result()
-        self.annotate.fractions.set_predicted(outcome.predicted_fractions())
+        predicted = outcome.predicted_fractions() if outcome.has_stated_classes else {}
+        self.annotate.fractions.set_predicted(predicted)
         self.annotate.grid.set_suggested_slices(outcome.slices_to_count())
         classes = None if outcome.maps is None else outcome.maps.classes
         slices = 0 if outcome.maps is None else len(outcome.maps.full_slices)

@@ -279,16 +279,22 @@ class Outcome(QObject):
 
     def set_stated(self, annotations: Annotations) -> None:
         """Tell which regions have stated fractions, to be compared with the predicted ones."""
+        before = self._stated, self.has_stated_classes
         stated = annotations.effective_proportions()
-        if stated == self._stated:
-            return
         self._stated, self._annotations = stated, annotations
-        if self.maps is None:
+        if self.maps is None or (stated, self.has_stated_classes) == before:
             return
         new = {p.region for p in stated} - set(self._by_region)
         for z in {region.slice for region in new} & set(self.maps.slices):
             self._measure(z, self._labels_of(z))
         self._news.start()
+
+    @property
+    def has_stated_classes(self) -> bool:
+        """Whether the maps are of the classes that are annotated; others may have been added."""
+        if self.maps is None or self._annotations is None:
+            return self.maps is not None
+        return self._annotations.classes[: len(self.maps.classes)] == tuple(self.maps.classes)
 
     def matched_threshold(self) -> float | None:
         """Threshold at which the stated regions have their fractions in sum; None if unknown.
@@ -296,6 +302,8 @@ class Outcome(QObject):
         They are corrected by what was counted, as those that the model has learned from.
         """
         if self.maps is None or self.model is None or self._annotations is None:
+            return None
+        if not self.has_stated_classes:
             return None
         if not self.model.settings.loss.bias_correction:
             return self.maps.matched_threshold(self._stated)
@@ -531,7 +539,7 @@ class Outcome(QObject):
 
         If none has, and all slices were predicted, what was counted of the whole stack.
         """
-        if self.maps is None:
+        if self.maps is None or not self.has_stated_classes:
             return {}
         found: dict[str, list[float]] = {}
         for proportion in self._stated:
@@ -559,7 +567,7 @@ class Outcome(QObject):
         found = acquisition_scores(
             {z: self._uncertainty.get(z, 0.0) if is_whole else 0.0 for z in predicted},
             predicted,
-            self._stated,
+            self._stated if self.has_stated_classes else (),
             n_slices=self.maps.shape[0],
             is_set=not is_whole or self.source.stack.is_set,
         )
