@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 from scipy import ndimage
+from scipy.special import stdtrit
 
-from napari_spss.core.analysis import counted_fractions
+from napari_spss.core.analysis import counted_fractions, estimate_fraction
 from napari_spss.core.annotations import (
     UNSURE,
     Annotations,
@@ -52,8 +53,21 @@ def test_hits_over_nodes_with_frames_as_clusters():
     variance = 3 / 2 * (residuals**2).sum() / 40**2
     assert found.standard_errors[1] == pytest.approx(math.sqrt(variance))
     n = 0.075 * 0.925 / variance
-    # Student's t for 2 degrees of freedom
-    assert found.intervals[1] == pytest.approx(wilson_interval(0.075 * n, n, z=4.30265), rel=1e-5)
+    t = stdtrit(40**2 / (10**2 + 20**2 + 10**2) - 1, 0.975)
+    assert found.intervals[1] == pytest.approx(wilson_interval(0.075 * n, n, z=t), rel=1e-5)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0, 1.5])
+def test_intervals_of_images_of_any_sizes_hold_the_fraction_of_all(spread):
+    rng = np.random.default_rng(0)
+    sizes, shares = np.exp(rng.normal(0, spread, 100_000)), rng.beta(4, 16, 100_000)
+    true = (sizes * shares).sum() / sizes.sum()
+    n_held = 0
+    for chosen in rng.integers(len(sizes), size=(1000, 8)):
+        areas = sizes[chosen] * shares[chosen]
+        found = estimate_fraction(areas, sizes[chosen], is_sample=True)
+        n_held += found.low <= true <= found.high
+    assert n_held > 910
 
 
 def test_nodes_of_small_areas_do_not_make_a_large_one_better_known():

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .ratio import effective_interval
+from .ratio import effective_interval, effective_number
 
 Ints: TypeAlias = npt.NDArray[np.integer]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -59,13 +59,14 @@ def _reach(errors: Floats, weights: Floats, clusters: Ints) -> tuple[float, floa
     k = len(np.unique(clusters))
     if k == 1:
         return math.nan, math.nan
-    n_nodes = float(weights.sum() ** 2 / (weights**2).sum())  # of one weight, as informative
+    n_nodes = effective_number(weights)
+    n_clusters = effective_number(np.bincount(clusters, weights=weights))
     ends = []
     for part in (np.maximum(errors, 0.0), np.maximum(-errors, 0.0)):
         mean = min(1.0, float(np.average(part, weights=weights)))
         sums = np.bincount(clusters, weights=weights * (part - mean))
         variance = k / (k - 1) * float((sums**2).sum()) / float(weights.sum()) ** 2
-        low, high = effective_interval(mean, variance, n_nodes, k)
+        low, high = effective_interval(mean, variance, n_nodes, n_clusters)
         ends.append((mean - low, high - mean))
     (below_missed, above_missed), (below_made_up, above_made_up) = ends
     return math.hypot(below_missed, above_made_up), math.hypot(above_missed, below_made_up)

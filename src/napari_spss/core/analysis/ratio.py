@@ -37,8 +37,9 @@ def estimate_fraction(
 
     The ratio estimator ``R = sum(areas) / sum(totals)`` (Delesse, Cavalieri). Images that were
     sampled have the variance ``sum((areas - R totals)^2) / (n (n - 1)) / mean(totals)^2`` and
-    Student's t with ``n - 1`` degrees of freedom: the interval speaks about the tissue of which
-    they are a sample. Of a stack every slice is measured and nothing is sampled, so it has none.
+    Student's t with ``n - 1`` degrees of freedom, where images of strongly differing areas count as
+    fewer of one area, see `effective_number`: the interval speaks about the tissue of which they
+    are a sample. Of a stack every slice is measured and nothing is sampled, so it has none.
     The errors of the labels are in no interval, nor what differs between animals.
 
     Parameters
@@ -76,7 +77,7 @@ def estimate_fraction(
         return FractionEstimate(fraction, math.nan, math.nan)
     residuals = (hits - fraction * sizes) / sizes.mean()
     variance = float((residuals**2).sum()) / (n * (n - 1))
-    half = float(stdtrit(n - 1, 0.975)) * math.sqrt(variance)
+    half = float(stdtrit(max(1.0, effective_number(sizes) - 1), 0.975)) * math.sqrt(variance)
     if half <= _ROUNDING * fraction:
         return FractionEstimate(fraction, math.nan, math.nan)
     return FractionEstimate(fraction, max(0.0, fraction - half), min(most, fraction + half))
@@ -142,8 +143,9 @@ def counted_fractions(
     ``k / (k - 1) sum((hits - R nodes)^2) / sum(nodes)^2`` for ``k`` frames. The interval is
     Wilson's for the effective number of nodes, ``R (1 - R) / variance`` but at most those judged
     (of nodes with weights ``w``, ``sum(w)^2 / sum(w^2)``), with Student's t for ``k - 1`` degrees
-    of freedom. Unlike ``R - t s`` to ``R + t s`` it holds
-    rare classes, too, and tells something where nothing was hit.
+    of freedom; clusters of strongly differing areas count as fewer ones likewise. Unlike
+    ``R - t s`` to ``R + t s`` it holds rare classes, too, and tells something where nothing was
+    hit.
 
     Drawing frames again and again from synthetic stacks (400 drawings; 4 to 32 frames of 36 nodes;
     fractions of 5 and 20 %), 94 to 99 % of the intervals hold the true value, where those of
@@ -221,14 +223,21 @@ def _of_clusters(
         return fraction, math.nan, (math.nan, math.nan)
     power = float(((hits - fraction * totals) ** 2).sum())
     variance = k / (k - 1) * power / float(totals.sum()) ** 2
-    return fraction, math.sqrt(variance), effective_interval(fraction, variance, n_nodes, k)
+    interval = effective_interval(fraction, variance, n_nodes, effective_number(totals))
+    return fraction, math.sqrt(variance), interval
+
+
+def effective_number(areas: npt.ArrayLike) -> float:
+    """How many of one area tell as much as those of these areas (Kish, Survey Sampling, 1965)."""
+    known = np.asarray(areas, dtype=float)
+    return float(known.sum() ** 2 / (known**2).sum())
 
 
 def effective_interval(
-    fraction: float, variance: float, n_nodes: float, n_clusters: int
+    fraction: float, variance: float, n_nodes: float, n_clusters: float
 ) -> tuple[float, float]:
     """Wilson's interval for the number of nodes that would have this variance if independent."""
     spread = fraction * (1 - fraction)
     n = min(n_nodes, spread / variance) if variance > 0 else n_nodes
-    t = float(stdtrit(n_clusters - 1, 0.975))
+    t = float(stdtrit(max(1.0, n_clusters - 1), 0.975))
     return wilson_interval(fraction * n, n, z=t)
