@@ -719,17 +719,6 @@ def train_into_its_folder(job, *, token):
     return fake_train(job, token=token)
 
 
-def test_results_are_saved_and_everything_means_the_run_too(dock, qtbot, tmp_path, monkeypatch):
-    monkeypatch.setattr(controller_module, "train", train_into_its_folder)
-    run(dock, qtbot)
-    dock.controller.apply("slice")
-    qtbot.waitUntil(lambda: is_idle(dock))
-    assert dock.controller.save(tmp_path / "out", has_run=True)
-    qtbot.waitUntil(lambda: is_idle(dock))
-    written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"labels.ome.tif", "maps.ome.tif", "fractions.csv", "config.toml"} <= written
-
-
 def apply_to_all(dock, qtbot):
     assert dock.controller.apply("stack")
     wait(dock, qtbot)

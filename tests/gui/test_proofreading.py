@@ -367,12 +367,17 @@ def _slider():
 @pytest.mark.window
 def test_finding_anew_asks_and_keeps_what_was_judged(desk):
     desk.split_and_delete()
-    before = desk.layer.data.copy()
+    layer = desk.layer
+    layer.brush_size = 1
+    layer.paint((2, 6, 4), 1)
+    before = layer.data.copy()
+    assert before[2, 6, 4] == 1
     desk.find()
     assert "2 objects of mitochondria judged or edited" in warned(desk.objects)
     np.testing.assert_array_equal(desk.layer.data, before)
     button(desk.objects, "Keep these, find others").click()
     desk.wait()
+    assert desk.layer is layer
     assert ((desk.layer.data == 1) == (before == 1)).all()
     assert ((desk.layer.data == 4) == (before == 4)).all()
     assert ((desk.layer.data > 0) == (before > 0)).all()

@@ -355,8 +355,8 @@ class Outcome(QObject):
     def show_objects(self, found: FoundObjects, source: Source | None = None) -> None:
         """Show objects that were found in the labels, or restored; from now on they are edited.
 
-        Those that a person edited before stay beside, unless what was said of them is in these;
-        those of another class stay as they are until they are found again.
+        They replace others that are known of their class, whose edits the search was given; those
+        of another class stay as they are until they are found again.
 
         Parameters
         ----------
@@ -377,11 +377,7 @@ class Outcome(QObject):
         self.edits = ObjectEdits(
             found, self._measure_objects, self.source.stack.voxel_size_um, self._on_objects_edited
         )
-        self._draw_objects(
-            stays=None
-            if before is None or before is found
-            else before.is_edited and not found.is_edited
-        )
+        self._draw_objects(replaces=before is not None and before is not found)
         if self.maps is not None and found.is_edited and found.version != self.version:
             self._relabel(self.maps.slices)
         if found.is_edited and source is None:
@@ -472,12 +468,12 @@ class Outcome(QObject):
         self.objects_edited.emit(slices)
         self._tell()
 
-    def _draw_objects(self, *, stays: bool | None = None) -> None:
+    def _draw_objects(self, *, replaces: bool = False) -> None:
         assert self.source is not None
         assert self.objects is not None
         found = self.objects
         self.object_layer = self._results.show_objects(
-            self.source, found.request.class_name, found.instances, found.table, stays=stays
+            self.source, found.request.class_name, found.instances, found.table, replaces=replaces
         )
         self.object_layer.editable = True
         self._results.note_origin([self.object_layer], found.origin())

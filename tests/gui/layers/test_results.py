@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 from fake_core import fill
 from napari.layers import Image, Labels
@@ -179,6 +180,19 @@ def test_an_edited_result_is_kept_and_the_next_is_written_beside_it(rig, viewer)
     assert fresh.data.sum() == 0
     assert labels.data[1].any()
     assert labels in viewer.layers
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_objects_that_somebody_painted_stay_beside_others_unless_replaced(rig, viewer, replaces):
+    _, source, results = rig
+    table = pd.DataFrame({"object": [1]})
+    painted = results.show_objects(source, "mito", np.zeros((4, 16, 24), np.int32), table)
+    painted.paint((1, 3, 3), 1)
+    found = np.zeros((4, 16, 24), np.int32)
+    shown = results.show_objects(source, "mito", found, table, replaces=replaces)
+    assert not shown.data.any()
+    assert (shown is painted) == replaces
+    assert painted in viewer.layers
 
 
 def test_labels_changed_in_code_are_not_written_over(rig):

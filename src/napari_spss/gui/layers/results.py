@@ -311,7 +311,7 @@ class ResultLayers:
         instances: npt.NDArray[np.int32],
         table: DataFrame,
         *,
-        stays: bool | None = None,
+        replaces: bool = False,
     ) -> Labels:
         """Show objects with their table, and no other labels.
 
@@ -325,18 +325,16 @@ class ResultLayers:
             Numbers, pixel by pixel; the layer shares their memory.
         table : DataFrame
             A row per number, in the column ``object``.
-        stays : bool, optional
-            Whether other objects that are shown stay beside; by default if somebody painted them.
+        replaces : bool
+            Whether they replace objects that somebody painted, which else stay beside them.
         """
         role = f"{class_name} objects"
         place, values = source.geometry.layer_arguments(), source.geometry.expand(instances)
         layer = self._find(source, role)
         if isinstance(layer, Labels) and np.shares_memory(layer.data, values):
             layer.refresh()
-        elif isinstance(layer, Labels) and not (
-            (self.is_edited(layer) and not np.array_equal(layer.data, values))
-            if stays is None
-            else stays
+        elif isinstance(layer, Labels) and (
+            replaces or not self.is_edited(layer) or np.array_equal(layer.data, values)
         ):
             self._update(layer, values, place)
             layer.metadata[MARK]["is_edited"] = False
