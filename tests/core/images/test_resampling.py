@@ -179,6 +179,18 @@ def test_saturated_spots_do_not_change_what_the_network_sees_elsewhere(n_channel
     np.testing.assert_allclose(greys, [seen.mean(1), seen.std(1)], rtol=1e-5)
 
 
+def test_half_covered_pixels_around_a_saturated_corner_do_not_count(monkeypatch):
+    """The corner itself is padding; its rim alone made the deviation 20 times as large."""
+    image = np.random.default_rng(0).normal(3000, 60, (1, 400, 400)).astype(np.uint16)
+    clean = resample_slice(stack_from_array(image), 0, 3, None)[:, 40:]
+    image[0, :100, :100] = 65535
+    stack = stack_from_array(image)
+    held = grey_range(resample_slice(stack, 0, 3, None), "slice", np.dtype(np.uint16))
+    np.testing.assert_allclose(held.ravel(), [clean.mean(), clean.std()], rtol=0.02)
+    monkeypatch.setattr(working, "_STRIP_PX", 400 * 30)
+    np.testing.assert_allclose(streamed_greys(stack, 0, 3, "slice")[0], held, rtol=1e-5)
+
+
 def test_bright_spots_that_vary_are_no_artefact():
     image = noise(1, 60, 80)
     image[:, 20:28, 10:22] = np.random.default_rng(1).uniform(1000, 3000, (8, 12))  # 2 %

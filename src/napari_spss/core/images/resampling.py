@@ -40,6 +40,7 @@ _LEAST_STEPS = 8  # of single precision in a deviation, so that rounding is as n
 _LARGEST_GREY = 1e20  # what is beyond may mark a missing pixel, such as -1e30
 _MOST_CONTRAST = 2.0**24  # of single precision: beside a larger value others are all one
 _FAR = 6.0  # deviations from the mean, where no specimen is
+_LEAST_SATURATED = 1e-4  # of a slice: fewer pixels of one value change the deviation little
 _LEAST_ALIKE = 0.5  # of what is so far, of one value: saturated, or drawn
 _MOST_SEEN = 10.0  # deviations from the mean; what is beyond is brought nearer
 _PADDING_PX = 16  # working pixels of one value from an edge on; fewer may be chance
@@ -159,9 +160,7 @@ def slice_greys(stack: Stack, z: int, reduction: int, normalisation: str) -> Sli
     return SliceGreys(greys, padded, image)
 
 
-def streamed_greys(
-    stack: Stack, z: int, reduction: int, mode: str, *, has_padding: bool = True
-) -> tuple[GreyRange, float]:
+def streamed_greys(stack: Stack, z: int, reduction: int, mode: str) -> tuple[GreyRange, float]:
     """Work out those of `slice_greys` but for rounding, and hold no more than a strip."""
     height, width = stack.shape_of(z)
     n_rows = max(1, _STRIP_PX // max(1, width) // reduction)
@@ -189,11 +188,14 @@ def streamed_greys(
     if mode != "slice":
         ends = np.array([[[low.min(), high.max()]]])
         return grey_range(ends, mode, dtype), padded
-    return _greys(moments, first, (low, high)), padded
+    return _greys(moments, first, (low, high), math.prod(shape)), padded
 
 
 def _greys(
-    moments: Callable[[bool, _Ends | None], _Moments], first: _Moments, extremes: _Ends
+    moments: Callable[[bool, _Ends | None], _Moments],
+    first: _Moments,
+    extremes: _Ends,
+    n_pixels: int,
 ) -> GreyRange:
     """Mean and deviation without padding, unless nothing else varies, and without artefacts.
 
@@ -208,30 +210,42 @@ def _greys(
         Those without padding.
     extremes : tuple of ndarray, (C, 1, 1)
         Lowest and highest value of each channel.
+    n_pixels : int
+        Of the slice, padding included.
     """
     low, high = extremes
     has_padding, whole = True, _of_moments(*first)
     if np.isinf(whole[1]).all() and (low < high).any():
         has_padding, first = False, moments(False, None)
         whole = _of_moments(*first)
-    greys, n = whole, first[0]
+
+    def beside(side: int, is_far: npt.NDArray[np.bool_], limit: npt.NDArray[Any]) -> _Ends:
+        """Ends of which one is the limit of those channels that have values beyond it."""
+        if side:
+            return np.full(low.shape, -np.inf), np.where(is_far, limit, np.inf)
+        return np.where(is_far, limit, -np.inf), np.full(low.shape, np.inf)
+
+    greys, n, n_alike = whole, first[0], dict[int, int]()
     while True:  # one artefact may hide another
-        ends = greys[0] - _FAR * greys[1], greys[0] + _FAR * greys[1]
-        is_far = low < ends[0], high > ends[1]
-        left = moments(has_padding, ends) if np.any(is_far) else first
+        ends = [np.full(low.shape, -np.inf), np.full(low.shape, np.inf)]
+        for side, (value, sign) in enumerate(((low, -1), (high, 1))):
+            limit = greys[0] + sign * _FAR * greys[1]
+            is_far = sign * value > sign * limit
+            if not is_far.any():
+                continue
+            if side not in n_alike:
+                within = np.nextafter(value, -sign * np.inf, dtype=np.float32)
+                n_alike[side] = n_pixels - moments(False, beside(side, is_far, within))[0]
+            if n_alike[side] >= _LEAST_SATURATED * n_pixels:
+                n_far = first[0] - moments(has_padding, beside(side, is_far, limit))[0]
+                if n_alike[side] >= _LEAST_ALIKE * n_far:
+                    ends[side] = beside(side, is_far, limit)[side]
+        left = moments(has_padding, (ends[0], ends[1])) if np.isfinite(ends).any() else first
         if left[0] in (n, first[0]):
-            break
+            return greys if left[0] == n else whole
         greys, n = _of_moments(*left), left[0]
         if (np.isinf(greys[1]) > np.isinf(whole[1])).any():
             return whole
-    if n == first[0]:
-        return whole
-    inner = (
-        np.where(is_far[0], np.nextafter(low, np.inf, dtype=np.float32), -np.inf),
-        np.where(is_far[1], np.nextafter(high, -np.inf, dtype=np.float32), np.inf),
-    )
-    n_alike = first[0] - moments(has_padding, inner)[0]
-    return greys if n_alike >= _LEAST_ALIKE * (first[0] - n) else whole
 
 
 def _of_moments(
@@ -393,7 +407,7 @@ def grey_range(
             image.min(axis=(1, 2), keepdims=True),
             image.max(axis=(1, 2), keepdims=True),
         )
-        return _greys(moments, moments(True), extremes)
+        return _greys(moments, moments(True), extremes, image[0].size)
     if dtype.kind in "ui":
         info = np.iinfo(dtype.name)
         low, high = float(info.min), float(info.max)
