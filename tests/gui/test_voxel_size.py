@@ -187,6 +187,19 @@ def test_layers_on_the_image_follow_and_the_view_stays(viewer, section, qtbot):
     assert camera.zoom * 0.008 == pytest.approx(4.0 * 2)
 
 
+def test_a_single_image_beside_a_stack_in_3d_gets_its_size(viewer, section, qtbot):
+    viewer.add_image(PIXELS)
+    layer = viewer.add_image(PIXELS[0])
+    section.set_layer(layer)
+    viewer.dims.ndisplay = 3
+    camera = getattr(viewer, "scene", viewer).camera
+    camera.center, camera.zoom = (3, 20, 30), 4.0
+    enter(qtbot, section, "x", "8")
+    assert size_of(layer) == (None, 0.008, 0.008)
+    assert camera.center == pytest.approx((3, 20 * 0.008, 30 * 0.008))
+    assert camera.zoom * 0.008 == pytest.approx(4.0)
+
+
 @pytest.fixture
 def make_dock(fake_runs, qtbot):
     docks = []

@@ -144,18 +144,22 @@ def _lies_on(other: Layer, layer: Image, place: Geometry) -> bool:
 @contextlib.contextmanager
 def _same_view(viewer: ViewerModel, layer: Image) -> Iterator[None]:
     """Let slider and camera stay where they are on an image that is scaled meanwhile."""
-    camera, n = camera_of(viewer), layer.ndim
-    before, shift = _world_per_pixel(viewer, layer), np.array(layer.translate, float)
+    camera = camera_of(viewer)
+
+    def place() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Size of a pixel and place of the first one along the axes of the viewer."""
+        size = _world_per_pixel(viewer, layer)
+        first = size / np.array(layer.scale, float) * np.array(layer.translate, float)
+        lead = np.ones(viewer.dims.ndim - layer.ndim)  # axes that the image lacks
+        return np.append(lead, size), np.append(0 * lead, first)
+
     point, centre = np.array(viewer.dims.point, float), np.array(camera.center, float)
-    zoom, start = camera.zoom, before / np.array(layer.scale, float) * shift
+    zoom, (before, start) = camera.zoom, place()
     yield
-    after = _world_per_pixel(viewer, layer)
+    after, end = place()
     ratio = after / before
-    end = after / np.array(layer.scale, float) * np.array(layer.translate, float)
-    point[-n:] = (point[-n:] - start) * ratio + end
-    viewer.dims.point = tuple(point)
-    shown = viewer.dims.ndisplay
-    axes = [axis - viewer.dims.ndim for axis in viewer.dims.displayed]
+    viewer.dims.point = tuple((point - start) * ratio + end)
+    shown, axes = viewer.dims.ndisplay, list(viewer.dims.displayed)
     centre[-shown:] = (centre[-shown:] - start[axes]) * ratio[axes] + end[axes]
     camera.center, camera.zoom = tuple(centre), zoom / ratio[axes[-1]]
 
