@@ -102,7 +102,7 @@ def test_frames_are_counted_left_and_counted_on_until_a_model_learns_them(
     assert user.dock.annotations() == before
     assert "2 of 5 frames done." in said(tool)
     assert "Whole stack, by 2 of 5 counting frames: mitochondria " in said(tool)
-    user.press(Qt.Key.Key_N, SHIFT)  # the next open one
+    user.push(button(tool, "Next open"))
     assert user.current()[0] == 2
     for place in (2, 4, 5):
         assert user.current()[0] == place

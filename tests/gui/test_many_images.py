@@ -192,7 +192,8 @@ def test_a_row_opens_its_image_with_its_labels(person, study, run):
         assert mark["made_by"].items() >= {**told, "smooth_z": False, "min_piece_px": 0}.items()
         assert not mark["is_edited"]
     assert len(person.viewer.layers) == 4  # none is opened twice
-    tifffile.imwrite(out / "b_img" / "labels.ome.tif", 1 - stored, photometric="minisblack")
+    path = out / "b_img" / "labels.ome.tif"
+    tifffile.imwrite(path, 1 - stored, photometric="minisblack", metadata={"axes": "ZYX"})
     person.table.cellClicked.emit(1, 0)
     (labels,) = (one for one in person.viewer.layers if one.visible and isinstance(one, Labels))
     assert labels.metadata["napari_spss"]["is_edited"]  # by somebody else, since it was written
