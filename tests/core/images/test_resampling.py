@@ -191,6 +191,17 @@ def test_half_covered_pixels_around_a_saturated_corner_do_not_count(monkeypatch)
     np.testing.assert_allclose(streamed_greys(stack, 0, 3, "slice")[0], held, rtol=1e-5)
 
 
+def test_artefacts_that_hide_each_other_by_turns_come_to_an_end(monkeypatch):
+    """Without bright and dark spots the grey ones are far, with which the dark ones vary."""
+    image = np.random.default_rng(0).normal(100, 3, (1, 40, 50)).astype(np.float32)
+    image.ravel()[500:560] = np.repeat([255, 0, -400], [10, 30, 20])
+    times, moments = iter(range(1, 30)), working._moments
+    monkeypatch.setattr(working, "_moments", lambda *given: next(times) and moments(*given))
+    mean, deviation = grey_range(image, "slice", np.dtype(np.float32)).ravel()
+    assert 95 < mean < 101
+    assert 3 < deviation < image.std() / 4
+
+
 def test_bright_spots_that_vary_are_no_artefact():
     image = noise(1, 60, 80)
     image[:, 20:28, 10:22] = np.random.default_rng(1).uniform(1000, 3000, (8, 12))  # 2 %

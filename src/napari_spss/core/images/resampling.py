@@ -241,8 +241,8 @@ def _greys(
                 if n_alike[side] >= _LEAST_ALIKE * n_far:
                     ends[side] = beside(side, is_far, limit)[side]
         left = moments(has_padding, (ends[0], ends[1])) if np.isfinite(ends).any() else first
-        if left[0] in (n, first[0]):
-            return greys if left[0] == n else whole
+        if left[0] >= n:  # or two artefacts might hide each other by turns for ever
+            return whole if left[0] == first[0] else greys
         greys, n = _of_moments(*left), left[0]
         if (np.isinf(greys[1]) > np.isinf(whole[1])).any():
             return whole
