@@ -147,6 +147,7 @@ def test_image_sets_of_different_sizes() -> None:
         (np.zeros((2, 4, 4), int), np.zeros((3, 4, 4), int), "2 slices and the truth has 3"),
         (np.zeros((1, 4, 4), int), np.zeros((1, 4, 5), int), "4 x 4 pixels"),
         (np.zeros((0, 4, 4), int), np.zeros((0, 4, 4), int), "no slices"),
+        (np.zeros((0, 4, 4), int), np.zeros((3, 4, 4), int), "have 0 slices and the truth has 3"),
         (np.zeros((4, 4)), np.zeros((4, 4), int), "float64"),
         (np.zeros(4, int), np.zeros((4, 4), int), r"shape \(4,\)"),
         (np.full((4, 4), -1), np.zeros((4, 4), int), "class index -1"),

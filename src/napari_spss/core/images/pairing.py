@@ -120,6 +120,8 @@ def pair_masks(masks: Masks, stack: Stack) -> Masks | PairedMasks:
 
 def hint_to_turn(labels: LabelSource, stack: Stack | LabelSource) -> str:
     """Say how labels (Y, X, Z) are made to fit a stack; nothing if that is not it."""
+    if not labels.n_slices or not stack.n_slices:
+        return ""
     height, width = stack.shape_of(0)
     if labels.n_slices != height or labels.shape_of(0) != (width, stack.n_slices):
         return ""
