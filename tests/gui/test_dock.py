@@ -684,6 +684,13 @@ def test_what_is_stated_of_other_classes_is_not_compared(dock, qtbot):
     qtbot.waitUntil(lambda: not predicted())
     assert outcome.matched_threshold() is None
     assert outcome.stated_mean(None) == {}
+    dock.annotate.set_value(Annotations((CLASSES[0], "another"), (), grids=(counted_grid(1, 0.5),)))
+    qtbot.waitUntil(lambda: outcome.slices_to_count() == (0, 2, 3))  # all that were not counted
+    stated = (Proportion(Region(0), (0, 1, None)),)
+    dock.classes.set_value([*styles[:2], ClassStyle("another", "#CC79A7", "H", is_outside=True)])
+    dock.annotate.set_value(Annotations((*CLASSES, "another"), stated, outside="another"))
+    qtbot.waitUntil(lambda: outcome.is_up_to_date)
+    assert outcome.stated_mean(None) == {}  # stated of what is inside, found of all
     dock.classes.set_value(styles)
     dock.annotate.set_value(Annotations((*CLASSES, "another"), (Proportion(Region(0), (0, 1, 0)),)))
     qtbot.waitUntil(lambda: bool(predicted()))

@@ -291,10 +291,14 @@ class Outcome(QObject):
 
     @property
     def has_stated_classes(self) -> bool:
-        """Whether the maps are of the classes that are annotated; others may have been added."""
+        """Whether the maps are of the classes that are annotated; others may have been added.
+
+        One that is outside changes what all fractions are of.
+        """
         if self.maps is None or self._annotations is None:
             return self.maps is not None
-        return self._annotations.classes[: len(self.maps.classes)] == tuple(self.maps.classes)
+        stated, ours = self._annotations.classes, self.maps.classes
+        return stated[: len(ours)] == tuple(ours) and stated.outside == ours.outside
 
     def matched_threshold(self) -> float | None:
         """Threshold at which the stated regions have their fractions in sum; None if unknown.
@@ -562,8 +566,8 @@ class Outcome(QObject):
         predicted = {one.slice: f for one, f in self._by_region.items() if one.box is None}
         found = acquisition_scores(
             {z: self._uncertainty.get(z, 0.0) if is_whole else 0.0 for z in predicted},
-            predicted,
-            self._stated if self.has_stated_classes else (),
+            predicted if self.has_stated_classes else {},
+            self._stated,
             n_slices=self.maps.shape[0],
             is_set=not is_whole or self.source.stack.is_set,
         )
