@@ -8,7 +8,7 @@ centred at data pixel ``i * k + (k - 1) / 2``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -39,6 +39,7 @@ _SEEN_PX = 512
 _LEAST_STEPS = 8  # of single precision in a deviation, so that rounding is as noise
 _LARGEST_GREY = 1e20  # what is beyond may mark a missing pixel, such as -1e30
 _MOST_CONTRAST = 2.0**24  # of single precision: beside a larger value others are all one
+_N_BINS = 2**16  # of grey values, to find saturated spots in
 _FAR = 6.0  # deviations from the mean, where no specimen is
 _LEAST_SATURATED = 1e-4  # of a slice: fewer pixels of one value change the deviation little
 _LEAST_ALIKE = 0.5  # of what is so far, of one value: saturated, or drawn
@@ -168,11 +169,14 @@ def streamed_greys(stack: Stack, z: int, reduction: int, mode: str) -> tuple[Gre
     low, high = np.full((2, stack.n_channels, 1, 1), np.inf, np.float32)
     high *= -1
 
-    def moments(has_padding: bool, ends: _Ends | None = None) -> _Moments:
-        n, mean, squares = 0, np.zeros(1), np.zeros(1)
+    def strips() -> Iterator[npt.NDArray[np.float32]]:
         for y in range(0, shape[0], n_rows):
             box = (y, 0, min(shape[0], y + n_rows), shape[1])
-            strip = resample_slice(stack, z, reduction, None, box=box)
+            yield resample_slice(stack, z, reduction, None, box=box)
+
+    def moments(has_padding: bool, ends: _Ends | None = None) -> _Moments:
+        n, mean, squares = 0, np.zeros(1), np.zeros(1)
+        for strip in strips():
             grey_range(strip, "range", dtype, name=f"slice {z} of {stack.source}")  # refuses NaN
             np.minimum(low, strip.min(axis=(1, 2), keepdims=True), out=low)
             np.maximum(high, strip.max(axis=(1, 2), keepdims=True), out=high)
@@ -188,14 +192,14 @@ def streamed_greys(stack: Stack, z: int, reduction: int, mode: str) -> tuple[Gre
     if mode != "slice":
         ends = np.array([[[low.min(), high.max()]]])
         return grey_range(ends, mode, dtype), padded
-    return _greys(moments, first, (low, high), math.prod(shape)), padded
+    return _greys(moments, strips, first, (low, high)), padded
 
 
 def _greys(
     moments: Callable[[bool, _Ends | None], _Moments],
+    strips: Callable[[], Iterable[npt.NDArray[np.float32]]],
     first: _Moments,
     extremes: _Ends,
-    n_pixels: int,
 ) -> GreyRange:
     """Mean and deviation without padding, unless nothing else varies, and without artefacts.
 
@@ -206,46 +210,64 @@ def _greys(
     ----------
     moments : callable
         Those of `_moments`.
+    strips : callable
+        Returns the slice, strip by strip.
     first : tuple
-        Those without padding.
+        Moments without padding.
     extremes : tuple of ndarray, (C, 1, 1)
         Lowest and highest value of each channel.
-    n_pixels : int
-        Of the slice, padding included.
     """
     low, high = extremes
     has_padding, whole = True, _of_moments(*first)
     if np.isinf(whole[1]).all() and (low < high).any():
-        has_padding, first = False, moments(False, None)
-        whole = _of_moments(*first)
+        has_padding = False
+        whole = _of_moments(*moments(False, None))
+    reach = _FAR * whole[1]
+    if (whole[0] - reach <= low).all() and (high <= whole[0] + reach).all():
+        return whole
+    counts = np.zeros((len(low), _N_BINS), np.int64)
+    alike = np.zeros((2, len(low)), np.int64)
+    n_pixels, step = 0, np.maximum(high - low, np.finfo(np.float32).tiny) / (_N_BINS - 1)
+    for strip in strips():
+        n_pixels += strip[0].size
+        alike += [(strip == one).sum(axis=(1, 2)) for one in extremes]  # padding may be one, too
+        runs = _padding_runs(strip) if has_padding else None
+        for pixels in _counting_pixels(strip, runs):
+            bins = ((pixels - low[:, 0]) / step[:, 0]).astype(np.intp)
+            counts += [np.bincount(one, minlength=_N_BINS) for one in bins]
+    found = [_ends_without_spots(one, tuple(alike[:, c]), n_pixels) for c, one in enumerate(counts)]
+    if not np.isfinite(found).any():
+        return whole
+    ends = low + np.array(found).T[:, :, None, None] * step
+    greys = _of_moments(*moments(has_padding, (ends[0], ends[1])))
+    return whole if (np.isinf(greys[1]) > np.isinf(whole[1])).any() else greys
 
-    def beside(side: int, is_far: npt.NDArray[np.bool_], limit: npt.NDArray[Any]) -> _Ends:
-        """Ends of which one is the limit of those channels that have values beyond it."""
-        if side:
-            return np.full(low.shape, -np.inf), np.where(is_far, limit, np.inf)
-        return np.where(is_far, limit, -np.inf), np.full(low.shape, np.inf)
 
-    greys, n, n_alike = whole, first[0], dict[int, int]()
+def _ends_without_spots(
+    counts: npt.NDArray[np.int64], alike: tuple[int, ...], n_pixels: int
+) -> tuple[float, float]:
+    """First and last bin of a histogram that are no saturated spots; infinite without any.
+
+    ``alike`` are the numbers of pixels of the lowest and the highest value.
+    """
+    bins, ends, n = np.arange(len(counts)), (-math.inf, math.inf), int(counts.sum())
     while True:  # one artefact may hide another
-        ends = [np.full(low.shape, -np.inf), np.full(low.shape, np.inf)]
-        for side, (value, sign) in enumerate(((low, -1), (high, 1))):
-            limit = greys[0] + sign * _FAR * greys[1]
-            is_far = sign * value > sign * limit
-            if not is_far.any():
-                continue
-            if side not in n_alike:
-                within = np.nextafter(value, -sign * np.inf, dtype=np.float32)
-                n_alike[side] = n_pixels - moments(False, beside(side, is_far, within))[0]
-            if n_alike[side] >= _LEAST_SATURATED * n_pixels:
-                n_far = first[0] - moments(has_padding, beside(side, is_far, limit))[0]
-                if n_alike[side] >= _LEAST_ALIKE * n_far:
-                    ends[side] = beside(side, is_far, limit)[side]
-        left = moments(has_padding, (ends[0], ends[1])) if np.isfinite(ends).any() else first
-        if left[0] >= n:  # or two artefacts might hide each other by turns for ever
-            return whole if left[0] == first[0] else greys
-        greys, n = _of_moments(*left), left[0]
-        if (np.isinf(greys[1]) > np.isinf(whole[1])).any():
-            return whole
+        inside = (ends[0] <= bins) & (bins <= ends[1])
+        mean = np.average(bins[inside], weights=counts[inside])
+        variance = np.average((bins[inside] - mean) ** 2, weights=counts[inside])
+        reach = _FAR * math.sqrt(variance + 1)  # a bin is not told apart
+        found = [-math.inf, math.inf]
+        for side, (limit, beyond) in enumerate(
+            ((mean - reach, bins < mean - reach), (mean + reach, bins > mean + reach))
+        ):
+            n_far = counts[beyond].sum()
+            least = max(_LEAST_SATURATED * n_pixels, _LEAST_ALIKE * n_far)
+            if n_far and alike[side] >= least:
+                found[side] = float(limit)
+        n_left = int(counts[(found[0] <= bins) & (bins <= found[1])].sum())
+        if n_left >= n:
+            return ends
+        ends, n = (found[0], found[1]), n_left
 
 
 def _of_moments(
@@ -264,25 +286,32 @@ def _moments(
 
     So are pixels beyond ``ends``, of which any channel is. All are 0 if nothing is left.
     """
-    left, right = _padding_runs(image) if has_padding else (np.zeros(image.shape[1], np.intp),) * 2
-    columns, width = np.arange(image.shape[2]), image.shape[2]
-
-    def parts() -> Iterator[npt.NDArray[np.float32]]:
-        for part in _chunks(image):
-            pixels = image[:, part]
-            if ends is not None or (left[part] | right[part]).any():
-                is_inside = (left[part, None] <= columns) & (columns < width - right[part, None])
-                if ends is not None:
-                    is_inside &= ((ends[0] <= pixels) & (pixels <= ends[1])).all(axis=0)
-                yield pixels[:, is_inside]
-            else:
-                yield pixels.reshape(len(image), -1)
-
+    runs = _padding_runs(image) if has_padding else None
+    parts = partial(_counting_pixels, image, runs, ends)
     size = sum(pixels.shape[1] for pixels in parts())
     total = sum(pixels.sum(axis=1, dtype=np.float64) for pixels in parts())
     mean = total / max(1, size)
     squares = sum(np.square(pixels - mean[:, None]).sum(axis=1) for pixels in parts())
     return size, mean, squares
+
+
+def _counting_pixels(
+    image: npt.NDArray[np.float32],
+    runs: tuple[npt.NDArray[np.intp], ...] | None,
+    ends: _Ends | None = None,
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Go through the pixels (C, n) that are neither padding nor beyond ``ends`` in any channel."""
+    left, right = runs or (np.zeros(image.shape[1], np.intp),) * 2
+    columns, width = np.arange(image.shape[2]), image.shape[2]
+    for part in _chunks(image):
+        pixels = image[:, part]
+        if ends is not None or (left[part] | right[part]).any():
+            is_inside = (left[part, None] <= columns) & (columns < width - right[part, None])
+            if ends is not None:
+                is_inside &= ((ends[0] <= pixels) & (pixels <= ends[1])).all(axis=0)
+            yield pixels[:, is_inside]
+        else:
+            yield pixels.reshape(len(image), -1)
 
 
 def _padding_runs(image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.intp], ...]:
@@ -407,7 +436,7 @@ def grey_range(
             image.min(axis=(1, 2), keepdims=True),
             image.max(axis=(1, 2), keepdims=True),
         )
-        return _greys(moments, moments(True), extremes, image[0].size)
+        return _greys(moments, lambda: [image], moments(True), extremes)
     if dtype.kind in "ui":
         info = np.iinfo(dtype.name)
         low, high = float(info.min), float(info.max)
