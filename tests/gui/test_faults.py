@@ -289,6 +289,16 @@ def test_stop_at_every_stage_of_training_leaves_a_model(dock, viewer, wait, ends
         assert ends[-1].kind is EndKind.finished
 
 
+def test_a_training_goes_on_while_a_longer_image_is_looked_at(dock, viewer, wait, ends):
+    longer = viewer.add_image(np.concatenate([PIXELS, PIXELS]), name="longer")
+    dock.image.set_layer(viewer.layers["em"])
+    assert dock.start_training()
+    dock.image.set_layer(longer)
+    viewer.dims.set_point(0, 2 * len(PIXELS) - 1)
+    wait(lambda: is_idle(dock))
+    assert [end.kind for end in ends] == [EndKind.finished]
+
+
 def test_stop_before_the_first_step_keeps_the_last_model(dock, wait, ends):
     train(dock, wait)
     model, folder = dock.session.model, dock.controller.model_dir

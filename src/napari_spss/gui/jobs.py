@@ -158,6 +158,10 @@ def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Mod
         else:
             folder.begin(job.settings, job.annotations, inputs, painted=job.masks)
 
+    def shown() -> int | None:
+        z = job.gate()
+        return z if z is not None and z < job.stack.n_slices else None  # a longer image is shown
+
     with spare_core():
         events = iter_training(
             job.stack,
@@ -168,7 +172,7 @@ def train(job: TrainingJob, *, token: CancelToken) -> Generator[Event, None, Mod
             resume=job.resumes,
             start_from=None if job.resumes else job.start_from,
             updates=job.updates,
-            preview_slice=job.gate,
+            preview_slice=shown,
             preview_interval_s=job.preview_interval_s,
             token=token,
             device=job.device,
