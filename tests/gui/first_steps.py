@@ -23,6 +23,14 @@ def main() -> None:
     dock, frame = open_dock(viewer)
     hand = Hand(viewer, image)
 
+    place = (2, 0, 0)  # in one slice, as previews are, while others are looked at
+    maps = viewer.add_image(noise((1, SIZE, SIZE)) / 255, blending="additive", translate=place)
+    labels = viewer.add_labels(image.data[:1] // 200, translate=place)
+    done(viewer, "previews shown")
+    viewer.dims.set_current_step(0, 0)
+    dock.controller.layers.take_away([maps, labels])
+    done(viewer, "previews taken away")
+
     button(dock, "Measure").click()
     hand.drag([(2, 20, 20), (2, 20, 40), (2, 20, 60)])
     assert dock.image.value().object_diameter_px is not None

@@ -60,6 +60,7 @@ from .models import (
 )
 from .project_contents import Form, ProjectContents
 from .proofreader import Proofreader
+from .software_gl import outlive_removed_layers
 from .widgets import (
     CLASS_KEYS,
     AnnotateSection,
@@ -966,6 +967,7 @@ class SpssDock(QWidget):
         while window.parentWidget() is not None:
             window = window.parentWidget()
         window.installEventFilter(self)
+        outlive_removed_layers(window)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Save what waits when the window is about to close, which it may yet decide not to.
