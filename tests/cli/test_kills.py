@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -42,6 +43,14 @@ Run.learn = learn_or_die
 sys.exit(main(sys.argv[1:]))
 """
 SELF_TRAINING = ("sampling.crop_px=64", "self_training.start=0.2", "self_training.ramp=0.2")
+SETTINGS = {
+    "slices that fit a crop": (64, SELF_TRAINING),
+    "slices larger than a crop": (150, SELF_TRAINING),
+    "fixed crops, some held out": (
+        150,
+        ("sampling.crop_px=64", "sampling.crop_mode=tile", "optimisation.validation_fraction=0.2"),
+    ),
+}
 
 
 @pytest.fixture
@@ -86,6 +95,20 @@ def test_a_killed_run_goes_on_to_the_weights_of_an_unbroken_one(spss, command, t
     assert killed(20, *train, "--out", tmp_path / "run")
     assert load_state(tmp_path / "run")[0].kept_until, "maps of whole slices are in use"
     assert spss("train", "--resume", "--out", tmp_path / "run", "--device=cpu").code == 0
+    assert_same_weights(tmp_path / "run", tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "settings"), SETTINGS.values(), ids=SETTINGS)
+def test_no_number_of_kills_changes_the_weights(spss, command, tmp_path, size, settings):
+    train = command(size, *settings)
+    assert spss(*train, "--out", tmp_path / "whole").code == 0
+    rng = random.Random(size)
+    n_kills = 0
+    while killed(rng.randrange(12), *train, "--out", tmp_path / "run"):
+        n_kills += 1
+        train = ("train", "--resume", "--device=cpu")
+    assert n_kills > 2
     assert_same_weights(tmp_path / "run", tmp_path / "whole")
 
 
