@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.analysis import labels_from_probs
-from ..core.base import FinishReason, Message, RunFinished, Watched, percent
-from ..core.networks import Stopped
+from ..core.base import FinishReason, Message, RunFinished, Stopped, Watched, percent
 from ..core.prediction import agreement_with_nodes, gain_text, n_changed_nodes, predict_regions
 from .streams import say
 

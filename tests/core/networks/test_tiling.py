@@ -13,10 +13,9 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
 
-from napari_spss.core.base import CancelToken, Message, OutOfMemory
+from napari_spss.core.base import CancelToken, Message, OutOfMemory, Stopped
 from napari_spss.core.networks import (
     Band,
-    Stopped,
     TiledNetwork,
     TileDone,
     default_tile_px,

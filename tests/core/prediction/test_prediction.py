@@ -31,6 +31,7 @@ from napari_spss.core.base import (
     RunError,
     RunFinished,
     RunStarted,
+    Stopped,
     TrainingSettings,
     read_origin,
     versions,
@@ -44,7 +45,7 @@ from napari_spss.core.images import (
     resampling,
     stack_from_array,
 )
-from napari_spss.core.networks import Stopped, unet
+from napari_spss.core.networks import unet
 from napari_spss.core.prediction import (
     files as prediction_files,
     iter_prediction,

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from napari_spss.core.base import CancelToken, Diverged, preset
-from napari_spss.core.networks import Stopped, register_network
+from napari_spss.core.base import CancelToken, Diverged, Stopped, preset
+from napari_spss.core.networks import register_network
 from napari_spss.core.training.checkpoint import new_network
 from napari_spss.core.training.learner import Learner, Teacher
 

@@ -245,10 +245,19 @@ def natural_order(paths: Sequence[Path]) -> list[Path]:
 class SidecarSizes:
     """Pixel sizes that the JSON files of a folder state; unusable files are passed over.
 
+    Microscopy-BIDS puts them beside images: ``sub-1_sample-2_SEM.json`` speaks for
+    ``sub-1_sample-2_SEM.png``, and so does ``sub-1_SEM.json``: its parts are a subset of the
+    image's, and the last part is the same [1]_.
+
     Parameters
     ----------
     folder : Path
         Folder of the images.
+
+    References
+    ----------
+    .. [1] Bourget et al., Microscopy-BIDS, Frontiers in Neuroscience 16 (2022),
+       doi:10.3389/fnins.2022.871228.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -30,7 +30,6 @@ from .registry import (
 from .tiling import (
     Band as Band,
     Box as Box,
-    Stopped as Stopped,
     TiledNetwork as TiledNetwork,
     TileDone as TileDone,
     default_tile_px as default_tile_px,

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..base import CancelToken, Message, OutOfMemory, Stopped as Stopped, keep_freed_memory
+from ..base import CancelToken, Message, OutOfMemory, keep_freed_memory
 from .devices import is_out_of_memory
 from .losses import activate_objects
 from .unet import pad_to_multiple

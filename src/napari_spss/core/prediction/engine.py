@@ -30,10 +30,11 @@ from ..base import (
     RunFinished,
     RunStarted,
     SlicePace,
+    Stopped,
     counted,
 )
 from ..images import StackLayout, check_stack, lost_contrast
-from ..networks import Box, Stopped, TileDone, is_out_of_memory
+from ..networks import Box, TileDone, is_out_of_memory
 from ..training import Model
 from .corrections import Corrected
 from .files import (

@@ -24,7 +24,6 @@ from ..images import GreyRange, SliceGreys, enlarge, slice_greys, working_strips
 from ..networks import (
     Band,
     Box,
-    Stopped,
     TiledNetwork,
     TileDone,
     default_tile_px,
@@ -148,8 +147,8 @@ class SlicePredictor:
                 if not isinstance(item, Band):
                     yield item
                     continue
-                if token is not None and token.is_cancelled:
-                    raise Stopped
+                if token is not None:
+                    token.check()
                 k, (y0, x0, y1, x1), (top, left, bottom, _) = self._place(stack, region)
                 n_rows = _PIECE_VALUES // ((n_objects + 1) * (x1 - x0)) + 1
                 for first, stop in _strips(*item.rows, _WINDOW_ROWS):
@@ -187,8 +186,8 @@ class SlicePredictor:
     ) -> Generator[tuple[Region, Band | TileDone | Message], None, None]:
         """Compute maps at working scale; rows of a band are those of the slice."""
         self._model.check_channels(stack)
-        if token is not None and token.is_cancelled:
-            raise Stopped
+        if token is not None:
+            token.check()
         regions, shares = tuple(regions), {} if padded is None else padded
         strips_of = self._strips(stack, regions, greys, shares)
         with contextlib.closing(_ahead(strips_of, _STRIPS_AHEAD)) as strips:
