@@ -99,7 +99,7 @@ class View:
         # Apple's GPUs have scattered gradients to wrong places
         # (https://github.com/pytorch/pytorch/issues/163327)
         device = torch.device("cpu") if maps.device.type == "mps" else maps.device
-        place = (y * width + x).long().flatten(1)[:, None].to(device)
+        place = x.add_(y, alpha=width).long().flatten(1)[:, None].to(device)
         # not by grid_sample, which takes longer
         found = maps.to(device).flatten(2).gather(2, place.expand(-1, maps.shape[1], -1))
         return found.view(maps.shape).to(maps.device)
@@ -206,6 +206,7 @@ def augment_intensity(
     def uniform(low: float, high: float) -> torch.Tensor:
         return torch.rand((n, 1, 1, 1), generator=generator) * (high - low) + low
 
-    noise = torch.randn(images.shape, generator=generator) * uniform(0.0, 0.2)
-    disturbed = (images - mean) * uniform(0.7, 1.4) + mean
-    return disturbed + deviation * uniform(-0.4, 0.4) + deviation * noise
+    noise = torch.randn(images.shape, generator=generator)
+    noisiness, contrast, brightness = uniform(0.0, 0.2), uniform(0.7, 1.4), uniform(-0.4, 0.4)
+    offset = mean * (1 - contrast) + deviation * brightness
+    return noise.mul_(deviation * noisiness).addcmul_(images, contrast).add_(offset)
