@@ -232,6 +232,7 @@ def test_unusable_options_are_refused(spss, trained, tmp_path, monkeypatch):
         "--workers", "2", "--format", "tif"
     )
     assert "0 workers compute nothing" in refused("--workers", "0")
+    assert "'a..b' is the name of no machine" in refused("--host", "a..b")
     assert "names no GPUs" in refused("--gpus", "first")
     joined = spss("join", tmp_path, "--wait", "0")
     assert joined.code == 2

@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import threading
 import time
 from collections import deque
@@ -164,6 +165,15 @@ def predict_in_blocks(
     daisy = _daisy()
     if n_workers < 1:
         raise InputError(f"{n_workers} workers compute nothing; give at least 1.", field="workers")
+    if host is not None:
+        try:
+            socket.getaddrinfo(host, None)
+        except (OSError, UnicodeError) as error:
+            raise InputError(
+                f"{host!r} is the name of no machine; give the name or address by which "
+                "others reach this one.",
+                field="host",
+            ) from error
     model, stack = load_model(run), open_stack(image, axes=axes, voxel_size_um=voxel_size_um)
     chosen = checked_slices(model, stack, threshold, None)
     first, *_ = [resolve_device(name) for name in devices]
@@ -393,7 +403,7 @@ def _serve(
         is_complete = False
         fault = (place / _ERROR).read_text()
     if not is_complete:
-        reason = (fault or "workers ended again and again").strip().splitlines()[-1]
+        reason = (fault or "workers ended again and again.").strip().splitlines()[-1]
         raise RunError(
             f"blocks could not be predicted: {reason} Those that are done are kept, and the same "
             f"command goes on; what workers said is in {place / 'logs'}."
