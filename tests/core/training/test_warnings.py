@@ -18,9 +18,14 @@ from napari_spss.core.images import (
     stack_from_array,
 )
 from napari_spss.core.training import iter_training
-from napari_spss.core.training.run import working_scale
+from napari_spss.core.training.run import Run, working_scale
 from napari_spss.core.training.samples import SampleReader
-from napari_spss.core.training.warnings import MapWatch, initial_warnings, n_looks_due
+from napari_spss.core.training.warnings import (
+    MapWatch,
+    initial_warnings,
+    mistaken_classes,
+    n_looks_due,
+)
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -212,6 +217,18 @@ def test_fractions_count_what_is_not_outside():
     assert "stated" not in told.text
 
 
+@pytest.mark.parametrize(("shift", "n_wrong"), [(0, None), (2, None), (12, 55)])
+def test_a_class_that_is_shown_where_nodes_were_judged_otherwise_is_told(shift, n_wrong):
+    truth = squares(24, 24)
+    annotations = Annotations(CLASSES, grids=counted(truth, [0, 1], n_side=12))
+    reader = SampleReader(plane(truth), annotations, FAST, working_scale=FULL)
+    shown = np.roll(truth[0], shift, axis=1)
+    maps = np.stack([1 - shown, shown]).astype(np.float32)
+    told = list(mistaken_classes(read_all(reader), lambda image: maps, CLASSES))
+    assert (not told) if n_wrong is None else len(told) == 1
+    assert all(f"{n_wrong} were judged otherwise" in one.text for one in told), told[0].text
+
+
 def test_a_warning_stands_until_it_is_taken_back():
     annotations = stated(9, 6.25, 4, 2.25)
     lost = []
@@ -258,6 +275,18 @@ def test_eq1_alone_collapses_and_a_grid_does_not():
     (told,) = warnings_of(stack, Annotations(CLASSES, proportions=fractions(truth)), paper)
     assert "nearly constant after" in told
     assert warnings_of(stack, annotated(truth), quick(optimisation__max_steps=80)) == []
+
+
+def test_a_run_that_ends_by_itself_tells_of_a_mistaken_class(monkeypatch):
+    def everywhere(self, image, network=None, box=None):
+        return np.stack([np.zeros_like(image[0]), np.ones_like(image[0])])
+
+    monkeypatch.setattr(Run, "_predict", everywhere)
+    stack, truth = blobs()
+    told = warnings_of(stack, annotated(truth), quick(optimisation__max_steps=1))
+    assert sum(text.startswith("Of 64 nodes where the map shows disc") for text in told) == 1
+    late = quick(optimisation__max_steps=10**6, optimisation__max_minutes=1e-9)
+    assert not any("nodes" in text for text in warnings_of(stack, annotated(truth), late))
 
 
 def test_a_stopped_run_is_not_kept_waiting_for_a_look():

@@ -235,7 +235,7 @@ def iter_training(
             _check_folder(lock, run)
         yield from run.look(run.spent, model)
         yield from told_of_keypoints
-        yield from run.last_words(reason)
+        yield from run.last_words(reason, model)
     yield run.finished(reason)
     return model
 

@@ -56,7 +56,7 @@ from .run_folder import write_update
 from .samples import Box, SampleReader, bags_of
 from .schedule import Schedule
 from .self_training import SliceMap, SliceMaps
-from .warnings import MapWatch, initial_warnings, n_looks_due
+from .warnings import MapWatch, initial_warnings, mistaken_classes, n_looks_due
 
 if TYPE_CHECKING:
     from ..images import LabelSource, Stack
@@ -680,10 +680,17 @@ class Run:
             run_dir=self.task.run_dir,
         )
 
-    def last_words(self, reason: FinishReason) -> Iterator[Message]:
-        """Tell where the map counts nodes otherwise than the user, and if time was too short."""
+    def last_words(self, reason: FinishReason, model: Model) -> Iterator[Message]:
+        """Tell where map and user judge nodes otherwise, and if time was too short."""
         for text in self.state.posterior.messages(self.annotations.classes):
             yield Message("info", text)
+        if reason in (FinishReason.completed, FinishReason.converged):
+            with contextlib.suppress(Stopped):
+                yield from mistaken_classes(
+                    self._some_counted(),
+                    lambda image: self._predict(image, model.network),
+                    self.annotations.classes,
+                )
         if reason is FinishReason.time_limit:
             yield Message(
                 "warning",
@@ -691,6 +698,14 @@ class Run:
                 "too few: maps are worse than after all of them. Go on with this run (Continue in "
                 "the dock, train --resume), or train without a time limit.",
             )
+
+    def _some_counted(self) -> Iterator[SliceSamples]:
+        """Counted slices and frames, as many as are mapped in the time of some steps."""
+        room = float(_MOST_WEIGHED)
+        for sample in self.data.samples:
+            if sample.nodes and room > 0:
+                room -= math.prod(sample.shape) / math.prod(self.data.sampler.shape)
+                yield sample
 
     def finished(self, reason: FinishReason) -> RunFinished:
         """How the run ended, and its files."""

@@ -11,7 +11,7 @@ by an interval that begins at 0, or where no node of a grid fell on it, nothing 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,9 @@ _LEAST_VARIANCE = 0.02  # of that of a map with the same mean that is 0 or 1 eve
 _LEAST_INSIDE = 0.1  # of a region, also if the map places nearly all of it outside
 _PRESENT = 1e-5
 _CONSTANT_SHARE = 0.99
+# of the nodes where a map shows a class, if there are as many, so many are of it, or it is told
+_LEAST_AGREED = 2 / 3
+_LEAST_NODES = 20
 _CONSTANT = ""  # stands for all classes in what was told
 
 Predict = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
@@ -155,6 +158,31 @@ def _limits(proportion: Proportion, index: int) -> tuple[float, float]:
     """Lowest and highest fraction of a class that is stated."""
     value, bound = proportion.fractions[index], proportion.bounds()[index]
     return bound or ((0.0, 1.0) if value is None else (value, value))
+
+
+def mistaken_classes(
+    samples: Iterable[SliceSamples], predict: Predict, classes: Sequence[str]
+) -> Iterator[Message]:
+    """Tell of classes that a map shows where nodes of finished grids were mostly judged otherwise.
+
+    Wrong nodes alone do not make it so: hardly more of those on an object are wrong than of others.
+    """
+    shown, agreed = np.zeros((2, len(classes)))
+    for sample in samples:
+        places = np.concatenate(list(sample.nodes.values()))
+        found = predict(sample.image).argmax(axis=0).flat[places]
+        weights = sample.weight.flat[places]
+        agrees = found == sample.target.flat[places]
+        shown += np.bincount(found, weights, minlength=len(classes))
+        agreed += np.bincount(found, weights * agrees, minlength=len(classes))
+    for name, n, n_agreed in list(zip(classes, shown, agreed, strict=True))[1:]:
+        if round(n) >= _LEAST_NODES and n_agreed < _LEAST_AGREED * n:
+            yield Message(
+                "warning",
+                f"Of {n:.0f} nodes where the map shows {name}, {n - n_agreed:.0f} were judged "
+                f"otherwise: it takes something else for {name}, too. Look at the map. What may "
+                "help: train anew with another seed, or count a grid on another slice.",
+            )
 
 
 @dataclass(frozen=True)
