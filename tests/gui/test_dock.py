@@ -805,6 +805,28 @@ def test_what_is_annotated_lies_above_an_image_that_was_opened_later(dock, viewe
     assert dock.source.name == "other"
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"translate": (0, 20, -12)},
+        {"rotate": (0, 0, 30)},
+        {"affine": [[1, 0, 0, 5], [0, 0, -1, 6], [0, 1, 0, 7], [0, 0, 0, 1]]},
+    ],
+)
+def test_results_lie_on_an_image_that_is_moved(dock, viewer, qtbot, place):
+    run(dock, qtbot)
+    image, preview = viewer.layers["em"], viewer.layers["em preview labels"]
+    corner = image.world_to_data(preview.data_to_world((0, 3, 5)))
+    for name, value in place.items():
+        setattr(image, name, value)
+    np.testing.assert_allclose(image.world_to_data(preview.data_to_world((0, 3, 5))), corner)
+    apply_to_all(dock, qtbot)
+    image.translate = (0, 8, 4)
+    for role in ("labels", "mitochondria probability"):
+        world = viewer.layers[f"em {role}"].data_to_world((1, 3, 5))
+        np.testing.assert_allclose(image.world_to_data(world), (1, 3, 5), atol=1e-9)
+
+
 def test_a_result_is_not_that_of_other_pixels_in_the_same_layer(dock, viewer, qtbot):
     run(dock, qtbot)
     apply_to_all(dock, qtbot)

@@ -186,6 +186,11 @@ class Geometry:
             "axis_labels": self.axis_labels,
         }
 
+    def moved(self, translate: npt.ArrayLike, before: Geometry) -> npt.NDArray[np.float64]:
+        """Turn the translation of a layer of results, from where the source lay before."""
+        start = before._to_physical().inverse(np.asarray(translate, float))
+        return np.asarray(self._to_physical()(start))
+
     @property
     def to_world(self) -> npt.NDArray[np.float64]:
         """Homogeneous matrix from data to world, (ndim + 1, ndim + 1)."""

@@ -398,7 +398,7 @@ class ResultLayers:
         for layer in self._viewer.layers:
             if layer_mark(layer).get("source") == after.key and layer.ndim == len(ratio):
                 layer.units, layer.scale = new.units, layer.scale * ratio
-                layer.translate = new.translate + (layer.translate - old.translate) * ratio
+                layer.translate = new.moved(layer.translate, old)
                 layer.rotate, layer.shear, layer.affine = new.rotate, new.shear, new.affine
 
     def note_origin(self, layers: Iterable[Layer], origin: Mapping[str, Any]) -> None:

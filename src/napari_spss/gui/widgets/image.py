@@ -204,10 +204,9 @@ class ImageSection(QWidget):
         self._layer_connections.disconnect_all()
         if layer is not None:
             self._take_found_size(layer)
-            for name in ("data", "scale", "units", "axis_labels"):
-                self._layer_connections.connect(
-                    getattr(layer.events, name), self._on_layer_data_changed
-                )
+            for event in (layer.events.data, layer.events.axis_labels):
+                self._layer_connections.connect(event, self._on_layer_data_changed)
+            self._layer_connections.connect_moves(layer, self._on_layer_data_changed)
         self._show_image(layer)
 
     def _show_image(self, layer: Layer | None) -> None:
