@@ -5,6 +5,7 @@ from .folder import (
     choose_folder as choose_folder,
     fallback_folder as fallback_folder,
     last_saved_first as last_saved_first,
+    note_folder as note_folder,
     saved_projects as saved_projects,
 )
 from .project import (

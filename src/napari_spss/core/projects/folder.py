@@ -1,7 +1,8 @@
-"""Where a project's folder may be: beside the image, or in the user's data folder."""
+"""Where a project's folder may be: beside the image, in the user's data folder, or elsewhere."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
-from ..base import InputError
+from ..base import InputError, write_atomically
 
 RECORD_FILE = "project.json"
 RUNS_FOLDER = "runs"
@@ -93,7 +94,9 @@ def choose_folder(source: str, identity: str) -> Path:
 
 
 def saved_projects(source: str, identity: str) -> tuple[Path, ...]:
-    """Find the projects of an image beside it and in the user's data folder, last saved first.
+    """Find the projects of an image, last saved first.
+
+    They are beside it, in the user's data folder, or where somebody chose, see `note_folder`.
 
     Parameters
     ----------
@@ -102,11 +105,50 @@ def saved_projects(source: str, identity: str) -> tuple[Path, ...]:
     identity : str
         Of the image.
     """
+    places = dict.fromkeys((*_usual_places(source, identity), *_noted_folders(identity)))
+    return last_saved_first(place for place in places if (place / RECORD_FILE).exists())
+
+
+def note_folder(folder: Path, source: str, identity: str) -> None:
+    """Remember where somebody keeps the project of an image, to find it when that is opened again.
+
+    Parameters
+    ----------
+    folder : Path
+        One that `saved_projects` would not find by itself is written down.
+    source : str
+        Path of the image, or anything else if it has none.
+    identity : str
+        Of the image.
+
+    Raises
+    ------
+    RunError
+        If that cannot be written.
+    """
+    folder, noted = folder.absolute(), _noted_folders(identity)
+    if folder not in (*_usual_places(source, identity), *noted):
+        text = json.dumps([str(place) for place in (*noted, folder)], indent=1)
+        write_atomically(_notes_of(identity), f"{text}\n")
+
+
+def _usual_places(source: str, identity: str) -> list[Path]:
     beside, fallback = folder_beside(source), fallback_folder(source, identity)
     places = [_numbered(fallback, number) for number in range(_n_projects(fallback))]
-    if beside is not None:
-        places.insert(0, beside)
-    return last_saved_first(place for place in places if (place / RECORD_FILE).exists())
+    return places if beside is None else [beside, *places]
+
+
+def _notes_of(identity: str) -> Path:
+    return fallback_folder("", identity).parent / "elsewhere" / f"{identity}.json"
+
+
+def _noted_folders(identity: str) -> list[Path]:
+    """Folders that were noted, as far as the file can be read."""
+    try:
+        noted = json.loads(_notes_of(identity).read_text("utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [Path(one) for one in noted if isinstance(one, str)] if isinstance(noted, list) else []
 
 
 def last_saved_first(projects: Iterable[Path]) -> tuple[Path, ...]:

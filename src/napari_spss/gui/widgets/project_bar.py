@@ -21,6 +21,7 @@ from ...core.projects import (
     choose_folder,
     fallback_folder,
     last_saved_first,
+    note_folder,
     saved_projects,
 )
 from ..models import duration, explain, make_timer
@@ -328,6 +329,11 @@ class ProjectBar(QWidget):
             self._switch_to(folder)
         else:
             self._move_to(folder)
+        if self.folder == folder and self._source is not None:
+            try:
+                note_folder(folder, _origin(self._source), self._identity)
+            except SpssError as error:
+                logger.warning("%s is not found when the image is opened again: %s", folder, error)
 
     def _move_to(self, folder: Path) -> None:
         """Go on in another folder: move the project, or open what is there."""
