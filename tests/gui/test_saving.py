@@ -407,6 +407,13 @@ def test_removing_an_annotated_class_asks_what_would_go_and_can_be_taken_back(do
     assert_painted(again, {1: 1, 2: 2})
 
 
+def test_a_class_that_grids_and_the_check_count_have_is_removed(dock):
+    dock.annotate.set_value(SAID, check=[GRIDS[0].replace(slice=1)])
+    with dock_in_order():
+        dock.classes.set_value(STYLES[:1])
+    assert dock.annotate.check_value().classes == NAMES[:1]
+
+
 def test_every_kind_of_work_is_in_the_log(dock, open_dock, viewer):
     viewer.dims.set_current_step(0, 2)
     annotate(dock)
@@ -668,6 +675,21 @@ def test_folder_chosen_while_nothing_could_be_saved_is_filled_at_once(
     go_on_in(other, tmp_path / "chosen")
     assert (tmp_path / "chosen" / "keypoints.csv").exists()
     other.shut_down()
+
+
+def test_folder_that_was_chosen_is_found_again(dock, go_on_in, reopen, tmp_path):
+    annotate(dock)
+    assert dock.project.save()
+    first = dock.project.folder
+    go_on_in(dock, tmp_path / "chosen")
+    dock.annotate.keypoints.set_value(SAID.keypoints[:1])
+    assert dock.project.save()
+    os.utime(first / "project.json", (1e9, 1e9))
+    again = reopen(dock)
+    assert again.project.folder == tmp_path / "chosen"
+    assert again.annotations() == SAID.replace(keypoints=SAID.keypoints[:1])
+    assert_painted(again, {1: 1, 2: 2})
+    assert first.name in again.project.text()
 
 
 def test_folder_that_comes_back_is_saved_into(dock, qtbot, tmp_path, reopen):

@@ -159,11 +159,15 @@ class AnnotateSection(QWidget):
     def set_styles(self, styles: Sequence[ClassStyle]) -> None:
         """Tell names, colours and keys of the classes, background first."""
         self._styles = tuple(styles)
-        for tool in (
-            *(self.fractions, self.keypoints, self.painted),
-            *(self.grid, self.second_look, self.check, self.check_look),
-        ):
-            tool.set_classes(self._styles)
+        self._is_loading = True  # as long as some have other classes
+        try:
+            for tool in (
+                *(self.fractions, self.keypoints, self.painted),
+                *(self.grid, self.second_look, self.check, self.check_look),
+            ):
+                tool.set_classes(self._styles)
+        finally:
+            self._is_loading = False
         self._show_counted()
 
     def set_source(self, layer: Image | None, source: Source | None) -> None:
@@ -248,8 +252,9 @@ class AnnotateSection(QWidget):
         self._on_changed()
 
     def _on_grid_changed(self) -> None:
-        self._show_counted()
-        self._on_changed()
+        if not self._is_loading:
+            self._show_counted()
+            self.value_changed.emit()
 
     def _show_counted(self) -> None:
         value = self.value()
