@@ -827,6 +827,22 @@ def test_results_lie_on_an_image_that_is_moved(dock, viewer, qtbot, place):
         np.testing.assert_allclose(image.world_to_data(world), (1, 3, 5), atol=1e-9)
 
 
+@pytest.mark.window
+def test_another_image_is_chosen_while_annotations_are_hidden(dock, viewer, qtbot):
+    grids = lay_frames(dock.source.stack, 3, 12, 3, rng=np.random.default_rng(0))
+    dock.annotate.set_value(SAID.replace(grids=grids))
+    viewer.dims.set_current_step(0, SAID.keypoints[0].slice)
+    for layer in viewer.layers[1:]:
+        layer.visible = False
+    viewer.add_image(pixels(1), name="other")
+    dock.image.set_layer(viewer.layers["other"])
+    assert dock.source.name == "other"
+    assert dock.annotations().is_empty
+    assert not dock.session.messages
+    dock.image.set_layer(viewer.layers["em"])
+    assert dock.annotations().grids == grids
+
+
 def test_a_result_is_not_that_of_other_pixels_in_the_same_layer(dock, viewer, qtbot):
     run(dock, qtbot)
     apply_to_all(dock, qtbot)

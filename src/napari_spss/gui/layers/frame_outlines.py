@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from napari.layers import Vectors
 
-from .own import OwnLayer
+from .own import OwnLayer, put_data
 from .source_frame import SourceFrame, camera_of, corners_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class FrameOutlines(OwnLayer):
             corners = self._frame.place(places, layer).reshape(len(frames), 4, layer.ndim)
             sides = np.stack([corners, np.roll(corners, -1, axis=1) - corners], axis=2)
             lines = sides.reshape(-1, 2, layer.ndim)
-        layer.data = lines
+        put_data(layer, lines)
         if frames:
             layer.edge_color = np.repeat([_COLOURS[state] for state in frames.values()], 4)
         if had_any != bool(frames):  # else the user's eye in the layer list holds

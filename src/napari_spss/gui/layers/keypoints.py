@@ -27,7 +27,7 @@ from ..models import (
     follow_classes,
 )
 from .keys import REDO_KEY, UNDO_KEY
-from .own import OwnLayer, layer_mark
+from .own import OwnLayer, layer_mark, put_data
 from .source_frame import SourceFrame
 
 if TYPE_CHECKING:
@@ -364,7 +364,7 @@ class KeypointLayer(OwnLayer):
         with self._writing():
             if not np.array_equal(frame.positions(layer.data, layer), self._rows.positions):
                 layer.selected_data = set()
-                layer.data = frame.place(self._rows.positions, layer)
+                put_data(layer, frame.place(self._rows.positions, layer))
                 self._write_size()
         self._write_classes()
 

@@ -103,6 +103,16 @@ def raise_annotations(viewer: ViewerModel, image: Image) -> None:
         viewer.layers.move_multiple(hidden, place + 1)
 
 
+def put_data(layer: Any, data: Any) -> None:
+    """Give a Points or Vectors layer other data.
+
+    napari does not slice a hidden layer, but draws it, and fails on what is there no more.
+    """
+    layer.data = data
+    if not layer.visible:
+        layer.set_view_slice()
+
+
 def put_away(layer: Any) -> None:
     """Empty and hide a Points, Shapes or Vectors layer of ours until it is found again.
 
