@@ -373,9 +373,13 @@ def test_an_image_that_comes_later_keeps_the_rows_and_folders_of_the_others(spss
         (["study/a", "study/b", "--groups", "groups.csv"], "has no group"),
         (["study/a/img.tif", "--groups", "folder"], "--groups is for several images: add --each"),
         (["empty", "--each"], "holds no images"),
+        (["study/*/img.tif", "--min-size", "3 apples"], "min_size '3 apples' is neither"),
+        (["study/*/img.tif", "--split", "7"], "split 7.0 is not between 0 and 1"),
+        (["study/*/img.tif", "--device", "tpu"], "'tpu'"),
+        (["study/*/img.tif", "--workers", "0"], "0 workers compute nothing"),
     ],
 )
-def test_what_cannot_be_listed_is_told_before_anything_is_computed(spss, study, options, said):
+def test_what_suits_no_image_is_told_before_anything_is_computed(spss, study, options, said):
     Path("empty").mkdir()
     Path("groups.csv").write_text("image,group\na,x\n")
     done = spss("predict", "run", *options, "--out", "out")
@@ -440,6 +444,9 @@ def test_measurements_are_those_of_each_alone_and_are_kept(spss, labels):
     )
     assert spss(*command).err.count("kept") == 2
     assert "kept" not in spss(*command, "--min-size", "5").err
+    done = spss(*command, "--min-size", "5 cm")
+    assert done.code == 2
+    assert "min_size '5 cm' is neither a number" in done.error
 
 
 def test_measuring_the_results_of_many_predictions(spss, study):

@@ -89,6 +89,7 @@ from .settings import (
 from .units import (
     UNKNOWN_VOXEL as UNKNOWN_VOXEL,
     VoxelSize as VoxelSize,
+    check_size as check_size,
     counted as counted,
     doubt_of_size as doubt_of_size,
     least_pixels as least_pixels,

@@ -199,6 +199,23 @@ def least_pixels(size: float | str, edges_um: Sequence[float | None]) -> float:
     return round(number * scale**n_axes / math.prod(known), 6)
 
 
+def check_size(size: float | str) -> None:
+    """Refuse what is the least size of no object, in pixels or voxels, of whatever edges.
+
+    Raises
+    ------
+    InputError
+        If it is none that `least_pixels` takes.
+    """
+    _, unit, power = _size_parts(size)
+    if unit and (unit_in_um(unit) is None or not power):
+        raise InputError(
+            f"min_size {size!r} is neither a number of pixels or voxels nor an area or a volume; "
+            "write for example 50, 0.01um2 or 0.01um3.",
+            field="min_size",
+        )
+
+
 def _size_parts(size: float | str) -> tuple[float, str, str]:
     """Number, unit and power of a size: for pixels no unit, for what is none an unknown one."""
     text = unicodedata.normalize("NFKC", str(size))  # superscripts become digits

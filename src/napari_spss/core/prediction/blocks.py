@@ -163,20 +163,9 @@ def predict_in_blocks(
         If blocks cannot be computed; those that are done are kept.
     """
     daisy = _daisy()
-    if n_workers < 1:
-        raise InputError(f"{n_workers} workers compute nothing; give at least 1.", field="workers")
-    if host is not None:
-        try:
-            socket.getaddrinfo(host, None)
-        except (OSError, UnicodeError) as error:
-            raise InputError(
-                f"{host!r} is the name of no machine; give the name or address by which "
-                "others reach this one.",
-                field="host",
-            ) from error
+    check_workers(n_workers, devices, host)
     model, stack = load_model(run), open_stack(image, axes=axes, voxel_size_um=voxel_size_um)
     chosen = checked_slices(model, stack, threshold, None)
-    first, *_ = [resolve_device(name) for name in devices]
     is_smooth, why = is_smoothed(model, stack, smooth_z)
     can_cut = getattr(model.network, "has_exact_radius", True)
     job = _Job(
@@ -190,7 +179,7 @@ def predict_in_blocks(
         uncertainty=uncertainty,
         flips=flips or uncertainty,
         smooth_z=is_smooth,
-        tile_px=default_tile_px(first) if can_cut else 0,
+        tile_px=default_tile_px(resolve_device(devices[0])) if can_cut else 0,
     )
     names = result_names(is_set=stack.is_set, uncertainty=uncertainty, format="zarr")
     made_by = origin_of_files(
@@ -236,6 +225,25 @@ def predict_in_blocks(
     outputs = {what: str(results.folder / name) for what, name in names.items()}
     show(RunFinished(FinishReason.completed, stack.n_slices, pace.elapsed_s, outputs))
     return outputs
+
+
+def check_workers(
+    n_workers: int = 1, devices: Sequence[str] = ("auto",), host: str | None = _ONLY_HERE
+) -> None:
+    """Raise InputError where no image can be predicted by such workers."""
+    if n_workers < 1:
+        raise InputError(f"{n_workers} workers compute nothing; give at least 1.", field="workers")
+    if host is not None:
+        try:
+            socket.getaddrinfo(host, None)
+        except (OSError, UnicodeError) as error:
+            raise InputError(
+                f"{host!r} is the name of no machine; give the name or address by which "
+                "others reach this one.",
+                field="host",
+            ) from error
+    for name in devices:
+        resolve_device(name)
 
 
 def join_prediction(out_dir: str | Path, *, device: str = "auto", wait_s: float = 60.0) -> int:

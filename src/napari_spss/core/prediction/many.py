@@ -26,6 +26,7 @@ from ..base import (
     Predicted,
     RunFinished,
     VoxelSize,
+    check_size,
     least_pixels,
     length_text,
     merge_voxel_size,
@@ -123,14 +124,9 @@ def predict_image(
     from .files import SAVED, prediction_results, result_names, write_fractions
     from .ranking import NEXT_SLICES, write_next_slices
 
-    check_split(split)
-    cleaning = {"fill_holes": fill_holes, "min_piece_px": min_piece_px}
+    cleaning: dict[str, Any] = {"fill_holes": fill_holes, "min_piece_px": min_piece_px}
     cleaning = {key: value for key, value in cleaning.items() if value}
-    if cleaning and blocks is not None:
-        raise InputError(
-            "Labels cannot be cleaned in blocks, which are parts of slices; leave out --fill-holes "
-            "and --min-piece, or --workers, --gpus and --host."
-        )
+    _check_options(min_size=min_size, split=split, device=device, blocks=blocks, **cleaning)
     folder, source = RunFolder(Path(run)), Path(image)
     model = load_model(run) if model is None else model
     format = format or ("tif" if blocks is None else "zarr")
@@ -218,6 +214,33 @@ def predict_image(
         advice = write_next_slices(place, model, stack, uncertainty=means, found=found, stated=said)
     names = tuple(name for name in results.names if name != NEXT_SLICES or advice)
     return PredictedImage(found, outputs["labels"], names, advice), stack
+
+
+def _check_options(
+    *,
+    min_size: float | str = 1,
+    split: float | None = None,
+    device: str = "auto",
+    blocks: Mapping[str, Any] | None = None,
+    fill_holes: bool = False,
+    min_piece_px: int = 0,
+    **_: object,
+) -> None:
+    """Refuse what suits no image, before any is opened."""
+    from ..networks import resolve_device
+    from .blocks import check_workers
+
+    check_split(split)
+    check_size(min_size)
+    if blocks is None:
+        resolve_device(device)
+        return
+    check_workers(**blocks)
+    if fill_holes or min_piece_px:
+        raise InputError(
+            "Labels cannot be cleaned in blocks, which are parts of slices; leave out --fill-holes "
+            "and --min-piece, or --workers, --gpus and --host."
+        )
 
 
 def _unlike_training(model: Model, found: Measurement) -> Iterator[str]:
@@ -318,6 +341,7 @@ def predict_images(
     """
     from ..training import load_model
 
+    _check_options(**options)
     model = load_model(run) if model is None else model
     results = table_at(out_dir, {"model": model.identity}, overwrite)
     token = token or CancelToken()
@@ -388,6 +412,8 @@ def measure_images(
     DataFrame
         As of :func:`predict_images`.
     """
+    check_split(options.get("split"))
+    check_size(options.get("min_size", 1))
     results = table_at(out_dir, {"table": "measurements"}, overwrite)
     token = token or CancelToken()
     made: dict[str, object] = {"classes": classes, "instances": instances, "size": voxel_size_um}
