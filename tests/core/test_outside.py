@@ -357,8 +357,7 @@ def test_stated_fractions_of_masks_are_those_of_the_rest():
     scale = LabelScale(1.0, (1.0,) * 3)
     data = TrainingData((one,), scale, None, (), Classes(CLASSES, CLASSES[RESIN]))
     assert data.stated_fractions() == pytest.approx((0.8, 0.2, 0.0))
-    # nothing is stated about the outside: it is expected to take up its equal share
-    assert data.expected_shares() == pytest.approx((0.8 * 2 / 3, 0.2 * 2 / 3, 1 / 3))
+    assert data.expected_shares() == pytest.approx((0.4, 0.1, 0.5))
     inside = TrainingData((one,), scale, None, (), Classes(CLASSES))
     assert inside.stated_fractions() == pytest.approx((0.4, 0.1, 0.5))
     assert inside.expected_shares() == inside.stated_fractions()
@@ -370,6 +369,18 @@ def test_stated_fractions_of_masks_are_those_of_the_rest():
         Classes(CLASSES, CLASSES[RESIN]),
     )
     assert both.stated_fractions() == pytest.approx((40 / 60, 20 / 60, 0.0))
+
+
+def test_the_outside_is_expected_to_take_up_its_share_of_judged_nodes():
+    bags = [whole((4, 10), (0.6, 0.4, 0.0))]
+    labels = {(y, x): RESIN if (y, x) == (0, 0) else x % 2 for y in range(2) for x in range(10)}
+    for places, share in ((np.empty(0, np.int64), 1 / 3), (np.arange(20), 1 / 20)):
+        one = sample((4, 10), labels=labels, bags=bags)
+        one.nodes[Region(0)] = places
+        scale, classes = LabelScale(1.0, (1.0,) * 3), Classes(CLASSES, CLASSES[RESIN])
+        data = TrainingData((one,), scale, None, (), classes)
+        expected = (0.6 * (1 - share), 0.4 * (1 - share), share)
+        assert data.expected_shares() == pytest.approx(expected)
 
 
 def masks(shape=(2, 20, 20)):

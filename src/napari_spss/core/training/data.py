@@ -158,17 +158,33 @@ class TrainingData:
     def expected_shares(self) -> tuple[float, ...] | None:
         """Share of every class in the image before anything is learned, for the first output.
 
-        Nothing is stated about how much is outside: it is expected to take up its equal share, and
-        the others the rest in their stated fractions.
+        How much is outside nobody states: it is expected to take up its share of the nodes of
+        finished grids and of masks, or an equal share where there are none, and the others the
+        rest in their stated fractions.
         """
         fractions, outside = self.stated_fractions(), self.classes.outside_index
         if fractions is None or outside is None:
             return fractions
-        equal = 1 / len(fractions)
+        share = self._share_of(outside) or 1 / len(fractions)
         return tuple(
-            equal if index == outside else fraction * (1 - equal)
+            share if index == outside else fraction * (1 - share)
             for index, fraction in enumerate(fractions)
         )
+
+    def _share_of(self, class_index: int) -> float:
+        """Share of a class in masks and at nodes of finished grids; 0 if it is in none of them."""
+        found = total = 0.0
+        for sample in self.samples:
+            if sample.is_mask:
+                weights = sample.target >= 0
+                is_found = sample.target == class_index
+            else:
+                places = np.concatenate([np.empty(0, np.int64), *sample.nodes.values()])
+                weights = sample.weight.flat[places]
+                is_found = sample.target.flat[places] == class_index
+            found += float(weights[is_found].sum())
+            total += float(weights.sum())
+        return found / total if total else 0.0
 
 
 def _split(
