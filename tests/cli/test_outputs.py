@@ -143,6 +143,16 @@ def test_measure_replaces_tables_of_the_same_labels_alone(spss, here, masks):
         assert spss(*sized, *options).code == 0
 
 
+def test_an_estimate_takes_no_measured_tables_away(spss, here, masks):
+    assert spss("measure", "mask.tif", "--out", "t.csv").code == 0
+    before = (here / "t_objects.csv").read_bytes()
+    asked = ("estimate", "mask.tif", "--out", "t.csv")
+    assert "t.csv is a result of another command; choose another place" in refused(spss, *asked)
+    assert (here / "t_objects.csv").read_bytes() == before
+    assert spss(*asked, "--overwrite").code == 0
+    assert "of another command" in refused(spss, "measure", "mask.tif", "--out", "t.csv")
+
+
 @pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
 def test_measure_never_replaces_what_it_measures(spss, here, masks, overwrite):
     before = (here / "mask.tif").read_bytes()

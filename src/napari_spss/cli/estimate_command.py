@@ -41,9 +41,9 @@ overall.csv has the means of groups, each as one unit.
 EXAMPLES = """Examples:
 
 \b
-  napari-spss estimate result --run run --check check.csv --out fractions.csv
+  napari-spss estimate result --run run --check check.csv --out corrected.csv
   napari-spss estimate run/result --check check.csv --grid run/grid.csv
-  napari-spss estimate result --check check.csv --groups animals.csv --out fractions.csv
+  napari-spss estimate result --check check.csv --groups animals.csv --out corrected.csv
   napari-spss estimate results --each --check checks --groups animals.csv --out estimates
 """
 

@@ -235,7 +235,9 @@ class ResultFiles:
         if self.made_from is None:
             return "was written before"
         before, now = written.made_from, self.made_from
-        others = [f"another {key}" for key in now if before.get(key) != now[key]]
+        others = [f"another {key}" for key in now if key in before and before[key] != now[key]]
+        if now and not others and before.keys() != now.keys():
+            return "is a result of another command"
         return f"was made from {' and '.join(others)}" if others else ""
 
     def _as_written(self, name: str, written: _Written) -> str:
