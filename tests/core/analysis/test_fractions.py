@@ -22,7 +22,13 @@ from napari_spss.core.analysis import (
 from napari_spss.core.annotations import parse_classes
 from napari_spss.core.annotations.csv_cells import read_table
 from napari_spss.core.base import InputError
-from napari_spss.core.images import ImageData, Stack, as_label_source, open_masks
+from napari_spss.core.images import (
+    ImageData,
+    Stack,
+    as_label_source,
+    open_masks,
+    stack_from_array,
+)
 
 
 def _row(table: pd.DataFrame, **where: object) -> pd.Series:
@@ -450,3 +456,11 @@ def test_grey_values_beside_an_object_leave_no_trace_in_its_mean(stray) -> None:
     image = np.array([[stray, 0.2, 0.4, 0, stray, 0.5], [stray, 0, 0, 0, 0, 0.7]])
     means = measure(labels, image=image).objects["mean_grey"]
     assert means.tolist() == pytest.approx([0.3, 0.6])
+
+
+def test_each_channel_has_its_mean_in_objects() -> None:
+    labels = np.array([[[0, 1, 1, 0]]])
+    image = np.array([[[[9, 2, 4, 9]], [[9, 10, 20, 9]]]])
+    (row,) = measure(labels, image=stack_from_array(image, axes="ZCYX")).objects.to_dict("records")
+    means = {name: row[name] for name in row if name.startswith("mean_grey")}
+    assert means == {"mean_grey": 9, "mean_grey_0": 3, "mean_grey_1": 15}

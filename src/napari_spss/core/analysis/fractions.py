@@ -337,7 +337,8 @@ def object_table(
         ``_um2`` (or ``perimeter_px`` and ``_um``; Crofton's formula, of a cut object with the
         cut), ``axis_major``, ``axis_middle`` (volumes) and ``axis_minor`` in ``_px`` and ``_um``
         (of the ellipsoid or ellipse with the same moments), ``elongation`` (longest axis by
-        shortest), ``mean_grey`` and ``mean_probability`` where these were given, half-open
+        shortest), ``mean_grey`` (of several channels together, and as ``mean_grey_0``, ... of
+        each) and ``mean_probability`` where these were given, half-open
         bounding box ``z0,y0,x0,z1,y1,x1``, centroid ``z,y,x`` in pixels, ``slices`` (spanned),
         ``touches_border`` (of a slice, or of the stack), ``is_counted`` (touches neither the
         upper nor the left edge nor, in a volume, the first slice: so chosen, objects of all sizes

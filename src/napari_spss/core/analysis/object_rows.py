@@ -82,12 +82,18 @@ class PixelValues:
     @property
     def names(self) -> tuple[str, ...]:
         """Columns of their means."""
-        given = (("mean_grey", self.image), ("mean_probability", self.maps))
-        return tuple(name for name, stack in given if stack is not None)
+        names = []
+        if self.image is not None:
+            n = self.image.n_channels
+            names = ["mean_grey", *(f"mean_grey_{c}" for c in range(n if n > 1 else 0))]
+        return (*names, *(["mean_probability"] if self.maps is not None else ()))
 
     def read(self, z: int, box: Box, index: int) -> npt.NDArray[np.float64]:
         """Values of the pixels of a box for class ``index``, (k, rows, columns)."""
-        found = [] if self.image is None else [self.image.read(z, box).mean(axis=0)]
+        found = []
+        if self.image is not None:
+            channels = self.image.read(z, box)
+            found = [channels.mean(axis=0), *(channels if len(channels) > 1 else ())]
         if self.maps is not None:
             n_maps = self.maps.n_channels
             if n_maps > 1 and index >= n_maps:
