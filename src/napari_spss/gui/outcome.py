@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -534,25 +535,29 @@ class Outcome(QObject):
             estimate_fraction(one * totals, totals, is_sample=is_sample) for one in fractions.T
         )
 
-    def stated_mean(self, counted: CountedFractions | None) -> dict[str, tuple[float, int]]:
-        """Mean stated fraction of each class, and of how many predicted slices.
+    def stated_mean(self, counted: CountedFractions | None) -> dict[str, tuple[float, float, int]]:
+        """Mean stated fraction of each class, that of the labels there, and of how many slices.
 
         If none has, and all slices were predicted, what was counted of the whole stack.
         """
         if self.maps is None or not self.has_stated_classes:
             return {}
-        found: dict[str, list[float]] = {}
+        found: dict[str, list[tuple[float, float]]] = {}
         for proportion in self._stated:
-            if proportion.region.box is not None or proportion.region not in self._by_region:
+            predicted = self._by_region.get(proportion.region)
+            if proportion.region.box is not None or predicted is None:
                 continue
-            for name, fraction in zip(self.maps.classes, proportion.fractions, strict=False):
+            both = zip(self.maps.classes, proportion.fractions, predicted, strict=False)
+            for name, fraction, of_labels in both:
                 if fraction is not None:
-                    found.setdefault(name, []).append(fraction)
+                    found.setdefault(name, []).append((fraction, of_labels))
         if not found and counted is not None and self.maps.is_complete:
             n_slices = self.maps.shape[0]
-            fractions = [(fraction, n_slices) for fraction in counted.fractions]
+            fractions = [(fraction, nan, n_slices) for fraction in counted.fractions]
             return dict(zip(counted.classes, fractions, strict=True))
-        return {name: (float(np.mean(values)), len(values)) for name, values in found.items()}
+        return {
+            name: (*map(float, np.mean(both, axis=0)), len(both)) for name, both in found.items()
+        }
 
     def slices_to_count(self) -> tuple[int, ...]:
         """Slices that are worth counting next, the most worthwhile first.

@@ -598,10 +598,10 @@ def test_fractions_are_written_as_exactly_as_those_stated(qtbot, found, n_slices
     qtbot.addWidget(results)
     background = FractionEstimate(1 - found.fraction, nan, nan)
     results.set_fractions(
-        Classes(("background", "mito")), (background, found), {"mito": (0.076, 1)}, n_slices
+        Classes(("background", "mito")), (background, found), {"mito": (0.076, 0.061, 1)}, n_slices
     )
-    of = " of 1" if n_slices > 1 else ""
-    assert f"{text}, stated 7.6 %{of}" in said(results).splitlines()
+    there = "; of 1 of them 6.1 %" if n_slices > 1 else ""
+    assert f"{text}{there}, stated 7.6 %" in said(results).splitlines()
 
 
 def test_a_model_is_applied_to_an_image_only(qtbot):

@@ -205,12 +205,13 @@ class ResultsSection(QWidget):
         self,
         classes: Classes | None,
         predicted: Sequence[FractionEstimate] | None,
-        stated: Mapping[str, tuple[float, int]],
+        stated: Mapping[str, tuple[float, float, int]],
         n_slices: int,
     ) -> None:
-        """Show the fractions of the predicted slices, beside the mean of those stated for some.
+        """Show the fractions of the predicted slices, beside the mean of those stated.
 
-        The class outside has none. The interval in brackets is that of the spread between images.
+        Where they were stated for some slices only, the fraction of these stands before it. The
+        class outside has none. The interval in brackets is that of the spread between images.
         """
         if classes is None or predicted is None:
             self._fractions.say("")
@@ -220,10 +221,10 @@ class ResultsSection(QWidget):
         for index, (name, found) in enumerate(zip(classes, predicted, strict=False)):
             if index in (0, classes.outside_index):
                 continue
-            mean, n_stated = stated.get(name, (0.0, 0))
+            mean, of_labels, n_stated = stated.get(name, (0.0, 0.0, 0))
             said = f", stated {percent_text(mean)} %" if n_stated else ""
             if 0 < n_stated < n_slices:
-                said += f" of {n_stated}"
+                said = f"; of {n_stated} of them {percent_text(of_labels)} %{said}"
             is_known = not isnan(found.low)
             spread = (
                 f" ({percent_text(found.low)}\u2013{percent_text(found.high)} %)"
