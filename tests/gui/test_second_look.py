@@ -107,6 +107,15 @@ def test_the_nodes_appear_and_what_is_said_is_learned(dock, jobs, qtbot):
     assert not look_button(dock).isEnabled()  # all were looked at
 
 
+def test_a_small_image_is_shown_larger_than_as_a_whole(dock, viewer, qtbot):
+    train(dock, qtbot)
+    viewer.reset_view()
+    camera = getattr(viewer, "scene", viewer).camera
+    whole = camera.zoom
+    look(dock, qtbot)
+    assert camera.zoom > whole
+
+
 def test_next_tells_how_many_nodes_are_left(dock, qtbot):
     train(dock, qtbot)
     assert "A second look, there, finds nodes" in said(dock.bar)

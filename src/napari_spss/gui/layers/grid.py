@@ -137,7 +137,7 @@ class GridLayer(FixedPoints):
             with _undrawn(layer):
                 for name, values in _looks(self._grid.class_index, self._styles).items():
                     setattr(layer, name, values)
-            layer.size = 0.8 * self._grid.spacing_px  # no larger, or nodes would overlap
+            layer.size = 0.6 * self._grid.spacing_px  # no larger, or nodes would hide the image
 
     # ---- the mouse --------------------------------------------------------------------------
 

@@ -59,7 +59,8 @@ LAY_KEY = "Shift-G"
 DONE_KEY = "D"
 UNSURE_KEY = "U"
 NEXT_KEY, BEFORE_KEY, NEXT_OPEN_KEY = "N", "B", "Shift-N"
-_LOOK_SHARE = 0.6  # of a window of training, which is shown around a node: six objects or so
+# of a window of training, or of a smaller slice, which is shown around a node: six objects or so
+_LOOK_SHARE = 0.6
 _UNSURE_STYLE = ClassStyle("unsure", "#ffffff", UNSURE_KEY)
 _HELP = (
     "Click the nodes whose very centre lies on the class, or drag over them. "
@@ -461,7 +462,8 @@ class GridTool(QWidget):
         if is_in_frame:
             self._current_frame = look.region
         if self._source is not None:
-            half = _LOOK_SHARE * self._window_px / 2
+            shape = self._source.shape_of(look.region.slice)
+            half = _LOOK_SHARE * min(self._window_px, *shape) / 2
             (top, bottom), (left, right) = (
                 (max(0, round(at - half)), max(1, round(at + half))) for at in (look.y, look.x)
             )
