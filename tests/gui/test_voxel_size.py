@@ -11,6 +11,7 @@ import tifffile
 from eye import button, wait
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QFont
 from qtpy.QtWidgets import QDoubleSpinBox, QLabel
 
 from napari_spss.core.annotations import Annotations, Keypoint, Proportion, Region
@@ -18,6 +19,7 @@ from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.layers import snapshot, voxel_size_um
 from napari_spss.gui.layers.geometry import Geometry
 from napari_spss.gui.widgets import ImageSection
+from napari_spss.gui.widgets.image import VoxelSizeField
 
 pytestmark = pytest.mark.usefixtures("naparis_readers")
 
@@ -278,3 +280,15 @@ def test_a_damaged_size_in_a_project_is_told_and_left_out(make_dock, qtbot, tmp_
     viewer, again = make_dock(path)
     assert size_of(viewer.layers[0]) == pytest.approx((0.05, 0.0046, 0.0046), rel=1e-4)
     assert any("voxel size" in text for _, text in again.session.messages)
+
+
+def test_no_digit_is_cut_off_where_the_font_is_large(qtbot):
+    """0.13 of which 0.1 is seen is another size."""
+    field = VoxelSizeField()
+    qtbot.addWidget(field)
+    field.set_value((0.05, 0.13, 0.13), has_depth=True)
+    field.setFont(QFont(field.font().family(), 24))
+    field.adjustSize()
+    boxes = field.findChildren(QDoubleSpinBox)
+    widths = [box.fontMetrics().horizontalAdvance(box.text()) for box in boxes]
+    assert all(box.minimumWidth() >= width for box, width in zip(boxes, widths, strict=True))

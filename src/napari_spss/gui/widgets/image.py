@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QEvent, Signal
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QComboBox,
@@ -431,9 +431,8 @@ class VoxelSizeField(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._size = UNKNOWN_VOXEL
+        self._widest = 0  # text, in pixels
         self._lengths: list[QDoubleSpinBox] = []
-        # napari's style gives such fields the width of three
-        self.setStyleSheet("QDoubleSpinBox, QComboBox { min-width: 40px; padding: 2px 4px; }")
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(3)
@@ -447,7 +446,6 @@ class VoxelSizeField(QWidget):
             field.setKeyboardTracking(False)
             field.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
             field.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-            field.setMinimumWidth(40)
             field.valueChanged.connect(lambda value, index=index: self._on_entered(index, value))
             self._lengths.append(field)
             row.addWidget(field, 1)
@@ -475,6 +473,26 @@ class VoxelSizeField(QWidget):
             field.blockSignals(True)
             field.setValue(0.0 if length is None else length / unit_um)
             field.blockSignals(False)
+        self._fit()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Follow the size of the font."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._fit()
+
+    def _fit(self) -> None:
+        """Leave room for the digits: a length that is cut off reads as another one."""
+        texts = ["x 0.1", *(field.text()[: len("x 0.0046")] for field in self._lengths)]
+        widest = max(map(self._lengths[0].fontMetrics().horizontalAdvance, texts))
+        if widest == self._widest:  # a new style is a change of the font, too
+            return
+        self._widest = widest
+        # napari's style gives such fields the width of three
+        self.setStyleSheet(
+            "QDoubleSpinBox, QComboBox { min-width: 40px; padding: 2px 4px; }"
+            f"QDoubleSpinBox {{ min-width: {widest + 4}px; }}"
+        )
 
     def _on_entered(self, index: int, value: float) -> None:
         """Take a length; pixels are square unless both their edges are entered."""
