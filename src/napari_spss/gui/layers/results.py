@@ -39,6 +39,7 @@ _PREVIEW = "preview"
 _COMPARED = ("compared labels in use", "compared labels")
 _LONGEST_NAME = 24  # fits into the layer list; napari cuts the middle out of longer ones
 _SHORTEST_NAME = 6  # of the image, cut
+_SHORTEST_WHOLE = 8  # of the image: cutting fewer would save nothing
 _ROOM_IN_FRONT = 10  # that the image's name needs to stand in front of a role
 _keys: WeakKeyDictionary[Layer, int] = WeakKeyDictionary()
 _next_key = itertools.count(1)
@@ -542,6 +543,8 @@ def _title(source: Source, role: str) -> str:
     name, room = source.name, _LONGEST_NAME - len(role)
     if len(name) <= max(_SHORTEST_NAME, room):
         return f"{name} {role}"
+    if len(name) <= _SHORTEST_WHOLE:
+        return f"{role} {name}"
     n_kept = max(_SHORTEST_NAME, room)
     name = f"{name[: n_kept // 2]}…{name[1 + n_kept // 2 - n_kept :]}"
     return f"{role} {name}" if room < _ROOM_IN_FRONT else f"{name} {role}"
