@@ -175,14 +175,11 @@ class TrainingData:
         """Share of a class in masks and at nodes of finished grids; 0 if it is in none of them."""
         found = total = 0.0
         for sample in self.samples:
+            places = np.concatenate([np.empty(0, np.int64), *sample.nodes.values()])
             if sample.is_mask:
-                weights = sample.target >= 0
-                is_found = sample.target == class_index
-            else:
-                places = np.concatenate([np.empty(0, np.int64), *sample.nodes.values()])
-                weights = sample.weight.flat[places]
-                is_found = sample.target.flat[places] == class_index
-            found += float(weights[is_found].sum())
+                places = np.flatnonzero(sample.target >= 0)
+            weights = np.ones(len(places)) if sample.is_mask else sample.weight.flat[places]
+            found += float(weights[sample.target.flat[places] == class_index].sum())
             total += float(weights.sum())
         return found / total if total else 0.0
 
