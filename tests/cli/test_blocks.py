@@ -221,6 +221,19 @@ def test_what_a_worker_cannot_read_ends_all_and_is_told(case, start, run, tmp_pa
     assert "going on: " in run(tmp_path, "out", "--workers", "1")
 
 
+def test_a_full_disk_is_told(case, tmp_path, monkeypatch, spss):
+    def end_again_and_again(*_, **__):
+        raise RuntimeError
+
+    monkeypatch.setattr("daisy.v2.run_blockwise", end_again_and_again)
+    free = shutil.disk_usage(tmp_path)
+    for usage, told in ((free, "workers ended again and"), (free._replace(free=0), "disk is full")):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, usage=usage: usage)
+        done = spss(*command(case, "full", "--workers", "1"))
+        assert done.code == 1
+        assert told in done.err
+
+
 def test_unusable_options_are_refused(spss, trained, tmp_path, monkeypatch):
     def refused(*options):
         image = (trained / "run", trained / "image.tif", "--out", tmp_path / "out")

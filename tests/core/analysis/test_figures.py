@@ -147,9 +147,9 @@ def test_a_full_disk_is_told_with_the_file(tmp_path, labels, monkeypatch):
     def fails(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fails)
-    with pytest.raises(RunError, match=r"the disk is full: .*fractions\.svg could not be written"):
-        write(tmp_path, labels, formats=["svg"])
+    monkeypatch.setattr("pathlib.Path.write_bytes", fails)
+    with pytest.raises(RunError, match=r"the disk is full: .*fractions\.pdf could not be written"):
+        write(tmp_path, labels, formats=["pdf"])
 
 
 def test_matplotlibs_settings_stay_as_they_are(tmp_path, labels):

@@ -240,8 +240,11 @@ def _save(figure: Figure, path: Path, suffix: str) -> None:
 
     texts = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "napari-spss"}
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
-    with matplotlib.rc_context(texts), write_errors(path):
-        figure.savefig(path, format=suffix, dpi=_DPI, metadata=undated)
+    picture = io.BytesIO()  # on a full disk matplotlib hides the system's error behind its own
+    with matplotlib.rc_context(texts):
+        figure.savefig(picture, format=suffix, dpi=_DPI, metadata=undated)
+    with write_errors(path):
+        path.write_bytes(picture.getvalue())
 
 
 def write_overlay(

@@ -87,6 +87,7 @@ _JOB, _RECORD, _ADDRESS, _ERROR = ".job", "job.json", "address.json", "error.txt
 _DONE, _GREYS, _PADDED = "done", "greys", "{}.padded"
 _SMOOTHED_SLICES = 8  # of a block, since those beside it are predicted as well
 _ONLY_HERE = "127.0.0.1"
+_LEAST_FREE = 2**20  # bytes of a disk that is not full
 
 
 class _Job(Record):
@@ -411,6 +412,8 @@ def _serve(
         is_complete = False
         fault = (place / _ERROR).read_text()
     if not is_complete:
+        if not fault and shutil.disk_usage(place).free < _LEAST_FREE:
+            fault = "the disk is full; free some space."
         reason = (fault or "workers ended again and again.").strip().splitlines()[-1]
         raise RunError(
             f"blocks could not be predicted: {reason} Those that are done are kept, and the same "
