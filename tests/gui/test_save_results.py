@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import tifffile
 from eye import wait
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QLineEdit, QPushButton, QScrollArea
+from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.annotations import Annotations, Proportion, Region
 from napari_spss.core.images import open_labels
+from napari_spss.core.prediction import FileSink
 
 CLASSES = ("background", "mitochondria")
 SAID = Annotations(CLASSES, proportions=(Proportion(Region(0), (None, 0.1)),))
@@ -245,3 +249,22 @@ def test_a_refusal_goes_once_its_reason_is_gone(dock, qtbot, folder):
     assert "are of the model before" not in told(dock)
     assert place(dock).isVisibleTo(dock.results)
     press(dock, qtbot, "Cancel")
+
+
+def test_labels_are_saved_as_they_were_when_save_was_pressed(dock, qtbot, folder, monkeypatch):
+    begun, may_go_on, write = threading.Event(), threading.Event(), FileSink.write
+
+    def slow(sink, region, *rest):
+        begun.set()
+        assert may_go_on.wait(60)
+        write(sink, region, *rest)
+
+    monkeypatch.setattr(FileSink, "write", slow)
+    shown = dock.controller.outcome.labels().copy()
+    assert dock.controller.save(folder / "mine", has_run=False)
+    qtbot.waitUntil(begun.is_set, timeout=60_000)
+    dock.results.findChild(QLabeledDoubleSlider).setValue(0.95)
+    assert not dock.controller.outcome.labels().any()
+    may_go_on.set()
+    wait(dock, qtbot)
+    np.testing.assert_array_equal(tifffile.imread(folder / "mine" / "labels.ome.tif"), shown)

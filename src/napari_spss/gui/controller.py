@@ -33,6 +33,7 @@ from ..core.base import (
     counted,
     length_text,
     origin_of,
+    scratch_copy,
 )
 from ..core.images import BOTH_UNKNOWN, LiveLabels
 from ..core.prediction import is_smoothed
@@ -564,7 +565,7 @@ class Controller(QObject):
             save_results,
             replace(results, made_by=outcome.origin()),
             outcome.maps,
-            labels,
+            scratch_copy(labels),  # moving the threshold changes them
             outcome.source.stack,
             format=format,
             run_dir=run_dir,
