@@ -843,6 +843,28 @@ def test_another_image_is_chosen_while_annotations_are_hidden(dock, viewer, qtbo
     assert dock.annotations().grids == grids
 
 
+@pytest.mark.window
+def test_fractions_follow_labels_that_are_painted_and_taken_back(dock, viewer, qtbot):
+    viewer.dims.set_current_step(0, 0)
+    run(dock, qtbot)
+    apply_to_all(dock, qtbot)
+    settle(dock, qtbot)
+    before, version = predicted_column(dock), dock.controller.outcome.version
+    labels = viewer.layers["em labels"]
+    labels.fill((0, 3, 3), 0)
+    settle(dock, qtbot)
+    assert predicted_column(dock) == ["0 %", *before[1:]]
+    assert "mitochondria: 37.5 % of 4 slices" in said(dock.results)
+    painted = dock.controller.outcome.version
+    labels.undo()
+    settle(dock, qtbot)
+    assert predicted_column(dock) == before
+    assert len({version, painted, dock.controller.outcome.version}) == 3
+    labels.data = np.zeros_like(labels.data)
+    settle(dock, qtbot)
+    assert predicted_column(dock) == ["0 %"] * 4
+
+
 def test_a_result_is_not_that_of_other_pixels_in_the_same_layer(dock, viewer, qtbot):
     run(dock, qtbot)
     apply_to_all(dock, qtbot)

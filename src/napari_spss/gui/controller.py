@@ -197,7 +197,9 @@ class Controller(QObject):
         self._cut_short: _Training | None = None  # that of the model, if time has ended it
         self.gate = PreviewGate()
         self.layers = ResultLayers(
-            viewer, partial(session.say, "info"), on_edit=lambda one: self.outcome.note_edit(one)
+            viewer,
+            partial(session.say, "info"),
+            on_edit=lambda layer, slices: self.outcome.note_edit(layer, slices),
         )
         self._image: _ImageId | None = None
         self.source: Source | None = None  # that image, as it is annotated now

@@ -85,6 +85,7 @@ class Outcome(QObject):
         self._weights = ""  # digest of those of the model
         self._map_layers: list[Image] = []
         self._layer: Labels | None = None
+        self._painted: set[int] = set()  # slices of it, not measured since
         self._stated: tuple[Proportion, ...] = ()
         self._annotations: Annotations | None = None  # that state them
         self._by_region: dict[Region, tuple[float, ...]] = {}
@@ -327,11 +328,29 @@ class Outcome(QObject):
         """View the layer's labels as (Z, Y, X); None if there are none, or some are being made."""
         return None if not self._relabeller.is_done else self.labels()
 
-    def note_edit(self, layer: Layer) -> None:
-        """Take notice that somebody edited labels."""
-        if layer is self._layer:
-            self.version = next(self._versions)
-            self._news.start()
+    def note_edit(self, layer: Layer, slices: Iterable[int] | None = None) -> None:
+        """Take notice that somebody edited labels, which are soon measured anew.
+
+        Parameters
+        ----------
+        layer : Layer
+        slices : iterable of int, optional
+            Which; by default all. If none, look for a change on the slice that is shown.
+        """
+        if layer is not self._layer or self.maps is None:
+            return
+        painted = set(self.maps.slices if slices is None else slices)
+        if not painted:
+            z = self._current_slice()
+            before = self._by_region.get(Region(z))
+            if before is None:
+                return
+            self._measure(z, self._labels_of(z))
+            if before == self._by_region.get(Region(z)):
+                return
+        self._painted |= painted
+        self.version = next(self._versions)
+        self._news.start()
 
     def follow(self, source: Source) -> None:
         """Take note that the image lies elsewhere; in another size, objects measure otherwise."""
@@ -603,6 +622,9 @@ class Outcome(QObject):
         self._news.stop()
 
     def _tell(self) -> None:
+        painted, self._painted = self._painted, set()
+        for z in painted & set(() if self.maps is None else self.maps.slices):
+            self._measure(z, self._labels_of(z))
         self.is_saved = False
         self.changed.emit()
 

@@ -52,6 +52,7 @@ from .own import (
     layer_mark as layer_mark,
     layer_origin as layer_origin,
     name_values as name_values,
+    painted_slices as painted_slices,
     raise_annotations as raise_annotations,
 )
 from .reference import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +89,14 @@ def name_values(layer: Labels, styles: Sequence[ClassStyle]) -> None:
     layer.metadata["outside"] = next((one.name for one in styles if one.is_outside), None)
     if list(layer.features.get("class", ())) != list(names.values()):
         layer.features = {"index": list(names), "class": list(names.values())}
+
+
+def painted_slices(atoms: Iterable[Any], axes: str, n_slices: int) -> set[int]:
+    """Slices that strokes touched, from what napari's event tells of them."""
+    if "Z" not in axes:
+        return {0}
+    axis, every = axes.index("Z"), np.arange(n_slices)
+    return {z for atom in atoms for z in np.unique(every[atom[0][axis]]).tolist()}
 
 
 def raise_annotations(viewer: ViewerModel, image: Image) -> None:

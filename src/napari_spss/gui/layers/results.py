@@ -24,7 +24,7 @@ from napari.utils.colormaps.standardize_color import transform_color
 from ...core.base import check_room, in_parts, scratch_zeros, write_into
 from .colours import label_colours
 from .geometry import Geometry, full_resolution, plane_index, voxel_size_um
-from .own import MARK, layer_mark, name_values
+from .own import MARK, layer_mark, name_values, painted_slices
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -134,7 +134,8 @@ class ResultLayers:
     say : callable, optional
         Called with what the user should know.
     on_edit : callable, optional
-        Called with labels that the user edits.
+        Called with labels that the user edits, and the slices; None for all. With no slices where
+        edited ones are drawn again: napari tells no more of what is taken back.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class ResultLayers:
         viewer: Viewer,
         say: Callable[[str], None] = lambda text: None,
         *,
-        on_edit: Callable[[Layer], None] = lambda layer: None,
+        on_edit: Callable[[Layer, set[int] | None], None] = lambda layer, slices: None,
     ) -> None:
         self._viewer = viewer
         self.say = say
@@ -515,8 +516,8 @@ class ResultLayers:
             "axes": source.geometry.axes,
         }
         if isinstance(layer, Labels):
-            for event in (layer.events.paint, layer.events.labels_update, layer.events.data):
-                event.connect(self._on_edited)
+            for name in ("paint", "labels_update", "data", "set_data"):
+                getattr(layer.events, name).connect(self._on_edited)
         layers = self._viewer.layers
         selected, active = set(layers.selection), layers.selection.active
         above = [
@@ -530,9 +531,18 @@ class ResultLayers:
 
     def _on_edited(self, event: Any) -> None:
         layer = event.source
-        if not self._is_writing and MARK in layer.metadata:
-            layer.metadata[MARK]["is_edited"] = True
-            self._on_edit(layer)
+        if self._is_writing or MARK not in layer.metadata:
+            return
+        mark = layer.metadata[MARK]
+        if event.type != "set_data":
+            mark["is_edited"] = True
+        if mark.get("is_edited"):
+            slices: set[int] | None = None if event.type == "data" else set()
+            if event.type == "paint":
+                axes = mark["axes"]
+                n_slices = layer.data.shape[axes.index("Z")] if "Z" in axes else 1
+                slices = painted_slices(event.value, axes, n_slices)
+            self._on_edit(layer, slices)
 
 
 def _title(source: Source, role: str) -> str:

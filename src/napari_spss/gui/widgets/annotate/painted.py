@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from ...layers import (
     full_resolution,
     label_colours,
     layer_mark,
+    painted_slices,
 )
 from ...models import (
     PaintedLabels,
@@ -443,12 +444,8 @@ class PaintedTool(QWidget):
         """Note which slices a stroke touched."""
         if self._frame is None:
             return
-        axes = self._frame.geometry.axes
-        if "Z" in axes:
-            axis, n_slices = axes.index("Z"), self._frame.n_slices
-            touched = {z for atom in event.value for z in _indices(atom[0][axis], n_slices)}
-        else:
-            touched = {0}
+        frame = self._frame
+        touched = painted_slices(event.value, frame.geometry.axes, frame.n_slices)
         self._note_change(touched)
         self._is_count_due = True  # napari may tell before it writes
 
@@ -571,11 +568,6 @@ class PaintedTool(QWidget):
         text = f"Label values on slice {z} that stand for no class and are not used: {shown}."
         are_many = len(unknown) > len(self._styles) and not self._ids.isHidden()
         return f"{text} If they are ids of objects, say so above." if are_many else text
-
-
-def _indices(index: Any, length: int) -> list[int]:
-    """Positions that an index along one axis selects: an integer, a slice or an array."""
-    return [int(i) for i in np.unique(np.arange(length)[index])]
 
 
 class PaintedTable(QWidget):
