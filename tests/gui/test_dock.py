@@ -843,6 +843,19 @@ def test_another_image_is_chosen_while_annotations_are_hidden(dock, viewer, qtbo
     assert dock.annotations().grids == grids
 
 
+def test_labels_keep_their_threshold_while_a_model_of_more_classes_is_at_hand(dock, viewer, qtbot):
+    run(dock, qtbot)
+    apply_to_all(dock, qtbot)
+    dock.results.findChild(QLabeledDoubleSlider).setValue(0.95)
+    settle(dock, qtbot)
+    dock.classes.add_class()
+    run(dock, qtbot)
+    button(dock.results, "fill holes").click()
+    settle(dock, qtbot)
+    assert len(dock.session.model.classes) == 3
+    assert not viewer.layers["em labels"].data.any()
+
+
 @pytest.mark.window
 def test_fractions_follow_labels_that_are_painted_and_taken_back(dock, viewer, qtbot):
     viewer.dims.set_current_step(0, 0)

@@ -871,8 +871,12 @@ class SpssDock(QWidget):
 
     def _set_cleaning(self) -> None:
         """Have labels made as it is entered, but not by what was entered for the image before."""
+        cleaning, outcome = self.results.cleaning(), self.controller.outcome
+        if cleaning.threshold is None and outcome.maps and len(outcome.maps.classes) == 2:
+            # a model of more classes is at hand
+            cleaning = replace(cleaning, threshold=outcome.cleaning.threshold)
         if not self._is_restoring:
-            self.controller.outcome.set_cleaning(self.results.cleaning())
+            outcome.set_cleaning(cleaning)
 
     def _counted(self) -> CountedFractions | None:
         """What the counting frames tell of the whole stack."""
