@@ -574,9 +574,8 @@ class Outcome(QObject):
             n_slices = self.maps.shape[0]
             fractions = [(fraction, nan, n_slices) for fraction in counted.fractions]
             return dict(zip(counted.classes, fractions, strict=True))
-        return {
-            name: (*map(float, np.mean(both, axis=0)), len(both)) for name, both in found.items()
-        }
+        means = {name: np.mean(both, axis=0).tolist() for name, both in found.items()}
+        return {name: (one, other, len(found[name])) for name, (one, other) in means.items()}
 
     def slices_to_count(self) -> tuple[int, ...]:
         """Slices that are worth counting next, the most worthwhile first.
