@@ -179,8 +179,10 @@ def test_a_map_of_even_chances_is_constant():
     truth[0, :20] = truth[1, :, :20] = 1
     hesitant = np.random.default_rng(0).uniform(0.46, 0.54, truth.shape)
     maps = np.stack([1 - hesitant, hesitant], axis=1)
-    (told,) = look(stated(50, 50), truth, maps)
+    (told,) = look(stated(50, 50), truth, maps, lost=(lost := []))
     assert "no place is much more likely" in told.text
+    (news,) = look(stated(50, 50), truth, truth, lost=lost)
+    assert news == Message("info", "The map is not constant after all, after 9 steps.")
     assert look(stated(50, 50), truth, truth) == []
 
 

@@ -319,8 +319,9 @@ class MapWatch:
         if not found:
             return lost_now, None
         back = [c for c, name in enumerate(self._classes) if name in found]
-        shows = f"shows {_listed([self._classes[c] for c in back])}"
-        news = f"The map {shows if back else 'is not constant'} after all, {when}"
+        names = [self._classes[c] for c in back]
+        shows = f"shows {_listed(names)}" if names else "is not constant"
+        news = f"The map {shows} after all, {when}"
         described = self._described(tallies, back, is_lost=False)
         return lost_now, Message("info", f"{news}: {described}." if described else f"{news}.")
 
