@@ -856,6 +856,26 @@ def test_labels_keep_their_threshold_while_a_model_of_more_classes_is_at_hand(do
     assert not viewer.layers["em labels"].data.any()
 
 
+def test_an_image_that_cannot_be_shown_is_not_seen_beside_annotations_of_another(
+    dock, viewer, monkeypatch
+):
+    say(dock)
+    viewer.add_image(pixels(1), name="other")
+
+    def fail(layer):
+        if layer is not None:
+            raise IndexError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dock.annotate.painted, "set_source", fail)
+        dock.image.set_layer(viewer.layers["other"])
+    assert dock.source is None
+    assert dock.annotations().is_empty
+    assert "other cannot be shown" in log_of(dock.train)
+    dock.image.set_layer(viewer.layers["em"])
+    assert dock.annotations() == SAID
+
+
 @pytest.mark.window
 def test_fractions_follow_labels_that_are_painted_and_taken_back(dock, viewer, qtbot):
     viewer.dims.set_current_step(0, 0)

@@ -374,9 +374,14 @@ class SpssDock(QWidget):
         """Turn to an image with all that belongs to it, or to none."""
         if self.image.is_reading:
             self._show_reading(False)
-        with self._restoring():
-            self.controller.show_image(source)
-            self._open_project(layer, source)
+        try:
+            with self._restoring():
+                self.controller.show_image(source)
+                self._open_project(layer, source)
+        except Exception as error:  # annotations of another image may be left beside it
+            if source is not None:
+                self._refuse_image(explain(error, f"{source.name} cannot be shown"))
+            raise
         self._take_card_away()
         self._forget_refusal()
         self._set_cleaning()
