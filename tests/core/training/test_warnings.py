@@ -22,6 +22,7 @@ from napari_spss.core.training.run import Run, working_scale
 from napari_spss.core.training.samples import SampleReader
 from napari_spss.core.training.warnings import (
     MapWatch,
+    denied_absences,
     initial_warnings,
     mistaken_classes,
     n_looks_due,
@@ -231,6 +232,33 @@ def test_a_class_that_is_shown_where_nodes_were_judged_otherwise_is_told(shift, 
     assert all(f"{n_wrong} were judged otherwise" in one.text for one in told), told[0].text
 
 
+def absences(annotations, truth, maps):
+    """What is told of maps, given as labels (Z, Y, X), where 0 was stated."""
+    reader = SampleReader(plane(truth), annotations, FAST, working_scale=FULL)
+    samples = read_all(reader)
+    of_image = {one.image.tobytes(): maps[one.slice] for one in samples}
+
+    def predict(image):
+        return np.stack([of_image[image.tobytes()] == c for c in range(len(annotations.classes))])
+
+    bags = [bag for one in samples for bag in one.bags]
+    return [one.text for one in denied_absences(samples, predict, annotations.classes, bags)]
+
+
+def test_a_class_that_is_shown_where_none_was_stated_is_told():
+    truth, stray = squares(12, 12, 12, 12), squares(12, 12, 12, 5)  # 9 %, and 1.6 %
+    (told,) = absences(stated(9, 9, 0, 0), truth, truth)
+    assert told.startswith("No disc was stated in 2 regions, where the map shows 9.0 %; elsewhere")
+    assert "about 9.0 % was stated" in told
+    assert absences(stated(9, 9, 9, 0), truth, stray) == []
+    assert absences(stated(0, 0, 0, 0), truth, truth) == [], "nothing tells how much is much"
+    assert absences(stated(9, 9, 9, 9), truth, truth) == []
+    without_hit = stated(9, 9, 0, 0).replace(
+        proportions=stated(0, 0, 0, 0).proportions[2:], grids=counted(0 * truth, [0, 1])
+    )
+    assert absences(without_hit, truth, truth) == [], "no hit states nothing"
+
+
 def test_a_warning_stands_until_it_is_taken_back():
     annotations = stated(9, 6.25, 4, 2.25)
     lost = []
@@ -289,6 +317,15 @@ def test_a_run_that_ends_by_itself_tells_of_a_mistaken_class(monkeypatch):
     assert sum(text.startswith("Of 64 nodes where the map shows disc") for text in told) == 1
     late = quick(optimisation__max_steps=10**6, optimisation__max_minutes=1e-9)
     assert not any("nodes" in text for text in warnings_of(stack, annotated(truth), late))
+
+
+def test_that_nothing_is_counted_is_told_at_the_end():
+    stack, truth = blobs(n_slices=1, size=32)
+    only_guessed = Annotations(CLASSES, proportions=fractions(truth))
+    for known, n_told in ((only_guessed, 1), (annotated(truth), 0)):
+        events = iter_training(stack, known, quick(optimisation__max_steps=1), device="cpu")
+        told = [event.text for event in events if isinstance(event, Message)]
+        assert sum(text.startswith("Nothing is counted") for text in told) == n_told
 
 
 def test_a_stopped_run_is_not_kept_waiting_for_a_look():

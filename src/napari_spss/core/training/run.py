@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
@@ -56,7 +56,13 @@ from .run_folder import write_update
 from .samples import Box, SampleReader, bags_of
 from .schedule import Schedule
 from .self_training import SliceMap, SliceMaps
-from .warnings import MapWatch, initial_warnings, mistaken_classes, n_looks_due
+from .warnings import (
+    MapWatch,
+    denied_absences,
+    initial_warnings,
+    mistaken_classes,
+    n_looks_due,
+)
 
 if TYPE_CHECKING:
     from ..images import LabelSource, Stack
@@ -685,12 +691,7 @@ class Run:
         for text in self.state.posterior.messages(self.annotations.classes):
             yield Message("info", text)
         if reason in (FinishReason.completed, FinishReason.converged):
-            with contextlib.suppress(Stopped):
-                yield from mistaken_classes(
-                    self._some_counted(),
-                    lambda image: self._predict(image, model.network),
-                    self.annotations.classes,
-                )
+            yield from self._contradicted(model)
         if reason is FinishReason.time_limit:
             yield Message(
                 "warning",
@@ -699,11 +700,32 @@ class Run:
                 "the dock, train --resume), or train without a time limit.",
             )
 
-    def _some_counted(self) -> Iterator[SliceSamples]:
-        """Counted slices and frames, as many as are mapped in the time of some steps."""
+    def _contradicted(self, model: Model) -> Iterator[Message]:
+        """Tell what was judged and stated that the map denies, as far as a few maps tell it."""
+        classes, samples = self.annotations.classes, self.data.samples
+
+        def predict(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+            return self._predict(image, model.network)
+
+        counted = [one for one in samples if one.nodes]
+        if not counted and not any(one.is_mask for one in samples):
+            yield Message(
+                "info",
+                "Nothing is counted, so nothing tells here whether the map shows what is meant, or "
+                "something else with the same fraction. Look at it. A grid on one or two slices, a "
+                "minute each, tells it, and teaches more than guesses and clicks.",
+            )
+        without = [one for one in samples if any((bag.fractions == 0).any() for bag in one.bags)]
+        bags = list(chain.from_iterable(self.reader.bags().values()))  # as judged
+        with contextlib.suppress(Stopped):
+            yield from mistaken_classes(self._some(counted), predict, classes)
+            yield from denied_absences(self._some(without), predict, classes, bags)
+
+    def _some(self, samples: Iterable[SliceSamples]) -> Iterator[SliceSamples]:
+        """As many of them as are mapped in the time of some steps."""
         room = float(_MOST_WEIGHED)
-        for sample in self.data.samples:
-            if sample.nodes and room > 0:
+        for sample in samples:
+            if room > 0:
                 room -= math.prod(sample.shape) / math.prod(self.data.sampler.shape)
                 yield sample
 

@@ -42,6 +42,8 @@ _CONSTANT_SHARE = 0.99
 # of the nodes where a map shows a class, if there are as many, so many are of it, or it is told
 _LEAST_AGREED = 2 / 3
 _LEAST_NODES = 20
+# of the fraction that a class has where it was stated: from this on, a map does not lack it
+_LEAST_PRESENT = 0.25
 _CONSTANT = ""  # stands for all classes in what was told
 
 Predict = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
@@ -182,6 +184,37 @@ def mistaken_classes(
                 f"Of {n:.0f} nodes where the map shows {name}, {n - n_agreed:.0f} were judged "
                 f"otherwise: it takes something else for {name}, too. Look at the map. What may "
                 "help: train anew with another seed, or count a grid on another slice.",
+            )
+
+
+def denied_absences(
+    samples: Iterable[SliceSamples], predict: Predict, classes: Sequence[str], bags: Sequence[Bag]
+) -> Iterator[Message]:
+    """Tell of classes that a map shows where 0 was stated, by what all ``bags`` state elsewhere."""
+    found, among, n_regions = np.zeros((3, len(classes)))
+    for sample in samples:
+        labels = predict(sample.image).argmax(axis=0)
+        for bag in sample.bags:
+            y0, x0, y1, x1 = bag.box
+            counts = np.bincount(labels[y0:y1, x0:x1].ravel(), minlength=len(classes))
+            is_absent = bag.fractions == 0
+            found += counts * is_absent
+            among += bag.area * is_absent
+            n_regions += is_absent
+    for c in range(1, len(classes)):
+        present = [(bag.fractions[c], bag.area) for bag in bags if bag.low[c] > _PRESENT]
+        if not (among[c] and present):
+            continue
+        fractions, areas = zip(*present, strict=True)
+        shown, stated = float(found[c] / among[c]), float(np.average(fractions, weights=areas))
+        if found[c] >= _LEAST_CLAIM_PX and shown >= _LEAST_PRESENT * stated:
+            where = "a region" if n_regions[c] == 1 else f"{n_regions[c]:.0f} regions"
+            yield Message(
+                "warning",
+                f"No {classes[c]} was stated in {where}, where the map shows {percent(shown, 1)}; "
+                f"elsewhere about {percent(stated, 1)} was stated. Look there: if there is some, "
+                "or nobody looked, leave the fraction empty and train anew; if there is none, set "
+                "a few keypoints on what is shown.",
             )
 
 
