@@ -55,6 +55,14 @@ def test_scale_and_units_are_those_of_the_sample(axons, synthetic):
             assert arguments["axis_labels"] == ("z", "y", "x")
 
 
+def test_images_of_their_own_are_told_from_a_volume(axons, synthetic):
+    told = [
+        "not a volume" in one[0][1]["metadata"]["napari_spss"]["notice"]
+        for one in (axons, synthetic)
+    ]
+    assert told == [True, False]
+
+
 def test_pixels_are_those_of_the_sample(axons):
     image, stack = axons[0][0], axon_sample().stack
     assert image.dtype == stack.dtype

@@ -19,6 +19,7 @@ _SIMULATED = (
     "Sample: its annotations are simulated, with a person's errors. Fractions are guesses, and a "
     "node in a hundred is marked wrong."
 )
+_APART = " Its slices are images of their own, not a volume: look for objects in each slice."
 
 
 def open_synthetic() -> list[LayerData]:
@@ -54,7 +55,7 @@ def _layers(sample: Sample) -> list[LayerData]:
             _MARK: {
                 "annotations": annotations,
                 "object_diameter_px": sample.object_diameter_px,
-                "notice": _SIMULATED,
+                "notice": _SIMULATED + ("" if stack.voxel_size_um[0] else _APART),
                 "origin": sample.notice,
             }
         },

@@ -291,6 +291,7 @@ def test_the_table_is_saved(dock, viewer, qtbot, tmp_path, monkeypatch):
     assert table["voxels"].tolist() == [1200, 200, 1]
     assert read_origin(path) == layer_mark(objects_layer(dock, viewer))["made_by"]
     assert {"z0", "is_counted", "axis_minor_px"} <= {*table}
+    assert dock.bar.text() == f"Saved in {tmp_path}: objects.csv."
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "no/o.csv"), ""))
     part(dock, QPushButton, "Save table").click()
     assert "no" in told(dock)

@@ -190,7 +190,7 @@ def test_it_is_refused_without_nodes_and_with_other_classes(dock, qtbot):
     train(dock, qtbot)
     styles = dock.classes.value()
     dock.annotate.set_value(Annotations(CLASSES))
-    assert look_button(dock).text() == "no node is left"
+    assert look_button(dock).text() == "no node to look at"
     assert not dock.controller.find_doubtful()
     assert "count a grid" in dock.bar.text()
     dock.annotate.set_value(SAID)

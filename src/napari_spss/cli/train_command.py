@@ -219,7 +219,8 @@ def _report(
 
     lines = []
     if not token.is_cancelled:
-        say("comparing stated and predicted fractions")
+        if job.annotations.effective_proportions():
+            say("comparing stated and predicted fractions")
         try:
             lines += comparison_lines(model, job.stack, job.annotations, device=device, token=token)
             lines += gain_lines(model, job, device=device, token=token)

@@ -297,6 +297,7 @@ class SpssDock(QWidget):
         self.results.set_place_to_save(lambda: self.controller.outcome.place_to_save())
         self.controller.save_refused.connect(self.results.refuse_saving)
         self.results.objects.find_requested.connect(self.controller.find_objects)
+        self.results.objects.saved.connect(partial(self.session.say, "info"))
         self.controller.objects_refused.connect(self.results.objects.refuse)
         self.controller.objects_asked.connect(self.results.objects.ask)
         self.controller.objects_edited.connect(self._on_objects_edited)

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from ..annotations import Box, ClassSpec
 
 _ESTIMATES = "estimates.csv"
-_CONTRADICTED = "nodes contradict the labels: look again at those in estimates_contradicted.csv."
+_CONTRADICTED = (
+    "nodes contradict the labels: look again at those in its estimates_contradicted.csv."
+)
 
 
 def estimate_images(

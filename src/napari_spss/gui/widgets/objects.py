@@ -48,6 +48,7 @@ class ObjectsSection(QWidget):
 
     find_requested = Signal(object, str)  # ObjectRequest, and what becomes of edited ones
     chosen = Signal(int)  # number of an object to go to
+    saved = Signal(str)  # what was written, in words
 
     def __init__(self) -> None:
         super().__init__()
@@ -354,6 +355,8 @@ class ObjectsSection(QWidget):
                 write_table(folder / place.name, self._found.table)
         except SpssError as error:
             self._stale.say(str(error))
+        else:
+            self.saved.emit(f"Saved in {place.parent}: {place.name}.")
 
 
 def _number(text: str, other: float) -> float:

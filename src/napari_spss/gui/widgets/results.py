@@ -383,7 +383,7 @@ class ResultsSection(QWidget):
         n_looks = min(N_LOOKS, self._n_nodes)
         can_look = bool(n_looks) and self._has_model and self._has_image
         self._look_again.setText(
-            f"at up to {counted(n_looks, 'node')}" if n_looks else "no node is left"
+            f"at up to {counted(n_looks, 'node')}" if n_looks else "no node to look at"
         )
         self._look_again.setEnabled(is_free and can_look)
         self._save.setEnabled(is_free and self._has_result)
