@@ -287,8 +287,8 @@ def test_no_digit_is_cut_off_where_the_font_is_large(qtbot):
     field = VoxelSizeField()
     qtbot.addWidget(field)
     field.set_value((0.05, 0.13, 0.13), has_depth=True)
-    field.setFont(QFont(field.font().family(), 24))
-    field.adjustSize()
     boxes = field.findChildren(QDoubleSpinBox)
+    for box in boxes:  # as napari's style does
+        box.setFont(QFont(box.font().family(), 24))
     widths = [box.fontMetrics().horizontalAdvance(box.text()) for box in boxes]
     assert all(box.minimumWidth() >= width for box, width in zip(boxes, widths, strict=True))

@@ -447,6 +447,7 @@ class VoxelSizeField(QWidget):
             field.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
             field.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             field.valueChanged.connect(lambda value, index=index: self._on_entered(index, value))
+            field.font_changed.connect(self._fit)
             self._lengths.append(field)
             row.addWidget(field, 1)
         self._unit = QComboBox()
@@ -475,12 +476,6 @@ class VoxelSizeField(QWidget):
             field.blockSignals(False)
         self._fit()
 
-    def changeEvent(self, event: QEvent) -> None:
-        """Follow the size of the font."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.FontChange:
-            self._fit()
-
     def _fit(self) -> None:
         """Leave room for the digits: a length that is cut off reads as another one."""
         texts = ["x 0.1", *(field.text()[: len("x 0.0046")] for field in self._lengths)]
@@ -507,6 +502,14 @@ class VoxelSizeField(QWidget):
 
 class _Length(QDoubleSpinBox):
     """A length without the zeros behind its last digit."""
+
+    font_changed = Signal()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Tell of another font, which napari's style gives to fields alone."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self.font_changed.emit()
 
     def textFromValue(self, value: float) -> str:
         """Write a length."""
