@@ -447,7 +447,6 @@ class VoxelSizeField(QWidget):
             field.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
             field.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             field.valueChanged.connect(lambda value, index=index: self._on_entered(index, value))
-            field.font_changed.connect(self._fit)
             self._lengths.append(field)
             row.addWidget(field, 1)
         self._unit = QComboBox()
@@ -456,6 +455,8 @@ class VoxelSizeField(QWidget):
         self._unit.setToolTip("Unit in which the lengths are shown; it changes none of them.")
         self._unit.currentIndexChanged.connect(self._show)
         row.addWidget(self._unit)
+        for field in self._lengths:
+            field.font_changed.connect(self._fit)
 
     def set_value(self, size_um: VoxelSize, *, has_depth: bool) -> None:
         """Show a size (z, y, x) in micrometres, in the unit that suits it."""
@@ -480,13 +481,15 @@ class VoxelSizeField(QWidget):
         """Leave room for the digits: a length that is cut off reads as another one."""
         texts = ["x 0.1", *(field.text()[: len("x 0.0046")] for field in self._lengths)]
         widest = max(map(self._lengths[0].fontMetrics().horizontalAdvance, texts))
+        unit = self._unit.fontMetrics().horizontalAdvance("µm")  # beside its arrow
         if widest == self._widest:  # a new style is a change of the font, too
             return
         self._widest = widest
         # napari's style gives such fields the width of three
         self.setStyleSheet(
-            "QDoubleSpinBox, QComboBox { min-width: 40px; padding: 2px 4px; }"
+            "QDoubleSpinBox, QComboBox { padding: 2px 4px; }"
             f"QDoubleSpinBox {{ min-width: {widest + 4}px; }}"
+            f"QComboBox {{ min-width: {max(40, unit + 24)}px; }}"
         )
 
     def _on_entered(self, index: int, value: float) -> None:
