@@ -160,6 +160,24 @@ def test_undo_is_noticed(qtbot):
         viewer.dims.set_current_step(0, 1)
 
 
+def test_undo_on_another_slice_than_the_shown_one_is_noticed(qtbot):
+    viewer, _, tool = make_tool(qtbot)
+    tool.start_painting()
+    for z in (1, 2):
+        viewer.dims.set_current_step(0, z)
+        put(tool.layer, ([z], [3], [5]), 2)
+    viewer.dims.set_current_step(0, 0)
+    tool.take_changed_slices()
+    for z in (2, 1):
+        with qtbot.waitSignal(tool.value_changed):
+            tool.layer.undo()
+        assert tool.take_changed_slices() == {z}
+    assert tool.is_erased
+    with qtbot.waitSignal(tool.value_changed):
+        tool.layer.redo()
+    assert tool.take_changed_slices() == {1}
+
+
 def test_adopted_layer(qtbot):
     viewer, _, tool = make_tool(qtbot)
     data = np.zeros(SHAPE, int)

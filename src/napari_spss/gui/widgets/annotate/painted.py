@@ -78,6 +78,8 @@ class PaintedTool(QWidget):
         self._values: tuple[int, ...] = ()
         self._levels: tuple[int, ...] = ()
         self._counts: dict[int, tuple[int, ...]] = {}
+        self._touched: set[int] = set()  # slices that strokes touched, which may be taken back
+        self._drawn = -1  # slice that was drawn last
         self._gone: dict[str, int] = {}  # label values of removed classes
         self._is_count_due = False
         self._changed: set[int] | None = set()  # None for all
@@ -427,6 +429,7 @@ class PaintedTool(QWidget):
         self._drop_ids()
         self._is_blank = self.is_erased = False
         self._counts.clear()
+        self._touched.clear()
         self._gone.clear()
 
     def _drop_ids(self) -> None:
@@ -455,7 +458,10 @@ class PaintedTool(QWidget):
     def _note_change(self, slices: set[int] | None) -> None:
         self._is_blank = False
         self.n_edits += 1
-        self._counts.clear()
+        if slices is None:
+            self._counts.clear()
+        self._touched |= slices or set()
+        self._counts |= {z: self._count(z) for z in slices or self._touched}
         self.is_erased = self._is_empty(self._count_current())
         keep_all = slices is None or self._changed is None
         self._changed = None if keep_all else (self._changed or set()) | (slices or set())
@@ -483,9 +489,12 @@ class PaintedTool(QWidget):
         if layer is None or frame is None or not isinstance(layer.data, np.ndarray):
             return
         z = frame.current_slice(self._viewer)
-        before = self._counts.get(z)
-        if before is not None and before != self._count(z):
-            self._note_change({z} if layer.n_edit_dimensions <= 2 else None)
+        # what is taken back on another slice than the shown one redraws that
+        slices = {z, *(self._touched if z == self._drawn else ())}
+        self._drawn = z
+        changed = {z for z in slices & set(self._counts) if self._counts[z] != self._count(z)}
+        if changed:
+            self._note_change(changed if layer.n_edit_dimensions <= 2 else None)
 
     def _count_current(self) -> int:
         """Count the labels of the current slice, unless they are known; return the slice."""
