@@ -166,6 +166,9 @@ def test_undo_on_another_slice_than_the_shown_one_is_noticed(qtbot):
     for z in (1, 2):
         viewer.dims.set_current_step(0, z)
         put(tool.layer, ([z], [3], [5]), 2)
+    layer = tool.layer
+    tool.set_value(None)
+    tool.set_value(layer, (1, 2, 3))
     viewer.dims.set_current_step(0, 0)
     tool.take_changed_slices()
     for z in (2, 1):

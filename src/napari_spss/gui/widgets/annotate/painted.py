@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +79,8 @@ class PaintedTool(QWidget):
         self._values: tuple[int, ...] = ()
         self._levels: tuple[int, ...] = ()
         self._counts: dict[int, tuple[int, ...]] = {}
-        self._touched: set[int] = set()  # slices that strokes touched, which may be taken back
+        # slices that strokes touched, which may be taken back, also once the layer is used again
+        self._touched_in: WeakKeyDictionary[Labels, set[int]] = WeakKeyDictionary()
         self._drawn = -1  # slice that was drawn last
         self._gone: dict[str, int] = {}  # label values of removed classes
         self._is_count_due = False
@@ -429,7 +431,6 @@ class PaintedTool(QWidget):
         self._drop_ids()
         self._is_blank = self.is_erased = False
         self._counts.clear()
-        self._touched.clear()
         self._gone.clear()
 
     def _drop_ids(self) -> None:
@@ -460,13 +461,17 @@ class PaintedTool(QWidget):
         self.n_edits += 1
         if slices is None:
             self._counts.clear()
-        self._touched |= slices or set()
+        self._touched.update(slices or ())
         self._counts |= {z: self._count(z) for z in slices or self._touched}
         self.is_erased = self._is_empty(self._count_current())
         keep_all = slices is None or self._changed is None
         self._changed = None if keep_all else (self._changed or set()) | (slices or set())
         self._show_counts()
         self.value_changed.emit()
+
+    @property
+    def _touched(self) -> set[int]:
+        return set() if self._layer is None else self._touched_in.setdefault(self._layer, set())
 
     def _is_empty(self, z: int) -> bool:
         """Whether nothing is left in a layer of ours; looks at all of it where a slice is empty."""
@@ -493,6 +498,7 @@ class PaintedTool(QWidget):
         slices = {z, *(self._touched if z == self._drawn else ())}
         self._drawn = z
         changed = {z for z in slices & set(self._counts) if self._counts[z] != self._count(z)}
+        self._counts |= {z: self._count(z) for z in self._touched - set(self._counts)}
         if changed:
             self._note_change(changed if layer.n_edit_dimensions <= 2 else None)
 
