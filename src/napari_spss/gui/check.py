@@ -12,7 +12,7 @@ import numpy.typing as npt
 from qtpy.QtCore import QObject, Signal
 
 from ..core.annotations import Look
-from ..core.base import InputError, counted, scratch_copy
+from ..core.base import InputError, counted
 from .models import Session, Task, explain, guarded, start_task
 from .outcome import Estimated, Outcome
 
@@ -112,7 +112,7 @@ class CheckCount(QObject):
         assert maps is not None
         call = partial(
             _estimate,
-            *(scratch_copy(labels), maps.classes, self._check(), self._training()),
+            *(labels, maps.classes, self._check(), self._training()),
             version=outcome.version,
             is_set=source.stack.is_set,
             identity=source.identity,

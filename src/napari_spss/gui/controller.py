@@ -33,7 +33,6 @@ from ..core.base import (
     counted,
     length_text,
     origin_of,
-    scratch_copy,
 )
 from ..core.images import BOTH_UNKNOWN, LiveLabels
 from ..core.prediction import is_smoothed
@@ -244,6 +243,12 @@ class Controller(QObject):
             return None
         classes = self._inputs.classes.named(model.classes)
         return model if classes == model.classes else model.model_copy(update={"classes": classes})
+
+    @property
+    def holds_labels(self) -> bool:
+        """Whether labels are being read, and must not follow the threshold meanwhile."""
+        is_saving = self.session.status.kind == "export" and self._of_run is self.outcome
+        return is_saving or self.check.is_estimating
 
     def _follow(self, source: Source) -> None:
         """Take note that the image lies elsewhere, such as at another scale."""
@@ -567,7 +572,7 @@ class Controller(QObject):
             save_results,
             replace(results, made_by=outcome.origin()),
             outcome.maps,
-            scratch_copy(labels),  # moving the threshold changes them
+            labels,
             outcome.source.stack,
             format=format,
             run_dir=run_dir,

@@ -283,6 +283,7 @@ class SpssDock(QWidget):
         )
         self.results.estimates.estimate_requested.connect(self.controller.check.estimate)
         self.controller.check.changed.connect(self._refresh_ready)
+        self.controller.check.changed.connect(self._set_cleaning)
         self.controller.check.changed.connect(self._show_figures)
         self.results.load_requested.connect(self.controller.load)
         self.results.take_back_requested.connect(self.controller.take_back)
@@ -779,6 +780,7 @@ class SpssDock(QWidget):
                 self.annotate.keypoints.set_denied(())  # another model was asked
                 self._take_classes(end.result.model.classes)
             self._note_run(is_new=end.run == "training")
+        self._set_cleaning()
         self._show_result()
         self._refresh_ready()
         if end.run == "training" and end.kind is not EndKind.failed:
@@ -881,8 +883,12 @@ class SpssDock(QWidget):
         if cleaning.threshold is None and outcome.maps and len(outcome.maps.classes) == 2:
             # a model of more classes is at hand
             cleaning = replace(cleaning, threshold=outcome.cleaning.threshold)
-        if not self._is_restoring:
+        if self._is_restoring:
+            return
+        if not self.controller.holds_labels:
             outcome.set_cleaning(cleaning)
+        elif cleaning != outcome.cleaning:
+            self.bar.say("info", "The labels follow once they are saved, or estimated.")
 
     def _counted(self) -> CountedFractions | None:
         """What the counting frames tell of the whole stack."""

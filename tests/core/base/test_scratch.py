@@ -36,11 +36,3 @@ def test_what_was_written_stays_beside_what_is_assigned(zeros):
     assert (zeros[1, :10] == 3).all()
     assert (zeros[1, 10:] == 2).all()
     assert not zeros[2].any()
-
-
-def test_a_copy_is_left_as_it_is(zeros):
-    write_into(zeros[1], np.full(zeros[1].shape, 2))
-    copied = scratch.scratch_copy(zeros)
-    assert isinstance(copied, np.memmap) == isinstance(zeros, np.memmap)
-    zeros[1] = 5
-    np.testing.assert_array_equal(copied[:, 0, 0], [0, 2, 0])

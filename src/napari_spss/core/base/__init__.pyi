@@ -72,7 +72,6 @@ from .scratch import (
     forget_pages as forget_pages,
     in_parts as in_parts,
     keep_freed_memory as keep_freed_memory,
-    scratch_copy as scratch_copy,
     scratch_zeros as scratch_zeros,
     write_into as write_into,
 )

@@ -74,22 +74,6 @@ def write_into(target: npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
     forget_pages(target)
 
 
-def scratch_copy(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Copy a stack, in memory or in a file as `scratch_zeros`, for what goes on beside its changes.
-
-    Raises
-    ------
-    RunError
-        If there is no room for it on the disk.
-    """
-    copied = scratch_zeros(values.shape, values.dtype)
-    check_room(copied, values.nbytes)
-    for planes in zip(copied, values, strict=True):
-        for part, new in in_parts(*planes):
-            write_into(part, new)
-    return copied
-
-
 def check_room(array: npt.NDArray[Any], n_bytes: int) -> None:
     """See that so much can be written into `scratch_zeros`: a full disk would end the program.
 
