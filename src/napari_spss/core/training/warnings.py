@@ -183,7 +183,7 @@ def mistaken_classes(
                 "warning",
                 f"Of {n:.0f} nodes where the map shows {name}, {n - n_agreed:.0f} were judged "
                 f"otherwise: it takes something else for {name}, too. Look at the map. What may "
-                "help: train anew with another seed, or count a grid on another slice.",
+                "help: train anew with another seed; if that says so again, one more grid.",
             )
 
 
