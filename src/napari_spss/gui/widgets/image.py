@@ -62,6 +62,7 @@ _TIME_SERIES = (
     "their axis 'z' (Layers > Metadata)."
 )
 _ASKED = "Enter the size of a voxel, for lengths and volumes; until then they are in pixels."
+_ASKED_DEPTH = "Enter the distance of the slices (z), for volumes; until then they are in voxels."
 _MOST_SEARCHED_BYTES = 2**28  # in a tenth of a second
 _NOT_FINITE = (
     "It holds NaN or infinite values; replace them first, such as by "
@@ -364,8 +365,10 @@ def _is_same(one: VoxelSize, other: VoxelSize) -> bool:
 
 def _about_voxels(size: VoxelSize, found: VoxelSize | None, has_depth: bool) -> str:
     """Ask for the size of a voxel, doubt it, or say that the file says otherwise."""
-    if None in (size if has_depth else size[1:]):
+    if None in size[1:]:
         return _ASKED
+    if has_depth and size[0] is None:
+        return _ASKED_DEPTH
     if found is not None and _is_same(size, found) and (doubt := doubt_of_size(found)):
         return f"It {doubt}."
     if found is None or _is_same(size, found) or None in (found if has_depth else found[1:]):
