@@ -65,6 +65,14 @@ def size_of(layer):
     return voxel_size_um(Geometry.of(layer))
 
 
+def test_channels_that_the_file_tells_are_no_guess(viewer, section, tmp_path):
+    pixels = np.zeros((6, 2, 32, 48), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, imagej=True, metadata={"axes": "ZCYX"})
+    viewer.open(tmp_path / "a.tif", plugin="napari")
+    assert "6 slices, 48 x 32 px, 2 channels" in told(section)
+    assert "guessed" not in told(section)
+
+
 @pytest.mark.parametrize(("name", "write"), [("a.tif", imagej), ("a.ome.tif", ome)])
 def test_a_calibrated_file_is_shown_in_physical_units(viewer, section, tmp_path, name, write):
     write(tmp_path / name)

@@ -299,10 +299,9 @@ class ImageSection(QWidget):
             else:
                 more = (
                     _TIME_SERIES if geometry.is_time_series else "",
-                    guessed_channels(layer, geometry),
+                    _about_channels(layer, geometry),
                     layer_mark(layer).get("notice", ""),
                     layer_mark(layer).get(_DOUBTS, ""),
-                    _hidden_channels(layer, geometry),
                 )
                 facts = "\n".join(text for text in (describe(layer, geometry), *more) if text)
                 size = voxel_size_um(geometry)
@@ -394,10 +393,13 @@ def describe(layer: Image, geometry: Geometry) -> str:
     return ", ".join(parts)
 
 
-def _hidden_channels(layer: Image, geometry: Geometry) -> str:
-    """Say so if the file has channels, and none of the layer's axes is theirs."""
+def _about_channels(layer: Image, geometry: Geometry) -> str:
+    """Say so if channels are guessed, or if the file has some and none of the axes is theirs."""
     n_channels = layer_mark(layer).get(_CHANNELS, 1)
-    if n_channels == 1 or layer.rgb or "C" in geometry.axes or n_channels not in geometry.shape:
+    if "C" in geometry.axes:
+        is_known = geometry.shape[geometry.axes.index("C")] == n_channels
+        return "" if is_known else guessed_channels(layer, geometry)
+    if n_channels == 1 or layer.rgb or n_channels not in geometry.shape:
         return ""
     return (
         f"By its file an axis is that of {n_channels} channels; if so, name it 'c' (Layers > "
