@@ -573,6 +573,16 @@ def test_nodes_cannot_be_changed_by_hand(qtbot, meddle):
     assert tool.value() == before
 
 
+def test_nodes_that_were_selected_are_not_deleted_once_they_are_gone(qtbot):
+    viewer, _, tool = make_tool(qtbot)
+    tool.lay_grid()
+    tool.layer.selected_data = set(range(len(tool.layer.data)))
+    viewer.dims.set_point(0, 3)
+    assert not len(tool.layer.data)
+    tool.layer.remove_selected()
+    assert len(tool.value()) == 1
+
+
 @pytest.mark.parametrize("mode", ["add", "select", "transform"])
 def test_layer_stays_in_pan_zoom_mode(qtbot, mode):
     _, _, tool = make_tool(qtbot)

@@ -121,6 +121,7 @@ class GridLayer(FixedPoints):
         with self._writing():
             with _undrawn(layer):
                 self._places = frame.place(positions, layer)
+                layer.selected_data = set()  # they may be gone
                 layer.data = self._places.copy()
             layer_mark(layer)["nodes"] = self._places
         self._write_looks()
