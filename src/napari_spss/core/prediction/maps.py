@@ -242,7 +242,8 @@ def padding_message(model: Model, shares: Mapping[int, float]) -> Message | None
         f"{counted(len(found), 'slice')} ({shown}) {'have' if len(found) > 1 else 'has'} one grey "
         f"value from an edge on, as aligning leaves it, in up to {percent(max(shares.values()), 0)}"
         " of the pixels. Labels there mean nothing, but count in the fractions: crop the image, or "
-        "train with a class that is named outside and marked there."
+        "train with a class of its own that is marked there and counts in no fraction (in the dock "
+        "Area outside, --outside NAME, outside in Python)."
     )
     return Message("warning", text)
 
