@@ -90,7 +90,7 @@ def test_it_goes_from_node_to_node_between_grids_and_frames(viewer, tool, panel)
     press(panel, "Q")
     assert panel.current == LOOKS[1]
     assert viewer.dims.point[0] == 2 * 50
-    assert camera_of(viewer).center[-2:] == pytest.approx((188, 242))  # of what is around it
+    assert camera_of(viewer).center[-2:] == pytest.approx((72, 178))  # of what is around it
     assert tool.layer.data[:, 1:].tolist() == np.stack([FRAME.y, FRAME.x], 1).tolist()
     press(panel, "U")
     press(panel, "K")
