@@ -86,6 +86,7 @@ class Outcome(QObject):
         self._map_layers: list[Image] = []
         self._layer: Labels | None = None
         self._painted: set[int] = set()  # slices of it, not measured since
+        self._edited: set[int] = set()  # slices in which a stroke may be taken back
         self._stated: tuple[Proportion, ...] = ()
         self._annotations: Annotations | None = None  # that state them
         self._by_region: dict[Region, tuple[float, ...]] = {}
@@ -340,10 +341,11 @@ class Outcome(QObject):
         if layer is not self._layer or self.maps is None:
             return
         painted = set(self.maps.slices if slices is None else slices)
+        self._edited |= painted
         if not painted:
             z = self._current_slice()
             before = self._by_region.get(Region(z))
-            if before is None:
+            if z not in self._edited or before is None:
                 return
             self._measure(z, self._labels_of(z))
             if before == self._by_region.get(Region(z)):

@@ -536,7 +536,7 @@ class ResultLayers:
         mark = layer.metadata[MARK]
         if event.type != "set_data":
             mark["is_edited"] = True
-        if mark.get("is_edited"):
+        if mark.get("is_edited") and event.type != "labels_update":  # its stroke is told at the end
             slices: set[int] | None = None if event.type == "data" else set()
             if event.type == "paint":
                 axes = mark["axes"]
