@@ -225,9 +225,9 @@ def test_a_class_that_is_shown_where_nodes_were_judged_otherwise_is_told(shift, 
     truth = squares(24, 24)
     annotations = Annotations(CLASSES, grids=counted(truth, [0, 1], n_side=12))
     reader = SampleReader(plane(truth), annotations, FAST, working_scale=FULL)
-    shown = np.roll(truth[0], shift, axis=1)
-    maps = np.stack([1 - shown, shown]).astype(np.float32)
-    told = list(mistaken_classes(read_all(reader), lambda image: maps, CLASSES))
+    samples = read_all(reader)
+    shown = {one.name: np.roll(truth[0], shift, axis=1) for one in samples}
+    told = list(mistaken_classes(samples, shown, CLASSES))
     assert (not told) if n_wrong is None else len(told) == 1
     assert all(f"{n_wrong} were judged otherwise" in one.text for one in told), told[0].text
 
@@ -236,13 +236,9 @@ def absences(annotations, truth, maps):
     """What is told of maps, given as labels (Z, Y, X), where 0 was stated."""
     reader = SampleReader(plane(truth), annotations, FAST, working_scale=FULL)
     samples = read_all(reader)
-    of_image = {one.image.tobytes(): maps[one.slice] for one in samples}
-
-    def predict(image):
-        return np.stack([of_image[image.tobytes()] == c for c in range(len(annotations.classes))])
-
+    shown = {one.name: maps[one.slice] for one in samples}
     bags = [bag for one in samples for bag in one.bags]
-    return [one.text for one in denied_absences(samples, predict, annotations.classes, bags)]
+    return [one.text for one in denied_absences(samples, shown, annotations.classes, bags)]
 
 
 def test_a_class_that_is_shown_where_none_was_stated_is_told():

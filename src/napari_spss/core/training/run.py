@@ -703,10 +703,6 @@ class Run:
     def _contradicted(self, model: Model) -> Iterator[Message]:
         """Tell what was judged and stated that the map denies, as far as a few maps tell it."""
         classes, samples = self.annotations.classes, self.data.samples
-
-        def predict(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-            return self._predict(image, model.network)
-
         counted = [one for one in samples if one.nodes]
         if not counted and not any(one.is_mask for one in samples):
             yield Message(
@@ -717,9 +713,15 @@ class Run:
             )
         without = [one for one in samples if any((bag.fractions == 0).any() for bag in one.bags)]
         bags = list(chain.from_iterable(self.reader.bags().values()))  # as judged
+        counted, without = list(self._some(counted)), list(self._some(without))
+        mapped = {one.name: one.image for one in (*counted, *without)}
         with contextlib.suppress(Stopped):
-            yield from mistaken_classes(self._some(counted), predict, classes)
-            yield from denied_absences(self._some(without), predict, classes, bags)
+            shown = {
+                name: self._predict(image, model.network).argmax(axis=0)
+                for name, image in mapped.items()
+            }
+            yield from mistaken_classes(counted, shown, classes)
+            yield from denied_absences(without, shown, classes, bags)
 
     def _some(self, samples: Iterable[SliceSamples]) -> Iterator[SliceSamples]:
         """As many of them as are mapped in the time of some steps."""

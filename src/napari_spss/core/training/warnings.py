@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,8 @@ _LEAST_PRESENT = 0.25
 _CONSTANT = ""  # stands for all classes in what was told
 
 Predict = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+ShownClasses: TypeAlias = Mapping[str, npt.NDArray[np.integer]]
+"""By the name of a sample, the likeliest class of each of its pixels, (y, x)."""
 ClassIndices = tuple[int, ...]
 
 
@@ -163,21 +165,21 @@ def _limits(proportion: Proportion, index: int) -> tuple[float, float]:
 
 
 def mistaken_classes(
-    samples: Iterable[SliceSamples], predict: Predict, classes: Sequence[str]
+    samples: Iterable[SliceSamples], shown: ShownClasses, classes: Sequence[str]
 ) -> Iterator[Message]:
     """Tell of classes that a map shows where nodes of finished grids were mostly judged otherwise.
 
     Wrong nodes alone do not make it so: hardly more of those on an object are wrong than of others.
     """
-    shown, agreed = np.zeros((2, len(classes)))
+    nodes, agreed = np.zeros((2, len(classes)))
     for sample in samples:
         places = np.concatenate(list(sample.nodes.values()))
-        found = predict(sample.image).argmax(axis=0).flat[places]
+        found = shown[sample.name].flat[places]
         weights = sample.weight.flat[places]
         agrees = found == sample.target.flat[places]
-        shown += np.bincount(found, weights, minlength=len(classes))
+        nodes += np.bincount(found, weights, minlength=len(classes))
         agreed += np.bincount(found, weights * agrees, minlength=len(classes))
-    for name, n, n_agreed in list(zip(classes, shown, agreed, strict=True))[1:]:
+    for name, n, n_agreed in list(zip(classes, nodes, agreed, strict=True))[1:]:
         if round(n) >= _LEAST_NODES and n_agreed < _LEAST_AGREED * n:
             yield Message(
                 "warning",
@@ -188,15 +190,18 @@ def mistaken_classes(
 
 
 def denied_absences(
-    samples: Iterable[SliceSamples], predict: Predict, classes: Sequence[str], bags: Sequence[Bag]
+    samples: Iterable[SliceSamples],
+    shown: ShownClasses,
+    classes: Sequence[str],
+    bags: Sequence[Bag],
 ) -> Iterator[Message]:
     """Tell of classes that a map shows where 0 was stated, by what all ``bags`` state elsewhere."""
     found, among, n_regions = np.zeros((3, len(classes)))
     for sample in samples:
-        labels = predict(sample.image).argmax(axis=0)
         for bag in sample.bags:
             y0, x0, y1, x1 = bag.box
-            counts = np.bincount(labels[y0:y1, x0:x1].ravel(), minlength=len(classes))
+            labels = shown[sample.name][y0:y1, x0:x1]
+            counts = np.bincount(labels.ravel(), minlength=len(classes))
             is_absent = bag.fractions == 0
             found += counts * is_absent
             among += bag.area * is_absent
@@ -206,12 +211,12 @@ def denied_absences(
         if not (among[c] and present):
             continue
         fractions, areas = zip(*present, strict=True)
-        shown, stated = float(found[c] / among[c]), float(np.average(fractions, weights=areas))
-        if found[c] >= _LEAST_CLAIM_PX and shown >= _LEAST_PRESENT * stated:
+        share, stated = float(found[c] / among[c]), float(np.average(fractions, weights=areas))
+        if found[c] >= _LEAST_CLAIM_PX and share >= _LEAST_PRESENT * stated:
             where = "a region" if n_regions[c] == 1 else f"{n_regions[c]:.0f} regions"
             yield Message(
                 "warning",
-                f"No {classes[c]} was stated in {where}, where the map shows {percent(shown, 1)}; "
+                f"No {classes[c]} was stated in {where}, where the map shows {percent(share, 1)}; "
                 f"elsewhere about {percent(stated, 1)} was stated. Look there: if there is some, "
                 "or nobody looked, leave the fraction empty and train anew; if there is none, set "
                 "a few keypoints on what is shown.",
