@@ -469,3 +469,34 @@ def test_restored_objects_follow_classes_that_swap_their_names(of_two_classes, q
     button(dock.classes, "Add class").click()
     assert [*dock.controller.outcome.proofread] == ["mitochondria"]
     assert "tissue mitochondria objects" in viewer.layers
+
+
+def test_the_same_image_in_a_second_layer_keeps_what_was_done_to_objects(of_two_classes, qtbot):
+    begin, apply = of_two_classes
+    dock, viewer = begin()
+    apply(dock)
+    for name in ("mitochondria", "nuclei"):
+        find_of(dock, qtbot, name)
+        act_on(dock, 0, "Delete (D)")
+    first = viewer.layers["tissue"]
+    second = viewer.add_image(TWO.copy(), name="again")
+    dock.image.set_layer(second)
+    assert len(rows(dock)) == 1
+    apply(dock)
+    find_of(dock, qtbot, "nuclei")
+    assert "edited objects of nuclei" in told(dock)
+    act_on(dock, 0, "Delete (D)")
+    wait(dock, qtbot)
+    expected = TWO.copy()
+    expected[:, :, 5:15] = 0
+    expected[expected == 2] = 0
+    assert (viewer.layers["again labels"].data == expected).all()
+    dock.image.set_layer(first)
+    assert len(rows(dock)) == 0
+    wait(dock, qtbot)
+    assert (labels_of(dock, viewer, qtbot) == expected).all()
+    dock.shut_down()
+    dock, viewer = begin()
+    qtbot.waitUntil(lambda: "tissue nuclei objects" in viewer.layers, timeout=60_000)
+    apply(dock)
+    assert (labels_of(dock, viewer, qtbot) == expected).all()

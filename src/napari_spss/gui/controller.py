@@ -225,6 +225,8 @@ class Controller(QObject):
             is_replaced = image is not None and image[0] == other[0]  # in its layer
             if other != image and (is_replaced or not self.layers.is_in_viewer(other[0])):
                 self._outcomes.pop(other).clear()
+            elif image is not None and other != image and other[1] == image[1]:
+                self._outcomes[other].leave_objects()
         if image is None:
             self.outcome = self._new_outcome()
         elif image in self._outcomes:

@@ -378,8 +378,9 @@ class SpssDock(QWidget):
             self._show_reading(False)
         try:
             with self._restoring():
+                before = self.controller.outcome
                 self.controller.show_image(source)
-                self._open_project(layer, source)
+                self._open_project(layer, source, is_turned=self.controller.outcome is not before)
         except Exception as error:  # annotations of another image may be left beside it
             if source is not None:
                 self._refuse_image(explain(error, f"{source.name} cannot be shown"))
@@ -400,8 +401,8 @@ class SpssDock(QWidget):
         finally:
             self._is_restoring = was_restoring
 
-    def _open_project(self, layer: Image | None, source: Source | None) -> None:
-        """Bring the annotations of an image, and none of another."""
+    def _open_project(self, layer: Image | None, source: Source | None, *, is_turned: bool) -> None:
+        """Bring the annotations of an image, and none of another; another layer may show it."""
         is_other = source is not None and self.project.is_other(source)
         had_image = self.project.has_image
         if is_other:
@@ -421,6 +422,8 @@ class SpssDock(QWidget):
                     self._begin_anew(layer, had_image=had_image)
                 if layer is not None:
                     raise_annotations(self._viewer, layer)
+            elif source is not None and is_turned:
+                self._bring_objects(source)
         finally:
             self._contents.forget_actions()
         self._tell_run()
@@ -950,6 +953,15 @@ class SpssDock(QWidget):
             call = partial(found.measure, source.stack)
             task = start_task("napari-spss objects", call, self._on_objects_measured)
             self._measuring = task, found
+
+    def _bring_objects(self, source: Source) -> None:
+        """Show what was done to objects of the image in the layer that shows it now."""
+        outcome, every = self.controller.outcome, self._contents.proofread
+        for found in every:
+            found.version = -1  # of labels in that layer
+        outcome.keep_aside(every)
+        if every and self._measuring is None:
+            outcome.show_objects(every[-1], source)
 
     @guarded
     def _on_objects_measured(self, task: Task[pd.DataFrame]) -> None:

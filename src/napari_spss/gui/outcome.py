@@ -378,6 +378,12 @@ class Outcome(QObject):
         if self.maps is not None and self._aside:
             self._relabel(self.maps.slices)
 
+    def leave_objects(self) -> None:
+        """Leave what a person said of objects to another layer of the same image."""
+        self._aside = {}
+        if self.objects is not None and self.objects.is_edited:
+            self.objects, self.edits, self.object_layer = None, None, None
+
     def show_objects(self, found: FoundObjects, source: Source | None = None) -> None:
         """Show objects that were found in the labels, or restored; from now on they are edited.
 

@@ -160,6 +160,11 @@ class ProjectContents:
             self._changed_objects.setdefault(part, set()).update(changed)
         self._parts = {name: self._parts[name] for name in self._objects}
 
+    @property
+    def proofread(self) -> tuple[FoundObjects, ...]:
+        """Objects of each class that are saved in the project, those that were shown come last."""
+        return tuple(self._objects.values())
+
     def _objects_record(self, name: str) -> ObjectsRecord:
         found = self._objects[name]
         request = asdict(found.request)
@@ -200,7 +205,7 @@ class ProjectContents:
             self._objects[record.class_name] = FoundObjects.of_numbers(
                 request, slices, shape, judged=record.judged, made_by=record.made_by
             )
-        return tuple(self._objects.values())
+        return self.proofread
 
     def restore(self, project: Project) -> tuple[str, list[str]]:
         """Fill the sections from a project; return what was restored, and what not, in words."""
