@@ -570,6 +570,27 @@ def test_another_image_puts_previews_away_and_its_own_brings_them_back(person):
     person.wait(lambda: len(person.rows()) == 1)
 
 
+def test_a_run_that_was_loaded_beside_another_image_is_remembered_for_its_own(person):
+    person.train(POOR)
+    person.train(POOR)
+    (older,) = {*(person.dock.project.folder / "runs").iterdir()} - {
+        person.dock.controller.model_dir
+    }
+    image = person.viewer.layers[0]
+    other = person.viewer.add_image(np.random.default_rng(0).random((3, 32, 32)), name="other")
+    person.dock.image.set_layer(other)
+    assert person.dock.controller.load(older)
+    person.wait_for_the_end()
+    person.dock.image.set_layer(image)
+    person.wait(lambda: len(person.rows()) == 2)
+    assert person.rows()[1][0].startswith(IN_USE)
+    person.close()
+    person.open()
+    person.wait(lambda: len(person.rows()) == 2 and person.dock.session.model is not None)
+    person.wait_for_the_end()
+    assert person.rows()[1][0].startswith(IN_USE)
+
+
 def _role(layer) -> str:
     return str(layer.metadata.get("napari_spss", {}).get("role", ""))
 

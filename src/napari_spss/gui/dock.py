@@ -511,8 +511,8 @@ class SpssDock(QWidget):
         self._listing = None
         if task.error is not None:
             raise task.error
-        faults, runs = task.value or ((), ())
-        self._show_runs(runs)
+        faults, self._runs = task.value or ((), ())
+        self._note_run(is_new=False)  # it may have been loaded while another image was shown
         is_resuming, self._is_resuming = self._is_resuming, False
         for fault in faults if is_resuming else ():
             self.session.say("warning", fault)
