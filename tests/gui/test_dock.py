@@ -893,6 +893,19 @@ def test_fractions_follow_labels_that_are_painted_and_taken_back(dock, viewer, q
     settle(dock, qtbot)
     assert predicted_column(dock) == before
     assert len({version, painted, dock.controller.outcome.version}) == 3
+    for z in (1, 2):
+        viewer.dims.set_current_step(0, z)
+        labels.fill((z, 3, 3), 0)
+    viewer.dims.set_current_step(0, 0)
+    settle(dock, qtbot)
+    assert predicted_column(dock) == [before[0], "0 %", "0 %", before[3]]
+    for z in (2, 1):
+        labels.undo()  # on a slice that is not shown
+        settle(dock, qtbot)
+        assert predicted_column(dock)[z] == before[z]
+    labels.redo()
+    settle(dock, qtbot)
+    assert predicted_column(dock) == [before[0], "0 %", *before[2:]]
     labels.data = np.zeros_like(labels.data)
     settle(dock, qtbot)
     assert predicted_column(dock) == ["0 %"] * 4

@@ -87,6 +87,7 @@ class Outcome(QObject):
         self._layer: Labels | None = None
         self._painted: set[int] = set()  # slices of it, not measured since
         self._edited: set[int] = set()  # slices in which a stroke may be taken back
+        self._drawn = -1  # slice that was drawn last
         self._stated: tuple[Proportion, ...] = ()
         self._annotations: Annotations | None = None  # that state them
         self._by_region: dict[Region, tuple[float, ...]] = {}
@@ -336,23 +337,31 @@ class Outcome(QObject):
         ----------
         layer : Layer
         slices : iterable of int, optional
-            Which; by default all. If none, look for a change on the slice that is shown.
+            Which; by default all. If none, look for a change where a stroke may be taken back.
         """
         if layer is not self._layer or self.maps is None:
             return
         painted = set(self.maps.slices if slices is None else slices)
-        self._edited |= painted
-        if not painted:
-            z = self._current_slice()
-            before = self._by_region.get(Region(z))
-            if z not in self._edited or before is None:
-                return
-            self._measure(z, self._labels_of(z))
-            if before == self._by_region.get(Region(z)):
+        self._edited |= set(slices or ())
+        if not painted and self.source is not None:
+            z = self._results.slice_of(self.source)  # the slider tells others later
+            # what is taken back on another slice than the shown one redraws that
+            looked_at = self._edited if z == self._drawn else self._edited & {z}
+            self._drawn = z
+            painted = set(filter(self._has_changed, looked_at))
+            if not painted:
                 return
         self._painted |= painted
         self.version = next(self._versions)
         self._news.start()
+
+    def _has_changed(self, z: int) -> bool:
+        """Measure a slice that was painted anew; return whether it has other fractions."""
+        before = self._by_region.get(Region(z))
+        if before is None:
+            return False
+        self._measure(z, self._labels_of(z))
+        return before != self._by_region.get(Region(z))
 
     def follow(self, source: Source) -> None:
         """Take note that the image lies elsewhere; in another size, objects measure otherwise."""
@@ -645,7 +654,7 @@ class Outcome(QObject):
         self._results.note_origin([layer], origin)
         if layer is self._layer:
             return False
-        self._layer = layer
+        self._layer, self._edited = layer, set()
         self._relabeller.set_target(self._results, layer, self.source, self.maps)
         self._relabeller.set_cleaning(self.cleaning)
         return True

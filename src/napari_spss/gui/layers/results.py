@@ -373,6 +373,10 @@ class ResultLayers:
         """Whether labels are in the viewer, and as they were written."""
         return layer in self._viewer.layers and not layer_mark(layer).get("is_edited")
 
+    def slice_of(self, source: Source) -> int:
+        """Slice of an image that the viewer shows."""
+        return source.geometry.slice_at(self._viewer.dims.point)
+
     def is_seen(self, z: int, current: int) -> bool:
         """Whether a slice is on the screen while this one is the current one."""
         return z == current or self._viewer.dims.ndisplay > 2
