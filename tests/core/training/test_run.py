@@ -105,6 +105,19 @@ def test_changed_annotations_join_and_are_recorded(tmp_path):
     assert load_model(tmp_path).label_scale.normaliser == pytest.approx(64, abs=1)
 
 
+def test_annotations_that_come_after_the_last_step_do_not_join():
+    annotations, mailbox, told = annotated(TRUTH, n_grids=1), Mailbox(), []
+    ticks = itertools.count(0, 10).__next__
+    for event in iter_training(
+        STACK, annotations, tiny(), updates=mailbox, device="cpu", clock=ticks
+    ):
+        told += messages([event])
+        if isinstance(event, Progress) and event.done == 4:
+            mailbox.put(annotated(TRUTH, n_grids=2))
+    assert not any("new annotations count" in text for text in told)
+    assert not mailbox.is_empty
+
+
 def test_a_validation_loss_that_is_no_number_is_an_error_not_the_best(monkeypatch):
     settings = preset("paper").with_overrides(
         {"network.filters": 2, "sampling.crop_px": 16, "optimisation.max_epochs": 2}

@@ -15,6 +15,7 @@ from ..annotations import Annotations
 from ..base import (
     CancelToken,
     Event,
+    FinishReason,
     FolderLock,
     InputError,
     Mailbox,
@@ -191,7 +192,8 @@ def iter_training(
         checkpoint_due += _CHECKPOINT_INTERVAL_S
         while True:
             _check_folder(lock, run)
-            if updates is not None and (changed := updates.take()) is not None:
+            is_done = run.end() is FinishReason.completed  # no step would follow
+            if not is_done and updates is not None and (changed := updates.take()) is not None:
                 yield from run.join(changed)
             if (reason := run.end()) is not None:
                 break
