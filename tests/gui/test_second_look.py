@@ -116,12 +116,31 @@ def test_a_small_image_is_shown_larger_than_as_a_whole(dock, viewer, qtbot):
     assert camera.zoom > whole
 
 
+@pytest.mark.window
+def test_labels_are_hidden_as_long_as_nodes_are_looked_at(dock, viewer, qtbot):
+    train(dock, qtbot)
+    labels = viewer.layers["em preview labels"]
+    look(dock, qtbot, 1, 0)
+    assert not labels.visible
+    dock.annotate.show_tab(0)
+    assert labels.visible
+    dock.annotate.show_tab(1)
+    assert not labels.visible
+    labels.visible = True
+    dock.annotate.second_look.judge(0)
+    assert labels.visible  # as the user wants it
+    dock.annotate.second_look.end()
+    assert labels.visible
+    assert "hidden" not in dock.bar.text()
+
+
 def test_next_tells_how_many_nodes_are_left(dock, qtbot):
     train(dock, qtbot)
     assert "A second look, there, finds nodes" in said(dock.bar)
     look(dock, qtbot)
     told = "Second look: 4 nodes about which map and person differ most."
-    assert dock.bar.text() == told
+    assert told in [text for _, text in dock.session.messages]
+    assert dock.bar.text() == "Labels and maps are hidden while you look at nodes again."
     assert "second look (4 nodes are left)" in said(dock.bar)
     dock.annotate.second_look.judge(0)
     assert "second look (3 nodes are left)" in said(dock.bar)

@@ -94,7 +94,7 @@ if TYPE_CHECKING:
 _WIDTH_PX = 380
 _SCROLL_BAR_PX = 16  # with what is left beside it
 _RESTORED = "Restored "
-_HIDDEN = "Labels and maps are hidden while the tab Check is in front."
+_HIDDEN = "Labels and maps are hidden while "
 
 
 class SpssDock(QWidget):
@@ -260,7 +260,7 @@ class SpssDock(QWidget):
         self.classes.set_usage(self.annotate.usage_of)
         self.annotate.value_changed.connect(self._on_annotations_changed)
         self.annotate.slice_wanted.connect(self._go_to_slice)
-        self.annotate.check_shown.connect(self._on_check_shown)
+        self.annotate.results_hidden.connect(self._on_results_hidden)
         for name, section in self.sections.items():
             section.header.clicked.connect(partial(self._on_header, name))
         self.results.apply_requested.connect(lambda _: self._on_header(""))
@@ -866,11 +866,11 @@ class SpssDock(QWidget):
         QTimer.singleShot(0, lambda: self._scroll.ensureWidgetVisible(view))  # once laid out
 
     @guarded
-    def _on_check_shown(self, is_shown: bool) -> None:
-        """Hide labels and maps while the check count is judged, lest they lead the eye."""
-        if self.controller.layers.set_aside(self.source, is_shown):
-            self.bar.say("info", _HIDDEN)
-        elif self.bar.text() == _HIDDEN:
+    def _on_results_hidden(self, why: str) -> None:
+        """Hide labels and maps while something is so, and show them again."""
+        if self.controller.layers.set_aside(self.source, bool(why)):
+            self.bar.say("info", f"{_HIDDEN}{why}.")
+        elif self.bar.text().startswith(_HIDDEN):
             self.bar.say("info", "")
 
     # -- the result ------------------------------------------------------------------------------

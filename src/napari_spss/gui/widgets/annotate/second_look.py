@@ -53,9 +53,12 @@ class SecondLook(QWidget):
     -------
     value_changed()
         There are other nodes to look at.
+    moved()
+        Another node is looked at, or none.
     """
 
     value_changed = Signal()
+    moved = Signal()
 
     def __init__(
         self,
@@ -316,6 +319,7 @@ class SecondLook(QWidget):
         summary = looks_summary(looks)
         self._progress.setText(f"{summary}. {all_seen}" if is_over else f"{summary}.")
         self._problems.say(refused_text(self._refused_keys))
+        self.moved.emit()
 
     def _sentence(self, look: Look) -> str:
         assert self._current is not None

@@ -39,13 +39,14 @@ class AnnotateSection(QWidget):
 
     value_changed = Signal()
     slice_wanted = Signal(int)  # the user went to another row of the table
-    check_shown = Signal(bool)  # whether the tab of the check count is in front
+    results_hidden = Signal(str)  # while what labels and maps are to be hidden; empty if not
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._styles: tuple[ClassStyle, ...] = ()
         self._is_loading = False
         self._is_folded = False
+        self._hidden_while = ""
         self.fractions = FractionsTable()
         self.regions = RegionLayer(viewer, self._on_regions_changed)
         self.destroyed.connect(self.regions.close)
@@ -65,6 +66,7 @@ class AnnotateSection(QWidget):
             grid.called.connect(partial(self.show_tab, tab))
         for tool in (self.fractions, self.keypoints, self.painted, self.second_look):
             tool.value_changed.connect(self._on_changed)
+        self.second_look.moved.connect(self._tell_hidden)
 
     def value(self) -> Annotations:
         """Return all annotations but the painted ones."""
@@ -245,7 +247,17 @@ class AnnotateSection(QWidget):
         is_check = index == _CHECK and not self._is_folded
         self.grid.step_aside(is_check)
         self.check.step_aside(not is_check)
-        self.check_shown.emit(is_check)
+        self._tell_hidden()
+
+    def _tell_hidden(self) -> None:
+        """Tell if labels and maps are to be hidden, lest they lead the eye of who judges nodes."""
+        index = -1 if self._is_folded else self._tabs.currentIndex()
+        is_looking = index == _GRID and self.second_look.current is not None
+        why = "the tab Check is in front" if index == _CHECK else ""
+        why = "you look at nodes again" if is_looking else why
+        if why != self._hidden_while:
+            self._hidden_while = why
+            self.results_hidden.emit(why)
 
     def _on_regions_changed(self) -> None:
         self.fractions.set_regions(self.regions.value())
