@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -62,10 +63,10 @@ def start():
     """Start a process group of its own, so that workers can be killed with it."""
     started = []
 
-    def begin(*arguments: str) -> subprocess.Popen[str]:
+    def begin(*arguments: str, folder: Path | None = None) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ONE_THREAD,
-            start_new_session=True,
+            start_new_session=True, cwd=folder,
         )  # fmt: skip
         started.append(process)
         return process
@@ -189,6 +190,54 @@ def test_machines_that_join_help_and_one_may_be_killed(case, start):
     _, err = server.communicate(timeout=250)
     assert server.returncode == 0, err
     assert_same(case / "joined", case / "one")
+
+
+@posix
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_who_joined_is_told_that_the_prediction_ended_before_all_was_done(
+    case, start, spss, monkeypatch, tmp_path, how
+):
+    class Client:  # of a server that ends while it is asked for the next block
+        connected = True
+
+        def __init__(self, context):
+            pass
+
+        @contextlib.contextmanager
+        def acquire_block(self):
+            Client.connected = False
+            if how == "killed":
+                raise RuntimeError("Broken pipe (os error 32)")
+            yield None
+
+    server = start(*SPSS, *command(case, str(tmp_path), "--workers", "1"))
+    wait_for(server, tmp_path, 1)
+    os.killpg(server.pid, signal.SIGKILL)
+    server.communicate()
+    monkeypatch.setattr("daisy.v2.Client", Client)
+    done = spss("join", tmp_path, "--device", "cpu")
+    assert done.code == 1
+    assert done.error.startswith("the prediction has ended before all blocks were done")
+
+
+@posix
+def test_logs_of_workers_lie_with_the_prediction_wherever_who_joins_works(case, start):
+    places = (str(case / "run"), str(case / "big.tif"), "--out", "logged", "--device", "cpu")
+    server = start(*SPSS, "predict", *places, "--workers", "1", folder=case)
+    wait_for(server, case / "logged", 1)
+    (address,) = (case / "logged").glob(".*/.job/address.json")
+    assert json.loads(address.read_text())["logdir"] == str(address.parent / "logs")
+
+
+def test_who_joins_passes_over_addresses_that_killed_servers_left(spss, tmp_path):
+    place = tmp_path / ".prediction.0.partial" / ".job"
+    place.mkdir(parents=True)
+    context = {"task_id": "prediction", "port": "1", "worker_id": "-1", "hostname": "no.invalid"}
+    for text in (json.dumps(context), "{"):
+        (place / "address.json").write_text(text)
+        done = spss("join", tmp_path, "--wait", "0")
+        assert done.code == 2
+        assert "no prediction in blocks goes on" in done.error
 
 
 @posix

@@ -217,6 +217,7 @@ def predict_in_blocks(
                 show(Message("info", text))
             for z, mean in _mean_uncertainty(place, blocks, stack).items():
                 show(Predicted(z, None, mean))
+            (place / _RECORD).unlink()  # tells who joined that all is done
             shutil.rmtree(place)
     except Stopped:
         text = f"{_n_done(place)} of {len(blocks)} blocks are kept; the same command goes on."
@@ -268,23 +269,54 @@ def join_prediction(out_dir: str | Path, *, device: str = "auto", wait_s: float 
     ------
     InputError
         If no prediction in blocks goes on there, or run or image are not those that it began with.
+    RunError
+        If the prediction has ended before all blocks were done.
     """
     daisy = _daisy()
     folder = Path(out_dir)
     until = time.monotonic() + wait_s
     while True:
-        found = list(folder.glob(f".{_TASK}.*.partial/{_JOB}/{_ADDRESS}"))
-        if found:
-            context = daisy.Context(**json.loads(found[0].read_text()))
-            client = daisy.Client(context)
-            if client.connected:
-                return _work(daisy, client, found[0].parents[1], device)
+        for address in folder.resolve().glob(f".{_TASK}.*.partial/{_JOB}/{_ADDRESS}"):
+            if client := _client_of(daisy, address):
+                return _help(daisy, client, address, device)
         if time.monotonic() > until:
             raise InputError(
                 f"no prediction in blocks goes on in {folder}; begin it by predict with --workers "
-                "and --host, or name the folder of its --out."
+                "and --host, or name the folder of its --out; of many images, that of one in it."
             )
         time.sleep(0.5)
+
+
+def _client_of(daisy: Any, address: Path) -> Any:
+    """Connect to the server at an address; None if it does not answer, as one that was killed."""
+    try:
+        client = daisy.Client(daisy.Context(**json.loads(address.read_text())))
+    except (OSError, RuntimeError, ValueError):
+        return None
+    return client if client.connected else None
+
+
+def _help(daisy: Any, client: Any, address: Path, device: str) -> int:
+    """Compute blocks until none is left; say how many, or raise that the server ended before."""
+    place, fault = address.parent, None
+    worker = _Worker(place.parent, device)
+    while True:
+        try:
+            _work(client, worker)
+        except RuntimeError as error:
+            fault = error
+        if _n_done(place) == worker.n_blocks or not (place / _RECORD).exists():
+            return worker.n_done
+        client = _client_of(daisy, address)
+        if client is None:
+            raise RunError(
+                "the prediction has ended before all blocks were done. Those that are done are "
+                f"kept, {worker.n_done} of them computed here; begin it again by the same command, "
+                "and join."
+            ) from fault
+        if fault is not None:
+            raise fault
+        time.sleep(0.5)  # others compute the last ones, and may yet give them back
 
 
 def _daisy() -> Any:
@@ -296,6 +328,7 @@ def _daisy() -> Any:
             'python -m pip install "napari-spss[workers]".',
             field="workers",
         ) from error
+    logging.getLogger("daisy").addHandler(logging.NullHandler())
     return daisy
 
 
@@ -381,14 +414,13 @@ def _serve(
         torch.set_num_threads(n_threads)
         device = devices[int(context["worker_id"]) % len(devices)]
         try:
-            _work(daisy, daisy.Client(context), folder, device)
+            _work(daisy.Client(context), _Worker(folder, device))
         except SpssError as error:  # another worker could not either
             write_atomically(place / _ERROR, str(error))
             raise
 
     set_folder: Any = worker_logs.set_log_basedir
-    set_folder(place / "logs")
-    logging.getLogger("daisy").addHandler(logging.NullHandler())
+    set_folder((place / "logs").resolve())  # helpers may work in another folder
     task = daisy.Task(
         _TASK,
         total_roi=daisy.Roi((0,), (watch.n_blocks,)),
@@ -421,22 +453,20 @@ def _serve(
         )
 
 
-def _work(daisy: Any, client: Any, folder: Path, device: str) -> int:
-    """Compute blocks until none is left; say how many."""
-    job = read_record(_Job, folder / _JOB / _RECORD, remedy="begin the prediction again")
-    worker = _Worker(folder, job, device)
-    done = 0
+def _work(client: Any, worker: _Worker) -> None:
+    """Compute blocks until none is left."""
     while True:
         with client.acquire_block() as block:
             if block is None:
-                return done
-            done += worker.compute(int(block.write_roi.begin[0]))
+                return
+            worker.compute(int(block.write_roi.begin[0]))
 
 
 class _Worker:
     """Computes blocks, by what the job says."""
 
-    def __init__(self, folder: Path, job: _Job, device: str) -> None:
+    def __init__(self, folder: Path, device: str) -> None:
+        job = read_record(_Job, folder / _JOB / _RECORD, remedy="begin the prediction again")
         model = load_model(job.run)
         self._stack = open_stack(job.image, axes=job.axes, voxel_size_um=job.voxel_size_um)
         if model.weights_digest != job.weights or self._stack.identity() != job.image_identity:
@@ -447,6 +477,7 @@ class _Worker:
         self._job, self._place = job, folder / _JOB
         self._model = model
         self._blocks = _blocks(model, self._stack, job)
+        self.n_blocks, self.n_done = len(self._blocks), 0
         self._predictor = SlicePredictor(model, device, tile_px=None, flips=job.flips)
         layout = StackLayout.of(self._stack)
         names = result_names(is_set=layout.is_set, uncertainty=job.uncertainty, format="zarr")
@@ -455,11 +486,11 @@ class _Worker:
             for what, name in names.items()
         }
 
-    def compute(self, index: int) -> bool:
-        """Compute a block; say whether it was not done yet."""
+    def compute(self, index: int) -> None:
+        """Compute a block, unless it is done."""
         mark = self._place / _DONE / str(index)
         if mark.exists():
-            return False
+            return
         regions = self._blocks[index]
         y0, x0, y1, x1 = self._stack.box_of(regions[0].slice, regions[0].box)
         probs = np.empty((len(self._model.classes), y1 - y0, x1 - x0), np.float32)
@@ -487,7 +518,7 @@ class _Worker:
         for z, share in padded.items():
             self._note_padding(z, share)
         write_atomically(mark, json.dumps(means))
-        return True
+        self.n_done += 1
 
     def _write(self, z: int, corner: tuple[int, int], probs: npt.NDArray[np.float32]) -> None:
         self._put("maps", z, corner, quantised(probs))
