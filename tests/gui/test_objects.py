@@ -471,6 +471,27 @@ def test_restored_objects_follow_classes_that_swap_their_names(of_two_classes, q
     assert "tissue mitochondria objects" in viewer.layers
 
 
+def test_objects_that_came_back_have_their_probability_once_there_are_maps(of_two_classes, qtbot):
+    begin, apply = of_two_classes
+    dock, viewer = begin()
+    apply(dock)
+    find_of(dock, qtbot, "nuclei")
+    act_on(dock, 0, "Keep (K)")
+    before = viewer.layers["tissue nuclei objects"].features
+    dock.shut_down()
+    dock, viewer = begin()
+    qtbot.waitUntil(lambda: "tissue nuclei objects" in viewer.layers, timeout=60_000)
+    layer = viewer.layers["tissue nuclei objects"]
+    act_on(dock, 1, "Keep (K)")
+    apply(dock)
+    qtbot.waitUntil(lambda: "mean_probability" in layer.features)
+    assert layer.features.equals(before)
+    assert viewer.layers["tissue labels"].visible
+    assert not layer.visible
+    button(dock.results.objects, "Undo").click()  # what was done before
+    assert "1 judged" in told(dock)
+
+
 def test_the_same_image_in_a_second_layer_keeps_what_was_done_to_objects(of_two_classes, qtbot):
     begin, apply = of_two_classes
     dock, viewer = begin()

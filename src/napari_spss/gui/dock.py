@@ -137,7 +137,7 @@ class SpssDock(QWidget):
         self._before: Form | None = None  # of the image before
         self._recognising: tuple[Task[str], Image, Source] | None = None
         self._listing: Task[_Listed] | None = None
-        self._measuring: tuple[Task[pd.DataFrame], FoundObjects] | None = None
+        self._measuring: tuple[Task[pd.DataFrame], FoundObjects, pd.DataFrame] | None = None
         self._runs: tuple[RunSummary, ...] = ()
         self._is_resuming = False  # whether the last run is to be loaded once runs are listed
         self.project = ProjectBar(
@@ -790,6 +790,10 @@ class SpssDock(QWidget):
             self.sections["Results"].open()
         maps = self.controller.outcome.maps
         if end.run == "prediction" and maps is not None and maps.is_complete:
+            found = self.controller.outcome.objects
+            probability = None if found is None else found.table.get("mean_probability")
+            if found is not None and (probability is None or probability.isna().any()):
+                self._measure(found)  # they were restored
             self._show_section("Results", finished=("Image & classes", "Train", "Annotate"))
 
     def _take_classes(self, classes: Classes) -> None:
@@ -949,10 +953,17 @@ class SpssDock(QWidget):
         every = self._contents.read_objects(project, source.geometry.stack_shape)
         outcome.keep_aside(every)
         if every:
-            found = every[-1]
-            call = partial(found.measure, source.stack)
-            task = start_task("napari-spss objects", call, self._on_objects_measured)
-            self._measuring = task, found
+            self._measure(every[-1])
+
+    def _measure(self, found: FoundObjects) -> None:
+        """Measure objects in a thread, with the map of their class if there is all of it."""
+        outcome, source = self.controller.outcome, self.source
+        if source is None:
+            return
+        is_whole = outcome.maps is not None and outcome.maps.is_complete
+        call = partial(found.measure, source.stack, outcome.map_of(found) if is_whole else None)
+        task = start_task("napari-spss objects", call, self._on_objects_measured)
+        self._measuring = task, found, found.table
 
     def _bring_objects(self, source: Source) -> None:
         """Show what was done to objects of the image in the layer that shows it now."""
@@ -971,7 +982,13 @@ class SpssDock(QWidget):
         self._measuring = None
         if task.error is not None or task.value is None:
             raise task.error or RuntimeError
-        found = measuring[1]
+        _, found, table = measuring
+        if found is self.controller.outcome.objects:
+            if found.table is table:
+                self.controller.outcome.show_table(task.value)
+            else:  # somebody edited them meanwhile
+                self._measure(found)
+            return
         found.table = task.value
         self.controller.outcome.show_objects(found, source)
         judged = f"{len(found.judged)} judged: see Results, Objects"

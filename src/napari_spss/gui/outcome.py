@@ -468,6 +468,19 @@ class Outcome(QObject):
                 found.version = self.version
         return found.version != self.version
 
+    def map_of(self, found: FoundObjects) -> npt.NDArray[np.floating] | None:
+        """Map of the class of objects; None if there is none."""
+        index = self._index_of(found)
+        return None if index is None or self.maps is None else self.maps.maps[index - 1]
+
+    def show_table(self, table: pd.DataFrame) -> None:
+        """Show the table of the objects that are shown, measured anew."""
+        assert self.objects is not None
+        assert self.object_layer is not None
+        self.objects.table = table
+        self.object_layer.features = table.rename(columns={"object": "index"})
+        self.changed.emit()
+
     def _object_index(self) -> int | None:
         """Class of the objects that are shown among those of the maps."""
         return None if self.objects is None else self._index_of(self.objects)
@@ -488,13 +501,8 @@ class Outcome(QObject):
     ) -> pd.DataFrame:
         assert self.objects is not None
         assert self.source is not None
-        index = self._object_index()
-        return self.objects.measure(
-            self.source.stack,
-            None if index is None or self.maps is None else self.maps.maps[index - 1],
-            numbers=numbers,
-            within=within,
-        )
+        probs = self.map_of(self.objects)
+        return self.objects.measure(self.source.stack, probs, numbers=numbers, within=within)
 
     def _on_objects_edited(self, places: npt.NDArray[np.int64]) -> None:
         """Show an edit, and bring the labels into line with it."""

@@ -65,6 +65,7 @@ class ObjectEdits:
         # of the object that is added next
         self.next_number = int(found.table["object"].max()) + 1 if len(found.table) else 1
         self._order: pd.DataFrame | None = None
+        self._ordered: pd.DataFrame | None = None  # table of which it is the order
         self.history = History(self._put, _MAX_STEPS)
 
     # -- what is done ----------------------------------------------------------------------------
@@ -175,8 +176,9 @@ class ObjectEdits:
         """Objects that nobody judged, what stands out first; see `doubtful_objects`."""
         from ...core.analysis import doubtful_objects
 
-        if self._order is None:
-            self._order = doubtful_objects(self._found.table, self._n_in_slices)
+        if self._order is None or self._ordered is not self._found.table:
+            self._ordered = self._found.table
+            self._order = doubtful_objects(self._ordered, self._n_in_slices)
         return self._order[~self._order["object"].isin(self._found.judged)]
 
     def after(self, number: int) -> tuple[int, int] | None:
@@ -295,4 +297,3 @@ class ObjectEdits:
         found.table = pd.concat(parts).sort_values("object", kind="stable", ignore_index=True)
         for index in range(z.start, z.stop):
             self._n_in_slices[index] = np.count_nonzero(found.instances[index])
-        self._order = None
