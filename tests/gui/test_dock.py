@@ -28,7 +28,7 @@ from napari.utils.key_bindings import coerce_keybinding
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QLabel, QLineEdit, QScrollArea, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QLineEdit, QScrollArea, QWidget
 from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.annotations import (
@@ -1213,6 +1213,18 @@ def test_a_wrong_setting_marks_its_field(dock, qtbot):
     assert "patience" in warned(dock.train)
     dock.controller.refused.emit("sampling.crop_px", "sampling.crop_px is wrong")
     assert mark_of(dock.train.findChild(QWidget, "sampling.crop_px")) == "error"
+
+
+@pytest.mark.window
+def test_the_font_may_be_changed_while_the_dock_is_open(dock, viewer, qtbot):
+    viewer.window._qt_window.show()
+    field = dock.findChild(QDoubleSpinBox, "voxel_x")
+    for size in (15, 9, 18):
+        get_settings().appearance.font_size = size
+        qtbot.waitUntil(lambda: field.font().pointSize() == get_settings().appearance.font_size)
+        qtbot.waitUntil(
+            lambda: field.lineEdit().width() >= field.fontMetrics().horizontalAdvance("x 0.1")
+        )
 
 
 def highest_contrast(widget, rect):

@@ -299,4 +299,6 @@ def test_no_digit_is_cut_off_where_the_font_is_large(qtbot):
     for box in boxes:  # as napari's style does
         box.setFont(QFont(box.font().family(), 24))
     widths = [box.fontMetrics().horizontalAdvance(box.text()) for box in boxes]
-    assert all(box.minimumWidth() >= width for box, width in zip(boxes, widths, strict=True))
+    qtbot.waitUntil(
+        lambda: all(box.minimumWidth() >= width for box, width in zip(boxes, widths, strict=True))
+    )

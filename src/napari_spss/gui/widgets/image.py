@@ -44,6 +44,7 @@ from ..layers import (
     set_voxel_size,
     voxel_size_um,
 )
+from ..models import make_timer
 from .layer_combo import LayerCombo
 from .parts import Notice, make_row
 
@@ -460,8 +461,10 @@ class VoxelSizeField(QWidget):
         self._unit.setToolTip("Unit in which the lengths are shown; it changes none of them.")
         self._unit.currentIndexChanged.connect(self._show)
         row.addWidget(self._unit)
+        # once all have the font: a style of our own, too, is a change of it
+        fit_soon = make_timer(self, 0, self._fit)
         for field in self._lengths:
-            field.font_changed.connect(self._fit)
+            field.font_changed.connect(fit_soon.start)
 
     def set_value(self, size_um: VoxelSize, *, has_depth: bool) -> None:
         """Show a size (z, y, x) in micrometres, in the unit that suits it."""
@@ -487,7 +490,7 @@ class VoxelSizeField(QWidget):
         texts = ["x 0.1", *(field.text()[: len("x 0.0046")] for field in self._lengths)]
         widest = max(map(self._lengths[0].fontMetrics().horizontalAdvance, texts))
         unit = self._unit.fontMetrics().horizontalAdvance("µm")  # beside its arrow
-        if widest == self._widest:  # a new style is a change of the font, too
+        if widest == self._widest:
             return
         self._widest = widest
         # napari's style gives such fields the width of three
