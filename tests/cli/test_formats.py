@@ -64,6 +64,29 @@ def test_predict_writes_and_measures_a_format_of_another_package(package, spss, 
     assert pd.read_csv(theirs / "fractions.csv")["area_um2"].notna().all()
 
 
+def test_a_format_that_fails_is_named_and_ours_are_measured_beside_a_broken_one(
+    spss, trained, tmp_path, install
+):
+    code = """
+from napari_spss import Writer
+def open_file(path, layout):
+    raise ValueError("no licence")
+broken = Writer(".npy", open_file)
+wrong = open_file
+"""
+    offers = "broken = spss_broken_file:broken\nwrong = spss_broken_file:wrong"
+    install("spss_broken_file", code, "napari_spss.writers", offers)
+    command = ("predict", trained / "run", trained / "image.tif", "--device", "cpu", "--out")
+    done = spss(*command, tmp_path / "broken", "--format", "broken")
+    assert done.code == 1
+    assert "error: the package spss_broken_file, which adds to this program, failed" in done.err
+    done = spss(*command, tmp_path / "wrong", "--format", "wrong")
+    assert done.code == 2
+    assert "format 'wrong' of the package spss_broken_file cannot be loaded" in done.error
+    assert spss(*command, tmp_path / "ours").code == 0
+    assert spss("measure", tmp_path / "ours").code == 0
+
+
 def test_an_unknown_format_names_those_of_other_packages(package, spss, trained, tmp_path):
     command = ("predict", trained / "run", trained / "image.tif", "--out", tmp_path / "out")
     done = spss(*command, "--format", "czi")

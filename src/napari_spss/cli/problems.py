@@ -10,7 +10,7 @@ from typing import cast
 
 import typer
 
-from ..core.base import InputError, OutOfMemory, SpssError
+from ..core.base import InputError, OutOfMemory, SpssError, fault_of_package
 from .streams import say
 
 ABORTED = 130  # what shells report for a process that Ctrl-C ended; typer returns it as well
@@ -40,6 +40,9 @@ def exit_code_of(error: Exception, *, has_debug: bool) -> int:
         return _FAILED
     if isinstance(error, OSError):
         say(f"error: {_one_line(str(error))}")
+        return _FAILED
+    if fault := fault_of_package(error):
+        say(f"error: {fault}{'' if has_debug else '; --debug shows where'}.")
         return _FAILED
     kind = type(error).__name__
     hint = "" if has_debug else " Please report it, with what the same command and --debug show."

@@ -318,6 +318,20 @@ def test_a_column_of_ours_is_not_taken(install) -> None:
         measure(np.ones((2, 3, 3), int))
 
 
+def test_a_column_that_another_package_cannot_give_is_told_and_all_else_is_measured(
+    install,
+) -> None:
+    group = "napari_spss.object_properties"
+    install("spss_broken", "raise RuntimeError('no licence')", group, "broken = spss_broken:f")
+    code = "def f(mask):\n    raise ValueError('odd shape')\n"
+    install("spss_odd", code, group, "odd = spss_odd:f")
+    found = measure(np.array([[1, 1, 0, 1]]))
+    assert found.objects["pixels"].tolist() == [2, 1]
+    assert found.objects["odd"].isna().all()
+    assert any("'odd' of an installed package failed on 2 objects" in note for note in found.notes)
+    assert any("'broken' of the package spss_broken" in note for note in found.notes)
+
+
 @pytest.mark.parametrize("per_slice", [False, True])
 def test_some_objects_are_measured_as_among_all(per_slice):
     rng = np.random.default_rng(1)

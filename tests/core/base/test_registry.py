@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from napari_spss.core.base import InputError, Registry
+from napari_spss.core.base import InputError, Registry, fault_of_package
 
 GROUP = "spss_test.numbers"
 
@@ -62,6 +62,23 @@ def test_a_package_that_cannot_be_imported_is_named(numbers, install):
         numbers.get("broken")
     assert "no_such_module" in str(caught.value)
     assert caught.value.field == "number"
+
+
+@pytest.mark.parametrize("code", ["raise RuntimeError('no licence')", "value = 'licence'"])
+def test_what_a_package_offers_must_be_what_is_expected(install, code):
+    floats = Registry("number", group=GROUP, built_in={}, field="number", expects=float)
+    install("spss_odd", code, GROUP, "odd = spss_odd:value")
+    with pytest.raises(InputError, match=r"'odd' of the package spss_odd cannot be loaded \("):
+        floats.get("odd")
+
+
+def test_an_error_names_the_package_from_which_it_came(numbers, install):
+    code = "def value():\n    raise KeyError('x')\n"
+    install("spss_late", code, GROUP, "late = spss_late:value")
+    with pytest.raises(KeyError) as caught:
+        numbers.get("late")()
+    assert fault_of_package(caught.value).startswith("the package spss_late, which adds to this")
+    assert not fault_of_package(ValueError())
 
 
 def test_an_unknown_name_is_told_with_the_known_ones(numbers):

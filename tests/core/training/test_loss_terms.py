@@ -66,6 +66,12 @@ def test_a_term_that_returns_no_number_is_named(value):
         losses(**{"loss.terms.wrong": 1.0})
 
 
+def test_a_term_that_returns_no_finite_number_is_named():
+    register_loss("nothing", lambda step: step.logits.sum() * torch.nan)
+    with pytest.raises(InputError, match=r"loss term 'nothing' returned tensor\(nan"):
+        losses(**{"loss.terms.nothing": 1.0})
+
+
 def test_an_unknown_term_is_refused_before_anything_is_read(monkeypatch):
     monkeypatch.setattr(STACK, "read", None)
     with pytest.raises(InputError, match=r"no loss term is called 'gone'.*masks") as caught:

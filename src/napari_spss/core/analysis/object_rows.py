@@ -202,18 +202,24 @@ def object_rows(
     value_names : tuple of str
         Of the columns of means.
     """
-    functions = {one: OBJECT_PROPERTIES.get(one) for one in OBJECT_PROPERTIES.names()}
-    notes: list[str] = []
+    functions, notes = _offered()
+    faults: dict[str, list[str]] = {}
     found = found.take(found.n_voxels >= sizes.least[found.low[:, 0]])
     extra = pd.DataFrame(index=range(len(found.n_voxels)))
     if reader is not None and (functions or sizes.split is not None):
-        found, extra, n_left = _look_closer(found, reader, sizes, functions)
+        found, extra, n_left = _look_closer(found, reader, sizes, functions, faults)
         if n_left:
             what = "not split" if sizes.split is not None else "without further properties"
             notes.append(
                 f"{counted(n_left, 'object')} of {name} in a box of more than {_MAX_BOX} voxels: "
                 f"{what}."
             )
+    notes += [
+        f"The object property {one!r} of an installed package failed on "
+        f"{counted(len(said), 'object')} of {name}, where it is blank ({said[0]}); repair or "
+        "update that package."
+        for one, said in faults.items()
+    ]
     is_large = found.n_voxels >= sizes.least[found.low[:, 0]]
     found, extra = found.take(is_large), extra[is_large].reset_index(drop=True)
     rows = pd.DataFrame(_columns(found, sizes, name, value_names))
@@ -225,11 +231,23 @@ def object_rows(
     return pd.concat([rows, extra], axis=1), tuple(notes)
 
 
+def _offered() -> tuple[dict[str, ObjectProperty], list[str]]:
+    """What other packages offer, and which of it cannot be loaded."""
+    functions, notes = {}, []
+    for name in OBJECT_PROPERTIES.names():
+        try:
+            functions[name] = OBJECT_PROPERTIES.get(name)
+        except InputError as error:
+            notes.append(f"No column {name!r}: {error}")
+    return functions, notes
+
+
 def _look_closer(
     found: Components,
     reader: ClassReader,
     sizes: ObjectSizes,
     functions: dict[str, ObjectProperty],
+    faults: dict[str, list[str]],
 ) -> tuple[Components, pd.DataFrame, int]:
     """Split objects and work out further properties, in the box of each; count those too large."""
     pieces: list[Components] = []
@@ -276,7 +294,7 @@ def _look_closer(
         pieces.append(one)
         grey = [reader.grey(z, box) for z in range(z0, z1)] if functions else []
         for part, where in enumerate(ndimage.find_objects(parts), start=1):
-            rows.append(_properties(functions, parts, part, where, grey, sizes.is_volume))
+            rows.append(_properties(functions, parts, part, where, grey, sizes.is_volume, faults))
     if not pieces:
         return found, pd.DataFrame(index=range(0)), 0
     joined = Components.join(pieces)
@@ -291,8 +309,9 @@ def _properties(
     where: Any,
     grey: list[Floats | None],
     is_volume: bool,
+    faults: dict[str, list[str]],
 ) -> dict[str, Any]:
-    """Work out what other packages offer, of one object."""
+    """Work out what other packages offer, of one object; ``faults`` takes what they fail with."""
     if not functions:
         return {}
     mask = parts[where] == part
@@ -302,13 +321,18 @@ def _properties(
         mask, image = mask[0], None if image is None else image[0]
     row: dict[str, Any] = {}
     for name, function in functions.items():
-        needs_image = len(inspect.signature(function).parameters) > 1
-        if needs_image and image is None:
+        try:
+            needs_image = len(inspect.signature(function).parameters) > 1
+            if needs_image and image is None:
+                row[name] = math.nan
+                continue
+            value = np.asarray(
+                function(mask, image) if image is not None and needs_image else function(mask)
+            )
+        except Exception as error:  # noqa: BLE001  code of others: all else is measured
+            faults.setdefault(name, []).append(f"{type(error).__name__}: {error}")
             row[name] = math.nan
             continue
-        value = np.asarray(
-            function(mask, image) if image is not None and needs_image else function(mask)
-        )
         flat = value.reshape(-1).tolist()
         row |= (
             {name: flat[0]} if value.ndim == 0 else {f"{name}-{i}": v for i, v in enumerate(flat)}

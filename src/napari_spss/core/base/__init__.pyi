@@ -60,6 +60,7 @@ from .records import (
 )
 from .registry import (
     Registry as Registry,
+    fault_of_package as fault_of_package,
 )
 from .results import (
     ResultFiles as ResultFiles,

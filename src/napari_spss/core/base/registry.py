@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -11,6 +12,7 @@ from typing import Generic, TypeVar
 from .errors import InputError
 
 T = TypeVar("T")
+_packages: dict[str, str] = {}  # of other people, by module, that were asked for
 
 
 class Registry(Generic[T]):
@@ -26,10 +28,21 @@ class Registry(Generic[T]):
         Our own, as ``"module:attribute"``.
     field : str
         Setting that names one, for messages.
+    expects : type, optional
+        What each must be, if not a function.
     """
 
-    def __init__(self, kind: str, *, group: str, built_in: Mapping[str, str], field: str) -> None:
+    def __init__(
+        self,
+        kind: str,
+        *,
+        group: str,
+        built_in: Mapping[str, str],
+        field: str,
+        expects: type | None = None,
+    ) -> None:
         self._kind = kind
+        self._expects = expects
         self._group = group
         self._built_in = {name: EntryPoint(name, at, group) for name, at in built_in.items()}
         self._field = field
@@ -80,16 +93,39 @@ class Registry(Generic[T]):
                 f"install the package that offers it, or register your own before.",
                 field=self._field,
             )
+        package = ""
+        if offer.dist is not None:
+            package = f" of the package {offer.dist.name}"
+            _packages[_top(offer.module)] = offer.dist.name
         try:
-            thing: T = self._loaded.setdefault(name, offer.load())
-        except (ImportError, AttributeError) as error:
-            package = "" if offer.dist is None else f" of the package {offer.dist.name}"
+            thing: T = offer.load()
+            if self._expects is not None and not isinstance(thing, self._expects):
+                raise TypeError(f"{offer.value} is no {self._expects.__name__}")
+        except Exception as error:  # whatever they run when they are imported
             raise InputError(
-                f"{self._kind} {name!r}{package} cannot be loaded ({error}); "
+                f"{self._kind} {name!r}{package} cannot be loaded ({str(error) or repr(error)}); "
                 "repair or update that package, or choose another.",
                 field=self._field,
             ) from error
+        self._loaded[name] = thing
         return thing
+
+
+def fault_of_package(error: BaseException) -> str:
+    """Say which installed package an error came from, and what to do; empty if from none."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        package = _packages.get(_top(frame.f_globals.get("__name__", "")))
+        if package is not None:
+            text = " ".join(str(error).split())
+            return (
+                f"the package {package}, which adds to this program, failed "
+                f"({type(error).__name__}: {text}); repair, update or remove it"
+            )
+    return ""
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
 
 
 @cache

@@ -179,6 +179,7 @@ WRITERS: Registry[Writer] = Registry(
         "zarr": "napari_spss.core.images.multiscale:OME_ZARR",
     },
     field="format",
+    expects=Writer,
 )
 """All formats by name. Other packages add theirs by entry points of the group
 ``napari_spss.writers``, each a `Writer`."""

@@ -106,7 +106,10 @@ def holds_labels(path: Path) -> bool:
 
 
 def _all_labels_in(path: Path) -> list[Path]:
-    names = {"labels", *(f"labels{WRITERS.get(name).suffix}" for name in WRITERS.names())}
+    names = {"labels"}
+    for name in WRITERS.names():
+        with contextlib.suppress(InputError):  # of a package that is broken
+            names.add(f"labels{WRITERS.get(name).suffix}")
     return [path / name for name in sorted(names) if (path / name).exists()]
 
 

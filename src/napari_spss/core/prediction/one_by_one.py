@@ -29,6 +29,7 @@ from ..base import (
     SpssError,
     Stopped,
     counted,
+    fault_of_package,
 )
 from ..images import ListedImage, list_images
 
@@ -142,7 +143,8 @@ def one_by_one(
         except Stopped:
             rows.append({**row, "problem": NOT_DONE})
         except Exception as error:  # noqa: BLE001  a border: the others go on
-            text = str(error) if isinstance(error, SpssError | OSError) else repr(error)
+            is_foreseen = isinstance(error, SpssError | OSError)
+            text = str(error) if is_foreseen else fault_of_package(error) or repr(error)
             problem = " ".join(text.split())
             rows.append({**row, "problem": problem})
             pace.end("failed", problem)

@@ -254,7 +254,10 @@ def step_loss(step: LossInput) -> StepLoss:
 def _value(name: str, step: LossInput) -> torch.Tensor | None:
     value: object = LOSSES.get(name)(step)  # of whoever offers it
     if value is None or (isinstance(value, torch.Tensor) and value.shape == ()):
-        return value
+        if value is None or LOSSES.is_built_in(name) or bool(torch.isfinite(value)):
+            return value
+        if not bool(torch.isfinite(step.logits).all()):
+            return value  # the run has diverged
     raise InputError(
         f"the loss term {name!r} returned {reprlib.repr(value)}; it must return a tensor of one "
         "number, or None.",

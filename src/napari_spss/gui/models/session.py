@@ -45,6 +45,7 @@ from ...core.base import (
     Validated,
     counted,
     fault_of,
+    fault_of_package,
     preset,
 )
 from .curves import Curves
@@ -613,6 +614,8 @@ def explain(error: Exception, what: str = "The run failed", *, run: RunKind | No
     if isinstance(error, MemoryError):
         room = "close other programs or images, then try again" if run is None else _KINDS[run].room
         return f"The computer's memory did not suffice; {room}."
+    if fault := fault_of_package(error):
+        return f"{what}: {fault}."
     text = str(error).strip() or "no message"
     return f"{what}, with an unexpected error: {type(error).__name__}: {text}"
 
