@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 
 import napari_spss as spss
 from napari_spss.core.base import InputError
@@ -33,6 +34,9 @@ SAID = spss.Annotations(CLASSES, keypoints=[spss.Keypoint(0, 9, 9, 1)])
             "0.05 does not .* give three",
         ),
         (lambda: spss.stack_from_array(MASKED), "masked array; fill it"),
+        (lambda: spss.stack_from_array([[[1, 2], [3]]]), "slices of several lengths; make them"),
+        (lambda: spss.merge_objects([[1, 2]], (1, 2)), "must be a NumPy array of whole numbers"),
+        (lambda: spss.fill_object(0.5 * TRUTH, 1), "must be a NumPy array of whole numbers"),
         (lambda: spss.open_masks(MASKED), "masked array; fill it"),
         (lambda: spss.evaluate(MASKED, TRUTH), "masked array; fill it"),
         (lambda: spss.evaluate([*MASKED], [*TRUTH]), "masked array; fill it"),
@@ -70,6 +74,13 @@ def test_masks_that_are_marked_by_255_score_once_they_are_opened():
     assert scores.iou == (1.0, 1.0)
     partial = np.where(TRUTH == 0, 255, TRUTH).astype(np.uint8)  # 255 is unknown there
     assert spss.evaluate(TRUTH, partial).n_pixels == TRUTH.sum()
+
+
+def test_labels_may_be_arrays_that_are_read_slice_by_slice():
+    array = zarr.array(TRUTH)
+    assert spss.evaluate(array, TRUTH).mean_iou == 1
+    assert spss.find_objects(array[0]).max() == spss.find_objects(zarr.array(TRUTH[0])).max() == 1
+    assert spss.evaluate(array, [*TRUTH]).mean_iou == 1
 
 
 def test_positions_may_come_from_an_array_of_floats():

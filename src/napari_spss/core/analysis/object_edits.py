@@ -272,6 +272,12 @@ def _at(point: Sequence[int]) -> str:
 
 def _box_of(instances: Instances, number: int) -> tuple[slice, ...]:
     """Bounding box of an object that may be changed."""
+    given: object = instances
+    if not isinstance(given, np.ndarray) or given.dtype.kind not in "ui":
+        raise InputError(
+            "the numbers of objects must be a NumPy array of whole numbers, which is changed in "
+            "place; give numpy.array(instances, int), and keep it."
+        )
     if not instances.flags.writeable:
         raise InputError("the numbers of objects can only be read; give a copy, or open as 'r+'.")
     is_object = instances == number

@@ -91,23 +91,25 @@ LabelsLike: TypeAlias = LabelSource | npt.ArrayLike | Sequence[npt.ArrayLike]
 class _ArrayLabels:
     """Class indices that are held, or opened lazily, as arrays."""
 
-    def __init__(self, slices: Sequence[Any] | Any) -> None:
-        self._slices = slices
+    def __init__(self, slices: list[Any] | Any) -> None:
+        self._slices = slices  # one array of all: zarr has neither len() nor parts to cut later
 
     @property
     def n_slices(self) -> int:
-        return len(self._slices)
+        slices = self._slices
+        return len(slices) if isinstance(slices, list) else int(slices.shape[0])
 
     def shape_of(self, z: int) -> tuple[int, int]:
-        height, width = self._slices[z].shape
+        slices = self._slices
+        height, width = slices[z].shape if isinstance(slices, list) else slices.shape[1:]
         return int(height), int(width)
 
     def read(self, z: int, box: Box | None = None) -> npt.NDArray[np.uint8]:
-        plane = self._slices[z]
-        if box is not None:
-            y0, x0, y1, x1 = box
-            plane = plane[y0:y1, x0:x1]
-        plane = np.asarray(plane)
+        y0, x0, y1, x1 = box or (0, 0, *self.shape_of(z))
+        if isinstance(self._slices, list):
+            plane = np.asarray(self._slices[z][y0:y1, x0:x1])
+        else:
+            plane = np.asarray(self._slices[z, y0:y1, x0:x1])
         if plane.size and (plane.min() < 0 or plane.max() > IGNORE):
             raise InputError(
                 f"slice {z} holds class index {plane.min() if plane.min() < 0 else plane.max()}; "
@@ -139,7 +141,7 @@ def as_label_source(labels: LabelsLike) -> LabelSource:
         planes = [class_indices(plane, {2}) for plane in labels]
         return _ArrayLabels(planes)
     array = class_indices(labels, {2, 3})
-    return _ArrayLabels(array[None] if array.ndim == 2 else array)
+    return _ArrayLabels([array] if array.ndim == 2 else array)
 
 
 def class_indices(labels: Any, allowed: Collection[int]) -> Any:

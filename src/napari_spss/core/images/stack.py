@@ -411,7 +411,13 @@ def stack_from_array(
     >>> stack.n_slices, stack.shape_of(0), stack.read(2, (0, 0, 8, 16)).shape
     (5, (64, 48), (1, 8, 16))
     """
-    array = array if hasattr(array, "dtype") else np.asarray(array)
+    try:
+        array = array if hasattr(array, "dtype") else np.asarray(array)
+    except ValueError as error:
+        raise InputError(
+            f"{source} holds rows or slices of several lengths; make them alike, or open files of "
+            "them by open_stack."
+        ) from error
     if isinstance(array, np.ma.MaskedArray):
         raise InputError(
             f"{source} is a masked array; fill it first by array.filled(VALUE): with a grey value, "
