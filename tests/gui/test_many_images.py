@@ -458,6 +458,21 @@ def test_holes_and_small_pieces_are_as_the_dock_says(measured, study):
     assert np.array_equal(tifffile.imread(out / "labels.ome.tif"), cleaned)
 
 
+def test_no_image_waits_for_what_is_refused(measured, study, monkeypatch):
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, **__: str(study / "a"))
+    place = measured.many._out.text()
+    measured.press("Clear")
+    measured.press("Add folder…")
+    measured.many._out.setText(place)
+    (fill,) = [
+        one for one in measured.dock.results.findChildren(QCheckBox) if one.text() == "fill holes"
+    ]
+    fill.setChecked(True)
+    measured.work("Apply to all")
+    assert "has 1 image for which another state of the model or other options" in measured.said()
+    assert measured.column(2) == ["done before"]
+
+
 def test_results_of_another_model_are_not_measured(measured, study, run):
     assert main(train(run.parent, "other", n_steps=1)) == 0
     measured.dock.controller.load(run.parent / "other")

@@ -142,7 +142,7 @@ class ManyRuns(QObject):
         if end.run not in _KINDS:
             return
         if end.error is not None:
-            self._view.refuse(end.text)
+            self._view.show_failed(end.text)
         elif isinstance(end.result, ManyMeasured):
             self._view.show_measured(end.result, self._folder, self._warnings)
         else:

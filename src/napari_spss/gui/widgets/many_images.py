@@ -166,6 +166,14 @@ class ManyImages(QWidget):
         )
         self._problem.say("\n".join((*told, *warnings)))
 
+    def show_failed(self, text: str) -> None:
+        """Say why work on the images has ended; none waits for it any more."""
+        for row, one in enumerate(self._images):
+            if self._cell(row, _STATE) == "waiting":
+                is_done = one.path in self._results
+                self._show_state(row, _STATES["kept"] if is_done else "not done")
+        self.refuse(text)
+
     def refuse(self, text: str) -> None:
         """Say why nothing is applied, measured or opened; an empty text takes it back."""
         self._problem.say(text)
