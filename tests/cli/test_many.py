@@ -90,8 +90,8 @@ def test_each_image_has_what_a_call_for_it_alone_gives_and_a_row(spss, study):
     assert "c.zarr: The model does not say at which size" in done.err
     unknown = "The size of a pixel is not known"
     assert done.err.count(unknown) == 2  # said of two images, the second time with their number
-    assert f"img.tif: {unknown}" in done.err
-    assert f"The same of 1 more image as of img.tif: {unknown}" in done.err
+    assert f"a_img: {unknown}" in done.err
+    assert f"The same of 1 more image as of a_img: {unknown}" in done.err
     for name, image in (("a_img", "a/img.tif"), ("b_img", "b/img.tif"), ("c", "b/c.zarr")):
         assert spss("predict", "run", f"study/{image}", "--out", f"one/{name}").code == 0
         assert contents(f"out/{name}") == contents(f"one/{name}")

@@ -478,7 +478,7 @@ def test_results_of_another_model_are_not_measured(measured, study, run):
     measured.dock.controller.load(run.parent / "other")
     measured.wait_for_the_end()
     measured.press("Measure all")
-    assert "are of another model" in measured.said()
+    assert "another folder for the results" in measured.said()
     assert not (study.with_name("study_results") / "tables").exists()
 
 
@@ -499,4 +499,4 @@ def test_a_result_that_was_saved_from_the_dock_stays(measured, study, qtbot):
     assert not np.array_equal(saved, before)
     measured.work("Apply to all")
     assert np.array_equal(tifffile.imread(out / "labels.ome.tif"), saved)
-    assert "img.tif: its result was saved from the dock, and stays as it is." in measured.said()
+    assert "a_img: its result was saved from the dock, and stays as it is." in measured.said()

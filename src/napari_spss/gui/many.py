@@ -83,7 +83,7 @@ class ManyRuns(QObject):
         if begun is None or model is None or made_by not in (begun.identity, model.identity):
             raise InputError(
                 f"The results in {request.folder} are of another model; load that one, or apply "
-                "this one to all."
+                "this one to all with another folder for the results."
             )
         began = self._begin(
             *("measuring", measure_many, request, request.results),

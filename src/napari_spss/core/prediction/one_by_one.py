@@ -7,6 +7,7 @@ table has a row per image and class.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -123,7 +124,7 @@ def one_by_one(
     finish: Callable[[Path], object] = lambda place: None,
 ) -> pd.DataFrame:
     """Do the work on each image, and write the one table, with what else is to lie beside it."""
-    pace = _Pace(len(images), show)
+    pace = _Pace(images, show)
     show(RunStarted("images", len(images), "", ()))
     rows: list[dict[str, object]] = []
     for image in images:
@@ -168,9 +169,15 @@ def one_by_one(
 class _Pace:
     """Tells how far the work is, on an image and in all."""
 
-    def __init__(self, total: int, show: Show) -> None:
+    def __init__(self, images: Sequence[ListedImage], show: Show) -> None:
         self.done = 0
-        self._total, self._show = total, show
+        self._total, self._show = len(images), show
+        often = Counter(one.path.name for one in images)
+        # those of one name are called as their results
+        self._names = {
+            str(one.path): one.path.name if often[one.path.name] == 1 else one.name
+            for one in images
+        }
         self._began = time.monotonic()
         self._new_s, self._n_new = 0.0, 0
         self._image = ("", 0.0)
@@ -192,7 +199,7 @@ class _Pace:
             said = self._said.setdefault(event, [])
             said.append(path)
             if len(said) == 1:
-                self._show(Message(event.level, f"{Path(path).name}: {event.text}"))
+                self._show(Message(event.level, f"{self._names[path]}: {event.text}"))
         elif isinstance(event, Progress):
             self._show(ImageProgress(path, self.done, self._total, "running", event.share))
             self._tell(event.share)
@@ -210,7 +217,7 @@ class _Pace:
         """Say of how many more images the same was to be said, of each text its beginning."""
         for message, (first, *more) in self._said.items():
             if more:
-                same = f"The same of {counted(len(more), 'more image')} as of {Path(first).name}"
+                same = f"The same of {counted(len(more), 'more image')} as of {self._names[first]}"
                 beginning = message.text.partition(". ")[0].rstrip(".")
                 self._show(Message(message.level, f"{same}: {beginning}."))
 

@@ -374,7 +374,7 @@ class ManyImages(QWidget):
             if problem := str(rows["problem"].iloc[0]):
                 is_failed = problem != NOT_DONE
                 self._show_state(row, "failed" if is_failed else "not done", problem)
-                told += [f"{self._images[row].path.name}: {problem}"] * is_failed
+                told += [f"{self._cell(row, 0)}: {problem}"] * is_failed
         return told[:_MAX_TOLD]
 
     def _by_row(self, table: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
