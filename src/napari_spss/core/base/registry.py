@@ -131,4 +131,4 @@ def _top(module: str) -> str:
 @cache
 def _installed(group: str, path: tuple[str, ...]) -> Mapping[str, EntryPoint]:
     """What packages on a path offer, by name; looked through once."""
-    return {offer.name: offer for offer in reversed(entry_points(group=group))}
+    return {offer.name: offer for offer in reversed(tuple(entry_points(group=group)))}
