@@ -222,20 +222,20 @@ def test_a_slice_larger_than_its_window_is_predicted_whole_and_kept(memory, pred
     first, second = memory.recall(batch(large, (0, 0), (16, 8)), 0)
     assert first.odds is second.odds
     assert first.probs((0, 0, 99, 99)).shape == (2, 32, 40)
-    assert memory.recall(batch(large, (3, 3)), 49)[0].odds is first.odds
+    assert memory.recall(batch(large, (3, 3)), 50)[0].odds is first.odds
     assert predicted == [(32, 40)]
-    (renewed,) = memory.recall(batch(large, (3, 3)), 50)
+    (renewed,) = memory.recall(batch(large, (3, 3)), 51)
     assert shown(renewed) == 2
-    assert memory.recall(batch(large, (3, 3)), 99)[0].odds is renewed.odds
-    assert memory.of(large, 99, (16, 16)).odds is renewed.odds
-    counted = memory.of(large, 100, (16, 16))
+    assert memory.recall(batch(large, (3, 3)), 101)[0].odds is renewed.odds
+    assert memory.of(large, 101, (16, 16)).odds is renewed.odds
+    counted = memory.of(large, 102, (16, 16))
     assert shown(counted) == 3
-    assert memory.recall(batch(large, (3, 3)), 149)[0].odds is counted.odds
+    assert memory.recall(batch(large, (3, 3)), 152)[0].odds is counted.odds
 
 
 def test_very_large_slices_are_kept_longer(memory, predicted):
     huge = sample((128, 128), bags=[whole((128, 128), (0.9, 0.1))])
-    for step in (0, 50, 99, 100):
+    for step in (0, 50, 100, 101):
         memory.recall(batch(huge, (0, 0)), step)
     assert len(predicted) == 2  # 64 windows: twice as long
 
@@ -259,8 +259,8 @@ def test_of_many_slices_only_some_maps_are_kept(memory, predicted, monkeypatch):
         large = sample((32, 40), index=z, bags=[whole((32, 40), (0.9, 0.1))])
         (map_,) = memory.recall(batch(large, (0, 0)), 0)
         assert shown(map_) == z + 1
-    assert sorted(memory.kept(49)) == [f"{z}" for z in range(10)]
-    assert not memory.kept(50)
+    assert sorted(memory.kept(50)) == [f"{z}" for z in range(10)]
+    assert not memory.kept(51)
 
 
 def test_a_kept_map_takes_two_bytes_and_tells_sure_pixels_apart():
@@ -291,10 +291,10 @@ def test_what_was_kept_serves_a_run_that_goes_on(memory, predicted):
     large = sample((32, 40), bags=[whole((32, 40), (0.9, 0.1))])
     (first,) = memory.recall(batch(large, (0, 0)), 3)
     again = SliceMaps(no_window, CPU, memory.kept(20))
-    (recalled,) = again.recall(batch(large, (16, 8)), 52)
+    (recalled,) = again.recall(batch(large, (16, 8)), 53)
     assert torch.equal(recalled.odds, first.odds)
-    assert again.kept(52).keys() == {"0"}
-    assert not again.kept(53)
+    assert again.kept(53).keys() == {"0"}
+    assert not again.kept(54)
 
 
 def test_nothing_is_remembered_where_the_window_shows_every_region(memory, predicted):
@@ -337,9 +337,9 @@ def test_the_map_of_a_slice_that_fits_a_window_serves_for_a_while(memory, predic
     is_seen[1, 5] = False
     seen, hidden = memory.recall(batch(small, (0, 0), (0, 0)).seen(is_seen), 0)
     assert seen.odds is hidden.odds
-    assert memory.recall(batch(small, (0, 0)), 9)[0].odds is seen.odds
+    assert memory.recall(batch(small, (0, 0)), 10)[0].odds is seen.odds
     assert predicted == [(16, 12)]
-    assert shown(memory.recall(batch(small, (0, 0)), 10)[0]) == 2
+    assert shown(memory.recall(batch(small, (0, 0)), 11)[0]) == 2
     # nothing is to be completed, and nothing to be labelled
     assert memory.recall(batch(small, (0, 0)), 99, for_labels=False) == [None]
 

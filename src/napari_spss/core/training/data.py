@@ -356,7 +356,8 @@ class _Round:
             if samples[i].bags
         )
         part = share * _MOST_MAPPED / work if work else 1.0
-        n_together = max(1, min(len(slices), int(part * len(slices))))
+        # what is a whole number but for rounding is one, whichever way numbers are summed
+        n_together = max(1, min(len(slices), int(part * len(slices) + 1e-9)))
         n_turns = share * batch_size * sum(steps) / len(steps) / n_together
         labelled = tuple(i for i in slices if samples[i].has_labels)
         if n_together == len(slices):

@@ -170,7 +170,8 @@ class SliceMaps:
         """Return the map of a slice with windows of a shape, made anew when it has become old."""
         known = self.kept(step).get(sample.name)
         if known is None:
-            until = step + map_steps(sample, shape)
+            # and in one more, which the last window may begin: or it would be made for this alone
+            until = step + map_steps(sample, shape) + 1
             known = self._narrow(SliceMap.of(self._predict(sample.image), until))
             self._keep(sample.name, known)
         return known
