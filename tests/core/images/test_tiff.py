@@ -422,7 +422,8 @@ def test_pixels_of_one_micrometre_are_told_unless_stated(tmp_path: Path) -> None
 
 def test_three_slices_that_were_stored_as_rgb_planes_are_slices(tmp_path: Path) -> None:
     data = ramp(3, 20, 30, dtype=np.uint8)
-    tifffile.imwrite(tmp_path / "three.tif", data)
+    # tifffile writes this of itself, but may come to write three pages
+    tifffile.imwrite(tmp_path / "three.tif", data, photometric="rgb", planarconfig="separate")
     with open_stack(tmp_path / "three.tif") as stack:
         assert (stack.n_slices, stack.n_channels) == (3, 1)
         (note,) = stack.notes
