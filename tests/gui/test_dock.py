@@ -26,9 +26,18 @@ from napari.layers import Image, Labels
 from napari.settings import get_settings
 from napari.utils.key_bindings import coerce_keybinding
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QLineEdit, QScrollArea, QWidget
+from qtpy.QtWidgets import (
+    QDoubleSpinBox,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QScrollArea,
+    QSpinBox,
+    QTabBar,
+    QWidget,
+)
 from superqt import QLabeledDoubleSlider
 
 from napari_spss.core.annotations import (
@@ -1182,7 +1191,10 @@ def test_annotations_join_again_when_the_image_of_the_run_is_chosen_again(
     assert taken == [more]
 
 
-def test_all_sections_fit_into_380_px(dock, qtbot):
+@pytest.mark.window
+def test_all_sections_fit_into_380_px(dock, viewer, qtbot):
+    get_settings().appearance.font_size = 9  # as napari's, but on a Mac
+    viewer.window._qt_window.show()
     body = dock.findChildren(QScrollArea)[0]
     bar = body.verticalScrollBar().sizeHint().width()
     assert body.widget().minimumSizeHint().width() + bar <= 380
@@ -1213,6 +1225,39 @@ def test_a_wrong_setting_marks_its_field(dock, qtbot):
     assert "patience" in warned(dock.train)
     dock.controller.refused.emit("sampling.crop_px", "sampling.crop_px is wrong")
     assert mark_of(dock.train.findChild(QWidget, "sampling.crop_px")) == "error"
+
+
+@pytest.mark.window
+@pytest.mark.parametrize("size", [9, 12, 15])
+def test_texts_of_buttons_and_fields_are_not_cut_off_whatever_the_font(dock, viewer, qtbot, size):
+    viewer.window.resize(1400, 900)
+    viewer.window._qt_window.show()
+    get_settings().appearance.font_size = size
+    for section in dock.sections.values():
+        section.setVisible(section is dock.sections["Annotate"])
+    dock.sections["Annotate"].open()
+
+    def is_whole(widget):
+        if isinstance(widget, QTabBar):
+            return widget.tabRect(widget.count() - 1).right() < widget.width()
+        text, width = widget.text(), widget.width()
+        if isinstance(widget, QSpinBox):
+            width = widget.lineEdit().width()
+        return widget.fontMetrics().horizontalAdvance(text) <= width
+
+    for tab in range(5):
+        dock.annotate.show_tab(tab)
+        qtbot.wait(100)
+        frame, width = dock.parentWidget(), dock.minimumWidth()
+        viewer.window._qt_window.resizeDocks([frame], [width], Qt.Orientation.Horizontal)
+        qtbot.waitUntil(lambda width=width: dock.width() < width + 20)
+        shown = [
+            one
+            for kind in (QPushButton, QTabBar, QSpinBox)
+            for one in dock.findChildren(kind)
+            if one.isVisible() and not (size > 12 and "a side" in getattr(one, "text", str)())
+        ]
+        qtbot.waitUntil(lambda shown=shown: all(map(is_whole, shown)))
 
 
 @pytest.mark.window

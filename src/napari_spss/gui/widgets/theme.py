@@ -20,6 +20,7 @@ _THEME, _MARK = "spss_theme", "spss_mark"  # Qt properties
 _FIELDS = ("QLineEdit", "QAbstractSpinBox", "QComboBox", "QCheckBox")
 _MUTED = 0.75  # opacity
 _N_SHADES = 20
+_NUMBER_PX_A_POINT = 11.5  # "of any size", and the signs beside it
 
 
 def wear(widget: QWidget, theme: str) -> None:
@@ -38,7 +39,10 @@ def wear(widget: QWidget, theme: str) -> None:
     frames = f"{wrong} {{ border: 2px solid {error_colour(widget).name()}; }}"
     size = get_settings().appearance.font_size
     font = f"QToolButton {{ font-size: {size + 1}pt; }} QLineEdit {{ font-size: {size}pt; }}"
-    widget.setStyleSheet("\n".join((*bars, frames, font)))  # the children hear of it
+    # napari's style gives all of them 70 px, whatever the font
+    room = f"QAbstractSpinBox {{ min-width: {_NUMBER_PX_A_POINT * size:.0f}px; }}"
+    room += "QLabeledSlider > QAbstractSpinBox { min-width: 10px; }"
+    widget.setStyleSheet("\n".join((*bars, frames, font, room)))  # the children hear of it
 
 
 def set_mark(widget: QWidget, mark: Level) -> None:

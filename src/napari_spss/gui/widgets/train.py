@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container, create_widget
 from pydantic.fields import FieldInfo
-from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtCore import QEvent, QSignalBlocker, Signal
 from qtpy.QtGui import QStandardItemModel
-from qtpy.QtWidgets import QDoubleSpinBox, QPlainTextEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
 
 from ...core.base import preset
 from ...core.networks import NETWORKS
@@ -297,7 +297,21 @@ class SettingsForm(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._form.native)
+        self._fit_soon = make_timer(self, 0, self._fit)
         self.set_preset("fast")
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Follow another font, as of napari's settings."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.StyleChange:
+            self._fit_soon.start()
+
+    def _fit(self) -> None:
+        """Give all labels one width; magicgui measures them by the font of the program."""
+        labels = self._form.native.findChildren(QLabel)
+        widest = max(label.sizeHint().width() for label in labels)
+        for label in labels:
+            label.setMinimumWidth(widest)
 
     def value(self) -> dict[str, object]:
         """Return the settings that differ from the preset, by dotted name."""

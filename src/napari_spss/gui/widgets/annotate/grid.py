@@ -47,7 +47,7 @@ from ...models import (
     sentence,
 )
 from ..class_picker import ClassPicker
-from ..parts import Notice, fill_column, make_button, make_row, make_text, shrink
+from ..parts import Notice, fill_column, make_button, make_row, make_text
 from ..theme import set_mark
 from .grid_list import GridList, tally_html
 
@@ -223,12 +223,11 @@ class GridTool(QWidget):
             (self._before, self._next, self._next_open),
             (self._undo, self._redo, self._remove),
         )
-        shrink(*walk, *steps)
         fill_column(
             *(self, make_row((self._plan, 1), (self._minutes, 1))),
             make_row((self._on_slice, 1), (self._in_frames, 1)),
             make_row((self._lay, 1), self._n_side_label, self._n_side, (n_frames, 1)),
-            make_row((frame_px, 1), (frame_nodes, 1)),
+            make_row((frame_px, 9), (frame_nodes, 10)),
             *(self._problems, self._picker, self._progress, self._tally),
             *(self._stack_fraction, self._news, make_row(*walk), make_row(*steps)),
             *(make_row((self._done, 1), self._goes_on), self._list, None),

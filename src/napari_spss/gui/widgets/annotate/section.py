@@ -219,6 +219,7 @@ class AnnotateSection(QWidget):
         self._tabs = QTabBar()
         self._tabs.setDrawBase(False)
         self._tabs.setExpanding(False)
+        self._tabs.setUsesScrollButtons(False)  # the dock is as wide as all of them
         self._pages: list[QWidget] = []
         layout = fill_column(self, self._tabs)
         for widget, name, tooltip in (
