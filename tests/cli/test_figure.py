@@ -84,6 +84,13 @@ def test_sizes_that_the_labels_lack_are_those_of_the_image_as_measure_tells_them
     assert ": 3 objects, median 2.47 µm<" in sizes()
 
 
+def test_a_folder_is_not_named_as_a_file(figure, tmp_path):
+    refused = figure("--out", "o.pdf")
+    assert refused.code == 2
+    assert "several files are written; name a folder, such as o" in refused.err
+    assert not (tmp_path / "o.pdf").exists()
+
+
 def test_figures_of_the_same_labels_are_replaced_and_no_others(figure, tmp_path):
     assert figure("--format", "png").code == 0
     assert figure("--format", "png").code == 0

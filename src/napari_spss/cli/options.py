@@ -367,8 +367,16 @@ def check_table(path: Path) -> None:
         raise InputError(f"--out {path}: tables are CSV; name it {path.with_suffix('.csv')}.")
 
 
+_OF_FILES = (".csv", ".json", ".pdf", ".png", ".svg", ".tif", ".tiff", ".txt", ".xlsx")
+
+
 def check_out_dir(path: Path) -> None:
-    """Refuse, before any work is done, a folder that is a file or lies below one."""
+    """Refuse, before any work is done, a folder that is a file, lies below or is named as one."""
+    if path.suffix.lower() in _OF_FILES and not path.exists():
+        raise InputError(
+            f"--out {path}: several files are written; name a folder, such as "
+            f"{path.with_suffix('')}."
+        )
     for folder in (path, *path.parents):
         if folder.is_dir():
             return
