@@ -55,6 +55,13 @@ def test_a_plan_takes_no_longer_than_there_is_time_and_can_be_laid(stack, minute
     assert plan.seconds == pytest.approx(plan.n_nodes * Costs().node_s + plan.n_guesses * 5)
 
 
+@pytest.mark.parametrize(("edge", "side"), [(30, 4), (64, 10)])
+def test_nodes_in_a_small_image_are_no_nearer_than_a_fourth_of_an_object(edge, side):
+    for n_slices in (1, 20):
+        plan = plan_counting(Shapes(*[(edge, edge)] * n_slices), 256, 5)
+        assert (plan.kind, plan.nodes_per_side) == ("grids", side)
+
+
 @pytest.mark.parametrize("edge", [20, 64, 200, 400])
 def test_frames_of_a_check_count_are_parts_of_a_small_image_with_nodes_apart(edge):
     plan = plan_counting(Shapes((edge, edge)), 256, 30, only_frames=True)

@@ -179,15 +179,15 @@ def plan_counting(
     n_nodes = int(minutes * 60 / costs.node_s + 1e-6)
     is_framed = only_frames or density < _DENSE_ENOUGH
     size_px = min(window_px, widest_frame_px(stack) if only_frames else min(map(min, shapes)))
+    side_px = size_px if is_framed else math.isqrt(math.prod(largest))
+    most = max(1, min(_MOST_NODES, _NODES_PER_WINDOW * side_px // window_px))
     if is_framed:
         room = sum(len(tiles(shape, size_px)) for shape in shapes)
-        most = max(1, min(_MOST_NODES, _NODES_PER_WINDOW * size_px // window_px))
         n, side = _fitting(n_nodes, min(_FRAME_NODES, most), room, most)
         n_guesses = 0
     else:
-        n, side = _fitting(
-            max(int(_GRID_SHARE * n_nodes), min(n_nodes, _N_SIDE**2)), _N_SIDE, stack.n_slices
-        )
+        n_in_grids = max(int(_GRID_SHARE * n_nodes), min(n_nodes, _N_SIDE**2))
+        n, side = _fitting(n_in_grids, min(_N_SIDE, most), stack.n_slices, most)
         left_s = minutes * 60 - n * side**2 * costs.node_s
         n_guesses = min(stack.n_slices - n, max(0, int(left_s / costs.guess_s)))
     if n == 0:
@@ -210,7 +210,7 @@ def plan_counting(
     )
 
 
-def _fitting(n_nodes: int, side: int, room: int, most: int = _MOST_NODES) -> tuple[int, int]:
+def _fitting(n_nodes: int, side: int, room: int, most: int) -> tuple[int, int]:
     """How many counts of ``side**2`` nodes; with more nodes each where there is no more room."""
     n = n_nodes // side**2
     if n <= room:
