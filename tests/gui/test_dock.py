@@ -1484,8 +1484,13 @@ def test_a_model_of_other_channels_is_not_what_comes_next(dock, viewer, qtbot):
     combo = choice(dock, "colour")
     pick(combo, "colour")
     assert next_step_of(dock).startswith("State fractions, count a grid")
+    apply = button(dock.results, "Apply")
+    assert not apply.isEnabled()
+    assert "The model has 1 channel, the image 3" in apply.toolTip()
     pick(combo, "em")
     assert "look at the map" in next_step_of(dock)
+    assert apply.isEnabled()
+    assert "Compute the maps" in apply.toolTip()
 
 
 def preview_of(job, step, value):

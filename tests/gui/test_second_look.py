@@ -215,6 +215,8 @@ def test_it_is_refused_without_nodes_and_with_other_classes(dock, qtbot):
     dock.annotate.set_value(SAID)
     renamed = (styles[0], styles[1].__class__("other", "#00ff00", "W"))
     dock.classes.set_value(renamed)
+    assert not look_button(dock).isEnabled()
+    assert "you state" in look_button(dock).toolTip()
     assert not dock.controller.find_doubtful()
     assert "The classes are others than those of the model" in dock.bar.text()
 

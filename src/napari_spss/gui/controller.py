@@ -311,17 +311,22 @@ class Controller(QObject):
             return "State fractions, count a grid or add keypoints under Annotate."
         return ""
 
+    def other_channels(self) -> str:
+        """Say why the model cannot be applied to this image; else nothing."""
+        model, source = self.model, self.source
+        if model is None or source is None or model.n_channels == source.stack.n_channels:
+            return ""
+        said = f"{counted(model.n_channels, 'channel')}, the image {source.stack.n_channels}"
+        return f"The model has {said}: press Train for a new one."
+
     def other_model(self, annotations: Annotations | None) -> str:
         """Say why the model cannot be trained on with this image and its classes; else nothing."""
-        model, source = self.model, self.source
-        if model is None or source is None or annotations is None:
+        model, said = self.model, self.other_channels()
+        if said or model is None or self.source is None or annotations is None:
+            return said
+        if model.classes == annotations.classes:
             return ""
-        if model.n_channels != source.stack.n_channels:
-            said = f"{counted(model.n_channels, 'channel')}, the image {source.stack.n_channels}"
-        elif model.classes != annotations.classes:
-            said = f"the classes {model.classes}, and you state {annotations.classes}"
-        else:
-            return ""
+        said = f"the classes {model.classes}, and you state {annotations.classes}"
         return f"The model has {said}: press Train for a new one."
 
     def progress(self, annotations: Annotations | None) -> Progress:

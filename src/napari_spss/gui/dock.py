@@ -656,12 +656,13 @@ class SpssDock(QWidget):
             n_marked=len(self.annotate.fractions.marks()),
         )
         hint = next_step(progress)
+        other_model = self.controller.other_model(annotations)
         self.train.set_ready(
-            progress.missing,
-            is_said=hint == progress.missing,
-            other_model=self.controller.other_model(annotations),
+            progress.missing, is_said=hint == progress.missing, other_model=other_model
         )
-        self.results.set_image(progress.has_image)
+        self.results.set_image(
+            progress.has_image, unlike=self.controller.other_channels(), other_model=other_model
+        )
         self.results.set_smoothing(self.controller.can_smooth())
         grids = () if annotations is None else annotations.grids
         self.results.set_nodes(sum(int(grid.to_look_at.sum()) for grid in grids))

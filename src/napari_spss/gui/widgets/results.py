@@ -52,6 +52,11 @@ _IN_PREVIEWS = "Previews of more than 2 megapixels during a training are shown w
 _MOST_PROBABLE = (
     "With more than two classes, outside included, each pixel gets its most probable one."
 )
+_APPLY = "Compute the maps and labels there, in the background; Stop keeps what is done."
+_LOOK_AGAIN = (
+    "Show the nodes of the grids about which map and you differ most, one after the other:\n"
+    "keep, change, or leave unsure. Then press Continue, or Train."
+)
 _HALF, _MATCHED, _SLIDER = "half", "matched", "slider"  # of `ResultsForm`
 
 
@@ -71,6 +76,7 @@ class ResultsSection(QWidget):
         self._is_busy = False
         self._has_model = False
         self._has_image = True
+        self._unlike = self._other_model = ""  # why the model at hand does not fit
         self._n_nodes = 0
         self._wants_smooth = True
         self._has_result = False
@@ -168,9 +174,15 @@ class ResultsSection(QWidget):
         self._worse.say(text)
         self._take_back.setVisible(bool(text) and can_go_back)
 
-    def set_image(self, has_image: bool) -> None:
-        """Offer to apply a model, or not."""
-        self._has_image = has_image
+    def set_image(self, has_image: bool, *, unlike: str = "", other_model: str = "") -> None:
+        """Offer to apply a model, or not.
+
+        Why it cannot be applied to this image, or nodes not be looked at again with it, the
+        tooltips say.
+        """
+        self._has_image, self._unlike, self._other_model = has_image, unlike, other_model
+        self._apply.setToolTip(unlike or _APPLY)
+        self._look_again.setToolTip(other_model or _LOOK_AGAIN)
         self._refresh()
 
     def set_smoothing(self, can_smooth: bool) -> None:
@@ -270,7 +282,7 @@ class ResultsSection(QWidget):
         self._apply = make_button(
             "Apply",
             lambda: self.apply_requested.emit(self.scope()),
-            "Compute the maps and labels there, in the background; Stop keeps what is done.",
+            _APPLY,
         )
         self._flips = make_check(
             "mirror images",
@@ -289,8 +301,7 @@ class ResultsSection(QWidget):
         self._look_again = make_button(
             "",
             self.second_look_requested.emit,
-            "Show the nodes of the grids about which map and you differ most, one after the other:"
-            "\nkeep, change, or leave unsure. Then press Continue, or Train.",
+            _LOOK_AGAIN,
         )
 
     def _on_smooth(self) -> None:
@@ -376,12 +387,13 @@ class ResultsSection(QWidget):
 
     def _refresh(self) -> None:
         is_free = not self._is_busy
-        self._apply.setEnabled(is_free and self._has_model and self._has_image)
+        can_apply = self._has_model and self._has_image and not self._unlike
+        self._apply.setEnabled(is_free and can_apply)
         self._load.setEnabled(is_free)
         self.many.set_ready(is_free and self._has_model)
         self._take_back.setEnabled(is_free)
         n_looks = min(N_LOOKS, self._n_nodes)
-        can_look = bool(n_looks) and self._has_model and self._has_image
+        can_look = bool(n_looks) and can_apply and not self._other_model
         self._look_again.setText(
             f"at up to {counted(n_looks, 'node')}" if n_looks else "no node to look at"
         )
