@@ -8,6 +8,7 @@ import pytest
 import zarr
 
 import napari_spss as spss
+from napari_spss.core.annotations import lay_grid
 from napari_spss.core.base import InputError
 
 CLASSES = ("background", "disc")
@@ -17,6 +18,8 @@ MARKED = 255 * TRUTH
 MASKED = np.ma.masked_array(TRUTH, mask=TRUTH == 0)
 STACK = spss.stack_from_array(200 - 100 * TRUTH)
 SAID = spss.Annotations(CLASSES, keypoints=[spss.Keypoint(0, 9, 9, 1)])
+GRID = lay_grid(0, (24, 24), n_side=4, rng=np.random.default_rng(0))
+COUNTED = spss.Annotations(CLASSES, grids=[GRID])
 
 
 @pytest.mark.parametrize(
@@ -52,6 +55,15 @@ SAID = spss.Annotations(CLASSES, keypoints=[spss.Keypoint(0, 9, 9, 1)])
         (lambda: spss.Keypoint(0, 1, 1, "disc"), "class_index 'disc' is no whole number"),
         (lambda: spss.Keypoint(0.5, 1, 1, 1), "slice 0.5 is no whole number"),
         (lambda: spss.Region(float("nan")), "slice nan is no whole number"),
+        (lambda: spss.Region(0, (0, 0, 5.5, 9)), "box .* is not four whole numbers; give y0"),
+        (
+            lambda: spss.lay_frames((24, 24), 2, 8, 4, rng=np.random.default_rng(0)),
+            "shape .24, 24. has not three numbers; give slices, rows and columns",
+        ),
+        (
+            lambda: spss.rank_nodes(COUNTED, {spss.Region(0): np.zeros((2, 24, 24))}),
+            r"have the shape \(2, 24, 24\); give those at the nodes, \(2, 16\), as NodeMaps",
+        ),
         (lambda: spss.Proportion(0, (None, 0.1)), "region 0 is none; give a Region"),
         (lambda: spss.Proportion(spss.Region(0), 0.1), "fractions 0.1 are no list; give one for"),
         (lambda: spss.Proportion(spss.Region(0), (None, "6%")), "fraction '6%' is not between"),
@@ -81,6 +93,15 @@ def test_labels_may_be_arrays_that_are_read_slice_by_slice():
     assert spss.evaluate(array, TRUTH).mean_iou == 1
     assert spss.find_objects(array[0]).max() == spss.find_objects(zarr.array(TRUTH[0])).max() == 1
     assert spss.evaluate(array, [*TRUTH]).mean_iou == 1
+
+
+def test_boxes_and_numbers_may_come_from_arrays():
+    region = spss.Region(0, np.array([0, 0, 5, 9]))
+    assert region == spss.Region(0, [0, 0, 5, 9]) == spss.Region(0, (0, 0, 5, 9))
+    assert len({region, spss.Region(0, (0, 0, 5, 9))}) == 1
+    instances = np.array([[1, 2, 0, 3]])
+    spss.merge_objects(instances, np.array([1, 3]))
+    assert instances.tolist() == [[1, 2, 0, 1]]
 
 
 def test_positions_may_come_from_an_array_of_floats():

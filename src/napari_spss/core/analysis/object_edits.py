@@ -46,7 +46,7 @@ def merge_objects(instances: Instances, numbers: Sequence[int]) -> None:
     """
     for number in numbers:
         _box_of(instances, number)
-    if not numbers:
+    if not len(numbers):
         raise InputError("no object to merge; give the numbers of at least two.")
     instances[np.isin(instances, numbers)] = numbers[0]
 

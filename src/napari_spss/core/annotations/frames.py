@@ -118,6 +118,11 @@ def lay_frames(
 def _shapes(shape: tuple[int, int, int] | SliceShapes) -> list[tuple[int, int]]:
     """(Y, X) of every slice."""
     if isinstance(shape, tuple):
+        if len(shape) != 3:
+            raise InputError(
+                f"shape {shape} has not three numbers; give slices, rows and columns (1 slice of a "
+                "2D image), or a stack."
+            )
         return [shape[1:]] * shape[0]
     return [shape.shape_of(z) for z in range(shape.n_slices)]
 

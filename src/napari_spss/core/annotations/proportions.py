@@ -44,7 +44,14 @@ class Region:
         settle_index(self, "slice", "slices count from 0")
         if self.box is None:
             return
-        y0, x0, y1, x1 = self.box
+        edges: tuple[object, ...] = tuple(self.box)
+        whole = [int(float(e)) for e in edges if isinstance(e, Real) and float(e).is_integer()]
+        if len(whole) != len(edges) or len(whole) != 4:
+            raise InputError(
+                f"box {self.box} is not four whole numbers; give y0, x0, y1, x1 in pixels."
+            )
+        y0, x0, y1, x1 = whole
+        object.__setattr__(self, "box", (y0, x0, y1, x1))
         if y0 < 0 or x0 < 0:
             raise InputError(f"box {self.box} starts outside the image; y0 and x0 are at least 0.")
         if y1 <= y0 or x1 <= x0:

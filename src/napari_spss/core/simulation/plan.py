@@ -119,8 +119,8 @@ class CountingPlan:
                 f"one {self.kind[:-1]} tells no interval"
                 if error is None
                 else f"the counted fraction is then known to about {100 * error:.0f} % of itself, "
-                "95 times of 100; less well if objects crowd in a few places, which the interval of "
-                "the count will tell"
+                "95 times of 100; less well if objects crowd in a few places, which the interval "
+                "of the count will tell"
             )
             yield f"expect{what}: about {self.fraction * self.n_nodes:.0f} hits; {known}"
 

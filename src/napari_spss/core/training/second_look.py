@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..annotations import N_LOOKS, Annotations, Look, Region
+from ..base import InputError
 from .label_posterior import node_posterior
 
 # where every node is believed, maps are weighed as if so many were wrong
@@ -97,6 +98,11 @@ def rank_nodes(
         maps = probs.get(grid.region)
         if maps is None:
             continue
+        if maps.shape != (len(annotations.classes), grid.n_nodes):
+            raise InputError(
+                f"the maps of {grid.region} have the shape {maps.shape}; give those at the nodes, "
+                f"({len(annotations.classes)}, {grid.n_nodes}), as NodeMaps collects them."
+            )
         (nodes,) = np.nonzero(grid.to_look_at & ~np.isnan(maps).any(axis=0))
         stated = grid.class_index[nodes].astype(np.int64)
         errors = np.full(nodes.size, max(node_error, _LEAST_ERROR))
