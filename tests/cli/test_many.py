@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from napari_spss.core.analysis import clean_labels
 from napari_spss.core.annotations import Annotations, lay_frames, lay_grid, write_grid
 from napari_spss.core.base import CancelToken, FinishReason, ImageProgress, Message, Progress
 from napari_spss.core.images import WRITERS, StackLayout, labels_in, left_out, open_labels
-from napari_spss.core.prediction import predict_image
+from napari_spss.core.prediction import one_by_one, predict_image
 from napari_spss.core.projects import Project, ProjectState
 from napari_spss.core.training import load_model
 
@@ -319,6 +321,24 @@ def test_a_call_that_was_stopped_goes_on(study):
     shares = [one.done for one in told if isinstance(one, Progress)]
     assert shares == sorted(shares)
     assert shares[-1] == 2
+
+
+def test_calls_for_one_table_that_end_together_keep_the_rows_of_each_other(study, monkeypatch):
+    rows_before = one_by_one._rows_before
+
+    def slowly(results):
+        rows = rows_before(results)
+        time.sleep(0.5)
+        return rows
+
+    def predict(image):
+        predict_images("run", [image], out_dir="out", device="cpu")
+
+    monkeypatch.setattr(one_by_one, "_rows_before", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(predict, ("study/a/img.tif", "study/b/c.zarr")))
+    assert set(table_of()["folder"]) == {"img", "c"}
+    assert not list(Path("out").glob(".*.lock"))
 
 
 def test_a_result_that_was_changed_by_hand_is_not_replaced_and_is_told(spss, study):

@@ -361,7 +361,8 @@ def introduce(job: TrainJob, device: str) -> None:
         say(f"begins with the model of {counted(job.start_from.n_steps, 'step')}")
     reduction = job.settings.image.reduction(stack.pixel_size_um(0))
     if reduction is not None:
-        say(f"working scale: the network sees the image reduced by {reduction}")
+        how = "at full resolution" if reduction == 1 else f"reduced by {reduction}"
+        say(f"working scale: the network sees the image {how}")
     n_steps = job.settings.optimisation.max_steps
     seconds = None if job.has_checkpoint else training_seconds(job.settings, device=device)
     if n_steps is not None and seconds is not None:

@@ -47,6 +47,7 @@ from .locks import (
     FolderLock as FolderLock,
     FolderLocked as FolderLocked,
     hold_folder as hold_folder,
+    turn_in_folder as turn_in_folder,
 )
 from .records import (
     MODEL_RECORD as MODEL_RECORD,

@@ -172,6 +172,27 @@ def hold_folder(folder: Path, *, may_be_ours: bool = False) -> Iterator[FolderLo
                 one.rmdir()
 
 
+@contextlib.contextmanager
+def turn_in_folder(folder: Path, kind: str) -> Iterator[None]:
+    """Wait until no other process does work of a kind in a folder, which is made if need be.
+
+    Raises
+    ------
+    RunError
+        If it cannot be made or written.
+    """
+    lock: BaseFileLock = FileLock(folder / f".{kind}.lock", mode=0o666, thread_local=False)
+    with write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(poll_interval=_RETRY_S)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
 def _stamp(path: Path) -> tuple[int, int]:
     found = path.stat(follow_symlinks=False)
     return found.st_dev, found.st_ino

@@ -31,6 +31,7 @@ from ..base import (
     Stopped,
     counted,
     fault_of_package,
+    turn_in_folder,
 )
 from ..images import ListedImage, list_images
 
@@ -153,13 +154,15 @@ def one_by_one(
             rows += [{**row, **told, **one} for one in found]
             pace.end("done" if is_new else "kept")
     pace.say_again()
-    others: list[Any] = _of_others(_rows_before(results), images)
-    everything = pd.DataFrame([*rows, *others]).fillna("")
-    outputs = {}
+    outputs, everything = {}, pd.DataFrame()
     if rows:
-        with results.writing(done_as=repr(made)) as place:
-            write_table(place / IMAGES_TABLE, everything)
-            finish(place)
+        # other calls, such as the jobs of a cluster, may write theirs into the same table
+        with turn_in_folder(results.folder, "images"):
+            others: list[Any] = _of_others(_rows_before(results), images)
+            everything = pd.DataFrame([*rows, *others]).fillna("")
+            with results.writing(done_as=repr(made)) as place:
+                write_table(place / IMAGES_TABLE, everything)
+                finish(place)
         outputs["table"] = str(results.folder / IMAGES_TABLE)
     reason = FinishReason.stopped if token.is_cancelled else FinishReason.completed
     show(RunFinished(reason, pace.done, pace.elapsed_s, outputs, len(images)))
