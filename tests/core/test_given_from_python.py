@@ -39,6 +39,8 @@ COUNTED = spss.Annotations(CLASSES, grids=[GRID])
         (lambda: spss.stack_from_array(MASKED), "masked array; fill it"),
         (lambda: spss.stack_from_array([[[1, 2], [3]]]), "slices of several lengths; make them"),
         (lambda: spss.merge_objects([[1, 2]], (1, 2)), "must be a NumPy array of whole numbers"),
+        (lambda: spss.split_at_points(1 * TRUTH, 1, [(9, 9), (9, 8)]), "3 axes; give z, y, x"),
+        (lambda: spss.split_along_line(TRUTH[0], 1, [(0, 9, 9)]), "2 axes; give y, x"),
         (lambda: spss.fill_object(0.5 * TRUTH, 1), "must be a NumPy array of whole numbers"),
         (lambda: spss.open_masks(MASKED), "masked array; fill it"),
         (lambda: spss.evaluate(MASKED, TRUTH), "masked array; fill it"),

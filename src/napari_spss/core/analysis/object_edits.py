@@ -109,6 +109,7 @@ def split_at_points(
         no number left for a part.
     """
     box = _box_of(instances, number)
+    _check_axes(points, instances.ndim)
     corner = [one.start for one in box]
     is_object = instances[box] == number
     places: list[tuple[int, ...]] = []
@@ -172,6 +173,7 @@ def split_along_line(
     from skimage.draw import line as pixels_between
 
     box = _box_of(instances, number)
+    _check_axes(line, instances.ndim)
     is_object = instances[box] == number
     corners = np.rint(line).astype(int) - [one.start for one in box]
     z = int(corners[0, 0]) if is_object.ndim == 3 else None
@@ -268,6 +270,16 @@ def _robust_z(values: Floats) -> Floats:
 
 def _at(point: Sequence[int]) -> str:
     return f"({', '.join(str(int(p)) for p in point)})"
+
+
+def _check_axes(points: Sequence[Sequence[float]], n_axes: int) -> None:
+    """Refuse points that have more or fewer numbers than the array has axes."""
+    for point in points:
+        if len(point) != n_axes:
+            raise InputError(
+                f"point {tuple(point)} has {len(point)} numbers, but the array has {n_axes} axes; "
+                f"give {'z, y, x' if n_axes == 3 else 'y, x'}."
+            )
 
 
 def _box_of(instances: Instances, number: int) -> tuple[slice, ...]:
