@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from blobs import CLASSES, annotated, blobs, counted, fractions, quick
@@ -322,6 +324,21 @@ def test_that_nothing_is_counted_is_told_at_the_end():
         events = iter_training(stack, known, quick(optimisation__max_steps=1), device="cpu")
         told = [event.text for event in events if isinstance(event, Message)]
         assert sum(text.startswith("Nothing is counted") for text in told) == n_told
+
+
+def test_zeros_that_a_map_denies_are_the_one_thing_that_is_told(monkeypatch):
+    def everywhere(self, image, network=None, box=None):
+        return np.stack([np.zeros_like(image[0]), np.ones_like(image[0])])
+
+    monkeypatch.setattr(Run, "_predict", everywhere)
+    stack, truth = blobs()
+    known, *others = fractions(truth)
+    zeros = tuple(replace(one, fractions=(1.0, 0.0)) for one in others)
+    annotations = Annotations(CLASSES, proportions=(known, *zeros))
+    events = iter_training(stack, annotations, quick(optimisation__max_steps=1), device="cpu")
+    told = [event.text for event in events if isinstance(event, Message)]
+    assert told[-1].startswith("No disc was stated in")
+    assert not any("Nothing is counted" in text for text in told)
 
 
 def test_a_stopped_run_is_not_kept_waiting_for_a_look():

@@ -687,11 +687,25 @@ class Run:
         )
 
     def last_words(self, reason: FinishReason, model: Model) -> Iterator[Message]:
-        """Tell where map and user judge nodes otherwise, and if time was too short."""
-        for text in self.state.posterior.messages(self.annotations.classes):
-            yield Message("info", text)
-        if reason in (FinishReason.completed, FinishReason.converged):
-            yield from self._contradicted(model)
+        """Tell where map and user judge otherwise, and if time was too short.
+
+        Where a class is shown that was stated as 0, that comes first: as long as zeros are wrong, a
+        map doubts nodes, too, and it is not for want of a count.
+        """
+        is_whole = reason in (FinishReason.completed, FinishReason.converged)
+        mistaken, absences = self._contradicted(model) if is_whole else ((), ())
+        if not absences:
+            for text in self.state.posterior.messages(self.annotations.classes):
+                yield Message("info", text)
+            if is_whole and not any(one.nodes or one.is_mask for one in self.data.samples):
+                yield Message(
+                    "info",
+                    "Nothing is counted, so nothing tells here whether the map shows what is "
+                    "meant, or something else with the same fraction. Look at it. A grid on one or "
+                    "two slices, a minute each, tells it, and teaches more than guesses and "
+                    "clicks.",
+                )
+        yield from (*mistaken, *absences)
         if reason is FinishReason.time_limit:
             yield Message(
                 "warning",
@@ -700,17 +714,10 @@ class Run:
                 "the dock, train --resume), or train without a time limit.",
             )
 
-    def _contradicted(self, model: Model) -> Iterator[Message]:
-        """Tell what was judged and stated that the map denies, as far as a few maps tell it."""
+    def _contradicted(self, model: Model) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+        """Tell what was judged and what was stated as 0 that the map denies, by a few maps."""
         classes, samples = self.annotations.classes, self.data.samples
         counted = [one for one in samples if one.nodes]
-        if not counted and not any(one.is_mask for one in samples):
-            yield Message(
-                "info",
-                "Nothing is counted, so nothing tells here whether the map shows what is meant, or "
-                "something else with the same fraction. Look at it. A grid on one or two slices, a "
-                "minute each, tells it, and teaches more than guesses and clicks.",
-            )
         without = [one for one in samples if any((bag.fractions == 0).any() for bag in one.bags)]
         bags = list(chain.from_iterable(self.reader.bags().values()))  # as judged
         counted, without = list(self._some(counted)), list(self._some(without))
@@ -720,8 +727,11 @@ class Run:
                 name: self._predict(image, model.network).argmax(axis=0)
                 for name, image in mapped.items()
             }
-            yield from mistaken_classes(counted, shown, classes)
-            yield from denied_absences(without, shown, classes, bags)
+            return (
+                tuple(mistaken_classes(counted, shown, classes)),
+                tuple(denied_absences(without, shown, classes, bags)),
+            )
+        return (), ()
 
     def _some(self, samples: Iterable[SliceSamples]) -> Iterator[SliceSamples]:
         """As many of them as are mapped in the time of some steps."""
