@@ -419,12 +419,16 @@ def test_volumes_are_measured_as_such_beside_an_image_without_depth(measured, st
 
 def test_a_class_that_is_named_anew_has_its_name_in_all_tables(measured, study):
     out = study.with_name("study_results")
+    write_check(out / "a_img" / "check.csv", tifffile.imread(out / "a_img" / "labels.ome.tif"))
     measured.work("Measure all")
     measured.name("vesicle")
     measured.work("Measure all")
     for folder in ("tables", "estimates"):
         names = set(table_at(out / folder / "images.csv")["class"])
         assert names - {"background"} == {"vesicle"}
+    assert measured.column(2) == ["done", "done"]
+    corrected = table_at(out / "estimates" / "images.csv")["method"] == "labels, corrected"
+    assert corrected.any()
     measured.work("Apply to all")
     assert measured.column(2) == ["done", "done"]
     assert set(table_at(out / "images.csv")["class"]) == {"background", "vesicle"}

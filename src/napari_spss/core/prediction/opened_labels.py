@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..analysis import check_fresh
 from ..annotations import Classes, read_annotations
-from ..base import ResultFiles
+from ..base import InputError, ResultFiles
 from ..images import labels_in, open_labels
 
 if TYPE_CHECKING:
@@ -64,16 +65,33 @@ class OpenedLabels:
     def read(
         self, *, grid: Path | None = None, proportions: Path | None = None
     ) -> Annotations | None:
-        """Read tables of these labels; None if there is none."""
+        """Read tables of these labels; None if there is none.
+
+        They may name classes as the labels or their run do, where these have other names by now.
+        """
         if grid is None and proportions is None:
             return None
-        return read_annotations(
-            grid=grid,
-            proportions=proportions,
-            classes=self.classes,
-            stack=self.masks.stack,
-            outside=self.classes.outside,
-        )
+
+        def read_as(names: tuple[str, ...]) -> Annotations:
+            index = self.classes.outside_index
+            return read_annotations(
+                grid=grid,
+                proportions=proportions,
+                classes=names,
+                stack=self.masks.stack,
+                outside=None if index is None else names[index],
+            )
+
+        try:
+            return read_as(self.classes)
+        except InputError:
+            before = [tuple(open_labels(self.path).classes.names)]
+            before += [] if self.run is None else [tuple(self.run.annotations().classes)]
+            for names in before:
+                with contextlib.suppress(InputError):
+                    if len(names) == len(self.classes):
+                        return read_as(names).replace(classes=self.classes, outside=None)
+            raise
 
     def read_check(self, path: Path | None) -> Annotations | None:
         """Read a check count.
