@@ -502,7 +502,7 @@ def test_the_same_image_in_a_second_layer_keeps_what_was_done_to_objects(of_two_
     first = viewer.layers["tissue"]
     second = viewer.add_image(TWO.copy(), name="again")
     dock.image.set_layer(second)
-    assert len(rows(dock)) == 1
+    qtbot.waitUntil(lambda: len(rows(dock)) == 1)
     apply(dock)
     find_of(dock, qtbot, "nuclei")
     assert "edited objects of nuclei" in told(dock)
@@ -513,6 +513,7 @@ def test_the_same_image_in_a_second_layer_keeps_what_was_done_to_objects(of_two_
     expected[expected == 2] = 0
     assert (viewer.layers["again labels"].data == expected).all()
     dock.image.set_layer(first)
+    qtbot.waitUntil(lambda: dock.controller.outcome.objects is not None)
     assert len(rows(dock)) == 0
     wait(dock, qtbot)
     assert (labels_of(dock, viewer, qtbot) == expected).all()

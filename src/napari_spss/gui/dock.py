@@ -423,7 +423,7 @@ class SpssDock(QWidget):
                 if layer is not None:
                     raise_annotations(self._viewer, layer)
             elif source is not None and is_turned:
-                self._bring_objects(source)
+                self._bring_objects()
         finally:
             self._contents.forget_actions()
         self._tell_run()
@@ -966,14 +966,14 @@ class SpssDock(QWidget):
         task = start_task("napari-spss objects", call, self._on_objects_measured)
         self._measuring = task, found, found.table
 
-    def _bring_objects(self, source: Source) -> None:
+    def _bring_objects(self) -> None:
         """Show what was done to objects of the image in the layer that shows it now."""
-        outcome, every = self.controller.outcome, self._contents.proofread
+        every = self._contents.proofread
         for found in every:
             found.version = -1  # of labels in that layer
-        outcome.keep_aside(every)
-        if every and self._measuring is None:
-            outcome.show_objects(every[-1], source)
+        self.controller.outcome.keep_aside(every)
+        if every:
+            self._measure(every[-1])  # its pixels may have another size
 
     @guarded
     def _on_objects_measured(self, task: Task[pd.DataFrame]) -> None:
