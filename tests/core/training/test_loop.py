@@ -417,6 +417,7 @@ def test_keypoints_without_effect_are_told(reduction):
     assert len(told) == 1
     assert told[0].startswith("1 of 2 keypoints did not take effect")
     assert "slice 2 at y 30, x 4" in told[0]
+    assert "elsewhere: train anew with all of them" in told[0]  # grids are counted
 
 
 def test_previews_are_set_right_at_keypoints_as_maps_are():

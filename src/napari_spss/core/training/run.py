@@ -606,12 +606,18 @@ class Run:
         told: list[KeypointsChecked | Message] = [KeypointsChecked(total, where)]
         if not denied:
             return model, told
-        first = denied[0]
+        first, is_counted = denied[0], any(sample.nodes for sample in self.data.samples)
+        remedy = (
+            "train anew with all of them (Train in the dock)"
+            if is_counted
+            else "set keypoints on some of that, too, and train on (Continue in the dock, train "
+            "--resume --keypoints)"
+        )
         text = (
             f"{len(denied)} of {counted(total, 'keypoint')} did not take effect: the network shows "
             f"another class there, first on slice {first.slice} at y {first.y:.0f}, x "
             f"{first.x:.0f}. Maps of this image are set right there, but not what looks like it "
-            "elsewhere. Train on (Continue in the dock, train --resume with more steps), or paint."
+            f"elsewhere: {remedy}."
         )
         corrections = Corrections(
             image=self.task.stack.identity(), n_keypoints=len(denied), spans=spans

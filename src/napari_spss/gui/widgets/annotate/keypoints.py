@@ -156,7 +156,9 @@ class KeypointsTool(QWidget):
         return (
             f"{len(denied)} of {counted(len(self._value), 'keypoint')} did not take effect: the "
             f"network shows another class at the crosses (slice {slices}). Apply sets this image "
-            "right there, but not what looks like it elsewhere: press Continue, or paint."
+            "right there, but not what looks like it elsewhere: press Train to begin anew with "
+            "them or, if no grid is counted, set keypoints on some of that, too, and press "
+            "Continue."
         )
 
     @property
