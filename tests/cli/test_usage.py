@@ -103,6 +103,14 @@ def test_usage_error_is_one_line_that_points_to_the_help(spss, arguments, said):
     assert done.error.endswith("--help.")
 
 
+def test_a_name_that_is_no_text_is_refused(spss, monkeypatch):
+    done = spss("measure", "Gr\udcf6.tif")  # Latin-1 on Linux
+    said = "is not UTF-8; rename that file or folder.\n"
+    assert (done.code, done.err) == (2, f"error: the name 'Gr\\udcf6.tif' {said}")
+    monkeypatch.setattr("os.getcwd", lambda: "/data/Gr\udcf6")
+    assert spss("measure", "labels.tif").err == f"error: the name '/data/Gr\\udcf6' {said}"
+
+
 def test_traceback_is_shown_with_debug_only(spss):
     plain = spss("measure", "nowhere.tif")
     assert plain.code == 2

@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that ``--help`` answers at o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from ..core.base import InputError
 from . import (
     demo_command,
     estimate_command,
@@ -102,6 +104,16 @@ def _root(
         typer.echo(context.get_help())
 
 
+def _check_text(arguments: Sequence[str]) -> None:
+    """Refuse names that are no text, as old ones on Linux: no record could name those files."""
+    names = list(arguments)
+    with contextlib.suppress(OSError):
+        names.append(os.getcwd())
+    for name in names:
+        if name != name.encode(errors="ignore").decode():
+            raise InputError(f"the name {name!r} is not UTF-8; rename that file or folder.")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
@@ -122,6 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = [argument for argument in arguments if argument != "--debug"]
     with plain_streams(), plain_warnings(is_on=not has_debug):
         try:
+            _check_text(arguments)
             code = typer.main.get_command(app).main(
                 arguments, prog_name="napari-spss", standalone_mode=False
             )

@@ -108,6 +108,16 @@ def test_all_that_is_known_of_the_inputs_comes_back(tmp_path, annotations):
     assert run.inputs() == inputs
 
 
+def test_a_path_that_is_no_text_is_refused_before_anything_is_learned(tmp_path, annotations):
+    inputs = replace(INPUT, image="/data/Gr\udcf6\udcdfe/a.tif")  # Latin-1 on Linux
+    with pytest.raises(InputError, match=r"'/data/Gr\\udcf6\\udcdf'\.\.\. is not UTF-8 .* rename"):
+        RunFolder(tmp_path).begin(SETTINGS, annotations, inputs)
+    with pytest.raises(InputError, match=r"Gr\\udcf6'\.\.\. is not UTF-8"):
+        RunFolder(tmp_path / "Gr\udcf6").begin(SETTINGS, annotations, INPUT)
+    RunFolder(tmp_path).begin(SETTINGS, annotations, replace(INPUT, image="/data/Größe/a.tif"))
+    assert RunFolder(tmp_path).inputs().image == "/data/Größe/a.tif"
+
+
 def test_classes_come_back_where_none_is_stated(tmp_path):
     three = Annotations(("background", "a", "b"), keypoints=(replace(CLICK, class_index=2),))
     run = RunFolder(tmp_path)

@@ -17,11 +17,11 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, ClassVar, TypeVar
+from typing import Any, BinaryIO, ClassVar, TypeVar
 
 import numpy as np
 from pydantic import ConfigDict
@@ -224,7 +224,7 @@ class RunFolder:
         if record.get("classes") is not None:
             values = parse_classes(record["classes"]).values
             record["classes"] = ClassSpec(tuple(classes), values).text
-        write_atomically(self.path / INPUTS, json.dumps(record, indent=2))
+        _write_inputs(self.path, record)
 
     def begin(
         self,
@@ -249,7 +249,7 @@ class RunFolder:
             began = datetime.now().astimezone().isoformat(timespec="seconds")
             record = asdict(inputs) | known | {"began": began}
             with self._begun.writing() as folder:
-                write_atomically(folder / INPUTS, json.dumps(record, indent=2))
+                _write_inputs(folder, record)
                 write_annotations(folder, annotations)
                 if painted is not None:
                     write_painted(folder, painted)
@@ -279,7 +279,7 @@ class RunFolder:
             if inputs is not None:
                 known = read_file(self.path / INPUTS, remedy=_REMEDY)
                 record = json.loads(known) | asdict(inputs)
-                write_atomically(self.path / INPUTS, json.dumps(record, indent=2))
+                _write_inputs(self.path, record)
             if annotations is None:
                 return
             numbers = [number + 1 for number in self._updates()]
@@ -574,6 +574,19 @@ def begin_recorded(
                     file.write(f"{event_to_json(event)}\n".encode())
             yield event
     return watched.result
+
+
+def _write_inputs(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write where a run's data came from, or raise InputError where a path is no text."""
+    text = json.dumps(record, indent=2, ensure_ascii=False)
+    try:
+        str(folder).encode()  # weights, which could not be read from there
+        write_atomically(folder / INPUTS, text)
+    except UnicodeEncodeError as error:
+        path = error.object[: error.end].rpartition('"')[2]
+        raise InputError(
+            f"the path {path!r}... is not UTF-8 from there on; rename that file or folder."
+        ) from error
 
 
 def write_painted(folder: Path, labels: LabelSource) -> None:
