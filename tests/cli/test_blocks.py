@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
@@ -168,6 +169,31 @@ def test_a_killed_prediction_goes_on_and_computes_no_finished_block_twice(case, 
     after = case / "killed" / "maps.ome.zarr"
     assert {path: (after / path).stat().st_mtime_ns for path in before} == before
     assert_same(case / "killed", case / "one")
+
+
+def test_a_prediction_that_is_killed_while_it_is_measured_computes_no_block_again(
+    case, run, spss, monkeypatch
+):
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    options = ("--threshold", "auto", "--uncertainty", "--workers", "1")
+    with monkeypatch.context() as patch:
+        patch.setattr("napari_spss.core.prediction.files.write_fractions", die)
+        assert spss(*command(case, "measured", *options)).code == 130
+    assert not list((case / "measured").glob("*.csv"))
+    monkeypatch.setattr("daisy.v2.run_blockwise", None)
+    assert "going on: all blocks are done" in run(case, "measured", *options)
+    ours, theirs = files_of(case / "measured"), files_of(case / "one")
+    assert ours.keys() == theirs.keys()
+    assert {name for name in ours if ours[name] != theirs[name]} <= {"next_slices.csv"}
+    scores, known = (
+        pd.read_csv(case / name / "next_slices.csv", index_col="slice")
+        for name in ("measured", "one")
+    )
+    np.testing.assert_allclose(
+        scores.sort_index().uncertainty, known.sort_index().uncertainty, atol=5e-3
+    )
 
 
 def shards_of(store: Path, marks: set[int]) -> list[Path]:

@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ import torch
 from ..analysis import (
     MapHistogram,
     entropy,
+    entropy_sum,
     labels_from_probs,
     matched_threshold,
     mean_entropy,
@@ -191,12 +192,22 @@ def predict_in_blocks(
     )
     pace = SlicePace(stack.n_slices)
     key = f"{job.weights} {threshold} {uncertainty} {job.flips} {is_smooth} {axes}"
+    outputs = {what: str(results.folder / name) for what, name in names.items()}
+    done_as = f"in blocks {key} {tuple(model.classes)}"
+    started = RunStarted("prediction", stack.n_slices, ", ".join(devices), model.classes)
+    if results.are_done(done_as):  # whoever measures them was killed
+        show(started)
+        show(Message("info", "going on: all blocks are done."))
+        for z, mean in _uncertainty_of(Path(outputs["maps"]), StackLayout.of(stack)).items():
+            show(Predicted(z, None, mean))
+        show(RunFinished(FinishReason.completed, stack.n_slices, pace.elapsed_s, outputs))
+        return outputs
     try:
-        with results.writing(resumes=key) as folder:
+        with results.writing(resumes=key, done_as=done_as) as folder:
             place = folder / _JOB
             job = _begin(folder, job, model, stack, names)
             blocks = _blocks(model, stack, job)
-            show(RunStarted("prediction", stack.n_slices, ", ".join(devices), model.classes))
+            show(started)
             set_right = Corrected(model, stack, lambda *_: None).notes(chosen)
             for text in lost_contrast(stack, chosen[0]):
                 show(Message("warning", text))
@@ -224,7 +235,6 @@ def predict_in_blocks(
         show(Message("info", text))
         show(RunFinished(FinishReason.stopped, pace.done, pace.elapsed_s))
         return {}
-    outputs = {what: str(results.folder / name) for what, name in names.items()}
     show(RunFinished(FinishReason.completed, stack.n_slices, pace.elapsed_s, outputs))
     return outputs
 
@@ -578,10 +588,7 @@ def _match(folder: Path, names: dict[str, str], model: Model, stack: Stack) -> t
         for what in ("maps", "labels")
     )
     rows = [
-        (i, z, slice(y, min(height, y + BLOCK_PX)))
-        for slice_, (height, _) in enumerate(layout.shapes)
-        for i, z in [(slice_, 0) if layout.is_set else (0, slice_)]
-        for y in range(0, height, BLOCK_PX)
+        (i, z, part) for slice_ in range(layout.n_slices) for i, z, part in _strips(layout, slice_)
     ]
     for i, z, part in rows:
         histogram.add(as_probs(maps[i].read(z, part)[1]))
@@ -591,6 +598,27 @@ def _match(folder: Path, names: dict[str, str], model: Model, stack: Stack) -> t
         found = (as_probs(maps[i].read(z, part)[1]) >= threshold).astype(np.uint8)
         labels[i].put(z, (part.start, 0), found)
     return threshold, matched_text(threshold, model.classes, fraction)
+
+
+def _strips(layout: StackLayout, slice_: int) -> Iterator[tuple[int, int, slice]]:
+    """Rows of a slice: in which image, as which slice of it, and which."""
+    height, _ = layout.shapes[slice_]
+    i, z = (slice_, 0) if layout.is_set else (0, slice_)
+    for y in range(0, height, BLOCK_PX):
+        yield i, z, slice(y, min(height, y + BLOCK_PX))
+
+
+def _uncertainty_of(maps: Path, layout: StackLayout) -> dict[int, float]:
+    """Mean of every slice, from the written maps."""
+    images = [Pyramid(path) for path, _ in image_paths(maps, layout)]
+    return {
+        slice_: sum(
+            entropy_sum(as_probs(images[i].read(z, part)), part.start)
+            for i, z, part in _strips(layout, slice_)
+        )
+        / n_summed(*shape)
+        for slice_, shape in enumerate(layout.shapes)
+    }
 
 
 def _mean_uncertainty(
