@@ -122,9 +122,11 @@ def test_a_failure_keeps_the_model_and_names_the_cause(session):
     session.fail(session.begin("training"), RuntimeError("cudnn says no"))
     assert session.model == "good"
     assert not session.status.is_busy
-    assert "RuntimeError: cudnn says no" in ends[0].text
+    assert ends[0].text == "Training failed, with an unexpected error: RuntimeError: cudnn says no"
     session.fail(session.begin("training"), Diverged("The loss became NaN; lower learning_rate."))
     assert ends[1].text == "The loss became NaN; lower learning_rate."
+    session.fail(session.begin("export"), RuntimeError("a writer says no"))
+    assert ends[2].text.startswith("Saving failed, ")
 
 
 @pytest.mark.parametrize(

@@ -539,7 +539,7 @@ class Session:
         if isinstance(error, OutOfMemory):
             smaller = Suggestion(error.setting, error.value)
             suggestion = smaller if smaller.fits(ticket.kind) else None
-        text = explain(error, run=ticket.kind)
+        text = explain(error, f"{_KINDS[ticket.kind].doing} failed", run=ticket.kind)
         self._end(RunEnd(EndKind.failed, ticket.kind, text, error=error, suggestion=suggestion))
         return True
 
@@ -604,7 +604,7 @@ def guarded(slot: Callable[Concatenate[Owner, P], None]) -> Callable[Concatenate
     return call
 
 
-def explain(error: Exception, what: str = "The run failed", *, run: RunKind | None = None) -> str:
+def explain(error: Exception, what: str = "This failed", *, run: RunKind | None = None) -> str:
     """Say what went wrong, and what helps a run of that kind.
 
     Errors that were not foreseen come with their kind.
