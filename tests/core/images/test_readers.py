@@ -49,6 +49,40 @@ def test_a_file_of_a_format_from_outside_opens_as_any_other(tmp_path: Path) -> N
     assert stated.voxel_size_um == (1, 0.01, 0.01)
 
 
+_PACKAGE = """
+import numpy as np
+from napari_spss import ImageData, Reader
+def read(path, palette):
+    return ImageData(np.fromfile(path, "u1").reshape(-1, 4, 5), "ZYX")
+mine = Reader("mine", read, (".mine",))
+ours = Reader("ours", read, (".npy",))
+"""
+
+
+def test_what_an_installed_package_reads_opens_after_our_own(install, tmp_path: Path) -> None:
+    install(
+        "spss_mine", _PACKAGE, "napari_spss.readers", "mine=spss_mine:mine\nours=spss_mine:ours"
+    )
+    data = ramp(3, 4, 5, dtype=np.uint8)
+    data.tofile(tmp_path / "a.mine")
+    assert open_stack(tmp_path / "a.mine").n_slices == 3
+    np.save(tmp_path / "a.npy", data[:2])
+    assert open_stack(tmp_path / "a.npy").n_slices == 2
+
+
+def test_a_reader_that_cannot_be_loaded_is_named_where_it_is_missed(
+    install, tmp_path: Path
+) -> None:
+    install(
+        "spss_lame", "raise OSError('no library')", "napari_spss.readers", "lame=spss_lame:lame"
+    )
+    np.save(tmp_path / "a.npy", ramp(2, 4, 5, dtype=np.uint8))
+    assert open_stack(tmp_path / "a.npy").n_slices == 2
+    (tmp_path / "a.lame").write_bytes(b"1")
+    with pytest.raises(InputError, match=r"reader 'lame' of the package spss_lame .* \(no library"):
+        open_stack(tmp_path / "a.lame")
+
+
 def test_a_folder_store_of_a_format_from_outside_opens(tmp_path: Path) -> None:
     (tmp_path / "image").mkdir()
     ramp(3, 4, 5, dtype=np.uint8).tofile(tmp_path / "image" / "pixels")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import Counter
@@ -16,6 +17,7 @@ from ..base import (
     UNKNOWN_VOXEL,
     InputError,
     Record,
+    Registry,
     VoxelSize,
     length_um,
     merge_voxel_size,
@@ -70,9 +72,17 @@ _readers = [
     Reader("Zarr", lambda path, _: open_zarr(path), is_store=is_zarr),
 ]
 
+READERS: Registry[Reader] = Registry(
+    "reader", group="napari_spss.readers", built_in={}, field="image", expects=Reader
+)
+"""Readers that installed packages offer, by entry points of the group ``napari_spss.readers``."""
+
 
 def register_reader(reader: Reader) -> None:
-    """Add a kind of files or folders, which goes before the built-in ones.
+    """Add a kind of files or folders in this process, which goes before the built-in ones.
+
+    A package that offers readers names them as entry points of the group ``napari_spss.readers``
+    instead; then the command line and the dock know them too. These come after the built-in ones.
 
     Examples
     --------
@@ -84,8 +94,12 @@ def register_reader(reader: Reader) -> None:
 
 
 def known_readers() -> tuple[Reader, ...]:
-    """All readers, in the order in which they are asked."""
-    return tuple(_readers)
+    """All readers that can be loaded, in the order in which they are asked."""
+    installed = []
+    for name in READERS.names():
+        with contextlib.suppress(InputError):  # told where a file finds no reader
+            installed.append(READERS.get(name))
+    return (*_readers, *installed)
 
 
 def open_stack(
@@ -104,7 +118,7 @@ def open_stack(
         A multi-page, ImageJ, OME- or BigTIFF; a folder of PNG, TIFF, JPEG or Zarr images, in
         natural order (a stack if all have one size, else an image set); one PNG or JPEG; an MRC
         file (``.mrc``, ``.rec``, ``.map``, ``.st``, ``.ali``); a NumPy ``.npy``; an (OME-)Zarr
-        folder, or a level in it; or what a reader that was registered opens.
+        folder, or a level in it; or what a reader that was registered or installed opens.
     axes : str, optional
         A letter per axis of the data as stored, if the metadata are missing or wrong: "ZYX",
         "ZCYX", "YXC" and so on; T for time points. For a folder: the axes of each image, and T if
@@ -133,7 +147,7 @@ def open_stack(
             )
         raise InputError(f"{path} does not exist; check the path.")
     if path.is_dir():
-        store = next((one for one in _readers if one.is_store and one.is_store(path)), None)
+        store = next((one for one in known_readers() if one.is_store and one.is_store(path)), None)
         if store is None:
             return _open_folder(path, axes, voxel_size_um, palette, strict)
         images = [store.open(path, palette)]
@@ -154,14 +168,16 @@ def checked_path(path: object) -> Path:
 
 def _open_file(path: Path, palette: Palette, sidecars: SidecarSizes) -> ImageData:
     suffix = path.suffix.lower()
-    reader = next((one for one in _readers if suffix in one.suffixes), None)
+    reader = next((one for one in known_readers() if suffix in one.suffixes), None)
     if reader is None and suffix in _PACKED:
         raise InputError(
             f"{path} is packed ({suffix}), and cannot be read as it is; unpack it first."
         )
     if reader is None:
+        for name in READERS.names():
+            READERS.get(name)  # says what is wrong with one that cannot be loaded
         kinds = ", ".join(f"{one.name} ({', '.join(one.suffixes)})"
-                          for one in _readers if one.suffixes)  # fmt: skip
+                          for one in known_readers() if one.suffixes)  # fmt: skip
         raise InputError(
             f"{path} is of a kind ({suffix or 'no extension'}) that cannot be read; convert it to "
             f"one of: {kinds}, .zarr; or give a folder of slices."
@@ -180,7 +196,7 @@ def _open_folder(
     palette: Palette,
     strict: bool,
 ) -> Stack:
-    slices = {suffix for one in _readers if one.is_slice for suffix in one.suffixes}
+    slices = {suffix for one in known_readers() if one.is_slice for suffix in one.suffixes}
     visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
     paths = natural_order([p for p in visible if p.suffix.lower() in slices and p.is_file()])
     paths = paths or natural_order([p for p in visible if p.is_dir() and is_zarr(p)])
