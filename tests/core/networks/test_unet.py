@@ -240,3 +240,25 @@ def test_factory_must_return_a_module(own_name: str) -> None:
     registry.register_network(own_name, lambda **_: 3)
     with pytest.raises(InputError, match="returned a int"):
         unet.build_network(own_name, in_channels=1, out_channels=1, filters=1)
+
+
+def test_a_factory_without_the_keywords_is_named(own_name: str) -> None:
+    registry.register_network(own_name, lambda channels: nn.Conv2d(channels, 1, 3))
+    with pytest.raises(InputError, match=f"network '{own_name}' does not take in_channels"):
+        unet.build_network(own_name, in_channels=1, out_channels=1, filters=1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "made"),
+    [
+        (lambda n: nn.Conv2d(n, 2, 3, padding=1), r"\(1, 2, 32, 32\)"),
+        (lambda n: nn.Conv2d(n, 1, 3), r"\(1, 1, 30, 30\)"),
+        (lambda _: nn.Flatten(0), r"\(1024,\)"),
+    ],
+)
+def test_a_network_that_makes_no_maps_is_named(own_name: str, layer, made: str) -> None:
+    registry.register_network(own_name, lambda in_channels, **_: layer(in_channels))
+    network = unet.build_network(own_name, in_channels=1, out_channels=1, filters=1)
+    told = rf"'{own_name}' made {made} of images .* instead of \(1, 1, 32, 32\)"
+    with pytest.raises(InputError, match=told):
+        network(torch.zeros(1, 1, 20, 30))

@@ -166,9 +166,10 @@ class FastUNet(nn.Module):
 class _Adapted(nn.Module):
     """A network from elsewhere, padded to its stride and cropped back, with what is missing."""
 
-    def __init__(self, inner: nn.Module) -> None:
+    def __init__(self, inner: nn.Module, name: str, out_channels: int) -> None:
         super().__init__()
         self.inner = inner
+        self._name, self._out_channels = name, out_channels
         # Only whole numbers count: a bare layer has a "stride" of its own, which is a tuple.
         stride = getattr(inner, "stride", None)
         radius = getattr(inner, "receptive_radius", None)
@@ -178,7 +179,16 @@ class _Adapted(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         height, width = x.shape[-2:]
-        logits: torch.Tensor = self.inner(pad_to_multiple(x, self.stride))
+        x = pad_to_multiple(x, self.stride)
+        logits: torch.Tensor = self.inner(x)
+        wanted = (len(x), self._out_channels, *x.shape[-2:])
+        if tuple(getattr(logits, "shape", ())) != wanted:
+            found = tuple(logits.shape) if hasattr(logits, "shape") else type(logits).__name__
+            raise InputError(
+                f"network {self._name!r} made {found} of images "
+                f"{tuple(x.shape)}, instead of {wanted}; repair or update its package.",
+                field="network.name",
+            )
         return logits[..., :height, :width].float()
 
 
@@ -207,14 +217,21 @@ def build_network(name: str, *, in_channels: int, out_channels: int, filters: in
         If no network has this name, or its factory returns something else than a module.
     """
     factory = NETWORKS.get(name)
-    network = factory(in_channels=in_channels, out_channels=out_channels, filters=filters)
+    try:
+        network = factory(in_channels=in_channels, out_channels=out_channels, filters=filters)
+    except TypeError as error:
+        raise InputError(
+            f"the factory of network {name!r} does not take in_channels, out_channels and filters, "
+            f"or fails ({error}); repair or update its package.",
+            field="network.name",
+        ) from error
     if not isinstance(network, nn.Module):
         raise InputError(
             f"the factory of network {name!r} returned a {type(network).__name__}; "
             "it must return a torch.nn.Module.",
             field="network.name",
         )
-    return network if NETWORKS.is_built_in(name) else _Adapted(network)
+    return network if NETWORKS.is_built_in(name) else _Adapted(network, name, out_channels)
 
 
 def initialise_output_bias(network: nn.Module, fractions: Sequence[float]) -> bool:
