@@ -302,6 +302,12 @@ def test_any_text_and_setting_survives(text):
     assert type(record).model_validate_json(record.model_dump_json()) == record
 
 
+def test_an_image_whose_name_is_no_text_has_its_annotations_saved(folder):
+    with Project.open(folder, identity=IDENTITY, source="/images/Gr\udcf6.tif") as project:
+        project.save(STATE)  # Latin-1 on Linux
+    assert reopen(folder).state == STATE
+
+
 # Locks -------------------------------------------------------------------------------------------
 
 

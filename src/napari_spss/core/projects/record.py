@@ -75,6 +75,12 @@ class ProjectRecord(Record):
     run: str = ""
     proofread: tuple[ObjectsRecord, ...] = ()
 
+    @field_validator("source")
+    @classmethod
+    def _to_text(cls, source: str) -> str:
+        """Name a file that is not UTF-8, as old ones on Linux, as near as JSON can."""
+        return source.encode(errors="backslashreplace").decode()
+
     @field_validator("classes")
     @classmethod
     def _check_names(cls, classes: tuple[ClassStyle, ...]) -> tuple[ClassStyle, ...]:
