@@ -11,7 +11,6 @@ import numpy as np
 from napari.layers import Image
 from qtpy.QtCore import QEvent, Signal
 from qtpy.QtWidgets import (
-    QAbstractSpinBox,
     QComboBox,
     QDoubleSpinBox,
     QFormLayout,
@@ -450,7 +449,6 @@ class VoxelSizeField(QWidget):
             field.setPrefix(f"{name} ")
             field.setSpecialValueText(f"{name} ?")
             field.setKeyboardTracking(False)
-            field.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
             field.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             field.valueChanged.connect(lambda value, index=index: self._on_entered(index, value))
             self._lengths.append(field)
@@ -493,8 +491,15 @@ class VoxelSizeField(QWidget):
         if widest == self._widest:
             return
         self._widest = widest
-        # napari's style gives such fields the width of three
+        # napari's style gives such fields the width of three; their buttons cannot be seen, since
+        # Qt 6.11.3 leaves a field that has none no room for its text
+        parts = ", ".join(
+            f"QDoubleSpinBox::{way}-{part}"
+            for way in ("up", "down")
+            for part in ("button", "arrow")
+        )
         self.setStyleSheet(
+            f"{parts} {{ width: 0px; margin: 0px; border: none; image: none; }}"
             "QDoubleSpinBox, QComboBox { padding: 2px 4px; }"
             f"QDoubleSpinBox {{ min-width: {widest + 4}px; }}"
             f"QComboBox {{ min-width: {max(40, unit + 24)}px; }}"
