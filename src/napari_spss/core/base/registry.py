@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 from collections.abc import Mapping
@@ -72,6 +73,14 @@ class Registry(Generic[T]):
         """Return all names: ours, those registered, those of installed packages."""
         installed = sorted(_installed(self._group, tuple(sys.path)))
         return tuple(dict.fromkeys((*self._built_in, *self._registered, *installed)))
+
+    def usable(self) -> tuple[T, ...]:
+        """Return all things but those of packages that cannot be loaded, in the order of names."""
+        found = []
+        for name in self.names():
+            with contextlib.suppress(InputError):
+                found.append(self.get(name))
+        return tuple(found)
 
     def get(self, name: str) -> T:
         """Return the thing of a name.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections import Counter
@@ -95,11 +94,7 @@ def register_reader(reader: Reader) -> None:
 
 def known_readers() -> tuple[Reader, ...]:
     """All readers that can be loaded, in the order in which they are asked."""
-    installed = []
-    for name in READERS.names():
-        with contextlib.suppress(InputError):  # told where a file finds no reader
-            installed.append(READERS.get(name))
-    return (*_readers, *installed)
+    return (*_readers, *READERS.usable())
 
 
 def open_stack(

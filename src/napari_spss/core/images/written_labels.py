@@ -106,10 +106,7 @@ def holds_labels(path: Path) -> bool:
 
 
 def _all_labels_in(path: Path) -> list[Path]:
-    names = {"labels"}
-    for name in WRITERS.names():
-        with contextlib.suppress(InputError):  # of a package that is broken
-            names.add(f"labels{WRITERS.get(name).suffix}")
+    names = {"labels", *(f"labels{writer.suffix}" for writer in WRITERS.usable())}
     return [path / name for name in sorted(names) if (path / name).exists()]
 
 
