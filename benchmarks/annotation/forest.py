@@ -14,7 +14,7 @@ import torch
 from napari_spss.core.annotations import Annotations
 from napari_spss.core.base import TrainingSettings
 from napari_spss.core.images import Stack, WorkingScale, enlarge, resample_slice
-from napari_spss.core.training.run import working_scale
+from napari_spss.core.training import working_scale
 from napari_spss.core.training.samples import SampleReader
 
 Maps = npt.NDArray[np.float32]

@@ -27,7 +27,9 @@ from napari_spss.core.base import CancelToken, RunError, TrainingSettings, prese
 from napari_spss.core.networks import resolve_device
 from napari_spss.core.prediction import predict
 from napari_spss.core.prediction.engine import Prediction
-from napari_spss.core.training.run import Run, Task, prepare
+from napari_spss.core.training.preparation import prepare
+from napari_spss.core.training.run import Run
+from napari_spss.core.training.task import Task
 
 ALPHAS = (0.5, 0.9, 0.99)
 SHARES = (0.1, 1.0)

@@ -20,7 +20,8 @@ from napari_spss.core.images import (
     stack_from_array,
 )
 from napari_spss.core.training import iter_training
-from napari_spss.core.training.run import Run, working_scale
+from napari_spss.core.training.preparation import working_scale
+from napari_spss.core.training.run import Run
 from napari_spss.core.training.samples import SampleReader
 from napari_spss.core.training.warnings import (
     MapWatch,

@@ -17,7 +17,7 @@ from .loss_terms import (
 from .pace import (
     training_seconds as training_seconds,
 )
-from .run import (
+from .preparation import (
     working_scale as working_scale,
 )
 from .run_folder import (

@@ -8,6 +8,8 @@ they were clicked, and nowhere else.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,9 @@ from pydantic import Field, NonNegativeInt
 from scipy import ndimage
 
 from ..base import Record
+from .samples import Box, SliceSamples
 
+Predict = Callable[[npt.NDArray[np.float32], Box], npt.NDArray[np.float32]]
 Span = tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt, NonNegativeInt]
 """Row, first column, end column in working pixels; class index."""
 
@@ -40,6 +44,72 @@ class Corrections(Record):
     image: str = ""
     n_keypoints: NonNegativeInt = 0
     spans: dict[NonNegativeInt, tuple[Span, ...]] = Field(default_factory=dict)
+
+
+def find_corrections(
+    samples: Iterable[SliceSamples], predict: Predict, *, image: str, width_px: float
+) -> tuple[Corrections, list[int]]:
+    """Find the errors about keypoints that maps deny.
+
+    Parameters
+    ----------
+    samples : iterable of SliceSamples
+    predict : callable
+        Map (C, h, w) of a box (y0, x0, y1, x1) of an image (channels, y, x). Of each sample, the
+        part around its keypoints is wanted.
+    image : str
+        Identity of the image.
+    width_px : float
+        Of an object, in working pixels.
+
+    Returns
+    -------
+    corrections : Corrections
+    denied : list of int
+        Places of the keypoints, among all.
+    """
+    denied: list[int] = []
+    spans: dict[int, tuple[Span, ...]] = {}
+    for sample in samples:
+        if not sample.keypoints:
+            continue
+        top, left = sample.origin
+        places = np.array(list(sample.keypoints.values()))[:, :2] - (top, left)
+        box = _box_around(places, sample.shape, math.ceil(width_px) + 1)
+        probs = predict(sample.image, box)
+        errors = errors_in(sample, probs, width_px=width_px, origin=(box[0] + top, box[1] + left))
+        denied += [place for place, found in errors.items() if found]
+        if any(errors.values()):
+            before = spans.get(sample.slice, ())
+            spans[sample.slice] = (*before, *chain.from_iterable(errors.values()))
+    return Corrections(image=image, n_keypoints=len(denied), spans=spans), denied
+
+
+def _box_around(places: npt.NDArray[np.float64], shape: tuple[int, int], margin_px: int) -> Box:
+    """Part of a slice of some shape that holds places, (N, 2), and a margin."""
+    (y0, y1), (x0, x1) = (
+        (max(0, math.floor(at.min()) - margin_px), min(size, math.ceil(at.max()) + 1 + margin_px))
+        for at, size in zip(places.T, shape, strict=True)
+    )
+    return y0, x0, y1, x1
+
+
+def errors_in(
+    sample: SliceSamples,
+    probs: npt.NDArray[np.float32],
+    *,
+    width_px: float,
+    origin: tuple[int, int] = (0, 0),
+) -> dict[int, list[Span]]:
+    """Find the pixels about each keypoint of a sample that a map denies, see `errors_at`.
+
+    The keys are the places of the keypoints among all.
+    """
+    if not sample.keypoints:
+        return {}
+    points = np.array(list(sample.keypoints.values()))
+    errors = errors_at(probs, points, width_px=width_px, origin=origin)
+    return dict(zip(sample.keypoints, errors, strict=True))
 
 
 def errors_at(

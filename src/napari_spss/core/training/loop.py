@@ -32,8 +32,10 @@ from ..base import (
 from ..images import LabelSource, Masks, check_stack, pair_masks
 from ..networks import is_out_of_memory, resolve_device
 from .checkpoint import Model, save_model
-from .run import Run, Task, prepare
+from .preparation import prepare
+from .run import Run
 from .run_folder import enter_run_dir
+from .task import Task
 
 if TYPE_CHECKING:
     from ..images import Stack

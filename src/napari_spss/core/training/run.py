@@ -1,25 +1,22 @@
-"""A training run: what is prepared once, and what can be done with it between two steps."""
+"""A training run: what it holds, and what can be done with it between two steps."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..annotations import Annotations, Keypoint, Region
+from ..annotations import Annotations, Region
 from ..base import (
     MODEL_RECORD,
-    CancelToken,
     CheckpointSaved,
     FinishReason,
     InputError,
@@ -30,28 +27,24 @@ from ..base import (
     Progress,
     RunFinished,
     Stopped,
-    TrainingSettings,
     Validated,
     counted,
 )
-from ..images import LiveLabels, WorkingScale, reading_notes, resample_points, resample_slice
+from ..images import LiveLabels, reading_notes, resample_slice
 from ..networks import View, augment_intensity, draw_view
 from .checkpoint import (
     MODEL_WEIGHTS,
     Model,
     RunState,
     Tensors,
-    describe_network,
-    load_state,
     prefixed,
     save_state,
-    with_prefix,
 )
-from .corrections import Corrections, Span, errors_at
+from .corrections import errors_in, find_corrections
 from .data import Batch, TrainingData
-from .label_posterior import LabelPosterior, label_posterior
+from .label_posterior import label_posterior
 from .learner import Learner
-from .loss_terms import LOSSES, LossInput, StepLoss, step_loss
+from .loss_terms import LossInput, StepLoss, step_loss
 from .run_folder import write_update
 from .samples import Box, SampleReader, bags_of
 from .schedule import Schedule
@@ -65,187 +58,10 @@ from .warnings import (
 )
 
 if TYPE_CHECKING:
-    from ..images import LabelSource, Stack
-    from .samples import LabelScale, SliceSamples
+    from .samples import SliceSamples
+    from .task import Task
 
 _MOST_WEIGHED = 64  # windows of which maps are made at a time for the nodes in them
-_PREPARING_INTERVAL_S = 0.5
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a run is to learn from, where, and how; as :func:`iter_training` takes it."""
-
-    stack: Stack
-    settings: TrainingSettings
-    masks: LabelSource | None
-    held_out_slices: Collection[int] | None
-    run_dir: Path | None
-    device: torch.device
-    token: CancelToken
-    clock: Callable[[], float]
-
-
-def prepare(
-    task: Task, annotations: Annotations, *, resume: bool, start_from: Model | None
-) -> Generator[Preparing, None, Run]:
-    """Read the data, and build, load or resume the network; InputError if they do not fit."""
-    settings = task.settings
-    _check_settings(settings)
-    _check_classes(annotations)
-    state: RunState | None = None
-    tensors: Tensors = {}
-    scale: LabelScale | None = None
-    if resume:
-        state, tensors = _stopped_run(task.run_dir, annotations)
-        working, scale = state.working_scale, state.label_scale
-    elif start_from is not None:
-        _check_model(start_from, settings, annotations, task.stack.n_channels)
-        working = start_from.working_scale.at(task.stack.pixel_size_um(0))
-        if start_from.n_steps:
-            factor = settings.labels.keypoint_weight / start_from.settings.labels.keypoint_weight
-            scale = start_from.label_scale.with_keypoints(factor)
-    else:
-        working = working_scale(settings, task.stack)
-    reader = SampleReader(
-        task.stack,
-        annotations,
-        settings,
-        working_scale=working,
-        masks=task.masks,
-        scale=scale,
-    )
-    began, n_slices = task.clock(), len(reader.slices)
-    data = yield from _read(task, reader, began, told_at=-math.inf)
-    yield Preparing("building the network", n_slices, n_slices, task.clock() - began)
-    digest = data.digest()
-    learner = Learner(
-        settings,
-        n_channels=task.stack.n_channels,
-        n_classes=len(annotations.classes),
-        device=task.device,
-        shares=None if start_from and start_from.n_steps else data.expected_shares(),
-        weights=start_from.network.state_dict() if start_from and not resume else None,
-    )
-    if state is None:
-        state = RunState(
-            classes=annotations.classes,
-            reduction=working.reduction,
-            pixel_size_um=working.pixel_size_um,
-            label_scale=data.label_scale,
-            n_channels=task.stack.n_channels,
-            steps_before=None if start_from is None else start_from.n_steps,
-            steps_per_epoch=data.sampler.steps_per_epoch,
-            data_digest=digest,
-        )
-    else:
-        _load(learner, tensors, task, annotations)
-    best = with_prefix("best", tensors) or None
-    if state.data_digest != digest:  # of other annotations
-        best, state.best_loss, state.stale_epochs = None, None, 0
-        state.posterior, state.posterior_at = LabelPosterior(), None
-    state.data_digest = digest
-    learned_from = _learned_from(task, data, annotations)
-    before = with_prefix("before", tensors) if learned_from == state.learned_from else None
-    state.learned_from = learned_from
-    # what was stopped early is not trusted to label itself, nor disturbed less
-    least = settings.self_training.start * (settings.optimisation.max_steps or 0)
-    has_learned = (state.steps_before or 0) >= max(1, least)
-    if start_from is not None and not resume and start_from.learned_from == learned_from:
-        before = start_from.network.state_dict() if has_learned else None
-    maps = with_prefix("map", tensors)
-    schedule = Schedule.of(settings, state.steps_per_epoch, has_learned=has_learned)
-    if resume and schedule.max_steps is not None and state.step > schedule.max_steps:
-        raise InputError(
-            f"the run in {task.run_dir} has made {counted(state.step, 'step')}, more than the "
-            f"{schedule.max_steps} that are set, so it would learn nothing; set more, or leave "
-            "them out: with other annotations it then goes on from its model.",
-            field="optimisation.max_steps",
-        )
-    if resume and schedule.max_steps is None and schedule.spent(0, state.elapsed_s) == 1:
-        took, budget = state.elapsed_s / 60, settings.optimisation.max_minutes
-        more = math.ceil(2 * took)
-        raise InputError(
-            f"the run in {task.run_dir} has taken {took:.3g} minutes of the {budget:g} in all that "
-            f"are set, so it would learn nothing; set more, such as {more} (--max-minutes).",
-            field="optimisation.max_minutes",
-        )
-    return Run(
-        task,
-        reader,
-        state,
-        _believing(task, reader, data, state.posterior),
-        learner,
-        schedule,
-        SliceMaps(
-            lambda image: learner.predict(image, is_exact=False, token=task.token),
-            task.device,
-            {name: SliceMap(maps[name], until) for name, until in state.kept_until.items()},
-        ),
-        task.clock(),
-        best,
-        before or None,
-    )
-
-
-def _read(
-    task: Task, reader: SampleReader, began: float, *, told_at: float
-) -> Generator[Preparing, None, TrainingData]:
-    """Read all slices, and tell which if the last word was some time ago."""
-    samples: list[SliceSamples] = []
-    n_slices = len(reader.slices)
-    for number, z in enumerate(reader.slices, start=1):
-        if (now := task.clock()) - told_at >= _PREPARING_INTERVAL_S:
-            told_at = now
-            text = f"reading slice {number} of {n_slices}"
-            yield Preparing(text, number - 1, n_slices, now - began)
-        samples += reader.read(z)
-    return _data_of(task, reader, samples, reader.label_scale(samples))
-
-
-def _data_of(
-    task: Task, reader: SampleReader, samples: Sequence[SliceSamples], scale: LabelScale
-) -> TrainingData:
-    return TrainingData.of(
-        samples,
-        scale,
-        task.settings,
-        reader.annotations.classes,
-        held_out_slices=task.held_out_slices,
-    )
-
-
-def _learned_from(task: Task, data: TrainingData, annotations: Annotations) -> str:
-    """Digest of the image, of what is counted and stated, and of full masks."""
-    digest = hashlib.blake2b(task.stack.identity().encode(), digest_size=16)
-    masked = sorted((one.slice, one.mask_digest) for one in data.samples if one.is_mask)
-    digest.update(repr((annotations.proportions, masked)).encode())
-    for grid in annotations.grids:
-        digest.update(repr((grid.region, grid.is_done)).encode())
-        digest.update(np.column_stack([grid.y, grid.x, grid.class_index]).tobytes())
-    return digest.hexdigest()
-
-
-def _believing(
-    task: Task, reader: SampleReader, data: TrainingData, posterior: LabelPosterior
-) -> TrainingData:
-    """Let counts of a map take the place of those that were judged."""
-    if not posterior.believed:
-        return data
-    bags = reader.bags(posterior.nodes())
-    samples = [replace(one, bags=bags_of(one, bags)) for one in data.samples]
-    return _data_of(task, reader, samples, data.label_scale)
-
-
-def _load(learner: Learner, tensors: Tensors, task: Task, annotations: Annotations) -> None:
-    try:
-        learner.load(tensors)
-    except ValueError as error:
-        raise InputError(
-            f"the checkpoint in {task.run_dir} does not fit {describe_network(task.settings)}, "
-            f"{task.stack.n_channels} image channels and {len(annotations.classes)} classes; "
-            "resume with the settings and the image of the run."
-        ) from error
 
 
 @dataclass
@@ -421,14 +237,7 @@ class Run:
         turns = {region: turn for turn, region in enumerate(before.believed)}
         counted = [sample for sample in self.data.samples if sample.nodes]
         counted.sort(key=lambda sample: max(turns.get(region, -1) for region in sample.nodes))
-        at_hand, room = self.maps.kept(step), float(_MOST_WEIGHED)
-        mapped: dict[str, SliceSamples] = {}
-        for sample in counted:
-            if sample.name in at_hand:
-                mapped[sample.name] = sample
-            elif room > 0:
-                mapped[sample.name] = sample
-                room -= math.prod(sample.shape) / math.prod(shape)
+        mapped = {one.name: one for one in self._some(counted, self.maps.kept(step))}
 
         def predict(sample: SliceSamples) -> npt.NDArray[np.float32] | None:
             if sample.name not in mapped:
@@ -438,7 +247,7 @@ class Run:
         waiting = [sample for sample in counted if sample.name not in mapped]
         posterior = label_posterior([*waiting, *mapped.values()], predict, before)
         self.state.posterior, self.state.posterior_at = posterior, spent
-        self.data = _believing(self.task, self.reader, self.data, posterior)
+        self.data = self.task.believe(self.reader, self.data, posterior)
         if self.best is not None:  # its loss must compare with those to come
             self.state.best_loss = self._held_out_loss(self.learner.network_of(self.best))
 
@@ -456,16 +265,16 @@ class Run:
         try:
             reader = self.reader.with_annotations(annotations, self.data.label_scale)
             now = task.clock()
-            data = yield from _read(task, reader, now, told_at=now)
+            data = yield from task.read(reader, now, told_at=now)
         except InputError as error:
             text = f"The run goes on with the old annotations; the new ones fail: {error}"
             yield Message("warning", text)
             return
-        self.reader, self.data = reader, _believing(task, reader, data, posterior)
+        self.reader, self.data = reader, task.believe(reader, data, posterior)
         self.state.posterior, self.state.data_digest = posterior, data.digest()
         # losses on other annotations cannot be compared, nor what was best by them be kept
         self.best, self.state.best_loss, self.state.stale_epochs = None, None, 0
-        learned_from = _learned_from(task, data, annotations)
+        learned_from = task.learned_from(data, annotations)
         if learned_from != self.state.learned_from:
             self.before, self.state.learned_from = None, learned_from
         if task.run_dir is not None:
@@ -529,9 +338,10 @@ class Run:
             return
         with contextlib.suppress(Stopped):
             probs = self._predict(image, None if model is None else model.network)
+            width_px = self.task.settings.image.target_diameter_px
             for sample in self.data.samples:
-                errors = self._errors(sample, probs) if sample.slice == z else []
-                for row, start, end, c in chain.from_iterable(errors):
+                errors = errors_in(sample, probs, width_px=width_px) if sample.slice == z else {}
+                for row, start, end, c in chain.from_iterable(errors.values()):
                     probs[:, row, start:end], probs[c, row, start:end] = 0.0, 1.0
             yield Preview(self.state.step, int(z), reduction, stack.shape_of(z), probs)
 
@@ -577,75 +387,39 @@ class Run:
     def settle_keypoints(self, model: Model) -> tuple[Model, list[KeypointsChecked | Message]]:
         """Set the model's maps right where they deny keypoints, and tell where that is.
 
-        Of each slice, the part around its keypoints is predicted. If the run is stopped, or there
-        are no keypoints, nothing is done.
+        If the run is stopped, or there are no keypoints, nothing is done.
         """
-        width_px = self.task.settings.image.target_diameter_px
-        points = self.annotations.keypoints
-        denied: list[Keypoint] = []
-        spans: dict[int, tuple[Span, ...]] = {}
+        points, samples = self.annotations.keypoints, self.data.samples
         try:
-            for sample in self.data.samples:
-                if not sample.keypoints:
-                    continue
-                top, left = sample.origin
-                places = self._places_of(sample)[:, :2] - (top, left)
-                box = _box_around(places, sample.shape, math.ceil(width_px) + 1)
-                probs = self._predict(sample.image, model.network, box)
-                errors = self._errors(sample, probs, origin=(box[0] + top, box[1] + left))
-                denied += [points[n] for n, of in zip(sample.keypoints, errors, strict=True) if of]
-                if any(errors):
-                    before = spans.get(sample.slice, ())
-                    spans[sample.slice] = (*before, *chain.from_iterable(errors))
+            corrections, places = find_corrections(
+                samples,
+                lambda image, box: self._predict(image, model.network, box),
+                image=self.task.stack.identity(),
+                width_px=self.task.settings.image.target_diameter_px,
+            )
         except Stopped:
             return model, []
-        total = len(points)
-        if not total:
+        if not points:
             return model, []
+        denied = [points[place] for place in places]
         where = tuple((one.slice, one.y, one.x, one.class_index) for one in denied)
-        told: list[KeypointsChecked | Message] = [KeypointsChecked(total, where)]
+        told: list[KeypointsChecked | Message] = [KeypointsChecked(len(points), where)]
         if not denied:
             return model, told
-        first, is_counted = denied[0], any(sample.nodes for sample in self.data.samples)
+        first = denied[0]
         remedy = (
             "train anew with all of them (Train in the dock)"
-            if is_counted
+            if any(sample.nodes for sample in samples)
             else "set keypoints on some of that, too, and train on (Continue in the dock, train "
             "--resume --keypoints)"
         )
         text = (
-            f"{len(denied)} of {counted(total, 'keypoint')} did not take effect: the network shows "
-            f"another class there, first on slice {first.slice} at y {first.y:.0f}, x "
+            f"{len(denied)} of {counted(len(points), 'keypoint')} did not take effect: the network "
+            f"shows another class there, first on slice {first.slice} at y {first.y:.0f}, x "
             f"{first.x:.0f}. Maps of this image are set right there, but not what looks like it "
             f"elsewhere: {remedy}."
         )
-        corrections = Corrections(
-            image=self.task.stack.identity(), n_keypoints=len(denied), spans=spans
-        )
         return model.model_copy(update={"corrections": corrections}), [*told, Message("info", text)]
-
-    def _errors(
-        self,
-        sample: SliceSamples,
-        probs: npt.NDArray[np.float32],
-        *,
-        origin: tuple[int, int] = (0, 0),
-    ) -> list[list[Span]]:
-        """Pixels about each of a sample's keypoints that a map denies, which begins at ``origin``.
-
-        All in working pixels of the slice.
-        """
-        if not sample.keypoints:
-            return []
-        width_px = self.task.settings.image.target_diameter_px
-        return errors_at(probs, self._places_of(sample), width_px=width_px, origin=origin)
-
-    def _places_of(self, sample: SliceSamples) -> npt.NDArray[np.float64]:
-        """Row and column of a sample's keypoints in working pixels of the slice, and class."""
-        points = [self.annotations.keypoints[index] for index in sample.keypoints]
-        reduction = self.state.working_scale.of_slice(self.task.stack, sample.slice)
-        places = resample_points([point.pixel for point in points], reduction)
-        return np.column_stack([places, [point.class_index for point in points]])
 
     def _predict(
         self,
@@ -739,11 +513,15 @@ class Run:
             )
         return (), ()
 
-    def _some(self, samples: Iterable[SliceSamples]) -> Iterator[SliceSamples]:
-        """As many of them as are mapped in the time of some steps."""
+    def _some(
+        self, samples: Iterable[SliceSamples], at_hand: Container[str] = ()
+    ) -> Iterator[SliceSamples]:
+        """As many of them as are mapped in the time of some steps, and those of maps at hand."""
         room = float(_MOST_WEIGHED)
         for sample in samples:
-            if room > 0:
+            if sample.name in at_hand:
+                yield sample
+            elif room > 0:
                 room -= math.prod(sample.shape) / math.prod(self.data.sampler.shape)
                 yield sample
 
@@ -753,92 +531,3 @@ class Run:
         outputs = {} if folder is None else {what: str(folder / files[what]) for what in files}
         total = self.schedule.max_steps
         return RunFinished(reason, self.state.step, self.elapsed_s, outputs, total)
-
-
-def _box_around(places: npt.NDArray[np.float64], shape: tuple[int, int], margin_px: int) -> Box:
-    """Part of a slice of some shape that holds places, (N, 2), and a margin."""
-    (y0, y1), (x0, x1) = (
-        (max(0, math.floor(at.min()) - margin_px), min(size, math.ceil(at.max()) + 1 + margin_px))
-        for at, size in zip(places.T, shape, strict=True)
-    )
-    return y0, x0, y1, x1
-
-
-def _check_classes(annotations: Annotations) -> None:
-    """Refuse classes of which there is nothing but background to tell apart."""
-    if len(annotations.classes) < 2:
-        raise InputError(
-            f"nothing but {annotations.classes[0]} is annotated; name the class that is to be "
-            "found as well, such as --classes background,mitochondria (classes=... in Python).",
-            field="classes",
-        )
-    if annotations.outside is not None and len(annotations.classes) < 3:
-        raise InputError(
-            f"class {annotations.outside!r} lies outside, and there is no other class besides the "
-            "background; add the class that is to be found.",
-            field="classes",
-        )
-
-
-def _check_settings(settings: TrainingSettings) -> None:
-    """Refuse terms that nobody offers, and self-training without the weights that it needs."""
-    for name in settings.loss.terms:
-        LOSSES.get(name)
-    if settings.self_training.enabled and settings.optimisation.ema_decay is None:
-        raise InputError(
-            "self-training needs averaged weights, but optimisation.ema_decay is none; set it, or "
-            "set self_training.enabled to false.",
-            field="optimisation.ema_decay",
-        )
-
-
-def _stopped_run(run_dir: Path | None, annotations: Annotations) -> tuple[RunState, Tensors]:
-    """Read the checkpoint that a run is to go on from, if it is of the same classes."""
-    if run_dir is None:
-        raise InputError("resuming needs the folder of the run; give run_dir.")
-    state, tensors = load_state(run_dir)
-    if state.classes != annotations.classes:
-        raise InputError(
-            f"the run in {run_dir} was begun with classes {state.classes}, not "
-            f"{annotations.classes}; use the same, or start a new run."
-        )
-    return state, tensors
-
-
-def _check_model(
-    model: Model, settings: TrainingSettings, annotations: Annotations, n_channels: int
-) -> None:
-    """Refuse a model whose training cannot go on with these data and settings."""
-    networks = (describe_network(one).partition(" ")[2] for one in (model.settings, settings))
-    for name, old, new in (
-        ("classes", model.classes, annotations.classes),
-        ("image channels", model.n_channels, n_channels),
-        ("network", *networks),
-        ("normalisation", model.normalisation, settings.image.normalisation),
-    ):
-        if old != new:
-            raise InputError(
-                f"the model was trained with {name} {old}, not {new}; use the same, or start a new "
-                "run."
-            )
-
-
-def working_scale(settings: TrainingSettings, stack: Stack) -> WorkingScale:
-    """Choose the scale that brings the stated object of the first image to its target width.
-
-    Raises
-    ------
-    InputError
-        If the object is wider than every slice, or its width cannot be told in pixels.
-    """
-    pixel_size_um = stack.pixel_size_um(0)
-    reduction = settings.image.reduction(pixel_size_um) or 1
-    width_px = settings.image.object_width_px(pixel_size_um) or 0.0
-    longest_px = max(max(stack.shape_of(z)) for z in range(stack.n_slices))
-    if reduction > 1 and width_px > longest_px:
-        raise InputError(
-            f"an object about {width_px:g} px wide does not fit into the image, whose longer side "
-            f"is {longest_px} px; state the width of one object.",
-            field="image.object_diameter_px",
-        )
-    return WorkingScale(reduction, pixel_size_um)

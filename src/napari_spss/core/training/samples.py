@@ -107,8 +107,9 @@ class SliceSamples:
         Whether the labels are a fair sample of the slice: a finished count or a mask.
     nodes : dict of Region to ndarray, (N,)
         Flat indices of the pixels that the nodes of each finished grid label.
-    keypoints : list of int
-        Places of the keypoints that lie here among all.
+    keypoints : dict of int to tuple
+        Row and column in working pixels of the slice, and class, of the keypoints that lie here, by
+        their places among all.
     part : tuple of int, optional
         Half-open box of the slice, in working pixels, if this is not all of it; rows and columns of
         all others are those of the part.
@@ -124,7 +125,7 @@ class SliceSamples:
     mask_digest: str = ""
     is_calibrated: bool = False
     nodes: dict[Region, npt.NDArray[np.int64]] = field(default_factory=dict)
-    keypoints: list[int] = field(default_factory=list)
+    keypoints: dict[int, tuple[float, float, int]] = field(default_factory=dict)
     part: Box | None = None
 
     @property
@@ -531,7 +532,8 @@ def _paint_points(
         if point.slice == sample.slice and _is_in(sample, point.y, point.x, reduction):
             disc = _disc_in(sample, point.y, point.x, radius, reduction)
             _paint(sample, disc, point.class_index, keypoint_weights[point.class_index], 0.0)
-            sample.keypoints.append(place)
+            y, x = resample_points(point.pixel, reduction).tolist()
+            sample.keypoints[place] = (y, x, point.class_index)
 
 
 def _is_in(
