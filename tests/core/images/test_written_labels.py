@@ -13,6 +13,7 @@ from napari_spss.core.images import (
     WRITERS,
     StackLayout,
     StackWriter,
+    labels_in,
     open_labels,
 )
 from napari_spss.core.images.written_labels import stored_classes
@@ -85,3 +86,11 @@ def test_names_that_cannot_be_those_of_classes_are_refused_with_the_way_out(tmp_
         open_labels(path)
     spec = ClassSpec(("background", "b", "c"))
     np.testing.assert_array_equal(open_labels(path, classes=spec).read(1), VALUES[1])
+
+
+def test_a_result_whose_labels_are_gone_is_told(tmp_path):
+    (tmp_path / "maps.ome.zarr").mkdir()
+    with pytest.raises(InputError, match=r"holds maps\.ome\.zarr, but no labels; restore them"):
+        labels_in(tmp_path)
+    (tmp_path / "0.png").touch()  # slices of somebody's labels
+    assert labels_in(tmp_path) == tmp_path

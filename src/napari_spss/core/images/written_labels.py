@@ -80,17 +80,23 @@ def labels_in(path: Path) -> Path:
     Raises
     ------
     InputError
-        If the folder holds labels in several formats, or results of several images.
+        If the folder holds labels in several formats, none beside maps, or results of several
+        images.
     """
-    found = _all_labels_in(path)
+    found = _written_in(path, "labels")
     if len(found) > 1:
         raise InputError(
             f"{path} holds {' and '.join(one.name for one in found)}; name one of them."
         )
     if not found and path.is_dir():
-        inside = sorted(path.iterdir())
+        maps = _written_in(path, "maps")
+        inside = sorted({*path.iterdir()} - {*maps})
         suffixes = {suffix for reader in known_readers() for suffix in reader.suffixes}
         has_images = any(one.is_file() and one.suffix.lower() in suffixes for one in inside)
+        if maps and not has_images:
+            raise InputError(
+                f"{path} holds {maps[0].name}, but no labels; restore them, or predict again."
+            )
         results = [one for one in inside if holds_labels(one)]
         if results and not has_images:
             raise InputError(
@@ -102,11 +108,11 @@ def labels_in(path: Path) -> Path:
 
 def holds_labels(path: Path) -> bool:
     """Whether a path is the folder of a result."""
-    return path.is_dir() and bool(_all_labels_in(path))
+    return path.is_dir() and bool(_written_in(path, "labels"))
 
 
-def _all_labels_in(path: Path) -> list[Path]:
-    names = {"labels", *(f"labels{writer.suffix}" for writer in WRITERS.usable())}
+def _written_in(path: Path, kind: str) -> list[Path]:
+    names = {kind, *(f"{kind}{writer.suffix}" for writer in WRITERS.usable())}
     return [path / name for name in sorted(names) if (path / name).exists()]
 
 
