@@ -244,3 +244,10 @@ def test_the_teacher_is_in_evaluation_mode_and_has_no_gradient():
     assert all(p.requires_grad for p in student.parameters())
     student[0].weight.data += 1
     assert teacher.module[0].weight != student[0].weight
+
+
+def test_what_is_not_finite_before_anything_was_learned_is_not_the_learning_rate():
+    one = learner()
+    loss = one.student_logits(IMAGES, 0).square().mean() * float("inf")
+    with pytest.raises(Diverged, match=r"became inf at step 1; .* change network\.name or loss\.$"):
+        one.learn(loss, learning_rate=0.01, step=0)

@@ -129,10 +129,16 @@ class Learner:
     def check_finite(self, name: str, value: torch.Tensor, step: int) -> None:
         """Raise Diverged if a number of a step is NaN or infinite."""
         if not bool(torch.isfinite(value)):
-            rate = self._settings.optimisation.learning_rate
+            rate, network = self._settings.optimisation.learning_rate, self._settings.network.name
+            remedy = (
+                f"lower optimisation.learning_rate (now {rate}) and start again from the last "
+                "checkpoint"
+                if step
+                else f"nothing was learned yet, so that the network {network!r} or a weight of "
+                "loss is to blame: change network.name or loss"
+            )
             raise Diverged(
-                f"the {name} became {float(value.detach())} at step {step + 1}; lower "
-                f"optimisation.learning_rate (now {rate}) and start again from the last checkpoint."
+                f"the {name} became {float(value.detach())} at step {step + 1}; {remedy}."
             )
 
     def predict(
