@@ -84,12 +84,14 @@ def test_the_teacher_is_kept_if_there_is_one_else_the_student():
     assert same(student, student_of(plain))
 
 
-def test_the_kept_network_sees_an_image_alone_as_it_sees_it_in_a_batch():
+def test_the_kept_network_sees_an_image_alike_whatever_else_is_in_its_batch():
     one = learner()
     learn(one, 2)
     both = one.kept_logits(IMAGES)
     assert not both.requires_grad
-    torch.testing.assert_close(one.kept_logits(IMAGES[:1]), both[:1])
+    beside_another = one.kept_logits(torch.stack([IMAGES[0], 5 - 3 * IMAGES[1]]))
+    assert torch.equal(beside_another[0], both[0])
+    assert not torch.allclose(beside_another[1], both[1])
     torch.testing.assert_close(one.kept_probs(IMAGES).sum(1), torch.ones(2, 24, 24))
 
 
