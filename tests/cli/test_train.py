@@ -503,6 +503,14 @@ def test_a_run_does_not_go_on_with_another_size_of_a_pixel(spss, train):
     assert spss(*more, "--voxel-size", "50nm,5nm,5nm").code == 0
 
 
+def test_resume_begins_a_run_that_is_not_there_yet(train):
+    done = train("--resume")
+    assert done.code == 0
+    assert "there is no run in run yet: it begins" in done.err
+    assert load_model("run").n_steps == 5
+    assert "nothing has changed" in train("--resume").error
+
+
 def test_resume_needs_a_run_and_its_image(spss, train, tmp_path):
     assert "holds no run" in spss("train", "--out", "run", "--resume").error
     train()

@@ -17,6 +17,7 @@ from .train_job import (
     NODE_ERROR,
     TrainJob,
     TrainRequest,
+    fresh_job,
     open_training_masks,
     read_tables,
     reviewed,
@@ -33,6 +34,7 @@ _BUDGET = ("max_steps", "max_epochs", "max_minutes", "patience")
 def resumed_job(request: TrainRequest) -> TrainJob:
     """Prepare a run to go on: with its own settings, image and masks, and the newest annotations.
 
+    Where there is no run yet, but an image is named, it begins.
     A run whose budget is used up goes on only with a larger one, or if annotations have changed:
     then from its model, with as large a budget again. A time limit holds only for the command that
     states it: what is left of the steps is done.
@@ -40,7 +42,8 @@ def resumed_job(request: TrainRequest) -> TrainJob:
     Raises
     ------
     InputError
-        If the folder holds no run, an option contradicts the run, or there is nothing left to do.
+        If there is neither run nor image, an option contradicts the run, or there is nothing left
+        to do.
     """
     if request.start_from is not None:
         raise InputError(
@@ -50,7 +53,13 @@ def resumed_job(request: TrainRequest) -> TrainJob:
         )
     folder = RunFolder(request.out)
     if not folder.holds_run:
-        raise InputError(f"--out {request.out} holds no run to go on with; leave out --resume.")
+        if request.image is None:
+            raise InputError(
+                f"--out {request.out} holds no run to go on with; name that of a run, or the image "
+                "to begin one."
+            )
+        say(f"there is no run in {request.out} yet: it begins")
+        return fresh_job(request)
     before = folder.settings().without_limit()
     settings = _settings(request, before)
     inputs = folder.inputs()
