@@ -31,6 +31,8 @@ from .figures import (
 )
 from .fractions import (
     Measurement as Measurement,
+)
+from .measuring import (
     measure as measure,
     measure_masks as measure_masks,
     object_table as object_table,
