@@ -81,12 +81,12 @@ def play(stage: Stage, film: Film, steps: int) -> None:
     counter = Counter(stage, counted, expert.classes_of(counted))
     stage.show_layers("counting grid")
     dock.annotate.show_tab(1)
-    dock.annotate.grid._layer.activate()
+    dock.annotate.grid._view.activate()
     film.take(1200)
     while counter.click(1):
         film.take(220)
     film.take(1000)
-    dock.annotate.grid._goes_on.setChecked(False)
+    dock.annotate.grid._buttons._goes_on.setChecked(False)
     dock.annotate.grid.finish()
     film.take(1500)
 
