@@ -422,7 +422,7 @@ def apply_in_dock(run: str, n_slices: int, size: int, rounds: int) -> None:
     dock = SpssDock(viewer, is_probing=False)
     viewer.window.add_dock_widget(dock, name="Semantic Proportions")
     spin(1.0)
-    dock.controller.load(run)
+    dock.trainings.load(run)
     spin_until(lambda: not dock.session.status.is_busy, 600)
     model = dock.session.model
     stack, peaks = stack_from_array(pixels), []

@@ -93,7 +93,7 @@ def play(stage: Stage, film: Film, steps: int) -> None:
     stage.show_layers()
     stage.show_only("Train")
     film.take(1000)
-    dock.controller._preview_interval_s = PREVIEW_INTERVAL_S
+    dock.trainings._preview_interval_s = PREVIEW_INTERVAL_S
     previews = []
     dock.session.event_taken.connect(
         lambda event: previews.append(event) if type(event).__name__ == "Preview" else None

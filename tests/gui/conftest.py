@@ -158,9 +158,9 @@ def fake_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train and apply nothing: the events are those of `fake_core`."""
     from fake_core import fake_apply, fake_train
 
-    from napari_spss.gui import controller
+    from napari_spss.gui import controller, trainings
 
-    monkeypatch.setattr(controller, "train", fake_train)
+    monkeypatch.setattr(trainings, "train", fake_train)
     monkeypatch.setattr(controller, "apply_model", fake_apply)
 
 

@@ -130,7 +130,7 @@ def test_a_check_count_corrects_the_labels_and_nothing_learns_from_it(user, home
     dock, tool, view = person.dock, person.tool, person.view
     assert dock.annotate.check.value() == counted
     person.train_and_apply()
-    run = RunFolder(dock.controller.model_dir)
+    run = RunFolder(dock.trainings.model_dir)
     assert all(len(one.grids) == 1 for one in run.all_annotations())
     person.open_tab(CHECK_TAB)
     person.push(button(tool, "Next open"))

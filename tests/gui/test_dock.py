@@ -61,7 +61,7 @@ from napari_spss.core.base import (
     RunFinished,
     RunStarted,
 )
-from napari_spss.gui import controller as controller_module
+from napari_spss.gui import controller as controller_module, trainings as trainings_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.layers import SourceFrame
 from napari_spss.gui.layers.source_frame import camera_of
@@ -187,7 +187,7 @@ def test_keypoints_that_the_trained_map_denies_are_crossed_and_counted(dock, qtb
         yield RunFinished(FinishReason.completed, 2, 2.0)
         return FakeModel(job.annotations.classes)
 
-    monkeypatch.setattr(controller_module, "train", train)
+    monkeypatch.setattr(trainings_module, "train", train)
     run(dock, qtbot)
     assert [str(symbol) for symbol in dock.annotate.keypoints.layer.symbol] == ["x"]
     told = warned(dock.annotate.keypoints)
@@ -200,8 +200,8 @@ def test_keypoints_that_the_trained_map_denies_are_crossed_and_counted(dock, qtb
         yield RunFinished(FinishReason.completed, 1, 1.0)
         return LoadedRun(FakeModel(SAID.classes), Curves(), None)
 
-    monkeypatch.setattr(controller_module, "load_run", load)
-    dock.controller.load("an earlier run")
+    monkeypatch.setattr(trainings_module, "load_run", load)
+    dock.trainings.load("an earlier run")
     qtbot.waitUntil(lambda: is_idle(dock))
     assert [str(symbol) for symbol in dock.annotate.keypoints.layer.symbol] == ["disc"]
     assert warned(dock.annotate.keypoints) == ""
@@ -219,8 +219,8 @@ def test_a_loaded_model_brings_its_classes_where_nothing_is_said(
     if is_annotated:
         dock.annotate.set_value(Annotations(dock.classes.names(), keypoints=SAID.keypoints))
     before = dock.classes.value()
-    monkeypatch.setattr(controller_module, "load_run", load)
-    dock.controller.load("the run of another image")
+    monkeypatch.setattr(trainings_module, "load_run", load)
+    dock.trainings.load("the run of another image")
     qtbot.waitUntil(lambda: is_idle(dock))
     if is_annotated:
         assert dock.classes.value() == before
@@ -232,7 +232,7 @@ def test_a_loaded_model_brings_its_classes_where_nothing_is_said(
 def test_one_click_applies_the_smaller_setting(dock, qtbot, monkeypatch):
     seen = []
     error = OutOfMemory("Memory ran out.", setting="sampling.crop_px", value=128)
-    monkeypatch.setattr(controller_module, "train", failing_train(error))
+    monkeypatch.setattr(trainings_module, "train", failing_train(error))
     run(dock, qtbot)
     (offer,) = offered(dock.bar)
     assert "crop_px = 128" in offer
@@ -241,7 +241,7 @@ def test_one_click_applies_the_smaller_setting(dock, qtbot, monkeypatch):
         seen.append(job.settings.sampling.crop_px)
         yield from fake_train(job, token=token)
 
-    monkeypatch.setattr(controller_module, "train", train)
+    monkeypatch.setattr(trainings_module, "train", train)
     button(dock.bar, *offered(dock.bar)).click()
     qtbot.waitUntil(lambda: is_idle(dock))
     assert seen == [128]
@@ -258,7 +258,7 @@ def test_one_click_goes_on_with_the_model_that_was_to_be_continued(
     model = dock.session.model
     started_from = []
     error = OutOfMemory("Memory ran out.", setting=setting, value=value)
-    monkeypatch.setattr(controller_module, "train", failing_train(error))
+    monkeypatch.setattr(trainings_module, "train", failing_train(error))
     assert dock.start_training(continues=True)
     qtbot.waitUntil(lambda: is_idle(dock))
 
@@ -266,7 +266,7 @@ def test_one_click_goes_on_with_the_model_that_was_to_be_continued(
         started_from.append(job.start_from)
         yield from fake_train(job, token=token)
 
-    monkeypatch.setattr(controller_module, "train", train)
+    monkeypatch.setattr(trainings_module, "train", train)
     button(dock.bar, *offered(dock.bar)).click()
     qtbot.waitUntil(lambda: is_idle(dock))
     assert started_from == [model if continues else None]
@@ -342,13 +342,13 @@ def test_a_slice_without_a_preview_does_not_end_the_previews(dock, viewer, qtbot
             assert job.gate() is not None  # asked for, and found to be unreadable
         yield from fake_train(job, token=token)
 
-    monkeypatch.setattr(controller_module, "train", train)
+    monkeypatch.setattr(trainings_module, "train", train)
     run(dock, qtbot)
     assert "em preview labels" in [layer.name for layer in viewer.layers]
 
 
 def test_no_preview_is_asked_for_while_one_is_on_its_way():
-    gate = controller_module.PreviewGate()
+    gate = trainings_module.PreviewGate()
     gate.slice = 3
     assert (gate(), gate()) == (3, 3)
     gate.close()
@@ -359,7 +359,7 @@ def test_no_preview_is_asked_for_while_one_is_on_its_way():
 
 
 def test_a_second_run_is_refused_and_stop_hands_over_the_model(dock, qtbot, monkeypatch):
-    monkeypatch.setattr(controller_module, "train", gated_train(threading.Event()))
+    monkeypatch.setattr(trainings_module, "train", gated_train(threading.Event()))
     say(dock)
     assert dock.start_training()
     assert not dock.start_training()
@@ -375,7 +375,7 @@ def test_a_second_run_is_refused_and_stop_hands_over_the_model(dock, qtbot, monk
 @pytest.mark.parametrize("what", ["delete", "rename", "replace", "other pixels"])
 def test_a_run_survives_what_happens_to_its_image(dock, viewer, qtbot, monkeypatch, what):
     gate = threading.Event()
-    monkeypatch.setattr(controller_module, "train", gated_train(gate))
+    monkeypatch.setattr(trainings_module, "train", gated_train(gate))
     say(dock)
     dock.start_training()
     qtbot.waitUntil(lambda: "em preview labels" in names(viewer))
@@ -399,7 +399,7 @@ def test_an_object_diameter_stated_during_a_training_is_said_to_be_for_the_next(
     dock, qtbot, monkeypatch
 ):
     gate = threading.Event()
-    monkeypatch.setattr(controller_module, "train", gated_train(gate))
+    monkeypatch.setattr(trainings_module, "train", gated_train(gate))
     say(dock)
     dock.image.set_diameter(30)
     dock.start_training()
@@ -514,7 +514,7 @@ def test_how_long_a_whole_training_took_is_noted(dock, qtbot, monkeypatch, is_st
     taken = []
     monkeypatch.setattr(DurationProbe, "note", lambda _, seconds: taken.append(seconds))
     gate = threading.Event()
-    monkeypatch.setattr(controller_module, "train", gated_train(gate))
+    monkeypatch.setattr(trainings_module, "train", gated_train(gate))
     say(dock)
     assert dock.start_training()
     if is_stopped:
@@ -549,7 +549,7 @@ def test_what_was_restored_is_said_until_something_is_changed(dock, viewer):
 @pytest.mark.window
 def test_closing_the_viewer_ends_the_run(dock, viewer, qtbot, monkeypatch):
     tokens = []
-    monkeypatch.setattr(controller_module, "train", gated_train(threading.Event(), tokens))
+    monkeypatch.setattr(trainings_module, "train", gated_train(threading.Event(), tokens))
     say(dock)
     dock.start_training()
     qtbot.waitUntil(lambda: dock.session.status.done == 2)
@@ -563,7 +563,7 @@ def test_closing_the_viewer_ends_the_run(dock, viewer, qtbot, monkeypatch):
 @pytest.mark.window
 def test_closing_the_dock_ends_the_run(dock, viewer, qtbot, monkeypatch):
     tokens = []
-    monkeypatch.setattr(controller_module, "train", gated_train(threading.Event(), tokens))
+    monkeypatch.setattr(trainings_module, "train", gated_train(threading.Event(), tokens))
     say(dock)
     dock.start_training()
     qtbot.waitUntil(lambda: bool(tokens))
@@ -976,17 +976,17 @@ def test_everything_is_saved_only_with_labels_of_the_model_that_is_saved(dock, q
 def test_everything_means_the_run_of_the_labels_after_load_and_continue(
     dock, qtbot, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(controller_module, "train", train_into_its_folder)
+    monkeypatch.setattr(trainings_module, "train", train_into_its_folder)
     run(dock, qtbot)
-    first = dock.controller.model_dir
+    first = dock.trainings.model_dir
     apply_to_all(dock, qtbot)
     assert dock.start_training(continues=True)
     qtbot.waitUntil(lambda: is_idle(dock))
-    assert dock.controller.model_dir != first
+    assert dock.trainings.model_dir != first
     apply_to_all(dock, qtbot)
     assert dock.controller.save(tmp_path / "out", has_run=True)
     qtbot.waitUntil(lambda: is_idle(dock))
-    assert (tmp_path / "out" / "config.toml").read_text() == dock.controller.model_dir.name
+    assert (tmp_path / "out" / "config.toml").read_text() == dock.trainings.model_dir.name
 
 
 def test_a_fresh_image_takes_nothing_of_the_last_one_unasked(dock, viewer, qtbot):
@@ -1133,7 +1133,7 @@ def gated_updates(monkeypatch):
         taken.append(job.updates.take())
         return None
 
-    monkeypatch.setattr(controller_module, "train", train)
+    monkeypatch.setattr(trainings_module, "train", train)
     return gate, taken
 
 
@@ -1223,7 +1223,7 @@ def test_a_wrong_setting_marks_its_field(dock, qtbot):
     dock.train.set_value(dataclasses.replace(form, overrides={"optimisation.patience": 0}))
     assert not dock.start_training()
     assert "patience" in warned(dock.train)
-    dock.controller.refused.emit("sampling.crop_px", "sampling.crop_px is wrong")
+    dock.controller.runner.refused.emit("sampling.crop_px", "sampling.crop_px is wrong")
     assert mark_of(dock.train.findChild(QWidget, "sampling.crop_px")) == "error"
 
 
@@ -1335,11 +1335,11 @@ def test_warnings_of_a_training_are_counted_when_it_has_finished(dock, qtbot, mo
         yield Message("warning", "By the fractions of its regions, slice 1 has less.")
         return (yield from events)
 
-    monkeypatch.setattr(controller_module, "train", train)
+    monkeypatch.setattr(trainings_module, "train", train)
     run(dock, qtbot)
     assert dock.bar.text().endswith(" 1 warning: see Train, Messages.")
     assert "slice 1 has less" in log_of(dock)
-    monkeypatch.setattr(controller_module, "train", fake_train)
+    monkeypatch.setattr(trainings_module, "train", fake_train)
     run(dock, qtbot)
     assert "warning" not in dock.bar.text()
 
@@ -1447,7 +1447,7 @@ def test_with_other_classes_than_the_models_it_says_to_train_anew(dock, qtbot):
 
 def test_a_class_may_be_named_anew_during_a_training(dock, qtbot, monkeypatch):
     gate = threading.Event()
-    monkeypatch.setattr(controller_module, "train", gated_train(gate))
+    monkeypatch.setattr(trainings_module, "train", gated_train(gate))
     say(dock)
     assert dock.start_training()
     name_class(dock, "mitochondria", "Mito")
@@ -1514,7 +1514,7 @@ def test_no_preview_is_shown_before_there_is_something_on_it(
         yield RunFinished(FinishReason.completed, 3, 1.0)
         return FakeModel(job.annotations.classes)
 
-    monkeypatch.setattr(controller_module, "train", train)
+    monkeypatch.setattr(trainings_module, "train", train)
     say(dock)
     dock.session.event_taken.connect(lambda _: seen.append("em preview labels" in names(viewer)))
     dock.start_training()

@@ -142,7 +142,7 @@ def test_what_is_painted_during_a_run_joins_it_and_is_stored_with_its_step(
     wait(lambda: is_idle(dock))
     assert ends[-1].kind is EndKind.finished, ends[-1].text
     assert known[-1] == known[0] + 64
-    (update,) = (dock.controller.model_dir / "updates").iterdir()
+    (update,) = (dock.trainings.model_dir / "updates").iterdir()
     labels, _ = PaintedSlices(update / "painted").read()
     assert [(z, int((a == 2).sum()), int((a > 0).sum())) for z, a in labels.items()] == [
         (2, 64, 64)
@@ -153,7 +153,7 @@ def test_what_is_painted_before_a_run_is_stored_with_it(dock, wait):
     dock.annotate.painted.start_painting()
     dock.annotate.painted.layer.data_setitem((np.array([1]), np.array([4]), np.array([5])), 1)
     train(dock, wait)
-    labels, _ = PaintedSlices(dock.controller.model_dir / "painted").read()
+    labels, _ = PaintedSlices(dock.trainings.model_dir / "painted").read()
     assert list(labels) == [1]
     assert labels[1][4, 5] == 1
 
@@ -301,13 +301,13 @@ def test_a_training_goes_on_while_a_longer_image_is_looked_at(dock, viewer, wait
 
 def test_stop_before_the_first_step_keeps_the_last_model(dock, wait, ends):
     train(dock, wait)
-    model, folder = dock.session.model, dock.controller.model_dir
+    model, folder = dock.session.model, dock.trainings.model_dir
     assert dock.start_training()
     dock.session.stop()
     wait(lambda: is_idle(dock))
     assert ends[-1].kind is EndKind.stopped
     assert dock.session.model is model
-    assert dock.controller.model_dir == folder
+    assert dock.trainings.model_dir == folder
     assert_ready(dock)
 
 

@@ -73,7 +73,7 @@ class Person:
 
     def __init__(self, viewer, dock, qtbot, run) -> None:
         self.viewer, self.dock, self._qtbot = viewer, dock, qtbot
-        self.dock.controller.load(run)
+        self.dock.trainings.load(run)
         self.wait_for_the_end()
         self.many = self.dock.results.many
         self.table = self.many.findChild(QTableWidget, "many images")
@@ -479,7 +479,7 @@ def test_no_image_waits_for_what_is_refused(measured, study, monkeypatch):
 
 def test_results_of_another_model_are_not_measured(measured, study, run):
     assert main(train(run.parent, "other", n_steps=1)) == 0
-    measured.dock.controller.load(run.parent / "other")
+    measured.dock.trainings.load(run.parent / "other")
     measured.wait_for_the_end()
     measured.press("Measure all")
     assert "another folder for the results" in measured.said()

@@ -9,7 +9,7 @@ from fake_core import fake_train, store
 
 from napari_spss.core.annotations import Annotations, ClassStyle, CountingGrid, Proportion, Region
 from napari_spss.core.base import FinishReason, Predicted, RunFinished, RunStarted
-from napari_spss.gui import controller as controller_module
+from napari_spss.gui import controller as controller_module, trainings as trainings_module
 
 CLASSES = ("background", "mitochondria", "resin")
 STYLES = (
@@ -46,7 +46,7 @@ def apply_with_resin(model, stack, maps, regions, making, *, device, token):
 
 @pytest.fixture
 def dock(viewer, open_dock, monkeypatch):
-    monkeypatch.setattr(controller_module, "train", fake_train)
+    monkeypatch.setattr(trainings_module, "train", fake_train)
     monkeypatch.setattr(controller_module, "apply_model", apply_with_resin)
     pixels = np.random.default_rng(0).integers(0, 255, (2, 32, 48), np.uint8)
     viewer.add_image(pixels, name="em")
@@ -71,7 +71,7 @@ def test_annotations_of_the_dock_say_what_is_outside(dock):
 
 def test_an_outside_alone_is_nothing_to_be_found(dock):
     dock.classes.set_value((STYLES[0], STYLES[2]))
-    assert "Add a class" in dock.controller.missing(dock.annotations())
+    assert "Add a class" in dock.guide.missing(dock.annotations())
 
 
 def test_results_are_fractions_of_the_rest(dock, qtbot):

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QLineEdit, QPushButton, QTableView
 
 from napari_spss.core.annotations import Annotations, Proportion, Region
 from napari_spss.core.base import FinishReason, Predicted, RunFinished, RunStarted
-from napari_spss.gui import controller as controller_module
+from napari_spss.gui import controller as controller_module, trainings as trainings_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.layers import layer_mark
 from napari_spss.gui.models import ObjectEdits
@@ -134,7 +134,7 @@ class Desk:
 
 @pytest.fixture
 def no_network(monkeypatch):
-    monkeypatch.setattr(controller_module, "train", train)
+    monkeypatch.setattr(trainings_module, "train", train)
     monkeypatch.setattr(controller_module, "apply_model", predict)
 
 

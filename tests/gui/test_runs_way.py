@@ -204,7 +204,7 @@ def test_a_run_that_time_ended_goes_on_when_the_image_is_opened_again(person, mo
         person.wait(lambda: len(person.rows()) == 1)
     n_done = int(person.rows()[0][1])
     assert 0 < n_done < GOOD
-    folder = person.dock.controller.model_dir
+    folder = person.dock.trainings.model_dir
     person.close()
 
     person.open()
@@ -216,7 +216,7 @@ def test_a_run_that_time_ended_goes_on_when_the_image_is_opened_again(person, mo
     person.wait_for_the_end()
     person.wait(lambda: person.rows()[0][1] == str(GOOD))
     assert len(person.rows()) == 1
-    assert person.dock.controller.model_dir == folder
+    assert person.dock.trainings.model_dir == folder
     assert person.dock.session.curves.last_step == GOOD
 
 
@@ -241,7 +241,7 @@ def test_a_run_that_was_killed_goes_on_when_the_image_is_opened_again(person, mo
     person.wait(lambda: dock.session.model is not None)
     person.wait_for_the_end()
     assert "interrupted" in person.text("run detail")
-    assert dock.controller.model_dir == killed
+    assert dock.trainings.model_dir == killed
     n_done = dock.session.model.n_steps
     assert 0 < n_done < GOOD
     person.wait(lambda: "the steps that are left" in person.hint())
@@ -255,13 +255,13 @@ def test_a_run_that_was_killed_goes_on_when_the_image_is_opened_again(person, mo
     person.wait(lambda: person.rows()[0][1] == str(GOOD))
     assert len(person.rows()) == 1
     assert "interrupted" not in person.text("run detail")
-    assert dock.controller.model.classes == ("background", "mitochondria")
+    assert dock.trainings.model.classes == ("background", "mitochondria")
 
 
 def test_a_killed_run_that_cannot_go_on_is_told_when_the_image_is_opened_again(person):
     dock = person.dock
     person.train(POOR)
-    folder = dock.controller.model_dir
+    folder = dock.trainings.model_dir
     damaged = folder.with_name("damaged")
     shutil.copytree(folder, damaged, ignore=shutil.ignore_patterns(".lock*", "model.*"))
     (damaged / STATE_FILE).write_bytes(b"torn")
@@ -271,7 +271,7 @@ def test_a_killed_run_that_cannot_go_on_is_told_when_the_image_is_opened_again(p
     dock = person.dock
     person.wait(lambda: dock.session.model is not None)
     person.wait_for_the_end()
-    assert dock.controller.model_dir == folder
+    assert dock.trainings.model_dir == folder
     (text,) = [text for level, text in dock.session.messages if "damaged was interrupted" in text]
     assert "or train again" in text
 
@@ -316,12 +316,12 @@ def test_a_class_that_is_named_anew_keeps_its_model_and_its_result(person, tmp_p
 
 def test_runs_go_with_the_project_to_another_folder(person, monkeypatch, tmp_path):
     person.train(POOR)
-    (row,), left = person.rows(), person.dock.controller.model_dir
+    (row,), left = person.rows(), person.dock.trainings.model_dir
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "new"))
     (tmp_path / "new").mkdir()
     person.press("Folder…")
     folder = tmp_path / "new" / "runs"
-    assert person.dock.controller.model_dir == folder / left.name
+    assert person.dock.trainings.model_dir == folder / left.name
     assert "runs stay" not in person.dock.project.text()
     person.wait(lambda: person.rows() == [row])
     assert person.rows()[0][0].startswith(IN_USE)
@@ -362,17 +362,17 @@ def _click(person):
 
 def test_a_worse_model_is_told_and_the_one_before_comes_back_by_one_click(person):
     person.train(GOOD)
-    good = person.dock.controller.model_dir
+    good = person.dock.trainings.model_dir
     assert person.text("worse model") == ""
     person.train(POOR)
-    poor = person.dock.controller.model_dir
+    poor = person.dock.trainings.model_dir
     assert poor != good
     told = person.text("worse model")
     assert re.match(r"At 192 judged nodes .* clearly less, though", told)
     assert "how much worse this model is, and use the one before" in person.hint()
     person.press("Use the model before")
     person.wait_for_the_end()
-    assert person.dock.controller.model_dir == good
+    assert person.dock.trainings.model_dir == good
     assert person.dock.session.model.n_steps == GOOD
     assert person.text("worse model") == ""
     assert [row[0].startswith(IN_USE) for row in person.rows()] == [False, True]
@@ -384,19 +384,19 @@ def test_a_worse_model_is_told_and_the_one_before_comes_back_by_one_click(person
 
     person.open()  # the choice is kept
     person.wait(lambda: person.dock.session.model is not None)
-    assert person.dock.controller.model_dir == good
+    assert person.dock.trainings.model_dir == good
     person.choose(0)
     person.press("Use")
-    person.wait(lambda: person.dock.controller.model_dir == poor)
+    person.wait(lambda: person.dock.trainings.model_dir == poor)
     person.close()
     person.open()
     person.wait(lambda: person.dock.session.model is not None)
-    assert person.dock.controller.model_dir == poor
+    assert person.dock.trainings.model_dir == poor
 
 
 def test_a_training_that_was_stopped_is_said_not_to_be_compared(person):
     person.train(POOR)
-    before = person.dock.controller.model_dir
+    before = person.dock.trainings.model_dir
     person.dock.train.set_value(
         RunForm(device="cpu", overrides={**SETTINGS, "optimisation.max_steps": 5000})
     )
@@ -407,7 +407,7 @@ def test_a_training_that_was_stopped_is_said_not_to_be_compared(person):
     assert person.text("worse model").startswith("This training was stopped")
     person.press("Use the model before")
     person.wait_for_the_end()
-    assert person.dock.controller.model_dir == before
+    assert person.dock.trainings.model_dir == before
     assert person.text("worse model") == ""
 
 
@@ -415,7 +415,7 @@ def test_two_runs_beside_each_other(person):
     runs = []
     for steps in (GOOD, POOR):
         person.train(steps)
-        runs.append(person.dock.controller.model_dir)
+        runs.append(person.dock.trainings.model_dir)
     person.choose(0)
     use = next(b for b in person.dock.findChildren(QPushButton) if b.text() == "Use")
     assert not use.isEnabled()  # it is in use
@@ -449,7 +449,7 @@ def test_two_runs_beside_each_other(person):
     pair[0].show_selected_label = True
     assert pair[1].show_selected_label
     assert {_made_by(layer)["run"] for layer in pair} == {str(run) for run in runs}
-    assert _made_by(pair[0])["run"] == str(person.dock.controller.model_dir)
+    assert _made_by(pair[0])["run"] == str(person.dock.trainings.model_dir)
     models = [load_model(_made_by(layer)["run"]) for layer in pair]
     assert {model.n_steps for model in models} == {GOOD, POOR}
     for layer, model in zip(pair, models, strict=True):
@@ -467,7 +467,7 @@ def test_two_runs_beside_each_other(person):
 def test_layers_tell_where_they_come_from(person, tmp_path):
     person.train(POOR)
     dock = person.dock
-    run = str(dock.controller.model_dir)
+    run = str(dock.trainings.model_dir)
     previews = [layer for layer in person.viewer.layers if _role(layer).startswith("preview")]
     assert previews
     assert {_made_by(layer)["run"] for layer in previews} == {run}
@@ -574,12 +574,12 @@ def test_a_run_that_was_loaded_beside_another_image_is_remembered_for_its_own(pe
     person.train(POOR)
     person.train(POOR)
     (older,) = {*(person.dock.project.folder / "runs").iterdir()} - {
-        person.dock.controller.model_dir
+        person.dock.trainings.model_dir
     }
     image = person.viewer.layers[0]
     other = person.viewer.add_image(np.random.default_rng(0).random((3, 32, 32)), name="other")
     person.dock.image.set_layer(other)
-    assert person.dock.controller.load(older)
+    assert person.dock.trainings.load(older)
     person.wait_for_the_end()
     person.dock.image.set_layer(image)
     person.wait(lambda: len(person.rows()) == 2)

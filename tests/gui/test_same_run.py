@@ -105,10 +105,10 @@ def test_continue_makes_the_steps_that_a_time_limit_left(viewer, open_dock, qtbo
     assert f"of {SETTINGS['optimisation.max_steps']} steps" in ends[0].text
     assert 0 < cut.n_steps < SETTINGS["optimisation.max_steps"]
     assert "press Continue" in said(dock.bar)
-    folder = dock.controller.model_dir
+    folder = dock.trainings.model_dir
     how, model = run(continues=True, **limit)
     assert how == "finished"
-    assert dock.controller.model_dir == folder
+    assert dock.trainings.model_dir == folder
     assert model.n_steps == SETTINGS["optimisation.max_steps"]
     assert dock.session.curves.last_step == model.n_steps
     how, model = run(continues=True)

@@ -22,7 +22,7 @@ from napari_spss.core.base import (
     RunStarted,
 )
 from napari_spss.core.images import stack_from_array
-from napari_spss.gui import controller as controller_module
+from napari_spss.gui import controller as controller_module, trainings as trainings_module
 from napari_spss.gui.jobs import find_doubtful
 from napari_spss.gui.models import RunForm
 
@@ -59,7 +59,7 @@ class Jobs:
 @pytest.fixture
 def jobs(monkeypatch):
     jobs = Jobs()
-    monkeypatch.setattr(controller_module, "train", jobs.train)
+    monkeypatch.setattr(trainings_module, "train", jobs.train)
     monkeypatch.setattr(controller_module, "find_doubtful", jobs.find)
     return jobs
 

@@ -32,6 +32,7 @@ from ..core.base import (
 from ..core.projects import RUNS_FOLDER
 from .controller import Controller
 from .figures import Figures
+from .guide import Guide
 from .inputs import Inputs
 from .layers import (
     Connections,
@@ -54,10 +55,10 @@ from .models import (
     Task,
     explain,
     guarded,
-    next_step,
     read_preferences,
     start_task,
 )
+from .objects import ObjectFinder
 from .project_contents import Form, ProjectContents
 from .proofreader import Proofreader
 from .software_gl import outlive_removed_layers
@@ -155,11 +156,14 @@ class SpssDock(QWidget):
             preview_interval_s=preferences.preview_interval_s,
             parent=self,
         )
+        self.trainings = self.controller.trainings
+        self.guide = Guide(self.controller, self._inputs, self.bar)
         self._many = ManyRuns(self._viewer, self.controller, self._inputs, self)
         self.figures = Figures(
-            self.session, self.controller, self.classes, self._annotations_or_none, self
+            self.session, self.controller, self.classes, self._inputs.annotations, self
         )
         self._proofreader = Proofreader(self._viewer, self.controller, self._inputs, self)
+        self._object_finder = ObjectFinder(self.controller, self._inputs, self)
         self._lay_out()
         self._connect()
         self._connections = Connections()
@@ -194,7 +198,7 @@ class SpssDock(QWidget):
         """Do what Train and Continue do; return whether a run began."""
         self._continued = continues
         self._opened = ""
-        began = self.controller.train(continues=continues)
+        began = self.trainings.train(continues=continues)
         if began:
             self._show_curves()
         return began
@@ -255,7 +259,7 @@ class SpssDock(QWidget):
         self.image.value_changed.connect(self._on_form_changed)
         self.image.value_changed.connect(self._take_card_away)
         self.image.value_changed.connect(self._note_diameter)
-        self.image.cover_changed.connect(self._refresh_ready)
+        self.image.cover_changed.connect(self.guide.refresh)
         self.classes.value_changed.connect(self._on_classes_changed)
         self.classes.set_usage(self.annotate.usage_of)
         self.annotate.value_changed.connect(self._on_annotations_changed)
@@ -282,12 +286,12 @@ class SpssDock(QWidget):
             lambda: self._on_looks(self.controller.check.contradicted(), is_check=True)
         )
         self.results.estimates.estimate_requested.connect(self.controller.check.estimate)
-        self.controller.check.changed.connect(self._refresh_ready)
+        self.controller.check.changed.connect(self.guide.refresh)
         self.controller.check.changed.connect(self._set_cleaning)
         self.controller.check.changed.connect(self._show_figures)
-        self.results.load_requested.connect(self.controller.load)
-        self.results.take_back_requested.connect(self.controller.take_back)
-        self.train.runs.use_requested.connect(self.controller.load)
+        self.results.load_requested.connect(self.trainings.load)
+        self.results.take_back_requested.connect(self.trainings.take_back)
+        self.train.runs.use_requested.connect(self.trainings.load)
         self.train.runs.compare_requested.connect(self._on_compare)
         self.train.runs.slice_chosen.connect(self._go_to_slice)
         self.results.save_requested.connect(
@@ -297,10 +301,6 @@ class SpssDock(QWidget):
         )
         self.results.set_place_to_save(lambda: self.controller.outcome.place_to_save())
         self.controller.save_refused.connect(self.results.refuse_saving)
-        self.results.objects.find_requested.connect(self.controller.find_objects)
-        self.results.objects.saved.connect(partial(self.session.say, "info"))
-        self.controller.objects_refused.connect(self.results.objects.refuse)
-        self.controller.objects_asked.connect(self.results.objects.ask)
         self.controller.objects_edited.connect(self._on_objects_edited)
         self.results.value_changed.connect(self._on_results_form_changed)
         self.plots.slice_wanted.connect(self._go_to_slice)
@@ -309,7 +309,7 @@ class SpssDock(QWidget):
         self.figures.refused.connect(self.plots.refuse)
         self.bar.stop_requested.connect(self.session.stop)
         self.bar.suggestion_accepted.connect(self._on_suggestion)
-        self.controller.refused.connect(self._on_refused)
+        self.controller.runner.refused.connect(self._on_refused)
         self.controller.outcome_changed.connect(self._on_outcome)
         self.session.status_changed.connect(self._on_status)
         self.session.event_taken.connect(self._on_event)
@@ -362,7 +362,7 @@ class SpssDock(QWidget):
             self.annotate.clear()
             self._contents.set_form(self._blank)
             self._contents.forget_actions()
-        self._refresh_ready()
+        self.guide.refresh()
         self.session.say("error", why)
 
     def _show_reading(self, is_reading: bool) -> None:
@@ -370,7 +370,7 @@ class SpssDock(QWidget):
         for widget in (self.classes, self.annotate, self.project, self.train):
             widget.setEnabled(not is_reading)
         self.image.set_reading(is_reading)
-        self._refresh_ready()
+        self.guide.refresh()
 
     def _enter(self, layer: Image | None, source: Source | None) -> None:
         """Turn to an image with all that belongs to it, or to none."""
@@ -388,9 +388,9 @@ class SpssDock(QWidget):
         self._take_card_away()
         self._forget_refusal()
         self._set_cleaning()
-        self.controller.note_known()
+        self.trainings.note_known()
         self._on_slider()
-        self._refresh_ready()
+        self.guide.refresh()
 
     @contextlib.contextmanager
     def _restoring(self) -> Iterator[None]:
@@ -451,9 +451,9 @@ class SpssDock(QWidget):
 
     def _tell_run(self) -> None:
         """Let what was restored join a run that goes on with this image."""
-        annotations = self._annotations_or_none()
+        annotations = self._inputs.annotations()
         if annotations is not None:
-            self.controller.update_annotations(annotations)
+            self.trainings.update_annotations(annotations)
 
     @guarded
     def _on_restored(self, project: Project) -> None:
@@ -520,7 +520,7 @@ class SpssDock(QWidget):
             named = [run for run in self._runs if run.path.name == self._contents.run]
             ended = [run for run in self._runs if not run.is_interrupted]
             chosen = (named or ended or self._runs)[0]
-            self.controller.load(chosen.path)
+            self.trainings.load(chosen.path)
             newest = self._runs[0]
             if newest.is_interrupted and chosen is not newest:
                 self.session.say(
@@ -531,14 +531,14 @@ class SpssDock(QWidget):
 
     def _show_runs(self, runs: tuple[RunSummary, ...]) -> None:
         self._runs = runs
-        self.train.set_runs(runs, self.controller.model_dir)
+        self.train.set_runs(runs, self.trainings.model_dir)
         self._name_model()
 
     def _name_model(self) -> None:
         """Name the model that is in use as the list of runs does."""
-        folder = self.controller.model_dir
+        folder = self.trainings.model_dir
         self.results.set_model(
-            self.controller.model, "" if folder is None else self._title_of(folder)
+            self.trainings.model, "" if folder is None else self._title_of(folder)
         )
 
     def _title_of(self, folder: Path) -> str:
@@ -547,7 +547,7 @@ class SpssDock(QWidget):
 
     @guarded
     def _on_compare(self, folder: Path) -> None:
-        current, model = self.controller.model_dir, self.controller.model
+        current, model = self.trainings.model_dir, self.trainings.model
         if current is None or model is None:
             return
         one, other = map(self._title_of, (current, folder))
@@ -563,8 +563,8 @@ class SpssDock(QWidget):
 
     @guarded
     def _on_annotations_changed(self) -> None:
-        annotations = self._annotations_or_none()
-        self._refresh_ready()
+        annotations = self._inputs.annotations()
+        self.guide.refresh()
         self._forget_refusal()
         n_before, self._n_grids = self._n_grids, len(self.annotate.grid.value())
         if not self._is_restoring:
@@ -575,7 +575,7 @@ class SpssDock(QWidget):
         if annotations is None:
             return
         if not self._is_restoring:
-            self.controller.update_annotations(annotations)
+            self.trainings.update_annotations(annotations)
         self.controller.outcome.set_stated(annotations)
 
     def _forget_refusal(self) -> None:
@@ -589,13 +589,6 @@ class SpssDock(QWidget):
     def _on_refused(self, field: str | None, text: str) -> None:
         self._refusal = text
         self.train.mark_error(field, text)
-
-    def _annotations_or_none(self) -> Annotations | None:
-        """Annotations, unless a table and the classes are out of step for a moment."""
-        try:
-            return self.annotate.value()
-        except InputError:
-            return None
 
     @guarded
     def _on_card(self, fraction: float | None) -> None:
@@ -618,7 +611,7 @@ class SpssDock(QWidget):
 
     def _note_diameter(self) -> None:
         if not self._is_restoring:
-            self.controller.note_diameter(self.image.value().object_diameter_px)
+            self.trainings.note_diameter(self.image.value().object_diameter_px)
 
     @guarded
     def _on_form_changed(self) -> None:
@@ -628,7 +621,7 @@ class SpssDock(QWidget):
             self.train.mark_error(error.field, str(error))
             return
         self.train.mark_error(None, "")
-        self._refresh_ready()
+        self.guide.refresh()
         self._ask_duration()
         self.annotate.keypoints.set_radius_px(settings.radius_of_keypoints_px())
         reduction = settings.image.reduction(None) or 1
@@ -645,38 +638,6 @@ class SpssDock(QWidget):
         if self.bar.text().startswith(_RESTORED):  # which it was, but may not be now
             self.bar.say("info", "")
         self.project.save_soon()
-
-    def _refresh_ready(self) -> None:
-        annotations = self._annotations_or_none()
-        progress = self.controller.progress(annotations)
-        progress = replace(
-            progress,
-            is_reading=self._recognising is not None,
-            cover=self.image.cover,
-            n_marked=len(self.annotate.fractions.marks()),
-        )
-        hint = next_step(progress)
-        other_model = self.controller.other_model(annotations)
-        self.train.set_ready(
-            progress.missing, is_said=hint == progress.missing, other_model=other_model
-        )
-        self.results.set_image(
-            progress.has_image, unlike=self.controller.other_channels(), other_model=other_model
-        )
-        self.results.set_smoothing(self.controller.can_smooth())
-        grids = () if annotations is None else annotations.grids
-        self.results.set_nodes(sum(int(grid.to_look_at.sum()) for grid in grids))
-        self.bar.set_hint(hint)
-        self._show_check(progress.n_contradicted)
-
-    def _show_check(self, n_contradicted: int) -> None:
-        """Show what can be said by the check count, and what was."""
-        check, found = self.controller.check, self.controller.outcome.estimated
-        view = self.results.estimates
-        view.offer(
-            missing=check.missing(), n_to_look_at=n_contradicted, is_busy=check.is_estimating
-        )
-        view.show_estimates(() if found is None else found.estimates, check.warning(n_contradicted))
 
     # -- viewer ----------------------------------------------------------------------------------
 
@@ -786,7 +747,7 @@ class SpssDock(QWidget):
             self._note_run(is_new=end.run == "training")
         self._set_cleaning()
         self._show_result()
-        self._refresh_ready()
+        self.guide.refresh()
         if end.run == "training" and end.kind is not EndKind.failed:
             self.sections["Results"].open()
         maps = self.controller.outcome.maps
@@ -830,7 +791,7 @@ class SpssDock(QWidget):
 
     def _note_run(self, *, is_new: bool) -> None:
         """Keep which run is in use: the newest one, unless the user went back to another."""
-        folder, project = self.controller.model_dir, self.project.folder
+        folder, project = self.trainings.model_dir, self.project.folder
         if folder is None or project is None or folder.parent != project / RUNS_FOLDER:
             self._show_runs(self._runs)
             return
@@ -858,10 +819,10 @@ class SpssDock(QWidget):
     def _on_model(self, model: Any) -> None:
         self.train.set_model(model is not None)
         self._name_model()
-        self.results.set_worse(self.controller.worse(), can_go_back=self.controller.can_take_back)
+        self.results.set_worse(self.trainings.worse(), can_go_back=self.trainings.can_take_back)
         self.train.set_curves(self.session.curves)
         self._show_result()
-        self._refresh_ready()
+        self.guide.refresh()
 
     @guarded
     def _on_looks(self, looks: tuple[Look, ...], *, is_check: bool = False) -> None:
@@ -902,7 +863,7 @@ class SpssDock(QWidget):
         """What the counting frames tell of the whole stack."""
         from ..core.analysis import counted_fractions
 
-        annotations = self._annotations_or_none()
+        annotations = self._inputs.annotations()
         found = None if annotations is None else counted_fractions(annotations)
         return found if found is not None and found.has_frames else None
 
@@ -923,7 +884,7 @@ class SpssDock(QWidget):
         self.results.set_matched(outcome.matched_threshold())
         self._show_figures()
         self._proofreader.show()
-        self._refresh_ready()
+        self.guide.refresh()
         self._set_cleaning()
 
     @guarded

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ..core.base import InputError
+
 if TYPE_CHECKING:
+    from ..core.annotations import Annotations
     from .models import RunForm
     from .widgets import (
         AnnotateSection,
@@ -30,3 +33,10 @@ class Inputs:
         """Return what is entered for a training."""
         diameter = self.image.value().object_diameter_px
         return replace(self.train.value(), object_diameter_px=diameter)
+
+    def annotations(self) -> Annotations | None:
+        """Return annotations, unless a table and the classes are out of step for a moment."""
+        try:
+            return self.annotate.value()
+        except InputError:
+            return None

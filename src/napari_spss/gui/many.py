@@ -33,7 +33,7 @@ class ManyRuns(QObject):
     ----------
     viewer : Viewer
     controller : Controller
-        Begins the runs.
+        Has the model, and begins the runs.
     inputs : Inputs
         Has the list, and says how maps, labels and objects are made.
     """
@@ -47,8 +47,8 @@ class ManyRuns(QObject):
     ) -> None:
         super().__init__(parent)
         self.session = controller.session
-        self._controller, self._inputs = controller, inputs
-        self._results = inputs.results
+        self._runner, self._trainings = controller.runner, controller.trainings
+        self._inputs, self._results = inputs, inputs.results
         self._folder = Path()  # of the results of the last run
         self._warnings: list[str] = []  # of that run
         view = self._view = inputs.results.many
@@ -100,7 +100,7 @@ class ManyRuns(QObject):
 
     def _model(self) -> Model | None:
         """The current model as it is called, and where it lies, by now."""
-        model, run_dir = self._controller.model, self._controller.model_dir
+        model, run_dir = self._trainings.model, self._trainings.model_dir
         return None if model is None else model.model_copy(update={"run_dir": run_dir})
 
     def _begin(
@@ -112,10 +112,14 @@ class ManyRuns(QObject):
         **options: Any,
     ) -> bool:
         """Begin work on images of the request."""
-        run_dir = self._controller.model_dir
+        run_dir = self._trainings.model_dir
         if run_dir is None:
             raise InputError("There is no model yet; train one, or load one.")
-        began = self._controller.begin(kind, call, run_dir, request, refuse=self._refuse, **options)
+
+        def start() -> None:
+            self._runner.start(self.session.begin(kind), call, run_dir, request, **options)
+
+        began = self._runner.attempt(start, self._refuse)
         if began:
             self._folder, self._warnings = request.folder, []
             self._view.show_begun(images)

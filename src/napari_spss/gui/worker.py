@@ -14,20 +14,31 @@ import logging
 import traceback
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal
 from superqt.utils._qthreading import WorkerBase, WorkerBaseSignals
 
 from ..core.base import SpssError
+from .models import explain
 
 if TYPE_CHECKING:
     from ..core.base import CancelToken, Event
     from .models import Session, Ticket
 
 logger = logging.getLogger(__name__)
+
+
+class HasRunner(Protocol):
+    """Whoever begins runs."""
+
+    runner: Runner
+
+
+P = ParamSpec("P")
+Owner = TypeVar("Owner", bound=HasRunner)
 
 
 class CoreCall:
@@ -131,6 +142,8 @@ def _release_frames(error: BaseException) -> None:
 class Runner(QObject):
     """Starts a session's runs in a thread and reports to the session on the GUI thread.
 
+    Why a run did not begin is told by ``refused``, or by whoever was to begin it.
+
     All its slots run on the thread that made it. When it is destroyed (the dock or the viewer is
     closed) the run in progress is asked to stop and no longer heard.
 
@@ -141,11 +154,49 @@ class Runner(QObject):
     parent : QObject, optional
     """
 
+    refused = Signal(object, str)  # field that is wrong or None, why
+
     def __init__(self, session: Session, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._session = session
+        self.session = session
         self._ticket: Ticket | None = None
         self.destroyed.connect(session.abandon)
+
+    def attempt(
+        self, begin: Callable[[], object], refuse: Callable[[Exception], None] | None = None
+    ) -> bool:
+        """Begin a run; if that fails, tell why and leave the session free for another one.
+
+        Parameters
+        ----------
+        begin : callable
+            Asks the session for the right to run, then calls `start`.
+        refuse : callable, optional
+            Tells why it was not given that right, in place of ``refused``.
+
+        Returns
+        -------
+        bool
+            Whether it began.
+        """
+        before = self.session.ticket
+        try:
+            begin()
+        except Exception as error:  # a border: beyond it is Qt
+            if not isinstance(error, SpssError):
+                logger.error("a run did not begin", exc_info=error)
+            ticket = self.session.ticket
+            if ticket is None or ticket is before:
+                (refuse or self._refuse)(error)
+            else:
+                self.session.fail(ticket, error)
+            return False
+        return True
+
+    def _refuse(self, error: Exception) -> None:
+        text = explain(error, "The run did not begin")
+        self.refused.emit(getattr(error, "field", None), text)
+        self.session.say("error", text)
 
     def start(
         self,
@@ -183,17 +234,29 @@ class Runner(QObject):
 
     def _on_emitted(self, event: Event) -> None:
         if self._ticket is not None:
-            self._session.take(self._ticket, event)
+            self.session.take(self._ticket, event)
 
     def _on_returned(self, end: WorkEnd) -> None:
         ticket, self._ticket = self._ticket, None
         if ticket is None:
             return
         if end.error is None:
-            self._session.finish(ticket, end.value)
+            self.session.finish(ticket, end.value)
         else:
-            self._session.fail(ticket, end.error)
+            self.session.fail(ticket, end.error)
 
     def _on_warned(self, warning: tuple[Any, ...]) -> None:
         message, category, filename, line = warning[:4]
         logger.warning("%s:%s: %s: %s", filename, line, category.__name__, message)
+
+
+def begins(
+    begin: Callable[Concatenate[Owner, P], None],
+) -> Callable[Concatenate[Owner, P], bool]:
+    """Make a method that begins a run return whether it did; if not, the runner tells why."""
+
+    @wraps(begin)
+    def call(owner: Owner, /, *args: P.args, **kwargs: P.kwargs) -> bool:
+        return owner.runner.attempt(partial(begin, owner, *args, **kwargs))
+
+    return call

@@ -82,6 +82,11 @@ class Source:
         return known
 
     @property
+    def image_id(self) -> tuple[int, str]:
+        """The layer's key and the identity: the image is another one when either is."""
+        return self.key, self.identity
+
+    @property
     def is_at_hand(self) -> bool:
         """Whether the identity is known, or found at once: pixels in memory take no time."""
         return "_identity" in vars(self) or type(self.pixels) is np.ndarray

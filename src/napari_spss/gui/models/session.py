@@ -340,7 +340,7 @@ class Session:
     image_shown = Signal()  # when curves and messages became those of another image
 
     def __init__(self) -> None:
-        self._ticket: Ticket | None = None
+        self.ticket: Ticket | None = None  # of the run that goes on
         self.status = RunStatus()
         self._reason: FinishReason | None = None
         self._outputs: dict[str, str] = {}
@@ -384,7 +384,7 @@ class Session:
         else:
             self._shown = self._records.setdefault(image, _Record(image))
             self._shown.name = name
-        if self._ticket is not None:
+        if self.ticket is not None:
             self._set(self.status)
         self.image_shown.emit()
 
@@ -415,7 +415,7 @@ class Session:
             If a run is in progress.
         """
         self.check_idle()
-        self._ticket = Ticket(kind, CancelToken(), Mailbox())
+        self.ticket = Ticket(kind, CancelToken(), Mailbox())
         self._reason, self._outputs = None, {}
         self._classes = classes
         self._of_run = record = self._shown
@@ -429,32 +429,32 @@ class Session:
             if n_steps:
                 record.curves.continue_from(n_steps, n_before=before)
         self._set(RunStatus(kind, unit=_KINDS[kind].unit, before=before))
-        return self._ticket
+        return self.ticket
 
     def check_idle(self) -> None:
         """Raise an InputError if a run is in progress."""
-        if self._ticket is not None:
+        if self.ticket is not None:
             raise InputError(
                 f"A run is in progress ({self.status}); wait for its end or press Stop first."
             )
 
     def stop(self) -> None:
         """Ask the run to stop; does nothing when idle."""
-        if self._ticket is None:
+        if self.ticket is None:
             return
-        self._ticket.token.cancel()
+        self.ticket.token.cancel()
         self._set(replace(self.status, is_stopping=True))
 
     def abandon(self, *_: object) -> None:
         """Ask the run to stop and hear no more of it; nothing is emitted, for nobody is left."""
-        if self._ticket is not None:
-            self._ticket.token.cancel()
-        self._ticket = None
+        if self.ticket is not None:
+            self.ticket.token.cancel()
+        self.ticket = None
         self.status = RunStatus()
 
     def update_annotations(self, annotations: Annotations) -> None:
         """Hand annotations made meanwhile to a training run; it takes them at its next epoch."""
-        ticket = self._ticket
+        ticket = self.ticket
         if ticket is None or ticket.kind != "training":
             return
         if self._classes and annotations.classes != self._classes:
@@ -464,7 +464,7 @@ class Session:
 
     def take(self, ticket: Ticket, event: Event) -> bool:
         """Take an event of a run; return False, and do nothing, if that run is not current."""
-        if ticket is not self._ticket:
+        if ticket is not self.ticket:
             return False
         if isinstance(event, Preparing):
             status = replace(self.status, done=event.done, total=event.total)
@@ -502,7 +502,7 @@ class Session:
 
         One that ended before its first step has learned nothing: the last model stays.
         """
-        if ticket is not self._ticket:
+        if ticket is not self.ticket:
             return False
         is_stopped = self._reason is FinishReason.stopped
         kind = {
@@ -533,7 +533,7 @@ class Session:
 
     def fail(self, ticket: Ticket, error: Exception) -> bool:
         """End a run that raised; the model and the annotations stay as they were."""
-        if ticket is not self._ticket:
+        if ticket is not self.ticket:
             return False
         suggestion = None
         if isinstance(error, OutOfMemory):
@@ -561,7 +561,7 @@ class Session:
         self.status_changed.emit(status)
 
     def _end(self, end: RunEnd) -> None:
-        self._ticket = None
+        self.ticket = None
         self._set(RunStatus())
         self._say_of_run("error" if end.kind is EndKind.failed else "info", end.text)
         self.run_ended.emit(end)
