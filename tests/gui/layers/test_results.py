@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
 from fake_core import fill
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Layer
 
 from napari_spss.core.annotations import Classes, ClassStyle
 from napari_spss.core.base import InputError, Preview
@@ -133,6 +135,26 @@ def test_deleted_layers_are_made_anew(rig, viewer):
     viewer.layers.clear()
     results.show_preview(source, preview(), STYLES, Cleaning())
     assert names(viewer) == ["em preview mito", "em preview labels"]
+
+
+def test_copies_that_the_user_made_are_neither_written_over_nor_taken_away(rig, viewer):
+    _, source, results = rig
+    preview_labels = results.show_preview(source, preview(), STYLES, Cleaning())[-1]
+    labels = results.show_labels(source, STYLES)
+    results.write_labels(labels, source, 1, np.ones((16, 24), np.uint8))
+    copies = [
+        viewer.add_layer(Layer.create(*deepcopy(layer.as_layer_data_tuple())))
+        for layer in (preview_labels, labels)
+    ]
+    for layer in (preview_labels, labels):
+        viewer.layers.remove(layer)
+    before = [layer.data.copy() for layer in copies]
+    results.show_preview(source, preview(z=2, value=0.1), STYLES, Cleaning())
+    results.remove_preview()
+    assert results.show_labels(source, STYLES, is_fresh=True) not in copies
+    for layer, data in zip(copies, before, strict=True):
+        assert layer in viewer.layers
+        np.testing.assert_array_equal(layer.data, data)
 
 
 def test_renaming_the_image_makes_no_second_set_of_results(rig, viewer):

@@ -44,6 +44,7 @@ _ROOM_IN_FRONT = 10  # that the image's name needs to stand in front of a role
 _keys: WeakKeyDictionary[Layer, int] = WeakKeyDictionary()
 _next_key = itertools.count(1)
 _snapshots: WeakKeyDictionary[Layer, Source] = WeakKeyDictionary()  # the last one of each
+_made: WeakSet[Layer] = WeakSet()  # here; a copy, which has the same mark, is the user's
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,9 @@ class ResultLayers:
     """Layers of previews and results in a viewer.
 
     Each is marked in its metadata with its role and its source. One that the user deleted is made
-    anew with the next result; labels that the user edited are left alone from then on. Of the
-    labels of an image those are shown that are written; one that the user shows again stays.
+    anew with the next result; labels that the user edited, and copies that the user made, are left
+    alone. Of the labels of an image those are shown that are written; one that the user shows again
+    stays.
 
     Parameters
     ----------
@@ -227,9 +229,8 @@ class ResultLayers:
         """
         place = source.geometry.layer_arguments()
         shape = source.geometry.expand(np.empty(source.geometry.stack_shape, np.bool_)).shape
-        for layer in list(self._viewer.layers):
-            mark = layer_mark(layer)
-            if mark.get("role") in _COMPARED and mark.get("source") == source.key:
+        for role in _COMPARED:
+            if (layer := self._find(source, role)) is not None:
                 self._take_away(layer)
         one, other = (
             self._show_labels(
@@ -260,7 +261,7 @@ class ResultLayers:
     def remove_preview(self) -> None:
         """Take the preview away, but not labels that the user edited."""
         for layer in list(self._viewer.layers):
-            if str(layer_mark(layer).get("role", "")).startswith(_PREVIEW):
+            if layer in _made and str(layer_mark(layer).get("role", "")).startswith(_PREVIEW):
                 self._take_away(layer)
 
     def take_away(self, layers: Iterable[Layer]) -> None:
@@ -428,7 +429,8 @@ class ResultLayers:
     def _find(self, source: Source, role: str) -> Layer | None:
         for layer in self._viewer.layers:
             mark = layer_mark(layer)
-            if mark.get("role") == role and mark.get("source") == source.key:
+            is_it = mark.get("role") == role and mark.get("source") == source.key
+            if is_it and layer in _made:
                 found: Layer = layer
                 return found
         return None
@@ -518,6 +520,7 @@ class ResultLayers:
 
     def _insert(self, source: Source, role: str, layer: Layer) -> None:
         """Add a layer just above its source and its other results, and select nothing anew."""
+        _made.add(layer)
         layer.name = _title(source, role)
         layer.metadata[MARK] = {
             "role": role,
