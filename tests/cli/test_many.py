@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 
 import numpy as np
 import pandas as pd
@@ -324,17 +325,18 @@ def test_a_call_that_was_stopped_goes_on(study):
 
 
 def test_calls_for_one_table_that_end_together_keep_the_rows_of_each_other(study, monkeypatch):
-    rows_before = one_by_one._rows_before
+    rows_before, both = one_by_one._rows_before, Barrier(2)
 
-    def slowly(results):
+    def together(results):
         rows = rows_before(results)
-        time.sleep(0.5)
+        with contextlib.suppress(BrokenBarrierError):  # the other one waits for this one to write
+            both.wait(0.5)
         return rows
 
     def predict(image):
         predict_images("run", [image], out_dir="out", device="cpu")
 
-    monkeypatch.setattr(one_by_one, "_rows_before", slowly)
+    monkeypatch.setattr(one_by_one, "_rows_before", together)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(predict, ("study/a/img.tif", "study/b/c.zarr")))
     assert set(table_of()["folder"]) == {"img", "c"}
