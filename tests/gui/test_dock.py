@@ -920,6 +920,23 @@ def test_fractions_follow_labels_that_are_painted_and_taken_back(dock, viewer, q
     assert predicted_column(dock) == ["0 %"] * 4
 
 
+def test_fractions_follow_a_first_stroke_that_is_taken_back_where_the_stack_is_cut_across(
+    dock, viewer, qtbot
+):
+    run(dock, qtbot)
+    apply_to_all(dock, qtbot)
+    settle(dock, qtbot)
+    before = predicted_column(dock)
+    viewer.dims.order = (1, 0, 2)
+    labels = viewer.layers["em labels"]
+    labels.data_setitem(tuple(np.indices(labels.data.shape).reshape(3, -1)), 0)  # as paint does
+    settle(dock, qtbot)
+    assert predicted_column(dock) == ["0 %"] * 4
+    labels.undo()
+    settle(dock, qtbot)
+    assert predicted_column(dock) == before
+
+
 def test_a_result_is_not_that_of_other_pixels_in_the_same_layer(dock, viewer, qtbot):
     run(dock, qtbot)
     apply_to_all(dock, qtbot)

@@ -343,14 +343,14 @@ class Outcome(QObject):
             return
         painted = set(self.maps.slices if slices is None else slices)
         self._edited |= set(slices or ())
-        if not painted and self.source is not None:
-            z = self._results.slice_of(self.source)  # the slider tells others later
+        z = -1 if self.source is None else self._results.slice_of(self.source)
+        if not painted:  # the slider tells others later
             # what is taken back on another slice than the shown one redraws that
             looked_at = self._edited if z == self._drawn else self._edited & {z}
-            self._drawn = z
             painted = set(filter(self._has_changed, looked_at))
-            if not painted:
-                return
+        self._drawn = z
+        if not painted:
+            return
         self._painted |= painted
         self.version = next(self._versions)
         self._news.start()
