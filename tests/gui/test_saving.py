@@ -623,7 +623,7 @@ def test_project_of_several_is_named_and_another_can_be_opened(
     close(dock, viewer)
     again = open_dock()
     assert again.project.folder == second
-    assert "2 projects; the one saved last is open" in again.project.text()
+    assert "2 projects; the one annotated last is open" in again.project.text()
     assert first.name in again.project.text()
     go_on_in(again, first)
     assert again.project.folder == first

@@ -33,7 +33,7 @@ from napari_spss.core.projects import (
     choose_folder,
     fallback_folder,
     folder as project_folder,
-    last_saved_first,
+    last_annotated_first,
 )
 from napari_spss.core.projects.action_log import ActionLog, read_actions
 
@@ -599,7 +599,18 @@ def test_projects_are_sorted_by_their_last_saving(tmp_path):
         if when is not None:
             (folder / "project.json").touch()
             os.utime(folder / "project.json", (when, when))
-    assert [folder.name for folder in last_saved_first(folders)] == ["new", "old", "none"]
+    assert [folder.name for folder in last_annotated_first(folders)] == ["new", "old", "none"]
+
+
+@pytest.mark.parametrize("what", ["keypoints.csv", "painted"])
+def test_a_project_without_annotations_does_not_hide_one_that_has_some(tmp_path, what):
+    folders = [tmp_path / name for name in ("annotated", "settings")]
+    for folder, when in zip(folders, (1e9, 2e9), strict=True):
+        folder.mkdir()
+        (folder / "project.json").touch()
+        os.utime(folder / "project.json", (when, when))
+    (folders[0] / what).mkdir()
+    assert last_annotated_first(folders) == tuple(folders)
 
 
 # Painted labels ----------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from .folder import (
     FolderUnusable as FolderUnusable,
     choose_folder as choose_folder,
     fallback_folder as fallback_folder,
-    last_saved_first as last_saved_first,
+    last_annotated_first as last_annotated_first,
     note_folder as note_folder,
     saved_projects as saved_projects,
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from platformdirs import user_data_path
 
 from ..base import InputError, write_atomically
+from ..images import PAINTED_FOLDER
 
 RECORD_FILE = "project.json"
 RUNS_FOLDER = "runs"
@@ -75,7 +76,7 @@ def choose_folder(source: str, identity: str) -> Path:
     """Choose the folder for an image: where its project is, else beside it if possible.
 
     If there are several, as after a project moved because its folder became read-only, the one
-    saved last is chosen.
+    annotated last is chosen.
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ def choose_folder(source: str, identity: str) -> Path:
 
 
 def saved_projects(source: str, identity: str) -> tuple[Path, ...]:
-    """Find the projects of an image, last saved first.
+    """Find the projects of an image, last annotated first.
 
     They are beside it, in the user's data folder, or where somebody chose, see `note_folder`.
 
@@ -106,7 +107,7 @@ def saved_projects(source: str, identity: str) -> tuple[Path, ...]:
         Of the image.
     """
     places = dict.fromkeys((*_usual_places(source, identity), *_noted_folders(identity)))
-    return last_saved_first(place for place in places if (place / RECORD_FILE).exists())
+    return last_annotated_first(place for place in places if (place / RECORD_FILE).exists())
 
 
 def note_folder(folder: Path, source: str, identity: str) -> None:
@@ -151,19 +152,23 @@ def _noted_folders(identity: str) -> list[Path]:
     return [Path(one) for one in noted if isinstance(one, str)] if isinstance(noted, list) else []
 
 
-def last_saved_first(projects: Iterable[Path]) -> tuple[Path, ...]:
-    """Sort folders of projects by the time of their last saving; one without a project comes last.
+def last_annotated_first(projects: Iterable[Path]) -> tuple[Path, ...]:
+    """Sort folders of projects by the time of their last saving.
+
+    Those in which nothing was annotated come after all others, as where settings alone were
+    entered while the project was open elsewhere.
 
     Parameters
     ----------
     projects : iterable of Path
     """
-    return tuple(sorted(projects, key=_saved_at, reverse=True))
+    return tuple(sorted(projects, key=_annotated_at, reverse=True))
 
 
-def _saved_at(folder: Path) -> float:
+def _annotated_at(folder: Path) -> tuple[bool, float]:
     record = folder / RECORD_FILE
-    return record.stat().st_mtime if record.exists() else 0.0
+    has_annotations = any(folder.glob("*.csv")) or (folder / PAINTED_FOLDER).is_dir()
+    return has_annotations, record.stat().st_mtime if record.exists() else 0.0
 
 
 def _numbered(folder: Path, number: int) -> Path:

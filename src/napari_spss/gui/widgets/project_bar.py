@@ -20,7 +20,7 @@ from ...core.projects import (
     ProjectState,
     choose_folder,
     fallback_folder,
-    last_saved_first,
+    last_annotated_first,
     note_folder,
     saved_projects,
 )
@@ -125,7 +125,7 @@ class ProjectBar(QWidget):
         others = ", ".join(_short(place) for place in places[1:])
         self._open_at(
             folder,
-            note=f"This image has {len(places)} projects; the one saved last is open. "
+            note=f"This image has {len(places)} projects; the one annotated last is open. "
             f"Folder… opens another: {others}."
             if others
             else "",
@@ -204,12 +204,12 @@ class ProjectBar(QWidget):
             logger.warning("Annotations were saved in %s instead.", folder)
 
     def _places(self, source: Source, identity: str) -> tuple[Path, ...]:
-        """Find the projects of an image, last saved first."""
+        """Find the projects of an image, last annotated first."""
         found = set(saved_projects(_origin(source), identity))
         if self._folder:  # by its end: a layer's name is no identity
             kept = Path(self._folder).expanduser().glob(f"*-{identity[:8]}.spss/{RECORD_FILE}")
             found |= {record.parent for record in kept}
-        return last_saved_first(found)
+        return last_annotated_first(found)
 
     def _new_place(self, source: Source, identity: str) -> Path:
         """Name the folder of an image that has no project yet."""
