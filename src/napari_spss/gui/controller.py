@@ -1,4 +1,4 @@
-"""The controller: what the dock's buttons do, and what becomes of a run's events."""
+"""The controller: the result of each image, and the runs that make and use it."""
 
 from __future__ import annotations
 

@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.settings import get_settings
 from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer
-from qtpy.QtWidgets import (
-    QAbstractButton,
-    QApplication,
-    QFrame,
-    QScrollArea,
-    QSizePolicy,
-    QWidget,
-)
+from qtpy.QtWidgets import QAbstractButton, QApplication, QFrame, QScrollArea, QSizePolicy, QWidget
 
 from ..core.annotations import Keypoint
-from ..core.base import (
-    FinishReason,
-    InputError,
-    KeypointsChecked,
-    RunFinished,
-    SpssError,
-    counted,
-)
-from ..core.projects import RUNS_FOLDER
+from ..core.base import FinishReason, InputError, KeypointsChecked, RunFinished, counted
 from .controller import Controller
 from .figures import Figures
 from .guide import Guide
 from .inputs import Inputs
-from .layers import (
-    Connections,
-    ReferenceLayer,
-    Source,
-    raise_annotations,
-    snapshot,
-)
+from .layers import Connections, ReferenceLayer, Source
 from .many import ManyRuns
 from .models import (
     ComparedSlice,
@@ -52,18 +30,16 @@ from .models import (
     RunStatus,
     Session,
     Suggestion,
-    Task,
-    explain,
     guarded,
     read_preferences,
-    start_task,
 )
 from .objects import ObjectFinder
-from .project_contents import Form, ProjectContents
+from .opener import Opener
+from .project_contents import RESTORED, ProjectContents
+from .project_runs import ProjectRuns
 from .proofreader import Proofreader
 from .software_gl import outlive_removed_layers
 from .widgets import (
-    CLASS_KEYS,
     AnnotateSection,
     ClassesEditor,
     FiguresSection,
@@ -74,27 +50,18 @@ from .widgets import (
     Section,
     TrainSection,
     fill_column,
-    make_button,
-    run_title,
     wear,
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from napari.layers import Image
     from napari.viewer import Viewer
 
     from ..core.analysis import CountedFractions
-    from ..core.annotations import Annotations, Classes, Look
-    from ..core.projects import Project
-    from ..core.training import RunSummary
-    from .models import Device, FoundObjects
-
-    _Listed = tuple[tuple[str, ...], tuple[RunSummary, ...]]  # what was lost, and the runs
+    from ..core.annotations import Annotations, Look
+    from .models import Device
 
 _WIDTH_PX = 380
 _SCROLL_BAR_PX = 16  # with what is left beside it
-_RESTORED = "Restored "
 _HIDDEN = "Labels and maps are hidden while "
 
 
@@ -115,7 +82,6 @@ class SpssDock(QWidget):
         self._viewer: Viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self._had_parent = False
         self._is_open = True
-        self._is_restoring = False
         self._n_grids = 0  # that are laid
         self._continued = False  # whether the last training was to continue
         self._opened = ""  # section that the user opened since the last run began
@@ -134,13 +100,6 @@ class SpssDock(QWidget):
         self._card = ReferenceLayer(self._viewer)
         self._inputs = Inputs(self.image, self.classes, self.annotate, self.train, self.results)
         self._contents = ProjectContents(self._viewer, self._inputs)
-        self._blank = self._contents.form()
-        self._before: Form | None = None  # of the image before
-        self._recognising: tuple[Task[str], Image, Source] | None = None
-        self._listing: Task[_Listed] | None = None
-        self._measuring: tuple[Task[pd.DataFrame], FoundObjects, pd.DataFrame] | None = None
-        self._runs: tuple[RunSummary, ...] = ()
-        self._is_resuming = False  # whether the last run is to be loaded once runs are listed
         self.project = ProjectBar(
             self._contents.state,
             self._contents.painted,
@@ -163,7 +122,13 @@ class SpssDock(QWidget):
             self.session, self.controller, self.classes, self._inputs.annotations, self
         )
         self._proofreader = Proofreader(self._viewer, self.controller, self._inputs, self)
-        self._object_finder = ObjectFinder(self.controller, self._inputs, self)
+        self._objects = ObjectFinder(self.controller, self._inputs, self._contents, self)
+        self._runs = ProjectRuns(self.controller, self._inputs, self._contents, self.project, self)
+        self._opener = Opener(
+            *(self._viewer, self.controller, self.guide, self._inputs),
+            *(self.project, self._contents, self._runs, self._objects),
+            parent=self,
+        )
         self._lay_out()
         self._connect()
         self._connections = Connections()
@@ -181,7 +146,7 @@ class SpssDock(QWidget):
         self._on_theme()
         self._on_classes_changed()
         self._on_form_changed()
-        self._on_image_changed(self.image.value().layer)
+        self._opener.turn_to(self.image.value().layer)
 
     # -- for the outside -------------------------------------------------------------------------
 
@@ -210,6 +175,9 @@ class SpssDock(QWidget):
         self._is_open = False
         self._connections.disconnect_all()
         self._proofreader.close()
+        self._objects.forget()
+        self._runs.close()
+        self._opener.close()
         self._probe.stop()
         self._durations.stop()
         self.image.stop_measuring()
@@ -222,12 +190,8 @@ class SpssDock(QWidget):
     # -- building --------------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        self._take_over = make_button(
-            "Use classes and settings of the image before", self._on_take_over
-        )
-        self._take_over.hide()
         image, results = QWidget(), QWidget()
-        fill_column(image, self.image, self._take_over, self.classes, self.project)
+        fill_column(image, self.image, self._opener.take_over, self.classes, self.project)
         self._figures = Section("Figures", self.plots)
         self._figures.hide()
         fill_column(results, self.results, self._figures)
@@ -255,7 +219,8 @@ class SpssDock(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
     def _connect(self) -> None:
-        self.image.image_changed.connect(self._on_image_changed)
+        self._opener.turned.connect(self._on_turned)
+        self._opener.switched.connect(self._set_cleaning)
         self.image.value_changed.connect(self._on_form_changed)
         self.image.value_changed.connect(self._take_card_away)
         self.image.value_changed.connect(self._note_diameter)
@@ -277,8 +242,6 @@ class SpssDock(QWidget):
         self.train.continue_requested.connect(lambda: self.start_training(continues=True))
         self.annotate.fractions.cards.card_wanted.connect(self._on_card)
         self.train.value_changed.connect(self._on_form_changed)
-        self.project.restored.connect(self._on_restored)
-        self.project.moved.connect(self._on_moved)
         self.results.apply_requested.connect(self.controller.apply)
         self.results.second_look_requested.connect(self.controller.find_doubtful)
         self.controller.looks_found.connect(self._on_looks)
@@ -291,8 +254,6 @@ class SpssDock(QWidget):
         self.controller.check.changed.connect(self._show_figures)
         self.results.load_requested.connect(self.trainings.load)
         self.results.take_back_requested.connect(self.trainings.take_back)
-        self.train.runs.use_requested.connect(self.trainings.load)
-        self.train.runs.compare_requested.connect(self._on_compare)
         self.train.runs.slice_chosen.connect(self._go_to_slice)
         self.results.save_requested.connect(
             lambda folder, format_name, has_run, overwrite: self.controller.save(
@@ -321,244 +282,18 @@ class SpssDock(QWidget):
     # -- image, classes, annotations -------------------------------------------------------------
 
     @guarded
-    def _on_image_changed(self, layer: Image | None) -> None:
-        """Take another image, or the same with other pixels; a run goes on with what it has."""
-        if not self._is_open:
-            return
-        self._recognising = None
-        try:
-            source = None if layer is None else snapshot(layer)
-        except SpssError as error:
-            self._refuse_image(str(error))
-            return
-        if layer is None or source is None or source.is_at_hand:
-            self._enter(layer, source)
-        else:
-            self._recognise(layer, source)
-
-    def _recognise(self, layer: Image, source: Source) -> None:
-        """Read in a thread which image it is; until then there is none, and nothing is entered."""
-        self._enter(None, None)
-        task = start_task("napari-spss image", lambda: source.identity, self._on_recognised)
-        self._recognising = task, layer, source
-        self._show_reading(True)
-
-    @guarded
-    def _on_recognised(self, task: Task[str]) -> None:
-        if self._recognising is None or task is not self._recognising[0] or not self._is_open:
-            return  # another image was chosen meanwhile
-        _, layer, source = self._recognising
-        self._recognising = None
-        if task.error is None:
-            self._enter(layer, source)
-        else:
-            self._refuse_image(f"{source.name} cannot be read: {explain(task.error)}")
-
-    def _refuse_image(self, why: str) -> None:
-        """Turn to no image, and show nothing of the one before beside the one that is chosen."""
-        self._enter(None, None)
-        with self._restoring():
-            self.project.close_project()
-            self.annotate.clear()
-            self._contents.set_form(self._blank)
-            self._contents.forget_actions()
-        self.guide.refresh()
-        self.session.say("error", why)
-
-    def _show_reading(self, is_reading: bool) -> None:
-        """Let nothing be entered while it is not known to which image it would belong."""
-        for widget in (self.classes, self.annotate, self.project, self.train):
-            widget.setEnabled(not is_reading)
-        self.image.set_reading(is_reading)
-        self.guide.refresh()
-
-    def _enter(self, layer: Image | None, source: Source | None) -> None:
-        """Turn to an image with all that belongs to it, or to none."""
-        if self.image.is_reading:
-            self._show_reading(False)
-        try:
-            with self._restoring():
-                before = self.controller.outcome
-                self.controller.show_image(source)
-                self._open_project(layer, source, is_turned=self.controller.outcome is not before)
-        except Exception as error:  # annotations of another image may be left beside it
-            if source is not None:
-                self._refuse_image(explain(error, f"{source.name} cannot be shown"))
-            raise
+    def _on_turned(self) -> None:
+        """Take back what is shown of the image before, and follow the one that is shown now."""
         self._take_card_away()
         self._forget_refusal()
         self._set_cleaning()
-        self.trainings.note_known()
         self._on_slider()
-        self.guide.refresh()
-
-    @contextlib.contextmanager
-    def _restoring(self) -> Iterator[None]:
-        """Take what changes meanwhile as restored, not as entered."""
-        was_restoring, self._is_restoring = self._is_restoring, True
-        try:
-            yield
-        finally:
-            self._is_restoring = was_restoring
-
-    def _open_project(self, layer: Image | None, source: Source | None, *, is_turned: bool) -> None:
-        """Bring the annotations of an image, and none of another; another layer may show it."""
-        is_other = source is not None and self.project.is_other(source)
-        had_image = self.project.has_image
-        if is_other:
-            self.project.close_project()  # saves what waits, before the widgets change
-            self._take_over.hide()
-        try:
-            if is_other:
-                self.annotate.clear()  # while it still lies on the image before
-            self.annotate.set_source(layer, source)
-            if is_other and source is not None:
-                self._contents.run = ""
-                self._contents.forget_objects()
-                self._measuring = None
-                self._show_runs(())
-                self.project.open(source)
-                if self.project.project is None or not self.project.project.state.classes:
-                    self._begin_anew(layer, had_image=had_image)
-                if layer is not None:
-                    raise_annotations(self._viewer, layer)
-            elif source is not None and is_turned:
-                self._bring_objects()
-        finally:
-            self._contents.forget_actions()
-        self._tell_run()
-
-    def _begin_anew(self, layer: Image | None, *, had_image: bool) -> None:
-        """Take nothing of the image before unasked; what was entered before any image stays."""
-        before = self._contents.form()
-        if had_image:
-            self._contents.set_form(self._blank)
-        self._contents.take_sample(layer)
-        is_useful = had_image and before != self._contents.form()
-        self._before = before if is_useful else None
-        self._take_over.setVisible(is_useful)
-        names = ", ".join(style.name for style in before.classes[1:])
-        width = before.settings["object_diameter_px"]
-        diameter = "not stated" if width is None else f"{width:g} px"
-        self._take_over.setToolTip(f"Classes: {names}.\nObject diameter: {diameter}.")
-
-    @guarded
-    def _on_take_over(self) -> None:
-        """Use classes and settings of the image before, as the user asks for."""
-        self._take_over.hide()
-        if self._before is not None:
-            self._contents.set_form(self._before)
-
-    def _tell_run(self) -> None:
-        """Let what was restored join a run that goes on with this image."""
-        annotations = self._inputs.annotations()
-        if annotations is not None:
-            self.trainings.update_annotations(annotations)
-
-    @guarded
-    def _on_restored(self, project: Project) -> None:
-        """Show what a project holds, and nothing of the one that was open before."""
-        is_switch = not self._is_restoring
-        try:
-            with self._restoring():
-                self.annotate.clear()
-                restored, faults = self._contents.restore(project)
-        except Exception as error:
-            # what is shown is a part of it by now, which must not be saved in its place
-            self.project.leave_alone(explain(error, "The project could not be restored"))
-            with self._restoring():
-                self.annotate.clear()
-            raise
-        finally:
-            self._contents.forget_actions()
-        self._restore_objects(project, is_switch=is_switch)
-        if is_switch:
-            self._set_cleaning()
-            self._tell_run()
-        self.session.say("info", f"{_RESTORED}{restored}.")
-        for fault in faults:
-            self.session.say("warning", fault)
-        self._show_runs(())
-        self._is_resuming = self.session.model is None
-        self._list_runs()
-
-    @guarded
-    def _on_moved(self, left: Path) -> None:
-        """Go on with the runs where the project is now."""
-        if self.project.folder is not None:
-            self.controller.follow_runs(left / RUNS_FOLDER, self.project.folder / RUNS_FOLDER)
-            self._list_runs()
-
-    # -- runs ------------------------------------------------------------------------------------
-
-    def _list_runs(self) -> None:
-        """Read in a thread which runs the project has."""
-        project = self.project.folder
-        folder = None if project is None else project / RUNS_FOLDER
-        self._listing = None
-        if folder is not None and folder.is_dir():
-            from ..core import training  # torch, which the thread of the window has no time for
-
-            def read() -> _Listed:
-                return training.rescue_runs(folder), training.list_runs(folder)
-
-            self._listing = start_task("napari-spss runs", read, self._on_runs_listed)
-
-    @guarded
-    def _on_runs_listed(self, task: Task[_Listed]) -> None:
-        if task is not self._listing or not self._is_open:
-            return  # the project is another one by now
-        self._listing = None
-        if task.error is not None:
-            raise task.error
-        faults, self._runs = task.value or ((), ())
-        self._note_run(is_new=False)  # it may have been loaded while another image was shown
-        is_resuming, self._is_resuming = self._is_resuming, False
-        for fault in faults if is_resuming else ():
-            self.session.say("warning", fault)
-        if is_resuming and self._runs and not self.session.status.is_busy:
-            named = [run for run in self._runs if run.path.name == self._contents.run]
-            ended = [run for run in self._runs if not run.is_interrupted]
-            chosen = (named or ended or self._runs)[0]
-            self.trainings.load(chosen.path)
-            newest = self._runs[0]
-            if newest.is_interrupted and chosen is not newest:
-                self.session.say(
-                    "warning",
-                    f"The training of {run_title(newest)} was interrupted. To go on with it, "
-                    "choose it under Train, Runs, and press Use, then Continue.",
-                )
-
-    def _show_runs(self, runs: tuple[RunSummary, ...]) -> None:
-        self._runs = runs
-        self.train.set_runs(runs, self.trainings.model_dir)
-        self._name_model()
-
-    def _name_model(self) -> None:
-        """Name the model that is in use as the list of runs does."""
-        folder = self.trainings.model_dir
-        self.results.set_model(
-            self.trainings.model, "" if folder is None else self._title_of(folder)
-        )
-
-    def _title_of(self, folder: Path) -> str:
-        listed = (run_title(run) for run in self._runs if run.path == folder)
-        return next(listed, folder.name)
-
-    @guarded
-    def _on_compare(self, folder: Path) -> None:
-        current, model = self.trainings.model_dir, self.trainings.model
-        if current is None or model is None:
-            return
-        one, other = map(self._title_of, (current, folder))
-        if self.controller.compare(folder, (f"{one} labels", f"{other} labels")):
-            self.train.runs.begin_comparison(model.classes, (one, other))
 
     @guarded
     def _on_classes_changed(self) -> None:
         self.annotate.set_styles(self.classes.value())
         self.controller.outcome.follow_classes(self.classes.styles_of, self.classes.names())
-        self._name_model()
+        self._runs.name_model()
         self._on_annotations_changed()
 
     @guarded
@@ -567,14 +302,14 @@ class SpssDock(QWidget):
         self.guide.refresh()
         self._forget_refusal()
         n_before, self._n_grids = self._n_grids, len(self.annotate.grid.value())
-        if not self._is_restoring:
+        if not self._contents.is_restoring:
             if self._n_grids > n_before:
                 self._show_section("Annotate", finished=("Image & classes",))
             self._contents.note_actions(self.project.project, self.controller.current_slice())
             self._save_soon()
         if annotations is None:
             return
-        if not self._is_restoring:
+        if not self._contents.is_restoring:
             self.trainings.update_annotations(annotations)
         self.controller.outcome.set_stated(annotations)
 
@@ -610,7 +345,7 @@ class SpssDock(QWidget):
         self.annotate.fractions.cards.set_known(is_known and self.source is not None)
 
     def _note_diameter(self) -> None:
-        if not self._is_restoring:
+        if not self._contents.is_restoring:
             self.trainings.note_diameter(self.image.value().object_diameter_px)
 
     @guarded
@@ -630,12 +365,12 @@ class SpssDock(QWidget):
                 settings.sampling.crop_px * reduction,
                 has_diameter=settings.image.object_diameter_px is not None,
             )
-        if not self._is_restoring:
+        if not self._contents.is_restoring:
             self._save_soon()
 
     def _save_soon(self) -> None:
-        self._take_over.hide()  # something was entered that it would replace
-        if self.bar.text().startswith(_RESTORED):  # which it was, but may not be now
+        self._opener.take_over.hide()  # something was entered that it would replace
+        if self.bar.text().startswith(RESTORED):  # which it was, but may not be now
             self.bar.say("info", "")
         self.project.save_soon()
 
@@ -743,8 +478,8 @@ class SpssDock(QWidget):
         if end.result is not None and end.run in ("training", "loading"):
             if isinstance(end.result, LoadedRun):
                 self.annotate.keypoints.set_denied(())  # another model was asked
-                self._take_classes(end.result.model.classes)
-            self._note_run(is_new=end.run == "training")
+                self._contents.take_classes(end.result.model.classes)
+            self._runs.note_use(is_new=end.run == "training")
         self._set_cleaning()
         self._show_result()
         self.guide.refresh()
@@ -752,22 +487,7 @@ class SpssDock(QWidget):
             self.sections["Results"].open()
         maps = self.controller.outcome.maps
         if end.run == "prediction" and maps is not None and maps.is_complete:
-            found = self.controller.outcome.objects
-            probability = None if found is None else found.table.get("mean_probability")
-            if found is not None and (probability is None or probability.isna().any()):
-                self._measure(found)  # they were restored
             self._show_section("Results", finished=("Image & classes", "Train", "Annotate"))
-
-    def _take_classes(self, classes: Classes) -> None:
-        """Take those of a loaded model, unless the user has named or annotated some."""
-        names = self.classes.names()
-        is_blank = self.classes.value() == self._blank.classes
-        if is_blank and not any(self.annotate.usage_of(name) for name in names):
-            styles = self.classes.styles_of(classes)
-            keys = (*CLASS_KEYS, *[""] * len(styles))
-            self.classes.set_value(
-                [replace(one, key=one.key or key) for one, key in zip(styles, keys, strict=False)]
-            )
 
     def _on_header(self, name: str, *_: bool) -> None:  # bindings differ in what a click gives
         """Take note of what the user opened, which is not folded before the next run."""
@@ -789,22 +509,6 @@ class SpssDock(QWidget):
             if is_low and self.isVisible() and not is_in_use:
                 section.close_up()
 
-    def _note_run(self, *, is_new: bool) -> None:
-        """Keep which run is in use: the newest one, unless the user went back to another."""
-        folder, project = self.trainings.model_dir, self.project.folder
-        if folder is None or project is None or folder.parent != project / RUNS_FOLDER:
-            self._show_runs(self._runs)
-            return
-        is_newest = is_new or (bool(self._runs) and self._runs[0].path == folder)
-        run = "" if is_newest else folder.name
-        if run != self._contents.run:
-            self._contents.run = run
-            self.project.save_soon()
-        if is_new:
-            self._list_runs()
-        else:
-            self._show_runs(self._runs)
-
     @guarded
     def _on_suggestion(self, suggestion: Suggestion) -> None:
         self.train.set_value(self.train.value().with_suggestion(suggestion))
@@ -818,7 +522,7 @@ class SpssDock(QWidget):
     @guarded
     def _on_model(self, model: Any) -> None:
         self.train.set_model(model is not None)
-        self._name_model()
+        self._runs.name_model()
         self.results.set_worse(self.trainings.worse(), can_go_back=self.trainings.can_take_back)
         self.train.set_curves(self.session.curves)
         self._show_result()
@@ -852,7 +556,7 @@ class SpssDock(QWidget):
         if cleaning.threshold is None and outcome.maps and len(outcome.maps.classes) == 2:
             # a model of more classes is at hand
             cleaning = replace(cleaning, threshold=outcome.cleaning.threshold)
-        if self._is_restoring:
+        if self._contents.is_restoring:
             return
         if not self.controller.holds_labels:
             outcome.set_cleaning(cleaning)
@@ -896,66 +600,9 @@ class SpssDock(QWidget):
     @guarded
     def _on_objects_edited(self, slices: Iterable[int] | None) -> None:
         """Have saved what a person did to the objects."""
-        if not self._is_restoring:
+        if not self._contents.is_restoring:
             self._contents.note_objects(self.controller.outcome.proofread, slices)
             self._save_soon()
-
-    def _restore_objects(self, project: Project, *, is_switch: bool) -> None:
-        """Bring proofread objects back, once they are measured in a thread."""
-        outcome, source = self.controller.outcome, self.source
-        self._measuring = None
-        if source is None:
-            return
-        if outcome.objects is not None and not is_switch:  # the image was left and chosen again
-            self._contents.forget_objects(project.state.objects)
-            self._contents.note_objects(outcome.proofread, None)
-            return
-        with self._restoring():
-            outcome.forget_objects()
-        every = self._contents.read_objects(project, source.geometry.stack_shape)
-        outcome.keep_aside(every)
-        if every:
-            self._measure(every[-1])
-
-    def _measure(self, found: FoundObjects) -> None:
-        """Measure objects in a thread, with the map of their class if there is all of it."""
-        outcome, source = self.controller.outcome, self.source
-        if source is None:
-            return
-        is_whole = outcome.maps is not None and outcome.maps.is_complete
-        call = partial(found.measure, source.stack, outcome.map_of(found) if is_whole else None)
-        task = start_task("napari-spss objects", call, self._on_objects_measured)
-        self._measuring = task, found, found.table
-
-    def _bring_objects(self) -> None:
-        """Show what was done to objects of the image in the layer that shows it now."""
-        every = self._contents.proofread
-        for found in every:
-            found.version = -1  # of labels in that layer
-        self.controller.outcome.keep_aside(every)
-        if every:
-            self._measure(every[-1])  # its pixels may have another size
-
-    @guarded
-    def _on_objects_measured(self, task: Task[pd.DataFrame]) -> None:
-        measuring, source = self._measuring, self.source
-        if measuring is None or task is not measuring[0] or not self._is_open or source is None:
-            return  # the project is another one by now
-        self._measuring = None
-        if task.error is not None or task.value is None:
-            raise task.error or RuntimeError
-        _, found, table = measuring
-        if found is self.controller.outcome.objects:
-            if found.table is table:
-                self.controller.outcome.show_table(task.value)
-            else:  # somebody edited them meanwhile
-                self._measure(found)
-            return
-        found.table = task.value
-        self.controller.outcome.show_objects(found, source)
-        judged = f"{len(found.judged)} judged: see Results, Objects"
-        what = counted(len(found.table), "object")
-        self.session.say("info", f"{_RESTORED}{what} of {found.request.class_name}, {judged}.")
 
     # -- closing ---------------------------------------------------------------------------------
 

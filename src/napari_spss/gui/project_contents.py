@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 # among the settings, beside the form's
 _VOXEL, _RESULTS, _FORMER = "voxel_size_um", "results", "former_names"
+RESTORED = "Restored "  # how it is told
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,17 @@ class ProjectContents:
         self._objects: dict[str, FoundObjects] = {}  # that are proofread, by class
         self._parts: dict[str, int] = {}  # of the project, in which each is
         self._changed_objects: dict[int, set[int]] = {}
+        self.is_restoring = False  # whether what changes is restored, not entered
+        self.blank = self.form()  # before anything is entered
+
+    @contextlib.contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Take what changes meanwhile as restored, not as entered."""
+        was_restoring, self.is_restoring = self.is_restoring, True
+        try:
+            yield
+        finally:
+            self.is_restoring = was_restoring
 
     def state(self) -> ProjectState:
         """Return what is to be saved, painted labels excepted."""
@@ -280,6 +293,16 @@ class ProjectContents:
         )
         self._annotate.set_value(annotations)
         self._image.set_diameter(layer.metadata[MARK].get("object_diameter_px"))
+
+    def take_classes(self, classes: Classes) -> None:
+        """Take those of a loaded model, unless the user has named or annotated some."""
+        is_blank = self._classes.value() == self.blank.classes
+        if is_blank and not any(map(self._annotate.usage_of, self._classes.names())):
+            styles = self._classes.styles_of(classes)
+            keys = (*CLASS_KEYS, *[""] * len(styles))
+            self._classes.set_value(
+                [replace(one, key=one.key or key) for one, key in zip(styles, keys, strict=False)]
+            )
 
     def _show_form(self, form: RunForm) -> None:
         self._image.set_diameter(form.object_diameter_px)
