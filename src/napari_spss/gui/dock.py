@@ -118,9 +118,7 @@ class SpssDock(QWidget):
         self.trainings = self.controller.trainings
         self.guide = Guide(self.controller, self._inputs, self.bar)
         self._many = ManyRuns(self._viewer, self.controller, self._inputs, self)
-        self.figures = Figures(
-            self.session, self.controller, self.classes, self._inputs.annotations, self
-        )
+        self.figures = Figures(self.controller, self._inputs, self)
         self._proofreader = Proofreader(self._viewer, self.controller, self._inputs, self)
         self._objects = ObjectFinder(self.controller, self._inputs, self._contents, self)
         self._runs = ProjectRuns(self.controller, self._inputs, self._contents, self.project, self)

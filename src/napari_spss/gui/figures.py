@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +12,13 @@ from qtpy.QtCore import QObject, Signal
 from ..core.annotations import Annotations, Classes
 from ..core.base import InputError
 from .controller import InTheWay, check_place
-from .models import Session, Task, explain, guarded, start_task
+from .models import Task, explain, guarded, start_task
 from .outcome import NO_RESULT, Outcome
 
 if TYPE_CHECKING:
     from ..core.analysis import ClassFractions, Estimate
     from .controller import Controller
-    from .widgets import ClassesEditor
+    from .inputs import Inputs
 
 _OBJECTS_NOT_DRAWN = (
     "The sizes are those of connected parts: the labels have changed since objects were found. "
@@ -32,29 +31,20 @@ class Figures(QObject):
 
     Parameters
     ----------
-    session : Session
-        Tells what became of them.
     controller : Controller
         Has the result.
-    classes : ClassesEditor
-        Knows how classes look.
-    annotations : callable
-        Returns what was stated; None if that is not known for a moment.
+    inputs : Inputs
+        Where classes have their looks, and fractions are stated.
     """
 
     refused = Signal(str, bool)  # why nothing is saved, and whether it may be done all the same
 
     def __init__(
-        self,
-        session: Session,
-        controller: Controller,
-        classes: ClassesEditor,
-        annotations: Callable[[], Annotations | None],
-        parent: QObject | None = None,
+        self, controller: Controller, inputs: Inputs, parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
-        self.session = session
-        self._controller, self._editor, self._annotations = controller, classes, annotations
+        self.session = controller.session
+        self._controller, self._inputs = controller, inputs
         self._running: Task[tuple[Path, ...]] | None = None
 
     def fractions(self) -> tuple[ClassFractions, ...]:
@@ -150,10 +140,10 @@ class Figures(QObject):
 
     def _classes(self, outcome: Outcome) -> Classes:
         assert outcome.maps is not None
-        return Classes(self._editor.styles_of(outcome.maps.classes))
+        return Classes(self._inputs.classes.styles_of(outcome.maps.classes))
 
     def _stated(self, classes: Classes) -> Annotations | None:
-        found = self._annotations()
+        found = self._inputs.annotations()
         return found if found is not None and found.classes == classes else None
 
     def shut_down(self) -> None:
