@@ -798,6 +798,22 @@ def test_a_result_comes_back_with_its_image(dock, viewer, qtbot):
     assert "Training finished" in log_of(dock.train)
 
 
+def test_results_of_an_image_of_fewer_slices_come_back_after_one_of_more(dock, viewer, qtbot):
+    errors = []
+    dock.session.message_added.connect(
+        lambda level, text: errors.append(text) if level == "error" else None
+    )
+    run(dock, qtbot)
+    apply_to_all(dock, qtbot)
+    viewer.add_image(pixels(1)[:1], name="other")
+    for name in ("other", "em", "other"):
+        dock.image.set_layer(viewer.layers[name])
+        settle(dock, qtbot)
+        if not dock.controller.outcome.has_result:
+            apply_to_all(dock, qtbot)
+    assert errors == []
+
+
 def test_what_is_annotated_lies_above_an_image_that_was_opened_later(dock, viewer):
     def places():
         return {layer.name: at for at, layer in enumerate(viewer.layers)}

@@ -285,6 +285,7 @@ class SpssDock(QWidget):
         self._take_card_away()
         self._forget_refusal()
         self._set_cleaning()
+        self._show_figures()
         self._on_slider()
 
     @guarded
@@ -591,6 +592,8 @@ class SpssDock(QWidget):
 
     @guarded
     def _show_figures(self) -> None:
+        if self._contents.is_restoring:
+            return  # the annotations may be those of the image before
         drawn = self.figures.fractions()
         self.plots.set_fractions(drawn)
         self._figures.setVisible(bool(drawn))
