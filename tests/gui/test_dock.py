@@ -953,6 +953,20 @@ def test_fractions_follow_a_first_stroke_that_is_taken_back_where_the_stack_is_c
     assert predicted_column(dock) == before
 
 
+def test_labels_that_are_given_another_shape_are_left_and_others_made(dock, viewer, qtbot):
+    run(dock, qtbot)
+    apply_to_all(dock, qtbot)
+    settle(dock, qtbot)
+    before = predicted_column(dock)
+    cropped = viewer.layers["em labels"]
+    cropped.data = cropped.data[:2]
+    settle(dock, qtbot)
+    assert predicted_column(dock) == before
+    assert (cropped.name, len(cropped.data)) == ("em labels edited", 2)
+    assert viewer.layers["em labels"].data.shape == SHAPE
+    assert button(dock.results, "Save results…").isEnabled()
+
+
 def test_a_result_is_not_that_of_other_pixels_in_the_same_layer(dock, viewer, qtbot):
     run(dock, qtbot)
     apply_to_all(dock, qtbot)
@@ -1142,6 +1156,7 @@ def test_an_image_that_is_no_stack_is_told(dock, viewer):
     viewer.add_image(np.zeros((2, 2, 2, 16, 24), np.uint8), name="5d")
     dock.image.set_layer(viewer.layers["5d"])
     assert "at most one channel axis" in said(dock.image)
+    assert not button(dock.image, "Measure").isEnabled()
     assert dock.source is None
     assert dock.annotations().is_empty  # what was said of another image is not shown beside it
     dock.image.set_layer(viewer.layers["em"])

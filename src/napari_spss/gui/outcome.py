@@ -339,11 +339,16 @@ class Outcome(QObject):
         slices : iterable of int, optional
             Which; by default all. If none, look for a change where a stroke may be taken back.
         """
-        if layer is not self._layer or self.maps is None:
+        if self._layer is None or self.maps is None or self.source is None:
+            return
+        if layer is not self._layer:
+            return
+        if self.source.geometry.expand(self.maps.maps[0]).shape != layer.data.shape:
+            self._relabel(self.maps.slices)  # beside what is of no image now
             return
         painted = set(self.maps.slices if slices is None else slices)
         self._edited |= set(slices or ())
-        z = -1 if self.source is None else self._results.slice_of(self.source)
+        z = self._results.slice_of(self.source)
         if not painted:  # the slider tells others later
             # what is taken back on another slice than the shown one redraws that
             looked_at = self._edited if z == self._drawn else self._edited & {z}
