@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from eye import said
 from hand import Hand, show_settled
 from qtpy.QtWidgets import QPushButton
 
@@ -78,6 +79,22 @@ def test_a_click_is_no_line(shown):
     assert button_of(section).isChecked()
     hand.drag([(1, 20, 30), (1, 20, 40)])
     assert section.value().object_diameter_px == pytest.approx(10, abs=0.5)
+
+
+@pytest.mark.parametrize("view", [{"ndisplay": 3}, {"order": (1, 0, 2)}])
+def test_no_width_is_measured_where_lines_are_not_as_long_as_they_look(shown, view):
+    viewer, _, section, hand = shown
+    measure = button_of(section)
+    measure.click()
+    for name, value in view.items():
+        setattr(viewer.dims, name, value)
+    camera_of(viewer).angles = (20, 40, 60)
+    hand.drag([(1, 20, 30), (1, 28, 36), (1, 36, 60)])
+    assert section.value().object_diameter_px is None
+    measure.setChecked(False)
+    measure.click()
+    assert not measure.isChecked()
+    assert "in the 2D view of single slices" in said(section)
 
 
 def test_measuring_can_be_given_up(shown):

@@ -26,7 +26,7 @@ class LineMeasure(QObject):
     slice that is shown after a Shapes layer was removed.
     """
 
-    measured = Signal(float)  # length in data pixels of the image, when a line was drawn
+    measured = Signal(float)  # length in data pixels of a line within a slice
     drawn = Signal(object)  # its ends, (slice, y, x) each
     clicked = Signal(object)  # (slice, y, x), when the mouse was not moved
     ended = Signal()  # when drawing is over, with a line or without
@@ -95,7 +95,8 @@ class LineMeasure(QObject):
         end = frame.position_at(event.position)
         length = math.dist(start[1:], end[1:])
         if length >= self._least_px and self.is_drawing:
-            self.measured.emit(length)
+            if frame.is_shown_in_plane(self._viewer):  # else it is longer than it looks
+                self.measured.emit(length)
             self.drawn.emit((start, end))
             self.stop()
         elif self.is_drawing:

@@ -68,6 +68,7 @@ _NOT_FINITE = (
     "It holds NaN or infinite values; replace them first, such as by "
     "numpy.where(abs(image) < 1e20, image, 0)."
 )
+_IN_PLANE = "A width is measured in the 2D view of single slices only."
 _SAME_PLACE = 0.1  # of an image's size, by which edges differ at most
 _TARGET_PX = ImageSettings().target_diameter_px
 _UNITS = {"nm": 1e-3, "µm": 1.0}
@@ -277,8 +278,9 @@ class ImageSection(QWidget):
         layer = self.value().layer
         if not is_on:
             self._measure.stop()
-        elif layer is None:
+        elif layer is None or not SourceFrame(layer).is_shown_in_plane(self._viewer):
             self._measure_button.setChecked(False)
+            self._scale_note.say(_IN_PLANE)
         else:
             self._measure.start(layer)
         self._measure_button.setText("Draw a line …" if self._measure.is_drawing else "Measure")
@@ -286,16 +288,13 @@ class ImageSection(QWidget):
     def _show_facts(self) -> None:
         layer = self.value().layer
         can_state = layer is not None and not self.is_reading
-        self._diameter.setEnabled(can_state)
-        self._measure_button.setEnabled(can_state)
-        self._voxel.setEnabled(can_state)
         facts, note, asked = "", "", ""
         size, has_depth = UNKNOWN_VOXEL, True
         if layer is not None:
             try:
                 geometry = Geometry.of(layer)
             except InputError as error:
-                facts = str(error)
+                facts, can_state = str(error), False
             else:
                 more = (
                     _TIME_SERIES if geometry.is_time_series else "",
@@ -309,6 +308,8 @@ class ImageSection(QWidget):
                 has_depth = "Z" in geometry.axes and not geometry.is_time_series
                 asked = _about_voxels(size, layer_mark(layer).get(_FOUND), has_depth)
                 note = _scale_text(self._diameter.value(), pixel_um)
+        for field in (self._diameter, self._measure_button, self._voxel):
+            field.setEnabled(can_state)
         self._facts.say(facts.strip())
         self._facts.setToolTip("" if layer is None else layer_mark(layer).get("origin", ""))
         self._voxel.set_value(size, has_depth=has_depth)
@@ -384,7 +385,7 @@ def describe(layer: Image, geometry: Geometry) -> str:
         parts.append("RGB")
     elif "C" in geometry.axes:
         parts.append(f"{geometry.shape[geometry.axes.index('C')]} channels")
-    parts.append(str(layer.dtype))
+    parts.append(np.dtype(layer.dtype).name)
     _, height_um, width_um = voxel_size_um(geometry)
     if height_um is not None and width_um is not None and not _is_square(height_um, width_um):
         parts.append(f"pixels {length_text(width_um)} wide and {length_text(height_um)} high")
