@@ -16,8 +16,9 @@ import pandas as pd
 import pytest
 import tifffile
 
-from napari_spss.core.base import read_origin
+from napari_spss.core.base import RunError, read_origin
 from napari_spss.core.images import open_stack
+from napari_spss.core.prediction import blocks
 from napari_spss.core.training import load_model
 from napari_spss.core.training.checkpoint import save_model
 from napari_spss.core.training.corrections import Corrections
@@ -216,6 +217,43 @@ def test_machines_that_join_help_and_one_may_be_killed(case, start):
     _, err = server.communicate(timeout=250)
     assert server.returncode == 0, err
     assert_same(case / "joined", case / "one")
+
+
+@posix
+def test_who_joins_many_images_helps_with_each(case, start, tmp_path):
+    for name in ("a", "b"):
+        shutil.copy(case / "big.tif", tmp_path / f"{name}.tif")
+    out, run = tmp_path / "out", case / "run"
+    helper = start(*SPSS, "join", str(out), "--device", "cpu", "--wait", "30")
+    options = ("--workers", "1", "--host", "127.0.0.1", "--threshold", "auto", "--uncertainty")
+    images = (str(tmp_path / "a.tif"), str(tmp_path / "b.tif"), "--out", str(out))
+    server = start(*SPSS, "predict", str(run), *images, "--device", "cpu", *options)
+    _, err = server.communicate(timeout=250)
+    assert server.returncode == 0, err
+    said, err = helper.communicate(timeout=250)
+    assert helper.returncode == 0, err
+    assert "no block is left" in said
+    for name in ("a", "b"):
+        assert_same(out / name, case / "one")
+
+
+def test_who_joins_goes_on_where_one_of_many_images_failed(tmp_path, monkeypatch, spss):
+    for name in ("a", "b"):
+        (tmp_path / name / ".prediction.0.partial" / ".job").mkdir(parents=True)
+    ends = [RunError("the prediction of a has ended")]
+
+    def help_once(daisy, client, place, device):
+        if place.parents[1].name == "a" and ends:
+            raise ends.pop()
+        return 3
+
+    monkeypatch.setattr(blocks, "_client_of", lambda daisy, address: object())
+    monkeypatch.setattr(blocks, "_help", help_once)
+    assert blocks.join_prediction(tmp_path, wait_s=1) == 6  # a was begun again
+    ends += [RunError("the prediction of a has ended")] * 99
+    done = spss("join", tmp_path / "a", "--wait", "0")
+    assert done.code == 1
+    assert "the prediction of a has ended" in done.error
 
 
 @posix

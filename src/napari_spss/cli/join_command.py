@@ -12,7 +12,8 @@ from .options import DeviceOption
 HELP = """Help a prediction in blocks: compute blocks until none is left.
 
 OUT_DIR is the --out of napari-spss predict with --workers, which must go on meanwhile; from another
-machine, with --host. Run, image and OUT_DIR must have the same paths on both.
+machine, with --host. Run, image and OUT_DIR must have the same paths on both. Of many images it
+helps with one after the other.
 """
 
 EXAMPLES = """Example:
@@ -26,7 +27,10 @@ def join(
     out: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder of the prediction.")],
     device: DeviceOption = "auto",
     wait: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How long to wait for it to begin.")
+        float,
+        typer.Option(
+            metavar="SECONDS", help="How long to wait for it to begin, and for the next image."
+        ),
     ] = 60.0,
 ) -> None:
     """Compute blocks, and say how many."""

@@ -261,6 +261,8 @@ def check_workers(
 def join_prediction(out_dir: str | Path, *, device: str = "auto", wait_s: float = 60.0) -> int:
     """Compute blocks of a prediction that :func:`predict_in_blocks` has begun, until none is left.
 
+    Of many images one after the other, until none follows.
+
     Parameters
     ----------
     out_dir : path
@@ -268,7 +270,7 @@ def join_prediction(out_dir: str | Path, *, device: str = "auto", wait_s: float 
     device : str
         See :func:`napari_spss.core.networks.resolve_device`.
     wait_s : float
-        Seconds to wait for it to begin.
+        Seconds to wait for it to begin, and for the next of many images.
 
     Returns
     -------
@@ -282,17 +284,34 @@ def join_prediction(out_dir: str | Path, *, device: str = "auto", wait_s: float 
     RunError
         If the prediction has ended before all blocks were done.
     """
-    daisy = _daisy()
-    folder = Path(out_dir)
+    daisy, folder, pattern = _daisy(), Path(out_dir).resolve(), f".{_TASK}.*.partial/{_JOB}"
+    n_done, helped, fault = 0, set[Path](), None
     until = time.monotonic() + wait_s
     while True:
-        for address in folder.resolve().glob(f".{_TASK}.*.partial/{_JOB}/{_ADDRESS}"):
-            if client := _client_of(daisy, address):
-                return _help(daisy, client, address, device)
+        for place in sorted({*folder.glob(pattern), *folder.glob(f"*/{pattern}")} - helped):
+            client, is_alone = _client_of(daisy, place / _ADDRESS), place.parents[1] == folder
+            if client is None:
+                continue
+            try:
+                n_done += _help(daisy, client, place, device)
+            except RunError as error:
+                if is_alone:
+                    raise
+                fault = error  # it may be this image alone that ended
+            else:
+                if is_alone:
+                    return n_done
+                helped.add(place)
+                fault = None
+            until = time.monotonic() + wait_s
         if time.monotonic() > until:
+            if fault is not None:
+                raise fault
+            if helped:
+                return n_done
             raise InputError(
                 f"no prediction in blocks goes on in {folder}; begin it by predict with --workers "
-                "and --host, or name the folder of its --out; of many images, that of one in it."
+                "and --host, or name the folder of its --out."
             )
         time.sleep(0.5)
 
@@ -306,10 +325,15 @@ def _client_of(daisy: Any, address: Path) -> Any:
     return client if client.connected else None
 
 
-def _help(daisy: Any, client: Any, address: Path, device: str) -> int:
+def _help(daisy: Any, client: Any, place: Path, device: str) -> int:
     """Compute blocks until none is left; say how many, or raise that the server ended before."""
-    place, fault = address.parent, None
-    worker = _Worker(place.parent, device)
+    fault = None
+    try:
+        worker = _Worker(place.parent, device)
+    except InputError:
+        if (place / _RECORD).exists():
+            raise
+        return 0  # others have done all meanwhile
     while True:
         try:
             _work(client, worker)
@@ -317,7 +341,7 @@ def _help(daisy: Any, client: Any, address: Path, device: str) -> int:
             fault = error
         if _n_done(place) == worker.n_blocks or not (place / _RECORD).exists():
             return worker.n_done
-        client = _client_of(daisy, address)
+        client = _client_of(daisy, place / _ADDRESS)
         if client is None:
             raise RunError(
                 "the prediction has ended before all blocks were done. Those that are done are "
