@@ -219,6 +219,8 @@ def predict_in_blocks(
                 show(Message("info", f"going on: {done} of {len(blocks)} blocks are done."))
             watch = _Watch(place, len(blocks), pace, show, token or CancelToken())
             _serve(daisy, folder, watch, n_workers, devices, host)
+            for left in folder.rglob("*.partial"):  # zarr was writing it when a worker was killed
+                left.unlink()
             shares = (place / _GREYS).glob(_PADDED.format("[0-9]*"))
             told = padding_message(model, {int(p.stem): float(p.read_text()) for p in shares})
             if told is not None:
