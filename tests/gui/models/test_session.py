@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -230,6 +232,35 @@ def test_a_killed_run_is_drawn_again_from_its_checkpoint_on(ends, steps):
     if ends:  # and the next part counts anew
         parts.insert(3, RunFinished(FinishReason.completed, 10, 1.0))
     assert Curves.of_events(parts, steps[-1]).steps == steps
+
+
+def test_curves_are_continued_after_another_image_failed_to_train(session):
+    session.show_image("a")
+    ticket = session.begin("training")
+    session.take(ticket, Progress(20, None, 1.0, None, {"total": 0.1}, 0.1))
+    session.finish(ticket, SimpleNamespace(n_steps=20))
+    session.show_image("b")
+    session.fail(session.begin("training"), ValueError())
+    session.show_image("a")
+    session.begin("training", continues=True)
+    assert session.curves.continued == [20]
+
+
+def test_models_of_images_that_were_left_are_let_go(session):
+    class Weights:
+        n_steps = 1
+
+    def train(image):
+        session.show_image(image)
+        model = Weights()
+        ticket = session.begin("training")
+        session.take(ticket, Progress(1, None, 1.0, None, {"total": 0.1}, 0.1))
+        session.finish(ticket, model)
+        return weakref.ref(model)
+
+    models = [train(image) for image in ("a", "b", "c")]
+    gc.collect()
+    assert [model() is not None for model in models] == [False, False, True]
 
 
 def test_a_continued_run_counts_the_steps_before_it(session):

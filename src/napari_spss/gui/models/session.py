@@ -315,7 +315,6 @@ class _Record:
     name: str = ""
     curves: Curves = field(default_factory=Curves)
     messages: list[tuple[str, str]] = field(default_factory=list)
-    model: Model | None = None  # that of the curves, once they have one
 
     def add(self, level: str, text: str) -> bool:
         """Note a sentence; return False if it was just said."""
@@ -346,6 +345,7 @@ class Session:
         self._outputs: dict[str, str] = {}
         self._classes: tuple[str, ...] = ()
         self.model: Model | None = None  # that Continue and Apply use
+        self._of_model: _Record | None = None  # whose curves are those of the model
         self._before = 0  # steps of the trainings that the last one continued
         self._shown = _Record()
         self._of_run = self._shown
@@ -424,8 +424,10 @@ class Session:
             n_steps = self.model.n_steps if continues and self.model is not None else 0
             before = self._before if resumes else n_steps
             self._before = before
-            if not n_steps or record.model is not self.model:
-                record.curves, record.model = Curves(), None
+            is_of_model = record is self._of_model
+            if not n_steps or not is_of_model:
+                record.curves = Curves()
+                self._of_model = None if is_of_model else self._of_model
             if n_steps:
                 record.curves.continue_from(n_steps, n_before=before)
         self._set(RunStatus(kind, unit=_KINDS[kind].unit, before=before))
@@ -525,7 +527,7 @@ class Session:
             if isinstance(result, LoadedRun):
                 model, self._of_run.curves = result.model, result.curves
                 self._before = result.n_before
-            self.model = self._of_run.model = model
+            self.model, self._of_model = model, self._of_run
         self._end(RunEnd(kind, ticket.kind, text, result=result))
         if is_model:
             self.model_changed.emit(self.model)
