@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_spss.gui.widgets import ACTS, CLASS_KEYS
-from napari_spss.gui.widgets.annotate import grid as grid_module
+from napari_spss.gui.widgets.annotate import grid, grid_buttons
 
 # names that stand only in some state of the dock
 LATER = {"Reopen", "Open it here", "Lay frames", "Lay more frames", "Remove open", "Save"}
@@ -62,11 +62,12 @@ def test_names_of_the_page_are_on_the_dock(page, open_dock, texts_in_the_code):
 
 def test_keys_of_the_page_are_bound(page):
     shown = set(re.findall(r"<kbd>([^<]+)</kbd>", page))
-    keys = {value for name, value in vars(grid_module).items() if name.endswith("_KEY")}
+    every = vars(grid) | vars(grid_buttons)
+    keys = {value for name, value in every.items() if name.endswith("_KEY")}
     keys |= {key for _, key, _ in ACTS.values()}
     bound = {part for key in (*keys, *CLASS_KEYS) for part in key.split("-")}
     assert shown - bound - KEYS_OF_THE_TABLE == set()
-    assert (grid_module.UNDO_KEY, grid_module.REDO_KEY) == ("Control-Z", "Control-Shift-Z")
+    assert (grid_buttons.UNDO_KEY, grid_buttons.REDO_KEY) == ("Control-Z", "Control-Shift-Z")
 
 
 def test_messages_of_the_page_are_told_by_the_code(page, texts_in_the_code):

@@ -248,7 +248,7 @@ def test_the_teacher_is_in_evaluation_mode_and_has_no_gradient():
     assert teacher.module[0].weight != student[0].weight
 
 
-def test_what_is_not_finite_before_anything_was_learned_is_not_the_learning_rate():
+def test_what_is_not_finite_before_any_step_is_not_the_learning_rate():
     one = learner()
     loss = one.student_logits(IMAGES, 0).square().mean() * float("inf")
     with pytest.raises(Diverged, match=r"became inf at step 1; .* change network\.name or loss\.$"):

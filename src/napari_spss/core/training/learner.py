@@ -134,8 +134,8 @@ class Learner:
                 f"lower optimisation.learning_rate (now {rate}) and start again from the last "
                 "checkpoint"
                 if step
-                else f"nothing was learned yet, so that the network {network!r} or a weight of "
-                "loss is to blame: change network.name or loss"
+                else f"no step was made yet, so that the network {network!r} or a weight of loss "
+                "is to blame: change network.name or loss"
             )
             raise Diverged(
                 f"the {name} became {float(value.detach())} at step {step + 1}; {remedy}."
