@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QLineEdit, QPushButton, QTableWidget
 from superqt import QLabeledDoubleSlider
 
+from napari_spss.core import training
 from napari_spss.core.annotations import ClassStyle
 from napari_spss.core.base import read_origin
 from napari_spss.core.training import STATE_FILE, RunFolder, iter_training, load_model, loop
@@ -597,3 +599,24 @@ def _role(layer) -> str:
 
 def _made_by(layer):
     return layer.metadata["napari_spss"]["made_by"]
+
+
+def test_runs_that_are_being_listed_are_not_those_of_an_image_that_follows(person, monkeypatch):
+    person.train(POOR)
+    person.close()
+    is_turned, list_runs = threading.Event(), training.list_runs
+
+    def list_late(folder):
+        assert is_turned.wait(60)
+        return list_runs(folder)
+
+    monkeypatch.setattr(training, "list_runs", list_late)
+    person.open()
+    person.wait(lambda: person.dock._runs._listing is not None)
+    listing, ended = person.dock._runs._listing, []
+    listing.ended.connect(ended.append)
+    person.dock.image.set_layer(person.viewer.add_image(np.ones((2, 48, 40)), name="new"))
+    is_turned.set()
+    person.wait(lambda: ended == [listing])
+    assert person.rows() == []
+    assert not person.dock.session.status.is_busy

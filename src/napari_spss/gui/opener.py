@@ -162,7 +162,7 @@ class Opener(QObject):
                 self._contents.run = ""
                 self._contents.forget_objects()
                 self._objects.forget()
-                self._runs.show(())
+                self._runs.forget()
                 self._project.open(source)
                 if self._project.project is None or not self._project.project.state.classes:
                     self._begin_anew(layer, had_image=had_image)

@@ -55,9 +55,14 @@ class ProjectRuns(QObject):
         self._train.runs.compare_requested.connect(self._on_compare)
         project.moved.connect(self._on_moved)
 
+    def forget(self) -> None:
+        """Show no run, also not of a list that is being read."""
+        self._listing = None
+        self.show(())
+
     def resume(self) -> None:
         """List the runs of a project that was opened; load one if there is no model."""
-        self.show(())
+        self.forget()
         self._is_resuming = self.session.model is None
         self._list()
 
