@@ -560,6 +560,24 @@ def test_closing_the_viewer_ends_the_run(dock, viewer, qtbot, monkeypatch):
     qtbot.waitUntil(lambda: not (folder / ".lock").exists())
 
 
+def test_a_closed_dock_leaves_nothing_connected_to_the_viewer(viewer, open_dock):
+    image = viewer.add_image(pixels(), name="em")
+    heard = [
+        *(viewer.layers.events, viewer.layers.events.inserted, viewer.layers.events.removed),
+        *(viewer.dims.events.point, image.events.data, image.events.scale, image.events.name),
+    ]
+    before = [len(signal.callbacks) for signal in heard]
+    dock = open_dock()
+    say(dock)
+    dock.annotate.painted.start_painting()
+    assert [len(signal.callbacks) for signal in heard] > before
+    viewer.layers.selection.active = image
+    dock.shut_down()
+    for layer in list(viewer.layers)[1:]:
+        viewer.layers.remove(layer)  # they listen to the list, too
+    assert [len(signal.callbacks) for signal in heard] == before
+
+
 @pytest.mark.window
 def test_closing_the_dock_ends_the_run(dock, viewer, qtbot, monkeypatch):
     tokens = []

@@ -178,7 +178,7 @@ class SpssDock(QWidget):
         self._opener.close()
         self._probe.stop()
         self._durations.stop()
-        self.image.stop_measuring()
+        self.image.let_go()
         self.train.stop_timers()
         self.project.close_project()
         self.annotate.let_go()  # Python may keep this widget for long

@@ -62,6 +62,10 @@ class AdoptCombo(QComboBox):
             self._layer = layer
             self._refresh()
 
+    def let_go(self) -> None:
+        """Leave the viewer, for good."""
+        self._connections.disconnect_all()
+
     def showPopup(self) -> None:
         """Offer the layers under their present names."""
         self._refresh()

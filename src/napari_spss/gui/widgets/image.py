@@ -184,9 +184,12 @@ class ImageSection(QWidget):
             self._scale(layer, size_um)
             self.image_changed.emit(layer)
 
-    def stop_measuring(self) -> None:
-        """Wait no longer for a line."""
+    def let_go(self) -> None:
+        """Wait no longer for a line, and leave the viewer, for good."""
         self._measure.stop()
+        self._list_connections.disconnect_all()
+        self._layer_connections.disconnect_all()
+        self._combo.let_go()
 
     def _lay_out(self) -> None:
         form = QFormLayout(self)

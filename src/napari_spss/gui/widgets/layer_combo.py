@@ -63,6 +63,11 @@ class LayerCombo(QComboBox):
             if self.itemData(row) is layer:
                 self.setCurrentIndex(row)
 
+    def let_go(self) -> None:
+        """Leave the viewer, for good."""
+        for connections in (self._connections, *self._named.values()):
+            connections.disconnect_all()
+
     def _refresh(self, event: Any = None) -> None:
         offered = [layer for layer in self._viewer.layers if self._accepts(layer)]
         chosen = self._layer if self._layer in offered else (offered[-1] if offered else None)

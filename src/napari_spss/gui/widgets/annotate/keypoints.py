@@ -73,6 +73,7 @@ class KeypointsTool(QWidget):
     def let_go(self) -> None:
         """Leave the viewer and the layer to another tool, for good."""
         self._connections.disconnect_all()
+        self._layers.let_go()
         self._points.close()
 
     def _build(self) -> None:

@@ -238,6 +238,12 @@ class PaintedTool(QWidget):
         """The layer in use."""
         return self._layer
 
+    def let_go(self) -> None:
+        """Leave the viewer and the layer to another tool, for good; the value stays."""
+        for connections in (self._connections, self._layer_connections, self._frame_connections):
+            connections.disconnect_all()
+        self._layers.let_go()
+
     # ---- what the user does -----------------------------------------------------------------
 
     def start_painting(self) -> None:

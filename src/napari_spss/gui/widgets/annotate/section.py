@@ -154,7 +154,10 @@ class AnnotateSection(QWidget):
 
     def let_go(self) -> None:
         """Leave the viewer and the layers to another section, for good; the value stays."""
-        for tool in (self.grid, self.check, self.second_look, self.check_look, self.keypoints):
+        for tool in (
+            *(self.grid, self.check, self.second_look, self.check_look),
+            *(self.keypoints, self.painted),
+        ):
             tool.let_go()
         self.regions.close()
 
