@@ -992,6 +992,14 @@ def test_a_result_is_not_that_of_other_pixels_in_the_same_layer(dock, viewer, qt
     settle(dock, qtbot)
     assert not any(predicted_column(dock))
     assert not button(dock.results, "Save results…").isEnabled()
+    assert not viewer.layers["em labels"].visible
+    assert "Results of the one before are hidden" in dock.bar.text()
+    layers = [*viewer.layers]
+    probs = np.full((2, *SHAPE[1:]), 0.5, np.float32)
+    dock.session.event_taken.emit(Preview(1, 0, 1, SHAPE[1:], probs))  # of a run that goes on
+    assert [*viewer.layers] == layers
+    apply_to_all(dock, qtbot)
+    assert viewer.layers["em labels"].visible
 
 
 def test_applying_goes_on_into_its_image_while_another_is_shown(dock, viewer, qtbot, monkeypatch):

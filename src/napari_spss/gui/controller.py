@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _AtHand: TypeAlias = "tuple[Model, Source]"
+_OTHER_PIXELS = (
+    "The layer shows another image now. Results of the one before are hidden, and stay in the list "
+    "of layers."
+)
 _OBJECTS_NOT_SAVED = "The objects are not saved: the labels have changed since. Find them again."
 
 
@@ -103,11 +107,12 @@ class Controller(QObject):
         if source is not None and self.source is not None and image == self.source.image_id:
             self._follow(source)
             return
-        self.source = source
+        self.source, is_hidden = source, False
         for other in list(self._outcomes):
             is_replaced = image is not None and image[0] == other[0]  # in its layer
             if other != image and (is_replaced or not self.layers.is_in_viewer(other[0])):
                 self._outcomes.pop(other).clear()
+                is_hidden |= is_replaced and self.layers.hide_results_on(other[0])
             elif image is not None and other != image and other[1] == image[1]:
                 self._outcomes[other].leave_objects()
         if image is None:
@@ -118,6 +123,8 @@ class Controller(QObject):
             self.outcome = self._outcomes[image] = self._new_outcome()
         self.layers.show_previews_of(source)
         self.session.show_image(image, "" if source is None else source.name)
+        if is_hidden:
+            self.session.say("info", _OTHER_PIXELS)
         self.outcome_changed.emit()
 
     @property

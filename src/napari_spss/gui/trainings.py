@@ -286,9 +286,14 @@ class Trainings(QObject):
             self._agreement = event
 
     def _show_preview(self, preview: Preview) -> None:
-        run = self._training
-        if run is not None:
-            _, cleaning = self._shown()
+        run, (source, cleaning) = self._training, self._shown()
+        is_replaced = (
+            run is not None
+            and source is not None
+            and source.key == run.source.key
+            and source.identity != run.source.identity
+        )
+        if run is not None and not is_replaced:
             if preview.probs[0].size > _LARGE_PREVIEW_PX:  # the window would halt for each
                 cleaning = Cleaning(cleaning.threshold)
             if not self._is_previewed:

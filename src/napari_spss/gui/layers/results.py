@@ -258,6 +258,18 @@ class ResultLayers:
                 layer.visible = False
                 self._away.add(layer)
 
+    def hide_results_on(self, key: int) -> bool:
+        """Hide what was made of an image layer's pixels before; return whether there was any."""
+        found = [
+            layer
+            for layer in self._viewer.layers
+            if layer in _made and layer_mark(layer).get("source") == key and layer.visible
+        ]
+        for layer in found:
+            layer.visible = False
+        self._hidden.update(found)
+        return bool(found)
+
     def remove_preview(self) -> None:
         """Take the preview away, but not labels that the user edited."""
         for layer in list(self._viewer.layers):
