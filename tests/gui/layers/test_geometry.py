@@ -27,6 +27,8 @@ def image(shape, **kwargs):
         ((2, 50, 20, 30), {}, "CZYX"),
         ((50, 2, 20, 30), {}, "ZCYX"),
         ((4, 4, 20, 30), {"axis_labels": ("z", "channel", "y", "x")}, "ZCYX"),
+        ((1, 6, 20, 30), {"axis_labels": ("t", "z", "y", "x")}, "CZYX"),
+        ((6, 1, 20, 30), {"axis_labels": ("z", "time", "y", "x")}, "ZCYX"),
     ],
 )
 def test_axes_of_layers(shape, arguments, axes):

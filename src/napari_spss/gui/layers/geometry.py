@@ -92,6 +92,11 @@ class Geometry:
         return n_z, self.shape[self.axes.index("Y")], self.shape[self.axes.index("X")]
 
     @property
+    def n_channels(self) -> int:
+        """Length of the channel axis; 1 without one."""
+        return self.shape[self.axes.index("C")] if "C" in self.axes else 1
+
+    @property
     def stack_axes(self) -> str:
         """Axes of the layer as the core names them: T of time points."""
         return self.axes.replace("Z", "T") if self.is_time_series else self.axes
@@ -234,6 +239,9 @@ def find_axes(layer: Layer) -> str:
     if layer.ndim == 4 and not is_rgb:
         if any(is_channel[:2]):
             return "CZYX" if is_channel[0] else "ZCYX"
+        for axis, found in enumerate(("CZYX", "ZCYX")):
+            if labels[axis] in _TIME_LABELS and shape[axis] == 1:
+                return found  # one time point, as conversions of single volumes have it
         is_guess = not _TIME_LABELS.intersection(labels)  # beside time the other may be z
         if is_guess and min(shape[:2]) <= _MAX_CHANNELS and shape[0] != shape[1]:
             return "CZYX" if shape[0] < shape[1] else "ZCYX"
@@ -247,9 +255,9 @@ def find_axes(layer: Layer) -> str:
 def guessed_channels(layer: Layer, geometry: Geometry) -> str:
     """Say so if only the shape tells which axis is that of channels; nothing if not."""
     labels = [str(label).lower() for label in layer.axis_labels]
-    if "C" not in geometry.axes or _CHANNEL_LABELS.intersection(labels):
+    n_channels = geometry.n_channels
+    if n_channels == 1 or _CHANNEL_LABELS.intersection(labels):
         return ""
-    n_channels = geometry.shape[geometry.axes.index("C")]
     return f"The {n_channels} channels are guessed from the shape. If it is wrong, {_REMEDY}."
 
 

@@ -386,8 +386,8 @@ def describe(layer: Image, geometry: Geometry) -> str:
     parts = [f"{n_slices} slices" if n_slices > 1 else "1 slice", f"{width} x {height} px"]
     if layer.rgb:
         parts.append("RGB")
-    elif "C" in geometry.axes:
-        parts.append(f"{geometry.shape[geometry.axes.index('C')]} channels")
+    elif geometry.n_channels > 1:
+        parts.append(f"{geometry.n_channels} channels")
     parts.append(np.dtype(layer.dtype).name)
     _, height_um, width_um = voxel_size_um(geometry)
     if height_um is not None and width_um is not None and not _is_square(height_um, width_um):
