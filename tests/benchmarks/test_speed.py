@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import records
 import speed
 
 
+@pytest.mark.timeout(900)  # some twenty processes, one after the other
 def test_each_ratio_is_measured_and_kept(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", speed.__file__, "--quick", "--out", str(tmp_path)]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
