@@ -29,6 +29,12 @@ def image(shape, **kwargs):
         ((4, 4, 20, 30), {"axis_labels": ("z", "channel", "y", "x")}, "ZCYX"),
         ((1, 6, 20, 30), {"axis_labels": ("t", "z", "y", "x")}, "CZYX"),
         ((6, 1, 20, 30), {"axis_labels": ("z", "time", "y", "x")}, "ZCYX"),
+        ((6, 1, 20, 30), {"axis_labels": ("t", "z", "y", "x")}, "ZCYX"),
+        ((1, 1, 20, 30), {}, "CZYX"),
+        ((1, 1, 6, 20, 30), {}, "QCZYX"),
+        ((1, 6, 2, 20, 30), {"axis_labels": ("t", "z", "c", "y", "x")}, "QZCYX"),
+        ((6, 1, 1, 20, 30), {"axis_labels": ("t", "c", "z", "y", "x")}, "ZCQYX"),
+        ((1, 6, 20, 30, 3), {"rgb": True}, "QZYX"),
     ],
 )
 def test_axes_of_layers(shape, arguments, axes):

@@ -32,7 +32,8 @@ class Geometry:
     Parameters
     ----------
     axes : str
-        The layer's axes, each one of "Z", "C", "Y", "X"; an RGB axis does not count.
+        The layer's axes, each one of "Z", "C", "Y", "X", and "Q" for one more of length 1; an RGB
+        axis does not count.
     shape : tuple of int
         Length of each, in data pixels of the full resolution.
     scale, translate : ndarray, (ndim,)
@@ -149,14 +150,11 @@ class Geometry:
         """View an array (Z, Y, X) with the layer's axes; a channel axis has length 1."""
         if "Z" not in self.axes:
             stack = stack[0]
-        if "C" in self.axes:
-            stack = np.expand_dims(stack, self.axes.index("C"))
-        return stack
+        return np.expand_dims(stack, [i for i, axis in enumerate(self.axes) if axis in "CQ"])
 
     def collapse(self, data: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """View an array as `expand` gives it with the axes (Z, Y, X)."""
-        if "C" in self.axes:
-            data = np.take(data, 0, axis=self.axes.index("C"))
+        data = data[tuple(0 if axis in "CQ" else slice(None) for axis in self.axes)]
         return data if "Z" in self.axes else data[None]
 
     def plane(self, data: Any, z: int) -> Any:
@@ -217,7 +215,7 @@ class Geometry:
 
 def plane_index(axes: str, z: int) -> tuple[int | slice, ...]:
     """Index of the slice (Y, X) in an array with these axes and one channel."""
-    return tuple(z if axis == "Z" else 0 if axis == "C" else slice(None) for axis in axes)
+    return tuple(z if axis == "Z" else 0 if axis in "CQ" else slice(None) for axis in axes)
 
 
 def find_axes(layer: Layer) -> str:
@@ -228,28 +226,39 @@ def find_axes(layer: Layer) -> str:
     InputError
         If it has more axes than a stack, or there is no telling which is the channel.
     """
-    shape = full_resolution(layer).shape[: layer.ndim]
-    is_rgb = getattr(layer, "rgb", False)
+    shape = tuple(full_resolution(layer).shape[: layer.ndim])
     labels = [str(label).lower() for label in layer.axis_labels]
-    is_channel = [label in _CHANNEL_LABELS for label in labels]
-    if layer.ndim == 2:
-        return "YX"
-    if layer.ndim == 3:
-        return "CYX" if is_channel[0] and not is_rgb else "ZYX"
-    if layer.ndim == 4 and not is_rgb:
-        if any(is_channel[:2]):
-            return "CZYX" if is_channel[0] else "ZCYX"
-        for axis, found in enumerate(("CZYX", "ZCYX")):
-            if labels[axis] in _TIME_LABELS and shape[axis] == 1:
-                return found  # one time point, as conversions of single volumes have it
-        is_guess = not _TIME_LABELS.intersection(labels)  # beside time the other may be z
-        if is_guess and min(shape[:2]) <= _MAX_CHANNELS and shape[0] != shape[1]:
-            return "CZYX" if shape[0] < shape[1] else "ZCYX"
+    if axes := _axes_of(shape, labels, is_rgb=getattr(layer, "rgb", False)):
+        return axes
     raise InputError(
-        f"The layer {layer.name!r} has the shape {tuple(shape)}; a stack has the axes z, y, x and "
+        f"The layer {layer.name!r} has the shape {shape}; a stack has the axes z, y, x and "
         f"at most one channel axis: {_REMEDY}.",
         field="image",
     )
+
+
+def _axes_of(shape: tuple[int, ...], labels: Sequence[str], *, is_rgb: bool) -> str:
+    """Name axes by their lengths and lower-case labels; nothing if there is no telling."""
+    is_channel = [label in _CHANNEL_LABELS for label in labels]
+    if len(shape) == 2:
+        return "YX"
+    if len(shape) == 3:
+        return "CYX" if is_channel[0] and not is_rgb else "ZYX"
+    if len(shape) == 4 and not is_rgb:
+        if any(is_channel[:2]):
+            return "CZYX" if is_channel[0] else "ZCYX"
+        if 1 in shape[:2]:  # such as one time point, as conversions of single volumes have it
+            return "CZYX" if shape[0] == 1 else "ZCYX"
+        is_guess = not _TIME_LABELS.intersection(labels)  # beside time the other may be z
+        if is_guess and min(shape[:2]) <= _MAX_CHANNELS and shape[0] != shape[1]:
+            return "CZYX" if shape[0] < shape[1] else "ZCYX"
+    if len(shape) == (4 if is_rgb else 5) and 1 in shape[:-2]:
+        single = [axis for axis, length in enumerate(shape[:-2]) if length == 1]
+        at = min(single, key=lambda axis: is_channel[axis])
+        rest = (*shape[:at], *shape[at + 1 :]), [*labels[:at], *labels[at + 1 :]]
+        axes = _axes_of(*rest, is_rgb=is_rgb)
+        return axes and f"{axes[:at]}Q{axes[at:]}"
+    return ""
 
 
 def guessed_channels(layer: Layer, geometry: Geometry) -> str:

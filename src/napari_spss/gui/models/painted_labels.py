@@ -26,7 +26,8 @@ class PaintedLabels:
     data : array
         Label values at full resolution; NumPy, dask or zarr.
     axes : str
-        Its axes, of "Z", "C", "Y", "X". A pixel that is painted in any channel is labelled.
+        Its axes, of "Z", "C", "Y", "X", and "Q" of length 1. A pixel that is painted in any
+        channel is labelled.
     values : tuple of int
         Label value of each class, background first; 0 for a class that is not painted.
     levels : tuple of int
@@ -74,7 +75,7 @@ class PaintedLabels:
     ) -> NDArray[np.integer[Any]]:
         """Read label values (Y, X) of a slice or box."""
         y0, x0, y1, x1 = box or (0, 0, *self.shape_of(z))
-        where = {"Z": z, "C": slice(None), "Y": slice(y0, y1), "X": slice(x0, x1)}
+        where = {"Z": z, "C": slice(None), "Q": 0, "Y": slice(y0, y1), "X": slice(x0, x1)}
         plane = np.asarray(self.data[tuple(where[axis] for axis in self.axes)])
         plane = plane.max(axis=0) if "C" in self.axes else plane
         if self.has_instances:
