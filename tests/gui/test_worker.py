@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -69,6 +70,21 @@ def test_a_stopped_run_hands_over_its_best_model(rig, qtbot):
     qtbot.waitUntil(lambda: bool(ends))
     assert ends[0].kind is EndKind.stopped
     assert session.model == "best so far"
+
+
+def test_a_warning_that_comes_again_and_again_is_logged_once(rig, qtbot, caplog):
+    session, runner, ends, _, _ = rig
+
+    def warn(*, token):
+        for text in ("as before", "another", "as before"):
+            warnings.warn(text, UserWarning, stacklevel=1)
+        yield from fake_run(token=token)
+
+    for n_runs in (1, 2):
+        runner.start(session.begin("training"), warn)
+        qtbot.waitUntil(lambda n_runs=n_runs: len(ends) == n_runs)
+    said = [record.getMessage() for record in caplog.records]
+    assert [text.rpartition(": ")[2] for text in said] == ["as before", "another"]
 
 
 @pytest.mark.parametrize("at", [0, 1, 2, 3, 4])

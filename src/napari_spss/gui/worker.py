@@ -160,6 +160,7 @@ class Runner(QObject):
         super().__init__(parent)
         self.session = session
         self._ticket: Ticket | None = None
+        self._warned: set[str] = set()
         self.destroyed.connect(session.abandon)
 
     def attempt(
@@ -247,7 +248,10 @@ class Runner(QObject):
 
     def _on_warned(self, warning: tuple[Any, ...]) -> None:
         message, category, filename, line = warning[:4]
-        logger.warning("%s:%s: %s: %s", filename, line, category.__name__, message)
+        text = f"{filename}:{line}: {category.__name__}: {message}"
+        if text not in self._warned:  # napari gives some with each frame
+            self._warned.add(text)
+            logger.warning("%s", text)
 
 
 def begins(
