@@ -100,6 +100,19 @@ def objects_layer(dock, viewer):
     return viewer.layers["tissue mitochondria objects"]
 
 
+def test_columns_of_other_packages_that_fail_are_told_beside_the_table(dock, qtbot, install):
+    code = "def f(mask):\n    if mask.sum() > 200:\n        raise ValueError('too many')\n"
+    code += "    return 1\n"
+    install("spss_knobs", code, "napari_spss.object_properties", "knobs = spss_knobs:f")
+    find(dock, qtbot, "300")
+    assert "'knobs' of an installed package failed on 1 object of mitochondria" in told(dock)
+    find(dock, qtbot, "2")
+    assert [row["knobs"] for row in rows(dock)] == ["", "1"]
+    assert "too many" in told(dock)
+    dock.controller.outcome.forget_objects()
+    assert "too many" not in told(dock)
+
+
 def test_objects_of_a_volume_that_became_a_time_series_are_found_anew_in_each_slice(
     dock, viewer, qtbot
 ):

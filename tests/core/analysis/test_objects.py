@@ -330,6 +330,11 @@ def test_a_column_that_another_package_cannot_give_is_told_and_all_else_is_measu
     assert found.objects["odd"].isna().all()
     assert any("'odd' of an installed package failed on 2 objects" in note for note in found.notes)
     assert any("'broken' of the package spss_broken" in note for note in found.notes)
+    told = []
+    table = object_table(np.array([[1, 1, 0, 2]]), tell=told.append)
+    assert table["odd"].isna().all()
+    assert len(told[0]) == 2
+    assert any("'odd' of an installed package failed on 2 objects" in note for note in told[0])
 
 
 @pytest.mark.parametrize("per_slice", [False, True])

@@ -213,6 +213,7 @@ def object_table(
     numbers: Sequence[int] | None = None,
     within: tuple[slice, slice, slice] | None = None,
     go_on: Callable[[], object] = lambda: None,
+    tell: Callable[[tuple[str, ...]], object] = lambda notes: None,
 ) -> pd.DataFrame:
     """Measure objects that have numbers, such as those of :func:`find_objects`.
 
@@ -235,6 +236,8 @@ def object_table(
         Where they are; nothing else is read then.
     go_on : callable, optional
         Called before each strip; what it raises ends the measurement.
+    tell : callable, optional
+        Called with the notes of what was left out, such as columns of other packages that fail.
 
     Returns
     -------
@@ -265,24 +268,17 @@ def object_table(
     """
     masks = instances if isinstance(instances, Masks) else open_masks(instances, instances=True)
     classes = ("background", class_name)
+    measured = MeasuredLabels.of(
+        masks, voxel_size_um=voxel_size_um, classes=classes, per_slice=per_slice
+    )
+    values, sizes = measured.pixel_values(image, probs), measured.object_sizes(1, None)
     if numbers is None:
-        table = measure(
-            masks,
-            classes=classes,
-            per_slice=per_slice,
-            voxel_size_um=voxel_size_um,
-            image=image,
-            maps=probs,
-            go_on=go_on,
-        ).objects
+        intercepts = LineIntercepts(masks.n_slices, None)
+        _, components = _read(measured, sizes, values, intercepts, go_on)
     else:
-        measured = MeasuredLabels.of(
-            masks, voxel_size_um=voxel_size_um, classes=classes, per_slice=per_slice
-        )
-        values = measured.pixel_values(image, probs)
-        sizes = measured.object_sizes(1, None)
-        found = _read_some(masks, sizes, values, numbers, within, go_on)
-        table, _ = _object_table(measured, {1: found}, classes, sizes, values)
+        components = {1: _read_some(masks, sizes, values, numbers, within, go_on)}
+    table, notes = _object_table(measured, components, classes, sizes, values)
+    tell(notes)
     if "id" in table:
         table["object"] = table.pop("id")
     return table

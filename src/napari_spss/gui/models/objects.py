@@ -65,6 +65,8 @@ class FoundObjects:
         Voxels that a person took from an object.
     made_by : mapping
         Where the labels come from, see `origin_of`.
+    notes : tuple of str
+        What could not be measured, and why.
     """
 
     request: ObjectRequest
@@ -74,6 +76,7 @@ class FoundObjects:
     judged: set[int] = field(default_factory=set)
     removed: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0, 0), bool))
     made_by: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.removed.size:
@@ -118,18 +121,22 @@ class FoundObjects:
     def measure(
         self, stack: Stack, probs: npt.NDArray[np.floating] | None = None, **options: Any
     ) -> pd.DataFrame:
-        """Return their table, from the image and the map of the class; see `object_table`."""
+        """Return their table, or some rows, from image and map of the class; see `object_table`."""
         from ...core.analysis import object_table
 
-        return object_table(
+        notes: list[str] = [] if options.get("numbers") is None else [*self.notes]
+        table = object_table(
             self.instances,
             class_name=self.request.class_name,
             per_slice=self.request.per_slice,
             voxel_size_um=stack.voxel_size_um,
             image=stack,
             probs=probs,
+            tell=notes.extend,
             **options,
         )
+        self.notes = tuple(dict.fromkeys(notes))
+        return table
 
     def copy(self) -> FoundObjects:
         """Return the same, which later edits leave as it is."""

@@ -147,6 +147,7 @@ class ObjectsSection(QWidget):
         is_other, is_anew = table is not self._shown, found is not self._found
         self._found = found
         self._stale.say(_STALE if is_stale else "")
+        self._notes.say("" if found is None else "\n".join(found.notes))
         self._results.setVisible(found is not None)
         if not is_other:
             return
@@ -234,6 +235,7 @@ class ObjectsSection(QWidget):
 
     def _make_table(self) -> None:
         self._stale, self._others = Notice(is_warning=True), Notice()
+        self._notes = Notice(is_warning=True)
         self._summary = make_text()
         self._column = make_choice(
             (), "Which number the histogram shows, and the limits are for.", self._on_column
@@ -270,7 +272,7 @@ class ObjectsSection(QWidget):
         fill_column(
             *(self._results, self._stale, self._others, self.proofread, self._summary),
             make_row((self._column, 1), self._low, self._high),
-            *(self._table, make_row(self._whole, None, self._save)),
+            *(self._notes, self._table, make_row(self._whole, None, self._save)),
         )
         self._results.hide()
         fill_column(self, form, self._find, self._results)
