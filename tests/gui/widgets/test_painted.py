@@ -288,6 +288,20 @@ def test_layer_that_does_not_fit_is_refused(qtbot):
         tool.set_value(viewer.add_labels(np.zeros(SHAPE, int), scale=(1, 2, 2)))
 
 
+@pytest.mark.parametrize("shape", [(4, 20, 29), (2, 20, 30), (20, 30)])
+def test_labels_that_are_cropped_are_not_used_and_told(qtbot, shape):
+    viewer, _, tool = make_tool(qtbot)
+    viewer.dims.set_point(0, 3)
+    adopt(tool, viewer, np.ones(SHAPE, np.uint8))
+    with qtbot.waitSignal(tool.value_changed):
+        viewer.layers["theirs"].data = np.ones(shape, np.uint8)
+    assert tool.value() is None
+    assert f"not used any more: layer 'theirs' has the shape {shape}, the image" in said(tool)
+    viewer.layers["theirs"].data = np.ones(SHAPE, np.uint8)
+    pick(tool.findChild(AdoptCombo), "theirs")
+    assert tool.value().slices() == (0, 1, 2, 3)
+
+
 def test_results_of_ours_are_not_offered(qtbot):
     viewer, _, tool = make_tool(qtbot)
     viewer.add_labels(np.zeros(SHAPE, int), metadata={"napari_spss": {"role": "labels"}})

@@ -298,7 +298,7 @@ class PaintedTool(QWidget):
                 painted += bool(np.any(masks))
                 for mask, value in zip(masks, (values[index], values[0]), strict=True):
                     rows, columns = np.nonzero(mask & (geometry.plane(layer.data, z) != value))
-                    at: dict[str, npt.ArrayLike] = {"Z": z, "C": 0, "Y": rows, "X": columns}
+                    at: dict[str, npt.ArrayLike] = {"Z": z, "C": 0, "Q": 0, "Y": rows, "X": columns}
                     where = [np.broadcast_to(at[axis], rows.shape) for axis in geometry.axes]
                     layer.data_setitem(tuple(where), value, refresh=False)
         layer.refresh()
@@ -377,16 +377,10 @@ class PaintedTool(QWidget):
         """Why a layer's pixels are not those of the image; empty if they are."""
         if self._frame is None:
             return "there is no image to label; choose one first."
+        if fault := self._other_shape(layer):
+            return fault
         geometry = self._frame.geometry
-        shape = full_resolution(layer).shape
-        spatial = [a for a, letter in enumerate(geometry.axes) if letter != "C"]
-        wanted = tuple(geometry.shape)
-        fits = len(shape) == len(wanted) and all(shape[a] == wanted[a] for a in spatial)
-        if not fits:
-            return (
-                f"layer '{layer.name}' has the shape {tuple(shape)}, the image {wanted}; "
-                "choose labels of the image's size."
-            )
+        spatial = _spatial(geometry)
         corners = np.array([[0, 0, 0], np.subtract(geometry.stack_shape, 1)], dtype=float)
         there = self._frame.place(corners, layer)[:, spatial]
         here = corners[:, [("ZYX").index(geometry.axes[a]) for a in spatial]]
@@ -396,6 +390,20 @@ class PaintedTool(QWidget):
                 "position (Layers > Metadata)."
             )
         return ""
+
+    def _other_shape(self, layer: Labels) -> str:
+        """Say so if a layer has another shape than the image; else nothing."""
+        if self._frame is None:
+            return ""
+        geometry, shape = self._frame.geometry, tuple(full_resolution(layer).shape)
+        wanted = tuple(geometry.shape)
+        fits = len(shape) == len(wanted) and all(shape[a] == wanted[a] for a in _spatial(geometry))
+        if fits:
+            return ""
+        return (
+            f"layer '{layer.name}' has the shape {shape}, the image {wanted}; choose labels of the "
+            "image's size."
+        )
 
     def _take(self, layer: Labels, *, is_new: bool = False) -> None:
         self._let_go()
@@ -460,6 +468,12 @@ class PaintedTool(QWidget):
         self._is_count_due = True  # napari may tell before it writes
 
     def _on_replaced(self) -> None:
+        if self._layer is not None and (fault := self._other_shape(self._layer)):
+            self._let_go()
+            self._message = f"The labels are not used any more: {fault}"
+            self._refresh()
+            self.value_changed.emit()
+            return
         self._note_change(None)
 
     def _note_change(self, slices: set[int] | None) -> None:
@@ -498,6 +512,8 @@ class PaintedTool(QWidget):
         """Notice undo and redo, which only redraw; so does a change of slice."""
         layer, frame = self._layer, self._frame
         if layer is None or frame is None or not isinstance(layer.data, np.ndarray):
+            return
+        if self._other_shape(layer):  # that it is replaced is told next
             return
         z = frame.current_slice(self._viewer)
         # what is taken back on another slice than the shown one redraws that
@@ -589,6 +605,11 @@ class PaintedTool(QWidget):
         text = f"Label values on slice {z} that stand for no class and are not used: {shown}."
         are_many = len(unknown) > len(self._styles) and not self._ids.isHidden()
         return f"{text} If they are ids of objects, say so above." if are_many else text
+
+
+def _spatial(geometry: Geometry) -> list[int]:
+    """Axes of slices, rows and columns."""
+    return [axis for axis, letter in enumerate(geometry.axes) if letter in "ZYX"]
 
 
 class PaintedTable(QWidget):
