@@ -1125,6 +1125,48 @@ def test_rectangles_get_rows_of_their_own(dock, viewer):
     assert dock.annotate.fractions.regions() == (Region(2, (6, 5, 12, 21)),)
 
 
+@pytest.mark.parametrize(
+    "corners",
+    [
+        [[0, 9, 4], [0, 9, 20], [3, 9, 20], [3, 9, 4]],  # seen from the side
+        [[2, 40, 4], [2, 40, 20], [2, 60, 20], [2, 60, 4]],  # beside the image
+    ],
+)
+def test_a_rectangle_that_holds_no_pixel_of_a_slice_is_told_until_it_is_deleted(dock, corners):
+    assert warned(dock.annotate) == ""
+    dock.annotate.regions.start_drawing()
+    layer = dock.annotate.regions.layer
+    layer.add_rectangles(np.array(corners))
+    assert "Without effect: 1 shape in the layer of regions" in warned(dock.annotate)
+    layer.add_rectangles(np.array([[2, 3, 4], [2, 3, 20], [2, 9, 20], [2, 9, 4]]))
+    assert dock.annotate.regions.value() == (Region(2, (4, 5, 10, 21)),)
+    assert "Without effect: 1 shape" in warned(dock.annotate)
+    layer.selected_data = {0}
+    layer.remove_selected()
+    assert warned(dock.annotate) == ""
+
+
+def test_images_with_two_axes_of_length_1_are_worked_on_as_stacks(viewer, open_dock, qtbot):
+    em = viewer.add_image(pixels()[None, :, None], name="em", scale=(1, 40, 1, 4, 4))
+    dock = open_dock()
+    run(dock, qtbot)
+    dock.annotate.grid.lay_grid()
+    dock.annotate.regions.set_value([Region(2, (4, 5, 10, 21))])
+    dock.annotate.painted.start_painting()
+    painted = dock.annotate.painted.layer
+    assert painted.data.shape == em.data.shape
+    painted.data_setitem(tuple(np.array([[0], [3], [0], [5], [6]])), 2)
+    assert dock.annotate.masks().read(3)[5, 6] == 1
+    assert dock.annotate.masks().slices() == (3,)
+    dock.controller.apply("stack")
+    qtbot.waitUntil(lambda: is_idle(dock))
+    assert dock.controller.outcome.labels().shape == SHAPE
+    labels = next(one for one in viewer.layers if one.name == "em labels")
+    assert labels.data.shape == (1, 4, 1, *SHAPE[1:])
+    viewer.dims.set_point(1, 3 * 40)
+    assert dock.controller.current_slice() == 3
+
+
 def test_rectangles_of_a_deleted_image_do_not_stay_for_another(dock, viewer):
     dock.annotate.regions.set_value([Region(2, (4, 5, 10, 21))])
     viewer.layers.remove("em")
@@ -1289,6 +1331,22 @@ def test_no_section_is_cut_off_where_the_font_is_large(dock, viewer, qtbot):
         section.open()
     bar = dock.findChildren(QScrollArea)[0].horizontalScrollBar()
     qtbot.waitUntil(lambda: dock.width() > 380 and not bar.isVisible())
+
+
+@pytest.mark.window
+@pytest.mark.parametrize("size", [9, 16])
+def test_no_line_of_the_bar_is_cut_off_where_there_is_little_room(dock, viewer, qtbot, size):
+    get_settings().appearance.font_size = size
+    greedy = QLabel()
+    greedy.setMinimumHeight(2000)
+    viewer.window.add_dock_widget(greedy, area="right")
+    viewer.window._qt_window.show()
+    dock.bar.set_hint("Next: look at the map, and go on with all of these many words. " * 4)
+    dock.bar.say("warning", "The classes changed: that takes effect at the next Train. " * 3)
+    texts = [one for one in dock.bar.findChildren(QLabel) if one.isVisible()]
+    assert len(texts) == 2
+    qtbot.waitUntil(lambda: dock.height() == dock.minimumSizeHint().height())
+    qtbot.waitUntil(lambda: all(one.height() >= one.heightForWidth(one.width()) for one in texts))
 
 
 def test_a_wrong_setting_marks_its_field(dock, qtbot):

@@ -34,14 +34,20 @@ class RegionLayer(OwnLayer):
     ----------
     viewer : Viewer
     on_change : callable
-        Called without arguments when rectangles are others.
+        Called without arguments when rectangles are others, or other shapes count for nothing.
+
+    Attributes
+    ----------
+    n_unused : int
+        Number of shapes that hold no pixel of a slice, but for mere clicks.
     """
 
     def __init__(self, viewer: Viewer, on_change: Callable[[], object]) -> None:
         super().__init__(viewer, REGIONS_LAYER)
-        self._on_change = on_change
+        self._on_change = self._on_removed = on_change
         self._value: tuple[Region, ...] = ()
         self._clicked: set[Region] = set()
+        self.n_unused = 0
 
     def value(self) -> tuple[Region, ...]:
         """Return the rectangles, in the layer's order, without repetition."""
@@ -93,6 +99,10 @@ class RegionLayer(OwnLayer):
         super()._take(layer)
         self._layer_connections.connect(layer.events.data, self._on_drawn)
 
+    def _release(self) -> None:
+        super()._release()
+        self.n_unused = 0
+
     def _is_left(self, layer: Shapes) -> bool:
         """Whether a layer that was left over shows the rectangles, or nothing."""
         return not layer.data or self._regions_of(layer) == self._value
@@ -107,6 +117,7 @@ class RegionLayer(OwnLayer):
             layer.data = []
             if shapes:
                 layer.add_rectangles(shapes)
+        self.n_unused = 0
 
     def _on_drawn(self, event: Any) -> None:
         if self._is_writing or self._layer is None or self._frame is None:
@@ -115,9 +126,9 @@ class RegionLayer(OwnLayer):
             return
         if str(getattr(event, "action", "")) == "added":
             self._note_click(self._layer)
-        value = self._regions_of(self._layer)
-        if value != self._value:
-            self._value = value
+        found = self._regions_of(self._layer), self._count_unused(self._layer)
+        if found != (self._value, self.n_unused):
+            self._value, self.n_unused = found
             self._on_change()
 
     def _note_click(self, layer: Shapes) -> None:
@@ -126,6 +137,13 @@ class RegionLayer(OwnLayer):
         region = self._region(shape, layer)
         if region is not None and np.ptp(shape, axis=0).max() < _CLICK_PX * layer.scale_factor:
             self._clicked.add(region)
+
+    def _count_unused(self, layer: Shapes) -> int:
+        sizes = [np.ptp(shape, axis=0).max() for shape in layer.data]
+        return sum(
+            size >= 1.0 and self._region(shape, layer) is None
+            for size, shape in zip(sizes, layer.data, strict=True)
+        )
 
     def _regions_of(self, layer: Shapes) -> tuple[Region, ...]:
         found = [self._region(shape, layer) for shape in layer.data]

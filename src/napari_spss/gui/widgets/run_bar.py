@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QSize, Signal
 from qtpy.QtWidgets import QFrame, QProgressBar
 
 from .parts import Notice, fill_column, make_button, make_row
@@ -44,6 +44,10 @@ class RunBar(QFrame):
         self._accept.hide()
         self._status.say(self._hint)
         self._show_busy(False)
+
+    def minimumSizeHint(self) -> QSize:
+        """Be as high as all texts at this width; Qt supposes a wider one."""
+        return super().minimumSizeHint().expandedTo(QSize(0, self.heightForWidth(self.width())))
 
     def set_status(self, status: RunStatus) -> None:
         """Show what runs and how far it is."""

@@ -15,7 +15,7 @@ from ....core.annotations import Annotations, Classes
 from ....core.base import counted
 from ...layers import RegionLayer, SourceFrame, layer_mark
 from ...models import sentence
-from ..parts import fill_column, make_button, make_row
+from ..parts import Notice, fill_column, make_button, make_row
 from .fractions import FractionsTable
 from .grid import GridTool
 from .keypoints import KeypointsTool
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from ...models import PaintedLabels
 
 _GRID, _CHECK = 1, 4  # of the tabs
+_UNUSED = (
+    "Without effect: {} in the layer of regions. Rectangles count that are drawn in the 2D view of "
+    "single slices, on the image; draw them there, and delete the others."
+)
 
 
 class AnnotateSection(QWidget):
@@ -185,6 +189,7 @@ class AnnotateSection(QWidget):
         self._draw.setEnabled(layer is not None)
         if layer is not None:
             self.regions.set_frame(SourceFrame(layer))
+            self._show_unused()
             self.fractions.set_image(layer)
         if source is not None:
             self.fractions.set_slices(source.stack.n_slices, source.stack.names)
@@ -215,7 +220,8 @@ class AnnotateSection(QWidget):
             "Fractions of parts of a slice teach more than those of whole slices.",
         )
         self._draw.setEnabled(False)
-        fill_column(fractions, (self.fractions, 1), make_row(self._draw, None))
+        self._unused = Notice(is_warning=True)
+        fill_column(fractions, (self.fractions, 1), self._unused, make_row(self._draw, None))
         fill_column(counting, self.second_look, (self.grid, 1))
         fill_column(checking, self.check_look, (self.check, 1))
         # not a QTabWidget, which is as high as its highest page
@@ -264,8 +270,15 @@ class AnnotateSection(QWidget):
             self.results_hidden.emit(why)
 
     def _on_regions_changed(self) -> None:
+        self._show_unused()
         self.fractions.set_regions(self.regions.value())
         self._on_changed()
+
+    def _show_unused(self) -> None:
+        """Say that shapes count for nothing."""
+        n_unused = self.regions.n_unused
+        shapes = counted(n_unused, "shape")
+        self._unused.say(_UNUSED.format(shapes) if n_unused else "")
 
     def _on_grid_changed(self) -> None:
         if not self._is_loading:
