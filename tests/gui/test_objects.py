@@ -113,6 +113,22 @@ def test_columns_of_other_packages_that_fail_are_told_beside_the_table(dock, qtb
     assert "too many" not in told(dock)
 
 
+@pytest.mark.parametrize("how", ["another array", "cropped"])
+def test_objects_are_shown_again_beside_pixels_that_took_their_place(dock, viewer, qtbot, how):
+    find(dock, qtbot)
+    theirs = objects_layer(dock, viewer)
+    theirs.data = theirs.data[:, :30] if how == "cropped" else np.where(theirs.data == 2, 0, 7)
+    assert "kept in the layer 'tissue mitochondria objects edited'" in dock.bar.text()
+    assert theirs.name == "tissue mitochondria objects edited"
+    layer = objects_layer(dock, viewer)
+    assert set(np.unique(layer.data)) == {0, 1, 2, 3}
+    layer.selected_label = 2
+    button(dock.results.objects, "Delete (D)").click()
+    assert set(np.unique(layer.data)) == {0, 1, 3}
+    assert [row["object"] for row in rows(dock)] == ["1", "3"]
+    assert set(np.unique(theirs.data)) == ({0, 2} if how == "cropped" else {0, 7})
+
+
 def test_objects_of_a_volume_that_became_a_time_series_are_found_anew_in_each_slice(
     dock, viewer, qtbot
 ):

@@ -339,6 +339,9 @@ class Outcome(QObject):
         slices : iterable of int, optional
             Which; by default all. If none, look for a change where a stroke may be taken back.
         """
+        if layer is self.object_layer and slices is None:
+            self._draw_objects()  # beside what took their place
+            self._tell()
         if self._layer is None or self.maps is None or self.source is None:
             return
         if layer is not self._layer:

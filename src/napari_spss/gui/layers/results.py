@@ -351,7 +351,7 @@ class ResultLayers:
         role = f"{class_name} objects"
         place, values = source.geometry.layer_arguments(), source.geometry.expand(instances)
         layer = self._find(source, role)
-        if isinstance(layer, Labels) and np.shares_memory(layer.data, values):
+        if isinstance(layer, Labels) and _is_view(layer.data, values):
             layer.refresh()
         elif isinstance(layer, Labels) and (
             replaces or not self.is_edited(layer) or np.array_equal(layer.data, values)
@@ -361,6 +361,8 @@ class ResultLayers:
         else:
             if isinstance(layer, Labels):
                 self._release(layer)
+                with layer.events.data.blocker():
+                    layer.data = layer.data.copy()  # it may show a part of them
             layer = Labels(values, **place)
             self._insert(source, role, layer)
         layer.features = table.rename(columns={"object": "index"})
@@ -582,6 +584,11 @@ def _title(source: Source, role: str) -> str:
     n_kept = max(_SHORTEST_NAME, room)
     name = f"{name[: n_kept // 2]}…{name[1 + n_kept // 2 - n_kept :]}"
     return f"{role} {name}" if room < _ROOM_IN_FRONT else f"{name} {role}"
+
+
+def _is_view(one: Any, other: npt.NDArray[Any]) -> bool:
+    """Whether two arrays are the same one; a part of it is not."""
+    return one.shape == other.shape and np.shares_memory(one, other)
 
 
 def _map_colours(style: ClassStyle) -> Colormap:
