@@ -302,6 +302,18 @@ def test_labels_that_are_cropped_are_not_used_and_told(qtbot, shape):
     assert tool.value().slices() == (0, 1, 2, 3)
 
 
+def test_labels_that_no_longer_lie_on_the_image_are_told_until_they_do(qtbot):
+    viewer, image, tool = make_tool(qtbot)
+    adopt(tool, viewer, np.ones(SHAPE, np.uint8))
+    theirs = viewer.layers["theirs"]
+    theirs.translate = (0, 5, 0)
+    assert "Layer 'theirs' does not lie on the image" in warned(tool)
+    image.translate = (0, 5, 0)
+    assert warned(tool) == ""
+    image.scale = (1, 2, 2)
+    assert "does not lie on the image" in warned(tool)
+
+
 def test_results_of_ours_are_not_offered(qtbot):
     viewer, _, tool = make_tool(qtbot)
     viewer.add_labels(np.zeros(SHAPE, int), metadata={"napari_spss": {"role": "labels"}})

@@ -32,6 +32,7 @@ from ...models import (
     follow_classes,
     guess_values,
     sampled_values,
+    sentence,
     spread_levels,
 )
 from ..adopt_combo import AdoptCombo
@@ -153,6 +154,7 @@ class PaintedTool(QWidget):
             return
         if layer_mark(layer):
             frame.align(layer)
+        self._show_counts()
 
     def set_classes(self, styles: Sequence[ClassStyle]) -> None:
         """Set the classes, background first; a renamed or moved class keeps its label value.
@@ -416,6 +418,7 @@ class PaintedTool(QWidget):
         connect(layer.events.labels_update, self._on_partly_redrawn)
         connect(layer.events.data, self._on_replaced)
         connect(layer.events.name, self._refresh)
+        self._layer_connections.connect_moves(layer, self._show_counts)
         if is_new:
             self._colour_layer()
         else:
@@ -595,6 +598,8 @@ class PaintedTool(QWidget):
         self._problems.say(self._fault(labels, z))
 
     def _fault(self, labels: PaintedLabels, z: int) -> str:
+        if self._layer is not None and (fault := self._mismatch(self._layer)):
+            return f"{sentence(fault)} Until then its pixels count as if it did."
         used = [value for value in self._values if value]
         if len(set(used)) < len(used):
             return "Two classes have the same label value; give each its own."
