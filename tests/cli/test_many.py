@@ -271,6 +271,23 @@ def test_links_keep_the_names_and_groups_that_they_have(spss, study):
     assert len(table_of().drop_duplicates("image")) == 2
 
 
+def test_links_to_folders_above_them_are_not_followed_round(spss, study):
+    shutil.rmtree("study/b/c.zarr")
+    Path("study/a/again").symlink_to(study / "study" / "a")
+    command = ("predict", "run", "study", "--each", "--groups", "folder", "--out", "out")
+    assert spss(*command).code == 0
+    assert set(table_of()["group"]) == {"a", "b"}
+
+
+def test_lists_of_images_are_texts_as_editors_save_them(spss, study):
+    Path("list.txt").write_text("study/a/img.tif\r\nstudy/b/img.tif\r\n", encoding="utf-16")
+    assert spss("predict", "run", "list.txt", "--out", "out").code == 0
+    assert len(table_of()["image"].unique()) == 2
+    Path("list.txt").write_bytes("study/ü.tif".encode("latin-1"))
+    done = spss("predict", "run", "list.txt", "--out", "out")
+    assert (done.code, done.error) == (2, "list.txt is not UTF-8 text; save it as UTF-8.")
+
+
 def test_names_that_look_like_formulas_stay_as_they_are(spss, study):
     Path("study/a").rename("study/-5C")
     Path("study/-5C/img.tif").rename("study/-5C/-80C.tif")

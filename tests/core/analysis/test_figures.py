@@ -136,6 +136,16 @@ def test_figures_of_labels_without_objects_are_drawn(tmp_path, labels):
     assert ">mito: no objects</text>" in (tmp_path / "sizes.svg").read_text()
 
 
+def test_names_with_dollar_signs_are_no_formulas(tmp_path, labels):
+    classes = Classes(["background", "$m$", r"$\frac{$"])
+    write_figures(
+        figure_results(tmp_path / "a", labels="labels.tif", formats=["svg"]),
+        measure(labels, classes=classes),
+        classes,
+    )
+    assert all(name in (tmp_path / "a/fractions.svg").read_text() for name in classes[1:])
+
+
 def test_a_single_slice_is_not_cut_into_fractions_of_one(tmp_path, labels):
     write(tmp_path, labels[:1], formats=["svg"])
     ticks = re.findall(r">(\S+)</text>", (tmp_path / "fractions.svg").read_text())

@@ -237,7 +237,10 @@ def _overlay(view: FigureSlice, classes: Classes) -> Figure:
 
 def _save(figure: Figure, path: Path, suffix: str) -> None:
     import matplotlib
+    from matplotlib.text import Text
 
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a dollar sign in a name is no formula
     texts = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "napari-spss"}
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
     picture = io.BytesIO()  # on a full disk matplotlib hides the system's error behind its own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 from collections import Counter
@@ -127,7 +128,12 @@ def _lines(path: Path) -> list[Path]:
     """Paths in a text file, or the path itself."""
     if path.suffix.lower() != _LIST or not path.is_file():
         return [path]
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    data = path.read_bytes()
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        lines = data.decode("utf-16" if is_wide else "utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from error
     if stated := [path.parent / line.strip() for line in lines if line.strip()]:
         return stated
     raise InputError(f"{path} is empty; write the path of an image in each line.")
@@ -172,15 +178,21 @@ def _is_pattern(path: Path) -> bool:
     return "*" in text or "?" in text or bool(glob.glob(text))
 
 
-def _entries(folder: Path, of_labels: bool, is_ours: _Test) -> Iterator[tuple[Path, bool]]:
-    """What is in a folder, and in those in it, and whether it is an image."""
+def _entries(
+    folder: Path, of_labels: bool, is_ours: _Test, seen: set[Path] | None = None
+) -> Iterator[tuple[Path, bool]]:
+    """What is in a folder, and in those in it, each once, and whether it is an image."""
+    seen = set() if seen is None else seen  # links may lead to a folder above them
+    if folder.resolve() in seen:
+        return
+    seen.add(folder.resolve())
     for path in natural_order([one for one in folder.iterdir() if not one.name.startswith(".")]):
         if is_ours(path):
             yield path, False
         elif _is_image(path) or (of_labels and holds_labels(path)):
             yield path, True
         elif path.is_dir():
-            yield from _entries(path, of_labels, is_ours)
+            yield from _entries(path, of_labels, is_ours, seen)
         else:
             yield path, False
 
