@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyqtgraph as pg
 import pytest
 from eye import button, choice, pick, wait
 from fake_core import store
@@ -27,6 +28,7 @@ from napari_spss.gui import controller as controller_module
 from napari_spss.gui.dock import SpssDock
 from napari_spss.gui.layers import layer_mark
 from napari_spss.gui.widgets.object_table import ObjectTable
+from napari_spss.gui.widgets.plots import Histogram
 
 CLASSES = ("background", "mitochondria")
 SAID = Annotations(CLASSES, proportions=(Proportion(Region(0), (None, 0.1)),))
@@ -111,6 +113,13 @@ def test_columns_of_other_packages_that_fail_are_told_beside_the_table(dock, qtb
     assert "too many" in told(dock)
     dock.controller.outcome.forget_objects()
     assert "too many" not in told(dock)
+
+
+def test_the_histogram_counts_in_whole_objects(dock, qtbot):
+    find(dock, qtbot)
+    axis = dock.results.objects.findChild(Histogram).findChild(pg.PlotWidget).getAxis("left")
+    ticks = [tick for _, ticks in axis.tickValues(0, 1.1, 100) for tick in ticks]
+    assert set(ticks) == {0, 1}
 
 
 @pytest.mark.parametrize("how", ["another array", "cropped"])

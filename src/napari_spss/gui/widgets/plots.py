@@ -23,6 +23,7 @@ _COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#f0e442")
 _HELD_OUT = "held out"
 _CONTINUED, _SELF_TRAINING = "continued", "self-training starts"
 _MOST_MARKS = 12
+_FEW = 5
 _SHOWN = {
     "total": ("sum", _COLOURS[0]),
     "proportions": ("fractions", _COLOURS[1]),
@@ -223,6 +224,8 @@ class Histogram(ThemedPlot):
         known = values[np.isfinite(values)]
         counts, edges = np.histogram(known, bins=_bins(known))
         self._bars.setOpts(x0=edges[:-1], x1=edges[1:], height=counts)
+        whole = (1, 1) if counts.max(initial=0) < _FEW else ()  # no tick at half an object
+        self._plot.getAxis("left").setTickSpacing(*whole)
         self._plot.setLabel("bottom", title)
 
 
