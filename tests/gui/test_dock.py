@@ -36,6 +36,7 @@ from qtpy.QtWidgets import (
     QScrollArea,
     QSpinBox,
     QTabBar,
+    QTableView,
     QWidget,
 )
 from superqt import QLabeledDoubleSlider
@@ -1417,6 +1418,22 @@ def test_titles_grow_with_the_font_that_is_set(dock):
     for size in (9, 15):
         get_settings().appearance.font_size = size
         assert {title.font().pointSize() for title in titles} == {size + 1}  # as napari's labels
+
+
+@pytest.mark.window
+def test_tables_grow_with_the_font_that_is_set(dock, viewer):
+    viewer.window._qt_window.show()
+    say(dock)
+    dock.annotate.grid.lay_grid()
+    tables = dock.findChildren(QTableView)
+    assert len(tables) > 4
+    for size in (9, 20):
+        get_settings().appearance.font_size = size
+        for table in tables:
+            table.ensurePolished()
+            fonts = {one.font().pointSize() for one in (table, table.horizontalHeader())}
+            assert fonts == {size}
+            assert table.verticalHeader().defaultSectionSize() > table.fontMetrics().height()
 
 
 @pytest.mark.window

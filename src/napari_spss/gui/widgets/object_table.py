@@ -6,7 +6,14 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt, Signal
+from qtpy.QtCore import (
+    QAbstractTableModel,
+    QEvent,
+    QModelIndex,
+    QSortFilterProxyModel,
+    Qt,
+    Signal,
+)
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 if TYPE_CHECKING:
@@ -167,14 +174,25 @@ class ObjectTable(QTableView):
         self.setSortingEnabled(True)
         self.setWordWrap(False)
         self.verticalHeader().setVisible(False)
-        self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 6)
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         self.horizontalHeader().setHighlightSections(False)
         self.horizontalHeader().setResizeContentsPrecision(_ROWS_MEASURED)
-        self.setFixedHeight((_ROWS_SHOWN + 3) * (self.fontMetrics().height() + 6))
+        self._fit_rows()
         self.setToolTip("Click on a row to go to the object, on a title to sort.")
         self.selectionModel().currentRowChanged.connect(self._on_current)
         self.clicked.connect(self._tell)
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Follow the font."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._fit_rows()
+            self.resizeColumnsToContents()
+
+    def _fit_rows(self) -> None:
+        height = self.fontMetrics().height() + 6
+        self.verticalHeader().setDefaultSectionSize(height)
+        self.setFixedHeight((_ROWS_SHOWN + 3) * height)
 
     def set_table(self, table: pd.DataFrame | None) -> None:
         """Show other objects, all of them, in the order that was chosen."""

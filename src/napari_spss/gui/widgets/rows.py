@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 _MAX_ROWS_SHOWN = 5
+_LEAST_ROW_PX = 30
 
 
 class RowTable(QTableWidget):
@@ -30,6 +31,12 @@ class RowTable(QTableWidget):
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Follow the font."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            fit_rows(self)
 
 
 def write_cell(
@@ -57,5 +64,7 @@ def write_cell(
 
 def fit_rows(table: QTableWidget) -> None:
     """Take no more height than a few rows."""
-    rows = min(table.rowCount(), _MAX_ROWS_SHOWN) * table.verticalHeader().defaultSectionSize()
+    height = max(_LEAST_ROW_PX, table.fontMetrics().height() + 6)
+    table.verticalHeader().setDefaultSectionSize(height)
+    rows = min(table.rowCount(), _MAX_ROWS_SHOWN) * height
     table.setFixedHeight(table.horizontalHeader().sizeHint().height() + rows + 4)

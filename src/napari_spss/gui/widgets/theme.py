@@ -26,7 +26,8 @@ _NUMBER_PX_A_POINT = 11.5  # "of any size", and the signs beside it
 def wear(widget: QWidget, theme: str) -> None:
     """Give a widget, and all that is in it now or later, the colours of one of napari's themes.
 
-    Napari's own style leaves out titles and fields of text where it sets the size of the font.
+    Napari's own style leaves out titles, fields of text and tables where it sets the size of the
+    font.
     """
     from napari.settings import get_settings
 
@@ -38,7 +39,8 @@ def wear(widget: QWidget, theme: str) -> None:
     wrong = ", ".join(f'{kind}[{_MARK}="error"]' for kind in _FIELDS)
     frames = f"{wrong} {{ border: 2px solid {error_colour(widget).name()}; }}"
     size = get_settings().appearance.font_size
-    font = f"QToolButton {{ font-size: {size + 1}pt; }} QLineEdit {{ font-size: {size}pt; }}"
+    font = f"QToolButton {{ font-size: {size + 1}pt; }}"
+    font += f"QLineEdit, QTableView, QHeaderView {{ font-size: {size}pt; }}"
     # napari's style gives all of them 70 px, whatever the font
     room = f"QAbstractSpinBox {{ min-width: {_NUMBER_PX_A_POINT * size:.0f}px; }}"
     room += "QLabeledSlider > QAbstractSpinBox { min-width: 10px; }"
