@@ -197,6 +197,32 @@ def test_layers_on_the_image_follow_and_the_view_stays(viewer, section, qtbot):
     assert camera.zoom * 0.008 == pytest.approx(4.0 * 2)
 
 
+def test_images_get_no_size_of_another_file_without_a_word(viewer, section, qtbot, tmp_path):
+    imagej(tmp_path / "sized.tif")
+    metadata = {"axes": "ZYX", "spacing": 0.07, "unit": "um"}
+    options = {"imagej": True, "resolution": (1 / 0.008,) * 2, "metadata": metadata}
+    tifffile.imwrite(tmp_path / "coarse.tif", PIXELS, **options)
+    tifffile.imwrite(tmp_path / "smaller.tif", PIXELS[:, 1:], photometric="minisblack")
+    tifffile.imwrite(tmp_path / "channel.tif", PIXELS, photometric="minisblack")
+    for name in ("smaller", "channel", "coarse", "sized"):
+        viewer.open(str(tmp_path / f"{name}.tif"), plugin="napari")
+    section.set_layer(viewer.layers["sized"])
+    assert "that of" not in told(section)
+    for name, size in (
+        ("smaller", (None, None, None)),
+        ("coarse", (0.07, 0.008, 0.008)),
+        ("channel", (0.05, 0.0046, 0.0046)),
+    ):
+        section.set_layer(viewer.layers[name])
+        assert size_of(viewer.layers[name]) == pytest.approx(size)
+        assert ("It is that of 'sized'" in told(section)) == (name == "channel")
+        assert section.stated_voxel_size() is None
+    enter(qtbot, section, "x", "8")
+    assert "that of" not in told(section)
+    assert section.stated_voxel_size() == pytest.approx((0.05, 0.0046, 0.008))
+    assert size_of(viewer.layers["sized"]) == pytest.approx((0.05, 0.0046, 0.0046))
+
+
 def test_a_single_image_beside_a_stack_in_3d_gets_its_size(viewer, section, qtbot):
     viewer.add_image(PIXELS)
     layer = viewer.add_image(PIXELS[0])

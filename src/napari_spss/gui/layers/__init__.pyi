@@ -73,6 +73,7 @@ from .source_frame import (
     SourceFrame as SourceFrame,
 )
 from .voxel_size import (
+    SIZE_OF as SIZE_OF,
     file_voxel_size as file_voxel_size,
     look_into_file as look_into_file,
     name_time_axis as name_time_axis,

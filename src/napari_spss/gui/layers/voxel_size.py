@@ -11,8 +11,8 @@ import numpy as np
 from napari.layers import Image, Labels
 
 from ...core.base import UNKNOWN_VOXEL, InputError, SpssError, VoxelSize
-from .geometry import Geometry
-from .own import layer_mark
+from .geometry import Geometry, full_resolution
+from .own import MARK, layer_mark
 from .source_frame import camera_of
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from ...core.images import Stack
 
+SIZE_OF = "voxel_size_of"
+"""Key of the mark of an image that got its voxel size with another one, whose name it holds."""
 _UM = "micrometer"
 _NO_UNIT = "pixel"
 
@@ -101,7 +103,9 @@ def _file_stack(layer: Image | Labels, stack: Stack | None = None) -> Stack | No
 def set_voxel_size(viewer: ViewerModel, layer: Image, size_um: VoxelSize) -> None:
     """Scale an image, and the layers that lie on it, so that its voxels have a size.
 
-    The viewer goes on showing the same part of it. Layers of results are left to `ResultLayers`.
+    The viewer goes on showing the same part of it. Layers of results are left to `ResultLayers`,
+    as are images of another shape, or whose files state another size, to themselves. Other images
+    say in their metadata (`SIZE_OF`) which one they followed.
 
     Parameters
     ----------
@@ -122,11 +126,30 @@ def set_voxel_size(viewer: ViewerModel, layer: Image, size_um: VoxelSize) -> Non
             units[axis], scale[axis] = unit, step / stretch[axis]
         elif is_length and name in "ZYX":
             units[axis], scale[axis] = type(units[axis])(_NO_UNIT), 1.0
-    on_top = [other for other in viewer.layers if _lies_on(other, layer, before)]
+    on_top = [
+        other
+        for other in viewer.layers
+        if _lies_on(other, layer, before) and _may_have(other, layer, size_um)
+    ]
     with _same_view(viewer, layer):
         translate = before.translate * scale / before.scale
         for one in (layer, *on_top):
             one.units, one.scale, one.translate = units, scale, translate
+    for one in (layer, *on_top):
+        mark = {key: value for key, value in layer_mark(one).items() if key != SIZE_OF}
+        if isinstance(one, Image):
+            one.metadata[MARK] = mark if one is layer else {**mark, SIZE_OF: layer.name}
+
+
+def _may_have(other: Layer, layer: Image, size_um: VoxelSize) -> bool:
+    """Whether a layer has as many pixels as an image, and its own file states no other size."""
+    if not isinstance(other, (Image, Labels)):
+        return True
+    if full_resolution(other).shape[: other.ndim] != full_resolution(layer).shape[: layer.ndim]:
+        return False
+    if isinstance(other, Labels) or other.source.path in (None, layer.source.path):
+        return True
+    return file_voxel_size(other) in (UNKNOWN_VOXEL, size_um)
 
 
 def _lies_on(other: Layer, layer: Image, place: Geometry) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isclose
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from ...core.base import (
 )
 from ..layers import (
     MARK,
+    SIZE_OF,
     Connections,
     Geometry,
     LineMeasure,
@@ -170,9 +172,13 @@ class ImageSection(QWidget):
         self._diameter.setValue(diameter_px or 0.0)
 
     def stated_voxel_size(self) -> VoxelSize | None:
-        """Return the size (z, y, x) of a voxel in micrometres if it is not that of the file."""
+        """Return the size (z, y, x) of a voxel in micrometres if it is not that of the file.
+
+        Nor that of another image, which nobody stated for this one.
+        """
         layer = self.value().layer
-        found = None if layer is None else layer_mark(layer).get(_FOUND)
+        mark = {} if layer is None else layer_mark(layer)
+        found = None if SIZE_OF in mark else mark.get(_FOUND)
         size = None if layer is None else _size_of(layer)
         return None if found is None or size is None or _is_same(size, found) else size
 
@@ -229,7 +235,7 @@ class ImageSection(QWidget):
         if size is None or _FOUND in layer_mark(layer):
             return
         stack, doubts = look_into_file(layer)
-        if size[1:] == UNKNOWN_VOXEL[1:]:
+        if size[1:] == UNKNOWN_VOXEL[1:] or SIZE_OF in layer_mark(layer):
             size = file_voxel_size(layer, stack) if stack is not None else UNKNOWN_VOXEL
             if size != UNKNOWN_VOXEL:
                 self._scale(layer, size)
@@ -309,7 +315,7 @@ class ImageSection(QWidget):
                 size = voxel_size_um(geometry)
                 pixel_um = size[2] if _is_square(*size[1:]) else None
                 has_depth = "Z" in geometry.axes and not geometry.is_time_series
-                asked = _about_voxels(size, layer_mark(layer).get(_FOUND), has_depth)
+                asked = _about_voxels(size, layer_mark(layer), has_depth)
                 note = _scale_text(self._diameter.value(), pixel_um)
         for field in (self._diameter, self._measure_button, self._voxel):
             field.setEnabled(can_state)
@@ -366,12 +372,15 @@ def _is_same(one: VoxelSize, other: VoxelSize) -> bool:
     )
 
 
-def _about_voxels(size: VoxelSize, found: VoxelSize | None, has_depth: bool) -> str:
-    """Ask for the size of a voxel, doubt it, or say that the file says otherwise."""
+def _about_voxels(size: VoxelSize, mark: Mapping[str, Any], has_depth: bool) -> str:
+    """Ask for the size of a voxel, doubt it, or say whose it is or that the file says otherwise."""
+    found: VoxelSize | None = mark.get(_FOUND)
     if None in size[1:]:
         return _ASKED
     if has_depth and size[0] is None:
         return _ASKED_DEPTH
+    if SIZE_OF in mark and found == UNKNOWN_VOXEL:
+        return f"It is that of {mark[SIZE_OF]!r}, on which this image lies; enter its own, if any."
     if found is not None and _is_same(size, found) and (doubt := doubt_of_size(found)):
         return f"It {doubt}."
     if found is None or _is_same(size, found) or None in (found if has_depth else found[1:]):
