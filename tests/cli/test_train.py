@@ -518,7 +518,10 @@ def test_resume_needs_a_run_and_its_image(spss, train, tmp_path):
     np.save("other.npy", np.zeros((3, 64, 64), np.uint8))
     assert "not the image" in spss("train", "other.npy", *more).error
     (tmp_path / "image.tif").rename("moved.tif")
-    assert "say where it is" in spss("train", *more).error
+    (tmp_path / "run").rename("my run")
+    moved = ("--out", "my run", *more[2:])
+    assert 'train IMAGE --out "my run" --resume' in spss("train", *moved).error
+    (tmp_path / "my run").rename("run")
     done = spss("train", "moved.tif", *more)
     assert done.code == 0, done.err
     assert RunFolder(tmp_path / "run").inputs().image == str(tmp_path / "moved.tif")

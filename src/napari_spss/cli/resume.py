@@ -11,7 +11,7 @@ from ..core.annotations import Annotations, match_class
 from ..core.base import FinishReason, InputError, TrainingSettings, length_text
 from ..core.images import Stack, open_stack
 from ..core.training import MODEL_WEIGHTS, STATE_FILE, Model, RunFolder, RunInputs, load_model
-from .options import parse_class_list
+from .options import parse_class_list, shown_path
 from .streams import say
 from .train_job import (
     NODE_ERROR,
@@ -72,7 +72,7 @@ def resumed_job(request: TrainRequest) -> TrainJob:
         image=request.image,
         axes=request.axes,
         voxel_size_um=request.voxel_size_um,
-        command=f"napari-spss train IMAGE --out {request.out} --resume",
+        command=f"napari-spss train IMAGE --out {shown_path(request.out)} --resume",
     )
     given = _newest(request, known, stack)
     annotations, after_looks, notes = reviewed(request, given, settings)

@@ -276,8 +276,9 @@ def test_identity_tells_stacks_apart() -> None:
     [
         ("µm", 1), ("μm", 1), ("um", 1), ("Micron", 1), ("microns", 1), ("micrometre", 1),
         ("\\u00B5m", 1), ("nm", 1e-3), ("nanometers", 1e-3), ("Å", 1e-4), ("angstrom", 1e-4),
-        ("A\u030a", 1e-4), ("mm", 1e3), ("cm", 1e4), ("inches", 25400), ("m", 1e6),
-        ("pixel", None), ("", None), (None, None), ("reference frame", None),
+        ("A\u030a", 1e-4), ("\\u00C5", 1e-4), ("\\u03BCm", 1), ("mm", 1e3), ("cm", 1e4),
+        ("inches", 25400), ("m", 1e6), ("pixel", None), ("", None), (None, None),
+        ("reference frame", None),
     ],
 )  # fmt: skip
 def test_units(unit: str | None, expected: float | None) -> None:

@@ -21,7 +21,7 @@ _SCALES_UM = {
     1e-6: ("pm", "picometer"),
     1e-4: ("å", "a", "ang", "angstrom", "ångström", "ångstrom", "angström"),
     1e-3: ("nm", "nanometer"),
-    1.0: ("um", "µm", "micron", "micrometer", "\\u00b5m", "&#181;m", "&micro;m"),
+    1.0: ("um", "µm", "micron", "micrometer", "&#181;m", "&micro;m"),
     1e3: ("mm", "millimeter"),
     1e4: ("cm", "centimeter"),
     25400.0: ("in", "inch", "inche"),  # "inches" less its plural s
@@ -43,8 +43,10 @@ def unit_in_um(unit: str | None) -> float | None:
     """
     if unit is None:
         return None
+    # ImageJ writes signs that are not ASCII as six that are
+    text = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda found: chr(int(found[1], 16)), unit)
     # two code points look like a micro sign, and two like an angstrom
-    name = unicodedata.normalize("NFC", unit.strip(" \t\r\n\x00").casefold())
+    name = unicodedata.normalize("NFC", text.strip(" \t\r\n\x00").casefold())
     name = name.replace("\u03bc", "\u00b5").replace("metre", "meter")
     scale = _UM_OF_UNIT.get(name)
     return _UM_OF_UNIT.get(name.removesuffix("s")) if scale is None else scale
