@@ -80,6 +80,7 @@ def test_sizes_that_the_labels_lack_are_those_of_the_image_as_measure_tells_them
     told = sizes()
     assert "equivalent diameter, µm<" in told
     assert ": 1 object, median 1.4 µm; 1 cut by the border<" in told
+    assert sizes("--voxel-size=100nm") == told
     write("TYX")
     assert ": 3 objects, median 2.47 µm<" in sizes()
 

@@ -356,6 +356,10 @@ def test_sizes_that_labels_lack_are_those_of_the_image(spss, masks):
     assert volume.tolist() == pytest.approx([24 * 32 * 0.05 * 0.01**2])
     done = spss(*measured, "--voxel-size", "50nm,4nm,4nm", "--overwrite")
     assert "Sizes are those" not in done.err
+    done = spss(*measured, "--voxel-size", "4nm", "--overwrite")
+    assert "The slices are 50 nm apart as in image.tif" in done.err
+    stated = pd.read_csv("t_objects.csv")["volume_um3"]
+    assert stated.tolist() == pytest.approx([24 * 32 * 0.05 * 0.004**2])
     metadata = {"axes": "ZYX", "unit": "um"}  # no spacing
     labels = tifffile.imread("labels.tif")
     tifffile.imwrite("flat.tif", labels, imagej=True, resolution=(100, 100), metadata=metadata)

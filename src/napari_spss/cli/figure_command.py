@@ -140,7 +140,7 @@ def figure(
         results,
         measure_masks(
             masks,
-            stack=sized_stack(masks.stack, stack if stated is None else None),
+            stack=sized_stack(masks.stack.with_voxel_size(stated), stack),
             voxel_size_um=stated,
             image=stack,
             outside=outside,

@@ -142,7 +142,8 @@ def measure(
     path = labels_in(labels[0])
     grey = None if image is None else open_stack(image)
     masks = open_labels(path, classes=spec, instances=instances)
-    sized = sized_stack(masks.stack, grey if stated is None else None)
+    labelled = masks.stack.with_voxel_size(stated)
+    sized = sized_stack(labelled, grey)
     size = merge_voxel_size(stated, sized.voxel_size_um)
     if out is not None:
         results = measurement_results(out, labels=path, voxel_size_um=size, overwrite=overwrite)
@@ -168,7 +169,7 @@ def measure(
     if sized is grey:
         for note in (f"Sizes are those of {image}, since the labels say none.", *grey.notes):
             say(f"note: {note}")
-    elif sized is not masks.stack and size[0] is not None:
+    elif sized is not labelled and size[0] is not None:
         distance = length_text(size[0])
         say(f"note: The slices are {distance} apart as in {image}, since the labels do not say.")
     if out is None:

@@ -13,7 +13,13 @@ from skimage.measure import perimeter_crofton, regionprops_table
 
 from napari_spss.core.analysis import find_objects, measure, object_table
 from napari_spss.core.base import InputError
-from napari_spss.core.images import open_masks, stack_from_array
+from napari_spss.core.images import (
+    WRITERS,
+    StackLayout,
+    open_masks,
+    open_stack,
+    stack_from_array,
+)
 
 
 def _ball(radius: float, spacing: tuple[float, float, float] = (1, 1, 1)) -> np.ndarray:
@@ -154,6 +160,23 @@ def test_maps_have_a_channel_for_each_class() -> None:
     assert measure(labels, maps=stack).objects["mean_probability"].tolist() == [0.2, 0.8]
     with pytest.raises(InputError, match="3 maps, but the labels hold class 3"):
         measure(labels + 1, maps=stack)
+    with pytest.raises(InputError, match="1 map, but the labels hold class 2"):
+        measure(labels, maps=maps[:, 1])
+
+
+@pytest.mark.parametrize("value", [87.0, -0.5, 1.1])
+def test_what_is_no_probability_is_told(value: float) -> None:
+    with pytest.raises(InputError, match=f"holds {value:g}, which is no probability"):
+        measure(np.ones((1, 1, 4), int), maps=np.full((1, 1, 4), value))
+
+
+def test_labels_are_no_maps(tmp_path) -> None:
+    layout = StackLayout(((4, 4),), np.dtype(np.uint8), classes=("background", "mito"))
+    with WRITERS.get("tif").open(tmp_path / "labels.ome.tif", layout) as file:
+        file.write(0, np.ones((4, 4), np.uint8), 0)
+    labels = open_stack(tmp_path / "labels.ome.tif")
+    with pytest.raises(InputError, match="holds labels, not maps"):
+        measure(np.ones((1, 4, 4), int), maps=labels)
 
 
 # -- which objects -------------------------------------------------------------------------------

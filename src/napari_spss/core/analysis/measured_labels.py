@@ -143,7 +143,7 @@ class MeasuredLabels:
         Raises
         ------
         InputError
-            If they do not, or the image holds labels.
+            If they do not, or hold labels.
         """
         return PixelValues(self._opened(image, "image"), self._opened(maps, "maps"))
 
@@ -155,6 +155,11 @@ class MeasuredLabels:
             stack = given
             if what == "image":
                 check_stack(stack)
+            elif stack.is_labels:
+                raise InputError(
+                    f"{stack.source} says that it holds labels, not maps; name the maps.",
+                    field=what,
+                )
         else:
             array = given if hasattr(given, "shape") else np.asarray(given)
             stack = stack_from_array(array, axes="ZYX"[-np.ndim(array) :], source=f"the {what}")

@@ -108,8 +108,8 @@ def measure(
     ------
     InputError
         If there is no slice, a size is not positive, a list has another length than the labels, or
-        there is no class ``outside``; if image or maps do not fit the labels, or the image holds
-        labels; if objects that have ids are to be split.
+        there is no class ``outside``; if image or maps do not fit the labels, or hold labels; if
+        objects that have ids are to be split.
     """
     measured = MeasuredLabels.of(
         labels,

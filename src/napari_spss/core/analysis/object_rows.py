@@ -22,6 +22,7 @@ from .objects import split_object
 Floats = npt.NDArray[np.float64]
 
 _FLAT = 1e-3  # of the smallest edge: an axis below has no length
+_ROUNDING = 1e-3  # of probabilities
 _MAX_BOX = 2**25  # voxels; splitting takes about 60 bytes for each
 
 
@@ -96,15 +97,23 @@ class PixelValues:
             found = [channels.mean(axis=0), *(channels if len(channels) > 1 else ())]
         if self.maps is not None:
             n_maps = self.maps.n_channels
-            if n_maps > 1 and index >= n_maps:
+            if index >= max(n_maps, 2):
                 raise InputError(
-                    f"{self.maps.source} has {n_maps} maps, but the labels hold class {index}; "
-                    "give a map for each class.",
+                    f"{self.maps.source} has {counted(n_maps, 'map')}, but the labels hold class "
+                    f"{index}; give a map for each class.",
                     field="maps",
                 )
             probs = self.maps.read(z, box)[index if n_maps > 1 else 0]
-            scale = np.iinfo(probs.dtype).max if probs.dtype.kind == "u" else 1
-            found.append(probs / scale)
+            probs = probs / (np.iinfo(probs.dtype).max if probs.dtype.kind == "u" else 1)
+            low, high = probs.min(initial=0), probs.max(initial=0)
+            if low < -_ROUNDING or high > 1 + _ROUNDING:
+                raise InputError(
+                    f"{self.maps.source} holds {high if high > 1 else low:g}, which is no "
+                    "probability; give maps from 0 to 1, or of unsigned whole numbers up to their "
+                    "type's largest.",
+                    field="maps",
+                )
+            found.append(probs)
         shape = (0, box[2] - box[0], box[3] - box[1])
         return np.stack(found).astype(np.float64) if found else np.zeros(shape)
 
