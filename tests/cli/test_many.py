@@ -279,6 +279,18 @@ def test_links_to_folders_above_them_are_not_followed_round(spss, study):
     assert set(table_of()["group"]) == {"a", "b"}
 
 
+def test_a_folder_that_cannot_be_read_is_told_with_a_way_round(spss, study, monkeypatch):
+    def refuse(paths):
+        raise PermissionError(13, "Permission denied", "study/lost+found")
+
+    monkeypatch.setattr("napari_spss.core.images.listing.natural_order", refuse)
+    done = spss("predict", "run", "study", "--each", "--out", "out")
+    assert done.code == 2
+    assert done.error.startswith("study/lost+found cannot be read")
+    assert str(Path("study/**/*.tif")) in done.error
+    assert spss("predict", "run", "study/**/*.tif", "--out", "out").code == 0
+
+
 def test_lists_of_images_are_texts_as_editors_save_them(spss, study):
     Path("list.txt").write_text("study/a/img.tif\r\nstudy/b/img.tif\r\n", encoding="utf-16")
     assert spss("predict", "run", "list.txt", "--out", "out").code == 0

@@ -167,7 +167,13 @@ def _each(path: Path, of_labels: bool, is_ours: _Test) -> list[Path]:
     """Images in a folder, and in those in it; or what is no such folder itself."""
     if not path.is_dir() or _is_image(path) or (of_labels and holds_labels(path)):
         return [path]
-    return [one for one, is_image in _entries(path, of_labels, is_ours) if is_image]
+    try:
+        return [one for one, is_image in _entries(path, of_labels, is_ours) if is_image]
+    except PermissionError as error:  # such as lost+found of a disk
+        raise InputError(
+            f"{error.filename} cannot be read; ask for the right to, or name the images by a "
+            f"pattern, such as '{path / '**' / '*.tif'}'."
+        ) from error
 
 
 def _is_pattern(path: Path) -> bool:
