@@ -469,3 +469,28 @@ def test_what_tifffile_finds_wrong_is_a_note_and_goes_nowhere_else(
     with pytest.raises(InputError, match="incomplete"):
         open_stack(path)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("shape", [(4, 20, 30), (4, 10, 30)])
+def test_an_array_made_anew_while_it_is_open_is_an_error(
+    tmp_path: Path, version: Any, shape: tuple[int, ...]
+) -> None:
+    path = tmp_path / "image.zarr"
+    zarr.create_array(path, data=ramp(4, 20, 30), chunks=(1, 10, 10), zarr_format=version)
+    stack = open_stack(path)
+    stack.read(0)
+    other = ramp(*shape)[::-1].copy()
+    zarr.create_array(path, data=other, chunks=(1, 10, 10), zarr_format=version, overwrite=True)
+    with pytest.raises(InputError, match=r"image.zarr.* has changed since it was opened"):
+        stack.read(3)
+    np.testing.assert_array_equal(open_stack(path).read(3)[0], other[3])
+
+
+def test_an_array_that_only_its_group_describes_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "group.zarr"
+    group = zarr.create_group(path, zarr_format=2)
+    group.create_array("only", data=ramp(4, 20, 30), chunks=(1, 10, 10))
+    zarr.consolidate_metadata(path, zarr_format=2)
+    (path / "only" / ".zarray").unlink()
+    np.testing.assert_array_equal(open_stack(path).read(3)[0], ramp(4, 20, 30)[3])

@@ -22,8 +22,8 @@ from ..base import (
     keep_freed_memory,
     length_um,
 )
-from .raw import Pixels, Where, reading
-from .stack import ArrayLike, ImageData
+from .raw import Pixels, SteadyFile, Where, reading
+from .stack import ImageData
 
 _MARKS = ("zarr.json", ".zarray", ".zgroup")
 _DIMENSIONS = "_ARRAY_DIMENSIONS"  # of xarray
@@ -250,7 +250,7 @@ def _image(
 
 def _gaps(array: Any, path: Path) -> Iterator[str]:
     """Say how many chunks have no file, unless there are too many to count at once."""
-    folder = Path(array.store.root) / array.path
+    folder = _folder(array)
     edges = getattr(array, "shards", None) or array.chunks
     n_chunks = math.prod(-(-n // edge) for n, edge in zip(array.shape, edges, strict=True))
     if n_chunks > _MAX_COUNTED:
@@ -305,13 +305,20 @@ def _are_steps(scale: object, n: int) -> bool:
 
 
 class _StoredArray:
-    """An array on disk, whose faults are those of its files."""
+    """An array on disk, whose faults are those of its files; not to be made anew meanwhile."""
 
-    def __init__(self, array: ArrayLike, path: Path) -> None:
+    def __init__(self, array: Any, path: Path) -> None:
         self.shape, self.dtype = array.shape, array.dtype
         self._array, self._path = array, path
+        places = _folder(array), Path(array.store.root)  # the root may hold it for all in it
+        marks = (place / name for place in places for name in (*_MARKS, ".zmetadata"))
+        self._metadata = SteadyFile(next(mark for mark in marks if mark.is_file()))
 
     def __getitem__(self, index: Where) -> Pixels:
-        with reading(self._path):
+        with self._metadata.open(), reading(self._path):
             pixels: Pixels = self._array[index]
         return pixels
+
+
+def _folder(array: Any) -> Path:
+    return Path(array.store.root) / array.path
