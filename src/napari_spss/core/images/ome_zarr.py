@@ -321,4 +321,5 @@ class _StoredArray:
 
 
 def _folder(array: Any) -> Path:
-    return Path(array.store.root) / array.path
+    folder: Path = Path(array.store.root) / array.path
+    return folder
