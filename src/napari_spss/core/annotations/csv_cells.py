@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import math
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from ..base import CellProblem, replacing
+from ..base import CellProblem, replacing, text_encoding
 from .checks import FORMULA_SIGNS
 
 _SEPARATORS = ",;\t|"
@@ -255,8 +254,8 @@ def _text(path: Path, fail: _Fail, *, salvages: bool) -> str | None:
         reason = f"cannot be read ({error.strerror or error})"
         fail(None, reason, "check the path and its permissions")
         return None
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16", "replace")
+    if (encoding := text_encoding(data)) == "utf-16":
+        return data.decode(encoding, "replace")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -39,6 +39,7 @@ from .files import (
     replacing as replacing,
     set_aside as set_aside,
     stamp_of as stamp_of,
+    text_encoding as text_encoding,
     write_atomically as write_atomically,
     write_errors as write_errors,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import filecmp
@@ -130,6 +131,12 @@ def stamp_of(path: Path) -> str:
             place = one.relative_to(path).as_posix()
             found.update(f"{place} {state.st_size} {state.st_mtime_ns};".encode(errors="replace"))
     return found.hexdigest()[:16]
+
+
+def text_encoding(data: bytes) -> str:
+    """Name the encoding of a text file: UTF-8 unless its byte order mark says UTF-16."""
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "utf-16" if is_wide else "utf-8-sig"
 
 
 def set_aside(path: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import glob
 import os
 from collections import Counter
@@ -14,7 +13,7 @@ from pathlib import Path
 from natsort import natsorted, ns
 
 from ..annotations import read_groups
-from ..base import InputError, written_names
+from ..base import InputError, text_encoding, written_names
 from .file_names import check_no_masks
 from .readers import checked_path, known_readers, natural_order
 from .written_labels import holds_labels
@@ -129,9 +128,8 @@ def _lines(path: Path) -> list[Path]:
     if path.suffix.lower() != _LIST or not path.is_file():
         return [path]
     data = path.read_bytes()
-    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        lines = data.decode("utf-16" if is_wide else "utf-8-sig").splitlines()
+        lines = data.decode(text_encoding(data)).splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from error
     if stated := [path.parent / line.strip() for line in lines if line.strip()]:
