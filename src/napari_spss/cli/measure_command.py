@@ -129,12 +129,7 @@ def measure(
         )
         return
     check_single(out, groups)
-    from ..core.analysis import (
-        measure_masks,
-        measurement_results,
-        sized_stack,
-        write_measurement,
-    )
+    from ..core.analysis import measure_masks, measurement_results, sized_stack, write_measurement
     from ..core.base import length_text, merge_voxel_size
     from ..core.images import labels_in, open_labels, open_stack
     from .streams import say

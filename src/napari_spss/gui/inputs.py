@@ -10,13 +10,7 @@ from ..core.base import InputError
 if TYPE_CHECKING:
     from ..core.annotations import Annotations
     from .models import RunForm
-    from .widgets import (
-        AnnotateSection,
-        ClassesEditor,
-        ImageSection,
-        ResultsSection,
-        TrainSection,
-    )
+    from .widgets import AnnotateSection, ClassesEditor, ImageSection, ResultsSection, TrainSection
 
 
 @dataclass(frozen=True)

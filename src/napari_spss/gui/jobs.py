@@ -487,13 +487,7 @@ def save_results(
     from ..core.analysis import write_estimate_tables
     from ..core.annotations import write_grid
     from ..core.images import StackLayout
-    from ..core.prediction import (
-        SAVED,
-        FileSink,
-        result_names,
-        write_fractions,
-        write_objects,
-    )
+    from ..core.prediction import SAVED, FileSink, result_names, write_fractions, write_objects
     from ..core.training import MODEL_WEIGHTS, RunFolder
 
     slices, classes = range(stack.n_slices), maps.classes

@@ -47,11 +47,7 @@ class ProjectContents:
     Painted labels are stored with the class's index plus one, 0 where nothing is painted.
     """
 
-    def __init__(
-        self,
-        viewer: Viewer,
-        inputs: Inputs,
-    ) -> None:
+    def __init__(self, viewer: Viewer, inputs: Inputs) -> None:
         self._viewer, self._inputs = viewer, inputs
         self._image, self._classes = inputs.image, inputs.classes
         self._annotate, self._results = inputs.annotate, inputs.results

@@ -254,9 +254,7 @@ class Runner(QObject):
             logger.warning("%s", text)
 
 
-def begins(
-    begin: Callable[Concatenate[Owner, P], None],
-) -> Callable[Concatenate[Owner, P], bool]:
+def begins(begin: Callable[Concatenate[Owner, P], None]) -> Callable[Concatenate[Owner, P], bool]:
     """Make a method that begins a run return whether it did; if not, the runner tells why."""
 
     @wraps(begin)

@@ -16,14 +16,7 @@ from scipy.special import stdtrit
 
 from ..annotations import Annotations, CountingGrid, outside_class
 from ..base import InputError, counted
-from ..images import (
-    IGNORE,
-    LabelsLike,
-    LabelSource,
-    as_label_source,
-    refuse_marks,
-    strips,
-)
+from ..images import IGNORE, LabelsLike, LabelSource, as_label_source, refuse_marks, strips
 from .cavalieri import ALPHA, Smoothness, cavalieri_error
 from .check_count import check_fresh, check_inside, finished, known_names, labels_under
 from .difference import corrected_fractions

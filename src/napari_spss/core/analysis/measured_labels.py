@@ -10,14 +10,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from ..base import (
-    UNKNOWN_VOXEL,
-    InputError,
-    VoxelSize,
-    counted,
-    least_pixels,
-    merge_voxel_size,
-)
+from ..base import UNKNOWN_VOXEL, InputError, VoxelSize, counted, least_pixels, merge_voxel_size
 from ..images import (
     LabelsLike,
     LabelSource,

@@ -12,15 +12,7 @@ import pandas as pd
 
 from ..annotations import Classes, match_class
 from ..base import InputError, VoxelSize
-from ..images import (
-    IGNORE,
-    LabelsLike,
-    Masks,
-    Stack,
-    default_names,
-    open_masks,
-    strips,
-)
+from ..images import IGNORE, LabelsLike, Masks, Stack, default_names, open_masks, strips
 from .components import ComponentCollector, Components
 from .densities import LineIntercepts
 from .fractions import Counts, Measurement

@@ -17,15 +17,7 @@ from .csv_cells import CellFault, Table, number, plain_number, whole
 from .grids import NOT_JUDGED, UNSURE, CountingGrid
 from .proportions import Region
 from .records import Keypoint
-from .table_rows import (
-    ClassIndex,
-    Number,
-    Reading,
-    RegionRow,
-    TableRow,
-    Whole,
-    class_index,
-)
+from .table_rows import ClassIndex, Number, Reading, RegionRow, TableRow, Whole, class_index
 
 _T = TypeVar("_T")
 

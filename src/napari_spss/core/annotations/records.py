@@ -16,20 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base import CellProblem, InputError, counted
-from .checks import (
-    BOX,
-    SliceShapes,
-    StackExtent,
-    box_point_faults,
-    match_class,
-    settle_index,
-)
+from .checks import BOX, SliceShapes, StackExtent, box_point_faults, match_class, settle_index
 from .class_style import Classes, ClassStyle
-from .grids import (
-    NOT_JUDGED,
-    UNSURE,
-    CountingGrid,
-)
+from .grids import NOT_JUDGED, UNSURE, CountingGrid
 from .proportions import Fractions, Proportion, Region
 
 _Fault = tuple[int | None, str | None, object, str, str, int | None]

@@ -29,14 +29,7 @@ from .grids import NOT_JUDGED, UNSURE
 from .point_rows import NODE_COLUMNS, NodeRow, grids_of, keypoints_of
 from .proportions import Fractions
 from .records import Annotations
-from .table_rows import (
-    UNIT,
-    FractionTexts,
-    Reading,
-    class_columns,
-    proportions_of,
-    texts_of,
-)
+from .table_rows import UNIT, FractionTexts, Reading, class_columns, proportions_of, texts_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,15 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..annotations import Annotations, Classes, Region
-from ..base import (
-    Agreement,
-    CancelToken,
-    FinishReason,
-    Predicted,
-    Preparing,
-    RunFinished,
-    counted,
-)
+from ..base import Agreement, CancelToken, FinishReason, Predicted, Preparing, RunFinished, counted
 from ..images import Stack
 from ..training import Model, NodeMaps
 from .engine import predict_regions

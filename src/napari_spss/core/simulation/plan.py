@@ -9,14 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..annotations import (
-    CountingGrid,
-    SliceShapes,
-    lay_frames,
-    lay_grid,
-    tiles,
-    widest_frame_px,
-)
+from ..annotations import CountingGrid, SliceShapes, lay_frames, lay_grid, tiles, widest_frame_px
 from ..base import InputError, counted
 from .cost import Acts, Costs
 from .protocols import evenly_spread

@@ -32,14 +32,7 @@ from ..base import (
 )
 from ..images import LiveLabels, reading_notes, resample_slice
 from ..networks import View, augment_intensity, draw_view
-from .checkpoint import (
-    MODEL_WEIGHTS,
-    Model,
-    RunState,
-    Tensors,
-    prefixed,
-    save_state,
-)
+from .checkpoint import MODEL_WEIGHTS, Model, RunState, Tensors, prefixed, save_state
 from .corrections import errors_in, find_corrections
 from .data import Batch, TrainingData
 from .label_posterior import label_posterior
@@ -49,13 +42,7 @@ from .run_folder import write_update
 from .samples import Box, SampleReader, bags_of
 from .schedule import Schedule
 from .self_training import SliceMap, SliceMaps
-from .warnings import (
-    MapWatch,
-    denied_absences,
-    initial_warnings,
-    mistaken_classes,
-    n_looks_due,
-)
+from .warnings import MapWatch, denied_absences, initial_warnings, mistaken_classes, n_looks_due
 
 if TYPE_CHECKING:
     from .samples import SliceSamples

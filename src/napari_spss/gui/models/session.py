@@ -13,16 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import wraps
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    ClassVar,
-    Concatenate,
-    Literal,
-    ParamSpec,
-    Protocol,
-    TypeVar,
-    cast,
-)
+from typing import TYPE_CHECKING, ClassVar, Concatenate, Literal, ParamSpec, Protocol, TypeVar, cast
 
 from psygnal import Signal
 from pydantic import ConfigDict, TypeAdapter, ValidationError

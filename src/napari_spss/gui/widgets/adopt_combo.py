@@ -35,13 +35,7 @@ class AdoptCombo(QComboBox):
 
     adopted = Signal(object)
 
-    def __init__(
-        self,
-        viewer: ViewerModel,
-        kind: type[Layer],
-        role: str,
-        none_text: str,
-    ) -> None:
+    def __init__(self, viewer: ViewerModel, kind: type[Layer], role: str, none_text: str) -> None:
         super().__init__()
         self._viewer = viewer
         self._kind, self._role = kind, role

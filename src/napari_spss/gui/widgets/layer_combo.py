@@ -29,12 +29,7 @@ class LayerCombo(QComboBox):
 
     layer_changed = Signal(object)  # the chosen layer or None, when it became another one
 
-    def __init__(
-        self,
-        viewer: Viewer,
-        accepts: Callable[[Layer], bool],
-        placeholder: str,
-    ) -> None:
+    def __init__(self, viewer: Viewer, accepts: Callable[[Layer], bool], placeholder: str) -> None:
         super().__init__()
         self._viewer = viewer
         self._accepts = accepts

@@ -13,14 +13,7 @@ from superqt import QLabeledDoubleSlider
 
 from ...core.annotations import N_LOOKS
 from ...core.base import counted
-from ..models import (
-    MAX_MIN_PIECE_PX,
-    Cleaning,
-    MapMaking,
-    ResultsForm,
-    percent_text,
-    steps_of,
-)
+from ..models import MAX_MIN_PIECE_PX, Cleaning, MapMaking, ResultsForm, percent_text, steps_of
 from .estimates import EstimatesView
 from .many_images import ManyImages
 from .objects import ObjectsSection

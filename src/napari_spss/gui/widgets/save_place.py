@@ -7,12 +7,7 @@ from pathlib import Path
 
 from qtpy.QtCore import QCoreApplication, QEvent, Signal
 from qtpy.QtGui import QHideEvent
-from qtpy.QtWidgets import (
-    QFileDialog,
-    QLineEdit,
-    QScrollArea,
-    QWidget,
-)
+from qtpy.QtWidgets import QFileDialog, QLineEdit, QScrollArea, QWidget
 
 from ...core.images import WRITERS
 from .parts import Notice, fill_column, make_button, make_choice, make_row, offer
@@ -37,11 +32,7 @@ class SavePlace(QWidget):
 
     chosen = Signal(str, str, bool)  # folder, format, whether what is in the way may be replaced
 
-    def __init__(
-        self,
-        formats: Mapping[str, str] | None = None,
-        tooltip: str = _ABOUT,
-    ) -> None:
+    def __init__(self, formats: Mapping[str, str] | None = None, tooltip: str = _ABOUT) -> None:
         super().__init__()
         self._formats = formats
         self._proposed = Path()

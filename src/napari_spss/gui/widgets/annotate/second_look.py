@@ -60,13 +60,7 @@ class SecondLook(QWidget):
     value_changed = Signal()
     moved = Signal()
 
-    def __init__(
-        self,
-        viewer: ViewerModel,
-        grid: GridTool,
-        *,
-        is_check: bool = False,
-    ) -> None:
+    def __init__(self, viewer: ViewerModel, grid: GridTool, *, is_check: bool = False) -> None:
         super().__init__()
         self._is_check = is_check
         self._grid = grid
