@@ -304,15 +304,7 @@ class Controller(QObject):
 
     @begins
     def compare(self, run_dir: Path, names: tuple[str, str]) -> None:
-        """Show the labels of the run in use, and of another, on all slices.
-
-        Parameters
-        ----------
-        run_dir : Path
-            Folder of the other run.
-        names : tuple of str
-            Of the two layers.
-        """
+        """Show the labels of the run in use, and of one in another folder, in layers so named."""
         missing = "No run is in use; choose one, and press Use."
         model, source = self._at_hand(missing)
         current = self.trainings.model_dir

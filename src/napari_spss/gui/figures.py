@@ -27,15 +27,7 @@ _OBJECTS_NOT_DRAWN = (
 
 
 class Figures(QObject):
-    """Puts figures together from a result and what was stated, and writes them in a thread.
-
-    Parameters
-    ----------
-    controller : Controller
-        Has the result.
-    inputs : Inputs
-        Where classes have their looks, and fractions are stated.
-    """
+    """Puts figures together from the controller's result and the inputs; a thread writes them."""
 
     refused = Signal(str, bool)  # why nothing is saved, and whether it may be done all the same
 

@@ -29,13 +29,8 @@ _KINDS = ("images", "measuring")
 class ManyRuns(QObject):
     """Carries out what the list of many images asks for, and shows there what came of it.
 
-    Parameters
-    ----------
-    viewer : Viewer
-    controller : Controller
-        Has the model, and begins the runs.
-    inputs : Inputs
-        Has the list, and says how maps, labels and objects are made.
+    The controller has the model, and begins the runs; the inputs have the list, and say how maps,
+    labels and objects are made.
     """
 
     def __init__(

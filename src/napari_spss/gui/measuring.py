@@ -65,12 +65,7 @@ def take_voxel_size(viewer: Viewer) -> None:
 
 
 class MeasureLabels(QWidget):
-    """Fractions and objects of a Labels layer, whoever made it, as a summary, a plot and tables.
-
-    Parameters
-    ----------
-    viewer : Viewer
-    """
+    """Fractions and objects of a Labels layer, whoever made it, as a summary, a plot and tables."""
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()

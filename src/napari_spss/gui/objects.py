@@ -28,14 +28,7 @@ _NOT_WHOLE = (
 
 
 class ObjectsInTheWay(InputError):
-    """Objects that a person edited, and that others replace only if the user says so.
-
-    Parameters
-    ----------
-    found : FoundObjects
-    request : ObjectRequest
-        Of the others.
-    """
+    """Objects that a person edited, and that others replace only if the user says so."""
 
     def __init__(self, found: FoundObjects, request: ObjectRequest) -> None:
         self.can_be_kept = found.request.per_slice == request.per_slice
@@ -79,13 +72,9 @@ class ObjectFinder(QObject):
     def _find(self, request: ObjectRequest, edited: str) -> None:
         """Find objects in the labels as they are.
 
-        It begins a little later where the labels of large slices are still being made.
-
-        Parameters
-        ----------
-        request : ObjectRequest
-        edited : {"", "keep", "drop"}
-            What becomes of what a person said of the objects: "keep" finds the others anew.
+        It begins a little later where the labels of large slices are still being made. ``edited``
+        says what becomes of what a person said of the objects: "", "drop", or "keep", which finds
+        the others anew.
         """
         outcome = self._controller.outcome
         self._runner.attempt(partial(self._begin, outcome, request, edited), self._refuse)

@@ -63,13 +63,7 @@ class Outcome(QObject):
     """Keeps maps, layers and labels of one image together; they are those of one model.
 
     Labels follow the cleaning. Those that the user edited are left as they are: whatever changes
-    afterwards is written beside them.
-
-    Parameters
-    ----------
-    results : ResultLayers
-    current_slice : callable
-        Returns the slice that the viewer shows.
+    afterwards is written beside them. ``current_slice`` returns the slice that the viewer shows.
     """
 
     changed = Signal()  # soon after fractions, labels or stated fractions became others
@@ -238,15 +232,7 @@ class Outcome(QObject):
     def follow_classes(
         self, styles_of: Callable[[Classes], tuple[ClassStyle, ...]], names: Sequence[str]
     ) -> None:
-        """Use other colours and names from now on.
-
-        Parameters
-        ----------
-        styles_of : callable
-            Returns the classes of a model as they look.
-        names : sequence of str
-            Of all classes as they are now.
-        """
+        """Use other colours and names from now on: those of a model's classes, and of all."""
         maps, source = self.maps, self.source
         left = (name for name in self.proofread if name not in names)
         classes = Classes(("background", *left)) if maps is None else maps.classes
@@ -333,11 +319,7 @@ class Outcome(QObject):
     def note_edit(self, layer: Layer, slices: Iterable[int] | None = None) -> None:
         """Take notice that somebody edited labels, which are soon measured anew.
 
-        Parameters
-        ----------
-        layer : Layer
-        slices : iterable of int, optional
-            Which; by default all. If none, look for a change where a stroke may be taken back.
+        By default in all slices; if in none, look for a change where a stroke may be taken back.
         """
         if layer is self.object_layer and slices is None:
             self._draw_objects()  # beside what took their place
@@ -405,13 +387,8 @@ class Outcome(QObject):
         """Show objects that were found in the labels, or restored; from now on they are edited.
 
         They replace others that are known of their class, whose edits the search was given; those
-        of another class stay as they are until they are found again.
-
-        Parameters
-        ----------
-        found : FoundObjects
-        source : Source, optional
-            The image, if there is no result yet.
+        of another class stay as they are until they are found again. The image is given if there
+        is no result yet.
         """
         self.source = self.source or source
         if self.source is None:

@@ -147,12 +147,8 @@ class ProjectContents:
     def note_objects(self, every: Mapping[str, FoundObjects], slices: Iterable[int] | None) -> None:
         """Take what a person said of objects, to be saved; what is missing is dropped.
 
-        Parameters
-        ----------
-        every : mapping of str to FoundObjects
-            By class, those that are shown last.
-        slices : iterable of int, optional
-            In which those changed; of other objects than before, all are taken to have.
+        They come by class, those that are shown last, with the slices in which these changed; of
+        other objects than before, all are taken to have.
         """
         before, shown = self._objects, [None, *every][-1]
         self._objects = {

@@ -33,15 +33,9 @@ _PAINT_HINT = (
 
 
 class Proofreader(QObject):
-    """Carries out what a person does with the objects of the result that is shown.
+    """Carries out what a person does with the objects of the controller's result.
 
-    Parameters
-    ----------
-    viewer : Viewer
-    controller : Controller
-        Has the result.
-    inputs : Inputs
-        Where objects are listed, and what was judged is painted.
+    The inputs list objects; what was judged is painted there.
     """
 
     def __init__(

@@ -145,13 +145,8 @@ class Runner(QObject):
     Why a run did not begin is told by ``refused``, or by whoever was to begin it.
 
     All its slots run on the thread that made it. When it is destroyed (the dock or the viewer is
-    closed) the run in progress is asked to stop and no longer heard.
-
-    Parameters
-    ----------
-    session : Session
-        Hears of every event, and of exactly one end per run.
-    parent : QObject, optional
+    closed) the run in progress is asked to stop and no longer heard. The session hears of every
+    event, and of exactly one end per run.
     """
 
     refused = Signal(object, str)  # field that is wrong or None, why
@@ -166,19 +161,10 @@ class Runner(QObject):
     def attempt(
         self, begin: Callable[[], object], refuse: Callable[[Exception], None] | None = None
     ) -> bool:
-        """Begin a run; if that fails, tell why and leave the session free for another one.
+        """Begin a run, and return whether it began; if not, leave the session free for another.
 
-        Parameters
-        ----------
-        begin : callable
-            Asks the session for the right to run, then calls `start`.
-        refuse : callable, optional
-            Tells why it was not given that right, in place of ``refused``.
-
-        Returns
-        -------
-        bool
-            Whether it began.
+        ``begin`` asks the session for the right to run, then calls `start`; ``refuse`` tells why it
+        was not given that right, in place of ``refused``.
         """
         before = self.session.ticket
         try:
@@ -206,14 +192,9 @@ class Runner(QObject):
         *args: Any,
         **kwargs: Any,
     ) -> RunWorker:
-        """Run ``function(*args, token=ticket.token, **kwargs)`` in a thread.
+        """Run ``function(*args, token=ticket.token, **kwargs)``, a generator, in a thread.
 
-        Parameters
-        ----------
-        ticket : Ticket
-            From :meth:`Session.begin`, which refuses a second run.
-        function : callable
-            Returns a generator of events.
+        The ticket comes from :meth:`Session.begin`, which refuses a second run.
         """
         self._ticket = ticket
         worker: RunWorker = create_worker(

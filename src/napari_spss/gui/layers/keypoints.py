@@ -54,13 +54,8 @@ class KeypointLayer(OwnLayer):
     """Keypoints of one image, in an ordinary Points layer that is made or adopted.
 
     They are rings, so that a small object is seen through its keypoint; the background's are dark
-    within. Those that a map denies are crosses.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-    on_change : callable
-        Called without arguments when points, classes, the layer or its mode have changed.
+    within. Those that a map denies are crosses. ``on_change`` is called when points, classes, the
+    layer or its mode have changed.
     """
 
     def __init__(self, viewer: ViewerModel, on_change: Callable[[], None]) -> None:

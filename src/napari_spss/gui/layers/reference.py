@@ -25,12 +25,7 @@ _COLOUR = "#56B4E9"
 
 
 class ReferenceLayer:
-    """Lays a card over what the viewer shows of an image, and takes it away again.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-    """
+    """Lays a card over what the viewer shows of an image, and takes it away again."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer

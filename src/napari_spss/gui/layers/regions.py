@@ -28,13 +28,7 @@ class RegionLayer(OwnLayer):
 
     Whatever is drawn counts as its bounding rectangle, rounded to whole pixels and cut at the
     image's border; what lies outside of it altogether does not count, nor does what a mere click
-    left.
-
-    Parameters
-    ----------
-    viewer : Viewer
-    on_change : callable
-        Called without arguments when rectangles are others, or other shapes count for nothing.
+    left. ``on_change`` is called when rectangles are others, or other shapes count for nothing.
 
     Attributes
     ----------

@@ -32,13 +32,7 @@ def file_voxel_size(layer: Image, stack: Stack | None = None) -> VoxelSize:
     """Voxel size (z, y, x) in micrometres that the file of a layer states; None where it does not.
 
     napari opens TIFF files without it. If the file calls its slices time points, and nobody named
-    their axis, that is called t from now on.
-
-    Parameters
-    ----------
-    layer : Image
-    stack : Stack, optional
-        What is in its file; by default this is opened.
+    their axis, that is called t from now on. Unless the stack in the file is given, it is opened.
     """
     stack = _file_stack(layer, stack)
     if stack is None:
@@ -50,13 +44,8 @@ def file_voxel_size(layer: Image, stack: Stack | None = None) -> VoxelSize:
 def name_time_axis(layer: Image | Labels, stack: Stack | None = None) -> None:
     """Call the axis of slices t if nobody named it, and the file says that these are time points.
 
-    That of channels, if there is one, is called c.
-
-    Parameters
-    ----------
-    layer : Image or Labels
-    stack : Stack, optional
-        What is in its file; by default this is opened.
+    That of channels, if there is one, is called c. Unless the stack in the file is given, it is
+    opened.
     """
     axes, names = Geometry.of(layer).axes, list(layer.axis_labels)
     if "Z" not in axes or not names[axes.index("Z")].startswith("-"):
@@ -105,14 +94,8 @@ def set_voxel_size(viewer: ViewerModel, layer: Image, size_um: VoxelSize) -> Non
 
     The viewer goes on showing the same part of it. Layers of results are left to `ResultLayers`,
     as are images of another shape, or whose files state another size, to themselves. Other images
-    say in their metadata (`SIZE_OF`) which one they followed.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-    layer : Image
-    size_um : tuple
-        (z, y, x) in micrometres; along an axis with None the unit is a pixel again.
+    say in their metadata (`SIZE_OF`) which one they followed. The size is (z, y, x) in micrometres;
+    along an axis with None the unit is a pixel again.
     """
     before = Geometry.of(layer)
     scale, units = before.scale.copy(), list(before.units)

@@ -292,12 +292,8 @@ def shown_text(reading: Reading) -> str:
 def row_problem(readings: Sequence[Reading]) -> str:
     """Say what is wrong with the classes of a row taken together; empty if nothing is.
 
-    A sum that exceeds 100 % by no more than the core's tolerance is rescaled by the core.
-
-    Parameters
-    ----------
-    readings : sequence of Reading
-        One per class, background left out.
+    A sum that exceeds 100 % by no more than the core's tolerance is rescaled by the core. There is
+    a reading per class, the background left out.
     """
     known = [reading for reading in readings if reading.is_known]
     least = max(

@@ -33,15 +33,7 @@ BACKGROUND = 0
 
 @dataclass(frozen=True)
 class Tally:
-    """Nodes on a class.
-
-    Parameters
-    ----------
-    hits : int
-        Nodes on the class.
-    n : int or None
-        Nodes that count, the denominator; None for a class outside the fractions.
-    """
+    """Nodes on a class, of ``n`` nodes that count; None for a class outside the fractions."""
 
     hits: int
     n: int | None
@@ -145,15 +137,8 @@ class GridBook:
     ) -> Region | None:
         """Frame that comes after the current one, or before it, going round; None if none does.
 
-        Without a current one it is the first, or the last.
-
-        Parameters
-        ----------
-        current : Region or None
-        step : {1, -1}
-            Forwards or back.
-        is_open : bool
-            Whether to pass by those that are counted.
+        Without a current one it is the first, or the last. With ``is_open`` those that are counted
+        are passed by.
         """
         order = self.frames()[::step]
         start = order.index(current) + 1 if current in order else 0

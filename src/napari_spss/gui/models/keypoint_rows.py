@@ -20,14 +20,9 @@ CLASS_FEATURE = "class"
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Points as they stand in the layer, right or wrong.
+    """Points as they stand in the layer, right or wrong, with the class of each.
 
-    Parameters
-    ----------
-    positions : ndarray, (N, 3)
-        (slice, y, x) in pixels of the image.
-    names : tuple of str
-        Class of each as the layer has it.
+    Positions (N, 3) are (slice, y, x) in pixels of the image.
     """
 
     positions: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
@@ -58,14 +53,9 @@ class Rows:
 
 @dataclass(frozen=True)
 class Strays:
-    """Points that are kept but not used.
+    """Points that are kept but not used: on no pixel of the image, or of no known class.
 
-    Parameters
-    ----------
-    n_outside : int
-        Points that lie on no pixel of the image.
-    unknown : tuple of str
-        Class names that are none of the classes, one per point.
+    ``unknown`` has the class names of the latter, one per point.
     """
 
     n_outside: int = 0

@@ -15,16 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ManyRequest:
-    """Images, the folder for their results, and their groups; see `core.prediction`.
+    """Images, the folder for their results, and the group of each; see `core.prediction`.
 
-    Parameters
-    ----------
-    images : tuple of Path
-    folder : Path
-    groups : mapping of Path to str, or None
-        The group of each image.
-    results : mapping of Path to Path
-        Folders of the results of images that have some.
+    ``results`` has the folder of the results of each image that has some.
     """
 
     images: tuple[Path, ...]

@@ -32,14 +32,9 @@ MAX_MIN_PIECE_PX = 10_000_000
 
 @dataclass(frozen=True)
 class MapMaking:
-    """How a model makes maps.
+    """How a model makes maps: as means over the four mirror images, and of neighbouring slices.
 
-    Parameters
-    ----------
-    flips : bool
-        Whether they are means over the four mirror images.
-    smooth_z : bool or None
-        Whether they are averaged with those of neighbouring slices; None: where these are close.
+    With ``smooth_z`` None, of slices that are close.
     """
 
     flips: bool = False

@@ -358,14 +358,9 @@ class Session:
         return self._of_run is self._shown
 
     def show_image(self, image: Hashable, name: str = "") -> None:
-        """Turn to an image, with what was drawn and said of it before.
+        """Turn to an image, with what was drawn and said of it before; None for none.
 
-        Parameters
-        ----------
-        image : hashable
-            Stands for the image; None for none.
-        name : str
-            Its name, for what a run says while another image is shown.
+        A run says its name while another image is shown.
         """
         if image is not None and image == self._shown.image:
             self._shown.name = name

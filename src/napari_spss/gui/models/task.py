@@ -17,13 +17,8 @@ T = TypeVar("T")
 class Task(QObject, Generic[T]):
     """Calls a function in a thread and tells when it has ended.
 
-    The thread holds up neither the window nor the end of the program, and keeps the task alive.
-
-    Parameters
-    ----------
-    name : str
-        Of the thread.
-    call : callable
+    The thread has a name, holds up neither the window nor the end of the program, and keeps the
+    task alive.
     """
 
     ended = Signal(object)  # the task itself, on the thread that made it

@@ -58,13 +58,10 @@ class ClassPicker(QWidget):
             self.value_changed.emit(index)
 
     def set_classes(self, entries: Sequence[tuple[int, ClassStyle, str]]) -> None:
-        """Replace the buttons.
+        """Replace the buttons; an entry is the value, look and tooltip of one.
 
-        Parameters
-        ----------
-        entries : sequence of (int, ClassStyle, str)
-            Value, look and tooltip of each button. The chosen value is kept if it is still there,
-            and is otherwise the first that is not the background.
+        The chosen value is kept if it is still there, and is otherwise the first that is not the
+        background.
         """
         for button in self._buttons.values():
             self._group.removeButton(button)

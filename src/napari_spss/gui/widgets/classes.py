@@ -156,10 +156,7 @@ class ClassesEditor(QWidget):
     def set_usage(self, usage_of: Callable[[str], str]) -> None:
         """Have removing a class ask first where something is annotated.
 
-        Parameters
-        ----------
-        usage_of : callable
-            Returns what is annotated of a class, such as "12 keypoints"; empty for nothing.
+        ``usage_of`` returns what is annotated of a class, such as "12 keypoints"; empty for none.
         """
         self._usage_of = usage_of
 

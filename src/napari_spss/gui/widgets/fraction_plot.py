@@ -34,10 +34,7 @@ whole stack: by counted frames, or by labels that a check count corrects; the ba
 class FractionPlot(ThemedPlot):
     """Draws what is known of the fractions of a class, slice by slice.
 
-    Parameters
-    ----------
-    of_labels : str
-        What the fractions of labels are called.
+    The fractions of labels are called ``of_labels``.
     """
 
     slice_chosen = Signal(int)

@@ -16,15 +16,9 @@ if TYPE_CHECKING:
 
 
 class LayerCombo(QComboBox):
-    """Chooses one of the viewer's layers of a kind.
+    """Chooses one of the viewer's layers of a kind, those that are accepted.
 
-    Parameters
-    ----------
-    viewer : Viewer
-    accepts : callable
-        Whether a layer is offered.
-    placeholder : str
-        What stands there while no layer is offered.
+    A placeholder stands there while there is none.
     """
 
     layer_changed = Signal(object)  # the chosen layer or None, when it became another one

@@ -47,12 +47,6 @@ class ThemedPlot(QWidget):
     """Plots that are only looked at, in the colours of the theme that is worn around them.
 
     The wheel scrolls the dock.
-
-    Parameters
-    ----------
-    graphics : GraphicsView
-        Where they are drawn.
-    *plots : PlotItem
     """
 
     def __init__(self, graphics: pg.GraphicsView, *plots: pg.PlotItem) -> None:

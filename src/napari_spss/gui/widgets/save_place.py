@@ -20,14 +20,9 @@ plugins; OME-Zarr is a folder of each, with smaller copies, for large images."""
 
 
 class SavePlace(QWidget):
-    """Asks for a folder, which need not exist; hidden unless it asks.
+    """Asks for a folder, which need not exist, and a format; hidden unless it asks.
 
-    Parameters
-    ----------
-    formats : mapping of str to str, optional
-        What to call each format; default: those of labels and maps.
-    tooltip : str
-        What the formats are for.
+    ``formats`` maps each to what it is called; default: those of labels and maps.
     """
 
     chosen = Signal(str, str, bool)  # folder, format, whether what is in the way may be replaced

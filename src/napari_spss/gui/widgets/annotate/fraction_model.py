@@ -48,10 +48,7 @@ class Column:
 class FractionModel(QAbstractTableModel):
     """Rows are slices and rectangles; columns are classes, ticks, and what others say.
 
-    Parameters
-    ----------
-    sheet : FractionSheet
-        What is typed. Changed through this model only.
+    What is typed, in the sheet, is changed through this model only.
     """
 
     edited = Signal(object)  # tuple[Edit, ...], after each change of what is typed

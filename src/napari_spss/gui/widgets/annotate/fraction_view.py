@@ -138,13 +138,7 @@ class _Delegate(QStyledItemDelegate):
 
 
 class FractionView(QTableView):
-    """Shows a :class:`FractionModel`, and behaves as a spreadsheet does.
-
-    Parameters
-    ----------
-    model : FractionModel
-        What is shown and changed.
-    """
+    """Shows a :class:`FractionModel`, and behaves as a spreadsheet does."""
 
     notice = Signal(str)  # what the user should know about the last paste
 

@@ -126,10 +126,7 @@ class FractionsTable(QWidget):
     def set_classes(self, classes: Iterable[str | ClassStyle]) -> None:
         """Have a column for each class that has fractions.
 
-        Parameters
-        ----------
-        classes : iterable of str or ClassStyle
-            Background first. A name that changed in its place is a renamed class.
+        The background is first. A name that changed in its place is a renamed class.
         """
         self._change(self._sheet.set_classes, classes)
 

@@ -196,11 +196,7 @@ class GridTool(QWidget):
     ) -> None:
         """Say what the counted frames tell of the whole stack; nothing if the text is empty.
 
-        Parameters
-        ----------
-        text, tooltip : str
-        fraction : float, optional
-            Counted fraction of the rarest class, 0-1, which a plan builds upon.
+        A plan builds upon the counted fraction (0-1) of the rarest class.
         """
         self._stack_text, self._fraction = text, fraction
         self._stack_fraction.setToolTip(tooltip)
