@@ -135,14 +135,7 @@ def draw_fractions(
 ) -> None:
     """Draw per cent against the slice; the legend stands above the axes.
 
-    Parameters
-    ----------
-    axes : Axes
-    one : ClassFractions
-    shown : int, optional
-        Slice that is shaded.
-    true : ndarray, (Z,), optional
-        True fractions, 0-1.
+    The slice ``shown`` is shaded; true fractions are (Z,), 0-1.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -193,13 +186,7 @@ def draw_fractions(
 def draw_sizes(axes: Axes, objects: pd.DataFrame, name: str, colour: str) -> None:
     """Draw a histogram of the objects of a class by their equivalent diameter.
 
-    Parameters
-    ----------
-    axes : Axes
-    objects : DataFrame
-        As in `Measurement`; lengths in micrometres where they are known.
-    name, colour : str
-        Of the class.
+    They are those of a `Measurement`, with lengths in micrometres where these are known.
     """
     from matplotlib.ticker import MaxNLocator
 

@@ -21,12 +21,8 @@ def contradicted_nodes(labels: LabelsLike, check: Annotations) -> pd.DataFrame:
     """List the nodes of a check count that contradict the labels, for a second look.
 
     One of the two is wrong there. A person who errs at 2 % of the nodes makes a class of 5 % a
-    third too large; a second look at these nodes finds nearly all of that.
-
-    Parameters
-    ----------
-    labels, check
-        As in `estimate_fractions`.
+    third too large; a second look at these nodes finds nearly all of that. Labels and check count
+    are those of `estimate_fractions`.
 
     Returns
     -------

@@ -21,13 +21,8 @@ _STEPS = np.array([(0, 1), (1, 0), (1, 1), (1, -1)])  # (y, x)
 class LineIntercepts:
     """Counts changes of class between neighbouring pixels along lines in 4 directions of slices.
 
-    Pairs with a pixel that is not labelled, or outside, do not count; nor do edges of the image.
-
-    Parameters
-    ----------
-    n_slices : int
-    outside : int or None
-        Index of the class outside.
+    Pairs with a pixel that is not labelled, or of the class ``outside``, do not count; nor do edges
+    of the image.
 
     Attributes
     ----------

@@ -168,13 +168,7 @@ def check_class_names(classes: Sequence[str]) -> None:
 
 
 class StackExtent:
-    """Faults of positions in a stack; looks up the shape of each slice once.
-
-    Parameters
-    ----------
-    stack : SliceShapes or None
-        None knows no limits.
-    """
+    """Faults of positions in a stack; None knows no limits. Shapes are looked up once a slice."""
 
     def __init__(self, stack: SliceShapes | None) -> None:
         self._stack = stack

@@ -117,15 +117,18 @@ class Proportion:
         for value in numbers:
             if value is not None and not (isinstance(value, Real) and 0.0 <= float(value) <= 1.0):
                 raise InputError(f"fraction {value!r} is not between 0 and 1; write 30 % as 0.30.")
-        for index in range(n_classes):
-            stated = (self._bound("low", index), self.fractions[index], self._bound("high", index))
-            known = [value for value in stated if value is not None]
+        for index, (value, (low, high)) in enumerate(
+            zip(self.fractions, self._ends(), strict=True)
+        ):
+            stated = low, value, high
+            known = [one for one in stated if one is not None]
             if known != sorted(known):
                 raise InputError(f"low <= fraction <= high fails for {stated} (class {index}).")
 
-    def _bound(self, name: Literal["low", "high"], index: int) -> float | None:
-        values = self.low if name == "low" else self.high
-        return None if values is None else values[index]
+    def _ends(self) -> list[tuple[float | None, float | None]]:
+        """Lower and upper bound of each class, as far as they are stated."""
+        unknown = (None,) * len(self.fractions)
+        return list(zip(self.low or unknown, self.high or unknown, strict=True))
 
     @property
     def is_informative(self) -> bool:
@@ -138,14 +141,12 @@ class Proportion:
 
         Where only one bound is stated, the other one is 0 or 1.
         """
-        result: list[tuple[float, float] | None] = []
-        for index in range(len(self.fractions)):
-            low, high = self._bound("low", index), self._bound("high", index)
-            stated = low is not None or high is not None
-            result.append(
-                (0.0 if low is None else low, 1.0 if high is None else high) if stated else None
-            )
-        return tuple(result)
+        return tuple(
+            None
+            if low is None and high is None
+            else (0.0 if low is None else low, 1.0 if high is None else high)
+            for low, high in self._ends()
+        )
 
     def effective_fractions(self) -> Fractions:
         """One number per class where there is one: the fraction, else the interval's midpoint.
@@ -154,9 +155,8 @@ class Proportion:
         has a number and they do not exceed 1.
         """
         values = list(self.fractions)
-        for index, value in enumerate(values):
-            low, high = self._bound("low", index), self._bound("high", index)
-            if value is None and low is not None and high is not None:
+        for index, (low, high) in enumerate(self._ends()):
+            if values[index] is None and low is not None and high is not None:
                 values[index] = (low + high) / 2
         return _with_remainder(values)
 

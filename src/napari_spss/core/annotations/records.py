@@ -217,12 +217,8 @@ class Annotations:
     ) -> list[CellProblem]:
         """All that cannot be true of a stack.
 
-        Parameters
-        ----------
-        extent : StackExtent
-        lines : mapping, optional
-            File and line of every proportion, keypoint and node, by "proportions", "keypoints" and
-            "grid"; by default those that they would have as files.
+        ``lines`` has file and line of every proportion, keypoint and node, by "proportions",
+        "keypoints" and "grid"; by default they are those that these would have as files.
         """
         found: list[CellProblem] = []
         for kind, faults in (

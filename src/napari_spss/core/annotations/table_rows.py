@@ -105,13 +105,7 @@ class Reading:
     ) -> Iterator[tuple[int, _R]]:
         """Line and content of every row without a fault; all faults of the others are noted.
 
-        Parameters
-        ----------
-        table : Table
-        model : type
-            Of the rows.
-        columns : mapping of tuple to str
-            Column key of every place in the model.
+        ``columns`` has the column key of every place in the model of the rows.
         """
         for line, cells in table.rows.items():
             data: dict[Any, Any] = {}

@@ -153,13 +153,7 @@ def restore_annotations(
     """Read what `write_annotations` wrote, as far as it is whole.
 
     Names of columns, fractions and pixels are taken as they stand, whatever they look like. Where
-    something is said twice, the last word counts.
-
-    Parameters
-    ----------
-    paths : AnnotationPaths
-    classes
-        As in `read_annotations`.
+    something is said twice, the last word counts. Classes are those of `read_annotations`.
 
     Returns
     -------

@@ -86,18 +86,7 @@ class Mailbox(Generic[T]):
 
 
 class Watched(Generic[T]):
-    """The events of a run, to be looped over; then its result.
-
-    Parameters
-    ----------
-    run : generator
-        Of `iter_training`, for example.
-
-    Attributes
-    ----------
-    result : object
-        What the generator returned; there is none before.
-    """
+    """The events of a run, such as `iter_training`, to be looped over; then it has its result."""
 
     result: T
 
@@ -159,15 +148,7 @@ class Progress:
 
 
 class SlicePace:
-    """How far a run over slices is, told at most four times a second.
-
-    Parameters
-    ----------
-    total : int
-        Slices to do.
-    clock : callable
-        Seconds.
-    """
+    """How far a run over so many slices is, told at most four times a second."""
 
     def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.done = 0

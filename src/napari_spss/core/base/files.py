@@ -97,17 +97,12 @@ def remove_stale_files(folder: Path) -> None:
 def check_links(folder: Path, names: Iterable[str]) -> None:
     """Refuse what a link leads out of a folder, so that nothing else is read or written.
 
-    Parameters
-    ----------
-    folder : Path
-        The folder; may be a link itself.
-    names : iterable of str
-        Files and folders in it.
+    The folder may be a link itself.
 
     Raises
     ------
     InputError
-        If one of them is such a link, or a folder that holds one.
+        If one of the names is that of such a link, or of a folder that holds one.
     """
     root = folder.resolve()
     for name in names:

@@ -35,18 +35,7 @@ class _Owner(Record):
 
 
 class FolderLocked(InputError):
-    """Somebody else holds a folder.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-
-    Attributes
-    ----------
-    is_ours : bool
-        Whether this very process holds it.
-    """
+    """Somebody else holds a folder, or, with ``is_ours``, this very process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -69,13 +58,7 @@ class FolderLocked(InputError):
 
 
 class FolderLock:
-    """Holds a folder from :meth:`acquire` to :meth:`release`.
-
-    Parameters
-    ----------
-    folder : Path
-        Must exist when the lock is acquired.
-    """
+    """Holds a folder from :meth:`acquire`, when it must exist, to :meth:`release`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._path = folder, folder / _LOCK
@@ -140,12 +123,7 @@ class FolderLock:
 def hold_folder(folder: Path, *, may_be_ours: bool = False) -> Iterator[FolderLock]:
     """Make a folder if need be and hold it; what was made and stayed empty goes at the end.
 
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-    may_be_ours : bool
-        Whether it is as good if another part of this process holds it.
+    With ``may_be_ours`` it is as good if another part of this process holds it.
 
     Raises
     ------

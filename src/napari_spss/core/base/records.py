@@ -30,14 +30,9 @@ _ENTRIES = TypeAdapter(dict[str, Any])
 
 
 def read_file(path: Path, *, remedy: str) -> bytes:
-    """Return what a file holds.
+    """Return what a file holds; a pipe or a device, which might never end, is none.
 
-    Parameters
-    ----------
-    path : Path
-        The file; a pipe or a device, which might never end, is none.
-    remedy : str
-        What to do if there is no such file, such as "restore it".
+    The remedy, such as "restore it", says what to do if there is no such file.
 
     Raises
     ------

@@ -66,12 +66,7 @@ class ImageSettings(_Frozen):
     )
 
     def object_width_px(self, pixel_size_um: float | None) -> float | None:
-        """Width of the stated object in data pixels; None if none is stated.
-
-        Parameters
-        ----------
-        pixel_size_um : float or None
-            Edge of a data pixel.
+        """Width of the stated object in data pixels, of that edge; None if none is stated.
 
         Raises
         ------
@@ -91,15 +86,7 @@ class ImageSettings(_Frozen):
     def reduction(self, pixel_size_um: float | None) -> int | None:
         """Working-scale factor that brings the stated object to about the target width.
 
-        Parameters
-        ----------
-        pixel_size_um : float or None
-            Edge of a data pixel.
-
-        Returns
-        -------
-        int or None
-            At least 1; None if no diameter is stated.
+        It is at least 1 and depends on the edge of a data pixel; None if no diameter is stated.
 
         Raises
         ------
@@ -269,13 +256,7 @@ class TrainingSettings(_Frozen):
     optimisation: OptimisationSettings = OptimisationSettings()
 
     def radius_of_keypoints_px(self, pixel_size_um: float | None = None) -> float:
-        """Dilation of a keypoint in data pixels, so that it lies within an object as is stated.
-
-        Parameters
-        ----------
-        pixel_size_um : float or None
-            Edge of a data pixel, if it is known.
-        """
+        """Dilation of a keypoint in data pixels, so that it lies within an object as is stated."""
         radius_px, image = self.labels.keypoint_radius_px, self.image
         width_px = image.object_diameter_px
         if width_px is None and pixel_size_um is not None:
@@ -443,7 +424,7 @@ def save_settings(settings: TrainingSettings, path: str | Path) -> None:
     RunError
         If the file cannot be written.
     """
-    write_atomically(Path(path), tomli_w.dumps(_mark_none(settings.model_dump())))
+    write_atomically(Path(path), tomli_w.dumps(_swapped(settings.model_dump(), None, "none")))
 
 
 def load_settings(path: str | Path) -> TrainingSettings:
@@ -456,7 +437,7 @@ def load_settings(path: str | Path) -> TrainingSettings:
     """
     content = read_file(Path(path), remedy="name a run folder with a config.toml")
     try:
-        data = _unmark_none(tomllib.loads(content.decode()))
+        data = _swapped(tomllib.loads(content.decode()), "none", None)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no valid TOML ({error}); correct that line.") from None
     try:
@@ -465,17 +446,8 @@ def load_settings(path: str | Path) -> TrainingSettings:
         raise InputError(f"{path}: {error}", field=error.field) from error
 
 
-def _mark_none(data: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _mark_none(value) if isinstance(value, dict) else ("none" if value is None else value)
-        for key, value in data.items()
-    }
-
-
-def _unmark_none(data: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _unmark_none(value)
-        if isinstance(value, dict)
-        else (None if value == "none" else value)
-        for key, value in data.items()
-    }
+def _swapped(data: Any, old: str | None, new: str | None) -> Any:
+    """Nested values with another word for None, which TOML does not have."""
+    if isinstance(data, dict):
+        return {key: _swapped(value, old, new) for key, value in data.items()}
+    return new if data == old else data

@@ -34,13 +34,7 @@ class LabelSource(Protocol):
 
 
 class LiveLabels:
-    """Labels that may change while a run reads them: another source each time, at times none.
-
-    Parameters
-    ----------
-    source : LabelSource, optional
-        What is read until `follow` names another.
-    """
+    """Labels that may change while a run reads them: another source each time, at times none."""
 
     def __init__(self, source: LabelSource | None = None) -> None:
         self._source = source
@@ -145,13 +139,7 @@ def as_label_source(labels: LabelsLike) -> LabelSource:
 
 
 def class_indices(labels: Any, allowed: Collection[int]) -> Any:
-    """Return labels as an array, which may be a lazy one.
-
-    Parameters
-    ----------
-    labels : array
-    allowed : collection of int
-        How many axes they may have.
+    """Return labels as an array, which may be a lazy one, of as many axes as are allowed.
 
     Raises
     ------

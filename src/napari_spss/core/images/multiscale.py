@@ -35,13 +35,7 @@ _MAX_LEVELS = 6  # a shard of the last one has 64 pixels
 
 
 class Pyramid:
-    """An image that `create` has made, and its smaller copies.
-
-    Parameters
-    ----------
-    path : Path
-        The image.
-    """
+    """An image that `create` has made, and its smaller copies."""
 
     def __init__(self, path: Path) -> None:
         import zarr  # half a second
@@ -111,14 +105,8 @@ class Pyramid:
 class ZarrWriter:
     """Writes maps or labels as an OME-Zarr image, or a folder of them for an image set.
 
-    Memory holds a block; where slices are wide, those beside it wait in an unnamed file.
-
-    Parameters
-    ----------
-    path : Path
-        There must be nothing yet.
-    layout : StackLayout
-        What comes.
+    There must be nothing at the path yet. Memory holds a block; where slices are wide, those beside
+    it wait in an unnamed file.
     """
 
     def __init__(self, path: Path, layout: StackLayout) -> None:

@@ -33,12 +33,8 @@ from .tiff import CLASS_KEY, CREATOR, OUTSIDE_KEY
 from .writers import StackLayout, Writer
 
 _STORED_AS: dict[np.dtype[Any], np.dtype[Any]] = {
-    np.dtype(np.uint8): np.dtype(np.uint8),
-    np.dtype(np.uint16): np.dtype(np.uint16),
-    np.dtype(np.uint32): np.dtype(np.uint32),
-    np.dtype(np.int32): np.dtype(np.int32),
-    np.dtype(np.float16): np.dtype(np.float32),
-    np.dtype(np.float32): np.dtype(np.float32),
+    np.dtype(one): np.dtype("f4" if one == "f2" else one)
+    for one in ("u1", "u2", "u4", "i4", "f2", "f4")
 }
 _CLASSIC_TIFF_BYTES = 2**32 - 2**25
 _STRIP_BYTES = 2**18

@@ -21,12 +21,8 @@ _NAME = re.compile(r"slice_(\d+)\.tif")
 class PaintedSlices:
     """Labels on disk, by slice, and those that could not be written yet.
 
-    Parameters
-    ----------
-    folder : Path
-        Made when the first slice is written.
-    prefix : str
-        What names of files begin with, where there are several such in a folder.
+    The folder is made when the first slice is written. Names of files begin with the prefix, where
+    there are several such in a folder.
     """
 
     def __init__(self, folder: Path, prefix: str = "") -> None:
@@ -76,10 +72,7 @@ class PaintedSlices:
     ) -> tuple[dict[int, NDArray[np.integer]], list[str]]:
         """Read all slices, and say which ones cannot be read; their files are kept aside.
 
-        Parameters
-        ----------
-        stack_shape : tuple of int, optional
-            (Z, Y, X) of the image, which the labels must fit.
+        The labels must fit the image, (Z, Y, X), if its shape is given.
         """
         labels: dict[int, NDArray[np.integer]] = {}
         problems = []

@@ -132,15 +132,10 @@ def hint_to_turn(labels: LabelSource, stack: Stack | LabelSource) -> str:
 
 
 def pair_by_name(images: Any, masks: Any) -> Pairing | None:
-    """Pair what has file names; None unless both have.
+    """Pair what has file names: ``names`` and a ``source``; None unless both have.
 
     Names are the same but for the ending, or for words such as "image", "mask" and "seg", however
     numbers are padded; where none agree so, the numbers in them count.
-
-    Parameters
-    ----------
-    images, masks : Stack, Masks or other labels
-        Those of several files have ``names`` and a ``source``.
 
     Raises
     ------

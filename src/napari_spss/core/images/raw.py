@@ -65,17 +65,8 @@ class SteadyFile:
     """A file that must stay as it is now; it is open only while it is read.
 
     So a folder of thousands can be open at once, and a file that is cut short or written anew in
-    the meantime gives an error: neither other numbers nor, as a memory map would, a bus error.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Attributes
-    ----------
-    size : int
-        In bytes.
+    the meantime gives an error: neither other numbers nor, as a memory map would, a bus error. Its
+    ``size`` is in bytes.
 
     Raises
     ------

@@ -260,11 +260,6 @@ class SidecarSizes:
     ``sub-1_sample-2_SEM.png``, and so does ``sub-1_SEM.json``: its parts are a subset of the
     image's, and the last part is the same [1]_.
 
-    Parameters
-    ----------
-    folder : Path
-        Folder of the images.
-
     References
     ----------
     .. [1] Bourget et al., Microscopy-BIDS, Frontiers in Neuroscience 16 (2022),

@@ -58,12 +58,7 @@ def open_labels(
 def stored_classes(path: str | Path) -> tuple[str, ...] | None:
     """Return the classes of labels, background first, and which is outside; None if not known.
 
-    They stand in the OME-XML or the OME-Zarr metadata of the labels.
-
-    Parameters
-    ----------
-    path : path-like
-        A file of labels, or a folder of them.
+    They stand in the OME-XML or the OME-Zarr metadata of a file of labels, or of a folder of them.
     """
     path = Path(path)
     if path.is_dir() and (

@@ -60,17 +60,7 @@ def result_names(
 def write_objects(
     folder: Path, instances: npt.NDArray[np.integer], layout: StackLayout, *, format: str = "tif"
 ) -> None:
-    """Write the numbers of objects (Z, Y, X) into a file, named as by `objects_name`.
-
-    Parameters
-    ----------
-    folder : Path
-    instances : ndarray of int
-    layout : StackLayout
-        Of the image.
-    format : str
-        Name of a writer.
-    """
+    """Write the numbers of objects (Z, Y, X) into a file, named as by `objects_name`."""
     as_written = replace(layout, dtype=np.dtype(np.int32))
     with WRITERS.get(format).open(folder / objects_name(format), as_written) as file:
         for z, plane in enumerate(instances):
@@ -298,14 +288,9 @@ class FileSink:
         self._n_done += rows[1] == self._layout.shapes[z][0]
 
     def match(self, fraction: float, token: CancelToken | None) -> float:
-        """Write the labels that waited; return their threshold.
+        """Write the labels that waited, with that fraction of class 1 in all; return the threshold.
 
-        Parameters
-        ----------
-        fraction : float
-            What all of them together are to have of class 1.
-        token : CancelToken or None
-            Raises ``Stopped`` within one row.
+        The token raises ``Stopped`` within one row.
         """
         threshold = matched_threshold(self._histogram, fraction)
         self._waiting.seek(0)

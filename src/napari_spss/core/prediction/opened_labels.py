@@ -29,13 +29,7 @@ _ABOVE = 3
 class OpenedLabels:
     """Labels, their classes, and the run that made them, if it is known.
 
-    Parameters
-    ----------
-    path : Path
-    masks : Masks
-    run : RunFolder or None
-    classes : Classes
-        With colours where the labels keep some, and the class outside.
+    The classes have colours where the labels keep some, and the class outside.
     """
 
     path: Path

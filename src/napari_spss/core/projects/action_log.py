@@ -52,14 +52,8 @@ class ActionLog:
 
     An action is taken to have begun when the last one ended; the first one takes no time. A gap of
     more than `PAUSE_LIMIT_S` is a pause and counts as that much, so that the sum is an upper bound
-    of the time spent at work rather than the time that went by.
-
-    Parameters
-    ----------
-    past : tuple of Action
-        Actions of earlier sessions.
-    clock : callable
-        Seconds since 1970.
+    of the time spent at work rather than the time that went by. Past actions are of earlier
+    sessions; the clock has seconds since 1970.
     """
 
     past: tuple[Action, ...] = ()

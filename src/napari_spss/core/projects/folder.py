@@ -76,14 +76,7 @@ def choose_folder(source: str, identity: str) -> Path:
     """Choose the folder for an image: where its project is, else beside it if possible.
 
     If there are several, as after a project moved because its folder became read-only, the one
-    annotated last is chosen.
-
-    Parameters
-    ----------
-    source : str
-        Path of the image, or anything else if it has none.
-    identity : str
-        Of the image.
+    annotated last is chosen. ``source`` is the image's path, or anything else if it has none.
     """
     saved = saved_projects(source, identity)
     if saved:
@@ -98,13 +91,6 @@ def saved_projects(source: str, identity: str) -> tuple[Path, ...]:
     """Find the projects of an image, last annotated first.
 
     They are beside it, in the user's data folder, or where somebody chose, see `note_folder`.
-
-    Parameters
-    ----------
-    source : str
-        Path of the image, or anything else if it has none.
-    identity : str
-        Of the image.
     """
     places = dict.fromkeys((*_usual_places(source, identity), *_noted_folders(identity)))
     return last_annotated_first(place for place in places if (place / RECORD_FILE).exists())
@@ -157,10 +143,6 @@ def last_annotated_first(projects: Iterable[Path]) -> tuple[Path, ...]:
 
     Those in which nothing was annotated come after all others, as where settings alone were
     entered while the project was open elsewhere.
-
-    Parameters
-    ----------
-    projects : iterable of Path
     """
     return tuple(sorted(projects, key=_annotated_at, reverse=True))
 

@@ -238,21 +238,15 @@ class Project:
     def read_painted(self, stack_shape: tuple[int, int, int] | None = None) -> dict[int, Any]:
         """Read all painted labels, (Y, X) per slice; unreadable ones become a warning.
 
-        Parameters
-        ----------
-        stack_shape : tuple of int, optional
-            (Z, Y, X) of the image; labels that do not fit it count as unreadable.
+        So do labels that do not fit the image, (Z, Y, X).
         """
         return self._read(self._place.painted, stack_shape)
 
     def save_objects(self, parts: Mapping[int, Mapping[int, Any]]) -> tuple[str, ...]:
         """Write the numbers of objects, -1 where a person took voxels from one.
 
-        Parameters
-        ----------
-        parts : mapping of int to mapping
-            By the ``part`` of their record, slices as :meth:`save_painted` takes them; results and
-            errors are its, too.
+        By the ``part`` of their record, there are slices as :meth:`save_painted` takes them;
+        results and errors are its, too.
         """
         for part, slices in parts.items():
             self._place.objects(part).note(slices)

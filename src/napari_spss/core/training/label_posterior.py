@@ -54,12 +54,9 @@ _Counts = dict[
 
 
 class LabelPosterior(Record):
-    """Nodes per class of counted slices and frames, as stated and as a map has it.
+    """Nodes per class, C, of counted slices and frames, as stated and as a map has it.
 
-    Parameters
-    ----------
-    stated, believed : dict of Region to tuple of float, length C
-        Both have the same sum.
+    Both have the same sum.
     """
 
     stated: _Counts = Field(default_factory=dict)

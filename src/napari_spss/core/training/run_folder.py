@@ -136,13 +136,7 @@ class _Begun(Record):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run on disk.
-
-    Parameters
-    ----------
-    path : Path
-        Need not exist yet.
-    """
+    """A run on disk, whose folder need not exist yet."""
 
     path: Path
 
@@ -487,12 +481,7 @@ class RunSummary:
 def rescue_runs(folder: Path) -> tuple[str, ...]:
     """Give runs in a folder that were killed the models of their checkpoints, if they have none.
 
-    Returns why others stay without one.
-
-    Parameters
-    ----------
-    folder : Path
-        Such as ``runs`` of a project; need not exist.
+    The folder, such as ``runs`` of a project, need not exist. Returns why others stay without one.
     """
     faults = []
     for path in folder.iterdir() if folder.is_dir() else ():
@@ -511,10 +500,7 @@ def rescue_runs(folder: Path) -> tuple[str, ...]:
 def list_runs(folder: Path) -> tuple[RunSummary, ...]:
     """Runs in a folder that have a model, the newest first; those that cannot be read are left out.
 
-    Parameters
-    ----------
-    folder : Path
-        Such as ``runs`` of a project; need not exist.
+    The folder, such as ``runs`` of a project, need not exist.
     """
     found = []
     for path in folder.iterdir() if folder.is_dir() else ():

@@ -308,11 +308,8 @@ class SampleReader:
     ) -> dict[int, tuple[Bag, ...]]:
         """Regions with fractions of every slice, the largest first.
 
-        Parameters
-        ----------
-        posterior : mapping of Region to ndarray, (C,), optional
-            Nodes per class of counted regions, instead of those that were judged, see
-            :mod:`napari_spss.core.training.label_posterior`.
+        A label posterior has the nodes per class, (C,), of counted regions, instead of those that
+        were judged.
         """
         posterior = posterior or {}
         bags: dict[int, list[Bag]] = {}

@@ -291,13 +291,7 @@ def n_looks_due(spent: float) -> int:
 
 
 class MapWatch:
-    """Looks at maps of annotated slices; tells when they collapse, or recover.
-
-    Parameters
-    ----------
-    classes : Classes
-        Background first.
-    """
+    """Looks at maps of annotated slices; tells when they collapse, or recover."""
 
     def __init__(self, classes: Classes) -> None:
         self._classes = classes
