@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
-from napari_spss.core.annotations import Classes, ClassStyle
+from napari_spss.core.annotations import (
+    Annotations,
+    Classes,
+    ClassStyle,
+    CountingGrid,
+    write_grid,
+)
 from napari_spss.core.images import WRITERS, StackLayout
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -132,6 +139,38 @@ def test_nodes_that_the_run_learned_from_correct_no_figure(spss, trained, tmp_pa
     done = spss("figure", tmp_path / "r", *options, "--check", trained / "grid.csv")
     assert done.code == 2
     assert "learned from" in done.error
+
+
+@pytest.fixture
+def image_set(tmp_path, monkeypatch):
+    """Labels of three images of unlike pixels, and a frame on each."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "set").mkdir()
+    ys, xs = (one.ravel() for one in np.mgrid[4:64:8, 4:64:8].astype(float))
+    frames = []
+    for z, pixel_um in enumerate((0.01, 0.02, 0.04)):
+        labels = np.zeros((64, 64), np.uint8)
+        labels[:, : 16 * (z + 1)] = 1
+        metadata = {"axes": "YX", "PhysicalSizeX": pixel_um, "PhysicalSizeY": pixel_um}
+        tifffile.imwrite(f"set/{z}_{z}.ome.tif", labels, metadata=metadata)
+        said = labels[ys.astype(int), xs.astype(int)]
+        frames.append(CountingGrid(z, 8.0, 4.0, 4.0, ys, xs, said, True, (0, 0, 64, 64)))
+    write_grid("frames.csv", Annotations(("background", "mito"), grids=frames))
+
+
+def test_frames_of_images_of_unlike_pixels_tell_what_estimate_says(spss, image_set, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "napari_spss.core.analysis.figures.draw_fractions", lambda axes, one: drawn.append(one)
+    )
+    two = ("set", "--classes=background,mito")
+    done = spss("figure", *two, "--grid=frames.csv", "--out=f", "--format=svg")
+    assert done.code == 0, done.err
+    fraction, low, high = drawn[0].whole["counted in frames"]
+    assert fraction == pytest.approx((0.25 + 4 * 0.5 + 16 * 0.75) / 21)
+    assert spss("estimate", *two, "--check=frames.csv", "--out=e.csv").code == 0
+    said = pd.read_csv("e.csv").set_index("method").loc["count"]
+    assert (fraction, low, high) == pytest.approx((said["fraction"], said["low"], said["high"]))
 
 
 def test_an_overlay_has_the_colours_that_the_labels_keep(spss, tmp_path, monkeypatch):

@@ -98,6 +98,7 @@ def figure(
     from ..core.analysis import (
         FORMATS,
         FigureSlice,
+        areas_of_pixels,
         estimate_fractions,
         figure_results,
         measure_masks,
@@ -136,11 +137,18 @@ def figure(
         along_x = stack.voxel_size_um[2]  # as the scale bar
         pixel_um = along_x or stack.pixel_size_um(z) or masks.stack.pixel_size_um(z)
         view = FigureSlice(stack, z, masks.read(z), pixel_um)
+    sized = sized_stack(masks.stack.with_voxel_size(stated), stack)
+    areas = areas_of_pixels(sized)
+    estimates = (
+        ()
+        if checked is None
+        else estimate_fractions(masks, checked, outside=outside, pixel_areas=areas)
+    )
     written = write_figures(
         results,
         measure_masks(
             masks,
-            stack=sized_stack(masks.stack.with_voxel_size(stated), stack),
+            stack=sized,
             voxel_size_um=stated,
             image=stack,
             outside=outside,
@@ -150,8 +158,9 @@ def figure(
         ),
         opened.classes,
         annotations=opened.read(grid=grid, proportions=proportions),
-        estimates=() if checked is None else estimate_fractions(masks, checked, outside=outside),
+        estimates=estimates,
         view=view,
+        pixel_areas=areas,
     )
     for note in opened.notes(checked):
         say(f"note: {note}")

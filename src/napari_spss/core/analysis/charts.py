@@ -93,6 +93,8 @@ def class_fractions(
     classes: Classes,
     annotations: Annotations | None = None,
     estimates: Iterable[Estimate] = (),
+    *,
+    pixel_areas: Sequence[float] | None = None,
 ) -> tuple[ClassFractions, ...]:
     """Put together what labels, annotations and estimates tell of each class but the background.
 
@@ -106,9 +108,11 @@ def class_fractions(
         Of these classes; fractions of whole slices, and of the whole stack where frames tell it.
     estimates : iterable of Estimate
         Those of corrected labels are taken.
+    pixel_areas : sequence of float, optional
+        See `counted_fractions`.
     """
     known = annotations or Annotations(classes)
-    frames = counted_fractions(known)
+    frames = counted_fractions(known, pixel_areas=pixel_areas)
     whole: dict[str, dict[str, tuple[float, float, float]]] = {name: {} for name in classes}
     if frames is not None and frames.has_frames:
         found = zip(frames.classes, frames.fractions, frames.intervals, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,6 +152,7 @@ def write_figures(
     annotations: Annotations | None = None,
     estimates: Iterable[Estimate] = (),
     view: FigureSlice | None = None,
+    pixel_areas: Sequence[float] | None = None,
 ) -> tuple[Path, ...]:
     """Write the figures of a result: fractions by slice, sizes of objects, and an overlay.
 
@@ -171,6 +172,8 @@ def write_figures(
         Of `estimate_fractions`; those of corrected labels are drawn.
     view : FigureSlice, optional
         What the overlay shows; without, there is none.
+    pixel_areas : sequence of float, optional
+        Area of a pixel of each image of a set, see `counted_fractions`.
 
     Returns
     -------
@@ -184,7 +187,8 @@ def write_figures(
     RunError
         If the folder cannot be written.
     """
-    known = class_fractions(measurement.by_slice(classes), classes, annotations, estimates)
+    predicted = measurement.by_slice(classes)
+    known = class_fractions(predicted, classes, annotations, estimates, pixel_areas=pixel_areas)
     figures = {"fractions": _figure(len(known)), "sizes": _figure(len(known))}
     for at, one in enumerate(known):
         draw_fractions(figures["fractions"].axes[at], one)
