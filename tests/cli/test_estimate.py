@@ -242,6 +242,15 @@ def test_an_animal_is_a_unit(spss, animals, disc):
     assert "no interval" not in rows["labels, uncorrected"]["assumes"]
 
 
+def test_images_that_weigh_by_their_pixels_for_want_of_a_size_are_told(spss, animals, disc):
+    metadata = {"axes": "YX", "PhysicalSizeX": 0.01, "PhysicalSizeY": 0.01}
+    tifffile.imwrite("set/a.ome.tif", disc[0, 8:].astype(np.uint8), metadata=metadata)
+    Path("set/a.tif").unlink()
+    told = "size of a pixel is not known of 2 of 3 images"
+    assert told in spss("estimate", "set", *TWO).err
+    assert told in spss("measure", "set", *TWO).err
+
+
 def test_groups_must_name_each_image_once(spss, animals, labels):
     command = ("estimate", "set", *TWO, "--check", "check.csv", "--groups", "groups.csv")
     groups("image,group\na,rat1\nz,rat1\nb,\na,rat2\n")

@@ -66,6 +66,7 @@ from .ratio import (
     counted_fractions as counted_fractions,
     estimate_fraction as estimate_fraction,
     frames_or_grids as frames_or_grids,
+    weight_notes as weight_notes,
 )
 from .scores import (
     confusion_matrix as confusion_matrix,

@@ -17,7 +17,7 @@ from ..base import counted, percent
 from ..images import reading_notes
 from .densities import LineIntercepts, density_columns, numerical_density, surface_density
 from .measured_labels import MeasuredLabels
-from .ratio import NOTHING, estimate_fraction
+from .ratio import NOTHING, estimate_fraction, weight_notes
 
 _TIME_SERIES = (
     "The slices are time points: objects are those of each, and have areas. If they are slices of "
@@ -233,14 +233,10 @@ class Counts:
             which = "" if self.classes.outside is None else f" that is not {self.classes.outside}"
             empty = f"{counted(n_empty, 'slice')} with no labelled pixel{which}"
             notes.append(f"{empty}: counted in no fraction.")
-        n_known = int(np.isfinite(self.labels.pixel_areas_um2).sum())
-        if 0 < n_known < n_slices:
-            n_left = n_slices - n_known
-            notes.append(
-                f"The size of a pixel is not known of {n_left} of {counted(n_slices, 'image')}: in "
-                "the fraction of all, images weigh by their pixels, not by their area."
-            )
-        elif not n_known:
+        areas = self.labels.pixel_areas_um2
+        if of_weights := weight_notes(areas):
+            notes += of_weights
+        elif np.isnan(areas).all():
             notes.append("The pixel or voxel size is not known, so sizes are in pixels only.")
         elif self.labels.is_volume and not np.isfinite(self.labels.voxel_um3):
             notes.append("The distance of slices is not known, so volumes are in voxels only.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -199,6 +199,18 @@ def areas_of_pixels(stack: Stack) -> list[float] | None:
     """Area of a pixel of each image of a set, if all are known; None where all count alike."""
     sizes = [stack.pixel_size_um(z) for z in range(stack.n_slices)] if stack.is_set else [None]
     return None if None in sizes else [size**2 for size in sizes if size is not None]
+
+
+def weight_notes(pixel_sizes_um: Iterable[float | None]) -> tuple[str, ...]:
+    """Say that images weigh by their pixels, where the size of these is known of some alone."""
+    sizes = list(pixel_sizes_um)
+    n_left = sum(size is None or math.isnan(size) for size in sizes)
+    if n_left in (0, len(sizes)):
+        return ()
+    return (
+        f"The size of a pixel is not known of {n_left} of {counted(len(sizes), 'image')}: in "
+        "the fraction of all, images weigh by their pixels, not by their area.",
+    )
 
 
 def frames_or_grids(annotations: Annotations) -> tuple[CountingGrid, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..analysis import check_fresh
+from ..analysis import check_fresh, weight_notes
 from ..annotations import Classes, read_annotations
 from ..base import InputError, ResultFiles
 from ..images import labels_in, open_labels
@@ -103,10 +103,13 @@ class OpenedLabels:
         return checked
 
     def notes(self, checked: Annotations | None) -> tuple[str, ...]:
-        """What is not plain about the labels, and that nobody looked from what a run learned."""
+        """What is not plain about labels and count, and that nobody looked what a run learned."""
         is_unseen = checked is not None and self.run is None
         of_check = () if checked is None else checked.notes
-        return (*self.masks.notes, *of_check, *((_NOT_SEEN,) * is_unseen))
+        stack = self.masks.stack
+        sizes = [stack.pixel_size_um(z) for z in range(stack.n_slices if stack.is_set else 0)]
+        of_labels = (*self.masks.notes, *weight_notes(sizes))
+        return (*of_labels, *of_check, *((_NOT_SEEN,) * is_unseen))
 
     def _are_of_another(self, run: RunFolder) -> bool:
         """Whether they were predicted of another image than that which was learned from."""
