@@ -207,6 +207,7 @@ def test_whole_grids_at_equal_distances_have_cavalieris_error_too():
         held.append(one.low <= truth.mean() <= one.high)
     assert np.mean(held) >= 0.93
     assert "smoothness 0 (alpha 1/12); nugget of independent nodes" in one.assumes
+    assert "so near that neighbours are alike" in one.assumes
     assert "speaks of this stack alone" in one.assumes
 
 

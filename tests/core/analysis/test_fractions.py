@@ -229,6 +229,15 @@ def test_images_of_which_some_have_no_pixel_size_are_said_to_weigh_by_pixels() -
         assert any("not known of 1 of 2 images" in note for note in notes) == is_told
 
 
+def test_an_interval_that_reaches_down_to_nothing_is_said_to_hold_less_often() -> None:
+    labels = np.zeros((5, 10, 10), int)
+    labels[:, 0, :4] = 1
+    labels[4, :6] = 2  # four images have none
+    notes = measure(labels, is_set=True, classes=("background", "even", "uneven")).notes
+    (note,) = [one for one in notes if "not 95" in one]
+    assert note.startswith("The interval of uneven reaches down to 0")
+
+
 def test_interval_of_a_set_covers_what_its_images_were_drawn_from() -> None:
     rng = np.random.default_rng(7)
     n_covered = 0

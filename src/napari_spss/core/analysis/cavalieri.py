@@ -14,7 +14,7 @@ from ..base import InputError
 Smoothness = Literal[0, 1]
 
 ALPHA: dict[Smoothness, float] = {0: 1 / 12, 1: 1 / 240}
-"""By smoothness: areas that may jump from slice to slice, and areas that change smoothly."""
+"""By smoothness: areas that change roughly from slice to slice, and areas that change smoothly."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,10 @@ def cavalieri_error(
     ``alpha (3 (A - nugget) - 4 B + C) + nugget``, with ``alpha`` 1/12 for smoothness 0 and 1/240
     for smoothness 1; its first part is at least 0.
 
-    The slices are assumed to be at equal distances from a random start. Smoothness 1 assumes that
-    areas change without jumps, as those of a compact object do; of structures that come and go from
-    slice to slice it gives errors that are too small.
+    The slices are assumed to be at equal distances from a random start, and so near that neighbours
+    are alike: of areas that differ from slice to slice by chance, the error is half of what it
+    should be. Smoothness 1 assumes that areas change without jumps, as those of a compact object
+    do; of structures that come and go from slice to slice it gives errors that are too small.
 
     Parameters
     ----------

@@ -405,11 +405,13 @@ def _by_cavalieri(task: _Task, annotations: Annotations) -> _Found:
         nuggets.append((nugget / error.variance if error.variance else 1.0, index))
     part = max((one for one in nuggets if one[1]), default=(1.0, 0))[0]
     assumes = (
-        f"slices at equal distances from a random start; smoothness {task.smoothness} (alpha 1/"
+        "slices at equal distances from a random start, so near that neighbours are alike: if not, "
+        f"take the count alone; smoothness {task.smoothness} (alpha 1/"
         f"{1 / ALPHA[task.smoothness]:.0f}); nugget of independent nodes, up to {100 * part:.0f} % "
         f"of the variance; {_NO_WRONG}; speaks of this stack alone"
     )
-    return _Found(values, len(grids), int(nodes.sum()), _told(assumes, grids))
+    n_nodes = sum(grid.n_judged for grid in grids)
+    return _Found(values, len(grids), n_nodes, _told(assumes, grids))
 
 
 def _uncorrected(task: _Task) -> _Found:
@@ -423,7 +425,8 @@ def _uncorrected(task: _Task) -> _Found:
             one = estimate_fraction(areas[:, index], totals, is_sample=task.is_set)
             values[:, index] = one.fraction, one.low, one.high
     assumes = (
-        "labels without an error: the interval leaves out what they miss or make up"
+        "images with a normal spread, and labels without an error: the interval leaves out what "
+        "they miss or make up"
         if task.is_set
         else "no interval, since all of the stack is measured: what the labels miss or make up is "
         "left, and not known"
