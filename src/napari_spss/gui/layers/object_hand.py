@@ -31,21 +31,12 @@ class ObjectHand(QObject):
 
     Undo and redo of the layer are ours, so that there is one history; what is painted with napari's
     own tools is told soon after.
-
-    Signals
-    -------
-    picked(int)
-        This object was chosen, by a click on it or by napari's picker.
-    painted(ndarray, ndarray)
-        Flat places in the layer's data, each once, and what was there.
-    line_drawn(list of (slice, y, x)), points_set(list of (slice, y, x))
-        By which an object is to be split.
     """
 
-    picked = Signal(int)
-    painted = Signal(object, object)
-    line_drawn = Signal(object)
-    points_set = Signal(object)
+    picked = Signal(int)  # this object was chosen, by a click on it or by napari's picker
+    painted = Signal(object, object)  # ndarrays: flat places, each once, and what was there
+    line_drawn = Signal(object)  # list of (slice, y, x), by which an object is to be split
+    points_set = Signal(object)  # list of (slice, y, x), a point in each part
 
     def __init__(
         self,

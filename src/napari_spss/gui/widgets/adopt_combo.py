@@ -26,14 +26,9 @@ class AdoptCombo(QComboBox):
         That of the tool's own layers; those of ours that have another are not offered.
     none_text : str
         The entry that stands for no layer.
-
-    Signals
-    -------
-    adopted(object)
-        The user chose a layer, or None.
     """
 
-    adopted = Signal(object)
+    adopted = Signal(object)  # the user chose a layer, or None
 
     def __init__(self, viewer: ViewerModel, kind: type[Layer], role: str, none_text: str) -> None:
         super().__init__()

@@ -19,18 +19,10 @@ _ICON_PX = 14
 
 
 class ClassPicker(QWidget):
-    """One button a class, with its colour and key; exactly one is pressed.
+    """One button a class, with its colour and key; exactly one is pressed."""
 
-    Signals
-    -------
-    value_changed(int)
-        The user or `set_value` chose another class.
-    chosen(int)
-        The user pressed a button, perhaps the one that was pressed.
-    """
-
-    value_changed = Signal(int)
-    chosen = Signal(int)
+    value_changed = Signal(int)  # the user or `set_value` chose another class
+    chosen = Signal(int)  # the user pressed a button, perhaps the one that was pressed
 
     def __init__(self) -> None:
         super().__init__()

@@ -49,21 +49,11 @@ class _MiddleCut(QStyledItemDelegate):
 
 
 class ManyImages(QWidget):
-    """States to which images the model is to be applied, and shows what came of each.
+    """States to which images the model is to be applied, and shows what came of each."""
 
-    Signals
-    -------
-    apply_requested(ManyRequest)
-        The model is to be applied to all of them.
-    measure_requested(ManyRequest)
-        The results of all of them are to be measured, and their fractions estimated.
-    open_requested(Path, Path)
-        An image is to be shown with the labels in a folder of results.
-    """
-
-    apply_requested = Signal(object)
-    measure_requested = Signal(object)
-    open_requested = Signal(object, object)
+    apply_requested = Signal(object)  # ManyRequest: the model is to be applied to all of them
+    measure_requested = Signal(object)  # ManyRequest: the same of measuring their results
+    open_requested = Signal(object, object)  # Path, Path: image to be shown, with a result's labels
 
     def __init__(self) -> None:
         super().__init__()

@@ -145,15 +145,9 @@ class _Rows(QSortFilterProxyModel):
 
 
 class ObjectTable(QTableView):
-    """A row per object; a click on a title sorts, one on a row chooses the object.
+    """A row per object; a click on a title sorts, one on a row chooses the object."""
 
-    Signals
-    -------
-    chosen(int)
-        The user went to the row of this object.
-    """
-
-    chosen = Signal(int)
+    chosen = Signal(int)  # the user went to the row of this object
 
     def __init__(self) -> None:
         super().__init__()

@@ -31,15 +31,9 @@ _COLUMNS = 3
 
 
 class ProofreadPanel(QWidget):
-    """Says what is to be looked at, and offers what can be done with it.
+    """Says what is to be looked at, and offers what can be done with it."""
 
-    Signals
-    -------
-    act_wanted(str)
-        One of `ACTS` was pressed, or "train".
-    """
-
-    act_wanted = Signal(str)
+    act_wanted = Signal(str)  # one of `ACTS` was pressed, or "train"
 
     def __init__(self) -> None:
         super().__init__()

@@ -32,21 +32,11 @@ def run_title(run: RunSummary) -> str:
 
 
 class RunsList(QWidget):
-    """One row a run, the newest first; hidden while there is none.
+    """One row a run, the newest first; hidden while there is none."""
 
-    Signals
-    -------
-    use_requested(Path)
-        The model of the run in this folder is to be used again.
-    compare_requested(Path)
-        Its labels are to be shown beside those of the run in use.
-    slice_chosen(int)
-        A slice of the comparison was clicked.
-    """
-
-    use_requested = Signal(object)
-    compare_requested = Signal(object)
-    slice_chosen = Signal(int)
+    use_requested = Signal(object)  # Path: the model of this run is to be used again
+    compare_requested = Signal(object)  # Path: its labels beside those of the run in use
+    slice_chosen = Signal(int)  # a slice of the comparison was clicked
 
     def __init__(self) -> None:
         super().__init__()

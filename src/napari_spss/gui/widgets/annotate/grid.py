@@ -71,20 +71,11 @@ class GridTool(QWidget):
         Draws the offsets.
     key_goes_to : GridTool
         Which tool lays something when the key is pressed in the viewer.
-
-    Signals
-    -------
-    value_changed()
-        `value` is another one now, by whatever hand.
-    grid_done(int)
-        The grid of this slice, or a frame on it, was marked as counted.
-    called()
-        The key that lays a grid was pressed in the viewer.
     """
 
-    value_changed = Signal()
-    called = Signal()
-    grid_done = Signal(int)
+    value_changed = Signal()  # `value` is another one now, by whatever hand
+    called = Signal()  # the key that lays a grid was pressed in the viewer
+    grid_done = Signal(int)  # the grid of this slice, or a frame on it, was marked as counted
 
     def __init__(self, viewer: ViewerModel, *, is_check: bool = False) -> None:
         super().__init__()

@@ -34,15 +34,9 @@ class GridForm(QWidget):
     ----------
     fault : str
         Why nothing could be laid; empty as soon as a number is another one.
-
-    Signals
-    -------
-    kind_changed()
-        Whole slices are counted from now on, or frames.
-    fault_changed()
     """
 
-    kind_changed = Signal()
+    kind_changed = Signal()  # whole slices are counted from now on, or frames
     fault_changed = Signal()
 
     def __init__(

@@ -47,15 +47,9 @@ def _cells(found: Tally, style: ClassStyle) -> str:
 
 
 class GridList(RowTable):
-    """One row a grid, or a frame in its order: where, hits of nodes, status.
+    """One row a grid, or a frame in its order: where, hits of nodes, status."""
 
-    Signals
-    -------
-    region_chosen(object)
-        The user clicked on the row of this region.
-    """
-
-    region_chosen = Signal(object)
+    region_chosen = Signal(object)  # the user clicked on the row of this region
 
     def __init__(self) -> None:
         super().__init__("grids", ("", "Hits / nodes", "Status"), (0, 1, 2))

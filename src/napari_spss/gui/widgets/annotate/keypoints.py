@@ -43,14 +43,9 @@ class KeypointsTool(QWidget):
     The keypoints live in a Points layer of that name, or in one that the user chose. Their class
     is its feature ``class``. They are kept when that layer is deleted, and shown again on demand.
     Changing the source keeps the keypoints, in pixels: whoever opens another image sets its value.
-
-    Signals
-    -------
-    value_changed()
-        `value` is another one now, by whatever hand.
     """
 
-    value_changed = Signal()
+    value_changed = Signal()  # `value` is another one now, by whatever hand
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()

@@ -60,14 +60,9 @@ class PaintedTool(QWidget):
 
     A table says which label value stands for which class. In a new layer it is 1 for the
     background, 2 for the first class, and so on; a class with value 0 is not painted.
-
-    Signals
-    -------
-    value_changed()
-        Something was painted, or another layer or value was chosen.
     """
 
-    value_changed = Signal()
+    value_changed = Signal()  # something was painted, or another layer or value was chosen
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
@@ -618,18 +613,10 @@ def _spatial(geometry: Geometry) -> list[int]:
 
 
 class PaintedTable(QWidget):
-    """One row a class: a button that paints it, and its label value.
+    """One row a class: a button that paints it, and its label value."""
 
-    Signals
-    -------
-    value_changed()
-        The user gave a class another value.
-    class_chosen(int)
-        The user pressed the button of a class.
-    """
-
-    value_changed = Signal()
-    class_chosen = Signal(int)
+    value_changed = Signal()  # the user gave a class another value
+    class_chosen = Signal(int)  # the user pressed the button of a class
 
     def __init__(self) -> None:
         super().__init__()

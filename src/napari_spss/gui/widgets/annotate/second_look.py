@@ -48,17 +48,10 @@ class SecondLook(QWidget):
         Whose nodes are looked at.
     is_check : bool
         Whether they are nodes of a check count that contradict the labels.
-
-    Signals
-    -------
-    value_changed()
-        There are other nodes to look at.
-    moved()
-        Another node is looked at, or none.
     """
 
-    value_changed = Signal()
-    moved = Signal()
+    value_changed = Signal()  # there are other nodes to look at
+    moved = Signal()  # another node is looked at, or none
 
     def __init__(self, viewer: ViewerModel, grid: GridTool, *, is_check: bool = False) -> None:
         super().__init__()
