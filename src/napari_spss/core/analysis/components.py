@@ -284,19 +284,8 @@ def _moments(z: int, row: Ints, start: Ints, stop: Ints) -> Floats:
     n, y = (stop - start).astype(float), row.astype(float)
     x = n * (start + stop - 1) / 2
     to_stop, to_start = ((m - 1.0) * m * (2 * m - 1) / 6 for m in (stop, start))
-    moments = [
-        n,
-        n * z,
-        n * y,
-        x,
-        n * z * z,
-        n * z * y,
-        x * z,
-        n * y * y,
-        x * y,
-        to_stop - to_start,
-    ]
-    return np.stack(moments, axis=1)
+    squares = [n * z * z, n * z * y, x * z, n * y * y, x * y, to_stop - to_start]
+    return np.stack([n, n * z, n * y, x, *squares], axis=1)
 
 
 def _boxes(part: Ints, n_parts: int, z: int, row: Ints, start: Ints, stop: Ints) -> Ints:

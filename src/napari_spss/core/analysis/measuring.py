@@ -20,11 +20,6 @@ from .measured_labels import MeasuredLabels
 from .object_rows import ClassReader, ObjectSizes, PixelValues, object_rows
 
 _SERIES = (
-    "The slices are time points: objects are those of each, and have areas. If they are slices of "
-    "a volume, state their distance: --voxel-size Z,Y,X (voxel_size_um in Python; in napari name "
-    "their axis z)."
-)
-_SERIES = (
     "The images are of one size, and taken for slices of one volume{}. If they are images of their "
     "own, such as of several animals, give --each."
 )

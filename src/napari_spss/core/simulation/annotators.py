@@ -164,7 +164,6 @@ def simulate_grids(
     node_errors : float
         Probability that a node is given another class, any of them equally likely.
     """
-    _check_range("node_errors", node_errors, 0.0, 1.0)
     task = _Task.of(masks, slices, classes)
     laid = (lay_grid(z, task.source.shape_of(z), n_side=n_side, rng=rng) for z in task.slices)
     return _counted(task, "grid", laid, node_errors, rng, n_side=n_side)
@@ -189,7 +188,6 @@ def simulate_frames(
     n_frames, frame_px, nodes_per_side : int
         As in :func:`napari_spss.core.annotations.lay_frames`.
     """
-    _check_range("node_errors", node_errors, 0.0, 1.0)
     task = _Task.of(masks, None, classes)
     laid = lay_frames(task.source, n_frames, frame_px, nodes_per_side, rng=rng)
     task = dataclasses.replace(task, slices=tuple(sorted({frame.slice for frame in laid})))
@@ -386,6 +384,7 @@ def _counted(
     **parameters: float,
 ) -> Simulation:
     """Judge all nodes of grids, some of them wrongly."""
+    _check_range("node_errors", node_errors, 0.0, 1.0)
     grids: list[CountingGrid] = []
     acts = Acts()
     for grid in laid:

@@ -224,7 +224,7 @@ def _spread_starts(points: Fractions, n_clusters: int, rng: np.random.Generator)
 
 _Method: TypeAlias = Callable[[Fractions, float, np.random.Generator], Fractions]
 _METHODS: dict[str, _Method] = {
-    "eq5": lambda rows, sigma, rng: degrade_eq5(rows, sigma, rng),
+    "eq5": degrade_eq5,
     "eq5-renorm": lambda rows, sigma, rng: degrade_eq5(rows, sigma, rng, renormalise="sum"),
     "kmeans": lambda rows, k, rng: degrade_kmeans(rows, int(k), rng),
 }

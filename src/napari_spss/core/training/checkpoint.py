@@ -56,7 +56,7 @@ MODEL_WEIGHTS = "model.safetensors"
 STATE_FILE = Path("checkpoint") / "state.safetensors"
 
 _NEWEST = ("format_version", FORMAT_VERSION)
-_REMEDY = "restore it, or train again"
+REMEDY = "restore it, or train again"
 
 
 class _ClassesRecord(Record):
@@ -353,7 +353,7 @@ def load_record(run_dir: str | Path) -> ModelRecord:
 
 def _record_of_model(path: Path, weights_path: Path, inner: str) -> ModelRecord:
     """Return the record in the weights, once ``model.json`` says the same or is not there."""
-    record = parse_record(ModelRecord, inner, weights_path, remedy=_REMEDY, newest=_NEWEST)
+    record = parse_record(ModelRecord, inner, weights_path, remedy=REMEDY, newest=_NEWEST)
     remedy = f"delete it, since {weights_path.name} holds a copy, or train again"
     if path.exists() and record != read_record(ModelRecord, path, remedy=remedy, newest=_NEWEST):
         raise InputError(
@@ -377,9 +377,9 @@ def load_state(run_dir: str | Path) -> tuple[RunState, Tensors]:
         raise InputError(f"{run_dir} holds no checkpoint to resume; start a new run.")
     check_links(Path(run_dir), STATE_FILE.parts[:1])
     tensors, inner = _load_tensors(path)
-    state = parse_record(RunState, inner, path, remedy=_REMEDY, newest=_NEWEST)
+    state = parse_record(RunState, inner, path, remedy=REMEDY, newest=_NEWEST)
     if missing := {f"map.{name}" for name in state.kept_until} - tensors.keys():
-        raise InputError(f"{path} is damaged ({min(missing)} is missing); {_REMEDY}.")
+        raise InputError(f"{path} is damaged ({min(missing)} is missing); {REMEDY}.")
     return state, tensors
 
 
@@ -399,7 +399,7 @@ def model_of_checkpoint(run_dir: str | Path, settings: TrainingSettings) -> Mode
     except RuntimeError as error:
         raise InputError(
             f"the weights in {Path(run_dir) / STATE_FILE} do not fit "
-            f"{describe_network(settings)}; {_REMEDY}."
+            f"{describe_network(settings)}; {REMEDY}."
         ) from error
     return state.model(
         network.eval(), settings=settings, stated_fractions=None, run_dir=Path(run_dir)
@@ -443,4 +443,4 @@ def _load_tensors(path: Path, *, names: tuple[str, ...] | None = None) -> tuple[
             tensors = {name: file.get_tensor(name) for name in wanted}
             return tensors, (file.metadata() or {}).get("record", "")
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} is damaged ({error}); {_REMEDY}.") from error
+        raise InputError(f"{path} is damaged ({error}); {REMEDY}.") from error

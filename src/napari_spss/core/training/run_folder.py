@@ -70,6 +70,7 @@ from ..base import (
 from ..images import IGNORE, PAINTED_FOLDER, LabelSource, PaintedSlices, as_label_source
 from .checkpoint import (
     MODEL_WEIGHTS,
+    REMEDY,
     STATE_FILE,
     Model,
     ModelRecord,
@@ -99,7 +100,6 @@ _NAMES = (
 
 _PARTS = (CONFIG, MODEL_WEIGHTS, MODEL_RECORD, STATE_FILE)
 
-_REMEDY = "restore it, or train again"
 
 T = TypeVar("T")
 
@@ -213,7 +213,7 @@ class RunFolder:
             return
         for folder, said in zip(self._all_annotated(), self.all_annotations(), strict=True):
             write_annotations(folder, said.replace(classes=classes, outside=None))
-        record = json.loads(read_file(self.path / INPUTS, remedy=_REMEDY))
+        record = json.loads(read_file(self.path / INPUTS, remedy=REMEDY))
         record["annotated"] = classes.plain()
         if record.get("classes") is not None:
             values = parse_classes(record["classes"]).values
@@ -271,7 +271,7 @@ class RunFolder:
         with hold_folder(self.path, may_be_ours=True):
             save_settings(settings, self.path / CONFIG)
             if inputs is not None:
-                known = read_file(self.path / INPUTS, remedy=_REMEDY)
+                known = read_file(self.path / INPUTS, remedy=REMEDY)
                 record = json.loads(known) | asdict(inputs)
                 _write_inputs(self.path, record)
             if annotations is None:
@@ -436,7 +436,7 @@ class RunFolder:
 
     def _read(self, kind: type[T]) -> T:
         self._check()
-        return read_record(kind, self.path / INPUTS, remedy=_REMEDY)
+        return read_record(kind, self.path / INPUTS, remedy=REMEDY)
 
     def _check(self) -> None:
         if not (self.path / CONFIG).is_file():
@@ -537,14 +537,8 @@ def begin_recorded(
 ) -> Generator[Event, None, Model]:
     """Pass on the events of a run; once its data prove usable, record what goes in, and events.
 
-    Parameters
-    ----------
-    run : generator
-        Of `iter_training` with this folder, which nobody else can enter from the first event on.
-    run_dir : Path
-        Its folder.
-    begin : callable
-        Writes what goes in, as `RunFolder.begin` does.
+    The run is one of `iter_training` with this folder, which nobody else can enter from the first
+    event on; ``begin`` writes what goes in, as `RunFolder.begin` does.
     """
     path = run_dir / EVENTS
     file: BinaryIO | None = None

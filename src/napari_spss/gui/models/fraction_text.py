@@ -113,7 +113,7 @@ def parse_cell(text: str, *, is_doubted: bool = False) -> Reading:
     ('6%', '0.06%')
     """
     shown = text.strip()
-    compact = re.sub(r"[\s\u00a0\u202f]+", "", text).lower()
+    compact = "".join(text.split()).lower()
     if compact in _UNKNOWN_WORDS:
         return BLANK
     has_sign = "%" in compact
@@ -133,8 +133,7 @@ def parse_cell(text: str, *, is_doubted: bool = False) -> Reading:
 
 def is_bare_fraction(text: str) -> bool:
     """Return whether all numbers of a cell are bare (no %), at most 1, and not all zero."""
-    compact = re.sub(r"[\s\u00a0\u202f]+", "", text).lower()
-    numbers, kind = _match(compact)
+    numbers, kind = _match("".join(text.split()).lower())
     return kind is not None and any(numbers) and max(numbers) <= 1
 
 
@@ -171,7 +170,7 @@ def _question(text: str, shown: str) -> Reading:
     def scaled(found: re.Match[str]) -> str:
         return _plain(Decimal(found.group().replace(",", ".")) * _HUNDRED)
 
-    compact = re.sub(r"\s+", "", text)
+    compact = "".join(text.split())
     choices = (re.sub(_NUMBER, scaled, compact) + "%", compact.replace(",", ".") + "%")
     return Reading(
         "question",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy
 
 from ..layers import Connections, layer_mark
@@ -61,14 +61,13 @@ class AdoptCombo(QComboBox):
         super().showPopup()
 
     def _refresh(self, *_: object) -> None:
-        self.blockSignals(True)
-        self.clear()
-        self.addItem(self._none_text, None)
-        for layer in self._viewer.layers:
-            role = layer_mark(layer).get("role", self._role)
-            is_free = isinstance(layer, self._kind) and role == self._role
-            if is_free or layer is self._layer:
-                self.addItem(layer.name, layer)
-                if layer is self._layer:
-                    self.setCurrentIndex(self.count() - 1)
-        self.blockSignals(False)
+        with QSignalBlocker(self):
+            self.clear()
+            self.addItem(self._none_text, None)
+            for layer in self._viewer.layers:
+                role = layer_mark(layer).get("role", self._role)
+                is_free = isinstance(layer, self._kind) and role == self._role
+                if is_free or layer is self._layer:
+                    self.addItem(layer.name, layer)
+                    if layer is self._layer:
+                        self.setCurrentIndex(self.count() - 1)

@@ -21,7 +21,6 @@ _ICON_PX = 14
 class ClassPicker(QWidget):
     """One button a class, with its colour and key; exactly one is pressed."""
 
-    value_changed = Signal(int)  # the user or `set_value` chose another class
     chosen = Signal(int)  # the user pressed a button, perhaps the one that was pressed
 
     def __init__(self) -> None:
@@ -42,12 +41,9 @@ class ClassPicker(QWidget):
     def set_value(self, index: int) -> None:
         """Choose a class; one without a button is ignored."""
         button = self._buttons.get(index)
-        if button is None:
-            return
-        button.setChecked(True)
-        if index != self._value:
+        if button is not None:
+            button.setChecked(True)
             self._value = index
-            self.value_changed.emit(index)
 
     def set_classes(self, entries: Sequence[tuple[int, ClassStyle, str]]) -> None:
         """Replace the buttons; an entry is the value, look and tooltip of one.
@@ -66,15 +62,11 @@ class ClassPicker(QWidget):
             self._group.addButton(button)
             button.clicked.connect(lambda _checked, value=index: self._on_clicked(value))
             self._layout.addWidget(button)
-        previous, self._value = self._value, None
-        choice = previous
-        if previous not in self._buttons:
-            choice = next((i for i in self._buttons if i != 0), next(iter(self._buttons), None))
-        if choice is not None:
-            self._buttons[choice].setChecked(True)
-            self._value = choice
-            if choice != previous:
-                self.value_changed.emit(choice)
+        if self._value not in self._buttons:
+            first = next(iter(self._buttons), None)
+            self._value = next((index for index in self._buttons if index != 0), first)
+        if self._value is not None:
+            self._buttons[self._value].setChecked(True)
 
     def _on_clicked(self, index: int) -> None:
         self.set_value(index)

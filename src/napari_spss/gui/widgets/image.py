@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
-from qtpy.QtCore import QEvent, Signal
+from qtpy.QtCore import QEvent, QSignalBlocker, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QFormLayout,
-    QHBoxLayout,
     QPushButton,
     QSizePolicy,
     QWidget,
@@ -47,7 +46,7 @@ from ..layers import (
 )
 from ..models import make_timer
 from .layer_combo import LayerCombo
-from .parts import Notice, make_row
+from .parts import Notice, fill_row, make_row
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -451,9 +450,6 @@ class VoxelSizeField(QWidget):
         self._size = UNKNOWN_VOXEL
         self._widest = 0  # text, in pixels
         self._lengths: list[QDoubleSpinBox] = []
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(3)
         for index, name in enumerate("zyx"):
             field = _Length()
             field.setObjectName(f"voxel_{name}")
@@ -465,13 +461,12 @@ class VoxelSizeField(QWidget):
             field.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             field.valueChanged.connect(lambda value, index=index: self._on_entered(index, value))
             self._lengths.append(field)
-            row.addWidget(field, 1)
         self._unit = QComboBox()
         self._unit.setObjectName("voxel_unit")
         self._unit.addItems(list(_UNITS))
         self._unit.setToolTip("Unit in which the lengths are shown; it changes none of them.")
         self._unit.currentIndexChanged.connect(self._show)
-        row.addWidget(self._unit)
+        fill_row(self, *((field, 1) for field in self._lengths), self._unit).setSpacing(3)
         # once all have the font: a style of our own, too, is a change of it
         fit_soon = make_timer(self, 0, self._fit)
         for field in self._lengths:
@@ -481,9 +476,8 @@ class VoxelSizeField(QWidget):
         """Show a size (z, y, x) in micrometres, in the unit that suits it."""
         known = [length for length in size_um if length]
         if known and self._size == UNKNOWN_VOXEL:
-            self._unit.blockSignals(True)
-            self._unit.setCurrentText("nm" if min(known) < _SMALL_UM else "µm")
-            self._unit.blockSignals(False)
+            with QSignalBlocker(self._unit):
+                self._unit.setCurrentText("nm" if min(known) < _SMALL_UM else "µm")
         self._size = size_um
         self._lengths[0].setVisible(has_depth)
         self._show()
@@ -491,9 +485,8 @@ class VoxelSizeField(QWidget):
     def _show(self) -> None:
         unit_um = _UNITS[self._unit.currentText()]
         for field, length in zip(self._lengths, self._size, strict=True):
-            field.blockSignals(True)
-            field.setValue(0.0 if length is None else length / unit_um)
-            field.blockSignals(False)
+            with QSignalBlocker(field):
+                field.setValue(0.0 if length is None else length / unit_um)
         self._fit()
 
     def _fit(self) -> None:

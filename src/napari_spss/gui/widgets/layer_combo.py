@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy
 
 from ..layers import Connections
@@ -60,12 +60,11 @@ class LayerCombo(QComboBox):
     def _refresh(self, event: Any = None) -> None:
         offered = [layer for layer in self._viewer.layers if self._accepts(layer)]
         chosen = self._layer if self._layer in offered else (offered[-1] if offered else None)
-        self.blockSignals(True)
-        self.clear()
-        for layer in offered:
-            self.addItem(layer.name, layer)
-        self.setCurrentIndex(offered.index(chosen) if chosen is not None else -1)
-        self.blockSignals(False)
+        with QSignalBlocker(self):
+            self.clear()
+            for layer in offered:
+                self.addItem(layer.name, layer)
+            self.setCurrentIndex(offered.index(chosen) if chosen is not None else -1)
         self._follow_names(offered)
         self._choose(chosen)
 

@@ -24,7 +24,7 @@ from ...core.base import ImageProgress, InputError, SpssError, counted
 from ..models import ManyMeasured, ManyRequest, percent_text, tables_in
 from .estimates import EstimatesTable
 from .parts import Notice, fill_column, make_button, make_choice, make_form, make_row
-from .rows import RowTable, fit_rows, write_cell
+from .rows import RowTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +119,7 @@ class ManyImages(QWidget):
         self._problem.say("")
         for row, one in enumerate(self._images):
             if one.path in images:
-                write_cell(self._table, row, _STATE, "waiting")
+                self._table.write_cell(row, _STATE, "waiting")
 
     def take(self, event: ImageProgress) -> None:
         """Show how far an image is."""
@@ -250,7 +250,7 @@ class ManyImages(QWidget):
             self._set_means(())
             for row in range(len(self._images)):
                 self._show_state(row, "")
-                write_cell(self._table, row, _FRACTION, "")
+                self._table.write_cell(row, _FRACTION, "")
         if folder is not None and folder.is_dir():
             from ...core.prediction import read_images_table
 
@@ -309,11 +309,10 @@ class ManyImages(QWidget):
         # those of one name are called as their results
         names = [one.path.name if often[one.path.name] == 1 else one.name for one in self._images]
         for row, (one, text) in enumerate(zip(self._images, _telling(names), strict=True)):
-            write_cell(self._table, row, 0, text, tip=str(one.path))
+            self._table.write_cell(row, 0, text, tip=str(one.path))
             for column in (_GROUP, _STATE, _FRACTION) if row >= n_before else ():
-                write_cell(self._table, row, column, "", can_edit=column == _GROUP)
+                self._table.write_cell(row, column, "", can_edit=column == _GROUP)
         self._table.setVisible(bool(self._images))
-        fit_rows(self._table)
         self._clear.setEnabled(bool(self._images))
         self._show_groups()
 
@@ -323,7 +322,7 @@ class ManyImages(QWidget):
         self.set_ready(self._can_apply)
 
     def _show_state(self, row: int, text: str, tip: str = "") -> None:
-        write_cell(self._table, row, _STATE, text, tip=tip)
+        self._table.write_cell(row, _STATE, text, tip=tip)
 
     def _show_results(self, table: pd.DataFrame, folder: Path, among: Collection[int]) -> None:
         """Show the fractions of some rows, and know where their results are."""
@@ -332,7 +331,7 @@ class ManyImages(QWidget):
             if row not in among:
                 continue
             self._results.pop(path, None)
-            write_cell(self._table, row, _FRACTION, "")
+            self._table.write_cell(row, _FRACTION, "")
             if is_done:
                 self._results[path] = folder / str(rows["folder"].iloc[0])
                 self._show_fractions(row, rows)
@@ -353,7 +352,7 @@ class ManyImages(QWidget):
                 text += f" ({low}\u2013{high}\u00a0%)"
             texts.append(text)
             tips.append(f"{one['class']} ({one.get('method') or 'labels, uncorrected'}): {text}")
-        write_cell(self._table, row, _FRACTION, ", ".join(texts), tip="\n".join(tips))
+        self._table.write_cell(row, _FRACTION, ", ".join(texts), tip="\n".join(tips))
 
     def _show_problems(self, table: pd.DataFrame) -> list[str]:
         """Show which images failed, or were not come to; say why the first ones failed."""

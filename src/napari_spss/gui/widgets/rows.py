@@ -36,35 +36,37 @@ class RowTable(QTableWidget):
         """Follow the font."""
         super().changeEvent(event)
         if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
-            fit_rows(self)
+            self._fit()
 
+    def setRowCount(self, rows: int) -> None:
+        """Have so many rows, and take no more height than a few of them."""
+        super().setRowCount(rows)
+        self._fit()
 
-def write_cell(
-    table: QTableWidget,
-    row: int,
-    column: int,
-    text: str,
-    *,
-    tip: str = "",
-    is_bold: bool = False,
-    can_edit: bool = False,
-) -> None:
-    """Write a text into a cell; all but those of the first column to the right."""
-    item = QTableWidgetItem(text)
-    item.setToolTip(tip)
-    if not can_edit:
-        item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
-    if column:
-        item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-    font = item.font()
-    font.setBold(is_bold)
-    item.setFont(font)
-    table.setItem(row, column, item)
+    def write_cell(
+        self,
+        row: int,
+        column: int,
+        text: str,
+        *,
+        tip: str = "",
+        is_bold: bool = False,
+        can_edit: bool = False,
+    ) -> None:
+        """Write a text into a cell; all but those of the first column to the right."""
+        item = QTableWidgetItem(text)
+        item.setToolTip(tip)
+        if not can_edit:
+            item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
+        if column:
+            item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        font = item.font()
+        font.setBold(is_bold)
+        item.setFont(font)
+        self.setItem(row, column, item)
 
-
-def fit_rows(table: QTableWidget) -> None:
-    """Take no more height than a few rows."""
-    height = max(_LEAST_ROW_PX, table.fontMetrics().height() + 6)
-    table.verticalHeader().setDefaultSectionSize(height)
-    rows = min(table.rowCount(), _MAX_ROWS_SHOWN) * height
-    table.setFixedHeight(table.horizontalHeader().sizeHint().height() + rows + 4)
+    def _fit(self) -> None:
+        height = max(_LEAST_ROW_PX, self.fontMetrics().height() + 6)
+        self.verticalHeader().setDefaultSectionSize(height)
+        rows = min(self.rowCount(), _MAX_ROWS_SHOWN) * height
+        self.setFixedHeight(self.horizontalHeader().sizeHint().height() + rows + 4)

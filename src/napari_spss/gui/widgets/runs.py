@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QHeaderView, QTableWidgetItem, QWidget
 from ...core.base import FinishReason, counted
 from ..models import ComparedSlice, format_percent, together
 from .parts import Notice, fill_column, make_button, make_row, make_text
-from .rows import RowTable, fit_rows, write_cell
+from .rows import RowTable
 
 if TYPE_CHECKING:
     from ...core.annotations import Classes
@@ -103,12 +103,8 @@ class RunsList(QWidget):
             )
             tip = "" if agreed is None else _by_class(run.model.classes, texts[3])
             for column, text in enumerate(texts):
-                write_cell(
-                    *(self._table, row, column, text),
-                    tip=tip if column == 3 else "",
-                    is_bold=is_current,
-                )
-        fit_rows(self._table)
+                tip_here = tip if column == 3 else ""
+                self._table.write_cell(row, column, text, tip=tip_here, is_bold=is_current)
         paths = [run.path for run in self._runs]
         kept = chosen.path if chosen is not None else current
         self._table.selectRow(paths.index(kept) if kept in paths else 0)
@@ -157,9 +153,8 @@ class RunsList(QWidget):
             )
             for column, text in enumerate(texts):
                 tip = _by_class(self._classes, text) if column else ""
-                write_cell(self._slices, row, column, text, tip=tip)
+                self._slices.write_cell(row, column, text, tip=tip)
         self._slices.show()
-        fit_rows(self._slices)
         total = together(self._compared)
         n_slices = counted(len(self._compared), "slice")
         lines = [f"{n_slices}, run {self._titles[0]} and run {self._titles[1]}:"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QSizePolicy, QToolButton, QWidget
+
+from .parts import fill_column
 
 
 class Section(QWidget):
@@ -44,11 +46,9 @@ class Section(QWidget):
             + (" font-weight: bold; }" if is_main else " }")
         )
         self.header.toggled.connect(self._show)
-        layout = QVBoxLayout(self)
+        layout = fill_column(self, self.header, content)
         layout.setContentsMargins(0, 0, 0, 6 if is_main else 0)
         layout.setSpacing(2)
-        layout.addWidget(self.header)
-        layout.addWidget(content)
         self.header.setChecked(is_open)
         self._show(is_open)
 

@@ -10,11 +10,11 @@ from magicgui.widgets import Container, create_widget
 from pydantic.fields import FieldInfo
 from qtpy.QtCore import QEvent, QSignalBlocker, Signal
 from qtpy.QtGui import QStandardItemModel
-from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QPlainTextEdit, QWidget
 
 from ...core.base import preset
 from ...core.networks import NETWORKS
-from ..models import RunForm, duration, make_timer
+from ..models import RunForm, duration, make_timer, sentence
 from .parts import Notice, fill_column, make_button, make_choice, make_form, make_row
 from .runs import RunsList
 from .section import Section
@@ -294,9 +294,7 @@ class SettingsForm(QWidget):
         self._form.margins = (0, 0, 0, 0)
         self._form.native.layout().setSpacing(4)
         self._form.changed.connect(lambda: self.value_changed.emit())
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._form.native)
+        fill_column(self, self._form.native)
         self._fit_soon = make_timer(self, 0, self._fit)
         self.set_preset("fast")
 
@@ -351,7 +349,7 @@ def _field(dotted: str) -> Any:
     """Return the widget of a setting, which bears its dotted name."""
     info = _info(dotted)
     text = info.description or ""
-    options: dict[str, Any] = {"tooltip": f"{text[:1].upper()}{text[1:]}\n({dotted})".lstrip()}
+    options: dict[str, Any] = {"tooltip": f"{sentence(text)}\n({dotted})".lstrip()}
     if dotted in _CHOICES:
         options["choices"] = _CHOICES[dotted]()
     elif info.annotation in (int, float):

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QTableWidgetItem
 
 from ....core.base import counted
 from ...models import GridBook, Tally, n_unsure, tally
-from ..rows import RowTable, fit_rows
+from ..rows import RowTable
 
 if TYPE_CHECKING:
     from ....core.annotations import ClassStyle, CountingGrid, Region
@@ -85,7 +85,6 @@ class GridList(RowTable):
             self.selectRow(self._regions.index(current))
         else:
             self.clearSelection()
-        fit_rows(self)
 
     def _write(self, row: int, column: int, text: str) -> None:
         item = self.item(row, column)

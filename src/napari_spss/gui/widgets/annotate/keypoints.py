@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from napari.layers import Points
-from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QWidget
 
 from ....core.annotations import Keypoint
@@ -208,8 +208,7 @@ class KeypointsTool(QWidget):
     def _refresh(self, *_: object) -> None:
         """Follow the layer, and tell if the value has changed."""
         points = self._points
-        with QSignalBlocker(self._picker):
-            self._picker.set_value(points.active_class)
+        self._picker.set_value(points.active_class)
         mode = points.layer.mode if points.layer is not None and self._is_active() else ""
         self._add.setChecked(mode == "add")
         self._select.setChecked(mode == "select")
