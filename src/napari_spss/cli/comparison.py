@@ -27,22 +27,8 @@ def comparison_lines(
 ) -> list[str]:
     """Predict some of the regions whose fractions were stated, and tabulate both; say warnings.
 
-    Parameters
-    ----------
-    model : Model
-        Trained on these annotations.
-    stack, annotations
-        The image, and what was said about it.
-    device : str
-        What predicts.
-    token : CancelToken
-        Stops within one tile.
-
-    Returns
-    -------
-    list of str
-        A line for every class but the background of at most eight regions, counted ones first,
-        spread evenly; nothing if no fraction was stated.
+    Returns a line for every class but the background of at most eight regions, counted ones first,
+    spread evenly; nothing if no fraction was stated.
 
     Raises
     ------

@@ -43,21 +43,11 @@ _IMAGE, _TRUTH, _OVERLAY = "image.ome.tif", "truth.ome.tif", "overlay.png"
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found.
-
-    Parameters
-    ----------
-    lines : tuple of str
-        To be printed: fractions stated, predicted and true, and the agreement with the truth.
-    files : tuple of Path
-        What was written, the figure first.
-    iou : float
-        Of the mitochondria, over the whole stack; nan if the demo was stopped.
-    """
+    """What the demo found: lines to be printed, the files, and the agreement with the truth."""
 
     lines: tuple[str, ...]
-    files: tuple[Path, ...]
-    iou: float
+    files: tuple[Path, ...]  # the figure first
+    iou: float  # of the mitochondria, over the whole stack; nan if the demo was stopped
 
 
 def iter_demo(

@@ -74,10 +74,7 @@ def busy(text: str) -> Iterator[None]:
 def event_display(*, is_jsonl: bool) -> Iterator[Show]:
     """Give a function that shows an event; it never raises for an event of a known kind.
 
-    Parameters
-    ----------
-    is_jsonl : bool
-        Write every event as a line of JSON to standard output, and messages to standard error.
+    As JSON, every event is a line on standard output, and messages are on standard error.
     """
     if is_jsonl:
         yield _show_json

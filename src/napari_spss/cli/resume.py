@@ -194,16 +194,8 @@ def stack_of_run(
 ) -> Stack:
     """Open the image of a run, where it was or where the user says it is now.
 
-    Parameters
-    ----------
-    run : Path
-        Folder of the run.
-    inputs : RunInputs
-        What it records.
-    image, axes, voxel_size_um
-        What the user states; None for what the record says.
-    command : str
-        With which to state another place.
+    What the user does not state is as the run recorded it; ``command`` is that with which to state
+    another place.
 
     Raises
     ------

@@ -19,16 +19,10 @@ Probs = npt.NDArray[np.float32]
 
 
 class Corrected:
-    """A sink that sets maps right, and hands them on.
+    """A sink that sets maps right, if the model's corrections are of the image, and hands them on.
 
-    Parameters
-    ----------
-    model : Model
-        Its corrections count if the image is theirs.
-    stack : Stack
-        The image.
-    sink : callable
-        Takes a region, rows of it as (start, stop) in the slice, and their maps (C, rows, X).
+    The next sink takes a region, rows of it as (start, stop) in the slice, and their maps
+    (C, rows, X).
     """
 
     def __init__(

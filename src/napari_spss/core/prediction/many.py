@@ -48,24 +48,12 @@ _MOST_UNLIKE = 5.0  # odds of a class beside those in what the model learned fro
 
 @dataclass(frozen=True)
 class PredictedImage:
-    """What `predict_image` has written.
+    """What `predict_image` has written."""
 
-    Parameters
-    ----------
-    found : Measurement
-        Of the labels.
-    labels : str
-        Their path.
-    names : tuple of str
-        All files and folders in the folder of the result.
-    advice : str
-        What to count next; empty if there is nothing to choose from.
-    """
-
-    found: Measurement
-    labels: str
-    names: tuple[str, ...]
-    advice: str
+    found: Measurement  # of the labels
+    labels: str  # their path
+    names: tuple[str, ...]  # all files and folders in the folder of the result
+    advice: str  # what to count next; empty if there is nothing to choose from
 
 
 def predict_image(

@@ -145,23 +145,10 @@ def write_next_slices(
     found: Measurement,
     stated: Sequence[Proportion],
 ) -> str:
-    """Write the slices that were not counted yet, the most worthwhile first.
+    """Write the slices that were not counted yet into a folder, the most worthwhile first.
 
-    Parameters
-    ----------
-    folder : Path
-        Folder of the table.
-    uncertainty : mapping of int to float
-        Mean of every slice.
-    found : Measurement
-        Of the labels of all slices.
-    stated : sequence of Proportion
-        What is said about these slices.
-
-    Returns
-    -------
-    str
-        A line for the summary; empty, and no table, if there is nothing to choose from.
+    By the mean uncertainty and the labels of every slice, and what is stated about them. Returns a
+    line for the summary; empty, and no table, if there is nothing to choose from.
     """
     fractions = found.slices["fraction"].to_numpy(np.float64).reshape(-1, len(model.classes))
     ranked = acquisition_scores(

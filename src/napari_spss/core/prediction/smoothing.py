@@ -78,23 +78,10 @@ def is_smoothed(model: Model, stack: Stack, wanted: bool | None) -> tuple[bool, 
 class Smoother:
     """Takes maps of successive slices, and hands on smoothed ones of the slice before.
 
-    Two slices of maps are held, as whole numbers of 16 bits; large ones in a file.
-
-    Parameters
-    ----------
-    regions : sequence of Region
-        The same box of successive slices, all of which are to be handed on.
-    n_slices : int
-        Of the stack.
-    shape : (int, int)
-        (Y, X) of a slice.
-    sink : callable
-        Takes a region, rows of it and their maps, from top to bottom.
-
-    Attributes
-    ----------
-    slices : range
-        Whose maps are needed, in this order.
+    Two slices of maps are held, as whole numbers of 16 bits; large ones in a file. The regions are
+    the same box of successive slices, all of which are to be handed on, in a stack of ``n_slices``
+    slices of ``shape`` (Y, X). The sink takes a region, rows of it and their maps, from top to
+    bottom. Maps are needed of ``slices``, in this order.
     """
 
     def __init__(

@@ -46,13 +46,9 @@ _RAKING = 20  # rounds of scaling classes and regions in turn, which soon change
 class BiasCorrection:
     """What to learn from instead of the stated fractions.
 
-    Parameters
-    ----------
-    fractions : mapping of Region to ndarray, (C,) float64
-        Of the regions whose fractions change; positive where they were not stated as 0, sum 1.
-    bias : tuple of float or None, length C
-        Factor by which typed fractions of a class exceed counted ones, relative to the
-        background; None where nothing tells.
+    There are fractions (C,) of the regions where they change; positive where they were not stated
+    as 0, sum 1. The bias of each class is the factor by which its typed fractions exceed counted
+    ones, relative to the background; None where nothing tells.
     """
 
     fractions: Mapping[Region, Array]

@@ -29,44 +29,21 @@ _REACH_WITHIN = 1.0  # the object that is there wrongly has an end of its own
 
 
 class Corrections(Record):
-    """Places of one image at which its maps are set right.
+    """Places of one image, by slice, at which its maps are set right."""
 
-    Parameters
-    ----------
-    image : str
-        Identity of the image.
-    n_keypoints : int
-        That were not learned.
-    spans : dict of int to tuple of Span
-        By slice.
-    """
-
-    image: str = ""
-    n_keypoints: NonNegativeInt = 0
+    image: str = ""  # its identity
+    n_keypoints: NonNegativeInt = 0  # that were not learned
     spans: dict[NonNegativeInt, tuple[Span, ...]] = Field(default_factory=dict)
 
 
 def find_corrections(
     samples: Iterable[SliceSamples], predict: Predict, *, image: str, width_px: float
 ) -> tuple[Corrections, list[int]]:
-    """Find the errors about keypoints that maps deny.
+    """Find the errors about keypoints that maps deny, and the places of these keypoints among all.
 
-    Parameters
-    ----------
-    samples : iterable of SliceSamples
-    predict : callable
-        Map (C, h, w) of a box (y0, x0, y1, x1) of an image (channels, y, x). Of each sample, the
-        part around its keypoints is wanted.
-    image : str
-        Identity of the image.
-    width_px : float
-        Of an object, in working pixels.
-
-    Returns
-    -------
-    corrections : Corrections
-    denied : list of int
-        Places of the keypoints, among all.
+    ``predict`` gives the map (C, h, w) of a box (y0, x0, y1, x1) of an image (channels, y, x). Of
+    each sample, the part around its keypoints is wanted. ``image`` is the identity of the image,
+    ``width_px`` the width of an object in working pixels.
     """
     denied: list[int] = []
     spans: dict[int, tuple[Span, ...]] = {}

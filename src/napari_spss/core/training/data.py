@@ -320,24 +320,13 @@ class _Round:
     the next one takes the place of the one that came first: then a step takes as long with many
     slices as with few. Every second window then shows any slice with labels, for these alone,
     which need no map: or else some would come late or never.
-
-    Parameters
-    ----------
-    slices : tuple of int
-        Indices of samples.
-    share : Fraction
-        Part of all windows that are of these slices.
-    n_together, n_turns : int
-        How many slices are drawn from at a time, and windows until the next one comes.
-    labelled : tuple of int
-        Slices of which windows are shown for their labels alone.
     """
 
-    slices: tuple[int, ...]
-    share: Fraction
-    n_together: int
-    n_turns: int
-    labelled: tuple[int, ...] = ()
+    slices: tuple[int, ...]  # indices of samples
+    share: Fraction  # part of all windows that are of these slices
+    n_together: int  # slices that are drawn from at a time
+    n_turns: int  # windows until the next slice comes
+    labelled: tuple[int, ...] = ()  # slices of which windows are shown for their labels alone
 
     @classmethod
     def of(

@@ -98,21 +98,10 @@ def label_posterior(
 ) -> LabelPosterior:
     """Count the nodes of finished grids by what was judged and what a map says.
 
-    Parameters
-    ----------
-    samples : iterable of SliceSamples
-        Annotated slices; of their finished grids, labels that may be wrong take part.
-    predict : callable
-        Maps (C, y, x) of such a slice; None where it counts as before, if it was counted.
-    before : LabelPosterior
-        By earlier maps.
-
-    Returns
-    -------
-    LabelPosterior
-        Of all slices and frames with such labels that were counted, in their order. In all,
-        classes lose no more nodes to others, on balance, than were expected to be wrong, and two
-        standard deviations; and no class loses more than half of its own.
+    Labels that may be wrong take part, of all slices and frames that have some, in their order.
+    ``predict`` gives maps (C, y, x) of such a slice; None where it counts as before, if it was
+    counted. In all, classes lose no more nodes to others, on balance, than were expected to be
+    wrong, and two standard deviations; and no class loses more than half of its own.
     """
     judged: dict[Region, _Judged] = {}
     for sample in samples:
@@ -137,16 +126,9 @@ def label_posterior(
 def node_posterior(
     probs: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], errors: Array
 ) -> Array:
-    """Probability of each class (C, N) at nodes, by Bayes' rule with the map as prior.
+    """Probability of each class (C, N) at nodes, by Bayes' rule with the map (C, N) as prior.
 
-    Parameters
-    ----------
-    probs : ndarray, (C, N)
-        Map at the nodes.
-    labels : ndarray of int, (N,)
-        Class that was judged.
-    errors : ndarray, (N,)
-        Probability that a judgement is wrong; it may then mean any other class.
+    Of the judged classes (N,), each is wrong with a probability (N,), and may then mean any other.
     """
     n_classes, n_nodes = probs.shape
     likelihood = np.tile(errors / max(1, n_classes - 1), (n_classes, 1))

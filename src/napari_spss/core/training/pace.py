@@ -16,25 +16,13 @@ _BESIDE = 1.3  # of what the network takes: windows, views, the loss, the teache
 
 
 def training_seconds(
-    settings: TrainingSettings,
-    *,
-    device: str | torch.device = "auto",
+    settings: TrainingSettings, *, device: str | torch.device = "auto"
 ) -> float | None:
     """Estimate how long the steps of a run will take, by taking a few on noise.
 
     Takes a few seconds. Windows are taken to be as large as the settings say, which they are where
-    slices are, of one channel, and maps to have one class beside the background.
-
-    Parameters
-    ----------
-    settings : TrainingSettings
-    device : str or torch.device
-        Where to compute.
-
-    Returns
-    -------
-    float or None
-        Seconds; None where the budget is not a number of steps.
+    slices are, of one channel, and maps to have one class beside the background. None where the
+    budget is not a number of steps.
 
     Raises
     ------

@@ -61,19 +61,13 @@ class Bag:
 class LabelScale:
     """Fixed weights of labels, decided when the first ones are read and kept ever after.
 
-    Adding a label never changes the weight of another one, in the same batch or elsewhere.
-
-    Parameters
-    ----------
-    normaliser : float
-        Sum of label weights that one labelled slice carried on average when it was decided; 0 as
-        long as there were no labels but full masks.
-    keypoint_weights : tuple of float
-        Weight of one keypoint of each class, in grid nodes.
+    Adding a label never changes the weight of another one, in the same batch or elsewhere. The
+    normaliser is the sum of label weights that one labelled slice carried on average when it was
+    decided; 0 as long as there were no labels but full masks.
     """
 
     normaliser: float
-    keypoint_weights: tuple[float, ...]
+    keypoint_weights: tuple[float, ...]  # of one keypoint of each class, in grid nodes
 
     def with_keypoints(self, factor: float) -> LabelScale:
         """Keypoints that weigh ``factor`` times as much; the scale itself stays what it was."""

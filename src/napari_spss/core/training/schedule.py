@@ -19,20 +19,14 @@ _POSTERIOR_FROM, _POSTERIOR_EVERY = 0.2, 0.1
 class Schedule:
     """Budget of a run, and what its parts are for.
 
-    Parameters
-    ----------
-    settings : TrainingSettings
-    max_steps, max_seconds : int or None, float or None
-        None is without limit, but not both. Beside steps, seconds are no budget but a limit: they
-        end the run, and change nothing before.
-    has_learned : bool
-        Whether the run goes on from a model that was trained for long enough.
+    Steps or seconds may be None, without limit, but not both. Beside steps, seconds are no budget
+    but a limit: they end the run, and change nothing before.
     """
 
     settings: TrainingSettings
     max_steps: int | None
     max_seconds: float | None
-    has_learned: bool = False
+    has_learned: bool = False  # whether it goes on from a model that was trained for long enough
 
     @classmethod
     def of(

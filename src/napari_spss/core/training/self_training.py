@@ -44,17 +44,12 @@ is not, of the class."""
 class SliceMap:
     """What the teacher said of a whole slice, and what was worked out from it.
 
-    Parameters
-    ----------
-    odds : Tensor
-        (C - 1, y, x), logarithms of the odds of all classes but the background: few bits of them
-        still tell probabilities near 0 and 1 apart.
-    until : int
-        Step before which it serves.
+    The odds (C - 1, y, x) are logarithms, of all classes but the background: few bits of them still
+    tell probabilities near 0 and 1 apart.
     """
 
     odds: torch.Tensor
-    until: int = 0
+    until: int = 0  # step before which it serves
     _means: dict[Box, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
     _labels: dict[object, torch.Tensor | None] = field(
         default_factory=dict, repr=False, compare=False
@@ -104,14 +99,8 @@ class SliceMap:
 class SliceMaps:
     """Whole-slice maps, for regions that reach beyond the window in which they are drawn.
 
-    Parameters
-    ----------
-    predict : callable
-        Maps (C, y, x) of an image (channels, y, x) by the teacher.
-    device : torch.device
-        Where the maps are kept.
-    kept : mapping of str to SliceMap
-        Maps by the names of samples, as an earlier part of the run left them.
+    The teacher predicts maps (C, y, x) of an image (channels, y, x), which stay on the device.
+    ``kept`` has those that an earlier part of the run left, by the names of samples.
     """
 
     def __init__(
@@ -135,20 +124,9 @@ class SliceMaps:
     def recall(self, batch: Batch, step: int, *, for_labels: bool = True) -> list[SliceMap | None]:
         """Return the map of each window's slice, made anew when it has become old.
 
-        Parameters
-        ----------
-        batch : Batch
-            On the CPU.
-        step : int
-            0-based.
-        for_labels : bool
-            Whether the teacher labels windows. Then there is a map, too, where a window shows all
-            of a slice: an earlier one serves as well as one of this window alone.
-
-        Returns
-        -------
-        list of SliceMap or None
-            None where the window shows nothing of its regions but what it shows whole.
+        None where the window shows nothing of its regions but what it shows whole. If the teacher
+        labels windows, there is a map, too, where a window shows all of a slice: an earlier one
+        serves as well as one of this window alone. The batch is on the CPU, the step 0-based.
         """
         kept = dict(self.kept(step))
         shape = (batch.images.shape[-2], batch.images.shape[-1])
