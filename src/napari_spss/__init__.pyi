@@ -14,6 +14,7 @@ from .core.analysis import (
 )
 from .core.annotations import (
     Annotations as Annotations,
+    ClassSpec as ClassSpec,
     CountingGrid as CountingGrid,
     Keypoint as Keypoint,
     Look as Look,
