@@ -37,10 +37,11 @@ train a network from that; apply it; measure.
 
 \b
 The usual order:
-  napari-spss train stack.tif --proportions fractions.csv --grid grid.csv \\
+  napari-spss plan stack.tif --object-diameter 80 --out counts
+  napari-spss train stack.tif --proportions proportions.csv --grid counts/grid.csv \\
       --object-diameter 80 --out run
   napari-spss predict run stack.tif --out result
-  napari-spss measure result/labels.ome.tif --out table.csv
+  napari-spss measure result/labels.ome.tif --out fractions.csv
   napari-spss estimate result --run run --check check.csv --out corrected.csv
 """
 
@@ -58,7 +59,7 @@ app = typer.Typer(
     },
 )
 for _module, _command, _short in (
-    (demo_command, demo_command.demo, "Try everything on the bundled sample."),
+    (demo_command, demo_command.demo, "Try everything on a synthetic EM stack."),
     (plan_command, plan_command.plan, "Propose what to count, and where."),
     (train_command, train_command.train, "Train a network from fractions, keypoints or masks."),
     (predict_command, predict_command.predict, "Apply a trained model to an image."),

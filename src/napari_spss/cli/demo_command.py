@@ -1,4 +1,4 @@
-"""``napari-spss demo``: everything once, on the bundled sample."""
+"""``napari-spss demo``: everything once, on a synthetic EM stack."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from .options import DeviceOption, check_out_dir
 
-HELP = """Try it out: train on the bundled sample, predict, and score against the known truth.
+HELP = """Try it out: train on a synthetic EM stack, predict, and score against the known truth.
 
 Takes two to three minutes on two CPU cores. Prints the stated fractions beside the predicted
 ones, and writes maps, labels and an overlay figure.

@@ -30,7 +30,8 @@ EXAMPLES = """Examples:
 \b
   napari-spss review run --out review.csv
   napari-spss train --out run --resume --review review.csv
-  napari-spss train stack.tif --grid run/grid.csv --review review.csv --out run2
+  napari-spss train stack.tif --grid run/grid.csv --review review.csv \\
+      --object-diameter 80 --out run2
 """
 
 
