@@ -22,7 +22,8 @@ from .options import (
 HELP = """Propose what to count: grids over whole slices, or small frames in large fields.
 
 The proposal follows from the size of the image, the width of the objects and the minutes that you
-have. With --out, the nodes are laid: judge them in the table, or in napari.
+have. With --out, the nodes are laid: judge them in the dock (Annotate, Grid, Open CSV), or in the
+table, in its column "class".
 """
 
 EXAMPLES = """Examples:

@@ -242,7 +242,7 @@ def test_tab_goes_through_the_tool_from_top_to_bottom(qtbot):
         one = one.nextInFocusChain()
     assert order == [
         *("Propose", "for 5 min", "Whole slice", "Frames", "Lay grid", "16"),
-        *("Undo", "Redo", "Remove", "Done", "then the next slice"),
+        *("Undo", "Redo", "Remove", "Done", "then the next slice", "Open CSV…"),
     ]
 
 
@@ -412,6 +412,56 @@ def test_unsure_node_changes_the_value_and_its_undo_too(qtbot):
     with qtbot.waitSignal(tool.value_changed):
         tool.redo()
     assert tool.value()[0].class_index[2] == UNSURE
+
+
+def test_a_table_joins_what_is_counted_as_one_step(qtbot, tmp_path, monkeypatch):
+    laid = tuple(square_grid(z) for z in (2, 5))  # as `napari-spss plan` writes them
+    write_grid(tmp_path / "grid.csv", Annotations(("background", "object"), grids=laid))
+    ask = staticmethod(lambda *_: (str(tmp_path / "grid.csv"), ""))
+    monkeypatch.setattr("qtpy.QtWidgets.QFileDialog.getOpenFileName", ask)
+    viewer, _, tool = make_tool(qtbot)
+    counted = (square_grid(0, classes=[0] * 16, is_done=True), square_grid(2, n=3))
+    tool.set_value(counted)
+    with qtbot.waitSignal(tool.value_changed):
+        button(tool, "Open CSV…").click()
+    assert tool.value() == (counted[0], *laid)
+    assert viewer.dims.current_step[0] == 2
+    assert "Opened grid.csv: 2 grids, in place of 1." in said(tool)
+    paint(tool, 1)
+    button(tool, "Done").click()
+    assert tool.value()[1].judged_counts(3).tolist() == [15, 1, 0]
+    for _ in range(3):
+        tool.undo()
+    assert tool.value() == counted
+
+
+@pytest.mark.parametrize(
+    ("grids", "names", "reason"),
+    [
+        ((square_grid(6),), ("background", "object"), "slice"),
+        ((square_grid(0, classes=[1] * 16),), ("background", "vesicle"), "vesicle"),
+        ((), ("background", "object"), "no node"),
+    ],
+)
+def test_a_table_of_something_else_is_refused(qtbot, tmp_path, monkeypatch, grids, names, reason):
+    write_grid(tmp_path / "grid.csv", Annotations(names, grids=grids))
+    ask = staticmethod(lambda *_: (str(tmp_path / "grid.csv"), ""))
+    monkeypatch.setattr("qtpy.QtWidgets.QFileDialog.getOpenFileName", ask)
+    _, _, tool = make_tool(qtbot)
+    button(tool, "Open CSV…").click()
+    assert tool.value() == ()
+    assert reason in said(tool)
+
+
+def test_frames_of_a_table_go_before_those_at_their_places(qtbot, tmp_path):
+    _, _, tool = make_tool(qtbot)
+    (frame,) = (square_grid(1).replace(box=(0, 0, 40, 40)),)
+    other = square_grid(1).replace(box=(0, 60, 40, 100), x=square_grid(1).x + 60)
+    tool.set_value((square_grid(1), frame, other))
+    write_grid(tmp_path / "grid.csv", Annotations(("background", "object"), grids=(frame,)))
+    tool.open_csv(tmp_path / "grid.csv")
+    assert tool.value() == (square_grid(1), other, frame)
+    assert "Frame 2 of 2, slice 1" in said(tool)
 
 
 @pytest.mark.parametrize("is_done", [False, True])

@@ -211,6 +211,18 @@ class GridBook:
         self._do(new[0].region, self._with(*new))
         return new[0].region
 
+    def take_in(self, grids: Sequence[CountingGrid]) -> int:
+        """Add grids and frames, as one step; return how many went that lay at their places."""
+        new = {grid.region: grid for grid in grids}
+        left = {
+            region: grid
+            for region, grid in self._grids.items()
+            if not any(region.meets(other) for other in new)
+        }
+        n_gone = len(self._grids) - len(left)
+        self._do(grids[0].region, {**left, **new})
+        return n_gone
+
     def mark(
         self,
         region: Region,

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
-from ....core.annotations import UNSURE, ClassStyle, CountingGrid, Look, Region, widest_frame_px
+from ....core.annotations import (
+    UNSURE,
+    ClassStyle,
+    CountingGrid,
+    Look,
+    Region,
+    read_annotations,
+    widest_frame_px,
+)
 from ....core.base import InputError, counted
 from ...layers import class_key, refused_text, shown_key
 from ...models import (
@@ -25,7 +34,7 @@ from ...models import (
     sentence,
 )
 from ..class_picker import ClassPicker
-from ..parts import Notice, fill_column, make_text
+from ..parts import Notice, fill_column, make_button, make_row, make_text
 from .grid_buttons import DONE_KEY, REMOVE_OPEN, GridButtons
 from .grid_form import LAY_KEY, GridForm
 from .grid_list import GridList, tally_html
@@ -92,6 +101,7 @@ class GridTool(QWidget):
         self._current_frame: Region | None = None
         self._value: tuple[CountingGrid, ...] = ()
         self._left: LeftHistories[tuple[CountingGrid, ...]] = LeftHistories()
+        self._folder = Path()  # where tables are looked for
         self._shown_slice = -1
         self._stroke_mark = UNTOUCHED
         self._has_stroke_changed = False
@@ -128,9 +138,16 @@ class GridTool(QWidget):
         )
         self._list = GridList()
         self._list.region_chosen.connect(self._on_row)
+        self._open = make_button(
+            "Open CSV…",
+            self._ask_and_open,
+            "Take over grids and frames from a table, such as grid.csv of napari-spss plan.\n"
+            "Those that lie at their places go; Undo brings them back.",
+        )
         fill_column(
             *(self, self._form, self._problems, self._picker, self._progress, self._tally),
-            *(self._stack_fraction, self._news, self._buttons, self._list, None),
+            *(self._stack_fraction, self._news, self._buttons, self._list),
+            *(make_row(self._open, None), None),
         )
 
     # ---- the widget's value -----------------------------------------------------------------
@@ -293,6 +310,44 @@ class GridTool(QWidget):
         self._message = f"{_HELP} Then press Done ({DONE_KEY}): it goes to the next frame."
         self._view.revive()
         self._go_to(first)
+
+    def open_csv(self, path: str | Path) -> None:
+        """Take over the grids and frames of a table, as one step, and go to the first open one.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read, or does not belong to this image and these classes.
+        """
+        names = tuple(style.name for style in self._styles)
+        read = read_annotations(grid=path, classes=names, stack=self._view.source)
+        if not read.grids:
+            raise InputError(f"{Path(path).name} has no node.")
+        n_gone = self.book.take_in(read.grids)
+        what = "frame" if read.grids[0].box else "grid"
+        gone = f", in place of {n_gone}" if n_gone else ""
+        notes = (f"Opened {Path(path).name}: {counted(len(read.grids), what)}{gone}.", *read.notes)
+        first = next((grid for grid in read.grids if not grid.is_done), read.grids[0])
+        self._travel(first.region)
+        self._message = " ".join(notes)
+        self._show_notices()
+        self._view.activate()
+
+    def set_folder(self, folder: Path) -> None:
+        """Set where tables are looked for, such as the image's folder."""
+        self._folder = folder
+
+    def _ask_and_open(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(
+            self, "Open a count", str(self._folder), "CSV files (*.csv)"
+        )
+        if not path:
+            return
+        try:
+            self.open_csv(path)
+        except InputError as error:
+            self._message = str(error)
+            self._show_notices()
 
     def walk(self, *, step: int = 1, is_open: bool = False) -> None:
         """Go to the next frame in their order or to the one before, or to one that is open."""
@@ -513,6 +568,7 @@ class GridTool(QWidget):
         self._bind_layer_keys()
         is_hidden = grid is not None and self._view.was_removed
         self._form.show_lay(self.book, is_ready=self._is_ready(), is_hidden=is_hidden)
+        self._open.setEnabled(self._is_ready())
         self._picker.setEnabled(self._is_ready() and not (grid is not None and grid.is_done))
         self._buttons.show_state(self.book, grid, is_framing=self._form.is_framing)
         self._progress.setVisible(self._form.is_framing and bool(self.book.frames()))

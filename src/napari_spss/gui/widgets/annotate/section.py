@@ -193,7 +193,8 @@ class AnnotateSection(QWidget):
             self.fractions.set_image(layer)
         if source is not None:
             self.fractions.set_slices(source.stack.n_slices, source.stack.names)
-            self.fractions.set_folder(Path(source.path or "").parent)
+            for tool in (self.fractions, self.grid, self.check):
+                tool.set_folder(Path(source.path or "").parent)
 
     def begin_looking(self, looks: Sequence[Look], *, is_check: bool = False) -> SecondLook:
         """Show nodes of the grids, or of the check count, one after the other; return where."""
