@@ -173,14 +173,15 @@ def palette_of(pictures: list[Image], n_colours: int) -> Image:
 
     from napari_spss.gui.widgets.plots import _COLOURS
 
-    width, height = pictures[0].size
-    strip = Image.new("RGB", (width, height * len(pictures)))
-    for place, picture in enumerate(pictures):
-        strip.paste(picture, (0, place * height))
-    found = strip.quantize(n_colours, method=Image.Quantize.MEDIANCUT).getpalette() or []
+    pixels = np.concatenate([np.asarray(picture).reshape(-1, 3) for picture in pictures])
+    colours, counts = np.unique(pixels // 8, axis=0, return_counts=True)
+    # by the root of their number: else grey values take all places but one of the labels'
+    strip = np.repeat(colours, np.ceil(np.sqrt(counts)).astype(int), axis=0)
+    strip = (strip * 255.0 / 31).astype(np.uint8)[np.newaxis]
+    chosen = Image.fromarray(strip).quantize(n_colours, method=Image.Quantize.MEDIANCUT)
     thin = [value for colour in _COLOURS for value in ImageColor.getrgb(colour)]
     palette = Image.new("P", (1, 1))
-    palette.putpalette(found[: 3 * n_colours] + thin)
+    palette.putpalette((chosen.getpalette() or [])[: 3 * n_colours] + thin)
     return palette
 
 
